@@ -1,0 +1,160 @@
+"""Every setting, from the environment, with defaults that run on a laptop and errors that name the variable."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+from environs import Env
+
+from api.logs import LOGGING as LOGGING
+
+env = Env()
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# Where the embedded servers keep their data and the first start keeps its secrets.
+DATA_DIR = Path(env.str("GOALPOST_DATA_DIR", str(BASE_DIR / ".data"))).resolve()
+# `manage.py up` writes the addresses of the embedded servers here, so that every other command finds them.
+env.read_env(str(DATA_DIR / "servers.env"), recurse=False, override=False)
+
+
+def database_from_url(url: str) -> dict[str, Any]:
+    """Django's settings for a `postgresql://user:password@host:port/name?option=value` address.
+
+    A unix socket's directory goes in `?host=/path`. Raises ImproperlyConfigured without repeating the password.
+    """
+    parts = urlsplit(url)
+    name = unquote(parts.path.lstrip("/"))
+    if parts.scheme not in {"postgres", "postgresql"} or not name:
+        raise ImproperlyConfigured("DATABASE_URL must look like postgresql://user:password@host:5432/name")
+    try:
+        port = parts.port or ""
+    except ValueError as error:
+        raise ImproperlyConfigured("DATABASE_URL has a port that is not a number") from error
+    options = dict(parse_qsl(parts.query))
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": name,
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": options.pop("host", None) or parts.hostname or "",
+        "PORT": port,
+        # The hot paths have a pool of their own (api.database); the admin and the management API open and close.
+        "CONN_MAX_AGE": 0,
+        "OPTIONS": {"connect_timeout": 5, "application_name": "goalpost", **options},
+    }
+
+
+def read_secret_key(data_dir: Path) -> str:
+    """The key that signs sessions and access tokens: GOALPOST_SECRET_KEY, else one made once and kept in the data directory."""
+    given = env.str("GOALPOST_SECRET_KEY", "")
+    if given:
+        return given
+    path = data_dir / "secret-key"
+    try:
+        if not path.exists():
+            data_dir.mkdir(parents=True, exist_ok=True)
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(secrets.token_urlsafe(50))
+        return path.read_text()
+    except FileExistsError:  # another process of the same start was faster
+        return path.read_text()
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"cannot keep a secret key in {data_dir} ({error.strerror}): set GOALPOST_SECRET_KEY or GOALPOST_DATA_DIR"
+        ) from error
+
+
+SECRET_KEY = read_secret_key(DATA_DIR)
+PORT = env.int("GOALPOST_PORT", 8000)
+DATABASES = {"default": database_from_url(env.str("DATABASE_URL", "postgresql://postgres@localhost/goalpost"))}
+REDIS_URL = env.str("REDIS_URL", "redis://127.0.0.1:6379/0")
+
+DEBUG = False
+ALLOWED_HOSTS = env.list("GOALPOST_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = [f"https://{host.lstrip('.')}" for host in ALLOWED_HOSTS if host != "*"]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+X_FRAME_OPTIONS = "DENY"
+APPEND_SLASH = False  # a redirected POST arrives as a GET without a body, and its sender calls it delivered
+
+INSTALLED_APPS = [
+    "api",
+    "goals",
+    "cohorts",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+]
+# The hot paths (api.wsgi) are answered before any of these run.
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "api.urls"
+WSGI_APPLICATION = "api.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LANGUAGE_CODE = "en"
+USE_TZ = True
+TIME_ZONE = "UTC"
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+WHITENOISE_USE_FINDERS = True  # no collectstatic step before the first page
+LOGGING_CONFIG = "api.logs.configure"
+
+# The management API's throttle counts here; nothing else is kept in it.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "OPTIONS": {"socket_connect_timeout": 0.2, "socket_timeout": 0.2},
+    }
+}
+
+# The inbox: how much may wait before senders are told to come again later, and how the digest takes it.
+INBOX_LIMIT = env.int("GOALPOST_INBOX_LIMIT", 1_000_000, validate=lambda value: value > 0)
+DIGEST_BATCH = env.int("GOALPOST_DIGEST_BATCH", 500, validate=lambda value: value > 0)
+DIGEST_ATTEMPTS = env.int("GOALPOST_DIGEST_ATTEMPTS", 3, validate=lambda value: value > 0)
+KEEP_DONE_DAYS = env.int("GOALPOST_KEEP_DONE_DAYS", 30, validate=lambda value: value >= 7)  # noqa: PLR2004
+
+CELERY_BROKER_URL = REDIS_URL
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_DEFAULT_QUEUE = "goalpost"
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # the broker may be away for as long as it likes
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "socket_keepalive": True}
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False

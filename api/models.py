@@ -1,0 +1,187 @@
+"""Who may come in (sites, credentials, sources) and what came in (messages)."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator, RegexValidator
+from django.db import models
+from django.db.models import Q
+
+from api.reasons import REASONS
+
+URL_SAFE = RegexValidator(r"^[A-Za-z0-9_-]+\Z", "Only letters, digits, _ and -: Segment puts it in a URL unencoded.")
+
+
+def validate_template(template: str) -> None:
+    """A goal name template holds {type} and {name} once each; raises ValidationError."""
+    if template.count("{type}") != 1 or template.count("{name}") != 1:
+        raise ValidationError("The template must contain {type} and {name} once each.")
+
+
+def entered_event_names() -> list[str]:
+    return ["Audience Entered"]
+
+
+def exited_event_names() -> list[str]:
+    return ["Audience Exited"]
+
+
+def link_event_names() -> list[str]:
+    return ["Kameleoon identifier"]
+
+
+def trait_event_names() -> list[str]:
+    return ["Trait Computed"]
+
+
+class Site(models.Model):
+    """One project, known to the world by its sitecode, and how its events are read."""
+
+    sitecode = models.CharField(
+        max_length=10,
+        unique=True,  # every request names its site by it
+        validators=[RegexValidator(r"^[a-z0-9]{10}\Z", "Exactly 10 lower-case letters and digits.")],
+    )
+    name = models.CharField(max_length=100)
+    public_traits = ArrayField(
+        models.CharField(max_length=255),
+        default=list,
+        blank=True,
+        help_text="Traits that a reader without a token gets; all others need one.",
+    )
+    requires_token = models.BooleanField(default=False, help_text="Remote data is served to nobody without a token.")
+    goal_name_template = models.CharField(
+        max_length=90, default="SegmentIO {type} – {name}", validators=[validate_template]
+    )
+    auto_tag = models.CharField(max_length=100, default="segment.io", help_text="The tag of goals made by events.")
+    default_currency = models.CharField(
+        max_length=3, default="USD", validators=[RegexValidator(r"^[A-Z]{3}\Z", "Three capital letters (ISO 4217).")]
+    )
+    user_id_is_visitor_code = models.BooleanField(
+        default=False, help_text="The user id doubles as the visitor code of events that carry none."
+    )
+    audience_events_make_goals = models.BooleanField(default=False)
+    entered_event_names = ArrayField(models.CharField(max_length=500), default=entered_event_names, blank=True)
+    exited_event_names = ArrayField(models.CharField(max_length=500), default=exited_event_names, blank=True)
+    link_event_names = ArrayField(models.CharField(max_length=500), default=link_event_names, blank=True)
+    trait_event_names = ArrayField(models.CharField(max_length=500), default=trait_event_names, blank=True)
+    goals_per_10_seconds = models.PositiveIntegerField(default=50, validators=[MinValueValidator(1)])
+    goals_per_hour = models.PositiveIntegerField(default=1000, validators=[MinValueValidator(1)])
+    max_waiting_names = models.PositiveIntegerField(default=20_000)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.sitecode})"
+
+
+class Credential(models.Model):
+    """A client id and secret: writes through the destination, reads and administers its sites. The secret is hashed."""
+
+    client_id = models.CharField(max_length=64, unique=True, validators=[URL_SAFE])
+    secret_hash = models.CharField(max_length=64, editable=False)
+    name = models.CharField(max_length=100, blank=True)
+    sites = models.ManyToManyField(Site, related_name="credentials", blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.name or self.client_id
+
+
+class Source(models.Model):
+    """One sender of events into a site. Its write key may only write, and is shown."""
+
+    class Kind(models.TextChoices):
+        DESTINATION = "destination", "Segment's Kameleoon destination"
+        SERVER = "server", "a server"
+        BROWSER = "browser", "a browser"
+        IMPORT = "import", "an import"
+
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="sources")
+    name = models.CharField(max_length=100)
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    write_key = models.CharField(max_length=64, unique=True, validators=[URL_SAFE])
+    is_enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            # /segmentio finds its source by (site, kind); there is one Segment destination a site.
+            models.UniqueConstraint(fields=["site"], condition=Q(kind="destination"), name="api_source_destination"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Message(models.Model):
+    """One event as it was received: a row of the inbox."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending", "waits for the digest"
+        DEFERRED = "deferred", "waits for goal quota"
+        DONE = "done", "done"
+        REJECTED = "rejected", "the sender must change something"
+        DEAD = "dead", "a person must look"
+
+    # No database constraints: every insert would lock the one row of its site, and of its source.
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    source = models.ForeignKey(
+        Source, on_delete=models.SET_NULL, db_constraint=False, db_index=False, null=True, related_name="+"
+    )
+    type = models.CharField(max_length=16)
+    message_id = models.CharField(max_length=255, null=True)  # noqa: DJ001 - absent is not empty
+    position = models.PositiveIntegerField(default=0, help_text="Its place in the request that brought it.")
+    received_at = models.DateTimeField()
+    occurred_at = models.DateTimeField()
+    body = models.BinaryField(help_text="The bytes as received.")
+    status = models.CharField(max_length=8, choices=Status.choices, default=Status.PENDING)
+    reason = models.CharField(max_length=32, blank=True)
+    detail = models.TextField(blank=True, help_text="What the reason's sentence cannot say, a traceback for example.")
+    warnings = ArrayField(models.CharField(max_length=32), default=list)
+    effects = ArrayField(models.CharField(max_length=16), default=list)
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="Digests that failed or died with their worker.")
+    waiting_for = models.CharField(max_length=600, blank=True, help_text="The goal name a deferred message waits for.")
+    digested_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            # Deduplication; a resend of something once rejected gets a new chance.
+            models.UniqueConstraint(
+                fields=["site", "type", "message_id"],
+                condition=Q(message_id__isnull=False) & ~Q(status="rejected"),
+                name="api_message_key",
+            ),
+        ]
+        indexes = [
+            # The digest's claim, site by site; small whatever the size of the table.
+            models.Index(fields=["site", "id"], condition=Q(status="pending"), name="api_message_pending"),
+            # The messages that wait for a goal name.
+            models.Index(
+                fields=["site", "waiting_for", "id"], condition=Q(status="deferred"), name="api_message_deferred"
+            ),
+            # Pruning done messages by age; ascending receipt keeps it cheap to maintain.
+            models.Index(fields=["digested_at"], condition=Q(status="done"), name="api_message_done"),
+            # What a person must look at, newest first.
+            models.Index(
+                fields=["site", "status", "-id"], condition=Q(status__in=["rejected", "dead"]), name="api_message_failed"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.message_id or self.pk}"
+
+    @property
+    def sentence(self) -> str:
+        """The reason in words."""
+        return REASONS.get(self.reason, self.reason)
+
+
+class Claim(models.Model):
+    """The messages that a digest worker has in hand, noted outside its transaction: what a dead worker leaves behind."""
+
+    worker = models.BigIntegerField(primary_key=True, help_text="The advisory lock the worker holds while it lives.")
+    message_ids = ArrayField(models.BigIntegerField())
+    claimed_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{len(self.message_ids)} messages of worker {self.worker}"

@@ -1,0 +1,52 @@
+"""The closed list of reason codes: answers of the API, statuses of messages, warnings. Each with its sentence."""
+
+from typing import Final
+
+# Why a message is not (or not only) `done`, or did nothing.
+REASONS: Final[dict[str, str]] = {
+    # Refused at the door after authentication, kept.
+    "invalid_json": "The body is not JSON, or not an object. Send one JSON event, or an array of events.",
+    "invalid_event": "The event has no type and none can be inferred. Send `type`: track, page, screen, identify, "
+    "group or alias.",
+    "too_large": "The body is larger than 1,048,576 bytes. Send less; the first 4,096 bytes are kept.",
+    "integration_off": "The site's Segment destination is switched off. Switch it on, then send again or replay.",
+    # Rejected by the digest: the sender must change something.
+    "no_identity": "The event names nobody: no usable userId, anonymousId or visitor code.",
+    "missing_name": "A track event needs an event name.",
+    "name_too_long": "The event name is longer than 500 characters.",
+    "missing_group_id": "A group event needs a groupId.",
+    "missing_previous_id": "An alias event needs previousId and userId.",
+    "unreadable_body": "The body passed the door but could not be read in full.",
+    # A person must look.
+    "digest_failed": "The digest of this message failed repeatedly; the detail holds the traceback.",
+    "worker_died": "This message was in hand each time its worker died.",
+    "goal_backlog_full": "Too many new goal names wait for quota. Set a rule for these events, then replay.",
+    # Waiting.
+    "goal_quota": "Its goal waits for the creation quota: 50 in any 10 seconds and 1,000 in any hour by default.",
+    # Done without effect.
+    "already_known": "Everything it says was known.",
+    "already_converted": "This message had converted before.",
+    "no_persona": "An audience event that names no persona.",
+    "no_trait": "A computed-trait event that names no trait.",
+}
+
+# What was odd about a message that was taken all the same.
+WARNINGS: Final[dict[str, str]] = {
+    "invalid_timestamp": "The timestamp cannot be read; the time of receipt is used.",
+    "future_timestamp": "The timestamp is more than 5 minutes ahead; the time of receipt is used.",
+    "clock_corrected": "The sender's clock was off by more than 60 seconds; the time is corrected by sentAt.",
+    "long_message_id": "The messageId is longer than 255 characters; its SHA-256 stands in for it.",
+    "unreadable_message_id": "The messageId is not a string or a number; it is ignored.",
+    "placeholder_id": "An identifier such as `null` or `undefined` counts as absent.",
+    "unreadable_id": "An identifier is not a string or a number, or is longer than 255 characters; it is ignored.",
+    "unreadable_name": "The event name is not a string or a number; it is ignored.",
+    "unreadable_properties": "`properties`, `traits` or `context` is not an object; it is ignored.",
+    "number_out_of_range": "A number is beyond what JSON readers can hold; it is kept as text.",
+    "replaced_characters": "NUL characters or lone surrogates are replaced by U+FFFD in derived values.",
+    "invalid_revenue": "The revenue is not a plain decimal number; the conversion has none.",
+    "invalid_value": "The value is not a plain decimal number; the conversion has none.",
+    "unknown_currency": "The currency is not an ISO 4217 code; the revenue is kept under XXX.",
+    "archived_goal": "The event converted an archived goal.",
+    "long_persona": "The persona's name is longer than 255 characters; it is ignored.",
+    "visitor_moved": "The visitor code was linked to another user before; it points at this one from now on.",
+}

@@ -1,0 +1,89 @@
+"""Registers and how they join: the laws that make any order and any repetition of events give one state.
+
+A register is `[micros, position, message_id, value]`: when the event happened (microseconds since 1970, UTC), its
+place in its request, its messageId (empty when it has none) and what it said. The later one wins, ties are broken by
+the canonical JSON of the value (promises K-71), and `None` as a value is a tombstone (K-72). Registers are lists because
+that is how they come back from JSON.
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import IntEnum
+from typing import Any
+
+import msgspec
+
+Register = list[Any]
+Registers = dict[str, Any]
+
+# An identity's registers: {"traits": {name: register}, "group": register, "personas": {name: register},
+# "user": register (its owner, or the user an alias made it), "anonymous": register, "visitor": earliest link}.
+MAPS = ("traits", "personas")
+LATEST = ("group", "user", "anonymous")
+
+
+def canonical(value: Any) -> bytes:
+    """The one JSON spelling of a value: keys sorted, no white space."""
+    return msgspec.json.encode(value, order="sorted")
+
+
+def is_later(candidate: Register, current: Register) -> bool:
+    """Whether `candidate` wins over `current`. A total order, so equal registers change nothing."""
+    if candidate[:3] != current[:3]:
+        return bool(candidate[:3] > current[:3])
+    return candidate[3] != current[3] and canonical(candidate[3]) > canonical(current[3])
+
+
+def is_earlier_link(candidate: Register, current: Register) -> bool:
+    """Whether `candidate` is the first link of the two: smallest time, ties by the bytes of the visitor code."""
+    return (candidate[0], candidate[3].encode()) < (current[0], current[3].encode())
+
+
+class Move(IntEnum):
+    """What became of a register."""
+
+    STAYED = 0
+    RESTAMPED = 1  # the same value, said again later: it has to be written, but changes no document
+    CHANGED = 2
+
+
+def set_latest(registers: Registers, name: str, register: Register) -> Move:
+    """Move one register forward, in place."""
+    current = registers.get(name)
+    if current is not None and not is_later(register, current):
+        return Move.STAYED
+    registers[name] = register
+    return Move.RESTAMPED if current is not None and current[3] == register[3] else Move.CHANGED
+
+
+def set_first_visitor(registers: Registers, register: Register) -> Move:
+    """Keep the earliest link to a visitor code, in place."""
+    current = registers.get("visitor")
+    if current is not None and not is_earlier_link(register, current):
+        return Move.STAYED
+    registers["visitor"] = register
+    return Move.RESTAMPED if current is not None and current[3] == register[3] else Move.CHANGED
+
+
+def set_in_map(registers: Registers, name: str, key: str, register: Register) -> Move:
+    """Move one register of a map (`traits`, `personas`) forward, in place."""
+    return set_latest(registers.setdefault(name, {}), key, register)
+
+
+def join(all_registers: Iterable[Mapping[str, Any]]) -> Registers:
+    """What several identities of one person say together: per field, the latest. The arguments are left as they are."""
+    joined: Registers = {}
+    for registers in all_registers:
+        for name in MAPS:
+            for key, register in registers.get(name, {}).items():
+                set_in_map(joined, name, key, register)
+        if "group" in registers:
+            set_latest(joined, "group", registers["group"])
+    return joined
+
+
+def parent_of(registers: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Where an identity points: its user (an owner or an alias), else its anonymous id, else nowhere."""
+    for name in ("user", "anonymous"):
+        if name in registers:
+            return name, registers[name][3]
+    return None

@@ -1,0 +1,79 @@
+"""Who they are: identities with what was said of them, personas and groups."""
+
+from django.db import models
+
+
+class Identity(models.Model):
+    """One identifier of a person: (site, kind, value), with registers that only ever move forward (cohorts.merge)."""
+
+    class Kind(models.IntegerChoices):
+        """In the order in which remote data looks an id up."""
+
+        USER = 1, "user"
+        VISITOR = 2, "visitor"
+        ANONYMOUS = 3, "anonymous"
+
+    # No database constraint: every insert would lock the one row of its site.
+    site = models.ForeignKey("api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    kind = models.PositiveSmallIntegerField(choices=Kind.choices)
+    value = models.CharField(max_length=255)
+    registers = models.JSONField(default=dict, help_text="Traits, group, personas, owners and first visitor code.")
+    # Derived from the owner registers, so that SQL can walk to a person's other identities.
+    parent_kind = models.PositiveSmallIntegerField(null=True, choices=Kind.choices)
+    parent_value = models.CharField(max_length=255, null=True)  # noqa: DJ001 - absent is not empty
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name_plural = "identities"
+        constraints = [
+            # Reading remote data by id; two workers that meet a new id make one row.
+            models.UniqueConstraint(fields=["site", "kind", "value"], name="cohorts_identity_value"),
+        ]
+        indexes = [
+            # From an owner to the identities that point at it.
+            models.Index(
+                fields=["site", "parent_kind", "parent_value"],
+                condition=models.Q(parent_kind__isnull=False),
+                name="cohorts_identity_parent",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.value}"
+
+
+class Persona(models.Model):
+    """A named audience that somebody of the site is in or was in; the remote data `common` lists them."""
+
+    site = models.ForeignKey("api.Site", on_delete=models.CASCADE, related_name="+")
+    name = models.CharField(max_length=255)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            # `common` names a persona once.
+            models.UniqueConstraint(fields=["site", "name"], name="cohorts_persona_name"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Group(models.Model):
+    """A company or account that people belong to, with traits of its own (never a user's)."""
+
+    site = models.ForeignKey("api.Site", on_delete=models.CASCADE, related_name="+")
+    group_id = models.CharField(max_length=255)
+    registers = models.JSONField(default=dict, help_text="Its traits, each a register as an identity's are.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [
+            # Two workers that meet a new group make one row.
+            models.UniqueConstraint(fields=["site", "group_id"], name="cohorts_group_id"),
+        ]
+
+    def __str__(self) -> str:
+        return self.group_id

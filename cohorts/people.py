@@ -1,0 +1,296 @@
+"""What events say of people, applied to their identities: facts, links and first visitor codes, a batch at a time."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from django.db import connection
+
+from cohorts import merge
+from cohorts.models import Identity, Persona
+
+IdentityKey = tuple[int, str]  # (kind, value)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+RESOLUTION = timedelta(microseconds=1)
+Kind = Identity.Kind
+KIND_NAMES = {"user": Kind.USER, "visitor": Kind.VISITOR, "anonymous": Kind.ANONYMOUS}
+
+
+class LostRaceError(Exception):
+    """Another worker made an identity of this batch at the same moment: roll back and digest the batch again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one event says of one person. Absent ids are None; a None trait removes it."""
+
+    occurred_at: datetime
+    position: int
+    message_id: str
+    user: str | None = None
+    anonymous: str | None = None
+    visitor: str | None = None
+    previous_user: str | None = None  # alias: this id's person is `user` from now on
+    traits: dict[str, Any] = field(default_factory=dict)
+    group: str | None = None
+    group_traits: dict[str, Any] = field(default_factory=dict)
+    persona: tuple[str, bool] | None = None
+
+    def register(self, value: Any) -> merge.Register:
+        """`value` with this event's stamp."""
+        return [(self.occurred_at - EPOCH) // RESOLUTION, self.position, self.message_id, value]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What one change did."""
+
+    has_new_facts: bool
+    has_new_links: bool
+    has_moved_visitor: bool  # its visitor code belonged to another user before
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a batch of changes did, and whose the events of its ids are."""
+
+    applied: list[Applied]
+    first_visitors: dict[IdentityKey, str]  # the visitor code of every id of the batch that was ever linked to one
+    changed_visitors: dict[IdentityKey, str]  # those that this batch changed: their conversions change hands
+
+
+def apply(site_id: int, changes: Sequence[Change]) -> Batch:
+    """Apply what events of one site say. Call it inside a transaction, before anything that touches goals.
+
+    The identities are locked in the order of their keys. Raises LostRaceError when another worker made one of them
+    meanwhile. Three queries, a few more when there are groups or personas.
+    """
+    known = _lock_identities(site_id, sorted({key for change in changes for key in _keys(change)}))
+    dirty: set[IdentityKey] = {key for key, identity in known.items() if identity.id is None}
+    changed_visitors: dict[IdentityKey, str] = {}
+    applied = []
+    for change in changes:
+        facts = _set_facts(change, known, dirty)
+        links, has_moved_visitor = _set_links(change, known, dirty)
+        changed_visitors |= _set_first_visitors(change, known, dirty)
+        applied.append(
+            Applied(facts == merge.Move.CHANGED, links == merge.Move.CHANGED, has_moved_visitor=has_moved_visitor)
+        )
+    _save_identities(site_id, {key: known[key] for key in sorted(dirty)})
+    _save_groups(site_id, [change for change in changes if change.group is not None])
+    _save_personas(site_id, {change.persona[0] for change in changes if change.persona is not None})
+    return Batch(
+        applied,
+        {key: identity.registers["visitor"][3] for key, identity in known.items() if "visitor" in identity.registers},
+        changed_visitors,
+    )
+
+
+@dataclass(slots=True)
+class _Known:
+    """An identity in hand: its row, or none yet, and its registers."""
+
+    id: int | None
+    registers: merge.Registers
+
+
+def _keys(change: Change) -> list[IdentityKey]:
+    keys = [
+        (kind, value)
+        for kind, value in (
+            (Kind.USER, change.user),
+            (Kind.VISITOR, change.visitor),
+            (Kind.ANONYMOUS, change.anonymous),
+            # The id before an alias may have been either: analytics.js sends the user id or the anonymous one.
+            (Kind.USER, change.previous_user),
+            (Kind.ANONYMOUS, change.previous_user),
+        )
+        if value is not None
+    ]
+    return [(int(kind), value) for kind, value in keys]
+
+
+def _set_facts(change: Change, known: dict[IdentityKey, _Known], dirty: set[IdentityKey]) -> merge.Move:
+    """Put the facts of an event on the highest identity it names."""
+    key = (
+        (int(Kind.USER), change.user)
+        if change.user is not None
+        else (int(Kind.ANONYMOUS), change.anonymous)
+        if change.anonymous is not None
+        else (int(Kind.VISITOR), change.visitor)
+    )
+    if key[1] is None:
+        return merge.Move.STAYED
+    registers = known[key[0], key[1]].registers
+    moves = [
+        merge.set_in_map(registers, "traits", name, change.register(value)) for name, value in change.traits.items()
+    ]
+    if change.group is not None:
+        moves.append(merge.set_latest(registers, "group", change.register(change.group)))
+    if change.persona is not None:
+        name, is_member = change.persona
+        moves.append(merge.set_in_map(registers, "personas", name, change.register(is_member)))
+    move = max(moves, default=merge.Move.STAYED)
+    if move:
+        dirty.add((key[0], key[1]))
+    return move
+
+
+def _set_links(
+    change: Change, known: dict[IdentityKey, _Known], dirty: set[IdentityKey]
+) -> tuple[merge.Move, bool]:
+    """Point each lower identity of an event at the higher ones; (the largest move, whether a visitor changed users)."""
+    user, anonymous, visitor = change.user, change.anonymous, change.visitor
+    links: list[tuple[IdentityKey, str, str]] = []
+    if user is not None:
+        links += [((int(Kind.ANONYMOUS), anonymous), "user", user)] if anonymous is not None else []
+        links += [((int(Kind.VISITOR), visitor), "user", user)] if visitor is not None else []
+        if change.previous_user is not None:
+            links.append(((int(Kind.ANONYMOUS), change.previous_user), "user", user))
+            if change.previous_user != user:
+                links.append(((int(Kind.USER), change.previous_user), "user", user))
+    if anonymous is not None and visitor is not None:
+        links.append(((int(Kind.VISITOR), visitor), "anonymous", anonymous))
+    largest, has_moved_visitor = merge.Move.STAYED, False
+    for key, name, owner in links:
+        registers = known[key].registers
+        had_owner = name in registers
+        move = merge.set_latest(registers, name, change.register(owner))
+        if move:
+            dirty.add(key)
+        largest = max(largest, move)
+        if key[0] == Kind.VISITOR and name == "user":
+            has_moved_visitor = had_owner and move == merge.Move.CHANGED
+    return largest, has_moved_visitor
+
+
+def _set_first_visitors(
+    change: Change, known: dict[IdentityKey, _Known], dirty: set[IdentityKey]
+) -> dict[IdentityKey, str]:
+    """Keep the earliest visitor code of a user and an anonymous id; the ids whose code changed."""
+    changed = {}
+    if change.visitor is not None:
+        for kind, value in ((Kind.USER, change.user), (Kind.ANONYMOUS, change.anonymous)):
+            if value is None:
+                continue
+            key = (int(kind), value)
+            move = merge.set_first_visitor(known[key].registers, change.register(change.visitor))
+            if move:
+                dirty.add(key)
+            if move == merge.Move.CHANGED:
+                changed[key] = change.visitor
+    return changed
+
+
+def _lock_identities(site_id: int, keys: Sequence[IdentityKey]) -> dict[IdentityKey, _Known]:
+    """The identities under these keys, those that exist locked in the order of the keys. One query."""
+    known = {key: _Known(None, {}) for key in keys}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT i.kind, i.value, i.id, i.registers::text
+              FROM unnest(%s::smallint[], %s::text[]) AS k (kind, value)
+              JOIN cohorts_identity i ON i.site_id = %s AND i.kind = k.kind AND i.value = k.value
+             ORDER BY i.kind, i.value COLLATE "C"
+               FOR UPDATE OF i
+            """,
+            [[kind for kind, _ in keys], [value for _, value in keys], site_id],
+        )
+        for kind, value, id_, registers in cursor.fetchall():
+            known[kind, value] = _Known(id_, msgspec.json.decode(registers))
+    return known
+
+
+def _save_identities(site_id: int, identities: dict[IdentityKey, _Known]) -> None:
+    """Write new and changed identities; both in the order of their keys. Two queries at most."""
+    new = {key: identity for key, identity in identities.items() if identity.id is None}
+    old = {key: identity for key, identity in identities.items() if identity.id is not None}
+    with connection.cursor() as cursor:
+        if new:
+            # Whoever else inserts one of these keys at this moment is waited for here, then wins.
+            cursor.execute(
+                """
+                INSERT INTO cohorts_identity (site_id, kind, value, registers, parent_kind, parent_value,
+                                              created_at, updated_at)
+                SELECT %s, i.kind, i.value, i.registers::jsonb, i.parent_kind, i.parent_value, now(), now()
+                  FROM unnest(%s::smallint[], %s::text[], %s::text[], %s::smallint[], %s::text[])
+                       AS i (kind, value, registers, parent_kind, parent_value)
+                ON CONFLICT (site_id, kind, value) DO NOTHING
+                """,
+                [site_id, [kind for kind, _ in new], [value for _, value in new], *_columns(new.values())],
+            )
+            if cursor.rowcount != len(new):
+                raise LostRaceError
+        if old:
+            cursor.execute(
+                """
+                UPDATE cohorts_identity AS i
+                   SET registers = n.registers::jsonb, parent_kind = n.parent_kind, parent_value = n.parent_value,
+                       updated_at = now()
+                  FROM unnest(%s::bigint[], %s::text[], %s::smallint[], %s::text[])
+                       AS n (id, registers, parent_kind, parent_value)
+                 WHERE i.id = n.id
+                """,
+                [[identity.id for identity in old.values()], *_columns(old.values())],
+            )
+
+
+def _columns(identities: Iterable[_Known]) -> list[list[Any]]:
+    """The registers as JSON and the parent derived from them, column by column."""
+    identities = list(identities)
+    parents = [merge.parent_of(identity.registers) for identity in identities]
+    return [
+        [msgspec.json.encode(identity.registers).decode() for identity in identities],
+        [int(KIND_NAMES[parent[0]]) if parent else None for parent in parents],
+        [parent[1] if parent else None for parent in parents],
+    ]
+
+
+def _save_groups(site_id: int, changes: Sequence[Change]) -> None:
+    """Merge group traits into their groups, locked in the order of their ids. Three queries, if there are any."""
+    if not changes:
+        return
+    ids = sorted({change.group for change in changes if change.group is not None})
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT group_id, registers::text FROM cohorts_group
+             WHERE site_id = %s AND group_id = ANY(%s) ORDER BY group_id COLLATE "C" FOR UPDATE
+            """,
+            [site_id, ids],
+        )
+        groups: dict[str, merge.Registers] = {row[0]: msgspec.json.decode(row[1]) for row in cursor.fetchall()}
+        old = set(groups)
+        dirty = set(ids) - old
+        for change in changes:
+            registers = groups.setdefault(str(change.group), {})
+            for name, value in change.group_traits.items():
+                if merge.set_in_map(registers, "traits", name, change.register(value)):
+                    dirty.add(str(change.group))
+        rows = sorted(dirty)
+        cursor.execute(
+            """
+            INSERT INTO cohorts_group AS g (site_id, group_id, registers, created_at, updated_at)
+            SELECT %s, n.group_id, n.registers::jsonb, now(), now()
+              FROM unnest(%s::text[], %s::text[]) AS n (group_id, registers)
+            ON CONFLICT (site_id, group_id) DO UPDATE SET registers = excluded.registers, updated_at = now()
+             WHERE g.group_id = ANY(%s)
+            """,
+            [
+                site_id,
+                rows,
+                [msgspec.json.encode(groups[group]).decode() for group in rows],
+                list(old),
+            ],
+        )
+        if cursor.rowcount != len(rows):  # a group that was new to us was made by another worker meanwhile
+            raise LostRaceError
+
+
+def _save_personas(site_id: int, names: Iterable[str]) -> None:
+    """Add personas that the site did not know. One query, if there are any."""
+    names = sorted(set(names))
+    if names:
+        Persona.objects.bulk_create([Persona(site_id=site_id, name=name) for name in names], ignore_conflicts=True)

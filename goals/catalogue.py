@@ -1,0 +1,129 @@
+"""What people do with goals: make, rename, bind, archive, delete. Each under the site's name lock, in one transaction."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from django.db import transaction
+
+from goals import quota, waiting
+from goals.matching import EventName
+from goals.models import Conversion, Goal, GoalBinding, Tag, WaitingName
+from goals.recording import resolve
+
+PURGE_CHUNK = 5_000
+
+
+class NameTakenError(Exception):
+    """Another live goal of the site has this name."""
+
+    def __init__(self, goal_id: int) -> None:
+        super().__init__(f"goal {goal_id} has this name already")
+        self.goal_id = goal_id
+
+
+def create_goal(goal: Goal, *, tags: Iterable[str] = (), template: str) -> Goal:
+    """Save a goal made by hand, by import or through the API; it consumes no quota (promises K-32).
+
+    `goal` is unsaved and has its site, name and origin. Raises NameTakenError. Names that wait for it are woken.
+    """
+    with transaction.atomic():
+        quota.lock_names(goal.site_id)
+        _require_free(goal)
+        goal.save()
+        set_tags(goal, tags)
+        wake(goal.site_id, template=template)
+    return goal
+
+
+def change_goal(goal: Goal, *, tags: Iterable[str] | None = None, template: str) -> Goal:
+    """Save a goal that a person edited. A new name is a person's choice: events find it as promises K-15 to K-17 say.
+
+    Raises NameTakenError. `tags=None` leaves them as they are.
+    """
+    with transaction.atomic():
+        quota.lock_names(goal.site_id)
+        before = Goal.objects.get(pk=goal.pk)
+        if goal.name != before.name:
+            _require_free(goal)
+            goal.is_named_by_event = False
+        goal.save()
+        if tags is not None:
+            set_tags(goal, tags)
+        wake(goal.site_id, template=template)
+    return goal
+
+
+def bind_event(goal: Goal, event: EventName, *, template: str) -> GoalBinding:
+    """Give all further events of this name to a goal, whatever either is called later ("keep receiving these events")."""
+    with transaction.atomic():
+        quota.lock_names(goal.site_id)
+        binding, _ = GoalBinding.objects.update_or_create(
+            site_id=goal.site_id, event_type=event.type, event_name=event.name, defaults={"goal": goal}
+        )
+        wake(goal.site_id, template=template)
+    return binding
+
+
+def archive_goal(goal: Goal, *, now: datetime) -> Goal:
+    """Put a goal aside; it still converts, and its conversions are flagged (promises K-19)."""
+    goal.archived_at = goal.archived_at or now
+    goal.save(update_fields=["archived_at", "updated_at"])
+    return goal
+
+
+def restore_goal(goal: Goal) -> Goal:
+    """Take a goal back from the archive."""
+    goal.archived_at = None
+    goal.save(update_fields=["archived_at", "updated_at"])
+    return goal
+
+
+def delete_goal(goal: Goal, *, now: datetime) -> None:
+    """Delete a goal: it and its conversions leave every count at once, its name is free (promises K-18).
+
+    The rows go later, in chunks (`purge_deleted`): a goal with millions of conversions is deleted in milliseconds.
+    """
+    with transaction.atomic():
+        quota.lock_names(goal.site_id)
+        GoalBinding.objects.filter(goal=goal).delete()
+        Goal.objects.filter(pk=goal.pk, deleted_at=None).update(deleted_at=now)
+
+
+def purge_deleted() -> bool:
+    """Remove one chunk of a deleted goal's conversions, or the goal itself when none is left; whether there is more."""
+    goal = Goal.objects.filter(deleted_at__isnull=False).order_by("deleted_at").first()
+    if goal is None:
+        return False
+    with transaction.atomic():
+        chunk = list(Conversion.objects.filter(goal=goal).order_by("id").values_list("id", flat=True)[:PURGE_CHUNK])
+        if chunk:
+            Conversion.objects.filter(id__in=chunk).delete()
+        else:
+            goal.delete()
+    return True
+
+
+def set_tags(goal: Goal, names: Iterable[str]) -> None:
+    """Give a goal exactly these tags, making those that the site does not have."""
+    names = sorted(set(names))
+    Tag.objects.bulk_create([Tag(site_id=goal.site_id, name=name) for name in names], ignore_conflicts=True)
+    goal.tags.set(Tag.objects.filter(site_id=goal.site_id, name__in=names))
+
+
+def wake(site_id: int, *, template: str) -> int:
+    """Let the waiting names go on that have a goal now; how many. Reads the site's queue (20,000 rows by default)."""
+    queue = {
+        EventName(event_type, event_name): name
+        for event_type, event_name, name in WaitingName.objects.filter(site_id=site_id, has_goal=False).values_list(
+            "event_type", "event_name", "name"
+        )
+    }
+    woken = [queue[event] for event in resolve(site_id, list(queue), template=template)] if queue else []
+    waiting.mark_created(site_id, woken)
+    return len(woken)
+
+
+def _require_free(goal: Goal) -> None:
+    twin = Goal.objects.filter(site_id=goal.site_id, name=goal.name, deleted_at=None).exclude(pk=goal.pk).first()
+    if twin is not None:
+        raise NameTakenError(twin.pk)

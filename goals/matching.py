@@ -1,0 +1,55 @@
+"""Which goal an event belongs to, given the goals that could be it: a pure decision, tested as a table."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from goals.naming import conventional_names
+
+
+@dataclass(frozen=True, slots=True)
+class KnownGoal:
+    """What the decision needs of a live goal."""
+
+    id: int
+    name: str
+    is_named_by_event: bool
+    is_archived: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EventName:
+    """What names an event's goal: its type (track, page or screen) and its own name."""
+
+    type: str
+    name: str
+
+
+def candidate_names(event: EventName, *, template: str) -> tuple[str, ...]:
+    """Every goal name the event could match, in the order of the lookup."""
+    return (event.name, *conventional_names(event.type, event.name, template=template))
+
+
+def match_goal(
+    event: EventName, *, bindings: Mapping[EventName, KnownGoal], goals: Mapping[str, KnownGoal], template: str
+) -> KnownGoal | None:
+    """The goal of an event, or None when it has to be created (promises K-02, K-07, K-14).
+
+    The order: a binding made by a person; the bare event name, if a person or an import chose it; the site's
+    convention; the spellings that differ in the dash; `Segment.io – {name}`. Matching is exact (K-20).
+    """
+    bound = bindings.get(event)
+    if bound is not None:
+        return bound
+    bare = goals.get(event.name)
+    if bare is not None and not bare.is_named_by_event:
+        return bare
+    for name in conventional_names(event.type, event.name, template=template):
+        goal = goals.get(name)
+        if goal is not None:
+            return goal
+    return None
+
+
+def names_to_look_up(events: Iterable[EventName], *, template: str) -> list[str]:
+    """The goal names to fetch for a batch of events, each once, sorted."""
+    return sorted({name for event in events for name in candidate_names(event, template=template)})

@@ -1,0 +1,187 @@
+"""What happened: goals with their tags, the conversions that hit them, and how fast goals may be made."""
+
+from django.core.validators import MinLengthValidator
+from django.db import models
+from django.db.models import Q
+
+# An event name of 500 characters is stored whole; the rest is room for the site's template.
+GOAL_NAME_LENGTH = 600
+
+
+class Tag(models.Model):
+    site = models.ForeignKey("api.Site", on_delete=models.CASCADE, related_name="tags")
+    name = models.CharField(max_length=100, validators=[MinLengthValidator(1)])
+
+    class Meta:
+        constraints = [
+            # Concurrent first goals of a site make one tag.
+            models.UniqueConstraint(fields=["site", "name"], name="goals_tag_name"),
+        ]
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Goal(models.Model):
+    """A named target. Its name is unique among the live goals of its site; a deleted goal's name is free."""
+
+    class Type(models.TextChoices):
+        """As Kameleoon's Automation API spells them."""
+
+        CLICK = "CLICK"
+        CUSTOM = "CUSTOM"
+        SCROLL = "SCROLL"
+        PAGE_VIEWS = "PAGE_VIEWS"
+        URL = "URL"
+        TIME_SPENT = "TIME_SPENT"
+        RETENTION_RATE = "RETENTION_RATE"
+        WAREHOUSE = "WAREHOUSE"
+        RATIO_METRICS = "RATIO_METRICS"
+
+    class Origin(models.TextChoices):
+        EVENT = "event", "made by an event"
+        PERSON = "person", "made by a person"
+        IMPORT = "import", "imported"
+        API = "api", "made through the API"
+
+    site = models.ForeignKey("api.Site", on_delete=models.CASCADE, related_name="goals")
+    name = models.CharField(max_length=GOAL_NAME_LENGTH, validators=[MinLengthValidator(1)])
+    type = models.CharField(max_length=16, choices=Type.choices, default=Type.CUSTOM)
+    description = models.TextField(blank=True)
+    has_multiple_conversions = models.BooleanField(
+        default=False, help_text="Whether every conversion counts, or one a visit."
+    )
+    origin = models.CharField(max_length=8, choices=Origin.choices, default=Origin.PERSON)
+    is_named_by_event = models.BooleanField(
+        default=False,
+        help_text="False once a person has chosen the name: only such goals match a bare event name.",
+    )
+    tags = models.ManyToManyField(Tag, blank=True, related_name="goals")
+    archived_at = models.DateTimeField(null=True, blank=True)
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [
+            # Serves the lookup of an event's goal; two workers that create one name get one goal.
+            models.UniqueConstraint(
+                fields=["site", "name"], condition=Q(deleted_at__isnull=True), name="goals_goal_live_name"
+            ),
+        ]
+        indexes = [
+            # The purge looks for deleted goals only.
+            models.Index(fields=["deleted_at"], condition=Q(deleted_at__isnull=False), name="goals_goal_deleted"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class GoalBinding(models.Model):
+    """A person's word that an event belongs to a goal, whatever the goal is called ("keep receiving these events")."""
+
+    site = models.ForeignKey("api.Site", on_delete=models.CASCADE, related_name="+")
+    event_type = models.CharField(max_length=16)
+    event_name = models.CharField(max_length=500)
+    goal = models.ForeignKey(Goal, on_delete=models.CASCADE, related_name="bindings")
+
+    class Meta:
+        constraints = [
+            # The first step of the lookup; an event is bound to one goal.
+            models.UniqueConstraint(fields=["site", "event_type", "event_name"], name="goals_binding_event"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event_type} {self.event_name}"
+
+
+class Conversion(models.Model):
+    """One hit of a goal, kept for ever. Whose it is follows design "Whose conversion" and is re-keyed by late links."""
+
+    class KeyedBy(models.IntegerChoices):
+        """Which rule gave `visitor_code`; a smaller number wins."""
+
+        EVENT = 0, "the event's visitor code"
+        USER_LINK = 1, "the visitor code first linked to its user"
+        ANONYMOUS_LINK = 2, "the visitor code first linked to its anonymous id"
+        USER = 3, "its user id, unmatched"
+        ANONYMOUS = 4, "its anonymous id, unmatched"
+
+    # No database constraint: every insert would lock the one row of its site.
+    site = models.ForeignKey("api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    goal = models.ForeignKey(Goal, on_delete=models.CASCADE, db_index=False, related_name="conversions")
+    visitor_code = models.CharField(max_length=255)
+    keyed_by = models.PositiveSmallIntegerField(choices=KeyedBy.choices)
+    user_id = models.CharField(max_length=255, null=True)  # noqa: DJ001 - absent is not empty
+    anonymous_id = models.CharField(max_length=255, null=True)  # noqa: DJ001
+    occurred_at = models.DateTimeField()
+    revenue = models.DecimalField(max_digits=20, decimal_places=6, null=True)
+    currency = models.CharField(max_length=3, null=True)  # noqa: DJ001
+    value = models.DecimalField(max_digits=20, decimal_places=6, null=True)
+    properties = models.JSONField(default=dict)
+    message_key = models.CharField(max_length=300)
+
+    class Meta:
+        constraints = [
+            # One message converts once, also after its row in the inbox was pruned.
+            models.UniqueConstraint(fields=["site", "message_key"], name="goals_conversion_message"),
+        ]
+        indexes = [
+            # A goal's conversions, newest first, in keyset pages.
+            models.Index(fields=["goal", "occurred_at", "id"], name="goals_conversion_goal"),
+            # A visitor's conversions, newest first.
+            models.Index(fields=["site", "visitor_code", "occurred_at", "id"], name="goals_conversion_visitor"),
+            # Re-keying when a user's first visitor code is learnt.
+            models.Index(fields=["site", "user_id"], condition=Q(keyed_by__gte=1), name="goals_conversion_user"),
+            # Re-keying when an anonymous id's first visitor code is learnt.
+            models.Index(
+                fields=["site", "anonymous_id"], condition=Q(keyed_by__gte=2), name="goals_conversion_anonymous"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.goal_id} by {self.visitor_code}"
+
+
+class GoalCreation(models.Model):
+    """The ledger of goals made by events: the quota counts here, and deleting a goal does not shorten it."""
+
+    site = models.ForeignKey("api.Site", on_delete=models.CASCADE, related_name="+")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            # Counts the creations of the last 10 seconds and 60 minutes.
+            models.Index(fields=["site", "created_at"], name="goals_creation_window"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.site_id} at {self.created_at}"
+
+
+class WaitingName(models.Model):
+    """A goal name that waits for quota, in order of arrival (its id); its messages are `deferred` in the inbox."""
+
+    site = models.ForeignKey("api.Site", on_delete=models.CASCADE, related_name="+")
+    name = models.CharField(max_length=GOAL_NAME_LENGTH)
+    event_type = models.CharField(max_length=16)
+    event_name = models.CharField(max_length=500)
+    has_goal = models.BooleanField(
+        default=False, help_text="Its goal exists now: its messages may go on, and it no longer stands in the queue."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            # A name waits once, however many messages wait for it.
+            models.UniqueConstraint(fields=["site", "name"], name="goals_waitingname_name"),
+        ]
+        indexes = [
+            # The head of a site's queue.
+            models.Index(fields=["site", "id"], condition=Q(has_goal=False), name="goals_waitingname_queue"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,55 @@
+"""How many goals events may still create for a site, exactly, under any number of workers."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import connection
+
+from goals.models import GoalCreation
+
+# Any constant: it keeps our advisory locks apart from another program's in the same database.
+LOCK_SPACE = 0x474F414C
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """At most `limit` creations in any half-open span of this length."""
+
+    limit: int
+    span: timedelta
+
+
+def windows(*, per_10_seconds: int, per_hour: int) -> tuple[Window, Window]:
+    """The two sliding windows of a site, consumed together (promises K-26, K-27)."""
+    return Window(per_10_seconds, timedelta(seconds=10)), Window(per_hour, timedelta(minutes=60))
+
+
+def lock_names(site_id: int) -> datetime:
+    """Become the only writer of a site's goal names until the transaction ends; the database's time once locked.
+
+    Everything that creates, renames, binds, archives or deletes a goal takes this lock before it touches a goal,
+    so two workers never both see the last free place, nor both find a name missing. One query.
+    """
+    with connection.cursor() as cursor:
+        # The lock and the clock in two statements of one round trip would share a start time; clock_timestamp() does not.
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [LOCK_SPACE, site_id])
+        cursor.execute("SELECT clock_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+    return now
+
+
+def room(site_id: int, limits: tuple[Window, ...], *, now: datetime) -> int:
+    """How many goals may be created at `now`. Call it under `lock_names`. One query."""
+    counted = ", ".join("count(*) FILTER (WHERE created_at > %s)" for _ in limits)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {counted} FROM goals_goalcreation WHERE site_id = %s AND created_at > %s",
+            [*(now - window.span for window in limits), site_id, now - max(window.span for window in limits)],
+        )
+        created = cursor.fetchone()
+    return max(0, min(window.limit - count for window, count in zip(limits, created, strict=True)))
+
+
+def consume(site_id: int, granted: int, *, now: datetime) -> None:
+    """Note `granted` creations in the ledger; a rollback gives them back. One query."""
+    GoalCreation.objects.bulk_create(GoalCreation(site_id=site_id, created_at=now) for _ in range(granted))

@@ -1,0 +1,268 @@
+"""Hits become conversions: the lookup, the creation of goals within their quota, and the re-keying by late links."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from django.db import connection
+
+from goals import quota, waiting
+from goals.matching import EventName, KnownGoal, match_goal, names_to_look_up
+from goals.models import Conversion, Goal, Tag
+from goals.naming import name_goal
+
+KeyedBy = Conversion.KeyedBy
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One event that hits a goal, with the visitor it counts for already resolved."""
+
+    event: EventName
+    message_key: str
+    occurred_at: datetime
+    visitor_code: str
+    keyed_by: int
+    user_id: str | None
+    anonymous_id: str | None
+    revenue: Decimal | None
+    currency: str | None
+    value: Decimal | None
+    properties: str  # JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a site wants its goals made."""
+
+    template: str
+    tag: str
+    windows: tuple[quota.Window, ...]
+    max_waiting_names: int
+
+
+class Outcome(StrEnum):
+    CONVERTED = "converted"
+    ALREADY_CONVERTED = "already_converted"
+    DEFERRED = "deferred"
+    BACKLOG_FULL = "backlog_full"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a hit: its goal, or the name it waits for."""
+
+    outcome: Outcome
+    goal_id: int | None = None
+    goal_name: str = ""
+    is_new_goal: bool = False
+    is_archived: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FirstVisitor:
+    """The visitor code that an id's conversions count for from now on."""
+
+    id: str
+    visitor_code: str
+
+
+def record(site_id: int, hits: Sequence[Hit], *, policy: Policy) -> list[Recorded]:
+    """Record hits of one site and say, in their order, what became of each. Call it inside a transaction.
+
+    Unknown names become goals while the quota lasts (promises K-03, K-26, K-27); the rest is deferred, first come,
+    first created (K-31). Two queries when every name is known, some eight more when one is not.
+    """
+    if not hits:
+        return []
+    events = list(dict.fromkeys(hit.event for hit in hits))
+    goals = resolve(site_id, events, template=policy.template)
+    unknown = [event for event in events if event not in goals]
+    creation = _create(site_id, unknown, policy=policy) if unknown else _Creation({}, set(), {})
+    goals |= creation.goals
+    inserted = _insert(site_id, [(hit, goals[hit.event].id) for hit in hits if hit.event in goals])
+    recorded = []
+    for hit in hits:
+        goal = goals.get(hit.event)
+        if goal is None:
+            recorded.append(creation.refused[hit.event])
+            continue
+        converted = hit.message_key in inserted
+        recorded.append(
+            Recorded(
+                Outcome.CONVERTED if converted else Outcome.ALREADY_CONVERTED,
+                goal_id=goal.id,
+                goal_name=goal.name,
+                is_new_goal=converted and goal.id in creation.new_goal_ids,
+                is_archived=goal.is_archived,
+            )
+        )
+        if converted:
+            creation.new_goal_ids.discard(goal.id)  # the first hit made it, the next ones found it
+    return recorded
+
+
+def resolve(site_id: int, events: Sequence[EventName], *, template: str) -> dict[EventName, KnownGoal]:
+    """The goals of those events that have one, as things stand. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT NULL, NULL, id, name, is_named_by_event, archived_at IS NOT NULL
+              FROM goals_goal
+             WHERE site_id = %(site)s AND deleted_at IS NULL AND name = ANY(%(names)s)
+             UNION ALL
+            SELECT b.event_type, b.event_name, g.id, g.name, g.is_named_by_event, g.archived_at IS NOT NULL
+              FROM unnest(%(types)s::text[], %(event_names)s::text[]) AS e (type, name)
+              JOIN goals_goalbinding b
+                ON b.site_id = %(site)s AND b.event_type = e.type AND b.event_name = e.name
+              JOIN goals_goal g ON g.id = b.goal_id AND g.deleted_at IS NULL
+            """,
+            {
+                "site": site_id,
+                "names": names_to_look_up(events, template=template),
+                "types": [event.type for event in events],
+                "event_names": [event.name for event in events],
+            },
+        )
+        rows = cursor.fetchall()
+    bindings = {EventName(row[0], row[1]): KnownGoal(*row[2:]) for row in rows if row[0] is not None}
+    goals = {row[3]: KnownGoal(*row[2:]) for row in rows if row[0] is None}
+    matches = {event: match_goal(event, bindings=bindings, goals=goals, template=template) for event in events}
+    return {event: goal for event, goal in matches.items() if goal is not None}
+
+
+def rekey(site_id: int, *, users: Iterable[FirstVisitor], anonymous: Iterable[FirstVisitor]) -> int:
+    """Give the conversions of these ids to the visitor code now known to be their first; how many changed hands.
+
+    Only conversions whose event carried no code move, and a user's link outranks an anonymous id's (promises K-51,
+    N-09). The rows are locked in the order of their ids, so that two links cannot deadlock. One query.
+    """
+    users, anonymous = list(users), list(anonymous)
+    if not users and not anonymous:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE goals_conversion AS conversion
+               SET visitor_code = late.visitor_code, keyed_by = late.keyed_by
+              FROM (
+                SELECT c.id, coalesce(u.code, a.code) AS visitor_code,
+                       CASE WHEN u.code IS NULL THEN %(anonymous_link)s ELSE %(user_link)s END AS keyed_by
+                  FROM goals_conversion c
+                  LEFT JOIN unnest(%(users)s::text[], %(user_codes)s::text[]) AS u (id, code)
+                    ON u.id = c.user_id AND c.keyed_by >= 1
+                  LEFT JOIN unnest(%(anonymous)s::text[], %(anonymous_codes)s::text[]) AS a (id, code)
+                    ON a.id = c.anonymous_id AND c.keyed_by >= 2
+                 WHERE c.site_id = %(site)s
+                   AND ((c.keyed_by >= 1 AND c.user_id = ANY(%(users)s))
+                     OR (c.keyed_by >= 2 AND c.anonymous_id = ANY(%(anonymous)s)))
+                 ORDER BY c.id
+                   FOR UPDATE OF c
+              ) AS late
+             WHERE conversion.id = late.id
+            """,
+            {
+                "site": site_id,
+                "users": [first.id for first in users],
+                "user_codes": [first.visitor_code for first in users],
+                "anonymous": [first.id for first in anonymous],
+                "anonymous_codes": [first.visitor_code for first in anonymous],
+                "user_link": KeyedBy.USER_LINK,
+                "anonymous_link": KeyedBy.ANONYMOUS_LINK,
+            },
+        )
+        return cursor.rowcount
+
+
+@dataclass(frozen=True, slots=True)
+class _Creation:
+    goals: dict[EventName, KnownGoal]
+    new_goal_ids: set[int]
+    refused: dict[EventName, Recorded]
+
+
+def _create(site_id: int, events: Sequence[EventName], *, policy: Policy) -> _Creation:
+    """Make goals for unknown events, as many as the quota and those who came before leave room for."""
+    now = quota.lock_names(site_id)
+    goals = resolve(site_id, events, template=policy.template)  # another worker may have been faster
+    names = {
+        event: name_goal(event.type, event.name, template=policy.template) for event in events if event not in goals
+    }
+    if not names:
+        return _Creation(goals, set(), {})
+    free = quota.room(site_id, policy.windows, now=now)
+    queue = waiting.load_queue(site_id, names=names.values(), places=free)
+    # A name at the head of the queue may be created now; a newcomer only in what those before it leave.
+    newcomers = list(dict.fromkeys(name for name in names.values() if name not in queue.waiting))
+    may_create = {*queue.head, *newcomers[: free - len(queue.head)]}
+    new = _insert_goals(site_id, [name for name in dict.fromkeys(names.values()) if name in may_create], tag=policy.tag)
+    quota.consume(site_id, len(new), now=now)
+    waiting.mark_created(site_id, new.keys() & queue.waiting)
+    joined = waiting.join_queue(
+        site_id,
+        [
+            waiting.Newcomer(name, event)
+            for event, name in names.items()
+            if name not in new and name not in queue.waiting
+        ],
+        places=policy.max_waiting_names - queue.length,
+    )
+    return _Creation(
+        goals | {event: new[name] for event, name in names.items() if name in new},
+        {goal.id for goal in new.values()},
+        {
+            event: Recorded(Outcome.DEFERRED if name in queue.waiting or name in joined else Outcome.BACKLOG_FULL,
+                            goal_name=name)
+            for event, name in names.items()
+            if name not in new
+        },
+    )
+
+
+def _insert_goals(site_id: int, names: Sequence[str], *, tag: str) -> dict[str, KnownGoal]:
+    """Insert tagged goals that events made. Under the site's name lock, so no name can exist."""
+    if not names:
+        return {}
+    goals = Goal.objects.bulk_create(
+        Goal(site_id=site_id, name=name, origin=Goal.Origin.EVENT, is_named_by_event=True) for name in names
+    )
+    if tag:
+        tagged, _ = Tag.objects.get_or_create(site_id=site_id, name=tag)
+        Goal.tags.through.objects.bulk_create(Goal.tags.through(goal=goal, tag=tagged) for goal in goals)
+    return {goal.name: KnownGoal(goal.pk, goal.name, is_named_by_event=True, is_archived=False) for goal in goals}
+
+
+def _insert(site_id: int, found: Sequence[tuple[Hit, int]]) -> set[str]:
+    """Insert conversions, sorted by key; the message keys that were new."""
+    if not found:
+        return set()
+    found = sorted(found, key=lambda pair: pair[0].message_key)
+    hits = [hit for hit, _ in found]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO goals_conversion (site_id, goal_id, message_key, occurred_at, visitor_code, keyed_by, user_id,
+                                          anonymous_id, revenue, currency, value, properties)
+            SELECT %s, * FROM unnest(%s::bigint[], %s::text[], %s::timestamptz[], %s::text[], %s::smallint[],
+                                     %s::text[], %s::text[], %s::numeric[], %s::text[], %s::numeric[], %s::jsonb[])
+            ON CONFLICT (site_id, message_key) DO NOTHING
+            RETURNING message_key
+            """,
+            [
+                site_id,
+                [goal_id for _, goal_id in found],
+                [hit.message_key for hit in hits],
+                [hit.occurred_at for hit in hits],
+                [hit.visitor_code for hit in hits],
+                [hit.keyed_by for hit in hits],
+                [hit.user_id for hit in hits],
+                [hit.anonymous_id for hit in hits],
+                [hit.revenue for hit in hits],
+                [hit.currency for hit in hits],
+                [hit.value for hit in hits],
+                [hit.properties for hit in hits],
+            ],
+        )
+        return {row[0] for row in cursor.fetchall()}

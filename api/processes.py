@@ -1,0 +1,138 @@
+"""The processes that `manage.py up` and the tests start: one owner for a data directory, no orphan, a bounded stop."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+LEASH = Path(__file__).with_name("leash.py")
+# How long a start waits for what an earlier one left behind: their own stop takes less.
+LEFTOVERS_SECONDS = 12.0
+
+
+class StartRefusedError(Exception):
+    """Why a start cannot go on: one line that says what is wrong and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whom a program runs as."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    name: str
+    process: subprocess.Popen[bytes]
+    stop_signal: signal.Signals
+
+
+@contextmanager
+def claim(data_dir: Path) -> Iterator[int]:
+    """Own a data directory; yields the descriptor of its lock, which every child must inherit.
+
+    An flock lives as long as any process holds the descriptor. So whoever gets it knows that nothing of an earlier
+    start is left: no second PostgreSQL can come to run on one data directory, and a postmaster.pid in it is stale.
+    Raises StartRefusedError when another start owns it.
+    """
+    path = data_dir / "up.lock"
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StartRefusedError(
+            f"cannot write to the data directory {data_dir} ({error.strerror}): "
+            "give this user the right to, or name another in GOALPOST_DATA_DIR"
+        ) from error
+    try:
+        wait_for(lock, path)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def wait_for(lock: int, path: Path) -> None:
+    deadline = time.monotonic() + LEFTOVERS_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = int(os.pread(lock, 20, 0) or b"0")
+            if owner and is_alive(owner):
+                raise StartRefusedError(
+                    f"Goalpost already runs on {path.parent} as process {owner}: "
+                    "stop it first, or name another directory in GOALPOST_DATA_DIR"
+                ) from None
+            if time.monotonic() > deadline:
+                raise StartRefusedError(
+                    f"processes of an earlier start still run on {path.parent}: stop them (`fuser {path}` finds them)"
+                ) from None
+            time.sleep(0.1)
+        else:
+            return
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def start(
+    name: str,
+    command: Sequence[str],
+    *,
+    lock: int,
+    env: Mapping[str, str] | None = None,
+    output: IO[bytes] | int | None = None,
+    account: Account | None = None,
+    stop_signal: signal.Signals = signal.SIGTERM,
+    stdin: int = subprocess.DEVNULL,
+) -> Child:
+    """Start a program that dies with this process and holds the data directory's lock.
+
+    It leads a process group of its own: Ctrl-C in a terminal reaches only us, and we choose the order of the stop.
+    Must be called from the main thread: the kernel ties a child to the thread that made it.
+    """
+    account = account or Account(os.geteuid(), os.getegid())
+    leash = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), str(stop_signal.value)]
+    process = subprocess.Popen(
+        [*leash, str(account.uid), str(account.gid), *command],
+        env=env,
+        stdin=stdin,
+        stdout=output,
+        stderr=None if output is None else subprocess.STDOUT,
+        pass_fds=(lock,),
+        process_group=0,
+    )
+    return Child(name, process, stop_signal)
+
+
+def stop(children: Sequence[Child], *, within: float) -> None:
+    """Ask every child to stop, and kill what is left of its process group after `within` seconds."""
+    for child in children:
+        if child.process.poll() is None:
+            child.process.send_signal(child.stop_signal)
+    deadline = time.monotonic() + within
+    for child in children:
+        with suppress(subprocess.TimeoutExpired):
+            child.process.wait(max(0.0, deadline - time.monotonic()))
+    for child in children:
+        with suppress(ProcessLookupError):  # the usual case: the whole group is gone
+            os.killpg(child.process.pid, signal.SIGKILL)
+        child.process.wait()

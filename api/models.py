@@ -182,6 +182,7 @@ class Claim(models.Model):
     worker = models.BigIntegerField(primary_key=True, help_text="The advisory lock the worker holds while it lives.")
     message_ids = ArrayField(models.BigIntegerField())
     claimed_at = models.DateTimeField()
+    server_started_at = models.DateTimeField(help_text="When the PostgreSQL started that the worker was connected to.")
 
     def __str__(self) -> str:
         return f"{len(self.message_ids)} messages of worker {self.worker}"

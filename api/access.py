@@ -1,0 +1,160 @@
+"""Who may come in: credentials and access tokens, and the sites they open. Looked up once in a few seconds a process."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+from cachetools.func import ttl_cache
+from django.core import signing
+
+from api.database import fetch_all
+from api.door import Refusal
+
+CACHE_SECONDS: Final = 3.0  # a revoked credential is refused everywhere within 5 s
+CACHE_ENTRIES: Final = 2_000
+TOKEN_SECONDS: Final = 7_200  # as Kameleoon's own (wire-kameleoon B2)
+TOKEN_SALT: Final = "api.access.token"  # noqa: S105 - a name space, not a secret
+
+
+@dataclass(frozen=True, slots=True)
+class SiteAccess:
+    """What the hot paths need of a site."""
+
+    id: int
+    sitecode: str
+    public_traits: frozenset[str]
+    requires_token: bool
+    destination_id: int | None
+    is_destination_enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """A credential that was shown, and the sites it opens."""
+
+    credential_id: int
+    client_id: str
+    secret_hash: str
+    site_ids: frozenset[int]
+
+
+def generate_sitecode() -> str:
+    """Ten lower-case letters and digits: the destination refuses any other length (promises W3)."""
+    return "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(10))
+
+
+def generate_secret() -> str:
+    """32 URL-safe characters: Segment puts a secret in a URL unencoded (promises W2)."""
+    return secrets.token_urlsafe(24)
+
+
+def hash_secret(secret: str) -> str:
+    """SHA-256, in hex. Generated secrets have 192 bits, so a slow hash would protect nothing and cost every request."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def api_key(client_id: str, secret: str) -> str:
+    """What is pasted in Segment: base64 of `{"id":…,"secret":…}` (promises K-36)."""
+    return base64.b64encode(msgspec.json.encode({"id": client_id, "secret": secret})).decode()
+
+
+def unauthorized(message: str) -> Refusal:
+    """401, with the scheme that is expected."""
+    return Refusal(HTTPStatus.UNAUTHORIZED, "unauthorized", message, (("WWW-Authenticate", "Basic"),))
+
+
+def check_secret(client_id: str, secret: str) -> Bearer:
+    """The credential with this id and secret. Raises Refusal (401)."""
+    bearer = find_credential(client_id)
+    if bearer is None or not hmac.compare_digest(bearer.secret_hash, hash_secret(secret)):
+        raise unauthorized("Unknown client id, or the wrong secret. Check both, or have the secret renewed.")
+    return bearer
+
+
+def check_authorization(authorization: str) -> Bearer:
+    """Who an Authorization header speaks for: `Basic <API key>`, `Basic base64(id:secret)` or `Bearer <token>`.
+
+    The destination's API key is the Basic token itself, not a user and a password (promises W1). Raises Refusal (401).
+    """
+    scheme, _, token = authorization.strip().partition(" ")
+    token = token.strip()
+    if scheme.lower() == "bearer":
+        return check_token(token)
+    if scheme.lower() != "basic" or not token:
+        raise unauthorized("Send `Authorization: Basic <API key>`; /segmentio/getapikey gives the key.")
+    try:
+        decoded = base64.b64decode(token + "=" * (-len(token) % 4), validate=True).decode()
+    except (binascii.Error, ValueError) as error:
+        raise unauthorized("The Authorization header is not base64. Paste the API key as it was shown.") from error
+    if decoded.startswith("{"):
+        try:
+            key = msgspec.json.decode(decoded, type=dict[str, str])
+            return check_secret(key["id"], key["secret"])
+        except (msgspec.DecodeError, KeyError) as error:
+            raise unauthorized('The API key does not hold {"id": …, "secret": …}. Paste it as it was shown.') from error
+    client_id, colon, secret = decoded.partition(":")
+    if not colon:
+        raise unauthorized("The Authorization header is neither an API key nor `id:secret`.")
+    return check_secret(client_id, secret)
+
+
+def issue_token(bearer: Bearer) -> str:
+    """An access token for two hours. Signed, not stored; renewing the secret or revoking the credential ends it."""
+    return signing.dumps([bearer.client_id, bearer.secret_hash[:16]], salt=TOKEN_SALT)
+
+
+def check_token(token: str) -> Bearer:
+    """The credential an access token was issued to. Raises Refusal (401)."""
+    try:
+        client_id, fingerprint = signing.loads(token, salt=TOKEN_SALT, max_age=TOKEN_SECONDS)
+    except (signing.BadSignature, ValueError, TypeError) as error:
+        raise unauthorized("The access token is unknown or older than two hours. Fetch one at /oauth/token.") from error
+    bearer = find_credential(client_id)
+    if bearer is None or not hmac.compare_digest(bearer.secret_hash[:16], fingerprint):
+        raise unauthorized("The access token's credential was revoked or renewed. Fetch a token at /oauth/token.")
+    return bearer
+
+
+@ttl_cache(maxsize=CACHE_ENTRIES, ttl=CACHE_SECONDS)
+def find_credential(client_id: str) -> Bearer | None:
+    """The live credential with this id. One query, at most every few seconds."""
+    if "\0" in client_id:
+        return None
+    rows = fetch_all(
+        """
+        SELECT c.id, c.client_id, c.secret_hash, array_agg(s.site_id) FILTER (WHERE s.site_id IS NOT NULL)
+          FROM api_credential c LEFT JOIN api_credential_sites s ON s.credential_id = c.id
+         WHERE c.client_id = %(client_id)s AND c.revoked_at IS NULL
+         GROUP BY c.id
+        """,
+        {"client_id": client_id},
+    )
+    return Bearer(*rows[0][:3], frozenset(rows[0][3] or ())) if rows else None
+
+
+@ttl_cache(maxsize=CACHE_ENTRIES, ttl=CACHE_SECONDS)
+def find_site(sitecode: str) -> SiteAccess | None:
+    """The site with this code. One query, at most every few seconds."""
+    if "\0" in sitecode:
+        return None
+    rows = fetch_all(
+        """
+        SELECT s.id, s.sitecode, s.public_traits, s.requires_token, d.id, coalesce(d.is_enabled, false)
+          FROM api_site s LEFT JOIN api_source d ON d.site_id = s.id AND d.kind = 'destination'
+         WHERE s.sitecode = %(sitecode)s
+        """,
+        {"sitecode": sitecode},
+    )
+    return SiteAccess(rows[0][0], rows[0][1], frozenset(rows[0][2]), *rows[0][3:]) if rows else None
+
+
+def forget_lookups() -> None:
+    """Look everything up afresh from now on, in this process."""
+    find_credential.cache_clear()
+    find_site.cache_clear()

@@ -1,0 +1,72 @@
+"""The hot paths' own way to PostgreSQL: a small pool of autocommitting connections in each web process."""
+
+import threading
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import psycopg
+from django.db import connections
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+POOL_SIZE = 8  # more connections than cores only wait for each other
+WAIT = 2.0  # seconds until a request without a connection is told to come again
+
+
+def connection_parameters() -> dict[str, Any]:
+    """What psycopg.connect takes to reach the configured database (under test: the test database)."""
+    parameters = connections["default"].get_connection_params()
+    for key in ("cursor_factory", "context", "prepare_threshold"):
+        parameters.pop(key, None)
+    return dict(parameters)
+
+
+def connect() -> psycopg.Connection[Any]:
+    """A new autocommitting connection, in UTC, that commits durably. Raises psycopg.OperationalError."""
+    connection = psycopg.connect(**connection_parameters(), autocommit=True)
+    configure(connection)
+    return connection
+
+
+def configure(connection: psycopg.Connection[Any]) -> None:
+    """Make a connection ours: whatever the server's defaults, accepted means durable."""
+    connection.execute("SET synchronous_commit = on")
+    connection.execute("SET TimeZone = 'UTC'")
+
+
+@cache
+def pool() -> ConnectionPool[Any]:
+    """The pool of this process, opened when first needed."""
+    return ConnectionPool(
+        kwargs={**connection_parameters(), "autocommit": True},
+        configure=configure,
+        min_size=1,
+        max_size=POOL_SIZE,
+        timeout=WAIT,
+        max_idle=60,
+        reconnect_timeout=30,
+        open=True,
+        name=f"reads-{threading.get_native_id()}",
+    )
+
+
+def fetch_all(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """The rows of one statement. A connection that went stale is replaced once.
+
+    Raises DatabaseDownError when the database cannot be reached.
+    """
+    for attempt in (1, 2):
+        try:
+            with pool().connection() as connection:
+                return connection.execute(sql, parameters).fetchall()
+        except PoolTimeout as error:
+            raise DatabaseDownError from error
+        except psycopg.OperationalError as error:
+            if attempt == 2:  # noqa: PLR2004
+                raise DatabaseDownError from error
+            pool().check()  # the server was restarted: drop every dead connection, not only this one
+    raise AssertionError
+
+
+class DatabaseDownError(Exception):
+    """PostgreSQL cannot be reached: 503, come again."""

@@ -1,0 +1,99 @@
+"""What a worker has in hand, noted outside its transaction: a message that kills its worker must not do so for ever.
+
+While it lives a worker holds a session lock on its number and keeps one row with the ids of its batch. The row of a
+worker whose lock is free is what a dead worker left behind: its messages are digested one at a time from then on.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import psycopg
+from django.db import connection
+
+from api.database import connect
+from api.models import Claim
+
+NUMBERS: Final = 2**62
+
+
+class Claims:
+    """One worker's notes, on a connection of its own that is opened when needed and replaced when it was lost."""
+
+    def __init__(self) -> None:
+        self._connection: psycopg.Connection[Any] | None = None
+        self._worker = 0
+
+    def note(self, message_ids: Sequence[int], *, now: datetime) -> None:
+        """Say which messages are in hand. One query, committed at once."""
+        self._execute(
+            """
+            INSERT INTO api_claim (worker, message_ids, claimed_at, server_started_at)
+            VALUES (%(worker)s, %(ids)s, %(now)s, pg_postmaster_start_time())
+            ON CONFLICT (worker) DO UPDATE SET message_ids = excluded.message_ids, claimed_at = excluded.claimed_at
+            """,
+            {"ids": list(message_ids), "now": now},
+        )
+
+    def forget(self) -> None:
+        """Nothing is in hand."""
+        self._execute("DELETE FROM api_claim WHERE worker = %(worker)s", {})
+
+    def close(self) -> None:
+        """Let go of the worker's number."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _execute(self, sql: str, parameters: Mapping[str, Any]) -> None:
+        for attempt in (1, 2):
+            try:
+                if self._connection is None:
+                    self._connection = self._connect()
+                self._connection.execute(sql, {**parameters, "worker": self._worker})
+            except psycopg.OperationalError:
+                self.close()
+                if attempt == 2:  # noqa: PLR2004
+                    raise
+            else:
+                return
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        connection = connect()
+        # Losing a note in a crash of PostgreSQL costs nothing: the crash ended the batch as well.
+        connection.execute("SET synchronous_commit = off")
+        self._worker = secrets.randbelow(NUMBERS)
+        connection.execute("SELECT pg_advisory_lock(%s)", [self._worker])
+        return connection
+
+
+def recover_from_dead_workers(*, attempts: int) -> int:
+    """Count a failed attempt for every message that a dead worker had in hand; how many there were.
+
+    After `attempts` of them a message is `dead` with the reason `worker_died`. One query, and two more for each dead
+    worker.
+    """
+    recovered = 0
+    for worker in Claim.objects.values_list("worker", flat=True):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [worker])
+            if not cursor.fetchone()[0]:
+                continue
+            cursor.execute(
+                """
+                WITH left_behind AS (DELETE FROM api_claim WHERE worker = %s RETURNING message_ids, server_started_at)
+                UPDATE api_message
+                   SET attempts = attempts + 1,
+                       status = CASE WHEN attempts + 1 >= %s THEN 'dead' ELSE status END,
+                       reason = CASE WHEN attempts + 1 >= %s THEN 'worker_died' ELSE reason END,
+                       digested_at = CASE WHEN attempts + 1 >= %s THEN now() END
+                 WHERE status = 'pending'
+                   AND id IN (SELECT unnest(message_ids) FROM left_behind
+                               -- A worker that died with the server was not killed by its messages.
+                               WHERE server_started_at = pg_postmaster_start_time())
+                """,
+                [worker, attempts, attempts, attempts],
+            )
+            recovered += cursor.rowcount
+    return recovered

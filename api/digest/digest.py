@@ -1,0 +1,284 @@
+"""From pending messages to their effects: a batch of one site, one transaction, everything in it or nothing.
+
+Locks are taken in one order everywhere: messages, identities and groups (sorted), the site's goal names.
+"""
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+import structlog
+from django.conf import settings
+from django.db import OperationalError, connection, transaction
+
+from api.digest.claims import Claims
+from api.digest.mapping import Effects, GoalHit, Rules, Stored, derive
+from api.models import Site
+from cohorts import people
+from cohorts.models import Identity
+from goals import quota, recording
+from goals.recording import FirstVisitor, Outcome, Policy, Recorded
+
+RETRIES: Final = 5  # of a batch that lost a race or a deadlock
+DETAIL_LENGTH: Final = 10_000
+EFFECT_ORDER: Final = ("converted", "goal_created", "profile_updated", "linked", "nothing")
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How a site's events are read and its goals made: what a batch needs of the site."""
+
+    site_id: int
+    rules: Rules
+    policy: Policy
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What a message becomes."""
+
+    id: int
+    status: str = "done"
+    reason: str = ""
+    detail: str = ""
+    effects: set[str] = field(default_factory=set)
+    warnings: set[str] = field(default_factory=set)
+    waiting_for: str = ""
+    failed_attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A message in hand."""
+
+    stored: Stored
+    attempts: int
+    effects: frozenset[str]
+    warnings: frozenset[str]
+
+
+def load_ways(site: Site) -> Ways:
+    """A site's rules and policy, as values."""
+    return Ways(
+        site.pk,
+        Rules(
+            default_currency=site.default_currency,
+            user_id_is_visitor_code=site.user_id_is_visitor_code,
+            audience_events_make_goals=site.audience_events_make_goals,
+            entered_event_names=frozenset(site.entered_event_names),
+            exited_event_names=frozenset(site.exited_event_names),
+            link_event_names=frozenset(site.link_event_names),
+            trait_event_names=frozenset(site.trait_event_names),
+        ),
+        Policy(
+            template=site.goal_name_template,
+            tag=site.auto_tag,
+            windows=quota.windows(per_10_seconds=site.goals_per_10_seconds, per_hour=site.goals_per_hour),
+            max_waiting_names=site.max_waiting_names,
+        ),
+    )
+
+
+def digest_pending(ways: Ways, claims: Claims, *, limit: int, now: datetime) -> int:
+    """Digest one batch of a site's pending messages; how many it took, 0 when nothing was free to take.
+
+    Messages that failed before, or were in hand when a worker died, go one at a time.
+    """
+    taken = _digest(ways, claims, partial(_claim_pending, ways.site_id, limit), now=now)
+    return taken + _digest(ways, claims, partial(_claim_suspect, ways.site_id), now=now)
+
+
+def digest_deferred(ways: Ways, claims: Claims, names: Sequence[str], *, now: datetime) -> int:
+    """Digest the first deferred message of each of these goal names, whose turn has come; how many it took."""
+    return _digest(ways, claims, partial(_claim_deferred, ways.site_id, names), now=now)
+
+
+def _digest(ways: Ways, claims: Claims, claim: "partial[list[Claimed]]", *, now: datetime) -> int:
+    """Digest what `claim` takes, as a batch; where the batch fails, one message after the other in savepoints."""
+    for attempt in range(1, RETRIES + 1):
+        try:
+            with transaction.atomic():
+                batch = claim()
+                if not batch:
+                    return 0
+                claims.note([each.stored.id for each in batch], now=now)
+                try:
+                    with transaction.atomic():
+                        verdicts = judge(ways, batch)
+                except (people.LostRaceError, OperationalError):
+                    raise  # nobody's fault: again, from the claim
+                except Exception as error:
+                    log.warning("batch.failed", site=ways.site_id, messages=len(batch), error=type(error).__name__)
+                    verdicts = [_judge_alone(ways, each) for each in batch]
+                _save(verdicts, now=now)
+        except (people.LostRaceError, OperationalError) as error:
+            claims.forget()  # this worker lives; only a dead one leaves its note
+            if attempt == RETRIES or not _is_worth_retrying(error):
+                raise
+        else:
+            claims.forget()
+            return len(batch)
+    raise AssertionError
+
+
+def _is_worth_retrying(error: Exception) -> bool:
+    """A lost race, a deadlock or a serialization failure; not a database that went away."""
+    sqlstate = getattr(error.__cause__, "sqlstate", None)
+    return isinstance(error, people.LostRaceError) or sqlstate in {"40001", "40P01"}
+
+
+def _judge_alone(ways: Ways, message: Claimed) -> Verdict:
+    """Digest one message in a savepoint; its failure is its own."""
+    try:
+        with transaction.atomic():
+            return judge(ways, [message])[0]
+    except (people.LostRaceError, OperationalError):
+        raise
+    except Exception as error:
+        attempts = message.attempts + 1
+        is_dead = attempts >= settings.DIGEST_ATTEMPTS
+        log.exception("message.failed", message=message.stored.id, attempts=attempts, dead=is_dead)
+        return Verdict(
+            message.stored.id,
+            status="dead" if is_dead else "pending",
+            reason="digest_failed",
+            detail="".join(traceback.format_exception(error))[-DETAIL_LENGTH:].replace("\0", ""),
+            failed_attempts=1,
+        )
+
+
+def judge(ways: Ways, batch: Sequence[Claimed]) -> list[Verdict]:
+    """Apply what messages mean, and say what becomes of each. Inside a transaction.
+
+    Facts and links first, for the whole batch: whose a conversion is depends on them.
+    """
+    derived = [derive(message.stored, ways.rules) for message in batch]
+    verdicts = [Verdict(message.stored.id) for message in batch]
+    changes = [(verdict, effects.change) for verdict, effects in zip(verdicts, derived, strict=True) if effects.change]
+    outcome = people.apply(ways.site_id, [change for _, change in changes])
+    recording.rekey(
+        ways.site_id,
+        users=_first_visitors(outcome.changed_visitors, Identity.Kind.USER),
+        anonymous=_first_visitors(outcome.changed_visitors, Identity.Kind.ANONYMOUS),
+    )
+    for (verdict, _), applied in zip(changes, outcome.applied, strict=True):
+        verdict.effects |= {"profile_updated"} if applied.has_new_facts else set()
+        verdict.effects |= {"linked"} if applied.has_new_links else set()
+        verdict.warnings |= {"visitor_moved"} if applied.has_moved_visitor else set()
+    hits = [(verdict, effects.goal) for verdict, effects in zip(verdicts, derived, strict=True) if effects.goal]
+    recorded = recording.record(
+        ways.site_id, [_resolve_visitor(goal, outcome) for _, goal in hits], policy=ways.policy
+    )
+    for (verdict, _), what in zip(hits, recorded, strict=True):
+        _note_recorded(verdict, what)
+    for verdict, effects, message in zip(verdicts, derived, batch, strict=True):
+        _conclude(verdict, effects, message)
+    return verdicts
+
+
+def _resolve_visitor(goal: GoalHit, outcome: people.Batch) -> recording.Hit:
+    visitors = outcome.first_visitors
+    return goal.keyed(
+        user_visitor=visitors.get((Identity.Kind.USER, goal.user_id)) if goal.user_id else None,
+        anonymous_visitor=visitors.get((Identity.Kind.ANONYMOUS, goal.anonymous_id)) if goal.anonymous_id else None,
+    )
+
+
+def _first_visitors(changed: dict[people.IdentityKey, str], kind: Identity.Kind) -> list[FirstVisitor]:
+    return [FirstVisitor(value, code) for (each, value), code in sorted(changed.items()) if each == kind]
+
+
+def _note_recorded(verdict: Verdict, recorded: Recorded) -> None:
+    if recorded.outcome == Outcome.CONVERTED:
+        verdict.effects |= {"converted", "goal_created"} if recorded.is_new_goal else {"converted"}
+        verdict.warnings |= {"archived_goal"} if recorded.is_archived else set()
+    elif recorded.outcome == Outcome.DEFERRED:
+        verdict.status, verdict.reason, verdict.waiting_for = "deferred", "goal_quota", recorded.goal_name
+    elif recorded.outcome == Outcome.BACKLOG_FULL:
+        verdict.status, verdict.reason = "dead", "goal_backlog_full"
+    else:
+        verdict.reason = "already_converted"
+
+
+def _conclude(verdict: Verdict, effects: Effects, message: Claimed) -> None:
+    """Join what the message did now with what it did before it was deferred."""
+    verdict.warnings |= message.warnings | set(effects.warnings)
+    verdict.effects |= message.effects
+    if effects.rejected:
+        verdict.status, verdict.reason = "rejected", effects.rejected
+    elif verdict.status == "done" and not verdict.effects:
+        verdict.effects, verdict.reason = {"nothing"}, verdict.reason or effects.idle_reason
+
+
+def _claim_pending(site_id: int, limit: int) -> list[Claimed]:
+    return _claim("status = 'pending' AND attempts = 0 ORDER BY id LIMIT %s", [site_id, limit])
+
+
+def _claim_suspect(site_id: int) -> list[Claimed]:
+    return _claim("status = 'pending' AND attempts > 0 ORDER BY id LIMIT 1", [site_id])
+
+
+def _claim_deferred(site_id: int, names: Sequence[str]) -> list[Claimed]:
+    return _claim(
+        """
+        status = 'deferred' AND id IN (
+            SELECT first.id FROM unnest(%s::text[]) AS n (name)
+              JOIN LATERAL (
+                SELECT id FROM api_message
+                 WHERE site_id = %s AND status = 'deferred' AND waiting_for = n.name
+                 ORDER BY id LIMIT 1
+              ) AS first ON true
+        ) ORDER BY id
+        """,
+        [site_id, list(names), site_id],
+    )
+
+
+def _claim(condition: str, parameters: Sequence[Any]) -> list[Claimed]:
+    """Lock the messages of a site that meet a condition, leaving those that another worker has. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT id, type, message_id, position, occurred_at, body, attempts, effects, warnings
+              FROM api_message WHERE site_id = %s AND {condition} FOR UPDATE SKIP LOCKED
+            """,
+            parameters,
+        )
+        return [
+            Claimed(Stored(*row[:5], bytes(row[5])), row[6], frozenset(row[7]), frozenset(row[8]))
+            for row in cursor.fetchall()
+        ]
+
+
+def _save(verdicts: Sequence[Verdict], *, now: datetime) -> None:
+    """Write what became of messages. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE api_message AS m
+               SET status = v.status, reason = v.reason, detail = v.detail, waiting_for = v.waiting_for,
+                   effects = string_to_array(v.effects, ' '), warnings = string_to_array(v.warnings, ' '),
+                   attempts = m.attempts + v.failed_attempts,
+                   digested_at = CASE WHEN v.status = 'pending' THEN NULL ELSE %s END
+              FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
+                          %s::int[])
+                   AS v (id, status, reason, detail, waiting_for, effects, warnings, failed_attempts)
+             WHERE m.id = v.id
+            """,
+            [
+                now,
+                [verdict.id for verdict in verdicts],
+                [verdict.status for verdict in verdicts],
+                [verdict.reason for verdict in verdicts],
+                [verdict.detail for verdict in verdicts],
+                [verdict.waiting_for for verdict in verdicts],
+                [" ".join(effect for effect in EFFECT_ORDER if effect in verdict.effects) for verdict in verdicts],
+                [" ".join(sorted(verdict.warnings)) for verdict in verdicts],
+                [verdict.failed_attempts for verdict in verdicts],
+            ],
+        )

@@ -1,0 +1,70 @@
+"""Celery's side of the digest: when things run. What runs is elsewhere."""
+
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_process_init
+from django.conf import settings
+from django.db import connections
+
+from api.celery import app
+from api.digest import run
+from api.digest.claims import Claims
+from api.ingest.prune import prune_done
+from goals.catalogue import purge_deleted
+
+SECONDS_A_RUN = 5.0  # then the next task has its turn
+EVERY = {
+    "digest": ("api.digest.tasks.digest", 1.0),
+    "tend-queues": ("api.digest.tasks.tend_queues", 1.0),
+    "prune": ("api.digest.tasks.prune", 600.0),
+    "purge": ("api.digest.tasks.purge", 60.0),
+}
+
+
+@worker_process_init.connect
+def keep_connections(**_: Any) -> None:
+    """A worker's process digests many times a second: it keeps its connection, and looks whether it still works."""
+    connections["default"].settings_dict |= {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+
+
+@cache
+def claims() -> Claims:
+    """The notes of this worker's process."""
+    return Claims()
+
+
+@app.on_after_finalize.connect
+def schedule(sender: Celery, **_: Any) -> None:
+    """Beat's timetable. A task that waited longer than its interval is stale: the next one does its work."""
+    for name, (task, seconds) in EVERY.items():
+        sender.add_periodic_task(seconds, app.tasks[task].s(), name=name, expires=max(seconds, 5.0))
+
+
+@app.task
+def digest() -> None:
+    """Digest what is pending."""
+    if run.digest_all(claims(), seconds=SECONDS_A_RUN):
+        digest.apply_async(expires=10, retry=False)
+
+
+@app.task
+def tend_queues() -> None:
+    """Recover from dead workers, and let deferred messages go on."""
+    if run.tend_queues(claims()):
+        run.digest_all(claims(), seconds=SECONDS_A_RUN)
+
+
+@app.task
+def prune() -> None:
+    """Remove done messages that are old enough."""
+    prune_done(before=datetime.now(UTC) - timedelta(days=settings.KEEP_DONE_DAYS))
+
+
+@app.task
+def purge() -> None:
+    """Remove the rows of deleted goals."""
+    while purge_deleted():
+        pass

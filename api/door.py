@@ -1,0 +1,166 @@
+"""The plain side of WSGI: a request and an answer, and nothing between them.
+
+The wire endpoints are functions from Request to Answer, called by api.wsgi before Django's middleware: no session, no
+CSRF, no redirect, no URL resolver. One error body everywhere: `{"success": false, "code": …, "message": …}`.
+"""
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+import msgspec
+
+CHUNK: Final = 64 * 1024
+JSON: Final = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back: a status, a body and headers."""
+
+    status: int
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = JSON
+
+
+@dataclass(eq=False)
+class Refusal(Exception):  # noqa: N818 - it is an answer, not a defect
+    """An error answer: a code of the documented list, and a message that says what was wrong and what to do."""
+
+    status: int
+    code: str
+    message: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def answer(self) -> Answer:
+        """The one error body of the API."""
+        body = msgspec.json.encode({"success": False, "code": self.code, "message": self.message})
+        return Answer(self.status, body, self.headers)
+
+
+class TooLargeError(Exception):
+    """The body is larger than the limit; `start` holds how it begins."""
+
+    def __init__(self, start: bytes) -> None:
+        super().__init__()
+        self.start = start
+
+
+class UnreadableBodyError(Exception):
+    """The body's encoding is not what its header says, or not one we read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A WSGI environment, read lazily."""
+
+    environ: Mapping[str, Any]
+
+    @property
+    def method(self) -> str:
+        return str(self.environ["REQUEST_METHOD"])
+
+    def header(self, name: str) -> str:
+        """A header's value, or an empty string; `name` in WSGI's spelling, e.g. `HTTP_AUTHORIZATION`."""
+        return str(self.environ.get(name, ""))
+
+    def query(self) -> dict[str, str]:
+        """The query parameters, decoded exactly once, the first of each name; a bad escape becomes U+FFFD."""
+        text = str(self.environ.get("QUERY_STRING", ""))
+        return {name: values[0] for name, values in parse_qs(text, keep_blank_values=True).items()}
+
+    def body(self, limit: int) -> bytes:
+        """The body, inflated if it is gzipped, read in pieces and never beyond `limit` bytes.
+
+        Trusts neither Content-Length nor the compressed size (promises K-24). Raises TooLargeError or
+        UnreadableBodyError.
+        """
+        encoding = self.header("HTTP_CONTENT_ENCODING").strip().lower()
+        if encoding in {"", "identity"}:
+            return self._read(lambda piece: piece, limit)
+        if encoding != "gzip":
+            raise UnreadableBodyError(f"Content-Encoding {encoding[:40]!r} is not supported: send gzip or none.")
+        inflater = zlib.decompressobj(wbits=31)
+
+        def inflate(piece: bytes) -> bytes:
+            # One byte past the limit is enough to know; what is left in the tail is never inflated.
+            return inflater.decompress(piece, limit + 1)
+
+        try:
+            body = self._read(inflate, limit)
+        except zlib.error as error:
+            raise UnreadableBodyError("The body is not gzip, though Content-Encoding says so.") from error
+        if not inflater.eof or inflater.unused_data:
+            raise UnreadableBodyError("The gzipped body is cut short, or followed by something else.")
+        return body
+
+    def _read(self, decode: Callable[[bytes], bytes], limit: int) -> bytes:
+        stream = self.environ["wsgi.input"]
+        declared = self.header("CONTENT_LENGTH")
+        # Without a length the body is chunked and ends with the stream; with one, reading past it may wait for ever.
+        left = int(declared) if declared.isdigit() else None
+        pieces: list[bytes] = []
+        size = 0
+        while left is None or left > 0:
+            piece = stream.read(CHUNK if left is None else min(CHUNK, left))
+            if not piece:
+                break
+            left = None if left is None else left - len(piece)
+            decoded = decode(piece)
+            pieces.append(decoded)
+            size += len(decoded)
+            if size > limit:
+                raise TooLargeError(b"".join(pieces)[:4096])
+        return b"".join(pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """The functions of one path, by method, and what every answer of it carries."""
+
+    methods: Mapping[str, Callable[[Request], Answer]]
+    headers: tuple[tuple[str, str], ...] = ()
+    # How an error looks here; remote data answers `{}` with the reason in a header.
+    refuse: Callable[[Refusal], Answer] = field(default=Refusal.answer)
+
+    def serve(self, request: Request) -> Answer:
+        """Answer a request; refusals are answers too."""
+        method = self.methods.get(request.method)
+        try:
+            if method is None:
+                allowed = ", ".join(sorted(self.methods))
+                raise Refusal(
+                    HTTPStatus.METHOD_NOT_ALLOWED,
+                    "method_not_allowed",
+                    f"This path takes {allowed}.",
+                    (("Allow", allowed),),
+                )
+            return self._with_headers(method(request))
+        except Refusal as refusal:
+            return self.serve_refusal(refusal)
+
+    def serve_refusal(self, refusal: Refusal) -> Answer:
+        """An error as this path spells it."""
+        return self._with_headers(self.refuse(refusal))
+
+    def _with_headers(self, answer: Answer) -> Answer:
+        return replace(answer, headers=(*self.headers, *answer.headers))
+
+
+def json_answer(value: Any, *, status: int = HTTPStatus.OK, headers: Iterable[tuple[str, str]] = ()) -> Answer:
+    """`value` as JSON."""
+    return Answer(status, msgspec.json.encode(value), tuple(headers))
+
+
+def unavailable() -> Refusal:
+    """The database cannot be reached: the sender keeps its event and comes again."""
+    return Refusal(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "unavailable",
+        "The database cannot be reached just now. Nothing was stored; send the same again.",
+        (("Retry-After", "2"),),
+    )

@@ -1,0 +1,80 @@
+"""Telling the workers that something waits, after the commit and beside the request: the broker may be away for hours.
+
+A nudge carries nothing and is never retried: beat nudges every second besides. The same thread watches how much waits.
+"""
+
+import threading
+import time
+from functools import cache
+from typing import Any, Final
+
+import psycopg
+import structlog
+from django.conf import settings
+
+from api.celery import app
+from api.database import connect
+
+GATHER: Final = 0.02  # seconds: one nudge for all commits within
+RETREAT: Final = 1.0  # seconds without a try after the broker was unreachable
+BACKLOG_EVERY: Final = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+def nudge() -> None:
+    """Have the workers look at the inbox soon. Returns at once, whatever the broker does."""
+    nudger().wanted.set()
+
+
+def is_overloaded() -> bool:
+    """Whether more messages are pending than GOALPOST_INBOX_LIMIT, as of a second ago or so."""
+    return nudger().is_overloaded
+
+
+class Nudger:
+    """The thread that publishes nudges for a process."""
+
+    def __init__(self) -> None:
+        self.wanted = threading.Event()
+        self.is_overloaded = False
+        self._connection: psycopg.Connection[Any] | None = None
+        threading.Thread(target=self._work, name="nudger", daemon=True).start()
+
+    def _work(self) -> None:
+        counted_at = 0.0
+        while True:
+            # While senders are turned away nothing is committed, so look again without being asked.
+            if self.wanted.wait(timeout=BACKLOG_EVERY if self.is_overloaded else None):
+                self.wanted.clear()
+                self._publish()
+            if time.monotonic() - counted_at >= BACKLOG_EVERY:
+                self._count()
+                counted_at = time.monotonic()
+            time.sleep(GATHER)
+
+    def _publish(self) -> None:
+        try:
+            app.send_task("api.digest.tasks.digest", expires=10, retry=False, ignore_result=True)
+        except Exception as error:  # noqa: BLE001 - no trouble of the broker may reach a sender; kombu has no one base
+            log.warning("nudge.undelivered", error=type(error).__name__)
+            time.sleep(RETREAT)
+
+    def _count(self) -> None:
+        """Look whether the limit is reached; stops counting there. While the database is away the last word stands."""
+        limit = settings.INBOX_LIMIT
+        try:
+            self._connection = self._connection or connect()
+            row = self._connection.execute(
+                "SELECT count(*) FROM (SELECT 1 FROM api_message WHERE status = 'pending' LIMIT %s) AS pending", [limit]
+            ).fetchone()
+        except psycopg.Error:
+            self._connection = None
+        else:
+            self.is_overloaded = row is not None and row[0] >= limit
+
+
+@cache
+def nudger() -> Nudger:
+    """This process's nudger, started with the first message."""
+    return Nudger()

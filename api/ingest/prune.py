@@ -1,0 +1,29 @@
+"""Old messages leave the inbox, in chunks. Conversions have keys of their own, so a late resend counts nothing twice."""
+
+from datetime import datetime
+from typing import Final
+
+from django.db import connection
+
+CHUNK: Final = 5_000
+
+
+def prune_done(*, before: datetime) -> int:
+    """Delete done messages digested before a time; how many. Other messages never expire by themselves.
+
+    Each chunk is its own short transaction.
+    """
+    pruned = 0
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                DELETE FROM api_message WHERE id IN (
+                    SELECT id FROM api_message WHERE status = 'done' AND digested_at < %s
+                     ORDER BY digested_at LIMIT %s FOR UPDATE SKIP LOCKED)
+                """,
+                [before, CHUNK],
+            )
+            pruned += cursor.rowcount
+            if cursor.rowcount < CHUNK:
+                return pruned

@@ -1,0 +1,164 @@
+"""What the door reads of an event: enough to know what it is, no more. Everything else stays in the stored bytes."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+
+from api.door import Refusal
+from api.ingest.clock import stamp
+
+TYPES: Final = ("track", "page", "screen", "identify", "group", "alias")
+MESSAGE_ID_LENGTH: Final = 255
+NOTHING: Final = msgspec.Raw(b"")
+
+
+class Envelope(msgspec.Struct, rename="camel"):
+    """The fields that say what an event is. Raw, because one odd value must not hide the others."""
+
+    type: msgspec.Raw = NOTHING
+    event: msgspec.Raw = NOTHING
+    name: msgspec.Raw = NOTHING
+    group_id: msgspec.Raw = NOTHING
+    previous_id: msgspec.Raw = NOTHING
+    user_id: msgspec.Raw = NOTHING
+    anonymous_id: msgspec.Raw = NOTHING
+    properties: msgspec.Raw = NOTHING
+    traits: msgspec.Raw = NOTHING
+    message_id: msgspec.Raw = NOTHING
+    timestamp: msgspec.Raw = NOTHING
+    original_timestamp: msgspec.Raw = NOTHING
+    sent_at: msgspec.Raw = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One event, as it goes into the inbox."""
+
+    type: str
+    message_id: str | None
+    position: int
+    received_at: datetime
+    occurred_at: datetime
+    body: bytes
+    warnings: tuple[str, ...] = ()
+    reason: str = ""  # a code when it is refused, and kept
+
+
+ENVELOPES: Final = msgspec.json.Decoder(Envelope)
+LISTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def read_events(body: bytes) -> list[bytes]:
+    """The events of a request, one object or an array of them, each as its own bytes, not yet looked into.
+
+    Raises Refusal (400, `invalid_json`) for an empty body, an array that cannot be read, or bytes that are not UTF-8.
+    """
+    stripped = body.lstrip(b" \t\r\n")
+    try:
+        if not body.isascii():
+            body.decode()  # msgspec does not look inside the values it skips
+        if stripped.startswith(b"["):
+            events = [bytes(raw) for raw in LISTS.decode(stripped)]
+        elif stripped:
+            return [body]  # read_event says what is wrong with it
+        else:
+            raise invalid_json("it is empty")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise invalid_json(str(error)) from error
+    if not events:
+        raise invalid_json("the array is empty")
+    return events
+
+
+def invalid_json(what: str) -> Refusal:
+    """400, with the parser's own words."""
+    return Refusal(
+        HTTPStatus.BAD_REQUEST, "invalid_json", f"The body must be one JSON event or an array of events: {what}."
+    )
+
+
+def read_event(raw: bytes, *, position: int, received_at: datetime) -> Incoming:
+    """What the inbox needs of one event. Raises Refusal (400): `invalid_json` or `invalid_event`."""
+    try:
+        envelope = ENVELOPES.decode(raw)
+    except msgspec.ValidationError as error:
+        raise invalid_json(f"event {position} is not an object, or holds a number that no reader takes") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise invalid_json(str(error)) from error
+    type_ = read_type(envelope)
+    message_id, id_warnings = read_message_id(scalar(envelope.message_id))
+    stamped = stamp(
+        timestamp=scalar(envelope.timestamp),
+        original=scalar(envelope.original_timestamp),
+        sent_at=scalar(envelope.sent_at),
+        received_at=received_at,
+    )
+    return Incoming(type_, message_id, position, received_at, stamped.at, raw, (*id_warnings, *stamped.warnings))
+
+
+def read_type(envelope: Envelope) -> str:
+    """The event's type, given or inferred as old versions of the destination need it (promises W6)."""
+    given = scalar(envelope.type)
+    if given is not None:
+        if given in TYPES:
+            return str(given)
+        shown = str(given)[:40].encode("ascii", "replace").decode()
+        raise invalid_event(f"`type` is {shown!r}")
+    if is_present(envelope.previous_id):
+        return "alias"
+    if is_present(envelope.group_id):
+        return "group"
+    if is_present(envelope.event):
+        return "track"
+    if is_present(envelope.name):
+        raise invalid_event("`type` is missing, and `name` alone fits a page as well as a screen")
+    if any(map(is_present, (envelope.user_id, envelope.anonymous_id, envelope.properties, envelope.traits))):
+        return "identify"
+    raise invalid_event("`type` is missing and nothing tells what it is")
+
+
+def invalid_event(what: str) -> Refusal:
+    """400 for an event whose type is unknown."""
+    return Refusal(
+        HTTPStatus.BAD_REQUEST, "invalid_event", f"The event cannot be taken: {what}. Send one of {', '.join(TYPES)}."
+    )
+
+
+def read_message_id(given: Any) -> tuple[str | None, tuple[str, ...]]:
+    """(the messageId that deduplicates, warnings). Numbers count as their text; a very long one as its hash."""
+    if given is None or given == "":
+        return None, ()
+    if isinstance(given, bool) or not isinstance(given, str | int | float):
+        return None, ("unreadable_message_id",)
+    text = clean_text(str(given))
+    if len(text) > MESSAGE_ID_LENGTH:
+        return "sha256:" + hashlib.sha256(text.encode()).hexdigest(), ("long_message_id",)
+    return text, ()
+
+
+def is_present(raw: msgspec.Raw) -> bool:
+    """Whether a field was given and is not null."""
+    return bytes(raw) not in {b"", b"null"}
+
+
+def scalar(raw: msgspec.Raw) -> Any:
+    """A field's value, None when absent. Lone surrogates, which msgspec refuses, are kept for `clean_text`."""
+    if not is_present(raw):
+        return None
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        try:
+            return json.loads(bytes(raw))
+        except (ValueError, RecursionError):
+            return ()  # a value no field has a use for
+
+
+def clean_text(text: str) -> str:
+    """`text` as PostgreSQL can hold it: U+FFFD in place of NUL characters and lone surrogates."""
+    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

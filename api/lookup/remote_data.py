@@ -1,0 +1,92 @@
+"""`/map/map` and `/map/maps`: remote data as Kameleoon's SDKs and web engine read it (wire-kameleoon B4)."""
+
+import hashlib
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+
+from api.access import check_authorization, find_site, unauthorized
+from api.database import fetch_all
+from api.door import Answer, Refusal, Request
+from cohorts import remote_data
+
+KEYS_LIMIT: Final = 100
+CORS: Final = (
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Expose-Headers", "ETag, Last-Modified, Retry-After, Goalpost-Error"),
+)
+PREFLIGHT: Final = (
+    ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
+    (
+        "Access-Control-Allow-Headers",
+        "Authorization, Content-Type, If-None-Match, If-Modified-Since, X-Kameleoon-SDK-Type, X-Kameleoon-SDK-Version",
+    ),
+    ("Access-Control-Max-Age", "86400"),
+)
+KEYS: Final = msgspec.json.Decoder(list[str])
+
+
+def answer_preflight(_: Request) -> Answer:
+    """What a browser asks before a request with headers of its own."""
+    return Answer(HTTPStatus.NO_CONTENT, b"", PREFLIGHT)
+
+
+def get_map(request: Request) -> Answer:
+    """The object under one key; `{}` for an unknown one. One SQL statement."""
+    query = request.query()
+    key = query.get("key", "").strip()
+    if not key:
+        raise Refusal(HTTPStatus.BAD_REQUEST, "missing_key", "Give the parameter key, for example key=common.")
+    return _answer(request, _read(request, query, [key])[key])
+
+
+def get_maps(request: Request) -> Answer:
+    """The objects under several keys, `keys=["k1","k2"]`, 100 at most, as one object by key. One SQL statement."""
+    query = request.query()
+    try:
+        keys = KEYS.decode(query.get("keys", ""))
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise Refusal(
+            HTTPStatus.BAD_REQUEST, "invalid_keys", 'The parameter keys must be a JSON array of strings: ["common"].'
+        ) from error
+    if len(keys) > KEYS_LIMIT:
+        raise Refusal(HTTPStatus.BAD_REQUEST, "too_many_keys", f"Ask for {KEYS_LIMIT} keys at most.")
+    return _answer(request, _read(request, query, keys))
+
+
+def refuse_quietly(refusal: Refusal) -> Answer:
+    """`{}` with the right status and the reason in a header: an SDK takes any JSON body for data (promises K-76)."""
+    reason = ("Goalpost-Error", f"{refusal.code}: {refusal.message}")
+    return Answer(refusal.status, b"{}", (*refusal.headers, reason))
+
+
+def _read(request: Request, query: dict[str, str], keys: list[str]) -> dict[str, dict[str, Any]]:
+    """The objects under these keys, as far as this reader may see them. Raises Refusal (401, 403, 404)."""
+    site = find_site(query.get("siteCode", ""))
+    if site is None:
+        raise Refusal(HTTPStatus.NOT_FOUND, "unknown_site", "The parameter siteCode names no site here.")
+    authorization = request.header("HTTP_AUTHORIZATION")
+    if authorization:
+        if site.id not in check_authorization(authorization).site_ids:
+            raise Refusal(HTTPStatus.FORBIDDEN, "forbidden_site", "This credential does not open this site.")
+    elif site.requires_token:
+        raise unauthorized("This site serves remote data with an access token only. Fetch one at /oauth/token.")
+    keys = [key.replace("\0", "\ufffd") for key in keys]
+    statement = remote_data.statement(site.id, keys)
+    return remote_data.documents(
+        keys,
+        fetch_all(*statement) if statement else [],
+        public_traits=None if authorization else site.public_traits,
+    )
+
+
+def _answer(request: Request, document: dict[str, Any]) -> Answer:
+    """A document with its ETag, or 304 when the reader has it already."""
+    body = msgspec.json.encode(document, order="sorted")
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = (("ETag", etag), ("Vary", "Authorization, Origin"), ("Cache-Control", "private, no-cache"))
+    known = [each.strip().removeprefix("W/") for each in request.header("HTTP_IF_NONE_MATCH").split(",")]
+    if etag in known:
+        return Answer(HTTPStatus.NOT_MODIFIED, b"", headers)
+    return Answer(HTTPStatus.OK, body, headers)

@@ -1,0 +1,83 @@
+"""The first site, its credential, its source and the administrator; does nothing where a site exists."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection, transaction
+
+from api.access import api_key, generate_secret, generate_sitecode
+from api.models import Site
+from api.settings import env
+from api.sites import create_credential, create_site
+
+LOCK = 0x474F414C626F6F74  # two processes that start at once make one first site
+URL_SAFE_SECRET = re.compile(r"[A-Za-z0-9_-]+\Z")
+
+
+class Command(BaseCommand):
+    help = "Make the first site, its credential, its source and the administrator. Safe to run at every start."
+
+    def handle(self, *_: Any, **__: Any) -> None:
+        first = {
+            "GOALPOST_SITECODE": env.str("GOALPOST_SITECODE", "") or generate_sitecode(),
+            "GOALPOST_CLIENT_ID": env.str("GOALPOST_CLIENT_ID", "") or generate_secret()[:16],
+            "GOALPOST_CLIENT_SECRET": env.str("GOALPOST_CLIENT_SECRET", "") or generate_secret(),
+            "GOALPOST_WRITE_KEY": env.str("GOALPOST_WRITE_KEY", "") or generate_secret(),
+            "GOALPOST_ADMIN_USER": env.str("GOALPOST_ADMIN_USER", "admin"),
+            "GOALPOST_ADMIN_PASSWORD": env.str("GOALPOST_ADMIN_PASSWORD", "") or generate_secret(),
+        }
+        if not URL_SAFE_SECRET.match(first["GOALPOST_CLIENT_SECRET"]):
+            raise CommandError(
+                "GOALPOST_CLIENT_SECRET may hold letters, digits, _ and - only: Segment puts it in a URL unencoded."
+            )
+        path = settings.DATA_DIR / "first-site.env"
+        try:
+            with transaction.atomic():
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+                if Site.objects.exists():
+                    self.stdout.write("bootstrap: a site exists, nothing to do")
+                    return
+                self._create(first)
+                # Inside the transaction: secrets that nobody could read would be worse than no site.
+                keep(path, first)
+        except ValidationError as error:
+            reasons = "; ".join(error.messages)
+            raise CommandError(f"the first site cannot be made: {reasons} (check the GOALPOST_ variables)") from error
+        except OSError as error:
+            raise CommandError(f"cannot keep the first site's secrets in {path}: {error.strerror}") from error
+        self.stdout.write(f"bootstrap: made the first site; kept in {path}, shown this once:")
+        for name, value in first.items():
+            self.stdout.write(f"  {name}={value}")
+        key = api_key(first["GOALPOST_CLIENT_ID"], first["GOALPOST_CLIENT_SECRET"])
+        self.stdout.write(f"  API key for Segment: {key}")
+
+    def _create(self, first: dict[str, str]) -> None:
+        site = create_site(
+            name="First site",
+            sitecode=first["GOALPOST_SITECODE"],
+            write_key=first["GOALPOST_WRITE_KEY"],
+            public_traits=["plan"],
+        )
+        create_credential(
+            [site],
+            name="First credential",
+            client_id=first["GOALPOST_CLIENT_ID"],
+            secret=first["GOALPOST_CLIENT_SECRET"],
+        )
+        users = get_user_model().objects
+        if not users.filter(username=first["GOALPOST_ADMIN_USER"]).exists():
+            users.create_superuser(first["GOALPOST_ADMIN_USER"], password=first["GOALPOST_ADMIN_PASSWORD"])
+
+
+def keep(path: Path, first: dict[str, str]) -> None:
+    """Write the first site's names and secrets where only this user reads them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.writelines(f"{name}={value}\n" for name, value in first.items())

@@ -100,6 +100,7 @@ def start(
     lock: int,
     env: Mapping[str, str] | None = None,
     output: IO[bytes] | int | None = None,
+    cwd: Path | None = None,
     account: Account | None = None,
     stop_signal: signal.Signals = signal.SIGTERM,
     stdin: int = subprocess.DEVNULL,
@@ -114,6 +115,7 @@ def start(
     process = subprocess.Popen(
         [*leash, str(account.uid), str(account.gid), *command],
         env=env,
+        cwd=cwd,
         stdin=stdin,
         stdout=output,
         stderr=None if output is None else subprocess.STDOUT,

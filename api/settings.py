@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
-from environs import Env
+from environs import Env, validate
 
 from api.logs import LOGGING as LOGGING
 
@@ -68,7 +68,8 @@ def read_secret_key(data_dir: Path) -> str:
 
 
 SECRET_KEY = read_secret_key(DATA_DIR)
-PORT = env.int("GOALPOST_PORT", 8000)
+HOST = env.str("GOALPOST_HOST", "127.0.0.1")
+PORT = env.int("GOALPOST_PORT", 8000, validate=validate.Range(1, 65535))
 DATABASES = {"default": database_from_url(env.str("DATABASE_URL", "postgresql://postgres@localhost/goalpost"))}
 REDIS_URL = env.str("REDIS_URL", "redis://127.0.0.1:6379/0")
 
@@ -131,8 +132,9 @@ LANGUAGE_CODE = "en"
 USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
-WHITENOISE_USE_FINDERS = True  # no collectstatic step before the first page
+# The image collects its static files; elsewhere they are served from where they lie, without a step before.
+STATIC_ROOT = env.str("GOALPOST_STATIC_ROOT", None)
+WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 LOGGING_CONFIG = "api.logs.configure"
 
 # The management API's throttle counts here; nothing else is kept in it.
@@ -145,10 +147,10 @@ CACHES = {
 }
 
 # The inbox: how much may wait before senders are told to come again later, and how the digest takes it.
-INBOX_LIMIT = env.int("GOALPOST_INBOX_LIMIT", 1_000_000, validate=lambda value: value > 0)
-DIGEST_BATCH = env.int("GOALPOST_DIGEST_BATCH", 500, validate=lambda value: value > 0)
-DIGEST_ATTEMPTS = env.int("GOALPOST_DIGEST_ATTEMPTS", 3, validate=lambda value: value > 0)
-KEEP_DONE_DAYS = env.int("GOALPOST_KEEP_DONE_DAYS", 30, validate=lambda value: value >= 7)  # noqa: PLR2004
+INBOX_LIMIT = env.int("GOALPOST_INBOX_LIMIT", 1_000_000, validate=validate.Range(min=1))
+DIGEST_BATCH = env.int("GOALPOST_DIGEST_BATCH", 500, validate=validate.Range(min=1))
+DIGEST_ATTEMPTS = env.int("GOALPOST_DIGEST_ATTEMPTS", 3, validate=validate.Range(min=1))
+KEEP_DONE_DAYS = env.int("GOALPOST_KEEP_DONE_DAYS", 30, validate=validate.Range(min=7))
 
 CELERY_BROKER_URL = REDIS_URL
 CELERY_TASK_IGNORE_RESULT = True

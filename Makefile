@@ -1,0 +1,75 @@
+# Goalpost: `make run` and `make test` need Python 3.11+ and make; everything else goes into .venv.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+UV := $(or $(shell command -v uv 2>/dev/null),$(VENV)/bin/uv)
+COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --universal --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --python-version 3.11
+
+# A mirror that this machine's pip knows is meant for uv too, which reads nothing of pip's.
+INDEX := $(or $(PIP_INDEX_URL),$(shell python3 -m pip config get global.index-url 2>/dev/null))
+ifneq ($(INDEX),)
+export UV_DEFAULT_INDEX ?= $(INDEX)
+endif
+ifneq ($(PIP_CERT),)
+export SSL_CERT_FILE ?= $(PIP_CERT)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint types promises fmt lock clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
+
+run: $(VENV)/run.stamp ## start Goalpost with its own PostgreSQL and Valkey; Ctrl-C stops all of it
+	@exec $(PYTHON) manage.py up
+
+test: $(VENV)/test.stamp lint types ## all checks, then the tests on real servers
+	$(PYTHON) -m pytest -n auto --maxprocesses 8 --dist loadgroup $(ARGS)
+
+lint: $(VENV)/test.stamp ## style, format, and who may import whom
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
+
+types: $(VENV)/test.stamp ## mypy, strict
+	$(VENV)/bin/mypy api goals cohorts tests
+
+promises: $(VENV)/test.stamp ## each promise with the tests that prove it
+	@$(PYTHON) -m pytest -q --promises
+
+fmt: $(VENV)/test.stamp ## repair what can be repaired by a program
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+lock: $(UV) ## write requirements*.txt from pyproject.toml, with hashes
+	$(COMPILE) pyproject.toml -o requirements.txt $(ARGS)
+	$(COMPILE) --group embedded -c requirements.txt -o requirements-embedded.txt $(ARGS)
+	$(COMPILE) pyproject.toml --group dev -c requirements.txt -c requirements-embedded.txt -o requirements-dev.txt $(ARGS)
+
+clean: ## remove the environment and the caches, never the data
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(VENV)/run.stamp: requirements.txt requirements-embedded.txt | $(PYTHON) $(UV)
+	$(UV) pip install --quiet --python $(PYTHON) --require-hashes -r requirements.txt -r requirements-embedded.txt
+	@touch $@
+
+$(VENV)/test.stamp: requirements-dev.txt | $(PYTHON) $(UV)
+	$(UV) pip install --quiet --python $(PYTHON) --require-hashes -r requirements-dev.txt
+	@touch $@
+
+$(PYTHON):
+	@for each in python3 python3.14 python3.13 python3.12 python3.11; do \
+		$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && found=$$each && break; \
+	done; \
+	if [ -z "$$found" ]; then \
+		echo "Goalpost needs Python 3.11 or newer; here is: $$(python3 --version 2>&1)" >&2; exit 1; \
+	elif [ -x "$(filter-out $(VENV)/bin/uv,$(UV))" ]; then \
+		"$(UV)" venv --quiet --python "$$found" $(VENV); \
+	elif ! $$found -m venv $(VENV) >/dev/null 2>&1; then \
+		rm -rf $(VENV); \
+		echo "$$found cannot make a virtual environment with pip: install python3-venv (or uv), then try again" >&2; exit 1; \
+	fi
+
+$(VENV)/bin/uv: | $(PYTHON)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'

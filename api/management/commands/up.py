@@ -1,0 +1,248 @@
+"""`manage.py up`: databases, migrations, the first site, then web, worker and beat, which start and end together.
+
+The supervisor is our own: honcho's puts a Python process and a shell between itself and each child, and these live on
+after a kill -9 of it.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+import psycopg
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from dotenv import dotenv_values
+
+from api.embedded import servers
+from api.processes import Child, StartRefusedError, claim, start, stop
+
+ADDRESSES = ("DATABASE_URL", "REDIS_URL")
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Together with the embedded servers' own 4 seconds under the 10 in which everything must have ended.
+STOP_SECONDS = 4.0
+DATABASE_SECONDS = 30.0
+READY_SECONDS = 60.0
+
+
+def web_command() -> list[str]:
+    return [
+        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws", "--log-level", "warning"),
+        *("--host", settings.HOST, "--port", str(settings.PORT)),
+        *("--workers", "1", "--blocking-threads", "32"),
+        "api.wsgi:application",
+    ]
+
+
+def worker_command() -> list[str]:
+    return [
+        *(sys.executable, "-m", "celery", "--quiet", "-A", "api.celery", "worker", "--loglevel", "WARNING"),
+        # Workers learn nothing from each other here: the claim is in PostgreSQL.
+        *("--concurrency", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"),
+    ]
+
+
+def beat_command() -> list[str]:
+    schedule = str(settings.DATA_DIR / "beat-schedule")
+    return [
+        sys.executable,
+        "-m",
+        "celery",
+        "--quiet",
+        "-A",
+        "api.celery",
+        "beat",
+        "-s",
+        schedule,
+        "--loglevel",
+        "WARNING",
+    ]
+
+
+class Command(BaseCommand):
+    help = (
+        "Start Goalpost: embedded servers (unless DATABASE_URL, REDIS_URL are set), migrations, web, worker and beat."
+    )
+    requires_system_checks = ()  # before the database is there; the children check
+
+    def handle(self, **_: Any) -> None:
+        for each in STOP_SIGNALS:
+            signal.signal(each, interrupt_once)
+        try:
+            run(settings.DATA_DIR)
+        except StartRefusedError as error:
+            raise CommandError(str(error)) from error
+        except OSError as error:
+            raise CommandError(f"{error.strerror} ({error.filename or settings.DATA_DIR})") from error
+        except KeyboardInterrupt:
+            say("stopped")
+
+
+def interrupt_once(_number: int, _frame: FrameType | None) -> None:
+    """Unwind whatever runs; a second signal must not cut the stop short."""
+    for each in STOP_SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def run(data_dir: Path) -> None:
+    """Start everything, and watch until a signal or a death ends it."""
+    begun = time.monotonic()
+    address_file = data_dir / "servers.env"
+    with contextlib.ExitStack() as stack:
+        lock = stack.enter_context(claim(data_dir))
+        refuse_taken_port(settings.HOST, settings.PORT)
+        given = addresses_given(address_file)
+        wanted = [name for name in ADDRESSES if name not in given]
+        running = stack.enter_context(servers(data_dir, lock=lock, wanted=wanted))
+        stack.enter_context(published(address_file, running.environment))
+        environment = {**os.environ, **given, **running.environment, "GOALPOST_DATA_DIR": str(data_dir)}
+        if "DATABASE_URL" in given:
+            await_database(given["DATABASE_URL"])
+        for step in (("migrate", "--verbosity", "0"), ("bootstrap",)):
+            finish(step, environment, lock)
+        children = stack.enter_context(group(environment, lock))
+        watch(children, running.children, begun)
+
+
+def refuse_taken_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that linger do not take the port
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise StartRefusedError(
+                f"cannot listen on {host}:{port} ({error.strerror}): stop what uses it, or set another GOALPOST_PORT"
+            ) from error
+
+
+def addresses_given(address_file: Path) -> dict[str, str]:
+    """The addresses that a person set; a killed start left its own in the file, where the settings have read them."""
+    left = dotenv_values(address_file)
+    return {name: value for name in ADDRESSES if (value := os.environ.get(name)) and value != left.get(name)}
+
+
+@contextlib.contextmanager
+def published(address_file: Path, addresses: Mapping[str, str]) -> Iterator[None]:
+    """Tell every other command of this clone where the embedded servers are, while they are there."""
+    address_file.unlink(missing_ok=True)  # whatever its mode was
+    with os.fdopen(os.open(address_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.writelines(f"{name}={value}\n" for name, value in addresses.items())
+    try:
+        yield
+    finally:
+        address_file.unlink(missing_ok=True)
+
+
+def await_database(url: str) -> None:
+    deadline = time.monotonic() + DATABASE_SECONDS
+    while True:
+        try:
+            psycopg.connect(url, connect_timeout=5).close()
+        except psycopg.OperationalError as error:
+            if time.monotonic() > deadline:
+                reason = str(error).strip().splitlines()[-1]
+                raise StartRefusedError(
+                    f"the database of DATABASE_URL does not let us in ({reason}): start it, or correct the address"
+                ) from error
+            time.sleep(0.5)
+        else:
+            return
+
+
+def finish(step: Sequence[str], environment: Mapping[str, str], lock: int) -> None:
+    """Run a management command to its end; in a child, since our own settings are older than the servers' addresses."""
+    child = start(step[0], [sys.executable, "manage.py", *step], lock=lock, env=environment, cwd=settings.BASE_DIR)
+    try:
+        code = child.process.wait()
+    finally:
+        stop([child], within=STOP_SECONDS)
+    if code:
+        raise StartRefusedError(
+            f"`manage.py {' '.join(step)}` ended with exit code {code}: what it printed above says why"
+        )
+
+
+@contextlib.contextmanager
+def group(environment: Mapping[str, str], lock: int) -> Iterator[list[Child]]:
+    """Web, worker and beat, their lines on our output behind their names."""
+    children: list[Child] = []
+    printers: list[threading.Thread] = []
+    try:
+        for name, command in (("web", web_command()), ("worker", worker_command()), ("beat", beat_command())):
+            child = start(name, command, lock=lock, env=environment, cwd=settings.BASE_DIR, output=subprocess.PIPE)
+            children.append(child)
+            assert child.process.stdout is not None  # noqa: S101 - Popen's word, for the type checker
+            printers.append(threading.Thread(target=repeat_lines, args=(name, child.process.stdout), daemon=True))
+            printers[-1].start()
+        yield children
+    finally:
+        stop(children, within=STOP_SECONDS)
+        for printer in printers:
+            printer.join(0.5)  # the last lines say why
+
+
+def repeat_lines(name: str, lines: IO[bytes]) -> None:
+    for line in lines:
+        with contextlib.suppress(OSError):  # our reader has gone; the child must not block on a full pipe for that
+            sys.stdout.write(f"{name:6} | {line.decode(errors='replace').rstrip()}\n")
+            sys.stdout.flush()
+
+
+def watch(children: Sequence[Child], databases: Sequence[Child], begun: float) -> None:
+    """Say once that all is ready. Raises StartRefusedError when a child ends or the web never becomes ready."""
+    is_ready = False
+    while True:
+        for child in (*databases, *children):
+            code = child.process.poll()
+            if code is not None:
+                raise StartRefusedError(f"{child.name} ended by itself (exit code {code}): stopped everything else")
+        if not is_ready:
+            is_ready = answers_ready()
+            if is_ready:
+                print_banner(time.monotonic() - begun)
+            elif time.monotonic() - begun > DATABASE_SECONDS + READY_SECONDS:
+                raise StartRefusedError(
+                    f"the web server does not become ready: see {base_url()}/health/ready and the log"
+                )
+        time.sleep(0.2 if is_ready else 0.05)
+
+
+def base_url() -> str:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.HOST, settings.HOST)  # noqa: S104 - compared, not bound
+    return f"http://[{host}]:{settings.PORT}" if ":" in host else f"http://{host}:{settings.PORT}"
+
+
+def answers_ready() -> bool:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # HTTP_PROXY is not for ourselves
+    try:
+        with direct.open(f"{base_url()}/health/ready", timeout=2) as answer:
+            return bool(answer.status == 200)  # noqa: PLR2004
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def print_banner(seconds: float) -> None:
+    say(
+        f"Goalpost is ready after {seconds:.1f} s\n"
+        f"  admin       {base_url()}/admin/\n"
+        f"  API         {base_url()}/api/\n"
+        f"  events      POST {base_url()}/segmentio\n"
+        f"  first site  {settings.DATA_DIR / 'first-site.env'} (its secrets and the admin's password)\n"
+        f"  Ctrl-C stops everything; the data stays in {settings.DATA_DIR}"
+    )
+
+
+def say(text: str) -> None:
+    print(text, flush=True)

@@ -37,7 +37,7 @@ READY_SECONDS = 60.0
 
 def web_command() -> list[str]:
     return [
-        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws", "--log-level", "warning"),
+        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws", "--log-level", "error"),
         *("--host", settings.HOST, "--port", str(settings.PORT)),
         *("--workers", "1", "--blocking-threads", "32"),
         "api.wsgi:application",
@@ -109,8 +109,7 @@ def run(data_dir: Path) -> None:
         environment = {**os.environ, **given, **running.environment, "GOALPOST_DATA_DIR": str(data_dir)}
         if "DATABASE_URL" in given:
             await_database(given["DATABASE_URL"])
-        for step in (("migrate", "--verbosity", "0"), ("bootstrap",)):
-            finish(step, environment, lock)
+        prepare(environment, lock)
         children = stack.enter_context(group(environment, lock))
         watch(children, running.children, begun)
 
@@ -161,17 +160,16 @@ def await_database(url: str) -> None:
             return
 
 
-def finish(step: Sequence[str], environment: Mapping[str, str], lock: int) -> None:
-    """Run a management command to its end; in a child, since our own settings are older than the servers' addresses."""
-    child = start(step[0], [sys.executable, "manage.py", *step], lock=lock, env=environment, cwd=settings.BASE_DIR)
+def prepare(environment: Mapping[str, str], lock: int) -> None:
+    """Migrate and bootstrap; in a child, because our own settings are older than the servers' addresses."""
+    command = [sys.executable, "manage.py", "prepare"]
+    child = start("prepare", command, lock=lock, env=environment, cwd=settings.BASE_DIR)
     try:
         code = child.process.wait()
     finally:
         stop([child], within=STOP_SECONDS)
     if code:
-        raise StartRefusedError(
-            f"`manage.py {' '.join(step)}` ended with exit code {code}: what it printed above says why"
-        )
+        raise StartRefusedError(f"`manage.py prepare` ended with exit code {code}: what it printed above says why")
 
 
 @contextlib.contextmanager

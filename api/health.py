@@ -22,7 +22,9 @@ def answer_ready(_: Request) -> Answer:
     missing = sorted(latest_migrations() - applied)
     if missing:
         names = ", ".join(f"{app}.{name}" for app, name in missing)
-        raise Refusal(503, "not_migrated", f"Run `python manage.py migrate`; missing: {names}.", (("Retry-After", "5"),))
+        raise Refusal(
+            503, "not_migrated", f"Run `python manage.py migrate`; missing: {names}.", (("Retry-After", "5"),)
+        )
     return json_answer({"status": "ok"})
 
 

@@ -14,7 +14,9 @@ class Identity(models.Model):
         ANONYMOUS = 3, "anonymous"
 
     # No database constraint: every insert would lock the one row of its site.
-    site = models.ForeignKey("api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    site = models.ForeignKey(
+        "api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+"
+    )
     kind = models.PositiveSmallIntegerField(choices=Kind.choices)
     value = models.CharField(max_length=255)
     registers = models.JSONField(default=dict, help_text="Traits, group, personas, owners and first visitor code.")

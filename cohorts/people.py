@@ -138,9 +138,7 @@ def _set_facts(change: Change, known: dict[IdentityKey, _Known], dirty: set[Iden
     return move
 
 
-def _set_links(
-    change: Change, known: dict[IdentityKey, _Known], dirty: set[IdentityKey]
-) -> tuple[merge.Move, bool]:
+def _set_links(change: Change, known: dict[IdentityKey, _Known], dirty: set[IdentityKey]) -> tuple[merge.Move, bool]:
     """Point each lower identity of an event at the higher ones; (the largest move, whether a visitor changed users)."""
     user, anonymous, visitor = change.user, change.anonymous, change.visitor
     links: list[tuple[IdentityKey, str, str]] = []

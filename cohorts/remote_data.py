@@ -104,7 +104,5 @@ def memberships(person: Mapping[str, Any]) -> dict[str, bool]:
 
 def person_ids(keys: Sequence[str]) -> list[str]:
     """The ids behind IDENTIFY_ and COHORTS_ keys, each once, in order."""
-    ids = [
-        key.removeprefix(prefix) for key in keys for prefix in (IDENTIFY, COHORTS) if key.startswith(prefix)
-    ]
+    ids = [key.removeprefix(prefix) for key in keys for prefix in (IDENTIFY, COHORTS) if key.startswith(prefix)]
     return list(dict.fromkeys(ids))

@@ -110,7 +110,9 @@ class Conversion(models.Model):
         ANONYMOUS = 4, "its anonymous id, unmatched"
 
     # No database constraint: every insert would lock the one row of its site.
-    site = models.ForeignKey("api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    site = models.ForeignKey(
+        "api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+"
+    )
     goal = models.ForeignKey(Goal, on_delete=models.CASCADE, db_index=False, related_name="conversions")
     visitor_code = models.CharField(max_length=255)
     keyed_by = models.PositiveSmallIntegerField(choices=KeyedBy.choices)

@@ -213,8 +213,9 @@ def _create(site_id: int, events: Sequence[EventName], *, policy: Policy) -> _Cr
         goals | {event: new[name] for event, name in names.items() if name in new},
         {goal.id for goal in new.values()},
         {
-            event: Recorded(Outcome.DEFERRED if name in queue.waiting or name in joined else Outcome.BACKLOG_FULL,
-                            goal_name=name)
+            event: Recorded(
+                Outcome.DEFERRED if name in queue.waiting or name in joined else Outcome.BACKLOG_FULL, goal_name=name
+            )
             for event, name in names.items()
             if name not in new
         },

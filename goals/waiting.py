@@ -68,7 +68,9 @@ def mark_created(site_id: int, names: Iterable[str]) -> None:
 
 def names_to_release(site_id: int) -> list[str]:
     """Names whose goal exists and whose messages have not all gone on yet. One query."""
-    return list(WaitingName.objects.filter(site_id=site_id, has_goal=True).order_by("id").values_list("name", flat=True))
+    return list(
+        WaitingName.objects.filter(site_id=site_id, has_goal=True).order_by("id").values_list("name", flat=True)
+    )
 
 
 def forget(site_id: int, names: Iterable[str]) -> None:
@@ -84,5 +86,7 @@ def waiting_sites() -> list[int]:
 def next_names(site_id: int, *, places: int) -> list[str]:
     """The head of the queue. One query."""
     return list(
-        WaitingName.objects.filter(site_id=site_id, has_goal=False).order_by("id").values_list("name", flat=True)[:places]
+        WaitingName.objects.filter(site_id=site_id, has_goal=False)
+        .order_by("id")
+        .values_list("name", flat=True)[:places]
     )

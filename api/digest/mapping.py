@@ -179,9 +179,7 @@ class _Event:
         revenue = self._amount("revenue", "invalid_revenue")
         currency = None
         if revenue is not None:
-            currency, is_known = parse_currency(
-                self.properties.get("currency"), default=self.rules.default_currency
-            )
+            currency, is_known = parse_currency(self.properties.get("currency"), default=self.rules.default_currency)
             if not is_known:
                 self.warnings.add("unknown_currency")
         return GoalHit(
@@ -216,7 +214,11 @@ def _read_track(event: _Event) -> Effects:
         trait = _find_trait(event)
         return Effects(event.change(traits=trait), idle_reason="already_known" if trait else "no_trait")
     personas = read_object(event.context.get("personas"), event.warnings)
-    if name in rules.entered_event_names or name in rules.exited_event_names or _is_audience(personas, event.properties):
+    if (
+        name in rules.entered_event_names
+        or name in rules.exited_event_names
+        or _is_audience(personas, event.properties)
+    ):
         persona = _find_persona(event, name, personas)
         return Effects(
             event.change(persona=persona),

@@ -5,57 +5,90 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('api', '0001_first_tables'),
+        ("api", "0001_first_tables"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Group',
+            name="Group",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('group_id', models.CharField(max_length=255)),
-                ('registers', models.JSONField(default=dict, help_text="Its traits, each a register as an identity's are.")),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('site', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='api.site')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("group_id", models.CharField(max_length=255)),
+                (
+                    "registers",
+                    models.JSONField(default=dict, help_text="Its traits, each a register as an identity's are."),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "site",
+                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="+", to="api.site"),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('site', 'group_id'), name='cohorts_group_id')],
+                "constraints": [models.UniqueConstraint(fields=("site", "group_id"), name="cohorts_group_id")],
             },
         ),
         migrations.CreateModel(
-            name='Identity',
+            name="Identity",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.PositiveSmallIntegerField(choices=[(1, 'user'), (2, 'visitor'), (3, 'anonymous')])),
-                ('value', models.CharField(max_length=255)),
-                ('registers', models.JSONField(default=dict, help_text='Traits, group, personas, owners and first visitor code.')),
-                ('parent_kind', models.PositiveSmallIntegerField(choices=[(1, 'user'), (2, 'visitor'), (3, 'anonymous')], null=True)),
-                ('parent_value', models.CharField(max_length=255, null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('site', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='api.site')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("kind", models.PositiveSmallIntegerField(choices=[(1, "user"), (2, "visitor"), (3, "anonymous")])),
+                ("value", models.CharField(max_length=255)),
+                (
+                    "registers",
+                    models.JSONField(default=dict, help_text="Traits, group, personas, owners and first visitor code."),
+                ),
+                (
+                    "parent_kind",
+                    models.PositiveSmallIntegerField(
+                        choices=[(1, "user"), (2, "visitor"), (3, "anonymous")], null=True
+                    ),
+                ),
+                ("parent_value", models.CharField(max_length=255, null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "site",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="api.site",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'identities',
-                'indexes': [models.Index(condition=models.Q(('parent_kind__isnull', False)), fields=['site', 'parent_kind', 'parent_value'], name='cohorts_identity_parent')],
-                'constraints': [models.UniqueConstraint(fields=('site', 'kind', 'value'), name='cohorts_identity_value')],
+                "verbose_name_plural": "identities",
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("parent_kind__isnull", False)),
+                        fields=["site", "parent_kind", "parent_value"],
+                        name="cohorts_identity_parent",
+                    )
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("site", "kind", "value"), name="cohorts_identity_value")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Persona',
+            name="Persona",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=255)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('site', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='api.site')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=255)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "site",
+                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="+", to="api.site"),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('site', 'name'), name='cohorts_persona_name')],
+                "constraints": [models.UniqueConstraint(fields=("site", "name"), name="cohorts_persona_name")],
             },
         ),
     ]

@@ -6,119 +6,233 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('api', '0001_first_tables'),
+        ("api", "0001_first_tables"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Tag',
+            name="Tag",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, validators=[django.core.validators.MinLengthValidator(1)])),
-                ('site', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='tags', to='api.site')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=100, validators=[django.core.validators.MinLengthValidator(1)])),
+                (
+                    "site",
+                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="tags", to="api.site"),
+                ),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='Goal',
+            name="Goal",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=600, validators=[django.core.validators.MinLengthValidator(1)])),
-                ('type', models.CharField(choices=[('CLICK', 'Click'), ('CUSTOM', 'Custom'), ('SCROLL', 'Scroll'), ('PAGE_VIEWS', 'Page Views'), ('URL', 'Url'), ('TIME_SPENT', 'Time Spent'), ('RETENTION_RATE', 'Retention Rate'), ('WAREHOUSE', 'Warehouse'), ('RATIO_METRICS', 'Ratio Metrics')], default='CUSTOM', max_length=16)),
-                ('description', models.TextField(blank=True)),
-                ('has_multiple_conversions', models.BooleanField(default=False, help_text='Whether every conversion counts, or one a visit.')),
-                ('origin', models.CharField(choices=[('event', 'made by an event'), ('person', 'made by a person'), ('import', 'imported'), ('api', 'made through the API')], default='person', max_length=8)),
-                ('is_named_by_event', models.BooleanField(default=False, help_text='False once a person has chosen the name: only such goals match a bare event name.')),
-                ('archived_at', models.DateTimeField(blank=True, null=True)),
-                ('deleted_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('site', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='goals', to='api.site')),
-                ('tags', models.ManyToManyField(blank=True, related_name='goals', to='goals.tag')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=600, validators=[django.core.validators.MinLengthValidator(1)])),
+                (
+                    "type",
+                    models.CharField(
+                        choices=[
+                            ("CLICK", "Click"),
+                            ("CUSTOM", "Custom"),
+                            ("SCROLL", "Scroll"),
+                            ("PAGE_VIEWS", "Page Views"),
+                            ("URL", "Url"),
+                            ("TIME_SPENT", "Time Spent"),
+                            ("RETENTION_RATE", "Retention Rate"),
+                            ("WAREHOUSE", "Warehouse"),
+                            ("RATIO_METRICS", "Ratio Metrics"),
+                        ],
+                        default="CUSTOM",
+                        max_length=16,
+                    ),
+                ),
+                ("description", models.TextField(blank=True)),
+                (
+                    "has_multiple_conversions",
+                    models.BooleanField(default=False, help_text="Whether every conversion counts, or one a visit."),
+                ),
+                (
+                    "origin",
+                    models.CharField(
+                        choices=[
+                            ("event", "made by an event"),
+                            ("person", "made by a person"),
+                            ("import", "imported"),
+                            ("api", "made through the API"),
+                        ],
+                        default="person",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "is_named_by_event",
+                    models.BooleanField(
+                        default=False,
+                        help_text="False once a person has chosen the name: only such goals match a bare event name.",
+                    ),
+                ),
+                ("archived_at", models.DateTimeField(blank=True, null=True)),
+                ("deleted_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "site",
+                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="goals", to="api.site"),
+                ),
+                ("tags", models.ManyToManyField(blank=True, related_name="goals", to="goals.tag")),
             ],
         ),
         migrations.CreateModel(
-            name='WaitingName',
+            name="WaitingName",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=600)),
-                ('event_type', models.CharField(max_length=16)),
-                ('event_name', models.CharField(max_length=500)),
-                ('has_goal', models.BooleanField(default=False, help_text='Its goal exists now: its messages may go on, and it no longer stands in the queue.')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('site', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='api.site')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=600)),
+                ("event_type", models.CharField(max_length=16)),
+                ("event_name", models.CharField(max_length=500)),
+                (
+                    "has_goal",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Its goal exists now: its messages may go on, and it no longer stands in the queue.",
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "site",
+                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="+", to="api.site"),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Conversion',
+            name="Conversion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('visitor_code', models.CharField(max_length=255)),
-                ('keyed_by', models.PositiveSmallIntegerField(choices=[(0, "the event's visitor code"), (1, 'the visitor code first linked to its user'), (2, 'the visitor code first linked to its anonymous id'), (3, 'its user id, unmatched'), (4, 'its anonymous id, unmatched')])),
-                ('user_id', models.CharField(max_length=255, null=True)),
-                ('anonymous_id', models.CharField(max_length=255, null=True)),
-                ('occurred_at', models.DateTimeField()),
-                ('revenue', models.DecimalField(decimal_places=6, max_digits=20, null=True)),
-                ('currency', models.CharField(max_length=3, null=True)),
-                ('value', models.DecimalField(decimal_places=6, max_digits=20, null=True)),
-                ('properties', models.JSONField(default=dict)),
-                ('message_key', models.CharField(max_length=300)),
-                ('site', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='api.site')),
-                ('goal', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='conversions', to='goals.goal')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("visitor_code", models.CharField(max_length=255)),
+                (
+                    "keyed_by",
+                    models.PositiveSmallIntegerField(
+                        choices=[
+                            (0, "the event's visitor code"),
+                            (1, "the visitor code first linked to its user"),
+                            (2, "the visitor code first linked to its anonymous id"),
+                            (3, "its user id, unmatched"),
+                            (4, "its anonymous id, unmatched"),
+                        ]
+                    ),
+                ),
+                ("user_id", models.CharField(max_length=255, null=True)),
+                ("anonymous_id", models.CharField(max_length=255, null=True)),
+                ("occurred_at", models.DateTimeField()),
+                ("revenue", models.DecimalField(decimal_places=6, max_digits=20, null=True)),
+                ("currency", models.CharField(max_length=3, null=True)),
+                ("value", models.DecimalField(decimal_places=6, max_digits=20, null=True)),
+                ("properties", models.JSONField(default=dict)),
+                ("message_key", models.CharField(max_length=300)),
+                (
+                    "site",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="api.site",
+                    ),
+                ),
+                (
+                    "goal",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="conversions",
+                        to="goals.goal",
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['goal', 'occurred_at', 'id'], name='goals_conversion_goal'), models.Index(fields=['site', 'visitor_code', 'occurred_at', 'id'], name='goals_conversion_visitor'), models.Index(condition=models.Q(('keyed_by__gte', 1)), fields=['site', 'user_id'], name='goals_conversion_user'), models.Index(condition=models.Q(('keyed_by__gte', 2)), fields=['site', 'anonymous_id'], name='goals_conversion_anonymous')],
-                'constraints': [models.UniqueConstraint(fields=('site', 'message_key'), name='goals_conversion_message')],
+                "indexes": [
+                    models.Index(fields=["goal", "occurred_at", "id"], name="goals_conversion_goal"),
+                    models.Index(fields=["site", "visitor_code", "occurred_at", "id"], name="goals_conversion_visitor"),
+                    models.Index(
+                        condition=models.Q(("keyed_by__gte", 1)),
+                        fields=["site", "user_id"],
+                        name="goals_conversion_user",
+                    ),
+                    models.Index(
+                        condition=models.Q(("keyed_by__gte", 2)),
+                        fields=["site", "anonymous_id"],
+                        name="goals_conversion_anonymous",
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("site", "message_key"), name="goals_conversion_message")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='GoalBinding',
+            name="GoalBinding",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('event_type', models.CharField(max_length=16)),
-                ('event_name', models.CharField(max_length=500)),
-                ('goal', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='bindings', to='goals.goal')),
-                ('site', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='api.site')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("event_type", models.CharField(max_length=16)),
+                ("event_name", models.CharField(max_length=500)),
+                (
+                    "goal",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="bindings", to="goals.goal"
+                    ),
+                ),
+                (
+                    "site",
+                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="+", to="api.site"),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('site', 'event_type', 'event_name'), name='goals_binding_event')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("site", "event_type", "event_name"), name="goals_binding_event")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='GoalCreation',
+            name="GoalCreation",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField()),
-                ('site', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='api.site')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("created_at", models.DateTimeField()),
+                (
+                    "site",
+                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="+", to="api.site"),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['site', 'created_at'], name='goals_creation_window')],
+                "indexes": [models.Index(fields=["site", "created_at"], name="goals_creation_window")],
             },
         ),
         migrations.AddConstraint(
-            model_name='tag',
-            constraint=models.UniqueConstraint(fields=('site', 'name'), name='goals_tag_name'),
+            model_name="tag",
+            constraint=models.UniqueConstraint(fields=("site", "name"), name="goals_tag_name"),
         ),
         migrations.AddIndex(
-            model_name='goal',
-            index=models.Index(condition=models.Q(('deleted_at__isnull', False)), fields=['deleted_at'], name='goals_goal_deleted'),
+            model_name="goal",
+            index=models.Index(
+                condition=models.Q(("deleted_at__isnull", False)), fields=["deleted_at"], name="goals_goal_deleted"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='goal',
-            constraint=models.UniqueConstraint(condition=models.Q(('deleted_at__isnull', True)), fields=('site', 'name'), name='goals_goal_live_name'),
+            model_name="goal",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("deleted_at__isnull", True)), fields=("site", "name"), name="goals_goal_live_name"
+            ),
         ),
         migrations.AddIndex(
-            model_name='waitingname',
-            index=models.Index(condition=models.Q(('has_goal', False)), fields=['site', 'id'], name='goals_waitingname_queue'),
+            model_name="waitingname",
+            index=models.Index(
+                condition=models.Q(("has_goal", False)), fields=["site", "id"], name="goals_waitingname_queue"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='waitingname',
-            constraint=models.UniqueConstraint(fields=('site', 'name'), name='goals_waitingname_name'),
+            model_name="waitingname",
+            constraint=models.UniqueConstraint(fields=("site", "name"), name="goals_waitingname_name"),
         ),
     ]

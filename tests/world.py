@@ -1,0 +1,134 @@
+"""What tests do to Goalpost, in its own words: send, digest, read, look at goals."""
+
+import base64
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+import httpx
+
+from api.access import api_key, forget_lookups
+from api.digest import run
+from api.digest.claims import Claims
+from api.models import Credential, Message, Site
+from api.sites import create_credential, create_site
+from goals.models import Conversion, Goal
+
+SITECODE = "1q2w3e4r5t"
+CLIENT_ID = "demo_client"
+SECRET = "demo_secret"
+START = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
+
+
+@dataclass
+class World:
+    """One site, seen from outside and from inside."""
+
+    client: httpx.Client
+    claims: Claims
+    site: Site
+    credential: Credential
+    _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    @classmethod
+    def build(cls, client: httpx.Client, claims: Claims) -> Self:
+        site = create_site(name="Shop", sitecode=SITECODE, public_traits=["plan"])
+        new = create_credential([site], name="Segment", client_id=CLIENT_ID, secret=SECRET)
+        return cls(client, claims, site, new.credential)
+
+    # Sending
+
+    def event(self, type_: str = "track", *, at: float = 0, **fields: Any) -> dict[str, Any]:
+        """An event `at` seconds after the start, with a messageId of its own; a field given as None is left out."""
+        number = next(self._numbers)
+        event = {
+            "type": type_,
+            "messageId": f"message-{number}",
+            "timestamp": (START + timedelta(seconds=at)).isoformat(),
+            **({"event": "Signed Up"} if type_ == "track" else {}),
+            "userId": "user-1",
+            **fields,
+        }
+        return {name: value for name, value in event.items() if value is not None}
+
+    def post(
+        self,
+        body: Any,
+        *,
+        path: str = "/segmentio",
+        authorization: str | None = None,
+        sitecode: str | None = SITECODE,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """POST as the destination does; `body` is sent as it is when it is bytes, else as JSON."""
+        given = {"authorization": authorization or f"Basic {api_key(CLIENT_ID, SECRET)}"}
+        given |= {"x-segment-settings": sitecode} if sitecode is not None else {}
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.client.post(path, content=content, headers={**given, **(headers or {})})
+
+    def send(self, *events: Mapping[str, Any]) -> None:
+        """POST events one by one, then digest them."""
+        for event in events:
+            response = self.post(event)
+            assert response.status_code == 200, response.text
+        self.digest()
+
+    def track(self, name: str, *, at: float = 0, **fields: Any) -> None:
+        self.send(self.event("track", event=name, at=at, **fields))
+
+    def identify(self, *, at: float = 0, traits: Mapping[str, Any] | None = None, **fields: Any) -> None:
+        self.send(self.event("identify", at=at, properties=traits or {}, **fields))
+
+    # Digesting
+
+    def digest(self) -> None:
+        run.digest_all(self.claims, seconds=30)
+
+    def tend(self) -> None:
+        """What beat has done every second."""
+        if run.tend_queues(self.claims):
+            self.digest()
+
+    def change_site(self, **settings: Any) -> None:
+        Site.objects.filter(pk=self.site.pk).update(**settings)
+        self.site.refresh_from_db()
+        forget_lookups()
+
+    # Reading
+
+    def get(self, key: str, *, token: bool = True, **headers: str) -> httpx.Response:
+        """GET /map/map, as a reader with credentials unless `token` is false."""
+        basic = base64.b64encode(f"{CLIENT_ID}:{SECRET}".encode()).decode()
+        given = {"authorization": f"Basic {basic}"} if token else {}
+        return self.client.get("/map/map", params={"siteCode": SITECODE, "key": key}, headers={**given, **headers})
+
+    def read(self, key: str, *, token: bool = True) -> Any:
+        response = self.get(key, token=token)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def traits(self, id_: str) -> Any:
+        return self.read(f"IDENTIFY_{id_}").get("traits", {})
+
+    # Looking inside
+
+    def goals(self) -> dict[str, int]:
+        """Conversions by live goal."""
+        return {
+            goal.name: goal.conversions.count()
+            for goal in Goal.objects.filter(site=self.site, deleted_at=None).order_by("name")
+        }
+
+    def visitors(self) -> list[str]:
+        """Whose each conversion is, in the order of their times."""
+        codes = Conversion.objects.filter(site=self.site).order_by("occurred_at", "message_key")
+        return list(codes.values_list("visitor_code", flat=True))
+
+    def last_message(self) -> Message:
+        return Message.objects.order_by("id").last()  # type: ignore[return-value]  # the test sent one
+
+    def statuses(self) -> list[tuple[str, str]]:
+        return list(Message.objects.order_by("id").values_list("status", "reason"))

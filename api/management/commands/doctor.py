@@ -1,0 +1,150 @@
+"""`manage.py doctor`: one line for each thing that must be well, and what to do about each that is not."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Min
+
+from api.celery import app
+from api.models import Message
+
+LAG_WARNING = timedelta(seconds=30)  # a digest takes seconds; more is a worker that is away or overrun
+LAG_FAILURE = timedelta(minutes=10)
+CLOCK_WARNING = timedelta(seconds=1)
+CLOCK_FAILURE = timedelta(seconds=60)  # the digest believes our clock over a sender's beyond this
+DISK_WARNING = 2 * 2**30
+DISK_FAILURE = 2**28
+PING_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    level: str  # ok, warn or FAIL
+    found: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    subject: str
+    look: Callable[[], Finding]
+    advice: str  # for when looking itself fails
+    needs: str = ""  # the subject without which looking is pointless
+
+
+class Command(BaseCommand):
+    help = "Check database, migrations, broker, worker, inbox, clock and disk, and say what to do about each trouble."
+    requires_system_checks = ()  # they need what is checked here
+
+    def handle(self, **_: Any) -> None:
+        failed: set[str] = set()
+        for check, finding in findings():
+            self.stdout.write(f"{finding.level:4}  {check.subject:10}  {finding.found}")
+            if finding.advice:
+                self.stdout.write(f"{'':18}-> {finding.advice}")
+            if finding.level == "FAIL":
+                failed.add(check.subject)
+        if failed:
+            raise CommandError(f"not well: {', '.join(sorted(failed))}")
+
+
+def findings() -> Iterator[tuple[Check, Finding]]:
+    """Every check with what it found; whatever looking raises is a finding too."""
+    unreachable: set[str] = set()
+    for check in CHECKS:
+        if check.needs in unreachable:
+            yield check, Finding("warn", f"not checked without the {check.needs}")
+            continue
+        try:
+            finding = check.look()
+        except Exception as error:  # noqa: BLE001 - a doctor who faints helps nobody
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            finding = Finding("FAIL", reason, check.advice)
+            unreachable.add(check.subject)
+        yield check, finding
+
+
+def look_at_database() -> Finding:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('server_version'), current_database()")
+        version, name = cursor.fetchone()
+    return Finding("ok", f"PostgreSQL {version} answers, database {name}")
+
+
+def look_at_migrations() -> Finding:
+    executor = MigrationExecutor(connection)
+    missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if missing:
+        names = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in missing[:3])
+        return Finding("FAIL", f"{len(missing)} not applied: {names}", "run `python manage.py prepare`")
+    return Finding("ok", "all applied")
+
+
+def look_at_broker() -> Finding:
+    with app.connection_for_read() as broker:
+        broker.ensure_connection(max_retries=1, timeout=2)
+        return Finding("ok", f"{broker.transport_cls} answers")
+
+
+def look_at_worker() -> Finding:
+    answers = app.control.ping(timeout=PING_SECONDS)
+    if not answers:
+        return Finding(
+            "FAIL",
+            f"no worker answered in {PING_SECONDS:.0f} s: events are accepted and wait",
+            "start one: `python -m celery -A api.celery worker`, or see the log of the one that runs",
+        )
+    return Finding("ok", f"{len(answers)} answered")
+
+
+def look_at_inbox() -> Finding:
+    oldest = Message.objects.filter(status=Message.Status.PENDING).aggregate(oldest=Min("received_at"))["oldest"]
+    if oldest is None:
+        return Finding("ok", "nothing waits")
+    lag = datetime.now(UTC) - oldest
+    found = f"the oldest message waits for {lag.total_seconds():.0f} s"
+    return grade(lag, LAG_WARNING, LAG_FAILURE, found, "if a worker is well, it is overrun: add workers")
+
+
+def look_at_clock() -> Finding:
+    asked = datetime.now(UTC)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        theirs = cursor.fetchone()[0]
+    ours = asked + (datetime.now(UTC) - asked) / 2
+    difference = theirs - ours
+    found = f"the database's is {difference.total_seconds():+.3f} s from ours"
+    return grade(abs(difference), CLOCK_WARNING, CLOCK_FAILURE, found, "synchronise both machines' clocks (NTP)")
+
+
+def look_at_disk() -> Finding:
+    free = shutil.disk_usage(settings.DATA_DIR).free
+    found = f"{free / 2**30:.1f} GiB free at {settings.DATA_DIR}"
+    return grade(-free, -DISK_WARNING, -DISK_FAILURE, found, "make room, or move GOALPOST_DATA_DIR to a larger disk")
+
+
+def grade(measured: Any, warning: Any, failure: Any, found: str, advice: str) -> Finding:
+    """Compare with two limits, the greater the worse."""
+    if measured > failure:
+        return Finding("FAIL", found, advice)
+    if measured > warning:
+        return Finding("warn", found, advice)
+    return Finding("ok", found)
+
+
+CHECKS = (
+    Check("database", look_at_database, "start PostgreSQL (`make run` brings its own) or correct DATABASE_URL"),
+    Check("migrations", look_at_migrations, "run `python manage.py prepare`", needs="database"),
+    Check("broker", look_at_broker, "start Redis or Valkey, or correct REDIS_URL; no event is lost meanwhile"),
+    Check("worker", look_at_worker, "start one: `python -m celery -A api.celery worker`", needs="broker"),
+    Check("inbox", look_at_inbox, "run `python manage.py prepare`", needs="database"),
+    Check("clock", look_at_clock, "see the database's log", needs="database"),
+    Check("disk", look_at_disk, "make the directory, or correct GOALPOST_DATA_DIR"),
+)

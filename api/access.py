@@ -1,4 +1,4 @@
-"""Who may come in: credentials and access tokens, and the sites they open. Looked up once in a few seconds a process."""
+"""Who may come in: credentials and access tokens, and the sites they open; each remembered for seconds."""
 
 import base64
 import binascii
@@ -135,7 +135,7 @@ def find_credential(client_id: str) -> Bearer | None:
         """,
         {"client_id": client_id},
     )
-    return Bearer(*rows[0][:3], frozenset(rows[0][3] or ())) if rows else None
+    return Bearer(rows[0][0], rows[0][1], rows[0][2], frozenset(rows[0][3] or ())) if rows else None
 
 
 @ttl_cache(maxsize=CACHE_ENTRIES, ttl=CACHE_SECONDS)

@@ -58,7 +58,8 @@ def fetch_all(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     for attempt in (1, 2):
         try:
             with pool().connection() as connection:
-                return connection.execute(sql, parameters).fetchall()
+                rows: list[tuple[Any, ...]] = connection.execute(sql, parameters).fetchall()
+                return rows
         except PoolTimeout as error:
             raise DatabaseDownError from error
         except psycopg.OperationalError as error:

@@ -163,7 +163,9 @@ class Message(models.Model):
             models.Index(fields=["digested_at"], condition=Q(status="done"), name="api_message_done"),
             # What a person must look at, newest first.
             models.Index(
-                fields=["site", "status", "-id"], condition=Q(status__in=["rejected", "dead"]), name="api_message_failed"
+                fields=["site", "status", "-id"],
+                condition=Q(status__in=["rejected", "dead"]),
+                name="api_message_failed",
             ),
         ]
 
@@ -177,7 +179,7 @@ class Message(models.Model):
 
 
 class Claim(models.Model):
-    """The messages that a digest worker has in hand, noted outside its transaction: what a dead worker leaves behind."""
+    """The messages that a digest worker has in hand, noted outside its transaction: what it leaves when it dies."""
 
     worker = models.BigIntegerField(primary_key=True, help_text="The advisory lock the worker holds while it lives.")
     message_ids = ArrayField(models.BigIntegerField())

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from django.core.exceptions import ImproperlyConfigured
 from environs import Env, validate
 
-from api.logs import LOGGING as LOGGING
+from api import logs
 
 env = Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -48,7 +48,7 @@ def database_from_url(url: str) -> dict[str, Any]:
 
 
 def read_secret_key(data_dir: Path) -> str:
-    """The key that signs sessions and access tokens: GOALPOST_SECRET_KEY, else one made once and kept in the data directory."""
+    """The key that signs sessions and tokens: GOALPOST_SECRET_KEY, else one made once and kept with the data."""
     given = env.str("GOALPOST_SECRET_KEY", "")
     if given:
         return given
@@ -135,6 +135,7 @@ STATIC_URL = "/static/"
 # The image collects its static files; elsewhere they are served from where they lie, without a step before.
 STATIC_ROOT = env.str("GOALPOST_STATIC_ROOT", None)
 WHITENOISE_USE_FINDERS = STATIC_ROOT is None
+LOGGING = logs.LOGGING
 LOGGING_CONFIG = "api.logs.configure"
 
 # The management API's throttle counts here; nothing else is kept in it.

@@ -45,7 +45,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     """Answer a request. Trouble of ours is 503 with Retry-After, never a 4xx that makes a sender drop its event."""
     endpoint = ENDPOINTS.get(environ["PATH_INFO"])
     if endpoint is None:
-        return django_application(environ, start_response)  # type: ignore[no-any-return]  # Django's is untyped
+        return django_application(environ, start_response)
     try:
         answer = endpoint.serve(Request(environ))
     except DatabaseDownError:

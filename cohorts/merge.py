@@ -2,8 +2,8 @@
 
 A register is `[micros, position, message_id, value]`: when the event happened (microseconds since 1970, UTC), its
 place in its request, its messageId (empty when it has none) and what it said. The later one wins, ties are broken by
-the canonical JSON of the value (promises K-71), and `None` as a value is a tombstone (K-72). Registers are lists because
-that is how they come back from JSON.
+the canonical JSON of the value (promises K-71), and `None` as a value is a tombstone (K-72). Registers are lists
+because that is how they come back from JSON.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""What people do with goals: make, rename, bind, archive, delete. Each under the site's name lock, in one transaction."""
+"""What people do with goals: make, rename, bind, archive, delete; one transaction each."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -54,7 +54,7 @@ def change_goal(goal: Goal, *, tags: Iterable[str] | None = None, template: str)
 
 
 def bind_event(goal: Goal, event: EventName, *, template: str) -> GoalBinding:
-    """Give all further events of this name to a goal, whatever either is called later ("keep receiving these events")."""
+    """Give further events of this name to a goal, whatever either is called later ("keep receiving these events")."""
     with transaction.atomic():
         quota.lock_names(goal.site_id)
         binding, _ = GoalBinding.objects.update_or_create(

@@ -31,7 +31,7 @@ def lock_names(site_id: int) -> datetime:
     so two workers never both see the last free place, nor both find a name missing. One query.
     """
     with connection.cursor() as cursor:
-        # The lock and the clock in two statements of one round trip would share a start time; clock_timestamp() does not.
+        # Two statements: the clock must be read after the lock was granted.
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [LOCK_SPACE, site_id])
         cursor.execute("SELECT clock_timestamp()")
         now: datetime = cursor.fetchone()[0]
@@ -46,7 +46,7 @@ def room(site_id: int, limits: tuple[Window, ...], *, now: datetime) -> int:
             f"SELECT {counted} FROM goals_goalcreation WHERE site_id = %s AND created_at > %s",
             [*(now - window.span for window in limits), site_id, now - max(window.span for window in limits)],
         )
-        created = cursor.fetchone()
+        created: tuple[int, ...] = cursor.fetchone()
     return max(0, min(window.limit - count for window, count in zip(limits, created, strict=True)))
 
 

@@ -173,7 +173,7 @@ def rekey(site_id: int, *, users: Iterable[FirstVisitor], anonymous: Iterable[Fi
                 "anonymous_link": KeyedBy.ANONYMOUS_LINK,
             },
         )
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 @dataclass(frozen=True, slots=True)

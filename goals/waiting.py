@@ -1,4 +1,4 @@
-"""The queue of goal names that wait for quota: first come, first created. Everything here runs under `quota.lock_names`."""
+"""The queue of goal names that wait for quota: first come, first created. Everything runs under `quota.lock_names`."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Newcomer:
 
 
 def load_queue(site_id: int, *, names: Iterable[str], places: int) -> Queue:
-    """The first `places` names of a site's queue, which of `names` wait, and how many do. Three queries, one when it is empty."""
+    """The head of a site's queue, which of `names` wait, and how many do. Three queries, one when it is empty."""
     queue = WaitingName.objects.filter(site_id=site_id, has_goal=False)
     length = queue.count()
     if not length:

@@ -112,7 +112,7 @@ def _digest(ways: Ways, claims: Claims, claim: "partial[list[Claimed]]", *, now:
                         verdicts = judge(ways, batch)
                 except (people.LostRaceError, OperationalError):
                     raise  # nobody's fault: again, from the claim
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is one message's
                     log.warning("batch.failed", site=ways.site_id, messages=len(batch), error=type(error).__name__)
                     verdicts = [_judge_alone(ways, each) for each in batch]
                 _save(verdicts, now=now)
@@ -248,8 +248,13 @@ def _claim(condition: str, parameters: Sequence[Any]) -> list[Claimed]:
             parameters,
         )
         return [
-            Claimed(Stored(*row[:5], bytes(row[5])), row[6], frozenset(row[7]), frozenset(row[8]))
-            for row in cursor.fetchall()
+            Claimed(
+                Stored(id_, type_, message_id, position, occurred_at, bytes(body)),
+                attempts,
+                frozenset(effects),
+                frozenset(warnings),
+            )
+            for id_, type_, message_id, position, occurred_at, body, attempts, effects, warnings in cursor.fetchall()
         ]
 
 

@@ -81,7 +81,8 @@ class GoalHit:
 
     def keyed(self, *, user_visitor: str | None, anonymous_visitor: str | None) -> Hit:
         """The hit of whoever it counts for (design "Whose conversion"): the event's own visitor code, else the code
-        first linked to its user, else to its anonymous id, else the id itself."""
+        first linked to its user, else to its anonymous id, else the id itself.
+        """
         code, keyed_by = next(
             (code, keyed_by)
             for code, keyed_by in (
@@ -238,7 +239,7 @@ def _read_page(event: _Event) -> Effects:
 
 
 def _read_identify(event: _Event) -> Effects:
-    # The destination sends the traits as `properties` (W4), others as `traits`; RudderStack's Python SDK in the context.
+    # The destination sends traits as `properties` (W4), others as `traits`, RudderStack's Python SDK in the context.
     traits = without_visitor_code({**event.traits, **event.properties}) or without_visitor_code(event.context_traits)
     personas = read_object(event.context.get("personas"), event.warnings)
     persona = None

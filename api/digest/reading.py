@@ -22,6 +22,7 @@ class UnreadableBodyError(ValueError):
 
 def read_body(body: bytes, warnings: set[str]) -> dict[str, Any]:
     """The event as a dict that PostgreSQL can hold. Raises UnreadableBodyError."""
+    event: Any
     try:
         event = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -29,10 +30,10 @@ def read_body(body: bytes, warnings: set[str]) -> dict[str, Any]:
     if not isinstance(event, dict):
         raise UnreadableBodyError("not an object")
     if any(escape in body for escape in SUSPECT):
-        cleaned = _clean(event)
+        cleaned = {clean_text(name): _clean(value) for name, value in event.items()}
         if cleaned != event:
             warnings.add("replaced_characters")
-            event = cleaned
+            return cleaned
     return event
 
 

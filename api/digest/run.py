@@ -33,7 +33,8 @@ def digest_all(claims: Claims, *, seconds: float) -> bool:
 
 def tend_queues(claims: Claims) -> bool:
     """What happens every second: dead workers' messages, and goal names whose turn has come; whether messages became
-    pending or were digested."""
+    pending or were digested.
+    """
     moved = recover_from_dead_workers(attempts=settings.DIGEST_ATTEMPTS) > 0
     for site in Site.objects.filter(id__in=waiting.waiting_sites()):
         moved = release(load_ways(site), claims, now=datetime.now(UTC)) or moved
@@ -42,7 +43,8 @@ def tend_queues(claims: Claims) -> bool:
 
 def release(ways: Ways, claims: Claims, *, now: datetime) -> bool:
     """Create the goals whose turn has come, with their first conversion, and let the other messages of names that
-    have a goal go on; whether anything moved."""
+    have a goal go on; whether anything moved.
+    """
     with transaction.atomic():
         places = quota.room(ways.site_id, ways.policy.windows, now=quota.lock_names(ways.site_id))
         names = waiting.next_names(ways.site_id, places=places) if places else []
@@ -68,7 +70,7 @@ def _let_go(site_id: int) -> int:
                 """,
                 [site_id, names, RELEASE_CHUNK],
             )
-            released = cursor.rowcount
+            released = int(cursor.rowcount)
         if released < RELEASE_CHUNK:
             waiting.forget(site_id, names)
     return released
@@ -76,7 +78,7 @@ def _let_go(site_id: int) -> int:
 
 def _pending_sites() -> list[Ways]:
     """The sites that have pending messages. One query: a probe of the partial index for each site."""
-    sites = Site.objects.extra(  # noqa: S610 - constants
+    sites = Site.objects.extra(
         where=["EXISTS (SELECT 1 FROM api_message m WHERE m.site_id = api_site.id AND m.status = 'pending')"]
     )
     return [load_ways(site) for site in sites.order_by("id")]

@@ -140,7 +140,8 @@ class Committer:
 
     def _insert(self, rows: Sequence[Row]) -> list[bool]:
         """Insert and commit in one round trip. A connection that the server dropped is replaced once, where a second
-        try cannot store anything twice."""
+        try cannot store anything twice.
+        """
         parameters = {
             "site": [row.site_id for row in rows],
             "source": [row.source_id for row in rows],

@@ -1,4 +1,4 @@
-"""Old messages leave the inbox, in chunks. Conversions have keys of their own, so a late resend counts nothing twice."""
+"""Old messages leave the inbox, in chunks. Conversions have keys of their own: a late resend counts nothing twice."""
 
 from datetime import datetime
 from typing import Final
@@ -13,7 +13,7 @@ def prune_done(*, before: datetime) -> int:
 
     Each chunk is its own short transaction.
     """
-    pruned = 0
+    pruned: int = 0
     while True:
         with connection.cursor() as cursor:
             cursor.execute(

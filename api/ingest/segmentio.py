@@ -1,5 +1,6 @@
-"""`/segmentio`: what Segment's Kameleoon destination speaks (wire-kameleoon A), and raw Segment events from webhooks."""
+"""`/segmentio`: what Segment's Kameleoon destination sends (wire-kameleoon A), and raw events as webhooks send them."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final
@@ -32,28 +33,10 @@ def receive_events(request: Request) -> Answer:
             (("Retry-After", "10"),),
         )
     try:
-        body = request.body(BODY_LIMIT)
-    except TooLargeError as error:
-        keep_refused(site, error.start, "too_large", received_at=received_at)
-        raise too_large(f"The body is larger than {BODY_LIMIT:,} bytes.") from error
-    except UnreadableBodyError as error:
-        keep_refused(site, b"", "invalid_json", received_at=received_at)
-        raise Refusal(HTTPStatus.BAD_REQUEST, "invalid_json", str(error)) from error
-    if not site.is_destination_enabled:
-        keep_refused(site, body, "integration_off", received_at=received_at)
-        raise Refusal(
-            HTTPStatus.FORBIDDEN,
-            "integration_off",
-            "The Segment destination of this site is switched off. The event was kept; switch it on in the admin.",
-        )
-    try:
-        raws = read_events(body)
-    except Refusal as refusal:
-        keep_refused(site, body, refusal.code, received_at=received_at)
-        raise
-    if len(raws) > EVENT_LIMIT:
-        keep_refused(site, body[:4096], "too_large", received_at=received_at)
-        raise too_large(f"The array holds more than {EVENT_LIMIT:,} events.")
+        raws, is_array = read_request(request, site)
+    except KeptRefusalError as kept:
+        store(site, [refused(kept.body, kept.refusal.code, position=0, received_at=received_at)])
+        raise kept.refusal from kept
     events, refusals = [], {}
     for position, raw in enumerate(raws):
         try:
@@ -64,20 +47,22 @@ def receive_events(request: Request) -> Answer:
     stored = store(site, events)
     if len(refusals) == len(raws):
         raise refusals[0]
-    if len(raws) == 1 and not body.lstrip().startswith(b"["):
-        return json_answer(
-            {"success": True, "messageId": events[0].message_id, "status": "accepted" if stored[0] else "duplicate"}
-        )
-    accepted = sum(stored) - len(refusals)
+    if is_array:
+        return describe_array(stored, refusals)
+    status = "accepted" if stored[0] else "duplicate"
+    return json_answer({"success": True, "messageId": events[0].message_id, "status": status})
+
+
+def describe_array(stored: list[bool], refusals: dict[int, Refusal]) -> Answer:
+    """What became of an array of events."""
+    accepted = sum(stored) - len(refusals)  # what is refused is stored too
+    rejected = [{"index": index, "code": each.code, "message": each.message} for index, each in refusals.items()]
     return json_answer(
         {
             "success": True,
             "accepted": accepted,
-            "duplicates": len(raws) - len(refusals) - accepted,
-            "rejected": [
-                {"index": index, "code": refusal.code, "message": refusal.message}
-                for index, refusal in refusals.items()
-            ],
+            "duplicates": len(stored) - len(refusals) - accepted,
+            "rejected": rejected,
         }
     )
 
@@ -108,9 +93,32 @@ def find_destination(request: Request) -> SiteAccess:
     return site
 
 
-def keep_refused(site: SiteAccess, body: bytes, reason: str, *, received_at: datetime) -> None:
-    """Keep what is refused, so that it can be looked at and replayed."""
-    store(site, [refused(body, reason, position=0, received_at=received_at)])
+@dataclass(eq=False)
+class KeptRefusalError(Exception):
+    """The request is refused, and what was read of it is kept, so that it can be looked at and replayed."""
+
+    refusal: Refusal
+    body: bytes
+
+
+def read_request(request: Request, site: SiteAccess) -> tuple[list[bytes], bool]:
+    """(the events' bytes, whether they came as an array). Raises KeptRefusalError."""
+    try:
+        body = request.body(BODY_LIMIT)
+    except TooLargeError as error:
+        raise KeptRefusalError(too_large(f"The body is larger than {BODY_LIMIT:,} bytes."), error.start) from error
+    except UnreadableBodyError as error:
+        raise KeptRefusalError(Refusal(HTTPStatus.BAD_REQUEST, "invalid_json", str(error)), b"") from error
+    if not site.is_destination_enabled:
+        off = "The Segment destination of this site is switched off. The event was kept; switch it on in the admin."
+        raise KeptRefusalError(Refusal(HTTPStatus.FORBIDDEN, "integration_off", off), body)
+    try:
+        raws, is_array = read_events(body)
+    except Refusal as refusal:
+        raise KeptRefusalError(refusal, body) from refusal
+    if len(raws) > EVENT_LIMIT:
+        raise KeptRefusalError(too_large(f"The array holds more than {EVENT_LIMIT:,} events."), body[:4096])
+    return raws, is_array
 
 
 def refused(body: bytes, reason: str, *, position: int, received_at: datetime) -> Incoming:

@@ -53,8 +53,8 @@ ENVELOPES: Final = msgspec.json.Decoder(Envelope)
 LISTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def read_events(body: bytes) -> list[bytes]:
-    """The events of a request, one object or an array of them, each as its own bytes, not yet looked into.
+def read_events(body: bytes) -> tuple[list[bytes], bool]:
+    """(the events of a request, each as its own bytes and not yet looked into, whether they came as an array).
 
     Raises Refusal (400, `invalid_json`) for an empty body, an array that cannot be read, or bytes that are not UTF-8.
     """
@@ -65,14 +65,14 @@ def read_events(body: bytes) -> list[bytes]:
         if stripped.startswith(b"["):
             events = [bytes(raw) for raw in LISTS.decode(stripped)]
         elif stripped:
-            return [body]  # read_event says what is wrong with it
+            return [body], False  # read_event says what is wrong with it
         else:
             raise invalid_json("it is empty")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise invalid_json(str(error)) from error
     if not events:
         raise invalid_json("the array is empty")
-    return events
+    return events, True
 
 
 def invalid_json(what: str) -> Refusal:

@@ -1,4 +1,4 @@
-"""The requests that Segment's Kameleoon destination sends, as captured from the genuine one, and what becomes of them."""
+"""The requests of Segment's Kameleoon destination, as captured from the genuine one, and what becomes of them."""
 
 import json
 from pathlib import Path

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from django.db import connection
+from pytest_django import DjangoDbBlocker
 
 from api import access
 from api.digest.claims import Claims
@@ -15,6 +17,19 @@ from tests.world import World
 def django_db_keepdb() -> bool:
     """The server is thrown away with its databases; the threads of the door keep connections until then."""
     return True
+
+
+@pytest.fixture
+def transactional_db(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """As pytest-django's, with real commits, but emptied by DELETE: ten times faster than a flush."""
+    with django_db_blocker.unblock():
+        yield
+        kept = {"django_migrations", "django_content_type", "auth_permission"}
+        tables = [name for name in connection.introspection.table_names() if name not in kept]
+        with connection.cursor() as cursor:
+            cursor.execute("SET session_replication_role = replica")  # no foreign key asks about order
+            cursor.execute("; ".join(f"DELETE FROM {name}" for name in tables))
+        connection.close()
 
 
 @pytest.fixture

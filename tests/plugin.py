@@ -8,8 +8,9 @@ import os
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker is None:
         options = early_config.known_args_namespace
-        without_servers = options.collectonly or options.help or options.version
+        without_servers = options.collectonly or options.promises or options.help or options.version
         prepare(wanted=[] if without_servers else [name for name in ADDRESSES if name not in os.environ])
     else:  # one worker's queues and throttles are no other's business; pytest-django does the same for PostgreSQL
         number = int(worker.removeprefix("gw")) + 1
@@ -56,25 +57,39 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--promises", action="store_true", help="each promise and the tests that prove it")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    if config.option.promises:
+        config.option.collectonly = True
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Print the checklist with its proofs, and refuse a test that names a promise nobody made."""
-    proofs: defaultdict[str, list[str]] = defaultdict(list)
-    for item in session.items:
-        for mark in item.iter_markers("promise"):
-            for promise in mark.args:
-                proofs[promise].append(item.nodeid.partition("[")[0])
-    promises = dict(line.split(maxsplit=1) for line in CHECKLIST.read_text().splitlines())
-    if unknown := sorted(proofs.keys() - promises.keys()):
-        raise pytest.UsageError(f"not in {CHECKLIST.name}: {', '.join(unknown)} ({proofs[unknown[0]][0]})")
     if session.config.getoption("--promises"):
-        print(report(promises, proofs))
+        print(report(read_checklist(), proofs(session.items)))
+        session.items = []  # nothing is left for pytest to list
+
+
+def proofs(items: Iterable[pytest.Item]) -> dict[str, list[str]]:
+    """The tests that prove each promise; those of one parametrised function count once."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        for promise in chain.from_iterable(mark.args for mark in item.iter_markers("promise")):
+            if test not in found[promise]:
+                found[promise].append(test)
+    return found
+
+
+def read_checklist() -> dict[str, str]:
+    """Every promise by its number."""
+    lines = CHECKLIST.read_text().splitlines()
+    return {number: text for number, _, text in (line.partition(" ") for line in lines)}
 
 
 def report(promises: dict[str, str], proofs: dict[str, list[str]]) -> str:
     lines: list[str] = []
     for promise, text in promises.items():
         lines.append(f"{promise:5} {'proved' if promise in proofs else 'open  '}  {text}")
-        lines.extend(f"      {'':6}    {test}" for test in dict.fromkeys(proofs.get(promise, [])))
-    missing = [promise for promise in promises if promise not in proofs]
-    lines.append(f"\n{len(promises) - len(missing)} of {len(promises)} proved; open: {' '.join(missing) or 'none'}")
-    return "\n".join(lines)
+        lines += [f"{'':14}{test}" for test in proofs.get(promise, [])]
+    return "\n".join([*lines, "", f"{len(promises.keys() & proofs.keys())} of {len(promises)} promises have a test"])

@@ -1,10 +1,15 @@
-"""The servers that the tests themselves run on."""
+"""The servers from wheels, on which the tests themselves run."""
 
 import os
+from pathlib import Path
 
+import psycopg
 import pytest
 from django.core.cache import cache
 from django.db import connection
+
+from api.embedded import LONGEST_SOCKET, SOCKET_NAME, servers, socket_directory
+from api.processes import claim
 
 
 @pytest.mark.django_db
@@ -19,3 +24,25 @@ def test_database__under_test__is_postgresql_with_commits_as_in_production() -> 
 def test_cache__under_test__is_this_workers_own() -> None:
     cache.set("worker", os.environ.get("PYTEST_XDIST_WORKER", "none"))
     assert cache.get("worker") == os.environ.get("PYTEST_XDIST_WORKER", "none")
+
+
+def test_postgresql__making_the_cluster_was_cut_short__starts_over(tmp_path: Path) -> None:
+    (tmp_path / "postgresql.new" / "base").mkdir(parents=True)
+    with claim(tmp_path) as lock, servers(tmp_path, lock=lock, wanted=["DATABASE_URL"], throwaway=True) as running:
+        assert list(running.environment) == ["DATABASE_URL"]
+        with psycopg.connect(running.environment["DATABASE_URL"]) as client:
+            assert client.execute("SELECT current_database()").fetchone() == ("goalpost",)
+    assert not (tmp_path / "postgresql.new").exists()
+
+
+def test_postgresql__pid_file_of_a_stranger__is_taken_for_stale(tmp_path: Path) -> None:
+    for _ in range(2):
+        with claim(tmp_path) as lock, servers(tmp_path, lock=lock, wanted=["DATABASE_URL"], throwaway=True):
+            pass
+        (tmp_path / "postgresql" / "postmaster.pid").write_text(f"{os.getppid()}\n{tmp_path}/postgresql\n1\n5432\n\n\n")
+
+
+@pytest.mark.parametrize("length", [1, 70, 110, 250])
+def test_socket_directory__path_of_any_length__is_short_enough(tmp_path: Path, length: int) -> None:
+    place = socket_directory(tmp_path / ("d" * length))
+    assert len(os.fsencode(place / SOCKET_NAME)) <= LONGEST_SOCKET

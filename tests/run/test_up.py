@@ -1,0 +1,139 @@
+"""`manage.py up` as a person meets it: it starts, answers, stops, and comes back after the worst."""
+
+import os
+import shutil
+import signal
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api.embedded import socket_directory
+from api.management.commands import up
+from api.processes import StartRefusedError
+from tests.run.house import House
+
+pytestmark = [
+    pytest.mark.xdist_group("up"),  # one start after another: each takes both cores of a small machine
+    pytest.mark.skipif(not Path("/proc").exists(), reason="finds processes through /proc"),
+]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """In a directory that only its owner may enter, with a path too long for a socket."""
+    home = tmp_path_factory.mktemp("home")
+    home.chmod(0o700)
+    deep = home / ("a long name, with a comma & " * 4) / "of a clone"
+    deep.mkdir(parents=True)
+    house = House(deep / "data")
+    yield house
+    if house.up is not None and house.up.poll() is None:
+        house.up.send_signal(signal.SIGTERM)
+        house.seconds_until_gone()
+    shutil.rmtree(socket_directory(house.data_dir), ignore_errors=True)  # what a kill -9 leaves outside the data
+    shutil.rmtree(home)
+
+
+def terminate(house: House) -> None:
+    os.kill(house.ensure_running().pid, signal.SIGTERM)
+
+
+def kill_parent(house: House) -> None:
+    os.kill(house.ensure_running().pid, signal.SIGKILL)
+
+
+def kill_everything(house: House) -> None:
+    house.kill_everything()
+
+
+@pytest.mark.parametrize("end", [terminate, kill_parent, kill_everything])
+def test_up__ended_in_any_way__leaves_nobody_and_finds_its_data_again(
+    house: House, end: Callable[[House], None]
+) -> None:
+    house.ensure_running()
+    sitecode = house.sitecode()
+    end(house)
+    house.seconds_until_gone()
+    house.ensure_running()
+    assert house.sitecode() == sitecode
+
+
+def test_up__running__answers_and_keeps_its_secrets_to_its_owner(house: House) -> None:
+    house.ensure_running()
+    assert httpx.get(f"http://127.0.0.1:{house.port}/health/ready", trust_env=False).status_code == 200
+    for name in ("servers.env", "first-site.env"):
+        assert stat.S_IMODE((house.data_dir / name).stat().st_mode) == 0o600
+    assert str(house.data_dir / "first-site.env") in house.log()
+
+
+def test_up__interrupted__says_so_and_takes_back_its_addresses(house: House) -> None:
+    running = house.ensure_running()
+    running.send_signal(signal.SIGINT)
+    assert running.wait(10) == 0
+    house.seconds_until_gone()
+    assert house.log().endswith("stopped\n")
+    assert not (house.data_dir / "servers.env").exists()
+
+
+def test_doctor__all_running__finds_everything_ok(house: House) -> None:
+    house.ensure_running()
+    report = house.command("doctor")
+    assert [line.split()[0] for line in report.stdout.splitlines()] == ["ok"] * 7, report.stdout
+    assert report.returncode == 0
+
+
+@pytest.mark.parametrize("words", ["granian", "valkey-server"])
+def test_up__child_dies__stops_all_with_one_line(house: House, words: str) -> None:
+    running = house.ensure_running()
+    os.kill(house.process_of(words), signal.SIGKILL)
+    assert running.wait(10) == 1
+    house.seconds_until_gone()
+    assert "ended by itself" in house.log().splitlines()[-1]
+    assert "Traceback" not in house.log().splitlines()[-1]
+
+
+def refusal(house: House, **environment: str) -> str:
+    """What `up` prints when it refuses: one line on stderr, exit code 1."""
+    refused = house.command("up", **environment)
+    assert refused.returncode == 1
+    lines = refused.stderr.strip().splitlines()
+    assert len(lines) == 1, refused.stderr
+    return lines[0]
+
+
+def test_up__already_running_on_this_data__names_the_process(house: House) -> None:
+    running = house.ensure_running()
+    assert f"already runs on {house.data_dir} as process {running.pid}" in refusal(house)
+
+
+def test_up__port_taken__says_which(tmp_path: Path) -> None:
+    house = House(tmp_path / "data")
+    with socket.create_server(("127.0.0.1", house.port)):
+        assert f"cannot listen on 127.0.0.1:{house.port} (Address already in use)" in refusal(house)
+
+
+def test_up__data_directory_not_writable__says_which(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    house = House(tmp_path / "file" / "data")
+    assert f"cannot write to the data directory {house.data_dir}" in refusal(house, GOALPOST_SECRET_KEY="given")
+    assert f"cannot keep a secret key in {house.data_dir}" in refusal(house)
+
+
+def test_up__cluster_damaged__gives_the_servers_last_words(tmp_path: Path) -> None:
+    house = House(tmp_path / "data")
+    (house.data_dir / "postgresql").mkdir(parents=True)
+    (house.data_dir / "postgresql" / "PG_VERSION").write_text("9.6\n")
+    assert "postgresql did not start" in (line := refusal(house))
+    assert str(house.data_dir / "postgresql.log") in line
+    assert not house.processes()
+
+
+def test_given_database__does_not_answer__is_refused_without_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(up, "DATABASE_SECONDS", 0)
+    with pytest.raises(StartRefusedError, match="DATABASE_URL does not let us in") as refused:
+        up.await_database("postgresql://me:geheim@127.0.0.1:1/goalpost")
+    assert "geheim" not in str(refused.value)

@@ -1,0 +1,58 @@
+"""Settings are loud: a bad value is named, in one line, before anything starts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from api.settings import database_from_url
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GOALPOST_PORT", "http"),
+        ("GOALPOST_PORT", "70000"),
+        ("GOALPOST_INBOX_LIMIT", "0"),
+        ("GOALPOST_DIGEST_BATCH", "-1"),
+        ("GOALPOST_KEEP_DONE_DAYS", "6"),
+        ("DATABASE_URL", "mysql://localhost/goalpost"),
+        ("DATABASE_URL", "postgresql://localhost:port/goalpost"),
+    ],
+)
+def test_command__bad_setting__names_it_in_one_line(name: str, value: str) -> None:
+    refused = subprocess.run(
+        [sys.executable, "manage.py", "check"],
+        cwd=ROOT,
+        env=os.environ | {name: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 1
+    assert name in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_database_address__with_everything__is_understood() -> None:
+    found = database_from_url("postgresql://us%40er:p%2Fw@db.internal:6432/goal%20post?sslmode=require")
+    expected = {"NAME": "goal post", "USER": "us@er", "PASSWORD": "p/w", "HOST": "db.internal", "PORT": 6432}
+    assert expected.items() <= found.items()
+    assert found["OPTIONS"]["sslmode"] == "require"
+
+
+def test_database_address__of_a_socket__is_understood() -> None:
+    found = database_from_url("postgresql://postgres@:5432/goalpost?host=/a%20long/path%2Bplus/run")
+    assert (found["HOST"], found["PORT"]) == ("/a long/path+plus/run", 5432)
+    assert "host" not in found["OPTIONS"]
+
+
+def test_database_address__wrong__does_not_repeat_the_password() -> None:
+    with pytest.raises(ImproperlyConfigured) as refused:
+        database_from_url("postgres//user:geheim@db/goalpost")
+    assert "geheim" not in str(refused.value)

@@ -30,7 +30,7 @@ test: $(VENV)/test.stamp lint types ## all checks, then the tests on real server
 lint: $(VENV)/test.stamp ## style, format, and who may import whom
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/lint-imports
+	$(VENV)/bin/lint-imports --no-logo
 
 types: $(VENV)/test.stamp ## mypy, strict
 	$(VENV)/bin/mypy api goals cohorts tests

@@ -2,11 +2,29 @@
 
 import logging
 import logging.config
-from typing import Any
+import traceback
+from typing import Any, Final
 
 import structlog
 
-SHARED: list[Any] = [
+
+def name_exception(exc_info: Any) -> str:
+    """An exception's type and where it was raised, without its message: that may quote ids, keys or bodies."""
+    kind, error, trace = exc_info
+    state = getattr(error, "sqlstate", None) or getattr(getattr(error, "__cause__", None), "sqlstate", None)
+    name = f"{kind.__module__}.{kind.__qualname__}" + (f" (SQLSTATE {state})" if state else "")
+    return "".join(traceback.format_tb(trace)) + name
+
+
+class NameOnly(logging.Filter):
+    """For loggers whose messages quote request paths or exceptions: what remains is which logger it was."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = f"{record.name}.failed", ()
+        return True
+
+
+SHARED: Final[list[Any]] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
@@ -23,16 +41,17 @@ LOGGING: dict[str, Any] = {
             "foreign_pre_chain": SHARED,
             "processors": [
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
+                structlog.processors.ExceptionRenderer(name_exception),
                 structlog.processors.JSONRenderer(),
             ],
         }
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "filters": {"name_only": {"()": NameOnly}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
-        # A warning for every 4xx would put request paths, and with them the ids in remote-data keys, in the log.
-        "django.request": {"level": "ERROR"},
+        "django.request": {"level": "ERROR", "filters": ["name_only"]},
+        "celery.app.trace": {"level": "ERROR", "filters": ["name_only"]},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         "celery": {"level": "WARNING"},
     },

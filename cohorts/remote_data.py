@@ -54,7 +54,8 @@ def statement(site_id: int, keys: Sequence[str]) -> tuple[str, dict[str, Any]] |
     parts = ([f"({PEOPLE_SQL})"] if ids else []) + ([f"({COMMON_SQL})"] if COMMON in keys else [])
     if not parts:
         return None
-    return " UNION ALL ".join(parts), {"site": site_id, "ids": ids}
+    # PostgreSQL holds no NUL; no identity has one either.
+    return " UNION ALL ".join(parts), {"site": site_id, "ids": [id_.replace("\0", "\ufffd") for id_ in ids]}
 
 
 def documents(

@@ -72,7 +72,6 @@ def _read(request: Request, query: dict[str, str], keys: list[str]) -> dict[str,
             raise Refusal(HTTPStatus.FORBIDDEN, "forbidden_site", "This credential does not open this site.")
     elif site.requires_token:
         raise unauthorized("This site serves remote data with an access token only. Fetch one at /oauth/token.")
-    keys = [key.replace("\0", "\ufffd") for key in keys]
     statement = remote_data.statement(site.id, keys)
     return remote_data.documents(
         keys,

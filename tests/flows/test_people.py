@@ -1,0 +1,438 @@
+"""Traits, groups and personas become remote data, readable under every id of a person."""
+
+import itertools
+import random
+from typing import Any
+
+import pytest
+
+from cohorts.models import Group, Identity, Persona
+from goals.models import Goal
+from tests.world import World
+
+
+@pytest.mark.promise("K-53", "K-67", "K-66")
+def test_identify__with_three_ids__is_read_alike_under_each(world: World) -> None:
+    world.identify(traits={"plan": "scale"}, anonymousId="anon-1", kameleoonVisitorCode="vc1")
+
+    bodies = {world.get(f"IDENTIFY_{id_}").content for id_ in ("user-1", "anon-1", "vc1")}
+
+    assert bodies == {b'{"traits":{"plan":"scale"}}'}
+
+
+@pytest.mark.promise("W4", "K-50")
+def test_identify__traits_and_properties__are_joined_without_the_visitor_code(world: World) -> None:
+    world.send(world.event("identify", traits={"a": 1, "b": 1}, properties={"b": 2, "kameleoonVisitorCode": "vc1"}))
+
+    assert world.traits("user-1") == {"a": 1, "b": 2}
+
+
+@pytest.mark.promise("K-68", "K-73")
+@pytest.mark.parametrize(
+    "value", ["scale", 42, 2.5, True, False, ["a", {"b": 1}], {"city": {"zip": "1"}}, "", 0, {}, []]
+)
+def test_trait__of_any_type__comes_back_as_sent(world: World, value: object) -> None:
+    world.identify(traits={"plan": value})
+
+    assert world.traits("user-1") == {"plan": value}
+    assert type(world.traits("user-1")["plan"]) is type(value)
+
+
+@pytest.mark.promise("K-72")
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_trait__null__removes_it_whatever_comes_first(world: World, order: tuple[int, ...]) -> None:
+    events = [
+        world.event("identify", at=1, traits={"plan": "free", "keep": 1}),
+        world.event("identify", at=2, traits={"plan": "scale"}),
+        world.event("identify", at=3, traits={"plan": None}),
+    ]
+
+    world.send(*(events[index] for index in order))
+
+    assert world.traits("user-1") == {"keep": 1}
+
+
+@pytest.mark.promise("K-71", "K-92")
+def test_profile__identify_and_group_interleaved__equals_a_plain_model(world: World) -> None:
+    chooser = random.Random(7)
+    events: list[dict[str, Any]] = []
+    expected: dict[str, Any] = {"traits": {}}
+    for second in range(100):
+        if chooser.random() < 0.3:
+            events.append(world.event("group", at=second, groupId=f"g{second}", traits={"size": second}))
+            expected["groupId"] = f"g{second}"
+        else:
+            trait, value = chooser.choice("abc"), chooser.choice([1, "x", None, [2]])
+            events.append(world.event("identify", at=second, traits={trait: value}))
+            expected["traits"].pop(trait, None)
+            expected["traits"] |= {} if value is None else {trait: value}
+    chooser.shuffle(events)
+
+    world.send(*events)
+
+    assert world.read("IDENTIFY_user-1") == expected
+    assert world.read("IDENTIFY_user-1") == expected
+
+
+@pytest.mark.promise("K-69", "K-70")
+def test_group__latest_by_time__is_the_persons_and_a_string(world: World) -> None:
+    world.send(
+        world.event("group", at=2, groupId=42, traits={"name": "Initech"}),
+        world.event("group", at=1, groupId="older", traits={"name": "Older"}),
+        world.event("identify", at=3, traits={"plan": "scale"}),
+    )
+
+    assert world.read("IDENTIFY_user-1") == {"traits": {"plan": "scale"}, "groupId": "42"}
+    assert set(Group.objects.values_list("group_id", flat=True)) == {"42", "older"}
+    assert Group.objects.get(group_id="42").registers["traits"]["name"][3] == "Initech"
+
+
+@pytest.mark.promise("W6")
+def test_types__left_out_by_old_versions__are_inferred(world: World) -> None:
+    for event in (
+        world.event("identify", properties={"plan": "scale"}),
+        world.event("group", groupId="g1", properties={"name": "Initech"}),
+    ):
+        del event["type"]
+        world.send(event)
+
+    assert world.read("IDENTIFY_user-1") == {"traits": {"plan": "scale"}, "groupId": "g1"}
+
+
+# Personas
+
+
+def audience(world: World, name: str, *, entered: bool, at: float = 0, **fields: Any) -> dict[str, Any]:
+    return world.event(
+        event="Audience Entered" if entered else "Audience Exited",
+        at=at,
+        **{"properties": {"audience_key": name, name: entered}, **fields},
+    )
+
+
+@pytest.mark.promise("K-55", "K-56", "K-63", "K-64")
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_persona__entered_then_exited__is_false_in_any_order(world: World, order: tuple[int, ...]) -> None:
+    events = [audience(world, "vip", entered=True, at=1), audience(world, "vip", entered=False, at=2)]
+
+    world.send(*(events[index] for index in order))
+
+    assert world.read("COHORTS_user-1") == {"vip": False}
+    assert Goal.objects.count() == 0
+
+
+@pytest.mark.promise("K-62")
+@pytest.mark.parametrize(
+    ("properties", "personas", "expected"),
+    [
+        ({"audience_key": "a", "a": True}, {"computation_key": "b"}, {"a": True}),
+        ({"a": True}, {"computation_class": "audience", "computation_key": "a"}, {"a": True}),
+        ({"a": True, "x": "text"}, {}, {"a": True}),
+        ({"audience_key": "j_o_1", "recent_buyer": True}, {}, {"j_o_1": True}),
+        ({"a": True, "b": False}, {}, {}),
+        ({}, {}, {}),
+    ],
+)
+def test_persona__named_in_several_ways__is_found(
+    world: World, properties: dict[str, Any], personas: dict[str, Any], expected: dict[str, bool]
+) -> None:
+    world.track("Audience Entered", properties=properties, context={"personas": personas})
+
+    assert world.read("COHORTS_user-1") == expected
+    assert world.last_message().effects == (["profile_updated"] if expected else ["nothing"])
+
+
+@pytest.mark.promise("K-55")
+def test_persona__event_with_a_configured_name__is_recognised(world: World) -> None:
+    world.change_site(entered_event_names=["Segment Joined"], exited_event_names=["Segment Left"])
+
+    world.track("Segment Left", properties={"audience_key": "vip"})
+
+    assert world.read("COHORTS_user-1") == {"vip": False}
+
+
+@pytest.mark.promise("K-63")
+def test_persona__site_wants_goals_of_audiences__makes_one(world: World) -> None:
+    world.change_site(audience_events_make_goals=True)
+
+    world.send(audience(world, "vip", entered=True))
+
+    assert world.goals() == {"SegmentIO track – Audience Entered": 1}
+    assert world.read("COHORTS_user-1") == {"vip": True}
+
+
+@pytest.mark.promise("K-65")
+def test_persona__audience_as_identify__is_persona_and_trait_where_the_context_says_so(world: World) -> None:
+    personas = {"computation_class": "audience", "computation_key": "vip"}
+    world.send(
+        world.event("identify", traits={"vip": True}, context={"personas": personas}),
+        world.event("identify", traits={"plain": True}),
+    )
+
+    assert world.read("COHORTS_user-1") == {"vip": True}
+    assert world.traits("user-1") == {"vip": True, "plain": True}
+
+
+def test_trait_computed__track__is_a_trait_and_no_goal(world: World) -> None:
+    world.track("Trait Computed", properties={"trait_key": "total", "total": 450.0})
+
+    assert world.traits("user-1") == {"total": 450.0}
+    assert Goal.objects.count() == 0
+
+
+@pytest.mark.promise("K-58", "K-59")
+def test_common__personas_of_two_people__are_listed_once_and_sorted_after_exits_too(world: World) -> None:
+    world.send(
+        audience(world, "vip", entered=True, at=1),
+        audience(world, "VIP", entered=True, at=1, userId="user-2"),
+        audience(world, "beta", entered=True, at=1, userId="user-2"),
+        audience(world, "vip", entered=False, at=2),
+    )
+
+    assert world.read("common") == {"cohorts": ["VIP", "beta", "vip"]}
+    assert Persona.objects.count() == 3
+
+
+# Remote data at the door
+
+
+@pytest.mark.promise("K-60", "K-76")
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [("common", {"cohorts": []}), ("IDENTIFY_nobody", {}), ("COHORTS_nobody", {}), ("what", {}), ("IDENTIFY_", {})],
+)
+def test_lookup__nothing_known__answers_an_object(world: World, key: str, expected: object) -> None:
+    answer = world.get(key)
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == expected
+
+
+@pytest.mark.promise("K-74")
+@pytest.mark.parametrize("key", ["IDENTIFY_user-1\n", " IDENTIFY_user-1 ", "IDENTIFY_user-1%20"])
+def test_lookup__white_space_round_the_key__is_ignored(world: World, key: str) -> None:
+    world.identify(traits={"plan": "scale"})
+
+    expected = {} if "%" in key else {"traits": {"plan": "scale"}}
+    assert world.read(key) == expected
+
+
+@pytest.mark.promise("K-77")
+@pytest.mark.parametrize(
+    "id_",
+    [
+        "a+b",
+        "100%",
+        "a/b",
+        "a b",
+        "u@example.com",
+        "😀",
+        "ü",
+        "%41",
+        "a&b=c#d?e",
+        "'\";--",
+        "a\\b",
+        "COHORTS_x",
+        "x" * 255,
+    ],
+)
+def test_lookup__ids_with_special_characters__are_decoded_exactly_once(world: World, id_: str) -> None:
+    world.identify(userId=id_, traits={"plan": "scale"})
+
+    assert world.traits(id_) == {"plan": "scale"}
+
+
+@pytest.mark.promise("K-53")
+def test_lookup__equal_strings_of_two_kinds__are_two_people(world: World) -> None:
+    world.identify(userId="same", traits={"who": "user"})
+    world.identify(userId=None, anonymousId="same", traits={"who": "anonymous"})
+
+    assert world.traits("same") == {"who": "user"}
+    assert Identity.objects.count() == 2
+
+
+@pytest.mark.promise("K-54")
+def test_owner__shared_device__points_at_its_latest_user_and_says_so(world: World) -> None:
+    world.identify(at=1, kameleoonVisitorCode="vc1", traits={"plan": "one"})
+    world.identify(at=2, kameleoonVisitorCode="vc1", userId="user-2", traits={"plan": "two"})
+
+    assert world.traits("vc1") == {"plan": "two"}
+    assert world.traits("user-1") == {"plan": "one"}
+    assert world.last_message().warnings == ["visitor_moved"]
+
+
+@pytest.mark.promise("K-54", "K-53")
+def test_owner__facts_of_a_device__join_its_users(world: World) -> None:
+    world.identify(at=1, userId=None, anonymousId="anon-1", traits={"colour": "red", "plan": "free"})
+    world.identify(at=2, userId=None, kameleoonVisitorCode="vc1", anonymousId="anon-1")
+    world.identify(at=3, anonymousId="anon-1", traits={"plan": "scale"})
+
+    expected = {"colour": "red", "plan": "scale"}
+    assert [world.traits(id_) for id_ in ("user-1", "anon-1", "vc1")] == [expected] * 3
+
+
+def test_alias__previous_id__becomes_the_users_person(world: World) -> None:
+    world.identify(at=1, userId="old", traits={"a": 1})
+    world.identify(at=1, userId=None, anonymousId="anon-9", traits={"b": 2})
+    world.send(
+        world.event("alias", at=2, previousId="old", userId="new"),
+        world.event("alias", at=2, previousId="anon-9", userId="new"),
+    )
+
+    assert world.traits("new") == world.traits("old") == world.traits("anon-9") == {"a": 1, "b": 2}
+
+
+def test_alias__in_a_ring__ends(world: World) -> None:
+    for previous, user in itertools.pairwise(["a", "b", "c", "a"]):
+        world.send(world.event("alias", previousId=previous, userId=user))
+    world.identify(userId="b", traits={"plan": "scale"})
+
+    assert world.traits("a") == world.traits("b") == world.traits("c") == {"plan": "scale"}
+
+
+def test_lookup__reader_without_token__gets_the_allow_list_group_and_personas(world: World) -> None:
+    world.identify(traits={"plan": "scale", "email": "u@example.com"})
+    world.send(world.event("group", groupId="g1"), audience(world, "vip", entered=True))
+
+    assert world.read("IDENTIFY_user-1", token=False) == {"traits": {"plan": "scale"}, "groupId": "g1"}
+    assert world.read("COHORTS_user-1", token=False) == {"vip": True}
+    assert world.traits("user-1") == {"plan": "scale", "email": "u@example.com"}
+
+
+def test_lookup__site_that_demands_a_token__answers_401_without(world: World) -> None:
+    world.change_site(requires_token=True)
+
+    answer = world.get("common", token=False)
+
+    assert (answer.status_code, answer.content) == (401, b"{}")
+    assert answer.headers["goalpost-error"].startswith("unauthorized: ")
+    assert world.get("common").status_code == 200
+
+
+@pytest.mark.promise("W9")
+def test_maps__several_keys__answer_by_key_as_asked(world: World) -> None:
+    world.identify(traits={"plan": "scale"})
+    world.send(audience(world, "vip", entered=True))
+    keys = '["IDENTIFY_user-1", "COHORTS_user-1\\n", "common", "IDENTIFY_nobody"]'
+
+    answer = world.client.get("/map/maps", params={"siteCode": world.site.sitecode, "keys": keys})
+
+    assert answer.json() == {
+        "IDENTIFY_user-1": {"traits": {"plan": "scale"}},
+        "COHORTS_user-1\n": {"vip": True},
+        "common": {"cohorts": ["vip"]},
+        "IDENTIFY_nobody": {},
+    }
+
+
+@pytest.mark.promise("K-76")
+@pytest.mark.parametrize(
+    ("path", "params", "status"),
+    [
+        ("/map/map", {"key": "common"}, 404),
+        ("/map/map", {"siteCode": "unknown000", "key": "common"}, 404),
+        ("/map/map", {"siteCode": "a\0b", "key": "common"}, 404),
+        ("/map/map", {"siteCode": "1q2w3e4r5t"}, 400),
+        ("/map/map", {"siteCode": "1q2w3e4r5t", "key": "IDENTIFY_\0"}, 200),
+        ("/map/maps", {"siteCode": "1q2w3e4r5t"}, 400),
+        ("/map/maps", {"siteCode": "1q2w3e4r5t", "keys": "common"}, 400),
+        ("/map/maps", {"siteCode": "1q2w3e4r5t", "keys": "[1]"}, 400),
+        ("/map/maps", {"siteCode": "1q2w3e4r5t", "keys": "[" * 100_00}, 400),
+        ("/map/maps", {"siteCode": "1q2w3e4r5t", "keys": str(["k"] * 101).replace("'", '"')}, 400),
+        ("/map/maps", {"siteCode": "1q2w3e4r5t", "keys": "[]"}, 200),
+    ],
+)
+def test_lookup__bad_input__answers_an_empty_object_and_the_reason(
+    world: World, path: str, params: dict[str, str], status: int
+) -> None:
+    answer = world.client.get(path, params=params)
+
+    assert (answer.status_code, answer.content) == (status, b"{}")
+    assert ("goalpost-error" in answer.headers) is (status != 200)
+    assert answer.headers["access-control-allow-origin"] == "*"
+
+
+def test_lookup__known_etag__answers_304_until_something_changes(world: World) -> None:
+    world.identify(at=1, traits={"plan": "scale"})
+    first = world.get("IDENTIFY_user-1")
+
+    world.identify(at=2, traits={"plan": "scale"})
+    again = world.get("IDENTIFY_user-1", **{"If-None-Match": f'W/{first.headers["etag"]}, "other"'})
+    world.identify(at=3, traits={"plan": "free"})
+    changed = world.get("IDENTIFY_user-1", **{"If-None-Match": first.headers["etag"]})
+
+    assert (again.status_code, again.content) == (304, b"")
+    assert changed.status_code == 200
+    assert first.headers["vary"] == "Authorization, Origin"
+    assert first.headers["cache-control"] == "private, no-cache"
+
+
+@pytest.mark.promise("I-02")
+def test_identify__repeated__changes_no_document(world: World) -> None:
+    world.identify(at=1, traits={"plan": "scale"})
+    before = world.get("IDENTIFY_user-1").headers["etag"]
+
+    world.identify(at=2, traits={"plan": "scale"})
+
+    assert world.get("IDENTIFY_user-1").headers["etag"] == before
+    assert world.last_message().effects == ["nothing"]
+    assert world.last_message().reason == "already_known"
+
+
+def test_preflight__from_any_origin__is_answered(world: World) -> None:
+    answer = world.client.options("/map/map", headers={"origin": "https://shop.example"})
+
+    assert answer.status_code == 204
+    assert "Authorization" in answer.headers["access-control-allow-headers"]
+    assert answer.headers["access-control-allow-origin"] == "*"
+
+
+# Tokens
+
+
+def test_token__by_basic_or_form__reads_everything(world: World) -> None:
+    world.identify(traits={"email": "u@example.com"})
+    by_basic = world.client.post(
+        "/oauth/token", data={"grant_type": "client_credentials"}, auth=("demo_client", "demo_secret")
+    )
+    form = {"grant_type": "client_credentials", "client_id": "demo_client", "client_secret": "demo_secret"}
+    by_form = world.client.post("/oauth/token", data=form)
+
+    for answer in (by_basic, by_form):
+        assert answer.json()["expires_in"] == 7200
+        headers = {"authorization": f"Bearer {answer.json()['access_token']}"}
+        params = {"siteCode": world.site.sitecode, "key": "IDENTIFY_user-1"}
+        assert world.client.get("/map/map", params=params, headers=headers).json() == {
+            "traits": {"email": "u@example.com"}
+        }
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "code"),
+    [
+        (
+            {"grant_type": "password", "client_id": "demo_client", "client_secret": "demo_secret"},
+            400,
+            "invalid_request",
+        ),
+        (
+            {"grant_type": "client_credentials", "client_id": "demo_client", "client_secret": "wrong"},
+            401,
+            "unauthorized",
+        ),
+        ({"grant_type": "client_credentials"}, 401, "unauthorized"),
+        ({}, 401, "unauthorized"),
+    ],
+)
+def test_token__bad_request__is_refused(world: World, data: dict[str, str], status: int, code: str) -> None:
+    answer = world.client.post("/oauth/token", data=data)
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("token", ["", "nonsense", "WyJkZW1vX2NsaWVudCIsIngiXQ:1t:x", "\0"])
+def test_token__unknown__is_refused(world: World, token: str) -> None:
+    answer = world.get("common", token=False, authorization=f"Bearer {token}")
+
+    assert (answer.status_code, answer.content) == (401, b"{}")

@@ -12,9 +12,10 @@ import os
 import sys
 
 PR_SET_PDEATHSIG = 1
-PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
+SECBIT_NO_SETUID_FIXUP = 1 << 2
 CAP_DAC_OVERRIDE = 1
 CAP_DAC_READ_SEARCH = 2
 CAPABILITY_VERSION_3 = 0x20080522
@@ -40,22 +41,21 @@ def become(uid: int, gid: int) -> None:
         os.setgid(gid)
         os.setuid(uid)
         return
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = ctypes.CDLL(None)
     header = CapabilityHeader(CAPABILITY_VERSION_3, 0)
     sets = (CapabilitySets * 2)()  # the second one is for capabilities above 31: none of ours
     libc.capget(ctypes.byref(header), ctypes.byref(sets))
     ours = sets[0].permitted
-    libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    # Changing the account must not take the right away, nor may access(2), by which initdb looks for its programs.
+    libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)
-    for capability in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE):
-        bit = 1 << capability
-        if ours & bit:
-            kept = (CapabilitySets * 2)(CapabilitySets(bit, bit, bit))
-            libc.capset(ctypes.byref(header), ctypes.byref(kept))
-            libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0)
-            return
+    kept = next((each for each in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE) if ours & 1 << each), None)
+    bits = 0 if kept is None else 1 << kept
+    libc.capset(ctypes.byref(header), ctypes.byref((CapabilitySets * 2)(CapabilitySets(bits, bits, bits))))
+    if kept is not None:
+        libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, kept, 0, 0)
 
 
 def die_with(parent: int, signal_number: int) -> None:

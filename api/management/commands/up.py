@@ -46,7 +46,9 @@ def web_command() -> list[str]:
 
 def worker_command() -> list[str]:
     return [
-        *(sys.executable, "-m", "celery", "--quiet", "-A", "api.celery", "worker", "--loglevel", "WARNING"),
+        # Celery's seven lines against root would hide ours; a container or a laptop's root may start us.
+        *(sys.executable, "-W", "ignore:You're running the worker with superuser privileges"),
+        *("-m", "celery", "--quiet", "-A", "api.celery", "worker", "--loglevel", "WARNING"),
         # Workers learn nothing from each other here: the claim is in PostgreSQL.
         *("--concurrency", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"),
     ]

@@ -1,11 +1,10 @@
 """The whole of an event, read leniently: whatever passed the door becomes values, with a warning where one was odd."""
 
-import json
 from typing import Any, Final
 
 import msgspec
 
-from api.ingest.wire import clean_text
+from api.ingest.wire import clean_text, lenient_decoder
 
 # What broken senders put where an id belongs (design "Cohorts"); compared without case.
 PLACEHOLDERS: Final = frozenset(
@@ -38,27 +37,8 @@ def read_body(body: bytes, warnings: set[str]) -> dict[str, Any]:
 
 
 def _read_leniently(body: bytes, warnings: set[str]) -> Any:
-    """What msgspec refuses and JSON allows: lone surrogates, and numbers that fit no float or no int."""
-
-    def keep_integer(text: str) -> int | str:
-        try:
-            return int(text)
-        except ValueError:  # more digits than Python converts
-            warnings.add("number_out_of_range")
-            return text
-
-    def keep_float(text: str) -> float | str:
-        number = float(text)
-        if number in {float("inf"), float("-inf")}:
-            warnings.add("number_out_of_range")
-            return text
-        return number
-
-    def refuse(name: str) -> Any:
-        raise UnreadableBodyError(f"{name} is not JSON")
-
     try:
-        return json.loads(body, parse_int=keep_integer, parse_float=keep_float, parse_constant=refuse)
+        return lenient_decoder(warnings).decode(body.decode())
     except (ValueError, RecursionError) as error:
         raise UnreadableBodyError(str(error)) from error
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -50,6 +52,7 @@ class Incoming:
 
 
 ENVELOPES: Final = msgspec.json.Decoder(Envelope)
+SPACE_OR_COMMA: Final = re.compile(r"[ \t\r\n,]*")
 LISTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -63,12 +66,15 @@ def read_events(body: bytes) -> tuple[list[bytes], bool]:
         if not body.isascii():
             body.decode()  # msgspec does not look inside the values it skips
         if stripped.startswith(b"["):
-            events = [bytes(raw) for raw in LISTS.decode(stripped)]
+            try:
+                events = [bytes(raw) for raw in LISTS.decode(stripped)]
+            except msgspec.DecodeError:
+                events = split_leniently(stripped.decode())
         elif stripped:
             return [body], False  # read_event says what is wrong with it
         else:
             raise invalid_json("it is empty")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise invalid_json(str(error)) from error
     if not events:
         raise invalid_json("the array is empty")
@@ -85,10 +91,10 @@ def invalid_json(what: str) -> Refusal:
 def read_event(raw: bytes, *, position: int, received_at: datetime) -> Incoming:
     """What the inbox needs of one event. Raises Refusal (400): `invalid_json` or `invalid_event`."""
     try:
-        envelope = ENVELOPES.decode(raw)
+        envelope = read_envelope(raw)
     except msgspec.ValidationError as error:
         raise invalid_json(f"event {position} is not an object, or holds a number that no reader takes") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise invalid_json(str(error)) from error
     type_ = read_type(envelope)
     message_id, id_warnings = read_message_id(scalar(envelope.message_id))
@@ -99,6 +105,61 @@ def read_event(raw: bytes, *, position: int, received_at: datetime) -> Incoming:
         received_at=received_at,
     )
     return Incoming(type_, message_id, position, received_at, stamped.at, raw, (*id_warnings, *stamped.warnings))
+
+
+def read_envelope(raw: bytes) -> Envelope:
+    """The envelope of one event. Raises msgspec.ValidationError for what is not an object, ValueError for no JSON."""
+    try:
+        return ENVELOPES.decode(raw)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        # JSON may hold lone surrogates, which msgspec refuses even in values that it skips.
+        event = lenient_decoder(set()).decode(raw.decode())
+        return msgspec.convert(
+            {name: msgspec.Raw(json.dumps(value).encode()) for name, value in event.items()}, Envelope
+        )
+
+
+def lenient_decoder(warnings: set[str]) -> json.JSONDecoder:
+    """A decoder of all that JSON allows and msgspec refuses: lone surrogates, numbers that fit no float or no int.
+
+    Such a number is kept as its text, with a warning. `NaN` and `Infinity` are not JSON: ValueError.
+    """
+
+    def keep_integer(text: str) -> int | str:
+        try:
+            return int(text)
+        except ValueError:  # more digits than Python converts
+            warnings.add("number_out_of_range")
+            return text
+
+    def keep_float(text: str) -> float | str:
+        number = float(text)
+        if math.isinf(number):
+            warnings.add("number_out_of_range")
+            return text
+        return number
+
+    def refuse(name: str) -> Any:
+        raise ValueError(f"{name} is not JSON")
+
+    return json.JSONDecoder(parse_int=keep_integer, parse_float=keep_float, parse_constant=refuse)
+
+
+def split_leniently(text: str) -> list[bytes]:
+    """The items of a JSON array as their own bytes, where msgspec refuses it. Raises ValueError."""
+    decoder = lenient_decoder(set())
+    decoder.decode(text)  # all of it is JSON, so what follows cannot fail
+    items: list[bytes] = []
+    at = text.index("[") + 1
+    while True:
+        at = SPACE_OR_COMMA.match(text, at).end()  # type: ignore[union-attr]  # the pattern matches nothing, too
+        if text[at] == "]":
+            return items
+        _, end = decoder.raw_decode(text, at)
+        items.append(text[at:end].encode())
+        at = end
 
 
 def read_type(envelope: Envelope) -> str:

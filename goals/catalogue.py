@@ -2,14 +2,17 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Final
 
 from django.db import transaction
 
 from goals import quota, waiting
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalBinding, Tag, WaitingName
+from goals.naming import EVENT_NAME_LENGTH, EVENT_TYPES, events_named
 from goals.recording import resolve
 
+EDITABLE_FIELDS: Final = ("name", "type", "description", "has_multiple_conversions")
 PURGE_CHUNK = 5_000
 
 
@@ -35,22 +38,46 @@ def create_goal(goal: Goal, *, tags: Iterable[str] = (), template: str) -> Goal:
     return goal
 
 
-def change_goal(goal: Goal, *, tags: Iterable[str] | None = None, template: str) -> Goal:
-    """Save a goal that a person edited. A new name is a person's choice: events find it as promises K-15 to K-17 say.
+def change_goal(
+    goal: Goal,
+    *,
+    fields: Iterable[str] = EDITABLE_FIELDS,
+    tags: Iterable[str] | None = None,
+    keeps_receiving: bool = False,
+    template: str,
+) -> Goal:
+    """Save what a person edited. A new name is a person's choice: events find it as promises K-15 to K-17 say.
 
-    Raises NameTakenError. `tags=None` leaves them as they are.
+    Only `fields` are written, so that two people may edit two fields at a time. `tags=None` leaves the tags alone.
+    `keeps_receiving` binds the events that lead here to the goal, before the name changes. Raises NameTakenError, and
+    Goal.DoesNotExist when it was deleted meanwhile.
     """
+    fields = set(fields)
     with transaction.atomic():
         quota.lock_names(goal.site_id)
-        before = Goal.objects.get(pk=goal.pk)
-        if goal.name != before.name:
+        before = Goal.objects.get(pk=goal.pk, deleted_at=None)
+        if keeps_receiving:
+            for event in events_leading_to(before, template=template):
+                bind_event(goal, event, template=template)
+        if "name" in fields and goal.name != before.name:
             _require_free(goal)
             goal.is_named_by_event = False
-        goal.save()
+            fields.add("is_named_by_event")
+        goal.save(update_fields=[*fields, "updated_at"])
         if tags is not None:
             set_tags(goal, tags)
         wake(goal.site_id, template=template)
     return goal
+
+
+def events_leading_to(goal: Goal, *, template: str) -> list[EventName]:
+    """The events that convert this goal as things stand, by its name; bindings aside. One query."""
+    names = list(events_named(goal.name, template=template))
+    if not goal.is_named_by_event:
+        names += [(event_type, goal.name) for event_type in EVENT_TYPES]
+    events = [EventName(*name) for name in names if len(name[1]) <= EVENT_NAME_LENGTH]
+    found = resolve(goal.site_id, events, template=template)
+    return [event for event in events if event in found and found[event].id == goal.pk]
 
 
 def bind_event(goal: Goal, event: EventName, *, template: str) -> GoalBinding:
@@ -62,6 +89,13 @@ def bind_event(goal: Goal, event: EventName, *, template: str) -> GoalBinding:
         )
         wake(goal.site_id, template=template)
     return binding
+
+
+def unbind_event(binding: GoalBinding) -> None:
+    """Take a binding back: from now on the event finds its goal by name."""
+    with transaction.atomic():
+        quota.lock_names(binding.site_id)
+        binding.delete()
 
 
 def archive_goal(goal: Goal, *, now: datetime) -> Goal:
@@ -121,6 +155,12 @@ def wake(site_id: int, *, template: str) -> int:
     woken = [queue[event] for event in resolve(site_id, list(queue), template=template)] if queue else []
     waiting.mark_created(site_id, woken)
     return len(woken)
+
+
+def require_free_name(goal: Goal) -> None:
+    """Raises NameTakenError when another live goal of the site has this name; holds until the transaction ends."""
+    quota.lock_names(goal.site_id)
+    _require_free(goal)
 
 
 def _require_free(goal: Goal) -> None:

@@ -13,6 +13,6 @@ if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "api.settings")
     try:
         settings.INSTALLED_APPS  # noqa: B018 - reads the settings: a bad value is a sentence, not a traceback
-    except (ImproperlyConfigured, EnvError) as error:
+    except (ImproperlyConfigured, EnvError, PermissionError) as error:
         sys.exit(f"goalpost: {error}")
     execute_from_command_line(sys.argv)

@@ -45,14 +45,14 @@ class House:
             check=False,
         )
 
-    def ensure_running(self) -> "subprocess.Popen[str]":
+    def ensure_running(self, **more: str) -> "subprocess.Popen[str]":
         if self.up is None or self.up.poll() is not None:
             log = self.data_dir.with_suffix(".log")
             with log.open("w") as output:
                 self.up = subprocess.Popen(
                     [sys.executable, "manage.py", "up"],
                     cwd=ROOT,
-                    env=self.environment(),
+                    env=self.environment(**more),
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     text=True,
@@ -98,9 +98,9 @@ class House:
         begun = time.monotonic()
         while left := self.processes():
             assert time.monotonic() - begun < STOP_SECONDS, left
-            if self.up is not None:
-                self.up.poll()  # reap it
             time.sleep(0.05)
+        if self.up is not None:
+            self.up.wait(STOP_SECONDS)  # a process on its way out has no environment left to know it by
         return time.monotonic() - begun
 
     def kill_everything(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
 from api.embedded import socket_directory
@@ -130,6 +131,21 @@ def test_up__cluster_damaged__gives_the_servers_last_words(tmp_path: Path) -> No
     assert "postgresql did not start" in (line := refusal(house))
     assert str(house.data_dir / "postgresql.log") in line
     assert not house.processes()
+
+
+def test_up__addresses_given__starts_no_server_of_its_own(tmp_path: Path) -> None:
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute("CREATE DATABASE given")
+    house = House(tmp_path / "data")
+    house.ensure_running(
+        DATABASE_URL=os.environ["DATABASE_URL"].replace("/goalpost?", "/given?"), REDIS_URL=os.environ["REDIS_URL"]
+    )
+    commands = " ".join(house.processes().values())
+    terminate(house)
+    house.seconds_until_gone()
+    assert "granian" in commands
+    assert "postgres -D" not in commands
+    assert "valkey" not in commands
 
 
 def test_given_database__does_not_answer__is_refused_without_the_password(monkeypatch: pytest.MonkeyPatch) -> None:

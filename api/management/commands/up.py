@@ -194,10 +194,9 @@ def group(environment: Mapping[str, str], lock: int) -> Iterator[list[Child]]:
 
 
 def repeat_lines(name: str, lines: IO[bytes]) -> None:
-    for line in lines:
+    for line in filter(None, (each.decode(errors="replace").rstrip() for each in lines)):
         with contextlib.suppress(OSError):  # our reader has gone; the child must not block on a full pipe for that
-            sys.stdout.write(f"{name:6} | {line.decode(errors='replace').rstrip()}\n")
-            sys.stdout.flush()
+            say(f"{name:6} | {line}")
 
 
 def watch(children: Sequence[Child], databases: Sequence[Child], begun: float) -> None:
@@ -245,4 +244,5 @@ def print_banner(seconds: float) -> None:
 
 
 def say(text: str) -> None:
-    print(text, flush=True)
+    sys.stdout.write(f"{text}\n")  # in one piece: three threads speak
+    sys.stdout.flush()

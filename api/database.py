@@ -44,7 +44,7 @@ def pool() -> ConnectionPool[Any]:
         max_size=POOL_SIZE,
         timeout=WAIT,
         max_idle=60,
-        reconnect_timeout=30,
+        reconnect_timeout=0,  # no waiting between tries: the next request tries again
         open=True,
         name=f"reads-{threading.get_native_id()}",
     )

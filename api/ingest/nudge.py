@@ -42,15 +42,17 @@ class Nudger:
         threading.Thread(target=self._work, name="nudger", daemon=True).start()
 
     def _work(self) -> None:
-        counted_at = 0.0
+        counted_at, is_counted = 0.0, True
         while True:
             # While senders are turned away nothing is committed, so look again without being asked.
-            if self.wanted.wait(timeout=BACKLOG_EVERY if self.is_overloaded else None):
+            is_settled = is_counted and not self.is_overloaded
+            if self.wanted.wait(timeout=None if is_settled else BACKLOG_EVERY):
                 self.wanted.clear()
                 self._publish()
+                is_counted = False
             if time.monotonic() - counted_at >= BACKLOG_EVERY:
                 self._count()
-                counted_at = time.monotonic()
+                counted_at, is_counted = time.monotonic(), True
             time.sleep(GATHER)
 
     def _publish(self) -> None:

@@ -1,0 +1,268 @@
+"""What must not hurt: a poisoned message, dead workers, concurrent ones, a database or broker that goes away."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection
+from pytest_django import Settings
+
+from api import database
+from api.digest import run
+from api.digest.claims import Claims
+from api.ingest import nudge
+from api.ingest.prune import prune_done
+from api.models import Claim, Message
+from cohorts.models import Identity
+from goals.models import Conversion
+from tests.world import World
+
+
+@contextmanager
+def poison(condition: str) -> Iterator[None]:
+    """Make PostgreSQL itself refuse conversions that meet a condition."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN IF {condition} THEN RAISE EXCEPTION 'poisoned'; END IF; RETURN NEW; END $$;
+            CREATE TRIGGER poison BEFORE INSERT ON goals_conversion FOR EACH ROW EXECUTE FUNCTION poison();
+            """
+        )
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TRIGGER poison ON goals_conversion; DROP FUNCTION poison();")
+
+
+def in_threads(count: int, work: Callable[[int], Any]) -> list[Any]:
+    """Do the same in several threads at once, each with a database connection of its own."""
+
+    def alone(number: int) -> Any:
+        try:
+            return work(number)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(alone, range(count)))
+
+
+def test_batch__with_a_poisoned_message__saves_its_neighbours_and_ends_dead(world: World) -> None:
+    world.post(
+        [world.event(event="Buy", messageId="good-1"), world.event(messageId="bad"), world.event(messageId="good-2")]
+    )
+
+    with poison("NEW.message_key = 'track:bad'"):
+        world.digest()
+
+    statuses = dict(Message.objects.values_list("message_id", "status"))
+    assert statuses == {"good-1": "done", "bad": "dead", "good-2": "done"}
+    bad = Message.objects.get(message_id="bad")
+    assert (bad.reason, bad.attempts) == ("digest_failed", 3)
+    assert "poisoned" in bad.detail
+    assert Conversion.objects.count() == 2
+    assert Claim.objects.count() == 0
+
+
+def test_batch__that_fails_once__is_digested_at_the_next_try(world: World) -> None:
+    world.post(world.event(messageId="later"))
+    with poison("NEW.message_key = 'track:later' AND (SELECT attempts FROM api_message LIMIT 1) < 1"):
+        world.digest()
+
+    assert world.statuses() == [("done", "")]
+    assert Message.objects.get().attempts == 1
+
+
+def test_claim__of_a_dead_worker__counts_an_attempt_and_ends_dead(world: World) -> None:
+    world.post([world.event(), world.event()])
+    first, second = Message.objects.order_by("id").values_list("id", flat=True)
+
+    for attempt in (1, 2, 3):
+        dying = Claims()
+        dying.note([first], now=datetime.now(UTC))
+        assert run.tend_queues(world.claims) is False  # it lives, so nothing is taken from it
+        dying.close()
+        wait_until(lambda: run.tend_queues(world.claims))
+        message = Message.objects.get(id=first)
+        assert (message.attempts, message.status) == (attempt, "dead" if attempt == 3 else "pending")
+
+    world.digest()
+    assert Message.objects.get(id=first).reason == "worker_died"
+    assert Message.objects.get(id=second).status == "done"
+    assert Claim.objects.count() == 0
+
+
+def test_suspects__of_a_dead_worker__are_digested_one_at_a_time(world: World) -> None:
+    world.post([world.event() for _ in range(5)])
+    Message.objects.update(attempts=1)
+
+    world.digest()
+
+    assert world.statuses() == [("done", "")] * 5
+
+
+def test_claim__of_a_worker_that_died_with_the_server__is_forgotten(world: World) -> None:
+    world.post(world.event())
+    gone = Claims()
+    gone.note([Message.objects.get().pk], now=datetime.now(UTC))
+    gone.close()
+    Claim.objects.update(server_started_at=datetime.now(UTC) - timedelta(days=1))
+
+    def is_forgotten() -> bool:
+        world.tend()
+        return Claim.objects.count() == 0
+
+    wait_until(is_forgotten)
+    assert Message.objects.get().attempts == 0
+
+
+@pytest.mark.promise("N-02", "K-30")
+def test_workers__four_at_once_on_shared_people__count_exactly(world: World) -> None:
+    events = [
+        world.event(
+            event=f"Goal {number % 5}",
+            at=number,
+            userId=f"user-{number % 20}",
+            anonymousId=f"anon-{number % 37}",
+            properties={"kameleoonVisitorCode": f"vc-{number % 20}"},
+        )
+        for number in range(600)
+    ]
+    events += [
+        world.event("identify", at=number, userId=f"user-{number % 20}", traits={"last": number})
+        for number in range(200)
+    ]
+    for start in range(0, len(events), 200):
+        assert world.post(events[start : start + 200]).status_code == 200
+
+    def digest(_: int) -> None:
+        claims = Claims()
+        run.digest_all(claims, seconds=60)
+        claims.close()
+
+    in_threads(4, digest)
+    world.digest()
+
+    assert world.goals() == {f"SegmentIO track – Goal {number}": 120 for number in range(5)}
+    assert set(Message.objects.values_list("status", flat=True)) == {"done"}
+    assert Identity.objects.count() == 20 + 37 + 20
+    assert [world.traits(f"user-{number}")["last"] for number in range(20)] == [180 + number for number in range(20)]
+
+
+@pytest.mark.promise("K-08", "K-19", "K-30")
+def test_workers__that_meet_the_same_new_names__make_each_goal_once_and_50_in_all(world: World) -> None:
+    for start in range(0, 400, 100):
+        world.post([world.event(event=f"E{number % 80}") for number in range(start, start + 100)])
+
+    def digest(_: int) -> None:
+        claims = Claims()
+        run.digest_all(claims, seconds=60)
+        claims.close()
+
+    in_threads(4, digest)
+
+    assert len(world.goals()) == 50
+    assert Message.objects.filter(status="deferred").values("waiting_for").distinct().count() == 30
+
+
+@pytest.mark.promise("N-02", "W11")
+def test_senders__many_at_once_with_repeats__store_each_message_once(world: World) -> None:
+    events = [world.event(messageId=f"m-{number % 40}") for number in range(160)]
+
+    def send(number: int) -> list[str]:
+        return [world.post(event).json()["status"] for event in events[number::8]]
+
+    statuses = [status for each in in_threads(8, send) for status in each]
+
+    assert statuses.count("accepted") == Message.objects.count() == 40
+    assert statuses.count("duplicate") == 120
+
+
+@contextmanager
+def database_down() -> Iterator[None]:
+    """Nobody gets into the test database: its connections are ended and new ones refused."""
+    parameters = database.connection_parameters()
+    name = parameters["dbname"]
+    connection.close()
+    with psycopg.connect(**{**parameters, "dbname": "postgres"}, autocommit=True) as other:
+        other.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        try:
+            yield
+        finally:
+            other.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+
+
+@pytest.mark.promise("K-83")
+def test_database__away__answers_503_and_loses_nothing(world: World) -> None:
+    before, during = world.event(), world.event()
+    assert world.post(before).status_code == 200
+    world.get("common")
+
+    with database_down():
+        answers = [world.post(during), world.get("common"), world.client.get("/health/ready")]
+        assert world.client.get("/health/live").status_code == 200
+
+    assert [answer.status_code for answer in answers] == [503, 503, 503]
+    assert {answer.headers["retry-after"] for answer in answers} == {"2"}
+    assert answers[0].json()["code"] == "unavailable"
+    assert answers[1].json() == {}
+    again = world.post(during)
+    assert again.json().get("status") == "accepted", again.text
+    assert world.post(before).json()["status"] == "duplicate"
+    assert world.get("common").status_code == 200
+
+
+@pytest.mark.promise("K-83")
+def test_database__restarted_between_requests__costs_no_request(world: World) -> None:
+    world.post(world.event())
+    world.get("common")
+
+    with database_down():
+        pass
+
+    assert world.post(world.event()).status_code == 200
+    assert world.get("common").status_code == 200
+
+
+def test_inbox__over_its_limit__answers_429_until_there_is_room(world: World, settings: Settings) -> None:
+    settings.INBOX_LIMIT = 3
+    world.post([world.event() for _ in range(3)])
+    wait_until(nudge.is_overloaded)
+
+    answer = world.post(world.event())
+
+    assert (answer.status_code, answer.json()["code"]) == (429, "overloaded")
+    assert int(answer.headers["retry-after"]) > 0
+    assert Message.objects.count() == 3
+    world.digest()
+    wait_until(lambda: not nudge.is_overloaded())
+    assert world.post(world.event()).status_code == 200
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until, "waited 10 s in vain"
+        threading.Event().wait(0.05)
+
+
+def test_prune__old_done_messages__go_and_a_late_resend_counts_nothing_twice(world: World) -> None:
+    event, rejected = world.event(), world.event(event=None)
+    world.send(event, rejected)
+
+    assert prune_done(before=datetime.now(UTC) - timedelta(days=30)) == 0
+    assert prune_done(before=datetime.now(UTC) + timedelta(seconds=1)) == 1
+    world.send(event)
+
+    assert world.goals() == {"SegmentIO track – Signed Up": 1}
+    assert (world.last_message().effects, world.last_message().reason) == (["nothing"], "already_converted")
+    assert Message.objects.filter(status="rejected").count() == 1

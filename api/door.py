@@ -76,8 +76,8 @@ class Request:
     def body(self, limit: int) -> bytes:
         """The body, inflated if it is gzipped, read in pieces and never beyond `limit` bytes.
 
-        Trusts neither Content-Length nor the compressed size (promises K-24). Raises TooLargeError or
-        UnreadableBodyError.
+        Trusts neither Content-Length nor the compressed size (promises K-24). Raises TooLargeError,
+        UnreadableBodyError, or Refusal (400) when the sender hung up halfway.
         """
         encoding = self.header("HTTP_CONTENT_ENCODING").strip().lower()
         if encoding in {"", "identity"}:
@@ -115,6 +115,10 @@ class Request:
             size += len(decoded)
             if size > limit:
                 raise TooLargeError(b"".join(pieces)[:4096])
+        if left:
+            raise Refusal(  # nobody waits for the answer; what matters is that half a request is never an event
+                HTTPStatus.BAD_REQUEST, "invalid_json", "The connection ended before the whole body had come."
+            )
         return b"".join(pieces)
 
 

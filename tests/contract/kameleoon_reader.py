@@ -1,0 +1,48 @@
+"""Run as a script: read remote data with Kameleoon's own SDK, with nothing of Goalpost in the process.
+
+Takes a JSON object on standard input and prints the values read, by key, as its last line. The SDK is as published but
+for what a test server cannot have: TLS on port 443 and names in the DNS.
+"""
+
+import json
+import socket
+import sys
+from typing import Any
+from unittest import mock
+
+from kameleoon import KameleoonClientConfig, KameleoonClientFactory
+from kameleoon.network.url_provider import UrlProvider
+
+DOMAIN = "goalpost.test"
+
+
+def point_sdk_at(port: int) -> None:
+    """Leave the names to the SDK's `network_domain`, so that they arrive as Host; replace scheme, port and DNS."""
+    for name in ("_CONFIGURATION_API_URL_FORMAT", "_ACCESS_TOKEN_URL_FORMAT", "_DATA_API_URL_FORMAT"):
+        published: str = getattr(UrlProvider, name)
+        assert published.startswith("https://{0}")
+        setattr(UrlProvider, name, published.replace("https://{0}", f"http://{{0}}:{port}"))
+
+
+def resolve(host: Any, *arguments: Any, **options: Any) -> Any:
+    """Every name of the domain is this machine; no other name is looked up."""
+    assert str(host).endswith(f".{DOMAIN}"), host
+    return getaddrinfo("127.0.0.1", *arguments, **options)
+
+
+def read(task: dict[str, Any]) -> dict[str, Any]:
+    """The values under the task's keys. Does not wait for the feature flags, which remote data does not need."""
+    config = KameleoonClientConfig(task["client_id"], task["client_secret"], network_domain=DOMAIN)
+    client = KameleoonClientFactory.create(task["sitecode"], config)
+    if task["is_token_revoked"]:
+        client.get_remote_data("common")  # fetches a token
+        client._network_manager.access_token_source._cached_token.value += "x"
+    return {key: client.get_remote_data(key) for key in task["keys"]}
+
+
+if __name__ == "__main__":
+    getaddrinfo = socket.getaddrinfo
+    given = json.load(sys.stdin)
+    point_sdk_at(given["port"])
+    with mock.patch("socket.getaddrinfo", resolve):
+        print("\n" + json.dumps(read(given)), flush=True)

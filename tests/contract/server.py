@@ -1,0 +1,192 @@
+"""The real web server on a free port, started by the command of `manage.py up`, and a site to send to."""
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from django.db import connections
+from django.test import override_settings
+
+from api.access import api_key, generate_secret
+from api.digest import run
+from api.digest.claims import Claims
+from api.embedded import free_port
+from api.management.commands import up
+from api.models import Site
+from api.processes import Child, claim, start, stop
+from api.sites import create_credential, create_site
+from goals.models import Goal
+
+ROOT = Path(__file__).resolve().parents[2]
+READY_SECONDS = 10.0
+STOP_SECONDS = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A web server in processes of its own, on the database of the tests."""
+
+    url: str
+    port: int
+    log: Path
+    child: Child
+    lock: int
+    environment: Mapping[str, str]
+
+    def processes(self) -> list[int]:
+        """The server and its workers."""
+        group = self.child.process.pid
+        found = []
+        for directory in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if os.getpgid(int(directory.name)) == group:
+                    found.append(int(directory.name))
+        return found
+
+    def memory(self) -> int:
+        """The bytes in memory of its largest process, which is the one that answers."""
+        return max(resident(pid) for pid in self.processes())
+
+    def peak_memory(self) -> int:
+        """The most that any of its processes ever had in memory."""
+        return max(resident(pid, "VmHWM") for pid in self.processes())
+
+
+def resident(pid: int, field: str = "VmRSS") -> int:
+    """A figure in kB of /proc/<pid>/status, in bytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
+
+
+@contextmanager
+def running_server(directory: Path) -> Iterator[Server]:
+    """Run the web server until the block ends; it answers when the block begins."""
+    port = free_port()
+    with override_settings(HOST="127.0.0.1", PORT=port):
+        command = up.web_command()
+    log = directory / "web.log"
+    environment = environment_of_the_test(directory)
+    with claim(directory) as lock, log.open("wb") as output:
+        child = start("web", command, lock=lock, env=environment, cwd=ROOT, output=output)
+        try:
+            server = Server(f"http://127.0.0.1:{port}", port, log, child, lock, environment)
+            await_ready(server)
+            yield server
+        finally:
+            stop([child], within=STOP_SECONDS)
+
+
+@contextmanager
+def running_worker(server: Server) -> Iterator[None]:
+    """A Celery worker and beat beside a server. They must end before the test's database is emptied."""
+    children = []
+    with server.log.with_name("worker.log").open("wb") as output:
+        try:
+            for name, command in (("worker", up.worker_command()), ("beat", up.beat_command())):
+                children.append(start(name, command, lock=server.lock, env=server.environment, cwd=ROOT, output=output))
+            yield
+        finally:
+            stop(children, within=STOP_SECONDS)
+
+
+def environment_of_the_test(directory: Path) -> dict[str, str]:
+    """This process's environment, with the test's database in place of the one it was made beside."""
+    name = str(connections["default"].settings_dict["NAME"])
+    place, _, options = os.environ["DATABASE_URL"].partition("?")
+    database = f"{place.rpartition('/')[0]}/{name}" + (f"?{options}" if options else "")
+    return {**os.environ, "DATABASE_URL": database, "GOALPOST_DATA_DIR": str(directory)}
+
+
+def await_ready(server: Server) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        with suppress(httpx.TransportError):
+            if httpx.get(f"{server.url}/health/ready", timeout=2).status_code == 200:
+                return
+        assert server.child.process.poll() is None, server.log.read_text()[-2000:]
+        assert time.monotonic() < deadline, server.log.read_text()[-2000:]
+        time.sleep(0.1)
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """A site on a running server. Its names are new for every test, because the server remembers names for seconds."""
+
+    server: Server
+    client: httpx.Client
+    sitecode: str
+    client_id: str
+    secret: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the destination sends with each event."""
+        return {
+            "user-agent": "Segment (Actions)",
+            "authorization": f"Basic {api_key(self.client_id, self.secret)}",
+            "x-segment-settings": self.sitecode,
+            "content-type": "application/json",
+        }
+
+    # Sending
+
+    def event(self, type_: str = "track", **fields: Any) -> dict[str, Any]:
+        """An event of now, with a messageId of its own."""
+        now = datetime.now(UTC).isoformat()
+        name = {"event": "Signed Up"} if type_ == "track" else {}
+        return {"type": type_, "messageId": uuid.uuid4().hex, "timestamp": now, "userId": "user-1", **name, **fields}
+
+    def post(self, body: Any, *, path: str = "/segmentio", **headers: str) -> httpx.Response:
+        """POST a body: bytes as they are, an iterator chunked, anything else as JSON."""
+        given = {**self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        content = body if isinstance(body, bytes | Iterator) else json.dumps(body).encode()
+        return self.client.post(path, content=content, headers=given)
+
+    def send(self, *events: Mapping[str, Any]) -> None:
+        """POST events one by one, then digest them."""
+        for event in events:
+            answer = self.post(event)
+            assert answer.status_code == 200, answer.text
+        self.digest()
+
+    def digest(self) -> None:
+        """What a worker does."""
+        claims = Claims()
+        run.digest_all(claims, seconds=30)
+        claims.close()
+
+    # Reading
+
+    def read(self, key: str) -> Any:
+        """The object under a key, as a reader with credentials."""
+        parameters = {"siteCode": self.sitecode, "key": key}
+        authorization = {"authorization": f"Basic {api_key(self.client_id, self.secret)}"}
+        answer = self.client.get("/map/map", params=parameters, headers=authorization)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def goals(self) -> dict[str, list[str]]:
+        """Whose the conversions of each goal are, in the order of their times."""
+        return {
+            goal.name: [each.visitor_code for each in goal.conversions.order_by("occurred_at", "message_key")]
+            for goal in Goal.objects.filter(site__sitecode=self.sitecode, deleted_at=None).order_by("name")
+        }
+
+
+@contextmanager
+def open_shop(server: Server, *, requires_token: bool = False) -> Iterator[Shop]:
+    """A new site with a credential."""
+    client_id, secret = generate_secret(), generate_secret()
+    site = create_site(name="Shop", public_traits=["plan"])
+    Site.objects.filter(pk=site.pk).update(requires_token=requires_token)
+    create_credential([site], name="Segment", client_id=client_id, secret=secret)
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        yield Shop(server, client, site.sitecode, client_id, secret)

@@ -1,0 +1,135 @@
+"""How large a body may be, on the wire and in memory (promises K-24, K-25)."""
+
+import gzip
+import json
+import shutil
+import subprocess
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api.models import Message
+from tests.contract.server import Shop
+
+LIMIT = 1_048_576
+MEBIBYTE = 1 << 20
+FLAT = 64 * MEBIBYTE
+
+
+def event_of(size: int) -> bytes:
+    """An event of exactly so many bytes."""
+    start = b'{"type":"track","event":"Large","userId":"user-1","properties":{"filling":"'
+    return start + b"x" * (size - len(start) - 3) + b'"}}'
+
+
+def in_pieces(body: bytes) -> Iterator[bytes]:
+    return (body[start : start + 50_000] for start in range(0, len(body), 50_000))
+
+
+def post(shop: Shop, body: bytes, coding: str) -> httpx.Response:
+    if coding == "chunked":
+        return shop.post(in_pieces(body))
+    if coding == "gzip":
+        return shop.post(gzip.compress(body), content_encoding="gzip")
+    if coding == "chunked gzip":
+        return shop.post(in_pieces(gzip.compress(body)), content_encoding="gzip")
+    return shop.post(body)
+
+
+CODINGS = pytest.mark.parametrize("coding", ["length", "chunked", "gzip", "chunked gzip"])
+
+
+@pytest.mark.promise("K-24", "K-25", "K-78")
+@CODINGS
+def test_body__of_the_largest_size__is_stored_whole(shop: Shop, coding: str) -> None:
+    answer = post(shop, event_of(LIMIT), coding)
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "accepted")
+    assert bytes(Message.objects.get().body) == event_of(LIMIT)
+
+
+@pytest.mark.promise("K-24", "K-25")
+@CODINGS
+@pytest.mark.parametrize("size", [LIMIT + 1, 8 * LIMIT])
+def test_body__too_large__is_413_in_json(shop: Shop, coding: str, size: int) -> None:
+    answer = post(shop, event_of(size), coding)
+
+    assert (answer.status_code, answer.headers["content-type"]) == (413, "application/json")
+    assert (answer.json()["success"], answer.json()["code"]) == (False, "too_large")
+    kept = Message.objects.get()
+    assert (kept.status, kept.reason, bytes(kept.body)) == ("rejected", "too_large", event_of(size)[:4096])
+
+
+@pytest.mark.promise("K-24", "K-25")
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl on the PATH")
+@pytest.mark.parametrize("header", ["Expect: 100-continue", "Expect:", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("size", [LIMIT + 1, 8 * LIMIT])
+def test_curl__with_a_body_too_large__shows_the_reason(shop: Shop, tmp_path: Path, header: str, size: int) -> None:
+    (tmp_path / "body").write_bytes(event_of(size))
+    headers = [part for name, value in shop.headers.items() for part in ("--header", f"{name}: {value}")]
+    command = ["curl", "--silent", "--show-error", "--max-time", "20", *headers, "--header", header]
+    command += [
+        "--data-binary",
+        f"@{tmp_path / 'body'}",
+        "--write-out",
+        "\n%{http_code}",
+        f"{shop.server.url}/segmentio",
+    ]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+    body, _, status = done.stdout.rpartition("\n")
+    assert (done.returncode, status, json.loads(body)["code"]) == (0, "413", "too_large"), done.stderr
+
+
+def bomb(size: int) -> bytes:
+    """So many spaces, gzipped, without ever holding them."""
+    deflater = zlib.compressobj(9, wbits=31)
+    space = b" " * MEBIBYTE
+    return b"".join([*(deflater.compress(space) for _ in range(size // MEBIBYTE)), deflater.flush()])
+
+
+@pytest.mark.promise("K-24")
+@pytest.mark.parametrize("inflated", [8 * MEBIBYTE, 1024 * MEBIBYTE])
+def test_body__gzip_bomb__is_413_and_takes_no_memory(shop: Shop, inflated: int) -> None:
+    shop.post(event_of(LIMIT))  # what a legal body takes is taken
+    before = shop.server.peak_memory()
+
+    answer = shop.post(bomb(inflated), content_encoding="gzip")
+
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+    assert shop.server.peak_memory() - before < FLAT
+
+
+@pytest.mark.promise("K-24")
+@pytest.mark.parametrize("coding", ["length", "chunked"])
+def test_body__of_50_mb__is_413_and_takes_no_memory(shop: Shop, coding: str) -> None:
+    shop.post(event_of(LIMIT))
+    before = shop.server.peak_memory()
+
+    answer = post(shop, event_of(50_000_000), coding)
+
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+    assert shop.server.peak_memory() - before < FLAT
+    assert shop.client.get("/health/live").status_code == 200
+
+
+@pytest.mark.promise("K-25", "W1")
+def test_path__with_a_slash__takes_the_event_itself(shop: Shop) -> None:
+    """A redirect would arrive as a GET without a body, and its sender would call it delivered."""
+    answer = shop.post(event_of(200), path="/segmentio/")
+
+    assert (answer.status_code, answer.json()["status"], answer.history) == (200, "accepted", [])
+
+
+@pytest.mark.promise("K-25")
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("path", ["/segmentio", "/segmentio/"])
+def test_path__asked_in_another_way__is_405_in_json(shop: Shop, method: str, path: str) -> None:
+    answer = shop.client.request(method, path, headers=shop.headers)
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.json()["code"] == "method_not_allowed"

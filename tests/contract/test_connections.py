@@ -1,0 +1,107 @@
+"""What the server under the application must do with connections (wire-kameleoon A5)."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from api.models import Message
+from tests.contract.node import needs_node, run_node
+from tests.contract.server import Server, Shop
+
+EVENT = b'{"type":"track","event":"Signed Up","userId":"user-1"}'
+SENDER = Path(__file__).with_name("sender.mjs")
+
+
+def request(shop: Shop, *headers: str, body: bytes = EVENT) -> bytes:
+    """The bytes of an event's request."""
+    given = [f"{name}: {value}" for name, value in shop.headers.items()]
+    return "\r\n".join(["POST /segmentio HTTP/1.1", "Host: goalpost.test", *given, *headers, "", ""]).encode() + body
+
+
+def talk(server: Server, sent: bytes) -> bytes:
+    """What the server answers until it closes the connection; fails when it keeps it open for 10 s."""
+    received = b""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(sent)
+        while piece := connection.recv(65536):
+            received += piece
+    return received
+
+
+@pytest.mark.promise("K-37", "W1")
+@pytest.mark.parametrize("body", [EVENT, b"{", b'{"name":"Home"}'])
+def test_server__asked_to_close__says_so_and_does(shop: Shop, body: bytes) -> None:
+    """Without the echo a genuine client takes the connection for alive and loses the next event on it."""
+    answer = talk(shop.server, request(shop, "Connection: close", f"Content-Length: {len(body)}", body=body))
+
+    head, _, content = answer.partition(b"\r\n\r\n")
+    assert b"\r\nconnection: close" in head.lower()
+    assert json.loads(content)["success"] is (body == EVENT)
+
+
+def test_server__not_asked_to_close__keeps_the_connection(shop: Shop) -> None:
+    first = request(shop, f"Content-Length: {len(EVENT)}")
+    last = request(shop, f"Content-Length: {len(EVENT)}", "Connection: close")
+
+    answer = talk(shop.server, first + last)
+
+    assert answer.count(b"HTTP/1.1 200 OK") == 2
+    assert answer.lower().count(b"\r\nconnection: close") == 1
+
+
+@pytest.mark.promise("K-37")
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_server__body_of_a_refused_request__is_never_read_as_the_next_request(shop: Shop, framing: str) -> None:
+    """401 is said before the body is read; what was in it must not be taken for a request of its own."""
+    smuggled = b"GET /segmentio/getapikey?id=a&secret=b HTTP/1.1\r\nHost: goalpost.test\r\n\r\n" * 3
+    headers = ["POST /segmentio HTTP/1.1", "Host: goalpost.test"]
+    if framing == "length":
+        sent = "\r\n".join([*headers, f"Content-Length: {len(smuggled)}", "", ""]).encode() + smuggled
+    else:
+        sent = "\r\n".join([*headers, "Transfer-Encoding: chunked", "", ""]).encode()
+        sent += b"%x\r\n%s\r\n0\r\n\r\n" % (len(smuggled), smuggled)
+    last = b"GET /health/live HTTP/1.1\r\nHost: goalpost.test\r\nConnection: close\r\n\r\n"
+
+    answer = talk(shop.server, sent + last)
+
+    assert answer.count(b"HTTP/1.1 ") == 2
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert answer.endswith(b'{"status":"ok"}')
+
+
+@pytest.mark.promise("K-83")
+def test_server__connection_after_a_refusal__takes_events(shop: Shop) -> None:
+    """Every refusal leaves a connection that still works, or says that it is closed."""
+    for body, authorization, status in [
+        (b" " * 200_000, "Basic bad", 401),
+        (b" " * 1_048_577, shop.headers["authorization"], 413),
+        (b"{", shop.headers["authorization"], 400),
+        (EVENT, shop.headers["authorization"], 200),
+    ]:
+        assert shop.post(body, authorization=authorization).status_code == status
+
+
+@pytest.mark.promise("K-83")
+def test_server__sender_that_hangs_up_halfway__stores_no_event_and_reports_no_failure(shop: Shop) -> None:
+    with socket.create_connection(("127.0.0.1", shop.server.port), timeout=10) as connection:
+        connection.sendall(request(shop, f"Content-Length: {len(EVENT) + 100}"))
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
+
+    shop.send(shop.event(event="Afterwards"))
+
+    assert list(shop.goals()) == ["SegmentIO track – Afterwards"]
+    assert Message.objects.count() == 1
+    assert "request.failed" not in shop.server.log.read_text()
+
+
+@needs_node
+@pytest.mark.promise("K-01", "W1")
+@pytest.mark.parametrize("agent", ["default", "keepAlive", "closing"])
+def test_node__many_requests_that_close__all_arrive(shop: Shop, agent: str) -> None:
+    """Node's default agent keeps a connection whose answer does not say `close`, and fails on it."""
+    result = run_node(SENDER, {"url": shop.server.url, "headers": shop.headers, "agent": agent, "count": 60})
+
+    assert result == {"statuses": {"200": 60}, "errors": []}

@@ -1,0 +1,82 @@
+"""Kameleoon's Python SDK, as published, reads what events have stored."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.server import Shop
+
+READER = Path(__file__).with_name("kameleoon_reader.py")
+USER = "user/1 é+&"
+KEYS = [f"IDENTIFY_{USER}", f"COHORTS_{USER}", "common", "IDENTIFY_no such key/é", f"IDENTIFY_{USER}\n"]
+
+
+def read(shop: Shop, *keys: str, secret: str = "", is_token_revoked: bool = False) -> dict[str, Any]:
+    """What the SDK's get_remote_data gives for each key."""
+    task = {
+        "port": shop.server.port,
+        "sitecode": shop.sitecode,
+        "client_id": shop.client_id,
+        "client_secret": secret or shop.secret,
+        "is_token_revoked": is_token_revoked,
+        "keys": keys,
+    }
+    done = subprocess.run(
+        [sys.executable, str(READER)], input=json.dumps(task), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    values: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return values
+
+
+@pytest.fixture
+def stocked(shop: Shop) -> Shop:
+    """A user with traits, a group and personas."""
+    shop.send(
+        shop.event("identify", userId=USER, properties={"plan": "scale", "email": "ann@example.com", "age": 42}),
+        shop.event("group", userId=USER, groupId="initech"),
+        shop.event(event="Audience Entered", userId=USER, properties={"audience_key": "vip", "vip": True}),
+        shop.event(event="Audience Exited", userId=USER, properties={"audience_key": "new", "new": False}),
+    )
+    return shop
+
+
+@pytest.mark.promise("K-37", "K-53", "K-66", "K-68", "K-69", "K-74", "K-76", "K-77", "W10")
+def test_sdk__with_its_credentials__reads_everything_by_token(stocked: Shop) -> None:
+    profile = {"traits": {"age": 42, "email": "ann@example.com", "plan": "scale"}, "groupId": "initech"}
+
+    assert read(stocked, *KEYS) == {
+        KEYS[0]: profile,
+        KEYS[1]: {"new": False, "vip": True},
+        "common": {"cohorts": ["new", "vip"]},
+        KEYS[3]: {},
+        KEYS[4]: profile,
+    }
+
+
+@pytest.mark.promise("K-66", "W10")
+@pytest.mark.parametrize("refused", ["token endpoint", "remote data"])
+def test_sdk__whose_credentials_are_refused__goes_on_without_and_reads_what_is_public(
+    stocked: Shop, refused: str
+) -> None:
+    if refused == "token endpoint":
+        values = read(stocked, *KEYS, secret="wrong")
+    else:
+        values = read(stocked, *KEYS, is_token_revoked=True)
+
+    assert values[KEYS[0]] == {"traits": {"plan": "scale"}, "groupId": "initech"}
+    assert values[KEYS[1]] == {"new": False, "vip": True}
+    assert values["common"] == {"cohorts": ["new", "vip"]}
+    assert values[KEYS[3]] == {}
+
+
+@pytest.mark.promise("K-76", "W10")
+def test_sdk__without_a_token_where_one_is_demanded__gets_an_empty_object(closed_shop: Shop) -> None:
+    closed_shop.send(closed_shop.event("identify", userId=USER, properties={"plan": "scale"}))
+
+    assert read(closed_shop, KEYS[0]) == {KEYS[0]: {"traits": {"plan": "scale"}}}
+    assert read(closed_shop, KEYS[0], secret="wrong") == {KEYS[0]: {}}

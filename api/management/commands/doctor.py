@@ -21,7 +21,7 @@ CLOCK_WARNING = timedelta(seconds=1)
 CLOCK_FAILURE = timedelta(seconds=60)  # the digest believes our clock over a sender's beyond this
 DISK_WARNING = 2 * 2**30
 DISK_FAILURE = 2**28
-PING_SECONDS = 1.0
+PING_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +94,13 @@ def look_at_broker() -> Finding:
 
 
 def look_at_worker() -> Finding:
-    answers = app.control.ping(timeout=PING_SECONDS)
-    if not answers:
+    if not app.control.ping(timeout=PING_SECONDS, limit=1):  # one answer will do
         return Finding(
             "FAIL",
             f"no worker answered in {PING_SECONDS:.0f} s: events are accepted and wait",
             "start one: `python -m celery -A api.celery worker`, or see the log of the one that runs",
         )
-    return Finding("ok", f"{len(answers)} answered")
+    return Finding("ok", "answers")
 
 
 def look_at_inbox() -> Finding:

@@ -30,12 +30,16 @@ def is_later(candidate: Register, current: Register) -> bool:
     """Whether `candidate` wins over `current`. A total order, so equal registers change nothing."""
     if candidate[:3] != current[:3]:
         return bool(candidate[:3] > current[:3])
-    return candidate[3] != current[3] and canonical(candidate[3]) > canonical(current[3])
+    # Not compared as Python values, to which True is 1 and 1 is 1.0.
+    return canonical(candidate[3]) > canonical(current[3])
 
 
 def is_earlier_link(candidate: Register, current: Register) -> bool:
-    """Whether `candidate` is the first link of the two: smallest time, ties by the bytes of the visitor code."""
-    return (candidate[0], candidate[3].encode()) < (current[0], current[3].encode())
+    """Whether `candidate` is the first link of the two: smallest time, ties by the bytes of the visitor code.
+
+    Position and messageId come last, only so that the register itself is the same in any order.
+    """
+    return (candidate[0], candidate[3].encode(), *candidate[1:3]) < (current[0], current[3].encode(), *current[1:3])
 
 
 class Move(IntEnum):
@@ -52,7 +56,7 @@ def set_latest(registers: Registers, name: str, register: Register) -> Move:
     if current is not None and not is_later(register, current):
         return Move.STAYED
     registers[name] = register
-    return Move.RESTAMPED if current is not None and current[3] == register[3] else Move.CHANGED
+    return Move.RESTAMPED if current is not None and canonical(current[3]) == canonical(register[3]) else Move.CHANGED
 
 
 def set_first_visitor(registers: Registers, register: Register) -> Move:

@@ -2,9 +2,10 @@
 
 import re
 from decimal import ROUND_HALF_EVEN, Decimal
+from math import isfinite
 from typing import Final
 
-PLAIN_NUMBER: Final = re.compile(r"[+-]?\d{1,14}(\.\d{1,40})?\Z")
+PLAIN_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,14}(\.[0-9]{1,40})?\Z")
 SCALE: Final = Decimal("0.000001")
 LIMIT: Final = Decimal(10) ** 14
 
@@ -40,9 +41,11 @@ def parse_amount(given: object) -> Decimal | None:
         if not PLAIN_NUMBER.match(text):
             raise NotMoneyError
         amount = Decimal(text)
+    elif isinstance(given, int) or isfinite(given):
+        amount = Decimal(repr(given))
     else:
-        amount = Decimal(repr(given)) if abs(given) < LIMIT else LIMIT  # NaN compares false and lands on the limit
-    if not abs(amount) < LIMIT:
+        raise NotMoneyError
+    if abs(amount) >= LIMIT:
         raise NotMoneyError
     return amount.quantize(SCALE, rounding=ROUND_HALF_EVEN)
 

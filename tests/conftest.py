@@ -1,5 +1,6 @@
 """A site to talk to, and the whole WSGI application to talk to it with."""
 
+import logging
 from collections.abc import Iterator
 
 import httpx
@@ -11,6 +12,8 @@ from api import access
 from api.digest.claims import Claims
 from api.wsgi import application
 from tests.world import World
+
+logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every request hides the rest
 
 
 @pytest.fixture(scope="session")

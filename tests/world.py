@@ -99,11 +99,13 @@ class World:
 
     # Reading
 
-    def get(self, key: str, *, token: bool = True, **headers: str) -> httpx.Response:
+    def get(self, key: str, *, token: bool = True, headers: Mapping[str, str] | None = None) -> httpx.Response:
         """GET /map/map, as a reader with credentials unless `token` is false."""
         basic = base64.b64encode(f"{CLIENT_ID}:{SECRET}".encode()).decode()
         given = {"authorization": f"Basic {basic}"} if token else {}
-        return self.client.get("/map/map", params={"siteCode": SITECODE, "key": key}, headers={**given, **headers})
+        return self.client.get(
+            "/map/map", params={"siteCode": SITECODE, "key": key}, headers={**given, **(headers or {})}
+        )
 
     def read(self, key: str, *, token: bool = True) -> Any:
         response = self.get(key, token=token)

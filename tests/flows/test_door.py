@@ -78,7 +78,7 @@ def test_door__credential_revoked_or_renewed__ends(world: World, how: str) -> No
     forget_lookups()  # in a running process: within seconds
 
     assert world.post(world.event()).status_code == 401
-    assert world.get("common", token=False, authorization=f"Bearer {token}").status_code == 401
+    assert world.get("common", token=False, headers={"authorization": f"Bearer {token}"}).status_code == 401
 
 
 @pytest.mark.promise("K-36", "W2", "K-43")

@@ -1,5 +1,7 @@
 """Events become goals: names, lookup, renaming and deleting, and whose conversions they are."""
 
+from typing import Any
+
 import pytest
 
 from goals import catalogue
@@ -194,9 +196,7 @@ def test_track__without_a_name__is_rejected_with_a_reason(world: World, name: ob
         ({"name": "", "properties": {"name": " "}}, "Unnamed page"),
     ],
 )
-def test_page__without_a_name__falls_back_but_never_to_the_url(
-    world: World, fields: dict[str, object], name: str
-) -> None:
+def test_page__without_a_name__falls_back_but_never_to_the_url(world: World, fields: dict[str, Any], name: str) -> None:
     world.send(world.event("page", **fields))
 
     assert world.goals() == {f"SegmentIO page – {name}": 1}
@@ -239,7 +239,7 @@ def test_conversion__properties__are_kept_without_the_visitor_code(world: World)
         {"properties": {"kameleoonVisitorCode": None}, "traits": {"kameleoonVisitorCode": "vc1"}},
     ],
 )
-def test_visitor_code__wherever_a_sender_puts_it__is_found(world: World, fields: dict[str, object]) -> None:
+def test_visitor_code__wherever_a_sender_puts_it__is_found(world: World, fields: dict[str, Any]) -> None:
     world.track("Buy", **fields)
 
     assert world.visitors() == ["vc1"]

@@ -358,9 +358,9 @@ def test_lookup__known_etag__answers_304_until_something_changes(world: World) -
     first = world.get("IDENTIFY_user-1")
 
     world.identify(at=2, traits={"plan": "scale"})
-    again = world.get("IDENTIFY_user-1", **{"If-None-Match": f'W/{first.headers["etag"]}, "other"'})
+    again = world.get("IDENTIFY_user-1", headers={"If-None-Match": f'W/{first.headers["etag"]}, "other"'})
     world.identify(at=3, traits={"plan": "free"})
-    changed = world.get("IDENTIFY_user-1", **{"If-None-Match": first.headers["etag"]})
+    changed = world.get("IDENTIFY_user-1", headers={"If-None-Match": first.headers["etag"]})
 
     assert (again.status_code, again.content) == (304, b"")
     assert changed.status_code == 200
@@ -433,6 +433,6 @@ def test_token__bad_request__is_refused(world: World, data: dict[str, str], stat
 
 @pytest.mark.parametrize("token", ["", "nonsense", "WyJkZW1vX2NsaWVudCIsIngiXQ:1t:x", "\0"])
 def test_token__unknown__is_refused(world: World, token: str) -> None:
-    answer = world.get("common", token=False, authorization=f"Bearer {token}")
+    answer = world.get("common", token=False, headers={"authorization": f"Bearer {token}"})
 
     assert (answer.status_code, answer.content) == (401, b"{}")

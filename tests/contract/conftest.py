@@ -26,3 +26,10 @@ def closed_shop(transactional_db: None, server: Server) -> Iterator[Shop]:
     """A site that serves nobody without a token."""
     with open_shop(server, requires_token=True) as shop:
         yield shop
+
+
+@pytest.fixture
+def other_shop(transactional_db: None, server: Server) -> Iterator[Shop]:
+    """A second site, to compare with."""
+    with open_shop(server) as shop:
+        yield shop

@@ -10,7 +10,7 @@ from tests.contract.node import needs_node, run_node
 from tests.contract.server import Shop
 
 PAGE = Path(__file__).with_name("page.mjs")
-NOBODY = {"personas": [], "plan": None, "groupId": None, "traits": None}
+NOBODY: dict[str, Any] = {"personas": [], "plan": None, "groupId": None, "traits": None}
 
 pytestmark = needs_node
 

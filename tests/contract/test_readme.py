@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from api.embedded import free_port
@@ -107,10 +106,8 @@ def test_function__when_a_repetition_can_help__throws_what_segment_repeats(shop:
 def test_webhook__raw_events_single_or_in_arrays__come_out_as_through_the_destination(shop: Shop, size: int) -> None:
     """The settings that the README gives for Segment's and RudderStack's webhooks."""
     headers = {name: shop.headers[name] for name in ("authorization", "x-segment-settings")}
-    answers: list[httpx.Response] = []
-    for start in range(0, len(EVENTS), size):
-        body = EVENTS[start] if size == 1 else EVENTS[start : start + size]
-        answers.append(shop.client.post("/segmentio", json=body, headers={**headers, "user-agent": "RudderLabs"}))
+    bodies = EVENTS if size == 1 else [EVENTS[start : start + size] for start in range(0, len(EVENTS), size)]
+    answers = [shop.client.post("/segmentio", json=body, headers=headers) for body in bodies]
     shop.digest()
 
     assert {answer.status_code for answer in answers} == {200}

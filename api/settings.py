@@ -99,6 +99,7 @@ INSTALLED_APPS = [
 ]
 # The hot paths (api.wsgi) are answered before any of these run.
 MIDDLEWARE = [
+    "api.middleware.replace_nul",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -145,6 +146,34 @@ CACHES = {
         "LOCATION": REDIS_URL,
         "OPTIONS": {"socket_connect_timeout": 0.2, "socket_timeout": 0.2},
     }
+}
+
+# The management API: JSON in, JSON out, a credential at every door but the reference page's.
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["api.manage.access.CredentialAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_THROTTLE_CLASSES": ["api.manage.throttle.CredentialThrottle"],
+    "DEFAULT_PARSER_CLASSES": ["api.manage.reading.BoundedJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_METADATA_CLASS": None,
+    "EXCEPTION_HANDLER": "api.manage.errors.answer_exception",
+    "UNAUTHENTICATED_USER": None,
+    "URL_FORMAT_OVERRIDE": None,
+}
+API_REQUESTS_PER_MINUTE = env.int("GOALPOST_API_REQUESTS_PER_MINUTE", 600, validate=validate.Range(min=1))
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Goalpost",
+    "VERSION": "1",
+    "DESCRIPTION": "The management API. A credential, or an access token made from it, sees the goals and conversions "
+    "of its own sites. Each path also answers with a slash at its end.",
+    "PREPROCESSING_HOOKS": ["api.manage.schema.keep_one_spelling"],
+    "PATH_CONVERTER_OVERRIDES": {"number": int, "anything": str},
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False, "displayRequestDuration": True},
 }
 
 # The inbox: how much may wait before senders are told to come again later, and how the digest takes it.

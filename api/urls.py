@@ -1,8 +1,16 @@
 """What Django answers: the admin and the management API. The wire endpoints are in api.wsgi, before Django."""
 
 from django.contrib import admin
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, include, path
+from django.views.generic import RedirectView
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("admin", RedirectView.as_view(url="/admin/", http_method_names=["get", "head"])),  # as people type it
     path("admin/", admin.site.urls),
+    path("api/", include("api.manage.urls")),
 ]
+
+handler400 = "api.manage.errors.answer_bad_request"
+handler403 = "api.manage.errors.answer_forbidden"
+handler404 = "api.manage.errors.answer_not_found"
+handler500 = "api.manage.errors.answer_server_error"

@@ -1,0 +1,34 @@
+"""The closed list of error codes: what `code` may be in `{"success": false, "code": …, "message": …}`."""
+
+from typing import Final
+
+# The message of an answer says what was wrong with this request; here is what the code means in general.
+ERROR_CODES: Final[dict[str, str]] = {
+    # The request.
+    "invalid_request": "400: a parameter or a field is missing or wrong; the message names it.",
+    "invalid_json": "400: the body is not JSON, or not what is expected at its top.",
+    "invalid_event": "400: the event has no type and none can be inferred.",
+    "invalid_keys": "400: `keys` is not a JSON array of strings.",
+    "missing_key": "400: the parameter `key` is missing.",
+    "too_many_keys": "400: more keys at once than are answered.",
+    "bad_request": "400: the request cannot be read at all, or is meant for another host.",
+    "not_acceptable": "406: the Accept header allows nothing that can be answered.",
+    "too_large": "413: the body is too large.",
+    "unsupported_media_type": "415: the body is of a type that is not read here.",
+    # Who sends it.
+    "unauthorized": "401: no credential or access token, an unknown one, or one that was revoked.",
+    "forbidden": "403: not allowed to you.",
+    "forbidden_site": "403: the credential does not open this site.",
+    "integration_off": "403: the site's Segment destination is switched off.",
+    # What it is about.
+    "not_found": "404: nothing is here, or nothing that your credential opens.",
+    "unknown_site": "404: no such site, or none that your credential opens.",
+    "method_not_allowed": "405: this path takes other methods; the Allow header lists them.",
+    "name_taken": "409: another goal of the site has this name.",
+    # Trouble of ours: come again after Retry-After.
+    "throttled": "429: too many requests of one credential in a minute.",
+    "overloaded": "429: too many events wait to be digested.",
+    "internal_error": "500: a defect of ours; the log has it.",
+    "unavailable": "503: the database cannot be reached just now.",
+    "not_migrated": "503: the database lacks migrations of this version.",
+}

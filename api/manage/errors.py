@@ -1,0 +1,124 @@
+"""Errors of everything that Django answers, in the one body of the API; the admin's are pages."""
+
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.views import defaults
+from rest_framework import exceptions
+
+from api.database import DatabaseDownError
+from api.door import JSON, Refusal, unavailable
+
+ADMIN: Final = "/admin/"
+LONGEST_MESSAGE: Final = 1_000  # a message may quote what was sent
+
+NOT_FOUND: Final = Refusal(
+    HTTPStatus.NOT_FOUND,
+    "not_found",
+    "Nothing is here, or nothing that your credential opens. /api/docs describes what is.",
+)
+INTERNAL_ERROR: Final = Refusal(
+    HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "This is a defect of ours; the log has it."
+)
+UNREADABLE: Final = Refusal(
+    HTTPStatus.BAD_REQUEST,
+    "bad_request",
+    "The request cannot be read, or its Host header names no host of this server (GOALPOST_ALLOWED_HOSTS).",
+)
+FORBIDDEN: Final = Refusal(HTTPStatus.FORBIDDEN, "forbidden", "This is not allowed to you.")
+
+
+def respond(refusal: Refusal) -> HttpResponse:
+    """The error as Django's response."""
+    # A quoted lone surrogate has no bytes.
+    message = refusal.message[:LONGEST_MESSAGE].encode(errors="replace").decode()
+    answer = Refusal(refusal.status, refusal.code, message, refusal.headers).answer()
+    return HttpResponse(answer.body, status=answer.status, content_type=JSON, headers=dict(answer.headers))
+
+
+def answer_exception(exception: Exception, _context: Mapping[str, Any]) -> HttpResponse | None:
+    """Django REST framework's exception handler; None, for what is not an answer, ends in `answer_server_error`."""
+    refusal = refusal_for(exception)
+    return None if refusal is None else respond(refusal)
+
+
+def refusal_for(exception: Exception) -> Refusal | None:  # noqa: PLR0911 - a table
+    """What an exception in a view tells the client; None when that is a defect."""
+    match exception:
+        case Refusal():
+            return exception
+        case DatabaseDownError() | OperationalError() | InterfaceError():
+            return unavailable()
+        case exceptions.ValidationError():
+            return Refusal(exception.status_code, "invalid_request", "; ".join(sentences(exception.detail)))
+        case exceptions.Throttled():
+            return throttled(float(getattr(exception, "wait", None) or 1))
+        case exceptions.NotFound() | Http404():
+            return NOT_FOUND
+        case exceptions.PermissionDenied() | PermissionDenied():
+            return FORBIDDEN
+        case exceptions.MethodNotAllowed():  # the Allow header is on every answer of the framework
+            return Refusal(exception.status_code, "method_not_allowed", str(exception.detail))
+        case exceptions.UnsupportedMediaType():
+            message = "The body must be JSON, with the header `Content-Type: application/json`."
+            return Refusal(exception.status_code, "unsupported_media_type", message)
+        case exceptions.NotAcceptable():
+            return Refusal(exception.status_code, "not_acceptable", "Answers are JSON: send `Accept: */*`, or none.")
+    return None
+
+
+def throttled(wait: float) -> Refusal:
+    """429: come again in `wait` seconds."""
+    seconds = max(1, math.ceil(wait))
+    return Refusal(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "throttled",
+        f"Too many requests with this credential. Come again in {seconds} s.",
+        (("Retry-After", str(seconds)),),
+    )
+
+
+def sentences(detail: Any, field: str = "") -> list[str]:
+    """A serializer's complaints, each behind the name of its field, as in `tags.0: Too long`."""
+    if isinstance(detail, Mapping):
+        return [
+            sentence
+            for name, below in detail.items()
+            for sentence in sentences(below, ".".join(part for part in (field, place(name)) if part))
+        ]
+    if isinstance(detail, list):
+        return [sentence for below in detail for sentence in sentences(below, field)]
+    return [f"{field}: {detail}" if field else str(detail)]
+
+
+def place(name: Any) -> str:
+    """A field's name, or nothing for what concerns all of them."""
+    return "" if name == "non_field_errors" else str(name)
+
+
+# Django's handlers (api.urls): paths that lead nowhere, and whatever went wrong outside a view of the API.
+
+
+def answer_bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return defaults.bad_request(request, exception) if is_admin(request) else respond(UNREADABLE)
+
+
+def answer_forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return defaults.permission_denied(request, exception) if is_admin(request) else respond(FORBIDDEN)
+
+
+def answer_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return defaults.page_not_found(request, exception) if is_admin(request) else respond(NOT_FOUND)
+
+
+def answer_server_error(request: HttpRequest) -> HttpResponse:
+    return defaults.server_error(request) if is_admin(request) else respond(INTERNAL_ERROR)
+
+
+def is_admin(request: HttpRequest) -> bool:
+    return request.path_info.startswith(ADMIN)

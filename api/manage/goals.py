@@ -1,0 +1,138 @@
+"""`/api/goals`: what a site's goals are, and what people do to them (goals.catalogue)."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from django.db.models import QuerySet
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from api.door import Refusal
+from api.manage.access import bearer_of, open_site, visible_sites
+from api.manage.goal_shapes import GoalChange, GoalQuery, GoalShape, NewGoal
+from api.manage.schema import PAGE_HEADERS, answers
+from goals import catalogue
+from goals.finding import GoalFilter, find_goals, live_goals
+from goals.models import Goal
+
+
+@extend_schema(tags=["goals"])
+class Goals(ViewSet):
+    """Each method parses and answers; what it decides is in `goals`."""
+
+    @extend_schema(
+        operation_id="listGoals",
+        parameters=[GoalQuery, *PAGE_HEADERS],
+        responses=answers(200, GoalShape(many=True), 400, 404),
+    )
+    def list(self, request: Request) -> Response:
+        """The goals of your sites, a page of them as a JSON array."""
+        query = GoalQuery.read(request)
+        goals = find_goals(
+            visible_sites(request, query.get("site", "")),
+            GoalFilter(
+                tags=query.get("tag", ()),
+                needs_every_tag=query["tagsMode"] == "all",
+                is_archived=None if "status" not in query else query["status"] == "INACTIVE",
+                is_made_by_event=query.get("autoMade"),
+                search=query.get("search", ""),
+            ),
+            ordering=query["ordering"],
+        )
+        return page_of(goals, page=query["page"], per_page=query["perPage"])
+
+    @extend_schema(operation_id="createGoal", request=NewGoal, responses=answers(201, GoalShape, 400, 404, 409))
+    def create(self, request: Request) -> Response:
+        """Make a goal. It does not count against the limits on goals that events make."""
+        new = NewGoal(data=request.data)
+        new.is_valid(raise_exception=True)
+        fields: dict[str, Any] = new.validated_data
+        site = open_site(request, sitecode=fields.pop("sitecode", None), site_id=fields.pop("site_id", None))
+        tags = fields.pop("tags", ())
+        goal = Goal(site=site, origin=Goal.Origin.API, **fields)
+        try:
+            catalogue.create_goal(goal, tags=tags, template=site.goal_name_template)
+        except catalogue.NameTakenError as taken:
+            raise name_taken(taken) from taken
+        return Response(shape(find_goal(request, goal.pk)), status=HTTPStatus.CREATED)
+
+    @extend_schema(operation_id="readGoal", responses=answers(200, GoalShape, 404))
+    def retrieve(self, request: Request, goal_id: int) -> Response:
+        """A goal."""
+        return Response(shape(find_goal(request, goal_id)))
+
+    @extend_schema(operation_id="changeGoal", request=GoalChange, responses=answers(200, GoalShape, 400, 404, 409))
+    def partial_update(self, request: Request, goal_id: int) -> Response:
+        """Change a goal."""
+        goal = find_goal(request, goal_id)
+        change = GoalChange(data=request.data, partial=True, context={"goal": shape(goal)})
+        change.is_valid(raise_exception=True)
+        fields: dict[str, Any] = change.validated_data
+        tags = fields.pop("tags", None)
+        keeps_receiving = fields.pop("keeps_receiving", False)
+        for name, value in fields.items():
+            setattr(goal, name, value)
+        try:
+            catalogue.change_goal(
+                goal, fields=fields, tags=tags, keeps_receiving=keeps_receiving, template=goal.site.goal_name_template
+            )
+        except catalogue.NameTakenError as taken:
+            raise name_taken(taken) from taken
+        except Goal.DoesNotExist as error:
+            raise NotFound from error
+        return Response(shape(find_goal(request, goal_id)))
+
+    @extend_schema(operation_id="deleteGoal", responses=answers(204, None, 404))
+    def destroy(self, request: Request, goal_id: int) -> Response:
+        """Delete a goal: it and its conversions leave every count, and its name is free."""
+        catalogue.delete_goal(find_goal(request, goal_id), now=timezone.now())
+        return Response(status=HTTPStatus.NO_CONTENT)
+
+    @extend_schema(operation_id="archiveGoal", request=None, responses=answers(200, GoalShape, 404))
+    def archive(self, request: Request, goal_id: int) -> Response:
+        """Put a goal aside. It still converts."""
+        catalogue.archive_goal(find_goal(request, goal_id), now=timezone.now())
+        return Response(shape(find_goal(request, goal_id)))
+
+    @extend_schema(operation_id="restoreGoal", request=None, responses=answers(200, GoalShape, 404))
+    def restore(self, request: Request, goal_id: int) -> Response:
+        """Take a goal back from the archive."""
+        catalogue.restore_goal(find_goal(request, goal_id))
+        return Response(shape(find_goal(request, goal_id)))
+
+
+def find_goal(request: Request, goal_id: int) -> Goal:
+    """A live goal of the credential's sites. Raises NotFound. Three queries."""
+    goal = live_goals(bearer_of(request).site_ids).filter(pk=goal_id).first()
+    if goal is None:
+        raise NotFound
+    return goal
+
+
+def shape(goal: Goal) -> Mapping[str, Any]:
+    """A goal as JSON."""
+    return GoalShape(goal).data
+
+
+def page_of(goals: QuerySet[Goal], *, page: int, per_page: int) -> Response:
+    """One page, with the number of pages and of goals in headers: an array is what Kameleoon's clients expect."""
+    count = goals.count()
+    pages = -(-count // per_page)
+    start = (page - 1) * per_page
+    found = list(goals[start : start + per_page]) if page <= pages else []
+    headers = {"X-Pagination-Page-Count": str(pages), "X-Pagination-Total-Count": str(count)}
+    return Response([shape(goal) for goal in found], headers=headers)
+
+
+def name_taken(taken: catalogue.NameTakenError) -> Refusal:
+    """409, with the goal that has the name."""
+    return Refusal(
+        HTTPStatus.CONFLICT,
+        "name_taken",
+        f"Goal {taken.goal_id} has this name already. Take another name, or rename or delete that goal.",
+    )

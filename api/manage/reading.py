@@ -1,0 +1,58 @@
+"""Reading requests: JSON bodies of a bounded size, and query strings without a word that would be ignored."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import IO, Any, Final
+
+import msgspec
+from rest_framework import serializers
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+
+from api.door import Refusal
+
+BODY_LIMIT: Final = 1_048_576
+
+
+class BoundedJSONParser(BaseParser):
+    """JSON as the ingest reads it: strict, UTF-8, no lone surrogates."""
+
+    media_type = "application/json"
+
+    def parse(
+        self, stream: IO[bytes], _media_type: str | None = None, _context: Mapping[str, Any] | None = None
+    ) -> Any:
+        """The decoded body. Raises Refusal: 413 too_large, 400 invalid_json."""
+        body = stream.read(BODY_LIMIT + 1)
+        if len(body) > BODY_LIMIT:
+            raise Refusal(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", f"The body is larger than {BODY_LIMIT:,} bytes."
+            )
+        try:
+            return msgspec.json.decode(body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise Refusal(HTTPStatus.BAD_REQUEST, "invalid_json", f"The body is not JSON: {error}.") from error
+
+
+class Query(serializers.Serializer[Any]):
+    """The parameters that a list takes."""
+
+    @classmethod
+    def read(cls, request: Request) -> dict[str, Any]:
+        """The parameters of a request, checked. Raises ValidationError, also for one that is unknown: a filter that
+        is misspelt must not give everything.
+        """
+        fields = cls().fields
+        given = {
+            # A plain dict: in a form, which is what the framework takes a QueryDict for, an absent boolean is False.
+            name: values if isinstance(fields.get(name), serializers.ListField) else values[0]
+            for name, values in request.query_params.lists()
+        }
+        for name in given:
+            if name not in fields:
+                known = ", ".join(fields)
+                raise serializers.ValidationError({name: f"There is no such parameter here; there are {known}."})
+        query = cls(data=given)
+        query.is_valid(raise_exception=True)
+        read: dict[str, Any] = query.validated_data
+        return read

@@ -1,0 +1,44 @@
+"""How often a credential may ask: counted in Redis, whole minutes at a time; without Redis nobody is held up."""
+
+import time
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from django.conf import settings
+from django.core.cache import cache
+from redis.exceptions import RedisError
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from api.manage.access import bearer_of
+
+if TYPE_CHECKING:  # it reads the settings, which name this module
+    from rest_framework.views import APIView
+
+log = structlog.get_logger(__name__)
+
+SPAN: Final = 60
+
+
+class CredentialThrottle(BaseThrottle):
+    """So many requests a minute and credential, over all processes; at a minute's turn up to twice as many."""
+
+    def allow_request(self, request: Request, _view: "APIView") -> bool:
+        asked = count_request(bearer_of(request).credential_id, now=time.time())
+        return asked <= int(settings.API_REQUESTS_PER_MINUTE)
+
+    def wait(self) -> float:
+        return SPAN - time.time() % SPAN
+
+
+def count_request(credential_id: int, *, now: float) -> int:
+    """Which request of this minute it is; 0 when nobody can tell. Three round trips to Redis."""
+    key = f"requests:{credential_id}:{now // SPAN:.0f}"
+    try:
+        cache.add(key, 0, timeout=2 * SPAN)
+        return cache.incr(key)
+    except RedisError as error:
+        log.warning("throttle.unavailable", error=type(error).__name__)
+        return 0
+    except ValueError:  # evicted between the two
+        return 1

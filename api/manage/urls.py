@@ -1,0 +1,60 @@
+"""The paths below /api/. Each answers with and without a slash at its end: a redirect would lose a POST's body."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpResponseBase
+from django.urls import URLPattern, path, register_converter
+from drf_spectacular.views import SpectacularSwaggerSplitView
+
+from api.manage.conversions import GoalConversions, VisitorConversions
+from api.manage.goals import Goals
+from api.manage.schema import Schema
+
+
+class Number:
+    """An id; what is longer than any of ours is no id."""
+
+    regex = "[0-9]{1,18}"
+
+    def to_python(self, value: str) -> int:
+        return int(value)
+
+    def to_url(self, value: int) -> str:
+        return str(value)
+
+
+class Anything:
+    """A visitor code: any characters, slashes and line ends too. `a%2Fb` has become `a/b` before it gets here."""
+
+    regex = r"[\s\S]+"
+
+    def to_python(self, value: str) -> str:
+        return value
+
+    def to_url(self, value: str) -> str:
+        return value
+
+
+register_converter(Number, "number")
+register_converter(Anything, "anything")
+
+PATHS: dict[str, Callable[..., HttpResponseBase]] = {
+    "goals": Goals.as_view({"get": "list", "post": "create"}),
+    "goals/<number:goal_id>": Goals.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+    "goals/<number:goal_id>/archive": Goals.as_view({"post": "archive"}),
+    "goals/<number:goal_id>/restore": Goals.as_view({"post": "restore"}),
+    "goals/<number:goal_id>/conversions": GoalConversions.as_view(),
+    "visitors/<anything:code>/conversions": VisitorConversions.as_view(),
+    "docs": SpectacularSwaggerSplitView.as_view(
+        url="/api/schema", url_self="/api/docs", authentication_classes=(), throttle_classes=()
+    ),
+    "schema": Schema.as_view(),
+}
+
+
+def both_spellings(paths: dict[str, Callable[..., Any]]) -> list[URLPattern]:
+    return [path(f"{route}{end}", view) for route, view in paths.items() for end in ("", "/")]
+
+
+urlpatterns = both_spellings(PATHS)

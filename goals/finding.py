@@ -1,0 +1,96 @@
+"""Finding goals and conversions: the lists that people and programs read, of live goals only."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from django.db.models import BooleanField, F, OuterRef, QuerySet, Subquery
+from django.db.models.expressions import RawSQL
+
+from goals.models import Conversion, Goal, Tag
+
+ORDERINGS: Final = {"name": "name", "created": "created_at", "lastConversion": "last_conversion_at"}
+
+
+@dataclass(frozen=True, slots=True)
+class GoalFilter:
+    """Which goals are wanted; what is None or empty does not matter."""
+
+    tags: Collection[str] = ()
+    needs_every_tag: bool = False
+    is_archived: bool | None = None
+    is_made_by_event: bool | None = None
+    search: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page of conversions ended: the next one begins with what is older."""
+
+    occurred_at: datetime
+    id: int
+
+
+def live_goals(site_ids: Collection[int]) -> QuerySet[Goal]:
+    """The goals of these sites that are not deleted, with site, tags, bindings and `last_conversion_at`.
+
+    Three queries a page, and one look at the end of an index a goal.
+    """
+    last = Conversion.objects.filter(goal=OuterRef("pk")).order_by("-occurred_at", "-id").values("occurred_at")[:1]
+    return (
+        Goal.objects.filter(site_id__in=site_ids, deleted_at=None)
+        .annotate(last_conversion_at=Subquery(last))
+        .select_related("site")
+        .prefetch_related("tags", "bindings")
+    )
+
+
+def find_goals(site_ids: Collection[int], wanted: GoalFilter, *, ordering: str = "name") -> QuerySet[Goal]:
+    """Live goals that pass the filter, ordered by a key of ORDERINGS, backwards with a `-`, then by id.
+
+    Goals that never converted stand last in either direction of `lastConversion`.
+    """
+    goals = live_goals(site_ids)
+    if wanted.tags:
+        tagged = Tag.objects.filter(site_id__in=site_ids)
+        names = sorted(set(wanted.tags))
+        for each in [[name] for name in names] if wanted.needs_every_tag else [names]:
+            goals = goals.filter(pk__in=tagged.filter(name__in=each).values("goals"))
+    if wanted.is_archived is not None:
+        goals = goals.filter(archived_at__isnull=not wanted.is_archived)
+    if wanted.is_made_by_event is not None:
+        by_event = {"origin": Goal.Origin.EVENT}
+        goals = goals.filter(**by_event) if wanted.is_made_by_event else goals.exclude(**by_event)
+    if wanted.search:
+        goals = goals.filter(name__icontains=wanted.search)
+    column = F(ORDERINGS[ordering.removeprefix("-")])
+    if ordering.startswith("-"):
+        return goals.order_by(column.desc(nulls_last=True), "-id")
+    return goals.order_by(column.asc(nulls_last=True), "id")
+
+
+def conversions_of_goal(goal: Goal, *, after: Place | None, limit: int) -> list[Conversion]:
+    """A page of a goal's conversions, newest first. One query, however deep the page."""
+    return _page(Conversion.objects.filter(goal=goal), after=after, limit=limit)
+
+
+def conversions_of_visitor(
+    site_ids: Collection[int], visitor_code: str, *, after: Place | None, limit: int
+) -> list[Conversion]:
+    """A page of what a visitor converted on these sites, newest first. One query, however deep the page."""
+    conversions = Conversion.objects.filter(site_id__in=site_ids, visitor_code=visitor_code)
+    return _page(conversions, after=after, limit=limit)
+
+
+def _page(conversions: QuerySet[Conversion], *, after: Place | None, limit: int) -> list[Conversion]:
+    conversions = conversions.filter(goal__deleted_at=None).select_related("goal").order_by("-occurred_at", "-id")
+    if after is not None:
+        # A comparison of rows, which the index answers; the same with OR would read every row of one time again.
+        older = RawSQL(
+            "(goals_conversion.occurred_at, goals_conversion.id) < (%s, %s)",
+            (after.occurred_at, after.id),
+            output_field=BooleanField(),
+        )
+        conversions = conversions.filter(older)
+    return list(conversions[:limit])

@@ -1,0 +1,83 @@
+"""Three who call the management API: the site's own credential, a teammate's, and an outsider's."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import pytest
+from django.http import HttpResponse
+from django.test import Client
+
+from api.access import api_key
+from api.models import Credential, Site
+from api.sites import create_credential, create_site
+from tests.world import CLIENT_ID, SECRET, World
+
+
+@dataclass
+class Caller:
+    """Somebody with a credential. Answers come as they would over HTTP: a defect is a 500, not an exception."""
+
+    authorization: str
+    credential: Credential
+    client: Client = field(default_factory=lambda: Client(raise_request_exception=False))
+
+    @classmethod
+    def build(cls, *sites: Site) -> Self:
+        new = create_credential(list(sites), name="test")
+        return cls(f"Basic {api_key(new.credential.client_id, new.secret)}", new.credential)
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> HttpResponse:
+        """`body` is sent as it is when it is bytes, else as JSON."""
+        content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        headers = {"authorization": self.authorization, **headers}
+        response = self.client.generic(method, path, content, content_type="application/json", headers=headers)
+        assert isinstance(response, HttpResponse)
+        return response
+
+    def get(self, path: str) -> Any:
+        """The JSON of a successful GET."""
+        response = self.ask("GET", path)
+        assert response.status_code == 200, response.content
+        return json.loads(response.content)
+
+    def post(self, path: str, body: Any = None) -> HttpResponse:
+        return self.ask("POST", path, body)
+
+    def patch(self, path: str, body: Any) -> HttpResponse:
+        return self.ask("PATCH", path, body)
+
+    def names(self, query: str = "") -> list[str]:
+        """The names that the list of goals gives, in its order."""
+        return [goal["name"] for goal in self.get(f"/api/goals?{query}")]
+
+
+def refusal(response: HttpResponse) -> tuple[int, str]:
+    """Status and code of an error, which must have the one body of the API."""
+    assert response["Content-Type"] == "application/json", response.content
+    body = json.loads(response.content)
+    assert body.keys() == {"success", "code", "message"}
+    assert body["success"] is False
+    assert body["message"]
+    return response.status_code, body["code"]
+
+
+def message(response: HttpResponse) -> str:
+    return str(json.loads(response.content)["message"])
+
+
+@pytest.fixture
+def owner(world: World) -> Caller:
+    return Caller(f"Basic {api_key(CLIENT_ID, SECRET)}", world.credential)
+
+
+@pytest.fixture
+def teammate(world: World) -> Caller:
+    """Another credential of the same site, and of one more."""
+    return Caller.build(world.site, create_site(name="Second shop"))
+
+
+@pytest.fixture
+def outsider(world: World) -> Caller:
+    """A credential of another site."""
+    return Caller.build(create_site(name="Elsewhere"))

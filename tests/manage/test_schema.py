@@ -1,0 +1,55 @@
+"""The OpenAPI document and the page that shows it."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from django.core.management import call_command
+from django.http import HttpResponse
+from django.test import Client
+
+COMMITTED = Path("api/manage/openapi.yaml")
+RENEW = f"python manage.py spectacular --validate --fail-on-warn --file {COMMITTED}"
+
+
+def get(path: str, accept: str = "*/*") -> HttpResponse:
+    response = Client().generic("GET", path, headers={"accept": accept})
+    assert isinstance(response, HttpResponse)
+    assert response.status_code == 200
+    return response
+
+
+@pytest.mark.promise("I-25")
+def test_document__committed__is_valid_and_that_of_the_code(tmp_path: Path) -> None:
+    call_command("spectacular", "--validate", "--fail-on-warn", "--file", str(tmp_path / "openapi.yaml"))
+
+    committed = Path(__file__).parents[2] / COMMITTED
+    assert committed.read_text() == (tmp_path / "openapi.yaml").read_text(), f"renew it: {RENEW}"
+
+
+@pytest.mark.parametrize("path", ["/api/schema", "/api/schema/", "/api/schema?version=%0a&lang=x"])
+def test_document__served__is_the_committed_one(path: str) -> None:
+    committed = yaml.safe_load((Path(__file__).parents[2] / COMMITTED).read_text())
+
+    assert yaml.safe_load(get(path).content) == committed
+    assert json.loads(get(path, "application/json").content) == committed
+
+
+def test_page__loads__from_this_server_only() -> None:
+    page = get("/api/docs", "text/html").content.decode()
+    script = get("/api/docs?script=", "text/html").content.decode()
+
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert any("swagger-ui-bundle.js" in each for each in loaded)
+    assert all(each.startswith("/") and not each.startswith("//") for each in loaded)
+    assert 'url: "/api/schema"' in script
+    assert "<script>" not in page  # a strict content security policy runs nothing inline
+
+
+def test_page__assets__are_in_the_installation() -> None:
+    page = get("/api/docs", "text/html").content.decode()
+
+    for asset in re.findall(r'"(/static/[^"]+)"', page):
+        assert Client().get(asset).status_code == 200

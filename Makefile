@@ -72,4 +72,5 @@ $(PYTHON):
 	fi
 
 $(VENV)/bin/uv: | $(PYTHON)
+	@$(PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m ensurepip >/dev/null  # made by a uv that is gone
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'

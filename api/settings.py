@@ -43,7 +43,13 @@ def database_from_url(url: str) -> dict[str, Any]:
         "PORT": port,
         # The hot paths have a pool of their own (api.database); the admin and the management API open and close.
         "CONN_MAX_AGE": 0,
-        "OPTIONS": {"connect_timeout": 5, "application_name": "goalpost", **options},
+        "OPTIONS": {
+            "connect_timeout": 5,
+            "application_name": "goalpost",
+            # The digest sends arrays of thousands in binary, twenty times faster than as literals in the statement.
+            "server_side_binding": True,
+            **options,
+        },
     }
 
 

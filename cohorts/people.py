@@ -189,7 +189,7 @@ def _lock_identities(site_id: int, keys: Sequence[IdentityKey]) -> dict[Identity
         cursor.execute(
             """
             SELECT i.kind, i.value, i.id, i.registers::text
-              FROM unnest(%s::smallint[], %s::text[]) AS k (kind, value)
+              FROM unnest(%b::smallint[], %b::text[]) AS k (kind, value)
               JOIN cohorts_identity i ON i.site_id = %s AND i.kind = k.kind AND i.value = k.value
              ORDER BY i.kind, i.value COLLATE "C"
                FOR UPDATE OF i
@@ -213,7 +213,7 @@ def _save_identities(site_id: int, identities: dict[IdentityKey, _Known]) -> Non
                 INSERT INTO cohorts_identity (site_id, kind, value, registers, parent_kind, parent_value,
                                               created_at, updated_at)
                 SELECT %s, i.kind, i.value, i.registers::jsonb, i.parent_kind, i.parent_value, now(), now()
-                  FROM unnest(%s::smallint[], %s::text[], %s::text[], %s::smallint[], %s::text[])
+                  FROM unnest(%b::smallint[], %b::text[], %b::text[], %b::smallint[], %b::text[])
                        AS i (kind, value, registers, parent_kind, parent_value)
                 ON CONFLICT (site_id, kind, value) DO NOTHING
                 """,
@@ -227,7 +227,7 @@ def _save_identities(site_id: int, identities: dict[IdentityKey, _Known]) -> Non
                 UPDATE cohorts_identity AS i
                    SET registers = n.registers::jsonb, parent_kind = n.parent_kind, parent_value = n.parent_value,
                        updated_at = now()
-                  FROM unnest(%s::bigint[], %s::text[], %s::smallint[], %s::text[])
+                  FROM unnest(%b::bigint[], %b::text[], %b::smallint[], %b::text[])
                        AS n (id, registers, parent_kind, parent_value)
                  WHERE i.id = n.id
                 """,
@@ -255,7 +255,7 @@ def _save_groups(site_id: int, changes: Sequence[Change]) -> None:
         cursor.execute(
             """
             SELECT group_id, registers::text FROM cohorts_group
-             WHERE site_id = %s AND group_id = ANY(%s) ORDER BY group_id COLLATE "C" FOR UPDATE
+             WHERE site_id = %s AND group_id = ANY(%b::text[]) ORDER BY group_id COLLATE "C" FOR UPDATE
             """,
             [site_id, ids],
         )
@@ -272,9 +272,9 @@ def _save_groups(site_id: int, changes: Sequence[Change]) -> None:
             """
             INSERT INTO cohorts_group AS g (site_id, group_id, registers, created_at, updated_at)
             SELECT %s, n.group_id, n.registers::jsonb, now(), now()
-              FROM unnest(%s::text[], %s::text[]) AS n (group_id, registers)
+              FROM unnest(%b::text[], %b::text[]) AS n (group_id, registers)
             ON CONFLICT (site_id, group_id) DO UPDATE SET registers = excluded.registers, updated_at = now()
-             WHERE g.group_id = ANY(%s)
+             WHERE g.group_id = ANY(%b::text[])
             """,
             [
                 site_id,

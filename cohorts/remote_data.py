@@ -38,9 +38,8 @@ WITH RECURSIVE person AS (
              WHERE i.site_id = %(site)s AND i.parent_kind = person.kind AND i.parent_value = person.value
       ) AS next ON true
 )
-SELECT person.place, identity.registers::text
-  FROM person
-  JOIN cohorts_identity identity ON identity.id = person.id
+SELECT person.place, (SELECT identity.registers::text FROM cohorts_identity identity WHERE identity.id = person.id)
+  FROM person  -- a subquery, because the planner would hash the whole table for a join with so many rows as it expects
 """
 COMMON_SQL: Final = """
 SELECT 0, coalesce(json_agg(name), '[]')::text FROM cohorts_persona WHERE site_id = %(site)s

@@ -111,10 +111,10 @@ def resolve(site_id: int, events: Sequence[EventName], *, template: str) -> dict
             """
             SELECT NULL, NULL, id, name, is_named_by_event, archived_at IS NOT NULL
               FROM goals_goal
-             WHERE site_id = %(site)s AND deleted_at IS NULL AND name = ANY(%(names)s)
+             WHERE site_id = %(site)s AND deleted_at IS NULL AND name = ANY(%(names)b::text[])
              UNION ALL
             SELECT b.event_type, b.event_name, g.id, g.name, g.is_named_by_event, g.archived_at IS NOT NULL
-              FROM unnest(%(types)s::text[], %(event_names)s::text[]) AS e (type, name)
+              FROM unnest(%(types)b::text[], %(event_names)b::text[]) AS e (type, name)
               JOIN goals_goalbinding b
                 ON b.site_id = %(site)s AND b.event_type = e.type AND b.event_name = e.name
               JOIN goals_goal g ON g.id = b.goal_id AND g.deleted_at IS NULL
@@ -151,13 +151,13 @@ def rekey(site_id: int, *, users: Iterable[FirstVisitor], anonymous: Iterable[Fi
                 SELECT c.id, coalesce(u.code, a.code) AS visitor_code,
                        CASE WHEN u.code IS NULL THEN %(anonymous_link)s ELSE %(user_link)s END AS keyed_by
                   FROM goals_conversion c
-                  LEFT JOIN unnest(%(users)s::text[], %(user_codes)s::text[]) AS u (id, code)
+                  LEFT JOIN unnest(%(users)b::text[], %(user_codes)b::text[]) AS u (id, code)
                     ON u.id = c.user_id AND c.keyed_by >= 1
-                  LEFT JOIN unnest(%(anonymous)s::text[], %(anonymous_codes)s::text[]) AS a (id, code)
+                  LEFT JOIN unnest(%(anonymous)b::text[], %(anonymous_codes)b::text[]) AS a (id, code)
                     ON a.id = c.anonymous_id AND c.keyed_by >= 2
                  WHERE c.site_id = %(site)s
-                   AND ((c.keyed_by >= 1 AND c.user_id = ANY(%(users)s))
-                     OR (c.keyed_by >= 2 AND c.anonymous_id = ANY(%(anonymous)s)))
+                   AND ((c.keyed_by >= 1 AND c.user_id = ANY(%(users)b::text[]))
+                     OR (c.keyed_by >= 2 AND c.anonymous_id = ANY(%(anonymous)b::text[])))
                  ORDER BY c.id
                    FOR UPDATE OF c
               ) AS late
@@ -246,8 +246,8 @@ def _insert(site_id: int, found: Sequence[tuple[Hit, int]]) -> set[str]:
             """
             INSERT INTO goals_conversion (site_id, goal_id, message_key, occurred_at, visitor_code, keyed_by, user_id,
                                           anonymous_id, revenue, currency, value, properties)
-            SELECT %s, * FROM unnest(%s::bigint[], %s::text[], %s::timestamptz[], %s::text[], %s::smallint[],
-                                     %s::text[], %s::text[], %s::numeric[], %s::text[], %s::numeric[], %s::jsonb[])
+            SELECT %s, * FROM unnest(%b::bigint[], %b::text[], %b::timestamptz[], %b::text[], %b::smallint[],
+                                     %b::text[], %b::text[], %b::numeric[], %b::text[], %b::numeric[], %b::jsonb[])
             ON CONFLICT (site_id, message_key) DO NOTHING
             RETURNING message_key
             """,

@@ -45,7 +45,7 @@ def join_queue(site_id: int, newcomers: Sequence[Newcomer], *, places: int) -> s
             """
             INSERT INTO goals_waitingname (site_id, name, event_type, event_name, has_goal, created_at)
             SELECT %s, name, type, event_name, false, now()
-              FROM unnest(%s::text[], %s::text[], %s::text[]) WITH ORDINALITY AS n (name, type, event_name, place)
+              FROM unnest(%b::text[], %b::text[], %b::text[]) WITH ORDINALITY AS n (name, type, event_name, place)
              ORDER BY place
             ON CONFLICT (site_id, name) DO UPDATE SET has_goal = false  -- its goal was deleted before its turn came
             """,

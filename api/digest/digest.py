@@ -225,7 +225,7 @@ def _claim_deferred(site_id: int, names: Sequence[str]) -> list[Claimed]:
     return _claim(
         """
         status = 'deferred' AND id IN (
-            SELECT first.id FROM unnest(%s::text[]) AS n (name)
+            SELECT first.id FROM unnest(%b::text[]) AS n (name)
               JOIN LATERAL (
                 SELECT id FROM api_message
                  WHERE site_id = %s AND status = 'deferred' AND waiting_for = n.name
@@ -268,8 +268,8 @@ def _save(verdicts: Sequence[Verdict], *, now: datetime) -> None:
                    effects = string_to_array(v.effects, ' '), warnings = string_to_array(v.warnings, ' '),
                    attempts = m.attempts + v.failed_attempts,
                    digested_at = CASE WHEN v.status = 'pending' THEN NULL ELSE %s END
-              FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-                          %s::int[])
+              FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
+                          %b::int[])
                    AS v (id, status, reason, detail, waiting_for, effects, warnings, failed_attempts)
              WHERE m.id = v.id
             """,

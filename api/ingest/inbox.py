@@ -31,9 +31,9 @@ log = structlog.get_logger(__name__)
 INSERT: Final = """
 WITH arrived AS MATERIALIZED (
     SELECT nextval(pg_get_serial_sequence('api_message', 'id')) AS id, row.*
-      FROM unnest(%(site)s::bigint[], %(source)s::bigint[], %(type)s::text[], %(message_id)s::text[],
-                  %(position)s::int[], %(received_at)s::timestamptz[], %(occurred_at)s::timestamptz[],
-                  %(body)b::bytea[], %(status)s::text[], %(reason)s::text[], %(warnings)s::text[])
+      FROM unnest(%(site)b::bigint[], %(source)b::bigint[], %(type)b::text[], %(message_id)b::text[],
+                  %(position)b::int[], %(received_at)b::timestamptz[], %(occurred_at)b::timestamptz[],
+                  %(body)b::bytea[], %(status)b::text[], %(reason)b::text[], %(warnings)b::text[])
            WITH ORDINALITY AS row (site_id, source_id, type, message_id, position, received_at, occurred_at,
                                    body, status, reason, warnings, place)
 ), stored AS (

@@ -51,8 +51,7 @@ class Nudger:
                 self._publish()
                 is_counted = False
             if time.monotonic() - counted_at >= BACKLOG_EVERY:
-                self._count()
-                counted_at, is_counted = time.monotonic(), True
+                counted_at, is_counted = time.monotonic(), self._count()
             time.sleep(GATHER)
 
     def _publish(self) -> None:
@@ -62,8 +61,11 @@ class Nudger:
             log.warning("nudge.undelivered", error=type(error).__name__)
             time.sleep(RETREAT)
 
-    def _count(self) -> None:
-        """Look whether the limit is reached; stops counting there. While the database is away the last word stands."""
+    def _count(self) -> bool:
+        """Look whether the limit is reached, and whether that worked; while the database is away the last word stands.
+
+        Stops counting at the limit.
+        """
         limit = settings.INBOX_LIMIT
         try:
             self._connection = self._connection or connect()
@@ -72,8 +74,9 @@ class Nudger:
             ).fetchone()
         except psycopg.Error:
             self._connection = None
-        else:
-            self.is_overloaded = row is not None and row[0] >= limit
+            return False
+        self.is_overloaded = row is not None and row[0] >= limit
+        return True
 
 
 @cache

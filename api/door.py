@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 CHUNK: Final = 64 * 1024
+DRAIN: Final = 4 * 1024 * 1024
 JSON: Final = "application/json"
 
 
@@ -97,6 +98,16 @@ class Request:
         if not inflater.eof or inflater.unused_data:
             raise UnreadableBodyError("The gzipped body is cut short, or followed by something else.")
         return body
+
+    def drain(self) -> None:
+        """Read on, to no use, so that a refused sender gets its answer and its connection; up to DRAIN bytes.
+
+        A server closes a connection with an unread body, and the sender's next request on it fails.
+        """
+        stream = self.environ["wsgi.input"]
+        for _ in range(DRAIN // CHUNK):
+            if not stream.read(CHUNK):
+                return
 
     def _read(self, decode: Callable[[bytes], bytes], limit: int) -> bytes:
         stream = self.environ["wsgi.input"]

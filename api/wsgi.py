@@ -46,13 +46,16 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     endpoint = ENDPOINTS.get(environ["PATH_INFO"])
     if endpoint is None:
         return django_application(environ, start_response)
+    request = Request(environ)
     try:
-        answer = endpoint.serve(Request(environ))
+        answer = endpoint.serve(request)
     except DatabaseDownError:
         answer = endpoint.serve_refusal(unavailable())
     except Exception:
         log.exception("request.failed", path=environ["PATH_INFO"])
         answer = endpoint.serve_refusal(unavailable())
+    if answer.status >= HTTPStatus.BAD_REQUEST:
+        request.drain()
     return respond(answer, start_response)
 
 

@@ -39,7 +39,7 @@ def test_formatter__exception_of_ours__is_one_json_line_without_the_message() ->
         raise ValueError(EMAIL)
     except ValueError as error:
         exc_info = (type(error), error, error.__traceback__)
-    record = logging.LogRecord("api.x", logging.ERROR, "x", 1, {"event": "thing.failed"}, (), exc_info)  # type: ignore[arg-type]  # structlog's way
+    record = logging.LogRecord("api.x", logging.ERROR, "x", 1, {"event": "thing.failed"}, (), exc_info)
     record._from_structlog = True
     record._name = "error"
 

@@ -6,7 +6,8 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(VENV)/bin/uv)
 COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --universal --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --python-version 3.11
 
-# A mirror that this machine's pip knows is meant for uv too, which reads nothing of pip's.
+# A mirror and certificates that this machine's pip knows are meant for uv too, which reads nothing of pip's.
+export UV_NATIVE_TLS ?= 1
 INDEX := $(or $(PIP_INDEX_URL),$(shell python3 -m pip config get global.index-url 2>/dev/null))
 ifneq ($(INDEX),)
 export UV_DEFAULT_INDEX ?= $(INDEX)

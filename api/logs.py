@@ -54,6 +54,7 @@ LOGGING: dict[str, Any] = {
         "celery.app.trace": {"level": "ERROR", "filters": ["name_only"]},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         "celery": {"level": "WARNING"},
+        "kombu": {"level": "WARNING"},
     },
 }
 

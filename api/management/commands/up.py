@@ -225,7 +225,7 @@ def print_banner(seconds: float) -> None:
     say(
         f"Goalpost is ready after {seconds:.1f} s\n"
         f"  admin       {base_url()}/admin/\n"
-        f"  API         {base_url()}/api/\n"
+        f"  API         {base_url()}/api/docs\n"
         f"  events      POST {base_url()}/segmentio\n"
         f"  first site  {settings.DATA_DIR / 'first-site.env'} (its secrets and the admin's password)\n"
         f"  Ctrl-C stops everything; the data stays in {settings.DATA_DIR}"

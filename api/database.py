@@ -80,5 +80,16 @@ def fetch_all(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     raise AssertionError
 
 
+def is_ours(error: BaseException | None) -> bool:
+    """Whether a database error is trouble of ours, over in a while, and not the fault of what was being written.
+
+    By SQLSTATE class: connections, resources, operator's intervention; and transactions that have to be repeated.
+    psycopg calls limits of the program (class 54, a row too large for an index) operational as well; they are not.
+    """
+    if not isinstance(error, psycopg.OperationalError):
+        return False
+    return error.sqlstate is None or error.sqlstate[:2] in {"08", "40", "53", "55", "57"}
+
+
 class DatabaseDownError(Exception):
     """PostgreSQL cannot be reached: 503, come again."""

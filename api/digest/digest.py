@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import structlog
 from django.conf import settings
-from django.db import OperationalError, connection, transaction
+from django.db import connection, transaction
 
+from api.database import is_ours
 from api.digest.claims import Claims
 from api.digest.mapping import Effects, GoalHit, Rules, Stored, derive
 from api.models import Site
@@ -110,13 +111,13 @@ def _digest(ways: Ways, claims: Claims, claim: "partial[list[Claimed]]", *, now:
                 try:
                     with transaction.atomic():
                         verdicts = judge(ways, batch)
-                except (people.LostRaceError, OperationalError):
-                    raise  # nobody's fault: again, from the claim
-                except Exception as error:  # noqa: BLE001 - whatever it is, it is one message's
+                except Exception as error:
+                    if _is_nobodys_fault(error):
+                        raise  # again, from the claim
                     log.warning("batch.failed", site=ways.site_id, messages=len(batch), error=type(error).__name__)
                     verdicts = [_judge_alone(ways, each) for each in batch]
                 _save(verdicts, now=now)
-        except (people.LostRaceError, OperationalError) as error:
+        except Exception as error:
             claims.forget()  # this worker lives; only a dead one leaves its note
             if attempt == RETRIES or not _is_worth_retrying(error):
                 raise
@@ -124,6 +125,11 @@ def _digest(ways: Ways, claims: Claims, claim: "partial[list[Claimed]]", *, now:
             claims.forget()
             return len(batch)
     raise AssertionError
+
+
+def _is_nobodys_fault(error: Exception) -> bool:
+    """A race that was lost, or trouble of the database's: no message is to blame."""
+    return isinstance(error, people.LostRaceError) or is_ours(error.__cause__)
 
 
 def _is_worth_retrying(error: Exception) -> bool:
@@ -137,9 +143,9 @@ def _judge_alone(ways: Ways, message: Claimed) -> Verdict:
     try:
         with transaction.atomic():
             return judge(ways, [message])[0]
-    except (people.LostRaceError, OperationalError):
-        raise
     except Exception as error:
+        if _is_nobodys_fault(error):
+            raise
         attempts = message.attempts + 1
         is_dead = attempts >= settings.DIGEST_ATTEMPTS
         log.exception("message.failed", message=message.stored.id, attempts=attempts, dead=is_dead)

@@ -16,7 +16,7 @@ from typing import Any, Final
 import psycopg
 import structlog
 
-from api.database import DatabaseDownError, connect
+from api.database import DatabaseDownError, connect, is_ours
 from api.ingest import nudge
 from api.ingest.wire import Incoming
 
@@ -106,13 +106,13 @@ class Committer:
     def _commit(self, deliveries: Sequence[Delivery]) -> None:
         try:
             stored = self._insert([row for delivery in deliveries for row in delivery.rows])
-        except psycopg.OperationalError as error:
-            log.warning("inbox.unavailable", error=type(error).__name__)
-            self._disconnect()
-            for delivery in deliveries:
-                delivery.fate.set_exception(DatabaseDownError())
         except psycopg.Error as error:
-            if len(deliveries) > 1:  # one bad row must not refuse its neighbours' requests
+            if is_ours(error):
+                log.warning("inbox.unavailable", error=type(error).__name__)
+                self._disconnect()
+                for delivery in deliveries:
+                    delivery.fate.set_exception(DatabaseDownError())
+            elif len(deliveries) > 1:  # one bad row must not refuse its neighbours' requests
                 for delivery in deliveries:
                     self._commit([delivery])
             else:
@@ -165,9 +165,9 @@ class Committer:
             except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
                 if attempt == TRIES:
                     raise
-            except psycopg.OperationalError:
+            except psycopg.OperationalError as error:
                 self._disconnect()
-                if is_fresh or not is_repeatable or attempt == TRIES:
+                if is_fresh or not is_repeatable or attempt == TRIES or not is_ours(error):
                     raise
             else:
                 return [place in places for place in range(1, len(rows) + 1)]

@@ -33,12 +33,14 @@ local thread = 0
 function setup(t) t:set("id", thread); thread = thread + 1 end
 request = function()
   counter = counter + 1
-  local body = string.format('{"anonymousId":"anon-%%d","userId":"user-%%d","event":"Clicked on Checkout","type":"track",' ..
+  local body = string.format('{"anonymousId":"anon-%%d","userId":"user-%%d","type":"track",' ..
+    '"event":"Clicked on Checkout",' ..
     '"properties":{"revenue":25.5,"currency":"EUR","products":[{"id":"p1","price":25.5}],' ..
     '"kameleoonVisitorCode":"vc%%d"},"timestamp":"2026-11-22T03:19:58.767Z","context":{"ip":"127.0.0.1",' ..
     '"userAgent":"Mozilla/5.0 (X11; Linux x86_64)","locale":"en-US"},"messageId":"%(run)s-%%d-%%d"}',
     counter %% 1000, counter %% 1000, counter %% 1000, id, counter)
-  return wrk.format("POST", "/segmentio", {["authorization"] = "Basic %(key)s", ["x-segment-settings"] = "%(site)s"}, body)
+  local headers = {["authorization"] = "Basic %(key)s", ["x-segment-settings"] = "%(site)s"}
+  return wrk.format("POST", "/segmentio", headers, body)
 end
 """
 
@@ -161,9 +163,8 @@ def compare(options: argparse.Namespace) -> None:
         yardstick = statistics.median(rates["hello"])
         for name, each in rates.items():
             median = statistics.median(each)
-            print(
-                f"{server:9} {name:7} {median:8.0f} req/s  {median / yardstick:5.2f} x hello  p99 {' '.join(tails[name])}"
-            )
+            ratio, tail = median / yardstick, " ".join(tails[name])
+            print(f"{server:9} {name:7} {median:8.0f} req/s  {ratio:5.2f} x hello  p99 {tail}")
 
 
 if __name__ == "__main__":

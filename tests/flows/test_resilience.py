@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from pytest_django import Settings
 
 from api import database
@@ -25,13 +25,16 @@ from tests.world import World
 
 
 @contextmanager
-def poison(condition: str) -> Iterator[None]:
+def poison(condition: str, sqlstate: str = "P0001") -> Iterator[None]:
     """Make PostgreSQL itself refuse conversions that meet a condition."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$
-            BEGIN IF {condition} THEN RAISE EXCEPTION 'poisoned'; END IF; RETURN NEW; END $$;
+            BEGIN
+                IF {condition} THEN RAISE EXCEPTION 'poisoned' USING ERRCODE = '{sqlstate}'; END IF;
+                RETURN NEW;
+            END $$;
             CREATE TRIGGER poison BEFORE INSERT ON goals_conversion FOR EACH ROW EXECUTE FUNCTION poison();
             """
         )
@@ -55,12 +58,13 @@ def in_threads(count: int, work: Callable[[int], Any]) -> list[Any]:
         return list(threads.map(alone, range(count)))
 
 
-def test_batch__with_a_poisoned_message__saves_its_neighbours_and_ends_dead(world: World) -> None:
+@pytest.mark.parametrize("sqlstate", ["P0001", "22000", "23505", "54000"])
+def test_batch__with_a_poisoned_message__saves_its_neighbours_and_ends_dead(world: World, sqlstate: str) -> None:
     world.post(
         [world.event(event="Buy", messageId="good-1"), world.event(messageId="bad"), world.event(messageId="good-2")]
     )
 
-    with poison("NEW.message_key = 'track:bad'"):
+    with poison("NEW.message_key = 'track:bad'", sqlstate):
         world.digest()
 
     statuses = dict(Message.objects.values_list("message_id", "status"))
@@ -79,6 +83,21 @@ def test_batch__that_fails_once__is_digested_at_the_next_try(world: World) -> No
 
     assert world.statuses() == [("done", "")]
     assert Message.objects.get().attempts == 1
+
+
+@pytest.mark.parametrize("sqlstate", ["40P01", "53100"])
+def test_batch__in_trouble_of_the_servers__is_nobodys_fault(world: World, sqlstate: str) -> None:
+    """A deadlock is tried again at once, a full disk by the next run; no message counts an attempt."""
+    world.post([world.event(), world.event()])
+
+    with poison("true", sqlstate), pytest.raises(OperationalError):
+        world.digest()
+    assert world.statuses() == [("pending", "")] * 2
+    assert set(Message.objects.values_list("attempts", flat=True)) == {0}
+    assert Claim.objects.count() == 0
+    world.digest()
+
+    assert world.statuses() == [("done", "")] * 2
 
 
 def test_claim__of_a_dead_worker__counts_an_attempt_and_ends_dead(world: World) -> None:

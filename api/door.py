@@ -4,6 +4,7 @@ The wire endpoints are functions from Request to Answer, called by api.wsgi befo
 CSRF, no redirect, no URL resolver. One error body everywhere: `{"success": false, "code": …, "message": …}`.
 """
 
+import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,8 @@ from urllib.parse import parse_qs
 import msgspec
 
 CHUNK: Final = 64 * 1024
+DRAIN_LIMIT: Final = 32 * 1024 * 1024
+DRAIN_SECONDS: Final = 5.0
 DRAIN: Final = 4 * 1024 * 1024
 JSON: Final = "application/json"
 
@@ -125,12 +128,25 @@ class Request:
             pieces.append(decoded)
             size += len(decoded)
             if size > limit:
+                self._drain(left)
                 raise TooLargeError(b"".join(pieces)[:4096])
         if left:
             raise Refusal(  # nobody waits for the answer; what matters is that half a request is never an event
                 HTTPStatus.BAD_REQUEST, "invalid_json", "The connection ended before the whole body had come."
             )
         return b"".join(pieces)
+
+    def _drain(self, left: int | None) -> None:
+        """Take what is still on its way and forget it: who writes all before reading must find our answer, not a
+        closed connection. Caddy makes a 502 of that, which Segment sends again and again.
+        """
+        until = time.monotonic() + DRAIN_SECONDS
+        drained = 0
+        while drained < DRAIN_LIMIT and time.monotonic() < until:
+            piece = self.environ["wsgi.input"].read(CHUNK if left is None else min(CHUNK, left - drained))
+            if not piece:
+                return
+            drained += len(piece)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """How large a body may be, on the wire and in memory (promises K-24, K-25)."""
 
 import gzip
+import http.client
 import json
 import shutil
 import subprocess
@@ -83,6 +84,21 @@ def test_curl__with_a_body_too_large__shows_the_reason(shop: Shop, tmp_path: Pat
 
     body, _, status = done.stdout.rpartition("\n")
     assert (done.returncode, status, json.loads(body)["code"]) == (0, "413", "too_large"), done.stderr
+
+
+@pytest.mark.promise("K-24", "K-25")
+@pytest.mark.parametrize("coding", ["length", "chunked"])
+def test_sender__that_reads_nothing_before_all_is_written__still_gets_the_answer(shop: Shop, coding: str) -> None:
+    """Many clients do, and so do proxies: Caddy makes a 502 of a connection that closes while it writes, and a 502 is
+    sent again and again.
+    """
+    for _ in range(5):
+        sender = http.client.HTTPConnection("127.0.0.1", shop.server.port, timeout=20)
+        body = in_pieces(event_of(8 * LIMIT)) if coding == "chunked" else event_of(8 * LIMIT)
+        sender.request("POST", "/segmentio", body, shop.headers, encode_chunked=coding == "chunked")
+        answer = sender.getresponse()
+        assert (answer.status, json.loads(answer.read())["code"]) == (413, "too_large")
+        sender.close()
 
 
 def bomb(size: int) -> bytes:

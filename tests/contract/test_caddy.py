@@ -1,0 +1,123 @@
+"""docker/Caddyfile before a running server: TLS under the names that senders and SDKs ask. Needs caddy on the PATH."""
+
+import gzip
+import shutil
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from api.embedded import free_port
+from api.processes import start, stop
+from tests.contract.server import Server, Shop
+
+CADDYFILE = Path(__file__).parents[2] / "docker" / "Caddyfile"
+DOMAIN = "goalpost.test"
+MEBIBYTE = 1 << 20
+PATIENCE = 20.0
+
+pytestmark = pytest.mark.skipif(shutil.which("caddy") is None, reason="needs caddy on the PATH")
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """Caddy on a port of ours, with certificates that it made itself."""
+
+    port: int
+    client: httpx.Client
+
+    def request(self, name: str, method: str, path: str, **options: Any) -> httpx.Response:
+        """A request to one of the names, without the DNS."""
+        host = f"{name}.{DOMAIN}"
+        headers = {**options.pop("headers", {}), "host": host}
+        url = f"https://127.0.0.1:{self.port}{path}"
+        return self.client.request(method, url, headers=headers, extensions={"sni_hostname": host}, **options)
+
+
+@pytest.fixture(scope="module")
+def proxy(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    directory = tmp_path_factory.mktemp("caddy")
+    ports = {"https_port": free_port(), "http_port": free_port()}
+    ours = [f"{name} {port}" for name, port in ports.items()]
+    ours += ["admin off", "local_certs", "skip_install_trust", f"storage file_system {directory}"]
+    config = directory / "Caddyfile"
+    config.write_text(CADDYFILE.read_text().replace("\n{\n", "\n{\n" + "".join(f"\t{line}\n" for line in ours), 1))
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(directory),
+        "GOALPOST_DOMAIN": DOMAIN,
+        "GOALPOST_UPSTREAM": f"127.0.0.1:{server.port}",
+    }
+    command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(config)]
+    with (directory / "log").open("wb") as log:
+        child = start("caddy", command, lock=server.lock, env=environment, cwd=directory, output=log)
+    try:
+        root = directory / "pki" / "authorities" / "local" / "root.crt"
+        deadline = time.monotonic() + PATIENCE
+        while not root.exists() or not root.stat().st_size:
+            assert child.process.poll() is None, (directory / "log").read_text()
+            assert time.monotonic() < deadline, (directory / "log").read_text()
+            time.sleep(0.05)
+        with httpx.Client(verify=ssl.create_default_context(cafile=str(root)), timeout=30) as client:
+            proxy = Proxy(ports["https_port"], client)
+            await_certificates(proxy, deadline)
+            yield proxy
+    finally:
+        stop([child], within=5)
+
+
+def await_certificates(proxy: Proxy, deadline: float) -> None:
+    for name in ("integrations", "data", "api", "sdk-config", "events"):
+        while True:
+            with suppress(httpx.TransportError):
+                if proxy.request(name, "GET", "/health/live").status_code == 200:
+                    break
+            assert time.monotonic() < deadline, name
+            time.sleep(0.05)
+
+
+@pytest.mark.promise("K-25", "W10")
+def test_caddy__event_and_its_remote_data__pass(proxy: Proxy, shop: Shop) -> None:
+    event = shop.event("identify", properties={"plan": "scale"})
+
+    sent = proxy.request("integrations", "POST", "/segmentio", json=event, headers=shop.headers)
+    shop.digest()
+    query = {"siteCode": shop.sitecode, "key": "IDENTIFY_user-1"}
+    read = proxy.request("data", "GET", "/map/map", params=query)
+    form = {"client_id": shop.client_id, "client_secret": shop.secret}
+    token = proxy.request("api", "POST", "/oauth/token", data=form)
+
+    assert (sent.status_code, sent.json()["status"]) == (200, "accepted")
+    assert (read.json(), read.headers["access-control-allow-origin"]) == ({"traits": {"plan": "scale"}}, "*")
+    assert token.json()["expires_in"] == 7200
+
+
+@pytest.mark.promise("K-24", "K-25")
+@pytest.mark.parametrize("coding", ["length", "chunked", "gzip"])
+@pytest.mark.parametrize(("size", "status"), [(MEBIBYTE, 200), (MEBIBYTE + 1, 413), (8 * MEBIBYTE, 413)])
+def test_caddy__body_around_the_limit__is_answered_by_goalpost(
+    proxy: Proxy, shop: Shop, coding: str, size: int, status: int
+) -> None:
+    start = b'{"type":"track","event":"Large","userId":"user-1","properties":{"filling":"'
+    body = start + b"x" * (size - len(start) - 3) + b'"}}'
+    headers, content = dict(shop.headers), body
+    if coding == "gzip":
+        headers, content = {**headers, "content-encoding": "gzip"}, gzip.compress(body)
+    pieces = (content[each : each + 50_000] for each in range(0, len(content), 50_000))
+
+    sent = pieces if coding == "chunked" else content
+    answer = proxy.request("integrations", "POST", "/segmentio", content=sent, headers=headers)
+
+    assert (answer.status_code, answer.json()["success"]) == (status, status == 200)
+
+
+def test_caddy__admin__answers_under_its_own_name_only(proxy: Proxy) -> None:
+    assert proxy.request("data", "GET", "/admin/login/").status_code == 404
+    assert proxy.request("integrations", "GET", "/admin").status_code == 404
+    assert proxy.request("api", "GET", "/health/live").headers["strict-transport-security"]

@@ -1,0 +1,48 @@
+"""The README's source middleware, run as printed: the visitor code arrives with events of every type."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.node import needs_node, run_node
+from tests.contract.test_readme import README
+
+SCRIPT = Path(__file__).with_name("middleware.mjs")
+CODE = next(
+    block
+    for block in re.findall(r"^```js\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    if "addSourceMiddleware" in block
+)
+
+
+@needs_node
+@pytest.mark.promise("K-46", "K-47", "K-48")
+@pytest.mark.parametrize(
+    ("cookie", "code"),
+    [
+        ("kameleoonVisitorCode=vc1", "vc1"),
+        ("a=b; kameleoonVisitorCode=v%20c1; c=d", "v c1"),
+        ("xkameleoonVisitorCode=vc1", None),
+        ("", None),
+    ],
+)
+def test_middleware__for_events_of_every_type__adds_the_cookies_code_where_it_is_read(
+    cookie: str, code: str | None
+) -> None:
+    bare = [{"type": each} for each in ("track", "page", "screen", "identify", "group", "alias")]
+    events: list[dict[str, Any]] = [
+        *bare,
+        {"type": "track", "properties": {"a": 1}},
+        {"type": "identify", "traits": {"plan": "x"}},
+    ]
+
+    passed = run_node(SCRIPT, {"code": CODE, "cookie": cookie, "events": events})
+
+    assert [event["type"] for event in passed] == [event["type"] for event in events]
+    for sent, got in zip(events, passed, strict=True):
+        place = "traits" if sent["type"] in {"identify", "group"} else "properties"
+        kept = dict(sent.get(place, {}))
+        expected = {**kept, **({"kameleoonVisitorCode": code} if code else {})}
+        assert got.get(place, {}) == expected

@@ -59,6 +59,10 @@ class Pages(BaseAdmin[Row]):
                 offered.add(str(each.parameter_name))
         return lookup in offered
 
+    @admin.display(description="Site")
+    def site_name(self, row: Any) -> str:
+        return str(row.site.name)
+
 
 class LargeTable(Pages[Row]):
     """A list that costs the same however many rows there are: newest first, never counted in full."""

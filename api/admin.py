@@ -20,9 +20,11 @@ from api.reasons import REASONS, WARNINGS
 from api.sites import add_destination, renew_secret
 
 admin.site.site_header = admin.site.site_title = "Goalpost"
+admin.site.site_url = None  # there is no other site to view
 admin.site.index_title = "What came in, what it did, and who may send and read"
 
 FAILED: Final = (Message.Status.REJECTED, Message.Status.DEAD)
+HARMLESS: Final = ("goal_quota", "already_known", "already_converted", "no_persona", "no_trait")  # of waiting, or done
 
 
 class SourcesOfSite(admin.TabularInline):  # type: ignore[type-arg]  # takes no parameters at run time
@@ -68,6 +70,7 @@ class SiteAdmin(Pages[Site]):
     readonly_fields = ("code_to_copy", "created_at")
 
     class Media:
+        css = {"all": ("api/admin.css",)}
         js = ("api/copy.js",)
 
     def get_fieldsets(self, _request: HttpRequest, site: Site | None = None) -> Any:
@@ -164,7 +167,7 @@ class CredentialAdmin(Pages[Credential]):
             **self.admin_site.each_context(request),
             "title": "Copy it now: a secret is shown once",
             "opts": self.opts,
-            "media": self.media + forms.Media(js=("api/copy.js",)),
+            "media": self.media + forms.Media(js=("api/copy.js",), css={"all": ("api/admin.css",)}),
             "keys": [
                 {
                     "credential": new.credential,
@@ -187,7 +190,7 @@ class CredentialAdmin(Pages[Credential]):
 class SourceAdmin(Pages[Source]):
     """Senders. Switched off rather than deleted: their messages name them."""
 
-    list_display = ("name", "site", "kind", "write_key", "is_enabled")
+    list_display = ("name", "site_name", "kind", "write_key", "is_enabled")
     list_filter = ("kind", "is_enabled", "site")
     list_select_related = ("site",)
     search_fields = ("name", "write_key")
@@ -210,7 +213,7 @@ class ReasonFilter(admin.SimpleListFilter):
     parameter_name = "reason"
 
     def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
-        return [(reason, reason) for reason in REASONS]
+        return [(reason, reason) for reason in REASONS if reason not in HARMLESS]
 
     def queryset(self, _request: HttpRequest, queryset: QuerySet[Message]) -> QuerySet[Message]:
         return queryset.filter(reason=self.value(), status__in=FAILED) if self.value() else queryset
@@ -220,7 +223,7 @@ class ReasonFilter(admin.SimpleListFilter):
 class MessageAdmin(ReadOnly[Message], LargeTable[Message]):
     """The inbox, newest first."""
 
-    list_display = ("id", "received_at", "site", "type", "message_id", "status", "reason", "did")
+    list_display = ("id", "received_at", "site_name", "type", "message_id", "status", "outcome")
     list_filter = ("status", ReasonFilter, "site")
     list_select_related = ("site",)
     sortable_by = ()
@@ -244,6 +247,10 @@ class MessageAdmin(ReadOnly[Message], LargeTable[Message]):
         known = Q(site__in=site_ids(), type__in=TYPES, message_id=term) & ~Q(status=Message.Status.REJECTED)
         rejected = Q(site__in=site_ids(), message_id=term, status=Message.Status.REJECTED)
         return rows.filter(number | known | rejected)
+
+    @admin.display(description="Outcome")
+    def outcome(self, message: Message) -> str:
+        return ", ".join([*message.effects, *([message.reason] if message.reason else [])])
 
     @admin.display(description="Why")
     def why(self, message: Message) -> str:

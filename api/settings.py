@@ -138,6 +138,7 @@ AUTH_PASSWORD_VALIDATORS = [
 LANGUAGE_CODE = "en"
 USE_TZ = True
 TIME_ZONE = "UTC"
+FORMAT_MODULE_PATH = "api.formats"
 STATIC_URL = "/static/"
 # The image collects its static files; elsewhere they are served from where they lie, without a step before.
 STATIC_ROOT = env.str("GOALPOST_STATIC_ROOT", None)

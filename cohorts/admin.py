@@ -10,7 +10,7 @@ from cohorts.models import Group, Identity, Persona
 
 @admin.register(Identity)
 class IdentityAdmin(ReadOnly[Identity], LargeTable[Identity]):
-    list_display = ("value", "kind", "points_at", "site", "updated_at")
+    list_display = ("value", "kind", "points_at", "site_name", "updated_at")
     list_filter = ("kind", "site")
     list_select_related = ("site",)
     sortable_by = ()
@@ -38,7 +38,7 @@ class IdentityAdmin(ReadOnly[Identity], LargeTable[Identity]):
 
 @admin.register(Persona)
 class PersonaAdmin(ReadOnly[Persona], LargeTable[Persona]):
-    list_display = ("name", "site", "created_at")
+    list_display = ("name", "site_name", "created_at")
     list_filter = ("site",)
     list_select_related = ("site",)
     sortable_by = ()
@@ -50,7 +50,7 @@ class PersonaAdmin(ReadOnly[Persona], LargeTable[Persona]):
 
 @admin.register(Group)
 class GroupAdmin(ReadOnly[Group], LargeTable[Group]):
-    list_display = ("group_id", "site", "updated_at")
+    list_display = ("group_id", "site_name", "updated_at")
     list_filter = ("site",)
     list_select_related = ("site",)
     sortable_by = ()

@@ -33,7 +33,9 @@ class ShortDeletion(Pages[Row]):
 
 class GoalForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameters at run time
     # strip=False: names match exactly, and one that begins with a space is not to be renamed by being looked at.
-    name = forms.CharField(max_length=GOAL_NAME_LENGTH, strip=False, widget=AdminTextInputWidget(attrs={"size": 80}))
+    name = forms.CharField(
+        max_length=GOAL_NAME_LENGTH, strip=False, widget=AdminTextInputWidget(attrs={"class": "vLargeTextField"})
+    )
     tag_names = LinesField(line_length=100, label="Tags", required=False)
     keeps_receiving = forms.BooleanField(
         label="Keep receiving these events",
@@ -110,9 +112,9 @@ class BindingsOfGoal(admin.TabularInline):  # type: ignore[type-arg]
 @admin.register(Goal)
 class GoalAdmin(ShortDeletion[Goal], LargeTable[Goal]):
     form = GoalForm
-    list_display = ("name", "site", "tag_names", "origin", "status", "last_conversion", "created_at")
+    list_display = ("name", "site_name", "tag_names", "origin", "status", "last_conversion")
     list_filter = (TagFilter, StatusFilter, "origin", "site")
-    sortable_by = ("name", "created_at")
+    sortable_by = ("name",)
     search_fields = ("name",)
     search_help_text = "A part of the name."
     actions = ("archive", "restore")
@@ -204,7 +206,7 @@ class GoalAdmin(ShortDeletion[Goal], LargeTable[Goal]):
 class TagAdmin(ShortDeletion[Tag]):
     """Made by being given to a goal. Deleting one takes it from its goals."""
 
-    list_display = ("name", "site")
+    list_display = ("name", "site_name")
     list_filter = ("site",)
     list_select_related = ("site",)
     search_fields = ("name",)
@@ -230,7 +232,7 @@ class GoalBindingAdmin(Pages[GoalBinding]):
     """Events given to goals by a person. One that is bound elsewhere already moves."""
 
     form = BindingForm
-    list_display = ("event_type", "event_name", "goal", "site")
+    list_display = ("event_type", "event_name", "goal", "site_name")
     list_filter = ("site",)
     list_select_related = ("goal", "site")
     search_fields = ("event_name", "goal__name")
@@ -260,7 +262,7 @@ class GoalBindingAdmin(Pages[GoalBinding]):
 
 @admin.register(Conversion)
 class ConversionAdmin(ReadOnly[Conversion], LargeTable[Conversion]):
-    list_display = ("occurred_at", "goal", "visitor_code", "is_matched", "revenue", "currency", "value", "site")
+    list_display = ("occurred_at", "goal", "visitor_code", "is_matched", "revenue", "currency", "value", "site_name")
     list_filter = ("site",)
     list_select_related = ("goal", "site")
     sortable_by = ()
@@ -296,7 +298,7 @@ class ConversionAdmin(ReadOnly[Conversion], LargeTable[Conversion]):
 class GoalCreationAdmin(ReadOnly[GoalCreation], LargeTable[GoalCreation]):
     """The ledger that the quota counts in."""
 
-    list_display = ("created_at", "site")
+    list_display = ("created_at", "site_name")
     list_filter = ("site",)
     list_select_related = ("site",)
     sortable_by = ()
@@ -306,7 +308,7 @@ class GoalCreationAdmin(ReadOnly[GoalCreation], LargeTable[GoalCreation]):
 class WaitingNameAdmin(ReadOnly[WaitingName], LargeTable[WaitingName]):
     """The queue of names that wait for quota, first come, first created."""
 
-    list_display = ("name", "event_type", "site", "has_goal", "created_at")
+    list_display = ("name", "event_type", "site_name", "has_goal", "created_at")
     list_filter = ("has_goal", "site")
     list_select_related = ("site",)
     sortable_by = ()

@@ -80,12 +80,12 @@ def test_list__odd_searches_filters_and_pages__never_fail(person: Client, model:
     ]
     columns = {field.name for field in model._meta.get_fields() if field.concrete} - set(filters)
     for odd in ODD:
-        for parameter in ("q", "p", "o", "e", "all", *filters):
+        for parameter in ("q", "p", *filters):
             answer = person.get(f"{page(model, 'changelist')}?{parameter}={odd}")
             assert answer.status_code in {200, 302}, (parameter, odd)
-        for column in columns:  # which nobody offers to filter by
-            assert person.get(f"{page(model, 'changelist')}?{column}={odd}").status_code == 400, (column, odd)
         assert person.get(page(model, "change", "1").replace("1", odd)).status_code in {302, 404}, odd
+    for column in columns:  # which nobody offers to filter by
+        assert person.get(f"{page(model, 'changelist')}?{column}=x").status_code == 400, column
 
 
 @pytest.mark.parametrize("model", MADE_BY_EVENTS, ids=name_of)

@@ -33,12 +33,14 @@ def as_segment_knows_it(body: dict[str, Any]) -> dict[str, Any]:
 EVENTS = [as_segment_knows_it(body) for body in BODIES]
 
 
-def run_function(shop: Shop, *events: dict[str, Any], status: int = 0, **changed: str) -> Any:
+def run_function(
+    shop: Shop, *events: dict[str, Any], status: int = 0, is_redirected: bool = False, **changed: str
+) -> Any:
     """What becomes of events; `status` is answered in place of the server, `changed` are wrong settings."""
     _, _, api_key = shop.headers["authorization"].partition(" ")
     settings = {"host": f"{shop.server.url}/", "apiKey": api_key, "sitecode": shop.sitecode, **changed}
     task = {"code": printed("onTrack"), "settings": settings, "events": events, "status": status}
-    return run_node(HERE / "function.mjs", task)
+    return run_node(HERE / "function.mjs", {**task, "isRedirected": is_redirected})
 
 
 @needs_node
@@ -83,6 +85,9 @@ def test_function__refused_by_the_server__throws_what_segment_does_not_repeat(sh
     unnamed = {key: value for key, value in event.items() if key != "messageId"}
 
     assert run_function(shop, event, apiKey="bad")["outcomes"][0].startswith("ValidationError: HTTP 401: {")
+    assert run_function(shop, event, host=f"{shop.server.url}/no")["outcomes"][0].startswith(
+        "ValidationError: HTTP 404"
+    )
     assert run_function(shop, event, sitecode="nosuchsite")["outcomes"][0].startswith("ValidationError: HTTP 403: {")
     assert run_function(shop, large)["outcomes"][0].startswith("InvalidEventPayload: HTTP 413: {")
     assert run_function(shop, {**event, "type": "alias"})["outcomes"] == ["EventNotSupported: alias"]
@@ -97,8 +102,15 @@ def test_function__when_a_repetition_can_help__throws_what_segment_repeats(shop:
     assert run_function(shop, shop.event(), host=nobody_listens)["outcomes"][0].startswith("RetryError: ")
     for status in (408, 423, 429, 500, 502, 503, 504):
         assert run_function(shop, shop.event(), status=status)["outcomes"] == [f"RetryError: HTTP {status}: told to"]
-    for status in (301, 404):
-        assert run_function(shop, shop.event(), status=status)["outcomes"][0].startswith("ValidationError: HTTP")
+
+
+@needs_node
+@pytest.mark.promise("K-83", "W1")
+def test_function__host_that_redirects__loses_nothing_in_silence(shop: Shop) -> None:
+    """A POST that follows a redirect arrives as a GET without the event, and its 200 looks like a delivery."""
+    result = run_function(shop, shop.event(), is_redirected=True)
+
+    assert result["outcomes"][0].startswith("ValidationError: HTTP 301")
 
 
 @pytest.mark.promise("K-01", "K-85")

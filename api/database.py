@@ -1,6 +1,6 @@
 """The hot paths' own way to PostgreSQL: a small pool of autocommitting connections in each web process."""
 
-import threading
+import atexit
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -47,7 +47,7 @@ def configure_reader(connection: psycopg.Connection[Any]) -> None:
 @cache
 def pool() -> ConnectionPool[Any]:
     """The pool of this process, opened when first needed."""
-    return ConnectionPool(
+    opened = ConnectionPool(
         # Planning the walk over a person's identities takes longer than the walk: prepare it at once, plan it once.
         kwargs={**connection_parameters(), "autocommit": True, "prepare_threshold": 0},
         configure=configure_reader,
@@ -57,8 +57,10 @@ def pool() -> ConnectionPool[Any]:
         max_idle=60,
         reconnect_timeout=0,  # no waiting between tries: the next request tries again
         open=True,
-        name=f"reads-{threading.get_native_id()}",
+        name="reads",
     )
+    atexit.register(opened.close)  # its threads must end before the interpreter does
+    return opened
 
 
 def fetch_all(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:

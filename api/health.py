@@ -3,6 +3,7 @@
 from functools import cache
 
 from django.db.migrations.loader import MigrationLoader
+from psycopg.errors import UndefinedTable
 
 from api.database import DatabaseDownError, fetch_all
 from api.door import Answer, Refusal, Request, json_answer, unavailable
@@ -19,6 +20,8 @@ def answer_ready(_: Request) -> Answer:
         applied = set(fetch_all("SELECT app, name FROM django_migrations WHERE %(all)s", {"all": True}))
     except DatabaseDownError as error:
         raise unavailable() from error
+    except UndefinedTable:  # an empty database
+        applied = set()
     missing = sorted(latest_migrations() - applied)
     if missing:
         names = ", ".join(f"{app}.{name}" for app, name in missing)

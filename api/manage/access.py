@@ -1,6 +1,7 @@
 """Whose request it is, and which sites it may see."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from http import HTTPStatus
 from typing import cast
 
@@ -18,11 +19,12 @@ class CredentialAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Bearer, Bearer]:
         """The bearer, as user and as auth. Raises Refusal (401)."""
-        bearer = check_authorization(request.headers.get("Authorization", ""))
+        try:
+            bearer = check_authorization(request.headers.get("Authorization", ""))
+        except Refusal as refusal:
+            # Not Basic, though it is taken: a browser would ask for it, keep it, and send it with any site's form.
+            raise replace(refusal, headers=(("WWW-Authenticate", "Bearer"),)) from refusal
         return bearer, bearer
-
-    def authenticate_header(self, _request: Request) -> str:
-        return "Basic"
 
 
 def bearer_of(request: Request) -> Bearer:

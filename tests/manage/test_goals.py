@@ -1,10 +1,12 @@
 """`/api/goals` from outside."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.http import HttpResponse
 
 from goals import catalogue
@@ -232,6 +234,23 @@ def test_create__name_of_another_goal__is_refused_with_its_number(world: World, 
 
     assert refusal(response) == (409, "name_taken")
     assert f"Goal {goal.pk} " in message(response)
+
+
+@pytest.mark.promise("K-19")
+def test_create__one_name_at_the_same_moment__makes_one_goal(world: World) -> None:
+    callers = [Caller.build(world.site) for _ in range(8)]
+
+    def create(caller: Caller) -> int:
+        try:
+            return caller.post("/api/goals", {"name": "Buy", "tags": ["shop"]}).status_code
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(callers)) as pool:
+        statuses = sorted(pool.map(create, callers))
+
+    assert statuses == [201] + 7 * [409]
+    assert world.goals() == {"Buy": 0}
 
 
 def test_create__credential_of_several_sites__must_name_one(world: World, teammate: Caller) -> None:

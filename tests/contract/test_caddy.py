@@ -1,11 +1,16 @@
-"""docker/Caddyfile before a running server: TLS under the names that senders and SDKs ask. Needs caddy on the PATH."""
+"""docker/Caddyfile before a running server: TLS under the names that senders and SDKs ask."""
 
 import gzip
+import os
+import re
 import shutil
+import socket
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +27,19 @@ DOMAIN = "goalpost.test"
 MEBIBYTE = 1 << 20
 PATIENCE = 20.0
 
-pytestmark = pytest.mark.skipif(shutil.which("caddy") is None, reason="needs caddy on the PATH")
+
+def find_caddy() -> str:
+    """The program, of a version that buffers bodies; empty where there is none."""
+    found = shutil.which("caddy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if found is None:
+        return ""
+    version = subprocess.run([found, "version"], capture_output=True, text=True, timeout=20, check=True).stdout
+    number = re.match(r"v?(\d+)\.(\d+)", version)
+    return found if number and (int(number[1]), int(number[2])) >= (2, 7) else ""
+
+
+CADDY = find_caddy()
+pytestmark = pytest.mark.skipif(not CADDY, reason="needs caddy 2.7 or newer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +47,7 @@ class Proxy:
     """Caddy on a port of ours, with certificates that it made itself."""
 
     port: int
+    trust: ssl.SSLContext
     client: httpx.Client
 
     def request(self, name: str, method: str, path: str, **options: Any) -> httpx.Response:
@@ -54,7 +72,7 @@ def proxy(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         "GOALPOST_DOMAIN": DOMAIN,
         "GOALPOST_UPSTREAM": f"127.0.0.1:{server.port}",
     }
-    command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(config)]
+    command = [CADDY, "run", "--adapter", "caddyfile", "--config", str(config)]
     with (directory / "log").open("wb") as log:
         child = start("caddy", command, lock=server.lock, env=environment, cwd=directory, output=log)
     try:
@@ -64,8 +82,9 @@ def proxy(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             assert child.process.poll() is None, (directory / "log").read_text()
             assert time.monotonic() < deadline, (directory / "log").read_text()
             time.sleep(0.05)
-        with httpx.Client(verify=ssl.create_default_context(cafile=str(root)), timeout=30) as client:
-            proxy = Proxy(ports["https_port"], client)
+        trust = ssl.create_default_context(cafile=str(root))
+        with httpx.Client(verify=trust, timeout=30) as client:
+            proxy = Proxy(ports["https_port"], trust, client)
             await_certificates(proxy, deadline)
             yield proxy
     finally:
@@ -121,3 +140,18 @@ def test_caddy__admin__answers_under_its_own_name_only(proxy: Proxy) -> None:
     assert proxy.request("data", "GET", "/admin/login/").status_code == 404
     assert proxy.request("integrations", "GET", "/admin").status_code == 404
     assert proxy.request("api", "GET", "/health/live").headers["strict-transport-security"]
+
+
+def test_caddy__many_strangers_that_never_finish_their_bodies__keep_nobody_waiting(proxy: Proxy) -> None:
+    """The web server itself has no time limit for bodies, and 32 threads a process."""
+    started = b"POST /oauth/token HTTP/1.1\r\nHost: api.%s\r\nContent-Length: 10\r\n\r\n" % DOMAIN.encode()
+    with ExitStack() as stack:
+        for _ in range(40):
+            plain = socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
+            connection = stack.enter_context(proxy.trust.wrap_socket(plain, server_hostname=f"api.{DOMAIN}"))
+            connection.sendall(started)
+        time.sleep(0.5)
+
+        begun = time.monotonic()
+        assert proxy.request("data", "GET", "/health/live").status_code == 200
+        assert time.monotonic() - begun < 5

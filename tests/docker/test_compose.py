@@ -1,7 +1,6 @@
 """docker/compose.yml, its variables and its order of starting."""
 
 import re
-import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from api.database import POOL_SIZE
+from tests.contract.test_caddy import CADDY
 from tests.docker.compose import COMPOSE, DIRECTORY, REQUIRED, MissingError, example, load
 
 ROOT = DIRECTORY.parent
@@ -100,10 +100,10 @@ def test_compose__connections__fit_what_postgresql_takes() -> None:
     assert 2 * most <= int(allowed.partition("=")[2])
 
 
-@pytest.mark.skipif(shutil.which("caddy") is None, reason="needs caddy on the PATH")
+@pytest.mark.skipif(not CADDY, reason="needs caddy 2.7 or newer")
 def test_caddyfile__with_the_programs_own_check__is_valid(tmp_path: Path) -> None:
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "GOALPOST_DOMAIN": "goalpost.test"}
-    command = ["caddy", "validate", "--adapter", "caddyfile", "--config", str(DIRECTORY / "Caddyfile")]
+    command = [CADDY, "validate", "--adapter", "caddyfile", "--config", str(DIRECTORY / "Caddyfile")]
 
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 

@@ -26,7 +26,7 @@ from api.sites import create_credential, create_site
 from goals.models import Goal
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_SECONDS = 10.0
+READY_SECONDS = 60.0
 STOP_SECONDS = 4.0
 
 

@@ -136,13 +136,15 @@ def test_caddy__body_around_the_limit__is_answered_by_goalpost(
     assert (answer.status_code, answer.json()["success"]) == (status, status == 200)
 
 
-def test_caddy__admin__answers_under_its_own_name_only(proxy: Proxy) -> None:
+def test_caddy__admin__answers_under_its_own_name_only(transactional_db: None, proxy: Proxy) -> None:
     assert proxy.request("data", "GET", "/admin/login/").status_code == 404
     assert proxy.request("integrations", "GET", "/admin").status_code == 404
     assert proxy.request("api", "GET", "/health/live").headers["strict-transport-security"]
 
 
-def test_caddy__many_strangers_that_never_finish_their_bodies__keep_nobody_waiting(proxy: Proxy) -> None:
+def test_caddy__many_strangers_that_never_finish_their_bodies__keep_nobody_waiting(
+    transactional_db: None, proxy: Proxy
+) -> None:
     """The web server itself has no time limit for bodies, and 32 threads a process."""
     started = b"POST /oauth/token HTTP/1.1\r\nHost: api.%s\r\nContent-Length: 10\r\n\r\n" % DOMAIN.encode()
     with ExitStack() as stack:

@@ -20,6 +20,7 @@ import msgspec
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "docker" / "Dockerfile"
 PLACES = ("venv", "app", "data")  # what the image has of its own in its root
+MIRRORS = ("pip_", "ssl_", "http_proxy", "https_proxy", "no_proxy")  # how this machine reaches packages
 
 
 @dataclass
@@ -43,7 +44,8 @@ class Image:
 
     def run(self, script: str) -> None:
         """RUN, in the environment of the instructions and no other."""
-        environment = {"PATH": f"{self.build}:/usr/bin:/bin", "HOME": str(Path.home()), **self.environment}
+        mirrors = {name: value for name, value in os.environ.items() if name.lower().startswith(MIRRORS)}
+        environment = {**mirrors, "PATH": f"{self.build}:/usr/bin:/bin", "HOME": str(Path.home()), **self.environment}
         subprocess.run(["sh", "-c", self.moved(script)], cwd=self.path("."), env=environment, check=True, timeout=300)
 
     def copy(self, source: str, target: str, mode: int | None) -> None:

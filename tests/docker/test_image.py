@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -29,7 +30,11 @@ from tests.docker.dockerfile import ROOT, Image, built
 PATIENCE = 60.0
 GRACE = 15.0
 
-pytestmark = pytest.mark.xdist_group("image")  # one image, and its services stop in the last test
+pytestmark = [
+    pytest.mark.xdist_group("image"),  # one image, and its services stop in the last test
+    pytest.mark.skipif(find_spec("ensurepip") is None, reason="this Python cannot make an environment with pip"),
+    pytest.mark.skipif(not Path("/proc").exists(), reason="looks at processes through /proc"),
+]
 
 
 @dataclass

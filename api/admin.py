@@ -16,7 +16,7 @@ from admin_pages import LargeTable, LinesField, Pages, ReadOnly, show_body, show
 from api.access import api_key, generate_secret, generate_sitecode
 from api.ingest.wire import TYPES
 from api.models import Claim, Credential, Message, Site, Source
-from api.reasons import REASONS, WARNINGS
+from api.reasons import FAILURES, WARNINGS
 from api.sites import add_destination, renew_secret
 
 admin.site.site_header = admin.site.site_title = "Goalpost"
@@ -24,7 +24,6 @@ admin.site.site_url = None  # there is no other site to view
 admin.site.index_title = "What came in, what it did, and who may send and read"
 
 FAILED: Final = (Message.Status.REJECTED, Message.Status.DEAD)
-HARMLESS: Final = ("goal_quota", "already_known", "already_converted", "no_persona", "no_trait")  # of waiting, or done
 
 
 class SourcesOfSite(admin.TabularInline):  # type: ignore[type-arg]  # takes no parameters at run time
@@ -213,7 +212,7 @@ class ReasonFilter(admin.SimpleListFilter):
     parameter_name = "reason"
 
     def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
-        return [(reason, reason) for reason in REASONS if reason not in HARMLESS]
+        return [(reason, reason) for reason in FAILURES]
 
     def queryset(self, _request: HttpRequest, queryset: QuerySet[Message]) -> QuerySet[Message]:
         return queryset.filter(reason=self.value(), status__in=FAILED) if self.value() else queryset

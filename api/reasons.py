@@ -1,9 +1,9 @@
-"""The closed list of reason codes: answers of the API, statuses of messages, warnings. Each with its sentence."""
+"""The closed lists of reason codes: why a message has its status, and what was odd about it. Each with its sentence."""
 
 from typing import Final
 
-# Why a message is not (or not only) `done`, or did nothing.
-REASONS: Final[dict[str, str]] = {
+# Why a message was rejected or is dead.
+FAILURES: Final[dict[str, str]] = {
     # Refused at the door after authentication, kept.
     "invalid_json": "The body is not JSON, or not an object. Send one JSON event, or an array of events.",
     "invalid_event": "The event has no type and none can be inferred. Send `type`: track, page, screen, identify, "
@@ -21,14 +21,18 @@ REASONS: Final[dict[str, str]] = {
     "digest_failed": "The digest of this message failed repeatedly; the detail holds the traceback.",
     "worker_died": "This message was in hand each time its worker died.",
     "goal_backlog_full": "Too many new goal names wait for quota. Set a rule for these events, then replay.",
-    # Waiting.
+}
+
+# Why a message waits, or was done without effect.
+IDLE: Final[dict[str, str]] = {
     "goal_quota": "Its goal waits for the creation quota: 50 in any 10 seconds and 1,000 in any hour by default.",
-    # Done without effect.
     "already_known": "Everything it says was known.",
     "already_converted": "This message had converted before.",
     "no_persona": "An audience event that names no persona.",
     "no_trait": "A computed-trait event that names no trait.",
 }
+
+REASONS: Final[dict[str, str]] = {**FAILURES, **IDLE}
 
 # What was odd about a message that was taken all the same.
 WARNINGS: Final[dict[str, str]] = {

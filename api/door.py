@@ -4,9 +4,11 @@ The wire endpoints are functions from Request to Answer, called by api.wsgi befo
 CSRF, no redirect, no URL resolver. One error body everywhere: `{"success": false, "code": …, "message": …}`.
 """
 
+import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Final
@@ -17,8 +19,10 @@ import msgspec
 CHUNK: Final = 64 * 1024
 DRAIN_LIMIT: Final = 32 * 1024 * 1024
 DRAIN_SECONDS: Final = 5.0
-DRAIN: Final = 4 * 1024 * 1024
 JSON: Final = "application/json"
+# The server sets no time limit for bodies. So no more than these threads of a process, of 32, wait for the body of
+# somebody who has shown no valid key, or whose request is refused: anybody could keep them all.
+seats: Final = threading.BoundedSemaphore(8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +107,19 @@ class Request:
         return body
 
     def drain(self) -> None:
-        """Read on, to no use, so that a refused sender gets its answer and its connection; up to DRAIN bytes.
+        """Take what is still on its way and forget it, so that a refused sender gets its answer and its connection.
 
-        A server closes a connection with an unread body, and the sender's next request on it fails.
+        A server closes a connection with an unread body. Caddy makes a 502 of that, which Segment sends again and
+        again; the next request of others fails.
         """
-        stream = self.environ["wsgi.input"]
-        for _ in range(DRAIN // CHUNK):
-            if not stream.read(CHUNK):
-                return
+        until = time.monotonic() + DRAIN_SECONDS
+        drained = 0
+        with suppress(Refusal), seat_for_stranger():
+            while drained < DRAIN_LIMIT and time.monotonic() < until:
+                piece = self.environ["wsgi.input"].read(CHUNK)
+                if not piece:
+                    return
+                drained += len(piece)
 
     def _read(self, decode: Callable[[bytes], bytes], limit: int) -> bytes:
         stream = self.environ["wsgi.input"]
@@ -128,25 +137,12 @@ class Request:
             pieces.append(decoded)
             size += len(decoded)
             if size > limit:
-                self._drain(left)
                 raise TooLargeError(b"".join(pieces)[:4096])
         if left:
             raise Refusal(  # nobody waits for the answer; what matters is that half a request is never an event
                 HTTPStatus.BAD_REQUEST, "invalid_json", "The connection ended before the whole body had come."
             )
         return b"".join(pieces)
-
-    def _drain(self, left: int | None) -> None:
-        """Take what is still on its way and forget it: who writes all before reading must find our answer, not a
-        closed connection. Caddy makes a 502 of that, which Segment sends again and again.
-        """
-        until = time.monotonic() + DRAIN_SECONDS
-        drained = 0
-        while drained < DRAIN_LIMIT and time.monotonic() < until:
-            piece = self.environ["wsgi.input"].read(CHUNK if left is None else min(CHUNK, left - drained))
-            if not piece:
-                return
-            drained += len(piece)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +181,22 @@ class Endpoint:
 def json_answer(value: Any, *, status: int = HTTPStatus.OK, headers: Iterable[tuple[str, str]] = ()) -> Answer:
     """`value` as JSON."""
     return Answer(status, msgspec.json.encode(value), tuple(headers))
+
+
+@contextmanager
+def seat_for_stranger() -> Iterator[None]:
+    """Leave to wait for a body that may never come. Raises Refusal (503) when too many wait already."""
+    if not seats.acquire(blocking=False):
+        raise Refusal(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "unavailable",
+            "Too many requests are being read just now. Send the same again.",
+            (("Retry-After", "2"),),
+        )
+    try:
+        yield
+    finally:
+        seats.release()
 
 
 def unavailable() -> Refusal:

@@ -5,7 +5,7 @@ from typing import Final
 from urllib.parse import parse_qs
 
 from api.access import TOKEN_SECONDS, check_authorization, check_secret, issue_token
-from api.door import Answer, Refusal, Request, TooLargeError, UnreadableBodyError, json_answer
+from api.door import Answer, Refusal, Request, TooLargeError, UnreadableBodyError, json_answer, seat_for_stranger
 
 BODY_LIMIT: Final = 16_384
 
@@ -13,24 +13,30 @@ BODY_LIMIT: Final = 16_384
 def give_token(request: Request) -> Answer:
     """A token for two hours, for `Authorization: Basic base64(id:secret)` or the form fields client_id, client_secret.
 
-    Raises Refusal: 400 invalid_request, 401 unauthorized.
+    Raises Refusal: 400 invalid_request, 401 unauthorized, 503 unavailable.
     """
-    try:
-        form = parse_qs(request.body(BODY_LIMIT).decode("utf-8", "replace"))
-    except (TooLargeError, UnreadableBodyError) as error:
-        raise invalid_request("The body must be a small URL-encoded form.") from error
-    if form.get("grant_type", ["client_credentials"]) != ["client_credentials"]:
-        raise invalid_request("The only grant_type here is client_credentials.")
     authorization = request.header("HTTP_AUTHORIZATION")
     if authorization.lower().startswith("bearer"):
         raise invalid_request("An access token cannot be exchanged for another. Send the client id and secret.")
-    bearer = (
-        check_authorization(authorization)
-        if authorization
-        else check_secret(form.get("client_id", [""])[0], form.get("client_secret", [""])[0])
-    )
+    if authorization:
+        bearer = check_authorization(authorization)
+        form = read_form(request)
+    else:
+        with seat_for_stranger():
+            form = read_form(request)
+        bearer = check_secret(form.get("client_id", [""])[0], form.get("client_secret", [""])[0])
+    if form.get("grant_type", ["client_credentials"]) != ["client_credentials"]:
+        raise invalid_request("The only grant_type here is client_credentials.")
     token = {"access_token": issue_token(bearer), "token_type": "bearer", "expires_in": TOKEN_SECONDS}
     return json_answer(token, headers=[("Cache-Control", "no-store")])
+
+
+def read_form(request: Request) -> dict[str, list[str]]:
+    """The fields of a small URL-encoded form. Raises Refusal (400)."""
+    try:
+        return parse_qs(request.body(BODY_LIMIT).decode("utf-8", "replace"))
+    except (TooLargeError, UnreadableBodyError) as error:
+        raise invalid_request("The body must be a small URL-encoded form.") from error
 
 
 def invalid_request(message: str) -> Refusal:

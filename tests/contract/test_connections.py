@@ -2,6 +2,8 @@
 
 import json
 import socket
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,25 @@ def test_node__many_requests_that_close__all_arrive(shop: Shop, agent: str) -> N
     result = run_node(SENDER, {"url": shop.server.url, "headers": shop.headers, "agent": agent, "count": 60})
 
     assert result == {"statuses": {"200": 60}, "errors": []}
+
+
+@pytest.mark.parametrize("path", ["/segmentio", "/map/map", "/oauth/token"])
+def test_server__strangers_that_never_finish_their_bodies__keep_nobody_waiting(shop: Shop, path: str) -> None:
+    """Reading a body has no time limit, and there are 32 threads."""
+    started = f"POST {path} HTTP/1.1\r\nHost: goalpost.test\r\nContent-Length: 10\r\n\r\n".encode()
+    with ExitStack() as stack:
+        for _ in range(40):
+            address = ("127.0.0.1", shop.server.port)
+            connection = stack.enter_context(socket.create_connection(address, timeout=10))
+            connection.sendall(started)
+        time.sleep(0.5)
+
+        begun = time.monotonic()
+        assert shop.post(EVENT).status_code == 200
+        assert shop.client.post("/oauth/token", auth=(shop.client_id, shop.secret)).status_code == 200
+        assert time.monotonic() - begun < 5
+
+    form = {"client_id": shop.client_id, "client_secret": shop.secret}
+    while shop.client.post("/oauth/token", data=form).status_code != 200:  # their seats are free again
+        assert time.monotonic() - begun < 10
+        time.sleep(0.1)

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import time
 from typing import Any
 
 import pytest
@@ -79,6 +80,17 @@ def test_door__credential_revoked_or_renewed__ends(world: World, how: str) -> No
 
     assert world.post(world.event()).status_code == 401
     assert world.get("common", token=False, headers={"authorization": f"Bearer {token}"}).status_code == 401
+
+
+@pytest.mark.promise("K-35")
+def test_door__credential_revoked_while_it_is_remembered__ends_within_5_seconds(world: World) -> None:
+    assert world.post(world.event()).status_code == 200
+    Credential.objects.update(revoked_at=START)
+
+    until = time.monotonic() + 5
+    while world.post(world.event()).status_code == 200:
+        assert time.monotonic() < until, "still let in after 5 s"
+        time.sleep(0.1)
 
 
 @pytest.mark.promise("K-36", "W2", "K-43")

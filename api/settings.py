@@ -85,6 +85,8 @@ CSRF_TRUSTED_ORIGINS = [f"https://{host.lstrip('.')}" for host in ALLOWED_HOSTS 
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True
+# Off only where the admin is reached without TLS, as `make run` is.
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("GOALPOST_SECURE_COOKIES", default=False)
 SESSION_COOKIE_SAMESITE = "Lax"
 X_FRAME_OPTIONS = "DENY"
 APPEND_SLASH = False  # a redirected POST arrives as a GET without a body, and its sender calls it delivered

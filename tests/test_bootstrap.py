@@ -31,15 +31,20 @@ def first_start(
     forget_lookups()
 
 
-def bootstrap() -> str:
-    out = io.StringIO()
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def bootstrap(out: io.StringIO | None = None) -> str:
+    out = Terminal() if out is None else out
     call_command("bootstrap", stdout=out)
     return out.getvalue()
 
 
 def test_bootstrap__first_start__makes_what_its_file_says_and_shows_it_once(first_start: Path) -> None:
-    told = bootstrap()
-    again = bootstrap()
+    told = bootstrap(Terminal())
+    again = bootstrap(Terminal())
 
     kept = dict(line.split("=", 1) for line in first_start.read_text().splitlines())
     assert set(kept) == {f"GOALPOST_{name}" for name in NAMES}
@@ -53,6 +58,15 @@ def test_bootstrap__first_start__makes_what_its_file_says_and_shows_it_once(firs
     assert admin.check_password(kept["GOALPOST_ADMIN_PASSWORD"])
     assert kept["GOALPOST_CLIENT_SECRET"] in told
     assert kept["GOALPOST_CLIENT_SECRET"] not in again
+
+
+@pytest.mark.promise("K-36")
+def test_bootstrap__whose_output_is_a_log__tells_no_secret(first_start: Path) -> None:
+    told = bootstrap(io.StringIO())
+
+    kept = dict(line.split("=", 1) for line in first_start.read_text().splitlines())
+    assert str(first_start) in told
+    assert not [name for name, value in kept.items() if name.endswith(("SECRET", "KEY", "PASSWORD")) and value in told]
 
 
 def test_bootstrap__with_names_given__takes_them(first_start: Path, monkeypatch: pytest.MonkeyPatch) -> None:

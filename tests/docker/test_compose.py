@@ -100,7 +100,6 @@ def test_compose__connections__fit_what_postgresql_takes() -> None:
     assert 2 * most <= int(allowed.partition("=")[2])
 
 
-@pytest.mark.skipif(not CADDY, reason="needs caddy 2.7 or newer")
 def test_caddyfile__with_the_programs_own_check__is_valid(tmp_path: Path) -> None:
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "GOALPOST_DOMAIN": "goalpost.test"}
     command = [CADDY, "validate", "--adapter", "caddyfile", "--config", str(DIRECTORY / "Caddyfile")]

@@ -52,11 +52,11 @@ class Command(BaseCommand):
             raise CommandError(f"the first site cannot be made: {reasons} (check the GOALPOST_ variables)") from error
         except OSError as error:
             raise CommandError(f"cannot keep the first site's secrets in {path}: {error.strerror}") from error
-        self.stdout.write(f"bootstrap: made the first site; kept in {path}, shown this once:")
-        for name, value in first.items():
-            self.stdout.write(f"  {name}={value}")
-        key = api_key(first["GOALPOST_CLIENT_ID"], first["GOALPOST_CLIENT_SECRET"])
-        self.stdout.write(f"  API key for Segment: {key}")
+        self.stdout.write(f"bootstrap: made the first site; {path} holds its names and secrets")
+        if self.stdout.isatty():  # a person reads it; anything else would be a log, where no secret belongs
+            key = api_key(first["GOALPOST_CLIENT_ID"], first["GOALPOST_CLIENT_SECRET"])
+            for name, value in {**first, "API key for Segment": key}.items():
+                self.stdout.write(f"  {name}={value}")
 
     def _create(self, first: dict[str, str]) -> None:
         site = create_site(

@@ -1,16 +1,32 @@
 """The hot paths' own way to PostgreSQL: a small pool of autocommitting connections in each web process."""
 
 import atexit
-from collections.abc import Mapping
-from functools import cache
-from typing import Any
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
 import psycopg
 from django.db import connections
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 POOL_SIZE = 8  # more connections than cores only wait for each other
+Made = TypeVar("Made")
 WAIT = 2.0  # seconds until a request without a connection is told to come again
+
+
+def once(make: Callable[[], Made]) -> Callable[[], Made]:
+    """What `make` makes, made once a process: functools.cache would let threads that come together make several."""
+    lock = threading.Lock()
+    made: list[Made] = []
+
+    def get() -> Made:
+        if not made:
+            with lock:
+                if not made:
+                    made.append(make())
+        return made[0]
+
+    return get
 
 
 def connection_parameters() -> dict[str, Any]:
@@ -37,14 +53,16 @@ def configure(connection: psycopg.Connection[Any]) -> None:
 def configure_reader(connection: psycopg.Connection[Any]) -> None:
     """Make a connection a reader's: every read goes by keys, so one plan fits all values.
 
-    Without the second setting a plan made while the tables were new would scan them when they are not.
+    Without the second setting a plan made while the tables were new would scan them when they are not. A read that
+    takes longer than the third allows would hold up the others.
     """
     configure(connection)
     connection.execute("SET plan_cache_mode = force_generic_plan")
     connection.execute("SET enable_seqscan = off")
+    connection.execute("SET statement_timeout = '2s'")
 
 
-@cache
+@once
 def pool() -> ConnectionPool[Any]:
     """The pool of this process, opened when first needed."""
     opened = ConnectionPool(
@@ -82,15 +100,21 @@ def fetch_all(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     raise AssertionError
 
 
-def is_ours(error: BaseException | None) -> bool:
-    """Whether a database error is trouble of ours, over in a while, and not the fault of what was being written.
+# SQLSTATE classes that are about the values being written: data, constraints, limits of a row; P0 is a trigger's word.
+VALUE_CLASSES: Final = frozenset({"22", "23", "54", "P0"})
 
-    By SQLSTATE class: connections, resources, operator's intervention; and transactions that have to be repeated.
-    psycopg calls limits of the program (class 54, a row too large for an index) operational as well; they are not.
+
+def is_ours(error: BaseException | None) -> bool:
+    """Whether a database error is trouble of ours, to be over some time, and not the fault of what was being written.
+
+    Everything is ours but the classes about values: also a schema that is not migrated yet, missing rights, a server
+    that has become read-only.
     """
-    if not isinstance(error, psycopg.OperationalError):
+    if not isinstance(error, psycopg.Error):
         return False
-    return error.sqlstate is None or error.sqlstate[:2] in {"08", "40", "53", "55", "57"}
+    if error.sqlstate is None:  # the client's own: a lost connection is ours, a value that cannot be sent is not
+        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return error.sqlstate[:2] not in VALUE_CLASSES
 
 
 class DatabaseDownError(Exception):

@@ -95,6 +95,8 @@ class Request:
         inflater = zlib.decompressobj(wbits=31)
 
         def inflate(piece: bytes) -> bytes:
+            if inflater.eof:
+                raise UnreadableBodyError("The gzipped body is followed by something else.")
             # One byte past the limit is enough to know; what is left in the tail is never inflated.
             return inflater.decompress(piece, limit + 1)
 
@@ -127,7 +129,7 @@ class Request:
         # Without a length the body is chunked and ends with the stream; with one, reading past it may wait for ever.
         left = int(declared) if declared.isdigit() else None
         pieces: list[bytes] = []
-        size = 0
+        size = raw_size = 0
         while left is None or left > 0:
             piece = stream.read(CHUNK if left is None else min(CHUNK, left))
             if not piece:
@@ -136,7 +138,8 @@ class Request:
             decoded = decode(piece)
             pieces.append(decoded)
             size += len(decoded)
-            if size > limit:
+            raw_size += len(piece)
+            if size > limit or raw_size > limit + CHUNK:  # gzip may inflate to nothing for ever
                 raise TooLargeError(b"".join(pieces)[:4096])
         if left:
             raise Refusal(  # nobody waits for the answer; what matters is that half a request is never an event
@@ -199,11 +202,21 @@ def seat_for_stranger() -> Iterator[None]:
         seats.release()
 
 
+def defect() -> Refusal:
+    """A defect of ours: the sender keeps its event, and comes again when it is mended."""
+    return Refusal(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "unavailable",
+        "Something failed here; the log has it. Send the same again.",
+        (("Retry-After", "10"),),
+    )
+
+
 def unavailable() -> Refusal:
     """The database cannot be reached: the sender keeps its event and comes again."""
     return Refusal(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "unavailable",
-        "The database cannot be reached just now. Nothing was stored; send the same again.",
+        "The database cannot be reached just now, or is too slow. Send the same again.",
         (("Retry-After", "2"),),
     )

@@ -45,6 +45,11 @@ def database_from_url(url: str) -> dict[str, Any]:
         "CONN_MAX_AGE": 0,
         "OPTIONS": {
             "connect_timeout": 5,
+            # A network that swallows packets must not hold the one connection that stores events for minutes.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 2,
+            "tcp_user_timeout": 10_000,
             "application_name": "goalpost",
             # The digest sends arrays of thousands in binary, twenty times faster than as literals in the statement.
             "server_side_binding": True,

@@ -14,7 +14,7 @@ django_application = get_wsgi_application()
 # Only now, with Django set up, may the rest be imported.
 from api import health  # noqa: E402
 from api.database import DatabaseDownError  # noqa: E402
-from api.door import Answer, Endpoint, Request, unavailable  # noqa: E402
+from api.door import Answer, Endpoint, Request, defect, unavailable  # noqa: E402
 from api.ingest import segmentio  # noqa: E402
 from api.lookup import remote_data, token  # noqa: E402
 
@@ -53,7 +53,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         answer = endpoint.serve_refusal(unavailable())
     except Exception:
         log.exception("request.failed", path=environ["PATH_INFO"])
-        answer = endpoint.serve_refusal(unavailable())
+        answer = endpoint.serve_refusal(defect())
     if answer.status >= HTTPStatus.BAD_REQUEST:
         request.drain()
     return respond(answer, start_response)

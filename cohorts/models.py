@@ -33,9 +33,9 @@ class Identity(models.Model):
             models.UniqueConstraint(fields=["site", "kind", "value"], name="cohorts_identity_value"),
         ]
         indexes = [
-            # From an owner to the identities that point at it.
+            # From an owner to the identities that point at it, the oldest first.
             models.Index(
-                fields=["site", "parent_kind", "parent_value"],
+                fields=["site", "parent_kind", "parent_value", "id"],
                 condition=models.Q(parent_kind__isnull=False),
                 name="cohorts_identity_parent",
             ),

@@ -10,6 +10,7 @@ from cohorts import merge
 IDENTIFY: Final = "IDENTIFY_"
 COHORTS: Final = "COHORTS_"
 COMMON: Final = "common"
+MOST_POINTING: Final = 1_000  # identities that point at one and are read: an id like "test" may be on every device
 
 # The identities of every person asked for, in one statement. An id is looked up as user, then visitor, then anonymous
 # (the order of Identity.Kind). Owners and aliases make a person's identities a tree; UNION ends also where aliases
@@ -33,9 +34,11 @@ WITH RECURSIVE person AS (
               FROM cohorts_identity i
              WHERE i.site_id = %(site)s AND i.kind = person.parent_kind AND i.value = person.parent_value
              UNION ALL
-            SELECT i.id, i.kind, i.value, i.parent_kind, i.parent_value
-              FROM cohorts_identity i
-             WHERE i.site_id = %(site)s AND i.parent_kind = person.kind AND i.parent_value = person.value
+            (SELECT i.id, i.kind, i.value, i.parent_kind, i.parent_value
+               FROM cohorts_identity i
+              WHERE i.site_id = %(site)s AND i.parent_kind = person.kind AND i.parent_value = person.value
+              ORDER BY i.id
+              LIMIT %(most)s)
       ) AS next ON true
 )
 SELECT person.place, (SELECT identity.registers::text FROM cohorts_identity identity WHERE identity.id = person.id)
@@ -54,7 +57,11 @@ def statement(site_id: int, keys: Sequence[str]) -> tuple[str, dict[str, Any]] |
     if not parts:
         return None
     # PostgreSQL holds no NUL; no identity has one either.
-    return " UNION ALL ".join(parts), {"site": site_id, "ids": [id_.replace("\0", "\ufffd") for id_ in ids]}
+    return " UNION ALL ".join(parts), {
+        "site": site_id,
+        "most": MOST_POINTING,
+        "ids": [id_.replace("\0", "\ufffd") for id_ in ids],
+    }
 
 
 def documents(

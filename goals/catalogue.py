@@ -1,7 +1,7 @@
 """What people do with goals: make, rename, bind, archive, delete; one transaction each."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from django.db import transaction
@@ -66,7 +66,8 @@ def change_goal(
         goal.save(update_fields=[*fields, "updated_at"])
         if tags is not None:
             set_tags(goal, tags)
-        wake(goal.site_id, template=template)
+        if "name" in fields:
+            wake(goal.site_id, template=template)
     return goal
 
 
@@ -101,14 +102,14 @@ def unbind_event(binding: GoalBinding) -> None:
 def archive_goal(goal: Goal, *, now: datetime) -> Goal:
     """Put a goal aside; it still converts, and its conversions are flagged (promises K-19)."""
     goal.archived_at = goal.archived_at or now
-    goal.save(update_fields=["archived_at", "updated_at"])
+    Goal.objects.filter(pk=goal.pk).update(archived_at=goal.archived_at, updated_at=now)
     return goal
 
 
 def restore_goal(goal: Goal) -> Goal:
     """Take a goal back from the archive."""
     goal.archived_at = None
-    goal.save(update_fields=["archived_at", "updated_at"])
+    Goal.objects.filter(pk=goal.pk).update(archived_at=None, updated_at=datetime.now(UTC))
     return goal
 
 
@@ -125,11 +126,14 @@ def delete_goal(goal: Goal, *, now: datetime) -> None:
 
 def purge_deleted() -> bool:
     """Remove one chunk of a deleted goal's conversions, or the goal itself when none is left; whether there is more."""
-    goal = Goal.objects.filter(deleted_at__isnull=False).order_by("deleted_at").first()
-    if goal is None:
-        return False
     with transaction.atomic():
-        chunk = list(Conversion.objects.filter(goal=goal).order_by("id").values_list("id", flat=True)[:PURGE_CHUNK])
+        deleted = Goal.objects.filter(deleted_at__isnull=False).order_by("deleted_at")
+        goal = deleted.select_for_update(skip_locked=True).first()  # another worker may be at one
+        if goal is None:
+            return False
+        # In the order of the index of a goal's conversions; by id the others' would be walked past.
+        rows = Conversion.objects.filter(goal=goal).order_by("occurred_at", "id")
+        chunk = list(rows.values_list("id", flat=True)[:PURGE_CHUNK])
         if chunk:
             Conversion.objects.filter(id__in=chunk).delete()
         else:

@@ -47,7 +47,10 @@ def parse_amount(given: object) -> Decimal | None:
         raise NotMoneyError
     if abs(amount) >= LIMIT:
         raise NotMoneyError
-    return amount.quantize(SCALE, rounding=ROUND_HALF_EVEN)
+    rounded = amount.quantize(SCALE, rounding=ROUND_HALF_EVEN)
+    if abs(rounded) >= LIMIT:
+        raise NotMoneyError
+    return rounded
 
 
 def parse_currency(given: object, *, default: str) -> tuple[str, bool]:

@@ -27,7 +27,7 @@ def windows(*, per_10_seconds: int, per_hour: int) -> tuple[Window, Window]:
 def lock_names(site_id: int) -> datetime:
     """Become the only writer of a site's goal names until the transaction ends; the database's time once locked.
 
-    Everything that creates, renames, binds, archives or deletes a goal takes this lock before it touches a goal,
+    Everything that creates, renames, binds or deletes a goal takes this lock before it touches a goal,
     so two workers never both see the last free place, nor both find a name missing. One query.
     """
     with connection.cursor() as cursor:

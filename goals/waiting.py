@@ -75,7 +75,7 @@ def names_to_release(site_id: int) -> list[str]:
 
 def forget(site_id: int, names: Iterable[str]) -> None:
     """No message waits for these names any more. One query."""
-    WaitingName.objects.filter(site_id=site_id, has_goal=True, name__in=list(names)).delete()
+    WaitingName.objects.filter(site_id=site_id, name__in=list(names)).delete()
 
 
 def waiting_sites() -> list[int]:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import psycopg
-from django.db import connection
+from django.db import connection, transaction
 
 from api.database import connect
 from api.models import Claim
@@ -63,6 +63,8 @@ class Claims:
         connection = connect()
         # Losing a note in a crash of PostgreSQL costs nothing: the crash ended the batch as well.
         connection.execute("SET synchronous_commit = off")
+        # A lost connection may hold the old number for a while; what was noted under it is not a dead worker's.
+        connection.execute("DELETE FROM api_claim WHERE worker = %s", [self._worker])
         self._worker = secrets.randbelow(NUMBERS)
         connection.execute("SELECT pg_advisory_lock(%s)", [self._worker])
         return connection
@@ -76,7 +78,7 @@ def recover_from_dead_workers(*, attempts: int) -> int:
     """
     recovered = 0
     for worker in Claim.objects.values_list("worker", flat=True):
-        with connection.cursor() as cursor:
+        with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [worker])
             if not cursor.fetchone()[0]:
                 continue
@@ -88,7 +90,7 @@ def recover_from_dead_workers(*, attempts: int) -> int:
                        status = CASE WHEN attempts + 1 >= %s THEN 'dead' ELSE status END,
                        reason = CASE WHEN attempts + 1 >= %s THEN 'worker_died' ELSE reason END,
                        digested_at = CASE WHEN attempts + 1 >= %s THEN now() END
-                 WHERE status = 'pending'
+                 WHERE status IN ('pending', 'deferred')
                    AND id IN (SELECT unnest(message_ids) FROM left_behind
                                -- A worker that died with the server was not killed by its messages.
                                WHERE server_started_at = pg_postmaster_start_time())

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from itertools import accumulate
 from typing import Any, Final
 
 import structlog
@@ -23,6 +24,7 @@ from cohorts.models import Identity
 from goals import quota, recording
 from goals.recording import FirstVisitor, Outcome, Policy, Recorded
 
+BATCH_BYTES: Final = 16_777_216  # of bodies in a batch; 500 messages of 1 MB would be 2 GB in memory
 RETRIES: Final = 5  # of a batch that lost a race or a deadlock
 DETAIL_LENGTH: Final = 10_000
 EFFECT_ORDER: Final = ("converted", "goal_created", "profile_updated", "linked", "nothing")
@@ -91,7 +93,7 @@ def digest_pending(ways: Ways, claims: Claims, *, limit: int, now: datetime) -> 
     Messages that failed before, or were in hand when a worker died, go one at a time.
     """
     taken = _digest(ways, claims, partial(_claim_pending, ways.site_id, limit), now=now)
-    return taken + _digest(ways, claims, partial(_claim_suspect, ways.site_id), now=now)
+    return taken + _digest(ways, claims, partial(_claim_suspect, ways.site_id, now), now=now)
 
 
 def digest_deferred(ways: Ways, claims: Claims, names: Sequence[str], *, now: datetime) -> int:
@@ -99,15 +101,16 @@ def digest_deferred(ways: Ways, claims: Claims, names: Sequence[str], *, now: da
     return _digest(ways, claims, partial(_claim_deferred, ways.site_id, names), now=now)
 
 
-def _digest(ways: Ways, claims: Claims, claim: "partial[list[Claimed]]", *, now: datetime) -> int:
+def _digest(ways: Ways, claims: Claims, claim: "partial[list[int]]", *, now: datetime) -> int:
     """Digest what `claim` takes, as a batch; where the batch fails, one message after the other in savepoints."""
     for attempt in range(1, RETRIES + 1):
         try:
             with transaction.atomic():
-                batch = claim()
-                if not batch:
+                ids = claim()
+                if not ids:
                     return 0
-                claims.note([each.stored.id for each in batch], now=now)
+                claims.note(ids, now=now)
+                batch = _load(ids)
                 try:
                     with transaction.atomic():
                         verdicts = judge(ways, batch)
@@ -154,6 +157,8 @@ def _judge_alone(ways: Ways, message: Claimed) -> Verdict:
             status="dead" if is_dead else "pending",
             reason="digest_failed",
             detail="".join(traceback.format_exception(error))[-DETAIL_LENGTH:].replace("\0", ""),
+            effects=set(message.effects),
+            warnings=set(message.warnings),
             failed_attempts=1,
         )
 
@@ -219,15 +224,23 @@ def _conclude(verdict: Verdict, effects: Effects, message: Claimed) -> None:
         verdict.effects, verdict.reason = {"nothing"}, verdict.reason or effects.idle_reason
 
 
-def _claim_pending(site_id: int, limit: int) -> list[Claimed]:
+def _claim_pending(site_id: int, limit: int) -> list[int]:
     return _claim("status = 'pending' AND attempts = 0 ORDER BY id LIMIT %s", [site_id, limit])
 
 
-def _claim_suspect(site_id: int) -> list[Claimed]:
-    return _claim("status = 'pending' AND attempts > 0 ORDER BY id LIMIT 1", [site_id])
+def _claim_suspect(site_id: int, now: datetime) -> list[int]:
+    """One message that failed before, a while after its last try."""
+    return _claim(
+        """
+        status = 'pending' AND attempts > 0
+        AND (digested_at IS NULL OR digested_at < %s - attempts * interval '1 second')
+        ORDER BY id LIMIT 1
+        """,
+        [site_id, now],
+    )
 
 
-def _claim_deferred(site_id: int, names: Sequence[str]) -> list[Claimed]:
+def _claim_deferred(site_id: int, names: Sequence[str]) -> list[int]:
     return _claim(
         """
         status = 'deferred' AND id IN (
@@ -243,15 +256,34 @@ def _claim_deferred(site_id: int, names: Sequence[str]) -> list[Claimed]:
     )
 
 
-def _claim(condition: str, parameters: Sequence[Any]) -> list[Claimed]:
-    """Lock the messages of a site that meet a condition, leaving those that another worker has. One query."""
+def _claim(condition: str, parameters: Sequence[Any]) -> list[int]:
+    """Lock the messages of a site that meet a condition, leaving those that another worker has; their ids.
+
+    Not their bodies, so that the claim is noted before anything large is in memory; and no more of them than the
+    worker can hold. One query.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT id, type, message_id, position, occurred_at, body, attempts, effects, warnings
-              FROM api_message WHERE site_id = %s AND {condition} FOR UPDATE SKIP LOCKED
+            SELECT id, octet_length(body) FROM api_message
+             WHERE site_id = %s AND {condition} FOR UPDATE SKIP LOCKED
             """,
             parameters,
+        )
+        sizes = cursor.fetchall()
+    total = list(accumulate(size for _, size in sizes))
+    return [id_ for (id_, _), so_far in zip(sizes, total, strict=True) if so_far <= BATCH_BYTES or id_ == sizes[0][0]]
+
+
+def _load(ids: Sequence[int]) -> list[Claimed]:
+    """The messages in hand, in the order of their arrival. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT id, type, message_id, position, occurred_at, body, attempts, effects, warnings
+              FROM api_message WHERE id = ANY(%b::bigint[]) ORDER BY id
+            """,
+            [list(ids)],
         )
         return [
             Claimed(
@@ -273,7 +305,7 @@ def _save(verdicts: Sequence[Verdict], *, now: datetime) -> None:
                SET status = v.status, reason = v.reason, detail = v.detail, waiting_for = v.waiting_for,
                    effects = string_to_array(v.effects, ' '), warnings = string_to_array(v.warnings, ' '),
                    attempts = m.attempts + v.failed_attempts,
-                   digested_at = CASE WHEN v.status = 'pending' THEN NULL ELSE %s END
+                   digested_at = %s
               FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
                           %b::int[])
                    AS v (id, status, reason, detail, waiting_for, effects, warnings, failed_attempts)

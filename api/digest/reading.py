@@ -4,13 +4,14 @@ from typing import Any, Final
 
 import msgspec
 
-from api.ingest.wire import clean_text, lenient_decoder
+from api.ingest.wire import clean_text, lenient_decoder, read_float
 
 # What broken senders put where an id belongs (design "Cohorts"); compared without case.
 PLACEHOLDERS: Final = frozenset(
     {"null", "undefined", "none", "nan", "guest", "anonymous", "0", "-1", "true", "false", "[object object]"}
 )
 ID_LENGTH: Final = 255
+DECODER: Final = msgspec.json.Decoder(float_hook=read_float)
 # Escapes that may stand for NUL or a lone surrogate, which neither PostgreSQL nor a reader's JSON can hold.
 SUSPECT: Final = (b"\\u0000", b"\\ud", b"\\uD")
 
@@ -23,13 +24,16 @@ def read_body(body: bytes, warnings: set[str]) -> dict[str, Any]:
     """The event as a dict that PostgreSQL can hold. Raises UnreadableBodyError."""
     event: Any
     try:
-        event = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        event = DECODER.decode(body)
+    except (ValueError, RecursionError):
         event = _read_leniently(body, warnings)
     if not isinstance(event, dict):
         raise UnreadableBodyError("not an object")
     if any(escape in body for escape in SUSPECT):
-        cleaned = {clean_text(name): _clean(value) for name, value in event.items()}
+        try:
+            cleaned = {clean_text(name): _clean(value) for name, value in event.items()}
+        except RecursionError as error:
+            raise UnreadableBodyError("nested too deeply") from error
         if cleaned != event:
             warnings.add("replaced_characters")
             return cleaned

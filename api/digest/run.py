@@ -1,9 +1,12 @@
 """A run of the digest over all sites, in turns, so that one site's flood does not delay another's events."""
 
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final
 
+import structlog
 from django.conf import settings
 from django.db import connection, transaction
 
@@ -13,67 +16,102 @@ from api.models import Site
 from goals import quota, waiting
 
 RELEASE_CHUNK: Final = 5_000
+TEND_EVERY: Final = 1.0  # seconds
+
+log = structlog.get_logger(__name__)
 
 
 def digest_all(claims: Claims, *, seconds: float) -> bool:
     """Digest until nothing is free to take or the time is up; whether something may be left.
 
-    Each round gives every site with pending messages one batch.
+    Each round gives every site with pending messages one batch; once a second the queues are tended between rounds.
     """
-    until = time.monotonic() + seconds
+    until, tend_at = time.monotonic() + seconds, time.monotonic() + TEND_EVERY
     taken = 1
     while taken:
         taken = 0
         for ways in _pending_sites():
-            taken += digest_pending(ways, claims, limit=settings.DIGEST_BATCH, now=datetime.now(UTC))
+            with _a_sites_own_trouble(ways.site_id):
+                taken += digest_pending(ways, claims, limit=settings.DIGEST_BATCH, now=datetime.now(UTC))
             if time.monotonic() > until:
                 return True
+        if time.monotonic() > tend_at:
+            taken += tend_queues(claims)
+            tend_at = time.monotonic() + TEND_EVERY
     return False
 
 
 def tend_queues(claims: Claims) -> bool:
-    """What happens every second: dead workers' messages, and goal names whose turn has come; whether messages became
-    pending or were digested.
+    """What happens every second: dead workers' messages, and goal names whose turn has come.
+
+    True when messages became pending or were digested.
     """
     moved = recover_from_dead_workers(attempts=settings.DIGEST_ATTEMPTS) > 0
     for site in Site.objects.filter(id__in=waiting.waiting_sites()):
-        moved = release(load_ways(site), claims, now=datetime.now(UTC)) or moved
+        with _a_sites_own_trouble(site.pk):
+            moved = release(load_ways(site), claims, now=datetime.now(UTC)) or moved
     return moved
 
 
 def release(ways: Ways, claims: Claims, *, now: datetime) -> bool:
-    """Create the goals whose turn has come, with their first conversion, and let the other messages of names that
-    have a goal go on; whether anything moved.
+    """Create the goals whose turn has come, each with its first conversion, and let their other messages go on.
+
+    True when anything moved.
     """
     with transaction.atomic():
         places = quota.room(ways.site_id, ways.policy.windows, now=quota.lock_names(ways.site_id))
         names = waiting.next_names(ways.site_id, places=places) if places else []
     # The digest checks the quota again: whoever creates meanwhile takes from it.
     taken = digest_deferred(ways, claims, names, now=now) if names else 0
-    return bool(_let_go(ways.site_id)) or bool(taken)
+    ready = waiting.names_to_release(ways.site_id)
+    released = _let_go(ways.site_id, ready) if ready else 0
+    _leave_queue(ways.site_id, [*names, *ready])
+    return bool(taken or released)
 
 
-def _let_go(site_id: int) -> int:
-    """Make a chunk of the deferred messages pending whose goal exists now; how many."""
-    with transaction.atomic():
-        quota.lock_names(site_id)  # nobody defers a message for a name that is being forgotten
-        names = waiting.names_to_release(site_id)
-        if not names:
-            return 0
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                UPDATE api_message SET status = 'pending', reason = '', waiting_for = '', digested_at = NULL
-                 WHERE id IN (SELECT id FROM api_message
-                               WHERE site_id = %s AND status = 'deferred' AND waiting_for = ANY(%s)
-                               ORDER BY id LIMIT %s FOR UPDATE)
-                """,
-                [site_id, names, RELEASE_CHUNK],
-            )
-            released = int(cursor.rowcount)
-        if released < RELEASE_CHUNK:
-            waiting.forget(site_id, names)
-    return released
+def _let_go(site_id: int, names: Sequence[str]) -> int:
+    """Make a chunk of the messages pending that wait for names whose goal exists; how many."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE api_message SET status = 'pending', reason = '', waiting_for = '', digested_at = NULL
+             WHERE id IN (SELECT id FROM api_message
+                           WHERE site_id = %s AND status = 'deferred' AND waiting_for = ANY(%b::text[])
+                           ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
+            """,
+            [site_id, list(names), RELEASE_CHUNK],
+        )
+        return int(cursor.rowcount)
+
+
+def _leave_queue(site_id: int, names: Sequence[str]) -> None:
+    """Take names out of the queue that no message waits for any more.
+
+    Their messages went on, or mean something else since the site's rules changed. Under the names' lock nobody can be
+    deferring one at this moment, and what was deferred before is visible.
+    """
+    if not names:
+        return
+    with transaction.atomic(), connection.cursor() as cursor:
+        quota.lock_names(site_id)
+        cursor.execute(
+            """
+            SELECT DISTINCT waiting_for FROM api_message
+             WHERE site_id = %s AND status = 'deferred' AND waiting_for = ANY(%b::text[])
+            """,
+            [site_id, list(names)],
+        )
+        still_waiting = {row[0] for row in cursor.fetchall()}
+        waiting.forget(site_id, set(names) - still_waiting)
+
+
+@contextmanager
+def _a_sites_own_trouble(site_id: int) -> Iterator[None]:
+    """What goes wrong with one site's messages is logged and must not keep the other sites' waiting."""
+    try:
+        yield
+    except Exception:
+        log.exception("site.failed", site=site_id)
 
 
 def _pending_sites() -> list[Ways]:

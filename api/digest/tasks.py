@@ -1,5 +1,6 @@
 """Celery's side of the digest: when things run. What runs is elsewhere."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -12,6 +13,7 @@ from django.db import connections
 from api.celery import app
 from api.digest import run
 from api.digest.claims import Claims
+from api.ingest import nudge
 from api.ingest.prune import prune_done
 from goals.catalogue import purge_deleted
 
@@ -19,7 +21,7 @@ SECONDS_A_RUN = 5.0  # then the next task has its turn
 EVERY = {
     "digest": ("api.digest.tasks.digest", 1.0),
     "tend-queues": ("api.digest.tasks.tend_queues", 1.0),
-    "prune": ("api.digest.tasks.prune", 600.0),
+    "prune": ("api.digest.tasks.prune", 60.0),
     "purge": ("api.digest.tasks.purge", 60.0),
 }
 
@@ -38,14 +40,18 @@ def claims() -> Claims:
 
 @app.on_after_finalize.connect
 def schedule(sender: Celery, **_: Any) -> None:
-    """Beat's timetable. A task that waited longer than its interval is stale: the next one does its work."""
+    """Beat's timetable. A task that waited for long is stale: the next one does its work.
+
+    Nudges expire after 10 s, so what stands behind them in the queue has its turn before 30 s.
+    """
     for name, (task, seconds) in EVERY.items():
-        sender.add_periodic_task(seconds, app.tasks[task].s(), name=name, expires=max(seconds, 5.0))
+        sender.add_periodic_task(seconds, app.tasks[task].s(), name=name, expires=30)
 
 
 @app.task
 def digest() -> None:
     """Digest what is pending."""
+    nudge.hear()
     if run.digest_all(claims(), seconds=SECONDS_A_RUN):
         digest.apply_async(expires=10, retry=False)
 
@@ -59,12 +65,13 @@ def tend_queues() -> None:
 
 @app.task
 def prune() -> None:
-    """Remove done messages that are old enough."""
-    prune_done(before=datetime.now(UTC) - timedelta(days=settings.KEEP_DONE_DAYS))
+    """Remove done messages that are old enough, as many as a run's time allows."""
+    prune_done(before=datetime.now(UTC) - timedelta(days=settings.KEEP_DONE_DAYS), seconds=SECONDS_A_RUN)
 
 
 @app.task
 def purge() -> None:
-    """Remove the rows of deleted goals."""
-    while purge_deleted():
+    """Remove the rows of deleted goals, as many as a run's time allows."""
+    until = time.monotonic() + SECONDS_A_RUN
+    while time.monotonic() < until and purge_deleted():
         pass

@@ -10,13 +10,12 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Final
 
 import psycopg
 import structlog
 
-from api.database import DatabaseDownError, connect, is_ours
+from api.database import DatabaseDownError, connect, is_ours, once
 from api.ingest import nudge
 from api.ingest.wire import Incoming
 
@@ -78,6 +77,7 @@ def store(rows: Sequence[Row]) -> list[bool]:
     try:
         return delivery.fate.result(timeout=PATIENCE)
     except TimeoutError as error:
+        delivery.fate.cancel()
         raise DatabaseDownError from error
 
 
@@ -101,7 +101,10 @@ class Committer:
                 while size < MOST_ROWS:
                     deliveries.append(self.deliveries.get_nowait())
                     size += len(deliveries[-1].rows)
-            self._commit(deliveries)
+            # Whoever ran out of patience was told so, and sends again: storing it now would store it twice.
+            awaited = [delivery for delivery in deliveries if delivery.fate.set_running_or_notify_cancel()]
+            if awaited:
+                self._commit(awaited)
 
     def _commit(self, deliveries: Sequence[Delivery]) -> None:
         try:
@@ -132,11 +135,14 @@ class Committer:
     def _commit_singly(self, delivery: Delivery, error: psycopg.Error) -> None:
         """Store what can be stored of one request."""
         log.error("inbox.row_refused", error=type(error).__name__, sqlstate=error.sqlstate)
+        fate: Exception = RowRefusedError()
         if len(delivery.rows) > 1:
             for row in delivery.rows:
-                with contextlib.suppress(psycopg.Error):
+                try:
                     self._insert([row])
-        delivery.fate.set_exception(RowRefusedError())
+                except psycopg.Error as own:
+                    fate = DatabaseDownError() if is_ours(own) else fate
+        delivery.fate.set_exception(fate)
 
     def _insert(self, rows: Sequence[Row]) -> list[bool]:
         """Insert and commit in one round trip. A connection that the server dropped is replaced once, where a second
@@ -180,7 +186,7 @@ class Committer:
             self._connection = None
 
 
-@cache
+@once
 def committer() -> Committer:
     """This process's committer, started when the first message comes."""
     return Committer()

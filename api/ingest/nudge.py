@@ -5,19 +5,22 @@ A nudge carries nothing and is never retried: beat nudges every second besides. 
 
 import threading
 import time
-from functools import cache
+from contextlib import suppress
 from typing import Any, Final
 
 import psycopg
+import redis
 import structlog
 from django.conf import settings
 
 from api.celery import app
-from api.database import connect
+from api.database import connect, once
 
 GATHER: Final = 0.02  # seconds: one nudge for all commits within
 RETREAT: Final = 1.0  # seconds without a try after the broker was unreachable
 BACKLOG_EVERY: Final = 1.0
+NUDGED: Final = "goalpost:nudged"
+NUDGED_SECONDS: Final = 2  # then a nudge counts as lost
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +35,18 @@ def is_overloaded() -> bool:
     return nudger().is_overloaded
 
 
+def hear() -> None:
+    """A worker begins to look at the inbox: what is committed from now on needs a nudge of its own."""
+    with suppress(redis.RedisError):
+        broker().delete(NUDGED)
+
+
+@once
+def broker() -> "redis.Redis":
+    """This process's connection to the broker, beside Celery's; impatient, because nothing depends on it."""
+    return redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=0.5, socket_timeout=0.5)
+
+
 class Nudger:
     """The thread that publishes nudges for a process."""
 
@@ -39,6 +54,7 @@ class Nudger:
         self.wanted = threading.Event()
         self.is_overloaded = False
         self._connection: psycopg.Connection[Any] | None = None
+        self._broker = broker()
         threading.Thread(target=self._work, name="nudger", daemon=True).start()
 
     def _work(self) -> None:
@@ -56,7 +72,9 @@ class Nudger:
 
     def _publish(self) -> None:
         try:
-            app.send_task("api.digest.tasks.digest", expires=10, retry=False, ignore_result=True)
+            # One nudge lies in the queue at a time, or the queue would fill the broker while no worker runs.
+            if self._broker.set(NUDGED, 1, nx=True, ex=NUDGED_SECONDS):
+                app.send_task("api.digest.tasks.digest", expires=10, retry=False, ignore_result=True)
         except Exception as error:  # noqa: BLE001 - no trouble of the broker may reach a sender; kombu has no one base
             log.warning("nudge.undelivered", error=type(error).__name__)
             time.sleep(RETREAT)
@@ -79,7 +97,7 @@ class Nudger:
         return True
 
 
-@cache
+@once
 def nudger() -> Nudger:
     """This process's nudger, started with the first message."""
     return Nudger()

@@ -1,5 +1,6 @@
 """Old messages leave the inbox, in chunks. Conversions have keys of their own: a late resend counts nothing twice."""
 
+import time
 from datetime import datetime
 from typing import Final
 
@@ -8,11 +9,12 @@ from django.db import connection
 CHUNK: Final = 5_000
 
 
-def prune_done(*, before: datetime) -> int:
-    """Delete done messages digested before a time; how many. Other messages never expire by themselves.
+def prune_done(*, before: datetime, seconds: float) -> int:
+    """Delete done messages digested before a time, for some seconds; how many. Others never expire by themselves.
 
     Each chunk is its own short transaction.
     """
+    until = time.monotonic() + seconds
     pruned: int = 0
     while True:
         with connection.cursor() as cursor:
@@ -25,5 +27,5 @@ def prune_done(*, before: datetime) -> int:
                 [before, CHUNK],
             )
             pruned += cursor.rowcount
-            if cursor.rowcount < CHUNK:
+            if cursor.rowcount < CHUNK or time.monotonic() > until:
                 return pruned

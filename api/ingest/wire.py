@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -116,9 +117,24 @@ def read_envelope(raw: bytes) -> Envelope:
     except msgspec.DecodeError:
         # JSON may hold lone surrogates, which msgspec refuses even in values that it skips.
         event = lenient_decoder(set()).decode(raw.decode())
-        return msgspec.convert(
-            {name: msgspec.Raw(json.dumps(value).encode()) for name, value in event.items()}, Envelope
-        )
+        if not isinstance(event, dict):
+            raise ValueError("an event is not an object") from None  # noqa: TRY004 - it is about JSON
+        fields = {clean_text(name): msgspec.Raw(json.dumps(value).encode()) for name, value in event.items()}
+        return msgspec.convert(fields, Envelope)
+
+
+def read_float(text: str) -> float | int:
+    """A JSON number with a point or an exponent, as jsonb gives it back; ValueError when no float holds it.
+
+    jsonb keeps no exponent and no negative zero: 1e22 comes back as an integer. What is compared before it was stored
+    and after must be the same (promises K-71).
+    """
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:20]} is out of range")
+    if "e+" in repr(number):
+        return int(Decimal(repr(number)))
+    return number or 0.0
 
 
 def lenient_decoder(warnings: set[str]) -> json.JSONDecoder:
@@ -134,12 +150,12 @@ def lenient_decoder(warnings: set[str]) -> json.JSONDecoder:
             warnings.add("number_out_of_range")
             return text
 
-    def keep_float(text: str) -> float | str:
-        number = float(text)
-        if math.isinf(number):
+    def keep_float(text: str) -> float | int | str:
+        try:
+            return read_float(text)
+        except ValueError:
             warnings.add("number_out_of_range")
             return text
-        return number
 
     def refuse(name: str) -> Any:
         raise ValueError(f"{name} is not JSON")

@@ -67,7 +67,7 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(
                         condition=models.Q(("parent_kind__isnull", False)),
-                        fields=["site", "parent_kind", "parent_value"],
+                        fields=["site", "parent_kind", "parent_value", "id"],
                         name="cohorts_identity_parent",
                     )
                 ],

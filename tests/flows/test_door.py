@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import time
+import zlib
 from typing import Any
 
 import pytest
@@ -140,6 +141,8 @@ def test_getapikey__wrong_secret__is_401(world: World, query: str) -> None:
         (b'{"type":5}', 400, "invalid_event"),
         (b'{"type":{"a":1}}', 400, "invalid_event"),
         (b'{"type":"\\ud800"}', 400, "invalid_event"),
+        (b'"\\ud800"', 400, "invalid_json"),
+        (b'["\\ud800"]', 400, "invalid_json"),
         (b'{"name":"Home"}', 400, "invalid_event"),
         (b'[{"name":"Home"}]', 400, "invalid_event"),
     ],
@@ -187,6 +190,32 @@ def test_encoding__that_cannot_be_read__is_400(world: World, body: bytes, encodi
     answer = world.post(body, headers={"content-encoding": encoding})
 
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_json")
+
+
+@pytest.mark.promise("K-24")
+def test_limit__gzip_that_inflates_to_nothing_for_ever__is_413(world: World) -> None:
+    deflater = zlib.compressobj(wbits=31)
+    body = deflater.compress(b"{") + deflater.flush(zlib.Z_SYNC_FLUSH)
+    body += b"\x00\x00\x00\xff\xff" * (LIMIT // 4)  # stored blocks of no bytes
+
+    answer = world.post(body, headers={"content-encoding": "gzip"})
+
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+def test_event__nested_beyond_reading__is_rejected_and_not_dead(world: World) -> None:
+    body = (
+        b'{"type":"track","event":"Buy","userId":"u1","properties":{"a":'
+        + b"[" * 600
+        + b'"\\u0000"'
+        + b"]" * 600
+        + b"}}"
+    )
+
+    world.post(body)
+    world.digest()
+
+    assert world.statuses() == [("rejected", "unreadable_body")]
 
 
 @pytest.mark.promise("K-33")
@@ -322,6 +351,8 @@ def test_event__with_an_odd_value__is_taken_with_a_warning(
         (b'"properties":{"a":"\\ud800"}', "replaced_characters"),
         (b'"properties":{"\\udfff":[{"b":"x\\ud800"}]}', "replaced_characters"),
         (b'"properties":{"a":"\\ud83d\\ude00"}', None),
+        (b'"\\ud800":1', "replaced_characters"),
+        (b'"properties":{"a":' + b"[" * 200 + b'"\\u0000"' + b"]" * 200 + b"}", "replaced_characters"),
         (b'"properties":{"a":1e400}', "number_out_of_range"),
         (b'"properties":{"a":-1e400,"b":' + b"9" * 5000 + b"}", "number_out_of_range"),
         (b'"properties":{"a":' + b"9" * 400 + b"}", None),

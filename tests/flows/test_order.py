@@ -17,7 +17,9 @@ from tests.world import World
 users = st.sampled_from([None, "u1", "u2"])
 anonymous = st.sampled_from([None, "a1", "a2"])
 visitors = st.sampled_from([None, "v1", "v2"])
-traits = st.dictionaries(st.sampled_from(["plan", "age"]), st.sampled_from([None, 1, True, "x", [1]]), max_size=2)
+traits = st.dictionaries(
+    st.sampled_from(["plan", "age"]), st.sampled_from([None, 1, True, "x", [1], 1e22, -0.0, 1e-7, 1.5]), max_size=2
+)
 ids = {"userId": users, "anonymousId": anonymous, "kameleoonVisitorCode": visitors}
 events = st.one_of(
     st.fixed_dictionaries({"type": st.just("track"), "event": st.sampled_from(["A", "B"]), **ids}),

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from api.database import fetch_all
+from cohorts import remote_data
 from cohorts.models import Group, Identity, Persona
 from goals.models import Goal
 from tests.world import World
@@ -351,6 +353,25 @@ def test_lookup__bad_input__answers_an_empty_object_and_the_reason(
     assert (answer.status_code, answer.content) == (status, b"{}")
     assert ("goalpost-error" in answer.headers) is (status != 200)
     assert answer.headers["access-control-allow-origin"] == "*"
+
+
+def test_lookup__reason_with_other_characters__is_an_ascii_header(world: World) -> None:
+    answer = world.get("common", token=False, headers={"authorization": "Basic e30="})
+
+    assert answer.status_code == 401
+    assert answer.headers["goalpost-error"].isascii()
+
+
+def test_lookup__id_on_very_many_devices__reads_a_bounded_number_of_them(world: World) -> None:
+    """An id such as "test" may be on every device; reading it must not hold up the others."""
+    devices = [world.event("identify", userId="test", anonymousId=f"anon-{number}") for number in range(1_200)]
+    world.post(devices)
+    world.send(world.event("identify", userId="test", traits={"plan": "scale"}))
+
+    assert world.traits("test") == world.traits("anon-1199") == {"plan": "scale"}
+    statement = remote_data.statement(world.site.pk, ["IDENTIFY_test"])
+    assert statement is not None
+    assert len(fetch_all(*statement)) == 1 + remote_data.MOST_POINTING
 
 
 def test_lookup__known_etag__answers_304_until_something_changes(world: World) -> None:

@@ -174,6 +174,45 @@ def test_backlog__full__makes_messages_dead_with_a_reason(world: World, small_li
     assert world.statuses() == [("done", ""), ("done", ""), deferred, full, deferred]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"goal_name_template": "{name} ({type})"},
+        {"link_event_names": ["C", "D", "E"]},
+        {"trait_event_names": ["C", "D", "E"]},
+    ],
+)
+def test_queue__names_that_the_sites_rules_no_longer_make__do_not_stand_in_the_way(
+    world: World, small_limit: None, change: dict[str, object]
+) -> None:
+    for event in "ABCDE":
+        world.track(event, kameleoonVisitorCode="vc1")
+    world.change_site(**change)
+
+    for _ in range(6):
+        pass_time(11)
+        world.tend()
+    pass_time(11)
+    world.track("Fresh")
+
+    assert world.last_message().status == "done"
+    assert set(Message.objects.values_list("status", flat=True)) == {"done"}
+    assert WaitingName.objects.count() == 0
+
+
+def test_queue__whose_only_message_died__does_not_stand_in_the_way(world: World, small_limit: None) -> None:
+    for event in "ABCD":
+        world.track(event)
+    Message.objects.filter(status="deferred").update(status="dead", reason="worker_died")
+
+    pass_time(11)
+    world.tend()
+    world.track("Fresh")
+
+    assert world.last_message().status == "done"
+    assert WaitingName.objects.count() == 0
+
+
 def test_quota__goal_deleted__does_not_shorten_the_ledger(world: World, small_limit: None) -> None:
     world.track("A")
     world.track("B")

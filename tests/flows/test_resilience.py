@@ -10,15 +10,16 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import OperationalError, connection
+from django.db import connection
 from pytest_django import Settings
 
 from api import database
 from api.digest import run
 from api.digest.claims import Claims
-from api.ingest import nudge
+from api.ingest import inbox, nudge
 from api.ingest.prune import prune_done
 from api.models import Claim, Message
+from api.sites import create_site
 from cohorts.models import Identity
 from goals.models import Conversion
 from tests.world import World
@@ -65,7 +66,10 @@ def test_batch__with_a_poisoned_message__saves_its_neighbours_and_ends_dead(worl
     )
 
     with poison("NEW.message_key = 'track:bad'", sqlstate):
-        world.digest()
+        for _ in range(4):
+            world.digest()
+            assert world.statuses()[1] != ("done", "")
+            Message.objects.filter(status="pending").update(digested_at=None)  # as if its pause were over
 
     statuses = dict(Message.objects.values_list("message_id", "status"))
     assert statuses == {"good-1": "done", "bad": "dead", "good-2": "done"}
@@ -78,19 +82,25 @@ def test_batch__with_a_poisoned_message__saves_its_neighbours_and_ends_dead(worl
 
 def test_batch__that_fails_once__is_digested_at_the_next_try(world: World) -> None:
     world.post(world.event(messageId="later"))
+    Message.objects.update(warnings=["clock_corrected"])
     with poison("NEW.message_key = 'track:later' AND (SELECT attempts FROM api_message LIMIT 1) < 1"):
         world.digest()
+        assert world.statuses() == [("pending", "digest_failed")]
+        world.digest()  # it pauses for a second or two first
+        assert Message.objects.get().attempts == 1
+    Message.objects.update(digested_at=datetime.now(UTC) - timedelta(seconds=3))
+    world.digest()
 
     assert world.statuses() == [("done", "")]
-    assert Message.objects.get().attempts == 1
+    assert (Message.objects.get().attempts, Message.objects.get().warnings) == (1, ["clock_corrected"])
 
 
-@pytest.mark.parametrize("sqlstate", ["40P01", "53100"])
+@pytest.mark.parametrize("sqlstate", ["40P01", "53100", "25006", "42703", "42501", "58030", "XX000"])
 def test_batch__in_trouble_of_the_servers__is_nobodys_fault(world: World, sqlstate: str) -> None:
-    """A deadlock is tried again at once, a full disk by the next run; no message counts an attempt."""
+    """A deadlock is tried again at once, a full disk or a missing column by the next run; no attempt is counted."""
     world.post([world.event(), world.event()])
 
-    with poison("true", sqlstate), pytest.raises(OperationalError):
+    with poison("true", sqlstate):
         world.digest()
     assert world.statuses() == [("pending", "")] * 2
     assert set(Message.objects.values_list("attempts", flat=True)) == {0}
@@ -252,6 +262,46 @@ def test_database__restarted_between_requests__costs_no_request(world: World) ->
     assert world.get("common").status_code == 200
 
 
+def test_inbox__too_slow_to_wait_for__does_not_store_later_what_it_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "PATIENCE", 0.5)
+    world.post(world.event())  # the committer is connected
+    with psycopg.connect(**database.connection_parameters()) as other:
+        other.execute("LOCK TABLE api_message IN ACCESS EXCLUSIVE MODE")
+        answers = [world.post(world.event(messageId=None)) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [503, 503, 503]
+    assert world.post(world.event()).status_code == 200
+    # The one that was under way when it was given up cannot be called back; those behind it were.
+    assert Message.objects.filter(message_id=None).count() <= 1
+
+
+def test_committer__asked_for_by_many_threads_at_once__is_one() -> None:
+    made = []
+
+    def make() -> int:
+        time.sleep(0.05)
+        made.append(1)
+        return len(made)
+
+    get = database.once(make)
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(lambda _: get(), range(8))) == {1}
+
+
+def test_sites__with_trouble_in_one__the_others_are_digested(world: World) -> None:
+    other = create_site(name="Other", sitecode="bbbbbbbbbb")
+    world.credential.sites.add(other)
+    world.post(world.event(event="Trouble"))
+    world.post(world.event(event="Fine"), sitecode="bbbbbbbbbb")
+
+    with poison(f"NEW.site_id = {world.site.pk}", "53100"):
+        world.digest()
+
+    assert world.statuses() == [("pending", ""), ("done", "")]
+
+
 def test_inbox__over_its_limit__answers_429_until_there_is_room(world: World, settings: Settings) -> None:
     settings.INBOX_LIMIT = 3
     world.post([world.event() for _ in range(3)])
@@ -278,8 +328,8 @@ def test_prune__old_done_messages__go_and_a_late_resend_counts_nothing_twice(wor
     event, rejected = world.event(), world.event(event=None)
     world.send(event, rejected)
 
-    assert prune_done(before=datetime.now(UTC) - timedelta(days=30)) == 0
-    assert prune_done(before=datetime.now(UTC) + timedelta(seconds=1)) == 1
+    assert prune_done(before=datetime.now(UTC) - timedelta(days=30), seconds=5) == 0
+    assert prune_done(before=datetime.now(UTC) + timedelta(seconds=1), seconds=5) == 1
     world.send(event)
 
     assert world.goals() == {"SegmentIO track – Signed Up": 1}

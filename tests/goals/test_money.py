@@ -45,6 +45,7 @@ def test_amount__plain_number__is_a_decimal_of_six_places(given_: Any, expected:
         1e300,
         float("nan"),
         "9" * 15,
+        "99999999999999.9999999",
     ],
 )
 def test_amount__anything_else__is_refused(given_: Any) -> None:

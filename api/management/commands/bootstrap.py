@@ -72,7 +72,9 @@ class Command(BaseCommand):
             secret=first["GOALPOST_CLIENT_SECRET"],
         )
         users = get_user_model().objects
-        if not users.filter(username=first["GOALPOST_ADMIN_USER"]).exists():
+        if users.filter(username=first["GOALPOST_ADMIN_USER"]).exists():
+            del first["GOALPOST_ADMIN_PASSWORD"]  # that person's stays as it is
+        else:
             users.create_superuser(first["GOALPOST_ADMIN_USER"], password=first["GOALPOST_ADMIN_PASSWORD"])
 
 
@@ -80,4 +82,5 @@ def keep(path: Path, first: dict[str, str]) -> None:
     """Write the first site's names and secrets where only this user reads them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        os.fchmod(file.fileno(), 0o600)  # of a file that was there as well
         file.writelines(f"{name}={value}\n" for name, value in first.items())

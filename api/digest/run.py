@@ -33,8 +33,8 @@ def digest_all(claims: Claims, *, seconds: float) -> bool:
         for ways in _pending_sites():
             with _a_sites_own_trouble(ways.site_id):
                 taken += digest_pending(ways, claims, limit=settings.DIGEST_BATCH, now=datetime.now(UTC))
-            if time.monotonic() > until:
-                return True
+        if time.monotonic() > until:  # only between rounds: a round cut short would always cut the same sites
+            return taken > 0
         if time.monotonic() > tend_at:
             taken += tend_queues(claims)
             tend_at = time.monotonic() + TEND_EVERY

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.db import connection
+from django.db.models import F
 from pytest_django import Settings
 
 from api import database
@@ -21,7 +22,8 @@ from api.ingest.prune import prune_done
 from api.models import Claim, Message
 from api.sites import create_site
 from cohorts.models import Identity
-from goals.models import Conversion
+from goals import catalogue
+from goals.models import Conversion, Goal, GoalCreation, WaitingName
 from tests.world import World
 
 
@@ -200,6 +202,67 @@ def test_workers__that_meet_the_same_new_names__make_each_goal_once_and_50_in_al
 
     assert len(world.goals()) == 50
     assert Message.objects.filter(status="deferred").values("waiting_for").distinct().count() == 30
+
+
+def count_deadlocks() -> int:
+    """Deadlocks that PostgreSQL has broken in this database so far."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        return int(cursor.fetchone()[0])
+
+
+@pytest.mark.promise("K-30", "K-31")
+def test_queue__tended_by_four_workers_at_once__creates_all_and_deadlocks_nowhere(world: World) -> None:
+    world.change_site(goals_per_10_seconds=10)
+    names = [f"E{number % 90}" for number in range(270)]
+    for start in range(0, len(names), 90):
+        world.post([world.event(event=name) for name in names[start : start + 90]])
+    before = count_deadlocks()
+
+    def work(number: int) -> None:
+        claims = Claims()
+        for _ in range(15):
+            if number == 0:
+                GoalCreation.objects.update(created_at=F("created_at") - timedelta(seconds=11))
+            run.digest_all(claims, seconds=5)
+            run.tend_queues(claims)
+        claims.close()
+
+    in_threads(4, work)
+    for _ in range(3):
+        GoalCreation.objects.update(created_at=F("created_at") - timedelta(seconds=11))
+        world.tend()
+
+    assert world.statuses() == [("done", "")] * 270
+    assert set(world.goals().values()) == {3}
+    assert (Goal.objects.count(), WaitingName.objects.count()) == (90, 0)
+    time.sleep(1.1)  # the figure is reported once a second
+    assert count_deadlocks() == before
+
+
+@pytest.mark.promise("K-31")
+def test_release__while_another_worker_has_the_message__waits_for_nobody_and_forgets_nothing(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Locks go from messages to names; waiting for a message under the names' lock would turn that round."""
+    world.change_site(goals_per_10_seconds=1)
+    world.track("A")
+    world.track("B")
+    catalogue.create_goal(Goal(site=world.site, name="B"), template="SegmentIO {type} – {name}")
+
+    with psycopg.connect(**database.connection_parameters()) as other:
+        other.execute("SELECT 1 FROM api_message WHERE status = 'deferred' FOR UPDATE")
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '300ms'")
+        world.tend()
+        with connection.cursor() as cursor:
+            cursor.execute("RESET lock_timeout")
+    assert "site.failed" not in caplog.text
+    assert WaitingName.objects.count() == 1
+
+    world.tend()
+    assert world.goals() == {"B": 1, "SegmentIO track – A": 1}
+    assert WaitingName.objects.count() == 0
 
 
 @pytest.mark.promise("N-02", "W11")

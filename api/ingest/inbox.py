@@ -103,10 +103,19 @@ class Committer:
                     size += len(deliveries[-1].rows)
             # Whoever ran out of patience was told so, and sends again: storing it now would store it twice.
             awaited = [delivery for delivery in deliveries if delivery.fate.set_running_or_notify_cancel()]
-            if awaited:
+            try:
                 self._commit(awaited)
+                nudge.nudge()
+            except Exception:  # the thread must outlive any defect: without it nothing is stored again
+                log.exception("inbox.failed")
+                self._disconnect()
+                for delivery in awaited:
+                    if not delivery.fate.done():
+                        delivery.fate.set_exception(DatabaseDownError())
 
     def _commit(self, deliveries: Sequence[Delivery]) -> None:
+        if not deliveries:
+            return
         try:
             stored = self._insert([row for delivery in deliveries for row in delivery.rows])
         except psycopg.Error as error:
@@ -120,13 +129,7 @@ class Committer:
                     self._commit([delivery])
             else:
                 self._commit_singly(deliveries[0], error)
-        except BaseException as error:  # the thread must outlive any defect: without it nothing is stored again
-            log.exception("inbox.failed")
-            self._disconnect()
-            for delivery in deliveries:
-                delivery.fate.set_exception(error)
         else:
-            nudge.nudge()
             start = 0
             for delivery in deliveries:
                 delivery.fate.set_result(stored[start : start + len(delivery.rows)])

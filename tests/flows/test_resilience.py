@@ -340,6 +340,15 @@ def test_inbox__too_slow_to_wait_for__does_not_store_later_what_it_refused(
     assert Message.objects.filter(message_id=None).count() <= 1
 
 
+def test_committer__after_a_row_that_is_a_defect_of_ours__stores_the_next(world: World) -> None:
+    nonsense = inbox.Row(world.site.pk, None, None)  # type: ignore[arg-type]  # on purpose
+
+    with pytest.raises(database.DatabaseDownError):
+        inbox.store([nonsense])
+
+    assert world.post(world.event()).status_code == 200
+
+
 def test_committer__asked_for_by_many_threads_at_once__is_one() -> None:
     made = []
 

@@ -51,6 +51,8 @@ def database_from_url(url: str) -> dict[str, Any]:
             "keepalives_count": 2,
             "tcp_user_timeout": 10_000,
             "application_name": "goalpost",
+            # The statement of a process that was killed must not hold its locks for long.
+            "options": "-c client_connection_check_interval=1000",
             # The digest sends arrays of thousands in binary, twenty times faster than as literals in the statement.
             "server_side_binding": True,
             **options,

@@ -1,11 +1,14 @@
 """What must not hurt: a poisoned message, dead workers, concurrent ones, a database or broker that goes away."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -24,6 +27,7 @@ from api.sites import create_site
 from cohorts.models import Identity
 from goals import catalogue
 from goals.models import Conversion, Goal, GoalCreation, WaitingName
+from tests.contract.server import environment_of_the_test
 from tests.world import World
 
 
@@ -129,6 +133,48 @@ def test_claim__of_a_dead_worker__counts_an_attempt_and_ends_dead(world: World) 
     assert Message.objects.get(id=first).reason == "worker_died"
     assert Message.objects.get(id=second).status == "done"
     assert Claim.objects.count() == 0
+
+
+DIGEST_ALONE = """
+import django
+django.setup()
+from api.digest import run
+from api.digest.claims import Claims
+run.digest_all(Claims(), seconds=60)
+"""
+
+
+@pytest.mark.promise("N-02")
+def test_worker__killed_by_a_message__leaves_it_and_its_neighbours_to_the_next(world: World, tmp_path: Path) -> None:
+    """A process that is killed in the middle of a batch, as often as a message may do that."""
+    world.post([world.event(event="Buy"), world.event(messageId="killer"), world.event(event="Buy")])
+    environment = {**environment_of_the_test(tmp_path), "DJANGO_SETTINGS_MODULE": "api.settings"}
+
+    with poison("NEW.message_key = 'track:killer' AND pg_sleep(30) IS NOT NULL"):
+        for attempt in (1, 2, 3):
+            process = subprocess.Popen([sys.executable, "-c", DIGEST_ALONE], env=environment)
+            wait_until(lambda: Claim.objects.filter(message_ids__contains=[killer()]).exists())
+            wait_until(is_asleep)
+            process.kill()
+            process.wait()
+            wait_until(lambda: run.tend_queues(world.claims))
+            assert Message.objects.get(message_id="killer").attempts == attempt
+
+    killed = Message.objects.get(message_id="killer")
+    assert (killed.status, killed.reason, killed.attempts) == ("dead", "worker_died", 3)
+    world.digest()
+    assert world.goals() == {"SegmentIO track – Buy": 2}
+
+
+def killer() -> int:
+    return int(Message.objects.get(message_id="killer").pk)
+
+
+def is_asleep() -> bool:
+    """Whether a worker's statement sleeps in the database."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()")
+        return cursor.fetchone() is not None
 
 
 def test_suspects__of_a_dead_worker__are_digested_one_at_a_time(world: World) -> None:

@@ -99,9 +99,10 @@ def start_postgresql(running: Servers, data_dir: Path, *, lock: int, throwaway: 
     account = account_for(cluster)
     if not cluster.exists():
         make_cluster(cluster, programs / "initdb", account=account, lock=lock, log=log, throwaway=throwaway)
-    # Whoever holds the lock knows that no server runs here; the pid in the file may be somebody else's by now.
-    (cluster / "postmaster.pid").unlink(missing_ok=True)
     sockets = make_socket_directory(data_dir, account)
+    # Whoever holds the lock knows that no server runs here; the pid in these files may be somebody else's by now.
+    for stale in (cluster / "postmaster.pid", sockets / SOCKET_NAME, sockets / f"{SOCKET_NAME}.lock"):
+        stale.unlink(missing_ok=True)
     settings = [*POSTGRESQL_SETTINGS, f"unix_socket_directories={quoted(sockets)}"]
     if throwaway:
         settings += THROWAWAY_SETTINGS

@@ -3,6 +3,7 @@
 import os
 import shutil
 import stat
+import subprocess
 from pathlib import Path
 
 import psycopg
@@ -64,3 +65,20 @@ def test_postgresql__pid_file_of_a_stranger__is_taken_for_stale(tmp_path: Path) 
 def test_socket_directory__path_of_any_length__is_short_enough(tmp_path: Path, length: int) -> None:
     place = socket_directory(tmp_path / ("d" * length))
     assert len(os.fsencode(place / SOCKET_NAME)) <= LONGEST_SOCKET
+
+
+def test_postgresql__socket_of_a_killed_server_whose_pid_lives_again__is_taken_for_stale(tmp_path: Path) -> None:
+    """PostgreSQL trusts the pid in its socket's lock file; after kill -9 it may be another process's, or a zombie's."""
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        for _ in range(2):
+            with claim(tmp_path) as lock, servers(tmp_path, lock=lock, wanted=["DATABASE_URL"], throwaway=True):
+                pass
+            place = socket_directory(tmp_path)
+            place.mkdir(mode=0o700, exist_ok=True)
+            (place / SOCKET_NAME).touch()
+            (place / f"{SOCKET_NAME}.lock").write_text(f"{stranger.pid}\n{tmp_path}/postgresql\n1\n5432\n{place}\n")
+    finally:
+        stranger.kill()
+        stranger.wait()
+        shutil.rmtree(socket_directory(tmp_path), ignore_errors=True)

@@ -69,7 +69,8 @@ def test_socket_directory__path_of_any_length__is_short_enough(tmp_path: Path, l
 
 def test_postgresql__socket_of_a_killed_server_whose_pid_lives_again__is_taken_for_stale(tmp_path: Path) -> None:
     """PostgreSQL trusts the pid in its socket's lock file; after kill -9 it may be another process's, or a zombie's."""
-    stranger = subprocess.Popen(["sleep", "60"])
+    # Of the account that PostgreSQL runs as: it does not mind the processes of others.
+    stranger = subprocess.Popen(["sleep", "60"], user="nobody" if os.geteuid() == 0 else None)
     try:
         for _ in range(2):
             with claim(tmp_path) as lock, servers(tmp_path, lock=lock, wanted=["DATABASE_URL"], throwaway=True):

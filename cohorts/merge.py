@@ -18,7 +18,6 @@ Registers = dict[str, Any]
 # An identity's registers: {"traits": {name: register}, "group": register, "personas": {name: register},
 # "user": register (its owner, or the user an alias made it), "anonymous": register, "visitor": earliest link}.
 MAPS = ("traits", "personas")
-LATEST = ("group", "user", "anonymous")
 
 
 def canonical(value: Any) -> bytes:

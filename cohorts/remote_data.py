@@ -76,16 +76,15 @@ def documents(
         registers.setdefault(place, []).append(msgspec.json.decode(text))
     stripped = {key: key.strip() for key in keys}  # a printed snippet asks for its key with a newline (K-74)
     places = {id_: place for place, id_ in enumerate(person_ids(list(stripped.values())), start=1)}
+    people = {id_: merge.join(registers.get(place, [])) for id_, place in places.items()}
     answers: dict[str, dict[str, Any]] = {}
     for asked, key in stripped.items():
         if key == COMMON:
             answers[asked] = {"cohorts": sorted(registers[0][0])}
         elif key.startswith(IDENTIFY):
-            person = merge.join(registers.get(places[key.removeprefix(IDENTIFY)], []))
-            answers[asked] = profile(person, public_traits=public_traits)
+            answers[asked] = profile(people[key.removeprefix(IDENTIFY)], public_traits=public_traits)
         elif key.startswith(COHORTS):
-            person = merge.join(registers.get(places[key.removeprefix(COHORTS)], []))
-            answers[asked] = memberships(person)
+            answers[asked] = memberships(people[key.removeprefix(COHORTS)])
         else:
             answers[asked] = {}
     return answers

@@ -103,6 +103,8 @@ class Committer:
                     size += len(deliveries[-1].rows)
             # Whoever ran out of patience was told so, and sends again: storing it now would store it twice.
             awaited = [delivery for delivery in deliveries if delivery.fate.set_running_or_notify_cancel()]
+            if not awaited:
+                continue
             try:
                 self._commit(awaited)
                 nudge.nudge()
@@ -114,8 +116,6 @@ class Committer:
                         delivery.fate.set_exception(DatabaseDownError())
 
     def _commit(self, deliveries: Sequence[Delivery]) -> None:
-        if not deliveries:
-            return
         try:
             stored = self._insert([row for delivery in deliveries for row in delivery.rows])
         except psycopg.Error as error:

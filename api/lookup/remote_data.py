@@ -35,8 +35,8 @@ def answer_preflight(_: Request) -> Answer:
 def get_map(request: Request) -> Answer:
     """The object under one key; `{}` for an unknown one. One SQL statement."""
     query = request.query()
-    key = query.get("key", "").strip()
-    if not key:
+    key = query.get("key", "")
+    if not key.strip():
         raise Refusal(HTTPStatus.BAD_REQUEST, "missing_key", "Give the parameter key, for example key=common.")
     return _answer(request, _read(request, query, [key])[key])
 

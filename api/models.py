@@ -141,6 +141,8 @@ class Message(models.Model):
     effects = ArrayField(models.CharField(max_length=16), default=list)
     attempts = models.PositiveSmallIntegerField(default=0, help_text="Digests that failed or died with their worker.")
     waiting_for = models.CharField(max_length=600, blank=True, help_text="The goal name a deferred message waits for.")
+    # No foreign key: the goal may be deleted, and then this tells where the conversion went.
+    goal_id = models.BigIntegerField(null=True, help_text="The goal it converted.")
     digested_at = models.DateTimeField(null=True)
 
     class Meta:

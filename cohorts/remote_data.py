@@ -12,81 +12,98 @@ COHORTS: Final = "COHORTS_"
 COMMON: Final = "common"
 MOST_POINTING: Final = 1_000  # identities that point at one and are read: an id like "test" may be on every device
 
+Wanted = tuple[int, str | None]  # (site, the id of a person), or (site, None) for the site's personas
+Found = Mapping[Wanted, Sequence[str]]  # as JSON: the registers of each identity of a person; one list of personas
+
 # The identities of every person asked for, in one statement. An id is looked up as user, then visitor, then anonymous
 # (the order of Identity.Kind). Owners and aliases make a person's identities a tree; UNION ends also where aliases
-# form a ring. A key without an identity, and `common`, give rows of their own.
-PEOPLE_SQL: Final = """
-WITH RECURSIVE person AS (
-    (SELECT asked.place, first.*
-       FROM unnest(%(ids)s::text[]) WITH ORDINALITY AS asked (id, place)
+# form a ring. An unknown person gives no row; the personas of a site give one.
+STATEMENT: Final = """
+WITH RECURSIVE asked AS (
+    SELECT * FROM unnest(%(sites)b::bigint[], %(ids)b::text[]) WITH ORDINALITY AS asked (site_id, id, place)
+), person AS (
+    (SELECT asked.place, asked.site_id, first.*
+       FROM asked
        JOIN LATERAL (
             SELECT i.id, i.kind, i.value, i.parent_kind, i.parent_value
               FROM cohorts_identity i
-             WHERE i.site_id = %(site)s AND i.kind IN (1, 2, 3) AND i.value = asked.id
+             WHERE i.site_id = asked.site_id AND i.kind IN (1, 2, 3) AND i.value = asked.id
              ORDER BY i.kind
              LIMIT 1
        ) AS first ON true)
     UNION
-    SELECT person.place, next.*
+    SELECT person.place, person.site_id, next.*
       FROM person
       JOIN LATERAL (
             SELECT i.id, i.kind, i.value, i.parent_kind, i.parent_value
               FROM cohorts_identity i
-             WHERE i.site_id = %(site)s AND i.kind = person.parent_kind AND i.value = person.parent_value
+             WHERE i.site_id = person.site_id AND i.kind = person.parent_kind AND i.value = person.parent_value
              UNION ALL
             (SELECT i.id, i.kind, i.value, i.parent_kind, i.parent_value
                FROM cohorts_identity i
-              WHERE i.site_id = %(site)s AND i.parent_kind = person.kind AND i.parent_value = person.value
+              WHERE i.site_id = person.site_id AND i.parent_kind = person.kind AND i.parent_value = person.value
               ORDER BY i.id
-              LIMIT %(most)s)
+              LIMIT %(most)b)
       ) AS next ON true
 )
 SELECT person.place, (SELECT identity.registers::text FROM cohorts_identity identity WHERE identity.id = person.id)
   FROM person  -- a subquery, because the planner would hash the whole table for a join with so many rows as it expects
-"""
-COMMON_SQL: Final = """
-SELECT 0, coalesce(json_agg(name), '[]')::text FROM cohorts_persona WHERE site_id = %(site)s
+ UNION ALL
+SELECT asked.place, (SELECT coalesce(json_agg(name), '[]')::text FROM cohorts_persona WHERE site_id = asked.site_id)
+  FROM asked WHERE asked.id IS NULL
 """
 
 
-def statement(site_id: int, keys: Sequence[str]) -> tuple[str, dict[str, Any]] | None:
-    """The one SQL statement, with its parameters, that answers these keys; None when no key needs any."""
-    keys = [key.strip() for key in keys]
-    ids = person_ids(keys)
-    parts = ([f"({PEOPLE_SQL})"] if ids else []) + ([f"({COMMON_SQL})"] if COMMON in keys else [])
-    if not parts:
-        return None
-    # PostgreSQL holds no NUL; no identity has one either.
-    return " UNION ALL ".join(parts), {
-        "site": site_id,
-        "most": MOST_POINTING,
-        "ids": [id_.replace("\0", "\ufffd") for id_ in ids],
-    }
+def wanted(site_id: int, keys: Sequence[str]) -> list[Wanted]:
+    """What these keys need from the database, each once."""
+    needs = (need(site_id, key) for key in keys)
+    return list(dict.fromkeys(each for each in needs if each is not None))
+
+
+def need(site_id: int, key: str) -> Wanted | None:
+    """What one key needs from the database. Space around it is none of it: a printed snippet adds a newline (K-74)."""
+    key = key.strip()
+    if key == COMMON:
+        return site_id, None
+    for prefix in (IDENTIFY, COHORTS):
+        if key.startswith(prefix):
+            # PostgreSQL holds no NUL; no identity has one either.
+            return site_id, key.removeprefix(prefix).replace("\0", "\ufffd")
+    return None
+
+
+def parameters(asked: Sequence[Wanted]) -> dict[str, Any]:
+    """The parameters of STATEMENT."""
+    return {"sites": [site for site, _ in asked], "ids": [id_ for _, id_ in asked], "most": MOST_POINTING}
+
+
+def find(asked: Sequence[Wanted], rows: Sequence[tuple[int, str]]) -> Found:
+    """The rows of STATEMENT, by what was asked for."""
+    found: dict[Wanted, list[str]] = {each: [] for each in asked}
+    for place, text in rows:
+        found[asked[place - 1]].append(text)
+    return found
 
 
 def documents(
-    keys: Sequence[str], rows: Sequence[tuple[int, str]], *, public_traits: Collection[str] | None
+    site_id: int, keys: Sequence[str], found: Found, *, public_traits: Collection[str] | None
 ) -> dict[str, dict[str, Any]]:
     """The object under each key as asked for, `{}` for one that is unknown (promises K-56, K-59, K-67, K-69, K-76).
 
-    `rows` is what `statement` gave. `public_traits` holds the traits a reader without a token may see, None means all.
+    `public_traits` holds the traits a reader without a token may see, None means all.
     """
-    registers: dict[int, list[Mapping[str, Any]]] = {}
-    for place, text in rows:
-        registers.setdefault(place, []).append(msgspec.json.decode(text))
-    stripped = {key: key.strip() for key in keys}  # a printed snippet asks for its key with a newline (K-74)
-    places = {id_: place for place, id_ in enumerate(person_ids(list(stripped.values())), start=1)}
-    people = {id_: merge.join(registers.get(place, [])) for id_, place in places.items()}
     answers: dict[str, dict[str, Any]] = {}
-    for asked, key in stripped.items():
-        if key == COMMON:
-            answers[asked] = {"cohorts": sorted(registers[0][0])}
-        elif key.startswith(IDENTIFY):
-            answers[asked] = profile(people[key.removeprefix(IDENTIFY)], public_traits=public_traits)
-        elif key.startswith(COHORTS):
-            answers[asked] = memberships(people[key.removeprefix(COHORTS)])
+    for key in keys:
+        wanted = need(site_id, key)
+        said = [msgspec.json.decode(text) for text in found[wanted]] if wanted else []
+        if wanted is None:
+            answers[key] = {}
+        elif wanted[1] is None:
+            answers[key] = {"cohorts": sorted(said[0])}
+        elif key.strip().startswith(IDENTIFY):
+            answers[key] = profile(merge.join(said), public_traits=public_traits)
         else:
-            answers[asked] = {}
+            answers[key] = memberships(merge.join(said))
     return answers
 
 
@@ -106,9 +123,3 @@ def profile(person: Mapping[str, Any], *, public_traits: Collection[str] | None)
 def memberships(person: Mapping[str, Any]) -> dict[str, bool]:
     """`{"persona": true | false}` of a joined person: in, or out after having been in (promises K-56)."""
     return {name: register[3] for name, register in person.get("personas", {}).items()}
-
-
-def person_ids(keys: Sequence[str]) -> list[str]:
-    """The ids behind IDENTIFY_ and COHORTS_ keys, each once, in order."""
-    ids = [key.removeprefix(prefix) for key in keys for prefix in (IDENTIFY, COHORTS) if key.startswith(prefix)]
-    return list(dict.fromkeys(ids))

@@ -1,21 +1,18 @@
 """Accepting a message durably: concurrent requests of a process share one insert and one commit.
 
-A thread owns one connection and takes whatever requests wait at that moment; a lone request does not wait for company.
 An answer is given only after the commit. What was committed but not answered is a duplicate when it comes again.
 """
 
 import contextlib
-import queue
-import threading
 from collections.abc import Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
 import structlog
 
 from api.database import DatabaseDownError, connect, is_ours, once
+from api.gather import Call, Gatherer
 from api.ingest import nudge
 from api.ingest.wire import Incoming
 
@@ -58,12 +55,7 @@ class Row:
     event: Incoming
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """The rows of one request, and its wait for their fate: True for stored, False for a duplicate."""
-
-    rows: Sequence[Row]
-    fate: Future[list[bool]] = field(default_factory=Future)
+Delivery = Call[Sequence[Row], list[bool]]  # the rows of one request; for each, whether it was new
 
 
 def store(rows: Sequence[Row]) -> list[bool]:
@@ -72,13 +64,7 @@ def store(rows: Sequence[Row]) -> list[bool]:
     Raises DatabaseDownError when it cannot be said that they are stored, RowRefusedError for a row that PostgreSQL
     cannot hold.
     """
-    delivery = Delivery(rows)
-    committer().deliveries.put(delivery)
-    try:
-        return delivery.fate.result(timeout=PATIENCE)
-    except TimeoutError as error:
-        delivery.fate.cancel()
-        raise DatabaseDownError from error
+    return committer().ask(rows, patience=PATIENCE)
 
 
 class RowRefusedError(Exception):
@@ -86,45 +72,28 @@ class RowRefusedError(Exception):
 
 
 class Committer:
-    """The thread that stores for all requests of a process."""
+    """What stores for all requests of a process, on one connection."""
 
     def __init__(self) -> None:
-        self.deliveries: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self._connection: psycopg.Connection[Any] | None = None
-        threading.Thread(target=self._work, name="committer", daemon=True).start()
 
-    def _work(self) -> None:
-        while True:
-            deliveries = [self.deliveries.get()]
-            size = len(deliveries[0].rows)
-            with contextlib.suppress(queue.Empty):
-                while size < MOST_ROWS:
-                    deliveries.append(self.deliveries.get_nowait())
-                    size += len(deliveries[-1].rows)
-            # Whoever ran out of patience was told so, and sends again: storing it now would store it twice.
-            awaited = [delivery for delivery in deliveries if delivery.fate.set_running_or_notify_cancel()]
-            if not awaited:
-                continue
-            try:
-                self._commit(awaited)
-                nudge.nudge()
-            except Exception:  # the thread must outlive any defect: without it nothing is stored again
-                log.exception("inbox.failed")
-                self._disconnect()
-                for delivery in awaited:
-                    if not delivery.fate.done():
-                        delivery.fate.set_exception(DatabaseDownError())
+    def commit(self, deliveries: Sequence[Delivery]) -> None:
+        """Store all rows in one commit, and tell each request what became of its own."""
+        try:
+            self._commit(deliveries)
+        except Exception:
+            self._disconnect()
+            raise
+        nudge.nudge()
 
     def _commit(self, deliveries: Sequence[Delivery]) -> None:
         try:
-            stored = self._insert([row for delivery in deliveries for row in delivery.rows])
+            stored = self._insert([row for delivery in deliveries for row in delivery.asked])
         except psycopg.Error as error:
             if is_ours(error):
                 log.warning("inbox.unavailable", error=type(error).__name__)
-                self._disconnect()
-                for delivery in deliveries:
-                    delivery.fate.set_exception(DatabaseDownError())
-            elif len(deliveries) > 1:  # one bad row must not refuse its neighbours' requests
+                raise DatabaseDownError from error
+            if len(deliveries) > 1:  # one bad row must not refuse its neighbours' requests
                 for delivery in deliveries:
                     self._commit([delivery])
             else:
@@ -132,15 +101,15 @@ class Committer:
         else:
             start = 0
             for delivery in deliveries:
-                delivery.fate.set_result(stored[start : start + len(delivery.rows)])
-                start += len(delivery.rows)
+                delivery.fate.set_result(stored[start : start + len(delivery.asked)])
+                start += len(delivery.asked)
 
     def _commit_singly(self, delivery: Delivery, error: psycopg.Error) -> None:
         """Store what can be stored of one request."""
         log.error("inbox.row_refused", error=type(error).__name__, sqlstate=error.sqlstate)
         fate: Exception = RowRefusedError()
-        if len(delivery.rows) > 1:
-            for row in delivery.rows:
+        if len(delivery.asked) > 1:
+            for row in delivery.asked:
                 try:
                     self._insert([row])
                 except psycopg.Error as own:
@@ -190,6 +159,6 @@ class Committer:
 
 
 @once
-def committer() -> Committer:
+def committer() -> Gatherer[Sequence[Row], list[bool]]:
     """This process's committer, started when the first message comes."""
-    return Committer()
+    return Gatherer(Committer().commit, name="inbox", most=MOST_ROWS, size=len)

@@ -1,17 +1,24 @@
 """`/map/map` and `/map/maps`: remote data as Kameleoon's SDKs and web engine read it (wire-kameleoon B4)."""
 
 import hashlib
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
+from psycopg.errors import QueryCanceled
 
 from api.access import check_authorization, find_site, unauthorized
-from api.database import fetch_all
+from api.database import DatabaseDownError, fetch_all, once
 from api.door import Answer, Refusal, Request
+from api.gather import Call, Gatherer
 from cohorts import remote_data
+from cohorts.remote_data import Found, Wanted
 
 KEYS_LIMIT: Final = 100
+READERS: Final = 2  # threads, so that a slow person does not hold up everybody
+MOST_KEYS: Final = 200  # a statement
+PATIENCE: Final = 5.0  # seconds
 CORS: Final = (
     ("Access-Control-Allow-Origin", "*"),
     ("Access-Control-Expose-Headers", "ETag, Last-Modified, Retry-After, Goalpost-Error"),
@@ -73,12 +80,33 @@ def _read(request: Request, query: dict[str, str], keys: list[str]) -> dict[str,
             raise Refusal(HTTPStatus.FORBIDDEN, "forbidden_site", "This credential does not open this site.")
     elif site.requires_token:
         raise unauthorized("This site serves remote data with an access token only. Fetch one at /oauth/token.")
-    statement = remote_data.statement(site.id, keys)
-    return remote_data.documents(
-        keys,
-        fetch_all(*statement) if statement else [],
-        public_traits=None if authorization else site.public_traits,
-    )
+    wanted = remote_data.wanted(site.id, keys)
+    found = reader().ask(wanted, patience=PATIENCE) if wanted else {}
+    return remote_data.documents(site.id, keys, found, public_traits=None if authorization else site.public_traits)
+
+
+def _fetch(calls: Sequence[Call[Sequence[Wanted], Found]]) -> None:
+    """Read for all these requests in one statement; where that takes too long, for each alone."""
+    wanted = list(dict.fromkeys(each for call in calls for each in call.asked))
+    try:
+        found = remote_data.find(wanted, fetch_all(remote_data.STATEMENT, remote_data.parameters(wanted)))
+    except DatabaseDownError as error:
+        if len(calls) == 1 or not isinstance(error.__cause__, QueryCanceled):
+            raise
+        for call in calls:
+            try:
+                _fetch([call])
+            except DatabaseDownError as own:
+                call.fate.set_exception(own)
+    else:
+        for call in calls:
+            call.fate.set_result(found)
+
+
+@once
+def reader() -> Gatherer[Sequence[Wanted], Found]:
+    """This process's readers, started when the first key is asked for."""
+    return Gatherer(_fetch, name="reads", most=MOST_KEYS, size=len, threads=READERS)
 
 
 def _answer(request: Request, document: dict[str, Any]) -> Answer:

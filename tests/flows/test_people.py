@@ -369,9 +369,8 @@ def test_lookup__id_on_very_many_devices__reads_a_bounded_number_of_them(world: 
     world.send(world.event("identify", userId="test", traits={"plan": "scale"}))
 
     assert world.traits("test") == world.traits("anon-1199") == {"plan": "scale"}
-    statement = remote_data.statement(world.site.pk, ["IDENTIFY_test"])
-    assert statement is not None
-    assert len(fetch_all(*statement)) == 1 + remote_data.MOST_POINTING
+    parameters = remote_data.parameters([(world.site.pk, "test")])
+    assert len(fetch_all(remote_data.STATEMENT, parameters)) == 1 + remote_data.MOST_POINTING
 
 
 def test_lookup__known_etag__answers_304_until_something_changes(world: World) -> None:

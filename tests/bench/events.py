@@ -1,0 +1,97 @@
+"""What the benches send: events as the Segment destination sends them, and an inbox filled with them."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+
+from tests.bench.stage import Stage
+
+NAMES = [f"Clicked on button {number}" for number in range(50)]
+PAGES = [f"Product page {number}" for number in range(10)]
+PLANS = ("free", "team", "business", "enterprise")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of the mix: 70 % track, 10 % page, 15 % identify with five traits, 5 % audience."""
+
+    type: str
+    message_id: str
+    occurred_at: datetime
+    body: bytes
+    is_hit: bool
+
+
+def mixed(count: int, *, people: int, crowd: str, run: str, shift: int = 0) -> Iterator[Event]:
+    """`count` events of `people` persons of a crowd, each with a user id, an anonymous id and a visitor code.
+
+    `run` makes their messageIds new; `shift` gives a person another kind of event than a run before did.
+    """
+    now = datetime.now(UTC)
+    for number in range(count):
+        at = now + timedelta(milliseconds=number - count)
+        yield event(number, person=f"{crowd}-{number % people}", at=at, message_id=f"{run}-{number}", shift=shift)
+
+
+def event(number: int, *, person: str, at: datetime, message_id: str, shift: int = 0) -> Event:
+    kind = (number + shift) % 20
+    type_ = "page" if kind in {14, 15} else "identify" if kind in {16, 17, 18} else "track"
+    fields: dict[str, Any] = {"revenue": 25.5, "currency": "EUR", "products": [{"id": f"p{kind}", "price": 25.5}]}
+    name = {"event": NAMES[number * 7 % len(NAMES)]}
+    if type_ == "page":
+        name = {"name": PAGES[number // 20 % len(PAGES)]}
+        fields = {"url": f"https://shop.example.com/p/{number}", "path": f"/p/{number}", "referrer": ""}
+    elif type_ == "identify":
+        name = {}
+        fields = {
+            "plan": PLANS[number % len(PLANS)],
+            "email": f"{person}@example.com",
+            "seats": number % 97,
+            "country": "FR",
+            "is_trial": number % 3 == 0,
+        }
+    elif kind == 19:
+        name = {"event": "Audience Entered" if number % 3 else "Audience Exited"}
+        fields = {"audience_key": f"audience_{number % 12}", f"audience_{number % 12}": bool(number % 3)}
+    body = {
+        "anonymousId": f"anonymous-{person}",
+        "userId": f"user-{person}",
+        "type": type_,
+        **name,
+        "properties": {**fields, "kameleoonVisitorCode": f"visitor-{person}"},
+        "timestamp": at.isoformat(timespec="milliseconds"),
+        "context": {"ip": "127.0.0.1", "userAgent": "Mozilla/5.0 (X11; Linux x86_64)", "locale": "en-US"},
+        "messageId": message_id,
+    }
+    encoded = json.dumps(body, separators=(",", ":")).encode()
+    return Event(type_, message_id, at, encoded, is_hit=type_ == "page" or (type_ == "track" and kind != 19))
+
+
+COPY = """
+COPY api_message (site_id, source_id, type, message_id, position, received_at, occurred_at, body, status, reason,
+                  detail, warnings, effects, attempts, waiting_for) FROM STDIN
+"""
+
+
+def fill_inbox(connection: psycopg.Connection[Any], stage: Stage, events: Iterable[Event]) -> int:
+    """Put events into the inbox as the door does, with COPY; how many of them are hits."""
+    hits = 0
+    empty: list[str] = []
+    with connection.cursor() as cursor, cursor.copy(COPY) as copy:
+        for each in events:
+            hits += each.is_hit
+            row = (stage.site_id, stage.source_id, each.type, each.message_id, 0, each.occurred_at, each.occurred_at)
+            copy.write_row((*row, each.body, "pending", "", "", empty, empty, 0, ""))
+    return hits
+
+
+PENDING = "SELECT 1 FROM api_message WHERE site_id = %s AND status = 'pending' ORDER BY id DESC LIMIT 1"
+
+
+def is_digested(connection: psycopg.Connection[Any], stage: Stage) -> bool:
+    """Whether nothing is pending. From the newest on, because the index still holds what was pending before."""
+    return connection.execute(PENDING, [stage.site_id]).fetchone() is None

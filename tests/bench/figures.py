@@ -1,0 +1,102 @@
+"""Figures beside their yardsticks: how a bench prints them, and keeps them for the table of `make bench`."""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What was measured. A yardstick has the figure's unit; the figure over it is what travels between machines."""
+
+    what: str
+    value: float
+    unit: str
+    yardstick: float | None = None
+    of: str = ""  # what the yardstick is
+    floor: str = ""
+    aim: str = ""
+
+    @property
+    def ratio(self) -> str:
+        return f"{self.value / self.yardstick:.2f}" if self.yardstick else ""
+
+
+HEADS = ("figure", "value", "unit", "yardstick", "ratio", "of", "floor", "aim")
+
+
+def print_table(figures: Sequence[Figure]) -> None:
+    rows = [HEADS, *map(cells, figures)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
+    for row in rows:
+        pairs = enumerate(zip(row, widths, strict=True))
+        line = "  ".join(
+            f"{cell:>{width}}" if column in {1, 3, 4} else f"{cell:{width}}" for column, (cell, width) in pairs
+        )
+        print(line.rstrip())
+
+
+def cells(figure: Figure) -> tuple[str, ...]:
+    yardstick = "" if figure.yardstick is None else spell(figure.yardstick)
+    return (
+        *(figure.what, spell(figure.value), figure.unit, yardstick),
+        *(figure.ratio, figure.of, figure.floor, figure.aim),
+    )
+
+
+def spell(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """A bench's options: its docstring, and where to keep its figures."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--json", type=Path, help="append one line of JSON per figure to this file")
+    return made
+
+
+def publish(figures: Sequence[Figure], path: Path | None) -> None:
+    """Print figures and keep them."""
+    print_table(figures)
+    if path is not None:
+        with path.open("a") as file:
+            file.writelines(f"{json.dumps(asdict(figure))}\n" for figure in figures)
+
+
+def load(path: Path) -> list[Figure]:
+    return [Figure(**json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def describe_machine(connection: psycopg.Connection[Any]) -> str:
+    """Where these figures come from, and how busy it was."""
+    model = next(
+        (line.partition(":")[2].strip() for line in cpuinfo() if line.startswith("model name")), platform.machine()
+    )
+    row = connection.execute("SHOW server_version").fetchone()
+    return (
+        f"{len(os.sched_getaffinity(0))} cores of {model}, Python {platform.python_version()}, "
+        f"PostgreSQL {row[0] if row else '?'}, load {os.getloadavg()[0]:.1f} at the start"
+    )
+
+
+def cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest value that so many percent of the values do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, max(0, round(len(ordered) * percent / 100 + 0.5) - 1))]
+
+
+def median(values: Sequence[float]) -> float:
+    return statistics.median(values)

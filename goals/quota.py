@@ -1,5 +1,7 @@
 """How many goals events may still create for a site, exactly, under any number of workers."""
 
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -39,7 +41,10 @@ def lock_names(site_id: int) -> datetime:
 
 
 def room(site_id: int, limits: tuple[Window, ...], *, now: datetime) -> int:
-    """How many goals may be created at `now`. Call it under `lock_names`. One query."""
+    """How many goals may be created at `now`. Call it under `lock_names`. One query.
+
+    What the ledger holds of later than `now` counts too: the windows hold also when the database's clock was set back.
+    """
     counted = ", ".join("count(*) FILTER (WHERE created_at > %s)" for _ in limits)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -48,6 +53,22 @@ def room(site_id: int, limits: tuple[Window, ...], *, now: datetime) -> int:
         )
         created: tuple[int, ...] = cursor.fetchone()
     return max(0, min(window.limit - count for window, count in zip(limits, created, strict=True)))
+
+
+def fullest(times: Iterable[datetime], span: timedelta) -> tuple[int, datetime | None]:
+    """The most creations that any half-open span of this length holds, and when the first of them was.
+
+    `times` ascend; of several such spans it is the earliest. Pure; as many times are held as one span has.
+    """
+    most, since = 0, None
+    held: deque[datetime] = deque()
+    for time in times:
+        while held and time - held[0] >= span:
+            held.popleft()
+        held.append(time)
+        if len(held) > most:
+            most, since = len(held), held[0]
+    return most, since
 
 
 def consume(site_id: int, granted: int, *, now: datetime) -> None:

@@ -9,13 +9,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import httpx
+from django.db import transaction
+from django.db.models import F
 
 from api.access import api_key, forget_lookups
 from api.digest import run
 from api.digest.claims import Claims
 from api.models import Credential, Message, Site
 from api.sites import create_credential, create_site
-from goals.models import Conversion, Goal
+from goals import quota
+from goals.models import Conversion, Goal, GoalCreation
 
 SITECODE = "1q2w3e4r5t"
 CLIENT_ID = "demo_client"
@@ -91,6 +94,22 @@ class World:
         """What beat has done every second."""
         if run.tend_queues(self.claims):
             self.digest()
+
+    def pass_time(self, seconds: float) -> None:
+        """Let the ledger of new goals, and nothing else, grow older; with less than 0 the clock is set back.
+
+        Under the names' lock no goal is being made: the ledger stays in order whoever works at this moment.
+        """
+        with transaction.atomic():
+            quota.lock_names(self.site.pk)
+            ledger = GoalCreation.objects.filter(site=self.site)
+            ledger.update(created_at=F("created_at") - timedelta(seconds=seconds))
+
+    def creations(self) -> list[datetime]:
+        """When events made goals: the whole ledger."""
+        return list(
+            GoalCreation.objects.filter(site=self.site).order_by("created_at").values_list("created_at", flat=True)
+        )
 
     def change_site(self, **settings: Any) -> None:
         Site.objects.filter(pk=self.site.pk).update(**settings)

@@ -1,0 +1,53 @@
+"""What a batch of the digest reads follows from the batch, not from the size of the tables."""
+
+from collections.abc import Callable
+
+from django.db import connection
+
+from cohorts.models import Identity
+from tests.world import World
+
+TABLES = ("api_message", "cohorts_identity", "goals_conversion", "goals_goal")
+
+
+def rows_read(work: Callable[[], None]) -> dict[str, int]:
+    """The rows of each table that were read while `work` ran."""
+    before = _rows_read_so_far()
+    work()
+    after = _rows_read_so_far()
+    return {table: after[table] - before[table] for table in TABLES}
+
+
+def _rows_read_so_far() -> dict[str, int]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_force_next_flush()")
+        cursor.execute("SELECT pg_stat_clear_snapshot()")
+        cursor.execute(
+            "SELECT relname, seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = ANY(%s)",
+            [list(TABLES)],
+        )
+        return dict(cursor.fetchall())
+
+
+def test_digest__of_a_batch__reads_its_own_rows_and_no_table(world: World) -> None:
+    """As many as a batch touches, the planner would join by hashing the whole table."""
+    people, strangers = 250, 12_000
+    Identity.objects.bulk_create(
+        Identity(site=world.site, kind=kind, value=f"stranger-{number}")
+        for number in range(strangers)
+        for kind in (1, 3)
+    )
+    events = [
+        world.event(userId=f"user-{number}", anonymousId=f"anonymous-{number}", event="Buy") for number in range(people)
+    ]
+    world.post(events)
+    world.digest()
+    with connection.cursor() as cursor:
+        for table in TABLES:
+            cursor.execute(f"ANALYZE {table}")
+
+    world.post([{**event, "messageId": f"again-{event['messageId']}", "traits": {"a": 1}} for event in events])
+    read = rows_read(world.digest)
+
+    assert world.goals() == {"SegmentIO track – Buy": 2 * people}
+    assert max(read.values()) < 10 * people, read

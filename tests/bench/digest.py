@@ -10,7 +10,6 @@ people again. A last, untimed pass counts the statements.
 import argparse
 import multiprocessing
 import os
-import sys
 import time
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
@@ -20,7 +19,7 @@ import psycopg
 
 from tests.bench.events import fill_inbox, is_digested, mixed
 from tests.bench.figures import Figure, describe_machine, median, parser, publish
-from tests.bench.stage import Stage, stage
+from tests.bench.stage import Stage, expect, stage
 
 BATCH = 500
 TABLES = ("api_message", "cohorts_identity", "goals_conversion")
@@ -101,8 +100,7 @@ def digest(here: Stage, events: int, *, crowd: str, run: str, processes: int, sh
         done = connection.execute(
             "SELECT status, count(*) FROM api_message GROUP BY 1 HAVING status <> 'done'"
         ).fetchall()
-        if made != hits or done:
-            sys.exit(f"{hits} hits became {made} conversions; messages that are not done: {done}")
+        expect(made == hits and not done, f"{hits} hits became {made} conversions; messages that are not done: {done}")
         growth = {name: (size - sizes[name]) / events for name, size in measure_tables(connection).items()}
     return Run(events / seconds, written / events, growth)
 
@@ -139,8 +137,7 @@ def insert_plainly(events: int, processes: int) -> float:
         child.start()
     for child in children:
         child.join()
-    if any(child.exitcode for child in children):
-        sys.exit("the yardstick failed")
+    expect(not any(child.exitcode for child in children), "the yardstick failed")
     spans: list[tuple[float, float]] = [times.get() for _ in children]
     return share * processes / (max(end for _, end in spans) - min(begin for begin, _ in spans))
 

@@ -1,170 +1,128 @@
-"""Requests a second through the two hot paths, beside a bare Django view on the same server.
+"""Requests a second through the two hot paths, beside a bare Django view on the same server; and how long a read waits
+while the digest works.
 
-    python -m tests.bench.doors [--rounds 5] [--seconds 5] [--connections 64] [--workers 1] [--threads 64]
+    python -m tests.bench.doors [--rounds 5] [--seconds 5] [--workers 1 2 4] [--threads 64] [--connections 64]
+                                [--rate 200] [--json FILE]
 
-Needs wrk (a Debian package). gunicorn is measured too where it is installed. Starts throw-away servers of its own; the
-three loads take turns, and each figure is the median of the rounds. Ratios are what travels between machines.
+Needs wrk. The three loads take turns within each round. The constant rate has its client measure from the time a
+request was due; the inbox is filled so that one worker is busy all the while.
 """
 
 import argparse
-import importlib.util
-import os
-import re
-import signal
-import socket
-import statistics
-import subprocess
-import sys
-import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 
-from api.embedded import servers
-from api.processes import claim
+from tests.bench.events import fill_inbox, is_digested, mixed, settle
+from tests.bench.figures import Figure, describe_machine, median, parser, percentile, publish
+from tests.bench.load import Hammered, at_rate, get, hammer, need_wrk, posts, read, reads
+from tests.bench.stage import Stage, expect, stage
 
-CLIENT_ID, SECRET, SITECODE = "demo_client", "demo_secret", "1q2w3e4r5t"
-
-WRK_POST = """
-local counter = 0
-local thread = 0
-function setup(t) t:set("id", thread); thread = thread + 1 end
-request = function()
-  counter = counter + 1
-  local body = string.format('{"anonymousId":"anon-%%d","userId":"user-%%d","type":"track",' ..
-    '"event":"Clicked on Checkout",' ..
-    '"properties":{"revenue":25.5,"currency":"EUR","products":[{"id":"p1","price":25.5}],' ..
-    '"kameleoonVisitorCode":"vc%%d"},"timestamp":"2026-11-22T03:19:58.767Z","context":{"ip":"127.0.0.1",' ..
-    '"userAgent":"Mozilla/5.0 (X11; Linux x86_64)","locale":"en-US"},"messageId":"%(run)s-%%d-%%d"}',
-    counter %% 1000, counter %% 1000, counter %% 1000, id, counter)
-  local headers = {["authorization"] = "Basic %(key)s", ["x-segment-settings"] = "%(site)s"}
-  return wrk.format("POST", "/segmentio", headers, body)
-end
-"""
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def command(server: str, port: int, application: str, *, workers: int, threads: int) -> list[str]:
-    if server == "granian":
-        return [
-            *(sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws", "--log-level", "error"),
-            *("--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)),
-            *("--blocking-threads", str(threads), application),
-        ]
-    return [
-        *(sys.executable, "-m", "gunicorn", "--log-level", "error", "--worker-class", "gthread"),
-        *("--bind", f"127.0.0.1:{port}", "--workers", str(workers), "--threads", str(threads)),
-        *("--keep-alive", "30", application),
-    ]
-
-
-@contextmanager
-def serving(server: str, application: str, path: str, *, workers: int, threads: int) -> Iterator[int]:
-    """A web server on a free port, once it answers."""
-    port = free_port()
-    process = subprocess.Popen(command(server, port, application, workers=workers, threads=threads))
-    try:
-        for _ in range(200):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2):
-                    break
-            except OSError:
-                time.sleep(0.1)
-        yield port
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-
-
-def measure(port: int, path: str, script: str | None, *, seconds: int, connections: int) -> tuple[float, str, str]:
-    """(requests a second, the 99th percentile as wrk prints it, what went wrong)."""
-    arguments = [
-        "wrk",
-        "-t",
-        "1",
-        "-c",
-        str(connections),
-        "-d",
-        f"{seconds}s",
-        "--latency",
-        f"http://127.0.0.1:{port}{path}",
-    ]
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
-        if script:
-            file.write(script)
-            file.flush()
-            arguments[1:1] = ["-s", file.name]
-        output = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
-    tail = re.search(r"99%\s+(\S+)", output)
-    trouble = " ".join(re.findall(r"(?:Non-2xx|Socket errors).*", output))
-    return float(rate[1]) if rate else 0.0, tail[1] if tail else "?", trouble
+PEOPLE = 1_000
+FASTEST = 10_000  # events/s that one worker may digest, so that the inbox lasts
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("rounds", 5), ("seconds", 5), ("connections", 64), ("workers", 1), ("threads", 64)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="goalpost-bench-") as name:
-        directory = Path(name)
-        with claim(directory) as lock, servers(directory, lock=lock) as running:  # as `make run` has them: fsync on
-            os.environ |= {
-                **running.environment,
-                "DJANGO_SETTINGS_MODULE": "api.settings",
-                "GOALPOST_DATA_DIR": name,
-                "GOALPOST_SECRET_KEY": "only for the bench",
-                "GOALPOST_INBOX_LIMIT": "100000000",
-                "GOALPOST_SITECODE": SITECODE,
-                "GOALPOST_CLIENT_ID": CLIENT_ID,
-                "GOALPOST_CLIENT_SECRET": SECRET,
-            }
-            compare(options)
+    options = parser(__doc__)
+    for name, default in (("rounds", 5), ("seconds", 5), ("connections", 64), ("threads", 64), ("rate", 200)):
+        options.add_argument(f"--{name}", type=int, default=default)
+    options.add_argument("--workers", type=int, nargs="+", default=[1], help="web processes, each in its turn")
+    given = options.parse_args()
+    need_wrk()
+    with stage() as here:
+        with here.connect() as connection:
+            print(describe_machine(connection), flush=True)
+        settle(here, mixed(2 * PEOPLE, people=PEOPLE, crowd="reader", run="reader"))
+        figures = [figure for workers in given.workers for figure in compare(here, given, workers)]
+        publish([*figures, *wait_beside_digest(here, given)], given.json)
 
 
-def compare(options: argparse.Namespace) -> None:
-    """Measure each server that is installed, and print the medians."""
-    manage = [sys.executable, str(Path(__file__).parents[2] / "manage.py")]
-    for step in ("migrate", "bootstrap"):
-        subprocess.run([*manage, step], check=True, stdout=subprocess.DEVNULL)
-    from api.access import api_key
+def compare(here: Stage, given: argparse.Namespace, workers: int) -> list[Figure]:
+    """The hot paths and the yardstick under as many requests as they take."""
+    seen: dict[str, list[Hammered]] = {"hello": [], "ingest": [], "read": []}
+    shape = {"workers": workers, "threads": given.threads}
+    with here.hello(**shape) as hello, here.goalpost(**shape) as door:
+        ports = {"hello": hello.port, "ingest": door.port, "read": door.port}
+        for number in range(given.rounds):
+            turn = number % len(seen)
+            for name in [*seen, *seen][turn : turn + len(seen)]:
+                seen[name].append(measure(here, given, ports, name, run=f"{workers}-{number}"))
+            print(
+                f"round {number + 1}:", *(f"{name} {each[-1].rate:,.0f}/s" for name, each in seen.items()), flush=True
+            )
+    rates = {name: median([each.rate for each in done]) for name, done in seen.items()}
+    tails = {name: median([each.p99 for each in done]) for name, done in seen.items()}
+    where = f"{workers} web process{'es' if workers > 1 else ''}"
+    return [
+        figure
+        for name in ("ingest", "read")
+        for figure in (
+            Figure(f"{name}, {where}", rates[name], "requests/s", rates["hello"], "hello view"),
+            Figure(
+                f"{name}, {where}: p99 of {given.connections} at once", tails[name], "ms", tails["hello"], "hello view"
+            ),
+        )
+    ]
 
-    candidates = ["granian", "gunicorn"] if importlib.util.find_spec("gunicorn") else ["granian"]
-    for server in candidates:
-        shape = {"workers": options.workers, "threads": options.threads}
-        with (
-            serving(server, "tests.bench.hello:application", "/hello", **shape) as hello,
-            serving(server, "api.wsgi:application", "/health/ready", **shape) as door,
-        ):
-            rates: dict[str, list[float]] = {}
-            tails: dict[str, list[str]] = {}
-            for number in range(options.rounds):
-                post = WRK_POST % {"run": f"{server}{number}", "key": api_key(CLIENT_ID, SECRET), "site": SITECODE}
-                loads = {
-                    "hello": (hello, "/hello", None),
-                    "ingest": (door, "/segmentio", post),
-                    "read": (door, f"/map/map?siteCode={SITECODE}&key=IDENTIFY_user-1", None),
-                }
-                for name, (port, path, script) in loads.items():
-                    rate, tail, trouble = measure(
-                        port, path, script, seconds=options.seconds, connections=options.connections
+
+def measure(here: Stage, given: argparse.Namespace, ports: dict[str, int], name: str, *, run: str) -> Hammered:
+    """One load of one round."""
+    shape = {"seconds": given.seconds, "connections": given.connections}
+    if name == "hello":
+        return hammer(ports[name], "/hello", **shape)
+    if name == "read":
+        return hammer(ports[name], "/map/map", reads("user-reader-", PEOPLE), **shape)
+    here.empty_inbox()  # as small in every round
+    hammered = hammer(ports[name], "/segmentio", posts(run), **shape)
+    stored = here.scalar("SELECT count(*) FROM api_message")
+    under_way = given.connections  # at the end, at most
+    expect(0 <= stored - hammered.requests <= under_way, f"{hammered.requests} answers, {stored} events stored")
+    return hammered
+
+
+def wait_beside_digest(here: Stage, given: argparse.Namespace) -> list[Figure]:
+    """How long a read takes at a constant rate while the digest works as fast as it can."""
+    waits: dict[str, list[list[float]]] = {"hello": [], "read": []}
+    shape = {"workers": given.workers[0], "threads": given.threads}
+    events = int(len(waits) * given.rounds * (given.seconds + 1) * FASTEST)
+    here.empty_inbox()
+    with here.connect() as connection:
+        fill_inbox(connection, here, mixed(events, people=events, crowd="digested", run="digested"))
+        with here.hello(**shape) as hello, here.goalpost(**shape) as door, here.worker():
+            here.until(lambda: here.scalar("SELECT count(*) FROM api_message WHERE status = 'done'") > 0, "the digest")
+            ports = {"hello": hello.port, "read": door.port}
+            for number in range(given.rounds):
+                for name in sorted(waits, reverse=number % 2 == 1):
+                    before, begun = conversions(here), time.monotonic()
+                    with at_rate(ports[name], requests(name), rate=given.rate, seconds=given.seconds) as load:
+                        pass
+                    load.check(name)
+                    expect(
+                        not is_digested(connection, here), "the inbox ran dry: the digest is too fast for this bench"
                     )
-                    rates.setdefault(name, []).append(rate)
-                    tails.setdefault(name, []).append(tail)
-                    if trouble:
-                        print(f"{server} {name}: {trouble}")
-        yardstick = statistics.median(rates["hello"])
-        for name, each in rates.items():
-            median = statistics.median(each)
-            ratio, tail = median / yardstick, " ".join(tails[name])
-            print(f"{server:9} {name:7} {median:8.0f} req/s  {ratio:5.2f} x hello  p99 {tail}")
+                    speed = (conversions(here) - before) / 0.8 / (time.monotonic() - begun)  # a fifth makes none
+                    waits[name].append(load.latencies)
+                    print(
+                        f"round {number + 1}: {name} p50 {percentile(load.latencies, 50):.1f} ms,",
+                        f"p99 {percentile(load.latencies, 99):.1f} ms beside {speed:,.0f} events/s;",
+                        f"the client was {percentile(load.lateness, 99):.1f} ms late at p99",
+                        flush=True,
+                    )
+    figures = []
+    for percent in (50, 99):
+        of = {name: median([percentile(each, percent) for each in done]) for name, done in waits.items()}
+        what = f"read at {given.rate}/s beside the digest: p{percent}"
+        figures.append(Figure(what, of["read"], "ms", of["hello"], "hello view"))
+    return figures
+
+
+def requests(name: str) -> Callable[[int], bytes]:
+    if name == "hello":
+        return lambda _: get("/hello")
+    return lambda number: read(f"IDENTIFY_user-reader-{number % PEOPLE}")
+
+
+def conversions(here: Stage) -> int:
+    return int(here.scalar("SELECT last_value FROM goals_conversion_id_seq"))
 
 
 if __name__ == "__main__":

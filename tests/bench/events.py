@@ -89,6 +89,19 @@ def fill_inbox(connection: psycopg.Connection[Any], stage: Stage, events: Iterab
     return hits
 
 
+def settle(stage: Stage, events: Iterable[Event]) -> None:
+    """Fill the inbox with events and digest them in this process."""
+    from api.digest import run
+    from api.digest.claims import Claims
+
+    with stage.connect() as connection:
+        fill_inbox(connection, stage, events)
+    claims = Claims()
+    while run.digest_all(claims, seconds=5):
+        pass
+    claims.close()
+
+
 PENDING = "SELECT 1 FROM api_message WHERE site_id = %s AND status = 'pending' ORDER BY id DESC LIMIT 1"
 
 

@@ -1,4 +1,4 @@
-"""The yardstick of tests.bench.doors: a bare Django view, no middleware, that says hello."""
+"""The yardstick of what speaks HTTP: a bare Django view, no middleware, that says hello."""
 
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
@@ -7,7 +7,7 @@ from django.urls import path
 
 
 def hello(_: HttpRequest) -> HttpResponse:
-    return HttpResponse(b"hello", content_type="text/plain")
+    return HttpResponse(b"hello", content_type="text/plain", headers={"Content-Length": "5"})
 
 
 urlpatterns = [path("hello", hello)]

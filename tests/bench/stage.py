@@ -56,6 +56,11 @@ class Stage:
             row = connection.execute(sql, parameters).fetchone()
             return row[0] if row else None
 
+    def empty_inbox(self) -> None:
+        """Forget all messages; no worker may run."""
+        with self.connect() as connection:
+            connection.execute("TRUNCATE api_message")
+
     @contextmanager
     def running(self, name: str, command: Sequence[str]) -> Iterator[Child]:
         """A process of the product; it must still live at the end."""
@@ -160,6 +165,12 @@ def raise_curtain(directory: Path, lock: int) -> Stage:
         ).fetchone()
     assert row is not None
     return Stage(directory, lock, row[0], row[1])
+
+
+def expect(condition: bool, otherwise: str) -> None:  # noqa: FBT001 - reads like an assertion
+    """End the bench when what was measured did not happen."""
+    if not condition:
+        sys.exit(otherwise)
 
 
 def answers(url: str) -> bool:

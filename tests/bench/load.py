@@ -1,0 +1,213 @@
+"""Loads on a web server: as many requests as it takes (wrk), or so many a second, however it answers."""
+
+import base64
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from urllib.parse import quote
+
+from tests.bench.stage import CLIENT_ID, SECRET, SITECODE
+
+# Posts differ in their messageIds; an event of the tour, with three ids.
+WRK_POST = """
+local counter = 0
+request = function()
+  counter = counter + 1
+  local body = string.format('{"anonymousId":"anon-%%d","userId":"user-%%d","type":"track",' ..
+    '"event":"Clicked on Checkout",' ..
+    '"properties":{"revenue":25.5,"currency":"EUR","products":[{"id":"p1","price":25.5}],' ..
+    '"kameleoonVisitorCode":"vc%%d"},"timestamp":"2026-11-22T03:19:58.767Z","context":{"ip":"127.0.0.1",' ..
+    '"userAgent":"Mozilla/5.0 (X11; Linux x86_64)","locale":"en-US"},"messageId":"%(run)s-%%d"}',
+    counter %% 1000, counter %% 1000, counter %% 1000, counter)
+  local headers = {["authorization"] = "Basic %(key)s", ["x-segment-settings"] = "%(site)s"}
+  return wrk.format("POST", "/segmentio", headers, body)
+end
+"""
+WRK_READ = """
+local counter = 0
+local requests = {}
+init = function()
+  for person = 0, %(people)d - 1 do
+    requests[person] = wrk.format("GET", "/map/map?siteCode=%(site)s&key=IDENTIFY_%(prefix)s" .. person)
+  end
+end
+request = function()
+  counter = counter + 1
+  return requests[counter * 7 %% %(people)d]
+end
+"""
+UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
+PATIENCE = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hammered:
+    """What wrk saw."""
+
+    rate: float  # requests/s
+    p99: float  # ms
+    requests: int
+
+
+def hammer(port: int, path: str, script: str = "", *, seconds: int, connections: int) -> Hammered:
+    """As many requests as a server answers on so many connections. Ends the bench when one answer is not 2xx."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        file.write(script)
+        file.flush()
+        command = [
+            *("wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s", "--latency"),
+            *("--timeout", f"{PATIENCE:.0f}s", *(["--script", file.name] if script else [])),
+            f"http://127.0.0.1:{port}{path}",
+        ]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    trouble = " ".join(re.findall(r"(?:Non-2xx|Socket errors).*", output))
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
+    tail = re.search(r"99%\s+([\d.]+)(us|ms|s|m)", output)
+    requests = re.search(r"(\d+) requests in", output)
+    if trouble or rate is None or tail is None or requests is None:
+        sys.exit(f"{path}: {trouble or output}")
+    return Hammered(float(rate[1]), float(tail[1]) * UNITS[tail[2]], int(requests[1]))
+
+
+def need_wrk() -> None:
+    if shutil.which("wrk") is None:
+        sys.exit("the benches need wrk: `apt-get install wrk`, `brew install wrk`, or https://github.com/wg/wrk")
+
+
+def posts(run: str) -> str:
+    """wrk's script of single events, new ones for every run."""
+    return WRK_POST % {"run": run, "key": destination_key(), "site": SITECODE}
+
+
+def reads(prefix: str, people: int) -> str:
+    """wrk's script of remote data by key, over the people `<prefix>0` … `<prefix><people - 1>`."""
+    return WRK_READ % {"site": SITECODE, "prefix": prefix, "people": people}
+
+
+def destination_key() -> str:
+    from api.access import api_key
+
+    return api_key(CLIENT_ID, SECRET)
+
+
+def post(body: bytes) -> bytes:
+    """The request of one event."""
+    return (
+        f"POST /segmentio HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Basic {destination_key()}\r\n"
+        f"X-Segment-Settings: {SITECODE}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+def read(key: str) -> bytes:
+    """The request of remote data, by a reader with credentials."""
+    return get(f"/map/map?siteCode={SITECODE}&key={quote(key)}", authorization=basic())
+
+
+def basic() -> str:
+    return "Basic " + base64.b64encode(f"{CLIENT_ID}:{SECRET}".encode()).decode()
+
+
+def get(path: str, **headers: str) -> bytes:
+    """The request of a path; underscores in a header's name stand for hyphens."""
+    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}\r\n".encode()
+
+
+class Connection:
+    """One kept-alive connection. Barer than http.client: the client has its share of the cores it measures."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._stream = self._socket.makefile("rb")
+
+    def ask(self, request: bytes) -> tuple[int, bytes]:
+        """(status, body). Raises OSError, also for an answer that says no length."""
+        self._socket.sendall(request)
+        status, length = self._line()[9:12], None
+        while line := self._line().lower():
+            if line.startswith(b"content-length:"):
+                length = int(line[15:])
+        if length is None:
+            raise ConnectionError("no Content-Length")
+        return int(status), self._stream.read(length)
+
+    def close(self) -> None:
+        self._stream.close()
+        self._socket.close()
+
+    def _line(self) -> bytes:
+        line = self._stream.readline()
+        if not line:
+            raise ConnectionError("the server closed the connection")
+        return line.strip()
+
+
+@dataclass(slots=True)
+class Load:
+    """What a load at a constant rate saw; it runs until its block ends or its time is over."""
+
+    latencies: list[float] = field(default_factory=list)  # ms, from the time a request was due
+    lateness: list[float] = field(default_factory=list)  # ms, from the time it was due until a free client sent it
+    failures: Counter[str] = field(default_factory=Counter)
+
+    def check(self, what: str) -> None:
+        """End the bench when a request failed."""
+        if self.failures or not self.latencies:
+            sys.exit(f"{what}: {len(self.latencies)} answers, {dict(self.failures)} failures")
+
+
+@contextmanager
+def at_rate(
+    port: int, request: Callable[[int], bytes], *, rate: float, seconds: float, connections: int = 32
+) -> Iterator[Load]:
+    """Send `request(0)`, `request(1)`, … at fixed times, whether or not earlier ones were answered.
+
+    A request waits for its time, never for its turn: what a slow server keeps waiting counts from the time it was
+    due, so that no delay is omitted. The block runs beside the load, and ends with it.
+    """
+    load = Load()
+    numbers, total = count(), round(rate * seconds)
+    begun = time.monotonic() + 0.05
+    ended = threading.Event()
+
+    def work() -> None:
+        connection = Connection(port)
+        while not ended.is_set() and (number := next(numbers)) < total:
+            due = begun + number / rate
+            bytes_ = request(number)
+            wait = due - time.monotonic()
+            if wait > 0:
+                time.sleep(wait)
+                load.lateness.append((time.monotonic() - due) * 1000)
+            try:
+                status, _ = connection.ask(bytes_)
+            except OSError as error:
+                load.failures[type(error).__name__] += 1
+                connection.close()
+                connection = Connection(port)
+            else:
+                load.latencies.append((time.monotonic() - due) * 1000)
+                if not 200 <= status < 300:
+                    load.failures[str(status)] += 1
+        connection.close()
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(connections)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield load
+        for thread in threads:
+            thread.join()
+    finally:
+        ended.set()

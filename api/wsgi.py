@@ -1,5 +1,6 @@
 """The WSGI application: the wire endpoints answered by plain functions, everything else by Django."""
 
+import gc
 import os
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -39,6 +40,8 @@ ENDPOINTS: dict[str, Endpoint] = {
     "/health/live": Endpoint({"GET": health.answer_live}),
     "/health/ready": Endpoint({"GET": health.answer_ready}),
 }
+
+gc.freeze()  # what is loaded by now stays: no collection need look at it, and none is long
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -1,5 +1,6 @@
 """Celery's side of the digest: when things run. What runs is elsewhere."""
 
+import gc
 import time
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -30,6 +31,13 @@ EVERY = {
 def keep_connections(**_: Any) -> None:
     """A worker's process digests many times a second: it keeps its connection, and looks whether it still works."""
     connections["default"].settings_dict |= {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+
+
+@worker_process_init.connect
+def collect_less_garbage(**_: Any) -> None:
+    """A batch makes thousands of objects and no cycles: looking for some took a tenth of its time."""
+    gc.freeze()  # what is loaded by now stays
+    gc.set_threshold(20_000, 20, 20)
 
 
 @cache

@@ -1,7 +1,8 @@
 """What a worker has in hand, noted outside its transaction: a message that kills its worker must not do so for ever.
 
 While it lives a worker holds a session lock on its number and keeps one row with the ids of its batch. The row of a
-worker whose lock is free is what a dead worker left behind: its messages are digested one at a time from then on.
+worker whose lock is free is what a dead worker left behind: nobody takes its messages before the attempt is counted,
+and they are digested one at a time from then on.
 """
 
 import secrets
@@ -52,8 +53,8 @@ class Claims:
                 if self._connection is None:
                     self._connection = self._connect()
                 self._connection.execute(sql, {**parameters, "worker": self._worker})
-            except psycopg.OperationalError:
-                self.close()
+            except psycopg.Error:  # also of a server that has become read-only
+                self.close()  # a note that stays under a living worker's lock would hold up its messages
                 if attempt == 2:  # noqa: PLR2004
                     raise
             else:

@@ -275,22 +275,28 @@ def _claim_deferred(site_id: int, names: Sequence[str]) -> list[int]:
 
 
 def _claim(condition: str, parameters: Sequence[Any]) -> list[int]:
-    """Lock the messages of a site that meet a condition, leaving those that another worker has; their ids.
+    """Lock the messages of a site that meet a condition, leaving those that another worker has or had; their ids.
 
-    Not their bodies, so that the claim is noted before anything large is in memory; and no more of them than the
+    What a dead worker had in hand is nobody's before `recover_from_dead_workers` has counted the attempt: a batch that
+    kills one worker after the other would be dead as a whole. One that was in such hands goes alone, for the same
+    reason. Not the bodies, so that the claim is noted before anything large is in memory; and no more of them than the
     worker can hold. One query.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT id, octet_length(body) FROM api_message
-             WHERE site_id = %s AND {condition} FOR UPDATE SKIP LOCKED
+            SELECT id, octet_length(body), attempts FROM api_message
+             WHERE site_id = %s AND id NOT IN (SELECT unnest(message_ids) FROM api_claim)
+               AND {condition} FOR UPDATE SKIP LOCKED
             """,
             parameters,
         )
-        sizes = cursor.fetchall()
-    total = list(accumulate(size for _, size in sizes))
-    return [id_ for (id_, _), so_far in zip(sizes, total, strict=True) if so_far <= BATCH_BYTES or id_ == sizes[0][0]]
+        rows = cursor.fetchall()
+    suspects = [id_ for id_, _, attempts in rows if attempts]
+    if suspects:
+        return suspects[:1]
+    total = accumulate(size for _, size, _ in rows)
+    return [id_ for (id_, _, _), so_far in zip(rows, total, strict=True) if so_far <= BATCH_BYTES or id_ == rows[0][0]]
 
 
 def _load(ids: Sequence[int]) -> list[Claimed]:

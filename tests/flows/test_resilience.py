@@ -4,7 +4,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,8 @@ from pytest_django import Settings
 
 from api import database
 from api.digest import run
-from api.digest.claims import Claims
+from api.digest.claims import Claims, recover_from_dead_workers
+from api.digest.digest import digest_deferred, digest_pending, load_ways
 from api.ingest import inbox, nudge
 from api.ingest.prune import prune_done
 from api.models import Claim, Message
@@ -139,7 +140,8 @@ DIGEST_ALONE = """
 import django
 django.setup()
 from api.digest import run
-from api.digest.claims import Claims
+from api.digest.claims import Claims, recover_from_dead_workers
+from api.digest.digest import digest_deferred, digest_pending, load_ways
 run.digest_all(Claims(), seconds=60)
 """
 
@@ -199,6 +201,54 @@ def test_claim__of_a_worker_that_died_with_the_server__is_forgotten(world: World
 
     wait_until(is_forgotten)
     assert Message.objects.get().attempts == 0
+
+
+@pytest.mark.promise("N-02")
+def test_batch__of_a_dead_worker__is_nobodys_before_the_attempt_is_counted(world: World) -> None:
+    """Else it kills the next worker, and the next, and is dead as a whole for one message in it."""
+    world.post([world.event(), world.event()])
+    die_with(Message.objects.values_list("id", flat=True))
+    ways = load_ways(world.site)
+
+    assert digest_pending(ways, world.claims, limit=500, now=datetime.now(UTC)) == 0
+    wait_until(lambda: recover_from_dead_workers(attempts=3) == 2)
+    assert digest_pending(ways, world.claims, limit=500, now=datetime.now(UTC)) == 1
+    assert digest_pending(ways, world.claims, limit=500, now=datetime.now(UTC)) == 1
+    assert world.statuses() == [("done", "")] * 2
+
+
+@pytest.mark.promise("N-01")
+def test_release__that_killed_its_worker__goes_on_one_name_at_a_time(world: World) -> None:
+    world.change_site(goals_per_10_seconds=1)
+    for name in "ABC":
+        world.track(name)
+    world.change_site(goals_per_10_seconds=50)
+    die_with(Message.objects.filter(status="deferred").values_list("id", flat=True))
+    names = list(WaitingName.objects.order_by("id").values_list("name", flat=True))
+    ways = load_ways(world.site)
+
+    assert digest_deferred(ways, world.claims, names, now=datetime.now(UTC)) == 0
+    wait_until(lambda: recover_from_dead_workers(attempts=3) == 2)
+    assert digest_deferred(ways, world.claims, names, now=datetime.now(UTC)) == 1
+    assert digest_deferred(ways, world.claims, names, now=datetime.now(UTC)) == 1
+    assert set(world.statuses()) == {("done", "")}
+
+
+def test_note__that_could_not_be_taken_back__holds_up_its_messages_no_longer(world: World) -> None:
+    world.post(world.event())
+    world.claims.note([Message.objects.get().pk], now=datetime.now(UTC))
+    world.claims._connection.execute("SET default_transaction_read_only = on")  # type: ignore[union-attr]
+
+    world.claims.forget()
+
+    assert Claim.objects.count() == 0
+
+
+def die_with(message_ids: Iterable[int]) -> None:
+    """What a worker leaves that dies with these messages in hand."""
+    dying = Claims()
+    dying.note(list(message_ids), now=datetime.now(UTC))
+    dying.close()
 
 
 @pytest.mark.promise("N-02", "K-30")

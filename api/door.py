@@ -178,7 +178,7 @@ class Endpoint:
         return self._with_headers(self.refuse(refusal))
 
     def _with_headers(self, answer: Answer) -> Answer:
-        return replace(answer, headers=(*self.headers, *answer.headers))
+        return replace(answer, headers=(*self.headers, *answer.headers)) if self.headers else answer
 
 
 def json_answer(value: Any, *, status: int = HTTPStatus.OK, headers: Iterable[tuple[str, str]] = ()) -> Answer:

@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 # batches cannot deadlock. Rows that were there already give no line.
 INSERT: Final = """
 WITH arrived AS MATERIALIZED (
-    SELECT nextval(pg_get_serial_sequence('api_message', 'id')) AS id, row.*
+    SELECT nextval((SELECT pg_get_serial_sequence('api_message', 'id'))::regclass) AS id, row.*
       FROM unnest(%(site)b::bigint[], %(source)b::bigint[], %(type)b::text[], %(message_id)b::text[],
                   %(position)b::int[], %(received_at)b::timestamptz[], %(occurred_at)b::timestamptz[],
                   %(body)b::bytea[], %(status)b::text[], %(reason)b::text[], %(warnings)b::text[])

@@ -1,16 +1,24 @@
 """Traits, groups and personas become remote data, readable under every id of a person."""
 
 import itertools
+import json
 import random
+import threading
 from typing import Any
 
+import psycopg
 import pytest
 
-from api.database import fetch_all
+from api.access import forget_lookups
+from api.database import connection_parameters, fetch_all
+from api.gather import Call
+from api.lookup import remote_data as lookup
+from api.sites import create_site
 from cohorts import remote_data
 from cohorts.models import Group, Identity, Persona
 from goals.models import Goal
-from tests.world import World
+from tests.flows.test_resilience import in_threads
+from tests.world import CLIENT_ID, SECRET, SITECODE, World
 
 
 @pytest.mark.promise("K-53", "K-67", "K-66")
@@ -371,6 +379,48 @@ def test_lookup__id_on_very_many_devices__reads_a_bounded_number_of_them(world: 
     assert world.traits("test") == world.traits("anon-1199") == {"plan": "scale"}
     parameters = remote_data.parameters([(world.site.pk, "test")])
     assert len(fetch_all(remote_data.STATEMENT, parameters)) == 1 + remote_data.MOST_POINTING
+
+
+def test_lookup__many_readers_at_once__each_gets_its_own(world: World) -> None:
+    """Concurrent reads share a statement, also those of several sites."""
+    other = create_site(name="Other", sitecode="bbbbbbbbbb")
+    world.credential.sites.add(other)
+    forget_lookups()
+    people = [f"user-{number}" for number in range(40)]
+    for site in (SITECODE, other.sitecode):
+        events = [world.event("identify", userId=id_, traits={"is": f"{site} {id_}"}) for id_ in people]
+        assert world.post(events, sitecode=site).status_code == 200
+        entered = {"event": "Audience Entered", "properties": {"audience_key": f"audience of {site}"}}
+        assert world.post(world.event(**entered), sitecode=site).status_code == 200
+    world.digest()
+
+    def read(number: int) -> None:
+        site, id_ = (SITECODE, other.sitecode)[number % 2], people[number % 40]
+        keys = [f"IDENTIFY_{id_}", "common", "IDENTIFY_nobody"]
+        answer = world.client.get(
+            "/map/maps", params={"siteCode": site, "keys": json.dumps(keys)}, auth=(CLIENT_ID, SECRET)
+        )
+        assert answer.json() == {
+            f"IDENTIFY_{id_}": {"traits": {"is": f"{site} {id_}"}},
+            "common": {"cohorts": [f"audience of {site}"]},
+            "IDENTIFY_nobody": {},
+        }
+
+    in_threads(16, lambda thread: [read(16 * turn + thread) for turn in range(20)])
+
+
+def test_lookup__too_slow_together__is_read_alone(world: World) -> None:
+    world.identify(traits={"plan": "scale"})
+    calls: list[Call[Any, Any]] = [Call([(world.site.pk, id_)]) for id_ in ("user-1", "nobody")]
+    with psycopg.connect(**connection_parameters()) as other:
+        other.execute("LOCK TABLE cohorts_identity IN ACCESS EXCLUSIVE MODE")
+        timer = threading.Timer(3, other.commit)  # the statement gives up after 2 s, and is tried again
+        timer.start()
+        lookup._fetch(calls)
+        timer.join()
+
+    found = [len(call.fate.result()[call.asked[0]]) for call in calls]
+    assert found == [1, 0]
 
 
 def test_lookup__known_etag__answers_304_until_something_changes(world: World) -> None:

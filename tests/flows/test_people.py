@@ -390,23 +390,26 @@ def test_lookup__many_readers_at_once__each_gets_its_own(world: World) -> None:
     for site in (SITECODE, other.sitecode):
         events = [world.event("identify", userId=id_, traits={"is": f"{site} {id_}"}) for id_ in people]
         assert world.post(events, sitecode=site).status_code == 200
-        entered = {"event": "Audience Entered", "properties": {"audience_key": f"audience of {site}"}}
-        assert world.post(world.event(**entered), sitecode=site).status_code == 200
+        entered = world.event(event="Audience Entered", properties={"audience_key": f"audience of {site}"})
+        assert world.post(entered, sitecode=site).status_code == 200
     world.digest()
 
-    def read(number: int) -> None:
+    def read(number: int) -> bool:
         site, id_ = (SITECODE, other.sitecode)[number % 2], people[number % 40]
         keys = [f"IDENTIFY_{id_}", "common", "IDENTIFY_nobody"]
         answer = world.client.get(
             "/map/maps", params={"siteCode": site, "keys": json.dumps(keys)}, auth=(CLIENT_ID, SECRET)
         )
-        assert answer.json() == {
-            f"IDENTIFY_{id_}": {"traits": {"is": f"{site} {id_}"}},
-            "common": {"cohorts": [f"audience of {site}"]},
-            "IDENTIFY_nobody": {},
-        }
+        return bool(
+            answer.json()
+            == {
+                f"IDENTIFY_{id_}": {"traits": {"is": f"{site} {id_}"}},
+                "common": {"cohorts": [f"audience of {site}"]},
+                "IDENTIFY_nobody": {},
+            }
+        )
 
-    in_threads(16, lambda thread: [read(16 * turn + thread) for turn in range(20)])
+    assert all(in_threads(16, lambda thread: all(read(16 * turn + thread) for turn in range(20))))
 
 
 def test_lookup__too_slow_together__is_read_alone(world: World) -> None:

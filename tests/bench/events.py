@@ -1,6 +1,7 @@
 """What the benches send: events as the Segment destination sends them, and an inbox filled with them."""
 
 import json
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from tests.bench.stage import Stage
 
 NAMES = [f"Clicked on button {number}" for number in range(50)]
 PAGES = [f"Product page {number}" for number in range(10)]
+STRIDE = 1_000_003  # a prime, so that it divides no number of people
 PLANS = ("free", "team", "business", "enterprise")
 
 
@@ -34,7 +36,12 @@ def mixed(count: int, *, people: int, crowd: str, run: str, shift: int = 0) -> I
     now = datetime.now(UTC)
     for number in range(count):
         at = now + timedelta(milliseconds=number - count)
-        yield event(number, person=f"{crowd}-{number % people}", at=at, message_id=f"{run}-{number}", shift=shift)
+        yield event(number, person=person(crowd, number, people), at=at, message_id=f"{run}-{number}", shift=shift)
+
+
+def person(crowd: str, number: int, people: int) -> str:
+    """One of so many persons; all have had their turn after as many numbers, in an order that no index likes."""
+    return f"{crowd}-{number * STRIDE % people}"
 
 
 def event(number: int, *, person: str, at: datetime, message_id: str, shift: int = 0) -> Event:
@@ -89,17 +96,20 @@ def fill_inbox(connection: psycopg.Connection[Any], stage: Stage, events: Iterab
     return hits
 
 
-def settle(stage: Stage, events: Iterable[Event]) -> None:
-    """Fill the inbox with events and digest them in this process."""
+def settle(stage: Stage, events: Iterable[Event]) -> float:
+    """Fill the inbox with events and digest them in this process; the seconds of the latter."""
     from api.digest import run
     from api.digest.claims import Claims
 
     with stage.connect() as connection:
         fill_inbox(connection, stage, events)
     claims = Claims()
+    begun = time.monotonic()
     while run.digest_all(claims, seconds=5):
         pass
+    seconds = time.monotonic() - begun
     claims.close()
+    return seconds
 
 
 PENDING = "SELECT 1 FROM api_message WHERE site_id = %s AND status = 'pending' ORDER BY id DESC LIMIT 1"

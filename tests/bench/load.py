@@ -13,9 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import count
 from urllib.parse import quote
 
+from tests.bench.events import event, person
 from tests.bench.stage import CLIENT_ID, SECRET, SITECODE
 
 # Posts differ in their messageIds; an event of the tour, with three ids.
@@ -108,6 +110,16 @@ def post(body: bytes) -> bytes:
     ).encode() + body
 
 
+def mixed_post(run: str, *, people: int) -> Callable[[int], bytes]:
+    """Requests of the mix by `people` persons of the crowd `run`, each made when it is due."""
+
+    def request(number: int) -> bytes:
+        who = person(run, number, people)
+        return post(event(number, person=who, at=datetime.now(UTC), message_id=f"{run}-{number}").body)
+
+    return request
+
+
 def read(key: str) -> bytes:
     """The request of remote data, by a reader with credentials."""
     return get(f"/map/map?siteCode={SITECODE}&key={quote(key)}", authorization=basic())
@@ -155,11 +167,17 @@ class Connection:
 
 @dataclass(slots=True)
 class Load:
-    """What a load at a constant rate saw; it runs until its block ends or its time is over."""
+    """What a load at a constant rate saw."""
 
     latencies: list[float] = field(default_factory=list)  # ms, from the time a request was due
     lateness: list[float] = field(default_factory=list)  # ms, from the time it was due until a free client sent it
     failures: Counter[str] = field(default_factory=Counter)
+    threads: list[threading.Thread] = field(default_factory=list)
+
+    def join(self) -> None:
+        """Wait until the last request is answered."""
+        for thread in self.threads:
+            thread.join()
 
     def check(self, what: str) -> None:
         """End the bench when a request failed."""
@@ -174,16 +192,16 @@ def at_rate(
     """Send `request(0)`, `request(1)`, … at fixed times, whether or not earlier ones were answered.
 
     A request waits for its time, never for its turn: what a slow server keeps waiting counts from the time it was
-    due, so that no delay is omitted. The block runs beside the load, and ends with it.
+    due, so that no delay is omitted. The block runs beside the load; all is answered when it ends.
     """
     load = Load()
     numbers, total = count(), round(rate * seconds)
     begun = time.monotonic() + 0.05
-    ended = threading.Event()
+    is_over = threading.Event()
 
     def work() -> None:
         connection = Connection(port)
-        while not ended.is_set() and (number := next(numbers)) < total:
+        while not is_over.is_set() and (number := next(numbers)) < total:
             due = begun + number / rate
             bytes_ = request(number)
             wait = due - time.monotonic()
@@ -202,12 +220,11 @@ def at_rate(
                     load.failures[str(status)] += 1
         connection.close()
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(connections)]
-    for thread in threads:
+    load.threads = [threading.Thread(target=work, daemon=True) for _ in range(connections)]
+    for thread in load.threads:
         thread.start()
     try:
         yield load
-        for thread in threads:
-            thread.join()
+        load.join()
     finally:
-        ended.set()
+        is_over.set()

@@ -1,0 +1,160 @@
+"""How long an accepted event takes until remote data shows it, with web, worker and beat as `make run` has them.
+
+    python -m tests.bench.lag [--rounds 5] [--seconds 20] [--rates 100 500] [--probes 10] [--poll-ms 3] [--json FILE]
+
+At each rate most events are the mix of the other benches; so many a second are probes: an identify whose 200 starts the
+clock, after which its key is read again and again until the new trait is there. The last wait between two reads is the
+poll's own resolution. The yardstick is a bare Django view's answer at the same rate.
+"""
+
+import argparse
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+
+from tests.bench.events import is_digested
+from tests.bench.figures import Figure, describe_machine, median, parser, percentile, publish
+from tests.bench.load import Connection, at_rate, get, mixed_post, post, read
+from tests.bench.stage import Stage, expect, stage
+
+PROBERS = 16
+PATIENCE = 30.0
+PEOPLE = 10_000
+
+
+@dataclass(slots=True)
+class Probes:
+    """What the probes saw, in ms."""
+
+    lags: list[float] = field(default_factory=list)
+    steps: list[float] = field(default_factory=list)  # between the last read that did not show it and the one that did
+    failures: list[str] = field(default_factory=list)
+
+
+def main() -> None:
+    options = parser(__doc__)
+    for name, default in (("rounds", 5), ("seconds", 20), ("probes", 10), ("poll-ms", 3), ("threads", 32)):
+        options.add_argument(f"--{name}", type=int, default=default)
+    options.add_argument("--rates", type=int, nargs="+", default=[100, 500])
+    given = options.parse_args()
+    with stage() as here:
+        with here.connect() as connection:
+            print(describe_machine(connection), flush=True)
+        shape = {"workers": 1, "threads": given.threads}
+        with here.hello(**shape) as hello, here.goalpost(**shape) as door, here.worker():
+            measure(here, given, door.port, rate=given.rates[0], run="warm")
+            figures = [
+                figure for rate in given.rates for figure in compare(here, given, hello.port, door.port, rate=rate)
+            ]
+        publish(figures, given.json)
+
+
+def compare(here: Stage, given: argparse.Namespace, hello: int, door: int, *, rate: int) -> list[Figure]:
+    """The lag at one rate, and the yardstick's answers."""
+    lags: list[list[float]] = []
+    plain: list[list[float]] = []
+    for number in range(given.rounds):
+        for name in ("hello", "lag") if number % 2 else ("lag", "hello"):
+            if name == "hello":
+                with at_rate(hello, lambda _: get("/hello"), rate=rate, seconds=given.seconds) as load:
+                    pass
+                load.check("hello")
+                plain.append(load.latencies)
+            else:
+                probes = measure(here, given, door, rate=rate, run=f"{rate}-{number}")
+                lags.append(probes.lags)
+                print(
+                    f"round {number + 1} at {rate}/s: p50 {percentile(probes.lags, 50):.0f} ms,",
+                    f"p99 {percentile(probes.lags, 99):.0f} ms of {len(probes.lags)} probes;",
+                    f"the poll resolves {percentile(probes.steps, 50):.1f} ms, p99 {percentile(probes.steps, 99):.1f}",
+                    flush=True,
+                )
+    return [
+        Figure(
+            f"200 until visible at {rate} events/s: p{percent}",
+            median([percentile(each, percent) for each in lags]),
+            "ms",
+            median([percentile(each, percent) for each in plain]),
+            "hello view's answer",
+            aim="< 150" if (rate, percent) == (100, 99) else "",
+        )
+        for percent in (50, 99)
+    ]
+
+
+def measure(here: Stage, given: argparse.Namespace, port: int, *, rate: int, run: str) -> Probes:
+    """Probe beside a load of events, and check that all of them were digested."""
+    before = here.scalar("SELECT count(*) FROM api_message WHERE status = 'done'")
+    probes = Probes()
+    with at_rate(port, mixed_post(run, people=PEOPLE), rate=rate - given.probes, seconds=given.seconds) as load:
+        probe(port, probes, given, run)
+    sent = len(load.latencies) + len(probes.lags)
+    load.check("events")
+    expect(bool(probes.lags) and not probes.failures, f"probes that failed: {probes.failures}")
+    with here.connect() as connection:
+        here.until(lambda: is_digested(connection, here), "the digest")
+    done = here.scalar("SELECT count(*) FROM api_message WHERE status = 'done'") - before
+    expect(done == sent, f"{sent} events were accepted, {done} are done")
+    return probes
+
+
+def probe(port: int, probes: Probes, given: argparse.Namespace, run: str) -> None:
+    """Send probes at fixed times and follow each, in threads of their own."""
+    numbers, total = count(), round(given.probes * given.seconds)
+    begun = time.monotonic() + 0.05
+
+    def work() -> None:
+        connection = Connection(port)
+        while (number := next(numbers)) < total:
+            time.sleep(max(0.0, begun + number / given.probes - time.monotonic()))
+            try:
+                follow(connection, probes, f"{run}-probe-{number}", pause=given.poll_ms / 1000)
+            except OSError as error:
+                probes.failures.append(repr(error))
+                connection.close()
+                connection = Connection(port)
+        connection.close()
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(PROBERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def follow(connection: Connection, probes: Probes, name: str, *, pause: float) -> None:
+    """Send one probe, and read its key until it shows."""
+    body = {
+        "type": "identify",
+        "messageId": name,
+        "userId": name,
+        "anonymousId": f"anonymous-{name}",
+        "properties": {"plan": name, "kameleoonVisitorCode": f"visitor-{name}"},
+        "timestamp": datetime.now(UTC).isoformat(),
+    }
+    status, answer = connection.ask(post(json.dumps(body).encode()))
+    accepted = before = time.monotonic()
+    if status != 200:
+        probes.failures.append(f"{status} {answer.decode(errors='replace')}")
+        return
+    request = read(f"IDENTIFY_{name}")
+    while before - accepted < PATIENCE:
+        status, answer = connection.ask(request)
+        now = time.monotonic()
+        if status != 200:
+            probes.failures.append(f"{status} {answer.decode(errors='replace')}")
+            return
+        if json.loads(answer).get("traits", {}).get("plan") == name:
+            probes.lags.append((now - accepted) * 1000)
+            probes.steps.append((now - before) * 1000)
+            return
+        before = now
+        time.sleep(pause)
+    probes.failures.append(f"{name} was not visible after {PATIENCE:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

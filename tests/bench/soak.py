@@ -1,0 +1,141 @@
+"""The memory of every process under hours' worth of ordinary load, shortened: does it grow, does anything pile up?
+
+    python -m tests.bench.soak [--minutes 10] [--events 300] [--reads 100] [--warm-up 60] [--json FILE]
+
+Web, worker and beat as `make run` has them take events and reads at a constant rate, and a bare Django view on the same
+web server takes the reads' rate as a yardstick. After the warm-up the resident memory of each process is sampled six
+times a minute, beside the inbox's backlog and the length of Valkey's queue. A slope is the fit through all samples.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import redis
+
+from api.processes import Child
+from tests.bench.events import is_digested, person
+from tests.bench.figures import Figure, describe_machine, parser, percentile, publish
+from tests.bench.load import Load, at_rate, get, mixed_post, read
+from tests.bench.stage import Stage, expect, stage
+
+PEOPLE = 100_000
+SAMPLES_A_MINUTE = 6
+MEGABYTE = 1024 * 1024
+
+
+@dataclass(slots=True)
+class Samples:
+    """Resident memory in MB by process, each with the minutes since the first sample."""
+
+    minutes: list[float] = field(default_factory=list)
+    memory: dict[str, list[float]] = field(default_factory=dict)
+    backlog: list[int] = field(default_factory=list)
+    queue: list[int] = field(default_factory=list)
+
+
+def main() -> None:
+    options = parser(__doc__)
+    for name, default in (("minutes", 10.0), ("events", 300.0), ("reads", 100.0), ("warm-up", 60.0)):
+        options.add_argument(f"--{name}", type=float, default=default)
+    given = options.parse_args()
+    with stage() as here, ExitStack() as stack:
+        with here.connect() as connection:
+            print(describe_machine(connection), flush=True)
+        hello = stack.enter_context(here.hello(workers=1, threads=32))
+        door = stack.enter_context(here.goalpost(workers=1, threads=32))
+        worker, beat = stack.enter_context(here.worker())
+        before = here.scalar("SELECT count(*) FROM api_message")
+        shape = {"seconds": given.warm_up + given.minutes * 60}
+        requests = {
+            "events": (door.port, mixed_post("soak", people=PEOPLE), given.events),
+            "reads": (door.port, lambda number: read(f"IDENTIFY_user-{person('soak', number, PEOPLE)}"), given.reads),
+            "hello": (hello.port, lambda _: get("/hello"), given.reads),
+        }
+        loads = {
+            name: stack.enter_context(at_rate(port, request, rate=rate, connections=16, **shape))
+            for name, (port, request, rate) in requests.items()
+        }
+        time.sleep(given.warm_up)
+        children = {"hello": hello.child, "web": door.child, "worker": worker, "beat": beat}
+        samples = watch(here, children, minutes=given.minutes)
+        finish(here, loads, before=before)
+        publish(figures_of(samples), given.json)
+
+
+def watch(here: Stage, children: Mapping[str, Child], *, minutes: float) -> Samples:
+    """Sample for so many minutes; one line a minute."""
+    samples = Samples()
+    begun = time.monotonic()
+    broker = redis.Redis.from_url(os.environ["REDIS_URL"])
+    total = round(minutes * SAMPLES_A_MINUTE)
+    for number in range(total + 1):
+        time.sleep(max(0.0, begun + number * 60 / SAMPLES_A_MINUTE - time.monotonic()))
+        samples.minutes.append(number / SAMPLES_A_MINUTE)
+        found = {name: size for role, child in children.items() for name, size in resident(role, child).items()}
+        expect(not samples.memory or found.keys() == samples.memory.keys(), f"processes came or went: {sorted(found)}")
+        for name, size in found.items():
+            samples.memory.setdefault(name, []).append(size)
+        samples.backlog.append(here.scalar("SELECT count(*) FROM api_message WHERE status = 'pending'"))
+        samples.queue.append(int(broker.llen("goalpost")))
+        if number % SAMPLES_A_MINUTE == 0:
+            sizes = ", ".join(f"{name} {size:.1f}" for name, size in found.items())
+            print(
+                f"minute {samples.minutes[-1]:.0f}: {sizes} MB;",
+                f"{samples.backlog[-1]} pending, {samples.queue[-1]} tasks in the queue",
+                flush=True,
+            )
+    return samples
+
+
+def resident(role: str, child: Child) -> dict[str, float]:
+    """The resident memory in MB of a child and its own children, by name: the first is the child itself."""
+    found = {}
+    for directory in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if os.getpgid(int(directory.name)) == child.process.pid:
+                pages = int((directory / "statm").read_text().split()[1])
+                found[int(directory.name)] = pages * os.sysconf("SC_PAGE_SIZE") / MEGABYTE
+    return {f"{role} {number}": found[pid] for number, pid in enumerate(sorted(found))}
+
+
+def finish(here: Stage, loads: Mapping[str, Load], *, before: int) -> None:
+    """Wait for the end of the loads, and check that every answer was good and every event was digested."""
+    for name, load in loads.items():
+        load.join()
+        load.check(name)
+        print(
+            f"{name}: {len(load.latencies)} answers, p50 {percentile(load.latencies, 50):.1f} ms,",
+            f"p99 {percentile(load.latencies, 99):.1f} ms",
+        )
+    with here.connect() as connection:
+        here.until(lambda: is_digested(connection, here), "the digest")
+    stored = here.scalar("SELECT count(*) FROM api_message WHERE status = 'done'") - before
+    sent = len(loads["events"].latencies)
+    expect(stored == sent, f"{sent} events were accepted, {stored} are done")
+
+
+def figures_of(samples: Samples) -> list[Figure]:
+    """Each process's memory beside that of its start, and its slope; the bare view's processes are the yardstick."""
+    middle = len(samples.minutes) // 2
+    figures = []
+    for name, sizes in samples.memory.items():
+        slope = statistics.linear_regression(samples.minutes, sizes).slope
+        figures += [
+            Figure(f"memory of {name}, after half the time", sizes[middle], "MB", sizes[0], "at the start"),
+            Figure(f"memory of {name}, at the end", sizes[-1], "MB", sizes[0], "at the start"),
+            Figure(f"memory of {name}, slope", slope, "MB/minute"),
+        ]
+    return [
+        *figures,
+        Figure("inbox, most pending", max(samples.backlog), "messages"),
+        Figure("Valkey, longest queue", max(samples.queue), "tasks"),
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -101,7 +101,7 @@ class Committer:
         else:
             start = 0
             for delivery in deliveries:
-                delivery.fate.set_result(stored[start : start + len(delivery.asked)])
+                delivery.tell(stored[start : start + len(delivery.asked)])
                 start += len(delivery.asked)
 
     def _commit_singly(self, delivery: Delivery, error: psycopg.Error) -> None:
@@ -114,7 +114,7 @@ class Committer:
                     self._insert([row])
                 except psycopg.Error as own:
                     fate = DatabaseDownError() if is_ours(own) else fate
-        delivery.fate.set_exception(fate)
+        delivery.refuse(fate)
 
     def _insert(self, rows: Sequence[Row]) -> list[bool]:
         """Insert and commit in one round trip. A connection that the server dropped is replaced once, where a second

@@ -97,10 +97,10 @@ def _fetch(calls: Sequence[Call[Sequence[Wanted], Found]]) -> None:
             try:
                 _fetch([call])
             except DatabaseDownError as own:
-                call.fate.set_exception(own)
+                call.refuse(own)
     else:
         for call in calls:
-            call.fate.set_result(found)
+            call.tell(found)
 
 
 @once

@@ -19,7 +19,7 @@ import psycopg
 
 from tests.bench.events import fill_inbox, is_digested, mixed
 from tests.bench.figures import Figure, describe_machine, median, parser, publish
-from tests.bench.stage import Stage, expect, stage
+from tests.bench.stage import Link, Stage, expect, stage
 
 BATCH = 500
 TABLES = ("api_message", "cohorts_identity", "goals_conversion")
@@ -105,18 +105,18 @@ def digest(here: Stage, events: int, *, crowd: str, run: str, processes: int, sh
     return Run(events / seconds, written / events, growth)
 
 
-def measure_tables(connection: psycopg.Connection[Any]) -> dict[str, int]:
+def measure_tables(connection: Link) -> dict[str, int]:
     """The bytes of each table with its indexes."""
     sizes = [connection.execute("SELECT pg_total_relation_size(%s)", [table]).fetchone() for table in TABLES]
     return {table: size[0] for table, size in zip(TABLES, sizes, strict=True) if size}
 
 
-def count(connection: psycopg.Connection[Any], table: str) -> int:
+def count(connection: Link, table: str) -> int:
     row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
     return row[0] if row else 0
 
 
-def wal_position(connection: psycopg.Connection[Any]) -> int:
+def wal_position(connection: Link) -> int:
     row = connection.execute("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn").fetchone()
     return int(row[0]) if row else 0
 
@@ -182,7 +182,7 @@ def count_statements(here: Stage) -> Figure:
     return Figure("digest: statements", sent / batches, f"a batch of {BATCH}")
 
 
-def wake(connection: psycopg.Connection[Any], track: str) -> None:
+def wake(connection: Link, track: str) -> None:
     """Let pg_stat_statements count what new connections do, or nothing."""
     connection.execute(f"ALTER SYSTEM SET pg_stat_statements.track = '{track}'")
     connection.execute("SELECT pg_reload_conf()")

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
-
-from tests.bench.stage import Stage
+from tests.bench.stage import Link, Stage
 
 NAMES = [f"Clicked on button {number}" for number in range(50)]
 PAGES = [f"Product page {number}" for number in range(10)]
@@ -84,7 +82,7 @@ COPY api_message (site_id, source_id, type, message_id, position, received_at, o
 """
 
 
-def fill_inbox(connection: psycopg.Connection[Any], stage: Stage, events: Iterable[Event]) -> int:
+def fill_inbox(connection: Link, stage: Stage, events: Iterable[Event]) -> int:
     """Put events into the inbox as the door does, with COPY; how many of them are hits."""
     hits = 0
     empty: list[str] = []
@@ -115,6 +113,6 @@ def settle(stage: Stage, events: Iterable[Event]) -> float:
 PENDING = "SELECT 1 FROM api_message WHERE site_id = %s AND status = 'pending' ORDER BY id DESC LIMIT 1"
 
 
-def is_digested(connection: psycopg.Connection[Any], stage: Stage) -> bool:
+def is_digested(connection: Link, stage: Stage) -> bool:
     """Whether nothing is pending. From the newest on, because the index still holds what was pending before."""
     return connection.execute(PENDING, [stage.site_id]).fetchone() is None

@@ -121,12 +121,10 @@ def finish(here: Stage, loads: Mapping[str, Load], *, before: int) -> None:
 
 def figures_of(samples: Samples) -> list[Figure]:
     """Each process's memory beside that of its start, and its slope; the bare view's processes are the yardstick."""
-    middle = len(samples.minutes) // 2
     figures = []
     for name, sizes in samples.memory.items():
         slope = statistics.linear_regression(samples.minutes, sizes).slope
         figures += [
-            Figure(f"memory of {name}, after half the time", sizes[middle], "MB", sizes[0], "at the start"),
             Figure(f"memory of {name}, at the end", sizes[-1], "MB", sizes[0], "at the start"),
             Figure(f"memory of {name}, slope", slope, "MB/minute"),
         ]

@@ -20,6 +20,7 @@ from api.embedded import free_port, servers
 from api.management.commands import up
 from api.processes import Child, claim, start, stop
 
+Link = psycopg.Connection[Any]
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT_ID, SECRET, SITECODE = "demo_client", "demo_secret", "1q2w3e4r5t"
 ENVIRONMENT = {
@@ -44,7 +45,7 @@ class Stage:
     site_id: int
     source_id: int
 
-    def connect(self) -> psycopg.Connection[Any]:
+    def connect(self) -> Link:
         """An autocommitting connection for looking and filling, which pg_stat_statements does not see."""
         connection = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True)
         connection.execute("SET pg_stat_statements.track = 'none'")
@@ -55,6 +56,15 @@ class Stage:
         with self.connect() as connection:
             row = connection.execute(sql, parameters).fetchone()
             return row[0] if row else None
+
+    def admin_session(self) -> str:
+        """A session of the administrator."""
+        from django.contrib.auth import get_user_model
+        from django.test import Client
+
+        client = Client()
+        client.force_login(get_user_model().objects.get(is_superuser=True))
+        return client.cookies["sessionid"].value
 
     def empty_inbox(self) -> None:
         """Forget all messages; no worker may run."""

@@ -40,6 +40,8 @@ ENDPOINTS: dict[str, Endpoint] = {
     "/health/live": Endpoint({"GET": health.answer_live}),
     "/health/ready": Endpoint({"GET": health.answer_ready}),
 }
+STATUS_LINES = {int(status): f"{status:d} {status.phrase}" for status in HTTPStatus}
+WITHOUT_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 gc.freeze()  # what is loaded by now stays: no collection need look at it, and none is long
 
@@ -65,7 +67,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 def respond(answer: Answer, start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Hand an answer to the server."""
     headers = [("Content-Type", answer.content_type), ("X-Content-Type-Options", "nosniff"), *answer.headers]
-    if answer.status not in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
+    if answer.status not in WITHOUT_BODY:
         headers.append(("Content-Length", str(len(answer.body))))
-    start_response(f"{answer.status:d} {HTTPStatus(answer.status).phrase}", headers)
+    start_response(STATUS_LINES[answer.status], headers)
     return [answer.body]

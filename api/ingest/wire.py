@@ -238,4 +238,7 @@ def scalar(raw: msgspec.Raw) -> Any:
 
 def clean_text(text: str) -> str:
     """`text` as PostgreSQL can hold it: U+FFFD in place of NUL characters and lone surrogates."""
-    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = text.replace("\0", "\ufffd")
+    if text.isascii():  # nearly always, and ten times faster
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -17,7 +17,7 @@ export SSL_CERT_FILE ?= $(PIP_CERT)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint types promises fmt lock clean
+.PHONY: help run test bench chaos lint types promises fmt lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -30,6 +30,9 @@ test: $(VENV)/test.stamp lint types ## all checks, then the tests on real server
 
 bench: $(VENV)/test.stamp ## every figure beside its yardstick, in ten minutes (needs wrk); ARGS=--full measures longer
 	@exec $(PYTHON) -m tests.bench $(ARGS)
+
+chaos: $(VENV)/test.stamp ## kill, poison and starve a Goalpost of its own on the full scale, in a quarter of an hour
+	$(PYTHON) -m tests.chaos $(ARGS)
 
 lint: $(VENV)/test.stamp ## style, format, and who may import whom
 	$(VENV)/bin/ruff check .

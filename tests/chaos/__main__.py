@@ -1,0 +1,42 @@
+"""Kill and starve a Goalpost of its own in every way that it must survive, on the full scale, and print the ledgers.
+
+    python -m tests.chaos [--scenario once|killers|outages] [--seed N] [--short]
+
+Exit code 1 when anything differs. The long form takes about a quarter of an hour, most of it outages as they are.
+"""
+
+import argparse
+import logging
+import os
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+import django
+
+
+def main() -> int:
+    os.environ |= {"DJANGO_SETTINGS_MODULE": "api.settings", "GOALPOST_SECRET_KEY": "only for chaos"}
+    django.setup()
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    from tests.chaos.scenarios import LONG, SHORT
+    from tests.chaos.stack import running_stack
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenario", choices=LONG, action="append", help="only this one; may be repeated")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of what is random here")
+    parser.add_argument("--short", action="store_true", help="on the scale of `make test`")
+    options = parser.parse_args()
+    print(f"seed {options.seed}", flush=True)
+    differences = 0
+    with tempfile.TemporaryDirectory(prefix="goalpost-chaos-") as name, running_stack(Path(name)) as stack:
+        for scenario in options.scenario or LONG:
+            ledger = (SHORT if options.short else LONG)[scenario](stack, random.Random(options.seed))
+            print(f"\n{ledger}", flush=True)
+            differences += len(ledger.differences)
+    return 1 if differences else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,263 @@
+"""What is done to a running Goalpost, and what must be true afterwards; the figures say on what scale."""
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+from typing import Final
+
+from tests.chaos.events import make_events, user_id
+from tests.chaos.ledger import (
+    BUSIEST_10_SECONDS,
+    Ledger,
+    book_answers,
+    book_calm,
+    book_effects,
+    book_reference,
+)
+from tests.chaos.sender import Sender, paced, repeated, until
+from tests.chaos.stack import WEBS, Site, Stack, wait_until
+
+ATTEMPTS: Final = 3  # GOALPOST_DIGEST_ATTEMPTS, as it is by default
+KILLERS: Final = "tests.chaos.killer"  # the module by which a message can kill its worker
+
+
+@contextmanager
+def working(stack: Stack, workers: int, *, attempts: int = ATTEMPTS, include: str = "") -> Iterator[list[str]]:
+    """Workers and beat beside the web servers; the workers' names."""
+    stack.settings = {"GOALPOST_DIGEST_ATTEMPTS": str(attempts)}
+    names = [f"worker-{number + 1}" for number in range(workers)]
+    stack.start(*names, "beat", include=include)
+    try:
+        yield names
+    finally:
+        stack.kill(*(name for name in stack.children if name not in WEBS))
+
+
+def count(stack: Stack, site: Site, condition: str, **parameters: object) -> int:
+    """The messages of a site that meet a condition."""
+    sql = f"SELECT count(*) FROM api_message WHERE site_id = %(site)s AND {condition}"
+    rows = stack.fetch(sql, site=site.id, **parameters)
+    return int(rows[0][0])
+
+
+def is_digested(stack: Stack, site: Site) -> bool:
+    return not count(stack, site, "status IN ('pending', 'deferred')")
+
+
+@dataclass(frozen=True, slots=True)
+class OnceFigures:
+    events: int  # and more, while not all kills are done
+    per_second: float  # deliveries
+    people: int
+    goals: int
+    goals_per_10_seconds: int
+    workers: int
+    kills: Mapping[str, int]  # by process
+
+
+def exactly_once(stack: Stack, figures: OnceFigures, chooser: random.Random) -> Ledger:
+    """Deliver each event 1 to 5 times in random order, while workers, web servers and beat are killed and replaced.
+
+    Beside the counts, all must be as on a site that was told the same once, in order, by one connection.
+    """
+    ledger = Ledger("Exactly once")
+    # A message may be in the hands of every worker that is killed here, and is not to blame for it.
+    victims = [name for name, kills in figures.kills.items() for _ in range(kills)]
+    chooser.shuffle(victims)
+    with working(stack, figures.workers, attempts=len(victims) + 1) as workers:
+        site, other = stack.sites.pop(), stack.sites.pop()
+        limited = "UPDATE api_site SET goals_per_10_seconds = %(most)s WHERE id = %(site)s RETURNING id"
+        stack.fetch(limited, most=figures.goals_per_10_seconds, site=site.id)
+        sender = Sender(site, list(stack.ports.values()))
+        is_over = threading.Event()
+        events = until(is_over, make_events(chooser, people=figures.people, goals=figures.goals), least=figures.events)
+        deliveries = paced(chooser, repeated(chooser, events, most=5), per_second=figures.per_second, burst=200)
+        with sender.sending(deliveries):
+            for victim in victims:
+                if victim in WEBS:
+                    wait_until(partial(stack.is_ready, victim), victim)
+                if victim in workers:
+                    stack.catch(victim, within=20)  # a death between two batches proves little
+                stack.kill(victim)
+                stack.start(victim)
+            is_over.set()
+        wait_until(lambda: is_digested(stack, site), "the digest")
+
+        stack.kill(*workers[1:])
+        reference = Sender(other, sender.ports[:1], connections=1)
+        with reference.sending(sender.events.values()):
+            pass
+        wait_until(lambda: is_digested(stack, other), "the digest of the reference")
+
+        for name, kills in figures.kills.items():
+            ledger.note(f"{name} killed", kills)
+        ledger.note("messages in dead workers' hands", count(stack, site, "attempts > 0"))
+        book_answers(ledger, sender)
+        book_effects(ledger, stack, sender)
+        book_reference(ledger, stack, sender, reference)
+        most = stack.fetch(BUSIEST_10_SECONDS, s=site.id)[0][0]
+        ledger.must("goals made in 10 s, over the limit", max(0, most - figures.goals_per_10_seconds), 0)
+        book_calm(ledger, stack)
+    return ledger
+
+
+@dataclass(frozen=True, slots=True)
+class KillerFigures:
+    neighbours: int
+    killers: int
+    workers: int
+
+
+def killed_by_messages(stack: Stack, figures: KillerFigures, chooser: random.Random) -> Ledger:
+    """Send messages that end the process which digests them, among others and followed by others."""
+    ledger = Ledger("Messages that kill their worker")
+    site = stack.sites.pop()
+    sender = Sender(site, list(stack.ports.values()))
+    neighbours = make_events(chooser, people=20, goals=10)
+    killers = [
+        {"type": "identify", "messageId": f"killer-{number}", "userId": user_id(number)}
+        for number in range(figures.killers)
+    ]
+    together = [*islice(neighbours, figures.neighbours), *killers]
+    chooser.shuffle(together)
+
+    with sender.sending(together):
+        pass
+    is_over = threading.Event()
+    with working(stack, figures.workers, include=KILLERS):
+        with sender.sending(paced(chooser, until(is_over, neighbours), per_second=20)):
+            wait_until(lambda: count(stack, site, "attempts > 0"), "a worker's death")
+            begun = time.monotonic()
+            wait_until(lambda: count(stack, site, "status = 'dead'") >= figures.killers, "the killers' end")
+            ledger.note("the killers dead after, s", time.monotonic() - begun)
+            is_over.set()
+        wait_until(lambda: is_digested(stack, site), "the digest")
+        ledger.note("all digested after, s", time.monotonic() - begun)
+        book_answers(ledger, sender)
+        book_effects(ledger, stack, sender, dead=figures.killers)
+        blamed = "message_id LIKE 'killer-%%' AND reason = 'worker_died' AND attempts = %(attempts)s"
+        ledger.must("killers dead after 3 attempts", count(stack, site, blamed, attempts=ATTEMPTS), figures.killers)
+        ledger.note("neighbours that were in hand too", count(stack, site, "status = 'done' AND attempts > 0"))
+        book_calm(ledger, stack)
+    return ledger
+
+
+@dataclass(frozen=True, slots=True)
+class OutageFigures:
+    per_second: float
+    people: int
+    goals: int
+    workers: int
+    database_seconds: float
+    broker_seconds: float
+    worker_seconds: float
+
+
+def outages(stack: Stack, figures: OutageFigures, chooser: random.Random) -> Ledger:
+    """Take away PostgreSQL, Valkey and the workers in turn, under steady load; nothing else is started again."""
+    ledger = Ledger("Outages under steady load")
+    site = stack.sites.pop()
+    sender = Sender(site, list(stack.ports.values()))
+    events = make_events(chooser, people=figures.people, goals=figures.goals)
+    is_over = threading.Event()
+
+    with working(stack, figures.workers) as workers:
+
+        @contextmanager
+        def server_gone(name: str, how: signal.Signals) -> Iterator[None]:
+            stack.stop_server(name, how)
+            yield
+            stack.start_server(name)
+
+        @contextmanager
+        def workers_gone() -> Iterator[None]:
+            stack.kill(*workers)
+            yield
+            stack.start(*workers)
+
+        troubles = (
+            ("PostgreSQL, fast stop", figures.database_seconds, server_gone("postgresql", signal.SIGINT)),
+            ("PostgreSQL, immediate stop", figures.database_seconds, server_gone("postgresql", signal.SIGQUIT)),
+            ("Valkey", figures.broker_seconds, server_gone("valkey", signal.SIGKILL)),
+            ("workers", figures.worker_seconds, workers_gone()),
+        )
+        with sender.sending(paced(chooser, until(is_over, events), per_second=figures.per_second)):
+            wait_until(lambda: count(stack, site, "status = 'done'"), "the first digest")
+            for name, seconds, trouble in troubles:
+                with trouble:
+                    time.sleep(seconds)
+                note_recovery(ledger, stack, sender, name)
+            is_over.set()
+        wait_until(lambda: is_digested(stack, site), "the digest")
+        book_answers(ledger, sender)
+        ledger.must("no answer", sender.answers.count("none"), 0)  # no web server was killed
+        book_effects(ledger, stack, sender)
+        book_calm(ledger, stack)
+    return ledger
+
+
+def note_recovery(ledger: Ledger, stack: Stack, sender: Sender, name: str) -> None:
+    """Wait until all is well again, and note how long each part took."""
+    begun, now = time.monotonic(), datetime.now(UTC)
+
+    def has_digested() -> bool:
+        return bool(count(stack, sender.site, "digested_at > %(now)s", now=now))
+
+    def has_caught_up() -> bool:
+        return not count(stack, sender.site, "status = 'pending' AND received_at < %(now)s", now=now)
+
+    wait_until(lambda: sender.answered_at > begun, f"an answer after the outage of {name}")
+    ledger.note(f"{name}: answers after, s", time.monotonic() - begun)
+    wait_until(has_digested, f"the digest after the outage of {name}")
+    ledger.note(f"{name}: digests after, s", time.monotonic() - begun)
+    wait_until(has_caught_up, f"the backlog of the outage of {name}")
+    ledger.note(f"{name}: caught up after, s", time.monotonic() - begun)
+
+
+Scenario = Callable[[Stack, random.Random], Ledger]
+
+
+def scaled(once: OnceFigures, killers: KillerFigures, outage: OutageFigures) -> Mapping[str, Scenario]:
+    """The scenarios by name, on a scale."""
+    return {
+        "once": lambda stack, chooser: exactly_once(stack, once, chooser),
+        "killers": lambda stack, chooser: killed_by_messages(stack, killers, chooser),
+        "outages": lambda stack, chooser: outages(stack, outage, chooser),
+    }
+
+
+SHORT: Final = scaled(
+    OnceFigures(
+        events=400,
+        per_second=150,
+        people=40,
+        goals=9,
+        goals_per_10_seconds=6,
+        workers=2,
+        kills={"worker-1": 1, "worker-2": 1, "web-1": 1},
+    ),
+    KillerFigures(neighbours=40, killers=1, workers=1),
+    OutageFigures(per_second=20, people=40, goals=9, workers=1, database_seconds=1, broker_seconds=2, worker_seconds=2),
+)
+LONG: Final = scaled(
+    OnceFigures(
+        events=10_000,
+        per_second=400,
+        people=300,
+        goals=30,
+        goals_per_10_seconds=10,
+        workers=3,
+        kills={"worker-1": 3, "worker-2": 3, "worker-3": 3, "web-1": 1, "web-2": 1, "beat": 1},
+    ),
+    KillerFigures(neighbours=2_000, killers=5, workers=2),
+    OutageFigures(
+        per_second=50, people=300, goals=30, workers=2, database_seconds=60, broker_seconds=60, worker_seconds=300
+    ),
+)

@@ -115,11 +115,12 @@ def _a_sites_own_trouble(site_id: int) -> Iterator[None]:
 
 
 def _pending_sites() -> list[Ways]:
-    """The sites that have pending messages. One query: a probe of the partial index for each site.
+    """The sites that have pending messages, in random order: the messages of one may kill worker after worker.
 
-    OFFSET keeps it one; without, the planner may read all that is pending and join it.
+    One query: a probe of the partial index for each site. OFFSET keeps it one; without, the planner may read all that
+    is pending and join it.
     """
     sites = Site.objects.extra(
         where=["EXISTS (SELECT 1 FROM api_message m WHERE m.site_id = api_site.id AND m.status = 'pending' OFFSET 0)"]
     )
-    return [load_ways(site) for site in sites.order_by("id")]
+    return [load_ways(site) for site in sites.order_by("?")]

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from django.db.models import F
 from pytest_django import Settings
 
 from api import database
-from api.digest import run
+from api.digest import digest, run
 from api.digest.claims import Claims, recover_from_dead_workers
 from api.digest.digest import digest_deferred, digest_pending, load_ways
+from api.digest.mapping import Effects, Rules, Stored, derive
 from api.ingest import inbox, nudge
 from api.ingest.prune import prune_done
 from api.models import Claim, Message
@@ -140,8 +141,7 @@ DIGEST_ALONE = """
 import django
 django.setup()
 from api.digest import run
-from api.digest.claims import Claims, recover_from_dead_workers
-from api.digest.digest import digest_deferred, digest_pending, load_ways
+from api.digest.claims import Claims
 run.digest_all(Claims(), seconds=60)
 """
 
@@ -215,6 +215,31 @@ def test_batch__of_a_dead_worker__is_nobodys_before_the_attempt_is_counted(world
     assert digest_pending(ways, world.claims, limit=500, now=datetime.now(UTC)) == 1
     assert digest_pending(ways, world.claims, limit=500, now=datetime.now(UTC)) == 1
     assert world.statuses() == [("done", "")] * 2
+
+
+@pytest.mark.promise("N-02")
+def test_sites__beside_one_whose_messages_kill_every_worker__have_their_turn(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = create_site(name="Other", sitecode="bbbbbbbbbb")
+    world.credential.sites.add(other)
+
+    def derive_or_die(message: Stored, rules: Rules) -> Effects:
+        if "Kill" in message.body.decode():
+            raise SystemExit
+        return derive(message, rules)
+
+    monkeypatch.setattr(digest, "derive", derive_or_die)
+    world.post(world.event(event="Fine"), sitecode="bbbbbbbbbb")
+    for _ in range(60):  # which site is first is chance
+        world.post(world.event(event="Kill"))
+        claims = Claims()
+        with suppress(SystemExit):
+            run.digest_all(claims, seconds=30)
+        claims.close()
+        if Message.objects.filter(site=other, status="done").exists():
+            return
+    pytest.fail("the other site never had its turn")
 
 
 @pytest.mark.promise("N-01")

@@ -6,7 +6,7 @@ the canonical JSON of the value (promises K-71), and `None` as a value is a tomb
 because that is how they come back from JSON.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
 from typing import Any
 
@@ -82,6 +82,30 @@ def join(all_registers: Iterable[Mapping[str, Any]]) -> Registers:
         if "group" in registers:
             set_latest(joined, "group", registers["group"])
     return joined
+
+
+def not_joined(said: Registers, known: Registers) -> list[str]:
+    """The registers of `known` that do not hold what was `said`: joining it in would move them, or one has the stamp
+    of a message that said something else.
+    """
+    missing = []
+    for name, register in said.items():
+        if name in MAPS:
+            of_map = known.get(name, {})
+            missing += [
+                f"{name}.{key}" for key, each in register.items() if not _holds(of_map.get(key), each, is_later)
+            ]
+        elif not _holds(known.get(name), register, is_earlier_link if name == "visitor" else is_later):
+            missing.append(name)
+    return missing
+
+
+def _holds(current: Register | None, said: Register, wins: Callable[[Register, Register], bool]) -> bool:
+    if current is None:
+        return False
+    if said[2] and current[:3] == said[:3]:  # of one message, unless it has no messageId
+        return canonical(current[3]) == canonical(said[3])
+    return not wins(said, current)
 
 
 def parent_of(registers: Mapping[str, Any]) -> tuple[str, str] | None:

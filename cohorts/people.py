@@ -88,6 +88,23 @@ def apply(site_id: int, changes: Sequence[Change]) -> Batch:
     )
 
 
+def said_by(change: Change) -> dict[IdentityKey, merge.Registers]:
+    """What one event says of every identity it names: the registers that it alone would leave. Pure."""
+    known = {key: _Known(None, {}) for key in _keys(change)}
+    _set_facts(change, known, set())
+    _set_links(change, known, set())
+    _set_first_visitors(change, known, set())
+    return {key: identity.registers for key, identity in known.items()}
+
+
+def said_of_group(change: Change) -> merge.Registers:
+    """What one event says of its group, likewise. Pure."""
+    registers: merge.Registers = {}
+    for name, value in change.group_traits.items():
+        merge.set_in_map(registers, "traits", name, change.register(value))
+    return registers
+
+
 @dataclass(slots=True)
 class _Known:
     """An identity in hand: its row, or none yet, and its registers."""

@@ -2,7 +2,6 @@
 
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,38 +17,17 @@ from api.sites import create_site
 from cohorts import people
 from goals import catalogue, quota
 from goals.models import Conversion, Goal, GoalCreation, WaitingName
+from tests.flows.conftest import Clock
 from tests.flows.test_resilience import in_threads
 from tests.world import START, World
 
 TEMPLATE = "SegmentIO {type} – {name}"
+pytestmark = pytest.mark.usefixtures("clock")
 
 
 def names(world: World) -> list[str]:
     """The goals in the order in which they were made, by their events' names."""
     return [goal.name.rpartition(" ")[2] for goal in Goal.objects.filter(site=world.site).order_by("id")]
-
-
-@dataclass
-class Clock:
-    """The database's, standing still until somebody moves it."""
-
-    now: datetime
-
-    def forward(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """What creations are stamped with, so that nothing here depends on how long a test takes."""
-    clock, lock = Clock(START), quota.lock_names
-
-    def lock_names(site_id: int) -> datetime:
-        lock(site_id)
-        return clock.now
-
-    monkeypatch.setattr(quota, "lock_names", lock_names)
-    return clock
 
 
 @pytest.fixture

@@ -1,0 +1,235 @@
+"""Every message that the digest applied, derived again: the tables must hold all that it says."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from django.db import connection
+
+from api.digest.digest import load_ways
+from api.digest.mapping import Effects, GoalHit, Rules, Stored, derive
+from api.models import Site
+from api.verify.changes import last_change
+from api.verify.law import AGAIN, Difference, Figures, of_site, stream
+from cohorts import merge, people
+from goals.models import Conversion
+
+BATCH_MESSAGES: Final = 500
+BATCH_BYTES: Final = 16_777_216
+# Between a change in the admin and the last digest by what was before: a batch in hand, clocks that are off.
+SETTLED: Final = timedelta(minutes=5)
+
+UNREAD: Final = (
+    "A message that was done reads as rejected today. If Goalpost was updated since, it reads events otherwise now."
+)
+MISSING: Final = (
+    "What a message says of a person or group is not in the tables, though it is done: the row was changed by hand, "
+    f"or please report it as a defect. {AGAIN}"
+)
+UNCONVERTED: Final = f"A message hits a goal, is done and did not convert: please report it as a defect. {AGAIN}"
+OTHERWISE: Final = "A conversion is not what its message says: one of the two rows was changed by hand."
+SAID: Final = ("occurred_at", "user_id", "anonymous_id", "revenue", "currency", "value")
+COMPARED: Final = (*SAID, "visitor_code", "keyed_by", "properties")
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A message that the digest applied, at least what it says of people."""
+
+    site_id: int
+    stored: Stored
+    status: str
+    reason: str
+    has_converted: bool
+    digested_at: datetime
+
+    @property
+    def name(self) -> str:
+        return f"message {self.stored.id} ({self.stored.key})"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A message with what it means, and what it says of each identity."""
+
+    message: Applied
+    effects: Effects
+    said: dict[people.IdentityKey, merge.Registers]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the tables hold of a batch, by site and key."""
+
+    identities: dict[tuple[int, int, str], tuple[int, merge.Registers]]
+    groups: dict[tuple[int, str], tuple[int, merge.Registers]]
+    personas: set[tuple[int, str]]
+    conversions: dict[tuple[int, str], dict[str, Any]]
+
+
+def recount(site_id: int | None, figures: Figures) -> Iterator[Difference]:
+    """Deriving and merging every done or deferred message once more would change nothing.
+
+    A message digested before its site's rules were changed may have said something else then: it is left out. Four
+    queries a batch, which is all that is in memory.
+    """
+    rules = {site.pk: (load_ways(site).rules, _rules_changed(site)) for site in Site.objects.all()}
+    for batch in _batches(site_id):
+        readings = []
+        for message in batch:
+            if message.site_id not in rules:  # check_inbox names it
+                continue
+            its_rules, changed_at = rules[message.site_id]
+            if changed_at is not None and message.digested_at < changed_at + SETTLED:
+                figures["earlier"] += 1
+            else:
+                effects = derive(message.stored, its_rules)
+                said = people.said_by(effects.change) if effects.change else {}
+                readings.append(Reading(message, effects, said))
+        figures["recounted"] += len(readings)
+        known = _load(readings)
+        for reading in readings:
+            yield from _compare(reading, known)
+
+
+def _rules_changed(site: Site) -> datetime | None:
+    return last_change(site.pk, [field.name for field in fields(Rules)])
+
+
+def _batches(site_id: int | None) -> Iterator[list[Applied]]:
+    rows = stream(
+        f"""
+        SELECT m.id, m.site_id, m.type, m.message_id, m.position, m.occurred_at, m.body, m.status, m.reason,
+               m.effects @> '{{converted}}', m.digested_at
+          FROM api_message m
+         WHERE {of_site("m.site_id")} AND m.digested_at IS NOT NULL
+           AND (m.status IN ('done', 'deferred') OR m.reason = 'goal_backlog_full')
+        """,
+        {"site": site_id},
+    )
+    batch: list[Applied] = []
+    size = 0
+    for id_, site, type_, message_id, position, occurred_at, body, status, reason, has_converted, digested_at in rows:
+        stored = Stored(id_, type_, message_id, position, occurred_at, bytes(body))
+        batch.append(Applied(site, stored, status, reason, has_converted, digested_at))
+        size += len(stored.body)
+        if len(batch) >= BATCH_MESSAGES or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    yield batch
+
+
+def _compare(reading: Reading, known: Known) -> Iterator[Difference]:
+    message, effects = reading.message, reading.effects
+    if effects.rejected:
+        yield Difference(UNREAD, f"{message.name}: {effects.rejected}")
+        return
+    for what in _missing(reading, known):
+        yield Difference(MISSING, f"{message.name}: {what}")
+    if message.status != "done":
+        return
+    conversion = known.conversions.get((message.site_id, message.stored.key))
+    if effects.goal is None:
+        if message.has_converted:
+            yield Difference(OTHERWISE, f"{message.name}: hits no goal")
+    elif message.has_converted:
+        others = _contradictions(effects.goal, conversion) if conversion else []
+        if others:
+            yield Difference(OTHERWISE, f"{message.name}: {', '.join(others)}")
+    elif message.reason != "already_converted":
+        yield Difference(UNCONVERTED, message.name)
+
+
+def _missing(reading: Reading, known: Known) -> Iterator[str]:
+    """What the tables lack of what a message says, in words that name no person."""
+    site_id, change = reading.message.site_id, reading.effects.change
+    for (kind, value), said in reading.said.items():
+        yield from _not_held(people.Kind(kind).label, said, known.identities.get((site_id, kind, value)))
+    if change and change.group is not None:
+        yield from _not_held("group", people.said_of_group(change), known.groups.get((site_id, change.group)))
+    if change and change.persona is not None and (site_id, change.persona[0]) not in known.personas:
+        yield "its persona is missing"
+
+
+def _not_held(whose: str, said: merge.Registers, held: tuple[int, merge.Registers] | None) -> Iterator[str]:
+    if held is None:
+        yield f"its {whose} is missing"
+    else:
+        yield from (f"{name} of {whose} {held[0]}" for name in merge.not_joined(said, held[1]))
+
+
+def _contradictions(hit: GoalHit, conversion: dict[str, Any]) -> list[str]:
+    """The columns of a conversion that are not as its event says. Whose it is by a late link is check_people's."""
+    names = [name for name in SAID if conversion[name] != getattr(hit, name)]
+    if merge.canonical(msgspec.json.decode(conversion["properties"])) != merge.canonical(
+        msgspec.json.decode(hit.properties)
+    ):
+        names.append("properties")
+    is_by_event = conversion["keyed_by"] == Conversion.KeyedBy.EVENT
+    if is_by_event != (hit.visitor_code is not None) or (
+        is_by_event and conversion["visitor_code"] != hit.visitor_code
+    ):
+        names.append("visitor_code")
+    return names
+
+
+def _load(readings: Sequence[Reading]) -> Known:
+    """What the tables hold of all that a batch speaks of. Four queries."""
+    changes = [(each.message.site_id, each.effects.change) for each in readings if each.effects.change]
+    converted = [(each.message.site_id, each.message.stored.key) for each in readings if each.message.has_converted]
+    return Known(
+        identities={
+            (site, kind, value): (id_, msgspec.json.decode(registers))
+            for site, kind, value, id_, registers in _join(
+                "cohorts_identity",
+                "t.site_id, t.kind, t.value, t.id, t.registers::text",
+                {"site_id": "bigint", "kind": "smallint", "value": "text"},
+                {(each.message.site_id, *key) for each in readings for key in each.said},
+            )
+        },
+        groups={
+            (site, group): (id_, msgspec.json.decode(registers))
+            for site, group, id_, registers in _join(
+                "cohorts_group",
+                "t.site_id, t.group_id, t.id, t.registers::text",
+                {"site_id": "bigint", "group_id": "text"},
+                {(site, change.group) for site, change in changes if change.group is not None},
+            )
+        },
+        personas=set(
+            _join(
+                "cohorts_persona",
+                "t.site_id, t.name",
+                {"site_id": "bigint", "name": "text"},
+                {(site, change.persona[0]) for site, change in changes if change.persona is not None},
+            )
+        ),
+        conversions={
+            (site, key): dict(zip(COMPARED, values, strict=True))
+            for site, key, *values in _join(
+                "goals_conversion",
+                f"t.site_id, t.message_key, {', '.join(f't.{name}' for name in COMPARED[:-1])}, t.properties::text",
+                {"site_id": "bigint", "message_key": "text"},
+                set(converted),
+            )
+        },
+    )
+
+
+def _join(
+    table: str, columns: str, keys: Mapping[str, str], wanted: AbstractSet[tuple[Any, ...]]
+) -> list[tuple[Any, ...]]:
+    """These columns of the rows of a table under the wanted keys. One query."""
+    if not wanted:
+        return []
+    arrays = [list(column) for column in zip(*wanted, strict=True)]
+    unnested, names = ", ".join(f"%b::{type_}[]" for type_ in keys.values()), ", ".join(keys)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {columns} FROM unnest({unnested}) AS k ({names}) JOIN {table} t USING ({names})", arrays
+        )
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows

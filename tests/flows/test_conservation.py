@@ -1,0 +1,228 @@
+"""Whatever is sent and whatever people do: nothing is lost, doubled or invented, and `manage.py verify` says so."""
+
+import re
+import threading
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import pytest
+from django.db.models import F
+
+from api.digest import run
+from api.digest.claims import Claims
+from api.ingest.prune import prune_done
+from api.models import Message
+from api.verify.run import verify
+from goals import catalogue
+from goals.matching import EventName
+from goals.models import Conversion, Goal
+from tests.flows.conftest import Clock
+from tests.flows.test_resilience import in_threads, poison
+from tests.world import World
+
+MONTH = timedelta(days=40)
+NAMES = ("A", "B", "C", "D", "E", "F", "G", "Poison")
+BAD_BODIES = (
+    b"",
+    b"[",
+    b'{"x":1}',
+    b'[{"type":"dance"},{"type":"track","event":"A","userId":"u1"}]',
+    b'{"type":"page"}',
+)
+VALUES = (None, True, 1, 1.5, -0.0, 1e22, 10**20, "x", "\u0000", [1, {"a": None}], {"b": 1e-7})
+TEMPLATE = "SegmentIO {type} – {name}"
+
+
+class Load:
+    """Anything that may happen to a site, by chance."""
+
+    def __init__(self, world: World, clock: Clock, chance: Random) -> None:
+        self.world, self.clock, self.chance = world, clock, chance
+        self.sent: list[dict[str, Any]] = []
+
+    def happen(self) -> None:
+        """One more thing happens."""
+        things = {
+            self.send: 60,
+            self.send_again: 6,
+            self.send_badly: 2,
+            self.world.digest: 12,
+            self.tend: 5,
+            self.lose_worker: 1,
+            self.grow_old: 1,
+            self.rename: 1,
+            self.delete: 2,
+            self.make: 1,
+            self.bind: 1,
+        }
+        self.chance.choices(list(things), list(things.values()))[0]()
+
+    def settle(self) -> None:
+        """Time goes by until nothing waits any more."""
+        for _ in range(200):
+            if not Message.objects.filter(status__in=("pending", "deferred")).exists():
+                return
+            self.world.digest()
+            self.tend()
+        raise AssertionError("something waits for ever")
+
+    def send(self) -> None:
+        pick = self.chance.choice
+        ids = {
+            "userId": pick(["u1", "u2", "u3", "u4", "null", None]),
+            "anonymousId": pick(["a1", "a2", "a3", None]),
+            "kameleoonVisitorCode": pick(["v1", "v2", "undefined", None, None, None]),
+        }
+        traits = {name: pick(VALUES) for name in ("plan", "age") if pick([True, False])}
+        money = {
+            "revenue": pick([1, "19.99", "$5", 1e22, 0.1]),
+            "currency": pick(["eur", "?", 7, None]),
+            "value": pick([2, "x"]),
+        }
+        said: dict[str, Any] = pick(
+            [
+                {"type": "track", "event": pick(NAMES), "properties": pick([money, traits, {}])},
+                {"type": "track", "event": pick(NAMES), "messageId": None},
+                {"type": pick(["page", "screen"]), "name": pick(["A", None]), "event": None},
+                {"type": "identify", "traits": traits},
+                {"type": "group", "groupId": pick(["g1", "g2", None]), "traits": traits},
+                {"type": "alias", "previousId": pick(["u1", "u2", "a1"])},
+                {"type": "track", "event": "Audience Exited", "properties": {pick(["p", "q"]): pick([True, False])}},
+                {"type": "track", "event": pick([None, "x" * 501])},
+            ]
+        )
+        then = datetime.now(UTC) - pick([timedelta(minutes=1), MONTH])
+        fields: dict[str, Any] = {"timestamp": then.isoformat(), **ids, **said}
+        self.sent.append(self.world.event(**fields))
+        self.world.post(self.sent[-1])
+
+    def send_again(self) -> None:
+        if self.sent:
+            self.world.post(self.chance.choice(self.sent))
+
+    def send_badly(self) -> None:
+        self.world.post(self.chance.choice(BAD_BODIES))
+
+    def tend(self) -> None:
+        self.clock.forward(11)
+        Message.objects.filter(status="pending").update(digested_at=None)  # the pause of what failed is over
+        self.world.tend()
+
+    def lose_worker(self) -> None:
+        """A worker dies with a message in hand."""
+        dying = Claims()
+        dying.note(
+            list(Message.objects.filter(status="pending").values_list("id", flat=True)[:1]), now=datetime.now(UTC)
+        )
+        dying.close()
+
+    def grow_old(self) -> None:
+        """What is old was received then, and is pruned."""
+        old = Message.objects.filter(status="done", occurred_at__lt=datetime.now(UTC) - MONTH / 2)
+        old.update(digested_at=F("digested_at") - MONTH, received_at=F("received_at") - MONTH)
+        prune_done(before=datetime.now(UTC) - timedelta(days=30), seconds=5)
+
+    def any_goal(self) -> Goal:
+        goals = list(Goal.objects.filter(deleted_at=None).order_by("id"))
+        return self.chance.choice(goals or [self.make()])
+
+    def rename(self) -> None:
+        goal = self.any_goal()
+        goal.name = self.chance.choice(NAMES)
+        with suppress(catalogue.NameTakenError):
+            catalogue.change_goal(goal, template=TEMPLATE, keeps_receiving=self.chance.choice([True, False]))
+
+    def delete(self) -> None:
+        catalogue.delete_goal(self.any_goal(), now=datetime.now(UTC))
+        for _ in range(self.chance.choice([0, 1, 100])):
+            catalogue.purge_deleted()
+
+    def make(self) -> Goal:
+        goal = Goal(site=self.world.site, name=f"{self.chance.choice(NAMES)}{Goal.objects.count() or ''}")
+        return catalogue.create_goal(goal, template=TEMPLATE)
+
+    def bind(self) -> None:
+        catalogue.bind_event(self.any_goal(), EventName("track", self.chance.choice(NAMES)), template=TEMPLATE)
+
+
+def verified() -> dict[str, list[int]]:
+    """The figures of every law, none of which is broken; they add up."""
+    reports = list(verify())
+    assert not {report.law: report.found for report in reports if report.found}
+    figures = {report.law: [int(number) for number in re.findall(r"\b\d+\b", report.line)] for report in reports}
+    messages, *statuses = figures["inbox"]
+    assert messages == sum(statuses)
+    conversions, converted, deleted, untold, pruned, resent = figures["conversions"]
+    assert conversions == converted - deleted - untold + pruned + resent
+    return figures
+
+
+@pytest.mark.promise("K-89", "N-01")
+@pytest.mark.parametrize("seed", range(3))
+def test_verify__after_any_load__finds_nothing(world: World, clock: Clock, seed: int) -> None:
+    world.change_site(goals_per_10_seconds=2, max_waiting_names=4)
+    load = Load(world, clock, Random(seed))
+
+    with poison("EXISTS (SELECT 1 FROM goals_goal g WHERE g.id = NEW.goal_id AND g.name LIKE '%Poison')"):
+        for number in range(500):
+            load.happen()
+            if number % 100 == 99:
+                verified()
+        load.settle()
+
+    figures = verified()
+    messages, done, _, rejected, dead, _ = figures["inbox"]
+    assert messages == Message.objects.count()
+    assert figures["conversions"][0] == Conversion.objects.count()
+    assert min(done, rejected, dead, *figures["conversions"][:2]) > 0, "hardly anything happened"
+
+
+@pytest.mark.promise("K-89", "N-02")
+def test_verify__while_everybody_works__finds_nothing(world: World, clock: Clock) -> None:
+    world.change_site(goals_per_10_seconds=2)
+    load, is_over = Load(world, clock, Random(7)), threading.Event()
+
+    def work(number: int) -> None:
+        """One does anything, two digest, one verifies."""
+        claims = Claims()
+        try:
+            if number == 0:
+                for _ in range(200):
+                    load.happen()
+            while number > 0 and not is_over.is_set():
+                if number == 1:
+                    verified()
+                else:
+                    run.digest_all(claims, seconds=1)
+                    run.tend_queues(claims)
+        finally:
+            is_over.set()
+            claims.close()
+
+    in_threads(4, work)
+    verified()
+
+
+def test_verify__of_a_database_that_changes_meanwhile__tells_of_one_moment(world: World) -> None:
+    for name in ("Stays", "Goes"):
+        world.track(name)
+
+    def change(_: int) -> None:
+        for name in ("Stays", "Goes", "Comes"):
+            world.track(name)
+        catalogue.delete_goal(Goal.objects.get(name="SegmentIO track – Goes"), now=datetime.now(UTC))
+        while catalogue.purge_deleted():
+            pass
+
+    reports = verify()
+    lines = {report.law: report.line for report in (next(reports), next(reports))}
+    in_threads(1, change)
+    lines |= {report.law: report.line for report in reports}
+
+    assert lines["inbox"].startswith("2 messages = 2 done")
+    assert lines["conversions"].startswith("2 conversions = 2 messages converted - 0")
+    assert lines["recount"].startswith("2 messages")
+    assert lines["quota"].startswith("2 goals made by events, 2 creations")
+    assert verified()["conversions"][:3] == [3, 5, 2]

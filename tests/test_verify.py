@@ -1,0 +1,273 @@
+"""`manage.py verify`: it names every row that was tampered with, and nothing that came to be by itself."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+from django.db.models import F
+from django.test import Client
+from django.urls import reverse
+
+from api.ingest.prune import prune_done
+from api.models import Message
+from api.sites import create_site
+from api.verify.law import Law
+from api.verify.run import LAWS, Report, check, verify
+from goals import catalogue
+from goals.models import Conversion, Goal
+from tests.admin.test_edits import save
+from tests.world import World
+
+TEMPLATE = "SegmentIO {type} – {name}"
+
+
+@pytest.fixture
+def town(world: World) -> World:
+    """Something of everything: linked people and strangers, money, groups, personas, deferred, rejected, dead."""
+    world.credential.sites.add(create_site(name="Other", sitecode="bbbbbbbbbb"))
+    world.track("Buy", messageId="linked", anonymousId="anon-1")
+    world.identify(messageId="who", traits={"plan": "pro"}, anonymousId="anon-1", kameleoonVisitorCode="vc-1")
+    world.track(
+        "Buy", messageId="coded", properties={"revenue": "9.5", "value": 3, "size": "L", "kameleoonVisitorCode": "vc-1"}
+    )
+    world.track("See", messageId="alone", userId=None, anonymousId="anon-2")
+    world.send(world.event("group", messageId="group", groupId="group-1", traits={"size": 3}))
+    world.track("Audience Entered", messageId="persona", properties={"audience_key": "big_spenders"})
+    world.send(world.event("page", messageId=None, name="Home"), world.event(event=None))
+    world.change_site(goals_per_10_seconds=3)
+    world.track("Later", messageId="waits")
+    world.post(world.event(messageId="died"))
+    Message.objects.filter(status="pending").update(status="dead", reason="worker_died", attempts=3)
+    return world
+
+
+def report_on(law: str) -> Report:
+    return next(report for report in verify() if report.law == law)
+
+
+def rows(report: Report) -> list[str]:
+    """What a report names."""
+    return [row for found in report.found.values() for row in found.examples]
+
+
+def execute(sql: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        assert cursor.rowcount > 0, "nothing was tampered with"
+
+
+@pytest.mark.promise("K-89")
+def test_verify__of_what_came_to_be_by_itself__finds_nothing(town: World) -> None:
+    output = StringIO()
+
+    call_command("verify", stdout=output)
+
+    assert [line.split()[0] for line in output.getvalue().splitlines()] == ["ok"] * 7
+    assert "10 messages = 7 done + 1 deferred + 1 rejected + 1 dead + 0 pending" in output.getvalue()
+    assert "4 conversions = 4 messages converted - 0" in output.getvalue()
+    assert "2 conversions by a link, 1 unmatched" in output.getvalue()
+
+
+# What somebody does to the tables, and how verify names the row, by the law that finds it.
+TAMPERINGS = {
+    "claims": {
+        "INSERT INTO api_claim VALUES (77, '{1,2}', now() - interval '6 minutes', now())": r"worker 77, 2 messages$",
+    },
+    "inbox": {
+        "UPDATE api_message SET status = 'lost' WHERE message_id = 'died'": r"message \d+: lost, reason worker_died",
+        "UPDATE api_message SET reason = 'missing_name' WHERE message_id = 'died'": "dead, reason missing_name",
+        "UPDATE api_message SET site_id = 0 WHERE message_id = 'died'": "dead, reason worker_died",
+        "UPDATE api_message SET effects = '{}' WHERE message_id = 'who'": "done, reason none, effects none",
+        "UPDATE api_message SET effects = '{danced}' WHERE message_id = 'who'": "effects danced",
+        "UPDATE api_message SET effects = '{nothing,linked}' WHERE message_id = 'who'": "effects nothing linked",
+        "UPDATE api_message SET warnings = '{odd}' WHERE message_id = 'who'": "effects profile_updated linked",
+        "UPDATE api_message SET goal_id = 1 WHERE message_id = 'who'": "effects profile_updated linked",
+        "UPDATE api_message SET digested_at = NULL WHERE message_id = 'who'": "effects profile_updated linked",
+        "UPDATE api_message SET status = 'pending' WHERE message_id = 'coded'": "pending, reason none, effects conv",
+    },
+    "queue": {
+        "DELETE FROM goals_waitingname": r"message \d+$",
+        "UPDATE goals_waitingname SET name = 'Other'": r"message \d+$",
+    },
+    "conversions": {
+        "DELETE FROM goals_conversion WHERE message_key = 'track:linked'": r"message \d+ \(track:linked\), goal \d+$",
+        "DELETE FROM goals_conversion WHERE message_key LIKE '#%'": r"message (\d+) \(#\1\), goal \d+$",
+        "UPDATE goals_conversion SET goal_id = (SELECT max(id) FROM goals_goal) WHERE message_key = 'track:linked'": (
+            r"conversion \d+ of message \d+ \(track:linked\), goal \d+$"
+        ),
+        "UPDATE goals_conversion SET message_key = 'track:x', occurred_at = now() WHERE message_key = 'track:linked'": (
+            r"conversion \d+ \(track:x\)$"
+        ),
+        "UPDATE goals_conversion SET site_id = (SELECT max(id) FROM api_site) WHERE message_key = 'track:alone'": (
+            r"conversion \d+ \(track:alone\)$"
+        ),
+        "UPDATE api_message SET effects = '{linked}', goal_id = NULL WHERE message_id = 'linked'": (
+            r"conversion \d+ \(track:linked\), message \d+$"
+        ),
+    },
+    "people": {
+        "UPDATE goals_conversion SET visitor_code = 'x' WHERE message_key = 'track:linked'": r"\(track:linked\)$",
+        "UPDATE goals_conversion SET keyed_by = 2 WHERE message_key = 'track:linked'": r"\(track:linked\)$",
+        "UPDATE goals_conversion SET visitor_code = 'x' WHERE message_key = 'track:alone'": r"\(track:alone\)$",
+        "UPDATE cohorts_identity SET parent_value = 'x' WHERE kind = 2": r"identity \d+$",
+        "UPDATE cohorts_identity SET parent_kind = NULL WHERE kind = 2": r"identity \d+$",
+    },
+    "recount": {
+        "DELETE FROM cohorts_identity WHERE kind = 2": r"\(identify:who\): its visitor is missing",
+        "DELETE FROM cohorts_group": r"\(group:group\): its group is missing",
+        "DELETE FROM cohorts_persona": r"\(track:persona\): its persona is missing",
+        "UPDATE cohorts_group SET registers = '{}'": r"\(group:group\): traits.size of group \d+$",
+        **{
+            f"UPDATE cohorts_identity SET registers = {registers}": rf"{register} \d+$"
+            for registers, register in {
+                "registers - 'traits'": r"\(identify:who\): traits.plan of user",
+                "jsonb_set(registers, '{traits,plan,0}', '1')": r"\(identify:who\): traits.plan of user",
+                "jsonb_set(registers, '{traits,plan,3}', '1')": r"\(identify:who\): traits.plan of user",
+                "jsonb_set(registers, '{traits,plan,3}', '\"zzz\"')": r"\(identify:who\): traits.plan of user",
+                "registers - 'personas'": r"\(track:persona\): personas.big_spenders of user",
+                "registers - 'group'": r"\(group:group\): group of user",
+                "registers - 'user'": r"\(track:linked\): user of anonymous",
+                "jsonb_set(registers, '{visitor,0}', '9000000000000000')": r"\(identify:who\): visitor of user",
+            }.items()
+        },
+        **{
+            f"UPDATE goals_conversion SET {column} = {value} WHERE message_key = 'track:coded'": rf"coded\): {column}$"
+            for column, value in {
+                "revenue": "9.4",
+                "currency": "'EUR'",
+                "value": "NULL",
+                "properties": "'{}'",
+                "occurred_at": "now()",
+                "anonymous_id": "'x'",
+                "visitor_code": "'x'",
+            }.items()
+        },
+        "UPDATE api_message SET type = 'identify' WHERE message_id = 'alone'": r"\(identify:alone\): hits no goal$",
+        "UPDATE api_message SET body = '[' WHERE message_id = 'alone'": r"\(track:alone\): unreadable_body$",
+        "UPDATE api_message SET effects = '{linked}', goal_id = NULL WHERE message_id = 'linked'": r"\(track:linked\)$",
+    },
+    "quota": {
+        "DELETE FROM goals_goalcreation": "site 1q2w3e4r5t: 3 goals, 0 creations",
+        "INSERT INTO goals_goalcreation (site_id, created_at) SELECT site_id, created_at FROM goals_goalcreation": (
+            "site 1q2w3e4r5t: 6 goals instead of 3 in the 10 s from"
+        ),
+    },
+}
+
+
+@pytest.mark.promise("K-89")
+@pytest.mark.parametrize("law", LAWS, ids=[law.name for law in LAWS])
+def test_verify__after_tampering__names_the_row(town: World, law: Law) -> None:
+    for tampering, named in TAMPERINGS[law.name].items():
+        with transaction.atomic():
+            assert rows(check(law, None)) == []
+            execute(tampering)
+            found = rows(check(law, None))
+            transaction.set_rollback(True)
+        assert any(re.search(named, row) for row in found), (tampering, found)
+
+
+def test_verify__with_differences__says_what_to_do_and_fails(town: World) -> None:
+    for number in range(0, 60, 30):
+        world_posts = [town.event(event="Buy", messageId=f"many-{number + each}") for each in range(30)]
+        assert town.post(world_posts).status_code == 200
+    town.digest()
+    execute("DELETE FROM goals_conversion WHERE message_key LIKE 'track:many-%'")
+    output = StringIO()
+
+    with pytest.raises(CommandError, match=r"differences: conversions$"):
+        call_command("verify", stdout=output)
+
+    lines = output.getvalue().splitlines()
+    assert [line.split()[0] for line in lines if not line.startswith(" ")].count("FAIL") == 1
+    assert "-> 60: A message converted, and its conversion is gone" in output.getvalue()
+    assert "UPDATE api_message SET status = 'pending'" in output.getvalue()
+    assert sum("(track:many-" in line for line in lines) == 20
+    assert lines.count(f"{'':22}and 40 more") == 1
+
+    # What it advises mends it.
+    execute(
+        "UPDATE api_message SET status = 'pending', reason = '', waiting_for = '', attempts = 0, digested_at = NULL "
+        "WHERE message_id LIKE 'many-%'"
+    )
+    town.digest()
+    call_command("verify", stdout=output)
+    assert Conversion.objects.count() == 64
+
+
+def test_verify__of_one_site__looks_at_no_other(town: World) -> None:
+    output = StringIO()
+    execute("DELETE FROM goals_conversion WHERE message_key = 'track:linked'")
+
+    call_command("verify", site="bbbbbbbbbb", stdout=output)
+    assert "0 messages = " in output.getvalue()
+    with pytest.raises(CommandError, match="differences: conversions"):
+        call_command("verify", site="1q2w3e4r5t", stdout=output)
+    with pytest.raises(CommandError, match="there is no site nowhere"):
+        call_command("verify", site="nowhere", stdout=output)
+
+
+@pytest.mark.parametrize("is_purged", [False, True])
+def test_verify__goal_deleted__counts_what_went_with_it(town: World, *, is_purged: bool) -> None:
+    catalogue.delete_goal(Goal.objects.get(name="SegmentIO track – Buy"), now=datetime.now(UTC))
+    while is_purged and catalogue.purge_deleted():
+        pass
+    town.change_site(goals_per_10_seconds=50)
+    town.track("Buy")  # a goal of the same name, and another
+
+    call_command("verify", stdout=StringIO())
+    explained = (
+        "3 conversions = 5 messages converted - 2 with" if is_purged else "5 conversions = 5 messages converted - 0"
+    )
+    assert report_on("conversions").line.startswith(explained)
+
+
+def test_verify__goal_renamed_and_bound__is_what_people_may_do(town: World) -> None:
+    goal = Goal.objects.get(name="SegmentIO track – Buy")
+    goal.name = "Purchases"
+    catalogue.change_goal(goal, template=TEMPLATE)
+    catalogue.create_goal(Goal(site=town.site, name="SegmentIO track – Buy"), template=TEMPLATE)
+    town.track("Buy")
+
+    call_command("verify", stdout=StringIO())
+
+
+def test_verify__old_messages_pruned_and_sent_again__are_explained(town: World) -> None:
+    event = town.event(event="Buy", messageId="old", at=-40 * 86_400)
+    town.send(event)
+    month = timedelta(days=40)
+    Message.objects.filter(message_id="old").update(
+        digested_at=F("digested_at") - month, received_at=F("received_at") - month
+    )
+    assert prune_done(before=datetime.now(UTC) - timedelta(days=30), seconds=5) == 1
+    call_command("verify", stdout=StringIO())
+    assert report_on("conversions").line.endswith("+ 1 of messages pruned since + 0 of these sent again")
+
+    assert town.post(event).status_code == 200
+    call_command("verify", stdout=StringIO())
+    town.digest()
+    call_command("verify", stdout=StringIO())
+    assert report_on("conversions").line.endswith("+ 0 of messages pruned since + 1 of these sent again")
+
+
+def test_verify__settings_changed_in_the_admin__judges_nothing_by_them_that_was_before(town: World) -> None:
+    """What was digested when other rules held may contradict these; what was created may exceed new limits."""
+    person = Client()
+    person.force_login(User.objects.create_superuser("admin"))
+    page = reverse("admin:api_site_change", args=[town.site.pk])
+    town.change_site(default_currency="EUR", goals_per_10_seconds=1)  # behind the admin's back
+    assert rows(report_on("recount")) == [
+        f"message {Message.objects.get(message_id='coded').pk} (track:coded): currency"
+    ]
+    assert rows(report_on("quota")) != []
+    assert save(person, page, name="Renamed").status_code == 302
+    assert rows(report_on("recount")) != []
+
+    assert save(person, page, default_currency="JPY", goals_per_10_seconds=2).status_code == 302
+
+    call_command("verify", stdout=StringIO())
+    assert report_on("recount").line == "0 messages derived again, 8 under earlier rules left out"

@@ -1,0 +1,239 @@
+"""What a set of stored messages comes to, found by searching through all of them: a second opinion on the product.
+
+Written from design.md ("Goals", "Cohorts") and the decisions of promises.md and from nothing of the product, so that
+the two can disagree; slow, without bookkeeping, and blind to order. It reads of an event what the tests put into one.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+Who = tuple[str, str]  # ("user" | "anonymous" | "visitor" | "group", id)
+Field = tuple[str, str]  # ("trait" | "persona", its name), ("owner", its kind), ("group", ""), ("visitor", "")
+
+VISITOR_FIELDS = ("kameleoonVisitorCode", "k_visitorCode")
+AUDIENCE_EVENTS = {"Audience Entered": True, "Audience Exited": False}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A message of the inbox: an event as it was sent, and its place in the request that brought it first."""
+
+    event: dict[str, Any]
+    position: int
+
+    @property
+    def at(self) -> datetime:
+        return datetime.fromisoformat(self.event["timestamp"]).astimezone(UTC)
+
+    @property
+    def visitor(self) -> str | None:
+        """K-45: the places in their order; then the classic destination's name in the same places."""
+        places = [self.event.get(place, {}) for place in ("properties", "traits", "context")]
+        codes = [place[name] for name in VISITOR_FIELDS for place in places if name in place]
+        return codes[0] if codes else None
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """Whom it is about, the highest identity first."""
+        ids = {"user": self.event.get("userId"), "anonymous": self.event.get("anonymousId"), "visitor": self.visitor}
+        return {kind: id_ for kind, id_ in ids.items() if id_ is not None}
+
+    @property
+    def previous(self) -> set[Who]:
+        """Whom an alias makes its user; it does not say of which kind the id before was."""
+        previous = self.event.get("previousId")
+        return {("user", previous), ("anonymous", previous)} - {*self.ids.items()} if previous else set()
+
+    @property
+    def is_rejected(self) -> bool:
+        return not self.ids or (self.event["type"] == "alias" and "user" not in self.ids)
+
+    @property
+    def says(self) -> dict[str, Any]:
+        """Properties and traits: the destination sends the latter as the former (W4)."""
+        says = {**self.event.get("traits", {}), **self.event.get("properties", {})}
+        return {name: value for name, value in says.items() if name not in VISITOR_FIELDS}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A message said that a field of somebody is `value`."""
+
+    by: Stored
+    who: Who
+    field: Field
+    value: Any
+
+    @property
+    def order(self) -> tuple[datetime, int, str, bytes]:
+        """K-71: occurred_at, position, messageId, canonical JSON of the value."""
+        return self.by.at, self.by.position, self.by.event.get("messageId", ""), canonical(self.value).encode()
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What must be seen in the end, in whatever order the messages came."""
+
+    goals: dict[str, tuple[set[str], int]]  # tags, and how many conversions
+    conversions: Counter[tuple[Any, ...]]
+    owners: dict[Who, Who | None]
+    groups: dict[str, Any]  # the traits of each, None for one that was removed
+    documents: dict[str, Any]  # remote data by key
+
+
+def find_truth(stored: Sequence[Stored], *, ids: Sequence[str]) -> Truth:
+    """All that follows from these messages, with the documents of these ids."""
+    messages = [message for message in stored if not message.is_rejected]
+    facts = [fact for message in messages for fact in (*read_facts(message), *read_links(message))]
+    facts.sort(key=lambda fact: fact.order)
+    known = {who for message in messages for who in {*message.ids.items()} | message.previous}
+
+    def latest(*people: Who) -> dict[Field, Any]:
+        """Each field as the last fact about any of these people has it."""
+        return {fact.field: fact.value for fact in facts if fact.who in people}
+
+    def owner(who: Who) -> Who | None:
+        """Its latest user, else its latest anonymous id."""
+        fields = latest(who)
+        return next(
+            ((kind, fields["owner", kind]) for kind in ("user", "anonymous") if ("owner", kind) in fields), None
+        )
+
+    owners = {who: owner(who) for who in known}
+
+    def end(who: Who) -> Who:
+        """Where owners and aliases lead; of a ring the smallest."""
+        way = [who]
+        while (next_ := owners[way[-1]]) is not None:
+            if next_ in way:
+                return min(way[way.index(next_) :])
+            way.append(next_)
+        return way[-1]
+
+    def person(id_: str) -> dict[Field, Any]:
+        """What is known of all who end where an id does, which is looked up as user, then visitor, then anonymous."""
+        found = [(kind, id_) for kind in ("user", "visitor", "anonymous") if (kind, id_) in known]
+        return latest(*(who for who in known if end(who) == end(found[0]))) if found else {}
+
+    def first_visitor(who: Who) -> str | None:
+        """The visitor code of its earliest link, ties by bytes."""
+        links = [
+            (fact.by.at, fact.value.encode()) for fact in facts if (fact.who, fact.field) == (who, ("visitor", ""))
+        ]
+        return min(links)[1].decode() if links else None
+
+    def convert(message: Stored, goal: str) -> tuple[Any, ...]:
+        """A conversion and whose it is: by the event's own code, else by a link, else by the id itself (K-51)."""
+        user, anonymous = message.ids.get("user"), message.ids.get("anonymous")
+        rules = {
+            "EVENT": message.visitor,
+            "USER_LINK": first_visitor(("user", user)) if user else None,
+            "ANONYMOUS_LINK": first_visitor(("anonymous", anonymous)) if anonymous else None,
+            "USER": user,
+            "ANONYMOUS": anonymous,
+        }
+        rule, code = next((rule, code) for rule, code in rules.items() if code is not None)
+        key = f"{message.event['type']}:{message.event['messageId']}" if "messageId" in message.event else None
+        return goal, key, message.at, code, rule, user, anonymous, *read_money(message.says), canonical(message.says)
+
+    conversions = [convert(message, goal) for message in messages if (goal := read_goal(message))]
+    goals = Counter(conversion[0] for conversion in conversions)
+    groups = {message.event["groupId"] for message in messages if message.event["type"] == "group"}
+    return Truth(
+        goals={goal: ({"segment.io"}, count) for goal, count in goals.items()},
+        conversions=Counter(conversions),
+        owners=owners,
+        groups={id_: exact(pick("trait", latest(("group", id_)))) for id_ in groups},
+        documents={
+            **{f"IDENTIFY_{id_}": exact(read_profile(person(id_))) for id_ in ids},
+            **{f"COHORTS_{id_}": exact(pick("persona", person(id_))) for id_ in ids},
+            "common": {"cohorts": sorted({fact.field[1] for fact in facts if fact.field[0] == "persona"})},
+        },
+    )
+
+
+def read_facts(message: Stored) -> Iterator[Fact]:
+    """What an event says of the highest identity that it names (design "Cohorts"), and of a group."""
+    event, highest = message.event, next(iter(message.ids.items()))
+    persona = read_persona(message)
+    if persona is not None:
+        yield Fact(message, highest, ("persona", persona[0]), persona[1])
+    if event.get("event") == "Trait Computed":
+        yield Fact(message, highest, ("trait", message.says["trait_key"]), message.says[message.says["trait_key"]])
+    if event["type"] == "group":
+        yield Fact(message, highest, ("group", ""), event["groupId"])
+    if event["type"] in ("identify", "group"):
+        whose = highest if event["type"] == "identify" else ("group", event["groupId"])
+        for name, value in message.says.items():
+            yield Fact(message, whose, ("trait", name), value)
+
+
+def read_links(message: Stored) -> Iterator[Fact]:
+    """Each lower identity of an event gets a link to the higher ones (design "Cohorts")."""
+    ids = message.ids
+    for kind, owner in (("anonymous", "user"), ("visitor", "user"), ("visitor", "anonymous")):
+        if kind in ids and owner in ids:
+            yield Fact(message, (kind, ids[kind]), ("owner", owner), ids[owner])
+    for who in message.previous:
+        yield Fact(message, who, ("owner", "user"), ids["user"])
+    for kind in ("user", "anonymous"):
+        if kind in ids and "visitor" in ids:
+            yield Fact(message, (kind, ids[kind]), ("visitor", ""), ids["visitor"])
+
+
+def read_persona(message: Stored) -> tuple[str, bool] | None:
+    """The audience that somebody is in from now on, or no longer (K-56, K-65)."""
+    says, name = message.says, message.event.get("event", "")
+    computed = message.event.get("context", {}).get("personas", {})
+    if name not in AUDIENCE_EVENTS and computed.get("computation_class") != "audience":
+        return None
+    booleans = [key for key, value in says.items() if isinstance(value, bool)]
+    key = says.get("audience_key") or computed.get("computation_key") or booleans[0]
+    return key, says[key] if key in booleans else AUDIENCE_EVENTS[name]
+
+
+def read_goal(message: Stored) -> str | None:
+    """The goal that an event converts: tracks, pages and screens but audiences, computed traits and links (K-63)."""
+    type_ = message.event["type"]
+    name = message.event.get("event") or message.event.get("name") or f"Unnamed {type_}"
+    is_other = read_persona(message) is not None or name in ("Trait Computed", "Kameleoon identifier")
+    return f"SegmentIO {type_} – {name}" if type_ in ("track", "page", "screen") and not is_other else None
+
+
+def read_money(says: dict[str, Any]) -> tuple[Decimal | None, str | None]:
+    """Revenue, if it is a plain number, and its currency, dollars unless said otherwise."""
+    try:
+        return Decimal(str(says["revenue"])), says.get("currency", "USD").upper()
+    except (KeyError, InvalidOperation):
+        return None, None
+
+
+def read_profile(fields: dict[Field, Any]) -> dict[str, Any]:
+    """The document of a person, `{}` when neither trait nor group was ever said; a removed trait is absent (K-72)."""
+    traits = {name: value for name, value in pick("trait", fields).items() if value is not None}
+    group = {"groupId": fields["group", ""]} if ("group", "") in fields else {}
+    return {"traits": traits, **group} if pick("trait", fields) or group else {}
+
+
+def pick(kind: str, fields: dict[Field, Any]) -> dict[str, Any]:
+    """The fields of one kind, by name."""
+    return {name: value for (each, name), value in fields.items() if each == kind}
+
+
+def canonical(value: Any) -> str:
+    """JSON with its keys sorted and no white space."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def exact(value: Any) -> Any:
+    """JSON as it compares: 1, 1.0 and 10e-1 are one number, and true is none."""
+
+    def number(text: str) -> tuple[str, Decimal]:
+        return "number", Decimal(text)
+
+    return json.loads(json.dumps(value), parse_int=number, parse_float=number)

@@ -41,6 +41,7 @@ class Load:
     def __init__(self, world: World, clock: Clock, chance: Random) -> None:
         self.world, self.clock, self.chance = world, clock, chance
         self.sent: list[dict[str, Any]] = []
+        self.made = 0
 
     def happen(self) -> None:
         """One more thing happens."""
@@ -140,7 +141,8 @@ class Load:
             catalogue.purge_deleted()
 
     def make(self) -> Goal:
-        goal = Goal(site=self.world.site, name=f"{self.chance.choice(NAMES)}{Goal.objects.count() or ''}")
+        self.made += 1
+        goal = Goal(site=self.world.site, name=f"SegmentIO track – {self.chance.choice(NAMES)}{self.made}")
         return catalogue.create_goal(goal, template=TEMPLATE)
 
     def bind(self) -> None:

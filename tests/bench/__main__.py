@@ -19,7 +19,7 @@ from tests.bench.load import need_wrk
 QUICK = {
     "doors": "--rounds 3 --seconds 2 --workers 1 2",
     "digest": "--rounds 3 --events 10000",
-    "lag": "--rounds 3 --seconds 6",
+    "lag": "--rounds 3 --seconds 6 --probes 20",
     "growth": "--rounds 1 --seconds 2",
     "soak": "--minutes 2 --warm-up 20",
 }
@@ -43,11 +43,11 @@ def main() -> None:
         known = len(load(found))
         failed = ""
         for program, arguments in (FULL if given.full else QUICK).items():
-            print(f"\n{program} {arguments}", flush=True)
+            print(f"{program} {arguments}", flush=True)
             if run(program, [*arguments.split(), "--json", str(found)]):
                 failed = program
                 break
-        print()
+            print(flush=True)
         print_table(load(found)[known:])
         sys.exit(f"{failed} did not end well" if failed else 0)
 

@@ -8,7 +8,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,13 +86,14 @@ class Stage:
 
     @contextmanager
     def web(self, application: str, path: str, *, workers: int, threads: int) -> Iterator["Web"]:
-        """A web server on a free port, once it answers at `path`."""
+        """A web server as `make run` starts it, on a free port and in this shape, once it answers at `path`."""
+        from django.test import override_settings
+
         port = free_port()
-        command = [
-            *(sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws", "--log-level", "error"),
-            *("--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)),
-            *("--blocking-threads", str(threads), application),
-        ]
+        with override_settings(HOST="127.0.0.1", PORT=port):
+            command = [*up.web_command()[:-1], application]
+        for option, value in {"--workers": workers, "--blocking-threads": threads}.items():
+            command[command.index(option) + 1] = str(value)
         with self.running(f"web-{application.partition(':')[0]}", command) as child:
             self.until(lambda: answers(f"http://127.0.0.1:{port}{path}"), f"{application} to answer")
             yield Web(port, child)
@@ -108,11 +109,11 @@ class Stage:
                 sys.exit("\n".join([f"waited {seconds:.0f} s for {what}", *words]))
             time.sleep(0.02)
 
-    def hello(self, *, workers: int, threads: int) -> Any:
+    def hello(self, *, workers: int, threads: int) -> AbstractContextManager["Web"]:
         """The yardstick of everything that speaks HTTP: a bare Django view."""
         return self.web("tests.bench.hello:application", "/hello", workers=workers, threads=threads)
 
-    def goalpost(self, *, workers: int, threads: int) -> Any:
+    def goalpost(self, *, workers: int, threads: int) -> AbstractContextManager["Web"]:
         """The web server of the product."""
         return self.web("api.wsgi:application", "/health/ready", workers=workers, threads=threads)
 
@@ -135,15 +136,12 @@ class Web:
     port: int
     child: Child
 
-    def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
-
 
 @contextmanager
 def stage() -> Iterator[Stage]:
     """Servers of a bench, in a directory that is gone afterwards, whatever ends the block.
 
-    pg_stat_statements is loaded and asleep (`tracking` wakes it); all else is as `make run` has it, fsync too.
+    pg_stat_statements is loaded and asleep (the digest's bench wakes it); all else is as `make run` has it, fsync too.
     """
     for each in up.STOP_SIGNALS:
         signal.signal(each, up.interrupt_once)

@@ -231,9 +231,9 @@ def canonical(value: Any) -> str:
 
 
 def exact(value: Any) -> Any:
-    """JSON as it compares: 1, 1.0 and 10e-1 are one number, and true is none."""
+    """JSON as it compares: 1, 1.0 and true are three values, 1e22 and its digits are one."""
 
-    def number(text: str) -> tuple[str, Decimal]:
-        return "number", Decimal(text)
+    def number(text: str) -> tuple[str, Decimal, bool]:
+        return "number", Decimal(text), "." in text
 
     return json.loads(json.dumps(value), parse_int=number, parse_float=number)

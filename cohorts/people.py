@@ -200,18 +200,21 @@ def _set_first_visitors(
 
 
 def _lock_identities(site_id: int, keys: Sequence[IdentityKey]) -> dict[IdentityKey, _Known]:
-    """The identities under these keys, those that exist locked in the order of the keys. One query."""
+    """The identities under these keys, those that exist locked in the order of the keys. One query.
+
+    The site is part of each key: as a constant it would let the planner read all of the site's identities.
+    """
     known = {key: _Known(None, {}) for key in keys}
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT i.kind, i.value, i.id, i.registers::text
-              FROM unnest(%b::smallint[], %b::text[]) AS k (kind, value)
-              JOIN cohorts_identity i ON i.site_id = %s AND i.kind = k.kind AND i.value = k.value
+              FROM unnest(%b::bigint[], %b::smallint[], %b::text[]) AS k (site_id, kind, value)
+              JOIN cohorts_identity i ON i.site_id = k.site_id AND i.kind = k.kind AND i.value = k.value
              ORDER BY i.kind, i.value COLLATE "C"
                FOR UPDATE OF i
             """,
-            [[kind for kind, _ in keys], [value for _, value in keys], site_id],
+            [[site_id] * len(keys), [kind for kind, _ in keys], [value for _, value in keys]],
         )
         for kind, value, id_, registers in cursor.fetchall():
             known[kind, value] = _Known(id_, msgspec.json.decode(registers))

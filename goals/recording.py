@@ -148,25 +148,35 @@ def rekey(site_id: int, *, users: Iterable[FirstVisitor], anonymous: Iterable[Fi
             UPDATE goals_conversion AS conversion
                SET visitor_code = late.visitor_code, keyed_by = late.keyed_by
               FROM (
-                SELECT c.id, coalesce(u.code, a.code) AS visitor_code,
-                       CASE WHEN u.code IS NULL THEN %(anonymous_link)s ELSE %(user_link)s END AS keyed_by
-                  FROM goals_conversion c
-                  LEFT JOIN unnest(%(users)b::text[], %(user_codes)b::text[]) AS u (id, code)
-                    ON u.id = c.user_id AND c.keyed_by >= 1
-                  LEFT JOIN unnest(%(anonymous)b::text[], %(anonymous_codes)b::text[]) AS a (id, code)
-                    ON a.id = c.anonymous_id AND c.keyed_by >= 2
-                 WHERE c.site_id = %(site)s
-                   AND ((c.keyed_by >= 1 AND c.user_id = ANY(%(users)b::text[]))
-                     OR (c.keyed_by >= 2 AND c.anonymous_id = ANY(%(anonymous)b::text[])))
+                SELECT c.id, reached.visitor_code, reached.keyed_by
+                  FROM (
+                    SELECT DISTINCT ON (id) id, visitor_code, keyed_by
+                      FROM (
+                        SELECT c.id, first.visitor_code, %(user_link)s AS keyed_by
+                          FROM unnest(%(user_sites)b::bigint[], %(users)b::text[], %(user_codes)b::text[])
+                               AS first (site_id, id, visitor_code)
+                          JOIN goals_conversion c
+                            ON c.site_id = first.site_id AND c.user_id = first.id AND c.keyed_by >= 1
+                         UNION ALL
+                        SELECT c.id, first.visitor_code, %(anonymous_link)s
+                          FROM unnest(%(anonymous_sites)b::bigint[], %(anonymous)b::text[], %(anonymous_codes)b::text[])
+                               AS first (site_id, id, visitor_code)
+                          JOIN goals_conversion c
+                            ON c.site_id = first.site_id AND c.anonymous_id = first.id AND c.keyed_by >= 2
+                      ) AS link
+                     ORDER BY id, keyed_by
+                  ) AS reached
+                  JOIN goals_conversion c ON c.id = reached.id
                  ORDER BY c.id
                    FOR UPDATE OF c
               ) AS late
              WHERE conversion.id = late.id
             """,
             {
-                "site": site_id,
+                "user_sites": [site_id] * len(users),
                 "users": [first.id for first in users],
                 "user_codes": [first.visitor_code for first in users],
+                "anonymous_sites": [site_id] * len(anonymous),
                 "anonymous": [first.id for first in anonymous],
                 "anonymous_codes": [first.visitor_code for first in anonymous],
                 "user_link": KeyedBy.USER_LINK,

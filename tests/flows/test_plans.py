@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 from django.db import connection
 
 from cohorts.models import Identity
@@ -29,8 +30,11 @@ def _rows_read_so_far() -> dict[str, int]:
         return dict(cursor.fetchall())
 
 
-def test_digest__of_a_batch__reads_its_own_rows_and_no_table(world: World) -> None:
-    """As many as a batch touches, the planner would join by hashing the whole table."""
+@pytest.mark.parametrize("is_analyzed", [True, False])
+def test_digest__of_a_batch__reads_its_own_rows_and_no_table(world: World, *, is_analyzed: bool) -> None:
+    """As many as a batch touches, the planner would join by hashing the whole table; or, before the table's first
+    statistics, by comparing every row with every other.
+    """
     people, strangers = 250, 12_000
     Identity.objects.bulk_create(
         Identity(site=world.site, kind=kind, value=f"stranger-{number}")
@@ -44,7 +48,11 @@ def test_digest__of_a_batch__reads_its_own_rows_and_no_table(world: World) -> No
     world.digest()
     with connection.cursor() as cursor:
         for table in TABLES:
-            cursor.execute(f"ANALYZE {table}")
+            if is_analyzed:
+                cursor.execute(f"ANALYZE {table}")
+            else:
+                cursor.execute("DELETE FROM pg_statistic WHERE starelid = %s::regclass", [table])
+                cursor.execute("SELECT pg_clear_relation_stats('public', %s)", [table])
 
     world.post([{**event, "messageId": f"again-{event['messageId']}", "traits": {"a": 1}} for event in events])
     read = rows_read(world.digest)

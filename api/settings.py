@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from environs import Env, validate
+from kombu import Exchange, Queue
 
 from api import logs
 
@@ -201,6 +202,8 @@ KEEP_DONE_DAYS = env.int("GOALPOST_KEEP_DONE_DAYS", 30, validate=validate.Range(
 CELERY_BROKER_URL = REDIS_URL
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "goalpost"
+# A worker takes from both in turns: under steady load the first is never empty, and who waits in it grows stale.
+CELERY_TASK_QUEUES = [Queue(name, Exchange(name), routing_key=name) for name in ("goalpost", "goalpost-seldom")]
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # the broker may be away for as long as it likes
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "socket_keepalive": True}

@@ -20,10 +20,10 @@ from goals.catalogue import purge_deleted
 
 SECONDS_A_RUN = 5.0  # then the next task has its turn
 EVERY = {
-    "digest": ("api.digest.tasks.digest", 1.0),
-    "tend-queues": ("api.digest.tasks.tend_queues", 1.0),
-    "prune": ("api.digest.tasks.prune", 60.0),
-    "purge": ("api.digest.tasks.purge", 60.0),
+    "digest": ("api.digest.tasks.digest", 1.0, "goalpost"),
+    "tend-queues": ("api.digest.tasks.tend_queues", 1.0, "goalpost"),
+    "prune": ("api.digest.tasks.prune", 60.0, "goalpost-seldom"),
+    "purge": ("api.digest.tasks.purge", 60.0, "goalpost-seldom"),
 }
 
 
@@ -48,12 +48,9 @@ def claims() -> Claims:
 
 @app.on_after_finalize.connect
 def schedule(sender: Celery, **_: Any) -> None:
-    """Beat's timetable. A task that waited for long is stale: the next one does its work.
-
-    Nudges expire after 10 s, so what stands behind them in the queue has its turn before 30 s.
-    """
-    for name, (task, seconds) in EVERY.items():
-        sender.add_periodic_task(seconds, app.tasks[task].s(), name=name, expires=30)
+    """Beat's timetable. A task that waited for long is stale: the next one does its work."""
+    for name, (task, seconds, queue) in EVERY.items():
+        sender.add_periodic_task(seconds, app.tasks[task].s(), name=name, expires=nudge.STALE, queue=queue)
 
 
 @app.task
@@ -61,7 +58,7 @@ def digest() -> None:
     """Digest what is pending."""
     nudge.hear()
     if run.digest_all(claims(), seconds=SECONDS_A_RUN):
-        digest.apply_async(expires=10, retry=False)
+        digest.apply_async(expires=nudge.STALE, retry=False)
 
 
 @app.task

@@ -19,6 +19,7 @@ from api.database import connect, once
 GATHER: Final = 0.02  # seconds: one nudge for all commits within
 RETREAT: Final = 1.0  # seconds without a try after the broker was unreachable
 BACKLOG_EVERY: Final = 1.0
+STALE: Final = 120  # seconds until a task is not worth while; hosts' clocks may differ by half a minute
 NUDGED: Final = "goalpost:nudged"
 NUDGED_SECONDS: Final = 2  # then a nudge counts as lost
 
@@ -74,7 +75,7 @@ class Nudger:
         try:
             # One nudge lies in the queue at a time, or the queue would fill the broker while no worker runs.
             if self._broker.set(NUDGED, 1, nx=True, ex=NUDGED_SECONDS):
-                app.send_task("api.digest.tasks.digest", expires=10, retry=False, ignore_result=True)
+                app.send_task("api.digest.tasks.digest", expires=STALE, retry=False, ignore_result=True)
         except Exception as error:  # noqa: BLE001 - no trouble of the broker may reach a sender; kombu has no one base
             log.warning("nudge.undelivered", error=type(error).__name__)
             time.sleep(RETREAT)

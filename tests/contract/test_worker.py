@@ -1,9 +1,14 @@
 """Everything real: the web server, a Celery worker and beat, PostgreSQL and Valkey."""
 
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from api.celery import app
+from api.digest import tasks
+from api.ingest.nudge import broker
+from api.models import Message
 from tests.contract.captured import GOALS, remote_data, send_captured
 from tests.contract.server import Shop, running_worker
 
@@ -28,3 +33,23 @@ def test_worker__beside_the_server__makes_goals_and_remote_data_of_events(shop: 
     assert known["COHORTS_vc0123456789abcd"] == {"big_spenders": False}
     assert known["common"] == {"cohorts": ["big_spenders"]}
     assert shop.read("IDENTIFY_vc0123456789abcd")["traits"]["plan"] == "scale"
+
+
+def test_worker__with_a_long_queue__prunes_beside_it(shop: Shop) -> None:
+    """Under steady load tasks come faster than they are done."""
+    shop.send(shop.event())
+    Message.objects.update(digested_at=datetime.now(UTC) - timedelta(days=40))
+    for _ in range(3_000):
+        tasks.tend_queues.apply_async()
+    task, _, queue = tasks.EVERY["prune"]
+    app.send_task(task, queue=queue)
+
+    with running_worker(shop.server):
+        deadline = time.monotonic() + PATIENCE
+        while Message.objects.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        is_pruned, waiting = not Message.objects.exists(), broker().llen("goalpost")
+    broker().delete("goalpost")
+
+    assert is_pruned
+    assert waiting > 0

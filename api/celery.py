@@ -1,13 +1,28 @@
 """The Celery application: nudges, schedules and nothing that would be missed (PostgreSQL holds the truth)."""
 
 import os
+from typing import Any
 
 from celery import Celery
+from celery.app.amqp import AMQP
 from celery.signals import setup_logging
+from kombu import Connection
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "api.settings")
 
-app = Celery("goalpost")
+
+class PromptConnection(Connection):
+    """Looks for a lost broker every few seconds: kombu's pauses grow to 30, which no setting of Celery's changes."""
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        return super().ensure_connection(*args, **{"interval_max": 3, **kwargs})
+
+
+class PromptAMQP(AMQP):
+    Connection = PromptConnection
+
+
+app = Celery("goalpost", amqp=PromptAMQP)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["api.digest"])
 

@@ -15,9 +15,11 @@ import psycopg
 import pytest
 from django.db import connection
 from django.db.models import F
+from kombu.exceptions import OperationalError as BrokerError
 from pytest_django import Settings
 
 from api import database
+from api.celery import app
 from api.digest import digest, run
 from api.digest.claims import Claims, recover_from_dead_workers
 from api.digest.digest import digest_deferred, digest_pending, load_ways
@@ -511,6 +513,17 @@ def test_inbox__over_its_limit__answers_429_until_there_is_room(world: World, se
     world.digest()
     wait_until(lambda: not nudge.is_overloaded())
     assert world.post(world.event()).status_code == 200
+
+
+def test_worker__that_lost_its_broker__looks_for_it_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("kombu.utils.functional.sleep", lambda _: None)
+
+    with app.connection_for_read("redis://127.0.0.1:1/0") as connection, pytest.raises(BrokerError):
+        connection.ensure_connection(lambda _, pause: pauses.append(pause), 20)
+
+    assert len(pauses) == 20
+    assert max(pauses) < 5
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

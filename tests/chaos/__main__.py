@@ -35,7 +35,9 @@ def main() -> int:
             ledger = (SHORT if options.short else LONG)[scenario](stack, random.Random(options.seed))
             print(f"\n{ledger}", flush=True)
             differences += len(ledger.differences)
-    return 1 if differences else 0
+        print("\nmanage.py verify", flush=True)
+        is_verified = stack.verify()
+    return 1 if differences or not is_verified else 0
 
 
 if __name__ == "__main__":

@@ -78,7 +78,12 @@ def exactly_once(stack: Stack, figures: OnceFigures, chooser: random.Random) -> 
         sender = Sender(site, list(stack.ports.values()))
         is_over = threading.Event()
         events = until(is_over, make_events(chooser, people=figures.people, goals=figures.goals), least=figures.events)
-        deliveries = paced(chooser, repeated(chooser, events, most=5), per_second=figures.per_second, burst=200)
+        deliveries = paced(
+            chooser,
+            repeated(chooser, events, most=5),
+            per_second=figures.per_second,
+            burst=round(2 * figures.per_second),
+        )
         with sender.sending(deliveries):
             for victim in victims:
                 if victim in WEBS:
@@ -134,7 +139,7 @@ def killed_by_messages(stack: Stack, figures: KillerFigures, chooser: random.Ran
     with working(stack, figures.workers, include=KILLERS):
         with sender.sending(paced(chooser, until(is_over, neighbours), per_second=20)):
             wait_until(lambda: count(stack, site, "attempts > 0"), "a worker's death")
-            begun = time.monotonic()
+            begun, begun_at = time.monotonic(), datetime.now(UTC)
             wait_until(lambda: count(stack, site, "status = 'dead'") >= figures.killers, "the killers' end")
             ledger.note("the killers dead after, s", time.monotonic() - begun)
             is_over.set()
@@ -144,6 +149,11 @@ def killed_by_messages(stack: Stack, figures: KillerFigures, chooser: random.Ran
         book_effects(ledger, stack, sender, dead=figures.killers)
         blamed = "message_id LIKE 'killer-%%' AND reason = 'worker_died' AND attempts = %(attempts)s"
         ledger.must("killers dead after 3 attempts", count(stack, site, blamed, attempts=ATTEMPTS), figures.killers)
+        delay = (
+            "SELECT extract(epoch FROM max(digested_at - received_at))::float FROM api_message WHERE site_id = %(s)s"
+        )
+        among_others = f"{delay} AND status = 'done' AND attempts = 0 AND received_at > %(begun)s"
+        ledger.note("slowest of those sent meanwhile, s", stack.fetch(among_others, s=site.id, begun=begun_at)[0][0])
         ledger.note("neighbours that were in hand too", count(stack, site, "status = 'done' AND attempts > 0"))
         book_calm(ledger, stack)
     return ledger
@@ -182,17 +192,23 @@ def outages(stack: Stack, figures: OutageFigures, chooser: random.Random) -> Led
             yield
             stack.start(*workers)
 
+        # How long, and whether senders may feel it.
         troubles = (
-            ("PostgreSQL, fast stop", figures.database_seconds, server_gone("postgresql", signal.SIGINT)),
-            ("PostgreSQL, immediate stop", figures.database_seconds, server_gone("postgresql", signal.SIGQUIT)),
-            ("Valkey", figures.broker_seconds, server_gone("valkey", signal.SIGKILL)),
-            ("workers", figures.worker_seconds, workers_gone()),
+            ("PostgreSQL, fast stop", server_gone("postgresql", signal.SIGINT), figures.database_seconds, True),
+            ("PostgreSQL, immediate stop", server_gone("postgresql", signal.SIGQUIT), figures.database_seconds, True),
+            ("Valkey", server_gone("valkey", signal.SIGKILL), figures.broker_seconds, False),
+            ("workers", workers_gone(), figures.worker_seconds, False),
         )
         with sender.sending(paced(chooser, until(is_over, events), per_second=figures.per_second)):
             wait_until(lambda: count(stack, site, "status = 'done'"), "the first digest")
-            for name, seconds, trouble in troubles:
+            for name, trouble, seconds, is_felt in troubles:
                 with trouble:
+                    begun, answers = time.monotonic(), len(sender.answers)
                     time.sleep(seconds)
+                    if not is_felt:
+                        wait_until(partial(sender.was_told_since, begun), f"an answer without {name}")
+                    for kind in ("2xx", "503"):
+                        ledger.note(f"{name}: answered {kind} meanwhile", sender.answers[answers:].count(kind))
                 note_recovery(ledger, stack, sender, name)
             is_over.set()
         wait_until(lambda: is_digested(stack, site), "the digest")
@@ -213,7 +229,7 @@ def note_recovery(ledger: Ledger, stack: Stack, sender: Sender, name: str) -> No
     def has_caught_up() -> bool:
         return not count(stack, sender.site, "status = 'pending' AND received_at < %(now)s", now=now)
 
-    wait_until(lambda: sender.answered_at > begun, f"an answer after the outage of {name}")
+    wait_until(partial(sender.was_told_since, begun), f"an answer after the outage of {name}")
     ledger.note(f"{name}: answers after, s", time.monotonic() - begun)
     wait_until(has_digested, f"the digest after the outage of {name}")
     ledger.note(f"{name}: digests after, s", time.monotonic() - begun)
@@ -235,8 +251,8 @@ def scaled(once: OnceFigures, killers: KillerFigures, outage: OutageFigures) -> 
 
 SHORT: Final = scaled(
     OnceFigures(
-        events=400,
-        per_second=150,
+        events=300,
+        per_second=60,
         people=40,
         goals=9,
         goals_per_10_seconds=6,

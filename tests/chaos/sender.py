@@ -55,6 +55,10 @@ class Sender:
             for thread in threads:
                 thread.join()
 
+    def was_told_since(self, at: float) -> bool:
+        """Whether a 2xx came after a moment of time.monotonic()."""
+        return self.answered_at > at
+
     def _deliver_all(self, queue: Iterator[Event], number: int) -> None:
         port = self.ports[number % len(self.ports)]
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)

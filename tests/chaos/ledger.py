@@ -54,7 +54,7 @@ class Ledger:
 
     def __str__(self) -> str:
         rows = [*self.rows, ("differences", str(len(self.differences)))]
-        table = [f"  {name:34} {value:>12}" for name, value in rows]
+        table = [f"  {name:48} {value:>10}" for name, value in rows]
         return "\n".join([self.title, *table, *(f"  ! {each}" for each in self.differences)])
 
 

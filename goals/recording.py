@@ -166,7 +166,8 @@ def rekey(site_id: int, *, users: Iterable[FirstVisitor], anonymous: Iterable[Fi
                       ) AS link
                      ORDER BY id, keyed_by
                   ) AS reached
-                  JOIN goals_conversion c ON c.id = reached.id
+                  -- Again, because only here it is looked at after waiting for a worker that may have re-keyed it.
+                  JOIN goals_conversion c ON c.id = reached.id AND c.keyed_by >= reached.keyed_by
                  ORDER BY c.id
                    FOR UPDATE OF c
               ) AS late

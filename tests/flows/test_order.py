@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
-from itertools import permutations
+from itertools import chain, permutations
 from typing import Any
 
 import msgspec
@@ -93,7 +93,7 @@ POOLS: dict[str, tuple[Any, ...]] = {
     "meaning": MEANINGS,
     "userId": ("u1", "u2", "é", None),
     "anonymousId": ("a1", "a2", "é", None),
-    "visitor": ("v1", "v2", "é", None),
+    "visitor": ("v1", "v2", "é", None, None, None),
     "messageId": ("m1", "m2", "m3", "m4", "é", None, None, None),
     "seconds": (0, 1, 2),
 }
@@ -123,7 +123,7 @@ def several_events(draw: st.DrawFn) -> list[Event]:
     Some have one messageId under several types (W11).
     """
     pools = {
-        name: draw(st.lists(st.sampled_from(pool), min_size=1, max_size=len(pool)) | st.just(pool))
+        name: draw(st.lists(st.sampled_from(pool), min_size=1, max_size=3) | st.just(pool))
         for name, pool in POOLS.items()
     }
     said = draw(st.lists(events(pools), min_size=8, max_size=30))
@@ -399,6 +399,10 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
         [[hit()], [link(1, "v1")], [link(1, "v2")]],
         (merge, "is_earlier_link", lambda new, old: new[0] < old[0]),
     ),
+    "several links in one batch": (
+        [[hit(anonymousId="a1")], [link(2, "v2"), link(1, "v1"), link(0, "é", userId=None, anonymousId="a1")]],
+        (merge, "is_earlier_link", lambda new, old: new[0] > old[0]),
+    ),
     "a user's link outranks an anonymous id's": (
         [[hit(anonymousId="a1")], [link(0, "v1", userId=None, anonymousId="a1")], [link(1, "v2")]],
         (mapping.GoalHit, "keyed", lambda self, **codes: keyed(self, **{**codes, "user_visitor": None})),
@@ -422,3 +426,23 @@ def test_scene__of_a_product_that_is_broken__is_not(
 
     with pytest.raises(AssertionError, match=r"assert Truth\("):
         _ = [follow(world, order) for order in permutations(requests)]
+
+
+# Much that meets in one place, for four workers that take it message by message.
+CROWDS = {
+    "a group": [at(0, type="group", userId=f"u{n}", groupId="g1", traits={f"t{n}": n}) for n in range(40)],
+    "a user": [at(0, anonymousId=f"a{n}", traits={f"t{n}": n}) for n in range(40)],
+    "a device": [at(n % 7, anonymousId="a1", userId=f"u{n}", traits={"plan": n}) for n in range(40)],
+    "conversions between their users' links and their device's": [
+        *(hit(userId=f"u{n}", anonymousId="a1") for n in range(15)),
+        *chain.from_iterable(
+            (link(15 - n, f"v{n}", userId=None, anonymousId="a1"), link(0, f"é{n}", userId=f"u{n}")) for n in range(15)
+        ),
+    ],
+}
+
+
+@pytest.mark.promise("N-10", "N-09")
+@pytest.mark.parametrize("crowd", CROWDS.values(), ids=CROWDS)
+def test_workers__that_meet_at_one_place__lose_nothing(world: World, crowd: list[Event]) -> None:
+    follow(world, [crowd], Plan(digest_after=1, workers=4, batch=1, in_arrays=True))

@@ -157,6 +157,10 @@ class Message(models.Model):
         indexes = [
             # The digest's claim, site by site; small whatever the size of the table.
             models.Index(fields=["site", "id"], condition=Q(status="pending"), name="api_message_pending"),
+            # Those of them that failed before; without it every batch would look for some in all that is pending.
+            models.Index(
+                fields=["site", "id"], condition=Q(status="pending", attempts__gt=0), name="api_message_suspect"
+            ),
             # The messages that wait for a goal name.
             models.Index(
                 fields=["site", "waiting_for", "id"], condition=Q(status="deferred"), name="api_message_deferred"

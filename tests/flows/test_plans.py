@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import pytest
 from django.db import connection
+from pytest_django import Settings
 
+from api.digest import run
 from cohorts.models import Identity
 from tests.world import World
 
@@ -59,3 +61,17 @@ def test_digest__of_a_batch__reads_its_own_rows_and_no_table(world: World, *, is
 
     assert world.goals() == {"SegmentIO track – Buy": 2 * people}
     assert max(read.values()) < 10 * people, read
+
+
+def test_digest__of_a_batch__does_not_look_through_all_that_is_pending(world: World, settings: Settings) -> None:
+    """For those that failed before and go one at a time; and for the sites that have anything pending."""
+    pending, settings.DIGEST_BATCH = 4_000, 20
+    for start in range(0, pending, 2_000):
+        world.post([world.event(event="Buy") for _ in range(start, start + 2_000)])
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE api_message")
+
+    read = rows_read(lambda: run.digest_all(world.claims, seconds=0))
+
+    assert world.goals() == {"SegmentIO track – Buy": 20}
+    assert read["api_message"] < 200, read

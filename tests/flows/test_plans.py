@@ -13,7 +13,7 @@ from tests.world import World
 TABLES = ("api_message", "cohorts_identity", "goals_conversion", "goals_goal")
 
 
-def rows_read(work: Callable[[], None]) -> dict[str, int]:
+def rows_read(work: Callable[[], object]) -> dict[str, int]:
     """The rows of each table that were read while `work` ran."""
     before = _rows_read_so_far()
     work()

@@ -15,9 +15,9 @@ from django.utils.safestring import SafeString
 from admin_pages import LargeTable, LinesField, Pages, ReadOnly, show_body, show_copyable, show_text, site_ids
 from api.access import api_key, generate_secret, generate_sitecode
 from api.ingest.wire import TYPES
-from api.models import Claim, Credential, Message, Site, Source
+from api.models import Claim, Credential, Message, Site, Source, WriteKey
 from api.reasons import FAILURES, WARNINGS
-from api.sites import add_destination, renew_secret
+from api.sites import add_destination, equip_source, renew_secret
 
 admin.site.site_header = admin.site.site_title = "Goalpost"
 admin.site.site_url = None  # there is no other site to view
@@ -28,8 +28,8 @@ FAILED: Final = (Message.Status.REJECTED, Message.Status.DEAD)
 
 class SourcesOfSite(admin.TabularInline):  # type: ignore[type-arg]  # takes no parameters at run time
     model = Source
-    fields = ("name", "kind", "write_key", "is_enabled")
-    readonly_fields = ("kind", "write_key")
+    fields = ("name", "kind", "is_enabled", "takes_track")
+    readonly_fields = ("kind",)
     extra = 0
     max_num = 0
     can_delete = False
@@ -185,21 +185,34 @@ class CredentialAdmin(Pages[Credential]):
         return ", ".join(str(site) for site in credential.sites.all())
 
 
+class KeysOfSource(admin.TabularInline):  # type: ignore[type-arg]  # takes no parameters at run time
+    model = WriteKey
+    fields = ("key", "created_at", "ends_at")
+    readonly_fields = ("created_at",)
+    extra = 0
+    can_delete = False
+
+
 @admin.register(Source)
 class SourceAdmin(Pages[Source]):
     """Senders. Switched off rather than deleted: their messages name them."""
 
-    list_display = ("name", "site_name", "kind", "write_key", "is_enabled")
+    list_display = ("name", "site_name", "kind", "is_enabled", "takes_track")
     list_filter = ("kind", "is_enabled", "site")
     list_select_related = ("site",)
-    search_fields = ("name", "write_key")
-    fields = ("site", "name", "kind", "write_key", "is_enabled", "created_at")
+    search_fields = ("name", "write_keys__key")
+    fields = ("site", "name", "kind", "is_enabled", "takes_track", "created_at")
 
     def get_readonly_fields(self, _request: HttpRequest, source: Source | None = None) -> Any:
-        return ("site", "kind", "write_key", "created_at") if source else ("created_at",)
+        return ("site", "kind", "created_at") if source else ("created_at",)
 
-    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        return {**super().get_changeform_initial_data(request), "write_key": generate_secret()}
+    def get_inlines(self, _request: HttpRequest, source: Source | None) -> Any:
+        return (KeysOfSource,) if source else ()
+
+    def save_model(self, request: HttpRequest, source: Source, form: Any, change: bool) -> None:  # noqa: FBT001 - Django's
+        super().save_model(request, source, form, change)
+        if not change:
+            equip_source(source)
 
     def has_delete_permission(self, _request: HttpRequest, _source: Source | None = None) -> bool:
         return False

@@ -59,6 +59,9 @@ class Site(models.Model):
     user_id_is_visitor_code = models.BooleanField(
         default=False, help_text="The user id doubles as the visitor code of events that carry none."
     )
+    company_is_group = models.BooleanField(
+        default=False, help_text="The id of the trait `company` is the group of people of whom no group call tells."
+    )
     audience_events_make_goals = models.BooleanField(default=False)
     entered_event_names = ArrayField(models.CharField(max_length=500), default=entered_event_names, blank=True)
     exited_event_names = ArrayField(models.CharField(max_length=500), default=exited_event_names, blank=True)
@@ -67,6 +70,9 @@ class Site(models.Model):
     goals_per_10_seconds = models.PositiveIntegerField(default=50, validators=[MinValueValidator(1)])
     goals_per_hour = models.PositiveIntegerField(default=1000, validators=[MinValueValidator(1)])
     max_waiting_names = models.PositiveIntegerField(default=20_000)
+    rules_changed_at = models.DateTimeField(
+        null=True, editable=False, help_text="When its rules, or what its sources take, were changed last."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
@@ -88,19 +94,22 @@ class Credential(models.Model):
 
 
 class Source(models.Model):
-    """One sender of events into a site. Its write key may only write, and is shown."""
+    """One sender of events into a site."""
 
     class Kind(models.TextChoices):
         DESTINATION = "destination", "Segment's Kameleoon destination"
         SERVER = "server", "a server"
         BROWSER = "browser", "a browser"
         IMPORT = "import", "an import"
+        ALTIS = "altis", "Altis Analytics"
 
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="sources")
     name = models.CharField(max_length=100)
     kind = models.CharField(max_length=16, choices=Kind.choices)
-    write_key = models.CharField(max_length=64, unique=True, validators=[URL_SAFE])
     is_enabled = models.BooleanField(default=True)
+    takes_track = models.BooleanField(
+        default=True, help_text="Off where another source of the site sends the same track events."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -111,6 +120,131 @@ class Source(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class WriteKey(models.Model):
+    """A key that may only write, into one source, and is shown. A source has several while one takes over."""
+
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="write_keys")
+    key = models.CharField(max_length=64, unique=True, validators=[URL_SAFE])  # every request finds its source by it
+    created_at = models.DateTimeField(auto_now_add=True)
+    ends_at = models.DateTimeField(null=True, blank=True, help_text="Refused from then on.")
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class SourceTally(models.Model):
+    """What came in through a source: a row a commit, made one row an hour later. Sums of them are exact."""
+
+    # No database constraint: every insert would lock the one row of its source.
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    hour = models.DateTimeField()
+    received = models.BigIntegerField(help_text="Messages, duplicates and rejected ones among them.")
+    duplicates = models.BigIntegerField()
+    rejected = models.BigIntegerField(help_text="At the door.")
+    last_received_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            # The figures of a source, and the rows of an hour to be made one.
+            models.Index(fields=["source", "hour"], name="api_sourcetally_hour"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.received} through {self.source_id} at {self.hour}"
+
+
+class Rule(models.Model):
+    """What a person wants done with some events before they mean anything. Those of a site and of one source stand in
+    one order, by position.
+    """
+
+    class NameTest(models.TextChoices):
+        EQUALS = "equals", "is"
+        PREFIX = "prefix", "begins with"
+        PATTERN = "pattern", "has the pattern"
+
+    class PathTest(models.TextChoices):
+        EXISTS = "exists", "exists"
+        EQUALS = "equals", "is"
+
+    class Action(models.TextChoices):
+        DROP = "drop", "ignore the event"
+        NO_GOAL = "no_goal", "make no goal and no conversion"
+        RENAME = "rename", "rename the event"
+        PAGE_TO_TRACK = "page_to_track", "take the page for a track event"
+        PATTERN_GOAL = "pattern_goal", "group names of one pattern under one goal"
+        GROUP_FROM = "group_from", "take the group from a field"
+        DROP_FIELD = "drop_field", "remove a field before the event is stored"
+        HASH_FIELD = "hash_field", "hash a field before the event is stored"
+
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="rules")
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="rules", null=True, blank=True)
+    position = models.IntegerField(default=0)
+    name = models.CharField(max_length=100, blank=True)
+    is_enabled = models.BooleanField(default=True)
+    event_type = models.CharField(max_length=16, blank=True, help_text="Empty: any.")
+    name_test = models.CharField(max_length=8, choices=NameTest.choices, blank=True)
+    name_value = models.CharField(max_length=500, blank=True)
+    path = models.CharField(max_length=500, blank=True, help_text="A field such as properties.plan or traits.tags.0")
+    path_test = models.CharField(max_length=8, choices=PathTest.choices, blank=True)
+    path_value = models.CharField(max_length=500, blank=True)
+    action = models.CharField(max_length=16, choices=Action.choices)
+    argument = models.CharField(
+        max_length=500, blank=True, help_text="The reason to ignore it, the template, the pattern, or the field."
+    )
+    group_traits = models.JSONField(default=dict, blank=True, help_text="Traits of the group, each with its field.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["position", "id"]
+
+    def __str__(self) -> str:
+        return self.name or f"{self.get_action_display()} {self.argument}".strip()
+
+
+class Twin(models.Model):
+    """Two sources that send the same events of the same visitors, each with messageIds of its own."""
+
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="twins")
+    one = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="+")
+    other = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="+")
+    event_name = models.CharField(max_length=500, help_text="Of the latest pair.")
+    count = models.BigIntegerField()
+    last_seen_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            # One row a pair; `one` is the smaller number.
+            models.UniqueConstraint(fields=["one", "other"], name="api_twin_pair"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.one} and {self.other}"
+
+
+class Load(models.Model):
+    """How far a file of events was loaded, written with the messages themselves."""
+
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="loads")
+    fingerprint = models.CharField(max_length=64, help_text="Of the file's size and contents.")
+    file_name = models.CharField(max_length=255)
+    lines = models.BigIntegerField(default=0, help_text="Lines done, from the file's beginning.")
+    stored = models.BigIntegerField(default=0)
+    duplicates = models.BigIntegerField(default=0)
+    rejected = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            # A file that is loaded again goes on where it was.
+            models.UniqueConstraint(fields=["source", "fingerprint"], name="api_load_file"),
+        ]
+
+    def __str__(self) -> str:
+        return self.file_name
 
 
 class Message(models.Model):

@@ -1,11 +1,29 @@
 """Making a site with what it needs: its Segment destination, and a credential that opens it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from django.db import transaction
+from django.db.models import Q
 
 from api.access import generate_secret, generate_sitecode, hash_secret
-from api.models import Credential, Site, Source
+from api.models import Credential, Rule, Site, Source, WriteKey
+
+# Altis sends every page view under the page's title, and its own bookkeeping as events: each would be a goal (A-03).
+RULES_OF_KIND: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
+    Source.Kind.ALTIS: (
+        {
+            "name": "Sessions of Altis are no goals",
+            "event_type": "track",
+            "name_test": Rule.NameTest.PREFIX,
+            "name_value": "_session.",
+            "action": Rule.Action.NO_GOAL,
+        },
+        {"name": "Page titles are no goals", "event_type": "page", "action": Rule.Action.NO_GOAL},
+    )
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +46,56 @@ def create_site(*, name: str, sitecode: str = "", write_key: str = "", public_tr
 
 def add_destination(site: Site, *, write_key: str = "") -> Source:
     """The source that stands for the site's Segment destination."""
-    source = Source(
-        site=site, name="Segment destination", kind=Source.Kind.DESTINATION, write_key=write_key or generate_secret()
-    )
+    return create_source(site, name="Segment destination", kind=Source.Kind.DESTINATION, write_key=write_key)
+
+
+def create_source(site: Site, *, name: str, kind: str, write_key: str = "") -> Source:
+    """A source with its first write key, and the rules that senders of its kind need (promises A-03).
+
+    Raises ValidationError for a key that is taken or does not fit in a URL, and for a second Segment destination.
+    """
+    source = Source(site=site, name=name, kind=kind)
     source.full_clean()
-    source.save()
+    with transaction.atomic():
+        source.save()
+        equip_source(source, write_key=write_key)
     return source
+
+
+def equip_source(source: Source, *, write_key: str = "") -> None:
+    """What a new source needs: a write key, and the rules of its kind."""
+    add_write_key(source, key=write_key)
+    Rule.objects.bulk_create(
+        Rule(site=source.site, source=source, position=position, **fields)
+        for position, fields in enumerate(RULES_OF_KIND.get(source.kind, ()))
+    )
+
+
+def add_write_key(source: Source, *, key: str = "") -> WriteKey:
+    """One more key for a source. Raises ValidationError for one that is taken or does not fit in a URL."""
+    write_key = WriteKey(source=source, key=key or generate_secret())
+    write_key.full_clean()
+    write_key.save()
+    return write_key
+
+
+def rotate_write_key(source: Source, *, overlap: timedelta, now: datetime) -> WriteKey:
+    """A new key for a source; its other ones end after `overlap`, or when they would have ended before."""
+    with transaction.atomic():
+        ends_at = now + overlap
+        source.write_keys.filter(Q(ends_at=None) | Q(ends_at__gt=ends_at)).update(ends_at=ends_at)
+        return add_write_key(source)
+
+
+def revoke_write_key(write_key: WriteKey, *, now: datetime) -> None:
+    """Refuse a key everywhere within 5 s."""
+    WriteKey.objects.filter(Q(ends_at=None) | Q(ends_at__gt=now), pk=write_key.pk).update(ends_at=now)
+    write_key.refresh_from_db()
+
+
+def note_rules_changed(site_id: int, *, now: datetime) -> None:
+    """Remember that events of a site may mean something else from now on."""
+    Site.objects.filter(pk=site_id).update(rules_changed_at=now)
 
 
 def create_credential(sites: list[Site], *, name: str, client_id: str = "", secret: str = "") -> NewCredential:

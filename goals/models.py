@@ -124,6 +124,7 @@ class Conversion(models.Model):
     value = models.DecimalField(max_digits=20, decimal_places=6, null=True)
     properties = models.JSONField(default=dict)
     message_key = models.CharField(max_length=300)
+    source_id = models.BigIntegerField(null=True, help_text="Who sent its event; empty before this was noted.")
 
     class Meta:
         constraints = [

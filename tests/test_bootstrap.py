@@ -13,7 +13,7 @@ from django.db import connection
 from pytest_django import Settings
 
 from api.access import check_secret, forget_lookups
-from api.models import Credential, Site, Source
+from api.models import Credential, Site, WriteKey
 
 NAMES = ("SITECODE", "CLIENT_ID", "CLIENT_SECRET", "WRITE_KEY", "ADMIN_USER", "ADMIN_PASSWORD")
 
@@ -53,7 +53,7 @@ def test_bootstrap__first_start__makes_what_its_file_says_and_shows_it_once(firs
     assert site.public_traits == ["plan"]
     bearer = check_secret(kept["GOALPOST_CLIENT_ID"], kept["GOALPOST_CLIENT_SECRET"])
     assert bearer.site_ids == {site.pk}
-    assert Source.objects.get(site=site).write_key == kept["GOALPOST_WRITE_KEY"]
+    assert WriteKey.objects.get(source__site=site).key == kept["GOALPOST_WRITE_KEY"]
     admin = get_user_model().objects.get(username="admin")
     assert admin.check_password(kept["GOALPOST_ADMIN_PASSWORD"])
     assert kept["GOALPOST_CLIENT_SECRET"] in told

@@ -35,7 +35,7 @@ def test_site__new__has_its_destination_with_a_write_key(transactional_db: None)
 
     source = Source.objects.get(site=site)
     assert (source.kind, source.is_enabled) == ("destination", True)
-    assert source.write_key
+    assert source.write_keys.get().key
 
 
 @pytest.mark.promise("W2")

@@ -25,7 +25,7 @@ help: ## show this list
 run: $(VENV)/run.stamp ## start Goalpost with its own PostgreSQL and Valkey; Ctrl-C stops all of it
 	@exec $(PYTHON) manage.py up
 
-test: $(VENV)/test.stamp lint types ## all checks, then the tests on real servers
+test: $(VENV)/test.stamp $(VENV)/node.stamp lint types ## all checks, then the tests on real servers
 	$(PYTHON) -m pytest -n auto --maxprocesses 8 --dist loadgroup $(ARGS)
 
 bench: $(VENV)/test.stamp ## every figure beside its yardstick, in ten minutes (needs wrk); ARGS=--full measures longer
@@ -55,7 +55,7 @@ lock: $(UV) ## write requirements*.txt from pyproject.toml, with hashes
 	$(COMPILE) pyproject.toml --group dev -c requirements.txt -c requirements-embedded.txt -o requirements-dev.txt $(ARGS)
 
 clean: ## remove the environment and the caches, never the data
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis tests/contract/node_modules
 
 $(VENV)/run.stamp: requirements.txt requirements-embedded.txt | $(PYTHON) $(UV)
 	$(UV) pip install --quiet --python $(PYTHON) --require-hashes -r requirements.txt -r requirements-embedded.txt
@@ -64,6 +64,12 @@ $(VENV)/run.stamp: requirements.txt requirements-embedded.txt | $(PYTHON) $(UV)
 $(VENV)/test.stamp: requirements-dev.txt | $(PYTHON) $(UV)
 	$(UV) pip install --quiet --python $(PYTHON) --require-hashes -r requirements-dev.txt
 	@touch $@
+
+# The tests that need them are skipped where there is no npm, except with CI=true.
+$(VENV)/node.stamp: tests/contract/package-lock.json | $(PYTHON)
+	@if command -v npm >/dev/null; then \
+		npm ci --prefix tests/contract --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; \
+	fi
 
 $(PYTHON):
 	@for each in python3 python3.14 python3.13 python3.12 python3.11; do \

@@ -61,8 +61,10 @@ $(VENV)/run.stamp: requirements.txt requirements-embedded.txt | $(PYTHON) $(UV)
 	$(UV) pip install --quiet --python $(PYTHON) --require-hashes -r requirements.txt -r requirements-embedded.txt
 	@touch $@
 
-$(VENV)/test.stamp: requirements-dev.txt | $(PYTHON) $(UV)
+$(VENV)/test.stamp: requirements-dev.txt tests/contract/segment-2.3.3.txt | $(PYTHON) $(UV)
 	$(UV) pip install --quiet --python $(PYTHON) --require-hashes -r requirements-dev.txt
+	$(UV) pip install --quiet --python $(PYTHON) --target $(VENV)/segment-2.3.3 --no-deps --require-hashes \
+		-r tests/contract/segment-2.3.3.txt
 	@touch $@
 
 # The tests that need them are skipped where there is no npm, except with CI=true.

@@ -208,7 +208,8 @@ def _create(site_id: int, events: Sequence[EventName], *, policy: Policy) -> _Cr
     # A name at the head of the queue may be created now; a newcomer only in what those before it leave.
     newcomers = list(dict.fromkeys(name for name in names.values() if name not in queue.waiting))
     may_create = {*queue.head, *newcomers[: free - len(queue.head)]}
-    new = _insert_goals(site_id, [name for name in dict.fromkeys(names.values()) if name in may_create], tag=policy.tag)
+    created = [name for name in dict.fromkeys(names.values()) if name in may_create]
+    new = insert_goals(site_id, created, tag=policy.tag, origin=Goal.Origin.EVENT)
     quota.consume(site_id, len(new), now=now)
     waiting.mark_created(site_id, new.keys() & queue.waiting)
     joined = waiting.join_queue(
@@ -233,12 +234,12 @@ def _create(site_id: int, events: Sequence[EventName], *, policy: Policy) -> _Cr
     )
 
 
-def _insert_goals(site_id: int, names: Sequence[str], *, tag: str) -> dict[str, KnownGoal]:
-    """Insert tagged goals that events made. Under the site's name lock, so no name can exist."""
+def insert_goals(site_id: int, names: Sequence[str], *, tag: str, origin: Goal.Origin) -> dict[str, KnownGoal]:
+    """Insert tagged goals that are named by events. Under the site's name lock, so no name can exist."""
     if not names:
         return {}
     goals = Goal.objects.bulk_create(
-        Goal(site_id=site_id, name=name, origin=Goal.Origin.EVENT, is_named_by_event=True) for name in names
+        Goal(site_id=site_id, name=name, origin=origin, is_named_by_event=True) for name in names
     )
     if tag:
         tagged, _ = Tag.objects.get_or_create(site_id=site_id, name=tag)

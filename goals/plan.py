@@ -1,0 +1,162 @@
+"""Tracking plans: the events that somebody means to send, and their goals ahead of the first of them."""
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final
+
+from django.db import transaction
+
+from goals import quota
+from goals.catalogue import wake
+from goals.matching import EventName
+from goals.models import Goal
+from goals.naming import EVENT_NAME_LENGTH, EVENT_TYPES, name_goal
+from goals.recording import insert_goals, resolve
+
+CHUNK: Final = 1_000  # names a transaction: while it lasts events of this site make no goals
+FIRST_CELL: Final = re.compile(r'\s*"?\w*"?\s*([,;])')
+WRAPPERS: Final = ("data", "tracking_plan", "trackingPlan", "rules", "events")
+NAMELESS_TYPES: Final = ("identify", "group", "alias", "common", "global")  # their events never make a goal
+UNSTORABLE: Final = re.compile(r"[\0\ud800-\udfff]")
+
+
+class UnreadablePlanError(Exception):
+    """The file is no tracking plan; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a tracking plan says."""
+
+    events: list[EventName] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)  # a sentence each, with the line or the rule
+    ignored: Counter[str] = field(default_factory=Counter)  # rules that are about no goal, by type
+
+    def add(self, place: str, type_: str, name: Any) -> None:
+        """Take one line or rule, or say why not."""
+        if type_ in NAMELESS_TYPES:
+            self.ignored[type_] += 1
+        elif type_ not in EVENT_TYPES:
+            self.refused.append(f"{place}: the type is {type_[:40]!r}; it must be one of {', '.join(EVENT_TYPES)}")
+        elif not isinstance(name, str) or not name.strip():
+            self.refused.append(f"{place}: the name is empty")
+        elif len(name) > EVENT_NAME_LENGTH:
+            length = f"{len(name):,} characters, more than {EVENT_NAME_LENGTH}"
+            self.refused.append(f"{place}: the name {name[:40]!r}… has {length}")
+        elif UNSTORABLE.search(name):
+            self.refused.append(f"{place}: the name {name[:40]!r} holds a character that no database takes")
+        else:
+            self.events.append(EventName(type_, name))
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What became of some events of a plan."""
+
+    made: int
+    existed: int
+
+
+def read_plan(content: bytes) -> Plan:
+    """A plan as CSV (`type,name`, see `read_csv`), or as JSON of Segment or RudderStack (`read_rules`).
+
+    Raises UnreadablePlanError when the file as a whole is neither.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UnreadablePlanError(f"it is not UTF-8 at byte {error.start:,}; save it as UTF-8") from error
+    if text.lstrip()[:1] not in {"{", "["}:
+        return read_csv(text)
+    try:
+        return read_rules(json.loads(text))
+    except (ValueError, RecursionError) as error:
+        raise UnreadablePlanError(f"it is not JSON: {error}") from error
+
+
+def read_csv(text: str) -> Plan:
+    """A plan with `type` and `name` first in each line, or where a header says; separated by commas or semicolons."""
+    plan = Plan()
+    separator = FIRST_CELL.match(text)
+    delimiter = separator[1] if separator else ","
+    # Strict, or a quote that is never closed would swallow the lines after it.
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
+    columns: tuple[int, int] | None = None
+    while True:
+        place = f"line {lines.line_num + 1}"
+        try:
+            cells = next(lines)
+        except StopIteration:
+            return plan
+        except csv.Error as error:
+            plan.refused.append(f"{place}: {error}")
+            continue
+        titles = [cell.strip().lower() for cell in cells]
+        if not any(titles):
+            continue
+        if columns is None:
+            is_header = "type" in titles and "name" in titles
+            columns = (titles.index("type"), titles.index("name")) if is_header else (0, 1)
+            if is_header:
+                continue
+        type_, name = (cells[column] if column < len(cells) else "" for column in columns)
+        plan.add(place, type_.strip().lower(), name)
+
+
+def read_rules(document: Any) -> Plan:
+    """A plan as Segment's Public API gives it (`rules` with `type` and `key`), as its older Config API did and
+    RudderStack does (`rules.events` with `name`, there also with `eventType`), with or without `data` around it.
+    """
+    plan = Plan()
+    while isinstance(document, Mapping):
+        wrapper = next((key for key in WRAPPERS if key in document), None)
+        if wrapper is None:
+            raise UnreadablePlanError(f"it is JSON and has no list of rules under {' or '.join(WRAPPERS)}")
+        if wrapper == "events":  # beside them the older API keeps the rules of identify and group
+            plan.ignored.update(
+                key.removesuffix("_traits") for key, value in document.items() if value and key != "events"
+            )
+        document = document[wrapper]
+    if not isinstance(document, list):
+        raise UnreadablePlanError("it is JSON and holds no list of rules")
+    for number, rule in enumerate(document, start=1):
+        place = f"rule {number}"
+        if not isinstance(rule, Mapping):
+            plan.refused.append(f"{place}: it is no object")
+            continue
+        type_ = str(rule.get("type") or rule.get("eventType") or "track").lower()
+        name = rule.get("key") or rule.get("name")
+        if not name and type_ in {"page", "screen"}:  # a rule for all of them
+            plan.ignored[type_] += 1
+        else:
+            plan.add(place, type_, name)
+    return plan
+
+
+def make_goals(site_id: int, events: Iterable[EventName], *, template: str, tag: str) -> Iterator[Made]:
+    """Make the goals that events would make, ahead of them and outside their quota (promises K-23, K-32).
+
+    A chunk a step, each in a transaction of its own, so that it goes on where it was when it is run again. Some ten
+    queries a chunk, and one of the site's queue of waiting names, those of which are woken that have a goal now.
+    """
+    remaining = iter(dict.fromkeys(events))
+    while chunk := list(islice(remaining, CHUNK)):
+        with transaction.atomic():
+            made = _make_chunk(site_id, chunk, template=template, tag=tag)
+        yield made
+
+
+def _make_chunk(site_id: int, events: Sequence[EventName], *, template: str, tag: str) -> Made:
+    quota.lock_names(site_id)
+    known = resolve(site_id, events, template=template)
+    names = [name_goal(event.type, event.name, template=template) for event in events if event not in known]
+    made = insert_goals(site_id, list(dict.fromkeys(names)), tag=tag, origin=Goal.Origin.IMPORT)
+    if made:
+        wake(site_id, template=template)
+    return Made(len(made), len(events) - len(made))

@@ -34,6 +34,7 @@ class SiteAccess:
     sitecode: str
     public_traits: frozenset[str]
     requires_token: bool
+    company_is_group: bool
     destination_id: int | None
     is_destination_enabled: bool
 
@@ -154,7 +155,8 @@ def _find_credential(client_id: str) -> Bearer | None:
 def _find_site(sitecode: str) -> SiteAccess | None:
     rows = fetch_all(
         """
-        SELECT s.id, s.sitecode, s.public_traits, s.requires_token, d.id, coalesce(d.is_enabled, false)
+        SELECT s.id, s.sitecode, s.public_traits, s.requires_token, s.company_is_group,
+               d.id, coalesce(d.is_enabled, false)
           FROM api_site s LEFT JOIN api_source d ON d.site_id = s.id AND d.kind = 'destination'
          WHERE s.sitecode = %(sitecode)s
         """,

@@ -43,7 +43,7 @@ class SiteAdmin(Pages[Site]):
     search_fields = ("name", "sitecode")
     fieldsets = (
         (None, {"fields": ("name", "code_to_copy", "created_at")}),
-        ("Remote data", {"fields": ("public_traits", "requires_token")}),
+        ("Remote data", {"fields": ("public_traits", "requires_token", "company_is_group")}),
         (
             "Goals and conversions",
             {

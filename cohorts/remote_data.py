@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from cohorts import merge
+from cohorts.reserved import company_id, full_name
 
 IDENTIFY: Final = "IDENTIFY_"
 COHORTS: Final = "COHORTS_"
@@ -86,11 +87,17 @@ def find(asked: Sequence[Wanted], rows: Sequence[tuple[int, str]]) -> Found:
 
 
 def documents(
-    site_id: int, keys: Sequence[str], found: Found, *, public_traits: Collection[str] | None
+    site_id: int,
+    keys: Sequence[str],
+    found: Found,
+    *,
+    public_traits: Collection[str] | None,
+    company_is_group: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """The object under each key as asked for, `{}` for one that is unknown (promises K-56, K-59, K-67, K-69, K-76).
 
-    `public_traits` holds the traits a reader without a token may see, None means all.
+    `public_traits` holds the traits a reader without a token may see, None means all. With `company_is_group` a
+    person's company stands in for the group of whom no group call tells.
     """
     answers: dict[str, dict[str, Any]] = {}
     for key in keys:
@@ -101,23 +108,30 @@ def documents(
         elif wanted[1] is None:
             answers[key] = {"cohorts": sorted(said[0])}
         elif key.strip().startswith(IDENTIFY):
-            answers[key] = profile(merge.join(said), public_traits=public_traits)
+            answers[key] = profile(merge.join(said), public_traits=public_traits, company_is_group=company_is_group)
         else:
             answers[key] = memberships(merge.join(said))
     return answers
 
 
-def profile(person: Mapping[str, Any], *, public_traits: Collection[str] | None) -> dict[str, Any]:
-    """`{"traits": {…}, "groupId": "…"}` of a joined person; `{}` when neither was ever said."""
+def profile(
+    person: Mapping[str, Any], *, public_traits: Collection[str] | None, company_is_group: bool
+) -> dict[str, Any]:
+    """`{"traits": {…}, "groupId": "…"}` of a joined person; `{}` when neither was ever said.
+
+    What follows from other traits is found here, so that it changes with them: the name of who has none from first
+    and last name (promises I-14, I-15), and the group from the company (I-12).
+    """
     if "traits" not in person and "group" not in person:
         return {}
-    traits = {
-        name: register[3]
-        for name, register in person.get("traits", {}).items()
-        if register[3] is not None and (public_traits is None or name in public_traits)
+    traits = {name: register[3] for name, register in person.get("traits", {}).items() if register[3] is not None}
+    if "name" not in traits and (name := full_name(traits)) is not None:
+        traits["name"] = name
+    group = person["group"][3] if "group" in person else company_id(traits) if company_is_group else None
+    return {
+        "traits": {name: value for name, value in traits.items() if public_traits is None or name in public_traits},
+        **({"groupId": group} if group is not None else {}),
     }
-    group = {"groupId": person["group"][3]} if "group" in person else {}
-    return {"traits": traits, **group}
 
 
 def memberships(person: Mapping[str, Any]) -> dict[str, bool]:

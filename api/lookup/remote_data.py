@@ -82,7 +82,13 @@ def _read(request: Request, query: dict[str, str], keys: list[str]) -> dict[str,
         raise unauthorized("This site serves remote data with an access token only. Fetch one at /oauth/token.")
     wanted = remote_data.wanted(site.id, keys)
     found = reader().ask(wanted, patience=PATIENCE) if wanted else {}
-    return remote_data.documents(site.id, keys, found, public_traits=None if authorization else site.public_traits)
+    return remote_data.documents(
+        site.id,
+        keys,
+        found,
+        public_traits=None if authorization else site.public_traits,
+        company_is_group=site.company_is_group,
+    )
 
 
 def _fetch(calls: Sequence[Call[Sequence[Wanted], Found]]) -> None:

@@ -97,6 +97,75 @@ def test_group__latest_by_time__is_the_persons_and_a_string(world: World) -> Non
     assert Group.objects.get(group_id="42").registers["traits"]["name"][3] == "Initech"
 
 
+FIRST, LAST, GIVEN = {"firstName": "Ada"}, {"last_name": "Lovelace"}, {"name": "Countess"}
+
+
+@pytest.mark.promise("I-14", "I-15")
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ([FIRST, LAST], "Ada Lovelace"),
+        ([FIRST], None),
+        ([FIRST, LAST, GIVEN], "Countess"),
+        ([GIVEN, FIRST, LAST], "Countess"),
+        ([FIRST, LAST, {"firstName": "Augusta Ada"}], "Augusta Ada Lovelace"),
+        ([FIRST, LAST, {"last_name": None}], None),
+        ([GIVEN, FIRST, LAST, {"name": None}], "Ada Lovelace"),
+        ([FIRST, LAST, {"name": ""}], ""),
+    ],
+)
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_name__of_first_and_last__is_filled_in_unless_given(
+    world: World, said: list[dict[str, Any]], name: str | None, *, is_reversed: bool
+) -> None:
+    events = [world.event("identify", at=second, traits=traits) for second, traits in enumerate(said)]
+
+    world.send(*(reversed(events) if is_reversed else events))
+
+    assert world.traits("user-1").get("name") == name
+    stored = Identity.objects.get().registers["traits"]
+    assert ("name" in stored) is any("name" in traits for traits in said)
+
+
+@pytest.mark.promise("I-14")
+def test_name__filled_in__is_seen_without_token_only_where_it_is_allowed(world: World) -> None:
+    world.identify(traits={**FIRST, **LAST, "plan": "scale"})
+
+    assert world.read("IDENTIFY_user-1", token=False) == {"traits": {"plan": "scale"}}
+    world.change_site(public_traits=["name"])
+    assert world.read("IDENTIFY_user-1", token=False) == {"traits": {"name": "Ada Lovelace"}}
+
+
+@pytest.mark.promise("I-12")
+@pytest.mark.parametrize(("id_", "group"), [("c-7", "c-7"), (7, "7"), (7.0, "7"), (None, None), ("null", None)])
+def test_company__of_whom_no_group_call_tells__is_the_group_where_the_site_wants_it(
+    world: World, id_: object, group: str | None
+) -> None:
+    company = {"name": "Initech", "id": id_}
+    world.identify(traits={"company": company})
+
+    assert world.read("IDENTIFY_user-1") == {"traits": {"company": company}}
+    world.change_site(company_is_group=True)
+    assert world.read("IDENTIFY_user-1").get("groupId") == group
+    assert world.read("IDENTIFY_user-1", token=False) == {"traits": {}, **({"groupId": group} if group else {})}
+    assert not Group.objects.exists()
+
+
+@pytest.mark.promise("I-12")
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_company__beside_a_group_call__never_wins(world: World, order: tuple[int, ...]) -> None:
+    world.change_site(company_is_group=True)
+    events = [
+        world.event("group", at=1, groupId="g1"),
+        world.event("identify", at=0, traits={"company": {"id": "old"}}),
+        world.event("identify", at=2, traits={"company": {"id": "new"}}),
+    ]
+
+    world.send(*(events[index] for index in order))
+
+    assert world.read("IDENTIFY_user-1") == {"traits": {"company": {"id": "new"}}, "groupId": "g1"}
+
+
 @pytest.mark.promise("W6")
 def test_types__left_out_by_old_versions__are_inferred(world: World) -> None:
     for event in (

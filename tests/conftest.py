@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from django.db import connection
+from hypothesis import HealthCheck, settings
 from pytest_django import DjangoDbBlocker
 
 from api import access
@@ -14,6 +15,8 @@ from api.wsgi import application
 from tests.world import World
 
 logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every request hides the rest
+settings.register_profile("patient", deadline=None, suppress_health_check=list(HealthCheck))  # a machine may be slow
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ FAILURES: Final[dict[str, str]] = {
     "group or alias.",
     "too_large": "The body is larger than 1,048,576 bytes. Send less; the first 4,096 bytes are kept.",
     "integration_off": "The site's Segment destination is switched off. Switch it on, then send again or replay.",
+    "source_off": "The source is switched off. Switch it on, then send again or replay.",
     # Rejected by the digest: the sender must change something.
     "no_identity": "The event names nobody: no usable userId, anonymousId or visitor code.",
     "missing_name": "A track event needs an event name.",
@@ -20,6 +21,7 @@ FAILURES: Final[dict[str, str]] = {
     # A person must look.
     "digest_failed": "The digest of this message failed repeatedly; the detail holds the traceback.",
     "worker_died": "This message was in hand each time its worker died.",
+    "transform_failed": "The transform hook raised on it; the detail holds the traceback. Mend it, then replay.",
     "goal_backlog_full": "Too many new goal names wait for quota. Set a rule for these events, then replay.",
 }
 
@@ -30,6 +32,10 @@ IDLE: Final[dict[str, str]] = {
     "already_converted": "This message had converted before.",
     "no_persona": "An audience event that names no persona.",
     "no_trait": "A computed-trait event that names no trait.",
+    "dropped_by_rule": "A rule says to ignore it; the detail holds the rule's reason.",
+    "dropped_by_transform": "The transform hook returned nothing for it.",
+    "no_goal_by_rule": "A rule says that it makes no goal, and everything else it says was known.",
+    "track_not_taken": "Its source is told to take no track events, because another source sends the same.",
 }
 
 REASONS: Final[dict[str, str]] = {**FAILURES, **IDLE}
@@ -52,5 +58,9 @@ WARNINGS: Final[dict[str, str]] = {
     "unknown_currency": "The currency is not an ISO 4217 code; the revenue is kept under XXX.",
     "archived_goal": "The event converted an archived goal.",
     "long_persona": "The persona's name is longer than 255 characters; it is ignored.",
+    "rule_not_applied": "A rule could not rename the event: a field of its template is missing or no text.",
+    "odd_trait": "A reserved trait is of another type than Segment's specification says; it is kept as sent.",
+    "username_taken": "Another user of the site has the same username; nothing is merged by it.",
+    "twin": "Another source sent the same event of the same visitor within 5 seconds; the detail names both.",
     "visitor_moved": "The visitor code was linked to another user before; it points at this one from now on.",
 }

@@ -197,6 +197,7 @@ SPECTACULAR_SETTINGS = {
 INBOX_LIMIT = env.int("GOALPOST_INBOX_LIMIT", 1_000_000, validate=validate.Range(min=1))
 DIGEST_BATCH = env.int("GOALPOST_DIGEST_BATCH", 500, validate=validate.Range(min=1))
 DIGEST_ATTEMPTS = env.int("GOALPOST_DIGEST_ATTEMPTS", 3, validate=validate.Range(min=1))
+HOOKS = env.str("GOALPOST_HOOKS", "")  # a module with the operator's own code (api.hooks)
 KEEP_DONE_DAYS = env.int("GOALPOST_KEEP_DONE_DAYS", 30, validate=validate.Range(min=7))
 
 CELERY_BROKER_URL = REDIS_URL

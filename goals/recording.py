@@ -31,6 +31,7 @@ class Hit:
     currency: str | None
     value: Decimal | None
     properties: str  # JSON
+    source_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,9 +258,10 @@ def _insert(site_id: int, found: Sequence[tuple[Hit, int]]) -> set[str]:
         cursor.execute(
             """
             INSERT INTO goals_conversion (site_id, goal_id, message_key, occurred_at, visitor_code, keyed_by, user_id,
-                                          anonymous_id, revenue, currency, value, properties)
+                                          anonymous_id, revenue, currency, value, properties, source_id)
             SELECT %s, * FROM unnest(%b::bigint[], %b::text[], %b::timestamptz[], %b::text[], %b::smallint[],
-                                     %b::text[], %b::text[], %b::numeric[], %b::text[], %b::numeric[], %b::jsonb[])
+                                     %b::text[], %b::text[], %b::numeric[], %b::text[], %b::numeric[], %b::jsonb[],
+                                     %b::bigint[])
             ON CONFLICT (site_id, message_key) DO NOTHING
             RETURNING message_key
             """,
@@ -276,6 +278,7 @@ def _insert(site_id: int, found: Sequence[tuple[Hit, int]]) -> set[str]:
                 [hit.currency for hit in hits],
                 [hit.value for hit in hits],
                 [hit.properties for hit in hits],
+                [hit.source_id for hit in hits],
             ],
         )
         return {row[0] for row in cursor.fetchall()}

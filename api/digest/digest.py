@@ -4,8 +4,8 @@ Locks are taken in one order everywhere: messages, identities and groups (sorted
 """
 
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from itertools import accumulate
@@ -15,10 +15,13 @@ import structlog
 from django.conf import settings
 from django.db import connection, transaction
 
+from api import hooks, models
 from api.database import is_ours
 from api.digest.claims import Claims
 from api.digest.mapping import Effects, GoalHit, Rules, Stored, derive
+from api.digest.twins import warn_of_twins
 from api.models import Site
+from api.rules.rule import Rule
 from cohorts import people
 from cohorts.models import Identity
 from goals import quota, recording
@@ -37,8 +40,13 @@ class Ways:
     """How a site's events are read and its goals made: what a batch needs of the site."""
 
     site_id: int
-    rules: Rules
+    rules: Mapping[int | None, Rules]  # by source; None holds the site's own
     policy: Policy
+    has_twins: bool  # whether two sources may send the same
+
+    def rules_of(self, message: Stored) -> Rules:
+        """How a message is read."""
+        return self.rules.get(message.source_id) or self.rules[None]
 
 
 @dataclass(slots=True)
@@ -67,24 +75,55 @@ class Claimed:
 
 
 def load_ways(site: Site) -> Ways:
-    """A site's rules and policy, as values."""
+    """A site's rules and policy, as values. Two queries, none where both were fetched with the site."""
+    own = Rules(
+        default_currency=site.default_currency,
+        user_id_is_visitor_code=site.user_id_is_visitor_code,
+        audience_events_make_goals=site.audience_events_make_goals,
+        entered_event_names=frozenset(site.entered_event_names),
+        exited_event_names=frozenset(site.exited_event_names),
+        link_event_names=frozenset(site.link_event_names),
+        trait_event_names=frozenset(site.trait_event_names),
+    )
+    rules = [rule for rule in site.rules.all() if rule.is_enabled]
+    sources = list(site.sources.all())
     return Ways(
         site.pk,
-        Rules(
-            default_currency=site.default_currency,
-            user_id_is_visitor_code=site.user_id_is_visitor_code,
-            audience_events_make_goals=site.audience_events_make_goals,
-            entered_event_names=frozenset(site.entered_event_names),
-            exited_event_names=frozenset(site.exited_event_names),
-            link_event_names=frozenset(site.link_event_names),
-            trait_event_names=frozenset(site.trait_event_names),
-        ),
+        {
+            None: replace(own, rules=rules_of_source(rules, None)),
+            **{
+                source.pk: replace(own, takes_track=source.takes_track, rules=rules_of_source(rules, source.pk))
+                for source in sources
+            },
+        },
         Policy(
             template=site.goal_name_template,
             tag=site.auto_tag,
             windows=quota.windows(per_10_seconds=site.goals_per_10_seconds, per_hour=site.goals_per_hour),
             max_waiting_names=site.max_waiting_names,
         ),
+        has_twins=len(sources) > 1,
+    )
+
+
+def rules_of_source(rules: Iterable[models.Rule], source_id: int | None) -> tuple[Rule, ...]:
+    """The rules for a source's events among a site's, in their order."""
+    return tuple(rule_of(rule) for rule in rules if rule.source_id in {None, source_id})
+
+
+def rule_of(row: models.Rule) -> Rule:
+    """A rule as the pure code takes it."""
+    return Rule(
+        action=row.action,
+        argument=row.argument,
+        event_type=row.event_type,
+        name_test=row.name_test,
+        name_value=row.name_value,
+        path=row.path,
+        path_test=row.path_test,
+        path_value=row.path_value,
+        group_traits=tuple(row.group_traits.items()),
+        id=row.pk or 0,
     )
 
 
@@ -104,7 +143,9 @@ def digest_deferred(ways: Ways, claims: Claims, names: Sequence[str], *, now: da
 
 def _digest(ways: Ways, claims: Claims, claim: "partial[list[int]]", *, now: datetime) -> int:
     """Digest what `claim` takes, as a batch; where the batch fails, one message after the other in savepoints."""
+    failure: Exception | None = None
     for attempt in range(1, RETRIES + 1):
+        ids: list[int] = []
         try:
             with transaction.atomic():
                 _plan_by_keys()
@@ -120,16 +161,36 @@ def _digest(ways: Ways, claims: Claims, claim: "partial[list[int]]", *, now: dat
                     if _is_nobodys_fault(error):
                         raise  # again, from the claim
                     log.warning("batch.failed", site=ways.site_id, messages=len(batch), error=type(error).__name__)
+                    failure = error
                     verdicts = [_judge_alone(ways, each) for each in batch]
                 _save(verdicts, now=now)
         except Exception as error:
             claims.forget()  # this worker lives; only a dead one leaves its note
             if attempt == RETRIES or not _is_worth_retrying(error):
+                hooks.tell(hooks.batch_failed, site_id=ways.site_id, message_ids=ids, error=error)
                 raise
         else:
             claims.forget()
+            if failure is not None:
+                hooks.tell(hooks.batch_failed, site_id=ways.site_id, message_ids=ids, error=failure)
+            hooks.tell(hooks.batch_digested, site_id=ways.site_id, messages=_outcomes(batch, verdicts))
             return len(batch)
     raise AssertionError
+
+
+def _outcomes(batch: Sequence[Claimed], verdicts: Sequence[Verdict]) -> list[hooks.Outcome]:
+    return [
+        hooks.Outcome(
+            verdict.id,
+            message.stored.type,
+            message.stored.message_id,
+            verdict.status,
+            verdict.reason,
+            frozenset(verdict.effects),
+            verdict.goal_id,
+        )
+        for message, verdict in zip(batch, verdicts, strict=True)
+    ]
 
 
 def _plan_by_keys() -> None:
@@ -185,7 +246,7 @@ def judge(ways: Ways, batch: Sequence[Claimed]) -> list[Verdict]:
 
     Facts and links first, for the whole batch: whose a conversion is depends on them.
     """
-    derived = [derive(message.stored, ways.rules) for message in batch]
+    derived = [derive(message.stored, ways.rules_of(message.stored)) for message in batch]
     verdicts = [Verdict(message.stored.id) for message in batch]
     changes = [(verdict, effects.change) for verdict, effects in zip(verdicts, derived, strict=True) if effects.change]
     outcome = people.apply(ways.site_id, [change for _, change in changes])
@@ -202,6 +263,8 @@ def judge(ways: Ways, batch: Sequence[Claimed]) -> list[Verdict]:
     recorded = recording.record(ways.site_id, [_resolve_visitor(goal, outcome) for _, goal in hits], policy=ways.policy)
     for (verdict, _), what in zip(hits, recorded, strict=True):
         _note_recorded(verdict, what)
+    if ways.has_twins:
+        _note_twins(ways.site_id, hits)
     for verdict, effects, message in zip(verdicts, derived, batch, strict=True):
         _conclude(verdict, effects, message)
     return verdicts
@@ -232,12 +295,24 @@ def _note_recorded(verdict: Verdict, recorded: Recorded) -> None:
         verdict.reason = "already_converted"
 
 
+def _note_twins(site_id: int, hits: Sequence[tuple[Verdict, GoalHit]]) -> None:
+    converted = {hit.message_key: (verdict, hit.event.name) for verdict, hit in hits if "converted" in verdict.effects}
+    warnings = warn_of_twins(site_id, {key: name for key, (_, name) in converted.items()})
+    for key, warning in warnings.items():
+        verdict, _ = converted[key]
+        verdict.warnings.add("twin")
+        verdict.detail = warning
+
+
 def _conclude(verdict: Verdict, effects: Effects, message: Claimed) -> None:
     """Join what the message did now with what it did before it was deferred."""
+    verdict.detail = "\n".join(each for each in (verdict.detail, effects.detail) if each)
     verdict.warnings |= message.warnings | set(effects.warnings)
     verdict.effects |= message.effects
     if effects.rejected:
         verdict.status, verdict.reason = "rejected", effects.rejected
+    elif effects.dead:
+        verdict.status, verdict.reason = "dead", effects.dead
     elif verdict.status == "done" and not verdict.effects:
         verdict.effects, verdict.reason = {"nothing"}, verdict.reason or effects.idle_reason
 
@@ -304,19 +379,30 @@ def _load(ids: Sequence[int]) -> list[Claimed]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT id, type, message_id, position, occurred_at, body, attempts, effects, warnings
+            SELECT id, type, message_id, position, occurred_at, body, source_id, attempts, effects, warnings
               FROM api_message WHERE id = ANY(%b::bigint[]) ORDER BY id
             """,
             [list(ids)],
         )
         return [
             Claimed(
-                Stored(id_, type_, message_id, position, occurred_at, bytes(body)),
+                Stored(id_, type_, message_id, position, occurred_at, bytes(body), source_id),
                 attempts,
                 frozenset(effects),
                 frozenset(warnings),
             )
-            for id_, type_, message_id, position, occurred_at, body, attempts, effects, warnings in cursor.fetchall()
+            for (
+                id_,
+                type_,
+                message_id,
+                position,
+                occurred_at,
+                body,
+                source_id,
+                attempts,
+                effects,
+                warnings,
+            ) in cursor.fetchall()
         ]
 
 

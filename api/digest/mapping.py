@@ -10,8 +10,11 @@ from typing import Any, Final
 
 import msgspec
 
-from api.digest.reading import UnreadableBodyError, read_body, read_id, read_name, read_object
+from api import hooks
+from api.ingest.reading import UnreadableBodyError, read_body, read_id, read_object
+from api.rules.rule import Rule, Ruled, apply_rules
 from cohorts.people import Change
+from cohorts.reserved import odd_traits
 from goals.matching import EventName
 from goals.money import NotMoneyError, parse_amount, parse_currency
 from goals.recording import Hit, KeyedBy
@@ -20,12 +23,11 @@ NAME_LENGTH: Final = 500
 PERSONA_LENGTH: Final = 255
 VISITOR_FIELDS: Final = ("kameleoonVisitorCode", "k_visitorCode")
 AUDIENCE_CLASSES: Final = frozenset({"audience", "journey_step"})
-UNNAMED: Final = {"page": "Unnamed page", "screen": "Unnamed screen"}
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How a site wants its events read."""
+    """How a site wants the events of a source read."""
 
     default_currency: str = "USD"
     user_id_is_visitor_code: bool = False
@@ -34,6 +36,8 @@ class Rules:
     exited_event_names: frozenset[str] = frozenset({"Audience Exited"})
     link_event_names: frozenset[str] = frozenset({"Kameleoon identifier"})
     trait_event_names: frozenset[str] = frozenset({"Trait Computed"})
+    takes_track: bool = True
+    rules: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class Stored:
     position: int
     occurred_at: datetime
     body: bytes
+    source_id: int | None = None
 
     @property
     def key(self) -> str:
@@ -60,8 +65,11 @@ class Effects:
     change: Change | None = None
     goal: "GoalHit | None" = None
     rejected: str = ""  # a reason code; then there is neither change nor hit
+    dead: str = ""  # likewise, when a person must look
     idle_reason: str = ""  # why it does nothing, if it turns out to do nothing
+    detail: str = ""  # what the reason or a warning cannot say
     warnings: tuple[str, ...] = ()
+    fired: tuple[int, ...] = ()  # the rules that acted, in their order
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,7 @@ class GoalHit:
     currency: str | None
     value: Any
     properties: str
+    source_id: int | None = None
 
     def keyed(self, *, user_visitor: str | None, anonymous_visitor: str | None) -> Hit:
         """The hit of whoever it counts for (design "Whose conversion"): the event's own visitor code, else the code
@@ -106,6 +115,7 @@ class GoalHit:
             currency=self.currency,
             value=self.value,
             properties=self.properties,
+            source_id=self.source_id,
         )
 
 
@@ -114,26 +124,56 @@ class RejectedError(Exception):
 
 
 def derive(message: Stored, rules: Rules) -> Effects:
-    """What one message means under a site's rules. Pure: the same message and rules give the same effects."""
+    """What one message means under the rules of its source. Pure, as long as the transform hook is: the same message
+    and rules give the same effects.
+    """
     warnings: set[str] = set()
+    if message.type == "track" and not rules.takes_track:
+        return Effects(idle_reason="track_not_taken")
     try:
-        event = _Event(message, rules, read_body(message.body, warnings), warnings)
-        effects = READERS[message.type](event)
+        fields = hooks.transform({**read_body(message.body, warnings), "type": message.type})
     except UnreadableBodyError:
         return Effects(rejected="unreadable_body")
+    except hooks.TransformError as error:
+        return Effects(dead="transform_failed", detail=str(error))
+    if fields is None:
+        return Effects(idle_reason="dropped_by_transform")
+    ruled = apply_rules(fields["type"], fields, rules.rules)
+    if ruled.is_dropped:
+        return Effects(idle_reason="dropped_by_rule", detail=ruled.reason, fired=tuple(ruled.fired))
+    return _read(message, rules, fields, ruled, warnings | ruled.warnings)
+
+
+def _read(message: Stored, rules: Rules, fields: Mapping[str, Any], ruled: Ruled, warnings: set[str]) -> Effects:
+    """What an event means that the rules let pass."""
+    try:
+        event = _Event(message, rules, fields, ruled, warnings)
+        effects = READERS[ruled.type](event)
     except RejectedError as rejection:
-        return Effects(rejected=str(rejection), warnings=tuple(sorted(warnings)))
-    return Effects(effects.change, effects.goal, "", effects.idle_reason, tuple(sorted(warnings)))
+        return Effects(rejected=str(rejection), warnings=tuple(sorted(warnings)), fired=tuple(ruled.fired))
+    has_lost_goal = effects.goal is not None and not ruled.makes_goal
+    return Effects(
+        effects.change,
+        None if has_lost_goal else effects.goal,
+        idle_reason="no_goal_by_rule" if has_lost_goal else effects.idle_reason,
+        detail="\n".join(event.oddities),
+        warnings=tuple(sorted(warnings)),
+        fired=tuple(ruled.fired),
+    )
 
 
 class _Event:
     """One event in hand: its objects, and the ids of whom it is about."""
 
-    def __init__(self, message: Stored, rules: Rules, fields: Mapping[str, Any], warnings: set[str]) -> None:
+    def __init__(
+        self, message: Stored, rules: Rules, fields: Mapping[str, Any], ruled: Ruled, warnings: set[str]
+    ) -> None:
         self.message = message
         self.rules = rules
         self.fields = fields
+        self.ruled = ruled
         self.warnings = warnings
+        self.oddities: list[str] = []  # warnings in words, where a code is not enough
         self.properties = read_object(fields.get("properties"), warnings)
         self.traits = read_object(fields.get("traits"), warnings)
         self.context = read_object(fields.get("context"), warnings)
@@ -153,18 +193,22 @@ class _Event:
                     return code
         return self.user if self.rules.user_id_is_visitor_code else None
 
-    def name(self, *candidates: Any) -> str | None:
-        """The first candidate that is a name. Raises RejectedError when it is too long."""
-        for candidate in candidates:
-            name = read_name(candidate, self.warnings)
-            if name is not None:
-                if len(name) > NAME_LENGTH:
-                    raise RejectedError("name_too_long")
-                return name
-        return None
+    @property
+    def name(self) -> str:
+        """What the event is called, as the rules left it. Raises RejectedError without one, or when it is too long."""
+        name = self.ruled.name
+        if name is None or not name.strip():
+            raise RejectedError("missing_name")
+        if len(name) > NAME_LENGTH:
+            raise RejectedError("name_too_long")
+        return name
 
-    def change(self, **facts: Any) -> Change:
-        """What the event says of its person."""
+    def change(self, *, traits: Mapping[str, Any] | None = None, **facts: Any) -> Change:
+        """What the event says of its person: its own traits, those of its context, and the group that a rule found."""
+        if self.ruled.group is not None:
+            group = self.read_group(self.ruled.group)
+            if group is not None:
+                facts = {"group": group, "group_traits": self.ruled.group_traits, **facts}
         return Change(
             occurred_at=self.message.occurred_at,
             position=self.message.position,
@@ -172,10 +216,17 @@ class _Event:
             user=self.user,
             anonymous=self.anonymous,
             visitor=self.visitor,
+            traits=without_visitor_code({**self.context_traits, **(traits or {})}),
             **facts,
         )
 
-    def hit(self, name: str) -> GoalHit:
+    def read_group(self, given: Any) -> str | None:
+        """A group's id; Altis sends it in a list of one."""
+        if isinstance(given, list) and len(given) == 1:
+            given = given[0]
+        return read_id(given, self.warnings)
+
+    def hit(self) -> GoalHit:
         """The event as a hit of the goal that its name leads to."""
         revenue = self._amount("revenue", "invalid_revenue")
         currency = None
@@ -184,7 +235,7 @@ class _Event:
             if not is_known:
                 self.warnings.add("unknown_currency")
         return GoalHit(
-            event=EventName(self.message.type, name),
+            event=EventName(self.ruled.type, self.name),
             message_key=self.message.key,
             occurred_at=self.message.occurred_at,
             user_id=self.user,
@@ -194,6 +245,7 @@ class _Event:
             currency=currency,
             value=self._amount("value", "invalid_value"),
             properties=msgspec.json.encode(without_visitor_code(self.properties)).decode(),
+            source_id=self.message.source_id,
         )
 
     def _amount(self, name: str, warning: str) -> Any:
@@ -205,10 +257,7 @@ class _Event:
 
 
 def _read_track(event: _Event) -> Effects:
-    name = event.name(event.fields.get("event"), event.fields.get("name"))
-    rules = event.rules
-    if name is None:
-        raise RejectedError("missing_name")
+    name, rules = event.name, event.rules
     if name in rules.link_event_names:
         return Effects(event.change(), idle_reason="already_known")
     if name in rules.trait_event_names:
@@ -223,24 +272,23 @@ def _read_track(event: _Event) -> Effects:
         persona = _find_persona(event, name, personas)
         return Effects(
             event.change(persona=persona),
-            event.hit(name) if rules.audience_events_make_goals else None,
+            event.hit() if rules.audience_events_make_goals else None,
             idle_reason="already_known" if persona else "no_persona",
         )
-    return Effects(event.change(), event.hit(name))
+    return Effects(event.change(), event.hit(), idle_reason="already_known")
 
 
 def _read_page(event: _Event) -> Effects:
-    fields, properties = event.fields, event.properties
-    # Never the URL or the path: each would make a goal of its own (promises K-13).
-    name = event.name(
-        fields.get("name"), fields.get("event"), properties.get("name"), properties.get("title"), fields.get("category")
-    )
-    return Effects(event.change(), event.hit(name or UNNAMED[event.message.type]))
+    return Effects(event.change(), event.hit(), idle_reason="already_known")
 
 
 def _read_identify(event: _Event) -> Effects:
     # The destination sends traits as `properties` (W4), others as `traits`, RudderStack's Python SDK in the context.
-    traits = without_visitor_code({**event.traits, **event.properties}) or without_visitor_code(event.context_traits)
+    traits = without_visitor_code({**event.context_traits, **event.traits, **event.properties})
+    oddities = odd_traits(traits)
+    if oddities:
+        event.warnings.add("odd_trait")
+        event.oddities += oddities
     personas = read_object(event.context.get("personas"), event.warnings)
     persona = None
     if _is_audience(personas, traits):  # promises K-65: persona and trait
@@ -249,10 +297,7 @@ def _read_identify(event: _Event) -> Effects:
 
 
 def _read_group(event: _Event) -> Effects:
-    given = event.fields.get("groupId")
-    if isinstance(given, list) and len(given) == 1:  # Altis sends its groups so
-        given = given[0]
-    group = read_id(given, event.warnings)
+    group = event.read_group(event.fields.get("groupId"))
     if group is None:
         raise RejectedError("missing_group_id")
     group_traits = without_visitor_code({**event.traits, **event.properties})

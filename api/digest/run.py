@@ -47,7 +47,7 @@ def tend_queues(claims: Claims) -> bool:
     True when messages became pending or were digested.
     """
     moved = recover_from_dead_workers(attempts=settings.DIGEST_ATTEMPTS) > 0
-    for site in Site.objects.filter(id__in=waiting.waiting_sites()):
+    for site in Site.objects.filter(id__in=waiting.waiting_sites()).prefetch_related("sources", "rules"):
         with _a_sites_own_trouble(site.pk):
             moved = release(load_ways(site), claims, now=datetime.now(UTC)) or moved
     return moved
@@ -117,10 +117,10 @@ def _a_sites_own_trouble(site_id: int) -> Iterator[None]:
 def _pending_sites() -> list[Ways]:
     """The sites that have pending messages, in random order: the messages of one may kill worker after worker.
 
-    One query: a probe of the partial index for each site. OFFSET keeps it one; without, the planner may read all that
-    is pending and join it.
+    Three queries, the first a probe of the partial index for each site. OFFSET keeps it one; without, the planner may
+    read all that is pending and join it.
     """
     sites = Site.objects.extra(
         where=["EXISTS (SELECT 1 FROM api_message m WHERE m.site_id = api_site.id AND m.status = 'pending' OFFSET 0)"]
     )
-    return [load_ways(site) for site in sites.order_by("?")]
+    return [load_ways(site) for site in sites.prefetch_related("sources", "rules").order_by("?")]

@@ -76,17 +76,17 @@ def recount(site_id: int | None, figures: Figures) -> Iterator[Difference]:
     A message digested before its site's rules were changed may have said something else then: it is left out. Four
     queries a batch, which is all that is in memory.
     """
-    rules = {site.pk: (load_ways(site).rules, _rules_changed(site)) for site in Site.objects.all()}
+    ways = {site.pk: (load_ways(site), _rules_changed(site)) for site in Site.objects.all()}
     for batch in _batches(site_id):
         readings = []
         for message in batch:
-            if message.site_id not in rules:  # check_inbox names it
+            if message.site_id not in ways:  # check_inbox names it
                 continue
-            its_rules, changed_at = rules[message.site_id]
+            its_ways, changed_at = ways[message.site_id]
             if changed_at is not None and message.digested_at < changed_at + SETTLED:
                 figures["earlier"] += 1
             else:
-                effects = derive(message.stored, its_rules)
+                effects = derive(message.stored, its_ways.rules_of(message.stored))
                 said = people.said_by(effects.change) if effects.change else {}
                 readings.append(Reading(message, effects, said))
         figures["recounted"] += len(readings)
@@ -96,14 +96,15 @@ def recount(site_id: int | None, figures: Figures) -> Iterator[Difference]:
 
 
 def _rules_changed(site: Site) -> datetime | None:
-    return last_change(site.pk, [field.name for field in fields(Rules)])
+    changes = (last_change(site.pk, [field.name for field in fields(Rules)]), site.rules_changed_at)
+    return max((each for each in changes if each is not None), default=None)
 
 
 def _batches(site_id: int | None) -> Iterator[list[Applied]]:
     rows = stream(
         f"""
         SELECT m.id, m.site_id, m.type, m.message_id, m.position, m.occurred_at, m.body, m.status, m.reason,
-               m.effects @> '{{converted}}', m.digested_at
+               m.effects @> '{{converted}}', m.digested_at, m.source_id
           FROM api_message m
          WHERE {of_site("m.site_id")} AND m.digested_at IS NOT NULL
            AND (m.status IN ('done', 'deferred') OR m.reason = 'goal_backlog_full')
@@ -112,8 +113,21 @@ def _batches(site_id: int | None) -> Iterator[list[Applied]]:
     )
     batch: list[Applied] = []
     size = 0
-    for id_, site, type_, message_id, position, occurred_at, body, status, reason, has_converted, digested_at in rows:
-        stored = Stored(id_, type_, message_id, position, occurred_at, bytes(body))
+    for (
+        id_,
+        site,
+        type_,
+        message_id,
+        position,
+        occurred_at,
+        body,
+        status,
+        reason,
+        has_converted,
+        digested_at,
+        source_id,
+    ) in rows:
+        stored = Stored(id_, type_, message_id, position, occurred_at, bytes(body), source_id)
         batch.append(Applied(site, stored, status, reason, has_converted, digested_at))
         size += len(stored.body)
         if len(batch) >= BATCH_MESSAGES or size >= BATCH_BYTES:

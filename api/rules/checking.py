@@ -1,0 +1,68 @@
+"""What is wrong with a rule, in words for whoever wrote it. Pure."""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from api.ingest.wire import TYPES
+from api.rules.paths import is_path, parse_path
+from api.rules.patterns import compile_pattern, fields_of
+from api.rules.rule import REDACTIONS, Rule
+
+NEEDS_ARGUMENT: Final = {
+    "rename": "a template such as `Page: {name}`",
+    "pattern_goal": "a pattern such as `Viewed order {n}`",
+    "group_from": "the field that holds the group's id, such as `properties.account_id`",
+    "drop_field": "the field to remove, such as `traits.email`",
+    "hash_field": "the field to hash, such as `traits.email`",
+}
+ACTIONS: Final = ("drop", "no_goal", "page_to_track", *NEEDS_ARGUMENT)
+REDACTED_ROOTS: Final = frozenset({"properties", "traits", "context"})
+
+
+def problems(rule: Rule) -> dict[str, str]:
+    """What is wrong with a rule, by field, each with what to do; nothing when it can be used."""
+    checks: tuple[Callable[[Rule], Iterator[tuple[str, str]]], ...] = (_check_condition, _check_patterns, _check_action)
+    return {name: message for check in checks for name, message in check(rule)}
+
+
+def _check_condition(rule: Rule) -> Iterator[tuple[str, str]]:
+    if rule.event_type and rule.event_type not in TYPES:
+        yield "event_type", f"Choose one of {', '.join(TYPES)}, or none for all."
+    if rule.name_test not in {"", "equals", "prefix", "pattern"}:
+        yield "name_test", "Choose one of equals, prefix, pattern."
+    if bool(rule.name_test) != bool(rule.name_value):
+        yield "name_value", "Say both how the name is compared and with what, or neither."
+    if rule.path_test not in {"", "exists", "equals"}:
+        yield "path_test", "Choose one of exists, equals."
+    if bool(rule.path_test) != bool(rule.path) or (rule.path and not is_path(rule.path)):
+        yield "path", "Name a field such as properties.plan and say how it is tested, or neither."
+
+
+def _check_patterns(rule: Rule) -> Iterator[tuple[str, str]]:
+    for name, pattern in (
+        ("argument", rule.argument if rule.action == "pattern_goal" else ""),
+        ("name_value", rule.name_value if rule.name_test == "pattern" else ""),
+    ):
+        try:
+            compile_pattern(pattern)
+        except ValueError as error:
+            yield name, f"The pattern cannot be used: {error}."
+
+
+def _check_action(rule: Rule) -> Iterator[tuple[str, str]]:
+    if rule.action not in ACTIONS:
+        yield "action", f"Choose one of {', '.join(ACTIONS)}."
+    elif rule.action in NEEDS_ARGUMENT and not rule.argument.strip():
+        yield "argument", f"Give {NEEDS_ARGUMENT[rule.action]}."
+    elif rule.action in REDACTIONS and not _is_redactable(rule.argument):
+        yield "argument", "Only fields within properties, traits or context can be removed or hashed."
+    elif rule.action == "rename" and not all(is_path(each) for each in fields_of(rule.argument)):
+        yield "argument", "Each {…} in the template must hold a field, such as {name} or {properties.title}."
+    elif rule.action == "group_from" and not is_path(rule.argument):
+        yield "argument", "This is no field: write its names with dots between them."
+    if any(not name or not is_path(path) for name, path in rule.group_traits):
+        yield "group_traits", 'Give each trait the field it is taken from: {"country": "properties.country"}.'
+
+
+def _is_redactable(path: str) -> bool:
+    return is_path(path) and parse_path(path)[0] in REDACTED_ROOTS and len(parse_path(path)) > 1

@@ -1,0 +1,47 @@
+"""Patterns of names, and templates for them. Pure.
+
+A pattern is a name with places: `{n}` digits, `{id}` letters, digits, `-` and `_` with a digit among them, `{word}`
+letters, digits and `_`, `{any}` anything. They are no regular expressions, so that none can take for ever.
+"""
+
+import re
+from functools import lru_cache
+from typing import Final
+
+PLACES: Final = {
+    "n": "[0-9]++",
+    "id": "(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]++",
+    "word": r"\w++",
+    "any": ".+",
+}
+PLACE: Final = re.compile(r"\{([^{}]*)\}")
+MOST_ANY: Final = 2  # each multiplies the time of a match by the length of the name
+
+
+def has_pattern(name: str, pattern: str) -> bool:
+    """Whether a whole name has a pattern."""
+    return compile_pattern(pattern).fullmatch(name) is not None
+
+
+@lru_cache(maxsize=4_096)
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """A pattern as a regular expression for a whole name. Raises ValueError for a place that does not exist."""
+    parts = PLACE.split(pattern)
+    unknown = sorted(set(parts[1::2]) - PLACES.keys())
+    if unknown:
+        raise ValueError(f"there is no place {{{unknown[0]}}}; use {', '.join(f'{{{each}}}' for each in PLACES)}")
+    if parts[1::2].count("any") > MOST_ANY:
+        raise ValueError(f"no more than {MOST_ANY} places may be {{any}}")
+    texts = [PLACES[part] if number % 2 else re.escape(part) for number, part in enumerate(parts)]
+    return re.compile("".join(texts), re.DOTALL)
+
+
+def fields_of(template: str) -> list[str]:
+    """What stands between the braces of a template such as `Page: {name}`."""
+    return PLACE.findall(template)
+
+
+def fill(template: str, texts: list[str]) -> str:
+    """A template with a text for each of its fields."""
+    parts = PLACE.split(template)
+    return "".join([parts[0], *(text + rest for text, rest in zip(texts, parts[2::2], strict=True))])

@@ -1,0 +1,48 @@
+"""Conversions that two sources may have made of one happening: same goal and visitor, nearly the same time (B-06)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from django.db import connection
+
+NEAR: Final = 5  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """A conversion and the nearest one that another source sent."""
+
+    message_key: str
+    other_key: str
+    source_id: int
+    other_source_id: int
+    apart: timedelta
+
+
+def find_twins(site_id: int, message_keys: Sequence[str]) -> list[Twin]:
+    """Those of these conversions that have a twin. One query: a look at the visitor's conversions each."""
+    if not message_keys:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT c.message_key, near.message_key, c.source_id, near.source_id, near.apart
+              FROM unnest(%b::bigint[], %b::text[]) AS k (site_id, message_key)
+              JOIN goals_conversion c ON c.site_id = k.site_id AND c.message_key = k.message_key
+              JOIN LATERAL (
+                SELECT o.message_key, o.source_id,
+                       greatest(o.occurred_at - c.occurred_at, c.occurred_at - o.occurred_at) AS apart
+                  FROM goals_conversion o
+                 WHERE o.site_id = k.site_id AND o.visitor_code = c.visitor_code
+                   AND o.occurred_at BETWEEN c.occurred_at - make_interval(secs => %s)
+                                         AND c.occurred_at + make_interval(secs => %s)
+                   AND o.goal_id = c.goal_id AND o.source_id <> c.source_id
+                 ORDER BY apart, o.id
+                 LIMIT 1
+              ) AS near ON true
+            """,
+            [[site_id] * len(message_keys), list(message_keys), NEAR, NEAR],
+        )
+        return [Twin(*row) for row in cursor.fetchall()]

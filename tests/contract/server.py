@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -18,11 +20,10 @@ from django.test import override_settings
 from api.access import api_key, generate_secret
 from api.digest import run
 from api.digest.claims import Claims
-from api.embedded import free_port
 from api.management.commands import up
-from api.models import Site
+from api.models import Site, Source
 from api.processes import Child, claim, start, stop
-from api.sites import create_credential, create_site
+from api.sites import create_credential, create_site, create_source
 from goals.models import Goal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +31,7 @@ READY_SECONDS = 60.0
 STOP_SECONDS = 4.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Server:
     """A web server in processes of its own, on the database of the tests."""
 
@@ -40,6 +41,16 @@ class Server:
     child: Child
     lock: int
     environment: Mapping[str, str]
+
+    def kill(self) -> None:
+        """End all of it at once, as a crash does."""
+        os.killpg(self.child.process.pid, signal.SIGKILL)
+        self.child.process.wait()
+
+    def start_again(self) -> None:
+        """Start it on its port after `kill`; it answers when this returns. Only the main thread may call this."""
+        self.child = start_web(self.port, self.log, lock=self.lock, environment=self.environment)
+        await_ready(self)
 
     def processes(self) -> list[int]:
         """The server and its workers."""
@@ -69,19 +80,30 @@ def resident(pid: int, field: str = "VmRSS") -> int:
 @contextmanager
 def running_server(directory: Path) -> Iterator[Server]:
     """Run the web server until the block ends; it answers when the block begins."""
-    port = free_port()
-    with override_settings(HOST="127.0.0.1", PORT=port):
-        command = up.web_command()
     log = directory / "web.log"
     environment = environment_of_the_test(directory)
-    with claim(directory) as lock, log.open("wb") as output:
-        child = start("web", command, lock=lock, env=environment, cwd=ROOT, output=output)
+    with kept_port() as port, claim(directory) as lock:
+        child = start_web(port, log, lock=lock, environment=environment)
+        server = Server(f"http://127.0.0.1:{port}", port, log, child, lock, environment)
         try:
-            server = Server(f"http://127.0.0.1:{port}", port, log, child, lock, environment)
             await_ready(server)
             yield server
         finally:
-            stop([child], within=STOP_SECONDS)
+            stop([server.child], within=STOP_SECONDS)
+
+
+@contextmanager
+def kept_port() -> Iterator[int]:
+    """A port that is given to nobody else, also while its server is down; the server too binds it with SO_REUSEPORT."""
+    with socket.socket() as keeper:
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        keeper.bind(("127.0.0.1", 0))
+        yield keeper.getsockname()[1]
+
+
+def start_web(port: int, log: Path, *, lock: int, environment: Mapping[str, str]) -> Child:
+    with override_settings(HOST="127.0.0.1", PORT=port), log.open("ab") as output:
+        return start("web", up.web_command(), lock=lock, env=environment, cwd=ROOT, output=output)
 
 
 @contextmanager
@@ -125,6 +147,7 @@ class Shop:
     sitecode: str
     client_id: str
     secret: str
+    write_key: str
 
     @property
     def headers(self) -> dict[str, str]:
@@ -188,5 +211,6 @@ def open_shop(server: Server, *, requires_token: bool = False) -> Iterator[Shop]
     site = create_site(name="Shop", public_traits=["plan"])
     Site.objects.filter(pk=site.pk).update(requires_token=requires_token)
     create_credential([site], name="Segment", client_id=client_id, secret=secret)
+    write_key = create_source(site, name="SDK", kind=Source.Kind.SERVER).write_keys.get().key
     with httpx.Client(base_url=server.url, timeout=30) as client:
-        yield Shop(server, client, site.sitecode, client_id, secret)
+        yield Shop(server, client, site.sitecode, client_id, secret, write_key)

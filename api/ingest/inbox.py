@@ -67,6 +67,25 @@ def store(rows: Sequence[Row]) -> list[bool]:
     return committer().ask(rows, patience=PATIENCE)
 
 
+def insert(connection: psycopg.Connection[Any], rows: Sequence[Row]) -> list[bool]:
+    """Insert messages in one statement; for each, whether it is new. It is the connection's to commit."""
+    parameters = {
+        "site": [row.site_id for row in rows],
+        "source": [row.source_id for row in rows],
+        "type": [row.event.type for row in rows],
+        "message_id": [row.event.message_id for row in rows],
+        "position": [row.event.position for row in rows],
+        "received_at": [row.event.received_at for row in rows],
+        "occurred_at": [row.event.occurred_at for row in rows],
+        "body": [row.event.body for row in rows],
+        "status": ["rejected" if row.event.reason else "pending" for row in rows],
+        "reason": [row.event.reason for row in rows],
+        "warnings": [" ".join(row.event.warnings) for row in rows],
+    }
+    places = {row[0] for row in connection.execute(INSERT, parameters).fetchall()}
+    return [place in places for place in range(1, len(rows) + 1)]
+
+
 class RowRefusedError(Exception):
     """PostgreSQL cannot hold a row of this request; its neighbours are stored."""
 
@@ -120,26 +139,13 @@ class Committer:
         """Insert and commit in one round trip. A connection that the server dropped is replaced once, where a second
         try cannot store anything twice.
         """
-        parameters = {
-            "site": [row.site_id for row in rows],
-            "source": [row.source_id for row in rows],
-            "type": [row.event.type for row in rows],
-            "message_id": [row.event.message_id for row in rows],
-            "position": [row.event.position for row in rows],
-            "received_at": [row.event.received_at for row in rows],
-            "occurred_at": [row.event.occurred_at for row in rows],
-            "body": [row.event.body for row in rows],
-            "status": ["rejected" if row.event.reason else "pending" for row in rows],
-            "reason": [row.event.reason for row in rows],
-            "warnings": [" ".join(row.event.warnings) for row in rows],
-        }
         is_repeatable = all(row.event.message_id is not None and not row.event.reason for row in rows)
         for attempt in range(1, TRIES + 1):
             is_fresh = self._connection is None
             if self._connection is None:
                 self._connection = connect()
             try:
-                places = {row[0] for row in self._connection.execute(INSERT, parameters).fetchall()}
+                return insert(self._connection, rows)
             except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
                 if attempt == TRIES:
                     raise
@@ -147,8 +153,6 @@ class Committer:
                 self._disconnect()
                 if is_fresh or not is_repeatable or attempt == TRIES or not is_ours(error):
                     raise
-            else:
-                return [place in places for place in range(1, len(rows) + 1)]
         raise AssertionError
 
     def _disconnect(self) -> None:

@@ -36,6 +36,7 @@ class Envelope(msgspec.Struct, rename="camel"):
     timestamp: msgspec.Raw = NOTHING
     original_timestamp: msgspec.Raw = NOTHING
     sent_at: msgspec.Raw = NOTHING
+    write_key: msgspec.Raw = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +92,32 @@ def invalid_json(what: str) -> Refusal:
 
 def read_event(raw: bytes, *, position: int, received_at: datetime) -> Incoming:
     """What the inbox needs of one event. Raises Refusal (400): `invalid_json` or `invalid_event`."""
+    envelope = open_event(raw, position=position)
+    sent_at = scalar(envelope.sent_at)
+    return describe_event(
+        envelope, raw, type_=read_type(envelope), sent_at=sent_at, position=position, received_at=received_at
+    )
+
+
+def open_event(raw: bytes, *, position: int) -> Envelope:
+    """The envelope of an event of a request. Raises Refusal (400, `invalid_json`)."""
     try:
-        envelope = read_envelope(raw)
+        return read_envelope(raw)
     except msgspec.ValidationError as error:
         raise invalid_json(f"event {position} is not an object, or holds a number that no reader takes") from error
     except (ValueError, RecursionError) as error:
         raise invalid_json(str(error)) from error
-    type_ = read_type(envelope)
+
+
+def describe_event(
+    envelope: Envelope, raw: bytes, *, type_: str, sent_at: object, position: int, received_at: datetime
+) -> Incoming:
+    """An event as it goes into the inbox. Its time is corrected by `sent_at`, if there is one (api.ingest.clock)."""
     message_id, id_warnings = read_message_id(scalar(envelope.message_id))
     stamped = stamp(
         timestamp=scalar(envelope.timestamp),
         original=scalar(envelope.original_timestamp),
-        sent_at=scalar(envelope.sent_at),
+        sent_at=sent_at,
         received_at=received_at,
     )
     return Incoming(type_, message_id, position, received_at, stamped.at, raw, (*id_warnings, *stamped.warnings))

@@ -1,11 +1,11 @@
-"""The admin pages of people, to be read: identities with what was said of them, personas, groups."""
+"""The admin pages of people, to be read: identities with what was said of them, personas, groups and usernames."""
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.utils.safestring import SafeString
 
 from admin_pages import LargeTable, ReadOnly, show_json, site_ids
-from cohorts.models import Group, Identity, Persona
+from cohorts.models import Group, Identity, Persona, Username
 
 
 @admin.register(Identity)
@@ -68,3 +68,16 @@ class GroupAdmin(ReadOnly[Group], LargeTable[Group]):
     @admin.display(description="Traits: [microseconds since 1970, position, messageId, value]")
     def registers_shown(self, group: Group) -> SafeString:
         return show_json(group.registers)
+
+
+@admin.register(Username)
+class UsernameAdmin(ReadOnly[Username], LargeTable[Username]):
+    list_display = ("name", "user_value", "site_name")
+    list_filter = ("site",)
+    list_select_related = ("site",)
+    sortable_by = ()
+    search_fields = ("name",)
+    search_help_text = "A whole username."
+
+    def find(self, rows: QuerySet[Username], term: str) -> QuerySet[Username]:
+        return rows.filter(site__in=site_ids(), name=term)

@@ -1,4 +1,4 @@
-"""Who they are: identities with what was said of them, personas and groups."""
+"""Who they are: identities with what was said of them, personas, groups and usernames."""
 
 from django.db import models
 
@@ -79,3 +79,23 @@ class Group(models.Model):
 
     def __str__(self) -> str:
         return self.group_id
+
+
+class Username(models.Model):
+    """Whose a username is: the first user who had it, as long as that user's trait `username` says so."""
+
+    # No database constraint, see Identity.
+    site = models.ForeignKey(
+        "api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+"
+    )
+    name = models.CharField(max_length=255)
+    user_value = models.CharField(max_length=255)
+
+    class Meta:
+        constraints = [
+            # Of two users who come with one name at one moment, one has it.
+            models.UniqueConstraint(fields=["site", "name"], name="cohorts_username_name"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name

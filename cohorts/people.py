@@ -15,6 +15,7 @@ IdentityKey = tuple[int, str]  # (kind, value)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RESOLUTION = timedelta(microseconds=1)
 Kind = Identity.Kind
+USERNAME_LENGTH = 255
 KIND_NAMES = {"user": Kind.USER, "visitor": Kind.VISITOR, "anonymous": Kind.ANONYMOUS}
 
 
@@ -50,6 +51,7 @@ class Applied:
     has_new_facts: bool
     has_new_links: bool
     has_moved_visitor: bool  # its visitor code belonged to another user before
+    has_taken_username: bool  # its username is another user's (promise I-16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +67,27 @@ def apply(site_id: int, changes: Sequence[Change]) -> Batch:
     """Apply what events of one site say. Call it inside a transaction, before anything that touches goals.
 
     The identities are locked in the order of their keys. Raises LostRaceError when another worker made one of them
-    meanwhile. Three queries, a few more when there are groups or personas.
+    meanwhile. Three queries, a few more when there are groups, personas or usernames.
     """
     known = _lock_identities(site_id, sorted({key for change in changes for key in _keys(change)}))
     dirty: set[IdentityKey] = {key for key, identity in known.items() if identity.id is None}
     changed_visitors: dict[IdentityKey, str] = {}
-    applied = []
+    moves = []
     for change in changes:
         facts = _set_facts(change, known, dirty)
         links, has_moved_visitor = _set_links(change, known, dirty)
         changed_visitors |= _set_first_visitors(change, known, dirty)
-        applied.append(
-            Applied(facts == merge.Move.CHANGED, links == merge.Move.CHANGED, has_moved_visitor=has_moved_visitor)
-        )
+        moves.append((facts == merge.Move.CHANGED, links == merge.Move.CHANGED, has_moved_visitor))
     _save_identities(site_id, {key: known[key] for key in sorted(dirty)})
     _save_groups(site_id, [change for change in changes if change.group is not None])
     _save_personas(site_id, {change.persona[0] for change in changes if change.persona is not None})
+    claims = [_find_username(change, known) for change in changes]
+    owners = _claim_usernames(site_id, [claim for claim in claims if claim is not None])
     return Batch(
-        applied,
+        [
+            Applied(*move, has_taken_username=claim is not None and owners[claim[0]] != claim[1])
+            for move, claim in zip(moves, claims, strict=True)
+        ],
         {key: identity.registers["visitor"][3] for key, identity in known.items() if "visitor" in identity.registers},
         changed_visitors,
     )
@@ -312,3 +317,60 @@ def _save_personas(site_id: int, names: Iterable[str]) -> None:
     names = sorted(set(names))
     if names:
         Persona.objects.bulk_create([Persona(site_id=site_id, name=name) for name in names], ignore_conflicts=True)
+
+
+def _find_username(change: Change, known: dict[IdentityKey, _Known]) -> tuple[str, str] | None:
+    """(username, user) if the event gives its user a name that no later event changed."""
+    name = change.traits.get("username")
+    if change.user is None or not isinstance(name, str) or not name.strip() or len(name) > USERNAME_LENGTH:
+        return None
+    current = known[int(Kind.USER), change.user].registers["traits"]["username"][3]
+    return (name, change.user) if current == name else None
+
+
+def _claim_usernames(site_id: int, claims: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Give each username to the first who claims it, unless another user still has it; whose each is then.
+
+    After the identities were written: their traits say who still has a name. Two queries, if there are any claims.
+    """
+    if not claims:
+        return {}
+    first: dict[str, str] = {}
+    for name, user in claims:
+        first.setdefault(name, user)
+    names = sorted(first)
+    users = [first[name] for name in names]
+    with connection.cursor() as cursor:
+        # Whoever else claims one of these names at this moment is waited for here, so that the next statement sees it.
+        cursor.execute(
+            """
+            INSERT INTO cohorts_username (site_id, name, user_value)
+            SELECT %s, n.name, n.claimant FROM unnest(%b::text[], %b::text[]) AS n (name, claimant)
+            ON CONFLICT (site_id, name) DO NOTHING
+            """,
+            [site_id, names, users],
+        )
+        # Of the rows only those that change hands are locked: everybody may be called "guest".
+        cursor.execute(
+            """
+            WITH held AS MATERIALIZED (
+                SELECT u.id, n.name, n.claimant, u.user_value AS holder,
+                       i.registers #> '{traits,username,3}' = to_jsonb(n.name)
+                       AND (i.parent_kind, i.parent_value) IS DISTINCT FROM (1, n.claimant) AS is_theirs  -- by an alias
+                  FROM unnest(%b::bigint[], %b::text[], %b::text[]) AS n (site_id, name, claimant)
+                  JOIN cohorts_username u ON u.site_id = n.site_id AND u.name = n.name AND u.user_value <> n.claimant
+                  LEFT JOIN cohorts_identity i ON i.site_id = n.site_id AND i.kind = 1 AND i.value = u.user_value
+            ), free AS (
+                SELECT u.id, held.claimant
+                  FROM held JOIN cohorts_username u ON u.id = held.id AND u.user_value = held.holder
+                 WHERE held.is_theirs IS NOT TRUE
+                 ORDER BY u.name COLLATE "C"
+                   FOR UPDATE OF u
+            ), moved AS (
+                UPDATE cohorts_username AS u SET user_value = free.claimant FROM free WHERE u.id = free.id
+            )
+            SELECT name, holder FROM held WHERE is_theirs
+            """,
+            [[site_id] * len(names), names, users],
+        )
+        return first | dict(cursor.fetchall())

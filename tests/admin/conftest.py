@@ -9,7 +9,7 @@ from django.test import Client
 
 from api.models import Claim, Message, Site
 from api.sites import create_credential, create_site
-from cohorts.models import Group, Identity, Persona
+from cohorts.models import Group, Identity, Persona, Username
 from goals import catalogue
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalCreation, WaitingName
@@ -57,6 +57,7 @@ def site(db: None) -> Site:
     Identity.objects.create(site=site, kind=Identity.Kind.USER, value="user-1", registers={"traits": traits})
     Persona.objects.create(site=site, name="big spenders")
     Group.objects.create(site=site, group_id="group-1", registers=traits)
+    Username.objects.create(site=site, name="ada", user_value="user-1")
     return site
 
 

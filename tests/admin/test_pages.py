@@ -14,13 +14,13 @@ from django.urls import reverse
 
 import admin_pages
 from api.models import Claim, Message, Site
-from cohorts.models import Group, Identity, Persona
+from cohorts.models import Group, Identity, Persona, Username
 from goals.models import Conversion, Goal, GoalCreation, Tag, WaitingName
 from tests.admin.conftest import text_of
 from tests.world import START
 
 MODELS = [model for app in ("api", "goals", "cohorts") for model in apps.get_app_config(app).get_models()]
-MADE_BY_EVENTS = [Message, Claim, Conversion, GoalCreation, WaitingName, Identity, Persona, Group]
+MADE_BY_EVENTS = [Message, Claim, Conversion, GoalCreation, WaitingName, Identity, Persona, Group, Username]
 LARGE = [model for model in MODELS if isinstance(admin.site.get_model_admin(model), admin_pages.LargeTable)]
 
 ODD = [
@@ -136,6 +136,7 @@ def test_list__of_more_rows_than_it_shows__says_so(person: Client, site: Site, m
         (Identity, "user-1"),
         (Persona, "spend"),
         (Group, "group-1"),
+        (Username, "ada"),
     ],
     ids=name_of,
 )

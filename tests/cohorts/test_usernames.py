@@ -1,0 +1,138 @@
+"""A username is one user's: who comes second is warned, and nobody is merged by it."""
+
+import itertools
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from api.sites import create_site
+from cohorts import people
+from cohorts.models import Identity, Username
+from cohorts.people import Change
+from tests.flows.test_resilience import in_threads
+from tests.world import START, World
+
+Said = tuple[str, Any]  # (user, username)
+
+
+def say(user: str | None, username: Any, *, at: float = 0, **fields: Any) -> Change:
+    traits = {"username": username} if username != "absent" else {"plan": "scale"}
+    return Change(START + timedelta(seconds=at), 0, f"{user} {username} {at}", user=user, traits=traits, **fields)
+
+
+def apply(site_id: int, *changes: Change) -> list[bool]:
+    """Whether each of these changes, in one batch, came with another user's name."""
+    with transaction.atomic():
+        return [each.has_taken_username for each in people.apply(site_id, changes).applied]
+
+
+def owners() -> dict[str, str]:
+    return dict(Username.objects.values_list("name", "user_value"))
+
+
+def follow(site_id: int, said: Sequence[Said], *, is_one_batch: bool) -> list[bool]:
+    changes = [say(user, name, at=second) for second, (user, name) in enumerate(said)]
+    if is_one_batch:
+        return apply(site_id, *changes)
+    return list(itertools.chain.from_iterable(apply(site_id, change) for change in changes))
+
+
+@pytest.mark.promise("I-16")
+@pytest.mark.parametrize("is_one_batch", [True, False])
+@pytest.mark.parametrize(
+    ("said", "warned", "owner"),
+    [
+        ([("u1", "ada"), ("u1", "ada")], [False, False], {"ada": "u1"}),
+        ([("u1", "ada"), ("u2", "ada"), ("u1", "ada")], [False, True, False], {"ada": "u1"}),
+        ([("u1", "ada"), ("u2", "Ada"), ("u3", "bob")], [False] * 3, {"ada": "u1", "Ada": "u2", "bob": "u3"}),
+        ([("u1", " "), ("u2", " "), ("u1", 7), ("u2", 7), ("u1", None), ("u2", None)], [False] * 6, {}),
+        ([("u1", "x" * 256), ("u2", "x" * 256)], [False] * 2, {}),
+    ],
+)
+def test_username__of_two_users__is_the_firsts_and_warns_of_the_other(
+    world: World, said: list[Said], warned: list[bool], owner: dict[str, str], *, is_one_batch: bool
+) -> None:
+    assert follow(world.site.pk, said, is_one_batch=is_one_batch) == warned
+    assert owners() == owner
+
+
+@pytest.mark.promise("I-16")
+@pytest.mark.parametrize("new", ["lovelace", None, 7, ["ada"]])
+def test_username__that_its_user_gave_up__is_free(world: World, new: object) -> None:
+    said = [("u1", "ada"), ("u2", "ada"), ("u1", new), ("u2", "ada"), ("u1", "ada")]
+
+    assert follow(world.site.pk, said, is_one_batch=False) == [False, True, False, False, True]
+    assert owners()["ada"] == "u2"
+
+
+@pytest.mark.promise("I-16")
+def test_username__that_a_later_event_had_changed__is_not_claimed(world: World) -> None:
+    assert apply(world.site.pk, say("u1", "new", at=2)) == [False]
+    assert apply(world.site.pk, say("u1", "old", at=1), say("u2", "old", at=1)) == [False, False]
+    assert owners() == {"new": "u1", "old": "u2"}
+
+
+@pytest.mark.promise("I-16")
+def test_username__of_one_person_under_two_ids__moves_with_the_alias(world: World) -> None:
+    apply(world.site.pk, say("u1", "ada"))
+    apply(world.site.pk, say("u2", "absent", previous_user="u1"))
+
+    assert apply(world.site.pk, say("u2", "ada")) == [False]
+    assert owners() == {"ada": "u2"}
+
+
+@pytest.mark.promise("I-16")
+def test_username__on_two_sites_or_without_user__is_nobody_elses(world: World) -> None:
+    other = create_site(name="Other")
+
+    assert apply(world.site.pk, say("u1", "ada"), say(None, "ada", anonymous="a1")) == [False, False]
+    assert apply(other.pk, say("u2", "ada")) == [False]
+    assert sorted(Username.objects.values_list("site_id", "user_value")) == [(world.site.pk, "u1"), (other.pk, "u2")]
+    other.delete()
+    assert owners() == {"ada": "u1"}
+
+
+@pytest.mark.promise("I-16")
+def test_username__that_clashes__merges_nobody_and_is_kept_as_sent(world: World) -> None:
+    world.identify(userId="u1", traits={"username": "ada", "plan": "one"})
+    world.identify(userId="u2", traits={"username": "ada", "plan": "two"})
+
+    assert world.traits("u1") == {"username": "ada", "plan": "one"}
+    assert world.traits("u2") == {"username": "ada", "plan": "two"}
+    assert set(Identity.objects.values_list("value", "parent_value")) == {("u1", None), ("u2", None)}
+
+
+@pytest.mark.promise("I-16")
+def test_username__costs_two_queries__only_where_there_is_one(world: World) -> None:
+    def count(*changes: Change) -> int:
+        with CaptureQueriesContext(connection) as queries:
+            apply(world.site.pk, *changes)
+        return len(queries)
+
+    apply(world.site.pk, *(say(f"u{number}", "absent") for number in range(40)))
+    without = count(*(say(f"u{number}", "absent", at=1) for number in range(40)))
+    claimed = count(*(say(f"u{number}", f"name {number}", at=2) for number in range(40)))
+    taken = count(*(say(f"u{number}", f"name {number + 1}", at=3) for number in range(40)))
+
+    assert (claimed, taken) == (without + 2, without + 2)
+    assert owners()["name 7"] == "u6"
+
+
+@pytest.mark.promise("I-16")
+def test_username__claimed_by_many_at_once__is_one_users(world: World) -> None:
+    names = [f"name {number}" for number in range(20)]
+
+    def claim(worker: int) -> list[bool]:
+        turns = names if worker % 2 else names[::-1]
+        changes = [say(f"u{worker} {name}", name) for name in turns]
+        taken = apply(world.site.pk, *changes)
+        return [is_taken for _, is_taken in sorted(zip(turns, taken, strict=True))]
+
+    answers = in_threads(4, claim)
+
+    assert sorted(owners()) == sorted(names)
+    assert [sum(not is_taken for is_taken in each) for each in zip(*answers, strict=True)] == [1] * 20

@@ -1,0 +1,112 @@
+"""A bad network between a sender and the web server: an HTTP proxy that fails as it is told."""
+
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from enum import Enum, auto
+from http.client import HTTPConnection, HTTPException
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Lock, Thread
+from typing import Any
+
+from tests.contract.server import Server
+
+HOLD_SECONDS = 90.0
+
+
+class Fault(Enum):
+    """What becomes of a request."""
+
+    NONE = auto()
+    BUSY = auto()  # 429 with Retry-After
+    AWAY = auto()  # 503
+    HALVED = auto()  # the server gets half of its body, then both lose the connection
+    UNHEARD = auto()  # the server has stored it, and the sender loses the connection instead of hearing so
+    CRASH = auto()  # the server is killed with the request in its hands
+
+
+class Proxy(ThreadingHTTPServer):
+    """`faults` are those of the first requests, in the order in which they come; later ones pass."""
+
+    def __init__(self, goalpost: Server, faults: Sequence[Fault], *, holds: bool) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.goalpost = goalpost
+        self.met: list[Fault] = []
+        self.unheard: list[int] = []
+        self.is_down, self.is_up = Event(), Event()
+        if not holds:
+            self.is_up.set()
+        self._faults, self._lock = iter(faults), Lock()
+
+    def next_fault(self) -> Fault:
+        with self._lock:
+            self.met.append(next(self._faults, Fault.NONE))
+            return self.met[-1]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Proxy
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        fault = self.server.next_fault()
+        if fault is Fault.BUSY:
+            self.answer(429, b"{}", {"retry-after": "1"})
+        elif fault is Fault.AWAY:
+            self.answer(503, b"no upstream", {})
+        else:
+            try:
+                self.pass_on(body, fault)
+            except (OSError, HTTPException):
+                self.server.is_up.wait(HOLD_SECONDS)
+                self.cut()
+
+    def pass_on(self, body: bytes, fault: Fault) -> None:
+        goalpost = self.server.goalpost
+        with closing(HTTPConnection("127.0.0.1", goalpost.port, timeout=30)) as connection:
+            connection.putrequest("POST", self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                connection.putheader(name, value)
+            connection.endheaders(body[: len(body) // 2] if fault is Fault.HALVED else body)
+            if fault is Fault.HALVED:
+                return self.cut()
+            if fault is Fault.CRASH:
+                goalpost.kill()
+                self.server.is_down.set()
+            answer = connection.getresponse()
+            content = answer.read()
+        if fault is Fault.UNHEARD:
+            self.server.unheard.append(answer.status)
+            return self.cut()
+        return self.answer(answer.status, content, {"content-type": answer.headers["content-type"]})
+
+    def answer(self, status: int, content: bytes, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "content-length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def cut(self) -> None:
+        self.close_connection = True
+        with suppress(OSError):  # the sender may have gone first
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def running_proxy(goalpost: Server, *faults: Fault, holds: bool = False) -> Iterator[Proxy]:
+    """Stand before a server. With `holds`, whoever meets it dead learns of that only when `is_up` is set."""
+    with Proxy(goalpost, faults, holds=holds) as proxy:
+        thread = Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield proxy
+        finally:
+            proxy.is_up.set()
+            proxy.shutdown()
+            thread.join()

@@ -28,6 +28,7 @@ def progress(out: OutputWrapper, what: str, *, total: float | None) -> Iterator[
             nonlocal said, at
             if time.monotonic() - at >= EVERY and words != said:
                 out.write(f"{what}: {f'{done / total:.0%}, ' if total else ''}{words}")
+                out.flush()
                 said, at = words, time.monotonic()
 
         yield tell

@@ -8,14 +8,16 @@ import re
 import secrets
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from cachetools.func import ttl_cache
+from django.conf import settings
 from django.core import signing
 
 from api.database import fetch_all
 from api.door import Refusal
+from api.rules.rule import Rule
 
 CACHE_SECONDS: Final = 3.0  # a revoked credential is refused everywhere within 5 s
 CACHE_ENTRIES: Final = 2_000
@@ -23,6 +25,20 @@ API_KEY: Final = msgspec.json.Decoder(dict[str, str])
 URL_SAFE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 SITECODE: Final = re.compile(r"[a-z0-9]{10}\Z")
 TOKEN_SECONDS: Final = 7_200  # as Kameleoon's own (wire-kameleoon B2)
+REDACTIONS: Final = msgspec.json.Decoder(list[Rule])
+# A source `d`, and those of its site's rules that act at ingest.
+SOURCE: Final = """
+    d.id, d.kind, d.is_enabled, (
+        SELECT json_agg(json_build_object(
+                   'id', r.id, 'action', r.action, 'argument', r.argument, 'event_type', r.event_type,
+                   'name_test', r.name_test, 'name_value', r.name_value,
+                   'path', r.path, 'path_test', r.path_test, 'path_value', r.path_value
+               ) ORDER BY r.position, r.id)::text
+          FROM api_rule r
+         WHERE r.site_id = d.site_id AND (r.source_id IS NULL OR r.source_id = d.id) AND r.is_enabled
+           AND r.action IN ('drop_field', 'hash_field')
+    )
+"""
 TOKEN_SALT: Final = "api.access.token"  # noqa: S105 - a name space, not a secret
 
 
@@ -35,8 +51,29 @@ class SiteAccess:
     public_traits: frozenset[str]
     requires_token: bool
     company_is_group: bool
-    destination_id: int | None
-    is_destination_enabled: bool
+    destination: "SourceAccess | None"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAccess:
+    """What the hot paths need of a source."""
+
+    id: int
+    site_id: int
+    kind: str
+    is_enabled: bool
+    redactions: tuple[Rule, ...]  # what must not be stored of its events
+    redaction_key: bytes
+
+    @property
+    def never_retries(self) -> bool:
+        """Whether what is refused is lost: Altis sends a batch once, whatever the answer (wire-segment c1)."""
+        return self.kind == "altis"
+
+    @property
+    def corrects_clocks(self) -> bool:
+        """Whether `sentAt` tells how far off the sender's clock is; what is imported keeps its times."""
+        return self.kind != "import"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +174,11 @@ def find_site(sitecode: str) -> SiteAccess | None:
     return _find_site(sitecode) if SITECODE.match(sitecode) else None
 
 
+def find_source(write_key: str) -> SourceAccess | None:
+    """The source that a write key opens, also one that is switched off. One query, at most every few seconds."""
+    return _find_source(write_key) if URL_SAFE_ID.match(write_key) else None
+
+
 @ttl_cache(maxsize=CACHE_ENTRIES, ttl=CACHE_SECONDS)
 def _find_credential(client_id: str) -> Bearer | None:
     rows = fetch_all(
@@ -154,18 +196,44 @@ def _find_credential(client_id: str) -> Bearer | None:
 @ttl_cache(maxsize=CACHE_ENTRIES, ttl=CACHE_SECONDS)
 def _find_site(sitecode: str) -> SiteAccess | None:
     rows = fetch_all(
-        """
-        SELECT s.id, s.sitecode, s.public_traits, s.requires_token, s.company_is_group,
-               d.id, coalesce(d.is_enabled, false)
+        f"""
+        SELECT s.id, s.sitecode, s.public_traits, s.requires_token, s.company_is_group, {SOURCE}
           FROM api_site s LEFT JOIN api_source d ON d.site_id = s.id AND d.kind = 'destination'
          WHERE s.sitecode = %(sitecode)s
         """,
         {"sitecode": sitecode},
     )
-    return SiteAccess(rows[0][0], rows[0][1], frozenset(rows[0][2]), *rows[0][3:]) if rows else None
+    if not rows:
+        return None
+    id_, code, public_traits, requires_token, company_is_group, *source = rows[0]
+    return SiteAccess(id_, code, frozenset(public_traits), requires_token, company_is_group, _read_source(id_, *source))
+
+
+@ttl_cache(maxsize=CACHE_ENTRIES, ttl=CACHE_SECONDS)
+def _find_source(write_key: str) -> SourceAccess | None:
+    rows = fetch_all(
+        f"""
+        SELECT d.site_id, {SOURCE}
+          FROM api_writekey k JOIN api_source d ON d.id = k.source_id
+         WHERE k.key = %(key)s AND (k.ends_at IS NULL OR k.ends_at > now())
+        """,
+        {"key": write_key},
+    )
+    return _read_source(*rows[0]) if rows else None
+
+
+def _read_source(site_id: int, *columns: Any) -> SourceAccess | None:
+    """A source and its redactions, as SOURCE selects them; None where a site has none."""
+    id_, kind, is_enabled, redactions = columns
+    if id_ is None:
+        return None
+    rules = REDACTIONS.decode(redactions) if redactions else []
+    key = hmac.digest(settings.SECRET_KEY.encode(), b"api.access.redaction:%d" % site_id, "sha256")
+    return SourceAccess(id_, site_id, kind, is_enabled, tuple(rules), key)
 
 
 def forget_lookups() -> None:
     """Look everything up afresh from now on, in this process."""
     _find_credential.cache_clear()
     _find_site.cache_clear()
+    _find_source.cache_clear()

@@ -16,7 +16,7 @@ django_application = get_wsgi_application()
 from api import health  # noqa: E402
 from api.database import DatabaseDownError  # noqa: E402
 from api.door import Answer, Endpoint, Request, defect, unavailable  # noqa: E402
-from api.ingest import segmentio  # noqa: E402
+from api.ingest import segmentio, tracking  # noqa: E402
 from api.lookup import remote_data, token  # noqa: E402
 
 log = structlog.get_logger(__name__)
@@ -39,6 +39,7 @@ ENDPOINTS: dict[str, Endpoint] = {
     "/oauth/token": Endpoint({"POST": token.give_token}),
     "/health/live": Endpoint({"GET": health.answer_live}),
     "/health/ready": Endpoint({"GET": health.answer_ready}),
+    **tracking.ENDPOINTS,
 }
 STATUS_LINES = {int(status): f"{status:d} {status.phrase}" for status in HTTPStatus}
 WITHOUT_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
@@ -48,7 +49,7 @@ gc.freeze()  # what is loaded by now stays: no collection need look at it, and n
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Answer a request. Trouble of ours is 503 with Retry-After, never a 4xx that makes a sender drop its event."""
-    endpoint = ENDPOINTS.get(environ["PATH_INFO"])
+    endpoint = ENDPOINTS.get(environ["PATH_INFO"]) or tracking.find_endpoint(environ["PATH_INFO"])
     if endpoint is None:
         return django_application(environ, start_response)
     request = Request(environ)

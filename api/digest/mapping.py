@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from api import hooks
-from api.ingest.reading import UnreadableBodyError, read_body, read_id, read_object
+from api.ingest.reading import UnreadableBodyError, read_body, read_group_id, read_id, read_object
 from api.rules.rule import Rule, Ruled, apply_rules
 from cohorts.people import Change
 from cohorts.reserved import odd_traits
@@ -206,7 +206,7 @@ class _Event:
     def change(self, *, traits: Mapping[str, Any] | None = None, **facts: Any) -> Change:
         """What the event says of its person: its own traits, those of its context, and the group that a rule found."""
         if self.ruled.group is not None:
-            group = self.read_group(self.ruled.group)
+            group = read_group_id(self.ruled.group, self.warnings)
             if group is not None:
                 facts = {"group": group, "group_traits": self.ruled.group_traits, **facts}
         return Change(
@@ -219,12 +219,6 @@ class _Event:
             traits=without_visitor_code({**self.context_traits, **(traits or {})}),
             **facts,
         )
-
-    def read_group(self, given: Any) -> str | None:
-        """A group's id; Altis sends it in a list of one."""
-        if isinstance(given, list) and len(given) == 1:
-            given = given[0]
-        return read_id(given, self.warnings)
 
     def hit(self) -> GoalHit:
         """The event as a hit of the goal that its name leads to."""
@@ -297,7 +291,7 @@ def _read_identify(event: _Event) -> Effects:
 
 
 def _read_group(event: _Event) -> Effects:
-    group = event.read_group(event.fields.get("groupId"))
+    group = read_group_id(event.fields.get("groupId"), event.warnings)
     if group is None:
         raise RejectedError("missing_group_id")
     group_traits = without_visitor_code({**event.traits, **event.properties})

@@ -19,6 +19,7 @@ from api.database import connect, once
 GATHER: Final = 0.02  # seconds: one nudge for all commits within
 RETREAT: Final = 1.0  # seconds without a try after the broker was unreachable
 BACKLOG_EVERY: Final = 1.0
+LAST_CHANCE: Final = 2  # times the limit
 STALE: Final = 120  # seconds until a task is not worth while; hosts' clocks may differ by half a minute
 NUDGED: Final = "goalpost:nudged"
 NUDGED_SECONDS: Final = 2  # then a nudge counts as lost
@@ -31,9 +32,11 @@ def nudge() -> None:
     nudger().wanted.set()
 
 
-def is_overloaded() -> bool:
-    """Whether more messages are pending than GOALPOST_INBOX_LIMIT, as of a second ago or so."""
-    return nudger().is_overloaded
+def is_overloaded(*, is_last_chance: bool = False) -> bool:
+    """Whether as many messages are pending as GOALPOST_INBOX_LIMIT, as of a second ago or so; twice as many for what
+    its sender will not send again.
+    """
+    return nudger().pending >= settings.INBOX_LIMIT * (LAST_CHANCE if is_last_chance else 1)
 
 
 def hear() -> None:
@@ -53,7 +56,7 @@ class Nudger:
 
     def __init__(self) -> None:
         self.wanted = threading.Event()
-        self.is_overloaded = False
+        self.pending = 0  # no more than is worth counting
         self._connection: psycopg.Connection[Any] | None = None
         self._broker = broker()
         threading.Thread(target=self._work, name="nudger", daemon=True).start()
@@ -62,7 +65,7 @@ class Nudger:
         counted_at, is_counted = 0.0, True
         while True:
             # While senders are turned away nothing is committed, so look again without being asked.
-            is_settled = is_counted and not self.is_overloaded
+            is_settled = is_counted and self.pending < settings.INBOX_LIMIT
             if self.wanted.wait(timeout=None if is_settled else BACKLOG_EVERY):
                 self.wanted.clear()
                 self._publish()
@@ -81,11 +84,11 @@ class Nudger:
             time.sleep(RETREAT)
 
     def _count(self) -> bool:
-        """Look whether the limit is reached, and whether that worked; while the database is away the last word stands.
+        """Count what is pending, and whether that worked; while the database is away the last word stands.
 
-        Stops counting at the limit.
+        Stops counting where all senders are turned away.
         """
-        limit = settings.INBOX_LIMIT
+        limit = settings.INBOX_LIMIT * LAST_CHANCE
         try:
             self._connection = self._connection or connect()
             row = self._connection.execute(
@@ -94,7 +97,7 @@ class Nudger:
         except psycopg.Error:
             self._connection = None
             return False
-        self.is_overloaded = row is not None and row[0] >= limit
+        self.pending = row[0] if row else 0
         return True
 
 

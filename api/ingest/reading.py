@@ -5,12 +5,8 @@ from typing import Any, Final
 import msgspec
 
 from api.ingest.wire import clean_text, lenient_decoder, read_float
+from cohorts import ids
 
-# What broken senders put where an id belongs (design "Cohorts"); compared without case.
-PLACEHOLDERS: Final = frozenset(
-    {"null", "undefined", "none", "nan", "guest", "anonymous", "0", "-1", "true", "false", "[object object]"}
-)
-ID_LENGTH: Final = 255
 DECODER: Final = msgspec.json.Decoder(float_hook=read_float)
 # Escapes that may stand for NUL or a lone surrogate, which neither PostgreSQL nor a reader's JSON can hold.
 SUSPECT: Final = (b"\\u0000", b"\\ud", b"\\uD")
@@ -67,24 +63,16 @@ def read_object(value: Any, warnings: set[str]) -> dict[str, Any]:
 
 
 def read_id(value: Any, warnings: set[str]) -> str | None:
-    """An identifier: a string without its outer white space, or a number's text; placeholders count as absent."""
-    if value is None:
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, str | int | float):  # a bool is an int, and its text a placeholder
-        warnings.add("unreadable_id")
-        return None
-    text = str(value).strip()
-    if not text:
-        return None
-    if text.lower() in PLACEHOLDERS:
-        warnings.add("placeholder_id")
-        return None
-    if len(text) > ID_LENGTH:
-        warnings.add("unreadable_id")
-        return None
-    return text
+    """An identifier, or None with a warning why (cohorts.ids)."""
+    id_, warning = ids.read_id(value)
+    if warning:
+        warnings.add(warning)
+    return id_
+
+
+def read_group_id(value: Any, warnings: set[str]) -> str | None:
+    """A group's id; Altis sends it in a list of one."""
+    return read_id(value[0] if isinstance(value, list) and len(value) == 1 else value, warnings)
 
 
 def read_name(value: Any, warnings: set[str]) -> str | None:

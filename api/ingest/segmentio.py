@@ -1,18 +1,21 @@
 """`/segmentio`: what Segment's Kameleoon destination sends (wire-kameleoon A), and raw events as webhooks send them."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Final
 
 from api.access import SiteAccess, api_key, check_authorization, check_secret, find_site
 from api.door import Answer, Refusal, Request, TooLargeError, UnreadableBodyError, json_answer
-from api.ingest import inbox, nudge
-from api.ingest.inbox import Row
-from api.ingest.wire import Incoming, read_event, read_events
-
-BODY_LIMIT: Final = 1_048_576  # promises K-24
-EVENT_LIMIT: Final = 4_000
+from api.ingest.intake import (
+    EVENT_BYTES,
+    EVENT_LIMIT,
+    KEPT_BYTES,
+    KeptRefusalError,
+    check_room,
+    refused,
+    store,
+    too_large,
+)
+from api.ingest.wire import read_event, read_events
 
 
 def receive_events(request: Request) -> Answer:
@@ -25,17 +28,13 @@ def receive_events(request: Request) -> Answer:
     """
     received_at = datetime.now(UTC)
     site = find_destination(request)
-    if nudge.is_overloaded():
-        raise Refusal(
-            HTTPStatus.TOO_MANY_REQUESTS,
-            "overloaded",
-            "Too many messages wait for the digest. Nothing was stored; send the same again later.",
-            (("Retry-After", "10"),),
-        )
+    source = site.destination
+    check_room(source)
     try:
         raws, is_array = read_request(request, site)
     except KeptRefusalError as kept:
-        store(site, [refused(kept.body, kept.refusal.code, position=0, received_at=received_at)])
+        event = refused(kept.body, kept.refusal.code, position=0, received_at=received_at)
+        store(site.id, source, [event], {0: kept.refusal})
         raise kept.refusal from kept
     events, refusals = [], {}
     for position, raw in enumerate(raws):
@@ -44,27 +43,13 @@ def receive_events(request: Request) -> Answer:
         except Refusal as refusal:
             refusals[position] = refusal
             events.append(refused(raw, refusal.code, position=position, received_at=received_at))
-    stored = store(site, events)
+    stored = store(site.id, source, events, refusals)
     if len(refusals) == len(raws):
         raise refusals[0]
     if is_array:
-        return describe_array(stored, refusals)
-    status = "accepted" if stored[0] else "duplicate"
+        return json_answer({"success": True, **stored.describe()})
+    status = "accepted" if stored.accepted else "duplicate"
     return json_answer({"success": True, "messageId": events[0].message_id, "status": status})
-
-
-def describe_array(stored: list[bool], refusals: dict[int, Refusal]) -> Answer:
-    """What became of an array of events."""
-    accepted = sum(stored) - len(refusals)  # what is refused is stored too
-    rejected = [{"index": index, "code": each.code, "message": each.message} for index, each in refusals.items()]
-    return json_answer(
-        {
-            "success": True,
-            "accepted": accepted,
-            "duplicates": len(stored) - len(refusals) - accepted,
-            "rejected": rejected,
-        }
-    )
 
 
 def give_api_key(request: Request) -> Answer:
@@ -93,23 +78,15 @@ def find_destination(request: Request) -> SiteAccess:
     return site
 
 
-@dataclass(eq=False)
-class KeptRefusalError(Exception):
-    """The request is refused, and what was read of it is kept, so that it can be looked at and replayed."""
-
-    refusal: Refusal
-    body: bytes
-
-
 def read_request(request: Request, site: SiteAccess) -> tuple[list[bytes], bool]:
     """(the events' bytes, whether they came as an array). Raises KeptRefusalError."""
     try:
-        body = request.body(BODY_LIMIT)
+        body = request.body(EVENT_BYTES)
     except TooLargeError as error:
-        raise KeptRefusalError(too_large(f"The body is larger than {BODY_LIMIT:,} bytes."), error.start) from error
+        raise KeptRefusalError(too_large(f"The body is larger than {EVENT_BYTES:,} bytes."), error.start) from error
     except UnreadableBodyError as error:
         raise KeptRefusalError(Refusal(HTTPStatus.BAD_REQUEST, "invalid_json", str(error)), b"") from error
-    if not site.is_destination_enabled:
+    if site.destination is None or not site.destination.is_enabled:
         off = "The Segment destination of this site is switched off. The event was kept; switch it on in the admin."
         raise KeptRefusalError(Refusal(HTTPStatus.FORBIDDEN, "integration_off", off), body)
     try:
@@ -117,25 +94,5 @@ def read_request(request: Request, site: SiteAccess) -> tuple[list[bytes], bool]
     except Refusal as refusal:
         raise KeptRefusalError(refusal, body) from refusal
     if len(raws) > EVENT_LIMIT:
-        raise KeptRefusalError(too_large(f"The array holds more than {EVENT_LIMIT:,} events."), body[:4096])
+        raise KeptRefusalError(too_large(f"The array holds more than {EVENT_LIMIT:,} events."), body[:KEPT_BYTES])
     return raws, is_array
-
-
-def refused(body: bytes, reason: str, *, position: int, received_at: datetime) -> Incoming:
-    """A message for the inbox that is rejected from the start."""
-    return Incoming("", None, position, received_at, received_at, body, reason=reason)
-
-
-def store(site: SiteAccess, events: list[Incoming]) -> list[bool]:
-    """Store events of a site's destination; whether each is new."""
-    try:
-        return inbox.store([Row(site.id, site.destination_id, event) for event in events])
-    except inbox.RowRefusedError as error:
-        raise Refusal(
-            HTTPStatus.BAD_REQUEST, "invalid_event", "An event holds a value that cannot be stored; the rest is kept."
-        ) from error
-
-
-def too_large(what: str) -> Refusal:
-    """413."""
-    return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", f"{what} Send less at a time.")

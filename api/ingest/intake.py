@@ -1,0 +1,100 @@
+"""From the door to the inbox: what every endpoint that takes events does alike."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+
+from api.access import SourceAccess
+from api.door import Refusal
+from api.ingest import inbox, nudge
+from api.ingest.inbox import Row
+from api.ingest.reading import UnreadableBodyError, read_body
+from api.ingest.wire import Incoming
+from api.rules.redaction import redact
+
+EVENT_BYTES: Final = 1_048_576  # promises K-24
+EVENT_LIMIT: Final = 4_000  # of a request
+KEPT_BYTES: Final = 4_096  # of what is too large
+
+
+@dataclass(eq=False)
+class KeptRefusalError(Exception):
+    """The request is refused, and what was read of it is kept, so that it can be looked at and replayed."""
+
+    refusal: Refusal
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of the events of a request."""
+
+    accepted: int
+    duplicates: int
+    refusals: Mapping[int, Refusal]  # by the event's place
+
+    def describe(self) -> dict[str, Any]:
+        """As an array or a batch is answered."""
+        rejected = [
+            {"index": place, "code": each.code, "message": each.message} for place, each in self.refusals.items()
+        ]
+        return {"accepted": self.accepted, "duplicates": self.duplicates, "rejected": rejected}
+
+
+def check_room(source: SourceAccess | None) -> None:
+    """Turn senders away while too much waits for the digest, last those who would not come again.
+
+    Raises Refusal (429).
+    """
+    if nudge.is_overloaded(is_last_chance=source is not None and source.never_retries):
+        raise Refusal(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "overloaded",
+            "Too many messages wait for the digest. Nothing was stored; send the same again later.",
+            (("Retry-After", "10"),),
+        )
+
+
+def store(
+    site_id: int, source: SourceAccess | None, events: Sequence[Incoming], refusals: Mapping[int, Refusal]
+) -> Stored:
+    """Store the events of a request, refused ones among them, without what the site's rules keep from being stored.
+
+    Raises DatabaseDownError, and Refusal (400) when PostgreSQL cannot hold one of them.
+    """
+    if source is not None and source.redactions:
+        events = [clean(source, event) for event in events]
+    try:
+        new = inbox.store([Row(site_id, source.id if source else None, event) for event in events])
+    except inbox.RowRefusedError as error:
+        raise Refusal(
+            HTTPStatus.BAD_REQUEST, "invalid_event", "An event holds a value that cannot be stored; the rest is kept."
+        ) from error
+    accepted = sum(is_new for is_new, event in zip(new, events, strict=True) if not event.reason)
+    return Stored(accepted, len(events) - len(refusals) - accepted, refusals)
+
+
+def clean(source: SourceAccess, event: Incoming) -> Incoming:
+    """An event without the fields that rules drop or hash; without a body where they cannot be told."""
+    try:
+        fields = read_body(event.body, set())
+    except UnreadableBodyError:
+        return replace(event, body=b"")
+    type_ = event.type or str(fields.get("type", ""))
+    return replace(event, body=msgspec.json.encode(redact(type_, fields, source.redactions, key=source.redaction_key)))
+
+
+def refused(
+    body: bytes, reason: str, *, position: int, received_at: datetime, type_: str = "", message_id: str | None = None
+) -> Incoming:
+    """A message for the inbox that is rejected from the start."""
+    return Incoming(type_, message_id, position, received_at, received_at, body, reason=reason)
+
+
+def too_large(what: str) -> Refusal:
+    """413."""
+    return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", f"{what} Send less at a time.")

@@ -1,0 +1,387 @@
+"""`/v1/…`: the Segment tracking API as its SDKs, RudderStack's and plain HTTP senders use it (wire-segment a)."""
+
+import base64
+import binascii
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+
+from api.access import SourceAccess, check_token, find_source, unauthorized
+from api.door import (
+    Answer,
+    Endpoint,
+    Refusal,
+    Request,
+    TooLargeError,
+    UnreadableBodyError,
+    json_answer,
+    seat_for_stranger,
+)
+from api.ingest import intake
+from api.ingest.reading import read_group_id, read_id, read_name
+from api.ingest.wire import (
+    NOTHING,
+    Envelope,
+    Incoming,
+    describe_event,
+    invalid_json,
+    is_present,
+    lenient_decoder,
+    open_event,
+    read_message_id,
+    read_type,
+    scalar,
+)
+
+BATCH_BYTES: Final = 4 * 1_048_576
+# Every answer bears these: a browser hides an error from a page, and Retry-After, where they are missing. Without
+# `x-retry-count` first sends would work and every retry be blocked (analytics-next 1.84.3).
+CORS: Final = (
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Allow-Methods", "GET, OPTIONS, POST"),
+    ("Access-Control-Allow-Headers", "authorization, content-type, content-encoding, x-retry-count"),
+    ("Access-Control-Expose-Headers", "Retry-After"),
+    ("Access-Control-Max-Age", "7200"),  # the most that Chromium remembers
+)
+SUCCESS: Final = Answer(HTTPStatus.OK, b'{"success":true}')
+# analytics-next posts to the first letter of the type.
+SINGLE: Final = {
+    **{type_: type_ for type_ in ("track", "identify", "group", "page", "screen", "alias")},
+    **{type_[0]: type_ for type_ in ("track", "identify", "group", "page", "screen", "alias")},
+}
+
+
+class Batch(msgspec.Struct, rename="camel"):
+    """A batch: its events as they are, and what holds for all of them."""
+
+    batch: list[msgspec.Raw]
+    context: msgspec.Raw = NOTHING
+    integrations: msgspec.Raw = NOTHING
+    sent_at: msgspec.Raw = NOTHING
+    write_key: msgspec.Raw = NOTHING
+
+
+class Keyed(msgspec.Struct, rename="camel"):
+    """A body as far as it may say whose it is."""
+
+    write_key: msgspec.Raw = NOTHING
+    batch: msgspec.Raw = NOTHING
+
+
+BATCHES: Final = msgspec.json.Decoder(Batch)
+KEYED: Final = msgspec.json.Decoder(Keyed)
+OBJECTS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def receive_event(request: Request, *, type_: str) -> Answer:
+    """Take one event, whose type the path says. 200 `{"success": true}`, only after the commit.
+
+    What is refused after authentication is kept in the inbox. Raises Refusal: 401 unauthorized, 403 source_off,
+    400 invalid_json, missing_name, missing_group_id, missing_previous_id, no_identity, 413 too_large, 429 overloaded.
+    """
+    received_at = datetime.now(UTC)
+    source, body = open_request(request, received_at=received_at, limit=intake.EVENT_BYTES)
+    event, refusal = read_item(source, body, type_=type_, position=0, received_at=received_at)
+    intake.store(source.site_id, source, [event], {0: refusal} if refusal else {})
+    if refusal:
+        raise refusal
+    return SUCCESS
+
+
+def receive_batch(request: Request, *, is_import: bool = False) -> Answer:
+    """Take a batch. 200 `{"success": true, "accepted": …, "duplicates": …, "rejected": [{index, code, message}]}`.
+
+    Good events are kept beside bad ones, which are kept as rejected. Where there is no good one, 400 with the first
+    one's code, and `rejected`. Raises Refusal as `receive_event` does.
+    """
+    received_at = datetime.now(UTC)
+    source, body = open_request(request, received_at=received_at, limit=BATCH_BYTES)
+    if is_import:
+        source = replace(source, kind="import")
+    try:
+        batch = read_batch(body)
+        if len(batch.batch) > intake.EVENT_LIMIT:
+            raise intake.too_large(f"The batch holds more than {intake.EVENT_LIMIT:,} events.")
+    except Refusal as refusal:
+        keep_refused(source, refusal, body, received_at=received_at)
+        raise
+    events: list[Incoming] = []
+    refusals: dict[int, Refusal] = {}
+    for position, raw in enumerate(batch.batch):
+        merged = merge(bytes(raw), batch)
+        event, why_not = read_item(
+            source, merged, position=position, received_at=received_at, batch_sent_at=scalar(batch.sent_at)
+        )
+        events.append(event)
+        if why_not:
+            refusals[position] = why_not
+    if not events:
+        return json_answer({"success": True, "accepted": 0, "duplicates": 0, "rejected": []})
+    stored = intake.store(source.site_id, source, events, refusals)
+    if len(refusals) < len(events):
+        return json_answer({"success": True, **stored.describe()})
+    first = refusals[0]
+    refusal_body = {"success": False, "code": first.code, "message": first.message, **stored.describe()}
+    return json_answer(refusal_body, status=first.status)
+
+
+def drop_metrics(request: Request) -> Answer:
+    """`/v1/m`: analytics-next's figures about itself. Nobody here reads them."""
+    request.drain()
+    return SUCCESS
+
+
+def give_settings(request: Request, *, write_key: str) -> Answer:
+    """`/v1/projects/<writeKey>/settings`: what analytics-next loads first, with this host as the place to send to.
+
+    Raises Refusal (404), upon which `load()` rejects.
+    """
+    source = find_source(write_key)
+    if source is None or not source.is_enabled:
+        raise Refusal(HTTPStatus.NOT_FOUND, "unknown_write_key", "No source has this write key, or it is switched off.")
+    is_tls = request.header("HTTP_X_FORWARDED_PROTO") == "https" or request.header("wsgi.url_scheme") == "https"
+    segment: dict[str, Any] = {
+        "apiKey": write_key,
+        "apiHost": f"{request.header('HTTP_HOST')}/v1",
+        "protocol": "https" if is_tls else "http",
+        "unbundledIntegrations": [],
+        "addBundledMetadata": True,
+        "maybeBundledConfigIds": {},
+    }
+    settings = {
+        "integrations": {"Segment.io": segment},  # a second one would make it load Segment's own code
+        "plan": {"track": {"__default": {"enabled": True, "integrations": {}}}},
+        "middlewareSettings": {},
+        "enabledMiddleware": {},
+        "metrics": {"sampleRate": 0},  # absent, it would send its metrics to Segment
+        "legacyVideoPluginsEnabled": False,
+        "remotePlugins": [],
+    }
+    return json_answer(settings, headers=(("Cache-Control", "no-cache"),))
+
+
+def answer_preflight(_: Request) -> Answer:
+    """What a browser asks before it sends to another origin."""
+    return Answer(HTTPStatus.NO_CONTENT)
+
+
+def open_request(request: Request, *, received_at: datetime, limit: int) -> tuple[SourceAccess, bytes]:
+    """(the source whose write key the request shows, its body). Raises Refusal, what was read being kept."""
+    header = read_header(request.header("HTTP_AUTHORIZATION"))
+    if isinstance(header, str):
+        source = known_source(header)
+        intake.check_room(source)
+        body = read_body(request, source, received_at=received_at, limit=limit)
+        if find_keys(body) - {header}:
+            raise unauthorized(
+                "The write key in the body is not the one in the Authorization header. Send one of them."
+            )
+    else:
+        with seat_for_stranger():
+            body = read_body(request, None, received_at=received_at, limit=limit)
+        keys = find_keys(body)
+        if len(keys) > 1:
+            raise unauthorized("The body holds several write keys. Send the events of each by themselves.")
+        if not keys:
+            raise unauthorized("Send the source's write key: `Authorization: Basic base64(write_key:)`, or `writeKey`.")
+        source = known_source(keys.pop())
+        if header is not None and source.site_id not in check_token(header.token).site_ids:
+            raise unauthorized("The access token does not open the site of this write key.")
+        intake.check_room(source)
+    if not source.is_enabled:
+        off = "This source is switched off. What was sent is kept; switch it on in the admin, then replay."
+        refusal = Refusal(HTTPStatus.FORBIDDEN, "source_off", off)
+        keep_refused(source, refusal, body, received_at=received_at)
+        raise refusal
+    return source, body
+
+
+class BearerToken(msgspec.Struct, frozen=True):
+    """An access token, shown in place of a write key, which then stands in the body."""
+
+    token: str
+
+
+def read_header(authorization: str) -> str | BearerToken | None:
+    """The write key of an Authorization header, or its token. Raises Refusal (401)."""
+    scheme, _, token = authorization.strip().partition(" ")
+    token = token.strip()
+    if not scheme:
+        return None
+    if scheme.lower() == "bearer":
+        return BearerToken(token)
+    if scheme.lower() != "basic":
+        raise unauthorized("Send `Authorization: Basic base64(write_key:)`; the admin shows the write key.")
+    try:
+        decoded = base64.b64decode(token + "=" * (-len(token) % 4), validate=True).decode()
+    except (binascii.Error, ValueError) as error:
+        raise unauthorized("The Authorization header is not base64 of a write key and a colon.") from error
+    key = decoded.partition(":")[0]
+    # Some HTTP clients send an empty user where the key stands in the body.
+    return key or None
+
+
+def known_source(write_key: str) -> SourceAccess:
+    """The source of a write key. Raises Refusal (401)."""
+    source = find_source(write_key)
+    if source is None:
+        raise unauthorized("Unknown write key, or one that was revoked. The admin shows the keys of each source.")
+    return source
+
+
+def read_body(request: Request, source: SourceAccess | None, *, received_at: datetime, limit: int) -> bytes:
+    """The body. Raises Refusal (400, 413), what was read being kept where the source is known."""
+    try:
+        return request.body(limit)
+    except TooLargeError as error:
+        refusal = intake.too_large(f"The body is larger than {limit:,} bytes.")
+        keep_refused(source, refusal, error.start, received_at=received_at)
+        raise refusal from error
+    except UnreadableBodyError as error:
+        refusal = Refusal(HTTPStatus.BAD_REQUEST, "invalid_json", str(error))
+        keep_refused(source, refusal, b"", received_at=received_at)
+        raise refusal from error
+
+
+def keep_refused(source: SourceAccess | None, refusal: Refusal, body: bytes, *, received_at: datetime) -> None:
+    """Keep what is refused as a whole."""
+    if source is not None:
+        event = intake.refused(body[: intake.KEPT_BYTES], refusal.code, position=0, received_at=received_at)
+        intake.store(source.site_id, source, [event], {0: refusal})
+
+
+def find_keys(body: bytes) -> set[str]:
+    """The write keys in a body: at its top, and where none is there, in the events of a batch (analytics-next)."""
+    if b'"writeKey"' not in body:
+        return set()
+    try:
+        keyed = KEYED.decode(body)
+        if is_present(keyed.write_key):
+            return {str(scalar(keyed.write_key))}
+        items = msgspec.json.decode(keyed.batch, type=list[Keyed]) if is_present(keyed.batch) else []
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return set()  # what is wrong with it is said by whoever reads it
+    return {str(scalar(item.write_key)) for item in items if is_present(item.write_key)}
+
+
+def read_batch(body: bytes) -> Batch:
+    """A batch. Raises Refusal (400, `invalid_json`)."""
+    try:
+        if not body.isascii():
+            body.decode()  # msgspec does not look inside the values it skips
+        return BATCHES.decode(body)
+    except msgspec.ValidationError as error:
+        raise invalid_json(
+            'a batch is an object whose `batch` is an array: {"batch": [{"type": "track", …}]}'
+        ) from error
+    except (ValueError, RecursionError) as error:
+        try:  # JSON may hold lone surrogates, which msgspec refuses even in values that it skips
+            lenient = msgspec.json.encode(lenient_decoder(set()).decode(body.decode()))
+            return BATCHES.decode(lenient)
+        except (msgspec.ValidationError, ValueError, RecursionError):
+            raise invalid_json(str(error)) from error
+
+
+def merge(raw: bytes, batch: Batch) -> bytes:
+    """An event with the `context` and `integrations` of its batch beneath its own."""
+    of_batch = {"context": batch.context, "integrations": batch.integrations}
+    of_batch = {name: value for name, value in of_batch.items() if bytes(value)[:1] == b"{" and bytes(value) != b"{}"}
+    if not of_batch:
+        return raw
+    try:
+        event = OBJECTS.decode(raw)
+        for name, value in of_batch.items():
+            own = event.get(name, NOTHING)
+            both = {**OBJECTS.decode(value), **(OBJECTS.decode(own) if is_present(own) else {})}
+            event[name] = msgspec.Raw(msgspec.json.encode(both))
+        return msgspec.json.encode(event)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return raw  # what is wrong with it is said by whoever reads it
+
+
+def read_item(
+    source: SourceAccess,
+    raw: bytes,
+    *,
+    position: int,
+    received_at: datetime,
+    type_: str = "",
+    batch_sent_at: object = None,
+) -> tuple[Incoming, Refusal | None]:
+    """(an event as it goes into the inbox, why it is refused). Its type is its own where the path says none."""
+    try:
+        if len(raw) > intake.EVENT_BYTES:
+            raise intake.too_large(f"Event {position} is larger than {intake.EVENT_BYTES:,} bytes.")
+        envelope = open_event(raw, position=position)
+    except Refusal as refusal:
+        event = intake.refused(raw[: intake.KEPT_BYTES], refusal.code, position=position, received_at=received_at)
+        return event, refusal
+    try:
+        type_ = type_ or read_type(envelope)
+        check_complete(type_, envelope)
+    except Refusal as refusal:
+        message_id, _ = read_message_id(scalar(envelope.message_id))
+        event = intake.refused(
+            raw, refusal.code, position=position, received_at=received_at, type_=type_, message_id=message_id
+        )
+        return event, refusal
+    sent_at = None
+    if source.corrects_clocks:
+        sent_at = scalar(envelope.sent_at) if is_present(envelope.sent_at) else batch_sent_at
+    return (
+        describe_event(envelope, raw, type_=type_, sent_at=sent_at, position=position, received_at=received_at),
+        None,
+    )
+
+
+def check_complete(type_: str, envelope: Envelope) -> None:
+    """Refuse an event that could mean nothing, naming the field that is missing (promises I-05, I-18, I-28).
+
+    Raises Refusal (400).
+    """
+    odd: set[str] = set()
+    user = read_id(scalar(envelope.user_id), odd)
+    if user is None and read_id(scalar(envelope.anonymous_id), odd) is None:
+        raise missing("no_identity", "Send `userId` or `anonymousId`, and no placeholder such as `null`.")
+    if type_ == "track" and not any(read_name(scalar(each), odd) for each in (envelope.event, envelope.name)):
+        raise missing("missing_name", "Send `event`, the name of what was done.")
+    if type_ == "group" and read_group_id(scalar(envelope.group_id), odd) is None:
+        raise missing("missing_group_id", "Send `groupId`, the id of the group.")
+    if type_ == "alias" and (user is None or read_id(scalar(envelope.previous_id), odd) is None):
+        raise missing("missing_previous_id", "Send `previousId`, the id so far, and `userId`, the one from now on.")
+
+
+def missing(code: str, message: str) -> Refusal:
+    """400 for an event that lacks a field."""
+    return Refusal(HTTPStatus.BAD_REQUEST, code, message)
+
+
+def find_endpoint(path: str) -> Endpoint | None:
+    """The endpoint of a path below `/v1/` that names a write key."""
+    parts = path.removesuffix("/").split("/")
+    match parts:
+        case ["", "v1", "projects", write_key, "settings"]:
+            return _endpoint("GET", partial(give_settings, write_key=write_key))
+    return None
+
+
+def _endpoint(method: str, answer: Any) -> Endpoint:
+    return Endpoint({method: answer, "OPTIONS": answer_preflight}, headers=CORS)
+
+
+# Each with and without a slash at its end: a redirected POST is an event lost (promises I-26).
+ENDPOINTS: Final = {
+    f"/v1/{name}{slash}": _endpoint("POST", answer)
+    for name, answer in (
+        *((name, partial(receive_event, type_=type_)) for name, type_ in SINGLE.items()),
+        ("batch", receive_batch),
+        ("b", receive_batch),
+        ("import", partial(receive_batch, is_import=True)),
+        ("m", drop_metrics),
+    )
+    for slash in ("", "/")
+}

@@ -33,7 +33,7 @@ class Stored:
     @property
     def visitor(self) -> str | None:
         """K-45: the places in their order; then the classic destination's name in the same places."""
-        places = [self.event.get(place, {}) for place in ("properties", "traits", "context")]
+        places = [*(self.event.get(place, {}) for place in ("properties", "traits", "context")), self.context_traits]
         codes = [place[name] for name in VISITOR_FIELDS for place in places if name in place]
         return codes[0] if codes else None
 
@@ -54,10 +54,25 @@ class Stored:
         return not self.ids or (self.event["type"] == "alias" and "user" not in self.ids)
 
     @property
+    def context_traits(self) -> dict[str, Any]:
+        """What an event of any type says of its person besides what it is about."""
+        traits: dict[str, Any] = self.event.get("context", {}).get("traits", {})
+        return traits
+
+    @property
     def says(self) -> dict[str, Any]:
         """Properties and traits: the destination sends the latter as the former (W4)."""
-        says = {**self.event.get("traits", {}), **self.event.get("properties", {})}
-        return {name: value for name, value in says.items() if name not in VISITOR_FIELDS}
+        return without_codes({**self.event.get("traits", {}), **self.event.get("properties", {})})
+
+    @property
+    def traits(self) -> dict[str, Any]:
+        """Of its person: what it is about wins over its context."""
+        says = self.says
+        if self.event.get("event") == "Trait Computed":
+            says = {says["trait_key"]: says[says["trait_key"]]}
+        elif self.event["type"] != "identify":
+            says = {}
+        return without_codes({**self.context_traits, **says})
 
 
 @dataclass(frozen=True)
@@ -163,14 +178,12 @@ def read_facts(message: Stored) -> Iterator[Fact]:
     persona = read_persona(message)
     if persona is not None:
         yield Fact(message, highest, ("persona", persona[0]), persona[1])
-    if event.get("event") == "Trait Computed":
-        yield Fact(message, highest, ("trait", message.says["trait_key"]), message.says[message.says["trait_key"]])
+    for name, value in message.traits.items():
+        yield Fact(message, highest, ("trait", name), value)
     if event["type"] == "group":
         yield Fact(message, highest, ("group", ""), event["groupId"])
-    if event["type"] in ("identify", "group"):
-        whose = highest if event["type"] == "identify" else ("group", event["groupId"])
         for name, value in message.says.items():
-            yield Fact(message, whose, ("trait", name), value)
+            yield Fact(message, ("group", event["groupId"]), ("trait", name), value)
 
 
 def read_links(message: Stored) -> Iterator[Fact]:
@@ -188,7 +201,7 @@ def read_links(message: Stored) -> Iterator[Fact]:
 
 def read_persona(message: Stored) -> tuple[str, bool] | None:
     """The audience that somebody is in from now on, or no longer (K-56, K-65)."""
-    says, name = message.says, message.event.get("event", "")
+    says, name = message.traits if message.event["type"] == "identify" else message.says, message.event.get("event", "")
     computed = message.event.get("context", {}).get("personas", {})
     if name not in AUDIENCE_EVENTS and computed.get("computation_class") != "audience":
         return None
@@ -214,10 +227,34 @@ def read_money(says: dict[str, Any]) -> tuple[Decimal | None, str | None]:
 
 
 def read_profile(fields: dict[Field, Any]) -> dict[str, Any]:
-    """The document of a person, `{}` when neither trait nor group was ever said; a removed trait is absent (K-72)."""
+    """The document of a person, `{}` when neither trait nor group was ever said; a removed trait is absent (K-72).
+
+    A site of the tests takes the company for the group of whom no group call tells (I-12).
+    """
     traits = {name: value for name, value in pick("trait", fields).items() if value is not None}
-    group = {"groupId": fields["group", ""]} if ("group", "") in fields else {}
-    return {"traits": traits, **group} if pick("trait", fields) or group else {}
+    names = [
+        next((name for name in map(read_name, (traits.get(camel), traits.get(snake))) if name), None)
+        for camel, snake in (("firstName", "first_name"), ("lastName", "last_name"))
+    ]
+    filled = {"name": " ".join(name for name in names if name)} if None not in names else {}  # I-14
+    company = traits.get("company")
+    id_ = company.get("id") if isinstance(company, dict) else None
+    group = fields.get(("group", ""), None if id_ is None else f"{id_:g}" if isinstance(id_, float) else str(id_))
+    document = {"traits": {**filled, **traits}, **({} if group is None else {"groupId": group})}
+    return document if pick("trait", fields) or group else {}
+
+
+def read_name(value: Any) -> str | None:
+    """First or last name of somebody, also in a list of one as Altis sends it."""
+    match value:
+        case (str() as name) | [str() as name] if name.strip():
+            return name.strip()
+    return None
+
+
+def without_codes(says: dict[str, Any]) -> dict[str, Any]:
+    """What is said besides the visitor code, which travels among it."""
+    return {name: value for name, value in says.items() if name not in VISITOR_FIELDS}
 
 
 def pick(kind: str, fields: dict[Field, Any]) -> dict[str, Any]:

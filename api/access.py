@@ -228,8 +228,12 @@ def _read_source(site_id: int, *columns: Any) -> SourceAccess | None:
     if id_ is None:
         return None
     rules = REDACTIONS.decode(redactions) if redactions else []
-    key = hmac.digest(settings.SECRET_KEY.encode(), b"api.access.redaction:%d" % site_id, "sha256")
-    return SourceAccess(id_, site_id, kind, is_enabled, tuple(rules), key)
+    return SourceAccess(id_, site_id, kind, is_enabled, tuple(rules), redaction_key(site_id))
+
+
+def redaction_key(site_id: int) -> bytes:
+    """The key under which fields of a site's events are hashed; another one when GOALPOST_SECRET_KEY changes."""
+    return hmac.digest(settings.SECRET_KEY.encode(), b"api.access.redaction:%d" % site_id, "sha256")
 
 
 def forget_lookups() -> None:

@@ -84,6 +84,18 @@ def join(all_registers: Iterable[Mapping[str, Any]]) -> Registers:
     return joined
 
 
+def absorb(registers: Registers, said: Registers) -> None:
+    """Join what was said of one identity into its registers, in place."""
+    for name, register in said.items():
+        if name in MAPS:
+            for key, each in register.items():
+                set_in_map(registers, name, key, each)
+        elif name == "visitor":
+            set_first_visitor(registers, register)
+        else:
+            set_latest(registers, name, register)
+
+
 def not_joined(said: Registers, known: Registers) -> list[str]:
     """The registers of `known` that do not hold what was `said`: joining it in would move them, or one has the stamp
     of a message that said something else.

@@ -23,7 +23,8 @@ TRIES: Final = 3  # of a batch that lost a deadlock or a serialization
 log = structlog.get_logger(__name__)
 
 # The ids are drawn in order of arrival; the rows are inserted in the order of their keys, so that two overlapping
-# batches cannot deadlock. Rows that were there already give no line.
+# batches cannot deadlock. Rows that were there already give no line. What came through each source is counted in the
+# same commit: a row for each, because a figure that all commits changed would make them wait for each other.
 INSERT: Final = """
 WITH arrived AS MATERIALIZED (
     SELECT nextval((SELECT pg_get_serial_sequence('api_message', 'id'))::regclass) AS id, row.*
@@ -41,6 +42,13 @@ WITH arrived AS MATERIALIZED (
      ORDER BY site_id, type, message_id, id
     ON CONFLICT DO NOTHING
     RETURNING id
+), counted AS (
+    INSERT INTO api_sourcetally (source_id, hour, received, duplicates, rejected, last_received_at)
+    SELECT source_id, date_trunc('hour', max(received_at), 'UTC'), count(*), count(*) FILTER (WHERE stored.id IS NULL),
+           count(*) FILTER (WHERE status = 'rejected'), max(received_at)
+      FROM arrived LEFT JOIN stored USING (id)
+     WHERE source_id IS NOT NULL
+     GROUP BY source_id
 )
 SELECT arrived.place FROM stored JOIN arrived USING (id)
 """

@@ -13,26 +13,25 @@ from typing import IO, Any, Final, cast
 
 import psycopg
 from django.conf import settings
-from django.utils import timezone
 
+from api.access import REDACTIONS, SOURCE, SourceAccess, redaction_key
 from api.database import connect
-from api.door import Refusal
 from api.ingest import nudge
 from api.ingest.inbox import Row, insert
-from api.ingest.wire import Incoming, describe_event, open_event, read_type
+from api.ingest.intake import EVENT_BYTES, KEPT_BYTES, clean, refused
+from api.ingest.tracking import read_item
+from api.ingest.wire import Incoming
 from api.models import Load
 
 MIB: Final = 2**20
-LINE_LIMIT: Final = 1_048_576  # bytes of an event, as at the door
-KEPT_START: Final = 4_096  # bytes of a longer one
 CHUNK_ROWS: Final = 5_000  # a transaction
 CHUNK_BYTES: Final = 4 * MIB
 COUNTED_ROWS: Final = 100_000  # after so many, what is pending is counted again: live senders add to it
 WAIT: Final = 1.0  # seconds between two looks while too much is pending
 
 
-class LoadTakenError(Exception):
-    """Another process loads this file."""
+class LoadLostError(Exception):
+    """Another process has gone on with this load, or its source was deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ def load_lines(file: IO[bytes], load: Load) -> Iterator[int]:
 
     Yields 0 after each chunk, and while it waits for the digest, every second, how many messages are pending: more
     than half of GOALPOST_INBOX_LIMIT would soon have live senders refused. An unsaved `load` is only counted up. Holds
-    one chunk in memory. Raises LoadTakenError, psycopg.Error, and what reading raises; what was yielded stays.
+    one chunk in memory. Raises LoadLostError, psycopg.Error, and what reading raises; what was yielded stays.
     """
     half = settings.INBOX_LIMIT // 2
     lines = islice(read_lines(file), load.lines, None)
@@ -90,16 +89,14 @@ def load_lines(file: IO[bytes], load: Load) -> Iterator[int]:
             room -= len(chunk)
             nudge.nudge()
             yield 0
-    if load.pk:
-        load.finished_at = timezone.now()
-        load.save(update_fields=["finished_at"])
+        connection.execute("UPDATE api_load SET finished_at = now() WHERE id = %s", [load.pk])
 
 
 def store_chunk(connection: psycopg.Connection[Any], load: Load, chunk: Sequence[Line]) -> None:
-    """Store lines and, in the same transaction, how far the load has come. Two statements."""
+    """Store lines and, in the same transaction, how far the load has come. Three statements."""
     now = datetime.now(UTC)
-    source = load.source
-    rows = [Row(source.site_id, source.pk, read_line(line, received_at=now)) for line in chunk if line.body]
+    source = importing(connection, load.source_id)
+    rows = [Row(source.site_id, source.id, read_line(line, source, received_at=now)) for line in chunk if line.body]
     with connection.transaction():
         is_new = insert(connection, rows)
         rejected = sum(bool(row.event.reason) for row in rows)
@@ -119,46 +116,50 @@ def store_chunk(connection: psycopg.Connection[Any], load: Load, chunk: Sequence
                 {**counts, "id": load.pk, "before": load.lines},
             )
             if not updated.rowcount:
-                raise LoadTakenError
+                raise LoadLostError
     for name, count in counts.items():
         setattr(load, name, count)
 
 
-def read_line(line: Line, *, received_at: datetime) -> Incoming:
+def read_line(line: Line, source: SourceAccess, *, received_at: datetime) -> Incoming:
     """A line as `/v1/import` would store it; what would be refused there is a rejected message here."""
+    reason = "too_large" if line.is_too_large else "" if is_utf8(line.body) else "invalid_json"
+    if reason:
+        event = refused(line.body, reason, position=line.number, received_at=received_at)
+    else:
+        event, _ = read_item(source, line.body, position=line.number, received_at=received_at)
+    return clean(source, event) if source.redactions else event
+
+
+def is_utf8(body: bytes) -> bool:
+    """Whether it can be read as text: msgspec does not look inside the values that it skips."""
     try:
-        if line.is_too_large:
-            reason = "too_large"
-        else:
-            if not line.body.isascii():
-                line.body.decode()  # msgspec does not look inside the values it skips
-            envelope = open_event(line.body, position=line.number)
-            return describe_event(
-                envelope,
-                line.body,
-                type_=read_type(envelope),
-                sent_at=None,  # times of the past stand
-                position=line.number,
-                received_at=received_at,
-            )
+        return body.isascii() or bool(body.decode())
     except UnicodeDecodeError:
-        reason = "invalid_json"
-    except Refusal as refusal:
-        reason = refusal.code
-    return Incoming("", None, line.number, received_at, received_at, line.body, reason=reason)
+        return False
+
+
+def importing(connection: psycopg.Connection[Any], source_id: int) -> SourceAccess:
+    """A source as it is now, with the rules about what must not be stored, and believed about its times. One query."""
+    row = connection.execute(f"SELECT d.site_id, {SOURCE} FROM api_source d WHERE d.id = %s", [source_id]).fetchone()
+    if row is None:
+        raise LoadLostError
+    site_id, id_, _, is_enabled, redactions = row
+    rules = tuple(REDACTIONS.decode(redactions)) if redactions else ()
+    return SourceAccess(id_, site_id, "import", is_enabled, rules, redaction_key(site_id))
 
 
 def read_lines(file: IO[bytes]) -> Iterator[Line]:
     """The lines of a file, without white space around them; no more than the limit of a line is held."""
     number = 0
-    while line := file.readline(LINE_LIMIT + 2):  # with room for its end
-        is_whole = len(line) < LINE_LIMIT + 2 or line.endswith(b"\n")
+    while line := file.readline(EVENT_BYTES + 2):  # with room for its end
+        is_whole = len(line) < EVENT_BYTES + 2 or line.endswith(b"\n")
         body = line.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n") if number == 0 else line.strip(b" \t\r\n")
-        is_too_large = not is_whole or len(body) > LINE_LIMIT
-        yield Line(number, body[:KEPT_START] if is_too_large else body, is_too_large)
+        is_too_large = not is_whole or len(body) > EVENT_BYTES
+        yield Line(number, body[:KEPT_BYTES] if is_too_large else body, is_too_large)
         number += 1
         while not is_whole:
-            rest = file.readline(LINE_LIMIT)
+            rest = file.readline(EVENT_BYTES)
             is_whole = not rest or rest.endswith(b"\n")
 
 

@@ -19,8 +19,8 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from api import bulk
-from api.bulk import LoadTakenError, fingerprint, load_lines, read_lines
-from api.models import Load, Message, Source
+from api.bulk import LoadLostError, fingerprint, load_lines, read_lines
+from api.models import Load, Message, Rule, Source
 from api.sites import create_site, create_source
 from goals.models import Conversion
 from tests.contract.server import ROOT, environment_of_the_test
@@ -112,6 +112,8 @@ def test_load__of_messages_that_came_before__counts_them_as_duplicates(
         (b"nonsense", "invalid_json"),
         (b'{"type":"track","event":"\xff"}', "invalid_json"),
         (b'{"type":"click","userId":"u"}', "invalid_event"),
+        (b'{"type":"track","userId":"u"}', "missing_name"),
+        (b'{"type":"track","event":"Buy"}', "no_identity"),
         (b'{"type":"track","event":"' + b"x" * 1_048_576 + b'"}', "too_large"),
         (b"x" * 3_000_000, "too_large"),
     ],
@@ -135,6 +137,18 @@ def test_lines__about_as_long_as_the_limit__are_told_from_longer_ones(excess: in
     assert [line.is_too_large for line in lines] == [False, excess > 0, False][: 3 if end else 2]
     assert lines[1].body == (body[:4_096] if excess > 0 else body)
     assert [line.body for line in lines if len(line.body) == 1] == ([b"a", b"b"] if end else [b"a"])
+
+
+def test_load__of_what_a_rule_keeps_from_being_stored__stores_the_rest(
+    world: World, source: Source, tmp_path: Path
+) -> None:
+    fields = {"action": Rule.Action.DROP_FIELD, "argument": "properties.email"}
+    Rule.objects.create(site=world.site, source=source, **fields)
+    event = world.event(properties={"email": "ada@example.com", "plan": "team"})
+    load(write(tmp_path / "past.jsonl", [event, b'{"email":"ada@example.com"']))
+    assert not any(b"ada@" in bytes(body) for body in Message.objects.values_list("body", flat=True))
+    stored = Message.objects.get(status="pending")
+    assert json.loads(bytes(stored.body)) == {**event, "properties": {"plan": "team"}}
 
 
 @pytest.mark.promise("I-06")
@@ -265,7 +279,7 @@ def test_load__whose_commit_fails__leaves_messages_and_place_alone(
         steps = load_lines(lines, begun)
         next(steps)
         Load.objects.update(lines=4)  # as another process would that loads the same file
-        with pytest.raises(LoadTakenError):
+        with pytest.raises(LoadLostError):
             next(steps)
     assert (Message.objects.count(), Load.objects.get().lines) == (2, 4)
 

@@ -10,7 +10,7 @@ import psycopg
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Q
 
-from api.bulk import LoadTakenError, fingerprint, load_lines, opened
+from api.bulk import LoadLostError, fingerprint, load_lines, opened
 from api.management.progress import progress
 from api.models import Load, Source
 
@@ -67,8 +67,8 @@ class Command(BaseCommand):
                         self.stdout.flush()
                     is_waiting = bool(pending)
                     tell(file.tell() if size else 0, f"{load.lines:,} lines")
-        except LoadTakenError as error:
-            raise CommandError(f"another process loads {load.file_name}") from error
+        except LoadLostError as error:
+            raise CommandError(f"another process loads {load.file_name}, or its source was deleted") from error
         except (psycopg.Error, EOFError, OSError, KeyboardInterrupt) as error:
             what = str(error).strip() or type(error).__name__
             how = f"run it again to go on at line {load.lines + 1:,}" if load.pk else f"{load.lines:,} lines are loaded"

@@ -1,0 +1,63 @@
+"""A browser, a shop's page for it, and a Goalpost on another origin that takes few messages at once."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from api.models import Site, Source
+from api.sites import create_source
+from tests.browser.chromium import LOOPBACK, Visit, open_visit, running_browser, running_shop
+from tests.contract.server import Server, Shop, open_shop, running_server
+
+INBOX_LIMIT = 200
+
+
+@pytest.fixture(scope="module")
+def server(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The web server; it is overloaded with little."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GOALPOST_INBOX_LIMIT", str(INBOX_LIMIT))
+        with running_server(tmp_path_factory.mktemp("server")) as server:
+            yield server
+
+
+@pytest.fixture
+def shop(transactional_db: None, server: Server) -> Iterator[Shop]:
+    """A site."""
+    with open_shop(server) as shop:
+        yield shop
+
+
+@pytest.fixture
+def source(shop: Shop) -> Source:
+    """The site's web pages, with a write key."""
+    return create_source(Site.objects.get(sitecode=shop.sitecode), name="Website", kind=Source.Kind.BROWSER)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def shop_url() -> Iterator[str]:
+    with running_shop() as url:
+        yield url
+
+
+@pytest.fixture
+def arrive(browser: Browser, shop_url: str) -> Iterator[Callable[..., Visit]]:
+    """Opens the shop's page in a new profile. Whatever happens there, nothing is asked of another host than ours."""
+    visits: list[Visit] = []
+
+    def arrive(**profile: Any) -> Visit:
+        visits.append(open_visit(browser, shop_url, **profile))
+        return visits[-1]
+
+    yield arrive
+    for visit in visits:
+        visit.page.context.close()
+    assert set().union(*(visit.hosts for visit in visits)) <= LOOPBACK

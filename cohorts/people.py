@@ -355,11 +355,15 @@ def _claim_usernames(site_id: int, claims: Sequence[tuple[str, str]]) -> dict[st
             """
             WITH held AS MATERIALIZED (
                 SELECT u.id, n.name, n.claimant, u.user_value AS holder,
-                       i.registers #> '{traits,username,3}' = to_jsonb(n.name)
-                       AND (i.parent_kind, i.parent_value) IS DISTINCT FROM (1, n.claimant) AS is_theirs  -- by an alias
+                       (  -- unless an alias made the holder the claimant; a subquery, because without statistics the
+                          -- planner would join with all users of the site
+                          SELECT i.registers #> '{traits,username,3}' = to_jsonb(n.name)
+                                 AND (i.parent_kind, i.parent_value) IS DISTINCT FROM (1, n.claimant)
+                            FROM cohorts_identity i
+                           WHERE i.site_id = u.site_id AND i.kind = 1 AND i.value = u.user_value
+                       ) AS is_theirs
                   FROM unnest(%b::bigint[], %b::text[], %b::text[]) AS n (site_id, name, claimant)
                   JOIN cohorts_username u ON u.site_id = n.site_id AND u.name = n.name AND u.user_value <> n.claimant
-                  LEFT JOIN cohorts_identity i ON i.site_id = n.site_id AND i.kind = 1 AND i.value = u.user_value
             ), free AS (
                 SELECT u.id, held.claimant
                   FROM held JOIN cohorts_username u ON u.id = held.id AND u.user_value = held.holder

@@ -7,10 +7,10 @@ from django.db import connection
 from pytest_django import Settings
 
 from api.digest import run
-from cohorts.models import Identity
+from cohorts.models import Identity, Username
 from tests.world import World
 
-TABLES = ("api_message", "cohorts_identity", "goals_conversion", "goals_goal")
+TABLES = ("api_message", "cohorts_identity", "cohorts_username", "goals_conversion", "goals_goal")
 
 
 def rows_read(work: Callable[[], object]) -> dict[str, int]:
@@ -43,8 +43,18 @@ def test_digest__of_a_batch__reads_its_own_rows_and_no_table(world: World, *, is
         for number in range(strangers)
         for kind in (1, 3)
     )
+    Username.objects.bulk_create(
+        Username(site=world.site, name=f"strange-{number}", user_value=f"stranger-{number}")
+        for number in range(strangers)
+    )
     events = [
-        world.event(userId=f"user-{number}", anonymousId=f"anonymous-{number}", event="Buy") for number in range(people)
+        world.event(
+            userId=f"user-{number}",
+            anonymousId=f"anonymous-{number}",
+            event="Buy",
+            context={"traits": {"username": f"name-{number // 2}"}},  # of two users, one of whom has it
+        )
+        for number in range(people)
     ]
     world.post(events)
     world.digest()
@@ -56,7 +66,9 @@ def test_digest__of_a_batch__reads_its_own_rows_and_no_table(world: World, *, is
                 cursor.execute("DELETE FROM pg_statistic WHERE starelid = %s::regclass", [table])
                 cursor.execute("SELECT pg_clear_relation_stats('public', %s)", [table])
 
-    world.post([{**event, "messageId": f"again-{event['messageId']}", "traits": {"a": 1}} for event in events])
+    world.post(
+        [{**event, "messageId": f"again-{event['messageId']}", "traits": {"a": 1}} for event in reversed(events)]
+    )
     read = rows_read(world.digest)
 
     assert world.goals() == {"SegmentIO track – Buy": 2 * people}

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -280,9 +281,8 @@ def read_batch(body: bytes) -> Batch:
         ) from error
     except (ValueError, RecursionError) as error:
         try:  # JSON may hold lone surrogates, which msgspec refuses even in values that it skips
-            lenient = msgspec.json.encode(lenient_decoder(set()).decode(body.decode()))
-            return BATCHES.decode(lenient)
-        except (msgspec.ValidationError, ValueError, RecursionError):
+            return BATCHES.decode(json.dumps(lenient_decoder(set()).decode(body.decode())))
+        except (ValueError, RecursionError):
             raise invalid_json(str(error)) from error
 
 

@@ -4,14 +4,16 @@ import base64
 import gzip
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
+from api.access import forget_lookups
 from api.models import Message, Source, WriteKey
-from api.sites import create_source
-from tests.world import World
+from api.sites import create_source, revoke_write_key, rotate_write_key
+from tests.world import CLIENT_ID, SECRET, SITECODE, World
 
 KEY = "test_write_key_0001"
 
@@ -53,3 +55,391 @@ def test_event__of_each_type_by_its_path__is_taken(world: World, source: Source,
     assert (message.type, message.source, message.status) == (type_, source, "pending")
     world.digest()
     assert world.last_message().status == "done"
+
+
+# Who may send
+
+
+@pytest.mark.promise("I-03")
+@pytest.mark.parametrize("colon", [":", "", ":anything"])
+def test_write_key__in_the_header__opens_its_source(world: World, source: Source, colon: str) -> None:
+    response = post(world, "/v1/track", EVENTS["track"], headers=basic(colon=colon))
+
+    assert response.status_code == 200
+    assert world.last_message().source == source
+
+
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Basic " + base64.b64encode(b":").decode()}])
+def test_write_key__in_the_body_only__opens_its_source(world: World, source: Source, headers: dict[str, str]) -> None:
+    """segment-analytics-python 2.3.3 sends it there only."""
+    alone = post(world, "/v1/track", {**EVENTS["track"], "writeKey": KEY}, headers=headers)
+    batch = post(
+        world, "/v1/batch", {"batch": [{"type": "track", **EVENTS["track"]}], "writeKey": KEY}, headers=headers
+    )
+
+    assert (alone.status_code, batch.status_code) == (200, 200)
+    assert Message.objects.filter(source=source).count() == 2
+
+
+def test_write_key__in_the_events_of_a_batch_only__opens_its_source(world: World, source: Source) -> None:
+    """analytics-next's batches."""
+    events = [{"type": "track", **EVENTS["track"], "writeKey": KEY, "messageId": str(number)} for number in range(3)]
+
+    assert post(world, "/v1/b", {"batch": events}, headers={}).status_code == 200
+    assert Message.objects.filter(source=source).count() == 3
+
+
+def test_write_keys__that_disagree__are_refused(world: World, source: Source) -> None:
+    create_source(world.site, name="Other", kind="server", write_key="another_key")
+    several = [{"type": "track", **EVENTS["track"], "writeKey": key} for key in (KEY, "another_key")]
+
+    for path, body, headers in (
+        ("/v1/track", {**EVENTS["track"], "writeKey": "another_key"}, basic()),
+        ("/v1/batch", {"batch": [], "writeKey": "another_key"}, basic()),
+        ("/v1/batch", {"batch": several}, {}),
+    ):
+        response = post(world, path, body, headers=headers)
+        assert (response.status_code, response.json()["code"]) == (401, "unauthorized")
+    assert not Message.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        basic("unknown"),
+        basic("unknown key with spaces"),
+        {"authorization": "Basic !!!"},
+        {"authorization": "Basic"},
+        {"authorization": "Digest x"},
+        {"authorization": "Bearer nonsense"},
+    ],
+)
+def test_write_key__missing_or_unknown__is_refused_with_code_and_message(
+    world: World, source: Source, headers: dict[str, str]
+) -> None:
+    response = post(world, "/v1/track", EVENTS["track"], headers=headers)
+
+    assert response.status_code == 401
+    assert response.json().keys() == {"success", "code", "message"}
+    assert not Message.objects.exists()
+
+
+def test_bearer__of_our_own__writes_to_the_source_that_the_body_names(world: World, source: Source) -> None:
+    form = {"grant_type": "client_credentials", "client_id": CLIENT_ID, "client_secret": SECRET}
+    token = world.client.post("/oauth/token", data=form).json()["access_token"]
+    headers = {"authorization": f"Bearer {token}"}
+
+    assert post(world, "/v1/track", EVENTS["track"], headers=headers).status_code == 401
+    assert post(world, "/v1/track", {**EVENTS["track"], "writeKey": KEY}, headers=headers).status_code == 200
+
+
+@pytest.mark.promise("B-02")
+def test_write_key__at_the_doors_of_readers_and_administrators__opens_nothing(world: World, source: Source) -> None:
+    world.identify(traits={"secret": 1})
+
+    for path in ("/api/goals", "/api/sites"):
+        assert world.client.get(path, headers=basic()).status_code in {401, 404}
+    remote = world.client.get("/map/map", params={"siteCode": SITECODE, "key": "IDENTIFY_user-1"}, headers=basic())
+    assert "secret" not in remote.text
+
+
+def test_write_key__rotated__both_work_until_the_old_one_ends(world: World, source: Source) -> None:
+    now = datetime.now(UTC)
+    new = rotate_write_key(source, overlap=timedelta(hours=1), now=now)
+
+    assert [post(world, "/v1/track", EVENTS["track"], headers=basic(key)).status_code for key in (KEY, new.key)] == [
+        200,
+        200,
+    ]
+    revoke_write_key(WriteKey.objects.get(key=KEY), now=now)
+    forget_lookups()
+    assert [post(world, "/v1/track", EVENTS["track"], headers=basic(key)).status_code for key in (KEY, new.key)] == [
+        401,
+        200,
+    ]
+
+
+def test_source__switched_off__refuses_and_keeps_what_was_sent(world: World, source: Source) -> None:
+    Source.objects.filter(pk=source.pk).update(is_enabled=False)
+
+    response = post(world, "/v1/track", EVENTS["track"])
+
+    assert (response.status_code, response.json()["code"]) == (403, "source_off")
+    assert (world.last_message().status, world.last_message().reason) == ("rejected", "source_off")
+    assert world.client.get(f"/v1/projects/{KEY}/settings").status_code == 404
+
+
+# What is answered
+
+
+@pytest.mark.promise("I-05", "I-18", "I-28")
+@pytest.mark.parametrize(
+    ("type_", "lacks", "code"),
+    [
+        ("track", "userId", "no_identity"),
+        ("track", "event", "missing_name"),
+        ("identify", "userId", "no_identity"),
+        ("group", "groupId", "missing_group_id"),
+        ("group", "userId", "no_identity"),
+        ("page", "anonymousId", "no_identity"),
+        ("alias", "previousId", "missing_previous_id"),
+    ],
+)
+def test_event__that_lacks_a_field__is_refused_by_its_name_and_kept(
+    world: World, source: Source, type_: str, lacks: str, code: str
+) -> None:
+    event = {name: value for name, value in EVENTS[type_].items() if name != lacks}
+
+    response = post(world, f"/v1/{type_}", {**event, "messageId": "m1"})
+
+    assert (response.status_code, response.json()["code"]) == (400, code)
+    assert f"`{lacks}`" in response.json()["message"]
+    message = world.last_message()
+    assert (message.type, message.message_id, message.status, message.reason) == (type_, "m1", "rejected", code)
+    assert post(world, f"/v1/{type_}", {**EVENTS[type_], "messageId": "m1"}).status_code == 200
+
+
+@pytest.mark.parametrize("placeholder", ["null", "", "  ", None, "undefined", [], {}])
+def test_event__of_a_placeholder__names_nobody(world: World, source: Source, placeholder: Any) -> None:
+    response = post(world, "/v1/track", {"event": "E", "userId": placeholder, "anonymousId": None})
+
+    assert (response.status_code, response.json()["code"]) == (400, "no_identity")
+
+
+@pytest.mark.promise("A-04")
+def test_batch__with_bad_events__keeps_the_good_ones_and_explains_the_others(world: World, source: Source) -> None:
+    events: list[Any] = [{"type": "track", "event": "E", "userId": "u1", "messageId": f"m{n}"} for n in range(100)]
+    events[3] = {"type": "track", "userId": "u1"}
+    events[50] = {"type": "purchase", "userId": "u1"}
+    events[99] = "nonsense"
+
+    response = post(world, "/v1/batch", {"batch": events})
+
+    assert response.status_code == 200
+    answer = response.json()
+    assert (answer["success"], answer["accepted"], answer["duplicates"]) == (True, 97, 0)
+    assert [(each["index"], each["code"]) for each in answer["rejected"]] == [
+        (3, "missing_name"),
+        (50, "invalid_event"),
+        (99, "invalid_json"),
+    ]
+    assert all(each["message"] for each in answer["rejected"])
+    assert Message.objects.filter(status="pending").count() == 97
+    kept = Message.objects.filter(status="rejected").order_by("position")
+    assert list(kept.values_list("position", "reason")) == [
+        (3, "missing_name"),
+        (50, "invalid_event"),
+        (99, "invalid_json"),
+    ]
+    again = post(world, "/v1/batch", {"batch": events}).json()
+    assert (again["accepted"], again["duplicates"], len(again["rejected"])) == (0, 97, 3)
+
+
+def test_batch__of_bad_events_only__is_400_and_says_of_each_why(world: World, source: Source) -> None:
+    response = post(world, "/v1/batch", {"batch": [{"type": "track", "userId": "u1"}, 5]})
+
+    assert response.status_code == 400
+    assert (response.json()["success"], response.json()["code"]) == (False, "missing_name")
+    assert [each["index"] for each in response.json()["rejected"]] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"[]", 400),
+        (b"{}", 400),
+        (b'{"batch": {}}', 400),
+        (b'{"batch": null}', 400),
+        (b'{"batch": [', 400),
+        (b'{"batch": []}', 200),
+        (b'\xff{"batch": []}', 400),
+        (b"nonsense", 400),
+    ],
+)
+def test_batch__that_is_none__is_refused_and_kept(world: World, source: Source, body: bytes, status: int) -> None:
+    response = post(world, "/v1/batch", body)
+
+    assert response.status_code == status
+    if status == 400:
+        assert response.json()["code"] == "invalid_json"
+        assert bytes(world.last_message().body) == body
+
+
+def test_batch__with_lone_surrogates_and_odd_numbers__loses_no_neighbour(world: World, source: Source) -> None:
+    event = b'{"type":"track","event":"E%d","userId":"u","properties":{"odd":%s}}'
+    body = b'{"batch":[' + b",".join(event % (n, odd) for n, odd in enumerate([b'"\\ud800"', b"1e999", b"1"])) + b"]}"
+
+    assert post(world, "/v1/batch", body).json()["accepted"] == 3
+    world.digest()
+    assert len(world.goals()) == 3
+
+
+def test_batch__with_context_of_its_own__gives_it_to_its_events(world: World, source: Source) -> None:
+    events = [
+        {"type": "track", "event": "A", "userId": "u1"},
+        {"type": "track", "event": "B", "userId": "u1", "context": {"kameleoonVisitorCode": "own"}},
+    ]
+    context = {"kameleoonVisitorCode": "of the batch", "app": {"version": "1"}}
+
+    post(world, "/v1/batch", {"batch": events, "context": context, "integrations": {"All": False}})
+    world.digest()
+
+    assert sorted(world.visitors()) == ["of the batch", "own"]
+    assert json.loads(bytes(world.last_message().body))["context"] == {**context, "kameleoonVisitorCode": "own"}
+    assert json.loads(bytes(world.last_message().body))["integrations"] == {"All": False}
+
+
+def test_batch__with_the_clock_of_its_sender__corrects_the_times_of_its_events(world: World, source: Source) -> None:
+    now = datetime.now(UTC)
+    slow = now - timedelta(hours=2)
+    event = {"type": "track", "event": "E", "userId": "u1", "timestamp": (slow - timedelta(minutes=1)).isoformat()}
+    body = {"batch": [event], "sentAt": slow.isoformat()}
+
+    assert post(world, "/v1/batch", body).status_code == 200
+    assert abs(world.last_message().occurred_at - (now - timedelta(minutes=1))) < timedelta(seconds=30)
+    assert world.last_message().warnings == ["clock_corrected"]
+    assert post(world, "/v1/import", body).status_code == 200
+    assert world.last_message().occurred_at == slow - timedelta(minutes=1)
+
+
+@pytest.mark.promise("I-06", "I-08")
+def test_import__of_the_past__keeps_its_times(world: World, source: Source) -> None:
+    past = "2019-03-01T10:00:00Z"
+    ahead = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    times = [past, "2015-2-02T00:30:12.984Z", "yesterday", 1425000000, ahead]
+    events = [{"type": "track", "event": "E", "userId": "u1", "timestamp": time} for time in times]
+
+    post(world, "/v1/import", {"batch": events, "sentAt": datetime.now(UTC).isoformat()})
+
+    found = list(Message.objects.order_by("position").values_list("occurred_at", "warnings", "received_at"))
+    assert found[0][0] == datetime(2019, 3, 1, 10, tzinfo=UTC)
+    assert [warnings for _, warnings, _ in found[1:]] == [
+        [],
+        ["invalid_timestamp"],
+        ["invalid_timestamp"],
+        ["future_timestamp"],
+    ]
+    assert all(occurred == received for occurred, _, received in found[2:])
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "text/plain", "application/x-www-form-urlencoded", "", "multipart/form-data"]
+)
+@pytest.mark.parametrize("is_gzip", [False, True])
+def test_body__of_any_content_type__is_read_as_json(
+    world: World, source: Source, content_type: str, *, is_gzip: bool
+) -> None:
+    """@rudderstack/rudder-sdk-node 3.0.13 calls gzipped JSON a form."""
+    body = json.dumps({"batch": [{"type": "track", **EVENTS["track"]}]}).encode()
+    headers = {**basic(), "content-type": content_type, **({"content-encoding": "gzip"} if is_gzip else {})}
+
+    assert post(world, "/v1/batch", gzip.compress(body) if is_gzip else body, headers=headers).status_code == 200
+
+
+def test_messages__of_one_site__count_once_whatever_their_source(world: World, source: Source) -> None:
+    create_source(world.site, name="Server", kind="server", write_key="server_key")
+    event = {**EVENTS["track"], "messageId": "m1"}
+
+    for key in (KEY, "server_key"):
+        post(world, "/v1/track", event, headers=basic(key))
+    world.post({"type": "track", **event})
+    world.digest()
+
+    assert world.goals() == {"SegmentIO track – Signed Up": 1}
+
+
+# Browsers
+
+
+@pytest.mark.parametrize("path", ["/v1/track", "/v1/t", "/v1/b", "/v1/m", f"/v1/projects/{KEY}/settings", "/v1/batch/"])
+def test_preflight__without_a_key__allows_what_analytics_js_sends(world: World, source: Source, path: str) -> None:
+    response = world.client.options(path, headers={"origin": "https://shop.example"})
+
+    assert response.status_code == 204
+    assert response.headers["access-control-allow-origin"] == "*"
+    allowed = response.headers["access-control-allow-headers"]
+    assert {each.strip() for each in allowed.split(",")} == {
+        "authorization",
+        "content-type",
+        "content-encoding",
+        "x-retry-count",
+    }
+    assert {each.strip() for each in response.headers["access-control-allow-methods"].split(",")} == {
+        "GET",
+        "OPTIONS",
+        "POST",
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/v1/track", 400),
+        ("GET", "/v1/track", 405),
+        ("PUT", "/v1/group", 405),
+        ("PATCH", "/v1/group/", 405),
+        ("DELETE", "/v1/group", 405),
+        ("POST", f"/v1/projects/{KEY}/settings", 405),
+        ("GET", "/v1/projects/unknown/settings", 404),
+    ],
+)
+def test_error__of_any_kind__can_be_read_by_a_page(
+    world: World, source: Source, method: str, path: str, status: int
+) -> None:
+    response = world.client.request(method, path, content=b"{}", headers=basic())
+
+    assert response.status_code == status
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert response.headers["access-control-expose-headers"] == "Retry-After"
+    assert response.json().keys() == {"success", "code", "message"}
+    if status == 405:
+        assert "OPTIONS" in response.headers["allow"]
+
+
+def test_settings__of_a_write_key__send_analytics_js_to_this_host(world: World, source: Source) -> None:
+    for slash in ("", "/"):
+        answer = world.client.get(
+            f"/v1/projects/{KEY}/settings{slash}", headers={"host": "events.example", "x-forwarded-proto": "https"}
+        )
+        settings = answer.json()
+        assert list(settings["integrations"]) == ["Segment.io"]
+        assert settings["integrations"]["Segment.io"]["apiKey"] == KEY
+        assert settings["integrations"]["Segment.io"]["apiHost"] == "events.example/v1"
+        assert settings["integrations"]["Segment.io"]["protocol"] == "https"
+        assert settings["metrics"] == {"sampleRate": 0}
+
+
+def test_metrics__of_analytics_js__are_dropped(world: World, source: Source) -> None:
+    response = post(world, "/v1/m", {"series": [{"type": "Counter"}]}, headers={})
+
+    assert (response.status_code, response.json()) == (200, {"success": True})
+    assert not Message.objects.exists()
+
+
+# How much
+
+
+def test_event__over_a_mebibyte__is_refused_by_itself(world: World, source: Source) -> None:
+    large = {"type": "track", "event": "E", "userId": "u1", "properties": {"x": "x" * 1_048_576}}
+
+    assert post(world, "/v1/track", large).status_code == 413
+    assert post(world, "/v1/track", {**EVENTS["track"], "x": "x" * 1_048_400}).status_code == 200
+    answer = post(world, "/v1/batch", {"batch": [large, {"type": "track", **EVENTS["track"]}]})
+    assert answer.status_code == 200
+    assert [(each["index"], each["code"]) for each in answer.json()["rejected"]] == [(0, "too_large")]
+    assert {len(message.body) for message in Message.objects.filter(reason="too_large")} == {4096}
+
+
+def test_batch__of_more_than_4_mebibytes_or_4000_events__is_refused(world: World, source: Source) -> None:
+    event = {"type": "track", "event": "E", "userId": "u1"}
+
+    assert post(world, "/v1/batch", {"batch": [event] * 4_000}).json()["accepted"] == 4_000
+    assert post(world, "/v1/batch", {"batch": [event] * 4_001}).status_code == 413
+    assert post(world, "/v1/batch", b" " * (4 * 1_048_576) + b'{"batch": []}').status_code == 413
+    bomb = gzip.compress(b" " * 8_388_608)
+    assert len(bomb) < 8_192
+    refused = post(world, "/v1/batch", bomb, headers={**basic(), "content-encoding": "gzip"})
+    assert (refused.status_code, refused.json()["code"]) == (413, "too_large")
+    assert Message.objects.filter(status="pending").count() == 4_000

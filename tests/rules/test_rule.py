@@ -1,0 +1,273 @@
+"""Rules as values: what their conditions mean and what their actions do to an event, without a database."""
+
+from typing import Any
+
+import pytest
+
+from api.rules.checking import problems
+from api.rules.paths import ABSENT, find
+from api.rules.patterns import has_pattern
+from api.rules.redaction import redact
+from api.rules.rule import Rule, apply_rules
+
+EVENT: dict[str, Any] = {
+    "event": "Order Completed",
+    "userId": "u1",
+    "properties": {
+        "plan": "gold",
+        "total": 19.5,
+        "count": 3,
+        "is_new": True,
+        "title": "Shoes",
+        "products": [{"sku": "a", "email": "x@example.com"}, {"sku": "b"}],
+        "dotted.name": "here",
+        "tags": ["red", "blue"],
+        "none": None,
+    },
+    "context": {"page": {"title": "Shop"}, "traits": {"email": "ada@example.com", "plan": "silver"}},
+}
+
+
+@pytest.mark.promise("A-15", "I-11")
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("event", "Order Completed"),
+        ("properties.products.1.sku", "b"),
+        ("properties.products.2.sku", ABSENT),
+        ("properties.products.sku", ABSENT),
+        ("properties.plan.deeper", ABSENT),
+        (r"properties.dotted\.name", "here"),
+        ("properties.dotted.name", ABSENT),
+        ("context.page.title", "Shop"),
+        ("traits.email", "ada@example.com"),  # where a track bears traits
+        ("missing", ABSENT),
+        ("properties.none", None),
+    ],
+)
+def test_path__in_an_event__leads_to_its_value(path: str, value: Any) -> None:
+    assert find("track", EVENT, path) == value
+
+
+def test_path__of_a_trait__is_found_wherever_a_sender_puts_it() -> None:
+    """Segment's Kameleoon destination moves the traits of an identify into its properties."""
+    for event in ({"traits": {"plan": "a"}}, {"properties": {"plan": "a"}}, {"context": {"traits": {"plan": "a"}}}):
+        assert find("identify", event, "traits.plan") == "a"
+    assert find("track", {"properties": {"plan": "a"}}, "traits.plan") is ABSENT
+
+
+@pytest.mark.promise("B-10")
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ({}, True),
+        ({"event_type": "track"}, True),
+        ({"event_type": "page"}, False),
+        ({"name_test": "equals", "name_value": "Order Completed"}, True),
+        ({"name_test": "equals", "name_value": "order completed"}, False),
+        ({"name_test": "prefix", "name_value": "Order"}, True),
+        ({"name_test": "prefix", "name_value": "Orders"}, False),
+        ({"name_test": "pattern", "name_value": "Order {word}"}, True),
+        ({"name_test": "pattern", "name_value": "Order {n}"}, False),
+        ({"path": "properties.plan", "path_test": "exists"}, True),
+        ({"path": "properties.none", "path_test": "exists"}, False),
+        ({"path": "properties.plan", "path_test": "equals", "path_value": "gold"}, True),
+        ({"path": "traits.plan", "path_test": "equals", "path_value": "silver"}, True),
+        ({"path": "properties.total", "path_test": "equals", "path_value": "19.50"}, True),
+        ({"path": "properties.count", "path_test": "equals", "path_value": "3.0"}, True),
+        ({"path": "properties.is_new", "path_test": "equals", "path_value": "true"}, True),
+        ({"path": "properties.tags", "path_test": "equals", "path_value": "blue"}, True),
+        ({"path": "properties.tags.0", "path_test": "equals", "path_value": "blue"}, False),
+        ({"event_type": "track", "path": "properties.plan", "path_test": "equals", "path_value": "tin"}, False),
+    ],
+)
+def test_condition__of_a_rule__holds_when_all_its_parts_do(condition: dict[str, str], holds: bool) -> None:  # noqa: FBT001
+    assert apply_rules("track", EVENT, [Rule("drop", **condition)]).is_dropped == holds
+
+
+@pytest.mark.promise("B-08", "B-09")
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        ("Page: {name}", "Page: Home"),
+        ("{name} Viewed", "Home Viewed"),
+        ("{properties.title}", "Shoes"),
+        ("{properties.count} of {name}!", "3 of Home!"),
+        ("fixed", "fixed"),
+        ("{properties.missing}", "Home"),
+        ("{properties.tags}", "Home"),
+    ],
+)
+def test_page__renamed_and_taken_for_a_track__is_called_by_the_template(template: str, name: str) -> None:
+    page = {**EVENT, "name": "Home", "event": None}
+    rules = [Rule("page_to_track", event_type="page", id=1), Rule("rename", template, id=2)]
+
+    ruled = apply_rules("page", page, rules)
+
+    assert (ruled.type, ruled.name) == ("track", name)
+    assert ruled.warnings == (set() if name != "Home" else {"rule_not_applied"})
+
+
+def test_rules__in_their_order__each_see_what_those_before_left() -> None:
+    rules = [
+        Rule("rename", "First", id=1),
+        Rule("rename", "Second of {name}", name_test="equals", name_value="First", id=2),
+        Rule("drop", "never", name_test="equals", name_value="Order Completed", id=3),
+        Rule("no_goal", name_test="prefix", name_value="Second", id=4),
+        Rule("drop", "at last", id=5),
+        Rule("rename", "not reached", id=6),
+    ]
+
+    ruled = apply_rules("track", EVENT, rules)
+
+    assert (ruled.name, ruled.makes_goal, ruled.is_dropped, ruled.reason) == ("Second of First", False, True, "at last")
+    assert ruled.fired == [1, 2, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "matches"),
+    [
+        ("Viewed order {n}", "Viewed order 1234", True),
+        ("Viewed order {n}", "Viewed order 12a4", False),
+        ("Viewed order {n}", "viewed order 1", False),
+        ("Viewed order {n}", "Viewed order 1 ", False),
+        ("Viewed {id}", "Viewed 8e9df332-ac", True),
+        ("Viewed {id}", "Viewed basket", False),
+        ("{word} viewed", "Grüße viewed", True),
+        ("{word} viewed", "two words viewed", False),
+        ("a.c {any}", "abc x", False),
+        ("a.c {any}", "a.c x\ny", True),
+        ("Order {n} of {n}", "Order 1 of 22", True),
+        ("plain", "plain", True),
+    ],
+)
+def test_pattern__of_names__has_places(pattern: str, name: str, matches: bool) -> None:  # noqa: FBT001
+    assert has_pattern(name, pattern) == matches
+
+
+def test_pattern__against_a_hostile_name__ends() -> None:
+    name = "a1" * 250
+
+    assert not has_pattern(name, "{any}{any}{id}{id}{word}{n}!")
+
+
+def test_names__of_one_pattern__become_one() -> None:
+    rule = Rule("pattern_goal", "Viewed order {n}")
+    names = ["Viewed order 1", "Viewed order 22", "Viewed order"]
+
+    assert [apply_rules("track", {"event": name}, [rule]).name for name in names] == [
+        "Viewed order {n}",
+        "Viewed order {n}",
+        "Viewed order",
+    ]
+
+
+@pytest.mark.promise("A-05", "A-13")
+def test_group__taken_from_a_field__has_traits_from_fields() -> None:
+    """What Altis calls register_segment_group_field."""
+    event = {"properties": {"AudienceId": ["42"], "country": "GB", "deep": {"size": 3}}}
+    traits = (("country", "properties.country"), ("size", "properties.deep.size"), ("none", "properties.none"))
+
+    ruled = apply_rules("track", event, [Rule("group_from", "properties.AudienceId", group_traits=traits)])
+
+    assert (ruled.group, ruled.group_traits) == (["42"], {"country": "GB", "size": 3})
+
+
+# Redaction
+
+
+KEY = b"k" * 32
+
+
+@pytest.mark.parametrize(
+    ("type_", "event"),
+    [
+        ("identify", {"traits": {"email": "ada@example.com", "plan": "a"}}),
+        ("identify", {"properties": {"email": "ada@example.com", "plan": "a"}}),
+        ("track", {"context": {"traits": {"email": "ada@example.com", "plan": "a"}}}),
+        ("group", {"properties": {"email": "ada@example.com", "plan": "a"}}),
+    ],
+)
+def test_redaction__of_a_trait__reaches_it_wherever_it_is(type_: str, event: dict[str, Any]) -> None:
+    dropped = redact(type_, event, [Rule("drop_field", "traits.email")], key=KEY)
+    hashed = redact(type_, event, [Rule("hash_field", "traits.email")], key=KEY)
+
+    assert "ada@example.com" not in str(dropped) + str(hashed)
+    assert "'plan': 'a'" in str(dropped)
+    assert find(type_, dropped, "traits.email") is ABSENT
+    assert find(type_, hashed, "traits.email").startswith("sha256:")
+    assert "ada@example.com" in str(event)  # the one given is left as it was
+
+
+def test_redaction__within_lists__reaches_every_item() -> None:
+    event = {"properties": {"products": [{"email": "x"}, {"sku": 1}, {"email": "y", "sku": 2}], "emails": ["x", "y"]}}
+    rules = [Rule("drop_field", "properties.products.email"), Rule("drop_field", "properties.emails.0")]
+
+    assert redact("track", event, rules, key=KEY) == {
+        "properties": {"products": [{}, {"sku": 1}, {"sku": 2}], "emails": [None, "y"]}
+    }
+
+
+def test_hash__of_equal_values__is_equal_and_stays_when_it_is_hashed_again() -> None:
+    rule = Rule("hash_field", "properties.x")
+
+    def hashed(value: Any, key: bytes = KEY) -> Any:
+        return redact("track", {"properties": {"x": value}}, [rule], key=key)["properties"]["x"]
+
+    assert hashed("a") == hashed("a") != hashed("b")
+    assert hashed({"a": 1, "b": 2}) == hashed({"b": 2, "a": 1})
+    assert hashed(hashed("a")) == hashed("a")
+    assert hashed("a", b"another") != hashed("a")
+    assert hashed(None) is None
+
+
+def test_redaction__under_a_condition__leaves_other_events_alone() -> None:
+    rule = Rule("drop_field", "properties.plan", event_type="track", name_test="prefix", name_value="Order")
+
+    assert "plan" not in redact("track", EVENT, [rule], key=KEY)["properties"]
+    assert redact("track", {**EVENT, "event": "Other"}, [rule], key=KEY)["properties"] == EVENT["properties"]
+
+
+# What is wrong with a rule
+
+
+@pytest.mark.parametrize(
+    ("rule", "field"),
+    [
+        (Rule("explode"), "action"),
+        (Rule("rename"), "argument"),
+        (Rule("rename", "{}"), "argument"),
+        (Rule("pattern_goal", "Order {digits}"), "argument"),
+        (Rule("pattern_goal", "{any} {any} {any}"), "argument"),
+        (Rule("group_from", "a..b"), "argument"),
+        (Rule("drop_field", "userId"), "argument"),
+        (Rule("drop_field", "properties"), "argument"),
+        (Rule("hash_field", "properties."), "argument"),
+        (Rule("drop", event_type="purchase"), "event_type"),
+        (Rule("drop", name_test="equals"), "name_value"),
+        (Rule("drop", name_value="x"), "name_value"),
+        (Rule("drop", name_test="like", name_value="x"), "name_test"),
+        (Rule("drop", name_test="pattern", name_value="{x}"), "name_value"),
+        (Rule("drop", path="properties.plan"), "path"),
+        (Rule("drop", path_test="exists"), "path"),
+        (Rule("drop", path="properties.plan", path_test="like"), "path_test"),
+        (Rule("group_from", "properties.id", group_traits=(("x", ""),)), "group_traits"),
+    ],
+)
+def test_rule__that_cannot_be_used__is_told_by_its_field(rule: Rule, field: str) -> None:
+    assert list(problems(rule)) == [field]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Rule("drop"),
+        Rule("drop", "because", event_type="track", name_test="pattern", name_value="a {n}"),
+        Rule("rename", "Page: {name}"),
+        Rule("pattern_goal", "Viewed {id}"),
+        Rule("hash_field", "traits.email", path="properties.plan", path_test="exists"),
+        Rule("group_from", "properties.a", group_traits=(("x", "properties.x"),)),
+    ],
+)
+def test_rule__that_can_be_used__has_no_problems(rule: Rule) -> None:
+    assert problems(rule) == {}

@@ -22,21 +22,20 @@ class Fault(Enum):
     AWAY = auto()  # 503
     HALVED = auto()  # the server gets half of its body, then both lose the connection
     UNHEARD = auto()  # the server has stored it, and the sender loses the connection instead of hearing so
-    CRASH = auto()  # the server is killed with the request in its hands
+    CRASH = auto()  # the server is killed with the request in its hands; the test starts it again and sets `is_up`
 
 
 class Proxy(ThreadingHTTPServer):
     """`faults` are those of the first requests, in the order in which they come; later ones pass."""
 
-    def __init__(self, goalpost: Server, faults: Sequence[Fault], *, holds: bool) -> None:
+    def __init__(self, goalpost: Server, faults: Sequence[Fault]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.goalpost = goalpost
         self.met: list[Fault] = []
         self.unheard: list[int] = []
         self.is_down, self.is_up = Event(), Event()
-        if not holds:
-            self.is_up.set()
+        self.is_up.set()
         self._faults, self._lock = iter(faults), Lock()
 
     def next_fault(self) -> Fault:
@@ -60,6 +59,7 @@ class Handler(BaseHTTPRequestHandler):
             try:
                 self.pass_on(body, fault)
             except (OSError, HTTPException):
+                # Until the server is back: rudder-node 3.0.13 gives up after a second and a half.
                 self.server.is_up.wait(HOLD_SECONDS)
                 self.cut()
 
@@ -73,8 +73,10 @@ class Handler(BaseHTTPRequestHandler):
             if fault is Fault.HALVED:
                 return self.cut()
             if fault is Fault.CRASH:
+                self.server.is_up.clear()
                 goalpost.kill()
                 self.server.is_down.set()
+                return self.cut()
             answer = connection.getresponse()
             content = answer.read()
         if fault is Fault.UNHEARD:
@@ -99,9 +101,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running_proxy(goalpost: Server, *faults: Fault, holds: bool = False) -> Iterator[Proxy]:
-    """Stand before a server. With `holds`, whoever meets it dead learns of that only when `is_up` is set."""
-    with Proxy(goalpost, faults, holds=holds) as proxy:
+def running_proxy(goalpost: Server, *faults: Fault) -> Iterator[Proxy]:
+    """Stand before a server until the block ends."""
+    with Proxy(goalpost, faults) as proxy:
         thread = Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:

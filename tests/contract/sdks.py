@@ -116,7 +116,7 @@ def assert_arrived_once(shop: Shop, calls: Sequence[Mapping[str, Any]]) -> None:
     """Every call is one digested message, and every one of the burst one conversion."""
     messages = Message.objects.filter(site__sitecode=shop.sitecode)
     assert Counter(messages.values_list("type", flat=True)) == Counter(call["type"] for call in calls)
-    assert set(messages.values_list("status", "reason")) == {(Message.Status.DONE, "")}
+    assert set(messages.values_list("status", flat=True)) == {Message.Status.DONE}
     assert messages.exclude(message_id=None).values("message_id").distinct().count() == len(calls)
     burst = Conversion.objects.filter(site__sitecode=shop.sitecode, goal__name="SegmentIO track – Burst")
     assert sorted(each.properties["number"] for each in burst) == list(range(len(BURST)))

@@ -69,27 +69,6 @@ def test_altis__captured_batch__counts_every_call_and_keeps_lists(
     assert send(world, request).json() == accepted(9 - repeated, duplicates=repeated)
 
 
-@pytest.mark.parametrize(
-    ("kind", "goals"),
-    [
-        (Source.Kind.ALTIS, {"SegmentIO track – click": 1}),
-        (
-            Source.Kind.SERVER,
-            {"SegmentIO page – Offers": 1, "SegmentIO track – _session.start": 1, "SegmentIO track – click": 1},
-        ),
-    ],
-)
-def test_altis__source_of_its_kind__makes_no_goals_of_sessions_and_page_titles(
-    world: World, kind: str, goals: dict[str, int]
-) -> None:
-    add_source(world, kind)
-
-    send(world, ALTIS[1])
-    world.digest()
-
-    assert world.goals() == goals
-
-
 @pytest.mark.promise("A-03")
 def test_altis__ten_minutes_of_events_at_once__loses_no_conversion(world: World, clock: Clock) -> None:
     """As many calls as fill one of its requests, under more page titles than may become goals in ten seconds."""
@@ -109,31 +88,6 @@ def test_altis__ten_minutes_of_events_at_once__loses_no_conversion(world: World,
     assert [answer.json() for answer in answers] == [accepted(480)] * 2
     assert world.goals() == {f"SegmentIO page – Title {number}": 4 for number in range(120)}
     assert {status for status, _ in world.statuses()} == {"done"}
-
-
-@pytest.mark.promise("A-04", "I-28")
-def test_batch__of_100_with_3_bad_ones__takes_97_and_explains_3(world: World) -> None:
-    add_source(world, Source.Kind.SERVER)
-    batch: list[dict[str, Any]] = [world.event() for _ in range(100)]
-    del batch[10]["event"]
-    del batch[20]["userId"]
-    batch[30] = {**world.event("group"), "groupId": None}
-
-    answer = send(world, ALTIS[0], batch=batch)
-    world.digest()
-
-    told = answer.json()
-    assert (answer.status_code, told["success"], told["accepted"], told["duplicates"]) == (200, True, 97, 0)
-    assert [(each["index"], each["code"]) for each in told["rejected"]] == [
-        (10, "missing_name"),
-        (20, "no_identity"),
-        (30, "missing_group_id"),
-    ]
-    for each, names in zip(told["rejected"], (["event"], ["userId", "anonymousId"], ["groupId"]), strict=True):
-        assert all(name in each["message"] for name in names)
-    assert world.goals() == {"SegmentIO track – Signed Up": 97}
-    kept = Message.objects.filter(status=Message.Status.REJECTED)
-    assert sorted(kept.values_list("reason", flat=True)) == ["missing_group_id", "missing_name", "no_identity"]
 
 
 # Ibexa Connect
@@ -193,29 +147,3 @@ def test_identify__with_one_id_of_any_form__is_taken(world: World, ids: Mapping[
 
     for id_ in filter(None, ids.values()):
         assert world.traits(str(id_)) == {"plan": "scale"}
-
-
-@pytest.mark.promise("I-05", "I-18", "I-28")
-@pytest.mark.parametrize(
-    ("path", "body", "code", "names"),
-    [
-        ("/v1/track", {"userId": "user-1", "properties": {}}, "missing_name", ["event"]),
-        ("/v1/track", {"userId": "user-1", "event": ""}, "missing_name", ["event"]),
-        ("/v1/identify", {"traits": {"plan": "scale"}}, "no_identity", ["userId", "anonymousId"]),
-        ("/v1/group/", {"userId": "user-1"}, "missing_group_id", ["groupId"]),
-        ("/v1/alias", {"userId": "user-1"}, "missing_previous_id", ["previousId"]),
-    ],
-)
-def test_event__that_lacks_a_field__is_refused_by_its_name_and_kept(
-    world: World, path: str, body: Mapping[str, Any], code: str, names: Sequence[str]
-) -> None:
-    add_source(world, Source.Kind.SERVER)
-
-    answer = send(world, {**IBEXA[0], "path": path, "body": body})
-
-    told = answer.json()
-    assert (answer.status_code, told["success"], told["code"]) == (400, False, code)
-    assert all(name in told["message"] for name in names)
-    kept = world.last_message()
-    assert (kept.status, kept.reason) == (Message.Status.REJECTED, code)
-    assert json.loads(bytes(kept.body)) == body

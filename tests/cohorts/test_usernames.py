@@ -2,18 +2,21 @@
 
 import itertools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+from api.database import connection_parameters, fetch_all
 from api.sites import create_site
 from cohorts import people
 from cohorts.models import Identity, Username
 from cohorts.people import Change
-from tests.flows.test_resilience import in_threads
+from tests.flows.test_resilience import in_threads, wait_until
 from tests.world import START, World
 
 Said = tuple[str, Any]  # (user, username)
@@ -123,16 +126,32 @@ def test_username__costs_two_queries__only_where_there_is_one(world: World) -> N
 
 
 @pytest.mark.promise("I-16")
-def test_username__claimed_by_many_at_once__is_one_users(world: World) -> None:
-    names = [f"name {number}" for number in range(20)]
+def test_username__claimed_by_two_at_once__is_one_users_and_nobody_waits_in_a_ring(world: World) -> None:
+    """One comes with the names in their order, the other in the opposite one; somebody else makes both wait amid it."""
+    names = [f"name {number}" for number in range(9)]
 
     def claim(worker: int) -> list[bool]:
-        turns = names if worker % 2 else names[::-1]
-        changes = [say(f"u{worker} {name}", name) for name in turns]
-        taken = apply(world.site.pk, *changes)
+        turns = names[:: -1 if worker else 1]
+        taken = apply(world.site.pk, *(say(f"u{worker} {name}", name) for name in turns))
         return [is_taken for _, is_taken in sorted(zip(turns, taken, strict=True))]
 
-    answers = in_threads(4, claim)
+    with ThreadPoolExecutor(1) as both, psycopg.connect(**connection_parameters()) as other:
+        other.execute(
+            "INSERT INTO cohorts_username (site_id, name, user_value) VALUES (%s, 'name 4', 'x')", [world.site.pk]
+        )
+        answers = both.submit(in_threads, 2, claim)
+        wait_until(lambda: answers.done() or _count_waiting() == 2)
+        other.rollback()
+        first, second = answers.result()
 
-    assert sorted(owners()) == sorted(names)
-    assert [sum(not is_taken for is_taken in each) for each in zip(*answers, strict=True)] == [1] * 20
+    assert sorted(owners()) == names
+    assert [not is_taken for is_taken in first] == second
+
+
+def _count_waiting() -> int:
+    (row,) = fetch_all(
+        "SELECT count(*) FROM pg_locks JOIN pg_stat_activity a USING (pid)"
+        " WHERE NOT granted AND a.datname = current_database()",
+        {},
+    )
+    return int(row[0])

@@ -18,6 +18,7 @@ from tests.bench.load import need_wrk
 
 QUICK = {
     "doors": "--rounds 3 --seconds 2 --workers 1 2",
+    "batches": "--rounds 3 --seconds 2 --events 20000",
     "digest": "--rounds 3 --events 10000",
     "lag": "--rounds 3 --seconds 6 --probes 20",
     "growth": "--rounds 1 --seconds 2",
@@ -25,6 +26,7 @@ QUICK = {
 }
 FULL = {
     "doors": "--workers 1 2 4",
+    "batches": "",
     "digest": "",
     "lag": "",
     "growth": "--sizes 10000 100000 1000000 10000000",

@@ -1,4 +1,4 @@
-"""The yardstick of what speaks HTTP: a bare Django view, no middleware, that says hello."""
+"""The yardsticks of what speaks HTTP: bare Django views, no middleware, one that says hello, one that reads a body."""
 
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
@@ -10,6 +10,10 @@ def hello(_: HttpRequest) -> HttpResponse:
     return HttpResponse(b"hello", content_type="text/plain", headers={"Content-Length": "5"})
 
 
-urlpatterns = [path("hello", hello)]
+def swallow(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(str(len(request.body)).encode(), content_type="text/plain")
+
+
+urlpatterns = [path("hello", hello), path("swallow", swallow)]
 settings.configure(ROOT_URLCONF=__name__, SECRET_KEY="only for the bench", ALLOWED_HOSTS=["*"], MIDDLEWARE=[])
 application = get_wsgi_application()

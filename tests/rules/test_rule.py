@@ -81,7 +81,7 @@ def test_path__of_a_trait__is_found_wherever_a_sender_puts_it() -> None:
         ({"event_type": "track", "path": "properties.plan", "path_test": "equals", "path_value": "tin"}, False),
     ],
 )
-def test_condition__of_a_rule__holds_when_all_its_parts_do(condition: dict[str, str], holds: bool) -> None:  # noqa: FBT001
+def test_condition__of_a_rule__holds_when_all_its_parts_do(condition: dict[str, Any], holds: bool) -> None:  # noqa: FBT001
     assert apply_rules("track", EVENT, [Rule("drop", **condition)]).is_dropped == holds
 
 

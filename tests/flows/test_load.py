@@ -32,7 +32,8 @@ SECONDS = 120.0  # the longest that anything may take on a slow machine
 
 @pytest.fixture
 def source(world: World) -> Source:
-    return create_source(world.site, name="Archive", kind=Source.Kind.IMPORT, write_key="archive-key")
+    """A server's, which sends live events too: loading them must not depend on the kind."""
+    return create_source(world.site, name="Archive", kind=Source.Kind.SERVER, write_key="archive-key")
 
 
 def write(path: Path, lines: Sequence[Event | bytes]) -> Path:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from django.db import transaction
 
-from goals import quota
+from goals import quota, waiting
 from goals.catalogue import wake
 from goals.matching import EventName
 from goals.models import Goal
@@ -142,14 +142,17 @@ def read_rules(document: Any) -> Plan:
 def make_goals(site_id: int, events: Iterable[EventName], *, template: str, tag: str) -> Iterator[Made]:
     """Make the goals that events would make, ahead of them and outside their quota (promises K-23, K-32).
 
-    A chunk a step, each in a transaction of its own, so that it goes on where it was when it is run again. Some ten
-    queries a chunk, and one of the site's queue of waiting names, those of which are woken that have a goal now.
+    A chunk a step, each in a transaction of its own, so that it goes on where it was when it is run again. Names that
+    wait for a goal made here are woken with it. Some ten queries a chunk, and at the end two of the whole queue.
     """
     remaining = iter(dict.fromkeys(events))
     while chunk := list(islice(remaining, CHUNK)):
         with transaction.atomic():
             made = _make_chunk(site_id, chunk, template=template, tag=tag)
         yield made
+    with transaction.atomic():
+        quota.lock_names(site_id)
+        wake(site_id, template=template)  # those that began to wait under another convention
 
 
 def _make_chunk(site_id: int, events: Sequence[EventName], *, template: str, tag: str) -> Made:
@@ -157,6 +160,5 @@ def _make_chunk(site_id: int, events: Sequence[EventName], *, template: str, tag
     known = resolve(site_id, events, template=template)
     names = [name_goal(event.type, event.name, template=template) for event in events if event not in known]
     made = insert_goals(site_id, list(dict.fromkeys(names)), tag=tag, origin=Goal.Origin.IMPORT)
-    if made:
-        wake(site_id, template=template)
+    waiting.mark_created(site_id, made)
     return Made(len(made), len(events) - len(made))

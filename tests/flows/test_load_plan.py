@@ -12,9 +12,10 @@ from django.core.management import CommandError, call_command
 
 from api.models import Site
 from api.sites import create_site
+from goals import plan
 from goals.matching import EventName
 from goals.models import Goal, GoalCreation, WaitingName
-from goals.plan import Plan, UnreadablePlanError, read_plan
+from goals.plan import Made, Plan, UnreadablePlanError, make_goals, read_plan
 from tests.world import World
 
 Row = tuple[str, str]
@@ -69,14 +70,14 @@ ROWS = [
 )
 @pytest.mark.promise("K-23")
 def test_plan__in_each_form_that_tools_give__has_the_same_events(content: bytes) -> None:
-    plan = read_plan(content)
-    assert [(event.type, event.name) for event in plan.events] == ROWS
-    assert plan.refused == []
+    found = read_plan(content)
+    assert [(event.type, event.name) for event in found.events] == ROWS
+    assert found.refused == []
 
 
 def test_plan__with_a_header_of_more_columns__finds_them() -> None:
-    plan = read_plan(b"Name;Owner;Type;Description\nSigned Up;Ada;TRACK;\nHome;Ada;page\n")
-    assert plan.events == [EventName("track", "Signed Up"), EventName("page", "Home")]
+    found = read_plan(b"Name;Owner;Type;Description\nSigned Up;Ada;TRACK;\nHome;Ada;page\n")
+    assert found.events == [EventName("track", "Signed Up"), EventName("page", "Home")]
 
 
 def test_plan__of_the_older_api__has_its_track_events_and_counts_the_rest() -> None:
@@ -87,17 +88,17 @@ def test_plan__of_the_older_api__has_its_track_events_and_counts_the_rest() -> N
         "group": {"properties": {}},
         "events": [{"name": "Signed Up", "description": "", "rules": {"events": 1}, "version": 1}],
     }
-    plan = read_plan(json.dumps({"name": "workspaces/w/tracking-plans/rs_1", "rules": rules}).encode())
-    assert plan.events == [EventName("track", "Signed Up")]
-    assert (plan.ignored, plan.refused) == ({"global": 1, "identify": 1, "group": 1}, [])
+    found = read_plan(json.dumps({"name": "workspaces/w/tracking-plans/rs_1", "rules": rules}).encode())
+    assert found.events == [EventName("track", "Signed Up")]
+    assert (found.ignored, found.refused) == ({"global": 1, "identify": 1, "group": 1}, [])
 
 
 def test_plan__with_rules_that_name_no_event__counts_them() -> None:
     types = ["IDENTIFY", "GROUP", "COMMON", "PAGE", "SCREEN"]
     rules: list[Any] = [{"type": each, "jsonSchema": {}} for each in types]
-    plan = read_plan(json.dumps({"data": {"rules": [*rules, {"type": "IDENTIFY", "key": "x"}]}}).encode())
-    assert (plan.events, plan.refused) == ([], [])
-    assert plan.ignored == {"identify": 2, "group": 1, "common": 1, "page": 1, "screen": 1}
+    found = read_plan(json.dumps({"data": {"rules": [*rules, {"type": "IDENTIFY", "key": "x"}]}}).encode())
+    assert (found.events, found.refused) == ([], [])
+    assert found.ignored == {"identify": 2, "group": 1, "common": 1, "page": 1, "screen": 1}
 
 
 @pytest.mark.parametrize(
@@ -117,11 +118,11 @@ def test_plan__with_rules_that_name_no_event__counts_them() -> None:
     ],
 )
 def test_plan__with_something_wrong__names_the_line_and_keeps_the_others(content: bytes, place: str, word: str) -> None:
-    plan = read_plan(content)
-    assert plan.events == [EventName("track", "A")]
-    assert len(plan.refused) == 1
-    assert plan.refused[0].startswith(place)
-    assert word in plan.refused[0]
+    found = read_plan(content)
+    assert found.events == [EventName("track", "A")]
+    assert len(found.refused) == 1
+    assert found.refused[0].startswith(place)
+    assert word in found.refused[0]
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfet\0r\0", b"{", b'{"plans": []}', b'{"rules": 1}', b"[" * 100_000])
@@ -172,18 +173,33 @@ def test_load_plan__of_more_than_the_quota__makes_all_and_leaves_the_quota_to_ev
     assert world.statuses()[-1][0] == "deferred"
 
 
-def test_load_plan__with_names_that_wait_for_quota__wakes_them(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("convention", ["SegmentIO {type} – {name}", "{type}: {name}"])
+def test_load_plan__with_names_that_wait_for_quota__wakes_them(world: World, tmp_path: Path, convention: str) -> None:
     world.change_site(goals_per_10_seconds=1, goals_per_hour=1)
     world.send(*[world.event(event=name) for name in ("First", "Second", "Third")])
+    world.change_site(goal_name_template=convention)
     load(b"track,Second\ntrack,Fourth\n", tmp_path)
 
     world.tend()
     assert world.goals() == {
         "SegmentIO track – First": 1,
-        "SegmentIO track – Fourth": 0,
-        "SegmentIO track – Second": 1,
+        convention.format(type="track", name="Fourth"): 0,
+        convention.format(type="track", name="Second"): 1,
     }
     assert list(WaitingName.objects.values_list("event_name", flat=True)) == ["Third"]
+
+
+def test_load_plan__that_was_interrupted__goes_on(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "CHUNK", 10)
+    rows = [("track", f"Step {number}") for number in range(25)]
+    site = world.site
+    steps = make_goals(site.pk, read_plan(as_csv(rows)).events, template=site.goal_name_template, tag=site.auto_tag)
+    assert next(steps) == Made(10, 0)
+    del steps
+    assert Goal.objects.count() == 10
+    assert load(as_csv(rows), tmp_path) == "15 made, 10 existed, 0 refused\n"
 
 
 @pytest.mark.parametrize(

@@ -182,8 +182,8 @@ API_REQUESTS_PER_MINUTE = env.int("GOALPOST_API_REQUESTS_PER_MINUTE", 600, valid
 SPECTACULAR_SETTINGS = {
     "TITLE": "Goalpost",
     "VERSION": "1",
-    "DESCRIPTION": "The management API. A credential, or an access token made from it, sees the goals and conversions "
-    "of its own sites. Each path also answers with a slash at its end.",
+    "DESCRIPTION": "The management API. A credential, or an access token made from it, sees what belongs to its "
+    "own sites. Each path also answers with a slash at its end.",
     "PREPROCESSING_HOOKS": ["api.manage.schema.keep_one_spelling"],
     "PATH_CONVERTER_OVERRIDES": {"number": int, "anything": str},
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,

@@ -93,6 +93,26 @@ def revoke_write_key(write_key: WriteKey, *, now: datetime) -> None:
     write_key.refresh_from_db()
 
 
+def change_source(source: Source, *, fields: Mapping[str, Any], now: datetime) -> None:
+    """Change a source's name, whether it is on, or whether its track events are taken."""
+    for name, value in fields.items():
+        setattr(source, name, value)
+    with transaction.atomic():
+        source.save(update_fields=list(fields))
+        if "takes_track" in fields:
+            note_rules_changed(source.site_id, now=now)
+
+
+def replace_rules(site: Site, rules: Sequence[Rule], *, now: datetime) -> None:
+    """These rules in this order, all or none, in the place of those that a site has."""
+    with transaction.atomic():
+        note_rules_changed(site.pk, now=now)  # first: who replaces them too waits for the site's row
+        site.rules.all().delete()
+        for position, rule in enumerate(rules):
+            rule.site, rule.position = site, position
+        Rule.objects.bulk_create(rules)
+
+
 def note_rules_changed(site_id: int, *, now: datetime) -> None:
     """Remember that events of a site may mean something else from now on."""
     Site.objects.filter(pk=site_id).update(rules_changed_at=now)

@@ -9,7 +9,9 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from api.manage.conversions import GoalConversions, VisitorConversions
 from api.manage.goals import Goals
+from api.manage.rules import SiteRules, WhatIf
 from api.manage.schema import Schema
+from api.manage.sources import Sources, WriteKeys
 
 
 class Number:
@@ -45,6 +47,12 @@ PATHS: dict[str, Callable[..., HttpResponseBase]] = {
     "goals/<number:goal_id>/archive": Goals.as_view({"post": "archive"}),
     "goals/<number:goal_id>/restore": Goals.as_view({"post": "restore"}),
     "goals/<number:goal_id>/conversions": GoalConversions.as_view(),
+    "sources": Sources.as_view({"get": "list", "post": "create"}),
+    "sources/<number:source_id>": Sources.as_view({"get": "retrieve", "patch": "partial_update"}),
+    "sources/<number:source_id>/write-keys": WriteKeys.as_view({"post": "rotate"}),
+    "sources/<number:source_id>/write-keys/<slug:key>": WriteKeys.as_view({"delete": "revoke"}),
+    "sites/<slug:sitecode>/rules": SiteRules.as_view(),
+    "sites/<slug:sitecode>/rules/what-if": WhatIf.as_view(),
     "visitors/<anything:code>/conversions": VisitorConversions.as_view(),
     "docs": SpectacularSwaggerSplitView.as_view(
         url="/api/schema", url_self="/api/docs", authentication_classes=(), throttle_classes=()

@@ -1,0 +1,128 @@
+"""Rules as the API spells them, and what they would change."""
+# ruff: noqa: N815 - the names are the wire's
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_serializer
+from rest_framework import serializers
+
+from api.digest.digest import rule_of
+from api.ingest.wire import TYPES
+from api.models import Rule
+from api.rules.checking import problems
+from api.rules.what_if import MOST_MESSAGES, Forecast, GoalForecast, ProfileForecast
+
+RULES_LIMIT = 200
+
+
+class Text(serializers.CharField):
+    """Any text, to the byte; none if it is left out."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"default": "", "allow_blank": True, "trim_whitespace": False, "max_length": 500, **options})
+
+
+class Fields(serializers.DictField):
+    """Names, each with a field of the event."""
+
+    child = serializers.CharField(max_length=500, trim_whitespace=False)
+
+    def to_internal_value(self, data: Any) -> dict[Any, Any]:
+        """The fields, their names checked like they are."""
+        fields = super().to_internal_value(data)
+        for name in fields:
+            self.child.run_validators(name)
+        return fields
+
+
+@extend_schema_serializer(component_name="Rule")
+class RuleShape(serializers.Serializer[Rule]):
+    """A condition, all parts of which must hold (an empty one always does), and an action."""
+
+    source = serializers.IntegerField(  # type: ignore[assignment]  # a field's own name, which is no field here
+        source="source_id",
+        default=None,
+        allow_null=True,
+        min_value=1,
+        max_value=2**63 - 1,
+        help_text="The id of the only source whose events it concerns; null for all of the site.",
+    )
+    name = Text(max_length=100)
+    isEnabled = serializers.BooleanField(source="is_enabled", default=True)
+    eventType = serializers.ChoiceField(source="event_type", choices=TYPES, allow_blank=True, default="")
+    nameTest = serializers.ChoiceField(
+        source="name_test", choices=Rule.NameTest.values, allow_blank=True, default="", help_text="With `nameValue`."
+    )
+    nameValue = Text(source="name_value")
+    path = Text(help_text="A field such as `properties.plan` or `traits.tags.0`; with `pathTest`.")
+    pathTest = serializers.ChoiceField(source="path_test", choices=Rule.PathTest.values, allow_blank=True, default="")
+    pathValue = Text(source="path_value", help_text="With `equals`.")
+    action = serializers.ChoiceField(choices=Rule.Action.values)
+    argument = Text(help_text="The reason to ignore an event, the template, the pattern, or the field.")
+    groupTraits = Fields(
+        source="group_traits", default=dict, help_text="With `group_from`: traits of the group, each with its field."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Refuse what cannot be applied, each complaint under the field's name of the wire."""
+        names = {str(field.source): name for name, field in self.fields.items()}
+        wrong = {names[name]: message for name, message in problems(rule_of(Rule(**attrs))).items()}
+        if attrs["source_id"] is not None and attrs["source_id"] not in self.context["source_ids"]:
+            wrong["source"] = "The site has no such source."
+        if wrong:
+            raise serializers.ValidationError(wrong)
+        return attrs
+
+
+@extend_schema_serializer(component_name="Rules")
+class RulesShape(serializers.Serializer[Any]):
+    """All rules of a site, in the order in which they act."""
+
+    rules = serializers.ListField(child=RuleShape(), max_length=RULES_LIMIT)
+
+
+@extend_schema_serializer(component_name="RulesToTry")
+class Draft(RulesShape):
+    """Rules to be tried."""
+
+    last = serializers.IntegerField(
+        default=1_000, min_value=1, max_value=MOST_MESSAGES, help_text="On how many messages, the last of the site."
+    )
+
+
+@extend_schema_serializer(component_name="GoalForecast")
+class GoalForecastShape(serializers.Serializer[GoalForecast]):
+    """A goal that the messages hit, under the rules that are or under those in hand."""
+
+    name = serializers.CharField()
+    isMade = serializers.BooleanField(source="is_made", help_text="It does not exist yet.")
+    conversionsNow = serializers.IntegerField(source="conversions_now")
+    conversionsThen = serializers.IntegerField(source="conversions_then")
+
+
+@extend_schema_serializer(component_name="ProfileForecast")
+class ProfileForecastShape(serializers.Serializer[ProfileForecast]):
+    """What the messages alone say of one identity, under the rules that are and under those in hand."""
+
+    kind = serializers.CharField(help_text="`user`, `anonymous` or `visitor`.")
+    value = serializers.CharField()
+    now = serializers.DictField()
+    then = serializers.DictField()
+
+
+@extend_schema_serializer(component_name="Forecast")
+class ForecastShape(serializers.Serializer[Forecast]):
+    """What would be different. Each message counts once; quota and earlier conversions are left out of account."""
+
+    messages = serializers.IntegerField(help_text="How many were looked at.")
+    goals = GoalForecastShape(many=True)
+    goalsMadeNow = serializers.IntegerField(source="goals_made_now")
+    goalsMadeThen = serializers.IntegerField(source="goals_made_then")
+    conversionsNow = serializers.IntegerField(source="conversions_now")
+    conversionsThen = serializers.IntegerField(source="conversions_then")
+    droppedNow = serializers.IntegerField(source="dropped_now")
+    droppedThen = serializers.IntegerField(source="dropped_then")
+    rejectedNow = serializers.IntegerField(source="rejected_now")
+    rejectedThen = serializers.IntegerField(source="rejected_then")
+    profilesChanged = serializers.IntegerField(source="profiles_changed")
+    profiles = ProfileForecastShape(many=True, help_text="The first few that change.")

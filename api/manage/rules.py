@@ -1,0 +1,62 @@
+"""`/api/sites/{sitecode}/rules`: what a site's people want done with its events, and what that would change."""
+
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from api.digest.digest import rule_of
+from api.manage.access import open_site
+from api.manage.rule_shapes import Draft, ForecastShape, RulesShape
+from api.manage.schema import answers
+from api.models import Rule, Site
+from api.rules.what_if import what_if
+from api.sites import replace_rules
+
+
+class SiteRules(APIView):
+    @extend_schema(operation_id="listRules", tags=["rules"], responses=answers(200, RulesShape, 404))
+    def get(self, request: Request, sitecode: str) -> Response:
+        """A site's rules, in the order in which they act."""
+        return Response(shape(open_site(request, sitecode=sitecode)))
+
+    @extend_schema(
+        operation_id="replaceRules", tags=["rules"], request=RulesShape, responses=answers(200, RulesShape, 400, 404)
+    )
+    def put(self, request: Request, sitecode: str) -> Response:
+        """Put rules in the place of all that the site has: all of them or, where one is wrong, none."""
+        site = open_site(request, sitecode=sitecode)
+        rules = read(RulesShape, request, site)["rules"]
+        replace_rules(site, [Rule(**fields) for fields in rules], now=timezone.now())
+        return Response(shape(site))
+
+
+class WhatIf(APIView):
+    @extend_schema(
+        operation_id="tryRules", tags=["rules"], request=Draft, responses=answers(200, ForecastShape, 400, 404)
+    )
+    def post(self, request: Request, sitecode: str) -> Response:
+        """What the last messages would do under other rules. Nothing is changed."""
+        site = open_site(request, sitecode=sitecode)
+        draft = read(Draft, request, site)
+        rules = [Rule(**fields) for fields in draft["rules"]]
+        forecast = what_if(
+            site, [(rule.source_id, rule_of(rule)) for rule in rules if rule.is_enabled], last=draft["last"]
+        )
+        return Response(ForecastShape(forecast).data)
+
+
+def read(kind: type[RulesShape], request: Request, site: Site) -> dict[str, Any]:
+    """The rules of a body, checked as rules of this site. Raises ValidationError. One query."""
+    given = kind(data=request.data, context={"source_ids": set(site.sources.values_list("pk", flat=True))})
+    given.is_valid(raise_exception=True)
+    checked: dict[str, Any] = given.validated_data
+    return checked
+
+
+def shape(site: Site) -> Any:
+    """A site's rules as JSON. One query."""
+    return RulesShape({"rules": site.rules.all()}).data

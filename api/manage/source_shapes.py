@@ -1,0 +1,122 @@
+"""Sources as the API spells them."""
+# ruff: noqa: N815 - the names are the wire's
+
+from dataclasses import dataclass
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_serializer
+from rest_framework import serializers
+
+from api.ingest.tally import Figures
+from api.manage.reading import Query
+from api.models import Source, Twin, WriteKey
+
+MOST_OVERLAP = 8_760  # hours
+
+
+@dataclass(frozen=True, slots=True)
+class TwinOf:
+    """A twin, as one of the two sources sees it."""
+
+    twin: Twin
+    other_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceReport:
+    """A source and what came through it."""
+
+    source: Source
+    ever: Figures
+    day: Figures
+    twins: list[TwinOf]
+
+
+@extend_schema_serializer(component_name="WriteKey")
+class WriteKeyShape(serializers.Serializer[WriteKey]):
+    """A key that may only write, into one source. It is no secret: pages carry it."""
+
+    key = serializers.CharField()
+    dateCreated = serializers.DateTimeField(source="created_at")
+    endsAt = serializers.DateTimeField(source="ends_at", allow_null=True, help_text="Refused from then on.")
+
+
+@extend_schema_serializer(component_name="Twin")
+class TwinShape(serializers.Serializer[TwinOf]):
+    """Another source that sends the same events of the same visitors, each with a messageId of its own."""
+
+    source = serializers.IntegerField(  # type: ignore[assignment]  # a field's own name, which is no field here
+        source="other_id", help_text="Its id. One of the two should not take track."
+    )
+    eventName = serializers.CharField(source="twin.event_name", help_text="Of the latest pair.")
+    count = serializers.IntegerField(source="twin.count")
+    lastSeenAt = serializers.DateTimeField(source="twin.last_seen_at")
+
+
+class FiguresShape(serializers.Serializer[Figures]):
+    """How many messages came in."""
+
+    received = serializers.IntegerField(help_text="Duplicates and rejected ones among them.")
+    duplicates = serializers.IntegerField()
+    rejected = serializers.IntegerField(help_text="At the door.")
+
+
+@extend_schema_serializer(component_name="Source")
+class SourceShape(serializers.Serializer[SourceReport]):
+    """One sender of events into a site."""
+
+    id = serializers.IntegerField(source="source.pk")
+    sitecode = serializers.CharField(source="source.site.sitecode")
+    name = serializers.CharField(source="source.name")
+    kind = serializers.ChoiceField(source="source.kind", choices=Source.Kind.values)
+    isEnabled = serializers.BooleanField(source="source.is_enabled", help_text="Else its events are answered 403.")
+    takesTrack = serializers.BooleanField(
+        source="source.takes_track",
+        help_text="Else its track events do nothing: another source of the site sends the same.",
+    )
+    dateCreated = serializers.DateTimeField(source="source.created_at")
+    writeKeys = WriteKeyShape(source="source.write_keys", many=True)
+    lastSeenAt = serializers.DateTimeField(source="ever.last_received_at", allow_null=True)
+    received = serializers.IntegerField(source="ever.received", help_text="Of all time, as the next two.")
+    duplicates = serializers.IntegerField(source="ever.duplicates")
+    rejected = serializers.IntegerField(source="ever.rejected")
+    last24Hours = FiguresShape(source="day", help_text="In whole hours.")
+    twins = TwinShape(many=True)
+
+
+class SourceChange(serializers.Serializer[Any]):
+    """What to change of a source; what is left out stays. Other fields of it may be sent along as they are."""
+
+    name = serializers.CharField(max_length=100, required=False)
+    isEnabled = serializers.BooleanField(source="is_enabled", required=False)
+    takesTrack = serializers.BooleanField(source="takes_track", required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Refuse a change that would be ignored."""
+        for name in ("id", "sitecode", "kind"):
+            if name in self.initial_data and self.initial_data[name] != self.context["source"][name]:
+                raise serializers.ValidationError({name: "This cannot be changed."})
+        return attrs
+
+
+class NewSource(serializers.Serializer[Any]):
+    """A source to be made. A site has its Segment destination from the beginning, and no other."""
+
+    sitecode = serializers.CharField(required=False, help_text="Which site, if your credential opens several.")
+    name = serializers.CharField(max_length=100)
+    kind = serializers.ChoiceField(choices=[kind for kind in Source.Kind.values if kind != Source.Kind.DESTINATION])
+    writeKey = serializers.CharField(
+        source="write_key", required=False, max_length=64, help_text="One that its senders have already; else made."
+    )
+
+
+class Rotation(serializers.Serializer[Any]):
+    """For how long the keys that a source has still work."""
+
+    overlapHours = serializers.IntegerField(default=24, min_value=0, max_value=MOST_OVERLAP)
+
+
+class SourceQuery(Query):
+    """Whose sources are wanted."""
+
+    site = serializers.CharField(required=False, help_text="A sitecode; all your sites without it.")

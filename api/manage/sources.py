@@ -1,0 +1,129 @@
+"""`/api/sources`: who may send into a site, with which keys, and what came through each."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from api import sites
+from api.ingest.tally import Figures, figures
+from api.manage.access import bearer_of, open_site, visible_sites
+from api.manage.schema import answers
+from api.manage.source_shapes import (
+    NewSource,
+    Rotation,
+    SourceChange,
+    SourceQuery,
+    SourceReport,
+    SourceShape,
+    TwinOf,
+    WriteKeyShape,
+)
+from api.models import Source, Twin
+
+DAY = timedelta(hours=24)
+
+
+@extend_schema(tags=["sources"])
+class Sources(ViewSet):
+    """Each method parses and answers; what it decides is in api.sites."""
+
+    @extend_schema(
+        operation_id="listSources", parameters=[SourceQuery], responses=answers(200, SourceShape(many=True), 400, 404)
+    )
+    def list(self, request: Request) -> Response:
+        """The sources of your sites, oldest first."""
+        query = SourceQuery.read(request)
+        found = Source.objects.filter(site__in=visible_sites(request, query.get("site", "")))
+        return Response(shapes(found))
+
+    @extend_schema(operation_id="createSource", request=NewSource, responses=answers(201, SourceShape, 400, 404))
+    def create(self, request: Request) -> Response:
+        """Make a source, with a write key and the rules that senders of its kind need."""
+        new = NewSource(data=request.data)
+        new.is_valid(raise_exception=True)
+        fields: dict[str, Any] = new.validated_data
+        site = open_site(request, sitecode=fields.pop("sitecode", None))
+        try:
+            source = sites.create_source(site, **fields)
+        except ValidationError as error:  # the name and the kind are checked by now
+            raise serializers.ValidationError({"writeKey": error.messages}) from error
+        return Response(shape(source), status=HTTPStatus.CREATED)
+
+    @extend_schema(operation_id="readSource", responses=answers(200, SourceShape, 404))
+    def retrieve(self, request: Request, source_id: int) -> Response:
+        """A source, its keys and its figures."""
+        return Response(shape(find_source(request, source_id)))
+
+    @extend_schema(operation_id="changeSource", request=SourceChange, responses=answers(200, SourceShape, 400, 404))
+    def partial_update(self, request: Request, source_id: int) -> Response:
+        """Change a source. None is deleted, as its messages name it: switch it off."""
+        source = find_source(request, source_id)
+        change = SourceChange(data=request.data, partial=True, context={"source": shape(source)})
+        change.is_valid(raise_exception=True)
+        sites.change_source(source, fields=change.validated_data, now=timezone.now())
+        return Response(shape(source))
+
+
+@extend_schema(tags=["sources"])
+class WriteKeys(ViewSet):
+    """The keys of a source."""
+
+    @extend_schema(operation_id="rotateWriteKey", request=Rotation, responses=answers(201, WriteKeyShape, 400, 404))
+    def rotate(self, request: Request, source_id: int) -> Response:
+        """Make a new key; the others of the source end after `overlapHours`, those that would end earlier as before."""
+        source = find_source(request, source_id)
+        rotation = Rotation(data=request.data)
+        rotation.is_valid(raise_exception=True)
+        overlap = timedelta(hours=rotation.validated_data["overlapHours"])
+        key = sites.rotate_write_key(source, overlap=overlap, now=timezone.now())
+        return Response(WriteKeyShape(key).data, status=HTTPStatus.CREATED)
+
+    @extend_schema(operation_id="revokeWriteKey", responses=answers(204, None, 404))
+    def revoke(self, request: Request, source_id: int, key: str) -> Response:
+        """End a key: it is refused everywhere within 5 seconds."""
+        write_key = find_source(request, source_id).write_keys.filter(key=key).first()
+        if write_key is None:
+            raise NotFound
+        sites.revoke_write_key(write_key, now=timezone.now())
+        return Response(status=HTTPStatus.NO_CONTENT)
+
+
+def find_source(request: Request, source_id: int) -> Source:
+    """A source of the credential's sites. Raises NotFound. One query."""
+    source = Source.objects.filter(site__in=bearer_of(request).site_ids, pk=source_id).first()
+    if source is None:
+        raise NotFound
+    return source
+
+
+def shape(source: Source) -> Mapping[str, Any]:
+    """A source as JSON. Six queries."""
+    return shapes(Source.objects.filter(pk=source.pk))[0]
+
+
+def shapes(sources: QuerySet[Source]) -> Sequence[Mapping[str, Any]]:
+    """Sources as JSON, oldest first. Five queries."""
+    found = list(sources.select_related("site").prefetch_related("write_keys").order_by("pk"))
+    ids = [source.pk for source in found]
+    ever, day = figures(ids), figures(ids, since=timezone.now() - DAY)
+    twins: dict[int, list[TwinOf]] = {id_: [] for id_ in ids}
+    for twin in Twin.objects.filter(Q(one__in=ids) | Q(other__in=ids)).order_by("pk"):
+        for mine, theirs in ((twin.one_id, twin.other_id), (twin.other_id, twin.one_id)):
+            if mine in twins:
+                twins[mine].append(TwinOf(twin, theirs))
+    reports = [
+        SourceReport(source, ever.get(source.pk, Figures()), day.get(source.pk, Figures()), twins[source.pk])
+        for source in found
+    ]
+    return [SourceShape(report).data for report in reports]

@@ -167,9 +167,7 @@ def test_rules__of_a_teammate_or_of_another_site__are_open_or_not_there(
     world: World, owner: Caller, teammate: Caller, outsider: Caller, way: str
 ) -> None:
     put(owner, {"action": "drop", "name": "before"})
-    request: tuple[str, str, Any] = (
-        ("POST", f"{PATH}/what-if", {"rules": []}) if way == "what-if" else (way, PATH, {"rules": []})
-    )
+    method, path = ("POST", f"{PATH}/what-if") if way == "what-if" else (way, PATH)
 
     assert refusal(outsider.ask(method, path, {"rules": []})) == (404, "unknown_site")
     assert refusal(owner.ask(method, path, {"rules": []}, authorization="")) == (401, "unauthorized")

@@ -62,11 +62,10 @@ class Command(BaseCommand):
         try:
             with progress(self.stdout, load.file_name, total=size) as tell:
                 for pending in load_lines(lines, load):
-                    if pending and not is_waiting:
-                        self.stdout.write(f"more than {pending - 1:,} messages wait for the digest; so does the load")
-                        self.stdout.flush()
+                    begins_to_wait = pending and not is_waiting
+                    news = f"more than {pending - 1:,} messages wait for the digest; so does the load"
+                    tell(file.tell() if size else 0, f"{load.lines:,} lines", news if begins_to_wait else "")
                     is_waiting = bool(pending)
-                    tell(file.tell() if size else 0, f"{load.lines:,} lines")
         except LoadLostError as error:
             raise CommandError(f"another process loads {load.file_name}, or its source was deleted") from error
         except (psycopg.Error, EOFError, OSError, KeyboardInterrupt) as error:

@@ -259,6 +259,7 @@ def judge(ways: Ways, batch: Sequence[Claimed]) -> list[Verdict]:
         verdict.effects |= {"profile_updated"} if applied.has_new_facts else set()
         verdict.effects |= {"linked"} if applied.has_new_links else set()
         verdict.warnings |= {"visitor_moved"} if applied.has_moved_visitor else set()
+        verdict.warnings |= {"username_taken"} if applied.has_taken_username else set()
     hits = [(verdict, effects.goal) for verdict, effects in zip(verdicts, derived, strict=True) if effects.goal]
     recorded = recording.record(ways.site_id, [_resolve_visitor(goal, outcome) for _, goal in hits], policy=ways.policy)
     for (verdict, _), what in zip(hits, recorded, strict=True):

@@ -265,8 +265,20 @@ def find_keys(body: bytes) -> set[str]:
             return {str(scalar(keyed.write_key))}
         items = msgspec.json.decode(keyed.batch, type=list[Keyed]) if is_present(keyed.batch) else []
     except (msgspec.DecodeError, ValueError, RecursionError):
-        return set()  # what is wrong with it is said by whoever reads it
+        return find_keys_leniently(body)
     return {str(scalar(item.write_key)) for item in items if is_present(item.write_key)}
+
+
+def find_keys_leniently(body: bytes) -> set[str]:
+    """The same of JSON that msgspec refuses; none of what is no JSON, of which whoever reads it says what is wrong."""
+    try:
+        fields = lenient_decoder(set()).decode(body.decode())
+    except (ValueError, RecursionError):
+        return set()
+    items = [fields]
+    if isinstance(fields, dict) and not fields.get("writeKey") and isinstance(fields.get("batch"), list):
+        items = fields["batch"]
+    return {str(item["writeKey"]) for item in items if isinstance(item, dict) and item.get("writeKey")}
 
 
 def read_batch(body: bytes) -> Batch:
@@ -276,13 +288,14 @@ def read_batch(body: bytes) -> Batch:
             body.decode()  # msgspec does not look inside the values it skips
         return BATCHES.decode(body)
     except msgspec.ValidationError as error:
-        raise invalid_json(
-            'a batch is an object whose `batch` is an array: {"batch": [{"type": "track", …}]}'
-        ) from error
+        raise invalid_json('it is no object whose `batch` is an array, {"batch": [{"type": "track", …}]}') from error
     except (ValueError, RecursionError) as error:
         try:  # JSON may hold lone surrogates, which msgspec refuses even in values that it skips
-            return BATCHES.decode(json.dumps(lenient_decoder(set()).decode(body.decode())))
-        except (ValueError, RecursionError):
+            fields = lenient_decoder(set()).decode(body.decode())
+            raws = {name: msgspec.Raw(json.dumps(value).encode()) for name, value in fields.items()}
+            items = [msgspec.Raw(json.dumps(item).encode()) for item in fields["batch"]]
+            return msgspec.convert({**raws, "batch": items}, Batch)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise invalid_json(str(error)) from error
 
 

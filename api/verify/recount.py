@@ -87,6 +87,9 @@ def recount(site_id: int | None, figures: Figures) -> Iterator[Difference]:
                 figures["earlier"] += 1
             else:
                 effects = derive(message.stored, its_ways.rules_of(message.stored))
+                if effects.dead:  # the hook takes it no more
+                    figures["earlier"] += 1
+                    continue
                 said = people.said_by(effects.change) if effects.change else {}
                 readings.append(Reading(message, effects, said))
         figures["recounted"] += len(readings)

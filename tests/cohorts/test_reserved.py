@@ -60,7 +60,7 @@ def of(name: str, value: Any) -> dict[str, Any]:
     return {first: {second: value}} if dot else {first: value}
 
 
-@pytest.mark.promise("I-10", "I-11", "I-12", "I-13", "I-15", "I-17")
+@pytest.mark.promise("I-10", "I-12", "I-15", "I-17")
 @pytest.mark.parametrize("name", EXPECTED)
 def test_odd_traits__reserved_name__wants_its_type(name: str) -> None:
     type_, right, foreign = EXPECTED[name]

@@ -5,14 +5,22 @@ import gzip
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
+from pytest_django import Settings
 
 from api.access import forget_lookups
+from api.ingest import nudge
 from api.models import Message, Source, WriteKey
+from api.rules.rule import Rule
+from api.rules.what_if import what_if
 from api.sites import create_source, revoke_write_key, rotate_write_key
+from goals.models import Conversion
+from tests.flows.test_resilience import wait_until
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
 
 KEY = "test_write_key_0001"
@@ -274,6 +282,10 @@ def test_batch__with_lone_surrogates_and_odd_numbers__loses_no_neighbour(world: 
     assert post(world, "/v1/batch", body).json()["accepted"] == 3
     world.digest()
     assert len(world.goals()) == 3
+    keyed = body[:-1] + b',"writeKey":"%s"}' % KEY.encode()
+    assert post(world, "/v1/batch", keyed, headers={}).json()["accepted"] == 3
+    keyed = body.replace(b'"userId"', b'"writeKey":"%s","userId"' % KEY.encode())
+    assert post(world, "/v1/batch", keyed, headers={}).json()["accepted"] == 3
 
 
 def test_batch__with_context_of_its_own__gives_it_to_its_events(world: World, source: Source) -> None:
@@ -443,3 +455,154 @@ def test_batch__of_more_than_4_mebibytes_or_4000_events__is_refused(world: World
     refused = post(world, "/v1/batch", bomb, headers={**basic(), "content-encoding": "gzip"})
     assert (refused.status_code, refused.json()["code"]) == (413, "too_large")
     assert Message.objects.filter(status="pending").count() == 4_000
+
+
+def test_inbox__over_its_limit__refuses_last_who_would_not_come_again(
+    world: World, source: Source, settings: Settings
+) -> None:
+    """Altis sends a batch once, whatever the answer."""
+    create_source(world.site, name="Altis", kind="altis", write_key="altis_key")
+    settings.INBOX_LIMIT = 3
+    batch = {"batch": [{"type": "track", **EVENTS["track"]}] * 3}
+
+    assert post(world, "/v1/batch", batch).status_code == 200
+    wait_until(nudge.is_overloaded)
+    answer = post(world, "/v1/batch", batch)
+    assert (answer.status_code, answer.json()["code"]) == (429, "overloaded")
+    assert int(answer.headers["retry-after"]) > 0
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert post(world, "/v1/batch", batch, headers={}).status_code == 401
+    assert post(world, "/v1/batch", {**batch, "writeKey": KEY}, headers={}).status_code == 429
+    assert post(world, "/v1/batch", batch, headers=basic("altis_key")).status_code == 200
+    wait_until(partial(nudge.is_overloaded, is_last_chance=True))
+    assert post(world, "/v1/batch", batch, headers=basic("altis_key")).status_code == 429
+    assert Message.objects.count() == 6
+    world.digest()
+    wait_until(lambda: not nudge.is_overloaded())
+
+
+# Money and properties (the Ibexa Connect dialog's fields)
+
+
+@pytest.mark.promise("I-19", "I-20", "I-21", "I-22", "I-24")
+@pytest.mark.parametrize(
+    ("properties", "expected", "warnings"),
+    [
+        ({"revenue": 19.99, "currency": "EUR", "value": 5}, ("19.99", "EUR", "5"), []),
+        ({"revenue": "19.99"}, ("19.99", "USD", None), []),
+        ({"value": "3"}, (None, None, "3"), []),
+        ({"revenue": 1, "currency": "usd"}, ("1", "USD", None), []),
+        ({"revenue": 1, "currency": "EURO"}, ("1", "XXX", None), ["unknown_currency"]),
+        ({"revenue": "$19.99"}, (None, None, None), ["invalid_revenue"]),
+        ({"revenue": "19,99", "value": "many"}, (None, None, None), ["invalid_revenue", "invalid_value"]),
+        ({"revenue": -5}, ("-5", "USD", None), []),
+        ({"revenue": 10**20}, (None, None, None), ["invalid_revenue"]),
+        ({"revenue": True}, (None, None, None), ["invalid_revenue"]),
+    ],
+)
+def test_money__of_a_track__is_exact_and_apart_from_value(
+    world: World, source: Source, properties: dict[str, Any], expected: tuple[Any, ...], warnings: list[str]
+) -> None:
+    post(world, "/v1/track", {"userId": "u1", "event": "E", "properties": properties})
+    world.digest()
+
+    conversion = Conversion.objects.get()
+    revenue, currency, value = expected
+    assert conversion.revenue == (None if revenue is None else Decimal(revenue))
+    assert conversion.currency == currency
+    assert conversion.value == (None if value is None else Decimal(value))
+    assert world.last_message().warnings == warnings
+
+
+@pytest.mark.promise("I-23", "K-78")
+def test_properties__of_any_name_and_type__are_kept_with_the_conversion(world: World, source: Source) -> None:
+    properties = {"coupon": "SPRING", "deep": {"list": [1, {"a": None}]}, "Größe": 1.5, "is_gift": True}
+
+    post(world, "/v1/track", {"userId": "u1", "event": "E", "properties": properties})
+    world.digest()
+
+    assert Conversion.objects.get().properties == properties
+    of_coupon = Rule("drop", path="properties.coupon", path_test="equals", path_value="SPRING")
+    assert what_if(world.site, [(None, of_coupon)]).dropped_then == 1
+
+
+# Identity
+
+
+@pytest.mark.promise("K-49", "K-45")
+@pytest.mark.parametrize("place", ["properties", "context", "context.traits", "traits"])
+@pytest.mark.parametrize("name", ["kameleoonVisitorCode", "k_visitorCode"])
+def test_visitor_code__in_any_place__is_whose_conversion_it_is(
+    world: World, source: Source, place: str, name: str
+) -> None:
+    inner: dict[str, Any] = {name: "vc1"}
+    for part in reversed(place.split(".")):
+        inner = {part: inner}
+
+    post(world, "/v1/track", {"userId": "u1", "anonymousId": "a1", "event": "E", **inner})
+    world.digest()
+
+    assert world.visitors() == ["vc1"]
+    assert [world.read(f"IDENTIFY_{id_}") for id_ in ("vc1", "u1", "a1")] == [{}, {}, {}]
+
+
+def test_alias__of_an_anonymous_id__makes_one_person(world: World, source: Source) -> None:
+    post(world, "/v1/identify", {"anonymousId": "a1", "traits": {"plan": "gold"}})
+    post(world, "/v1/track", {"anonymousId": "a1", "event": "E"})
+    post(world, "/v1/alias", {"previousId": "a1", "userId": "u1"})
+    world.digest()
+
+    assert world.traits("u1") == world.traits("a1") == {"plan": "gold"}
+
+
+@pytest.mark.promise("K-44")
+def test_user_id__of_a_site_whose_users_are_visitors__is_the_visitor_code(world: World, source: Source) -> None:
+    world.change_site(user_id_is_visitor_code=True)
+
+    post(world, "/v1/track", {"userId": "vc1", "event": "E"})
+    world.digest()
+
+    assert Conversion.objects.values_list("visitor_code", "keyed_by").get() == ("vc1", 0)
+
+
+@pytest.mark.promise("K-62", "K-63", "K-65")
+@pytest.mark.parametrize("type_", ["track", "identify"])
+def test_audience__sent_as_track_or_identify__is_a_persona_and_no_goal(
+    world: World, source: Source, type_: str
+) -> None:
+    facts = {"first_time_shopper": True}
+    personas = {"computation_class": "audience", "computation_key": "first_time_shopper", "namespace": "spa_1"}
+    event = {
+        "userId": "u1",
+        **({"event": "Audience Entered", "properties": facts} if type_ == "track" else {"traits": facts}),
+        "context": {"personas": personas},
+        "integrations": {"All": False, "Goalpost": True},
+    }
+
+    post(world, f"/v1/{type_}", event)
+    world.digest()
+
+    assert world.read("COHORTS_u1") == {"first_time_shopper": True}
+    assert world.goals() == {}
+    assert world.traits("u1") == (facts if type_ == "identify" else {})
+
+
+@pytest.mark.promise("I-10", "I-17")
+def test_trait__reserved_and_of_a_foreign_type__warns_in_words_and_is_kept(world: World, source: Source) -> None:
+    post(world, "/v1/identify", {"userId": "u1", "traits": {"age": "old", "plan": "gold"}})
+    world.digest()
+
+    assert world.traits("u1") == {"age": "old", "plan": "gold"}
+    message = world.last_message()
+    assert (message.status, message.warnings) == ("done", ["odd_trait"])
+    assert "age" in message.detail
+
+
+@pytest.mark.promise("I-16")
+def test_username__of_another_user__warns_and_merges_nothing(world: World, source: Source) -> None:
+    for user in ("u1", "u2"):
+        post(world, "/v1/identify", {"userId": user, "traits": {"username": "ada", "of": user}})
+    world.digest()
+
+    assert world.last_message().warnings == ["username_taken"]
+    assert world.traits("u1")["of"] == "u1"

@@ -24,7 +24,10 @@ EVENT: dict[str, Any] = {
         "tags": ["red", "blue"],
         "none": None,
     },
-    "context": {"page": {"title": "Shop"}, "traits": {"email": "ada@example.com", "plan": "silver"}},
+    "context": {
+        "page": {"title": "Shop"},
+        "traits": {"email": "ada@example.com", "plan": "silver", "address": {"country": "GB"}},
+    },
 }
 
 
@@ -40,6 +43,7 @@ EVENT: dict[str, Any] = {
         (r"properties.dotted\.name", "here"),
         ("properties.dotted.name", ABSENT),
         ("context.page.title", "Shop"),
+        ("traits.address.country", "GB"),
         ("traits.email", "ada@example.com"),  # where a track bears traits
         ("missing", ABSENT),
         ("properties.none", None),

@@ -87,7 +87,7 @@ def full_disk() -> Iterator[None]:
             cursor.execute("DROP TRIGGER refuse ON api_message; DROP FUNCTION refuse();")
 
 
-@pytest.mark.promise("B-01", "B-16", "I-21", "K-46", "K-47", "K-53", "K-75", "N-14")
+@pytest.mark.promise("B-01", "B-16", "I-21", "K-46", "K-47", "K-53", "K-68", "K-75", "N-14")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("told_by", ["settings", "page"])
 def test_page__sends_events_of_every_type_and_a_burst__all_arrive_once_and_are_read_by_the_page(
@@ -125,7 +125,7 @@ def test_page__sends_events_of_every_type_and_a_burst__all_arrive_once_and_are_r
     assert {posted.status for posted in visit.posted} == {200}
 
 
-@pytest.mark.promise("K-83", "N-14", "W11")
+@pytest.mark.promise("K-83", "N-14")
 def test_page__told_that_the_inbox_is_full__sends_all_again_and_it_counts_once(
     arrive: Arrive, shop: Shop, source: Source
 ) -> None:
@@ -143,7 +143,7 @@ def test_page__told_that_the_inbox_is_full__sends_all_again_and_it_counts_once(
     await_second_tries(visits, shop)
 
 
-@pytest.mark.promise("K-83", "N-14", "W11")
+@pytest.mark.promise("K-83", "N-14")
 def test_page__while_nothing_can_be_stored__sends_all_again_and_it_counts_once(
     arrive: Arrive, shop: Shop, source: Source
 ) -> None:
@@ -178,7 +178,7 @@ def await_second_tries(visits: list[Visit], shop: Shop) -> None:
     assert {name: len(found) for name, found in conversions(shop).items()} == dict.fromkeys(goals, len(visits))
 
 
-@pytest.mark.promise("K-83", "N-14", "W11")
+@pytest.mark.promise("K-83", "N-14")
 def test_page__left_before_the_second_try__makes_it_at_the_next_visit(
     arrive: Arrive, shop: Shop, source: Source
 ) -> None:

@@ -25,6 +25,13 @@ with progress(OutputWrapper(sys.stdout), "past.jsonl", total=200) as tell:
 """
 
 
+def parts(terminal: int) -> Iterator[bytes]:
+    """What is written to a terminal, until its last writer is gone."""
+    with suppress(OSError):
+        while part := os.read(terminal, 65_536):
+            yield part
+
+
 @pytest.mark.parametrize(
     ("every", "lines"), [(0, ["past: 50%, 1 line", "news", "past: 100%, 2 lines"]), (99, ["news"])]
 )

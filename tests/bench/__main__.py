@@ -23,6 +23,7 @@ QUICK = {
     "lag": "--rounds 3 --seconds 6 --probes 20",
     "growth": "--rounds 1 --seconds 2",
     "soak": "--minutes 2 --warm-up 20",
+    "bulk": "--events 100000",
 }
 FULL = {
     "doors": "--workers 1 2 4",
@@ -31,6 +32,7 @@ FULL = {
     "lag": "",
     "growth": "--sizes 10000 100000 1000000 10000000",
     "soak": "",
+    "bulk": "",
 }
 
 

@@ -86,7 +86,7 @@ def test_compose__data__is_kept_in_named_volumes() -> None:
     compose = load(REQUIRED)
     mounted = [volume for service in compose["services"].values() for volume in service.get("volumes", [])]
 
-    assert {volume.partition(":")[0] for volume in mounted} == {*compose["volumes"], "./Caddyfile"}
+    assert {volume.partition(":")[0] for volume in mounted} == {*compose["volumes"], "./Caddyfile", "./hooks"}
     assert "postgresql:/var/lib/postgresql" in compose["services"]["postgresql"]["volumes"]
 
 

@@ -33,7 +33,7 @@ def running_browser() -> Iterator[Browser]:
     """Chromium without a window. Meanwhile Playwright runs an event loop in this thread, which Django must bear."""
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, timeout=PATIENCE * 1000)
         yield browser
         browser.close()
 
@@ -129,6 +129,7 @@ class Visit:
 def open_visit(browser: Browser, url: str, *, visitor_code: str = "", storage: StorageState | None = None) -> Visit:
     """A new browser profile, with a visitor code in its cookie or with what another profile stored, opens a page."""
     context = browser.new_context(storage_state=storage)
+    context.set_default_timeout(PATIENCE * 1000)
     if visitor_code:
         context.add_cookies([{"name": "kameleoonVisitorCode", "value": quote(visitor_code), "url": url}])
     visit = Visit(context.new_page())

@@ -1,8 +1,7 @@
 """`/v1/…`: the Segment tracking API as its SDKs, RudderStack's and plain HTTP senders use it (wire-segment a)."""
 
-import base64
-import binascii
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -37,6 +36,7 @@ from api.ingest.wire import (
     read_type,
     scalar,
 )
+from api.ingest.write_keys import find_keys, known_source, read_header
 
 BATCH_BYTES: Final = 4 * 1_048_576
 # Every answer bears these: a browser hides an error from a page, and Retry-After, where they are missing. Without
@@ -66,15 +66,7 @@ class Batch(msgspec.Struct, rename="camel"):
     write_key: msgspec.Raw = NOTHING
 
 
-class Keyed(msgspec.Struct, rename="camel"):
-    """A body as far as it may say whose it is."""
-
-    write_key: msgspec.Raw = NOTHING
-    batch: msgspec.Raw = NOTHING
-
-
 BATCHES: Final = msgspec.json.Decoder(Batch)
-KEYED: Final = msgspec.json.Decoder(Keyed)
 OBJECTS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -86,10 +78,10 @@ def receive_event(request: Request, *, type_: str) -> Answer:
     """
     received_at = datetime.now(UTC)
     source, body = open_request(request, received_at=received_at, limit=intake.EVENT_BYTES)
-    event, refusal = read_item(source, body, type_=type_, position=0, received_at=received_at)
-    intake.store(source.site_id, source, [event], {0: refusal} if refusal else {})
-    if refusal:
-        raise refusal
+    item = read_item(source, body, type_=type_, position=0, received_at=received_at)
+    stored = store(source, [item])
+    if stored.refusals:
+        raise stored.refusals[0]
     return SUCCESS
 
 
@@ -110,22 +102,17 @@ def receive_batch(request: Request, *, is_import: bool = False) -> Answer:
     except Refusal as refusal:
         keep_refused(source, refusal, body, received_at=received_at)
         raise
-    events: list[Incoming] = []
-    refusals: dict[int, Refusal] = {}
-    for position, raw in enumerate(batch.batch):
-        merged = merge(bytes(raw), batch)
-        event, why_not = read_item(
-            source, merged, position=position, received_at=received_at, batch_sent_at=scalar(batch.sent_at)
-        )
-        events.append(event)
-        if why_not:
-            refusals[position] = why_not
-    if not events:
+    sent_at = scalar(batch.sent_at)
+    items = [
+        read_item(source, merge(bytes(raw), batch), position=position, received_at=received_at, batch_sent_at=sent_at)
+        for position, raw in enumerate(batch.batch)
+    ]
+    if not items:
         return json_answer({"success": True, "accepted": 0, "duplicates": 0, "rejected": []})
-    stored = intake.store(source.site_id, source, events, refusals)
-    if len(refusals) < len(events):
+    stored = store(source, items)
+    if len(stored.refusals) < len(items):
         return json_answer({"success": True, **stored.describe()})
-    first = refusals[0]
+    first = stored.refusals[0]
     refusal_body = {"success": False, "code": first.code, "message": first.message, **stored.describe()}
     return json_answer(refusal_body, status=first.status)
 
@@ -144,11 +131,11 @@ def give_settings(request: Request, *, write_key: str) -> Answer:
     source = find_source(write_key)
     if source is None or not source.is_enabled:
         raise Refusal(HTTPStatus.NOT_FOUND, "unknown_write_key", "No source has this write key, or it is switched off.")
-    is_tls = request.header("HTTP_X_FORWARDED_PROTO") == "https" or request.header("wsgi.url_scheme") == "https"
+    scheme = request.header("HTTP_X_FORWARDED_PROTO") or request.header("wsgi.url_scheme")
     segment: dict[str, Any] = {
         "apiKey": write_key,
         "apiHost": f"{request.header('HTTP_HOST')}/v1",
-        "protocol": "https" if is_tls else "http",
+        "protocol": "https" if scheme.startswith("https") else "http",
         "unbundledIntegrations": [],
         "addBundledMetadata": True,
         "maybeBundledConfigIds": {},
@@ -193,45 +180,7 @@ def open_request(request: Request, *, received_at: datetime, limit: int) -> tupl
         if header is not None and source.site_id not in check_token(header.token).site_ids:
             raise unauthorized("The access token does not open the site of this write key.")
         intake.check_room(source)
-    if not source.is_enabled:
-        off = "This source is switched off. What was sent is kept; switch it on in the admin, then replay."
-        refusal = Refusal(HTTPStatus.FORBIDDEN, "source_off", off)
-        keep_refused(source, refusal, body, received_at=received_at)
-        raise refusal
     return source, body
-
-
-class BearerToken(msgspec.Struct, frozen=True):
-    """An access token, shown in place of a write key, which then stands in the body."""
-
-    token: str
-
-
-def read_header(authorization: str) -> str | BearerToken | None:
-    """The write key of an Authorization header, or its token. Raises Refusal (401)."""
-    scheme, _, token = authorization.strip().partition(" ")
-    token = token.strip()
-    if not scheme:
-        return None
-    if scheme.lower() == "bearer":
-        return BearerToken(token)
-    if scheme.lower() != "basic":
-        raise unauthorized("Send `Authorization: Basic base64(write_key:)`; the admin shows the write key.")
-    try:
-        decoded = base64.b64decode(token + "=" * (-len(token) % 4), validate=True).decode()
-    except (binascii.Error, ValueError) as error:
-        raise unauthorized("The Authorization header is not base64 of a write key and a colon.") from error
-    key = decoded.partition(":")[0]
-    # Some HTTP clients send an empty user where the key stands in the body.
-    return key or None
-
-
-def known_source(write_key: str) -> SourceAccess:
-    """The source of a write key. Raises Refusal (401)."""
-    source = find_source(write_key)
-    if source is None:
-        raise unauthorized("Unknown write key, or one that was revoked. The admin shows the keys of each source.")
-    return source
 
 
 def read_body(request: Request, source: SourceAccess | None, *, received_at: datetime, limit: int) -> bytes:
@@ -249,36 +198,21 @@ def read_body(request: Request, source: SourceAccess | None, *, received_at: dat
 
 
 def keep_refused(source: SourceAccess | None, refusal: Refusal, body: bytes, *, received_at: datetime) -> None:
-    """Keep what is refused as a whole."""
+    """Keep what is refused as a whole, of what is too large the beginning."""
     if source is not None:
-        event = intake.refused(body[: intake.KEPT_BYTES], refusal.code, position=0, received_at=received_at)
+        kept = body[: intake.KEPT_BYTES] if refusal.code == "too_large" else body
+        event = intake.refused(kept, refusal.code, position=0, received_at=received_at)
         intake.store(source.site_id, source, [event], {0: refusal})
 
 
-def find_keys(body: bytes) -> set[str]:
-    """The write keys in a body: at its top, and where none is there, in the events of a batch (analytics-next)."""
-    if b'"writeKey"' not in body:
-        return set()
-    try:
-        keyed = KEYED.decode(body)
-        if is_present(keyed.write_key):
-            return {str(scalar(keyed.write_key))}
-        items = msgspec.json.decode(keyed.batch, type=list[Keyed]) if is_present(keyed.batch) else []
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return find_keys_leniently(body)
-    return {str(scalar(item.write_key)) for item in items if is_present(item.write_key)}
-
-
-def find_keys_leniently(body: bytes) -> set[str]:
-    """The same of JSON that msgspec refuses; none of what is no JSON, of which whoever reads it says what is wrong."""
-    try:
-        fields = lenient_decoder(set()).decode(body.decode())
-    except (ValueError, RecursionError):
-        return set()
-    items = [fields]
-    if isinstance(fields, dict) and not fields.get("writeKey") and isinstance(fields.get("batch"), list):
-        items = fields["batch"]
-    return {str(item["writeKey"]) for item in items if isinstance(item, dict) and item.get("writeKey")}
+def store(source: SourceAccess, items: Sequence[tuple[Incoming, Refusal | None]]) -> intake.Stored:
+    """Store what `read_item` gave; all of it as refused where the source is switched off."""
+    if not source.is_enabled:
+        off = "This source is switched off. What was sent is kept; switch it on in the admin, then replay."
+        refusal = Refusal(HTTPStatus.FORBIDDEN, "source_off", off)
+        items = [(replace(event, reason="source_off"), refusal) for event, _ in items]
+    refusals = {place: refusal for place, (_, refusal) in enumerate(items) if refusal}
+    return intake.store(source.site_id, source, [event for event, _ in items], refusals)
 
 
 def read_batch(body: bytes) -> Batch:

@@ -175,6 +175,10 @@ def test_source__switched_off__refuses_and_keeps_what_was_sent(world: World, sou
 
     assert (response.status_code, response.json()["code"]) == (403, "source_off")
     assert (world.last_message().status, world.last_message().reason) == ("rejected", "source_off")
+    large = [{"type": "track", **EVENTS["track"], "messageId": str(number), "x": "x" * 900} for number in range(30)]
+    assert post(world, "/v1/batch", {"batch": large}).status_code == 403
+    kept = Message.objects.filter(reason="source_off", type="track").exclude(message_id=None).order_by("position")
+    assert [json.loads(bytes(message.body)) for message in kept] == large
     assert world.client.get(f"/v1/projects/{KEY}/settings").status_code == 404
 
 

@@ -159,14 +159,14 @@ class GoalAdmin(ShortDeletion[Goal], LargeTable[Goal]):
         for goal in goals:
             catalogue.delete_goal(goal, now=timezone.now())
 
-    @admin.action(description="Archive: put aside, still converting")
+    @admin.action(description="Archive: put aside, still converting", permissions=["change"])
     def archive(self, request: HttpRequest, goals: QuerySet[Goal]) -> None:
         for goal in goals:
             catalogue.archive_goal(goal, now=timezone.now())
             self.log_change(request, goal, "Archived.")
         self.message_user(request, "Archived.", messages.SUCCESS)
 
-    @admin.action(description="Take back from the archive")
+    @admin.action(description="Take back from the archive", permissions=["change"])
     def restore(self, request: HttpRequest, goals: QuerySet[Goal]) -> None:
         for goal in goals:
             catalogue.restore_goal(goal)

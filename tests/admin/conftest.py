@@ -1,13 +1,15 @@
 """A site with one row in every table, and a superuser who looks at it."""
 
 import json
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.http import HttpResponseBase
 from django.test import Client
+from django.urls import reverse
 
-from api.models import Claim, Message, Site
+from api.models import Claim, Load, Message, Rule, Site, Twin
 from api.sites import create_credential, create_site
 from cohorts.models import Group, Identity, Persona, Username
 from goals import catalogue
@@ -24,6 +26,13 @@ def site(db: None) -> Site:
     """Its tables hold what events would leave there."""
     site = create_site(name="Shop", sitecode="1q2w3e4r5t")
     create_credential([site], name="Segment")
+    source = site.sources.get()
+    Rule.objects.create(
+        site=site, source=source, name="No noise", action=Rule.Action.DROP, name_value="_", name_test="prefix"
+    )
+    # With itself, which no event makes: one row of each table.
+    Twin.objects.create(site=site, one=source, other=source, event_name="Buy", count=1, last_seen_at=START)
+    Load.objects.create(source=source, fingerprint="f", file_name="past.jsonl")
     goal = Goal(site=site, name="SegmentIO track – Buy", origin=Goal.Origin.EVENT, is_named_by_event=True)
     catalogue.create_goal(goal, tags=["segment.io"], template=TEMPLATE)
     catalogue.bind_event(goal, EventName("track", "Bought"), template=TEMPLATE)
@@ -40,7 +49,7 @@ def site(db: None) -> Site:
     WaitingName.objects.create(site=site, name="SegmentIO track – Wait", event_type="track", event_name="Wait")
     Message.objects.create(
         site=site,
-        source=site.sources.get(),
+        source=source,
         type="track",
         message_id="m1",
         received_at=START,
@@ -73,3 +82,28 @@ def text_of(response: HttpResponseBase) -> str:
     assert response.status_code == 200, (response.status_code, response.headers)
     content: bytes = response.content  # type: ignore[attr-defined]  # pages are never streamed
     return content.decode()
+
+
+def form_of(person: Client, path: str) -> dict[str, Any]:
+    """What a browser would send back from a page: every field of its form as it stands."""
+    response = person.get(path)
+    text_of(response)
+    context = response.context
+    forms = [context["adminform"].form, *(each.formset for each in context["inline_admin_formsets"])]
+    sent: dict[str, Any] = {}
+    for form in forms:
+        for part in [form.management_form, *form.forms] if hasattr(form, "forms") else [form]:
+            for bound in part:
+                value = bound.value()
+                if value is not None and value is not False:
+                    sent[bound.html_name] = "on" if value is True else value
+    return sent
+
+
+def save(person: Client, path: str, /, **changes: Any) -> Any:
+    """Open a page, change fields, save."""
+    return person.post(path, {**form_of(person, path), **changes})
+
+
+def act(person: Client, model: str, action: str, *pks: int) -> Any:
+    return person.post(reverse(f"admin:{model}_changelist"), {"action": action, "_selected_action": pks})

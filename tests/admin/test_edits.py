@@ -18,33 +18,7 @@ from api.models import Credential, Site, Source
 from api.sites import create_site
 from goals import catalogue
 from goals.models import Conversion, Goal, GoalBinding, Tag
-from tests.admin.conftest import TEMPLATE, text_of
-
-
-def form_of(person: Client, path: str) -> dict[str, Any]:
-    """What a browser would send back from a page: every field of its form as it stands."""
-    response = person.get(path)
-    text_of(response)
-    context = response.context
-    forms = [context["adminform"].form, *(each.formset for each in context["inline_admin_formsets"])]
-    sent: dict[str, Any] = {}
-    for form in forms:
-        for part in [form.management_form, *form.forms] if hasattr(form, "forms") else [form]:
-            for bound in part:
-                value = bound.value()
-                if value is not None and value is not False:
-                    sent[bound.html_name] = "on" if value is True else value
-    return sent
-
-
-def save(person: Client, path: str, **changes: Any) -> Any:
-    """Open a page, change fields, save."""
-    return person.post(path, {**form_of(person, path), **changes})
-
-
-def act(person: Client, model: str, action: str, *pks: int) -> Any:
-    return person.post(reverse(f"admin:{model}_changelist"), {"action": action, "_selected_action": pks})
-
+from tests.admin.conftest import TEMPLATE, act, form_of, save, text_of
 
 # Sites
 

@@ -1,0 +1,96 @@
+"""Credentials, whose secrets are told once."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+
+from admin_pages import Pages, show_copyable
+from api.access import api_key, generate_secret
+from api.models import Credential
+from api.sites import renew_secret
+
+
+@admin.register(Credential)
+class CredentialAdmin(Pages[Credential]):
+    """Client ids. A secret is told on the page that answers its making, and nowhere else: not in a message either,
+    which would lie in a cookie or a session until it is shown.
+    """
+
+    list_display = ("__str__", "client_id", "opens", "revoked_at", "created_at")
+    search_fields = ("name", "client_id")
+    fields = ("name", "client_id", "sites", "revoked_at", "created_at")
+    filter_horizontal = ("sites",)
+    actions = ("renew", "revoke", "allow_again")
+    change_form_template = "admin/api/credential/change_form.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Credential]:
+        return super().get_queryset(request).prefetch_related("sites")
+
+    def get_readonly_fields(self, _request: HttpRequest, credential: Credential | None = None) -> Any:
+        return ("client_id", "revoked_at", "created_at") if credential else ("revoked_at", "created_at")
+
+    def get_changeform_initial_data(self, _request: HttpRequest) -> dict[str, Any]:
+        return {"client_id": generate_secret()}
+
+    def has_delete_permission(self, _request: HttpRequest, _credential: Credential | None = None) -> bool:
+        return False  # revoking does the same, and leaves a trace
+
+    def response_add(
+        self, request: HttpRequest, credential: Credential, _post_url_continue: str | None = None
+    ) -> HttpResponse:
+        return self.tell_secrets(request, [credential])
+
+    def response_change(self, request: HttpRequest, credential: Credential) -> HttpResponse:
+        if "_renew" in request.POST:
+            return self.tell_secrets(request, [credential])
+        return super().response_change(request, credential)
+
+    @admin.action(description="Renew the secret: the old one ends within 5 seconds", permissions=["change"])
+    def renew(self, request: HttpRequest, credentials: QuerySet[Credential]) -> HttpResponse:
+        return self.tell_secrets(request, list(credentials))
+
+    @admin.action(description="Revoke: refused everywhere within 5 seconds", permissions=["change"])
+    def revoke(self, request: HttpRequest, credentials: QuerySet[Credential]) -> None:
+        for credential in credentials.filter(revoked_at=None):
+            Credential.objects.filter(pk=credential.pk).update(revoked_at=timezone.now())
+            self.log_change(request, credential, "Revoked.")
+        self.message_user(request, "Revoked.", messages.SUCCESS)
+
+    @admin.action(description="Allow again what was revoked", permissions=["change"])
+    def allow_again(self, request: HttpRequest, credentials: QuerySet[Credential]) -> None:
+        for credential in credentials.exclude(revoked_at=None):
+            Credential.objects.filter(pk=credential.pk).update(revoked_at=None)
+            self.log_change(request, credential, "Allowed again.")
+        self.message_user(request, "Allowed again.", messages.SUCCESS)
+
+    def tell_secrets(self, request: HttpRequest, credentials: list[Credential]) -> TemplateResponse:
+        """New secrets, on a page that cannot be called up again."""
+        renewed = [renew_secret(credential) for credential in credentials]
+        for new in renewed:
+            self.log_change(request, new.credential, "Made a new secret.")
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Copy it now: a secret is shown once",
+            "opts": self.opts,
+            "media": self.media + forms.Media(js=("api/copy.js",), css={"all": ("api/admin.css",)}),
+            "keys": [
+                {
+                    "credential": new.credential,
+                    "client_id": show_copyable(new.credential.client_id),
+                    "secret": show_copyable(new.secret),
+                    "api_key": show_copyable(api_key(new.credential.client_id, new.secret)),
+                    "sites": [(site.name, show_copyable(site.sitecode)) for site in new.credential.sites.all()],
+                }
+                for new in renewed
+            ],
+        }
+        return TemplateResponse(request, "admin/api/credential/secrets.html", context)
+
+    @admin.display(description="Opens")
+    def opens(self, credential: Credential) -> str:
+        return ", ".join(str(site) for site in credential.sites.all())

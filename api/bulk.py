@@ -16,7 +16,7 @@ from django.conf import settings
 
 from api.access import REDACTIONS, SOURCE, SourceAccess, redaction_key
 from api.database import connect
-from api.ingest import nudge
+from api.ingest import nudge, tally
 from api.ingest.inbox import Row, insert
 from api.ingest.intake import EVENT_BYTES, KEPT_BYTES, clean, refused
 from api.ingest.tracking import read_item
@@ -93,12 +93,13 @@ def load_lines(file: IO[bytes], load: Load) -> Iterator[int]:
 
 
 def store_chunk(connection: psycopg.Connection[Any], load: Load, chunk: Sequence[Line]) -> None:
-    """Store lines and, in the same transaction, how far the load has come. Three statements."""
+    """Store lines and, in the same transaction, how far the load has come. Four statements."""
     now = datetime.now(UTC)
     source = importing(connection, load.source_id)
     rows = [Row(source.site_id, source.id, read_line(line, source, received_at=now)) for line in chunk if line.body]
     with connection.transaction():
         is_new = insert(connection, rows)
+        tally.write(connection, tally.count(rows, is_new))
         rejected = sum(bool(row.event.reason) for row in rows)
         counts = {
             "lines": load.lines + len(chunk),

@@ -135,9 +135,9 @@ class WriteKey(models.Model):
 
 
 class SourceTally(models.Model):
-    """What came in through a source: a row a commit, made one row an hour later. Sums of them are exact."""
+    """What came in through a source in an hour."""
 
-    # No database constraint: every insert would lock the one row of its source.
+    # No database constraint: a source may be deleted while a process still counts for it.
     source = models.ForeignKey(Source, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
     hour = models.DateTimeField()
     received = models.BigIntegerField(help_text="Messages, duplicates and rejected ones among them.")
@@ -146,9 +146,9 @@ class SourceTally(models.Model):
     last_received_at = models.DateTimeField()
 
     class Meta:
-        indexes = [
-            # The figures of a source, and the rows of an hour to be made one.
-            models.Index(fields=["source", "hour"], name="api_sourcetally_hour"),
+        constraints = [
+            # The figures of a source; every process adds to one row.
+            models.UniqueConstraint(fields=["source", "hour"], name="api_sourcetally_hour"),
         ]
 
     def __str__(self) -> str:

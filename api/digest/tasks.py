@@ -16,7 +16,6 @@ from api.digest import run
 from api.digest.claims import Claims
 from api.ingest import nudge
 from api.ingest.prune import prune_done
-from api.ingest.tally import compact
 from goals.catalogue import purge_deleted
 
 SECONDS_A_RUN = 5.0  # then the next task has its turn
@@ -25,7 +24,6 @@ EVERY = {
     "tend-queues": ("api.digest.tasks.tend_queues", 1.0, "goalpost"),
     "prune": ("api.digest.tasks.prune", 60.0, "goalpost-seldom"),
     "purge": ("api.digest.tasks.purge", 60.0, "goalpost-seldom"),
-    "tally": ("api.digest.tasks.tally", 60.0, "goalpost-seldom"),
 }
 
 
@@ -82,9 +80,3 @@ def purge() -> None:
     until = time.monotonic() + SECONDS_A_RUN
     while time.monotonic() < until and purge_deleted():
         pass
-
-
-@app.task
-def tally() -> None:
-    """Make the figures of sources few rows, as many as a run's time allows."""
-    compact(seconds=SECONDS_A_RUN)

@@ -13,7 +13,7 @@ import structlog
 
 from api.database import DatabaseDownError, connect, is_ours, once
 from api.gather import Call, Gatherer
-from api.ingest import nudge
+from api.ingest import nudge, tally
 from api.ingest.wire import Incoming
 
 MOST_ROWS: Final = 2_000  # a commit; more wait for the next
@@ -23,8 +23,7 @@ TRIES: Final = 3  # of a batch that lost a deadlock or a serialization
 log = structlog.get_logger(__name__)
 
 # The ids are drawn in order of arrival; the rows are inserted in the order of their keys, so that two overlapping
-# batches cannot deadlock. Rows that were there already give no line. What came through each source is counted in the
-# same commit: a row for each, because a figure that all commits changed would make them wait for each other.
+# batches cannot deadlock. Rows that were there already give no line.
 INSERT: Final = """
 WITH arrived AS MATERIALIZED (
     SELECT nextval((SELECT pg_get_serial_sequence('api_message', 'id'))::regclass) AS id, row.*
@@ -42,13 +41,6 @@ WITH arrived AS MATERIALIZED (
      ORDER BY site_id, type, message_id, id
     ON CONFLICT DO NOTHING
     RETURNING id
-), counted AS (
-    INSERT INTO api_sourcetally (source_id, hour, received, duplicates, rejected, last_received_at)
-    SELECT source_id, date_trunc('hour', max(received_at), 'UTC'), count(*), count(*) FILTER (WHERE stored.id IS NULL),
-           count(*) FILTER (WHERE status = 'rejected'), max(received_at)
-      FROM arrived LEFT JOIN stored USING (id)
-     WHERE source_id IS NOT NULL
-     GROUP BY source_id
 )
 SELECT arrived.place FROM stored JOIN arrived USING (id)
 """
@@ -153,7 +145,7 @@ class Committer:
             if self._connection is None:
                 self._connection = connect()
             try:
-                return insert(self._connection, rows)
+                is_new = insert(self._connection, rows)
             except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
                 if attempt == TRIES:
                     raise
@@ -161,6 +153,9 @@ class Committer:
                 self._disconnect()
                 if is_fresh or not is_repeatable or attempt == TRIES or not is_ours(error):
                     raise
+            else:
+                nudge.nudger().uncounted.add(tally.count(rows, is_new))
+                return is_new
         raise AssertionError
 
     def _disconnect(self) -> None:

@@ -1,6 +1,7 @@
 """Telling the workers that something waits, after the commit and beside the request: the broker may be away for hours.
 
-A nudge carries nothing and is never retried: beat nudges every second besides. The same thread watches how much waits.
+A nudge carries nothing and is never retried: beat nudges every second besides. The same thread watches how much waits,
+and writes once a second what came in through each source: in the commits themselves it cost a tenth of each.
 """
 
 import threading
@@ -15,6 +16,7 @@ from django.conf import settings
 
 from api.celery import app
 from api.database import connect, once
+from api.ingest import tally
 
 GATHER: Final = 0.02  # seconds: one nudge for all commits within
 RETREAT: Final = 1.0  # seconds without a try after the broker was unreachable
@@ -57,6 +59,7 @@ class Nudger:
     def __init__(self) -> None:
         self.wanted = threading.Event()
         self.pending = 0  # no more than is worth counting
+        self.uncounted = tally.Uncounted()
         self._connection: psycopg.Connection[Any] | None = None
         self._broker = broker()
         threading.Thread(target=self._work, name="nudger", daemon=True).start()
@@ -84,7 +87,7 @@ class Nudger:
             time.sleep(RETREAT)
 
     def _count(self) -> bool:
-        """Count what is pending, and whether that worked; while the database is away the last word stands.
+        """Count what is pending, write what came in, and whether that worked; else the last word stands.
 
         Stops counting where all senders are turned away.
         """
@@ -94,6 +97,7 @@ class Nudger:
             row = self._connection.execute(
                 "SELECT count(*) FROM (SELECT 1 FROM api_message WHERE status = 'pending' LIMIT %s) AS pending", [limit]
             ).fetchone()
+            self.uncounted.write(self._connection)
         except psycopg.Error:
             self._connection = None
             return False

@@ -37,7 +37,7 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "indexes": [models.Index(fields=["source", "hour"], name="api_sourcetally_hour")],
+                "constraints": [models.UniqueConstraint(fields=["source", "hour"], name="api_sourcetally_hour")],
             },
         ),
         migrations.CreateModel(

@@ -1,16 +1,26 @@
 """The code that the README prints, run as it is printed against a running server."""
 
+import importlib
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import override_settings
 
+from api import hooks
 from api.embedded import free_port
+from api.models import Source
 from tests.contract.captured import BODIES, GOALS, remote_data, send_captured
 from tests.contract.node import needs_node, run_node
 from tests.contract.server import Shop
+from tests.manage.conftest import Caller
+from tests.world import SITECODE, World
 
 HERE = Path(__file__).parent
 README = (HERE.parents[1] / "README.md").read_text()
@@ -144,3 +154,115 @@ def test_page_function__for_known_and_unknown_visitors__reads_personas_traits_an
         "user-1": {"personas": ["vip"], "traits": {"plan": "scale"}, "groupId": "initech"},
         "nobody": {"personas": [], "traits": {}},
     }
+
+
+def printed_block(language: str, containing: str) -> str:
+    """The block of the README in this language that holds a text."""
+    blocks: list[str] = re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    (block,) = [block for block in blocks if containing in block]
+    return block
+
+
+def run_commands(shop: Shop, commands: str) -> str:
+    """What commands of the README print, run by a shell after those of `.data/first-site.env`."""
+    variables = {
+        "URL": shop.server.url,
+        "GOALPOST_CLIENT_ID": shop.client_id,
+        "GOALPOST_CLIENT_SECRET": shop.secret,
+        "GOALPOST_WRITE_KEY": shop.write_key,
+    }
+    done = subprocess.run(
+        ["bash", "-euc", commands],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stdout
+
+
+needs_curl = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("bash")), reason="there is no curl")
+
+
+@needs_curl
+@pytest.mark.promise("I-03", "I-27", "A-04")
+def test_commands__of_sending_from_anywhere__answer_as_printed(shop: Shop) -> None:
+    answers = run_commands(shop, printed_block("sh", "/v1/track"))
+    shop.digest()
+
+    assert answers == printed_block("json", '"rejected":[{')
+    assert shop.goals() == {"SegmentIO page – Home": ["grace"], "SegmentIO track – Signed Up": ["grace"]}
+
+
+@needs_curl
+@pytest.mark.promise("A-02", "A-10", "B-07")
+def test_commands__of_sources__make_one_and_another_key(shop: Shop) -> None:
+    run_commands(shop, printed_block("sh", "write-keys"))
+
+    source = Source.objects.get(site__sitecode=shop.sitecode, name="Shop")
+    assert (source.kind, source.takes_track) == ("server", False)
+    assert [key.ends_at is None for key in source.write_keys.order_by("pk")] == [False, True]
+
+
+def put_rules(caller: Caller, containing: str) -> None:
+    rules = json.loads(printed_block("json", containing))
+    response = caller.ask("PUT", f"/api/sites/{SITECODE}/rules", rules)
+    assert response.status_code == 200, response.content
+
+
+@pytest.mark.promise("B-08", "B-09")
+def test_rules__for_pages__make_track_events_with_a_prefix(world: World) -> None:
+    put_rules(Caller.build(world.site), "page_to_track")
+
+    world.send(world.event("page", name="Home"), world.event("track", event="Buy"))
+
+    assert world.goals() == {"SegmentIO track – Buy": 1, "SegmentIO track – Page: Home": 1}
+
+
+@pytest.mark.promise("A-05")
+def test_rules__of_altis__take_the_group_from_its_lists(world: World) -> None:
+    put_rules(Caller.build(world.site), "AudienceId")
+
+    world.identify(traits={"AudienceId": ["42"], "Country": ["NL"]}, userId="ann")
+
+    assert world.read("IDENTIFY_ann")["groupId"] == "42"
+
+
+def test_rules__of_the_last_example__do_what_is_said_before_it(world: World) -> None:
+    put_rules(Caller.build(world.site), "robot")
+
+    world.send(
+        world.event("track", event="Viewed order 1"),
+        world.event("track", event="Viewed order 2"),
+        world.event("track", event="Buy", context={"userAgent": "robot/1.0"}),
+    )
+    world.identify(traits={"email": "ann@example.com"})
+
+    assert world.goals() == {"SegmentIO track – Viewed order {n}": 2}
+    assert world.traits("user-1")["email"].startswith("sha256:")
+    assert b"ann@example.com" not in bytes(world.last_message().body)
+
+
+@pytest.mark.promise("A-12")
+def test_hooks__of_the_example__change_and_drop(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "shop_hooks.py").write_text(printed_block("python", "def transform"))
+    monkeypatch.syspath_prepend(tmp_path)
+    with override_settings(HOOKS="shop_hooks"):
+        hooks.load()
+        try:
+            world.send(
+                world.event("track", event="shop_Buy", messageId="m1"),
+                world.event("track", event="Test", properties={"is_test": True}),
+            )
+        finally:
+            module = importlib.import_module("shop_hooks")
+            hooks.batch_digested.disconnect(module.count)
+            hooks.batch_failed.disconnect(module.complain)
+            hooks._find_transform.cache_clear()
+            del sys.modules["shop_hooks"]
+
+    assert world.goals() == {"SegmentIO track – Buy": 1}
+    assert "('m1', 'done'," in capsys.readouterr().out

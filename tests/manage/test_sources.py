@@ -11,6 +11,7 @@ from django.utils import timezone
 from api.access import forget_lookups
 from api.models import Site, Source, WriteKey
 from api.sites import create_source
+from tests.flows.test_resilience import wait_until
 from tests.manage.conftest import Caller, message, refusal
 from tests.world import SITECODE, World
 
@@ -43,6 +44,7 @@ def send(world: World, key: str, **event: Any) -> int:
 def test_source__through_which_events_came__tells_all_of_it(world: World, web: Source, owner: Caller) -> None:
     for event in ({"messageId": "m1"}, {"messageId": "m1"}, {"event": ""}):
         send(world, KEY, **event)
+    wait_until(lambda: owner.get(f"/api/sources/{web.pk}")["received"] == 3)  # written once a second
 
     read = owner.get(f"/api/sources/{web.pk}")
 

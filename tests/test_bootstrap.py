@@ -69,13 +69,16 @@ def test_bootstrap__whose_output_is_a_log__tells_no_secret(first_start: Path) ->
     assert not [name for name, value in kept.items() if name.endswith(("SECRET", "KEY", "PASSWORD")) and value in told]
 
 
+@pytest.mark.promise("A-02", "A-10")
 def test_bootstrap__with_names_given__takes_them(first_start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOALPOST_SITECODE", "1q2w3e4r5t")
     monkeypatch.setenv("GOALPOST_CLIENT_ID", "demo_client")
     monkeypatch.setenv("GOALPOST_CLIENT_SECRET", "demo_secret")
+    monkeypatch.setenv("GOALPOST_WRITE_KEY", "demo_write_key")
 
     bootstrap()
 
+    assert WriteKey.objects.get().key == "demo_write_key"
     assert Site.objects.get().sitecode == "1q2w3e4r5t"
     assert check_secret("demo_client", "demo_secret").client_id == "demo_client"
 

@@ -12,7 +12,8 @@ from django.core.management import CommandError, call_command
 from django.db.migrations.recorder import MigrationRecorder
 
 from api.management.commands import doctor
-from api.models import Message
+from api.models import Message, Twin
+from api.sites import create_source
 from tests.world import World
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,7 +25,7 @@ def test_doctor__no_worker__fails_with_what_to_do() -> None:
     with pytest.raises(CommandError, match=r"not well: worker$"):
         call_command("doctor", stdout=output)
     levels = [line.split()[0] for line in output.getvalue().splitlines() if not line.startswith(" ")]
-    assert levels == ["ok", "ok", "ok", "FAIL", "ok", "ok", "ok"]
+    assert levels == ["ok", "ok", "ok", "FAIL", "ok", "ok", "ok", "ok"]
     assert "-> start one" in output.getvalue()
 
 
@@ -42,7 +43,7 @@ def test_doctor__everything_down__says_so_without_a_traceback() -> None:
     assert report.stderr == "CommandError: not well: broker, database\n"
     assert "geheim" not in report.stdout
     levels = [line.split()[0] for line in report.stdout.splitlines() if not line.startswith(" ")]
-    assert levels == ["FAIL", "warn", "FAIL", "warn", "warn", "warn", "ok"]
+    assert levels == ["FAIL", "warn", "FAIL", "warn", "warn", "warn", "warn", "ok"]
 
 
 @pytest.mark.parametrize(("waiting", "level"), [(5, "ok"), (60, "warn"), (3600, "FAIL")])
@@ -52,6 +53,19 @@ def test_inbox__oldest_message_waits__grades_the_lag(world: World, waiting: int,
     finding = doctor.look_at_inbox()
     assert finding.level == level
     assert bool(finding.advice) == (level != "ok")
+
+
+@pytest.mark.promise("B-06")
+@pytest.mark.parametrize(("hours", "level"), [(1, "warn"), (25, "ok")])
+def test_sources__two_that_send_the_same__are_named_for_a_day(world: World, hours: int, level: str) -> None:
+    one, other = (create_source(world.site, name=name, kind="server") for name in ("Shop", "Web"))
+    last_seen_at = datetime.now(UTC) - timedelta(hours=hours)
+    Twin.objects.create(site=world.site, one=one, other=other, event_name="Buy", count=1, last_seen_at=last_seen_at)
+
+    finding = doctor.look_at_sources()
+
+    assert finding.level == level
+    assert ("Shop and Web of Shop (1q2w3e4r5t)" in finding.found) == (level == "warn")
 
 
 @pytest.mark.django_db

@@ -1,9 +1,11 @@
 """`/api/sites/{sitecode}/rules` from outside: one ordered list, replaced whole, and tried before."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.http import HttpResponse
 
 from api.models import Rule, Site
@@ -159,6 +161,20 @@ def test_put__any_list__notes_when_rules_changed(world: World, owner: Caller) ->
 
     assert first is not None
     assert Site.objects.get().rules_changed_at > first  # type: ignore[operator]  # it is one
+
+
+def test_put__by_many_at_once__leaves_the_whole_list_of_one(world: World) -> None:
+    def put_often(name: str) -> None:
+        caller = Caller.build(world.site)
+        for _ in range(10):
+            assert put(caller, *[{"action": "drop", "name": name}] * 3).status_code == 200
+        connection.close()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(put_often, "abcd"))
+
+    names = list(Rule.objects.values_list("name", flat=True))
+    assert names in [[name] * 3 for name in "abcd"]
 
 
 @pytest.mark.promise("K-40")

@@ -13,10 +13,11 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Min
 
 from api.celery import app
-from api.models import Message
+from api.models import Message, Twin
 
 LAG_WARNING = timedelta(seconds=30)  # a digest takes seconds; more is a worker that is away or overrun
 LAG_FAILURE = timedelta(minutes=10)
+TWIN_AGE = timedelta(days=1)
 CLOCK_WARNING = timedelta(seconds=1)
 CLOCK_FAILURE = timedelta(seconds=60)  # the digest believes our clock over a sender's beyond this
 DISK_WARNING = 2 * 2**30
@@ -112,6 +113,15 @@ def look_at_inbox() -> Finding:
     return grade(lag, LAG_WARNING, LAG_FAILURE, found, "if a worker is well, it is overrun: add workers")
 
 
+def look_at_sources() -> Finding:
+    recent = Twin.objects.filter(last_seen_at__gt=datetime.now(UTC) - TWIN_AGE).select_related("one", "other", "site")
+    pairs = [f"{twin.one} and {twin.other} of {twin.site}" for twin in recent.order_by("-last_seen_at")[:3]]
+    if pairs:
+        found = f"send the same events: {'; '.join(pairs)}"
+        return Finding("warn", found, "in the admin, switch off `takes track` at one of each pair")
+    return Finding("ok", "no two send the same events")
+
+
 def look_at_clock() -> Finding:
     asked = datetime.now(UTC)
     with connection.cursor() as cursor:
@@ -144,6 +154,7 @@ CHECKS = (
     Check("broker", look_at_broker, "start Redis or Valkey, or correct REDIS_URL; no event is lost meanwhile"),
     Check("worker", look_at_worker, "start one: `python -m celery -A api.celery worker`", needs="broker"),
     Check("inbox", look_at_inbox, "run `python manage.py prepare`", needs="database"),
+    Check("sources", look_at_sources, "run `python manage.py prepare`", needs="database"),
     Check("clock", look_at_clock, "see the database's log", needs="database"),
     Check("disk", look_at_disk, "make the directory, or correct GOALPOST_DATA_DIR"),
 )

@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -164,17 +165,20 @@ def test_put__any_list__notes_when_rules_changed(world: World, owner: Caller) ->
 
 
 def test_put__by_many_at_once__leaves_the_whole_list_of_one(world: World) -> None:
-    def put_often(name: str) -> None:
-        caller = Caller.build(world.site)
-        for _ in range(10):
-            assert put(caller, *[{"action": "drop", "name": name}] * 3).status_code == 200
+    together = Barrier(4)
+    callers = {name: Caller.build(world.site) for name in "abcd"}
+
+    def put_with_others(name: str) -> int:
+        together.wait(timeout=60)
+        status = put(callers[name], *[{"action": "drop", "name": name}] * 3).status_code
         connection.close()
+        return status
 
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(put_often, "abcd"))
-
-    names = list(Rule.objects.values_list("name", flat=True))
-    assert names in [[name] * 3 for name in "abcd"]
+        for _ in range(10):
+            assert set(threads.map(put_with_others, callers)) == {200}
+            names = list(Rule.objects.values_list("name", flat=True))
+            assert names in [[name] * 3 for name in callers]
 
 
 @pytest.mark.promise("K-40")

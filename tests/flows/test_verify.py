@@ -19,7 +19,7 @@ from api.verify.law import Law
 from api.verify.run import LAWS, Report, check, verify
 from goals import catalogue
 from goals.models import Conversion, Goal
-from tests.admin.test_edits import save
+from tests.admin.conftest import save
 from tests.flows.conftest import Clock
 from tests.world import World
 

@@ -295,16 +295,15 @@ def test_codes__of_every_refusal_in_the_code__are_listed() -> None:
 
 
 def refusal_codes(tree: ast.AST) -> set[str]:
-    """The second argument of every `Refusal(…)`."""
-    return {
-        node.args[1].value
+    """The second argument of every `Refusal(…)`, and the first of every `missing(…)`, which makes one."""
+    place_of_code = {"Refusal": 1, "missing": 0}
+    calls = [
+        (node.func.id, node.args)
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and node.func.id == "Refusal"
-        and isinstance(node.args[1], ast.Constant)
-        and isinstance(node.args[1].value, str)
-    }
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in place_of_code
+    ]
+    codes = [arguments[place_of_code[name]] for name, arguments in calls]
+    return {code.value for code in codes if isinstance(code, ast.Constant) and isinstance(code.value, str)}
 
 
 def test_message__with_a_lone_surrogate__can_be_sent() -> None:

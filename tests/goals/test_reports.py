@@ -1,0 +1,99 @@
+"""The figures of goals, from conversions that a small world makes."""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from goals import reports
+from goals.models import Goal
+from goals.reports import Breakdown, By, Figures, Headline, Part, Point, Step
+from tests.world import START, World
+
+DAY = 86_400
+
+
+@pytest.fixture
+def goal(world: World) -> Goal:
+    """Six conversions of three visitors, sent in no order: four visits, two of them today."""
+    for minutes, user, price in ((29, "u1", 2), (0, "u1", 1), (60, "u1", None), (5, "u2", 4)):
+        money = {} if price is None else {"revenue": price, "currency": "EUR"}
+        world.track("Buy", at=60 * minutes, userId=user, properties={"size": {"eu": price}, **money})
+    world.track("Buy", at=-40 * DAY, userId="u3", properties={"revenue": "0.10"})
+    world.track("Buy", at=-2 * DAY, userId="u2", properties={"size": {"eu": "2"}})
+    return Goal.objects.get()
+
+
+def now(seconds: float = 7_200) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def test_headlines__of_goals__count_conversions_visits_and_visitors(world: World, goal: Goal) -> None:
+    other = Goal.objects.create(site=world.site, name="Never")
+    euros, dollars = Decimal("7.000000"), Decimal("0.100000")
+
+    assert reports.headlines([goal, other], now=now()) == {
+        goal.pk: Headline(
+            Figures(4, 3, 2, {"EUR": euros}),
+            Figures(5, 4, 2, {"EUR": euros}),
+            Figures(6, 5, 3, {"EUR": euros, "USD": dollars}),
+            last_conversion_at=START + timedelta(hours=1),
+        ),
+        other.pk: Headline(),
+    }
+
+
+def test_headline__of_figures__is_what_the_goal_says_counts(goal: Goal) -> None:
+    figures = Figures(conversions=4, visits=3)
+    assert figures.headline(goal) == 3
+    goal.has_multiple_conversions = True
+    assert figures.headline(goal) == 4
+
+
+def test_sparklines__of_goals__are_30_days(goal: Goal) -> None:
+    assert reports.sparklines([goal], now=now()) == {goal.pk: [0] * 27 + [1, 0, 3]}
+
+
+def test_series__by_step__has_every_step(goal: Goal) -> None:
+    begin, end = START - timedelta(days=2), START + timedelta(minutes=61)
+    hours = reports.series(goal, begin=START - timedelta(hours=1), end=end, step=Step.HOUR)
+    days = reports.series(goal, begin=begin, end=end, step=Step.DAY)
+    weeks = reports.series(goal, begin=begin, end=end, step=Step.WEEK)
+
+    assert hours == [
+        Point(START - timedelta(hours=1)),
+        Point(START, 3, 2, {"EUR": Decimal("7.000000")}),
+        Point(START + timedelta(hours=1), 1, 1),
+    ]
+    assert [(point.begin.day, point.conversions, point.visits) for point in days] == [
+        (20, 1, 1),
+        (21, 0, 0),
+        (22, 4, 3),
+    ]
+    assert [(point.begin.day, point.conversions, point.visits) for point in weeks] == [(16, 5, 4)]
+    with pytest.raises(ValueError, match="points"):
+        reports.series(goal, begin=begin - timedelta(days=365), end=end, step=Step.HOUR)
+
+
+def test_breakdown__by_property__has_the_largest_parts_and_the_rest(
+    goal: Goal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    euros, cents = Decimal("2.000000"), Decimal("0.100000")
+    whole = reports.breakdown(goal, By.PROPERTY, path=["size", "eu"])
+    assert whole.parts[0] == Part("2", 2, 2, {"EUR": euros})
+    assert whole.values == 4
+    assert whole.other is None
+
+    monkeypatch.setattr(reports, "TOP", 1)
+    assert reports.breakdown(goal, By.PROPERTY, path=["size", "eu"]) == Breakdown(
+        [Part("2", 2, 2, {"EUR": euros})], Part(None, 4, 3, {"EUR": Decimal("5.000000"), "USD": cents}), 4
+    )
+
+
+def test_breakdown__by_currency_and_source__in_a_range(goal: Goal) -> None:
+    euros = {"EUR": Decimal("7.000000")}
+    assert reports.breakdown(goal, By.CURRENCY, begin=START - timedelta(days=3)) == Breakdown(
+        [Part("EUR", 3, 2, euros), Part(None, 2, 2, {})], None, 2
+    )
+    (part,) = reports.breakdown(goal, By.SOURCE, begin=START, end=START + timedelta(hours=1)).parts
+    assert (part.conversions, part.visitors, part.revenue) == (3, 2, euros)

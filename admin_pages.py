@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from django import forms
 from django.apps import apps
 from django.contrib import admin
-from django.contrib.admin.widgets import AdminTextareaWidget
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
@@ -14,23 +13,31 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 Row = TypeVar("Row", bound=Model)
 
 LIST_LIMIT: Final = 10_000  # a person does not turn more pages; search and filters lead further
 
 if TYPE_CHECKING:
-    BaseAdmin = admin.ModelAdmin
+    BaseAdmin = admin.ModelAdmin  # the theme's is untyped
+    BaseInline = admin.TabularInline
     BasePaginator = Paginator
 else:  # Django's classes take no type parameters at run time
+    BaseInline = TabularInline
 
-    class BaseAdmin(admin.ModelAdmin):
+    class BaseAdmin(ModelAdmin):
         def __class_getitem__(cls, _row: object) -> type:
             return cls
 
     class BasePaginator(Paginator):
         def __class_getitem__(cls, _row: object) -> type:
             return cls
+
+
+class Inline(BaseInline):  # type: ignore[type-arg]  # takes no parameters at run time
+    """Rows of another table on a row's page."""
 
 
 class BoundedPaginator(BasePaginator[Row]):
@@ -139,7 +146,7 @@ class LinesField(forms.CharField):
 
     def __init__(self, *, line_length: int, **options: Any) -> None:
         super().__init__(
-            widget=AdminTextareaWidget(attrs={"rows": 3}),
+            widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
             **{**options, "strip": False, "help_text": f"{options.get('help_text', '')} One a line.".strip()},
         )
         self.line_length = line_length

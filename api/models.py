@@ -1,5 +1,6 @@
 """Who may come in (sites, credentials, sources) and what came in (messages)."""
 
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
@@ -77,6 +78,29 @@ class Site(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.sitecode})"
+
+
+class Membership(models.Model):
+    """A person's place in a site."""
+
+    class Role(models.TextChoices):
+        VIEWER = "viewer", "viewer"
+        EDITOR = "editor", "editor"
+        OWNER = "owner", "owner"
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=8, choices=Role.choices, default=Role.VIEWER)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            # A person has one role in a site; serves the look at whose page it is.
+            models.UniqueConstraint(fields=["user", "site"], name="api_membership_person"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} as {self.role} of {self.site}"
 
 
 class Credential(models.Model):

@@ -103,6 +103,7 @@ INSTALLED_APPS = [
     "api",
     "goals",
     "cohorts",
+    "unfold",  # before the admin, whose templates it replaces
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -116,6 +117,7 @@ INSTALLED_APPS = [
 # The hot paths (api.wsgi) are answered before any of these run.
 MIDDLEWARE = [
     "api.middleware.replace_nul",
+    "api.middleware.set_content_security_policy",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -163,6 +165,20 @@ CACHES = {
         "LOCATION": REDIS_URL,
         "OPTIONS": {"socket_connect_timeout": 0.2, "socket_timeout": 0.2},
     }
+}
+
+UNFOLD = {
+    "SITE_TITLE": "Goalpost",
+    "SITE_HEADER": "Goalpost",
+    "SITE_SUBHEADER": "api.pages.frame.subheader",
+    "SITE_SYMBOL": "sports_score",
+    "SITE_URL": None,  # there is no other site to view
+    "SITE_DROPDOWN": "api.pages.frame.dropdown",
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+    "STYLES": ["/static/api/colors.css"],
+    "GLOBAL_CALLBACK": "api.pages.frame.leave_out_inline_style",
+    "SIDEBAR": {"navigation": "api.pages.frame.navigation"},
 }
 
 # The management API: JSON in, JSON out, a credential at every door but the reference page's.

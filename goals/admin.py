@@ -5,15 +5,15 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.widgets import AdminTextInputWidget
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from unfold.widgets import UnfoldAdminTextInputWidget
 
-from admin_pages import LargeTable, LinesField, Pages, ReadOnly, Row, show_json, site_ids
+from admin_pages import Inline, LargeTable, LinesField, Pages, ReadOnly, Row, show_json, site_ids
 from goals import catalogue
 from goals.finding import live_goals
 from goals.matching import EventName
@@ -33,9 +33,7 @@ class ShortDeletion(Pages[Row]):
 
 class GoalForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameters at run time
     # strip=False: names match exactly, and one that begins with a space is not to be renamed by being looked at.
-    name = forms.CharField(
-        max_length=GOAL_NAME_LENGTH, strip=False, widget=AdminTextInputWidget(attrs={"class": "vLargeTextField"})
-    )
+    name = forms.CharField(max_length=GOAL_NAME_LENGTH, strip=False, widget=UnfoldAdminTextInputWidget())
     tag_names = LinesField(line_length=100, label="Tags", required=False)
     keeps_receiving = forms.BooleanField(
         label="Keep receiving these events",
@@ -99,7 +97,7 @@ class StatusFilter(admin.SimpleListFilter):
         return queryset.filter(archived_at__isnull=self.value() == "ACTIVE") if self.value() else queryset
 
 
-class BindingsOfGoal(admin.TabularInline):  # type: ignore[type-arg]
+class BindingsOfGoal(Inline):
     model = GoalBinding
     fields = ("event_type", "event_name")
     readonly_fields = fields

@@ -2,9 +2,9 @@
 
 from django.contrib import admin
 
-from api.admin import credentials, inbox, rules, sites, sources
+from api.admin import credentials, inbox, members, rules, sites, sources
 
-__all__ = ["credentials", "inbox", "rules", "sites", "sources"]
+__all__ = ["credentials", "inbox", "members", "rules", "sites", "sources"]
 
 admin.site.site_header = admin.site.site_title = "Goalpost"
 admin.site.site_url = None  # there is no other site to view

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from admin_pages import LinesField, Pages, show_copyable
+from admin_pages import Inline, LinesField, Pages, show_copyable
 from api.access import generate_sitecode
 from api.models import Site, Source
 from api.sites import add_destination, note_rules_changed
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from django.db.models import Field
 
 
-class SourcesOfSite(admin.TabularInline):  # type: ignore[type-arg]  # takes no parameters at run time
+class SourcesOfSite(Inline):
     model = Source
     fields = ("name", "kind", "is_enabled", "takes_track")
     readonly_fields = ("kind",)

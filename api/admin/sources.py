@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from admin_pages import Pages, ReadOnly, show_copyable
+from admin_pages import Inline, Pages, ReadOnly, show_copyable
 from api.ingest.tally import Figures, figures
 from api.models import Rule, Source, Twin, WriteKey
 from api.sites import equip_source, note_rules_changed, revoke_write_key, rotate_write_key
@@ -21,7 +21,7 @@ DAY: Final = timedelta(hours=24)
 OVERLAP: Final = timedelta(hours=24)
 
 
-class ToRead(admin.TabularInline):  # type: ignore[type-arg]  # takes no parameters at run time
+class ToRead(Inline):
     """Rows that belong to a page and are not changed there."""
 
     extra = 0

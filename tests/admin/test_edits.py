@@ -173,7 +173,7 @@ def test_source__made__has_a_write_key(person: Client, site: Site) -> None:
 def test_source__second_destination_of_a_site__is_refused(person: Client, site: Site) -> None:
     path = reverse("admin:api_source_add")
 
-    assert "errorlist" in text_of(save(person, path, site=site.pk, name="Two", kind="destination"))
+    assert "is violated" in text_of(save(person, path, site=site.pk, name="Two", kind="destination"))
 
 
 # Goals
@@ -294,7 +294,7 @@ def test_goals__by_tag__are_filtered_from_the_side_panel(person: Client, site: S
     everything = text_of(person.get(path))
     filtered = text_of(person.get(f"{path}?tag=segment.io"))
 
-    assert '<a href="?tag=segment.io">' in everything
+    assert 'href="?tag=segment.io"' in everything
     assert "By hand" in everything
     assert "SegmentIO track – Buy" in filtered
     assert "By hand" not in filtered

@@ -66,7 +66,7 @@ def test_sources__list_of_many__takes_the_same_queries(
     for number in range(count):
         create_source(site, name=f"Source {number}", kind="server")
 
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(12):
         text_of(person.get(LIST))
 
 

@@ -1,0 +1,99 @@
+"""Whose page it is: every page belongs to one site, and only its members see that it exists."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from django.contrib import admin
+from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.auth.views import redirect_to_login
+from django.http import Http404, HttpRequest, HttpResponseBase
+from django.template.response import TemplateResponse
+from django.views.decorators.cache import never_cache
+
+from api.models import Membership, Site
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+Role = Membership.Role
+RANK: Final = {Role.VIEWER: 1, Role.EDITOR: 2, Role.OWNER: 3}
+View = Callable[..., HttpResponseBase]
+
+
+def site_page(role: Membership.Role = Role.VIEWER) -> Callable[[View], View]:
+    """Make `view(request, site, …)` a page under a site's code, for its members with this role or a higher one.
+
+    Who is not signed in is sent to the login; to an outsider nothing is there (404); a member of a lower role is told
+    which is needed (403). A superuser is an owner everywhere. One query.
+    """
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        @never_cache
+        def page(request: HttpRequest, sitecode: str, **parts: Any) -> HttpResponseBase:
+            user = request.user
+            if not user.is_authenticated or not user.is_active:
+                return redirect_to_login(request.get_full_path(), "/admin/login/")
+            site = sites_of(user).filter(sitecode=sitecode).first()
+            if site is None:
+                raise Http404
+            request.session["sitecode"] = site.sitecode
+            mine = role_in(user, site)
+            request.goalpost_site, request.goalpost_role = site, mine  # type: ignore[attr-defined]
+            if RANK[mine] < RANK[role]:
+                return show(request, "pages/forbidden.html", title="Not allowed", needed=role.label, status=403)
+            return view(request, site, **parts)
+
+        return page
+
+    return decorate
+
+
+def sites_of(user: User | AnonymousUser) -> "QuerySet[Site]":
+    """The sites that a person belongs to, all for a superuser, by name; each with their memberships."""
+    sites = Site.objects.order_by("name", "pk")
+    if user.is_superuser:
+        return sites
+    return sites.filter(memberships__user=user) if user.is_authenticated else sites.none()
+
+
+def role_in(user: User | AnonymousUser, site: Site) -> Membership.Role:
+    """A member's role. One query for whoever is no superuser."""
+    if user.is_superuser:
+        return Role.OWNER
+    membership = Membership.objects.filter(user__pk=user.pk, site=site).first()
+    return Role(membership.role) if membership else Role.VIEWER
+
+
+def may(request: HttpRequest, role: Membership.Role) -> bool:
+    """Whether who looks at this page has at least this role."""
+    return RANK[getattr(request, "goalpost_role", Role.VIEWER)] >= RANK[role]
+
+
+def current_site(request: HttpRequest) -> Site | None:
+    """The site whose page this is; elsewhere the one last looked at, else the first. At most two queries a request."""
+    if not hasattr(request, "goalpost_site"):
+        sites = sites_of(request.user)
+        last = sites.filter(sitecode=request.session.get("sitecode", "")).first()
+        request.goalpost_site = last or sites.first()  # type: ignore[attr-defined]
+    return cast("Site | None", request.goalpost_site)  # type: ignore[attr-defined]
+
+
+def show(request: HttpRequest, template: str, *, title: str, status: int = 200, **context: Any) -> TemplateResponse:
+    """A page of ours within the admin's frame."""
+    site = getattr(request, "goalpost_site", None)
+    frame = admin.site.each_context(request)
+    return TemplateResponse(
+        request,
+        template,
+        {
+            **frame,
+            "title": title,
+            "site": site,
+            "may_edit": may(request, Role.EDITOR),
+            "may_own": may(request, Role.OWNER),
+            **context,
+        },
+        status=status,
+    )

@@ -1,0 +1,72 @@
+"""What stands around every page: the menu, the switcher of sites, and nothing inline that a strict CSP would refuse."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+from api.pages.access import current_site, sites_of
+
+# Title, icon (Material Symbols), name of the page's URL.
+MENU = (
+    ("Home", "home", "home"),
+    ("Goals", "flag", "goals"),
+    ("Events", "stream", "events"),
+    ("Delivery", "monitoring", "delivery"),
+    ("Why not?", "help", "why"),
+    ("People", "person_search", "people"),
+    ("Personas", "groups", "personas"),
+    ("Groups", "apartment", "groups"),
+    ("Event tester", "science", "tester"),
+    ("Set-up guide", "menu_book", "guide"),
+    ("Settings", "settings", "settings"),
+)
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """The pages of the current site; those that do not exist in this version are left out."""
+    site = current_site(request)
+    if site is None:
+        return []
+    from api.pages.urls import NAMES  # noqa: PLC0415 - the pages import this frame
+
+    items: list[dict[str, Any]] = [
+        {"title": title, "icon": icon, "link": reverse(f"pages:{name}", args=[site.sitecode])}
+        for title, icon, name in MENU
+        if name in NAMES
+    ]
+    for item in items:  # the home page's address begins all others
+        item["active"] = request.path == item["link"] or (
+            item["title"] != "Home" and request.path.startswith(item["link"])
+        )
+    groups: list[dict[str, Any]] = [{"title": site.name, "items": items}]
+    if request.user.is_superuser:
+        tables = reverse("tables")
+        link = {"title": "All tables", "icon": "database", "link": tables, "active": request.path == tables}
+        groups.append({"title": "Administration", "separator": True, "items": [link]})
+    return groups
+
+
+def dropdown(request: HttpRequest) -> list[dict[str, Any]]:
+    """The switcher: every site of whoever looks."""
+    if not request.user.is_authenticated:
+        return []
+    return [
+        {
+            "icon": "public",
+            "title": f"{site.name} ({site.sitecode})",
+            "link": reverse("pages:home", args=[site.sitecode]),
+        }
+        for site in sites_of(request.user)[:100]
+    ]
+
+
+def subheader(request: HttpRequest) -> str:
+    """The site whose page this is."""
+    site = current_site(request) if request.user.is_authenticated else None
+    return f"{site.name} · {site.sitecode}" if site else ""
+
+
+def leave_out_inline_style(_: HttpRequest) -> dict[str, Any]:
+    """The theme writes its colours into the page; ours stand in api/colors.css."""
+    return {"colors": None, "border_radius": None}

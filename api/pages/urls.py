@@ -1,0 +1,20 @@
+"""The pages of a site, below /admin/s/<sitecode>/."""
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import path
+
+from api.pages import home
+from api.pages.access import current_site
+
+app_name = "pages"
+urlpatterns = [
+    path("<slug:sitecode>/", home.home, name="home"),
+]
+NAMES = frozenset(pattern.name for pattern in urlpatterns)
+
+
+def go_home(request: HttpRequest) -> HttpResponse:
+    """`/admin/`: to the home of the site last looked at; to the tables where there is none."""
+    site = current_site(request) if request.user.is_authenticated else None
+    return redirect("pages:home", site.sitecode) if site else redirect("tables")

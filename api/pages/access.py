@@ -62,7 +62,7 @@ def role_in(user: User | AnonymousUser, site: Site) -> Membership.Role:
     """A member's role. One query for whoever is no superuser."""
     if user.is_superuser:
         return Role.OWNER
-    membership = Membership.objects.filter(user__pk=user.pk, site=site).first()
+    membership = site.memberships.filter(user=cast("User", user)).first()
     return Role(membership.role) if membership else Role.VIEWER
 
 

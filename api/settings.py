@@ -167,11 +167,14 @@ CACHES = {
     }
 }
 
+LOGIN_URL = "/admin/login/"
+LOGIN_REDIRECT_URL = "/admin/"
 UNFOLD = {
     "SITE_TITLE": "Goalpost",
     "SITE_HEADER": "Goalpost",
     "SITE_SUBHEADER": "api.pages.frame.subheader",
     "SITE_SYMBOL": "sports_score",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/static/api/icon.svg"}],
     "SITE_URL": None,  # there is no other site to view
     "SITE_DROPDOWN": "api.pages.frame.dropdown",
     "SHOW_HISTORY": True,

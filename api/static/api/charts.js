@@ -1,0 +1,49 @@
+// Charts: <div class="gp-chart"><canvas data-chart='{"type": "bar", "labels": […], "series": [{"label": …, "values": […]}], "stacked": true}'></canvas></div>
+// Drawn with Chart.js, which the theme loads. Series differ by pattern of line and by shade, not by colour alone.
+"use strict";
+
+(() => {
+  const drawn = new Map();
+  const draw = (canvas) => {
+    const { type, labels, series, stacked } = JSON.parse(canvas.dataset.chart);
+    const style = getComputedStyle(canvas.closest(".gp"));
+    const of = (name) => style.getPropertyValue(name).trim();
+    const shades = [of("--accent"), of("--warn"), of("--bad"), of("--quiet"), of("--good")];
+    const dashes = [[], [6, 3], [2, 2], [10, 3, 2, 3], [1, 4]];
+    drawn.get(canvas)?.destroy();
+    drawn.set(
+      canvas,
+      new Chart(canvas, {
+        type,
+        data: {
+          labels,
+          datasets: series.map((each, at) => ({
+            label: each.label,
+            data: each.values,
+            borderColor: shades[at % shades.length],
+            backgroundColor: shades[at % shades.length],
+            borderDash: type === "line" ? dashes[at % dashes.length] : [],
+            borderWidth: type === "line" ? 2 : 0,
+            pointRadius: labels.length > 60 ? 0 : 2,
+            tension: 0.2,
+          })),
+        },
+        options: {
+          animation: false,
+          maintainAspectRatio: false,
+          interaction: { mode: "index", intersect: false },
+          plugins: { legend: { display: series.length > 1, labels: { color: of("--text") } } },
+          scales: {
+            x: { stacked, grid: { display: false }, ticks: { color: of("--quiet"), maxRotation: 0, autoSkipPadding: 12 } },
+            y: { stacked, beginAtZero: true, grid: { color: of("--line") }, ticks: { color: of("--quiet"), precision: 0 } },
+          },
+        },
+      }),
+    );
+  };
+  const drawAll = () => document.querySelectorAll("canvas[data-chart]").forEach(draw);
+  addEventListener("DOMContentLoaded", () => {
+    drawAll();
+    new MutationObserver(drawAll).observe(document.documentElement, { attributes: true, attributeFilter: ["class"] });
+  });
+})();

@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
+from django.core.serializers.json import DjangoJSONEncoder
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
@@ -101,6 +102,31 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} as {self.role} of {self.site}"
+
+
+class AuditEntry(models.Model):
+    """One change that a person made. The database refuses to change or delete it (migration 0009)."""
+
+    site = models.ForeignKey(Site, on_delete=models.PROTECT, db_index=False, related_name="audit_entries")
+    # A person may be deleted; what they did stays, under the name they had.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    who = models.CharField(max_length=150)
+    at = models.DateTimeField()
+    what = models.TextField()
+    before = models.JSONField(null=True, encoder=DjangoJSONEncoder)
+    after = models.JSONField(null=True, encoder=DjangoJSONEncoder)
+
+    class Meta:
+        verbose_name_plural = "audit entries"
+        indexes = [
+            # A site's log, newest first.
+            models.Index(fields=["site", "-id"], name="api_auditentry_site"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.who}: {self.what}"
 
 
 class Credential(models.Model):

@@ -9,7 +9,7 @@ from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import reverse
 
-from api.models import Claim, Load, Membership, Message, Rule, Site, Twin
+from api.models import AuditEntry, Claim, Load, Membership, Message, Rule, Site, Twin
 from api.sites import create_credential, create_site
 from cohorts.models import Group, Identity, Persona, Username
 from goals import catalogue
@@ -67,7 +67,11 @@ def site(db: None) -> Site:
     Persona.objects.create(site=site, name="big spenders")
     Group.objects.create(site=site, group_id="group-1", registers=traits)
     Username.objects.create(site=site, name="ada", user_value="user-1")
-    Membership.objects.create(site=site, user=User.objects.create_user("member"), role=Membership.Role.EDITOR)
+    member = User.objects.create_user("member")
+    Membership.objects.create(site=site, user=member, role=Membership.Role.EDITOR)
+    AuditEntry.objects.create(
+        site=site, user=member, who="member", at=START, what="Renamed the site", after={"name": "<b>"}
+    )
     return site
 
 

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 import admin_pages
-from api.models import Claim, Load, Message, Rule, Site, SourceTally, Twin, WriteKey
+from api.models import AuditEntry, Claim, Load, Message, Rule, Site, SourceTally, Twin, WriteKey
 from cohorts.models import Group, Identity, Persona, Username
 from goals.models import Conversion, Goal, GoalCreation, Tag, WaitingName
 from tests.admin.conftest import text_of
@@ -24,7 +24,20 @@ from tests.world import START
 ON_ANOTHER_PAGE = {WriteKey, SourceTally}
 OURS = [model for app in ("api", "goals", "cohorts") for model in apps.get_app_config(app).get_models()]
 MODELS = [model for model in OURS if model not in ON_ANOTHER_PAGE]
-MADE_BY_EVENTS = [Message, Claim, Twin, Load, Conversion, GoalCreation, WaitingName, Identity, Persona, Group, Username]
+READ_ONLY = [
+    AuditEntry,
+    Message,
+    Claim,
+    Twin,
+    Load,
+    Conversion,
+    GoalCreation,
+    WaitingName,
+    Identity,
+    Persona,
+    Group,
+    Username,
+]
 LARGE = [model for model in MODELS if isinstance(admin.site.get_model_admin(model), admin_pages.LargeTable)]
 
 ODD = [
@@ -118,8 +131,8 @@ def test_list__odd_searches_filters_and_pages__never_fail(person: Client, model:
         assert person.get(f"{page(model, 'changelist')}?{column}=x").status_code == 400, column
 
 
-@pytest.mark.parametrize("model", MADE_BY_EVENTS, ids=name_of)
-def test_row__made_by_events__cannot_be_added_changed_or_deleted(person: Client, model: type[Model]) -> None:
+@pytest.mark.parametrize("model", READ_ONLY, ids=name_of)
+def test_row__that_nobody_may_edit__cannot_be_added_changed_or_deleted(person: Client, model: type[Model]) -> None:
     pk = model._default_manager.get().pk
 
     assert person.post(page(model, "add"), {}).status_code == 403

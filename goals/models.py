@@ -148,6 +148,60 @@ class Conversion(models.Model):
         return f"{self.goal_id} by {self.visitor_code}"
 
 
+class GoalVisitor(models.Model):
+    """What a visitor converted of a goal, in all; written with the conversions (goals.rollups), as the next two are."""
+
+    # Also the order in which rows are locked.
+    pk = models.CompositePrimaryKey("goal_id", "visitor_code")
+    # No database constraint: each row is written with a conversion, which has one.
+    goal = models.ForeignKey(Goal, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    visitor_code = models.CharField(max_length=255)
+    conversions = models.IntegerField()
+    visits = models.IntegerField(help_text="Stretches of conversions with less than 30 minutes between any two.")
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+    revenue = models.JSONField(help_text="By currency, as texts: a float would not be exact.")
+
+    class Meta:
+        indexes = [
+            # How many visitors converted a goal since a time.
+            models.Index(fields=["goal", "last_at"], name="goals_goalvisitor_last"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.goal_id} by {self.visitor_code}: {self.conversions}"
+
+
+class GoalDay(models.Model):
+    """A part of a goal's figures of a day of UTC. Each worker adds to a part of its own, so that none waits."""
+
+    pk = models.CompositePrimaryKey("goal_id", "day", "part")
+    goal = models.ForeignKey(Goal, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    day = models.DateField()
+    part = models.SmallIntegerField()
+    conversions = models.IntegerField()
+    visits = models.IntegerField(help_text="That began on this day; less than 0 where other parts hold too many.")
+    revenue = models.JSONField(help_text="By currency, as texts.")
+
+    def __str__(self) -> str:
+        return f"{self.goal_id} on {self.day}: {self.conversions}"
+
+
+class GoalTotal(models.Model):
+    """A part of a goal's figures in all."""
+
+    pk = models.CompositePrimaryKey("goal_id", "part")
+    goal = models.ForeignKey(Goal, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    part = models.SmallIntegerField()
+    conversions = models.BigIntegerField()
+    visits = models.BigIntegerField()
+    visitors = models.BigIntegerField()
+    revenue = models.JSONField(help_text="By currency, as texts.")
+
+    def __str__(self) -> str:
+        return f"{self.goal_id}: {self.conversions}"
+
+
 class GoalCreation(models.Model):
     """The ledger of goals made by events: the quota counts here, and deleting a goal does not shorten it."""
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from django.db import connection
 
-from goals import quota, waiting
+from goals import quota, rollups, waiting
 from goals.matching import EventName, KnownGoal, match_goal, names_to_look_up
 from goals.models import Conversion, Goal, Tag
 from goals.naming import name_goal
@@ -70,13 +70,15 @@ class FirstVisitor:
     visitor_code: str
 
 
-def record(site_id: int, hits: Sequence[Hit], *, policy: Policy) -> list[Recorded]:
+def record(site_id: int, hits: Sequence[Hit], *, policy: Policy, moved: Sequence[rollups.Moved] = ()) -> list[Recorded]:
     """Record hits of one site and say, in their order, what became of each. Call it inside a transaction.
 
     Unknown names become goals while the quota lasts (promises K-03, K-26, K-27); the rest is deferred, first come,
-    first created (K-31). Two queries when every name is known, some eight more when one is not.
+    first created (K-31). The figures follow, also those of what `rekey` moved before. Two queries when every name is
+    known, some eight more when one is not; and those of `rollups.count`.
     """
     if not hits:
+        rollups.count(site_id, [], moved)
         return []
     events = list(dict.fromkeys(hit.event for hit in hits))
     goals = resolve(site_id, events, template=policy.template)
@@ -84,6 +86,7 @@ def record(site_id: int, hits: Sequence[Hit], *, policy: Policy) -> list[Recorde
     creation = _create(site_id, unknown, policy=policy) if unknown else _Creation({}, set(), {})
     goals |= creation.goals
     inserted = _insert(site_id, [(hit, goals[hit.event].id) for hit in hits if hit.event in goals])
+    rollups.count(site_id, list(inserted.values()), moved)
     recorded = []
     for hit in hits:
         goal = goals.get(hit.event)
@@ -107,6 +110,15 @@ def record(site_id: int, hits: Sequence[Hit], *, policy: Policy) -> list[Recorde
 
 def resolve(site_id: int, events: Sequence[EventName], *, template: str) -> dict[EventName, KnownGoal]:
     """The goals of those events that have one, as things stand. One query."""
+    bindings, goals = find_candidates(site_id, events, template=template)
+    matches = {event: match_goal(event, bindings=bindings, goals=goals, template=template) for event in events}
+    return {event: goal for event, goal in matches.items() if goal is not None}
+
+
+def find_candidates(
+    site_id: int, events: Sequence[EventName], *, template: str
+) -> tuple[dict[EventName, KnownGoal], dict[str, KnownGoal]]:
+    """What the lookup of these events goes by: the goals they are bound to, and the goals by name. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -130,26 +142,26 @@ def resolve(site_id: int, events: Sequence[EventName], *, template: str) -> dict
         rows = cursor.fetchall()
     bindings = {EventName(row[0], row[1]): KnownGoal(*row[2:]) for row in rows if row[0] is not None}
     goals = {row[3]: KnownGoal(*row[2:]) for row in rows if row[0] is None}
-    matches = {event: match_goal(event, bindings=bindings, goals=goals, template=template) for event in events}
-    return {event: goal for event, goal in matches.items() if goal is not None}
+    return bindings, goals
 
 
-def rekey(site_id: int, *, users: Iterable[FirstVisitor], anonymous: Iterable[FirstVisitor]) -> int:
-    """Give the conversions of these ids to the visitor code now known to be their first; how many changed hands.
+def rekey(site_id: int, *, users: Iterable[FirstVisitor], anonymous: Iterable[FirstVisitor]) -> list[rollups.Moved]:
+    """Give the conversions of these ids to the visitor code now known to be their first; those that changed hands.
 
     Only conversions whose event carried no code move, and a user's link outranks an anonymous id's (promises K-51,
-    N-09). The rows are locked in the order of their ids, so that two links cannot deadlock. One query.
+    N-09). The rows are locked in the order of their ids, so that two links cannot deadlock. What moved is for `record`
+    to count. One query.
     """
     users, anonymous = list(users), list(anonymous)
     if not users and not anonymous:
-        return 0
+        return []
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE goals_conversion AS conversion
                SET visitor_code = late.visitor_code, keyed_by = late.keyed_by
               FROM (
-                SELECT c.id, reached.visitor_code, reached.keyed_by
+                SELECT c.id, c.visitor_code AS before, reached.visitor_code, reached.keyed_by
                   FROM (
                     SELECT DISTINCT ON (id) id, visitor_code, keyed_by
                       FROM (
@@ -173,6 +185,7 @@ def rekey(site_id: int, *, users: Iterable[FirstVisitor], anonymous: Iterable[Fi
                    FOR UPDATE OF c
               ) AS late
              WHERE conversion.id = late.id
+            RETURNING late.id, conversion.occurred_at, conversion.goal_id, late.before, late.visitor_code
             """,
             {
                 "user_sites": [site_id] * len(users),
@@ -185,7 +198,11 @@ def rekey(site_id: int, *, users: Iterable[FirstVisitor], anonymous: Iterable[Fi
                 "anonymous_link": KeyedBy.ANONYMOUS_LINK,
             },
         )
-        return int(cursor.rowcount)
+        return [
+            rollups.Moved(id_, at, (goal_id, before), (goal_id, after))
+            for id_, at, goal_id, before, after in cursor.fetchall()
+            if before != after
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,10 +265,10 @@ def insert_goals(site_id: int, names: Sequence[str], *, tag: str, origin: Goal.O
     return {goal.name: KnownGoal(goal.pk, goal.name, is_named_by_event=True, is_archived=False) for goal in goals}
 
 
-def _insert(site_id: int, found: Sequence[tuple[Hit, int]]) -> set[str]:
-    """Insert conversions, sorted by key; the message keys that were new."""
+def _insert(site_id: int, found: Sequence[tuple[Hit, int]]) -> dict[str, rollups.Happened]:
+    """Insert conversions, sorted by key; those whose message keys were new, by key."""
     if not found:
-        return set()
+        return {}
     found = sorted(found, key=lambda pair: pair[0].message_key)
     hits = [hit for hit, _ in found]
     with connection.cursor() as cursor:
@@ -263,7 +280,7 @@ def _insert(site_id: int, found: Sequence[tuple[Hit, int]]) -> set[str]:
                                      %b::text[], %b::text[], %b::numeric[], %b::text[], %b::numeric[], %b::jsonb[],
                                      %b::bigint[])
             ON CONFLICT (site_id, message_key) DO NOTHING
-            RETURNING message_key
+            RETURNING message_key, id
             """,
             [
                 site_id,
@@ -281,4 +298,11 @@ def _insert(site_id: int, found: Sequence[tuple[Hit, int]]) -> set[str]:
                 [hit.source_id for hit in hits],
             ],
         )
-        return {row[0] for row in cursor.fetchall()}
+        ids = dict(cursor.fetchall())
+    return {
+        hit.message_key: rollups.Happened(
+            ids[hit.message_key], (goal_id, hit.visitor_code), hit.occurred_at, hit.revenue, hit.currency
+        )
+        for hit, goal_id in found
+        if hit.message_key in ids
+    }

@@ -1,6 +1,7 @@
 """From pending messages to their effects: a batch of one site, one transaction, everything in it or nothing.
 
-Locks are taken in one order everywhere: messages, identities and groups (sorted), the site's goal names.
+Locks are taken in one order everywhere: messages, identities and groups (sorted), the site's goal names, the figures
+of goals (sorted).
 """
 
 import traceback
@@ -228,12 +229,13 @@ def _judge_alone(ways: Ways, message: Claimed) -> Verdict:
         if _is_nobodys_fault(error):
             raise
         attempts = message.attempts + 1
-        is_dead = attempts >= settings.DIGEST_ATTEMPTS
+        is_hooks = isinstance(error, hooks.TransactionLostError)
+        is_dead = is_hooks or attempts >= settings.DIGEST_ATTEMPTS
         log.exception("message.failed", message=message.stored.id, attempts=attempts, dead=is_dead)
         return Verdict(
             message.stored.id,
             status="dead" if is_dead else "pending",
-            reason="digest_failed",
+            reason="transform_failed" if is_hooks else "digest_failed",
             detail="".join(traceback.format_exception(error))[-DETAIL_LENGTH:].replace("\0", ""),
             effects=set(message.effects),
             warnings=set(message.warnings),
@@ -250,7 +252,7 @@ def judge(ways: Ways, batch: Sequence[Claimed]) -> list[Verdict]:
     verdicts = [Verdict(message.stored.id) for message in batch]
     changes = [(verdict, effects.change) for verdict, effects in zip(verdicts, derived, strict=True) if effects.change]
     outcome = people.apply(ways.site_id, [change for _, change in changes])
-    recording.rekey(
+    moved = recording.rekey(
         ways.site_id,
         users=_first_visitors(outcome.changed_visitors, Identity.Kind.USER),
         anonymous=_first_visitors(outcome.changed_visitors, Identity.Kind.ANONYMOUS),
@@ -261,7 +263,9 @@ def judge(ways: Ways, batch: Sequence[Claimed]) -> list[Verdict]:
         verdict.warnings |= {"visitor_moved"} if applied.has_moved_visitor else set()
         verdict.warnings |= {"username_taken"} if applied.has_taken_username else set()
     hits = [(verdict, effects.goal) for verdict, effects in zip(verdicts, derived, strict=True) if effects.goal]
-    recorded = recording.record(ways.site_id, [_resolve_visitor(goal, outcome) for _, goal in hits], policy=ways.policy)
+    recorded = recording.record(
+        ways.site_id, [_resolve_visitor(goal, outcome) for _, goal in hits], policy=ways.policy, moved=moved
+    )
     for (verdict, _), what in zip(hits, recorded, strict=True):
         _note_recorded(verdict, what)
     if ways.has_twins:

@@ -16,12 +16,13 @@ from django.urls import reverse
 import admin_pages
 from api.models import AuditEntry, Claim, Load, Message, Rule, Site, SourceTally, Twin, WriteKey
 from cohorts.models import Group, Identity, Persona, Username
-from goals.models import Conversion, Goal, GoalCreation, Tag, WaitingName
+from goals.models import Conversion, Goal, GoalCreation, GoalDay, GoalTotal, GoalVisitor, Tag, WaitingName
 from tests.admin.conftest import text_of
 from tests.world import START
 
 # Both are read on the page of their source: the keys, and the sums of what came through it.
-ON_ANOTHER_PAGE = {WriteKey, SourceTally}
+# And goals show their figures themselves.
+ON_ANOTHER_PAGE = {WriteKey, SourceTally, GoalVisitor, GoalDay, GoalTotal}
 OURS = [model for app in ("api", "goals", "cohorts") for model in apps.get_app_config(app).get_models()]
 MODELS = [model for model in OURS if model not in ON_ANOTHER_PAGE]
 READ_ONLY = [

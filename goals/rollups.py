@@ -1,0 +1,320 @@
+"""Figures that are kept: per goal and visitor, per goal and day, per goal. They equal a recount at every commit.
+
+They are written last in the transaction of the conversions, in one order: visitors' rows by goal and visitor, which
+also keep two workers from counting one visitor's visits at a time, then the days' and the goals', of which every
+worker has a part of its own. So workers that hit one goal on one day do not wait for each other.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from typing import Final
+
+from django.db import connection
+
+GAP: Final = timedelta(minutes=30)  # between conversions of a visitor on a goal: the later one starts a new visit
+PARTS: Final = 64  # of a day's and a goal's figures: processes that start together share none
+
+Pair = tuple[int, str]  # a goal's id and a visitor code
+Times = tuple[datetime, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """What the figures need of a conversion."""
+
+    id: int
+    pair: Pair
+    at: datetime
+    revenue: Decimal | None
+    currency: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A conversion that counts for another visitor of its goal now."""
+
+    id: int
+    at: datetime
+    before: Pair
+    after: Pair
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a visitor converted of a goal."""
+
+    conversions: int
+    visits: int
+    first_at: datetime
+    last_at: datetime
+    revenue: Mapping[str, Decimal]
+
+
+def visit_starts(times: Iterable[datetime]) -> list[datetime]:
+    """When the visits began that conversions at these times make, in whatever order they are given. Pure."""
+    ordered = sorted(times)
+    return ordered[:1] + [at for before, at in pairwise(ordered) if at - before >= GAP]
+
+
+def count(site_id: int, added: Sequence[Happened], moved: Sequence[Moved] = ()) -> None:
+    """Count conversions of a site that this transaction inserted or re-keyed; the last locks before its commit.
+
+    Two queries where every visitor is new to the goal. Else up to three more: they read the visitors' figures, and
+    where new conversions are not after the old ones, those half an hour around, or all of a visitor that some moved
+    from or to.
+    """
+    if not added and not moved:
+        return
+    new = defaultdict[Pair, list[Happened]](list)
+    for each in added:
+        new[each.pair].append(each)
+    fresh = {pair: tally(happened) for pair, happened in new.items()}
+    touched = {pair: Tally(0, 0, each.at, each.at, {}) for each in moved for pair in (each.before, each.after)}
+    created = _insert(touched | fresh)
+    old = _load((touched.keys() | fresh.keys()) - created)
+
+    changed: dict[Pair, Tally | None] = {}
+    unsure: dict[Pair, Times | None] = dict.fromkeys(touched)
+    starts = Counter[tuple[int, date]]()
+    for pair in fresh.keys() - touched.keys():
+        seen, its = old.get(pair), fresh[pair]
+        times = [each.at for each in new[pair]]
+        if seen is None:
+            starts.update(_days(pair, visit_starts(times)))
+        elif its.first_at >= seen.last_at:
+            begun = visit_starts([seen.last_at, *times])[1:]
+            starts.update(_days(pair, begun))
+            changed[pair] = _add(seen, its, visits=len(begun))
+        else:
+            unsure[pair] = (its.first_at, its.last_at)
+
+    around = _load_conversions(site_id, unsure) if unsure else {}
+    unseen = {each.id for each in added} | {each.id for each in moved}
+    left = defaultdict[Pair, list[datetime]](list)
+    for each_moved in moved:
+        left[each_moved.before].append(each_moved.at)
+    for pair in unsure:
+        there = around.get(pair, [])
+        begun = visit_starts(each.at for each in there)
+        had = visit_starts([each.at for each in there if each.id not in unseen] + left[pair])
+        starts.update(_days(pair, begun))
+        starts.subtract(_days(pair, had))
+        if pair not in touched:
+            changed[pair] = _add(old[pair], fresh[pair], visits=len(begun) - len(had))
+        else:
+            changed[pair] = tally(there) if there else None
+    _update(changed)
+
+    visitors = Counter(goal_id for goal_id, _ in created)
+    visitors.subtract(goal_id for (goal_id, _), its in changed.items() if its is None)
+    _sum_up(added, starts, visitors)
+
+
+def tally(happened: Collection[Happened]) -> Tally:
+    """What a visitor's conversions of a goal come to, at least one. Pure."""
+    times = [each.at for each in happened]
+    return Tally(len(times), len(visit_starts(times)), min(times), max(times), revenue_of(happened))
+
+
+def revenue_of(happened: Iterable[Happened]) -> dict[str, Decimal]:
+    """By currency, exactly. Pure."""
+    revenue = defaultdict[str, Decimal](Decimal)
+    for each in happened:
+        if each.revenue is not None:
+            revenue[each.currency or ""] += each.revenue
+    return dict(revenue)
+
+
+def _add(old: Tally, new: Tally, *, visits: int) -> Tally:
+    zero = Decimal(0)
+    names = old.revenue.keys() | new.revenue.keys()
+    return Tally(
+        old.conversions + new.conversions,
+        old.visits + visits,
+        min(old.first_at, new.first_at),
+        max(old.last_at, new.last_at),
+        {name: old.revenue.get(name, zero) + new.revenue.get(name, zero) for name in names},
+    )
+
+
+def _days(pair: Pair, times: Iterable[datetime]) -> list[tuple[int, date]]:
+    return [(pair[0], at.astimezone(UTC).date()) for at in times]
+
+
+COLUMNS: Final = "goal_id, visitor_code, conversions, visits, first_at, last_at, revenue"
+UNNESTED: Final = (
+    "unnest(%b::bigint[], %b::text[], %b::int[], %b::int[], %b::timestamptz[], %b::timestamptz[], %b::jsonb[])"
+)
+
+
+def _columns(tallies: Sequence[tuple[Pair, Tally]]) -> list[list[object]]:
+    return [
+        *_keys([pair for pair, _ in tallies]),
+        [its.conversions for _, its in tallies],
+        [its.visits for _, its in tallies],
+        [its.first_at for _, its in tallies],
+        [its.last_at for _, its in tallies],
+        [_write(its.revenue) for _, its in tallies],
+    ]
+
+
+def _keys(pairs: Collection[Pair]) -> list[list[object]]:
+    return [[goal_id for goal_id, _ in pairs], [code for _, code in pairs]]
+
+
+def _write(revenue: Mapping[str, Decimal]) -> str:
+    return json.dumps({currency: str(total) for currency, total in revenue.items()}) if revenue else "{}"
+
+
+def _read(revenue: str) -> dict[str, Decimal]:
+    return {currency: Decimal(total) for currency, total in json.loads(revenue).items()}
+
+
+def _insert(tallies: Mapping[Pair, Tally]) -> set[Pair]:
+    """Insert the visitors' figures that are missing, and lock those that are there; which were missing."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            INSERT INTO goals_goalvisitor ({COLUMNS})
+            SELECT {COLUMNS} FROM {UNNESTED} WITH ORDINALITY AS t ({COLUMNS}, place) ORDER BY place
+            -- Locks the row and writes nothing. What is read next is read when nobody else counts for this visitor.
+            ON CONFLICT (goal_id, visitor_code) DO UPDATE SET visits = 0 WHERE false
+            RETURNING goal_id, visitor_code
+            """,
+            _columns(sorted(tallies.items(), key=lambda each: each[0])),
+        )
+        return set(cursor.fetchall())
+
+
+def _load(pairs: Collection[Pair]) -> dict[Pair, Tally]:
+    if not pairs:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT goal_id, visitor_code, conversions, visits, first_at, last_at, revenue::text
+              FROM unnest(%b::bigint[], %b::text[]) AS p (goal_id, visitor_code)
+              JOIN goals_goalvisitor USING (goal_id, visitor_code)
+            """,
+            _keys(pairs),
+        )
+        return {(row[0], row[1]): Tally(row[2], row[3], row[4], row[5], _read(row[6])) for row in cursor.fetchall()}
+
+
+def _load_conversions(site_id: int, pairs: Mapping[Pair, Times | None]) -> dict[Pair, list[Happened]]:
+    """The conversions of these visitors less than a gap before or after some times, or all for None."""
+    found = defaultdict[Pair, list[Happened]](list)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT c.id, c.goal_id, c.visitor_code, c.occurred_at, c.revenue, c.currency
+              FROM unnest(%b::bigint[], %b::bigint[], %b::text[], %b::timestamptz[], %b::timestamptz[])
+                   AS p (site_id, goal_id, visitor_code, first_at, last_at)
+              JOIN goals_conversion c
+                ON c.site_id = p.site_id AND c.visitor_code = p.visitor_code AND c.goal_id = p.goal_id
+               AND c.occurred_at >= coalesce(p.first_at - interval '30 minutes', '-infinity')
+               AND c.occurred_at <= coalesce(p.last_at + interval '30 minutes', 'infinity')
+            """,
+            [
+                [site_id] * len(pairs),
+                *_keys(pairs.keys()),
+                [times[0] if times else None for times in pairs.values()],
+                [times[1] if times else None for times in pairs.values()],
+            ],
+        )
+        for id_, goal_id, code, at, revenue, currency in cursor.fetchall():
+            found[goal_id, code].append(Happened(id_, (goal_id, code), at, revenue, currency))
+    return found
+
+
+def _update(changed: Mapping[Pair, Tally | None]) -> None:
+    """Write the figures of visitors that `_insert` locked; None: there is no conversion any more."""
+    kept = [(pair, its) for pair, its in changed.items() if its is not None]
+    gone = [pair for pair, its in changed.items() if its is None]
+    with connection.cursor() as cursor:
+        if kept:
+            cursor.execute(
+                f"""
+                UPDATE goals_goalvisitor AS v
+                   SET conversions = t.conversions, visits = t.visits, first_at = t.first_at, last_at = t.last_at,
+                       revenue = t.revenue
+                  FROM {UNNESTED} AS t ({COLUMNS})
+                 WHERE v.goal_id = t.goal_id AND v.visitor_code = t.visitor_code
+                """,
+                _columns(kept),
+            )
+        if gone:
+            cursor.execute(
+                """
+                DELETE FROM goals_goalvisitor AS v USING unnest(%b::bigint[], %b::text[]) AS t (goal_id, visitor_code)
+                 WHERE v.goal_id = t.goal_id AND v.visitor_code = t.visitor_code
+                """,
+                _keys(gone),
+            )
+
+
+# Adds what is new to what is there: by currency, and only where there is any.
+SUM_OF_REVENUES: Final = """
+    CASE WHEN excluded.revenue = '{}' THEN t.revenue ELSE (
+        SELECT jsonb_object_agg(currency, total) FROM (
+            SELECT key AS currency, sum(value::numeric)::text AS total
+              FROM (SELECT * FROM jsonb_each_text(t.revenue) UNION ALL SELECT * FROM jsonb_each_text(excluded.revenue))
+                   AS either
+             GROUP BY key) AS each) END
+"""
+
+
+def _sum_up(added: Sequence[Happened], starts: Mapping[tuple[int, date], int], visitors: Mapping[int, int]) -> None:
+    """Add to this worker's parts of the days and the goals."""
+    by_day = defaultdict[tuple[int, date], list[Happened]](list)
+    by_goal = defaultdict[int, list[Happened]](list)
+    for each in added:
+        by_day[each.pair[0], each.at.astimezone(UTC).date()].append(each)
+        by_goal[each.pair[0]].append(each)
+    visits = Counter[int]()
+    for (goal_id, _), more in starts.items():
+        visits[goal_id] += more
+    days = sorted(by_day.keys() | {day for day, more in starts.items() if more})
+    goals = sorted(by_goal.keys() | {id_ for of in (visits, visitors) for id_, more in of.items() if more})
+    if not goals:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            WITH days AS (
+                INSERT INTO goals_goalday AS t (goal_id, day, part, conversions, visits, revenue)
+                SELECT goal_id, day, pg_backend_pid() %% {PARTS}, conversions, visits, revenue
+                  FROM unnest(%b::bigint[], %b::date[], %b::int[], %b::int[], %b::jsonb[])
+                       WITH ORDINALITY AS d (goal_id, day, conversions, visits, revenue, place)
+                 ORDER BY place
+                ON CONFLICT (goal_id, day, part) DO UPDATE
+                   SET conversions = t.conversions + excluded.conversions, visits = t.visits + excluded.visits,
+                       revenue = {SUM_OF_REVENUES}
+            )
+            INSERT INTO goals_goaltotal AS t (goal_id, part, conversions, visits, visitors, revenue)
+            SELECT goal_id, pg_backend_pid() %% {PARTS}, conversions, visits, visitors, revenue
+              FROM unnest(%b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[], %b::jsonb[])
+                   WITH ORDINALITY AS g (goal_id, conversions, visits, visitors, revenue, place)
+             ORDER BY place
+            ON CONFLICT (goal_id, part) DO UPDATE
+               SET conversions = t.conversions + excluded.conversions, visits = t.visits + excluded.visits,
+                   visitors = t.visitors + excluded.visitors, revenue = {SUM_OF_REVENUES}
+            """,
+            [
+                [goal_id for goal_id, _ in days],
+                [day for _, day in days],
+                [len(by_day[day]) for day in days],
+                [starts.get(day, 0) for day in days],
+                [_write(revenue_of(by_day[day])) for day in days],
+                goals,
+                [len(by_goal[goal_id]) for goal_id in goals],
+                [visits[goal_id] for goal_id in goals],
+                [visitors.get(goal_id, 0) for goal_id in goals],
+                [_write(revenue_of(by_goal[goal_id])) for goal_id in goals],
+            ],
+        )

@@ -1,7 +1,9 @@
 """Which goal an event belongs to, given the goals that could be it: a pure decision, tested as a table."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
 
 from goals.naming import conventional_names
 
@@ -37,17 +39,47 @@ def match_goal(
     The order: a binding made by a person; the bare event name, if a person or an import chose it; the site's
     convention; the spellings that differ in the dash; `Segment.io – {name}`. Matching is exact (K-20).
     """
+    for step in look_up(event, bindings=bindings, goals=goals, template=template):
+        if step.found == Found.MATCH:
+            return step.goal
+    return None
+
+
+class Found(StrEnum):
+    """What a step of the lookup found."""
+
+    NOTHING = "nothing"
+    NAMED_BY_EVENT = "named_by_event"  # a goal of the bare name, which an event gave it: passed over
+    MATCH = "match"
+
+
+class Step(NamedTuple):
+    """A step of the lookup: a name that was tried, None for the binding, and what was there."""
+
+    name: str | None
+    found: Found
+    goal: KnownGoal | None = None
+
+
+def look_up(
+    event: EventName, *, bindings: Mapping[EventName, KnownGoal], goals: Mapping[str, KnownGoal], template: str
+) -> Iterator[Step]:
+    """The steps of `match_goal` in their order, the first match last."""
     bound = bindings.get(event)
+    yield Step(None, Found.MATCH if bound is not None else Found.NOTHING, bound)
     if bound is not None:
-        return bound
+        return
     bare = goals.get(event.name)
     if bare is not None and not bare.is_named_by_event:
-        return bare
+        yield Step(event.name, Found.MATCH, bare)
+        return
+    yield Step(event.name, Found.NOTHING if bare is None else Found.NAMED_BY_EVENT, bare)
     for name in conventional_names(event.type, event.name, template=template):
         goal = goals.get(name)
         if goal is not None:
-            return goal
-    return None
+            yield Step(name, Found.MATCH, goal)
+            return
+        yield Step(name, Found.NOTHING)
 
 
 def names_to_look_up(events: Iterable[EventName], *, template: str) -> list[str]:

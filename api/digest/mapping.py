@@ -12,7 +12,7 @@ import msgspec
 
 from api import hooks
 from api.ingest.reading import UnreadableBodyError, read_body, read_group_id, read_id, read_object
-from api.rules.rule import Rule, Ruled, apply_rules
+from api.rules.rule import Rule, Ruled, apply_rules, name_of
 from cohorts.people import Change
 from cohorts.reserved import odd_traits
 from goals.matching import EventName
@@ -22,6 +22,7 @@ from goals.recording import Hit, KeyedBy
 NAME_LENGTH: Final = 500
 PERSONA_LENGTH: Final = 255
 VISITOR_FIELDS: Final = ("kameleoonVisitorCode", "k_visitorCode")
+PLACES: Final = ("properties.", "traits.", "context.", "context.traits.", "")  # where a visitor code may stand
 AUDIENCE_CLASSES: Final = frozenset({"audience", "journey_step"})
 
 
@@ -70,6 +71,7 @@ class Effects:
     detail: str = ""  # what the reason or a warning cannot say
     warnings: tuple[str, ...] = ()
     fired: tuple[int, ...] = ()  # the rules that acted, in their order
+    visitor_field: str = ""  # where the visitor code stood
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,33 @@ def _read(message: Stored, rules: Rules, fields: Mapping[str, Any], ruled: Ruled
         detail="\n".join(event.oddities),
         warnings=tuple(sorted(warnings)),
         fired=tuple(ruled.fired),
+        visitor_field=event.visitor_field,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What a list shows of a message."""
+
+    name: str = ""
+    id: str = ""
+    id_field: str = ""  # where the id stood
+
+
+def glance(message: Stored, rules: Rules) -> Glance:
+    """What a message is called, and its best id, as it was sent: before the transform hook and the rules. Pure."""
+    warnings: set[str] = set()
+    try:
+        fields = read_body(message.body, warnings)
+    except UnreadableBodyError:
+        return Glance()
+    name = name_of(message.type, fields, warnings)
+    try:
+        event = _Event(message, rules, fields, Ruled(message.type, name), warnings)
+    except RejectedError:
+        return Glance(name or "")
+    ids = ((event.visitor, event.visitor_field), (event.user, "userId"), (event.anonymous, "anonymousId"))
+    return Glance(name or "", *next((id_, field) for id_, field in ids if id_ is not None))
 
 
 class _Event:
@@ -180,18 +208,21 @@ class _Event:
         self.context_traits = read_object(self.context.get("traits"), warnings)
         self.user = read_id(fields.get("userId"), warnings)
         self.anonymous = read_id(fields.get("anonymousId"), warnings)
-        self.visitor = self._find_visitor_code()
+        self.visitor, self.visitor_field = self._find_visitor_code()
         if (self.user, self.anonymous, self.visitor) == (None, None, None):
             raise RejectedError("no_identity")
 
-    def _find_visitor_code(self) -> str | None:
-        """The visitor code, wherever a sender puts it (promises K-45, K-49; the classic name is K-86)."""
+    def _find_visitor_code(self) -> tuple[str | None, str]:
+        """The visitor code, wherever a sender puts it, and where that was (promises K-45, K-49; the classic name is
+        K-86).
+        """
+        places = (self.properties, self.traits, self.context, self.context_traits, self.fields)
         for name in VISITOR_FIELDS:
-            for place in (self.properties, self.traits, self.context, self.context_traits, self.fields):
+            for prefix, place in zip(PLACES, places, strict=True):
                 code = read_id(place.get(name), self.warnings)
                 if code is not None:
-                    return code
-        return self.user if self.rules.user_id_is_visitor_code else None
+                    return code, prefix + name
+        return (self.user, "userId") if self.rules.user_id_is_visitor_code else (None, "")
 
     @property
     def name(self) -> str:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goals.matching import EventName, KnownGoal, match_goal, names_to_look_up
+from goals.matching import EventName, Found, KnownGoal, look_up, match_goal, names_to_look_up
 from goals.naming import TEMPLATE, conventional_names, name_goal
 
 
@@ -84,3 +84,43 @@ def test_names_to_look_up__of_a_batch__are_sorted_and_each_once() -> None:
 
     assert names == sorted(set(names))
     assert len(names) == 1 + 1 + 2 * 3  # the bare name, `Segment.io – Buy`, three spellings of each type
+
+
+@pytest.mark.promise("N-04")
+@pytest.mark.parametrize(
+    ("bound", "names", "expected"),
+    [
+        ("Elsewhere", ["Buy"], [(None, Found.MATCH)]),
+        (None, ["Buy"], [(None, Found.NOTHING), ("Buy", Found.MATCH)]),
+        (
+            None,
+            [SPELLINGS[1]],
+            [
+                (None, Found.NOTHING),
+                ("Buy", Found.NOTHING),
+                (SPELLINGS[0], Found.NOTHING),
+                (SPELLINGS[1], Found.MATCH),
+            ],
+        ),
+        (None, [], [(None, Found.NOTHING), ("Buy", Found.NOTHING), *((name, Found.NOTHING) for name in SPELLINGS)]),
+    ],
+)
+def test_look_up__until_something_matches__tells_each_step(
+    bound: str | None, names: list[str], expected: list[tuple[str | None, Found]]
+) -> None:
+    goals = {
+        name: KnownGoal(number, name, is_named_by_event=False, is_archived=False) for number, name in enumerate(names)
+    }
+    bindings = {BUY: KnownGoal(99, bound, is_named_by_event=True, is_archived=False)} if bound else {}
+
+    steps = look_up(BUY, bindings=bindings, goals=goals, template=TEMPLATE)
+
+    assert [(step.name, step.found) for step in steps] == expected
+
+
+def test_look_up__bare_name_that_an_event_gave__says_that_it_was_there() -> None:
+    goals = {"Buy": KnownGoal(1, "Buy", is_named_by_event=True, is_archived=False)}
+
+    steps = list(look_up(BUY, bindings={}, goals=goals, template=TEMPLATE))
+
+    assert (steps[1].found, steps[1].goal) == (Found.NAMED_BY_EVENT, goals["Buy"])

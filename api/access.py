@@ -17,6 +17,7 @@ from django.core import signing
 
 from api.database import fetch_all
 from api.door import Refusal
+from api.rules.rule import REDACTIONS as ACTS_AT_INGEST
 from api.rules.rule import Rule
 
 CACHE_SECONDS: Final = 3.0  # a revoked credential is refused everywhere within 5 s
@@ -25,10 +26,11 @@ API_KEY: Final = msgspec.json.Decoder(dict[str, str])
 URL_SAFE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 SITECODE: Final = re.compile(r"[a-z0-9]{10}\Z")
 TOKEN_SECONDS: Final = 7_200  # as Kameleoon's own (wire-kameleoon B2)
-REDACTIONS: Final = msgspec.json.Decoder(list[Rule])
-# A source `d`, and those of its site's rules that act at ingest.
+RULES: Final = msgspec.json.Decoder(list[Rule])
+# A source `d`, and its rules.
 SOURCE: Final = """
-    d.id, d.kind, d.is_enabled, (
+    d.id, d.kind, d.is_enabled, d.takes_track,
+    EXISTS (SELECT 1 FROM api_rule r WHERE r.source_id = d.id AND r.is_enabled AND r.action = 'drop'), (
         SELECT json_agg(json_build_object(
                    'id', r.id, 'action', r.action, 'argument', r.argument, 'event_type', r.event_type,
                    'name_test', r.name_test, 'name_value', r.name_value,
@@ -36,7 +38,6 @@ SOURCE: Final = """
                ) ORDER BY r.position, r.id)::text
           FROM api_rule r
          WHERE r.site_id = d.site_id AND (r.source_id IS NULL OR r.source_id = d.id) AND r.is_enabled
-           AND r.action IN ('drop_field', 'hash_field')
     )
 """
 TOKEN_SALT: Final = "api.access.token"  # noqa: S105 - a name space, not a secret
@@ -62,8 +63,15 @@ class SourceAccess:
     site_id: int
     kind: str
     is_enabled: bool
-    redactions: tuple[Rule, ...]  # what must not be stored of its events
+    takes_track: bool
+    has_own_drops: bool  # events of it may be dropped that another source's copy of them counts
+    rules: tuple[Rule, ...]
     redaction_key: bytes
+
+    @property
+    def redactions(self) -> tuple[Rule, ...]:
+        """What must not be stored of its events."""
+        return tuple(rule for rule in self.rules if rule.action in ACTS_AT_INGEST)
 
     @property
     def never_retries(self) -> bool:
@@ -206,7 +214,7 @@ def _find_site(sitecode: str) -> SiteAccess | None:
     if not rows:
         return None
     id_, code, public_traits, requires_token, company_is_group, *source = rows[0]
-    return SiteAccess(id_, code, frozenset(public_traits), requires_token, company_is_group, _read_source(id_, *source))
+    return SiteAccess(id_, code, frozenset(public_traits), requires_token, company_is_group, read_source(id_, *source))
 
 
 @ttl_cache(maxsize=CACHE_ENTRIES, ttl=CACHE_SECONDS)
@@ -219,16 +227,16 @@ def _find_source(write_key: str) -> SourceAccess | None:
         """,
         {"key": write_key},
     )
-    return _read_source(*rows[0]) if rows else None
+    return read_source(*rows[0]) if rows else None
 
 
-def _read_source(site_id: int, *columns: Any) -> SourceAccess | None:
-    """A source and its redactions, as SOURCE selects them; None where a site has none."""
-    id_, kind, is_enabled, redactions = columns
+def read_source(site_id: int, *columns: Any) -> SourceAccess | None:
+    """A source and its rules, as SOURCE selects them; None where a site has none."""
+    id_, kind, is_enabled, takes_track, has_own_drops, rules = columns
     if id_ is None:
         return None
-    rules = REDACTIONS.decode(redactions) if redactions else []
-    return SourceAccess(id_, site_id, kind, is_enabled, tuple(rules), redaction_key(site_id))
+    decoded = tuple(RULES.decode(rules)) if rules else ()
+    return SourceAccess(id_, site_id, kind, is_enabled, takes_track, has_own_drops, decoded, redaction_key(site_id))
 
 
 def redaction_key(site_id: int) -> bytes:

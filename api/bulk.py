@@ -5,7 +5,7 @@ import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -14,11 +14,11 @@ from typing import IO, Any, Final, cast
 import psycopg
 from django.conf import settings
 
-from api.access import REDACTIONS, SOURCE, SourceAccess, redaction_key
+from api.access import SOURCE, SourceAccess, read_source
 from api.database import connect
 from api.ingest import nudge, tally
 from api.ingest.inbox import Row, insert
-from api.ingest.intake import EVENT_BYTES, KEPT_BYTES, clean, refused
+from api.ingest.intake import EVENT_BYTES, KEPT_BYTES, prepare, refused
 from api.ingest.tracking import read_item
 from api.ingest.wire import Incoming
 from api.models import Load
@@ -124,30 +124,20 @@ def store_chunk(connection: psycopg.Connection[Any], load: Load, chunk: Sequence
 
 def read_line(line: Line, source: SourceAccess, *, received_at: datetime) -> Incoming:
     """A line as `/v1/import` would store it; what would be refused there is a rejected message here."""
-    reason = "too_large" if line.is_too_large else "" if is_utf8(line.body) else "invalid_json"
-    if reason:
-        event = refused(line.body, reason, position=line.number, received_at=received_at)
+    if line.is_too_large:
+        event = refused(line.body, "too_large", position=line.number, received_at=received_at)
     else:
         event, _ = read_item(source, line.body, position=line.number, received_at=received_at)
-    return clean(source, event) if source.redactions else event
-
-
-def is_utf8(body: bytes) -> bool:
-    """Whether it can be read as text: msgspec does not look inside the values that it skips."""
-    try:
-        return body.isascii() or bool(body.decode())
-    except UnicodeDecodeError:
-        return False
+    return prepare(source, event)
 
 
 def importing(connection: psycopg.Connection[Any], source_id: int) -> SourceAccess:
     """A source as it is now, with the rules about what must not be stored, and believed about its times. One query."""
     row = connection.execute(f"SELECT d.site_id, {SOURCE} FROM api_source d WHERE d.id = %s", [source_id]).fetchone()
-    if row is None:
+    source = read_source(*row) if row else None
+    if source is None:
         raise LoadLostError
-    site_id, id_, _, is_enabled, redactions = row
-    rules = tuple(REDACTIONS.decode(redactions)) if redactions else ()
-    return SourceAccess(id_, site_id, "import", is_enabled, rules, redaction_key(site_id))
+    return replace(source, kind="import")
 
 
 def read_lines(file: IO[bytes]) -> Iterator[Line]:

@@ -17,13 +17,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
 from django.dispatch import Signal
+from psycopg.pq import TransactionStatus
 
+from api.ingest.reading import clean_value
 from api.ingest.wire import TYPES
 
 SECONDS: Final = 5.0  # that a hook may take for an event, or for a batch's outcomes
@@ -54,6 +57,10 @@ class TransformError(Exception):
     """The hook raised, took too long, or returned no event; the text is the traceback."""
 
 
+class TransactionLostError(Exception):
+    """The hook's SQL failed in the transaction that it runs in: nothing of it can be kept."""
+
+
 class HookTimeoutError(BaseException):
     """Not an Exception, which the hook might swallow."""
 
@@ -64,7 +71,10 @@ def load() -> None:
 
 
 def transform(event: Event) -> Event | None:
-    """The event as the operator's hook returns it; None when it drops it. Raises TransformError."""
+    """The event as the operator's hook returns it; None when it drops it.
+
+    Raises TransformError, and TransactionLostError, upon which the caller must roll back.
+    """
     function = _find_transform(settings.HOOKS)
     if function is None:
         return event
@@ -73,9 +83,28 @@ def transform(event: Event) -> Event | None:
             changed = function(event)
         if changed is not None and (not isinstance(changed, dict) or changed.get("type") not in TYPES):
             raise TypeError(f"transform must return None or an event whose type is one of {', '.join(TYPES)}")
+        if changed is not None:
+            changed = cast("Event", clean_value(changed))
     except (Exception, HookTimeoutError) as error:
-        raise TransformError("".join(traceback.format_exception(error))) from error
-    return changed
+        text = "".join(traceback.format_exception(error))
+        if is_transaction_lost():
+            raise TransactionLostError(text) from None
+        raise TransformError(text) from error
+    if is_transaction_lost():
+        raise TransactionLostError("the hook went on after an error of the database")
+    return cast("Event | None", changed)
+
+
+def is_transaction_lost() -> bool:
+    """Whether SQL of a hook failed, or was cut short, in the transaction around it. No query."""
+    link = connection.connection
+    if link is None or not connection.in_atomic_block:
+        return False
+    if link.info.transaction_status == TransactionStatus.ACTIVE:  # the time limit ended a query in the middle
+        link.cancel_safe(timeout=SECONDS)
+        while link.pgconn.get_result() is not None:
+            pass
+    return bool(link.info.transaction_status == TransactionStatus.INERROR)
 
 
 def tell(hook: Signal, **what: Any) -> None:

@@ -8,7 +8,7 @@ FAILURES: Final[dict[str, str]] = {
     "invalid_json": "The body is not JSON, or not an object. Send one JSON event, or an array of events.",
     "invalid_event": "The event has no type and none can be inferred. Send `type`: track, page, screen, identify, "
     "group or alias.",
-    "too_large": "The body is larger than 1,048,576 bytes. Send less; the first 4,096 bytes are kept.",
+    "too_large": "An event may have 1,048,576 bytes, a batch 4 MiB and 4,000 events. The first 4,096 bytes are kept.",
     "integration_off": "The site's Segment destination is switched off. Switch it on, then send again or replay.",
     "source_off": "The source is switched off. Switch it on, then send again or replay.",
     # Rejected by the digest: the sender must change something.

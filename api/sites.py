@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.db import transaction
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from api.access import generate_secret, generate_sitecode, hash_secret
 from api.models import Credential, Rule, Site, Source, WriteKey
+from goals import quota, waiting
 
 # Altis sends every page view under the page's title, and its own bookkeeping as events: each would be a goal (A-03).
 RULES_OF_KIND: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
@@ -75,7 +77,11 @@ def add_write_key(source: Source, *, key: str = "") -> WriteKey:
     """One more key for a source. Raises ValidationError for one that is taken or does not fit in a URL."""
     write_key = WriteKey(source=source, key=key or generate_secret())
     write_key.full_clean()
-    write_key.save()
+    try:
+        with transaction.atomic():
+            write_key.save()
+    except IntegrityError as error:  # somebody took it at this moment
+        raise ValidationError({"key": "This write key is taken."}) from error
     return write_key
 
 
@@ -114,8 +120,11 @@ def replace_rules(site: Site, rules: Sequence[Rule], *, now: datetime) -> None:
 
 
 def note_rules_changed(site_id: int, *, now: datetime) -> None:
-    """Remember that events of a site may mean something else from now on."""
-    Site.objects.filter(pk=site_id).update(rules_changed_at=now)
+    """Remember that events of a site may mean something else from now on, and look again at those that wait."""
+    with transaction.atomic():
+        Site.objects.filter(pk=site_id).update(rules_changed_at=now)
+        quota.lock_names(site_id)
+        waiting.release_all(site_id)
 
 
 def create_credential(sites: list[Site], *, name: str, client_id: str = "", secret: str = "") -> NewCredential:

@@ -8,6 +8,7 @@ from typing import Final
 from django.db import connection
 
 NEAR: Final = 5  # seconds
+LOOKED_AT: Final = 20  # conversions of the visitor before, and after: an id that all share has thousands in a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +35,22 @@ def find_twins(site_id: int, message_keys: Sequence[str]) -> list[Twin]:
               JOIN LATERAL (
                 SELECT o.message_key, o.source_id,
                        greatest(o.occurred_at - c.occurred_at, c.occurred_at - o.occurred_at) AS apart
-                  FROM goals_conversion o
-                 WHERE o.site_id = k.site_id AND o.visitor_code = c.visitor_code
-                   AND o.occurred_at BETWEEN c.occurred_at - make_interval(secs => %s)
-                                         AND c.occurred_at + make_interval(secs => %s)
-                   AND o.goal_id = c.goal_id AND o.source_id <> c.source_id
+                  FROM (
+                    (SELECT * FROM goals_conversion b
+                      WHERE b.site_id = k.site_id AND b.visitor_code = c.visitor_code
+                        AND b.occurred_at BETWEEN c.occurred_at - make_interval(secs => %s) AND c.occurred_at
+                      ORDER BY b.occurred_at DESC, b.id DESC LIMIT %s)
+                     UNION ALL
+                    (SELECT * FROM goals_conversion a
+                      WHERE a.site_id = k.site_id AND a.visitor_code = c.visitor_code
+                        AND a.occurred_at BETWEEN c.occurred_at AND c.occurred_at + make_interval(secs => %s)
+                      ORDER BY a.occurred_at, a.id LIMIT %s)
+                  ) AS o
+                 WHERE o.goal_id = c.goal_id AND o.source_id <> c.source_id
                  ORDER BY apart, o.id
                  LIMIT 1
               ) AS near ON true
             """,
-            [[site_id] * len(message_keys), list(message_keys), NEAR, NEAR],
+            [[site_id] * len(message_keys), list(message_keys), NEAR, LOOKED_AT, NEAR, LOOKED_AT],
         )
         return [Twin(*row) for row in cursor.fetchall()]

@@ -66,6 +66,13 @@ def mark_created(site_id: int, names: Iterable[str]) -> None:
         WaitingName.objects.filter(site_id=site_id, name__in=names).update(has_goal=True)
 
 
+def release_all(site_id: int) -> None:
+    """Let the messages of all names go on: what they mean may have changed. Those that wait for a name still will
+    stand in the queue again, at their place. One query.
+    """
+    WaitingName.objects.filter(site_id=site_id).update(has_goal=True)
+
+
 def names_to_release(site_id: int) -> list[str]:
     """Names whose goal exists and whose messages have not all gone on yet. One query."""
     return list(

@@ -23,7 +23,7 @@ NAME_LENGTH: Final = 500
 PERSONA_LENGTH: Final = 255
 VISITOR_FIELDS: Final = ("kameleoonVisitorCode", "k_visitorCode")
 PLACES: Final = ("properties.", "traits.", "context.", "context.traits.", "")  # where a visitor code may stand
-AUDIENCE_CLASSES: Final = frozenset({"audience", "journey_step"})
+AUDIENCE_CLASSES: Final = ("audience", "journey_step")  # no set: what a sender puts there may not be hashable
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +130,6 @@ def derive(message: Stored, rules: Rules) -> Effects:
     and rules give the same effects.
     """
     warnings: set[str] = set()
-    if message.type == "track" and not rules.takes_track:
-        return Effects(idle_reason="track_not_taken")
     try:
         fields = hooks.transform({**read_body(message.body, warnings), "type": message.type})
     except UnreadableBodyError:
@@ -143,6 +141,8 @@ def derive(message: Stored, rules: Rules) -> Effects:
     ruled = apply_rules(fields["type"], fields, rules.rules)
     if ruled.is_dropped:
         return Effects(idle_reason="dropped_by_rule", detail=ruled.reason, fired=tuple(ruled.fired))
+    if ruled.type == "track" and not rules.takes_track:
+        return Effects(idle_reason="track_not_taken", fired=tuple(ruled.fired))
     return _read(message, rules, fields, ruled, warnings | ruled.warnings)
 
 

@@ -21,6 +21,8 @@ class Stamped:
 
 def parse_time(given: object) -> datetime | None:
     """An ISO 8601 date-time in UTC (without a zone: UTC); None for anything else, numbers included (promises I-08)."""
+    if isinstance(given, datetime):
+        return given
     if not isinstance(given, str):
         return None
     try:

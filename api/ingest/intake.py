@@ -15,6 +15,7 @@ from api.ingest.inbox import Row
 from api.ingest.reading import UnreadableBodyError, read_body
 from api.ingest.wire import Incoming
 from api.rules.redaction import redact
+from api.rules.rule import apply_rules
 
 EVENT_BYTES: Final = 1_048_576  # promises K-24
 EVENT_LIMIT: Final = 4_000  # of a request
@@ -66,8 +67,8 @@ def store(
 
     Raises DatabaseDownError, and Refusal (400) when PostgreSQL cannot hold one of them.
     """
-    if source is not None and source.redactions:
-        events = [clean(source, event) for event in events]
+    if source is not None:
+        events = [prepare(source, event) for event in events]
     try:
         new = inbox.store([Row(site_id, source.id if source else None, event) for event in events])
     except inbox.RowRefusedError as error:
@@ -78,14 +79,36 @@ def store(
     return Stored(accepted, len(events) - len(refusals) - accepted, refusals)
 
 
+def prepare(source: SourceAccess, event: Incoming) -> Incoming:
+    """An event as the rules of its source let it be stored."""
+    if source.has_own_drops or not source.takes_track:
+        event = release_key(source, event)
+    return clean(source, event) if source.redactions else event
+
+
+def release_key(source: SourceAccess, event: Incoming) -> Incoming:
+    """An event without its messageId where the digest will ignore it: another source's copy of it must count."""
+    if event.reason or event.message_id is None:
+        return event
+    is_ignored = event.type == "track" and not source.takes_track
+    if not is_ignored:
+        try:
+            ruled = apply_rules(event.type, read_body(event.body, set()), source.rules)
+        except (UnreadableBodyError, RecursionError):
+            return event
+        is_ignored = ruled.is_dropped or (ruled.type == "track" and not source.takes_track)
+    return replace(event, message_id=None) if is_ignored else event
+
+
 def clean(source: SourceAccess, event: Incoming) -> Incoming:
     """An event without the fields that rules drop or hash; without a body where they cannot be told."""
-    try:
-        fields = read_body(event.body, set())
-    except UnreadableBodyError:
+    if not event.type:  # refused as a whole, or of a type that says where no field is
         return replace(event, body=b"")
-    type_ = event.type or str(fields.get("type", ""))
-    return replace(event, body=msgspec.json.encode(redact(type_, fields, source.redactions, key=source.redaction_key)))
+    try:
+        fields = redact(event.type, read_body(event.body, set()), source.redactions, key=source.redaction_key)
+    except (UnreadableBodyError, RecursionError):
+        return replace(event, body=b"")
+    return replace(event, body=msgspec.json.encode(fields))
 
 
 def refused(

@@ -27,7 +27,7 @@ def read_body(body: bytes, warnings: set[str]) -> dict[str, Any]:
         raise UnreadableBodyError("not an object")
     if any(escape in body for escape in SUSPECT):
         try:
-            cleaned = {clean_text(name): _clean(value) for name, value in event.items()}
+            cleaned = {clean_text(name): clean_value(value) for name, value in event.items()}
         except RecursionError as error:
             raise UnreadableBodyError("nested too deeply") from error
         if cleaned != event:
@@ -43,13 +43,14 @@ def _read_leniently(body: bytes, warnings: set[str]) -> Any:
         raise UnreadableBodyError(str(error)) from error
 
 
-def _clean(value: Any) -> Any:
+def clean_value(value: Any) -> Any:
+    """A JSON value as PostgreSQL can hold it."""
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, list):
-        return [_clean(each) for each in value]
+        return [clean_value(each) for each in value]
     if isinstance(value, dict):
-        return {clean_text(name): _clean(each) for name, each in value.items()}
+        return {clean_text(name): clean_value(each) for name, each in value.items()}
     return value
 
 

@@ -1,7 +1,8 @@
 """`/v1/…`: the Segment tracking API as its SDKs, RudderStack's and plain HTTP senders use it (wire-segment a)."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -22,6 +23,7 @@ from api.door import (
     seat_for_stranger,
 )
 from api.ingest import intake
+from api.ingest.clock import parse_time
 from api.ingest.reading import read_group_id, read_id, read_name
 from api.ingest.wire import (
     NOTHING,
@@ -32,6 +34,7 @@ from api.ingest.wire import (
     is_present,
     lenient_decoder,
     open_event,
+    read_fields,
     read_message_id,
     read_type,
     scalar,
@@ -39,6 +42,7 @@ from api.ingest.wire import (
 from api.ingest.write_keys import find_keys, known_source, read_header
 
 BATCH_BYTES: Final = 4 * 1_048_576
+MERGED_BYTES: Final = 4 * BATCH_BYTES  # of the events with their batch's context
 # Every answer bears these: a browser hides an error from a page, and Retry-After, where they are missing. Without
 # `x-retry-count` first sends would work and every retry be blocked (analytics-next 1.84.3).
 CORS: Final = (
@@ -67,7 +71,6 @@ class Batch(msgspec.Struct, rename="camel"):
 
 
 BATCHES: Final = msgspec.json.Decoder(Batch)
-OBJECTS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def receive_event(request: Request, *, type_: str) -> Answer:
@@ -99,14 +102,10 @@ def receive_batch(request: Request, *, is_import: bool = False) -> Answer:
         batch = read_batch(body)
         if len(batch.batch) > intake.EVENT_LIMIT:
             raise intake.too_large(f"The batch holds more than {intake.EVENT_LIMIT:,} events.")
+        items = read_items(source, batch, received_at=received_at)
     except Refusal as refusal:
         keep_refused(source, refusal, body, received_at=received_at)
         raise
-    sent_at = scalar(batch.sent_at)
-    items = [
-        read_item(source, merge(bytes(raw), batch), position=position, received_at=received_at, batch_sent_at=sent_at)
-        for position, raw in enumerate(batch.batch)
-    ]
     if not items:
         return json_answer({"success": True, "accepted": 0, "duplicates": 0, "rejected": []})
     stored = store(source, items)
@@ -114,7 +113,7 @@ def receive_batch(request: Request, *, is_import: bool = False) -> Answer:
         return json_answer({"success": True, **stored.describe()})
     first = stored.refusals[0]
     refusal_body = {"success": False, "code": first.code, "message": first.message, **stored.describe()}
-    return json_answer(refusal_body, status=first.status)
+    return json_answer(refusal_body, status=HTTPStatus.FORBIDDEN if not source.is_enabled else HTTPStatus.BAD_REQUEST)
 
 
 def drop_metrics(request: Request) -> Answer:
@@ -163,7 +162,9 @@ def open_request(request: Request, *, received_at: datetime, limit: int) -> tupl
     if isinstance(header, str):
         source = known_source(header)
         intake.check_room(source)
-        body = read_body(request, source, received_at=received_at, limit=limit)
+        # A browser's key stands in its pages: whoever shows one is a stranger as far as patience goes.
+        with seat_for_stranger() if source.kind == "browser" else nullcontext():
+            body = read_body(request, source, received_at=received_at, limit=limit)
         if find_keys(body) - {header}:
             raise unauthorized(
                 "The write key in the body is not the one in the Authorization header. Send one of them."
@@ -171,7 +172,7 @@ def open_request(request: Request, *, received_at: datetime, limit: int) -> tupl
     else:
         with seat_for_stranger():
             body = read_body(request, None, received_at=received_at, limit=limit)
-        keys = find_keys(body)
+            keys = find_keys(body)
         if len(keys) > 1:
             raise unauthorized("The body holds several write keys. Send the events of each by themselves.")
         if not keys:
@@ -233,21 +234,48 @@ def read_batch(body: bytes) -> Batch:
             raise invalid_json(str(error)) from error
 
 
-def merge(raw: bytes, batch: Batch) -> bytes:
-    """An event with the `context` and `integrations` of its batch beneath its own."""
-    of_batch = {"context": batch.context, "integrations": batch.integrations}
-    of_batch = {name: value for name, value in of_batch.items() if bytes(value)[:1] == b"{" and bytes(value) != b"{}"}
-    if not of_batch:
-        return raw
+def read_items(source: SourceAccess, batch: Batch, *, received_at: datetime) -> list[tuple[Incoming, Refusal | None]]:
+    """The events of a batch, with its `context` and `integrations` beneath their own, and why each is refused.
+
+    Raises Refusal (413) when all that is more than a few requests' bytes: a context may be large, and events many.
+    """
+    sent_at = scalar(batch.sent_at)
+    beneath = {
+        name: fields
+        for name, value in (("context", batch.context), ("integrations", batch.integrations))
+        if (fields := read_object_fields(value))
+    }
+    items, size = [], 0
+    for position, raw in enumerate(batch.batch):
+        event = merge(bytes(raw), beneath) if beneath else bytes(raw)
+        size += len(event)
+        if size > MERGED_BYTES:
+            raise intake.too_large("The batch's context is too large to be given to each of its events.")
+        items.append(read_item(source, event, position=position, received_at=received_at, batch_sent_at=sent_at))
+    return items
+
+
+def merge(raw: bytes, beneath: Mapping[str, Mapping[str, msgspec.Raw]]) -> bytes:
+    """An event with objects of its batch beneath its own."""
     try:
-        event = OBJECTS.decode(raw)
-        for name, value in of_batch.items():
-            own = event.get(name, NOTHING)
-            both = {**OBJECTS.decode(value), **(OBJECTS.decode(own) if is_present(own) else {})}
-            event[name] = msgspec.Raw(msgspec.json.encode(both))
-        return msgspec.json.encode(event)
-    except (msgspec.DecodeError, ValueError, RecursionError):
+        event = read_fields(raw)
+    except (ValueError, RecursionError):
         return raw  # what is wrong with it is said by whoever reads it
+    for name, fields in beneath.items():
+        own = event.get(name, NOTHING)
+        both = {**fields, **read_object_fields(own)} if is_present(own) else fields
+        event[name] = msgspec.Raw(msgspec.json.encode(both))
+    return msgspec.json.encode(event)
+
+
+def read_object_fields(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """The fields of what is an object; none of anything else."""
+    if bytes(raw)[:1] != b"{":
+        return {}
+    try:
+        return read_fields(bytes(raw))
+    except (ValueError, RecursionError):
+        return {}
 
 
 def read_item(
@@ -278,7 +306,7 @@ def read_item(
         return event, refusal
     sent_at = None
     if source.corrects_clocks:
-        sent_at = scalar(envelope.sent_at) if is_present(envelope.sent_at) else batch_sent_at
+        sent_at = parse_time(scalar(envelope.sent_at)) or parse_time(batch_sent_at)
     return (
         describe_event(envelope, raw, type_=type_, sent_at=sent_at, position=position, received_at=received_at),
         None,

@@ -36,7 +36,6 @@ class Envelope(msgspec.Struct, rename="camel"):
     timestamp: msgspec.Raw = NOTHING
     original_timestamp: msgspec.Raw = NOTHING
     sent_at: msgspec.Raw = NOTHING
-    write_key: msgspec.Raw = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +53,7 @@ class Incoming:
 
 
 ENVELOPES: Final = msgspec.json.Decoder(Envelope)
+OBJECTS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 SPACE_OR_COMMA: Final = re.compile(r"[ \t\r\n,]*")
 LISTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -102,6 +102,8 @@ def read_event(raw: bytes, *, position: int, received_at: datetime) -> Incoming:
 def open_event(raw: bytes, *, position: int) -> Envelope:
     """The envelope of an event of a request. Raises Refusal (400, `invalid_json`)."""
     try:
+        if not raw.isascii():
+            raw.decode()  # msgspec does not look inside the values it skips
         return read_envelope(raw)
     except msgspec.ValidationError as error:
         raise invalid_json(f"event {position} is not an object, or holds a number that no reader takes") from error
@@ -123,6 +125,18 @@ def describe_event(
     return Incoming(type_, message_id, position, received_at, stamped.at, raw, (*id_warnings, *stamped.warnings))
 
 
+def read_fields(raw: bytes) -> dict[str, msgspec.Raw]:
+    """The fields of an object, as they are. Raises ValueError for what is none."""
+    try:
+        return OBJECTS.decode(raw)
+    except msgspec.DecodeError:
+        # JSON may hold lone surrogates, which msgspec refuses even in values that it skips.
+        fields = lenient_decoder(set()).decode(raw.decode())
+        if not isinstance(fields, dict):
+            raise ValueError("it is not an object") from None  # noqa: TRY004 - it is about JSON
+        return {clean_text(name): msgspec.Raw(json.dumps(value).encode()) for name, value in fields.items()}
+
+
 def read_envelope(raw: bytes) -> Envelope:
     """The envelope of one event. Raises msgspec.ValidationError for what is not an object, ValueError for no JSON."""
     try:
@@ -130,12 +144,7 @@ def read_envelope(raw: bytes) -> Envelope:
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        # JSON may hold lone surrogates, which msgspec refuses even in values that it skips.
-        event = lenient_decoder(set()).decode(raw.decode())
-        if not isinstance(event, dict):
-            raise ValueError("an event is not an object") from None  # noqa: TRY004 - it is about JSON
-        fields = {clean_text(name): msgspec.Raw(json.dumps(value).encode()) for name, value in event.items()}
-        return msgspec.convert(fields, Envelope)
+        return msgspec.convert(read_fields(raw), Envelope)
 
 
 def read_float(text: str) -> float | int:

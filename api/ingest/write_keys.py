@@ -2,13 +2,14 @@
 
 import base64
 import binascii
+import json
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from api.access import SourceAccess, find_source, unauthorized
-from api.ingest.wire import NOTHING, is_present, lenient_decoder, scalar
+from api.ingest.wire import NOTHING, is_present, scalar
 
 
 class Keyed(msgspec.Struct, rename="camel"):
@@ -61,18 +62,22 @@ def find_keys(body: bytes) -> set[str]:
         return set()
     try:
         keyed = KEYED.decode(body)
-        if is_present(keyed.write_key):
-            return {str(scalar(keyed.write_key))}
-        items = msgspec.json.decode(keyed.batch, type=list[Keyed]) if is_present(keyed.batch) else []
+        top = read_key(keyed.write_key)
+        items = msgspec.json.decode(keyed.batch, type=list[Keyed]) if not top and is_present(keyed.batch) else []
     except (msgspec.DecodeError, ValueError, RecursionError):
         return find_keys_leniently(body)
-    return {str(scalar(item.write_key)) for item in items if is_present(item.write_key)}
+    return {top} if top else {key for item in items if (key := read_key(item.write_key))}
+
+
+def read_key(raw: msgspec.Raw) -> str:
+    """A write key, empty where there is none."""
+    return str(scalar(raw) or "")
 
 
 def find_keys_leniently(body: bytes) -> set[str]:
     """The same of JSON that msgspec refuses; none of what is no JSON, of which whoever reads it says what is wrong."""
     try:
-        fields = lenient_decoder(set()).decode(body.decode())
+        fields = json.loads(body, parse_float=str, parse_int=str)  # not the numbers: anybody may send millions
     except (ValueError, RecursionError):
         return set()
     items = [fields]

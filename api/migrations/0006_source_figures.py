@@ -13,7 +13,8 @@ class Migration(migrations.Migration):
             model_name="source",
             name="takes_track",
             field=models.BooleanField(
-                default=True, help_text="Off where another source of the site sends the same track events."
+                default=True,
+                help_text="Off where another source sends the same track events, or pages that become some.",
             ),
         ),
         migrations.CreateModel(
@@ -68,7 +69,10 @@ class Migration(migrations.Migration):
             name="Load",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("fingerprint", models.CharField(help_text="Of the file's size and contents.", max_length=64)),
+                (
+                    "fingerprint",
+                    models.CharField(help_text="Of the file's size, its first and its last MiB.", max_length=64),
+                ),
                 ("file_name", models.CharField(max_length=255)),
                 ("lines", models.BigIntegerField(default=0, help_text="Lines done, from the file's beginning.")),
                 ("stored", models.BigIntegerField(default=0)),

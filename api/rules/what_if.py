@@ -3,10 +3,9 @@
 The same `derive` that digests, once under the rules that are and once under those that might be. Nothing is written.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +26,7 @@ from goals.naming import name_goal
 
 MOST_MESSAGES: Final = 10_000
 CHUNK: Final = 500
+CHUNK_BYTES: Final = 16_777_216
 SAMPLES: Final = 10  # of profiles that change
 
 DraftRules = Sequence[tuple[int | None, Rule]]  # each with its source, None where it is the site's
@@ -174,11 +174,20 @@ def _last_messages(site_id: int, last: int) -> Iterator[Stored]:
     """The newest messages that were taken, in the order of their arrival; a chunk of them in memory."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT id FROM api_message WHERE site_id = %s AND status <> 'rejected' ORDER BY id DESC LIMIT %s",
+            """
+            SELECT id, octet_length(body) FROM api_message WHERE site_id = %s AND status <> 'rejected'
+             ORDER BY id DESC LIMIT %s
+            """,
             [site_id, last],
         )
-        ids = iter(sorted(row[0] for row in cursor.fetchall()))
-        while chunk := list(islice(ids, CHUNK)):
+        sizes = deque(sorted(cursor.fetchall()))
+        while sizes:
+            chunk: list[int] = []
+            size = 0
+            while sizes and len(chunk) < CHUNK and (not chunk or size + sizes[0][1] <= CHUNK_BYTES):
+                id_, its_size = sizes.popleft()
+                chunk.append(id_)
+                size += its_size
             cursor.execute(
                 """
                 SELECT id, type, message_id, position, occurred_at, body, source_id

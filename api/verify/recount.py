@@ -23,11 +23,13 @@ BATCH_BYTES: Final = 16_777_216
 SETTLED: Final = timedelta(minutes=5)
 
 UNREAD: Final = (
-    "A message that was done reads as rejected today. If Goalpost was updated since, it reads events otherwise now."
+    "A message that was done reads as rejected today. If Goalpost or GOALPOST_HOOKS was changed since, events are read "
+    "otherwise now."
 )
 MISSING: Final = (
     "What a message says of a person or group is not in the tables, though it is done: the row was changed by hand, "
-    f"or please report it as a defect. {AGAIN}"
+    "or GOALPOST_HOOKS was changed since; else "
+    f"please report it as a defect. {AGAIN}"
 )
 UNCONVERTED: Final = f"A message hits a goal, is done and did not convert: please report it as a defect. {AGAIN}"
 OTHERWISE: Final = "A conversion is not what its message says: one of the two rows was changed by hand."

@@ -158,7 +158,7 @@ class Source(models.Model):
     kind = models.CharField(max_length=16, choices=Kind.choices)
     is_enabled = models.BooleanField(default=True)
     takes_track = models.BooleanField(
-        default=True, help_text="Off where another source of the site sends the same track events."
+        default=True, help_text="Off where another source sends the same track events, or pages that become some."
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -278,7 +278,7 @@ class Load(models.Model):
     """How far a file of events was loaded, written with the messages themselves."""
 
     source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="loads")
-    fingerprint = models.CharField(max_length=64, help_text="Of the file's size and contents.")
+    fingerprint = models.CharField(max_length=64, help_text="Of the file's size, its first and its last MiB.")
     file_name = models.CharField(max_length=255)
     lines = models.BigIntegerField(default=0, help_text="Lines done, from the file's beginning.")
     stored = models.BigIntegerField(default=0)

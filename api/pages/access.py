@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from django.contrib import admin
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.auth.views import redirect_to_login
+from django.db.models import F
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
@@ -38,8 +39,9 @@ def site_page(role: Membership.Role = Role.VIEWER) -> Callable[[View], View]:
             site = sites_of(user).filter(sitecode=sitecode).first()
             if site is None:
                 raise Http404
-            request.session["sitecode"] = site.sitecode
-            mine = role_in(user, site)
+            if request.session.get("sitecode") != site.sitecode:  # a session that is set is saved: two queries
+                request.session["sitecode"] = site.sitecode
+            mine = Role.OWNER if user.is_superuser else Role(site.role)  # type: ignore[attr-defined]
             request.goalpost_site, request.goalpost_role = site, mine  # type: ignore[attr-defined]
             if RANK[mine] < RANK[role]:
                 return show(request, "pages/forbidden.html", title="Not allowed", needed=role.label, status=403)
@@ -51,19 +53,13 @@ def site_page(role: Membership.Role = Role.VIEWER) -> Callable[[View], View]:
 
 
 def sites_of(user: User | AnonymousUser) -> "QuerySet[Site]":
-    """The sites that a person belongs to, all for a superuser, by name; each with their memberships."""
+    """The sites that a person belongs to, each with their `role`, by name; all, without one, for a superuser."""
     sites = Site.objects.order_by("name", "pk")
     if user.is_superuser:
         return sites
-    return sites.filter(memberships__user=user) if user.is_authenticated else sites.none()
-
-
-def role_in(user: User | AnonymousUser, site: Site) -> Membership.Role:
-    """A member's role. One query for whoever is no superuser."""
-    if user.is_superuser:
-        return Role.OWNER
-    membership = site.memberships.filter(user=cast("User", user)).first()
-    return Role(membership.role) if membership else Role.VIEWER
+    if not user.is_authenticated:
+        return sites.none()
+    return sites.filter(memberships__user=user).annotate(role=F("memberships__role"))
 
 
 def may(request: HttpRequest, role: Membership.Role) -> bool:

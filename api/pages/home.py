@@ -1,11 +1,154 @@
-"""The home page of a site."""
+"""The home page of a site: whether all is well, at a glance."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Final
+from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponseBase
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
 
+from api.ingest.tally import Figures
+from api.insight import standing
 from api.models import Site
 from api.pages.access import show, site_page
+from api.pages.charts import Chart, Series
+from goals.models import Goal
+
+NEWEST: Final = 8
+LAG_WARNING: Final = timedelta(seconds=30)  # as the doctor's
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Something that needs a person, and the page where it is looked at."""
+
+    sentence: str
+    link: str
+    action: str
 
 
 @site_page()
 def home(request: HttpRequest, site: Site) -> HttpResponseBase:
-    return show(request, "pages/home.html", title="Home", name=site.name)
+    """Six queries of its own, each of kept figures, an index or a bounded number of rows."""
+    now = timezone.now()
+    sources, came = standing.came_in(site, now=now)
+    by_hour, by_day = standing.converted(site, now=now)
+    inbox = standing.inbox(site)
+    charts = draw(came, by_hour, by_day, inbox.deferred, now=now)
+    day = standing.hours(now)[-standing.DAY :]
+    lag = now - inbox.oldest if inbox.oldest else None
+    return show(
+        request,
+        "pages/home.html",
+        title="Home",
+        charts=charts,
+        figures=[
+            ("received in 24 hours", sum(came[hour].received for hour in day if hour in came)),
+            ("conversions in 24 hours", sum(by_hour.values())),
+            ("rejected in 24 hours", sum(came[hour].rejected for hour in day if hour in came)),
+        ],
+        inbox=inbox,
+        deferred=sum(inbox.deferred.values()),
+        most=standing.MOST_COUNTED,
+        oldest_seconds=lag.total_seconds() if lag else None,
+        rooms=standing.rooms(site, now=now),
+        newest=Goal.objects.filter(site=site, deleted_at=None).order_by("-pk")[:NEWEST],
+        goals_page=page(site, "goals"),
+        has_goal_page=bool(page(site, "goal", 0)),
+        needs=list(needs(site, sources, inbox, now=now)),
+        is_new=not came,
+        guide=page(site, "guide"),
+    )
+
+
+def draw(
+    came: Mapping[datetime, Figures],
+    by_hour: Mapping[datetime, int],
+    by_day: Mapping[date, int],
+    deferred: Mapping[datetime, int],
+    *,
+    now: datetime,
+) -> list[tuple[str, Chart]]:
+    """The last 24 hours by the hour and 14 days by the day, each with its label."""
+    hours = standing.hours(now)
+    last = hours[-standing.DAY :]
+    days = sorted({hour.date() for hour in hours})
+
+    def chart(unit: str, labels: list[str], steps: list[list[datetime]], conversions: list[int]) -> Chart:
+        figures = [[came.get(hour, Figures()) for hour in step] for step in steps]
+        return Chart(
+            labels,
+            [
+                Series("Received", [sum(each.received for each in step) for step in figures]),
+                Series("Conversions", conversions),
+                Series("Rejected", [sum(each.rejected for each in step) for step in figures]),
+                Series("Waiting for quota", [sum(deferred.get(hour, 0) for hour in step) for step in steps]),
+            ],
+            unit=unit,
+            type="line",
+        )
+
+    of_day = [[hour for hour in hours if hour.date() == day] for day in days]
+    in_hours = [by_hour.get(hour, 0) for hour in last]
+    return [
+        ("Last 24 hours", chart("Hour (UTC)", [f"{hour:%H:%M}" for hour in last], [[hour] for hour in last], in_hours)),
+        ("Last 14 days", chart("Day (UTC)", [str(day) for day in days], of_day, [by_day.get(day, 0) for day in days])),
+    ]
+
+
+def needs(
+    site: Site, sources: Iterable[standing.SourceState], inbox: standing.Inbox, *, now: datetime
+) -> Iterable[Need]:
+    """What needs a person. One query."""
+    twins, archived = standing.troubles(site, now=now)
+    settings = page(site, "settings_sources") or reverse("admin:api_source_changelist")
+    if inbox.oldest and now - inbox.oldest > LAG_WARNING:
+        told = f"The oldest message has waited {(now - inbox.oldest).total_seconds():,.0f} seconds for the digest."
+        yield Need(f"{told} Is a worker running?", page(site, "delivery") or messages(site), "Delivery")
+    if inbox.dead:
+        told = f"{in_words(inbox.dead)} dead: a person must look, mend the cause, then replay."
+        yield Need(told, messages(site, "dead"), "Look at them")
+    if inbox.deferred:
+        told = f"{in_words(sum(inbox.deferred.values()))} waiting for goal quota"
+        yield Need(
+            f"{told}. Raise it, or set a rule for names with identifiers.", messages(site, "deferred"), "Look at them"
+        )
+    for one, other, count in twins:
+        told = f"“{one}” and “{other}” send the same events, each counted twice: {count:,} so far."
+        yield Need(told, settings, "Switch off “takes track” at one")
+    for source in sources:
+        if not source.is_enabled and source.came.received:
+            told = f"“{source.name}” is switched off; what it sends is refused and kept."
+            yield Need(told, settings, "Sources")
+        elif source.is_silent(now):
+            told = f"“{source.name}” has been silent since {source.came.last_received_at:%Y-%m-%d %H:%M:%S} UTC."
+            yield Need(told, settings, "Sources")
+    for id_, name in archived:
+        told = f"The archived goal “{name}” still converts."
+        yield Need(told, page(site, "goal", id_) or reverse("admin:goals_goal_change", args=[id_]), "The goal")
+
+
+def in_words(count: int) -> str:
+    if count >= standing.MOST_COUNTED:
+        return f"{standing.MOST_COUNTED:,} messages or more are"
+    return f"{count:,} messages are" if count != 1 else "1 message is"
+
+
+def messages(site: Site, outcome: str = "") -> str:
+    """The page of a site's messages, with this outcome."""
+    events = page(site, "events")
+    if events:
+        return f"{events}?{urlencode({'outcome': outcome})}" if outcome else events
+    filters = {"site__id__exact": site.pk} | ({"status__exact": outcome} if outcome else {})
+    return f"{reverse('admin:api_message_changelist')}?{urlencode(filters)}"
+
+
+def page(site: Site, name: str, *parts: object) -> str:
+    """The address of a page of a site; empty where this version has none."""
+    try:
+        return reverse(f"pages:{name}", args=[site.sitecode, *parts])
+    except NoReverseMatch:
+        return ""

@@ -1,0 +1,176 @@
+"""How a site stands: what came in and converted by the hour, what waits now, and what needs a person.
+
+Every read is of figures that are kept, by an index, or of a bounded number of rows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+from django.db import connection
+
+from api.ingest.tally import Figures
+from api.models import Site
+from goals import quota
+
+MOST_COUNTED: Final = 10_000  # messages that wait, or that a person must look at; more are told as "10,000+"
+SPAN: Final = timedelta(days=14)
+HOUR: Final = timedelta(hours=1)
+DAY: Final = 24  # hours
+SILENT: Final = timedelta(hours=24)
+TWIN_AGE: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """A source, and what came through it in the last 14 days."""
+
+    id: int
+    name: str
+    is_enabled: bool
+    came: Figures
+
+    def is_silent(self, now: datetime) -> bool:
+        """Whether it was heard of in these days, and in the last of them no more."""
+        return self.is_enabled and self.came.last_received_at is not None and now - self.came.last_received_at > SILENT
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    """What waits, and how long the latest messages took from receipt to digest, in seconds. Counts end at 10,000."""
+
+    oldest: datetime | None  # receipt of the oldest message that waits for the digest
+    pending: int
+    dead: int
+    median: float | None
+    p95: float | None
+    deferred: Mapping[datetime, int]  # those that wait for quota, by the hour of their receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What is left of one window of the goal quota."""
+
+    window: quota.Window
+    left: int
+
+
+def hours(now: datetime) -> list[datetime]:
+    """The hours of the last 14 days of UTC, today's first ones the last of them."""
+    current = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    first = current.replace(hour=0) - SPAN + timedelta(days=1)
+    return [first + HOUR * number for number in range((current - first) // HOUR + 1)]
+
+
+def came_in(site: Site, *, now: datetime) -> tuple[list[SourceState], Mapping[datetime, Figures]]:
+    """A site's sources by name, and what came in by the hour, both of 14 days. One query of figures that are kept."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT s.id, s.name, s.is_enabled, t.hour, coalesce(sum(t.received), 0)::bigint,
+                   coalesce(sum(t.duplicates), 0)::bigint, coalesce(sum(t.rejected), 0)::bigint,
+                   max(t.last_received_at)
+              FROM api_source s LEFT JOIN api_sourcetally t ON t.source_id = s.id AND t.hour >= %s
+             WHERE s.site_id = %s
+             GROUP BY GROUPING SETS ((s.id, s.name, s.is_enabled), (t.hour))
+             ORDER BY s.name, s.id
+            """,
+            [hours(now)[0], site.pk],
+        )
+        rows = cursor.fetchall()
+    sources = [SourceState(row[0], row[1], row[2], Figures(*row[4:])) for row in rows if row[0] is not None]
+    return sources, {row[3]: Figures(*row[4:]) for row in rows if row[0] is None and row[3] is not None}
+
+
+def converted(site: Site, *, now: datetime) -> tuple[dict[datetime, int], dict[date, int]]:
+    """A site's conversions of the last 24 hours by the hour, and of 14 days by the day, when they happened.
+
+    One query: of the days, figures are kept; of the hours it reads an index, goal by goal.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT hour, NULL::date, sum(count)::bigint
+              FROM goals_goal g, LATERAL (
+                   SELECT date_trunc('hour', c.occurred_at, 'UTC') AS hour, count(*) AS count
+                     FROM goals_conversion c
+                    WHERE c.goal_id = g.id AND c.occurred_at >= %(hour)s AND c.occurred_at <= %(now)s
+                    GROUP BY 1) AS each
+             WHERE g.site_id = %(site)s AND g.deleted_at IS NULL
+             GROUP BY hour
+             UNION ALL
+            SELECT NULL, d.day, sum(d.conversions)::bigint
+              FROM goals_goal g JOIN goals_goalday d ON d.goal_id = g.id AND d.day >= %(day)s
+             WHERE g.site_id = %(site)s AND g.deleted_at IS NULL
+             GROUP BY d.day
+            """,
+            {"site": site.pk, "now": now, "hour": hours(now)[-DAY], "day": hours(now)[0].date()},
+        )
+        rows = cursor.fetchall()
+    by_hour = {hour: count for hour, _, count in rows if hour is not None}
+    return by_hour, {day: count for _, day, count in rows if day is not None}
+
+
+def inbox(site: Site) -> Inbox:
+    """What waits of a site now. One query; the delay is that of its messages among the 1,000 digested last."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH took AS (
+                SELECT extract(epoch FROM digested_at - received_at)::float8 AS seconds
+                  FROM (SELECT site_id, received_at, digested_at FROM api_message
+                         WHERE status = 'done' ORDER BY digested_at DESC LIMIT 1000) AS latest
+                 WHERE site_id = %(site)s
+            ), waiting AS (
+                SELECT extract(epoch FROM date_trunc('hour', received_at, 'UTC'))::bigint AS hour, count(*) AS count
+                  FROM (SELECT received_at FROM api_message
+                         WHERE site_id = %(site)s AND status = 'deferred' LIMIT %(most)s) AS those
+                 GROUP BY 1
+            )
+            SELECT (SELECT received_at FROM api_message
+                     WHERE site_id = %(site)s AND status = 'pending' ORDER BY id LIMIT 1),
+                   (SELECT count(*) FROM (SELECT FROM api_message
+                     WHERE site_id = %(site)s AND status = 'pending' LIMIT %(most)s) AS those),
+                   (SELECT count(*) FROM (SELECT FROM api_message
+                     WHERE site_id = %(site)s AND status = 'dead' LIMIT %(most)s) AS those),
+                   (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) FROM took),
+                   (SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) FROM took),
+                   (SELECT array_agg(hour ORDER BY hour) FROM waiting),
+                   (SELECT array_agg(count ORDER BY hour) FROM waiting)
+            """,
+            {"site": site.pk, "most": MOST_COUNTED},
+        )
+        oldest, pending, dead, median, p95, times, counts = cursor.fetchone()
+    at = [datetime.fromtimestamp(seconds, UTC) for seconds in times or ()]
+    return Inbox(oldest, pending, dead, median, p95, dict(zip(at, counts or (), strict=True)))
+
+
+def rooms(site: Site, *, now: datetime) -> list[Room]:
+    """What is left of both windows. One query."""
+    windows = quota.windows(per_10_seconds=site.goals_per_10_seconds, per_hour=site.goals_per_hour)
+    places = quota.places(site.pk, windows, now=now)
+    return [Room(window, left) for window, left in zip(windows, places, strict=True)]
+
+
+def troubles(site: Site, *, now: datetime, most: int = 5) -> tuple[list[tuple[str, str, int]], list[tuple[int, str]]]:
+    """Pairs of sources that sent the same of late (their names, how often), and archived goals that an event has
+    converted since (id, name); at most five of each. One query, of the archived goals alone.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            (SELECT one.name, other.name, t.count, NULL::bigint
+               FROM api_twin t JOIN api_source one ON one.id = t.one_id JOIN api_source other ON other.id = t.other_id
+              WHERE t.site_id = %(site)s AND t.last_seen_at > %(since)s ORDER BY t.id LIMIT %(most)s)
+             UNION ALL
+            (SELECT g.name, '', 0, g.id
+               FROM goals_goal g
+              WHERE g.site_id = %(site)s AND g.deleted_at IS NULL AND g.archived_at IS NOT NULL
+                AND EXISTS (SELECT FROM goals_conversion c WHERE c.goal_id = g.id AND c.occurred_at > g.archived_at)
+              ORDER BY g.id LIMIT %(most)s)
+            """,
+            {"site": site.pk, "since": now - TWIN_AGE, "most": most},
+        )
+        rows = cursor.fetchall()
+    return [(row[0], row[1], row[2]) for row in rows if row[3] is None], [(row[3], row[0]) for row in rows if row[3]]

@@ -226,7 +226,8 @@ def print_banner(seconds: float) -> None:
         f"Goalpost is ready after {seconds:.1f} s\n"
         f"  admin       {base_url()}/admin/\n"
         f"  API         {base_url()}/api/docs\n"
-        f"  events      POST {base_url()}/segmentio\n"
+        f"  events      POST {base_url()}/segmentio (Segment's Kameleoon destination, webhooks)\n"
+        f"              POST {base_url()}/v1/track, /v1/batch, … (SDKs and plain HTTP, with a write key)\n"
         f"  first site  {settings.DATA_DIR / 'first-site.env'} (its secrets and the admin's password)\n"
         f"  Ctrl-C stops everything; the data stays in {settings.DATA_DIR}"
     )

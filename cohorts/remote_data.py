@@ -19,7 +19,7 @@ Found = Mapping[Wanted, Sequence[str]]  # as JSON: the registers of each identit
 # The identities of every person asked for, in one statement. An id is looked up as user, then visitor, then anonymous
 # (the order of Identity.Kind). Owners and aliases make a person's identities a tree; UNION ends also where aliases
 # form a ring. An unknown person gives no row; the personas of a site give one.
-STATEMENT: Final = """
+PERSON: Final = """
 WITH RECURSIVE asked AS (
     SELECT * FROM unnest(%(sites)b::bigint[], %(ids)b::text[]) WITH ORDINALITY AS asked (site_id, id, place)
 ), person AS (
@@ -47,6 +47,9 @@ WITH RECURSIVE asked AS (
               LIMIT %(most)b)
       ) AS next ON true
 )
+"""
+STATEMENT: Final = f"""
+{PERSON}
 SELECT person.place, (SELECT identity.registers::text FROM cohorts_identity identity WHERE identity.id = person.id)
   FROM person  -- a subquery, because the planner would hash the whole table for a join with so many rows as it expects
  UNION ALL

@@ -4,12 +4,19 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
 
-from api.pages import home
+from api.pages import home, people, personas
 from api.pages.access import current_site
 
 app_name = "pages"
 urlpatterns = [
     path("<slug:sitecode>/", home.home, name="home"),
+    path("<slug:sitecode>/people/", people.find_people, name="people"),
+    path("<slug:sitecode>/people/person/", people.show_person, name="person"),
+    path("<slug:sitecode>/people/person/export/", people.export_person, name="person-export"),
+    path("<slug:sitecode>/personas/", personas.list_personas, name="personas"),
+    path("<slug:sitecode>/personas/persona/", personas.show_persona, name="persona"),
+    path("<slug:sitecode>/groups/", personas.list_groups, name="groups"),
+    path("<slug:sitecode>/groups/group/", personas.show_group, name="group"),
 ]
 NAMES = frozenset(pattern.name for pattern in urlpatterns)
 

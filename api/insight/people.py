@@ -1,0 +1,228 @@
+"""What is known of a person: identifiers and how they are linked, facts with who said them, what they converted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from django.db import connection
+
+from api.models import Message, Site
+from cohorts import merge, remote_data
+from cohorts.finding import find_person, visitor_codes
+from cohorts.models import Group, Identity, Username
+from cohorts.people import EPOCH, RESOLUTION
+from goals.models import Conversion
+
+LAST_CONVERSIONS: Final = 20
+MOST_CODES: Final = 200  # visitor codes whose conversions a page looks up
+MOST_EXPORTED: Final = 100_000  # conversions
+
+Documents = dict[str, dict[str, Any]]  # by key
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What an event said of somebody: a trait, a persona, a group or a link."""
+
+    name: str
+    value: Any
+    at: datetime
+    message_id: str
+    said_of: str  # the identity that holds it
+
+    @property
+    def text(self) -> str:
+        """The value as people read it: a text as it is, anything else as JSON."""
+        return self.value if isinstance(self.value, str) else msgspec.json.encode(self.value).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Identifier:
+    """One of a person's ids, what it points at, and the visitor code that was linked to it first."""
+
+    identity: Identity
+    owners: list[Fact]
+    first_visitor: Fact | None
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whom an id names."""
+
+    asked: str
+    identities: list[Identity]  # users first
+    identifiers: list[Identifier]
+    usernames: list[str]
+    traits: list[Fact]  # by name
+    group: Fact | None
+    personas: list[Fact]  # by name; the value is whether they are in
+
+    @property
+    def values(self) -> list[str]:
+        """Every id, once."""
+        return list(dict.fromkeys(identity.value for identity in self.identities))
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether more identities point at one of them than are read."""
+        return len(self.identities) > remote_data.MOST_POINTING
+
+
+def look_up(site: Site, id_: str) -> Person | None:
+    """The person that remote data finds under an id; None for nobody. Two queries."""
+    identities = find_person(site.pk, [id_])
+    if not identities:
+        return None
+    users = [identity.value for identity in identities if identity.kind == Identity.Kind.USER]
+    names = Username.objects.filter(site=site, user_value__in=users).order_by("name") if users else []
+    personas = _latest(identities, "personas")
+    groups = [_fact("group", each.registers["group"], each) for each in identities if "group" in each.registers]
+    return Person(
+        asked=id_,
+        identities=identities,
+        identifiers=[_identifier(identity) for identity in identities],
+        usernames=[username.name for username in names],
+        traits=[fact for fact in _latest(identities, "traits") if fact.value is not None],
+        group=max(groups, key=lambda fact: fact.at, default=None),
+        personas=personas,
+    )
+
+
+def last_conversions(site: Site, person: Sequence[Identity], *, limit: int = LAST_CONVERSIONS) -> list[Conversion]:
+    """What a person converted last, newest first, with the goals. Two queries, by the visitors' index."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT last.id FROM unnest(%s::bigint[], %s::text[]) AS code (site_id, code)
+              JOIN LATERAL (
+                SELECT c.id, c.occurred_at FROM goals_conversion c
+                 WHERE c.site_id = code.site_id AND c.visitor_code = code.code
+                 ORDER BY c.occurred_at DESC, c.id DESC LIMIT %s
+              ) AS last ON true
+             ORDER BY last.occurred_at DESC, last.id DESC LIMIT %s
+            """,
+            [*_codes(site, person), limit, limit],
+        )
+        ids = [row[0] for row in cursor.fetchall()]
+    found = Conversion.objects.filter(pk__in=ids).select_related("goal")
+    return sorted(found, key=lambda each: (each.occurred_at, each.pk), reverse=True)
+
+
+def remote_documents(site: Site, id_: str) -> tuple[Documents, Documents]:
+    """What an SDK gets of a person without a token, and with one. One query."""
+    keys = [f"{remote_data.IDENTIFY}{id_}", f"{remote_data.COHORTS}{id_}"]
+    wanted = remote_data.wanted(site.pk, keys)
+    with connection.cursor() as cursor:
+        cursor.execute(remote_data.STATEMENT, remote_data.parameters(wanted))
+        found = remote_data.find(wanted, cursor.fetchall())
+    without, with_token = (
+        remote_data.documents(site.pk, keys, found, public_traits=traits, company_is_group=site.company_is_group)
+        for traits in (site.public_traits, None)
+    )
+    return without, with_token
+
+
+def export(site: Site, person: Person, *, now: datetime) -> dict[str, Any]:
+    """All that is held of a person, as JSON can say it: registers, conversions and the messages that made these.
+
+    Six queries; 100,000 conversions at most. Messages that made no conversion are found by no index: those that name
+    the person elsewhere are not in it.
+    """
+    conversions = last_conversions(site, person.identities, limit=MOST_EXPORTED)
+    return {
+        "site": site.sitecode,
+        "exportedAt": now,
+        "askedFor": person.asked,
+        "identities": [
+            {
+                "kind": identity.get_kind_display(),
+                "id": identity.value,
+                "registers": identity.registers,
+                "createdAt": identity.created_at,
+                "updatedAt": identity.updated_at,
+            }
+            for identity in person.identities
+        ],
+        "usernames": person.usernames,
+        "remoteData": remote_documents(site, person.asked)[1],
+        "conversions": [
+            {
+                "goal": each.goal.name,
+                "visitorCode": each.visitor_code,
+                "userId": each.user_id,
+                "anonymousId": each.anonymous_id,
+                "occurredAt": each.occurred_at,
+                "revenue": each.revenue,
+                "currency": each.currency,
+                "value": each.value,
+                "properties": each.properties,
+                "message": each.message_key,
+            }
+            for each in conversions
+        ],
+        "messages": [
+            {
+                "type": message.type,
+                "messageId": message.message_id,
+                "receivedAt": message.received_at,
+                "occurredAt": message.occurred_at,
+                "status": message.status,
+                "body": bytes(message.body).decode(errors="replace"),
+            }
+            for message in messages_of(site.pk, [each.message_key for each in conversions])
+        ],
+    }
+
+
+def messages_of(site_id: int, message_keys: Sequence[str]) -> list[Message]:
+    """The messages that made these conversions, those of them that are still there, as received. Two queries."""
+    named = [key.split(":", 1) for key in message_keys if not key.startswith("#")]
+    numbers = [int(key[1:]) for key in message_keys if key.startswith("#")]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT m.id FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS k (site_id, type, message_id)
+              JOIN api_message m ON m.site_id = k.site_id AND m.type = k.type AND m.message_id = k.message_id
+             WHERE m.status <> 'rejected'
+            """,
+            [[site_id] * len(named), [each[0] for each in named], [each[1] for each in named]],
+        )
+        numbers += [row[0] for row in cursor.fetchall()]
+    return list(Message.objects.filter(site_id=site_id, pk__in=numbers).order_by("pk"))
+
+
+def traits_of_group(group: Group) -> list[Fact]:
+    """What events said of a group, by name. Pure."""
+    traits = sorted(group.registers.get("traits", {}).items())
+    return [_fact(name, register, group) for name, register in traits if register[3] is not None]
+
+
+def _codes(site: Site, person: Sequence[Identity]) -> tuple[list[int], list[str]]:
+    codes = visitor_codes(person)[:MOST_CODES]
+    return [site.pk] * len(codes), codes
+
+
+def _identifier(identity: Identity) -> Identifier:
+    registers = identity.registers
+    return Identifier(
+        identity,
+        [_fact(name, registers[name], identity) for name in ("user", "anonymous") if name in registers],
+        _fact("visitor", registers["visitor"], identity) if "visitor" in registers else None,
+    )
+
+
+def _latest(identities: Sequence[Identity], of: str) -> list[Fact]:
+    """The facts of a map that win among a person's identities (cohorts.merge), by name."""
+    holders: dict[str, Identity] = {}
+    joined: merge.Registers = {}
+    for identity in identities:
+        for name, register in identity.registers.get(of, {}).items():
+            if merge.set_in_map(joined, of, name, register):
+                holders[name] = identity
+    return [_fact(name, register, holders[name]) for name, register in sorted(joined.get(of, {}).items())]
+
+
+def _fact(name: str, register: Sequence[Any], holder: Identity | Group) -> Fact:
+    return Fact(name, register[3], EPOCH + register[0] * RESOLUTION, register[2], str(holder))

@@ -1,0 +1,158 @@
+"""People are found by any identifier; their page shows what is known, from whom and since when."""
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.test import Client
+from django.utils.html import escape
+from pytest_django import DjangoAssertNumQueries
+
+from api.models import Site
+from cohorts import finding
+from tests.pages.ada import ENTERED, address, browser_of, send_ada, text_of
+from tests.world import World
+
+PAGES = (
+    "people/",
+    "people/person/?id=ada",
+    "personas/",
+    "personas/persona/?name=vip",
+    "groups/",
+    "groups/group/?id=acme",
+)
+
+
+@pytest.fixture
+def site(world: World) -> Site:
+    send_ada(world)
+    return world.site
+
+
+@pytest.fixture
+def viewer(site: Site) -> Client:
+    return browser_of(site, "viewer")
+
+
+@pytest.fixture
+def editor(site: Site) -> Client:
+    return browser_of(site, "editor")
+
+
+@pytest.mark.parametrize("text", ["ada", "anon-1", "visitor-1", "lovelace", " ada "])
+def test_find__any_identifier__leads_to_the_person(viewer: Client, text: str) -> None:
+    response = viewer.get(address("people/"), {"q": text}, follow=True)
+    page = text_of(response)
+    assert all(each in page for each in ("ada", "anon-1", "visitor-1", "lovelace", "acme"))
+
+
+@pytest.mark.parametrize("text", ["Ada", "nobody", "'; --", "\0"])
+def test_find__nobody__says_so(viewer: Client, text: str) -> None:
+    assert "must be exact" in text_of(viewer.get(address("people/"), {"q": text}))
+
+
+def test_person__with_a_history__shows_who_said_what_and_when(viewer: Client) -> None:
+    page = text_of(viewer.get(address("people/person/?id=anon-1")))
+    assert "plan" in page
+    assert "36" in page
+    assert "2026-11-22 03:00:01" in page  # when age was said
+    assert "message-2" in page  # and by which message
+    assert "12.50 EUR" in page
+    assert "SegmentIO track – Bought" in page
+    assert ">out<" in page
+    assert "2026-11-22 03:00:04" in page
+
+
+def test_person__remote_data__is_what_an_sdk_gets(viewer: Client, world: World) -> None:
+    response = viewer.get(address("people/person/?id=visitor-1"))
+    text_of(response)
+    (_, public), (_, full) = response.context["documents"]
+    for document, token in ((public, False), (full, True)):
+        for key in ("IDENTIFY_visitor-1", "COHORTS_visitor-1"):
+            assert json.loads(document)[key] == world.read(key, token=token)
+    assert "age" in full
+    assert "age" not in public
+
+
+@pytest.mark.parametrize("id_", ["<script>alert(1)</script>", "a b/c?d&é", 'quote"', "x" * 255])
+def test_person__any_text_as_an_id__is_found_and_escaped(viewer: Client, world: World, id_: str) -> None:
+    world.identify(userId=id_, traits={"<b>": "<i>"})
+    page = text_of(viewer.get(address("people/"), {"q": id_}, follow=True))
+    assert escape(id_) in page
+    assert "<script>alert" not in page
+    assert "&lt;b&gt;" in page
+    assert escape(id_) in text_of(viewer.get(address(f"people/person/?id={quote(id_, safe='')}")))
+
+
+def test_person__nobody__is_not_found(viewer: Client) -> None:
+    assert viewer.get(address("people/person/?id=nobody")).status_code == 404
+    assert viewer.get(address("people/person/")).status_code == 404
+
+
+def test_export__a_person__holds_all_that_is_known(editor: Client) -> None:
+    response: Any = editor.get(address("people/person/export/?id=anon-1"))
+    held = json.loads(text_of(response))
+    assert "attachment" in response["Content-Disposition"]
+    assert [(each["kind"], each["id"]) for each in held["identities"]] == [
+        ("user", "ada"),
+        ("visitor", "visitor-1"),
+        ("anonymous", "anon-1"),
+    ]
+    assert held["usernames"] == ["lovelace"]
+    assert [each["goal"] for each in held["conversions"]] == ["SegmentIO track – Bought"]
+    assert json.loads(held["messages"][0]["body"])["event"] == "Bought"
+    assert held["remoteData"]["IDENTIFY_anon-1"]["traits"]["age"] == 36
+
+
+def test_personas__with_members__have_their_size_and_page(viewer: Client) -> None:
+    response: Any = viewer.get(address("personas/"))
+    assert "at least" not in text_of(response)
+    assert [(persona.name, members) for persona, members, _ in response.context["rows"]] == [("vip", 1)]
+    page = text_of(viewer.get(address("personas/persona/?name=vip")))
+    assert "grace" in page
+    assert "id=ada" not in page
+
+
+@pytest.mark.promise("B-19")
+def test_group__with_members__shows_traits_members_and_conversions(viewer: Client) -> None:
+    assert "acme" in text_of(viewer.get(address("groups/")))
+    page = text_of(viewer.get(address("groups/group/?id=acme")))
+    assert "gold" in page
+    assert "id=ada" in page
+    assert "SegmentIO track – Bought" in page
+
+
+def test_members__more_than_a_page__follow_each_other(
+    viewer: Client, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"user-{number:03}" for number in range(120)]
+    world.send(*(world.event("track", userId=name, **ENTERED) for name in names))
+    seen: list[str] = []
+    place: finding.Place | None = None
+    monkeypatch.setattr(finding, "MOST_SCANNED", 30)  # so that pages end for both reasons
+    for _ in range(100):
+        page = finding.members(world.site.pk, "personas", "vip", after=place, limit=20)
+        seen += [each.value for each in page.identities]
+        place = page.next
+        if place is None:
+            break
+    assert seen == sorted(["grace", *names])
+    assert "Next" in text_of(viewer.get(address("personas/persona/?name=vip")))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages__many_queries__are_at_most_twelve(
+    viewer: Client, django_assert_max_num_queries: DjangoAssertNumQueries, page: str
+) -> None:
+    viewer.get(address(page))
+    with django_assert_max_num_queries(12):
+        text_of(viewer.get(address(page)))
+
+
+@pytest.mark.parametrize("page", [*PAGES, "people/person/export/?id=ada"])
+@pytest.mark.parametrize("who", ["anonymous", "outsider", "viewer", "editor", "owner", "superuser"])
+def test_pages__whoever_asks__see_what_their_role_allows(site: Site, who: str, page: str) -> None:
+    allowed = 403 if who == "viewer" and "export" in page else 200
+    status = {"anonymous": 302, "outsider": 404}.get(who, allowed)
+    assert browser_of(site, who).get(address(page)).status_code == status

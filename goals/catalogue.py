@@ -6,7 +6,7 @@ from typing import Final
 
 from django.db import transaction
 
-from goals import quota, waiting
+from goals import merging, quota, rollups, waiting
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalBinding, Tag, WaitingName
 from goals.naming import EVENT_NAME_LENGTH, EVENT_TYPES, events_named
@@ -116,16 +116,18 @@ def restore_goal(goal: Goal) -> Goal:
 def delete_goal(goal: Goal, *, now: datetime) -> None:
     """Delete a goal: it and its conversions leave every count at once, its name is free (promises K-18).
 
-    The rows go later, in chunks (`purge_deleted`): a goal with millions of conversions is deleted in milliseconds.
+    So does what is merged into it. The rows go later, in chunks (`purge_deleted`): a goal with millions of conversions
+    is deleted in milliseconds.
     """
     with transaction.atomic():
         quota.lock_names(goal.site_id)
-        GoalBinding.objects.filter(goal=goal).delete()
-        Goal.objects.filter(pk=goal.pk, deleted_at=None).update(deleted_at=now)
+        ids = merging.merged_below(goal)
+        GoalBinding.objects.filter(goal__in=ids).delete()
+        Goal.objects.filter(pk__in=ids, deleted_at=None).update(deleted_at=now)
 
 
 def purge_deleted() -> bool:
-    """Remove one chunk of a deleted goal's conversions, or the goal itself when none is left; whether there is more."""
+    """Remove one chunk of a deleted goal's rows, or the goal itself when none is left; whether there is more."""
     with transaction.atomic():
         deleted = Goal.objects.filter(deleted_at__isnull=False).order_by("deleted_at")
         goal = deleted.select_for_update(skip_locked=True).first()  # another worker may be at one
@@ -136,7 +138,7 @@ def purge_deleted() -> bool:
         chunk = list(rows.values_list("id", flat=True)[:PURGE_CHUNK])
         if chunk:
             Conversion.objects.filter(id__in=chunk).delete()
-        else:
+        elif not rollups.purge(goal.pk, limit=PURGE_CHUNK):
             goal.delete()
     return True
 

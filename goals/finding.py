@@ -3,12 +3,15 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Final
 
 from django.db.models import BooleanField, F, OuterRef, QuerySet, Subquery
 from django.db.models.expressions import RawSQL
+from django.db.models.functions import Greatest
 
 from goals.models import Conversion, Goal, Tag
+from goals.reports import members_of
 
 ORDERINGS: Final = {"name": "name", "created": "created_at", "lastConversion": "last_conversion_at"}
 
@@ -33,17 +36,28 @@ class Place:
 
 
 def live_goals(site_ids: Collection[int]) -> QuerySet[Goal]:
-    """The goals of these sites that are not deleted, with site, tags, bindings and `last_conversion_at`.
+    """The goals of these sites that are neither deleted nor merged, with site, tags, bindings, `last_conversion_at`.
 
-    Three queries a page, and one look at the end of an index a goal.
+    Three queries a page, and two looks at the end of an index a goal, and one for each goal merged into it.
     """
     last = Conversion.objects.filter(goal=OuterRef("pk")).order_by("-occurred_at", "-id").values("occurred_at")[:1]
+    merged = Goal.objects.filter(counts_for=OuterRef("pk"), deleted_at=None).annotate(last_at=Subquery(last))
+    last_of_merged = merged.order_by(F("last_at").desc(nulls_last=True)).values("last_at")[:1]
     return (
-        Goal.objects.filter(site_id__in=site_ids, deleted_at=None)
-        .annotate(last_conversion_at=Subquery(last))
+        Goal.objects.filter(site_id__in=site_ids, deleted_at=None, counts_for=None)
+        .annotate(last_conversion_at=Greatest(Subquery(last), Subquery(last_of_merged)))
         .select_related("site")
         .prefetch_related("tags", "bindings")
     )
+
+
+def find_live_goal(site_ids: Collection[int], goal_id: int, *, follows_merge: bool = False) -> Goal | None:
+    """A goal of `live_goals` by its id; if it `follows_merge`, by the id of one merged into it too. Four queries."""
+    goal = live_goals(site_ids).filter(pk=goal_id).first()
+    if goal is None and follows_merge:
+        merged = Goal.objects.filter(pk=goal_id, site_id__in=site_ids, deleted_at=None)
+        goal = live_goals(site_ids).filter(pk__in=merged.values("counts_for")).first()
+    return goal
 
 
 def find_goals(site_ids: Collection[int], wanted: GoalFilter, *, ordering: str = "name") -> QuerySet[Goal]:
@@ -71,8 +85,15 @@ def find_goals(site_ids: Collection[int], wanted: GoalFilter, *, ordering: str =
 
 
 def conversions_of_goal(goal: Goal, *, after: Place | None, limit: int) -> list[Conversion]:
-    """A page of a goal's conversions, newest first. One query, however deep the page."""
-    return _page(Conversion.objects.filter(goal=goal), after=after, limit=limit)
+    """A page of a goal's conversions, and of those merged into it, newest first; however deep the page.
+
+    Two queries, and one more for each goal merged into it: the index holds each goal's in their order.
+    """
+    pages = (
+        _page(Conversion.objects.filter(goal=id_), after=after, limit=limit) for id_ in members_of([goal])[goal.pk]
+    )
+    newest = sorted(chain.from_iterable(pages), key=lambda each: (each.occurred_at, each.pk), reverse=True)
+    return newest[:limit]
 
 
 def conversions_of_visitor(

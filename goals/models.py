@@ -60,6 +60,20 @@ class Goal(models.Model):
     tags = models.ManyToManyField(Tag, blank=True, related_name="goals")
     archived_at = models.DateTimeField(null=True, blank=True)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Nothing else remembers a merge: its conversions stay its own, and undoing it is forgetting these two.
+    merged_into = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, editable=False, db_index=False, related_name="+"
+    )
+    counts_for = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        editable=False,
+        db_index=False,
+        related_name="+",
+        help_text="The end of the chain of `merged_into`, whose figures hold this goal's too.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -73,6 +87,9 @@ class Goal(models.Model):
         indexes = [
             # The purge looks for deleted goals only.
             models.Index(fields=["deleted_at"], condition=Q(deleted_at__isnull=False), name="goals_goal_deleted"),
+            # What is merged into a goal; and the foreign keys, when a goal goes.
+            models.Index(fields=["counts_for"], condition=Q(counts_for__isnull=False), name="goals_goal_counts_for"),
+            models.Index(fields=["merged_into"], condition=Q(merged_into__isnull=False), name="goals_goal_merged_into"),
         ]
 
     def __str__(self) -> str:

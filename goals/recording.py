@@ -122,15 +122,19 @@ def find_candidates(
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT NULL, NULL, id, name, is_named_by_event, archived_at IS NOT NULL
-              FROM goals_goal
-             WHERE site_id = %(site)s AND deleted_at IS NULL AND name = ANY(%(names)b::text[])
+            SELECT NULL, NULL, g.id, g.name, g.is_named_by_event,
+                   CASE WHEN target.id IS NULL THEN g.archived_at ELSE target.archived_at END IS NOT NULL
+              FROM goals_goal g
+              LEFT JOIN goals_goal target ON target.id = g.counts_for_id
+             WHERE g.site_id = %(site)s AND g.deleted_at IS NULL AND g.name = ANY(%(names)b::text[])
              UNION ALL
-            SELECT b.event_type, b.event_name, g.id, g.name, g.is_named_by_event, g.archived_at IS NOT NULL
+            SELECT b.event_type, b.event_name, g.id, g.name, g.is_named_by_event,
+                   CASE WHEN target.id IS NULL THEN g.archived_at ELSE target.archived_at END IS NOT NULL
               FROM unnest(%(types)b::text[], %(event_names)b::text[]) AS e (type, name)
               JOIN goals_goalbinding b
                 ON b.site_id = %(site)s AND b.event_type = e.type AND b.event_name = e.name
               JOIN goals_goal g ON g.id = b.goal_id AND g.deleted_at IS NULL
+              LEFT JOIN goals_goal target ON target.id = g.counts_for_id
             """,
             {
                 "site": site_id,

@@ -318,3 +318,18 @@ def _sum_up(added: Sequence[Happened], starts: Mapping[tuple[int, date], int], v
                 [_write(revenue_of(by_goal[goal_id])) for goal_id in goals],
             ],
         )
+
+
+def purge(goal_id: int, *, limit: int) -> int:
+    """Remove some of a deleted goal's figures of visitors; how many. Nothing counts them any more."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            DELETE FROM goals_goalvisitor
+             WHERE goal_id = %(goal)s AND visitor_code IN (
+                   SELECT visitor_code FROM goals_goalvisitor
+                    WHERE goal_id = %(goal)s ORDER BY visitor_code LIMIT %(limit)s)
+            """,
+            {"goal": goal_id, "limit": limit},
+        )
+        return int(cursor.rowcount)

@@ -78,9 +78,9 @@ class GoalConversions(APIView):
         responses=answers(200, ConversionPage, 400, 404),
     )
     def get(self, request: Request, goal_id: int) -> Response:
-        """A goal's conversions, newest first."""
+        """A goal's conversions, newest first, and those of goals merged into it: each has the goal it was made for."""
         query = ConversionQuery.read(request)
-        goal = find_goal(request, goal_id)
+        goal = find_goal(request, goal_id, follows_merge=True)
         found = conversions_of_goal(goal, after=query.get("cursor"), limit=query["limit"] + 1)
         return Response(page_of(found, limit=query["limit"]))
 

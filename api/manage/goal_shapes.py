@@ -1,7 +1,7 @@
 """Goals as the API spells them: the names of Kameleoon's Automation API (promises W13), and a few of ours."""
 # ruff: noqa: N815 - the names are the wire's
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
@@ -53,6 +53,13 @@ class GoalShape(serializers.Serializer[Goal]):
     boundEvents = Event(
         source="bindings", many=True, help_text="The events that convert it whatever it is called (`keepReceiving`)."
     )
+
+    mergedInto = serializers.SerializerMethodField(
+        help_text="The id of this goal, where another one was asked for that is merged into it."
+    )
+
+    def get_mergedInto(self, _goal: Goal) -> int | None:  # noqa: N802
+        return cast("int | None", self.context.get("merged_into"))
 
     def get_status(self, goal: Goal) -> Literal["ACTIVE", "INACTIVE"]:
         return "INACTIVE" if goal.archived_at else "ACTIVE"

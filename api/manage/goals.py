@@ -17,7 +17,7 @@ from api.manage.access import bearer_of, open_site, visible_sites
 from api.manage.goal_shapes import GoalChange, GoalQuery, GoalShape, NewGoal
 from api.manage.schema import PAGE_HEADERS, answers
 from goals import catalogue
-from goals.finding import GoalFilter, find_goals, live_goals
+from goals.finding import GoalFilter, find_goals, find_live_goal
 from goals.models import Goal
 
 
@@ -63,8 +63,9 @@ class Goals(ViewSet):
 
     @extend_schema(operation_id="readGoal", responses=answers(200, GoalShape, 404))
     def retrieve(self, request: Request, goal_id: int) -> Response:
-        """A goal."""
-        return Response(shape(find_goal(request, goal_id)))
+        """A goal. The id of one that was merged into another is answered with that one, and `mergedInto`."""
+        goal = find_goal(request, goal_id, follows_merge=True)
+        return Response(shape(goal, merged_into=goal.pk if goal.pk != goal_id else None))
 
     @extend_schema(operation_id="changeGoal", request=GoalChange, responses=answers(200, GoalShape, 400, 404, 409))
     def partial_update(self, request: Request, goal_id: int) -> Response:
@@ -106,17 +107,20 @@ class Goals(ViewSet):
         return Response(shape(find_goal(request, goal_id)))
 
 
-def find_goal(request: Request, goal_id: int) -> Goal:
-    """A live goal of the credential's sites. Raises NotFound. Three queries."""
-    goal = live_goals(bearer_of(request).site_ids).filter(pk=goal_id).first()
+def find_goal(request: Request, goal_id: int, *, follows_merge: bool = False) -> Goal:
+    """A live goal of the credential's sites, also by the id of one merged into it where it is read. Raises NotFound.
+
+    Three queries, or four.
+    """
+    goal = find_live_goal(bearer_of(request).site_ids, goal_id, follows_merge=follows_merge)
     if goal is None:
         raise NotFound
     return goal
 
 
-def shape(goal: Goal) -> Mapping[str, Any]:
+def shape(goal: Goal, *, merged_into: int | None = None) -> Mapping[str, Any]:
     """A goal as JSON."""
-    return GoalShape(goal).data
+    return GoalShape(goal, context={"merged_into": merged_into}).data
 
 
 def page_of(goals: QuerySet[Goal], *, page: int, per_page: int) -> Response:

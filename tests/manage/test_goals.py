@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 from django.http import HttpResponse
 
-from goals import catalogue
+from goals import catalogue, merging
 from goals.models import Conversion, Goal, GoalBinding, GoalCreation
 from tests.manage.conftest import Caller, message, refusal
 from tests.world import SITECODE, START, World
@@ -50,7 +50,25 @@ def test_goal__made_by_an_event__has_the_names_of_kameleoons_api(world: World, o
         "dateModified": goal.updated_at.isoformat().replace("+00:00", "Z"),
         "lastConversion": (START + timedelta(seconds=5)).isoformat().replace("+00:00", "Z"),
         "boundEvents": [],
+        "mergedInto": None,
     }
+
+
+@pytest.mark.promise("N-06")
+def test_goal__merged_into_another__is_read_there_and_changed_no_more(world: World, owner: Caller) -> None:
+    world.track("Buy")
+    world.track("Bought")
+    old, target = Goal.objects.order_by("pk")
+    merging.merge(old, target)
+
+    assert owner.get(f"/api/goals/{old.pk}") == owner.get(f"/api/goals/{target.pk}") | {"mergedInto": target.pk}
+    assert owner.get(f"/api/goals/{target.pk}")["mergedInto"] is None
+    assert len(owner.get(f"/api/goals/{old.pk}/conversions")["results"]) == 2
+    assert owner.names("") == ["SegmentIO track – Bought"]
+    assert owner.ask("delete", f"/api/goals/{old.pk}").status_code == 404
+
+    merging.unmerge(old)
+    assert owner.get(f"/api/goals/{old.pk}")["mergedInto"] is None
 
 
 @pytest.mark.promise("K-10")

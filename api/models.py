@@ -357,6 +357,8 @@ class Message(models.Model):
                 condition=Q(status__in=["rejected", "dead"]),
                 name="api_message_failed",
             ),
+            # What came last, as people read it: a page at a time, and the newest some thousand for figures.
+            models.Index(fields=["site", "-id"], name="api_message_newest"),
         ]
 
     def __str__(self) -> str:

@@ -4,7 +4,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
 
-from api.pages import home, people, personas
+from api.pages import events, home, people, personas
 from api.pages.access import current_site
 
 app_name = "pages"
@@ -17,6 +17,9 @@ urlpatterns = [
     path("<slug:sitecode>/personas/persona/", personas.show_persona, name="persona"),
     path("<slug:sitecode>/groups/", personas.list_groups, name="groups"),
     path("<slug:sitecode>/groups/group/", personas.show_group, name="group"),
+    path("<slug:sitecode>/events/", events.list_events, name="events"),
+    path("<slug:sitecode>/events/rows/", events.list_new_events, name="events-rows"),
+    path("<slug:sitecode>/events/<int:number>/", events.show_event, name="event"),
 ]
 NAMES = frozenset(pattern.name for pattern in urlpatterns)
 

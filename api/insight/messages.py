@@ -1,0 +1,253 @@
+"""The inbox as people read it: newest first, a bounded look at a time, whatever its size."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db import connection
+
+from api.digest.digest import Ways
+from api.digest.mapping import Glance, Stored, glance
+from api.ingest import inbox
+from api.ingest.wire import TYPES
+from api.models import Message
+from api.reasons import REASONS
+
+Status = Message.Status
+
+LOOK: Final = 10_000  # messages that a filter without an index goes through at a time
+LIST_BYTES: Final = 65_536  # a larger body is not read for a list
+MOST_ID: Final = 2**63 - 1
+SETTLES: Final = timedelta(seconds=inbox.PATIENCE + 2)
+
+# What a message came to, as people filter by it; the effects of one that is done among them.
+OUTCOMES: Final[Mapping[str, str]] = {
+    "pending": "waits for the digest",
+    "deferred": "waits for goal quota",
+    "converted": "converted",
+    "goal_created": "made a goal",
+    "profile_updated": "changed a profile",
+    "linked": "linked identities",
+    "nothing": "did nothing",
+    "rejected": "refused",
+    "dead": "dead",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which messages are wanted; what is empty or None does not matter."""
+
+    outcome: str = ""  # of OUTCOMES
+    reason: str = ""
+    source_id: int | None = None
+    type: str = ""
+    message_id: str = ""
+    text: str = ""  # anywhere in the body: a name, a visitor
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A message in a list."""
+
+    id: int
+    received_at: datetime
+    source_id: int | None
+    type: str
+    message_id: str | None
+    status: str
+    reason: str
+    effects: Sequence[str]
+    goal_id: int | None
+    is_large: bool  # too large to look into
+    seen: Glance
+
+    @property
+    def outcome(self) -> str:
+        """In words."""
+        if self.status == Status.DONE:
+            return ", ".join(OUTCOMES.get(effect, effect) for effect in self.effects)
+        return OUTCOMES[self.status]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more will come of it by itself."""
+        return self.status in {Status.PENDING, Status.DEFERRED}
+
+    @property
+    def mood(self) -> str:
+        """good, warn, bad, or nothing in particular."""
+        if self.status in {Status.REJECTED, Status.DEAD}:
+            return "bad"
+        if self.status == Status.DEFERRED:
+            return "warn"
+        return "good" if "converted" in self.effects else ""
+
+    @property
+    def sentence(self) -> str:
+        """The reason in words."""
+        return REASONS.get(self.reason, self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of messages, newest first."""
+
+    rows: list[Row]
+    before: int | None  # the next page's `before`; None where no older message can be
+    looked_at: int  # LOOK where the look ended before the page was full, else 0
+    looked_back_to: datetime | None
+
+
+def find_messages(ways: Ways, wanted: Wanted, *, after: int = 0, before: int | None = None, limit: int = 50) -> Found:
+    """The newest messages of a site that are wanted, with ids above `after` and below `before`.
+
+    By (site, id), or by the index of those that failed; what has no index is looked for in the newest LOOK messages
+    below `before`, and the next page goes on from there. One query for a full page, one more for another, two more for
+    times: at most some 50 ms where bodies are looked into, some 10 ms where not.
+    """
+    top = before if before is not None else MOST_ID
+    if wanted.until is not None:
+        top = min(top, id_at(ways.site_id, wanted.until))
+    if wanted.since is not None:
+        after = max(after, id_at(ways.site_id, wanted.since) - 1)
+    inner, outer, parameters = _conditions(wanted)
+    parameters |= {"site": ways.site_id, "after": after, "before": top, "look": LOOK, "limit": limit}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT {COLUMNS} FROM (
+                SELECT * FROM api_message
+                 WHERE site_id = %(site)s AND id > %(after)s AND id < %(before)s {inner}
+                 ORDER BY id DESC LIMIT %(look)s
+            ) AS m
+             WHERE true {outer}
+             ORDER BY id DESC LIMIT %(limit)s
+            """,
+            parameters,
+        )
+        rows = [_row(ways, columns) for columns in cursor.fetchall()]
+        if len(rows) == limit:
+            return Found(rows, rows[-1].id, 0, None)
+        cursor.execute(
+            f"""
+            SELECT id, received_at FROM api_message
+             WHERE site_id = %(site)s AND id > %(after)s AND id < %(before)s {inner}
+             ORDER BY id DESC OFFSET %(look)s - 1 LIMIT 1
+            """,
+            parameters,
+        )
+        last = cursor.fetchone()
+    return Found(rows, last[0], LOOK, last[1]) if last else Found(rows, None, 0, None)
+
+
+def messages_by_id(ways: Ways, ids: Sequence[int]) -> list[Row]:
+    """These messages of a site, as the list shows them, newest first. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT {COLUMNS} FROM api_message m
+             WHERE id = ANY(%b::bigint[]) AND site_id = %s ORDER BY id DESC
+            """,
+            [list(ids), ways.site_id],
+        )
+        return [_row(ways, columns) for columns in cursor.fetchall()]
+
+
+def id_at(site_id: int, at: datetime) -> int:
+    """The id of a site's first message received at this time or later, as far as ids ascend with time (within a commit
+    they may not); above all where none was. One query: a probe of the index for each halving.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH RECURSIVE half AS (
+                SELECT coalesce((SELECT id FROM api_message WHERE site_id = %(site)s ORDER BY id LIMIT 1), 0) AS low,
+                       coalesce((SELECT id FROM api_message WHERE site_id = %(site)s ORDER BY id DESC LIMIT 1), 0) + 1
+                       AS high
+                 UNION ALL
+                SELECT CASE WHEN probe.received_at < %(at)s THEN probe.id + 1 ELSE half.low END,
+                       CASE WHEN probe.received_at < %(at)s THEN half.high ELSE (half.low + half.high) / 2 END
+                  FROM half
+                  LEFT JOIN LATERAL (
+                    SELECT id, received_at FROM api_message
+                     WHERE site_id = %(site)s AND id >= (half.low + half.high) / 2 AND id < half.high
+                     ORDER BY id LIMIT 1
+                  ) AS probe ON true
+                 WHERE half.low < half.high
+            )
+            SELECT min(high) FROM half
+            """,
+            {"site": site_id, "at": at},
+        )
+        return int(cursor.fetchone()[0])
+
+
+def settled_id(site_id: int, *, after: int, now: datetime) -> int:
+    """The highest id above `after` below which no message of a site can turn up any more, else `after`. One query.
+
+    Ids are drawn before the commit, and commits may overtake one another; none takes longer than inbox.PATIENCE.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT id FROM api_message WHERE site_id = %s AND id > %s AND received_at < %s ORDER BY id DESC LIMIT 1
+            """,
+            [site_id, after, now - SETTLES],
+        )
+        row = cursor.fetchone()
+    return row[0] if row else after
+
+
+COLUMNS: Final = f"""
+    m.id, m.received_at, m.source_id, m.type, m.message_id, m.status, m.reason, m.effects, m.goal_id, m.position,
+    m.occurred_at, CASE WHEN octet_length(m.body) <= {LIST_BYTES} THEN m.body END
+"""
+
+
+def _row(ways: Ways, columns: tuple[Any, ...]) -> Row:
+    id_, received_at, source_id, type_, message_id, status, reason, effects, goal_id, position, at, body = columns
+    seen = Glance()
+    if body is not None:
+        message = Stored(id_, type_, message_id, position, at, bytes(body), source_id)
+        seen = glance(message, ways.rules_of(message))
+    return Row(id_, received_at, source_id, type_, message_id, status, reason, effects, goal_id, body is None, seen)
+
+
+def _conditions(wanted: Wanted) -> tuple[str, str, dict[str, Any]]:
+    """(what an index serves, what is looked for among those, the parameters)."""
+    inner: list[str] = []
+    outer: list[str] = []
+    given: dict[str, Any] = {}
+    if wanted.message_id:
+        # The index of the deduplication lacks rejected messages; these have their own.
+        inner.append(
+            "((type = ANY(%(types)s) AND message_id = %(message_id)s AND status <> 'rejected') OR "
+            "(status = 'rejected' AND message_id = %(message_id)s))"
+        )
+        given |= {"message_id": wanted.message_id, "types": list(TYPES)}
+    if wanted.outcome in Status.values:
+        inner.append("status = %(outcome)s")
+    elif wanted.outcome:
+        outer.append("status = 'done' AND %(outcome)s = ANY(effects)")
+    if wanted.reason:
+        outer.append("reason = %(reason)s")
+    if wanted.source_id is not None:
+        outer.append("source_id = %(source)s")
+    if wanted.type:
+        outer.append("type = %(type)s")
+    if wanted.text:
+        outer.append(
+            f"octet_length(body) <= {LIST_BYTES} "
+            "AND (position(%(text)s::bytea IN body) > 0 OR position(%(escaped)s::bytea IN body) > 0)"
+        )
+        given |= {
+            "text": json.dumps(wanted.text, ensure_ascii=False)[1:-1].encode(errors="replace"),
+            "escaped": json.dumps(wanted.text)[1:-1].encode(),
+        }
+    given |= {"outcome": wanted.outcome, "reason": wanted.reason, "source": wanted.source_id, "type": wanted.type}
+    return ("".join(f" AND {each}" for each in inner), "".join(f" AND {each}" for each in outer), given)

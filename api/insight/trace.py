@@ -1,0 +1,445 @@
+"""What happened to a message, step by step, each with its reason (promise N-04).
+
+Read from what the inbox and the conversions say of it, and from the same `derive` and the same lookups that digest.
+Where these, under today's rules, would do something else than what was recorded, the trace says so.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from django.conf import settings
+
+from api.digest.digest import Ways, load_ways, rule_of
+from api.digest.mapping import Effects, Stored, derive
+from api.ingest.intake import EVENT_BYTES
+from api.ingest.reading import UnreadableBodyError, read_body
+from api.models import Message, Rule, Site, Source
+from api.reasons import REASONS, WARNINGS
+from api.rules.rule import REDACTIONS, holds, name_of
+from cohorts import merge, people
+from cohorts.models import Identity
+from cohorts.remote_data import COHORTS, IDENTIFY
+from goals import recording
+from goals.matching import Found, look_up
+from goals.models import Conversion, WaitingName
+from goals.naming import name_goal
+
+Kind = Identity.Kind
+Status = Message.Status
+
+# Nobody derives these again to look at them: what killed a worker, or hung in a hook, would do it here.
+DANGEROUS: Final = frozenset({"worker_died", "transform_failed"})
+# Why a message was done without being read.
+DROPS: Final = frozenset({"dropped_by_rule", "dropped_by_transform", "track_not_taken"})
+FOUND: Final = {
+    Found.NOTHING: "there is none",
+    Found.NAMED_BY_EVENT: "there, but an event gave it this name: only the name with its type leads to it",
+    Found.MATCH: "this one",
+}
+
+
+class State(StrEnum):
+    PASSED = "passed"
+    STOPPED = "stopped"
+    WAITS = "waits"
+    ODD = "odd"
+    SKIPPED = "skipped"  # there was nothing to do
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A detail of a step, and where it leads."""
+
+    label: str
+    text: str
+    goal_id: int | None = None
+    message_id: int | None = None  # a message's number
+    person: str = ""  # an id of somebody
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    title: str
+    state: State
+    text: str
+    at: datetime | None = None
+    lines: list[Line] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The steps in their order, up to the one that ended it; and what would be different today."""
+
+    steps: list[Step]
+    differences: list[str]
+
+
+def trace(site: Site, message: Message) -> Trace:
+    """The trace of a site's message. At most nine queries, all by keys."""
+    rows = {rule.pk: rule for rule in site.rules.all()}
+    case = _Case(site, load_ways(site), message, rows, {source.pk: source for source in site.sources.all()})
+    steps = list(case.at_the_door())
+    if steps[-1].state == State.STOPPED:
+        return Trace(steps, [])
+    steps += case.in_the_digest()
+    return Trace(steps, case.differences)
+
+
+class _Case:
+    """One message under examination."""
+
+    def __init__(
+        self, site: Site, ways: Ways, message: Message, rules: dict[int, Rule], sources: dict[int, Source]
+    ) -> None:
+        self.site = site
+        self.ways = ways
+        self.message = message
+        self.rules = rules
+        self.source = sources.get(message.source_id or 0)
+        self.stored = Stored(
+            message.pk,
+            message.type,
+            message.message_id,
+            message.position,
+            message.occurred_at,
+            bytes(message.body),
+            message.source_id,
+        )
+        self.differences: list[str] = []
+
+    @property
+    def is_refused_at_door(self) -> bool:
+        return self.message.status == Status.REJECTED and self.message.digested_at is None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its conversion is still to come."""
+        return self.message.status in {Status.PENDING, Status.DEFERRED}
+
+    def at_the_door(self) -> Iterator[Step]:
+        message, size = self.message, len(self.stored.body)
+        through = f"“{self.source.name}”, {self.source.get_kind_display()}" if self.source else "no source that is left"
+        yield Step(
+            "Received",
+            State.PASSED,
+            f"Through {through}; event {message.position + 1} of its request. It happened at "
+            f"{message.occurred_at:%Y-%m-%d %H:%M:%S} UTC.",
+            message.received_at,
+        )
+        yield Step("Authentication", State.PASSED, "The sender showed a valid key, which is not kept with the event.")
+        refused = message.reason if self.is_refused_at_door else ""
+        if refused == "too_large":
+            yield Step("Size", State.STOPPED, REASONS[refused])
+            return
+        yield Step("Size", State.PASSED, f"{size:,} of at most {EVENT_BYTES:,} bytes.")
+        if refused:
+            yield from self._duplicates()
+            yield Step("The door", State.STOPPED, message.sentence, message.received_at)
+            return
+        yield Step("The door", State.PASSED, f"Taken as {message.type}.", message.received_at)
+        yield from self._duplicates()
+        yield self._redaction()
+
+    def _duplicates(self) -> Iterator[Step]:
+        message = self.message
+        if message.message_id is None:
+            yield Step("Duplicates", State.SKIPPED, "It has no messageId: sent again, it counts again.")
+        elif message.status != Status.REJECTED:
+            text = "The first of its type with this messageId. Sent again, it is counted as a duplicate and not stored."
+            yield Step("Duplicates", State.PASSED, text, lines=[Line("messageId", message.message_id)])
+        else:
+            again = same_key(self.site.pk, message)
+            lines = [Line("Taken later", f"message {again}", message_id=again)] if again else []
+            text = "It came again and was taken." if again else "Nothing blocks it: sent again, it is taken."
+            yield Step("Duplicates", State.PASSED, text, lines=[Line("messageId", message.message_id), *lines])
+
+    def _redaction(self) -> Step:
+        try:
+            fields = read_body(self.stored.body, set())
+        except UnreadableBodyError:
+            return Step("Fields not to be stored", State.SKIPPED, "The body could not be read.")
+        type_ = self.message.type
+        acting = [
+            rule
+            for rule in self._rules_of_source()
+            if rule.action in REDACTIONS and holds(rule_of(rule), type_, name_of(type_, fields, set()), type_, fields)
+        ]
+        if not acting:
+            return Step("Fields not to be stored", State.SKIPPED, "No rule keeps a field of it from being stored.")
+        text = "Before it was stored, these rules acted, as they are today:"
+        lines = [Line(str(rule), f"{rule.get_action_display()}: {rule.argument}") for rule in acting]
+        return Step("Fields not to be stored", State.PASSED, text, lines=lines)
+
+    def _rules_of_source(self) -> list[Rule]:
+        return [
+            rule for rule in self.rules.values() if rule.is_enabled and rule.source_id in {None, self.message.source_id}
+        ]
+
+    def in_the_digest(self) -> Iterator[Step]:
+        message = self.message
+        if message.status == Status.PENDING:
+            failed = f" {message.attempts} tries failed so far." if message.attempts else ""
+            text = f"It waits for a worker.{failed} What follows is what would happen now."
+            yield Step("Digest", State.WAITS, text)
+        else:
+            yield Step("Digest", State.PASSED, self._lag(), message.digested_at)
+        if message.status == Status.DEAD and message.reason in DANGEROUS:
+            yield Step("Outcome", State.STOPPED, message.sentence, message.digested_at)
+            return
+        try:
+            effects = derive(self.stored, self.ways.rules_of(self.stored))
+        except Exception as error:  # noqa: BLE001 - whatever the digest stumbled over
+            yield Step("Outcome", State.STOPPED, f"{message.sentence} {type(error).__name__}: {error}".strip())
+            return
+        self._compare(effects)
+        yield self._hook(effects)
+        if effects.idle_reason == "dropped_by_transform" or effects.dead:
+            return
+        yield self._fired(effects)
+        if effects.change is None and not effects.rejected:
+            return
+        if effects.rejected:
+            yield Step("Understood", State.STOPPED, REASONS[effects.rejected], message.digested_at)
+            return
+        yield from self._meaning(effects, effects.change)
+        if message.warnings:
+            lines = [Line(code, WARNINGS.get(code, "")) for code in message.warnings]
+            yield Step("Warnings", State.ODD, message.detail or "It was taken all the same.", lines=lines)
+        if message.status == Status.DEAD:
+            yield Step("Outcome", State.STOPPED, message.sentence, message.digested_at)
+
+    def _lag(self) -> str:
+        message = self.message
+        if message.digested_at is None:
+            return "No time was noted."
+        return f"{(message.digested_at - message.received_at).total_seconds():,.3f} s after it was received."
+
+    def _hook(self, effects: Effects) -> Step:
+        if not settings.HOOKS:
+            return Step("Transform hook", State.SKIPPED, "This installation has none.")
+        if effects.dead:
+            return Step("Transform hook", State.STOPPED, REASONS[effects.dead])
+        if effects.idle_reason == "dropped_by_transform":
+            return Step("Transform hook", State.STOPPED, REASONS[effects.idle_reason])
+        return Step("Transform hook", State.PASSED, f"{settings.HOOKS} let it pass, changed or not.")
+
+    def _fired(self, effects: Effects) -> Step:
+        lines = [
+            Line(str(self.rules.get(id_, f"rule {id_}")), rule.get_action_display() if rule else "deleted")
+            for id_ in effects.fired
+            for rule in [self.rules.get(id_)]
+        ]
+        if effects.idle_reason == "track_not_taken":
+            return Step("Rules", State.STOPPED, REASONS["track_not_taken"], lines=lines)
+        if effects.idle_reason == "dropped_by_rule":
+            return Step("Rules", State.STOPPED, f"A rule says to ignore it: {effects.detail}", lines=lines)
+        if not lines:
+            return Step("Rules", State.SKIPPED, "No rule concerns it.")
+        return Step("Rules", State.PASSED, "These rules acted, in this order:", lines=lines)
+
+    def _meaning(self, effects: Effects, change: people.Change | None) -> Iterator[Step]:
+        """Who, which goal, and what was written."""
+        if change is None:
+            return
+        goal = effects.goal
+        yield Step(
+            "Understood",
+            State.PASSED,
+            f"A {goal.event.type} event called “{goal.event.name}”." if goal else f"A {self.message.type} event.",
+        )
+        firsts = self._first_visitors(change)
+        hit = (
+            goal.keyed(
+                user_visitor=firsts.get((int(Kind.USER), goal.user_id or "")),
+                anonymous_visitor=firsts.get((int(Kind.ANONYMOUS), goal.anonymous_id or "")),
+            )
+            if goal
+            else None
+        )
+        yield self._identity(effects, change, firsts, hit)
+        if hit is None:
+            no_goal = effects.idle_reason == "no_goal_by_rule"
+            text = (
+                "A rule says that it makes no goal."
+                if no_goal
+                else f"A {self.message.type} event of this kind has none."
+            )
+            yield Step("Goal", State.SKIPPED, text)
+        else:
+            yield from self._goal(hit)
+        yield self._profile(change)
+
+    def _first_visitors(self, change: people.Change) -> dict[people.IdentityKey, str]:
+        """The visitor codes that the ids of an event were first linked to. One query."""
+        wanted = [(int(Kind.USER), change.user), (int(Kind.ANONYMOUS), change.anonymous)]
+        values = [value for _, value in wanted if value is not None]
+        found = Identity.objects.filter(site_id=self.site.pk, kind__in=[Kind.USER, Kind.ANONYMOUS], value__in=values)
+        return {
+            (each.kind, each.value): each.registers["visitor"][3]
+            for each in found
+            if (each.kind, each.value) in wanted and "visitor" in each.registers
+        }
+
+    def _identity(
+        self,
+        effects: Effects,
+        change: people.Change,
+        firsts: dict[people.IdentityKey, str],
+        hit: recording.Hit | None,
+    ) -> Step:
+        ids = (
+            ("visitor code", effects.visitor_field, change.visitor),
+            ("user", "userId", change.user),
+            ("anonymous", "anonymousId", change.anonymous),
+            ("previous user", "previousId", change.previous_user),
+        )
+        lines = [Line(f"{kind}, from {place}", value, person=value) for kind, place, value in ids if value is not None]
+        for (kind, value), code in firsts.items():
+            text = f"visitor {code} was the first that {Kind(kind).label} {value} was seen with"
+            lines.append(Line("link", text, person=code))
+        if hit is None:
+            return Step("Identity", State.PASSED, "It names:", lines=lines)
+        how = Conversion.KeyedBy(hit.keyed_by).label
+        lines.append(Line("counts for", f"{hit.visitor_code}: {how}", person=hit.visitor_code))
+        return Step("Identity", State.PASSED, "It names:", lines=lines)
+
+    def _goal(self, hit: recording.Hit) -> Iterator[Step]:
+        """Lookup, quota and conversion."""
+        message, template = self.message, self.ways.policy.template
+        bindings, goals = recording.find_candidates(self.site.pk, [hit.event], template=template)
+        tried = list(look_up(hit.event, bindings=bindings, goals=goals, template=template))
+        lines = [
+            Line(
+                step.name or "a goal that this event is bound to",
+                FOUND[step.found],
+                step.goal.id if step.goal else None,
+            )
+            for step in tried
+        ]
+        matched = tried[-1].goal if tried[-1].found == Found.MATCH else None
+        would = f"“{name_goal(hit.event.type, hit.event.name, template=template)}”"
+        text = (
+            f"Its name leads to “{matched.name}”." if matched else f"Nothing matches: the goal {would} has to be made."
+        )
+        yield Step("Goal", State.PASSED, f"{text} Tried in this order:", lines=lines)
+        yield self._quota(would, is_there=matched is not None)
+        conversion = (
+            Conversion.objects.filter(site_id=self.site.pk, message_key=self.stored.key).select_related("goal").first()
+        )
+        yield self._conversion(conversion)
+        then = conversion.goal_id if conversion else message.goal_id
+        if then is not None and matched is not None and then != matched.id:
+            self._note(f"It converted the goal {then}; today its name leads to “{matched.name}” ({matched.id}).")
+        if then is not None and matched is None:
+            self._note(f"It converted the goal {then}; today no goal has its name, and {would} would be made.")
+
+    def _quota(self, would: str, *, is_there: bool) -> Step:
+        message = self.message
+        if message.status == Status.DEFERRED:
+            place = WaitingName.objects.filter(site_id=self.site.pk, name=message.waiting_for).first()
+            lines = [Line("waits for", message.waiting_for)]
+            if place and not place.has_goal:
+                ahead = WaitingName.objects.filter(site_id=self.site.pk, has_goal=False, pk__lt=place.pk).count()
+                lines.append(Line("names before it", f"{ahead:,}"))
+            return Step("Quota", State.WAITS, REASONS["goal_quota"], message.digested_at, lines)
+        if message.reason == "goal_backlog_full":
+            return Step("Quota", State.STOPPED, REASONS["goal_backlog_full"], message.digested_at)
+        if "goal_created" in message.effects:
+            return Step("Quota", State.PASSED, "There was room: this event made the goal.", message.digested_at)
+        if message.status == Status.PENDING and not is_there:
+            return Step("Quota", State.WAITS, f"{would} is made as soon as the quota has room.")
+        return Step("Quota", State.SKIPPED, "No goal had to be made.")
+
+    def _conversion(self, conversion: Conversion | None) -> Step:
+        message = self.message
+        if conversion is None:
+            if self.is_open:
+                return Step("Conversion", State.WAITS, "Not yet.")
+            if message.goal_id is None:
+                return Step("Conversion", State.SKIPPED, message.sentence or "None was made.")
+            lines = [Line("goal", f"goal {message.goal_id}", message.goal_id)]
+            return Step("Conversion", State.ODD, "It is gone since, with its goal or by hand.", lines=lines)
+        money = f", {conversion.revenue.normalize():f} {conversion.currency}" if conversion.revenue is not None else ""
+        how = Conversion.KeyedBy(conversion.keyed_by).label
+        lines = [
+            Line("goal", conversion.goal.name, conversion.goal_id),
+            Line("visitor", f"{conversion.visitor_code}: {how}", person=conversion.visitor_code),
+        ]
+        text = f"One of {conversion.occurred_at:%Y-%m-%d %H:%M:%S} UTC{money}."
+        if message.reason == "already_converted":
+            text = f"{REASONS['already_converted']} {text}"
+        return Step("Conversion", State.PASSED, text, message.digested_at, lines)
+
+    def _profile(self, change: people.Change) -> Step:
+        """What the event says of people, under which keys of the remote data."""
+        lines = []
+        for (kind, value), registers in people.said_by(change).items():
+            said = _spell_out(registers)
+            lines += [Line(f"{Kind(kind).label} {value}", said, person=value)] if said else []
+            keys = [IDENTIFY + value] if registers.keys() & {"traits", "group"} else []
+            keys += [COHORTS + value] if "personas" in registers else []
+            lines += [Line("remote data", key, person=value) for key in keys]
+        if change.group is not None and change.group_traits:
+            lines.append(Line(f"group {change.group}", "traits " + ", ".join(sorted(change.group_traits))))
+        effects = self.message.effects
+        if self.message.status == Status.PENDING:
+            return Step("Profile", State.WAITS, "It would say:", lines=lines)
+        news = [word for effect, word in (("profile_updated", "facts"), ("linked", "links")) if effect in effects]
+        text = f"It brought new {' and '.join(news)}." if news else "Everything it says of people was known."
+        return Step("Profile", State.PASSED, text, self.message.digested_at, lines)
+
+    def _compare(self, effects: Effects) -> None:
+        """Note where the record differs from what today's rules would make of the message."""
+        message = self.message
+        if message.status == Status.PENDING:
+            return
+        refusal = effects.rejected or effects.dead
+        if message.status == Status.REJECTED and not refusal:
+            self._note("Today it would be taken: try it again.")
+        elif message.status != Status.REJECTED and refusal:
+            self._note(f"Today it would be refused: {REASONS[refusal]}")
+        elif message.status == Status.DONE:
+            drop = effects.idle_reason if effects.change is None else ""
+            if drop and message.reason not in DROPS:
+                self._note(f"Today it would be ignored: {REASONS.get(drop, drop)}")
+            elif message.reason in DROPS and not drop:
+                self._note("Today it would be read, and no longer be ignored.")
+            elif "converted" in message.effects and effects.goal is None:
+                self._note("Today it would convert no goal.")
+            elif effects.goal and message.goal_id is None and message.reason in {"no_goal_by_rule", "already_known"}:
+                self._note("Today it would convert a goal.")
+
+    def _note(self, difference: str) -> None:
+        changed, digested = self.site.rules_changed_at, self.message.digested_at
+        if not self.differences and changed and digested and digested < changed:
+            self.differences.append(
+                f"It was digested before the rules changed ({changed:%Y-%m-%d %H:%M:%S} UTC); what is below follows "
+                "today's rules."
+            )
+        self.differences.append(difference)
+
+
+def same_key(site_id: int, message: Message) -> int | None:
+    """The message that was taken with the type and messageId of one that was rejected. One query by the index."""
+    taken = Message.objects.filter(site_id=site_id, type=message.type, message_id=message.message_id)
+    return taken.exclude(status=Status.REJECTED).values_list("pk", flat=True).first()
+
+
+def _spell_out(registers: merge.Registers) -> str:
+    """What registers hold, without values."""
+
+    def names(said: Iterable[str]) -> str:
+        return ", ".join(sorted(said))
+
+    parts = [
+        f"{word} {names(registers[name])}"
+        for name, word in (("traits", "traits"), ("personas", "personas"))
+        if registers.get(name)
+    ]
+    parts += [f"group {registers['group'][3]}"] if "group" in registers else []
+    parts += [f"belongs to {name} {registers[name][3]}" for name in ("user", "anonymous") if name in registers]
+    parts += [f"seen with visitor {registers['visitor'][3]}"] if "visitor" in registers else []
+    return "; ".join(parts)

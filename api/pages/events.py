@@ -1,0 +1,152 @@
+"""The events of a site: the list that fills by itself, and each event with what happened to it."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from django.db.models import prefetch_related_objects
+from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse, QueryDict
+from django.template.loader import render_to_string
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from api.digest.digest import load_ways
+from api.ingest.wire import TYPES
+from api.insight.messages import (
+    LOOK,
+    OUTCOMES,
+    Row,
+    Wanted,
+    find_messages,
+    messages_by_id,
+    settled_id,
+)
+from api.insight.trace import trace
+from api.models import Message, Site
+from api.pages.access import show, site_page
+from api.reasons import REASONS
+
+PER_PAGE: Final = 50
+PER_POLL: Final = 100
+MOST_ID_DIGITS: Final = 18
+
+
+@site_page()
+def list_events(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """The list, newest first; the first page fills by itself (promises B-04, B-05)."""
+    prefetch_related_objects([site], "sources", "rules")
+    wanted, before = read_wanted(request.GET), read_number(request.GET.get("before"))
+    is_live = before is None and wanted.until is None
+    after = settled_id(site.pk, after=0, now=timezone.now()) if is_live else 0
+    found = find_messages(load_ways(site), wanted, before=before, limit=PER_PAGE)
+    filters = request.GET.copy()
+    filters.pop("before", None)
+    older = filters.copy()
+    older["before"] = str(found.before)
+    return show(
+        request,
+        "pages/events/list.html",
+        title="Events",
+        rows=with_sources(site, found.rows),
+        found=found,
+        look=LOOK,
+        wanted=wanted,
+        before=before,
+        is_live=is_live,
+        after=after,
+        query=filters.urlencode(),
+        older=older.urlencode() if found.before is not None else "",
+        is_narrowed=wanted != Wanted(),
+        outcomes=OUTCOMES.items(),
+        reasons=REASONS.items(),
+        sources=list(site.sources.all()),
+        types=TYPES,
+    )
+
+
+@site_page()
+def list_new_events(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """What a page that is open asks every second: `?after=<id>&open=<id>,<id>` and the list's filters.
+
+    `{"after": …, "html": "<tr>…"}`: the rows above `after` that are wanted, 100 at most, and those of `open`, as they
+    are by now; and where to begin the next time. Some rows come more than once: see `settled_id`.
+    """
+    prefetch_related_objects([site], "sources", "rules")
+    ways, wanted = load_ways(site), read_wanted(request.GET)
+    after = read_number(request.GET.get("after")) or 0
+    settled = settled_id(site.pk, after=after, now=timezone.now())  # before the rows: what comes meanwhile is asked for
+    rows = find_messages(ways, wanted, after=after, limit=PER_POLL).rows
+    asked = [number for each in request.GET.get("open", "").split(",")[:PER_POLL] if (number := read_number(each))]
+    known = {row.id for row in rows}
+    still_open = [each for each in asked if each not in known]
+    rows += messages_by_id(ways, still_open) if still_open else []
+    context = {"rows": with_sources(site, rows), "site": site}
+    return JsonResponse({"after": settled, "html": render_to_string("pages/events/rows.html", context)})
+
+
+@site_page()
+def show_event(request: HttpRequest, site: Site, number: int) -> HttpResponseBase:
+    """One event: its trace, and its body as it was received (promises K-42, N-04)."""
+    prefetch_related_objects([site], "sources", "rules")
+    message = Message.objects.filter(site=site, pk=number).first()
+    if message is None:
+        raise Http404
+    sources = {source.pk: source for source in site.sources.all()}
+    return show(
+        request,
+        "pages/events/event.html",
+        title=f"Event {number}",
+        message=message,
+        source=sources.get(message.source_id or 0),
+        trace=trace(site, message),
+        body=pretty(bytes(message.body)),
+        size=len(message.body),
+    )
+
+
+def read_wanted(given: QueryDict) -> Wanted:
+    """The filters of an address; what cannot be read does not matter."""
+    outcome, type_ = given.get("outcome", ""), given.get("type", "")
+    reason = given.get("reason", "")
+    return Wanted(
+        outcome=outcome if outcome in OUTCOMES else "",
+        reason=reason if reason in REASONS else "",
+        source_id=read_number(given.get("source")),
+        type=type_ if type_ in TYPES else "",
+        message_id=given.get("message_id", "").strip()[:255],
+        text=given.get("text", "").strip()[:500],
+        since=read_time(given.get("since", "")),
+        until=read_time(given.get("until", "")),
+    )
+
+
+def read_time(given: str) -> datetime | None:
+    """A time of UTC, as `<input type="datetime-local">` sends it."""
+    try:
+        at = parse_datetime(given.strip())
+    except ValueError:
+        return None
+    return at.replace(tzinfo=UTC) if at and at.tzinfo is None else at
+
+
+def read_number(given: str | None) -> int | None:
+    """An id, None for anything else."""
+    is_number = given and given.isascii() and given.isdigit() and len(given) <= MOST_ID_DIGITS
+    return int(given) if is_number and given else None
+
+
+def with_sources(site: Site, rows: list[Row]) -> list[tuple[Row, str]]:
+    """Each row with the name of its source."""
+    names = {source.pk: source.name for source in site.sources.all()}
+    return [(row, names.get(row.source_id or 0, "")) for row in rows]
+
+
+def pretty(body: bytes) -> str:
+    """JSON with indents; else the bytes as they stand. What ends strings elsewhere is shown as an escape."""
+    text = body.decode(errors="backslashreplace")
+    try:
+        value: Any = json.loads(text)
+        text = json.dumps(value, indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        pass
+    return text.replace("\0", "\\0").encode(errors="backslashreplace").decode()

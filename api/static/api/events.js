@@ -1,0 +1,76 @@
+// The list of events fills by itself: once a second it asks for what is new, and for what became of rows that waited.
+"use strict";
+
+addEventListener("DOMContentLoaded", () => {
+  const MOST_ROWS = 200;
+  const table = document.querySelector("tbody[data-rows]");
+  const news = document.getElementById("news");
+  const pause = document.getElementById("pause");
+  let after = table.dataset.after;
+  let isPaused = false;
+
+  const put = (row) => {
+    const known = table.querySelector(`tr[data-id="${row.dataset.id}"]`);
+    if (known) {
+      if (known.outerHTML !== row.outerHTML) {
+        known.replaceWith(row);
+      }
+      return 0;
+    }
+    const older = [...table.rows].find((each) => Number(each.dataset.id) < Number(row.dataset.id));
+    table.insertBefore(row, older ?? null);
+    return 1;
+  };
+
+  const look = async () => {
+    const address = new URL(table.dataset.rows, location.href);
+    const open = [...table.querySelectorAll("tr[data-open]")].slice(0, 100).map((row) => row.dataset.id);
+    address.searchParams.set("after", after);
+    address.searchParams.set("open", open.join(","));
+    const answer = await fetch(address, { redirect: "error" });
+    if (!answer.ok || isPaused) {
+      throw new Error(answer.status);
+    }
+    const found = await answer.json();
+    after = found.after;
+    const parsed = document.createElement("template");
+    parsed.innerHTML = found.html;
+    const count = [...parsed.content.querySelectorAll("tr")].reduce((sum, row) => sum + put(row), 0);
+    while (table.rows.length > MOST_ROWS) {
+      table.lastElementChild.remove();
+    }
+    if (count) {
+      document.getElementById("events").hidden = false;
+      document.getElementById("no-events")?.remove();
+      news.textContent = count === 1 ? "One new event." : `${count} new events.`;
+    }
+  };
+
+  const turn = async () => {
+    if (!isPaused && !document.hidden) {
+      try {
+        await look();
+        if (news.dataset.trouble) {
+          news.textContent = "Live again.";
+          delete news.dataset.trouble;
+        }
+      } catch {
+        if (!isPaused) {
+          news.textContent = "The server does not answer, or you are no longer signed in. Trying on.";
+          news.dataset.trouble = "yes";
+        }
+      }
+    }
+    setTimeout(turn, 1000);
+  };
+
+  pause.hidden = false;
+  pause.addEventListener("click", () => {
+    isPaused = !isPaused;
+    pause.setAttribute("aria-pressed", String(isPaused));
+    pause.textContent = isPaused ? "Go on" : "Pause";
+    news.textContent = isPaused ? "Paused." : "Live: new events appear by themselves.";
+  });
+  news.textContent = "Live: new events appear by themselves.";
+  turn();
+});

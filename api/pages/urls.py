@@ -4,7 +4,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
 
-from api.pages import events, home, people, personas
+from api.pages import credentials, events, home, people, personas, rules, settings, sources
 from api.pages.access import current_site
 
 app_name = "pages"
@@ -20,6 +20,23 @@ urlpatterns = [
     path("<slug:sitecode>/events/", events.list_events, name="events"),
     path("<slug:sitecode>/events/rows/", events.list_new_events, name="events-rows"),
     path("<slug:sitecode>/events/<int:number>/", events.show_event, name="event"),
+    path("<slug:sitecode>/settings/", settings.show_settings, name="settings"),
+    path("<slug:sitecode>/settings/save/", settings.save_settings, name="settings-save"),
+    path("<slug:sitecode>/settings/sources/", sources.list_sources, name="settings-sources"),
+    path("<slug:sitecode>/settings/sources/change/", sources.change_sources, name="settings-sources-change"),
+    path("<slug:sitecode>/settings/rules/", rules.list_rules, name="settings-rules"),
+    path("<slug:sitecode>/settings/rules/change/", rules.change_rules, name="settings-rules-change"),
+    path("<slug:sitecode>/settings/rules/new/", rules.edit_rule, name="settings-rule-new"),
+    path("<slug:sitecode>/settings/rules/<int:rule_id>/", rules.edit_rule, name="settings-rule"),
+    path("<slug:sitecode>/settings/credentials/", credentials.list_credentials, name="settings-credentials"),
+    path(
+        "<slug:sitecode>/settings/credentials/change/",
+        credentials.change_credentials,
+        name="settings-credentials-change",
+    ),
+    path("<slug:sitecode>/settings/members/", settings.list_members, name="settings-members"),
+    path("<slug:sitecode>/settings/members/change/", settings.change_members, name="settings-members-change"),
+    path("<slug:sitecode>/settings/changes/", settings.list_changes, name="settings-changes"),
 ]
 NAMES = frozenset(pattern.name for pattern in urlpatterns)
 

@@ -1,0 +1,137 @@
+"""The rules of a site: their order, and each tried on what came last before it is saved."""
+
+from typing import Any, Final
+
+from django import forms
+from django.contrib import messages
+from django.db import transaction
+from django.db.models import Max
+from django.forms.models import model_to_dict
+from django.http import Http404, HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+
+from api.admin.rules import EXACT, RuleForm, forecast_with
+from api.audit import changed, note
+from api.models import Rule, Site
+from api.pages.access import Role, show, site_page
+from api.sites import note_rules_changed
+
+FIELDS: Final = (
+    "source",
+    "name",
+    "is_enabled",
+    "event_type",
+    "name_test",
+    "name_value",
+    "path",
+    "path_test",
+    "path_value",
+    "action",
+    "argument",
+    "group_traits",
+)
+PARTS: Final = (
+    ("", ("name", "source", "is_enabled")),
+    ("Which events: all of this holds; what is left empty always does", FIELDS[3:9]),
+    ("What becomes of them", FIELDS[9:]),
+)
+
+
+def make_field(field: Any, **options: Any) -> Any:
+    """A form's field; names match to the byte."""
+    return field.formfield(**({"strip": False} if field.name in EXACT else {}), **options)
+
+
+PageForm = forms.modelform_factory(Rule, form=RuleForm, fields=FIELDS, formfield_callback=make_field)
+
+
+@site_page()
+def list_rules(request: HttpRequest, site: Site) -> HttpResponseBase:
+    rules = site.rules.select_related("source")
+    return show(request, "pages/settings/rules.html", title="Rules", tab="settings-rules", rules=rules)
+
+
+@site_page(Role.OWNER)
+@require_POST
+def change_rules(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """Move a rule up or down, switch it on or off, or delete it, as the button `do` says."""
+    rule = find_rule(site, request.POST.get("rule", ""))
+    do = request.POST.get("do", "")
+    with transaction.atomic():
+        note_rules_changed(site.pk, now=timezone.now())  # first: who changes them too waits for the site's row
+        if do in {"up", "down"}:
+            move(request, rule, -1 if do == "up" else 1)
+        elif do == "switch":
+            before = {"is_enabled": rule.is_enabled}
+            rule.is_enabled = not rule.is_enabled
+            rule.save(update_fields=["is_enabled"])
+            note(request, site, f"Switched the rule {rule.pk} “{rule}”", before, {"is_enabled": rule.is_enabled})
+        elif do == "delete":
+            note(request, site, f"Deleted the rule {rule.pk} “{rule}”", model_to_dict(rule, FIELDS), None)
+            rule.delete()
+    return redirect("pages:settings-rules", site.sitecode)
+
+
+def move(request: HttpRequest, rule: Rule, by: int) -> None:
+    """Let a rule change places with its neighbour; all get positions of their own."""
+    rules = list(rule.site.rules.all())
+    place = rules.index(rule)
+    to = place + by
+    if not 0 <= to < len(rules):
+        return
+    rules[place], rules[to] = rules[to], rules[place]
+    for position, each in enumerate(rules):
+        each.position = position
+    Rule.objects.bulk_update(rules, ["position"])
+    note(request, rule.site, f"Moved the rule {rule.pk} “{rule}”", {"place": place + 1}, {"place": to + 1})
+
+
+@site_page(Role.OWNER)
+def edit_rule(request: HttpRequest, site: Site, rule_id: int | None = None) -> HttpResponseBase:
+    """A rule's form. The button `try` tells what it would change, and saves nothing (promises N-08, B-11)."""
+    rule = find_rule(site, str(rule_id)) if rule_id is not None else None
+    last = site.rules.aggregate(last=Max("position"))["last"]
+    blank = Rule(site=site, position=0 if last is None else last + 1)
+    before = model_to_dict(rule, FIELDS) if rule else None
+    form = PageForm(request.POST or None, instance=rule or blank)
+    choice: Any = form.fields["source"]
+    choice.queryset = site.sources.order_by("pk")
+    choice.label_from_instance = lambda source: source.name
+    forecast = None
+    if request.method == "POST" and form.is_valid():
+        if request.POST.get("do") != "try":
+            save(request, site, form, before)
+            return redirect("pages:settings-rules", site.sitecode)
+        forecast = forecast_with(form.instance)
+    return show(
+        request,
+        "pages/settings/rule.html",
+        title="Rule" if rule else "New rule",
+        tab="settings-rules",
+        form=form,
+        parts=[(title, [form[name] for name in names]) for title, names in PARTS],
+        forecast=forecast,
+        status=400 if form.errors else 200,
+    )
+
+
+def save(request: HttpRequest, site: Site, form: Any, before: dict[str, Any] | None) -> None:
+    with transaction.atomic():
+        note_rules_changed(site.pk, now=timezone.now())
+        rule = form.save()
+        after = model_to_dict(rule, FIELDS)
+        if before is None:
+            note(request, site, f"Made the rule {rule.pk} “{rule}”", None, after)
+        else:
+            note(request, site, f"Changed the rule {rule.pk} “{rule}”", *changed(before, after))
+    messages.success(request, "Saved: it holds for what is digested from now on, a few seconds later for fields.")
+
+
+def find_rule(site: Site, number: str) -> Rule:
+    """Raises Http404 for one of another site."""
+    rule = site.rules.filter(pk=number).first() if number.isdecimal() and len(number) < 19 else None  # noqa: PLR2004
+    if rule is None:
+        raise Http404
+    return rule

@@ -1,0 +1,187 @@
+"""The settings of a site: how it reads its events, who its members are, and what people changed."""
+
+from typing import Any, Final
+
+from django import forms
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.contrib.postgres.fields import ArrayField
+from django.db import transaction
+from django.forms.models import model_to_dict
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+
+from admin_pages import LinesField
+from api.audit import changed, note
+from api.models import AuditEntry, Membership, Site
+from api.pages.access import Role, show, site_page
+from api.sites import note_rules_changed
+from goals.naming import name_goal
+
+PAGE: Final = 50
+EXAMPLE: Final = "Clicked on Checkout"
+LISTS: Final = ("public_traits", "entered_event_names", "exited_event_names", "link_event_names", "trait_event_names")
+PARTS: Final = (
+    ("Site", ("name",)),
+    ("Goals and conversions", ("goal_name_template", "auto_tag", "default_currency", "audience_events_make_goals")),
+    ("Limits on goals that events make", ("goals_per_10_seconds", "goals_per_hour", "max_waiting_names")),
+    ("Who people are", ("user_id_is_visitor_code", "company_is_group")),
+    ("Remote data", ("public_traits", "requires_token")),
+    ("Event names with a meaning", LISTS[1:]),
+)
+
+
+def make_field(field: Any, **options: Any) -> Any:
+    """A form's field; lists one a line."""
+    if not isinstance(field, ArrayField):
+        return field.formfield(**options)
+    lines = LinesField(
+        line_length=field.base_field.max_length or 0,
+        label=str(field.verbose_name).capitalize(),
+        required=not field.blank,
+        help_text=field.help_text,
+    )
+    lines.widget = forms.Textarea(attrs={"rows": 3})
+    return lines
+
+
+class SiteForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameters at run time
+    class Meta:
+        model = Site
+        fields = [name for _, names in PARTS for name in names]
+        formfield_callback = make_field
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fields[
+            "goal_name_template"
+        ].help_text = (
+            "Goals that exist keep their names: events that come under another name from now on make new ones."
+        )
+
+    @property
+    def parts(self) -> list[tuple[str, list[forms.BoundField]]]:
+        return [(title, [self[name] for name in names]) for title, names in PARTS]
+
+
+@site_page()
+def show_settings(request: HttpRequest, site: Site) -> HttpResponseBase:
+    return show_form(request, site, SiteForm(instance=site))
+
+
+@site_page(Role.OWNER)
+@require_POST
+def save_settings(request: HttpRequest, site: Site) -> HttpResponseBase:
+    before = model_to_dict(site, SiteForm.Meta.fields)
+    form = SiteForm(request.POST, instance=Site.objects.get(pk=site.pk))
+    if not form.is_valid():
+        return show_form(request, site, form)
+    with transaction.atomic():
+        saved = form.save()
+        was, is_now = changed(before, model_to_dict(saved, SiteForm.Meta.fields))
+        if was:
+            note_rules_changed(site.pk, now=timezone.now())  # what its events mean may be something else
+            note(request, site, "Changed the site's settings", was, is_now)
+    messages.success(request, "Saved.")
+    return redirect("pages:settings", site.sitecode)
+
+
+def show_form(request: HttpRequest, site: Site, form: SiteForm) -> HttpResponseBase:
+    template = site.goal_name_template
+    return show(
+        request,
+        "pages/settings/site.html",
+        title="Settings",
+        tab="settings",
+        form=form,
+        example=name_goal("track", EXAMPLE, template=template),
+        example_name=EXAMPLE,
+        status=400 if form.errors else 200,
+    )
+
+
+# Members
+
+
+@site_page(Role.OWNER)
+def list_members(request: HttpRequest, site: Site) -> HttpResponseBase:
+    members = site.memberships.select_related("user").order_by("user__username")
+    return show(
+        request, "pages/settings/members.html", title="Members", tab="settings-members", members=members, roles=Role
+    )
+
+
+@site_page(Role.OWNER)
+@require_POST
+def change_members(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """Invite somebody by username, change a role, or remove a member; one owner always stays."""
+    role = request.POST.get("role", "")
+    with transaction.atomic():
+        Site.objects.select_for_update().get(pk=site.pk)  # two owners must not remove each other
+        problem = ""
+        if request.POST.get("do") != "remove" and role not in Role.values:
+            problem = "Choose a role."
+        elif request.POST.get("do") == "invite":
+            problem = invite(request, site, request.POST.get("username", "").strip(), role)
+        else:
+            problem = change_member(request, site, request.POST.get("member", ""), role)
+    if problem:
+        messages.error(request, problem)
+    else:
+        messages.success(request, "Saved.")
+    return redirect("pages:settings-members", site.sitecode)
+
+
+def invite(request: HttpRequest, site: Site, username: str, role: str) -> str:
+    """What is wrong; nothing when somebody has become a member."""
+    user = User.objects.filter(username=username, is_active=True).first() if "\0" not in username else None
+    if user is None:
+        return "There is no such user. An administrator makes one under “All tables”, Users."
+    _, is_new = Membership.objects.get_or_create(user=user, site=site, defaults={"role": role})
+    if not is_new:
+        return f"{username} is a member already."
+    note(request, site, f"Invited {username}", None, {"role": role})
+    return ""
+
+
+def change_member(request: HttpRequest, site: Site, member: str, role: str) -> str:
+    """What is wrong; nothing when a member has another role, or with no role is none any more."""
+    membership = site.memberships.filter(pk=member).select_related("user").first() if member.isdecimal() else None
+    if membership is None:
+        return "They are no member any more."
+    is_to_go = request.POST.get("do") == "remove"
+    owners = site.memberships.filter(role=Role.OWNER)
+    if (is_to_go or role != Role.OWNER) and list(owners) == [membership]:
+        return "This is the last owner. Make somebody else an owner first."
+    name, before = membership.user.get_username(), {"role": membership.role}
+    if is_to_go:
+        membership.delete()
+        note(request, site, f"Removed the member {name}", before, None)
+    elif membership.role != role:
+        membership.role = role
+        membership.save(update_fields=["role"])
+        note(request, site, f"Changed the role of {name}", before, {"role": role})
+    return ""
+
+
+# What people changed
+
+
+@site_page(Role.OWNER)
+def list_changes(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """The audit log, newest first, in pages that begin below an entry's number."""
+    entries = AuditEntry.objects.filter(site=site).order_by("-pk")
+    below = request.GET.get("before", "")
+    if below.isdecimal() and len(below) < 19:  # noqa: PLR2004 - the largest number of a column has 19 digits
+        entries = entries.filter(pk__lt=int(below))
+    found = list(entries[: PAGE + 1])
+    return show(
+        request,
+        "pages/settings/changes.html",
+        title="Audit log",
+        tab="settings-changes",
+        entries=found[:PAGE],
+        next_before=found[PAGE - 1].pk if len(found) > PAGE else None,
+    )

@@ -1,0 +1,125 @@
+"""The sources of a site and their write keys."""
+
+from datetime import timedelta
+from typing import Final
+
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import Prefetch, Q
+from django.http import Http404, HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+
+from api.audit import changed, note
+from api.ingest.tally import Figures, figures
+from api.models import Site, Source, Twin, WriteKey
+from api.pages.access import Role, show, site_page
+from api.sites import change_source, create_source, revoke_write_key, rotate_write_key
+
+MOST_HOURS: Final = 720  # of overlap
+KINDS: Final = [(kind.value, kind.label) for kind in Source.Kind if kind != Source.Kind.DESTINATION]
+
+
+@site_page()
+def list_sources(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """Five queries of its own."""
+    now = timezone.now()
+    live = WriteKey.objects.filter(Q(ends_at=None) | Q(ends_at__gt=now)).order_by("pk")
+    sources = list(site.sources.order_by("pk").prefetch_related(Prefetch("write_keys", queryset=live)))
+    ids = [source.pk for source in sources]
+    ever, day = figures(ids), figures(ids, since=now - timedelta(hours=24))
+    return show(
+        request,
+        "pages/settings/sources.html",
+        title="Sources and write keys",
+        tab="settings-sources",
+        sources=[(each, ever.get(each.pk, Figures()), day.get(each.pk, Figures())) for each in sources],
+        twins=Twin.objects.filter(site=site).select_related("one", "other").order_by("-last_seen_at")[:10],
+        kinds=KINDS,
+        most_hours=MOST_HOURS,
+    )
+
+
+@site_page(Role.OWNER)
+@require_POST
+def change_sources(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """Make a source, change one, or rotate or revoke a write key of one, as the button `do` says."""
+    do = request.POST.get("do", "")
+    with transaction.atomic():
+        if do == "create":
+            told = create(request, site)
+        else:
+            source = find_source(site, request.POST.get("source", ""))
+            told = CHANGES[do](request, source) if do in CHANGES else ""
+    if told:
+        messages.success(request, told)
+    return redirect("pages:settings-sources", site.sitecode)
+
+
+def find_source(site: Site, number: str) -> Source:
+    """Raises Http404 for one of another site."""
+    source = site.sources.filter(pk=number).first() if number.isdecimal() and len(number) < 19 else None  # noqa: PLR2004
+    if source is None:
+        raise Http404
+    return source
+
+
+def create(request: HttpRequest, site: Site) -> str:
+    kind = request.POST.get("kind", "")
+    try:
+        with transaction.atomic():
+            if kind not in dict(KINDS):
+                raise ValidationError("Choose a kind.")
+            source = create_source(site, name=request.POST.get("name", "").strip(), kind=kind)
+    except ValidationError as error:
+        messages.error(request, " ".join(error.messages))
+        return ""
+    note(request, site, f"Made the source {source.pk}", None, {"name": source.name, "kind": source.kind})
+    return f"“{source.name}” may send now, with the write key below."
+
+
+def save(request: HttpRequest, source: Source) -> str:
+    fields = {
+        "name": request.POST.get("name", source.name).strip() or source.name,
+        "is_enabled": "is_enabled" in request.POST,
+        "takes_track": "takes_track" in request.POST,
+    }
+    before, after = changed({name: getattr(source, name) for name in fields}, fields)
+    if not after:
+        return "Nothing to change."
+    try:
+        for name, value in after.items():
+            setattr(source, name, value)
+        source.full_clean()
+    except ValidationError as error:
+        messages.error(request, " ".join(error.messages))
+        return ""
+    change_source(source, fields=after, now=timezone.now())
+    note(request, source.site, f"Changed the source {source.pk}", before, after)
+    return "Saved: it holds everywhere within 5 seconds."
+
+
+def rotate(request: HttpRequest, source: Source) -> str:
+    hours = request.POST.get("hours", "")
+    if not hours.isdecimal() or len(hours) > 4 or int(hours) > MOST_HOURS:  # noqa: PLR2004
+        messages.error(request, f"The old keys may go on for 0 to {MOST_HOURS} hours.")
+        return ""
+    key = rotate_write_key(source, overlap=timedelta(hours=int(hours)), now=timezone.now())
+    after = {"key begins with": key.key[:4], "others end in hours": int(hours)}
+    note(request, source.site, f"Made a new write key of the source {source.pk}", None, after)
+    return f"There is a new key. The others of “{source.name}” end in {hours} hours."
+
+
+def revoke(request: HttpRequest, source: Source) -> str:
+    for key in source.write_keys.all():
+        if key.key == request.POST.get("key"):
+            revoke_write_key(key, now=timezone.now())
+            before = {"key begins with": key.key[:4]}
+            note(request, source.site, f"Revoked a write key of the source {source.pk}", before, None)
+            return "Revoked: it is refused everywhere within 5 seconds."
+    return ""
+
+
+CHANGES: Final = {"save": save, "rotate": rotate, "revoke": revoke}

@@ -1,0 +1,466 @@
+"""The settings of a site: what owners change, and what the log says of it."""
+
+import html
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from api.access import hash_secret
+from api.models import AuditEntry, Credential, Membership, Rule, Site, Source, WriteKey
+from api.sites import create_credential, create_site, create_source
+from tests.pages.conftest import Enter, text_of
+from tests.world import World
+
+BASE = "/admin/s/1q2w3e4r5t/settings/"
+TABS = ["", "sources/", "rules/", "rules/new/", "credentials/", "members/", "changes/"]
+FOR_OWNERS = ["rules/new/", "credentials/", "members/", "changes/"]
+CHANGES = ["save/", "sources/change/", "rules/change/", "rules/new/", "credentials/change/", "members/change/"]
+
+
+@pytest.fixture
+def site(world: World) -> Site:
+    return world.site
+
+
+@pytest.fixture
+def owner(enter: Enter) -> Client:
+    return enter("owner")
+
+
+@pytest.fixture
+def source(site: Site) -> Source:
+    return create_source(site, name="Web", kind="browser", write_key="key-of-the-web")
+
+
+def look(person: Client, tab: str) -> str:
+    return html.unescape(text_of(person.get(BASE + tab)))
+
+
+def change(person: Client, path: str, **fields: Any) -> None:
+    response = person.post(BASE + path, fields)
+    assert response.status_code == 302, response.content
+
+
+def told(entry: AuditEntry | None) -> tuple[str, Any, Any]:
+    assert entry is not None
+    return entry.what, entry.before, entry.after
+
+
+def last_entry() -> tuple[str, Any, Any]:
+    return told(AuditEntry.objects.order_by("pk").last())
+
+
+# Whose they are
+
+
+@pytest.mark.promise("I-29")
+@pytest.mark.parametrize("tab", TABS)
+@pytest.mark.parametrize("who", ["viewer", "editor", "owner", "outsider", "anonymous"])
+def test_tab__whoever_asks__gets_what_is_theirs(enter: Enter, who: str, tab: str) -> None:
+    status = {"owner": 200, "outsider": 404, "anonymous": 302}.get(who, 403 if tab in FOR_OWNERS else 200)
+
+    assert enter(who).get(BASE + tab).status_code == status
+
+
+@pytest.mark.parametrize("path", CHANGES)
+@pytest.mark.parametrize(("who", "status"), [("viewer", 403), ("editor", 403), ("outsider", 404), ("anonymous", 302)])
+def test_change__by_whoever_is_no_owner__changes_nothing(
+    enter: Enter, source: Source, who: str, status: int, path: str
+) -> None:
+    before = list(Site.objects.values()), list(Source.objects.values()), list(WriteKey.objects.values())
+    fields = {"do": "create", "name": "New", "kind": "server", "action": "drop"}
+
+    assert enter(who).post(BASE + path, fields).status_code == status
+
+    assert before == (list(Site.objects.values()), list(Source.objects.values()), list(WriteKey.objects.values()))
+    assert not Rule.objects.exists()
+    assert not AuditEntry.objects.exists()
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_tab__of_much__takes_twelve_queries(
+    owner: Client, site: Site, django_assert_max_num_queries: Any, tab: str
+) -> None:
+    for number in range(10):
+        source = create_source(site, name=f"Source {number}", kind="server")
+        Rule.objects.create(site=site, source=source, action="drop")
+        create_credential([site], name=f"Credential {number}")
+        Membership.objects.create(site=site, user=User.objects.create_user(f"user {number}"))
+    look(owner, tab)
+
+    with django_assert_max_num_queries(12):
+        look(owner, tab)
+
+
+@pytest.mark.parametrize("number", ["", "x", "9" * 30, "-1", "0"])
+@pytest.mark.parametrize(
+    ("path", "field"), [("sources/change/", "source"), ("rules/change/", "rule"), ("credentials/change/", "credential")]
+)
+def test_change__of_something_that_is_not_the_sites__is_not_found(
+    owner: Client, path: str, field: str, number: str
+) -> None:
+    assert owner.post(BASE + path, {"do": "revoke", field: number}).status_code == 404
+
+
+# The site
+
+
+def sent_form(owner: Client) -> dict[str, Any]:
+    """What a browser would send back."""
+    form = owner.get(BASE).context["form"]
+    values = {field.html_name: field.value() for field in form}
+    values = {name: "\n".join(value) if isinstance(value, list) else value for name, value in values.items()}
+    return {name: "on" if value is True else value for name, value in values.items() if value is not False}
+
+
+def test_site__changed__is_noted_before_and_after(owner: Client, site: Site) -> None:
+    sent = sent_form(owner)
+
+    change(owner, "save/", **{**sent, "goal_name_template": "{type}: {name}", "public_traits": "plan\r\ncountry"})
+
+    site.refresh_from_db()
+    assert (site.goal_name_template, site.public_traits) == ("{type}: {name}", ["plan", "country"])
+    assert site.rules_changed_at is not None
+    assert last_entry() == (
+        "Changed the site's settings",
+        {"public_traits": ["plan"], "goal_name_template": "SegmentIO {type} – {name}"},
+        {"public_traits": ["plan", "country"], "goal_name_template": "{type}: {name}"},
+    )
+    assert "track: Clicked on Checkout" in look(owner, "")
+
+
+def test_site__saved_as_it_is__notes_nothing(owner: Client, site: Site) -> None:
+    change(owner, "save/", **sent_form(owner))
+
+    assert not AuditEntry.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("goal_name_template", "no places"), ("default_currency", "euro"), ("goals_per_hour", "0")]
+)
+def test_site__odd_value__is_refused(owner: Client, site: Site, field: str, value: str) -> None:
+    response = owner.post(BASE + "save/", {**sent_form(owner), field: value})
+
+    assert response.status_code == 400
+    site.refresh_from_db()
+    assert str(getattr(site, field)) != value
+
+
+@pytest.mark.promise("K-39")
+def test_site__its_sitecode__has_a_button_that_copies(owner: Client) -> None:
+    shown = look(owner, "")
+
+    assert 'data-copy="1q2w3e4r5t"' in shown
+    assert "api/copy.js" in shown
+
+
+# Sources
+
+
+@pytest.mark.promise("A-01")
+def test_sources__whoever_looks__reads_and_copies_the_write_keys(enter: Enter, source: Source) -> None:
+    shown = look(enter("viewer"), "sources/")
+
+    assert "<code>key-of-the-web</code>" in shown
+    assert 'data-copy="key-of-the-web"' in shown
+    assert 'name="do"' not in shown  # a viewer changes nothing
+
+
+def test_source__made__may_send_at_once(owner: Client, site: Site, world: World) -> None:
+    change(owner, "sources/change/", do="create", name="Altis", kind="altis")
+
+    source = site.sources.get(name="Altis")
+    key = source.write_keys.get().key
+    assert source.rules.count() == 2
+    answer = world.client.post("/v1/track", json={"writeKey": key, "userId": "u", "event": "Buy"})
+    assert answer.status_code == 200
+    what, _, after = last_entry()
+    assert (what, after) == (f"Made the source {source.pk}", {"name": "Altis", "kind": "altis"})
+    assert key not in str(AuditEntry.objects.values())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"name": "", "kind": "server"}, {"name": "x" * 101, "kind": "server"}, {"name": "D", "kind": "destination"}],
+)
+def test_source__that_cannot_be__is_not_made(owner: Client, site: Site, fields: Mapping[str, str]) -> None:
+    count = Source.objects.count()
+
+    change(owner, "sources/change/", do="create", **fields)
+
+    assert Source.objects.count() == count
+    assert not AuditEntry.objects.exists()
+
+
+@pytest.mark.promise("K-33", "B-12")
+def test_source__switched_off_and_on__refuses_and_takes(owner: Client, site: Site, world: World) -> None:
+    destination = site.sources.get(kind="destination")
+    event = world.event()
+
+    change(owner, "sources/change/", do="save", source=destination.pk, name=destination.name, takes_track="on")
+    world.change_site()  # forgets what was looked up, as five seconds do
+    off = world.post(event)
+    change(
+        owner,
+        "sources/change/",
+        do="save",
+        source=destination.pk,
+        name=destination.name,
+        takes_track="on",
+        is_enabled="on",
+    )
+    world.change_site()
+
+    assert (off.status_code, off.json()["code"]) == (403, "integration_off")
+    assert world.last_message().reason == "integration_off"
+    assert world.post(event).status_code == 200
+    entries = AuditEntry.objects.order_by("pk")
+    assert [told(entry)[1:] for entry in entries] == [
+        ({"is_enabled": True}, {"is_enabled": False}),
+        ({"is_enabled": False}, {"is_enabled": True}),
+    ]
+
+
+def test_source__takes_no_track__is_noted_for_the_digest(owner: Client, site: Site, source: Source) -> None:
+    change(owner, "sources/change/", do="save", source=source.pk, name="Web shop", is_enabled="on")
+
+    source.refresh_from_db()
+    site.refresh_from_db()
+    assert (source.name, source.takes_track, source.is_enabled) == ("Web shop", False, True)
+    assert site.rules_changed_at is not None
+
+
+def test_key__rotated_and_revoked__ends_as_told(owner: Client, source: Source) -> None:
+    change(owner, "sources/change/", do="rotate", source=source.pk, hours="2")
+    old, new = source.write_keys.order_by("pk")
+    assert old.ends_at is not None
+    assert timedelta(hours=1) < old.ends_at - timezone.now() <= timedelta(hours=2)
+
+    change(owner, "sources/change/", do="revoke", source=source.pk, key=old.key)
+
+    old.refresh_from_db()
+    assert old.ends_at <= timezone.now()
+    shown = look(owner, "sources/")
+    assert old.key not in shown
+    assert new.key in shown
+    assert AuditEntry.objects.count() == 2
+    assert not any(key in str(list(AuditEntry.objects.values())) for key in (old.key, new.key))
+
+
+@pytest.mark.parametrize("hours", ["", "-1", "721", "x", "9" * 30])
+def test_key__rotated_with_an_odd_overlap__stays(owner: Client, source: Source, hours: str) -> None:
+    change(owner, "sources/change/", do="rotate", source=source.pk, hours=hours)
+
+    assert source.write_keys.get().ends_at is None
+
+
+def test_key__of_another_site__cannot_be_revoked(owner: Client, source: Source) -> None:
+    other = create_site(name="Other").sources.get()
+
+    change(owner, "sources/change/", do="revoke", source=source.pk, key=other.write_keys.get().key)
+    response = owner.post(BASE + "sources/change/", {"do": "rotate", "source": other.pk, "hours": "0"})
+
+    assert response.status_code == 404
+    assert not WriteKey.objects.exclude(ends_at=None).exists()
+
+
+# Rules
+
+
+RULE = {
+    "name": "No noise",
+    "is_enabled": "on",
+    "action": "drop",
+    "name_test": "prefix",
+    "name_value": "_",
+    "group_traits": "{}",
+}
+
+
+@pytest.mark.promise("B-11")
+def test_rule__tried__tells_what_would_change_and_saves_nothing(owner: Client, world: World) -> None:
+    world.send(world.event(event="_noise"), world.event(event="Buy"))
+
+    response = owner.post(BASE + "rules/new/", {**RULE, "do": "try"})
+
+    forecast = response.context["forecast"]
+    assert (forecast.messages, forecast.dropped_now, forecast.dropped_then) == (2, 0, 1)
+    assert "SegmentIO track – _noise" in text_of(response)
+    assert not Rule.objects.exists()
+
+
+@pytest.mark.promise("B-11")
+def test_rule__made_changed_switched_and_deleted__is_noted_each_time(owner: Client, site: Site) -> None:
+    change(owner, "rules/new/", **RULE, do="save")
+    rule = site.rules.get()
+    change(owner, f"rules/{rule.pk}/", **{**RULE, "name_value": "__"}, do="save")
+    rule.refresh_from_db()
+    assert rule.name_value == "__"
+    change(owner, "rules/change/", do="switch", rule=rule.pk)
+    rule.refresh_from_db()
+    assert not rule.is_enabled
+    change(owner, "rules/change/", do="delete", rule=rule.pk)
+
+    assert not site.rules.exists()
+    entries = list(AuditEntry.objects.order_by("pk"))
+    assert [entry.what.partition(" the rule")[0] for entry in entries] == ["Made", "Changed", "Switched", "Deleted"]
+    assert told(entries[1])[1:] == ({"name_value": "_"}, {"name_value": "__"})
+    site.refresh_from_db()
+    assert site.rules_changed_at is not None
+
+
+@pytest.mark.promise("B-11")
+@pytest.mark.parametrize(
+    ("place", "do", "order"),
+    [(0, "down", "bac"), (2, "up", "acb"), (0, "up", "abc"), (2, "down", "abc")],
+)
+def test_rule__moved__changes_places_with_its_neighbour(
+    owner: Client, site: Site, place: int, do: str, order: str
+) -> None:
+    rules = [Rule.objects.create(site=site, name=name, action="drop") for name in "abc"]  # all at one position
+
+    change(owner, "rules/change/", do=do, rule=rules[place].pk)
+
+    assert "".join(site.rules.values_list("name", flat=True)) == order
+
+
+def test_rule__that_is_wrong__is_told_and_not_saved(owner: Client, site: Site) -> None:
+    response = owner.post(BASE + "rules/new/", {**RULE, "action": "rename", "do": "save"})
+
+    assert response.status_code == 400
+    assert "a template such as" in html.unescape(response.content.decode())
+    assert not site.rules.exists()
+
+
+def test_rule__for_a_source_of_another_site__is_refused(owner: Client, site: Site) -> None:
+    other = create_site(name="Other").sources.get()
+
+    response = owner.post(BASE + "rules/new/", {**RULE, "source": other.pk, "do": "save"})
+
+    assert response.status_code == 400
+    assert not Rule.objects.exists()
+
+
+# Credentials
+
+
+@pytest.mark.promise("K-35", "I-29")
+def test_credential__made_and_renewed__tells_its_secret_once(owner: Client, site: Site) -> None:
+    response = owner.post(BASE + "credentials/change/", {"do": "create", "name": "SDK"})
+    secret = dict(response.context["secrets"])["Secret"]
+    credential = Credential.objects.get(name="SDK")
+    assert secret in text_of(response)
+    assert credential.secret_hash == hash_secret(secret)
+    assert list(credential.sites.all()) == [site]
+
+    again = owner.post(BASE + "credentials/change/", {"do": "renew", "credential": credential.pk})
+
+    renewed = dict(again.context["secrets"])["Secret"]
+    credential.refresh_from_db()
+    assert credential.secret_hash == hash_secret(renewed)
+    for tab in ("credentials/", "changes/"):
+        shown = look(owner, tab)
+        assert credential.client_id in shown
+        assert secret not in shown
+        assert renewed not in shown
+    assert response["Cache-Control"].count("no-store") == 1
+
+
+@pytest.mark.promise("K-35")
+def test_credential__revoked__opens_nothing(owner: Client, world: World) -> None:
+    change(owner, "credentials/change/", do="revoke", credential=world.credential.pk)
+    world.change_site()
+
+    assert world.post(world.event()).status_code == 401
+    assert "Revoked the credential" in last_entry()[0]
+
+
+def test_credential__that_opens_a_site_of_others__cannot_be_changed_here(owner: Client, world: World) -> None:
+    world.credential.sites.add(create_site(name="Other"))
+
+    for do in ("renew", "revoke"):
+        response = owner.post(BASE + "credentials/change/", {"do": do, "credential": world.credential.pk})
+        assert response.status_code == 404
+
+    before = world.credential.secret_hash
+    world.credential.refresh_from_db()
+    assert (world.credential.revoked_at, world.credential.secret_hash) == (None, before)
+
+
+# Members
+
+
+def test_member__invited_changed_and_removed__is_noted_each_time(owner: Client, site: Site) -> None:
+    User.objects.create_user("ada")
+
+    change(owner, "members/change/", do="invite", username="ada", role="editor")
+    member = site.memberships.get(user__username="ada")
+    assert member.role == "editor"
+    change(owner, "members/change/", do="role", member=member.pk, role="owner")
+    change(owner, "members/change/", do="remove", member=member.pk)
+
+    assert not site.memberships.filter(user__username="ada").exists()
+    assert [told(entry) for entry in AuditEntry.objects.order_by("pk")] == [
+        ("Invited ada", None, {"role": "editor"}),
+        ("Changed the role of ada", {"role": "editor"}, {"role": "owner"}),
+        ("Removed the member ada", {"role": "owner"}, None),
+    ]
+
+
+@pytest.mark.parametrize("do", ["remove", "role"])
+def test_member__last_owner__stays_one(owner: Client, site: Site, do: str) -> None:
+    member = site.memberships.get()
+
+    change(owner, "members/change/", do=do, member=member.pk, role="viewer")
+
+    member.refresh_from_db()
+    assert member.role == "owner"
+    assert not AuditEntry.objects.exists()
+    assert "last owner" in look(owner, "members/")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"do": "invite", "username": "nobody", "role": "viewer"},
+        {"do": "invite", "username": "a\0b", "role": "viewer"},
+        {"do": "invite", "username": "owner", "role": "viewer"},
+        {"do": "role", "member": "0", "role": "viewer"},
+        {"do": "role", "member": "x", "role": "king"},
+        {},
+    ],
+)
+def test_member__odd_change__changes_nothing(owner: Client, site: Site, fields: dict[str, str]) -> None:
+    change(owner, "members/change/", **fields)
+
+    assert [member.role for member in site.memberships.all()] == ["owner"]
+
+
+# What people changed
+
+
+def test_changes__more_than_a_page__go_on_below(owner: Client, site: Site) -> None:
+    user = User.objects.get(username="owner")
+    for number in range(60):
+        AuditEntry.objects.create(site=site, user=user, who="owner", at=timezone.now(), what=f"Change <{number}>.")
+    other = create_site(name="Other")
+    AuditEntry.objects.create(site=other, user=user, who="owner", at=timezone.now(), what="Elsewhere")
+
+    first = owner.get(BASE + "changes/")
+    shown = html.unescape(text_of(first))
+    second = look(owner, f"changes/?before={first.context['next_before']}")
+
+    assert ("Change <59>." in shown, "Change <10>." in shown, "Change <9>." in shown) == (True, True, False)
+    assert ("Change <9>." in second, "Change <0>." in second, "Older" in second) == (True, True, False)
+    assert "Elsewhere" not in shown + second
+    assert "<script" not in shown.partition("Change <59>")[2].partition("</table>")[0]
+
+
+@pytest.mark.parametrize("before", ["x", "9" * 30, "-1", "%00"])
+def test_changes__odd_page__is_the_first(owner: Client, before: str) -> None:
+    assert "Nobody has changed anything yet" in look(owner, f"changes/?before={before}")

@@ -146,7 +146,8 @@ class _Case:
     def _duplicates(self) -> Iterator[Step]:
         message = self.message
         if message.message_id is None:
-            yield Step("Duplicates", State.SKIPPED, "It has no messageId: sent again, it counts again.")
+            text = "Kept without a messageId: it had none, or its source is told to ignore it and another's copy may count."
+            yield Step("Duplicates", State.SKIPPED, text)
         elif message.status != Status.REJECTED:
             text = "The first of its type with this messageId. Sent again, it is counted as a duplicate and not stored."
             yield Step("Duplicates", State.PASSED, text, lines=[Line("messageId", message.message_id)])

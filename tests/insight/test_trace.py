@@ -1,0 +1,420 @@
+"""The trace of a message, for every way that one can take."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from types import ModuleType
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from api import hooks
+from api.access import forget_lookups
+from api.insight.trace import Line, Step, Trace, trace
+from api.models import Message, Rule, Site, Source
+from api.sites import note_rules_changed
+from goals import catalogue
+from goals.matching import EventName
+from goals.models import Goal
+from goals.naming import TEMPLATE
+from tests.world import World
+
+pytestmark = pytest.mark.promise("N-04")
+
+Go = Callable[[World], None]
+
+
+def look(message: Message) -> Trace:
+    message.refresh_from_db()
+    return trace(Site.objects.get(), message)
+
+
+def last(world: World) -> Trace:
+    return look(world.last_message())
+
+
+def step(told: Trace, title: str) -> Step:
+    return next(each for each in told.steps if each.title == title)
+
+
+def lines(told: Trace, title: str) -> dict[str, str]:
+    return {line.label: line.text for line in step(told, title).lines}
+
+
+def add_rule(world: World, action: Rule.Action, **fields: Any) -> Rule:
+    rule = Rule.objects.create(site=world.site, action=action, **fields)
+    note_rules_changed(world.site.pk, now=timezone.now())
+    forget_lookups()
+    return rule
+
+
+def stay(world: World, event: Any) -> None:
+    """Send an event that nobody digests."""
+    world.post(event)
+
+
+def converts(world: World) -> None:
+    world.track("Buy")
+
+
+def converts_known(world: World) -> None:
+    world.track("Buy")
+    world.track("Buy", userId="user-2")
+
+
+def waits_for_digest(world: World) -> None:
+    stay(world, world.event(event="Buy"))
+
+
+def waits_for_quota(world: World) -> None:
+    world.change_site(goals_per_10_seconds=1)
+    world.track("First")
+    world.track("Second")
+    world.track("Third")
+
+
+def fills_backlog(world: World) -> None:
+    world.change_site(goals_per_10_seconds=1, max_waiting_names=0)
+    world.track("First")
+    world.track("Second")
+
+
+def is_too_large(world: World) -> None:
+    stay(world, world.event(x="y" * 1_100_000))
+
+
+def is_no_json(world: World) -> None:
+    stay(world, b"{")
+
+
+def has_no_type(world: World) -> None:
+    stay(world, {"name": "x"})
+
+
+def meets_closed_door(world: World) -> None:
+    Source.objects.update(is_enabled=False)
+    forget_lookups()
+    stay(world, world.event())
+
+
+def names_nobody(world: World) -> None:
+    world.track("Buy", userId=None)
+
+
+def has_no_name(world: World) -> None:
+    world.send(world.event(event=None))
+
+
+def is_dropped(world: World) -> None:
+    add_rule(world, Rule.Action.DROP, argument="noise", name="No noise")
+    world.track("Buy")
+
+
+def is_not_taken(world: World) -> None:
+    Source.objects.update(takes_track=False)
+    world.track("Buy")
+
+
+def makes_no_goal(world: World) -> None:
+    add_rule(world, Rule.Action.NO_GOAL)
+    world.track("Buy")
+
+
+def identifies(world: World) -> None:
+    world.identify(traits={"plan": "pro"})
+
+
+def worker_dies(world: World) -> None:
+    stay(world, world.event())
+    Message.objects.update(status="dead", reason="worker_died", digested_at=timezone.now())
+
+
+def digest_fails(world: World) -> None:
+    stay(world, world.event())
+    Message.objects.update(status="dead", reason="digest_failed", digested_at=timezone.now(), detail="Traceback")
+
+
+DOOR = ["Received passed", "Authentication passed", "Size passed"]
+TAKEN = [*DOOR, "The door passed", "Duplicates passed", "Fields not to be stored skipped"]
+READ = [*TAKEN, "Digest passed", "Transform hook skipped"]
+UNDERSTOOD = [*READ, "Rules skipped", "Understood passed", "Identity passed"]
+
+
+@pytest.mark.parametrize(
+    ("go", "expected"),
+    [
+        (
+            converts,
+            [*UNDERSTOOD, "Goal passed", "Quota passed", "Conversion passed", "Profile passed"],
+        ),
+        (
+            converts_known,
+            [*UNDERSTOOD, "Goal passed", "Quota skipped", "Conversion passed", "Profile passed"],
+        ),
+        (
+            waits_for_digest,
+            [
+                *TAKEN,
+                "Digest waits",
+                *UNDERSTOOD[len(TAKEN) + 1 :],
+                "Goal passed",
+                "Quota waits",
+                "Conversion waits",
+                "Profile waits",
+            ],
+        ),
+        (
+            waits_for_quota,
+            [*UNDERSTOOD, "Goal passed", "Quota waits", "Conversion waits", "Profile passed"],
+        ),
+        (
+            fills_backlog,
+            [*UNDERSTOOD, "Goal passed", "Quota stopped", "Conversion skipped", "Profile passed", "Outcome stopped"],
+        ),
+        (is_too_large, [*DOOR[:2], "Size stopped"]),
+        (is_no_json, [*DOOR, "Duplicates skipped", "The door stopped"]),
+        (has_no_type, [*DOOR, "Duplicates skipped", "The door stopped"]),
+        (meets_closed_door, [*DOOR, "Duplicates skipped", "The door stopped"]),
+        (names_nobody, [*READ, "Rules skipped", "Understood stopped"]),
+        (has_no_name, [*READ, "Rules skipped", "Understood stopped"]),
+        (is_dropped, [*READ, "Rules stopped"]),
+        (
+            is_not_taken,
+            [
+                *DOOR,
+                "The door passed",
+                "Duplicates skipped",
+                "Fields not to be stored skipped",
+                *READ[len(TAKEN) :],
+                "Rules stopped",
+            ],
+        ),
+        (makes_no_goal, [*READ, "Rules passed", *UNDERSTOOD[len(READ) + 1 :], "Goal skipped", "Profile passed"]),
+        (identifies, [*UNDERSTOOD, "Goal skipped", "Profile passed"]),
+        (worker_dies, [*TAKEN, "Digest passed", "Outcome stopped"]),
+        (
+            digest_fails,
+            [*UNDERSTOOD, "Goal passed", "Quota skipped", "Conversion skipped", "Profile passed", "Outcome stopped"],
+        ),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_trace__of_each_way__has_these_steps(world: World, go: Go, expected: list[str]) -> None:
+    go(world)
+
+    assert [f"{each.title} {each.state}" for each in last(world).steps] == expected
+
+
+@pytest.mark.promise("K-42")
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (
+            {"properties": {"kameleoonVisitorCode": "v-1"}},
+            {"visitor code, from properties.kameleoonVisitorCode": "v-1", "user, from userId": "user-1"},
+        ),
+        (
+            {"context": {"traits": {"k_visitorCode": "v-2"}}, "userId": None},
+            {"visitor code, from context.traits.k_visitorCode": "v-2"},
+        ),
+        ({"kameleoonVisitorCode": "v-3", "userId": None}, {"visitor code, from kameleoonVisitorCode": "v-3"}),
+        ({"anonymousId": "a-1", "userId": None}, {"anonymous, from anonymousId": "a-1"}),
+    ],
+)
+def test_identity__of_an_event__names_the_field_of_each_id(
+    world: World, fields: dict[str, Any], expected: dict[str, str]
+) -> None:
+    world.track("Buy", **fields)
+
+    told = lines(last(world), "Identity")
+
+    assert {label: text for label, text in told.items() if "from" in label} == expected
+
+
+@pytest.mark.promise("K-42")
+def test_identity__event_without_a_code__counts_for_the_one_first_linked(world: World) -> None:
+    world.track("Buy", properties={"kameleoonVisitorCode": "v-1"})
+    world.track("Buy", at=1)
+
+    told = last(world)
+
+    assert lines(told, "Identity") == {
+        "user, from userId": "user-1",
+        "link": "visitor v-1 was the first that user user-1 was seen with",
+        "counts for": "v-1: the visitor code first linked to its user",
+    }
+    assert lines(told, "Conversion")["visitor"] == "v-1: the visitor code first linked to its user"
+
+
+def test_goal__looked_up__names_each_that_was_tried(world: World) -> None:
+    catalogue.create_goal(Goal(site=world.site, name="SegmentIO track - Buy"), tags=[], template=TEMPLATE)
+    world.track("Buy")
+
+    told = [(line.label, line.text) for line in step(last(world), "Goal").lines]
+
+    assert told == [
+        ("a goal that this event is bound to", "there is none"),
+        ("Buy", "there is none"),
+        ("SegmentIO track – Buy", "there is none"),
+        ("SegmentIO track - Buy", "this one"),
+    ]
+
+
+def test_goal__bound_by_a_person__is_the_first_try(world: World) -> None:
+    goal = Goal(site=world.site, name="Sales")
+    catalogue.create_goal(goal, tags=[], template=TEMPLATE)
+    catalogue.bind_event(goal, EventName("track", "Buy"), template=TEMPLATE)
+    world.track("Buy")
+
+    assert step(last(world), "Goal").lines == [Line("a goal that this event is bound to", "this one", goal.pk)]
+
+
+def test_goal__deleted_since__is_a_difference(world: World) -> None:
+    world.track("Buy")
+    goal = Goal.objects.get()
+    Goal.objects.filter(pk=goal.pk).update(deleted_at=timezone.now())
+
+    (difference,) = last(world).differences
+
+    assert difference.startswith(f"It converted the goal {goal.pk}; today no goal has its name")
+
+
+def test_quota__of_a_waiting_name__says_how_many_are_before_it(world: World) -> None:
+    waits_for_quota(world)
+
+    assert lines(last(world), "Quota") == {"waits for": "SegmentIO track – Third", "names before it": "1"}
+
+
+def test_rules__that_acted__are_named_in_their_order(world: World) -> None:
+    add_rule(world, Rule.Action.RENAME, argument="Bought {properties.what}", name="By product", position=1)
+    add_rule(world, Rule.Action.NO_GOAL, name="Not this", position=2, name_test="equals", name_value="Bought tea")
+    add_rule(world, Rule.Action.NO_GOAL, name="Nor that", name_test="equals", name_value="x", position=3)
+    world.track("Buy", properties={"what": "tea"})
+
+    assert list(lines(last(world), "Rules")) == ["By product", "Not this"]
+
+
+def test_redaction__of_a_field__is_told_with_its_rule(world: World) -> None:
+    add_rule(world, Rule.Action.HASH_FIELD, argument="properties.email", name="Private")
+    world.track("Buy", properties={"email": "a@b.c"})
+
+    assert lines(last(world), "Fields not to be stored") == {
+        "Private": "hash a field before the event is stored: properties.email"
+    }
+
+
+def test_profile__of_an_event__says_what_is_written_under_which_key(world: World) -> None:
+    world.identify(traits={"plan": "pro", "name": "Ada"}, anonymousId="a-1")
+
+    told = [(line.label, line.text) for line in step(last(world), "Profile").lines]
+
+    assert told == [
+        ("user user-1", "traits name, plan"),
+        ("remote data", "IDENTIFY_user-1"),
+        ("anonymous a-1", "belongs to user user-1"),
+    ]
+
+
+def test_warnings__of_an_event__are_words(world: World) -> None:
+    world.track("Buy", properties={"revenue": "12 euros"})
+
+    assert lines(last(world), "Warnings") == {
+        "invalid_revenue": "The revenue is not a plain decimal number; the conversion has none."
+    }
+
+
+def test_duplicates__rejected_that_came_again__leads_to_the_one_that_was_taken(world: World) -> None:
+    world.track("Buy", userId=None, messageId="m-1")
+    rejected = world.last_message()
+    world.track("Buy", messageId="m-1")
+
+    told = step(look(rejected), "Duplicates")
+
+    assert told.lines[-1].message_id == world.last_message().pk
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (None, Rule.Action.DROP, "Today it would be ignored"),
+        (None, Rule.Action.NO_GOAL, "Today it would convert no goal"),
+        (Rule.Action.DROP, None, "Today it would be read"),
+        (Rule.Action.NO_GOAL, None, "Today it would convert a goal"),
+        (None, None, ""),
+    ],
+)
+def test_differences__rules_changed_since__are_told(
+    world: World, before: Rule.Action | None, after: Rule.Action | None, expected: str
+) -> None:
+    world.identify()
+    if before:
+        add_rule(world, before)
+    world.track("Buy")
+    Message.objects.update(digested_at=timezone.now() - timedelta(minutes=1))
+    Rule.objects.all().delete()
+    note_rules_changed(world.site.pk, now=timezone.now())
+    if after:
+        add_rule(world, after)
+
+    differences = last(world).differences
+
+    assert bool(differences) is bool(expected)
+    if differences:
+        assert differences[0].startswith("It was digested before the rules changed")
+        assert differences[1].startswith(expected)
+
+
+def test_differences__of_a_rejected_one_that_a_rule_now_saves__say_to_try_again(world: World) -> None:
+    names_nobody(world)
+    world.change_site(link_event_names=[])
+    add_rule(world, Rule.Action.DROP)
+
+    assert "Today it would be taken: try it again." in last(world).differences
+
+
+@contextmanager
+def hooked(transform: Callable[[Any], Any]) -> Iterator[None]:
+    """An operator's module is loaded."""
+    module = ModuleType("trace_hooks")
+    module.transform = transform  # type: ignore[attr-defined]
+    sys.modules["trace_hooks"] = module
+    hooks._find_transform.cache_clear()
+    with override_settings(HOOKS="trace_hooks"):
+        yield
+    del sys.modules["trace_hooks"]
+
+
+@pytest.mark.parametrize(("answer", "expected"), [({"type": "page", "userId": "u"}, "passed"), (None, "stopped")])
+def test_hook__of_the_operator__is_a_step(world: World, answer: Any, expected: str) -> None:
+    with hooked(lambda _: answer):
+        world.track("Buy")
+
+        assert step(last(world), "Transform hook").state == expected
+
+
+def test_trace__of_what_hung_in_the_hook__does_not_call_it_again(world: World) -> None:
+    def fail(_: Any) -> None:
+        raise RuntimeError
+
+    with hooked(fail):
+        world.track("Buy")
+    with hooked(lambda _: pytest.fail("called")):
+        told = last(world)
+
+    assert told.steps[-1].text.startswith("The transform hook raised")
+
+
+def test_trace__of_a_conversion__takes_few_queries(world: World) -> None:
+    converts_known(world)
+    message = world.last_message()
+    site = Site.objects.get()
+
+    with CaptureQueriesContext(connection) as queries:
+        trace(site, message)
+
+    assert len(queries) <= 9

@@ -6,6 +6,7 @@ from datetime import datetime
 from itertools import chain
 from typing import Final
 
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import BooleanField, F, OuterRef, QuerySet, Subquery
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Greatest
@@ -36,7 +37,8 @@ class Place:
 
 
 def live_goals(site_ids: Collection[int]) -> QuerySet[Goal]:
-    """The goals of these sites that are neither deleted nor merged, with site, tags, bindings, `last_conversion_at`.
+    """The goals of these sites that are neither deleted nor merged, with site, tags, bindings, `last_conversion_at`
+    and `merged_ids`.
 
     Three queries a page, and two looks at the end of an index a goal, and one for each goal merged into it.
     """
@@ -45,7 +47,10 @@ def live_goals(site_ids: Collection[int]) -> QuerySet[Goal]:
     last_of_merged = merged.order_by(F("last_at").desc(nulls_last=True)).values("last_at")[:1]
     return (
         Goal.objects.filter(site_id__in=site_ids, deleted_at=None, counts_for=None)
-        .annotate(last_conversion_at=Greatest(Subquery(last), Subquery(last_of_merged)))
+        .annotate(
+            last_conversion_at=Greatest(Subquery(last), Subquery(last_of_merged)),
+            merged_ids=ArraySubquery(merged.order_by("pk").values("pk")),
+        )
         .select_related("site")
         .prefetch_related("tags", "bindings")
     )

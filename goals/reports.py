@@ -143,11 +143,14 @@ def figures_of(groups: Mapping[int, Sequence[int]]) -> dict[int, Figures]:
 
 
 def members_of(goals: Sequence[Goal]) -> dict[int, list[int]]:
-    """By goal id, the goals whose conversions it shows: itself, and what is merged into it. One query."""
-    members = {goal.pk: [goal.pk] for goal in goals}
-    for id_, counts_for in Goal.objects.filter(counts_for__in=list(members), deleted_at=None).values_list(
-        "pk", "counts_for_id"
-    ):
+    """By goal id, the goals whose conversions it shows: itself, and what is merged into it.
+
+    One query, none for goals of `finding.live_goals`, which know.
+    """
+    members = {goal.pk: [goal.pk, *getattr(goal, "merged_ids", ())] for goal in goals}
+    unknown = [goal.pk for goal in goals if not hasattr(goal, "merged_ids")]
+    merged = Goal.objects.filter(counts_for__in=unknown, deleted_at=None)
+    for id_, counts_for in merged.values_list("pk", "counts_for_id") if unknown else ():
         members[counts_for].append(id_)
     return members
 

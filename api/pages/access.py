@@ -4,13 +4,13 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from django.contrib import admin
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.auth.views import redirect_to_login
 from django.db.models import F
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
+from unfold.sites import UnfoldAdminSite
 
 from api.models import Membership, Site
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Role = Membership.Role
 RANK: Final = {Role.VIEWER: 1, Role.EDITOR: 2, Role.OWNER: 3}
 View = Callable[..., HttpResponseBase]
+FRAME: Final = UnfoldAdminSite()  # without the tables, whose list would ask for permissions: two queries a page
 
 
 def site_page(role: Membership.Role = Role.VIEWER) -> Callable[[View], View]:
@@ -79,7 +80,7 @@ def current_site(request: HttpRequest) -> Site | None:
 def show(request: HttpRequest, template: str, *, title: str, status: int = 200, **context: Any) -> TemplateResponse:
     """A page of ours within the admin's frame."""
     site = getattr(request, "goalpost_site", None)
-    frame = admin.site.each_context(request)
+    frame = FRAME.each_context(request)
     return TemplateResponse(
         request,
         template,

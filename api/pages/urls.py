@@ -4,12 +4,29 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
 
-from api.pages import credentials, events, home, people, personas, rules, settings, sources
+from api.pages import credentials, events, goal, goal_edits, goals, home, people, personas, rules, settings, sources
 from api.pages.access import current_site
 
 app_name = "pages"
 urlpatterns = [
     path("<slug:sitecode>/", home.home, name="home"),
+    path("<slug:sitecode>/goals/", goals.list_goals, name="goals"),
+    path("<slug:sitecode>/goals/change/", goals.change_goals, name="goals-change"),
+    path("<slug:sitecode>/goals/export/", goals.export_goals, name="goals-export"),
+    path("<slug:sitecode>/goals/new/", goal_edits.make_goal, name="goal-new"),
+    path("<slug:sitecode>/goals/<int:goal_id>/", goal.show_goal, name="goal"),
+    path("<slug:sitecode>/goals/<int:goal_id>/breakdown/", goal.break_down, name="goal-breakdown"),
+    path("<slug:sitecode>/goals/<int:goal_id>/conversions/", goal.list_conversions, name="goal-conversions"),
+    path("<slug:sitecode>/goals/<int:goal_id>/edit/", goal_edits.edit_goal, name="goal-edit"),
+    path("<slug:sitecode>/goals/<int:goal_id>/archive/", goal_edits.archive_goal, name="goal-archive"),
+    path("<slug:sitecode>/goals/<int:goal_id>/restore/", goal_edits.restore_goal, name="goal-restore"),
+    path("<slug:sitecode>/goals/<int:goal_id>/delete/", goal_edits.delete_goal, name="goal-delete"),
+    path("<slug:sitecode>/goals/<int:goal_id>/group-names/", goal_edits.group_names, name="goal-group"),
+    path(
+        "<slug:sitecode>/goals/<int:goal_id>/events/<int:binding_id>/unbind/",
+        goal_edits.unbind_event,
+        name="goal-unbind",
+    ),
     path("<slug:sitecode>/people/", people.find_people, name="people"),
     path("<slug:sitecode>/people/person/", people.show_person, name="person"),
     path("<slug:sitecode>/people/person/export/", people.export_person, name="person-export"),

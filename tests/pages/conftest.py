@@ -15,14 +15,14 @@ Enter = Callable[[str], Client]
 
 @pytest.fixture
 def enter(world: World) -> Enter:
-    """Gives the browser of a viewer, editor or owner of the site, of an `outsider`, who belongs to no site, or of an
-    `anonymous` person.
+    """Gives the browser of a viewer, editor or owner of the site, of a `superuser`, of an `outsider`, who belongs to no
+    site, or of an `anonymous` person.
     """
 
     def enter(role: str) -> Client:
         client = Client(raise_request_exception=False)
         if role != "anonymous":
-            user, _ = User.objects.get_or_create(username=role)
+            user, _ = User.objects.get_or_create(username=role, is_superuser=role == "superuser")
             if role in Membership.Role.values:
                 Membership.objects.get_or_create(user=user, site=world.site, defaults={"role": role})
             client.force_login(user)

@@ -1,0 +1,229 @@
+"""One goal: its figures, what converts it, and its last conversions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+
+from django.http import Http404, HttpRequest, HttpResponseBase, QueryDict
+from django.utils import timezone
+
+from api.models import Message, Site
+from api.pages.access import show, site_page
+from api.pages.charts import Chart, Series
+from api.pages.goals import ID_DIGITS, patterns_of
+from goals import catalogue, reports
+from goals.finding import Place, conversions_of_goal, live_goals
+from goals.models import Conversion, Goal
+from goals.reports import By, Point, Step
+
+LAST: Final = 50  # conversions a page
+RANGE: Final = 30  # days, unless the address says otherwise
+FIRST_YEAR, LAST_YEAR = 1990, 2200
+PLACES: Final = {Step.HOUR: "%Y-%m-%d %H:%M", Step.DAY: "%Y-%m-%d", Step.WEEK: "%Y-%m-%d"}
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The time and the step of a goal's chart."""
+
+    first: date
+    last: date
+    step: Step
+
+    @property
+    def begin(self) -> datetime:
+        return datetime(self.first.year, self.first.month, self.first.day, tzinfo=UTC)
+
+    @property
+    def end(self) -> datetime:
+        return datetime(self.last.year, self.last.month, self.last.day, tzinfo=UTC) + timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A conversion with what it came from."""
+
+    conversion: Conversion
+    source: str
+    message: int | None  # its number, while it is kept
+
+    @property
+    def is_matched(self) -> bool:
+        return self.conversion.keyed_by <= Conversion.KeyedBy.ANONYMOUS_LINK
+
+
+@site_page()
+def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBase:
+    """The page of a goal: its figures and curve, and what converts it."""
+    goal = find_goal(site, goal_id)
+    now = timezone.now()
+    span = read_span(request.GET, now=now)
+    trouble, points = "", list[Point]()
+    try:
+        points = reports.series(goal, begin=span.begin, end=span.end, step=span.step)
+    except ValueError:
+        trouble = "That is too much for one chart: choose a longer step or a shorter time."
+    headline = reports.headlines([goal], now=now)[goal.pk]
+    spans = (
+        ("Last 24 hours", headline.last_24_hours),
+        ("Last 30 days", headline.last_30_days),
+        ("In all", headline.ever),
+    )
+    return show(
+        request,
+        "pages/goals/goal.html",
+        title=goal.name,
+        tab="figures",
+        goal=goal,
+        headline=headline,
+        figures=[(label, {"value": value, "headline": value.headline(goal)}) for label, value in spans],
+        span=span,
+        steps=list(Step),
+        trouble=trouble,
+        chart=chart_of(goal, points, span.step),
+        money_chart=money_chart_of(points, span.step),
+        events=catalogue.events_leading_to(goal, template=site.goal_name_template),
+        pattern=patterns_of(site, [goal]).get(goal.pk, ""),
+    )
+
+
+@site_page()
+def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBase:
+    """A goal's conversions of some days by a property, by currency or by source."""
+    goal = find_goal(site, goal_id)
+    span = read_span(request.GET, now=timezone.now())
+    asked = request.GET.get("by", "")
+    by = By(asked) if asked in set(By) else By.PROPERTY
+    path = request.GET.get("path", "").strip()
+    latest = conversions_of_goal(goal, after=None, limit=LAST)
+    return show(
+        request,
+        "pages/goals/breakdown.html",
+        title=goal.name,
+        tab="breakdown",
+        goal=goal,
+        span=span,
+        by=by,
+        bys=list(By),
+        path=path,
+        paths=sorted({name for each in latest for name in each.properties}),
+        breakdown=parts_of(site, goal, by, path, span) if path or by != By.PROPERTY else None,
+    )
+
+
+@site_page()
+def list_conversions(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBase:
+    """A goal's conversions, newest first, each with its message: `?before=<time>&id=<number>`."""
+    goal = find_goal(site, goal_id)
+    found = conversions_of_goal(goal, after=read_place(request.GET), limit=LAST + 1)
+    shown = found[:LAST]
+    older = QueryDict(mutable=True)
+    if len(found) > LAST:
+        older.update({"before": shown[-1].occurred_at.isoformat(), "id": str(shown[-1].pk)})
+    return show(
+        request,
+        "pages/goals/conversions.html",
+        title=goal.name,
+        tab="conversions",
+        goal=goal,
+        shown=with_messages(site, shown),
+        older=older.urlencode(),
+    )
+
+
+def read_place(asked: Mapping[str, str]) -> Place | None:
+    """Where the page before ended; None at the beginning, and where the address says it wrongly."""
+    try:
+        at, number = datetime.fromisoformat(asked.get("before", "")), asked.get("id", "")
+    except ValueError:
+        return None
+    return (
+        Place(at, int(number))
+        if at.tzinfo and number.isascii() and number.isdigit() and len(number) <= ID_DIGITS
+        else None
+    )
+
+
+def find_goal(site: Site, goal_id: int) -> Goal:
+    """A live goal of this site. Raises Http404. Three queries."""
+    goal = live_goals([site.pk]).filter(pk=goal_id).first()
+    if goal is None:
+        raise Http404
+    return goal
+
+
+def read_span(asked: Mapping[str, str], *, now: datetime) -> Span:
+    """The time that an address asks for, else the last 30 days by day. Its days are of UTC, the last one included."""
+    today = now.astimezone(UTC).date()
+    last = _day(asked.get("to", "")) or today
+    first = _day(asked.get("from", "")) or last - timedelta(days=RANGE - 1)
+    first, last = min(first, last), max(first, last)
+    step = asked.get("step", "")
+    return Span(first, last, Step(step) if step in set(Step) else Step.DAY)
+
+
+def _day(text: str) -> date | None:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        return None
+    return day if FIRST_YEAR <= day.year <= LAST_YEAR else None
+
+
+def chart_of(goal: Goal, points: Sequence[Point], step: Step) -> Chart:
+    """Conversions and converting visits, what counts for this goal first."""
+    series = [
+        Series("Conversions", [point.conversions for point in points]),
+        Series("Converting visits", [point.visits for point in points]),
+    ]
+    labels = [f"{point.begin:{PLACES[step]}}" for point in points]
+    return Chart(labels, series if goal.has_multiple_conversions else series[::-1], unit=_unit(step), type="line")
+
+
+def money_chart_of(points: Sequence[Point], step: Step) -> Chart | None:
+    """Revenue, a line for each currency; None without any."""
+    currencies = sorted({currency for point in points for currency in point.revenue})
+    series = [Series(each, [float(point.revenue.get(each, 0)) for point in points]) for each in currencies]
+    labels = [f"{point.begin:{PLACES[step]}}" for point in points]
+    return Chart(labels, series, unit=_unit(step), type="line") if series else None
+
+
+def _unit(step: Step) -> str:
+    return {Step.HOUR: "Hour (UTC)", Step.DAY: "Day (UTC)", Step.WEEK: "Week from (UTC)"}[step]
+
+
+def parts_of(site: Site, goal: Goal, by: By, path: str, span: Span) -> dict[str, Any]:
+    """The parts of a goal's conversions in a time, with what to call each."""
+    found = reports.breakdown(goal, by, path=path.split("."), begin=span.begin, end=span.end)
+    names = {str(pk): name for pk, name in sources_of(site).items()} if by == By.SOURCE else {}
+    parts = [("none" if part.value is None else names.get(part.value, part.value), part) for part in found.parts]
+    if found.other is not None:
+        parts.append((f"{found.values - len(found.parts):,} others", found.other))
+    return {"parts": parts, "values": found.values}
+
+
+def sources_of(site: Site) -> dict[int, str]:
+    """The names of a site's sources by id. One query."""
+    return dict(site.sources.values_list("pk", "name"))
+
+
+def with_messages(site: Site, conversions: Sequence[Conversion]) -> list[Shown]:
+    """Conversions with their sources and messages. A query for the sources, and one for each type of event."""
+    wanted: dict[str, list[str]] = {}
+    for each in conversions:
+        type_, colon, message_id = each.message_key.partition(":")
+        if colon:
+            wanted.setdefault(type_, []).append(message_id)
+    found: dict[str, int] = {}
+    for type_, ids in wanted.items():
+        kept = Message.objects.filter(site=site, type=type_, message_id__in=ids)
+        kept = kept.exclude(status=Message.Status.REJECTED)
+        found |= {f"{type_}:{message_id}": pk for message_id, pk in kept.values_list("message_id", "pk")}
+    nameless = [int(each.message_key[1:]) for each in conversions if each.message_key.startswith("#")]
+    if nameless:
+        found |= {
+            f"#{pk}": pk for pk in Message.objects.filter(site=site, pk__in=nameless).values_list("pk", flat=True)
+        }
+    sources = sources_of(site)
+    return [Shown(each, sources.get(each.source_id or 0, ""), found.get(each.message_key)) for each in conversions]

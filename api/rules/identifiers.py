@@ -1,0 +1,18 @@
+"""Names that hold identifiers (`Viewed order 1234`): each makes a goal of its own where one is meant. Pure."""
+
+import re
+from typing import Final
+
+from api.rules.patterns import PLACE
+
+# A number that stands by itself and is no year, or a long word with digits such as a UUID.
+NUMBER: Final = re.compile(r"(?<![A-Za-z0-9.,])(?!(?:19|20)[0-9]{2}(?![0-9]))[0-9]{3,}(?![A-Za-z0-9]|[.,][0-9])")
+LONG: Final = re.compile(r"(?<![A-Za-z0-9_-])(?=(?:[A-Za-z_-]*[0-9]){4})(?=[0-9_-]*[A-Za-z])[A-Za-z0-9_-]{16,}")
+
+
+def suggest_pattern(event_name: str) -> str | None:
+    """The pattern of all names like this one, such as `Viewed order {n}`; None where it seems to hold no identifier."""
+    if PLACE.search(event_name):
+        return None  # its own braces would be taken for places
+    pattern = NUMBER.sub("{n}", LONG.sub("{id}", event_name))
+    return pattern if pattern != event_name else None

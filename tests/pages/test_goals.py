@@ -1,0 +1,507 @@
+"""The pages of goals: found by tag, looked at, edited with warnings, deleted after a question."""
+
+import csv
+import html
+import re
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.http import HttpResponseBase
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from api.models import AuditEntry, Rule
+from goals import catalogue
+from goals.matching import EventName
+from goals.models import Conversion, Goal, GoalBinding, GoalCreation
+from goals.naming import TEMPLATE
+from tests.pages.conftest import Enter, text_of
+from tests.world import SITECODE, World
+
+BASE = f"/admin/s/{SITECODE}/goals/"
+NAME = "SegmentIO track – Buy"
+
+
+@pytest.fixture
+def goal(world: World) -> Goal:
+    """Two conversions of two visitors, one with revenue."""
+    world.track("Buy", userId="u1", properties={"revenue": "1234.5", "currency": "EUR", "plan": "pro"})
+    world.track("Buy", at=1, userId="u2", properties={"plan": "<b>free</b>"})
+    return Goal.objects.get()
+
+
+def page_of(goal: Goal, rest: str = "") -> str:
+    return f"{BASE}{goal.pk}/{rest}"
+
+
+def names_in(page: str) -> list[str]:
+    """The goals that a list shows."""
+    return [html.unescape(each) for each in re.findall(r'aria-label="Pick (.*?)"', page)]
+
+
+def make(world: World, name: str, *tags: str) -> Goal:
+    return catalogue.create_goal(Goal(site=world.site, name=name), tags=tags, template=TEMPLATE)
+
+
+def edit(enter: Enter, goal: Goal, **changes: Any) -> HttpResponseBase:
+    """Open the form as an editor, change fields, save."""
+    form = enter("editor").get(page_of(goal, "edit/")).context["form"]
+    sent = {field.name: field.value() for field in form if field.value() not in (None, False)}
+    return enter("editor").post(page_of(goal, "edit/"), {**sent, **changes})
+
+
+# The list
+
+
+@pytest.mark.promise("K-09")
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("", ["Bare", NAME, "Shop"]),
+        ("?tag=segment.io", [NAME]),
+        ("?tag=shop&tag=a%2C%20b", ["Bare", "Shop"]),
+        ("?tag=shop&tag=a%2C%20b&match=all", ["Shop"]),
+        ("?tag=nothing", []),
+        ("?made=events", [NAME]),
+        ("?made=hand&sort=-name", ["Shop", "Bare"]),
+        ("?q=BUY", [NAME]),
+        ("?sort=-lastConversion", [NAME, "Shop", "Bare"]),
+        ("?status=archived", ["Old"]),
+        ("?status=all", ["Bare", "Old", NAME, "Shop"]),
+        ("?page=2", []),
+        ("?page=x&sort=x&status=x&made=x&tag=", ["Bare", NAME, "Shop"]),
+        ("?q=%00", []),
+    ],
+)
+def test_list__filtered__shows_only_those(world: World, goal: Goal, enter: Enter, query: str, names: list[str]) -> None:
+    make(world, "Bare", "a, b")
+    make(world, "Shop", "shop", "a, b")
+    catalogue.archive_goal(make(world, "Old"), now=timezone.now())
+
+    assert names_in(text_of(enter("viewer").get(BASE + query))) == names
+
+
+def test_list__of_goals__shows_their_figures(world: World, goal: Goal, enter: Enter) -> None:
+    Conversion.objects.update(occurred_at=timezone.now())
+
+    page = text_of(enter("viewer").get(BASE))
+
+    assert "1,234.50 EUR" in page
+    assert re.search(r'aria-label="\d+ in 30 days, \d+ on the best day, \d+ today"><polyline points="0.0,', page)
+    assert "Do it" not in page  # a viewer changes nothing
+    assert "Do it" in text_of(enter("editor").get(BASE))
+
+
+def test_list__without_goals__says_how_to_get_one(world: World, enter: Enter) -> None:
+    page = text_of(enter("viewer").get(BASE))
+
+    assert "its goal is made by itself, tagged segment.io" in page
+    assert f"{BASE}new/" not in page
+
+
+def test_list__of_more_than_a_page__goes_on_with_the_same_filter(world: World, enter: Enter) -> None:
+    for number in range(51):
+        make(world, f"Goal {number:02}", "many")
+
+    first = text_of(enter("viewer").get(f"{BASE}?tag=many"))
+    second = text_of(enter("viewer").get(f"{BASE}?tag=many&page=2"))
+
+    assert (len(names_in(first)), names_in(second)) == (50, ["Goal 50"])
+    assert "tag=many&amp;page=2" in first
+    assert "51 goals" in first
+
+
+@pytest.mark.parametrize(
+    "path", ["", "?tag=many", "goal", "goal/breakdown/?by=source", "goal/conversions/", "edit/", "delete/"]
+)
+def test_pages__of_many_goals__cost_few_queries(world: World, goal: Goal, enter: Enter, path: str) -> None:
+    for number in range(60):
+        make(world, f"SegmentIO track – Viewed order {1000 + number}", "many", f"tag {number}")
+    address = page_of(goal, path.removeprefix("goal").removeprefix("/")) if path[:1] not in {"", "?"} else BASE + path
+    viewer = enter("editor")
+    viewer.get(address)
+
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        text_of(viewer.get(address))
+
+    assert len(queries) <= 12, "\n".join(each["sql"][:200] for each in queries)
+
+
+# Several at once
+
+
+@pytest.mark.parametrize(
+    ("action", "tag", "tags", "is_archived"),
+    [
+        ("tag", "new", {"new", "shop"}, False),
+        ("untag", "shop", set(), False),
+        ("archive", "", {"shop"}, True),
+        ("restore", "", {"shop"}, False),
+    ],
+)
+def test_picked_goals__changed__all_of_them(
+    world: World, enter: Enter, action: str, tag: str, tags: set[str], *, is_archived: bool
+) -> None:
+    goals = [make(world, name, "shop") for name in ("One", "Two")]
+    if action == "restore":
+        Goal.objects.update(archived_at=timezone.now())
+    other = make(world, "Other", "shop")
+    picked = {"goal": [goal.pk for goal in goals], "action": action, "tag_name": tag, "query": "tag=shop&q="}
+
+    response = enter("editor").post(f"{BASE}change/", picked)
+
+    assert (response.status_code, response.headers["Location"]) == (302, f"{BASE}?tag=shop&q=")
+    for goal in goals:
+        goal.refresh_from_db()
+        assert ({each.name for each in goal.tags.all()}, goal.archived_at is not None) == (tags, is_archived)
+    other.refresh_from_db()
+    assert ([each.name for each in other.tags.all()], other.archived_at) == (["shop"], None)
+    assert AuditEntry.objects.get().who == "editor"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"action": "tag", "tag_name": ""},
+        {"action": "tag", "tag_name": "x" * 101},
+        {"action": "delete"},
+        {"action": "archive", "goal": ["x", "9" * 30]},
+    ],
+    ids=str,
+)
+def test_picked_goals__when_something_is_missing__nothing_changes(world: World, enter: Enter, sent: Any) -> None:
+    goal = make(world, "One", "shop")
+    editor = enter("editor")
+
+    response = editor.post(f"{BASE}change/", {"goal": [goal.pk], **sent}, follow=True)
+
+    (message,) = response.context["messages"]
+    assert message.level_tag == "error"
+    goal.refresh_from_db()
+    assert ([each.name for each in goal.tags.all()], goal.archived_at) == (["shop"], None)
+
+
+def test_export__of_a_list_or_of_those_picked__is_csv_that_runs_nothing(world: World, goal: Goal, enter: Enter) -> None:
+    evil = make(world, '=cmd|"x"', "shop")
+
+    lines = list(csv.reader(text_of(enter("viewer").get(f"{BASE}export/?tag=segment.io")).splitlines()))
+    picked = list(csv.reader(text_of(enter("viewer").post(f"{BASE}export/", {"goal": [evil.pk]})).splitlines()))
+
+    assert [dict(zip(lines[0], line, strict=True)) for line in lines[1:]] == [
+        {
+            "id": str(goal.pk),
+            "name": NAME,
+            "status": "active",
+            "made by": "event",
+            "tags": "segment.io",
+            "conversions, 24 h": lines[1][5],
+            "conversions, 30 days": lines[1][6],
+            "conversions, all": "2",
+            "converting visits, 24 h": lines[1][8],
+            "converting visits, 30 days": lines[1][9],
+            "converting visits, all": "2",
+            "converting visitors": "2",
+            "revenue": "1234.500000 EUR",
+            "last conversion, UTC": "2026-11-22 03:00:01",
+        }
+    ]
+    assert [line[1] for line in picked[1:]] == ['\'=cmd|"x"']
+
+
+# The page of a goal
+
+
+@pytest.mark.promise("K-21")
+def test_goal__made_by_an_event__says_what_converts_it_and_when_last(world: World, goal: Goal, enter: Enter) -> None:
+    catalogue.bind_event(goal, EventName("page", "Thank <you>"), template=TEMPLATE)
+
+    page = text_of(enter("viewer").get(page_of(goal)))
+
+    assert "Converted automatically by Segment events" in page
+    assert '<span class="gp-badge">track</span> <code>Buy</code>' in page
+    assert '<span class="gp-badge">page</span> <code>Thank &lt;you&gt;</code>' in page
+    assert "Last one seen: 2026-11-22 03:00:01 UTC." in page
+    assert "Let go" not in page
+
+
+@pytest.mark.promise("K-21")
+def test_goal__made_by_hand__says_which_events_would_convert_it(world: World, enter: Enter) -> None:
+    page = text_of(enter("viewer").get(page_of(make(world, "Purchase"))))
+
+    assert page.count("<code>Purchase</code>") == 3  # track, page, screen
+    assert "None seen yet." in page
+
+
+def test_goal__with_conversions__shows_their_curve(world: World, goal: Goal, enter: Enter) -> None:
+    page = text_of(enter("viewer").get(f"{page_of(goal)}?from=2026-11-20&to=2026-11-22&step=hour"))
+
+    assert "1,234.50 EUR" in page
+    assert "<td>2026-11-22 03:00</td>" in page  # the chart's table
+    assert page.count("<td>2026-11-2") == 2 * 72  # conversions and revenue by hour
+
+
+@pytest.mark.parametrize(
+    ("query", "parts"),
+    [
+        ("by=property&path=plan", ["&lt;b&gt;free&lt;/b&gt;", "pro"]),
+        ("by=property&path=plan.deeper", ["none"]),
+        ("by=currency", ["EUR", "none"]),
+        ("by=source", ["Segment destination"]),
+        ("by=property", None),
+        ("by=x&path=plan", ["&lt;b&gt;free&lt;/b&gt;", "pro"]),
+    ],
+)
+def test_goal__broken_down__shows_the_parts(
+    world: World, goal: Goal, enter: Enter, query: str, parts: list[str] | None
+) -> None:
+    page = text_of(enter("viewer").get(f"{page_of(goal)}breakdown/?from=2026-11-20&to=2026-11-22&{query}"))
+
+    table = page.partition('aria-label="Breakdown"')[2].partition("</table>")[0]
+    assert sorted(re.findall(r'<td class="gp-name">(.*?)</td>', table)) == (parts or [])
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["from=1990-01-01&step=hour", "from=x&to=9999-12-31&step=x", "from=2026-11-22&to=2026-01-01", "from=0001-01-01"],
+)
+def test_goal__with_an_odd_time__still_opens(world: World, goal: Goal, enter: Enter, query: str) -> None:
+    page = text_of(enter("viewer").get(f"{page_of(goal)}?{query}&by=currency"))
+
+    assert ("too much for one chart" in page) == ("1990" in query)
+
+
+def test_conversions__of_a_goal__come_in_pages_with_their_messages(world: World, goal: Goal, enter: Enter) -> None:
+    world.send(*(world.event("track", event="Buy", at=-number, messageId=None) for number in range(50)))
+    viewer = enter("viewer")
+
+    first = viewer.get(page_of(goal, "conversions/"))
+    (older,) = re.findall(r'href="(\?before=.*?)"', text_of(first))
+    second = viewer.get(page_of(goal, "conversions/") + html.unescape(older))
+
+    shown = [*first.context["shown"], *second.context["shown"]]
+    times = [each.conversion.occurred_at for each in shown]
+    assert (len(first.context["shown"]), len({each.message for each in shown}), times) == (
+        50,
+        52,
+        sorted(times, reverse=True),
+    )
+    assert viewer.get(f"/admin/s/{SITECODE}/events/{shown[-1].message}/").status_code == 200
+    assert f"/events/{shown[-1].message}/" in text_of(second)
+    assert "1,234.50 EUR" in text_of(first)
+    assert 'href="?before' not in text_of(second)
+
+
+@pytest.mark.parametrize(
+    "query", ["before=x&id=1", "before=2026-11-22&id=1", "before=2026-11-22T03:00:00Z&id=x", "id=1"]
+)
+def test_conversions__from_an_odd_place__begin_with_the_newest(
+    world: World, goal: Goal, enter: Enter, query: str
+) -> None:
+    assert len(enter("viewer").get(f"{page_of(goal)}conversions/?{query}").context["shown"]) == 2
+
+
+@pytest.mark.parametrize("path", ["", "breakdown/", "conversions/", "edit/", "delete/"])
+def test_goal__of_another_site_or_deleted__is_not_there(world: World, goal: Goal, enter: Enter, path: str) -> None:
+    from api.sites import create_site
+
+    elsewhere = catalogue.create_goal(Goal(site=create_site(name="Elsewhere"), name="X"), template=TEMPLATE)
+    catalogue.delete_goal(goal, now=timezone.now())
+
+    for each in (goal.pk, elsewhere.pk, 10**17, 10**30):
+        assert enter("editor").get(f"{BASE}{each}/{path}").status_code == 404
+
+
+# Making and editing
+
+
+@pytest.mark.promise("K-32")
+def test_goal__made_by_hand__has_its_tags_and_uses_no_quota(world: World, enter: Enter) -> None:
+    sent = {"name": " Purchase", "tags": "shop\r\na, b", "has_multiple_conversions": "True", "type": "CUSTOM"}
+
+    response = enter("editor").post(f"{BASE}new/", sent)
+
+    made = Goal.objects.get()
+    assert response.headers["Location"] == page_of(made)
+    assert (made.name, made.origin, made.is_named_by_event) == (" Purchase", Goal.Origin.PERSON, False)
+    assert made.has_multiple_conversions
+    assert {tag.name for tag in made.tags.all()} == {"shop", "a, b"}
+    assert not GoalCreation.objects.exists()
+    world.track(" Purchase")
+    assert world.goals() == {" Purchase": 1}
+
+
+@pytest.mark.promise("K-19")
+@pytest.mark.parametrize("page", ["new/", "edit/"])
+def test_goal__name_of_another__is_refused_on_the_page(world: World, goal: Goal, enter: Enter, page: str) -> None:
+    other = make(world, "Other")
+    sent = {"name": NAME, "tags": "x", "has_multiple_conversions": "False", "type": "CUSTOM"}
+
+    response = enter("editor").post(f"{BASE}{page}" if page == "new/" else page_of(other, page), sent)
+
+    assert f"Goal {goal.pk} of this site has this name." in text_of(response)
+    assert sorted(world.goals()) == ["Other", NAME]
+    assert not AuditEntry.objects.exists()
+
+
+@pytest.mark.promise("K-15")
+def test_goal__renamed__is_told_what_it_means_and_means_it(world: World, goal: Goal, enter: Enter) -> None:
+    page = text_of(enter("editor").get(page_of(goal, "edit/")))
+    assert f"makes a new goal, <code>{NAME}</code>, which begins at 0. The 2 conversions of this goal stay" in page
+
+    assert edit(enter, goal, name="Purchase").status_code == 302
+
+    world.track("Buy", at=9)
+    assert world.goals() == {"Purchase": 2, NAME: 1}
+    entry = AuditEntry.objects.get()
+    assert (entry.before, entry.after) == ({"name": NAME}, {"name": "Purchase"})
+
+
+@pytest.mark.promise("K-15")
+def test_goal__renamed_and_keeping_its_events__goes_on(world: World, goal: Goal, enter: Enter) -> None:
+    edit(enter, goal, name="Purchase", keeps_receiving="on")
+
+    world.track("Buy", at=9)
+
+    assert world.goals() == {"Purchase": 3}
+
+
+@pytest.mark.promise("K-16")
+def test_goal__renamed_as_its_event_is__goes_on(world: World, goal: Goal, enter: Enter) -> None:
+    edit(enter, goal, name="Purchase")
+
+    world.track("Purchase", at=9)
+
+    assert world.goals() == {"Purchase": 3}
+
+
+@pytest.mark.promise("K-17")
+def test_goal__renamed_along_with_its_event__goes_on(world: World, goal: Goal, enter: Enter) -> None:
+    edit(enter, goal, name="SegmentIO track – New")
+
+    world.track("New", at=9)
+
+    assert world.goals() == {"SegmentIO track – New": 3}
+
+
+@pytest.mark.parametrize("name", [NAME, " x ", "a\nb", "a\r\nb"])
+def test_goal__saved_without_a_new_name__keeps_it_to_the_byte(
+    world: World, goal: Goal, enter: Enter, name: str
+) -> None:
+    Goal.objects.update(name=name)
+
+    # A browser's text field loses line ends.
+    sent = name.replace("\r", "").replace("\n", "")
+    response = edit(enter, goal, name=sent, description="What counts", tags="", keeps_receiving="on")
+
+    assert response.status_code == 302
+    goal.refresh_from_db()
+    assert (goal.name, goal.is_named_by_event, goal.description) == (name, True, "What counts")
+    assert not goal.tags.exists()
+    assert not GoalBinding.objects.exists()
+
+
+def test_event__let_go__finds_its_goal_by_name_again(world: World, goal: Goal, enter: Enter) -> None:
+    edit(enter, goal, name="Purchase", keeps_receiving="on")
+
+    response = enter("editor").post(page_of(goal, f"events/{GoalBinding.objects.get().pk}/unbind/"))
+
+    assert response.headers["Location"] == page_of(goal)
+    world.track("Buy", at=9)
+    assert world.goals() == {"Purchase": 2, NAME: 1}
+
+
+@pytest.mark.promise("K-19")
+def test_goal__archived_and_restored__still_converts_and_is_flagged(world: World, goal: Goal, enter: Enter) -> None:
+    editor = enter("editor")
+
+    editor.post(page_of(goal, "archive/"))
+    world.track("Buy", at=9)
+
+    assert world.goals() == {NAME: 3}
+    assert "This goal is archived. It still converts" in text_of(editor.get(page_of(goal)))
+    editor.post(page_of(goal, "restore/"))
+    goal.refresh_from_db()
+    assert goal.archived_at is None
+
+
+@pytest.mark.promise("K-18")
+def test_goal__deleted__after_being_told_what_is_lost(world: World, goal: Goal, enter: Enter) -> None:
+    editor = enter("editor")
+
+    page = text_of(editor.get(page_of(goal, "delete/")))
+    assert "loses <strong>2 conversions</strong> of 2 visitors with 1,234.50 EUR" in page
+    assert "Archive it instead" in page
+    assert world.goals() == {NAME: 2}
+
+    assert editor.post(page_of(goal, "delete/")).headers["Location"] == BASE
+    assert world.goals() == {}
+    world.track("Buy", at=9)
+    assert world.goals() == {NAME: 1}
+    assert not Goal.objects.filter(deleted_at=None, pk=goal.pk).exists()
+
+
+# Names with identifiers
+
+
+def test_name__with_an_identifier__is_pointed_out_and_grouped_by_a_click(world: World, enter: Enter) -> None:
+    world.track("Viewed order 1234")
+    goal = Goal.objects.get()
+    editor = enter("editor")
+    assert "identifier in the name" in text_of(editor.get(BASE))
+    assert "<code>Viewed order {n}</code>" in text_of(editor.get(page_of(goal)))
+
+    for _ in range(2):  # a second click adds nothing
+        assert editor.post(page_of(goal, "group-names/")).headers["Location"] == page_of(goal)
+
+    world.track("Viewed order 5678", at=1)
+    world.track("Viewed order 91", at=2)
+    assert world.goals() == {"SegmentIO track – Viewed order 1234": 1, "SegmentIO track – Viewed order {n}": 2}
+    assert (Rule.objects.get().argument, Rule.objects.get().event_type) == ("Viewed order {n}", "track")
+    assert "identifier in the name" not in text_of(editor.get(BASE))
+
+
+def test_name__of_a_person__is_not_pointed_out(world: World, enter: Enter) -> None:
+    goal = make(world, "Viewed order 1234")
+    editor = enter("editor")
+
+    assert "identifier" not in text_of(editor.get(page_of(goal)))
+    editor.post(page_of(goal, "group-names/"))
+    assert not Rule.objects.exists()
+
+
+# Who may
+
+
+READS = ("", "export/", "{goal}/", "{goal}/breakdown/", "{goal}/conversions/")
+FORMS = ("new/", "{goal}/edit/", "{goal}/delete/")
+POSTS = ("change/", "{goal}/archive/", "{goal}/restore/", "{goal}/group-names/", "{goal}/events/1/unbind/")
+
+
+@pytest.mark.parametrize("role", ["viewer", "editor", "owner", "superuser", "outsider", "anonymous"])
+def test_pages__by_role__open_for_members_and_change_for_editors(
+    world: World, goal: Goal, enter: Enter, role: str
+) -> None:
+    statuses = {}
+    for method, paths in (("get", READS + FORMS), ("post", FORMS + POSTS)):
+        for path in paths:
+            response = getattr(enter(role), method)(BASE + path.format(goal=goal.pk))
+            statuses[method, path] = response.status_code
+            if response.status_code == 302 and role == "anonymous":
+                assert response.headers["Location"].startswith("/admin/login/?next=")
+
+    reads = {statuses["get", path] for path in READS}
+    forms = {statuses["get", path] for path in FORMS}
+    posts = {status for (method, _), status in statuses.items() if method == "post"}
+    expected: dict[str, tuple[set[int], set[int], set[int]]] = {
+        "viewer": ({200}, {403}, {403}),
+        "editor": ({200}, {200}, {200, 302, 404}),  # a form that lacks fields, done, gone
+        "owner": ({200}, {200}, {200, 302, 404}),
+        "superuser": ({200}, {200}, {200, 302, 404}),
+        "outsider": ({404}, {404}, {404}),
+        "anonymous": ({302}, {302}, {302}),
+    }
+    assert (reads, forms, posts) == expected[role]
+    assert bool(world.goals()) == (role in {"viewer", "outsider", "anonymous"})

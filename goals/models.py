@@ -178,6 +178,9 @@ class GoalVisitor(models.Model):
     first_at = models.DateTimeField()
     last_at = models.DateTimeField()
     revenue = models.JSONField(help_text="By currency, as texts: a float would not be exact.")
+    has_gone_on = models.BooleanField(
+        null=True, help_text="Whether what was added last belongs to a visit from before; only its writer asks."
+    )
 
     class Meta:
         indexes = [

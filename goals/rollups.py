@@ -8,11 +8,10 @@ worker has a part of its own. So workers that hit one goal on one day do not wai
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 from django.db import connection
 
@@ -23,8 +22,7 @@ Pair = tuple[int, str]  # a goal's id and a visitor code
 Times = tuple[datetime, datetime]
 
 
-@dataclass(frozen=True, slots=True)
-class Happened:
+class Happened(NamedTuple):
     """What the figures need of a conversion."""
 
     id: int
@@ -34,8 +32,7 @@ class Happened:
     currency: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(NamedTuple):
     """A conversion that counts for another visitor of its goal now."""
 
     id: int
@@ -44,8 +41,7 @@ class Moved:
     after: Pair
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(NamedTuple):
     """What a visitor converted of a goal."""
 
     conversions: int
@@ -75,24 +71,21 @@ def count(site_id: int, added: Sequence[Happened], moved: Sequence[Moved] = ()) 
         new[each.pair].append(each)
     fresh = {pair: tally(happened) for pair, happened in new.items()}
     touched = {pair: Tally(0, 0, each.at, each.at, {}) for each in moved for pair in (each.before, each.after)}
-    created = _insert(touched | fresh)
-    old = _load((touched.keys() | fresh.keys()) - created)
+    written = _add(fresh | touched)
 
-    changed: dict[Pair, Tally | None] = {}
-    unsure: dict[Pair, Times | None] = dict.fromkeys(touched)
     starts = Counter[tuple[int, date]]()
-    for pair in fresh.keys() - touched.keys():
-        seen, its = old.get(pair), fresh[pair]
-        times = [each.at for each in new[pair]]
-        if seen is None:
-            starts.update(_days(pair, visit_starts(times)))
-        elif its.first_at >= seen.last_at:
-            begun = visit_starts([seen.last_at, *times])[1:]
-            starts.update(_days(pair, begun))
-            changed[pair] = _add(seen, its, visits=len(begun))
+    unsure: dict[Pair, Times | None] = dict.fromkeys(touched)
+    for pair, its in fresh.items():
+        if pair in touched:
+            continue
+        if pair in written:
+            begun = [its.first_at] if its.conversions == 1 else visit_starts(each.at for each in new[pair])
+            starts.update(_days(pair, begun[1:] if written[pair] else begun))
         else:
             unsure[pair] = (its.first_at, its.last_at)
 
+    changed: dict[Pair, Tally | None] = {}
+    old = _load(unsure.keys() - touched.keys())
     around = _load_conversions(site_id, unsure) if unsure else {}
     unseen = {each.id for each in added} | {each.id for each in moved}
     left = defaultdict[Pair, list[datetime]](list)
@@ -105,18 +98,21 @@ def count(site_id: int, added: Sequence[Happened], moved: Sequence[Moved] = ()) 
         starts.update(_days(pair, begun))
         starts.subtract(_days(pair, had))
         if pair not in touched:
-            changed[pair] = _add(old[pair], fresh[pair], visits=len(begun) - len(had))
+            changed[pair] = _sum(old[pair], fresh[pair], visits=len(begun) - len(had))
         else:
             changed[pair] = tally(there) if there else None
     _update(changed)
 
-    visitors = Counter(goal_id for goal_id, _ in created)
+    visitors = Counter(goal_id for (goal_id, _), has_gone_on in written.items() if has_gone_on is None)
     visitors.subtract(goal_id for (goal_id, _), its in changed.items() if its is None)
     _sum_up(added, starts, visitors)
 
 
 def tally(happened: Collection[Happened]) -> Tally:
     """What a visitor's conversions of a goal come to, at least one. Pure."""
+    if len(happened) == 1:  # which most are
+        (only,) = happened
+        return Tally(1, 1, only.at, only.at, revenue_of(happened))
     times = [each.at for each in happened]
     return Tally(len(times), len(visit_starts(times)), min(times), max(times), revenue_of(happened))
 
@@ -130,7 +126,7 @@ def revenue_of(happened: Iterable[Happened]) -> dict[str, Decimal]:
     return dict(revenue)
 
 
-def _add(old: Tally, new: Tally, *, visits: int) -> Tally:
+def _sum(old: Tally, new: Tally, *, visits: int) -> Tally:
     zero = Decimal(0)
     names = old.revenue.keys() | new.revenue.keys()
     return Tally(
@@ -152,6 +148,17 @@ UNNESTED: Final = (
 )
 
 
+# Adds what is new to what is there: by currency, and only where there is any.
+SUM_OF_REVENUES: Final = """
+    CASE WHEN excluded.revenue = '{}' THEN t.revenue ELSE (
+        SELECT jsonb_object_agg(currency, total) FROM (
+            SELECT key AS currency, sum(value::numeric)::text AS total
+              FROM (SELECT * FROM jsonb_each_text(t.revenue) UNION ALL SELECT * FROM jsonb_each_text(excluded.revenue))
+                   AS either
+             GROUP BY key) AS each) END
+"""
+
+
 def _columns(tallies: Sequence[tuple[Pair, Tally]]) -> list[list[object]]:
     return [
         *_keys([pair for pair, _ in tallies]),
@@ -168,27 +175,35 @@ def _keys(pairs: Collection[Pair]) -> list[list[object]]:
 
 
 def _write(revenue: Mapping[str, Decimal]) -> str:
-    return json.dumps({currency: str(total) for currency, total in revenue.items()}) if revenue else "{}"
+    return "{" + ",".join([f'"{currency}":"{total}"' for currency, total in revenue.items()]) + "}"
 
 
 def _read(revenue: str) -> dict[str, Decimal]:
     return {currency: Decimal(total) for currency, total in json.loads(revenue).items()}
 
 
-def _insert(tallies: Mapping[Pair, Tally]) -> set[Pair]:
-    """Insert the visitors' figures that are missing, and lock those that are there; which were missing."""
+def _add(tallies: Mapping[Pair, Tally]) -> dict[Pair, bool | None]:
+    """Add to the visitors' figures, and lock them all, also those that it leaves alone: where it is not all later.
+
+    Of those written: whether the first visit went on one from before; None where there were no figures.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            INSERT INTO goals_goalvisitor ({COLUMNS})
-            SELECT {COLUMNS} FROM {UNNESTED} WITH ORDINALITY AS t ({COLUMNS}, place) ORDER BY place
-            -- Locks the row and writes nothing. What is read next is read when nobody else counts for this visitor.
-            ON CONFLICT (goal_id, visitor_code) DO UPDATE SET visits = 0 WHERE false
-            RETURNING goal_id, visitor_code
+            INSERT INTO goals_goalvisitor AS t ({COLUMNS})
+            SELECT {COLUMNS} FROM {UNNESTED} WITH ORDINALITY AS n ({COLUMNS}, place) ORDER BY place
+            ON CONFLICT (goal_id, visitor_code) DO UPDATE
+               SET conversions = t.conversions + excluded.conversions,
+                   visits = t.visits + excluded.visits - (excluded.first_at < t.last_at + interval '30 minutes')::int,
+                   last_at = excluded.last_at, revenue = {SUM_OF_REVENUES},
+                   has_gone_on = excluded.first_at < t.last_at + interval '30 minutes'
+             -- The row is locked all the same: what is read of it next nobody else changes.
+             WHERE excluded.conversions > 0 AND excluded.first_at >= t.last_at
+            RETURNING goal_id, visitor_code, has_gone_on
             """,
             _columns(sorted(tallies.items(), key=lambda each: each[0])),
         )
-        return set(cursor.fetchall())
+        return {(goal_id, code): has_gone_on for goal_id, code, has_gone_on in cursor.fetchall()}
 
 
 def _load(pairs: Collection[Pair]) -> dict[Pair, Tally]:
@@ -256,17 +271,6 @@ def _update(changed: Mapping[Pair, Tally | None]) -> None:
                 """,
                 _keys(gone),
             )
-
-
-# Adds what is new to what is there: by currency, and only where there is any.
-SUM_OF_REVENUES: Final = """
-    CASE WHEN excluded.revenue = '{}' THEN t.revenue ELSE (
-        SELECT jsonb_object_agg(currency, total) FROM (
-            SELECT key AS currency, sum(value::numeric)::text AS total
-              FROM (SELECT * FROM jsonb_each_text(t.revenue) UNION ALL SELECT * FROM jsonb_each_text(excluded.revenue))
-                   AS either
-             GROUP BY key) AS each) END
-"""
 
 
 def _sum_up(added: Sequence[Happened], starts: Mapping[tuple[int, date], int], visitors: Mapping[int, int]) -> None:

@@ -88,6 +88,13 @@ class Migration(migrations.Migration):
                 ("last_at", models.DateTimeField()),
                 ("revenue", models.JSONField(help_text="By currency, as texts: a float would not be exact.")),
                 (
+                    "has_gone_on",
+                    models.BooleanField(
+                        help_text="Whether what was added last belongs to a visit from before; only its writer asks.",
+                        null=True,
+                    ),
+                ),
+                (
                     "goal",
                     models.ForeignKey(
                         db_constraint=False,

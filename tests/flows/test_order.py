@@ -36,6 +36,7 @@ from cohorts.models import Group, Identity
 from goals import recording
 from goals.models import Conversion, Goal
 from tests.flows.test_resilience import in_threads
+from tests.goals.recount import assert_exact
 from tests.model import Stored, Truth, canonical, exact, find_truth
 from tests.world import CLIENT_ID, SECRET, START, World
 
@@ -290,6 +291,7 @@ def follow(
     try:
         expected = find_truth(deliver(shop, requests, plan), ids=IDS)
         seen, content = read(world, shop.site)
+        assert_exact()
     finally:
         shop.site.delete()
     assert seen == expected

@@ -35,6 +35,7 @@ IDLE: Final[dict[str, str]] = {
     "dropped_by_rule": "A rule says to ignore it; the detail holds the rule's reason.",
     "dropped_by_transform": "The transform hook returned nothing for it.",
     "no_goal_by_rule": "A rule says that it makes no goal, and everything else it says was known.",
+    "suppressed": "It names somebody who was erased: it was dropped, and its body was not kept.",
     "track_not_taken": "Its source is told to take no track events, because another source sends the same.",
 }
 

@@ -20,6 +20,7 @@ from api import hooks, models
 from api.database import is_ours
 from api.digest.claims import Claims
 from api.digest.mapping import Effects, GoalHit, Rules, Stored, derive
+from api.digest.suppression import suppress
 from api.digest.twins import warn_of_twins
 from api.models import Site
 from api.rules.rule import Rule
@@ -248,7 +249,8 @@ def judge(ways: Ways, batch: Sequence[Claimed]) -> list[Verdict]:
 
     Facts and links first, for the whole batch: whose a conversion is depends on them.
     """
-    derived = [derive(message.stored, ways.rules_of(message.stored)) for message in batch]
+    messages = [message.stored for message in batch]
+    derived = suppress(ways.site_id, messages, [derive(message, ways.rules_of(message)) for message in messages])
     verdicts = [Verdict(message.stored.id) for message in batch]
     changes = [(verdict, effects.change) for verdict, effects in zip(verdicts, derived, strict=True) if effects.change]
     outcome = people.apply(ways.site_id, [change for _, change in changes])

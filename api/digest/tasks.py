@@ -11,6 +11,7 @@ from celery.signals import worker_process_init
 from django.conf import settings
 from django.db import connections
 
+from api import erasure
 from api.celery import app
 from api.digest import run
 from api.digest.claims import Claims
@@ -24,6 +25,7 @@ EVERY = {
     "tend-queues": ("api.digest.tasks.tend_queues", 1.0, "goalpost"),
     "prune": ("api.digest.tasks.prune", 60.0, "goalpost-seldom"),
     "purge": ("api.digest.tasks.purge", 60.0, "goalpost-seldom"),
+    "erase": ("api.digest.tasks.erase", 5.0, "goalpost-seldom"),
 }
 
 
@@ -79,4 +81,12 @@ def purge() -> None:
     """Remove the rows of deleted goals, as many as a run's time allows."""
     until = time.monotonic() + SECONDS_A_RUN
     while time.monotonic() < until and purge_deleted():
+        pass
+
+
+@app.task
+def erase() -> None:
+    """Go on erasing people, as far as a run's time allows."""
+    until = time.monotonic() + SECONDS_A_RUN
+    while time.monotonic() < until and erasure.sweep(now=datetime.now(UTC)):
         pass

@@ -3,18 +3,23 @@
 from datetime import UTC, datetime
 
 import msgspec
+from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils.http import urlencode
+from django.views.decorators.http import require_POST
 
+from api import erasure
+from api.audit import note
 from api.insight import people
-from api.models import Membership, Site
+from api.models import Erasure, Membership, Site
 from api.pages.access import show, site_page
 from cohorts import finding
 
 Role = Membership.Role
 NEWEST = 20
+RECEIPTS = 50
 
 
 @site_page()
@@ -52,9 +57,64 @@ def export_person(request: HttpRequest, site: Site) -> HttpResponseBase:
     return response
 
 
+@site_page(Role.OWNER)
+def erase_person(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """What will go; and, posted, it goes."""
+    person = _asked_for(request, site)
+    if request.method == "POST":
+        try:
+            receipt = erasure.erase(site, person.asked, by=request.user.get_username(), now=datetime.now(UTC))
+        except erasure.TooManyIdentitiesError:
+            most = f"{erasure.MOST_IDENTITIES:,}"
+            messages.error(request, f"More than {most} identifiers are linked: they cannot be one person’s.")
+            return redirect(address(site, "person", person.asked))
+        if receipt is None:  # another owner was faster
+            return redirect("pages:erasures", site.sitecode)
+        note(request, site, f"Erased a person: receipt {receipt.pk}")
+        messages.success(request, "Erased. The rest of the inbox is being searched.")
+        return redirect("pages:erasure", site.sitecode, receipt.pk)
+    return show(request, "pages/people/erase.html", title=f"Erase {person.asked}", person=person)
+
+
+@site_page()
+def list_erasures(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """A page of receipts, the newest first."""
+    receipts = site.erasures.order_by("-pk")
+    before = request.GET.get("before", "")
+    if before.isascii() and before.isdigit():
+        receipts = receipts.filter(pk__lt=min(int(before), 2**63 - 1))
+    found = list(receipts[: RECEIPTS + 1])
+    return show(
+        request,
+        "pages/people/erasures.html",
+        title="Erased people",
+        receipts=found[:RECEIPTS],
+        next=found[RECEIPTS - 1].pk if len(found) > RECEIPTS else None,
+    )
+
+
+@site_page()
+def show_erasure(request: HttpRequest, site: Site, erasure_id: int) -> HttpResponseBase:
+    receipt = get_object_or_404(Erasure, site=site, pk=erasure_id)
+    return show(request, "pages/people/erasure.html", title=f"Receipt {receipt.pk}", receipt=receipt)
+
+
+@require_POST
+@site_page(Role.OWNER)
+def allow_again(request: HttpRequest, site: Site, erasure_id: int) -> HttpResponseBase:
+    """Events of the person are taken again."""
+    receipt = get_object_or_404(Erasure, site=site, pk=erasure_id, finished_at__isnull=False)
+    if not receipt.is_allowed_again:
+        erasure.allow_again(receipt)
+        note(request, site, f"Allowed events of the erased person again: receipt {receipt.pk}")
+    messages.success(request, "Events that name this person are taken again.")
+    return redirect("pages:erasure", site.sitecode, receipt.pk)
+
+
 def _asked_for(request: HttpRequest, site: Site) -> people.Person:
     """The person under the parameter `id`; Http404 where there is none."""
-    person = people.look_up(site, request.GET.get("id", "").replace("\0", "\ufffd"))
+    given = request.POST if request.method == "POST" else request.GET
+    person = people.look_up(site, given.get("id", "").replace("\0", "\ufffd"))
     if person is None:
         raise Http404
     return person

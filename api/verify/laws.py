@@ -157,7 +157,8 @@ def _find_invented(site_id: int | None) -> Iterator[Difference]:
           FROM goals_conversion c
           JOIN goals_goal g ON g.id = c.goal_id
           LEFT JOIN api_message m ON m.site_id = c.site_id AND {KEY} = c.message_key AND m.status <> 'rejected'
-         WHERE {of_site("c.site_id")} AND (
+         -- What is left of somebody who was erased (api.erasure) has no message.
+         WHERE {of_site("c.site_id")} AND c.message_key NOT LIKE 'erased:%%' AND (
                g.site_id <> c.site_id
             -- Seven days are the least that a done message stays, and hardly any happens after its receipt.
             OR (m.id IS NULL AND c.occurred_at > now() - interval '6 days')

@@ -11,6 +11,7 @@ from django.db import connection
 
 from api.digest.digest import load_ways
 from api.digest.mapping import Effects, GoalHit, Rules, Stored, derive
+from api.digest.suppression import find_suppressed
 from api.models import Site
 from api.verify.changes import last_change
 from api.verify.law import AGAIN, Difference, Figures, of_site, stream
@@ -94,10 +95,25 @@ def recount(site_id: int | None, figures: Figures) -> Iterator[Difference]:
                     continue
                 said = people.said_by(effects.change) if effects.change else {}
                 readings.append(Reading(message, effects, said))
+        readings = _without_erased(readings)
         figures["recounted"] += len(readings)
         known = _load(readings)
         for reading in readings:
             yield from _compare(reading, known)
+
+
+def _without_erased(readings: Sequence[Reading]) -> list[Reading]:
+    """Without the messages of people who are being erased: what these say of them is gone first."""
+    by_site: dict[int, list[Reading]] = {}
+    for reading in readings:
+        by_site.setdefault(reading.message.site_id, []).append(reading)
+    erased = set().union(
+        *(
+            find_suppressed(site_id, [its.message.stored for its in each], [its.effects for its in each])
+            for site_id, each in by_site.items()
+        )
+    )
+    return [reading for reading in readings if reading.message.stored.id not in erased]
 
 
 def _rules_changed(site: Site) -> datetime | None:
@@ -111,7 +127,7 @@ def _batches(site_id: int | None) -> Iterator[list[Applied]]:
         SELECT m.id, m.site_id, m.type, m.message_id, m.position, m.occurred_at, m.body, m.status, m.reason,
                m.effects @> '{{converted}}', m.digested_at, m.source_id
           FROM api_message m
-         WHERE {of_site("m.site_id")} AND m.digested_at IS NOT NULL
+         WHERE {of_site("m.site_id")} AND m.digested_at IS NOT NULL AND m.body <> ''  -- of somebody erased
            AND (m.status IN ('done', 'deferred') OR m.reason = 'goal_backlog_full')
         """,
         {"site": site_id},

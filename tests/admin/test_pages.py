@@ -14,15 +14,27 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 import admin_pages
-from api.models import AuditEntry, Claim, Load, Message, Rule, Site, SourceTally, Twin, WriteKey
+from api.models import (
+    AuditEntry,
+    Claim,
+    Erasure,
+    Load,
+    Message,
+    Rule,
+    Site,
+    SourceTally,
+    Suppression,
+    Twin,
+    WriteKey,
+)
 from cohorts.models import Group, Identity, Persona, Username
 from goals.models import Conversion, Goal, GoalCreation, GoalDay, GoalTotal, GoalVisitor, Tag, WaitingName
 from tests.admin.conftest import text_of
 from tests.world import START
 
 # Both are read on the page of their source: the keys, and the sums of what came through it.
-# And goals show their figures themselves.
-ON_ANOTHER_PAGE = {WriteKey, SourceTally, GoalVisitor, GoalDay, GoalTotal}
+# Goals show their figures themselves, and people who were erased have receipts.
+ON_ANOTHER_PAGE = {WriteKey, SourceTally, GoalVisitor, GoalDay, GoalTotal, Erasure, Suppression}
 OURS = [model for app in ("api", "goals", "cohorts") for model in apps.get_app_config(app).get_models()]
 MODELS = [model for model in OURS if model not in ON_ANOTHER_PAGE]
 READ_ONLY = [

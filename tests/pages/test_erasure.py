@@ -1,0 +1,227 @@
+"""A person is erased over all their identifiers, and nothing that comes late brings them back."""
+
+import time
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.test import Client
+
+from api import erasure
+from api.models import AuditEntry, Erasure, Message, Site, Suppression
+from api.verify.run import verify
+from cohorts.models import Identity
+from goals.models import Conversion
+from tests.pages.ada import ENTERED, address, browser_of, send_ada, text_of
+from tests.world import World
+
+IDS = ("ada-king", "anon-1", "visitor-1", "lovelace")
+
+
+@pytest.fixture
+def site(world: World) -> Site:
+    send_ada(world)
+    return world.site
+
+
+@pytest.fixture
+def owner(site: Site) -> Client:
+    return browser_of(site, "owner")
+
+
+def contradictions() -> list[Any]:
+    return [report for report in verify() if report.found]
+
+
+def finish() -> None:
+    """What the worker does every few seconds."""
+    deadline = time.monotonic() + 60
+    while Erasure.objects.filter(finished_at=None).exists():
+        if not erasure.sweep(now=datetime.now(UTC)):
+            assert time.monotonic() < deadline, "in vain"
+            time.sleep(0.05)
+
+
+def places_with(*texts: str) -> list[tuple[str, str]]:
+    """Every column of every table that holds one of these texts, the session of who looks aside."""
+    found = []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT table_name, column_name, data_type FROM information_schema.columns
+             WHERE table_schema = 'public' AND table_name NOT LIKE 'django_%%' AND table_name NOT LIKE 'auth_%%'
+            """
+        )
+        for table, column, type_ in cursor.fetchall():
+            name = f'"{column}"'
+            text = f"encode({name}, 'escape')" if type_ == "bytea" else f"{name}::text"
+            for each in texts:
+                cursor.execute(f'SELECT count(*) FROM "{table}" WHERE position(%s IN {text}) > 0', [each])
+                if cursor.fetchone()[0]:
+                    found.append((table, f"{column}: {each}"))
+    return found
+
+
+def figures(site: Site) -> Any:
+    return list(
+        Conversion.objects.filter(site=site).order_by("pk").values_list("goal", "occurred_at", "revenue", "currency")
+    )
+
+
+@pytest.mark.promise("N-13")
+def test_erase__a_person__leaves_no_id_anywhere(owner: Client, site: Site, world: World) -> None:
+    world.post(world.event(userId="ada-king", event=None))  # refused: without a name
+    world.post(b'{"type": "track", "userId": "ada-king", "event": ')  # refused at the door
+    world.digest()
+    before = figures(site)
+    assert {each.partition(": ")[2] for _, each in places_with(*IDS)} == set(IDS)
+
+    response = owner.post(address("people/person/erase/"), {"id": "anon-1"})
+    assert response.status_code == 302
+    assert world.read("IDENTIFY_visitor-1") == {}  # at once
+    assert contradictions() == []  # while the sweep goes on, too
+    finish()
+
+    assert places_with(*IDS) == []
+    assert figures(site) == before
+    (conversion,) = Conversion.objects.filter(site=site)
+    assert (conversion.user_id, conversion.anonymous_id, conversion.properties) == (None, None, {})
+    assert conversion.revenue == Decimal("12.5")
+    assert world.read("COHORTS_grace") == {"vip": True}
+    assert contradictions() == []
+
+
+@pytest.mark.promise("N-13")
+@pytest.mark.parametrize(
+    "late",
+    [
+        {"type_": "identify", "userId": "ada-king", "properties": {"plan": "pro"}},
+        {"event": "Bought", "userId": None, "anonymousId": "anon-1"},
+        {"event": "Bought", "userId": None, "properties": {"kameleoonVisitorCode": "visitor-1"}},
+        {"event": "Bought", "userId": "new", "context": {"k_visitorCode": "visitor-1"}},
+        {"type_": "alias", "userId": "new", "previousId": "ada-king"},
+        {"event": None, "userId": "ada-king"},
+    ],
+)
+def test_erase__a_late_retry__is_dropped(owner: Client, site: Site, world: World, late: dict[str, Any]) -> None:
+    owner.post(address("people/person/erase/"), {"id": "ada-king"})
+    finish()
+    before = (figures(site), Identity.objects.count())
+    world.send(world.event(**late))
+    assert (figures(site), Identity.objects.count()) == before
+    assert world.statuses()[-1] == ("done", "suppressed")
+    assert places_with(*IDS) == []
+    assert contradictions() == []
+
+
+def test_erase__then_allowed_again__the_person_may_come_back(owner: Client, site: Site, world: World) -> None:
+    owner.post(address("people/person/erase/"), {"id": "ada-king"})
+    finish()
+    receipt = Erasure.objects.get()
+    owner.post(address(f"people/erased/{receipt.pk}/allow/"))
+    assert not Suppression.objects.exists()
+    world.identify(userId="ada-king", traits={"plan": "free"})
+    assert world.traits("ada-king") == {"plan": "free"}
+    assert contradictions() == []
+
+
+def test_erase__a_shared_browser__other_people_keep_what_is_theirs(owner: Client, site: Site, world: World) -> None:
+    shared = {"kameleoonVisitorCode": "visitor-1"}
+    world.send(
+        world.event("identify", at=10, userId="grace", properties={**shared, "name": "Grace"}),  # now it is hers
+        world.event("identify", at=20, userId="grace", properties={"kameleoonVisitorCode": "visitor-2"}),
+        world.event(event="Bought", at=30, userId="grace"),
+        world.event(event="Bought", at=7, userId="ada-king", properties=shared),
+    )
+    assert Identity.objects.get(kind=Identity.Kind.VISITOR, value="visitor-1").parent_value == "grace"
+    owner.post(address("people/person/erase/"), {"id": "grace"})
+    assert contradictions() == []
+    finish()
+    assert places_with("grace", "Grace", "visitor-1", "visitor-2") == []
+    assert world.traits("ada-king")["plan"] == "pro"
+    assert len(figures(site)) == 3
+    assert contradictions() == []
+    world.track("Bought", at=50, userId="ada-king", properties={"kameleoonVisitorCode": "visitor-3"})
+    assert contradictions() == []
+
+
+def test_erase__ids_in_many_spellings__are_found_in_bodies(owner: Client, world: World, site: Site) -> None:
+    for text in (b'"id/\\u00e9"', '"id/é"'.encode(), b'"id\\/\\u00e9"'):
+        world.post(b'{"type": "identify", "userId": %b, "properties": {}}' % text)
+    world.digest()
+    kept = world.event("identify", userId="somebody", properties={"note": "not id/é, but a text with it"})
+    world.send(kept)
+    owner.post(address("people/person/erase/"), {"id": "id/é"})
+    finish()
+    assert Erasure.objects.get().messages == 3
+    assert Message.objects.filter(message_id=kept["messageId"]).exists()
+
+
+def test_erase__a_short_number__takes_no_other_messages(owner: Client, world: World, site: Site) -> None:
+    before = Message.objects.count()
+    world.identify(userId=7, traits={"age": 36})
+    owner.post(address("people/person/erase/"), {"id": "7"})
+    finish()
+    assert Message.objects.count() == before
+    assert world.traits("ada-king")["plan"] == "pro"
+
+
+def test_erase__a_transaction_that_may_not_know__is_waited_for(owner: Client, site: Site, world: World) -> None:
+    from api.database import connect
+
+    with connect() as other, other.transaction():
+        other.execute("SELECT pg_current_xact_id()")
+        owner.post(address("people/person/erase/"), {"id": "ada-king"})
+        assert not erasure.sweep(now=datetime.now(UTC))
+    finish()
+
+
+def test_erase__an_id_on_a_thousand_devices__is_refused(
+    owner: Client, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasure, "MOST_IDENTITIES", 2)
+    response = owner.post(address("people/person/erase/"), {"id": "ada-king"}, follow=True)
+    assert "cannot be one person" in text_of(response)
+    assert not Erasure.objects.exists()
+    assert Identity.objects.filter(value="ada-king").exists()
+
+
+def test_receipt__after_an_erasure__says_what_went_and_names_nobody(owner: Client, site: Site) -> None:
+    response = owner.post(address("people/person/erase/"), {"id": "ada-king"}, follow=True)
+    assert "sweep" in text_of(response)
+    finish()
+    receipt = Erasure.objects.get()
+    page = text_of(owner.get(address(f"people/erased/{receipt.pk}/")))
+    assert receipt.hashes[0] in page
+    assert not [each for each in IDS if each in page]
+    assert (receipt.identities, receipt.usernames, receipt.conversions) == (3, 1, 1)
+    assert receipt.messages == 6
+    assert f"erased/{receipt.pk}/" in text_of(owner.get(address("people/erased/")))
+    assert AuditEntry.objects.filter(site=site, who="owner").count() == 1
+
+
+@pytest.mark.parametrize("who", ["anonymous", "outsider", "viewer", "editor"])
+def test_erase__who_may_not__erases_nothing(site: Site, who: str) -> None:
+    receipt = Erasure.objects.create(
+        site=site, erased_by="x", created_at=datetime.now(UTC), sought=[], hashes=["a"], finished_at=datetime.now(UTC)
+    )
+    client = browser_of(site, who)
+    status = {"anonymous": 302, "outsider": 404}.get(who, 403)
+    assert client.get(address("people/person/erase/?id=ada-king")).status_code == status
+    assert client.post(address("people/person/erase/"), {"id": "ada-king"}).status_code == status
+    assert client.post(address(f"people/erased/{receipt.pk}/allow/")).status_code == status
+    assert Identity.objects.filter(value="ada-king").exists()
+    read = {"anonymous": 302, "outsider": 404}.get(who, 200)
+    assert client.get(address("people/erased/")).status_code == read
+    assert client.get(address(f"people/erased/{receipt.pk}/")).status_code == read
+
+
+def test_suppression__another_site__is_not_meant(owner: Client, site: Site, world: World) -> None:
+    owner.post(address("people/person/erase/"), {"id": "ada-king"})
+    finish()
+    world.send(world.event("track", userId="grace-2", **ENTERED))
+    assert world.read("COHORTS_grace-2") == {"vip": True}
+    with transaction.atomic():
+        assert Suppression.objects.filter(site=site).count() == 3

@@ -4,7 +4,20 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
 
-from api.pages import credentials, events, goal, goal_edits, goals, home, people, personas, rules, settings, sources
+from api.pages import (
+    credentials,
+    events,
+    goal,
+    goal_edits,
+    goals,
+    home,
+    people,
+    personas,
+    rules,
+    settings,
+    sources,
+    tester,
+)
 from api.pages.access import current_site
 
 app_name = "pages"
@@ -58,6 +71,7 @@ urlpatterns = [
     path("<slug:sitecode>/settings/members/", settings.list_members, name="settings-members"),
     path("<slug:sitecode>/settings/members/change/", settings.change_members, name="settings-members-change"),
     path("<slug:sitecode>/settings/changes/", settings.list_changes, name="settings-changes"),
+    path("<slug:sitecode>/tester/", tester.test_event, name="tester"),
 ]
 NAMES = frozenset(pattern.name for pattern in urlpatterns)
 

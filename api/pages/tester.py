@@ -1,0 +1,160 @@
+"""The event tester: what an event would do, and sending it for real (promises K-82, W12)."""
+
+import json
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from django.contrib import messages
+from django.db.models import prefetch_related_objects
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
+from django.urls import reverse
+
+from api.access import SourceAccess, find_source
+from api.database import DatabaseDownError
+from api.door import Refusal
+from api.ingest import intake, tracking
+from api.ingest.wire import Incoming
+from api.insight.trace import Trace, same_key, trace
+from api.models import Message, Site, Source
+from api.pages.access import Role, may, show, site_page
+
+IDS: Final = {"userId": "tester-1", "anonymousId": "tester-browser-1"}
+SAMPLES: Final[dict[str, dict[str, Any]]] = {
+    "track": {
+        "type": "track",
+        "event": "Clicked on Checkout",
+        **IDS,
+        "properties": {"revenue": 25.5, "currency": "EUR", "kameleoonVisitorCode": "vc-tester-1"},
+    },
+    "page": {"type": "page", "name": "Home", **IDS, "properties": {"path": "/", "title": "Home"}},
+    "screen": {"type": "screen", "name": "Welcome", **IDS, "properties": {}},
+    "identify": {"type": "identify", **IDS, "traits": {"plan": "enterprise"}},
+    "group": {"type": "group", "groupId": "tester-group", **IDS, "traits": {"name": "Testers"}},
+    "alias": {"type": "alias", "previousId": "tester-0", "userId": "tester-1"},
+    "audience": {
+        "type": "track",
+        "event": "Audience Entered",
+        **IDS,
+        "properties": {"audience_key": "testers", "testers": True},
+    },
+}
+NEWEST: Final = 1_000  # messages among which the one just sent is looked for
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What would become of an event; nothing was written."""
+
+    refusal: Refusal | None = None  # at the door: it would be answered so, and kept as rejected
+    is_off: bool = False  # its source is switched off
+    duplicate_of: int | None = None  # the message that was taken with this messageId
+    trace: Trace | None = None
+    body: str = ""  # as it would be stored
+
+
+@site_page()
+def test_event(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """Whoever sees the site may try an event dry; sending it takes an editor."""
+    prefetch_related_objects([site], "sources", "rules")
+    sources = list(site.sources.all())
+    chosen = request.POST.get("source", "")
+    source = next((each for each in sources if str(each.pk) == chosen), sources[0] if sources else None)
+    sample = request.GET.get("sample", "")
+    sample = sample if sample in SAMPLES else "track"
+    body = request.POST.get("body", json.dumps(SAMPLES[sample], indent=2))
+    access = access_of(source) if source and request.method == "POST" else None
+    dry = None
+    problem = ""
+    if request.method == "POST":
+        if access is None:
+            problem = "This source has no write key that works. Make one in the settings, then test again."
+        elif request.POST.get("do") != "send":
+            dry = try_event(site, access, body)
+        elif not may(request, Role.EDITOR):
+            return show(request, "pages/forbidden.html", title="Not allowed", needed=Role.EDITOR.label, status=403)
+        else:
+            try:
+                number = send_event(site, access, body)
+            except (Refusal, DatabaseDownError) as error:
+                problem = f"Nothing was stored: {error.message if isinstance(error, Refusal) else 'no database.'}"
+            else:
+                messages.success(request, "Sent, as any sender's event. This is what came of it.")
+                if number is None:  # a flood has come since
+                    return redirect("pages:events", site.sitecode)
+                return redirect(f"{reverse('pages:event', args=[site.sitecode, number])}?follow=1")
+    return show(
+        request,
+        "pages/tester.html",
+        title="Event tester",
+        sources=sources,
+        source=source,
+        samples=SAMPLES,
+        sample=sample,
+        body=body,
+        dry=dry,
+        problem=problem,
+    )
+
+
+def access_of(source: Source) -> SourceAccess | None:
+    """A source as the door knows it, by one of its keys that work. At most two queries."""
+    now = datetime.now(UTC)
+    keys = [key for key in source.write_keys.order_by("-pk") if key.ends_at is None or key.ends_at > now]
+    return find_source(keys[0].key) if keys else None
+
+
+def read_event(access: SourceAccess, body: str) -> tuple[Incoming, Refusal | None]:
+    """The event as the tracking API reads it, with a messageId if it has none, so that it can be told from others."""
+    raw = body.encode("utf-8", "surrogatepass")
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        fields = None
+    if isinstance(fields, dict) and "messageId" not in fields:
+        raw = json.dumps({**fields, "messageId": f"tester-{uuid.uuid4().hex}"}).encode()
+    return tracking.read_item(access, raw, position=0, received_at=datetime.now(UTC))
+
+
+def try_event(site: Site, access: SourceAccess, body: str) -> DryRun:
+    """What would happen, by the code that would do it. It writes nothing; some ten queries."""
+    incoming, refusal = read_event(access, body)
+    if refusal:
+        return DryRun(refusal=refusal)
+    event = intake.prepare(access, incoming)
+    message = Message(
+        pk=0,
+        site=site,
+        source_id=access.id,
+        type=event.type,
+        message_id=event.message_id,
+        received_at=event.received_at,
+        occurred_at=event.occurred_at,
+        body=event.body,
+        status=Message.Status.PENDING,
+        warnings=list(event.warnings),
+    )
+    return DryRun(
+        is_off=not access.is_enabled,
+        duplicate_of=same_key(site.pk, message) if event.message_id else None,
+        trace=trace(site, message),
+        body=event.body.decode(errors="backslashreplace"),
+    )
+
+
+def send_event(site: Site, access: SourceAccess, body: str) -> int | None:
+    """Send an event through the intake of the tracking API; the number of its message, or of the one it repeats; None
+    where too much came meanwhile to find it.
+
+    Raises Refusal where nothing can be stored, and DatabaseDownError.
+    """
+    intake.check_room(access)
+    incoming, refusal = read_event(access, body)
+    stored = tracking.store(access, [(incoming, refusal)])
+    if stored.duplicates:
+        message = Message(type=incoming.type, message_id=incoming.message_id)
+        return same_key(site.pk, message)
+    newest = Message.objects.filter(site=site).order_by("-pk").values_list("pk", "received_at")[:NEWEST]
+    return next((pk for pk, at in newest if at == incoming.received_at), None)

@@ -7,6 +7,7 @@ from typing import Final
 from django.db import connection, transaction
 
 from api.verify import laws
+from api.verify.figures import check_figures
 from api.verify.law import Figures, Law
 from api.verify.recount import recount
 
@@ -33,6 +34,11 @@ LAWS: Final = (
         laws.check_people,
     ),
     Law("recount", "{recounted} messages derived again, {earlier} under earlier rules left out", recount),
+    Law(
+        "figures",
+        "{kept_visitors} figures of visitors, {kept_days} of days, {kept_goals} of goals",
+        check_figures,
+    ),
     Law("quota", "{made} goals made by events, {creations} creations in the ledger", laws.check_quota),
 )
 

@@ -17,10 +17,11 @@ from api.models import Message
 from api.sites import create_site
 from api.verify.law import Law
 from api.verify.run import LAWS, Report, check, verify
-from goals import catalogue
+from goals import catalogue, rollups
 from goals.models import Conversion, Goal
 from tests.admin.conftest import save
 from tests.flows.conftest import Clock
+from tests.goals.recount import assert_exact
 from tests.world import World
 
 TEMPLATE = "SegmentIO {type} – {name}"
@@ -67,7 +68,7 @@ def test_verify__of_what_came_to_be_by_itself__finds_nothing(town: World) -> Non
 
     call_command("verify", stdout=output)
 
-    assert [line.split()[0] for line in output.getvalue().splitlines()] == ["ok"] * 7
+    assert [line.split()[0] for line in output.getvalue().splitlines()] == ["ok"] * 8
     assert "10 messages = 7 done + 1 deferred + 1 rejected + 1 dead + 0 pending" in output.getvalue()
     assert "4 conversions = 4 messages converted - 0" in output.getvalue()
     assert "2 conversions by a link, 1 unmatched" in output.getvalue()
@@ -151,6 +152,23 @@ TAMPERINGS = {
         "UPDATE api_message SET body = '[' WHERE message_id = 'alone'": r"\(track:alone\): unreadable_body$",
         "UPDATE api_message SET effects = '{linked}', goal_id = NULL WHERE message_id = 'linked'": r"\(track:linked\)$",
     },
+    "figures": {
+        "DELETE FROM goals_goalvisitor": r"goal \d+: 1 visitors$",
+        "UPDATE goals_goalvisitor SET conversions = conversions + 1": r"goal \d+: 1 visitors$",
+        "UPDATE goals_goalvisitor SET visits = 0": r"goal \d+: 1 visitors$",
+        "UPDATE goals_goalvisitor SET first_at = first_at - interval '1 second'": r"goal \d+: 1 visitors$",
+        "UPDATE goals_goalvisitor SET last_at = now()": r"goal \d+: 1 visitors$",
+        "UPDATE goals_goalvisitor SET revenue = '{}'": r"goal \d+: 1 visitors$",
+        "UPDATE goals_goalvisitor SET visitor_code = 'x'": r"goal \d+: 2 visitors$",
+        "DELETE FROM goals_goalday": r"goal \d+: the day \d{4}-\d\d-\d\d$",
+        "UPDATE goals_goalday SET conversions = 9": r"goal \d+: the day 2",
+        "UPDATE goals_goalday SET visits = 9": r"goal \d+: the day 2",
+        'UPDATE goals_goalday SET revenue = \'{"USD": "9.4"}\'': r"goal \d+: the day 2",
+        "DELETE FROM goals_goaltotal": r"goal \d+: its totals$",
+        **{f"UPDATE goals_goaltotal SET {name} = 9": r"goal \d+: its totals$" for name in ("visits", "visitors")},
+        'UPDATE goals_goaltotal SET revenue = \'{"EUR": "9.5"}\'': r"goal \d+: its totals$",
+        "DELETE FROM goals_conversion": r"goal \d+: its totals$",
+    },
     "quota": {
         "DELETE FROM goals_goalcreation": "site 1q2w3e4r5t: 3 goals, 0 creations",
         "INSERT INTO goals_goalcreation (site_id, created_at) SELECT site_id, created_at FROM goals_goalcreation": (
@@ -172,17 +190,29 @@ def test_verify__after_tampering__names_the_row(town: World, law: Law) -> None:
         assert any(re.search(named, row) for row in found), (tampering, found)
 
 
+def test_figures__that_somebody_changed__are_counted_anew(town: World) -> None:
+    execute("UPDATE goals_goalvisitor SET conversions = 7, has_gone_on = true")
+    execute("DELETE FROM goals_goalday")
+    execute("UPDATE goals_goaltotal SET visits = 63, revenue = '{}'")
+    assert rows(report_on("figures")) != []
+
+    rollups.rebuild()
+
+    assert rows(report_on("figures")) == []
+    assert_exact()
+
+
 def test_verify__with_differences__says_what_to_do_and_fails(town: World) -> None:
     town.post([town.event(event="Buy", messageId=f"many-{number}") for number in range(60)])
     town.digest()
     execute("DELETE FROM goals_conversion WHERE message_key LIKE 'track:many-%'")
     output = StringIO()
 
-    with pytest.raises(CommandError, match=r"differences: conversions$"):
+    with pytest.raises(CommandError, match=r"differences: conversions, figures$"):
         call_command("verify", stdout=output)
 
     lines = output.getvalue().splitlines()
-    assert [line.split()[0] for line in lines if not line.startswith(" ")].count("FAIL") == 1
+    assert [line.split()[0] for line in lines if not line.startswith(" ")].count("FAIL") == 2
     assert "-> 60: A message converted, and its conversion is gone" in output.getvalue()
     assert "UPDATE api_message SET status = 'pending'" in output.getvalue()
     assert sum("(track:many-" in line for line in lines) == 20
@@ -194,6 +224,7 @@ def test_verify__with_differences__says_what_to_do_and_fails(town: World) -> Non
         "WHERE message_id LIKE 'many-%'"
     )
     town.digest()
+    rollups.rebuild()
     call_command("verify", stdout=output)
     assert Conversion.objects.count() == 64
 
@@ -228,6 +259,7 @@ def test_verify__goal_deleted__counts_what_went_with_it(town: World, *, is_purge
 def test_verify__converted_by_an_earlier_version__cannot_tell_what_was_lost(town: World) -> None:
     execute("UPDATE api_message SET goal_id = NULL")
     execute("DELETE FROM goals_conversion WHERE message_key = 'track:linked'")
+    rollups.rebuild()
 
     call_command("verify", stdout=StringIO())
     assert "4 messages converted - 0 with goals deleted since - 1 of an earlier" in report_on("conversions").line

@@ -1,0 +1,67 @@
+"""The law of the figures of goals: what is kept equals a recount."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from api.verify.law import Difference, Figures, fetch_row, of_site, stream
+
+# Every figure is a line: of which goal, whose (a visitor's, a day's or the goal's own), and what it is, as a text.
+FIND: Final = f"""
+    WITH live AS (
+        SELECT id AS goal_id FROM goals_goal WHERE deleted_at IS NULL AND {of_site("site_id")}
+    ), hit AS (
+        SELECT goal_id, visitor_code, occurred_at, (occurred_at AT TIME ZONE 'UTC')::date AS day, revenue, currency,
+               coalesce(occurred_at >= lag(occurred_at) OVER mine + interval '30 minutes', true)::int AS visit
+          FROM goals_conversion JOIN live USING (goal_id)
+        WINDOW mine AS (PARTITION BY goal_id, visitor_code ORDER BY occurred_at)
+    ), counted (goal_id, kind, whose, figures) AS (
+        SELECT goal_id, 'visitor', visitor_code,
+               concat_ws(' ', count(*), sum(visit), min(occurred_at), max(occurred_at)) FROM hit GROUP BY 1, 3
+         UNION ALL
+        SELECT goal_id, 'day', day::text, concat_ws(' ', count(*), sum(visit)) FROM hit GROUP BY 1, 3
+         UNION ALL
+        SELECT goal_id, 'total', '', concat_ws(' ', count(*), sum(visit), count(DISTINCT visitor_code))
+          FROM hit GROUP BY 1
+         UNION ALL
+        SELECT goal_id, kind, whose, concat_ws(' ', currency, trim_scale(sum(revenue)))
+          FROM hit, LATERAL (VALUES ('visitor', visitor_code), ('day', day::text), ('total', '')) AS each (kind, whose)
+         WHERE revenue IS NOT NULL GROUP BY 1, 2, 3, currency
+    ), kept (goal_id, kind, whose, figures) AS (
+        SELECT goal_id, 'visitor', visitor_code, concat_ws(' ', conversions, visits, first_at, last_at)
+          FROM goals_goalvisitor JOIN live USING (goal_id)
+         UNION ALL
+        SELECT goal_id, 'day', day::text, concat_ws(' ', sum(conversions), sum(visits))
+          FROM goals_goalday JOIN live USING (goal_id) GROUP BY 1, 3 HAVING sum(conversions) <> 0 OR sum(visits) <> 0
+         UNION ALL
+        SELECT goal_id, 'total', '', concat_ws(' ', sum(conversions), sum(visits), sum(visitors))
+          FROM goals_goaltotal JOIN live USING (goal_id) GROUP BY 1
+         UNION ALL
+        SELECT goal_id, kind, whose, concat_ws(' ', money.key, trim_scale(sum(money.value::numeric)))
+          FROM (SELECT goal_id, 'visitor' AS kind, visitor_code AS whose, revenue FROM goals_goalvisitor
+                 UNION ALL
+                SELECT goal_id, 'day', day::text, revenue FROM goals_goalday
+                 UNION ALL
+                SELECT goal_id, 'total', '', revenue FROM goals_goaltotal) AS part
+          JOIN live USING (goal_id), LATERAL jsonb_each_text(part.revenue) AS money
+         GROUP BY 1, 2, 3, money.key
+    )
+    SELECT goal_id, kind, CASE kind WHEN 'day' THEN whose END, count(DISTINCT whose)
+      FROM ((TABLE counted EXCEPT TABLE kept) UNION ALL (TABLE kept EXCEPT TABLE counted)) AS either
+     GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+"""
+
+
+def check_figures(site_id: int | None, figures: Figures) -> Iterator[Difference]:
+    """What is kept of live goals, by visitor, by day and in all, is what their conversions come to."""
+    for name, table in (("visitors", "goals_goalvisitor"), ("days", "goals_goalday"), ("goals", "goals_goaltotal")):
+        (figures[f"kept_{name}"],) = fetch_row(
+            f"SELECT count(*) FROM {table} JOIN goals_goal g ON g.id = goal_id WHERE {of_site('g.site_id')}",
+            {"site": site_id},
+        )
+    meaning = (
+        "Figures that are kept of a goal contradict its conversions: rows were changed by hand. To count all anew, "
+        "while the digest waits: python manage.py shell -c 'from goals import rollups; rollups.rebuild()'"
+    )
+    for goal_id, kind, day, many in stream(FIND, {"site": site_id}):
+        what = {"visitor": f"{many} visitors", "day": f"the day {day}", "total": "its totals"}[kind]
+        yield Difference(meaning, f"goal {goal_id}: {what}")

@@ -1,0 +1,157 @@
+"""Random histories of a shop: the figures that are kept, and every report on them, are those of a slow recount.
+
+For longer: HISTORY_EXAMPLES=500 .venv/bin/python -m pytest -q tests/goals/test_histories.py
+"""
+
+import os
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from api.models import Message
+from api.sites import create_site
+from goals import catalogue, merging, reports
+from goals.models import Conversion, Goal
+from goals.reports import By, Figures, Step
+from tests.goals.recount import assert_exact, visits_of
+from tests.world import START, World
+
+EXAMPLES = int(os.environ.get("HISTORY_EXAMPLES", "25"))
+NOW = START + timedelta(hours=3)
+NAMES, USERS, CODES = ("A", "B", "C"), ("u1", "u2"), ("v1", "v2")
+
+# Where a visit ends and another begins; over midnight; yesterday; and before the last 30 days.
+minutes = st.sampled_from([0, 10, 29, 30, 31, 59, 60, -170, -185, -1_440, -60 * 24 * 40])
+hits = st.fixed_dictionaries(
+    {"event": st.sampled_from(NAMES), "minute": minutes, "userId": st.sampled_from(USERS)},
+    optional={
+        "revenue": st.sampled_from(["0.1", "25.5", 0]),
+        "currency": st.sampled_from(["EUR", "USD"]),
+        "kameleoonVisitorCode": st.sampled_from(CODES),
+    },
+)
+steps = st.one_of(
+    st.tuples(st.just("send"), st.lists(hits, min_size=1, max_size=6)),
+    st.tuples(st.just("send"), st.lists(hits, min_size=1, max_size=2)),
+    st.tuples(st.just("link"), st.sampled_from(USERS), st.sampled_from(CODES), minutes),
+    st.tuples(st.just("merge"), st.sampled_from(NAMES), st.sampled_from(NAMES)),
+    st.tuples(st.just("unmerge"), st.sampled_from(NAMES)),
+    st.tuples(st.just("delete"), st.sampled_from(NAMES), st.booleans()),
+    st.tuples(st.just("replay")),
+)
+
+
+def take(shop: World, step: tuple[Any, ...]) -> None:
+    """One step of a history; a merge that makes no sense is none."""
+    goals = {goal.name[-1]: goal for goal in Goal.objects.filter(site=shop.site, deleted_at=None)}
+    match step:
+        case "send", said:
+            body = [
+                shop.event(
+                    event=hit["event"],
+                    at=60 * hit["minute"],
+                    userId=hit["userId"],
+                    properties={name: hit[name] for name in hit.keys() - {"event", "minute", "userId"}},
+                )
+                for hit in said
+            ]
+            assert shop.post(body, sitecode=shop.site.sitecode).status_code == 200
+        case "link", user, code, minute:
+            event = shop.event("identify", at=60 * minute, userId=user, properties={"kameleoonVisitorCode": code})
+            assert shop.post(event, sitecode=shop.site.sitecode).status_code == 200
+        case "merge", one, other if one in goals and other in goals:
+            try:
+                preview = merging.preview_merge(goals[one], goals[other])
+                target = merging.merge(goals[one], goals[other])
+            except merging.MergeError:
+                return
+            assert preview.union == reports.headlines([target], now=NOW)[target.pk].ever
+        case "unmerge", name if name in goals:
+            merging.unmerge(goals[name])
+        case "delete", name, is_purged if name in goals:
+            catalogue.delete_goal(goals[name], now=datetime.now(UTC))
+            while is_purged and catalogue.purge_deleted():
+                pass
+        case ("replay",):
+            Message.objects.filter(site=shop.site).update(status="pending", reason="", digested_at=None)
+    shop.digest()
+
+
+def slow_figures(rows: list[Conversion], since: datetime | None = None) -> Figures:
+    """The figures of conversions as of one goal, from a time on."""
+    times: dict[str, list[datetime]] = {}
+    revenue = Counter[str]()
+    recent = [row for row in rows if since is None or row.occurred_at >= since]
+    for row in rows:
+        times.setdefault(row.visitor_code, []).append(row.occurred_at)
+    for row in recent:
+        if row.revenue is not None:
+            revenue[str(row.currency)] += row.revenue  # type: ignore[assignment]  # a Decimal
+    starts = [at for its in times.values() for at in visits_of(its)]
+    return Figures(
+        len(recent),
+        sum(since is None or at >= since for at in starts),
+        len({row.visitor_code for row in recent}),
+        {name: Decimal(total) for name, total in revenue.items()},
+    )
+
+
+def assert_reports_are_right(shop: World) -> None:
+    month = datetime(2026, 10, 24, tzinfo=UTC)
+    live = list(Goal.objects.filter(site=shop.site, deleted_at=None).order_by("id"))
+    shown = [goal for goal in live if goal.merged_into_id is None]
+    heads, lines = reports.headlines(shown, now=NOW), reports.sparklines(shown, now=NOW)
+    for goal in shown:
+        members = [each for each in live if end_of(each, live) == goal]
+        rows = list(Conversion.objects.filter(goal__in=members))
+        assert heads[goal.pk] == reports.Headline(
+            slow_figures(rows, NOW - timedelta(hours=24)),
+            slow_figures(rows, month),
+            slow_figures(rows),
+            max((row.occurred_at for row in rows), default=None),
+        )
+        begin, end = month, month + timedelta(days=30)
+        for step in (Step.DAY, Step.WEEK):
+            points = reports.series(goal, begin=begin, end=end, step=step)
+            ever = [slow_figures(rows, point.begin) for point in points] + [slow_figures(rows, end + timedelta(days=7))]
+            assert [(point.conversions, point.visits) for point in points] == [
+                (one.conversions - next_.conversions, one.visits - next_.visits) for one, next_ in pairwise(ever)
+            ]
+            if step == Step.DAY:
+                assert lines[goal.pk] == [point.headline(goal) for point in points]
+        hours = reports.series(goal, begin=NOW - timedelta(days=2), end=NOW, step=Step.HOUR)
+        recent = slow_figures(rows, NOW - timedelta(days=2))
+        assert sum(point.conversions for point in hours) == recent.conversions
+        assert sum(point.visits for point in hours) == recent.visits
+        parts = reports.breakdown(goal, By.CURRENCY).parts
+        assert {part.value: part.conversions for part in parts} == Counter(row.currency for row in rows)
+
+
+def end_of(goal: Goal, live: list[Goal]) -> Goal:
+    by_id = {each.pk: each for each in live}
+    while goal.merged_into_id is not None:
+        goal = by_id[goal.merged_into_id]
+    return goal
+
+
+@pytest.mark.promise("N-06", "N-09", "I-09", "K-18")
+@settings(derandomize="HISTORY_EXAMPLES" not in os.environ, max_examples=EXAMPLES)
+@given(history=st.lists(steps, min_size=3, max_size=14))
+def test_figures__after_any_history__are_those_of_a_recount(world: World, history: list[tuple[Any, ...]]) -> None:
+    shop = replace(world, site=create_site(name="Random"))
+    world.credential.sites.add(shop.site)
+    shop.change_site(goals_per_10_seconds=50)
+    try:
+        for step in history:
+            take(shop, step)
+            assert_exact()
+        assert_reports_are_right(shop)
+    finally:
+        shop.site.delete()

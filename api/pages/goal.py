@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from django.http import Http404, HttpRequest, HttpResponseBase, QueryDict
+from django.shortcuts import redirect
 from django.utils import timezone
 
 from api.models import Message, Site
@@ -13,7 +14,7 @@ from api.pages.access import show, site_page
 from api.pages.charts import Chart, Series
 from api.pages.goals import ID_DIGITS, patterns_of
 from goals import catalogue, reports
-from goals.finding import Place, conversions_of_goal, live_goals
+from goals.finding import Place, conversions_of_goal, find_live_goal
 from goals.models import Conversion, Goal
 from goals.reports import By, Point, Step
 
@@ -55,8 +56,12 @@ class Shown:
 
 @site_page()
 def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBase:
-    """The page of a goal: its figures and curve, and what converts it."""
-    goal = find_goal(site, goal_id)
+    """The page of a goal: its figures and curve, and what converts it. That of a merged goal is the other's."""
+    goal = find_live_goal([site.pk], goal_id, follows_merge=True)
+    if goal is None:
+        raise Http404
+    if goal.pk != goal_id:
+        return redirect("pages:goal", site.sitecode, goal.pk)
     now = timezone.now()
     span = read_span(request.GET, now=now)
     trouble, points = "", list[Point]()
@@ -76,6 +81,7 @@ def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
         title=goal.name,
         tab="figures",
         goal=goal,
+        merged=merged_into(goal),
         headline=headline,
         figures=[(label, {"value": value, "headline": value.headline(goal)}) for label, value in spans],
         span=span,
@@ -145,9 +151,15 @@ def read_place(asked: Mapping[str, str]) -> Place | None:
     )
 
 
+def merged_into(goal: Goal) -> list[Goal]:
+    """The goals that count for this one, with those that they are merged into. At most one query."""
+    ids = reports.members_of([goal])[goal.pk][1:]
+    return list(Goal.objects.filter(pk__in=ids).select_related("merged_into").order_by("pk")) if ids else []
+
+
 def find_goal(site: Site, goal_id: int) -> Goal:
     """A live goal of this site. Raises Http404. Three queries."""
-    goal = live_goals([site.pk]).filter(pk=goal_id).first()
+    goal = find_live_goal([site.pk], goal_id)
     if goal is None:
         raise Http404
     return goal

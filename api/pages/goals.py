@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.db import transaction
@@ -164,7 +165,7 @@ def pattern_of(site: Site, goal: Goal) -> str:
 def export_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     """As CSV: the goals that were picked, else all of a list, with the figures of this moment."""
     asked = QueryDict(request.POST.get("query", "")) if request.method == "POST" else request.GET
-    picked = picked_ids(request)
+    picked = ids_in(request.POST.getlist("goal"))
     goals = found_by(site, read_wish(asked)).filter(pk__in=picked) if picked else found_by(site, read_wish(asked))
     answer = HttpResponse(content_type="text/csv; charset=utf-8")
     answer["Content-Disposition"] = f'attachment; filename="goals-{site.sitecode}.csv"'
@@ -203,8 +204,13 @@ def cells_of(goal: Goal, headline: Headline) -> list[Any]:
 @require_POST
 def change_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Tag, untag, archive or restore the goals that were picked."""
-    goals = list(live_goals([site.pk]).filter(pk__in=picked_ids(request)).prefetch_related(None).order_by("pk"))
+    goals = list(
+        live_goals([site.pk]).filter(pk__in=ids_in(request.POST.getlist("goal"))).prefetch_related(None).order_by("pk")
+    )
     action, tag = request.POST.get("action", ""), request.POST.get("tag_name", "")
+    if action == "merge" and goals:
+        query = urlencode([("goal", goal.pk) for goal in goals])
+        return redirect(f"{reverse('pages:goals-merge', args=[site.sitecode])}?{query}")
     change = CHANGES.get(action)
     if change is None:
         messages.error(request, "Choose what to do.")
@@ -225,10 +231,9 @@ def change_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     )
 
 
-def picked_ids(request: HttpRequest) -> list[int]:
-    """The goals ticked in the list."""
-    ids = [each for each in request.POST.getlist("goal") if each.isascii() and each.isdigit()]
-    return [int(each) for each in ids[:PER_PAGE] if len(each) <= ID_DIGITS]
+def ids_in(texts: Sequence[str]) -> list[int]:
+    """The ids of goals that a form or an address names; a page of them at most."""
+    return [int(each) for each in texts[:PER_PAGE] if each.isascii() and each.isdigit() and len(each) <= ID_DIGITS]
 
 
 def _tag(goal: Goal, name: str) -> None:

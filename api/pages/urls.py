@@ -9,6 +9,7 @@ from api.pages import (
     events,
     goal,
     goal_edits,
+    goal_merging,
     goals,
     home,
     people,
@@ -26,6 +27,7 @@ urlpatterns = [
     path("<slug:sitecode>/goals/", goals.list_goals, name="goals"),
     path("<slug:sitecode>/goals/change/", goals.change_goals, name="goals-change"),
     path("<slug:sitecode>/goals/export/", goals.export_goals, name="goals-export"),
+    path("<slug:sitecode>/goals/merge/", goal_merging.merge_goals, name="goals-merge"),
     path("<slug:sitecode>/goals/new/", goal_edits.make_goal, name="goal-new"),
     path("<slug:sitecode>/goals/<int:goal_id>/", goal.show_goal, name="goal"),
     path("<slug:sitecode>/goals/<int:goal_id>/breakdown/", goal.break_down, name="goal-breakdown"),
@@ -34,6 +36,7 @@ urlpatterns = [
     path("<slug:sitecode>/goals/<int:goal_id>/archive/", goal_edits.archive_goal, name="goal-archive"),
     path("<slug:sitecode>/goals/<int:goal_id>/restore/", goal_edits.restore_goal, name="goal-restore"),
     path("<slug:sitecode>/goals/<int:goal_id>/delete/", goal_edits.delete_goal, name="goal-delete"),
+    path("<slug:sitecode>/goals/<int:goal_id>/unmerge/", goal_merging.unmerge_goal, name="goal-unmerge"),
     path("<slug:sitecode>/goals/<int:goal_id>/group-names/", goal_edits.group_names, name="goal-group"),
     path(
         "<slug:sitecode>/goals/<int:goal_id>/events/<int:binding_id>/unbind/",

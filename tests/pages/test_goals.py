@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from api.models import AuditEntry, Rule
-from goals import catalogue
+from goals import catalogue, merging
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalBinding, GoalCreation
 from goals.naming import TEMPLATE
@@ -118,6 +118,8 @@ def test_list__of_more_than_a_page__goes_on_with_the_same_filter(world: World, e
 def test_pages__of_many_goals__cost_few_queries(world: World, goal: Goal, enter: Enter, path: str) -> None:
     for number in range(60):
         make(world, f"SegmentIO track – Viewed order {1000 + number}", "many", f"tag {number}")
+    merging.merge(Goal.objects.get(name__endswith="1059"), goal)
+    Goal.objects.filter(pk=goal.pk).update(name="SegmentIO track – Viewed order 999")
     address = page_of(goal, path.removeprefix("goal").removeprefix("/")) if path[:1] not in {"", "?"} else BASE + path
     viewer = enter("editor")
     viewer.get(address)
@@ -476,8 +478,15 @@ def test_name__of_a_person__is_not_pointed_out(world: World, enter: Enter) -> No
 
 
 READS = ("", "export/", "{goal}/", "{goal}/breakdown/", "{goal}/conversions/")
-FORMS = ("new/", "{goal}/edit/", "{goal}/delete/")
-POSTS = ("change/", "{goal}/archive/", "{goal}/restore/", "{goal}/group-names/", "{goal}/events/1/unbind/")
+FORMS = ("new/", "merge/", "{goal}/edit/", "{goal}/delete/")
+POSTS = (
+    "change/",
+    "{goal}/unmerge/",
+    "{goal}/archive/",
+    "{goal}/restore/",
+    "{goal}/group-names/",
+    "{goal}/events/1/unbind/",
+)
 
 
 @pytest.mark.parametrize("role", ["viewer", "editor", "owner", "superuser", "outsider", "anonymous"])
@@ -505,3 +514,55 @@ def test_pages__by_role__open_for_members_and_change_for_editors(
     }
     assert (reads, forms, posts) == expected[role]
     assert bool(world.goals()) == (role in {"viewer", "outsider", "anonymous"})
+
+
+# Merging
+
+
+def test_goals__merged__are_previewed_counted_as_one_and_taken_back(world: World, goal: Goal, enter: Enter) -> None:
+    world.track("Bought", at=60, userId="u2", properties={"revenue": 2, "currency": "USD"})
+    other = Goal.objects.get(name__endswith="Bought")
+    editor = enter("editor")
+    picked = {"goal": [goal.pk, other.pk], "action": "merge"}
+
+    preview = editor.get(editor.post(f"{BASE}change/", picked).headers["Location"])
+    row = text_of(preview).partition('<tr id="union">')[2].partition("</tr>")[0]
+    assert re.findall(r"<strong>(.*?)</strong>", row) == ["3", "2", "2", "1,234.50 EUR", "2.00 USD"]
+    assert preview.context["into"] == goal  # the larger one
+
+    merged = editor.post(f"{BASE}merge/", {**picked, "into": goal.pk})
+    assert merged.headers["Location"] == page_of(goal)
+    assert editor.get(page_of(other)).headers["Location"] == page_of(goal)
+    page = editor.get(page_of(goal))
+    assert "Take back the merge of SegmentIO track – Bought" in text_of(page)
+    assert page.context["headline"].ever.conversions == 3
+    assert names_in(text_of(editor.get(BASE))) == [NAME]
+    assert len(editor.get(page_of(goal, "conversions/")).context["shown"]) == 3
+
+    assert editor.post(page_of(other, "unmerge/")).headers["Location"] == page_of(other)
+    assert [editor.get(page_of(each)).context["headline"].ever.conversions for each in (goal, other)] == [2, 1]
+    assert editor.post(page_of(other, "unmerge/")).status_code == 404
+    assert [entry.after for entry in AuditEntry.objects.order_by("id")] == [
+        {"merged_into": goal.pk},
+        {"merged_into": None},
+    ]
+
+
+def test_merge__of_one_goal__offers_others_by_name(world: World, goal: Goal, enter: Enter) -> None:
+    other, _ = make(world, "Other & more"), make(world, "Third")
+
+    page = text_of(enter("editor").get(f"{BASE}merge/?goal={goal.pk}&q=other"))
+
+    assert f'href="?goal={goal.pk}&amp;goal={other.pk}"' in page
+    assert "Third" not in page
+
+
+@pytest.mark.parametrize("into", ["", "x", "other's"])
+def test_merge__without_a_goal_of_its_own_to_keep__asks_again(
+    world: World, goal: Goal, enter: Enter, into: str
+) -> None:
+    other = make(world, "Other")
+    asked = {"goal": [goal.pk], "into": other.pk if into == "other's" else into}
+
+    assert "with which goal?" in text_of(enter("editor").post(f"{BASE}merge/", asked))
+    assert not Goal.objects.exclude(merged_into=None).exists()

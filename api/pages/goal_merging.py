@@ -1,0 +1,81 @@
+"""Merging goals: which, what that would make of their figures, and taking it back."""
+
+from typing import Final
+
+from django.contrib import messages
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect
+from django.views.decorators.http import require_POST
+
+from api import audit
+from api.models import Site
+from api.pages.access import Role, show, site_page
+from api.pages.goals import ids_in
+from goals import merging, reports
+from goals.finding import GoalFilter, find_goals, live_goals
+from goals.models import Goal
+
+MOST_OFFERED: Final = 20
+
+
+@site_page(Role.EDITOR)
+def merge_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """Merge goals into one of them: `?goal=1&goal=2&into=2` says what that would give, a POST of the same does it.
+
+    The figures of the union are counted anew, from every conversion of these goals.
+    """
+    asked = request.POST if request.method == "POST" else request.GET
+    goals = list(live_goals([site.pk]).filter(pk__in=ids_in(asked.getlist("goal"))).order_by("name", "pk"))
+    into = next((goal for goal in goals if str(goal.pk) == asked.get("into")), None)
+    if request.method == "POST" and into is not None and len(goals) > 1:
+        return _merge(request, site, [goal for goal in goals if goal != into], into)
+    members = reports.members_of(goals)
+    union = [id_ for ids in members.values() for id_ in ids]
+    figures = reports.figures_of({**members, 0: union}) if len(goals) > 1 else {}
+    search = request.GET.get("q", "")
+    offered = find_goals([site.pk], GoalFilter(search=search)).exclude(pk__in=[goal.pk for goal in goals])
+    if into is None and figures:
+        into = max(goals, key=lambda goal: figures[goal.pk].conversions)
+    return show(
+        request,
+        "pages/goals/merge.html",
+        title="Merge goals",
+        goals=goals,
+        rows=[(goal, figures[goal.pk]) for goal in goals] if figures else [],
+        union=figures.get(0),
+        into=into,
+        search=search,
+        offered=offered.prefetch_related(None)[:MOST_OFFERED],
+    )
+
+
+def _merge(request: HttpRequest, site: Site, goals: list[Goal], into: Goal) -> HttpResponseBase:
+    try:
+        with transaction.atomic():
+            for goal in goals:
+                merging.merge(goal, into)
+                what = f"Merged the goal {goal.pk} into the goal {into.pk}"
+                audit.note(request, site, what, {"merged_into": None}, {"merged_into": into.pk})
+    except merging.MergeError as error:
+        messages.error(request, str(error))
+        return redirect("pages:goals", site.sitecode)
+    names = ", ".join(goal.name for goal in goals)
+    messages.success(request, f"{names} {'counts' if len(goals) == 1 else 'count'} for this goal now.")
+    return redirect("pages:goal", site.sitecode, into.pk)
+
+
+@site_page(Role.EDITOR)
+@require_POST
+def unmerge_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBase:
+    """Take a merge back: the goal has its conversions to itself again."""
+    goal = get_object_or_404(Goal, pk=goal_id, site=site, deleted_at=None)
+    before = goal.merged_into_id
+    if before is None:
+        raise Http404
+    with transaction.atomic():
+        merging.unmerge(goal)
+        what = f"Took back that the goal {goal.pk} was merged into the goal {before}"
+        audit.note(request, site, what, {"merged_into": before}, {"merged_into": None})
+    messages.success(request, f"{goal.name} has its conversions to itself again.")
+    return redirect("pages:goal", site.sitecode, goal.pk)

@@ -146,7 +146,7 @@ class _Case:
     def _duplicates(self) -> Iterator[Step]:
         message = self.message
         if message.message_id is None:
-            text = "Kept without a messageId: it had none, or its source is told to ignore it and another's copy may count."
+            text = "Kept without a messageId: it had none, or its source is to ignore it and another's copy may count."
             yield Step("Duplicates", State.SKIPPED, text)
         elif message.status != Status.REJECTED:
             text = "The first of its type with this messageId. Sent again, it is counted as a duplicate and not stored."

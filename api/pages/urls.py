@@ -6,6 +6,7 @@ from django.urls import path
 
 from api.pages import (
     credentials,
+    delivery,
     events,
     goal,
     goal_edits,
@@ -56,6 +57,9 @@ urlpatterns = [
     path("<slug:sitecode>/groups/group/", personas.show_group, name="group"),
     path("<slug:sitecode>/events/", events.list_events, name="events"),
     path("<slug:sitecode>/events/rows/", events.list_new_events, name="events-rows"),
+    path("<slug:sitecode>/events/failed/", delivery.list_failed, name="events-failed"),
+    path("<slug:sitecode>/events/failed/again/", delivery.try_again, name="events-again"),
+    path("<slug:sitecode>/delivery/", delivery.show_delivery, name="delivery"),
     path("<slug:sitecode>/events/<int:number>/", events.show_event, name="event"),
     path("<slug:sitecode>/settings/", settings.show_settings, name="settings"),
     path("<slug:sitecode>/settings/save/", settings.save_settings, name="settings-save"),

@@ -4,7 +4,7 @@ The same `derive` that digests, once under the rules that are and once under tho
 """
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -88,6 +88,24 @@ def what_if(site: Site, rules: DraftRules, *, last: int = 1_000) -> Forecast:
         changed = _redacted(message, redactions, key) if redactions else message
         then.add(derive(changed, replace(ways.rules_of(message), rules=mine)))
     return _compare(site, ways, now, then, messages=messages)
+
+
+def forecast(site: Site, messages: Iterable[Stored]) -> Forecast:
+    """What these messages would do if they were digested now, as the `then` of a forecast whose `now` is nothing.
+
+    What cannot be derived counts as rejected. Three queries, besides those for the messages.
+    """
+    ways = load_ways(site)
+    nothing, then = _Side(), _Side()
+    count = 0
+    for message in messages:
+        count += 1
+        try:
+            effects = derive(message, ways.rules_of(message))
+        except Exception as error:  # noqa: BLE001 - what fails here fails in the digest
+            effects = Effects(dead="digest_failed", detail=repr(error))
+        then.add(effects)
+    return _compare(site, ways, nothing, then, messages=count)
 
 
 class _Side:

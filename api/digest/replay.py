@@ -1,0 +1,271 @@
+"""Trying again what was refused or is dead, once its cause is gone: after a look at what that would do.
+
+Bounded, and safe to repeat: what is tried again is pending, and no longer chosen. A refused message whose key was taken
+by another meanwhile stays as it is: it would be a duplicate.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import structlog
+from django.db import IntegrityError, connection, transaction
+
+from api.digest.mapping import Stored
+from api.door import Refusal
+from api.ingest.wire import TYPES, Incoming, describe_event, open_event, read_event, read_events, scalar
+from api.models import Message, Site
+from api.rules.what_if import CHUNK, CHUNK_BYTES, Forecast, forecast
+
+MOST: Final = 10_000  # messages at a time
+TRIES: Final = 3  # when a sender's own retry takes a key in the same moment
+DEAD: Final = frozenset({"digest_failed", "worker_died", "transform_failed", "goal_backlog_full"})
+REFUSED: Final = frozenset(
+    {
+        "integration_off",
+        "source_off",
+        "no_identity",
+        "missing_name",
+        "name_too_long",
+        "missing_group_id",
+        "missing_previous_id",
+        "unreadable_body",
+    }
+)
+REPLAYABLE: Final = DEAD | REFUSED
+# In a web server nothing ends what killed a worker, or a hook that hangs: these are not looked at before.
+UNFORESEEN: Final = frozenset({"worker_died", "transform_failed"})
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What trying again would do."""
+
+    messages: int
+    has_more: bool  # than are tried at a time
+    duplicates: int  # that came again and were taken: they stay; counted up to MOST
+    forecast: Forecast | None  # None where it is not safe to look
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What was done."""
+
+    messages: int
+    unreadable: int  # that have another reason now
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A message that was kept."""
+
+    id: int
+    type: str
+    message_id: str | None
+    position: int
+    received_at: datetime
+    occurred_at: datetime
+    body: bytes
+    source_id: int | None
+    is_from_the_door: bool  # refused before its time, or even its type, was read
+
+    def read(self) -> list[Incoming]:
+        """The events in it: one, unless a request was refused as a whole. Raises Refusal."""
+        if not self.is_from_the_door:
+            return [Incoming(self.type, self.message_id, self.position, self.received_at, self.occurred_at, self.body)]
+        if not self.type:
+            raws, _ = read_events(self.body)
+            return [read_event(raw, position=place, received_at=self.received_at) for place, raw in enumerate(raws)]
+        envelope = open_event(self.body, position=self.position)
+        return [
+            describe_event(
+                envelope,
+                self.body,
+                type_=self.type,
+                sent_at=scalar(envelope.sent_at),
+                position=self.position,
+                received_at=self.received_at,
+            )
+        ]
+
+
+def plan(site: Site, reason: str, *, is_worker: bool = False) -> Plan:
+    """What trying the newest MOST messages with this reason again would do. Nothing is written.
+
+    A handful of queries and one for each 500 messages; `is_worker`: looks also where that may end the process.
+    """
+    chosen = _choose(site.pk, reason)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT count(*) FROM (SELECT 1 FROM api_message m WHERE {FAILED} AND {IS_TAKEN} LIMIT %(most)s) AS taken",
+            _parameters(site.pk, reason),
+        )
+        duplicates = cursor.fetchone()[0]
+    foreseen = None
+    if is_worker or reason not in UNFORESEEN:
+        foreseen = forecast(site, _foresee(chosen[:MOST]))
+    return Plan(len(chosen[:MOST]), len(chosen) > MOST, duplicates, foreseen)
+
+
+def replay(site_id: int, reason: str, *, who: str) -> Replayed:
+    """Make the newest MOST messages with this reason pending again, as if they had never been tried.
+
+    Raises ValueError for a reason that no second try can change, IntegrityError when senders go on taking their keys.
+    """
+    if reason not in REPLAYABLE:
+        raise ValueError(f"{reason} cannot be tried again")
+    for attempt in range(1, TRIES + 1):
+        try:
+            with transaction.atomic():
+                done = _replay(site_id, reason)
+            break
+        except IntegrityError:
+            if attempt == TRIES:
+                raise
+    log.info("inbox.replayed", site=site_id, reason=reason, messages=done.messages, who=who)
+    return done
+
+
+def _replay(site_id: int, reason: str) -> Replayed:
+    messages = unreadable = 0
+    seen: set[tuple[str, str]] = set()
+    for kept in _load(_choose(site_id, reason, lock="FOR UPDATE OF m SKIP LOCKED")[:MOST]):
+        try:
+            first, *others = kept.read()
+        except (Refusal, ValueError) as refusal:
+            code = refusal.code if isinstance(refusal, Refusal) else "invalid_event"  # an empty array
+            Message.objects.filter(pk=kept.id).update(reason=code)
+            unreadable += 1
+            continue
+        if first.message_id is not None and (first.type, first.message_id) in seen:
+            continue  # a duplicate of one that goes on
+        if first.message_id is not None:
+            seen.add((first.type, first.message_id))
+        messages += _put_back(site_id, kept, first)
+        added = Message.objects.bulk_create(
+            (_row(site_id, kept, event) for event in others), ignore_conflicts=True, batch_size=CHUNK
+        )
+        messages += len(added)
+    return Replayed(messages, unreadable)
+
+
+def _put_back(site_id: int, kept: _Kept, event: Incoming) -> int:
+    """Let a message be pending, unless its key is taken; how many that is."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE api_message SET status = 'pending', reason = '', detail = '', waiting_for = '', attempts = 0,
+                   digested_at = NULL, type = %(type)s, message_id = %(message_id)s, occurred_at = %(at)s,
+                   body = CASE WHEN %(is_part)s THEN %(body)s::bytea ELSE body END,
+                   warnings = CASE WHEN %(is_read)s THEN %(warnings)s::text[] ELSE warnings END
+             WHERE id = %(id)s AND (status = 'dead' OR %(message_id)s::text IS NULL OR NOT EXISTS (
+                   SELECT 1 FROM api_message t WHERE t.site_id = %(site)s AND t.type = %(type)s
+                      AND t.message_id = %(message_id)s AND t.status <> 'rejected'))
+            """,
+            {
+                "id": kept.id,
+                "site": site_id,
+                "type": event.type,
+                "message_id": event.message_id,
+                "at": event.occurred_at,
+                "is_part": event.body != kept.body,
+                "body": event.body,
+                "is_read": kept.is_from_the_door,
+                "warnings": list(event.warnings),
+            },
+        )
+        return int(cursor.rowcount)
+
+
+def _row(site_id: int, kept: _Kept, event: Incoming) -> Message:
+    """Another event of a request that was refused as a whole."""
+    return Message(
+        site_id=site_id,
+        source_id=kept.source_id,
+        type=event.type,
+        message_id=event.message_id,
+        position=event.position,
+        received_at=event.received_at,
+        occurred_at=event.occurred_at,
+        body=event.body,
+        warnings=list(event.warnings),
+    )
+
+
+def _foresee(chosen: Sequence[tuple[int, int]]) -> Iterator[Stored]:
+    """The messages as the digest would find them."""
+    for kept in _load(chosen):
+        try:
+            events = kept.read()
+        except Refusal:
+            continue
+        for event in events:
+            yield Stored(
+                kept.id, event.type, event.message_id, event.position, event.occurred_at, event.body, kept.source_id
+            )
+
+
+# A message that failed, and that is of a reason; whether another was taken with its key.
+FAILED: Final = "m.site_id = %(site)s AND m.status = %(status)s AND m.reason = %(reason)s AND m.type = ANY(%(types)s)"
+IS_TAKEN: Final = """
+    m.status = 'rejected' AND m.message_id IS NOT NULL AND EXISTS (
+        SELECT 1 FROM api_message t
+         WHERE t.site_id = m.site_id AND t.type = m.type AND t.message_id = m.message_id AND t.status <> 'rejected'
+    )
+"""
+
+
+def _parameters(site_id: int, reason: str) -> dict[str, Any]:
+    return {
+        "site": site_id,
+        "status": "dead" if reason in DEAD else "rejected",
+        "reason": reason,
+        "types": [*TYPES, *([""] if reason == "integration_off" else [])],  # those are read when they go on
+        "most": MOST,
+    }
+
+
+def _choose(site_id: int, reason: str, *, lock: str = "") -> list[tuple[int, int]]:
+    """(id, size of the body) of the newest messages to try again, one more than MOST if there are. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT m.id, octet_length(m.body) FROM api_message m
+             WHERE {FAILED} AND NOT ({IS_TAKEN}) ORDER BY m.id DESC LIMIT %(most)s + 1 {lock}
+            """,
+            _parameters(site_id, reason),
+        )
+        return list(cursor.fetchall())
+
+
+def _load(chosen: Sequence[tuple[int, int]]) -> Iterator[_Kept]:
+    """The messages in the order of their arrival, a chunk of them in memory. One query a chunk."""
+    sizes = deque(sorted(chosen))
+    while sizes:
+        chunk, size = [sizes[0][0]], sizes.popleft()[1]
+        while sizes and len(chunk) < CHUNK and size + sizes[0][1] <= CHUNK_BYTES:
+            id_, its_size = sizes.popleft()
+            chunk.append(id_)
+            size += its_size
+        rows = Message.objects.filter(pk__in=chunk).order_by("pk")
+        for row in rows:
+            is_from_the_door = (
+                row.status == Message.Status.REJECTED
+                and row.digested_at is None
+                and not (row.reason == "source_off" and row.type)  # its time was read before it was refused
+            )
+            yield _Kept(
+                row.pk,
+                row.type,
+                row.message_id,
+                row.position,
+                row.received_at,
+                row.occurred_at,
+                bytes(row.body),
+                row.source_id,
+                is_from_the_door,
+            )

@@ -1,0 +1,189 @@
+"""What came in through each source, and what came of it: by time, by outcome, by reason, and how long it took."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from django.db import connection
+
+from api.ingest.tally import Figures
+
+OUTCOMES_LOOK: Final = 50_000  # the newest messages whose outcomes are counted: some 150 ms
+LAG_LOOK: Final = 10_000  # the newest digested messages whose lag is measured: some 20 ms
+FAILED_LOOK: Final = 10_000  # the newest refused, and the newest dead ones, whose reasons are counted: some 20 ms
+SAMPLES: Final = 10
+
+
+class Span(StrEnum):
+    DAY = "24h"  # by the hour
+    FORTNIGHT = "14d"  # by the day of UTC
+
+    @property
+    def step(self) -> timedelta:
+        return timedelta(hours=1) if self == Span.DAY else timedelta(days=1)
+
+    @property
+    def steps(self) -> int:
+        return 24 if self == Span.DAY else 14
+
+    def times(self, now: datetime) -> list[datetime]:
+        """When the steps begin, the oldest first; the last one holds `now`."""
+        last = now.replace(minute=0, second=0, microsecond=0)
+        if self == Span.FORTNIGHT:
+            last = last.replace(hour=0)
+        return [last - self.step * back for back in reversed(range(self.steps))]
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """Seconds from receipt to digest, waiting for quota among them."""
+
+    messages: int
+    p50: float = 0
+    p95: float = 0
+    p99: float = 0
+
+
+@dataclass(slots=True)
+class Reason:
+    """Messages that have a reason in common; the newest of them."""
+
+    code: str
+    status: str
+    count: int = 0
+    samples: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What became of the newest messages."""
+
+    messages: int
+    since: datetime | None  # the oldest looked at; None where there was none
+    is_cut: bool  # there are older ones
+    by_time: dict[datetime, Counter[str]]  # by the step of their receipt; converted, done, ignored or a status
+    by_source: dict[int | None, Counter[str]]
+    reasons: list[Reason]  # the most frequent first
+
+
+def came_in(source_ids: Sequence[int], *, span: Span, now: datetime) -> dict[int, dict[datetime, Figures]]:
+    """What came in through these sources, by source and step. One query by the index: a row a source and hour."""
+    times = span.times(now)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT source_id, date_trunc(%s, hour, 'UTC'), sum(received)::bigint, sum(duplicates)::bigint,
+                   sum(rejected)::bigint, max(last_received_at)
+              FROM api_sourcetally WHERE source_id = ANY(%s) AND hour >= %s
+             GROUP BY 1, 2
+            """,
+            ["hour" if span == Span.DAY else "day", list(source_ids), times[0]],
+        )
+        found: dict[int, dict[datetime, Figures]] = {}
+        for source_id, at, *figures in cursor.fetchall():
+            found.setdefault(source_id, {})[at] = Figures(*figures)
+    return found
+
+
+def outcomes(site_id: int, *, span: Span, now: datetime, source_id: int | None = None) -> Outcomes:
+    """What became of the newest OUTCOMES_LOOK messages of a site that were received in this span. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH newest AS MATERIALIZED (
+                SELECT id, source_id, received_at, status, reason, effects FROM api_message
+                 WHERE site_id = %(site)s ORDER BY id DESC LIMIT %(look)s
+            )
+            SELECT date_trunc(%(step)s, received_at, 'UTC'), source_id, status, reason,
+                   CASE WHEN status <> 'done' THEN status
+                        WHEN 'converted' = ANY(effects) THEN 'converted'
+                        WHEN 'nothing' = ANY(effects) THEN 'ignored'
+                        ELSE 'done' END AS outcome,
+                   count(*), min(received_at), (SELECT count(*) FROM newest),
+                   (array_agg(id ORDER BY id DESC) FILTER (WHERE reason <> ''))[:%(samples)s]
+              FROM newest
+             WHERE received_at >= %(since)s AND (%(source)s::bigint IS NULL OR source_id = %(source)s)
+             GROUP BY 1, 2, 3, 4, 5
+             ORDER BY 1 DESC
+            """,
+            {
+                "site": site_id,
+                "look": OUTCOMES_LOOK,
+                "step": "hour" if span == Span.DAY else "day",
+                "since": span.times(now)[0],
+                "source": source_id,
+                "samples": SAMPLES,
+            },
+        )
+        rows = cursor.fetchall()
+    by_time: dict[datetime, Counter[str]] = {}
+    by_source: dict[int | None, Counter[str]] = {}
+    reasons: dict[tuple[str, str], Reason] = {}
+    for at, source, status, reason, outcome, count, _, _, samples in rows:
+        by_time.setdefault(at, Counter())[outcome] += count
+        by_source.setdefault(source, Counter())[outcome] += count
+        if reason:
+            _add(reasons, reason, status, count, samples)
+    return Outcomes(
+        messages=sum(row[5] for row in rows),
+        since=min((row[6] for row in rows), default=None),
+        is_cut=bool(rows) and rows[0][7] >= OUTCOMES_LOOK,
+        by_time=by_time,
+        by_source=by_source,
+        reasons=_sorted(reasons),
+    )
+
+
+def failures(site_id: int) -> list[Reason]:
+    """Why messages of a site were refused or are dead, the most frequent first: of the newest FAILED_LOOK of each, by
+    their own index, whatever their age. One query.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT status, reason, count(*), (array_agg(id ORDER BY id DESC))[:%(samples)s]
+              FROM (VALUES ('rejected'), ('dead')) AS failed (wanted)
+              JOIN LATERAL (
+                SELECT id, status, reason FROM api_message
+                 WHERE site_id = %(site)s AND status = failed.wanted AND status IN ('rejected', 'dead')
+                 ORDER BY id DESC LIMIT %(look)s
+              ) AS m ON true
+             GROUP BY 1, 2
+            """,
+            {"site": site_id, "look": FAILED_LOOK, "samples": SAMPLES},
+        )
+        reasons: dict[tuple[str, str], Reason] = {}
+        for status, reason, count, samples in cursor.fetchall():
+            _add(reasons, reason, status, count, samples)
+    return _sorted(reasons)
+
+
+def lag(site_id: int, *, source_id: int | None = None) -> Lag:
+    """How long the newest LAG_LOOK digested messages took, of the newest OUTCOMES_LOOK of a site. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT count(*), percentile_disc(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY took) FROM (
+                SELECT extract(epoch FROM digested_at - received_at)::float8 AS took, source_id
+                  FROM (SELECT * FROM api_message WHERE site_id = %(site)s ORDER BY id DESC LIMIT %(most)s) AS newest
+                 WHERE digested_at IS NOT NULL ORDER BY id DESC LIMIT %(look)s
+            ) AS digested
+             WHERE %(source)s::bigint IS NULL OR source_id = %(source)s
+            """,
+            {"site": site_id, "look": LAG_LOOK, "most": OUTCOMES_LOOK, "source": source_id},
+        )
+        count, percentiles = cursor.fetchone()
+    return Lag(count, *percentiles) if count else Lag(0)
+
+
+def _add(reasons: dict[tuple[str, str], Reason], code: str, status: str, count: int, samples: Sequence[int]) -> None:
+    reason = reasons.setdefault((status, code), Reason(code, status))
+    reason.count += count
+    reason.samples = sorted({*reason.samples, *samples}, reverse=True)[:SAMPLES]
+
+
+def _sorted(reasons: dict[tuple[str, str], Reason]) -> list[Reason]:
+    return sorted(reasons.values(), key=lambda reason: (-reason.count, reason.code))

@@ -1,0 +1,34 @@
+"""`manage.py replay`: what was refused or is dead is tried again, 10,000 messages at a time."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from api.digest.replay import REPLAYABLE, plan, replay
+from api.models import Site
+
+
+class Command(BaseCommand):
+    help = "Try the newest 10,000 messages again that were refused or are dead for a reason."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--site", metavar="SITECODE", required=True)
+        parser.add_argument("--reason", choices=sorted(REPLAYABLE), required=True)
+        parser.add_argument("--dry-run", action="store_true", help="only say what it would do")
+
+    def handle(self, *, site: str, reason: str, dry_run: bool, **_: Any) -> None:
+        found = Site.objects.filter(sitecode=site).first()
+        if found is None:
+            raise CommandError(f"there is no site {site}")
+        if not dry_run:
+            done = replay(found.pk, reason, who="manage.py")
+            self.stdout.write(f"{done.messages} tried again, {done.unreadable} unreadable")
+            return
+        would = plan(found, reason, is_worker=True)
+        self.stdout.write(f"{would.messages} would be tried again, {would.duplicates} came again and stay")
+        if would.forecast:
+            seen = would.forecast
+            self.stdout.write(
+                f"{seen.conversions_then} conversions, {seen.goals_made_then} new goals, {seen.profiles_changed} "
+                f"profiles, {seen.dropped_then} ignored, {seen.rejected_then} refused again"
+            )

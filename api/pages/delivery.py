@@ -1,0 +1,175 @@
+"""How events arrive and what comes of them; and those that failed, to be tried again."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from django.contrib import messages
+from django.db import IntegrityError, transaction
+from django.http import Http404, HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
+from django.utils import timezone
+
+from api import audit
+from api.digest.replay import MOST, REPLAYABLE, plan, replay
+from api.ingest.tally import Figures
+from api.insight.delivery import FAILED_LOOK, LAG_LOOK, OUTCOMES_LOOK, Outcomes, Span, came_in, failures, lag, outcomes
+from api.models import Message, Site
+from api.pages.access import Role, show, site_page
+from api.pages.charts import Chart, Series
+from api.pages.events import read_number
+from api.reasons import REASONS
+
+# The kinds of outcomes, in the order in which they are stacked.
+KINDS: Final = (
+    ("converted", "Converted"),
+    ("done", "Done, no conversion"),
+    ("ignored", "Without effect"),
+    ("pending", "Waiting for the digest"),
+    ("deferred", "Waiting for quota"),
+    ("rejected", "Refused"),
+    ("dead", "Dead"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """A source in the table."""
+
+    id: int
+    name: str
+    came: Figures
+    outcomes: Sequence[int]  # in the order of KINDS
+
+
+@site_page()
+def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """What came in and what came of it, over 24 hours or 14 days, of all sources or one (promise K-84)."""
+    now = timezone.now()
+    span = Span.FORTNIGHT if request.GET.get("span") == Span.FORTNIGHT else Span.DAY
+    sources = list(site.sources.order_by("name", "pk"))
+    wanted = read_number(request.GET.get("source"))
+    chosen = next((source for source in sources if source.pk == wanted), None)
+    source_id = chosen.pk if chosen else None
+    came = came_in([chosen.pk] if chosen else [source.pk for source in sources], span=span, now=now)
+    became = outcomes(site.pk, span=span, now=now, source_id=source_id)
+    return show(
+        request,
+        "pages/delivery/delivery.html",
+        title="Delivery",
+        span=span,
+        spans=((Span.DAY, "24 hours"), (Span.FORTNIGHT, "14 days")),
+        sources=sources,
+        chosen=chosen,
+        received=chart_received(came, span=span, now=now),
+        became=chart_outcomes(became, span=span, now=now),
+        outcomes=became,
+        kinds=[label for _, label in KINDS],
+        rows=[
+            SourceRow(source.pk, source.name, total(came.get(source.pk, {}).values()), count_kinds(became, source.pk))
+            for source in sources
+            if chosen in {None, source}
+        ],
+        lag=lag(site.pk, source_id=source_id),
+        reasons=[(reason, REASONS.get(reason.code, "")) for reason in became.reasons],
+        outcomes_look=OUTCOMES_LOOK,
+        lag_look=LAG_LOOK,
+    )
+
+
+@site_page()
+def list_failed(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """Why events were refused, are dead or wait, each with what can be done about it (promise N-05)."""
+    reasons = [
+        (reason, REASONS.get(reason.code, ""), reason.code in REPLAYABLE, reason.count >= FAILED_LOOK)
+        for reason in failures(site.pk)
+    ]
+    deferred = Message.objects.filter(site=site, status=Message.Status.DEFERRED)[: FAILED_LOOK + 1].count()
+    return show(
+        request,
+        "pages/delivery/failed.html",
+        title="Refused, dead and waiting",
+        reasons=reasons,
+        deferred=deferred,
+        look=FAILED_LOOK,
+    )
+
+
+@site_page(Role.EDITOR)
+def try_again(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """GET: what trying the events of a reason again would do. POST: do it."""
+    reason = request.GET.get("reason", "")
+    if reason not in REPLAYABLE:
+        raise Http404
+    if request.method == "POST":
+        try:
+            with transaction.atomic():
+                done = replay(site.pk, reason, who=request.user.get_username())
+                if done.messages:
+                    what = f"Tried {done.messages:,} messages again that were refused or dead: {reason}"
+                    audit.note(request, site, what)
+        except IntegrityError:
+            messages.error(request, "Their sender sends the same at this moment. Try again in a minute.")
+        else:
+            unreadable = f" {done.unreadable:,} could not be read." if done.unreadable else ""
+            messages.success(request, f"{done.messages:,} messages are tried again.{unreadable}")
+        return redirect("pages:events-failed", site.sitecode)
+    return show(
+        request,
+        "pages/delivery/retry.html",
+        title="Try again",
+        reason=reason,
+        sentence=REASONS[reason],
+        plan=plan(site, reason),
+        most=MOST,
+    )
+
+
+def chart_received(came: dict[int, dict[datetime, Figures]], *, span: Span, now: datetime) -> Chart:
+    """What came in by time, all sources together."""
+    times = span.times(now)
+    at = [total(by_time[time] for by_time in came.values() if time in by_time) for time in times]
+    return Chart(
+        labels_of(times, span),
+        [
+            Series("New", [each.received - each.duplicates - each.rejected for each in at]),
+            Series("Duplicates", [each.duplicates for each in at]),
+            Series("Refused at the door", [each.rejected for each in at]),
+        ],
+        unit=unit_of(span),
+        stacked=True,
+    )
+
+
+def chart_outcomes(became: Outcomes, *, span: Span, now: datetime) -> Chart:
+    """What came of it by the time of receipt; kinds that do not occur are left out."""
+    times = span.times(now)
+    at = [became.by_time.get(time, Counter()) for time in times]
+    series = [Series(label, [each[kind] for each in at]) for kind, label in KINDS if any(each[kind] for each in at)]
+    return Chart(labels_of(times, span), series, unit=unit_of(span), stacked=True)
+
+
+def labels_of(times: Sequence[datetime], span: Span) -> list[str]:
+    return [f"{time:%H:%M}" if span == Span.DAY else f"{time:%m-%d}" for time in times]
+
+
+def unit_of(span: Span) -> str:
+    return "Hour, UTC" if span == Span.DAY else "Day, UTC"
+
+
+def total(figures: Iterable[Figures]) -> Figures:
+    """The sum of figures."""
+    each = list(figures)
+    return Figures(
+        sum(one.received for one in each),
+        sum(one.duplicates for one in each),
+        sum(one.rejected for one in each),
+        max((one.last_received_at for one in each if one.last_received_at), default=None),
+    )
+
+
+def count_kinds(became: Outcomes, source_id: int) -> list[int]:
+    counts = became.by_source.get(source_id, Counter())
+    return [counts[kind] for kind, _ in KINDS]

@@ -12,6 +12,7 @@ from api.pages import (
     goal_edits,
     goal_merging,
     goals,
+    guide,
     home,
     people,
     personas,
@@ -79,6 +80,9 @@ urlpatterns = [
     path("<slug:sitecode>/settings/members/change/", settings.change_members, name="settings-members-change"),
     path("<slug:sitecode>/settings/changes/", settings.list_changes, name="settings-changes"),
     path("<slug:sitecode>/tester/", tester.test_event, name="tester"),
+    path("<slug:sitecode>/guide/", guide.list_ways, name="guide"),
+    path("<slug:sitecode>/guide/heard/<int:source_id>/", guide.tell_heard, name="guide-heard"),
+    path("<slug:sitecode>/guide/<slug:way>/", guide.show_way, name="guide-way"),
 ]
 NAMES = frozenset(pattern.name for pattern in urlpatterns)
 

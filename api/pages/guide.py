@@ -1,0 +1,142 @@
+"""The set-up guide of a site: what to paste where, for this host and site, and whether its first event has come.
+
+The code stands in api/guide/*.txt; what the README prints too is the same to the byte, and tests run it as printed.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
+from django.utils import timezone
+
+from api.ingest.tally import Figures, figures
+from api.models import Site, Source
+from api.pages.access import show, site_page
+
+CODE: Final = Path(settings.BASE_DIR) / "api" / "guide"
+Kind = Source.Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One page of the guide."""
+
+    name: str  # of its address and its template
+    title: str
+    what: str
+    kind: str = ""  # of the source through which it sends; then its first event is waited for
+    codes: tuple[str, ...] = ()
+
+
+WAYS: Final = (
+    Way("function", "Segment: a Destination Function", "Sends what Segment's own Kameleoon destination sends.",
+        Kind.DESTINATION, ("function",)),
+    Way("webhook", "Segment or RudderStack: a webhook", "Raw events, one or an array of them.", Kind.DESTINATION),
+    Way("node", "SDKs in Node.js", "Segment's and RudderStack's libraries with our host.", Kind.SERVER,
+        ("node", "rudder_node")),
+    Way("python", "SDKs in Python", "Segment's and RudderStack's libraries with our host.", Kind.SERVER,
+        ("python", "rudder_python")),
+    Way("browser", "A web page", "Segment's analytics-next from npm.", Kind.BROWSER, ("browser", "visitor_code")),
+    Way("curl", "Anything that speaks HTTP", "One request, with curl.", Kind.SERVER, ("curl",)),
+    Way("altis", "Altis (WordPress)", "A filter that sends Altis Analytics here.", Kind.ALTIS, ("altis",)),
+    Way("ibexa", "Ibexa Connect", "The HTTP module in place of Segment's.", Kind.SERVER),
+    Way("pages", "Page views as track events", "Two rules, as Bucket has it.", "", ("page_to_track",)),
+    Way("csp", "Content-Security-Policy", "The lines for pages that send or read; as a header and a meta tag.", "",
+        ("csp_header", "csp_meta")),
+    Way("visitor", "The visitor code", "So that a conversion counts for the visitor of an experiment.", "",
+        ("visitor_code",)),
+    Way("read", "Remote data", "Personas, traits and groups, read by SDKs, pages and curl.", "",
+        ("kameleoon", "read_visitor", "read_curl")),
+    Way("migration", "From the classic destination", "Three steps, without a gap.", ""),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where this installation answers senders and readers."""
+
+    events: str
+    data: str
+    domain: str  # what Kameleoon's SDKs call network_domain; empty where there is none
+
+
+def addresses(request: HttpRequest) -> Addresses:
+    """From the host this page was asked of: behind docker/Caddyfile people use `api.`, senders `integrations.`."""
+    host = request.get_host()
+    subdomain, _, domain = host.partition(".")
+    if subdomain != "api" or not domain:
+        here = f"{request.scheme}://{host}"
+        return Addresses(here, here, "")
+    return Addresses(f"{request.scheme}://integrations.{domain}", f"{request.scheme}://data.{domain}", domain)
+
+
+@cache
+def read_code(name: str) -> str:
+    """A piece of code as it is kept, with example.com in place of a host."""
+    return (CODE / f"{name}.txt").read_text()
+
+
+def code_for(name: str, site: Site, places: Addresses, write_key: str) -> str:
+    """A piece of code for this host and site, to be pasted as it is."""
+    code = read_code(name).replace("https://integrations.example.com", places.events)
+    code = code.replace("https://data.example.com", places.data)
+    code = code.replace(f"{places.data} {places.data}", places.data)  # a policy names a host once
+    code = code.replace("example.com", places.domain or "example.com").replace("SITECODE", site.sitecode)
+    return re.sub(r"\bWRITE_KEY\b", write_key or "WRITE_KEY", code)
+
+
+@site_page()
+def list_ways(request: HttpRequest, _: Site) -> HttpResponseBase:
+    return show(request, "pages/guide/index.html", title="Set-up guide", ways=WAYS, places=addresses(request))
+
+
+@site_page()
+def show_way(request: HttpRequest, site: Site, way: str) -> HttpResponseBase:
+    """A page of the guide, with the code for one of the site's sources. At most three queries of its own."""
+    chosen = next((each for each in WAYS if each.name == way), None)
+    if chosen is None:
+        raise Http404
+    sources = list(site.sources.filter(kind=chosen.kind).order_by("pk")) if chosen.kind else []
+    wanted = request.GET.get("source", "")
+    source = next((each for each in sources if str(each.pk) == wanted), sources[0] if sources else None)
+    places = addresses(request)
+    key = live_key(source) if source else ""
+    return show(
+        request,
+        f"pages/guide/{chosen.name}.html",
+        title=chosen.title,
+        way=chosen,
+        kind=Kind(chosen.kind).label if chosen.kind else "",
+        sources=sources,
+        source=source,
+        write_key=key,
+        heard=heard(source) if source else None,
+        places=places,
+        code={name: code_for(name, site, places, key) for name in chosen.codes},
+    )
+
+
+@site_page()
+def tell_heard(_: HttpRequest, site: Site, source_id: int) -> HttpResponseBase:
+    """`{"received": …, "taken": …}`: what came through a source so far. Two queries."""
+    source = site.sources.filter(pk=source_id).first() if source_id < 2**63 else None
+    if source is None:
+        raise Http404
+    came = heard(source)
+    return JsonResponse({"received": came.received, "taken": came.received - came.rejected})
+
+
+def heard(source: Source) -> Figures:
+    """What came through a source so far. One query of figures that are kept."""
+    return figures([source.pk]).get(source.pk, Figures())
+
+
+def live_key(source: Source) -> str:
+    """The newest write key of a source that works; empty where there is none. One query."""
+    now = timezone.now()
+    keys = [each for each in source.write_keys.order_by("-pk") if each.ends_at is None or each.ends_at > now]
+    return keys[0].key if keys else ""

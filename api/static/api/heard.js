@@ -1,0 +1,25 @@
+// Turns green at the first event of a source: <p data-heard="address of the figures">; asks every two seconds.
+"use strict";
+
+addEventListener("DOMContentLoaded", () => {
+  const place = document.querySelector("[data-heard]");
+  const look = async () => {
+    try {
+      const response = await fetch(place.dataset.heard, { headers: { accept: "application/json" } });
+      const { received, taken } = response.ok ? await response.json() : { received: 0, taken: 0 };
+      if (taken > 0) {
+        place.className = "gp-note gp-good";
+        place.textContent = `✓ The first event has come: ${taken.toLocaleString("en")} taken so far.`;
+        return;
+      }
+      if (received > 0) {
+        place.className = "gp-note gp-bad";
+        place.textContent = `${received.toLocaleString("en")} came, and all were refused. The events page says why.`;
+      }
+    } catch {
+      // the next look will tell
+    }
+    setTimeout(look, 2000);
+  };
+  if (place && !place.classList.contains("gp-good")) look();
+});

@@ -1,0 +1,168 @@
+"""The set-up guide: code for this host and site, the same that the README prints, and whether an event has come."""
+
+import html
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from api.models import Site, Source, SourceTally
+from api.pages.guide import WAYS, read_code
+from api.sites import create_site, create_source
+from tests.pages.conftest import Enter, text_of
+from tests.world import World
+
+BASE = "/admin/s/1q2w3e4r5t/guide/"
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+@pytest.fixture
+def site(world: World) -> Site:
+    return world.site
+
+
+@pytest.fixture
+def viewer(enter: Enter) -> Client:
+    return enter("viewer")
+
+
+@pytest.fixture
+def sources(site: Site) -> dict[str, Source]:
+    """One of each kind."""
+    made = {kind: create_source(site, name=f"Our {kind}", kind=kind) for kind in ("server", "browser", "altis")}
+    return {**made, "destination": site.sources.get(kind="destination")}
+
+
+def look(person: Client, way: str, **headers: str) -> str:
+    return html.unescape(text_of(person.get(f"{BASE}{way}", headers=headers)))
+
+
+@pytest.mark.promise("K-37")
+@pytest.mark.parametrize("name", ["function", "visitor_code", "read_visitor", "altis", "kameleoon", "page_to_track"])
+def test_code__that_the_readme_prints_too__is_the_same(name: str) -> None:
+    assert f"\n{read_code(name)}```" in README
+
+
+@pytest.mark.promise("K-41")
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+def test_page__of_each_way__holds_no_address_or_key_but_its_own(
+    viewer: Client, sources: dict[str, Source], way: Any
+) -> None:
+    response = viewer.get(f"{BASE}{way.name}/")
+
+    shown = html.unescape(text_of(response)).partition('<div class="gp">')[2]
+    for code in response.context["code"].values():
+        assert code in shown
+        assert not re.search(r"https://[a-z]+\.example\.com|\bWRITE_KEY\b|SITECODE", code)
+    assert response.context["code"].keys() == set(way.codes)
+    if way.kind:
+        source = sources[way.kind]
+        assert f'data-heard="{BASE}heard/{source.pk}/"' in shown
+        assert f"Waiting for the first event of “{source.name}”" in shown
+    if way.kind and way.kind != "destination":
+        assert source.write_keys.get().key in shown
+
+
+@pytest.mark.promise("K-41")
+def test_page__behind_the_proxy__names_the_hosts_of_senders_and_readers(
+    viewer: Client, sources: dict[str, Source], settings: Any
+) -> None:
+    settings.ALLOWED_HOSTS = ["api.shop.example"]
+    asked = {"host": "api.shop.example", "x-forwarded-proto": "https"}
+
+    assert "curl -sw '\\n' 'https://integrations.shop.example/v1/track'" in look(viewer, "curl/", **asked)
+    assert "host = 'https://data.shop.example'" in look(viewer, "read/", **asked)
+    assert 'network_domain="shop.example"' in look(viewer, "read/", **asked)
+
+
+@pytest.mark.promise("B-13", "B-14", "B-15")
+def test_csp__of_the_configured_host__is_a_header_and_a_meta_tag_without_unsafe(viewer: Client, settings: Any) -> None:
+    settings.ALLOWED_HOSTS = ["api.shop.example", "testserver"]
+    asked = {"host": "api.shop.example", "x-forwarded-proto": "https"}
+
+    shown = look(viewer, "csp/", **asked)
+
+    policy = "connect-src 'self' https://integrations.shop.example https://data.shop.example"
+    assert f"Content-Security-Policy: {policy}\n" in shown
+    assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in shown
+    assert "unsafe" not in shown.partition('<div class="gp">')[2]
+    assert "pass no browser: nothing is to be changed for them" in shown  # the cloud route
+    assert "connect-src 'self' http://testserver\n" in look(viewer, "csp/")  # one host, named once
+
+
+@pytest.mark.promise("K-91")
+def test_read__custom_data__has_key_path_and_call(viewer: Client) -> None:
+    shown = look(viewer, "read/")
+
+    for told in ("COHORTS_<id>", "IDENTIFY_<id>", "traits.plan", "groupId", "get_remote_data", "siteCode=1q2w3e4r5t"):
+        assert told in shown
+
+
+def tell(person: Client, source: Source) -> Any:
+    return json.loads(text_of(person.get(f"{BASE}heard/{source.pk}/")))
+
+
+@pytest.mark.promise("K-41")
+def test_check__first_event_of_the_source__is_heard(viewer: Client, world: World, sources: dict[str, Source]) -> None:
+    server = sources["server"]
+    assert tell(viewer, server) == {"received": 0, "taken": 0}
+    key = server.write_keys.get().key
+
+    refused = world.client.post("/v1/track", json={"writeKey": key, "userId": "u"})
+    taken = world.client.post("/v1/track", json={"writeKey": key, "userId": "u", "event": "Buy"})
+
+    assert (refused.status_code, taken.status_code) == (400, 200)
+    deadline = datetime.now(UTC).timestamp() + 60
+    while tell(viewer, server) != {"received": 2, "taken": 1}:  # written once a second
+        assert datetime.now(UTC).timestamp() < deadline, tell(viewer, server)
+    assert tell(viewer, sources["browser"]) == {"received": 0, "taken": 0}
+    assert "✓ Events come through “Our server”" in look(viewer, "curl/")
+
+
+def test_page__refused_events_only__still_waits(viewer: Client, sources: dict[str, Source]) -> None:
+    now = datetime.now(UTC)
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    SourceTally.objects.create(
+        source=sources["server"], hour=hour, received=2, duplicates=0, rejected=2, last_received_at=now
+    )
+
+    assert "Waiting for the first event" in look(viewer, "curl/")
+
+
+def test_page__without_a_source_of_the_kind__says_where_to_make_one(viewer: Client) -> None:
+    shown = look(viewer, "altis/")
+
+    assert "no source of the kind “Altis Analytics”" in shown
+    assert "/settings/sources/" in shown
+
+
+def test_page__one_source_of_several__is_chosen_by_its_number(viewer: Client, site: Site) -> None:
+    for number in range(2):
+        create_source(site, name=f"Server {number}", kind="server", write_key=f"key-{number}")
+    other = create_source(create_site(name="Other"), name="Elsewhere", kind="server", write_key="key-elsewhere")
+
+    second = site.sources.get(name="Server 1")
+    assert "-u 'key-1:'" in look(viewer, f"curl/?source={second.pk}")
+    for odd in (str(other.pk), "x", "9" * 30, "%00"):
+        assert "-u 'key-0:'" in look(viewer, f"curl/?source={odd}")
+    assert viewer.get(f"{BASE}heard/{other.pk}/").status_code == 404
+    assert viewer.get(f"{BASE}heard/{'9' * 30}/").status_code == 404
+    assert viewer.get(f"{BASE}nothing/").status_code == 404
+
+
+@pytest.mark.parametrize("page", ["", *(f"{way.name}/" for way in WAYS), "heard/{source}/"])
+def test_page__whoever_asks__gets_what_is_theirs(
+    enter: Enter, site: Site, django_assert_max_num_queries: Any, page: str
+) -> None:
+    path = BASE + page.format(source=site.sources.get().pk)
+
+    for who, status in (("viewer", 200), ("owner", 200), ("outsider", 404), ("anonymous", 302)):
+        assert enter(who).get(path).status_code == status
+    person = enter("viewer")
+    person.get(path)
+    with django_assert_max_num_queries(12):
+        person.get(path)

@@ -5,7 +5,6 @@ leads to what else names the person, so the rest is swept in chunks by a worker,
 Conversions stay as figures: without ids, properties or message, under a marker that means nothing.
 """
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -15,10 +14,10 @@ from django.db import OperationalError, connection, transaction
 from django.db.models import Max
 
 from api.digest.suppression import hash_id
-from api.ingest.reading import UnreadableBodyError, read_body
+from api.insight.bodies import names, spellings
 from api.insight.people import messages_of
 from api.models import Erasure, Message, Site, Suppression
-from cohorts import ids, merge
+from cohorts import merge
 from cohorts.finding import find_person
 from cohorts.models import Identity, Username
 from goals import rollups
@@ -224,6 +223,7 @@ def _forget_link(erasure: Erasure, identity: Identity, visitor_code: str) -> Non
 
 def _sweep_messages(erasure: Erasure, begin: int, end: int) -> None:
     """Those with one of the ids as a whole value somewhere in their body."""
+    sought = set(erasure.sought)
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -232,9 +232,9 @@ def _sweep_messages(erasure: Erasure, begin: int, end: int) -> None:
                AND EXISTS (SELECT 1 FROM unnest(%s::bytea[]) AS n (spelling) WHERE position(n.spelling IN m.body) > 0)
              ORDER BY id FOR UPDATE
             """,
-            [begin, end, erasure.site_id, sorted({each for id_ in erasure.sought for each in spellings(id_)})],
+            [begin, end, erasure.site_id, spellings(erasure.sought)],
         )
-        found = [id_ for id_, body in cursor.fetchall() if names(bytes(body), erasure.sought)]
+        found = [id_ for id_, body in cursor.fetchall() if names(bytes(body), sought)]
     erasure.messages += Message.objects.filter(pk__in=found).delete()[0]
 
 
@@ -243,30 +243,6 @@ SWEEPS: Final[dict[Erasure.Stage, Any]] = {
     Erasure.Stage.IDENTITIES: (Identity, _sweep_identities),
     Erasure.Stage.MESSAGES: (Message, _sweep_messages),
 }
-
-
-def spellings(id_: str) -> set[bytes]:
-    """How JSON may write an id, without the quotes. Pure."""
-    plain = {json.dumps(id_, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False)} | {id_}
-    return {each.encode() for text in plain for each in (text, text.replace("/", "\\/"))}
-
-
-def names(body: bytes, sought: Sequence[str]) -> bool:
-    """Whether a value of an event is one of these ids; where the body cannot be read, whether one stands in quotes."""
-    wanted = set(sought)
-    try:
-        open_: list[Any] = [read_body(body, set())]
-    except UnreadableBodyError:
-        return any(b'"%b"' % each in body for id_ in wanted for each in spellings(id_))
-    while open_:
-        value = open_.pop()
-        if isinstance(value, dict):
-            open_ += [*value, *value.values()]
-        elif isinstance(value, list):
-            open_ += value
-        elif ids.read_id(value)[0] in wanted:
-            return True
-    return False
 
 
 def _clock() -> datetime:

@@ -187,7 +187,7 @@ class _Case:
             yield Step("Digest", State.WAITS, text)
         else:
             yield Step("Digest", State.PASSED, self._lag(), message.digested_at)
-        if message.status == Status.DEAD and message.reason in DANGEROUS:
+        if (message.status == Status.DEAD and message.reason in DANGEROUS) or message.reason == "suppressed":
             yield Step("Outcome", State.STOPPED, message.sentence, message.digested_at)
             return
         try:

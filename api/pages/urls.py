@@ -20,6 +20,7 @@ from api.pages import (
     settings,
     sources,
     tester,
+    why,
 )
 from api.pages.access import current_site
 
@@ -52,6 +53,7 @@ urlpatterns = [
     path("<slug:sitecode>/people/erased/", people.list_erasures, name="erasures"),
     path("<slug:sitecode>/people/erased/<int:erasure_id>/", people.show_erasure, name="erasure"),
     path("<slug:sitecode>/people/erased/<int:erasure_id>/allow/", people.allow_again, name="erasure-allow"),
+    path("<slug:sitecode>/why/", why.ask_why, name="why"),
     path("<slug:sitecode>/personas/", personas.list_personas, name="personas"),
     path("<slug:sitecode>/personas/persona/", personas.show_persona, name="persona"),
     path("<slug:sitecode>/groups/", personas.list_groups, name="groups"),

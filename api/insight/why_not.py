@@ -1,0 +1,340 @@
+"""Why there is, or is not, a conversion of a goal by a person: in sentences, from the code that digests.
+
+Messages that name the person are looked for in the newest 10,000 of the site; of what is older, conversions tell.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from django.contrib.postgres.aggregates import ArrayAgg
+from django.db import connection
+from django.db.models import Max, OuterRef, Q, Subquery, Sum, Value, prefetch_related_objects
+from django.db.models.functions import JSONObject
+
+from api.digest.digest import Ways, load_ways
+from api.digest.mapping import Effects, Stored, derive
+from api.insight.bodies import names, spellings
+from api.insight.trace import DANGEROUS
+from api.models import Message, Site
+from api.reasons import REASONS
+from cohorts.finding import find_person, visitor_codes
+from cohorts.models import Identity
+from goals import recording
+from goals.matching import EventName
+from goals.models import Conversion, Goal, GoalVisitor, WaitingName
+from goals.naming import EVENT_NAME_LENGTH, EVENT_TYPES, events_named
+
+LOOK: Final = 10_000  # messages
+MOST_READ: Final = 500  # of those that name the person
+MOST_TOLD: Final = 5  # messages, names or visitors of a kind
+Status = Message.Status
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A part of the answer, and the messages it is about."""
+
+    text: str
+    mood: str = ""  # good, warn, bad, or nothing in particular
+    messages: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The first sentence says whether; the others why."""
+
+    has_converted: bool
+    sentences: list[Sentence]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A message that names the person: what became of it, and what it would mean today."""
+
+    stored: Stored
+    status: str
+    reason: str
+    has_converted: bool
+    goal_id: int | None
+    effects: Effects
+    unruled: Effects  # as if there were no rules
+
+    @property
+    def event(self) -> EventName | None:
+        """What it would convert today."""
+        return self.effects.goal.event if self.effects.goal else None
+
+    @property
+    def unruled_event(self) -> EventName | None:
+        return self.unruled.goal.event if self.unruled.goal else None
+
+
+def why_not(site: Site, id_: str, goal: Goal) -> Answer:
+    """Why there is, or is not, a conversion of a goal by whom an id names. Eight queries, two more where some wait."""
+    person = find_person(site.pk, [id_])
+    ids = {identity.value for identity in person} or {id_}
+    prefetch_related_objects([site], "sources", "rules")
+    ways = load_ways(site)
+    case = _Case(
+        site=site,
+        ways=ways,
+        goal=goal,
+        person=person,
+        ids=ids,
+        seen=_look(ways, ids),
+    )
+    return Answer(case.total > 0, [*case.verdict(), *case.who(), *case.seen_messages(), *case.goal_itself()])
+
+
+def _look(ways: Ways, ids: set[str]) -> list[_Seen]:
+    """Those of the newest messages that name the person, newest first. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT id, type, message_id, position, occurred_at, body, source_id, status, reason,
+                   effects @> '{converted}', goal_id
+              FROM (SELECT * FROM api_message WHERE site_id = %s ORDER BY id DESC LIMIT %s) AS m
+             WHERE EXISTS (SELECT 1 FROM unnest(%s::bytea[]) AS n (spelling) WHERE position(n.spelling IN m.body) > 0)
+             ORDER BY id DESC LIMIT %s
+            """,
+            [ways.site_id, LOOK, spellings(ids), MOST_READ],
+        )
+        rows = cursor.fetchall()
+    found = []
+    for number, type_, message_id, position, at, body, source_id, *became in rows:
+        stored = Stored(number, type_, message_id, position, at, bytes(body), source_id)
+        if names(stored.body, ids):
+            status, reason, has_converted, goal_id = became
+            is_dangerous = status == Status.DEAD and reason in DANGEROUS
+            rules = ways.rules_of(stored)
+            effects = Effects() if is_dangerous else derive(stored, rules)
+            unruled = Effects() if is_dangerous else derive(stored, replace(rules, rules=(), takes_track=True))
+            found.append(_Seen(stored, status, reason, has_converted, goal_id, effects, unruled))
+    return found
+
+
+class _Case:
+    """One person and one goal."""
+
+    def __init__(
+        self,
+        *,
+        site: Site,
+        ways: Ways,
+        goal: Goal,
+        person: Sequence[Identity],
+        ids: set[str],
+        seen: Sequence[_Seen],
+    ) -> None:
+        self.site, self.ways, self.goal, self.person, self.ids, self.seen = site, ways, goal, person, ids, seen
+        self.codes = visitor_codes(person)
+        kept = GoalVisitor.objects.filter(goal=OuterRef("pk"), visitor_code__in=self.codes).values("goal")
+        members = list(
+            Goal.objects.filter(Q(pk=goal.pk) | Q(counts_for=goal.pk), deleted_at=None).annotate(
+                total=Subquery(kept.annotate(sum=Sum("conversions")).values("sum")),
+                last_at=Subquery(kept.annotate(max=Max("last_at")).values("max")),
+                bound=ArrayAgg(
+                    JSONObject(type="bindings__event_type", name="bindings__event_name"),
+                    filter=Q(bindings__isnull=False),
+                    default=Value([]),
+                ),
+            )
+        )
+        self.members = {member.pk for member in members}
+        self.total = sum(member.total or 0 for member in members)
+        self.last_at = max((member.last_at for member in members if member.last_at), default=None)
+        named = list(dict.fromkeys(event for member in members for event in _names_of(member, ways.policy.template)))
+        events = {event for each in seen for event in (each.event, each.unruled_event) if event is not None}
+        known = recording.resolve(site.pk, sorted({*named, *events}, key=str), template=ways.policy.template)
+        self.leads = {event for event, found in known.items() if found.id in self.members}
+        self.ways_in = [event for event in named if event in self.leads]
+
+    def verdict(self) -> Iterator[Sentence]:
+        name = f"“{self.goal.name}”"
+        if self.total:
+            count = "One conversion" if self.total == 1 else f"{self.total:,} conversions"
+            verb = "counts" if self.total == 1 else "count"
+            yield Sentence(f"Yes. {count} of {name} {verb} for this person, the last at {_say(self.last_at)}.", "good")
+        else:
+            yield Sentence(f"No conversion of {name} counts for this person.", "bad")
+
+    def who(self) -> Iterator[Sentence]:
+        """Whether the person is known, and under how many ids."""
+        if not self.person:
+            yield Sentence(
+                "Nobody is known under this identifier: no event that named it was taken. Identifiers must be exact.",
+                "warn",
+            )
+            return
+        kinds = Counter(identity.get_kind_display() for identity in self.person)
+        told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        yield Sentence(f"This person is known under {len(self.ids)} identifiers ({told}).")
+        if len(self.person) == 1 and self.person[0].kind != Identity.Kind.USER:
+            yield Sentence(
+                "The identifier is linked to no user: what this person did under another one is not counted here. An "
+                "event that carries both makes the link.",
+                "warn",
+            )
+
+    def seen_messages(self) -> Iterator[Sentence]:
+        """What came of the messages that name the person."""
+        if not self.seen:
+            if not self.total:
+                yield Sentence(
+                    f"None of the newest {LOOK:,} messages of this site names this person. Is the sender on, and does "
+                    "it send this identifier?",
+                    "bad",
+                )
+            return
+        leading = [each for each in self.seen if each.event in self.leads]
+        yield Sentence(
+            f"{len(self.seen):,} of the newest {LOOK:,} messages name this person; "
+            f"{len(leading):,} of them have a name that leads to this goal today.",
+            "",
+            _ids(leading),
+        )
+        yield from self._leading(leading)
+        yield from self._kept_away()
+        yield from self._failed([each for each in self.seen if each.event not in self.leads])
+        if not leading:
+            yield from self._other_names()
+
+    def _leading(self, leading: Sequence[_Seen]) -> Iterator[Sentence]:
+        yield from self._elsewhere([each for each in leading if each.has_converted])
+        pending = [each for each in leading if each.status == Status.PENDING]
+        if pending:
+            yield Sentence(f"{_messages(pending)} not digested yet: look again in a moment.", "warn", _ids(pending))
+        yield from self._deferred([each for each in leading if each.status == Status.DEFERRED])
+        yield from self._failed(leading)
+        idle = [each for each in leading if each.status == Status.DONE and not each.has_converted]
+        for reason, its in _by_reason(idle).items():
+            text = REASONS.get(reason) or "It did something else: the site’s rules or goals were others then."
+            yield Sentence(f"{_messages(its)} done without a conversion. {text}", "warn", _ids(its))
+
+    def _elsewhere(self, converted: Sequence[_Seen]) -> Iterator[Sentence]:
+        """Conversions that count for somebody else, or for another goal. One query."""
+        other_goal = [each for each in converted if each.goal_id not in self.members]
+        if other_goal:
+            text = "converted another goal: its name led there when it was digested."
+            yield Sentence(f"{_messages(other_goal, verb='')} {text}", "warn", _ids(other_goal))
+        by_key = {each.stored.key: each for each in converted if each.goal_id in self.members}
+        if not by_key:
+            return
+        found = Conversion.objects.filter(site=self.site, message_key__in=by_key).exclude(visitor_code__in=self.codes)
+        others = {each.visitor_code: by_key[each.message_key].stored.id for each in found[:MOST_READ]}
+        for code in list(others)[:MOST_TOLD]:
+            yield Sentence(
+                f"A conversion counts for the visitor “{code}”, who is not linked to this person: the event’s own "
+                "visitor code comes first, and no later event linked the two.",
+                "bad",
+                [others[code]],
+            )
+
+    def _deferred(self, deferred: Sequence[_Seen]) -> Iterator[Sentence]:
+        """The place in the queue of the goal's name. Two queries."""
+        if not deferred:
+            return
+        waiting = WaitingName.objects.filter(site=self.site, has_goal=False, name=self.goal.name).first()
+        place = ""
+        if waiting is not None:
+            before = WaitingName.objects.filter(site=self.site, has_goal=False, pk__lt=waiting.pk)[:LOOK].count()
+            place = f" {before:,} names are before it."
+        yield Sentence(f"{_messages(deferred)} deferred. {REASONS['goal_quota']}{place}", "warn", _ids(deferred))
+
+    def _kept_away(self) -> Iterator[Sentence]:
+        """Messages that would lead here, but for a rule, the transform hook or their source."""
+        kept = [each for each in self.seen if each.unruled_event in self.leads and each.event not in self.leads]
+        by_cause: dict[str, list[_Seen]] = {}
+        names_of_rules = {rule.pk: str(rule) for rule in self.site.rules.all()} if kept else {}
+        for each in kept:
+            rules = "”, “".join(names_of_rules.get(id_, f"rule {id_}") for id_ in each.effects.fired)
+            if each.effects.idle_reason == "track_not_taken":
+                cause = "come through a source that is told to take no track events"
+            elif each.effects.idle_reason == "dropped_by_rule":
+                cause = f"are ignored by the rule “{rules}”: {each.effects.detail}"
+            elif each.effects.idle_reason == "no_goal_by_rule":
+                cause = f"make no goal and no conversion, says the rule “{rules}”"
+            else:
+                cause = f"are made something else of by the rule “{rules}”"
+            by_cause.setdefault(cause, []).append(each)
+        for cause, its in by_cause.items():
+            yield Sentence(f"{_messages(its, verb='')} would lead here, but {cause}.", "bad", _ids(its))
+
+    def _failed(self, among: Iterable[_Seen]) -> Iterator[Sentence]:
+        failed = [each for each in among if each.status in {Status.REJECTED, Status.DEAD}]
+        for reason, its in _by_reason(failed).items():
+            what = "refused" if its[0].status == Status.REJECTED else "dead"
+            yield Sentence(f"{_messages(its)} {what}. {REASONS.get(reason, reason)}", "bad", _ids(its))
+
+    def _other_names(self) -> Iterator[Sentence]:
+        """What this person sent instead, and whether it was nearly the right name."""
+        sent = Counter(each.unruled_event for each in self.seen if each.unruled_event is not None)
+        wanted = {(event.type, _loosely(event.name)) for event in self.ways_in}
+        for event in [each for each in sent if (each.type, _loosely(each.name)) in wanted and each not in self.leads]:
+            yield Sentence(
+                f"“{event.name}” came {_times(sent[event])}: nearly the name. Names must match exactly, with case and "
+                "spaces.",
+                "bad",
+            )
+        most = sent.most_common(MOST_TOLD)
+        if most:
+            told = ", ".join(f"“{event.name}” ({event.type}, {_times(count)})" for event, count in most)
+            yield Sentence(f"What this person sent instead: {told}.")
+
+    def goal_itself(self) -> Iterator[Sentence]:
+        """What leads to the goal, and who may send it."""
+        told = ", ".join(f"“{event.name}” ({event.type})" for event in self.ways_in[:MOST_TOLD])
+        if not self.ways_in:
+            yield Sentence("No name of an event is known to lead to this goal: bind one on its page.", "bad")
+        else:
+            yield Sentence(f"What leads to this goal: {told}{', …' if len(self.ways_in) > MOST_TOLD else ''}.")
+        if not self.goal.has_multiple_conversions:
+            yield Sentence("The goal counts one conversion a visit: more in one visit count as one in its headline.")
+        if self.goal.archived_at is not None:
+            yield Sentence("The goal is archived. Events convert it all the same.", "warn")
+        for source in self.site.sources.all():
+            if not source.is_enabled:
+                yield Sentence(f"The source “{source.name}” is switched off: what it sends is refused.", "warn")
+            elif not source.takes_track:
+                yield Sentence(f"The source “{source.name}” is told to take no track events.", "warn")
+
+
+def _names_of(goal: Any, template: str) -> list[EventName]:
+    """The events that may lead to a goal, with those that a person bound to it. Pure."""
+    named = list(events_named(goal.name, template=template))
+    if not goal.is_named_by_event:
+        named += [(type_, goal.name) for type_ in EVENT_TYPES]
+    bound = [EventName(each["type"], each["name"]) for each in goal.bound]
+    return bound + [EventName(*each) for each in named if len(each[1]) <= EVENT_NAME_LENGTH]
+
+
+def _by_reason(seen: Iterable[_Seen]) -> Mapping[str, list[_Seen]]:
+    found: dict[str, list[_Seen]] = {}
+    for each in seen:
+        found.setdefault(each.reason, []).append(each)
+    return found
+
+
+def _ids(seen: Iterable[_Seen]) -> list[int]:
+    return [each.stored.id for each in seen][:MOST_TOLD]
+
+
+def _messages(seen: Sequence[_Seen], *, verb: str = "is") -> str:
+    if len(seen) == 1:
+        return f"One message {verb}".strip()
+    return f"{len(seen):,} messages {'are' if verb else ''}".strip()
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
+
+
+def _say(at: datetime | None) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if at else "an unknown time"
+
+
+def _loosely(name: str) -> str:
+    return "".join(name.casefold().split())

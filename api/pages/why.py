@@ -1,0 +1,42 @@
+"""Why not? A person, a goal, and in sentences why there is or is not a conversion."""
+
+from django.http import HttpRequest, HttpResponseBase
+
+from api.insight.why_not import LOOK, why_not
+from api.models import Site
+from api.pages.access import show, site_page
+from goals.models import Goal
+
+MOST_GOALS = 20  # that a part of a name is looked up in
+
+
+@site_page()
+def ask_why(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """The form; the answer, where it names one person and one goal."""
+    person = request.GET.get("person", "").strip().replace("\0", "\ufffd")
+    wanted = request.GET.get("goal", "").replace("\0", "\ufffd")
+    goals = _find_goals(site, wanted) if wanted.strip() else []
+    goal = goals[0] if len(goals) == 1 else None
+    return show(
+        request,
+        "pages/why.html",
+        title="Why not?",
+        person=person,
+        wanted=wanted,
+        goals=goals,
+        goal=goal,
+        answer=why_not(site, person, goal) if person and goal is not None else None,
+        look=LOOK,
+    )
+
+
+def _find_goals(site: Site, wanted: str) -> list[Goal]:
+    """The goal of that number or that name, else some that have it in their name."""
+    live = Goal.objects.filter(site=site, deleted_at=None, counts_for=None)
+    if wanted.isascii() and wanted.isdigit():
+        numbered = Goal.objects.filter(site=site, deleted_at=None).select_related("counts_for")
+        by_number = numbered.filter(pk=min(int(wanted), 2**63 - 1)).first()
+        if by_number is not None:
+            return [by_number.counts_for or by_number]
+    exact = list(live.filter(name=wanted))
+    return exact or list(live.filter(name__icontains=wanted.strip()).order_by("name")[:MOST_GOALS])

@@ -1,0 +1,173 @@
+"""Why there is no conversion, in sentences."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from api.insight.why_not import Answer, why_not
+from api.models import Rule, Site, Source
+from api.sites import create_source, note_rules_changed
+from goals import catalogue
+from goals.finding import find_live_goal
+from goals.matching import EventName
+from goals.models import Goal
+from tests.pages.ada import address, browser_of, text_of
+from tests.world import START, World
+
+NAME = "SegmentIO track – Signed Up"
+
+
+def ask(world: World, person: str = "user-1", goal: str = NAME) -> Answer:
+    pk = Goal.objects.get(site=world.site, name=goal).pk
+    found = find_live_goal([world.site.pk], pk)
+    assert found is not None
+    return why_not(Site.objects.get(pk=world.site.pk), person, found)
+
+
+def told(answer: Answer) -> str:
+    return "\n".join(each.text for each in answer.sentences)
+
+
+def add_rule(world: World, action: str, argument: str = "", **fields: Any) -> None:
+    Rule.objects.create(
+        site=world.site, name="No noise", action=action, argument=argument, name_test="equals", **fields
+    )
+    note_rules_changed(world.site.pk, now=START)
+
+
+def drop(world: World) -> None:
+    add_rule(world, Rule.Action.DROP, "only noise", name_value="Signed Up")
+    world.track("Signed Up")
+
+
+def no_goal(world: World) -> None:
+    add_rule(world, Rule.Action.NO_GOAL, name_value="Signed Up")
+    world.track("Signed Up")
+
+
+def rename(world: World) -> None:
+    add_rule(world, Rule.Action.RENAME, "Registered", name_value="Signed Up")
+    world.track("Signed Up")
+
+
+def take_no_track(world: World) -> None:
+    Source.objects.filter(site=world.site).update(takes_track=False)
+    world.track("Signed Up")
+
+
+def write_it_otherwise(world: World) -> None:
+    world.track("signed up")
+
+
+def send_something_else(world: World) -> None:
+    world.track("Viewed")
+
+
+def leave_out_the_name(world: World) -> None:
+    world.post(world.event(event=None))
+    world.digest()
+
+
+def not_digest(world: World) -> None:
+    world.post(world.event())
+
+
+def switch_off(world: World) -> None:
+    create_source(world.site, name="Old shop", kind=Source.Kind.SERVER)
+    Source.objects.filter(site=world.site, name="Old shop").update(is_enabled=False)
+
+
+def send_under_another_visitor(world: World) -> None:
+    """The event's own visitor code comes first; then the code moved to another user."""
+    shared = {"kameleoonVisitorCode": "shared"}
+    world.identify(at=-1, traits={"kameleoonVisitorCode": "first"})
+    world.track("Signed Up", properties=shared)
+    world.identify(at=10, userId="user-2", traits=shared)
+
+
+def stay_unlinked(world: World) -> None:
+    world.identify(userId=None, anonymousId="user-1")
+
+
+def do_nothing(world: World) -> None:
+    pass
+
+
+def bind_later(world: World) -> None:
+    world.track("Registered")
+    goal = Goal.objects.get(site=world.site, name=NAME)
+    template = world.site.goal_name_template
+    catalogue.bind_event(goal, EventName("track", "Registered"), template=template)
+
+
+@pytest.mark.parametrize(
+    ("happen", "why"),
+    [
+        (drop, "ignored by the rule “No noise”: only noise"),
+        (no_goal, "no goal and no conversion, says the rule “No noise”"),
+        (rename, "made something else of by the rule “No noise”"),
+        (take_no_track, "told to take no track events"),
+        (write_it_otherwise, "“signed up” came once: nearly the name"),
+        (send_something_else, "instead: “Viewed” (track, once)"),
+        (leave_out_the_name, "A track event needs an event name"),
+        (not_digest, "not digested yet"),
+        (switch_off, "“Old shop” is switched off"),
+        (send_under_another_visitor, "counts for the visitor “shared”, who is not linked"),
+        (stay_unlinked, "linked to no user"),
+        (do_nothing, "None of the newest 10,000 messages"),
+        (bind_later, "converted another goal"),
+    ],
+    ids=lambda each: getattr(each, "__name__", ""),
+)
+def test_why_not__without_a_conversion__tells_the_cause(
+    world: World, happen: Callable[[World], None], why: str
+) -> None:
+    world.track("Signed Up", userId="somebody-else")
+    happen(world)
+    answer = ask(world)
+    assert not answer.has_converted
+    assert why in told(answer)
+
+
+def test_why_not__waiting_for_quota__tells_the_place(world: World) -> None:
+    world.change_site(goals_per_10_seconds=1)
+    world.send(*(world.event(event=name) for name in ("First", "Second", "Signed Up")))
+    catalogue.create_goal(Goal(site=world.site, name=NAME), template=world.site.goal_name_template)
+    answer = ask(world)
+    assert "deferred" in told(answer) or "not digested yet" in told(answer)
+    assert not answer.has_converted
+
+
+def test_why_not__with_a_conversion__says_yes(world: World) -> None:
+    world.send(
+        world.event(at=1),
+        world.event(at=2, userId=None, anonymousId="anon-1"),
+        world.event("identify", at=3, anonymousId="anon-1"),
+    )
+    for person in ("user-1", "anon-1"):
+        answer = ask(world, person)
+        assert answer.has_converted
+    assert "the last at 2026-11-22 03:00:0" in told(answer)
+
+
+def test_page__person_and_goal__answers_within_twelve_queries(world: World, django_assert_max_num_queries: Any) -> None:
+    world.send(world.event(), world.event(userId="<b>"))
+    viewer = browser_of(world.site, "viewer")
+    viewer.get(address("why/"))
+    with django_assert_max_num_queries(12):
+        page = text_of(viewer.get(address("why/"), {"person": "user-1", "goal": NAME}))
+    assert "There is a conversion" in page
+    assert "&lt;b&gt;" in text_of(viewer.get(address("why/"), {"person": "<b>", "goal": NAME}))
+    assert "Which goal?" not in text_of(viewer.get(address("why/"), {"person": "user-1", "goal": "signed"}))
+    world.track("Signed In")
+    assert "Which goal?" in text_of(viewer.get(address("why/"), {"person": "user-1", "goal": "signed"}))
+    assert "No goal of this site" in text_of(viewer.get(address("why/"), {"person": "user-1", "goal": "\0nothing"}))
+
+
+@pytest.mark.parametrize(
+    ("who", "status"),
+    [("anonymous", 302), ("outsider", 404), ("viewer", 200), ("editor", 200), ("owner", 200), ("superuser", 200)],
+)
+def test_page__whoever_asks__is_a_member(world: World, who: str, status: int) -> None:
+    assert browser_of(world.site, who).get(address("why/")).status_code == status

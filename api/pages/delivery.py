@@ -113,8 +113,8 @@ def try_again(request: HttpRequest, site: Site) -> HttpResponseBase:
         except IntegrityError:
             messages.error(request, "Their sender sends the same at this moment. Try again in a minute.")
         else:
-            unreadable = f" {done.unreadable:,} could not be read." if done.unreadable else ""
-            messages.success(request, f"{done.messages:,} messages are tried again.{unreadable}")
+            unreadable = f" Could not be read: {done.unreadable:,}." if done.unreadable else ""
+            messages.success(request, f"Tried again: {done.messages:,}.{unreadable}")
         return redirect("pages:events-failed", site.sitecode)
     return show(
         request,

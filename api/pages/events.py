@@ -99,6 +99,7 @@ def show_event(request: HttpRequest, site: Site, number: int) -> HttpResponseBas
         message=message,
         source=sources.get(message.source_id or 0),
         trace=trace(site, message),
+        effects=[OUTCOMES.get(effect, effect) for effect in message.effects],
         body=pretty(bytes(message.body)),
         size=len(message.body),
     )

@@ -176,7 +176,7 @@ def test_failed__tried_again_by_an_editor__is_shown_first_then_done_and_logged(
     world.digest()
 
     assert (seen.messages, seen.forecast.conversions_then, seen.forecast.goals_made_then) == (1, 1, 1)
-    assert "1 messages are tried again." in text_of(done)
+    assert "Tried again: 1." in text_of(done)
     assert world.goals() == {"SegmentIO track – Buy": 1}
     assert "digest_failed" in AuditEntry.objects.get().what
     assert "No event of this reason is left" in look(editor, AGAIN, reason="digest_failed")

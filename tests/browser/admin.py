@@ -1,0 +1,57 @@
+"""A person at the admin's pages in a real browser, where no page may complain of anything."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from django.contrib.auth.models import User
+from playwright.sync_api import Browser, Page, expect
+
+from api.models import Membership, Site
+from tests.browser.chromium import LOOPBACK, PATIENCE
+from tests.contract.server import Shop
+
+PASSWORD = "a long password"
+
+
+@dataclass
+class Desk:
+    """Somebody's browser, signed in, at a site's pages."""
+
+    page: Page
+    base: str  # of the site's pages, ends with a slash
+    complaints: list[str] = field(default_factory=list)  # the console's, breaches of the CSP among them
+    hosts: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", lambda each: self.complaints.append(each.text) if each.type in NOT_SILENT else None)
+        self.page.on("request", lambda request: self.hosts.add(urlsplit(request.url).hostname or "localhost"))
+
+    def open(self, path: str) -> None:
+        """Open a page below the site's."""
+        self.page.goto(f"{self.base}{path}")
+
+
+NOT_SILENT = {"error", "warning"}
+
+
+@contextmanager
+def at_desk(browser: Browser, shop: Shop, *, role: str) -> Iterator[Desk]:
+    """Sign in by the form, as a member of the shop's site. In the end no page complained or asked another host."""
+    user = User.objects.create_user(role, password=PASSWORD, is_staff=True)
+    Membership.objects.create(user=user, site=Site.objects.get(sitecode=shop.sitecode), role=role)
+    context = browser.new_context()
+    context.set_default_timeout(PATIENCE * 1000)
+    expect.set_options(timeout=PATIENCE * 1000)
+    desk = Desk(context.new_page(), f"{shop.server.url}/admin/s/{shop.sitecode}/")
+    desk.open("")
+    desk.page.get_by_label("Username").fill(role)
+    desk.page.get_by_label("Password").fill(PASSWORD)
+    desk.page.get_by_role("button", name="Log in").click()
+    desk.page.wait_for_url(desk.base)
+    yield desk
+    context.close()
+    assert desk.complaints == []
+    assert desk.hosts <= LOOPBACK

@@ -1,0 +1,66 @@
+"""A product manager finds the goals of Segment, renames one with its warning, merges two and takes it back."""
+
+import re
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from goals.models import Goal
+from tests.browser.admin import at_desk
+from tests.browser.chromium import needs_browser
+from tests.contract.server import Shop
+
+pytestmark = [needs_browser, pytest.mark.xdist_group("browser")]
+
+
+@pytest.mark.promise("K-09", "K-15", "K-21")
+def test_goals__in_a_browser__are_found_renamed_merged_and_taken_apart(shop: Shop, browser: Browser) -> None:
+    shop.send(*(shop.event(event=name, userId=user) for name, user in (("Buy", "u1"), ("Buy", "u2"), ("Order", "u2"))))
+    Goal.objects.create(site=Goal.objects.all()[0].site, name="By hand")
+
+    with at_desk(browser, shop, role="editor") as desk:
+        page = desk.page
+        page.get_by_role("link", name=re.compile("Goals$")).first.click()  # its icon is a word, too
+        expect(page.get_by_role("link", name="By hand")).to_be_visible()
+
+        # By the tag
+        page.get_by_role("checkbox", name="segment.io").check()
+        page.get_by_role("button", name="Show").click()
+        expect(page.get_by_role("link", name="By hand")).to_have_count(0)
+        assert "tag=segment.io" in page.url
+
+        # Its page
+        page.get_by_role("link", name="SegmentIO track – Buy").click()
+        expect(page.get_by_role("heading", name="Converted automatically by Segment events")).to_be_visible()
+        expect(page.get_by_role("img", name="Conversions by day")).to_be_visible()
+
+        # A new name, with its warning
+        page.get_by_role("link", name="Edit", exact=True).click()
+        warning = page.get_by_role("heading", name="What a new name means")
+        expect(warning).to_be_hidden()
+        page.get_by_label("Name", exact=True).fill("Purchase")
+        expect(warning).to_be_visible()
+        page.get_by_label("Name", exact=True).fill("SegmentIO track – Buy")
+        expect(warning).to_be_hidden()
+        page.get_by_label("Name", exact=True).fill("Purchase")
+        page.get_by_role("checkbox", name="Keep receiving these events").check()
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_text("Saved.")).to_be_visible()
+        shop.send(shop.event(event="Buy", userId="u3"))
+        assert {name: len(whose) for name, whose in shop.goals().items()} == {
+            "By hand": 0,
+            "Purchase": 3,
+            "SegmentIO track – Order": 1,
+        }
+
+        # Two as one, and two again
+        desk.open("goals/?tag=segment.io")
+        page.get_by_role("checkbox", name="Pick Purchase").check()
+        page.get_by_role("checkbox", name="Pick SegmentIO track – Order").check()
+        page.get_by_label("With those picked").select_option("merge")
+        page.get_by_role("button", name="Do it").click()
+        expect(page.get_by_role("row", name="As one goal")).to_contain_text("4")
+        page.get_by_role("button", name="Merge into the goal kept").click()
+        page.get_by_role("button", name="Take back the merge of SegmentIO track – Order").click()
+        expect(page.get_by_text("has its conversions to itself again")).to_be_visible()
+        assert not Goal.objects.exclude(merged_into=None).exists()

@@ -44,7 +44,21 @@ def make_field(field: Any, **options: Any) -> Any:
     return field.formfield(**({"strip": False} if field.name in EXACT else {}), **options)
 
 
-PageForm = forms.modelform_factory(Rule, form=RuleForm, fields=FIELDS, formfield_callback=make_field)
+PageForm = forms.modelform_factory(
+    Rule,
+    form=RuleForm,
+    fields=FIELDS,
+    formfield_callback=make_field,
+    labels={
+        "is_enabled": "On",
+        "name_test": "The name …",
+        "name_value": "… this",
+        "path": "A field …",
+        "path_test": "… that",
+        "path_value": "… this",
+    },
+    widgets={"group_traits": forms.Textarea(attrs={"rows": 2})},
+)
 
 
 @site_page()

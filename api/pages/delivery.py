@@ -41,7 +41,7 @@ class SourceRow:
     id: int
     name: str
     came: Figures
-    outcomes: Sequence[int]  # in the order of KINDS
+    outcomes: Sequence[int]  # of the kinds that occur
 
 
 @site_page()
@@ -55,6 +55,7 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
     source_id = chosen.pk if chosen else None
     came = came_in([chosen.pk] if chosen else [source.pk for source in sources], span=span, now=now)
     became = outcomes(site.pk, span=span, now=now, source_id=source_id)
+    kinds = [(kind, label) for kind, label in KINDS if any(counts[kind] for counts in became.by_source.values())]
     return show(
         request,
         "pages/delivery/delivery.html",
@@ -66,9 +67,14 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
         received=chart_received(came, span=span, now=now),
         became=chart_outcomes(became, span=span, now=now),
         outcomes=became,
-        kinds=[label for _, label in KINDS],
+        kinds=[label for _, label in kinds],
         rows=[
-            SourceRow(source.pk, source.name, total(came.get(source.pk, {}).values()), count_kinds(became, source.pk))
+            SourceRow(
+                source.pk,
+                source.name,
+                total(came.get(source.pk, {}).values()),
+                [became.by_source.get(source.pk, Counter())[kind] for kind, _ in kinds],
+            )
             for source in sources
             if chosen in {None, source}
         ],
@@ -168,8 +174,3 @@ def total(figures: Iterable[Figures]) -> Figures:
         sum(one.rejected for one in each),
         max((one.last_received_at for one in each if one.last_received_at), default=None),
     )
-
-
-def count_kinds(became: Outcomes, source_id: int) -> list[int]:
-    counts = became.by_source.get(source_id, Counter())
-    return [counts[kind] for kind, _ in KINDS]

@@ -19,6 +19,7 @@ from api.pages import (
     rules,
     settings,
     sources,
+    tags,
     tester,
     why,
 )
@@ -31,6 +32,8 @@ urlpatterns = [
     path("<slug:sitecode>/goals/change/", goals.change_goals, name="goals-change"),
     path("<slug:sitecode>/goals/export/", goals.export_goals, name="goals-export"),
     path("<slug:sitecode>/goals/merge/", goal_merging.merge_goals, name="goals-merge"),
+    path("<slug:sitecode>/goals/tags/", tags.list_tags, name="tags"),
+    path("<slug:sitecode>/goals/tags/<int:tag_id>/change/", tags.change_tag, name="tag-change"),
     path("<slug:sitecode>/goals/new/", goal_edits.make_goal, name="goal-new"),
     path("<slug:sitecode>/goals/<int:goal_id>/", goal.show_goal, name="goal"),
     path("<slug:sitecode>/goals/<int:goal_id>/breakdown/", goal.break_down, name="goal-breakdown"),

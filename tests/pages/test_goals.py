@@ -113,21 +113,29 @@ def test_list__of_more_than_a_page__goes_on_with_the_same_filter(world: World, e
 
 
 @pytest.mark.parametrize(
-    "path", ["", "?tag=many", "goal", "goal/breakdown/?by=source", "goal/conversions/", "edit/", "delete/"]
+    "path",
+    [
+        "",
+        "?tag=many",
+        "tags/",
+        "merge/?goal={goal}",
+        "{goal}/",
+        "{goal}/breakdown/?by=source",
+        "{goal}/conversions/",
+        "{goal}/edit/",
+        "{goal}/delete/",
+    ],
 )
 def test_pages__of_many_goals__cost_few_queries(world: World, goal: Goal, enter: Enter, path: str) -> None:
     for number in range(60):
         make(world, f"SegmentIO track – Viewed order {1000 + number}", "many", f"tag {number}")
     merging.merge(Goal.objects.get(name__endswith="1059"), goal)
     Goal.objects.filter(pk=goal.pk).update(name="SegmentIO track – Viewed order 999")
-    address = page_of(goal, path.removeprefix("goal").removeprefix("/")) if path[:1] not in {"", "?"} else BASE + path
-    viewer = enter("editor")
-    viewer.get(address)
+    address, editor = BASE + path.format(goal=goal.pk), enter("editor")
+    editor.get(address)  # the session learns the site
 
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
-        text_of(viewer.get(address))
+    with CaptureQueriesContext(connection) as queries:
+        text_of(editor.get(address))
 
     assert len(queries) <= 12, "\n".join(each["sql"][:200] for each in queries)
 
@@ -477,7 +485,7 @@ def test_name__of_a_person__is_not_pointed_out(world: World, enter: Enter) -> No
 # Who may
 
 
-READS = ("", "export/", "{goal}/", "{goal}/breakdown/", "{goal}/conversions/")
+READS = ("", "export/", "tags/", "{goal}/", "{goal}/breakdown/", "{goal}/conversions/")
 FORMS = ("new/", "merge/", "{goal}/edit/", "{goal}/delete/")
 POSTS = (
     "change/",
@@ -566,3 +574,48 @@ def test_merge__without_a_goal_of_its_own_to_keep__asks_again(
 
     assert "with which goal?" in text_of(enter("editor").post(f"{BASE}merge/", asked))
     assert not Goal.objects.exclude(merged_into=None).exists()
+
+
+# Tags
+
+
+def test_tag__renamed__is_renamed_on_its_goals(world: World, goal: Goal, enter: Enter) -> None:
+    tag = goal.tags.get()
+
+    enter("editor").post(f"{BASE}tags/{tag.pk}/change/", {"name": "segment"})
+
+    assert [each.name for each in goal.tags.all()] == ["segment"]
+    assert AuditEntry.objects.get().after == {"name": "segment"}
+    world.track("Other", at=9)  # goals made from now on have the site's tag all the same
+    assert [each.name for each in Goal.objects.get(name__endswith="Other").tags.all()] == ["segment.io"]
+
+
+def test_tag__given_the_name_of_another__is_put_into_it_after_a_question(
+    world: World, goal: Goal, enter: Enter
+) -> None:
+    both = make(world, "Both", "shop", "segment.io")
+    address, editor = f"{BASE}tags/{goal.tags.get().pk}/change/", enter("editor")
+
+    assert "with 1 goal. The 2 goals tagged" in text_of(editor.post(address, {"name": "shop"}))
+    assert {each.name for each in both.tags.all()} == {"shop", "segment.io"}
+
+    editor.post(address, {"name": "shop", "merges": "on"})
+    assert [[each.name for each in its.tags.all()] for its in (goal, both)] == [["shop"], ["shop"]]
+    assert "segment.io" not in [tag.name for tag in editor.get(f"{BASE}tags/").context["tags"]]
+
+
+@pytest.mark.parametrize("name", ["", "x" * 101, "segment.io"])
+def test_tag__with_no_other_name__stays(world: World, goal: Goal, enter: Enter, name: str) -> None:
+    enter("editor").post(f"{BASE}tags/{goal.tags.get().pk}/change/", {"name": name})
+
+    assert [each.name for each in goal.tags.all()] == ["segment.io"]
+    assert not AuditEntry.objects.exists()
+
+
+def test_tags__listed__say_how_many_goals_they_have(world: World, goal: Goal, enter: Enter) -> None:
+    make(world, "Shop", "shop", "segment.io")
+
+    page = enter("viewer").get(f"{BASE}tags/?q=s")
+
+    assert [(tag.name, tag.size) for tag in page.context["tags"]] == [("segment.io", 2), ("shop", 1)]
+    assert "Rename" not in text_of(page)

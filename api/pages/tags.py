@@ -1,0 +1,66 @@
+"""The tags of a site's goals: how many each has, renaming one, putting it into another."""
+
+from typing import Final
+
+from django.contrib import messages
+from django.db import transaction
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect
+from django.views.decorators.http import require_POST
+
+from api import audit
+from api.models import Site
+from api.pages.access import Role, show, site_page
+from api.pages.goals import TAG_LENGTH
+from goals.models import Tag
+from goals.tags import TagTakenError, merge_tags, rename_tag
+
+MOST_SHOWN: Final = 200
+
+
+@site_page()
+def list_tags(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """The tags, by name."""
+    search = request.GET.get("q", "")
+    tags = Tag.objects.filter(site=site, name__icontains=search).order_by("name")
+    tags = tags.annotate(size=Count("goals", filter=Q(goals__deleted_at=None, goals__counts_for=None)))
+    shown = list(tags[: MOST_SHOWN + 1])
+    return show(
+        request,
+        "pages/goals/tags.html",
+        title="Tags",
+        tags=shown[:MOST_SHOWN],
+        has_more=len(shown) > MOST_SHOWN,
+        search=search,
+    )
+
+
+@site_page(Role.EDITOR)
+@require_POST
+def change_tag(request: HttpRequest, site: Site, tag_id: int) -> HttpResponseBase:
+    """Give a tag another name; where another tag has it, ask first, then put the one into the other."""
+    tag = get_object_or_404(Tag, pk=tag_id, site=site)
+    before, name = tag.name, request.POST.get("name", "")
+    if not 0 < len(name) <= TAG_LENGTH:
+        messages.error(request, f"A tag has 1 to {TAG_LENGTH} characters.")
+        return redirect("pages:tags", site.sitecode)
+    if name == before:
+        return redirect("pages:tags", site.sitecode)
+    try:
+        with transaction.atomic():
+            rename_tag(tag, name)
+            audit.note(request, site, f"Renamed the tag {tag.pk}", {"name": before}, {"name": name})
+    except TagTakenError as taken:
+        if "merges" not in request.POST:
+            sizes = [each.goals.filter(deleted_at=None, counts_for=None).count() for each in (tag, taken.tag)]
+            return show(
+                request, "pages/goals/merge_tags.html", title="Merge tags", tag=tag, into=taken.tag, sizes=sizes
+            )
+        with transaction.atomic():
+            audit.note(
+                request, site, f"Put the tag {tag.pk} into the tag {taken.tag.pk}", {"name": before}, {"name": name}
+            )
+            merge_tags(tag, taken.tag)
+    messages.success(request, f"{before} is {name} now.")
+    return redirect("pages:tags", site.sitecode)

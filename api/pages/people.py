@@ -39,7 +39,7 @@ def show_person(request: HttpRequest, site: Site) -> HttpResponseBase:
     return show(
         request,
         "pages/people/person.html",
-        title=person.asked,
+        title=f"Person {person.asked}",
         person=person,
         conversions=people.last_conversions(site, person.identities),
         documents=[("Without a token", _pretty(public)), ("With a token", _pretty(full))],
@@ -73,7 +73,7 @@ def erase_person(request: HttpRequest, site: Site) -> HttpResponseBase:
         note(request, site, f"Erased a person: receipt {receipt.pk}")
         messages.success(request, "Erased. The rest of the inbox is being searched.")
         return redirect("pages:erasure", site.sitecode, receipt.pk)
-    return show(request, "pages/people/erase.html", title=f"Erase {person.asked}", person=person)
+    return show(request, "pages/people/erase.html", title=f"Erase the person {person.asked}", person=person)
 
 
 @site_page()

@@ -43,7 +43,7 @@ def show_persona(request: HttpRequest, site: Site) -> HttpResponseBase:
     return show(
         request,
         "pages/personas/persona.html",
-        title=persona.name,
+        title=f"Persona {persona.name}",
         persona=persona,
         rows=[(each, _time(each.registers["personas"][persona.name][0])) for each in members.identities],
         members=members,
@@ -78,7 +78,7 @@ def show_group(request: HttpRequest, site: Site) -> HttpResponseBase:
     return show(
         request,
         "pages/personas/group.html",
-        title=group.group_id,
+        title=f"Group {group.group_id}",
         group=group,
         traits=people.traits_of_group(group),
         rows=[(each, _time(each.registers["group"][0])) for each in members.identities],

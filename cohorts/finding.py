@@ -10,7 +10,7 @@ from cohorts import remote_data
 from cohorts.models import Identity, Username
 
 MOST_SCANNED: Final = 20_000  # identities that a page of members looks at
-MOST_COUNTED: Final = 50_000  # and that the sizes of personas are counted of
+MOST_COUNTED: Final = 20_000  # and that the sizes of personas are counted of
 PAGE: Final = 50
 
 Place = tuple[int, str]  # (kind, value): after this identity goes the next page
@@ -68,7 +68,7 @@ def newest(site_id: int, *, limit: int) -> list[Identity]:
 def sizes(site_id: int) -> tuple[dict[str, Size], bool]:
     """The sizes of personas by name, and whether every identity of the site was looked at. One query.
 
-    An index would have to be written with every change of an identity; 50,000 of them are read in some 100 ms.
+    An index would have to be written with every change of an identity; 20,000 of them are read in some 100 ms.
     """
     with connection.cursor() as cursor:
         cursor.execute(

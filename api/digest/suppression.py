@@ -55,16 +55,24 @@ def find_suppressed(site_id: int, messages: Sequence[Stored], derived: Sequence[
 
 
 def _named_by(message: Stored, effects: Effects) -> set[str]:
-    """The ids that a message names: as it was sent, and as rules and the transform hook left it. Pure."""
+    """The ids that a message names, as rules and the transform hook left them; and as it was sent, where these made
+    nothing of it, or may have taken some away. To read every body again would cost a tenth of the digest. Pure.
+    """
     change = effects.change
     found = [change.user, change.anonymous, change.visitor, change.previous_user] if change else []
+    if change is None or settings.HOOKS:
+        found += _sent_by(message)
+    return {each for each in found if each is not None}
+
+
+def _sent_by(message: Stored) -> list[str | None]:
     try:
         fields = read_body(message.body, set())
     except UnreadableBodyError:
-        fields = {}
+        return []
     context = read_object(fields.get("context"), set())
     places = [fields, context, *(read_object(each, set()) for each in (fields.get("properties"), fields.get("traits")))]
     places.append(read_object(context.get("traits"), set()))
     sent = [fields.get(name) for name in ("userId", "anonymousId", "previousId")]
     sent += [place.get(name) for place in places for name in VISITOR_FIELDS]
-    return {each for each in (*found, *(ids.read_id(value)[0] for value in sent)) if each is not None}
+    return [ids.read_id(value)[0] for value in sent]

@@ -5,14 +5,14 @@ from typing import Final
 
 from api.rules.patterns import PLACE
 
-# A number that stands by itself and is no year, or a long word with digits such as a UUID.
+# A number that stands by itself and is no year; a UUID, or as long a hexadecimal number without its dashes.
 NUMBER: Final = re.compile(r"(?<![A-Za-z0-9.,])(?!(?:19|20)[0-9]{2}(?![0-9]))[0-9]{3,}(?![A-Za-z0-9]|[.,][0-9])")
-LONG: Final = re.compile(r"(?<![A-Za-z0-9_-])(?=(?:[A-Za-z_-]*[0-9]){4})(?=[0-9_-]*[A-Za-z])[A-Za-z0-9_-]{16,}")
+HEX: Final = re.compile(r"(?<![\w-])(?=[a-f-]*[0-9])[0-9a-f]{8}(?:-?[0-9a-f]{4}){2,}[0-9a-f]*(?![\w-])", re.IGNORECASE)
 
 
 def suggest_pattern(event_name: str) -> str | None:
     """The pattern of all names like this one, such as `Viewed order {n}`; None where it seems to hold no identifier."""
     if PLACE.search(event_name):
         return None  # its own braces would be taken for places
-    pattern = NUMBER.sub("{n}", LONG.sub("{id}", event_name))
+    pattern = NUMBER.sub("{n}", HEX.sub("{id}", event_name))
     return pattern if pattern != event_name else None

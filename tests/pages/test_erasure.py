@@ -147,6 +147,16 @@ def test_erase__a_shared_browser__other_people_keep_what_is_theirs(owner: Client
     assert contradictions() == []
 
 
+def test_erase__a_conversion_under_somebody_elses_code__is_found_too(owner: Client, site: Site, world: World) -> None:
+    tablet = {"kameleoonVisitorCode": "tablet"}
+    world.track("Bought", at=7, userId="ada-king", properties=tablet)
+    world.identify(at=10, userId="grace", traits=tablet)  # no index leads from Ada to that conversion any more
+    owner.post(address("people/person/erase/"), {"id": "ada-king"})
+    finish()
+    assert places_with(*IDS) == []
+    assert contradictions() == []
+
+
 def test_erase__ids_in_many_spellings__are_found_in_bodies(owner: Client, world: World, site: Site) -> None:
     for text in (b'"id/\\u00e9"', '"id/é"'.encode(), b'"id\\/\\u00e9"'):
         world.post(b'{"type": "identify", "userId": %b, "properties": {}}' % text)

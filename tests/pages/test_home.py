@@ -123,7 +123,7 @@ def test_home__figures__are_of_now(viewer: Client, site: Site) -> None:
     shown = html.unescape(text_of(response))
     assert "998" in shown
     assert "3.00 s" in shown
-    assert "has waited 7,2" in shown
+    assert "has waited 7," in shown
 
 
 @pytest.mark.parametrize("trouble", ["dead", "deferred", "twin", "off", "silent", "archived"])

@@ -24,6 +24,14 @@ class NameTakenError(Exception):
         self.goal_id = goal_id
 
 
+class TagTakenError(Exception):
+    """Another tag of the site has this name."""
+
+    def __init__(self, tag_id: int) -> None:
+        super().__init__(f"tag {tag_id} has this name already")
+        self.tag_id = tag_id
+
+
 def create_goal(goal: Goal, *, tags: Iterable[str] = (), template: str) -> Goal:
     """Save a goal made by hand, by import or through the API; it consumes no quota (promises K-32).
 
@@ -148,6 +156,33 @@ def set_tags(goal: Goal, names: Iterable[str]) -> None:
     names = sorted(set(names))
     Tag.objects.bulk_create([Tag(site_id=goal.site_id, name=name) for name in names], ignore_conflicts=True)
     goal.tags.set(Tag.objects.filter(site_id=goal.site_id, name__in=names))
+
+
+def rename_tag(tag: Tag, name: str) -> Tag:
+    """Give a tag another name. Raises TagTakenError when the site has a tag of that name: merge the two.
+
+    A site goes on giving its own tag (`auto_tag`) to what events make: change that too, or the tag comes back.
+    """
+    with transaction.atomic():
+        quota.lock_names(tag.site_id)
+        twin = Tag.objects.filter(site_id=tag.site_id, name=name).exclude(pk=tag.pk).first()
+        if twin is not None:
+            raise TagTakenError(twin.pk)
+        tag.name = name
+        tag.save(update_fields=["name"])
+    return tag
+
+
+def merge_tags(tag: Tag, into: Tag) -> Tag:
+    """Give what has a tag another one of its site instead, and delete the first. Not to be undone."""
+    if tag.site_id != into.site_id:
+        raise ValueError("these tags belong to two sites")
+    with transaction.atomic():
+        quota.lock_names(tag.site_id)  # events tag new goals under it
+        if tag.pk != into.pk:
+            into.goals.add(*tag.goals.values_list("pk", flat=True))
+            tag.delete()
+    return into
 
 
 def wake(site_id: int, *, template: str) -> int:

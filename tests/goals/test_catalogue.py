@@ -6,7 +6,7 @@ from api.models import Site
 from api.sites import create_site
 from goals import catalogue
 from goals.matching import EventName
-from goals.models import Goal, GoalBinding
+from goals.models import Goal, GoalBinding, Tag
 from tests.world import START
 
 TEMPLATE = "SegmentIO {type} – {name}"
@@ -109,3 +109,21 @@ def test_unbind_event__bound_event__is_nobodys_again(site: Site) -> None:
     catalogue.unbind_event(binding)
 
     assert bound_events(goal) == set()
+
+
+def test_tags__renamed_and_merged__stay_on_their_goals(site: Site) -> None:
+    one, both = make_goal(site, "One"), make_goal(site, "Both")
+    catalogue.set_tags(one, ["old"])
+    catalogue.set_tags(both, ["old", "new"])
+    old, new = Tag.objects.get(name="old"), Tag.objects.get(name="new")
+
+    with pytest.raises(catalogue.TagTakenError) as taken:
+        catalogue.rename_tag(old, "new")
+    assert taken.value.tag_id == new.pk
+    assert catalogue.merge_tags(old, new) == catalogue.merge_tags(new, new) == new
+    assert catalogue.rename_tag(new, "newer").name == "newer"
+
+    assert [list(goal.tags.values_list("name", flat=True)) for goal in (one, both)] == [["newer"], ["newer"]]
+    assert not Tag.objects.filter(name="old").exists()
+    with pytest.raises(ValueError, match="two sites"):
+        catalogue.merge_tags(new, Tag.objects.create(site=create_site(name="Other"), name="newer"))

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from api.models import Message
@@ -37,15 +37,20 @@ hits = st.fixed_dictionaries(
         "kameleoonVisitorCode": st.sampled_from(CODES),
     },
 )
+merges = st.permutations(NAMES).map(lambda names: ("merge", *names[:2]))
 steps = st.one_of(
+    merges,
     st.tuples(st.just("send"), st.lists(hits, min_size=1, max_size=6)),
     st.tuples(st.just("send"), st.lists(hits, min_size=1, max_size=2)),
     st.tuples(st.just("link"), st.sampled_from(USERS), st.sampled_from(CODES), minutes),
-    st.tuples(st.just("merge"), st.sampled_from(NAMES), st.sampled_from(NAMES)),
-    st.tuples(st.just("unmerge"), st.sampled_from(NAMES)),
+    merges,
+    st.tuples(st.just("unmerge"), st.integers(0, 1)),
     st.tuples(st.just("delete"), st.sampled_from(NAMES), st.booleans()),
     st.tuples(st.just("replay")),
 )
+
+
+MEANWHILE = {"event": "A", "minute": 30, "userId": "u2", "revenue": "0.1"}
 
 
 def take(shop: World, step: tuple[Any, ...]) -> None:
@@ -73,8 +78,10 @@ def take(shop: World, step: tuple[Any, ...]) -> None:
             except merging.MergeError:
                 return
             assert preview.union == reports.headlines([target], now=NOW)[target.pk].ever
-        case "unmerge", name if name in goals:
-            merging.unmerge(goals[name])
+        case "unmerge", place:
+            for goal in [each for _, each in sorted(goals.items()) if each.merged_into_id][place:]:
+                merging.unmerge(goal)
+                break
         case "delete", name, is_purged if name in goals:
             catalogue.delete_goal(goals[name], now=datetime.now(UTC))
             while is_purged and catalogue.purge_deleted():
@@ -143,13 +150,18 @@ def end_of(goal: Goal, live: list[Goal]) -> Goal:
 
 @pytest.mark.promise("N-06", "N-09", "I-09", "K-18")
 @settings(derandomize="HISTORY_EXAMPLES" not in os.environ, max_examples=EXAMPLES)
-@given(history=st.lists(steps, min_size=3, max_size=14))
+@given(history=st.lists(steps, min_size=4, max_size=14))
+@example(history=[("merge", "A", "B"), ("send", [MEANWHILE]), ("merge", "B", "C"), ("unmerge", 1), ("replay",)])
+@example(
+    history=[("merge", "A", "B"), ("merge", "B", "C"), ("send", [MEANWHILE]), ("unmerge", 0), ("delete", "C", True)]
+)
 def test_figures__after_any_history__are_those_of_a_recount(world: World, history: list[tuple[Any, ...]]) -> None:
     shop = replace(world, site=create_site(name="Random"))
     world.credential.sites.add(shop.site)
     shop.change_site(goals_per_10_seconds=50)
     try:
-        for step in history:
+        one_of_each = [{"event": name, "minute": 10 * place, "userId": "u1"} for place, name in enumerate(NAMES)]
+        for step in [("send", one_of_each), *history]:
             take(shop, step)
             assert_exact()
         assert_reports_are_right(shop)

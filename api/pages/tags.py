@@ -13,8 +13,8 @@ from api import audit
 from api.models import Site
 from api.pages.access import Role, show, site_page
 from api.pages.goals import TAG_LENGTH
+from goals.catalogue import TagTakenError, merge_tags, rename_tag
 from goals.models import Tag
-from goals.tags import TagTakenError, merge_tags, rename_tag
 
 MOST_SHOWN: Final = 200
 
@@ -52,15 +52,13 @@ def change_tag(request: HttpRequest, site: Site, tag_id: int) -> HttpResponseBas
             rename_tag(tag, name)
             audit.note(request, site, f"Renamed the tag {tag.pk}", {"name": before}, {"name": name})
     except TagTakenError as taken:
+        into = get_object_or_404(Tag, pk=taken.tag_id, site=site)
         if "merges" not in request.POST:
-            sizes = [each.goals.filter(deleted_at=None, counts_for=None).count() for each in (tag, taken.tag)]
-            return show(
-                request, "pages/goals/merge_tags.html", title="Merge tags", tag=tag, into=taken.tag, sizes=sizes
-            )
+            sizes = [each.goals.filter(deleted_at=None, counts_for=None).count() for each in (tag, into)]
+            return show(request, "pages/goals/merge_tags.html", title="Merge tags", tag=tag, into=into, sizes=sizes)
         with transaction.atomic():
-            audit.note(
-                request, site, f"Put the tag {tag.pk} into the tag {taken.tag.pk}", {"name": before}, {"name": name}
-            )
-            merge_tags(tag, taken.tag)
+            what = f"Put the tag {tag.pk} into the tag {into.pk}"
+            audit.note(request, site, what, {"name": before}, {"name": name})
+            merge_tags(tag, into)
     messages.success(request, f"{before} is {name} now.")
     return redirect("pages:tags", site.sitecode)

@@ -12,7 +12,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from admin_pages import Pages, show_json
-from api.digest.digest import rule_of
+from api.digest.ways import rule_of
 from api.ingest.wire import TYPES
 from api.models import Rule, Source
 from api.rules.checking import problems

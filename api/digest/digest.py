@@ -5,8 +5,8 @@ of goals (sorted).
 """
 
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from itertools import accumulate
@@ -16,18 +16,17 @@ import structlog
 from django.conf import settings
 from django.db import connection, transaction
 
-from api import hooks, models
+from api import hooks
 from api.database import is_ours
 from api.digest.claims import Claims
-from api.digest.mapping import Effects, GoalHit, Rules, Stored, derive
+from api.digest.mapping import Effects, GoalHit, Stored, derive
 from api.digest.suppression import suppress
 from api.digest.twins import warn_of_twins
-from api.models import Site
-from api.rules.rule import Rule
+from api.digest.ways import Ways
 from cohorts import people
 from cohorts.models import Identity
-from goals import quota, recording
-from goals.recording import FirstVisitor, Outcome, Policy, Recorded
+from goals import recording
+from goals.recording import FirstVisitor, Outcome, Recorded
 
 BATCH_BYTES: Final = 16_777_216  # of bodies in a batch; 500 messages of 1 MB would be 2 GB in memory
 RETRIES: Final = 5  # of a batch that lost a race or a deadlock
@@ -35,20 +34,6 @@ DETAIL_LENGTH: Final = 10_000
 EFFECT_ORDER: Final = ("converted", "goal_created", "profile_updated", "linked", "nothing")
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Ways:
-    """How a site's events are read and its goals made: what a batch needs of the site."""
-
-    site_id: int
-    rules: Mapping[int | None, Rules]  # by source; None holds the site's own
-    policy: Policy
-    has_twins: bool  # whether two sources may send the same
-
-    def rules_of(self, message: Stored) -> Rules:
-        """How a message is read."""
-        return self.rules.get(message.source_id) or self.rules[None]
 
 
 @dataclass(slots=True)
@@ -74,59 +59,6 @@ class Claimed:
     attempts: int
     effects: frozenset[str]
     warnings: frozenset[str]
-
-
-def load_ways(site: Site) -> Ways:
-    """A site's rules and policy, as values. Two queries, none where both were fetched with the site."""
-    own = Rules(
-        default_currency=site.default_currency,
-        user_id_is_visitor_code=site.user_id_is_visitor_code,
-        audience_events_make_goals=site.audience_events_make_goals,
-        entered_event_names=frozenset(site.entered_event_names),
-        exited_event_names=frozenset(site.exited_event_names),
-        link_event_names=frozenset(site.link_event_names),
-        trait_event_names=frozenset(site.trait_event_names),
-    )
-    rules = [rule for rule in site.rules.all() if rule.is_enabled]
-    sources = list(site.sources.all())
-    return Ways(
-        site.pk,
-        {
-            None: replace(own, rules=rules_of_source(rules, None)),
-            **{
-                source.pk: replace(own, takes_track=source.takes_track, rules=rules_of_source(rules, source.pk))
-                for source in sources
-            },
-        },
-        Policy(
-            template=site.goal_name_template,
-            tag=site.auto_tag,
-            windows=quota.windows(per_10_seconds=site.goals_per_10_seconds, per_hour=site.goals_per_hour),
-            max_waiting_names=site.max_waiting_names,
-        ),
-        has_twins=len(sources) > 1,
-    )
-
-
-def rules_of_source(rules: Iterable[models.Rule], source_id: int | None) -> tuple[Rule, ...]:
-    """The rules for a source's events among a site's, in their order."""
-    return tuple(rule_of(rule) for rule in rules if rule.source_id in {None, source_id})
-
-
-def rule_of(row: models.Rule) -> Rule:
-    """A rule as the pure code takes it."""
-    return Rule(
-        action=row.action,
-        argument=row.argument,
-        event_type=row.event_type,
-        name_test=row.name_test,
-        name_value=row.name_value,
-        path=row.path,
-        path_test=row.path_test,
-        path_value=row.path_value,
-        group_traits=tuple(row.group_traits.items()),
-        id=row.pk or 0,
-    )
 
 
 def digest_pending(ways: Ways, claims: Claims, *, limit: int, now: datetime) -> int:

@@ -11,7 +11,8 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from api.digest.claims import Claims, recover_from_dead_workers
-from api.digest.digest import Ways, digest_deferred, digest_pending, load_ways
+from api.digest.digest import digest_deferred, digest_pending
+from api.digest.ways import Ways, load_ways
 from api.models import Site
 from goals import quota, waiting
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from django.db import connection
 
-from api.digest.digest import Ways
 from api.digest.mapping import Glance, Stored, glance
+from api.digest.ways import Ways
 from api.ingest import inbox
 from api.ingest.wire import TYPES
 from api.models import Message

@@ -12,8 +12,8 @@ from typing import Final
 
 from django.conf import settings
 
-from api.digest.digest import Ways, load_ways, rule_of
 from api.digest.mapping import Effects, Stored, derive
+from api.digest.ways import Ways, load_ways, rule_of
 from api.ingest.intake import EVENT_BYTES
 from api.ingest.reading import UnreadableBodyError, read_body
 from api.models import Message, Rule, Site, Source

@@ -14,8 +14,8 @@ from django.db import connection
 from django.db.models import Max, OuterRef, Q, Subquery, Sum, Value, prefetch_related_objects
 from django.db.models.functions import JSONObject
 
-from api.digest.digest import Ways, load_ways
 from api.digest.mapping import Effects, Stored, derive
+from api.digest.ways import Ways, load_ways
 from api.insight.bodies import names, spellings
 from api.insight.trace import DANGEROUS
 from api.models import Message, Site

@@ -6,7 +6,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from api.digest.digest import rule_of
+from api.digest.ways import rule_of
 from api.ingest.wire import TYPES
 from api.models import Rule
 from api.rules.checking import problems

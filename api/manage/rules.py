@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from api.digest.digest import rule_of
+from api.digest.ways import rule_of
 from api.manage.access import open_site
 from api.manage.rule_shapes import Draft, ForecastShape, RulesShape
 from api.manage.schema import answers

@@ -10,7 +10,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from api.digest.digest import load_ways
+from api.digest.ways import load_ways
 from api.ingest.wire import TYPES
 from api.insight.messages import (
     LOOK,

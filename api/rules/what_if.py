@@ -12,8 +12,8 @@ import msgspec
 from django.db import connection
 
 from api.access import redaction_key
-from api.digest.digest import Ways, load_ways
 from api.digest.mapping import Effects, Stored, derive
+from api.digest.ways import Ways, load_ways
 from api.ingest.reading import UnreadableBodyError, read_body
 from api.models import Site
 from api.rules.redaction import redact

@@ -9,9 +9,9 @@ from typing import Any, Final
 import msgspec
 from django.db import connection
 
-from api.digest.digest import load_ways
 from api.digest.mapping import Effects, GoalHit, Rules, Stored, derive
 from api.digest.suppression import find_suppressed
+from api.digest.ways import load_ways
 from api.models import Site
 from api.verify.changes import last_change
 from api.verify.law import AGAIN, Difference, Figures, of_site, stream

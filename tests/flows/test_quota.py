@@ -11,7 +11,8 @@ from django.test.utils import CaptureQueriesContext
 
 from api.digest import run
 from api.digest.claims import Claims
-from api.digest.digest import digest_pending, load_ways
+from api.digest.digest import digest_pending
+from api.digest.ways import load_ways
 from api.models import Message
 from api.sites import create_site
 from cohorts import people

@@ -22,8 +22,9 @@ from api import database
 from api.celery import app
 from api.digest import digest, run
 from api.digest.claims import Claims, recover_from_dead_workers
-from api.digest.digest import digest_deferred, digest_pending, load_ways
+from api.digest.digest import digest_deferred, digest_pending
 from api.digest.mapping import Effects, Rules, Stored, derive
+from api.digest.ways import load_ways
 from api.ingest import inbox, nudge
 from api.ingest.prune import prune_done
 from api.models import Claim, Message

@@ -100,7 +100,7 @@ def accept(here: Stage, given: argparse.Namespace) -> list[Figure]:
                     done = hammer(port, path, script(f"{number}-{size}", size, path), **load)
                     seen.setdefault((name, size), []).append(done)
                     if name == "batch":
-                        stored = here.scalar("SELECT count(*) FROM api_message")
+                        stored = settled(here)
                         under_way = given.connections * size
                         expect(
                             0 <= stored - done.requests * size <= under_way,
@@ -129,6 +129,19 @@ def accept(here: Stage, given: argparse.Namespace) -> list[Figure]:
             )
         )
     return figures
+
+
+def settled(here: Stage) -> int:
+    """How many messages there are once the requests that were under way at the end are done."""
+    seen = [-1]
+
+    def is_still() -> bool:
+        seen.append(int(here.scalar("SELECT count(*) FROM api_message")))
+        time.sleep(0.5)
+        return seen[-1] == seen[-2]
+
+    here.until(is_still, "the last requests")
+    return seen[-1]
 
 
 def to_the_end(here: Stage, given: argparse.Namespace) -> list[Figure]:

@@ -20,7 +20,7 @@ from api.rules.rule import Rule
 from api.rules.what_if import what_if
 from api.sites import create_source, revoke_write_key, rotate_write_key
 from goals.models import Conversion
-from tests.flows.test_resilience import wait_until
+from tests.flows.test_resilience import forget_backlog, wait_until
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
 
 KEY = "test_write_key_0001"
@@ -467,6 +467,7 @@ def test_inbox__over_its_limit__refuses_last_who_would_not_come_again(
     """Altis sends a batch once, whatever the answer."""
     create_source(world.site, name="Altis", kind="altis", write_key="altis_key")
     settings.INBOX_LIMIT = 3
+    forget_backlog()
     batch = {"batch": [{"type": "track", **EVENTS["track"]}] * 3}
 
     assert post(world, "/v1/batch", batch).status_code == 200

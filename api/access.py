@@ -66,12 +66,8 @@ class SourceAccess:
     takes_track: bool
     has_own_drops: bool  # events of it may be dropped that another source's copy of them counts
     rules: tuple[Rule, ...]
+    redactions: tuple[Rule, ...]  # those of the rules that say what must not be stored of its events
     redaction_key: bytes
-
-    @property
-    def redactions(self) -> tuple[Rule, ...]:
-        """What must not be stored of its events."""
-        return tuple(rule for rule in self.rules if rule.action in ACTS_AT_INGEST)
 
     @property
     def never_retries(self) -> bool:
@@ -236,7 +232,17 @@ def read_source(site_id: int, *columns: Any) -> SourceAccess | None:
     if id_ is None:
         return None
     decoded = tuple(RULES.decode(rules)) if rules else ()
-    return SourceAccess(id_, site_id, kind, is_enabled, takes_track, has_own_drops, decoded, redaction_key(site_id))
+    return SourceAccess(
+        id_,
+        site_id,
+        kind,
+        is_enabled,
+        takes_track,
+        has_own_drops,
+        rules=decoded,
+        redactions=tuple(rule for rule in decoded if rule.action in ACTS_AT_INGEST),
+        redaction_key=redaction_key(site_id),
+    )
 
 
 def redaction_key(site_id: int) -> bytes:

@@ -78,7 +78,7 @@ def load_lines(file: IO[bytes], load: Load) -> Iterator[int]:
     with closing(connect()) as connection:
         while chunk := take_chunk(lines, rows=min(CHUNK_ROWS, half // 2 + 1)):
             while room < len(chunk):
-                pending = count_pending(connection, limit=half + 1)
+                pending = nudge.count_pending(connection, limit=half + 1)
                 if pending <= half:
                     room = max(len(chunk), min(half - pending, COUNTED_ROWS))
                 else:
@@ -163,11 +163,3 @@ def take_chunk(lines: Iterable[Line], *, rows: int) -> list[Line]:
         if len(chunk) >= rows or size >= CHUNK_BYTES:
             break
     return chunk
-
-
-def count_pending(connection: psycopg.Connection[Any], *, limit: int) -> int:
-    """How many messages wait for the digest, counted up to a limit. One query."""
-    row = connection.execute(
-        "SELECT count(*) FROM (SELECT 1 FROM api_message WHERE status = 'pending' LIMIT %s) AS pending", [limit]
-    ).fetchone()
-    return int(row[0]) if row else 0

@@ -47,6 +47,14 @@ def hear() -> None:
         broker().delete(NUDGED)
 
 
+def count_pending(connection: psycopg.Connection[Any], *, limit: int) -> int:
+    """How many messages wait for the digest, counted up to a limit. One query."""
+    row = connection.execute(
+        "SELECT count(*) FROM (SELECT 1 FROM api_message WHERE status = 'pending' LIMIT %s) AS pending", [limit]
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
 @once
 def broker() -> "redis.Redis":
     """This process's connection to the broker, beside Celery's; impatient, because nothing depends on it."""
@@ -94,14 +102,12 @@ class Nudger:
         limit = settings.INBOX_LIMIT * LAST_CHANCE
         try:
             self._connection = self._connection or connect()
-            row = self._connection.execute(
-                "SELECT count(*) FROM (SELECT 1 FROM api_message WHERE status = 'pending' LIMIT %s) AS pending", [limit]
-            ).fetchone()
+            pending = count_pending(self._connection, limit=limit)
             self.uncounted.write(self._connection)
         except psycopg.Error:
             self._connection = None
             return False
-        self.pending = row[0] if row else 0
+        self.pending = pending
         return True
 
 

@@ -99,8 +99,8 @@ def show_erasure(request: HttpRequest, site: Site, erasure_id: int) -> HttpRespo
     return show(request, "pages/people/erasure.html", title=f"Receipt {receipt.pk}", receipt=receipt)
 
 
-@require_POST
 @site_page(Role.OWNER)
+@require_POST
 def allow_again(request: HttpRequest, site: Site, erasure_id: int) -> HttpResponseBase:
     """Events of the person are taken again."""
     receipt = get_object_or_404(Erasure, site=site, pk=erasure_id, finished_at__isnull=False)

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.serializers.json import DjangoJSONEncoder
-from django.core.validators import MinValueValidator, RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 
@@ -74,6 +74,15 @@ class Site(models.Model):
     goals_per_10_seconds = models.PositiveIntegerField(default=50, validators=[MinValueValidator(1)])
     goals_per_hour = models.PositiveIntegerField(default=1000, validators=[MinValueValidator(1)])
     max_waiting_names = models.PositiveIntegerField(default=20_000)
+    keeps_done_days = models.PositiveSmallIntegerField(
+        "days that events are kept",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(7), MaxValueValidator(3_650)],
+        help_text="Counted from when an event was done. Then its body and its trace are deleted; goals, conversions "
+        "and people stay. What was refused, is dead or waits stays until a person deals with it. At least 7; empty: as "
+        "this installation keeps them (GOALPOST_KEEP_DONE_DAYS, 30).",
+    )
     rules_changed_at = models.DateTimeField(
         null=True, editable=False, help_text="When its rules, or what its sources take, were changed last."
     )
@@ -109,10 +118,17 @@ class Membership(models.Model):
 class AuditEntry(models.Model):
     """One change that a person made. The database refuses to change or delete it (migration 0009)."""
 
-    site = models.ForeignKey(Site, on_delete=models.PROTECT, db_index=False, related_name="audit_entries")
-    # A person may be deleted; what they did stays, under the name they had.
+    site = models.ForeignKey(
+        Site, on_delete=models.PROTECT, null=True, db_index=False, related_name="audit_entries"
+    )  # none: of the installation, its users for example
+    # A person may be deleted; what they did stays, under the name they had. None: a key of theirs, or a command.
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+        settings.AUTH_USER_MODEL,
+        on_delete=models.DO_NOTHING,
+        null=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
     )
     who = models.CharField(max_length=150)
     at = models.DateTimeField()
@@ -140,9 +156,31 @@ class Credential(models.Model):
     sites = models.ManyToManyField(Site, related_name="credentials", blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute (api.last_uses).")
+    old_secret_hash = models.CharField(max_length=64, blank=True, db_default="", editable=False)
+    old_secret_ends_at = models.DateTimeField(
+        null=True, editable=False, help_text="The one before is taken until then."
+    )
 
     def __str__(self) -> str:
         return self.name or self.client_id
+
+
+class ManagementToken(models.Model):
+    """A key of a program to the management API, with a role in its sites. It is hashed, and shown once."""
+
+    token_hash = models.CharField(max_length=64, unique=True, editable=False)  # every request finds its token by it
+    description = models.CharField(max_length=100)
+    role = models.CharField(max_length=8, choices=Membership.Role.choices, default=Membership.Role.VIEWER)
+    sites = models.ManyToManyField(Site, related_name="management_tokens")
+    made_by = models.CharField(max_length=150)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute (api.last_uses).")
+
+    def __str__(self) -> str:
+        return self.description
 
 
 class Source(models.Model):
@@ -181,6 +219,7 @@ class WriteKey(models.Model):
     key = models.CharField(max_length=64, unique=True, validators=[URL_SAFE])  # every request finds its source by it
     created_at = models.DateTimeField(auto_now_add=True)
     ends_at = models.DateTimeField(null=True, blank=True, help_text="Refused from then on.")
+    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute (api.last_uses).")
 
     def __str__(self) -> str:
         return self.key
@@ -351,8 +390,8 @@ class Message(models.Model):
             models.Index(
                 fields=["site", "waiting_for", "id"], condition=Q(status="deferred"), name="api_message_deferred"
             ),
-            # Pruning done messages by age; ascending receipt keeps it cheap to maintain.
-            models.Index(fields=["digested_at"], condition=Q(status="done"), name="api_message_done"),
+            # Pruning a site's done messages by age; ascending receipt keeps it cheap to maintain.
+            models.Index(fields=["site", "digested_at"], condition=Q(status="done"), name="api_message_old"),
             # What a person must look at, newest first.
             models.Index(
                 fields=["site", "status", "-id"],

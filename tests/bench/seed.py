@@ -1,0 +1,269 @@
+"""A site full of everything, for looking at it and for measuring its pages.
+
+    python -m tests.bench.seed                                              # small, to look at
+    python -m tests.bench.seed --goals 10000 --conversions 1000000 --messages 1000000
+
+It fills the database of DATABASE_URL, which must be migrated and hold no goal, or an own one below --data-dir, which
+`GOALPOST_DATA_DIR=... manage.py up` starts afterwards. The same --number gives the same rows, as old as ever.
+`manage.py verify` finds nothing wrong with it.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import django
+import psycopg
+
+from api.embedded import servers
+from api.processes import claim
+from tests.bench.names import PERSONAS, PLANS, TAGS, Named, events
+
+if TYPE_CHECKING:
+    from api.models import Site
+
+ROOT = Path(__file__).resolve().parents[2]
+MESSAGE_DAYS, CONVERSION_DAYS = 20, 90
+NOISE = "Heartbeat"  # what the site's rule ignores
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--goals", type=int, default=60)
+    options.add_argument("--conversions", type=int, default=4_000)
+    options.add_argument("--messages", type=int, default=3_000)
+    options.add_argument("--number", type=int, default=1, help="of the seed")
+    options.add_argument("--data-dir", type=Path, default=Path(tempfile.gettempdir()) / "goalpost-seed")
+    given = options.parse_args()
+    with database(given.data_dir):
+        from api.models import Site
+
+        begun = time.monotonic()
+        site = Site.objects.order_by("pk")[0]
+        seed(site, goals=given.goals, conversions=given.conversions, messages=given.messages, number=given.number)
+        print(f"site {site.sitecode} filled in {time.monotonic() - begun:.0f} s")
+
+
+@contextmanager
+def database(data_dir: Path) -> Iterator[None]:
+    """The database of DATABASE_URL, or one below a directory while the block lasts: migrated, with its first site."""
+    if "DATABASE_URL" in os.environ:
+        prepare()
+        yield
+        return
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with claim(data_dir) as lock, servers(data_dir, lock=lock) as running:
+        os.environ |= {**running.environment, "GOALPOST_DATA_DIR": str(data_dir)}
+        prepare()
+        yield
+
+
+def prepare() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "api.settings")
+    subprocess.run([sys.executable, "manage.py", "prepare"], check=True, cwd=ROOT)
+    django.setup()
+
+
+def seed(site: "Site", *, goals: int, conversions: int, messages: int, number: int = 1) -> None:
+    """Fill a site that has no goals yet, through Django's connection, and digest a person's story.
+
+    Nine of ten messages convert; of `conversions` what is left is older than any message. Some 100 s for a
+    million of each.
+    """
+    from django.db import connection, transaction
+
+    from goals import rollups
+    from goals.models import Goal
+
+    if Goal.objects.filter(site=site).exists():
+        raise SystemExit("This site has goals already: take an empty one.")
+    now, people = datetime.now(UTC), max(messages // 10, 60)
+    parameters: dict[str, Any] = {
+        "site": site.pk,
+        "seed": number * 100,
+        "goals": goals,
+        "people": people,
+        "groups": max(people // 20, 5),
+        "messages": messages,
+        "conversions": conversions,
+        "waiting": max(goals // 20, 3),
+        "personas": [*PERSONAS, *(f"audience_{each}" for each in range(goals // 100))],
+        "plans": list(PLANS),
+        "message_days": MESSAGE_DAYS,
+        "conversion_days": CONVERSION_DAYS,
+        "now": now,
+        "noise": NOISE,
+    }
+    parameters["sources"] = equip(site)
+    connection.ensure_connection()
+    # A cursor that puts the parameters in by itself, because PostgreSQL prepares no script.
+    with transaction.atomic(), psycopg.ClientCursor(connection.connection) as cursor:
+        make_goals(site, events(goals, number=number), waiting=parameters["waiting"], now=now, cursor=cursor)
+        cursor.execute((ROOT / "tests/bench/seed.sql").read_text(), parameters)
+        rollups.rebuild()
+        cursor.execute("ANALYZE")
+    tell_story(site)
+
+
+def equip(site: "Site") -> list[int]:
+    """The site's sources, by id: the destination, a server, a browser, one that is switched off."""
+    from api import sites
+    from api.models import Rule, Source, Twin
+
+    site.name = "Demo shop"
+    site.save(update_fields=["name"])
+    destination = site.sources.get(kind=Source.Kind.DESTINATION)
+    server, browser, off = (
+        sites.create_source(site, name=name, kind=kind)
+        for name, kind in (("Shop server", "server"), ("Web shop", "browser"), ("Old import", "import"))
+    )
+    sites.change_source(off, fields={"is_enabled": False}, now=datetime.now(UTC))
+    Rule.objects.create(
+        site=site, name="Noise", name_test="equals", name_value=NOISE, action=Rule.Action.DROP, argument="noise"
+    )
+    Twin.objects.create(
+        site=site, one=server, other=browser, event_name="Order Completed", count=12, last_seen_at=datetime.now(UTC)
+    )
+    sites.create_credential([site], name="Reports")
+    return [destination.pk, server.pk, browser.pk, off.pk]
+
+
+def make_goals(site: "Site", named: list[Named], *, waiting: int, now: datetime, cursor: Any) -> None:
+    """Goals in the order of their size, tagged, some archived or merged, the quota used up, and names that wait.
+
+    The temporary table `seeded_goal` tells the event of each; those that wait have a place below 0.
+    """
+    from goals.models import Goal, GoalBinding, GoalCreation, Tag, WaitingName
+    from goals.naming import name_goal
+
+    newest = max(min(len(named) // 10, 1_000), 10)  # all of the last hour: no other may be made for a while
+    site.goals_per_hour = newest
+    site.save(update_fields=["goals_per_hour"])
+    age = [
+        timedelta(minutes=50) * place / newest
+        if place < newest
+        else timedelta(hours=2) + timedelta(days=CONVERSION_DAYS) * place / len(named)
+        for place in reversed(range(len(named)))
+    ]
+    made = [
+        Goal(
+            site=site,
+            name=each.name if place % 12 == 11 else name_goal(each.type, each.name, template=site.goal_name_template),
+            type=Goal.Type.PAGE_VIEWS if each.type == "page" else Goal.Type.CUSTOM,
+            description="What the team of growth looks at every Monday." if place % 9 == 0 else "",
+            has_multiple_conversions=place % 3 == 0,
+            origin=Goal.Origin.PERSON if place % 12 == 11 else Goal.Origin.EVENT,
+            is_named_by_event=place % 12 != 11,
+            archived_at=now - timedelta(days=3) if place % 50 == 40 else None,
+        )
+        for place, each in enumerate(named)
+    ]
+    Goal.objects.bulk_create(made, batch_size=2_000)
+    GoalCreation.objects.bulk_create(
+        [
+            GoalCreation(site=site, created_at=now - its_age)
+            for goal, its_age in zip(made, age, strict=True)
+            if goal.origin == Goal.Origin.EVENT
+        ],
+        batch_size=5_000,
+    )
+    by_event = named[3::25]
+    GoalBinding.objects.bulk_create(
+        GoalBinding(site=site, event_type="track", event_name=f"{each.name[:400]} (old)", goal=goal)
+        for each, goal in zip(by_event, made[3::25], strict=True)
+    )
+    tags = [
+        Tag(site=site, name=name) for name in (site.auto_tag, *TAGS, *(f"team {n}" for n in range(len(named) // 200)))
+    ]
+    Tag.objects.bulk_create(tags)
+    through = Goal.tags.through
+    through.objects.bulk_create(
+        [
+            through(goal_id=goal.pk, tag_id=tags[which].pk)
+            for place, goal in enumerate(made)
+            for which in sorted(
+                ({0} if goal.origin == Goal.Origin.EVENT else set())
+                | {(place * step) % len(tags) for step in (1, 3, 7)[: place % 4]}
+            )
+        ],
+        batch_size=5_000,
+    )
+    names = [Named("track", f"Viewed order {500_000 + each}") for each in range(waiting)]
+    WaitingName.objects.bulk_create(
+        WaitingName(site=site, name=name_goal("track", each.name), event_type="track", event_name=each.name)
+        for each in names
+    )
+    cursor.execute(
+        """
+        CREATE TEMPORARY TABLE seeded_goal (place int PRIMARY KEY, goal_id bigint, goal_name text, type text, name text)
+        """
+    )
+    with cursor.copy("COPY seeded_goal FROM STDIN") as copy:
+        for place, (goal, each) in enumerate(zip(made, named, strict=True)):
+            copy.write_row((place, goal.pk, goal.name, each.type, each.name))
+        for place, each in enumerate(names, start=1):
+            copy.write_row((-place, None, name_goal(each.type, each.name), each.type, each.name))
+    cursor.executemany(
+        "UPDATE goals_goal SET created_at = %s WHERE id = %s",
+        [(now - its_age, goal.pk) for goal, its_age in zip(made, age, strict=True)],
+    )
+    # The two largest under the third, and one in a hundred of the others under the one before it.
+    merged = [(0, 2), (1, 2), *((place, place - 1) for place in range(50, len(named), 100))]
+    cursor.executemany(
+        "UPDATE goals_goal SET merged_into_id = %s, counts_for_id = %s WHERE id = %s",
+        [(made[into].pk, made[into].pk, made[goal].pk) for goal, into in merged],
+    )
+
+
+def track(name: str, **properties: Any) -> dict[str, Any]:
+    return {"type": "track", "event": name, "properties": properties}
+
+
+def tell_story(site: "Site") -> None:
+    """One person with everything there is, by the real digest: the newest messages of the site."""
+    from api.database import connect
+    from api.digest import run
+    from api.digest.claims import Claims
+    from api.ingest.inbox import Row, insert
+    from api.ingest.wire import read_event
+    from api.models import Source
+
+    now = datetime.now(UTC)
+    ada = {"userId": "ada-king", "anonymousId": "3b1f6f4e-ada0-4b0e-9d5e-000000000001"}
+    traits = {"plan": "business", "username": "lovelace", "email": "ada@example.com", "age": 36, "city": "London"}
+    told: list[dict[str, Any]] = [
+        {"type": "page", "anonymousId": ada["anonymousId"], "name": "Pricing"},
+        {"type": "identify", **ada, "traits": {**traits, "plan": "free"}},
+        {**track("Kameleoon identifier", kameleoonVisitorCode="adavisitor000001"), **ada},
+        {"type": "group", "userId": ada["userId"], "groupId": "analytical-engines", "traits": {"tier": "gold"}},
+        {"type": "alias", "userId": ada["userId"], "previousId": "ada-byron"},
+        {**track("Audience Entered", audience_key="vip", vip=True), **ada},
+        {**track("Audience Entered", audience_key="trial_ended", trial_ended=True), **ada},
+        {**track("Audience Exited", audience_key="trial_ended", trial_ended=False), **ada},
+        {**track("Added to Cart", sku="difference-engine-2", size="XL"), **ada},
+        {**track("Order Completed", revenue=1843.5, currency="GBP"), **ada},
+        {"type": "identify", **ada, "traits": traits},
+    ]
+    source = site.sources.get(kind=Source.Kind.SERVER)
+    with connect() as inbox:
+        for position, event in enumerate(told):
+            at = now - timedelta(minutes=len(told) - position)
+            body = {**event, "messageId": f"ada-{position}", "timestamp": at.isoformat()}
+            raw = json.dumps(body, ensure_ascii=False).encode()
+            insert(inbox, [Row(site.pk, source.pk, read_event(raw, position=0, received_at=at))])
+    claims = Claims()
+    run.digest_all(claims, seconds=30)
+    claims.close()
+
+
+if __name__ == "__main__":
+    main()

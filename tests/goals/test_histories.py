@@ -5,6 +5,7 @@ For longer: HISTORY_EXAMPLES=500 .venv/bin/python -m pytest -q tests/goals/test_
 
 import os
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,12 +16,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from api import erasure
 from api.models import Message
 from api.sites import create_site
 from goals import catalogue, merging, reports
 from goals.models import Conversion, Goal
 from goals.reports import By, Figures, Step
 from tests.goals.recount import assert_exact, visits_of
+from tests.pages.test_erasure import finish
 from tests.world import START, World
 
 EXAMPLES = int(os.environ.get("HISTORY_EXAMPLES", "25"))
@@ -47,6 +50,7 @@ steps = st.one_of(
     st.tuples(st.just("unmerge"), st.integers(0, 1)),
     st.tuples(st.just("delete"), st.sampled_from(NAMES), st.booleans()),
     st.tuples(st.just("replay")),
+    st.tuples(st.just("erase"), st.sampled_from(USERS + CODES)),
 )
 
 
@@ -72,12 +76,7 @@ def take(shop: World, step: tuple[Any, ...]) -> None:
             event = shop.event("identify", at=60 * minute, userId=user, properties={"kameleoonVisitorCode": code})
             assert shop.post(event, sitecode=shop.site.sitecode).status_code == 200
         case "merge", one, other if one in goals and other in goals:
-            try:
-                preview = merging.preview_merge(goals[one], goals[other])
-                target = merging.merge(goals[one], goals[other])
-            except merging.MergeError:
-                return
-            assert preview.union == reports.headlines([target], now=NOW)[target.pk].ever
+            merge(goals[one], goals[other])
         case "unmerge", place:
             for goal in [each for _, each in sorted(goals.items()) if each.merged_into_id][place:]:
                 merging.unmerge(goal)
@@ -88,7 +87,17 @@ def take(shop: World, step: tuple[Any, ...]) -> None:
                 pass
         case ("replay",):
             Message.objects.filter(site=shop.site).update(status="pending", reason="", digested_at=None)
+        case "erase", id_:
+            erasure.erase(shop.site, id_, by="owner", now=datetime.now(UTC))
+            finish()
     shop.digest()
+
+
+def merge(goal: Goal, into: Goal) -> None:
+    with suppress(merging.MergeError):
+        preview = merging.preview_merge(goal, into)
+        target = merging.merge(goal, into)
+        assert preview.union == reports.headlines([target], now=NOW)[target.pk].ever
 
 
 def slow_figures(rows: list[Conversion], since: datetime | None = None) -> Figures:

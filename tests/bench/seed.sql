@@ -146,7 +146,7 @@ SELECT %(site)s, CASE WHEN reason = 'source_off' THEN (%(sources)s::bigint[])[4]
        CASE WHEN kind = 'hit' THEN goal_id END,
        CASE WHEN reason NOT IN ('invalid_json', 'source_off') THEN
            received_at + interval '1 second' * (0.03 + 0.4 * pg_temp.roll(n, %(seed)s + 13)
-               + 20 * power(pg_temp.roll(n, %(seed)s + 14), 60)) END
+               + 20 * power(greatest(pg_temp.roll(n, %(seed)s + 14), 0.5), 60)) END
   FROM seeded WHERE kind <> 'old' ORDER BY n;
 
 INSERT INTO goals_conversion (site_id, goal_id, visitor_code, keyed_by, user_id, anonymous_id, occurred_at, revenue,

@@ -24,7 +24,7 @@ class PromptAMQP(AMQP):
 
 app = Celery("goalpost", amqp=PromptAMQP)
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks(["api.digest"])
+app.autodiscover_tasks(["api.digest", "api.alerts"])
 
 
 @setup_logging.connect

@@ -2,11 +2,13 @@
 
 import os
 import secrets
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.validators import validate_email
 from environs import Env, validate
 from kombu import Exchange, Queue
 
@@ -59,6 +61,47 @@ def database_from_url(url: str) -> dict[str, Any]:
             **options,
         },
     }
+
+
+def mail_from_url(url: str, sender: str) -> dict[str, Any]:
+    """Django's settings for the mail server at `smtp://user:password@host:port`; nothing without an address.
+
+    `smtp+tls` begins in clear and must go on with TLS (STARTTLS), `smtps` is TLS from the start. Raises
+    ImproperlyConfigured without repeating the password.
+    """
+    if not url:
+        return {"EMAIL_BACKEND": "django.core.mail.backends.dummy.EmailBackend", "EMAIL_HOST": ""}
+    parts = urlsplit(url)
+    ports = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
+    if parts.scheme not in ports or not parts.hostname:
+        raise ImproperlyConfigured("GOALPOST_EMAIL_URL must look like smtp+tls://user:password@host:587")
+    try:
+        port = parts.port or ports[parts.scheme]
+    except ValueError as error:
+        raise ImproperlyConfigured("GOALPOST_EMAIL_URL has a port that is not a number") from error
+    try:
+        validate_email(sender)
+    except ValidationError as error:
+        raise ImproperlyConfigured("GOALPOST_EMAIL_FROM must be the address that e-mails come from") from error
+    return {
+        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+        "EMAIL_HOST": parts.hostname,
+        "EMAIL_PORT": port,
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_TLS": parts.scheme == "smtp+tls",
+        "EMAIL_USE_SSL": parts.scheme == "smtps",
+        "EMAIL_TIMEOUT": 5,
+        "DEFAULT_FROM_EMAIL": sender,
+    }
+
+
+def networks(text: str) -> list[IPv4Network | IPv6Network]:
+    """Networks as `10.0.0.0/8`, comma-separated. Raises ImproperlyConfigured."""
+    try:
+        return [ip_network(each.strip()) for each in text.split(",") if each.strip()]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"GOALPOST_WEBHOOK_NETWORKS: {error}") from error
 
 
 def read_secret_key(data_dir: Path) -> str:
@@ -186,8 +229,8 @@ UNFOLD = {
 
 # The management API: JSON in, JSON out, a credential at every door but the reference page's.
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["api.manage.access.CredentialAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["api.manage.access.CallerAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["api.manage.access.RolePermission"],
     "DEFAULT_THROTTLE_CLASSES": ["api.manage.throttle.CredentialThrottle"],
     "DEFAULT_PARSER_CLASSES": ["api.manage.reading.BoundedJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
@@ -201,8 +244,10 @@ API_REQUESTS_PER_MINUTE = env.int("GOALPOST_API_REQUESTS_PER_MINUTE", 600, valid
 SPECTACULAR_SETTINGS = {
     "TITLE": "Goalpost",
     "VERSION": "1",
-    "DESCRIPTION": "The management API. A credential, or an access token made from it, sees what belongs to its "
-    "own sites. Each path also answers with a slash at its end.",
+    "DESCRIPTION": "The management API. A management token, which an owner of a site makes under Settings, sees what "
+    "belongs to its sites: as viewer it reads, as editor it also changes goals, as owner also sources, write keys and "
+    "rules. A credential, or an access token made from it, is an owner of its own sites. Each path also answers with "
+    "a slash at its end.",
     "PREPROCESSING_HOOKS": ["api.manage.schema.keep_one_spelling"],
     "PATH_CONVERTER_OVERRIDES": {"number": int, "anything": str},
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
@@ -218,6 +263,10 @@ DIGEST_BATCH = env.int("GOALPOST_DIGEST_BATCH", 500, validate=validate.Range(min
 DIGEST_ATTEMPTS = env.int("GOALPOST_DIGEST_ATTEMPTS", 3, validate=validate.Range(min=1))
 HOOKS = env.str("GOALPOST_HOOKS", "")  # a module with the operator's own code (api.hooks)
 KEEP_DONE_DAYS = env.int("GOALPOST_KEEP_DONE_DAYS", 30, validate=validate.Range(min=7))
+
+# Alerts: the mail server, and the private networks that webhooks may lead into; owners of sites set their addresses.
+globals().update(mail_from_url(env.str("GOALPOST_EMAIL_URL", ""), env.str("GOALPOST_EMAIL_FROM", "")))
+WEBHOOK_NETWORKS = networks(env.str("GOALPOST_WEBHOOK_NETWORKS", ""))
 
 CELERY_BROKER_URL = REDIS_URL
 CELERY_TASK_IGNORE_RESULT = True

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from api.settings import database_from_url
+from api.settings import database_from_url, mail_from_url
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -21,6 +21,9 @@ ROOT = Path(__file__).resolve().parents[1]
         ("GOALPOST_INBOX_LIMIT", "0"),
         ("GOALPOST_DIGEST_BATCH", "-1"),
         ("GOALPOST_KEEP_DONE_DAYS", "6"),
+        ("GOALPOST_EMAIL_URL", "mail.example.com"),
+        ("GOALPOST_EMAIL_URL", "smtps://mail.example.com:port"),
+        ("GOALPOST_WEBHOOK_NETWORKS", "10.0.0.0/8,10.1"),
         ("DATABASE_URL", "mysql://localhost/goalpost"),
         ("DATABASE_URL", "postgresql://localhost:port/goalpost"),
     ],
@@ -37,6 +40,19 @@ def test_command__bad_setting__names_it_in_one_line(name: str, value: str) -> No
     assert refused.returncode == 1
     assert name in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
+
+
+def test_mail_server__with_everything__is_understood() -> None:
+    found = mail_from_url("smtp+tls://us%40er:p%2Fw@mail.example.com", "goalpost@example.com")
+    expected = {"EMAIL_HOST_USER": "us@er", "EMAIL_HOST_PASSWORD": "p/w", "EMAIL_PORT": 587, "EMAIL_USE_TLS": True}
+    assert expected.items() <= found.items()
+    assert (found["EMAIL_USE_SSL"], found["DEFAULT_FROM_EMAIL"]) == (False, "goalpost@example.com")
+
+
+@pytest.mark.parametrize("sender", ["", "goalpost", "a@b.example\nBcc: c@d.example"])
+def test_mail_server__without_a_sender__names_the_setting(sender: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="GOALPOST_EMAIL_FROM"):
+        mail_from_url("smtp://mail.example.com", sender)
 
 
 def test_database_address__with_everything__is_understood() -> None:

@@ -68,6 +68,22 @@ class Outcomes:
     by_source: dict[int | None, Counter[str]]
     reasons: list[Reason]  # the most frequent first
 
+    @property
+    def failed(self) -> int:
+        """Refused or dead."""
+        return sum(counts["rejected"] + counts["dead"] for counts in self.by_source.values())
+
+    @property
+    def decided(self) -> int:
+        """All but those that wait, for the digest or for quota."""
+        waiting = sum(counts["pending"] + counts["deferred"] for counts in self.by_source.values())
+        return self.messages - waiting
+
+    @property
+    def success_rate(self) -> float | None:
+        """Of those decided, the per cent that is neither refused nor dead; None where none is decided."""
+        return 100 * (self.decided - self.failed) / self.decided if self.decided else None
+
 
 def came_in(source_ids: Sequence[int], *, span: Span, now: datetime) -> dict[int, dict[datetime, Figures]]:
     """What came in through these sources, by source and step. One query by the index: a row a source and hour."""
@@ -161,19 +177,22 @@ def failures(site_id: int) -> list[Reason]:
     return _sorted(reasons)
 
 
-def lag(site_id: int, *, source_id: int | None = None) -> Lag:
-    """How long the newest LAG_LOOK digested messages took, of the newest OUTCOMES_LOOK of a site. One query."""
+def lag(site_id: int, *, source_id: int | None = None, since: datetime | None = None) -> Lag:
+    """How long the newest LAG_LOOK digested messages took, of the newest OUTCOMES_LOOK of a site; with `since`, those
+    of them that were digested later. One query.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT count(*), percentile_disc(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY took) FROM (
-                SELECT extract(epoch FROM digested_at - received_at)::float8 AS took, source_id
+                SELECT extract(epoch FROM digested_at - received_at)::float8 AS took, source_id, digested_at
                   FROM (SELECT * FROM api_message WHERE site_id = %(site)s ORDER BY id DESC LIMIT %(most)s) AS newest
                  WHERE digested_at IS NOT NULL ORDER BY id DESC LIMIT %(look)s
             ) AS digested
-             WHERE %(source)s::bigint IS NULL OR source_id = %(source)s
+             WHERE (%(source)s::bigint IS NULL OR source_id = %(source)s)
+               AND (%(since)s::timestamptz IS NULL OR digested_at > %(since)s)
             """,
-            {"site": site_id, "look": LAG_LOOK, "most": OUTCOMES_LOOK, "source": source_id},
+            {"site": site_id, "look": LAG_LOOK, "most": OUTCOMES_LOOK, "source": source_id, "since": since},
         )
         count, percentiles = cursor.fetchone()
     return Lag(count, *percentiles) if count else Lag(0)

@@ -31,9 +31,9 @@ class SourceState:
     is_enabled: bool
     came: Figures
 
-    def is_silent(self, now: datetime) -> bool:
-        """Whether it was heard of in these days, and in the last of them no more."""
-        return self.is_enabled and self.came.last_received_at is not None and now - self.came.last_received_at > SILENT
+    def is_silent(self, now: datetime, *, for_: timedelta = SILENT) -> bool:
+        """Whether it was heard of in these days, and in the last of them, or for another time, no more."""
+        return self.is_enabled and self.came.last_received_at is not None and now - self.came.last_received_at > for_
 
 
 @dataclass(frozen=True, slots=True)

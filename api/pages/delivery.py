@@ -13,6 +13,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from api import audit
+from api.alerts.conditions import show_percent
 from api.digest.replay import MOST, REPLAYABLE, plan, replay
 from api.ingest.tally import Figures
 from api.insight.delivery import FAILED_LOOK, LAG_LOOK, OUTCOMES_LOOK, Outcomes, Span, came_in, failures, lag, outcomes
@@ -67,6 +68,7 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
         received=chart_received(came, span=span, now=now),
         became=chart_outcomes(became, span=span, now=now),
         outcomes=became,
+        success_rate=show_percent(became.success_rate),
         kinds=[label for _, label in kinds],
         rows=[
             SourceRow(

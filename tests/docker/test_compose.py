@@ -76,9 +76,11 @@ def test_compose__databases__are_reached_by_nobody_else() -> None:
     compose = load(REQUIRED)
 
     assert compose["networks"]["inside"] == {"internal": True}
-    for name in ("postgresql", "valkey", "migrate", "worker", "beat"):
+    for name in ("postgresql", "valkey", "migrate", "beat"):
         assert compose["services"][name]["networks"] == ["inside"]
         assert "ports" not in compose["services"][name]
+    assert compose["services"]["worker"]["networks"] == ["inside", "outside"]  # it sends alerts
+    assert "ports" not in compose["services"]["worker"]
     assert compose["services"]["web"]["ports"] == ["127.0.0.1:8000:8000"]
 
 

@@ -1,0 +1,85 @@
+"""Whether what an alert watches for holds: pure decisions about the figures that the pages show."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from api.ingest.tally import Figures
+from api.insight.delivery import Lag, Outcomes
+from api.insight.standing import Room, SourceState
+from api.models import Alert
+
+Condition = Alert.Condition
+UNITS = {Condition.SUCCESS: "%", Condition.LAG: "s", Condition.SILENCE: "min", Condition.QUOTA: ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Whether a condition holds, and the figures that say so. No body, no goal's name and no person is in it."""
+
+    holds: bool
+    sentence: str
+
+
+def describe(condition: str, threshold: float | None) -> str:
+    """A condition in words: `success rate under 95 % in 24 hours`."""
+    if condition == Condition.QUOTA or threshold is None:
+        return str(Condition(condition).label)
+    words = f"{Condition(condition).label} {threshold:g} {UNITS[Condition(condition)]}"
+    return f"{words} in 24 hours" if condition == Condition.SUCCESS else words
+
+
+def judge_success(outcomes: Outcomes, *, percent: float) -> Finding:
+    """Holds when the success rate of the delivery page is under so many per cent; never where nothing is decided."""
+    rate = outcomes.success_rate
+    if rate is None:
+        return Finding(holds=False, sentence="No event of the last 24 hours is decided.")
+    told = f"Of {outcomes.decided:,} events decided in 24 hours, {outcomes.failed:,} were refused or are dead"
+    return Finding(rate < percent, f"{told}: the success rate is {show_percent(rate)} %.")
+
+
+def show_percent(rate: float | None) -> str:
+    """Two decimals at most, and never 100 where it is less; empty where there is none."""
+    if rate is None:
+        return ""
+    whole = rate >= 100  # noqa: PLR2004 - per cent
+    return "100" if whole else f"{min(rate, 99.99):.2f}".rstrip("0").rstrip(".")
+
+
+def judge_lag(lag: Lag, oldest: datetime | None, *, seconds: float, now: datetime) -> Finding:
+    """Holds when 5 of 100 events digested of late took longer from receipt to digest, or one waits for longer."""
+    waits = (now - oldest).total_seconds() if oldest else 0.0
+    told = [f"95 of 100 events digested of late took {lag.p95:,.1f} s or less."] if lag.messages else []
+    told += [f"The oldest that waits for the digest has waited {waits:,.1f} s."] if oldest else []
+    return Finding(max(lag.p95, waits) > seconds, " ".join(told) or "No event waits, and none was digested of late.")
+
+
+def judge_silence(sources: Sequence[SourceState], *, source_id: int | None, minutes: float, now: datetime) -> Finding:
+    """Holds when the source was not heard of for so long; without one, when any is silent that was heard of in 14 days.
+
+    One that is switched off is not silent.
+    """
+    asked = [source for source in sources if source.is_enabled and source_id in {None, source.id}]
+    silent = [
+        source
+        for source in asked
+        if source.is_silent(now, for_=timedelta(minutes=minutes))
+        or (source_id is not None and source.came == Figures())  # nothing in 14 days is silence too
+    ]
+    if silent:
+        named = ", ".join(f"“{source.name}” ({heard_of(source)})" for source in silent)
+        return Finding(holds=True, sentence=f"Silent for more than {minutes:g} minutes: {named}.")
+    return Finding(holds=False, sentence=f"No source is silent for more than {minutes:g} minutes.")
+
+
+def heard_of(source: SourceState) -> str:
+    last = source.came.last_received_at
+    return f"last heard of at {last:%Y-%m-%d %H:%M:%S} UTC" if last else "not heard of in 14 days"
+
+
+def judge_quota(rooms: Sequence[Room], waiting: int) -> Finding:
+    """Holds when a window of the goal quota has no place left, or events wait for one."""
+    full = [room for room in rooms if not room.left]
+    told = [f"All {room.window.limit:,} new goals of {room.window.span.total_seconds():g} s are made." for room in full]
+    told += [f"Events that wait for goal quota: {waiting:,}."] if waiting else []
+    return Finding(bool(told), " ".join(told) or "There is room for new goals, and no event waits for it.")

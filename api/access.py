@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from django.core import signing
 
 from api.database import fetch_all
 from api.door import Refusal
+from api.last_uses import Key, note_use
 from api.rules.rule import REDACTIONS as ACTS_AT_INGEST
 from api.rules.rule import Rule
 
@@ -41,6 +42,7 @@ SOURCE: Final = """
     )
 """
 TOKEN_SALT: Final = "api.access.token"  # noqa: S105 - a name space, not a secret
+TOKEN_PREFIX: Final = "gpm_"  # noqa: S105 - of a management token: whoever finds one knows what it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +88,9 @@ class Bearer:
 
     credential_id: int
     client_id: str
-    secret_hash: str
+    secret_hash: str  # of the secret that was shown
     site_ids: frozenset[int]
+    old_secret_hash: str = ""  # of the one before, while both are taken
 
 
 def generate_sitecode() -> str:
@@ -118,9 +121,21 @@ def unauthorized(message: str) -> Refusal:
 def check_secret(client_id: str, secret: str) -> Bearer:
     """The credential with this id and secret. Raises Refusal (401)."""
     bearer = find_credential(client_id)
-    if bearer is None or not hmac.compare_digest(bearer.secret_hash, hash_secret(secret)):
+    bearer = _holder(bearer, hash_secret(secret))
+    if bearer is None:
         raise unauthorized("Unknown client id, or the wrong secret. Check both, or have the secret renewed.")
+    note_use(Key.CREDENTIAL, bearer.credential_id)
     return bearer
+
+
+def _holder(bearer: Bearer | None, start_of_hash: str) -> Bearer | None:
+    """The credential as whoever holds the secret with this hash, its new one or the old one, or with its beginning."""
+    if bearer is None:
+        return None
+    for each in (bearer.secret_hash, bearer.old_secret_hash):
+        if each and hmac.compare_digest(each[: len(start_of_hash)], start_of_hash):
+            return replace(bearer, secret_hash=each)
+    return None
 
 
 def check_authorization(authorization: str) -> Bearer:
@@ -161,9 +176,10 @@ def check_token(token: str) -> Bearer:
         client_id, fingerprint = signing.loads(token, salt=TOKEN_SALT, max_age=TOKEN_SECONDS)
     except (signing.BadSignature, ValueError, TypeError) as error:
         raise unauthorized("The access token is unknown or older than two hours. Fetch one at /oauth/token.") from error
-    bearer = find_credential(client_id)
-    if bearer is None or not hmac.compare_digest(bearer.secret_hash[:16], fingerprint):
+    bearer = _holder(find_credential(client_id), fingerprint)
+    if bearer is None:
         raise unauthorized("The access token's credential was revoked or renewed. Fetch a token at /oauth/token.")
+    note_use(Key.CREDENTIAL, bearer.credential_id)
     return bearer
 
 
@@ -180,21 +196,28 @@ def find_site(sitecode: str) -> SiteAccess | None:
 
 def find_source(write_key: str) -> SourceAccess | None:
     """The source that a write key opens, also one that is switched off. One query, at most every few seconds."""
-    return _find_source(write_key) if URL_SAFE_ID.match(write_key) else None
+    source = _find_source(write_key) if URL_SAFE_ID.match(write_key) else None
+    if source is not None:
+        note_use(Key.WRITE_KEY, write_key)
+    return source
 
 
 @ttl_cache(maxsize=CACHE_ENTRIES, ttl=CACHE_SECONDS)
 def _find_credential(client_id: str) -> Bearer | None:
     rows = fetch_all(
         """
-        SELECT c.id, c.client_id, c.secret_hash, array_agg(s.site_id) FILTER (WHERE s.site_id IS NOT NULL)
+        SELECT c.id, c.client_id, c.secret_hash, array_agg(s.site_id) FILTER (WHERE s.site_id IS NOT NULL),
+               CASE WHEN c.old_secret_ends_at > now() THEN c.old_secret_hash ELSE '' END
           FROM api_credential c LEFT JOIN api_credential_sites s ON s.credential_id = c.id
          WHERE c.client_id = %(client_id)s AND c.revoked_at IS NULL
          GROUP BY c.id
         """,
         {"client_id": client_id},
     )
-    return Bearer(rows[0][0], rows[0][1], rows[0][2], frozenset(rows[0][3] or ())) if rows else None
+    if not rows:
+        return None
+    id_, client_id, secret_hash, site_ids, old_secret_hash = rows[0]
+    return Bearer(id_, client_id, secret_hash, frozenset(site_ids or ()), old_secret_hash)
 
 
 @ttl_cache(maxsize=CACHE_ENTRIES, ttl=CACHE_SECONDS)

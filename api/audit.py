@@ -12,22 +12,36 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 
+def record(
+    site: Site | None,
+    what: str,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+    *,
+    who: str,
+    user: "User | None" = None,
+) -> AuditEntry:
+    """Write down that somebody changed something of a site, or with None of the installation.
+
+    One query, in the caller's transaction. `what` is a sentence about the thing: `Renamed the goal 12`. `before` and
+    `after` hold the fields that changed, as JSON can say them (times and decimals too); None where there was, or is,
+    nothing. Never put a secret in.
+    """
+    return AuditEntry.objects.create(
+        site=site, user=user, who=who[:150], at=timezone.now(), what=what, before=before, after=after
+    )
+
+
 def note(
     request: HttpRequest,
-    site: Site,
+    site: Site | None,
     what: str,
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
 ) -> AuditEntry:
-    """Write down that who sends this request changed something of a site. One query, in the caller's transaction.
-
-    `what` is a sentence about the thing: `Renamed the goal 12`. `before` and `after` hold the fields that changed, as
-    JSON can say them (times and decimals too); None where there was, or is, nothing. Never put a secret in.
-    """
+    """The same of who sends this request: a person who is signed in."""
     user = cast("User", request.user)  # its pages are for members
-    return AuditEntry.objects.create(
-        site=site, user=user, who=user.get_username(), at=timezone.now(), what=what, before=before, after=after
-    )
+    return record(site, what, before, after, who=user.get_username(), user=user)
 
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -70,7 +70,7 @@ class CredentialAdmin(Pages[Credential]):
 
     def tell_secrets(self, request: HttpRequest, credentials: list[Credential]) -> TemplateResponse:
         """New secrets, on a page that cannot be called up again."""
-        renewed = [renew_secret(credential) for credential in credentials]
+        renewed = [renew_secret(credential, now=timezone.now()) for credential in credentials]
         for new in renewed:
             self.log_change(request, new.credential, "Made a new secret.")
         context = {

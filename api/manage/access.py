@@ -1,50 +1,125 @@
-"""Whose request it is, and which sites it may see."""
+"""Whose request it is, what they may do, and which sites they may see."""
 
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from django.contrib.postgres.aggregates import ArrayAgg
+from django.db.models import Q
+from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import ValidationError
+from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
-from api.access import Bearer, check_authorization
+from api import audit
+from api.access import TOKEN_PREFIX, check_authorization, hash_secret, unauthorized
 from api.door import Refusal
-from api.models import Site
+from api.last_uses import Key, note_use
+from api.models import ManagementToken, Membership, Site
+
+if TYPE_CHECKING:  # it reads the settings, which name this module
+    from rest_framework.views import APIView
+
+Role = Membership.Role
+RANK: Final = {role: rank for rank, role in enumerate(Role)}
 
 
-class CredentialAuthentication(BaseAuthentication):
-    """A credential or its access token, as at every other door. Without either there is no view: 401."""
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls the management API."""
 
-    def authenticate(self, request: Request) -> tuple[Bearer, Bearer]:
-        """The bearer, as user and as auth. Raises Refusal (401)."""
+    key: str  # one a credential or token, for the throttle
+    name: str  # for people
+    role: Membership.Role
+    site_ids: frozenset[int]
+
+
+class CallerAuthentication(BaseAuthentication):
+    """A management token; or a credential or its access token, as at every other door. Without one there is no view."""
+
+    def authenticate(self, request: Request) -> tuple[Caller, Caller]:
+        """The caller, as user and as auth. Raises Refusal (401)."""
         try:
-            bearer = check_authorization(request.headers.get("Authorization", ""))
+            caller = find_caller(request.headers.get("Authorization", ""))
         except Refusal as refusal:
             # Not Basic, though it is taken: a browser would ask for it, keep it, and send it with any site's form.
             raise replace(refusal, headers=(("WWW-Authenticate", "Bearer"),)) from refusal
-        return bearer, bearer
+        return caller, caller
 
 
-def bearer_of(request: Request) -> Bearer:
-    """The credential that a request shows."""
-    return cast("Bearer", request.auth)
+def find_caller(authorization: str) -> Caller:
+    """Whom an Authorization header speaks for. Raises Refusal (401).
+
+    Whoever holds a credential's secret, or an access token made with it, is an owner: it was so before there were
+    roles, and a credential writes and reads all of its sites anyway.
+    """
+    scheme, _, value = authorization.strip().partition(" ")
+    if scheme.lower() == "bearer" and value.strip().startswith(TOKEN_PREFIX):
+        return find_token(value.strip())
+    bearer = check_authorization(authorization)
+    return Caller(f"credential-{bearer.credential_id}", f"credential {bearer.client_id}", Role.OWNER, bearer.site_ids)
+
+
+def find_token(value: str) -> Caller:
+    """Who holds a management token. Raises Refusal (401). One query: what is revoked or over is refused at once."""
+    live = ManagementToken.objects.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()), revoked_at=None)
+    with_sites = live.annotate(site_ids=ArrayAgg("sites", filter=Q(sites__isnull=False), default=[]))
+    token = with_sites.filter(token_hash=hash_secret(value)).first()
+    if token is None:
+        raise unauthorized("Unknown management token, or one that was revoked or is over. Make one under Settings.")
+    note_use(Key.TOKEN, token.pk)
+    return Caller(
+        f"token-{token.pk}", f"token {token.pk} “{token.description}”", Role(token.role), frozenset(token.site_ids)
+    )
+
+
+class RolePermission(BasePermission):
+    """Viewers read. What changes something needs the view's `writes_need`, editor where it says nothing."""
+
+    def has_permission(self, request: Request, view: "APIView") -> bool:
+        """Raises Refusal (403)."""
+        needed = Role.VIEWER if request.method in SAFE_METHODS else getattr(view, "writes_need", Role.EDITOR)
+        caller = request.auth  # nobody's where there is nothing to protect
+        if isinstance(caller, Caller) and RANK[caller.role] < RANK[needed]:
+            raise Refusal(
+                HTTPStatus.FORBIDDEN,
+                "forbidden_role",
+                f"This needs a token of the role {needed.value}; yours is of the role {caller.role.value}.",
+            )
+        return True
+
+
+def caller_of(request: Request) -> Caller:
+    """Who sends a request."""
+    return cast("Caller", request.auth)
+
+
+def note(
+    request: Request,
+    site: Site,
+    what: str,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+) -> None:
+    """Put a change into the site's log. In the transaction that makes it; one query (api.audit)."""
+    audit.record(site, what, before, after, who=caller_of(request).name)
 
 
 def visible_sites(request: Request, sitecode: str = "") -> Collection[int]:
-    """The ids of the credential's sites, or of the one with this code. Raises Refusal (404); one query for a code."""
+    """The ids of the caller's sites, or of the one with this code. Raises Refusal (404); one query for a code."""
     if not sitecode:
-        return bearer_of(request).site_ids
+        return caller_of(request).site_ids
     return {open_site(request, sitecode=sitecode).pk}
 
 
 def open_site(request: Request, *, sitecode: str | None = None, site_id: int | None = None) -> Site:
-    """The site meant by its code or its id, or the credential's only one. One query.
+    """The site meant by its code or its id, or the caller's only one. One query.
 
     Raises Refusal (404) for a site that the credential does not open, ValidationError when none is named.
     """
-    sites = Site.objects.filter(pk__in=bearer_of(request).site_ids)
+    sites = Site.objects.filter(pk__in=caller_of(request).site_ids)
     if sitecode is not None:
         sites = sites.filter(sitecode=sitecode)
     if site_id is not None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
@@ -12,8 +13,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from api.audit import changed
 from api.door import Refusal
-from api.manage.access import bearer_of, open_site, visible_sites
+from api.manage.access import caller_of, note, open_site, visible_sites
 from api.manage.goal_shapes import GoalChange, GoalQuery, GoalShape, NewGoal
 from api.manage.schema import PAGE_HEADERS, answers
 from goals import catalogue
@@ -46,7 +48,7 @@ class Goals(ViewSet):
         )
         return page_of(goals, page=query["page"], per_page=query["perPage"])
 
-    @extend_schema(operation_id="createGoal", request=NewGoal, responses=answers(201, GoalShape, 400, 404, 409))
+    @extend_schema(operation_id="createGoal", request=NewGoal, responses=answers(201, GoalShape, 400, 403, 404, 409))
     def create(self, request: Request) -> Response:
         """Make a goal. It does not count against the limits on goals that events make."""
         new = NewGoal(data=request.data)
@@ -56,10 +58,13 @@ class Goals(ViewSet):
         tags = fields.pop("tags", ())
         goal = Goal(site=site, origin=Goal.Origin.API, **fields)
         try:
-            catalogue.create_goal(goal, tags=tags, template=site.goal_name_template)
+            with transaction.atomic():
+                catalogue.create_goal(goal, tags=tags, template=site.goal_name_template)
+                made = shape(find_goal(request, goal.pk))
+                note(request, site, f"Made the goal {goal.pk}", None, edited(made))
         except catalogue.NameTakenError as taken:
             raise name_taken(taken) from taken
-        return Response(shape(find_goal(request, goal.pk)), status=HTTPStatus.CREATED)
+        return Response(made, status=HTTPStatus.CREATED)
 
     @extend_schema(operation_id="readGoal", responses=answers(200, GoalShape, 404))
     def retrieve(self, request: Request, goal_id: int) -> Response:
@@ -67,43 +72,59 @@ class Goals(ViewSet):
         goal = find_goal(request, goal_id, follows_merge=True)
         return Response(shape(goal, merged_into=goal.pk if goal.pk != goal_id else None))
 
-    @extend_schema(operation_id="changeGoal", request=GoalChange, responses=answers(200, GoalShape, 400, 404, 409))
+    @extend_schema(operation_id="changeGoal", request=GoalChange, responses=answers(200, GoalShape, 400, 403, 404, 409))
     def partial_update(self, request: Request, goal_id: int) -> Response:
         """Change a goal."""
         goal = find_goal(request, goal_id)
-        change = GoalChange(data=request.data, partial=True, context={"goal": shape(goal)})
+        before = shape(goal)
+        change = GoalChange(data=request.data, partial=True, context={"goal": before})
         change.is_valid(raise_exception=True)
         fields: dict[str, Any] = change.validated_data
         tags = fields.pop("tags", None)
         keeps_receiving = fields.pop("keeps_receiving", False)
         for name, value in fields.items():
             setattr(goal, name, value)
+        template = goal.site.goal_name_template
         try:
-            catalogue.change_goal(
-                goal, fields=fields, tags=tags, keeps_receiving=keeps_receiving, template=goal.site.goal_name_template
-            )
+            with transaction.atomic():
+                catalogue.change_goal(
+                    goal, fields=fields, tags=tags, keeps_receiving=keeps_receiving, template=template
+                )
+                after = shape(find_goal(request, goal_id))
+                was, is_now = changed(edited(before), edited(after))
+                if is_now:
+                    note(request, goal.site, f"Changed the goal {goal_id}", was, is_now)
         except catalogue.NameTakenError as taken:
             raise name_taken(taken) from taken
         except Goal.DoesNotExist as error:
             raise NotFound from error
-        return Response(shape(find_goal(request, goal_id)))
+        return Response(after)
 
-    @extend_schema(operation_id="deleteGoal", responses=answers(204, None, 404))
+    @extend_schema(operation_id="deleteGoal", responses=answers(204, None, 403, 404))
     def destroy(self, request: Request, goal_id: int) -> Response:
         """Delete a goal: it and its conversions leave every count, and its name is free."""
-        catalogue.delete_goal(find_goal(request, goal_id), now=timezone.now())
+        goal = find_goal(request, goal_id)
+        with transaction.atomic():
+            catalogue.delete_goal(goal, now=timezone.now())
+            note(request, goal.site, f"Deleted the goal {goal_id}", edited(shape(goal)), None)
         return Response(status=HTTPStatus.NO_CONTENT)
 
-    @extend_schema(operation_id="archiveGoal", request=None, responses=answers(200, GoalShape, 404))
+    @extend_schema(operation_id="archiveGoal", request=None, responses=answers(200, GoalShape, 403, 404))
     def archive(self, request: Request, goal_id: int) -> Response:
         """Put a goal aside. It still converts."""
-        catalogue.archive_goal(find_goal(request, goal_id), now=timezone.now())
+        goal = find_goal(request, goal_id)
+        with transaction.atomic():
+            catalogue.archive_goal(goal, now=timezone.now())
+            note(request, goal.site, f"Archived the goal {goal_id}", {"status": "active"}, {"status": "archived"})
         return Response(shape(find_goal(request, goal_id)))
 
-    @extend_schema(operation_id="restoreGoal", request=None, responses=answers(200, GoalShape, 404))
+    @extend_schema(operation_id="restoreGoal", request=None, responses=answers(200, GoalShape, 403, 404))
     def restore(self, request: Request, goal_id: int) -> Response:
         """Take a goal back from the archive."""
-        catalogue.restore_goal(find_goal(request, goal_id))
+        goal = find_goal(request, goal_id)
+        with transaction.atomic():
+            catalogue.restore_goal(goal)
+            note(request, goal.site, f"Restored the goal {goal_id}", {"status": "archived"}, {"status": "active"})
         return Response(shape(find_goal(request, goal_id)))
 
 
@@ -112,7 +133,7 @@ def find_goal(request: Request, goal_id: int, *, follows_merge: bool = False) ->
 
     Three queries, or four.
     """
-    goal = find_live_goal(bearer_of(request).site_ids, goal_id, follows_merge=follows_merge)
+    goal = find_live_goal(caller_of(request).site_ids, goal_id, follows_merge=follows_merge)
     if goal is None:
         raise NotFound
     return goal
@@ -131,6 +152,11 @@ def page_of(goals: QuerySet[Goal], *, page: int, per_page: int) -> Response:
     found = list(goals[start : start + per_page]) if page <= pages else []
     headers = {"X-Pagination-Page-Count": str(pages), "X-Pagination-Total-Count": str(count)}
     return Response([shape(goal) for goal in found], headers=headers)
+
+
+def edited(shaped: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a goal as JSON, what people decide about it."""
+    return {name: shaped[name] for name in ("name", "type", "description", "hasMultipleConversions", "tags")}
 
 
 def name_taken(taken: catalogue.NameTakenError) -> Refusal:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db import transaction
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
@@ -9,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from api.digest.ways import rule_of
-from api.manage.access import open_site
+from api.manage.access import Role, note, open_site
 from api.manage.rule_shapes import Draft, ForecastShape, RulesShape
 from api.manage.schema import answers
 from api.models import Rule, Site
@@ -18,23 +19,34 @@ from api.sites import replace_rules
 
 
 class SiteRules(APIView):
+    writes_need = Role.OWNER
+
     @extend_schema(operation_id="listRules", tags=["rules"], responses=answers(200, RulesShape, 404))
     def get(self, request: Request, sitecode: str) -> Response:
         """A site's rules, in the order in which they act."""
         return Response(shape(open_site(request, sitecode=sitecode)))
 
     @extend_schema(
-        operation_id="replaceRules", tags=["rules"], request=RulesShape, responses=answers(200, RulesShape, 400, 404)
+        operation_id="replaceRules",
+        tags=["rules"],
+        request=RulesShape,
+        responses=answers(200, RulesShape, 400, 403, 404),
     )
     def put(self, request: Request, sitecode: str) -> Response:
         """Put rules in the place of all that the site has: all of them or, where one is wrong, none."""
         site = open_site(request, sitecode=sitecode)
         rules = read(RulesShape, request, site)["rules"]
-        replace_rules(site, [Rule(**fields) for fields in rules], now=timezone.now())
-        return Response(shape(site))
+        with transaction.atomic():
+            before = shape(site)
+            replace_rules(site, [Rule(**fields) for fields in rules], now=timezone.now())
+            after = shape(site)
+            note(request, site, "Replaced the rules", before, after)
+        return Response(after)
 
 
 class WhatIf(APIView):
+    writes_need = Role.VIEWER  # it writes nothing
+
     @extend_schema(
         operation_id="tryRules", tags=["rules"], request=Draft, responses=answers(200, ForecastShape, 400, 404)
     )

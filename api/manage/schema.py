@@ -31,6 +31,7 @@ PAGE_HEADERS: Final = [
 ERROR_STATUSES: Final = {
     400: "The body, a parameter or a field is wrong; the message names it.",
     401: "No credential or token, or none that is valid.",
+    403: "The token's role is not enough; the message names the one that is needed.",
     404: "Nothing is here, or nothing that the credential opens.",
     409: "Another goal of the site has this name.",
     429: "Too many requests of this credential; come again after `Retry-After` seconds.",
@@ -50,7 +51,7 @@ class ErrorBody(serializers.Serializer[Any]):
 
 
 class CredentialScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # registers itself by being made
-    target_class = "api.manage.access.CredentialAuthentication"
+    target_class = "api.manage.access.CallerAuthentication"
     name = ["basic", "token"]
 
     def get_security_requirement(self, auto_schema: AutoSchema) -> list[dict[str, list[Any]]]:  # noqa: ARG002
@@ -61,7 +62,11 @@ class CredentialScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyp
         """The two ways in."""
         return [
             {"type": "http", "scheme": "basic", "description": "Client id and secret."},
-            {"type": "http", "scheme": "bearer", "description": "An access token of `POST /oauth/token`."},
+            {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "A management token, or an access token of `POST /oauth/token`.",
+            },
         ]
 
 

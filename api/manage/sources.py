@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
@@ -16,8 +17,9 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from api import sites
+from api.audit import changed
 from api.ingest.tally import Figures, figures
-from api.manage.access import bearer_of, open_site, visible_sites
+from api.manage.access import Role, caller_of, note, open_site, visible_sites
 from api.manage.schema import answers
 from api.manage.source_shapes import (
     NewSource,
@@ -38,6 +40,8 @@ DAY = timedelta(hours=24)
 class Sources(ViewSet):
     """Each method parses and answers; what it decides is in api.sites."""
 
+    writes_need = Role.OWNER
+
     @extend_schema(
         operation_id="listSources", parameters=[SourceQuery], responses=answers(200, SourceShape(many=True), 400, 404)
     )
@@ -47,7 +51,7 @@ class Sources(ViewSet):
         found = Source.objects.filter(site__in=visible_sites(request, query.get("site", "")))
         return Response(shapes(found))
 
-    @extend_schema(operation_id="createSource", request=NewSource, responses=answers(201, SourceShape, 400, 404))
+    @extend_schema(operation_id="createSource", request=NewSource, responses=answers(201, SourceShape, 400, 403, 404))
     def create(self, request: Request) -> Response:
         """Make a source, with a write key and the rules that senders of its kind need."""
         new = NewSource(data=request.data)
@@ -55,7 +59,9 @@ class Sources(ViewSet):
         fields: dict[str, Any] = new.validated_data
         site = open_site(request, sitecode=fields.pop("sitecode", None))
         try:
-            source = sites.create_source(site, **fields)
+            with transaction.atomic():
+                source = sites.create_source(site, **fields)
+                note(request, site, f"Made the source {source.pk}", None, {"name": source.name, "kind": source.kind})
         except ValidationError as error:  # the name and the kind are checked by now
             raise serializers.ValidationError({"writeKey": error.messages}) from error
         return Response(shape(source), status=HTTPStatus.CREATED)
@@ -65,13 +71,20 @@ class Sources(ViewSet):
         """A source, its keys and its figures."""
         return Response(shape(find_source(request, source_id)))
 
-    @extend_schema(operation_id="changeSource", request=SourceChange, responses=answers(200, SourceShape, 400, 404))
+    @extend_schema(
+        operation_id="changeSource", request=SourceChange, responses=answers(200, SourceShape, 400, 403, 404)
+    )
     def partial_update(self, request: Request, source_id: int) -> Response:
         """Change a source. None is deleted, as its messages name it: switch it off."""
         source = find_source(request, source_id)
         change = SourceChange(data=request.data, partial=True, context={"source": shape(source)})
         change.is_valid(raise_exception=True)
-        sites.change_source(source, fields=change.validated_data, now=timezone.now())
+        fields: dict[str, Any] = change.validated_data
+        was, is_now = changed({name: getattr(source, name) for name in fields}, fields)
+        with transaction.atomic():
+            sites.change_source(source, fields=fields, now=timezone.now())
+            if is_now:
+                note(request, source.site, f"Changed the source {source_id}", was, is_now)
         return Response(shape(source))
 
 
@@ -79,29 +92,40 @@ class Sources(ViewSet):
 class WriteKeys(ViewSet):
     """The keys of a source."""
 
-    @extend_schema(operation_id="rotateWriteKey", request=Rotation, responses=answers(201, WriteKeyShape, 400, 404))
+    writes_need = Role.OWNER
+
+    @extend_schema(
+        operation_id="rotateWriteKey", request=Rotation, responses=answers(201, WriteKeyShape, 400, 403, 404)
+    )
     def rotate(self, request: Request, source_id: int) -> Response:
         """Make a new key; the others of the source end after `overlapHours`, those that would end earlier as before."""
         source = find_source(request, source_id)
         rotation = Rotation(data=request.data)
         rotation.is_valid(raise_exception=True)
-        overlap = timedelta(hours=rotation.validated_data["overlapHours"])
-        key = sites.rotate_write_key(source, overlap=overlap, now=timezone.now())
+        hours = rotation.validated_data["overlapHours"]
+        with transaction.atomic():
+            key = sites.rotate_write_key(source, overlap=timedelta(hours=hours), now=timezone.now())
+            after = {"key begins with": key.key[:4], "others end in hours": hours}
+            note(request, source.site, f"Made a new write key of the source {source_id}", None, after)
         return Response(WriteKeyShape(key).data, status=HTTPStatus.CREATED)
 
-    @extend_schema(operation_id="revokeWriteKey", responses=answers(204, None, 404))
+    @extend_schema(operation_id="revokeWriteKey", responses=answers(204, None, 403, 404))
     def revoke(self, request: Request, source_id: int, key: str) -> Response:
         """End a key: it is refused everywhere within 5 seconds."""
-        write_key = find_source(request, source_id).write_keys.filter(key=key).first()
+        source = find_source(request, source_id)
+        write_key = source.write_keys.filter(key=key).first()
         if write_key is None:
             raise NotFound
-        sites.revoke_write_key(write_key, now=timezone.now())
+        with transaction.atomic():
+            sites.revoke_write_key(write_key, now=timezone.now())
+            before = {"key begins with": key[:4]}
+            note(request, source.site, f"Revoked a write key of the source {source_id}", before, None)
         return Response(status=HTTPStatus.NO_CONTENT)
 
 
 def find_source(request: Request, source_id: int) -> Source:
     """A source of the credential's sites. Raises NotFound. One query."""
-    source = Source.objects.filter(site__in=bearer_of(request).site_ids, pk=source_id).first()
+    source = Source.objects.filter(site__in=caller_of(request).site_ids, pk=source_id).first()
     if source is None:
         raise NotFound
     return source

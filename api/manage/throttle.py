@@ -1,4 +1,4 @@
-"""How often a credential may ask: counted in Redis, whole minutes at a time; without Redis nobody is held up."""
+"""How often a credential or a token may ask: counted in Redis, by the minute; without Redis nobody is held up."""
 
 import time
 from typing import TYPE_CHECKING, Final
@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from api.manage.access import bearer_of
+from api.manage.access import caller_of
 
 if TYPE_CHECKING:  # it reads the settings, which name this module
     from rest_framework.views import APIView
@@ -21,19 +21,19 @@ SPAN: Final = 60
 
 
 class CredentialThrottle(BaseThrottle):
-    """So many requests a minute and credential, over all processes; at a minute's turn up to twice as many."""
+    """So many requests a minute and credential or token, over all processes; at a minute's turn up to twice as many."""
 
     def allow_request(self, request: Request, _view: "APIView") -> bool:
-        asked = count_request(bearer_of(request).credential_id, now=time.time())
+        asked = count_request(caller_of(request).key, now=time.time())
         return asked <= int(settings.API_REQUESTS_PER_MINUTE)
 
     def wait(self) -> float:
         return SPAN - time.time() % SPAN
 
 
-def count_request(credential_id: int, *, now: float) -> int:
+def count_request(caller: str, *, now: float) -> int:
     """Which request of this minute it is; 0 when nobody can tell. Three round trips to Redis."""
-    key = f"requests:{credential_id}:{now // SPAN:.0f}"
+    key = f"requests:{caller}:{now // SPAN:.0f}"
     try:
         cache.add(key, 0, timeout=2 * SPAN)
         return cache.incr(key)

@@ -76,7 +76,7 @@ def test_door__credential_revoked_or_renewed__ends(world: World, how: str) -> No
     if how == "revoke":
         Credential.objects.update(revoked_at=START)
     else:
-        renew_secret(world.credential)
+        renew_secret(world.credential, now=START)
     forget_lookups()  # in a running process: within seconds
 
     assert world.post(world.event()).status_code == 401

@@ -48,7 +48,7 @@ def test_throttle__of_one_credential__is_no_others(world: World, teammate: Calle
 def test_count__next_minute__begins_anew() -> None:
     cache.clear()
 
-    assert [count_request(1, now=at) for at in (60, 60.5, 119.9, 120, 121)] == [1, 2, 3, 1, 2]
+    assert [count_request("credential-1", now=at) for at in (60, 60.5, 119.9, 120, 121)] == [1, 2, 3, 1, 2]
 
 
 @override_settings(API_REQUESTS_PER_MINUTE=LIMIT)

@@ -1,0 +1,308 @@
+"""Every list and page that people and programs look at, each in the ways that cost: filters, orders, depths, sizes.
+
+The table of `python -m tests.bench.pages`, which takes their times, and of tests/pages/test_speed.py, which counts
+their queries.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any, Final, Self
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.contrib.auth import get_user_model
+from django.db import connection
+from django.db.models import Sum
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import URLPattern, resolve, reverse
+
+from api.access import api_key
+from api.insight.delivery import Span
+from api.models import Credential, Erasure, Message, Rule, Site
+from api.pages.urls import urlpatterns
+from api.sites import create_credential
+from cohorts.models import Group, Persona
+from goals.models import Conversion, Goal, GoalTotal, Tag
+
+MOST_QUERIES: Final = 12
+Given = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One address. `what` begins with the page's name."""
+
+    what: str
+    address: str
+    most_milliseconds: float = 300
+    allowed: tuple[int, ...] = (200,)
+
+    @property
+    def is_api(self) -> bool:
+        return self.address.startswith("/api/")
+
+
+def looks(site: Site) -> list[Look]:
+    """All of them, of a site that tests.bench.seed filled. Some 20 queries."""
+    facts = find_facts(site)
+    return [*pages(site, facts), *tables(facts), *api(site, facts)]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the addresses name."""
+
+    largest: Goal  # by itself
+    union: Goal  # of the largest
+    usual: Goal
+    conversion: Conversion  # the 5,000th of the largest goal, or the last there is
+    newest: Message
+    middle: int
+    reasons: dict[str, str]  # a status of each reason
+    tag: str
+    rule: Rule
+    erasure: Erasure
+    sources: list[int]
+    persona: str
+    group: str
+
+
+def find_facts(site: Site) -> Facts:
+    totals = GoalTotal.objects.values("goal_id").annotate(size=Sum("conversions")).order_by("-size")
+    live = Goal.objects.filter(site=site, deleted_at=None)
+    into = set(live.exclude(counts_for=None).values_list("counts_for", flat=True))
+    alone = set(live.filter(counts_for=None, archived_at=None).exclude(pk__in=into).values_list("pk", flat=True))
+    by_size = [each["goal_id"] for each in totals]
+    largest, *_, usual = (id_ for id_ in by_size[: len(by_size) // 2] if id_ in alone)
+    goals = live.in_bulk([largest, usual, next(id_ for id_ in by_size if id_ in into)])
+    newest = Message.objects.filter(site=site).latest("pk")
+    oldest = Message.objects.filter(site=site).earliest("pk")
+    failed = Message.objects.filter(site=site, status__in=["rejected", "dead"]).order_by("-pk")[:5_000]
+    conversions = Conversion.objects.filter(goal=largest).order_by("-occurred_at", "-id")[:5_000]
+    persona, group = Persona.objects.filter(site=site), Group.objects.filter(site=site)
+    return Facts(
+        largest=goals[largest],
+        union=goals[next(id_ for id_ in by_size if id_ in into)],
+        usual=goals[usual],
+        conversion=list(conversions)[-1],
+        newest=newest,
+        middle=(newest.pk + oldest.pk) // 2,
+        reasons=dict(failed.values_list("reason", "status")),
+        tag=Tag.objects.filter(site=site).exclude(name=site.auto_tag).order_by("pk")[1].name,
+        rule=site.rules.order_by("pk")[0],
+        erasure=site.erasures.order_by("pk")[0],
+        sources=list(site.sources.order_by("pk").values_list("pk", flat=True)),
+        persona=persona.order_by("pk")[0].name,
+        group=group.order_by("pk")[0].group_id,
+    )
+
+
+def pages(site: Site, facts: Facts) -> Iterator[Look]:
+    """The pages of a site."""
+
+    def look(page: str, /, *arguments: Any, what: str = "", most: float = 300, **query: Any) -> Look:
+        address = reverse(f"pages:{page}", args=[site.sitecode, *arguments])
+        return Look(f"{page} {what}".strip(), with_query(address, query), most)
+
+    yield look("home")
+    yield look("goals")
+    yield look("goals", what="by a tag that most have", tag=site.auto_tag)
+    yield look("goals", what="by another tag", tag=facts.tag)
+    yield look("goals", what="by two tags, all", tag=[site.auto_tag, facts.tag], match="all")
+    yield look("goals", what="search, common", q="clicked")
+    yield look("goals", what="search, rare", q="voucher in kiosk")
+    yield look("goals", what="search, none", q="no goal is called so")
+    for sort in ("name", "conversions24h", "conversions30d", "conversions", "visitors", "revenue", "lastConversion"):
+        yield look("goals", what=f"largest {sort}", sort=f"-{sort}")
+    yield look("goals", what="by revenue in one currency", sort="-revenue.USD")
+    yield look("goals", what="least conversions", sort="conversions")
+    yield look("goals", what="newest", sort="-created")
+    yield look("goals", what="archived", status="archived")
+    yield look("goals", what="made by hand, all", made="hand", status="all")
+    yield look("goals", what="of a type", type="PAGE_VIEWS")
+    for seen in ("1", "30", "not-30", "never"):
+        yield look("goals", what=f"seen {seen}", seen=seen)
+    yield look("goals", what="deep", after="Opened", id=facts.usual.pk)
+    yield look("goals-merge", goal=[facts.usual.pk, facts.largest.pk])
+    yield look("goals-merge", what="of the largest union", goal=[facts.union.pk, facts.largest.pk])
+    yield look("goals-merge", what="search", goal=facts.usual.pk, q="form")
+    yield look("tags")
+    yield look("goal-new")
+    yield look("goals-export", what="of a tag", tag=facts.tag)
+    yield look("goals-export", what="of all")
+    for size, goal in (("largest", facts.largest), ("union", facts.union), ("usual", facts.usual)):
+        yield look("goal", goal.pk, what=size)
+        yield look("goal", goal.pk, what=f"{size}, by hour", step="hour", **span_of(facts, 7))
+        yield look("goal", goal.pk, what=f"{size}, by week", step="week", **span_of(facts, 90))
+        yield look("goal-breakdown", goal.pk, what=f"{size}, form")
+        for by, path in (
+            *(("property", "plan"), ("currency", ""), ("source", "")),
+            *(("trait", "plan"), ("group", ""), ("persona", ""), ("goal", "")),
+        ):
+            yield look("goal-breakdown", goal.pk, what=f"{size}, {by}", by=by, path=path)
+        yield look("goal-conversions", goal.pk, what=size)
+        place = {"before": facts.conversion.occurred_at.isoformat(), "id": facts.conversion.pk}
+        yield look("goal-conversions", goal.pk, what=f"{size}, deep", **place)
+        yield look("goal-edit", goal.pk, what=size)
+        yield look("goal-delete", goal.pk, what=size)
+    yield from people(look, facts)
+    yield from events(look, facts)
+    for name in ("settings", "settings-sources", "settings-rules", "settings-rule-new", "settings-credentials"):
+        yield look(name)
+    yield look("settings-rule", facts.rule.pk)
+    yield look("settings-members")
+    yield look("settings-changes")
+    yield look("tester")
+    yield look("guide")
+    yield look("guide-heard", facts.sources[1])
+    yield look("guide-way", "curl")
+
+
+def people(look: Any, facts: Facts) -> Iterator[Look]:
+    user, code = {"id": "user-8"}, facts.conversion.visitor_code
+    yield look("people")
+    yield look("people", what="search, none", q="nobody-is-called-so")
+    yield look("person", what="with everything", id="ada-king")
+    yield look("person", what="usual", **user)
+    yield look("person", what="a visitor", id=code)
+    yield look("person-export", **user)
+    yield look("person-erase", **user)
+    yield look("erasures")
+    yield look("erasure", facts.erasure.pk)
+    yield look("why")
+    yield look("why", what="answered", person="user-8", goal=facts.largest.pk)
+    yield look("why", what="answered, of the union", person="ada-king", goal=facts.union.pk)
+    yield look("why", what="many goals", person="user-8", goal="Clicked")
+    yield look("personas")
+    yield look("persona", name=facts.persona)
+    yield look("persona", what="deep", name=facts.persona, kind=1, after="user-5")
+    yield look("groups")
+    yield look("groups", what="deep", after="company-3")
+    yield look("group", id=facts.group)
+
+
+def events(look: Any, facts: Facts) -> Iterator[Look]:
+    newest, middle = facts.newest, facts.middle
+    yield look("events")
+    yield look("events", what="deep", before=middle)
+    for outcome in ("converted", "nothing", "deferred", "pending", "rejected", "dead", "goal_created"):
+        yield look("events", what=f"outcome {outcome}", outcome=outcome)
+    for reason in ("dropped_by_rule", "source_off", "worker_died", "goal_quota", "unreadable_body"):
+        yield look("events", what=f"reason {reason}", reason=reason)
+    yield look("events", what="of a source", source=facts.sources[1])
+    yield look("events", what="of a silent source", source=facts.sources[3])
+    yield look("events", what="of a type", type="group")
+    yield look("events", what="of a type that does not come", type="alias")
+    yield look("events", what="of a usual name", text="Clicked on Checkout")
+    yield look("events", what="of a rare name", text="Opened voucher in kiosk")
+    yield look("events", what="of a visitor", text=facts.conversion.visitor_code)
+    yield look("events", what="of nobody", text="nobody-is-called-so", before=middle)
+    yield look("events", what="by messageId", message_id=f"m-{middle}")
+    since, until = newest.received_at - timedelta(days=4), newest.received_at - timedelta(days=3)
+    yield look("events", what="of a day", since=f"{since:%Y-%m-%dT%H:%M}", until=f"{until:%Y-%m-%dT%H:%M}")
+    yield look("events-rows", what="idle", most=50, after=newest.pk)
+    yield look("events-rows", what="100 new", most=50, after=newest.pk - 100)
+    yield look("events-rows", what="filtered, idle", most=50, after=newest.pk, text="Clicked", source=facts.sources[1])
+    yield look("events-rows", what="filtered, new", most=50, after=newest.pk - 100, text="Clicked")
+    opened = ",".join(str(newest.pk - each) for each in range(100))
+    yield look("events-rows", what="100 open", most=50, after=newest.pk, open=opened)
+    yield look("event", newest.pk)
+    yield look("events-failed")
+    for reason in sorted(set(facts.reasons) - {"invalid_json"}):
+        yield look("events-again", what=reason, reason=reason)
+    for span in Span:
+        yield look("delivery", what=span, span=span)
+    yield look("delivery", what="of a source", source=facts.sources[1])
+
+
+def tables(facts: Facts) -> Iterator[Look]:
+    """The admin's own lists of rows, with a search where they have one, and its page of a goal."""
+    yield Look("tables", reverse("tables"))
+    for model, its in admin.site._registry.items():
+        label = f"{model._meta.app_label}_{model._meta.model_name}"
+        address = reverse(f"admin:{label}_changelist")
+        yield Look(f"table {label}", address, allowed=(200, 403))
+        yield Look(f"table {label}, page 3", with_query(address, {"p": 3}), allowed=(200, 302, 403))
+        if its.search_fields:
+            text = "user-8" if label.startswith("cohorts") else "Clicked"
+            yield Look(f"table {label}, search", with_query(address, {"q": text}), allowed=(200, 403))
+    yield Look("table row of a goal", reverse("admin:goals_goal_change", args=[facts.usual.pk]))
+
+
+def api(site: Site, facts: Facts) -> Iterator[Look]:
+    """The lists of the management API."""
+    queries: list[Given] = [
+        {},
+        {"tag": facts.tag},
+        {"search": "voucher in kiosk"},
+        *({"ordering": each} for each in ("-created", "-lastConversion", "-conversions", "-revenue")),
+        {"page": 50, "perPage": 200},
+    ]
+    for query in queries:
+        given = {"site": site.sitecode, **query}
+        yield Look(f"api goals {urlencode(query)}".strip(), with_query("/api/goals", given), allowed=(200, 400))
+    yield Look("api goal", f"/api/goals/{facts.largest.pk}")
+    yield Look("api goal, union", f"/api/goals/{facts.union.pk}")
+    yield Look("api conversions", f"/api/goals/{facts.largest.pk}/conversions?limit=200")
+    yield Look("api conversions, union", f"/api/goals/{facts.union.pk}/conversions?limit=200")
+    yield Look("api sources", "/api/sources")
+    yield Look("api rules", f"/api/sites/{site.sitecode}/rules")
+    yield Look("api conversions of a visitor", f"/api/visitors/{facts.conversion.visitor_code}/conversions")
+
+
+def span_of(facts: Facts, days: int) -> Given:
+    last = facts.newest.received_at.date()
+    return {"from": last - timedelta(days=days - 1), "to": last}
+
+
+def with_query(address: str, query: Given) -> str:
+    return f"{address}?{urlencode(query, doseq=True)}" if query else address
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Django's client as the administrator, who knows the management API's authorization too."""
+
+    client: Client
+    headers: dict[str, str]
+
+    @classmethod
+    def of(cls, site: Site) -> Self:
+        """Makes a credential; `leave` revokes it."""
+        new = create_credential([site], name="Looks")
+        client = Client(raise_request_exception=False, headers={"Host": "127.0.0.1"})
+        client.force_login(get_user_model().objects.filter(is_superuser=True)[0])
+        return cls(client, {"Authorization": f"Basic {api_key(new.credential.client_id, new.secret)}"})
+
+    def headers_for(self, look: Look) -> dict[str, str]:
+        """Of a request over HTTP: the session, or the authorization."""
+        return self.headers if look.is_api else {"Cookie": f"sessionid={self.client.cookies['sessionid'].value}"}
+
+    def get(self, look: Look) -> tuple[int, list[str]]:
+        """An answer's status, and the queries it took."""
+        with CaptureQueriesContext(connection) as captured:
+            status = self.client.get(look.address, headers=self.headers if look.is_api else {}).status_code
+        return status, [each["sql"] for each in captured.captured_queries]
+
+    def unnamed(self, site: Site, named: Sequence[Look]) -> list[str]:
+        """The pages of a site that answer GET and that no look names."""
+        seen = {resolve(look.address.partition("?")[0]).view_name for look in named}
+        return [
+            str(pattern.name)
+            for pattern in urlpatterns
+            if f"pages:{pattern.name}" not in seen
+            and self.client.get(address_of(pattern, site)).status_code != HTTPStatus.METHOD_NOT_ALLOWED
+        ]
+
+    def leave(self) -> None:
+        Credential.objects.filter(name="Looks").delete()
+
+
+def address_of(pattern: URLPattern, site: Site) -> str:
+    """A page's address with numbers that need not be anybody's: a refused method is refused before they are read."""
+    converters = pattern.pattern.converters
+    arguments = {name: site.sitecode if name == "sitecode" else 1 for name in converters}
+    return reverse(f"pages:{pattern.name}", kwargs=arguments)

@@ -2,13 +2,12 @@
 
 import gc
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 from celery import Celery
 from celery.signals import worker_process_init
-from django.conf import settings
 from django.db import connections
 
 from api import erasure
@@ -73,7 +72,7 @@ def tend_queues() -> None:
 @app.task
 def prune() -> None:
     """Remove done messages that are old enough, as many as a run's time allows."""
-    prune_done(before=datetime.now(UTC) - timedelta(days=settings.KEEP_DONE_DAYS), seconds=SECONDS_A_RUN)
+    prune_done(now=datetime.now(UTC), seconds=SECONDS_A_RUN)
 
 
 @app.task

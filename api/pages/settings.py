@@ -27,6 +27,7 @@ PARTS: Final = (
     ("Site", ("name",)),
     ("Goals and conversions", ("goal_name_template", "auto_tag", "default_currency", "audience_events_make_goals")),
     ("Limits on goals that events make", ("goals_per_10_seconds", "goals_per_hour", "max_waiting_names")),
+    ("How long events are kept", ("keeps_done_days",)),
     ("Who people are", ("user_id_is_visitor_code", "company_is_group")),
     ("Remote data", ("public_traits", "requires_token")),
     ("Event names with a meaning", LISTS[1:]),

@@ -123,7 +123,7 @@ class Load:
         """What is old was received then, and is pruned."""
         old = Message.objects.filter(status="done", occurred_at__lt=datetime.now(UTC) - MONTH / 2)
         old.update(digested_at=F("digested_at") - MONTH, received_at=F("received_at") - MONTH)
-        prune_done(before=datetime.now(UTC) - timedelta(days=30), seconds=5)
+        prune_done(now=datetime.now(UTC), seconds=5)
 
     def any_goal(self) -> Goal:
         goals = list(Goal.objects.filter(deleted_at=None).order_by("id"))

@@ -545,8 +545,8 @@ def test_prune__old_done_messages__go_and_a_late_resend_counts_nothing_twice(wor
     event, rejected = world.event(), world.event(event=None)
     world.send(event, rejected)
 
-    assert prune_done(before=datetime.now(UTC) - timedelta(days=30), seconds=5) == 0
-    assert prune_done(before=datetime.now(UTC) + timedelta(seconds=1), seconds=5) == 1
+    assert prune_done(now=datetime.now(UTC), seconds=5) == 0
+    assert prune_done(now=datetime.now(UTC) + timedelta(days=30, seconds=1), seconds=5) == 1
     world.send(event)
 
     assert world.goals() == {"SegmentIO track – Signed Up": 1}

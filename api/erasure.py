@@ -115,7 +115,7 @@ def _remove(erasure: Erasure) -> None:
         )
         conversions = [row[0] for row in cursor.fetchall()]
     mine = Identity.objects.filter(site_id=site_id, kind__in=Identity.Kind.values, value__in=sought)
-    erasure.identities += mine.delete()[0]
+    erasure.identities += mine.delete()[1].get("cohorts.Identity", 0)  # their history in personas goes along
     erasure.usernames += Username.objects.filter(site_id=site_id, user_value__in=sought).delete()[0]
     _forget_conversions(erasure, conversions)  # after the identities, as the digest locks them
 

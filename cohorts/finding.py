@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Literal
 
 from django.db import connection
@@ -22,14 +23,6 @@ class Members:
 
     identities: list[Identity]
     next: Place | None  # more may follow after it
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """How many identities are in a persona, and when one last came in or went out, in microseconds since 1970."""
-
-    members: int = 0
-    changed_at: int | None = None
 
 
 def find_person(site_id: int, ids: Sequence[str], *, most: int = remote_data.MOST_POINTING) -> list[Identity]:
@@ -65,8 +58,8 @@ def newest(site_id: int, *, limit: int) -> list[Identity]:
     return list(Identity.objects.filter(pk__in=last, site_id=site_id).order_by("-pk")[:limit])
 
 
-def sizes(site_id: int) -> tuple[dict[str, Size], bool]:
-    """The sizes of personas by name, and whether every identity of the site was looked at. One query.
+def sizes(site_id: int) -> tuple[dict[str, int], bool]:
+    """How many identities are in each persona, by its name, and whether all of the site were looked at. One query.
 
     An index would have to be written with every change of an identity; 20,000 of them are read in some 100 ms.
     """
@@ -77,15 +70,33 @@ def sizes(site_id: int) -> tuple[dict[str, Size], bool]:
                 SELECT registers -> 'personas' AS personas FROM cohorts_identity
                  WHERE site_id = %(site)s AND kind IN (1, 2, 3) ORDER BY kind, value LIMIT %(most)s
             )
-            SELECT name, count(*) FILTER (WHERE register -> 3 = 'true'), max((register ->> 0)::bigint),
-                   (SELECT count(*) FROM seen)
+            SELECT name, count(*) FILTER (WHERE register -> 3 = 'true'), (SELECT count(*) FROM seen)
               FROM seen, jsonb_each(personas) AS each (name, register)
              GROUP BY name
             """,
             {"site": site_id, "most": MOST_COUNTED},
         )
         rows = cursor.fetchall()
-    return {row[0]: Size(row[1], row[2]) for row in rows}, not rows or rows[0][3] < MOST_COUNTED
+    return {row[0]: row[1] for row in rows}, not rows or rows[0][2] < MOST_COUNTED
+
+
+def spoken_of(persona_ids: Sequence[int]) -> dict[int, tuple[datetime, datetime]]:
+    """When events first and last said of these personas that somebody is in or out. One query, by the index."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT p.id, first.occurred_at, last.occurred_at FROM unnest(%s::bigint[]) AS p (id)
+              JOIN LATERAL (
+                SELECT occurred_at FROM cohorts_personafact f WHERE f.persona_id = p.id ORDER BY occurred_at LIMIT 1
+              ) AS first ON true
+              JOIN LATERAL (
+                SELECT occurred_at FROM cohorts_personafact f
+                 WHERE f.persona_id = p.id ORDER BY occurred_at DESC LIMIT 1
+              ) AS last ON true
+            """,
+            [list(persona_ids)],
+        )
+        return {row[0]: (row[1], row[2]) for row in cursor.fetchall()}
 
 
 def members(

@@ -62,6 +62,38 @@ class Persona(models.Model):
         return self.name
 
 
+class PersonaFact(models.Model):
+    """An event said of an identity that it is in a persona, or no longer. Rows are only ever added, in any order: read
+    by their stamps, they are the history whose end is the identity's register.
+    """
+
+    # No database constraints: every insert would lock the one row of its persona.
+    identity = models.ForeignKey(
+        Identity, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="persona_facts"
+    )
+    persona = models.ForeignKey(Persona, on_delete=models.CASCADE, db_constraint=False, db_index=False)
+    occurred_at = models.DateTimeField()
+    position = models.PositiveIntegerField()
+    message_id = models.CharField(max_length=255, blank=True)
+    is_member = models.BooleanField()
+
+    class Meta:
+        constraints = [
+            # A message that is digested again adds nothing; the history of an identity.
+            models.UniqueConstraint(
+                fields=["identity", "persona", "occurred_at", "position", "message_id", "is_member"],
+                name="cohorts_personafact_stamp",
+            ),
+        ]
+        indexes = [
+            # When a persona was first and last spoken of.
+            models.Index(fields=["persona", "occurred_at"], name="cohorts_personafact_time"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{'in' if self.is_member else 'out of'} {self.persona_id} since {self.occurred_at}"
+
+
 class Group(models.Model):
     """A company or account that people belong to, with traits of its own (never a user's)."""
 

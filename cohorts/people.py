@@ -80,7 +80,7 @@ def apply(site_id: int, changes: Sequence[Change]) -> Batch:
         moves.append((facts == merge.Move.CHANGED, links == merge.Move.CHANGED, has_moved_visitor))
     _save_identities(site_id, {key: known[key] for key in sorted(dirty)})
     _save_groups(site_id, [change for change in changes if change.group is not None])
-    _save_personas(site_id, {change.persona[0] for change in changes if change.persona is not None})
+    _save_personas(site_id, changes)
     claims = [_find_username(change, known) for change in changes]
     owners = _claim_usernames(site_id, [claim for claim in claims if claim is not None])
     return Batch(
@@ -100,6 +100,12 @@ def said_by(change: Change) -> dict[IdentityKey, merge.Registers]:
     _set_links(change, known, set())
     _set_first_visitors(change, known, set())
     return {key: identity.registers for key, identity in known.items()}
+
+
+def said_of_persona(change: Change) -> tuple[IdentityKey, str, bool] | None:
+    """(of whom, the persona, whether they are in it), if an event says so. Pure."""
+    key = _holder(change)
+    return (key, *change.persona) if change.persona is not None and key is not None else None
 
 
 def said_of_group(change: Change) -> merge.Registers:
@@ -134,18 +140,21 @@ def _keys(change: Change) -> list[IdentityKey]:
     return [(int(kind), value) for kind, value in keys]
 
 
+def _holder(change: Change) -> IdentityKey | None:
+    """The highest identity that an event names: the facts are its."""
+    if change.user is not None:
+        return int(Kind.USER), change.user
+    if change.anonymous is not None:
+        return int(Kind.ANONYMOUS), change.anonymous
+    return (int(Kind.VISITOR), change.visitor) if change.visitor is not None else None
+
+
 def _set_facts(change: Change, known: dict[IdentityKey, _Known], dirty: set[IdentityKey]) -> merge.Move:
     """Put the facts of an event on the highest identity it names."""
-    key = (
-        (int(Kind.USER), change.user)
-        if change.user is not None
-        else (int(Kind.ANONYMOUS), change.anonymous)
-        if change.anonymous is not None
-        else (int(Kind.VISITOR), change.visitor)
-    )
-    if key[1] is None:
+    key = _holder(change)
+    if key is None:
         return merge.Move.STAYED
-    registers = known[key[0], key[1]].registers
+    registers = known[key].registers
     moves = [
         merge.set_in_map(registers, "traits", name, change.register(value)) for name, value in change.traits.items()
     ]
@@ -156,7 +165,7 @@ def _set_facts(change: Change, known: dict[IdentityKey, _Known], dirty: set[Iden
         moves.append(merge.set_in_map(registers, "personas", name, change.register(is_member)))
     move = max(moves, default=merge.Move.STAYED)
     if move:
-        dirty.add((key[0], key[1]))
+        dirty.add(key)
     return move
 
 
@@ -312,11 +321,39 @@ def _save_groups(site_id: int, changes: Sequence[Change]) -> None:
             raise LostRaceError
 
 
-def _save_personas(site_id: int, names: Iterable[str]) -> None:
-    """Add personas that the site did not know. One query, if there are any."""
-    names = sorted(set(names))
-    if names:
-        Persona.objects.bulk_create([Persona(site_id=site_id, name=name) for name in names], ignore_conflicts=True)
+def _save_personas(site_id: int, changes: Sequence[Change]) -> None:
+    """Add personas that the site did not know, and to the history who is in and who is out. Two queries, if any.
+
+    After the identities were written, which are locked.
+    """
+    said = [(change, fact) for change in changes if (fact := said_of_persona(change)) is not None]
+    if not said:
+        return
+    names = sorted({name for _, (_, name, _) in said})
+    Persona.objects.bulk_create([Persona(site_id=site_id, name=name) for name in names], ignore_conflicts=True)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO cohorts_personafact (identity_id, persona_id, occurred_at, position, message_id, is_member)
+            SELECT i.id, p.id, f.occurred_at, f.position, f.message_id, f.is_member
+              FROM unnest(%b::bigint[], %b::smallint[], %b::text[], %b::text[], %b::timestamptz[], %b::int[],
+                          %b::text[], %b::bool[])
+                   AS f (site_id, kind, value, name, occurred_at, position, message_id, is_member)
+              JOIN cohorts_identity i ON i.site_id = f.site_id AND i.kind = f.kind AND i.value = f.value
+              JOIN cohorts_persona p ON p.site_id = f.site_id AND p.name = f.name
+                ON CONFLICT DO NOTHING
+            """,
+            [
+                [site_id] * len(said),
+                [key[0] for _, (key, _, _) in said],
+                [key[1] for _, (key, _, _) in said],
+                [name for _, (_, name, _) in said],
+                [change.occurred_at for change, _ in said],
+                [change.position for change, _ in said],
+                [change.message_id for change, _ in said],
+                [is_member for _, (_, _, is_member) in said],
+            ],
+        )
 
 
 def _find_username(change: Change, known: dict[IdentityKey, _Known]) -> tuple[str, str] | None:

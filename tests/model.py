@@ -99,6 +99,7 @@ class Truth:
     owners: dict[Who, Who | None]
     groups: dict[str, Any]  # the traits of each, None for one that was removed
     documents: dict[str, Any]  # remote data by key
+    persona_facts: set[tuple[Any, ...]]  # who was said to be in which persona, or out, when and by which message
 
 
 def find_truth(stored: Sequence[Stored], *, ids: Sequence[str]) -> Truth:
@@ -168,6 +169,11 @@ def find_truth(stored: Sequence[Stored], *, ids: Sequence[str]) -> Truth:
             **{f"IDENTIFY_{id_}": exact(read_profile(person(id_))) for id_ in ids},
             **{f"COHORTS_{id_}": exact(pick("persona", person(id_))) for id_ in ids},
             "common": {"cohorts": sorted({fact.field[1] for fact in facts if fact.field[0] == "persona"})},
+        },
+        persona_facts={
+            (*fact.who, fact.field[1], fact.value, fact.by.at, fact.order[2])
+            for fact in facts
+            if fact.field[0] == "persona"
         },
     )
 

@@ -11,13 +11,15 @@ from django.db import connection
 from api.models import Message, Site
 from cohorts import merge, remote_data
 from cohorts.finding import find_person, visitor_codes
-from cohorts.models import Group, Identity, Username
+from cohorts.models import Group, Identity, PersonaFact, Username
 from cohorts.people import EPOCH, RESOLUTION
 from goals.models import Conversion
 
 LAST_CONVERSIONS: Final = 20
 MOST_CODES: Final = 200  # visitor codes whose conversions a page looks up
-MOST_EXPORTED: Final = 100_000  # conversions
+MOST_EXPORTED: Final = 100_000  # conversions, and times that somebody entered or left a persona
+LAST_CHANGES: Final = 100  # times that somebody entered or left a persona
+MOST_FACTS: Final = 2_000  # of which a page looks for them
 
 Documents = dict[str, dict[str, Any]]  # by key
 
@@ -36,6 +38,18 @@ class Fact:
     def text(self) -> str:
         """The value as people read it: a text as it is, anything else as JSON."""
         return self.value if isinstance(self.value, str) else msgspec.json.encode(self.value).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class PersonaChange:
+    """Somebody entered a persona or left it."""
+
+    persona: str
+    has_entered: bool
+    at: datetime
+    message_id: str
+    said_of: str
+    message: Message | None  # as long as it is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +124,42 @@ def last_conversions(site: Site, person: Sequence[Identity], *, limit: int = LAS
     return sorted(found, key=lambda each: (each.occurred_at, each.pk), reverse=True)
 
 
+def persona_changes(
+    site: Site, person: Sequence[Identity], *, limit: int = LAST_CHANGES, most: int = MOST_FACTS
+) -> list[PersonaChange]:
+    """When a person entered and left personas, over all identities, newest first, with the messages that said so.
+
+    `most` facts are looked at, the newest: of them, what says again what is known is left out. Two queries.
+    """
+    facts = PersonaFact.objects.filter(identity__in=[identity.pk for identity in person])
+    stamps = ("-occurred_at", "-position", "-message_id", "-is_member")
+    newest = list(facts.select_related("persona", "identity").order_by(*stamps)[:most])
+    states: dict[int, bool] = {}
+    changes = []
+    for fact in reversed(newest):
+        if states.get(fact.persona_id) != fact.is_member:
+            changes.append(fact)
+        states[fact.persona_id] = fact.is_member
+    changes = changes[::-1][:limit]
+    named = Message.objects.filter(
+        site=site, type__in=("identify", "track", "group", "page", "screen", "alias"), message_id__isnull=False
+    ).exclude(status=Message.Status.REJECTED)
+    ids = {fact.message_id for fact in changes if fact.message_id}
+    kept = named.filter(message_id__in=ids).defer("body").select_related("source") if ids else []
+    messages = {(message.message_id, message.occurred_at): message for message in kept}
+    return [
+        PersonaChange(
+            fact.persona.name,
+            fact.is_member,
+            fact.occurred_at,
+            fact.message_id,
+            str(fact.identity),
+            messages.get((fact.message_id, fact.occurred_at)),
+        )
+        for fact in changes
+    ]
+
+
 def remote_documents(site: Site, id_: str) -> tuple[Documents, Documents]:
     """What an SDK gets of a person without a token, and with one. One query."""
     keys = [f"{remote_data.IDENTIFY}{id_}", f"{remote_data.COHORTS}{id_}"]
@@ -127,7 +177,7 @@ def remote_documents(site: Site, id_: str) -> tuple[Documents, Documents]:
 def export(site: Site, person: Person, *, now: datetime) -> dict[str, Any]:
     """All that is held of a person, as JSON can say it: registers, conversions and the messages that made these.
 
-    Six queries; 100,000 conversions at most. Messages that made no conversion are found by no index: those that name
+    Eight queries; 100,000 conversions at most. Messages that made no conversion are found by no index: those that name
     the person elsewhere are not in it.
     """
     conversions = last_conversions(site, person.identities, limit=MOST_EXPORTED)
@@ -147,6 +197,16 @@ def export(site: Site, person: Person, *, now: datetime) -> dict[str, Any]:
         ],
         "usernames": person.usernames,
         "remoteData": remote_documents(site, person.asked)[1],
+        "personaHistory": [
+            {
+                "persona": change.persona,
+                "change": "entered" if change.has_entered else "left",
+                "occurredAt": change.at,
+                "messageId": change.message_id,
+                "source": change.message.source.name if change.message and change.message.source else None,
+            }
+            for change in persona_changes(site, person.identities, limit=MOST_EXPORTED, most=MOST_EXPORTED)
+        ],
         "conversions": [
             {
                 "goal": each.goal.name,

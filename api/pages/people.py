@@ -42,6 +42,8 @@ def show_person(request: HttpRequest, site: Site) -> HttpResponseBase:
         title=f"Person {person.asked}",
         person=person,
         conversions=people.last_conversions(site, person.identities),
+        changes=people.persona_changes(site, person.identities),
+        most_changes=people.LAST_CHANGES,
         documents=[("Without a token", _pretty(public)), ("With a token", _pretty(full))],
         last=people.LAST_CONVERSIONS,
     )

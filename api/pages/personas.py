@@ -17,16 +17,19 @@ PAGE = 50
 
 @site_page()
 def list_personas(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """A page of personas by name, with their sizes."""
+    """A page of personas by name, with their sizes, and when events first and last spoke of them."""
     after = request.GET.get("after", "")
     personas = list(Persona.objects.filter(site=site, name__gt=after).order_by("name")[: PAGE + 1])
     sizes, is_complete = finding.sizes(site.pk) if personas else ({}, True)
-    rows = [(persona, sizes.get(persona.name, finding.Size())) for persona in personas[:PAGE]]
+    times = finding.spoken_of([persona.pk for persona in personas[:PAGE]])
     return show(
         request,
         "pages/personas/personas.html",
         title="Personas",
-        rows=[(persona, size.members, _time(size.changed_at)) for persona, size in rows],
+        rows=[
+            (persona, sizes.get(persona.name, 0), times.get(persona.pk, (persona.created_at, None)))
+            for persona in personas[:PAGE]
+        ],
         is_complete=is_complete,
         most=finding.MOST_COUNTED,
         after=after,
@@ -45,6 +48,7 @@ def show_persona(request: HttpRequest, site: Site) -> HttpResponseBase:
         "pages/personas/persona.html",
         title=f"Persona {persona.name}",
         persona=persona,
+        times=finding.spoken_of([persona.pk]).get(persona.pk, (persona.created_at, None)),
         rows=[(each, _time(each.registers["personas"][persona.name][0])) for each in members.identities],
         members=members,
         is_first=place is None,

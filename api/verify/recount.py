@@ -32,6 +32,10 @@ MISSING: Final = (
     "or GOALPOST_HOOKS was changed since; else "
     f"please report it as a defect. {AGAIN}"
 )
+FORGOTTEN: Final = (
+    "That somebody entered or left a persona is not in the history: the message was digested before there was one, or "
+    f"the row deleted by hand. {AGAIN}"
+)
 UNCONVERTED: Final = f"A message hits a goal, is done and did not convert: please report it as a defect. {AGAIN}"
 OTHERWISE: Final = "A conversion is not what its message says: one of the two rows was changed by hand."
 SAID: Final = ("occurred_at", "user_id", "anonymous_id", "revenue", "currency", "value")
@@ -63,6 +67,19 @@ class Reading:
     said: dict[people.IdentityKey, merge.Registers]
 
 
+PersonaFact = tuple[int, int, str, str, datetime, int, str, bool]
+PERSONA_FACT: Final = {
+    "site_id": "bigint",
+    "kind": "smallint",
+    "value": "text",
+    "name": "text",
+    "occurred_at": "timestamptz",
+    "position": "int",
+    "message_id": "text",
+    "is_member": "bool",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """What the tables hold of a batch, by site and key."""
@@ -70,13 +87,14 @@ class Known:
     identities: dict[tuple[int, int, str], tuple[int, merge.Registers]]
     groups: dict[tuple[int, str], tuple[int, merge.Registers]]
     personas: set[tuple[int, str]]
+    persona_facts: set[PersonaFact]
     conversions: dict[tuple[int, str], dict[str, Any]]
 
 
 def recount(site_id: int | None, figures: Figures) -> Iterator[Difference]:
     """Deriving and merging every done or deferred message once more would change nothing.
 
-    A message digested before its site's rules were changed may have said something else then: it is left out. Four
+    A message digested before its site's rules were changed may have said something else then: it is left out. Five
     queries a batch, which is all that is in memory.
     """
     ways = {site.pk: (load_ways(site), _rules_changed(site)) for site in Site.objects.all()}
@@ -164,6 +182,9 @@ def _compare(reading: Reading, known: Known) -> Iterator[Difference]:
         return
     for what in _missing(reading, known):
         yield Difference(MISSING, f"{message.name}: {what}")
+    fact = _persona_fact(reading)
+    if fact and fact not in known.persona_facts:
+        yield Difference(FORGOTTEN, message.name)
     if message.status != "done":
         return
     conversion = known.conversions.get((message.site_id, message.stored.key))
@@ -189,6 +210,16 @@ def _missing(reading: Reading, known: Known) -> Iterator[str]:
         yield "its persona is missing"
 
 
+def _persona_fact(reading: Reading) -> PersonaFact | None:
+    change = reading.effects.change
+    said = people.said_of_persona(change) if change else None
+    if change is None or said is None:
+        return None
+    (kind, value), name, is_member = said
+    stamp = (change.occurred_at, change.position, change.message_id)
+    return reading.message.site_id, kind, value, name, *stamp, is_member
+
+
 def _not_held(whose: str, said: merge.Registers, held: tuple[int, merge.Registers] | None) -> Iterator[str]:
     if held is None:
         yield f"its {whose} is missing"
@@ -212,7 +243,7 @@ def _contradictions(hit: GoalHit, conversion: dict[str, Any]) -> list[str]:
 
 
 def _load(readings: Sequence[Reading]) -> Known:
-    """What the tables hold of all that a batch speaks of. Four queries."""
+    """What the tables hold of all that a batch speaks of. Five queries."""
     changes = [(each.message.site_id, each.effects.change) for each in readings if each.effects.change]
     converted = [(each.message.site_id, each.message.stored.key) for each in readings if each.message.has_converted]
     return Known(
@@ -240,6 +271,18 @@ def _load(readings: Sequence[Reading]) -> Known:
                 "t.site_id, t.name",
                 {"site_id": "bigint", "name": "text"},
                 {(site, change.persona[0]) for site, change in changes if change.persona is not None},
+            )
+        ),
+        persona_facts=set(
+            _join(
+                """
+                (SELECT i.site_id, i.kind, i.value, p.name, f.occurred_at, f.position, f.message_id, f.is_member
+                   FROM cohorts_personafact f
+                   JOIN cohorts_identity i ON i.id = f.identity_id JOIN cohorts_persona p ON p.id = f.persona_id)
+                """,
+                ", ".join(PERSONA_FACT),
+                PERSONA_FACT,
+                {fact for each in readings if (fact := _persona_fact(each))},
             )
         ),
         conversions={

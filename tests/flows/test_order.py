@@ -32,7 +32,7 @@ from api.ingest import reading
 from api.models import Message, Site
 from api.sites import create_site, create_source
 from cohorts import merge, people, remote_data
-from cohorts.models import Group, Identity
+from cohorts.models import Group, Identity, PersonaFact
 from goals import recording
 from goals.models import Conversion, Goal
 from tests.flows.test_resilience import in_threads
@@ -277,6 +277,12 @@ def read(world: World, site: Site) -> tuple[Truth, tuple[bytes, list[str]]]:
             for group in Group.objects.filter(site=site)
         },
         documents=exact(answer.json()),
+        persona_facts={
+            (Identity.Kind(kind).label, *fact)
+            for kind, *fact in PersonaFact.objects.filter(persona__site=site).values_list(
+                "identity__kind", "identity__value", "persona__name", "is_member", "occurred_at", "message_id"
+            )
+        },
     )
     return truth, (answer.content, [canonical(identity.registers) for identity in identities])
 

@@ -122,6 +122,8 @@ TAMPERINGS = {
         "DELETE FROM cohorts_identity WHERE kind = 2": r"\(identify:who\): its visitor is missing",
         "DELETE FROM cohorts_group": r"\(group:group\): its group is missing",
         "DELETE FROM cohorts_persona": r"\(track:persona\): its persona is missing",
+        "DELETE FROM cohorts_personafact": r"\(track:persona\)$",
+        "UPDATE cohorts_personafact SET is_member = false": r"\(track:persona\)$",
         "UPDATE cohorts_group SET registers = '{}'": r"\(group:group\): traits.size of group \d+$",
         **{
             f"UPDATE cohorts_identity SET registers = {registers}": rf"{register} \d+$"

@@ -9,9 +9,9 @@ from django.test import Client
 from django.utils.html import escape
 from pytest_django import DjangoAssertNumQueries
 
-from api.models import Site
+from api.models import Message, Site
 from cohorts import finding
-from tests.pages.ada import ENTERED, address, browser_of, send_ada, text_of
+from tests.pages.ada import ENTERED, EXITED, address, browser_of, send_ada, text_of
 from tests.world import World
 
 PAGES = (
@@ -85,6 +85,30 @@ def test_person__any_text_as_an_id__is_found_and_escaped(viewer: Client, world: 
     assert escape(id_) in text_of(viewer.get(address(f"people/person/?id={quote(id_, safe='')}")))
 
 
+def test_person__entered_and_left__has_a_history_that_outlives_the_messages(editor: Client, world: World) -> None:
+    world.send(
+        world.event("track", at=8, userId=None, anonymousId="anon-1", messageId="again", **ENTERED),
+        world.event("track", at=9, userId="ada-king", messageId="known", **ENTERED),
+        world.event("track", at=7, userId="ada-king", messageId="late", **EXITED),
+    )
+    expected = [
+        ("vip", "entered", "again", "anonymous anon-1"),
+        ("vip", "left", "message-5", "user ada-king"),
+        ("vip", "entered", "message-4", "user ada-king"),
+    ]
+    for source in ("destination", None):
+        response: Any = editor.get(address("people/person/?id=visitor-1"))
+        assert "2026-11-22 03:00:08" in text_of(response)
+        changes = response.context["changes"]
+        assert [
+            (each.persona, "entered" if each.has_entered else "left", each.message_id, each.said_of) for each in changes
+        ] == expected
+        assert [each.message and each.message.source.kind for each in changes] == [source] * 3
+        held = json.loads(text_of(editor.get(address("people/person/export/?id=visitor-1"))))["personaHistory"]
+        assert [(each["persona"], each["change"], each["messageId"]) for each in held] == [row[:3] for row in expected]
+        Message.objects.all().delete()  # as pruning does in the end
+
+
 def test_person__nobody__is_not_found(viewer: Client) -> None:
     assert viewer.get(address("people/person/?id=nobody")).status_code == 404
     assert viewer.get(address("people/person/")).status_code == 404
@@ -108,7 +132,10 @@ def test_export__a_person__holds_all_that_is_known(editor: Client) -> None:
 def test_personas__with_members__have_their_size_and_page(viewer: Client) -> None:
     response: Any = viewer.get(address("personas/"))
     assert "at least" not in text_of(response)
-    assert [(persona.name, members) for persona, members, _ in response.context["rows"]] == [("vip", 1)]
+    assert [
+        (persona.name, members, [f"{time:%M:%S}" for time in times])
+        for persona, members, times in response.context["rows"]
+    ] == [("vip", 1, ["00:03", "00:06"])]
     page = text_of(viewer.get(address("personas/persona/?name=vip")))
     assert "grace" in page
     assert "id=ada-king" not in page

@@ -20,6 +20,7 @@ from api.models import Message, Site
 from api.rules.what_if import CHUNK, CHUNK_BYTES, Forecast, forecast
 
 MOST: Final = 10_000  # messages at a time
+LOOK: Final = 1_000  # of them that a page looks into before
 TRIES: Final = 3  # when a sender's own retry takes a key in the same moment
 DEAD: Final = frozenset({"digest_failed", "worker_died", "transform_failed", "goal_backlog_full"})
 REFUSED: Final = frozenset(
@@ -49,6 +50,7 @@ class Plan:
     has_more: bool  # than are tried at a time
     duplicates: int  # that came again and were taken: they stay; counted up to MOST
     forecast: Forecast | None  # None where it is not safe to look
+    looked_at: int  # the newest messages, which the forecast is of
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,8 @@ class _Kept:
 def plan(site: Site, reason: str, *, is_worker: bool = False) -> Plan:
     """What trying the newest MOST messages with this reason again would do. Nothing is written.
 
-    A handful of queries and one for each 500 messages; `is_worker`: looks also where that may end the process.
+    It looks into the newest LOOK of them, with nine queries at most; if `is_worker`, into all, with one more for each
+    500, and also where that may end the process.
     """
     chosen = _choose(site.pk, reason)
     with connection.cursor() as cursor:
@@ -106,9 +109,10 @@ def plan(site: Site, reason: str, *, is_worker: bool = False) -> Plan:
         )
         duplicates = cursor.fetchone()[0]
     foreseen = None
+    looked_at = chosen[: MOST if is_worker else LOOK]
     if is_worker or reason not in UNFORESEEN:
-        foreseen = forecast(site, _foresee(chosen[:MOST]))
-    return Plan(len(chosen[:MOST]), len(chosen) > MOST, duplicates, foreseen)
+        foreseen = forecast(site, _foresee(looked_at))
+    return Plan(len(chosen[:MOST]), len(chosen) > MOST, duplicates, foreseen, len(looked_at))
 
 
 def replay(site_id: int, reason: str, *, who: str) -> Replayed:

@@ -147,6 +147,18 @@ def test_plan__of_what_killed_a_worker__is_not_tried_in_a_web_server(world: Worl
     assert plan(world.site, reason).forecast is None
 
 
+def test_plan__of_many__looks_into_the_newest(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    reason = refuse_at_a_source(world)
+    monkeypatch.setattr("api.digest.replay.LOOK", 2)
+
+    on_a_page, in_a_command = plan(world.site, reason), plan(world.site, reason, is_worker=True)
+
+    assert on_a_page.forecast is not None
+    assert in_a_command.forecast is not None
+    assert (on_a_page.messages, on_a_page.looked_at, on_a_page.forecast.conversions_then) == (3, 2, 2)
+    assert (in_a_command.messages, in_a_command.looked_at, in_a_command.forecast.conversions_then) == (3, 3, 3)
+
+
 def test_replay__of_many__is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     reason = refuse_at_a_source(world)
     monkeypatch.setattr("api.digest.replay.MOST", 2)

@@ -282,10 +282,11 @@ class Viewer:
         return self.headers if look.is_api else {"Cookie": f"sessionid={self.client.cookies['sessionid'].value}"}
 
     def get(self, look: Look) -> tuple[int, list[str]]:
-        """An answer's status, and the queries it took."""
+        """An answer's status, and the queries it took; what begins and ends a transaction is none."""
         with CaptureQueriesContext(connection) as captured:
             status = self.client.get(look.address, headers=self.headers if look.is_api else {}).status_code
-        return status, [each["sql"] for each in captured.captured_queries]
+        queries = [each["sql"] for each in captured.captured_queries]
+        return status, [sql for sql in queries if sql not in {"BEGIN", "COMMIT"}]
 
     def unnamed(self, site: Site, named: Sequence[Look]) -> list[str]:
         """The pages of a site that answer GET and that no look names."""

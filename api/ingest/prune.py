@@ -46,4 +46,5 @@ def prune_chunk(site_id: int, *, before: datetime) -> int:
             """,
             [site_id, before, CHUNK],
         )
-        return cursor.rowcount
+        gone: int = cursor.rowcount
+        return gone

@@ -21,6 +21,7 @@ from api.pages import (
     sources,
     tags,
     tester,
+    tokens,
     why,
 )
 from api.pages.access import current_site
@@ -81,6 +82,8 @@ urlpatterns = [
         credentials.change_credentials,
         name="settings-credentials-change",
     ),
+    path("<slug:sitecode>/settings/tokens/", tokens.list_tokens, name="settings-tokens"),
+    path("<slug:sitecode>/settings/tokens/change/", tokens.change_tokens, name="settings-tokens-change"),
     path("<slug:sitecode>/settings/members/", settings.list_members, name="settings-members"),
     path("<slug:sitecode>/settings/members/change/", settings.change_members, name="settings-members-change"),
     path("<slug:sitecode>/settings/changes/", settings.list_changes, name="settings-changes"),

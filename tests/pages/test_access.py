@@ -83,6 +83,10 @@ RIGHTS: Final[dict[str, Rights]] = {
     "settings-rule": Rights(OWNER, OWNER),
     "settings-credentials": Rights(OWNER),
     "settings-credentials-change": Rights(None, OWNER, form={"do": "create", "name": "Another"}),
+    "settings-tokens": Rights(OWNER),
+    "settings-tokens-change": Rights(
+        None, OWNER, form={"do": "create", "description": "CI", "role": "viewer", "lifetime": "90"}
+    ),
     "settings-members": Rights(OWNER),
     "settings-members-change": Rights(None, OWNER, form={"do": "invite", "username": "outsider", "role": "viewer"}),
     "settings-changes": Rights(OWNER),

@@ -10,11 +10,12 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from api.access import hash_secret
+from api.access import api_key, check_secret, check_token, forget_lookups, hash_secret, issue_token
+from api.door import Refusal
 from api.models import AuditEntry, Credential, Membership, Rule, Site, Source, WriteKey
-from api.sites import create_credential, create_site, create_source
+from api.sites import create_credential, create_site, create_source, renew_secret
 from tests.pages.conftest import Enter, text_of
-from tests.world import World
+from tests.world import CLIENT_ID, SECRET, World
 
 BASE = "/admin/s/1q2w3e4r5t/settings/"
 TABS = ["", "sources/", "rules/", "rules/new/", "credentials/", "members/", "changes/"]
@@ -115,7 +116,11 @@ def sent_form(owner: Client) -> dict[str, Any]:
     form = owner.get(BASE).context["form"]
     values = {field.html_name: field.value() for field in form}
     values = {name: "\n".join(value) if isinstance(value, list) else value for name, value in values.items()}
-    return {name: "on" if value is True else value for name, value in values.items() if value is not False}
+    return {
+        name: "on" if value is True else value
+        for name, value in values.items()
+        if value is not False and value is not None
+    }
 
 
 def test_site__changed__is_noted_before_and_after(owner: Client, site: Site) -> None:
@@ -141,7 +146,13 @@ def test_site__saved_as_it_is__notes_nothing(owner: Client, site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("goal_name_template", "no places"), ("default_currency", "euro"), ("goals_per_hour", "0")]
+    ("field", "value"),
+    [
+        ("goal_name_template", "no places"),
+        ("default_currency", "euro"),
+        ("goals_per_hour", "0"),
+        ("keeps_done_days", "6"),
+    ],
 )
 def test_site__odd_value__is_refused(owner: Client, site: Site, field: str, value: str) -> None:
     response = owner.post(BASE + "save/", {**sent_form(owner), field: value})
@@ -358,7 +369,7 @@ def test_credential__made_and_renewed__tells_its_secret_once(owner: Client, site
     assert credential.secret_hash == hash_secret(secret)
     assert list(credential.sites.all()) == [site]
 
-    again = owner.post(BASE + "credentials/change/", {"do": "renew", "credential": credential.pk})
+    again = owner.post(BASE + "credentials/change/", {"do": "renew", "credential": credential.pk, "hours": "0"})
 
     renewed = dict(again.context["secrets"])["Secret"]
     credential.refresh_from_db()
@@ -369,6 +380,53 @@ def test_credential__made_and_renewed__tells_its_secret_once(owner: Client, site
         assert secret not in shown
         assert renewed not in shown
     assert response["Cache-Control"].count("no-store") == 1
+
+
+@pytest.mark.promise("K-35")
+@pytest.mark.parametrize(("hours", "then"), [("0", 401), ("24", 200)])
+def test_credential__renewed__goes_on_with_its_old_secret_as_long_as_told(
+    owner: Client, world: World, hours: str, then: int
+) -> None:
+    response = owner.post(
+        BASE + "credentials/change/", {"do": "renew", "credential": world.credential.pk, "hours": hours}
+    )
+    forget_lookups()
+
+    new = api_key(world.credential.client_id, dict(response.context["secrets"])["Secret"])
+    assert world.post(world.event()).status_code == then
+    assert world.post(world.event(), headers={"authorization": f"Basic {new}"}).status_code == 200
+    assert ("Old secret" in look(owner, "credentials/")) == (hours != "0")
+    Credential.objects.filter(pk=world.credential.pk).update(old_secret_ends_at=timezone.now())
+    forget_lookups()
+    assert world.post(world.event()).status_code == 401
+    assert last_entry()[2] == {"the old one ends in hours": int(hours)}
+
+
+def test_credential__its_access_token__ends_with_the_secret_that_made_it(world: World) -> None:
+    credential = world.credential
+    with_old = issue_token(check_secret(CLIENT_ID, SECRET))
+    new = renew_secret(credential, overlap=timedelta(hours=1), now=timezone.now())
+    forget_lookups()
+    made_later_with_old = issue_token(check_secret(CLIENT_ID, SECRET))
+    with_new = issue_token(check_secret(CLIENT_ID, new.secret))
+    for token in (with_old, made_later_with_old, with_new):
+        assert check_token(token).credential_id == credential.pk
+
+    Credential.objects.filter(pk=credential.pk).update(old_secret_ends_at=timezone.now())
+    forget_lookups()
+
+    assert check_token(with_new).credential_id == credential.pk
+    for token in (with_old, made_later_with_old):
+        with pytest.raises(Refusal):
+            check_token(token)
+
+
+@pytest.mark.parametrize("hours", ["", "-1", "721", "99999", "x"])
+def test_credential__renewed_with_an_odd_overlap__stays(owner: Client, world: World, hours: str) -> None:
+    change(owner, "credentials/change/", do="renew", credential=world.credential.pk, hours=hours)
+
+    assert check_secret(CLIENT_ID, SECRET)
+    assert not AuditEntry.objects.exists()
 
 
 @pytest.mark.promise("K-35")

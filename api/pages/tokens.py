@@ -1,0 +1,106 @@
+"""The management tokens of a site: for programs, with a role. A token is told on the page that answers its making."""
+
+from datetime import timedelta
+from typing import Final
+
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import F
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+
+from api.audit import note
+from api.models import ManagementToken, Site
+from api.pages.access import Role, show, site_page
+from api.pages.credentials import find_owned, owned_sites
+from api.sites import make_token
+
+LIFETIMES: Final = {"30": "30 days", "90": "90 days", "365": "a year", "": "until it is revoked"}
+
+
+@site_page(Role.OWNER)
+def list_tokens(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """Three queries of its own (promises I-29)."""
+    tokens = site.management_tokens.order_by(F("revoked_at").desc(nulls_first=True), "-pk").prefetch_related("sites")
+    return show(
+        request,
+        "pages/settings/tokens.html",
+        title="Management tokens",
+        tab="settings-tokens",
+        tokens=tokens[:200],
+        others=[each for each in owned_sites(request)[:100] if each != site],
+        roles=Role,
+        lifetimes=LIFETIMES.items(),
+        now=timezone.now(),
+    )
+
+
+@site_page(Role.OWNER)
+@require_POST
+def change_tokens(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """Make a token, or revoke one, as the button `do` says."""
+    with transaction.atomic():
+        if request.POST.get("do") == "create":
+            try:
+                return create(request, site)
+            except ValidationError as error:
+                messages.error(request, " ".join(error.messages))
+        else:
+            token = find_owned(request, site.management_tokens.all(), request.POST.get("token", ""))
+            if request.POST.get("do") == "revoke" and token.revoked_at is None:
+                token.revoked_at = timezone.now()
+                token.save(update_fields=["revoked_at"])
+                note_everywhere(request, token, f"Revoked the management token {token.pk}", told(token), None)
+                messages.success(request, f"Revoked: “{token}” is refused from now on.")
+    return redirect("pages:settings-tokens", site.sitecode)
+
+
+def create(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """The page that tells a new token. Raises ValidationError."""
+    lifetime = request.POST.get("lifetime", "90")
+    if lifetime not in LIFETIMES:
+        raise ValidationError("Choose how long it is to live.")
+    chosen = set(request.POST.getlist("site"))
+    others = [each for each in owned_sites(request) if each.sitecode in chosen and each != site]
+    token, value = make_token(
+        [site, *others],
+        description=request.POST.get("description", "").strip(),
+        role=request.POST.get("role", ""),
+        made_by=request.user.get_username(),
+        expires_at=timezone.now() + timedelta(days=int(lifetime)) if lifetime else None,
+    )
+    note_everywhere(request, token, f"Made the management token {token.pk}", None, told(token))
+    return show(
+        request,
+        "pages/settings/secret.html",
+        title="Copy it now: a token is shown once",
+        tab="settings-tokens",
+        back="pages:settings-tokens",
+        credential=token,
+        secrets=[("Token", value), ("Header", f"Authorization: Bearer {value}")],
+    )
+
+
+def told(token: ManagementToken) -> dict[str, object]:
+    """What the log says of a token."""
+    return {
+        "description": token.description,
+        "role": token.role,
+        "sites": sorted(site.sitecode for site in token.sites.all()),
+        "expires": token.expires_at,
+    }
+
+
+def note_everywhere(
+    request: HttpRequest,
+    token: ManagementToken,
+    what: str,
+    before: dict[str, object] | None,
+    after: dict[str, object] | None,
+) -> None:
+    """In the log of each site that a token opens."""
+    for site in token.sites.all():
+        note(request, site, what, before, after)

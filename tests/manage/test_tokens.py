@@ -1,0 +1,191 @@
+"""Management tokens at the management API: what each role may do, and when one is no more."""
+
+import base64
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from api import access, last_uses
+from api.door import Refusal
+from api.models import AuditEntry, Credential, ManagementToken, Source, WriteKey
+from api.sites import create_site, make_token
+from goals.models import Goal
+from tests.flows.test_resilience import wait_until
+from tests.manage.conftest import Caller, message, refusal
+from tests.world import CLIENT_ID, World
+
+ROLES = ["viewer", "editor", "owner"]
+NEW_RULES: dict[str, Any] = {"rules": []}
+
+
+def holder(world: World, role: str, **fields: Any) -> Caller:
+    """Somebody with a token of this role."""
+    _, value = make_token([world.site], description="CI", role=role, made_by="ada", expires_at=None, **fields)
+    return Caller(f"Bearer {value}", world.credential)
+
+
+@pytest.fixture
+def goal(world: World) -> Goal:
+    return Goal.objects.create(site=world.site, name="Bought")
+
+
+@pytest.fixture
+def source(world: World) -> Source:
+    return world.site.sources.get()
+
+
+def calls(goal: Goal, source: Source) -> list[tuple[str, str, str, Any]]:
+    """The least role, and a call that works."""
+    key = WriteKey.objects.create(source=source, key="to-be-revoked")
+    return [
+        ("viewer", "GET", "/api/goals", None),
+        ("viewer", "GET", f"/api/goals/{goal.pk}", None),
+        ("viewer", "GET", f"/api/goals/{goal.pk}/conversions", None),
+        ("viewer", "GET", "/api/visitors/a/conversions", None),
+        ("viewer", "GET", "/api/sources", None),
+        ("viewer", "GET", f"/api/sites/{goal.site.sitecode}/rules", None),
+        ("viewer", "POST", f"/api/sites/{goal.site.sitecode}/rules/what-if", {"rules": []}),
+        ("editor", "POST", "/api/goals", {"name": "New"}),
+        ("editor", "PATCH", f"/api/goals/{goal.pk}", {"name": "Sold"}),
+        ("editor", "POST", f"/api/goals/{goal.pk}/archive", None),
+        ("editor", "POST", f"/api/goals/{goal.pk}/restore", None),
+        ("editor", "DELETE", f"/api/goals/{goal.pk}", None),
+        ("owner", "POST", "/api/sources", {"name": "App", "kind": "server"}),
+        ("owner", "PATCH", f"/api/sources/{source.pk}", {"name": "Renamed"}),
+        ("owner", "POST", f"/api/sources/{source.pk}/write-keys", {"overlapHours": 1}),
+        ("owner", "DELETE", f"/api/sources/{source.pk}/write-keys/{key.key}", None),
+        ("owner", "PUT", f"/api/sites/{goal.site.sitecode}/rules", NEW_RULES),
+    ]
+
+
+@pytest.mark.promise("I-29")
+@pytest.mark.parametrize("role", ROLES)
+def test_token__of_a_role__does_what_the_role_may(world: World, goal: Goal, source: Source, role: str) -> None:
+    who = holder(world, role)
+    for least, method, path, body in calls(goal, source):
+        response = who.ask(method, path, body)
+        if ROLES.index(role) >= ROLES.index(least):
+            assert response.status_code in {200, 201, 204}, (method, path, response.content)
+        else:
+            assert refusal(response) == (403, "forbidden_role"), (method, path)
+            assert f"of the role {least}" in message(response)
+
+
+@pytest.mark.promise("I-29")
+def test_change__by_a_program__is_noted_under_its_name(world: World, owner: Caller, goal: Goal, source: Source) -> None:
+    token = holder(world, "owner")
+    made = ManagementToken.objects.get()
+    for who, name in ((token, f"token {made.pk} “CI”"), (owner, f"credential {world.credential.client_id}")):
+        WriteKey.objects.filter(key="to-be-revoked").delete()
+        Goal.objects.filter(pk=goal.pk).update(deleted_at=None, name="Bought")
+        Goal.objects.filter(name="New").delete()
+        Source.objects.filter(pk=source.pk).update(name="Before")
+        for least, method, path, body in calls(goal, source):
+            before = AuditEntry.objects.count()
+            assert who.ask(method, path, body).status_code < 300, path
+            entries = list(AuditEntry.objects.order_by("pk")[before:])
+            assert len(entries) == (0 if least == "viewer" else 1), (method, path)
+            for entry in entries:
+                assert (entry.who, entry.user_id, entry.site) == (name, None, world.site)
+                assert entry.before is not None or entry.after is not None
+                assert entry.before != entry.after or path.endswith("rules")
+    renamed = AuditEntry.objects.filter(what=f"Changed the goal {goal.pk}").latest("pk")
+    assert (renamed.before, renamed.after) == ({"name": "Bought"}, {"name": "Sold"})
+
+
+def test_change__that_changes_nothing__is_not_noted(world: World, goal: Goal) -> None:
+    who = holder(world, "editor")
+
+    assert who.patch(f"/api/goals/{goal.pk}", {"name": "Bought"}).status_code == 200
+    assert not AuditEntry.objects.exists()
+
+
+@pytest.mark.promise("I-29")
+@pytest.mark.parametrize("how", ["revoked", "over", "unknown", "of no site"])
+def test_token__that_opens_nothing__is_refused(world: World, goal: Goal, how: str) -> None:
+    who = holder(world, "owner")
+    assert who.names() == ["Bought"]
+
+    match how:
+        case "revoked":
+            ManagementToken.objects.update(revoked_at=timezone.now())
+        case "over":
+            ManagementToken.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+        case "unknown":
+            who.authorization += "x"
+        case _:
+            ManagementToken.objects.get().sites.clear()
+    response = who.ask("GET", f"/api/goals/{goal.pk}")
+
+    if how == "of no site":
+        assert refusal(response) == (404, "not_found")
+    else:
+        assert refusal(response) == (401, "unauthorized")
+        assert response["WWW-Authenticate"] == "Bearer"
+
+
+def test_token__of_another_site__sees_nothing_here(world: World, goal: Goal) -> None:
+    _, value = make_token([create_site(name="Else")], description="Else", role="owner", made_by="eve", expires_at=None)
+    outsider = Caller(f"Bearer {value}", world.credential)
+
+    assert outsider.names() == []
+    assert refusal(outsider.ask("DELETE", f"/api/goals/{goal.pk}")) == (404, "not_found")
+    assert refusal(outsider.ask("GET", f"/api/sites/{world.site.sitecode}/rules")) == (404, "unknown_site")
+
+
+@pytest.mark.promise("I-29", "B-02")
+def test_token__at_the_other_doors__opens_none(world: World) -> None:
+    who = holder(world, "owner")
+
+    refused = world.post(world.event(), headers={"authorization": who.authorization})
+    assert refused.status_code == 401
+    assert world.get("IDENTIFY_a", token=False, headers={"authorization": who.authorization}).status_code == 401
+
+
+@pytest.mark.promise("I-29")
+def test_key__used__is_written_with_its_time(world: World, goal: Goal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all three kinds, by the thread that does so beside the requests."""
+    monkeypatch.setattr(last_uses, "EVERY", 0.05)
+    writer = last_uses.LastUses()
+    monkeypatch.setattr(last_uses, "last_uses", lambda: writer)
+    who = holder(world, "viewer")
+    key = WriteKey.objects.filter(source__site=world.site)[0]
+    began = timezone.now() - timedelta(seconds=1)
+
+    assert who.names() == ["Bought"]
+    world.send(world.event())
+    basic = base64.b64encode(f"{key.key}:".encode()).decode()
+    tracked = world.client.post(
+        "/v1/track", json={"event": "A", "userId": "u"}, headers={"authorization": f"Basic {basic}"}
+    )
+    assert tracked.status_code == 200
+
+    for model in (ManagementToken, Credential, WriteKey):
+        wait_until(lambda model=model: model.objects.get().last_used_at is not None)  # type: ignore[misc]
+        at = model.objects.get().last_used_at
+        assert at is not None
+        assert began <= at <= timezone.now() + timedelta(seconds=1)
+
+
+def test_key__shown_with_a_wrong_secret__is_not_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[object] = []
+    monkeypatch.setattr(access, "note_use", lambda *use: used.append(use))
+    assert world.post(world.event()).status_code == 200
+    assert used == [(last_uses.Key.CREDENTIAL, world.credential.pk)]
+
+    with pytest.raises(Refusal):
+        access.check_secret(CLIENT_ID, "wrong")
+
+    assert len(used) == 1
+
+
+def test_error__of_a_role__says_what_is_needed(world: World, goal: Goal) -> None:
+    response = holder(world, "viewer").ask("DELETE", f"/api/goals/{goal.pk}")
+
+    assert json.loads(response.content)["message"] == (
+        "This needs a token of the role editor; yours is of the role viewer."
+    )
+    assert Goal.objects.filter(pk=goal.pk, deleted_at=None).exists()

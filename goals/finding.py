@@ -4,17 +4,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from typing import Final
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import BooleanField, F, OuterRef, QuerySet, Subquery
+from django.db.models import BooleanField, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Greatest
 
 from goals.models import Conversion, Goal, Tag
 from goals.reports import members_of
-
-ORDERINGS: Final = {"name": "name", "created": "created_at", "lastConversion": "last_conversion_at"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +23,10 @@ class GoalFilter:
     is_archived: bool | None = None
     is_made_by_event: bool | None = None
     search: str = ""
+    type: str = ""
+    seen_since: datetime | None = None  # converted at this time or later
+    unseen_since: datetime | None = None  # not since then, or never
+    is_never_seen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,8 @@ def find_live_goal(site_ids: Collection[int], goal_id: int, *, follows_merge: bo
     return goal
 
 
-def find_goals(site_ids: Collection[int], wanted: GoalFilter, *, ordering: str = "name") -> QuerySet[Goal]:
-    """Live goals that pass the filter, ordered by a key of ORDERINGS, backwards with a `-`, then by id.
-
-    Goals that never converted stand last in either direction of `lastConversion`.
-    """
+def filter_goals(site_ids: Collection[int], wanted: GoalFilter) -> QuerySet[Goal]:
+    """Live goals that pass the filter, in no order."""
     goals = live_goals(site_ids)
     if wanted.tags:
         tagged = Tag.objects.filter(site_id__in=site_ids)
@@ -83,10 +81,15 @@ def find_goals(site_ids: Collection[int], wanted: GoalFilter, *, ordering: str =
         goals = goals.filter(**by_event) if wanted.is_made_by_event else goals.exclude(**by_event)
     if wanted.search:
         goals = goals.filter(name__icontains=wanted.search)
-    column = F(ORDERINGS[ordering.removeprefix("-")])
-    if ordering.startswith("-"):
-        return goals.order_by(column.desc(nulls_last=True), "-id")
-    return goals.order_by(column.asc(nulls_last=True), "id")
+    if wanted.type:
+        goals = goals.filter(type=wanted.type)
+    if wanted.seen_since is not None:
+        goals = goals.filter(Q(last_conversion_at__gte=wanted.seen_since))
+    if wanted.unseen_since is not None:
+        goals = goals.filter(Q(last_conversion_at__lt=wanted.unseen_since) | Q(last_conversion_at=None))
+    if wanted.is_never_seen:
+        goals = goals.filter(Q(last_conversion_at=None))
+    return goals
 
 
 def conversions_of_goal(goal: Goal, *, after: Place | None, limit: int) -> list[Conversion]:

@@ -7,8 +7,8 @@ from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from api.manage.reading import Query
-from goals.finding import ORDERINGS
 from goals.models import GOAL_NAME_LENGTH, Goal, GoalBinding
+from goals.ordering import ORDERINGS
 
 TAGS_LIMIT = 100
 PAGE_LIMIT = 200
@@ -135,7 +135,13 @@ class GoalQuery(Query):
     ordering = serializers.ChoiceField(
         choices=[f"{sign}{key}" for key in ORDERINGS for sign in ("", "-")],
         default="name",
-        help_text="With `-` backwards. Goals of one rank stand in the order of their ids.",
+        help_text="With `-` backwards. Goals of one rank stand in the order of their ids; those without a last "
+        "conversion, or without revenue in the currency, stand last either way.",
+    )
+    currency = serializers.CharField(
+        required=False,
+        max_length=3,
+        help_text="Whose revenue `revenue` orders by; without it, that of the currency in which most goals have some.",
     )
     page = serializers.IntegerField(default=1, min_value=1, help_text="From 1. A page beyond the last is empty.")
     perPage = serializers.IntegerField(default=50, min_value=1, max_value=PAGE_LIMIT)

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from django.db import transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotFound
@@ -19,8 +18,11 @@ from api.manage.access import caller_of, note, open_site, visible_sites
 from api.manage.goal_shapes import GoalChange, GoalQuery, GoalShape, NewGoal
 from api.manage.schema import PAGE_HEADERS, answers
 from goals import catalogue
-from goals.finding import GoalFilter, find_goals, find_live_goal
+from goals.finding import GoalFilter, find_live_goal
 from goals.models import Goal
+from goals.ordering import Order, find_goals
+
+FARTHEST: Final = 2**31  # no site has so many goals
 
 
 @extend_schema(tags=["goals"])
@@ -35,8 +37,11 @@ class Goals(ViewSet):
     def list(self, request: Request) -> Response:
         """The goals of your sites, a page of them as a JSON array."""
         query = GoalQuery.read(request)
-        goals = find_goals(
-            visible_sites(request, query.get("site", "")),
+        sites = visible_sites(request, query.get("site", ""))
+        key, is_descending = query["ordering"].removeprefix("-"), query["ordering"].startswith("-")
+        per_page = query["perPage"]
+        found = find_goals(
+            sites,
             GoalFilter(
                 tags=query.get("tag", ()),
                 needs_every_tag=query["tagsMode"] == "all",
@@ -44,9 +49,15 @@ class Goals(ViewSet):
                 is_made_by_event=query.get("autoMade"),
                 search=query.get("search", ""),
             ),
-            ordering=query["ordering"],
+            now=timezone.now(),
+            order=Order(key, is_descending, query.get("currency", "")),
+            offset=min((query["page"] - 1) * per_page, FARTHEST),
+            limit=per_page,
         )
-        return page_of(goals, page=query["page"], per_page=query["perPage"])
+        # In headers: an array is what Kameleoon's clients expect.
+        counts = {"Page": -(-found.total // per_page), "Total": found.total}
+        headers = {f"X-Pagination-{name}-Count": str(count) for name, count in counts.items()}
+        return Response([shape(goal) for goal in found.goals], headers=headers)
 
     @extend_schema(operation_id="createGoal", request=NewGoal, responses=answers(201, GoalShape, 400, 403, 404, 409))
     def create(self, request: Request) -> Response:
@@ -142,16 +153,6 @@ def find_goal(request: Request, goal_id: int, *, follows_merge: bool = False) ->
 def shape(goal: Goal, *, merged_into: int | None = None) -> Mapping[str, Any]:
     """A goal as JSON."""
     return GoalShape(goal, context={"merged_into": merged_into}).data
-
-
-def page_of(goals: QuerySet[Goal], *, page: int, per_page: int) -> Response:
-    """One page, with the number of pages and of goals in headers: an array is what Kameleoon's clients expect."""
-    count = goals.count()
-    pages = -(-count // per_page)
-    start = (page - 1) * per_page
-    found = list(goals[start : start + per_page]) if page <= pages else []
-    headers = {"X-Pagination-Page-Count": str(pages), "X-Pagination-Total-Count": str(count)}
-    return Response([shape(goal) for goal in found], headers=headers)
 
 
 def edited(shaped: Mapping[str, Any]) -> dict[str, Any]:

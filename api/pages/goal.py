@@ -12,7 +12,8 @@ from django.utils import timezone
 from api.models import Message, Site
 from api.pages.access import show, site_page
 from api.pages.charts import Chart, Series
-from api.pages.goals import ID_DIGITS, patterns_of
+from api.pages.goal_wishes import ID_DIGITS
+from api.pages.goals import patterns_of
 from goals import catalogue, reports
 from goals.finding import Place, conversions_of_goal, find_live_goal
 from goals.models import Conversion, Goal

@@ -13,7 +13,7 @@ from api.models import Site
 from api.pages.access import Role, show, site_page
 from api.pages.goals import ids_in
 from goals import merging, reports
-from goals.finding import GoalFilter, find_goals, live_goals
+from goals.finding import GoalFilter, filter_goals, live_goals
 from goals.models import Goal
 
 MOST_OFFERED: Final = 20
@@ -34,7 +34,7 @@ def merge_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     union = [id_ for ids in members.values() for id_ in ids]
     figures = reports.figures_of({**members, 0: union}) if len(goals) > 1 else {}
     search = request.GET.get("q", "")
-    offered = find_goals([site.pk], GoalFilter(search=search)).exclude(pk__in=[goal.pk for goal in goals])
+    offered = filter_goals([site.pk], GoalFilter(search=search)).exclude(pk__in=[goal.pk for goal in goals])
     if into is None and figures:
         into = max(goals, key=lambda goal: figures[goal.pk].conversions)
     return show(
@@ -46,7 +46,7 @@ def merge_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
         union=figures.get(0),
         into=into,
         search=search,
-        offered=offered.prefetch_related(None)[:MOST_OFFERED],
+        offered=offered.prefetch_related(None).order_by("name", "id")[:MOST_OFFERED],
     )
 
 

@@ -1,15 +1,16 @@
 """The goals of a site: the list, what is done to several at once, and the same as CSV."""
 
 import csv
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.db import transaction
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -19,48 +20,35 @@ from django.views.decorators.http import require_POST
 from api import audit
 from api.models import Rule, Site
 from api.pages.access import Role, show, site_page
+from api.pages.goal_wishes import (
+    ID_DIGITS,
+    MAKERS,
+    SEEN,
+    STATUSES,
+    TYPES,
+    heads_of,
+    read_wish,
+    sorts_of,
+    with_place,
+    without_place,
+)
 from api.rules.identifiers import suggest_pattern
 from api.templatetags.figures import when
 from goals import catalogue, reports
-from goals.finding import ORDERINGS, GoalFilter, find_goals, live_goals
+from goals.finding import live_goals
 from goals.models import Goal, Tag
 from goals.naming import events_named
+from goals.ordering import find_goals, ids_in_order
 from goals.reports import Headline
 
 PER_PAGE: Final = 50
 MOST_TAGS: Final = 100  # in the side panel
 EXPORT_CHUNK: Final = 500
 TAG_LENGTH: Final = 100
-ID_DIGITS: Final = 18
-PAGE_DIGITS: Final = 5
+# As spreadsheets read it: after white space too, and in the full width that Japanese keyboards have.
+FORMULA: Final = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")
 SPANS: Final = ("24 h", "30 days", "all")
 LAST_HEADS: Final = ("converting visitors", "revenue", "last conversion, UTC")
-STATUSES: Final = (("active", "Active"), ("archived", "Archived"), ("all", "All"))
-MAKERS: Final = (("", "Any way"), ("events", "Made by events"), ("hand", "Made by hand"))
-SORTS: Final = (
-    ("name", "Name"),
-    ("-lastConversion", "Last conversion, newest first"),
-    ("lastConversion", "Last conversion, oldest first"),
-    ("-created", "Newest goals"),
-    ("created", "Oldest goals"),
-    ("-name", "Name, backwards"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What the address of a list asks for."""
-
-    filter: GoalFilter
-    status: str
-    made: str
-    sort: str
-    page: int
-
-    @property
-    def is_narrowed(self) -> bool:
-        """Whether anything but the archived goals is left out."""
-        return bool(self.filter.tags or self.filter.search or self.made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,60 +67,39 @@ class Row:
 @site_page()
 def list_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     """A page of the list: `?tag=segment.io` and so on (promises K-09)."""
-    wish = read_wish(request.GET)
-    goals = found_by(site, wish)
-    start = (wish.page - 1) * PER_PAGE
-    shown = list(goals[start : start + PER_PAGE + 1])
+    now = timezone.now()
+    wish = read_wish(request.GET, now=now)
+    found = find_goals(
+        [site.pk], wish.filter, now=now, order=wish.order, after=wish.after, limit=PER_PAGE, with_=["tags"]
+    )
+    order = wish.order
+    if order.key == "revenue" and not order.currency:
+        order = replace(order, currency=next(iter(found.currencies), ""))
     tags = Tag.objects.filter(site=site).annotate(size=Count("goals", filter=Q(goals__deleted_at=None)))
     largest = list(tags.order_by("-size", "name")[:MOST_TAGS])
     listed = {tag.name for tag in largest}
-    now = timezone.now()
     return show(
         request,
         "pages/goals/list.html",
         title="Goals",
         wish=wish,
-        rows=rows_of(site, shown[:PER_PAGE], now=now),
-        # Only a page that does not show all of them counts.
-        count=len(shown) if wish.page == 1 and len(shown) <= PER_PAGE else goals.count(),
-        earlier=address(request.GET, page=wish.page - 1) if wish.page > 1 else "",
-        later=address(request.GET, page=wish.page + 1) if len(shown) > PER_PAGE else "",
+        order=order,
+        rows=rows_of(site, found.goals, now=now),
+        count=found.total,
+        first=without_place(request.GET).urlencode() if wish.after else "",
+        later=with_place(request.GET, found.next) if found.next else "",
         tags=[
             *sorted(largest, key=lambda tag: tag.name),
             *(Tag(name=name) for name in wish.filter.tags if name not in listed),
         ],
         statuses=STATUSES,
         makers=MAKERS,
-        sorts=SORTS,
+        types=TYPES,
+        seen=SEEN,
+        sorts=sorts_of(order, found.currencies),
+        heads=heads_of(request.GET, order, found.currencies),
         query=request.GET.urlencode(),
     )
-
-
-def read_wish(asked: QueryDict) -> Wish:
-    """What an address asks for; what it says wrongly counts as not said."""
-    status = _one_of(STATUSES, asked.get("status"))
-    made = _one_of(MAKERS, asked.get("made"))
-    sort = asked.get("sort", "")
-    page = asked.get("page", "")
-    wanted = GoalFilter(
-        tags=[name for name in dict.fromkeys(asked.getlist("tag")) if name],
-        needs_every_tag=asked.get("match") == "all",
-        is_archived={"active": False, "archived": True}.get(status),
-        is_made_by_event={"events": True, "hand": False}.get(made),
-        search=asked.get("q", ""),
-    )
-    return Wish(
-        wanted,
-        status,
-        made,
-        sort if sort.removeprefix("-") in ORDERINGS else "name",
-        int(page) if page.isascii() and page.isdigit() and len(page) <= PAGE_DIGITS and int(page) else 1,
-    )
-
-
-def found_by(site: Site, wish: Wish) -> QuerySet[Goal]:
-    """The goals that are asked for, with their tags."""
-    return find_goals([site.pk], wish.filter, ordering=wish.sort).prefetch_related(None).prefetch_related("tags")
 
 
 def rows_of(site: Site, goals: Sequence[Goal], *, now: datetime) -> list[Row]:
@@ -163,19 +130,23 @@ def pattern_of(site: Site, goal: Goal) -> str:
 
 @site_page()
 def export_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """As CSV: the goals that were picked, else all of a list, with the figures of this moment."""
+    """As CSV: the goals that were picked, else all of a list, in its order, with the figures of this moment."""
     asked = QueryDict(request.POST.get("query", "")) if request.method == "POST" else request.GET
-    picked = ids_in(request.POST.getlist("goal"))
-    goals = found_by(site, read_wish(asked)).filter(pk__in=picked) if picked else found_by(site, read_wish(asked))
+    now = timezone.now()
+    wish = read_wish(asked, now=now)
+    wanted = ids_in_order([site.pk], wish.filter, now=now, order=wish.order)
+    if picked := set(ids_in(request.POST.getlist("goal"))):
+        wanted = [id_ for id_ in wanted if id_ in picked]
     answer = HttpResponse(content_type="text/csv; charset=utf-8")
     answer["Content-Disposition"] = f'attachment; filename="goals-{site.sitecode}.csv"'
     writer = csv.writer(answer)
     figures = [f"{figure}, {span}" for figure in ("conversions", "converting visits") for span in SPANS]
     writer.writerow(["id", "name", "status", "made by", "tags", *figures, *LAST_HEADS])
-    found = list(goals)
-    for start in range(0, len(found), EXPORT_CHUNK):
-        batch = found[start : start + EXPORT_CHUNK]
-        headlines = reports.headlines(batch, now=timezone.now())
+    for start in range(0, len(wanted), EXPORT_CHUNK):
+        ids = wanted[start : start + EXPORT_CHUNK]
+        goals = live_goals([site.pk]).in_bulk(ids)
+        batch = [goals[id_] for id_ in ids if id_ in goals]
+        headlines = reports.headlines(batch, now=now)
         writer.writerows(cells_of(goal, headlines[goal.pk]) for goal in batch)
     return answer
 
@@ -254,18 +225,6 @@ DONE: Final = {"tag": "Tagged", "untag": "Untagged", "archive": "Archived", "res
 NEED_TAG: Final = frozenset({"tag", "untag"})
 
 
-def address(asked: QueryDict, **changes: object) -> str:
-    """The query of this page with something changed."""
-    query = asked.copy()
-    for name, value in changes.items():
-        query[name] = str(value)
-    return query.urlencode()
-
-
-def _one_of(choices: Sequence[tuple[str, str]], asked: str | None) -> str:
-    return asked if asked in dict(choices) else choices[0][0]
-
-
 def _no_formula(text: str) -> str:
     """A stranger's text as a spreadsheet shows it: one that begins like a formula is not to be run."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return f"'{text}" if FORMULA.match(text) else text

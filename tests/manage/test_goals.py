@@ -28,7 +28,7 @@ def body(response: HttpResponse) -> Any:
 # Reading
 
 
-@pytest.mark.promise("K-10")
+@pytest.mark.promise("K-10", "W13")
 def test_goal__made_by_an_event__has_the_names_of_kameleoons_api(world: World, owner: Caller) -> None:
     world.track("Buy", at=5)
     goal = Goal.objects.get()
@@ -169,6 +169,21 @@ def test_list__ordering__is_stable_in_both_directions(world: World, owner: Calle
     assert owner.names("ordering=created") == [b, c, a, "Never converted"]
     assert owner.names("ordering=lastConversion") == [b, a, c, "Never converted"]
     assert owner.names("ordering=-lastConversion") == [c, a, b, "Never converted"]
+
+
+def test_list__ordering_by_a_figure__has_pages(world: World, owner: Caller) -> None:
+    for name, count, price in (("A", 3, 1), ("B", 1, 100), ("C", 2, None)):
+        for number in range(count):
+            world.track(name, at=number, properties={} if price is None else {"revenue": price, "currency": "EUR"})
+    make_goal(world, "D")
+    a, b, c = (f"SegmentIO track – {name}" for name in "ABC")
+
+    assert owner.names("ordering=-conversions") == [a, c, b, "D"]
+    assert owner.names("ordering=visitors") == ["D", a, b, c]
+    assert owner.names("ordering=-revenue") == [b, a, "D", c]
+    assert owner.names("ordering=revenue&currency=EUR") == [a, b, c, "D"]
+    assert owner.names("ordering=-revenue&currency=USD") == ["D", c, b, a]
+    assert [owner.names(f"ordering=-conversions&perPage=3&page={page}") for page in (1, 2, 3)] == [[a, c, b], ["D"], []]
 
 
 def test_list__pages__cover_every_goal_once(world: World, owner: Caller) -> None:

@@ -2,7 +2,9 @@
 
 import csv
 import html
+import io
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +14,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from api.models import AuditEntry, Rule
-from goals import catalogue, merging
+from api.pages.goal_wishes import SEEN, SORTS
+from goals import catalogue, merging, rollups
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalBinding, GoalCreation
 from goals.naming import TEMPLATE
@@ -69,8 +72,18 @@ def edit(enter: Enter, goal: Goal, **changes: Any) -> HttpResponseBase:
         ("?sort=-lastConversion", [NAME, "Shop", "Bare"]),
         ("?status=archived", ["Old"]),
         ("?status=all", ["Bare", "Old", NAME, "Shop"]),
-        ("?page=2", []),
-        ("?page=x&sort=x&status=x&made=x&tag=", ["Bare", NAME, "Shop"]),
+        ("?type=CUSTOM&made=events", [NAME]),
+        ("?type=CLICK", []),
+        ("?seen=never", ["Bare", "Shop"]),
+        ("?sort=x&status=x&made=x&tag=&seen=x&type=x&after=x&id=x", ["Bare", NAME, "Shop"]),
+        ("?sort=-conversions&after=x&id=1", [NAME, "Shop", "Bare"]),
+        ("?sort=-conversions&after=1", [NAME, "Shop", "Bare"]),
+        ("?sort=-conversions&after=2&id=999999999999", [NAME, "Shop", "Bare"]),
+        ("?sort=-revenue&after=1E999999&id=1", [NAME, "Shop", "Bare"]),
+        ("?sort=-revenue&after=NaN&id=1", [NAME, "Shop", "Bare"]),
+        ("?sort=-revenue.EUR%00", [NAME, "Shop", "Bare"]),
+        ("?sort=created&after=2026-11-22&id=1", [NAME, "Bare", "Shop"]),
+        ("?after=%00&id=1", []),
         ("?q=%00", []),
     ],
 )
@@ -100,16 +113,61 @@ def test_list__without_goals__says_how_to_get_one(world: World, enter: Enter) ->
     assert f"{BASE}new/" not in page
 
 
-def test_list__of_more_than_a_page__goes_on_with_the_same_filter(world: World, enter: Enter) -> None:
-    for number in range(51):
-        make(world, f"Goal {number:02}", "many")
+@pytest.mark.parametrize("sort", [f"{sign}{key}" for key in SORTS for sign in ("", "-")])
+def test_list__of_more_than_a_page__goes_on_in_its_order(
+    world: World, goal: Goal, enter: Enter, sort: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Conversion.objects.update(occurred_at=timezone.now())
+    rollups.rebuild()
+    for number in range(4):
+        make(world, f"Goal {number}", "segment.io")
+    whole = names_in(text_of(enter("viewer").get(f"{BASE}?tag=segment.io&sort={sort}")))
+    monkeypatch.setattr("api.pages.goals.PER_PAGE", 2)
+    shown, address = list[str](), f"?tag=segment.io&sort={sort}"
+    for _ in range(3):
+        page = text_of(enter("viewer").get(BASE + address))
+        assert "5 goals" in page
+        shown += names_in(page)
+        (address, *_) = [*map(html.unescape, re.findall(r'href="([^"]*)">More goals<', page)), ""]
 
-    first = text_of(enter("viewer").get(f"{BASE}?tag=many"))
-    second = text_of(enter("viewer").get(f"{BASE}?tag=many&page=2"))
+    assert address == ""
+    assert (shown, len(whole)) == (whole, 5)
+    if sort.endswith(("revenue", "lastConversion")):
+        assert whole[0] == NAME  # what has none comes last, either way
+    elif sort.startswith("-c") and sort != "-created":
+        assert whole[0] == NAME
 
-    assert (len(names_in(first)), names_in(second)) == (50, ["Goal 50"])
-    assert "tag=many&amp;page=2" in first
-    assert "51 goals" in first
+
+@pytest.mark.parametrize(
+    ("days", "wishes"),
+    [
+        (0.5, {"1", "7", "30", ""}),
+        (3, {"7", "30", ""}),
+        (29, {"30", ""}),
+        (31, {"not-30", ""}),
+        (None, {"not-30", "never", ""}),
+    ],
+)
+def test_list__by_the_last_conversion__shows_what_converted_then(
+    world: World, goal: Goal, enter: Enter, days: float | None, wishes: set[str]
+) -> None:
+    if days is None:
+        Conversion.objects.all().delete()
+    Conversion.objects.update(occurred_at=timezone.now() - timedelta(days=days or 0))
+
+    assert {wish for wish, _ in SEEN if names_in(text_of(enter("viewer").get(f"{BASE}?seen={wish}")))} == wishes
+
+
+def test_list__in_an_order__says_so_in_the_heads(world: World, goal: Goal, enter: Enter) -> None:
+    page = text_of(enter("viewer").get(f"{BASE}?tag=segment.io&sort=-revenue&after=9999&id=1"))
+
+    assert page.count("aria-sort=") == 1
+    assert re.search(
+        r'aria-sort="descending">Revenue <a class="gp-sort" href="\?tag=segment.io&amp;sort=revenue.EUR">', page
+    )
+    assert 'href="?tag=segment.io&amp;sort=-conversions30d"' in page
+    assert 'href="?tag=segment.io&amp;sort=name"' in page
+    assert "In the order of the revenue in EUR" in page
 
 
 @pytest.mark.parametrize(
@@ -219,6 +277,23 @@ def test_export__of_a_list_or_of_those_picked__is_csv_that_runs_nothing(world: W
         }
     ]
     assert [line[1] for line in picked[1:]] == ['\'=cmd|"x"']
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@x", " =1+1", "\t=1", "\n=1", "＝1+1"])
+def test_export__of_a_name_like_a_formula__has_it_as_text(world: World, enter: Enter, name: str) -> None:
+    make(world, name)
+
+    _, line = csv.reader(io.StringIO(text_of(enter("viewer").get(f"{BASE}export/"))))
+
+    assert line[1] == f"'{name}"
+
+
+def test_export__of_a_list__keeps_its_order(world: World, goal: Goal, enter: Enter) -> None:
+    make(world, "Bare")
+
+    lines = list(csv.reader(text_of(enter("viewer").get(f"{BASE}export/?sort=-conversions")).splitlines()))
+
+    assert [line[1] for line in lines[1:]] == [NAME, "Bare"]
 
 
 # The page of a goal

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from http import HTTPStatus
+from urllib.parse import quote
 
 from api.access import SiteAccess, api_key, check_authorization, check_secret, find_site
 from api.door import Answer, Refusal, Request, TooLargeError, UnreadableBodyError, json_answer
@@ -15,13 +16,14 @@ from api.ingest.intake import (
     store,
     too_large,
 )
-from api.ingest.wire import read_event, read_events
+from api.ingest.wire import Incoming, read_event, read_events
 
 
 def receive_events(request: Request) -> Answer:
     """Take one event, or an array of them. 200 only after the commit.
 
-    One event answers `{"success": true, "messageId": …, "status": "accepted" | "duplicate"}`; an array answers
+    One event answers `{"success": true, "messageId": …, "status": "accepted" | "duplicate", "trace": …}`, the path at
+    which the management API tells what became of it, null without a messageId (promises K-82); an array answers
     `accepted`, `duplicates` and `rejected: [{index, code, message}]`. What is refused after authentication is kept in
     the inbox. Raises Refusal: 401 unauthorized, 403 forbidden_site, 403 integration_off, 400 invalid_json,
     400 invalid_event, 413 too_large, 429 overloaded.
@@ -49,7 +51,16 @@ def receive_events(request: Request) -> Answer:
     if is_array:
         return json_answer({"success": True, **stored.describe()})
     status = "accepted" if stored.accepted else "duplicate"
-    return json_answer({"success": True, "messageId": events[0].message_id, "status": status})
+    return json_answer(
+        {"success": True, "messageId": events[0].message_id, "status": status, "trace": trace_path(site, events[0])}
+    )
+
+
+def trace_path(site: SiteAccess, event: Incoming) -> str | None:
+    """Where the management API tells what became of an event."""
+    if event.message_id is None:
+        return None
+    return f"/api/trace?site={site.sitecode}&type={event.type}&messageId={quote(event.message_id, safe='')}"
 
 
 def give_api_key(request: Request) -> Answer:

@@ -37,6 +37,7 @@ Status = Message.Status
 class Sentence:
     """A part of the answer, and the messages it is about."""
 
+    code: str  # for programs
     text: str
     mood: str = ""  # good, warn, bad, or nothing in particular
     messages: Sequence[int] = ()
@@ -157,23 +158,27 @@ class _Case:
         if self.total:
             count = "One conversion" if self.total == 1 else f"{self.total:,} conversions"
             verb = "counts" if self.total == 1 else "count"
-            yield Sentence(f"Yes. {count} of {name} {verb} for this person, the last at {_say(self.last_at)}.", "good")
+            yield Sentence(
+                "converted", f"Yes. {count} of {name} {verb} for this person, the last at {_say(self.last_at)}.", "good"
+            )
         else:
-            yield Sentence(f"No conversion of {name} counts for this person.", "bad")
+            yield Sentence("not_converted", f"No conversion of {name} counts for this person.", "bad")
 
     def who(self) -> Iterator[Sentence]:
         """Whether the person is known, and under how many ids."""
         if not self.person:
             yield Sentence(
+                "unknown_person",
                 "Nobody is known under this identifier: no event that named it was taken. Identifiers must be exact.",
                 "warn",
             )
             return
         kinds = Counter(identity.get_kind_display() for identity in self.person)
         told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-        yield Sentence(f"This person is known under {len(self.ids)} identifiers ({told}).")
+        yield Sentence("known_person", f"This person is known under {len(self.ids)} identifiers ({told}).")
         if len(self.person) == 1 and self.person[0].kind != Identity.Kind.USER:
             yield Sentence(
+                "not_linked",
                 "The identifier is linked to no user: what this person did under another one is not counted here. An "
                 "event that carries both makes the link.",
                 "warn",
@@ -184,6 +189,7 @@ class _Case:
         if not self.seen:
             if not self.total:
                 yield Sentence(
+                    "no_messages",
                     f"None of the newest {LOOK:,} messages of this site names this person. Is the sender on, and does "
                     "it send this identifier?",
                     "bad",
@@ -191,6 +197,7 @@ class _Case:
             return
         leading = [each for each in self.seen if each.event in self.leads]
         yield Sentence(
+            "messages",
             f"{len(self.seen):,} of the newest {LOOK:,} messages name this person; "
             f"{len(leading):,} of them have a name that leads to this goal today.",
             "",
@@ -206,20 +213,24 @@ class _Case:
         yield from self._elsewhere([each for each in leading if each.has_converted])
         pending = [each for each in leading if each.status == Status.PENDING]
         if pending:
-            yield Sentence(f"{_messages(pending)} not digested yet: look again in a moment.", "warn", _ids(pending))
+            yield Sentence(
+                "pending", f"{_messages(pending)} not digested yet: look again in a moment.", "warn", _ids(pending)
+            )
         yield from self._deferred([each for each in leading if each.status == Status.DEFERRED])
         yield from self._failed(leading)
         idle = [each for each in leading if each.status == Status.DONE and not each.has_converted]
         for reason, its in _by_reason(idle).items():
             text = REASONS.get(reason) or "It did something else: the site’s rules or goals were others then."
-            yield Sentence(f"{_messages(its)} done without a conversion. {text}", "warn", _ids(its))
+            yield Sentence(
+                "done_without_conversion", f"{_messages(its)} done without a conversion. {text}", "warn", _ids(its)
+            )
 
     def _elsewhere(self, converted: Sequence[_Seen]) -> Iterator[Sentence]:
         """Conversions that count for somebody else, or for another goal. One query."""
         other_goal = [each for each in converted if each.goal_id not in self.members]
         if other_goal:
             text = "converted another goal: its name led there when it was digested."
-            yield Sentence(f"{_messages(other_goal, verb='')} {text}", "warn", _ids(other_goal))
+            yield Sentence("another_goal", f"{_messages(other_goal, verb='')} {text}", "warn", _ids(other_goal))
         by_key = {each.stored.key: each for each in converted if each.goal_id in self.members}
         if not by_key:
             return
@@ -227,6 +238,7 @@ class _Case:
         others = {each.visitor_code: by_key[each.message_key].stored.id for each in found[:MOST_READ]}
         for code in list(others)[:MOST_TOLD]:
             yield Sentence(
+                "another_visitor",
                 f"A conversion counts for the visitor “{code}”, who is not linked to this person: the event’s own "
                 "visitor code comes first, and no later event linked the two.",
                 "bad",
@@ -242,7 +254,9 @@ class _Case:
         if waiting is not None:
             before = WaitingName.objects.filter(site=self.site, has_goal=False, pk__lt=waiting.pk)[:LOOK].count()
             place = f" {before:,} names are before it."
-        yield Sentence(f"{_messages(deferred)} deferred. {REASONS['goal_quota']}{place}", "warn", _ids(deferred))
+        yield Sentence(
+            "deferred", f"{_messages(deferred)} deferred. {REASONS['goal_quota']}{place}", "warn", _ids(deferred)
+        )
 
     def _kept_away(self) -> Iterator[Sentence]:
         """Messages that would lead here, but for a rule, the transform hook or their source."""
@@ -261,13 +275,13 @@ class _Case:
                 cause = f"are made something else of by the rule “{rules}”"
             by_cause.setdefault(cause, []).append(each)
         for cause, its in by_cause.items():
-            yield Sentence(f"{_messages(its, verb='')} would lead here, but {cause}.", "bad", _ids(its))
+            yield Sentence("kept_away", f"{_messages(its, verb='')} would lead here, but {cause}.", "bad", _ids(its))
 
     def _failed(self, among: Iterable[_Seen]) -> Iterator[Sentence]:
         failed = [each for each in among if each.status in {Status.REJECTED, Status.DEAD}]
         for reason, its in _by_reason(failed).items():
             what = "refused" if its[0].status == Status.REJECTED else "dead"
-            yield Sentence(f"{_messages(its)} {what}. {REASONS.get(reason, reason)}", "bad", _ids(its))
+            yield Sentence(what, f"{_messages(its)} {what}. {REASONS.get(reason, reason)}", "bad", _ids(its))
 
     def _other_names(self) -> Iterator[Sentence]:
         """What this person sent instead, and whether it was nearly the right name."""
@@ -275,6 +289,7 @@ class _Case:
         wanted = {(event.type, _loosely(event.name)) for event in self.ways_in}
         for event in [each for each in sent if (each.type, _loosely(each.name)) in wanted and each not in self.leads]:
             yield Sentence(
+                "nearly_the_name",
                 f"“{event.name}” came {_times(sent[event])}: nearly the name. Names must match exactly, with case and "
                 "spaces.",
                 "bad",
@@ -282,24 +297,31 @@ class _Case:
         most = sent.most_common(MOST_TOLD)
         if most:
             told = ", ".join(f"“{event.name}” ({event.type}, {_times(count)})" for event, count in most)
-            yield Sentence(f"What this person sent instead: {told}.")
+            yield Sentence("other_names", f"What this person sent instead: {told}.")
 
     def goal_itself(self) -> Iterator[Sentence]:
         """What leads to the goal, and who may send it."""
         told = ", ".join(f"“{event.name}” ({event.type})" for event in self.ways_in[:MOST_TOLD])
         if not self.ways_in:
-            yield Sentence("No name of an event is known to lead to this goal: bind one on its page.", "bad")
+            yield Sentence(
+                "no_names", "No name of an event is known to lead to this goal: bind one on its page.", "bad"
+            )
         else:
-            yield Sentence(f"What leads to this goal: {told}{', …' if len(self.ways_in) > MOST_TOLD else ''}.")
+            yield Sentence("names", f"What leads to this goal: {told}{', …' if len(self.ways_in) > MOST_TOLD else ''}.")
         if not self.goal.has_multiple_conversions:
-            yield Sentence("The goal counts one conversion a visit: more in one visit count as one in its headline.")
+            yield Sentence(
+                "once_a_visit",
+                "The goal counts one conversion a visit: more in one visit count as one in its headline.",
+            )
         if self.goal.archived_at is not None:
-            yield Sentence("The goal is archived. Events convert it all the same.", "warn")
+            yield Sentence("archived", "The goal is archived. Events convert it all the same.", "warn")
         for source in self.site.sources.all():
             if not source.is_enabled:
-                yield Sentence(f"The source “{source.name}” is switched off: what it sends is refused.", "warn")
+                yield Sentence(
+                    "source_off", f"The source “{source.name}” is switched off: what it sends is refused.", "warn"
+                )
             elif not source.takes_track:
-                yield Sentence(f"The source “{source.name}” is told to take no track events.", "warn")
+                yield Sentence("takes_no_track", f"The source “{source.name}” is told to take no track events.", "warn")
 
 
 def _names_of(goal: Any, template: str) -> list[EventName]:

@@ -9,6 +9,7 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from api.manage.conversions import GoalConversions, VisitorConversions
 from api.manage.goals import Goals
+from api.manage.messages import TraceOfMessage, TraceOfMessageId, WhyNot
 from api.manage.rules import SiteRules, WhatIf
 from api.manage.schema import Schema
 from api.manage.sources import Sources, WriteKeys
@@ -47,6 +48,9 @@ PATHS: dict[str, Callable[..., HttpResponseBase]] = {
     "goals/<number:goal_id>/archive": Goals.as_view({"post": "archive"}),
     "goals/<number:goal_id>/restore": Goals.as_view({"post": "restore"}),
     "goals/<number:goal_id>/conversions": GoalConversions.as_view(),
+    "messages/<number:number>/trace": TraceOfMessage.as_view(),
+    "trace": TraceOfMessageId.as_view(),
+    "why-not": WhyNot.as_view(),
     "sources": Sources.as_view({"get": "list", "post": "create"}),
     "sources/<number:source_id>": Sources.as_view({"get": "retrieve", "patch": "partial_update"}),
     "sources/<number:source_id>/write-keys": WriteKeys.as_view({"post": "rotate"}),

@@ -56,7 +56,8 @@ def test_destination__captured_requests__make_goals_conversions_and_remote_data(
     world.digest()
 
     assert {answer.status_code for answer in answers} == {200}
-    assert answers[1].json() == {"success": True, "messageId": CAPTURED[1]["body"]["messageId"], "status": "accepted"}
+    answer = answers[1].json()
+    assert (answer["messageId"], answer["status"]) == (CAPTURED[1]["body"]["messageId"], "accepted")
     assert world.goals() == {
         "SegmentIO page – Checkout": 1,
         "SegmentIO screen – Cart": 1,

@@ -12,7 +12,7 @@ import pytest
 from api.access import api_key, forget_lookups
 from api.models import Credential, Message, Source
 from api.sites import create_credential, create_site, renew_secret
-from tests.world import CLIENT_ID, SECRET, START, World
+from tests.world import CLIENT_ID, SECRET, SITECODE, START, World
 
 LIMIT = 1_048_576
 
@@ -265,8 +265,9 @@ def test_answer__new_then_again__says_accepted_then_duplicate(world: World) -> N
 
     answers = [world.post(event).json() for _ in range(3)]
 
-    assert answers[0] == {"success": True, "messageId": "m-1", "status": "accepted"}
-    assert answers[1] == answers[2] == {"success": True, "messageId": "m-1", "status": "duplicate"}
+    common = {"success": True, "messageId": "m-1", "trace": f"/api/trace?site={SITECODE}&type=track&messageId=m-1"}
+    assert answers[0] == {**common, "status": "accepted"}
+    assert answers[1] == answers[2] == {**common, "status": "duplicate"}
 
 
 def test_answer__without_a_message_id__is_accepted_each_time(world: World) -> None:

@@ -154,6 +154,7 @@ def pages(site: Site, facts: Facts) -> Iterator[Look]:
         yield look(name)
     yield look("settings-rule", facts.rule.pk)
     yield look("settings-members")
+    yield look("settings-tokens")
     yield look("settings-changes")
     yield look("tester")
     yield look("guide")

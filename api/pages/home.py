@@ -18,6 +18,7 @@ from api.pages.charts import Chart, Series
 from goals.models import Goal
 
 NEWEST: Final = 8
+MOST_ALERTS: Final = 5
 LAG_WARNING: Final = timedelta(seconds=30)  # as the doctor's
 
 
@@ -32,7 +33,7 @@ class Need:
 
 @site_page()
 def home(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Six queries of its own, each of kept figures, an index or a bounded number of rows."""
+    """Seven queries of its own, each of kept figures, an index or a bounded number of rows."""
     now = timezone.now()
     sources, came = standing.came_in(site, now=now)
     by_hour, by_day = standing.converted(site, now=now)
@@ -102,9 +103,12 @@ def draw(
 def needs(
     site: Site, sources: Iterable[standing.SourceState], inbox: standing.Inbox, *, now: datetime
 ) -> Iterable[Need]:
-    """What needs a person. One query."""
+    """What needs a person. Two queries."""
     twins, archived = standing.troubles(site, now=now)
     settings = page(site, "settings_sources") or reverse("admin:api_source_changelist")
+    for alert in site.alerts.filter(is_enabled=True, firing_since__isnull=False).order_by("firing_since")[:MOST_ALERTS]:
+        told = f"The alert “{alert.name}” has held since {alert.firing_since:%Y-%m-%d %H:%M:%S} UTC. {alert.finding}"
+        yield Need(told, page(site, "settings-alerts"), "Alerts")
     if inbox.oldest and now - inbox.oldest > LAG_WARNING:
         told = f"The oldest message has waited {(now - inbox.oldest).total_seconds():,.0f} seconds for the digest."
         yield Need(f"{told} Is a worker running?", page(site, "delivery") or messages(site), "Delivery")

@@ -5,6 +5,7 @@ from django.shortcuts import redirect
 from django.urls import path
 
 from api.pages import (
+    alerts,
     credentials,
     delivery,
     events,
@@ -76,6 +77,10 @@ urlpatterns = [
     path("<slug:sitecode>/settings/rules/change/", rules.change_rules, name="settings-rules-change"),
     path("<slug:sitecode>/settings/rules/new/", rules.edit_rule, name="settings-rule-new"),
     path("<slug:sitecode>/settings/rules/<int:rule_id>/", rules.edit_rule, name="settings-rule"),
+    path("<slug:sitecode>/settings/alerts/", alerts.list_alerts, name="settings-alerts"),
+    path("<slug:sitecode>/settings/alerts/change/", alerts.change_alerts, name="settings-alerts-change"),
+    path("<slug:sitecode>/settings/alerts/new/", alerts.edit_alert, name="settings-alert-new"),
+    path("<slug:sitecode>/settings/alerts/<int:alert_id>/", alerts.edit_alert, name="settings-alert"),
     path("<slug:sitecode>/settings/credentials/", credentials.list_credentials, name="settings-credentials"),
     path(
         "<slug:sitecode>/settings/credentials/change/",
@@ -90,6 +95,7 @@ urlpatterns = [
     path("<slug:sitecode>/tester/", tester.test_event, name="tester"),
     path("<slug:sitecode>/guide/", guide.list_ways, name="guide"),
     path("<slug:sitecode>/guide/heard/<int:source_id>/", guide.tell_heard, name="guide-heard"),
+    path("<slug:sitecode>/guide/custom-data/", guide.show_custom_data, name="guide-custom"),
     path("<slug:sitecode>/guide/<slug:way>/", guide.show_way, name="guide-way"),
 ]
 NAMES = frozenset(pattern.name for pattern in urlpatterns)

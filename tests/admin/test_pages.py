@@ -14,6 +14,8 @@ from django.urls import reverse
 
 import admin_pages
 from api.models import (
+    Alert,
+    AlertDelivery,
     AuditEntry,
     Claim,
     Erasure,
@@ -32,8 +34,8 @@ from tests.admin.conftest import text_of
 from tests.world import START
 
 # Both are read on the page of their source: the keys, and the sums of what came through it.
-# Goals show their figures themselves, and people who were erased have receipts.
-ON_ANOTHER_PAGE = {WriteKey, SourceTally, GoalVisitor, GoalDay, GoalTotal, Erasure, Suppression}
+# Goals show their figures themselves, people who were erased have receipts, and alerts are a site's settings.
+ON_ANOTHER_PAGE = {Alert, AlertDelivery, WriteKey, SourceTally, GoalVisitor, GoalDay, GoalTotal, Erasure, Suppression}
 OURS = [model for app in ("api", "goals", "cohorts") for model in apps.get_app_config(app).get_models()]
 MODELS = [model for model in OURS if model not in ON_ANOTHER_PAGE]
 READ_ONLY = [

@@ -21,7 +21,7 @@ from django.urls import URLPattern, resolve, reverse
 
 from api.access import api_key
 from api.insight.delivery import Span
-from api.models import Credential, Erasure, Message, Rule, Site
+from api.models import Alert, Credential, Erasure, Message, Rule, Site
 from api.pages.urls import urlpatterns
 from api.sites import create_credential
 from cohorts.models import Group, Persona
@@ -64,6 +64,7 @@ class Facts:
     reasons: dict[str, str]  # a status of each reason
     tag: str
     rule: Rule
+    alert: Alert
     erasure: Erasure
     sources: list[int]
     persona: str
@@ -93,6 +94,7 @@ def find_facts(site: Site) -> Facts:
         reasons=dict(failed.values_list("reason", "status")),
         tag=Tag.objects.filter(site=site).exclude(name=site.auto_tag).order_by("pk")[1].name,
         rule=site.rules.order_by("pk")[0],
+        alert=site.alerts.order_by("pk")[0],
         erasure=site.erasures.order_by("pk")[0],
         sources=list(site.sources.order_by("pk").values_list("pk", flat=True)),
         persona=persona.order_by("pk")[0].name,
@@ -153,6 +155,9 @@ def pages(site: Site, facts: Facts) -> Iterator[Look]:
     for name in ("settings", "settings-sources", "settings-rules", "settings-rule-new", "settings-credentials"):
         yield look(name)
     yield look("settings-rule", facts.rule.pk)
+    yield look("settings-alerts")
+    yield look("settings-alert-new")
+    yield look("settings-alert", facts.alert.pk)
     yield look("settings-members")
     yield look("settings-tokens")
     yield look("settings-changes")
@@ -217,6 +222,7 @@ def events(look: Any, facts: Facts) -> Iterator[Look]:
     for span in Span:
         yield look("delivery", what=span, span=span)
     yield look("delivery", what="of a source", source=facts.sources[1])
+    yield look("guide-custom", of="trait")
 
 
 def tables(facts: Facts) -> Iterator[Look]:

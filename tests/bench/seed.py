@@ -122,7 +122,8 @@ def seed(site: "Site", *, goals: int, conversions: int, messages: int, number: i
 def equip(site: "Site") -> list[int]:
     """The site's sources, by id: the destination, a server, a browser, one that is switched off."""
     from api import sites
-    from api.models import Rule, Source, Twin
+    from api.alerts import outbox
+    from api.models import Alert, AlertDelivery, Rule, Source, Twin
 
     site.name = "Demo shop"
     site.save(update_fields=["name"])
@@ -132,6 +133,14 @@ def equip(site: "Site") -> list[int]:
         for name, kind in (("Shop server", "server"), ("Web shop", "browser"), ("Old import", "import"))
     )
     sites.change_source(off, fields={"is_enabled": False}, now=datetime.now(UTC))
+    for number in range(6):
+        name, now = f"Lag {number}", datetime.now(UTC)
+        alert = Alert.objects.create(
+            site=site, name=name, condition="lag", threshold=5, webhook_url="https://a.invalid/"
+        )
+        for _ in range(10):
+            outbox.tell(alert, "fired", "It waits.", since=now, now=now)
+    AlertDelivery.objects.filter(site=site).update(outcome="sent", attempts=1)
     Rule.objects.create(
         site=site, name="Noise", name_test="equals", name_value=NOISE, action=Rule.Action.DROP, argument="noise"
     )

@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from api.alerts import tasks as alert_tasks
 from api.celery import app
 from api.digest import tasks
 from api.ingest.nudge import broker
-from api.models import Message
+from api.models import Alert, Message, Site
 from tests.contract.captured import GOALS, remote_data, send_captured
 from tests.contract.server import Shop, running_worker
 
@@ -53,3 +54,15 @@ def test_worker__with_a_long_queue__prunes_beside_it(shop: Shop) -> None:
 
     assert is_pruned
     assert waiting > 0
+
+
+def test_worker__beside_beats_timetable__looks_at_alerts(shop: Shop) -> None:
+    alert = Alert.objects.create(site=Site.objects.get(sitecode=shop.sitecode), name="Quota", condition="quota")
+    app.send_task(alert_tasks.EVERY["alerts"][0], queue="goalpost-seldom")
+
+    with running_worker(shop.server):
+        deadline = time.monotonic() + PATIENCE
+        while not Alert.objects.get(pk=alert.pk).checked_at and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    assert Alert.objects.get(pk=alert.pk).checked_at is not None

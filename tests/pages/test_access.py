@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import URLPattern
 
 from api import sites
-from api.models import Erasure, Membership, Message, Rule, Source
+from api.models import Alert, Erasure, Membership, Message, Rule, Source
 from api.pages.urls import urlpatterns
 from goals.models import Goal, GoalBinding, Tag
 from tests.pages.ada import send_ada
@@ -81,6 +81,10 @@ RIGHTS: Final[dict[str, Rights]] = {
     "settings-rules-change": Rights(None, OWNER, form={"do": "switch", "rule": "{rule_id}"}),
     "settings-rule-new": Rights(OWNER, OWNER),
     "settings-rule": Rights(OWNER, OWNER),
+    "settings-alerts": READ,
+    "settings-alerts-change": Rights(None, OWNER, form={"do": "switch", "alert": "{alert_id}"}),
+    "settings-alert-new": Rights(OWNER, OWNER, form={"name": "Quota", "condition": "quota"}),
+    "settings-alert": Rights(OWNER, OWNER, form={"name": "Quota", "condition": "quota"}),
     "settings-credentials": Rights(OWNER),
     "settings-credentials-change": Rights(None, OWNER, form={"do": "create", "name": "Another"}),
     "settings-tokens": Rights(OWNER),
@@ -92,6 +96,7 @@ RIGHTS: Final[dict[str, Rights]] = {
     "settings-changes": Rights(OWNER),
     "tester": Rights(VIEWER, VIEWER),
     "guide": READ,
+    "guide-custom": Rights(query="?of=trait"),
     "guide-heard": READ,
     "guide-way": READ,
 }
@@ -149,6 +154,7 @@ def place(world: World) -> Place:
         "number": world.last_message().pk,
         "source_id": source.pk,
         "rule_id": rule.pk,
+        "alert_id": Alert.objects.create(site=world.site, name="Lag", condition="lag", threshold=5).pk,
     }
     return Place(SITECODE, numbers)
 

@@ -1,0 +1,210 @@
+"""An alert is told once when it begins to hold, and once when it is over."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from threading import Barrier
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.utils import timezone
+
+from api.alerts import evaluate
+from api.alerts.conditions import Finding
+from api.models import Alert, AlertDelivery, Message, SourceTally
+from api.sites import create_site
+from tests.world import START, World
+
+HOLDS, HOLDS_NOT = Finding(holds=True, sentence="It is so."), Finding(holds=False, sentence="It is not so.")
+
+
+def make_alert(world: World, condition: str = "quota", **fields: Any) -> Alert:
+    given = {"name": "Alarm", "emails": ["ada@example.com"], "webhook_url": "https://example.com/hook", **fields}
+    return Alert.objects.create(site=world.site, condition=condition, **given)
+
+
+def told() -> list[str]:
+    """What was told, each way of one moment as one."""
+    return [
+        str(each) for each in AlertDelivery.objects.filter(way="email").order_by("pk").values_list("event", flat=True)
+    ]
+
+
+@pytest.fixture
+def settle(world: World) -> Callable[..., None]:
+    """Note a finding, so many minutes after the start, as a worker does that has just started."""
+    alert = make_alert(world)
+
+    def settle(finding: Finding, minutes: float) -> None:
+        evaluate.settle(Alert.objects.get(pk=alert.pk), finding, now=START + timedelta(minutes=minutes))
+
+    return settle
+
+
+@pytest.mark.parametrize(
+    ("findings", "expected"),
+    [
+        ([], []),
+        ([(HOLDS_NOT, 0)], []),
+        ([(HOLDS, 0)], ["fired"]),
+        ([(HOLDS, 0), (HOLDS, 1), (HOLDS, 2)], ["fired"]),
+        ([(HOLDS, 0), (HOLDS_NOT, 4.9)], ["fired"]),  # it comes and goes
+        ([(HOLDS, 0), (HOLDS_NOT, 3), (HOLDS, 4), (HOLDS_NOT, 8), (HOLDS, 8.5)], ["fired"]),
+        ([(HOLDS, 0), (HOLDS_NOT, 5)], ["fired", "resolved"]),
+        ([(HOLDS, 0), (HOLDS_NOT, 6), (HOLDS_NOT, 12)], ["fired", "resolved"]),
+        ([(HOLDS, 0), (HOLDS_NOT, 6), (HOLDS, 7)], ["fired", "resolved", "fired"]),
+        ([(HOLDS, 0), (HOLDS, 24 * 60 - 1), (HOLDS, 24 * 60), (HOLDS, 24 * 60 + 1)], ["fired", "reminder"]),
+        ([(HOLDS, 0), (HOLDS, 24 * 60), (HOLDS, 48 * 60), (HOLDS_NOT, 48 * 60 + 5)], [*"frrd"]),
+    ],
+)
+def test_alert__found_so__is_told_once_each_time(
+    settle: Callable[..., None], findings: list[tuple[Finding, float]], expected: list[str]
+) -> None:
+    for finding, minutes in findings:
+        settle(finding, minutes)
+
+    names = {"f": "fired", "r": "reminder", "d": "resolved"}
+    assert told() == [names.get(each, each) for each in expected]
+    ways = AlertDelivery.objects.values_list("way", flat=True)
+    assert sorted(ways) == ["email"] * len(expected) + ["webhook"] * len(expected)
+
+
+def test_alert__over__says_since_when_it_held(settle: Callable[..., None]) -> None:
+    settle(HOLDS, 0)
+    settle(HOLDS_NOT, 6)
+
+    alert, last = Alert.objects.get(), AlertDelivery.objects.order_by("pk").last()
+    assert last is not None
+    assert (last.firing_since, last.at, last.finding) == (START, START + timedelta(minutes=6), "It is not so.")
+    assert (alert.firing_since, alert.held_at, alert.told_at) == (None, None, None)
+
+
+def test_alert__switched_off_meanwhile__is_not_told(world: World) -> None:
+    alert = make_alert(world)
+    Alert.objects.update(is_enabled=False)
+
+    evaluate.settle(alert, HOLDS, now=START)
+
+    assert told() == []
+    assert Alert.objects.get().firing_since is None
+
+
+@pytest.mark.parametrize("finding", [HOLDS, HOLDS_NOT])
+def test_alert__looked_at_by_many_workers_at_once__is_told_once(world: World, finding: Finding) -> None:
+    alert = make_alert(world)
+    if finding is HOLDS_NOT:
+        evaluate.settle(alert, HOLDS, now=START)
+    now, together = START + timedelta(minutes=10), Barrier(8)
+
+    def work(_: int) -> None:
+        try:
+            mine = Alert.objects.get(pk=alert.pk)
+            together.wait(60)
+            evaluate.settle(mine, finding, now=now)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+
+    assert told() == (["fired"] if finding is HOLDS else ["fired", "resolved"])
+
+
+# What is looked at
+
+
+def lose_events(world: World) -> None:
+    world.send(world.event(), world.event())
+    Message.objects.filter(pk=world.last_message().pk).update(status="dead", reason="digest_failed")
+
+
+def keep_waiting(world: World) -> None:
+    world.post(world.event())
+    Message.objects.update(received_at=timezone.now() - timedelta(minutes=2))
+
+
+def be_slow(world: World) -> None:
+    world.send(world.event())
+    Message.objects.update(received_at=timezone.now() - timedelta(minutes=2))
+
+
+def use_up_quota(world: World) -> None:
+    world.change_site(goals_per_10_seconds=1)
+    world.track("One")
+    world.track("Two")
+
+
+def fall_silent(world: World) -> None:
+    source = world.site.sources.get(kind="destination")
+    last = timezone.now() - timedelta(minutes=40)
+    hour = last.replace(minute=0, second=0, microsecond=0)
+    SourceTally.objects.create(source=source, hour=hour, received=1, duplicates=0, rejected=0, last_received_at=last)
+
+
+@pytest.mark.parametrize(
+    ("condition", "threshold", "go_wrong"),
+    [
+        ("success", 95, lose_events),
+        ("lag", 60, keep_waiting),
+        ("lag", 60, be_slow),
+        ("quota", None, use_up_quota),
+        ("silence", 30, fall_silent),
+    ],
+)
+def test_condition__of_real_figures__holds_where_it_should_only(
+    world: World, condition: str, threshold: float | None, go_wrong: Callable[[World], None]
+) -> None:
+    alert = make_alert(world, condition, threshold=threshold)
+    elsewhere = Alert.objects.create(
+        site=create_site(name="Other"), name="Elsewhere", condition=condition, threshold=threshold
+    )
+    switched_off = make_alert(world, condition, threshold=threshold, is_enabled=False)
+    evaluate.evaluate(now=timezone.now())
+    before = told()
+
+    go_wrong(world)
+    evaluate.evaluate(now=timezone.now())
+
+    for each in (alert, elsewhere, switched_off):
+        each.refresh_from_db()
+    assert (before, told()) == ([], ["fired"]), alert.finding
+    assert alert.firing_since is not None
+    assert elsewhere.checked_at is not None
+    assert (elsewhere.firing_since, switched_off.checked_at) == (None, None)
+
+
+def test_lag__of_one_slow_event_long_ago__is_over(world: World) -> None:
+    """The newest 10,000 digested may be weeks old where few events come."""
+    alert = make_alert(world, "lag", threshold=60)
+    world.send(world.event())
+    Message.objects.update(received_at=START, digested_at=timezone.now() - timedelta(minutes=6))
+
+    evaluate.evaluate(now=timezone.now())
+
+    alert.refresh_from_db()
+    assert (alert.firing_since, alert.finding) == (None, "No event waits, and none was digested of late.")
+
+
+def test_evaluate__of_many_alerts__reads_each_figure_once(world: World, django_assert_max_num_queries: Any) -> None:
+    for condition, threshold in (("success", 95), ("lag", 5), ("silence", 5), ("quota", None)):
+        for _ in range(5):
+            make_alert(world, condition, threshold=threshold)
+
+    with django_assert_max_num_queries(1 + 5 + 20 * 4):  # to note what was found: an UPDATE in a transaction each
+        evaluate.evaluate(now=timezone.now())
+    alerts = list(Alert.objects.all())
+    with django_assert_max_num_queries(5):
+        readings = evaluate.Readings(world.site, timezone.now())
+        for alert in alerts:
+            evaluate.look(alert, readings)
+
+
+def test_evaluate__with_an_alert_in_trouble__looks_at_the_others(world: World) -> None:
+    make_alert(world, "nonsense")
+    alert = make_alert(world)
+
+    evaluate.evaluate(now=timezone.now())
+
+    alert.refresh_from_db()
+    assert alert.checked_at is not None

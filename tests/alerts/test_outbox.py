@@ -1,0 +1,340 @@
+"""What is told arrives: signed, once more when it failed, never where it must not lead."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from email import message_from_string, policy
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.test import override_settings
+
+from api.alerts import outbox, webhook
+from api.models import Alert, AlertDelivery
+from tests.alerts.receivers import LOOPBACK, mail_server, receiving
+from tests.contract.test_readme import printed_block
+from tests.world import SITECODE, START, World
+
+Tell = Callable[..., AlertDelivery]
+
+
+@pytest.fixture(autouse=True)
+def _have_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook, "SECONDS", 60.0)  # the machine may be slow
+
+
+@pytest.fixture
+def tell(world: World) -> Tell:
+    """An alert that begins to hold, and what is to be told of it."""
+
+    def tell(**ways: Any) -> AlertDelivery:
+        alert = Alert.objects.create(site=world.site, name="Lag\nof the shop", condition="lag", threshold=5, **ways)
+        (delivery,) = outbox.tell(alert, "fired", "It waits for 7 s.", since=START, now=START)
+        return delivery
+
+    return tell
+
+
+def send(minutes: float = 0) -> int:
+    return outbox.send_due(now=START + timedelta(minutes=minutes), seconds=30)
+
+
+def outcome(delivery: AlertDelivery) -> tuple[str, int, str]:
+    delivery.refresh_from_db()
+    return delivery.outcome, delivery.attempts, delivery.detail
+
+
+# Webhooks
+
+
+def test_webhook__of_an_alert__is_signed_as_the_readme_checks(tell: Tell) -> None:
+    with receiving(200) as receiver:
+        delivery = tell(webhook_url=receiver.url + "?a=b")
+        send()
+    ((headers, body),) = receiver.requests
+    secret, code = delivery.alert.secret, dict[str, Any]()
+    exec(printed_block("python", "def is_genuine"), code)
+    is_genuine = code["is_genuine"]
+
+    assert is_genuine(headers["x-goalpost-signature"], body, secret)
+    assert not is_genuine(headers["x-goalpost-signature"], body + b" ", secret)
+    assert not is_genuine(headers["x-goalpost-signature"], body, secret + "x")
+    assert not is_genuine(webhook.sign(body, secret=secret, at=1), body, secret)  # an old one, sent again
+    assert json.loads(body) == {
+        "id": delivery.pk,
+        "event": "fired",
+        "at": START.isoformat(),
+        "firingSince": START.isoformat(),
+        "site": {"sitecode": SITECODE, "name": "Shop"},
+        "alert": {"id": delivery.alert_id, "name": "Lag\nof the shop", "condition": "lag over 5 s"},
+        "message": "It waits for 7 s.",
+        "path": f"/admin/s/{SITECODE}/delivery/",
+    }
+    result, attempts, detail = outcome(delivery)
+    assert (result, attempts) == ("sent", 1)
+    assert detail.startswith("HTTP 200: told told")
+    assert len(detail) <= webhook.EXCERPT + 10
+
+
+def test_webhook__answers_500_then_200__is_sent_with_a_pause(tell: Tell) -> None:
+    with receiving(500, 200) as receiver:
+        delivery = tell(webhook_url=receiver.url)
+        tries = [send(), send(0.4)]
+        first = outcome(delivery)
+        tries.append(send(0.5))
+
+    assert tries == [1, 0, 1]
+    assert first[:2] == ("waiting", 1)
+    assert first[2].startswith("HTTP 500")
+    assert outcome(delivery)[:2] == ("sent", 2)
+    ids = [json.loads(body)["id"] for _, body in receiver.requests]
+    assert ids == [delivery.pk] * 2
+
+
+def test_webhook__that_never_says_yes__is_given_up(tell: Tell) -> None:
+    with receiving(503) as receiver:
+        delivery = tell(webhook_url=receiver.url)
+        tries = sum(send(minutes) for minutes in range(0, 600, 5))
+
+    assert tries == len(receiver.requests) == outbox.TRIES
+    assert outcome(delivery)[:2] == ("failed", outbox.TRIES)
+
+
+def test_webhook__that_redirects__is_not_followed(tell: Tell) -> None:
+    with receiving(302) as receiver:
+        delivery = tell(webhook_url=receiver.url)
+        send()
+
+    assert len(receiver.requests) == 1
+    result, _, detail = outcome(delivery)
+    assert (result, "Redirects are not followed" in detail) == ("waiting", True)
+
+
+def test_webhook__that_does_not_answer__is_left(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook, "SECONDS", 1.0)
+    with receiving(200, hang=threading.Event()) as receiver:
+        delivery = tell(webhook_url=receiver.url)
+        send()
+
+    assert outcome(delivery)[::2] == ("waiting", "127.0.0.1 did not answer in 1 seconds.")
+
+
+def test_webhook__that_answers_byte_by_byte__is_left(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timeout of each read alone would wait for ever."""
+    monkeypatch.setattr(webhook, "SECONDS", 1.0)
+    is_over = threading.Event()
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def drip() -> None:
+        link, _ = listener.accept()
+        with link:
+            try:
+                while not is_over.wait(0.05):
+                    link.sendall(b"HTTP/1.1 200 OK\r\nX: x\r\n"[:1])
+            except OSError:
+                pass
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        with override_settings(WEBHOOK_NETWORKS=LOOPBACK):
+            delivery = tell(webhook_url=f"http://127.0.0.1:{listener.getsockname()[1]}/")
+            send()
+    finally:
+        is_over.set()
+        thread.join()
+        listener.close()
+
+    assert outcome(delivery)[0] == "waiting"
+    assert "did not answer" in outcome(delivery)[2]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "https://127.0.0.1:1/", "http://nobody.invalid/"])
+def test_webhook__that_cannot_be_reached__says_so(tell: Tell, url: str) -> None:
+    with override_settings(WEBHOOK_NETWORKS=LOOPBACK):
+        delivery = tell(webhook_url=url)
+        send()
+
+    result, _, detail = outcome(delivery)
+    assert result == "waiting"
+    assert "could not be reached" in detail or "is not known" in detail
+
+
+def test_webhook__of_tls_to_a_server_without__says_so(tell: Tell) -> None:
+    with receiving(200) as receiver:
+        delivery = tell(webhook_url=receiver.url.replace("http:", "https:"))
+        send()
+
+    assert receiver.requests == []
+    assert outcome(delivery)[0] == "waiting"
+
+
+def test_webhook__into_the_private_network__is_refused_and_says_how_to_allow_it(tell: Tell) -> None:
+    with receiving(200) as receiver, override_settings(WEBHOOK_NETWORKS=[]):
+        delivery = tell(webhook_url=receiver.url.replace("127.0.0.1", "localhost"))
+        send()
+
+    assert receiver.requests == []
+    assert "GOALPOST_WEBHOOK_NETWORKS" in outcome(delivery)[2]
+
+
+@pytest.mark.parametrize("allowed", [[], ["0.0.0.0/0", "::/0"]])
+@pytest.mark.parametrize(
+    ("address", "is_public", "is_never"),
+    [
+        ("93.184.216.34", True, False),
+        ("2606:2800:220:1:248:1893:25c8:1946", True, False),
+        ("127.0.0.1", False, False),
+        ("10.1.2.3", False, False),
+        ("192.168.1.1", False, False),
+        ("100.64.0.1", False, False),
+        ("0.0.0.0", False, False),
+        ("224.0.0.1", False, False),
+        ("::1", False, False),
+        ("fd12::1", False, False),
+        ("::ffff:127.0.0.1", False, False),
+        ("64:ff9b::7f00:1", False, False),
+        ("2002:7f00:1::", False, False),
+        ("169.254.169.254", False, True),
+        ("::ffff:169.254.169.254", False, True),
+        ("64:ff9b::a9fe:a9fe", False, True),
+        ("fe80::1", False, True),
+        ("fd00:ec2::254", False, True),
+        ("100.100.100.200", False, True),
+        ("168.63.129.16", False, True),
+    ],
+)
+def test_webhook__to_this_address__is_allowed_as_the_operator_says(
+    *, address: str, is_public: bool, is_never: bool, allowed: list[str]
+) -> None:
+    with override_settings(WEBHOOK_NETWORKS=[ip_network(each) for each in allowed]):
+        assert webhook.is_allowed(ip_address(address)) is (is_public or bool(allowed and not is_never))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://example.com/",
+        "file:///etc/passwd",
+        "//example.com",
+        "http://",
+        "http://user:password@example.com/",
+        "http://example.com:0/",
+        "http://example.com:99999/",
+        "http://[::1/",
+        "http://example.com/a b",
+        "http://example.com/\r\nX: y",
+        "http://exämple.com/",
+    ],
+)
+def test_webhook__address_that_is_none__is_refused(url: str) -> None:
+    with pytest.raises(webhook.RefusedError):
+        webhook.post(url, {}, secret="secret")
+
+
+# E-mails
+
+
+def test_email__of_an_alert__arrives(tell: Tell) -> None:
+    with mail_server() as mailbox:
+        delivery = tell(emails=["ada@example.com"])
+        send()
+
+    ((recipient, mail),) = mailbox.mails
+    read = message_from_string(mail, policy=policy.default)
+    assert outcome(delivery) == ("sent", 1, "The mail server took it.")
+    assert recipient == "ada@example.com"
+    assert (read["From"], read["To"]) == ("goalpost@example.com", "ada@example.com")
+    assert read["Subject"].strip() == "[Goalpost] Shop: Lag of the shop – begins to hold"
+    assert "It waits for 7 s." in mail
+
+
+def test_email__refused_by_the_server__is_tried_again_and_quotes_nobody(tell: Tell) -> None:
+    with mail_server("ada@example.com") as mailbox:
+        delivery = tell(emails=["ada@example.com"])
+        send()
+
+    assert mailbox.mails == []
+    assert outcome(delivery) == ("waiting", 1, "The mail server refused the address: 550.")
+
+
+def test_email__without_a_mail_server__has_failed(tell: Tell) -> None:
+    with override_settings(EMAIL_HOST=""):
+        delivery = tell(emails=["ada@example.com"])
+        send()
+
+    assert outcome(delivery) == ("failed", 1, "No mail server is set: GOALPOST_EMAIL_URL.")
+
+
+# Who sends, and when it stops
+
+
+def test_delivery__claimed_by_many_workers__is_sent_by_one(tell: Tell) -> None:
+    together = threading.Barrier(8)
+
+    def work(_: int) -> int:
+        try:
+            together.wait(60)
+            return send()
+        finally:
+            connections.close_all()
+
+    with receiving(200) as receiver:
+        tell(webhook_url=receiver.url)
+        with ThreadPoolExecutor(8) as pool:
+            tries = list(pool.map(work, range(8)))
+
+    assert sum(tries) == len(receiver.requests) == 1
+
+
+def test_delivery__whose_worker_was_killed__is_tried_again(tell: Tell) -> None:
+    with receiving(200) as receiver:
+        delivery = tell(webhook_url=receiver.url)
+        assert outbox.claim(now=START) is not None  # and then it is killed
+        tries = send(0.4), send(0.5)
+
+    assert tries == (0, 1)
+    assert outcome(delivery)[:2] == ("sent", 2)
+
+
+def test_delivery__killed_at_every_try__is_given_up(tell: Tell) -> None:
+    delivery = tell(webhook_url="http://127.0.0.1:1/")
+    for number in range(outbox.TRIES):
+        assert outbox.claim(now=START + timedelta(hours=2 * number)) is not None
+    send(60 * 24)
+
+    assert outcome(delivery)[::2] == ("failed", "The last try was cut short.")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"is_enabled": False}, "switched off"),
+        ({"emails": ["grace@example.com"]}, "address was taken out"),
+    ],
+)
+def test_delivery__of_an_alert_changed_since__is_not_sent(tell: Tell, change: dict[str, Any], told: str) -> None:
+    with mail_server() as mailbox:
+        delivery = tell(emails=["ada@example.com"])
+        Alert.objects.update(**change)
+        send()
+
+    assert mailbox.mails == []
+    assert outcome(delivery)[0] == "failed"
+    assert told in outcome(delivery)[2]
+
+
+def test_prune__of_what_was_told__keeps_the_younger(tell: Tell) -> None:
+    old, young = tell(webhook_url="http://a.example/"), tell(webhook_url="http://b.example/")
+    AlertDelivery.objects.filter(pk=young.pk).update(at=START + timedelta(seconds=1))
+
+    pruned = outbox.prune(before=START + timedelta(seconds=1), seconds=30)
+
+    assert pruned == 1
+    assert list(AlertDelivery.objects.values_list("pk", flat=True)) == [young.pk]
+    assert old.pk != young.pk

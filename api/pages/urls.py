@@ -95,7 +95,6 @@ urlpatterns = [
     path("<slug:sitecode>/tester/", tester.test_event, name="tester"),
     path("<slug:sitecode>/guide/", guide.list_ways, name="guide"),
     path("<slug:sitecode>/guide/heard/<int:source_id>/", guide.tell_heard, name="guide-heard"),
-    path("<slug:sitecode>/guide/custom-data/", guide.show_custom_data, name="guide-custom"),
     path("<slug:sitecode>/guide/<slug:way>/", guide.show_way, name="guide-way"),
 ]
 NAMES = frozenset(pattern.name for pattern in urlpatterns)

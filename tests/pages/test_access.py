@@ -96,7 +96,6 @@ RIGHTS: Final[dict[str, Rights]] = {
     "settings-changes": Rights(OWNER),
     "tester": Rights(VIEWER, VIEWER),
     "guide": READ,
-    "guide-custom": Rights(query="?of=trait"),
     "guide-heard": READ,
     "guide-way": READ,
 }

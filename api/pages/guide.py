@@ -3,6 +3,7 @@
 The code stands in api/guide/*.txt; what the README prints too is the same to the byte, and tests run it as printed.
 """
 
+import json
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -37,10 +38,12 @@ WAYS: Final = (
         Kind.DESTINATION, ("function",)),
     Way("webhook", "Segment or RudderStack: a webhook", "Raw events, one or an array of them.", Kind.DESTINATION),
     Way("node", "SDKs in Node.js", "Segment's and RudderStack's libraries with our host.", Kind.SERVER,
-        ("node", "rudder_node")),
+        ("node", "rudder_node", "visitor_node")),
     Way("python", "SDKs in Python", "Segment's and RudderStack's libraries with our host.", Kind.SERVER,
         ("python", "rudder_python")),
     Way("browser", "A web page", "Segment's analytics-next from npm.", Kind.BROWSER, ("browser", "visitor_code")),
+    Way("apps", "Apps: iOS, Android, C#", "Segment's libraries with our host and a plugin for the visitor code.",
+        Kind.BROWSER, ("swift", "kotlin", "csharp")),
     Way("curl", "Anything that speaks HTTP", "One request, with curl.", Kind.SERVER, ("curl",)),
     Way("altis", "Altis (WordPress)", "A filter that sends Altis Analytics here.", Kind.ALTIS, ("altis",)),
     Way("ibexa", "Ibexa Connect", "The HTTP module in place of Segment's.", Kind.SERVER),
@@ -53,6 +56,14 @@ WAYS: Final = (
         ("kameleoon", "read_visitor", "read_curl")),
     Way("migration", "From the classic destination", "Three steps, without a gap.", ""),
 )  # fmt: skip
+
+
+# What a custom data may hold: its label, its type, its key and the path in what is found there.
+CUSTOM_DATA: Final = {
+    "personas": ("Personas", "list of strings", "COHORTS_<id>", "names whose value is true"),
+    "trait": ("A trait", "string", "IDENTIFY_<id>", "traits.{trait}"),
+    "group": ("The group", "string", "IDENTIFY_<id>", "groupId"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +96,7 @@ def code_for(name: str, site: Site, places: Addresses, write_key: str) -> str:
     code = read_code(name).replace("https://integrations.example.com", places.events)
     code = code.replace("https://data.example.com", places.data)
     code = code.replace(f"{places.data} {places.data}", places.data)  # a policy names a host once
+    code = code.replace("integrations.example.com", places.events.partition("://")[2])  # where no scheme is wanted
     code = code.replace("example.com", places.domain or "example.com").replace("SITECODE", site.sitecode)
     return re.sub(r"\bWRITE_KEY\b", write_key or "WRITE_KEY", code)
 
@@ -92,6 +104,33 @@ def code_for(name: str, site: Site, places: Addresses, write_key: str) -> str:
 @site_page()
 def list_ways(request: HttpRequest, _: Site) -> HttpResponseBase:
     return show(request, "pages/guide/index.html", title="Set-up guide", ways=WAYS, places=addresses(request))
+
+
+@site_page()
+def show_custom_data(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """How a custom data is read: personas, one trait or the group of a visitor (promise K-91)."""
+    of = request.GET.get("of", "")
+    of, (_, type_, key, path) = (of, CUSTOM_DATA[of]) if of in CUSTOM_DATA else next(iter(CUSTOM_DATA.items()))
+    trait = request.GET.get("trait", "").strip().replace("\0", "")[:255] or "plan"
+    places, literal = addresses(request), json.dumps(trait)
+    snippet, call = (
+        code_for(name, site, places, "").replace('"TRAIT"', literal) for name in (f"custom_{of}", f"custom_{of}_sdk")
+    )
+    return show(
+        request,
+        "pages/guide/custom.html",
+        title="Custom data",
+        name=request.GET.get("name", "").strip()[:100] or "Segment",
+        kinds=[(each, label) for each, (label, *_) in CUSTOM_DATA.items()],
+        of=of,
+        trait=trait,
+        type=type_,
+        key=key,
+        path=path.format(trait=trait),
+        is_private=of == "trait" and trait not in site.public_traits,
+        snippet=snippet,
+        call=call,
+    )
 
 
 @site_page()

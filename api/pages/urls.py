@@ -17,6 +17,7 @@ from api.pages import (
     home,
     people,
     personas,
+    reconciliation,
     rules,
     settings,
     sources,
@@ -68,6 +69,7 @@ urlpatterns = [
     path("<slug:sitecode>/events/failed/", delivery.list_failed, name="events-failed"),
     path("<slug:sitecode>/events/failed/again/", delivery.try_again, name="events-again"),
     path("<slug:sitecode>/delivery/", delivery.show_delivery, name="delivery"),
+    path("<slug:sitecode>/delivery/reconciliation/", reconciliation.show_reconciliation, name="reconciliation"),
     path("<slug:sitecode>/events/<int:number>/", events.show_event, name="event"),
     path("<slug:sitecode>/settings/", settings.show_settings, name="settings"),
     path("<slug:sitecode>/settings/save/", settings.save_settings, name="settings-save"),
@@ -95,6 +97,7 @@ urlpatterns = [
     path("<slug:sitecode>/tester/", tester.test_event, name="tester"),
     path("<slug:sitecode>/guide/", guide.list_ways, name="guide"),
     path("<slug:sitecode>/guide/heard/<int:source_id>/", guide.tell_heard, name="guide-heard"),
+    path("<slug:sitecode>/guide/custom-data/", guide.show_custom_data, name="guide-custom"),
     path("<slug:sitecode>/guide/<slug:way>/", guide.show_way, name="guide-way"),
 ]
 NAMES = frozenset(pattern.name for pattern in urlpatterns)

@@ -222,6 +222,8 @@ def events(look: Any, facts: Facts) -> Iterator[Look]:
     for span in Span:
         yield look("delivery", what=span, span=span)
     yield look("delivery", what="of a source", source=facts.sources[1])
+    yield look("reconciliation", days=30)
+    yield look("guide-custom", of="trait")
 
 
 def tables(facts: Facts) -> Iterator[Look]:

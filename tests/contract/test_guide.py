@@ -1,11 +1,15 @@
 """The code that the set-up guide shows for a site, copied from its page of a running server and run as it stands."""
 
 import html
+import json
+import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -33,7 +37,7 @@ def session_of(shop: Shop, role: str = Membership.Role.VIEWER) -> str:
 def copied(shop: Shop, way: str) -> list[str]:
     """What the buttons of a page of the guide copy."""
     response = httpx.get(
-        f"{shop.server.url}/admin/s/{shop.sitecode}/guide/{way}/",
+        f"{shop.server.url}/admin/s/{shop.sitecode}/guide/{way}" + ("" if "?" in way else "/"),
         cookies={settings.SESSION_COOKIE_NAME: session_of(shop)},
         timeout=60,
     )
@@ -74,6 +78,54 @@ def test_code__run_as_copied__sends_the_first_event(
     shop.digest()
 
     assert shop.goals() == {"SegmentIO track – Signed Up": ["grace"]}
+
+
+@needs_node
+@needs_packages
+@pytest.mark.promise("K-46", "K-47")
+def test_node_code__with_and_without_the_cookie__adds_the_code_only_where_there_is_one(
+    shop: Shop, tmp_path: Path
+) -> None:
+    (tmp_path / "node_modules").symlink_to(PACKAGES)
+    (tmp_path / "serve.mjs").write_text(copied(shop, "node")[2])
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = subprocess.Popen(["node", "serve.mjs"], cwd=tmp_path, env={**os.environ, "PORT": str(port)})
+    try:
+        client = httpx.Client(transport=httpx.HTTPTransport(retries=10), base_url=f"http://127.0.0.1:{port}")
+        client.get("/")
+        client.get("/", headers={"cookie": "a=b; kameleoonVisitorCode=visitor-7"})
+        server.terminate()
+        assert server.wait(timeout=60) == 0
+    finally:
+        server.kill()
+    shop.digest()
+
+    assert shop.goals() == {"SegmentIO track – Signed Up": ["visitor-7", "visitor-7"]}
+
+
+@needs_node
+@pytest.mark.promise("K-91")
+@pytest.mark.parametrize(
+    ("of", "found"), [("personas", ["big_spenders"]), ("trait&trait=plan", "team"), ("group", "acme")]
+)
+def test_custom_data__run_as_copied__reads_it(shop: Shop, of: str, found: Any) -> None:
+    entered = {"audience_key": "big_spenders", "big_spenders": True}
+    shop.send(
+        shop.event("identify", userId="grace", properties={"plan": "team"}),
+        shop.event("group", userId="grace", groupId="acme"),
+        shop.event("track", userId="grace", event="Audience Entered", properties=entered),
+        shop.event("track", userId="grace", event="Audience Exited", properties={"audience_key": "gone"}),
+    )
+    Site.objects.filter(sitecode=shop.sitecode).update(public_traits=["plan"])
+
+    code = copied(shop, f"custom-data/?of={of}")[0]
+    code += "console.log(JSON.stringify([await readCustomData('grace'), await readCustomData('nobody')]));"
+    done = subprocess.run(
+        ["node", "--input-type=module", "-e", code], check=True, timeout=120, capture_output=True, text=True
+    )
+
+    assert json.loads(done.stdout) == [found, [] if of == "personas" else None]
 
 
 @needs_curl

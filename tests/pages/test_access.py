@@ -73,6 +73,7 @@ RIGHTS: Final[dict[str, Rights]] = {
     "events-again": Rights(EDITOR, EDITOR, query="?status=dead&reason=digest_failed"),
     "event": READ,
     "delivery": READ,
+    "reconciliation": READ,
     "settings": READ,
     "settings-save": Rights(None, OWNER),
     "settings-sources": READ,
@@ -96,6 +97,7 @@ RIGHTS: Final[dict[str, Rights]] = {
     "settings-changes": Rights(OWNER),
     "tester": Rights(VIEWER, VIEWER),
     "guide": READ,
+    "guide-custom": Rights(query="?of=trait"),
     "guide-heard": READ,
     "guide-way": READ,
 }

@@ -102,6 +102,37 @@ def test_read__custom_data__has_key_path_and_call(viewer: Client) -> None:
         assert told in shown
 
 
+@pytest.mark.promise("K-91")
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        ({}, ("list of strings", "COHORTS_<id>", 'get_remote_data(f"COHORTS_{user_id}")')),
+        ({"of": "trait", "trait": "tier"}, ("traits.tier", "IDENTIFY_<id>", '?.["tier"]', '.get("tier")', "public")),
+        ({"of": "group", "name": "Company"}, ("groupId", "IDENTIFY_<id>", "Company")),
+        ({"of": "trait", "trait": '"]; alert(1); //'}, (r'?.["\"]; alert(1); //"]',)),
+    ],
+)
+def test_custom_data__of_each_kind__has_its_type_key_path_and_code(
+    viewer: Client, asked: dict[str, str], shown: tuple[str, ...]
+) -> None:
+    page = html.unescape(text_of(viewer.get(f"{BASE}custom-data/", asked)))
+
+    assert all(each in page for each in (*shown, "http://testserver/map/map?siteCode=1q2w3e4r5t"))
+
+
+@pytest.mark.promise("K-46")
+def test_apps__behind_the_proxy__name_the_host_without_a_scheme(
+    viewer: Client, sources: dict[str, Source], settings: Any
+) -> None:
+    settings.ALLOWED_HOSTS = ["api.shop.example"]
+
+    page = look(viewer, "apps/", host="api.shop.example", **{"x-forwarded-proto": "https"})
+
+    assert page.count("integrations.shop.example/v1") >= 2 * 3
+    assert "https://integrations.shop.example/v1" not in page.partition('<div class="gp">')[2]
+    assert page.count(sources["browser"].write_keys.get().key) >= 3
+
+
 def tell(person: Client, source: Source) -> Any:
     return json.loads(text_of(person.get(f"{BASE}heard/{source.pk}/")))
 

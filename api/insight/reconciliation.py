@@ -1,0 +1,141 @@
+"""Whether nothing was lost: what came in through each source is what it became, without a rest (promise K-89).
+
+Counted are the messages of the inbox, one by one, and the copies that the door did not keep a second time. Both begin
+with a whole hour, because copies are counted by the hour, and inside what the site keeps, so that none are pruned.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.conf import settings
+from django.db import connection
+
+from api.ingest.tally import Figures, figures
+from api.models import Site
+
+MOST: Final = 50_000  # the newest messages, of which all conversions are looked up
+DAYS: Final = (1, 7, 14, 30)
+
+Line = tuple[str, str]  # (converted, profile, ignored or a status; the reason)
+
+
+@dataclass(slots=True)
+class Account:
+    """What came in through one source, or through those that were deleted since."""
+
+    source_id: int | None
+    lines: Counter[Line] = field(default_factory=Counter)
+    counted: int = 0  # of the converted ones: their conversion is there
+    deleted: int = 0  # their goal was deleted since
+    missing: int = 0  # neither, which must never be
+    at_the_door: Figures = field(default_factory=Figures)
+
+    @property
+    def received(self) -> int:
+        """All there is to explain: stored messages, and copies of these."""
+        return sum(self.lines.values()) + self.at_the_door.duplicates
+
+    @property
+    def difference(self) -> int:
+        """What the door counted beyond that. Erased messages, mostly; below 0 what it is still to write down."""
+        return self.at_the_door.received - self.received
+
+    def of(self, outcome: str) -> int:
+        """All lines of an outcome."""
+        return sum(count for (each, _), count in self.lines.items() if each == outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """The accounts of a site's sources since a whole hour."""
+
+    since: datetime
+    is_cut: bool  # fewer hours than asked for: there were too many messages
+    accounts: Sequence[Account]
+
+    @property
+    def total(self) -> Account:
+        """All sources together."""
+        total = Account(None)
+        for each in self.accounts:
+            total.lines += each.lines
+            total.counted += each.counted
+            total.deleted += each.deleted
+            total.missing += each.missing
+        total.at_the_door = Figures(
+            sum(each.at_the_door.received for each in self.accounts),
+            sum(each.at_the_door.duplicates for each in self.accounts),
+            sum(each.at_the_door.rejected for each in self.accounts),
+        )
+        return total
+
+
+def days_of(site: Site) -> list[int]:
+    """The ranges in days that hold nothing that was pruned."""
+    kept = site.keeps_done_days or settings.KEEP_DONE_DAYS
+    return [days for days in DAYS if days <= kept]
+
+
+def reconcile(site: Site, source_ids: Sequence[int], *, days: int, now: datetime) -> Reconciliation:
+    """Where everything is that came in since `days` ago, of the newest MOST messages. Three queries."""
+    asked = now.replace(minute=0, second=0, microsecond=0) - timedelta(days=days, hours=-1)
+    since = max(asked, _first_whole_hour(site.pk) or asked)
+    accounts: Mapping[int | None, Account] = {None: Account(None), **{id_: Account(id_) for id_ in source_ids}}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH newest AS MATERIALIZED (
+                SELECT source_id, received_at, status, reason, effects, goal_id,
+                       CASE WHEN 'converted' = ANY(effects) THEN
+                           CASE WHEN message_id IS NULL THEN '#' || id ELSE type || ':' || message_id END
+                       END AS conversion
+                  FROM api_message WHERE site_id = %(site)s ORDER BY id DESC LIMIT %(most)s
+            )
+            SELECT m.source_id,
+                   CASE WHEN m.status <> 'done' THEN m.status
+                        WHEN m.conversion IS NOT NULL THEN 'converted'
+                        WHEN 'nothing' = ANY(m.effects) THEN 'ignored'
+                        ELSE 'profile' END,
+                   m.reason, count(*),
+                   count(*) FILTER (WHERE c.id IS NOT NULL),
+                   count(*) FILTER (WHERE m.conversion IS NOT NULL AND c.id IS NULL AND g.id IS NULL),
+                   count(*) FILTER (WHERE m.conversion IS NOT NULL AND c.id IS NULL AND g.id IS NOT NULL)
+              FROM newest m
+              LEFT JOIN LATERAL (
+                SELECT id FROM goals_conversion
+                 WHERE site_id = %(site)s AND message_key = m.conversion LIMIT 1
+              ) AS c ON true
+              LEFT JOIN goals_goal g ON g.id = m.goal_id AND g.deleted_at IS NULL
+             WHERE m.received_at >= %(since)s
+             GROUP BY 1, 2, 3
+            """,
+            {"site": site.pk, "most": MOST, "since": since},
+        )
+        for source_id, outcome, reason, count, counted, deleted, missing in cursor.fetchall():
+            account = accounts[source_id if source_id in accounts else None]
+            account.lines[outcome, reason] += count
+            account.counted += counted
+            account.deleted += deleted
+            account.missing += missing
+    for source_id, came in figures(list(source_ids), since=since).items():
+        accounts[source_id].at_the_door = came
+    deleted = accounts[None]  # their doors' figures are deleted too
+    deleted.at_the_door = Figures(deleted.received)
+    return Reconciliation(since, since > asked, [each for each in accounts.values() if each.source_id or each.lines])
+
+
+def _first_whole_hour(site_id: int) -> datetime | None:
+    """The first hour of which all messages are among the newest MOST; None where these are all there are."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT date_trunc('hour', received_at, 'UTC') + interval '1 hour' FROM api_message
+             WHERE id = (SELECT id FROM api_message WHERE site_id = %(site)s ORDER BY id DESC OFFSET %(most)s LIMIT 1)
+            """,
+            {"site": site_id, "most": MOST - 1},
+        )
+        row = cursor.fetchone()
+    return row[0] if row else None

@@ -1,0 +1,142 @@
+"""Events received are conversions and an explained rest, always, to the event."""
+
+import time
+from collections import Counter
+from datetime import timedelta
+from random import Random
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from api.ingest.tally import figures
+from api.insight import reconciliation
+from api.insight.reconciliation import Account, days_of, reconcile
+from api.models import Message, Site
+from goals import catalogue
+from goals.models import Conversion, Goal
+from tests.flows.conftest import Clock, clock
+from tests.flows.test_conservation import Load
+from tests.pages.conftest import Enter, text_of
+from tests.world import World
+
+__all__ = ["clock"]
+PATH = "/admin/s/1q2w3e4r5t/delivery/reconciliation/"
+
+
+@pytest.fixture
+def viewer(enter: Enter) -> Client:
+    return enter("viewer")
+
+
+def account_of(site: Site, *, days: int = 30) -> Account:
+    found = reconcile(site, list(site.sources.values_list("pk", flat=True)), days=days, now=timezone.now())
+    assert not found.is_cut
+    return found.total
+
+
+def until_counted(site: Site, received: int) -> None:
+    """Wait for the door, which writes its figures down once a second."""
+    deadline = time.monotonic() + 60
+    source_ids = list(site.sources.values_list("pk", flat=True))
+    while (counted := sum(each.received for each in figures(source_ids).values())) != received:
+        assert time.monotonic() < deadline, counted
+        time.sleep(0.05)
+
+
+@pytest.mark.promise("K-89")
+@pytest.mark.parametrize("seed", range(3))
+def test_reconciliation__after_any_load__explains_every_event(world: World, clock: Clock, seed: int) -> None:
+    world.change_site(goals_per_10_seconds=2, max_waiting_names=4)
+    load, received = Load(world, clock, Random(seed)), 0
+    post = world.post
+
+    def count(body: Any, **options: Any) -> Any:
+        nonlocal received
+        answer = post(body, **options)
+        received += len(answer.json()["results"]) if "results" in answer.json() else 1
+        return answer
+
+    world.post = count  # type: ignore[method-assign]  # counts what is sent, beside the product
+    things = (load.send, load.send, load.send, load.send_again, load.send_again, world.digest, load.tend, load.delete)
+    for _ in range(150):
+        load.chance.choice(things)()
+    until_counted(world.site, received)
+
+    account = account_of(world.site)
+
+    assert account.received == received
+    assert account.difference == account.missing == 0
+    statuses = Counter(Message.objects.values_list("status", flat=True))
+    for status in ("pending", "deferred", "rejected", "dead"):
+        assert account.of(status) == statuses[status]
+    assert account.of("converted") == account.counted + account.deleted
+    assert account.counted == Conversion.objects.count()
+    assert min(account.at_the_door.duplicates, account.counted, account.of("rejected")) > 0, "hardly anything happened"
+
+
+def test_page__of_a_few_events__says_where_each_is(viewer: Client, world: World) -> None:
+    world.track("Buy", messageId="one")
+    world.post(world.event(event="Buy", messageId="one"))
+    world.track("Audience Entered", properties={"audience_key": "vip"})
+    world.post(world.event(event=None))
+    world.track("Gone")
+    world.post(world.event())
+    catalogue.delete_goal(Goal.objects.get(name="SegmentIO track – Gone"), now=timezone.now())
+    while catalogue.purge_deleted():
+        pass
+    until_counted(world.site, 6)
+
+    response: Any = viewer.get(PATH, {"days": "7"})
+
+    page = text_of(response)
+    assert {(outcome, reason): count for outcome, reason, _, count in response.context["lines"]} == {
+        ("Duplicates", ""): 1,
+        ("Converted", ""): 2,
+        ("Changed profiles or links only", ""): 1,
+        ("Waiting for the digest", ""): 1,
+        ("Refused", "missing_name"): 1,
+    }
+    account = response.context["account"]
+    assert (account.received, account.counted, account.deleted, account.missing) == (6, 1, 1, 0)
+    assert "No difference." in page
+    source = world.site.sources.get()
+    assert viewer.get(PATH, {"source": str(source.pk)}).context["account"].received == 6
+
+
+def test_page__something_wrong__says_so(viewer: Client, world: World) -> None:
+    world.track("Buy")
+    world.track("Sell")
+    until_counted(world.site, 2)
+    Conversion.objects.first().delete()  # type: ignore[union-attr]  # there are two
+
+    assert "Conversions are missing" in text_of(viewer.get(PATH))
+    world.last_message().delete()
+    assert "The other 1 were deleted since" in text_of(viewer.get(PATH))
+
+
+def test_page__of_no_events__says_what_to_do(viewer: Client) -> None:
+    assert "Nothing came in since then" in text_of(viewer.get(PATH, {"days": "x", "source": "9"}))
+
+
+def test_range__of_a_site_that_prunes_early__ends_there(world: World) -> None:
+    assert days_of(world.site) == [1, 7, 14, 30]
+    world.change_site(keeps_done_days=10)
+    assert days_of(world.site) == [1, 7]
+
+
+def test_reconcile__more_messages_than_are_counted__begins_with_a_whole_hour(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciliation, "MOST", 3)
+    now = timezone.now().replace(minute=30)
+    for back in (30, 5, 3, 3, 0):
+        world.track("Buy")
+        Message.objects.filter(pk=world.last_message().pk).update(received_at=now - timedelta(hours=back))
+
+    found = reconcile(world.site, [], days=7, now=now)
+
+    assert found.is_cut
+    assert found.since == (now - timedelta(hours=2)).replace(minute=0, second=0, microsecond=0)
+    assert found.total.received == 1  # source ids were not asked for: of deleted ones

@@ -91,14 +91,13 @@ def converted(site: Site, *, now: datetime) -> tuple[dict[datetime, int], dict[d
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT hour, NULL::date, sum(count)::bigint
+            SELECT date_bin('1 hour', occurred_at, 'epoch'), NULL::date, count(*)
               FROM goals_goal g, LATERAL (
-                   SELECT date_trunc('hour', c.occurred_at, 'UTC') AS hour, count(*) AS count
-                     FROM goals_conversion c
+                   SELECT c.occurred_at FROM goals_conversion c
                     WHERE c.goal_id = g.id AND c.occurred_at >= %(hour)s AND c.occurred_at <= %(now)s
-                    GROUP BY 1) AS each
+                   OFFSET 0) AS each  -- else it might be a join that reads all there is
              WHERE g.site_id = %(site)s AND g.deleted_at IS NULL
-             GROUP BY hour
+             GROUP BY 1
              UNION ALL
             SELECT NULL, d.day, sum(d.conversions)::bigint
               FROM goals_goal g JOIN goals_goalday d ON d.goal_id = g.id AND d.day >= %(day)s

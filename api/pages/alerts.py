@@ -136,7 +136,8 @@ def test(request: HttpRequest, alert: Alert) -> None:
         messages.error(request, "This alert has neither an e-mail address nor a webhook: it tells nobody.")
     for delivery in deliveries:
         tell = messages.success if delivery.outcome == AlertDelivery.Outcome.SENT else messages.error
-        tell(request, f"Test by {delivery.get_way_display()} {delivery.address}: {delivery.outcome}. {delivery.detail}")
+        to = f"{delivery.get_way_display()} {delivery.address}".strip()
+        tell(request, f"Test by {to}: {delivery.outcome}. {delivery.detail}")
 
 
 def switch(request: HttpRequest, alert: Alert) -> None:

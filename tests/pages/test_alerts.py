@@ -230,7 +230,7 @@ def test_test__of_all_ways__is_sent_and_its_outcome_shown(
     assert b'"event": "test"' in body
     assert "Test by e-mail ada@example.com: sent" in shown
     assert "Test by e-mail nobody@example.com: failed. The mail server refused the address: 550" in shown
-    assert "Test by webhook : sent. HTTP 200" in shown
+    assert "Test by webhook: sent. HTTP 200" in shown
     assert sorted(AlertDelivery.objects.values_list("event", "outcome", "attempts")) == [
         ("test", "failed", 1),
         ("test", "sent", 1),

@@ -223,6 +223,7 @@ UNFOLD = {
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "STYLES": ["/static/api/colors.css"],
+    "SCRIPTS": ["/static/api/frame.js"],
     "GLOBAL_CALLBACK": "api.pages.frame.leave_out_inline_style",
     "SIDEBAR": {"navigation": "api.pages.frame.navigation"},
 }

@@ -8,7 +8,12 @@
     const { type, labels, series, stacked } = JSON.parse(canvas.dataset.chart);
     const style = getComputedStyle(canvas.closest(".gp"));
     const of = (name) => style.getPropertyValue(name).trim();
-    const shades = [of("--accent"), of("--warn"), of("--bad"), of("--quiet"), of("--good")];
+    // What is refused or dead is red wherever it stands, and what waits is yellow.
+    const shades = [of("--accent"), of("--series-2"), of("--series-3"), of("--quiet"), of("--series-4")];
+    const shade = (label, at) => {
+      if (/^(refused|rejected|dead)/i.test(label)) return of(/^dead/i.test(label) ? "--text" : "--bad");
+      return /^waiting/i.test(label) ? of("--warn") : shades[at % shades.length];
+    };
     const dashes = [[], [6, 3], [2, 2], [10, 3, 2, 3], [1, 4]];
     drawn.get(canvas)?.destroy();
     drawn.set(
@@ -20,19 +25,19 @@
           datasets: series.map((each, at) => ({
             label: each.label,
             data: each.values,
-            borderColor: shades[at % shades.length],
-            backgroundColor: shades[at % shades.length],
+            borderColor: shade(each.label, at),
+            backgroundColor: shade(each.label, at),
             borderDash: type === "line" ? dashes[at % dashes.length] : [],
             borderWidth: type === "line" ? 2 : 0,
             pointRadius: labels.length > 60 ? 0 : 2,
-            tension: 0.2,
+            tension: 0,
           })),
         },
         options: {
           animation: false,
           maintainAspectRatio: false,
           interaction: { mode: "index", intersect: false },
-          plugins: { legend: { display: series.length > 1, labels: { color: of("--text") } } },
+          plugins: { legend: { display: series.length > 1, labels: { color: of("--text"), usePointStyle: true, pointStyle: type === "line" ? "line" : "rect" } } },
           scales: {
             x: { stacked, grid: { display: false }, ticks: { color: of("--quiet"), maxRotation: 0, autoSkipPadding: 12 } },
             y: { stacked, beginAtZero: true, grid: { color: of("--line") }, ticks: { color: of("--quiet"), precision: 0 } },

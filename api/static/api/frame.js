@@ -1,0 +1,24 @@
+// What the theme leaves out on every page of the admin, and what depends on the room there is.
+"use strict";
+
+addEventListener("DOMContentLoaded", () => {
+  // An icon is a word in the font of icons: nobody should be read "flag Goals". Where it stands alone it is the name.
+  for (const icon of document.querySelectorAll(".material-symbols-outlined")) {
+    const control = icon.closest("a, button, summary");
+    if (!control || control.ariaLabel || control.title || control.textContent.trim() !== icon.textContent.trim()) {
+      icon.setAttribute("aria-hidden", "true");
+    }
+  }
+  // Fields in a table are called as their column.
+  for (const field of document.querySelectorAll("td :is(input:not([type=hidden]), select, textarea)")) {
+    const cell = field.closest("td");
+    const head = cell.closest("table").tHead?.rows[0]?.cells[cell.cellIndex];
+    if (!field.labels?.length && !field.ariaLabel && head) field.ariaLabel = head.textContent.trim();
+  }
+  // A keyboard scrolls what has the focus.
+  for (const box of document.querySelectorAll(".gp-scroll:not([tabindex])")) box.tabIndex = 0;
+  // Filters that are not set would fill the first screen of a phone.
+  if (matchMedia("(max-width: 40rem)").matches) {
+    for (const fold of document.querySelectorAll("details.gp-fold:not([data-set])")) fold.open = false;
+  }
+});

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -67,6 +67,11 @@ class Outcomes:
     by_time: dict[datetime, Counter[str]]  # by the step of their receipt; converted, done, ignored or a status
     by_source: dict[int | None, Counter[str]]
     reasons: list[Reason]  # the most frequent first
+
+    def of_source(self, source_id: int) -> "Outcomes":
+        """The counts of one source, without times and reasons."""
+        counts = self.by_source.get(source_id, Counter())
+        return replace(self, messages=counts.total(), by_source={source_id: counts}, by_time={}, reasons=[])
 
     @property
     def failed(self) -> int:

@@ -11,9 +11,10 @@ from django.db import connections
 from django.utils import timezone
 
 from api.alerts import evaluate
-from api.alerts.conditions import Finding
+from api.alerts.conditions import Finding, show_percent
+from api.insight import delivery
 from api.models import Alert, AlertDelivery, Message, SourceTally
-from api.sites import create_site
+from api.sites import create_site, create_source
 from tests.world import START, World
 
 HOLDS, HOLDS_NOT = Finding(holds=True, sentence="It is so."), Finding(holds=False, sentence="It is not so.")
@@ -174,6 +175,24 @@ def test_condition__of_real_figures__holds_where_it_should_only(
     assert (elsewhere.firing_since, switched_off.checked_at) == (None, None)
 
 
+@pytest.mark.parametrize(("kind", "rate"), [(None, "50 %"), ("destination", "0 %"), ("server", "100 %")])
+def test_success__of_a_source__is_that_of_the_delivery_page(world: World, kind: str | None, rate: str) -> None:
+    lose_events(world)
+    server = create_source(world.site, name="Server", kind="server")
+    Message.objects.exclude(status="dead").update(source=server)
+    source = world.site.sources.get(kind=kind) if kind else None
+    alert = make_alert(world, "success", threshold=95, source=source)
+
+    evaluate.evaluate(now=timezone.now())
+
+    alert.refresh_from_db()
+    page = delivery.outcomes(
+        world.site.pk, span=delivery.Span.DAY, now=timezone.now(), source_id=source.pk if source else None
+    )
+    assert alert.finding.endswith(f"the success rate is {rate}.")
+    assert f"{show_percent(page.success_rate)} %" == rate
+
+
 def test_lag__of_one_slow_event_long_ago__is_over(world: World) -> None:
     """The newest 10,000 digested may be weeks old where few events come."""
     alert = make_alert(world, "lag", threshold=60)
@@ -187,9 +206,10 @@ def test_lag__of_one_slow_event_long_ago__is_over(world: World) -> None:
 
 
 def test_evaluate__of_many_alerts__reads_each_figure_once(world: World, django_assert_max_num_queries: Any) -> None:
+    sources = [create_source(world.site, name=f"Source {number}", kind="server") for number in range(5)]
     for condition, threshold in (("success", 95), ("lag", 5), ("silence", 5), ("quota", None)):
-        for _ in range(5):
-            make_alert(world, condition, threshold=threshold)
+        for source in sources:
+            make_alert(world, condition, threshold=threshold, source=source)
 
     with django_assert_max_num_queries(1 + 5 + 20 * 4):  # to note what was found: an UPDATE in a transaction each
         evaluate.evaluate(now=timezone.now())

@@ -140,9 +140,10 @@ class RuleAdmin(Pages[Rule]):
             note_rules_changed(site_id, now=timezone.now())
 
 
-def forecast_with(rule: Rule) -> Forecast:
-    """What the last messages of a site would do if this rule were saved as it is."""
+def forecast_with(rule: Rule, *, only: int | None = None) -> Forecast:
+    """What the last messages of a site, or only one, would do if this rule were saved as it is."""
     others = rule.site.rules.exclude(pk=rule.pk)
     # One that has no number yet gets the largest.
     in_order = sorted([*others, rule], key=lambda each: (each.position, each.pk or float("inf")))
-    return what_if(rule.site, [(each.source_id, rule_of(each)) for each in in_order if each.is_enabled], last=LAST)
+    enabled = [(each.source_id, rule_of(each)) for each in in_order if each.is_enabled]
+    return what_if(rule.site, enabled, last=LAST, only=only)

@@ -14,10 +14,14 @@ from django.views.decorators.http import require_POST
 
 from api.admin.rules import EXACT, RuleForm, forecast_with
 from api.audit import changed, note
+from api.digest.ways import load_ways
+from api.insight.messages import Row, Wanted, find_messages
 from api.models import Rule, Site
 from api.pages.access import Role, show, site_page
+from api.pages.events import read_number
 from api.sites import note_rules_changed
 
+LAST_EVENTS: Final = 20
 FIELDS: Final = (
     "source",
     "name",
@@ -64,7 +68,14 @@ PageForm = forms.modelform_factory(
 @site_page()
 def list_rules(request: HttpRequest, site: Site) -> HttpResponseBase:
     rules = site.rules.select_related("source")
-    return show(request, "pages/settings/rules.html", title="Rules", tab="settings-rules", rules=rules)
+    return show(
+        request, "pages/settings/rules.html", title="Rules", tab="settings-rules", rules=rules, events=last_events(site)
+    )
+
+
+def last_events(site: Site) -> list[Row]:
+    """The stored events that a rule may be tried on, newest first."""
+    return find_messages(load_ways(site), Wanted(), limit=LAST_EVENTS).rows
 
 
 @site_page(Role.OWNER)
@@ -104,7 +115,9 @@ def move(request: HttpRequest, rule: Rule, by: int) -> None:
 
 @site_page(Role.OWNER)
 def edit_rule(request: HttpRequest, site: Site, rule_id: int | None = None) -> HttpResponseBase:
-    """A rule's form. The button `try` tells what it would change, and saves nothing (promises N-08, B-11)."""
+    """A rule's form. The buttons `try` and `try-event` tell what it would change, for the last events or for the one
+    that is chosen, and save nothing (promises N-08, B-11).
+    """
     rule = find_rule(site, str(rule_id)) if rule_id is not None else None
     last = site.rules.aggregate(last=Max("position"))["last"]
     blank = Rule(site=site, position=0 if last is None else last + 1)
@@ -114,11 +127,13 @@ def edit_rule(request: HttpRequest, site: Site, rule_id: int | None = None) -> H
     choice.queryset = site.sources.order_by("pk")
     choice.label_from_instance = lambda source: source.name
     forecast = None
+    event = read_number((request.POST or request.GET).get("event"))
     if request.method == "POST" and form.is_valid():
-        if request.POST.get("do") != "try":
+        do = request.POST.get("do")
+        if do not in {"try", "try-event"}:
             save(request, site, form, before)
             return redirect("pages:settings-rules", site.sitecode)
-        forecast = forecast_with(form.instance)
+        forecast = forecast_with(form.instance, only=(event or 0) if do == "try-event" else None)
     return show(
         request,
         "pages/settings/rule.html",
@@ -127,6 +142,8 @@ def edit_rule(request: HttpRequest, site: Site, rule_id: int | None = None) -> H
         form=form,
         parts=[(title, [form[name] for name in names]) for title, names in PARTS],
         forecast=forecast,
+        event=event,
+        events=last_events(site),
         status=400 if form.errors else 200,
     )
 

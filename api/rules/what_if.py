@@ -70,8 +70,8 @@ class Forecast:
     profiles: list[ProfileForecast]  # the first few of them
 
 
-def what_if(site: Site, rules: DraftRules, *, last: int = 1_000) -> Forecast:
-    """What the last messages of a site would do under these rules in place of its own.
+def what_if(site: Site, rules: DraftRules, *, last: int = 1_000, only: int | None = None) -> Forecast:
+    """What the last messages of a site, or only the one of this number, would do under these rules in place of its own.
 
     Conversions count each message once; quota, and whether a message converted long ago, are left out of account. Two
     queries and one for each 500 messages; at most 10,000 are looked at.
@@ -80,7 +80,7 @@ def what_if(site: Site, rules: DraftRules, *, last: int = 1_000) -> Forecast:
     now, then = _Side(), _Side()
     key = redaction_key(site.pk)
     messages = 0
-    for message in _last_messages(site.pk, min(last, MOST_MESSAGES)):
+    for message in _last_messages(site.pk, min(last, MOST_MESSAGES), only):
         messages += 1
         now.add(derive(message, ways.rules_of(message)))
         mine = tuple(rule for source, rule in rules if source in {None, message.source_id})
@@ -188,15 +188,16 @@ def _redacted(message: Stored, rules: Sequence[Rule], key: bytes) -> Stored:
     return replace(message, body=msgspec.json.encode(redact(message.type, fields, rules, key=key)))
 
 
-def _last_messages(site_id: int, last: int) -> Iterator[Stored]:
+def _last_messages(site_id: int, last: int, only: int | None) -> Iterator[Stored]:
     """The newest messages that were taken, in the order of their arrival; a chunk of them in memory."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT id, octet_length(body) FROM api_message WHERE site_id = %s AND status <> 'rejected'
+            SELECT id, octet_length(body) FROM api_message
+             WHERE site_id = %s AND status <> 'rejected' AND (%s::bigint IS NULL OR id = %s)
              ORDER BY id DESC LIMIT %s
             """,
-            [site_id, last],
+            [site_id, only, only, last],
         )
         sizes = deque(sorted(cursor.fetchall()))
         while sizes:

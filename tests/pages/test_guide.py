@@ -102,6 +102,39 @@ def test_read__custom_data__has_key_path_and_call(viewer: Client) -> None:
         assert told in shown
 
 
+@pytest.mark.parametrize(
+    ("way", "words"),
+    [
+        pytest.param("function/", "Basic Settings: Name, host, API key, sitecode", marks=pytest.mark.promise("B-03")),
+        pytest.param(
+            "", "Live messages to a page (server-sent events) are optional", marks=pytest.mark.promise("B-17")
+        ),
+        pytest.param("", "Feedback surveys are out of scope", marks=pytest.mark.promise("B-18")),
+        pytest.param("", "The cloud route, which is Segment's", marks=pytest.mark.promise("I-04")),
+        pytest.param(
+            "altis/",
+            "register_segment_group_field</code>, or <code>register_segment_group_map",
+            marks=pytest.mark.promise("A-06"),
+        ),
+    ],
+)
+def test_guide__what_is_asked_about__is_said_where_it_is_looked_for(viewer: Client, way: str, words: str) -> None:
+    assert words in look(viewer, way)
+
+
+@pytest.mark.promise("K-34")
+def test_readme__of_plans__says_that_none_is_paid_for() -> None:
+    assert "Nothing here needs a paid plan" in README
+
+
+@pytest.mark.promise("K-90")
+def test_guide__of_other_products__names_none_that_it_is_not_about(viewer: Client) -> None:
+    pages = [look(viewer, ""), *(look(viewer, f"{way.name}/") for way in WAYS), README]
+
+    others = re.compile("amplitude|mixpanel|optimizely|posthog|braze|google analytics|snowplow", re.IGNORECASE)
+    assert not [found for page in pages for found in others.findall(page)]
+
+
 @pytest.mark.promise("K-91")
 @pytest.mark.parametrize(
     ("asked", "shown"),

@@ -1,7 +1,11 @@
 """What the admin pages of every room share: lists of tables of any size, rows that nobody may edit, JSON to read."""
 
 import json
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from django import forms
 from django.apps import apps
@@ -18,6 +22,8 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 Row = TypeVar("Row", bound=Model)
 
+SECRET: Final = re.compile("password|secret|hash")  # fields that no log may hold
+PLAIN: Final = (bool, int, str, dict, datetime, Decimal, type(None))
 LIST_LIMIT: Final = 10_000  # a person does not turn more pages; search and filters lead further
 
 if TYPE_CHECKING:
@@ -51,7 +57,73 @@ class BoundedPaginator(BasePaginator[Row]):
         return rows.order_by()[: self.limit].count() if isinstance(rows, QuerySet) else len(rows)
 
 
-class Pages(BaseAdmin[Row]):
+class Noted:
+    """Pages whose changes go into the log of what people changed, besides the table's own history."""
+
+    # What keeps (request, row, what, before, after). The rooms below know no log: api.admin gives it.
+    keep: ClassVar[Callable[..., None]]
+
+    def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:  # noqa: FBT001, FBT002 - Django's
+        """As Django's, and remembers what changed for the log."""
+        request.changed_fields = changed_fields(form, formsets or ())  # type: ignore[attr-defined]
+        return super().construct_change_message(request, form, formsets, add)  # type: ignore[misc]
+
+    def log_addition(self, request: HttpRequest, row: Any, message: Any) -> Any:
+        _, after = getattr(request, "changed_fields", (None, None))
+        self.note(request, row, f"Made {named(row)}", None, after)
+        return super().log_addition(request, row, message)  # type: ignore[misc]
+
+    def log_change(self, request: HttpRequest, row: Any, message: Any) -> Any:
+        """`message` is a sentence where a button did it."""
+        is_sentence = isinstance(message, str)
+        before, after = (None, None) if is_sentence else getattr(request, "changed_fields", (None, None))
+        if is_sentence or after or message:
+            what = f"{named(row)}: {message}" if is_sentence else f"Changed {named(row)}"
+            self.note(request, row, what[:1].upper() + what[1:], before, after)
+        return super().log_change(request, row, message)  # type: ignore[misc]
+
+    def log_deletions(self, request: HttpRequest, rows: Any) -> Any:
+        """Called before they go."""
+        for row in rows:
+            columns = row._meta.concrete_fields  # noqa: SLF001 - documented
+            before = {column.name: plain(getattr(row, column.attname)) for column in columns}
+            self.note(request, row, f"Deleted {named(row)}", without_secrets(before), None)
+        return super().log_deletions(request, rows)  # type: ignore[misc]
+
+    def note(self, request: HttpRequest, row: Any, what: str, before: Any, after: Any) -> None:
+        type(self).keep(request, row, what, before, after)
+
+
+def named(row: Any) -> str:
+    return f"the {row._meta.verbose_name} {row.pk} “{row}”"  # noqa: SLF001 - documented
+
+
+def changed_fields(form: Any, formsets: Iterable[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of the fields that changed, what was and what is now; those of an inline with their row."""
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+    for each in (form, *(one for formset in formsets for one in formset.forms)):
+        row = "" if each is form else f"{each.instance} ({each.instance.pk}) "
+        for name in each.changed_data:
+            before[f"{row}{name}"] = plain(each.initial.get(name))
+            after[f"{row}{name}"] = plain(each.cleaned_data.get(name))
+    return without_secrets(before), without_secrets(after)
+
+
+def without_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if not SECRET.search(name)}
+
+
+def plain(value: Any) -> Any:
+    """A value as the log can hold it."""
+    if isinstance(value, Model):
+        return f"{value.pk}: {value}"
+    if isinstance(value, QuerySet | list | tuple):
+        return [plain(each) for each in value]
+    return value if isinstance(value, PLAIN) else str(value)
+
+
+class Pages(Noted, BaseAdmin[Row]):
     """Pages whose address filters by what is offered only: most columns have no index, some cannot be compared."""
 
     linked_lookups: tuple[str, ...] = ()  # what pages of ours link to besides

@@ -248,6 +248,7 @@ class GoalBindingAdmin(Pages[GoalBinding]):
     ) -> None:
         event = EventName(binding.event_type, binding.event_name)
         goal = binding.goal
+        binding.site = goal.site
         binding.pk = catalogue.bind_event(goal, event, template=goal.site.goal_name_template).pk
 
     def delete_model(self, _request: HttpRequest, binding: GoalBinding) -> None:

@@ -1,8 +1,12 @@
-"""Who belongs to which site, and what they changed."""
+"""Who there is, who belongs to which site, and what they changed."""
+
+from typing import Any
 
 from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
 
-from admin_pages import LargeTable, Pages, ReadOnly
+from admin_pages import LargeTable, Noted, Pages, ReadOnly
 from api.models import AuditEntry, Membership
 
 
@@ -19,9 +23,26 @@ class MembershipAdmin(Pages[Membership]):
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnly[AuditEntry], LargeTable[AuditEntry]):
-    """What people changed in the pages of sites; what they change in these tables, the history of each row tells."""
+    """What people and their programs changed, everywhere; what belongs to no site, as users do, only here."""
 
     list_display = ("id", "at", "site_name", "who", "what")
     list_filter = ("site",)
     list_select_related = ("site",)
     sortable_by = ()
+
+    @admin.display(description="Site")
+    def site_name(self, row: Any) -> str:
+        return str(row.site.name) if row.site else "–"
+
+
+admin.site.unregister([User, Group])
+
+
+@admin.register(User)
+class NotedUserAdmin(Noted, UserAdmin):  # type: ignore[type-arg]  # takes no parameters at run time
+    """People who may sign in."""
+
+
+@admin.register(Group)
+class NotedGroupAdmin(Noted, GroupAdmin):
+    """Sets of permissions to these tables."""

@@ -117,7 +117,7 @@ def try_again(request: HttpRequest, site: Site) -> HttpResponseBase:
                 done = replay(site.pk, reason, who=request.user.get_username())
                 if done.messages:
                     what = f"Tried {done.messages:,} messages again that were refused or dead: {reason}"
-                    audit.note(request, site, what)
+                    audit.note(request, site, what, {"status": "failed"}, {"status": "pending"})
         except IntegrityError:
             messages.error(request, "Their sender sends the same at this moment. Try again in a minute.")
         else:

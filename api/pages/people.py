@@ -72,7 +72,7 @@ def erase_person(request: HttpRequest, site: Site) -> HttpResponseBase:
             return redirect(address(site, "person", person.asked))
         if receipt is None:  # another owner was faster
             return redirect("pages:erasures", site.sitecode)
-        note(request, site, f"Erased a person: receipt {receipt.pk}")
+        note(request, site, f"Erased a person: receipt {receipt.pk}", None, {"receipt": receipt.pk})
         messages.success(request, "Erased. The rest of the inbox is being searched.")
         return redirect("pages:erasure", site.sitecode, receipt.pk)
     return show(request, "pages/people/erase.html", title=f"Erase the person {person.asked}", person=person)
@@ -108,7 +108,8 @@ def allow_again(request: HttpRequest, site: Site, erasure_id: int) -> HttpRespon
     receipt = get_object_or_404(Erasure, site=site, pk=erasure_id, finished_at__isnull=False)
     if not receipt.is_allowed_again:
         erasure.allow_again(receipt)
-        note(request, site, f"Allowed events of the erased person again: receipt {receipt.pk}")
+        what = f"Allowed events of the erased person again: receipt {receipt.pk}"
+        note(request, site, what, {"is_allowed_again": False}, {"is_allowed_again": True})
     messages.success(request, "Events that name this person are taken again.")
     return redirect("pages:erasure", site.sitecode, receipt.pk)
 

@@ -17,6 +17,7 @@ from admin_pages import LinesField
 from api.audit import changed, note
 from api.models import AuditEntry, Membership, Site
 from api.pages.access import Role, show, site_page
+from api.pages.events import read_time
 from api.sites import note_rules_changed
 from goals.naming import name_goal
 
@@ -177,12 +178,22 @@ def list_changes(request: HttpRequest, site: Site) -> HttpResponseBase:
     below = request.GET.get("before", "")
     if below.isdecimal() and len(below) < 19:  # noqa: PLR2004 - the largest number of a column has 19 digits
         entries = entries.filter(pk__lt=int(below))
+    asked = {name: request.GET.get(name, "").replace("\0", "\ufffd").strip() for name in ("who", "what")}
+    since, until = read_time(request.GET.get("since", "")), read_time(request.GET.get("until", ""))
+    wanted = {"who": asked["who"], "what__icontains": asked["what"], "at__gte": since, "at__lt": until}
+    entries = entries.filter(**{name: value for name, value in wanted.items() if value})
     found = list(entries[: PAGE + 1])
+    older = request.GET.copy()
+    older["before"] = str(found[PAGE - 1].pk) if len(found) > PAGE else ""
     return show(
         request,
         "pages/settings/changes.html",
         title="Audit log",
         tab="settings-changes",
         entries=found[:PAGE],
-        next_before=found[PAGE - 1].pk if len(found) > PAGE else None,
+        older=older.urlencode() if older["before"] else "",
+        asked=asked,
+        since=since,
+        until=until,
+        is_narrowed=any(wanted.values()),
     )

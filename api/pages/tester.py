@@ -13,6 +13,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from api.access import SourceAccess, find_source
+from api.audit import note
 from api.database import DatabaseDownError
 from api.door import Refusal
 from api.ingest import intake, tracking
@@ -81,6 +82,7 @@ def test_event(request: HttpRequest, site: Site) -> HttpResponseBase:
             except (Refusal, DatabaseDownError) as error:
                 problem = f"Nothing was stored: {error.message if isinstance(error, Refusal) else 'no database.'}"
             else:
+                note(request, site, f"Sent a test event through the source {access.id}", None, {"message": number})
                 messages.success(request, "Sent, as any sender's event. This is what came of it.")
                 if number is None:  # a flood has come since
                     return redirect("pages:events", site.sitecode)

@@ -20,6 +20,7 @@ from api.models import (
     Claim,
     Erasure,
     Load,
+    ManagementToken,
     Message,
     Rule,
     Site,
@@ -28,14 +29,26 @@ from api.models import (
     Twin,
     WriteKey,
 )
-from cohorts.models import Group, Identity, Persona, Username
+from cohorts.models import Group, Identity, Persona, PersonaFact, Username
 from goals.models import Conversion, Goal, GoalCreation, GoalDay, GoalTotal, GoalVisitor, Tag, WaitingName
 from tests.admin.conftest import text_of
 from tests.world import START
 
 # Both are read on the page of their source: the keys, and the sums of what came through it.
 # Goals show their figures themselves, people who were erased have receipts, and alerts are a site's settings.
-ON_ANOTHER_PAGE = {Alert, AlertDelivery, WriteKey, SourceTally, GoalVisitor, GoalDay, GoalTotal, Erasure, Suppression}
+ON_ANOTHER_PAGE = {
+    Alert,
+    AlertDelivery,
+    ManagementToken,
+    PersonaFact,
+    WriteKey,
+    SourceTally,
+    GoalVisitor,
+    GoalDay,
+    GoalTotal,
+    Erasure,
+    Suppression,
+}
 OURS = [model for app in ("api", "goals", "cohorts") for model in apps.get_app_config(app).get_models()]
 MODELS = [model for model in OURS if model not in ON_ANOTHER_PAGE]
 READ_ONLY = [

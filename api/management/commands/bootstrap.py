@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, transaction
 
 from api.access import api_key, generate_secret, generate_sitecode
+from api.audit import record
 from api.models import Site
 from api.settings import env
 from api.sites import create_credential, create_site
@@ -65,6 +66,7 @@ class Command(BaseCommand):
             write_key=first["GOALPOST_WRITE_KEY"],
             public_traits=["plan"],
         )
+        record(site, "Made the first site", None, {"sitecode": site.sitecode}, who="manage.py bootstrap")
         create_credential(
             [site],
             name="First credential",

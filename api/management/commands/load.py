@@ -10,6 +10,7 @@ import psycopg
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Q
 
+from api.audit import record
 from api.bulk import LoadLostError, fingerprint, load_lines, opened
 from api.management.progress import progress
 from api.models import Load, Source
@@ -58,6 +59,8 @@ class Command(BaseCommand):
 
     def load(self, lines: IO[bytes], file: IO[bytes], load: Load, *, size: int | None) -> None:
         begun, before = time.monotonic(), load.lines
+        what = f"Loaded events through the source {load.source_id}, from the line {before + 1:,}"
+        record(load.source.site, what, None, {"file": load.file_name}, who="manage.py load")
         is_waiting = False
         try:
             with progress(self.stdout, load.file_name, total=size) as tell:

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from api.audit import record
 from api.management.progress import progress
 from api.models import Site
 from goals.plan import UnreadablePlanError, make_goals, read_plan
@@ -35,6 +36,8 @@ class Command(BaseCommand):
         for refusal in plan.refused:
             self.stderr.write(refusal)
         ignored = "".join(f", {count:,} of {type_} ignored" for type_, count in sorted(plan.ignored.items()))
+        if made:
+            record(found, f"Made {made:,} goals of a plan", None, {"file": file.name}, who="manage.py load_plan")
         existed = len(plan.events) - made  # also those that the file holds twice
         self.stdout.write(f"{made:,} made, {existed:,} existed, {len(plan.refused):,} refused{ignored}")
         if plan.refused:

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from api.audit import record
 from api.digest.replay import REPLAYABLE, plan, replay
 from api.models import Site
 
@@ -22,6 +23,8 @@ class Command(BaseCommand):
             raise CommandError(f"there is no site {site}")
         if not dry_run:
             done = replay(found.pk, reason, who="manage.py")
+            what = f"Tried {done.messages:,} messages again that were refused or dead: {reason}"
+            record(found, what, {"status": "failed"}, {"status": "pending"}, who="manage.py replay")
             self.stdout.write(f"{done.messages} tried again, {done.unreadable} unreadable")
             return
         would = plan(found, reason, is_worker=True)

@@ -1,0 +1,296 @@
+"""Everything that a person changes stands in the log: who, when, before and after, and never a secret."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.core.management import call_command
+from django.db import transaction
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from api.models import AuditEntry, Credential, Membership, Message, Rule, Site, Source
+from api.sites import make_token
+from goals import catalogue
+from goals.models import Goal, GoalBinding, Tag
+from tests.admin.conftest import form_of
+from tests.pages.conftest import Enter, text_of
+from tests.pages.test_access import RIGHTS, Place, place
+from tests.world import SECRET, SITECODE, World
+
+__all__ = ["place"]  # the fixture
+
+LOG: Final = f"/admin/s/{SITECODE}/settings/changes/"
+# What each action is sent; one that is not here is sent what the access test sends. `{…_id}` is filled in.
+FORMS: Final[dict[str, list[dict[str, Any]]]] = {
+    "goals-change": [
+        {"action": action, "goal": "{goal_id}", "tag_name": "new"} for action in ("tag", "untag", "archive", "restore")
+    ],
+    "goals-merge": [{"goal": ["{goal_id}", "{other_goal_id}"], "into": "{goal_id}"}],
+    "goal-new": [{"name": "By hand", "type": "CUSTOM", "has_multiple_conversions": "False"}],
+    "goal-edit": [{"name": "Another name", "type": "CUSTOM", "has_multiple_conversions": "False"}],
+    "settings-rules-change": [{"do": do, "rule": "{rule_id}"} for do in ("switch", "up", "delete")],
+    "settings-rule-new": [{"position": "3", "action": "no_goal", "event_type": "page"}],
+    "settings-rule": [{"position": "3", "action": "no_goal", "event_type": "page"}],
+    "settings-save": [{"name": "Renamed"}],
+    "settings-sources-change": [
+        {"do": "create", "name": "App", "kind": "browser"},
+        {"do": "save", "source": "{source_id}", "name": "Renamed"},
+        {"do": "rotate", "source": "{source_id}", "hours": "1"},
+        {"do": "revoke", "source": "{source_id}", "key": "{key}"},
+    ],
+    "settings-credentials-change": [
+        {"do": "create", "name": "Another"},
+        {"do": "renew", "credential": "{credential_id}", "hours": "1"},
+        {"do": "revoke", "credential": "{credential_id}"},
+    ],
+    "settings-tokens-change": [
+        {"do": "create", "description": "CI", "role": "viewer", "lifetime": "90"},
+        {"do": "revoke", "token": "{token_id}"},
+    ],
+    "settings-members-change": [
+        {"do": "invite", "username": "eve", "role": "viewer"},
+        {"do": "role", "member": "{member_id}", "role": "editor"},
+        {"do": "remove", "member": "{member_id}"},
+    ],
+    "tester": [{"do": "send", "source": "{source_id}", "body": '{"type": "track", "event": "A", "userId": "u"}'}],
+}
+ELSEWHERE: Final = ("settings-alert",)  # their own tests walk these (tests/pages/test_alerts.py)
+ACTIONS: Final = sorted(name for name, rights in RIGHTS.items() if rights.act and not name.startswith(ELSEWHERE))
+
+
+def entries_after(known: int) -> list[AuditEntry]:
+    return list(AuditEntry.objects.order_by("pk")[known:])
+
+
+def prepare(world: World, place: Place) -> None:
+    """What the forms above name, in states that can change."""
+    source = Source.objects.get(pk=place.numbers["source_id"])
+    User.objects.create(username="eve")
+    bob = User.objects.create(username="bob")
+    token, _ = make_token([world.site], description="Old", role="viewer", made_by="ada", expires_at=None)
+    Rule.objects.create(site=world.site, position=-1, action="no_goal", name_test="equals", name_value="First")
+    place.numbers.update(
+        credential_id=world.credential.pk,
+        token_id=token.pk,
+        key=source.write_keys.get().key,
+        member_id=Membership.objects.create(user=bob, site=world.site, role="viewer").pk,
+    )
+
+
+@pytest.mark.promise("I-29", "N-10")
+@pytest.mark.parametrize("name", ACTIONS)
+def test_action__of_a_page__is_in_the_log(world: World, place: Place, enter: Enter, name: str) -> None:
+    prepare(world, place)
+    owner = enter("owner")
+    for given in FORMS.get(name, [RIGHTS[name].form]):
+        with transaction.atomic():
+            if name == "goal-restore" or given.get("action") == "restore":
+                catalogue.archive_goal(Goal.objects.get(pk=place.numbers["goal_id"]), now=timezone.now())
+            if name == "goal-group":
+                viewed = "SegmentIO track – Viewed order 1234"
+                Goal.objects.filter(pk=place.numbers["goal_id"]).update(name=viewed, origin=Goal.Origin.EVENT)
+            if given.get("action") == "untag":
+                catalogue.set_tags(Goal.objects.get(pk=place.numbers["goal_id"]), ["new"])
+            known, began = AuditEntry.objects.count(), timezone.now()
+            form = filled(given, place.numbers)
+            if name == "settings-save":
+                form = {**sent_form(owner), **form}
+            response: Any = owner.post(place.address(name), form)
+            assert response.status_code < 400, (form, response.content[:2000])
+            entry = next(iter(entries_after(known)), None)
+            assert entry is not None, (form, response.status_code)
+            assert (entry.who, entry.user, entry.site) == ("owner", User.objects.get(username="owner"), world.site)
+            assert began <= entry.at <= timezone.now()
+            assert entry.what
+            assert (entry.before, entry.after) != (None, None)
+            assert entry.before != entry.after
+            expect_no_secret()
+            transaction.set_rollback(True)
+
+
+def filled(given: Any, numbers: dict[str, Any]) -> Any:
+    """A form with the numbers that it names."""
+    if isinstance(given, dict):
+        return {name: filled(value, numbers) for name, value in given.items()}
+    if isinstance(given, list):
+        return [filled(value, numbers) for value in given]
+    return given.format(**numbers) if given.endswith("_id}") or given == "{key}" else given
+
+
+def sent_form(owner: Client) -> dict[str, Any]:
+    """What a browser would send back of the site's settings."""
+    page: Any = owner.get(f"/admin/s/{SITECODE}/settings/")
+    values = {field.html_name: field.value() for field in page.context["form"]}
+    values = {name: "\n".join(value) if isinstance(value, list) else value for name, value in values.items()}
+    return {name: "on" if value is True else value for name, value in values.items() if value not in (None, False)}
+
+
+def expect_no_secret() -> None:
+    log = json.dumps(list(AuditEntry.objects.values("what", "before", "after")))
+    assert SECRET not in log
+    for credential in Credential.objects.all():
+        assert credential.secret_hash not in log
+        assert not credential.old_secret_hash or credential.old_secret_hash not in log
+    for user in User.objects.exclude(password=""):
+        assert user.password not in log
+
+
+# The tables
+
+
+JOINED: Final = {"date_joined_0": "2026-01-01", "date_joined_1": "12:00:00"}
+
+
+def test_table__row_made_changed_and_deleted__is_in_the_log(world: World, enter: Enter) -> None:
+    admin = Client()
+    admin.force_login(User.objects.create_superuser("admin", password="not-to-be-told"))
+    world.track("Bought")
+    world.digest()
+    site, source, goal = world.site, world.site.sources.get(), Goal.objects.get()
+    tag = Tag.objects.get()
+    binding = GoalBinding.objects.create(goal=goal, site=site, event_type="track", event_name="Old")
+    rule = Rule.objects.create(site=site, action="no_goal", name_test="equals", name_value="Never")
+    member = Membership.objects.create(user=User.objects.create(username="bob"), site=site, role="viewer")
+    expect: list[tuple[str, str, dict[str, Any], Site | None]] = [
+        ("admin:api_site_change", f"{site.pk}", {"name": "Renamed", "default_currency": "EUR"}, site),
+        ("admin:api_source_change", f"{source.pk}", {"name": "Renamed"}, site),
+        ("admin:api_credential_change", f"{world.credential.pk}", {"name": "Renamed"}, site),
+        ("admin:api_rule_change", f"{rule.pk}", {"name": "Renamed"}, site),
+        ("admin:api_membership_change", f"{member.pk}", {"role": "editor"}, site),
+        ("admin:goals_goal_change", f"{goal.pk}", {"description": "Told"}, site),
+        ("admin:auth_user_change", f"{member.user_id}", {"first_name": "Bob", **JOINED}, None),
+        ("admin:api_rule_add", "", {"site": site.pk, "action": "no_goal", "event_type": "page"}, site),
+        ("admin:api_credential_add", "", {"name": "New", "sites": [site.pk]}, site),
+        ("admin:goals_goal_add", "", {"site": site.pk, "name": "By hand"}, site),
+        ("admin:goals_goalbinding_add", "", {"goal": goal.pk, "event_type": "track", "event_name": "New"}, site),
+        ("admin:auth_group_add", "", {"name": "Readers"}, None),
+        (
+            "admin:auth_user_add",
+            "",
+            {"username": "carl", "password1": "let-me-in-17", "password2": "let-me-in-17"},
+            None,
+        ),
+        ("admin:api_rule_delete", f"{rule.pk}", {"post": "yes"}, site),
+        ("admin:goals_goalbinding_delete", f"{binding.pk}", {"post": "yes"}, site),
+        ("admin:goals_tag_delete", f"{tag.pk}", {"post": "yes"}, site),
+        ("admin:goals_goal_delete", f"{goal.pk}", {"post": "yes"}, site),
+        ("admin:api_membership_delete", f"{member.pk}", {"post": "yes"}, site),
+    ]
+    for page, number, fields, concerned in expect:
+        path = reverse(page, args=[number] if number else [])
+        form = fields if page.endswith("_delete") else {**form_of(admin, path), **fields}
+        known = AuditEntry.objects.count()
+        response: Any = admin.post(path, form)
+        assert response.status_code == (200 if page == "admin:api_credential_add" else 302), (page, response.content)
+        entries = entries_after(known)
+        assert entries, page
+        entry = entries[0]
+        assert (entry.who, entry.site) == ("admin", concerned), page
+        assert (entry.before is None) == page.endswith("_add"), page
+        assert (entry.after is None) == page.endswith("_delete"), page
+        for name, value in fields.items():
+            if (
+                not page.endswith("_delete")
+                and isinstance(value, str)
+                and not name.startswith(("password", "date_joined"))
+            ):
+                assert (entry.after or {})[name] == value, (page, entry.after)
+    log = json.dumps(list(AuditEntry.objects.values("what", "before", "after")))
+    assert "let-me-in-17" not in log
+    expect_no_secret()
+
+
+@pytest.mark.parametrize(
+    ("table", "action"),
+    [
+        ("api_credential", "renew"),
+        ("api_credential", "revoke"),
+        ("api_source", "rotate"),
+        ("goals_goal", "archive"),
+        ("goals_goal", "delete_selected"),
+    ],
+)
+def test_table__action__is_in_the_log(world: World, table: str, action: str) -> None:
+    admin = Client()
+    admin.force_login(User.objects.create_superuser("admin"))
+    goal = Goal.objects.create(site=world.site, name="Bought")
+    row = {"api_credential": world.credential, "api_source": world.site.sources.get(), "goals_goal": goal}[table]
+
+    admin.post(reverse(f"admin:{table}_changelist"), {"action": action, "_selected_action": row.pk, "post": "yes"})
+
+    entry = AuditEntry.objects.latest("pk")
+    assert (entry.who, entry.site) == ("admin", world.site)
+    assert str(row.pk) in entry.what
+    expect_no_secret()
+
+
+# Commands
+
+
+def test_command__that_changes_something__is_in_the_log(world: World, tmp_path: Path) -> None:
+    plan, events = tmp_path / "plan.csv", tmp_path / "events.jsonl"
+    plan.write_text("type,name\ntrack,Bought\n")
+    events.write_text(json.dumps({"type": "track", "event": "A", "userId": "u", "messageId": "m"}) + "\n")
+    world.track("Looked")
+    Message.objects.update(status="dead", reason="digest_failed")
+    source = world.site.sources.get().name
+    for who, arguments in (
+        ("load_plan", [str(plan), "--site", SITECODE]),
+        ("load", [str(events), "--source", source, "--site", SITECODE]),
+        ("replay", ["--site", SITECODE, "--reason", "digest_failed"]),
+    ):
+        call_command(who, *arguments)
+        entry = AuditEntry.objects.latest("pk")
+        assert (entry.who, entry.user, entry.site) == (f"manage.py {who}", None, world.site)
+
+
+# The page
+
+
+def test_log__filtered__tells_what_was_asked_for(world: World, enter: Enter) -> None:
+    owner = enter("owner")
+    user = User.objects.get(username="owner")
+    for day, who, what in ((1, "ada", "Renamed the goal 1"), (2, "bob", "Made the rule 7"), (3, "ada", "Made a goal")):
+        at = timezone.now().replace(year=2026, month=1, day=day, hour=12)
+        AuditEntry.objects.create(site=world.site, user=user, who=who, at=at, what=what, before=None, after={"n": day})
+
+    def shown(query: str) -> set[str]:
+        page = text_of(owner.get(f"{LOG}?{query}"))
+        return {what for what in ("Renamed the goal 1", "Made the rule 7", "Made a goal") if what in page}
+
+    assert shown("") == shown("who=&what=&since=x") == {"Renamed the goal 1", "Made the rule 7", "Made a goal"}
+    assert shown("who=ada") == {"Renamed the goal 1", "Made a goal"}
+    assert shown("who=ad") == set()
+    assert shown("what=MADE") == {"Made the rule 7", "Made a goal"}
+    assert shown("since=2026-01-02T00:00") == {"Made the rule 7", "Made a goal"}
+    assert shown("until=2026-01-02T00:00&who=ada") == {"Renamed the goal 1"}
+    assert shown("what=%00") == set()
+    assert "Nothing that was changed" in text_of(owner.get(f"{LOG}?who=nobody"))
+
+
+def test_log__filtered_and_longer_than_a_page__goes_on_below(world: World, enter: Enter) -> None:
+    owner = enter("owner")
+    for number in range(120):
+        who = "ada" if number % 2 else "bob"
+        AuditEntry.objects.create(site=world.site, who=who, at=timezone.now(), what=f"Change {number:03}")
+
+    page: Any = owner.get(f"{LOG}?who=ada")
+    rest: Any = owner.get(f"{LOG}?{page.context['older']}")
+
+    found = [entry.what for entry in [*page.context["entries"], *rest.context["entries"]]]
+    assert found == [f"Change {number:03}" for number in range(119, 0, -2)]
+    assert rest.context["older"] == ""
+
+
+def test_group__made__concerns_no_site(world: World, enter: Enter) -> None:
+    admin = Client()
+    admin.force_login(User.objects.create_superuser("admin"))
+    admin.post(reverse("admin:auth_group_add"), {"name": "Readers"})
+
+    assert Group.objects.get().name == "Readers"
+    assert "Readers" in text_of(admin.get(reverse("admin:api_auditentry_changelist")))
+    assert "Readers" not in text_of(enter("owner").get(LOG))

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from api.access import api_key, check_secret, check_token, forget_lookups, hash_secret, issue_token
 from api.door import Refusal
-from api.models import AuditEntry, Credential, Membership, Rule, Site, Source, WriteKey
+from api.models import AuditEntry, Credential, Membership, Message, Rule, Site, Source, WriteKey
 from api.sites import create_credential, create_site, create_source, renew_secret
 from tests.pages.conftest import Enter, text_of
 from tests.world import CLIENT_ID, SECRET, World
@@ -303,6 +303,24 @@ def test_rule__tried__tells_what_would_change_and_saves_nothing(owner: Client, w
     assert (forecast.messages, forecast.dropped_now, forecast.dropped_then) == (2, 0, 1)
     assert "SegmentIO track – _noise" in text_of(response)
     assert not Rule.objects.exists()
+
+
+@pytest.mark.promise("B-11")
+def test_rule__tried_on_one_stored_event__tells_of_it_alone(owner: Client, world: World) -> None:
+    world.send(world.event(event="_noise"), world.event(event="Buy"), world.event(event="_more"))
+    message = Message.objects.order_by("pk")[0]
+
+    assert f"rules/new/?event={message.pk}" in text_of(owner.get(f"/admin/s/1q2w3e4r5t/events/{message.pk}/"))
+    assert f'<option value="{message.pk}" selected>' in text_of(owner.get(f"{BASE}rules/new/?event={message.pk}"))
+    assert f"/events/{message.pk}/" in text_of(owner.get(f"{BASE}rules/"))
+    response = owner.post(BASE + "rules/new/", {**RULE, "do": "try-event", "event": str(message.pk)})
+
+    forecast = response.context["forecast"]
+    assert (forecast.messages, forecast.dropped_now, forecast.dropped_then) == (1, 0, 1)
+    assert "One message, read" in text_of(response)
+    assert not Rule.objects.exists()
+    nothing = owner.post(BASE + "rules/new/", {**RULE, "do": "try-event", "event": "x"})
+    assert nothing.context["forecast"].messages == 0
 
 
 @pytest.mark.promise("B-11")

@@ -2,9 +2,24 @@
 "use strict";
 
 addEventListener("DOMContentLoaded", () => {
+  // The switcher of sites, the menu of a phone and that of the person answer to a mouse only.
+  for (const control of document.querySelectorAll("div[x-on\\:click], span[x-on\\:click]")) {
+    control.tabIndex = 0;
+    control.role = "button";
+    if (control.matches(".material-symbols-outlined")) control.ariaLabel = "Menu";
+    control.addEventListener("keydown", (pressed) => {
+      if (pressed.key !== "Enter" && pressed.key !== " ") return;
+      pressed.preventDefault();
+      control.click();
+    });
+  }
+  addEventListener("keydown", (pressed) => {
+    if (pressed.key === "Escape") document.body.click(); // the theme closes what was not clicked into
+  });
   // An icon is a word in the font of icons: nobody should be read "flag Goals". Where it stands alone it is the name.
   for (const icon of document.querySelectorAll(".material-symbols-outlined")) {
     const control = icon.closest("a, button, summary");
+    if (icon.role === "button") continue;
     if (!control || control.ariaLabel || control.title || control.textContent.trim() !== icon.textContent.trim()) {
       icon.setAttribute("aria-hidden", "true");
     }

@@ -9,6 +9,8 @@ from django.http import Http404, HttpRequest, HttpResponseBase, QueryDict
 from django.shortcuts import redirect
 from django.utils import timezone
 
+from api.insight import breakdowns
+from api.insight.breakdowns import NAMED, OF_CONVERSIONS, OVERLAPS, By
 from api.models import Message, Site
 from api.pages.access import show, site_page
 from api.pages.charts import Chart, Series
@@ -17,7 +19,7 @@ from api.pages.goals import patterns_of
 from goals import catalogue, reports
 from goals.finding import Place, conversions_of_goal, find_live_goal
 from goals.models import Conversion, Goal
-from goals.reports import By, Point, Step
+from goals.reports import Point, Step
 
 LAST: Final = 50  # conversions a page
 RANGE: Final = 30  # days, unless the address says otherwise
@@ -97,7 +99,7 @@ def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
 
 @site_page()
 def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBase:
-    """A goal's conversions of some days by a property, by currency or by source."""
+    """A goal's conversions of some days by what they carried, or by who converted (promises K-87)."""
     goal = find_goal(site, goal_id)
     span = read_span(request.GET, now=timezone.now())
     asked = request.GET.get("by", "")
@@ -114,8 +116,10 @@ def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBa
         by=by,
         bys=list(By),
         path=path,
+        overlaps=by in OVERLAPS,
+        is_of_people=by not in OF_CONVERSIONS,
         paths=sorted({name for each in latest for name in each.properties}),
-        breakdown=parts_of(site, goal, by, path, span) if path or by != By.PROPERTY else None,
+        breakdown=parts_of(site, goal, by, path, span) if path or by not in NAMED else None,
     )
 
 
@@ -207,13 +211,19 @@ def _unit(step: Step) -> str:
 
 
 def parts_of(site: Site, goal: Goal, by: By, path: str, span: Span) -> dict[str, Any]:
-    """The parts of a goal's conversions in a time, with what to call each."""
-    found = reports.breakdown(goal, by, path=path.split("."), begin=span.begin, end=span.end)
-    names = {str(pk): name for pk, name in sources_of(site).items()} if by == By.SOURCE else {}
-    parts = [("none" if part.value is None else names.get(part.value, part.value), part) for part in found.parts]
+    """The parts of a goal's conversions in a time, with what to call each. Six queries at most."""
+    seen = breakdowns.break_down(site, goal, by, name=path, begin=span.begin, end=span.end)
+    found = seen.breakdown
+    names: dict[str, str] = {}
+    if by == By.SOURCE:
+        names = {str(pk): name for pk, name in sources_of(site).items()}
+    elif by == By.GOAL:
+        ids = [part.value for part in found.parts if part.value]
+        names = {str(pk): name for pk, name in Goal.objects.filter(pk__in=ids).values_list("pk", "name")}
+    parts = [("(none)" if part.value is None else names.get(part.value, part.value), part) for part in found.parts]
     if found.other is not None:
         parts.append((f"{found.values - len(found.parts):,} others", found.other))
-    return {"parts": parts, "values": found.values}
+    return {"parts": parts, "values": found.values, "seen": seen}
 
 
 def sources_of(site: Site) -> dict[int, str]:

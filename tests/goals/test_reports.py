@@ -80,20 +80,20 @@ def test_breakdown__by_property__has_the_largest_parts_and_the_rest(
 ) -> None:
     euros, cents = Decimal("2.000000"), Decimal("0.100000")
     whole = reports.breakdown(goal, By.PROPERTY, path=["size", "eu"])
-    assert whole.parts[0] == Part("2", 2, 2, {"EUR": euros})
+    assert whole.parts[0] == Part("2", 2, 2, {"EUR": euros}, 1)
     assert whole.values == 4
     assert whole.other is None
 
     monkeypatch.setattr(reports, "TOP", 1)
     assert reports.breakdown(goal, By.PROPERTY, path=["size", "eu"]) == Breakdown(
-        [Part("2", 2, 2, {"EUR": euros})], Part(None, 4, 3, {"EUR": Decimal("5.000000"), "USD": cents}), 4
+        [Part("2", 2, 2, {"EUR": euros}, 1)], Part(None, 4, 3, {"EUR": Decimal("5.000000"), "USD": cents}, 4), 4
     )
 
 
 def test_breakdown__by_currency_and_source__in_a_range(goal: Goal) -> None:
     euros = {"EUR": Decimal("7.000000")}
     assert reports.breakdown(goal, By.CURRENCY, begin=START - timedelta(days=3)) == Breakdown(
-        [Part("EUR", 3, 2, euros), Part(None, 2, 2, {})], None, 2
+        [Part("EUR", 3, 2, euros, 2), Part(None, 2, 2, {}, 2)], None, 2
     )
     (part,) = reports.breakdown(goal, By.SOURCE, begin=START, end=START + timedelta(hours=1)).parts
     assert (part.conversions, part.visitors, part.revenue) == (3, 2, euros)

@@ -19,6 +19,7 @@ from goals import catalogue, merging, rollups
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalBinding, GoalCreation
 from goals.naming import TEMPLATE
+from tests.pages.ada import ENTERED
 from tests.pages.conftest import Enter, text_of
 from tests.world import SITECODE, World
 
@@ -179,6 +180,8 @@ def test_list__in_an_order__says_so_in_the_heads(world: World, goal: Goal, enter
         "merge/?goal={goal}",
         "{goal}/",
         "{goal}/breakdown/?by=source",
+        "{goal}/breakdown/?by=trait&path=plan",
+        "{goal}/breakdown/?by=goal",
         "{goal}/conversions/",
         "{goal}/edit/",
         "{goal}/delete/",
@@ -328,20 +331,30 @@ def test_goal__with_conversions__shows_their_curve(world: World, goal: Goal, ent
     assert page.count("<td>2026-11-2") == 2 * 72  # conversions and revenue by hour
 
 
+@pytest.mark.promise("K-87")
 @pytest.mark.parametrize(
     ("query", "parts"),
     [
         ("by=property&path=plan", ["&lt;b&gt;free&lt;/b&gt;", "pro"]),
-        ("by=property&path=plan.deeper", ["none"]),
-        ("by=currency", ["EUR", "none"]),
+        ("by=property&path=plan.deeper", ["(none)"]),
+        ("by=currency", ["(none)", "EUR"]),
         ("by=source", ["Segment destination"]),
+        ("by=trait&path=plan", ["(none)", "now"]),
+        ("by=group", ["(none)", "acme"]),
+        ("by=persona", ["(none)", "vip"]),
+        ("by=goal", ["(none)", "SegmentIO track – Other"]),
         ("by=property", None),
+        ("by=trait", None),
         ("by=x&path=plan", ["&lt;b&gt;free&lt;/b&gt;", "pro"]),
     ],
 )
 def test_goal__broken_down__shows_the_parts(
     world: World, goal: Goal, enter: Enter, query: str, parts: list[str] | None
 ) -> None:
+    world.identify(userId="u1", traits={"plan": "now"})
+    world.send(world.event("group", userId="u1", groupId="acme"), world.event("track", userId="u1", **ENTERED))
+    world.track("Other", userId="u2")
+
     page = text_of(enter("viewer").get(f"{page_of(goal)}breakdown/?from=2026-11-20&to=2026-11-22&{query}"))
 
     table = page.partition('aria-label="Breakdown"')[2].partition("</table>")[0]

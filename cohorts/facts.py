@@ -1,0 +1,46 @@
+"""Facts of many people at once: a few registers of each, joined as remote data joins them."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from django.db import connection
+
+from cohorts import merge, remote_data
+
+MOST_POINTING: Final = 20  # identities that point at one and are read; remote data reads more of one person
+
+Path = tuple[str, ...]  # of a register: ("group",), ("traits", "plan"); or of all of a map: ("personas",)
+
+
+def find_facts(site_id: int, ids: Sequence[str], paths: Sequence[Path]) -> dict[str, merge.Registers]:
+    """By id, what is said of its person now under these paths; ids that nobody has are left out.
+
+    An id is looked up as user, then visitor, then anonymous id, and its person is that of remote data. One query,
+    about 50 µs an id.
+    """
+    asked = [(site_id, id_) for id_ in ids]
+    columns = ", ".join(f"(i.registers #> %(path_{number})s)::text" for number in range(len(paths)))
+    said = defaultdict[str, list[merge.Registers]](list)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            {remote_data.PERSON}
+            SELECT person.place, facts.* FROM person, LATERAL (
+                SELECT {columns} FROM cohorts_identity i WHERE i.id = person.id OFFSET 0
+            ) AS facts
+            """,
+            {
+                **remote_data.parameters(asked),
+                "most": MOST_POINTING,
+                **{f"path_{number}": list(path) for number, path in enumerate(paths)},
+            },
+        )
+        for place, *texts in cursor.fetchall():
+            found = said[asked[place - 1][1]]
+            for path, text in zip(paths, texts, strict=True):
+                if text is not None:
+                    register = msgspec.json.decode(text)
+                    found.append({path[0]: {path[1]: register} if len(path) > 1 else register})
+    return {id_: merge.join(registers) for id_, registers in said.items()}

@@ -1,0 +1,126 @@
+"""Breakdowns of a goal by what is known of its visitors (promises K-87)."""
+
+from collections import defaultdict
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from api.insight import breakdowns
+from api.insight.breakdowns import By
+from goals import merging, reports
+from goals.models import Conversion, Goal
+from tests.goals.recount import visits_of
+from tests.pages.ada import ENTERED, EXITED
+from tests.world import START, World
+
+END = START + timedelta(days=1)
+
+
+@pytest.fixture
+def goal(world: World) -> Goal:
+    """Ten conversions of five visitors, some of whom something is known."""
+    world.send(
+        *(
+            world.event("track", event="Buy", at=600 * number, userId=f"u{number % 5}", properties={"revenue": number})
+            for number in range(10)
+        ),
+        world.event("identify", userId="u0", anonymousId="a0", properties={"plan": "pro", "tags": ["x", 1]}),
+        world.event("identify", userId=None, anonymousId="a0", at=9_000, properties={"plan": "free"}),
+        world.event("identify", userId="u1", at=9_000, properties={"plan": "free", "firstName": "Ada"}),
+        world.event("identify", userId="u2", at=9_000, properties={"plan": None, "age": 3}),
+        world.event("group", userId="u1", groupId="acme", traits={}),
+        world.event("track", userId="u0", **ENTERED),
+        world.event("track", userId="u1", **ENTERED),
+        world.event("track", at=1, userId="u1", **EXITED),
+        world.event("track", event="Other", userId="u3", at=20_000),
+        world.event("track", event="Third", userId="u3", at=-90_000),
+        world.event("track", event="Third", userId="u4"),
+    )
+    return Goal.objects.get(name__endswith="Buy")
+
+
+def recount(goal: Goal, labels: dict[str, list[str]]) -> Any:
+    """The slow way: by label (conversions, visits, visitors, revenue)."""
+    times, money = defaultdict[str, list[Any]](list), defaultdict[str, list[Any]](list)
+    for each in Conversion.objects.filter(goal=goal, occurred_at__gte=START, occurred_at__lt=END):
+        times[each.visitor_code].append(each.occurred_at)
+        money[each.visitor_code].append(each.revenue)
+    found: Any = defaultdict(lambda: [0, 0, 0, 0])
+    for code, its in times.items():
+        for label in labels.get(code) or [None]:  # type: ignore[list-item]  # of none
+            row = found[label]
+            row[:] = [row[0] + len(its), row[1] + len(visits_of(its)), row[2] + 1, row[3] + sum(money[code])]
+    return dict(found)
+
+
+@pytest.mark.promise("K-87")
+@pytest.mark.parametrize(
+    ("by", "name", "labels"),
+    [
+        (By.TRAIT, "plan", {"u0": ["free"], "u1": ["free"]}),  # the latest, also through a device
+        (By.TRAIT, "tags", {"u0": ['["x", 1]']}),
+        (By.TRAIT, "age", {"u2": ["3"]}),
+        (By.TRAIT, "nothing", {}),
+        (By.GROUP, "", {"u1": ["acme"]}),
+        (By.PERSONA, "", {"u0": ["vip"]}),
+        (By.GOAL, "", {"u3": ["Other", "Third"], "u4": ["Third"]}),
+    ],
+)
+def test_breakdown__by_what_is_known_of_visitors__equals_a_recount(
+    world: World, goal: Goal, by: By, name: str, labels: dict[str, list[str]]
+) -> None:
+    seen = breakdowns.break_down(world.site, goal, by, name=name, begin=START, end=END)
+
+    names = {str(pk): name.rpartition(" ")[2] for pk, name in Goal.objects.values_list("pk", "name")}
+    found = {
+        names.get(part.value, part.value) if part.value else None: [
+            part.conversions,
+            part.visits,
+            part.visitors,
+            sum(part.revenue.values()),
+        ]
+        for part in seen.breakdown.parts
+    }
+    assert found == recount(goal, labels)
+    assert (seen.is_cut, seen.breakdown.other, seen.breakdown.values) == (False, None, len(found))
+    if by not in breakdowns.OVERLAPS:
+        ever = reports.headlines([goal], now=END)[goal.pk].ever
+        sums = [sum(column) for column in zip(*found.values(), strict=True)]
+        assert sums == [ever.conversions, ever.visits, ever.visitors, sum(ever.revenue.values())]
+
+
+@pytest.mark.promise("K-87")
+def test_breakdown__beyond_the_most_parts__has_the_rest_together(
+    world: World, goal: Goal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "TOP", 1)
+
+    found = breakdowns.break_down(world.site, goal, By.GOAL, begin=START, end=END).breakdown
+
+    assert [(part.value, part.visitors) for part in found.parts] == [(None, 3)]
+    assert found.other is not None
+    assert (found.other.visitors, found.other.conversions, found.values) == (2, 4, 3)  # u3 once, though in two
+
+
+@pytest.mark.promise("K-87")
+def test_breakdown__by_a_merged_goal__names_the_one_it_counts_for(world: World, goal: Goal) -> None:
+    other, third = (Goal.objects.get(name__endswith=name) for name in ("Other", "Third"))
+    merging.merge(other, third)
+
+    found = breakdowns.break_down(world.site, goal, By.GOAL, begin=START, end=END).breakdown
+
+    assert [(part.value, part.visitors) for part in found.parts] == [(None, 3), (str(third.pk), 2)]
+
+
+@pytest.mark.parametrize("by", [By.CURRENCY, By.GROUP])
+def test_breakdown__of_too_many_conversions__is_of_the_newest_and_says_so(
+    world: World, goal: Goal, by: By, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NEWEST", "NEWEST_OF_PEOPLE"):
+        monkeypatch.setattr(breakdowns, name, 4)
+
+    seen = breakdowns.break_down(world.site, goal, by, begin=START, end=END)
+
+    assert (seen.is_cut, seen.begin) == (True, START + timedelta(seconds=3_600))
+    assert sum(part.conversions for part in seen.breakdown.parts) == 4

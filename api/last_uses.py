@@ -1,4 +1,7 @@
-"""When each key was used last: noted in memory, written beside the requests, at most once a minute and process."""
+"""When each key was used last: noted in memory, written beside the requests, at most once a minute and process.
+
+A process that ends leaves the uses of its last minute unwritten.
+"""
 
 import threading
 import time

@@ -17,10 +17,10 @@ export SSL_CERT_FILE ?= $(PIP_CERT)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench chaos lint types promises fmt lock clean
+.PHONY: help run test bench screenshots chaos lint types promises fmt lock clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-11s %s\n", $$1, $$2 }'
 
 run: $(VENV)/run.stamp ## start Goalpost with its own PostgreSQL and Valkey; Ctrl-C stops all of it
 	@exec $(PYTHON) manage.py up
@@ -30,6 +30,10 @@ test: $(VENV)/test.stamp $(VENV)/node.stamp lint types ## all checks, then the t
 
 bench: $(VENV)/test.stamp ## every figure beside its yardstick, in ten minutes (needs wrk); ARGS=--full measures longer
 	@exec $(PYTHON) -m tests.bench $(ARGS)
+
+screenshots: $(VENV)/test.stamp $(VENV)/node.stamp ## a picture of every page, wide and narrow, light and dark, into .build/screenshots
+	@rm -rf .build/screenshots && mkdir -p .build/screenshots
+	GOALPOST_SCREENSHOTS=$(CURDIR)/.build/screenshots $(PYTHON) -m pytest -q -s tests/browser/test_looks.py $(ARGS)
 
 chaos: $(VENV)/test.stamp ## kill, poison and starve a Goalpost of its own on the full scale, in a quarter of an hour
 	$(PYTHON) -m tests.chaos $(ARGS)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.contrib.auth.models import User
@@ -38,11 +39,14 @@ NOT_SILENT = {"error", "warning"}
 
 
 @contextmanager
-def at_desk(browser: Browser, shop: Shop, *, role: str) -> Iterator[Desk]:
-    """Sign in by the form, as a member of the shop's site. In the end no page complained or asked another host."""
+def at_desk(browser: Browser, shop: Shop, *, role: str, **look: Any) -> Iterator[Desk]:
+    """Sign in by the form, as a member of the shop's site. In the end no page complained or asked another host.
+
+    `look` is what the browser looks like, in Playwright's words: `viewport`, `color_scheme`.
+    """
     user = User.objects.create_user(role, password=PASSWORD, is_staff=True)
     Membership.objects.create(user=user, site=Site.objects.get(sitecode=shop.sitecode), role=role)
-    context = browser.new_context()
+    context = browser.new_context(**look)
     context.set_default_timeout(PATIENCE * 1000)
     expect.set_options(timeout=PATIENCE * 1000)
     desk = Desk(context.new_page(), f"{shop.server.url}/admin/s/{shop.sitecode}/")

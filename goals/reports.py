@@ -55,6 +55,15 @@ class Step(StrEnum):
 
 LENGTHS: Final = {Step.HOUR: timedelta(hours=1), Step.DAY: timedelta(days=1), Step.WEEK: timedelta(weeks=1)}
 VISIT: Final = f"coalesce(c.occurred_at - lag(c.occurred_at) OVER mine >= {GAP}, true)::int AS visit"
+# The conversions of some goals as one in a time, and in the gap before it, which says where its visits begin.
+COUNTED_HITS: Final = f"""
+    SELECT c.*, {VISIT}
+      FROM goals_conversion c
+     WHERE goal_id = ANY(%(goals)s)
+       AND occurred_at >= coalesce(%(begin)s, '-infinity'::timestamptz) - {GAP}
+       AND occurred_at < coalesce(%(end)s, 'infinity'::timestamptz)
+    WINDOW mine AS (PARTITION BY visitor_code ORDER BY occurred_at)
+"""
 # The parts of a series: of the days that are kept of a goal, or of the conversions of some goals as one.
 KEPT_DAYS: Final = """
     SELECT date_trunc(%(step)s, day::timestamp AT TIME ZONE 'UTC', 'UTC') AS begin, conversions, visits, revenue
@@ -65,10 +74,7 @@ KEPT_DAYS: Final = """
 COUNTED: Final = f"""
     SELECT date_trunc(%(step)s, occurred_at, 'UTC') AS begin, 1 AS conversions, visit AS visits,
            CASE WHEN revenue IS NULL THEN '{{}}' ELSE jsonb_build_object(currency, revenue::text) END AS revenue
-      FROM (SELECT c.occurred_at, c.revenue, c.currency, {VISIT}
-              FROM goals_conversion c
-             WHERE goal_id = ANY(%(goals)s) AND occurred_at >= %(begin)s - {GAP} AND occurred_at < %(end)s
-            WINDOW mine AS (PARTITION BY visitor_code ORDER BY occurred_at)) AS hit
+      FROM ({COUNTED_HITS}) AS hit
      WHERE occurred_at >= %(begin)s
 """
 
@@ -95,6 +101,7 @@ class Part:
     conversions: int
     visitors: int
     revenue: Revenue
+    visits: int = 0  # that began with one of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,28 +239,28 @@ def breakdown(
         cursor.execute(
             f"""
             WITH hit AS (
-                SELECT {value[by]} AS value, visitor_code, revenue, currency
-                  FROM goals_conversion
-                 WHERE goal_id = ANY(%(goals)s)
-                   AND occurred_at >= coalesce(%(begin)s, '-infinity'::timestamptz)
-                   AND occurred_at < coalesce(%(end)s, 'infinity'::timestamptz)
+                SELECT {value[by]} AS value, visitor_code, revenue, currency, visit
+                  FROM ({COUNTED_HITS}) AS hit
+                 WHERE occurred_at >= coalesce(%(begin)s, '-infinity'::timestamptz)
             ), ranked AS (
                 SELECT value, row_number() OVER (ORDER BY count(*) DESC, value) AS rank FROM hit GROUP BY value
             ), placed AS (
                 SELECT hit.*, least(rank, %(top)s + 1) AS rank
-                  FROM hit JOIN ranked ON ranked.value IS NOT DISTINCT FROM hit.value
+                  FROM hit  -- by equality, so that it can be hashed: a value may be another one in each conversion
+                  JOIN ranked ON coalesce(ranked.value, '') = coalesce(hit.value, '')
+                             AND (ranked.value IS NULL) = (hit.value IS NULL)
             )
             SELECT CASE WHEN rank <= %(top)s THEN min(value) END, count(*), count(DISTINCT visitor_code),
                    (SELECT jsonb_object_agg(currency, total)::text
                       FROM (SELECT m.currency, sum(m.revenue)::text AS total FROM placed m
                              WHERE m.rank = placed.rank AND m.revenue IS NOT NULL GROUP BY 1) AS each),
-                   rank, (SELECT count(*) FROM ranked)
+                   rank, (SELECT count(*) FROM ranked), sum(visit)
               FROM placed GROUP BY rank ORDER BY rank
             """,
             {"goals": members, "path": list(path), "begin": begin, "end": end, "top": TOP},
         )
         rows = cursor.fetchall()
-    parts = [(row[4], Part(row[0], row[1], row[2], _revenue(row[3]))) for row in rows]
+    parts = [(row[4], Part(row[0], row[1], row[2], _revenue(row[3]), row[6])) for row in rows]
     return Breakdown(
         [part for rank, part in parts if rank <= TOP],
         next((part for rank, part in parts if rank > TOP), None),

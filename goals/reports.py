@@ -14,7 +14,6 @@ from typing import Final
 from django.db import connection
 
 from goals.models import Goal
-from goals.unions import GAP, unite
 
 MONTH: Final = 30  # days
 TOP: Final = 20
@@ -54,6 +53,8 @@ class Step(StrEnum):
 
 
 LENGTHS: Final = {Step.HOUR: timedelta(hours=1), Step.DAY: timedelta(days=1), Step.WEEK: timedelta(weeks=1)}
+# A visit begins with a conversion when the one before it was so long ago (goals.rollups).
+GAP: Final = "interval '30 minutes'"
 VISIT: Final = f"coalesce(c.occurred_at - lag(c.occurred_at) OVER mine >= {GAP}, true)::int AS visit"
 # The conversions of some goals as one in a time, and in the gap before it, which says where its visits begin.
 COUNTED_HITS: Final = f"""
@@ -120,22 +121,32 @@ class By(StrEnum):
 
 
 def headlines(goals: Sequence[Goal], *, now: datetime) -> dict[int, Headline]:
-    """The figures of a page of goals, by goal id; every goal has one. At most four queries.
+    """The figures of a page of goals, by goal id; every goal has one. At most three queries.
 
-    They read what is kept, and the conversions of the last 24 hours; of a goal that others are merged into, what
-    goals.unions reads.
+    They read what is kept, and the conversions of the last 24 hours; of a goal that others are merged into, every
+    conversion of them all.
     """
     members = members_of(goals)
-    month = first_day(now)
-    kept = _load_kept(members, since=month)
-    counted = _count(members, since=now - timedelta(hours=24))
-    return {id_: replace(kept[id_], last_24_hours=counted.get(id_, Figures())) for id_ in members}
+    day, month = now - timedelta(hours=24), first_day(now)
+    found = _load_kept([id_ for id_, its in members.items() if len(its) == 1], since=month)
+    spans: dict[int, Sequence[datetime | None]] = {
+        id_: [day] if id_ in found else [day, _midnight(month), None] for id_ in members
+    }
+    counted = _count(members, spans)
+    nothing = (Figures(), None)
+    for id_ in members:
+        (day_figures, _), (month_figures, _), (ever, last_at) = (counted.get((id_, n), nothing) for n in range(3))
+        if id_ in found:
+            found[id_] = replace(found[id_], last_24_hours=day_figures)
+        else:
+            found[id_] = Headline(day_figures, month_figures, ever, last_at)
+    return found
 
 
 def figures_of(groups: Mapping[int, Sequence[int]]) -> dict[int, Figures]:
-    """The figures since ever of groups of goals, each counted as one goal. Two queries, which read what is kept."""
-    kept = _load_kept(groups, since=datetime.now(UTC).date())
-    return {number: kept[number].ever for number in groups}
+    """The figures since ever of groups of goals, each counted as one goal. One query that reads every conversion."""
+    counted = _count(groups, {number: [None] for number in groups})
+    return {number: counted[number, 0][0] if (number, 0) in counted else Figures() for number in groups}
 
 
 def members_of(goals: Sequence[Goal]) -> dict[int, list[int]]:
@@ -152,52 +163,54 @@ def members_of(goals: Sequence[Goal]) -> dict[int, list[int]]:
 
 
 def sparklines(goals: Sequence[Goal], *, now: datetime) -> dict[int, list[int]]:
-    """The headline figure of each of the last 30 days, the oldest first, by goal id; every goal has one.
-
-    At most three queries.
-    """
+    """The headline figure of each of the last 30 days, the oldest first, by goal id; every goal has one. One query."""
     first = first_day(now)
     lines = {goal.pk: [0] * MONTH for goal in goals}
-    members = members_of(goals)
     counts_all = {goal.pk: goal.has_multiple_conversions for goal in goals}
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
+            WITH merged AS (
+                SELECT counts_for_id AS key, id AS goal_id
+                  FROM goals_goal WHERE counts_for_id = ANY(%(ids)s) AND deleted_at IS NULL
+            ), alone AS (
+                SELECT key FROM unnest(%(ids)s::bigint[]) AS asked (key) WHERE key NOT IN (SELECT key FROM merged)
+            ), member AS (
+                SELECT key, goal_id FROM merged UNION ALL SELECT DISTINCT key, key FROM merged
+            ), hit AS (
+                SELECT m.key, c.occurred_at, {VISIT}
+                  FROM member m
+                  JOIN goals_conversion c ON c.goal_id = m.goal_id AND c.occurred_at >= %(begin)s - {GAP}
+                WINDOW mine AS (PARTITION BY m.key, c.visitor_code ORDER BY c.occurred_at)
+            )
             SELECT key, day, sum(conversions), sum(visits)
-              FROM unnest(%(keys)s::bigint[], %(ids)s::bigint[]) AS m (key, goal_id)
-              JOIN goals_goalday USING (goal_id)
-             WHERE day >= %(first)s
+              FROM alone JOIN goals_goalday ON goal_id = key AND day >= %(first)s
+             GROUP BY 1, 2
+             UNION ALL
+            SELECT key, (occurred_at AT TIME ZONE 'UTC')::date, count(*), sum(visit)
+              FROM hit WHERE occurred_at >= %(begin)s
              GROUP BY 1, 2
             """,
-            {
-                "keys": [key for key, ids in members.items() for _ in ids],
-                "ids": [id_ for ids in members.values() for id_ in ids],
-                "first": first,
-            },
+            {"ids": list(lines), "begin": _midnight(first), "first": first},
         )
         for id_, day, conversions, visits in cursor.fetchall():
             number = (day - first).days
             if number < MONTH:
-                lines[id_][number] = int(conversions if counts_all[id_] else visits)
-    groups = {key: ids for key, ids in members.items() if len(ids) > 1 and not counts_all[key]}
-    for key, union in unite(groups, since=first).items():
-        for day, more in union.visits.items():
-            if 0 <= (day - first).days < MONTH:
-                lines[key][(day - first).days] += more
+                lines[id_][number] = conversions if counts_all[id_] else visits
     return lines
 
 
 def series(goal: Goal, *, begin: datetime, end: datetime, step: Step) -> list[Point]:
     """The steps of a goal's curve from the one that holds `begin` to the one before `end`, empty ones too.
 
-    Raises ValueError for more than MOST_POINTS of them. Three queries at most, which read what is kept of its days;
-    for hours, the conversions of that time.
+    Raises ValueError for more than MOST_POINTS of them. Two queries, which read what is kept of its days; for hours,
+    or where others are merged into it, the conversions of that time.
     """
     starts = steps(begin, end, step)
     if not starts:
         return []
     members = members_of([goal])[goal.pk]
-    is_kept = step != Step.HOUR
+    is_kept = len(members) == 1 and step != Step.HOUR
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -213,12 +226,6 @@ def series(goal: Goal, *, begin: datetime, end: datetime, step: Step) -> list[Po
             {"goals": members, "step": step, "begin": starts[0], "end": starts[-1] + LENGTHS[step]},
         )
         found = {row[0]: Point(row[0], int(row[1]), int(row[2]), _revenue(row[3])) for row in cursor.fetchall()}
-    if is_kept and len(members) > 1:
-        for union in unite({goal.pk: members}, since=starts[0].date()).values():
-            for day, more in union.visits.items():
-                at = _midnight(day - timedelta(days=day.weekday() if step == Step.WEEK else 0))
-                if at in found:
-                    found[at] = replace(found[at], visits=found[at].visits + more)
     return [found.get(start, Point(start)) for start in starts]
 
 
@@ -287,94 +294,86 @@ def steps(begin: datetime, end: datetime, step: Step) -> list[datetime]:
     return [start + length * number for number in range(count)]
 
 
-def _load_kept(groups: Mapping[int, Sequence[int]], *, since: date) -> dict[int, Headline]:
-    """What is kept of groups of goals, each as one goal: the figures since a day and since ever, and the last
-    conversion. At most two queries.
-    """
-    if not groups:
+def _load_kept(goal_ids: Sequence[int], *, since: date) -> dict[int, Headline]:
+    """What is kept of goals: their figures since a day and since ever, and the last conversion. One query, if any."""
+    if not goal_ids:
         return {}
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            WITH member AS MATERIALIZED (
-                SELECT key, goal_id FROM unnest(%(keys)s::bigint[], %(ids)s::bigint[]) AS m (key, goal_id)
-            )
-            SELECT g.key, d.conversions, d.visits, v.recent, {_revenue_of("goals_goalday", "AND r.day >= %(since)s")},
-                   t.conversions, t.visits, t.visitors, {_revenue_of("goals_goaltotal", "")}, v.last_at
-              FROM (SELECT DISTINCT key FROM member) AS g
+            SELECT g.id, d.conversions, d.visits,
+                   (SELECT count(*) FROM goals_goalvisitor v WHERE v.goal_id = g.id AND v.last_at >= %(begin)s),
+                   {_revenue_of("goals_goalday", "AND r.day >= %(since)s")},
+                   t.conversions, t.visits, t.visitors, {_revenue_of("goals_goaltotal", "")},
+                   (SELECT max(v.last_at) FROM goals_goalvisitor v WHERE v.goal_id = g.id)
+              FROM unnest(%(ids)s::bigint[]) AS g (id)
               JOIN LATERAL (
                 SELECT sum(conversions) AS conversions, sum(visits) AS visits
-                  FROM member m JOIN goals_goalday USING (goal_id)
-                 WHERE m.key = g.key AND day >= %(since)s) AS d ON true
+                  FROM goals_goalday WHERE goal_id = g.id AND day >= %(since)s) AS d ON true
               JOIN LATERAL (
                 SELECT sum(conversions) AS conversions, sum(visits) AS visits, sum(visitors) AS visitors
-                  FROM member m JOIN goals_goaltotal USING (goal_id) WHERE m.key = g.key) AS t ON true
-              JOIN LATERAL (
-                SELECT sum(recent) AS recent, max(last_at) AS last_at
-                  FROM member m, LATERAL (
-                       SELECT (SELECT count(*) FROM goals_goalvisitor w
-                                WHERE w.goal_id = m.goal_id AND w.last_at >= %(begin)s) AS recent,
-                              (SELECT max(w.last_at) FROM goals_goalvisitor w WHERE w.goal_id = m.goal_id) AS last_at
-                       ) AS its
-                 WHERE m.key = g.key) AS v ON true
+                  FROM goals_goaltotal WHERE goal_id = g.id) AS t ON true
             """,
-            {
-                "keys": [key for key, ids in groups.items() for _ in ids],
-                "ids": [id_ for ids in groups.values() for id_ in ids],
-                "since": since,
-                "begin": _midnight(since),
-            },
+            {"ids": list(goal_ids), "since": since, "begin": _midnight(since)},
         )
-        kept = {
+        return {
             row[0]: Headline(Figures(), _figures(*row[1:5]), _figures(*row[5:9]), row[9]) for row in cursor.fetchall()
         }
-    for key, union in unite({key: ids for key, ids in groups.items() if len(ids) > 1}, since=since).items():
-        head = kept[key]
-        recent_visits = head.last_30_days.visits + union.visits_since(since)
-        recent = replace(head.last_30_days, visits=recent_visits, visitors=union.visitors_since)
-        ever = replace(head.ever, visits=head.ever.visits + union.visits_since(date.min), visitors=union.visitors)
-        kept[key] = replace(head, last_30_days=recent, ever=ever)
-    return kept
 
 
 def _revenue_of(table: str, condition: str) -> str:
     return f"""
         (SELECT jsonb_object_agg(currency, total)::text
-           FROM (SELECT money.key AS currency, sum(money.value::numeric)::text AS total
-                   FROM member m JOIN {table} r USING (goal_id), jsonb_each_text(r.revenue) AS money
-                  WHERE m.key = g.key {condition} GROUP BY 1) AS each)
+           FROM (SELECT key AS currency, sum(value::numeric)::text AS total
+                   FROM {table} r, jsonb_each_text(r.revenue) WHERE r.goal_id = g.id {condition} GROUP BY 1) AS each)
     """
 
 
-def _count(groups: Mapping[int, Sequence[int]], *, since: datetime) -> dict[int, Figures]:
-    """Count the conversions since a time of groups of goals, each as one goal, where there are any. One query."""
+def _count(
+    groups: Mapping[int, Sequence[int]], spans: Mapping[int, Sequence[datetime | None]]
+) -> dict[tuple[int, int], tuple[Figures, datetime | None]]:
+    """Count the conversions of groups of goals, each as one goal, from some times on (None: all of them).
+
+    By group and number of the span: the figures and the last conversion, where there is any. One query.
+    """
+    members = [(key, id_) for key, ids in groups.items() for id_ in ids]
+    times = [(key, number, since) for key, its in spans.items() for number, since in enumerate(its)]
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            WITH hit AS MATERIALIZED (
-                SELECT m.key, c.visitor_code, c.occurred_at, c.revenue, c.currency, {VISIT}
+            WITH span AS (
+                SELECT key, number, coalesce(since, '-infinity') AS since
+                  FROM unnest(%(span_keys)s::bigint[], %(numbers)s::int[], %(times)s::timestamptz[])
+                       AS s (key, number, since)
+            ), member AS (
+                SELECT key, goal_id, (SELECT min(s.since) - {GAP} FROM span s WHERE s.key = m.key) AS since
                   FROM unnest(%(keys)s::bigint[], %(ids)s::bigint[]) AS m (key, goal_id)
-                  JOIN goals_conversion c ON c.goal_id = m.goal_id AND c.occurred_at >= %(since)s - {GAP}
+            ), hit AS (
+                SELECT m.key, c.visitor_code, c.occurred_at, c.revenue, c.currency, {VISIT}
+                  FROM member m
+                  JOIN goals_conversion c ON c.goal_id = m.goal_id AND c.occurred_at >= m.since
                 WINDOW mine AS (PARTITION BY m.key, c.visitor_code ORDER BY c.occurred_at)
             ), money AS (
-                SELECT key, jsonb_object_agg(currency, total)::text AS revenue
-                  FROM (SELECT key, currency, sum(revenue)::text AS total
-                          FROM hit WHERE occurred_at >= %(since)s AND revenue IS NOT NULL
-                         GROUP BY 1, 2) AS each
-                 GROUP BY 1
+                SELECT key, number, jsonb_object_agg(currency, total)::text AS revenue
+                  FROM (SELECT key, number, currency, sum(revenue)::text AS total
+                          FROM span JOIN hit USING (key) WHERE occurred_at >= since AND revenue IS NOT NULL
+                         GROUP BY 1, 2, 3) AS each
+                 GROUP BY 1, 2
             )
-            SELECT key, count(*), sum(visit), count(DISTINCT visitor_code),
-                   (SELECT m.revenue FROM money m WHERE m.key = hit.key)
-              FROM hit WHERE occurred_at >= %(since)s
-             GROUP BY key
+            SELECT key, number, count(*), sum(visit), count(DISTINCT visitor_code),
+                   (SELECT m.revenue FROM money m WHERE m.key = span.key AND m.number = span.number), max(occurred_at)
+              FROM span JOIN hit USING (key) WHERE occurred_at >= since
+             GROUP BY key, number
             """,
             {
-                "keys": [key for key, ids in groups.items() for _ in ids],
-                "ids": [id_ for ids in groups.values() for id_ in ids],
-                "since": since,
+                "keys": [key for key, _ in members],
+                "ids": [id_ for _, id_ in members],
+                "span_keys": [key for key, _, _ in times],
+                "numbers": [number for _, number, _ in times],
+                "times": [since for _, _, since in times],
             },
         )
-        return {row[0]: _figures(*row[1:5]) for row in cursor.fetchall()}
+        return {(row[0], row[1]): (_figures(*row[2:6]), row[6]) for row in cursor.fetchall()}
 
 
 def _midnight(day: date) -> datetime:

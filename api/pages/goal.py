@@ -105,7 +105,7 @@ def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBa
     asked = request.GET.get("by", "")
     by = By(asked) if asked in set(By) else By.PROPERTY
     path = request.GET.get("path", "").strip()
-    latest = conversions_of_goal(goal, after=None, limit=LAST)
+    latest = conversions_of_goal(goal, after=None, limit=LAST) if by == By.PROPERTY else []
     return show(
         request,
         "pages/goals/breakdown.html",

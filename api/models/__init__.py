@@ -1,0 +1,45 @@
+"""The tables of the door: who may come in, what came in, and what people want done with it."""
+
+from api.models.alerts import Alert, AlertDelivery, make_signing_secret
+from api.models.erasures import Erasure, Suppression, make_marker
+from api.models.inbox import Claim, Load, Message, Twin
+from api.models.keys import URL_SAFE, Credential, ManagementToken, Source, SourceTally, WriteKey
+from api.models.rules import Rule
+from api.models.sites import (
+    AuditEntry,
+    Membership,
+    Site,
+    entered_event_names,
+    exited_event_names,
+    link_event_names,
+    trait_event_names,
+    validate_template,
+)
+
+__all__ = [
+    "URL_SAFE",
+    "Alert",
+    "AlertDelivery",
+    "AuditEntry",
+    "Claim",
+    "Credential",
+    "Erasure",
+    "Load",
+    "ManagementToken",
+    "Membership",
+    "Message",
+    "Rule",
+    "Site",
+    "Source",
+    "SourceTally",
+    "Suppression",
+    "Twin",
+    "WriteKey",
+    "entered_event_names",
+    "exited_event_names",
+    "link_event_names",
+    "make_marker",
+    "make_signing_secret",
+    "trait_event_names",
+    "validate_template",
+]

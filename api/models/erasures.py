@@ -1,0 +1,75 @@
+"""People who were erased."""
+
+import secrets
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+
+from api.models.sites import Site
+
+
+def make_marker() -> str:
+    return f"erased:{secrets.token_hex(8)}"
+
+
+class Erasure(models.Model):
+    """A person who was erased: the receipt, and how far the sweep has come. Of their ids only hashes stay."""
+
+    class Stage(models.IntegerChoices):
+        """The table that is swept."""
+
+        CONVERSIONS = 0, "conversions"
+        IDENTITIES = 1, "identities"
+        MESSAGES = 2, "messages"
+        DONE = 3, "done"
+
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="erasures")
+    erased_by = models.CharField(max_length=150)
+    created_at = models.DateTimeField()
+    marker = models.CharField(max_length=32, default=make_marker, help_text="Stands for the person in conversions.")
+    hashes = ArrayField(models.CharField(max_length=64), help_text="Of the ids (api.digest.suppression).")
+    sought = ArrayField(models.CharField(max_length=255), help_text="The ids; emptied when it is finished.")
+    identities = models.PositiveIntegerField(default=0)
+    usernames = models.PositiveIntegerField(default=0)
+    conversions = models.PositiveIntegerField(default=0)
+    messages = models.PositiveIntegerField(default=0)
+    removed_at = models.DateTimeField(null=True, help_text="When all that indexes find was gone.")
+    waits_for = models.DateTimeField(null=True, help_text="Transactions that began before may not know of it yet.")
+    stage = models.PositiveSmallIntegerField(choices=Stage.choices, default=Stage.CONVERSIONS)
+    position = models.BigIntegerField(default=0, help_text="The last id of that table that was looked at.")
+    until = models.BigIntegerField(null=True, help_text="And the last that is to be.")
+    finished_at = models.DateTimeField(null=True)
+    is_allowed_again = models.BooleanField(default=False)
+
+    class Meta:
+        indexes = [
+            # The worker asks every few seconds whether one is left.
+            models.Index(fields=["id"], condition=Q(finished_at__isnull=True), name="api_erasure_unfinished"),
+        ]
+
+    def __str__(self) -> str:
+        return f"erasure {self.pk}"
+
+    @property
+    def percent(self) -> int:
+        """How far the sweep has come."""
+        of_stage = min(self.position / self.until, 1) if self.until else 0
+        return 100 if self.finished_at else int(100 * (self.stage + of_stage) / self.Stage.DONE)
+
+
+class Suppression(models.Model):
+    """An id whose person was erased: events that name it are dropped."""
+
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, db_index=False, related_name="+")
+    erasure = models.ForeignKey(Erasure, on_delete=models.CASCADE, related_name="suppressions")
+    hash = models.CharField(max_length=64)
+
+    class Meta:
+        constraints = [
+            # Every batch asks for the hashes of its ids.
+            models.UniqueConstraint(fields=["site", "hash"], name="api_suppression_hash"),
+        ]
+
+    def __str__(self) -> str:
+        return self.hash

@@ -1,0 +1,108 @@
+"""Who may come in: credentials, tokens, and sources with their write keys."""
+
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models import Q
+
+from api.models.sites import Membership, Site
+
+URL_SAFE = RegexValidator(r"^[A-Za-z0-9_-]+\Z", "Only letters, digits, _ and -: Segment puts it in a URL unencoded.")
+
+
+class Credential(models.Model):
+    """A client id and secret: writes through the destination, reads and administers its sites. The secret is hashed."""
+
+    client_id = models.CharField(max_length=64, unique=True, validators=[URL_SAFE])
+    secret_hash = models.CharField(max_length=64, editable=False)
+    name = models.CharField(max_length=100, blank=True)
+    sites = models.ManyToManyField(Site, related_name="credentials", blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute (api.last_uses).")
+    old_secret_hash = models.CharField(max_length=64, blank=True, db_default="", editable=False)
+    old_secret_ends_at = models.DateTimeField(
+        null=True, editable=False, help_text="The one before is taken until then."
+    )
+
+    def __str__(self) -> str:
+        return self.name or self.client_id
+
+
+class ManagementToken(models.Model):
+    """A key of a program to the management API, with a role in its sites. It is hashed, and shown once."""
+
+    token_hash = models.CharField(max_length=64, unique=True, editable=False)  # every request finds its token by it
+    description = models.CharField(max_length=100)
+    role = models.CharField(max_length=8, choices=Membership.Role.choices, default=Membership.Role.VIEWER)
+    sites = models.ManyToManyField(Site, related_name="management_tokens")
+    made_by = models.CharField(max_length=150)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute (api.last_uses).")
+
+    def __str__(self) -> str:
+        return self.description
+
+
+class Source(models.Model):
+    """One sender of events into a site."""
+
+    class Kind(models.TextChoices):
+        DESTINATION = "destination", "Segment's Kameleoon destination"
+        SERVER = "server", "a server"
+        BROWSER = "browser", "a browser"
+        IMPORT = "import", "an import"
+        ALTIS = "altis", "Altis Analytics"
+
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="sources")
+    name = models.CharField(max_length=100)
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    is_enabled = models.BooleanField(default=True)
+    takes_track = models.BooleanField(
+        default=True, help_text="Off where another source sends the same track events, or pages that become some."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            # /segmentio finds its source by (site, kind); there is one Segment destination a site.
+            models.UniqueConstraint(fields=["site"], condition=Q(kind="destination"), name="api_source_destination"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class WriteKey(models.Model):
+    """A key that may only write, into one source, and is shown. A source has several while one takes over."""
+
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="write_keys")
+    key = models.CharField(max_length=64, unique=True, validators=[URL_SAFE])  # every request finds its source by it
+    created_at = models.DateTimeField(auto_now_add=True)
+    ends_at = models.DateTimeField(null=True, blank=True, help_text="Refused from then on.")
+    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute (api.last_uses).")
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class SourceTally(models.Model):
+    """What came in through a source in an hour."""
+
+    # No database constraint: a source may be deleted while a process still counts for it.
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    hour = models.DateTimeField()
+    received = models.BigIntegerField(help_text="Messages, duplicates and rejected ones among them.")
+    duplicates = models.BigIntegerField()
+    rejected = models.BigIntegerField(help_text="At the door.")
+    last_received_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            # The figures of a source; every process adds to one row.
+            models.UniqueConstraint(fields=["source", "hour"], name="api_sourcetally_hour"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.received} through {self.source_id} at {self.hour}"

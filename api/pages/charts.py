@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
+
+Tone = Literal["", "warn", "bad", "strong"]  # a colour of pages.css, for what it means; else the next shade
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +15,7 @@ class Series:
 
     label: str
     values: Sequence[float]
+    tone: Tone = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class Chart:
     @property
     def json(self) -> str:
         """For the canvas's `data-chart`."""
-        series = [{"label": each.label, "values": list(each.values)} for each in self.series]
+        series = [{"label": each.label, "values": list(each.values), "tone": each.tone} for each in self.series]
         return msgspec.json.encode(
             {"type": self.type, "labels": list(self.labels), "series": series, "stacked": self.stacked}
         ).decode()

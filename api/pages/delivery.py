@@ -19,7 +19,7 @@ from api.ingest.tally import Figures
 from api.insight.delivery import FAILED_LOOK, LAG_LOOK, OUTCOMES_LOOK, Outcomes, Span, came_in, failures, lag, outcomes
 from api.models import Message, Site
 from api.pages.access import Role, show, site_page
-from api.pages.charts import Chart, Series
+from api.pages.charts import Chart, Series, Tone
 from api.pages.events import read_number
 from api.reasons import REASONS
 
@@ -33,6 +33,7 @@ KINDS: Final = (
     ("rejected", "Refused"),
     ("dead", "Dead"),
 )
+TONES: Final[dict[str, Tone]] = {"pending": "warn", "deferred": "warn", "rejected": "bad", "dead": "strong"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ def chart_received(came: dict[int, dict[datetime, Figures]], *, span: Span, now:
         [
             Series("New", [each.received - each.duplicates - each.rejected for each in at]),
             Series("Duplicates", [each.duplicates for each in at]),
-            Series("Refused at the door", [each.rejected for each in at]),
+            Series("Refused at the door", [each.rejected for each in at], "bad"),
         ],
         unit=unit_of(span),
         stacked=True,
@@ -155,7 +156,11 @@ def chart_outcomes(became: Outcomes, *, span: Span, now: datetime) -> Chart:
     """What came of it by the time of receipt; kinds that do not occur are left out."""
     times = span.times(now)
     at = [became.by_time.get(time, Counter()) for time in times]
-    series = [Series(label, [each[kind] for each in at]) for kind, label in KINDS if any(each[kind] for each in at)]
+    series = [
+        Series(label, [each[kind] for each in at], TONES.get(kind, ""))
+        for kind, label in KINDS
+        if any(each[kind] for each in at)
+    ]
     return Chart(labels_of(times, span), series, unit=unit_of(span), stacked=True)
 
 

@@ -85,8 +85,8 @@ def draw(
             [
                 Series("Received", [sum(each.received for each in step) for step in figures]),
                 Series("Conversions", conversions),
-                Series("Rejected", [sum(each.rejected for each in step) for step in figures]),
-                Series("Waiting for quota", [sum(deferred.get(hour, 0) for hour in step) for step in steps]),
+                Series("Rejected", [sum(each.rejected for each in step) for step in figures], "bad"),
+                Series("Waiting for quota", [sum(deferred.get(hour, 0) for hour in step) for step in steps], "warn"),
             ],
             unit=unit,
             type="line",

@@ -1,4 +1,4 @@
-// Charts: <div class="gp-chart"><canvas data-chart='{"type": "bar", "labels": […], "series": [{"label": …, "values": […]}], "stacked": true}'></canvas></div>
+// Charts: <div class="gp-chart"><canvas data-chart='{"type": "bar", "labels": […], "series": [{"label": …, "values": […], "tone": ""}], "stacked": true}'></canvas></div>
 // Drawn with Chart.js, which the theme loads. Series differ by pattern of line and by shade, not by colour alone.
 "use strict";
 
@@ -8,12 +8,8 @@
     const { type, labels, series, stacked } = JSON.parse(canvas.dataset.chart);
     const style = getComputedStyle(canvas.closest(".gp"));
     const of = (name) => style.getPropertyValue(name).trim();
-    // What is refused or dead is red wherever it stands, and what waits is yellow.
     const shades = [of("--accent"), of("--series-2"), of("--series-3"), of("--quiet"), of("--series-4")];
-    const shade = (label, at) => {
-      if (/^(refused|rejected|dead)/i.test(label)) return of(/^dead/i.test(label) ? "--text" : "--bad");
-      return /^waiting/i.test(label) ? of("--warn") : shades[at % shades.length];
-    };
+    const shade = (tone, at) => (tone ? of(`--${tone}`) : shades[at % shades.length]);
     const dashes = [[], [6, 3], [2, 2], [10, 3, 2, 3], [1, 4]];
     drawn.get(canvas)?.destroy();
     drawn.set(
@@ -25,8 +21,8 @@
           datasets: series.map((each, at) => ({
             label: each.label,
             data: each.values,
-            borderColor: shade(each.label, at),
-            backgroundColor: shade(each.label, at),
+            borderColor: shade(each.tone, at),
+            backgroundColor: shade(each.tone, at),
             borderDash: type === "line" ? dashes[at % dashes.length] : [],
             borderWidth: type === "line" ? 2 : 0,
             pointRadius: labels.length > 60 ? 0 : 2,

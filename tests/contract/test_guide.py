@@ -83,8 +83,9 @@ def test_code__run_as_copied__sends_the_first_event(
 @needs_node
 @needs_packages
 @pytest.mark.promise("K-46", "K-47")
+@pytest.mark.parametrize(("cookie", "code"), [("visitor%207", "visitor 7"), ("%zz", "%zz")])
 def test_node_code__with_and_without_the_cookie__adds_the_code_only_where_there_is_one(
-    shop: Shop, tmp_path: Path
+    shop: Shop, tmp_path: Path, cookie: str, code: str
 ) -> None:
     (tmp_path / "node_modules").symlink_to(PACKAGES)
     (tmp_path / "serve.mjs").write_text(copied(shop, "node")[2])
@@ -94,14 +95,14 @@ def test_node_code__with_and_without_the_cookie__adds_the_code_only_where_there_
     try:
         client = httpx.Client(transport=httpx.HTTPTransport(retries=10), base_url=f"http://127.0.0.1:{port}")
         client.get("/")
-        client.get("/", headers={"cookie": "a=b; kameleoonVisitorCode=visitor-7"})
+        client.get("/", headers={"cookie": f"a=b; kameleoonVisitorCode={cookie}"})
         server.terminate()
         assert server.wait(timeout=60) == 0
     finally:
         server.kill()
     shop.digest()
 
-    assert shop.goals() == {"SegmentIO track – Signed Up": ["visitor-7", "visitor-7"]}
+    assert shop.goals() == {"SegmentIO track – Signed Up": [code, code]}
 
 
 @needs_node

@@ -24,6 +24,7 @@ CODE = next(
     [
         ("kameleoonVisitorCode=vc1", "vc1"),
         ("a=b; kameleoonVisitorCode=v%20c1; c=d", "v c1"),
+        ("kameleoonVisitorCode=%zz", "%zz"),
         ("xkameleoonVisitorCode=vc1", None),
         ("", None),
     ],

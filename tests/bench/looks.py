@@ -74,7 +74,7 @@ class Facts:
 def find_facts(site: Site) -> Facts:
     totals = GoalTotal.objects.values("goal_id").annotate(size=Sum("conversions")).order_by("-size")
     live = Goal.objects.filter(site=site, deleted_at=None)
-    into = set(live.exclude(counts_for=None).values_list("counts_for", flat=True))
+    into = {id_ for id_ in live.values_list("counts_for", flat=True) if id_ is not None}
     alone = set(live.filter(counts_for=None, archived_at=None).exclude(pk__in=into).values_list("pk", flat=True))
     by_size = [each["goal_id"] for each in totals]
     largest, *_, usual = (id_ for id_ in by_size[: len(by_size) // 2] if id_ in alone)
@@ -100,6 +100,20 @@ def find_facts(site: Site) -> Facts:
         persona=persona.order_by("pk")[0].name,
         group=group.order_by("pk")[0].group_id,
     )
+
+
+SETTINGS = (
+    "settings",
+    "settings-sources",
+    "settings-rules",
+    "settings-rule-new",
+    "settings-credentials",
+    "settings-alerts",
+    "settings-alert-new",
+    "settings-members",
+    "settings-tokens",
+    "settings-changes",
+)
 
 
 def pages(site: Site, facts: Facts) -> Iterator[Look]:
@@ -146,21 +160,16 @@ def pages(site: Site, facts: Facts) -> Iterator[Look]:
         ):
             yield look("goal-breakdown", goal.pk, what=f"{size}, {by}", by=by, path=path)
         yield look("goal-conversions", goal.pk, what=size)
-        place = {"before": facts.conversion.occurred_at.isoformat(), "id": facts.conversion.pk}
-        yield look("goal-conversions", goal.pk, what=f"{size}, deep", **place)
+        before = facts.conversion.occurred_at.isoformat()
+        yield look("goal-conversions", goal.pk, what=f"{size}, deep", before=before, id=facts.conversion.pk)
         yield look("goal-edit", goal.pk, what=size)
         yield look("goal-delete", goal.pk, what=size)
     yield from people(look, facts)
     yield from events(look, facts)
-    for name in ("settings", "settings-sources", "settings-rules", "settings-rule-new", "settings-credentials"):
+    for name in SETTINGS:
         yield look(name)
     yield look("settings-rule", facts.rule.pk)
-    yield look("settings-alerts")
-    yield look("settings-alert-new")
     yield look("settings-alert", facts.alert.pk)
-    yield look("settings-members")
-    yield look("settings-tokens")
-    yield look("settings-changes")
     yield look("tester")
     yield look("guide")
     yield look("guide-heard", facts.sources[1])

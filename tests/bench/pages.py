@@ -91,7 +91,7 @@ def count_queries(viewer: "Viewer", look: "Look") -> int:
 
 def take_times(viewer: "Viewer", web: Web, look: "Look", *, rounds: int) -> list[float]:
     """What so many requests took, after one that warms up; only two where that took seconds."""
-    times = []
+    times: list[float] = []
     with httpx.Client(base_url=f"http://127.0.0.1:{web.port}", timeout=60) as client:
         while len(times) <= rounds:
             begun = time.perf_counter()

@@ -12,6 +12,7 @@ from typing import Any, Final
 import structlog
 from django.db import OperationalError, connection, transaction
 from django.db.models import Max
+from django.db.models.functions import Collate
 
 from api.digest.suppression import hash_id
 from api.insight.bodies import names, spellings
@@ -115,7 +116,9 @@ def _remove(erasure: Erasure) -> None:
         )
         conversions = [row[0] for row in cursor.fetchall()]
     mine = Identity.objects.filter(site_id=site_id, kind__in=Identity.Kind.values, value__in=sought)
-    erasure.identities += mine.delete()[1].get("cohorts.Identity", 0)  # their history in personas goes along
+    # Locked first, as the digest locks them: what a batch adds to their history in personas meanwhile goes along.
+    locked = list(mine.order_by("kind", Collate("value", "C")).select_for_update().values_list("pk", flat=True))
+    erasure.identities += Identity.objects.filter(pk__in=locked).delete()[1].get("cohorts.Identity", 0)
     erasure.usernames += Username.objects.filter(site_id=site_id, user_value__in=sought).delete()[0]
     _forget_conversions(erasure, conversions)  # after the identities, as the digest locks them
 

@@ -140,7 +140,7 @@ def test_username__claimed_by_two_at_once__is_one_users_and_nobody_waits_in_a_ri
             "INSERT INTO cohorts_username (site_id, name, user_value) VALUES (%s, 'name 4', 'x')", [world.site.pk]
         )
         answers = both.submit(in_threads, 2, claim)
-        wait_until(lambda: answers.done() or _count_waiting() == 2)
+        wait_until(lambda: answers.done() or count_waiting() == 2)
         other.rollback()
         first, second = answers.result()
 
@@ -148,7 +148,7 @@ def test_username__claimed_by_two_at_once__is_one_users_and_nobody_waits_in_a_ri
     assert [not is_taken for is_taken in first] == second
 
 
-def _count_waiting() -> int:
+def count_waiting() -> int:
     (row,) = fetch_all(
         "SELECT count(*) FROM pg_locks JOIN pg_stat_activity a USING (pid)"
         " WHERE NOT granted AND a.datname = current_database()",

@@ -1,6 +1,7 @@
 """A person is erased over all their identifiers, and nothing that comes late brings them back."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -12,10 +13,13 @@ from django.test import Client
 from api import erasure
 from api.models import AuditEntry, Erasure, Message, Site, Suppression
 from api.verify.run import verify
-from cohorts.models import Identity
+from cohorts import people
+from cohorts.models import Identity, PersonaFact
 from goals.models import Conversion
+from tests.cohorts.test_usernames import count_waiting
+from tests.flows.test_resilience import in_threads, wait_until
 from tests.pages.ada import ENTERED, address, browser_of, send_ada, text_of
-from tests.world import World
+from tests.world import START, World
 
 IDS = ("ada-king", "anon-1", "visitor-1", "lovelace")
 
@@ -186,6 +190,23 @@ def test_erase__a_transaction_that_may_not_know__is_waited_for(owner: Client, si
         owner.post(address("people/person/erase/"), {"id": "ada-king"})
         assert not erasure.sweep(now=datetime.now(UTC))
     finish()
+
+
+@pytest.mark.promise("N-13")
+def test_erase__while_a_batch_speaks_of_them__leaves_no_history_behind(world: World, site: Site) -> None:
+    """The batch looked before the ids were suppressed: it locks the identity, and adds to its history."""
+    said = people.Change(START, 0, "late", user="ada-king", persona=("vip", True))
+    with ThreadPoolExecutor(1) as other:
+        with transaction.atomic():
+            people.apply(site.pk, [said])
+            now = datetime.now(UTC)
+            erased = other.submit(in_threads, 1, lambda _: erasure.erase(site, "ada-king", by="x", now=now))
+            wait_until(lambda: erased.done() or count_waiting() == 1)
+        erased.result()
+    finish()
+    identities = Identity.objects.values("pk")
+    assert not PersonaFact.objects.exclude(identity__in=identities).exists()
+    assert contradictions() == []
 
 
 def test_erase__an_id_on_a_thousand_devices__is_refused(

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 from django.db import connection
+from django.db.models.functions import Collate
 
 from api.models import Message, Site
 from cohorts import merge, remote_data
@@ -132,7 +133,8 @@ def persona_changes(
     `most` facts are looked at, the newest: of them, what says again what is known is left out. Two queries.
     """
     facts = PersonaFact.objects.filter(identity__in=[identity.pk for identity in person])
-    stamps = ("-occurred_at", "-position", "-message_id", "-is_member")
+    by_bytes = Collate("message_id", "C")  # as registers are compared, whatever order the database has
+    stamps = ("-occurred_at", "-position", by_bytes.desc(), "-is_member")
     newest = list(facts.select_related("persona", "identity").order_by(*stamps)[:most])
     states: dict[int, bool] = {}
     changes = []

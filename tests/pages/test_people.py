@@ -9,8 +9,10 @@ from django.test import Client
 from django.utils.html import escape
 from pytest_django import DjangoAssertNumQueries
 
+from api.insight.people import persona_changes
 from api.models import Message, Site
 from cohorts import finding
+from cohorts.models import Identity
 from tests.pages.ada import ENTERED, EXITED, address, browser_of, send_ada, text_of
 from tests.world import World
 
@@ -107,6 +109,18 @@ def test_person__entered_and_left__has_a_history_that_outlives_the_messages(edit
         held = json.loads(text_of(editor.get(address("people/person/export/?id=visitor-1"))))["personaHistory"]
         assert [(each["persona"], each["change"], each["messageId"]) for each in held] == [row[:3] for row in expected]
         Message.objects.all().delete()  # as pruning does in the end
+
+
+@pytest.mark.parametrize("ids", [("a", "B"), ("B", "a"), ("é", "z"), ("z", "é")])
+def test_history__of_equal_times__ends_as_the_register_does(world: World, ids: tuple[str, str]) -> None:
+    """In whatever order the two come: the messageId decides, by its bytes."""
+    one, other = ids
+    for event in (ENTERED | {"messageId": one}, EXITED | {"messageId": other}):
+        world.send(world.event("track", userId="eve", **event))
+    (eve,) = Identity.objects.filter(value="eve")
+    is_in = eve.registers["personas"]["vip"][3]
+    assert is_in == (one > other)
+    assert persona_changes(world.site, [eve])[0].has_entered == is_in
 
 
 def test_person__nobody__is_not_found(viewer: Client) -> None:

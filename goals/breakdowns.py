@@ -10,13 +10,14 @@ from django.db import connection
 
 from goals import reports
 from goals.models import Goal
-from goals.reports import COUNTED_HITS, Breakdown, Figures, Part, members_of
+from goals.reports import COUNTED_HITS, IS_COUNTED, Breakdown, Figures, Part, members_of
 
 MOST_OF_A_VISITOR: Final = 1_000  # conversions that are looked at for the other goals
 
 
-def newest_from(goal: Goal, *, end: datetime, newest: int) -> datetime | None:
-    """When the oldest of a goal's newest conversions before `end` happened; None where it has no more than so many.
+def newest_from(goal: Goal, *, begin: datetime, end: datetime, newest: int) -> datetime | None:
+    """When the oldest of a goal's newest conversions from `begin` until before `end` happened; None where it has no
+    more than so many then.
 
     Two queries, which read so many entries of an index.
     """
@@ -27,29 +28,30 @@ def newest_from(goal: Goal, *, end: datetime, newest: int) -> datetime | None:
               FROM unnest(%(goals)s::bigint[]) AS member (id)
               JOIN LATERAL (
                 SELECT occurred_at FROM goals_conversion
-                 WHERE goal_id = member.id AND occurred_at < %(end)s ORDER BY occurred_at DESC LIMIT %(newest)s + 1
+                 WHERE goal_id = member.id AND occurred_at >= %(begin)s AND occurred_at < %(end)s
+                 ORDER BY occurred_at DESC LIMIT %(newest)s + 1
               ) AS c ON true
              ORDER BY occurred_at DESC OFFSET %(newest)s - 1 LIMIT 2
             """,
-            {"goals": members_of([goal])[goal.pk], "end": end, "newest": newest},
+            {"goals": members_of([goal])[goal.pk], "begin": begin, "end": end, "newest": newest},
         )
         rows = cursor.fetchall()
     return rows[0][0] if len(rows) > 1 else None
 
 
-def visitors_of(goal: Goal, *, begin: datetime, end: datetime) -> dict[str, Figures]:
-    """What each visitor converted of a goal from `begin` until before `end`, by visitor code. Two queries that read
-    every conversion in that time. A visit counts at the time of its first conversion.
+def visitors_of(goal: Goal, *, begin: datetime, end: datetime, newest: int) -> dict[str, Figures]:
+    """What each visitor converted of a goal from `begin` until before `end`, by visitor code, of the newest so many
+    conversions. Two queries that read these. A visit counts at the time of its first conversion.
     """
     found: dict[str, Figures] = {}
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             SELECT visitor_code, currency, count(*), sum(visit), sum(revenue)
-              FROM ({COUNTED_HITS}) AS hit WHERE occurred_at >= %(begin)s
+              FROM ({COUNTED_HITS}) AS hit WHERE {IS_COUNTED}
              GROUP BY visitor_code, currency
             """,
-            {"goals": members_of([goal])[goal.pk], "begin": begin, "end": end},
+            {"goals": members_of([goal])[goal.pk], "begin": begin, "end": end, "newest": newest},
         )
         for code, currency, conversions, visits, revenue in cursor.fetchall():
             its = found.get(code, Figures(visitors=1))
@@ -95,14 +97,15 @@ def break_down(visitors: Mapping[str, Figures], labels: Mapping[str, Collection[
         its = labels.get(code)
         for label in its or (None,):
             parts[label].add(code)
-    summed = [_sum(label, visitors, codes) for label, codes in parts.items()]
+    summed = [sum_up(label, visitors, codes) for label, codes in parts.items()]
     summed.sort(key=lambda part: (-part.conversions, part.value is None, part.value or ""))
     top, rest = summed[: reports.TOP], summed[reports.TOP :]
     others = set[str]().union(*(parts[part.value] for part in rest))
-    return Breakdown(top, _sum(None, visitors, others) if rest else None, len(summed))
+    return Breakdown(top, sum_up(None, visitors, others) if rest else None, len(summed))
 
 
-def _sum(label: str | None, visitors: Mapping[str, Figures], codes: Collection[str]) -> Part:
+def sum_up(label: str | None, visitors: Mapping[str, Figures], codes: Collection[str]) -> Part:
+    """The part of some of the visitors. Pure."""
     revenue = defaultdict[str, Decimal](Decimal)
     for code in codes:
         for currency, total in visitors[code].revenue.items():

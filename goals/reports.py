@@ -5,11 +5,11 @@ A visit counts at the time of its first conversion. Days are of UTC; a month is 
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from django.db import connection
 
@@ -18,6 +18,7 @@ from goals.models import Goal
 MONTH: Final = 30  # days
 TOP: Final = 20
 MOST_POINTS: Final = 2_000  # of a series
+MOST_BEFORE: Final = 2_000  # conversions before the newest so many that are read to see which visits they go on with
 
 Revenue = Mapping[str, Decimal]  # by currency, sorted
 
@@ -44,6 +45,7 @@ class Headline:
     last_30_days: Figures = Figures()
     ever: Figures = Figures()
     last_conversion_at: datetime | None = None
+    line: Sequence[int] = (0,) * MONTH  # what counts for the goal on each of the last 30 days, the oldest first
 
 
 class Step(StrEnum):
@@ -56,14 +58,27 @@ LENGTHS: Final = {Step.HOUR: timedelta(hours=1), Step.DAY: timedelta(days=1), St
 # A visit begins with a conversion when the one before it was so long ago (goals.rollups).
 GAP: Final = "interval '30 minutes'"
 VISIT: Final = f"coalesce(c.occurred_at - lag(c.occurred_at) OVER mine >= {GAP}, true)::int AS visit"
-# The conversions of some goals as one in a time, and in the gap before it, which says where its visits begin.
+# The conversions of some goals as one in a time, and in the gap before it, which says where visits begin. `place` is
+# theirs from the newest on; of no more than `newest` with MOST_BEFORE before them, where it is given.
 COUNTED_HITS: Final = f"""
     SELECT c.*, {VISIT}
-      FROM goals_conversion c
-     WHERE goal_id = ANY(%(goals)s)
-       AND occurred_at >= coalesce(%(begin)s, '-infinity'::timestamptz) - {GAP}
-       AND occurred_at < coalesce(%(end)s, 'infinity'::timestamptz)
+      FROM (
+        SELECT c.*, row_number() OVER (ORDER BY c.occurred_at DESC, c.id DESC) AS place
+          FROM unnest(%(goals)s::bigint[]) AS member (id)
+          JOIN LATERAL (
+            SELECT * FROM goals_conversion
+             WHERE goal_id = member.id
+               AND occurred_at >= coalesce(%(begin)s, '-infinity'::timestamptz) - {GAP}
+               AND occurred_at < coalesce(%(end)s, 'infinity'::timestamptz)
+             ORDER BY occurred_at DESC, id DESC LIMIT %(newest)s::int + {MOST_BEFORE}
+          ) AS c ON true
+         ORDER BY c.occurred_at DESC, c.id DESC LIMIT %(newest)s::int + {MOST_BEFORE}
+      ) AS c
     WINDOW mine AS (PARTITION BY visitor_code ORDER BY occurred_at)
+"""
+# Of these, the ones that count.
+IS_COUNTED: Final = """
+    occurred_at >= coalesce(%(begin)s, '-infinity'::timestamptz) AND (%(newest)s::int IS NULL OR place <= %(newest)s)
 """
 # The parts of a series: of the days that are kept of a goal, or of the conversions of some goals as one.
 KEPT_DAYS: Final = """
@@ -76,7 +91,7 @@ COUNTED: Final = f"""
     SELECT date_trunc(%(step)s, occurred_at, 'UTC') AS begin, 1 AS conversions, visit AS visits,
            CASE WHEN revenue IS NULL THEN '{{}}' ELSE jsonb_build_object(currency, revenue::text) END AS revenue
       FROM ({COUNTED_HITS}) AS hit
-     WHERE occurred_at >= %(begin)s
+     WHERE {IS_COUNTED}
 """
 
 
@@ -121,32 +136,31 @@ class By(StrEnum):
 
 
 def headlines(goals: Sequence[Goal], *, now: datetime) -> dict[int, Headline]:
-    """The figures of a page of goals, by goal id; every goal has one. At most three queries.
+    """The figures of a page of goals, by goal id; every goal has one. One query, and one more for goals that
+    `finding.live_goals` did not give.
 
-    They read what is kept, and the conversions of the last 24 hours; of a goal that others are merged into, every
-    conversion of them all.
+    It reads what is kept, and the conversions of the last 24 hours; of goals that others are merged into, the time of
+    every conversion and what is kept of every visitor, for visits and visitors do not add up.
     """
     members = members_of(goals)
-    day, month = now - timedelta(hours=24), first_day(now)
-    found = _load_kept([id_ for id_, its in members.items() if len(its) == 1], since=month)
-    spans: dict[int, Sequence[datetime | None]] = {
-        id_: [day] if id_ in found else [day, _midnight(month), None] for id_ in members
-    }
-    counted = _count(members, spans)
-    nothing = (Figures(), None)
-    for id_ in members:
-        (day_figures, _), (month_figures, _), (ever, last_at) = (counted.get((id_, n), nothing) for n in range(3))
-        if id_ in found:
-            found[id_] = replace(found[id_], last_24_hours=day_figures)
-        else:
-            found[id_] = Headline(day_figures, month_figures, ever, last_at)
+    first = first_day(now)
+    kept = _load_kept(members, month=first, day=now - timedelta(hours=24))
+    found: dict[int, Headline] = {}
+    for goal in goals:
+        its = kept[goal.pk]
+        days = [its.days.get(first + timedelta(days=number), (0, 0)) for number in range(MONTH)]
+        line = tuple(conversions if goal.has_multiple_conversions else visits for conversions, visits in days)
+        found[goal.pk] = Headline(its.day, its.month, its.ever, its.last_at, line)
     return found
 
 
 def figures_of(groups: Mapping[int, Sequence[int]]) -> dict[int, Figures]:
-    """The figures since ever of groups of goals, each counted as one goal. One query that reads every conversion."""
-    counted = _count(groups, {number: [None] for number in groups})
-    return {number: counted[number, 0][0] if (number, 0) in counted else Figures() for number in groups}
+    """The figures since ever of groups of goals, each counted as one goal. One query, which reads what is kept, and of
+    groups of several goals what `headlines` reads.
+    """
+    now = datetime.now(UTC)
+    kept = _load_kept(groups, month=now.date(), day=now)
+    return {number: kept[number].ever for number in groups}
 
 
 def members_of(goals: Sequence[Goal]) -> dict[int, list[int]]:
@@ -160,44 +174,6 @@ def members_of(goals: Sequence[Goal]) -> dict[int, list[int]]:
     for id_, counts_for in merged.values_list("pk", "counts_for_id") if unknown else ():
         members[counts_for].append(id_)
     return members
-
-
-def sparklines(goals: Sequence[Goal], *, now: datetime) -> dict[int, list[int]]:
-    """The headline figure of each of the last 30 days, the oldest first, by goal id; every goal has one. One query."""
-    first = first_day(now)
-    lines = {goal.pk: [0] * MONTH for goal in goals}
-    counts_all = {goal.pk: goal.has_multiple_conversions for goal in goals}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            WITH merged AS (
-                SELECT counts_for_id AS key, id AS goal_id
-                  FROM goals_goal WHERE counts_for_id = ANY(%(ids)s) AND deleted_at IS NULL
-            ), alone AS (
-                SELECT key FROM unnest(%(ids)s::bigint[]) AS asked (key) WHERE key NOT IN (SELECT key FROM merged)
-            ), member AS (
-                SELECT key, goal_id FROM merged UNION ALL SELECT DISTINCT key, key FROM merged
-            ), hit AS (
-                SELECT m.key, c.occurred_at, {VISIT}
-                  FROM member m
-                  JOIN goals_conversion c ON c.goal_id = m.goal_id AND c.occurred_at >= %(begin)s - {GAP}
-                WINDOW mine AS (PARTITION BY m.key, c.visitor_code ORDER BY c.occurred_at)
-            )
-            SELECT key, day, sum(conversions), sum(visits)
-              FROM alone JOIN goals_goalday ON goal_id = key AND day >= %(first)s
-             GROUP BY 1, 2
-             UNION ALL
-            SELECT key, (occurred_at AT TIME ZONE 'UTC')::date, count(*), sum(visit)
-              FROM hit WHERE occurred_at >= %(begin)s
-             GROUP BY 1, 2
-            """,
-            {"ids": list(lines), "begin": _midnight(first), "first": first},
-        )
-        for id_, day, conversions, visits in cursor.fetchall():
-            number = (day - first).days
-            if number < MONTH:
-                lines[id_][number] = conversions if counts_all[id_] else visits
-    return lines
 
 
 def series(goal: Goal, *, begin: datetime, end: datetime, step: Step) -> list[Point]:
@@ -223,18 +199,26 @@ def series(goal: Goal, *, begin: datetime, end: datetime, step: Step) -> list[Po
             SELECT begin, sum(conversions), sum(visits), (SELECT m.revenue FROM money m WHERE m.begin = part.begin)
               FROM part GROUP BY begin
             """,
-            {"goals": members, "step": step, "begin": starts[0], "end": starts[-1] + LENGTHS[step]},
+            {"goals": members, "step": step, "begin": starts[0], "end": starts[-1] + LENGTHS[step], "newest": None},
         )
         found = {row[0]: Point(row[0], int(row[1]), int(row[2]), _revenue(row[3])) for row in cursor.fetchall()}
     return [found.get(start, Point(start)) for start in starts]
 
 
 def breakdown(
-    goal: Goal, by: By, *, path: Sequence[str] = (), begin: datetime | None = None, end: datetime | None = None
+    goal: Goal,
+    by: By,
+    *,
+    path: Sequence[str] = (),
+    begin: datetime | None = None,
+    end: datetime | None = None,
+    newest: int | None = None,
+    visitors: Sequence[str] | None = None,
 ) -> Breakdown:
-    """A goal's conversions from `begin` until before `end` by a property at a path, by currency or by source.
+    """A goal's conversions from `begin` until before `end` by a property at a path, by currency or by source; of the
+    newest so many, and of these visitors only, where that is given.
 
-    Two queries that read every conversion in that time.
+    Two queries that read every conversion in that time, or the newest so many.
     """
     members = members_of([goal])[goal.pk]
     value: dict[By, str] = {
@@ -248,7 +232,7 @@ def breakdown(
             WITH hit AS (
                 SELECT {value[by]} AS value, visitor_code, revenue, currency, visit
                   FROM ({COUNTED_HITS}) AS hit
-                 WHERE occurred_at >= coalesce(%(begin)s, '-infinity'::timestamptz)
+                 WHERE {IS_COUNTED} AND (%(visitors)s::text[] IS NULL OR visitor_code = ANY(%(visitors)s))
             ), ranked AS (
                 SELECT value, row_number() OVER (ORDER BY count(*) DESC, value) AS rank FROM hit GROUP BY value
             ), placed AS (
@@ -264,7 +248,15 @@ def breakdown(
                    rank, (SELECT count(*) FROM ranked), sum(visit)
               FROM placed GROUP BY rank ORDER BY rank
             """,
-            {"goals": members, "path": list(path), "begin": begin, "end": end, "top": TOP},
+            {
+                "goals": members,
+                "path": list(path),
+                "begin": begin,
+                "end": end,
+                "top": TOP,
+                "newest": newest,
+                "visitors": None if visitors is None else list(visitors),
+            },
         )
         rows = cursor.fetchall()
     parts = [(row[4], Part(row[0], row[1], row[2], _revenue(row[3]), row[6])) for row in rows]
@@ -294,86 +286,115 @@ def steps(begin: datetime, end: datetime, step: Step) -> list[datetime]:
     return [start + length * number for number in range(count)]
 
 
-def _load_kept(goal_ids: Sequence[int], *, since: date) -> dict[int, Headline]:
-    """What is kept of goals: their figures since a day and since ever, and the last conversion. One query, if any."""
-    if not goal_ids:
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The figures of some goals as one."""
+
+    day: Figures
+    month: Figures
+    ever: Figures
+    last_at: datetime | None
+    days: Mapping[date, tuple[int, int]]  # of the month: conversions and visits
+
+
+def _load_kept(groups: Mapping[int, Sequence[int]], *, month: date, day: datetime) -> dict[int, _Kept]:
+    """The figures of groups of goals, each as one goal: since two times and since ever. One query, if any."""
+    if not groups:
         return {}
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT g.id, d.conversions, d.visits,
-                   (SELECT count(*) FROM goals_goalvisitor v WHERE v.goal_id = g.id AND v.last_at >= %(begin)s),
-                   {_revenue_of("goals_goalday", "AND r.day >= %(since)s")},
-                   t.conversions, t.visits, t.visitors, {_revenue_of("goals_goaltotal", "")},
-                   (SELECT max(v.last_at) FROM goals_goalvisitor v WHERE v.goal_id = g.id)
-              FROM unnest(%(ids)s::bigint[]) AS g (id)
+            WITH member AS MATERIALIZED (
+                SELECT key, goal_id, count(*) OVER (PARTITION BY key) > 1 AS is_of_several
+                  FROM unnest(%(keys)s::bigint[], %(ids)s::bigint[]) AS m (key, goal_id)
+            ), hit AS MATERIALIZED (
+                SELECT m.key, c.visitor_code, c.occurred_at, c.revenue, c.currency, {VISIT}
+                  FROM member m
+                  JOIN goals_conversion c ON c.goal_id = m.goal_id AND c.occurred_at >= %(day)s - {GAP}
+                WINDOW mine AS (PARTITION BY m.key, c.visitor_code ORDER BY c.occurred_at)
+            ), money AS (
+                SELECT key, jsonb_object_agg(currency, total)::text AS revenue
+                  FROM (SELECT key, currency, sum(revenue)::text AS total
+                          FROM hit WHERE occurred_at >= %(day)s AND revenue IS NOT NULL GROUP BY 1, 2) AS each
+                 GROUP BY key
+            ), last_day AS (
+                SELECT key, count(*) AS conversions, sum(visit) AS visits, count(DISTINCT visitor_code) AS visitors
+                  FROM hit WHERE occurred_at >= %(day)s GROUP BY key
+            ), together AS (  -- by goal: the planner would look for each visitor's conversions
+                SELECT m.key, (c.occurred_at AT TIME ZONE 'UTC')::date AS day, {VISIT}
+                  FROM member m
+                  JOIN LATERAL (SELECT visitor_code, occurred_at FROM goals_conversion
+                                 WHERE goal_id = m.goal_id OFFSET 0) AS c ON true
+                 WHERE m.is_of_several
+                WINDOW mine AS (PARTITION BY m.key, c.visitor_code ORDER BY c.occurred_at)
+            ), united_visits AS MATERIALIZED (
+                SELECT key, json_object_agg(day, visits)::text AS visits
+                  FROM (SELECT key, day, sum(visit) AS visits FROM together GROUP BY 1, 2) AS each GROUP BY key
+            ), united_visitors AS MATERIALIZED (
+                SELECT key, count(*) AS ever, count(*) FILTER (WHERE last_at >= %(begin)s) AS month
+                  FROM (SELECT m.key, max(v.last_at) AS last_at FROM member m JOIN goals_goalvisitor v USING (goal_id)
+                         WHERE m.is_of_several GROUP BY m.key, v.visitor_code) AS each
+                 GROUP BY key
+            )
+            SELECT g.key, h.conversions, h.visits, h.visitors, (SELECT m.revenue FROM money m WHERE m.key = g.key),
+                   d.days, coalesce(u.month, v.month), {_revenue_of("goals_goalday", "AND r.day >= %(month)s")},
+                   t.conversions, t.visits, coalesce(u.ever, t.visitors), {_revenue_of("goals_goaltotal", "")},
+                   v.last_at, (SELECT w.visits FROM united_visits w WHERE w.key = g.key)
+              FROM (SELECT DISTINCT key FROM member) AS g
+              LEFT JOIN last_day h USING (key)
+              LEFT JOIN united_visitors u USING (key)
               JOIN LATERAL (
-                SELECT sum(conversions) AS conversions, sum(visits) AS visits
-                  FROM goals_goalday WHERE goal_id = g.id AND day >= %(since)s) AS d ON true
+                SELECT json_agg(json_build_array(day, conversions, visits))::text AS days
+                  FROM (SELECT day, sum(conversions) AS conversions, sum(visits) AS visits
+                          FROM member m JOIN goals_goalday USING (goal_id)
+                         WHERE m.key = g.key AND day >= %(month)s GROUP BY day) AS day) AS d ON true
               JOIN LATERAL (
                 SELECT sum(conversions) AS conversions, sum(visits) AS visits, sum(visitors) AS visitors
-                  FROM goals_goaltotal WHERE goal_id = g.id) AS t ON true
+                  FROM member m JOIN goals_goaltotal USING (goal_id) WHERE m.key = g.key) AS t ON true
+              JOIN LATERAL (
+                SELECT sum(recent) AS month, max(last_at) AS last_at
+                  FROM member m, LATERAL (
+                       SELECT (SELECT count(*) FROM goals_goalvisitor w WHERE NOT m.is_of_several
+                                  AND w.goal_id = m.goal_id AND w.last_at >= %(begin)s) AS recent,
+                              (SELECT max(w.last_at) FROM goals_goalvisitor w WHERE w.goal_id = m.goal_id) AS last_at
+                       ) AS its
+                 WHERE m.key = g.key) AS v ON true
             """,
-            {"ids": list(goal_ids), "since": since, "begin": _midnight(since)},
+            {
+                "keys": [key for key, ids in groups.items() for _ in ids],
+                "ids": [id_ for ids in groups.values() for id_ in ids],
+                "month": month,
+                "begin": _midnight(month),
+                "day": day,
+            },
         )
-        return {
-            row[0]: Headline(Figures(), _figures(*row[1:5]), _figures(*row[5:9]), row[9]) for row in cursor.fetchall()
-        }
+        return {key: _read_kept(row) for key, *row in cursor.fetchall()}
+
+
+def _read_kept(row: Sequence[Any]) -> _Kept:
+    days, month_visitors, month_revenue, conversions, visits, visitors, revenue, last_at, united = row[4:]
+    by_day = {date.fromisoformat(day): (its, begun) for day, its, begun in json.loads(days or "[]")}
+    if united is not None:
+        visits_of = json.loads(united)
+        visits = sum(visits_of.values())
+        by_day = {day: (its, visits_of.get(f"{day}", 0)) for day, (its, _) in by_day.items()}
+    month = [sum(counts) for counts in zip(*by_day.values(), strict=True)] or [0, 0]
+    return _Kept(
+        _figures(*row[:4]),
+        _figures(*month, month_visitors, month_revenue),
+        _figures(conversions, visits, visitors, revenue),
+        last_at,
+        by_day,
+    )
 
 
 def _revenue_of(table: str, condition: str) -> str:
     return f"""
         (SELECT jsonb_object_agg(currency, total)::text
-           FROM (SELECT key AS currency, sum(value::numeric)::text AS total
-                   FROM {table} r, jsonb_each_text(r.revenue) WHERE r.goal_id = g.id {condition} GROUP BY 1) AS each)
+           FROM (SELECT money.key AS currency, sum(money.value::numeric)::text AS total
+                   FROM member m JOIN {table} r USING (goal_id), jsonb_each_text(r.revenue) AS money
+                  WHERE m.key = g.key {condition} GROUP BY 1) AS each)
     """
-
-
-def _count(
-    groups: Mapping[int, Sequence[int]], spans: Mapping[int, Sequence[datetime | None]]
-) -> dict[tuple[int, int], tuple[Figures, datetime | None]]:
-    """Count the conversions of groups of goals, each as one goal, from some times on (None: all of them).
-
-    By group and number of the span: the figures and the last conversion, where there is any. One query.
-    """
-    members = [(key, id_) for key, ids in groups.items() for id_ in ids]
-    times = [(key, number, since) for key, its in spans.items() for number, since in enumerate(its)]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            WITH span AS (
-                SELECT key, number, coalesce(since, '-infinity') AS since
-                  FROM unnest(%(span_keys)s::bigint[], %(numbers)s::int[], %(times)s::timestamptz[])
-                       AS s (key, number, since)
-            ), member AS (
-                SELECT key, goal_id, (SELECT min(s.since) - {GAP} FROM span s WHERE s.key = m.key) AS since
-                  FROM unnest(%(keys)s::bigint[], %(ids)s::bigint[]) AS m (key, goal_id)
-            ), hit AS (
-                SELECT m.key, c.visitor_code, c.occurred_at, c.revenue, c.currency, {VISIT}
-                  FROM member m
-                  JOIN goals_conversion c ON c.goal_id = m.goal_id AND c.occurred_at >= m.since
-                WINDOW mine AS (PARTITION BY m.key, c.visitor_code ORDER BY c.occurred_at)
-            ), money AS (
-                SELECT key, number, jsonb_object_agg(currency, total)::text AS revenue
-                  FROM (SELECT key, number, currency, sum(revenue)::text AS total
-                          FROM span JOIN hit USING (key) WHERE occurred_at >= since AND revenue IS NOT NULL
-                         GROUP BY 1, 2, 3) AS each
-                 GROUP BY 1, 2
-            )
-            SELECT key, number, count(*), sum(visit), count(DISTINCT visitor_code),
-                   (SELECT m.revenue FROM money m WHERE m.key = span.key AND m.number = span.number), max(occurred_at)
-              FROM span JOIN hit USING (key) WHERE occurred_at >= since
-             GROUP BY key, number
-            """,
-            {
-                "keys": [key for key, _ in members],
-                "ids": [id_ for _, id_ in members],
-                "span_keys": [key for key, _, _ in times],
-                "numbers": [number for _, number, _ in times],
-                "times": [since for _, _, since in times],
-            },
-        )
-        return {(row[0], row[1]): (_figures(*row[2:6]), row[6]) for row in cursor.fetchall()}
 
 
 def _midnight(day: date) -> datetime:

@@ -7,13 +7,16 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from django.db.models import Q
+
 from api.models import Site
 from cohorts import remote_data
 from cohorts.facts import Path, find_facts
 from goals import breakdowns, reports
 from goals.models import Goal
-from goals.reports import Breakdown
+from goals.reports import Breakdown, Figures, Part
 
+ID_DIGITS: Final = 18
 NEWEST: Final = 20_000  # conversions that are looked at
 NEWEST_OF_PEOPLE: Final = 2_000  # where each visitor's person is looked up
 
@@ -38,7 +41,17 @@ OF_CONVERSIONS: Final = {
     By.CURRENCY: reports.By.CURRENCY,
     By.SOURCE: reports.By.SOURCE,
 }
+FILTERS: Final = tuple(by for by in By if by not in OF_CONVERSIONS)
 OVERLAPS: Final = frozenset({By.PERSONA, By.GOAL})  # a visitor may be in several parts
+
+
+@dataclass(frozen=True, slots=True)
+class Only:
+    """Which visitors are counted: those that a breakdown `by` (one of FILTERS) has in the part of this value."""
+
+    by: By
+    value: str  # as of a part: a goal's id for `goal`
+    name: str = ""  # the trait's, for `trait`
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +61,15 @@ class Seen:
     breakdown: Breakdown
     begin: datetime  # later than was asked for, where there are too many conversions
     is_cut: bool
+    whole: Part | None  # all of it together, where visitors are filtered
 
 
-def break_down(site: Site, goal: Goal, by: By, *, name: str = "", begin: datetime, end: datetime) -> Seen:
+def break_down(
+    site: Site, goal: Goal, by: By, *, name: str = "", only: Only | None = None, begin: datetime, end: datetime
+) -> Seen:
     """A goal's conversions from `begin` until before `end`, in at most 20 parts, all others together, and how many
-    there are. Of more than NEWEST (NEWEST_OF_PEOPLE) conversions, only those since the oldest of the newest so many.
+    there are. Of more than NEWEST conversions only the newest so many, by time and then by id (NEWEST_OF_PEOPLE where
+    people are looked at, for parts or for a filter): a bound however many happened at one time.
 
     A part has the conversions, the visits that began with one of them, the visitors that made them and the revenue.
 
@@ -64,24 +81,56 @@ def break_down(site: Site, goal: Goal, by: By, *, name: str = "", begin: datetim
     * `persona`: those that the visitor is in now; `goal`: the other goals that it ever converted, before or after. A
       visitor of several is in the part of each, and one of none in that of None: nothing adds up.
 
-    Five queries at most.
+    With `only`, of the visitors with that value alone: a visitor is kept with all of its conversions, visits and
+    revenue in that time, or left out with all of them, by what is known now and whatever it is broken down by. The
+    whole is then the part that a breakdown by `only.by` has under that value, of the same conversions.
+
+    Five queries at most, of a goal of `finding.live_goals`.
     """
-    limit = NEWEST if by in OF_CONVERSIONS else NEWEST_OF_PEOPLE
-    since = breakdowns.newest_from(goal, end=end, newest=limit)
-    is_cut = since is not None and since > begin
-    begin = max(begin, since) if since else begin
+    is_of_people = only is not None or by not in OF_CONVERSIONS
+    limit = NEWEST_OF_PEOPLE if is_of_people else NEWEST
+    since = breakdowns.newest_from(goal, begin=begin, end=end, newest=limit)
+    begin = since or begin
+    visitors, whole = dict[str, Figures](), None
+    if is_of_people:
+        visitors = breakdowns.visitors_of(goal, begin=begin, end=end, newest=limit)
+    if only is not None:
+        labels = _labels(site, goal, only.by, only.name, list(visitors))
+        visitors = {code: its for code, its in visitors.items() if only.value in labels.get(code, ())}
+        whole = breakdowns.sum_up(None, visitors, visitors)
     if by in OF_CONVERSIONS:
-        of = OF_CONVERSIONS[by]
-        return Seen(reports.breakdown(goal, of, path=name.split("."), begin=begin, end=end), begin, is_cut)
-    visitors = breakdowns.visitors_of(goal, begin=begin, end=end)
-    if by == By.GOAL:
-        labels: Mapping[str, Collection[str]] = breakdowns.other_goals(goal, list(visitors))
+        found = reports.breakdown(
+            goal,
+            OF_CONVERSIONS[by],
+            path=name.split("."),
+            begin=begin,
+            end=end,
+            newest=limit,
+            visitors=None if only is None else list(visitors),
+        )
     else:
-        labels = _labels(site, by, name, list(visitors))
-    return Seen(breakdowns.break_down(visitors, labels), begin, is_cut)
+        found = breakdowns.break_down(visitors, _labels(site, goal, by, name, list(visitors)))
+    return Seen(found, begin, since is not None, whole)
 
 
-def _labels(site: Site, by: By, name: str, codes: Sequence[str]) -> dict[str, list[str]]:
+def find_other(site: Site, wanted: str) -> Goal | None:
+    """The live goal of this id, or else of this name, or the one that it counts for: what `Only` of a goal takes.
+    One query.
+    """
+    match = Q(name=wanted)
+    if wanted.isascii() and wanted.isdigit() and len(wanted) <= ID_DIGITS:
+        match |= Q(pk=int(wanted))
+    found = list(Goal.objects.filter(match, site=site, deleted_at=None).select_related("counts_for"))
+    goal = min(found, key=lambda each: str(each.pk) != wanted, default=None)
+    return goal and (goal.counts_for or goal)
+
+
+def _labels(site: Site, goal: Goal, by: By, name: str, codes: Sequence[str]) -> Mapping[str, Collection[str]]:
+    """By visitor code, the labels of which a breakdown makes its parts. One query."""
+    return breakdowns.other_goals(goal, codes) if by == By.GOAL else _labels_of_people(site, by, name, codes)
+
+
+def _labels_of_people(site: Site, by: By, name: str, codes: Sequence[str]) -> dict[str, list[str]]:
     """By visitor code, the values of a trait, the group or the personas of its person now. One query."""
     # A name may follow from other traits, and a group from the company.
     paths: Mapping[By, list[Path]] = {

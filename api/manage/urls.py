@@ -8,6 +8,7 @@ from django.urls import URLPattern, path, register_converter
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from api.manage.conversions import GoalConversions, VisitorConversions
+from api.manage.goal_breakdowns import GoalBreakdown
 from api.manage.goals import Goals
 from api.manage.messages import TraceOfMessage, TraceOfMessageId, WhyNot
 from api.manage.rules import SiteRules, WhatIf
@@ -47,6 +48,7 @@ PATHS: dict[str, Callable[..., HttpResponseBase]] = {
     "goals/<number:goal_id>": Goals.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
     "goals/<number:goal_id>/archive": Goals.as_view({"post": "archive"}),
     "goals/<number:goal_id>/restore": Goals.as_view({"post": "restore"}),
+    "goals/<number:goal_id>/breakdown": GoalBreakdown.as_view(),
     "goals/<number:goal_id>/conversions": GoalConversions.as_view(),
     "messages/<number:number>/trace": TraceOfMessage.as_view(),
     "trace": TraceOfMessageId.as_view(),

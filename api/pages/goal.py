@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from api.insight import breakdowns
-from api.insight.breakdowns import NAMED, OF_CONVERSIONS, OVERLAPS, By
+from api.insight.breakdowns import FILTERS, NAMED, OF_CONVERSIONS, OVERLAPS, By, Only
 from api.models import Message, Site
 from api.pages.access import show, site_page
 from api.pages.charts import Chart, Series
@@ -105,6 +105,7 @@ def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBa
     asked = request.GET.get("by", "")
     by = By(asked) if asked in set(By) else By.PROPERTY
     path = request.GET.get("path", "").strip()
+    only, trouble = read_only(site, goal, request.GET)
     latest = conversions_of_goal(goal, after=None, limit=LAST) if by == By.PROPERTY else []
     return show(
         request,
@@ -119,7 +120,14 @@ def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBa
         overlaps=by in OVERLAPS,
         is_of_people=by not in OF_CONVERSIONS,
         paths=sorted({name for each in latest for name in each.properties}),
-        breakdown=parts_of(site, goal, by, path, span) if path or by not in NAMED else None,
+        filters=FILTERS,
+        only_by=request.GET.get("only", ""),
+        only_trait=request.GET.get("trait", "").strip(),
+        only_value=request.GET.get("value", ""),
+        trouble=trouble,
+        breakdown=parts_of(site, goal, by, path, span, only=only)
+        if not trouble and (path or by not in NAMED)
+        else None,
     )
 
 
@@ -141,6 +149,21 @@ def list_conversions(request: HttpRequest, site: Site, goal_id: int) -> HttpResp
         shown=with_messages(site, shown),
         older=older.urlencode(),
     )
+
+
+def read_only(site: Site, goal: Goal, asked: Mapping[str, str]) -> tuple[Only | None, str]:
+    """The filter that an address asks for, if any, and what is wrong with it. A query for a goal."""
+    by, value, trait = asked.get("only", ""), asked.get("value", ""), asked.get("trait", "").strip()
+    if by not in FILTERS:
+        return None, ""
+    if not value or (by == By.TRAIT and not trait):
+        return None, "Say which visitors to count: the value, and for a trait its name too."
+    if by == By.GOAL:
+        other = breakdowns.find_other(site, value.strip())
+        if other is None or other == goal:
+            return None, "There is no other goal of this id or name."
+        value = str(other.pk)
+    return Only(By(by), value, trait if by == By.TRAIT else ""), ""
 
 
 def read_place(asked: Mapping[str, str]) -> Place | None:
@@ -210,9 +233,9 @@ def _unit(step: Step) -> str:
     return {Step.HOUR: "Hour (UTC)", Step.DAY: "Day (UTC)", Step.WEEK: "Week from (UTC)"}[step]
 
 
-def parts_of(site: Site, goal: Goal, by: By, path: str, span: Span) -> dict[str, Any]:
-    """The parts of a goal's conversions in a time, with what to call each. Six queries at most."""
-    seen = breakdowns.break_down(site, goal, by, name=path, begin=span.begin, end=span.end)
+def parts_of(site: Site, goal: Goal, by: By, path: str, span: Span, *, only: Only | None) -> dict[str, Any]:
+    """The parts of a goal's conversions in a time, with what to call each. Eight queries at most."""
+    seen = breakdowns.break_down(site, goal, by, name=path, only=only, begin=span.begin, end=span.end)
     found = seen.breakdown
     names: dict[str, str] = {}
     if by == By.SOURCE:

@@ -55,13 +55,13 @@ LAST_HEADS: Final = ("converting visitors", "revenue", "last conversion, UTC")
 class Row:
     goal: Goal
     headline: Headline
-    line: Sequence[int]
     pattern: str  # of its event's name, when that seems to hold an identifier
 
     @property
     def line_label(self) -> str:
         """The sparkline in words."""
-        return f"{sum(self.line):,} in 30 days, {max(self.line, default=0):,} on the best day, {self.line[-1]:,} today"
+        line = self.headline.line
+        return f"{sum(line):,} in 30 days, {max(line):,} on the best day, {line[-1]:,} today"
 
 
 @site_page()
@@ -105,9 +105,8 @@ def list_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
 def rows_of(site: Site, goals: Sequence[Goal], *, now: datetime) -> list[Row]:
     """Goals with their figures."""
     headlines = reports.headlines(goals, now=now)
-    lines = reports.sparklines(goals, now=now)
     patterns = patterns_of(site, goals)
-    return [Row(goal, headlines[goal.pk], lines[goal.pk], patterns.get(goal.pk, "")) for goal in goals]
+    return [Row(goal, headlines[goal.pk], patterns.get(goal.pk, "")) for goal in goals]
 
 
 def patterns_of(site: Site, goals: Sequence[Goal]) -> dict[int, str]:

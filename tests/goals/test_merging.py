@@ -54,9 +54,9 @@ def test_merge__of_overlapping_goals__counts_the_union_and_is_undone(
         Figures(6, 4, 3, {"EUR": Decimal(63)}),
         Figures(6, 4, 3, {"EUR": Decimal(63)}),
         START + timedelta(seconds=2_900),
+        (*[0] * 26, 1, 0, 0, 3),
     )
     assert preview.union == after.ever
-    assert reports.sparklines([b], now=NOW)[b.pk] == [0] * 26 + [1, 0, 0, 3]
     for step in Step:
         points = reports.series(b, begin=START - timedelta(days=3), end=NOW, step=step)
         assert sum(point.conversions for point in points) == 6

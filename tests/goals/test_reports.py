@@ -38,6 +38,7 @@ def test_headlines__of_goals__count_conversions_visits_and_visitors(world: World
             Figures(5, 4, 2, {"EUR": euros}),
             Figures(6, 5, 3, {"EUR": euros, "USD": dollars}),
             last_conversion_at=START + timedelta(hours=1),
+            line=(*[0] * 27, 1, 0, 3),
         ),
         other.pk: Headline(),
     }
@@ -50,8 +51,9 @@ def test_headline__of_figures__is_what_the_goal_says_counts(goal: Goal) -> None:
     assert figures.headline(goal) == 4
 
 
-def test_sparklines__of_goals__are_30_days(goal: Goal) -> None:
-    assert reports.sparklines([goal], now=now()) == {goal.pk: [0] * 27 + [1, 0, 3]}
+def test_headline__of_a_goal_where_every_conversion_counts__has_their_line(goal: Goal) -> None:
+    goal.has_multiple_conversions = True
+    assert reports.headlines([goal], now=now())[goal.pk].line == (*[0] * 27, 1, 0, 4)
 
 
 def test_series__by_step__has_every_step(goal: Goal) -> None:

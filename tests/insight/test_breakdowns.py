@@ -1,15 +1,17 @@
 """Breakdowns of a goal by what is known of its visitors (promises K-87)."""
 
 from collections import defaultdict
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from api.insight import breakdowns
-from api.insight.breakdowns import By
+from api.insight.breakdowns import FILTERS, By, Only
 from goals import merging, reports
 from goals.models import Conversion, Goal
+from goals.reports import Breakdown, Part
 from tests.goals.recount import visits_of
 from tests.pages.ada import ENTERED, EXITED
 from tests.world import START, World
@@ -40,55 +42,96 @@ def goal(world: World) -> Goal:
     return Goal.objects.get(name__endswith="Buy")
 
 
-def recount(goal: Goal, labels: dict[str, list[str]]) -> Any:
-    """The slow way: by label (conversions, visits, visitors, revenue)."""
+KNOWN: dict[tuple[By, str], dict[str, list[str]]] = {
+    (By.TRAIT, "plan"): {"u0": ["free"], "u1": ["free"]},  # the latest, also through a device
+    (By.TRAIT, "tags"): {"u0": ['["x", 1]']},
+    (By.TRAIT, "age"): {"u2": ["3"]},
+    (By.TRAIT, "nothing"): {},
+    (By.GROUP, ""): {"u1": ["acme"]},
+    (By.PERSONA, ""): {"u0": ["vip"]},
+    (By.GOAL, ""): {"u3": ["Other", "Third"], "u4": ["Third"]},
+}
+
+
+def recount(goal: Goal, labels: dict[str, list[str]], of: Collection[str] | None = None) -> Any:
+    """The slow way: by label (conversions, visits, visitors, revenue), of some visitors only."""
     times, money = defaultdict[str, list[Any]](list), defaultdict[str, list[Any]](list)
     for each in Conversion.objects.filter(goal=goal, occurred_at__gte=START, occurred_at__lt=END):
         times[each.visitor_code].append(each.occurred_at)
         money[each.visitor_code].append(each.revenue)
     found: Any = defaultdict(lambda: [0, 0, 0, 0])
     for code, its in times.items():
+        if of is not None and code not in of:
+            continue
         for label in labels.get(code) or [None]:  # type: ignore[list-item]  # of none
             row = found[label]
             row[:] = [row[0] + len(its), row[1] + len(visits_of(its)), row[2] + 1, row[3] + sum(money[code])]
     return dict(found)
 
 
+def by_name(breakdown: Breakdown, by: By) -> Any:
+    """As `recount` says it."""
+    goals = Goal.objects.values_list("pk", "name") if by == By.GOAL else ()
+    names = {str(pk): name.rpartition(" ")[2] for pk, name in goals}
+    return {names.get(part.value or "", part.value): figures_of(part) for part in breakdown.parts}
+
+
+def figures_of(part: Part) -> list[Any]:
+    return [part.conversions, part.visits, part.visitors, sum(part.revenue.values())]
+
+
 @pytest.mark.promise("K-87")
-@pytest.mark.parametrize(
-    ("by", "name", "labels"),
-    [
-        (By.TRAIT, "plan", {"u0": ["free"], "u1": ["free"]}),  # the latest, also through a device
-        (By.TRAIT, "tags", {"u0": ['["x", 1]']}),
-        (By.TRAIT, "age", {"u2": ["3"]}),
-        (By.TRAIT, "nothing", {}),
-        (By.GROUP, "", {"u1": ["acme"]}),
-        (By.PERSONA, "", {"u0": ["vip"]}),
-        (By.GOAL, "", {"u3": ["Other", "Third"], "u4": ["Third"]}),
-    ],
-)
+@pytest.mark.parametrize(("by", "name", "labels"), [(*of, labels) for of, labels in KNOWN.items()])
 def test_breakdown__by_what_is_known_of_visitors__equals_a_recount(
     world: World, goal: Goal, by: By, name: str, labels: dict[str, list[str]]
 ) -> None:
     seen = breakdowns.break_down(world.site, goal, by, name=name, begin=START, end=END)
 
-    goals = Goal.objects.values_list("pk", "name") if by == By.GOAL else ()
-    names = {str(pk): name.rpartition(" ")[2] for pk, name in goals}
-    found = {
-        names.get(part.value, part.value) if part.value else None: [
-            part.conversions,
-            part.visits,
-            part.visitors,
-            sum(part.revenue.values()),
-        ]
-        for part in seen.breakdown.parts
-    }
+    found = by_name(seen.breakdown, by)
     assert found == recount(goal, labels)
     assert (seen.is_cut, seen.breakdown.other, seen.breakdown.values) == (False, None, len(found))
     if by not in breakdowns.OVERLAPS:
         ever = reports.headlines([goal], now=END)[goal.pk].ever
         sums = [sum(column) for column in zip(*found.values(), strict=True)]
         assert sums == [ever.conversions, ever.visits, ever.visitors, sum(ever.revenue.values())]
+
+
+@pytest.mark.promise("K-87")
+@pytest.mark.parametrize(
+    "only",
+    [
+        (by, name, value)
+        for (by, name), labels in KNOWN.items()
+        for value in sorted({"?", *(value for its in labels.values() for value in its)})
+    ],
+)
+def test_breakdown__of_some_visitors__equals_a_recount_of_them(
+    world: World, goal: Goal, only: tuple[By, str, str]
+) -> None:
+    by, name, value = only
+    of = {code for code, labels in KNOWN[by, name].items() if value in labels}
+    other = breakdowns.find_other(world.site, f"SegmentIO track – {value}")
+    wanted = Only(by, str(other.pk) if other and by == By.GOAL else value, name)
+
+    for each, labels in KNOWN.items():
+        seen = breakdowns.break_down(world.site, goal, each[0], name=each[1], only=wanted, begin=START, end=END)
+        assert by_name(seen.breakdown, each[0]) == recount(goal, labels, of)
+    currencies = breakdowns.break_down(world.site, goal, By.CURRENCY, only=wanted, begin=START, end=END)
+
+    whole = recount(goal, {}, of).get(None, [0, 0, 0, 0])
+    assert figures_of(currencies.whole or Part("?", -1, -1, {})) == whole
+    sums = [sum(column) for column in zip([0] * 4, *map(figures_of, currencies.breakdown.parts), strict=True)]
+    assert (sums[0], sums[1], sums[3]) == (whole[0], whole[1], whole[3])
+
+
+@pytest.mark.parametrize(("wanted", "name"), [("{id}", "Third"), ("SegmentIO track – Other", "Third"), ("x", None)])
+def test_find_other__by_id_or_name__follows_merges(world: World, goal: Goal, wanted: str, name: str | None) -> None:
+    other, third = (Goal.objects.get(name__endswith=each) for each in ("Other", "Third"))
+    merging.merge(other, third)
+
+    found = breakdowns.find_other(world.site, wanted.format(id=other.pk))
+
+    assert (found and found.name.rpartition(" ")[2]) == name
 
 
 @pytest.mark.promise("K-87")
@@ -125,3 +168,24 @@ def test_breakdown__of_too_many_conversions__is_of_the_newest_and_says_so(
 
     assert (seen.is_cut, seen.begin) == (True, START + timedelta(seconds=3_600))
     assert sum(part.conversions for part in seen.breakdown.parts) == 4
+
+
+@pytest.mark.parametrize("by", [By.CURRENCY, By.GROUP])
+def test_breakdown__of_too_many_conversions_at_one_time__is_bounded_all_the_same(
+    world: World, goal: Goal, by: By, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Conversion.objects.filter(goal=goal).update(occurred_at=START)
+    for module, name, most in ((breakdowns, "NEWEST", 4), (breakdowns, "NEWEST_OF_PEOPLE", 4)):
+        monkeypatch.setattr(module, name, most)
+
+    seen = breakdowns.break_down(world.site, goal, by, begin=START, end=END)
+
+    assert (seen.is_cut, seen.begin) == (True, START)
+    assert sum(part.conversions for part in seen.breakdown.parts) == 4
+    monkeypatch.setattr(breakdowns, "NEWEST", 10)
+    monkeypatch.setattr(breakdowns, "NEWEST_OF_PEOPLE", 10)
+    assert not breakdowns.break_down(world.site, goal, by, begin=START, end=END).is_cut
+
+
+def test_filters__are_what_is_known_of_visitors() -> None:
+    assert {by for by, _ in KNOWN} == set(FILTERS)

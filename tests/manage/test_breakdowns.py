@@ -1,0 +1,107 @@
+"""A goal broken down for programs: the figures of its page (promises K-87)."""
+
+from datetime import timedelta
+from urllib.parse import urlencode
+
+import pytest
+
+from api.insight.breakdowns import By, break_down
+from api.sites import make_token
+from goals import merging
+from goals.models import Goal
+from tests.manage.conftest import Caller, refusal
+from tests.world import START, World
+
+DAY = {"begin": START.isoformat(), "end": (START + timedelta(days=1)).isoformat()}
+
+
+@pytest.fixture
+def viewer(world: World) -> Caller:
+    _, value = make_token([world.site], description="CI", role="viewer", made_by="ada", expires_at=None)
+    return Caller(f"Bearer {value}", world.credential)
+
+
+@pytest.fixture
+def goal(world: World) -> Goal:
+    for number, plan in enumerate(["pro", "pro", "free"]):
+        world.track("Buy", at=number, userId=f"u{number}", properties={"plan": plan, "revenue": "1.5"})
+    world.track("Other", userId="u0")
+    world.identify(userId="u1", traits={"plan": "now"})
+    return Goal.objects.get(name__endswith="Buy")
+
+
+def address(goal: Goal, **query: str) -> str:
+    return f"/api/goals/{goal.pk}/breakdown?{urlencode({**DAY, **query})}"
+
+
+@pytest.mark.promise("K-87", "K-82")
+@pytest.mark.parametrize("by", list(By))
+def test_breakdown__by_anything__says_what_its_page_says(world: World, goal: Goal, viewer: Caller, by: By) -> None:
+    told = viewer.get(address(goal, by=by, **({"name": "plan"} if by in {By.PROPERTY, By.TRAIT} else {})))
+
+    seen = break_down(world.site, goal, by, name="plan", begin=START, end=START + timedelta(days=1))
+    assert [
+        (part["value"], part["conversions"], part["visits"], part["visitors"], part["revenue"])
+        for part in told["parts"]
+    ] == [
+        (part.value, part.conversions, part.visits, part.visitors, {k: f"{v:.6f}" for k, v in part.revenue.items()})
+        for part in seen.breakdown.parts
+    ]
+    assert sum(part["conversions"] for part in told["parts"]) == 3
+    assert (told["goalId"], told["isBounded"], told["other"], told["whole"]) == (goal.pk, False, None, None)
+    assert told["begin"] == "2026-11-22T03:00:00Z"
+    assert told["values"] == len(told["parts"])
+
+
+@pytest.mark.promise("K-87", "K-82")
+@pytest.mark.parametrize(
+    ("only", "parts"),
+    [
+        ({"onlyBy": "trait", "onlyName": "plan", "onlyValue": "now"}, {"pro": 1}),
+        ({"onlyBy": "goal", "onlyValue": "SegmentIO track – Other"}, {"pro": 1}),
+        ({"onlyBy": "persona", "onlyValue": "vip"}, {}),
+    ],
+)
+def test_breakdown__of_some_visitors__counts_them_alone(
+    goal: Goal, viewer: Caller, only: dict[str, str], parts: dict[str, int]
+) -> None:
+    told = viewer.get(address(goal, by="property", name="plan", **only))
+
+    assert {part["value"]: part["conversions"] for part in told["parts"]} == parts
+    assert told["whole"]["visitors"] == len(parts)
+
+
+def test_breakdown__of_a_merged_goal__is_that_of_the_other(world: World, goal: Goal, viewer: Caller) -> None:
+    other = Goal.objects.get(name__endswith="Other")
+    merging.merge(other, goal)
+
+    told = viewer.get(address(other, by="currency"))
+
+    assert (told["goalId"], sum(part["conversions"] for part in told["parts"])) == (goal.pk, 4)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"by": "x"},
+        {"by": "trait"},
+        {"by": "property"},
+        {"by": "group", "begin": DAY["end"], "end": DAY["begin"]},
+        {"by": "group", "end": "0001-01-01T00:00:00Z"},
+        {"by": "group", "onlyBy": "persona"},
+        {"by": "group", "onlyValue": "vip"},
+        {"by": "group", "onlyBy": "trait", "onlyValue": "x"},
+        {"by": "group", "onlyBy": "persona", "onlyValue": "x", "onlyName": "x"},
+        {"by": "group", "onlyBy": "goal", "onlyValue": "no such goal"},
+        {"by": "group", "misspelt": "x"},
+    ],
+)
+def test_breakdown__asked_wrongly__is_refused(goal: Goal, viewer: Caller, query: dict[str, str]) -> None:
+    end = {} if "end" in query else DAY
+    answer = viewer.ask("GET", f"/api/goals/{goal.pk}/breakdown?{urlencode({**end, **query})}")
+    assert refusal(answer)[0] == 400
+
+
+def test_breakdown__of_others__is_not_there(goal: Goal, outsider: Caller) -> None:
+    assert refusal(outsider.ask("GET", address(goal, by="currency")))[0] == 404

@@ -1,4 +1,4 @@
-"""When a site's settings were last changed in the admin: what was decided before may have been decided otherwise."""
+"""When people last changed a site's settings: what was decided before may have been decided otherwise."""
 
 import json
 from collections.abc import Iterable
@@ -6,14 +6,22 @@ from datetime import datetime
 
 from django.contrib.admin.models import CHANGE, LogEntry
 
-from api.models import Site
+from api.models import AuditEntry, Site
 
 
 def last_change(site_id: int, fields: Iterable[str]) -> datetime | None:
-    """When one of these fields of a site was changed last, as the admin's log tells. One query."""
-    names = set(fields)
-    columns = Site._meta.concrete_fields  # noqa: SLF001 - Django's own way
-    labels = {str(column.verbose_name).lower() for column in columns if column.name in names}
+    """When one of these fields of a site was changed last, as the logs of its pages and of the admin tell. Two
+    queries.
+    """
+    wanted = set(fields)
+    columns = [each for each in Site._meta.concrete_fields if each.name in wanted]  # noqa: SLF001 - Django's own way
+    noted = AuditEntry.objects.filter(site=site_id, after__has_any_keys=[column.name for column in columns])
+    times = [_last_in_admin(site_id, {str(column.verbose_name).lower() for column in columns})]
+    times.append(noted.order_by("-pk").values_list("at", flat=True).first())
+    return max((each for each in times if each is not None), default=None)
+
+
+def _last_in_admin(site_id: int, labels: set[str]) -> datetime | None:
     changes = LogEntry.objects.filter(
         content_type__app_label="api", content_type__model="site", object_id=str(site_id), action_flag=CHANGE
     )

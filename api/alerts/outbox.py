@@ -80,7 +80,8 @@ def claim(*, now: datetime) -> AlertDelivery | None:
             {"now": now},
         )
         row = cursor.fetchone()
-    return AlertDelivery.objects.select_related("alert", "site").get(pk=row[0]) if row else None
+    # None too where its alert was deleted at this moment: the next look goes on.
+    return AlertDelivery.objects.select_related("alert", "site").filter(pk=row[0]).first() if row else None
 
 
 def send(delivery: AlertDelivery) -> None:
@@ -97,7 +98,7 @@ def send(delivery: AlertDelivery) -> None:
                 detail = mail(delivery)
             else:
                 detail = webhook.post(alert.webhook_url, payload(delivery), secret=alert.secret)
-        except (OSError, webhook.RefusedError) as error:  # smtplib's errors are OSErrors
+        except (OSError, ValueError, webhook.RefusedError) as error:  # smtplib's are OSErrors; a ValueError: no address
             outcome = Outcome.FAILED if delivery.attempts >= tries else Outcome.WAITING
             conclude(delivery, outcome, describe_error(error))
         else:
@@ -136,6 +137,8 @@ def describe_error(error: Exception) -> str:
         return f"The mail server refused the address: {', '.join(str(code) for code, _ in error.recipients.values())}."
     if isinstance(error, smtplib.SMTPResponseException):
         return f"The mail server answered {error.smtp_code}."
+    if isinstance(error, ValueError):
+        return "The address cannot be written to."
     return f"The mail server could not be talked to: {error.strerror or type(error).__name__}."  # type: ignore[attr-defined]  # an OSError
 
 

@@ -1,18 +1,24 @@
 """When alerts are looked at and told. What is done is elsewhere."""
 
+import threading
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
+import structlog
 from celery import Celery
+from django.db import connections
 
 from api.alerts import evaluate, outbox
 from api.celery import app
 
 SECONDS_A_RUN = 5.0  # then the next task has its turn
+THREAD: Final = "alerts"
 EVERY = {
     "alerts": ("api.alerts.tasks.watch", 30.0),
     "prune-alerts": ("api.alerts.tasks.prune", 3600.0),
 }
+
+log = structlog.get_logger(__name__)
 
 
 @app.on_after_finalize.connect
@@ -24,9 +30,23 @@ def schedule(sender: Celery, **_: Any) -> None:
 
 @app.task
 def watch() -> None:
-    """Look at every alert, and send what is due."""
-    evaluate.evaluate(now=datetime.now(UTC))
-    outbox.send_due(now=datetime.now(UTC), seconds=SECONDS_A_RUN)
+    """Look at every alert, and send what is due, beside the tasks: no webhook may keep the digest waiting.
+
+    Returns at once. One thread a process; what it leaves undone when the process ends, the next look does.
+    """
+    if THREAD not in {thread.name for thread in threading.enumerate()}:
+        threading.Thread(target=look_and_send, name=THREAD, daemon=True).start()
+
+
+def look_and_send() -> None:
+    """In a thread of its own, with a connection of its own."""
+    try:
+        evaluate.evaluate(now=datetime.now(UTC))
+        outbox.send_due(now=datetime.now(UTC), seconds=SECONDS_A_RUN)
+    except Exception:  # nobody else would hear of it
+        log.exception("alerts.failed")
+    finally:
+        connections.close_all()
 
 
 @app.task

@@ -32,7 +32,9 @@ NEVER: Final = tuple(
     for each in (
         "169.254.0.0/16",
         "fe80::/10",
+        "fec0::/10",  # site-local: private, though Python calls it global
         "fd00:ec2::/32",  # Amazon's, over IPv6
+        "fd20:ce::/32",  # Google's, over IPv6
         "100.100.100.200/32",  # Alibaba's
         "192.0.0.192/32",  # Oracle's
         "168.63.129.16/32",  # Azure's, a public address

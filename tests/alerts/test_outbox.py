@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from django.db import connections
+from django.forms import EmailField
 from django.test import override_settings
 
 from api.alerts import outbox, webhook
@@ -204,7 +205,9 @@ def test_webhook__into_the_private_network__is_refused_and_says_how_to_allow_it(
         ("::ffff:169.254.169.254", False, True),
         ("64:ff9b::a9fe:a9fe", False, True),
         ("fe80::1", False, True),
+        ("fec0::1", False, True),
         ("fd00:ec2::254", False, True),
+        ("fd20:ce::254", False, True),
         ("100.100.100.200", False, True),
         ("168.63.129.16", False, True),
     ],
@@ -261,6 +264,19 @@ def test_email__refused_by_the_server__is_tried_again_and_quotes_nobody(tell: Te
 
     assert mailbox.mails == []
     assert outcome(delivery) == ("waiting", 1, "The mail server refused the address: 550.")
+
+
+def test_email__to_a_host_that_has_no_spelling__holds_up_no_other(tell: Tell) -> None:
+    """A label of 63 letters is longer as the network spells it."""
+    with mail_server() as server:
+        delivery = tell(emails=[f"ops@{'ü' * 60}.de"])
+        EmailField().clean(delivery.address)
+        other = tell(emails=["ops@example.com"])
+        send()
+
+    assert outcome(delivery) == ("waiting", 1, "The address cannot be written to.")
+    assert outcome(other)[0] == "sent"
+    assert [recipient for recipient, _ in server.mails] == ["ops@example.com"]
 
 
 def test_email__without_a_mail_server__has_failed(tell: Tell) -> None:

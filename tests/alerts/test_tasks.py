@@ -1,11 +1,23 @@
 """Beat has the alerts looked at, and a worker does."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 
-from api.alerts import tasks
+import pytest
+
+from api.alerts import outbox, tasks, webhook
 from api.celery import app
 from api.models import Alert, AlertDelivery
+from tests.alerts.receivers import receiving
 from tests.world import World
+
+
+def finish_watching() -> None:
+    """Wait for what a worker does beside its tasks."""
+    for thread in threading.enumerate():
+        if thread.name == tasks.THREAD:
+            thread.join(60)
+            assert not thread.is_alive()
 
 
 def test_beat__its_timetable__has_the_alerts_in_the_seldom_queue() -> None:
@@ -27,8 +39,28 @@ def test_tasks__done_by_a_worker__look_at_alerts_and_prune_what_was_told(world: 
         AlertDelivery.objects.create(site=world.site, alert=alert, event="test", way="webhook", at=at, next_try_at=at)
 
     tasks.watch()
+    finish_watching()
     tasks.prune()
 
     alert.refresh_from_db()
     assert alert.checked_at is not None
     assert AlertDelivery.objects.get().outcome == "failed"  # it was due, and has no webhook
+
+
+def test_watch__a_webhook_that_does_not_answer__keeps_no_task_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook, "SECONDS", 60.0)
+    silence = threading.Event()
+    with receiving(200, hang=silence) as receiver:
+        alert = Alert.objects.create(site=world.site, name="Quota", condition="quota", webhook_url=receiver.url)
+        outbox.tell(alert, "fired", "All are made.", since=None, now=datetime.now(UTC))
+
+        tasks.watch()
+        tasks.watch()  # the next look, while the first is at it
+
+        assert AlertDelivery.objects.get().outcome == "waiting"  # and the worker goes on
+        silence.set()
+        finish_watching()
+    delivery = AlertDelivery.objects.get()
+    assert (delivery.outcome, delivery.attempts, len(receiver.requests)) == ("sent", 1, 1)

@@ -14,11 +14,12 @@ from tests.contract.server import Server, Shop, open_shop, running_server
 INBOX_LIMIT = 200
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def server(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The web server; it is overloaded with little."""
+    """The web server; it is overloaded with little, and its webhooks may lead to this machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GOALPOST_INBOX_LIMIT", str(INBOX_LIMIT))
+        patch.setenv("GOALPOST_WEBHOOK_NETWORKS", "127.0.0.0/8")
         with running_server(tmp_path_factory.mktemp("server")) as server:
             yield server
 

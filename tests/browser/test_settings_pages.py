@@ -1,0 +1,126 @@
+"""An owner at the settings: an alert that reaches its webhook, keys that open and are closed, a rule that is tried."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from api.models import Rule
+from tests.alerts.receivers import receiving
+from tests.browser.admin import Desk, at_desk
+from tests.browser.chromium import PATIENCE, needs_browser
+from tests.contract.server import Shop
+
+pytestmark = [needs_browser, pytest.mark.xdist_group("browser")]
+
+
+@pytest.fixture
+def desk(shop: Shop, browser: Browser) -> Iterator[Desk]:
+    with at_desk(browser, shop, role="owner") as desk:
+        yield desk
+
+
+def wait_for_status(expected: int, shop: Shop, *, auth: tuple[str, str] | None = None, token: str = "") -> None:
+    """Ask for the goals until the answer has this status: a process may know a key for 5 seconds more."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    deadline = time.monotonic() + PATIENCE
+    while (got := shop.client.get("/api/goals", auth=auth, headers=headers).status_code) != expected:
+        assert time.monotonic() < deadline, got
+        time.sleep(0.1)
+
+
+def copied(desk: Desk, label: str) -> str:
+    """What the button beside a secret copies."""
+    row = desk.page.locator(f'dt:text-is("{label}") + dd')
+    return str(row.get_by_role("button", name="Copy").get_attribute("data-copy"))
+
+
+def test_alert__made_and_tested__reaches_the_webhook_and_stands_in_the_log(desk: Desk) -> None:
+    page = desk.page
+    desk.open("settings/alerts/")
+    page.get_by_role("link", name="New alert").click()
+    page.get_by_label("Name").fill("Slow digest")
+    page.get_by_label("Tell when").select_option("lag")
+    page.get_by_label("… this much").fill("60")
+    with receiving(200) as receiver:
+        page.get_by_label("Webhook").fill(receiver.url)
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_text("Saved. It is looked at every half minute.")).to_be_visible()
+
+        page.get_by_role("button", name="Test Slow digest").click()
+        expect(page.get_by_text("Test by webhook")).to_contain_text("sent. HTTP 200")
+
+    told = page.get_by_role("region", name="What was told").get_by_role("row", name="Slow digest")
+    expect(told).to_contain_text(re.compile("sent.*test", re.DOTALL))
+    ((headers, body),) = receiver.requests
+    assert json.loads(body)["event"] == "test"
+    assert "x-goalpost-signature" in headers
+
+
+def test_keys__made_renewed_and_revoked__are_told_once_and_open_until_then(shop: Shop, desk: Desk) -> None:
+    page = desk.page
+    desk.open("settings/tokens/")
+    page.get_by_label("What it is for").fill("Dashboard")
+    page.get_by_role("button", name="Make it").click()
+    token = copied(desk, "Token")
+    assert copied(desk, "Header") == f"Authorization: Bearer {token}"
+    wait_for_status(200, shop, token=token)
+
+    page.get_by_role("link", name="I have copied it").click()
+    row = page.get_by_role("row", name="Dashboard")
+    expect(row).to_contain_text("viewer")
+    assert token not in page.content()
+    row.get_by_role("button", name="Revoke Dashboard").click()
+    expect(row.get_by_text("revoked")).to_be_visible()
+    wait_for_status(401, shop, token=token)
+
+    desk.open("settings/credentials/")
+    page.get_by_label("Old secret goes on for (hours)").fill("1")
+    page.get_by_role("button", name="Renew the secret").click()
+    secret = copied(desk, "Secret")
+    assert secret != shop.secret
+    wait_for_status(200, shop, auth=(shop.client_id, secret))
+    wait_for_status(200, shop, auth=(shop.client_id, shop.secret))
+
+    page.get_by_role("link", name="I have copied it").click()
+    expect(page.get_by_text("Old secret", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Revoke").click()
+    expect(page.get_by_text("Revoked: it is refused everywhere within 5 seconds.")).to_be_visible()
+    wait_for_status(401, shop, auth=(shop.client_id, secret))
+    wait_for_status(401, shop, auth=(shop.client_id, shop.secret))
+
+
+@pytest.mark.promise("B-11", "N-08")
+def test_rule__tried_then_saved__does_what_the_page_foretold(shop: Shop, desk: Desk) -> None:
+    shop.send(shop.event(event="Test order", userId="u1"), shop.event(event="Order", userId="u1"))
+    page = desk.page
+    desk.open("settings/rules/")
+    page.get_by_role("link", name="New rule").click()
+    page.get_by_label("Name", exact=True).fill("No tests")
+    page.get_by_label("The name …").select_option("prefix")
+    page.locator("#id_name_value").fill("Test ")
+    page.get_by_label("Action").select_option("drop")
+
+    page.get_by_role("button", name="Try it on the last 1,000 messages").click()
+    foretold = page.get_by_role("region", name="What would change")
+    expect(foretold.get_by_role("row", name="Conversions 2 1")).to_be_visible()
+    assert not Rule.objects.exists()
+
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("link", name="No tests")).to_be_visible()
+    shop.send(shop.event(event="Test order", userId="u2"), shop.event(event="Order", userId="u2"))
+    assert shop.goals() == {"SegmentIO track – Order": ["u1", "u2"], "SegmentIO track – Test order": ["u1"]}
+
+
+def test_tag__renamed__leads_to_the_same_goals(shop: Shop, desk: Desk) -> None:
+    shop.send(shop.event(event="Order", userId="u1"))
+    page = desk.page
+    desk.open("goals/tags/")
+    page.get_by_label("Another name for segment.io").fill("from Segment")
+    page.get_by_role("button", name="Rename").click()
+    expect(page.get_by_text("segment.io is from Segment now.")).to_be_visible()
+    page.get_by_role("link", name="from Segment").click()
+    expect(page.get_by_role("link", name="SegmentIO track – Order")).to_be_visible()

@@ -84,6 +84,9 @@ def reconcile(site: Site, source_ids: Sequence[int], *, days: int, now: datetime
     asked = now.replace(minute=0, second=0, microsecond=0) - timedelta(days=days, hours=-1)
     since = max(asked, _first_whole_hour(site.pk) or asked)
     accounts: Mapping[int | None, Account] = {None: Account(None), **{id_: Account(id_) for id_ in source_ids}}
+    # Before the messages: what comes in meanwhile would look like messages that were deleted.
+    for source_id, came in figures(list(source_ids), since=since).items():
+        accounts[source_id].at_the_door = came
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -120,8 +123,6 @@ def reconcile(site: Site, source_ids: Sequence[int], *, days: int, now: datetime
             account.counted += counted
             account.deleted += deleted
             account.missing += missing
-    for source_id, came in figures(list(source_ids), since=since).items():
-        accounts[source_id].at_the_door = came
     deleted = accounts[None]  # their doors' figures are deleted too
     deleted.at_the_door = Figures(deleted.received)
     return Reconciliation(since, since > asked, [each for each in accounts.values() if each.source_id or each.lines])

@@ -200,8 +200,8 @@ def test_commands__of_sending_from_anywhere__answer_as_printed(shop: Shop) -> No
 def test_commands__of_sources__make_one_and_another_key(shop: Shop) -> None:
     run_commands(shop, printed_block("sh", "write-keys"))
 
-    source = Source.objects.get(site__sitecode=shop.sitecode, name="Shop")
-    assert (source.kind, source.takes_track) == ("server", False)
+    source = Source.objects.get(site__sitecode=shop.sitecode, name="Shop server")
+    assert (source.kind, source.takes_track) == ("server", True)
     assert [key.ends_at is None for key in source.write_keys.order_by("pk")] == [False, True]
 
 

@@ -197,6 +197,17 @@ def test_page__refused_events_only__still_waits(viewer: Client, sources: dict[st
     assert "Waiting for the first event" in look(viewer, "curl/")
 
 
+@pytest.mark.parametrize(("switch", "words"), [("is_enabled", "switched off"), ("takes_track", "no track events")])
+def test_page__of_a_source_that_does_not_convert__says_so(
+    viewer: Client, sources: dict[str, Source], switch: str, words: str
+) -> None:
+    assert words not in look(viewer, "curl/")
+
+    Source.objects.filter(pk=sources["server"].pk).update(**{switch: False})
+
+    assert words in look(viewer, "curl/")
+
+
 def test_page__without_a_source_of_the_kind__says_where_to_make_one(viewer: Client) -> None:
     shown = look(viewer, "altis/")
 

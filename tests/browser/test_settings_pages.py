@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from api.models import Rule
+from api.models import Rule, WriteKey
 from tests.alerts.receivers import receiving
 from tests.browser.admin import Desk, at_desk
 from tests.browser.chromium import PATIENCE, needs_browser
@@ -36,6 +36,18 @@ def copied(desk: Desk, label: str) -> str:
     """What the button beside a secret copies."""
     row = desk.page.locator(f'dt:text-is("{label}") + dd')
     return str(row.get_by_role("button", name="Copy").get_attribute("data-copy"))
+
+
+@pytest.mark.promise("K-39", "A-01")
+def test_copy__of_the_sitecode_and_of_a_write_key__fills_the_clipboard(shop: Shop, desk: Desk) -> None:
+    page = desk.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    key = WriteKey.objects.filter(source__site__sitecode=shop.sitecode).earliest("pk").key
+    for path, text in (("settings/", shop.sitecode), ("settings/sources/", key)):
+        desk.open(path)
+        page.locator(f'[data-copy="{text}"]').first.click()
+        expect(page.get_by_role("button", name="Copied")).to_be_visible()
+        assert page.evaluate("navigator.clipboard.readText()") == text
 
 
 def test_alert__made_and_tested__reaches_the_webhook_and_stands_in_the_log(desk: Desk) -> None:

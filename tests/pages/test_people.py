@@ -1,6 +1,7 @@
 """People are found by any identifier; their page shows what is known, from whom and since when."""
 
 import json
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -156,12 +157,21 @@ def test_personas__with_members__have_their_size_and_page(viewer: Client) -> Non
 
 
 @pytest.mark.promise("B-19")
-def test_group__with_members__shows_traits_members_and_conversions(viewer: Client) -> None:
-    assert "acme" in text_of(viewer.get(address("groups/")))
-    page = text_of(viewer.get(address("groups/group/?id=acme")))
-    assert "gold" in page
-    assert "id=ada-king" in page
-    assert "SegmentIO track – Bought" in page
+def test_group__with_members__shows_traits_members_and_conversions(viewer: Client, world: World) -> None:
+    world.send(
+        world.event("group", at=7, userId="grace", groupId="umbrella", traits={"tier": "silver"}),
+        world.event("track", at=8, event="Sold", userId="grace"),
+        world.event("group", at=9, userId="linus", groupId="acme"),
+        world.event("group", at=10, userId="linus", groupId="umbrella"),  # who left
+    )
+    assert {"acme", "umbrella"} <= set(re.findall(r"id=(\w+)", text_of(viewer.get(address("groups/")))))
+    theirs = {"acme": ("gold", {"ada-king"}, "Bought"), "umbrella": ("silver", {"grace", "linus"}, "Sold")}
+    for group, (tier, members, event) in theirs.items():
+        response: Any = viewer.get(address(f"groups/group/?id={group}"))
+        assert {identity.value for identity, _ in response.context["rows"]} == members
+        page = text_of(response)
+        assert {each for each in ("gold", "silver") if each in page} == {tier}
+        assert set(re.findall("SegmentIO track – ([A-Z][a-z]+)", page)) == {event}
 
 
 def test_members__more_than_a_page__follow_each_other(

@@ -1,5 +1,6 @@
 """Rules, each tried on what came last before it is saved."""
 
+from json import JSONDecodeError, JSONDecoder
 from typing import Any, Final
 
 from django import forms
@@ -23,11 +24,23 @@ LAST: Final = 1_000
 EXACT: Final = frozenset({"name_value", "path", "path_value", "argument"})  # names match to the byte
 
 
+class ForgivingDecoder(JSONDecoder):
+    """To whom numbers and nests too large for Python are no JSON: a form says so, where an error would end it."""
+
+    def decode(self, text: str, *args: Any) -> Any:
+        try:
+            return super().decode(text, *args)
+        except (ValueError, RecursionError) as error:
+            raise JSONDecodeError(str(error), "", 0) from error
+
+
 class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameters at run time
     event_type = forms.ChoiceField(choices=[("", "any"), *zip(TYPES, TYPES, strict=True)], required=False)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        if "group_traits" in self.fields:
+            self.fields["group_traits"].decoder = ForgivingDecoder  # type: ignore[attr-defined]  # of a JSONField
         choice: Any = self.fields.get("source")
         if choice is None:  # of somebody who may only look
             return

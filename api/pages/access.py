@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.auth.views import redirect_to_login
 from django.db.models import F
-from django.http import Http404, HttpRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponseBase, QueryDict
 from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
 from unfold.sites import UnfoldAdminSite
@@ -46,11 +46,21 @@ def site_page(role: Membership.Role = Role.VIEWER) -> Callable[[View], View]:
             request.goalpost_site, request.goalpost_role = site, mine  # type: ignore[attr-defined]
             if RANK[mine] < RANK[role]:
                 return show(request, "pages/forbidden.html", title="Not allowed", needed=role.label, status=403)
+            if request.method == "POST":
+                request.POST = without_nul(request.POST)  # type: ignore[assignment]  # it may be set
             return view(request, site, **parts)
 
         return page
 
     return decorate
+
+
+def without_nul(form: QueryDict) -> QueryDict:
+    """A form with U+FFFD for NUL, as in addresses (api.middleware): PostgreSQL takes no NUL in text."""
+    clean = QueryDict(mutable=True)
+    for name, values in form.lists():
+        clean.setlist(name.replace("\0", "\ufffd"), [value.replace("\0", "\ufffd") for value in values])
+    return clean
 
 
 def sites_of(user: User | AnonymousUser) -> "QuerySet[Site]":

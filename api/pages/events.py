@@ -125,9 +125,9 @@ def read_time(given: str) -> datetime | None:
     """A time of UTC, as `<input type="datetime-local">` sends it."""
     try:
         at = parse_datetime(given.strip())
-    except ValueError:
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC) if at else None
+    except (ValueError, OverflowError):  # the year 1 of New Zealand begins before UTC's
         return None
-    return at.replace(tzinfo=UTC) if at and at.tzinfo is None else at
 
 
 def read_number(given: str | None) -> int | None:

@@ -130,7 +130,7 @@ def pattern_of(site: Site, goal: Goal) -> str:
 @site_page()
 def export_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     """As CSV: the goals that were picked, else all of a list, in its order, with the figures of this moment."""
-    asked = QueryDict(request.POST.get("query", "")) if request.method == "POST" else request.GET
+    asked = address_of_list(request) if request.method == "POST" else request.GET
     now = timezone.now()
     wish = read_wish(asked, now=now)
     wanted = ids_in_order([site.pk], wish.filter, now=now, order=wish.order)
@@ -196,9 +196,12 @@ def change_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
             audit.note(request, site, f"{DONE[action]} goals", None, after)
         what = f"{DONE[action]} {len(goals)} {'goal' if len(goals) == 1 else 'goals'}"
         messages.success(request, f"{what}: {tag}" if action in NEED_TAG else f"{what}.")
-    return redirect(
-        f"{reverse('pages:goals', args=[site.sitecode])}?{QueryDict(request.POST.get('query', '')).urlencode()}"
-    )
+    return redirect(f"{reverse('pages:goals', args=[site.sitecode])}?{address_of_list(request).urlencode()}")
+
+
+def address_of_list(request: HttpRequest) -> QueryDict:
+    """What the address of the list that a form was on asks for."""
+    return QueryDict(request.POST.get("query", "").replace("%00", "%EF%BF%BD"))  # as api.middleware does
 
 
 def ids_in(texts: Sequence[str]) -> list[int]:

@@ -15,6 +15,7 @@ from api.audit import note
 from api.insight import people
 from api.models import Erasure, Membership, Site
 from api.pages.access import show, site_page
+from api.pages.events import read_number
 from cohorts import finding
 
 Role = Membership.Role
@@ -82,9 +83,9 @@ def erase_person(request: HttpRequest, site: Site) -> HttpResponseBase:
 def list_erasures(request: HttpRequest, site: Site) -> HttpResponseBase:
     """A page of receipts, the newest first."""
     receipts = site.erasures.order_by("-pk")
-    before = request.GET.get("before", "")
-    if before.isascii() and before.isdigit():
-        receipts = receipts.filter(pk__lt=min(int(before), 2**63 - 1))
+    before = read_number(request.GET.get("before"))
+    if before is not None:
+        receipts = receipts.filter(pk__lt=before)
     found = list(receipts[: RECEIPTS + 1])
     return show(
         request,

@@ -82,10 +82,10 @@ def last_events(site: Site) -> list[Row]:
 @require_POST
 def change_rules(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Move a rule up or down, switch it on or off, or delete it, as the button `do` says."""
-    rule = find_rule(site, request.POST.get("rule", ""))
     do = request.POST.get("do", "")
     with transaction.atomic():
         note_rules_changed(site.pk, now=timezone.now())  # first: who changes them too waits for the site's row
+        rule = find_rule(site, request.POST.get("rule", ""))
         if do in {"up", "down"}:
             move(request, rule, -1 if do == "up" else 1)
         elif do == "switch":
@@ -151,6 +151,8 @@ def edit_rule(request: HttpRequest, site: Site, rule_id: int | None = None) -> H
 def save(request: HttpRequest, site: Site, form: Any, before: dict[str, Any] | None) -> None:
     with transaction.atomic():
         note_rules_changed(site.pk, now=timezone.now())
+        if before is not None:
+            find_rule(site, str(form.instance.pk))  # one that was just deleted must not come back
         rule = form.save()
         after = model_to_dict(rule, FIELDS)
         if before is None:

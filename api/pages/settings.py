@@ -17,7 +17,7 @@ from admin_pages import LinesField
 from api.audit import changed, note
 from api.models import AuditEntry, Membership, Site
 from api.pages.access import Role, show, site_page
-from api.pages.events import read_time
+from api.pages.events import read_number, read_time
 from api.sites import note_rules_changed
 from goals.naming import name_goal
 
@@ -33,6 +33,8 @@ PARTS: Final = (
     ("Remote data", ("public_traits", "requires_token")),
     ("Event names with a meaning", LISTS[1:]),
 )
+# Of these no event comes to mean something else.
+MEAN_NOTHING: Final = {"name", *PARTS[2][1], "keeps_done_days", "public_traits", "requires_token"}
 
 
 def make_field(field: Any, **options: Any) -> Any:
@@ -84,7 +86,8 @@ def save_settings(request: HttpRequest, site: Site) -> HttpResponseBase:
         saved = form.save()
         was, is_now = changed(before, model_to_dict(saved, SiteForm.Meta.fields))
         if was:
-            note_rules_changed(site.pk, now=timezone.now())  # what its events mean may be something else
+            if was.keys() - MEAN_NOTHING:
+                note_rules_changed(site.pk, now=timezone.now())  # what its events mean may be something else
             note(request, site, "Changed the site's settings", was, is_now)
     messages.success(request, "Saved.")
     return redirect("pages:settings", site.sitecode)
@@ -150,11 +153,11 @@ def invite(request: HttpRequest, site: Site, username: str, role: str) -> str:
 
 def change_member(request: HttpRequest, site: Site, member: str, role: str) -> str:
     """What is wrong; nothing when a member has another role, or with no role is none any more."""
-    membership = site.memberships.filter(pk=member).select_related("user").first() if member.isdecimal() else None
+    membership = site.memberships.filter(pk=read_number(member) or 0).select_related("user").first()
     if membership is None:
         return "They are no member any more."
     is_to_go = request.POST.get("do") == "remove"
-    owners = site.memberships.filter(role=Role.OWNER)
+    owners = site.memberships.filter(role=Role.OWNER, user__is_active=True)  # who may not sign in owns nothing
     if (is_to_go or role != Role.OWNER) and list(owners) == [membership]:
         return "This is the last owner. Make somebody else an owner first."
     name, before = membership.user.get_username(), {"role": membership.role}
@@ -175,9 +178,9 @@ def change_member(request: HttpRequest, site: Site, member: str, role: str) -> s
 def list_changes(request: HttpRequest, site: Site) -> HttpResponseBase:
     """The audit log, newest first, in pages that begin below an entry's number."""
     entries = AuditEntry.objects.filter(site=site).order_by("-pk")
-    below = request.GET.get("before", "")
-    if below.isdecimal() and len(below) < 19:  # noqa: PLR2004 - the largest number of a column has 19 digits
-        entries = entries.filter(pk__lt=int(below))
+    below = read_number(request.GET.get("before"))
+    if below is not None:
+        entries = entries.filter(pk__lt=below)
     asked = {name: request.GET.get(name, "").replace("\0", "\ufffd").strip() for name in ("who", "what")}
     since, until = read_time(request.GET.get("since", "")), read_time(request.GET.get("until", ""))
     wanted = {"who": asked["who"], "what__icontains": asked["what"], "at__gte": since, "at__lt": until}

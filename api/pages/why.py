@@ -5,6 +5,7 @@ from django.http import HttpRequest, HttpResponseBase
 from api.insight.why_not import LOOK, why_not
 from api.models import Site
 from api.pages.access import show, site_page
+from api.pages.events import read_number
 from goals.models import Goal
 
 MOST_GOALS = 20  # that a part of a name is looked up in
@@ -33,9 +34,10 @@ def ask_why(request: HttpRequest, site: Site) -> HttpResponseBase:
 def _find_goals(site: Site, wanted: str) -> list[Goal]:
     """The goal of that number or that name, else some that have it in their name."""
     live = Goal.objects.filter(site=site, deleted_at=None, counts_for=None)
-    if wanted.isascii() and wanted.isdigit():
+    number = read_number(wanted)
+    if number is not None:
         numbered = Goal.objects.filter(site=site, deleted_at=None).select_related("counts_for")
-        by_number = numbered.filter(pk=min(int(wanted), 2**63 - 1)).first()
+        by_number = numbered.filter(pk=number).first()
         if by_number is not None:
             return [by_number.counts_for or by_number]
     exact = list(live.filter(name=wanted))

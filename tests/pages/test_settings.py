@@ -2,18 +2,23 @@
 
 import html
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
 from api.access import api_key, check_secret, check_token, forget_lookups, hash_secret, issue_token
+from api.database import connection_parameters
 from api.door import Refusal
 from api.models import AuditEntry, Credential, Membership, Message, Rule, Site, Source, WriteKey
 from api.sites import create_credential, create_site, create_source, renew_secret
+from tests.cohorts.test_usernames import count_waiting
+from tests.flows.test_resilience import in_threads, wait_until
 from tests.pages.conftest import Enter, text_of
 from tests.world import CLIENT_ID, SECRET, World
 
@@ -366,6 +371,34 @@ def test_rule__that_is_wrong__is_told_and_not_saved(owner: Client, site: Site) -
     assert not site.rules.exists()
 
 
+@pytest.mark.parametrize(
+    ("page", "form"),
+    [
+        ("rules/{}/", {"name": "Late", "action": "no_goal", "name_test": "equals", "name_value": "A"}),
+        *(("rules/change/", {"do": do, "rule": "{}"}) for do in ("up", "down", "switch", "delete")),
+    ],
+)
+def test_rule__deleted_while_somebody_changes_it__stays_deleted(
+    owner: Client, site: Site, page: str, form: dict[str, str]
+) -> None:
+    rule = Rule.objects.create(site=site, action="no_goal", name_test="equals", name_value="A")
+
+    def change_it(_: int) -> int:
+        fields = {name: value.format(rule.pk) for name, value in form.items()}
+        return owner.post(BASE + page.format(rule.pk), fields).status_code
+
+    with ThreadPoolExecutor(1) as meanwhile, psycopg.connect(**connection_parameters()) as other:
+        other.execute("UPDATE api_site SET rules_changed_at = now() WHERE id = %s", [site.pk])
+        other.execute("DELETE FROM api_rule WHERE id = %s", [rule.pk])
+        answer = meanwhile.submit(in_threads, 1, change_it)
+        wait_until(lambda: answer.done() or count_waiting() == 1)
+        other.commit()
+        assert answer.result() == [404]
+
+    assert not Rule.objects.exists()
+    assert not AuditEntry.objects.exists()
+
+
 def test_rule__for_a_source_of_another_site__is_refused(owner: Client, site: Site) -> None:
     other = create_site(name="Other").sources.get()
 
@@ -413,7 +446,7 @@ def test_credential__renewed__goes_on_with_its_old_secret_as_long_as_told(
     new = api_key(world.credential.client_id, dict(response.context["secrets"])["Secret"])
     assert world.post(world.event()).status_code == then
     assert world.post(world.event(), headers={"authorization": f"Basic {new}"}).status_code == 200
-    assert ("Old secret" in look(owner, "credentials/")) == (hours != "0")
+    assert ("<dt>Old secret</dt>" in look(owner, "credentials/")) == (hours != "0")
     Credential.objects.filter(pk=world.credential.pk).update(old_secret_ends_at=timezone.now())
     forget_lookups()
     assert world.post(world.event()).status_code == 401
@@ -498,6 +531,16 @@ def test_member__last_owner__stays_one(owner: Client, site: Site, do: str) -> No
     assert member.role == "owner"
     assert not AuditEntry.objects.exists()
     assert "last owner" in look(owner, "members/")
+
+
+def test_member__last_owner_who_may_sign_in__stays_one(owner: Client, site: Site) -> None:
+    gone = User.objects.create_user("gone", is_active=False)
+    Membership.objects.create(site=site, user=gone, role="owner")
+    member = site.memberships.get(user__username="owner")
+
+    change(owner, "members/change/", do="remove", member=member.pk)
+
+    assert site.memberships.filter(pk=member.pk).exists()
 
 
 @pytest.mark.parametrize(

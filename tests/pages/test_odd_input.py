@@ -1,0 +1,187 @@
+"""Whatever an address or a form holds, a page answers; it never fails, and nobody is shown a defect of ours."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.http import QueryDict
+from django.test import Client
+
+from api import sites
+from api.models import Membership
+from tests.pages.conftest import Enter
+from tests.pages.test_access import RIGHTS, Place, place
+from tests.world import SITECODE, World
+
+__all__ = ["place"]  # a fixture
+
+# In texts, numbers, times and places of pages.
+ODD: Final = (
+    "",
+    "a\0b",
+    "\ud800".encode(errors="surrogatepass"),
+    "'\"><script>alert(1)</script>{{ 1 }}{name}%00%s\u202e😀",
+    "x" * 20_000,
+    "-1",
+    "²",  # a digit that is no number
+    "٣",  # a number in other digits
+    "9" * 18,
+    str(2**63),
+    "9" * 5_000,  # more digits than Python reads
+    "1e400",
+    "NaN",
+    "0001-01-01",
+    "0001-01-01T00:00:00+14:00",
+    "9999-12-31T23:59:59.999999-14:00",
+    "[" * 5_000,
+)
+# Addresses that lead further than those of test_access.py.
+FURTHER: Final[Mapping[str, Sequence[Mapping[str, str]]]] = {
+    "goals": [{"sort": sort, "after": "5", "id": "5"} for sort in ("-revenue.EUR", "created")],
+    "goal-breakdown": [{"by": "property", "path": "plan"}],
+    "goal-conversions": [{"before": "2026-11-22T03:00:00+00:00", "id": "5"}],
+    "persona": [{"name": "vip", "kind": "0", "after": "a"}],
+    "group": [{"id": "acme", "kind": "0", "after": "a"}],
+    "why": [{"person": "ada-king", "goal": "{goal_id}"}],
+}
+# What the buttons of a form say, where it has several.
+BUTTONS: Final[Mapping[str, Sequence[Mapping[str, str]]]] = {
+    "goals-change": [
+        {"action": action, "goal": "{goal_id}", "tag_name": "vip", "query": "q=a"}
+        for action in ("tag", "untag", "archive", "restore", "merge")
+    ],
+    "goals-merge": [{"goal": "{goal_id}", "into": "{goal_id}"}],
+    "person-erase": [],  # its parameter is that of the page
+    "settings-sources-change": [
+        {"do": "create", "name": "App", "kind": "browser"},
+        {"do": "save", "source": "{source_id}", "name": "App"},
+        {"do": "rotate", "source": "{source_id}", "hours": "1"},
+        {"do": "revoke", "source": "{source_id}", "key": "none"},
+    ],
+    "settings-rules-change": [{"do": do, "rule": "{rule_id}"} for do in ("up", "switch")],
+    "settings-alerts-change": [{"do": do, "alert": "{alert_id}"} for do in ("switch", "rotate", "test")],
+    "settings-credentials-change": [
+        {"do": "create", "name": "Another"},
+        {"do": "renew", "credential": "{credential_id}", "hours": "1"},
+        {"do": "revoke", "credential": "{credential_id}"},
+    ],
+    "settings-tokens-change": [
+        {"do": "create", "description": "CI", "role": "viewer", "lifetime": "90", "site": SITECODE},
+        {"do": "revoke", "token": "{token_id}"},
+    ],
+    "settings-members-change": [
+        {"do": "invite", "username": "outsider", "role": "viewer"},
+        {"do": "change", "member": "{member_id}", "role": "viewer"},
+        {"do": "remove", "member": "{member_id}"},
+    ],
+    "settings-rule-new": [{"do": do, "action": "no_goal", "name": "A"} for do in ("save", "try", "try-event")],
+    "settings-alert-new": [{"name": "A", "condition": "success", "threshold": "5"}],
+    "settings-save": [
+        {
+            "name": "Shop",
+            "goal_name_template": "{{type}} {{name}}",
+            "auto_tag": "t",
+            "default_currency": "EUR",
+            "goals_per_10_seconds": "5",
+            "goals_per_hour": "5",
+            "max_waiting_names": "5",
+        }
+    ],
+    "tag-change": [{"name": "another"}, {"name": "another", "merges": "yes"}],
+    "tester": [
+        {"do": do, "source": "{source_id}", "body": '{{"type": "track", "event": "A", "userId": "u"}}'}
+        for do in ("try", "send")
+    ],
+}
+
+
+FEW: Final = 4  # beyond them it would take minutes
+CHOICES: Final = {"do", "action", "csrfmiddlewaretoken"}  # another one does nothing
+
+
+@contextmanager
+def names_asked_for(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+    """The names that a view looks up in addresses and forms meanwhile."""
+    names: set[str] = set()
+
+    def noting(method: Callable[..., Any]) -> Callable[..., Any]:
+        def look(given: Any, name: str, *default: Any) -> Any:
+            names.add(name)
+            return method(given, name, *default)
+
+        return look
+
+    with monkeypatch.context() as patch:
+        for method in ("get", "getlist"):
+            patch.setattr(QueryDict, method, noting(getattr(QueryDict, method)))
+        yield names
+
+
+def send(client: Client, method: str, address: str, given: Mapping[str, Any]) -> int:
+    """The status of the answer; what it did is taken back."""
+    form = urlencode(given)
+    with transaction.atomic():
+        if method == "POST":
+            status = client.post(address, form, content_type="application/x-www-form-urlencoded").status_code
+        else:
+            status = client.get(f"{address}?{form}").status_code
+        transaction.set_rollback(True)
+    return status
+
+
+def oddly(names: Sequence[str], usual: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Each value in the place of each name; where these are many, of one in turn, and of all at once."""
+    for at, value in enumerate(ODD):
+        if len(names) <= FEW:
+            yield from ({**usual, name: value} for name in names)
+        else:
+            yield {**usual, names[at % len(names)]: value}
+            yield {**usual, **{name: ODD[(at + place) % len(ODD)] for place, name in enumerate(names)}}
+
+
+def failures(client: Client, method: str, address: str, forms: Iterator[dict[str, Any]]) -> list[tuple[int, Any]]:
+    """What was answered as a defect of ours, and to what."""
+    answers = ((send(client, method, address, form), form) for form in forms)
+    return [
+        (status, {name: f"{value!r:.40}" for name, value in form.items()}) for status, form in answers if status >= 500
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(name for name, rights in RIGHTS.items() if rights.look))
+def test_page__asked_oddly__answers(place: Place, enter: Enter, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    client = enter("owner")
+    address, _, query = place.address(name).partition("?")
+    asked = dict(part.split("=") for part in query.split("&") if part)
+    for usual in [asked, *map(place.form, map(dict, FURTHER.get(name, ())))]:
+        with names_asked_for(monkeypatch) as names:
+            client.get(address, usual)
+        if names:
+            assert failures(client, "GET", address, oddly(sorted(names), usual)) == []
+
+
+def test_export__of_a_list_asked_for_oddly__is_answered(place: Place, enter: Enter) -> None:
+    form = {"query": "tag=%00&q=%00&after=%00"}  # the list's address, in a field
+    assert send(enter("viewer"), "POST", place.address("goals-export"), form) == 200
+
+
+@pytest.mark.parametrize("name", sorted(name for name, rights in RIGHTS.items() if rights.act))
+def test_form__filled_in_oddly__is_answered(
+    place: Place, enter: Enter, monkeypatch: pytest.MonkeyPatch, world: World, name: str
+) -> None:
+    client = enter("owner")
+    editor = Membership.objects.create(site=world.site, user=User.objects.create(username="editor"), role="editor")
+    token, _ = sites.make_token([world.site], description="CI", role="viewer", made_by="owner", expires_at=None)
+    place.numbers.update(member_id=editor.pk, token_id=token.pk, credential_id=world.credential.pk)
+    address = place.address(name)
+    for form in BUTTONS.get(name, [RIGHTS[name].form]):
+        usual = place.form(dict(form))
+        with names_asked_for(monkeypatch) as names, transaction.atomic():
+            client.post(address, usual)
+            transaction.set_rollback(True)
+        fields = sorted((names | set(usual)) - CHOICES)
+        if fields:
+            assert failures(client, "POST", address, oddly(fields, usual)) == [], form

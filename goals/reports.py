@@ -378,10 +378,14 @@ def _read_kept(row: Sequence[Any]) -> _Kept:
         visits_of = json.loads(united)
         visits = sum(visits_of.values())
         by_day = {day: (its, visits_of.get(f"{day}", 0)) for day, (its, _) in by_day.items()}
-    month = [sum(counts) for counts in zip(*by_day.values(), strict=True)] or [0, 0]
     return _Kept(
         _figures(*row[:4]),
-        _figures(*month, month_visitors, month_revenue),
+        _figures(
+            sum(its for its, _ in by_day.values()),
+            sum(begun for _, begun in by_day.values()),
+            month_visitors,
+            month_revenue,
+        ),
         _figures(conversions, visits, visitors, revenue),
         last_at,
         by_day,

@@ -196,6 +196,8 @@ def change_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
             audit.note(request, site, f"{DONE[action]} goals", None, after)
         what = f"{DONE[action]} {len(goals)} {'goal' if len(goals) == 1 else 'goals'}"
         messages.success(request, f"{what}: {tag}" if action in NEED_TAG else f"{what}.")
+    if request.POST.get("back") == "twins":
+        return redirect("pages:goals-twins", site.sitecode)
     return redirect(f"{reverse('pages:goals', args=[site.sitecode])}?{address_of_list(request).urlencode()}")
 
 

@@ -145,6 +145,7 @@ def pages(site: Site, facts: Facts) -> Iterator[Look]:
     yield look("goals-merge", goal=[facts.usual.pk, facts.largest.pk])
     yield look("goals-merge", what="of the largest union", goal=[facts.union.pk, facts.largest.pk])
     yield look("goals-merge", what="search", goal=facts.usual.pk, q="form")
+    yield look("goals-twins")
     yield look("tags")
     yield look("goal-new")
     yield look("goals-export", what="of a tag", tag=facts.tag)
@@ -263,6 +264,9 @@ def api(site: Site, facts: Facts) -> Iterator[Look]:
         yield Look(f"api goals {urlencode(query)}".strip(), with_query("/api/goals", given), allowed=(200, 400))
     yield Look("api goal", f"/api/goals/{facts.largest.pk}")
     yield Look("api goal, union", f"/api/goals/{facts.union.pk}")
+    yield Look("api breakdown", f"/api/goals/{facts.largest.pk}/breakdown?by=trait&name=plan")
+    only = "onlyBy=persona&onlyValue=vip"
+    yield Look("api breakdown, union, of some", f"/api/goals/{facts.union.pk}/breakdown?by=currency&{only}")
     yield Look("api conversions", f"/api/goals/{facts.largest.pk}/conversions?limit=200")
     yield Look("api conversions, union", f"/api/goals/{facts.union.pk}/conversions?limit=200")
     yield Look("api sources", "/api/sources")

@@ -42,6 +42,7 @@ RIGHTS: Final[dict[str, Rights]] = {
     "goals-change": Rights(None, EDITOR, form={"do": "archive"}),
     "goals-export": READ,
     "goals-merge": Rights(EDITOR, EDITOR, query="?goal={goal_id}&goal={other_goal_id}"),
+    "goals-twins": READ,
     "tags": READ,
     "tag-change": Rights(None, EDITOR, form={"do": "rename", "name": "another"}),
     "goal-new": Rights(EDITOR, EDITOR, form={"name": "By hand"}),

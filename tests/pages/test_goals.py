@@ -358,7 +358,31 @@ def test_goal__broken_down__shows_the_parts(
     page = text_of(enter("viewer").get(f"{page_of(goal)}breakdown/?from=2026-11-20&to=2026-11-22&{query}"))
 
     table = page.partition('aria-label="Breakdown"')[2].partition("</table>")[0]
-    assert sorted(re.findall(r'<td class="gp-name">(.*?)</td>', table)) == (parts or [])
+    assert sorted(re.findall(r'<td class="gp-name"><span [^>]*>(.*?)</span>', table)) == (parts or [])
+
+
+@pytest.mark.promise("K-87")
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("only=persona&value=vip", "in the persona <strong>vip</strong>: 1 conversion"),
+        ("only=trait&trait=plan&value=now", "whose plan is now <strong>now</strong>: 1 conversion"),
+        ("only=goal&value=SegmentIO track – Other", "1 conversion, 1 converting visit, 1 converting visitor."),
+        ("only=goal&value=9", "There is no other goal of this id or name."),
+        ("only=trait&value=now", "Say which visitors to count"),
+        ("only=x&value=now", "1,234.50 EUR"),
+    ],
+)
+def test_goal__broken_down_of_some_visitors__says_whose(
+    world: World, goal: Goal, enter: Enter, query: str, says: str
+) -> None:
+    world.identify(userId="u1", traits={"plan": "now"})
+    world.send(world.event("track", userId="u1", **ENTERED))
+    world.track("Other", userId="u2")
+
+    page = text_of(enter("viewer").get(f"{page_of(goal)}breakdown/?from=2026-11-20&to=2026-11-22&by=currency&{query}"))
+
+    assert says in page
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,53 @@
+"""Goals whose names mean the same (promises N-15)."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from goals.likeness import group_alike, likeness, split_name
+from goals.naming import TEMPLATE, conventional_names
+
+
+@pytest.mark.promise("N-15")
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["Sign Up", "sign_up", "Signed Up", "SignUp", "SIGN-UP", "signing up", "Ｓｉｇｎ Up"],
+        ["Purchase", "purchased", "Purchases"],
+        ["Stop video", "Stopped Video", "stopping-video"],
+        ["إضافة إلى السلة", "إضافة_إلى_السلة"],
+    ],
+)
+def test_likeness__of_names_that_mean_the_same__is_one(names: list[str]) -> None:
+    assert len({likeness(name) for name in names}) == 1
+
+
+@pytest.mark.parametrize(
+    "names", [["Sign Up", "Sign In"], ["Order 1", "Order 2"], ["Bus", "Bu"], ["Sing", "S"], ["Need", "Ne"]]
+)
+def test_likeness__of_other_names__differs(names: list[str]) -> None:
+    assert len({likeness(name) for name in names}) == len(names)
+
+
+@given(st.text(max_size=40))
+def test_likeness__of_any_text__is_one_of_its_cases(name: str) -> None:
+    assert likeness(name.lower()) == likeness(f" {name.lower()}_")
+
+
+@pytest.mark.parametrize("event_type", ["track", "page", "screen"])
+def test_split_name__of_conventional_names__has_their_event(event_type: str) -> None:
+    for name in conventional_names(event_type, "Buy"):
+        assert split_name(name, template=TEMPLATE) in {(event_type, "Buy"), ("", "Buy")}
+
+
+@pytest.mark.promise("N-15")
+def test_group_alike__of_goals__keeps_types_apart() -> None:
+    names = [
+        (1, "SegmentIO track – Sign Up"),
+        (2, "SegmentIO track – sign_up"),
+        (3, "SegmentIO page – Sign Up"),
+        (4, "Other"),
+        (5, "–"),
+        (6, "…"),
+    ]
+    assert group_alike(names, template=TEMPLATE) == [[1, 2]]

@@ -93,6 +93,6 @@ def find_source(name_or_key: str, sitecode: str | None) -> Source:
         case [_]:
             raise CommandError("this source is switched off; switch it on in the admin")
         case []:
-            raise CommandError("no source has this name or write key")
+            raise CommandError("no source has this name or write key; make one under Settings, Sources: an import")
         case _:
             raise CommandError("several sources have this name; name one by its write key, or its site with --site")

@@ -22,6 +22,7 @@ from goals.models import Conversion, Goal
 from tests.admin.conftest import save
 from tests.flows.conftest import Clock
 from tests.goals.recount import assert_exact
+from tests.pages.test_settings import sent_form
 from tests.world import World
 
 TEMPLATE = "SegmentIO {type} – {name}"
@@ -310,5 +311,20 @@ def test_verify__settings_changed_in_the_admin__judges_nothing_by_them_that_was_
 
     assert save(person, page, default_currency="JPY", goals_per_10_seconds=2).status_code == 302
 
+    call_command("verify", stdout=StringIO())
+    assert report_on("recount").line == "0 messages derived again, 8 under earlier rules left out"
+
+
+def test_verify__settings_changed_on_their_page__judges_nothing_by_them_that_was_before(town: World) -> None:
+    person = Client()
+    person.force_login(User.objects.create_superuser("admin"))
+    save_page = reverse("pages:settings-save", args=[town.site.sitecode])
+    given = sent_form(person) | {"name": "Renamed", "keeps_done_days": "90", "goals_per_10_seconds": "1"}
+
+    assert person.post(save_page, given).status_code == 302
+    call_command("verify", stdout=StringIO())
+    assert report_on("recount").line == "8 messages derived again, 0 under earlier rules left out"
+
+    assert person.post(save_page, given | {"default_currency": "JPY"}).status_code == 302
     call_command("verify", stdout=StringIO())
     assert report_on("recount").line == "0 messages derived again, 8 under earlier rules left out"

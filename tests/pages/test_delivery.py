@@ -15,6 +15,7 @@ from api.insight.delivery import Lag, Span
 from api.models import AuditEntry, Message, Site, Source, SourceTally
 from api.sites import create_site, create_source
 from tests.pages.conftest import Enter, text_of
+from tests.pages.test_reconciliation import until_counted
 from tests.world import START, World
 
 PATH = "/admin/s/1q2w3e4r5t/delivery/"
@@ -95,6 +96,30 @@ def test_delivery__of_a_source__says_what_came_in_and_what_became_of_it(
     assert (row.came.received, list(row.outcomes)) == (9, [1, 1, 1, 1])
     assert "The event names nobody" in page
     assert f"/events/{refused.pk}/" in page
+
+
+@pytest.mark.promise("K-84")
+def test_delivery__of_real_events__follows_them_from_the_door_to_their_end(viewer: Client, world: World) -> None:
+    world.change_site(goals_per_10_seconds=1)
+    world.send(
+        world.event(messageId="one"),
+        world.event("identify", properties={"plan": "pro"}),
+        world.event(event="Waits"),
+        world.event(event=None),
+    )
+    world.post(world.event(messageId="one"))
+    world.post(world.event())
+    until_counted(world.site, 6)
+
+    page = look(viewer)
+
+    assert series(viewer, "became") == {
+        label: [1]
+        for label in ("Converted", "Done, no conversion", "Waiting for quota", "Waiting for the digest", "Refused")
+    }
+    came = {label: sum(values) for label, values in series(viewer, "received").items()}
+    assert came == {"New": 5, "Duplicates": 1, "Refused at the door": 0}
+    assert "missing_name" in page
 
 
 @pytest.mark.parametrize(("span", "days"), [(Span.DAY, 2), (Span.FORTNIGHT, 20)])

@@ -521,6 +521,22 @@ def test_member__invited_changed_and_removed__is_noted_each_time(owner: Client, 
     ]
 
 
+def test_member__invited_as_users_are_made__signs_in_enters_no_table_and_signs_out(owner: Client, site: Site) -> None:
+    User.objects.create_user("ada", password="on analytical engines")  # without “staff status”
+    change(owner, "members/change/", do="invite", username="ada", role="editor")
+    ada, home = Client(), f"/admin/s/{site.sitecode}/"
+
+    signed_in = ada.post(f"/admin/login/?next={home}", {"username": "ada", "password": "on analytical engines"})
+
+    assert (signed_in.status_code, signed_in.headers.get("Location")) == (302, home)
+    assert "/admin/logout/" in text_of(ada.get(home))
+    tables = ("tables", "api/message", "api/site", "api/credential")
+    assert [ada.get(f"/admin/{table}/").status_code for table in tables] == [302] * 4
+    assert ada.get("/admin/password_change/").status_code == 200
+    assert ada.post("/admin/logout/").status_code == 200
+    assert ada.get(home).status_code == 302
+
+
 @pytest.mark.parametrize("do", ["remove", "role"])
 def test_member__last_owner__stays_one(owner: Client, site: Site, do: str) -> None:
     member = site.memberships.get()

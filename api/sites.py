@@ -144,10 +144,13 @@ def renew_secret(credential: Credential, *, now: datetime, overlap: timedelta = 
     Of three secrets the first ends at once.
     """
     secret = generate_secret()
-    credential.old_secret_hash = credential.secret_hash if overlap else ""
-    credential.old_secret_ends_at = now + overlap if overlap else None
-    credential.secret_hash = hash_secret(secret)
-    credential.save(update_fields=["secret_hash", "old_secret_hash", "old_secret_ends_at"])
+    with transaction.atomic():
+        # Of two who renew it at once both are told one that works: that of the first is the old one.
+        before = Credential.objects.select_for_update().get(pk=credential.pk).secret_hash
+        credential.old_secret_hash = before if overlap else ""
+        credential.old_secret_ends_at = now + overlap if overlap else None
+        credential.secret_hash = hash_secret(secret)
+        credential.save(update_fields=["secret_hash", "old_secret_hash", "old_secret_ends_at"])
     return NewCredential(credential, secret)
 
 

@@ -501,6 +501,23 @@ def test_credential__that_opens_a_site_of_others__cannot_be_changed_here(owner: 
     assert (world.credential.revoked_at, world.credential.secret_hash) == (None, before)
 
 
+def test_credential__renewed_by_two_at_once__opens_with_both_secrets(owner: Client, world: World) -> None:
+    form = {"do": "renew", "credential": world.credential.pk, "hours": "24"}
+
+    def renew(_: int) -> int:
+        return owner.post(BASE + "credentials/change/", form).status_code
+
+    with ThreadPoolExecutor(1) as meanwhile, psycopg.connect(**connection_parameters()) as other:
+        other.execute("UPDATE api_credential SET secret_hash = %s", [hash_secret("what the first was told")])
+        answer = meanwhile.submit(in_threads, 1, renew)
+        wait_until(lambda: answer.done() or count_waiting() == 1)
+        other.commit()
+        assert answer.result() == [200]
+
+    forget_lookups()
+    assert check_secret(CLIENT_ID, "what the first was told").client_id == CLIENT_ID
+
+
 # Members
 
 

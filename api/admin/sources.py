@@ -129,8 +129,9 @@ class SourceAdmin(Pages[Source]):
         return False
 
     @admin.display(description="Last seen")
-    def last_seen(self, source: Source) -> Any:
-        return figures_of(source, "ever").last_received_at or "never"
+    def last_seen(self, source: Source) -> str:
+        last = figures_of(source, "ever").last_received_at
+        return f"{last:%Y-%m-%d %H:%M:%S} UTC" if last else "never"
 
     @admin.display(description="In 24 hours")
     def came_in_a_day(self, source: Source) -> str:

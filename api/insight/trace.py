@@ -246,10 +246,12 @@ class _Case:
         if change is None:
             return
         goal = effects.goal
+        kind = goal.event.type if goal else self.message.type
+        a_kind = f"{'An' if kind in {'alias', 'identify'} else 'A'} {kind} event"
         yield Step(
             "Understood",
             State.PASSED,
-            f"A {goal.event.type} event called “{goal.event.name}”." if goal else f"A {self.message.type} event.",
+            f"{a_kind} called “{goal.event.name}”." if goal else f"{a_kind}.",
         )
         firsts = self._first_visitors(change)
         hit = (
@@ -263,11 +265,7 @@ class _Case:
         yield self._identity(effects, change, firsts, hit)
         if hit is None:
             no_goal = effects.idle_reason == "no_goal_by_rule"
-            text = (
-                "A rule says that it makes no goal."
-                if no_goal
-                else f"A {self.message.type} event of this kind has none."
-            )
+            text = "A rule says that it makes no goal." if no_goal else f"{a_kind} of this kind has none."
             yield Step("Goal", State.SKIPPED, text)
         else:
             yield from self._goal(hit)

@@ -47,9 +47,9 @@ def home(request: HttpRequest, site: Site) -> HttpResponseBase:
         title="Home",
         charts=charts,
         figures=[
-            ("received in 24 hours", sum(came[hour].received for hour in day if hour in came)),
-            ("conversions in 24 hours", sum(by_hour.values())),
-            ("rejected in 24 hours", sum(came[hour].rejected for hour in day if hour in came)),
+            ("received", sum(came[hour].received for hour in day if hour in came)),
+            ("conversions", sum(by_hour.values())),
+            ("rejected", sum(came[hour].rejected for hour in day if hour in came)),
         ],
         inbox=inbox,
         deferred=sum(inbox.deferred.values()),

@@ -37,7 +37,7 @@ def test_person__in_a_browser__is_found_explained_and_erased(shop: Shop, browser
 
         # Erase
         page.get_by_role("link", name="The person").click()
-        page.get_by_role("link", name="Erase…").click()
+        page.get_by_role("link", name="Erase …").click()
         page.get_by_role("button", name="Erase this person").click()
         expect(page.get_by_text("are dropped", exact=True)).to_be_visible()
         finish()

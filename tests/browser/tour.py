@@ -1,8 +1,11 @@
 """Every page that a person sees: of a site full of everything, of an empty one, and the tables of the admin."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from django.urls import resolve, reverse
+from playwright.sync_api import Page, expect
 
 from api.models import Message, Site
 from api.pages.guide import WAYS
@@ -24,8 +27,59 @@ STATES: Final = {
 }
 
 
-def tour(site: Site, empty: Site) -> dict[str, str]:
-    """The address of each page, by a name for it; `site` is filled by tests.bench.seed."""
+def stay(_: Page) -> None:
+    """Nothing is to be done on a page that is there at once."""
+
+
+def run_dry(page: Page) -> None:
+    page.get_by_role("button", name="Dry run").click()
+    expect(page.get_by_role("heading", name="Identity")).to_be_visible()
+
+
+def make_secret(page: Page) -> None:
+    page.get_by_label("What it is for").fill("Reports of the board")
+    page.get_by_role("button", name="Make it").click()
+    expect(page.get_by_text("This page cannot be called up again")).to_be_visible()
+
+
+def try_rule(page: Page) -> None:
+    page.get_by_role("button", name="Try it on the last").click()
+    expect(page.get_by_role("button", name="Save")).to_be_visible()
+
+
+def rename(page: Page) -> None:
+    page.get_by_label("Name", exact=True).fill("Purchase")
+
+
+def open_table(page: Page) -> None:
+    page.get_by_text("As a table").first.click()
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A page, and what somebody does there before it is looked at."""
+
+    address: str
+    act: Callable[[Page], None] = stay
+
+
+ACTS: Final = [
+    ("tester", "dry run", run_dry),
+    ("settings-credentials", "secret", make_secret),
+    ("settings-tokens", "secret", make_secret),
+    ("settings-rule", "tried", try_rule),
+    ("goal-edit", "renamed", rename),
+    ("delivery", "as a table", open_table),
+]
+
+
+def tour(site: Site, empty: Site) -> dict[str, Stop]:
+    """Every page, by a name for it; `site` is filled by tests.bench.seed."""
+    stops = {name: Stop(address) for name, address in addresses(site, empty).items()}
+    return stops | {f"{name} {done}": Stop(stops[name].address, act) for name, done, act in ACTS}
+
+
+def addresses(site: Site, empty: Site) -> dict[str, str]:
     found: dict[str, str] = {}
     for look in looks(site):
         name = look.what.partition(" ")[0]

@@ -149,8 +149,11 @@ class Conversion(models.Model):
             models.UniqueConstraint(fields=["site", "message_key"], name="goals_conversion_message"),
         ]
         indexes = [
-            # A goal's conversions, newest first, in keyset pages.
-            models.Index(fields=["goal", "occurred_at", "id"], name="goals_conversion_goal"),
+            # A goal's conversions, newest first, in keyset pages; with whose they are, it counts visits of merged goals
+            # without the rows.
+            models.Index(
+                fields=["goal", "occurred_at", "id"], include=["visitor_code"], name="goals_conversion_of_goal"
+            ),
             # A visitor's conversions, newest first.
             models.Index(fields=["site", "visitor_code", "occurred_at", "id"], name="goals_conversion_visitor"),
             # Re-keying when a user's first visitor code is learnt.

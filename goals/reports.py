@@ -80,18 +80,36 @@ COUNTED_HITS: Final = f"""
 IS_COUNTED: Final = """
     occurred_at >= coalesce(%(begin)s, '-infinity'::timestamptz) AND (%(newest)s::int IS NULL OR place <= %(newest)s)
 """
-# The parts of a series: of the days that are kept of a goal, or of the conversions of some goals as one.
-KEPT_DAYS: Final = """
-    SELECT date_trunc(%(step)s, day::timestamp AT TIME ZONE 'UTC', 'UTC') AS begin, conversions, visits, revenue
+# The visits of some goals as one, each at its conversion's time; by goal, or the planner would look for each visitor's.
+UNITED_VISITS: Final = f"""
+    SELECT c.occurred_at, {VISIT}
+      FROM unnest(%(goals)s::bigint[]) AS member (id)
+      JOIN LATERAL (
+        SELECT visitor_code, occurred_at FROM goals_conversion
+         WHERE goal_id = member.id AND occurred_at >= %(begin)s - {GAP} AND occurred_at < %(end)s OFFSET 0
+      ) AS c ON true
+    WINDOW mine AS (PARTITION BY c.visitor_code ORDER BY c.occurred_at)
+"""
+# The parts of a series by day or week: what is kept of each day, but visits of several goals, which do not add up.
+DAYS: Final = f"""
+    SELECT date_trunc(%(step)s, day::timestamp AT TIME ZONE 'UTC', 'UTC') AS begin, conversions,
+           CASE WHEN %(is_of_several)s THEN 0 ELSE visits END AS visits, revenue
       FROM goals_goalday
      WHERE goal_id = ANY(%(goals)s) AND day >= (%(begin)s AT TIME ZONE 'UTC')::date
        AND day < (%(end)s AT TIME ZONE 'UTC')::date
+     UNION ALL
+    SELECT date_trunc(%(step)s, occurred_at, 'UTC'), 0, sum(visit), '{{}}'
+      FROM ({UNITED_VISITS}) AS hit WHERE %(is_of_several)s AND occurred_at >= %(begin)s GROUP BY 1
 """
-COUNTED: Final = f"""
-    SELECT date_trunc(%(step)s, occurred_at, 'UTC') AS begin, 1 AS conversions, visit AS visits,
+# And by hour.
+HOURS: Final = f"""
+    SELECT date_trunc(%(step)s, occurred_at, 'UTC') AS begin, 1 AS conversions, 0 AS visits,
            CASE WHEN revenue IS NULL THEN '{{}}' ELSE jsonb_build_object(currency, revenue::text) END AS revenue
-      FROM ({COUNTED_HITS}) AS hit
-     WHERE {IS_COUNTED}
+      FROM goals_conversion
+     WHERE goal_id = ANY(%(goals)s) AND occurred_at >= %(begin)s AND occurred_at < %(end)s
+     UNION ALL
+    SELECT date_trunc(%(step)s, occurred_at, 'UTC'), 0, sum(visit), '{{}}'
+      FROM ({UNITED_VISITS}) AS hit WHERE occurred_at >= %(begin)s GROUP BY 1
 """
 
 
@@ -179,18 +197,17 @@ def members_of(goals: Sequence[Goal]) -> dict[int, list[int]]:
 def series(goal: Goal, *, begin: datetime, end: datetime, step: Step) -> list[Point]:
     """The steps of a goal's curve from the one that holds `begin` to the one before `end`, empty ones too.
 
-    Raises ValueError for more than MOST_POINTS of them. Two queries, which read what is kept of its days; for hours,
-    or where others are merged into it, the conversions of that time.
+    Raises ValueError for more than MOST_POINTS of them. Two queries, which read what is kept of its days; where others
+    are merged into it, the time of each conversion besides, and for hours the conversions.
     """
     starts = steps(begin, end, step)
     if not starts:
         return []
     members = members_of([goal])[goal.pk]
-    is_kept = len(members) == 1 and step != Step.HOUR
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            WITH part AS ({KEPT_DAYS if is_kept else COUNTED}), money AS (
+            WITH part AS ({HOURS if step == Step.HOUR else DAYS}), money AS (
                 SELECT begin, jsonb_object_agg(currency, total)::text AS revenue
                   FROM (SELECT begin, each.key AS currency, sum(each.value::numeric)::text AS total
                           FROM part, jsonb_each_text(part.revenue) AS each GROUP BY 1, 2) AS each
@@ -199,7 +216,13 @@ def series(goal: Goal, *, begin: datetime, end: datetime, step: Step) -> list[Po
             SELECT begin, sum(conversions), sum(visits), (SELECT m.revenue FROM money m WHERE m.begin = part.begin)
               FROM part GROUP BY begin
             """,
-            {"goals": members, "step": step, "begin": starts[0], "end": starts[-1] + LENGTHS[step], "newest": None},
+            {
+                "goals": members,
+                "is_of_several": len(members) > 1,
+                "step": step,
+                "begin": starts[0],
+                "end": starts[-1] + LENGTHS[step],
+            },
         )
         found = {row[0]: Point(row[0], int(row[1]), int(row[2]), _revenue(row[3])) for row in cursor.fetchall()}
     return [found.get(start, Point(start)) for start in starts]

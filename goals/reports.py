@@ -103,10 +103,12 @@ DAYS: Final = f"""
 """
 # And by hour.
 HOURS: Final = f"""
-    SELECT date_trunc(%(step)s, occurred_at, 'UTC') AS begin, 1 AS conversions, 0 AS visits,
-           CASE WHEN revenue IS NULL THEN '{{}}' ELSE jsonb_build_object(currency, revenue::text) END AS revenue
+    SELECT date_trunc(%(step)s, occurred_at, 'UTC') AS begin, count(*) AS conversions, 0 AS visits,
+           CASE WHEN sum(revenue) IS NULL THEN '{{}}' ELSE jsonb_build_object(currency, sum(revenue)::text) END
+               AS revenue
       FROM goals_conversion
      WHERE goal_id = ANY(%(goals)s) AND occurred_at >= %(begin)s AND occurred_at < %(end)s
+     GROUP BY 1, currency
      UNION ALL
     SELECT date_trunc(%(step)s, occurred_at, 'UTC'), 0, sum(visit), '{{}}'
       FROM ({UNITED_VISITS}) AS hit WHERE occurred_at >= %(begin)s GROUP BY 1

@@ -181,11 +181,11 @@ def save(request: HttpRequest, site: Site, form: AlertForm, before: dict[str, An
             alert.save()
             note(request, site, f"Made the alert {alert.pk} “{alert}”", None, state_of(alert))
         else:
-            if not alert.is_enabled:
+            standing: tuple[str, ...] = ()  # which the worker writes meanwhile
+            if not alert.is_enabled or {"condition", "source"} & set(form.changed_data):
                 alert.firing_since = alert.held_at = alert.told_at = None
-            # The worker writes how it stands meanwhile.
-            reset = () if alert.is_enabled else ("firing_since", "held_at", "told_at")
-            alert.save(update_fields=[*FIELDS, *reset])
+                standing = ("firing_since", "held_at", "told_at")
+            alert.save(update_fields=[*FIELDS, *standing])
             was, is_now = changed(before, state_of(alert))
             if was:
                 note(request, site, f"Changed the alert {alert.pk} “{alert}”", was, is_now)

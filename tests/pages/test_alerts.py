@@ -200,6 +200,15 @@ def test_alert__switched_off_and_on__forgets_that_it_held(owner: Client, alert: 
     assert AuditEntry.objects.count() == 2
 
 
+def test_alert__told_to_watch_something_else__forgets_that_it_held(owner: Client, alert: Alert) -> None:
+    Alert.objects.update(firing_since=START, held_at=START, told_at=START)
+
+    owner.post(f"{BASE}{alert.pk}/", {**FORM, "condition": Alert.Condition.QUOTA, "threshold": ""})
+
+    changed = Alert.objects.get()
+    assert (changed.condition, changed.firing_since, changed.told_at) == (Alert.Condition.QUOTA, None, None)
+
+
 def test_alert__deleted__is_noted(owner: Client, alert: Alert) -> None:
     outbox.tell(alert, "fired", "It waits.", since=START, now=START)
 

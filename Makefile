@@ -33,7 +33,7 @@ bench: $(VENV)/test.stamp ## every figure beside its yardstick, in ten minutes (
 
 screenshots: $(VENV)/test.stamp $(VENV)/node.stamp ## a picture of every page, wide and narrow, light and dark, into .build/screenshots
 	@rm -rf .build/screenshots && mkdir -p .build/screenshots
-	GOALPOST_SCREENSHOTS=$(CURDIR)/.build/screenshots $(PYTHON) -m pytest -q -s tests/browser/test_looks.py $(ARGS)
+	GOALPOST_SCREENSHOTS=$(CURDIR)/.build/screenshots $(PYTHON) -m pytest -q tests/browser/test_looks.py $(ARGS)
 
 chaos: $(VENV)/test.stamp ## kill, poison and starve a Goalpost of its own on the full scale, in a quarter of an hour
 	$(PYTHON) -m tests.chaos $(ARGS)

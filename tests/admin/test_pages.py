@@ -288,4 +288,5 @@ def test_unknown__page_of_the_admin__is_a_page(person: Client) -> None:
     response = person.get("/admin/none/")
 
     assert response.status_code == 404
+    assert "To your site" in response.content.decode()
     assert response["Content-Type"].startswith("text/html")

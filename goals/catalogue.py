@@ -159,7 +159,8 @@ def set_tags(goal: Goal, names: Iterable[str]) -> None:
 
 
 def rename_tag(tag: Tag, name: str) -> Tag:
-    """Give a tag another name. Raises TagTakenError when the site has a tag of that name: merge the two.
+    """Give a tag another name. Raises TagTakenError when the site has a tag of that name (merge the two), and
+    Tag.DoesNotExist when this one has gone meanwhile.
 
     A site goes on giving its own tag (`auto_tag`) to what events make: change that too, or the tag comes back.
     """
@@ -168,17 +169,22 @@ def rename_tag(tag: Tag, name: str) -> Tag:
         twin = Tag.objects.filter(site_id=tag.site_id, name=name).exclude(pk=tag.pk).first()
         if twin is not None:
             raise TagTakenError(twin.pk)
+        tag = Tag.objects.get(pk=tag.pk)
         tag.name = name
         tag.save(update_fields=["name"])
     return tag
 
 
 def merge_tags(tag: Tag, into: Tag) -> Tag:
-    """Give what has a tag another one of its site instead, and delete the first. Not to be undone."""
+    """Give what has a tag another one of its site instead, and delete the first. Not to be undone.
+
+    Raises Tag.DoesNotExist when one of them has gone meanwhile.
+    """
     if tag.site_id != into.site_id:
         raise ValueError("these tags belong to two sites")
     with transaction.atomic():
         quota.lock_names(tag.site_id)  # events tag new goals under it
+        tag, into = (Tag.objects.get(pk=each.pk) for each in (tag, into))
         if tag.pk != into.pk:
             into.goals.add(*tag.goals.values_list("pk", flat=True))
             tag.delete()

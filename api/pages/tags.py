@@ -5,7 +5,7 @@ from typing import Final
 from django.contrib import messages
 from django.db import transaction
 from django.db.models import Count, Q
-from django.http import HttpRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_POST
 
@@ -41,12 +41,20 @@ def list_tags(request: HttpRequest, site: Site) -> HttpResponseBase:
 def change_tag(request: HttpRequest, site: Site, tag_id: int) -> HttpResponseBase:
     """Give a tag another name; where another tag has it, ask first, then put the one into the other."""
     tag = get_object_or_404(Tag, pk=tag_id, site=site)
-    before, name = tag.name, request.POST.get("name", "")
+    name = request.POST.get("name", "")
     if not 0 < len(name) <= TAG_LENGTH:
         messages.error(request, f"A tag has 1 to {TAG_LENGTH} characters.")
         return redirect("pages:tags", site.sitecode)
-    if name == before:
+    if name == tag.name:
         return redirect("pages:tags", site.sitecode)
+    try:
+        return rename(request, site, tag, name)
+    except Tag.DoesNotExist as error:  # somebody merged it at this moment
+        raise Http404 from error
+
+
+def rename(request: HttpRequest, site: Site, tag: Tag, name: str) -> HttpResponseBase:
+    before = tag.name
     try:
         with transaction.atomic():
             rename_tag(tag, name)

@@ -120,7 +120,12 @@ def test_tags__renamed_and_merged__stay_on_their_goals(site: Site) -> None:
     with pytest.raises(catalogue.TagTakenError) as taken:
         catalogue.rename_tag(old, "new")
     assert taken.value.tag_id == new.pk
+    stale = Tag.objects.get(pk=old.pk)
     assert catalogue.merge_tags(old, new) == catalogue.merge_tags(new, new) == new
+    with pytest.raises(Tag.DoesNotExist):  # two people at once, in both directions
+        catalogue.merge_tags(new, stale)
+    with pytest.raises(Tag.DoesNotExist):
+        catalogue.rename_tag(stale, "another")
     assert catalogue.rename_tag(new, "newer").name == "newer"
 
     assert [list(goal.tags.values_list("name", flat=True)) for goal in (one, both)] == [["newer"], ["newer"]]

@@ -89,6 +89,8 @@ def addresses(site: Site, empty: Site) -> dict[str, str]:
             found[name if name not in found else look.what] = look.address
             if needs_nothing_but_the_site(look):
                 found[f"empty {name}"] = look.address.replace(site.sitecode, empty.sitecode)
+    for name in ("delivery", "reconciliation", "people", "why"):  # the looks at them carry a query
+        found[f"empty {name}"] = reverse(f"pages:{name}", args=[empty.sitecode])
     dead = Message.objects.filter(site=site, status="dead")[0]
     found["event dead"] = reverse("pages:event", args=[site.sitecode, dead.pk])
     found |= {f"guide-way {way.name}": reverse("pages:guide-way", args=[site.sitecode, way.name]) for way in WAYS}

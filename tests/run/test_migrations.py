@@ -11,7 +11,7 @@ from api.verify.run import verify
 from tests.pages.ada import send_ada
 from tests.world import World
 
-EARLIER = {"cohorts": "0003", "api": "0011", "goals": "0005"}  # before personas had a history, and programs were in the log
+EARLIER = {"cohorts": "0003", "api": "0011", "goals": "0005"}  # before histories of personas, and programs in the log
 
 
 @pytest.fixture

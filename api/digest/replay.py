@@ -20,7 +20,7 @@ from api.models import Message, Site
 from api.rules.what_if import CHUNK, CHUNK_BYTES, Forecast, forecast
 
 MOST: Final = 10_000  # messages at a time
-LOOK: Final = 1_000  # of them that a page looks into before
+LOOK: Final = 500  # of them that a page looks into before
 TRIES: Final = 3  # when a sender's own retry takes a key in the same moment
 DEAD: Final = frozenset({"digest_failed", "worker_died", "transform_failed", "goal_backlog_full"})
 REFUSED: Final = frozenset(
@@ -98,7 +98,7 @@ class _Kept:
 def plan(site: Site, reason: str, *, is_worker: bool = False) -> Plan:
     """What trying the newest MOST messages with this reason again would do. Nothing is written.
 
-    It looks into the newest LOOK of them, with nine queries at most; if `is_worker`, into all, with one more for each
+    It looks into the newest LOOK of them, with eight queries at most; if `is_worker`, into all, with one more for each
     500, and also where that may end the process.
     """
     chosen = _choose(site.pk, reason)

@@ -311,7 +311,7 @@ class WaitingNameAdmin(ReadOnly[WaitingName], LargeTable[WaitingName]):
     list_filter = ("has_goal", "site")
     list_select_related = ("site",)
     sortable_by = ()
-    ordering = ("pk",)
+    ordering = ("arrival", "pk")  # type: ignore[assignment]  # two fields where the base has one
     search_fields = ("name",)
 
     def find(self, rows: QuerySet[WaitingName], term: str) -> QuerySet[WaitingName]:

@@ -75,6 +75,7 @@ def change_goal(
         if tags is not None:
             set_tags(goal, tags)
         if "name" in fields:
+            waiting.call_back(goal.site_id, now=datetime.now(UTC))  # before: some may lead to its new name
             wake(goal.site_id, template=template)
     return goal
 
@@ -105,6 +106,7 @@ def unbind_event(binding: GoalBinding) -> None:
     with transaction.atomic():
         quota.lock_names(binding.site_id)
         binding.delete()
+        waiting.call_back(binding.site_id, now=datetime.now(UTC))
 
 
 def archive_goal(goal: Goal, *, now: datetime) -> Goal:
@@ -132,6 +134,7 @@ def delete_goal(goal: Goal, *, now: datetime) -> None:
         ids = merging.merged_below(goal)
         GoalBinding.objects.filter(goal__in=ids).delete()
         Goal.objects.filter(pk__in=ids, deleted_at=None).update(deleted_at=now)
+        waiting.call_back(goal.site_id, now=datetime.now(UTC))
 
 
 def purge_deleted() -> bool:

@@ -242,7 +242,11 @@ class GoalCreation(models.Model):
 
 
 class WaitingName(models.Model):
-    """A goal name that waits for quota, in order of arrival (its id); its messages are `deferred` in the inbox."""
+    """A goal name that waits for quota; its messages are `deferred` in the inbox.
+
+    The queue is in the order of `arrival`, then of ids. A name may leave the queue and join it again: its place depends
+    on its messages alone.
+    """
 
     site = models.ForeignKey("api.Site", on_delete=models.CASCADE, related_name="+")
     name = models.CharField(max_length=GOAL_NAME_LENGTH)
@@ -250,6 +254,14 @@ class WaitingName(models.Model):
     event_name = models.CharField(max_length=500)
     has_goal = models.BooleanField(
         default=False, help_text="Its goal exists now: its messages may go on, and it no longer stands in the queue."
+    )
+    arrival = models.BigIntegerField(
+        default=0, db_default=0, help_text="The number of the earliest message that waits for it."
+    )
+    look_again_at = models.DateTimeField(
+        null=True,
+        help_text="The site's rules changed at this time. The messages that were digested before it are digested once "
+        "more, and the name keeps its place until then.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -260,7 +272,7 @@ class WaitingName(models.Model):
         ]
         indexes = [
             # The head of a site's queue.
-            models.Index(fields=["site", "id"], condition=Q(has_goal=False), name="goals_waitingname_queue"),
+            models.Index(fields=["site", "arrival", "id"], condition=Q(has_goal=False), name="goals_waitingname_order"),
         ]
 
     def __str__(self) -> str:

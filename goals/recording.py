@@ -31,6 +31,7 @@ class Hit:
     currency: str | None
     value: Decimal | None
     properties: str  # JSON
+    arrival: int  # the number of its message; a name that waits for quota has the place of the earliest
     source_id: int | None = None
 
 
@@ -82,7 +83,7 @@ def record(site_id: int, hits: Sequence[Hit], *, policy: Policy, moved: Sequence
         return []
     events = list(dict.fromkeys(hit.event for hit in hits))
     goals = resolve(site_id, events, template=policy.template)
-    unknown = [event for event in events if event not in goals]
+    unknown = [hit for hit in hits if hit.event not in goals]
     creation = _create(site_id, unknown, policy=policy) if unknown else _Creation({}, set(), {})
     goals |= creation.goals
     inserted = _insert(site_id, [(hit, goals[hit.event].id) for hit in hits if hit.event in goals])
@@ -216,9 +217,13 @@ class _Creation:
     refused: dict[EventName, Recorded]
 
 
-def _create(site_id: int, events: Sequence[EventName], *, policy: Policy) -> _Creation:
+def _create(site_id: int, hits: Sequence[Hit], *, policy: Policy) -> _Creation:
     """Make goals for unknown events, as many as the quota and those who came before leave room for."""
     now = quota.lock_names(site_id)
+    arrivals: dict[EventName, int] = {}
+    for hit in hits:
+        arrivals[hit.event] = min(hit.arrival, arrivals.get(hit.event, hit.arrival))
+    events = list(arrivals)
     goals = resolve(site_id, events, template=policy.template)  # another worker may have been faster
     names = {
         event: name_goal(event.type, event.name, template=policy.template) for event in events if event not in goals
@@ -227,31 +232,25 @@ def _create(site_id: int, events: Sequence[EventName], *, policy: Policy) -> _Cr
         return _Creation(goals, set(), {})
     free = quota.room(site_id, policy.windows, now=now)
     queue = waiting.load_queue(site_id, names=names.values(), places=free)
-    # A name at the head of the queue may be created now; a newcomer only in what those before it leave.
-    newcomers = list(dict.fromkeys(name for name in names.values() if name not in queue.waiting))
-    may_create = {*queue.head, *newcomers[: free - len(queue.head)]}
+    comers = [waiting.Newcomer(name, event, arrivals[event]) for event, name in names.items()]
+    turns = dict(queue.head)
+    for comer in comers:
+        turns[comer.name] = min(comer.arrival, turns.get(comer.name, comer.arrival))
+    may_create = set(sorted(turns, key=lambda name: turns[name])[:free])  # stable: in a tie the queue comes first
     created = [name for name in dict.fromkeys(names.values()) if name in may_create]
     new = insert_goals(site_id, created, tag=policy.tag, origin=Goal.Origin.EVENT)
     quota.consume(site_id, len(new), now=now)
     waiting.mark_created(site_id, new.keys() & queue.waiting)
-    joined = waiting.join_queue(
-        site_id,
-        [
-            waiting.Newcomer(name, event)
-            for event, name in names.items()
-            if name not in new and name not in queue.waiting
-        ],
-        places=policy.max_waiting_names - queue.length,
-    )
+    refused = [comer for comer in comers if comer.name not in new]
+    waits = waiting.join_queue(site_id, refused, queue, most=policy.max_waiting_names)
     return _Creation(
         goals | {event: new[name] for event, name in names.items() if name in new},
         {goal.id for goal in new.values()},
         {
-            event: Recorded(
-                Outcome.DEFERRED if name in queue.waiting or name in joined else Outcome.BACKLOG_FULL, goal_name=name
+            comer.event: Recorded(
+                Outcome.DEFERRED if comer.name in waits else Outcome.BACKLOG_FULL, goal_name=comer.name
             )
-            for event, name in names.items()
-            if name not in new
+            for comer in refused
         },
     )
 

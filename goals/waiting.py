@@ -1,9 +1,11 @@
 """The queue of goal names that wait for quota: first come, first created. Everything runs under `quota.lock_names`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db import connection
+from django.db.models import Q, QuerySet
 
 from goals.matching import EventName
 from goals.models import WaitingName
@@ -13,8 +15,8 @@ from goals.models import WaitingName
 class Queue:
     """What a creation needs of a site's queue."""
 
-    head: tuple[str, ...]  # the names whose turn it is, as many as there are places
-    waiting: frozenset[str]  # which of the names asked for stand in it
+    head: Mapping[str, int]  # the names whose turn it is, as many as there are places, and their arrivals
+    waiting: Mapping[str, int]  # which of the names asked for stand in it, and their arrivals
     length: int
 
 
@@ -22,78 +24,126 @@ class Queue:
 class Newcomer:
     name: str
     event: EventName
+    arrival: int
+
+
+def standing(site_id: int) -> "QuerySet[WaitingName]":
+    """Return the names that stand in a site's queue, in its order."""
+    return WaitingName.objects.filter(site_id=site_id, has_goal=False).order_by("arrival", "id")
 
 
 def load_queue(site_id: int, *, names: Iterable[str], places: int) -> Queue:
-    """The head of a site's queue, which of `names` wait, and how many do. Three queries, one when it is empty."""
-    queue = WaitingName.objects.filter(site_id=site_id, has_goal=False)
+    """Return the head of a site's queue, which of `names` wait, and how many do. Three queries, one if it is empty."""
+    queue = standing(site_id)
     length = queue.count()
     if not length:
-        return Queue((), frozenset(), 0)
-    head = tuple(next_names(site_id, places=places))
-    waiting = frozenset(queue.filter(name__in=list(names)).values_list("name", flat=True))
+        return Queue({}, {}, 0)
+    head = dict(queue.values_list("name", "arrival")[:places])
+    waiting = dict(queue.filter(name__in=list(names)).values_list("name", "arrival"))
     return Queue(head, waiting, length)
 
 
-def join_queue(site_id: int, newcomers: Sequence[Newcomer], *, places: int) -> set[str]:
-    """Let names wait, in their order, as long as there are places; the names that found one. One query."""
-    admitted = list({newcomer.name: newcomer for newcomer in newcomers}.values())[: max(0, places)]
-    if not admitted:
-        return set()
+def join_queue(site_id: int, comers: Sequence[Newcomer], queue: Queue, *, most: int) -> set[str]:
+    """Let names wait at the place of their arrival and return those that do: `most` in all, and no one loses its place.
+
+    One query if anything changes.
+    """
+    earliest: dict[str, Newcomer] = {}
+    for comer in sorted(comers, key=lambda each: each.arrival):
+        earliest.setdefault(comer.name, comer)
+    newcomers = [comer for comer in earliest.values() if comer.name not in queue.waiting]
+    admitted = newcomers[: max(0, most - queue.length)]
+    moved = [comer for comer in earliest.values() if comer.arrival < queue.waiting.get(comer.name, comer.arrival)]
+    if rows := admitted + moved:
+        _insert(site_id, rows)
+    return {comer.name for comer in admitted} | (earliest.keys() & queue.waiting.keys())
+
+
+def _insert(site_id: int, rows: Sequence[Newcomer]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            INSERT INTO goals_waitingname (site_id, name, event_type, event_name, has_goal, created_at)
-            SELECT %s, name, type, event_name, false, now()
-              FROM unnest(%b::text[], %b::text[], %b::text[]) WITH ORDINALITY AS n (name, type, event_name, place)
+            INSERT INTO goals_waitingname (site_id, name, event_type, event_name, has_goal, arrival, created_at)
+            SELECT %s, name, type, event_name, false, arrival, now()
+              FROM unnest(%b::text[], %b::text[], %b::text[], %b::bigint[]) WITH ORDINALITY
+                   AS n (name, type, event_name, arrival, place)
              ORDER BY place
-            ON CONFLICT (site_id, name) DO UPDATE SET has_goal = false  -- its goal was deleted before its turn came
+            ON CONFLICT (site_id, name) DO UPDATE  -- it is in the queue, or its goal was deleted before its turn came
+               SET has_goal = false, arrival = least(goals_waitingname.arrival, EXCLUDED.arrival)
             """,
             [
                 site_id,
-                [newcomer.name for newcomer in admitted],
-                [newcomer.event.type for newcomer in admitted],
-                [newcomer.event.name for newcomer in admitted],
+                [row.name for row in rows],
+                [row.event.type for row in rows],
+                [row.event.name for row in rows],
+                [row.arrival for row in rows],
             ],
         )
-    return {newcomer.name for newcomer in admitted}
 
 
 def mark_created(site_id: int, names: Iterable[str]) -> None:
-    """These names have their goal: they leave the queue, and their messages may go on. One query, if any."""
+    """Note that these names have their goal: they leave the queue, and their messages may go on. One query, if any."""
     names = list(names)
     if names:
-        WaitingName.objects.filter(site_id=site_id, name__in=names).update(has_goal=True)
+        WaitingName.objects.filter(site_id=site_id, name__in=names).update(has_goal=True, look_again_at=None)
 
 
-def release_all(site_id: int) -> None:
-    """Let the messages of all names go on: what they mean may have changed. Those that wait for a name still will
-    stand in the queue again, at their place. One query.
+def look_again(site_id: int, *, now: datetime) -> None:
+    """Have the messages of all names digested once more: what they mean may have changed.
+
+    The names stand in the queue meanwhile. If their messages went on first, newcomers would overtake them. One query.
     """
-    WaitingName.objects.filter(site_id=site_id).update(has_goal=True)
+    WaitingName.objects.filter(site_id=site_id, has_goal=False).update(look_again_at=now)
+
+
+def call_back(site_id: int, *, now: datetime) -> None:
+    """Put the names that were about to leave the queue back in their places: a goal may no longer be theirs.
+
+    Call it when a goal is deleted or renamed, or loses an event. One query.
+    """
+    WaitingName.objects.filter(site_id=site_id, has_goal=True).update(has_goal=False, look_again_at=now)
+
+
+def names_to_look_at(site_id: int, *, limit: int) -> dict[str, datetime]:
+    """Return the first names whose messages must be digested once more, and since when. One query."""
+    rows = standing(site_id).filter(look_again_at__isnull=False)
+    return dict(rows.values_list("name", "look_again_at")[:limit])  # type: ignore[arg-type]  # none is null
+
+
+def count_to_look_at(site_id: int) -> int:
+    """Return how many names stand in the queue until their messages have been digested once more. One query."""
+    return standing(site_id).filter(look_again_at__isnull=False).count()
+
+
+def note_looked_at(site_id: int, names: Iterable[str], *, until: datetime) -> None:
+    """Note that the messages of these names were digested once more, unless another change came later. One query."""
+    rows = WaitingName.objects.filter(site_id=site_id, name__in=list(names), look_again_at__lte=until)
+    rows.update(look_again_at=None)
+
+
+def count_before(name: WaitingName, *, most: int) -> int:
+    """Return how many names, up to `most`, become goals before this one. One query."""
+    earlier = Q(arrival__lt=name.arrival) | Q(arrival=name.arrival, pk__lt=name.pk)
+    return standing(name.site_id).filter(earlier)[:most].count()
 
 
 def names_to_release(site_id: int) -> list[str]:
-    """Names whose goal exists and whose messages have not all gone on yet. One query."""
+    """Return the names whose goal exists and whose messages have not all gone on yet. One query."""
     return list(
         WaitingName.objects.filter(site_id=site_id, has_goal=True).order_by("id").values_list("name", flat=True)
     )
 
 
 def forget(site_id: int, names: Iterable[str]) -> None:
-    """No message waits for these names any more. One query."""
+    """Remove names that no message waits for any more. One query."""
     WaitingName.objects.filter(site_id=site_id, name__in=list(names)).delete()
 
 
 def waiting_sites() -> list[int]:
-    """The sites with anything in their queue, or on its way out of it. One query."""
+    """Return the sites with anything in their queue, or on its way out of it. One query."""
     return list(WaitingName.objects.order_by("site_id").values_list("site_id", flat=True).distinct())
 
 
 def next_names(site_id: int, *, places: int) -> list[str]:
-    """The head of the queue. One query."""
-    return list(
-        WaitingName.objects.filter(site_id=site_id, has_goal=False)
-        .order_by("id")
-        .values_list("name", flat=True)[:places]
-    )
+    """Return the head of the queue. One query."""
+    return list(standing(site_id).values_list("name", flat=True)[:places])

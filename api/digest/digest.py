@@ -5,7 +5,7 @@ of goals (sorted).
 """
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -73,6 +73,14 @@ def digest_pending(ways: Ways, claims: Claims, *, limit: int, now: datetime) -> 
 def digest_deferred(ways: Ways, claims: Claims, names: Sequence[str], *, now: datetime) -> int:
     """Digest the first deferred message of each of these goal names, whose turn has come; how many it took."""
     return _digest(ways, claims, partial(_claim_deferred, ways.site_id, names), now=now)
+
+
+def digest_waiting(ways: Ways, claims: Claims, names: Mapping[str, datetime], *, limit: int, now: datetime) -> int:
+    """Digest a batch of the deferred messages of goal names that were last digested before the name's time.
+
+    Return how many it took, 0 if none is left.
+    """
+    return _digest(ways, claims, partial(_claim_waiting, ways.site_id, names, limit), now=now)
 
 
 def _digest(ways: Ways, claims: Claims, claim: "partial[list[int]]", *, now: datetime) -> int:
@@ -285,6 +293,19 @@ def _claim_deferred(site_id: int, names: Sequence[str]) -> list[int]:
         ) ORDER BY id
         """,
         [site_id, list(names), site_id],
+    )
+
+
+def _claim_waiting(site_id: int, names: Mapping[str, datetime], limit: int) -> list[int]:
+    return _claim(
+        """
+        status = 'deferred' AND id IN (
+            SELECT m.id FROM unnest(%b::text[], %b::timestamptz[]) AS n (name, until)
+              JOIN api_message m ON m.site_id = %s AND m.status = 'deferred' AND m.waiting_for = n.name
+             WHERE m.digested_at < n.until ORDER BY m.id LIMIT %s
+        ) ORDER BY id
+        """,
+        [site_id, list(names), list(names.values()), site_id, limit],
     )
 
 

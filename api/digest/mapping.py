@@ -88,6 +88,7 @@ class GoalHit:
     currency: str | None
     value: Any
     properties: str
+    arrival: int
     source_id: int | None = None
 
     def keyed(self, *, user_visitor: str | None, anonymous_visitor: str | None) -> Hit:
@@ -117,6 +118,7 @@ class GoalHit:
             currency=self.currency,
             value=self.value,
             properties=self.properties,
+            arrival=self.arrival,
             source_id=self.source_id,
         )
 
@@ -270,6 +272,7 @@ class _Event:
             currency=currency,
             value=self._amount("value", "invalid_value"),
             properties=msgspec.json.encode(without_visitor_code(self.properties)).decode(),
+            arrival=self.message.id,
             source_id=self.message.source_id,
         )
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -11,7 +12,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from api.digest.claims import Claims, recover_from_dead_workers
-from api.digest.digest import digest_deferred, digest_pending
+from api.digest.digest import digest_deferred, digest_pending, digest_waiting
 from api.digest.ways import Ways, load_ways
 from api.models import Site
 from goals import quota, waiting
@@ -57,8 +58,9 @@ def tend_queues(claims: Claims) -> bool:
 def release(ways: Ways, claims: Claims, *, now: datetime) -> bool:
     """Create the goals whose turn has come, each with its first conversion, and let their other messages go on.
 
-    True when anything moved.
+    Return True if anything moved.
     """
+    looked_at = _look_again(ways.site_id, claims, now=now)
     with transaction.atomic():
         places = quota.room(ways.site_id, ways.policy.windows, now=quota.lock_names(ways.site_id))
         names = waiting.next_names(ways.site_id, places=places) if places else []
@@ -67,7 +69,29 @@ def release(ways: Ways, claims: Claims, *, now: datetime) -> bool:
     ready = waiting.names_to_release(ways.site_id)
     released = _let_go(ways.site_id, ready) if ready else 0
     _leave_queue(ways.site_id, [*names, *ready])
-    return bool(taken or released)
+    return bool(looked_at or taken or released)
+
+
+def _look_again(site_id: int, claims: Claims, *, now: datetime) -> int:
+    """Digest once more what waits since before the site's rules changed and return how many messages that were.
+
+    They are digested where they wait. If they were pending meanwhile, their names would have to leave the queue, and
+    newcomers would overtake them. At most RELEASE_CHUNK messages.
+    """
+    taken = 0
+    while taken < RELEASE_CHUNK and (times := waiting.names_to_look_at(site_id, limit=settings.DIGEST_BATCH)):
+        # Only after the names: what these rules do not know changes a time that was read.
+        ways = load_ways(Site.objects.prefetch_related("sources", "rules").get(pk=site_id))
+        # A name that its messages leave is not counted as waiting: their new name takes its place.
+        most = ways.policy.max_waiting_names + waiting.count_to_look_at(site_id)
+        ways = replace(ways, policy=replace(ways.policy, max_waiting_names=most))
+        until = max(now, *times.values())  # the other clock may be ahead: without this it would never end
+        looked_at = digest_waiting(ways, claims, times, limit=settings.DIGEST_BATCH, now=until)
+        if not looked_at:
+            waiting.note_looked_at(site_id, times, until=max(times.values()))
+            _leave_queue(site_id, list(times))
+        taken += looked_at
+    return taken
 
 
 def _let_go(site_id: int, names: Sequence[str]) -> int:

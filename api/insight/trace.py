@@ -22,7 +22,7 @@ from api.rules.rule import REDACTIONS, holds, name_of
 from cohorts import merge, people
 from cohorts.models import Identity
 from cohorts.remote_data import COHORTS, IDENTIFY
-from goals import recording
+from goals import recording, waiting
 from goals.matching import Found, look_up
 from goals.models import Conversion, WaitingName
 from goals.naming import name_goal
@@ -341,7 +341,7 @@ class _Case:
             place = WaitingName.objects.filter(site_id=self.site.pk, name=message.waiting_for).first()
             lines = [Line("waits for", message.waiting_for)]
             if place and not place.has_goal:
-                ahead = WaitingName.objects.filter(site_id=self.site.pk, has_goal=False, pk__lt=place.pk).count()
+                ahead = waiting.count_before(place, most=self.site.max_waiting_names)
                 lines.append(Line("names before it", f"{ahead:,}"))
             return Step("Quota", State.WAITS, REASONS["goal_quota"], message.digested_at, lines)
         if message.reason == "goal_backlog_full":

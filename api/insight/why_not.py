@@ -22,7 +22,7 @@ from api.models import Message, Site
 from api.reasons import REASONS
 from cohorts.finding import find_person, visitor_codes
 from cohorts.models import Identity
-from goals import recording
+from goals import recording, waiting
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalVisitor, WaitingName
 from goals.naming import EVENT_NAME_LENGTH, EVENT_TYPES, events_named
@@ -249,11 +249,10 @@ class _Case:
         """The place in the queue of the goal's name. Two queries."""
         if not deferred:
             return
-        waiting = WaitingName.objects.filter(site=self.site, has_goal=False, name=self.goal.name).first()
+        name = WaitingName.objects.filter(site=self.site, has_goal=False, name=self.goal.name).first()
         place = ""
-        if waiting is not None:
-            before = WaitingName.objects.filter(site=self.site, has_goal=False, pk__lt=waiting.pk)[:LOOK].count()
-            place = f" {before:,} names are before it."
+        if name is not None:
+            place = f" {waiting.count_before(name, most=LOOK):,} names are before it."
         yield Sentence(
             "deferred", f"{_messages(deferred)} deferred. {REASONS['goal_quota']}{place}", "warn", _ids(deferred)
         )

@@ -9,7 +9,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -150,35 +150,31 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """The functions of one path, by method, and what every answer of it carries."""
+    """The functions of one path by method, and how the path spells an error."""
 
     methods: Mapping[str, Callable[[Request], Answer]]
-    headers: tuple[tuple[str, str], ...] = ()
     # How an error looks here; remote data answers `{}` with the reason in a header.
     refuse: Callable[[Refusal], Answer] = field(default=Refusal.answer)
+    is_open: bool = True  # to pages of any origin (api.cross_origin)
 
     def serve(self, request: Request) -> Answer:
         """Answer a request; refusals are answers too."""
         method = self.methods.get(request.method)
         try:
             if method is None:
-                allowed = ", ".join(sorted(self.methods))
-                raise Refusal(
-                    HTTPStatus.METHOD_NOT_ALLOWED,
-                    "method_not_allowed",
-                    f"This path takes {allowed}.",
-                    (("Allow", allowed),),
-                )
-            return self._with_headers(method(request))
+                raise self._no_method()
+            return method(request)
         except Refusal as refusal:
-            return self.serve_refusal(refusal)
+            return self.refuse(refusal)
 
-    def serve_refusal(self, refusal: Refusal) -> Answer:
-        """An error as this path spells it."""
-        return self._with_headers(self.refuse(refusal))
-
-    def _with_headers(self, answer: Answer) -> Answer:
-        return replace(answer, headers=(*self.headers, *answer.headers)) if self.headers else answer
+    def _no_method(self) -> Refusal:
+        """Return 405 with the methods of this path, or 404 if it has none."""
+        if not self.methods:
+            return Refusal(HTTPStatus.NOT_FOUND, "not_found", "Nothing is here.")
+        allowed = ", ".join(sorted({*self.methods, *(("OPTIONS",) if self.is_open else ())}))
+        return Refusal(
+            HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", f"This path takes {allowed}.", (("Allow", allowed),)
+        )
 
 
 def json_answer(value: Any, *, status: int = HTTPStatus.OK, headers: Iterable[tuple[str, str]] = ()) -> Answer:

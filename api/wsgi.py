@@ -13,7 +13,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "api.settings")
 django_application = get_wsgi_application()
 
 # Only now, with Django set up, may the rest be imported.
-from api import health  # noqa: E402
+from api import health, urls  # noqa: E402
+from api.cross_origin import answer_preflight, open_to_pages  # noqa: E402
 from api.database import DatabaseDownError  # noqa: E402
 from api.door import Answer, Endpoint, Request, defect, unavailable  # noqa: E402
 from api.ingest import segmentio, tracking  # noqa: E402
@@ -25,22 +26,17 @@ EVENTS = Endpoint({"POST": segmentio.receive_events})
 ENDPOINTS: dict[str, Endpoint] = {
     "/segmentio": EVENTS,
     "/segmentio/": EVENTS,
-    "/segmentio/getapikey": Endpoint({"GET": segmentio.give_api_key}),
-    "/map/map": Endpoint(
-        {"GET": remote_data.get_map, "OPTIONS": remote_data.answer_preflight},
-        headers=remote_data.CORS,
-        refuse=remote_data.refuse_quietly,
-    ),
-    "/map/maps": Endpoint(
-        {"GET": remote_data.get_maps, "OPTIONS": remote_data.answer_preflight},
-        headers=remote_data.CORS,
-        refuse=remote_data.refuse_quietly,
-    ),
-    "/oauth/token": Endpoint({"POST": token.give_token}),
-    "/health/live": Endpoint({"GET": health.answer_live}),
-    "/health/ready": Endpoint({"GET": health.answer_ready}),
+    "/segmentio/getapikey": Endpoint({"GET": segmentio.give_api_key}, is_open=False),
+    "/map/map": Endpoint({"GET": remote_data.get_map}, refuse=remote_data.refuse_quietly),
+    "/map/maps": Endpoint({"GET": remote_data.get_maps}, refuse=remote_data.refuse_quietly),
+    "/oauth/token": Endpoint({"POST": token.give_token}, is_open=False),
+    "/health/live": Endpoint({"GET": health.answer_live}, is_open=False),
+    "/health/ready": Endpoint({"GET": health.answer_ready}, is_open=False),
     **tracking.ENDPOINTS,
 }
+# What people and programs sign in to is Django's. Every other path is for senders and readers, who come from any page.
+FOR_DJANGO = frozenset({"static", *(str(each.pattern).partition("/")[0] for each in urls.urlpatterns)})
+NOTHING_HERE = Endpoint({})
 STATUS_LINES = {int(status): f"{status:d} {status.phrase}" for status in HTTPStatus}
 WITHOUT_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
@@ -49,20 +45,25 @@ gc.freeze()  # what is loaded by now stays: no collection need look at it, and n
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Answer a request. Trouble of ours is 503 with Retry-After, never a 4xx that makes a sender drop its event."""
-    endpoint = ENDPOINTS.get(environ["PATH_INFO"]) or tracking.find_endpoint(environ["PATH_INFO"])
+    path = environ["PATH_INFO"]
+    endpoint = ENDPOINTS.get(path) or tracking.find_endpoint(path)
     if endpoint is None:
-        return django_application(environ, start_response)
+        if path.removeprefix("/").partition("/")[0] in FOR_DJANGO:
+            return django_application(environ, start_response)
+        endpoint = NOTHING_HERE
     request = Request(environ)
+    if endpoint.is_open and request.method == "OPTIONS":
+        return respond(open_to_pages(answer_preflight(request)), start_response)
     try:
         answer = endpoint.serve(request)
     except DatabaseDownError:
-        answer = endpoint.serve_refusal(unavailable())
+        answer = endpoint.refuse(unavailable())
     except Exception:
         log.exception("request.failed", path=environ["PATH_INFO"])
-        answer = endpoint.serve_refusal(defect())
+        answer = endpoint.refuse(defect())
     if answer.status >= HTTPStatus.BAD_REQUEST:
         request.drain()
-    return respond(answer, start_response)
+    return respond(open_to_pages(answer) if endpoint.is_open else answer, start_response)
 
 
 def respond(answer: Answer, start_response: Callable[..., Any]) -> Iterable[bytes]:

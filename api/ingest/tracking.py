@@ -1,7 +1,7 @@
 """`/v1/…`: the Segment tracking API as its SDKs, RudderStack's and plain HTTP senders use it (wire-segment a)."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -43,15 +43,6 @@ from api.ingest.write_keys import find_keys, known_source, read_header
 
 BATCH_BYTES: Final = 4 * 1_048_576
 MERGED_BYTES: Final = 4 * BATCH_BYTES  # of the events with their batch's context
-# Every answer bears these: a browser hides an error from a page, and Retry-After, where they are missing. Without
-# `x-retry-count` first sends would work and every retry be blocked (analytics-next 1.84.3).
-CORS: Final = (
-    ("Access-Control-Allow-Origin", "*"),
-    ("Access-Control-Allow-Methods", "GET, OPTIONS, POST"),
-    ("Access-Control-Allow-Headers", "authorization, content-type, content-encoding, x-retry-count"),
-    ("Access-Control-Expose-Headers", "Retry-After"),
-    ("Access-Control-Max-Age", "7200"),  # the most that Chromium remembers
-)
 SUCCESS: Final = Answer(HTTPStatus.OK, b'{"success":true}')
 # analytics-next posts to the first letter of the type.
 SINGLE: Final = {
@@ -149,11 +140,6 @@ def give_settings(request: Request, *, write_key: str) -> Answer:
         "remotePlugins": [],
     }
     return json_answer(settings, headers=(("Cache-Control", "no-cache"),))
-
-
-def answer_preflight(_: Request) -> Answer:
-    """What a browser asks before it sends to another origin."""
-    return Answer(HTTPStatus.NO_CONTENT)
 
 
 def open_request(request: Request, *, received_at: datetime, limit: int) -> tuple[SourceAccess, bytes]:
@@ -340,23 +326,18 @@ def find_endpoint(path: str) -> Endpoint | None:
     parts = path.removesuffix("/").split("/")
     match parts:
         case ["", "v1", "projects", write_key, "settings"]:
-            return _endpoint("GET", partial(give_settings, write_key=write_key))
+            return Endpoint({"GET": partial(give_settings, write_key=write_key)})
     return None
 
 
-def _endpoint(method: str, answer: Any) -> Endpoint:
-    return Endpoint({method: answer, "OPTIONS": answer_preflight}, headers=CORS)
-
-
+RECEIVERS: Final[Mapping[str, Callable[[Request], Answer]]] = {
+    **{f"/v1/{name}": partial(receive_event, type_=type_) for name, type_ in SINGLE.items()},
+    "/v1/batch": receive_batch,
+    "/v1/b": receive_batch,
+    "/v1/import": partial(receive_batch, is_import=True),
+    "/v1/m": drop_metrics,
+}
 # Each with and without a slash at its end: a redirected POST is an event lost (promises I-26).
 ENDPOINTS: Final = {
-    f"/v1/{name}{slash}": _endpoint("POST", answer)
-    for name, answer in (
-        *((name, partial(receive_event, type_=type_)) for name, type_ in SINGLE.items()),
-        ("batch", receive_batch),
-        ("b", receive_batch),
-        ("import", partial(receive_batch, is_import=True)),
-        ("m", drop_metrics),
-    )
-    for slash in ("", "/")
+    path + slash: Endpoint({"POST": receive}) for path, receive in RECEIVERS.items() for slash in ("", "/")
 }

@@ -19,24 +19,7 @@ KEYS_LIMIT: Final = 100
 READERS: Final = 2  # threads, so that a slow person does not hold up everybody
 MOST_KEYS: Final = 200  # a statement
 PATIENCE: Final = 5.0  # seconds
-CORS: Final = (
-    ("Access-Control-Allow-Origin", "*"),
-    ("Access-Control-Expose-Headers", "ETag, Last-Modified, Retry-After, Goalpost-Error"),
-)
-PREFLIGHT: Final = (
-    ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
-    (
-        "Access-Control-Allow-Headers",
-        "Authorization, Content-Type, If-None-Match, If-Modified-Since, X-Kameleoon-SDK-Type, X-Kameleoon-SDK-Version",
-    ),
-    ("Access-Control-Max-Age", "86400"),
-)
 KEYS: Final = msgspec.json.Decoder(list[str])
-
-
-def answer_preflight(_: Request) -> Answer:
-    """What a browser asks before a request with headers of its own."""
-    return Answer(HTTPStatus.NO_CONTENT, b"", PREFLIGHT)
 
 
 def get_map(request: Request) -> Answer:

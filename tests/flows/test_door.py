@@ -241,13 +241,13 @@ def test_integration__site_without_a_destination__is_off(world: World) -> None:
     assert world.post(world.event()).json()["code"] == "integration_off"
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "HEAD"])
 @pytest.mark.parametrize("path", ["/segmentio", "/segmentio/"])
 def test_method__other_than_post__is_405_with_allow(world: World, method: str, path: str) -> None:
     answer = world.client.request(method, path)
 
     assert answer.status_code == 405
-    assert answer.headers["allow"] == "POST"
+    assert answer.headers["allow"] == "OPTIONS, POST"
     assert answer.headers["content-type"] == "application/json"
 
 

@@ -522,14 +522,6 @@ def test_identify__repeated__changes_no_document(world: World) -> None:
     assert world.last_message().reason == "already_known"
 
 
-def test_preflight__from_any_origin__is_answered(world: World) -> None:
-    answer = world.client.options("/map/map", headers={"origin": "https://shop.example"})
-
-    assert answer.status_code == 204
-    assert "Authorization" in answer.headers["access-control-allow-headers"]
-    assert answer.headers["access-control-allow-origin"] == "*"
-
-
 # Tokens
 
 

@@ -369,51 +369,6 @@ def test_messages__of_one_site__count_once_whatever_their_source(world: World, s
 # Browsers
 
 
-@pytest.mark.parametrize("path", ["/v1/track", "/v1/t", "/v1/b", "/v1/m", f"/v1/projects/{KEY}/settings", "/v1/batch/"])
-def test_preflight__without_a_key__allows_what_analytics_js_sends(world: World, source: Source, path: str) -> None:
-    response = world.client.options(path, headers={"origin": "https://shop.example"})
-
-    assert response.status_code == 204
-    assert response.headers["access-control-allow-origin"] == "*"
-    allowed = response.headers["access-control-allow-headers"]
-    assert {each.strip() for each in allowed.split(",")} == {
-        "authorization",
-        "content-type",
-        "content-encoding",
-        "x-retry-count",
-    }
-    assert {each.strip() for each in response.headers["access-control-allow-methods"].split(",")} == {
-        "GET",
-        "OPTIONS",
-        "POST",
-    }
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
-        ("POST", "/v1/track", 400),
-        ("GET", "/v1/track", 405),
-        ("PUT", "/v1/group", 405),
-        ("PATCH", "/v1/group/", 405),
-        ("DELETE", "/v1/group", 405),
-        ("POST", f"/v1/projects/{KEY}/settings", 405),
-        ("GET", "/v1/projects/unknown/settings", 404),
-    ],
-)
-def test_error__of_any_kind__can_be_read_by_a_page(
-    world: World, source: Source, method: str, path: str, status: int
-) -> None:
-    response = world.client.request(method, path, content=b"{}", headers=basic())
-
-    assert response.status_code == status
-    assert response.headers["access-control-allow-origin"] == "*"
-    assert response.headers["access-control-expose-headers"] == "Retry-After"
-    assert response.json().keys() == {"success", "code", "message"}
-    if status == 405:
-        assert "OPTIONS" in response.headers["allow"]
-
-
 def test_settings__of_a_write_key__send_analytics_js_to_this_host(world: World, source: Source) -> None:
     for slash in ("", "/"):
         answer = world.client.get(

@@ -16,8 +16,10 @@ Register = list[Any]
 Registers = dict[str, Any]
 
 # An identity's registers: {"traits": {name: register}, "group": register, "personas": {name: register},
-# "user": register (its owner, or the user an alias made it), "anonymous": register, "visitor": earliest link}.
+# "user": register (its owner, or the user an alias made it), "anonymous": register, "visitor": its earliest link to a
+# visitor code, "device_visitor": of a user, the earliest such link of any device or former id it was ever linked to}.
 MAPS = ("traits", "personas")
+EARLIEST = ("visitor", "device_visitor")
 
 
 def canonical(value: Any) -> bytes:
@@ -58,12 +60,12 @@ def set_latest(registers: Registers, name: str, register: Register) -> Move:
     return Move.RESTAMPED if current is not None and canonical(current[3]) == canonical(register[3]) else Move.CHANGED
 
 
-def set_first_visitor(registers: Registers, register: Register) -> Move:
-    """Keep the earliest link to a visitor code, in place."""
-    current = registers.get("visitor")
+def set_earliest(registers: Registers, name: str, register: Register) -> Move:
+    """Move a register of a first visitor code (`EARLIEST`) backward to an earlier link, in place."""
+    current = registers.get(name)
     if current is not None and not is_earlier_link(register, current):
         return Move.STAYED
-    registers["visitor"] = register
+    registers[name] = register
     return Move.RESTAMPED if current is not None and current[3] == register[3] else Move.CHANGED
 
 
@@ -90,8 +92,8 @@ def absorb(registers: Registers, said: Registers) -> None:
         if name in MAPS:
             for key, each in register.items():
                 set_in_map(registers, name, key, each)
-        elif name == "visitor":
-            set_first_visitor(registers, register)
+        elif name in EARLIEST:
+            set_earliest(registers, name, register)
         else:
             set_latest(registers, name, register)
 
@@ -107,7 +109,7 @@ def not_joined(said: Registers, known: Registers) -> list[str]:
             missing += [
                 f"{name}.{key}" for key, each in register.items() if not _holds(of_map.get(key), each, is_later)
             ]
-        elif not _holds(known.get(name), register, is_earlier_link if name == "visitor" else is_later):
+        elif not _holds(known.get(name), register, is_earlier_link if name in EARLIEST else is_later):
             missing.append(name)
     return missing
 

@@ -19,7 +19,7 @@ class Identity(models.Model):
     )
     kind = models.PositiveSmallIntegerField(choices=Kind.choices)
     value = models.CharField(max_length=255)
-    registers = models.JSONField(default=dict, help_text="Traits, group, personas, owners and first visitor code.")
+    registers = models.JSONField(default=dict, help_text="Traits, group, personas, owners and first visitor codes.")
     # Derived from the owner registers, so that SQL can walk to a person's other identities.
     parent_kind = models.PositiveSmallIntegerField(null=True, choices=Kind.choices)
     parent_value = models.CharField(max_length=255, null=True)  # noqa: DJ001 - absent is not empty
@@ -43,6 +43,35 @@ class Identity(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} {self.value}"
+
+
+class Link(models.Model):
+    """A device (an anonymous id) or a former id (by an alias) that an event ever linked to a user.
+
+    An identity remembers its latest user; this set remembers all of them, for the user's `device_visitor`. Rows are
+    only ever added, in any order.
+    """
+
+    # No database constraint, see Identity.
+    site = models.ForeignKey(
+        "api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+"
+    )
+    kind = models.PositiveSmallIntegerField(choices=Identity.Kind.choices)
+    value = models.CharField(max_length=255)
+    user_value = models.CharField(max_length=255)
+
+    class Meta:
+        constraints = [
+            # From a device to its users, when its first visitor code changes; a link is there once.
+            models.UniqueConstraint(fields=["site", "kind", "value", "user_value"], name="cohorts_link_user"),
+        ]
+        indexes = [
+            # The devices of a user, when it is exported or erased.
+            models.Index(fields=["site", "user_value"], name="cohorts_link_device"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.value} of user {self.user_value}"
 
 
 class Persona(models.Model):

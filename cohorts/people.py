@@ -1,6 +1,7 @@
 """What events say of people, applied to their identities: facts, links and first visitor codes, a batch at a time."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,8 +20,19 @@ USERNAME_LENGTH = 255
 KIND_NAMES = {"user": Kind.USER, "visitor": Kind.VISITOR, "anonymous": Kind.ANONYMOUS}
 
 
+Link = tuple[IdentityKey, str]  # (a device or former id, the user that an event linked it to)
+
+
 class LostRaceError(Exception):
-    """Another worker made an identity of this batch at the same moment: roll back and digest the batch again."""
+    """Roll back and digest the batch again, because its identities are not all locked.
+
+    Another worker made one of them at the same moment, or the batch changes `also`, which must be locked in the order
+    of the keys with the others, so that two batches cannot deadlock.
+    """
+
+    def __init__(self, also: Iterable[IdentityKey] = ()) -> None:
+        super().__init__()
+        self.also = frozenset(also)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +71,42 @@ class Batch:
     """What a batch of changes did, and whose the events of its ids are."""
 
     applied: list[Applied]
-    first_visitors: dict[IdentityKey, str]  # the visitor code of every id of the batch that was ever linked to one
-    changed_visitors: dict[IdentityKey, str]  # those that this batch changed: their conversions change hands
+    visitors: "Visitors"  # of every id of the batch
+    changed: "Visitors"  # those that this batch changed: their conversions change hands
 
 
-def apply(site_id: int, changes: Sequence[Change]) -> Batch:
+@dataclass(frozen=True, slots=True)
+class Visitors:
+    """Whose the events of ids without a visitor code are."""
+
+    first: dict[IdentityKey, str] = field(
+        default_factory=dict
+    )  # the code that a user or anonymous id was first seen with
+    device: dict[str, str] = field(default_factory=dict)  # by user, the earliest code of any device ever linked to it
+
+
+def apply(site_id: int, changes: Sequence[Change], *, also: AbstractSet[IdentityKey] = frozenset()) -> Batch:
     """Apply what events of one site say. Call it inside a transaction, before anything that touches goals.
 
-    The identities are locked in the order of their keys. Raises LostRaceError when another worker made one of them
-    meanwhile. Three queries, a few more when there are groups, personas or usernames.
+    The identities are locked in the order of their keys, those of `also` among them. Raises LostRaceError when another
+    worker made one of them meanwhile, or when it has to be called again with more in `also`. Three queries, a few more
+    when there are groups, personas, usernames or new links.
     """
-    known = _lock_identities(site_id, sorted({key for change in changes for key in _keys(change)}))
-    dirty: set[IdentityKey] = {key for key, identity in known.items() if identity.id is None}
-    changed_visitors: dict[IdentityKey, str] = {}
+    keys = {key for change in changes for key in _keys(change)}
+    known = _lock_identities(site_id, sorted(keys | also))
+    dirty: set[IdentityKey] = {key for key in keys if known[key].id is None}
+    links, moved = list[Link](), set[IdentityKey]()
+    changed = Visitors()
     moves = []
     for change in changes:
         facts = _set_facts(change, known, dirty)
-        links, has_moved_visitor = _set_links(change, known, dirty)
-        changed_visitors |= _set_first_visitors(change, known, dirty)
-        moves.append((facts == merge.Move.CHANGED, links == merge.Move.CHANGED, has_moved_visitor))
+        links += _new_links(change, known)
+        owner, has_moved_visitor = _set_owners(change, known, dirty)
+        _set_first_visitors(change, known, dirty, moved, changed)
+        moves.append((facts == merge.Move.CHANGED, owner == merge.Move.CHANGED, has_moved_visitor))
+    _share_visitors(site_id, known, links, moved, also=also, dirty=dirty, changed=changed)
     _save_identities(site_id, {key: known[key] for key in sorted(dirty)})
+    _save_links(site_id, links)
     _save_groups(site_id, [change for change in changes if change.group is not None])
     _save_personas(site_id, changes)
     claims = [_find_username(change, known) for change in changes]
@@ -88,17 +116,61 @@ def apply(site_id: int, changes: Sequence[Change]) -> Batch:
             Applied(*move, has_taken_username=claim is not None and owners[claim[0]] != claim[1])
             for move, claim in zip(moves, claims, strict=True)
         ],
-        {key: identity.registers["visitor"][3] for key, identity in known.items() if "visitor" in identity.registers},
-        changed_visitors,
+        visitors_of({key: identity.registers for key, identity in known.items()}),
+        changed,
     )
+
+
+def visitors_of(identities: Mapping[IdentityKey, merge.Registers]) -> Visitors:
+    """Return the visitor codes that the registers of these identities name. Pure."""
+    return Visitors(
+        first={key: registers["visitor"][3] for key, registers in identities.items() if "visitor" in registers},
+        device={
+            value: registers["device_visitor"][3]
+            for (_, value), registers in identities.items()
+            if "device_visitor" in registers
+        },
+    )
+
+
+def link(site_id: int, links: Collection[Link], *, also: AbstractSet[IdentityKey] = frozenset()) -> Batch:
+    """Add links of devices and former ids to users, as `apply` does. Links of ids that are gone are left out.
+
+    Call it inside a transaction. Raises LostRaceError as `apply` does. Four queries.
+    """
+    keys = {key for device, user in links for key in (device, (int(Kind.USER), user))}
+    known = _lock_identities(site_id, sorted(keys | also))
+    kept = [(key, user) for key, user in links if known[key].id and known[int(Kind.USER), user].id]
+    dirty, changed = set[IdentityKey](), Visitors()
+    _share_visitors(site_id, known, kept, set(), also=also, dirty=dirty, changed=changed)
+    _save_identities(site_id, {key: known[key] for key in sorted(dirty)})
+    _save_links(site_id, kept)
+    return Batch([], visitors_of({key: identity.registers for key, identity in known.items()}), changed)
+
+
+def links_said_by(change: Change) -> list[Link]:
+    """The devices and former ids that one event links to its user. Pure."""
+    if change.user is None:
+        return []
+    former = change.previous_user
+    keys = [
+        (int(kind), value)
+        for kind, value in (
+            (Kind.ANONYMOUS, change.anonymous),
+            (Kind.ANONYMOUS, former),
+            (Kind.USER, former if former != change.user else None),
+        )
+        if value is not None
+    ]
+    return [(key, change.user) for key in dict.fromkeys(keys)]
 
 
 def said_by(change: Change) -> dict[IdentityKey, merge.Registers]:
     """What one event says of every identity it names: the registers that it alone would leave. Pure."""
     known = {key: _Known(None, {}) for key in _keys(change)}
     _set_facts(change, known, set())
-    _set_links(change, known, set())
-    _set_first_visitors(change, known, set())
+    _set_owners(change, known, set())
+    _set_first_visitors(change, known, set(), set(), Visitors())
     return {key: identity.registers for key, identity in known.items()}
 
 
@@ -169,7 +241,16 @@ def _set_facts(change: Change, known: dict[IdentityKey, _Known], dirty: set[Iden
     return move
 
 
-def _set_links(change: Change, known: dict[IdentityKey, _Known], dirty: set[IdentityKey]) -> tuple[merge.Move, bool]:
+def _new_links(change: Change, known: dict[IdentityKey, _Known]) -> list[Link]:
+    """The links of an event that are not known to be there: before its owners are set, which are the last ones."""
+    return [
+        (key, user)
+        for key, user in links_said_by(change)
+        if (owner := known[key].registers.get("user")) is None or owner[3] != user
+    ]
+
+
+def _set_owners(change: Change, known: dict[IdentityKey, _Known], dirty: set[IdentityKey]) -> tuple[merge.Move, bool]:
     """Point each lower identity of an event at the higher ones; (the largest move, whether a visitor changed users)."""
     user, anonymous, visitor = change.user, change.anonymous, change.visitor
     links: list[tuple[IdentityKey, str, str]] = []
@@ -196,21 +277,110 @@ def _set_links(change: Change, known: dict[IdentityKey, _Known], dirty: set[Iden
 
 
 def _set_first_visitors(
-    change: Change, known: dict[IdentityKey, _Known], dirty: set[IdentityKey]
-) -> dict[IdentityKey, str]:
-    """Keep the earliest visitor code of a user and an anonymous id; the ids whose code changed."""
-    changed = {}
+    change: Change,
+    known: dict[IdentityKey, _Known],
+    dirty: set[IdentityKey],
+    moved: set[IdentityKey],
+    changed: Visitors,
+) -> None:
+    """Keep the earliest visitor code of a user and an anonymous id, and note which registers moved or changed."""
     if change.visitor is not None:
         for kind, value in ((Kind.USER, change.user), (Kind.ANONYMOUS, change.anonymous)):
             if value is None:
                 continue
             key = (int(kind), value)
-            move = merge.set_first_visitor(known[key].registers, change.register(change.visitor))
+            move = merge.set_earliest(known[key].registers, "visitor", change.register(change.visitor))
             if move:
                 dirty.add(key)
+                moved.add(key)
             if move == merge.Move.CHANGED:
-                changed[key] = change.visitor
-    return changed
+                changed.first[key] = change.visitor
+
+
+def _share_visitors(
+    site_id: int,
+    known: dict[IdentityKey, _Known],
+    links: Collection[Link],
+    moved: AbstractSet[IdentityKey],
+    *,
+    also: AbstractSet[IdentityKey],
+    dirty: set[IdentityKey],
+    changed: Visitors,
+) -> None:
+    """Tell users of the first visitor codes of the devices and former ids that were ever linked to them.
+
+    A code travels along new links, and from ids whose first code moved along those that are there. `device_visitor` is
+    a minimum, so neither order nor repetition matters, and a ring of aliases comes to an end.
+
+    Raises LostRaceError when a user that is not of this batch has to be locked. One query, if anything is to travel.
+    """
+    begin = {*moved, *((int(Kind.USER), user) for _, user in links)}
+    # An id that is new in this batch was never linked before.
+    known_links = _links_from(site_id, [key for key in begin if known[key].id is not None])
+    users: dict[IdentityKey, set[str]] = {}
+    for key, user in (*known_links, *links):
+        users.setdefault(key, set()).add(user)
+    reached = {(int(Kind.USER), user) for linked in users.values() for user in linked}
+    if missing := reached - known.keys():
+        raise LostRaceError(missing)
+    to_do = [(key, user) for key in {*moved, *(key for key, _ in links)} for user in users.get(key, ())]
+    while to_do:
+        key, user = to_do.pop()
+        target = (int(Kind.USER), user)
+        if target in also and known[target].id is None and target not in dirty:
+            continue  # erased, and no event of this batch names it
+        move = max(
+            (
+                merge.set_earliest(known[target].registers, "device_visitor", known[key].registers[name])
+                for name in merge.EARLIEST
+                if name in known[key].registers
+            ),
+            default=merge.Move.STAYED,
+        )
+        if move:
+            dirty.add(target)
+            to_do += [(target, further) for further in users.get(target, ())]
+        if move == merge.Move.CHANGED:
+            changed.device[user] = known[target].registers["device_visitor"][3]
+
+
+def _links_from(site_id: int, keys: Sequence[IdentityKey]) -> list[Link]:
+    """Return the links of these ids, of the users they lead to, and so on along aliases. One query, if any."""
+    if not keys:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH RECURSIVE reached (site_id, kind, value, user_value) AS (
+                SELECT l.site_id, l.kind, l.value, l.user_value
+                  FROM unnest(%b::bigint[], %b::smallint[], %b::text[]) AS k (site_id, kind, value)
+                  JOIN cohorts_link l ON l.site_id = k.site_id AND l.kind = k.kind AND l.value = k.value
+                 UNION
+                SELECT l.site_id, l.kind, l.value, l.user_value
+                  FROM reached r
+                  JOIN cohorts_link l ON l.site_id = r.site_id AND l.kind = 1 AND l.value = r.user_value
+            )
+            SELECT kind, value, user_value FROM reached
+            """,
+            [[site_id] * len(keys), [kind for kind, _ in keys], [value for _, value in keys]],
+        )
+        return [((kind, value), user) for kind, value, user in cursor.fetchall()]
+
+
+def _save_links(site_id: int, links: Collection[Link]) -> None:
+    """Add links that are new, in the order of their keys. One query, if there are any."""
+    rows = sorted(set(links))
+    if not rows:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO cohorts_link (site_id, kind, value, user_value)
+            SELECT %s, * FROM unnest(%b::smallint[], %b::text[], %b::text[])
+            ON CONFLICT DO NOTHING
+            """,
+            [site_id, [kind for (kind, _), _ in rows], [value for (_, value), _ in rows], [user for _, user in rows]],
+        )
 
 
 def _lock_identities(site_id: int, keys: Sequence[IdentityKey]) -> dict[IdentityKey, _Known]:

@@ -286,7 +286,7 @@ class ConversionAdmin(ReadOnly[Conversion], LargeTable[Conversion]):
 
     @admin.display(description="Matched", boolean=True)
     def is_matched(self, conversion: Conversion) -> bool:
-        return conversion.keyed_by <= Conversion.KeyedBy.ANONYMOUS_LINK
+        return conversion.is_matched
 
     @admin.display(description="Properties")
     def properties_shown(self, conversion: Conversion) -> SafeString:

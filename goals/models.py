@@ -115,16 +115,20 @@ class GoalBinding(models.Model):
 
 
 class Conversion(models.Model):
-    """One hit of a goal, kept for ever. Whose it is follows design "Whose conversion" and is re-keyed by late links."""
+    """One hit of a goal, kept for ever. A late link re-keys it to the visitor that it counts for (promises K-51)."""
 
     class KeyedBy(models.IntegerChoices):
-        """Which rule gave `visitor_code`; a smaller number wins."""
+        """The rule that gave `visitor_code`. The first that applies wins; the numbers are older than this order."""
 
         EVENT = 0, "the event's visitor code"
-        USER_LINK = 1, "the visitor code first linked to its user"
         ANONYMOUS_LINK = 2, "the visitor code first linked to its anonymous id"
+        USER_LINK = 1, "the visitor code first linked to its user"
+        DEVICE_LINK = 5, "the first visitor code of a device of its user"
         USER = 3, "its user id, unmatched"
         ANONYMOUS = 4, "its anonymous id, unmatched"
+
+    LINKED = (KeyedBy.ANONYMOUS_LINK, KeyedBy.USER_LINK, KeyedBy.DEVICE_LINK)
+    UNMATCHED = (KeyedBy.USER, KeyedBy.ANONYMOUS)
 
     # No database constraint: every insert would lock the one row of its site.
     site = models.ForeignKey(
@@ -159,13 +163,16 @@ class Conversion(models.Model):
             # Re-keying when a user's first visitor code is learnt.
             models.Index(fields=["site", "user_id"], condition=Q(keyed_by__gte=1), name="goals_conversion_user"),
             # Re-keying when an anonymous id's first visitor code is learnt.
-            models.Index(
-                fields=["site", "anonymous_id"], condition=Q(keyed_by__gte=2), name="goals_conversion_anonymous"
-            ),
+            models.Index(fields=["site", "anonymous_id"], condition=Q(keyed_by__gte=1), name="goals_conversion_device"),
         ]
 
     def __str__(self) -> str:
         return f"{self.goal_id} by {self.visitor_code}"
+
+    @property
+    def is_matched(self) -> bool:
+        """Return True if it counts for a visitor code, not for a user id or anonymous id in place of one."""
+        return self.keyed_by not in self.UNMATCHED
 
 
 class GoalVisitor(models.Model):

@@ -1,6 +1,6 @@
 """Hits become conversions: the lookup, the creation of goals within their quota, and the re-keying by late links."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -65,8 +65,9 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class FirstVisitor:
-    """The visitor code that an id's conversions count for from now on."""
+    """The visitor code that an id's conversions count for from now on, unless a rule before this one applies."""
 
+    keyed_by: KeyedBy  # one of Conversion.LINKED; it says of which kind the id is
     id: str
     visitor_code: str
 
@@ -150,16 +151,16 @@ def find_candidates(
     return bindings, goals
 
 
-def rekey(site_id: int, *, users: Iterable[FirstVisitor], anonymous: Iterable[FirstVisitor]) -> list[rollups.Moved]:
-    """Give the conversions of these ids to the visitor code now known to be their first; those that changed hands.
+def rekey(site_id: int, links: Collection[FirstVisitor]) -> list[rollups.Moved]:
+    """Give the conversions of these ids to the visitor codes now known to be theirs, and return what changed hands.
 
-    Only conversions whose event carried no code move, and a user's link outranks an anonymous id's (promises K-51,
-    N-09). The rows are locked in the order of their ids, so that two links cannot deadlock. What moved is for `record`
-    to count. One query.
+    Only conversions whose event carried no code move. Of several links the first in the order of `KeyedBy` wins
+    (promises K-51, N-09). The rows are locked in the order of their ids, so that two links cannot deadlock. Pass what
+    moved to `record`, which counts it. One query.
     """
-    users, anonymous = list(users), list(anonymous)
-    if not users and not anonymous:
+    if not links:
         return []
+    order = list(KeyedBy)
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -168,24 +169,28 @@ def rekey(site_id: int, *, users: Iterable[FirstVisitor], anonymous: Iterable[Fi
               FROM (
                 SELECT c.id, c.visitor_code AS before, reached.visitor_code, reached.keyed_by
                   FROM (
-                    SELECT DISTINCT ON (id) id, visitor_code, keyed_by
+                    SELECT DISTINCT ON (id) id, visitor_code, keyed_by, rank
                       FROM (
-                        SELECT c.id, first.visitor_code, %(user_link)s AS keyed_by
-                          FROM unnest(%(user_sites)b::bigint[], %(users)b::text[], %(user_codes)b::text[])
-                               AS first (site_id, id, visitor_code)
-                          JOIN goals_conversion c
-                            ON c.site_id = first.site_id AND c.user_id = first.id AND c.keyed_by >= 1
+                        SELECT c.id, l.visitor_code, l.keyed_by, l.rank
+                          FROM unnest(%(sites)b::bigint[], %(ids)b::text[], %(codes)b::text[], %(keyed_by)b::smallint[],
+                                      %(ranks)b::int[])
+                               AS l (site_id, id, visitor_code, keyed_by, rank)
+                          JOIN goals_conversion c ON c.site_id = l.site_id AND c.user_id = l.id AND c.keyed_by >= 1
+                         WHERE l.keyed_by <> %(anonymous_link)s
                          UNION ALL
-                        SELECT c.id, first.visitor_code, %(anonymous_link)s
-                          FROM unnest(%(anonymous_sites)b::bigint[], %(anonymous)b::text[], %(anonymous_codes)b::text[])
-                               AS first (site_id, id, visitor_code)
-                          JOIN goals_conversion c
-                            ON c.site_id = first.site_id AND c.anonymous_id = first.id AND c.keyed_by >= 2
+                        SELECT c.id, l.visitor_code, l.keyed_by, l.rank
+                          FROM unnest(%(sites)b::bigint[], %(ids)b::text[], %(codes)b::text[], %(keyed_by)b::smallint[],
+                                      %(ranks)b::int[])
+                               AS l (site_id, id, visitor_code, keyed_by, rank)
+                          JOIN goals_conversion c ON c.site_id = l.site_id AND c.anonymous_id = l.id AND c.keyed_by >= 1
+                         WHERE l.keyed_by = %(anonymous_link)s
                       ) AS link
-                     ORDER BY id, keyed_by
+                     ORDER BY id, rank
                   ) AS reached
-                  -- Again, because only here it is looked at after waiting for a worker that may have re-keyed it.
-                  JOIN goals_conversion c ON c.id = reached.id AND c.keyed_by >= reached.keyed_by
+                  -- Compared only here, after waiting for a worker that may have re-keyed the row.
+                  JOIN goals_conversion c
+                    ON c.id = reached.id AND array_position(%(order)b::smallint[], c.keyed_by) >= reached.rank
+                       AND (c.visitor_code, c.keyed_by) <> (reached.visitor_code, reached.keyed_by)
                  ORDER BY c.id
                    FOR UPDATE OF c
               ) AS late
@@ -193,14 +198,13 @@ def rekey(site_id: int, *, users: Iterable[FirstVisitor], anonymous: Iterable[Fi
             RETURNING late.id, conversion.occurred_at, conversion.goal_id, late.before, late.visitor_code
             """,
             {
-                "user_sites": [site_id] * len(users),
-                "users": [first.id for first in users],
-                "user_codes": [first.visitor_code for first in users],
-                "anonymous_sites": [site_id] * len(anonymous),
-                "anonymous": [first.id for first in anonymous],
-                "anonymous_codes": [first.visitor_code for first in anonymous],
-                "user_link": KeyedBy.USER_LINK,
-                "anonymous_link": KeyedBy.ANONYMOUS_LINK,
+                "sites": [site_id] * len(links),
+                "ids": [link.id for link in links],
+                "codes": [link.visitor_code for link in links],
+                "keyed_by": [int(link.keyed_by) for link in links],
+                "ranks": [order.index(link.keyed_by) + 1 for link in links],
+                "order": [int(rule) for rule in order],
+                "anonymous_link": int(KeyedBy.ANONYMOUS_LINK),
             },
         )
         return [

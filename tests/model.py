@@ -136,20 +136,14 @@ def find_truth(stored: Sequence[Stored], *, ids: Sequence[str]) -> Truth:
         found = [(kind, id_) for kind in ("user", "visitor", "anonymous") if (kind, id_) in known]
         return latest(*(who for who in known if end(who) == end(found[0]))) if found else {}
 
-    def first_visitor(who: Who) -> str | None:
-        """The visitor code of its earliest link, ties by bytes."""
-        links = [
-            (fact.by.at, fact.value.encode()) for fact in facts if (fact.who, fact.field) == (who, ("visitor", ""))
-        ]
-        return min(links)[1].decode() if links else None
-
     def convert(message: Stored, goal: str) -> tuple[Any, ...]:
-        """A conversion and whose it is: by the event's own code, else by a link, else by the id itself (K-51)."""
+        """A conversion and whose it is: the event's own code, else by a link, else by the id itself (K-51)."""
         user, anonymous = message.ids.get("user"), message.ids.get("anonymous")
         rules = {
             "EVENT": message.visitor,
-            "USER_LINK": first_visitor(("user", user)) if user else None,
-            "ANONYMOUS_LINK": first_visitor(("anonymous", anonymous)) if anonymous else None,
+            "ANONYMOUS_LINK": first_visitor({("anonymous", anonymous)}, facts) if anonymous else None,
+            "USER_LINK": first_visitor({("user", user)}, facts) if user else None,
+            "DEVICE_LINK": first_visitor(find_devices(("user", user), facts), facts) if user else None,
             "USER": user,
             "ANONYMOUS": anonymous,
         }
@@ -176,6 +170,25 @@ def find_truth(stored: Sequence[Stored], *, ids: Sequence[str]) -> Truth:
             if fact.field[0] == "persona"
         },
     )
+
+
+def first_visitor(people: set[Who], facts: Sequence[Fact]) -> str | None:
+    """The visitor code of the earliest link of any of these people, ties by bytes."""
+    links = [
+        (fact.by.at, fact.value.encode()) for fact in facts if fact.field == ("visitor", "") and fact.who in people
+    ]
+    return min(links)[1].decode() if links else None
+
+
+def find_devices(user: Who, facts: Sequence[Fact]) -> set[Who]:
+    """Every anonymous id that was ever linked to a user, and every id that an alias made this user, with theirs."""
+    reached, to_do = {user}, [user]
+    while to_do:
+        linked = (("owner", "user"), to_do.pop()[1])
+        found = {fact.who for fact in facts if (fact.field, fact.value) == linked and fact.who[0] != "visitor"}
+        to_do += [who for who in found - reached if who[0] == "user"]
+        reached |= found
+    return reached - {user}
 
 
 def read_facts(message: Stored) -> Iterator[Fact]:

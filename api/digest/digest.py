@@ -26,7 +26,7 @@ from api.digest.ways import Ways
 from cohorts import people
 from cohorts.models import Identity
 from goals import recording
-from goals.recording import FirstVisitor, Outcome, Recorded
+from goals.recording import FirstVisitor, KeyedBy, Outcome, Recorded
 
 BATCH_BYTES: Final = 16_777_216  # of bodies in a batch; 500 messages of 1 MB would be 2 GB in memory
 RETRIES: Final = 5  # of a batch that lost a race or a deadlock
@@ -86,6 +86,7 @@ def digest_waiting(ways: Ways, claims: Claims, names: Mapping[str, datetime], *,
 def _digest(ways: Ways, claims: Claims, claim: "partial[list[int]]", *, now: datetime) -> int:
     """Digest what `claim` takes, as a batch; where the batch fails, one message after the other in savepoints."""
     failure: Exception | None = None
+    also: frozenset[people.IdentityKey] = frozenset()
     for attempt in range(1, RETRIES + 1):
         ids: list[int] = []
         try:
@@ -98,16 +99,17 @@ def _digest(ways: Ways, claims: Claims, claim: "partial[list[int]]", *, now: dat
                 batch = _load(ids)
                 try:
                     with transaction.atomic():
-                        verdicts = judge(ways, batch)
+                        verdicts = judge(ways, batch, also=also)
                 except Exception as error:
                     if _is_nobodys_fault(error):
                         raise  # again, from the claim
                     log.warning("batch.failed", site=ways.site_id, messages=len(batch), error=type(error).__name__)
                     failure = error
-                    verdicts = [_judge_alone(ways, each) for each in batch]
+                    verdicts = [_judge_alone(ways, each, also=also) for each in batch]
                 _save(verdicts, now=now)
         except Exception as error:
             claims.forget()  # this worker lives; only a dead one leaves its note
+            also |= getattr(error, "also", frozenset())
             if attempt == RETRIES or not _is_worth_retrying(error):
                 hooks.tell(hooks.batch_failed, site_id=ways.site_id, message_ids=ids, error=error)
                 raise
@@ -161,11 +163,11 @@ def _is_worth_retrying(error: Exception) -> bool:
     return isinstance(error, people.LostRaceError) or sqlstate in {"40001", "40P01"}
 
 
-def _judge_alone(ways: Ways, message: Claimed) -> Verdict:
+def _judge_alone(ways: Ways, message: Claimed, *, also: frozenset[people.IdentityKey]) -> Verdict:
     """Digest one message in a savepoint; its failure is its own."""
     try:
         with transaction.atomic():
-            return judge(ways, [message])[0]
+            return judge(ways, [message], also=also)[0]
     except Exception as error:
         if _is_nobodys_fault(error):
             raise
@@ -184,21 +186,18 @@ def _judge_alone(ways: Ways, message: Claimed) -> Verdict:
         )
 
 
-def judge(ways: Ways, batch: Sequence[Claimed]) -> list[Verdict]:
+def judge(ways: Ways, batch: Sequence[Claimed], *, also: frozenset[people.IdentityKey] = frozenset()) -> list[Verdict]:
     """Apply what messages mean, and say what becomes of each. Inside a transaction.
 
-    Facts and links first, for the whole batch: whose a conversion is depends on them.
+    Facts and links first, for the whole batch: whose a conversion is depends on them. Raises LostRaceError, upon which
+    the batch is digested again with what the error names in `also`.
     """
     messages = [message.stored for message in batch]
     derived = suppress(ways.site_id, messages, [derive(message, ways.rules_of(message)) for message in messages])
     verdicts = [Verdict(message.stored.id) for message in batch]
     changes = [(verdict, effects.change) for verdict, effects in zip(verdicts, derived, strict=True) if effects.change]
-    outcome = people.apply(ways.site_id, [change for _, change in changes])
-    moved = recording.rekey(
-        ways.site_id,
-        users=_first_visitors(outcome.changed_visitors, Identity.Kind.USER),
-        anonymous=_first_visitors(outcome.changed_visitors, Identity.Kind.ANONYMOUS),
-    )
+    outcome = people.apply(ways.site_id, [change for _, change in changes], also=also)
+    moved = recording.rekey(ways.site_id, late_links(outcome.changed))
     for (verdict, _), applied in zip(changes, outcome.applied, strict=True):
         verdict.effects |= {"profile_updated"} if applied.has_new_facts else set()
         verdict.effects |= {"linked"} if applied.has_new_links else set()
@@ -206,7 +205,7 @@ def judge(ways: Ways, batch: Sequence[Claimed]) -> list[Verdict]:
         verdict.warnings |= {"username_taken"} if applied.has_taken_username else set()
     hits = [(verdict, effects.goal) for verdict, effects in zip(verdicts, derived, strict=True) if effects.goal]
     recorded = recording.record(
-        ways.site_id, [_resolve_visitor(goal, outcome) for _, goal in hits], policy=ways.policy, moved=moved
+        ways.site_id, [goal.keyed(outcome.visitors) for _, goal in hits], policy=ways.policy, moved=moved
     )
     for (verdict, _), what in zip(hits, recorded, strict=True):
         _note_recorded(verdict, what)
@@ -217,16 +216,13 @@ def judge(ways: Ways, batch: Sequence[Claimed]) -> list[Verdict]:
     return verdicts
 
 
-def _resolve_visitor(goal: GoalHit, outcome: people.Batch) -> recording.Hit:
-    visitors = outcome.first_visitors
-    return goal.keyed(
-        user_visitor=visitors.get((Identity.Kind.USER, goal.user_id)) if goal.user_id else None,
-        anonymous_visitor=visitors.get((Identity.Kind.ANONYMOUS, goal.anonymous_id)) if goal.anonymous_id else None,
-    )
-
-
-def _first_visitors(changed: dict[people.IdentityKey, str], kind: Identity.Kind) -> list[FirstVisitor]:
-    return [FirstVisitor(value, code) for (each, value), code in sorted(changed.items()) if each == kind]
+def late_links(changed: people.Visitors) -> list[FirstVisitor]:
+    """Return the links by which conversions change hands."""
+    rules = {Identity.Kind.USER: KeyedBy.USER_LINK, Identity.Kind.ANONYMOUS: KeyedBy.ANONYMOUS_LINK}
+    return [
+        *(FirstVisitor(rules[Identity.Kind(kind)], value, code) for (kind, value), code in changed.first.items()),
+        *(FirstVisitor(KeyedBy.DEVICE_LINK, user, code) for user, code in changed.device.items()),
+    ]
 
 
 def _note_recorded(verdict: Verdict, recorded: Recorded) -> None:

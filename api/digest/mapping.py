@@ -13,7 +13,8 @@ import msgspec
 from api import hooks
 from api.ingest.reading import UnreadableBodyError, read_body, read_group_id, read_id, read_object
 from api.rules.rule import Rule, Ruled, apply_rules, name_of
-from cohorts.people import Change
+from cohorts.models import Identity
+from cohorts.people import Change, Visitors
 from cohorts.reserved import odd_traits
 from goals.matching import EventName
 from goals.money import NotMoneyError, parse_amount, parse_currency
@@ -91,27 +92,29 @@ class GoalHit:
     arrival: int
     source_id: int | None = None
 
-    def keyed(self, *, user_visitor: str | None, anonymous_visitor: str | None) -> Hit:
-        """The hit of whoever it counts for (design "Whose conversion"): the event's own visitor code, else the code
-        first linked to its user, else to its anonymous id, else the id itself.
+    def keyed(self, visitors: Visitors) -> Hit:
+        """Return the hit of the visitor that it counts for (promises K-51).
+
+        The event's own visitor code; otherwise the code first linked to its anonymous id, because a device is nearer
+        than a person; otherwise the code first linked to its user; otherwise the first code of any device that was
+        ever linked to that user; otherwise the id itself.
         """
-        code, keyed_by = next(
-            (code, keyed_by)
-            for code, keyed_by in (
-                (self.visitor_code, KeyedBy.EVENT),
-                (user_visitor, KeyedBy.USER_LINK),
-                (anonymous_visitor, KeyedBy.ANONYMOUS_LINK),
-                (self.user_id, KeyedBy.USER),
-                (self.anonymous_id, KeyedBy.ANONYMOUS),
-            )
-            if code is not None
-        )
+        user, anonymous = self.user_id or "", self.anonymous_id or ""
+        codes = {
+            KeyedBy.EVENT: self.visitor_code,
+            KeyedBy.ANONYMOUS_LINK: visitors.first.get((int(Identity.Kind.ANONYMOUS), anonymous)),
+            KeyedBy.USER_LINK: visitors.first.get((int(Identity.Kind.USER), user)),
+            KeyedBy.DEVICE_LINK: visitors.device.get(user),
+            KeyedBy.USER: self.user_id,
+            KeyedBy.ANONYMOUS: self.anonymous_id,
+        }
+        keyed_by, code = next((rule, code) for rule in KeyedBy if (code := codes[rule]) is not None)
         return Hit(
             event=self.event,
             message_key=self.message_key,
             occurred_at=self.occurred_at,
             visitor_code=code,
-            keyed_by=int(keyed_by),
+            keyed_by=keyed_by,
             user_id=self.user_id,
             anonymous_id=self.anonymous_id,
             revenue=self.revenue,

@@ -38,16 +38,13 @@ class ConversionShape(serializers.Serializer[Conversion]):
     visitorCode = serializers.CharField(
         source="visitor_code", help_text="Whose it is; an unmatched one counts under its user id or anonymous id."
     )
-    isMatched = serializers.SerializerMethodField(help_text="Whether a visitor code is known.")
+    isMatched = serializers.BooleanField(source="is_matched", help_text="Whether a visitor code is known.")
     userId = serializers.CharField(source="user_id", allow_null=True)
     anonymousId = serializers.CharField(source="anonymous_id", allow_null=True)
     revenue = serializers.DecimalField(max_digits=20, decimal_places=6, allow_null=True, help_text="An exact decimal.")
     currency = serializers.CharField(allow_null=True, help_text="ISO 4217; XXX when the event's is none.")
     value = serializers.DecimalField(max_digits=20, decimal_places=6, allow_null=True)
     properties = serializers.DictField(help_text="All that the event carried.")
-
-    def get_isMatched(self, conversion: Conversion) -> bool:  # noqa: N802
-        return conversion.keyed_by <= Conversion.KeyedBy.ANONYMOUS_LINK
 
 
 class ConversionPage(serializers.Serializer[Any]):

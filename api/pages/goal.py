@@ -52,10 +52,6 @@ class Shown:
     source: str
     message: int | None  # its number, while it is kept
 
-    @property
-    def is_matched(self) -> bool:
-        return self.conversion.keyed_by <= Conversion.KeyedBy.ANONYMOUS_LINK
-
 
 @site_page()
 def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBase:

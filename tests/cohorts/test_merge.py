@@ -42,7 +42,7 @@ def test_first_visitor__in_any_order_and_repetition__is_the_smallest_time_then_b
 ) -> None:
     known: merge.Registers = {}
     for register in chooser.sample(said * 2, k=len(said) * 2):
-        merge.set_first_visitor(known, register)
+        merge.set_earliest(known, "visitor", register)
 
     assert known["visitor"] == min(said, key=lambda link: (link[0], link[3].encode(), *link[1:3]))
 

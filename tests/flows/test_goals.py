@@ -267,15 +267,62 @@ def test_visitor__never_learnt__is_the_id_itself_and_unmatched(world: World) -> 
 
 
 @pytest.mark.promise("K-51", "N-09")
-def test_visitor__linked_to_user_and_to_anonymous_id__the_users_link_outranks(world: World) -> None:
+def test_visitor__linked_to_user_and_to_anonymous_id__the_devices_link_outranks(world: World) -> None:
     hit = world.event(event="Buy", at=10, anonymousId="anon-1")
-    anonymous_link = world.event("identify", at=1, userId=None, anonymousId="anon-1", kameleoonVisitorCode="vcA")
-    user_link = world.event("identify", at=20, kameleoonVisitorCode="vcU")
+    user_link = world.event("identify", at=1, kameleoonVisitorCode="vcU")
+    anonymous_link = world.event("identify", at=20, userId=None, anonymousId="anon-1", kameleoonVisitorCode="vcA")
 
-    world.send(hit, anonymous_link)
-    assert world.visitors() == ["vcA"]
-    world.send(user_link)
+    world.send(hit, user_link)
     assert world.visitors() == ["vcU"]
+    world.send(anonymous_link)
+    assert world.visitors() == ["vcA"]
+
+
+@pytest.mark.promise("K-51", "N-09")
+def test_visitor__known_by_a_device_of_the_user_only__owns_what_a_server_sends(world: World) -> None:
+    world.send(
+        world.event("page", userId=None, anonymousId="anon-1", name="Home", kameleoonVisitorCode="vc1"),
+        world.event("identify", at=1, anonymousId="anon-1", traits={"plan": "x"}),
+        world.event(event="Paid", at=2),
+    )
+
+    assert world.visitors() == ["vc1", "vc1"]
+    assert Conversion.objects.get(goal__name__endswith="Paid").keyed_by == Conversion.KeyedBy.DEVICE_LINK
+    assert world.traits("vc1") == {"plan": "x"}
+
+
+@pytest.mark.promise("K-51", "N-09")
+def test_visitor__of_an_id_that_an_alias_made_the_user__owns_the_users_conversions(world: World) -> None:
+    world.send(
+        world.event(event="Paid", at=2),
+        world.event("identify", userId="ada@example.com", kameleoonVisitorCode="vc1"),
+        world.event("alias", at=1, previousId="ada@example.com"),
+    )
+
+    assert world.visitors() == ["vc1"]
+
+
+@pytest.mark.promise("K-51")
+def test_visitor__of_a_second_browser_without_a_code_on_the_event__is_that_browsers(world: World) -> None:
+    world.send(
+        world.event("page", anonymousId="m1", name="Home", kameleoonVisitorCode="v1"),
+        world.event("page", at=1, anonymousId="m2", name="Home", kameleoonVisitorCode="v2"),
+        world.event(event="Paid", at=2, anonymousId="m2"),
+    )
+
+    assert world.visitors() == ["v1", "v2", "v2"]
+
+
+@pytest.mark.promise("K-51", "N-09")
+def test_visitor__of_a_device_that_another_user_has_now__still_owns_the_first_users(world: World) -> None:
+    world.send(
+        world.event("identify", at=0, anonymousId="anon-1"),
+        world.event("identify", at=1, anonymousId="anon-1", userId="user-2"),
+        world.event(event="Paid", at=2),
+        world.event("page", at=3, userId=None, anonymousId="anon-1", name="Home", kameleoonVisitorCode="vc1"),
+    )
+
+    assert world.visitors() == ["vc1", "vc1"]
 
 
 @pytest.mark.promise("N-09")

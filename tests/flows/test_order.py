@@ -387,6 +387,23 @@ def forget_context(event: Any, **facts: Any) -> people.Change:
     return change(event, **facts)
 
 
+def user_first(self: mapping.GoalHit, visitors: people.Visitors) -> recording.Hit:
+    firsts = {key: code for key, code in visitors.first.items() if key[0] == Identity.Kind.USER}
+    return keyed(self, replace(visitors, first=firsts or visitors.first))
+
+
+def device_first(self: mapping.GoalHit, visitors: people.Visitors) -> recording.Hit:
+    return keyed(self, replace(visitors, first={} if visitors.device else visitors.first))
+
+
+def links_of_last_owners(site_id: int, keys: Sequence[people.IdentityKey]) -> list[people.Link]:
+    return [
+        ((identity.kind, identity.value), identity.registers["user"][3])
+        for identity in Identity.objects.filter(site_id=site_id, registers__has_key="user")
+        if (identity.kind, identity.value) in keys
+    ]
+
+
 set_in_map, parent_of, keyed, change, read_alias = (
     merge.set_in_map,
     merge.parent_of,
@@ -493,12 +510,47 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
         (merge, "is_earlier_link", lambda new, old: new[0] < old[0]),
     ),
     "several links in one batch": (
-        [[hit(anonymousId="a1")], [link(2, "v2"), link(1, "v1"), link(0, "é", userId=None, anonymousId="a1")]],
+        [[hit()], [link(2, "v2"), link(1, "v1"), link(0, "é", userId=None, anonymousId="a1")]],
         (merge, "is_earlier_link", lambda new, old: new[0] > old[0]),
     ),
-    "a user's link outranks an anonymous id's": (
-        [[hit(anonymousId="a1")], [link(0, "v1", userId=None, anonymousId="a1")], [link(1, "v2")]],
-        (mapping.GoalHit, "keyed", lambda self, **codes: keyed(self, **{**codes, "user_visitor": None})),
+    "a device is nearer than its user": (
+        [[hit(anonymousId="a1")], [link(1, "v1", userId=None, anonymousId="a1")], [link(0, "v2")]],
+        (mapping.GoalHit, "keyed", user_first),
+    ),
+    "a user whose device alone has a code": (
+        [[hit()], [at(0, anonymousId="a1")], [link(1, "v1", userId=None, anonymousId="a1")]],
+        (people, "_new_links", lambda *_: []),
+    ),
+    "a user's own code before its device's": (
+        [[hit()], [at(0, anonymousId="a1")], [link(0, "v1", userId=None, anonymousId="a1")], [link(1, "v2")]],
+        (mapping.GoalHit, "keyed", device_first),
+    ),
+    "the earliest of several devices": (
+        [
+            [hit()],
+            [at(0, anonymousId="a1"), at(0, anonymousId="a2")],
+            [link(2, "v1", userId=None, anonymousId="a1")],
+            [link(1, "v2", userId=None, anonymousId="a2")],
+        ],
+        (merge, "is_earlier_link", lambda new, old: new[0] > old[0]),
+    ),
+    "a device that belongs to another user since": (
+        [
+            [hit()],
+            [at(0, anonymousId="a1")],
+            [at(1, anonymousId="a1", userId="u2")],
+            [link(2, "v1", userId=None, anonymousId="a1")],
+        ],
+        (people, "_links_from", links_of_last_owners),
+    ),
+    "aliases of users whose devices have a code": (
+        [
+            [hit()],
+            [at(0, type="alias", previousId="u2")],
+            [at(0, type="alias", userId="u2", previousId="é")],
+            [link(1, "v1", userId="é", anonymousId="a1"), link(2, "v2", userId=None, anonymousId="a2")],
+        ],
+        (people, "_links_from", lambda *_: []),
     ),
 }
 
@@ -526,6 +578,20 @@ CROWDS = {
     "a group": [at(0, type="group", userId=f"u{n}", groupId="g1", traits={f"t{n}": n}) for n in range(40)],
     "a user": [at(0, anonymousId=f"a{n}", traits={f"t{n}": n}) for n in range(40)],
     "a device": [at(n % 7, anonymousId="a1", userId=f"u{n}", traits={"plan": n}) for n in range(40)],
+    "a user's conversions between the links of its devices": [
+        *(hit() for _ in range(10)),
+        *chain.from_iterable(
+            (at(0, anonymousId=f"a{n}"), link(15 - n, f"v{n}", userId=None, anonymousId=f"a{n}")) for n in range(15)
+        ),
+    ],
+    "users that are made one between the links of their devices": [
+        *(hit(userId=f"u{n}") for n in range(10)),
+        *(at(0, type="alias", userId=f"u{n}", previousId=f"u{n + 1}") for n in range(9)),
+        *chain.from_iterable(
+            (at(0, userId=f"u{n}", anonymousId=f"a{n}"), link(n, f"v{n}", userId=None, anonymousId=f"a{n}"))
+            for n in range(10)
+        ),
+    ],
     "conversions between their users' links and their device's": [
         *(hit(userId=f"u{n}", anonymousId="a1") for n in range(15)),
         *chain.from_iterable(

@@ -1,6 +1,7 @@
 """The tables of the door: who may come in, what came in, and what people want done with it."""
 
 from api.models.alerts import Alert, AlertDelivery, make_signing_secret
+from api.models.backfills import Backfill
 from api.models.erasures import Erasure, Suppression, make_marker
 from api.models.inbox import Claim, Load, Message, Twin
 from api.models.keys import URL_SAFE, Credential, ManagementToken, Source, SourceTally, WriteKey
@@ -21,6 +22,7 @@ __all__ = [
     "Alert",
     "AlertDelivery",
     "AuditEntry",
+    "Backfill",
     "Claim",
     "Credential",
     "Erasure",

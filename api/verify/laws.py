@@ -1,9 +1,10 @@
 """The laws that SQL alone can check: each a function that yields the rows which contradict it."""
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Final
 
-from api.models import Message, Site
+from api.models import Backfill, Message, Site
 from api.reasons import FAILURES, IDLE, WARNINGS
 from api.verify.changes import last_change
 from api.verify.law import AGAIN, Difference, Figures, fetch_row, of_site, stream
@@ -180,19 +181,28 @@ def _find_invented(site_id: int | None) -> Iterator[Difference]:
 
 
 def check_people(site_id: int | None, figures: Figures) -> Iterator[Difference]:
-    """Every conversion counts for whom the registers say (design "Whose conversion"), whether its message is still
-    there or not, and every identity points where its registers say.
+    """Every conversion counts for whom the registers say (promises K-51), whether its message is still there or not;
+    every identity points where its registers say; and every user knows the first visitor codes of its devices.
     """
-    user, anonymous = int(Identity.Kind.USER), int(Identity.Kind.ANONYMOUS)
-    by = {rule.name.lower(): int(rule) for rule in Conversion.KeyedBy}
     figures["identities"], figures["linked"], figures["unmatched"] = fetch_row(
         f"""
         SELECT (SELECT count(*) FROM cohorts_identity i WHERE {of_site("i.site_id")}),
-               count(*) FILTER (WHERE keyed_by IN (1, 2)), count(*) FILTER (WHERE keyed_by > 2)
+               count(*) FILTER (WHERE keyed_by = ANY(%(linked)s)), count(*) FILTER (WHERE keyed_by = ANY(%(unmatched)s))
           FROM goals_conversion c WHERE {of_site("c.site_id")}
         """,
-        {"site": site_id},
+        {"site": site_id, "linked": list(Conversion.LINKED), "unmatched": list(Conversion.UNMATCHED)},
     )
+    misplaced = chain(_find_misplaced_conversions(site_id), _find_untold_users(site_id))
+    if Backfill.objects.filter(finished_at=None).exists():  # an upgrade, whose command is still to be run
+        figures["to_rekey"] = sum(1 for _ in misplaced)
+    else:
+        yield from misplaced
+    yield from _find_misled_identities(site_id)
+
+
+def _find_misplaced_conversions(site_id: int | None) -> Iterator[Difference]:
+    user, anonymous = int(Identity.Kind.USER), int(Identity.Kind.ANONYMOUS)
+    by = {rule.name.lower(): int(rule) for rule in Conversion.KeyedBy}
     strangers = stream(
         f"""
         SELECT c.id, c.message_key
@@ -201,19 +211,59 @@ def check_people(site_id: int | None, figures: Figures) -> Iterator[Difference]:
           LEFT JOIN cohorts_identity a ON a.site_id = c.site_id AND a.kind = {anonymous} AND a.value = c.anonymous_id
          WHERE {of_site("c.site_id")} AND c.keyed_by <> {by["event"]}
            AND (c.visitor_code, c.keyed_by) IS DISTINCT FROM (
-               coalesce(u.registers #>> '{{visitor,3}}', a.registers #>> '{{visitor,3}}', c.user_id, c.anonymous_id),
-               CASE WHEN u.registers ? 'visitor' THEN {by["user_link"]}
-                    WHEN a.registers ? 'visitor' THEN {by["anonymous_link"]}
+               coalesce(a.registers #>> '{{visitor,3}}', u.registers #>> '{{visitor,3}}',
+                        u.registers #>> '{{device_visitor,3}}', c.user_id, c.anonymous_id),
+               CASE WHEN a.registers ? 'visitor' THEN {by["anonymous_link"]}
+                    WHEN u.registers ? 'visitor' THEN {by["user_link"]}
+                    WHEN u.registers ? 'device_visitor' THEN {by["device_link"]}
                     WHEN c.user_id IS NOT NULL THEN {by["user"]} ELSE {by["anonymous"]} END)
         """,
         {"site": site_id},
     )
     meaning = (
-        "A conversion counts for another visitor than the first one of its user id or anonymous id: a late link did "
-        "not take it along. Please report it as a defect, with the lines of these messages in the inbox."
+        "A conversion counts for another visitor than the first one of its anonymous id, its user id or a device of "
+        "that user: a late link did not take it along. Please report it as a defect, with the lines of these messages "
+        "in the inbox. `manage.py rekey --again` re-keys it."
     )
     for id_, key in strangers:
         yield Difference(meaning, f"conversion {id_} ({key})")
+
+
+def _find_untold_users(site_id: int | None) -> Iterator[Difference]:
+    """Users whose devices have earlier visitor codes than they know, and owners without a link."""
+    user, anonymous = int(Identity.Kind.USER), int(Identity.Kind.ANONYMOUS)
+    stamp = '({0} ->> 0)::bigint, ({0} ->> 3) COLLATE "C", ({0} ->> 1)::bigint, ({0} ->> 2) COLLATE "C"'
+    untold = stream(
+        f"""
+        SELECT DISTINCT u.id
+          FROM cohorts_link l
+          JOIN cohorts_identity d ON d.site_id = l.site_id AND d.kind = l.kind AND d.value = l.value
+          JOIN cohorts_identity u ON u.site_id = l.site_id AND u.kind = {user} AND u.value = l.user_value
+         CROSS JOIN LATERAL (VALUES (d.registers -> 'visitor'), (d.registers -> 'device_visitor')) AS its (register)
+         WHERE {of_site("l.site_id")} AND its.register IS NOT NULL
+           AND (NOT u.registers ? 'device_visitor'
+                OR ({stamp.format("its.register")}) < ({stamp.format("(u.registers -> 'device_visitor')")}))
+         UNION ALL
+        SELECT i.id FROM cohorts_identity i
+         WHERE {of_site("i.site_id")} AND i.kind IN ({user}, {anonymous}) AND i.registers ? 'user'
+           -- The marker of somebody who was erased (api.erasure) is nobody's id.
+           AND i.registers #>> '{{user,3}}' NOT LIKE 'erased:%%' AND NOT EXISTS (
+               SELECT 1 FROM cohorts_link l
+                WHERE l.site_id = i.site_id AND l.kind = i.kind AND l.value = i.value
+                  AND l.user_value = i.registers #>> '{{user,3}}')
+        """,
+        {"site": site_id},
+    )
+    meaning = (
+        "A user does not know the first visitor code of a device that was linked to it, or the link itself is missing: "
+        "please report it as a defect. `manage.py rekey --again` adds it."
+    )
+    for (id_,) in untold:
+        yield Difference(meaning, f"identity {id_}")
+
+
+def _find_misled_identities(site_id: int | None) -> Iterator[Difference]:
+    user, anonymous = int(Identity.Kind.USER), int(Identity.Kind.ANONYMOUS)
     lost_ones = stream(
         f"""
         SELECT i.id FROM cohorts_identity i

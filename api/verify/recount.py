@@ -12,7 +12,7 @@ from django.db import connection
 from api.digest.mapping import Effects, GoalHit, Rules, Stored, derive
 from api.digest.suppression import find_suppressed
 from api.digest.ways import load_ways
-from api.models import Site
+from api.models import Backfill, Site
 from api.verify.changes import last_change
 from api.verify.law import AGAIN, Difference, Figures, of_site, stream
 from cohorts import merge, people
@@ -67,6 +67,7 @@ class Reading:
     said: dict[people.IdentityKey, merge.Registers]
 
 
+LINK: Final = {"site_id": "bigint", "kind": "smallint", "value": "text", "user_value": "text"}
 PersonaFact = tuple[int, int, str, str, datetime, int, str, bool]
 PERSONA_FACT: Final = {
     "site_id": "bigint",
@@ -86,6 +87,7 @@ class Known:
 
     identities: dict[tuple[int, int, str], tuple[int, merge.Registers]]
     groups: dict[tuple[int, str], tuple[int, merge.Registers]]
+    links: set[tuple[int, int, str, str]]
     personas: set[tuple[int, str]]
     persona_facts: set[PersonaFact]
     conversions: dict[tuple[int, str], dict[str, Any]]
@@ -206,8 +208,17 @@ def _missing(reading: Reading, known: Known) -> Iterator[str]:
         yield from _not_held(people.Kind(kind).label, said, known.identities.get((site_id, kind, value)))
     if change and change.group is not None:
         yield from _not_held("group", people.said_of_group(change), known.groups.get((site_id, change.group)))
+    if change and not _links(reading) <= known.links:
+        yield "a link to its user is missing"
     if change and change.persona is not None and (site_id, change.persona[0]) not in known.personas:
         yield "its persona is missing"
+
+
+def _links(reading: Reading) -> set[tuple[int, int, str, str]]:
+    """The links of an event, as (site, kind, value, user)."""
+    change = reading.effects.change
+    links = people.links_said_by(change) if change else []
+    return {(reading.message.site_id, *key, user) for key, user in links}
 
 
 def _persona_fact(reading: Reading) -> PersonaFact | None:
@@ -265,6 +276,17 @@ def _load(readings: Sequence[Reading]) -> Known:
                 {(site, change.group) for site, change in changes if change.group is not None},
             )
         },
+        # Before `manage.py rekey` has gone through what is stored, nothing says that they are all there.
+        links=set().union(*map(_links, readings))
+        if Backfill.objects.filter(finished_at=None).exists()
+        else set(
+            _join(
+                "cohorts_link",
+                ", ".join(LINK),
+                LINK,
+                set().union(*map(_links, readings)),
+            )
+        ),
         personas=set(
             _join(
                 "cohorts_persona",

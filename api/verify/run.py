@@ -30,7 +30,7 @@ LAWS: Final = (
     ),
     Law(
         "people",
-        "{identities} identities; {linked} conversions by a link, {unmatched} unmatched",
+        "{identities} identities; {linked} conversions by a link, {unmatched} unmatched, {to_rekey} rows to re-key",
         laws.check_people,
     ),
     Law("recount", "{recounted} messages derived again, {earlier} under earlier rules left out", recount),

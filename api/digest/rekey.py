@@ -1,0 +1,126 @@
+"""Re-keys stored conversions after an upgrade, by links that earlier versions did not keep (`manage.py rekey`).
+
+Runs beside the digest and can be interrupted: every batch is one transaction that also notes how far it came.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, Final
+
+from django.db import OperationalError, transaction
+from django.db.models import Manager, Max
+
+from api.digest.digest import RETRIES, late_links
+from api.digest.mapping import Stored, derive
+from api.digest.ways import Ways, load_ways
+from api.models import Backfill, Message, Site
+from cohorts import people
+from cohorts.models import Identity
+from goals import recording, rollups
+from goals.models import Conversion
+from goals.recording import FirstVisitor, KeyedBy
+
+BATCH: Final = 1_000  # rows, whatever their site
+Stage = Backfill.Stage
+TABLES: Final[dict[Stage, Manager[Any]]] = {
+    Stage.IDENTITIES: Identity.objects,
+    Stage.CONVERSIONS: Conversion.objects,
+    Stage.MESSAGES: Message.objects,
+}
+
+
+def step(backfill: Backfill, ways: dict[int, Ways]) -> int:
+    """Process the next rows of the current table, or go on to the next table, and return how many conversions moved.
+
+    `ways` remembers the settings of the sites between steps. Some ten queries a site.
+    """
+    begin, end = backfill.position, _find_end(backfill)
+    if end is None:
+        backfill.stage, backfill.position = backfill.stage + 1, 0
+        backfill.save()
+        return 0
+    match Stage(backfill.stage):
+        case Stage.IDENTITIES:
+            links = _links_of_identities(begin, end)
+        case Stage.CONVERSIONS:
+            links = _links_of_conversions(begin, end)
+        case _:
+            links = _links_of_messages(begin, end, ways)
+    by_site: dict[int, set[people.Link]] = {}
+    for site_id, link in links:
+        by_site.setdefault(site_id, set()).add(link)
+    moved = sum(_apply(site_id, linked) for site_id, linked in by_site.items())
+    backfill.position = end
+    backfill.save()
+    return moved
+
+
+def count_rows(backfill: Backfill) -> int:
+    """Return the highest id of the current table: `position` is compared with it."""
+    return TABLES[Stage(backfill.stage)].aggregate(last=Max("pk"))["last"] or 0
+
+
+def _find_end(backfill: Backfill) -> int | None:
+    """Return the last id of the next batch, None at the end of the table."""
+    rows = TABLES[Stage(backfill.stage)]
+    ids = list(rows.filter(pk__gt=backfill.position).order_by("pk").values_list("pk", flat=True)[:BATCH])
+    return ids[-1] if ids else None
+
+
+def _links_of_identities(begin: int, end: int) -> Iterator[tuple[int, people.Link]]:
+    """Yield the last owner of each device, and what aliases made of former ids."""
+    rows = Identity.objects.filter(
+        pk__gt=begin, pk__lte=end, kind__in=[Identity.Kind.USER, Identity.Kind.ANONYMOUS], registers__has_key="user"
+    )
+    for identity in rows:
+        yield identity.site_id, ((identity.kind, identity.value), identity.registers["user"][3])
+
+
+def _links_of_conversions(begin: int, end: int) -> Iterator[tuple[int, people.Link]]:
+    """Yield the devices and users that one event named together, however long ago."""
+    rows = Conversion.objects.filter(pk__gt=begin, pk__lte=end, user_id__isnull=False, anonymous_id__isnull=False)
+    for site_id, anonymous, user in rows.values_list("site_id", "anonymous_id", "user_id"):
+        yield site_id, ((int(Identity.Kind.ANONYMOUS), str(anonymous)), str(user))
+
+
+def _links_of_messages(begin: int, end: int, ways: dict[int, Ways]) -> Iterator[tuple[int, people.Link]]:
+    """Yield what processed events that are still kept said, also the links that a later one replaced."""
+    rows = Message.objects.filter(pk__gt=begin, pk__lte=end, digested_at__isnull=False).exclude(status="rejected")
+    for message in rows.iterator(chunk_size=100):
+        if message.site_id not in ways:
+            ways[message.site_id] = load_ways(Site.objects.get(pk=message.site_id))
+        stored = Stored(
+            message.pk,
+            message.type,
+            message.message_id,
+            message.position,
+            message.occurred_at,
+            bytes(message.body),
+            message.source_id,
+        )
+        change = derive(stored, ways[message.site_id].rules_of(stored)).change
+        yield from ((message.site_id, link) for link in (people.links_said_by(change) if change else ()))
+
+
+def _apply(site_id: int, links: Collection[people.Link]) -> int:
+    """Add the links of one site and re-key its conversions, and return how many moved."""
+    also: frozenset[people.IdentityKey] = frozenset()
+    for attempt in range(1, RETRIES + 1):
+        try:
+            with transaction.atomic():
+                linked = people.link(site_id, links, also=also)
+                # Versions before let a user's link win over its device's.
+                moved = recording.rekey(site_id, [*late_links(linked.changed), *_device_links(linked.visitors)])
+                rollups.count(site_id, [], moved)
+                return len(moved)
+        except people.LostRaceError as error:
+            also |= error.also
+        except OperationalError:  # a deadlock with a worker
+            if attempt == RETRIES:
+                raise
+    raise people.LostRaceError(also)
+
+
+def _device_links(visitors: people.Visitors) -> Iterable[FirstVisitor]:
+    for (kind, value), code in visitors.first.items():
+        if kind == Identity.Kind.ANONYMOUS:
+            yield FirstVisitor(KeyedBy.ANONYMOUS_LINK, value, code)

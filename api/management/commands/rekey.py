@@ -1,0 +1,46 @@
+"""`manage.py rekey`: once after an upgrade, the conversions of earlier versions count for today's visitors."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from api.digest.rekey import Stage, count_rows, step
+from api.digest.ways import Ways
+from api.management.progress import progress
+from api.models import Backfill
+
+
+class Command(BaseCommand):
+    help = (
+        "Re-key stored conversions by the visitor codes of their users' devices, while everything runs. "
+        "Run it again after an interruption: it goes on where it was."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--again", action="store_true", help="go through everything, though it was done before")
+
+    def handle(self, *, again: bool, **_: Any) -> None:
+        backfill = Backfill.objects.order_by("pk").last()
+        if backfill is None or backfill.finished_at:
+            if not again:
+                self.stdout.write("Nothing to do. --again goes through everything once more.")
+                return
+            backfill = Backfill.objects.create()
+        elif backfill.position or backfill.stage:
+            self.stdout.write(f"It goes on with {backfill.get_stage_display()} after {backfill.position:,}.")
+        ways = dict[int, Ways]()
+        moved = 0
+        try:
+            while backfill.stage < Stage.DONE:
+                name, total = backfill.get_stage_display(), count_rows(backfill)
+                with progress(self.stdout, name, total=total) as tell:
+                    stage = backfill.stage
+                    while backfill.stage == stage:
+                        moved += step(backfill, ways)
+                        tell(backfill.position, f"{backfill.position:,} of {total:,}, {moved:,} conversions re-keyed")
+        except KeyboardInterrupt as error:
+            raise CommandError("interrupted; run it again to go on where it was") from error
+        backfill.finished_at = datetime.now(UTC)
+        backfill.save()
+        self.stdout.write(f"Done: {moved:,} conversions count for another visitor now.")

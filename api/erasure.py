@@ -20,13 +20,13 @@ from api.insight.people import messages_of
 from api.models import Erasure, Message, Site, Suppression
 from cohorts import merge
 from cohorts.finding import find_person
-from cohorts.models import Identity, Username
+from cohorts.models import Identity, Link, Username
 from goals import rollups
 from goals.models import Conversion
 
 MOST_IDENTITIES: Final = 1_000  # of a person; an id like "test" may be on every device
 CHUNK: Final = 5_000  # rows of a table, whatever their site, that a step of a sweep looks at
-LINKS: Final = ("user", "anonymous", "visitor")  # registers that name another identity
+LINKS: Final = ("user", "anonymous", "visitor", "device_visitor")  # registers that name another identity
 
 log = structlog.get_logger(__name__)
 
@@ -104,23 +104,32 @@ def _remove(erasure: Erasure) -> None:
         cursor.execute(
             """
             SELECT c.id FROM unnest(%(sites)s::bigint[], %(ids)s::text[]) AS n (site_id, id)
-              JOIN goals_conversion c ON c.site_id = n.site_id AND c.visitor_code = n.id AND c.keyed_by NOT IN (1, 2)
+              JOIN goals_conversion c
+                ON c.site_id = n.site_id AND c.visitor_code = n.id AND c.keyed_by <> ALL(%(linked)s)
              UNION
             SELECT c.id FROM unnest(%(sites)s::bigint[], %(ids)s::text[]) AS n (site_id, id)
               JOIN goals_conversion c ON c.site_id = n.site_id AND c.user_id = n.id AND c.keyed_by >= 1
              UNION
             SELECT c.id FROM unnest(%(sites)s::bigint[], %(ids)s::text[]) AS n (site_id, id)
-              JOIN goals_conversion c ON c.site_id = n.site_id AND c.anonymous_id = n.id AND c.keyed_by >= 2
+              JOIN goals_conversion c ON c.site_id = n.site_id AND c.anonymous_id = n.id AND c.keyed_by >= 1
             """,
-            {"sites": [site_id] * len(sought), "ids": sought},
+            {"sites": [site_id] * len(sought), "ids": sought, "linked": list(Conversion.LINKED)},
         )
         conversions = [row[0] for row in cursor.fetchall()]
     mine = Identity.objects.filter(site_id=site_id, kind__in=Identity.Kind.values, value__in=sought)
     # Locked first, as the digest locks them: what a batch adds to their history in personas meanwhile goes along.
     locked = list(mine.order_by("kind", Collate("value", "C")).select_for_update().values_list("pk", flat=True))
     erasure.identities += Identity.objects.filter(pk__in=locked).delete()[1].get("cohorts.Identity", 0)
+    _remove_links(erasure)
     erasure.usernames += Username.objects.filter(site_id=site_id, user_value__in=sought).delete()[0]
     _forget_conversions(erasure, conversions)  # after the identities, as the digest locks them
+
+
+def _remove_links(erasure: Erasure) -> None:
+    """Delete the links from and to the person's ids. Two statements, by indexes."""
+    links = Link.objects.filter(site_id=erasure.site_id)
+    links.filter(kind__in=Identity.Kind.values, value__in=erasure.sought).delete()
+    links.filter(user_value__in=erasure.sought).delete()
 
 
 def _forget_conversions(erasure: Erasure, conversion_ids: Sequence[int]) -> None:
@@ -172,9 +181,15 @@ def _sweep_conversions(erasure: Erasure, begin: int, end: int) -> None:
             SELECT id FROM goals_conversion
              WHERE id > %(begin)s AND id <= %(end)s AND site_id = %(site)s
                AND (user_id = ANY(%(ids)s) OR anonymous_id = ANY(%(ids)s)
-                    OR (visitor_code = ANY(%(ids)s) AND keyed_by NOT IN (1, 2)))
+                    OR (visitor_code = ANY(%(ids)s) AND keyed_by <> ALL(%(linked)s)))
             """,
-            {"begin": begin, "end": end, "site": erasure.site_id, "ids": erasure.sought},
+            {
+                "begin": begin,
+                "end": end,
+                "site": erasure.site_id,
+                "ids": erasure.sought,
+                "linked": list(Conversion.LINKED),
+            },
         )
         found = [row[0] for row in cursor.fetchall()]
     _forget_conversions(erasure, found)
@@ -184,6 +199,7 @@ def _sweep_identities(erasure: Erasure, begin: int, end: int) -> None:
     """Identities that came while the person was being erased, and other people's that point at one of theirs: there
     the marker takes its place, so that what the registers say of order stays true.
     """
+    _remove_links(erasure)  # those that came since; now nothing adds any
     named = " OR ".join(f"registers #>> '{{{name},3}}' = ANY(%(ids)s)" for name in LINKS)
     rows = Identity.objects.raw(
         f"""
@@ -201,25 +217,33 @@ def _sweep_identities(erasure: Erasure, begin: int, end: int) -> None:
         registers = identity.registers
         for name in LINKS:
             if name in registers and registers[name][3] in erasure.sought:
-                if name == "visitor":
-                    _forget_link(erasure, identity, registers[name][3])
+                if name in merge.EARLIEST:
+                    _forget_link(erasure, identity, name)
                 registers[name][3] = erasure.marker
         parent = merge.parent_of(registers)
         identity.parent_value = parent[1] if parent else None
         identity.save(update_fields=["registers", "parent_value"])
 
 
-def _forget_link(erasure: Erasure, identity: Identity, visitor_code: str) -> None:
-    """Somebody else's conversions count for a visitor code of the person's, which was theirs first: for the marker."""
+def _forget_link(erasure: Erasure, identity: Identity, register: str) -> None:
+    """Give somebody else's conversions that count for a visitor code of the person to the marker."""
+    visitor_code = identity.registers[register][3]
     column = {Identity.Kind.USER: "user_id", Identity.Kind.ANONYMOUS: "anonymous_id"}[Identity.Kind(identity.kind)]
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             UPDATE goals_conversion AS c SET visitor_code = %s
-             WHERE site_id = %s AND visitor_code = %s AND keyed_by IN (1, 2) AND {column} = %s
+             WHERE site_id = %s AND visitor_code = %s AND keyed_by = ANY(%s) AND {column} = %s
             RETURNING c.id, c.occurred_at, c.goal_id, %s, c.visitor_code
             """,
-            [erasure.marker, erasure.site_id, visitor_code, identity.value, visitor_code],
+            [
+                erasure.marker,
+                erasure.site_id,
+                visitor_code,
+                list(Conversion.LINKED),
+                identity.value,
+                visitor_code,
+            ],
         )
         _count(erasure, cursor.fetchall())
 

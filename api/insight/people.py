@@ -7,12 +7,13 @@ from typing import Any, Final
 
 import msgspec
 from django.db import connection
+from django.db.models import QuerySet
 from django.db.models.functions import Collate
 
 from api.models import Message, Site
 from cohorts import merge, remote_data
 from cohorts.finding import find_person, visitor_codes
-from cohorts.models import Group, Identity, PersonaFact, Username
+from cohorts.models import Group, Identity, Link, PersonaFact, Username
 from cohorts.people import EPOCH, RESOLUTION
 from goals.models import Conversion
 
@@ -55,11 +56,11 @@ class PersonaChange:
 
 @dataclass(frozen=True, slots=True)
 class Identifier:
-    """One of a person's ids, what it points at, and the visitor code that was linked to it first."""
+    """One of a person's ids, what it points at, and the visitor code that its conversions without one count for."""
 
     identity: Identity
     owners: list[Fact]
-    first_visitor: Fact | None
+    first_visitor: Fact | None  # of the id itself, otherwise of a device of the user
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,7 @@ def remote_documents(site: Site, id_: str) -> tuple[Documents, Documents]:
 def export(site: Site, person: Person, *, now: datetime) -> dict[str, Any]:
     """All that is held of a person, as JSON can say it: registers, conversions and the messages that made these.
 
-    Eight queries; 100,000 conversions at most. Messages that made no conversion are found by no index: those that name
+    Nine queries; 100,000 conversions at most. Messages that made no conversion are found by no index: those that name
     the person elsewhere are not in it.
     """
     conversions = last_conversions(site, person.identities, limit=MOST_EXPORTED)
@@ -198,6 +199,10 @@ def export(site: Site, person: Person, *, now: datetime) -> dict[str, Any]:
             for identity in person.identities
         ],
         "usernames": person.usernames,
+        "devices": [
+            {"kind": link.get_kind_display(), "id": link.value, "user": link.user_value}
+            for link in _links(site, person.identities)
+        ],
         "remoteData": remote_documents(site, person.asked)[1],
         "personaHistory": [
             {
@@ -238,6 +243,13 @@ def export(site: Site, person: Person, *, now: datetime) -> dict[str, Any]:
     }
 
 
+def _links(site: Site, person: Sequence[Identity]) -> QuerySet[Link]:
+    """Return the devices and former ids that were ever linked to the users of a person."""
+    users = [identity.value for identity in person if identity.kind == Identity.Kind.USER]
+    links = Link.objects.filter(site=site, user_value__in=users)
+    return links.order_by("kind", "value", "user_value")[:MOST_EXPORTED]
+
+
 def messages_of(site_id: int, message_keys: Sequence[str]) -> list[Message]:
     """The messages that made these conversions, those of them that are still there, as received. Two queries."""
     named = [key.split(":", 1) for key in message_keys if not key.startswith("#")]
@@ -268,10 +280,11 @@ def _codes(site: Site, person: Sequence[Identity]) -> tuple[list[int], list[str]
 
 def _identifier(identity: Identity) -> Identifier:
     registers = identity.registers
+    visitors = [_fact(name, registers[name], identity) for name in merge.EARLIEST if name in registers]
     return Identifier(
         identity,
         [_fact(name, registers[name], identity) for name in ("user", "anonymous") if name in registers],
-        _fact("visitor", registers["visitor"], identity) if "visitor" in registers else None,
+        visitors[0] if visitors else None,
     )
 
 

@@ -253,16 +253,9 @@ class _Case:
             State.PASSED,
             f"{a_kind} called “{goal.event.name}”." if goal else f"{a_kind}.",
         )
-        firsts = self._first_visitors(change)
-        hit = (
-            goal.keyed(
-                user_visitor=firsts.get((int(Kind.USER), goal.user_id or "")),
-                anonymous_visitor=firsts.get((int(Kind.ANONYMOUS), goal.anonymous_id or "")),
-            )
-            if goal
-            else None
-        )
-        yield self._identity(effects, change, firsts, hit)
+        visitors = self._visitors(change)
+        hit = goal.keyed(visitors) if goal else None
+        yield self._identity(effects, change, visitors, hit)
         if hit is None:
             no_goal = effects.idle_reason == "no_goal_by_rule"
             text = "A rule says that it makes no goal." if no_goal else f"{a_kind} of this kind has none."
@@ -271,22 +264,24 @@ class _Case:
             yield from self._goal(hit)
         yield self._profile(change)
 
-    def _first_visitors(self, change: people.Change) -> dict[people.IdentityKey, str]:
-        """The visitor codes that the ids of an event were first linked to. One query."""
+    def _visitors(self, change: people.Change) -> people.Visitors:
+        """Return the visitor codes that the ids of an event lead to. One query."""
         wanted = [(int(Kind.USER), change.user), (int(Kind.ANONYMOUS), change.anonymous)]
         values = [value for _, value in wanted if value is not None]
         found = Identity.objects.filter(site_id=self.site.pk, kind__in=[Kind.USER, Kind.ANONYMOUS], value__in=values)
-        return {
-            (each.kind, each.value): each.registers["visitor"][3]
-            for each in found
-            if (each.kind, each.value) in wanted and "visitor" in each.registers
-        }
+        return people.visitors_of(
+            {
+                (identity.kind, identity.value): identity.registers
+                for identity in found
+                if (identity.kind, identity.value) in wanted
+            }
+        )
 
     def _identity(
         self,
         effects: Effects,
         change: people.Change,
-        firsts: dict[people.IdentityKey, str],
+        visitors: people.Visitors,
         hit: recording.Hit | None,
     ) -> Step:
         ids = (
@@ -296,8 +291,11 @@ class _Case:
             ("previous user", "previousId", change.previous_user),
         )
         lines = [Line(f"{kind}, from {place}", value, person=value) for kind, place, value in ids if value is not None]
-        for (kind, value), code in firsts.items():
+        for (kind, value), code in visitors.first.items():
             text = f"visitor {code} was the first that {Kind(kind).label} {value} was seen with"
+            lines.append(Line("link", text, person=code))
+        for user, code in visitors.device.items():
+            text = f"visitor {code} was the first on any device of user {user}"
             lines.append(Line("link", text, person=code))
         if hit is None:
             return Step("Identity", State.PASSED, "It names:", lines=lines)

@@ -251,6 +251,24 @@ def test_identity__event_without_a_code__counts_for_the_one_first_linked(world: 
     assert lines(told, "Conversion")["visitor"] == "v-1: the visitor code first linked to its user"
 
 
+@pytest.mark.promise("K-42", "K-51")
+def test_identity__event_of_a_user_whose_device_has_a_code__counts_for_it(world: World) -> None:
+    world.send(
+        world.event("page", userId=None, anonymousId="a-1", name="Home", kameleoonVisitorCode="v-1"),
+        world.event("identify", at=1, anonymousId="a-1"),
+    )
+    world.track("Buy", at=2)
+
+    told = last(world)
+
+    assert lines(told, "Identity") == {
+        "user, from userId": "user-1",
+        "link": "visitor v-1 was the first on any device of user user-1",
+        "counts for": "v-1: the first visitor code of a device of its user",
+    }
+    assert lines(told, "Conversion")["visitor"] == "v-1: the first visitor code of a device of its user"
+
+
 def test_goal__looked_up__names_each_that_was_tried(world: World) -> None:
     catalogue.create_goal(Goal(site=world.site, name="SegmentIO track - Buy"), tags=[], template=TEMPLATE)
     world.track("Buy")

@@ -86,6 +86,13 @@ def send_under_another_visitor(world: World) -> None:
     world.identify(at=10, userId="user-2", traits=shared)
 
 
+def share_a_device(world: World) -> None:
+    """The only device of the user has a code, and belongs to somebody else by now."""
+    world.identify(anonymousId="anon-1")
+    world.identify(at=1, userId="user-2", anonymousId="anon-1", traits={"kameleoonVisitorCode": "shared"})
+    world.track("Signed Up")
+
+
 def stay_unlinked(world: World) -> None:
     world.identify(userId=None, anonymousId="user-1")
 
@@ -114,6 +121,10 @@ def bind_later(world: World) -> None:
         (not_digest, "not digested yet"),
         (switch_off, "“Old shop” is switched off"),
         (send_under_another_visitor, "counts for the visitor “shared”, who is not linked"),
+        (
+            share_a_device,
+            "“shared”, the first visitor code of a device of its user. That visitor belongs to somebody else",
+        ),
         (stay_unlinked, "linked to no user"),
         (do_nothing, "None of the newest 10,000 messages"),
         (bind_later, "converted another goal"),
@@ -149,6 +160,17 @@ def test_why_not__with_a_conversion__says_yes(world: World) -> None:
         answer = ask(world, person)
         assert answer.has_converted
     assert "the last at 2026-11-22 03:00:0" in told(answer)
+
+
+def test_why_not__of_what_a_server_sent_for_a_visitors_user__agrees_with_the_list(world: World) -> None:
+    world.send(
+        world.event("page", userId=None, anonymousId="anon-1", name="Home", kameleoonVisitorCode="vc1"),
+        world.event("identify", at=1, anonymousId="anon-1"),
+        world.event(at=2),
+    )
+
+    assert ask(world, "vc1").has_converted
+    assert world.visitors() == ["vc1", "vc1"]
 
 
 def test_page__person_and_goal__answers_within_twelve_queries(world: World, django_assert_max_num_queries: Any) -> None:

@@ -14,7 +14,7 @@ from api import erasure
 from api.models import AuditEntry, Erasure, Message, Site, Suppression
 from api.verify.run import verify
 from cohorts import people
-from cohorts.models import Identity, PersonaFact
+from cohorts.models import Identity, Link, PersonaFact
 from goals.models import Conversion
 from tests.cohorts.test_usernames import count_waiting
 from tests.flows.test_resilience import in_threads, wait_until
@@ -94,6 +94,29 @@ def test_erase__a_person__leaves_no_id_anywhere(owner: Client, site: Site, world
     assert (conversion.user_id, conversion.anonymous_id, conversion.properties) == (None, None, {})
     assert conversion.revenue == Decimal("12.5")
     assert world.read("COHORTS_grace") == {"vip": True}
+    assert contradictions() == []
+
+
+@pytest.mark.promise("N-13")
+def test_erase__a_person_whose_device_was_shared__takes_the_links_and_no_figure(
+    owner: Client, site: Site, world: World
+) -> None:
+    world.send(
+        world.event("identify", userId="grace", anonymousId="anon-1", at=-9),  # before it was Ada's
+        world.event("page", userId=None, anonymousId="anon-1", name="Home", kameleoonVisitorCode="visitor-1"),
+        world.event(event="Bought", userId="grace", at=1),
+        world.event(event="Bought", userId="bob", at=1),
+        world.event("alias", userId="bob", previousId="grace", at=2),
+    )
+    assert Conversion.objects.filter(site=site, visitor_code="visitor-1").count() == 4
+    before = figures(site)
+
+    owner.post(address("people/person/erase/"), {"id": "ada-king"})
+    finish()
+
+    assert places_with(*IDS) == []
+    assert set(Link.objects.values_list("value", "user_value")) == {("grace", "bob")}
+    assert figures(site) == before
     assert contradictions() == []
 
 

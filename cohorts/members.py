@@ -1,0 +1,276 @@
+"""Who is in a persona or a group now: persons, each once, whichever of their identifiers an event said it of.
+
+A person is in if the facts of all their identities, joined as remote data joins them, say so. What one identity says by
+itself decides nothing: a visitor enters as a device and leaves as a user, or enters as both.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import msgspec
+from django.db import connection
+
+from cohorts import merge, remote_data
+from cohorts.models import Identity
+from cohorts.reserved import company_id
+
+MOST_SCANNED: Final = 20_000  # identities that a page of members looks at
+MOST_JOINED: Final = 200  # of which it joins so many with the rest of their person
+MOST_COUNTED: Final = 5_000  # identities in personas that the sizes of these are counted of
+PAGE: Final = 50
+
+Key = tuple[int, str]  # (kind, value) of an identity
+Path = tuple[str, ...]  # of what is read of an identity's registers
+
+# All identities of the persons to whom the identities of `seed` belong, each once. Walked from all of them at once,
+# which costs some 10 µs an identity; PERSON of remote data walks from each id by itself.
+PERSONS: Final = """
+person AS (
+    SELECT id, site_id, kind, value, parent_kind, parent_value FROM seed
+    UNION
+    SELECT next.*
+      FROM person
+      JOIN LATERAL (
+            SELECT i.id, i.site_id, i.kind, i.value, i.parent_kind, i.parent_value
+              FROM cohorts_identity i
+             WHERE i.site_id = person.site_id AND i.kind = person.parent_kind AND i.value = person.parent_value
+             UNION ALL
+            (SELECT i.id, i.site_id, i.kind, i.value, i.parent_kind, i.parent_value
+               FROM cohorts_identity i
+              WHERE i.site_id = person.site_id AND i.parent_kind = person.kind AND i.parent_value = person.value
+              ORDER BY i.id
+              LIMIT %(most_pointing)s)
+      ) AS next ON true
+)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A person who is in a persona or a group."""
+
+    kind: Identity.Kind
+    value: str  # the identifier that all others of the person lead to
+    since: int  # when the event happened that said so, in microseconds since 1970
+    ids: list[int]  # the rows of all identities
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of members."""
+
+    members: list[Member]
+    next: Key | None  # more may follow after it
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What an identity says of the register that is asked for, and where it points."""
+
+    id: int
+    parent: Key | None
+    registers: merge.Registers
+
+
+_Person = dict[Key, _Said]
+
+
+def sizes(site_id: int) -> tuple[dict[str, int], bool]:
+    """Return how many persons are in each persona, by its name, and whether all of the site were looked at.
+
+    Of more than 20,000 identities, or 5,000 that were ever in a persona, only the first by kind and value are looked
+    at: there are at least so many members. An index would be written with every change of an identity. Two queries.
+    """
+    seed = """
+        SELECT * FROM (
+            SELECT id, site_id, kind, value, parent_kind, parent_value, registers -> 'personas' AS personas
+              FROM cohorts_identity WHERE site_id = %(site)s AND kind IN (1, 2, 3) ORDER BY kind, value LIMIT %(most)s
+        ) AS seen WHERE personas IS NOT NULL ORDER BY kind, value LIMIT %(joined)s
+    """
+    found: Counter[str] = Counter()
+    looked_at = 0
+    bounds = {"most": MOST_SCANNED, "joined": MOST_COUNTED}
+    for seeds, person in _persons(seed, {"site": site_id, **bounds}, [("personas",)]):
+        looked_at += len(seeds)
+        for name, is_in in remote_data.memberships(_join(person)).items():
+            found[name] += is_in
+    is_complete = looked_at < MOST_COUNTED and _place_after(site_id, None, MOST_SCANNED) is None
+    return {name: size for name, size in found.items() if size}, is_complete
+
+
+def find_members(
+    site_id: int,
+    of: Literal["personas", "group"],
+    name: str,
+    *,
+    after: Key | None,
+    limit: int = PAGE,
+    company_is_group: bool = False,
+) -> Page:
+    """Return a page of the persons who are in a persona or a group, as their remote data says.
+
+    A person's place is that of the first identity, by kind and value, that says so by itself. At most 20,000 identities
+    are looked at and 200 of them joined with their persons, so that a page may be short, or empty, and more follow.
+    With `company_is_group` a company stands in for the group of whom no group call tells. Three queries.
+    """
+    paths: list[Path] = [("personas", name)]
+    if of == "group":
+        paths = [("group",), *([("traits", "company")] if company_is_group else [])]
+    asked = {"site": site_id, "name": name, "kind": after[0] if after else 0, "value": after[1] if after else ""}
+    seed = f"""
+        SELECT * FROM (
+            SELECT id, site_id, kind, value, parent_kind, parent_value, {_CANDIDATE[of]} AS is_candidate
+              FROM cohorts_identity
+             WHERE site_id = %(site)s AND (kind, value) > (%(kind)s, %(value)s)
+             ORDER BY kind, value LIMIT %(most)s
+        ) AS seen WHERE is_candidate ORDER BY kind, value LIMIT %(joined)s
+    """
+    bounds = {"most": MOST_SCANNED, "joined": MOST_JOINED, "company": company_is_group}
+    firsts: dict[Key, Member] = {}
+    candidates: list[Key] = []
+    for seeds, person in _persons(seed, asked | bounds, paths):
+        candidates += seeds
+        since = _since(_join(person), of, name, company_is_group=company_is_group)
+        saying = [key for key, said in person.items() if _says_so(said.registers, of, name)]
+        # Of a person whose first place is on an earlier page, that page has told.
+        if since is not None and (first := min(saying, key=_order)) in seeds:
+            root = _root(person)
+            firsts[first] = Member(Identity.Kind(root[0]), root[1], since, [said.id for said in person.values()])
+    ordered = sorted(firsts, key=_order)
+    found = Page([firsts[key] for key in ordered[:limit]], None)
+    if len(ordered) > limit:
+        return Page(found.members, ordered[limit - 1])
+    if len(candidates) == MOST_JOINED:
+        return Page(found.members, max(candidates, key=_order))
+    return Page(found.members, _place_after(site_id, after, MOST_SCANNED))
+
+
+# Whether an identity may say by itself that it is in: a person who is in has at least one that does.
+_CANDIDATE: Final = {
+    "personas": "registers #> ARRAY['personas', %(name)s, '3'] = 'true'",
+    "group": """
+        CASE WHEN registers ? 'group' THEN registers #>> '{group,3}' = %(name)s
+             ELSE %(company)s AND position(trim('"' FROM to_jsonb(%(name)s::text)::text)
+                                           IN registers #>> '{traits,company,3}') > 0 END
+    """,
+}
+
+
+def _says_so(registers: merge.Registers, of: str, name: str) -> bool:
+    """Return whether these registers of one identity say that it is in. Pure."""
+    if of == "personas":
+        return remote_data.memberships(registers).get(name, False)
+    if "group" in registers:
+        return bool(registers["group"][3] == name)
+    return company_id({each: register[3] for each, register in registers.get("traits", {}).items()}) == name
+
+
+def _since(joined: merge.Registers, of: str, name: str, *, company_is_group: bool) -> int | None:
+    """Since when a joined person is in, in microseconds; None for who is not. Pure."""
+    register: merge.Register
+    if of == "personas":
+        is_in = remote_data.memberships(joined).get(name, False)
+        register = joined.get("personas", {}).get(name, [])
+    else:
+        profile = remote_data.profile(joined, public_traits=None, company_is_group=company_is_group)
+        is_in = profile.get("groupId") == name
+        register = joined.get("group") or joined.get("traits", {}).get("company", [])
+    return register[0] if is_in else None
+
+
+def _join(person: _Person) -> merge.Registers:
+    if len(person) == 1:  # which most are
+        return next(iter(person.values())).registers
+    return merge.join(said.registers for said in person.values())
+
+
+def _order(key: Key) -> tuple[int, bytes]:
+    """As the database orders identities."""
+    return key[0], key[1].encode()
+
+
+def _place_after(site_id: int, after: Key | None, most: int) -> Key | None:
+    """Return the last of the next `most` identities; None if there are no more behind it. One query, of the index."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT kind, value FROM cohorts_identity
+             WHERE site_id = %s AND (kind, value) > (%s, %s) ORDER BY kind, value OFFSET %s LIMIT 2
+            """,
+            [site_id, *(after or (0, "")), most - 1],
+        )
+        rows = cursor.fetchall()
+    return (rows[0][0], rows[0][1]) if len(rows) == 2 else None  # noqa: PLR2004 - it, and one more
+
+
+def _persons(seed: str, parameters: Mapping[str, Any], paths: Sequence[Path]) -> Iterable[tuple[set[Key], _Person]]:
+    """Return every person with an identity among the rows of `seed`, and which of their identities those are.
+
+    Of each identity only the registers under `paths` are read. One query.
+    """
+    columns = ", ".join(f"(i.registers #> %(path_{number})s)::text" for number in range(len(paths)))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            WITH RECURSIVE seed AS MATERIALIZED ({seed}), {PERSONS}
+            SELECT person.id, person.kind, person.value, person.parent_kind, person.parent_value,
+                   EXISTS (SELECT 1 FROM seed WHERE seed.id = person.id), facts.*
+              FROM person, LATERAL (SELECT {columns} FROM cohorts_identity i WHERE i.id = person.id OFFSET 0) AS facts
+            """,
+            {
+                **parameters,
+                "most_pointing": remote_data.MOST_POINTING,
+                **{f"path_{number}": list(path) for number, path in enumerate(paths)},
+            },
+        )
+        rows = cursor.fetchall()
+    said = {
+        (kind, value): _Said(
+            id_,
+            None if parent_kind is None else (parent_kind, parent_value),
+            _registers(paths, texts),
+        )
+        for id_, kind, value, parent_kind, parent_value, _, *texts in rows
+    }
+    persons: dict[Key, _Person] = {}
+    seeds: dict[Key, set[Key]] = {}
+    roots: dict[Key, Key] = {}
+    for key, each in said.items():
+        persons.setdefault(_find_root(key, said, roots), {})[key] = each
+    for _, kind, value, _, _, is_seed, *_ in rows:
+        if is_seed:
+            seeds.setdefault(roots[kind, value], set()).add((kind, value))
+    return [(seeds.get(root, set()), person) for root, person in persons.items()]
+
+
+def _registers(paths: Sequence[Path], texts: Sequence[str | None]) -> merge.Registers:
+    registers: merge.Registers = {}
+    for path, text in zip(paths, texts, strict=True):
+        if text is not None:
+            register = msgspec.json.decode(text)
+            registers[path[0]] = {path[1]: register} if len(path) > 1 else register
+    return registers
+
+
+def _root(person: _Person) -> Key:
+    return _find_root(next(iter(person)), person, {})
+
+
+def _find_root(key: Key, said: Mapping[Key, _Said], roots: dict[Key, Key]) -> Key:
+    """Return the identity that this one leads to in the end, of a ring the smallest; it is noted in `roots`."""
+    if said[key].parent is None:
+        roots[key] = key
+        return key
+    way: list[Key] = []
+    at = key
+    while at not in roots and at not in way:
+        way.append(at)
+        parent = said[at].parent
+        if parent is None or parent not in said:  # whom it pointed at was erased
+            break
+        at = parent
+    root = roots.get(at) or (at if way[-1] == at else min(way[way.index(at) :], key=_order))
+    roots |= dict.fromkeys(way, root)
+    return root

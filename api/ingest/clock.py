@@ -1,7 +1,9 @@
 """When an event happened: the sender's clock, corrected where it is plainly wrong. Pure."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 from django.utils.dateparse import parse_datetime
@@ -9,6 +11,20 @@ from django.utils.dateparse import parse_datetime
 SKEW: Final = timedelta(seconds=60)
 AHEAD: Final = timedelta(minutes=5)
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# From 2001 to 2100: no number is both so many seconds and so many milliseconds, and no year or compact date is either.
+EPOCH_SECONDS: Final = (978_307_200, 4_102_444_800)
+EPOCH: Final = re.compile(r"\d{9,13}(?:\.\d*)?\Z", re.ASCII)
+# `2026-11-20 10:00:00 UTC` (Ruby), `… +0000 UTC` (Go), and `t` and `z`, which RFC 3339 allows.
+ISO_IN_UTC: Final = re.compile(r"(\d[\dT :.-]*\d)\s?(?:[+-]00:?00\s?)?(?:UTC|GMT|Z)\Z", re.ASCII)
+# Of the zones only those that name one offset: `email` takes every other name for UTC.
+RFC_2822: Final = re.compile(
+    r"(?:[a-z]{3},\s*)?\d{1,2}\s+[a-z]{3}\s+\d{4}\s+\d{2}:\d{2}(?::\d{2})?\s+"
+    r"(?:[+-]\d{4}|Z|UT|UTC|GMT|EST|EDT|CST|CDT|MST|MDT|PST|PDT)(?:\s*\([^()]*\))?\Z",
+    re.ASCII | re.IGNORECASE,
+)
+JAVASCRIPT: Final = re.compile(  # Date.prototype.toString
+    r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) (\d{2}) (\d{4}) (\d{2}:\d{2}:\d{2}) GMT([+-]\d{4})(?: \(.*\))?\Z", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +36,21 @@ class Stamped:
 
 
 def parse_time(given: object) -> datetime | None:
-    """An ISO 8601 date-time in UTC (without a zone: UTC); None for anything else, numbers included (promises I-08)."""
+    """Return the time in UTC that a sender gave, None if it cannot be read (promises I-08).
+
+    ISO 8601 (UTC if it names no zone), RFC 2822, JavaScript's `toString()`, or seconds or milliseconds since 1970, as a
+    number or in digits, if they lie between 2001 and 2100.
+    """
     if isinstance(given, datetime):
         return given
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return _parse_epoch(given)
     if not isinstance(given, str):
         return None
+    text = given.strip()
     try:
-        parsed = parse_datetime(given.strip())
+        parsed = _parse_epoch(float(text)) if EPOCH.match(text) else None
+        parsed = parsed or parse_datetime(text) or _parse_rare(text)
         if parsed is None:
             return None
         parsed = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
@@ -35,22 +59,40 @@ def parse_time(given: object) -> datetime | None:
     return parsed if parsed >= EARLIEST else None
 
 
+def _parse_epoch(number: float) -> datetime | None:
+    first, end = EPOCH_SECONDS
+    if first <= number < end:
+        return datetime.fromtimestamp(number, UTC)
+    if first * 1000 <= number < end * 1000:
+        return datetime.fromtimestamp(number / 1000, UTC)
+    return None
+
+
+def _parse_rare(text: str) -> datetime | None:
+    """Return the time in a spelling that few senders use. Raises ValueError."""
+    in_utc = ISO_IN_UTC.match(text.upper())
+    if in_utc:
+        return parse_datetime(f"{in_utc[1]}Z")
+    text = JAVASCRIPT.sub(r"\2 \1 \3 \4 \5", text)
+    return parsedate_to_datetime(text) if RFC_2822.match(text) else None
+
+
 def stamp(*, timestamp: object, original: object, sent_at: object, received_at: datetime) -> Stamped:
-    """The time of an event (design "Times").
+    """Return the time of an event (design "Times"): the first of `timestamp` and `originalTimestamp` that can be read.
 
     `timestamp` stands as it is when the sender gives `originalTimestamp` too: somebody has corrected it already
-    (wire-segment a5). Else it is corrected by `sentAt`, if the sender's clock is off by more than 60 s. What cannot be
-    read, or lies more than 5 minutes ahead after that, becomes the time of receipt, with a warning.
+    (wire-segment a5). Otherwise the time is corrected by `sentAt`, if the sender's clock is off by more than 60 s. If
+    neither can be read, or the time lies more than 5 minutes ahead after that, receipt counts, with a warning.
     """
-    given = timestamp if timestamp is not None else original
-    if given is None:
+    if timestamp is None and original is None:
         return Stamped(received_at)
-    at = parse_time(given)
+    corrected, uncorrected = parse_time(timestamp), parse_time(original)
+    at = corrected or uncorrected
     if at is None:
         return Stamped(received_at, ("invalid_timestamp",))
     warnings: tuple[str, ...] = ()
     sent = parse_time(sent_at)
-    if sent is not None and (timestamp is None or original is None):
+    if sent is not None and (corrected is None or uncorrected is None):
         skew = received_at - sent
         if abs(skew) > SKEW:
             try:

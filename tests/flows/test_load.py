@@ -95,6 +95,24 @@ def test_load__of_events_of_every_type__stores_them_as_the_source_s(
     assert {status for status, _ in world.statuses()} == {"done"}
 
 
+@pytest.mark.promise("I-06", "I-08")
+def test_load__of_times_in_any_spelling__keeps_the_first_that_can_be_read(
+    world: World, source: Source, tmp_path: Path
+) -> None:
+    seconds = int(START.timestamp())
+    times: list[dict[str, Any]] = [
+        {"timestamp": seconds},
+        {"timestamp": str(seconds * 1000)},
+        {"timestamp": "Sun, 22 Nov 2026 03:00:00 GMT"},
+        {"timestamp": "2026-11-22 03:00:00 UTC"},
+        {"timestamp": "", "originalTimestamp": START.isoformat()},
+        {"timestamp": None, "originalTimestamp": seconds, "sentAt": seconds + 86_400},  # an import's clock is believed
+    ]
+    load(write(tmp_path / "past.jsonl", [world.event(**fields) for fields in times]))
+
+    assert list(Message.objects.values_list("occurred_at", "warnings")) == [(START, [])] * len(times)
+
+
 def test_load__of_messages_that_came_before__counts_them_as_duplicates(
     world: World, source: Source, tmp_path: Path
 ) -> None:

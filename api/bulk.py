@@ -1,7 +1,9 @@
 """Files of events into the inbox, as fast as PostgreSQL takes them, each line exactly once whatever interrupts it."""
 
+import codecs
 import gzip
 import hashlib
+import io
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -16,6 +18,7 @@ from django.conf import settings
 
 from api.access import SOURCE, SourceAccess, read_source
 from api.database import connect
+from api.encodings import UTF_16_MARKS
 from api.ingest import nudge, tally
 from api.ingest.inbox import Row, insert
 from api.ingest.intake import EVENT_BYTES, KEPT_BYTES, prepare, refused
@@ -56,13 +59,31 @@ def fingerprint(path: Path) -> str:
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """(the contents of a file, gunzipped where it begins as gzip does, the file itself, which knows its place)."""
+    """Give the contents of a file, gunzipped if it begins as gzip does, and the file itself, which knows its place."""
     with path.open("rb") as file:
         if file.peek(2)[:2] == b"\x1f\x8b":
             with gzip.open(file) as contents:
-                yield cast("IO[bytes]", contents), file
+                yield as_utf_8(cast("IO[bytes]", contents)), file
         else:
-            yield file, file
+            yield as_utf_8(file), file
+
+
+def as_utf_8(file: IO[bytes]) -> IO[bytes]:
+    """Return a file to read lines from as UTF-8, also where its byte order mark says UTF-16 (PowerShell's `>`)."""
+    if cast("io.BufferedReader", file).peek(2)[:2] not in UTF_16_MARKS:
+        return file
+    return cast("IO[bytes]", Recoded(io.TextIOWrapper(cast("io.BufferedReader", file), "utf-16", newline="\n")))
+
+
+@dataclass(frozen=True, slots=True)
+class Recoded:
+    """A text file whose lines are read as UTF-8."""
+
+    file: io.TextIOWrapper
+
+    def readline(self, most: int) -> bytes:
+        """Return the next line, or its first `most` characters."""
+        return self.file.readline(most).encode()
 
 
 def load_lines(file: IO[bytes], load: Load) -> Iterator[int]:
@@ -141,11 +162,11 @@ def importing(connection: psycopg.Connection[Any], source_id: int) -> SourceAcce
 
 
 def read_lines(file: IO[bytes]) -> Iterator[Line]:
-    """The lines of a file, without white space around them; no more than the limit of a line is held."""
+    """Yield the lines of a file without white space and byte order marks, holding no more than the limit of a line."""
     number = 0
     while line := file.readline(EVENT_BYTES + 2):  # with room for its end
         is_whole = len(line) < EVENT_BYTES + 2 or line.endswith(b"\n")
-        body = line.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n") if number == 0 else line.strip(b" \t\r\n")
+        body = line.removeprefix(codecs.BOM_UTF8).strip(b" \t\r\n")  # at any line: files may have been joined
         is_too_large = not is_whole or len(body) > EVENT_BYTES
         yield Line(number, body[:KEPT_BYTES] if is_too_large else body, is_too_large)
         number += 1

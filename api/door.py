@@ -16,6 +16,8 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from api.encodings import without_mark
+
 CHUNK: Final = 64 * 1024
 DRAIN_LIMIT: Final = 32 * 1024 * 1024
 DRAIN_SECONDS: Final = 5.0
@@ -82,11 +84,21 @@ class Request:
         return {name: values[0] for name, values in parse_qs(text, keep_blank_values=True).items()}
 
     def body(self, limit: int) -> bytes:
-        """The body, inflated if it is gzipped, read in pieces and never beyond `limit` bytes.
+        """Return the body as UTF-8 without a byte order mark, inflated if it is gzipped, never beyond `limit` bytes.
 
-        Trusts neither Content-Length nor the compressed size (promises K-24). Raises TooLargeError,
+        Reads in pieces. Trusts neither Content-Length nor the compressed size (promises K-24). Raises TooLargeError,
         UnreadableBodyError, or Refusal (400) when the sender hung up halfway.
         """
+        body = self._inflated(limit)
+        try:
+            plain = without_mark(body)
+        except UnicodeDecodeError as error:
+            raise UnreadableBodyError("The body is not UTF-16, though its byte order mark says so.") from error
+        if plain is not body and len(plain) > limit:
+            raise TooLargeError(plain[:4096])
+        return plain
+
+    def _inflated(self, limit: int) -> bytes:
         encoding = self.header("HTTP_CONTENT_ENCODING").strip().lower()
         if encoding in {"", "identity"}:
             return self._read(lambda piece: piece, limit)

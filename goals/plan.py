@@ -1,5 +1,6 @@
 """Tracking plans: the events that somebody means to send, and their goals ahead of the first of them."""
 
+import codecs
 import csv
 import io
 import json
@@ -20,7 +21,7 @@ from goals.naming import EVENT_NAME_LENGTH, EVENT_TYPES, name_goal
 from goals.recording import insert_goals, resolve
 
 CHUNK: Final = 1_000  # names a transaction: while it lasts events of this site make no goals
-FIRST_CELL: Final = re.compile(r'\s*"?\w*"?\s*([,;])')
+FIRST_CELL: Final = re.compile(r'\s*"?\w*"?[^\S\t]*([,;\t])')
 WRAPPERS: Final = ("data", "tracking_plan", "trackingPlan", "rules", "events")
 NAMELESS_TYPES: Final = ("identify", "group", "alias", "common", "global")  # their events never make a goal
 UNSTORABLE: Final = re.compile(r"[\0\ud800-\udfff]")
@@ -64,14 +65,17 @@ class Made:
 
 
 def read_plan(content: bytes) -> Plan:
-    """A plan as CSV (`type,name`, see `read_csv`), or as JSON of Segment or RudderStack (`read_rules`).
+    """Return a plan given as CSV (`type,name`, see `read_csv`), or as JSON of Segment or RudderStack (`read_rules`).
 
-    Raises UnreadablePlanError when the file as a whole is neither.
+    In UTF-8, or in UTF-16 with its byte order mark, as Excel saves "Unicode text" and PowerShell writes files. Raises
+    UnreadablePlanError when the file as a whole is neither.
     """
+    is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-16" if is_utf_16 else "utf-8").lstrip("\ufeff")
     except UnicodeDecodeError as error:
-        raise UnreadablePlanError(f"it is not UTF-8 at byte {error.start:,}; save it as UTF-8") from error
+        name = "UTF-16, as its byte order mark says," if is_utf_16 else "UTF-8"
+        raise UnreadablePlanError(f"it is not {name} at byte {error.start:,}; save it as UTF-8") from error
     if text.lstrip()[:1] not in {"{", "["}:
         return read_csv(text)
     try:
@@ -81,7 +85,10 @@ def read_plan(content: bytes) -> Plan:
 
 
 def read_csv(text: str) -> Plan:
-    """A plan with `type` and `name` first in each line, or where a header says; separated by commas or semicolons."""
+    """Return a plan with `type` and `name` first in each line, or where a header says.
+
+    They are separated by commas, semicolons, or the tabs of a spreadsheet.
+    """
     plan = Plan()
     separator = FIRST_CELL.match(text)
     delimiter = separator[1] if separator else ","

@@ -10,12 +10,13 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
 from api.door import Refusal
+from api.encodings import without_mark
 
 BODY_LIMIT: Final = 1_048_576
 
 
 class BoundedJSONParser(BaseParser):
-    """JSON as the ingest reads it: strict, UTF-8, no lone surrogates."""
+    """JSON as the ingest reads it: strict, UTF-8 (or UTF-16 with its mark), no lone surrogates."""
 
     media_type = "application/json"
 
@@ -29,8 +30,14 @@ class BoundedJSONParser(BaseParser):
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", f"The body is larger than {BODY_LIMIT:,} bytes."
             )
         try:
-            return msgspec.json.decode(body)
-        except (msgspec.DecodeError, RecursionError) as error:
+            return msgspec.json.decode(without_mark(body))
+        except UnicodeDecodeError as error:  # PowerShell 5 sends ISO-8859-1 unless it is told otherwise
+            raise Refusal(
+                HTTPStatus.BAD_REQUEST,
+                "invalid_json",
+                f"The body is not UTF-8 at byte {error.start:,}. Send it as UTF-8; nothing was changed.",
+            ) from error
+        except (ValueError, RecursionError) as error:
             raise Refusal(HTTPStatus.BAD_REQUEST, "invalid_json", f"The body is not JSON: {error}.") from error
 
 

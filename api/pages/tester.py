@@ -110,6 +110,7 @@ def access_of(source: Source) -> SourceAccess | None:
 
 def read_event(access: SourceAccess, body: str) -> tuple[Incoming, Refusal | None]:
     """The event as the tracking API reads it, with a messageId if it has none, so that it can be told from others."""
+    body = body.lstrip("\ufeff")  # a byte order mark, from an editor
     raw = body.encode("utf-8", "surrogatepass")
     try:
         fields = json.loads(body)

@@ -2,6 +2,7 @@
 
 import sys
 import time
+import zlib
 from datetime import UTC
 from pathlib import Path
 from typing import IO, Any
@@ -11,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Q
 
 from api.audit import record
-from api.bulk import LoadLostError, fingerprint, load_lines, opened
+from api.bulk import LoadLostError, as_utf_8, fingerprint, load_lines, opened
 from api.management.progress import progress
 from api.models import Load, Source
 
@@ -37,7 +38,7 @@ class Command(BaseCommand):
                 raise CommandError(f"{name} is not a file; a pipe is read by `-`")
         for name in files:
             if name == "-":
-                self.load(sys.stdin.buffer, sys.stdin.buffer, Load(source=found, file_name="-"), size=None)
+                self.load(as_utf_8(sys.stdin.buffer), sys.stdin.buffer, Load(source=found, file_name="-"), size=None)
             else:
                 self.load_file(Path(name), found, again=again)
 
@@ -71,7 +72,7 @@ class Command(BaseCommand):
                     is_waiting = bool(pending)
         except LoadLostError as error:
             raise CommandError(f"another process loads {load.file_name}, or its source was deleted") from error
-        except (psycopg.Error, EOFError, OSError, KeyboardInterrupt) as error:
+        except (psycopg.Error, EOFError, OSError, zlib.error, UnicodeDecodeError, KeyboardInterrupt) as error:
             what = str(error).strip() or type(error).__name__
             how = f"run it again to go on at line {load.lines + 1:,}" if load.pk else f"{load.lines:,} lines are loaded"
             raise CommandError(f"{load.file_name}: {what}; {how}") from error

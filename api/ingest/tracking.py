@@ -1,6 +1,5 @@
 """`/v1/…`: the Segment tracking API as its SDKs, RudderStack's and plain HTTP senders use it (wire-segment a)."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -25,6 +24,7 @@ from api.door import (
 from api.ingest import intake
 from api.ingest.clock import parse_time
 from api.ingest.reading import read_group_id, read_id, read_name
+from api.ingest.splitting import split_array, split_object
 from api.ingest.wire import (
     NOTHING,
     Envelope,
@@ -32,7 +32,6 @@ from api.ingest.wire import (
     describe_event,
     invalid_json,
     is_present,
-    lenient_decoder,
     open_event,
     read_fields,
     read_message_id,
@@ -203,21 +202,37 @@ def store(source: SourceAccess, items: Sequence[tuple[Incoming, Refusal | None]]
 
 
 def read_batch(body: bytes) -> Batch:
-    """A batch. Raises Refusal (400, `invalid_json`)."""
+    """Return a batch, its events not looked into. Raises Refusal (400, `invalid_json`).
+
+    An event that is no JSON does not spoil its neighbours: `read_item` refuses it by itself.
+    """
     try:
         if not body.isascii():
             body.decode()  # msgspec does not look inside the values it skips
         return BATCHES.decode(body)
     except msgspec.ValidationError as error:
         raise invalid_json('it is no object whose `batch` is an array, {"batch": [{"type": "track", …}]}') from error
-    except (ValueError, RecursionError) as error:
-        try:  # JSON may hold lone surrogates, which msgspec refuses even in values that it skips
-            fields = lenient_decoder(set()).decode(body.decode())
-            raws = {name: msgspec.Raw(json.dumps(value).encode()) for name, value in fields.items()}
-            items = [msgspec.Raw(json.dumps(item).encode()) for item in fields["batch"]]
-            return msgspec.convert({**raws, "batch": items}, Batch)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, RecursionError):
+        try:
+            return split_batch(body)
+        except (ValueError, RecursionError) as error:
             raise invalid_json(str(error)) from error
+
+
+def split_batch(body: bytes) -> Batch:
+    """Return a batch that msgspec cannot read in full. Raises ValueError if what holds for all events is no JSON."""
+    fields = split_object(body)
+    if "batch" not in fields:
+        raise ValueError("it has no `batch`")
+    items = split_array(fields.pop("batch"))
+    batch = Batch([msgspec.Raw(item) for item in items])
+    for name, attribute in (("context", "context"), ("integrations", "integrations"), ("sentAt", "sent_at")):
+        raw = fields.get(name, b"")
+        if raw.startswith(b"{"):  # nothing else can hold what its events would lack
+            raw.decode()
+            read_fields(raw)
+        setattr(batch, attribute, msgspec.Raw(raw))
+    return batch
 
 
 def read_items(source: SourceAccess, batch: Batch, *, received_at: datetime) -> list[tuple[Incoming, Refusal | None]]:
@@ -279,7 +294,8 @@ def read_item(
             raise intake.too_large(f"Event {position} is larger than {intake.EVENT_BYTES:,} bytes.")
         envelope = open_event(raw, position=position)
     except Refusal as refusal:
-        event = intake.refused(raw[: intake.KEPT_BYTES], refusal.code, position=position, received_at=received_at)
+        kept = raw[: intake.KEPT_BYTES] if refusal.code == "too_large" else raw
+        event = intake.refused(kept, refusal.code, position=position, received_at=received_at, type_=type_)
         return event, refusal
     try:
         type_ = type_ or read_type(envelope)
@@ -322,7 +338,10 @@ def missing(code: str, message: str) -> Refusal:
 
 
 def find_endpoint(path: str) -> Endpoint | None:
-    """The endpoint of a path below `/v1/` that names a write key."""
+    """Return the endpoint of a path that names a write key, or that is known in another case (`/v1/Track`)."""
+    known = ENDPOINTS.get(path.lower())
+    if known is not None:
+        return known
     parts = path.removesuffix("/").split("/")
     match parts:
         case ["", "v1", "projects", write_key, "settings"]:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -14,6 +13,7 @@ import msgspec
 
 from api.door import Refusal
 from api.ingest.clock import stamp
+from api.ingest.splitting import split_array
 
 TYPES: Final = ("track", "page", "screen", "identify", "group", "alias")
 MESSAGE_ID_LENGTH: Final = 255
@@ -54,30 +54,29 @@ class Incoming:
 
 ENVELOPES: Final = msgspec.json.Decoder(Envelope)
 OBJECTS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-SPACE_OR_COMMA: Final = re.compile(r"[ \t\r\n,]*")
 LISTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def read_events(body: bytes) -> tuple[list[bytes], bool]:
-    """(the events of a request, each as its own bytes and not yet looked into, whether they came as an array).
+    """Return the events of a request, each as its own bytes and not looked into, and whether they came as an array.
 
-    Raises Refusal (400, `invalid_json`) for an empty body, an array that cannot be read, or bytes that are not UTF-8.
+    An item that is no JSON does not spoil its neighbours: whoever reads it refuses it by itself. Raises Refusal (400,
+    `invalid_json`) for an empty body, or an array whose items cannot be told apart.
     """
     stripped = body.lstrip(b" \t\r\n")
+    if not stripped:
+        raise invalid_json("it is empty")
+    if not stripped.startswith(b"["):
+        return [body], False  # read_event says what is wrong with it
     try:
         if not body.isascii():
             body.decode()  # msgspec does not look inside the values it skips
-        if stripped.startswith(b"["):
-            try:
-                events = [bytes(raw) for raw in LISTS.decode(stripped)]
-            except msgspec.DecodeError:
-                events = split_leniently(stripped.decode())
-        elif stripped:
-            return [body], False  # read_event says what is wrong with it
-        else:
-            raise invalid_json("it is empty")
-    except (ValueError, RecursionError) as error:
-        raise invalid_json(str(error)) from error
+        events = [bytes(raw) for raw in LISTS.decode(stripped)]
+    except (ValueError, RecursionError):
+        try:
+            events = split_array(stripped)
+        except ValueError as error:
+            raise invalid_json(str(error)) from error
     if not events:
         raise invalid_json("the array is empty")
     return events, True
@@ -187,27 +186,15 @@ def lenient_decoder(warnings: set[str]) -> json.JSONDecoder:
     return json.JSONDecoder(parse_int=keep_integer, parse_float=keep_float, parse_constant=refuse)
 
 
-def split_leniently(text: str) -> list[bytes]:
-    """The items of a JSON array as their own bytes, where msgspec refuses it. Raises ValueError."""
-    decoder = lenient_decoder(set())
-    decoder.decode(text)  # all of it is JSON, so what follows cannot fail
-    items: list[bytes] = []
-    at = text.index("[") + 1
-    while True:
-        at = SPACE_OR_COMMA.match(text, at).end()  # type: ignore[union-attr]  # the pattern matches nothing, too
-        if text[at] == "]":
-            return items
-        _, end = decoder.raw_decode(text, at)
-        items.append(text[at:end].encode())
-        at = end
-
-
 def read_type(envelope: Envelope) -> str:
-    """The event's type, given or inferred as old versions of the destination need it (promises W6)."""
+    """Return the event's type in lower case: given, or inferred as old destinations need it (promises W6)."""
     given = scalar(envelope.type)
     if given is not None:
         if given in TYPES:
             return str(given)
+        folded = given.strip().lower() if isinstance(given, str) else ""
+        if folded in TYPES:  # `Track`, as some senders write it and RudderStack takes it
+            return folded
         shown = str(given)[:40].encode("ascii", "replace").decode()
         raise invalid_event(f"`type` is {shown!r}")
     if is_present(envelope.previous_id):

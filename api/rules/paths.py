@@ -18,6 +18,8 @@ DOT: Final = re.compile(r"(?<!\\)\.")
 
 def find(type_: str, fields: Mapping[str, Any], path: str) -> Any:
     """The value under a path, ABSENT where there is none."""
+    if path == "type":
+        return type_  # as it was taken: in lower case, or inferred
     for place in places(type_, path):
         value = _walk(fields, place)
         if value is not ABSENT:

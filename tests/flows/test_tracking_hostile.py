@@ -133,7 +133,7 @@ def rows_read() -> int:
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        ("/v1/batch", {"batch": [{"type": "Identify", "userId": "u", "traits": {"email": "ada@example.com"}}]}),
+        ("/v1/batch", {"batch": [{"type": "Identity", "userId": "u", "traits": {"email": "ada@example.com"}}]}),
         ("/v1/batch", {"batch": [{"type": "user", "userId": "u", "properties": {"email": "ada@example.com"}}]}),
         ("/v1/batch", {"batch": {"traits": {"email": "ada@example.com"}}}),
         ("/v1/batch", {"events": [{"traits": {"email": "ada@example.com"}}]}),
@@ -147,6 +147,15 @@ def test_redaction__of_what_is_refused__keeps_nothing_that_rules_forbid(
 
     assert post(world, path, body).status_code == 400
     assert b"ada@example.com" not in b"".join(Message.objects.values_list("body", flat=True))
+
+
+def test_redaction__of_a_type_in_another_case__acts_as_on_any(world: World, source: Source) -> None:
+    fields = {"path": "type", "path_test": "equals", "path_value": "identify"}
+    add_rule(world, "drop_field", "traits.email", event_type="identify", **fields)
+    event = {"type": "Identify", "userId": "u", "traits": {"email": "ada@example.com", "plan": "x"}}
+
+    assert post(world, "/v1/batch", {"batch": [event]}).status_code == 200
+    assert json.loads(bytes(world.last_message().body)) == {**event, "traits": {"plan": "x"}}
 
 
 # What must not be lost

@@ -1,0 +1,73 @@
+"""JSON cut into its parts by quotes and brackets alone, where a part of it is no JSON. Pure.
+
+One `NaN`, one byte that is no UTF-8, or an item nested beyond reading must not cost its neighbours in an array
+anything. Where the quotes or brackets themselves do not add up, nobody can tell what belongs to which part.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Final
+
+DEEPEST: Final = 100_000  # brackets; more are a flood
+MOST_SEPARATORS: Final = 20_000  # commas and colons; no request may hold as many events
+# A string as a whole, so that brackets within it are passed over; a quote alone opens one that never ends.
+TOKENS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{},:]', re.DOTALL)
+SPACE: Final = b" \t\r\n"
+
+
+def split_array(text: bytes) -> list[bytes]:
+    """Return the items of an array, each as its own bytes. Raises ValueError."""
+    return [part for part, _ in _parts(text, b"[", b"]")]
+
+
+def split_object(text: bytes) -> dict[str, bytes]:
+    """Return the fields of an object, each value as its own bytes; of equal names the last. Raises ValueError."""
+    fields = {}
+    for part, colon in _parts(text, b"{", b"}"):
+        name = json.loads(part[:colon]) if colon else None
+        if not isinstance(name, str):
+            raise ValueError("a field has no name")  # noqa: TRY004 - it is about JSON
+        fields[name] = part[colon + 1 :].strip(SPACE)
+    return fields
+
+
+def _parts(text: bytes, opening: bytes, closing: bytes) -> Iterator[tuple[bytes, int]]:
+    """Yield what stands between the commas of an array or object, and where its first colon is, 0 if it has none."""
+    text = text.strip(SPACE)
+    if not text.startswith(opening):
+        raise ValueError(f"it does not begin with {opening.decode()}")
+    start, colon = 1, 0
+    for count, (token, at) in enumerate(_separators(text)):
+        if count > MOST_SEPARATORS:
+            raise ValueError(f"it has more than {MOST_SEPARATORS:,} items")
+        if token == b":":
+            colon = colon or at
+            continue
+        part = text[start:at].lstrip(SPACE)
+        if part or token == b",":  # an array may be empty, or have a comma at its end
+            yield part.rstrip(SPACE), colon and colon - (at - len(part))
+        start, colon = at + 1, 0
+    if text[-1:] != closing or start != len(text):
+        raise ValueError("its brackets do not match")
+
+
+def _separators(text: bytes) -> Iterator[tuple[bytes, int]]:
+    """Yield each comma and colon within the outer brackets and not within inner ones, and the bracket at the end."""
+    depth = 0
+    for found in TOKENS.finditer(text):
+        token = found[0]
+        if token in b"[{":
+            depth += 1
+            if depth > DEEPEST:
+                raise ValueError("it is nested too deeply")
+        elif token in b"]}":
+            depth -= 1
+            if not depth:
+                yield token, found.start()
+                return
+        elif token == b'"':
+            raise ValueError("a string in it does not end")
+        elif depth == 1 and token in b",:":
+            yield token, found.start()
+    raise ValueError("it does not end")

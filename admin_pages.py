@@ -27,6 +27,8 @@ PLAIN: Final = (bool, int, str, dict, datetime, Decimal, type(None))
 LIST_LIMIT: Final = 10_000  # a person does not turn more pages; search and filters lead further
 
 if TYPE_CHECKING:
+    from django.contrib.postgres.fields import ArrayField
+
     BaseAdmin = admin.ModelAdmin  # the theme's is untyped
     BaseInline = admin.TabularInline
     BasePaginator = Paginator
@@ -211,6 +213,17 @@ def show_text(text: str) -> SafeString:
 def show_copyable(text: str) -> SafeString:
     """A text with a button that copies it (api/static/api/copy.js)."""
     return format_html('<code>{}</code> <button type="button" class="button" data-copy="{}">Copy</button>', text, text)
+
+
+def lines_field(column: "ArrayField[Any, Any]") -> "LinesField":
+    """Return the form field of a column that holds a list of strings; a new row begins with the column's default."""
+    return LinesField(
+        line_length=column.base_field.max_length or 0,
+        label=str(column.verbose_name).capitalize(),
+        required=not column.blank,
+        help_text=column.help_text,
+        initial=column.get_default() if column.has_default() else None,
+    )
 
 
 class LinesField(forms.CharField):

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from admin_pages import Inline, LinesField, Pages, show_copyable
+from admin_pages import Inline, Pages, lines_field, show_copyable
 from api.access import generate_sitecode
 from api.models import Site, Source
 from api.sites import add_destination, note_rules_changed
@@ -75,12 +75,7 @@ class SiteAdmin(Pages[Site]):
     def formfield_for_dbfield(self, db_field: "Field[Any, Any]", request: HttpRequest, **options: Any) -> Any:
         if not isinstance(db_field, ArrayField):
             return super().formfield_for_dbfield(db_field, request, **options)
-        return LinesField(
-            line_length=db_field.base_field.max_length or 0,
-            label=str(db_field.verbose_name).capitalize(),
-            required=not db_field.blank,
-            help_text=db_field.help_text,
-        )
+        return lines_field(db_field)
 
     def save_model(self, request: HttpRequest, site: Site, form: Any, change: bool) -> None:  # noqa: FBT001 - Django's
         super().save_model(request, site, form, change)

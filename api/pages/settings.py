@@ -13,7 +13,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from admin_pages import LinesField
+from admin_pages import lines_field
 from api.audit import changed, note
 from api.models import AuditEntry, Membership, Site
 from api.pages.access import Role, show, site_page
@@ -41,12 +41,7 @@ def make_field(field: Any, **options: Any) -> Any:
     """A form's field; lists one a line."""
     if not isinstance(field, ArrayField):
         return field.formfield(**options)
-    lines = LinesField(
-        line_length=field.base_field.max_length or 0,
-        label=str(field.verbose_name).capitalize(),
-        required=not field.blank,
-        help_text=field.help_text,
-    )
+    lines = lines_field(field)
     lines.widget = forms.Textarea(attrs={"rows": 3})
     return lines
 

@@ -4,9 +4,10 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
-from api.pages.urls import go_home
+from api.pages.urls import go_home, welcome
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("", welcome),
     path("admin", RedirectView.as_view(url="/admin/", http_method_names=["get", "head"])),  # as people type it
     path("admin/", go_home),
     path("admin/tables/", admin.site.admin_view(admin.site.index), name="tables"),

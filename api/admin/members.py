@@ -5,6 +5,8 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
+from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from admin_pages import LargeTable, Noted, Pages, ReadOnly
 from api.models import AuditEntry, Membership
@@ -39,10 +41,14 @@ admin.site.unregister([User, Group])
 
 
 @admin.register(User)
-class NotedUserAdmin(Noted, UserAdmin):  # type: ignore[type-arg]  # takes no parameters at run time
+class NotedUserAdmin(Noted, UserAdmin, ModelAdmin):  # type: ignore[type-arg,misc]  # no parameters at run time; untyped
     """People who may sign in."""
+
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
 
 
 @admin.register(Group)
-class NotedGroupAdmin(Noted, GroupAdmin):
+class NotedGroupAdmin(Noted, GroupAdmin, ModelAdmin):  # type: ignore[misc]  # the theme's is untyped
     """Sets of permissions to these tables."""

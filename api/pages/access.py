@@ -20,7 +20,20 @@ if TYPE_CHECKING:
 Role = Membership.Role
 RANK: Final = {Role.VIEWER: 1, Role.EDITOR: 2, Role.OWNER: 3}
 View = Callable[..., HttpResponseBase]
-FRAME: Final = UnfoldAdminSite()  # without the tables, whose list would ask for permissions: two queries a page
+
+
+class Frame(UnfoldAdminSite):  # type: ignore[misc]  # the theme's is untyped
+    """The theme's menu, title and header around the pages of sites.
+
+    It knows no tables: their list would ask for permissions, two queries a page.
+    """
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        """Return whether somebody active is signed in: members need not be what Django calls staff."""
+        return bool(request.user.is_authenticated and request.user.is_active)
+
+
+FRAME: Final = Frame()
 
 
 def site_page(role: Membership.Role = Role.VIEWER) -> Callable[[View], View]:

@@ -1,8 +1,11 @@
 """The pages of a site, below /admin/s/<sitecode>/."""
 
-from django.http import HttpRequest, HttpResponse
+from django.contrib.auth.views import redirect_to_login
+from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import path
+from django.utils.cache import patch_vary_headers
+from django.views.decorators.csrf import csrf_exempt
 
 from api.pages import (
     alerts,
@@ -27,7 +30,7 @@ from api.pages import (
     tokens,
     why,
 )
-from api.pages.access import current_site
+from api.pages.access import current_site, show
 
 app_name = "pages"
 urlpatterns = [
@@ -105,7 +108,26 @@ urlpatterns = [
 NAMES = frozenset(pattern.name for pattern in urlpatterns)
 
 
-def go_home(request: HttpRequest) -> HttpResponse:
-    """`/admin/`: to the home of the site last looked at; to the tables where there is none."""
-    site = current_site(request) if request.user.is_authenticated else None
-    return redirect("pages:home", site.sitecode) if site else redirect("tables")
+def go_home(request: HttpRequest) -> HttpResponseBase:
+    """Lead from `/admin/` to the home of the site last looked at, or to the tables if there is no site.
+
+    Who is not signed in comes back here after signing in: a member may not enter the tables.
+    """
+    if not request.user.is_authenticated:
+        return redirect_to_login(request.get_full_path(), "/admin/login/")
+    site = current_site(request)
+    if site is not None:
+        return redirect("pages:home", site.sitecode)
+    if request.user.is_staff:
+        return redirect("tables")
+    return show(request, "pages/no_site.html", title="No site")
+
+
+@csrf_exempt  # so that a program that posts here gets the API's 404
+def welcome(request: HttpRequest) -> HttpResponseBase:
+    """Lead a browser from `/` to the pages for people. Raises Http404 for programs, which get the API's error body."""
+    if request.method not in {"GET", "HEAD"} or "text/html" not in request.headers.get("Accept", ""):
+        raise Http404
+    response = redirect("/admin/")
+    patch_vary_headers(response, ["Accept"])
+    return response

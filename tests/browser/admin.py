@@ -34,27 +34,38 @@ class Desk:
         """Open a page below the site's."""
         self.page.goto(f"{self.base}{path}")
 
+    def sign_in(self, username: str, password: str) -> None:
+        """Fill in the sign-in form that is open, and send it."""
+        self.page.get_by_label("Username").fill(username)
+        self.page.get_by_label("Password").fill(password)
+        self.page.get_by_role("button", name="Log in").click()
+
 
 NOT_SILENT = {"error", "warning"}
 
 
 @contextmanager
 def at_desk(browser: Browser, shop: Shop, *, role: str, **look: Any) -> Iterator[Desk]:
-    """Sign in by the form, as a member of the shop's site. In the end no page complained or asked another host.
+    """Sign in by the form, as a plain member of the shop's site. In the end no page complained or asked another host.
 
     `look` is what the browser looks like, in Playwright's words: `viewport`, `color_scheme`.
     """
-    user = User.objects.create_user(role, password=PASSWORD, is_staff=True)
+    user = User.objects.create_user(role, password=PASSWORD)  # members are not what Django calls staff
     Membership.objects.create(user=user, site=Site.objects.get(sitecode=shop.sitecode), role=role)
+    with open_desk(browser, f"{shop.server.url}/admin/s/{shop.sitecode}/", **look) as desk:
+        desk.open("")
+        desk.sign_in(role, PASSWORD)
+        desk.page.wait_for_url(desk.base)
+        yield desk
+
+
+@contextmanager
+def open_desk(browser: Browser, base: str, **look: Any) -> Iterator[Desk]:
+    """Open a browser of somebody who has not signed in. In the end no page complained or asked another host."""
     context = browser.new_context(**look)
     context.set_default_timeout(PATIENCE * 1000)
     expect.set_options(timeout=PATIENCE * 1000)
-    desk = Desk(context.new_page(), f"{shop.server.url}/admin/s/{shop.sitecode}/")
-    desk.open("")
-    desk.page.get_by_label("Username").fill(role)
-    desk.page.get_by_label("Password").fill(PASSWORD)
-    desk.page.get_by_role("button", name="Log in").click()
-    desk.page.wait_for_url(desk.base)
+    desk = Desk(context.new_page(), base)
     yield desk
     context.close()
     assert desk.complaints == []

@@ -40,7 +40,7 @@ def test_every_page__looked_at__has_nothing_that_is_in_somebodys_way(shop: Shop,
     site = create_site(name="Filled below")
     seed(site, goals=60, conversions=2_000, messages=1_500)
     with at_desk(browser, shop, role="owner") as desk:
-        User.objects.update(is_superuser=True)
+        User.objects.update(is_superuser=True, is_staff=True)
         stops = tour(site, empty=Site.objects.get(sitecode=shop.sitecode))
         wrong = look_at(desk.page, shop, stops)
     assert not wrong, "\n".join(wrong)

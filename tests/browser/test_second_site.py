@@ -1,0 +1,132 @@
+"""An administrator makes a second site and its people by clicking; events count there, and each role gets its pages."""
+
+import httpx
+import pytest
+from django.contrib.auth.models import User
+from playwright.sync_api import Browser, Page, expect
+
+from api.pages.frame import MENU
+from tests.browser.admin import PASSWORD, Desk, open_desk
+from tests.browser.chromium import needs_browser
+from tests.contract.server import Shop
+
+pytestmark = [needs_browser, pytest.mark.xdist_group("browser")]
+
+
+def test_second_site__made_by_clicking__understands_audiences_and_opens_to_each_role(
+    shop: Shop, browser: Browser
+) -> None:
+    User.objects.create_superuser("admin", password=PASSWORD)
+    root = f"{shop.server.url}/"
+    with open_desk(browser, root) as admin:
+        admin.open("")
+        admin.sign_in("admin", PASSWORD)
+        admin.page.wait_for_url("**/admin/s/*/")
+        press_ctrl_k(admin.page)
+        sitecode = make_site(admin.page, "Second shop")
+        for name in ("vera", "edda", "olga"):
+            make_user(admin.page, name)
+        enter_site(admin.page, sitecode)
+        write_key = make_source(admin.page)
+        for name, role in (("vera", "viewer"), ("edda", "editor"), ("olga", "owner")):
+            invite(admin.page, name, role)
+        send(shop, write_key)
+
+        open_from_menu(admin.page, "Personas")
+        expect(admin.page.get_by_role("row", name="big_spenders")).to_contain_text("1")
+        open_from_menu(admin.page, "Goals")
+        expect(admin.page.get_by_role("link", name="SegmentIO track – Clicked on Checkout")).to_be_visible()
+        expect(admin.page.get_by_text("Audience Entered")).to_be_hidden()
+
+    for name, role in (("vera", "viewer"), ("edda", "editor"), ("olga", "owner")):
+        with open_desk(browser, root) as desk:
+            desk.open("")
+            desk.sign_in(name, PASSWORD)
+            desk.page.wait_for_url(f"**/admin/s/{sitecode}/")
+            visit_every_page(desk, may_own=role == "owner")
+
+
+def press_ctrl_k(page: Page) -> None:
+    """Nothing opens: the theme's palette would find names of tables only."""
+    page.keyboard.press("Control+k")
+    page.keyboard.type("goal")
+    expect(page.get_by_placeholder("Type to search")).to_have_count(0)
+
+
+def make_site(page: Page, name: str) -> str:
+    """Return the sitecode that the form proposed."""
+    page.get_by_role("link", name="All tables").click()
+    page.get_by_role("link", name="Sites", exact=True).click()
+    page.get_by_role("link", name="Add site").first.click()
+    page.get_by_label("Name", exact=False).first.fill(name)
+    sitecode = page.get_by_label("Sitecode").input_value()
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("was added successfully")).to_be_visible()
+    return sitecode
+
+
+def make_user(page: Page, username: str) -> None:
+    page.get_by_role("link", name="All tables").click()
+    page.get_by_role("link", name="Users", exact=True).click()
+    page.get_by_role("link", name="Add user").first.click()
+    page.get_by_label("Username").fill(username)
+    page.locator("#id_password1").fill(PASSWORD)
+    page.locator("#id_password2").fill(PASSWORD)
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("was added successfully")).to_be_visible()
+
+
+def enter_site(page: Page, sitecode: str) -> None:
+    page.get_by_role("button", name="Goalpost").click()
+    page.get_by_role("link", name=f"({sitecode})").click()
+    page.wait_for_url(f"**/admin/s/{sitecode}/")
+
+
+def make_source(page: Page) -> str:
+    """Return its write key, as the page shows it."""
+    open_from_menu(page, "Settings")
+    page.get_by_role("link", name="Sources and write keys").click()
+    form = page.locator("form", has=page.get_by_role("button", name="Make it"))
+    form.get_by_label("Name").fill("Shop server")
+    form.get_by_label("Kind").select_option("server")
+    form.get_by_role("button", name="Make it").click()
+    expect(page.get_by_text("may send now")).to_be_visible()
+    return str(page.locator("[data-copy]").last.get_attribute("data-copy"))
+
+
+def invite(page: Page, username: str, role: str) -> None:
+    open_from_menu(page, "Settings")
+    page.get_by_role("link", name="Members").click()
+    form = page.locator("form", has=page.get_by_label("Username"))
+    form.get_by_label("Username").fill(username)
+    form.get_by_label("Role").select_option(role)
+    form.get_by_role("button", name="Make a member").click()
+    expect(page.get_by_role("row", name=username)).to_be_visible()
+
+
+def send(shop: Shop, write_key: str) -> None:
+    """Send what a shop sends, and have it digested."""
+    entered = {"event": "Audience Entered", "properties": {"audience_key": "big_spenders", "big_spenders": True}}
+    with httpx.Client(base_url=shop.server.url, auth=(write_key, "")) as sender:
+        for event in (entered, {"event": "Clicked on Checkout"}):
+            assert sender.post("/v1/track", json={"userId": "ada", **event}).status_code == 200
+    shop.digest()
+
+
+def visit_every_page(desk: Desk, *, may_own: bool) -> None:
+    """Open each entry of the menu by clicking: every page has a title and the whole menu."""
+    page = desk.page
+    titles = [title for title, _, _ in MENU]
+    for title in titles:
+        open_from_menu(page, title)
+        expect(page.locator("#header-inner")).to_contain_text(title)
+        shown = page.locator("#nav-sidebar").get_by_role("link").all_inner_texts()
+        assert [each for each in titles if not any(each in text for text in shown)] == []
+        expect(page.get_by_text("You don’t have permission to view or edit anything.")).to_be_hidden()
+    open_from_menu(page, "Settings")
+    expect(page.get_by_role("link", name="Members")).to_be_visible(visible=may_own)
+
+
+def open_from_menu(page: Page, title: str) -> None:
+    page.locator("#nav-sidebar").get_by_role("link", name=title, exact=True).click()
+    page.wait_for_load_state()

@@ -1,0 +1,95 @@
+"""What stands around every page, for everybody there is, and how somebody finds in."""
+
+import json
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from api.models import Membership
+from api.pages.frame import MENU
+from tests.pages.conftest import Enter, text_of
+from tests.world import SITECODE, World
+
+HOME = f"/admin/s/{SITECODE}/"
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+PASSWORD = "a long password"
+
+
+@pytest.mark.parametrize("role", [*Membership.Role.values, "superuser"])
+@pytest.mark.parametrize("page", ["", "goals/", "settings/", "people/", "guide/curl/"])
+def test_page__for_a_member_who_is_not_staff__has_menu_and_title(enter: Enter, role: str, page: str) -> None:
+    response: Any = enter(role).get(HOME + page)
+
+    shown = text_of(response)
+    items = [item["title"] for group in response.context["sidebar_navigation"] for item in group["items"]]
+    assert items[: len(MENU)] == [title for title, _, _ in MENU]
+    assert response.context["has_permission"] is True  # what the theme shows the title for
+    assert "permission to view or edit anything" not in shown
+
+
+def test_page__for_staff__has_no_palette_that_finds_table_names_only(world: World) -> None:
+    admin = Client()
+    admin.force_login(User.objects.create_superuser("admin"))
+
+    for address in (HOME, "/admin/tables/"):
+        assert "searchCommand" not in text_of(admin.get(address))
+
+
+@pytest.mark.parametrize("method", ["get", "head"])
+def test_root__in_a_browser__leads_to_the_pages(world: World, method: str) -> None:
+    response: Any = getattr(Client(), method)("/", headers=BROWSER)
+
+    assert (response.status_code, response["Location"]) == (302, "/admin/")
+    assert "Accept" in response["Vary"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("get", "/", {}),
+        ("get", "/", {"Accept": "*/*"}),
+        ("get", "/", {"Accept": "application/json"}),
+        ("post", "/", BROWSER),
+        ("get", "/api/nothing", BROWSER),
+        ("get", "/nothing", BROWSER),
+    ],
+)
+def test_root__for_a_program__is_the_error_of_the_api(
+    world: World, method: str, path: str, headers: dict[str, str]
+) -> None:
+    client = Client(enforce_csrf_checks=True, raise_request_exception=False)
+    response: Any = getattr(client, method)(path, headers=headers)
+
+    assert response.status_code in {401, 404}
+    assert json.loads(response.content)["success"] is False
+
+
+@pytest.mark.parametrize("role", Membership.Role.values)
+def test_admin__of_a_member_who_signs_in_there__leads_to_their_site(world: World, role: str) -> None:
+    user = User.objects.create_user("marco", password=PASSWORD)
+    Membership.objects.create(user=user, site=world.site, role=role)
+    browser = Client()
+
+    asked: Any = browser.get("/admin/")
+    response = browser.post(asked["Location"], {"username": "marco", "password": PASSWORD}, follow=True)
+
+    assert asked["Location"].startswith("/admin/login/")
+    assert response.redirect_chain[-1] == (HOME, 302)
+
+
+def test_admin__of_somebody_without_a_site__says_so(world: World) -> None:
+    browser = Client()
+    browser.force_login(User.objects.create_user("marco"))
+
+    assert "member of no site yet" in text_of(browser.get("/admin/"))
+
+
+def test_admin__of_staff_without_a_site__leads_to_the_tables(world: World) -> None:
+    browser = Client()
+    browser.force_login(User.objects.create_user("clerk", is_staff=True))
+
+    response: Any = browser.get("/admin/")
+
+    assert (response.status_code, response["Location"]) == (302, "/admin/tables/")

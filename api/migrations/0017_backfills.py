@@ -9,7 +9,7 @@ INSERT INTO api_backfill (stage, position) SELECT 0, 0 WHERE EXISTS (SELECT 1 FR
 class Migration(migrations.Migration):
     """Notes how far a command has come that an upgrade asks for."""
 
-    dependencies = [("api", "0016_alerts"), ("cohorts", "0005_links"), ("goals", "0007_device_links")]
+    dependencies = [("api", "0016_alerts"), ("cohorts", "0005_links"), ("goals", "0008_device_links")]
 
     operations = [
         migrations.CreateModel(

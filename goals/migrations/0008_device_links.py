@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     atomic = False  # the index is built beside a running digest
 
-    dependencies = [("goals", "0006_whose_conversions")]
+    dependencies = [("goals", "0007_order_of_arrival")]
 
     operations = [
         migrations.AlterField(

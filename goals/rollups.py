@@ -10,7 +10,6 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from importlib import import_module
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -340,12 +339,51 @@ def purge(goal_id: int, *, limit: int) -> int:
         return int(cursor.rowcount)
 
 
-def rebuild() -> None:
-    """Count all anew, while nothing is digested: for when rows were changed by hand. Half a minute for a million."""
-    count_all = import_module("goals.migrations.0004_count_figures").COUNT
+# A goal's conversions, summed up three times. A currency has a row of its own until the last step.
+RECOUNT: Final = """
+    WITH hit AS MATERIALIZED (
+        SELECT visitor_code, occurred_at, (occurred_at AT TIME ZONE 'UTC')::date AS day, revenue,
+               coalesce(currency, '') AS currency,
+               coalesce(occurred_at - lag(occurred_at) OVER visitor >= interval '30 minutes', true)::int AS visit
+          FROM goals_conversion WHERE goal_id = %(goal)s
+        WINDOW visitor AS (PARTITION BY visitor_code ORDER BY occurred_at)
+    ), visitors AS (
+        INSERT INTO goals_goalvisitor (goal_id, visitor_code, conversions, visits, first_at, last_at, revenue)
+        SELECT %(goal)s, visitor_code, sum(conversions), sum(visits), min(first_at), max(last_at),
+               coalesce(jsonb_object_agg(currency, total) FILTER (WHERE total IS NOT NULL), '{}')
+          FROM (SELECT visitor_code, currency, count(*) AS conversions, sum(visit) AS visits,
+                       min(occurred_at) AS first_at, max(occurred_at) AS last_at, sum(revenue)::text AS total
+                  FROM hit GROUP BY 1, 2) AS each
+         GROUP BY visitor_code
+    ), days AS (
+        INSERT INTO goals_goalday (goal_id, day, part, conversions, visits, revenue)
+        SELECT %(goal)s, day, 0, sum(conversions), sum(visits),
+               coalesce(jsonb_object_agg(currency, total) FILTER (WHERE total IS NOT NULL), '{}')
+          FROM (SELECT day, currency, count(*) AS conversions, sum(visit) AS visits, sum(revenue)::text AS total
+                  FROM hit GROUP BY 1, 2) AS each
+         GROUP BY day
+    )
+    INSERT INTO goals_goaltotal (goal_id, part, conversions, visits, visitors, revenue)
+    SELECT %(goal)s, 0, sum(conversions), sum(visits), (SELECT count(DISTINCT visitor_code) FROM hit),
+           coalesce(jsonb_object_agg(currency, total) FILTER (WHERE total IS NOT NULL), '{}')
+      FROM (SELECT currency, count(*) AS conversions, sum(visit) AS visits, sum(revenue)::text AS total
+              FROM hit GROUP BY 1) AS each
+    HAVING count(*) > 0
+    RETURNING conversions
+"""
+
+
+def recount(goal_id: int) -> int:
+    """Replace the figures of a goal by what its conversions come to; return how many conversions these are.
+
+    One transaction. New conversions, of other goals too, wait until it ends: half a minute for a million. Raises
+    OperationalError for a deadlock with a digest, after which it may be called again.
+    """
     with transaction.atomic(), connection.cursor() as cursor:
+        # Who converts or re-keys locks figures later than this table, so figures cannot change in between.
         cursor.execute("LOCK TABLE goals_conversion IN SHARE ROW EXCLUSIVE MODE")
-        cursor.execute("DELETE FROM goals_goalvisitor")
-        cursor.execute("DELETE FROM goals_goalday")
-        cursor.execute("DELETE FROM goals_goaltotal")
-        cursor.execute(count_all)
+        for table in ("goals_goalvisitor", "goals_goalday", "goals_goaltotal"):
+            cursor.execute(f"DELETE FROM {table} WHERE goal_id = %s", [goal_id])
+        cursor.execute(RECOUNT, {"goal": goal_id})
+        row = cursor.fetchone()
+    return int(row[0]) if row else 0

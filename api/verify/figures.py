@@ -59,8 +59,8 @@ def check_figures(site_id: int | None, figures: Figures) -> Iterator[Difference]
             {"site": site_id},
         )
     meaning = (
-        "Figures that are kept of a goal contradict its conversions: rows were changed by hand. To count all anew, "
-        "while the digest waits: python manage.py shell -c 'from goals import rollups; rollups.rebuild()'"
+        "Figures that are kept of a goal contradict its conversions: rows were changed by hand. To count them again, "
+        "while everything runs: python manage.py recount"
     )
     for goal_id, kind, day, many in stream(FIND, {"site": site_id}):
         what = {"visitor": f"{many} visitors", "day": f"the day {day}", "total": "its totals"}[kind]

@@ -83,9 +83,9 @@ def seed(site: "Site", *, goals: int, conversions: int, messages: int, number: i
     Nine of ten messages convert; of `conversions` what is left is older than any message. Some 100 s for a
     million of each.
     """
+    from django.core.management import call_command
     from django.db import connection, transaction
 
-    from goals import rollups
     from goals.models import Goal
 
     if Goal.objects.filter(site=site).exists():
@@ -113,7 +113,7 @@ def seed(site: "Site", *, goals: int, conversions: int, messages: int, number: i
     with transaction.atomic(), psycopg.ClientCursor(connection.connection) as cursor:
         make_goals(site, events(goals, number=number), waiting=parameters["waiting"], now=now, cursor=cursor)
         cursor.execute((ROOT / "tests/bench/seed.sql").read_text(), parameters)
-        rollups.rebuild()
+        call_command("recount", site=site.sitecode)
     with connection.cursor() as cursor:  # as autovacuum leaves tables that grow
         cursor.execute(f"VACUUM ANALYZE {', '.join(FILLED)}")
     tell_story(site)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.http import HttpResponseBase
 from django.test.utils import CaptureQueriesContext
@@ -15,7 +16,7 @@ from django.utils import timezone
 
 from api.models import AuditEntry, Rule
 from api.pages.goal_wishes import SEEN, SORTS
-from goals import catalogue, merging, rollups
+from goals import catalogue, merging
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalBinding, GoalCreation
 from goals.naming import TEMPLATE
@@ -119,7 +120,7 @@ def test_list__of_more_than_a_page__goes_on_in_its_order(
     world: World, goal: Goal, enter: Enter, sort: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Conversion.objects.update(occurred_at=timezone.now())
-    rollups.rebuild()
+    call_command("recount", stdout=io.StringIO())
     for number in range(4):
         make(world, f"Goal {number}", "segment.io")
     whole = names_in(text_of(enter("viewer").get(f"{BASE}?tag=segment.io&sort={sort}")))

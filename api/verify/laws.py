@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Final
 
+from api.digest.replay import DEAD
 from api.models import Backfill, Message, Site
 from api.reasons import FAILURES, IDLE, WARNINGS
 from api.verify.changes import last_change
@@ -13,13 +14,12 @@ from goals import quota
 from goals.models import Conversion, Goal, GoalCreation
 
 EFFECTS: Final = ["converted", "goal_created", "profile_updated", "linked", "nothing"]
-DEATHS: Final = {"digest_failed", "worker_died", "goal_backlog_full"}
 REASONS_OF: Final = {
     Message.Status.PENDING: {"", "digest_failed"},
     Message.Status.DEFERRED: {"goal_quota"},
     Message.Status.DONE: {"", *IDLE} - {"goal_quota"},
-    Message.Status.REJECTED: FAILURES.keys() - DEATHS,
-    Message.Status.DEAD: DEATHS,
+    Message.Status.REJECTED: FAILURES.keys() - DEAD,
+    Message.Status.DEAD: DEAD,
 }
 # `Stored.key` in SQL.
 KEY: Final = "CASE WHEN m.message_id IS NULL THEN '#' || m.id ELSE m.type || ':' || m.message_id END"

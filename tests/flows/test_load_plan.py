@@ -125,9 +125,7 @@ def test_plan__with_something_wrong__names_the_line_and_keeps_the_others(content
     assert word in found.refused[0]
 
 
-@pytest.mark.parametrize(
-    "content", [b"\xff\xfet\0r", b"\xe9", b"{", b'{"plans": []}', b'{"rules": 1}', b"[" * 100_000]
-)
+@pytest.mark.parametrize("content", [b"\xff\xfet\0r", b"\xe9", b"{", b'{"plans": []}', b'{"rules": 1}', b"[" * 100_000])
 def test_plan__that_is_none__says_so(content: bytes) -> None:
     with pytest.raises(UnreadablePlanError):
         read_plan(content)

@@ -12,6 +12,7 @@ from django.db.models import F
 from django.test import Client
 from django.urls import reverse
 
+from api.digest.replay import DEAD
 from api.ingest.prune import prune_done
 from api.models import Message
 from api.sites import create_site
@@ -194,6 +195,13 @@ def test_verify__after_tampering__names_the_row(town: World, law: Law) -> None:
             found = rows(check(law, None))
             transaction.set_rollback(True)
         assert any(re.search(named, row) for row in found), (tampering, found)
+
+
+@pytest.mark.parametrize("reason", sorted(DEAD))
+def test_verify__message_dead_for_any_reason__is_ok(town: World, reason: str) -> None:
+    Message.objects.filter(status="dead").update(reason=reason)
+
+    assert rows(report_on("inbox")) == []
 
 
 def test_figures__that_somebody_changed__are_counted_anew(town: World) -> None:

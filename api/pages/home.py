@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponseBase
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils import timezone
 
 from api.ingest.tally import Figures
@@ -57,11 +57,8 @@ def home(request: HttpRequest, site: Site) -> HttpResponseBase:
         oldest_seconds=lag.total_seconds() if lag else None,
         rooms=standing.rooms(site, now=now),
         newest=Goal.objects.filter(site=site, deleted_at=None).order_by("-pk")[:NEWEST],
-        goals_page=page(site, "goals"),
-        has_goal_page=bool(page(site, "goal", 0)),
         needs=list(needs(site, sources, inbox, now=now)),
         is_new=not came,
-        guide=page(site, "guide"),
     )
 
 
@@ -105,13 +102,14 @@ def needs(
 ) -> Iterable[Need]:
     """What needs a person. Two queries."""
     twins, archived = standing.troubles(site, now=now)
-    settings = page(site, "settings_sources") or reverse("admin:api_source_changelist")
+    settings = reverse("pages:settings-sources", args=[site.sitecode])
     for alert in site.alerts.filter(is_enabled=True, firing_since__isnull=False).order_by("firing_since")[:MOST_ALERTS]:
         told = f"The alert “{alert.name}” has held since {alert.firing_since:%Y-%m-%d %H:%M:%S} UTC. {alert.finding}"
-        yield Need(told, page(site, "settings-alerts"), "Alerts")
+        yield Need(told, reverse("pages:settings-alerts", args=[site.sitecode]), "Alerts")
     if inbox.oldest and now - inbox.oldest > LAG_WARNING:
         told = f"The oldest message has waited {(now - inbox.oldest).total_seconds():,.0f} seconds for the digest."
-        yield Need(f"{told} Is a worker running?", page(site, "delivery") or messages(site), "Delivery")
+        delivery = reverse("pages:delivery", args=[site.sitecode])
+        yield Need(f"{told} Is a worker running?", delivery, "Delivery")
     if inbox.dead:
         told = f"{in_words(inbox.dead)} dead: a person must look, mend the cause, then replay."
         yield Need(told, messages(site, "dead"), "Look at them")
@@ -131,8 +129,8 @@ def needs(
             told = f"“{source.name}” has been silent since {source.came.last_received_at:%Y-%m-%d %H:%M:%S} UTC."
             yield Need(told, settings, "Sources")
     for id_, name in archived:
-        told = f"The archived goal “{name}” still converts."
-        yield Need(told, page(site, "goal", id_) or reverse("admin:goals_goal_change", args=[id_]), "The goal")
+        goal = reverse("pages:goal", args=[site.sitecode, id_])
+        yield Need(f"The archived goal “{name}” still converts.", goal, "The goal")
 
 
 def in_words(count: int) -> str:
@@ -141,18 +139,6 @@ def in_words(count: int) -> str:
     return f"{count:,} messages are" if count != 1 else "1 message is"
 
 
-def messages(site: Site, outcome: str = "") -> str:
-    """The page of a site's messages, with this outcome."""
-    events = page(site, "events")
-    if events:
-        return f"{events}?{urlencode({'outcome': outcome})}" if outcome else events
-    filters = {"site__id__exact": site.pk} | ({"status__exact": outcome} if outcome else {})
-    return f"{reverse('admin:api_message_changelist')}?{urlencode(filters)}"
-
-
-def page(site: Site, name: str, *parts: object) -> str:
-    """The address of a page of a site; empty where this version has none."""
-    try:
-        return reverse(f"pages:{name}", args=[site.sitecode, *parts])
-    except NoReverseMatch:
-        return ""
+def messages(site: Site, outcome: str) -> str:
+    """Return the address of a site's messages with this outcome."""
+    return f"{reverse('pages:events', args=[site.sitecode])}?{urlencode({'outcome': outcome})}"

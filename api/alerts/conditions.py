@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from api.ingest.tally import Figures
 from api.insight.delivery import Lag, Outcomes
@@ -10,6 +11,9 @@ from api.insight.standing import Room, SourceState
 from api.models import Alert
 
 Condition = Alert.Condition
+# Over only when it has not held for this long: what comes and goes is one alert. Longer than several looks.
+CALM: Final = timedelta(minutes=5)
+RECENT: Final = timedelta(minutes=5)  # of the digested events whose lag counts
 UNITS = {Condition.SUCCESS: "%", Condition.LAG: "s", Condition.SILENCE: "min", Condition.QUOTA: ""}
 
 
@@ -19,6 +23,14 @@ class Finding:
 
     holds: bool
     sentence: str
+
+
+def explain(alert: Alert) -> str:
+    """Return what was found when an alert's state was last decided, and since when that is so."""
+    if alert.firing_since is None or alert.held_at is None or alert.held_at == alert.checked_at:
+        return alert.finding
+    calm = f"{CALM.total_seconds() / 60:g} minutes"
+    return f"{alert.finding} That was at {alert.held_at:%H:%M:%S} UTC. The alert ends after {calm} without it."
 
 
 def describe(condition: str, threshold: float | None) -> str:
@@ -47,11 +59,12 @@ def show_percent(rate: float | None) -> str:
 
 
 def judge_lag(lag: Lag, oldest: datetime | None, *, seconds: float, now: datetime) -> Finding:
-    """Holds when 5 of 100 events digested of late took longer from receipt to digest, or one waits for longer."""
+    """Holds when 5 of 100 events digested lately took longer from receipt to digest, or one waits for longer."""
     waits = (now - oldest).total_seconds() if oldest else 0.0
-    told = [f"95 of 100 events digested of late took {lag.p95:,.1f} s or less."] if lag.messages else []
+    lately = f"in the last {RECENT.total_seconds() / 60:g} minutes"
+    told = [f"95 of 100 events digested {lately} took {lag.p95:,.1f} s or less."] if lag.messages else []
     told += [f"The oldest that waits for the digest has waited {waits:,.1f} s."] if oldest else []
-    return Finding(max(lag.p95, waits) > seconds, " ".join(told) or "No event waits, and none was digested of late.")
+    return Finding(max(lag.p95, waits) > seconds, " ".join(told) or f"No event waits, and none was digested {lately}.")
 
 
 def judge_silence(sources: Sequence[SourceState], *, source_id: int | None, minutes: float, now: datetime) -> Finding:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import structlog
 from django.db import transaction
+from django.db.models import Case, F, TextField, Value, When
 
 from api.alerts import conditions, outbox
 from api.alerts.conditions import Condition, Finding
@@ -17,10 +18,7 @@ from api.insight import delivery, standing
 from api.insight.delivery import Outcomes, Span
 from api.models import Alert, AlertDelivery, Site
 
-# Over only when it has not held for this long: what comes and goes is one alert. Longer than several looks.
-CALM: Final = timedelta(minutes=5)
 REMIND: Final = timedelta(hours=24)
-OF_LATE: Final = timedelta(minutes=5)  # the digested events whose lag counts
 
 log = structlog.get_logger(__name__)
 Event = AlertDelivery.Event
@@ -38,7 +36,7 @@ class Readings:
 
     @cached_property
     def lag(self) -> delivery.Lag:
-        return delivery.lag(self.site.pk, since=self.now - OF_LATE)
+        return delivery.lag(self.site.pk, since=self.now - conditions.RECENT)
 
     @cached_property
     def inbox(self) -> standing.Inbox:
@@ -103,9 +101,10 @@ def settle(alert: Alert, finding: Finding, *, now: datetime) -> None:
                 outbox.tell(alert, Event.REMINDER, finding.sentence, since=alert.firing_since, now=now)
             else:
                 rows.update(**found)
-        elif rows.filter(firing_since__isnull=False, held_at__lte=now - CALM).update(
+        elif rows.filter(firing_since__isnull=False, held_at__lte=now - conditions.CALM).update(
             **found, firing_since=None, held_at=None, told_at=None
         ):
             outbox.tell(alert, Event.RESOLVED, finding.sentence, since=alert.firing_since, now=now)
         else:
-            rows.update(**found)
+            fires = When(firing_since__isnull=False, then=F("finding"))  # it keeps what it fires for
+            rows.update(checked_at=now, finding=Case(fires, default=Value(finding.sentence, TextField())))

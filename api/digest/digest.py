@@ -370,7 +370,8 @@ def _save(verdicts: Sequence[Verdict], *, now: datetime) -> None:
             UPDATE api_message AS m
                SET status = v.status, reason = v.reason, detail = v.detail, waiting_for = v.waiting_for,
                    effects = string_to_array(v.effects, ' '), warnings = string_to_array(v.warnings, ' '),
-                   goal_id = v.goal_id, attempts = m.attempts + v.failed_attempts, digested_at = %s
+                   goal_id = v.goal_id, attempts = m.attempts + v.failed_attempts, digested_at = %s,
+                   has_waited = m.has_waited OR v.status = 'deferred'
               FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
                           %b::bigint[], %b::int[])
                    AS v (id, status, reason, detail, waiting_for, effects, warnings, goal_id, failed_attempts)

@@ -39,7 +39,7 @@ class Span(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """Seconds from receipt to digest, waiting for quota among them."""
+    """Seconds from receipt to digest, of events that neither waited for quota nor were retried."""
 
     messages: int
     p50: float = 0
@@ -182,9 +182,10 @@ def failures(site_id: int) -> list[Reason]:
     return _sorted(reasons)
 
 
-def lag(site_id: int, *, source_id: int | None = None, since: datetime | None = None) -> Lag:
-    """How long the newest LAG_LOOK digested messages took, of the newest OUTCOMES_LOOK of a site; with `since`, those
-    of them that were digested later. One query.
+def lag(site_id: int, *, since: datetime, source_id: int | None = None) -> Lag:
+    """Return how long the messages took that were digested since then: the lag of every page and alert.
+
+    It looks at the newest LAG_LOOK among the newest OUTCOMES_LOOK of a site. One query.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -192,10 +193,9 @@ def lag(site_id: int, *, source_id: int | None = None, since: datetime | None = 
             SELECT count(*), percentile_disc(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY took) FROM (
                 SELECT extract(epoch FROM digested_at - received_at)::float8 AS took, source_id, digested_at
                   FROM (SELECT * FROM api_message WHERE site_id = %(site)s ORDER BY id DESC LIMIT %(most)s) AS newest
-                 WHERE digested_at IS NOT NULL ORDER BY id DESC LIMIT %(look)s
+                 WHERE digested_at IS NOT NULL AND NOT has_waited ORDER BY id DESC LIMIT %(look)s
             ) AS digested
-             WHERE (%(source)s::bigint IS NULL OR source_id = %(source)s)
-               AND (%(since)s::timestamptz IS NULL OR digested_at > %(since)s)
+             WHERE (%(source)s::bigint IS NULL OR source_id = %(source)s) AND digested_at > %(since)s
             """,
             {"site": site_id, "look": LAG_LOOK, "most": OUTCOMES_LOOK, "source": source_id, "since": since},
         )

@@ -38,13 +38,11 @@ class SourceState:
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """What waits, and how long the latest messages took from receipt to digest, in seconds. Counts end at 10,000."""
+    """What waits. Counts end at 10,000."""
 
     oldest: datetime | None  # receipt of the oldest message that waits for the digest
     pending: int
     dead: int
-    median: float | None
-    p95: float | None
     deferred: Mapping[datetime, int]  # those that wait for quota, by the hour of their receipt
 
 
@@ -112,15 +110,11 @@ def converted(site: Site, *, now: datetime) -> tuple[dict[datetime, int], dict[d
 
 
 def inbox(site: Site) -> Inbox:
-    """What waits of a site now. One query; the delay is that of the 1,000 digested last."""
+    """Return what waits of a site now. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            WITH took AS (
-                SELECT extract(epoch FROM digested_at - received_at)::float8 AS seconds
-                  FROM api_message
-                 WHERE site_id = %(site)s AND status = 'done' ORDER BY digested_at DESC LIMIT 1000
-            ), waiting AS (
+            WITH waiting AS (
                 SELECT extract(epoch FROM date_trunc('hour', received_at, 'UTC'))::bigint AS hour, count(*) AS count
                   FROM (SELECT received_at FROM api_message
                          WHERE site_id = %(site)s AND status = 'deferred' LIMIT %(most)s) AS those
@@ -132,16 +126,14 @@ def inbox(site: Site) -> Inbox:
                      WHERE site_id = %(site)s AND status = 'pending' LIMIT %(most)s) AS those),
                    (SELECT count(*) FROM (SELECT FROM api_message
                      WHERE site_id = %(site)s AND status = 'dead' LIMIT %(most)s) AS those),
-                   (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) FROM took),
-                   (SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) FROM took),
                    (SELECT array_agg(hour ORDER BY hour) FROM waiting),
                    (SELECT array_agg(count ORDER BY hour) FROM waiting)
             """,
             {"site": site.pk, "most": MOST_COUNTED},
         )
-        oldest, pending, dead, median, p95, times, counts = cursor.fetchone()
+        oldest, pending, dead, times, counts = cursor.fetchone()
     at = [datetime.fromtimestamp(seconds, UTC) for seconds in times or ()]
-    return Inbox(oldest, pending, dead, median, p95, dict(zip(at, counts or (), strict=True)))
+    return Inbox(oldest, pending, dead, dict(zip(at, counts or (), strict=True)))
 
 
 def rooms(site: Site, *, now: datetime) -> list[Room]:

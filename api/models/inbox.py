@@ -40,6 +40,11 @@ class Message(models.Model):
     # No foreign key: the goal may be deleted, and then this tells where the conversion went.
     goal_id = models.BigIntegerField(null=True, help_text="The goal it converted.")
     digested_at = models.DateTimeField(null=True)
+    has_waited = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="It waited for the limit on new goals, or was retried: the time until its digest is no lag.",
+    )
 
     class Meta:
         constraints = [

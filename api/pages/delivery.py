@@ -81,7 +81,7 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
             for source in sources
             if chosen in {None, source}
         ],
-        lag=lag(site.pk, source_id=source_id),
+        lag=lag(site.pk, source_id=source_id, since=span.times(now)[0]),
         reasons=[(reason, REASONS.get(reason.code, "")) for reason in became.reasons],
         outcomes_look=OUTCOMES_LOOK,
         lag_look=LAG_LOOK,

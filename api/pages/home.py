@@ -10,8 +10,10 @@ from django.http import HttpRequest, HttpResponseBase
 from django.urls import reverse
 from django.utils import timezone
 
+from api.alerts.conditions import explain
 from api.ingest.tally import Figures
 from api.insight import standing
+from api.insight.delivery import Span, lag
 from api.models import Site
 from api.pages.access import show, site_page
 from api.pages.charts import Chart, Series
@@ -33,14 +35,14 @@ class Need:
 
 @site_page()
 def home(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Seven queries of its own, each of kept figures, an index or a bounded number of rows."""
+    """Eight queries of its own, each of kept figures, an index or a bounded number of rows."""
     now = timezone.now()
     sources, came = standing.came_in(site, now=now)
     by_hour, by_day = standing.converted(site, now=now)
     inbox = standing.inbox(site)
     charts = draw(came, by_hour, by_day, inbox.deferred, now=now)
     day = standing.hours(now)[-standing.DAY :]
-    lag = now - inbox.oldest if inbox.oldest else None
+    waits = now - inbox.oldest if inbox.oldest else None
     return show(
         request,
         "pages/home.html",
@@ -54,7 +56,8 @@ def home(request: HttpRequest, site: Site) -> HttpResponseBase:
         inbox=inbox,
         deferred=sum(inbox.deferred.values()),
         most=standing.MOST_COUNTED,
-        oldest_seconds=lag.total_seconds() if lag else None,
+        oldest_seconds=waits.total_seconds() if waits else None,
+        lag=lag(site.pk, since=Span.DAY.times(now)[0]),
         rooms=standing.rooms(site, now=now),
         newest=Goal.objects.filter(site=site, deleted_at=None).order_by("-pk")[:NEWEST],
         needs=list(needs(site, sources, inbox, now=now)),
@@ -104,7 +107,8 @@ def needs(
     twins, archived = standing.troubles(site, now=now)
     settings = reverse("pages:settings-sources", args=[site.sitecode])
     for alert in site.alerts.filter(is_enabled=True, firing_since__isnull=False).order_by("firing_since")[:MOST_ALERTS]:
-        told = f"The alert “{alert.name}” has held since {alert.firing_since:%Y-%m-%d %H:%M:%S} UTC. {alert.finding}"
+        since = f"{alert.firing_since:%Y-%m-%d %H:%M:%S}"
+        told = f"The alert “{alert.name}” has fired since {since} UTC. {explain(alert)}"
         yield Need(told, reverse("pages:settings-alerts", args=[site.sitecode]), "Alerts")
     if inbox.oldest and now - inbox.oldest > LAG_WARNING:
         told = f"The oldest message has waited {(now - inbox.oldest).total_seconds():,.0f} seconds for the digest."

@@ -11,7 +11,7 @@ from django.db import connections
 from django.utils import timezone
 
 from api.alerts import evaluate
-from api.alerts.conditions import Finding, show_percent
+from api.alerts.conditions import Finding, explain, show_percent
 from api.insight import delivery
 from api.models import Alert, AlertDelivery, Message, SourceTally
 from api.sites import create_site, create_source
@@ -79,6 +79,21 @@ def test_alert__over__says_since_when_it_held(settle: Callable[..., None]) -> No
     assert last is not None
     assert (last.firing_since, last.at, last.finding) == (START, START + timedelta(minutes=6), "It is not so.")
     assert (alert.firing_since, alert.held_at, alert.told_at) == (None, None, None)
+
+
+def test_alert__not_held_for_a_moment__keeps_what_it_fires_for(settle: Callable[..., None]) -> None:
+    """Pages print the finding beside the state: the two must not contradict each other."""
+    settle(HOLDS, 0)
+    assert explain(Alert.objects.get()) == "It is so."
+
+    settle(HOLDS_NOT, 3)
+    assert explain(Alert.objects.get()) == (
+        "It is so. That was at 03:00:00 UTC. The alert ends after 5 minutes without it."
+    )
+    assert Alert.objects.get().checked_at == START + timedelta(minutes=3)
+
+    settle(HOLDS_NOT, 5)
+    assert explain(Alert.objects.get()) == "It is not so."
 
 
 def test_alert__switched_off_meanwhile__is_not_told(world: World) -> None:
@@ -202,7 +217,7 @@ def test_lag__of_one_slow_event_long_ago__is_over(world: World) -> None:
     evaluate.evaluate(now=timezone.now())
 
     alert.refresh_from_db()
-    assert (alert.firing_since, alert.finding) == (None, "No event waits, and none was digested of late.")
+    assert (alert.firing_since, alert.finding) == (None, "No event waits, and none was digested in the last 5 minutes.")
 
 
 def test_evaluate__of_many_alerts__reads_each_figure_once(world: World, django_assert_max_num_queries: Any) -> None:

@@ -8,7 +8,9 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from api.models import Message, Site, Source, SourceTally, Twin
+from api.alerts import evaluate
+from api.alerts.conditions import Finding
+from api.models import Alert, Message, Site, Source, SourceTally, Twin
 from api.sites import create_site, create_source
 from goals import rollups
 from goals.models import Conversion, Goal, GoalCreation
@@ -118,11 +120,11 @@ def test_home__figures__are_of_now(viewer: Client, site: Site) -> None:
 
     context = response.context
     assert context["oldest_seconds"] >= 7_200
-    assert (context["inbox"].pending, context["inbox"].median) == (1, 3.0)
+    assert (context["inbox"].pending, context["lag"].p50) == (1, 3.0)
     assert context["rooms"][1].left == 998
     shown = html.unescape(text_of(response))
     assert "998" in shown
-    assert "3.00 s" in shown
+    assert "3.000 s" in shown
     assert "has waited 7," in shown
 
 
@@ -158,6 +160,18 @@ def test_home__trouble__is_told_with_a_link(viewer: Client, site: Site, source: 
     assert told[trouble] in need.sentence
     assert need.link.startswith("/admin/")
     assert html.escape(need.sentence) in text_of(response)
+
+
+def test_home__alert_that_fires__is_told_with_the_finding_of_its_state(viewer: Client, site: Site) -> None:
+    now = timezone.now()
+    alert = Alert.objects.create(site=site, name="Slow", condition="lag", threshold=5)
+    evaluate.settle(alert, Finding(holds=True, sentence="It lags."), now=now - timedelta(minutes=2))
+    evaluate.settle(alert, Finding(holds=False, sentence="Nothing lags."), now=now)
+
+    for path in (PATH, f"{PATH}settings/alerts/"):
+        shown = html.unescape(text_of(viewer.get(path)))
+        assert "It lags." in shown
+        assert "Nothing lags." not in shown
 
 
 @pytest.mark.parametrize("rows", [1, 15])

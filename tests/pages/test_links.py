@@ -66,7 +66,7 @@ def links_of(text: str, page: str) -> set[str]:
 
 
 def targets_of(text: str, page: str) -> set[str]:
-    """Return the names of the pages that the buttons of a page post to. A form without a button only shows something."""
+    """Return the names of the pages that the buttons of a page post to, which are what their forms are for."""
     targets = set()
     for form, body in FORM.findall(text):
         for button in BUTTON.findall(body):

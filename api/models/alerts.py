@@ -38,7 +38,9 @@ class Alert(models.Model):
     firing_since = models.DateTimeField(null=True, editable=False)
     held_at = models.DateTimeField(null=True, editable=False, help_text="When it was last seen to hold.")
     told_at = models.DateTimeField(null=True, editable=False, help_text="When it was last told that it holds.")
-    finding = models.TextField(blank=True, editable=False, help_text="What was found when it was looked at last.")
+    finding = models.TextField(
+        blank=True, editable=False, help_text="What was found at the last look; while it fires, when it last held."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

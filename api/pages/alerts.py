@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST
 
 from admin_pages import LinesField
 from api.alerts import outbox, webhook
-from api.alerts.conditions import describe
+from api.alerts.conditions import describe, explain
 from api.audit import changed, note
 from api.models import Alert, AlertDelivery, Site, make_signing_secret
 from api.pages.access import Role, show, site_page
@@ -98,7 +98,7 @@ def list_alerts(request: HttpRequest, site: Site) -> HttpResponseBase:
         "pages/settings/alerts.html",
         title="Alerts",
         tab="settings-alerts",
-        alerts=[(alert, in_words(alert)) for alert in site.alerts.select_related("source")],
+        alerts=[(alert, in_words(alert), explain(alert)) for alert in site.alerts.select_related("source")],
         has_mail=bool(settings.EMAIL_HOST),
         told=found[:PAGE],
         next_before=found[PAGE - 1].pk if len(found) > PAGE else None,

@@ -297,7 +297,7 @@ def test_home__of_an_alert_that_holds__leads_to_it(
 
     shown = look(owner, HOME)
 
-    assert ("The alert “Lag of the shop” has held since 2026-11-22 03:00:00 UTC. It waits for 7 s." in shown) is says
+    assert ("The alert “Lag of the shop” has fired since 2026-11-22 03:00:00 UTC. It waits for 7 s." in shown) is says
     assert (f'<a href="{BASE}">Alerts</a>' in shown) is says
 
 

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("api", "0017_messages_that_waited")]
+    dependencies = [("api", "0018_messages_that_waited")]
 
     operations = [
         migrations.AlterField(

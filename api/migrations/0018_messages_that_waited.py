@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("api", "0016_alerts")]
+    dependencies = [("api", "0017_backfills")]
 
     operations = [
         migrations.AddField(

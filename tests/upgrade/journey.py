@@ -1,0 +1,147 @@
+"""An upgrade of the older version's rows, in a process of its own: `python -m tests.upgrade.journey`.
+
+DATABASE_URL leads to an empty database. What was found on the way is printed as JSON, for `test_before.py` to judge.
+"""
+
+import base64
+import json
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import django
+import httpx
+from django.core.management import call_command
+
+FIXTURE: Final = Path(__file__).resolve().parents[1] / "fixtures" / "before"
+OURS: Final = ("api", "cohorts", "goals")
+ROUNDS: Final = 30  # of the queue of new goals; each stands for a day
+
+
+def travel() -> dict[str, Any]:
+    """Upgrade, look, go back and forth, digest what waited, try again what was refused; what was found."""
+    from tests.upgrade import rows  # with the settings ready
+    from tests.upgrade.seen import look
+
+    before = json.loads((FIXTURE / "seen.json").read_text())
+    found: dict[str, Any] = {"differences": {}}
+    migrate(before["migrations"])
+    with closing(connect()) as connection:
+        rows.load(connection, FIXTURE)
+        migrate()
+        verify_into(found, "upgraded")
+        found["upgraded"] = look(connection, ask)
+
+        migrate(before["migrations"])
+        migrate()
+        verify_into(found, "back and forth")
+        found["back and forth"] = look(connection, ask)
+
+        digest()
+        verify_into(found, "digested")
+        found["digested"] = look(connection, ask)
+
+        found["retried"] = retry()
+        digest()
+        verify_into(found, "retried")
+        found["left"] = rows_left(connection)
+
+        migrate(before["migrations"])
+        migrate()
+    return found
+
+
+def connect() -> Any:
+    from api import database
+
+    return database.connect()
+
+
+def migrate(leaves: Mapping[str, str] | None = None) -> None:
+    """Migrate our apps to these migrations; without any, everything to the newest."""
+    if leaves is None:
+        call_command("migrate", verbosity=0)
+    else:
+        if not has_tables():
+            for app in leaves.keys() - set(OURS):
+                call_command("migrate", app, verbosity=0)
+        for app in OURS:
+            call_command("migrate", app, leaves[app], verbosity=0)
+
+
+def has_tables() -> bool:
+    from django.db import connection
+
+    return bool(connection.introspection.table_names())
+
+
+def verify_into(found: dict[str, Any], when: str) -> None:
+    """Keep every difference that `manage.py verify` would name."""
+    from api.verify.run import verify
+
+    found["differences"][when] = [
+        [report.law, meaning, rows.count, rows.examples]
+        for report in verify()
+        for meaning, rows in report.found.items()
+    ]
+
+
+def ask(site: str, key: str) -> str:
+    """Remote data as an SDK with credentials reads it."""
+    from api.wsgi import application
+    from tests.upgrade.seen import CLIENT_ID, CLIENT_SECRET
+
+    basic = base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()
+    with httpx.Client(transport=httpx.WSGITransport(app=application), base_url="http://testserver") as client:
+        answer = client.get(
+            "/map/map", params={"siteCode": site, "key": key}, headers={"authorization": f"Basic {basic}"}
+        )
+    assert answer.status_code == 200, (site, key, answer.text)
+    return answer.text
+
+
+def digest() -> None:
+    """Digest what is pending, and let days pass until no name waits for its goal."""
+    from django.db.models import F
+
+    from api.digest import run
+    from api.digest.claims import Claims
+    from goals.models import GoalCreation, WaitingName
+
+    claims = Claims()
+    try:
+        for _ in range(ROUNDS):
+            run.digest_all(claims, seconds=30)
+            if not run.tend_queues(claims) and not WaitingName.objects.exists():
+                return
+            GoalCreation.objects.update(created_at=F("created_at") - timedelta(days=1))
+    finally:
+        claims.close()
+
+
+def retry() -> dict[str, int]:
+    """Try again whatever may be tried again; how many messages by `<sitecode> <reason>`."""
+    from api.digest.replay import REPLAYABLE, replay
+    from api.models import Message, Site
+
+    done = {}
+    for site in Site.objects.order_by("sitecode"):
+        failed = Message.objects.filter(site=site, status__in=("rejected", "dead"))
+        for reason in sorted(REPLAYABLE & set(failed.values_list("reason", flat=True).distinct().order_by())):
+            done[f"{site.sitecode} {reason}"] = replay(site.pk, reason, who="a test").messages
+    return done
+
+
+def rows_left(connection: Any) -> list[list[Any]]:
+    """How many messages there are of each status and reason."""
+    from tests.upgrade.seen import rows
+
+    return rows(connection, "SELECT status, reason, count(*) FROM api_message GROUP BY 1, 2 ORDER BY 1, 2")
+
+
+if __name__ == "__main__":
+    django.setup()
+    json.dump(travel(), sys.stdout)

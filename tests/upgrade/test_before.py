@@ -1,0 +1,82 @@
+"""An upgrade from the version before loses nothing, doubles nothing, and leaves `manage.py verify` content."""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from tests.run.house import ROOT
+from tests.upgrade.journey import FIXTURE
+
+pytestmark = pytest.mark.xdist_group("upgrade")  # its journey is made once
+SECONDS = 300.0
+
+
+@pytest.fixture(scope="module")
+def before() -> Any:
+    """What the older version said of its data."""
+    return json.loads((FIXTURE / "seen.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def journey() -> Any:
+    """What was found on the way from the older version to this one and back, in a database of its own."""
+    url = os.environ["DATABASE_URL"]
+    name = f"before_{secrets.token_hex(4)}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "tests.upgrade.journey"],
+                cwd=ROOT,
+                env={
+                    **os.environ,
+                    "DATABASE_URL": urlsplit(url)._replace(path=f"/{name}").geturl(),
+                    "DJANGO_SETTINGS_MODULE": "api.settings",
+                },
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                check=False,
+            )
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    assert done.returncode == 0, done.stderr[-5_000:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("when", ["upgraded", "back and forth", "digested", "retried"])
+def test_verify__data_of_the_version_before__is_ok(journey: Any, when: str) -> None:
+    assert journey["differences"][when] == []
+
+
+@pytest.mark.parametrize("when", ["upgraded", "back and forth"])
+def test_upgrade__goals__keep_their_conversions_and_tags(before: Any, journey: Any, when: str) -> None:
+    assert journey[when]["goals"] == before["goals"]
+
+
+@pytest.mark.parametrize("when", ["upgraded", "back and forth"])
+def test_upgrade__members__stay(before: Any, journey: Any, when: str) -> None:
+    assert journey[when]["members"] == before["members"]
+
+
+@pytest.mark.parametrize("when", ["upgraded", "back and forth"])
+def test_upgrade__remote_data__stays_the_same_to_the_byte(before: Any, journey: Any, when: str) -> None:
+    assert journey[when]["documents"] == before["documents"]
+
+
+def test_upgrade__messages_that_waited__are_digested(journey: Any) -> None:
+    left = {(status, reason) for status, reason, _ in journey["left"]}
+    assert not {status for status, _ in left} & {"pending", "deferred"}
+
+
+def test_upgrade__goals_known_before__are_still_there_after_the_digest(before: Any, journey: Any) -> None:
+    now = {(site, name): count for site, name, _, _, count, _ in journey["digested"]["goals"]}
+    for site, name, _, _, count, _ in before["goals"]:
+        assert now[site, name] >= count

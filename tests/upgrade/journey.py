@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import closing
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,10 +45,15 @@ def travel() -> dict[str, Any]:
         verify_into(found, "digested")
         found["digested"] = look(connection, ask)
 
+        found["rekeyed"] = rekey(connection)
+        verify_into(found, "rekeyed")
+
         found["retried"] = retry()
         digest()
         verify_into(found, "retried")
         found["left"] = rows_left(connection)
+        found["again"] = rekey(connection, again=True)
+        verify_into(found, "rekeyed again")
 
         migrate(before["migrations"])
         migrate()
@@ -120,6 +126,22 @@ def digest() -> None:
             GoalCreation.objects.update(created_at=F("created_at") - timedelta(days=1))
     finally:
         claims.close()
+
+
+def rekey(connection: Any, *, again: bool = False) -> dict[str, Any]:
+    """Run `manage.py rekey`, the first time after two of its steps were taken and interrupted; who converted what,
+    before and after.
+    """
+    from api.digest.rekey import step
+    from api.models import Backfill
+    from tests.upgrade.seen import conversions
+
+    before = conversions(connection)
+    if not again:
+        for _ in range(2):
+            step(Backfill.objects.get(finished_at=None), {})
+    call_command("rekey", again=again, stdout=StringIO())
+    return {"before": before, "after": conversions(connection)}
 
 
 def retry() -> dict[str, int]:

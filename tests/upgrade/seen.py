@@ -46,6 +46,18 @@ def documents(ask: Ask, keys: Iterable[tuple[str, str]]) -> Mapping[str, str]:
     return {f"{site} {key}": ask(site, key) for site, key in keys}
 
 
+def conversions(connection: psycopg.Connection[Any]) -> dict[str, list[Any]]:
+    """Whom each conversion counts for, with what its event said, by site and message."""
+    found = rows(
+        connection,
+        """
+        SELECT s.sitecode || ' ' || c.message_key, c.visitor_code, c.user_id, c.anonymous_id FROM goals_conversion c
+          JOIN api_site s ON s.id = c.site_id ORDER BY s.sitecode, c.message_key COLLATE "C"
+        """,
+    )
+    return {str(key): whose for key, *whose in found}
+
+
 def rows(connection: psycopg.Connection[Any], sql: str) -> list[list[Any]]:
     """As JSON gives them back."""
     return [list(row) for row in connection.execute(sql).fetchall()]

@@ -51,7 +51,7 @@ def journey() -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("when", ["upgraded", "back and forth", "digested", "retried"])
+@pytest.mark.parametrize("when", ["upgraded", "back and forth", "digested", "rekeyed", "retried", "rekeyed again"])
 def test_verify__data_of_the_version_before__is_ok(journey: Any, when: str) -> None:
     assert journey["differences"][when] == []
 
@@ -80,3 +80,23 @@ def test_upgrade__goals_known_before__are_still_there_after_the_digest(before: A
     now = {(site, name): count for site, name, _, _, count, _ in journey["digested"]["goals"]}
     for site, name, _, _, count, _ in before["goals"]:
         assert now[site, name] >= count
+
+
+def test_rekey__conversions_of_the_version_before__count_for_the_devices_of_their_users(journey: Any) -> None:
+    before, after = journey["rekeyed"]["before"], journey["rekeyed"]["after"]
+    moved = {
+        (user, anonymous): (before[key][0], code)
+        for key, (code, user, anonymous) in after.items()
+        if before[key][0] != code
+    }
+
+    assert before.keys() == after.keys()
+    assert moved["u-1", None] == ("u-1", "code-x1")  # a server's event of a user whose browser carried a code
+    assert moved["u-2", "m-2"] == ("code-m1", "code-m2")  # the second browser of a user, without the code
+    assert moved["u-4", None] == ("u-4", "code-e1")  # a device that an alias gave to a user
+    assert moved["u-5", None] == ("u-5", "code-five")  # the e-mail under which somebody was known before
+    assert not any(str(before_).startswith("alone") for before_, _ in moved.values())
+
+
+def test_rekey__again__changes_nothing(journey: Any) -> None:
+    assert journey["again"]["before"] == journey["again"]["after"]

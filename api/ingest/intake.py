@@ -63,20 +63,27 @@ def check_room(source: SourceAccess | None) -> None:
 def store(
     site_id: int, source: SourceAccess | None, events: Sequence[Incoming], refusals: Mapping[int, Refusal]
 ) -> Stored:
-    """Store the events of a request, refused ones among them, without what the site's rules keep from being stored.
+    """Store the events of a request that are all of one site. Raises as `store_rows` does."""
+    return store_rows([(site_id, source, event) for event in events], refusals, count=len(events))
 
-    Raises DatabaseDownError, and Refusal (400) when PostgreSQL cannot hold one of them.
+
+def store_rows(
+    rows: Sequence[tuple[int, SourceAccess | None, Incoming]], refusals: Mapping[int, Refusal], *, count: int
+) -> Stored:
+    """Store the events of a request in one commit, without what the rules of their sites keep from being stored.
+
+    Refused events are among them, but for those of no known site, which `count` counts too. Raises DatabaseDownError,
+    and Refusal (400) when PostgreSQL cannot hold one of them.
     """
-    if source is not None:
-        events = [prepare(source, event) for event in events]
+    rows = [(site_id, source, prepare(source, event) if source else event) for site_id, source, event in rows]
     try:
-        new = inbox.store([Row(site_id, source.id if source else None, event) for event in events])
+        new = inbox.store([Row(site_id, source.id if source else None, event) for site_id, source, event in rows])
     except inbox.RowRefusedError as error:
         raise Refusal(
             HTTPStatus.BAD_REQUEST, "invalid_event", "An event holds a value that cannot be stored; the rest is kept."
         ) from error
-    accepted = sum(is_new for is_new, event in zip(new, events, strict=True) if not event.reason)
-    return Stored(accepted, len(events) - len(refusals) - accepted, refusals)
+    accepted = sum(is_new for is_new, (_, _, event) in zip(new, rows, strict=True) if not event.reason)
+    return Stored(accepted, count - len(refusals) - accepted, refusals)
 
 
 def prepare(source: SourceAccess, event: Incoming) -> Incoming:

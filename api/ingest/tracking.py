@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
@@ -38,7 +38,14 @@ from api.ingest.wire import (
     read_type,
     scalar,
 )
-from api.ingest.write_keys import find_keys, known_source, read_header
+from api.ingest.write_keys import (
+    Authorization,
+    Senders,
+    find_first,
+    find_senders,
+    read_authorization,
+    read_keys,
+)
 
 BATCH_BYTES: Final = 4 * 1_048_576
 MERGED_BYTES: Final = 4 * BATCH_BYTES  # of the events with their batch's context
@@ -63,6 +70,15 @@ class Batch(msgspec.Struct, rename="camel"):
 BATCHES: Final = msgspec.json.Decoder(Batch)
 
 
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An event of a request, whose it is (None: nobody's who is known, so it is not stored), and why it is refused."""
+
+    source: SourceAccess | None
+    event: Incoming
+    refusal: Refusal | None = None
+
+
 def receive_event(request: Request, *, type_: str) -> Answer:
     """Take one event, whose type the path says. 200 `{"success": true}`, only after the commit.
 
@@ -70,9 +86,10 @@ def receive_event(request: Request, *, type_: str) -> Answer:
     400 invalid_json, missing_name, missing_group_id, missing_previous_id, no_identity, 413 too_large, 429 overloaded.
     """
     received_at = datetime.now(UTC)
-    source, body = open_request(request, received_at=received_at, limit=intake.EVENT_BYTES)
-    item = read_item(source, body, type_=type_, position=0, received_at=received_at)
-    stored = store(source, [item])
+    senders, body = open_request(request, received_at=received_at, limit=intake.EVENT_BYTES)
+    source = senders.sender_of(body)
+    event, refusal = read_item(source, body, type_=type_, position=0, received_at=received_at)
+    stored = store([Item(source, event, refusal)])
     if stored.refusals:
         raise stored.refusals[0]
     return SUCCESS
@@ -81,29 +98,28 @@ def receive_event(request: Request, *, type_: str) -> Answer:
 def receive_batch(request: Request, *, is_import: bool = False) -> Answer:
     """Take a batch. 200 `{"success": true, "accepted": …, "duplicates": …, "rejected": [{index, code, message}]}`.
 
-    Good events are kept beside bad ones, which are kept as rejected. Where there is no good one, 400 with the first
-    one's code, and `rejected`. Raises Refusal as `receive_event` does.
+    Good events are kept beside bad ones, which are kept as rejected, but for those whose write key is unknown. Where
+    there is no good one, 400 with the first one's code, and `rejected`. Raises Refusal as `receive_event` does.
     """
     received_at = datetime.now(UTC)
-    source, body = open_request(request, received_at=received_at, limit=BATCH_BYTES)
-    if is_import:
-        source = replace(source, kind="import")
+    senders, body = open_request(request, received_at=received_at, limit=BATCH_BYTES)
     try:
         batch = read_batch(body)
         if len(batch.batch) > intake.EVENT_LIMIT:
             raise intake.too_large(f"The batch holds more than {intake.EVENT_LIMIT:,} events.")
-        items = read_items(source, batch, received_at=received_at)
+        items = read_items(senders, batch, received_at=received_at, is_import=is_import)
     except Refusal as refusal:
-        keep_refused(source, refusal, body, received_at=received_at)
+        keep_refused(senders, refusal, body, received_at=received_at)
         raise
     if not items:
         return json_answer({"success": True, "accepted": 0, "duplicates": 0, "rejected": []})
-    stored = store(source, items)
+    stored = store(items)
     if len(stored.refusals) < len(items):
         return json_answer({"success": True, **stored.describe()})
     first = stored.refusals[0]
     refusal_body = {"success": False, "code": first.code, "message": first.message, **stored.describe()}
-    return json_answer(refusal_body, status=HTTPStatus.FORBIDDEN if not source.is_enabled else HTTPStatus.BAD_REQUEST)
+    is_off = all(each.status == HTTPStatus.FORBIDDEN for each in stored.refusals.values())
+    return json_answer(refusal_body, status=HTTPStatus.FORBIDDEN if is_off else HTTPStatus.BAD_REQUEST)
 
 
 def drop_metrics(request: Request) -> Answer:
@@ -141,64 +157,100 @@ def give_settings(request: Request, *, write_key: str) -> Answer:
     return json_answer(settings, headers=(("Cache-Control", "no-cache"),))
 
 
-def open_request(request: Request, *, received_at: datetime, limit: int) -> tuple[SourceAccess, bytes]:
-    """(the source whose write key the request shows, its body). Raises Refusal, what was read being kept."""
-    header = read_header(request.header("HTTP_AUTHORIZATION"))
-    if isinstance(header, str):
-        source = known_source(header)
-        intake.check_room(source)
+def open_request(request: Request, *, received_at: datetime, limit: int) -> tuple[Senders, bytes]:
+    """Return whose the request is, and its body.
+
+    One valid write key is enough: that of the header, else of the query, else of the body's top; otherwise the events
+    have keys of their own. Raises Refusal, what was read being kept if its source is known.
+    """
+    shown = read_authorization(request.header("HTTP_AUTHORIZATION"))
+    asked = request.query().get("writeKey", "")
+    senders = within_token(Senders(find_first(shown.write_key, asked)), shown)
+    if senders.all:
+        check_room(senders)
         # A browser's key stands in its pages: whoever shows one is a stranger as far as patience goes.
-        with seat_for_stranger() if source.kind == "browser" else nullcontext():
-            body = read_body(request, source, received_at=received_at, limit=limit)
-        if find_keys(body) - {header}:
-            raise unauthorized(
-                "The write key in the body is not the one in the Authorization header. Send one of them."
-            )
-    else:
-        with seat_for_stranger():
-            body = read_body(request, None, received_at=received_at, limit=limit)
-            keys = find_keys(body)
-        if len(keys) > 1:
-            raise unauthorized("The body holds several write keys. Send the events of each by themselves.")
-        if not keys:
-            raise unauthorized("Send the source's write key: `Authorization: Basic base64(write_key:)`, or `writeKey`.")
-        source = known_source(keys.pop())
-        if header is not None and source.site_id not in check_token(header.token).site_ids:
-            raise unauthorized("The access token does not open the site of this write key.")
+        with seat_for_stranger() if senders.only and senders.only.kind == "browser" else nullcontext():
+            body = read_body(request, senders, received_at=received_at, limit=limit)
+        return senders, body
+    with seat_for_stranger():
+        body = read_body(request, senders, received_at=received_at, limit=limit)
+        keys = read_keys(body)
+    senders = within_token(find_senders(keys), shown)
+    if not senders.all:
+        if shown.write_key or asked or keys.top or keys.items:
+            raise unauthorized("Unknown write key, or one that was revoked. The admin shows the keys of each source.")
+        lacking = "Send the source's write key: `Authorization: Basic base64(write_key:)`, or `writeKey`."
+        raise unauthorized(shown.trouble or lacking)
+    check_room(senders)
+    return senders, body
+
+
+def within_token(senders: Senders, shown: Authorization) -> Senders:
+    """Return those of the senders whose sites the access token opens; all of them without a token.
+
+    Raises Refusal (401) if it opens none of them.
+    """
+    if not shown.token or not senders.all:
+        return senders
+    site_ids = check_token(shown.token).site_ids
+    if not any(source.site_id in site_ids for source in senders.all):
+        raise unauthorized("The access token does not open the site of this write key.")
+    return replace(
+        senders, by_key={key: source for key, source in senders.by_key.items() if source.site_id in site_ids}
+    )
+
+
+def check_room(senders: Senders) -> None:
+    """Turn the request away if one of its senders must come again later. Raises Refusal (429)."""
+    for source in senders.all:
         intake.check_room(source)
-    return source, body
 
 
-def read_body(request: Request, source: SourceAccess | None, *, received_at: datetime, limit: int) -> bytes:
+def read_body(request: Request, senders: Senders, *, received_at: datetime, limit: int) -> bytes:
     """The body. Raises Refusal (400, 413), what was read being kept where the source is known."""
     try:
         return request.body(limit)
     except TooLargeError as error:
         refusal = intake.too_large(f"The body is larger than {limit:,} bytes.")
-        keep_refused(source, refusal, error.start, received_at=received_at)
+        keep_refused(senders, refusal, error.start, received_at=received_at)
         raise refusal from error
     except UnreadableBodyError as error:
         refusal = Refusal(HTTPStatus.BAD_REQUEST, "invalid_json", str(error))
-        keep_refused(source, refusal, b"", received_at=received_at)
+        keep_refused(senders, refusal, b"", received_at=received_at)
         raise refusal from error
 
 
-def keep_refused(source: SourceAccess | None, refusal: Refusal, body: bytes, *, received_at: datetime) -> None:
-    """Keep what is refused as a whole, of what is too large the beginning."""
-    if source is not None:
-        kept = body[: intake.KEPT_BYTES] if refusal.code == "too_large" else body
-        event = intake.refused(kept, refusal.code, position=0, received_at=received_at)
+def keep_refused(senders: Senders, refusal: Refusal, body: bytes, *, received_at: datetime) -> None:
+    """Keep what is refused as a whole, of what is too large the beginning.
+
+    If it holds events of several sources, each has a message without the body: it may not see the others' events.
+    """
+    kept = body[: intake.KEPT_BYTES] if refusal.code == "too_large" else body
+    for source in senders.all:
+        own = kept if source is senders.only else b""
+        event = intake.refused(own, refusal.code, position=0, received_at=received_at)
         intake.store(source.site_id, source, [event], {0: refusal})
 
 
-def store(source: SourceAccess, items: Sequence[tuple[Incoming, Refusal | None]]) -> intake.Stored:
-    """Store what `read_item` gave; all of it as refused where the source is switched off."""
-    if not source.is_enabled:
-        off = "This source is switched off. What was sent is kept; switch it on in the admin, then replay."
-        refusal = Refusal(HTTPStatus.FORBIDDEN, "source_off", off)
-        items = [(replace(event, reason="source_off"), refusal) for event, _ in items]
-    refusals = {place: refusal for place, (_, refusal) in enumerate(items) if refusal}
-    return intake.store(source.site_id, source, [event for event, _ in items], refusals)
+def store(items: Sequence[Item]) -> intake.Stored:
+    """Store the events of a request in one commit; those of a source that is switched off as refused."""
+    refusals: dict[int, Refusal] = {}
+    rows = []
+    for place, item in enumerate(items):
+        event, refusal = item.event, item.refusal
+        if item.source is not None:
+            if not item.source.is_enabled:
+                event, refusal = replace(event, reason="source_off"), source_off()
+            rows.append((item.source.site_id, item.source, event))
+        if refusal is not None:
+            refusals[place] = refusal
+    return intake.store_rows(rows, refusals, count=len(items))
+
+
+def source_off() -> Refusal:
+    """403 for what comes through a source that is switched off."""
+    off = "This source is switched off. What was sent is kept; switch it on in the admin, then replay."
+    return Refusal(HTTPStatus.FORBIDDEN, "source_off", off)
 
 
 def read_batch(body: bytes) -> Batch:
@@ -235,7 +287,7 @@ def split_batch(body: bytes) -> Batch:
     return batch
 
 
-def read_items(source: SourceAccess, batch: Batch, *, received_at: datetime) -> list[tuple[Incoming, Refusal | None]]:
+def read_items(senders: Senders, batch: Batch, *, received_at: datetime, is_import: bool) -> list[Item]:
     """The events of a batch, with its `context` and `integrations` beneath their own, and why each is refused.
 
     Raises Refusal (413) when all that is more than a few requests' bytes: a context may be large, and events many.
@@ -247,12 +299,20 @@ def read_items(source: SourceAccess, batch: Batch, *, received_at: datetime) -> 
         if (fields := read_object_fields(value))
     }
     items, size = [], 0
-    for position, raw in enumerate(batch.batch):
-        event = merge(bytes(raw), beneath) if beneath else bytes(raw)
-        size += len(event)
+    for position, raw in enumerate(map(bytes, batch.batch)):
+        try:
+            source = senders.sender_of(raw)
+        except Refusal as refusal:
+            event = intake.refused(raw, refusal.code, position=position, received_at=received_at)
+            items.append(Item(None, event, refusal))
+            continue
+        whole = merge(raw, beneath) if beneath else raw
+        size += len(whole)
         if size > MERGED_BYTES:
             raise intake.too_large("The batch's context is too large to be given to each of its events.")
-        items.append(read_item(source, event, position=position, received_at=received_at, batch_sent_at=sent_at))
+        reader = replace(source, kind="import") if is_import else source
+        event, reason = read_item(reader, whole, position=position, received_at=received_at, batch_sent_at=sent_at)
+        items.append(Item(source, event, reason))
     return items
 
 

@@ -155,7 +155,7 @@ def send_event(site: Site, access: SourceAccess, body: str) -> int | None:
     """
     intake.check_room(access)
     incoming, refusal = read_event(access, body)
-    stored = tracking.store(access, [(incoming, refusal)])
+    stored = tracking.store([tracking.Item(access, incoming, refusal)])
     if stored.duplicates:
         message = Message(type=incoming.type, message_id=incoming.message_id)
         return same_key(site.pk, message)

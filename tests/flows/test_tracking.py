@@ -97,20 +97,6 @@ def test_write_key__in_the_events_of_a_batch_only__opens_its_source(world: World
     assert Message.objects.filter(source=source).count() == 3
 
 
-def test_write_keys__that_disagree__are_refused(world: World, source: Source) -> None:
-    create_source(world.site, name="Other", kind="server", write_key="another_key")
-    several = [{"type": "track", **EVENTS["track"], "writeKey": key} for key in (KEY, "another_key")]
-
-    for path, body, headers in (
-        ("/v1/track", {**EVENTS["track"], "writeKey": "another_key"}, basic()),
-        ("/v1/batch", {"batch": [], "writeKey": "another_key"}, basic()),
-        ("/v1/batch", {"batch": several}, {}),
-    ):
-        response = post(world, path, body, headers=headers)
-        assert (response.status_code, response.json()["code"]) == (401, "unauthorized")
-    assert not Message.objects.exists()
-
-
 @pytest.mark.parametrize(
     "headers",
     [

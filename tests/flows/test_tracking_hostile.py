@@ -16,7 +16,7 @@ from django.test import override_settings
 
 from api import door, hooks
 from api.access import forget_lookups
-from api.ingest.write_keys import find_keys
+from api.ingest.write_keys import read_keys
 from api.models import Message, Rule, Source, WriteKey
 from api.rules.patterns import has_pattern
 from api.sites import add_write_key, create_source, note_rules_changed
@@ -79,7 +79,7 @@ def test_keys__of_a_body_full_of_numbers__are_found_in_no_time() -> None:
     body = b'{"x":["\\ud800"' + b",1e300" * 200_000 + b'],"writeKey":"k"}'
     begun = time.process_time()
 
-    assert find_keys(body) == {"k"}
+    assert read_keys(body).top == "k"
     assert time.process_time() - begun < 5
 
 

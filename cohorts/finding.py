@@ -5,7 +5,7 @@ from datetime import datetime
 
 from django.db import connection
 
-from cohorts import remote_data
+from cohorts import merge, remote_data
 from cohorts.models import Identity, Username
 
 
@@ -63,5 +63,7 @@ def spoken_of(persona_ids: Sequence[int]) -> dict[int, tuple[datetime, datetime]
 
 def visitor_codes(identities: Sequence[Identity]) -> list[str]:
     """The codes that conversions of these identities may count for: theirs, and those first linked to them. Pure."""
-    linked = (identity.registers["visitor"][3] for identity in identities if "visitor" in identity.registers)
+    linked = (
+        identity.registers[name][3] for identity in identities for name in merge.EARLIEST if name in identity.registers
+    )
     return list(dict.fromkeys([*(identity.value for identity in identities), *linked]))

@@ -26,7 +26,6 @@ from goals import recording, waiting
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalVisitor, WaitingName
 from goals.naming import EVENT_NAME_LENGTH, EVENT_TYPES, events_named
-from goals.recording import KeyedBy
 
 LOOK: Final = 10_000  # messages
 MOST_READ: Final = 500  # of those that name the person
@@ -236,17 +235,12 @@ class _Case:
         if not by_key:
             return
         found = Conversion.objects.filter(site=self.site, message_key__in=by_key).exclude(visitor_code__in=self.codes)
-        others = {
-            (conversion.visitor_code, KeyedBy(conversion.keyed_by)): by_key[conversion.message_key].stored.id
-            for conversion in found[:MOST_READ]
-        }
-        for (code, rule), message_id in list(others.items())[:MOST_TOLD]:
-            text = f"A conversion counts for the visitor “{code}”, {rule.label}. That visitor belongs to somebody else."
-            if rule == KeyedBy.EVENT:
-                text = (
-                    f"A conversion counts for the visitor “{code}”, who is not linked to this person: the event’s own "
-                    "visitor code comes first, and no later event linked the two."
-                )
+        others = {conversion.visitor_code: by_key[conversion.message_key].stored.id for conversion in found[:MOST_READ]}
+        for code, message_id in list(others.items())[:MOST_TOLD]:
+            text = (
+                f"A conversion counts for the visitor “{code}”, who is not linked to this person: the event’s own "
+                "visitor code comes first, and no later event linked the two."
+            )
             yield Sentence("another_visitor", text, "bad", [message_id])
 
     def _deferred(self, deferred: Sequence[_Seen]) -> Iterator[Sentence]:

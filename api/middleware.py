@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from typing import Final
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+
+from api.public_address import forwarded_host, is_public
 
 # Own host only. The theme's exceptions, and no others: Alpine.js evaluates the expressions of its attributes
 # (unsafe-eval) and sets widths by writing style attributes; htmx adds one style element, always the same (its hash).
@@ -45,6 +48,17 @@ def replace_nul(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable
         query = request.META.get("QUERY_STRING", "")
         if "%00" in query:
             request.META["QUERY_STRING"] = query.replace("%00", "%EF%BF%BD")
+        return get_response(request)
+
+    return middleware
+
+
+def take_forwarded_host(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Let a request whose proxy asks under a name of its own be one to the public address (api.public_address)."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        if is_public(forwarded_host(request.META)):
+            request.META["HTTP_HOST"] = settings.PUBLIC_HOST
         return get_response(request)
 
     return middleware

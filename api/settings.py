@@ -1,6 +1,7 @@
 """Every setting, from the environment, with defaults that run on a laptop and errors that name the variable."""
 
 import os
+import re
 import secrets
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -13,6 +14,9 @@ from environs import Env, validate
 from kombu import Exchange, Queue
 
 from api import logs
+
+PORTS = {"http": 80, "https": 443}
+HOST_NAME = re.compile(r"[a-z0-9.-]+|\[[a-f0-9:.]+\]")
 
 env = Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -96,6 +100,41 @@ def mail_from_url(url: str, sender: str) -> dict[str, Any]:
     }
 
 
+def public_url_from(text: str) -> str:
+    """Return the address at which people reach this installation, as `scheme://host[:port]`; empty if none is set.
+
+    A browser's Origin header looks like this too: lower case, punycode, without the scheme's own port. Raises
+    ImproperlyConfigured for anything else, also for a path: pages and API answer at the root of their host only.
+    """
+    form = "GOALPOST_PUBLIC_URL must look like https://goalpost.example.com, with its port if it has one"
+    if not (text := text.strip()):
+        return ""
+    try:
+        parts = urlsplit(text)
+        host, port = (parts.hostname or "").encode("idna").decode(), parts.port
+    except ValueError as error:
+        raise ImproperlyConfigured(form) from error
+    host = f"[{host}]" if ":" in host else host
+    if (
+        parts.scheme not in PORTS
+        or not HOST_NAME.fullmatch(host)
+        or "@" in parts.netloc
+        or parts.query
+        or parts.fragment
+    ):
+        raise ImproperlyConfigured(form)
+    if parts.path.strip("/"):
+        raise ImproperlyConfigured(
+            f"GOALPOST_PUBLIC_URL ends in a path ({parts.path[:50]}): Goalpost does not run under a path. "
+            "Give it a host name, or a port, of its own"
+        )
+    return f"{parts.scheme}://{host}" + (f":{port}" if port not in {None, PORTS[parts.scheme]} else "")
+
+
+def without_port(host: str) -> str:
+    return re.sub(r":[0-9]+\Z", "", host)
+
+
 def networks(text: str) -> list[IPv4Network | IPv6Network]:
     """Networks as `10.0.0.0/8`, comma-separated. Raises ImproperlyConfigured."""
     try:
@@ -131,8 +170,15 @@ DATABASES = {"default": database_from_url(env.str("DATABASE_URL", "postgresql://
 REDIS_URL = env.str("REDIS_URL", "redis://127.0.0.1:6379/0")
 
 DEBUG = False
+# Where people reach this installation from outside; trusted with forms, and written into alerts and the guide.
+PUBLIC_URL = public_url_from(env.str("GOALPOST_PUBLIC_URL", ""))
+PUBLIC_HOST = PUBLIC_URL.partition("://")[2]  # with its port
 ALLOWED_HOSTS = env.list("GOALPOST_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+ALLOWED_HOSTS += [without_port(PUBLIC_HOST)] if PUBLIC_HOST else []
+# A proxy may hide scheme and port from Django, so that only the public address itself equals a browser's Origin.
 CSRF_TRUSTED_ORIGINS = [f"https://{host.lstrip('.')}" for host in ALLOWED_HOSTS if host != "*"]
+CSRF_TRUSTED_ORIGINS += [PUBLIC_URL] if PUBLIC_URL else []
+CSRF_FAILURE_VIEW = "api.pages.refusals.show_refused_form"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True
@@ -160,6 +206,7 @@ INSTALLED_APPS = [
 # The hot paths (api.wsgi) are answered before any of these run.
 MIDDLEWARE = [
     "api.middleware.replace_nul",
+    "api.middleware.take_forwarded_host",
     "api.middleware.set_content_security_policy",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from api.settings import database_from_url, mail_from_url
+from api.settings import database_from_url, mail_from_url, public_url_from
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
         ("GOALPOST_EMAIL_URL", "mail.example.com"),
         ("GOALPOST_EMAIL_URL", "smtps://mail.example.com:port"),
         ("GOALPOST_WEBHOOK_NETWORKS", "10.0.0.0/8,10.1"),
+        ("GOALPOST_PUBLIC_URL", "goalpost.example.com"),
+        ("GOALPOST_PUBLIC_URL", "https://example.com/goalpost"),
         ("DATABASE_URL", "mysql://localhost/goalpost"),
         ("DATABASE_URL", "postgresql://localhost:port/goalpost"),
     ],
@@ -72,3 +74,53 @@ def test_database_address__wrong__does_not_repeat_the_password() -> None:
     with pytest.raises(ImproperlyConfigured) as refused:
         database_from_url("postgres//user:geheim@db/goalpost")
     assert "geheim" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("", ""),
+        ("https://goalpost.example.com", "https://goalpost.example.com"),
+        (" HTTPS://Goalpost.Example.com/ ", "https://goalpost.example.com"),
+        ("https://goalpost.example.com:443", "https://goalpost.example.com"),
+        ("http://goalpost.example.com:80/", "http://goalpost.example.com"),
+        ("http://goalpost.example.com:443", "http://goalpost.example.com:443"),
+        ("https://10.0.0.1:18942", "https://10.0.0.1:18942"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+    ],
+)
+def test_public_url__written_as_people_do__is_what_a_browser_calls_its_origin(text: str, url: str) -> None:
+    assert public_url_from(text) == url
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "goalpost.example.com",
+        "goalpost.example.com:8000",
+        "//goalpost.example.com",
+        "ftp://goalpost.example.com",
+        "https://",
+        "https://:8000",
+        "https://user:geheim@goalpost.example.com",
+        "https://goalpost.example.com:port",
+        "https://goalpost.example.com:99999",
+        "https://goalpost.example.com?a=b",
+        "https://goalpost.example.com#a",
+        "https://goal post.example.com",
+        "https://*.example.com",
+        "https://[::1",
+        "https://a..example.com",
+    ],
+)
+def test_public_url__that_is_none__is_refused_without_repeating_it(text: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="GOALPOST_PUBLIC_URL must look like https://") as refused:
+        public_url_from(text)
+    assert "geheim" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["https://example.com/goalpost", "https://example.com/a/b/", "http://h:1//x"])
+def test_public_url__with_a_path__says_that_paths_are_not_supported(text: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="does not run under a path"):
+        public_url_from(text)

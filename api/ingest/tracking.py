@@ -46,6 +46,7 @@ from api.ingest.write_keys import (
     read_authorization,
     read_keys,
 )
+from api.public_address import asked_address
 
 BATCH_BYTES: Final = 4 * 1_048_576
 MERGED_BYTES: Final = 4 * BATCH_BYTES  # of the events with their batch's context
@@ -136,11 +137,11 @@ def give_settings(request: Request, *, write_key: str) -> Answer:
     source = find_source(write_key)
     if source is None or not source.is_enabled:
         raise Refusal(HTTPStatus.NOT_FOUND, "unknown_write_key", "No source has this write key, or it is switched off.")
-    scheme = request.header("HTTP_X_FORWARDED_PROTO") or request.header("wsgi.url_scheme")
+    scheme, host = asked_address(request.environ)
     segment: dict[str, Any] = {
         "apiKey": write_key,
-        "apiHost": f"{request.header('HTTP_HOST')}/v1",
-        "protocol": "https" if scheme.startswith("https") else "http",
+        "apiHost": f"{host}/v1",
+        "protocol": scheme,
         "unbundledIntegrations": [],
         "addBundledMetadata": True,
         "maybeBundledConfigIds": {},

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import DisallowedHost, PermissionDenied
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views import defaults
@@ -13,6 +13,7 @@ from rest_framework import exceptions
 
 from api.database import DatabaseDownError
 from api.door import JSON, Refusal, unavailable
+from api.pages import refusals
 
 ADMIN: Final = "/admin/"
 LONGEST_MESSAGE: Final = 1_000  # a message may quote what was sent
@@ -105,7 +106,11 @@ def place(name: Any) -> str:
 
 
 def answer_bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return defaults.bad_request(request, exception) if is_admin(request) else respond(UNREADABLE)
+    if not is_admin(request):
+        return respond(UNREADABLE)
+    if isinstance(exception, DisallowedHost):
+        return refusals.show_refused_host(request)
+    return defaults.bad_request(request, exception)
 
 
 def answer_forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:

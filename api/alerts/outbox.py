@@ -12,7 +12,8 @@ from django.db import connection
 
 from api.alerts import webhook
 from api.alerts.conditions import describe
-from api.models import Alert, AlertDelivery
+from api.models import Alert, AlertDelivery, Site
+from api.public_address import link_to
 
 # After each try but the last. The first is also how long a try may take: who was killed at it is followed by another.
 PAUSES: Final = (timedelta(seconds=30), timedelta(minutes=2), timedelta(minutes=10), timedelta(hours=1))
@@ -169,14 +170,22 @@ def payload(delivery: AlertDelivery) -> dict[str, Any]:
         "site": {"sitecode": site.sitecode, "name": site.name},
         "alert": {"id": alert.pk, "name": alert.name, "condition": describe(alert.condition, alert.threshold)},
         "message": delivery.finding,
-        "path": f"/admin/s/{site.sitecode}/delivery/",
+        "path": page_of(site),
+        "url": link_to(page_of(site)) if settings.PUBLIC_URL else None,
     }
+
+
+def page_of(site: Site) -> str:
+    """Return the path of the page on which an alert's figures are looked at."""
+    return f"/admin/s/{site.sitecode}/delivery/"
 
 
 def mail(delivery: AlertDelivery) -> str:
     """Send an e-mail; what came of it. Raises what smtplib does, all of it OSErrors."""
     alert, site = delivery.alert, delivery.site
     words = Event(delivery.event).label
+    link = link_to(page_of(site))
+    where = link if settings.PUBLIC_URL else f"Look at {link} of your Goalpost; GOALPOST_PUBLIC_URL makes this a link."
     since = delivery.firing_since
     lines = [
         f"{alert.name} ({describe(alert.condition, alert.threshold)}) {words}.",
@@ -185,7 +194,8 @@ def mail(delivery: AlertDelivery) -> str:
         *([f"It has held since {since:%Y-%m-%d %H:%M:%S} UTC."] if since and delivery.event == Event.REMINDER else []),
         *([f"It held since {since:%Y-%m-%d %H:%M:%S} UTC."] if since and delivery.event == Event.RESOLVED else []),
         "",
-        f"Site: {site.name} ({site.sitecode}). Look at /admin/s/{site.sitecode}/delivery/ of your Goalpost.",
+        f"Site: {site.name} ({site.sitecode})",
+        where,
         f"{delivery.at:%Y-%m-%d %H:%M:%S} UTC",
     ]
     subject = " ".join(f"[Goalpost] {site.name}: {alert.name} – {words}".split())

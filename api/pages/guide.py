@@ -76,13 +76,16 @@ class Addresses:
 
 
 def addresses(request: HttpRequest) -> Addresses:
-    """From the host this page was asked of: behind docker/Caddyfile people use `api.`, senders `integrations.`."""
-    host = request.get_host()
+    """Derive them from the public address, or from the host of this request if none is set.
+
+    Behind docker/Caddyfile people use `api.`, senders `integrations.` and readers `data.` of one domain.
+    """
+    here = settings.PUBLIC_URL or f"{request.scheme}://{request.get_host()}"
+    scheme, _, host = here.partition("://")
     subdomain, _, domain = host.partition(".")
     if subdomain != "api" or not domain:
-        here = f"{request.scheme}://{host}"
         return Addresses(here, here, "")
-    return Addresses(f"{request.scheme}://integrations.{domain}", f"{request.scheme}://data.{domain}", domain)
+    return Addresses(f"{scheme}://integrations.{domain}", f"{scheme}://data.{domain}", domain)
 
 
 @cache

@@ -35,8 +35,7 @@ def tell(world: World) -> Tell:
 
     def tell(**ways: Any) -> AlertDelivery:
         alert = Alert.objects.create(site=world.site, name="Lag\nof the shop", condition="lag", threshold=5, **ways)
-        (delivery,) = outbox.tell(alert, "fired", "It waits for 7 s.", since=START, now=START)
-        return delivery
+        return outbox.tell(alert, "fired", "It waits for 7 s.", since=START, now=START)[0]
 
     return tell
 
@@ -75,11 +74,29 @@ def test_webhook__of_an_alert__is_signed_as_the_readme_checks(tell: Tell) -> Non
         "alert": {"id": delivery.alert_id, "name": "Lag\nof the shop", "condition": "lag over 5 s"},
         "message": "It waits for 7 s.",
         "path": f"/admin/s/{SITECODE}/delivery/",
+        "url": None,
     }
     result, attempts, detail = outcome(delivery)
     assert (result, attempts) == ("sent", 1)
     assert detail.startswith("HTTP 200: told told")
     assert len(detail) <= webhook.EXCERPT + 10
+
+
+@pytest.mark.parametrize("public_url", ["https://goalpost.example:18942", ""])
+def test_alert__with_a_public_address__holds_a_link(tell: Tell, settings: Any, public_url: str) -> None:
+    settings.PUBLIC_URL = public_url
+    path = f"/admin/s/{SITECODE}/delivery/"
+    with receiving(200) as receiver, mail_server() as mailbox:
+        tell(webhook_url=receiver.url, emails=["ada@example.com"])
+        assert send() == 2
+
+    ((_, body),) = receiver.requests
+    ((_, mail),) = mailbox.mails
+    assert json.loads(body)["url"] == (f"{public_url}{path}" if public_url else None)
+    assert json.loads(body)["path"] == path
+    lines = message_from_string(mail, policy=policy.default).get_content().splitlines()
+    assert (f"{public_url}{path}" in lines) == bool(public_url)  # on a line of its own: no full stop gets into it
+    assert any("GOALPOST_PUBLIC_URL" in line for line in lines) != bool(public_url)
 
 
 def test_webhook__answers_500_then_200__is_sent_with_a_pause(tell: Tell) -> None:

@@ -79,6 +79,18 @@ def test_page__behind_the_proxy__names_the_hosts_of_senders_and_readers(
     assert 'network_domain="shop.example"' in look(viewer, "read/", **asked)
 
 
+@pytest.mark.usefixtures("sources")
+def test_page__with_a_public_address__names_it_whatever_the_proxy_hides(viewer: Client, settings: Any) -> None:
+    for public_url, events, data in (
+        ("https://goalpost.example:18942", "https://goalpost.example:18942", "https://goalpost.example:18942"),
+        ("https://api.shop.example", "https://integrations.shop.example", "https://data.shop.example"),
+    ):
+        settings.PUBLIC_URL = public_url
+
+        assert f"curl -sw '\\n' '{events}/v1/track'" in look(viewer, "curl/")
+        assert f"host = '{data}'" in look(viewer, "read/")
+
+
 @pytest.mark.promise("B-13", "B-14", "B-15")
 def test_csp__of_the_configured_host__is_a_header_and_a_meta_tag_without_unsafe(viewer: Client, settings: Any) -> None:
     settings.ALLOWED_HOSTS = ["api.shop.example", "testserver"]

@@ -9,7 +9,7 @@ from api.pages.urls import go_home, welcome
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", welcome),
     path("admin", RedirectView.as_view(url="/admin/", http_method_names=["get", "head"])),  # as people type it
-    path("admin/", go_home),
+    path("admin/", go_home, name="home"),
     path("admin/tables/", admin.site.admin_view(admin.site.index), name="tables"),
     path("admin/s/", include("api.pages.urls")),
     path("admin/", admin.site.urls),

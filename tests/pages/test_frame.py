@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 
@@ -83,6 +84,8 @@ def test_admin__of_somebody_without_a_site__says_so(world: World) -> None:
     browser = Client()
     browser.force_login(User.objects.create_user("marco"))
 
+    for address in ("/admin/", "/admin/password_change/"):
+        assert "permission to view or edit anything" not in text_of(browser.get(address))
     assert "member of no site yet" in text_of(browser.get("/admin/"))
 
 
@@ -93,3 +96,8 @@ def test_admin__of_staff_without_a_site__leads_to_the_tables(world: World) -> No
     response: Any = browser.get("/admin/")
 
     assert (response.status_code, response["Location"]) == (302, "/admin/tables/")
+
+
+def test_sign_in__forgotten_password__names_the_way_back(world: World) -> None:
+    assert "manage.py changepassword" in text_of(Client().get("/admin/login/"))
+    assert "manage.py changepassword admin" in (settings.BASE_DIR / "README.md").read_text()

@@ -3,12 +3,12 @@
 DATABASE_URL leads to an empty database. What was found on the way is printed as JSON, for `test_before.py` to judge.
 """
 
-import base64
 import json
 import sys
 from collections.abc import Mapping
 from contextlib import closing
 from datetime import timedelta
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +18,6 @@ import httpx
 from django.core.management import call_command
 
 FIXTURE: Final = Path(__file__).resolve().parents[1] / "fixtures" / "before"
-OURS: Final = ("api", "cohorts", "goals")
 ROUNDS: Final = 30  # of the queue of new goals; each stands for a day
 
 
@@ -67,21 +66,14 @@ def connect() -> Any:
 
 
 def migrate(leaves: Mapping[str, str] | None = None) -> None:
-    """Migrate our apps to these migrations; without any, everything to the newest."""
+    """Migrate to these migrations of each app; without any, as `manage.py migrate` does."""
+    from django.db import connection
+    from django.db.migrations.executor import MigrationExecutor
+
     if leaves is None:
         call_command("migrate", verbosity=0)
-    else:
-        if not has_tables():
-            for app in leaves.keys() - set(OURS):
-                call_command("migrate", app, verbosity=0)
-        for app in OURS:
-            call_command("migrate", app, leaves[app], verbosity=0)
-
-
-def has_tables() -> bool:
-    from django.db import connection
-
-    return bool(connection.introspection.table_names())
+    else:  # all apps in one plan, which Django's command takes one by one
+        MigrationExecutor(connection).migrate(list(leaves.items()))
 
 
 def verify_into(found: dict[str, Any], when: str) -> None:
@@ -97,16 +89,18 @@ def verify_into(found: dict[str, Any], when: str) -> None:
 
 def ask(site: str, key: str) -> str:
     """Remote data as an SDK with credentials reads it."""
+    answer = sdk().get("/map/map", params={"siteCode": site, "key": key})
+    assert answer.status_code == 200, (site, key, answer.text)
+    return answer.text
+
+
+@cache
+def sdk() -> httpx.Client:
     from api.wsgi import application
     from tests.upgrade.seen import CLIENT_ID, CLIENT_SECRET
 
-    basic = base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()
-    with httpx.Client(transport=httpx.WSGITransport(app=application), base_url="http://testserver") as client:
-        answer = client.get(
-            "/map/map", params={"siteCode": site, "key": key}, headers={"authorization": f"Basic {basic}"}
-        )
-    assert answer.status_code == 200, (site, key, answer.text)
-    return answer.text
+    transport = httpx.WSGITransport(app=application)
+    return httpx.Client(transport=transport, base_url="http://testserver", auth=(CLIENT_ID, CLIENT_SECRET))
 
 
 def digest() -> None:

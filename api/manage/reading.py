@@ -30,7 +30,7 @@ class BoundedJSONParser(BaseParser):
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", f"The body is larger than {BODY_LIMIT:,} bytes."
             )
         try:
-            return msgspec.json.decode(without_mark(body))
+            return msgspec.json.decode(without_mark(body).decode())
         except UnicodeDecodeError as error:  # PowerShell 5 sends ISO-8859-1 unless it is told otherwise
             raise Refusal(
                 HTTPStatus.BAD_REQUEST,

@@ -41,6 +41,14 @@ class BoundedJSONParser(BaseParser):
             raise Refusal(HTTPStatus.BAD_REQUEST, "invalid_json", f"The body is not JSON: {error}.") from error
 
 
+class EventType(serializers.ChoiceField):
+    """A type of events, in any case, as the doors read it."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return the type in lower case. Raises ValidationError."""
+        return super().to_internal_value(data.strip().lower() if isinstance(data, str) else data)
+
+
 class Query(serializers.Serializer[Any]):
     """The parameters that a list takes."""
 

@@ -48,7 +48,10 @@ WARNINGS: Final[dict[str, str]] = {
     "clock_corrected": "The sender's clock was off by more than 60 seconds; the time is corrected by sentAt.",
     "long_message_id": "The messageId is longer than 255 characters; its SHA-256 stands in for it.",
     "unreadable_message_id": "The messageId is not a string or a number; it is ignored.",
-    "placeholder_id": "An identifier such as `null` or `undefined` counts as absent.",
+    "placeholder_id": "An identifier is a placeholder, such as `null`, `unknown`, `{{userId}}` or zeros; it counts as "
+    "absent, because strangers who share it would become one person.",
+    "placeholder_message_id": "The messageId is a placeholder such as `undefined`; it is ignored, and each delivery "
+    "counts.",
     "unreadable_id": "An identifier is not a string or a number, or is longer than 255 characters; it is ignored.",
     "unreadable_name": "The event name is not a string or a number; it is ignored.",
     "unreadable_properties": "`properties`, `traits` or `context` is not an object; it is ignored.",

@@ -15,6 +15,8 @@ from typing import Any
 Who = tuple[str, str]  # ("user" | "anonymous" | "visitor" | "group", id)
 Field = tuple[str, str]  # ("trait" | "persona", its name), ("owner", its kind), ("group", ""), ("visitor", "")
 
+# What clients send when they have no id, as far as the tests do: it names nobody, and tells no message apart.
+PLACEHOLDERS = {"(null)", "{{userId}}", "00000000-0000-0000-0000-000000000000"}
 VISITOR_FIELDS = ("kameleoonVisitorCode", "k_visitorCode")
 AUDIENCE_EVENTS = {"Audience Entered": True, "Audience Exited": False}
 
@@ -34,24 +36,33 @@ class Stored:
     def visitor(self) -> str | None:
         """K-45: the places in their order; then the classic destination's name in the same places."""
         places = [*(self.event.get(place, {}) for place in ("properties", "traits", "context")), self.context_traits]
-        codes = [place[name] for name in VISITOR_FIELDS for place in places if name in place]
-        return codes[0] if codes else None
+        codes = [place.get(name) for name in VISITOR_FIELDS for place in places]
+        return next((code for code in map(read_id, codes) if code is not None), None)
 
     @property
     def ids(self) -> dict[str, str]:
         """Whom it is about, the highest identity first."""
-        ids = {"user": self.event.get("userId"), "anonymous": self.event.get("anonymousId"), "visitor": self.visitor}
+        user, anonymous = (read_id(self.event.get(name)) for name in ("userId", "anonymousId"))
+        ids = {"user": user, "anonymous": anonymous, "visitor": self.visitor}
         return {kind: id_ for kind, id_ in ids.items() if id_ is not None}
 
     @property
     def previous(self) -> set[Who]:
         """Whom an alias makes its user; it does not say of which kind the id before was."""
-        previous = self.event.get("previousId")
+        previous = read_id(self.event.get("previousId"))
         return {("user", previous), ("anonymous", previous)} - {*self.ids.items()} if previous else set()
 
     @property
     def is_rejected(self) -> bool:
-        return not self.ids or (self.event["type"] == "alias" and "user" not in self.ids)
+        lacks_previous = self.event["type"] == "alias" and (
+            "user" not in self.ids or not read_id(self.event["previousId"])
+        )
+        lacks_group = self.event["type"] == "group" and not read_id(self.event["groupId"])
+        return not self.ids or lacks_previous or lacks_group
+
+    @property
+    def message_id(self) -> str | None:
+        return read_id(self.event.get("messageId"))
 
     @property
     def context_traits(self) -> dict[str, Any]:
@@ -87,7 +98,7 @@ class Fact:
     @property
     def order(self) -> tuple[datetime, int, str, bytes]:
         """K-71: occurred_at, position, messageId, canonical JSON of the value."""
-        return self.by.at, self.by.position, self.by.event.get("messageId", ""), canonical(self.value).encode()
+        return self.by.at, self.by.position, self.by.message_id or "", canonical(self.value).encode()
 
 
 @dataclass(frozen=True)
@@ -148,7 +159,7 @@ def find_truth(stored: Sequence[Stored], *, ids: Sequence[str]) -> Truth:
             "ANONYMOUS": anonymous,
         }
         rule, code = next((rule, code) for rule, code in rules.items() if code is not None)
-        key = f"{message.event['type']}:{message.event['messageId']}" if "messageId" in message.event else None
+        key = f"{message.event['type']}:{message.message_id}" if message.message_id else None
         return goal, key, message.at, code, rule, user, anonymous, *read_money(message.says), canonical(message.says)
 
     conversions = [convert(message, goal) for message in messages if (goal := read_goal(message))]
@@ -189,6 +200,11 @@ def find_devices(user: Who, facts: Sequence[Fact]) -> set[Who]:
         to_do += [who for who in found - reached if who[0] == "user"]
         reached |= found
     return reached - {user}
+
+
+def read_id(id_: str | None) -> str | None:
+    """An identifier, None for a placeholder."""
+    return None if id_ in PLACEHOLDERS else id_
 
 
 def read_facts(message: Stored) -> Iterator[Fact]:

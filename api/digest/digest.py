@@ -19,7 +19,7 @@ from django.db import connection, transaction
 from api import hooks
 from api.database import is_ours
 from api.digest.claims import Claims
-from api.digest.mapping import Effects, GoalHit, Stored, derive
+from api.digest.mapping import STORED, Effects, GoalHit, Stored, derive
 from api.digest.suppression import suppress
 from api.digest.twins import warn_of_twins
 from api.digest.ways import Ways
@@ -49,6 +49,7 @@ class Verdict:
     waiting_for: str = ""
     goal_id: int | None = None
     failed_attempts: int = 0
+    reading: int | None = None  # the one it was derived under; none if that failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,7 @@ def judge(ways: Ways, batch: Sequence[Claimed], *, also: frozenset[people.Identi
     """
     messages = [message.stored for message in batch]
     derived = suppress(ways.site_id, messages, [derive(message, ways.rules_of(message)) for message in messages])
-    verdicts = [Verdict(message.stored.id) for message in batch]
+    verdicts = [Verdict(message.id, reading=message.reading) for message in messages]
     changes = [(verdict, effects.change) for verdict, effects in zip(verdicts, derived, strict=True) if effects.change]
     outcome = people.apply(ways.site_id, [change for _, change in changes], also=also)
     moved = recording.rekey(ways.site_id, late_links(outcome.changed))
@@ -334,31 +335,12 @@ def _load(ids: Sequence[int]) -> list[Claimed]:
     """The messages in hand, in the order of their arrival. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            SELECT id, type, message_id, position, occurred_at, body, source_id, attempts, effects, warnings
-              FROM api_message WHERE id = ANY(%b::bigint[]) ORDER BY id
-            """,
+            f"SELECT {STORED}, attempts, effects, warnings FROM api_message WHERE id = ANY(%b::bigint[]) ORDER BY id",
             [list(ids)],
         )
         return [
-            Claimed(
-                Stored(id_, type_, message_id, position, occurred_at, bytes(body), source_id),
-                attempts,
-                frozenset(effects),
-                frozenset(warnings),
-            )
-            for (
-                id_,
-                type_,
-                message_id,
-                position,
-                occurred_at,
-                body,
-                source_id,
-                attempts,
-                effects,
-                warnings,
-            ) in cursor.fetchall()
+            Claimed(Stored.of_row(row), attempts, frozenset(effects), frozenset(warnings))
+            for *row, attempts, effects, warnings in cursor.fetchall()
         ]
 
 
@@ -371,10 +353,11 @@ def _save(verdicts: Sequence[Verdict], *, now: datetime) -> None:
                SET status = v.status, reason = v.reason, detail = v.detail, waiting_for = v.waiting_for,
                    effects = string_to_array(v.effects, ' '), warnings = string_to_array(v.warnings, ' '),
                    goal_id = v.goal_id, attempts = m.attempts + v.failed_attempts, digested_at = %s,
-                   has_waited = m.has_waited OR v.status = 'deferred'
+                   has_waited = m.has_waited OR v.status = 'deferred',
+                   reading = coalesce(v.reading, m.reading)
               FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
-                          %b::bigint[], %b::int[])
-                   AS v (id, status, reason, detail, waiting_for, effects, warnings, goal_id, failed_attempts)
+                          %b::bigint[], %b::int[], %b::smallint[])
+                   AS v (id, status, reason, detail, waiting_for, effects, warnings, goal_id, failed_attempts, reading)
              WHERE m.id = v.id
             """,
             [
@@ -388,5 +371,6 @@ def _save(verdicts: Sequence[Verdict], *, now: datetime) -> None:
                 [" ".join(sorted(verdict.warnings)) for verdict in verdicts],
                 [verdict.goal_id for verdict in verdicts],
                 [verdict.failed_attempts for verdict in verdicts],
+                [verdict.reading for verdict in verdicts],
             ],
         )

@@ -3,14 +3,15 @@
 Live digest, replay, what-if and trace all call `derive`; nothing else reads an event's fields.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
 from api import hooks
+from api.digest.readings import NEWEST, READING, READINGS
 from api.ingest.reading import UnreadableBodyError, read_body, read_group_id, read_id, read_object
 from api.rules.rule import Rule, Ruled, apply_rules, name_of
 from cohorts.models import Identity
@@ -23,6 +24,8 @@ from goals.recording import Hit, KeyedBy
 NAME_LENGTH: Final = 500
 PERSONA_LENGTH: Final = 255
 VISITOR_FIELDS: Final = ("kameleoonVisitorCode", "k_visitorCode")
+# What SQL selects of `api_message` for `Stored.of_row`.
+STORED: Final = f"id, type, message_id, position, occurred_at, body, source_id, {READING}"
 PLACES: Final = ("properties.", "traits.", "context.", "context.traits.", "")  # where a visitor code may stand
 AUDIENCE_CLASSES: Final = ("audience", "journey_step")  # no set: what a sender puts there may not be hashable
 
@@ -53,6 +56,13 @@ class Stored:
     occurred_at: datetime
     body: bytes
     source_id: int | None = None
+    reading: int = NEWEST  # the version of what events mean under which it is derived
+
+    @classmethod
+    def of_row(cls, row: Sequence[Any]) -> Self:
+        """Return the message of a row that begins with the columns STORED."""
+        id_, type_, message_id, position, occurred_at, body, source_id, reading = row[:8]
+        return cls(id_, type_, message_id, position, occurred_at, bytes(body), source_id, reading)
 
     @property
     def key(self) -> str:
@@ -131,8 +141,8 @@ class RejectedError(Exception):
 
 
 def derive(message: Stored, rules: Rules) -> Effects:
-    """What one message means under the rules of its source. Pure, as long as the transform hook is: the same message
-    and rules give the same effects.
+    """Return what one message means under its reading and the rules of its source. Pure, as long as the transform hook
+    is: the same message and rules give the same effects.
     """
     warnings: set[str] = set()
     try:
@@ -206,16 +216,25 @@ class _Event:
         self.fields = fields
         self.ruled = ruled
         self.warnings = warnings
+        self.reading = READINGS[message.reading]
         self.oddities: list[str] = []  # warnings in words, where a code is not enough
         self.properties = read_object(fields.get("properties"), warnings)
         self.traits = read_object(fields.get("traits"), warnings)
         self.context = read_object(fields.get("context"), warnings)
         self.context_traits = read_object(self.context.get("traits"), warnings)
-        self.user = read_id(fields.get("userId"), warnings)
-        self.anonymous = read_id(fields.get("anonymousId"), warnings)
+        self.user = self.read_id(fields.get("userId"))
+        self.anonymous = self.read_id(fields.get("anonymousId"))
         self.visitor, self.visitor_field = self._find_visitor_code()
         if (self.user, self.anonymous, self.visitor) == (None, None, None):
             raise RejectedError("no_identity")
+
+    def read_id(self, value: Any) -> str | None:
+        """Return an identifier as the event's reading takes it, or None with a warning."""
+        return read_id(value, self.warnings, is_placeholder=self.reading.is_placeholder)
+
+    def read_group_id(self, value: Any) -> str | None:
+        """Return a group's id likewise."""
+        return read_group_id(value, self.warnings, is_placeholder=self.reading.is_placeholder)
 
     def _find_visitor_code(self) -> tuple[str | None, str]:
         """The visitor code, wherever a sender puts it, and where that was (promises K-45, K-49; the classic name is
@@ -224,7 +243,7 @@ class _Event:
         places = (self.properties, self.traits, self.context, self.context_traits, self.fields)
         for name in VISITOR_FIELDS:
             for prefix, place in zip(PLACES, places, strict=True):
-                code = read_id(place.get(name), self.warnings)
+                code = self.read_id(place.get(name))
                 if code is not None:
                     return code, prefix + name
         return (self.user, "userId") if self.rules.user_id_is_visitor_code else (None, "")
@@ -242,7 +261,7 @@ class _Event:
     def change(self, *, traits: Mapping[str, Any] | None = None, **facts: Any) -> Change:
         """What the event says of its person: its own traits, those of its context, and the group that a rule found."""
         if self.ruled.group is not None:
-            group = read_group_id(self.ruled.group, self.warnings)
+            group = self.read_group_id(self.ruled.group)
             if group is not None:
                 facts = {"group": group, "group_traits": self.ruled.group_traits, **facts}
         return Change(
@@ -328,7 +347,7 @@ def _read_identify(event: _Event) -> Effects:
 
 
 def _read_group(event: _Event) -> Effects:
-    group = read_group_id(event.fields.get("groupId"), event.warnings)
+    group = event.read_group_id(event.fields.get("groupId"))
     if group is None:
         raise RejectedError("missing_group_id")
     group_traits = without_visitor_code({**event.traits, **event.properties})
@@ -336,7 +355,7 @@ def _read_group(event: _Event) -> Effects:
 
 
 def _read_alias(event: _Event) -> Effects:
-    previous = read_id(event.fields.get("previousId"), event.warnings)
+    previous = event.read_id(event.fields.get("previousId"))
     if previous is None or event.user is None:
         raise RejectedError("missing_previous_id")
     return Effects(event.change(previous_user=previous), idle_reason="already_known")

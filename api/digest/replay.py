@@ -163,8 +163,8 @@ def _put_back(site_id: int, kept: _Kept, event: Incoming) -> int:
         cursor.execute(
             """
             UPDATE api_message SET status = 'pending', reason = '', detail = '', waiting_for = '', attempts = 0,
-                   digested_at = NULL, has_waited = true, type = %(type)s, message_id = %(message_id)s,
-                   occurred_at = %(at)s,
+                   digested_at = NULL, has_waited = true, reading = NULL,
+                   type = %(type)s, message_id = %(message_id)s, occurred_at = %(at)s,
                    body = CASE WHEN %(is_part)s THEN %(body)s::bytea ELSE body END,
                    warnings = CASE WHEN %(is_read)s THEN %(warnings)s::text[] ELSE warnings END
              WHERE id = %(id)s AND (status = 'dead' OR %(message_id)s::text IS NULL OR NOT EXISTS (

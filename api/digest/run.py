@@ -13,6 +13,7 @@ from django.db import connection, transaction
 
 from api.digest.claims import Claims, recover_from_dead_workers
 from api.digest.digest import digest_deferred, digest_pending, digest_waiting
+from api.digest.readings import FIRST
 from api.digest.ways import Ways, load_ways
 from api.models import Site
 from goals import quota, waiting
@@ -99,12 +100,13 @@ def _let_go(site_id: int, names: Sequence[str]) -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE api_message SET status = 'pending', reason = '', waiting_for = '', digested_at = NULL
+            UPDATE api_message SET status = 'pending', reason = '', waiting_for = '', digested_at = NULL,
+                   reading = coalesce(reading, %s)  -- its facts were applied: the rest must fit them
              WHERE id IN (SELECT id FROM api_message
                            WHERE site_id = %s AND status = 'deferred' AND waiting_for = ANY(%b::text[])
                            ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
             """,
-            [site_id, list(names), RELEASE_CHUNK],
+            [FIRST, site_id, list(names), RELEASE_CHUNK],
         )
         return int(cursor.rowcount)
 

@@ -59,8 +59,7 @@ def _named_by(message: Stored, effects: Effects) -> set[str]:
     nothing of it, or may have taken some away. To read every body again would cost a tenth of the digest. Pure.
     """
     change = effects.change
-    found = [message.message_id]  # of a retry of an event whose messageId was the id: a stand-in is in its place
-    found += [change.user, change.anonymous, change.visitor, change.previous_user] if change else []
+    found = [change.user, change.anonymous, change.visitor, change.previous_user] if change else []
     if change is None or settings.HOOKS:
         found += _sent_by(message)
     return {each for each in found if each is not None}
@@ -76,4 +75,5 @@ def _sent_by(message: Stored) -> list[str | None]:
     places.append(read_object(context.get("traits"), set()))
     sent = [fields.get(name) for name in ("userId", "anonymousId", "previousId")]
     sent += [place.get(name) for place in places for name in VISITOR_FIELDS]
-    return [ids.read_id(value)[0] for value in sent]
+    # As text: what names nobody under the newest reading may have named whoever was erased.
+    return [(ids.spell(value) or "").strip() or None for value in sent]

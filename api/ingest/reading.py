@@ -63,17 +63,18 @@ def read_object(value: Any, warnings: set[str]) -> dict[str, Any]:
     return {}
 
 
-def read_id(value: Any, warnings: set[str]) -> str | None:
-    """An identifier, or None with a warning why (cohorts.ids)."""
-    id_, warning = ids.read_id(value)
+def read_id(value: Any, warnings: set[str], *, is_placeholder: ids.Opinion = ids.names_nothing) -> str | None:
+    """Return an identifier, or None with a warning why (cohorts.ids)."""
+    id_, warning = ids.read_id(value, is_placeholder=is_placeholder)
     if warning:
         warnings.add(warning)
     return id_
 
 
-def read_group_id(value: Any, warnings: set[str]) -> str | None:
-    """A group's id; Altis sends it in a list of one."""
-    return read_id(value[0] if isinstance(value, list) and len(value) == 1 else value, warnings)
+def read_group_id(value: Any, warnings: set[str], *, is_placeholder: ids.Opinion = ids.names_nothing) -> str | None:
+    """Return a group's id; Altis sends it in a list of one."""
+    one = value[0] if isinstance(value, list) and len(value) == 1 else value
+    return read_id(one, warnings, is_placeholder=is_placeholder)
 
 
 def read_name(value: Any, warnings: set[str]) -> str | None:

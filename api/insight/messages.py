@@ -9,6 +9,7 @@ from typing import Any, Final
 from django.db import connection
 
 from api.digest.mapping import Glance, Stored, glance
+from api.digest.readings import READING
 from api.digest.ways import Ways
 from api.ingest import inbox
 from api.ingest.wire import TYPES
@@ -207,15 +208,16 @@ def settled_id(site_id: int, *, after: int, now: datetime) -> int:
 
 COLUMNS: Final = f"""
     m.id, m.received_at, m.source_id, m.type, m.message_id, m.status, m.reason, m.effects, m.goal_id, m.position,
-    m.occurred_at, CASE WHEN octet_length(m.body) <= {LIST_BYTES} THEN m.body END
+    m.occurred_at, {READING}, CASE WHEN octet_length(m.body) <= {LIST_BYTES} THEN m.body END
 """
 
 
 def _row(ways: Ways, columns: tuple[Any, ...]) -> Row:
-    id_, received_at, source_id, type_, message_id, status, reason, effects, goal_id, position, at, body = columns
+    id_, received_at, source_id, type_, message_id, status, reason, effects, goal_id, position, at, *rest = columns
+    reading, body = rest
     seen = Glance()
     if body is not None:
-        message = Stored(id_, type_, message_id, position, at, bytes(body), source_id)
+        message = Stored(id_, type_, message_id, position, at, bytes(body), source_id, reading)
         seen = glance(message, ways.rules_of(message))
     return Row(id_, received_at, source_id, type_, message_id, status, reason, effects, goal_id, body is None, seen)
 

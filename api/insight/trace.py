@@ -5,7 +5,7 @@ Where these, under today's rules, would do something else than what was recorded
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -13,6 +13,7 @@ from typing import Final
 from django.conf import settings
 
 from api.digest.mapping import Effects, Stored, derive
+from api.digest.readings import NEWEST, reading_of
 from api.digest.ways import Ways, load_ways, rule_of
 from api.ingest.intake import EVENT_BYTES
 from api.ingest.reading import UnreadableBodyError, read_body
@@ -24,7 +25,7 @@ from cohorts.models import Identity
 from cohorts.remote_data import COHORTS, IDENTIFY
 from goals import recording, waiting
 from goals.matching import Found, look_up
-from goals.models import Conversion, Goal, WaitingName
+from goals.models import Conversion, WaitingName
 from goals.naming import name_goal
 
 Kind = Identity.Kind
@@ -75,6 +76,7 @@ class Trace:
 
     steps: list[Step]
     differences: list[str]
+    reading: int  # the version of what events mean that it was read under, or would be
 
 
 def trace(site: Site, message: Message) -> Trace:
@@ -83,9 +85,9 @@ def trace(site: Site, message: Message) -> Trace:
     case = _Case(site, load_ways(site), message, rows, {source.pk: source for source in site.sources.all()})
     steps = list(case.at_the_door())
     if steps[-1].state == State.STOPPED:
-        return Trace(steps, [])
+        return Trace(steps, [], case.stored.reading)
     steps += case.in_the_digest()
-    return Trace(steps, case.differences)
+    return Trace(steps, case.differences, case.stored.reading)
 
 
 class _Case:
@@ -107,6 +109,9 @@ class _Case:
             message.occurred_at,
             bytes(message.body),
             message.source_id,
+            reading_of(
+                message.reading, is_digested=message.status != Status.PENDING and message.digested_at is not None
+            ),
         )
         self.differences: list[str] = []
 
@@ -186,16 +191,19 @@ class _Case:
             text = f"It waits for a worker.{failed} What follows is what would happen now."
             yield Step("Digest", State.WAITS, text)
         else:
-            yield Step("Digest", State.PASSED, self._lag(), message.digested_at)
+            yield Step("Digest", State.PASSED, f"{self._lag()} {self._reading()}".strip(), message.digested_at)
         if (message.status == Status.DEAD and message.reason in DANGEROUS) or message.reason == "suppressed":
             yield Step("Outcome", State.STOPPED, message.sentence, message.digested_at)
             return
         try:
             effects = derive(self.stored, self.ways.rules_of(self.stored))
+            anew = derive(replace(self.stored, reading=NEWEST), self.ways.rules_of(self.stored))
         except Exception as error:  # noqa: BLE001 - whatever the digest stumbled over
             yield Step("Outcome", State.STOPPED, f"{message.sentence} {type(error).__name__}: {error}".strip())
             return
-        self._compare(effects)
+        # What is tried again is read anew; what was done keeps its reading.
+        self._compare(anew if message.status in {Status.REJECTED, Status.DEAD} else effects)
+        self._compare_readings(effects, anew)
         yield self._hook(effects)
         if effects.idle_reason == "dropped_by_transform" or effects.dead:
             return
@@ -211,6 +219,12 @@ class _Case:
             yield Step("Warnings", State.ODD, message.detail or "It was taken all the same.", lines=lines)
         if message.status == Status.DEAD:
             yield Step("Outcome", State.STOPPED, message.sentence, message.digested_at)
+
+    def _reading(self) -> str:
+        """Say so where the message was read as earlier versions read events."""
+        if self.stored.reading == NEWEST:
+            return ""
+        return f"It was read under reading {self.stored.reading}; events are read under reading {NEWEST} today."
 
     def _lag(self) -> str:
         message = self.message
@@ -324,9 +338,7 @@ class _Case:
         yield Step("Goal", State.PASSED, f"{text} Tried in this order:", lines=lines)
         yield self._quota(would, is_there=matched is not None)
         conversion = (
-            Conversion.objects.filter(site_id=self.site.pk, message_key=self.stored.key, goal__deleted_at=None)
-            .select_related("goal")
-            .first()
+            Conversion.objects.filter(site_id=self.site.pk, message_key=self.stored.key).select_related("goal").first()
         )
         yield self._conversion(conversion)
         then = conversion.goal_id if conversion else message.goal_id
@@ -359,10 +371,8 @@ class _Case:
                 return Step("Conversion", State.WAITS, "Not yet.")
             if message.goal_id is None:
                 return Step("Conversion", State.SKIPPED, message.sentence or "None was made.")
-            has_goal = Goal.objects.filter(site_id=self.site.pk, pk=message.goal_id, deleted_at=None).exists()
-            lines = [Line("goal", f"goal {message.goal_id}", message.goal_id if has_goal else None)]
-            text = "It was deleted by hand." if has_goal else "Its goal was deleted, and its conversions with it."
-            return Step("Conversion", State.ODD, text, lines=lines)
+            lines = [Line("goal", f"goal {message.goal_id}", message.goal_id)]
+            return Step("Conversion", State.ODD, "It is gone since, with its goal or by hand.", lines=lines)
         money = f", {conversion.revenue.normalize():f} {conversion.currency}" if conversion.revenue is not None else ""
         how = Conversion.KeyedBy(conversion.keyed_by).label
         lines = [
@@ -412,6 +422,17 @@ class _Case:
                 self._note("Today it would convert no goal.")
             elif effects.goal and message.goal_id is None and message.reason in {"no_goal_by_rule", "already_known"}:
                 self._note("Today it would convert a goal.")
+
+    def _compare_readings(self, effects: Effects, anew: Effects) -> None:
+        """Note that an event like it means something else since the reading changed."""
+        if self.message.status == Status.REJECTED or (effects.change, effects.goal) == (anew.change, anew.goal):
+            return
+        refusal = anew.rejected or (anew.idle_reason if anew.change is None else "")
+        what = REASONS.get(refusal, "It would name other people, or mean something else.")
+        self.differences.append(
+            f"It keeps the meaning that it had under reading {self.stored.reading}. An event like it that comes today "
+            f"is read under reading {NEWEST}: {what}"
+        )
 
     def _note(self, difference: str) -> None:
         changed, digested = self.site.rules_changed_at, self.message.digested_at

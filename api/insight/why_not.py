@@ -14,7 +14,7 @@ from django.db import connection
 from django.db.models import Max, OuterRef, Q, Subquery, Sum, Value, prefetch_related_objects
 from django.db.models.functions import JSONObject
 
-from api.digest.mapping import Effects, Stored, derive
+from api.digest.mapping import STORED, Effects, Stored, derive
 from api.digest.ways import Ways, load_ways
 from api.insight.bodies import names, spellings
 from api.insight.trace import DANGEROUS
@@ -94,9 +94,8 @@ def _look(ways: Ways, ids: set[str]) -> list[_Seen]:
     """Those of the newest messages that name the person, newest first. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            SELECT id, type, message_id, position, occurred_at, body, source_id, status, reason,
-                   effects @> '{converted}', goal_id
+            f"""
+            SELECT {STORED}, status, reason, effects @> '{{converted}}', goal_id
               FROM (SELECT * FROM api_message WHERE site_id = %s ORDER BY id DESC LIMIT %s) AS m
              WHERE EXISTS (SELECT 1 FROM unnest(%s::bytea[]) AS n (spelling) WHERE position(n.spelling IN m.body) > 0)
              ORDER BY id DESC LIMIT %s
@@ -105,10 +104,9 @@ def _look(ways: Ways, ids: set[str]) -> list[_Seen]:
         )
         rows = cursor.fetchall()
     found = []
-    for number, type_, message_id, position, at, body, source_id, *became in rows:
-        stored = Stored(number, type_, message_id, position, at, bytes(body), source_id)
+    for *columns, status, reason, has_converted, goal_id in rows:
+        stored = Stored.of_row(columns)
         if names(stored.body, ids):
-            status, reason, has_converted, goal_id = became
             is_dangerous = status == Status.DEAD and reason in DANGEROUS
             rules = ways.rules_of(stored)
             effects = Effects() if is_dangerous else derive(stored, rules)
@@ -250,7 +248,7 @@ class _Case:
         name = WaitingName.objects.filter(site=self.site, has_goal=False, name=self.goal.name).first()
         place = ""
         if name is not None:
-            place = f" Names before it in the queue: {waiting.count_before(name, most=LOOK):,}."
+            place = f" {waiting.count_before(name, most=LOOK):,} names are before it."
         yield Sentence(
             "deferred", f"{_messages(deferred)} deferred. {REASONS['goal_quota']}{place}", "warn", _ids(deferred)
         )

@@ -64,6 +64,10 @@ class TraceShape(serializers.Serializer[Any]):
     receivedAt = serializers.DateTimeField(source="message.received_at")
     occurredAt = serializers.DateTimeField(source="message.occurred_at")
     digestedAt = serializers.DateTimeField(source="message.digested_at", allow_null=True)
+    reading = serializers.IntegerField(
+        source="trace.reading",
+        help_text="The version of what events mean that it was read under; the newest where it is still to be read.",
+    )
     steps = StepShape(source="trace.steps", many=True)
     differences = serializers.ListField(
         source="trace.differences", child=serializers.CharField(), help_text="What would be different today."

@@ -45,6 +45,10 @@ class Message(models.Model):
         db_default=False,
         help_text="It waited for the limit on new goals, or was retried: the time until its digest is no lag.",
     )
+    # None: not digested yet, or by a version that knew only the first. Without a default or a check, which cost a scan.
+    reading = models.SmallIntegerField(
+        null=True, help_text="The version of what events mean that it was digested under (api.digest.readings)."
+    )
 
     class Meta:
         constraints = [

@@ -12,7 +12,7 @@ import msgspec
 from django.db import connection
 
 from api.access import redaction_key
-from api.digest.mapping import Effects, Stored, derive
+from api.digest.mapping import STORED, Effects, Stored, derive
 from api.digest.ways import Ways, load_ways
 from api.ingest.reading import UnreadableBodyError, read_body
 from api.models import Site
@@ -207,12 +207,5 @@ def _last_messages(site_id: int, last: int, only: int | None) -> Iterator[Stored
                 id_, its_size = sizes.popleft()
                 chunk.append(id_)
                 size += its_size
-            cursor.execute(
-                """
-                SELECT id, type, message_id, position, occurred_at, body, source_id
-                  FROM api_message WHERE id = ANY(%b::bigint[]) ORDER BY id
-                """,
-                [chunk],
-            )
-            for id_, type_, message_id, position, occurred_at, body, source_id in cursor.fetchall():
-                yield Stored(id_, type_, message_id, position, occurred_at, bytes(body), source_id)
+            cursor.execute(f"SELECT {STORED} FROM api_message WHERE id = ANY(%b::bigint[]) ORDER BY id", [chunk])
+            yield from map(Stored.of_row, cursor.fetchall())

@@ -7,9 +7,11 @@ from typing import Any, Final
 
 from django.db import connection
 
+from api.digest.readings import FIRST
+
 AGAIN: Final = (
     "To digest them again: UPDATE api_message SET status = 'pending', reason = '', waiting_for = '', attempts = 0, "
-    "digested_at = NULL WHERE id IN (...). Nothing counts twice by it."
+    f"digested_at = NULL, reading = coalesce(reading, {FIRST}) WHERE id IN (...). Nothing counts twice by it."
 )
 Figures = Counter[str]
 

@@ -9,11 +9,11 @@ from typing import Any, Final
 import msgspec
 from django.db import connection
 
-from api.digest.mapping import Effects, GoalHit, Rules, Stored, derive
+from api.digest.mapping import STORED, Effects, GoalHit, Rules, Stored, derive
+from api.digest.readings import NEWEST
 from api.digest.suppression import find_suppressed
 from api.digest.ways import load_ways
-from api.models import Backfill, Erasure, Site
-from api.sweeps import stand_ins_of
+from api.models import Backfill, Site
 from api.verify.changes import last_change
 from api.verify.law import AGAIN, Difference, Figures, of_site, stream
 from cohorts import merge, people
@@ -101,13 +101,10 @@ def recount(site_id: int | None, figures: Figures) -> Iterator[Difference]:
     queries a batch, which is all that is in memory.
     """
     ways = {site.pk: (load_ways(site), _rules_changed(site)) for site in Site.objects.all()}
-    erased = _being_erased()
     for batch in _batches(site_id):
         readings = []
         for message in batch:
             if message.site_id not in ways:  # check_inbox names it
-                continue
-            if any(spelling in message.stored.body for spelling in erased.get(message.site_id, ())):
                 continue
             its_ways, changed_at = ways[message.site_id]
             if changed_at is not None and message.digested_at < changed_at + SETTLED:
@@ -121,18 +118,10 @@ def recount(site_id: int | None, figures: Figures) -> Iterator[Difference]:
                 readings.append(Reading(message, effects, said))
         readings = _without_erased(readings)
         figures["recounted"] += len(readings)
+        figures["former"] += sum(each.message.stored.reading < NEWEST for each in readings)
         known = _load(readings)
         for reading in readings:
             yield from _compare(reading, known)
-
-
-def _being_erased() -> dict[int, list[bytes]]:
-    """Return, by site, how bodies name people whose erasure goes on: stand-ins take their place table by table."""
-    found: dict[int, list[bytes]] = {}
-    for erasure in Erasure.objects.filter(finished_at=None):
-        spellings = [erasure.marker, *stand_ins_of(erasure).spellings]
-        found.setdefault(erasure.site_id, []).extend(each.encode() for each in spellings)
-    return found
 
 
 def _without_erased(readings: Sequence[Reading]) -> list[Reading]:
@@ -157,8 +146,7 @@ def _rules_changed(site: Site) -> datetime | None:
 def _batches(site_id: int | None) -> Iterator[list[Applied]]:
     rows = stream(
         f"""
-        SELECT m.id, m.site_id, m.type, m.message_id, m.position, m.occurred_at, m.body, m.status, m.reason,
-               m.effects @> '{{converted}}', m.digested_at, m.source_id
+        SELECT {STORED}, m.site_id, m.status, m.reason, m.effects @> '{{converted}}', m.digested_at
           FROM api_message m
          WHERE {of_site("m.site_id")} AND m.digested_at IS NOT NULL AND m.body <> ''  -- of somebody erased
            AND (m.status IN ('done', 'deferred') OR m.reason = 'goal_backlog_full')
@@ -167,21 +155,8 @@ def _batches(site_id: int | None) -> Iterator[list[Applied]]:
     )
     batch: list[Applied] = []
     size = 0
-    for (
-        id_,
-        site,
-        type_,
-        message_id,
-        position,
-        occurred_at,
-        body,
-        status,
-        reason,
-        has_converted,
-        digested_at,
-        source_id,
-    ) in rows:
-        stored = Stored(id_, type_, message_id, position, occurred_at, bytes(body), source_id)
+    for *columns, site, status, reason, has_converted, digested_at in rows:
+        stored = Stored.of_row(columns)
         batch.append(Applied(site, stored, status, reason, has_converted, digested_at))
         size += len(stored.body)
         if len(batch) >= BATCH_MESSAGES or size >= BATCH_BYTES:

@@ -33,7 +33,12 @@ LAWS: Final = (
         "{identities} identities; {linked} conversions by a link, {unmatched} unmatched, {to_rekey} rows to re-key",
         laws.check_people,
     ),
-    Law("recount", "{recounted} messages derived again, {earlier} under earlier rules left out", recount),
+    Law(
+        "recount",
+        "{recounted} messages derived again, {former} of them under an earlier reading; {earlier} under earlier rules "
+        "left out",
+        recount,
+    ),
     Law(
         "figures",
         "{kept_visitors} figures of visitors, {kept_days} of days, {kept_goals} of goals",

@@ -367,7 +367,10 @@ def test_migration__classic_and_actions_shape_with_one_message_id__count_once(wo
     assert world.goals() == {"SegmentIO track – Buy": 1}
 
 
-@pytest.mark.parametrize("placeholder", ["null", "undefined", "NaN", "guest", 0, "-1", True, "[object Object]", "  "])
+@pytest.mark.parametrize(
+    "placeholder",
+    ["null", "undefined", "NaN", "guest", 0, "-1", True, "[object Object]", "  ", "(null)", "0x0", "{{userId}}"],
+)
 def test_identity__placeholder__counts_as_absent(world: World, placeholder: object) -> None:
     world.track("Buy", userId=placeholder, anonymousId="anon-1")
 

@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 
 from api.digest import mapping, run
 from api.digest.claims import Claims
+from api.digest.readings import NEWEST, Reading
 from api.ingest import reading
 from api.models import Message, Site
 from api.sites import create_site, create_source
@@ -37,11 +38,11 @@ from goals import recording
 from goals.models import Conversion, Goal
 from tests.flows.test_resilience import in_threads
 from tests.goals.recount import assert_exact
-from tests.model import Stored, Truth, canonical, exact, find_truth
+from tests.model import PLACEHOLDERS, Stored, Truth, canonical, exact, find_truth, read_id
 from tests.world import CLIENT_ID, SECRET, START, World
 
 EXAMPLES = int(os.environ.get("ORDER_EXAMPLES", "6"))
-IDS = ("u1", "u2", "a1", "a2", "v1", "v2", "é", "nobody")
+IDS = ("u1", "u2", "a1", "a2", "v1", "v2", "é", "nobody", *sorted(PLACEHOLDERS))
 
 Event = dict[str, Any]
 
@@ -94,18 +95,18 @@ MEANINGS = (
     say("identify", traits=traits),
     say("identify", properties=traits),
     say("group", groupId=st.sampled_from(["g1", "g2"]), properties=traits),
-    say("group", groupId=st.just("g1"), traits=traits),
-    say("alias", previousId=st.sampled_from(["u1", "u2", "é", "a1"])),
+    say("group", groupId=st.sampled_from(["g1", "(null)"]), traits=traits),
+    say("alias", previousId=st.sampled_from(["u1", "u2", "é", "a1", "{{userId}}"])),
 )
 
 
 # "é" is a user, an anonymous id and a visitor code: three identities.
 POOLS: dict[str, tuple[Any, ...]] = {
     "meaning": MEANINGS,
-    "userId": ("u1", "u2", "é", None),
-    "anonymousId": ("a1", "a2", "é", None),
-    "visitor": ("v1", "v2", "é", None, None, None),
-    "messageId": ("m1", "m2", "m3", "m4", "é", None, None, None),
+    "userId": ("u1", "u2", "é", "(null)", None),
+    "anonymousId": ("a1", "a2", "é", "00000000-0000-0000-0000-000000000000", None),
+    "visitor": ("v1", "v2", "é", "{{userId}}", None, None, None),
+    "messageId": ("m1", "m2", "m3", "m4", "é", "(null)", None, None, None),
     "seconds": (0, 1, 2),
 }
 
@@ -144,7 +145,7 @@ def several_events(draw: st.DrawFn) -> list[Event]:
         for name, pool in POOLS.items()
     }
     said = draw(st.lists(events(pools), min_size=8, max_size=30))
-    apart = {(event["type"], event.get("messageId", place)): event for place, event in enumerate(said)}
+    apart = {(event["type"], read_id(event.get("messageId")) or place): event for place, event in enumerate(said)}
     return list(apart.values())
 
 
@@ -199,7 +200,9 @@ def digest(shop: World, *, workers: int) -> None:
 
 def is_complete(event: Event) -> bool:
     """Whether the door of a write key takes it: it wants a user or an anonymous id, and for an alias a user."""
-    return "userId" in event or ("anonymousId" in event and event["type"] != "alias")
+    user, anonymous = (read_id(event.get(name)) for name in ("userId", "anonymousId"))
+    others = [read_id(event.get(name, "unsaid")) for name in ("groupId", "previousId")]
+    return None not in others and (user is not None or (anonymous is not None and event["type"] != "alias"))
 
 
 def send(shop: World, request: Sequence[Event], write_key: str | None, *, in_array: bool) -> None:
@@ -225,7 +228,8 @@ def deliver(shop: World, requests: Sequence[Sequence[Event]], plan: Plan) -> lis
         for number, request in enumerate(requests, start=1):
             send(shop, request, keys.get(plan.doors[number % len(plan.doors)]), in_array=plan.in_arrays)
             for position, event in enumerate(request):
-                stored.setdefault((event["type"], event.get("messageId", len(stored))), Stored(event, position))
+                key = event["type"], read_id(event.get("messageId")) or len(stored)
+                stored.setdefault(key, Stored(event, position))
             if number % plan.digest_after == 0:
                 shop.pass_time(6)
                 digest(shop, workers=plan.workers)
@@ -326,7 +330,12 @@ def test_state__of_messages_in_any_order_repetition_and_split__is_what_the_model
     if is_spread:
         said = [spread(event, microseconds=number) for number, event in enumerate(said)]
     requests = split(said, chooser)
-    again = [each for each in requests if chooser.random() < 0.5 and all("messageId" in event for event in each)]
+    is_told_apart = [all(read_id(event.get("messageId")) for event in request) for request in requests]
+    again = [
+        request
+        for request, may_repeat in zip(requests, is_told_apart, strict=True)
+        if chooser.random() < 0.5 and may_repeat
+    ]
     shuffled = chooser.sample(requests + again, k=len(requests + again))
     apart = [event for request in shuffled for event in request]
     regrouped = split(chooser.sample(apart, k=len(apart)), chooser)
@@ -413,6 +422,14 @@ set_in_map, parent_of, keyed, change, read_alias = (
 )
 Broken = tuple[Any, str, Any]  # where, what, and what stands there instead
 SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
+    "placeholders: strangers stay apart, and so do their messages": (
+        [
+            [at(0, userId=None, anonymousId="(null)", properties={"k_visitorCode": "v1"}, traits={"plan": 1})],
+            [at(1, anonymousId="(null)", traits={"age": 1}), hit(messageId="(null)"), hit(messageId="(null)")],
+            [at(2, userId="{{userId}}", anonymousId="a1", messageId="(null)", traits={"plan": 2})],
+        ],
+        (mapping, "READINGS", {NEWEST: Reading(is_placeholder=lambda _: False)}),
+    ),
     "traits: time counts, not arrival": (
         [[at(1, traits={"plan": "new"})], [at(0, traits={"plan": "old"})]],
         (merge, "is_later", lambda *_: True),

@@ -6,12 +6,12 @@ Live digest, replay, what-if and trace all call `derive`; nothing else reads an 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
 from api import hooks
-from api.digest.readings import NEWEST, READING, READINGS
+from api.digest.readings import NEWEST, READING, READINGS, reading_of
 from api.ingest.reading import UnreadableBodyError, read_body, read_group_id, read_id, read_object
 from api.rules.rule import Rule, Ruled, apply_rules, name_of
 from cohorts.models import Identity
@@ -20,6 +20,9 @@ from cohorts.reserved import odd_traits
 from goals.matching import EventName
 from goals.money import NotMoneyError, parse_amount, parse_currency
 from goals.recording import Hit, KeyedBy
+
+if TYPE_CHECKING:
+    from api.models import Message
 
 NAME_LENGTH: Final = 500
 PERSONA_LENGTH: Final = 255
@@ -63,6 +66,21 @@ class Stored:
         """Return the message of a row that begins with the columns STORED."""
         id_, type_, message_id, position, occurred_at, body, source_id, reading = row[:8]
         return cls(id_, type_, message_id, position, occurred_at, bytes(body), source_id, reading)
+
+    @classmethod
+    def of_message(cls, message: "Message") -> Self:
+        """Return the message of a row that Django read."""
+        is_digested = message.status != "pending" and message.digested_at is not None
+        return cls(
+            message.pk or 0,
+            message.type,
+            message.message_id,
+            message.position,
+            message.occurred_at,
+            bytes(message.body),
+            message.source_id,
+            reading_of(message.reading, is_digested=is_digested),
+        )
 
     @property
     def key(self) -> str:

@@ -88,15 +88,7 @@ def _links_of_messages(begin: int, end: int, ways: dict[int, Ways]) -> Iterator[
     for message in rows.iterator(chunk_size=100):
         if message.site_id not in ways:
             ways[message.site_id] = load_ways(Site.objects.get(pk=message.site_id))
-        stored = Stored(
-            message.pk,
-            message.type,
-            message.message_id,
-            message.position,
-            message.occurred_at,
-            bytes(message.body),
-            message.source_id,
-        )
+        stored = Stored.of_message(message)
         change = derive(stored, ways[message.site_id].rules_of(stored)).change
         yield from ((message.site_id, link) for link in (people.links_said_by(change) if change else ()))
 

@@ -14,6 +14,7 @@ import msgspec
 from api.door import Refusal
 from api.ingest.clock import stamp
 from api.ingest.splitting import split_array
+from cohorts import ids
 
 TYPES: Final = ("track", "page", "screen", "identify", "group", "alias")
 MESSAGE_ID_LENGTH: Final = 255
@@ -218,12 +219,20 @@ def invalid_event(what: str) -> Refusal:
 
 
 def read_message_id(given: Any) -> tuple[str | None, tuple[str, ...]]:
-    """(the messageId that deduplicates, warnings). Numbers count as their text; a very long one as its hash."""
-    if given is None or given == "":
+    """Return (the messageId that deduplicates, warnings). Numbers count as their text; a very long one as its hash.
+
+    What is no id of a person is none of a message either (cohorts.ids): different events would share it.
+    """
+    if given is None:
         return None, ()
-    if isinstance(given, bool) or not isinstance(given, str | int | float):
+    spelled = None if isinstance(given, bool) else ids.spell(given)
+    if spelled is None:
         return None, ("unreadable_message_id",)
-    text = clean_text(str(given))
+    text = clean_text(spelled)
+    if not text.strip():
+        return None, ()
+    if len(text) <= MESSAGE_ID_LENGTH and ids.names_nothing(text):
+        return None, ("placeholder_message_id",)
     if len(text) > MESSAGE_ID_LENGTH:
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest(), ("long_message_id",)
     return text, ()

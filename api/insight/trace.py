@@ -13,7 +13,7 @@ from typing import Final
 from django.conf import settings
 
 from api.digest.mapping import Effects, Stored, derive
-from api.digest.readings import NEWEST, reading_of
+from api.digest.readings import NEWEST
 from api.digest.ways import Ways, load_ways, rule_of
 from api.ingest.intake import EVENT_BYTES
 from api.ingest.reading import UnreadableBodyError, read_body
@@ -101,18 +101,7 @@ class _Case:
         self.message = message
         self.rules = rules
         self.source = sources.get(message.source_id or 0)
-        self.stored = Stored(
-            message.pk,
-            message.type,
-            message.message_id,
-            message.position,
-            message.occurred_at,
-            bytes(message.body),
-            message.source_id,
-            reading_of(
-                message.reading, is_digested=message.status != Status.PENDING and message.digested_at is not None
-            ),
-        )
+        self.stored = Stored.of_message(message)
         self.differences: list[str] = []
 
     @property

@@ -65,6 +65,35 @@ def test_event__of_each_type_by_its_path__is_taken(world: World, source: Source,
     assert world.last_message().status == "done"
 
 
+@pytest.mark.parametrize("path", ["/v1/track", "/v1/batch", "/segmentio"])
+@pytest.mark.parametrize(
+    "message_id", ["undefined", "null", "None", "[object Object]", "{{messageId}}", 0, "  ", "<nil>"]
+)
+def test_message_id__that_is_no_id__deduplicates_nothing(
+    world: World, source: Source, path: str, message_id: object
+) -> None:
+    events = [{"userId": f"u{number}", "event": "Paid", "messageId": message_id} for number in range(3)]
+    bodies: list[Any] = [{"type": "track", **event} for event in events]
+    if path == "/v1/batch":
+        bodies = [{"batch": bodies}]
+
+    answers = [world.post(body) if path == "/segmentio" else post(world, path, body) for body in bodies]
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert Conversion.objects.count() == 0
+    world.digest()
+    assert sorted(world.visitors()) == ["u0", "u1", "u2"]
+    expected = [] if str(message_id).isspace() else ["placeholder_message_id"]
+    assert [message.warnings for message in Message.objects.all()] == [expected] * 3
+
+
+def test_message_id__that_is_no_id_of_refused_events__is_not_kept(world: World, source: Source) -> None:
+    for _ in range(2):
+        assert post(world, "/v1/track", {"userId": "u1", "messageId": "undefined"}).status_code == 400
+
+    assert list(Message.objects.values_list("message_id", "reason")) == [(None, "missing_name")] * 2
+
+
 # Who may send
 
 
@@ -91,7 +120,7 @@ def test_write_key__in_the_body_only__opens_its_source(world: World, source: Sou
 
 def test_write_key__in_the_events_of_a_batch_only__opens_its_source(world: World, source: Source) -> None:
     """analytics-next's batches."""
-    events = [{"type": "track", **EVENTS["track"], "writeKey": KEY, "messageId": str(number)} for number in range(3)]
+    events = [{"type": "track", **EVENTS["track"], "writeKey": KEY, "messageId": f"m{number}"} for number in range(3)]
 
     assert post(world, "/v1/b", {"batch": events}, headers={}).status_code == 200
     assert Message.objects.filter(source=source).count() == 3
@@ -161,7 +190,7 @@ def test_source__switched_off__refuses_and_keeps_what_was_sent(world: World, sou
 
     assert (response.status_code, response.json()["code"]) == (403, "source_off")
     assert (world.last_message().status, world.last_message().reason) == ("rejected", "source_off")
-    large = [{"type": "track", **EVENTS["track"], "messageId": str(number), "x": "x" * 900} for number in range(30)]
+    large = [{"type": "track", **EVENTS["track"], "messageId": f"m{number}", "x": "x" * 900} for number in range(30)]
     assert post(world, "/v1/batch", {"batch": large}).status_code == 403
     kept = Message.objects.filter(reason="source_off", type="track").exclude(message_id=None).order_by("position")
     assert [json.loads(bytes(message.body)) for message in kept] == large

@@ -21,6 +21,7 @@ from api.encodings import without_mark
 CHUNK: Final = 64 * 1024
 DRAIN_LIMIT: Final = 32 * 1024 * 1024
 DRAIN_SECONDS: Final = 5.0
+MOST_DIGITS: Final = 18  # of a length; Python refuses to convert some thousands
 JSON: Final = "application/json"
 # The server sets no time limit for bodies. So no more than these threads of a process, of 32, wait for the body of
 # somebody who has shown no valid key, or whose request is refused: anybody could keep them all.
@@ -139,7 +140,8 @@ class Request:
         stream = self.environ["wsgi.input"]
         declared = self.header("CONTENT_LENGTH")
         # Without a length the body is chunked and ends with the stream; with one, reading past it may wait for ever.
-        left = int(declared) if declared.isdigit() else None
+        is_number = declared.isascii() and declared.isdigit() and len(declared) <= MOST_DIGITS
+        left = int(declared) if is_number else None
         pieces: list[bytes] = []
         size = raw_size = 0
         while left is None or left > 0:

@@ -1,13 +1,15 @@
-"""Erasing a person: over all identifiers, in identities, usernames, conversions and messages (promises N-13).
+"""Erasing a person: over all identifiers, in every table that events or people fill (promises N-13).
 
 What an index finds goes at once: identities, usernames, conversions by their keys, and the messages of these. No index
-leads to what else names the person, so the rest is swept in chunks by a worker, until the receipt says that it is done.
-Conversions stay as figures: without ids, properties or message, under a marker that means nothing.
+leads to what else names the person, so the rest is swept in chunks by a worker, until the receipt says that it is done
+(api.sweeps). Conversions stay as figures: without ids, properties or message, under a marker that means nothing.
+
+What others said stays theirs: in their events, conversions, traits and groups a stand-in takes the place of the id. To
+delete such an event would leave its conversion without proof that it counts once.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from django.db import OperationalError, connection, transaction
@@ -15,18 +17,14 @@ from django.db.models import Max
 from django.db.models.functions import Collate
 
 from api.digest.suppression import hash_id
-from api.insight.bodies import names, spellings
-from api.insight.people import messages_of
-from api.models import Erasure, Message, Site, Suppression
-from cohorts import merge
+from api.models import Erasure, Site, Suppression
+from api.sweeps import SWEEPS, forget_conversions, remove_links
 from cohorts.finding import find_person
-from cohorts.models import Identity, Link, Username
-from goals import rollups
+from cohorts.models import Identity, Username
 from goals.models import Conversion
 
 MOST_IDENTITIES: Final = 1_000  # of a person; an id like "test" may be on every device
 CHUNK: Final = 5_000  # rows of a table, whatever their site, that a step of a sweep looks at
-LINKS: Final = ("user", "anonymous", "visitor", "device_visitor")  # registers that name another identity
 
 log = structlog.get_logger(__name__)
 
@@ -120,156 +118,20 @@ def _remove(erasure: Erasure) -> None:
     # Locked first, as the digest locks them: what a batch adds to their history in personas meanwhile goes along.
     locked = list(mine.order_by("kind", Collate("value", "C")).select_for_update().values_list("pk", flat=True))
     erasure.identities += Identity.objects.filter(pk__in=locked).delete()[1].get("cohorts.Identity", 0)
-    _remove_links(erasure)
+    remove_links(erasure)
     erasure.usernames += Username.objects.filter(site_id=site_id, user_value__in=sought).delete()[0]
-    _forget_conversions(erasure, conversions)  # after the identities, as the digest locks them
-
-
-def _remove_links(erasure: Erasure) -> None:
-    """Delete the links from and to the person's ids. Two statements, by indexes."""
-    links = Link.objects.filter(site_id=erasure.site_id)
-    links.filter(kind__in=Identity.Kind.values, value__in=erasure.sought).delete()
-    links.filter(user_value__in=erasure.sought).delete()
-
-
-def _forget_conversions(erasure: Erasure, conversion_ids: Sequence[int]) -> None:
-    """Delete the messages of conversions whose event names the person, and leave of these what figures need."""
-    if not conversion_ids:
-        return
-    keys = Conversion.objects.filter(pk__in=conversion_ids).values_list("message_key", flat=True)
-    messages = [message.pk for message in messages_of(erasure.site_id, list(keys))]
-    erasure.messages += Message.objects.filter(pk__in=messages).delete()[0]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE goals_conversion AS c
-               SET visitor_code = %s, keyed_by = 0, user_id = NULL, anonymous_id = NULL, properties = '{}',
-                   message_key = 'erased:' || c.id
-              FROM (SELECT id, visitor_code FROM goals_conversion WHERE id = ANY(%s) ORDER BY id FOR UPDATE) AS old
-             WHERE c.id = old.id
-            RETURNING c.id, c.occurred_at, c.goal_id, old.visitor_code, c.visitor_code
-            """,
-            [erasure.marker, list(conversion_ids)],
-        )
-        erasure.conversions += _count(erasure, cursor.fetchall())
-
-
-def _count(erasure: Erasure, rows: Sequence[tuple[Any, ...]]) -> int:
-    """Have the figures follow conversions that were given to the marker; how many there are."""
-    rollups.count(
-        erasure.site_id, [], [rollups.Moved(id_, at, (goal, old), (goal, new)) for id_, at, goal, old, new in rows]
-    )
-    return len(rows)
+    forget_conversions(erasure, conversions)  # after the identities, as the digest locks them
 
 
 def _sweep_chunk(erasure: Erasure) -> None:
-    """Look at the next rows of the table in hand; at its end, go on to the next table."""
+    """Look at the next rows of a table; at its end, go on to the next table."""
     model, sweep_rows = SWEEPS[Erasure.Stage(erasure.stage)]
     if erasure.until is None:
-        erasure.until = model.objects.aggregate(last=Max("pk"))["last"] or 0
+        erasure.until = model._default_manager.aggregate(last=Max("pk"))["last"] or 0  # noqa: SLF001
     begin, erasure.position = erasure.position, erasure.position + CHUNK
     sweep_rows(erasure, begin, erasure.position)
     if erasure.position >= erasure.until:
         erasure.stage, erasure.position, erasure.until = erasure.stage + 1, 0, None
-
-
-def _sweep_conversions(erasure: Erasure, begin: int, end: int) -> None:
-    """Those that name the person under a visitor code of somebody else's."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT id FROM goals_conversion
-             WHERE id > %(begin)s AND id <= %(end)s AND site_id = %(site)s
-               AND (user_id = ANY(%(ids)s) OR anonymous_id = ANY(%(ids)s)
-                    OR (visitor_code = ANY(%(ids)s) AND keyed_by <> ALL(%(linked)s)))
-            """,
-            {
-                "begin": begin,
-                "end": end,
-                "site": erasure.site_id,
-                "ids": erasure.sought,
-                "linked": list(Conversion.LINKED),
-            },
-        )
-        found = [row[0] for row in cursor.fetchall()]
-    _forget_conversions(erasure, found)
-
-
-def _sweep_identities(erasure: Erasure, begin: int, end: int) -> None:
-    """Identities that came while the person was being erased, and other people's that point at one of theirs: there
-    the marker takes its place, so that what the registers say of order stays true.
-    """
-    _remove_links(erasure)  # those that came since; now nothing adds any
-    named = " OR ".join(f"registers #>> '{{{name},3}}' = ANY(%(ids)s)" for name in LINKS)
-    rows = Identity.objects.raw(
-        f"""
-        SELECT * FROM cohorts_identity
-         WHERE id > %(begin)s AND id <= %(end)s AND site_id = %(site)s AND (value = ANY(%(ids)s) OR {named})
-         ORDER BY kind, value COLLATE "C" FOR UPDATE
-        """,
-        {"begin": begin, "end": end, "site": erasure.site_id, "ids": erasure.sought},
-    )
-    for identity in rows:
-        if identity.value in erasure.sought:
-            identity.delete()
-            erasure.identities += 1
-            continue
-        registers = identity.registers
-        for name in LINKS:
-            if name in registers and registers[name][3] in erasure.sought:
-                if name in merge.EARLIEST:
-                    _forget_link(erasure, identity, name)
-                registers[name][3] = erasure.marker
-        parent = merge.parent_of(registers)
-        identity.parent_value = parent[1] if parent else None
-        identity.save(update_fields=["registers", "parent_value"])
-
-
-def _forget_link(erasure: Erasure, identity: Identity, register: str) -> None:
-    """Give somebody else's conversions that count for a visitor code of the person to the marker."""
-    visitor_code = identity.registers[register][3]
-    column = {Identity.Kind.USER: "user_id", Identity.Kind.ANONYMOUS: "anonymous_id"}[Identity.Kind(identity.kind)]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            UPDATE goals_conversion AS c SET visitor_code = %s
-             WHERE site_id = %s AND visitor_code = %s AND keyed_by = ANY(%s) AND {column} = %s
-            RETURNING c.id, c.occurred_at, c.goal_id, %s, c.visitor_code
-            """,
-            [
-                erasure.marker,
-                erasure.site_id,
-                visitor_code,
-                list(Conversion.LINKED),
-                identity.value,
-                visitor_code,
-            ],
-        )
-        _count(erasure, cursor.fetchall())
-
-
-def _sweep_messages(erasure: Erasure, begin: int, end: int) -> None:
-    """Those with one of the ids as a whole value somewhere in their body."""
-    sought = set(erasure.sought)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT id, body FROM api_message m
-             WHERE id > %s AND id <= %s AND site_id = %s
-               AND EXISTS (SELECT 1 FROM unnest(%s::bytea[]) AS n (spelling) WHERE position(n.spelling IN m.body) > 0)
-             ORDER BY id FOR UPDATE
-            """,
-            [begin, end, erasure.site_id, spellings(erasure.sought)],
-        )
-        found = [id_ for id_, body in cursor.fetchall() if names(bytes(body), sought)]
-    erasure.messages += Message.objects.filter(pk__in=found).delete()[0]
-
-
-SWEEPS: Final[dict[Erasure.Stage, Any]] = {
-    Erasure.Stage.CONVERSIONS: (Conversion, _sweep_conversions),
-    Erasure.Stage.IDENTITIES: (Identity, _sweep_identities),
-    Erasure.Stage.MESSAGES: (Message, _sweep_messages),
-}
 
 
 def _clock() -> datetime:

@@ -59,7 +59,8 @@ def _named_by(message: Stored, effects: Effects) -> set[str]:
     nothing of it, or may have taken some away. To read every body again would cost a tenth of the digest. Pure.
     """
     change = effects.change
-    found = [change.user, change.anonymous, change.visitor, change.previous_user] if change else []
+    found = [message.message_id]  # of a retry of an event whose messageId was the id: a stand-in is in its place
+    found += [change.user, change.anonymous, change.visitor, change.previous_user] if change else []
     if change is None or settings.HOOKS:
         found += _sent_by(message)
     return {each for each in found if each is not None}

@@ -114,6 +114,7 @@ def last_conversions(site: Site, person: Sequence[Identity], *, limit: int = LAS
             SELECT last.id FROM unnest(%s::bigint[], %s::text[]) AS code (site_id, code)
               JOIN LATERAL (
                 SELECT c.id, c.occurred_at FROM goals_conversion c
+                  JOIN goals_goal g ON g.id = c.goal_id AND g.deleted_at IS NULL
                  WHERE c.site_id = code.site_id AND c.visitor_code = code.code
                  ORDER BY c.occurred_at DESC, c.id DESC LIMIT %s
               ) AS last ON true

@@ -103,15 +103,16 @@ def reconcile(site: Site, source_ids: Sequence[int], *, days: int, now: datetime
                         WHEN 'nothing' = ANY(m.effects) THEN 'ignored'
                         ELSE 'profile' END,
                    m.reason, count(*),
-                   count(*) FILTER (WHERE c.id IS NOT NULL),
-                   count(*) FILTER (WHERE m.conversion IS NOT NULL AND c.id IS NULL AND g.id IS NULL),
+                   count(*) FILTER (WHERE c.id IS NOT NULL AND g.id IS NOT NULL),
+                   count(*) FILTER (WHERE m.conversion IS NOT NULL AND g.id IS NULL),
                    count(*) FILTER (WHERE m.conversion IS NOT NULL AND c.id IS NULL AND g.id IS NOT NULL)
               FROM newest m
               LEFT JOIN LATERAL (
-                SELECT id FROM goals_conversion
+                SELECT id, goal_id FROM goals_conversion
                  WHERE site_id = %(site)s AND message_key = m.conversion LIMIT 1
               ) AS c ON true
-              LEFT JOIN goals_goal g ON g.id = m.goal_id AND g.deleted_at IS NULL
+              -- The rows of a deleted goal go in steps: until then a conversion of it may be there, and counts nowhere.
+              LEFT JOIN goals_goal g ON g.id = coalesce(c.goal_id, m.goal_id) AND g.deleted_at IS NULL
              WHERE m.received_at >= %(since)s
              GROUP BY 1, 2, 3
             """,

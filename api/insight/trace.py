@@ -25,7 +25,7 @@ from cohorts.models import Identity
 from cohorts.remote_data import COHORTS, IDENTIFY
 from goals import recording, waiting
 from goals.matching import Found, look_up
-from goals.models import Conversion, WaitingName
+from goals.models import Conversion, Goal, WaitingName
 from goals.naming import name_goal
 
 Kind = Identity.Kind
@@ -327,7 +327,9 @@ class _Case:
         yield Step("Goal", State.PASSED, f"{text} Tried in this order:", lines=lines)
         yield self._quota(would, is_there=matched is not None)
         conversion = (
-            Conversion.objects.filter(site_id=self.site.pk, message_key=self.stored.key).select_related("goal").first()
+            Conversion.objects.filter(site_id=self.site.pk, message_key=self.stored.key, goal__deleted_at=None)
+            .select_related("goal")
+            .first()
         )
         yield self._conversion(conversion)
         then = conversion.goal_id if conversion else message.goal_id
@@ -360,8 +362,10 @@ class _Case:
                 return Step("Conversion", State.WAITS, "Not yet.")
             if message.goal_id is None:
                 return Step("Conversion", State.SKIPPED, message.sentence or "None was made.")
-            lines = [Line("goal", f"goal {message.goal_id}", message.goal_id)]
-            return Step("Conversion", State.ODD, "It is gone since, with its goal or by hand.", lines=lines)
+            has_goal = Goal.objects.filter(site_id=self.site.pk, pk=message.goal_id, deleted_at=None).exists()
+            lines = [Line("goal", f"goal {message.goal_id}", message.goal_id if has_goal else None)]
+            text = "It was deleted by hand." if has_goal else "Its goal was deleted, and its conversions with it."
+            return Step("Conversion", State.ODD, text, lines=lines)
         money = f", {conversion.revenue.normalize():f} {conversion.currency}" if conversion.revenue is not None else ""
         how = Conversion.KeyedBy(conversion.keyed_by).label
         lines = [

@@ -248,7 +248,7 @@ class _Case:
         name = WaitingName.objects.filter(site=self.site, has_goal=False, name=self.goal.name).first()
         place = ""
         if name is not None:
-            place = f" {waiting.count_before(name, most=LOOK):,} names are before it."
+            place = f" Names before it in the queue: {waiting.count_before(name, most=LOOK):,}."
         yield Sentence(
             "deferred", f"{_messages(deferred)} deferred. {REASONS['goal_quota']}{place}", "warn", _ids(deferred)
         )

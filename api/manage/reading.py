@@ -30,7 +30,7 @@ class BoundedJSONParser(BaseParser):
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", f"The body is larger than {BODY_LIMIT:,} bytes."
             )
         try:
-            return msgspec.json.decode(without_mark(body))
+            return msgspec.json.decode(without_mark(body).decode())
         except UnicodeDecodeError as error:  # PowerShell 5 sends ISO-8859-1 unless it is told otherwise
             raise Refusal(
                 HTTPStatus.BAD_REQUEST,
@@ -39,6 +39,14 @@ class BoundedJSONParser(BaseParser):
             ) from error
         except (ValueError, RecursionError) as error:
             raise Refusal(HTTPStatus.BAD_REQUEST, "invalid_json", f"The body is not JSON: {error}.") from error
+
+
+class EventType(serializers.ChoiceField):
+    """A type of events, in any case, as the doors read it."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return the type in lower case. Raises ValidationError."""
+        return super().to_internal_value(data.strip().lower() if isinstance(data, str) else data)
 
 
 class Query(serializers.Serializer[Any]):

@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from api.digest.ways import rule_of
 from api.ingest.wire import TYPES
+from api.manage.reading import EventType
 from api.models import Rule
 from api.rules.checking import problems
 from api.rules.what_if import MOST_MESSAGES, Forecast, GoalForecast, ProfileForecast
@@ -49,7 +50,7 @@ class RuleShape(serializers.Serializer[Rule]):
     )
     name = Text(max_length=100)
     isEnabled = serializers.BooleanField(source="is_enabled", default=True)
-    eventType = serializers.ChoiceField(source="event_type", choices=TYPES, allow_blank=True, default="")
+    eventType = EventType(source="event_type", choices=TYPES, allow_blank=True, default="")
     nameTest = serializers.ChoiceField(
         source="name_test", choices=Rule.NameTest.values, allow_blank=True, default="", help_text="With `nameValue`."
     )

@@ -17,17 +17,31 @@ class Erasure(models.Model):
     """A person who was erased: the receipt, and how far the sweep has come. Of their ids only hashes stay."""
 
     class Stage(models.IntegerChoices):
-        """The table that is swept."""
+        """The table that is swept (api.erasure), in this order: what events leave elsewhere comes after events."""
 
-        CONVERSIONS = 0, "conversions"
-        IDENTITIES = 1, "identities"
-        MESSAGES = 2, "messages"
-        DONE = 3, "done"
+        MESSAGES = 0, "events"
+        CONVERSIONS = 1, "conversions"
+        IDENTITIES = 2, "identifiers of people, with traits and links"
+        GROUPS = 3, "groups"
+        PERSONAS = 4, "personas"
+        PERSONA_FACTS = 5, "history of personas"
+        USERNAMES = 6, "usernames"
+        GOALS = 7, "goals"
+        BINDINGS = 8, "events bound to goals"
+        WAITING_NAMES = 9, "goal names that wait"
+        TAGS = 10, "tags"
+        RULES = 11, "rules"
+        TWINS = 12, "pairs of sources that send the same"
+        SOURCES = 13, "sources"
+        LOADS = 14, "loaded files"
+        DONE = 15, "done"
 
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="erasures")
     erased_by = models.CharField(max_length=150)
     created_at = models.DateTimeField()
-    marker = models.CharField(max_length=32, default=make_marker, help_text="Stands for the person in conversions.")
+    marker = models.CharField(
+        max_length=32, default=make_marker, help_text="Stands for the person wherever others named them."
+    )
     hashes = ArrayField(models.CharField(max_length=64), help_text="Of the ids (api.digest.suppression).")
     sought = ArrayField(models.CharField(max_length=255), help_text="The ids; emptied when it is finished.")
     identities = models.PositiveIntegerField(default=0)
@@ -36,9 +50,14 @@ class Erasure(models.Model):
     messages = models.PositiveIntegerField(default=0)
     removed_at = models.DateTimeField(null=True, help_text="When all that indexes find was gone.")
     waits_for = models.DateTimeField(null=True, help_text="Transactions that began before may not know of it yet.")
-    stage = models.PositiveSmallIntegerField(choices=Stage.choices, default=Stage.CONVERSIONS)
+    stage = models.PositiveSmallIntegerField(choices=Stage.choices, default=Stage.MESSAGES)
     position = models.BigIntegerField(default=0, help_text="The last id of that table that was looked at.")
     until = models.BigIntegerField(null=True, help_text="And the last that is to be.")
+    replaced = models.JSONField(
+        null=True,
+        default=dict,
+        help_text="By stage, rows of others in which a stand-in took the place of an id; none of receipts from before.",
+    )
     finished_at = models.DateTimeField(null=True)
     is_allowed_again = models.BooleanField(default=False)
 
@@ -50,6 +69,11 @@ class Erasure(models.Model):
 
     def __str__(self) -> str:
         return f"erasure {self.pk}"
+
+    @property
+    def stage_name(self) -> str:
+        """The table that is swept now."""
+        return self.Stage(self.stage).label if self.removed_at and not self.finished_at else ""
 
     @property
     def percent(self) -> int:

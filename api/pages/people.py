@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_POST
 
-from api import erasure
+from api import erasure, sweeps
 from api.audit import note
 from api.insight import people
 from api.models import Erasure, Membership, Site
@@ -99,7 +99,19 @@ def list_erasures(request: HttpRequest, site: Site) -> HttpResponseBase:
 @site_page()
 def show_erasure(request: HttpRequest, site: Site, erasure_id: int) -> HttpResponseBase:
     receipt = get_object_or_404(Erasure, site=site, pk=erasure_id)
-    return show(request, "pages/people/erasure.html", title=f"Receipt {receipt.pk}", receipt=receipt)
+    replaced = receipt.replaced or {}
+    return show(
+        request,
+        "pages/people/erasure.html",
+        title=f"Receipt {receipt.pk}",
+        receipt=receipt,
+        searched=[
+            (stage.label.capitalize(), replaced.get(stage.name, 0))
+            for stage in Erasure.Stage
+            if stage != Erasure.Stage.DONE
+        ],
+        left=replaced.get(sweeps.LEFT, 0),
+    )
 
 
 @site_page(Role.OWNER)

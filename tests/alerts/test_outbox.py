@@ -114,6 +114,24 @@ def test_webhook__answers_500_then_200__is_sent_with_a_pause(tell: Tell) -> None
     assert ids == [delivery.pk] * 2
 
 
+@pytest.mark.parametrize("late", ["sent", "failed", "waiting"])
+@pytest.mark.parametrize("meanwhile", ["sent", "waiting"])
+def test_delivery__worker_that_took_longer_than_a_pause__leaves_the_next_try_alone(
+    tell: Tell, meanwhile: str, late: str
+) -> None:
+    """Another worker has claimed it since, and may have concluded."""
+    delivery = tell(webhook_url="https://example.com/hook")
+    slow = outbox.claim(now=START)
+    quick = outbox.claim(now=START + timedelta(hours=1))
+    assert slow is not None
+    assert quick is not None
+    outbox.conclude(quick, meanwhile, "of the second try")
+
+    outbox.conclude(slow, late, "of the first try")
+
+    assert outcome(delivery) == (meanwhile, 2, "of the second try")
+
+
 def test_webhook__that_never_says_yes__is_given_up(tell: Tell) -> None:
     with receiving(503) as receiver:
         delivery = tell(webhook_url=receiver.url)

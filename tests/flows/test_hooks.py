@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
+from django.utils import timezone
 
-from api import hooks
+from api import erasure, hooks
 from api.models import Message
+from cohorts.models import Identity
 from tests.world import World
 
 MODULE = """
@@ -33,6 +35,8 @@ def transform(event):
         return None
     if name == "page":
         return {**event, "type": "page", "name": "From a track"}
+    if name == "anonymous":
+        del event["userId"]
     event["event"] = name.title()
     return event
 
@@ -60,6 +64,19 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     hooks.batch_failed.disconnect(module.hear_failure)
     hooks._find_transform.cache_clear()
     del sys.modules["shop_hooks"]
+
+
+@pytest.mark.promise("N-13")
+def test_transform__that_takes_ids_away__does_not_bring_back_who_was_erased(world: World, module: Any) -> None:
+    """The event names an erased user beside a device that nobody has erased; the hook leaves only the device."""
+    world.track("Buy")
+    erasure.erase(world.site, "user-1", by="owner", now=timezone.now())
+
+    world.track("anonymous", anonymousId="device-1")
+
+    assert world.last_message().reason == "suppressed"
+    assert bytes(world.last_message().body) == b""
+    assert not Identity.objects.filter(site=world.site, value="device-1").exists()
 
 
 @pytest.mark.promise("A-11", "A-12")

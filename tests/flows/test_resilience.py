@@ -1,5 +1,6 @@
 """What must not hurt: a poisoned message, dead workers, concurrent ones, a database or broker that goes away."""
 
+import json
 import subprocess
 import sys
 import threading
@@ -27,13 +28,14 @@ from api.digest.mapping import Effects, Rules, Stored, derive
 from api.digest.ways import load_ways
 from api.ingest import inbox, nudge
 from api.ingest.prune import prune_done
+from api.ingest.wire import read_event
 from api.models import Claim, Message
 from api.sites import create_site
 from cohorts.models import Identity
 from goals import catalogue
 from goals.models import Conversion, Goal, GoalCreation, WaitingName
 from tests.contract.server import environment_of_the_test
-from tests.world import World
+from tests.world import START, World
 
 
 @contextmanager
@@ -465,6 +467,45 @@ def test_inbox__too_slow_to_wait_for__does_not_store_later_what_it_refused(
     assert world.post(world.event()).status_code == 200
     # The one that was under way when it was given up cannot be called back; those behind it were.
     assert Message.objects.filter(message_id=None).count() <= 1
+
+
+class LosesItsAnswer:
+    """A connection that the server closes after it has committed."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def execute(self, *statement: Any) -> Any:
+        self._connection.execute(*statement)
+        self.close()
+        raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@pytest.mark.promise("N-02")
+@pytest.mark.parametrize("message_ids", [("a", "b"), ("a", None), (None, None)])
+def test_committer__connection_lost_after_the_commit__stores_nothing_twice(
+    world: World, message_ids: tuple[str | None, ...]
+) -> None:
+    """Without a messageId a second try would be a second event: the sender is asked to decide."""
+    body = [world.event(messageId=each) for each in message_ids]
+    lost = LosesItsAnswer(inbox.connect())
+    committer = inbox.Committer()
+    committer._connection = lost  # type: ignore[assignment]  # as far as it is asked
+    rows = [
+        inbox.Row(world.site.pk, None, read_event(json.dumps(each).encode(), position=place, received_at=START))
+        for place, each in enumerate(body)
+    ]
+
+    if None in message_ids:
+        with pytest.raises(psycopg.OperationalError):
+            committer._insert(rows)
+    else:
+        assert committer._insert(rows) == [False, False]
+
+    assert Message.objects.count() == 2
 
 
 def test_committer__after_a_row_that_is_a_defect_of_ours__stores_the_next(world: World) -> None:

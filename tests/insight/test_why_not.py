@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from api.insight.trace import trace
 from api.insight.why_not import Answer, why_not
-from api.models import Rule, Site, Source
+from api.models import Message, Rule, Site, Source
+from api.reasons import REASONS
 from api.sites import create_source, note_rules_changed
 from goals import catalogue
 from goals.finding import find_live_goal
@@ -130,13 +132,29 @@ def test_why_not__without_a_conversion__tells_the_cause(
     assert why in told(answer)
 
 
-def test_why_not__waiting_for_quota__tells_the_place(world: World) -> None:
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_why_not__waiting_for_quota__tells_the_place(world: World, before: int) -> None:
     world.change_site(goals_per_10_seconds=1)
-    world.send(*(world.event(event=name) for name in ("First", "Second", "Signed Up")))
-    catalogue.create_goal(Goal(site=world.site, name=NAME), template=world.site.goal_name_template)
+    names = ["Made", *(f"Before {number}" for number in range(before)), "Signed Up", "Behind"]
+    world.send(*(world.event(event=name) for name in names))
+    Goal.objects.create(site=world.site, name=NAME)  # this moment: nothing has woken the name
+
     answer = ask(world)
-    assert "deferred" in told(answer) or "not digested yet" in told(answer)
+
+    assert f"One message is deferred. {REASONS['goal_quota']} Names before it in the queue: {before}." in told(answer)
     assert not answer.has_converted
+
+
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_trace__waiting_for_quota__tells_the_place(world: World, before: int) -> None:
+    world.change_site(goals_per_10_seconds=1)
+    names = ["Made", *(f"Before {number}" for number in range(before)), "Signed Up", "Behind"]
+    world.send(*(world.event(event=name) for name in names))
+    message = Message.objects.get(waiting_for=NAME)
+
+    lines = {line.label: line.text for step in trace(world.site, message).steps for line in step.lines}
+
+    assert lines["names before it"] == str(before)
 
 
 def test_why_not__with_a_conversion__says_yes(world: World) -> None:

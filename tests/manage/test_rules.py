@@ -77,6 +77,11 @@ def test_put__fields_left_out__are_empty(world: World, owner: Caller) -> None:
 
 
 @pytest.mark.promise("B-10", "B-08")
+def test_put__a_type_in_any_case__is_the_type(world: World, owner: Caller) -> None:
+    assert put(owner, {"action": "drop", "eventType": "Track", "argument": "noise"}).status_code == 200
+    assert rules_of(owner)[0]["eventType"] == "track"
+
+
 def test_put__rules__hold_for_the_next_events(world: World, owner: Caller) -> None:
     put(
         owner,

@@ -170,6 +170,32 @@ def test_key__used__is_written_with_its_time(world: World, goal: Goal, monkeypat
         assert began <= at <= timezone.now() + timedelta(seconds=1)
 
 
+@pytest.mark.parametrize("kind", last_uses.Key)
+@pytest.mark.parametrize(("minutes", "is_kept"), [(5, True), (-5, False)])
+def test_key__used_through_two_processes__keeps_the_later_time(
+    world: World, kind: last_uses.Key, *, minutes: float, is_kept: bool
+) -> None:
+    """The other process wrote its use first, of a time `minutes` from now."""
+    holder(world, "viewer")
+    models = {
+        last_uses.Key.CREDENTIAL: (Credential, "pk"),
+        last_uses.Key.WRITE_KEY: (WriteKey, "key"),
+        last_uses.Key.TOKEN: (ManagementToken, "pk"),
+    }
+    model, field = models[kind]
+    now = timezone.now()
+    written = now + timedelta(minutes=minutes)
+    model.objects.update(last_used_at=written)
+    writer = last_uses.LastUses()
+    writer._at[kind, getattr(model.objects.get(), field)] = now.timestamp()
+
+    writer._write()
+
+    at = model.objects.get().last_used_at
+    assert at is not None
+    assert abs(at - (written if is_kept else now)) < timedelta(milliseconds=1)
+
+
 def test_key__shown_with_a_wrong_secret__is_not_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[object] = []
     monkeypatch.setattr(access, "note_use", lambda *use: used.append(use))

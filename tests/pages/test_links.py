@@ -14,10 +14,11 @@ from django.utils.html import escape
 import api
 from api.models import Alert, Membership, Message, Site, Source, SourceTally, Twin
 from api.sites import create_source
+from goals import catalogue
 from goals.models import Goal, WaitingName
 from tests.pages.conftest import Enter, text_of
 from tests.pages.test_access import MEMBERS, RIGHTS, Place, Rights, expected, outcome, place
-from tests.world import World
+from tests.world import SITECODE, World
 
 __all__ = ["place"]  # the fixture
 
@@ -121,6 +122,27 @@ def test_forms__of_every_page__are_shown_to_who_may_send_them(
                     wrong.append((name, target))
 
     assert wrong == []
+
+
+@pytest.mark.parametrize("steps", range(4))
+def test_links__of_what_a_deleted_goal_converted__lead_nowhere_else(
+    world: World, enter: Enter, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """Its conversions stop counting at once, and their rows go in steps."""
+    monkeypatch.setattr(catalogue, "PURGE_CHUNK", 1)
+    world.track("Buy", kameleoonVisitorCode="vc1")
+    world.track("Sell", kameleoonVisitorCode="vc1")
+    goal = Goal.objects.get(name="SegmentIO track – Sell")
+    viewer, event = enter("viewer"), f"/admin/s/{SITECODE}/events/{world.last_message().pk}/"
+    person = f"/admin/s/{SITECODE}/people/person/?id=user-1"
+    catalogue.delete_goal(goal, now=timezone.now())
+    for _ in range(steps):
+        catalogue.purge_deleted()
+
+    for page in (event, person):
+        shown = text_of(viewer.get(page))
+        assert f"/goals/{goal.pk}/" not in shown
+    assert "Its goal was deleted" in text_of(viewer.get(event))
 
 
 def test_templates__save_no_address_that_may_be_missing() -> None:

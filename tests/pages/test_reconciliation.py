@@ -108,6 +108,22 @@ def test_page__of_a_few_events__says_where_each_is(viewer: Client, world: World)
     assert viewer.get(PATH, {"source": str(source.pk)}).context["account"].received == 6
 
 
+@pytest.mark.parametrize("steps", range(4))
+def test_reconcile__goal_deleted__counts_none_of_its_conversions_however_far_it_is_purged(
+    world: World, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    monkeypatch.setattr(catalogue, "PURGE_CHUNK", 1)
+    for name in ("Buy", "Sell", "Sell"):
+        world.track(name)
+    catalogue.delete_goal(Goal.objects.get(name="SegmentIO track – Sell"), now=timezone.now())
+    for _ in range(steps):
+        catalogue.purge_deleted()
+
+    account = account_of(world.site)
+
+    assert (account.of("converted"), account.counted, account.deleted, account.missing) == (3, 1, 2, 0)
+
+
 def test_page__something_wrong__says_so(viewer: Client, world: World) -> None:
     world.track("Buy")
     world.track("Sell")

@@ -101,6 +101,14 @@ def test_event__that_is_refused__is_told_why_and_kept_when_sent(
     assert response["Location"] == f"/admin/s/1q2w3e4r5t/events/{message.pk}/?follow=1"
 
 
+def test_event__pasted_with_a_byte_order_mark_and_a_type_in_capitals__is_read(editor: Client, source: Source) -> None:
+    event = '\ufeff{"type": "Track", "event": "Buy", "userId": "u"}'
+
+    assert "has to be made" in dry(editor, source, event)
+    post(editor, source, event, do="send")
+    assert (Message.objects.get().type, Message.objects.get().status) == ("track", "pending")
+
+
 @pytest.mark.promise("K-82")
 def test_event__sent_twice__is_a_duplicate_of_the_first(editor: Client, source: Source) -> None:
     event = {"type": "track", "event": "Buy", "userId": "u", "messageId": "m1"}

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("api", "0019_finding_of_firing_alerts")]
+    dependencies = [("api", "0020_stand_ins")]
 
     operations = [
         # Nullable, without a default or a check: a live table is neither rewritten nor scanned, and an older version

@@ -1,0 +1,430 @@
+"""How each table is freed of the ids of an erased person: theirs is deleted, in what others said a stand-in is put.
+
+A test looks at every column of the database: one that holds texts is swept here, or a receipt says that it is not.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import msgspec
+from django.db import IntegrityError, connection, models, transaction
+
+from api.digest.mapping import Effects, Rules, Stored, derive
+from api.digest.suppression import find_suppressed
+from api.digest.ways import Ways, load_ways
+from api.insight.bodies import names
+from api.insight.people import messages_of
+from api.models import Erasure, Load, Message, Rule, Source, Twin
+from api.stand_ins import StandIns
+from cohorts import merge
+from cohorts.models import Group, Identity, Link, Persona, PersonaFact, Username
+from goals import quota, rollups
+from goals.models import Conversion, Goal, GoalBinding, Tag, WaitingName
+from goals.naming import events_named
+
+LINKS: Final = ("user", "anonymous", "visitor", "device_visitor")  # registers that name another identity
+LEFT: Final = "left"  # in `Erasure.replaced`: events whose amounts look like the id
+
+Sweep = Callable[[Erasure, int, int], None]  # the rows of a table whose ids are above one number and at most another
+Replace = Callable[[StandIns, Erasure, str], str]  # of a column's text
+
+
+def stand_ins_of(erasure: Erasure) -> StandIns:
+    return StandIns.make(erasure.sought, erasure.marker)
+
+
+def remove_links(erasure: Erasure) -> None:
+    """Delete the links from and to the person's ids. Two statements, by indexes."""
+    links = Link.objects.filter(site_id=erasure.site_id)
+    links.filter(kind__in=Identity.Kind.values, value__in=erasure.sought).delete()
+    links.filter(user_value__in=erasure.sought).delete()
+
+
+def forget_conversions(erasure: Erasure, conversion_ids: Sequence[int]) -> None:
+    """Delete the messages of conversions whose event names the person, and leave of these what figures need."""
+    if not conversion_ids:
+        return
+    keys = Conversion.objects.filter(pk__in=conversion_ids).values_list("message_key", flat=True)
+    messages = [message.pk for message in messages_of(erasure.site_id, list(keys))]
+    erasure.messages += Message.objects.filter(pk__in=messages).delete()[0]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE goals_conversion AS c
+               SET visitor_code = %s, keyed_by = 0, user_id = NULL, anonymous_id = NULL, properties = '{}',
+                   message_key = 'erased:' || c.id
+              FROM (SELECT id, visitor_code FROM goals_conversion WHERE id = ANY(%s) ORDER BY id FOR UPDATE) AS old
+             WHERE c.id = old.id
+            RETURNING c.id, c.occurred_at, c.goal_id, old.visitor_code, c.visitor_code
+            """,
+            [erasure.marker, list(conversion_ids)],
+        )
+        erasure.conversions += _count(erasure, cursor.fetchall())
+
+
+def _count(erasure: Erasure, rows: Sequence[tuple[Any, ...]]) -> int:
+    """Have the figures follow conversions that were given to the marker; how many there are."""
+    rollups.count(
+        erasure.site_id, [], [rollups.Moved(id_, at, (goal, old), (goal, new)) for id_, at, goal, old, new in rows]
+    )
+    return len(rows)
+
+
+def _note_replaced(erasure: Erasure, what: str, rows: int = 1) -> None:
+    if rows:
+        erasure.replaced = {**(erasure.replaced or {}), what: (erasure.replaced or {}).get(what, 0) + rows}
+
+
+# Events
+
+
+def _sweep_messages(erasure: Erasure, begin: int, end: int) -> None:
+    """Delete events of the person, with what they left of their conversions; in others' events put stand-ins."""
+    stand_ins = stand_ins_of(erasure)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT id, type, message_id, position, occurred_at, body, source_id, detail FROM api_message m
+             WHERE id > %s AND id <= %s AND site_id = %s
+               AND (EXISTS (SELECT 1 FROM unnest(%s::bytea[]) AS n (spelling) WHERE position(n.spelling IN m.body) > 0)
+                    OR message_id = ANY(%s))
+             ORDER BY id FOR UPDATE
+            """,
+            [begin, end, erasure.site_id, [each.encode() for each in stand_ins.spellings], erasure.sought],
+        )
+        rows = [
+            (Stored(id_, type_, message_id, position, occurred_at, bytes(body), source_id), detail)
+            for id_, type_, message_id, position, occurred_at, body, source_id, detail in cursor.fetchall()
+        ]
+    if not rows:
+        return
+    ways = load_ways(erasure.site)
+    messages = [message for message, _ in rows]
+    derived = [_derive(message, ways) for message in messages]
+    about = find_suppressed(erasure.site_id, messages, derived)
+    for (message, detail), effects in zip(rows, derived, strict=True):
+        is_unreadable = effects.rejected == "unreadable_body" and names(message.body, set(erasure.sought))
+        if message.id in about or is_unreadable:
+            _forget_message(erasure, message)
+        else:
+            _free_message(erasure, message, effects, detail=detail, ways=ways, stand_ins=stand_ins)
+
+
+def _forget_message(erasure: Erasure, message: Stored) -> None:
+    its = Conversion.objects.filter(site_id=erasure.site_id, message_key=message.key)
+    forget_conversions(erasure, list(its.values_list("pk", flat=True)))
+    erasure.messages += Message.objects.filter(pk=message.id).delete()[0]
+
+
+def _free_message(
+    erasure: Erasure, message: Stored, effects: Effects, *, detail: str, ways: Ways, stand_ins: StandIns
+) -> None:
+    """Put stand-ins into an event of somebody else and into its conversion, unless it would count otherwise then."""
+    ways_then = _with_stand_ins(ways, stand_ins)
+    for way in (stand_ins, stand_ins.strict):
+        message_id = way.of.get(message.message_id or "", message.message_id)
+        freed = replace(message, body=way.json(message.body), message_id=message_id)
+        if freed == message:
+            return
+        if _counts_alike(effects, _derive(freed, ways_then)):
+            break
+    else:
+        _note_replaced(erasure, LEFT)
+        return
+    Message.objects.filter(pk=message.id).update(
+        body=freed.body, message_id=freed.message_id, detail=stand_ins.prose(detail)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id, properties::text FROM goals_conversion WHERE site_id = %s AND message_key = %s FOR UPDATE",
+            [erasure.site_id, message.key],
+        )
+        for id_, properties in cursor.fetchall():
+            cursor.execute(
+                "UPDATE goals_conversion SET properties = %s::jsonb, message_key = %s WHERE id = %s",
+                [way.json(properties.encode()).decode(), freed.key, id_],
+            )
+            _note_replaced(erasure, Erasure.Stage.CONVERSIONS.name)
+    _note_replaced(erasure, Erasure.Stage.MESSAGES.name)
+
+
+def _derive(message: Stored, ways: Ways) -> Effects:
+    try:
+        return derive(message, ways.rules_of(message))
+    except Exception as error:  # noqa: BLE001 - what fails here fails in the digest
+        return Effects(dead="digest_failed", detail=repr(error))
+
+
+def _with_stand_ins(ways: Ways, stand_ins: StandIns) -> Ways:
+    """The rules as they will be."""
+
+    def free(rules: Rules) -> Rules:
+        return replace(
+            rules,
+            rules=tuple(
+                replace(
+                    rule,
+                    name_value=stand_ins.text(rule.name_value),
+                    path_value=stand_ins.text(rule.path_value),
+                    argument=stand_ins.text(rule.argument),
+                )
+                for rule in rules.rules
+            ),
+        )
+
+    return replace(ways, rules={source: free(rules) for source, rules in ways.rules.items()})
+
+
+def _counts_alike(before: Effects, after: Effects) -> bool:
+    """Whether an event is about the same people and hits a goal for the same money. Pure."""
+
+    def figures(effects: Effects) -> Any:
+        change, goal = effects.change, effects.goal
+        return (
+            change and (change.user, change.anonymous, change.visitor, change.previous_user),
+            goal and (goal.event.type, goal.revenue, goal.currency, goal.value),
+            (effects.rejected, effects.dead, effects.idle_reason),
+        )
+
+    return bool(figures(before) == figures(after))
+
+
+# Conversions and identities
+
+
+def _sweep_conversions(erasure: Erasure, begin: int, end: int) -> None:
+    """Forget those that name the person under somebody else's visitor code; put stand-ins into others' properties."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT id FROM goals_conversion
+             WHERE id > %(begin)s AND id <= %(end)s AND site_id = %(site)s
+               AND (user_id = ANY(%(ids)s) OR anonymous_id = ANY(%(ids)s)
+                    OR (visitor_code = ANY(%(ids)s) AND keyed_by <> ALL(%(linked)s)))
+            """,
+            {
+                "begin": begin,
+                "end": end,
+                "site": erasure.site_id,
+                "ids": erasure.sought,
+                "linked": list(Conversion.LINKED),
+            },
+        )
+        found = [row[0] for row in cursor.fetchall()]
+    forget_conversions(erasure, found)
+    _replace_texts(erasure, Erasure.Stage.CONVERSIONS, begin, end)
+
+
+def _sweep_identities(erasure: Erasure, begin: int, end: int) -> None:
+    """Delete identities that came while the person was being erased; put stand-ins into what is said of others.
+
+    They keep their stamps, so that what the registers say of order stays true.
+    """
+    remove_links(erasure)  # those that came since; now nothing adds any
+    stand_ins = stand_ins_of(erasure)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT id, kind, value, registers::text FROM cohorts_identity t
+             WHERE id > %(begin)s AND id <= %(end)s AND site_id = %(site)s
+               AND (value = ANY(%(ids)s) OR EXISTS (
+                   SELECT 1 FROM unnest(%(spellings)s::text[]) AS n (s) WHERE position(n.s IN t.registers::text) > 0))
+             ORDER BY kind, value COLLATE "C" FOR UPDATE
+            """,
+            {
+                "begin": begin,
+                "end": end,
+                "site": erasure.site_id,
+                "ids": erasure.sought,
+                "spellings": stand_ins.spellings,
+            },
+        )
+        rows = cursor.fetchall()
+    for id_, kind, value, text in rows:
+        if value in stand_ins.of:
+            Identity.objects.filter(pk=id_).delete()
+            erasure.identities += 1
+        else:
+            _free_identity(erasure, id_, (kind, value), text, stand_ins)
+
+
+def _free_identity(erasure: Erasure, id_: int, key: tuple[int, str], text: str, stand_ins: StandIns) -> None:
+    before: merge.Registers = msgspec.json.decode(text)
+    after: merge.Registers = msgspec.json.decode(stand_ins.json(text.encode()))
+    for name in LINKS:  # an id within a longer one stays: that is another's
+        if name in before:
+            *stamp, owner = before[name]
+            after[name] = [*stamp[:2], stand_ins.of.get(stamp[2], stamp[2]), stand_ins.of.get(owner, owner)]
+            if name in merge.EARLIEST and owner in stand_ins.of:
+                _forget_link(erasure, key, owner, after[name][3])
+    if after != before:
+        parent = merge.parent_of(after)
+        Identity.objects.filter(pk=id_).update(registers=after, parent_value=parent[1] if parent else None)
+        _note_replaced(erasure, Erasure.Stage.IDENTITIES.name)
+
+
+def _forget_link(erasure: Erasure, key: tuple[int, str], visitor_code: str, stand_in: str) -> None:
+    """Give somebody else's conversions that count for a visitor code of the person to its stand-in."""
+    column = {Identity.Kind.USER: "user_id", Identity.Kind.ANONYMOUS: "anonymous_id"}[Identity.Kind(key[0])]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            UPDATE goals_conversion AS c SET visitor_code = %s
+             WHERE site_id = %s AND visitor_code = %s AND keyed_by = ANY(%s) AND {column} = %s
+            RETURNING c.id, c.occurred_at, c.goal_id, %s, c.visitor_code
+            """,
+            [stand_in, erasure.site_id, visitor_code, list(Conversion.LINKED), key[1], visitor_code],
+        )
+        _count(erasure, cursor.fetchall())
+
+
+# All other tables: the columns that hold texts
+
+
+def _text(stand_ins: StandIns, _: Erasure, text: str) -> str:
+    return stand_ins.text(text)
+
+
+def _json(stand_ins: StandIns, _: Erasure, text: str) -> str:
+    return stand_ins.json(text.encode()).decode()
+
+
+def _prose(stand_ins: StandIns, _: Erasure, text: str) -> str:
+    return stand_ins.prose(text)
+
+
+def _goal_name(stand_ins: StandIns, erasure: Erasure, name: str) -> str:
+    """The name of a goal whose event is called as the person is."""
+    for _, event in events_named(name, template=erasure.site.goal_name_template):
+        if event.strip() in stand_ins.of:
+            before, _, after = name.rpartition(event)
+            return f"{before}{stand_ins.text(event)}{after}"
+    return stand_ins.text(name)
+
+
+def _message_key(stand_ins: StandIns, _: Erasure, key: str) -> str:
+    """The key of a conversion whose event's messageId was the id."""
+    type_, separator, message_id = key.partition(":")
+    return f"{type_}{separator}{stand_ins.of.get(message_id, message_id)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The columns of a table that hold texts, and how each is freed of ids."""
+
+    model: type[models.Model]
+    columns: Mapping[str, Replace]
+    of_site: str = "t.site_id = %(site)s"
+
+
+Stage = Erasure.Stage
+OF_SOURCE: Final = "EXISTS (SELECT 1 FROM api_source s WHERE s.id = t.source_id AND s.site_id = %(site)s)"
+OF_IDENTITY: Final = "EXISTS (SELECT 1 FROM cohorts_identity i WHERE i.id = t.identity_id AND i.site_id = %(site)s)"
+TEXTS: Final[Mapping[Erasure.Stage, Texts]] = {
+    Stage.CONVERSIONS: Texts(Conversion, {"properties": _json, "message_key": _message_key}),
+    Stage.GROUPS: Texts(Group, {"group_id": _text, "registers": _json}),
+    Stage.PERSONAS: Texts(Persona, {"name": _text}),
+    Stage.PERSONA_FACTS: Texts(PersonaFact, {"message_id": _text}, OF_IDENTITY),
+    Stage.USERNAMES: Texts(Username, {"name": _text}),
+    Stage.GOALS: Texts(Goal, {"name": _goal_name, "description": _prose}),
+    Stage.BINDINGS: Texts(GoalBinding, {"event_name": _text}),
+    Stage.WAITING_NAMES: Texts(WaitingName, {"name": _goal_name, "event_name": _text}),
+    Stage.TAGS: Texts(Tag, {"name": _text}),
+    Stage.RULES: Texts(
+        Rule,
+        {
+            "name": _text,
+            "name_value": _text,
+            "path": _text,
+            "path_value": _text,
+            "argument": _text,
+            "group_traits": _json,
+        },
+    ),
+    Stage.TWINS: Texts(Twin, {"event_name": _text}),
+    Stage.SOURCES: Texts(Source, {"name": _text}),
+    Stage.LOADS: Texts(Load, {"file_name": _text}, OF_SOURCE),
+}
+
+
+def _replace_texts(erasure: Erasure, stage: Erasure.Stage, begin: int, end: int) -> None:
+    """Put stand-ins into the texts of some rows of a table."""
+    texts, stand_ins = TEXTS[stage], stand_ins_of(erasure)
+    table = texts.model._meta.db_table  # noqa: SLF001 - Django's own way
+    columns = list(texts.columns)
+    as_texts = ", ".join(f"t.{name}::text" for name in columns)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT id, {as_texts} FROM {table} t
+             WHERE id > %(begin)s AND id <= %(end)s AND {texts.of_site}
+               AND EXISTS (SELECT 1 FROM unnest(%(spellings)s::text[]) AS n (s)
+                            WHERE position(n.s IN concat_ws(' ', {as_texts})) > 0)
+             ORDER BY id FOR UPDATE OF t
+            """,
+            {"begin": begin, "end": end, "site": erasure.site_id, "spellings": stand_ins.spellings},
+        )
+        rows = cursor.fetchall()
+    if stage == Stage.CONVERSIONS:
+        rows = _without_messages(erasure, rows)
+    for id_, *before in rows:
+        replacing = zip(texts.columns.values(), before, strict=True)
+        after = [replace_text(stand_ins, erasure, each) for replace_text, each in replacing]
+        if after != before:
+            _write_row(texts.model, id_, dict(zip(columns, after, strict=True)))
+            _note_replaced(erasure, stage.name)
+
+
+def _without_messages(erasure: Erasure, rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Without the conversions whose message is there: they were looked at with it."""
+    keys = dict(Conversion.objects.filter(pk__in=[row[0] for row in rows]).values_list("pk", "message_key"))
+    kept = set()
+    for message in messages_of(erasure.site_id, list(keys.values())):
+        kept |= {f"#{message.pk}", f"{message.type}:{message.message_id}"}
+    return [row for row in rows if keys.get(row[0]) not in kept]
+
+
+def _write_row(model: type[models.Model], id_: int, texts: Mapping[str, str]) -> None:
+    """Write the texts of a row; a name that somebody has already gets the row's number."""
+    values: dict[str, Any] = {}
+    for name, text in texts.items():
+        field = model._meta.get_field(name)  # noqa: SLF001
+        is_json = isinstance(field, models.JSONField)
+        values[name] = msgspec.json.decode(text) if is_json else text[: getattr(field, "max_length", None)]
+    row = model._default_manager.filter(pk=id_)  # noqa: SLF001
+    try:
+        with transaction.atomic():
+            row.update(**values)
+    except IntegrityError:
+        row.update(**{name: f"{text}:{id_}" if isinstance(text, str) else text for name, text in values.items()})
+
+
+def _sweep_texts(stage: Erasure.Stage) -> Sweep:
+    def sweep(erasure: Erasure, begin: int, end: int) -> None:
+        _replace_texts(erasure, stage, begin, end)
+
+    return sweep
+
+
+def _sweep_waiting_names(erasure: Erasure, begin: int, end: int) -> None:
+    """Rename goal names that wait, for the messages that wait for them too."""
+    quota.lock_names(erasure.site_id)
+    names_before = WaitingName.objects.filter(site_id=erasure.site_id, pk__gt=begin, pk__lte=end)
+    before = dict(names_before.values_list("pk", "name"))
+    _replace_texts(erasure, Stage.WAITING_NAMES, begin, end)
+    for pk, name in WaitingName.objects.filter(pk__in=before).values_list("pk", "name"):
+        if name != before[pk]:
+            waiting = Message.objects.filter(
+                site_id=erasure.site_id, status=Message.Status.DEFERRED, waiting_for=before[pk]
+            )
+            waiting.update(waiting_for=name)
+
+
+SWEEPS: Final[Mapping[Erasure.Stage, tuple[type[models.Model], Sweep]]] = {
+    **{stage: (texts.model, _sweep_texts(stage)) for stage, texts in TEXTS.items()},
+    Stage.MESSAGES: (Message, _sweep_messages),
+    Stage.CONVERSIONS: (Conversion, _sweep_conversions),
+    Stage.IDENTITIES: (Identity, _sweep_identities),
+    Stage.WAITING_NAMES: (WaitingName, _sweep_waiting_names),
+}

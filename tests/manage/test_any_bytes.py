@@ -1,0 +1,286 @@
+"""Whatever bytes come to whatever path of the management API: an answer in the one body, never a defect.
+
+The paths, their parameters and the fields of their bodies are those of the published description, so that a new one is
+tried too.
+"""
+
+import codecs
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+from django.http import HttpResponse
+from django.test import Client
+
+from api.models import Source
+from api.sites import create_source
+from tests.manage.conftest import Caller, refusal
+from tests.world import SITECODE, World
+
+DESCRIPTION: Final = yaml.safe_load((Path(__file__).parents[2] / "api/manage/openapi.yaml").read_text())
+SHAPES: Final = DESCRIPTION["components"]["schemas"]
+
+# In the place of each field: of every type, at the end of every range, in odd spellings.
+ODD: Final[Sequence[bytes]] = (
+    b"1e308",
+    b"-1",
+    b"9" * 30,
+    b"true",
+    b"null",
+    b'"caf\xe9"',
+    b'"a\\u0000b"',
+    b'"%s{name}{{ 1 }}\xe2\x80\xae"',
+    b'["a\\u0000", null, 1, {}, []]',
+    b'{"a\\u0000b": {"": ["\\u0000"]}}',
+    b"[" * 900 + b"]" * 900,
+)
+WHOLE: Final[Sequence[bytes]] = (
+    b"",
+    b"\0",
+    b"\xe9",
+    codecs.BOM_UTF8,
+    codecs.BOM_UTF16_LE,
+    codecs.BOM_UTF16_LE + b"{",
+    codecs.BOM_UTF16_LE + b"\x00\xd8",
+    codecs.BOM_UTF32_BE + b"{}",
+    '{"description": "é"}'.encode("utf-16-le"),
+    "é".encode("utf-7"),
+    b"\x1f\x8b\x08\x00",
+    b"NaN",
+    b"-Infinity",
+    b"1e400",
+    b"9" * 5_000,
+    b'"\xed\xa0\x80"',
+    b'"\\ud800"',
+    b'"a\nb"',
+    b"[" * 100_000 + b"]" * 100_000,
+    b'{"a":' * 900 + b"1" + b"}" * 900,
+    *ODD,
+)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one path."""
+
+    method: str
+    path: str
+    parameters: tuple[str, ...]
+    body: Mapping[str, Any]  # its shape, empty where it takes none
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+def operations() -> Iterator[Operation]:
+    for path, methods in DESCRIPTION["paths"].items():
+        for method, described in methods.items():
+            named = tuple(each["name"] for each in described.get("parameters", ()) if each["in"] == "query")
+            content = described.get("requestBody", {}).get("content", {})
+            body = shape(content["application/json"]["schema"]) if content else {}
+            yield Operation(method.upper(), path, named, body)
+
+
+def shape(described: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A shape, where the description only names it."""
+    for each in (described, *described.get("allOf", ())):
+        if "$ref" in each:
+            return shape(SHAPES[each["$ref"].rpartition("/")[2]])
+    return described
+
+
+def usual(described: Mapping[str, Any]) -> Any:
+    """A value of a shape, as simple as it may be."""
+    described = shape(described)
+    for each in described.get("oneOf", ()):
+        return usual(each)
+    if "enum" in described:
+        return described["enum"][0]
+    if "properties" in described:
+        return {name: usual(field) for name, field in described["properties"].items()}
+    if "items" in described:
+        return [usual(described["items"])]
+    return {"integer": 1, "boolean": True, "object": {"a": "b"}}.get(described.get("type", ""), "a")
+
+
+def oddly(value: Any) -> Iterator[bytes]:
+    """The JSON of a value with each odd one in the place of each of its parts."""
+    match value:
+        case dict():
+            for name, part in value.items():
+                others = {other: kept for other, kept in value.items() if other != name}
+                begin = json.dumps(others)[1:-1] + ("," if others else "")
+                yield from (f'{{{begin}"{name}":'.encode() + each + b"}" for each in oddly(part))
+        case list():
+            yield from (b"[" + each + b"]" for part in value for each in oddly(part))
+    yield from ODD
+
+
+@pytest.fixture
+def source(world: World) -> Source:
+    return create_source(world.site, name="Web", kind="server", write_key="a_write_key")
+
+
+@pytest.fixture
+def owner(world: World) -> Caller:
+    return Caller.build(world.site)
+
+
+@pytest.fixture
+def places(world: World, source: Source, owner: Caller) -> Mapping[str, str]:
+    """What stands in the paths."""
+    world.track("Buy")
+    goal = owner.get("/api/goals")[0]["id"]
+    return {
+        "goal_id": str(goal),
+        "source_id": str(source.pk),
+        "sitecode": SITECODE,
+        "number": str(world.last_message().pk),
+        "code": "user-1",
+        "key": "a_write_key",
+    }
+
+
+def is_answer(response: HttpResponse) -> bool:
+    """Whether it is one, and where it is an error, in the one body of the API."""
+    if response.status_code < HTTPStatus.BAD_REQUEST:
+        return True
+    return response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR and bool(refusal(response))
+
+
+WRITING: Final = [each for each in operations() if each.method != "GET"]
+
+
+@pytest.mark.parametrize("operation", WRITING, ids=str)
+def test_body__of_any_bytes__is_answered(
+    world: World, owner: Caller, places: Mapping[str, str], operation: Operation
+) -> None:
+    path = operation.path.format_map(places)
+    bodies = [*WHOLE, *oddly(usual(operation.body))] if operation.body else WHOLE
+
+    wrong = []
+    for body in bodies:
+        response = owner.ask(operation.method, path, body)
+        if not is_answer(response):
+            wrong.append((response.status_code, body[:60], body[-60:]))
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize("operation", [each for each in WRITING if each.body], ids=str)
+def test_body__not_in_utf_8__is_400_and_changes_nothing(
+    world: World, owner: Caller, places: Mapping[str, str], operation: Operation
+) -> None:
+    """PowerShell 5 sends ISO-8859-1 unless it is told otherwise."""
+    response = owner.ask(operation.method, operation.path.format_map(places), b'{"description": "caf\xe9"}')
+
+    assert refusal(response) == (400, "invalid_json")
+    assert "not UTF-8 at byte 20" in json.loads(response.content)["message"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_body__with_a_byte_order_mark__is_read(world: World, owner: Caller, encoding: str) -> None:
+    made = owner.ask("POST", "/api/goals", json.dumps({"name": "É"}, ensure_ascii=False).encode(encoding))
+
+    assert made.status_code == 201
+    assert owner.names() == ["É"]
+
+
+@pytest.mark.parametrize("operation", list(operations()), ids=str)
+def test_query__of_any_bytes__is_answered(
+    world: World, owner: Caller, places: Mapping[str, str], operation: Operation
+) -> None:
+    path = operation.path.format_map(places)
+    texts = ["%E9", "%00", "%ED%A0%80", "%zz", "\xe9", "9" * 5_000]
+    queries = [f"{name}={text}" for name in (*operation.parameters, "unknown", "%E9") for text in texts]
+
+    wrong = []
+    for query in ["\xe9", "&&&", "=", ";", *queries]:
+        response = raw(owner, operation.method, path, query=query)
+        if not is_answer(response):
+            wrong.append((response.status_code, query[:60]))
+
+    assert wrong == []
+
+
+ODD_HEADERS: Final = (
+    "\xe9",
+    "Basic \xe9",
+    "Basic 4oKs",
+    "Basic " + "A" * 70_000,
+    "Bearer \xe9",
+    "Bearer \0",
+    "Bearer " + "x" * 70_000,
+    "Bearer a.b.\xff",
+    "Basic 6Q==",
+    "Basic AAA6AAA=",
+    "application/json; charset=\xe9",
+    "application/json; charset=nonsense",
+    "application/json; charset=utf-16",
+    "multipart/form-data",
+    "multipart/form-data; boundary=\xe9",
+    "gzip",
+    "a=\xff; b",
+    "\0",
+    "9" * 5_000,
+    "-1",
+)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "HTTP_AUTHORIZATION",
+        "CONTENT_TYPE",
+        "HTTP_ACCEPT",
+        "HTTP_COOKIE",
+        "HTTP_ACCEPT_LANGUAGE",
+        "HTTP_CONTENT_ENCODING",
+        "HTTP_X_REQUEST_ID",
+        "HTTP_X_FORWARDED_FOR",
+        "HTTP_X_FORWARDED_PROTO",
+        "HTTP_IF_NONE_MATCH",
+        "HTTP_IF_MODIFIED_SINCE",
+        "HTTP_ORIGIN",
+        "HTTP_REFERER",
+        "HTTP_HOST",
+        "CONTENT_LENGTH",
+    ],
+)
+def test_header__of_any_bytes__is_answered(world: World, owner: Caller, header: str) -> None:
+    wrong = []
+    for method, path in (("POST", "/api/goals"), ("GET", "/admin/login/")):
+        for value in ODD_HEADERS:
+            response = raw(owner, method, path, **{header: value})
+            if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                wrong.append((response.status_code, method, path, value[:60]))
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/\xe9", "/api/goals/\xff", "/api/visitors/\xed\xa0\x80/conversions", "/admin/\xe9/"]
+)
+def test_path__of_any_bytes__is_answered(world: World, owner: Caller, path: str) -> None:
+    for method in ("GET", "POST", "DELETE"):
+        assert raw(owner, method, "/", PATH_INFO=path).status_code < HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def raw(owner: Caller, method: str, path: str, *, query: str = "", **environ: Any) -> HttpResponse:
+    """A request whose environment is as a server makes it of any bytes: each a character."""
+    client = Client(raise_request_exception=False)
+    content = b'{"name": "Buy"}' if method != "GET" else b""
+    response = client.generic(
+        method,
+        path,
+        content,
+        content_type="application/json",
+        **{"HTTP_AUTHORIZATION": owner.authorization, "QUERY_STRING": query, **environ},
+    )
+    assert isinstance(response, HttpResponse)
+    return response

@@ -21,6 +21,7 @@ def look(connection: psycopg.Connection[Any], ask: Ask) -> dict[str, Any]:
             connection,
             """
             SELECT s.sitecode, g.name, g.archived_at IS NOT NULL, into_.name, count(c.id),
+                   count(DISTINCT c.visitor_code),
                    (SELECT array_agg(t.name::text ORDER BY t.name COLLATE "C") FROM goals_goal_tags gt
                       JOIN goals_tag t ON t.id = gt.tag_id WHERE gt.goal_id = g.id)
               FROM goals_goal g

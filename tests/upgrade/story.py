@@ -87,6 +87,10 @@ def tell_of_people(shop: Sender, browser: Sender, destination: Sender) -> None:
         shop.send("identify", userId=user, traits={"username": name, "name": f"{name.title()} Example", "age": "36"})
     shop.send("identify", userId="n-1", traits={"age": None, "firstName": "Ada", "lastName": "Example"})
     shop.send("identify", userId="n-3", traits={"company": {"id": "c-9", "name": "Nine"}, "createdAt": 17})
+    # Devices of the users whose messages were pruned: one of them still points at its user, the other one went on.
+    browser.send("page", anonymousId="old-device-0", name="Home", properties={CODE: "code-old-0"})
+    browser.send("identify", anonymousId="old-device-1", userId="new-1", traits={})
+    browser.send("page", anonymousId="old-device-1", name="Home", properties={CODE: "code-old-1"})
     for number in range(40):  # ordinary traffic, over two days, some of it without a code and some without a user
         who: dict[str, Any] = {"anonymousId": f"device-{number % 13}"}
         who |= {"userId": f"customer-{number % 7}"} if number % 3 else {}

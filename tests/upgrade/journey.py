@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Mapping
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from io import StringIO
 from pathlib import Path
@@ -53,6 +53,11 @@ def travel() -> dict[str, Any]:
         found["left"] = rows_left(connection)
         found["again"] = rekey(connection, again=True)
         verify_into(found, "rekeyed again")
+
+        found["last"] = look(connection, ask)
+        erase("shop000001", "u-1")
+        verify_into(found, "erased")
+        found["erased"] = look(connection, ask)
 
         migrate(before["migrations"])
         migrate()
@@ -149,6 +154,18 @@ def retry() -> dict[str, int]:
         for reason in sorted(REPLAYABLE & set(failed.values_list("reason", flat=True).distinct().order_by())):
             done[f"{site.sitecode} {reason}"] = replay(site.pk, reason, who="a test").messages
     return done
+
+
+def erase(sitecode: str, id_: str) -> None:
+    """Erase a person whom events of others and traits of groups name."""
+    from api import erasure
+    from api.models import Site
+
+    erasure.erase(Site.objects.get(sitecode=sitecode), id_, by="a test", now=datetime.now(UTC))
+    for _ in range(10_000):
+        if not erasure.sweep(now=datetime.now(UTC)):
+            return
+    raise AssertionError("the erasure does not end")
 
 
 def rows_left(connection: Any) -> list[list[Any]]:

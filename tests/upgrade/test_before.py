@@ -51,7 +51,9 @@ def journey() -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("when", ["upgraded", "back and forth", "digested", "rekeyed", "retried", "rekeyed again"])
+@pytest.mark.parametrize(
+    "when", ["upgraded", "back and forth", "digested", "rekeyed", "retried", "rekeyed again", "erased"]
+)
 def test_verify__data_of_the_version_before__is_ok(journey: Any, when: str) -> None:
     assert journey["differences"][when] == []
 
@@ -102,3 +104,11 @@ def test_rekey__conversions_of_the_version_before__count_for_the_devices_of_thei
 
 def test_rekey__again__changes_nothing(journey: Any) -> None:
     assert journey["again"]["before"] == journey["again"]["after"]
+
+
+def test_erase__of_somebody_known_before__takes_no_conversion_from_a_goal(journey: Any) -> None:
+    known, left = journey["last"], journey["erased"]
+    assert [row[:5] for row in left["goals"]] == [row[:5] for row in known["goals"]]
+    assert "shop000001 IDENTIFY_u-1" in known["documents"]
+    assert "shop000001 IDENTIFY_u-1" not in left["documents"]
+    assert '"u-1"' not in "".join(left["documents"].values())

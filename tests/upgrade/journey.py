@@ -61,6 +61,7 @@ def travel() -> dict[str, Any]:
 
         migrate(before["migrations"])
         migrate()
+        verify_into(found, "returned")
     return found
 
 

@@ -52,7 +52,7 @@ def journey() -> Any:
 
 
 @pytest.mark.parametrize(
-    "when", ["upgraded", "back and forth", "digested", "rekeyed", "retried", "rekeyed again", "erased"]
+    "when", ["upgraded", "back and forth", "digested", "rekeyed", "retried", "rekeyed again", "erased", "returned"]
 )
 def test_verify__data_of_the_version_before__is_ok(journey: Any, when: str) -> None:
     assert journey["differences"][when] == []

@@ -1,6 +1,7 @@
 """`manage.py verify`: it names every row that was tampered with, and nothing that came to be by itself."""
 
 import re
+import threading
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
@@ -13,6 +14,8 @@ from django.db.models import F
 from django.test import Client
 from django.urls import reverse
 
+from api.digest import run
+from api.digest.claims import Claims
 from api.digest.replay import DEAD, replay
 from api.ingest.prune import prune_done
 from api.insight.trace import trace
@@ -27,6 +30,7 @@ from goals import catalogue
 from goals.models import Conversion, Goal
 from tests.admin.conftest import save
 from tests.flows.conftest import Clock
+from tests.flows.test_resilience import in_threads
 from tests.goals.recount import assert_exact
 from tests.pages.test_settings import sent_form
 from tests.world import World
@@ -246,6 +250,40 @@ def test_recount__goals_without_conversions_and_deleted_ones__have_no_figures_af
 
     assert rows(report_on("figures")) == []
     assert_exact()
+
+
+def test_recount__beside_digests_that_make_goals_and_links__keeps_the_figures_exact(world: World) -> None:
+    world.change_site(goals_per_10_seconds=1000, goals_per_hour=1000)
+    is_over = threading.Event()
+
+    def work(number: int) -> None:
+        claims = Claims()
+        try:
+            if number == 0:
+                for turn in range(60):
+                    device = f"anon-{turn % 7}"
+                    world.post(
+                        [
+                            world.event(event=f"Buy {turn % 20}", userId=f"user-{turn % 5}", anonymousId=device),
+                            world.event("identify", userId=f"user-{turn % 5}", kameleoonVisitorCode=f"vc-{turn % 5}"),
+                            world.event("page", at=-turn, userId=None, anonymousId=device, name="Home"),
+                        ]
+                    )
+            while number > 0 and not is_over.is_set():
+                if number == 1:
+                    call_command("recount", stdout=StringIO())
+                else:
+                    run.digest_all(claims, seconds=1)
+        finally:
+            if number == 0:
+                is_over.set()
+            claims.close()
+
+    in_threads(4, work)
+    world.digest()
+    assert Message.objects.exclude(status="done").count() == 0
+    assert_exact()
+    call_command("verify", stdout=StringIO())
 
 
 def test_verify__with_differences__says_what_to_do_and_fails(town: World) -> None:

@@ -252,19 +252,21 @@ def test_recount__goals_without_conversions_and_deleted_ones__have_no_figures_af
     assert_exact()
 
 
-def test_recount__beside_digests_that_make_goals_and_links__keeps_the_figures_exact(world: World) -> None:
-    world.change_site(goals_per_10_seconds=1000, goals_per_hour=1000)
+def test_recount__beside_digests_that_make_goals_and_links__keeps_the_figures_exact(
+    world: World, settings: Any
+) -> None:
+    settings.DIGEST_BATCH = 5
     is_over = threading.Event()
 
     def work(number: int) -> None:
         claims = Claims()
         try:
             if number == 0:
-                for turn in range(60):
+                for turn in range(100):
                     device = f"anon-{turn % 7}"
                     world.post(
                         [
-                            world.event(event=f"Buy {turn % 20}", userId=f"user-{turn % 5}", anonymousId=device),
+                            world.event(event=f"Buy {turn % 2}", userId=f"user-{turn % 5}", anonymousId=device),
                             world.event("identify", userId=f"user-{turn % 5}", kameleoonVisitorCode=f"vc-{turn % 5}"),
                             world.event("page", at=-turn, userId=None, anonymousId=device, name="Home"),
                         ]

@@ -491,7 +491,7 @@ def test_committer__connection_lost_after_the_commit__stores_nothing_twice(
 ) -> None:
     """Without a messageId a second try would be a second event: the sender is asked to decide."""
     body = [world.event(messageId=each) for each in message_ids]
-    lost = LosesItsAnswer(inbox.connect())
+    lost = LosesItsAnswer(database.connect())
     committer = inbox.Committer()
     committer._connection = lost  # type: ignore[assignment]  # as far as it is asked
     rows = [

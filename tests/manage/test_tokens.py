@@ -177,7 +177,7 @@ def test_key__used_through_two_processes__keeps_the_later_time(
 ) -> None:
     """The other process wrote its use first, of a time `minutes` from now."""
     holder(world, "viewer")
-    models = {
+    models: dict[last_uses.Key, tuple[Any, str]] = {
         last_uses.Key.CREDENTIAL: (Credential, "pk"),
         last_uses.Key.WRITE_KEY: (WriteKey, "key"),
         last_uses.Key.TOKEN: (ManagementToken, "pk"),

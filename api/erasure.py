@@ -85,10 +85,10 @@ def _step(erasure: Erasure, *, now: datetime) -> bool:
     if erasure.removed_at is None:
         _remove(erasure)
         erasure.removed_at = now
-        erasure.waits_for = _clock()
+        erasure.waits_for = clock()
     elif erasure.stage == Erasure.Stage.DONE:
         erasure.finished_at, erasure.sought = now, []
-    elif erasure.waits_for is not None and _is_older_work_going_on(erasure.waits_for):
+    elif erasure.waits_for is not None and is_older_work_going_on(erasure.waits_for):
         return False
     else:
         _sweep_chunk(erasure)
@@ -134,7 +134,7 @@ def _sweep_chunk(erasure: Erasure) -> None:
         erasure.stage, erasure.position, erasure.until = erasure.stage + 1, 0, None
 
 
-def _clock() -> datetime:
+def clock() -> datetime:
     """When this transaction began, by the database's clock."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT now()")
@@ -142,7 +142,7 @@ def _clock() -> datetime:
         return began
 
 
-def _is_older_work_going_on(since: datetime) -> bool:
+def is_older_work_going_on(since: datetime) -> bool:
     """Whether a transaction that writes began before: it may have looked before the ids were suppressed.
 
     A batch has claimed its messages when it looks, so that it is known to write by then.

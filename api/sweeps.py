@@ -10,12 +10,12 @@ from typing import Any, Final
 import msgspec
 from django.db import IntegrityError, connection, models, transaction
 
-from api.digest.mapping import Effects, Rules, Stored, derive
+from api.digest.mapping import STORED, Effects, Rules, Stored, derive
 from api.digest.suppression import find_suppressed
 from api.digest.ways import Ways, load_ways
 from api.insight.bodies import names
 from api.insight.people import messages_of
-from api.models import Erasure, Load, Message, Rule, Source, Twin
+from api.models import Erasure, Load, Message, Removal, Rule, Source, Twin
 from api.stand_ins import StandIns
 from cohorts import merge
 from cohorts.models import Group, Identity, Link, Persona, PersonaFact, Username
@@ -84,8 +84,8 @@ def _sweep_messages(erasure: Erasure, begin: int, end: int) -> None:
     stand_ins = stand_ins_of(erasure)
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            SELECT id, type, message_id, position, occurred_at, body, source_id, detail FROM api_message m
+            f"""
+            SELECT {STORED}, detail FROM api_message m
              WHERE id > %s AND id <= %s AND site_id = %s
                AND (EXISTS (SELECT 1 FROM unnest(%s::bytea[]) AS n (spelling) WHERE position(n.spelling IN m.body) > 0)
                     OR message_id = ANY(%s))
@@ -93,10 +93,7 @@ def _sweep_messages(erasure: Erasure, begin: int, end: int) -> None:
             """,
             [begin, end, erasure.site_id, [each.encode() for each in stand_ins.spellings], erasure.sought],
         )
-        rows = [
-            (Stored(id_, type_, message_id, position, occurred_at, bytes(body), source_id), detail)
-            for id_, type_, message_id, position, occurred_at, body, source_id, detail in cursor.fetchall()
-        ]
+        rows = [(Stored.of_row(row), row[-1]) for row in cursor.fetchall()]
     if not rows:
         return
     ways = load_ways(erasure.site)
@@ -345,6 +342,7 @@ TEXTS: Final[Mapping[Erasure.Stage, Texts]] = {
     Stage.TWINS: Texts(Twin, {"event_name": _text}),
     Stage.SOURCES: Texts(Source, {"name": _text}),
     Stage.LOADS: Texts(Load, {"file_name": _text}, OF_SOURCE),
+    Stage.REMOVALS: Texts(Removal, {"name": _text}),
 }
 
 

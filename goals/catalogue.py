@@ -154,9 +154,14 @@ def purge_deleted() -> bool:
     return True
 
 
+def clean_tag(name: str) -> str:
+    """Return the name of a tag as it is kept: without white space around it. Case counts. Pure."""
+    return name.strip()
+
+
 def set_tags(goal: Goal, names: Iterable[str]) -> None:
     """Give a goal exactly these tags, making those that the site does not have."""
-    names = sorted(set(names))
+    names = sorted({name for each in names if (name := clean_tag(each))})
     Tag.objects.bulk_create([Tag(site_id=goal.site_id, name=name) for name in names], ignore_conflicts=True)
     goal.tags.set(Tag.objects.filter(site_id=goal.site_id, name__in=names))
 
@@ -167,6 +172,7 @@ def rename_tag(tag: Tag, name: str) -> Tag:
 
     A site goes on giving its own tag (`auto_tag`) to what events make: change that too, or the tag comes back.
     """
+    name = clean_tag(name)
     with transaction.atomic():
         quota.lock_names(tag.site_id)
         twin = Tag.objects.filter(site_id=tag.site_id, name=name).exclude(pk=tag.pk).first()

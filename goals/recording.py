@@ -266,6 +266,7 @@ def insert_goals(site_id: int, names: Sequence[str], *, tag: str, origin: Goal.O
     goals = Goal.objects.bulk_create(
         Goal(site_id=site_id, name=name, origin=origin, is_named_by_event=True) for name in names
     )
+    tag = tag.strip()
     if tag:
         tagged, _ = Tag.objects.get_or_create(site_id=site_id, name=tag)
         Goal.tags.through.objects.bulk_create(Goal.tags.through(goal=goal, tag=tagged) for goal in goals)

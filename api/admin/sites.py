@@ -2,15 +2,22 @@
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.postgres.fields import ArrayField
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from admin_pages import Inline, Pages, lines_field, show_copyable
+from api import removal
 from api.access import generate_sitecode
-from api.models import Site, Source
+from api.audit import note
+from api.models import Removal, Site, Source
 from api.sites import add_destination, note_rules_changed
 
 if TYPE_CHECKING:
@@ -28,9 +35,10 @@ class SourcesOfSite(Inline):
 
 @admin.register(Site)
 class SiteAdmin(Pages[Site]):
-    """A new site gets its Segment destination. None is deleted here: its messages and conversions may be millions."""
+    """A new site gets its Segment destination. One is removed by administrators, in the background (api.removal)."""
 
-    list_display = ("name", "sitecode", "created_at")
+    list_display = ("name", "sitecode", "created_at", "state")
+    actions = None
     search_fields = ("name", "sitecode")
     fieldsets = (
         (None, {"fields": ("name", "code_to_copy", "created_at")}),
@@ -87,8 +95,50 @@ class SiteAdmin(Pages[Site]):
         if any("takes_track" in each.changed_data for each in formset.forms):
             note_rules_changed(form.instance.pk, now=timezone.now())
 
-    def has_delete_permission(self, _request: HttpRequest, _site: Site | None = None) -> bool:
-        return False
+    def has_delete_permission(self, request: HttpRequest, _site: Site | None = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, _extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Say what is lost with a site, in figures; and, posted with its sitecode, remove it."""
+        site = self.get_object(request, object_id)
+        if site is None:
+            raise Http404
+        if not self.has_delete_permission(request, site):
+            raise PermissionDenied
+        if request.method == "POST" and request.POST.get("sitecode", "").strip() == site.sitecode:
+            return self._remove(request, site)
+        if request.method == "POST":
+            messages.error(request, "Nothing was removed: type the sitecode as it is written below.")
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Remove the site {site.name}",
+            "opts": self.opts,
+            "site": site,
+            "rows": removal.count_rows(site).items(),
+            "most": removal.MOST_COUNTED,
+            "going": site.removals.filter(of=Removal.Of.SITE).first(),
+        }
+        return TemplateResponse(request, "admin/remove_site.html", context)
+
+    def _remove(self, request: HttpRequest, site: Site) -> HttpResponse:
+        name, sitecode = site.name, site.sitecode
+        with transaction.atomic():
+            what = f"Began to remove the site {sitecode}"
+            note(request, None, what, {"name": name, **removal.count_rows(site)}, None)
+            begun = removal.remove_site(site, by=request.user.get_username(), now=timezone.now())
+        state = "A worker removes it now; nothing comes in any more." if begun else "It was empty and is gone."
+        messages.success(request, f"{name}: {state}")
+        return redirect("admin:api_site_changelist")
+
+    @admin.display(description="State")
+    def state(self, site: Site) -> str:
+        begun = next((each for each in site.removals.all() if each.of == Removal.Of.SITE), None)
+        return f"is being removed, {begun.rows:,} rows so far" if begun else ""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Site]:
+        return super().get_queryset(request).prefetch_related("removals")
 
     @admin.display(description="Sitecode")
     def code_to_copy(self, site: Site) -> SafeString:

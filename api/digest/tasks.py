@@ -10,7 +10,7 @@ from celery import Celery
 from celery.signals import worker_process_init
 from django.db import connections
 
-from api import erasure
+from api import erasure, removal
 from api.celery import app
 from api.digest import run
 from api.digest.claims import Claims
@@ -25,6 +25,7 @@ EVERY = {
     "prune": ("api.digest.tasks.prune", 60.0, "goalpost-seldom"),
     "purge": ("api.digest.tasks.purge", 60.0, "goalpost-seldom"),
     "erase": ("api.digest.tasks.erase", 5.0, "goalpost-seldom"),
+    "remove": ("api.digest.tasks.remove", 5.0, "goalpost-seldom"),
 }
 
 
@@ -88,4 +89,12 @@ def erase() -> None:
     """Go on erasing people, as far as a run's time allows."""
     until = time.monotonic() + SECONDS_A_RUN
     while time.monotonic() < until and erasure.sweep(now=datetime.now(UTC)):
+        pass
+
+
+@app.task
+def remove() -> None:
+    """Go on removing personas, groups and sites, as far as a run's time allows."""
+    until = time.monotonic() + SECONDS_A_RUN
+    while time.monotonic() < until and removal.sweep(now=datetime.now(UTC)):
         pass

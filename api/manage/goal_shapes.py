@@ -15,9 +15,9 @@ PAGE_LIMIT = 200
 
 
 class TagNames(serializers.ListField):
-    """Names of tags, each as it is: exact, like the names of goals."""
+    """Names of tags, without white space around them; case counts."""
 
-    child = serializers.CharField(max_length=100, trim_whitespace=False)
+    child = serializers.CharField(max_length=100)
 
 
 class Event(serializers.Serializer[GoalBinding]):

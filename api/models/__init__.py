@@ -5,6 +5,7 @@ from api.models.backfills import Backfill
 from api.models.erasures import Erasure, Suppression, make_marker
 from api.models.inbox import Claim, Load, Message, Twin
 from api.models.keys import URL_SAFE, Credential, ManagementToken, Source, SourceTally, WriteKey
+from api.models.removals import Removal
 from api.models.rules import Rule
 from api.models.sites import (
     AuditEntry,
@@ -30,6 +31,7 @@ __all__ = [
     "ManagementToken",
     "Membership",
     "Message",
+    "Removal",
     "Rule",
     "Site",
     "Source",

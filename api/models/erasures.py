@@ -34,7 +34,8 @@ class Erasure(models.Model):
         TWINS = 12, "pairs of sources that send the same"
         SOURCES = 13, "sources"
         LOADS = 14, "loaded files"
-        DONE = 15, "done"
+        REMOVALS = 15, "removed personas and groups"
+        DONE = 16, "done"
 
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="erasures")
     erased_by = models.CharField(max_length=150)

@@ -111,9 +111,15 @@ class Membership(models.Model):
 class AuditEntry(models.Model):
     """One change that a person made. The database refuses to change or delete it (migration 0009)."""
 
+    # None: of the installation, its users for example. The entries of a site that was removed stay, with its number.
     site = models.ForeignKey(
-        Site, on_delete=models.PROTECT, null=True, db_index=False, related_name="audit_entries"
-    )  # none: of the installation, its users for example
+        Site,
+        on_delete=models.DO_NOTHING,
+        null=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="audit_entries",
+    )
     # A person may be deleted; what they did stays, under the name they had. None: a key of theirs, or a command.
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,

@@ -76,6 +76,7 @@ def list_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     if order.key == "revenue" and not order.currency:
         order = replace(order, currency=next(iter(found.currencies), ""))
     tags = Tag.objects.filter(site=site).annotate(size=Count("goals", filter=Q(goals__deleted_at=None)))
+    tags = tags.filter(size__gt=0)  # of a tag that no goal has, the page of tags tells
     largest = list(tags.order_by("-size", "name")[:MOST_TAGS])
     listed = {tag.name for tag in largest}
     return show(
@@ -177,7 +178,7 @@ def change_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     goals = list(
         live_goals([site.pk]).filter(pk__in=ids_in(request.POST.getlist("goal"))).prefetch_related(None).order_by("pk")
     )
-    action, tag = request.POST.get("action", ""), request.POST.get("tag_name", "")
+    action, tag = request.POST.get("action", ""), catalogue.clean_tag(request.POST.get("tag_name", ""))
     if action == "merge" and goals:
         query = urlencode([("goal", goal.pk) for goal in goals])
         return redirect(f"{reverse('pages:goals-merge', args=[site.sitecode])}?{query}")
@@ -216,7 +217,7 @@ def _tag(goal: Goal, name: str) -> None:
 
 
 def _untag(goal: Goal, name: str) -> None:
-    catalogue.set_tags(goal, [tag.name for tag in goal.tags.all() if tag.name != name])
+    catalogue.set_tags(goal, [tag.name for tag in goal.tags.all() if catalogue.clean_tag(tag.name) != name])
 
 
 CHANGES: Final[Mapping[str, Callable[[Goal, str], object]]] = {

@@ -2,12 +2,18 @@
 
 from datetime import UTC, datetime
 
+from django.contrib import messages
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponseBase, QueryDict
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
+from django.utils.http import urlencode
 
+from api import removal
+from api.audit import note
 from api.insight import people
-from api.models import Site
-from api.pages.access import show, site_page
+from api.models import Removal, Site
+from api.pages.access import Role, show, site_page
 from cohorts import finding, members
 from cohorts.models import Group, Identity, Persona
 from cohorts.people import EPOCH, RESOLUTION
@@ -32,6 +38,7 @@ def list_personas(request: HttpRequest, site: Site) -> HttpResponseBase:
         ],
         is_complete=is_complete,
         most=members.MOST_COUNTED,
+        going=_going(site, Removal.Of.PERSONA),
         after=after,
         next=personas[PAGE - 1].name if len(personas) > PAGE else None,
     )
@@ -68,6 +75,7 @@ def list_groups(request: HttpRequest, site: Site) -> HttpResponseBase:
         "pages/personas/groups.html",
         title="Groups",
         rows=[(group, len(group.registers.get("traits", {}))) for group in groups[:PAGE]],
+        going=_going(site, Removal.Of.GROUP),
         after=after,
         next=groups[PAGE - 1].group_id if len(groups) > PAGE else None,
     )
@@ -96,8 +104,66 @@ def show_group(request: HttpRequest, site: Site) -> HttpResponseBase:
     )
 
 
+@site_page(Role.OWNER)
+def remove_persona(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """Say what is lost with a persona; and, posted, remove it."""
+    persona = get_object_or_404(Persona, site=site, name=_text(request, "name"))
+    if request.method == "POST":
+        with transaction.atomic():
+            note(request, site, "Removed a persona", {"name": persona.name}, None)
+            removal.remove_persona(persona, by=request.user.get_username(), now=datetime.now(UTC))
+        messages.success(request, f"{persona.name} is removed. A worker takes it from its members now.")
+        return redirect("pages:personas", site.sitecode)
+    sizes, is_complete = members.sizes(site.pk)
+    return show(
+        request,
+        "pages/personas/remove.html",
+        title=f"Remove the persona {persona.name}",
+        what="persona",
+        name=persona.name,
+        size=sizes.get(persona.name, 0),
+        is_complete=is_complete,
+        back=address(site, "persona", name=persona.name),
+    )
+
+
+@site_page(Role.OWNER)
+def remove_group(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """Say what is lost with a group; and, posted, remove it."""
+    group = get_object_or_404(Group, site=site, group_id=_text(request, "id"))
+    if request.method == "POST":
+        with transaction.atomic():
+            note(request, site, "Removed a group", {"id": group.group_id}, None)
+            removal.remove_group(group, by=request.user.get_username(), now=datetime.now(UTC))
+        messages.success(request, f"{group.group_id} is removed. Its members leave it now, by a worker.")
+        return redirect("pages:groups", site.sitecode)
+    found = members.find_members(site.pk, "group", group.group_id, after=None, company_is_group=site.company_is_group)
+    return show(
+        request,
+        "pages/personas/remove.html",
+        title=f"Remove the group {group.group_id}",
+        what="group",
+        name=group.group_id,
+        size=len(found.members),
+        is_complete=found.next is None,
+        traits=len(people.traits_of_group(group)),
+        back=address(site, "group", id=group.group_id),
+    )
+
+
+def _going(site: Site, of: Removal.Of) -> list[str]:
+    """The names of what a worker is removing now."""
+    return list(site.removals.filter(of=of, finished_at=None).values_list("name", flat=True)[:PAGE])
+
+
+def address(site: Site, page: str, **query: str) -> str:
+    """The address of the page of a persona or a group."""
+    return f"{reverse(f'pages:{page}', args=[site.sitecode])}?{urlencode(query)}"
+
+
 def _text(request: HttpRequest, name: str) -> str:
-    return request.GET.get(name, "").replace("\0", "\ufffd")
+    given = request.POST if request.method == "POST" else request.GET
+    return given.get(name, "").replace("\0", "\ufffd")
 
 
 def _place(query: QueryDict) -> members.Key | None:

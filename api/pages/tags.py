@@ -13,7 +13,7 @@ from api import audit
 from api.models import Site
 from api.pages.access import Role, show, site_page
 from api.pages.goals import TAG_LENGTH
-from goals.catalogue import TagTakenError, merge_tags, rename_tag
+from goals.catalogue import TagTakenError, clean_tag, merge_tags, rename_tag
 from goals.models import Tag
 
 MOST_SHOWN: Final = 200
@@ -22,7 +22,7 @@ MOST_SHOWN: Final = 200
 @site_page()
 def list_tags(request: HttpRequest, site: Site) -> HttpResponseBase:
     """The tags, by name."""
-    search = request.GET.get("q", "")
+    search = request.GET.get("q", "").strip()
     tags = Tag.objects.filter(site=site, name__icontains=search).order_by("name")
     tags = tags.annotate(size=Count("goals", filter=Q(goals__deleted_at=None, goals__counts_for=None)))
     shown = list(tags[: MOST_SHOWN + 1])
@@ -41,7 +41,7 @@ def list_tags(request: HttpRequest, site: Site) -> HttpResponseBase:
 def change_tag(request: HttpRequest, site: Site, tag_id: int) -> HttpResponseBase:
     """Give a tag another name; where another tag has it, ask first, then put the one into the other."""
     tag = get_object_or_404(Tag, pk=tag_id, site=site)
-    name = request.POST.get("name", "")
+    name = clean_tag(request.POST.get("name", ""))
     if not 0 < len(name) <= TAG_LENGTH:
         messages.error(request, f"A tag has 1 to {TAG_LENGTH} characters.")
         return redirect("pages:tags", site.sitecode)
@@ -51,6 +51,19 @@ def change_tag(request: HttpRequest, site: Site, tag_id: int) -> HttpResponseBas
         return rename(request, site, tag, name)
     except Tag.DoesNotExist as error:  # somebody merged it at this moment
         raise Http404 from error
+
+
+@site_page(Role.OWNER)
+@require_POST
+def remove_tag(request: HttpRequest, site: Site, tag_id: int) -> HttpResponseBase:
+    """Take a tag from all goals and delete it."""
+    tag = get_object_or_404(Tag, pk=tag_id, site=site)
+    with transaction.atomic():
+        audit.note(request, site, f"Removed the tag {tag.pk}", {"name": tag.name}, None)
+        tag.delete()
+    again = " Events go on giving it to the goals that they make: choose another tag in the settings."
+    messages.success(request, f"{tag.name} is removed.{again if tag.name == site.auto_tag else ''}")
+    return redirect("pages:tags", site.sitecode)
 
 
 def rename(request: HttpRequest, site: Site, tag: Tag, name: str) -> HttpResponseBase:

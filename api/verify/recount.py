@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from api.digest.mapping import STORED, Effects, GoalHit, Rules, Stored, derive
 from api.digest.readings import NEWEST
 from api.digest.suppression import find_suppressed
 from api.digest.ways import load_ways
-from api.models import Backfill, Erasure, Site
+from api.models import Backfill, Erasure, Removal, Site
 from api.sweeps import stand_ins_of
 from api.verify.changes import last_change
 from api.verify.law import AGAIN, Difference, Figures, of_site, stream
@@ -102,7 +102,7 @@ def recount(site_id: int | None, figures: Figures) -> Iterator[Difference]:
     queries a batch, which is all that is in memory.
     """
     ways = {site.pk: (load_ways(site), _rules_changed(site)) for site in Site.objects.all()}
-    erased = _being_erased()
+    erased, removed = _being_erased(), _removed()
     for batch in _batches(site_id):
         readings = []
         for message in batch:
@@ -118,6 +118,7 @@ def recount(site_id: int | None, figures: Figures) -> Iterator[Difference]:
                 if effects.dead:  # the hook takes it no more
                     figures["earlier"] += 1
                     continue
+                effects = _without_removed(message, effects, removed)
                 said = people.said_by(effects.change) if effects.change else {}
                 readings.append(Reading(message, effects, said))
         readings = _without_erased(readings)
@@ -135,6 +136,31 @@ def _being_erased() -> dict[int, list[bytes]]:
         spellings = [erasure.marker, *stand_ins_of(erasure).spellings]
         found.setdefault(erasure.site_id, []).extend(each.encode() for each in spellings)
     return found
+
+
+def _removed() -> dict[tuple[int, str, str], datetime | None]:
+    """Return until when personas and groups were being removed; None for one that still is."""
+    ordered = Removal.objects.order_by("pk")
+    return {(each.site_id, each.of, each.name): each.finished_at for each in ordered}
+
+
+def _without_removed(
+    message: Applied, effects: Effects, removed: Mapping[tuple[int, str, str], datetime | None]
+) -> Effects:
+    """Leave out a persona or a group that a person removed after the message was digested."""
+    change = effects.change
+    if change is None or not removed:
+        return effects
+
+    def is_gone(of: Removal.Of, name: str) -> bool:
+        key = (message.site_id, str(of), name)
+        return key in removed and ((until := removed[key]) is None or message.digested_at < until + SETTLED)
+
+    if change.persona is not None and is_gone(Removal.Of.PERSONA, change.persona[0]):
+        change = replace(change, persona=None)
+    if change.group is not None and is_gone(Removal.Of.GROUP, change.group):
+        change = replace(change, group=None, group_traits={})
+    return replace(effects, change=change)
 
 
 def _without_erased(readings: Sequence[Reading]) -> list[Reading]:

@@ -83,7 +83,7 @@ def test_site__destination__is_switched_off(person: Client, site: Site) -> None:
     assert not site.sources.get().is_enabled
 
 
-@pytest.mark.parametrize("model", [Site, Credential, Source])
+@pytest.mark.parametrize("model", [Credential, Source])
 def test_row__that_much_hangs_on__cannot_be_deleted(person: Client, model: Any) -> None:
     path = reverse(f"admin:api_{model._meta.model_name}_delete", args=[model.objects.get().pk])
 
@@ -236,7 +236,7 @@ def test_goal__renamed_and_keeping_its_events__is_bound(person: Client, goal: Go
 @pytest.mark.parametrize("name", ["SegmentIO track – Buy", " x ", "a\nb", "a\r\nb"])
 def test_goal__saved_without_a_new_name__keeps_it_to_the_byte(person: Client, goal: Goal, name: str) -> None:
     Goal.objects.update(name=name)
-    catalogue.set_tags(goal, [" odd ", "tag\n"])
+    catalogue.set_tags(goal, ["Ödd tag"])
 
     # A browser's text field loses line ends.
     response = save(person, change_page(goal), name=name.replace("\r", "").replace("\n", ""), description="What counts")
@@ -244,7 +244,7 @@ def test_goal__saved_without_a_new_name__keeps_it_to_the_byte(person: Client, go
     assert response.status_code == 302, response.content
     goal.refresh_from_db()
     assert (goal.name, goal.is_named_by_event, goal.description) == (name, True, "What counts")
-    assert {tag.name for tag in goal.tags.all()} >= {" odd "}
+    assert {tag.name for tag in goal.tags.all()} == {"Ödd tag"}
 
 
 def test_goal__tags__are_added_and_taken(person: Client, goal: Goal) -> None:

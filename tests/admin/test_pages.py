@@ -17,11 +17,13 @@ from api.models import (
     Alert,
     AlertDelivery,
     AuditEntry,
+    Backfill,
     Claim,
     Erasure,
     Load,
     ManagementToken,
     Message,
+    Removal,
     Rule,
     Site,
     SourceTally,
@@ -29,18 +31,22 @@ from api.models import (
     Twin,
     WriteKey,
 )
-from cohorts.models import Group, Identity, Persona, PersonaFact, Username
+from cohorts.models import Group, Identity, Link, Persona, PersonaFact, Username
 from goals.models import Conversion, Goal, GoalCreation, GoalDay, GoalTotal, GoalVisitor, Tag, WaitingName
 from tests.admin.conftest import text_of
 from tests.world import START
 
 # Both are read on the page of their source: the keys, and the sums of what came through it.
-# Goals show their figures themselves, people who were erased have receipts, and alerts are a site's settings.
+# Goals show their figures themselves, people who were erased have receipts, and alerts are a site's settings. The links
+# of a person are in their export; how far a command or a removal has come, `doctor` and the pages of what goes tell.
 ON_ANOTHER_PAGE = {
     Alert,
     AlertDelivery,
+    Backfill,
+    Link,
     ManagementToken,
     PersonaFact,
+    Removal,
     WriteKey,
     SourceTally,
     GoalVisitor,

@@ -195,9 +195,11 @@ def people(look: Any, facts: Facts) -> Iterator[Look]:
     yield look("personas")
     yield look("persona", name=facts.persona)
     yield look("persona", what="deep", name=facts.persona, kind=1, after="user-5")
+    yield look("persona-remove", name=facts.persona)
     yield look("groups")
     yield look("groups", what="deep", after="company-3")
     yield look("group", id=facts.group)
+    yield look("group-remove", id=facts.group)
 
 
 def events(look: Any, facts: Facts) -> Iterator[Look]:

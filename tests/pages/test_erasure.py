@@ -367,6 +367,7 @@ NOT_SEARCHED = {
     "api_rule": {"event_type", "name_test", "path_test", "action"},
     "api_source": {"kind"},
     "api_load": {"fingerprint"},
+    "api_removal": {"of", "removed_by"},
     "goals_goal": {"type", "origin"},
     "goals_goalbinding": {"event_type"},
     "goals_waitingname": {"event_type"},

@@ -1,0 +1,192 @@
+"""Removing what was made by mistake: personas and groups, and sites with all that is in them.
+
+A persona or group leaves the lists and `common` at once; a worker takes it from its members, a chunk of identities at a
+time. Of a site the doors are closed at once, then a worker deletes table by table; the site itself goes last, so that a
+worker that dies on the way is followed by another one. The log of changes stays.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.db import connection, transaction
+from django.db.models import Max
+
+from api import audit
+from api.erasure import clock, is_older_work_going_on
+from api.models import Removal, Site, WriteKey
+from cohorts.models import Group, Identity, Persona
+
+CHUNK: Final = 5_000
+LOOKUPS_LAST: Final = timedelta(seconds=10)  # processes know keys for 5 s after these are gone (api.access)
+
+# The tables of a site that may be large, in the order in which they are emptied, each with its rows of the site. The
+# others go with the site.
+OF_GOAL: Final = "goal_id IN (SELECT id FROM goals_goal WHERE site_id = %(site)s)"
+TABLES: Final[Mapping[str, str]] = {
+    "api_message": "site_id = %(site)s",
+    "goals_conversion": "site_id = %(site)s",
+    "goals_goalvisitor": OF_GOAL,
+    "goals_goalday": OF_GOAL,
+    "goals_goaltotal": OF_GOAL,
+    "goals_waitingname": "site_id = %(site)s",
+    "goals_goalcreation": "site_id = %(site)s",
+    "goals_goalbinding": "site_id = %(site)s",
+    "goals_goal_tags": OF_GOAL,
+    "goals_goal": "site_id = %(site)s",
+    "goals_tag": "site_id = %(site)s",
+    "cohorts_personafact": "persona_id IN (SELECT id FROM cohorts_persona WHERE site_id = %(site)s)",
+    "cohorts_link": "site_id = %(site)s",
+    "cohorts_username": "site_id = %(site)s",
+    "cohorts_identity": "site_id = %(site)s",
+    "cohorts_group": "site_id = %(site)s",
+    "cohorts_persona": "site_id = %(site)s",
+    "api_sourcetally": "source_id IN (SELECT id FROM api_source WHERE site_id = %(site)s)",
+    "api_alertdelivery": "site_id = %(site)s",
+}
+COUNTED: Final[Mapping[str, str]] = {
+    "events": "api_message",
+    "goals": "goals_goal",
+    "conversions": "goals_conversion",
+    "identifiers of people": "cohorts_identity",
+    "groups": "cohorts_group",
+    "personas": "cohorts_persona",
+}
+MOST_COUNTED: Final = 1_000_000  # rows that a page of figures counts of a table
+
+
+def remove_persona(persona: Persona, *, by: str, now: datetime) -> Removal:
+    """Take a persona from `common` at once and from everybody's facts in the background."""
+    with transaction.atomic():
+        removal = _begin(persona.site, Removal.Of.PERSONA, persona.name, by=by, now=now)
+        removal.number = persona.pk
+        removal.save(update_fields=["number"])
+        # Its history may have millions of rows: Django's way would load them.
+        Persona.objects.filter(pk=persona.pk)._raw_delete(using="default")  # noqa: SLF001
+    return removal
+
+
+def remove_group(group: Group, *, by: str, now: datetime) -> Removal:
+    """Delete a group and its traits at once; people leave it in the background."""
+    with transaction.atomic():
+        removal = _begin(group.site, Removal.Of.GROUP, group.group_id, by=by, now=now)
+        group.delete()
+    return removal
+
+
+def remove_site(site: Site, *, by: str, now: datetime) -> Removal | None:
+    """Remove a site: an empty one at once, upon which nothing is returned; another one in the background.
+
+    Nothing comes in any more when this returns, but for the seconds that other processes remember keys; and only
+    administrators see the site.
+    """
+    with transaction.atomic():
+        if not any(count_rows(site).values()):
+            _finish_site(site, by=by)
+            return None
+        begun = Removal.objects.filter(site=site, of=Removal.Of.SITE).first()
+        if begun is not None:
+            return begun
+        WriteKey.objects.filter(source__site=site).delete()
+        site.credentials.clear()
+        site.management_tokens.clear()
+        site.memberships.all().delete()
+        site.alerts.update(is_enabled=False)
+        return _begin(site, Removal.Of.SITE, site.sitecode, by=by, now=now)
+
+
+def count_rows(site: Site) -> dict[str, int]:
+    """Return what is lost with a site, by what it is; a million stands for more. One query a table."""
+    found = {}
+    with connection.cursor() as cursor:
+        for name, table in COUNTED.items():
+            cursor.execute(
+                f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE site_id = %s LIMIT %s) AS counted",
+                [site.pk, MOST_COUNTED],
+            )
+            found[name] = cursor.fetchone()[0]
+    return found
+
+
+def sweep(*, now: datetime) -> bool:
+    """Do one step of the oldest removal that is not done and that no other worker has; whether there was one."""
+    with transaction.atomic():
+        waiting = Removal.objects.filter(finished_at=None).order_by("pk").select_for_update(skip_locked=True)
+        removal = waiting.select_related("site").first()
+        if removal is None:
+            return False
+        return _step_site(removal, now=now) if removal.of == Removal.Of.SITE else _step_members(removal, now=now)
+
+
+def _begin(site: Site, of: Removal.Of, name: str, *, by: str, now: datetime) -> Removal:
+    last = Identity.objects.aggregate(last=Max("pk"))["last"] or 0
+    return Removal.objects.create(site=site, of=of, name=name, removed_by=by, created_at=now, until=last)
+
+
+def _step_members(removal: Removal, *, now: datetime) -> bool:
+    """Take a persona or a group from a chunk of identities; at their end, delete a chunk of the persona's history."""
+    if removal.position < removal.until:
+        begin, removal.position = removal.position, removal.position + CHUNK
+        removal.rows += _forget(removal, begin, removal.position)
+    elif removal.of == Removal.Of.GROUP or not _delete_some(
+        "cohorts_personafact", "persona_id = %(persona)s", {"persona": removal.number}
+    ):
+        removal.finished_at = now
+    removal.save()
+    return True
+
+
+def _forget(removal: Removal, begin: int, end: int) -> int:
+    """Remove the register of some identities, locked in the order in which the digest locks them; how many had it."""
+    has, without = "registers #>> '{group,3}' = %(name)s", "registers - 'group'"
+    if removal.of == Removal.Of.PERSONA:
+        has = "registers -> 'personas' ? %(name)s"
+        without = """
+            CASE WHEN (registers -> 'personas') - %(name)s = '{}' THEN registers - 'personas'
+                 ELSE registers #- ARRAY['personas', %(name)s] END
+        """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            WITH mine AS MATERIALIZED (
+                SELECT id FROM cohorts_identity
+                 WHERE id > %(begin)s AND id <= %(end)s AND site_id = %(site)s AND {has}
+                 ORDER BY kind, value COLLATE "C" FOR UPDATE
+            )
+            UPDATE cohorts_identity SET registers = {without}, updated_at = now() WHERE id IN (SELECT id FROM mine)
+            """,
+            {"begin": begin, "end": end, "site": removal.site_id, "name": removal.name},
+        )
+        return int(cursor.rowcount)
+
+
+def _step_site(removal: Removal, *, now: datetime) -> bool:
+    """Delete a chunk of the first table that has rows of the site; where none has any, the site."""
+    for table, condition in TABLES.items():
+        deleted = _delete_some(table, condition, {"site": removal.site_id})
+        if deleted:
+            removal.rows += deleted
+            removal.save()
+            return True
+    if now - removal.created_at < LOOKUPS_LAST or is_older_work_going_on(clock()):
+        return False  # something may still come in, or be on its way through the digest
+    _finish_site(removal.site, by=removal.removed_by)
+    return True
+
+
+def _delete_some(table: str, condition: str, parameters: Mapping[str, int]) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            DELETE FROM {table} WHERE ctid = ANY(ARRAY(
+                SELECT ctid FROM {table} WHERE {condition} LIMIT {CHUNK} FOR UPDATE))
+            """,
+            parameters,
+        )
+        return int(cursor.rowcount)
+
+
+def _finish_site(site: Site, *, by: str) -> None:
+    name, sitecode = site.name, site.sitecode
+    site.delete()
+    audit.record(None, f"Removed the site {sitecode}", {"name": name, "sitecode": sitecode}, None, who=by)

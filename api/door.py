@@ -52,6 +52,11 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not a defect
         body = msgspec.json.encode({"success": False, "code": self.code, "message": self.message})
         return Answer(self.status, body, self.headers)
 
+    def as_header(self) -> tuple[str, str]:
+        """Return the reason as a header, for an answer whose body cannot say it."""
+        # A header holds latin-1 at most, and proxies less.
+        return "Goalpost-Error", f"{self.code}: {self.message}".encode("ascii", "replace").decode()
+
 
 class TooLargeError(Exception):
     """The body is larger than the limit; `start` holds how it begins."""

@@ -17,7 +17,7 @@ from api import health, urls  # noqa: E402
 from api.cross_origin import answer_preflight, open_to_pages  # noqa: E402
 from api.database import DatabaseDownError  # noqa: E402
 from api.door import Answer, Endpoint, Request, defect, unavailable  # noqa: E402
-from api.ingest import segmentio, tracking  # noqa: E402
+from api.ingest import pixel, segmentio, tracking  # noqa: E402
 from api.lookup import remote_data, token  # noqa: E402
 
 log = structlog.get_logger(__name__)
@@ -33,9 +33,10 @@ ENDPOINTS: dict[str, Endpoint] = {
     "/health/live": Endpoint({"GET": health.answer_live}, is_open=False),
     "/health/ready": Endpoint({"GET": health.answer_ready}, is_open=False),
     **tracking.ENDPOINTS,
+    **pixel.ENDPOINTS,
 }
 # What people and programs sign in to is Django's. Every other path is for senders and readers, who come from any page.
-FOR_DJANGO = frozenset({"static", *(str(each.pattern).partition("/")[0] for each in urls.urlpatterns)})
+FOR_DJANGO = frozenset({"static", *(str(each.pattern).partition("/")[0] for each in urls.urlpatterns)}) - {""}
 NOTHING_HERE = Endpoint({})
 STATUS_LINES = {int(status): f"{status:d} {status.phrase}" for status in HTTPStatus}
 WITHOUT_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
@@ -46,9 +47,10 @@ gc.freeze()  # what is loaded by now stays: no collection need look at it, and n
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Answer a request. Trouble of ours is 503 with Retry-After, never a 4xx that makes a sender drop its event."""
     path = environ["PATH_INFO"]
-    endpoint = ENDPOINTS.get(path) or tracking.find_endpoint(path)
+    # Senders write a type in any case, also in a path (`/v1/Track`).
+    endpoint = ENDPOINTS.get(path) or ENDPOINTS.get(path.lower()) or tracking.find_endpoint(path)
     if endpoint is None:
-        if path.removeprefix("/").partition("/")[0] in FOR_DJANGO:
+        if path == "/" or path.removeprefix("/").partition("/")[0] in FOR_DJANGO:
             return django_application(environ, start_response)
         endpoint = NOTHING_HERE
     request = Request(environ)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from api.access import SourceAccess, check_token, find_source, unauthorized
+from api.access import SourceAccess, find_source
 from api.door import (
     Answer,
     Endpoint,
@@ -38,14 +38,7 @@ from api.ingest.wire import (
     read_type,
     scalar,
 )
-from api.ingest.write_keys import (
-    Authorization,
-    Senders,
-    find_first,
-    find_senders,
-    read_authorization,
-    read_keys,
-)
+from api.ingest.write_keys import Senders, find_in_body, find_shown, read_shown
 from api.public_address import asked_address
 
 BATCH_BYTES: Final = 4 * 1_048_576
@@ -88,12 +81,17 @@ def receive_event(request: Request, *, type_: str) -> Answer:
     """
     received_at = datetime.now(UTC)
     senders, body = open_request(request, received_at=received_at, limit=intake.EVENT_BYTES)
+    take_event(senders, body, type_=type_, received_at=received_at)
+    return SUCCESS
+
+
+def take_event(senders: Senders, body: bytes, *, type_: str, received_at: datetime) -> None:
+    """Store one event. Raises Refusal, the event being kept as refused if its source is known."""
     source = senders.sender_of(body)
     event, refusal = read_item(source, body, type_=type_, position=0, received_at=received_at)
     stored = store([Item(source, event, refusal)])
     if stored.refusals:
         raise stored.refusals[0]
-    return SUCCESS
 
 
 def receive_batch(request: Request, *, is_import: bool = False) -> Answer:
@@ -164,41 +162,18 @@ def open_request(request: Request, *, received_at: datetime, limit: int) -> tupl
     One valid write key is enough: that of the header, else of the query, else of the body's top; otherwise the events
     have keys of their own. Raises Refusal, what was read being kept if its source is known.
     """
-    shown = read_authorization(request.header("HTTP_AUTHORIZATION"))
-    asked = request.query().get("writeKey", "")
-    senders = within_token(Senders(find_first(shown.write_key, asked)), shown)
+    shown = read_shown(request)
+    senders = find_shown(shown)
     if senders.all:
         check_room(senders)
         # A browser's key stands in its pages: whoever shows one is a stranger as far as patience goes.
         with seat_for_stranger() if senders.only and senders.only.kind == "browser" else nullcontext():
-            body = read_body(request, senders, received_at=received_at, limit=limit)
-        return senders, body
+            return senders, read_body(request, senders, received_at=received_at, limit=limit)
     with seat_for_stranger():
         body = read_body(request, senders, received_at=received_at, limit=limit)
-        keys = read_keys(body)
-    senders = within_token(find_senders(keys), shown)
-    if not senders.all:
-        if shown.write_key or asked or keys.top or keys.items:
-            raise unauthorized("Unknown write key, or one that was revoked. The admin shows the keys of each source.")
-        lacking = "Send the source's write key: `Authorization: Basic base64(write_key:)`, or `writeKey`."
-        raise unauthorized(shown.trouble or lacking)
+    senders = find_in_body(body, shown)
     check_room(senders)
     return senders, body
-
-
-def within_token(senders: Senders, shown: Authorization) -> Senders:
-    """Return those of the senders whose sites the access token opens; all of them without a token.
-
-    Raises Refusal (401) if it opens none of them.
-    """
-    if not shown.token or not senders.all:
-        return senders
-    site_ids = check_token(shown.token).site_ids
-    if not any(source.site_id in site_ids for source in senders.all):
-        raise unauthorized("The access token does not open the site of this write key.")
-    return replace(
-        senders, by_key={key: source for key, source in senders.by_key.items() if source.site_id in site_ids}
-    )
 
 
 def check_room(senders: Senders) -> None:
@@ -399,10 +374,7 @@ def missing(code: str, message: str) -> Refusal:
 
 
 def find_endpoint(path: str) -> Endpoint | None:
-    """Return the endpoint of a path that names a write key, or that is known in another case (`/v1/Track`)."""
-    known = ENDPOINTS.get(path.lower())
-    if known is not None:
-        return known
+    """Return the endpoint of a path below `/v1/` that names a write key."""
     parts = path.removesuffix("/").split("/")
     match parts:
         case ["", "v1", "projects", write_key, "settings"]:
@@ -416,6 +388,7 @@ RECEIVERS: Final[Mapping[str, Callable[[Request], Answer]]] = {
     "/v1/b": receive_batch,
     "/v1/import": partial(receive_batch, is_import=True),
     "/v1/m": drop_metrics,
+    "/beacon/v1/batch": receive_batch,  # RudderStack's `useBeacon`
 }
 # Each with and without a slash at its end: a redirected POST is an event lost (promises I-26).
 ENDPOINTS: Final = {

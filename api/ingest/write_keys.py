@@ -3,12 +3,13 @@
 import base64
 import binascii
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
 
-from api.access import SourceAccess, find_source, find_sources, unauthorized
+from api.access import SourceAccess, check_token, find_source, find_sources, unauthorized
+from api.door import Request
 from api.ingest.intake import too_large
 from api.ingest.splitting import split_array, split_object
 from api.ingest.wire import NOTHING, is_present, scalar
@@ -26,10 +27,10 @@ MOST_KEYS: Final = 100  # in the events of one batch; a stranger has them looked
 
 
 @dataclass(frozen=True, slots=True)
-class Authorization:
-    """What an Authorization header shows: a write key, an access token, or what is wrong with it."""
+class Shown:
+    """What a request shows before its body: write keys, an access token, and what is wrong with its header."""
 
-    write_key: str = ""
+    write_keys: tuple[str, ...] = ()
     token: str = ""
     trouble: str = ""
 
@@ -66,7 +67,14 @@ class Senders:
         raise unauthorized("This event has no `writeKey`, and others of its batch have several. It was not stored.")
 
 
-def read_authorization(header: str) -> Authorization:
+def read_shown(request: Request) -> Shown:
+    """Return what the Authorization header and the query show; a key of the header comes first."""
+    shown = read_authorization(request.header("HTTP_AUTHORIZATION"))
+    asked = request.query().get("writeKey")
+    return replace(shown, write_keys=(*shown.write_keys, asked)) if asked else shown
+
+
+def read_authorization(header: str) -> Shown:
     """Return what the header shows. Whatever is no write key is no error yet: the query or the body may hold one.
 
     A proxy in front may want a name and a password of its own here.
@@ -74,17 +82,17 @@ def read_authorization(header: str) -> Authorization:
     scheme, _, token = header.strip().partition(" ")
     token = token.strip()
     if not scheme:
-        return Authorization()
+        return Shown()
     if scheme.lower() == "bearer":
-        return Authorization(token=token)
+        return Shown(token=token)
     if scheme.lower() != "basic":
-        return Authorization(trouble="Send `Authorization: Basic base64(write_key:)`; the admin shows the write key.")
+        return Shown(trouble="Send `Authorization: Basic base64(write_key:)`; the admin shows the write key.")
     try:
         decoded = base64.b64decode(token + "=" * (-len(token) % 4), validate=True).decode()
     except (binascii.Error, ValueError):
-        return Authorization(trouble="The Authorization header is not base64 of a write key and a colon.")
-    # Some HTTP clients send an empty user where the key stands in the body.
-    return Authorization(write_key=decoded.partition(":")[0])
+        return Shown(trouble="The Authorization header is not base64 of a write key and a colon.")
+    key = decoded.partition(":")[0]
+    return Shown((key,) if key else ())  # some HTTP clients send an empty user where the key stands in the body
 
 
 def find_first(*write_keys: str) -> SourceAccess | None:
@@ -92,8 +100,31 @@ def find_first(*write_keys: str) -> SourceAccess | None:
     return next(filter(None, map(find_source, filter(None, write_keys))), None)
 
 
+def find_shown(shown: Shown) -> Senders:
+    """Return whose the request is by what it shows before its body, nobody's if that is not enough.
+
+    Raises Refusal (401) for a token that does not open the site of the key.
+    """
+    return within_token(Senders(find_first(*shown.write_keys)), shown)
+
+
+def find_in_body(body: bytes, shown: Shown) -> Senders:
+    """Return whose the events of a body are, by the keys in it.
+
+    Raises Refusal: 401 if none of them is valid, 413 for more keys than are looked up.
+    """
+    keys = read_keys(body)
+    senders = within_token(find_senders(keys), shown)
+    if senders.all:
+        return senders
+    if shown.write_keys or keys.top or keys.items:
+        raise unauthorized("Unknown write key, or one that was revoked. The admin shows the keys of each source.")
+    lacking = "Send the source's write key: `Authorization: Basic base64(write_key:)`, or `writeKey`."
+    raise unauthorized(shown.trouble or lacking)
+
+
 def find_senders(keys: Keys) -> Senders:
-    """Return whose the events of a body are, by the keys in it. Raises Refusal (413) for more keys than are looked up.
+    """Return whose the events of a body with these keys are, nobody's if none is valid. Raises Refusal (413).
 
     A key that stands alone in the events of a batch is valid for those without one too.
     """
@@ -105,6 +136,21 @@ def find_senders(keys: Keys) -> Senders:
     if len(keys.items) > MOST_KEYS:
         raise too_large(f"The events of the batch have more than {MOST_KEYS} write keys.")
     return Senders(None, find_sources(keys.items))
+
+
+def within_token(senders: Senders, shown: Shown) -> Senders:
+    """Return those of the senders whose sites the access token opens; all of them without a token.
+
+    Raises Refusal (401) if it opens none of them.
+    """
+    if not shown.token or not senders.all:
+        return senders
+    site_ids = check_token(shown.token).site_ids
+    if not any(source.site_id in site_ids for source in senders.all):
+        raise unauthorized("The access token does not open the site of this write key.")
+    return replace(
+        senders, by_key={key: source for key, source in senders.by_key.items() if source.site_id in site_ids}
+    )
 
 
 def read_keys(body: bytes) -> Keys:

@@ -47,9 +47,7 @@ def get_maps(request: Request) -> Answer:
 
 def refuse_quietly(refusal: Refusal) -> Answer:
     """`{}` with the right status and the reason in a header: an SDK takes any JSON body for data (promises K-76)."""
-    # A header holds latin-1 at most, and proxies less.
-    reason = ("Goalpost-Error", f"{refusal.code}: {refusal.message}".encode("ascii", "replace").decode())
-    return Answer(refusal.status, b"{}", (*refusal.headers, reason))
+    return Answer(refusal.status, b"{}", (*refusal.headers, refusal.as_header()))
 
 
 def _read(request: Request, query: dict[str, str], keys: list[str]) -> dict[str, dict[str, Any]]:

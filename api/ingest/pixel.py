@@ -1,0 +1,65 @@
+"""`/v1/pixel/…`: one event in the address of an image, from mails and from pages without scripts."""
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from functools import partial
+from http import HTTPStatus
+from typing import Final
+
+from api.door import Answer, Endpoint, Refusal, Request
+from api.ingest.tracking import check_room, take_event
+from api.ingest.wire import TYPES
+from api.ingest.write_keys import find_in_body, find_shown, read_shown
+
+GIF: Final = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")  # 1×1, transparent
+HEADERS: Final = (
+    ("Cache-Control", "no-store, no-cache, max-age=0"),  # each time that it is looked at is an event
+    ("Cross-Origin-Resource-Policy", "cross-origin"),  # or a page that asks for isolation would not load it
+)
+ALPHABET: Final = str.maketrans("-_ ", "+/+", "\t\r\n")
+# Whoever can come again, or has asked wrongly, is told so by the status.
+TOLD: Final = {HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+
+
+def receive_pixel(request: Request, *, type_: str) -> Answer:
+    """Take the event in the parameter `data`, as `tracking.receive_event` takes a body. Raises Refusal as that does."""
+    received_at = datetime.now(UTC)
+    query = request.query()
+    body = read_data(query.get("data", ""))
+    shown = read_shown(request)
+    senders = find_shown(shown)
+    senders = senders if senders.all else find_in_body(body, shown)
+    check_room(senders)
+    take_event(senders, body, type_=type_, received_at=received_at)
+    return Answer(HTTPStatus.OK, GIF, HEADERS, "image/gif")
+
+
+def read_data(text: str) -> bytes:
+    """Return the JSON in base64 or base64url, padded or not, on one line or several.
+
+    A plus that was not escaped arrives as a space. What is no base64 is returned as it is: it is refused as no JSON,
+    and kept.
+    """
+    encoded = text.translate(ALPHABET).rstrip("=")
+    try:
+        return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return text.encode()
+
+
+def refuse_as_image(refusal: Refusal) -> Answer:
+    """Return the image with the reason in a header; 200 where asking again would not help.
+
+    As Segment does: a mail shows a broken image for any other status, and its reader can mend nothing.
+    """
+    if refusal.status not in TOLD:
+        return Answer(HTTPStatus.OK, GIF, (*HEADERS, refusal.as_header()), "image/gif")
+    return Answer(refusal.status, GIF, (*HEADERS, *refusal.headers, refusal.as_header()), "image/gif")
+
+
+ENDPOINTS: Final = {
+    f"/v1/pixel/{type_}{slash}": Endpoint({"GET": partial(receive_pixel, type_=type_)}, refuse=refuse_as_image)
+    for type_ in TYPES
+    for slash in ("", "/")
+}

@@ -52,7 +52,8 @@ def journey() -> Any:
 
 
 @pytest.mark.parametrize(
-    "when", ["upgraded", "back and forth", "digested", "rekeyed", "retried", "rekeyed again", "erased", "returned"]
+    "when",
+    ["upgraded", "back and forth", "digested", "rekeyed", "retried", "rekeyed again", "erased", "removed"],
 )
 def test_verify__data_of_the_version_before__is_ok(journey: Any, when: str) -> None:
     assert journey["differences"][when] == []
@@ -112,3 +113,11 @@ def test_erase__of_somebody_known_before__takes_no_conversion_from_a_goal(journe
     assert "shop000001 IDENTIFY_u-1" in known["documents"]
     assert "shop000001 IDENTIFY_u-1" not in left["documents"]
     assert '"u-1"' not in "".join(left["documents"].values())
+
+
+def test_remove__of_what_came_before__takes_nothing_else_along(journey: Any) -> None:
+    known, left = journey["erased"], journey["removed"]
+    assert [row[:5] for row in left["goals"]] == [row[:5] for row in known["goals"] if row[0] != "late000001"]
+    assert "vip" in known["documents"]["shop000001 common"]
+    assert "vip" not in left["documents"]["shop000001 common"]
+    assert not any(key.startswith("late000001") for key in left["documents"])

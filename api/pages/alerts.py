@@ -85,7 +85,7 @@ class AlertForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no paramete
             self.cleaned_data["source"] = None
 
 
-@site_page()
+@site_page(Role.OWNER)
 def list_alerts(request: HttpRequest, site: Site) -> HttpResponseBase:
     """The alerts as they stand, and what was told, newest first, in pages that begin below a number."""
     told = AlertDelivery.objects.filter(site=site).select_related("alert").order_by("-pk")

@@ -15,7 +15,7 @@ from api.ingest.tally import Figures
 from api.insight import standing
 from api.insight.delivery import Span, lag
 from api.models import Site
-from api.pages.access import show, site_page
+from api.pages.access import Role, may, show, site_page
 from api.pages.charts import Chart, Series
 from goals.models import Goal
 
@@ -60,7 +60,7 @@ def home(request: HttpRequest, site: Site) -> HttpResponseBase:
         lag=lag(site.pk, since=Span.DAY.times(now)[0]),
         rooms=standing.rooms(site, now=now),
         newest=Goal.objects.filter(site=site, deleted_at=None).order_by("-pk")[:NEWEST],
-        needs=list(needs(site, sources, inbox, now=now)),
+        needs=list(needs(site, sources, inbox, may_own=may(request, Role.OWNER), now=now)),
         is_new=not came,
     )
 
@@ -101,7 +101,7 @@ def draw(
 
 
 def needs(
-    site: Site, sources: Iterable[standing.SourceState], inbox: standing.Inbox, *, now: datetime
+    site: Site, sources: Iterable[standing.SourceState], inbox: standing.Inbox, *, may_own: bool, now: datetime
 ) -> Iterable[Need]:
     """What needs a person. Two queries."""
     twins, archived = standing.troubles(site, now=now)
@@ -109,7 +109,9 @@ def needs(
     for alert in site.alerts.filter(is_enabled=True, firing_since__isnull=False).order_by("firing_since")[:MOST_ALERTS]:
         since = f"{alert.firing_since:%Y-%m-%d %H:%M:%S}"
         told = f"The alert “{alert.name}” has fired since {since} UTC. {explain(alert)}"
-        yield Need(told, reverse("pages:settings-alerts", args=[site.sitecode]), "Alerts")
+        # Who is no owner may not see the alerts themselves; Delivery has the figures of all of them.
+        page, action = ("settings-alerts", "Alerts") if may_own else ("delivery", "Delivery")
+        yield Need(told, reverse(f"pages:{page}", args=[site.sitecode]), action)
     if inbox.oldest and now - inbox.oldest > LAG_WARNING:
         told = f"The oldest message has waited {(now - inbox.oldest).total_seconds():,.0f} seconds for the digest."
         delivery = reverse("pages:delivery", args=[site.sitecode])

@@ -86,7 +86,7 @@ RIGHTS: Final[dict[str, Rights]] = {
     "settings-rules-change": Rights(None, OWNER, form={"do": "switch", "rule": "{rule_id}"}),
     "settings-rule-new": Rights(OWNER, OWNER),
     "settings-rule": Rights(OWNER, OWNER),
-    "settings-alerts": READ,
+    "settings-alerts": Rights(OWNER),
     "settings-alerts-change": Rights(None, OWNER, form={"do": "switch", "alert": "{alert_id}"}),
     "settings-alert-new": Rights(OWNER, OWNER, form={"name": "Quota", "condition": "quota"}),
     "settings-alert": Rights(OWNER, OWNER, form={"name": "Quota", "condition": "quota"}),

@@ -162,14 +162,14 @@ def test_home__trouble__is_told_with_a_link(viewer: Client, site: Site, source: 
     assert html.escape(need.sentence) in text_of(response)
 
 
-def test_home__alert_that_fires__is_told_with_the_finding_of_its_state(viewer: Client, site: Site) -> None:
+def test_home__alert_that_fires__is_told_with_the_finding_of_its_state(enter: Enter, site: Site) -> None:
     now = timezone.now()
     alert = Alert.objects.create(site=site, name="Slow", condition="lag", threshold=5)
     evaluate.settle(alert, Finding(holds=True, sentence="It lags."), now=now - timedelta(minutes=2))
     evaluate.settle(alert, Finding(holds=False, sentence="Nothing lags."), now=now)
 
     for path in (PATH, f"{PATH}settings/alerts/"):
-        shown = html.unescape(text_of(viewer.get(path)))
+        shown = html.unescape(text_of(enter("owner").get(path)))
         assert "It lags." in shown
         assert "Nothing lags." not in shown
 

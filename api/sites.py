@@ -9,8 +9,8 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
-from api.access import TOKEN_PREFIX, generate_secret, generate_sitecode, hash_secret
-from api.models import Credential, ManagementToken, Rule, Site, Source, WriteKey
+from api.access import generate_secret, generate_sitecode, hash_secret
+from api.models import Credential, Rule, Site, Source, WriteKey
 from goals import quota, waiting
 
 # Altis sends every page view under the page's title, and its own bookkeeping as events: each would be a goal (A-03).
@@ -152,18 +152,3 @@ def renew_secret(credential: Credential, *, now: datetime, overlap: timedelta = 
         credential.secret_hash = hash_secret(secret)
         credential.save(update_fields=["secret_hash", "old_secret_hash", "old_secret_ends_at"])
     return NewCredential(credential, secret)
-
-
-def make_token(
-    sites: Sequence[Site], *, description: str, role: str, made_by: str, expires_at: datetime | None
-) -> tuple[ManagementToken, str]:
-    """A management token and its value, which is told once (promises I-29). Raises ValidationError."""
-    value = TOKEN_PREFIX + generate_secret()
-    token = ManagementToken(
-        token_hash=hash_secret(value), description=description, role=role, made_by=made_by, expires_at=expires_at
-    )
-    token.full_clean()
-    with transaction.atomic():
-        token.save()
-        token.sites.set(sites)
-    return token, value

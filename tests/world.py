@@ -9,13 +9,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import httpx
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import F
 
 from api.access import api_key, forget_lookups
 from api.digest import run
 from api.digest.claims import Claims
-from api.models import Credential, Message, Site
+from api.models import Credential, Membership, Message, Site
 from api.sites import create_credential, create_site
 from goals import quota
 from goals.models import Conversion, Goal, GoalCreation
@@ -24,6 +25,14 @@ SITECODE = "1q2w3e4r5t"
 CLIENT_ID = "demo_client"
 SECRET = "demo_secret"
 START = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
+
+
+def owner_of(*sites: Site, name: str = "ada") -> User:
+    """Return somebody who owns these sites: whom a management token may belong to."""
+    user, _ = User.objects.get_or_create(username=name)
+    for site in sites:
+        Membership.objects.get_or_create(user=user, site=site, defaults={"role": "owner"})
+    return user
 
 
 @dataclass

@@ -5,9 +5,6 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from django.contrib.postgres.aggregates import ArrayAgg
-from django.db.models import Q
-from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import ValidationError
 from rest_framework.permissions import SAFE_METHODS, BasePermission
@@ -17,7 +14,8 @@ from api import audit
 from api.access import TOKEN_PREFIX, check_authorization, hash_secret, unauthorized
 from api.door import Refusal
 from api.last_uses import Key, note_use
-from api.models import ManagementToken, Membership, Site
+from api.models import Membership, Site
+from api.tokens import live_tokens, with_open_sites
 
 if TYPE_CHECKING:  # it reads the settings, which name this module
     from rest_framework.views import APIView
@@ -63,15 +61,22 @@ def find_caller(authorization: str) -> Caller:
 
 
 def find_token(value: str) -> Caller:
-    """Who holds a management token. Raises Refusal (401). One query: what is revoked or over is refused at once."""
-    live = ManagementToken.objects.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()), revoked_at=None)
-    with_sites = live.annotate(site_ids=ArrayAgg("sites", filter=Q(sites__isnull=False), default=[]))
-    token = with_sites.filter(token_hash=hash_secret(value)).first()
+    """Return who holds a management token, with the sites that its user may still open so. Raises Refusal (401).
+
+    One query at each use, so that what is revoked, has expired or lost its user is refused at once.
+    """
+    token = with_open_sites(live_tokens()).filter(token_hash=hash_secret(value)).first()
     if token is None:
         raise unauthorized("Unknown management token, or one that was revoked or is over. Make one under Settings.")
+    open_sites: list[int] = token.open_sites  # type: ignore[attr-defined]  # annotated by with_open_sites
+    if not open_sites:
+        raise unauthorized(
+            "This management token belongs to somebody who may no longer do as much as it says in any of its sites. "
+            "An owner can take it over under Settings, Tokens."
+        )
     note_use(Key.TOKEN, token.pk)
     return Caller(
-        f"token-{token.pk}", f"token {token.pk} “{token.description}”", Role(token.role), frozenset(token.site_ids)
+        f"token-{token.pk}", f"token {token.pk} “{token.description}”", Role(token.role), frozenset(open_sites)
     )
 
 

@@ -1,5 +1,6 @@
 """Who may come in: credentials, tokens, and sources with their write keys."""
 
+from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Q
@@ -35,7 +36,15 @@ class ManagementToken(models.Model):
     description = models.CharField(max_length=100)
     role = models.CharField(max_length=8, choices=Membership.Role.choices, default=Membership.Role.VIEWER)
     sites = models.ManyToManyField(Site, related_name="management_tokens")
-    made_by = models.CharField(max_length=150)
+    made_by = models.CharField(max_length=150)  # a name, which stays when its user is deleted
+    # Whose it is: it opens the sites of this user only (api.tokens). None: of somebody who was deleted.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        editable=False,
+        related_name="management_tokens",  # indexed: whoever removes a member sees their tokens
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
     revoked_at = models.DateTimeField(null=True, blank=True)

@@ -19,6 +19,7 @@ from api.models import AuditEntry, Membership, Site
 from api.pages.access import Role, show, site_page
 from api.pages.events import read_number, read_time
 from api.sites import note_rules_changed
+from api.tokens import ENOUGH, describe, ended, tokens_that_end
 from goals.naming import name_goal
 
 PAGE: Final = 50
@@ -107,7 +108,10 @@ def show_form(request: HttpRequest, site: Site, form: SiteForm) -> HttpResponseB
 
 @site_page(Role.OWNER)
 def list_members(request: HttpRequest, site: Site) -> HttpResponseBase:
-    members = site.memberships.select_related("user").order_by("user__username")
+    members = list(site.memberships.select_related("user").order_by("user__username"))
+    ending = tokens_that_end([member.user_id for member in members], site=site)
+    for member in members:
+        vars(member)["tokens"] = [token for token in ending if token.user_id == member.user_id]
     return show(
         request, "pages/settings/members.html", title="Members", tab="settings-members", members=members, roles=Role
     )
@@ -156,13 +160,21 @@ def change_member(request: HttpRequest, site: Site, member: str, role: str) -> s
     if (is_to_go or role != Role.OWNER) and list(owners) == [membership]:
         return "This is the last owner. Make somebody else an owner first."
     name, before = membership.user.get_username(), {"role": membership.role}
+    of_theirs = tokens_that_end([membership.user_id], site=site)
     if is_to_go:
         membership.delete()
         note(request, site, f"Removed the member {name}", before, None)
     elif membership.role != role:
+        of_theirs = [token for token in of_theirs if role not in ENOUGH[Role(token.role)]]
         membership.role = role
         membership.save(update_fields=["role"])
         note(request, site, f"Changed the role of {name}", before, {"role": role})
+    else:
+        return ""
+    for token in of_theirs:
+        note(request, site, f"Ended the management token {token.pk} of {name} here", describe(token), None)
+    if of_theirs:
+        messages.warning(request, f"{ended(of_theirs, name)} here. To keep one, take it over under Tokens.")
     return ""
 
 

@@ -1,7 +1,8 @@
 """The management tokens of a site: for programs, with a role. A token is told on the page that answers its making."""
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
@@ -16,7 +17,10 @@ from api.audit import note
 from api.models import ManagementToken, Site
 from api.pages.access import Role, show, site_page
 from api.pages.credentials import find_owned, owned_sites
-from api.sites import make_token
+from api.tokens import describe, make_token, take_over, with_open_sites
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 LIFETIMES: Final = {"30": "30 days", "90": "90 days", "365": "a year", "": "until it is revoked"}
 
@@ -24,13 +28,13 @@ LIFETIMES: Final = {"30": "30 days", "90": "90 days", "365": "a year", "": "unti
 @site_page(Role.OWNER)
 def list_tokens(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Three queries of its own (promises I-29)."""
-    tokens = site.management_tokens.order_by(F("revoked_at").desc(nulls_first=True), "-pk").prefetch_related("sites")
+    tokens = with_open_sites(site.management_tokens.order_by(F("revoked_at").desc(nulls_first=True), "-pk"))
     return show(
         request,
         "pages/settings/tokens.html",
         title="Management tokens",
         tab="settings-tokens",
-        tokens=tokens[:200],
+        tokens=tokens.select_related("user").prefetch_related("sites")[:200],
         others=[each for each in owned_sites(request)[:100] if each != site],
         roles=Role,
         lifetimes=LIFETIMES.items(),
@@ -41,7 +45,7 @@ def list_tokens(request: HttpRequest, site: Site) -> HttpResponseBase:
 @site_page(Role.OWNER)
 @require_POST
 def change_tokens(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Make a token, or revoke one, as the button `do` says."""
+    """Make a token, revoke one, or take one over, as the button `do` says."""
     with transaction.atomic():
         if request.POST.get("do") == "create":
             try:
@@ -53,8 +57,14 @@ def change_tokens(request: HttpRequest, site: Site) -> HttpResponseBase:
             if request.POST.get("do") == "revoke" and token.revoked_at is None:
                 token.revoked_at = timezone.now()
                 token.save(update_fields=["revoked_at"])
-                note_everywhere(request, token, f"Revoked the management token {token.pk}", told(token), None)
+                note_everywhere(request, token, f"Revoked the management token {token.pk}", describe(token), None)
                 messages.success(request, f"Revoked: “{token}” is refused from now on.")
+            elif request.POST.get("do") == "take" and token.revoked_at is None and token.user != request.user:
+                before = {"belongs to": token.user.get_username() if token.user else None}
+                take_over(token, cast("User", request.user))
+                after = {"belongs to": request.user.get_username()}
+                note_everywhere(request, token, f"Took over the management token {token.pk}", before, after)
+                messages.success(request, f"“{token}” is yours: it goes on for as long as you are an owner.")
     return redirect("pages:settings-tokens", site.sitecode)
 
 
@@ -69,10 +79,10 @@ def create(request: HttpRequest, site: Site) -> HttpResponseBase:
         [site, *others],
         description=request.POST.get("description", "").strip(),
         role=request.POST.get("role", ""),
-        made_by=request.user.get_username(),
+        made_by=cast("User", request.user),
         expires_at=timezone.now() + timedelta(days=int(lifetime)) if lifetime else None,
     )
-    note_everywhere(request, token, f"Made the management token {token.pk}", None, told(token))
+    note_everywhere(request, token, f"Made the management token {token.pk}", None, describe(token))
     return show(
         request,
         "pages/settings/secret.html",
@@ -84,22 +94,12 @@ def create(request: HttpRequest, site: Site) -> HttpResponseBase:
     )
 
 
-def told(token: ManagementToken) -> dict[str, object]:
-    """What the log says of a token."""
-    return {
-        "description": token.description,
-        "role": token.role,
-        "sites": sorted(site.sitecode for site in token.sites.all()),
-        "expires": token.expires_at,
-    }
-
-
 def note_everywhere(
     request: HttpRequest,
     token: ManagementToken,
     what: str,
-    before: dict[str, object] | None,
-    after: dict[str, object] | None,
+    before: Mapping[str, object] | None,
+    after: Mapping[str, object] | None,
 ) -> None:
     """In the log of each site that a token opens."""
     for site in token.sites.all():

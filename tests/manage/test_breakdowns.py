@@ -6,18 +6,18 @@ from urllib.parse import urlencode
 import pytest
 
 from api.insight.breakdowns import By, break_down
-from api.sites import make_token
+from api.tokens import make_token
 from goals import merging
 from goals.models import Goal
 from tests.manage.conftest import Caller, refusal
-from tests.world import START, World
+from tests.world import START, World, owner_of
 
 DAY = {"begin": START.isoformat(), "end": (START + timedelta(days=1)).isoformat()}
 
 
 @pytest.fixture
 def viewer(world: World) -> Caller:
-    _, value = make_token([world.site], description="CI", role="viewer", made_by="ada", expires_at=None)
+    _, value = make_token([world.site], description="CI", role="viewer", made_by=owner_of(world.site), expires_at=None)
     return Caller(f"Bearer {value}", world.credential)
 
 

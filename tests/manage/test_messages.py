@@ -9,15 +9,15 @@ from django.utils.dateparse import parse_datetime
 from api.insight.trace import trace
 from api.insight.why_not import why_not
 from api.models import Message
-from api.sites import make_token
+from api.tokens import make_token
 from goals.models import Goal
 from tests.manage.conftest import Caller, refusal
-from tests.world import SITECODE, World
+from tests.world import SITECODE, World, owner_of
 
 
 @pytest.fixture
 def viewer(world: World) -> Caller:
-    _, value = make_token([world.site], description="CI", role="viewer", made_by="ada", expires_at=None)
+    _, value = make_token([world.site], description="CI", role="viewer", made_by=owner_of(world.site), expires_at=None)
     return Caller(f"Bearer {value}", world.credential)
 
 

@@ -3,19 +3,24 @@
 import base64
 import json
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from django.db import connection
 from django.utils import timezone
 
 from api import access, last_uses
 from api.door import Refusal
-from api.models import AuditEntry, Credential, ManagementToken, Source, WriteKey
-from api.sites import create_site, make_token
+from api.manage.access import find_token
+from api.models import AuditEntry, Credential, ManagementToken, Membership, Source, WriteKey
+from api.sites import create_site
+from api.tokens import make_token, take_over
 from goals.models import Goal
 from tests.flows.test_resilience import wait_until
 from tests.manage.conftest import Caller, message, refusal
-from tests.world import CLIENT_ID, World
+from tests.world import CLIENT_ID, World, owner_of
 
 ROLES = ["viewer", "editor", "owner"]
 NEW_RULES: dict[str, Any] = {"rules": []}
@@ -23,7 +28,9 @@ NEW_RULES: dict[str, Any] = {"rules": []}
 
 def holder(world: World, role: str, **fields: Any) -> Caller:
     """Somebody with a token of this role."""
-    _, value = make_token([world.site], description="CI", role=role, made_by="ada", expires_at=None, **fields)
+    _, value = make_token(
+        [world.site], description="CI", role=role, made_by=owner_of(world.site), expires_at=None, **fields
+    )
     return Caller(f"Bearer {value}", world.credential)
 
 
@@ -120,15 +127,89 @@ def test_token__that_opens_nothing__is_refused(world: World, goal: Goal, how: st
             ManagementToken.objects.get().sites.clear()
     response = who.ask("GET", f"/api/goals/{goal.pk}")
 
-    if how == "of no site":
-        assert refusal(response) == (404, "not_found")
-    else:
-        assert refusal(response) == (401, "unauthorized")
-        assert response["WWW-Authenticate"] == "Bearer"
+    assert refusal(response) == (401, "unauthorized")
+    assert response["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("gone", ["removed", "deactivated", "deleted", "viewer now"])
+@pytest.mark.parametrize("role", ROLES)
+def test_token__of_somebody_who_left__is_refused_until_taken_over(
+    world: World, goal: Goal, gone: str, role: str
+) -> None:
+    who = holder(world, role)
+    ada = User.objects.get(username="ada")
+    match gone:
+        case "removed":
+            ada.memberships.all().delete()
+        case "deactivated":
+            User.objects.filter(pk=ada.pk).update(is_active=False)
+        case "deleted":
+            ada.delete()
+        case _:
+            Membership.objects.filter(user=ada).update(role="viewer")
+
+    response = who.ask("GET", f"/api/goals/{goal.pk}")
+
+    if gone == "viewer now" and role == "viewer":  # it does no more than ada may
+        assert response.status_code == 200
+        return
+    assert refusal(response) == (401, "unauthorized")
+    assert "An owner can take it over" in message(response)
+    token = ManagementToken.objects.get()
+    assert token.made_by == "ada"
+
+    take_over(token, owner_of(world.site, name="olga"))
+
+    assert who.names() == ["Bought"]
+
+
+def test_token__of_several_sites__opens_those_that_its_user_still_owns(world: World, goal: Goal) -> None:
+    other = create_site(name="Other")
+    Goal.objects.create(site=other, name="Elsewhere")
+    user = owner_of(world.site, other)
+    _, value = make_token([world.site, other], description="Both", role="editor", made_by=user, expires_at=None)
+    who = Caller(f"Bearer {value}", world.credential)
+
+    Membership.objects.filter(user=user, site=world.site).delete()
+
+    assert who.names() == ["Elsewhere"]
+    assert refusal(who.ask("PATCH", f"/api/goals/{goal.pk}", {"name": "Sold"})) == (404, "not_found")
+
+
+def test_token__of_a_superuser__needs_no_membership(world: World, goal: Goal) -> None:
+    root = User.objects.create_superuser("root")
+    _, value = make_token([world.site], description="CI", role="owner", made_by=root, expires_at=None)
+    who = Caller(f"Bearer {value}", world.credential)
+    assert who.names() == ["Bought"]
+
+    User.objects.update(is_superuser=False)
+
+    assert refusal(who.ask("GET", "/api/goals")) == (401, "unauthorized")
+
+
+def test_token__from_before_tokens_had_users__is_that_of_its_makers_name(world: World, goal: Goal) -> None:
+    who = holder(world, "owner")
+    ada = owner_of(world.site)
+    stranger, value = make_token([world.site], description="Old", role="owner", made_by=ada, expires_at=None)
+    ManagementToken.objects.update(user=None)
+    ManagementToken.objects.filter(pk=stranger.pk).update(made_by="somebody who was deleted")
+
+    with connection.cursor() as cursor:
+        cursor.execute(import_module("api.migrations.0023_whose_tokens").FIND)
+
+    assert who.names() == ["Bought"]
+    assert refusal(Caller(f"Bearer {value}", world.credential).ask("GET", "/api/goals")) == (401, "unauthorized")
+
+
+def test_token__used__takes_one_query_to_find(world: World, django_assert_num_queries: Any) -> None:
+    _, value = make_token([world.site], description="CI", role="owner", made_by=owner_of(world.site), expires_at=None)
+    with django_assert_num_queries(1):
+        find_token(value)
 
 
 def test_token__of_another_site__sees_nothing_here(world: World, goal: Goal) -> None:
-    _, value = make_token([create_site(name="Else")], description="Else", role="owner", made_by="eve", expires_at=None)
+    other = create_site(name="Else")
+    _, value = make_token([other], description="Else", role="owner", made_by=owner_of(other), expires_at=None)
     outsider = Caller(f"Bearer {value}", world.credential)
 
     assert outsider.names() == []

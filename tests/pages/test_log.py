@@ -13,13 +13,13 @@ from django.urls import reverse
 from django.utils import timezone
 
 from api.models import AuditEntry, Credential, Membership, Message, Rule, Site, Source
-from api.sites import make_token
+from api.tokens import make_token
 from goals import catalogue
 from goals.models import Goal, GoalBinding, Tag
 from tests.admin.conftest import form_of
 from tests.pages.conftest import Enter, text_of
 from tests.pages.test_access import RIGHTS, Place, place
-from tests.world import SECRET, SITECODE, World
+from tests.world import SECRET, SITECODE, World, owner_of
 
 __all__ = ["place"]  # the fixture
 
@@ -49,6 +49,7 @@ FORMS: Final[dict[str, list[dict[str, Any]]]] = {
     ],
     "settings-tokens-change": [
         {"do": "create", "description": "CI", "role": "viewer", "lifetime": "90"},
+        {"do": "take", "token": "{token_id}"},
         {"do": "revoke", "token": "{token_id}"},
     ],
     "settings-members-change": [
@@ -71,7 +72,7 @@ def prepare(world: World, place: Place) -> None:
     source = Source.objects.get(pk=place.numbers["source_id"])
     User.objects.create(username="eve")
     bob = User.objects.create(username="bob")
-    token, _ = make_token([world.site], description="Old", role="viewer", made_by="ada", expires_at=None)
+    token, _ = make_token([world.site], description="Old", role="viewer", made_by=owner_of(world.site), expires_at=None)
     Rule.objects.create(site=world.site, position=-1, action="no_goal", name_test="equals", name_value="First")
     place.numbers.update(
         credential_id=world.credential.pk,

@@ -11,11 +11,11 @@ from django.db import transaction
 from django.http import QueryDict
 from django.test import Client
 
-from api import sites
 from api.models import Membership
+from api.tokens import make_token
 from tests.pages.conftest import Enter
 from tests.pages.test_access import RIGHTS, Place, place
-from tests.world import SITECODE, World
+from tests.world import SITECODE, World, owner_of
 
 __all__ = ["place"]  # a fixture
 
@@ -71,6 +71,7 @@ BUTTONS: Final[Mapping[str, Sequence[Mapping[str, str]]]] = {
     ],
     "settings-tokens-change": [
         {"do": "create", "description": "CI", "role": "viewer", "lifetime": "90", "site": SITECODE},
+        {"do": "take", "token": "{token_id}"},
         {"do": "revoke", "token": "{token_id}"},
     ],
     "settings-members-change": [
@@ -174,7 +175,7 @@ def test_form__filled_in_oddly__is_answered(
 ) -> None:
     client = enter("owner")
     editor = Membership.objects.create(site=world.site, user=User.objects.create(username="editor"), role="editor")
-    token, _ = sites.make_token([world.site], description="CI", role="viewer", made_by="owner", expires_at=None)
+    token, _ = make_token([world.site], description="CI", role="viewer", made_by=owner_of(world.site), expires_at=None)
     place.numbers.update(member_id=editor.pk, token_id=token.pk, credential_id=world.credential.pk)
     address = place.address(name)
     for form in BUTTONS.get(name, [RIGHTS[name].form]):

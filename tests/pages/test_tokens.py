@@ -4,16 +4,20 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.http import HttpResponse
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from api.access import hash_secret
 from api.models import AuditEntry, ManagementToken, Membership, Site
-from api.sites import create_site, make_token
+from api.sites import create_site
+from api.tokens import make_token, with_open_sites
+from tests.admin.conftest import form_of
 from tests.pages.conftest import Enter, text_of
-from tests.world import World
+from tests.world import World, owner_of
 
 PAGE = "/admin/s/1q2w3e4r5t/settings/tokens/"
 
@@ -98,7 +102,7 @@ def test_token__for_sites_of_others__opens_only_ones_own(owner: Client, world: W
 
 def test_token__that_opens_a_site_of_others__cannot_be_revoked_here(owner: Client, world: World) -> None:
     sites: list[Site] = [world.site, create_site(name="Other")]
-    token, _ = make_token(sites, description="Both", role="viewer", made_by="ada", expires_at=None)
+    token, _ = make_token(sites, description="Both", role="viewer", made_by=owner_of(*sites), expires_at=None)
 
     assert owner.post(PAGE + "change/", {"do": "revoke", "token": token.pk}).status_code == 404
 
@@ -113,6 +117,112 @@ def test_token__that_is_none__is_not_found(owner: Client, world: World, number: 
 
 def test_tokens__many__take_twelve_queries(owner: Client, world: World, django_assert_max_num_queries: Any) -> None:
     for number in range(30):
-        make_token([world.site], description=f"Token {number}", role="viewer", made_by="ada", expires_at=None)
+        make_token(
+            [world.site], description=f"Token {number}", role="viewer", made_by=owner_of(world.site), expires_at=None
+        )
     with django_assert_max_num_queries(12):
         assert "Token 29" in text_of(owner.get(PAGE))
+
+
+# Of people who leave
+
+MEMBERS = "/admin/s/1q2w3e4r5t/settings/members/"
+
+
+def token_of_ada(world: World, *, role: str = "editor") -> ManagementToken:
+    """Make a token that works, and one that has expired."""
+    ada = owner_of(world.site)
+    token, _ = make_token([world.site], description="Nightly", role=role, made_by=ada, expires_at=None)
+    make_token([world.site], description="Gone already", role=role, made_by=ada, expires_at=timezone.now())
+    return token
+
+
+def test_member__with_tokens__is_shown_with_them_before_anybody_removes_them(owner: Client, world: World) -> None:
+    token_of_ada(world)
+
+    shown = text_of(owner.get(MEMBERS))
+
+    assert "Nightly" in shown
+    assert "End here with the membership" in shown
+    assert "Gone already" not in shown
+
+
+@pytest.mark.parametrize(
+    ("fields", "role", "ends"),
+    [
+        ({"do": "remove"}, "viewer", True),
+        ({"do": "role", "role": "viewer"}, "editor", True),
+        ({"do": "role", "role": "editor"}, "editor", False),
+    ],
+)
+def test_member__who_goes_or_may_do_less__ends_their_tokens_and_says_so(
+    *, owner: Client, world: World, fields: dict[str, str], role: str, ends: bool
+) -> None:
+    token = token_of_ada(world, role=role)
+    member = Membership.objects.get(user__username="ada")
+
+    shown = text_of(owner.post(f"{MEMBERS}change/", {**fields, "member": member.pk}, follow=True))
+
+    assert ("The management token “Nightly” of ada ended here." in shown) is ends
+    ending = AuditEntry.objects.filter(what=f"Ended the management token {token.pk} of ada here", site=world.site)
+    assert ending.exists() is ends
+    listed = text_of(owner.get(PAGE))
+    assert ("It is refused here until an owner takes it over." in listed) is ends
+
+
+def test_token__of_somebody_who_left__is_taken_over_and_logged(owner: Client, world: World) -> None:
+    token = token_of_ada(world)
+    User.objects.get(username="ada").delete()
+    assert "Its user was deleted." in text_of(owner.get(PAGE))
+
+    shown = text_of(owner.post(f"{PAGE}change/", {"do": "take", "token": token.pk}, follow=True))
+
+    assert "“Nightly” is yours" in shown
+    assert "refused here until" not in shown
+    assert "belongs to owner" in shown
+    token.refresh_from_db()
+    assert (token.made_by, token.user) == ("ada", User.objects.get(username="owner"))
+    entry = AuditEntry.objects.latest("pk")
+    assert entry.what == f"Took over the management token {token.pk}"
+    assert (entry.before, entry.after) == ({"belongs to": None}, {"belongs to": "owner"})
+
+
+def test_token__revoked_or_ones_own__is_not_taken_over(owner: Client, world: World) -> None:
+    token = token_of_ada(world)
+    ManagementToken.objects.filter(pk=token.pk).update(revoked_at=timezone.now())
+    make(owner)
+    mine = ManagementToken.objects.latest("pk")
+    entries = AuditEntry.objects.count()
+
+    for each in (token, mine):
+        owner.post(f"{PAGE}change/", {"do": "take", "token": each.pk})
+
+    token.refresh_from_db()
+    assert token.user == User.objects.get(username="ada")
+    assert AuditEntry.objects.count() == entries
+
+
+@pytest.mark.parametrize("how", ["deactivated", "deleted", "membership deleted"])
+def test_table__of_users__names_the_tokens_that_end_and_logs_their_end(world: World, how: str) -> None:
+    token = token_of_ada(world)
+    ada = User.objects.get(username="ada")
+    admin = Client()
+    admin.force_login(User.objects.create_superuser("admin"))
+    change = reverse("admin:auth_user_change", args=[ada.pk])
+    assert "“Nightly” of Shop" in text_of(admin.get(change))
+
+    if how == "deactivated":
+        form = {**form_of(admin, change), "date_joined_0": "2026-01-01", "date_joined_1": "12:00"}
+        form.pop("is_active")
+        told = text_of(admin.post(change, form, follow=True))
+        assert "The management token “Nightly” of ada ended." in told
+    else:
+        row, kind = (ada, "auth_user") if how == "deleted" else (ada.memberships.get(), "api_membership")
+        delete = reverse(f"admin:{kind}_delete", args=[row.pk])
+        assert "Management token “Nightly” of Shop: it ends" in text_of(admin.get(delete))
+        assert admin.post(delete, {"post": "yes"}).status_code == 302
+
+    token = with_open_sites(ManagementToken.objects.filter(pk=token.pk)).get()
+    assert token.open_sites == []  # type: ignore[attr-defined]  # annotated
+    entries = AuditEntry.objects.filter(what__startswith=f"Ended the management token {token.pk} of ada")
+    assert [(each.site, each.who) for each in entries] == [(world.site, "admin")]

@@ -1,0 +1,102 @@
+"""Management tokens: whose each one is, which sites it opens because of that, and who takes it over.
+
+A token can do no more than the user it belongs to. It opens those of its sites in which that user has at least the
+token's role now, and none once the user is deactivated or deleted.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from api.access import TOKEN_PREFIX, generate_secret, hash_secret
+from api.models import ManagementToken, Membership, Site
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+Role = Membership.Role
+# Of the user, for a token of each role.
+ENOUGH: Final = {
+    Role.VIEWER: (Role.VIEWER, Role.EDITOR, Role.OWNER),
+    Role.EDITOR: (Role.EDITOR, Role.OWNER),
+    Role.OWNER: (Role.OWNER,),
+}
+Places = ManagementToken.sites.through  # a row says that a token is for a site
+
+
+def make_token(
+    sites: Sequence[Site], *, description: str, role: str, made_by: "User", expires_at: datetime | None
+) -> tuple[ManagementToken, str]:
+    """Make a management token and return it with its value, which is told once (promises I-29).
+
+    Raises ValidationError.
+    """
+    value = TOKEN_PREFIX + generate_secret()
+    token = ManagementToken(
+        token_hash=hash_secret(value),
+        description=description,
+        role=role,
+        made_by=made_by.get_username(),
+        user=made_by,
+        expires_at=expires_at,
+    )
+    token.full_clean()
+    with transaction.atomic():
+        token.save()
+        token.sites.set(sites)
+    return token, value
+
+
+def with_open_sites(tokens: "QuerySet[ManagementToken]") -> "QuerySet[ManagementToken]":
+    """Give each token `open_sites`: the ids of those of its sites that it opens now. Part of the same query."""
+    allowed = Q(managementtoken__user__is_superuser=True)
+    for role, enough in ENOUGH.items():
+        member = Membership.objects.filter(
+            user=OuterRef("managementtoken__user"), site=OuterRef("site"), role__in=enough
+        )
+        allowed |= Q(Exists(member), managementtoken__role=role)
+    opened = Places.objects.filter(allowed, managementtoken=OuterRef("pk"), managementtoken__user__is_active=True)
+    return tokens.annotate(open_sites=ArraySubquery(opened.order_by("site_id").values("site_id")))
+
+
+def live_tokens() -> "QuerySet[ManagementToken]":
+    """Return the tokens that were neither revoked nor have expired."""
+    return ManagementToken.objects.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()), revoked_at=None)
+
+
+def tokens_that_end(user_ids: Collection[int], *, site: Site | None = None) -> list[ManagementToken]:
+    """Return the live tokens that end with these users, or with their memberships in a site. Two queries.
+
+    A superuser needs no membership, so that only deactivating or deleting them ends their tokens.
+    """
+    tokens = live_tokens().filter(user__in=user_ids).select_related("user").prefetch_related("sites").order_by("pk")
+    if site is not None:
+        tokens = tokens.filter(sites=site, user__is_superuser=False)
+    return list(tokens)
+
+
+def ended(tokens: Collection[ManagementToken], name: str) -> str:
+    """Return a sentence, without its full stop, that names the tokens which ended with somebody."""
+    names = ", ".join(f"“{token}”" for token in tokens)
+    return f"The management token{'' if len(tokens) == 1 else 's'} {names} of {name} ended"
+
+
+def describe(token: ManagementToken) -> dict[str, object]:
+    """Return what the log says of a token."""
+    return {
+        "description": token.description,
+        "role": token.role,
+        "sites": sorted(site.sitecode for site in token.sites.all()),
+        "expires": token.expires_at,
+    }
+
+
+def take_over(token: ManagementToken, user: "User") -> None:
+    """Have a token belong to another user, who must own all of its sites. It goes on with its value and its role."""
+    token.user = user
+    token.save(update_fields=["user"])

@@ -34,6 +34,7 @@ def travel() -> dict[str, Any]:
         migrate()
         verify_into(found, "upgraded")
         found["upgraded"] = look(connection, ask)
+        found["tokens"] = open_tokens()
 
         migrate(before["migrations"])
         migrate()
@@ -84,6 +85,15 @@ def migrate(leaves: Mapping[str, str] | None = None) -> None:
         call_command("migrate", verbosity=0)
     else:  # all apps in one plan, which Django's command takes one by one
         MigrationExecutor(connection).migrate(list(leaves.items()))
+
+
+def open_tokens() -> list[str]:
+    """Which management tokens open a site."""
+    from api.models import ManagementToken
+    from api.tokens import with_open_sites
+
+    tokens = with_open_sites(ManagementToken.objects.order_by("pk"))
+    return [str(token) for token in tokens if token.open_sites]  # type: ignore[attr-defined]  # annotated above
 
 
 def verify_into(found: dict[str, Any], when: str) -> None:

@@ -20,6 +20,8 @@ from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+import names
+
 Row = TypeVar("Row", bound=Model)
 
 SECRET: Final = re.compile("password|secret|hash")  # fields that no log may hold
@@ -88,7 +90,7 @@ class Noted:
         """Called before they go."""
         for row in rows:
             columns = row._meta.concrete_fields  # noqa: SLF001 - documented
-            before = {column.name: plain(getattr(row, column.attname)) for column in columns}
+            before = {each.name: plain(getattr(row, each.attname)) for each in columns if not each.generated}
             self.note(request, row, f"Deleted {named(row)}", without_secrets(before), None)
         return super().log_deletions(request, rows)  # type: ignore[misc]
 
@@ -128,6 +130,9 @@ def plain(value: Any) -> Any:
 class Pages(Noted, BaseAdmin[Row]):
     """Pages whose address filters by what is offered only: most columns have no index, some cannot be compared."""
 
+    # Django's act on a whole filtered table while its list shows, and asks about, the first rows: each row has its own
+    # page, and a site's goals have a page of their own for many at once.
+    actions: Any = None
     linked_lookups: tuple[str, ...] = ()  # what pages of ours link to besides
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:  # noqa: ARG002 - its caller looks
@@ -139,6 +144,12 @@ class Pages(Noted, BaseAdmin[Row]):
             elif isinstance(each, type) and issubclass(each, admin.SimpleListFilter):
                 offered.add(str(each.parameter_name))
         return lookup in offered
+
+    def get_search_results(
+        self, _request: HttpRequest, queryset: QuerySet[Row], search_term: str
+    ) -> tuple[QuerySet[Row], bool]:
+        """Return the rows that have every word in one of `search_fields`, and that a row may come twice."""
+        return names.search(queryset, search_term, *self.search_fields), True
 
     @admin.display(description="Site")
     def site_name(self, row: Any) -> str:
@@ -169,8 +180,6 @@ class LargeTable(Pages[Row]):
 
 class ReadOnly(Pages[Row]):
     """Rows that events make: a person's edit would break a law, and a join of facts cannot be joined again."""
-
-    actions = None
 
     def has_add_permission(self, _request: HttpRequest) -> bool:
         return False

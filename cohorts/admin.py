@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.utils.safestring import SafeString
 
+import names
 from admin_pages import LargeTable, ReadOnly, show_json, site_ids
 from cohorts.models import Group, Identity, Persona, Username
 
@@ -45,7 +46,7 @@ class PersonaAdmin(ReadOnly[Persona], LargeTable[Persona]):
     search_fields = ("name",)
 
     def find(self, rows: QuerySet[Persona], term: str) -> QuerySet[Persona]:
-        return rows.filter(name__icontains=term)
+        return names.search(rows, term, "name")
 
 
 @admin.register(Group)

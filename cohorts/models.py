@@ -2,6 +2,8 @@
 
 from django.db import models
 
+import names
+
 
 class Identity(models.Model):
     """One identifier of a person: (site, kind, value), with registers that only ever move forward (cohorts.merge)."""
@@ -79,12 +81,17 @@ class Persona(models.Model):
 
     site = models.ForeignKey("api.Site", on_delete=models.CASCADE, related_name="+")
     name = models.CharField(max_length=255)
+    sort_key = names.sort_column("name")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         constraints = [
             # `common` names a persona once.
             models.UniqueConstraint(fields=["site", "name"], name="cohorts_persona_name"),
+        ]
+        indexes = [
+            # The list of a site's personas, page by page.
+            models.Index(fields=["site", "sort_key"], name="cohorts_persona_order"),
         ]
 
     def __str__(self) -> str:
@@ -128,6 +135,7 @@ class Group(models.Model):
 
     site = models.ForeignKey("api.Site", on_delete=models.CASCADE, related_name="+")
     group_id = models.CharField(max_length=255)
+    sort_key = names.sort_column("group_id")
     registers = models.JSONField(default=dict, help_text="Its traits, each a register as an identity's are.")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -136,6 +144,10 @@ class Group(models.Model):
         constraints = [
             # Two workers that meet a new group make one row.
             models.UniqueConstraint(fields=["site", "group_id"], name="cohorts_group_id"),
+        ]
+        indexes = [
+            # The list of a site's groups, page by page.
+            models.Index(fields=["site", "sort_key"], name="cohorts_group_order"),
         ]
 
     def __str__(self) -> str:

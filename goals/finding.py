@@ -10,6 +10,7 @@ from django.db.models import BooleanField, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Greatest
 
+import names
 from goals.models import Conversion, Goal, Tag
 from goals.reports import members_of
 
@@ -22,7 +23,7 @@ class GoalFilter:
     needs_every_tag: bool = False
     is_archived: bool | None = None
     is_made_by_event: bool | None = None
-    search: str = ""
+    search: str = ""  # words that the name has, in any order (names.search)
     type: str = ""
     seen_since: datetime | None = None  # converted at this time or later
     unseen_since: datetime | None = None  # not since then, or never
@@ -71,8 +72,8 @@ def filter_goals(site_ids: Collection[int], wanted: GoalFilter) -> QuerySet[Goal
     goals = live_goals(site_ids)
     if wanted.tags:
         tagged = Tag.objects.filter(site_id__in=site_ids)
-        names = sorted(set(wanted.tags))
-        for each in [[name] for name in names] if wanted.needs_every_tag else [names]:
+        wanted_tags = sorted(set(wanted.tags))
+        for each in [[name] for name in wanted_tags] if wanted.needs_every_tag else [wanted_tags]:
             goals = goals.filter(pk__in=tagged.filter(name__in=each).values("goals"))
     if wanted.is_archived is not None:
         goals = goals.filter(archived_at__isnull=not wanted.is_archived)
@@ -80,7 +81,7 @@ def filter_goals(site_ids: Collection[int], wanted: GoalFilter) -> QuerySet[Goal
         by_event = {"origin": Goal.Origin.EVENT}
         goals = goals.filter(**by_event) if wanted.is_made_by_event else goals.exclude(**by_event)
     if wanted.search:
-        goals = goals.filter(name__icontains=wanted.search)
+        goals = names.search_folded(goals, wanted.search, "search_key")
     if wanted.type:
         goals = goals.filter(type=wanted.type)
     if wanted.seen_since is not None:

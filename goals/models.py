@@ -4,6 +4,8 @@ from django.core.validators import MinLengthValidator
 from django.db import models
 from django.db.models import Q
 
+import names
+
 # An event name of 500 characters is stored whole; the rest is room for the site's template.
 GOAL_NAME_LENGTH = 600
 
@@ -11,13 +13,14 @@ GOAL_NAME_LENGTH = 600
 class Tag(models.Model):
     site = models.ForeignKey("api.Site", on_delete=models.CASCADE, related_name="tags")
     name = models.CharField(max_length=100, validators=[MinLengthValidator(1)])
+    sort_key = names.sort_column("name")
 
     class Meta:
         constraints = [
             # Concurrent first goals of a site make one tag.
             models.UniqueConstraint(fields=["site", "name"], name="goals_tag_name"),
         ]
-        ordering = ["name"]
+        ordering = ["sort_key", "name"]
 
     def __str__(self) -> str:
         return self.name
@@ -47,6 +50,8 @@ class Goal(models.Model):
 
     site = models.ForeignKey("api.Site", on_delete=models.CASCADE, related_name="goals")
     name = models.CharField(max_length=GOAL_NAME_LENGTH, validators=[MinLengthValidator(1)])
+    search_key = names.search_column("name")
+    sort_key = names.sort_column("name")
     type = models.CharField(max_length=16, choices=Type.choices, default=Type.CUSTOM)
     description = models.TextField(blank=True)
     has_multiple_conversions = models.BooleanField(

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from django.db import connection
 
+import names
 from goals.finding import GoalFilter, filter_goals, live_goals
 from goals.models import Goal
 from goals.reports import first_day
@@ -53,7 +54,7 @@ FIGURES: Final[Mapping[str, str]] = MappingProxyType(
         """,
     }
 )
-FIELDS: Final = MappingProxyType({"name": "name", "created": "created_at"})
+FIELDS: Final = MappingProxyType({"name": "sort_key", "created": "created_at"})
 ORDERINGS: Final = (*FIELDS, *FIGURES)
 COUNTS: Final = frozenset({"conversions24h", "conversions30d", "conversions", "visitors"})
 
@@ -98,6 +99,8 @@ def find_goals(
 ) -> GoalPage:
     """Live goals that pass the filter, in their order, then in that of their ids, which turns round with it.
 
+    Names are in the order in which people read them (names.sort_key), the same on every machine.
+
     Goals that never converted stand last in either direction of `lastConversion`, and those without revenue in the
     currency in either direction of `revenue`. One query that ranks every goal of the sites (0.2 s for 10,000 goals
     with a million conversions at worst), and those of `live_goals`. Figures go on while people turn pages: a goal that
@@ -114,10 +117,17 @@ def find_goals(
     )
 
 
-def ids_in_order(site_ids: Collection[int], wanted: GoalFilter, *, now: datetime, order: Order) -> list[int]:
-    """The ids of a whole list of `find_goals`. One query."""
+class GoalIds(NamedTuple):
+    """A whole list of `find_goals`."""
+
+    ids: list[int]
+    currencies: list[str]  # as of GoalPage
+
+
+def ids_in_order(site_ids: Collection[int], wanted: GoalFilter, *, now: datetime, order: Order) -> GoalIds:
+    """Return the ids of a whole list of `find_goals`. One query."""
     ranked = _rank(site_ids, wanted, now=now, order=order, after=None, offset=0, limit=None)
-    return [id_ for id_, _ in ranked.rows]
+    return GoalIds([id_ for id_, _ in ranked.rows], ranked.currencies)
 
 
 class _Ranked(NamedTuple):
@@ -146,23 +156,27 @@ def _rank(
         "offset": offset,
         "limit": None if limit is None else limit + 1,
     }
-    filtered, given = filter_goals(site_ids, wanted).values("pk", "name", "created_at").query.sql_with_params()
+    filtered, given = (
+        filter_goals(site_ids, wanted).values("pk", "name", "sort_key", "created_at").query.sql_with_params()
+    )
     # Django's parameters have no names, and a statement has those of one kind.
-    names = [f"filter_{number}" for number in range(len(given))]
-    parameters |= dict(zip(names, given, strict=True))
-    filtered %= tuple(f"%({name})s" for name in names)
+    given_names = [f"filter_{number}" for number in range(len(given))]
+    parameters |= dict(zip(given_names, given, strict=True))
+    filtered %= tuple(f"%({name})s" for name in given_names)
     side, way = ("<", "DESC") if order.is_descending else (">", "ASC")
     place = "true"
     if after is not None:
         parameters |= {"rank": after.rank, "id": after.id}
+        its_rank = f"{names.SORT_KEY}(%(rank)s)" if order.key == "name" else "%(rank)s"
         place = (
             f"rank IS NULL AND id {side} %(id)s"
             if after.rank is None
-            else f"((rank, id) {side} (%(rank)s, %(id)s) OR rank IS NULL)"
+            else f"((rank, id) {side} ({its_rank}, %(id)s) OR rank IS NULL)"
         )
     rank = f"g.{FIELDS[order.key]}" if order.key in FIELDS else "f.rank"
     if order.key in COUNTS:
         rank = "coalesce(f.rank, 0)::bigint"
+    shown = "name" if order.key == "name" else "rank"  # an address holds a name rather than its key
     figure = FIGURES.get(order.key, "SELECT NULL::bigint AS key, 0 AS rank WHERE false")
     with connection.cursor() as cursor:
         cursor.execute(
@@ -177,13 +191,13 @@ def _rank(
                          GROUP BY name) AS each
             ), figure AS MATERIALIZED ({figure}
             ), ranked AS MATERIALIZED (
-                SELECT g.id, {rank} AS rank FROM ({filtered}) AS g (id, name, created_at)
+                SELECT g.id, g.name, {rank} AS rank FROM ({filtered}) AS g (id, name, sort_key, created_at)
                   LEFT JOIN figure f ON f.key = g.id
             )
-            SELECT total, (SELECT names FROM currency), id, rank
+            SELECT total, (SELECT names FROM currency), id, {shown}
               FROM (SELECT count(*) AS total FROM ranked) AS whole
               LEFT JOIN LATERAL (
-                SELECT id, rank FROM ranked WHERE {place}
+                SELECT id, name, rank FROM ranked WHERE {place}
                  ORDER BY rank {way} NULLS LAST, id {way} OFFSET %(offset)s LIMIT %(limit)s) AS page ON true
              ORDER BY rank {way} NULLS LAST, id {way}
             """,

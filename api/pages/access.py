@@ -12,6 +12,7 @@ from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
 from unfold.sites import UnfoldAdminSite
 
+import names
 from api.models import Membership, Site
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def without_nul(form: QueryDict) -> QueryDict:
 
 def sites_of(user: User | AnonymousUser) -> "QuerySet[Site]":
     """The sites that a person belongs to, each with their `role`, by name; all, without one, for a superuser."""
-    sites = Site.objects.order_by("name", "pk")
+    sites = Site.objects.order_by(names.sort_key("name"), "pk")
     if user.is_superuser:
         return sites
     if not user.is_authenticated:

@@ -26,7 +26,7 @@ def merge_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     The figures of the union are counted anew, from every conversion of these goals.
     """
     asked = request.POST if request.method == "POST" else request.GET
-    goals = list(live_goals([site.pk]).filter(pk__in=ids_in(asked.getlist("goal"))).order_by("name", "pk"))
+    goals = list(live_goals([site.pk]).filter(pk__in=ids_in(asked.getlist("goal"))).order_by("sort_key", "pk"))
     into = next((goal for goal in goals if str(goal.pk) == asked.get("into")), None)
     if request.method == "POST" and into is not None and len(goals) > 1:
         return _merge(request, site, [goal for goal in goals if goal != into], into)
@@ -46,7 +46,7 @@ def merge_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
         union=figures.get(0),
         into=into,
         search=search,
-        offered=offered.prefetch_related(None).order_by("name", "id")[:MOST_OFFERED],
+        offered=offered.prefetch_related(None).order_by("sort_key", "id")[:MOST_OFFERED],
     )
 
 

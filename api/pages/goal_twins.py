@@ -25,7 +25,7 @@ def list_twins(request: HttpRequest, site: Site) -> HttpResponseBase:
     """What a person may want to merge, group or archive. It reads the name of every active goal: 0.2 s for 10,000."""
     since = timezone.now() - STALE
     active = Goal.objects.filter(site=site, deleted_at=None, counts_for=None, archived_at=None)
-    goals = list(active.order_by("name", "pk").values_list("pk", "name", "is_named_by_event"))
+    goals = list(active.order_by("sort_key", "pk").values_list("pk", "name", "is_named_by_event"))
     patterns = patterns_in(site, goals)
     grouped = {id_ for ids in patterns.values() for id_ in ids}
     names = {id_: name for id_, name, _ in goals}

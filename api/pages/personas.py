@@ -9,6 +9,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils.http import urlencode
 
+import names
 from api import removal
 from api.audit import note
 from api.insight import people
@@ -25,7 +26,7 @@ PAGE = 50
 def list_personas(request: HttpRequest, site: Site) -> HttpResponseBase:
     """A page of personas by name, with their sizes, and when events first and last spoke of them."""
     after = request.GET.get("after", "")
-    personas = list(Persona.objects.filter(site=site, name__gt=after).order_by("name")[: PAGE + 1])
+    personas = list(names.in_order(Persona.objects.filter(site=site), "name", after=after)[: PAGE + 1])
     sizes, is_complete = members.sizes(site.pk) if personas else ({}, True)
     times = finding.spoken_of([persona.pk for persona in personas[:PAGE]])
     return show(
@@ -69,7 +70,7 @@ def show_persona(request: HttpRequest, site: Site) -> HttpResponseBase:
 def list_groups(request: HttpRequest, site: Site) -> HttpResponseBase:
     """A page of groups by id."""
     after = request.GET.get("after", "")
-    groups = list(Group.objects.filter(site=site, group_id__gt=after).order_by("group_id")[: PAGE + 1])
+    groups = list(names.in_order(Group.objects.filter(site=site), "group_id", after=after)[: PAGE + 1])
     return show(
         request,
         "pages/personas/groups.html",

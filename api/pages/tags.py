@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_POST
 
+import names
 from api import audit
 from api.models import Site
 from api.pages.access import Role, show, site_page
@@ -23,7 +24,7 @@ MOST_SHOWN: Final = 200
 def list_tags(request: HttpRequest, site: Site) -> HttpResponseBase:
     """The tags, by name."""
     search = request.GET.get("q", "").strip()
-    tags = Tag.objects.filter(site=site, name__icontains=search).order_by("name")
+    tags = names.search(Tag.objects.filter(site=site), search, "name").order_by("sort_key", "name")
     tags = tags.annotate(size=Count("goals", filter=Q(goals__deleted_at=None, goals__counts_for=None)))
     shown = list(tags[: MOST_SHOWN + 1])
     return show(

@@ -1,5 +1,6 @@
 """Whatever an address or a form holds, a page answers; it never fails, and nobody is shown a defect of ours."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -52,8 +53,9 @@ FURTHER: Final[Mapping[str, Sequence[Mapping[str, str]]]] = {
 BUTTONS: Final[Mapping[str, Sequence[Mapping[str, str]]]] = {
     "goals-change": [
         {"action": action, "goal": "{goal_id}", "tag_name": "vip", "query": "q=a"}
-        for action in ("tag", "untag", "archive", "restore", "merge")
-    ],
+        for action in ("tag", "untag", "archive", "restore", "merge", "delete")
+    ]
+    + [{"action": "archive", "scope": "all", "query": "q=a"}],
     "goals-merge": [{"goal": "{goal_id}", "into": "{goal_id}"}],
     "person-erase": [],  # its parameter is that of the page
     "settings-sources-change": [
@@ -127,11 +129,13 @@ def send(client: Client, method: str, address: str, given: Mapping[str, Any]) ->
     form = urlencode(given)
     with transaction.atomic():
         if method == "POST":
-            status = client.post(address, form, content_type="application/x-www-form-urlencoded").status_code
+            response: Any = client.post(address, form, content_type="application/x-www-form-urlencoded")
         else:
-            status = client.get(f"{address}?{form}").status_code
+            response = client.get(f"{address}?{form}")
+        if response.streaming:  # it may fail while it is sent
+            deque(response.streaming_content, maxlen=0)
         transaction.set_rollback(True)
-    return status
+    return int(response.status_code)
 
 
 def oddly(names: Sequence[str], usual: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The closed lists of reason codes: why a message has its status, and what was odd about it. Each with its sentence."""
 
-from typing import Final
+from typing import Final, Protocol
 
 # Why a message was rejected or is dead.
 FAILURES: Final[dict[str, str]] = {
@@ -27,7 +27,7 @@ FAILURES: Final[dict[str, str]] = {
 
 # Why a message waits, or was done without effect.
 IDLE: Final[dict[str, str]] = {
-    "goal_quota": "Its goal waits for the creation quota: 50 in any 10 seconds and 1,000 in any hour by default.",
+    "goal_quota": "Its goal waits for the site's limit of new goals.",
     "already_known": "Everything it says was known.",
     "already_converted": "This message had converted before.",
     "no_persona": "An audience event that names no persona.",
@@ -40,6 +40,22 @@ IDLE: Final[dict[str, str]] = {
 }
 
 REASONS: Final[dict[str, str]] = {**FAILURES, **IDLE}
+
+
+class HasLimits(Protocol):
+    """A site."""
+
+    goals_per_10_seconds: int
+    goals_per_hour: int
+
+
+def sentence_of(reason: str, site: HasLimits) -> str:
+    """Return the sentence of a reason, with the site's own figures; the code itself if it is unknown."""
+    if reason == "goal_quota":
+        most = f"{site.goals_per_10_seconds:,} in any 10 seconds and {site.goals_per_hour:,} in any hour"
+        return f"Its goal waits for the site's limit of new goals: {most}."
+    return REASONS.get(reason, reason)
+
 
 # What was odd about a message that was taken all the same.
 WARNINGS: Final[dict[str, str]] = {

@@ -1,10 +1,9 @@
 """The admin pages of goals. What people change goes through goals.catalogue; what events made is to be read."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest
 from django.urls import reverse
@@ -13,6 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+import names
 from admin_pages import Inline, LargeTable, LinesField, Pages, ReadOnly, Row, show_json, site_ids
 from goals import catalogue
 from goals.finding import live_goals
@@ -27,8 +27,8 @@ class ShortDeletion(Pages[Row]):
     def get_deleted_objects(
         self, rows: Any, _request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        names = [str(row) for row in rows]
-        return names, {str(self.opts.verbose_name_plural): len(names)}, set(), []
+        named = [str(row) for row in rows]
+        return named, {str(self.opts.verbose_name_plural): len(named)}, set(), []
 
 
 class GoalForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameters at run time
@@ -49,7 +49,7 @@ class GoalForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameter
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         if self.instance.pk:
-            self.initial["tag_names"] = sorted(tag.name for tag in self.instance.tags.all())
+            self.initial["tag_names"] = [tag.name for tag in self.instance.tags.all()]
 
     def clean_name(self) -> str:
         name = str(self.cleaned_data["name"])
@@ -75,10 +75,11 @@ class TagFilter(admin.SimpleListFilter):
     parameter_name = "tag"
 
     def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
-        names = list(Tag.objects.order_by("name").values_list("name", flat=True).distinct()[:100])
-        if self.used_parameters.get(self.parameter_name) and self.value() not in names:
-            names.append(str(self.value()))
-        return [(name, name) for name in names]
+        tags = Tag.objects.order_by("sort_key", "name").values_list("name", "sort_key").distinct()
+        found = [name for name, _ in tags[:100]]
+        if self.used_parameters.get(self.parameter_name) and self.value() not in found:
+            found.append(str(self.value()))
+        return [(name, name) for name in found]
 
     def queryset(self, _request: HttpRequest, queryset: QuerySet[Goal]) -> QuerySet[Goal]:
         if not self.value():
@@ -115,7 +116,6 @@ class GoalAdmin(ShortDeletion[Goal], LargeTable[Goal]):
     sortable_by = ("name",)
     search_fields = ("name",)
     search_help_text = "A part of the name."
-    actions = ("archive", "restore")
     inlines = (BindingsOfGoal,)
     readonly_fields = ("converted_by", "conversions", "origin", "status", "created_at", "updated_at")
     new_fields = ("site", "name", "type", "description", "has_multiple_conversions", "tag_names")
@@ -124,7 +124,7 @@ class GoalAdmin(ShortDeletion[Goal], LargeTable[Goal]):
         return live_goals(site_ids()).order_by("-pk")
 
     def find(self, rows: QuerySet[Goal], term: str) -> QuerySet[Goal]:
-        return rows.filter(name__icontains=term)
+        return names.search_folded(rows, term, "search_key")
 
     def get_fields(self, _request: HttpRequest, goal: Goal | None = None) -> tuple[str, ...]:
         if goal is None:
@@ -153,27 +153,9 @@ class GoalAdmin(ShortDeletion[Goal], LargeTable[Goal]):
     def delete_model(self, _request: HttpRequest, goal: Goal) -> None:
         catalogue.delete_goal(goal, now=timezone.now())
 
-    def delete_queryset(self, _request: HttpRequest, goals: Iterable[Goal]) -> None:
-        for goal in goals:
-            catalogue.delete_goal(goal, now=timezone.now())
-
-    @admin.action(description="Archive: put aside, still converting", permissions=["change"])
-    def archive(self, request: HttpRequest, goals: QuerySet[Goal]) -> None:
-        for goal in goals:
-            catalogue.archive_goal(goal, now=timezone.now())
-            self.log_change(request, goal, "Archived.")
-        self.message_user(request, "Archived.", messages.SUCCESS)
-
-    @admin.action(description="Take back from the archive", permissions=["change"])
-    def restore(self, request: HttpRequest, goals: QuerySet[Goal]) -> None:
-        for goal in goals:
-            catalogue.restore_goal(goal)
-            self.log_change(request, goal, "Taken back from the archive.")
-        self.message_user(request, "Taken back from the archive.", messages.SUCCESS)
-
     @admin.display(description="Tags")
     def tag_names(self, goal: Goal) -> str:
-        return ", ".join(sorted(tag.name for tag in goal.tags.all()))
+        return ", ".join(tag.name for tag in goal.tags.all())
 
     @admin.display(description="Status")
     def status(self, goal: Goal) -> str:
@@ -254,10 +236,6 @@ class GoalBindingAdmin(Pages[GoalBinding]):
     def delete_model(self, _request: HttpRequest, binding: GoalBinding) -> None:
         catalogue.unbind_event(binding)
 
-    def delete_queryset(self, _request: HttpRequest, bindings: Iterable[GoalBinding]) -> None:
-        for binding in bindings:
-            catalogue.unbind_event(binding)
-
 
 @admin.register(Conversion)
 class ConversionAdmin(ReadOnly[Conversion], LargeTable[Conversion]):
@@ -315,7 +293,7 @@ class WaitingNameAdmin(ReadOnly[WaitingName], LargeTable[WaitingName]):
     search_fields = ("name",)
 
     def find(self, rows: QuerySet[WaitingName], term: str) -> QuerySet[WaitingName]:
-        return rows.filter(name__icontains=term)
+        return names.search(rows, term, "name")
 
 
 def without_line_ends(text: str) -> str:

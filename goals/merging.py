@@ -4,7 +4,7 @@ A conversion keeps the goal that its event led to, also while that is merged; th
 of all whose pointers lead to it (goals.reports).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -58,6 +58,12 @@ def unmerge(goal: Goal) -> None:
     with transaction.atomic():
         quota.lock_names(goal.site_id)
         _point(goal, None)
+
+
+def merged_into(site_id: int, goal_ids: Collection[int]) -> list[int]:
+    """Return what is merged into these goals, directly or by way of others. One query."""
+    pointers, wanted = _pointers(site_id), set(goal_ids)
+    return sorted(id_ for id_ in pointers if id_ not in wanted and not wanted.isdisjoint(chain(id_, pointers)))
 
 
 def merged_below(goal: Goal) -> list[int]:

@@ -1,11 +1,12 @@
 """Credentials, whose secrets are told once."""
 
+from datetime import datetime
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
@@ -25,7 +26,6 @@ class CredentialAdmin(Pages[Credential]):
     search_fields = ("name", "client_id")
     fields = ("name", "client_id", "sites", "revoked_at", "created_at")
     filter_horizontal = ("sites",)
-    actions = ("renew", "revoke", "allow_again")
     change_form_template = "admin/api/credential/change_form.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Credential]:
@@ -48,25 +48,18 @@ class CredentialAdmin(Pages[Credential]):
     def response_change(self, request: HttpRequest, credential: Credential) -> HttpResponse:
         if "_renew" in request.POST:
             return self.tell_secrets(request, [credential])
+        if "_revoke" in request.POST or "_allow_again" in request.POST:
+            return self.revoke(request, credential, at=timezone.now() if "_revoke" in request.POST else None)
         return super().response_change(request, credential)
 
-    @admin.action(description="Renew the secret: the old one ends within 5 seconds", permissions=["change"])
-    def renew(self, request: HttpRequest, credentials: QuerySet[Credential]) -> HttpResponse:
-        return self.tell_secrets(request, list(credentials))
-
-    @admin.action(description="Revoke: refused everywhere within 5 seconds", permissions=["change"])
-    def revoke(self, request: HttpRequest, credentials: QuerySet[Credential]) -> None:
-        for credential in credentials.filter(revoked_at=None):
-            Credential.objects.filter(pk=credential.pk).update(revoked_at=timezone.now())
-            self.log_change(request, credential, "Revoked.")
-        self.message_user(request, "Revoked.", messages.SUCCESS)
-
-    @admin.action(description="Allow again what was revoked", permissions=["change"])
-    def allow_again(self, request: HttpRequest, credentials: QuerySet[Credential]) -> None:
-        for credential in credentials.exclude(revoked_at=None):
-            Credential.objects.filter(pk=credential.pk).update(revoked_at=None)
-            self.log_change(request, credential, "Allowed again.")
-        self.message_user(request, "Allowed again.", messages.SUCCESS)
+    def revoke(self, request: HttpRequest, credential: Credential, *, at: datetime | None) -> HttpResponse:
+        """Revoke a credential, or with None allow it again."""
+        if (credential.revoked_at is None) != (at is None):
+            Credential.objects.filter(pk=credential.pk).update(revoked_at=at)
+            what = "Revoked" if at else "Allowed again"
+            self.log_change(request, credential, f"{what}.")
+            self.message_user(request, f"{what}: it holds everywhere within 5 seconds.", messages.SUCCESS)
+        return HttpResponseRedirect(request.path)
 
     def tell_secrets(self, request: HttpRequest, credentials: list[Credential]) -> TemplateResponse:
         """New secrets, on a page that cannot be called up again."""

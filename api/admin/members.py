@@ -61,6 +61,7 @@ admin.site.unregister([User, Group])
 class NotedUserAdmin(Noted, UserAdmin, ModelAdmin):  # type: ignore[type-arg,misc]  # no parameters at run time; untyped
     """People who may sign in."""
 
+    actions = None
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -112,3 +113,5 @@ def note_end(request: HttpRequest, tokens: Collection[ManagementToken]) -> None:
 @admin.register(Group)
 class NotedGroupAdmin(Noted, GroupAdmin, ModelAdmin):  # type: ignore[misc]  # the theme's is untyped
     """Sets of permissions to these tables."""
+
+    actions = None

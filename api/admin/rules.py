@@ -7,7 +7,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db.models import Field, Max, QuerySet
+from django.db.models import Field, Max
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
@@ -145,12 +145,6 @@ class RuleAdmin(Pages[Rule]):
     def delete_model(self, request: HttpRequest, rule: Rule) -> None:
         super().delete_model(request, rule)
         note_rules_changed(rule.site_id, now=timezone.now())
-
-    def delete_queryset(self, request: HttpRequest, rules: QuerySet[Rule]) -> None:
-        site_ids = set(rules.values_list("site", flat=True))
-        super().delete_queryset(request, rules)
-        for site_id in sorted(site_ids):
-            note_rules_changed(site_id, now=timezone.now())
 
 
 def forecast_with(rule: Rule, *, only: int | None = None) -> Forecast:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.html import format_html_join
@@ -60,7 +60,6 @@ class SourceAdmin(Pages[Source]):
     search_fields = ("name", "write_keys__key")
     new_fields = ("site", "name", "kind", "is_enabled", "takes_track")
     readonly_fields = ("created_at", "last_seen", "came_in_a_day", "came_in_ever", "sent_twice")
-    actions = ("rotate",)
     change_form_template = "admin/api/source/change_form.html"
 
     class Media:
@@ -106,7 +105,7 @@ class SourceAdmin(Pages[Source]):
 
     def response_change(self, request: HttpRequest, source: Source) -> HttpResponse:
         if "_rotate" in request.POST:
-            self.rotate(request, Source.objects.filter(pk=source.pk))
+            self.rotate(request, source)
             return HttpResponseRedirect(request.path)
         if "_revoke" in request.POST:
             for key in [key for key in source.write_keys.all() if key.key == request.POST["_revoke"]]:
@@ -116,11 +115,10 @@ class SourceAdmin(Pages[Source]):
             return HttpResponseRedirect(request.path)
         return super().response_change(request, source)
 
-    @admin.action(description="Make a new write key: the old ones end in 24 hours", permissions=["change"])
-    def rotate(self, request: HttpRequest, sources: QuerySet[Source]) -> None:
-        for source in sources:
-            rotate_write_key(source, overlap=OVERLAP, now=timezone.now())
-            self.log_change(request, source, "Made a new write key.")
+    def rotate(self, request: HttpRequest, source: Source) -> None:
+        """Make a new write key beside the old ones."""
+        rotate_write_key(source, overlap=OVERLAP, now=timezone.now())
+        self.log_change(request, source, "Made a new write key.")
         self.message_user(
             request, "There is a new key. Give it to the senders: the old ones end in 24 hours.", messages.SUCCESS
         )

@@ -10,7 +10,7 @@ from celery import Celery
 from celery.signals import worker_process_init
 from django.db import connections
 
-from api import erasure, removal
+from api import erasure, goal_changes, removal
 from api.celery import app
 from api.digest import run
 from api.digest.claims import Claims
@@ -26,6 +26,7 @@ EVERY = {
     "purge": ("api.digest.tasks.purge", 60.0, "goalpost-seldom"),
     "erase": ("api.digest.tasks.erase", 5.0, "goalpost-seldom"),
     "remove": ("api.digest.tasks.remove", 5.0, "goalpost-seldom"),
+    "change-goals": ("api.digest.tasks.change_goals", 1.0, "goalpost-seldom"),
 }
 
 
@@ -74,6 +75,7 @@ def tend_queues() -> None:
 def prune() -> None:
     """Remove done messages that are old enough, as many as a run's time allows."""
     prune_done(now=datetime.now(UTC), seconds=SECONDS_A_RUN)
+    goal_changes.prune(now=datetime.now(UTC))
 
 
 @app.task
@@ -97,4 +99,12 @@ def remove() -> None:
     """Go on removing personas, groups and sites, as far as a run's time allows."""
     until = time.monotonic() + SECONDS_A_RUN
     while time.monotonic() < until and removal.sweep(now=datetime.now(UTC)):
+        pass
+
+
+@app.task
+def change_goals() -> None:
+    """Go on with changes of many goals, as far as a run's time allows."""
+    until = time.monotonic() + SECONDS_A_RUN
+    while time.monotonic() < until and goal_changes.step_any(now=datetime.now(UTC)):
         pass

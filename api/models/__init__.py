@@ -3,6 +3,7 @@
 from api.models.alerts import Alert, AlertDelivery, make_signing_secret
 from api.models.backfills import Backfill
 from api.models.erasures import Erasure, Suppression, make_marker
+from api.models.goal_changes import GoalsChange
 from api.models.inbox import Claim, Load, Message, Twin
 from api.models.keys import URL_SAFE, Credential, ManagementToken, Source, SourceTally, WriteKey
 from api.models.removals import Removal
@@ -27,6 +28,7 @@ __all__ = [
     "Claim",
     "Credential",
     "Erasure",
+    "GoalsChange",
     "Load",
     "ManagementToken",
     "Membership",

@@ -6,7 +6,7 @@ from django.db.models import Q
 
 from api.models.keys import Source
 from api.models.sites import Site
-from api.reasons import REASONS
+from api.reasons import sentence_of
 
 
 class Message(models.Model):
@@ -88,7 +88,7 @@ class Message(models.Model):
     @property
     def sentence(self) -> str:
         """The reason in words."""
-        return REASONS.get(self.reason, self.reason)
+        return sentence_of(self.reason, self.site) if self.reason else ""
 
 
 class Claim(models.Model):

@@ -7,7 +7,6 @@ import pytest
 from django.contrib.auth.models import User
 from django.http import HttpResponseBase
 from django.test import Client
-from django.urls import reverse
 
 from api.models import AuditEntry, Claim, Load, Membership, Message, Rule, Site, Twin
 from api.sites import create_credential, create_site
@@ -108,7 +107,3 @@ def form_of(person: Client, path: str) -> dict[str, Any]:
 def save(person: Client, path: str, /, **changes: Any) -> Any:
     """Open a page, change fields, save."""
     return person.post(path, {**form_of(person, path), **changes})
-
-
-def act(person: Client, model: str, action: str, *pks: int) -> Any:
-    return person.post(reverse(f"admin:{model}_changelist"), {"action": action, "_selected_action": pks})

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib import admin
+from django.contrib.auth.models import Group as UserGroup
 from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.db.models import Model
@@ -20,6 +21,7 @@ from api.models import (
     Backfill,
     Claim,
     Erasure,
+    GoalsChange,
     Load,
     ManagementToken,
     Message,
@@ -37,8 +39,9 @@ from tests.admin.conftest import text_of
 from tests.world import START
 
 # Both are read on the page of their source: the keys, and the sums of what came through it.
-# Goals show their figures themselves, people who were erased have receipts, and alerts are a site's settings. The links
-# of a person are in their export; how far a command or a removal has come, `doctor` and the pages of what goes tell.
+# Goals show their figures themselves, and how far a change of many is; people who were erased have receipts, and alerts
+# are a site's settings. The links of a person are in their export; how far a command or a removal has come, `doctor` and
+# the pages of what goes tell.
 ON_ANOTHER_PAGE = {
     Alert,
     AlertDelivery,
@@ -54,6 +57,7 @@ ON_ANOTHER_PAGE = {
     GoalTotal,
     Erasure,
     Suppression,
+    GoalsChange,
 }
 OURS = [model for app in ("api", "goals", "cohorts") for model in apps.get_app_config(app).get_models()]
 MODELS = [model for model in OURS if model not in ON_ANOTHER_PAGE]
@@ -170,8 +174,25 @@ def test_row__that_nobody_may_edit__cannot_be_added_changed_or_deleted(person: C
     assert person.post(page(model, "add"), {}).status_code == 403
     assert person.post(page(model, "change", pk), {}).status_code == 403
     assert person.post(page(model, "delete", pk), {"post": "yes"}).status_code == 403
-    person.post(page(model, "changelist"), {"action": "delete_selected", "_selected_action": [pk], "post": "yes"})
+    many = {"action": "delete_selected", "_selected_action": [pk], "post": "yes"}
+    person.post(page(model, "changelist"), many)
     assert model._default_manager.count() == 1
+
+
+@pytest.mark.parametrize("model", [*MODELS, User, UserGroup], ids=name_of)
+def test_table__whatever_it_holds__changes_no_more_than_a_row_at_once(
+    person: Client, site: Site, model: type[Model]
+) -> None:
+    Group.objects.create(site=site, group_id="another")
+    UserGroup.objects.create(name="Readers")
+    known = model._default_manager.count()
+    pks = list(model._default_manager.values_list("pk", flat=True))
+
+    assert 'name="action"' not in text_of(person.get(page(model, "changelist")))
+    for action in ("delete_selected", "archive", "revoke"):
+        person.post(page(model, "changelist"), {"action": action, "_selected_action": pks, "post": "yes"})
+
+    assert model._default_manager.count() == known
 
 
 @pytest.mark.parametrize("model", LARGE, ids=name_of)

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from api.models import Message, Rule, Site, Source, SourceTally, Twin, WriteKey
 from api.sites import create_site, create_source
-from tests.admin.conftest import act, form_of, save, text_of
+from tests.admin.conftest import form_of, save, text_of
 from tests.world import START
 
 LIST = reverse("admin:api_source_changelist")
@@ -82,12 +82,8 @@ def test_source__that_has_a_twin__says_so_in_words(person: Client, site: Site, w
 
 
 @pytest.mark.promise("A-10")
-@pytest.mark.parametrize("way", ["the page", "the list"])
-def test_source__new_key__ends_the_old_one_in_24_hours(person: Client, web: Source, way: str) -> None:
-    if way == "the page":
-        response = save(person, page_of(web), _rotate="1")
-    else:
-        response = act(person, "api_source", "rotate", web.pk)
+def test_source__new_key__ends_the_old_one_in_24_hours(person: Client, web: Source) -> None:
+    response = save(person, page_of(web), _rotate="1")
 
     assert response.status_code == 302, response.content
     old, new = web.write_keys.order_by("pk")
@@ -235,13 +231,8 @@ def test_rules__switched_and_moved_in_the_list__are_noted(person: Client, site: 
     assert site.rules_changed_at is not None
 
 
-@pytest.mark.parametrize("way", ["the page", "the list"])
-def test_rule__deleted__is_noted(person: Client, site: Site, rule: Rule, way: str) -> None:
-    if way == "the page":
-        response = person.post(reverse("admin:api_rule_delete", args=[rule.pk]), {"post": "yes"})
-    else:
-        sent = {"action": "delete_selected", "_selected_action": [rule.pk], "post": "yes"}
-        response = person.post(reverse("admin:api_rule_changelist"), sent)
+def test_rule__deleted__is_noted(person: Client, site: Site, rule: Rule) -> None:
+    response = person.post(reverse("admin:api_rule_delete", args=[rule.pk]), {"post": "yes"})
 
     assert response.status_code == 302, response.content
     site.refresh_from_db()

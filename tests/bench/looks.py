@@ -4,6 +4,7 @@ The table of `python -m tests.bench.pages`, which takes their times, and of test
 their queries.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,9 +20,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, resolve, reverse
 
+from api import goal_changes
 from api.access import api_key
 from api.insight.delivery import Span
-from api.models import Alert, Credential, Erasure, Message, Rule, Site
+from api.models import Alert, Credential, Erasure, GoalsChange, Message, Rule, Site
 from api.pages.urls import urlpatterns
 from api.sites import create_credential
 from cohorts.models import Group, Persona
@@ -66,6 +68,7 @@ class Facts:
     rule: Rule
     alert: Alert
     erasure: Erasure
+    change: GoalsChange  # of all goals
     sources: list[int]
     persona: str
     group: str
@@ -83,6 +86,7 @@ def find_facts(site: Site) -> Facts:
     oldest = Message.objects.filter(site=site).earliest("pk")
     failed = Message.objects.filter(site=site, status__in=["rejected", "dead"]).order_by("-pk")[:5_000]
     conversions = Conversion.objects.filter(goal=largest).order_by("-occurred_at", "-id")[:5_000]
+    users = get_user_model().objects.filter(is_superuser=True)
     persona, group = Persona.objects.filter(site=site), Group.objects.filter(site=site)
     return Facts(
         largest=goals[largest],
@@ -96,6 +100,9 @@ def find_facts(site: Site) -> Facts:
         rule=site.rules.order_by("pk")[0],
         alert=site.alerts.order_by("pk")[0],
         erasure=site.erasures.order_by("pk")[0],
+        change=goal_changes.ask(
+            site, GoalsChange.Action.DELETE, list(live.values_list("pk", flat=True)), user=users.order_by("pk")[0]
+        ),
         sources=list(site.sources.order_by("pk").values_list("pk", flat=True)),
         persona=persona.order_by("pk")[0].name,
         group=group.order_by("pk")[0].group_id,
@@ -146,6 +153,7 @@ def pages(site: Site, facts: Facts) -> Iterator[Look]:
     yield look("goals-merge", what="of the largest union", goal=[facts.union.pk, facts.largest.pk])
     yield look("goals-merge", what="search", goal=facts.usual.pk, q="form")
     yield look("goals-twins")
+    yield look("goals-changing", facts.change.pk)
     yield look("tags")
     yield look("goal-new")
     yield look("goals-export", what="of a tag", tag=facts.tag)
@@ -307,9 +315,11 @@ class Viewer:
     def get(self, look: Look) -> tuple[int, list[str]]:
         """An answer's status, and the queries it took; what begins and ends a transaction is none."""
         with CaptureQueriesContext(connection) as captured:
-            status = self.client.get(look.address, headers=self.headers if look.is_api else {}).status_code
+            response: Any = self.client.get(look.address, headers=self.headers if look.is_api else {})
+            if response.streaming:
+                deque(response.streaming_content, maxlen=0)  # it asks while it is sent
         queries = [each["sql"] for each in captured.captured_queries]
-        return status, [sql for sql in queries if sql not in {"BEGIN", "COMMIT"}]
+        return response.status_code, [sql for sql in queries if sql not in {"BEGIN", "COMMIT"}]
 
     def unnamed(self, site: Site, named: Sequence[Look]) -> list[str]:
         """The pages of a site that answer GET and that no look names."""

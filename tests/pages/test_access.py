@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import URLPattern
 
 from api import sites
-from api.models import Alert, Erasure, Membership, Message, Rule, Source
+from api.models import Alert, Erasure, GoalsChange, Membership, Message, Rule, Source
 from api.pages.urls import urlpatterns
 from goals.models import Goal, GoalBinding, Tag
 from tests.pages.ada import send_ada
@@ -39,7 +39,8 @@ PERSON: Final = "?id=ada-king"
 RIGHTS: Final[dict[str, Rights]] = {
     "home": READ,
     "goals": READ,
-    "goals-change": Rights(None, EDITOR, form={"do": "archive"}),
+    "goals-change": Rights(None, EDITOR, form={"action": "archive", "goal": "{goal_id}"}),
+    "goals-changing": Rights(EDITOR, EDITOR),
     "goals-export": READ,
     "goals-merge": Rights(EDITOR, EDITOR, query="?goal={goal_id}&goal={other_goal_id}"),
     "goals-twins": READ,
@@ -159,6 +160,7 @@ def place(world: World) -> Place:
         "number": world.last_message().pk,
         "source_id": source.pk,
         "rule_id": rule.pk,
+        "change_id": GoalsChange.objects.create(site=world.site, action="archive", goal_ids=[goal.pk]).pk,
         "alert_id": Alert.objects.create(site=world.site, name="Lag", condition="lag", threshold=5).pk,
     }
     return Place(SITECODE, numbers)

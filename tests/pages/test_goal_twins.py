@@ -68,7 +68,9 @@ def test_twins__of_stale_goals__archive_them_at_once(world: World, enter: Enter,
     page = text_of(editor.get(f"{BASE}twins/"))
     ids = re.findall(r'<button class="gp-button" name="goal" value="(\d+)"', page)
 
-    answer = editor.post(f"{BASE}change/", {"action": "archive", "back": "twins", "goal": ids if whole else ids[:1]})
+    asked = editor.post(f"{BASE}change/", {"action": "archive", "back": "twins", "goal": ids if whole else ids[:1]})
+    assert not Goal.objects.exclude(archived_at=None).exists()
+    answer = editor.post(asked["Location"])
 
     assert answer["Location"] == f"{BASE}twins/"
     assert set(Goal.objects.exclude(archived_at=None).values_list("pk", flat=True)) == {

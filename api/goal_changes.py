@@ -1,0 +1,167 @@
+"""Changes of many goals: asked for, shown in figures, started by a person, done step by step whatever interrupts it.
+
+Each step is one transaction with the place that the change has come to, so that a worker goes on where another ended.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from django.db import connection, transaction
+from django.db.models import Q, QuerySet
+
+from api import audit
+from api.models import GoalsChange, Site
+from goals import many, reports
+from goals.merging import merged_into
+from goals.models import Goal
+from goals.reports import Figures
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+Action = GoalsChange.Action
+CHUNK: Final = 500  # goals a step: events of the site make no goals meanwhile
+NAMED: Final = 20  # goals that a page and the log name
+KEEP_ASKED: Final = timedelta(days=1)
+KEEP_DONE: Final = timedelta(days=30)
+DONE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        Action.TAG: "Tagged",
+        Action.UNTAG: "Untagged",
+        Action.ARCHIVE: "Archived",
+        Action.RESTORE: "Restored",
+        Action.DELETE: "Deleted",
+    }
+)
+NEED_TAG: Final = frozenset({Action.TAG, Action.UNTAG})
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a change would do now, in figures."""
+
+    goals: int  # that it would change
+    left: int  # that are so already, or have gone since it was asked for
+    names: Sequence[str]  # of the first of them
+    merged: int  # goals that count for them
+    figures: Figures  # conversions and revenue of them and what is merged into them; visits and visitors do not add up
+
+
+def ask(
+    site: Site, action: Action, goal_ids: Sequence[int], *, tag: str = "", came_from: str = "", user: "User"
+) -> GoalsChange:
+    """Write down which goals a person wants changed, and change nothing yet. One query."""
+    return GoalsChange.objects.create(
+        site=site,
+        user=user,
+        action=action,
+        tag=tag if action in NEED_TAG else "",
+        goal_ids=list(goal_ids),
+        came_from=came_from,
+    )
+
+
+def question(change: GoalsChange) -> Question:
+    """Return what a change would do now. Four queries, which read the totals of these goals."""
+    waiting = goals_to_change(change)
+    ids = list(waiting.values_list("pk", flat=True))
+    merged = merged_into(change.site_id, ids)
+    return Question(
+        len(ids),
+        len(change.goal_ids) - len(ids),
+        list(waiting.order_by("sort_key", "pk").values_list("name", flat=True)[:NAMED]),
+        len(merged),
+        reports.totals_of([*ids, *merged]),
+    )
+
+
+def goals_to_change(change: GoalsChange) -> QuerySet[Goal]:
+    """Return the goals that a change has something to do with, in no order."""
+    goals = many.find(change.site_id, change.goal_ids)
+    match change.action:
+        case Action.TAG:
+            return goals.exclude(tags__name=change.tag)
+        case Action.UNTAG:
+            return goals.filter(tags__name=change.tag)
+        case Action.ARCHIVE:
+            return goals.filter(archived_at=None)
+        case Action.RESTORE:
+            return goals.exclude(archived_at=None)
+        case _:
+            return goals
+
+
+def start(change: GoalsChange, *, user: "User", now: datetime) -> None:
+    """Start a change, with its one entry in the log; nothing where it was started already."""
+    with transaction.atomic():
+        locked = GoalsChange.objects.select_for_update().select_related("site").get(pk=change.pk)
+        if locked.started_at is not None:
+            return
+        waiting = goals_to_change(locked)
+        count, first = waiting.count(), waiting.order_by("sort_key", "pk").values_list("pk", "name")[:NAMED]
+        after = {"goals": count, "change": locked.pk, "first": [f"{pk}: {name}" for pk, name in first]}
+        if locked.tag:
+            after["tag"] = locked.tag
+        what = f"{DONE[locked.action]} {count:,} {'goal' if count == 1 else 'goals'}"
+        audit.record(locked.site, what, None, after, who=user.get_username(), user=user)
+        GoalsChange.objects.filter(pk=locked.pk).update(started_at=now, user=user)
+
+
+def run(change: GoalsChange, *, now: datetime, seconds: float) -> None:
+    """Do steps of a change that was started, until it is done or the time is over."""
+    until = time.monotonic() + seconds
+    while _step(GoalsChange.objects.filter(pk=change.pk), now=now) and time.monotonic() < until:
+        pass
+    change.refresh_from_db()
+
+
+def step_any(*, now: datetime) -> bool:
+    """Do a step of the oldest change that is not done and that nobody else works at; whether there was one."""
+    return _step(GoalsChange.objects.order_by("pk"), now=now)
+
+
+def prune(*, now: datetime) -> None:
+    """Remove what was never started, and what was done long ago. One query."""
+    is_old = Q(started_at=None, created_at__lt=now - KEEP_ASKED) | Q(finished_at__lt=now - KEEP_DONE)
+    GoalsChange.objects.filter(is_old).delete()
+
+
+def _step(changes: QuerySet[GoalsChange], *, now: datetime) -> bool:
+    with transaction.atomic():
+        waiting = changes.filter(started_at__isnull=False, finished_at=None).defer("goal_ids")
+        change = waiting.select_for_update(skip_locked=True).first()
+        if change is None:
+            return False
+        ids = _next_ids(change)
+        if ids:
+            change.changed += STEPS[change.action](change, ids, now)
+            change.place += len(ids)
+        if len(ids) < CHUNK:
+            change.finished_at = now
+        change.save(update_fields=["place", "changed", "finished_at"])
+    return True
+
+
+def _next_ids(change: GoalsChange) -> list[int]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT goal_ids[%s:%s] FROM api_goalschange WHERE id = %s",
+            [change.place + 1, change.place + CHUNK, change.pk],
+        )
+        ids: list[int] = cursor.fetchone()[0]
+    return ids
+
+
+STEPS: Final[Mapping[str, Callable[[GoalsChange, Sequence[int], datetime], int]]] = MappingProxyType(
+    {
+        Action.TAG: lambda change, ids, _: many.tag(change.site_id, ids, change.tag),
+        Action.UNTAG: lambda change, ids, _: many.untag(change.site_id, ids, change.tag),
+        Action.ARCHIVE: lambda change, ids, now: many.archive(change.site_id, ids, now=now),
+        Action.RESTORE: lambda change, ids, now: many.restore(change.site_id, ids, now=now),
+        Action.DELETE: lambda change, ids, now: many.delete(change.site_id, ids, now=now),
+    }
+)

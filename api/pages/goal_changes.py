@@ -1,0 +1,92 @@
+"""The page of a change of many goals: what it would do, in figures; while it runs, how far it is."""
+
+from typing import TYPE_CHECKING, Final, cast
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+
+from api import goal_changes
+from api.goal_changes import DONE, NEED_TAG, Action
+from api.models import GoalsChange, Site
+from api.pages.access import Role, show, site_page
+from api.pages.goal_wishes import read_wish
+from api.pages.goals import PER_PAGE, TAG_LENGTH, address_of_list, ids_in
+from goals.ordering import ids_in_order
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+AT_ONCE: Final = 0.5  # seconds that a request works itself; what is not done then is left to a worker
+
+
+@site_page(Role.EDITOR)
+@require_POST
+def ask_to_change(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """Take down which goals are to be changed: those that were picked, or all of a list; and ask."""
+    action, tag = request.POST.get("action", ""), request.POST.get("tag_name", "")
+    query = address_of_list(request)
+    came_from = "twins/" if request.POST.get("back") == "twins" else f"?{query.urlencode()}"
+    picked = ids_in(request.POST.getlist("goal"))
+    is_of_all = request.POST.get("scope") == "all"
+    back = HttpResponseRedirect(reverse("pages:goals", args=[site.sitecode]) + came_from)
+    if action == "merge" and is_of_all:
+        messages.error(request, f"Pick the goals to merge: {PER_PAGE} at most.")
+    elif action == "merge" and picked:
+        goals = "&".join(f"goal={id_}" for id_ in picked)
+        return HttpResponseRedirect(f"{reverse('pages:goals-merge', args=[site.sitecode])}?{goals}")
+    elif action not in Action.values:
+        messages.error(request, "Choose what to do.")
+    elif action in NEED_TAG and not 0 < len(tag) <= TAG_LENGTH:
+        messages.error(request, f"Give a tag of 1 to {TAG_LENGTH} characters.")
+    else:
+        if is_of_all:
+            now = timezone.now()
+            wish = read_wish(query, now=now)
+            picked = ids_in_order([site.pk], wish.filter, now=now, order=wish.order).ids
+        if picked:
+            user = cast("User", request.user)
+            change = goal_changes.ask(site, Action(action), picked, tag=tag, came_from=came_from, user=user)
+            return redirect("pages:goals-changing", site.sitecode, change.pk)
+        messages.error(request, "Pick the goals first: tick them in the list.")
+    return back
+
+
+@site_page(Role.EDITOR)
+def change_goals(request: HttpRequest, site: Site, change_id: int) -> HttpResponseBase:
+    """GET: what a change would do, or how far it is. POST: start it, or make it one that archives instead."""
+    change = get_object_or_404(GoalsChange.objects.filter(site=site), pk=change_id)
+    if request.method == "POST":
+        if request.POST.get("do") == "archive":  # instead of deleting
+            GoalsChange.objects.filter(pk=change.pk, started_at=None).update(action=Action.ARCHIVE, tag="")
+            return redirect("pages:goals-changing", site.sitecode, change.pk)
+        now = timezone.now()
+        goal_changes.start(change, user=cast("User", request.user), now=now)
+        goal_changes.run(change, now=now, seconds=AT_ONCE)
+        if change.finished_at is None:
+            return redirect("pages:goals-changing", site.sitecode, change.pk)
+        messages.success(request, sentence_of_end(change))
+        return HttpResponseRedirect(reverse("pages:goals", args=[site.sitecode]) + change.came_from)
+    is_asked = change.started_at is None
+    return show(
+        request,
+        "pages/goals/changing.html",
+        title=f"{Action(change.action).label.capitalize()}: {len(change.goal_ids):,} goals",
+        change=change,
+        size=len(change.goal_ids),
+        question=goal_changes.question(change) if is_asked else None,
+        verb=Action(change.action).label.capitalize(),
+        done=DONE[change.action],
+        end=sentence_of_end(change) if change.finished_at else "",
+    )
+
+
+def sentence_of_end(change: GoalsChange) -> str:
+    """Return what a change has done."""
+    left = len(change.goal_ids) - change.changed
+    done = f"{DONE[change.action]} {change.changed:,} {'goal' if change.changed == 1 else 'goals'}"
+    tag = f": {change.tag}" if change.tag else ""
+    return f"{done}{tag}. {left:,} had gone or needed no change." if left else f"{done}{tag}."

@@ -1,0 +1,63 @@
+"""What people do with many goals at once: the same as goals.catalogue does with one, in a few queries however many.
+
+Each function leaves alone what is deleted or merged, and returns how many goals it changed. Call it with a bounded
+number of ids: events of the site make no goals until the caller's transaction ends.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from goals import quota
+from goals.merging import merged_into
+from goals.models import Goal, GoalBinding, Tag
+
+
+def find(site_id: int, ids: Collection[int]) -> QuerySet[Goal]:
+    """Return the goals of a site among these that are neither deleted nor merged."""
+    return Goal.objects.filter(site_id=site_id, pk__in=ids, deleted_at=None, counts_for=None)
+
+
+def archive(site_id: int, ids: Collection[int], *, now: datetime) -> int:
+    """Put goals aside. One query."""
+    return find(site_id, ids).filter(archived_at=None).update(archived_at=now, updated_at=now)
+
+
+def restore(site_id: int, ids: Collection[int], *, now: datetime) -> int:
+    """Take goals back from the archive. One query."""
+    return find(site_id, ids).exclude(archived_at=None).update(archived_at=None, updated_at=now)
+
+
+def delete(site_id: int, ids: Collection[int], *, now: datetime) -> int:
+    """Delete goals with what is merged into them. Five queries."""
+    with transaction.atomic():
+        quota.lock_names(site_id)
+        mine = list(find(site_id, ids).values_list("pk", flat=True))
+        merged = merged_into(site_id, mine)
+        GoalBinding.objects.filter(goal__in=[*mine, *merged]).delete()
+        Goal.objects.filter(pk__in=[*mine, *merged], deleted_at=None).update(deleted_at=now)
+    return len(mine)
+
+
+def tag(site_id: int, ids: Collection[int], name: str) -> int:
+    """Give goals a tag, which is made if the site does not have it. Five queries."""
+    with transaction.atomic():
+        quota.lock_names(site_id)  # otherwise the tag may be merged into another at this moment
+        mine: Sequence[int] = list(find(site_id, ids).exclude(tags__name=name).values_list("pk", flat=True))
+        if mine:
+            its, _ = Tag.objects.get_or_create(site_id=site_id, name=name)
+            its.goals.add(*mine)
+    return len(mine)
+
+
+def untag(site_id: int, ids: Collection[int], name: str) -> int:
+    """Take a tag from goals. Four queries."""
+    with transaction.atomic():
+        quota.lock_names(site_id)
+        its = Tag.objects.filter(site_id=site_id, name=name).first()
+        mine = list(find(site_id, ids).filter(tags=its).values_list("pk", flat=True)) if its else []
+        if its is not None and mine:
+            its.goals.remove(*mine)
+    return len(mine)

@@ -14,7 +14,6 @@ from api.digest.ways import Ways
 from api.ingest import inbox
 from api.ingest.wire import TYPES
 from api.models import Message
-from api.reasons import REASONS
 
 Status = Message.Status
 
@@ -87,11 +86,6 @@ class Row:
         if self.status == Status.DEFERRED:
             return "warn"
         return "good" if "converted" in self.effects else ""
-
-    @property
-    def sentence(self) -> str:
-        """The reason in words."""
-        return REASONS.get(self.reason, self.reason)
 
 
 @dataclass(frozen=True, slots=True)

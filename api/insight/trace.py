@@ -18,7 +18,7 @@ from api.digest.ways import Ways, load_ways, rule_of
 from api.ingest.intake import EVENT_BYTES
 from api.ingest.reading import UnreadableBodyError, read_body
 from api.models import Message, Rule, Site, Source
-from api.reasons import REASONS, WARNINGS
+from api.reasons import REASONS, WARNINGS, sentence_of
 from api.rules.rule import REDACTIONS, holds, name_of
 from cohorts import merge, people
 from cohorts.models import Identity
@@ -346,7 +346,7 @@ class _Case:
             if place and not place.has_goal:
                 ahead = waiting.count_before(place, most=self.site.max_waiting_names)
                 lines.append(Line("names before it", f"{ahead:,}"))
-            return Step("Quota", State.WAITS, REASONS["goal_quota"], message.digested_at, lines)
+            return Step("Quota", State.WAITS, sentence_of("goal_quota", self.site), message.digested_at, lines)
         if message.reason == "goal_backlog_full":
             return Step("Quota", State.STOPPED, REASONS["goal_backlog_full"], message.digested_at)
         if "goal_created" in message.effects:

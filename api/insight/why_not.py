@@ -19,7 +19,7 @@ from api.digest.ways import Ways, load_ways
 from api.insight.bodies import names, spellings
 from api.insight.trace import DANGEROUS
 from api.models import Message, Site
-from api.reasons import REASONS
+from api.reasons import REASONS, sentence_of
 from cohorts.finding import find_person, visitor_codes
 from cohorts.models import Identity
 from goals import recording, waiting
@@ -196,8 +196,9 @@ class _Case:
         leading = [each for each in self.seen if each.event in self.leads]
         yield Sentence(
             "messages",
-            f"{len(self.seen):,} of the newest {LOOK:,} messages name this person; "
-            f"{len(leading):,} of them have a name that leads to this goal today.",
+            f"{len(self.seen):,} of the newest {LOOK:,} messages "
+            f"{'names' if len(self.seen) == 1 else 'name'} this person; "
+            f"{len(leading):,} of them {'has' if len(leading) == 1 else 'have'} a name that leads to this goal today.",
             "",
             _ids(leading),
         )
@@ -250,7 +251,10 @@ class _Case:
         if name is not None:
             place = f" Names before it in the queue: {waiting.count_before(name, most=LOOK):,}."
         yield Sentence(
-            "deferred", f"{_messages(deferred)} deferred. {REASONS['goal_quota']}{place}", "warn", _ids(deferred)
+            "deferred",
+            f"{_messages(deferred)} deferred. {sentence_of('goal_quota', self.site)}{place}",
+            "warn",
+            _ids(deferred),
         )
 
     def _kept_away(self) -> Iterator[Sentence]:

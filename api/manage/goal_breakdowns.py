@@ -89,6 +89,8 @@ class BreakdownQuery(Query):
             raise serializers.ValidationError({"end": "This is too long ago."}) from error
         if begin >= end:
             raise serializers.ValidationError({"begin": "This is not before the end."})
+        if begin > timezone.now():
+            raise serializers.ValidationError({"begin": "This is in the future: nothing has happened yet."})
         return attrs
 
 

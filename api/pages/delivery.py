@@ -12,6 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.utils import timezone
 
+import names
 from api import audit
 from api.alerts.conditions import show_percent
 from api.digest.replay import MOST, REPLAYABLE, plan, replay
@@ -21,7 +22,7 @@ from api.models import Message, Site
 from api.pages.access import Role, show, site_page
 from api.pages.charts import Chart, Series, Tone
 from api.pages.events import read_number
-from api.reasons import REASONS
+from api.reasons import sentence_of
 
 # The kinds of outcomes, in the order in which they are stacked.
 KINDS: Final = (
@@ -51,7 +52,7 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
     """What came in and what came of it, over 24 hours or 14 days, of all sources or one (promise K-84)."""
     now = timezone.now()
     span = Span.FORTNIGHT if request.GET.get("span") == Span.FORTNIGHT else Span.DAY
-    sources = list(site.sources.order_by("name", "pk"))
+    sources = list(site.sources.order_by(names.sort_key("name"), "pk"))
     wanted = read_number(request.GET.get("source"))
     chosen = next((source for source in sources if source.pk == wanted), None)
     source_id = chosen.pk if chosen else None
@@ -82,7 +83,7 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
             if chosen in {None, source}
         ],
         lag=lag(site.pk, source_id=source_id, since=span.times(now)[0]),
-        reasons=[(reason, REASONS.get(reason.code, "")) for reason in became.reasons],
+        reasons=[(reason, sentence_of(reason.code, site)) for reason in became.reasons],
         outcomes_look=OUTCOMES_LOOK,
         lag_look=LAG_LOOK,
     )
@@ -92,7 +93,7 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
 def list_failed(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Why events were refused, are dead or wait, each with what can be done about it (promise N-05)."""
     reasons = [
-        (reason, REASONS.get(reason.code, ""), reason.code in REPLAYABLE, reason.count >= FAILED_LOOK)
+        (reason, sentence_of(reason.code, site), reason.code in REPLAYABLE, reason.count >= FAILED_LOOK)
         for reason in failures(site.pk)
     ]
     deferred = Message.objects.filter(site=site, status=Message.Status.DEFERRED)[: FAILED_LOOK + 1].count()
@@ -130,7 +131,7 @@ def try_again(request: HttpRequest, site: Site) -> HttpResponseBase:
         "pages/delivery/retry.html",
         title="Try again",
         reason=reason,
-        sentence=REASONS[reason],
+        sentence=sentence_of(reason, site),
         plan=plan(site, reason),
         most=MOST,
     )

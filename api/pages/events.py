@@ -1,14 +1,12 @@
 """The events of a site: the list that fills by itself, and each event with what happened to it."""
 
 import json
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from django.db.models import prefetch_related_objects
 from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse, QueryDict
 from django.template.loader import render_to_string
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from api.digest.ways import load_ways
 from api.ingest.wire import TYPES
@@ -24,7 +22,8 @@ from api.insight.messages import (
 from api.insight.trace import trace
 from api.models import Message, Site
 from api.pages.access import show, site_page
-from api.reasons import REASONS
+from api.pages.spans import read_time, trouble_of_times
+from api.reasons import REASONS, sentence_of
 
 PER_PAGE: Final = 50
 PER_POLL: Final = 100
@@ -51,6 +50,7 @@ def list_events(request: HttpRequest, site: Site) -> HttpResponseBase:
         found=found,
         look=LOOK,
         wanted=wanted,
+        trouble=trouble_of_times(request.GET, now=timezone.now()),
         before=before,
         is_live=is_live,
         after=after,
@@ -58,7 +58,7 @@ def list_events(request: HttpRequest, site: Site) -> HttpResponseBase:
         older=older.urlencode() if found.before is not None else "",
         is_narrowed=wanted != Wanted(),
         outcomes=OUTCOMES.items(),
-        reasons=REASONS.items(),
+        reasons=[(code, sentence_of(code, site)) for code in REASONS],
         sources=list(site.sources.all()),
         types=TYPES,
     )
@@ -91,6 +91,7 @@ def show_event(request: HttpRequest, site: Site, number: int) -> HttpResponseBas
     message = Message.objects.filter(site=site, pk=number).first()
     if message is None:
         raise Http404
+    message.site = site  # its sentence says the site's limits
     sources = {source.pk: source for source in site.sources.all()}
     return show(
         request,
@@ -119,15 +120,6 @@ def read_wanted(given: QueryDict) -> Wanted:
         since=read_time(given.get("since", "")),
         until=read_time(given.get("until", "")),
     )
-
-
-def read_time(given: str) -> datetime | None:
-    """A time of UTC, as `<input type="datetime-local">` sends it."""
-    try:
-        at = parse_datetime(given.strip())
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC) if at else None
-    except (ValueError, OverflowError):  # the year 1 of New Zealand begins before UTC's
-        return None
 
 
 def read_number(given: str | None) -> int | None:

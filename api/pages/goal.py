@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from django.http import Http404, HttpRequest, HttpResponseBase, QueryDict
@@ -16,32 +16,14 @@ from api.pages.access import show, site_page
 from api.pages.charts import Chart, Series
 from api.pages.goal_wishes import ID_DIGITS
 from api.pages.goals import patterns_of
+from api.pages.spans import Span, read_span
 from goals import catalogue, reports
 from goals.finding import Place, conversions_of_goal, find_live_goal
 from goals.models import Conversion, Goal
 from goals.reports import Point, Step
 
 LAST: Final = 50  # conversions a page
-RANGE: Final = 30  # days, unless the address says otherwise
-FIRST_YEAR, LAST_YEAR = 1990, 2200
 PLACES: Final = {Step.HOUR: "%Y-%m-%d %H:%M", Step.DAY: "%Y-%m-%d", Step.WEEK: "%Y-%m-%d"}
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The time and the step of a goal's chart."""
-
-    first: date
-    last: date
-    step: Step
-
-    @property
-    def begin(self) -> datetime:
-        return datetime(self.first.year, self.first.month, self.first.day, tzinfo=UTC)
-
-    @property
-    def end(self) -> datetime:
-        return datetime(self.last.year, self.last.month, self.last.day, tzinfo=UTC) + timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +45,12 @@ def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
         return redirect("pages:goal", site.sitecode, goal.pk)
     now = timezone.now()
     span = read_span(request.GET, now=now)
-    trouble, points = "", list[Point]()
-    try:
-        points = reports.series(goal, begin=span.begin, end=span.end, step=span.step)
-    except ValueError:
-        trouble = "That is too much for one chart: choose a longer step or a shorter time."
+    trouble, points = span.trouble, list[Point]()
+    if not trouble:
+        try:
+            points = reports.series(goal, begin=span.begin, end=span.end, step=span.step)
+        except ValueError:
+            trouble = "That is too much for one chart: choose a longer step or a shorter time."
     headline = reports.headlines([goal], now=now)[goal.pk]
     spans = (
         ("Last 24 hours", headline.last_24_hours),
@@ -102,6 +85,7 @@ def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBa
     by = By(asked) if asked in set(By) else By.PROPERTY
     path = request.GET.get("path", "").strip()
     only, trouble = read_only(site, goal, request.GET)
+    trouble = span.trouble or trouble
     latest = conversions_of_goal(goal, after=None, limit=LAST) if by == By.PROPERTY else []
     return show(
         request,
@@ -187,24 +171,6 @@ def find_goal(site: Site, goal_id: int) -> Goal:
     if goal is None:
         raise Http404
     return goal
-
-
-def read_span(asked: Mapping[str, str], *, now: datetime) -> Span:
-    """The time that an address asks for, else the last 30 days by day. Its days are of UTC, the last one included."""
-    today = now.astimezone(UTC).date()
-    last = _day(asked.get("to", "")) or today
-    first = _day(asked.get("from", "")) or last - timedelta(days=RANGE - 1)
-    first, last = min(first, last), max(first, last)
-    step = asked.get("step", "")
-    return Span(first, last, Step(step) if step in set(Step) else Step.DAY)
-
-
-def _day(text: str) -> date | None:
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        return None
-    return day if FIRST_YEAR <= day.year <= LAST_YEAR else None
 
 
 def chart_of(goal: Goal, points: Sequence[Point], step: Step) -> Chart:

@@ -64,7 +64,7 @@ def convention_of(site: Site) -> str:
 def values_of(goal: Goal) -> dict[str, Any]:
     """What a person may change of a goal."""
     fields = {name: getattr(goal, name) for name in catalogue.EDITABLE_FIELDS}
-    return {**fields, "tags": sorted(tag.name for tag in goal.tags.all())}
+    return {**fields, "tags": [tag.name for tag in goal.tags.all()]}
 
 
 @site_page(Role.EDITOR)

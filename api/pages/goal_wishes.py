@@ -19,7 +19,7 @@ MOST_CURRENCIES: Final = 8  # whose revenue lists can be ordered by
 Choices = Sequence[tuple[str, str]]
 STATUSES: Final = (("active", "Active"), ("archived", "Archived"), ("all", "All"))
 MAKERS: Final = (("", "Any way"), ("events", "Made by events"), ("hand", "Made by hand"))
-TYPES: Final = (("", "Any type"), *((value, value) for value in Goal.Type.values))
+TYPES: Final = (("", "Any type"), *Goal.Type.choices)
 SEEN: Final = (
     ("", "At any time"),
     ("1", "In the last 24 hours"),

@@ -9,7 +9,8 @@ from api.insight.reconciliation import MOST, Account, days_of, reconcile
 from api.models import Site
 from api.pages.access import show, site_page
 from api.pages.events import read_number
-from api.reasons import REASONS
+from api.reasons import sentence_of
+from names import sort_key
 
 OUTCOMES: Final = {
     "converted": "Converted",
@@ -28,7 +29,7 @@ def show_reconciliation(request: HttpRequest, site: Site) -> HttpResponseBase:
     ranges = days_of(site)
     asked = read_number(request.GET.get("days"))
     days = asked if asked in ranges else ranges[0]
-    sources = list(site.sources.order_by("name", "pk"))
+    sources = list(site.sources.order_by(sort_key("name"), "pk"))
     found = reconcile(site, [source.pk for source in sources], days=days, now=timezone.now())
     wanted = read_number(request.GET.get("source"))
     chosen = next((each for each in found.accounts if each.source_id and each.source_id == wanted), None)
@@ -44,7 +45,7 @@ def show_reconciliation(request: HttpRequest, site: Site) -> HttpResponseBase:
         chosen=chosen,
         found=found,
         account=account,
-        lines=lines_of(account),
+        lines=lines_of(site, account),
         rows=[
             (names.get(each.source_id or 0, "Deleted sources"), each, [each.of(outcome) for outcome in OUTCOMES])
             for each in found.accounts
@@ -54,11 +55,11 @@ def show_reconciliation(request: HttpRequest, site: Site) -> HttpResponseBase:
     )
 
 
-def lines_of(account: Account) -> list[tuple[str, str, str, int]]:
+def lines_of(site: Site, account: Account) -> list[tuple[str, str, str, int]]:
     """(outcome, reason, its sentence, how many): what the received events are, in the order of outcomes."""
     order = list(OUTCOMES)
     lines = sorted(account.lines.items(), key=lambda line: (order.index(line[0][0]), -line[1], line[0][1]))
     return [
         ("Duplicates", "", "Kept and counted once.", account.at_the_door.duplicates),
-        *((OUTCOMES[outcome], reason, REASONS.get(reason, ""), count) for (outcome, reason), count in lines),
+        *((OUTCOMES[outcome], reason, sentence_of(reason, site), count) for (outcome, reason), count in lines),
     ]

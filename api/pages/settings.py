@@ -13,11 +13,13 @@ from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
+import names
 from admin_pages import lines_field
 from api.audit import changed, note
 from api.models import AuditEntry, Membership, Site
 from api.pages.access import Role, show, site_page
-from api.pages.events import read_number, read_time
+from api.pages.events import read_number
+from api.pages.spans import read_time, trouble_of_times
 from api.sites import note_rules_changed
 from api.tokens import ENOUGH, describe, ended, tokens_that_end
 from goals.naming import name_goal
@@ -108,7 +110,7 @@ def show_form(request: HttpRequest, site: Site, form: SiteForm) -> HttpResponseB
 
 @site_page(Role.OWNER)
 def list_members(request: HttpRequest, site: Site) -> HttpResponseBase:
-    members = list(site.memberships.select_related("user").order_by("user__username"))
+    members = list(site.memberships.select_related("user").order_by(names.sort_key("user__username")))
     ending = tokens_that_end([member.user_id for member in members], site=site)
     for member in members:
         vars(member)["tokens"] = [token for token in ending if token.user_id == member.user_id]
@@ -205,5 +207,6 @@ def list_changes(request: HttpRequest, site: Site) -> HttpResponseBase:
         asked=asked,
         since=since,
         until=until,
+        trouble=trouble_of_times(request.GET, now=timezone.now()),
         is_narrowed=any(wanted.values()),
     )

@@ -2,6 +2,7 @@
 
 from django.http import HttpRequest, HttpResponseBase
 
+import names
 from api.insight.why_not import LOOK, why_not
 from api.models import Site
 from api.pages.access import show, site_page
@@ -41,4 +42,4 @@ def _find_goals(site: Site, wanted: str) -> list[Goal]:
         if by_number is not None:
             return [by_number.counts_for or by_number]
     exact = list(live.filter(name=wanted))
-    return exact or list(live.filter(name__icontains=wanted.strip()).order_by("name")[:MOST_GOALS])
+    return exact or list(names.search_folded(live, wanted, "search_key").order_by("sort_key", "pk")[:MOST_GOALS])

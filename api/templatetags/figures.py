@@ -6,6 +6,9 @@ from decimal import Decimal
 
 from django import template
 
+from api.models import Site
+from api.reasons import sentence_of
+
 register = template.Library()
 
 SPARK_WIDTH, SPARK_HEIGHT = 96, 24  # of .gp-spark
@@ -36,6 +39,12 @@ def money(revenue: Mapping[str, Decimal]) -> list[str]:
 def when(value: datetime | None) -> str:
     """A time as `2026-11-22 13:05:07`, of UTC."""
     return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if value else ""
+
+
+@register.filter
+def sentence(reason: str, site: Site) -> str:
+    """The reason of a message in words."""
+    return sentence_of(reason, site)
 
 
 @register.filter

@@ -1,6 +1,6 @@
 """Names as people look them up and read them, in every room: folded for search, with a key for the order of lists.
 
-Matching of events is exact and uses none of this (promises K-20). Both are SQL functions (goals/migrations/0007) rather
+Matching of events is exact and uses none of this (promises K-20). Both are SQL functions (goals/migrations/0009) rather
 than an ICU collation: the embedded PostgreSQL is built without ICU, and the order must be the same on every machine.
 """
 

@@ -11,7 +11,7 @@ def column(field):
 
 class Migration(migrations.Migration):
     # The function is made there.
-    dependencies = [("cohorts", "0005_links"), ("goals", "0007_names_for_people")]
+    dependencies = [("cohorts", "0005_links"), ("goals", "0009_names_for_people")]
 
     operations = [
         migrations.AddField("persona", "sort_key", column("name")),

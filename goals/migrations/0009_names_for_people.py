@@ -36,7 +36,7 @@ def column(function, collation=None):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("goals", "0006_whose_conversions")]
+    dependencies = [("goals", "0008_device_links")]
 
     operations = [
         migrations.RunSQL(FUNCTIONS, "DROP FUNCTION goalpost_sort_key; DROP FUNCTION goalpost_fold;"),

@@ -15,7 +15,7 @@ ACTIONS = [
 
 
 class Migration(migrations.Migration):
-    dependencies = [("api", "0016_alerts"), migrations.swappable_dependency(settings.AUTH_USER_MODEL)]
+    dependencies = [("api", "0017_backfills"), migrations.swappable_dependency(settings.AUTH_USER_MODEL)]
 
     operations = [
         migrations.CreateModel(
@@ -53,7 +53,7 @@ class Migration(migrations.Migration):
             options={
                 "indexes": [
                     models.Index(
-                        condition=models.Q(("started_at__isnull", False), ("finished_at__isnull", True)),
+                        condition=models.Q(("finished_at__isnull", True), ("started_at__isnull", False)),
                         fields=["id"],
                         name="api_goalschange_unfinished",
                     )

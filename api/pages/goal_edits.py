@@ -1,13 +1,11 @@
 """What people change about a goal: make, edit, archive, delete, free its events, group names that hold identifiers."""
 
-from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any, Final
 
 from django import forms
 from django.contrib import messages
 from django.db import transaction
-from django.db.models import Max
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.utils import timezone
@@ -15,15 +13,14 @@ from django.views.decorators.http import require_POST
 
 from admin_pages import LinesField
 from api import audit
-from api.models import Rule, Site
+from api.models import Site
 from api.pages.access import Role, show, site_page
 from api.pages.goal import find_goal
-from api.pages.goals import TAG_LENGTH, pattern_of
-from api.sites import note_rules_changed
+from api.pages.goals import TAG_LENGTH
 from goals import catalogue, reports
 from goals.matching import EventName
 from goals.models import GOAL_NAME_LENGTH, Goal, GoalBinding
-from goals.naming import events_named, name_goal
+from goals.naming import name_goal
 
 COUNTING: Final = (("False", "one a visit (conversions less than 30 minutes apart)"), ("True", "every conversion"))
 AUDITED: Final = (*catalogue.EDITABLE_FIELDS, "tags")
@@ -199,43 +196,3 @@ def unbind_event(request: HttpRequest, site: Site, goal_id: int, binding_id: int
         audit.note(request, site, f"Let go of an event of the goal {goal_id}", kept, None)
     messages.success(request, f"{binding.event_name} finds its goal by name from now on.")
     return redirect("pages:goal", site.sitecode, goal_id)
-
-
-@site_page(Role.EDITOR)
-@require_POST
-def group_names(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBase:
-    """Have all further events of the pattern of this goal's event convert one goal."""
-    goal = find_goal(site, goal_id)
-    pattern = pattern_of(site, goal)
-    if not pattern:
-        messages.error(request, "The name of this goal holds no identifier.")
-    else:
-        add_pattern_rule(request, site, pattern, event_types_of(site, goal))
-        messages.success(
-            request,
-            f"From now on events called {pattern} convert one goal, which the next of them makes. "
-            "The goals that are there keep their conversions.",
-        )
-    return redirect("pages:goal", site.sitecode, goal.pk)
-
-
-def event_types_of(site: Site, goal: Goal) -> Sequence[str]:
-    """The types of the events that a goal's name stands for."""
-    return [event_type for event_type, _ in events_named(goal.name, template=site.goal_name_template)]
-
-
-def add_pattern_rule(request: HttpRequest, site: Site, pattern: str, event_types: Sequence[str]) -> None:
-    """A rule of the site that groups names of a pattern, behind its other rules; nothing when there is one already."""
-    what: Mapping[str, Any] = {
-        "action": Rule.Action.PATTERN_GOAL,
-        "argument": pattern,
-        "event_type": event_types[0] if len(event_types) == 1 else "",
-    }
-    with transaction.atomic():
-        note_rules_changed(site.pk, now=timezone.now())  # first: who adds one too waits for the site's row
-        same = site.rules.filter(source=None, is_enabled=True, name_test="", path_test="", **what)
-        if not same.exists():
-            last = site.rules.aggregate(last=Max("position"))["last"]
-            name = f"One goal for {pattern}"[:100]
-            site.rules.create(name=name, position=0 if last is None else last + 1, **what)
-            audit.note(request, site, "Added a rule", None, what)

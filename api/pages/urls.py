@@ -16,6 +16,7 @@ from api.pages import (
     goal_changes,
     goal_edits,
     goal_export,
+    goal_grouping,
     goal_merging,
     goal_twins,
     goals,
@@ -55,7 +56,7 @@ urlpatterns = [
     path("<slug:sitecode>/goals/<int:goal_id>/restore/", goal_edits.restore_goal, name="goal-restore"),
     path("<slug:sitecode>/goals/<int:goal_id>/delete/", goal_edits.delete_goal, name="goal-delete"),
     path("<slug:sitecode>/goals/<int:goal_id>/unmerge/", goal_merging.unmerge_goal, name="goal-unmerge"),
-    path("<slug:sitecode>/goals/<int:goal_id>/group-names/", goal_edits.group_names, name="goal-group"),
+    path("<slug:sitecode>/goals/<int:goal_id>/group-names/", goal_grouping.group_names, name="goal-group"),
     path(
         "<slug:sitecode>/goals/<int:goal_id>/events/<int:binding_id>/unbind/",
         goal_edits.unbind_event,

@@ -173,6 +173,8 @@ def pages(site: Site, facts: Facts) -> Iterator[Look]:
         yield look("goal-conversions", goal.pk, what=f"{size}, deep", before=before, id=facts.conversion.pk)
         yield look("goal-edit", goal.pk, what=size)
         yield look("goal-delete", goal.pk, what=size)
+        group = reverse("pages:goal-group", args=[site.sitecode, goal.pk])
+        yield Look(f"goal-group {size}", group, allowed=(200, 302))  # its name may hold no identifier
     yield from people(look, facts)
     yield from events(look, facts)
     for name in SETTINGS:

@@ -56,7 +56,7 @@ RIGHTS: Final[dict[str, Rights]] = {
     "goal-restore": Rights(None, EDITOR),
     "goal-delete": Rights(EDITOR, EDITOR),
     "goal-unmerge": Rights(None, EDITOR, goal="merged_id"),
-    "goal-group": Rights(None, EDITOR, form={"pattern": "Bought *"}),
+    "goal-group": Rights(EDITOR, EDITOR),
     "goal-unbind": Rights(None, EDITOR),
     "people": READ,
     "person": Rights(query=PERSON),

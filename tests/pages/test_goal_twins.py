@@ -49,7 +49,8 @@ def test_twins__of_ten_thousand_names_with_ids__suggest_one_pattern_and_spare_th
 
     page = text_of(editor.get(f"{BASE}twins/"))
     patterns = re.findall(r"<li><code>(.*?)</code> <span[^>]*>(.*?)</span>", page)
-    (action,) = re.findall(r'action="(\S+/group-names/)"', page)
+    (action,) = re.findall(r'href="(\S+/group-names/)"', page)
+    assert "The 10,000 goals that such events made" in text_of(editor.get(action)).replace("<legend>", "")
     editor.post(action)
     world.send(*(world.event("track", event=f"Viewed order {50_000 + n}", userId="u") for n in range(60)))
 

@@ -321,6 +321,37 @@ def test_goal__with_conversions__shows_their_curve(world: World, goal: Goal, ent
     assert page.count("<td>2026-11-2") == 2 * 72  # conversions and revenue by hour
 
 
+@pytest.mark.parametrize("tab", ["", "breakdown/"])
+@pytest.mark.parametrize(
+    ("query", "says", "is_drawn"),
+    [
+        ("from=2026-11-29&to=2026-11-26", "From (2026-11-29) is later than To (2026-11-26)", False),
+        ("from=2126-11-29", "From (2126-11-29) is in the future", False),
+        ("from=2026-11-20&to=2126-11-26", "To (2126-11-26) is in the future. Days are shown up to today", True),
+        ("from=2026-13-40", "From (“2026-13-40”) cannot be read as a day", False),
+        ("to=tomorrow", "To (“tomorrow”) cannot be read as a day", False),
+        ("from=0001-01-01&to=9999-12-31", "From (“0001-01-01”) and To (“9999-12-31”) cannot be read", False),
+    ],
+)
+def test_goal__of_a_span_that_cannot_be__says_so_and_swaps_nothing(
+    world: World, goal: Goal, enter: Enter, *, tab: str, query: str, says: str, is_drawn: bool
+) -> None:
+    page = text_of(enter("viewer").get(f"{page_of(goal)}{tab}?by=source&{query}"))
+
+    assert says in page
+    assert ("<table" in page) == is_drawn
+
+
+@pytest.mark.parametrize("step", ["hour", "day", "week"])
+def test_goal__today__has_no_figures_of_the_hours_to_come(world: World, goal: Goal, enter: Enter, step: str) -> None:
+    now = timezone.now()
+
+    page: Any = enter("viewer").get(f"{page_of(goal)}?from={now:%Y-%m-%d}&to={now:%Y-%m-%d}&step={step}")
+
+    drawn = page.context["chart"].labels
+    assert len(drawn) == (now.hour + 1 if step == "hour" else 1)
+
+
 @pytest.mark.promise("K-87")
 @pytest.mark.parametrize(
     ("query", "parts"),
@@ -358,7 +389,21 @@ def test_goal__broken_down__shows_the_parts(
         ("only=persona&value=vip", "in the persona <strong>vip</strong>: 1 conversion"),
         ("only=trait&trait=plan&value=now", "whose plan is now <strong>now</strong>: 1 conversion"),
         ("only=goal&value=SegmentIO track – Other", "1 conversion, 1 converting visit, 1 converting visitor."),
-        ("only=goal&value=9", "There is no other goal of this id or name."),
+        ("only=goal&value=9", "There is no other goal of this id or name: “9”."),
+        ("only=goal&value=segmentio+track - other", ">SegmentIO track – Other</a>"),
+        ("only=persona&value=VI P", "This site has no persona “VI P”."),
+        ("only=persona&value=VI P", "only=persona&amp;value=vip"),
+        ("only=persona&value=left", "in the persona <strong>left</strong>: 0 conversions"),
+        ("only=group&value=acne", "This site has no group “acne”."),
+        ("only=group&value=acne", "value=acme"),
+        ("only=trait&trait=plna&value=now", "None of these visitors has a trait “plna”."),
+        ("only=trait&trait=plna&value=now", "trait=plan"),
+        ("only=trait&trait=plan&value=Now", "None of these visitors has “Now” as plan now."),
+        ("only=trait&trait=plan&value=Now", "value=now"),
+        ("by=property&path=paln", "None of these conversions has a property “paln”."),
+        ("by=property&path=paln", "path=plan"),
+        ("by=trait&path=paln", "None of these visitors has a trait “paln”."),
+        ("by=trait&path=paln", "path=plan"),
         ("only=trait&value=now", "Say which visitors to count"),
         ("only=x&value=now", "1,234.50 EUR"),
     ],
@@ -367,7 +412,12 @@ def test_goal__broken_down_of_some_visitors__says_whose(
     world: World, goal: Goal, enter: Enter, query: str, says: str
 ) -> None:
     world.identify(userId="u1", traits={"plan": "now"})
-    world.send(world.event("track", userId="u1", **ENTERED))
+    left = {"event": "Audience Exited", "properties": {"audience_key": "left", "left": False}}
+    world.send(
+        world.event("track", userId="u1", **ENTERED),
+        world.event("track", userId="u1", **left),
+        world.event("group", userId="u1", groupId="acme"),
+    )
     world.track("Other", userId="u2")
 
     page = text_of(enter("viewer").get(f"{page_of(goal)}breakdown/?from=2026-11-20&to=2026-11-22&by=currency&{query}"))
@@ -558,21 +608,78 @@ def test_goal__deleted__after_being_told_what_is_lost(world: World, goal: Goal, 
 # Names with identifiers
 
 
-def test_name__with_an_identifier__is_pointed_out_and_grouped_by_a_click(world: World, enter: Enter) -> None:
-    world.track("Viewed order 1234")
-    goal = Goal.objects.get()
+@pytest.fixture
+def orders(world: World) -> list[Goal]:
+    """Three goals of one pattern, with 3, 1 and 1 conversions."""
+    for at, number in enumerate((1234, 1234, 1234, 5678, 91011)):
+        world.track(f"Viewed order {number}", at=at * 3600)
+    return list(Goal.objects.order_by("pk"))
+
+
+def test_name__with_an_identifier__is_pointed_out_and_grouped_after_a_look(
+    world: World, enter: Enter, orders: list[Goal]
+) -> None:
     editor = enter("editor")
     assert "identifier in the name" in text_of(editor.get(BASE))
-    assert "<code>Viewed order {n}</code>" in text_of(editor.get(page_of(goal)))
+    assert "<code>Viewed order {n}</code>" in text_of(editor.get(page_of(orders[0])))
+
+    page = editor.get(page_of(orders[0], "group-names/"))
+    shown = " ".join(re.sub(r"<.*?>", " ", text_of(page)).split())
+    assert "Nothing is saved yet." in shown
+    assert "SegmentIO track – Viewed order {n} new 0 5" in shown
+    assert "A new goal, SegmentIO track – Viewed order {n}, which the next of them makes" in shown
+    assert "The 3 goals that such events made Archive them: they leave the list, keep their 5 conversions" in shown
+    assert [goal for goal, _ in page.context["offered"]] == orders
+    assert not Rule.objects.exists()
 
     for _ in range(2):  # a second click adds nothing
-        assert editor.post(page_of(goal, "group-names/")).headers["Location"] == page_of(goal)
+        assert editor.post(page_of(orders[0], "group-names/"), {"into": "", "old": "archive"}).status_code == 302
 
-    world.track("Viewed order 5678", at=1)
-    world.track("Viewed order 91", at=2)
-    assert world.goals() == {"SegmentIO track – Viewed order 1234": 1, "SegmentIO track – Viewed order {n}": 2}
+    world.track("Viewed order 5678", at=90_000)
+    world.track("Viewed order 42424", at=90_001)
+    assert world.goals()["SegmentIO track – Viewed order {n}"] == 2
     assert (Rule.objects.get().argument, Rule.objects.get().event_type) == ("Viewed order {n}", "track")
+    assert names_in(text_of(editor.get(BASE))) == ["SegmentIO track – Viewed order {n}"]
+    assert "identifier in the name" not in text_of(editor.get(f"{BASE}?status=all"))
+
+
+@pytest.mark.parametrize("way", ["a member", "by name"])
+def test_names__grouped_under_a_goal_there_is__convert_that_one(
+    world: World, enter: Enter, orders: list[Goal], way: str
+) -> None:
+    into = orders[1] if way == "a member" else make(world, "Order viewed")
+    chosen = {"into": str(into.pk)} if way == "a member" else {"into": "other", "other": "Order viewed"}
+
+    answer = enter("editor").post(page_of(orders[0], "group-names/"), {**chosen, "old": "archive"})
+
+    assert answer.headers["Location"] == page_of(into)
+    world.track("Viewed order 42424", at=90_000)
+    assert world.goals()[into.name] == (2 if way == "a member" else 1)
+    assert set(Goal.objects.filter(archived_at=None)) == {into}
+
+
+def test_names__grouped_and_left__stay_in_the_list_without_a_badge(
+    world: World, enter: Enter, orders: list[Goal]
+) -> None:
+    editor = enter("editor")
+
+    editor.post(page_of(orders[0], "group-names/"), {"into": "", "old": "keep"})
+
+    assert len(names_in(text_of(editor.get(BASE)))) == 3
     assert "identifier in the name" not in text_of(editor.get(BASE))
+    assert "group-names" not in text_of(editor.get(f"{BASE}twins/"))
+
+
+def test_names__grouped_under_a_goal_that_is_not_there__are_not_and_near_ones_are_told(
+    world: World, enter: Enter, orders: list[Goal]
+) -> None:
+    make(world, "Order viewed")
+
+    page: Any = enter("editor").post(page_of(orders[0], "group-names/"), {"into": "other", "other": "viewed ORDER"})
+
+    assert page.status_code == 400
+    assert "exactly the name “viewed ORDER”. There is: Order viewed" in page.content.decode()
+    assert not Rule.objects.exists()
 
 
 def test_name__of_a_person__is_not_pointed_out(world: World, enter: Enter) -> None:
@@ -595,7 +702,6 @@ POSTS = (
     "{goal}/unmerge/",
     "{goal}/archive/",
     "{goal}/restore/",
-    "{goal}/group-names/",
     "{goal}/events/1/unbind/",
 )
 

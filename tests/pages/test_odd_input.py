@@ -57,6 +57,7 @@ BUTTONS: Final[Mapping[str, Sequence[Mapping[str, str]]]] = {
     ]
     + [{"action": "archive", "scope": "all", "query": "q=a"}],
     "goals-merge": [{"goal": "{goal_id}", "into": "{goal_id}"}],
+    "goal-group": [{"into": into, "other": "9", "old": "keep"} for into in ("", "other", "{other_goal_id}")],
     "person-erase": [],  # its parameter is that of the page
     "settings-sources-change": [
         {"do": "create", "name": "App", "kind": "browser"},

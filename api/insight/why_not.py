@@ -90,6 +90,39 @@ def why_not(site: Site, id_: str, goal: Goal) -> Answer:
     return Answer(case.total > 0, [*case.verdict(), *case.who(), *case.seen_messages(), *case.goal_itself()])
 
 
+def why_waiting(site: Site, id_: str, name: WaitingName) -> Answer:
+    """Return why there is no conversion yet of a goal whose name waits for the limit of new goals.
+
+    Without an id it tells of the name alone. Four queries, and for an id what `why_not` reads.
+    """
+    before = waiting.count_before(name, most=LOOK)
+    events = Message.objects.filter(site=site, status=Status.DEFERRED, waiting_for=name.name)[:LOOK].count()
+    limits = f"{site.goals_per_10_seconds:,} in any 10 seconds and {site.goals_per_hour:,} in any hour"
+    sentences = [
+        Sentence(
+            "waiting_name",
+            f"No goal is called “{name.name}” yet: since {_say(name.created_at)} its name waits for this site's limit "
+            f"of new goals, {limits}. {before:,} {'name is' if before == 1 else 'names are'} before it.",
+            "warn",
+        ),
+        Sentence(
+            "waiting_events",
+            f"{events:,} {'event waits' if events == 1 else 'events wait'} with it. The goal is made when its turn "
+            "comes, and they convert it with their own times: nothing is lost. Owners raise the limit in the settings.",
+        ),
+    ]
+    if id_:
+        ids = {identity.value for identity in find_person(site.pk, [id_])} or {id_}
+        prefetch_related_objects([site], "sources", "rules")
+        event = EventName(name.event_type, name.event_name)
+        its = [each for each in _look(load_ways(site), ids) if each.status == Status.DEFERRED and each.event == event]
+        text = f"{_messages(its, verb='')} of this person {'waits' if len(its) == 1 else 'wait'} among them."
+        if not its:
+            text = f"None of them is of this person, as far as the newest {LOOK:,} messages tell."
+        sentences.append(Sentence("waiting_messages", text, "" if its else "bad", _ids(its)))
+    return Answer(False, sentences)  # noqa: FBT003 - of a dataclass
+
+
 def _look(ways: Ways, ids: set[str]) -> list[_Seen]:
     """Those of the newest messages that name the person, newest first. One query."""
     with connection.cursor() as cursor:

@@ -1,13 +1,15 @@
 """Why not? A person, a goal, and in sentences why there is or is not a conversion."""
 
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponseBase
 
 import names
-from api.insight.why_not import LOOK, why_not
+from api.insight.why_not import LOOK, why_not, why_waiting
 from api.models import Site
 from api.pages.access import show, site_page
 from api.pages.events import read_number
-from goals.models import Goal
+from goals.models import Goal, WaitingName
+from goals.waiting import standing
 
 MOST_GOALS = 20  # that a part of a name is looked up in
 
@@ -18,7 +20,15 @@ def ask_why(request: HttpRequest, site: Site) -> HttpResponseBase:
     person = request.GET.get("person", "").strip().replace("\0", "\ufffd")
     wanted = request.GET.get("goal", "").replace("\0", "\ufffd")
     goals = _find_goals(site, wanted) if wanted.strip() else []
-    goal = goals[0] if len(goals) == 1 else None
+    is_exact = len(goals) == 1 and wanted in {goals[0].name, str(goals[0].pk)}
+    names_waiting = _find_waiting(site, wanted) if wanted.strip() and not is_exact else []
+    goal = goals[0] if len(goals) == 1 and not names_waiting else None
+    name = names_waiting[0] if len(names_waiting) == 1 and not goals else None
+    answer = None
+    if goal is not None and person:
+        answer = why_not(site, person, goal)
+    elif name is not None:
+        answer = why_waiting(site, person, name)
     return show(
         request,
         "pages/why.html",
@@ -27,7 +37,8 @@ def ask_why(request: HttpRequest, site: Site) -> HttpResponseBase:
         wanted=wanted,
         goals=goals,
         goal=goal,
-        answer=why_not(site, person, goal) if person and goal is not None else None,
+        names_waiting=names_waiting,
+        answer=answer,
         look=LOOK,
     )
 
@@ -43,3 +54,10 @@ def _find_goals(site: Site, wanted: str) -> list[Goal]:
             return [by_number.counts_for or by_number]
     exact = list(live.filter(name=wanted))
     return exact or list(names.search_folded(live, wanted, "search_key").order_by("sort_key", "pk")[:MOST_GOALS])
+
+
+def _find_waiting(site: Site, wanted: str) -> list[WaitingName]:
+    """Return the name of a goal or an event that waits for the limit of new goals, else some that have its words."""
+    waiting = standing(site.pk)
+    exact = list(waiting.filter(Q(name=wanted) | Q(event_name=wanted))[:MOST_GOALS])
+    return exact or list(names.search(waiting, wanted, "name")[:MOST_GOALS])

@@ -196,6 +196,31 @@ def test_page__person_and_goal__answers_within_twelve_queries(world: World, djan
     assert "No goal of this site" in text_of(viewer.get(address("why/"), {"person": "user-1", "goal": "\0nothing"}))
 
 
+def test_page__of_a_name_that_waits_for_the_limit__says_so_with_the_sites_own(
+    world: World, django_assert_max_num_queries: Any
+) -> None:
+    world.change_site(goals_per_10_seconds=1, goals_per_hour=1_234)
+    world.track("Signed In")
+    world.send(*(world.event("track", event=name, userId="user-2") for name in ("First", "Clicked on Checkout")))
+    viewer = browser_of(world.site, "viewer")
+    waits = "No goal is called “SegmentIO track – Clicked on Checkout” yet"
+    viewer.get(address("why/"))
+
+    for typed in ("Clicked on Checkout", "checkout - clicked", "SegmentIO track – Clicked on Checkout"):
+        with django_assert_max_num_queries(12):
+            page = text_of(viewer.get(address("why/"), {"person": "user-2", "goal": typed}))
+        assert waits in page, typed
+        assert "1 in any 10 seconds and 1,234 in any hour. 1 name is before it." in page
+        assert "One message of this person waits among them." in page
+    assert waits in text_of(viewer.get(address("why/"), {"goal": "Clicked on Checkout"}))
+    page = text_of(viewer.get(address("why/"), {"person": "user-9", "goal": "Clicked on Checkout"}))
+    assert "None of them is of this person" in page
+    several = text_of(viewer.get(address("why/"), {"person": "user-2", "goal": "segmentio"}))
+    assert several.count("waits for the limit of new goals") == 2
+    assert "Signed In</a>" in several
+    assert waits not in text_of(viewer.get(address("why/"), {"person": "user-2", "goal": "Signed In"}))
+
+
 @pytest.mark.parametrize(
     ("who", "status"),
     [("anonymous", 302), ("outsider", 404), ("viewer", 200), ("editor", 200), ("owner", 200), ("superuser", 200)],

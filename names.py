@@ -4,6 +4,9 @@ Matching of events is exact and uses none of this (promises K-20). Both are SQL 
 than an ICU collation: the embedded PostgreSQL is built without ICU, and the order must be the same on every machine.
 """
 
+import difflib
+import unicodedata
+from collections.abc import Iterable
 from typing import Final, TypeVar
 
 from django.db.models import F, Func, GeneratedField, Model, Q, QuerySet, TextField, Value
@@ -12,6 +15,7 @@ from django.db.models.functions import StrIndex
 Row = TypeVar("Row", bound=Model)
 
 MOST_WORDS: Final = 20  # of a search: each is looked for in each name
+MOST_NEAR: Final = 5
 FOLD: Final = "goalpost_fold"
 SORT_KEY: Final = "goalpost_sort_key"
 
@@ -44,6 +48,19 @@ def search(rows: QuerySet[Row], text: str, *fields: str) -> QuerySet[Row]:
 def search_folded(rows: QuerySet[Row], text: str, column: str) -> QuerySet[Row]:
     """Return the same for a column that is folded already."""
     return _search(rows, text, {column: F(column)})
+
+
+def nearest(wanted: str, known: Iterable[str]) -> list[str]:
+    """Return up to five known names that a person may have meant, the nearest first. Pure."""
+    by_key = {_loosely(name): name for name in known}
+    key = _loosely(wanted)
+    holding = sorted((each for each in by_key if key and key in each), key=len)
+    near = [*holding, *difflib.get_close_matches(key, by_key, n=MOST_NEAR)]
+    return [by_key[each] for each in dict.fromkeys(near)][:MOST_NEAR]
+
+
+def _loosely(name: str) -> str:
+    return "".join(each for each in unicodedata.normalize("NFKD", name).casefold() if each.isalnum())
 
 
 def in_order(rows: QuerySet[Row], field: str, *, after: str = "") -> QuerySet[Row]:

@@ -1,8 +1,8 @@
 """A goal's conversions by what they carried, and by what is known of who converted (promises K-87)."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -12,11 +12,16 @@ from django.db.models import Q
 from api.models import Site
 from cohorts import remote_data
 from cohorts.facts import Path, find_facts
+from cohorts.models import Group, Persona
 from goals import breakdowns, reports
+from goals.finding import conversions_of_goal
 from goals.models import Goal
 from goals.reports import Breakdown, Figures, Part
+from names import MOST_NEAR, nearest, search_folded
 
 ID_DIGITS: Final = 18
+MOST_KNOWN: Final = 2_000  # names among which a near one is looked for
+LATEST: Final = 50  # conversions whose properties are known
 NEWEST: Final = 20_000  # conversions that are looked at
 NEWEST_OF_PEOPLE: Final = 2_000  # where each visitor's person is looked up
 
@@ -55,6 +60,17 @@ class Only:
 
 
 @dataclass(frozen=True, slots=True)
+class Unknown:
+    """A name or value that nothing has which was looked at, and others that the person may have meant."""
+
+    what: By
+    name: str  # the property's or trait's; empty where a value is unknown
+    value: str
+    near: Sequence[str]  # or some that there are, where none is near
+    is_of_filter: bool = True  # rather than of what it is broken down by
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """A breakdown, with what it is of."""
 
@@ -62,6 +78,7 @@ class Seen:
     begin: datetime  # later than was asked for, where there are too many conversions
     is_cut: bool
     whole: Part | None  # all of it together, where visitors are filtered
+    unknown: Unknown | None  # why there is nothing to see, if what was asked for is nowhere
 
 
 def break_down(
@@ -85,18 +102,21 @@ def break_down(
     revenue in that time, or left out with all of them, by what is known now and whatever it is broken down by. The
     whole is then the part that a breakdown by `only.by` has under that value, of the same conversions.
 
-    Five queries at most, of a goal of `finding.live_goals`.
+    Five queries at most, of a goal of `finding.live_goals`, and two more where something is unknown.
     """
     is_of_people = only is not None or by not in OF_CONVERSIONS
     limit = NEWEST_OF_PEOPLE if is_of_people else NEWEST
     since = breakdowns.newest_from(goal, begin=begin, end=end, newest=limit)
     begin = since or begin
-    visitors, whole = dict[str, Figures](), None
+    visitors, whole, unknown = dict[str, Figures](), None, None
     if is_of_people:
         visitors = breakdowns.visitors_of(goal, begin=begin, end=end, newest=limit)
     if only is not None:
         labels = _labels(site, goal, only.by, only.name, list(visitors))
+        looked_at = list(visitors)
         visitors = {code: its for code, its in visitors.items() if only.value in labels.get(code, ())}
+        if not visitors:
+            unknown = _unknown_value(site, only, labels, looked_at)
         whole = breakdowns.sum_up(None, visitors, visitors)
     if by in OF_CONVERSIONS:
         found = reports.breakdown(
@@ -110,7 +130,63 @@ def break_down(
         )
     else:
         found = breakdowns.break_down(visitors, _labels(site, goal, by, name, list(visitors)))
-    return Seen(found, begin, since is not None, whole)
+    if by in NAMED and [part.value for part in found.parts] == [None]:
+        known = _traits_of(site, list(visitors)) if by == By.TRAIT else _properties_of(goal)
+        unknown = unknown or replace(_unknown(by, name, "", known), is_of_filter=False)
+    return Seen(found, begin, since is not None, whole, unknown)
+
+
+def unknown_persona(site: Site, name: str) -> Unknown | None:
+    """Return None if a site has this persona, else what it has near that name. At most two queries."""
+    personas = Persona.objects.filter(site=site)
+    if personas.filter(name=name).exists():
+        return None
+    return _unknown(By.PERSONA, "", name, personas.order_by("sort_key").values_list("name", flat=True)[:MOST_KNOWN])
+
+
+def unknown_goal(site: Site, goal: Goal, wanted: str) -> Unknown:
+    """Return the other goals that a person may have meant who named none. At most two queries."""
+    others = Goal.objects.filter(site=site, deleted_at=None, counts_for=None).exclude(pk=goal.pk).order_by("sort_key")
+    found = list(search_folded(others, wanted, "search_key").values_list("name", flat=True)[:MOST_NEAR])
+    return Unknown(By.GOAL, "", wanted, found or nearest(wanted, others.values_list("name", flat=True)[:MOST_KNOWN]))
+
+
+def _unknown_value(
+    site: Site, only: Only, labels: Mapping[str, Collection[str]], codes: Sequence[str]
+) -> Unknown | None:
+    """Return what is unknown of a filter that left no visitor; None where it is known. At most two queries."""
+    known = {label for its in labels.values() for label in its}
+    match only.by:
+        case By.PERSONA:
+            return unknown_persona(site, only.value)
+        case By.TRAIT if not known:
+            return _unknown(By.TRAIT, only.name, "", _traits_of(site, codes)) if codes else None
+        case By.TRAIT:
+            return _unknown(By.TRAIT, "", only.value, known)
+        case By.GROUP:
+            groups = Group.objects.filter(site=site)
+            if groups.filter(group_id=only.value).exists():
+                return None
+            known.update(groups.order_by("sort_key").values_list("group_id", flat=True)[:MOST_KNOWN])
+            return _unknown(By.GROUP, "", only.value, known)
+        case _:
+            return None  # goals are looked up before
+
+
+def _unknown(what: By, name: str, value: str, known: Iterable[str]) -> Unknown:
+    there = sorted(known)
+    return Unknown(what, name, value, nearest(name or value, there) or there[:MOST_NEAR])
+
+
+def _traits_of(site: Site, codes: Sequence[str]) -> set[str]:
+    """The names of the traits of some visitors. One query."""
+    people = find_facts(site.pk, codes[:MOST_KNOWN], [("traits",)])
+    return {name for person in people.values() for name in person.get("traits", {})}
+
+
+def _properties_of(goal: Goal) -> set[str]:
+    """The names of the properties of a goal's last conversions. Two queries."""
+    return {name for each in conversions_of_goal(goal, after=None, limit=LATEST) for name in each.properties}
 
 
 def find_other(site: Site, wanted: str) -> Goal | None:

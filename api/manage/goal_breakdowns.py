@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from api.insight.breakdowns import FILTERS, NAMED, By, Only, break_down, find_other
+from api.insight.breakdowns import FILTERS, NAMED, By, Only, break_down, find_other, unknown_persona
 from api.manage.goals import find_goal
 from api.manage.reading import Query
 from api.manage.schema import answers
@@ -113,6 +113,9 @@ class GoalBreakdown(APIView):
             if other is None or other == goal:
                 raise serializers.ValidationError({"onlyValue": "This is no other goal of the site, by id or name."})
             only = Only(By.GOAL, str(other.pk))
+        if only is not None and only.by == By.PERSONA and (unknown := unknown_persona(goal.site, only.value)):
+            near = f" There is: {', '.join(unknown.near)}." if unknown.near else ""
+            raise serializers.ValidationError({"onlyValue": f"This is no persona of the site.{near}"})
         by, name = By(query["by"]), query.get("name", "")
         seen = break_down(goal.site, goal, by, name=name, only=only, begin=query["begin"], end=query["end"])
         found = seen.breakdown

@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from api.insight import breakdowns
-from api.insight.breakdowns import FILTERS, NAMED, OF_CONVERSIONS, OVERLAPS, By, Only
+from api.insight.breakdowns import FILTERS, NAMED, OF_CONVERSIONS, OVERLAPS, By, Only, Unknown
 from api.models import Message, Site
 from api.pages.access import show, site_page
 from api.pages.charts import Chart, Series
@@ -84,9 +84,16 @@ def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBa
     asked = request.GET.get("by", "")
     by = By(asked) if asked in set(By) else By.PROPERTY
     path = request.GET.get("path", "").strip()
-    only, trouble = read_only(site, goal, request.GET)
+    only, trouble, unknown = read_only(site, goal, request.GET)
     trouble = span.trouble or trouble
     latest = conversions_of_goal(goal, after=None, limit=LAST) if by == By.PROPERTY else []
+    parts = None
+    if not trouble and unknown is None and (path or by not in NAMED):
+        parts = parts_of(site, goal, by, path, span, only=only)
+        unknown = parts["seen"].unknown
+    near = list[tuple[str, str]]()
+    if not trouble and unknown is not None:
+        trouble, near = sentence_of(unknown, only), addresses_of(unknown, request.GET)
     return show(
         request,
         "pages/goals/breakdown.html",
@@ -105,10 +112,37 @@ def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBa
         only_trait=request.GET.get("trait", "").strip(),
         only_value=request.GET.get("value", ""),
         trouble=trouble,
-        breakdown=parts_of(site, goal, by, path, span, only=only)
-        if not trouble and (path or by not in NAMED)
-        else None,
+        near=near,
+        breakdown=parts,
     )
+
+
+def sentence_of(unknown: Unknown, only: Only | None) -> str:
+    """Return in words what nothing has that was looked at."""
+    match unknown.what:
+        case By.PERSONA:
+            return f"This site has no persona “{unknown.value}”."
+        case By.GOAL:
+            return f"There is no other goal of this id or name: “{unknown.value}”."
+        case By.GROUP:
+            return f"This site has no group “{unknown.value}”."
+        case By.PROPERTY:
+            return f"None of these conversions has a property “{unknown.name}”."
+        case _ if unknown.name:
+            return f"None of these visitors has a trait “{unknown.name}”."
+        case _:
+            return f"None of these visitors has “{unknown.value}” as {only.name if only else 'trait'} now."
+
+
+def addresses_of(unknown: Unknown, asked: QueryDict) -> list[tuple[str, str]]:
+    """Return the names that may have been meant, each with the query that asks for it."""
+    parameter = ("trait" if unknown.name else "value") if unknown.is_of_filter else "path"
+    addresses = []
+    for name in unknown.near:
+        query = asked.copy()
+        query[parameter] = name
+        addresses.append((name, query.urlencode()))
+    return addresses
 
 
 @site_page()
@@ -131,19 +165,22 @@ def list_conversions(request: HttpRequest, site: Site, goal_id: int) -> HttpResp
     )
 
 
-def read_only(site: Site, goal: Goal, asked: Mapping[str, str]) -> tuple[Only | None, str]:
-    """The filter that an address asks for, if any, and what is wrong with it. A query for a goal."""
+def read_only(site: Site, goal: Goal, asked: Mapping[str, str]) -> tuple[Only | None, str, Unknown | None]:
+    """Return the filter that an address asks for, if any, what it lacks, and what it names that is not there.
+
+    Three queries at most, for a goal.
+    """
     by, value, trait = asked.get("only", ""), asked.get("value", ""), asked.get("trait", "").strip()
     if by not in FILTERS:
-        return None, ""
+        return None, "", None
     if not value or (by == By.TRAIT and not trait):
-        return None, "Say which visitors to count: the value, and for a trait its name too."
+        return None, "Say which visitors to count: the value, and for a trait its name too.", None
     if by == By.GOAL:
         other = breakdowns.find_other(site, value.strip())
         if other is None or other == goal:
-            return None, "There is no other goal of this id or name."
+            return None, "", breakdowns.unknown_goal(site, goal, value)
         value = str(other.pk)
-    return Only(By(by), value, trait if by == By.TRAIT else ""), ""
+    return Only(By(by), value, trait if by == By.TRAIT else ""), "", None
 
 
 def read_place(asked: Mapping[str, str]) -> Place | None:

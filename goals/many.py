@@ -10,7 +10,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import QuerySet
 
-from goals import quota
+from goals import quota, waiting
 from goals.merging import merged_into
 from goals.models import Goal, GoalBinding, Tag
 
@@ -31,13 +31,14 @@ def restore(site_id: int, ids: Collection[int], *, now: datetime) -> int:
 
 
 def delete(site_id: int, ids: Collection[int], *, now: datetime) -> int:
-    """Delete goals with what is merged into them. Five queries."""
+    """Delete goals with what is merged into them. Six queries."""
     with transaction.atomic():
         quota.lock_names(site_id)
         mine = list(find(site_id, ids).values_list("pk", flat=True))
         merged = merged_into(site_id, mine)
         GoalBinding.objects.filter(goal__in=[*mine, *merged]).delete()
         Goal.objects.filter(pk__in=[*mine, *merged], deleted_at=None).update(deleted_at=now)
+        waiting.call_back(site_id, now=now)
     return len(mine)
 
 

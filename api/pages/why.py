@@ -1,6 +1,6 @@
 """Why not? A person, a goal, and in sentences why there is or is not a conversion."""
 
-from django.db.models import Q
+from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.http import HttpRequest, HttpResponseBase
 
 import names
@@ -58,6 +58,7 @@ def _find_goals(site: Site, wanted: str) -> list[Goal]:
 
 def _find_waiting(site: Site, wanted: str) -> list[WaitingName]:
     """Return the name of a goal or an event that waits for the limit of new goals, else some that have its words."""
-    waiting = standing(site.pk)
-    exact = list(waiting.filter(Q(name=wanted) | Q(event_name=wanted))[:MOST_GOALS])
-    return exact or list(names.search(waiting, wanted, "name")[:MOST_GOALS])
+    is_exact = ExpressionWrapper(Q(name=wanted) | Q(event_name=wanted), output_field=BooleanField())
+    rows = names.search(standing(site.pk), wanted, "name").order_by(is_exact.desc(), "arrival", "pk")
+    found = list(rows[:MOST_GOALS])
+    return [each for each in found if wanted in {each.name, each.event_name}] or found

@@ -1,5 +1,6 @@
 """A goal broken down for programs: the figures of its page (promises K-87)."""
 
+import json
 from datetime import timedelta
 from urllib.parse import urlencode
 
@@ -7,6 +8,7 @@ import pytest
 
 from api.insight.breakdowns import By, break_down
 from api.tokens import make_token
+from cohorts.models import Persona
 from goals import merging
 from goals.models import Goal
 from tests.manage.conftest import Caller, refusal
@@ -65,10 +67,21 @@ def test_breakdown__by_anything__says_what_its_page_says(world: World, goal: Goa
 def test_breakdown__of_some_visitors__counts_them_alone(
     goal: Goal, viewer: Caller, only: dict[str, str], parts: dict[str, int]
 ) -> None:
+    Persona.objects.create(site=goal.site, name="vip")
+
     told = viewer.get(address(goal, by="property", name="plan", **only))
 
     assert {part["value"]: part["conversions"] for part in told["parts"]} == parts
     assert told["whole"]["visitors"] == len(parts)
+
+
+def test_breakdown__of_a_persona_that_is_not_there__is_refused_with_the_near_ones(goal: Goal, viewer: Caller) -> None:
+    Persona.objects.create(site=goal.site, name="big_spenders")
+
+    answer = viewer.ask("GET", address(goal, by="currency", onlyBy="persona", onlyValue="big spenders"))
+
+    assert refusal(answer)[0] == 400
+    assert json.loads(answer.content)["message"] == "onlyValue: This is no persona of the site. There is: big_spenders."
 
 
 def test_breakdown__of_a_merged_goal__is_that_of_the_other(world: World, goal: Goal, viewer: Caller) -> None:
@@ -89,6 +102,7 @@ def test_breakdown__of_a_merged_goal__is_that_of_the_other(world: World, goal: G
         {"by": "property"},
         {"by": "group", "begin": DAY["end"], "end": DAY["begin"]},
         {"by": "group", "end": "0001-01-01T00:00:00Z"},
+        {"by": "group", "begin": "2126-11-22T00:00:00Z", "end": "2126-11-23T00:00:00Z"},
         {"by": "group", "onlyBy": "persona"},
         {"by": "group", "onlyValue": "vip"},
         {"by": "group", "onlyBy": "trait", "onlyValue": "x"},

@@ -81,6 +81,7 @@ def test_picked_goals__changed_after_a_question__are_all_of_them(
     other.refresh_from_db()
     assert ([each.name for each in other.tags.all()], other.archived_at) == (["shop"], None)
     entry = AuditEntry.objects.get()
+    assert entry.after is not None
     assert (entry.who, entry.user, entry.after["goals"]) == ("editor", User.objects.get(username="editor"), 2)
     assert entry.after["first"] == [f"{goal.pk}: {goal.name}" for goal in goals]
 

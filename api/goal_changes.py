@@ -51,9 +51,7 @@ class Question:
     figures: Figures  # conversions and revenue of them and what is merged into them; visits and visitors do not add up
 
 
-def ask(
-    site: Site, action: Action, goal_ids: Sequence[int], *, tag: str = "", came_from: str = "", user: "User"
-) -> GoalsChange:
+def ask(site: Site, action: Action, goal_ids: Sequence[int], *, tag: str = "", user: "User") -> GoalsChange:
     """Write down which goals a person wants changed, and change nothing yet. One query."""
     return GoalsChange.objects.create(
         site=site,
@@ -61,7 +59,6 @@ def ask(
         action=action,
         tag=tag if action in NEED_TAG else "",
         goal_ids=list(goal_ids),
-        came_from=came_from,
     )
 
 

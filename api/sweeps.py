@@ -15,7 +15,7 @@ from api.digest.suppression import find_suppressed
 from api.digest.ways import Ways, load_ways
 from api.insight.bodies import names
 from api.insight.people import messages_of
-from api.models import Erasure, Load, Message, Removal, Rule, Source, Twin
+from api.models import Erasure, GoalsChange, Load, Message, Removal, Rule, Source, Twin
 from api.stand_ins import StandIns
 from cohorts import merge
 from cohorts.models import Group, Identity, Link, Persona, PersonaFact, Username
@@ -343,6 +343,7 @@ TEXTS: Final[Mapping[Erasure.Stage, Texts]] = {
     Stage.SOURCES: Texts(Source, {"name": _text}),
     Stage.LOADS: Texts(Load, {"file_name": _text}, OF_SOURCE),
     Stage.REMOVALS: Texts(Removal, {"name": _text}),
+    Stage.GOAL_CHANGES: Texts(GoalsChange, {"tag": _text}),
 }
 
 

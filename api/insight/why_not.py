@@ -102,7 +102,7 @@ def why_waiting(site: Site, id_: str, name: WaitingName) -> Answer:
         Sentence(
             "waiting_name",
             f"No goal is called “{name.name}” yet: since {_say(name.created_at)} its name waits for this site's limit "
-            f"of new goals, {limits}. {before:,} {'name is' if before == 1 else 'names are'} before it.",
+            f"of new goals, {limits}. Names before it in the queue: {before:,}.",
             "warn",
         ),
         Sentence(

@@ -35,7 +35,8 @@ class Erasure(models.Model):
         SOURCES = 13, "sources"
         LOADS = 14, "loaded files"
         REMOVALS = 15, "removed personas and groups"
-        DONE = 16, "done"
+        GOAL_CHANGES = 16, "changes of many goals"
+        DONE = 17, "done"
 
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="erasures")
     erased_by = models.CharField(max_length=150)

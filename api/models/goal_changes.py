@@ -27,7 +27,6 @@ class GoalsChange(models.Model):
     tag = models.CharField(max_length=100, blank=True)
     # Fixed when it is asked for: what a filter finds changes meanwhile, and this must do what its page said.
     goal_ids = ArrayField(models.BigIntegerField())
-    came_from = models.TextField(blank=True, help_text="The page below the site's goals, with its filter.")
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True)
     place = models.PositiveIntegerField(default=0, help_text="How many of the goals it has come past.")

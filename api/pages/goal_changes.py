@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Final, cast
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
-from django.shortcuts import get_object_or_404, redirect
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect, QueryDict
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
@@ -29,10 +29,10 @@ def ask_to_change(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Take down which goals are to be changed: those that were picked, or all of a list; and ask."""
     action, tag = request.POST.get("action", ""), request.POST.get("tag_name", "")
     query = address_of_list(request)
-    came_from = "twins/" if request.POST.get("back") == "twins" else f"?{query.urlencode()}"
+    if request.POST.get("back") == "twins":
+        query = QueryDict("back=twins")
     picked = ids_in(request.POST.getlist("goal"))
     is_of_all = request.POST.get("scope") == "all"
-    back = HttpResponseRedirect(reverse("pages:goals", args=[site.sitecode]) + came_from)
     if action == "merge" and is_of_all:
         messages.error(request, f"Pick the goals to merge: {PER_PAGE} at most.")
     elif action == "merge" and picked:
@@ -49,10 +49,23 @@ def ask_to_change(request: HttpRequest, site: Site) -> HttpResponseBase:
             picked = ids_in_order([site.pk], wish.filter, now=now, order=wish.order).ids
         if picked:
             user = cast("User", request.user)
-            change = goal_changes.ask(site, Action(action), picked, tag=tag, came_from=came_from, user=user)
-            return redirect("pages:goals-changing", site.sitecode, change.pk)
+            change = goal_changes.ask(site, Action(action), picked, tag=tag, user=user)
+            return HttpResponseRedirect(address_of(site, change, query))
         messages.error(request, "Pick the goals first: tick them in the list.")
-    return back
+    return HttpResponseRedirect(list_of(site, query))
+
+
+def address_of(site: Site, change: GoalsChange, query: QueryDict) -> str:
+    """Return the address of a change, with that of the list it was asked for on."""
+    address = reverse("pages:goals-changing", args=[site.sitecode, change.pk])
+    return f"{address}?{query.urlencode()}" if query else address
+
+
+def list_of(site: Site, query: QueryDict) -> str:
+    """Return the address of the list that a change was asked for on."""
+    if query.get("back") == "twins":
+        return reverse("pages:goals-twins", args=[site.sitecode])
+    return f"{reverse('pages:goals', args=[site.sitecode])}?{query.urlencode()}"
 
 
 @site_page(Role.EDITOR)
@@ -62,20 +75,21 @@ def change_goals(request: HttpRequest, site: Site, change_id: int) -> HttpRespon
     if request.method == "POST":
         if request.POST.get("do") == "archive":  # instead of deleting
             GoalsChange.objects.filter(pk=change.pk, started_at=None).update(action=Action.ARCHIVE, tag="")
-            return redirect("pages:goals-changing", site.sitecode, change.pk)
+            return HttpResponseRedirect(address_of(site, change, request.GET))
         now = timezone.now()
         goal_changes.start(change, user=cast("User", request.user), now=now)
         goal_changes.run(change, now=now, seconds=AT_ONCE)
         if change.finished_at is None:
-            return redirect("pages:goals-changing", site.sitecode, change.pk)
+            return HttpResponseRedirect(address_of(site, change, request.GET))
         messages.success(request, sentence_of_end(change))
-        return HttpResponseRedirect(reverse("pages:goals", args=[site.sitecode]) + change.came_from)
+        return HttpResponseRedirect(list_of(site, request.GET))
     is_asked = change.started_at is None
     return show(
         request,
         "pages/goals/changing.html",
         title=f"{Action(change.action).label.capitalize()}: {len(change.goal_ids):,} goals",
         change=change,
+        back=list_of(site, request.GET),
         size=len(change.goal_ids),
         question=goal_changes.question(change) if is_asked else None,
         verb=Action(change.action).label.capitalize(),

@@ -148,7 +148,7 @@ def group(
     name = into.name if into else grouping.name
     messages.success(request, f"From now on events called {grouping.pattern} convert the goal {name}.")
     if archives and others:
-        change = goal_changes.ask(site, goal_changes.Action.ARCHIVE, others, came_from="twins/", user=user)
+        change = goal_changes.ask(site, goal_changes.Action.ARCHIVE, others, user=user)
         now = timezone.now()
         goal_changes.start(change, user=user, now=now)
         goal_changes.run(change, now=now, seconds=AT_ONCE)

@@ -58,8 +58,6 @@ ON_ANOTHER_PAGE = {
     Erasure,
     Suppression,
     GoalsChange,
-    Backfill,
-    Link,
 }
 OURS = [model for app in ("api", "goals", "cohorts") for model in apps.get_app_config(app).get_models()]
 MODELS = [model for model in OURS if model not in ON_ANOTHER_PAGE]

@@ -210,7 +210,7 @@ def test_page__of_a_name_that_waits_for_the_limit__says_so_with_the_sites_own(
         with django_assert_max_num_queries(12):
             page = text_of(viewer.get(address("why/"), {"person": "user-2", "goal": typed}))
         assert waits in page, typed
-        assert "1 in any 10 seconds and 1,234 in any hour. 1 name is before it." in page
+        assert "1 in any 10 seconds and 1,234 in any hour. Names before it in the queue: 1." in page
         assert "One message of this person waits among them." in page
     assert waits in text_of(viewer.get(address("why/"), {"goal": "Clicked on Checkout"}))
     page = text_of(viewer.get(address("why/"), {"person": "user-9", "goal": "Clicked on Checkout"}))

@@ -376,6 +376,7 @@ NOT_SEARCHED = {
     "goals_goalday": {"revenue"},
     "goals_goaltotal": {"revenue"},
     "api_claim": {"message_ids"},  # numbers
+    "api_goalschange": {"action", "goal_ids"},
 }
 # Swept by code of their own.
 SEARCHED = {
@@ -385,6 +386,11 @@ SEARCHED = {
     "cohorts_username": {"user_value"},
     "goals_conversion": {"visitor_code", "user_id", "anonymous_id"},
     "goals_goalvisitor": {"visitor_code"},  # follows the conversions
+    # PostgreSQL makes them of the names.
+    "goals_goal": {"search_key", "sort_key"},
+    "goals_tag": {"sort_key"},
+    "cohorts_persona": {"sort_key"},
+    "cohorts_group": {"sort_key"},
 }
 
 

@@ -14,8 +14,31 @@ ACTIONS = [
 ]
 
 
+STAGES = [
+    (0, "events"),
+    (1, "conversions"),
+    (2, "identifiers of people, with traits and links"),
+    (3, "groups"),
+    (4, "personas"),
+    (5, "history of personas"),
+    (6, "usernames"),
+    (7, "goals"),
+    (8, "events bound to goals"),
+    (9, "goal names that wait"),
+    (10, "tags"),
+    (11, "rules"),
+    (12, "pairs of sources that send the same"),
+    (13, "sources"),
+    (14, "loaded files"),
+    (15, "changes of many goals"),
+    (16, "done"),
+]
+# An erasure that was at its end and not finished goes on with the new table.
+RENUMBER = "UPDATE api_erasure SET stage = 16 WHERE stage = 15 AND finished_at IS NOT NULL"
+
+
 class Migration(migrations.Migration):
-    dependencies = [("api", "0017_backfills"), migrations.swappable_dependency(settings.AUTH_USER_MODEL)]
+    dependencies = [("api", "0021_message_reading"), migrations.swappable_dependency(settings.AUTH_USER_MODEL)]
 
     operations = [
         migrations.CreateModel(
@@ -25,10 +48,6 @@ class Migration(migrations.Migration):
                 ("action", models.CharField(choices=ACTIONS, max_length=8)),
                 ("tag", models.CharField(blank=True, max_length=100)),
                 ("goal_ids", ArrayField(base_field=models.BigIntegerField(), size=None)),
-                (
-                    "came_from",
-                    models.TextField(blank=True, help_text="The page below the site's goals, with its filter."),
-                ),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("started_at", models.DateTimeField(null=True)),
                 ("place", models.PositiveIntegerField(default=0, help_text="How many of the goals it has come past.")),
@@ -60,4 +79,10 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        migrations.AlterField(
+            model_name="erasure",
+            name="stage",
+            field=models.PositiveSmallIntegerField(choices=STAGES, default=0),
+        ),
+        migrations.RunSQL(RENUMBER, "UPDATE api_erasure SET stage = 15 WHERE stage = 16"),
     ]

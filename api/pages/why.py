@@ -52,8 +52,10 @@ def _find_goals(site: Site, wanted: str) -> list[Goal]:
         by_number = numbered.filter(pk=number).first()
         if by_number is not None:
             return [by_number.counts_for or by_number]
-    exact = list(live.filter(name=wanted))
-    return exact or list(names.search_folded(live, wanted, "search_key").order_by("sort_key", "pk")[:MOST_GOALS])
+    is_exact = ExpressionWrapper(Q(name=wanted), output_field=BooleanField())
+    rows = names.search_folded(live, wanted, "search_key").order_by(is_exact.desc(), "sort_key", "pk")
+    found = list(rows[:MOST_GOALS])
+    return [each for each in found if each.name == wanted] or found
 
 
 def _find_waiting(site: Site, wanted: str) -> list[WaitingName]:

@@ -8,7 +8,7 @@ import pytest
 from api.insight.trace import trace
 from api.insight.why_not import Answer, why_not
 from api.models import Message, Rule, Site, Source
-from api.reasons import REASONS
+from api.reasons import sentence_of
 from api.sites import create_source, note_rules_changed
 from goals import catalogue
 from goals.finding import find_live_goal
@@ -141,7 +141,10 @@ def test_why_not__waiting_for_quota__tells_the_place(world: World, before: int) 
 
     answer = ask(world)
 
-    assert f"One message is deferred. {REASONS['goal_quota']} Names before it in the queue: {before}." in told(answer)
+    assert (
+        f"One message is deferred. {sentence_of('goal_quota', world.site)} Names before it in the queue: {before}."
+        in told(answer)
+    )
     assert not answer.has_converted
 
 

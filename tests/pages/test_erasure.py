@@ -92,7 +92,8 @@ def mention(world: World, id_: str) -> None:
 
 
 # Where an id may stay: a word or a number within a longer text, and an amount of money.
-WORD = {"api_message.body", "cohorts_identity.registers", "goals_goal.name"}
+GOAL = {f"goals_goal.{column}" for column in ("name", "search_key", "sort_key")}
+WORD = {"api_message.body", "cohorts_identity.registers", *GOAL}
 AMOUNT = {f"goals_{table}.revenue" for table in ("conversion", "goalvisitor", "goalday", "goaltotal")}
 STAYS = {
     "ada@example.com": set[str](),

@@ -83,7 +83,7 @@ def goals_to_change(change: GoalsChange) -> QuerySet[Goal]:
         case Action.TAG:
             return goals.exclude(tags__name=change.tag)
         case Action.UNTAG:
-            return goals.filter(tags__name=change.tag)
+            return many.with_tag(goals, change.tag)
         case Action.ARCHIVE:
             return goals.filter(archived_at=None)
         case Action.RESTORE:

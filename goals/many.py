@@ -8,7 +8,8 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Trim
 
 from goals import quota, waiting
 from goals.merging import merged_into
@@ -54,11 +55,19 @@ def tag(site_id: int, ids: Collection[int], name: str) -> int:
 
 
 def untag(site_id: int, ids: Collection[int], name: str) -> int:
-    """Take a tag from goals. Four queries."""
+    """Take a tag from goals. Three queries."""
     with transaction.atomic():
         quota.lock_names(site_id)
-        its = Tag.objects.filter(site_id=site_id, name=name).first()
-        mine = list(find(site_id, ids).filter(tags=its).values_list("pk", flat=True)) if its else []
-        if its is not None and mine:
-            its.goals.remove(*mine)
+        mine = list(with_tag(find(site_id, ids), name).values_list("pk", flat=True))
+        Goal.tags.through.objects.filter(goal__in=mine, tag__in=_called(name)).delete()
     return len(mine)
+
+
+def with_tag(goals: QuerySet[Goal], name: str) -> QuerySet[Goal]:
+    """Return those of these goals that have a tag of this name, with or without white space around it."""
+    return goals.filter(Exists(_called(name).filter(goals=OuterRef("pk"))))
+
+
+def _called(name: str) -> QuerySet[Tag]:
+    """Return the tags of this name; tags from before may have white space around theirs."""
+    return Tag.objects.alias(clean=Trim("name")).filter(Q(name=name) | Q(clean=name))

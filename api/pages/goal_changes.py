@@ -15,6 +15,7 @@ from api.models import GoalsChange, Site
 from api.pages.access import Role, show, site_page
 from api.pages.goal_wishes import read_wish
 from api.pages.goals import PER_PAGE, TAG_LENGTH, address_of_list, ids_in
+from goals import catalogue
 from goals.ordering import ids_in_order
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ AT_ONCE: Final = 0.5  # seconds that a request works itself; what is not done th
 @require_POST
 def ask_to_change(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Take down which goals are to be changed: those that were picked, or all of a list; and ask."""
-    action, tag = request.POST.get("action", ""), request.POST.get("tag_name", "")
+    action, tag = request.POST.get("action", ""), catalogue.clean_tag(request.POST.get("tag_name", ""))
     query = address_of_list(request)
     if request.POST.get("back") == "twins":
         query = QueryDict("back=twins")

@@ -30,15 +30,14 @@ STAGES = [
     (12, "pairs of sources that send the same"),
     (13, "sources"),
     (14, "loaded files"),
-    (15, "changes of many goals"),
-    (16, "done"),
+    (15, "removed personas and groups"),
+    (16, "changes of many goals"),
+    (17, "done"),
 ]
-# An erasure that was at its end and not finished goes on with the new table.
-RENUMBER = "UPDATE api_erasure SET stage = 16 WHERE stage = 15 AND finished_at IS NOT NULL"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("api", "0021_message_reading"), migrations.swappable_dependency(settings.AUTH_USER_MODEL)]
+    dependencies = [("api", "0022_removals"), migrations.swappable_dependency(settings.AUTH_USER_MODEL)]
 
     operations = [
         migrations.CreateModel(
@@ -84,5 +83,4 @@ class Migration(migrations.Migration):
             name="stage",
             field=models.PositiveSmallIntegerField(choices=STAGES, default=0),
         ),
-        migrations.RunSQL(RENUMBER, "UPDATE api_erasure SET stage = 15 WHERE stage = 16"),
     ]

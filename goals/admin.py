@@ -115,7 +115,7 @@ class GoalAdmin(ShortDeletion[Goal], LargeTable[Goal]):
     list_filter = (TagFilter, StatusFilter, "origin", "site")
     sortable_by = ("name",)
     search_fields = ("name",)
-    search_help_text = "A part of the name."
+    search_help_text = "Words of the name."
     inlines = (BindingsOfGoal,)
     readonly_fields = ("converted_by", "conversions", "origin", "status", "created_at", "updated_at")
     new_fields = ("site", "name", "type", "description", "has_multiple_conversions", "tag_names")

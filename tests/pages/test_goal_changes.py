@@ -161,6 +161,14 @@ def test_deletion__archived_instead__loses_nothing(world: World, enter: Enter) -
     assert Goal.objects.filter(deleted_at=None).exclude(archived_at=None).count() == 2
 
 
+@pytest.mark.parametrize("path", [f"{BASE}change/", "/admin/goals/tag/"])
+def test_form__of_more_fields_than_are_read__is_refused_in_words(world: World, enter: Enter, path: str) -> None:
+    response = enter("superuser").post(path, {f"field-{number}": "x" for number in range(1_500)})
+
+    assert response.status_code == 400
+    assert b"the form has more than 1,000 fields. Nothing was changed." in response.content
+
+
 def test_change__with_nothing_to_do__offers_no_button(world: World, enter: Enter) -> None:
     goals = make(world, "One", "Two")
 

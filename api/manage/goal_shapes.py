@@ -130,7 +130,10 @@ class GoalQuery(Query):
     autoMade = serializers.BooleanField(required=False, help_text="Whether an event made the goal.")
     site = serializers.CharField(required=False, help_text="A sitecode.")
     search = serializers.CharField(
-        required=False, allow_blank=True, trim_whitespace=False, help_text="Words of the name, in any order; case, accents, dashes and Unicode forms do not matter."
+        required=False,
+        allow_blank=True,
+        trim_whitespace=False,
+        help_text="Words of the name, in any order; case, accents, dashes and Unicode forms do not matter.",
     )
     ordering = serializers.ChoiceField(
         choices=[f"{sign}{key}" for key in ORDERINGS for sign in ("", "-")],

@@ -37,7 +37,7 @@ STAGES = [
 
 
 class Migration(migrations.Migration):
-    dependencies = [("api", "0022_removals"), migrations.swappable_dependency(settings.AUTH_USER_MODEL)]
+    dependencies = [("api", "0023_whose_tokens"), migrations.swappable_dependency(settings.AUTH_USER_MODEL)]
 
     operations = [
         migrations.CreateModel(

@@ -70,4 +70,4 @@ def with_tag(goals: QuerySet[Goal], name: str) -> QuerySet[Goal]:
 
 def _called(name: str) -> QuerySet[Tag]:
     """Return the tags of this name; tags from before may have white space around theirs."""
-    return Tag.objects.alias(clean=Trim("name")).filter(Q(name=name) | Q(clean=name))
+    return Tag.objects.alias(bare_name=Trim("name")).filter(Q(name=name) | Q(bare_name=name))

@@ -161,9 +161,8 @@ def test_deletion__archived_instead__loses_nothing(world: World, enter: Enter) -
     assert Goal.objects.filter(deleted_at=None).exclude(archived_at=None).count() == 2
 
 
-@pytest.mark.parametrize("path", [f"{BASE}change/", "/admin/goals/tag/"])
-def test_form__of_more_fields_than_are_read__is_refused_in_words(world: World, enter: Enter, path: str) -> None:
-    response = enter("superuser").post(path, {f"field-{number}": "x" for number in range(1_500)})
+def test_form__of_more_fields_than_are_read__is_refused_in_words(world: World, enter: Enter) -> None:
+    response = enter("editor").post(f"{BASE}change/", {f"field-{number}": "x" for number in range(1_500)})
 
     assert response.status_code == 400
     assert b"the form has more than 1,000 fields. Nothing was changed." in response.content

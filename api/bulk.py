@@ -119,7 +119,7 @@ def store_chunk(connection: psycopg.Connection[Any], load: Load, chunk: Sequence
     source = importing(connection, load.source_id)
     rows = [Row(source.site_id, source.id, read_line(line, source, received_at=now)) for line in chunk if line.body]
     with connection.transaction():
-        is_new = insert(connection, rows)
+        is_new = [bool(number) for number in insert(connection, rows)]
         tally.write(connection, tally.count(rows, is_new))
         rejected = sum(bool(row.event.reason) for row in rows)
         counts = {

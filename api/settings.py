@@ -298,6 +298,7 @@ SPECTACULAR_SETTINGS = {
     "a slash at its end.",
     "PREPROCESSING_HOOKS": ["api.manage.schema.keep_one_spelling"],
     "PATH_CONVERTER_OVERRIDES": {"number": int, "anything": str},
+    "ENUM_NAME_OVERRIDES": {"TraceStatusEnum": ["pending", "deferred", "done", "rejected", "dead"]},  # of a message
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -42,7 +42,7 @@ WITH arrived AS MATERIALIZED (
     ON CONFLICT DO NOTHING
     RETURNING id
 )
-SELECT arrived.place FROM stored JOIN arrived USING (id)
+SELECT arrived.place, id FROM stored JOIN arrived USING (id)
 """
 
 
@@ -55,11 +55,11 @@ class Row:
     event: Incoming
 
 
-Delivery = Call[Sequence[Row], list[bool]]  # the rows of one request; for each, whether it was new
+Delivery = Call[Sequence[Row], list[int]]  # the rows of one request; for each, its new number, or 0
 
 
-def store(rows: Sequence[Row]) -> list[bool]:
-    """Store messages durably; for each, whether it is new. One commit, shared with concurrent requests.
+def store(rows: Sequence[Row]) -> list[int]:
+    """Store messages durably and return the number of each, 0 of a duplicate. One commit, shared by requests.
 
     Raises DatabaseDownError when it cannot be said that they are stored, RowRefusedError for a row that PostgreSQL
     cannot hold.
@@ -67,8 +67,8 @@ def store(rows: Sequence[Row]) -> list[bool]:
     return committer().ask(rows, patience=PATIENCE)
 
 
-def insert(connection: psycopg.Connection[Any], rows: Sequence[Row]) -> list[bool]:
-    """Insert messages in one statement; for each, whether it is new. It is the connection's to commit."""
+def insert(connection: psycopg.Connection[Any], rows: Sequence[Row]) -> list[int]:
+    """Insert messages in one statement and return the number of each, 0 of a duplicate. The caller commits."""
     parameters = {
         "site": [row.site_id for row in rows],
         "source": [row.source_id for row in rows],
@@ -82,8 +82,8 @@ def insert(connection: psycopg.Connection[Any], rows: Sequence[Row]) -> list[boo
         "reason": [row.event.reason for row in rows],
         "warnings": [" ".join(row.event.warnings) for row in rows],
     }
-    places = {row[0] for row in connection.execute(INSERT, parameters).fetchall()}
-    return [place in places for place in range(1, len(rows) + 1)]
+    numbers = dict(connection.execute(INSERT, parameters).fetchall())
+    return [numbers.get(place, 0) for place in range(1, len(rows) + 1)]
 
 
 class RowRefusedError(Exception):
@@ -135,7 +135,7 @@ class Committer:
                     fate = DatabaseDownError() if is_ours(own) else fate
         delivery.refuse(fate)
 
-    def _insert(self, rows: Sequence[Row]) -> list[bool]:
+    def _insert(self, rows: Sequence[Row]) -> list[int]:
         """Insert and commit in one round trip. A connection that the server dropped is replaced once, where a second
         try cannot store anything twice.
         """
@@ -145,7 +145,7 @@ class Committer:
             if self._connection is None:
                 self._connection = connect()
             try:
-                is_new = insert(self._connection, rows)
+                numbers = insert(self._connection, rows)
             except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
                 if attempt == TRIES:
                     raise
@@ -154,8 +154,8 @@ class Committer:
                 if is_fresh or not is_repeatable or attempt == TRIES or not is_ours(error):
                     raise
             else:
-                nudge.nudger().uncounted.add(tally.count(rows, is_new))
-                return is_new
+                nudge.nudger().uncounted.add(tally.count(rows, map(bool, numbers)))
+                return numbers
         raise AssertionError
 
     def _disconnect(self) -> None:
@@ -166,6 +166,6 @@ class Committer:
 
 
 @once
-def committer() -> Gatherer[Sequence[Row], list[bool]]:
+def committer() -> Gatherer[Sequence[Row], list[int]]:
     """This process's committer, started when the first message comes."""
     return Gatherer(Committer().commit, name="inbox", most=MOST_ROWS, size=len)

@@ -37,6 +37,8 @@ class Stored:
     accepted: int
     duplicates: int
     refusals: Mapping[int, Refusal]  # by the event's place
+    events: Sequence[Incoming]  # as they were stored
+    numbers: Sequence[int]  # of their messages, 0 of a duplicate
 
     def describe(self) -> dict[str, Any]:
         """As an array or a batch is answered."""
@@ -77,13 +79,14 @@ def store_rows(
     """
     rows = [(site_id, source, prepare(source, event) if source else event) for site_id, source, event in rows]
     try:
-        new = inbox.store([Row(site_id, source.id if source else None, event) for site_id, source, event in rows])
+        numbers = inbox.store([Row(site_id, source.id if source else None, event) for site_id, source, event in rows])
     except inbox.RowRefusedError as error:
         raise Refusal(
             HTTPStatus.BAD_REQUEST, "invalid_event", "An event holds a value that cannot be stored; the rest is kept."
         ) from error
-    accepted = sum(is_new for is_new, (_, _, event) in zip(new, rows, strict=True) if not event.reason)
-    return Stored(accepted, count - len(refusals) - accepted, refusals)
+    accepted = sum(bool(number) for number, (_, _, event) in zip(numbers, rows, strict=True) if not event.reason)
+    duplicates = count - len(refusals) - accepted
+    return Stored(accepted, duplicates, refusals, [event for _, _, event in rows], numbers)
 
 
 def prepare(source: SourceAccess, event: Incoming) -> Incoming:

@@ -16,14 +16,14 @@ from api.ingest.intake import (
     store,
     too_large,
 )
-from api.ingest.wire import Incoming, read_event, read_events
+from api.ingest.wire import Incoming, find_message_id, read_event, read_events
 
 
 def receive_events(request: Request) -> Answer:
     """Take one event, or an array of them. 200 only after the commit.
 
     One event answers `{"success": true, "messageId": …, "status": "accepted" | "duplicate", "trace": …}`, the path at
-    which the management API tells what became of it, null without a messageId (promises K-82); an array answers
+    which the management API tells what became of it (promises K-82); an array answers
     `accepted`, `duplicates` and `rejected: [{index, code, message}]`. What is refused after authentication is kept in
     the inbox. Raises Refusal: 401 unauthorized, 403 forbidden_site, 403 integration_off, 400 invalid_json,
     400 invalid_event, 413 too_large, 429 overloaded.
@@ -44,23 +44,26 @@ def receive_events(request: Request) -> Answer:
             events.append(read_event(raw, position=position, received_at=received_at))
         except Refusal as refusal:
             refusals[position] = refusal
-            events.append(refused(raw, refusal.code, position=position, received_at=received_at))
+            message_id = find_message_id(raw)
+            events.append(refused(raw, refusal.code, position=position, received_at=received_at, message_id=message_id))
     stored = store(site.id, source, events, refusals)
     if len(refusals) == len(raws):
         raise refusals[0]
     if is_array:
         return json_answer({"success": True, **stored.describe()})
     status = "accepted" if stored.accepted else "duplicate"
-    return json_answer(
-        {"success": True, "messageId": events[0].message_id, "status": status, "trace": trace_path(site, events[0])}
-    )
+    trace = trace_path(site, stored.events[0], number=stored.numbers[0])
+    return json_answer({"success": True, "messageId": events[0].message_id, "status": status, "trace": trace})
 
 
-def trace_path(site: SiteAccess, event: Incoming) -> str | None:
-    """Where the management API tells what became of an event."""
-    if event.message_id is None:
-        return None
-    return f"/api/trace?site={site.sitecode}&type={event.type}&messageId={quote(event.message_id, safe='')}"
+def trace_path(site: SiteAccess, stored: Incoming, *, number: int) -> str:
+    """Return where the management API tells what became of an event, by its messageId if it was stored with one.
+
+    Without one it is new, and its message has this number: its sender gave none, or a rule will ignore it.
+    """
+    if stored.message_id is None:
+        return f"/api/messages/{number}/trace"
+    return f"/api/trace?site={site.sitecode}&type={stored.type}&messageId={quote(stored.message_id, safe='')}"
 
 
 def give_api_key(request: Request) -> Answer:

@@ -238,6 +238,15 @@ def read_message_id(given: Any) -> tuple[str | None, tuple[str, ...]]:
     return text, ()
 
 
+def find_message_id(raw: bytes) -> str | None:
+    """Return the messageId of an event that is refused, so that its message can be found by it."""
+    try:
+        envelope = open_event(raw, position=0)
+    except Refusal:
+        return None
+    return read_message_id(scalar(envelope.message_id))[0]
+
+
 def is_present(raw: msgspec.Raw) -> bool:
     """Whether a field was given and is not null."""
     return bytes(raw) not in {b"", b"null"}

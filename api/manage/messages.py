@@ -3,6 +3,7 @@ convert a goal (promise N-04). The sentences are those of the pages, from the sa
 """
 # ruff: noqa: N815 - the names are the wire's
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from django.db.models import QuerySet, prefetch_related_objects
@@ -13,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from api.ingest.wire import TYPES
+from api.ingest.wire import TYPES, read_message_id
 from api.insight.trace import Line, State, Step, trace
 from api.insight.why_not import Answer, Sentence, why_not
 from api.manage.access import caller_of, open_site, visible_sites
@@ -22,6 +23,7 @@ from api.manage.reading import Query
 from api.manage.schema import answers
 from api.models import Message
 
+MOST_FOUND: Final = 100  # a sender may try again what is refused as often as it likes
 MOODS: Final = {"good": "good", "warn": "warning", "bad": "bad", "": "plain"}
 
 
@@ -74,6 +76,30 @@ class TraceShape(serializers.Serializer[Any]):
     )
 
 
+@extend_schema_serializer(component_name="FoundMessage")
+class FoundShape(serializers.Serializer[Message]):
+    """A message with the messageId that was asked for."""
+
+    id = serializers.IntegerField(source="pk")
+    sitecode = serializers.CharField(source="site.sitecode")
+    type = serializers.CharField(help_text="Empty where it was refused before its type was known.")
+    status = serializers.ChoiceField(choices=Message.Status.values)
+    reason = serializers.CharField(help_text="A code; empty where all went well.")
+    sentence = serializers.CharField(help_text="The reason in words.")
+    receivedAt = serializers.DateTimeField(source="received_at")
+    trace = serializers.SerializerMethodField(help_text="The path of its trace.")
+
+    def get_trace(self, message: Message) -> str:
+        return f"/api/messages/{message.pk}/trace"
+
+
+@extend_schema_serializer(component_name="FoundTrace")
+class FoundTraceShape(TraceShape):
+    """The newest message with a messageId, and all that have it."""
+
+    messages = FoundShape(many=True, help_text=f"All that have the messageId, newest first; {MOST_FOUND} at most.")
+
+
 @extend_schema_serializer(component_name="Sentence")
 class SentenceShape(serializers.Serializer[Sentence]):
     """A part of the answer."""
@@ -96,7 +122,7 @@ class WhyNotShape(serializers.Serializer[Answer]):
 
 
 class TraceQuery(Query):
-    messageId = serializers.CharField(max_length=255, trim_whitespace=False, help_text="As its sender called it.")
+    messageId = serializers.CharField(max_length=10_000, trim_whitespace=False, help_text="As its sender called it.")
     type = serializers.ChoiceField(choices=TYPES, required=False, help_text="Where messages of several have this id.")
     site = serializers.CharField(required=False, help_text="A sitecode; all your sites without it.")
 
@@ -121,16 +147,19 @@ class TraceOfMessageId(APIView):
         operation_id="findTrace",
         tags=["messages"],
         parameters=[TraceQuery],
-        responses=answers(200, TraceShape, 400, 404),
+        responses=answers(200, FoundTraceShape, 400, 404),
     )
     def get(self, request: Request) -> Response:
-        """The same of the message that was taken with a messageId: where `/segmentio` points to in its answers."""
+        """The same of the newest message with a messageId, whatever became of it, and all others that have it.
+
+        Where `/segmentio` points to in its answers. What was refused and sent again has several.
+        """
         query = TraceQuery.read(request)
-        types = [query["type"]] if "type" in query else TYPES
         sites = visible_sites(request, query.get("site", ""))
-        # By the index of the deduplication, which lacks what was rejected.
-        taken = Message.objects.filter(site__in=sites, type__in=types, message_id=query["messageId"])
-        return Response(shape(taken.exclude(status=Message.Status.REJECTED)))
+        found = find_by_message_id(sites, query["messageId"], type_=query.get("type", ""))
+        if not found:
+            raise NotFound
+        return Response(FoundTraceShape({**told(found[0]), "messages": found}).data)
 
 
 class WhyNot(APIView):
@@ -150,9 +179,31 @@ class WhyNot(APIView):
 
 
 def shape(messages: QuerySet[Message]) -> Any:
-    """The trace of the newest of some messages as JSON. Raises NotFound. At most 14 queries."""
-    message = messages.select_related("site").order_by("-pk").first()
+    """The trace of a message as JSON. Raises NotFound. At most 14 queries."""
+    message = messages.select_related("site").first()
     if message is None:
         raise NotFound
+    return TraceShape(told(message)).data
+
+
+def told(message: Message) -> dict[str, Any]:
+    """A message and its trace, as TraceShape takes them. At most 13 queries."""
     prefetch_related_objects([message.site], "sources", "rules")
-    return TraceShape({"message": message, "trace": trace(message.site, message)}).data
+    return {"message": message, "trace": trace(message.site, message)}
+
+
+def find_by_message_id(site_ids: Collection[int], message_id: str, *, type_: str) -> list[Message]:
+    """Return the messages with this messageId, newest first, MOST_FOUND at most. Two queries.
+
+    Those that were rejected are found by an index of their own: the index of the deduplication lacks them.
+    """
+    stored_as, _ = read_message_id(message_id)  # a long one is stored as its hash
+    messages = Message.objects.filter(
+        site__in=site_ids, message_id__in={message_id, stored_as or message_id}
+    ).select_related("site")
+    taken = messages.filter(type__in=[type_] if type_ else TYPES).exclude(status=Message.Status.REJECTED)
+    rejected = messages.filter(status=Message.Status.REJECTED)
+    if type_:
+        rejected = rejected.filter(type__in=[type_, ""])  # refused before its type was known
+    found = [*taken.order_by("-pk")[:MOST_FOUND], *rejected.order_by("-pk")[:MOST_FOUND]]
+    return sorted(found, key=lambda message: -message.pk)[:MOST_FOUND]

@@ -78,6 +78,12 @@ class Message(models.Model):
                 condition=Q(status__in=["rejected", "dead"]),
                 name="api_message_failed",
             ),
+            # What was rejected, by the messageId that its sender knows: the deduplication's index lacks it.
+            models.Index(
+                fields=["site", "message_id", "-id"],
+                condition=Q(status="rejected", message_id__isnull=False),
+                name="api_message_rejected_key",
+            ),
             # What came last, as people read it: a page at a time, and the newest some thousand for figures.
             models.Index(fields=["site", "-id"], name="api_message_newest"),
         ]

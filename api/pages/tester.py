@@ -42,7 +42,6 @@ SAMPLES: Final[dict[str, dict[str, Any]]] = {
         "properties": {"audience_key": "testers", "testers": True},
     },
 }
-NEWEST: Final = 1_000  # messages among which the one just sent is looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +147,9 @@ def try_event(site: Site, access: SourceAccess, body: str) -> DryRun:
 
 
 def send_event(site: Site, access: SourceAccess, body: str) -> int | None:
-    """Send an event through the intake of the tracking API; the number of its message, or of the one it repeats; None
-    where too much came meanwhile to find it.
+    """Send an event through the intake of the tracking API. Return the number of its message, or of the one it repeats.
 
-    Raises Refusal where nothing can be stored, and DatabaseDownError.
+    None if that one is gone meanwhile. Raises Refusal where nothing can be stored, and DatabaseDownError.
     """
     intake.check_room(access)
     incoming, refusal = read_event(access, body)
@@ -159,5 +157,4 @@ def send_event(site: Site, access: SourceAccess, body: str) -> int | None:
     if stored.duplicates:
         message = Message(type=incoming.type, message_id=incoming.message_id)
         return same_key(site.pk, message)
-    newest = Message.objects.filter(site=site).order_by("-pk").values_list("pk", "received_at")[:NEWEST]
-    return next((pk for pk, at in newest if at == incoming.received_at), None)
+    return stored.numbers[0]

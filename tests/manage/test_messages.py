@@ -1,14 +1,16 @@
 """The trace of a message, and why a visitor did not convert a goal, as programs ask for them (promise N-04)."""
 
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from django.utils.dateparse import parse_datetime
 
+from api.access import forget_lookups
 from api.insight.trace import trace
 from api.insight.why_not import why_not
-from api.models import Message
+from api.models import Message, Rule, Source
 from api.tokens import make_token
 from goals.models import Goal
 from tests.manage.conftest import Caller, refusal
@@ -69,8 +71,104 @@ def test_answer__its_path__leads_to_the_trace(world: World, viewer: Caller, mess
     assert viewer.get(f"/api/trace?messageId={quote(message_id, safe='')}")["id"] == told["id"]
 
 
-def test_answer__without_a_message_id__has_no_path(world: World) -> None:
-    assert world.post(world.event(messageId=None)).json()["trace"] is None
+@pytest.mark.promise("K-82")
+def test_answer__without_a_message_id__leads_to_each_trace(world: World, viewer: Caller) -> None:
+    answers = [world.post(world.event(messageId=None)).json() for _ in range(2)]
+
+    ids = [viewer.get(answer["trace"])["id"] for answer in answers]
+
+    assert ids == list(Message.objects.order_by("id").values_list("pk", flat=True))
+
+
+@pytest.mark.promise("K-82")
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [({"event": None}, "missing_name"), ({"event": "e" * 501}, "name_too_long"), ({"userId": None}, "no_identity")],
+)
+def test_answer__to_what_is_rejected_later__leads_to_its_trace(
+    world: World, viewer: Caller, fields: dict[str, Any], reason: str
+) -> None:
+    answer = world.post(world.event(messageId="m-1", **fields)).json()
+    world.digest()
+
+    told = viewer.get(answer["trace"])
+
+    assert (answer["status"], told["status"], told["reason"]) == ("accepted", "rejected", reason)
+    assert told["sentence"]
+    assert told["steps"][-1]["state"] == "stopped"
+
+
+@pytest.mark.promise("K-82")
+@pytest.mark.parametrize("takes_track", [True, False])
+def test_answer__to_what_its_site_ignores__leads_to_its_trace(
+    world: World, viewer: Caller, *, takes_track: bool
+) -> None:
+    """It is stored without its messageId, so that another source's copy of it counts."""
+    if takes_track:
+        source = Source.objects.get(site=world.site)
+        Rule.objects.create(site=world.site, source=source, position=1, action="drop", argument="noise")
+    else:
+        Source.objects.filter(site=world.site).update(takes_track=False)
+    forget_lookups()
+    answers = [world.post(world.event(messageId="m-1")).json() for _ in range(2)]
+    world.digest()
+
+    told = [viewer.get(answer["trace"]) for answer in answers]
+
+    assert [answer["messageId"] for answer in answers] == ["m-1", "m-1"]
+    reason = "dropped_by_rule" if takes_track else "track_not_taken"
+    assert [each["reason"] for each in told] == [reason, reason]
+    assert told[0]["id"] < told[1]["id"]
+
+
+@pytest.mark.promise("K-82")
+def test_trace__of_several_with_one_message_id__tells_all_newest_first(
+    world: World, viewer: Caller, outsider: Caller
+) -> None:
+    bad, good = world.event(messageId="m-1", event=None), world.event(messageId="m-1")
+    for event in (bad, bad, good, {**good, "type": "purchase"}, bad | {"type": "page", "name": "Home"}):
+        world.post(event)
+        world.digest()
+    world.post({"type": "track", "messageId": "another"})
+    path = f"/api/trace?site={SITECODE}&type=track&messageId=m-1"
+
+    told, of_all_types = viewer.get(path), viewer.get("/api/trace?messageId=m-1")
+
+    found = list(Message.objects.filter(message_id="m-1").order_by("-id"))
+    assert [(each["id"], each["reason"]) for each in of_all_types["messages"]] == [
+        (each.pk, each.reason) for each in found
+    ]
+    assert [(each["type"], each["status"], each["reason"]) for each in told["messages"]] == [
+        ("", "rejected", "invalid_event"),
+        ("track", "done", ""),
+        ("track", "rejected", "missing_name"),
+        ("track", "rejected", "missing_name"),
+    ]
+    assert told["id"] == told["messages"][0]["id"]
+    assert of_all_types["id"] == found[0].pk
+    for each in of_all_types["messages"]:
+        alone = viewer.get(each["trace"])
+        assert (alone["id"], alone["status"], alone["sentence"]) == (each["id"], each["status"], each["sentence"])
+        assert (each["sitecode"], alone["receivedAt"]) == (SITECODE, each["receivedAt"])
+    assert refusal(outsider.ask("GET", "/api/trace?messageId=m-1")) == (404, "not_found")
+
+
+@pytest.mark.promise("K-82")
+def test_trace__by_a_message_id_that_is_stored_as_its_hash__is_found(world: World, viewer: Caller) -> None:
+    answer = world.post(world.event(messageId="m" * 300)).json()
+
+    told = viewer.get(f"/api/trace?messageId={'m' * 300}")
+
+    assert told["id"] == viewer.get(answer["trace"])["id"] == Message.objects.get().pk
+
+
+def test_trace__of_very_many_with_one_message_id__tells_the_newest(world: World, viewer: Caller) -> None:
+    world.post([{**world.event(messageId="m-1"), "type": "purchase"} for _ in range(150)])
+
+    told = viewer.get("/api/trace?messageId=m-1")
+
+    numbers = list(Message.objects.order_by("-id").values_list("pk", flat=True)[:100])
+    assert [each["id"] for each in told["messages"]] == numbers
 
 
 @pytest.mark.promise("N-04")

@@ -38,6 +38,7 @@ TABLES: Final[Mapping[str, str]] = {
     "cohorts_personafact": "persona_id IN (SELECT id FROM cohorts_persona WHERE site_id = %(site)s)",
     "cohorts_link": "site_id = %(site)s",
     "cohorts_username": "site_id = %(site)s",
+    "cohorts_searchtext": "site_id = %(site)s",
     "cohorts_identity": "site_id = %(site)s",
     "cohorts_group": "site_id = %(site)s",
     "cohorts_persona": "site_id = %(site)s",

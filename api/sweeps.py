@@ -17,7 +17,7 @@ from api.insight.bodies import names
 from api.insight.people import messages_of
 from api.models import Erasure, GoalsChange, Load, Message, Removal, Rule, Source, Twin
 from api.stand_ins import StandIns
-from cohorts import merge
+from cohorts import merge, search
 from cohorts.models import Group, Identity, Link, Persona, PersonaFact, Username
 from goals import quota, rollups
 from goals.models import Conversion, Goal, GoalBinding, Tag, WaitingName
@@ -258,6 +258,7 @@ def _free_identity(erasure: Erasure, id_: int, key: tuple[int, str], text: str, 
     if after != before:
         parent = merge.parent_of(after)
         Identity.objects.filter(pk=id_).update(registers=after, parent_value=parent[1] if parent else None)
+        search.write(erasure.site_id, {id_: search.search_texts(after)})
         _note_replaced(erasure, Erasure.Stage.IDENTITIES.name)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from django.db import connection
 
 from cohorts import merge, remote_data
-from cohorts.models import Identity, Username
+from cohorts.models import Identity
 
 
 def find_person(site_id: int, ids: Sequence[str], *, most: int = remote_data.MOST_POINTING) -> list[Identity]:
@@ -25,15 +25,6 @@ def find_person(site_id: int, ids: Sequence[str], *, most: int = remote_data.MOS
             asked,
         )
     )
-
-
-def find_by_any(site_id: int, text: str) -> list[Identity]:
-    """The identities that have this id, of any kind, or whose username it is. Three queries."""
-    owner = Username.objects.filter(site_id=site_id, name=text).values_list("user_value", flat=True).first()
-    found = list(Identity.objects.filter(site_id=site_id, kind__in=Identity.Kind.values, value=text).order_by("kind"))
-    if owner is not None:
-        found += Identity.objects.filter(site_id=site_id, kind=Identity.Kind.USER, value=owner).exclude(value=text)
-    return found
 
 
 def newest(site_id: int, *, limit: int) -> list[Identity]:

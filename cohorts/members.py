@@ -147,6 +147,18 @@ def find_members(
     return Page(found.members, _place_after(site_id, after, MOST_SCANNED))
 
 
+def find_roots(ids: Sequence[int]) -> list[int]:
+    """Return for the rows of identities those that all identities of their persons lead to, in the same order."""
+    seed = """
+        SELECT id, site_id, kind, value, parent_kind, parent_value FROM cohorts_identity WHERE id = ANY(%(ids)s)
+    """
+    roots: dict[int, int] = {}
+    for seeds, person in _persons(seed, {"ids": list(ids)}, [("user",)]) if ids else ():
+        root = person[_root(person)].id
+        roots |= {person[key].id: root for key in seeds}
+    return [roots[id_] for id_ in ids if id_ in roots]
+
+
 # Whether an identity may say by itself that it is in: a person who is in has at least one that does.
 _CANDIDATE: Final = {
     "personas": "registers #> ARRAY['personas', %(name)s, '3'] = 'true'",

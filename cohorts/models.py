@@ -1,6 +1,7 @@
 """Who they are: identities with what was said of them, personas, groups and usernames."""
 
 from django.db import models
+from django.db.models.functions import Collate, Lower
 
 import names
 
@@ -35,6 +36,8 @@ class Identity(models.Model):
             models.UniqueConstraint(fields=["site", "kind", "value"], name="cohorts_identity_value"),
         ]
         indexes = [
+            # People look for the beginning of an id, in any case. An id never changes, so that nothing else writes it.
+            models.Index("site", Collate(Lower("value"), "C"), name="cohorts_identity_beginning"),
             # From an owner to the identities that point at it, the oldest first.
             models.Index(
                 fields=["site", "parent_kind", "parent_value", "id"],
@@ -45,6 +48,31 @@ class Identity(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} {self.value}"
+
+
+class SearchText(models.Model):
+    """A name, e-mail address or username of an identity as people look for it (cohorts.search), from a word on.
+
+    Derived from its traits. A table of its own, because an index of the traits would be written with every event.
+    """
+
+    # No database constraints, see Identity.
+    site = models.ForeignKey(
+        "api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+"
+    )
+    identity = models.ForeignKey(Identity, on_delete=models.CASCADE, db_constraint=False, related_name="search_texts")
+    text = models.CharField(max_length=255)
+
+    class Meta:
+        indexes = [
+            # People look for the beginning of a text.
+            models.Index(
+                fields=["site", "text"], opclasses=["int8_ops", "varchar_pattern_ops"], name="cohorts_searchtext_text"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class Link(models.Model):

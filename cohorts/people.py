@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from django.db import connection
 
-from cohorts import merge
+from cohorts import merge, search
 from cohorts.models import Identity, Persona
 
 IdentityKey = tuple[int, str]  # (kind, value)
@@ -90,13 +90,14 @@ def apply(site_id: int, changes: Sequence[Change], *, also: AbstractSet[Identity
 
     The identities are locked in the order of their keys, those of `also` among them. Raises LostRaceError when another
     worker made one of them meanwhile, or when it has to be called again with more in `also`. Three queries, a few more
-    when there are groups, personas, usernames or new links.
+    when there are groups, personas, names or new links.
     """
     keys = {key for change in changes for key in _keys(change)}
     known = _lock_identities(site_id, sorted(keys | also))
     dirty: set[IdentityKey] = {key for key in keys if known[key].id is None}
     links, moved = list[Link](), set[IdentityKey]()
     changed = Visitors()
+    named = {key: search.search_texts(known[key].registers) for key in _named_by(changes)}
     moves = []
     for change in changes:
         facts = _set_facts(change, known, dirty)
@@ -106,6 +107,7 @@ def apply(site_id: int, changes: Sequence[Change], *, also: AbstractSet[Identity
         moves.append((facts == merge.Move.CHANGED, owner == merge.Move.CHANGED, has_moved_visitor))
     _share_visitors(site_id, known, links, moved, also=also, dirty=dirty, changed=changed)
     _save_identities(site_id, {key: known[key] for key in sorted(dirty)})
+    _save_search_texts(site_id, known, named)
     _save_links(site_id, links)
     _save_groups(site_id, [change for change in changes if change.group is not None])
     _save_personas(site_id, changes)
@@ -419,12 +421,14 @@ def _save_identities(site_id: int, identities: dict[IdentityKey, _Known]) -> Non
                 SELECT %s, i.kind, i.value, i.registers::jsonb, i.parent_kind, i.parent_value, now(), now()
                   FROM unnest(%b::smallint[], %b::text[], %b::text[], %b::smallint[], %b::text[])
                        AS i (kind, value, registers, parent_kind, parent_value)
-                ON CONFLICT (site_id, kind, value) DO NOTHING
+                ON CONFLICT (site_id, kind, value) DO NOTHING RETURNING kind, value, id
                 """,
                 [site_id, [kind for kind, _ in new], [value for _, value in new], *_columns(new.values())],
             )
             if cursor.rowcount != len(new):
                 raise LostRaceError
+            for kind, value, id_ in cursor.fetchall():
+                new[kind, value].id = id_
         if old:
             cursor.execute(
                 """
@@ -524,6 +528,24 @@ def _save_personas(site_id: int, changes: Sequence[Change]) -> None:
                 [is_member for _, (_, _, is_member) in said],
             ],
         )
+
+
+def _named_by(changes: Sequence[Change]) -> set[IdentityKey]:
+    """The identities to which events give a trait that people are found by."""
+    holders = [_holder(change) for change in changes if not search.FOUND_BY.isdisjoint(change.traits)]
+    return {key for key in holders if key is not None}
+
+
+def _save_search_texts(
+    site_id: int, known: Mapping[IdentityKey, _Known], before: Mapping[IdentityKey, AbstractSet[str]]
+) -> None:
+    """Write the texts by which identities are found, of those that changed. One query, if there are any.
+
+    After the identities were written: new ones have their numbers then.
+    """
+    after = {key: search.search_texts(known[key].registers) for key in before}
+    changed = {key: texts for key, texts in after.items() if texts != before[key]}
+    search.write(site_id, {known[key].id or 0: texts for key, texts in changed.items()})
 
 
 def _find_username(change: Change, known: dict[IdentityKey, _Known]) -> tuple[str, str] | None:

@@ -16,7 +16,7 @@ from api.insight import people
 from api.models import Erasure, Membership, Site
 from api.pages.access import show, site_page
 from api.pages.events import read_number
-from cohorts import finding
+from cohorts import finding, search
 
 Role = Membership.Role
 NEWEST = 20
@@ -27,10 +27,10 @@ RECEIPTS = 50
 def find_people(request: HttpRequest, site: Site) -> HttpResponseBase:
     """The search; one person found is shown at once."""
     text = request.GET.get("q", "").strip().replace("\0", "\ufffd")
-    found = finding.find_by_any(site.pk, text) if text else finding.newest(site.pk, limit=NEWEST)
+    found = search.find_people(site.pk, text) if text else finding.newest(site.pk, limit=NEWEST)
     if text and len(found) == 1:
         return redirect(address(site, "person", found[0].value))
-    return show(request, "pages/people/find.html", title="People", text=text, found=found)
+    return show(request, "pages/people/find.html", title="People", text=text, found=found, most=search.MOST_FOUND)
 
 
 @site_page()

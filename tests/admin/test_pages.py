@@ -33,7 +33,7 @@ from api.models import (
     Twin,
     WriteKey,
 )
-from cohorts.models import Group, Identity, Link, Persona, PersonaFact, Username
+from cohorts.models import Group, Identity, Link, Persona, PersonaFact, SearchText, Username
 from goals.models import Conversion, Goal, GoalCreation, GoalDay, GoalTotal, GoalVisitor, Tag, WaitingName
 from tests.admin.conftest import text_of
 from tests.world import START
@@ -50,6 +50,7 @@ ON_ANOTHER_PAGE = {
     ManagementToken,
     PersonaFact,
     Removal,
+    SearchText,
     WriteKey,
     SourceTally,
     GoalVisitor,

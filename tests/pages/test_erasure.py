@@ -384,6 +384,7 @@ SEARCHED = {
     "api_message": {"body", "message_id", "detail", "waiting_for"},
     "cohorts_identity": {"value", "registers", "parent_value"},
     "cohorts_link": {"value", "user_value"},
+    "cohorts_searchtext": {"text"},  # goes with its identity, and follows its traits
     "cohorts_username": {"user_value"},
     "goals_conversion": {"visitor_code", "user_id", "anonymous_id"},
     "goals_goalvisitor": {"visitor_code"},  # follows the conversions

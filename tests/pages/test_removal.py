@@ -85,10 +85,7 @@ def test_removal__of_another_sites_persona__touches_nobody_here(owner: Client, s
     assert world.read("common") == {"cohorts": ["vip"]}
 
 
-def test_removal__killed_on_the_way__is_taken_up_again(
-    owner: Client, site: Site, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(removal, "CHUNK", 1)
+def test_removal__killed_on_the_way__is_taken_up_again(owner: Client, site: Site, world: World) -> None:
     owner.post(address("personas/persona/remove/"), {"name": "vip"})
     finish(steps=2)
     assert Removal.objects.get().finished_at is None
@@ -163,6 +160,7 @@ def test_site__with_data__goes_in_the_background_and_leaves_only_its_log(
     other = sites.create_site(name="Other", sitecode="other00000")
     Goal.objects.create(site=other, name="Stays")
     owner.post(address("personas/persona/remove/"), {"name": "vip"})  # something in its log
+    finish()
     page = text_of(admin.get(reverse("admin:api_site_delete", args=[site.pk])))
     assert "<td>events</td><td>7</td>" in page
     assert "<td>conversions</td><td>1</td>" in page

@@ -29,7 +29,7 @@ class Migration(migrations.Migration):
 
     atomic = False  # the index is built beside a running digest
 
-    dependencies = [("cohorts", "0005_links")]
+    dependencies = [("cohorts", "0006_names_for_people")]
 
     operations = [
         migrations.CreateModel(

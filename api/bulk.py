@@ -21,7 +21,7 @@ from api.database import connect
 from api.encodings import UTF_16_MARKS
 from api.ingest import nudge, tally
 from api.ingest.inbox import Row, insert
-from api.ingest.intake import EVENT_BYTES, KEPT_BYTES, prepare, refused
+from api.ingest.intake import EVENT_BYTES, KEPT_BYTES, prepare, refused, too_large
 from api.ingest.tracking import read_item
 from api.ingest.wire import Incoming
 from api.models import Load
@@ -146,7 +146,8 @@ def store_chunk(connection: psycopg.Connection[Any], load: Load, chunk: Sequence
 def read_line(line: Line, source: SourceAccess, *, received_at: datetime) -> Incoming:
     """A line as `/v1/import` would store it; what would be refused there is a rejected message here."""
     if line.is_too_large:
-        event = refused(line.body, "too_large", position=line.number, received_at=received_at)
+        refusal = too_large(f"The line is longer than {EVENT_BYTES:,} bytes.")
+        event = refused(line.body, refusal, position=line.number, received_at=received_at)
     else:
         event, _ = read_item(source, line.body, position=line.number, received_at=received_at)
     return prepare(source, event)

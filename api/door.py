@@ -6,7 +6,6 @@ CSRF, no redirect, no URL resolver. One error body everywhere: `{"success": fals
 
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from api.encodings import without_mark
+from api.encodings import NONE, WINDOW_BITS, Inflater, without_mark
 
 CHUNK: Final = 64 * 1024
 DRAIN_LIMIT: Final = 32 * 1024 * 1024
@@ -61,13 +60,23 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not a defect
 class TooLargeError(Exception):
     """The body is larger than the limit; `start` holds how it begins."""
 
-    def __init__(self, start: bytes) -> None:
+    def __init__(self, start: bytes, content_encoding: str = "") -> None:
         super().__init__()
         self.start = start
+        self.content_encoding = content_encoding  # which `start` still bears
 
 
 class UnreadableBodyError(Exception):
-    """The body's encoding is not what its header says, or not one we read."""
+    """The body ended too soon, or its encoding is not what its header says, or not one that is read here.
+
+    `body` holds what came of it: plain as far as it could be read, else as it came, under `content_encoding`.
+    """
+
+    def __init__(self, refusal: Refusal, body: bytes, content_encoding: str = "") -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+        self.body = body
+        self.content_encoding = content_encoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,40 +99,43 @@ class Request:
         return {name: values[0] for name, values in parse_qs(text, keep_blank_values=True).items()}
 
     def body(self, limit: int) -> bytes:
-        """Return the body as UTF-8 without a byte order mark, inflated if it is gzipped, never beyond `limit` bytes.
+        """Return the body as UTF-8 without a byte order mark, inflated if it is gzip or deflate.
 
-        Reads in pieces. Trusts neither Content-Length nor the compressed size (promises K-24). Raises TooLargeError,
-        UnreadableBodyError, or Refusal (400) when the sender hung up halfway.
+        Reads in pieces, and never beyond `limit` bytes. Trusts neither Content-Length nor the compressed size
+        (promises K-24). Raises TooLargeError or UnreadableBodyError.
         """
-        body = self._inflated(limit)
+        encoding = self.header("HTTP_CONTENT_ENCODING").strip().lower()
+        body = self._read(_as_it_is, limit) if encoding in NONE else self._inflate(encoding, limit)
         try:
             plain = without_mark(body)
         except UnicodeDecodeError as error:
-            raise UnreadableBodyError("The body is not UTF-16, though its byte order mark says so.") from error
+            refusal = cut_or_damaged("The body is not UTF-16, though its byte order mark says so.")
+            raise UnreadableBodyError(refusal, body.decode("utf-16", "replace").encode()) from error
         if plain is not body and len(plain) > limit:
-            raise TooLargeError(plain[:4096])
+            raise TooLargeError(plain)
         return plain
 
-    def _inflated(self, limit: int) -> bytes:
-        encoding = self.header("HTTP_CONTENT_ENCODING").strip().lower()
-        if encoding in {"", "identity"}:
-            return self._read(lambda piece: piece, limit)
-        if encoding != "gzip":
-            raise UnreadableBodyError(f"Content-Encoding {encoding[:40]!r} is not supported: send gzip or none.")
-        inflater = zlib.decompressobj(wbits=31)
-
-        def inflate(piece: bytes) -> bytes:
-            if inflater.eof:
-                raise UnreadableBodyError("The gzipped body is followed by something else.")
-            # One byte past the limit is enough to know; what is left in the tail is never inflated.
-            return inflater.decompress(piece, limit + 1)
-
+    def _inflate(self, encoding: str, limit: int) -> bytes:
+        if encoding not in WINDOW_BITS:
+            refusal = unreadable_encoding(f"Content-Encoding {encoding[:40]!r} is not read here.")
+            try:
+                body = self._read(_as_it_is, limit)
+            except TooLargeError as error:
+                raise TooLargeError(error.start, encoding) from error
+            except UnreadableBodyError as error:
+                raise UnreadableBodyError(error.refusal, error.body, encoding) from error
+            raise UnreadableBodyError(refusal, body, encoding)
+        inflater = Inflater(encoding)
         try:
-            body = self._read(inflate, limit)
-        except zlib.error as error:
-            raise UnreadableBodyError("The body is not gzip, though Content-Encoding says so.") from error
-        if not inflater.eof or inflater.unused_data:
-            raise UnreadableBodyError("The gzipped body is cut short, or followed by something else.")
+            body = self._read(inflater.take, limit)
+        except UnreadableBodyError as error:
+            raise UnreadableBodyError(
+                error.refusal, error.body or inflater.raw, "" if error.body else encoding
+            ) from error
+        inflater.end()
+        if inflater.fault:
+            refusal = unreadable_encoding(f"The body {inflater.fault}; Content-Encoding says {encoding}.")
+            raise UnreadableBodyError(refusal, body or inflater.raw, "" if body else encoding)
         return body
 
     def drain(self) -> None:
@@ -141,7 +153,7 @@ class Request:
                     return
                 drained += len(piece)
 
-    def _read(self, decode: Callable[[bytes], bytes], limit: int) -> bytes:
+    def _read(self, decode: Callable[[bytes, int], bytes], limit: int) -> bytes:
         stream = self.environ["wsgi.input"]
         declared = self.header("CONTENT_LENGTH")
         # Without a length the body is chunked and ends with the stream; with one, reading past it may wait for ever.
@@ -154,17 +166,20 @@ class Request:
             if not piece:
                 break
             left = None if left is None else left - len(piece)
-            decoded = decode(piece)
+            decoded = decode(piece, limit + 1)  # one byte past the limit is enough to know
             pieces.append(decoded)
             size += len(decoded)
             raw_size += len(piece)
             if size > limit or raw_size > limit + CHUNK:  # gzip may inflate to nothing for ever
                 raise TooLargeError(b"".join(pieces)[:4096])
-        if left:
-            raise Refusal(  # nobody waits for the answer; what matters is that half a request is never an event
-                HTTPStatus.BAD_REQUEST, "invalid_json", "The connection ended before the whole body had come."
-            )
-        return b"".join(pieces)
+        body = b"".join(pieces)
+        if left:  # nobody waits for the answer; what matters is that half a request is never an event
+            raise UnreadableBodyError(cut_or_damaged("The connection ended before the whole body had come."), body)
+        return body
+
+
+def _as_it_is(piece: bytes, _most: int) -> bytes:
+    return piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +230,17 @@ def seat_for_stranger() -> Iterator[None]:
         yield
     finally:
         seats.release()
+
+
+def unreadable_encoding(what: str) -> Refusal:
+    """400 for a body whose Content-Encoding cannot be taken off."""
+    message = f"{what} The body is kept and shown as rejected; send gzip, deflate or none."
+    return Refusal(HTTPStatus.BAD_REQUEST, "unreadable_encoding", message)
+
+
+def cut_or_damaged(what: str) -> Refusal:
+    """400 for a body that is not what was sent, or no text."""
+    return Refusal(HTTPStatus.BAD_REQUEST, "invalid_json", f"{what} What came is kept; send the same again.")
 
 
 def defect() -> Refusal:

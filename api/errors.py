@@ -7,6 +7,7 @@ ERROR_CODES: Final[dict[str, str]] = {
     # The request.
     "invalid_request": "400: a parameter or a field is missing or wrong; the message names it.",
     "invalid_json": "400: the body is not JSON, or not what is expected at its top.",
+    "unreadable_encoding": "400: the body's Content-Encoding is not read here, or the body is not what it says.",
     "invalid_event": "400: the event has no type and none can be inferred.",
     "missing_name": "400: a track event has no `event`.",
     "missing_group_id": "400: a group event has no `groupId`.",

@@ -6,6 +6,8 @@ from typing import Final, Protocol
 FAILURES: Final[dict[str, str]] = {
     # Refused at the door after authentication, kept.
     "invalid_json": "The body is not JSON, or not an object. Send one JSON event, or an array of events.",
+    "unreadable_encoding": "The body's Content-Encoding is not gzip or deflate, or the body is not what it says. What "
+    "came is kept; what can be read by now is taken when it is replayed.",
     "invalid_event": "The event has no type and none can be inferred. Send `type`: track, page, screen, identify, "
     "group or alias.",
     "too_large": "An event may have 1,048,576 bytes, a batch 4 MiB and 4,000 events. The first 4,096 bytes are kept.",

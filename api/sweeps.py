@@ -13,7 +13,8 @@ from django.db import IntegrityError, connection, models, transaction
 from api.digest.mapping import STORED, Effects, Rules, Stored, derive
 from api.digest.suppression import find_suppressed
 from api.digest.ways import Ways, load_ways
-from api.insight.bodies import names
+from api.encodings import decode
+from api.insight.bodies import in_other_encodings, names
 from api.insight.people import messages_of
 from api.models import Erasure, GoalsChange, Load, Message, Removal, Rule, Source, Twin
 from api.stand_ins import StandIns
@@ -25,6 +26,11 @@ from goals.naming import events_named
 
 LINKS: Final = ("user", "anonymous", "visitor", "device_visitor")  # registers that name another identity
 LEFT: Final = "left"  # in `Erasure.replaced`: events whose amounts look like the id
+EMPTIED: Final = "emptied"  # there too: refused bodies that nobody can search
+MOST_DECODED: Final = 4 * 2**20  # bytes of a body, as much as a request may have
+UNSEARCHABLE: Final = (
+    "Its body was removed when a person was erased: under its Content-Encoding nobody could search it for them."
+)
 
 Sweep = Callable[[Erasure, int, int], None]  # the rows of a table whose ids are above one number and at most another
 Replace = Callable[[StandIns, Erasure, str], str]  # of a column's text
@@ -81,6 +87,7 @@ def _note_replaced(erasure: Erasure, what: str, rows: int = 1) -> None:
 
 def _sweep_messages(erasure: Erasure, begin: int, end: int) -> None:
     """Delete events of the person, with what they left of their conversions; in others' events put stand-ins."""
+    _sweep_encoded_bodies(erasure, begin, end)
     stand_ins = stand_ins_of(erasure)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -91,7 +98,13 @@ def _sweep_messages(erasure: Erasure, begin: int, end: int) -> None:
                     OR message_id = ANY(%s))
              ORDER BY id FOR UPDATE
             """,
-            [begin, end, erasure.site_id, [each.encode() for each in stand_ins.spellings], erasure.sought],
+            [
+                begin,
+                end,
+                erasure.site_id,
+                [*(each.encode() for each in stand_ins.spellings), *in_other_encodings(stand_ins.spellings)],
+                erasure.sought,
+            ],
         )
         rows = [(Stored.of_row(row), row[-1]) for row in cursor.fetchall()]
     if not rows:
@@ -106,6 +119,18 @@ def _sweep_messages(erasure: Erasure, begin: int, end: int) -> None:
             _forget_message(erasure, message)
         else:
             _free_message(erasure, message, effects, detail=detail, ways=ways, stand_ins=stand_ins)
+
+
+def _sweep_encoded_bodies(erasure: Erasure, begin: int, end: int) -> None:
+    """Delete refused requests that name the person under a Content-Encoding; empty those that nobody can search."""
+    kept = Message.objects.filter(site_id=erasure.site_id, pk__gt=begin, pk__lte=end).exclude(content_encoding="")
+    for message in kept.order_by("pk").select_for_update().iterator(chunk_size=100):
+        body = decode(bytes(message.body), message.content_encoding, most=MOST_DECODED)
+        if body is None:
+            Message.objects.filter(pk=message.pk).update(body=b"", content_encoding="", detail=UNSEARCHABLE)
+            _note_replaced(erasure, EMPTIED)
+        elif names(body, set(erasure.sought)):
+            erasure.messages += Message.objects.filter(pk=message.pk).delete()[0]
 
 
 def _forget_message(erasure: Erasure, message: Stored) -> None:

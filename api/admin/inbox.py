@@ -42,7 +42,7 @@ class MessageAdmin(ReadOnly[Message], LargeTable[Message]):
     fieldsets = (
         (None, {"fields": ("site", "source", "type", "message_id", "position", "received_at", "occurred_at")}),
         ("What became of it", {"fields": ("status", "why", "did", "odd", "waiting_for", "attempts", "digested_at")}),
-        ("As it was received", {"fields": ("body_shown", "detail_shown")}),
+        ("As it was received", {"fields": ("content_encoding", "body_shown", "detail_shown")}),
     )
 
     class Media:

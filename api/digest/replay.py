@@ -14,8 +14,11 @@ import structlog
 from django.db import IntegrityError, connection, transaction
 
 from api.digest.mapping import Stored
-from api.door import Refusal
-from api.ingest.wire import TYPES, Incoming, describe_event, open_event, read_event, read_events, scalar
+from api.door import Refusal, unreadable_encoding
+from api.encodings import decode
+from api.ingest.intake import refused
+from api.ingest.tracking import BATCH_BYTES, fields_beneath, merge, read_batch
+from api.ingest.wire import TYPES, Incoming, describe_event, open_event, read_events, read_type, scalar
 from api.models import Message, Site
 from api.rules.what_if import CHUNK, CHUNK_BYTES, Forecast, forecast
 
@@ -33,8 +36,14 @@ REFUSED: Final = frozenset(
         "missing_group_id",
         "missing_previous_id",
         "unreadable_body",
+        # Another version may read what this one could not.
+        "invalid_json",
+        "invalid_event",
+        "unreadable_encoding",
     }
 )
+# Of requests that were refused as a whole: their types are read when they go on.
+TYPELESS: Final = frozenset({"integration_off", "source_off", "invalid_json", "invalid_event", "unreadable_encoding"})
 REPLAYABLE: Final = DEAD | REFUSED
 # In a web server nothing ends what killed a worker, or a hook that hangs: these are not looked at before.
 UNFORESEEN: Final = frozenset({"worker_died", "transform_failed"})
@@ -74,25 +83,50 @@ class _Kept:
     body: bytes
     source_id: int | None
     is_from_the_door: bool  # refused before its time, or even its type, was read
+    content_encoding: str = ""
 
     def read(self) -> list[Incoming]:
-        """The events in it: one, unless a request was refused as a whole. Raises Refusal."""
+        """Return the events in it: one, unless a request was refused as a whole; bad ones beside good ones as refused.
+
+        Raises Refusal if there is no good one.
+        """
         if not self.is_from_the_door:
             return [Incoming(self.type, self.message_id, self.position, self.received_at, self.occurred_at, self.body)]
-        if not self.type:
-            raws, _ = read_events(self.body)
-            return [read_event(raw, position=place, received_at=self.received_at) for place, raw in enumerate(raws)]
-        envelope = open_event(self.body, position=self.position)
-        return [
-            describe_event(
-                envelope,
-                self.body,
-                type_=self.type,
-                sent_at=scalar(envelope.sent_at),
-                position=self.position,
-                received_at=self.received_at,
-            )
-        ]
+        raws, sent_at = self._split()
+        events: list[Incoming] = []
+        refusals: list[Refusal] = []
+        for place, raw in enumerate(raws, start=self.position):
+            try:
+                envelope = open_event(raw, position=place)
+                event = describe_event(
+                    envelope,
+                    raw,
+                    type_=self.type or read_type(envelope),
+                    sent_at=scalar(envelope.sent_at) or sent_at,
+                    position=place,
+                    received_at=self.received_at,
+                )
+            except Refusal as refusal:
+                refusals.append(refusal)
+                event = refused(raw, refusal, position=place, received_at=self.received_at)
+            events.append(event)
+        if refusals and len(refusals) == len(events):
+            raise refusals[0]
+        return events
+
+    def _split(self) -> tuple[list[bytes], Any]:
+        """Return the events' bytes, and the `sentAt` of the batch that they are of. Raises Refusal."""
+        body = decode(self.body, self.content_encoding, most=BATCH_BYTES)
+        if body is None and self.content_encoding:
+            raise unreadable_encoding(f"Content-Encoding {self.content_encoding!r} cannot be taken off.")
+        body = body or self.body
+        if self.type:
+            return [body], None
+        if body.lstrip().startswith(b"{") and b'"batch"' in body:
+            batch = read_batch(body)
+            beneath = fields_beneath(batch)
+            return [merge(bytes(raw), beneath) if beneath else bytes(raw) for raw in batch.batch], scalar(batch.sent_at)
+        return read_events(body)[0], None
 
 
 def plan(site: Site, reason: str, *, is_worker: bool = False) -> Plan:
@@ -139,10 +173,10 @@ def _replay(site_id: int, reason: str) -> Replayed:
     seen: set[tuple[str, str]] = set()
     for kept in _load(_choose(site_id, reason, lock="FOR UPDATE OF m SKIP LOCKED")[:MOST]):
         try:
-            first, *others = kept.read()
+            first, *others = sorted(kept.read(), key=lambda event: bool(event.reason))
         except (Refusal, ValueError) as refusal:
             code = refusal.code if isinstance(refusal, Refusal) else "invalid_event"  # an empty array
-            Message.objects.filter(pk=kept.id).update(reason=code)
+            Message.objects.filter(pk=kept.id).update(reason=code, detail=str(getattr(refusal, "message", "")))
             unreadable += 1
             continue
         if first.message_id is not None and (first.type, first.message_id) in seen:
@@ -153,7 +187,7 @@ def _replay(site_id: int, reason: str) -> Replayed:
         added = Message.objects.bulk_create(
             (_row(site_id, kept, event) for event in others), ignore_conflicts=True, batch_size=CHUNK
         )
-        messages += len(added)
+        messages += sum(row.status == Message.Status.PENDING for row in added)
     return Replayed(messages, unreadable)
 
 
@@ -166,7 +200,7 @@ def _put_back(site_id: int, kept: _Kept, event: Incoming) -> int:
                    digested_at = NULL, has_waited = true, reading = NULL,
                    type = %(type)s, message_id = %(message_id)s, occurred_at = %(at)s,
                    body = CASE WHEN %(is_part)s THEN %(body)s::bytea ELSE body END,
-                   warnings = CASE WHEN %(is_read)s THEN %(warnings)s::text[] ELSE warnings END
+                   content_encoding = '', warnings = CASE WHEN %(is_read)s THEN %(warnings)s::text[] ELSE warnings END
              WHERE id = %(id)s AND (status = 'dead' OR %(message_id)s::text IS NULL OR NOT EXISTS (
                    SELECT 1 FROM api_message t WHERE t.site_id = %(site)s AND t.type = %(type)s
                       AND t.message_id = %(message_id)s AND t.status <> 'rejected'))
@@ -197,6 +231,9 @@ def _row(site_id: int, kept: _Kept, event: Incoming) -> Message:
         received_at=event.received_at,
         occurred_at=event.occurred_at,
         body=event.body,
+        status=Message.Status.REJECTED if event.reason else Message.Status.PENDING,
+        reason=event.reason,
+        detail=event.detail,
         warnings=list(event.warnings),
         has_waited=True,
     )
@@ -206,7 +243,7 @@ def _foresee(chosen: Sequence[tuple[int, int]]) -> Iterator[Stored]:
     """The messages as the digest would find them."""
     for kept in _load(chosen):
         try:
-            events = kept.read()
+            events = [event for event in kept.read() if not event.reason]
         except Refusal:
             continue
         for event in events:
@@ -230,7 +267,7 @@ def _parameters(site_id: int, reason: str) -> dict[str, Any]:
         "site": site_id,
         "status": "dead" if reason in DEAD else "rejected",
         "reason": reason,
-        "types": [*TYPES, *([""] if reason == "integration_off" else [])],  # those are read when they go on
+        "types": [*TYPES, *([""] if reason in TYPELESS else [])],
         "most": MOST,
     }
 
@@ -274,4 +311,5 @@ def _load(chosen: Sequence[tuple[int, int]]) -> Iterator[_Kept]:
                 bytes(row.body),
                 row.source_id,
                 is_from_the_door,
+                row.content_encoding,
             )

@@ -29,14 +29,15 @@ WITH arrived AS MATERIALIZED (
     SELECT nextval((SELECT pg_get_serial_sequence('api_message', 'id'))::regclass) AS id, row.*
       FROM unnest(%(site)b::bigint[], %(source)b::bigint[], %(type)b::text[], %(message_id)b::text[],
                   %(position)b::int[], %(received_at)b::timestamptz[], %(occurred_at)b::timestamptz[],
-                  %(body)b::bytea[], %(status)b::text[], %(reason)b::text[], %(warnings)b::text[])
+                  %(body)b::bytea[], %(content_encoding)b::text[], %(status)b::text[], %(reason)b::text[],
+                  %(detail)b::text[], %(warnings)b::text[])
            WITH ORDINALITY AS row (site_id, source_id, type, message_id, position, received_at, occurred_at,
-                                   body, status, reason, warnings, place)
+                                   body, content_encoding, status, reason, detail, warnings, place)
 ), stored AS (
     INSERT INTO api_message (id, site_id, source_id, type, message_id, position, received_at, occurred_at, body,
-                             status, reason, detail, warnings, effects, attempts, waiting_for)
+                             content_encoding, status, reason, detail, warnings, effects, attempts, waiting_for)
     SELECT id, site_id, source_id, type, message_id, position, received_at, occurred_at, body,
-           status, reason, '', string_to_array(warnings, ' '), '{}', 0, ''
+           content_encoding, status, reason, detail, string_to_array(warnings, ' '), '{}', 0, ''
       FROM arrived
      ORDER BY site_id, type, message_id, id
     ON CONFLICT DO NOTHING
@@ -78,8 +79,10 @@ def insert(connection: psycopg.Connection[Any], rows: Sequence[Row]) -> list[int
         "received_at": [row.event.received_at for row in rows],
         "occurred_at": [row.event.occurred_at for row in rows],
         "body": [row.event.body for row in rows],
+        "content_encoding": [row.event.content_encoding for row in rows],
         "status": ["rejected" if row.event.reason else "pending" for row in rows],
         "reason": [row.event.reason for row in rows],
+        "detail": [row.event.detail for row in rows],
         "warnings": [" ".join(row.event.warnings) for row in rows],
     }
     numbers = dict(connection.execute(INSERT, parameters).fetchall())

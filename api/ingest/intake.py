@@ -13,7 +13,7 @@ from api.door import Refusal
 from api.ingest import inbox, nudge
 from api.ingest.inbox import Row
 from api.ingest.reading import UnreadableBodyError, read_body
-from api.ingest.wire import Incoming
+from api.ingest.wire import Incoming, clean_text
 from api.rules.redaction import redact
 from api.rules.rule import apply_rules
 
@@ -28,6 +28,7 @@ class KeptRefusalError(Exception):
 
     refusal: Refusal
     body: bytes
+    content_encoding: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +112,9 @@ def release_key(source: SourceAccess, event: Incoming) -> Incoming:
 
 
 def clean(source: SourceAccess, event: Incoming) -> Incoming:
-    """An event without the fields that rules drop or hash; without a body where they cannot be told."""
-    if not event.type:  # refused as a whole, or of a type that says where no field is
-        return replace(event, body=b"")
+    """Return an event without the fields that rules drop or hash; without a body if they cannot be told apart."""
+    if not event.type or event.content_encoding:  # refused as a whole, or of a type that says where no field is
+        return replace(event, body=b"", content_encoding="")
     try:
         fields = redact(event.type, read_body(event.body, set()), source.redactions, key=source.redaction_key)
     except (UnreadableBodyError, RecursionError):
@@ -122,10 +123,27 @@ def clean(source: SourceAccess, event: Incoming) -> Incoming:
 
 
 def refused(
-    body: bytes, reason: str, *, position: int, received_at: datetime, type_: str = "", message_id: str | None = None
+    body: bytes,
+    refusal: Refusal,
+    *,
+    position: int,
+    received_at: datetime,
+    type_: str = "",
+    message_id: str | None = None,
+    content_encoding: str = "",
 ) -> Incoming:
-    """A message for the inbox that is rejected from the start."""
-    return Incoming(type_, message_id, position, received_at, received_at, body, reason=reason)
+    """Return a message for the inbox that is rejected from the start, with what its sender is told."""
+    return Incoming(
+        type_,
+        message_id,
+        position,
+        received_at,
+        received_at,
+        body[:KEPT_BYTES] if refusal.code == "too_large" else body,
+        reason=refusal.code,
+        detail=clean_text(refusal.message),
+        content_encoding=clean_text(content_encoding)[:40] if body else "",
+    )
 
 
 def too_large(what: str) -> Refusal:

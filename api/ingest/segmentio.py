@@ -9,7 +9,6 @@ from api.door import Answer, Refusal, Request, TooLargeError, UnreadableBodyErro
 from api.ingest.intake import (
     EVENT_BYTES,
     EVENT_LIMIT,
-    KEPT_BYTES,
     KeptRefusalError,
     check_room,
     refused,
@@ -35,7 +34,13 @@ def receive_events(request: Request) -> Answer:
     try:
         raws, is_array = read_request(request, site)
     except KeptRefusalError as kept:
-        event = refused(kept.body, kept.refusal.code, position=0, received_at=received_at)
+        event = refused(
+            kept.body,
+            kept.refusal,
+            position=0,
+            received_at=received_at,
+            content_encoding=kept.content_encoding,
+        )
         store(site.id, source, [event], {0: kept.refusal})
         raise kept.refusal from kept
     events, refusals = [], {}
@@ -45,7 +50,7 @@ def receive_events(request: Request) -> Answer:
         except Refusal as refusal:
             refusals[position] = refusal
             message_id = find_message_id(raw)
-            events.append(refused(raw, refusal.code, position=position, received_at=received_at, message_id=message_id))
+            events.append(refused(raw, refusal, position=position, received_at=received_at, message_id=message_id))
     stored = store(site.id, source, events, refusals)
     if len(refusals) == len(raws):
         raise refusals[0]
@@ -97,9 +102,10 @@ def read_request(request: Request, site: SiteAccess) -> tuple[list[bytes], bool]
     try:
         body = request.body(EVENT_BYTES)
     except TooLargeError as error:
-        raise KeptRefusalError(too_large(f"The body is larger than {EVENT_BYTES:,} bytes."), error.start) from error
+        refusal = too_large(f"The body is larger than {EVENT_BYTES:,} bytes.")
+        raise KeptRefusalError(refusal, error.start, error.content_encoding) from error
     except UnreadableBodyError as error:
-        raise KeptRefusalError(Refusal(HTTPStatus.BAD_REQUEST, "invalid_json", str(error)), b"") from error
+        raise KeptRefusalError(error.refusal, error.body, error.content_encoding) from error
     if site.destination is None or not site.destination.is_enabled:
         off = "The Segment destination of this site is switched off. The event was kept; switch it on in the admin."
         raise KeptRefusalError(Refusal(HTTPStatus.FORBIDDEN, "integration_off", off), body)
@@ -108,5 +114,5 @@ def read_request(request: Request, site: SiteAccess) -> tuple[list[bytes], bool]
     except Refusal as refusal:
         raise KeptRefusalError(refusal, body) from refusal
     if len(raws) > EVENT_LIMIT:
-        raise KeptRefusalError(too_large(f"The array holds more than {EVENT_LIMIT:,} events."), body[:KEPT_BYTES])
+        raise KeptRefusalError(too_large(f"The array holds more than {EVENT_LIMIT:,} events."), body)
     return raws, is_array

@@ -80,7 +80,7 @@ def receive_event(request: Request, *, type_: str) -> Answer:
     400 invalid_json, missing_name, missing_group_id, missing_previous_id, no_identity, 413 too_large, 429 overloaded.
     """
     received_at = datetime.now(UTC)
-    senders, body = open_request(request, received_at=received_at, limit=intake.EVENT_BYTES)
+    senders, body = open_request(request, received_at=received_at, limit=intake.EVENT_BYTES, type_=type_)
     take_event(senders, body, type_=type_, received_at=received_at)
     return SUCCESS
 
@@ -156,7 +156,7 @@ def give_settings(request: Request, *, write_key: str) -> Answer:
     return json_answer(settings, headers=(("Cache-Control", "no-cache"),))
 
 
-def open_request(request: Request, *, received_at: datetime, limit: int) -> tuple[Senders, bytes]:
+def open_request(request: Request, *, received_at: datetime, limit: int, type_: str = "") -> tuple[Senders, bytes]:
     """Return whose the request is, and its body.
 
     One valid write key is enough: that of the header, else of the query, else of the body's top; otherwise the events
@@ -168,9 +168,9 @@ def open_request(request: Request, *, received_at: datetime, limit: int) -> tupl
         check_room(senders)
         # A browser's key stands in its pages: whoever shows one is a stranger as far as patience goes.
         with seat_for_stranger() if senders.only and senders.only.kind == "browser" else nullcontext():
-            return senders, read_body(request, senders, received_at=received_at, limit=limit)
+            return senders, read_body(request, senders, received_at=received_at, limit=limit, type_=type_)
     with seat_for_stranger():
-        body = read_body(request, senders, received_at=received_at, limit=limit)
+        body = read_body(request, senders, received_at=received_at, limit=limit, type_=type_)
     senders = find_in_body(body, shown)
     check_room(senders)
     return senders, body
@@ -182,29 +182,37 @@ def check_room(senders: Senders) -> None:
         intake.check_room(source)
 
 
-def read_body(request: Request, senders: Senders, *, received_at: datetime, limit: int) -> bytes:
+def read_body(request: Request, senders: Senders, *, received_at: datetime, limit: int, type_: str) -> bytes:
     """The body. Raises Refusal (400, 413), what was read being kept where the source is known."""
     try:
         return request.body(limit)
     except TooLargeError as error:
         refusal = intake.too_large(f"The body is larger than {limit:,} bytes.")
-        keep_refused(senders, refusal, error.start, received_at=received_at)
-        raise refusal from error
+        body, content_encoding = error.start, error.content_encoding
     except UnreadableBodyError as error:
-        refusal = Refusal(HTTPStatus.BAD_REQUEST, "invalid_json", str(error))
-        keep_refused(senders, refusal, b"", received_at=received_at)
-        raise refusal from error
+        refusal, body, content_encoding = error.refusal, error.body, error.content_encoding
+    keep_refused(senders, refusal, body, received_at=received_at, type_=type_, content_encoding=content_encoding)
+    raise refusal
 
 
-def keep_refused(senders: Senders, refusal: Refusal, body: bytes, *, received_at: datetime) -> None:
+def keep_refused(
+    senders: Senders,
+    refusal: Refusal,
+    body: bytes,
+    *,
+    received_at: datetime,
+    type_: str = "",
+    content_encoding: str = "",
+) -> None:
     """Keep what is refused as a whole, of what is too large the beginning.
 
     If it holds events of several sources, each has a message without the body: it may not see the others' events.
     """
-    kept = body[: intake.KEPT_BYTES] if refusal.code == "too_large" else body
     for source in senders.all:
-        own = kept if source is senders.only else b""
-        event = intake.refused(own, refusal.code, position=0, received_at=received_at)
+        own = body if source is senders.only else b""
+        event = intake.refused(
+            own, refusal, position=0, received_at=received_at, type_=type_, content_encoding=content_encoding
+        )
         intake.store(source.site_id, source, [event], {0: refusal})
 
 
@@ -269,17 +277,13 @@ def read_items(senders: Senders, batch: Batch, *, received_at: datetime, is_impo
     Raises Refusal (413) when all that is more than a few requests' bytes: a context may be large, and events many.
     """
     sent_at = parse_time(scalar(batch.sent_at))  # once, for all of them
-    beneath = {
-        name: fields
-        for name, value in (("context", batch.context), ("integrations", batch.integrations))
-        if (fields := read_object_fields(value))
-    }
+    beneath = fields_beneath(batch)
     items, size = [], 0
     for position, raw in enumerate(map(bytes, batch.batch)):
         try:
             source = senders.sender_of(raw)
         except Refusal as refusal:
-            event = intake.refused(raw, refusal.code, position=position, received_at=received_at)
+            event = intake.refused(raw, refusal, position=position, received_at=received_at)
             items.append(Item(None, event, refusal))
             continue
         whole = merge(raw, beneath) if beneath else raw
@@ -290,6 +294,15 @@ def read_items(senders: Senders, batch: Batch, *, received_at: datetime, is_impo
         event, reason = read_item(reader, whole, position=position, received_at=received_at, batch_sent_at=sent_at)
         items.append(Item(source, event, reason))
     return items
+
+
+def fields_beneath(batch: Batch) -> dict[str, dict[str, msgspec.Raw]]:
+    """Return the objects of a batch that its events have beneath their own."""
+    return {
+        name: fields
+        for name, value in (("context", batch.context), ("integrations", batch.integrations))
+        if (fields := read_object_fields(value))
+    }
 
 
 def merge(raw: bytes, beneath: Mapping[str, Mapping[str, msgspec.Raw]]) -> bytes:
@@ -330,8 +343,7 @@ def read_item(
             raise intake.too_large(f"Event {position} is larger than {intake.EVENT_BYTES:,} bytes.")
         envelope = open_event(raw, position=position)
     except Refusal as refusal:
-        kept = raw[: intake.KEPT_BYTES] if refusal.code == "too_large" else raw
-        event = intake.refused(kept, refusal.code, position=position, received_at=received_at, type_=type_)
+        event = intake.refused(raw, refusal, position=position, received_at=received_at, type_=type_)
         return event, refusal
     try:
         type_ = type_ or read_type(envelope)
@@ -339,7 +351,7 @@ def read_item(
     except Refusal as refusal:
         message_id, _ = read_message_id(scalar(envelope.message_id))
         event = intake.refused(
-            raw, refusal.code, position=position, received_at=received_at, type_=type_, message_id=message_id
+            raw, refusal, position=position, received_at=received_at, type_=type_, message_id=message_id
         )
         return event, refusal
     sent_at = None

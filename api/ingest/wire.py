@@ -51,6 +51,8 @@ class Incoming:
     body: bytes
     warnings: tuple[str, ...] = ()
     reason: str = ""  # a code when it is refused, and kept
+    detail: str = ""  # what the sender was told, when it is refused
+    content_encoding: str = ""  # what the body still bears, because nobody here can take it off
 
 
 ENVELOPES: Final = msgspec.json.Decoder(Envelope)

@@ -1,6 +1,7 @@
 """Whom the body of a message names, whatever the field: no index leads from an id to the messages that hold it."""
 
 import json
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -17,11 +18,11 @@ def spellings(wanted: Collection[str]) -> list[bytes]:
 
 
 def names(body: bytes, wanted: Collection[str]) -> bool:
-    """Whether a value of an event is one of these ids; where the body cannot be read, whether one stands in quotes."""
+    """Return whether a value of an event is one of these ids; if the body cannot be read, whether it holds one."""
     try:
         open_: list[Any] = [read_body(body, set())]
     except UnreadableBodyError:
-        return any(b'"%b"' % each in body for each in spellings(wanted))
+        return _holds(body, wanted)
     while open_:
         value = open_.pop()
         if isinstance(value, dict):
@@ -31,3 +32,20 @@ def names(body: bytes, wanted: Collection[str]) -> bool:
         elif (ids.spell(value) or "").strip() in wanted:  # also what names nobody today, and somebody once
             return True
     return False
+
+
+def in_other_encodings(texts: Collection[str]) -> list[bytes]:
+    """Return how a body that is no UTF-8 may hold these texts: in the encodings that Windows writes."""
+    return sorted(
+        {text.encode("latin-1", "replace") for text in texts if not text.isascii()}
+        | {text.encode(encoding) for text in texts for encoding in ("utf-16-le", "utf-16-be")}
+    )
+
+
+def _holds(body: bytes, wanted: Collection[str]) -> bool:
+    """Return whether one of these ids stands in quotes in a body that cannot be read, or as a number."""
+    texts = [f'"{each.decode()}"' for each in spellings(wanted)]
+    numbers = [each for each in wanted if each.isascii() and each.isdigit()]
+    return any(each in body for each in (*(text.encode() for text in texts), *in_other_encodings(texts))) or any(
+        re.search(rb"[:,[\s]%b[,\]}\s]" % each.encode(), body) for each in numbers
+    )

@@ -131,7 +131,8 @@ class _Case:
         yield Step("Size", State.PASSED, f"{size:,} of at most {EVENT_BYTES:,} bytes.")
         if refused:
             yield from self._duplicates()
-            yield Step("The door", State.STOPPED, message.sentence, message.received_at)
+            told = [Line("Its sender was told", message.detail)] if message.detail else []
+            yield Step("The door", State.STOPPED, message.sentence, message.received_at, told)
             return
         yield Step("The door", State.PASSED, f"Taken as {message.type}.", message.received_at)
         yield from self._duplicates()

@@ -30,9 +30,18 @@ class Message(models.Model):
     received_at = models.DateTimeField()
     occurred_at = models.DateTimeField()
     body = models.BinaryField(help_text="The bytes as received.")
+    content_encoding = models.CharField(
+        max_length=40,
+        blank=True,
+        default="",
+        db_default="",  # a web process of the version before writes none
+        help_text="What the body of a refused request still bears, because it could not be taken off.",
+    )
     status = models.CharField(max_length=8, choices=Status.choices, default=Status.PENDING)
     reason = models.CharField(max_length=32, blank=True)
-    detail = models.TextField(blank=True, help_text="What the reason's sentence cannot say, a traceback for example.")
+    detail = models.TextField(
+        blank=True, help_text="What the reason's sentence cannot say: what the sender was told, a traceback."
+    )
     warnings = ArrayField(models.CharField(max_length=32), default=list)
     effects = ArrayField(models.CharField(max_length=16), default=list)
     attempts = models.PositiveSmallIntegerField(default=0, help_text="Digests that failed or died with their worker.")

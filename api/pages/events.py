@@ -9,6 +9,8 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from api.digest.ways import load_ways
+from api.encodings import decode
+from api.ingest.tracking import BATCH_BYTES
 from api.ingest.wire import TYPES
 from api.insight.messages import (
     LOOK,
@@ -101,7 +103,7 @@ def show_event(request: HttpRequest, site: Site, number: int) -> HttpResponseBas
         source=sources.get(message.source_id or 0),
         trace=trace(site, message),
         effects=[OUTCOMES.get(effect, effect) for effect in message.effects],
-        body=pretty(bytes(message.body)),
+        body=pretty(readable(message)),
         size=len(message.body),
     )
 
@@ -132,6 +134,13 @@ def with_sources(site: Site, rows: list[Row]) -> list[tuple[Row, str]]:
     """Each row with the name of its source."""
     names = {source.pk: source.name for source in site.sources.all()}
     return [(row, names.get(row.source_id or 0, "")) for row in rows]
+
+
+def readable(message: Message) -> bytes:
+    """Return the body of a message without its Content-Encoding if that can be taken off, else as it came."""
+    body = bytes(message.body)
+    plain = decode(body, message.content_encoding, most=BATCH_BYTES) if message.content_encoding else body
+    return body if plain is None else plain
 
 
 def pretty(body: bytes) -> str:

@@ -111,6 +111,7 @@ def show_erasure(request: HttpRequest, site: Site, erasure_id: int) -> HttpRespo
             if stage != Erasure.Stage.DONE
         ],
         left=replaced.get(sweeps.LEFT, 0),
+        emptied=replaced.get(sweeps.EMPTIED, 0),
     )
 
 

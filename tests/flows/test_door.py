@@ -189,7 +189,7 @@ def test_limit__real_bytes_also_after_gunzip__decide(world: World, encode: Any, 
 def test_encoding__that_cannot_be_read__is_400(world: World, body: bytes, encoding: str) -> None:
     answer = world.post(body, headers={"content-encoding": encoding})
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_json")
+    assert (answer.status_code, answer.json()["code"]) == (400, "unreadable_encoding")
 
 
 @pytest.mark.promise("K-24")

@@ -213,7 +213,7 @@ def test_failed__deferred_ones__go_on_by_themselves(viewer: Client, site: Site) 
     assert "They go on by themselves" in look(viewer, FAILED)
 
 
-@pytest.mark.parametrize("reason", ["", "invalid_json", "nonsense"])
+@pytest.mark.parametrize("reason", ["", "too_large", "nonsense"])
 def test_again__of_what_cannot_be_tried__is_not_there(editor: Client, site: Site, reason: str) -> None:
     assert editor.get(AGAIN, {"reason": reason}).status_code == 404
     assert editor.post(f"{AGAIN}?reason={reason}").status_code == 404

@@ -381,7 +381,7 @@ NOT_SEARCHED = {
 }
 # Swept by code of their own.
 SEARCHED = {
-    "api_message": {"body", "message_id", "detail", "waiting_for"},
+    "api_message": {"body", "content_encoding", "message_id", "detail", "waiting_for"},
     "cohorts_identity": {"value", "registers", "parent_value"},
     "cohorts_link": {"value", "user_value"},
     "cohorts_searchtext": {"text"},  # goes with its identity, and follows its traits

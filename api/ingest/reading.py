@@ -77,6 +77,21 @@ def read_group_id(value: Any, warnings: set[str], *, is_placeholder: ids.Opinion
     return read_id(one, warnings, is_placeholder=is_placeholder)
 
 
+def why_no_id(value: Any) -> str:
+    """Return why a value is no id, in words after its field's name; empty if it is one or is not given."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    id_, warning = ids.read_id(value)
+    if id_ is not None or not warning:
+        return ""
+    if warning == "placeholder_id":
+        return "is a placeholder, which names nobody"
+    text = ids.spell(value)
+    if text is None:
+        return "is neither a string nor a number"
+    return f"is too long: it has {len(text.strip()):,} characters, and an id has {ids.ID_LENGTH} at most"
+
+
 def read_name(value: Any, warnings: set[str]) -> str | None:
     """An event's name exactly as sent, or a number's text; None when it is absent or blank."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):

@@ -23,7 +23,7 @@ from api.door import (
 )
 from api.ingest import intake
 from api.ingest.clock import parse_time
-from api.ingest.reading import read_group_id, read_id, read_name
+from api.ingest.reading import read_group_id, read_id, read_name, why_no_id
 from api.ingest.splitting import split_array, split_object
 from api.ingest.wire import (
     NOTHING,
@@ -371,13 +371,23 @@ def check_complete(type_: str, envelope: Envelope) -> None:
     odd: set[str] = set()
     user = read_id(scalar(envelope.user_id), odd)
     if user is None and read_id(scalar(envelope.anonymous_id), odd) is None:
-        raise missing("no_identity", "Send `userId` or `anonymousId`, and no placeholder such as `null`.")
+        wrong = lacking(userId=envelope.user_id, anonymousId=envelope.anonymous_id)
+        raise missing("no_identity", f"{wrong}Send `userId` or `anonymousId`, and no placeholder such as `null`.")
     if type_ == "track" and not any(read_name(scalar(each), odd) for each in (envelope.event, envelope.name)):
         raise missing("missing_name", "Send `event`, the name of what was done.")
     if type_ == "group" and read_group_id(scalar(envelope.group_id), odd) is None:
-        raise missing("missing_group_id", "Send `groupId`, the id of the group.")
+        raise missing("missing_group_id", f"{lacking(groupId=envelope.group_id)}Send `groupId`, the id of the group.")
     if type_ == "alias" and (user is None or read_id(scalar(envelope.previous_id), odd) is None):
-        raise missing("missing_previous_id", "Send `previousId`, the id so far, and `userId`, the one from now on.")
+        wrong = lacking(previousId=envelope.previous_id, userId=envelope.user_id)
+        raise missing(
+            "missing_previous_id", f"{wrong}Send `previousId`, the id so far, and `userId`, the one from now on."
+        )
+
+
+def lacking(**fields: msgspec.Raw) -> str:
+    """Return a sentence for each of these fields that is there and is no id, each with a space after it."""
+    wrong = ((name, why_no_id(scalar(raw))) for name, raw in fields.items())
+    return "".join(f"`{name}` {why}. " for name, why in wrong if why)
 
 
 def missing(code: str, message: str) -> Refusal:

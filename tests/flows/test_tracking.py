@@ -234,6 +234,34 @@ def test_event__of_a_placeholder__names_nobody(world: World, source: Source, pla
     assert (response.status_code, response.json()["code"]) == (400, "no_identity")
 
 
+@pytest.mark.parametrize(
+    ("type_", "fields", "told"),
+    [
+        (
+            "track",
+            {"event": "E", "userId": "u" * 300},
+            "`userId` is too long: it has 300 characters, and an id has 255",
+        ),
+        ("track", {"event": "E", "anonymousId": " " + "a" * 256}, "`anonymousId` is too long: it has 256 characters"),
+        ("page", {"userId": 10**300, "anonymousId": "null"}, "`anonymousId` is a placeholder"),
+        ("identify", {"userId": {"id": "u"}}, "`userId` is neither a string nor a number"),
+        ("group", {"userId": "u", "groupId": "g" * 1_000}, "`groupId` is too long: it has 1,000 characters"),
+        ("group", {"userId": "u", "groupId": ["a", "b"]}, "`groupId` is neither"),
+        ("group", {"userId": "u", "groupId": ["g" * 256]}, "`groupId` is too long"),
+        ("alias", {"userId": "u", "previousId": "p" * 256}, "`previousId` is too long"),
+    ],
+)
+def test_event__whose_id_cannot_be_read__is_told_why(
+    world: World, source: Source, type_: str, fields: dict[str, Any], told: str
+) -> None:
+    response = post(world, f"/v1/{type_}", fields)
+
+    assert response.status_code == 400
+    assert told in response.json()["message"]
+    assert len(response.json()["message"]) < 400
+    assert world.last_message().detail == response.json()["message"]
+
+
 @pytest.mark.promise("A-04")
 def test_batch__with_bad_events__keeps_the_good_ones_and_explains_the_others(world: World, source: Source) -> None:
     events: list[Any] = [{"type": "track", "event": "E", "userId": "u1", "messageId": f"m{n}"} for n in range(100)]

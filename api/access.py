@@ -19,6 +19,7 @@ from django.core import signing
 from api.database import fetch_all
 from api.door import Refusal
 from api.last_uses import Key, note_use
+from api.refused_keys import Reason, note_refusal
 from api.rules.rule import REDACTIONS as ACTS_AT_INGEST
 from api.rules.rule import Rule
 
@@ -124,6 +125,7 @@ def check_secret(client_id: str, secret: str) -> Bearer:
     bearer = find_credential(client_id)
     bearer = _holder(bearer, hash_secret(secret))
     if bearer is None:
+        note_refusal(Reason.CREDENTIAL, client_id)
         raise unauthorized("Unknown client id, or the wrong secret. Check both, or have the secret renewed.")
     note_use(Key.CREDENTIAL, bearer.credential_id)
     return bearer
@@ -149,19 +151,23 @@ def check_authorization(authorization: str) -> Bearer:
     if scheme.lower() == "bearer":
         return check_token(token)
     if scheme.lower() != "basic" or not token:
+        note_refusal(Reason.NO_KEY)
         raise unauthorized("Send `Authorization: Basic <API key>`; /segmentio/getapikey gives the key.")
     try:
         decoded = base64.b64decode(token + "=" * (-len(token) % 4), validate=True).decode()
     except (binascii.Error, ValueError) as error:
+        note_refusal(Reason.NO_KEY)
         raise unauthorized("The Authorization header is not base64. Paste the API key as it was shown.") from error
     if decoded.startswith("{"):
         try:
             key = API_KEY.decode(decoded)
             return check_secret(key["id"], key["secret"])
         except (msgspec.DecodeError, KeyError) as error:
+            note_refusal(Reason.NO_KEY)
             raise unauthorized('The API key does not hold {"id": …, "secret": …}. Paste it as it was shown.') from error
     client_id, colon, secret = decoded.partition(":")
     if not colon:
+        note_refusal(Reason.NO_KEY)
         raise unauthorized("The Authorization header is neither an API key nor `id:secret`.")
     return check_secret(client_id, secret)
 
@@ -179,6 +185,7 @@ def check_token(token: str) -> Bearer:
         raise unauthorized("The access token is unknown or older than two hours. Fetch one at /oauth/token.") from error
     bearer = _holder(find_credential(client_id), fingerprint)
     if bearer is None:
+        note_refusal(Reason.CREDENTIAL, client_id)
         raise unauthorized("The access token's credential was revoked or renewed. Fetch a token at /oauth/token.")
     note_use(Key.CREDENTIAL, bearer.credential_id)
     return bearer

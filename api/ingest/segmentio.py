@@ -16,6 +16,7 @@ from api.ingest.intake import (
     too_large,
 )
 from api.ingest.wire import Incoming, find_message_id, read_event, read_events
+from api.refused_keys import Reason, note_refusal
 
 
 def receive_events(request: Request) -> Answer:
@@ -89,6 +90,7 @@ def find_destination(request: Request) -> SiteAccess:
     sitecode = request.header("HTTP_X_SEGMENT_SETTINGS")
     site = find_site(sitecode) if sitecode else None
     if site is None or site.id not in bearer.site_ids:
+        note_refusal(Reason.SITECODE, bearer.client_id)
         raise Refusal(
             HTTPStatus.FORBIDDEN,
             "forbidden_site",

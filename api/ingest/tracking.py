@@ -40,6 +40,7 @@ from api.ingest.wire import (
 )
 from api.ingest.write_keys import Senders, find_in_body, find_shown, read_shown
 from api.public_address import asked_address
+from api.refused_keys import Reason, note_refusal
 
 BATCH_BYTES: Final = 4 * 1_048_576
 MERGED_BYTES: Final = 4 * BATCH_BYTES  # of the events with their batch's context
@@ -133,6 +134,8 @@ def give_settings(request: Request, *, write_key: str) -> Answer:
     Raises Refusal (404), upon which `load()` rejects.
     """
     source = find_source(write_key)
+    if source is None:
+        note_refusal(Reason.WRITE_KEY, write_key)
     if source is None or not source.is_enabled:
         raise Refusal(HTTPStatus.NOT_FOUND, "unknown_write_key", "No source has this write key, or it is switched off.")
     scheme, host = asked_address(request.environ)

@@ -13,6 +13,7 @@ from api.door import Request
 from api.ingest.intake import too_large
 from api.ingest.splitting import split_array, split_object
 from api.ingest.wire import NOTHING, is_present, scalar
+from api.refused_keys import Reason, note_refusal
 
 
 class Keyed(msgspec.Struct, rename="camel"):
@@ -63,7 +64,9 @@ class Senders:
         if source is not None:
             return source
         if key:
+            note_refusal(Reason.WRITE_KEY, key)
             raise unauthorized("The `writeKey` of this event is unknown, or was revoked. The event was not stored.")
+        note_refusal(Reason.NO_KEY)
         raise unauthorized("This event has no `writeKey`, and others of its batch have several. It was not stored.")
 
 
@@ -117,9 +120,11 @@ def find_in_body(body: bytes, shown: Shown) -> Senders:
     senders = within_token(find_senders(keys), shown)
     if senders.all:
         return senders
-    if shown.write_keys or keys.top or keys.items:
+    if unknown := [*shown.write_keys, *filter(None, [keys.top]), *sorted(keys.items)]:
+        note_refusal(Reason.WRITE_KEY, unknown[0])
         raise unauthorized("Unknown write key, or one that was revoked. The admin shows the keys of each source.")
     lacking = "Send the source's write key: `Authorization: Basic base64(write_key:)`, or `writeKey`."
+    note_refusal(Reason.NO_KEY)
     raise unauthorized(shown.trouble or lacking)
 
 

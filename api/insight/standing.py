@@ -3,6 +3,7 @@
 Every read is of figures that are kept, by an index, or of a bounded number of rows.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -11,6 +12,7 @@ from typing import Final
 from django.db import connection
 
 from api.ingest.tally import Figures
+from api.insight.refused import REFUSED, Refused, parameters, read_refused
 from api.models import Site
 from goals import quota
 
@@ -143,24 +145,37 @@ def rooms(site: Site, *, now: datetime) -> list[Room]:
     return [Room(window, left) for window, left in zip(windows, places, strict=True)]
 
 
-def troubles(site: Site, *, now: datetime, most: int = 5) -> tuple[list[tuple[str, str, int]], list[tuple[int, str]]]:
-    """Pairs of sources that sent the same of late (their names, how often), and archived goals that an event has
-    converted since (id, name); at most five of each. One query, of the archived goals alone.
-    """
+@dataclass(frozen=True, slots=True)
+class Troubles:
+    """What a person should look at, at most five of each but the last."""
+
+    twins: list[tuple[str, str, int]]  # sources that sent the same in the last days: their names, how often
+    archived: list[tuple[int, str]]  # goals that an event has converted since they were archived: id, name
+    refused: list[Refused]  # requests whose key opened nothing
+
+
+def troubles(site: Site, *, now: datetime, most: int = 5) -> Troubles:
+    """Return the troubles of a site. One query for all of them, because the home page makes many."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            (SELECT one.name, other.name, t.count, NULL::bigint
+            f"""
+            (SELECT one.name, other.name, t.count, NULL::bigint, NULL::jsonb
                FROM api_twin t JOIN api_source one ON one.id = t.one_id JOIN api_source other ON other.id = t.other_id
               WHERE t.site_id = %(site)s AND t.last_seen_at > %(since)s ORDER BY t.id LIMIT %(most)s)
              UNION ALL
-            (SELECT g.name, '', 0, g.id
+            (SELECT g.name, '', 0, g.id, NULL
                FROM goals_goal g
               WHERE g.site_id = %(site)s AND g.deleted_at IS NULL AND g.archived_at IS NOT NULL
                 AND EXISTS (SELECT FROM goals_conversion c WHERE c.goal_id = g.id AND c.occurred_at > g.archived_at)
               ORDER BY g.id LIMIT %(most)s)
+             UNION ALL
+            (SELECT '', '', 0, NULL, to_jsonb(r) FROM ({REFUSED}) r)
             """,
-            {"site": site.pk, "since": now - TWIN_AGE, "most": most},
+            {"since": now - TWIN_AGE, "most": most, **parameters(site, now=now)},
         )
         rows = cursor.fetchall()
-    return [(row[0], row[1], row[2]) for row in rows if row[3] is None], [(row[3], row[0]) for row in rows if row[3]]
+    return Troubles(
+        twins=[(name, other, count) for name, other, count, id_, refused in rows if id_ is None and refused is None],
+        archived=[(id_, name) for name, _, _, id_, _ in rows if id_ is not None],
+        refused=[read_refused(json.loads(refused)) for *_, refused in rows if refused is not None],
+    )

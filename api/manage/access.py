@@ -15,6 +15,7 @@ from api.access import TOKEN_PREFIX, check_authorization, hash_secret, unauthori
 from api.door import Refusal
 from api.last_uses import Key, note_use
 from api.models import Membership, Site
+from api.refused_keys import Reason, hint_of, note_refusal
 from api.tokens import live_tokens, with_open_sites
 
 if TYPE_CHECKING:  # it reads the settings, which name this module
@@ -67,9 +68,11 @@ def find_token(value: str) -> Caller:
     """
     token = with_open_sites(live_tokens()).filter(token_hash=hash_secret(value)).first()
     if token is None:
+        note_refusal(Reason.TOKEN, hash_secret(value), hint=hint_of_token(value))
         raise unauthorized("Unknown management token, or one that was revoked or is over. Make one under Settings.")
     open_sites: list[int] = token.open_sites  # type: ignore[attr-defined]  # annotated by with_open_sites
     if not open_sites:
+        note_refusal(Reason.TOKEN, token.token_hash, hint=hint_of_token(value))
         raise unauthorized(
             "This management token belongs to somebody who may no longer do as much as it says in any of its sites. "
             "An owner can take it over under Settings, Tokens."
@@ -78,6 +81,11 @@ def find_token(value: str) -> Caller:
     return Caller(
         f"token-{token.pk}", f"token {token.pk} “{token.description}”", Role(token.role), frozenset(open_sites)
     )
+
+
+def hint_of_token(value: str) -> str:
+    """Return the first characters of a management token after the prefix that all of them have."""
+    return f"{TOKEN_PREFIX}{hint_of(value.removeprefix(TOKEN_PREFIX))}"
 
 
 class RolePermission(BasePermission):

@@ -115,3 +115,28 @@ class SourceTally(models.Model):
 
     def __str__(self) -> str:
         return f"{self.received} through {self.source_id} at {self.hour}"
+
+
+class RefusedKey(models.Model):
+    """How many requests showed a key in an hour that opens nothing, and how it begins (api.refused_keys)."""
+
+    # Whose the key once was; none where no site knows it. No database constraint: a site may be removed meanwhile.
+    site = models.ForeignKey(
+        Site, on_delete=models.CASCADE, null=True, db_constraint=False, db_index=False, related_name="+"
+    )
+    hour = models.DateTimeField()
+    reason = models.CharField(max_length=16)
+    hint = models.CharField(max_length=8, blank=True)
+    count = models.BigIntegerField()
+    last_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            # Every process adds to one row; serves the look at a site's last hours, and at those of no site.
+            models.UniqueConstraint(
+                fields=["site", "hour", "reason", "hint"], name="api_refusedkey_hint", nulls_distinct=False
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.count} times {self.reason} {self.hint}… at {self.hour}"

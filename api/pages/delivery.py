@@ -18,6 +18,7 @@ from api.alerts.conditions import show_percent
 from api.digest.replay import MOST, REPLAYABLE, plan, replay
 from api.ingest.tally import Figures
 from api.insight.delivery import FAILED_LOOK, LAG_LOOK, OUTCOMES_LOOK, Outcomes, Span, came_in, failures, lag, outcomes
+from api.insight.refused import find_refused
 from api.models import Message, Site
 from api.pages.access import Role, show, site_page
 from api.pages.charts import Chart, Series, Tone
@@ -86,6 +87,7 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
         reasons=[(reason, sentence_of(reason.code, site)) for reason in became.reasons],
         outcomes_look=OUTCOMES_LOOK,
         lag_look=LAG_LOOK,
+        refused=find_refused(site, now=now),
     )
 
 

@@ -15,6 +15,7 @@ from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
 from django.utils import timezone
 
 from api.ingest.tally import Figures, figures
+from api.insight.refused import find_refused
 from api.models import Site, Source
 from api.pages.access import show, site_page
 
@@ -105,8 +106,15 @@ def code_for(name: str, site: Site, places: Addresses, write_key: str) -> str:
 
 
 @site_page()
-def list_ways(request: HttpRequest, _: Site) -> HttpResponseBase:
-    return show(request, "pages/guide/index.html", title="Set-up guide", ways=WAYS, places=addresses(request))
+def list_ways(request: HttpRequest, site: Site) -> HttpResponseBase:
+    return show(
+        request,
+        "pages/guide/index.html",
+        title="Set-up guide",
+        ways=WAYS,
+        places=addresses(request),
+        refused=find_refused(site, now=timezone.now()),
+    )
 
 
 @site_page()
@@ -138,7 +146,7 @@ def show_custom_data(request: HttpRequest, site: Site) -> HttpResponseBase:
 
 @site_page()
 def show_way(request: HttpRequest, site: Site, way: str) -> HttpResponseBase:
-    """A page of the guide, with the code for one of the site's sources. At most three queries of its own."""
+    """A page of the guide, with the code for one of the site's sources. At most four queries of its own."""
     chosen = next((each for each in WAYS if each.name == way), None)
     if chosen is None:
         raise Http404
@@ -157,6 +165,7 @@ def show_way(request: HttpRequest, site: Site, way: str) -> HttpResponseBase:
         source=source,
         write_key=key,
         heard=heard(source) if source else None,
+        refused=find_refused(site, now=timezone.now()) if chosen.kind else [],
         places=places,
         code={name: code_for(name, site, places, key) for name in chosen.codes},
     )
@@ -164,12 +173,16 @@ def show_way(request: HttpRequest, site: Site, way: str) -> HttpResponseBase:
 
 @site_page()
 def tell_heard(_: HttpRequest, site: Site, source_id: int) -> HttpResponseBase:
-    """`{"received": …, "taken": …}`: what came through a source so far. Two queries."""
+    """Answer `{"received": …, "taken": …, "refused": […]}`: what came through a source so far. Three queries.
+
+    `refused` has a sentence for each reason why keys were refused in the last day, whosever they were.
+    """
     source = site.sources.filter(pk=source_id).first() if source_id < 2**63 else None
     if source is None:
         raise Http404
     came = heard(source)
-    return JsonResponse({"received": came.received, "taken": came.received - came.rejected})
+    refused = [each.sentence for each in find_refused(site, now=timezone.now())]
+    return JsonResponse({"received": came.received, "taken": came.received - came.rejected, "refused": refused})
 
 
 def heard(source: Source) -> Figures:

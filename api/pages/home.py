@@ -14,14 +14,25 @@ from api.alerts.conditions import explain
 from api.ingest.tally import Figures
 from api.insight import standing
 from api.insight.delivery import Span, lag
+from api.insight.refused import Refused
 from api.models import Site
 from api.pages.access import Role, may, show, site_page
 from api.pages.charts import Chart, Series
+from api.refused_keys import Reason
 from goals.models import Goal
 
 NEWEST: Final = 8
 MOST_ALERTS: Final = 5
 LAG_WARNING: Final = timedelta(seconds=30)  # as the doctor's
+# Where an owner finds a key in place of one that was refused.
+PLACES: Final[Mapping[Reason, tuple[str, str]]] = {
+    Reason.WRITE_KEY: ("settings-sources", "Sources"),
+    Reason.NO_KEY: ("guide", "Set-up guide"),
+    Reason.CREDENTIAL: ("settings-credentials", "Credentials"),
+    Reason.SITECODE: ("settings-credentials", "Credentials"),
+    Reason.TOKEN: ("settings-tokens", "Tokens"),
+}
+NOT_OF_OWNERS: Final = ("guide", "Set-up guide")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +115,7 @@ def needs(
     site: Site, sources: Iterable[standing.SourceState], inbox: standing.Inbox, *, may_own: bool, now: datetime
 ) -> Iterable[Need]:
     """What needs a person. Two queries."""
-    twins, archived = standing.troubles(site, now=now)
+    troubles = standing.troubles(site, now=now)
     settings = reverse("pages:settings-sources", args=[site.sitecode])
     for alert in site.alerts.filter(is_enabled=True, firing_since__isnull=False).order_by("firing_since")[:MOST_ALERTS]:
         since = f"{alert.firing_since:%Y-%m-%d %H:%M:%S}"
@@ -124,7 +135,7 @@ def needs(
         yield Need(
             f"{told}. Raise it, or set a rule for names with identifiers.", messages(site, "deferred"), "Look at them"
         )
-    for one, other, count in twins:
+    for one, other, count in troubles.twins:
         told = f"“{one}” and “{other}” send the same events, each counted twice: {count:,} so far."
         yield Need(told, settings, "Switch off “takes track” at one")
     for source in sources:
@@ -134,9 +145,17 @@ def needs(
         elif source.is_silent(now):
             told = f"“{source.name}” has been silent since {source.came.last_received_at:%Y-%m-%d %H:%M:%S} UTC."
             yield Need(told, settings, "Sources")
-    for id_, name in archived:
+    for id_, name in troubles.archived:
         goal = reverse("pages:goal", args=[site.sitecode, id_])
         yield Need(f"The archived goal “{name}” still converts.", goal, "The goal")
+    yield from refused_needs(site, troubles.refused, may_own=may_own)
+
+
+def refused_needs(site: Site, refusals: Iterable[Refused], *, may_own: bool) -> Iterable[Need]:
+    """Return what senders showed in vain."""
+    for refused in refusals:
+        place, action = PLACES[refused.reason] if may_own else NOT_OF_OWNERS
+        yield Need(refused.sentence, reverse(f"pages:{place}", args=[site.sitecode]), action)
 
 
 def in_words(count: int) -> str:

@@ -1,12 +1,24 @@
-// Turns green at the first event of a source: <p data-heard="address of the figures">; asks every two seconds.
+// Turns green at the first event of a source: <p data-heard="address of the figures">; asks every two seconds. Until
+// then <div data-refused> says which keys were refused.
 "use strict";
 
 addEventListener("DOMContentLoaded", () => {
   const place = document.querySelector("[data-heard]");
+  const box = document.querySelector("[data-refused]");
+  const tell = (sentences) => {
+    const notes = sentences.map((sentence) => {
+      const note = document.createElement("p");
+      note.className = "gp-note gp-bad";
+      note.textContent = sentence;
+      return note;
+    });
+    box.replaceChildren(...notes);
+  };
   const look = async () => {
     try {
       const response = await fetch(place.dataset.heard, { headers: { accept: "application/json" } });
-      const { received, taken } = response.ok ? await response.json() : { received: 0, taken: 0 };
+      const { received, taken, refused } = response.ok ? await response.json() : { received: 0, taken: 0, refused: [] };
+      tell(refused);
       if (taken > 0) {
         place.className = "gp-note gp-good";
         place.textContent = `✓ The first event has come: ${taken.toLocaleString("en")} taken so far.`;

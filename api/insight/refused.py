@@ -1,0 +1,92 @@
+"""What people are told of requests whose key opened nothing, on the pages where they wait for events."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db import connection
+
+from api.models import Site
+from api.refused_keys import Reason
+
+SPAN: Final = timedelta(hours=24)
+MOST_HINTS: Final = 5
+# Of a key that a site once knew, and of one that no site knows.
+KNOWN: Final[Mapping[Reason, str]] = {
+    Reason.WRITE_KEY: "a write key of this site that was revoked",
+    Reason.CREDENTIAL: "a credential of this site that was revoked, or a wrong secret of it",
+    Reason.SITECODE: "an API key of this site with a sitecode that it does not open",
+    Reason.TOKEN: "a management token of this site that was revoked, is over or ended with its user",
+}
+UNKNOWN: Final[Mapping[Reason, str]] = {
+    Reason.WRITE_KEY: "a write key that no site has",
+    Reason.CREDENTIAL: "a client id that no site has",
+    Reason.SITECODE: "an API key with a sitecode that it does not open",
+    Reason.TOKEN: "a management token that no site has",
+    Reason.NO_KEY: "no key, or none that could be read",
+}
+
+
+ADVICE: Final[Mapping[Reason, str]] = {
+    Reason.WRITE_KEY: "If one of your senders is meant, give it a write key of its source.",
+    Reason.CREDENTIAL: "If one of your senders is meant, give it the API key of a credential of this site.",
+    Reason.SITECODE: "Give the sender the sitecode of a site that its credential opens.",
+    Reason.TOKEN: "If one of your programs is meant, an owner makes it a new token or takes over the old one.",
+    Reason.NO_KEY: "If one of your senders is meant, give it the key that the set-up guide shows.",
+}
+
+
+REFUSED: Final = """
+    SELECT reason, site_id IS NOT NULL AS is_of_site, sum(count)::bigint AS count, max(last_at) AS last_at,
+           (array_agg(DISTINCT hint) FILTER (WHERE hint <> ''))[:%(most_hints)s] AS hints
+      FROM api_refusedkey
+     WHERE (site_id = %(site)s OR site_id IS NULL) AND hour >= date_trunc('hour', %(refused_since)s, 'UTC')
+     GROUP BY 1, 2
+     ORDER BY 2 DESC, 3 DESC
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """How many requests of a day were refused for the same reason."""
+
+    reason: Reason
+    is_of_site: bool  # else it may be of any sender of this installation
+    count: int
+    last_at: datetime
+    hints: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """Return what happened, what it means and what to do, in words."""
+        requests = "1 request" if self.count == 1 else f"{self.count:,} requests"
+        where = "" if self.is_of_site else " to this Goalpost"
+        shown = (KNOWN if self.is_of_site else UNKNOWN)[self.reason]
+        begins = " or ".join(f"“{hint}…”" for hint in self.hints)
+        return (
+            f"{requests}{where} in 24 hours showed {shown}{f', beginning with {begins}' if begins else ''}; "
+            f"the last on {self.last_at:%Y-%m-%d %H:%M:%S} UTC. "
+            f"Nothing of {'it' if self.count == 1 else 'them'} was stored. {ADVICE[self.reason]}"
+        )
+
+
+def find_refused(site: Site, *, now: datetime) -> list[Refused]:
+    """Return what was refused in the last day, first of the site's own keys. One query of few rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(REFUSED, parameters(site, now=now))
+        return [
+            Refused(Reason(reason), is_of_site, count, last_at, tuple(hints or ()))
+            for reason, is_of_site, count, last_at, hints in cursor.fetchall()
+        ]
+
+
+def parameters(site: Site, *, now: datetime) -> dict[str, Any]:
+    """Return what REFUSED takes."""
+    return {"site": site.pk, "refused_since": now - SPAN, "most_hints": MOST_HINTS}
+
+
+def read_refused(row: Mapping[str, Any]) -> Refused:
+    """Return a row of REFUSED that PostgreSQL made JSON of."""
+    last_at = datetime.fromisoformat(row["last_at"])
+    return Refused(Reason(row["reason"]), row["is_of_site"], row["count"], last_at, tuple(row["hints"] or ()))

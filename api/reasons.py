@@ -38,10 +38,14 @@ IDLE: Final[dict[str, str]] = {
     "dropped_by_transform": "The transform hook returned nothing for it.",
     "no_goal_by_rule": "A rule says that it makes no goal, and everything else it says was known.",
     "suppressed": "It names somebody who was erased: it was dropped, and its body was not kept.",
+    "excluded_by_sender": "Its `integrations` say that its sender does not want it here: All is false without Goalpost "
+    "or Kameleoon being true, or one of these is false. It was kept and did nothing.",
     "track_not_taken": "Its source is told to take no track events, because another source sends the same.",
 }
 
 REASONS: Final[dict[str, str]] = {**FAILURES, **IDLE}
+# Why a message was done without being read.
+DROPS: Final = frozenset({"dropped_by_rule", "dropped_by_transform", "track_not_taken", "excluded_by_sender"})
 
 
 class HasLimits(Protocol):

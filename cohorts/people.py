@@ -109,14 +109,18 @@ def apply(site_id: int, changes: Sequence[Change], *, also: AbstractSet[Identity
     _save_identities(site_id, {key: known[key] for key in sorted(dirty)})
     _save_search_texts(site_id, known, named)
     _save_links(site_id, links)
-    _save_groups(site_id, [change for change in changes if change.group is not None])
+    news_of_groups = _save_groups(site_id, changes)
     _save_personas(site_id, changes)
     claims = [_find_username(change, known) for change in changes]
     owners = _claim_usernames(site_id, [claim for claim in claims if claim is not None])
     return Batch(
         [
-            Applied(*move, has_taken_username=claim is not None and owners[claim[0]] != claim[1])
-            for move, claim in zip(moves, claims, strict=True)
+            Applied(
+                has_new_facts or has_news_of_group,
+                *move,
+                has_taken_username=claim is not None and owners[claim[0]] != claim[1],
+            )
+            for (has_new_facts, *move), has_news_of_group, claim in zip(moves, news_of_groups, claims, strict=True)
         ],
         visitors_of({key: identity.registers for key, identity in known.items()}),
         changed,
@@ -454,11 +458,14 @@ def _columns(identities: Iterable[_Known]) -> list[list[Any]]:
     ]
 
 
-def _save_groups(site_id: int, changes: Sequence[Change]) -> None:
-    """Merge group traits into their groups, locked in the order of their ids. Three queries, if there are any."""
-    if not changes:
-        return
+def _save_groups(site_id: int, changes: Sequence[Change]) -> list[bool]:
+    """Merge group traits into their groups, and return which changes were news of one.
+
+    The groups are locked in the order of their ids. Two queries, if there are groups.
+    """
     ids = sorted({change.group for change in changes if change.group is not None})
+    if not ids:
+        return [False] * len(changes)
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -469,12 +476,21 @@ def _save_groups(site_id: int, changes: Sequence[Change]) -> None:
         )
         groups: dict[str, merge.Registers] = {row[0]: msgspec.json.decode(row[1]) for row in cursor.fetchall()}
         old = set(groups)
-        dirty = set(ids) - old
+        dirty: set[str] = set()
+        news = []
         for change in changes:
-            registers = groups.setdefault(str(change.group), {})
-            for name, value in change.group_traits.items():
-                if merge.set_in_map(registers, "traits", name, change.register(value)):
-                    dirty.add(str(change.group))
+            if change.group is None:
+                news.append(False)
+                continue
+            is_new = change.group not in groups
+            registers = groups.setdefault(change.group, {})
+            moves = [
+                merge.set_in_map(registers, "traits", name, change.register(value))
+                for name, value in change.group_traits.items()
+            ]
+            if is_new or any(moves):
+                dirty.add(change.group)
+            news.append(is_new or merge.Move.CHANGED in moves)
         rows = sorted(dirty)
         cursor.execute(
             """
@@ -493,6 +509,7 @@ def _save_groups(site_id: int, changes: Sequence[Change]) -> None:
         )
         if cursor.rowcount != len(rows):  # a group that was new to us was made by another worker meanwhile
             raise LostRaceError
+    return news
 
 
 def _save_personas(site_id: int, changes: Sequence[Change]) -> None:

@@ -58,7 +58,21 @@ class Stored:
             "user" not in self.ids or not read_id(self.event["previousId"])
         )
         lacks_group = self.event["type"] == "group" and not read_id(self.event["groupId"])
-        return not self.ids or lacks_previous or lacks_group
+        return (not self.ids and self.event["type"] != "group") or lacks_previous or lacks_group
+
+    @property
+    def is_excluded(self) -> bool:
+        """Its sender does not want it here: one of our names has false, or `All` has and none of ours is wanted."""
+        wishes = {name.lower(): wish for name, wish in (self.event.get("integrations") or {}).items()}
+        ours = [wishes.get("goalpost"), wishes.get("kameleoon")]
+        is_wanted = any(wish is True or isinstance(wish, dict) for wish in ours)
+        return False in ours or (wishes.get("all") is False and not is_wanted and not self.personas)
+
+    @property
+    def personas(self) -> dict[str, Any]:
+        """What Segment's Engage says that it computed."""
+        personas: dict[str, Any] = self.event.get("context", {}).get("personas", {})
+        return personas
 
     @property
     def message_id(self) -> str | None:
@@ -115,7 +129,7 @@ class Truth:
 
 def find_truth(stored: Sequence[Stored], *, ids: Sequence[str]) -> Truth:
     """All that follows from these messages, with the documents of these ids."""
-    messages = [message for message in stored if not message.is_rejected]
+    messages = [message for message in stored if not message.is_rejected and not message.is_excluded]
     facts = [fact for message in messages for fact in (*read_facts(message), *read_links(message))]
     facts.sort(key=lambda fact: fact.order)
     known = {who for message in messages for who in {*message.ids.items()} | message.previous}
@@ -209,7 +223,13 @@ def read_id(id_: str | None) -> str | None:
 
 def read_facts(message: Stored) -> Iterator[Fact]:
     """What an event says of the highest identity that it names (design "Cohorts"), and of a group."""
-    event, highest = message.event, next(iter(message.ids.items()))
+    event = message.event
+    if event["type"] == "group":
+        for name, value in message.says.items():
+            yield Fact(message, ("group", event["groupId"]), ("trait", name), value)
+    if not message.ids:  # a group alone
+        return
+    highest = next(iter(message.ids.items()))
     persona = read_persona(message)
     if persona is not None:
         yield Fact(message, highest, ("persona", persona[0]), persona[1])
@@ -217,8 +237,6 @@ def read_facts(message: Stored) -> Iterator[Fact]:
         yield Fact(message, highest, ("trait", name), value)
     if event["type"] == "group":
         yield Fact(message, highest, ("group", ""), event["groupId"])
-        for name, value in message.says.items():
-            yield Fact(message, ("group", event["groupId"]), ("trait", name), value)
 
 
 def read_links(message: Stored) -> Iterator[Fact]:
@@ -237,7 +255,7 @@ def read_links(message: Stored) -> Iterator[Fact]:
 def read_persona(message: Stored) -> tuple[str, bool] | None:
     """The audience that somebody is in from now on, or no longer (K-56, K-65)."""
     says, name = message.traits if message.event["type"] == "identify" else message.says, message.event.get("event", "")
-    computed = message.event.get("context", {}).get("personas", {})
+    computed = message.personas
     if name not in AUDIENCE_EVENTS and computed.get("computation_class") != "audience":
         return None
     booleans = [key for key, value in says.items() if isinstance(value, bool)]

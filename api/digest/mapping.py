@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 NAME_LENGTH: Final = 500
 PERSONA_LENGTH: Final = 255
+OUR_NAMES: Final = ("goalpost", "kameleoon", "kameleoon (actions)")  # in `integrations`, in lower case
 VISITOR_FIELDS: Final = ("kameleoonVisitorCode", "k_visitorCode")
 # What SQL selects of `api_message` for `Stored.of_row`.
 STORED: Final = f"id, type, message_id, position, occurred_at, body, source_id, {READING}"
@@ -45,6 +46,7 @@ class Rules:
     link_event_names: frozenset[str] = frozenset({"Kameleoon identifier"})
     trait_event_names: frozenset[str] = frozenset({"Trait Computed"})
     takes_track: bool = True
+    heeds_integrations: bool = True
     rules: tuple[Rule, ...] = ()
 
 
@@ -171,12 +173,36 @@ def derive(message: Stored, rules: Rules) -> Effects:
         return Effects(dead="transform_failed", detail=str(error))
     if fields is None:
         return Effects(idle_reason="dropped_by_transform")
+    if READINGS[message.reading].heeds_integrations and rules.heeds_integrations and is_excluded(fields):
+        return Effects(idle_reason="excluded_by_sender", warnings=tuple(sorted(warnings)))
     ruled = apply_rules(fields["type"], fields, rules.rules)
-    if ruled.is_dropped:
-        return Effects(idle_reason="dropped_by_rule", detail=ruled.reason, fired=tuple(ruled.fired))
-    if ruled.type == "track" and not rules.takes_track:
-        return Effects(idle_reason="track_not_taken", fired=tuple(ruled.fired))
+    if ruled.is_dropped or (ruled.type == "track" and not rules.takes_track):
+        reason = "dropped_by_rule" if ruled.is_dropped else "track_not_taken"
+        return Effects(idle_reason=reason, detail=ruled.reason, fired=tuple(ruled.fired))
     return _read(message, rules, fields, ruled, warnings | ruled.warnings)
+
+
+def is_excluded(fields: Mapping[str, Any]) -> bool:
+    """Return whether an event's `integrations` say that its sender does not want it here.
+
+    One of our names with false excludes it; so does `All` with false, unless one of our names has true or an object,
+    which Segment takes for true. Names are compared without case. An event that Segment's Engage computed is excluded
+    by name only: it bears `All: false` and the names of the destinations that it was routed to, and it did arrive.
+    """
+    integrations = read_object(fields.get("integrations"), set())
+    if not integrations:
+        return False
+    wishes = {name.strip().casefold(): wish for name, wish in integrations.items()}
+    ours = [wishes.get(name) for name in OUR_NAMES]
+    if any(wish is False for wish in ours):
+        return True
+    is_wanted = any(wish is True or isinstance(wish, dict | list) for wish in ours)
+    return wishes.get("all") is False and not is_wanted and not _is_computed(fields)
+
+
+def _is_computed(fields: Mapping[str, Any]) -> bool:
+    context = read_object(fields.get("context"), set())
+    return "computation_class" in read_object(context.get("personas"), set())
 
 
 def _read(message: Stored, rules: Rules, fields: Mapping[str, Any], ruled: Ruled, warnings: set[str]) -> Effects:
@@ -243,7 +269,7 @@ class _Event:
         self.user = self.read_id(fields.get("userId"))
         self.anonymous = self.read_id(fields.get("anonymousId"))
         self.visitor, self.visitor_field = self._find_visitor_code()
-        if (self.user, self.anonymous, self.visitor) == (None, None, None):
+        if (self.user, self.anonymous, self.visitor) == (None, None, None) and not self._is_of_a_group_alone():
             raise RejectedError("no_identity")
 
     def read_id(self, value: Any) -> str | None:
@@ -253,6 +279,10 @@ class _Event:
     def read_group_id(self, value: Any) -> str | None:
         """Return a group's id likewise."""
         return read_group_id(value, self.warnings, is_placeholder=self.reading.is_placeholder)
+
+    def _is_of_a_group_alone(self) -> bool:
+        is_group = self.ruled.type == "group" and self.reading.takes_groups_alone
+        return is_group and self.read_group_id(self.fields.get("groupId")) is not None
 
     def _find_visitor_code(self) -> tuple[str | None, str]:
         """The visitor code, wherever a sender puts it, and where that was (promises K-45, K-49; the classic name is

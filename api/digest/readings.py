@@ -21,10 +21,16 @@ class Reading:
     """What readings differ in; a field left out is as it is today."""
 
     is_placeholder: ids.Opinion = ids.names_nothing
+    heeds_integrations: bool = True  # an event whose sender does not want it here does nothing
+    takes_groups_alone: bool = True  # a group event that names nobody sets the group's traits
 
 
 READINGS: Final[Mapping[int, Reading]] = {
-    1: Reading(is_placeholder=lambda text: text.lower() in FIRST_PLACEHOLDERS),
+    1: Reading(
+        is_placeholder=lambda text: text.lower() in FIRST_PLACEHOLDERS,
+        heeds_integrations=False,
+        takes_groups_alone=False,
+    ),
     2: Reading(),
 }
 FIRST: Final = min(READINGS)  # also of messages that were digested before a reading was noted

@@ -373,12 +373,14 @@ def check_complete(type_: str, envelope: Envelope) -> None:
     """
     odd: set[str] = set()
     user = read_id(scalar(envelope.user_id), odd)
-    if user is None and read_id(scalar(envelope.anonymous_id), odd) is None:
+    group = read_group_id(scalar(envelope.group_id), odd) if type_ == "group" else None
+    # A group may be told of without anybody in it (analytics-elixir and others sync accounts so).
+    if group is None and user is None and read_id(scalar(envelope.anonymous_id), odd) is None:
         wrong = lacking(userId=envelope.user_id, anonymousId=envelope.anonymous_id)
         raise missing("no_identity", f"{wrong}Send `userId` or `anonymousId`, and no placeholder such as `null`.")
     if type_ == "track" and not any(read_name(scalar(each), odd) for each in (envelope.event, envelope.name)):
         raise missing("missing_name", "Send `event`, the name of what was done.")
-    if type_ == "group" and read_group_id(scalar(envelope.group_id), odd) is None:
+    if type_ == "group" and group is None:
         raise missing("missing_group_id", f"{lacking(groupId=envelope.group_id)}Send `groupId`, the id of the group.")
     if type_ == "alias" and (user is None or read_id(scalar(envelope.previous_id), odd) is None):
         wrong = lacking(previousId=envelope.previous_id, userId=envelope.user_id)

@@ -18,7 +18,7 @@ from api.digest.ways import Ways, load_ways, rule_of
 from api.ingest.intake import EVENT_BYTES
 from api.ingest.reading import UnreadableBodyError, read_body
 from api.models import Message, Rule, Site, Source
-from api.reasons import REASONS, WARNINGS, sentence_of
+from api.reasons import DROPS, REASONS, WARNINGS, sentence_of
 from api.rules.rule import REDACTIONS, holds, name_of
 from cohorts import merge, people
 from cohorts.models import Identity
@@ -33,8 +33,6 @@ Status = Message.Status
 
 # Nobody derives these again to look at them: what killed a worker, or hung in a hook, would do it here.
 DANGEROUS: Final = frozenset({"worker_died", "transform_failed"})
-# Why a message was done without being read.
-DROPS: Final = frozenset({"dropped_by_rule", "dropped_by_transform", "track_not_taken"})
 FOUND: Final = {
     Found.NOTHING: "there is none",
     Found.NAMED_BY_EVENT: "there, but an event gave it this name: only the name with its type leads to it",
@@ -197,6 +195,9 @@ class _Case:
         yield self._hook(effects)
         if effects.idle_reason == "dropped_by_transform" or effects.dead:
             return
+        if effects.idle_reason == "excluded_by_sender":
+            yield Step("The sender’s wish", State.STOPPED, REASONS["excluded_by_sender"], message.digested_at)
+            return
         yield self._fired(effects)
         if effects.change is None and not effects.rejected:
             return
@@ -302,7 +303,8 @@ class _Case:
             text = f"visitor {code} was the first on any device of user {user}"
             lines.append(Line("link", text, person=code))
         if hit is None:
-            return Step("Identity", State.PASSED, "It names:", lines=lines)
+            text = "It names:" if lines else "It names nobody: what it says is of the group alone."
+            return Step("Identity", State.PASSED, text, lines=lines)
         how = Conversion.KeyedBy(hit.keyed_by).label
         lines.append(Line("counts for", f"{hit.visitor_code}: {how}", person=hit.visitor_code))
         return Step("Identity", State.PASSED, "It names:", lines=lines)

@@ -143,7 +143,11 @@ def _look(ways: Ways, ids: set[str]) -> list[_Seen]:
             is_dangerous = status == Status.DEAD and reason in DANGEROUS
             rules = ways.rules_of(stored)
             effects = Effects() if is_dangerous else derive(stored, rules)
-            unruled = Effects() if is_dangerous else derive(stored, replace(rules, rules=(), takes_track=True))
+            unruled = (
+                Effects()
+                if is_dangerous
+                else derive(stored, replace(rules, rules=(), takes_track=True, heeds_integrations=False))
+            )
             found.append(_Seen(stored, status, reason, has_converted, goal_id, effects, unruled))
     return found
 
@@ -299,6 +303,8 @@ class _Case:
             rules = "”, “".join(names_of_rules.get(id_, f"rule {id_}") for id_ in each.effects.fired)
             if each.effects.idle_reason == "track_not_taken":
                 cause = "come through a source that is told to take no track events"
+            elif each.effects.idle_reason == "excluded_by_sender":
+                cause = "are excluded by their sender: their `integrations` say that they are not for here"
             elif each.effects.idle_reason == "dropped_by_rule":
                 cause = f"are ignored by the rule “{rules}”: {each.effects.detail}"
             elif each.effects.idle_reason == "no_goal_by_rule":

@@ -16,6 +16,7 @@ from api.digest.mapping import STORED, Effects, Stored, derive
 from api.digest.ways import Ways, load_ways
 from api.ingest.reading import UnreadableBodyError, read_body
 from api.models import Site
+from api.reasons import DROPS
 from api.rules.redaction import redact
 from api.rules.rule import REDACTIONS, Rule
 from cohorts import merge, people
@@ -117,7 +118,7 @@ class _Side:
         self.said: dict[people.IdentityKey, merge.Registers] = {}
 
     def add(self, effects: Effects) -> None:
-        self.dropped += effects.idle_reason in {"dropped_by_rule", "track_not_taken", "dropped_by_transform"}
+        self.dropped += effects.idle_reason in DROPS
         self.rejected += bool(effects.rejected or effects.dead)
         if effects.goal:
             self.hits[effects.goal.event] += 1

@@ -108,6 +108,10 @@ POOLS: dict[str, tuple[Any, ...]] = {
     "visitor": ("v1", "v2", "é", "{{userId}}", None, None, None),
     "messageId": ("m1", "m2", "m3", "m4", "é", "(null)", None, None, None),
     "seconds": (0, 1, 2),
+    "wishes": (
+        *(None, None, None, None, {}, [], {"All": True}, {"All": False}, {"All": False, "Goalpost": True}),
+        *({"All": False, "kameleoon": {}}, {"Kameleoon": False}, {"Goalpost": True, "Kameleoon": False}),
+    ),
 }
 
 
@@ -129,6 +133,9 @@ def events(draw: st.DrawFn, pools: Mapping[str, Sequence[Any]]) -> Event:
         event["context"] = {**event.get("context", {}), "traits": beside}
     at = START + timedelta(seconds=draw(st.sampled_from(pools["seconds"])))
     event["timestamp"] = at.astimezone(timezone(timedelta(hours=draw(st.sampled_from([0, -7]))))).isoformat()
+    wishes = draw(st.sampled_from(pools["wishes"]))
+    if wishes is not None:
+        event["integrations"] = wishes
     if draw(st.booleans()):  # corrected by whoever passes it on: it stands, though `sentAt` is days off
         event |= {"originalTimestamp": START.isoformat(), "sentAt": (START - timedelta(days=2)).isoformat()}
     return event
@@ -201,8 +208,11 @@ def digest(shop: World, *, workers: int) -> None:
 def is_complete(event: Event) -> bool:
     """Whether the door of a write key takes it: it wants a user or an anonymous id, and for an alias a user."""
     user, anonymous = (read_id(event.get(name)) for name in ("userId", "anonymousId"))
-    others = [read_id(event.get(name, "unsaid")) for name in ("groupId", "previousId")]
-    return None not in others and (user is not None or (anonymous is not None and event["type"] != "alias"))
+    if event["type"] == "group":
+        return read_id(event["groupId"]) is not None
+    if read_id(event.get("previousId", "unsaid")) is None:
+        return False
+    return user is not None or (anonymous is not None and event["type"] != "alias")
 
 
 def send(shop: World, request: Sequence[Event], write_key: str | None, *, in_array: bool) -> None:
@@ -422,6 +432,22 @@ set_in_map, parent_of, keyed, change, read_alias = (
 )
 Broken = tuple[Any, str, Any]  # where, what, and what stands there instead
 SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
+    "a group without a person": (
+        [
+            [at(1, type="group", userId=None, groupId="g1", traits={"plan": 1})],
+            [at(0, type="group", userId="(null)", groupId="g1", traits={"plan": 2, "age": 2})],
+            [at(0, type="group", groupId="g1")],
+        ],
+        (mapping, "READINGS", {NEWEST: Reading(takes_groups_alone=False)}),
+    ),
+    "an event that its sender does not want here": (
+        [
+            [hit(integrations={"All": False})],
+            [at(0, traits={"plan": 1}, integrations={"Goalpost": False, "Kameleoon": True})],
+            [at(1, traits={"age": 1}, integrations={"All": False, "Kameleoon": {}})],
+        ],
+        (mapping, "READINGS", {NEWEST: Reading(heeds_integrations=False)}),
+    ),
     "placeholders: strangers stay apart, and so do their messages": (
         [
             [at(0, userId=None, anonymousId="(null)", properties={"k_visitorCode": "v1"}, traits={"plan": 1})],

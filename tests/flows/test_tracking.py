@@ -19,6 +19,7 @@ from api.models import Message, Source, WriteKey
 from api.rules.rule import Rule
 from api.rules.what_if import what_if
 from api.sites import create_source, revoke_write_key, rotate_write_key
+from cohorts.models import Group, Identity
 from goals.models import Conversion
 from tests.flows.test_resilience import forget_backlog, wait_until
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
@@ -208,7 +209,6 @@ def test_source__switched_off__refuses_and_keeps_what_was_sent(world: World, sou
         ("track", "event", "missing_name"),
         ("identify", "userId", "no_identity"),
         ("group", "groupId", "missing_group_id"),
-        ("group", "userId", "no_identity"),
         ("page", "anonymousId", "no_identity"),
         ("alias", "previousId", "missing_previous_id"),
     ],
@@ -342,12 +342,117 @@ def test_batch__with_context_of_its_own__gives_it_to_its_events(world: World, so
     ]
     context = {"kameleoonVisitorCode": "of the batch", "app": {"version": "1"}}
 
-    post(world, "/v1/batch", {"batch": events, "context": context, "integrations": {"All": False}})
+    post(world, "/v1/batch", {"batch": events, "context": context, "integrations": {"All": True}})
     world.digest()
 
     assert sorted(world.visitors()) == ["of the batch", "own"]
     assert json.loads(bytes(world.last_message().body))["context"] == {**context, "kameleoonVisitorCode": "own"}
-    assert json.loads(bytes(world.last_message().body))["integrations"] == {"All": False}
+    assert json.loads(bytes(world.last_message().body))["integrations"] == {"All": True}
+
+
+NOT_HERE = (
+    {"All": False},
+    {"all": False, "Mixpanel": True},
+    {"All": False, "Goalpost": None},
+    {"Goalpost": False},
+    {"Kameleoon": False},
+    {"All": True, "kameleoon": False},
+    {"All": False, "Goalpost": True, "Kameleoon (Actions)": False},
+)
+HERE = (
+    None,
+    {},
+    [],
+    "All",
+    {"All": True},
+    {"All": False, "Goalpost": True},
+    {"All": False, "Kameleoon": {"visitorCode": "x"}},
+    {"All": False, "GOALPOST": []},
+    {"Mixpanel": False},
+    {"All": "false"},
+)
+
+
+@pytest.mark.parametrize("place", ["/segmentio", "/v1/track", "the event of a batch", "the batch"])
+@pytest.mark.parametrize(
+    ("integrations", "is_taken"), [*((each, False) for each in NOT_HERE), *((each, True) for each in HERE)]
+)
+def test_integrations__that_exclude_us__are_the_senders_wish(
+    world: World, source: Source, place: str, integrations: object, *, is_taken: bool
+) -> None:
+    event: dict[str, Any] = {"type": "track", "userId": "u1", "event": "Buy", "integrations": integrations}
+    if place == "/segmentio":
+        answer = world.post(event)
+    elif place == "/v1/track":
+        answer = post(world, place, event)
+    elif place == "the batch":
+        del event["integrations"]
+        answer = post(world, "/v1/batch", {"batch": [event], "integrations": integrations})
+    else:
+        beneath = {"All": not (integrations and "All" in integrations), "Goalpost": True} if is_taken else {"All": True}
+        answer = post(world, "/v1/batch", {"batch": [event], "integrations": beneath})
+    assert answer.status_code == 200
+
+    world.digest()
+
+    message = world.last_message()
+    if is_taken:
+        assert (message.status, message.reason, len(world.visitors())) == ("done", "", 1)
+    else:
+        assert (message.status, message.reason) == ("done", "excluded_by_sender")
+        assert (message.effects, world.visitors(), Identity.objects.count()) == (["nothing"], [], 0)
+        assert json.loads(bytes(message.body))["userId"] == "u1"
+
+
+def test_integrations__of_a_batch__stand_beneath_the_events_own(world: World, source: Source) -> None:
+    events = [
+        {"type": "track", "userId": "u1", "event": "A"},
+        {"type": "track", "userId": "u1", "event": "B", "integrations": {"Goalpost": True}},
+        {"type": "track", "userId": "u1", "event": "C", "integrations": {"Mixpanel": True}},
+    ]
+
+    post(world, "/v1/batch", {"batch": events, "integrations": {"All": False}})
+    world.digest()
+
+    assert world.goals() == {"SegmentIO track – B": 1}
+
+
+def test_integrations__of_what_segment_computed__are_its_routing(world: World, source: Source) -> None:
+    """Engage names the destinations that it sends to, and a webhook that leads here is none of our names."""
+    personas = {"computation_class": "audience", "computation_key": "vip"}
+    routed = {"All": False, "Webhooks": True, "Warehouses": {"all": False}}
+    event = {"type": "identify", "userId": "u1", "traits": {"vip": True}, "context": {"personas": personas}}
+
+    world.send({**event, "integrations": routed}, {**event, "userId": "u2", "integrations": {"Kameleoon": False}})
+
+    assert (world.read("COHORTS_u1"), world.read("COHORTS_u2")) == ({"vip": True}, {})
+
+
+@pytest.mark.parametrize("place", ["/segmentio", "/v1/group", "/v1/batch"])
+@pytest.mark.parametrize("who", [{}, {"userId": None}, {"anonymousId": "(null)"}])
+def test_group__without_a_person__sets_the_traits_of_the_group(
+    world: World, source: Source, place: str, who: dict[str, Any]
+) -> None:
+    event: dict[str, Any] = {"type": "group", "groupId": "g", "traits": {"name": "ACME"}, **who}
+    bodies: dict[str, Any] = {"/segmentio": event, "/v1/group": event, "/v1/batch": {"batch": [event]}}
+    answer = world.post(event) if place == "/segmentio" else post(world, place, bodies[place])
+    assert answer.status_code == 200
+
+    world.digest()
+
+    group = Group.objects.get()
+    assert (group.group_id, group.registers["traits"]["name"][3]) == ("g", "ACME")
+    assert (world.statuses(), world.last_message().effects) == ([("done", "")], ["profile_updated"])
+    assert not Identity.objects.exists()
+    world.send(event)
+    assert world.statuses()[1] == ("done", "already_known")
+
+
+@pytest.mark.parametrize("type_", ["track", "identify", "page", "screen"])
+def test_event__of_another_type_with_a_group_and_no_person__names_nobody(world: World, type_: str) -> None:
+    world.send({"type": type_, "event": "E", "groupId": "g", "traits": {"plan": 1}})
+
+    assert world.statuses() == [("rejected", "no_identity")]
 
 
 def test_batch__with_the_clock_of_its_sender__corrects_the_times_of_its_events(world: World, source: Source) -> None:

@@ -428,6 +428,7 @@ FORMERLY: dict[str, dict[str, Any]] = {
     "a visitor code that is none today": {"event": "Buy", "properties": {"kameleoonVisitorCode": "{{code}}"}},
     "nobody else": {"type": "identify", "userId": "unknown", "traits": {"plan": "pro"}},
     "a group that is none today": {"type": "group", "groupId": "nil", "traits": {"size": 3}},
+    "a wish that nobody heeded then": {"event": "Buy", "integrations": {"All": False}},
     "an alias of nobody": {"type": "alias", "previousId": "<nil>", "userId": "u1"},
 }
 

@@ -115,6 +115,14 @@ def is_dropped(world: World) -> None:
     world.track("Buy")
 
 
+def is_not_wanted_here(world: World) -> None:
+    world.track("Buy", integrations={"All": False})
+
+
+def tells_of_a_group_alone(world: World) -> None:
+    world.send(world.event("group", userId=None, groupId="g1", traits={"size": 3}))
+
+
 def is_not_taken(world: World) -> None:
     Source.objects.update(takes_track=False)
     world.track("Buy")
@@ -183,6 +191,8 @@ UNDERSTOOD = [*READ, "Rules skipped", "Understood passed", "Identity passed"]
         (names_nobody, [*READ, "Rules skipped", "Understood stopped"]),
         (has_no_name, [*READ, "Rules skipped", "Understood stopped"]),
         (is_dropped, [*READ, "Rules stopped"]),
+        (is_not_wanted_here, [*READ, "The sender’s wish stopped"]),
+        (tells_of_a_group_alone, [*UNDERSTOOD, "Goal skipped", "Profile passed"]),
         (
             is_not_taken,
             [

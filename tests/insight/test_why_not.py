@@ -58,6 +58,10 @@ def take_no_track(world: World) -> None:
     world.track("Signed Up")
 
 
+def exclude_us(world: World) -> None:
+    world.track("Signed Up", integrations={"All": False})
+
+
 def write_it_otherwise(world: World) -> None:
     world.track("signed up")
 
@@ -110,6 +114,7 @@ def bind_later(world: World) -> None:
         (no_goal, "no goal and no conversion, says the rule “No noise”"),
         (rename, "made something else of by the rule “No noise”"),
         (take_no_track, "told to take no track events"),
+        (exclude_us, "excluded by their sender"),
         (write_it_otherwise, "“signed up” came once: nearly the name"),
         (send_something_else, "instead: “Viewed” (track, once)"),
         (leave_out_the_name, "A track event needs an event name"),

@@ -116,11 +116,14 @@ def apply(site_id: int, changes: Sequence[Change], *, also: AbstractSet[Identity
     return Batch(
         [
             Applied(
-                has_new_facts or has_news_of_group,
-                *move,
+                has_new_facts=has_new_facts or has_news_of_group,
+                has_new_links=has_new_links,
+                has_moved_visitor=has_moved_visitor,
                 has_taken_username=claim is not None and owners[claim[0]] != claim[1],
             )
-            for (has_new_facts, *move), has_news_of_group, claim in zip(moves, news_of_groups, claims, strict=True)
+            for (has_new_facts, has_new_links, has_moved_visitor), has_news_of_group, claim in zip(
+                moves, news_of_groups, claims, strict=True
+            )
         ],
         visitors_of({key: identity.registers for key, identity in known.items()}),
         changed,

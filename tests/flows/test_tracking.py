@@ -359,7 +359,7 @@ NOT_HERE = (
     {"All": True, "kameleoon": False},
     {"All": False, "Goalpost": True, "Kameleoon (Actions)": False},
 )
-HERE = (
+HERE: tuple[Any, ...] = (
     None,
     {},
     [],
@@ -378,7 +378,7 @@ HERE = (
     ("integrations", "is_taken"), [*((each, False) for each in NOT_HERE), *((each, True) for each in HERE)]
 )
 def test_integrations__that_exclude_us__are_the_senders_wish(
-    world: World, source: Source, place: str, integrations: object, *, is_taken: bool
+    world: World, source: Source, place: str, integrations: Any, *, is_taken: bool
 ) -> None:
     event: dict[str, Any] = {"type": "track", "userId": "u1", "event": "Buy", "integrations": integrations}
     if place == "/segmentio":

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("api", "0025_rejected_message_ids")]
+    dependencies = [("api", "0026_content_encoding")]
 
     operations = [
         migrations.CreateModel(

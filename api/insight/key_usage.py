@@ -1,0 +1,55 @@
+"""How a key was used of late: what its owner must know before it ends."""
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Final
+
+from api.ingest.reading import UnreadableBodyError, read_body, read_object
+from api.ingest.tally import Figures, figures
+from api.models import AuditEntry, Message, Source
+from api.wording import count_of
+
+LOOK: Final = 1_000  # the newest events of a site among which a source's last one is looked for
+CHANGES: Final = timedelta(days=30)
+DAY: Final = timedelta(hours=24)
+
+
+def describe_use(last_used_at: datetime | None) -> str:
+    """Return when a key was last used."""
+    if last_used_at is None:
+        return "It was never used."
+    return f"It was last used on {last_used_at:%Y-%m-%d} at {last_used_at:%H:%M} UTC."
+
+
+def describe_events(sources: Collection[Source], *, now: datetime) -> list[str]:
+    """Return what came in through each source in the last 24 hours, and what sent the last event. Two queries each."""
+    came = figures([source.pk for source in sources], since=now - DAY)
+    told = []
+    for source in sources:
+        count = came.get(source.pk, Figures()).received
+        sender = _last_sender(source)
+        told.append(
+            f"{count_of(count, 'event')} came in through “{source.name}” in the last 24 hours"
+            f"{f', the last one from {sender}' if sender and count else ''}."
+        )
+    return told
+
+
+def describe_changes(who: str, *, now: datetime) -> str:
+    """Return how often a person or a token changed something lately. One query."""
+    count = AuditEntry.objects.filter(who=who, at__gt=now - CHANGES).count()
+    return f"{count_of(count, 'change')} in the last {CHANGES.days} days are in the log under “{who}”."
+
+
+def _last_sender(source: Source) -> str:
+    """Return the library that sent the last event of a source, as `analytics.js 4.2`; empty if none says so."""
+    newest = Message.objects.filter(site_id=source.site_id).order_by("-pk")[:LOOK].values_list("pk", "source_id")
+    last = next((number for number, source_id in newest if source_id == source.pk), None)
+    if last is None:
+        return ""
+    try:
+        fields = read_body(bytes(Message.objects.values_list("body", flat=True).get(pk=last)), set())
+    except (Message.DoesNotExist, UnreadableBodyError):
+        return ""
+    library = read_object(read_object(fields.get("context"), set()).get("library"), set())
+    return " ".join(str(library[name])[:50] for name in ("name", "version") if isinstance(library.get(name), str))

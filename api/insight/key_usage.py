@@ -6,7 +6,7 @@ from typing import Final
 
 from api.ingest.reading import UnreadableBodyError, read_body, read_object
 from api.ingest.tally import Figures, figures
-from api.models import AuditEntry, Message, Source
+from api.models import AuditEntry, Message, Site, Source
 from api.wording import count_of
 
 LOOK: Final = 1_000  # the newest events of a site among which a source's last one is looked for
@@ -35,10 +35,10 @@ def describe_events(sources: Collection[Source], *, now: datetime) -> list[str]:
     return told
 
 
-def describe_changes(who: str, *, now: datetime) -> str:
-    """Return how often a person or a token changed something lately. One query."""
-    count = AuditEntry.objects.filter(who=who, at__gt=now - CHANGES).count()
-    return f"{count_of(count, 'change')} in the last {CHANGES.days} days are in the log under “{who}”."
+def describe_changes(sites: Collection[Site], who: str, *, now: datetime) -> str:
+    """Return how often a person or a key changed something on these sites lately. One query."""
+    count = AuditEntry.objects.filter(site__in=sites, who=who[:150], at__gt=now - CHANGES).count()
+    return f"Changes that the log has of it in the last {CHANGES.days} days: {count:,}."
 
 
 def _last_sender(source: Source) -> str:

@@ -1,5 +1,6 @@
 """What a site's people want to be told of: the alerts, how each stands, what was told, and a test."""
 
+from datetime import timedelta
 from typing import Any, Final
 
 from django import forms
@@ -8,6 +9,7 @@ from django.contrib import messages
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
@@ -17,6 +19,8 @@ from api.alerts.conditions import describe, explain
 from api.audit import changed, note
 from api.models import Alert, AlertDelivery, Site, make_signing_secret
 from api.pages.access import Role, show, site_page
+from api.pages.confirm import ask, is_confirmed
+from api.wording import count_of
 
 PAGE: Final = 50
 MOST_ALERTS: Final = 50  # of a site
@@ -111,6 +115,8 @@ def change_alerts(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Test an alert, switch it on or off, give it a new secret, or delete it, as the button `do` says."""
     alert = find_alert(site, request.POST.get("alert", ""))
     do = request.POST.get("do", "")
+    if do in QUESTIONS and not is_confirmed(request):
+        return QUESTIONS[do](request, alert)
     if do == "test":
         test(request, alert)
     elif do == "switch":
@@ -126,8 +132,55 @@ def change_alerts(request: HttpRequest, site: Site) -> HttpResponseBase:
         with transaction.atomic():
             note(request, site, f"Deleted the alert {alert.pk} “{alert}”", state_of(alert), None)
             alert.delete()
-        messages.success(request, "Deleted, and what it told.")
+        messages.success(request, f"Deleted: the alert “{alert}”, and the list of what it told.")
     return redirect("pages:settings-alerts", site.sitecode)
+
+
+def ask_delete(request: HttpRequest, alert: Alert) -> HttpResponseBase:
+    """Return the page that says who is no longer told."""
+    deliveries = AlertDelivery.objects.filter(alert=alert)
+    waiting = deliveries.filter(outcome=AlertDelivery.Outcome.WAITING).count()
+    return ask(
+        request,
+        title=f"Delete the alert “{alert}”",
+        facts=[
+            f"It watches: {in_words(alert)}.",
+            f"It fires since {alert.firing_since:%Y-%m-%d %H:%M} UTC." if alert.firing_since else "It does not fire.",
+            (
+                f"{count_of(len(alert.emails), 'e-mail address', 'e-mail addresses')} and "
+                f"{count_of(1 if alert.webhook_url else 0, 'webhook')} are no longer told."
+            ),
+            (
+                f"{count_of(deliveries.count(), 'entry', 'entries')} of what it told go with it, {waiting:,} of them "
+                "not sent yet."
+            ),
+        ],
+        warning="An alert that is switched off tells nobody either, and can come back.",
+        action="Delete the alert",
+        back=reverse("pages:settings-alerts", args=[alert.site.sitecode]),
+    )
+
+
+def ask_rotate(request: HttpRequest, alert: Alert) -> HttpResponseBase:
+    """Return the page that says whose check of the signature fails with a new secret."""
+    sent = AlertDelivery.objects.filter(
+        alert=alert, way=AlertDelivery.Way.WEBHOOK, at__gt=timezone.now() - timedelta(hours=24)
+    )
+    return ask(
+        request,
+        title=f"Make a new secret for “{alert}”",
+        facts=[
+            f"{count_of(1 if alert.webhook_url else 0, 'webhook')} gets what is signed with it.",
+            f"{count_of(sent.count(), 'message')} went to a webhook in the last 24 hours.",
+        ],
+        warning="The old secret ends at once: a receiver that checks signatures refuses what comes until it has the "
+        "new one.",
+        action="Make a new secret",
+        back=reverse("pages:settings-alert", args=[alert.site.sitecode, alert.pk]),
+    )
+
+
+QUESTIONS: Final = {"delete": ask_delete, "rotate": ask_rotate}
 
 
 def test(request: HttpRequest, alert: Alert) -> None:

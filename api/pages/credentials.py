@@ -1,6 +1,6 @@
 """The credentials that open a site. A secret is told on the page that answers its making, and nowhere else."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from django.contrib import messages
@@ -8,19 +8,24 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from api.access import api_key
 from api.audit import note
-from api.models import Credential, ManagementToken, Site
+from api.insight.key_usage import describe_changes, describe_events, describe_use
+from api.models import Credential, ManagementToken, Site, Source
 from api.pages.access import Role, show, site_page, sites_of
+from api.pages.confirm import ask, is_confirmed
 from api.sites import NewCredential, create_credential, renew_secret
+from api.wording import count_of
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
 MOST_HOURS: Final = 720  # of overlap
+MOST_TOLD: Final = 10  # sites of a credential
 Opener = TypeVar("Opener", Credential, ManagementToken)
 
 
@@ -39,7 +44,7 @@ def list_credentials(request: HttpRequest, site: Site) -> HttpResponseBase:
 
 @site_page(Role.OWNER)
 @require_POST
-def change_credentials(request: HttpRequest, site: Site) -> HttpResponseBase:
+def change_credentials(request: HttpRequest, site: Site) -> HttpResponseBase:  # noqa: PLR0911 - a button each
     """Make a credential, or renew or revoke one, as the button `do` says."""
     do = request.POST.get("do", "")
     with transaction.atomic():
@@ -57,17 +62,64 @@ def change_credentials(request: HttpRequest, site: Site) -> HttpResponseBase:
             if not hours.isdecimal() or len(hours) > 4 or int(hours) > MOST_HOURS:  # noqa: PLR2004
                 messages.error(request, f"The old secret may go on for 0 to {MOST_HOURS} hours.")
                 return redirect("pages:settings-credentials", site.sitecode)
+            if not is_confirmed(request):
+                return ask_renew(request, site, credential, hours=int(hours))
             new = renew_secret(credential, overlap=timedelta(hours=int(hours)), now=timezone.now())
             what = f"Renewed the secret of the credential {credential.client_id}"
             note_everywhere(request, credential, what, None, {"the old one ends in hours": int(hours)})
             return tell_secret(request, new)
         if do == "revoke" and credential.revoked_at is None:
+            if not is_confirmed(request):
+                return ask_revoke(request, site, credential)
             credential.revoked_at = timezone.now()
             credential.save(update_fields=["revoked_at"])
             what = f"Revoked the credential {credential.client_id}"
             note_everywhere(request, credential, what, {"revoked": None}, {"revoked": credential.revoked_at})
-            messages.success(request, "Revoked: it is refused everywhere within 5 seconds.")
+            messages.success(request, f"Revoked: “{credential}” is refused everywhere within 5 seconds.")
     return redirect("pages:settings-credentials", site.sitecode)
+
+
+def ask_renew(request: HttpRequest, site: Site, credential: Credential, *, hours: int) -> HttpResponseBase:
+    """Return the page that says what a new secret ends."""
+    now = timezone.now()
+    then = f"in {count_of(hours, 'hour')}" if hours else "within 5 seconds"
+    is_renewed = credential.old_secret_ends_at is not None and credential.old_secret_ends_at > now
+    return ask(
+        request,
+        title=f"Renew the secret of “{credential}”",
+        facts=[
+            f"The secret of now ends {then}.",
+            "The one before it, which is still taken, ends at once." if is_renewed else "",
+            *uses_of(credential, now=now),
+        ],
+        warning="Whatever uses the old secret when it ends is refused, and the events that it sends are lost.",
+        action="Renew the secret",
+        back=reverse("pages:settings-credentials", args=[site.sitecode]),
+    )
+
+
+def ask_revoke(request: HttpRequest, site: Site, credential: Credential) -> HttpResponseBase:
+    """Return the page that says who still uses a credential."""
+    return ask(
+        request,
+        title=f"Revoke the credential “{credential}”",
+        facts=uses_of(credential, now=timezone.now()),
+        warning="Whatever uses it is refused within 5 seconds, and the events that it sends are lost.",
+        action="Revoke the credential",
+        back=reverse("pages:settings-credentials", args=[site.sitecode]),
+    )
+
+
+def uses_of(credential: Credential, *, now: datetime) -> list[str]:
+    """Return what a credential opens and how it was used. Some queries a site."""
+    sites = list(credential.sites.all())
+    destinations = Source.objects.filter(site__in=sites[:MOST_TOLD], kind=Source.Kind.DESTINATION).order_by("pk")
+    return [
+        f"It opens {count_of(len(sites), 'site')}: {', '.join(site.name for site in sites[:MOST_TOLD])}.",
+        describe_use(credential.last_used_at),
+        *describe_events(destinations, now=now),
+        describe_changes(sites, f"credential {credential.client_id}", now=now),
+    ]
 
 
 def find_owned(request: HttpRequest, keys: "QuerySet[Opener]", number: str) -> Opener:

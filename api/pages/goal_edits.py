@@ -1,6 +1,7 @@
 """What people change about a goal: make, edit, archive, delete, free its events, group names that hold identifiers."""
 
 from copy import copy
+from datetime import timedelta
 from typing import Any, Final
 
 from django import forms
@@ -8,6 +9,7 @@ from django.contrib import messages
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
@@ -15,13 +17,16 @@ from admin_pages import LinesField
 from api import audit
 from api.models import Site
 from api.pages.access import Role, show, site_page
+from api.pages.confirm import ask, is_confirmed
 from api.pages.goal import find_goal
 from api.pages.goals import TAG_LENGTH
+from api.wording import count_of
 from goals import catalogue, reports
 from goals.matching import EventName
-from goals.models import GOAL_NAME_LENGTH, Goal, GoalBinding
+from goals.models import GOAL_NAME_LENGTH, Conversion, Goal, GoalBinding
 from goals.naming import name_goal
 
+MOST_COUNTED: Final = 10_000  # conversions of a day
 COUNTING: Final = (("False", "one a visit (conversions less than 30 minutes apart)"), ("True", "every conversion"))
 AUDITED: Final = (*catalogue.EDITABLE_FIELDS, "tags")
 
@@ -190,9 +195,32 @@ def delete_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseB
 def unbind_event(request: HttpRequest, site: Site, goal_id: int, binding_id: int) -> HttpResponseBase:
     """Let an event that was kept for a goal find its goal by name again."""
     binding = get_object_or_404(GoalBinding, pk=binding_id, goal_id=goal_id, site=site)
+    if not is_confirmed(request):
+        return ask_unbind(request, site, binding)
     with transaction.atomic():
         catalogue.unbind_event(binding)
         kept = {"type": binding.event_type, "name": binding.event_name}
         audit.note(request, site, f"Let go of an event of the goal {goal_id}", kept, None)
     messages.success(request, f"{binding.event_name} finds its goal by name from now on.")
     return redirect("pages:goal", site.sitecode, goal_id)
+
+
+def ask_unbind(request: HttpRequest, site: Site, binding: GoalBinding) -> HttpResponseBase:
+    """Return the page that says how much a goal gets by its events now. One query."""
+    day = timezone.now() - timedelta(hours=24)
+    count = Conversion.objects.filter(goal=binding.goal, occurred_at__gt=day)[: MOST_COUNTED + 1].count()
+    told = f"more than {MOST_COUNTED:,} conversions" if count > MOST_COUNTED else count_of(count, "conversion")
+    return ask(
+        request,
+        title=f"Let go of “{binding.event_name}”",
+        facts=[
+            f"“{binding.goal.name}” has {told} of the last 24 hours, by all its events.",
+            (
+                f"From then on the {binding.event_type} event “{binding.event_name}” converts the goal whose name it "
+                "has, or makes a new goal."
+            ),
+        ],
+        warning="Conversions so far stay with this goal.",
+        action="Let go of the event",
+        back=reverse("pages:goal", args=[site.sitecode, binding.goal_id]),
+    )

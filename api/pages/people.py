@@ -15,7 +15,9 @@ from api.audit import note
 from api.insight import people
 from api.models import Erasure, Membership, Site
 from api.pages.access import show, site_page
+from api.pages.confirm import ask, is_confirmed
 from api.pages.events import read_number
+from api.wording import count_of
 from cohorts import finding, search
 
 Role = Membership.Role
@@ -121,6 +123,20 @@ def allow_again(request: HttpRequest, site: Site, erasure_id: int) -> HttpRespon
     """Events of the person are taken again."""
     receipt = get_object_or_404(Erasure, site=site, pk=erasure_id, finished_at__isnull=False)
     if not receipt.is_allowed_again:
+        if not is_confirmed(request):
+            return ask(
+                request,
+                title="Allow events of an erased person again",
+                facts=[
+                    (
+                        f"{count_of(len(receipt.hashes), 'identifier')} of this person were erased on "
+                        f"{receipt.created_at:%Y-%m-%d}."
+                    ),
+                    "Events that name one of them are dropped now. Then they are taken, and the person is back.",
+                ],
+                action="Allow events again",
+                back=reverse("pages:erasure", args=[site.sitecode, receipt.pk]),
+            )
         erasure.allow_again(receipt)
         what = f"Allowed events of the erased person again: receipt {receipt.pk}"
         note(request, site, what, {"is_allowed_again": False}, {"is_allowed_again": True})

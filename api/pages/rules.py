@@ -9,6 +9,7 @@ from django.db.models import Max
 from django.forms.models import model_to_dict
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
@@ -18,8 +19,10 @@ from api.digest.ways import load_ways
 from api.insight.messages import Row, Wanted, find_messages
 from api.models import Rule, Site
 from api.pages.access import Role, show, site_page
+from api.pages.confirm import ask, is_confirmed
 from api.pages.events import read_number
 from api.sites import note_rules_changed
+from api.wording import count_of
 
 LAST_EVENTS: Final = 20
 FIELDS: Final = (
@@ -83,6 +86,8 @@ def last_events(site: Site) -> list[Row]:
 def change_rules(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Move a rule up or down, switch it on or off, or delete it, as the button `do` says."""
     do = request.POST.get("do", "")
+    if do == "delete" and not is_confirmed(request):
+        return ask_delete(request, site, find_rule(site, request.POST.get("rule", "")))
     with transaction.atomic():
         note_rules_changed(site.pk, now=timezone.now())  # first: who changes them too waits for the site's row
         rule = find_rule(site, request.POST.get("rule", ""))
@@ -95,8 +100,36 @@ def change_rules(request: HttpRequest, site: Site) -> HttpResponseBase:
             note(request, site, f"Switched the rule {rule.pk} “{rule}”", before, {"is_enabled": rule.is_enabled})
         elif do == "delete":
             note(request, site, f"Deleted the rule {rule.pk} “{rule}”", model_to_dict(rule, FIELDS), None)
+            name = str(rule)
             rule.delete()
+            messages.success(request, f"Deleted: the rule “{name}” changes no event from now on.")
     return redirect("pages:settings-rules", site.sitecode)
+
+
+def ask_delete(request: HttpRequest, site: Site, rule: Rule) -> HttpResponseBase:
+    """Return the page that says what the last events would do without a rule."""
+    facts = ["It is switched off: no event means something else without it."]
+    if rule.is_enabled:
+        rule.is_enabled = False  # only here: it is not saved
+        without = forecast_with(rule)
+        kept = without.dropped_now - without.dropped_then
+        facts = [
+            (
+                f"The last {count_of(without.messages, 'event')}, read without it, would make "
+                f"{count_of(without.conversions_then, 'conversion')} instead of {without.conversions_now:,}, and "
+                f"{count_of(without.goals_made_then, 'new goal')} instead of {without.goals_made_now:,}."
+            ),
+            f"{count_of(kept, 'event')} that it ignores would be taken." if kept > 0 else "",
+            f"{count_of(without.profiles_changed, 'profile')} would be another." if without.profiles_changed else "",
+        ]
+    return ask(
+        request,
+        title=f"Delete the rule “{rule}”",
+        facts=facts,
+        warning="What events did so far stays. A rule that is switched off has no effect either, and can come back.",
+        action="Delete the rule",
+        back=reverse("pages:settings-rules", args=[site.sitecode]),
+    )
 
 
 def move(request: HttpRequest, rule: Rule, by: int) -> None:

@@ -10,21 +10,28 @@ from django.db import transaction
 from django.forms.models import model_to_dict
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 import names
 from admin_pages import lines_field
 from api.audit import changed, note
-from api.models import AuditEntry, Membership, Site
+from api.insight.key_usage import describe_changes, describe_use
+from api.models import AuditEntry, ManagementToken, Membership, Site
 from api.pages.access import Role, show, site_page
+from api.pages.confirm import ask, is_confirmed
 from api.pages.events import read_number
 from api.pages.spans import read_time, trouble_of_times
 from api.sites import note_rules_changed
 from api.tokens import ENOUGH, describe, ended, tokens_that_end
+from api.wording import count_of
 from goals.naming import name_goal
 
 PAGE: Final = 50
+GONE: Final = "They are no member any more."
+MOST_TOLD: Final = 20  # tokens of a member
+LAST_OWNER: Final = "This is the last owner. Make somebody else an owner first."
 EXAMPLE: Final = "Clicked on Checkout"
 LISTS: Final = ("public_traits", "entered_event_names", "exited_event_names", "link_event_names", "trait_event_names")
 PARTS: Final = (
@@ -131,8 +138,10 @@ def change_members(request: HttpRequest, site: Site) -> HttpResponseBase:
             problem = "Choose a role."
         elif request.POST.get("do") == "invite":
             problem = invite(request, site, request.POST.get("username", "").strip(), role)
+        elif request.POST.get("do") == "remove":
+            return remove(request, site, request.POST.get("member", ""))
         else:
-            problem = change_member(request, site, request.POST.get("member", ""), role)
+            problem = change_role(request, site, request.POST.get("member", ""), role)
     if problem:
         messages.error(request, problem)
     else:
@@ -152,32 +161,79 @@ def invite(request: HttpRequest, site: Site, username: str, role: str) -> str:
     return ""
 
 
-def change_member(request: HttpRequest, site: Site, member: str, role: str) -> str:
-    """What is wrong; nothing when a member has another role, or with no role is none any more."""
-    membership = site.memberships.filter(pk=read_number(member) or 0).select_related("user").first()
+def find_member(site: Site, number: str) -> Membership | None:
+    return site.memberships.filter(pk=read_number(number) or 0).select_related("user").first()
+
+
+def is_last_owner(membership: Membership) -> bool:
+    """Return True if nobody else owns the site: who may not sign in owns nothing. One query."""
+    owners = membership.site.memberships.filter(role=Role.OWNER, user__is_active=True)
+    return list(owners) == [membership]
+
+
+def change_role(request: HttpRequest, site: Site, member: str, role: str) -> str:
+    """What is wrong; nothing when a member has another role."""
+    membership = find_member(site, member)
     if membership is None:
-        return "They are no member any more."
-    is_to_go = request.POST.get("do") == "remove"
-    owners = site.memberships.filter(role=Role.OWNER, user__is_active=True)  # who may not sign in owns nothing
-    if (is_to_go or role != Role.OWNER) and list(owners) == [membership]:
-        return "This is the last owner. Make somebody else an owner first."
+        return GONE
+    if role != Role.OWNER and is_last_owner(membership):
+        return LAST_OWNER
     name, before = membership.user.get_username(), {"role": membership.role}
-    of_theirs = tokens_that_end([membership.user_id], site=site)
-    if is_to_go:
-        membership.delete()
-        note(request, site, f"Removed the member {name}", before, None)
-    elif membership.role != role:
+    if membership.role != role:
+        of_theirs = tokens_that_end([membership.user_id], site=site)
         of_theirs = [token for token in of_theirs if role not in ENOUGH[Role(token.role)]]
         membership.role = role
         membership.save(update_fields=["role"])
         note(request, site, f"Changed the role of {name}", before, {"role": role})
-    else:
-        return ""
+        note_ended(request, site, name, of_theirs)
+    return ""
+
+
+def note_ended(request: HttpRequest, site: Site, name: str, of_theirs: list[ManagementToken]) -> None:
+    """Say and log that the tokens of somebody ended here with the role or the membership."""
     for token in of_theirs:
         note(request, site, f"Ended the management token {token.pk} of {name} here", describe(token), None)
     if of_theirs:
         messages.warning(request, f"{ended(of_theirs, name)} here. To keep one, take it over under Tokens.")
-    return ""
+
+
+def remove(request: HttpRequest, site: Site, member: str) -> HttpResponseBase:
+    """Remove a member, once the person has seen who that is."""
+    membership = find_member(site, member)
+    if membership is None or is_last_owner(membership):
+        messages.error(request, LAST_OWNER if membership else GONE)
+    elif not is_confirmed(request):
+        return ask_remove(request, site, membership)
+    else:
+        name, before = membership.user.get_username(), {"role": membership.role}
+        of_theirs = tokens_that_end([membership.user_id], site=site)
+        membership.delete()
+        note(request, site, f"Removed the member {name}", before, None)
+        note_ended(request, site, name, of_theirs)
+        messages.success(request, f"Removed: {name} sees this site no more.")
+    return redirect("pages:settings-members", site.sitecode)
+
+
+def ask_remove(request: HttpRequest, site: Site, membership: Membership) -> HttpResponseBase:
+    """Return the page that says what a member did and leaves behind."""
+    now, user = timezone.now(), membership.user
+    name, role = user.get_username(), membership.get_role_display().lower()
+    tokens = tokens_that_end([user.pk], site=site)
+    signed_in = f"last signed in on {user.last_login:%Y-%m-%d}" if user.last_login else "never signed in"
+    return ask(
+        request,
+        title=f"Remove {name}",
+        facts=[
+            f"{name} is {role} since {membership.created_at:%Y-%m-%d} and {signed_in}.",
+            describe_changes([site], name, now=now),
+            f"{count_of(len(tokens), 'management token')} of theirs {'ends' if len(tokens) == 1 else 'end'} here.",
+            *(f"Token “{token}”: {describe_use(token.last_used_at)}" for token in tokens[:MOST_TOLD]),
+        ],
+        warning="They see this site no more, from the next page on. What they changed stays, and an owner can make "
+        "them a member again. To keep a token, take it over under Tokens.",
+        action=f"Remove {name}",
+        back=reverse("pages:settings-members", args=[site.sitecode]),
+    )
 
 
 # What people changed

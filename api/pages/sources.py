@@ -9,14 +9,18 @@ from django.db import transaction
 from django.db.models import Prefetch, Q
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from api.audit import changed, note
 from api.ingest.tally import Figures, figures
+from api.insight.key_usage import describe_events, describe_use
 from api.models import Site, Source, Twin, WriteKey
 from api.pages.access import Role, show, site_page
+from api.pages.confirm import ask, is_confirmed
 from api.sites import change_source, create_source, revoke_write_key, rotate_write_key
+from api.wording import count_of
 
 MOST_HOURS: Final = 720  # of overlap
 KINDS: Final = [(kind.value, kind.label) for kind in Source.Kind if kind != Source.Kind.DESTINATION]
@@ -47,6 +51,9 @@ def list_sources(request: HttpRequest, site: Site) -> HttpResponseBase:
 def change_sources(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Make a source, change one, or rotate or revoke a write key of one, as the button `do` says."""
     do = request.POST.get("do", "")
+    if do in QUESTIONS and not is_confirmed(request):
+        question = QUESTIONS[do](request, find_source(site, request.POST.get("source", "")))
+        return question or redirect("pages:settings-sources", site.sitecode)
     with transaction.atomic():
         if do == "create":
             told = create(request, site)
@@ -101,15 +108,71 @@ def save(request: HttpRequest, source: Source) -> str:
     return "Saved: it holds everywhere within 5 seconds."
 
 
-def rotate(request: HttpRequest, source: Source) -> str:
+def read_hours(request: HttpRequest) -> int | None:
+    """Return how long the old keys go on; None, after saying so, if that is no such number."""
     hours = request.POST.get("hours", "")
     if not hours.isdecimal() or len(hours) > 4 or int(hours) > MOST_HOURS:  # noqa: PLR2004
         messages.error(request, f"The old keys may go on for 0 to {MOST_HOURS} hours.")
+        return None
+    return int(hours)
+
+
+def live_keys(source: Source) -> list[WriteKey]:
+    """Return the write keys of a source that are taken now, the oldest first. One query."""
+    return list(source.write_keys.filter(Q(ends_at=None) | Q(ends_at__gt=timezone.now())).order_by("pk"))
+
+
+def ask_rotate(request: HttpRequest, source: Source) -> HttpResponseBase | None:
+    """Return the page that says what a new key ends; None if there is nothing to ask."""
+    hours = read_hours(request)
+    if hours is None:
+        return None
+    then = f"in {count_of(hours, 'hour')}" if hours else "at once"
+    keys = live_keys(source)
+    return ask(
+        request,
+        title=f"Make a new write key for “{source.name}”",
+        facts=[
+            f"{count_of(len(keys), 'write key')} of this source {'ends' if len(keys) == 1 else 'end'} {then}.",
+            *(f"The key {key.key[:4]}…: {describe_use(key.last_used_at)}" for key in keys),
+            *describe_events([source], now=timezone.now()),
+        ],
+        warning="Give the new key to the senders before the old ones end. Events that come with a key that has ended "
+        "are refused and lost.",
+        action="Make a new key",
+        back=reverse("pages:settings-sources", args=[source.site.sitecode]),
+    )
+
+
+def ask_revoke(request: HttpRequest, source: Source) -> HttpResponseBase | None:
+    """Return the page that says who still uses a key; None for a key that the source does not have."""
+    keys = live_keys(source)
+    key = next((key for key in keys if key.key == request.POST.get("key")), None)
+    if key is None:
+        return None
+    others = len(keys) - 1
+    return ask(
+        request,
+        title=f"Revoke the write key {key.key[:4]}… of “{source.name}”",
+        facts=[
+            describe_use(key.last_used_at),
+            *describe_events([source], now=timezone.now()),
+            f"The source keeps {count_of(others, 'other key')}." if others else "The source has no other key.",
+        ],
+        warning="Events that come with this key are refused within 5 seconds and lost. It cannot be taken back.",
+        action="Revoke the key",
+        back=reverse("pages:settings-sources", args=[source.site.sitecode]),
+    )
+
+
+def rotate(request: HttpRequest, source: Source) -> str:
+    hours = read_hours(request)
+    if hours is None:
         return ""
-    key = rotate_write_key(source, overlap=timedelta(hours=int(hours)), now=timezone.now())
-    after = {"key begins with": key.key[:4], "others end in hours": int(hours)}
+    key = rotate_write_key(source, overlap=timedelta(hours=hours), now=timezone.now())
+    after = {"key begins with": key.key[:4], "others end in hours": hours}
     note(request, source.site, f"Made a new write key of the source {source.pk}", None, after)
-    return f"There is a new key. The others of “{source.name}” end in {hours} hours."
+    return f"There is a new key. The others of “{source.name}” end in {count_of(hours, 'hour')}."
 
 
 def revoke(request: HttpRequest, source: Source) -> str:
@@ -123,3 +186,4 @@ def revoke(request: HttpRequest, source: Source) -> str:
 
 
 CHANGES: Final = {"save": save, "rotate": rotate, "revoke": revoke}
+QUESTIONS: Final = {"rotate": ask_rotate, "revoke": ask_revoke}

@@ -7,13 +7,16 @@ from django.db import transaction
 from django.db.models import Count, Q
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
 from django.views.decorators.http import require_POST
 
 import names
 from api import audit
 from api.models import Site
 from api.pages.access import Role, show, site_page
+from api.pages.confirm import ask, is_confirmed
 from api.pages.goals import TAG_LENGTH
+from api.wording import count_of
 from goals.catalogue import TagTakenError, clean_tag, merge_tags, rename_tag
 from goals.models import Tag
 
@@ -59,6 +62,20 @@ def change_tag(request: HttpRequest, site: Site, tag_id: int) -> HttpResponseBas
 def remove_tag(request: HttpRequest, site: Site, tag_id: int) -> HttpResponseBase:
     """Take a tag from all goals and delete it."""
     tag = get_object_or_404(Tag, pk=tag_id, site=site)
+    if not is_confirmed(request):
+        size = tag.goals.filter(deleted_at=None, counts_for=None).count()
+        again = "Events go on giving it to the goals that they make: choose another tag in the settings."
+        return ask(
+            request,
+            title=f"Remove the tag “{tag.name}”",
+            facts=[
+                f"{count_of(size, 'goal')} {'has' if size == 1 else 'have'} it, and stay.",
+                "It is taken from them.",
+            ],
+            warning=again if tag.name == site.auto_tag else "",
+            action="Remove the tag",
+            back=reverse("pages:tags", args=[site.sitecode]),
+        )
     with transaction.atomic():
         audit.note(request, site, f"Removed the tag {tag.pk}", {"name": tag.name}, None)
         tag.delete()

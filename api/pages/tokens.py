@@ -10,12 +10,15 @@ from django.db import transaction
 from django.db.models import F
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from api.audit import note
+from api.insight.key_usage import describe_changes, describe_use
 from api.models import ManagementToken, Site
 from api.pages.access import Role, show, site_page
+from api.pages.confirm import ask, is_confirmed
 from api.pages.credentials import find_owned, owned_sites
 from api.tokens import describe, make_token, take_over, with_open_sites
 
@@ -55,6 +58,8 @@ def change_tokens(request: HttpRequest, site: Site) -> HttpResponseBase:
         else:
             token = find_owned(request, site.management_tokens.all(), request.POST.get("token", ""))
             if request.POST.get("do") == "revoke" and token.revoked_at is None:
+                if not is_confirmed(request):
+                    return ask_revoke(request, site, token)
                 token.revoked_at = timezone.now()
                 token.save(update_fields=["revoked_at"])
                 note_everywhere(request, token, f"Revoked the management token {token.pk}", describe(token), None)
@@ -66,6 +71,24 @@ def change_tokens(request: HttpRequest, site: Site) -> HttpResponseBase:
                 note_everywhere(request, token, f"Took over the management token {token.pk}", before, after)
                 messages.success(request, f"“{token}” is yours: it goes on for as long as you are an owner.")
     return redirect("pages:settings-tokens", site.sitecode)
+
+
+def ask_revoke(request: HttpRequest, site: Site, token: ManagementToken) -> HttpResponseBase:
+    """Return the page that says what still uses a token."""
+    sites = list(token.sites.all())
+    names = ", ".join(each.name for each in sites)
+    return ask(
+        request,
+        title=f"Revoke the token “{token}”",
+        facts=[
+            f"{token.made_by} made it. It is {token.get_role_display().lower()} of {names}.",
+            describe_use(token.last_used_at),
+            describe_changes(sites, f"token {token.pk} “{token}”", now=timezone.now()),
+        ],
+        warning="Programs that use it are refused from then on. It cannot be taken back.",
+        action="Revoke the token",
+        back=reverse("pages:settings-tokens", args=[site.sitecode]),
+    )
 
 
 def create(request: HttpRequest, site: Site) -> HttpResponseBase:

@@ -8,6 +8,7 @@ from django import template
 
 from api.models import Site
 from api.reasons import sentence_of
+from api.wording import count_of
 
 register = template.Library()
 
@@ -18,6 +19,13 @@ SPARK_WIDTH, SPARK_HEIGHT = 96, 24  # of .gp-spark
 def number(value: int | None) -> str:
     """`1,234,567`."""
     return "" if value is None else f"{value:,}"
+
+
+@register.filter
+def count(value: int | None, nouns: str) -> str:
+    """Return `1 goal` or `1,234 goals` for `goal`, `2 identities` for `identity,identities`."""
+    noun, _, plural = nouns.partition(",")
+    return "" if value is None else count_of(value, noun, plural)
 
 
 @register.filter

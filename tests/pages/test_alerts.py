@@ -37,7 +37,9 @@ def look(person: Client, path: str = BASE) -> str:
 
 def press(person: Client, do: str, alert: Alert) -> str:
     """What the page says after a button was pressed."""
-    return html.unescape(text_of(person.post(f"{BASE}change/", {"do": do, "alert": alert.pk}, follow=True)))
+    return html.unescape(
+        text_of(person.post(f"{BASE}change/", {"do": do, "alert": alert.pk, "confirmed": "yes"}, follow=True))
+    )
 
 
 @pytest.mark.parametrize("path", ["", "new/", "{alert}/"])

@@ -30,6 +30,7 @@ FORMS: Final[dict[str, list[dict[str, Any]]]] = {
     "goal-new": [{"name": "By hand", "type": "CUSTOM", "has_multiple_conversions": "False"}],
     "goal-edit": [{"name": "Another name", "type": "CUSTOM", "has_multiple_conversions": "False"}],
     "settings-rules-change": [{"do": do, "rule": "{rule_id}"} for do in ("switch", "up", "delete")],
+    "settings-alerts-change": [{"do": do, "alert": "{alert_id}"} for do in ("switch", "rotate", "delete")],
     "settings-rule-new": [{"position": "3", "action": "no_goal", "event_type": "page"}],
     "settings-rule": [{"position": "3", "action": "no_goal", "event_type": "page"}],
     "settings-save": [{"name": "Renamed"}],
@@ -96,7 +97,7 @@ def test_action__of_a_page__is_in_the_log(world: World, place: Place, enter: Ent
             form = filled(given, place.numbers)
             if name == "settings-save":
                 form = {**sent_form(owner), **form}
-            response: Any = owner.post(place.address(name), form)
+            response: Any = owner.post(place.address(name), {**form, "confirmed": "yes"})
             assert response.status_code < 400, (form, response.content[:2000])
             entry = next(iter(entries_after(known)), None)
             assert entry is not None, (form, response.status_code)

@@ -48,7 +48,7 @@ def look(person: Client, tab: str) -> str:
 
 
 def change(person: Client, path: str, **fields: Any) -> None:
-    response = person.post(BASE + path, fields)
+    response = person.post(BASE + path, {**fields, "confirmed": "yes"})
     assert response.status_code == 302, response.content
 
 
@@ -279,7 +279,9 @@ def test_key__of_another_site__cannot_be_revoked(owner: Client, source: Source) 
     other = create_site(name="Other").sources.get()
 
     change(owner, "sources/change/", do="revoke", source=source.pk, key=other.write_keys.get().key)
-    response = owner.post(BASE + "sources/change/", {"do": "rotate", "source": other.pk, "hours": "0"})
+    response = owner.post(
+        BASE + "sources/change/", {"do": "rotate", "source": other.pk, "hours": "0", "confirmed": "yes"}
+    )
 
     assert response.status_code == 404
     assert not WriteKey.objects.exclude(ends_at=None).exists()
@@ -384,7 +386,7 @@ def test_rule__deleted_while_somebody_changes_it__stays_deleted(
     rule = Rule.objects.create(site=site, action="no_goal", name_test="equals", name_value="A")
 
     def change_it(_: int) -> int:
-        fields = {name: value.format(rule.pk) for name, value in form.items()}
+        fields = {**{name: value.format(rule.pk) for name, value in form.items()}, "confirmed": "yes"}
         return owner.post(BASE + page.format(rule.pk), fields).status_code
 
     with ThreadPoolExecutor(1) as meanwhile, psycopg.connect(**connection_parameters()) as other:
@@ -420,7 +422,9 @@ def test_credential__made_and_renewed__tells_its_secret_once(owner: Client, site
     assert credential.secret_hash == hash_secret(secret)
     assert list(credential.sites.all()) == [site]
 
-    again = owner.post(BASE + "credentials/change/", {"do": "renew", "credential": credential.pk, "hours": "0"})
+    again = owner.post(
+        BASE + "credentials/change/", {"do": "renew", "credential": credential.pk, "hours": "0", "confirmed": "yes"}
+    )
 
     renewed = dict(again.context["secrets"])["Secret"]
     credential.refresh_from_db()
@@ -439,7 +443,8 @@ def test_credential__renewed__goes_on_with_its_old_secret_as_long_as_told(
     owner: Client, world: World, hours: str, then: int
 ) -> None:
     response = owner.post(
-        BASE + "credentials/change/", {"do": "renew", "credential": world.credential.pk, "hours": hours}
+        BASE + "credentials/change/",
+        {"do": "renew", "credential": world.credential.pk, "hours": hours, "confirmed": "yes"},
     )
     forget_lookups()
 
@@ -502,7 +507,7 @@ def test_credential__that_opens_a_site_of_others__cannot_be_changed_here(owner: 
 
 
 def test_credential__renewed_by_two_at_once__opens_with_both_secrets(owner: Client, world: World) -> None:
-    form = {"do": "renew", "credential": world.credential.pk, "hours": "24"}
+    form = {"do": "renew", "credential": world.credential.pk, "hours": "24", "confirmed": "yes"}
 
     def renew(_: int) -> int:
         return owner.post(BASE + "credentials/change/", form).status_code

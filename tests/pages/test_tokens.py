@@ -64,7 +64,7 @@ def test_token__revoked__says_so_and_is_noted(owner: Client, world: World) -> No
     make(owner)
     token = ManagementToken.objects.get()
 
-    assert owner.post(PAGE + "change/", {"do": "revoke", "token": token.pk}).status_code == 302
+    assert owner.post(PAGE + "change/", {"do": "revoke", "token": token.pk, "confirmed": "yes"}).status_code == 302
 
     token.refresh_from_db()
     assert token.revoked_at is not None
@@ -161,7 +161,7 @@ def test_member__who_goes_or_may_do_less__ends_their_tokens_and_says_so(
     token = token_of_ada(world, role=role)
     member = Membership.objects.get(user__username="ada")
 
-    shown = text_of(owner.post(f"{MEMBERS}change/", {**fields, "member": member.pk}, follow=True))
+    shown = text_of(owner.post(f"{MEMBERS}change/", {**fields, "confirmed": "yes", "member": member.pk}, follow=True))
 
     assert ("The management token “Nightly” of ada ended here." in shown) is ends
     ending = AuditEntry.objects.filter(what=f"Ended the management token {token.pk} of ada here", site=world.site)

@@ -1,5 +1,6 @@
 """What the server under the application must do with connections (wire-kameleoon A5)."""
 
+import gzip
 import json
 import socket
 import time
@@ -95,7 +96,8 @@ def test_server__sender_that_hangs_up_halfway__stores_no_event_and_reports_no_fa
     shop.send(shop.event(event="Afterwards"))
 
     assert list(shop.goals()) == ["SegmentIO track – Afterwards"]
-    assert Message.objects.count() == 1
+    statuses = sorted(Message.objects.values_list("status", "reason"))
+    assert statuses == [("done", ""), ("rejected", "invalid_json")]  # kept, and no event
     assert "request.failed" not in shop.server.log.read_text()
 
 
@@ -129,3 +131,38 @@ def test_server__strangers_that_never_finish_their_bodies__keep_nobody_waiting(s
     while shop.client.post("/oauth/token", data=form).status_code != 200:  # their seats are free again
         assert time.monotonic() - begun < 10
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ((f"Content-Length: {len(EVENT)}",), EVENT[:-9]),
+        (("Transfer-Encoding: chunked",), b"2d\r\n" + EVENT[:45] + b"\r\n"),
+        (("Transfer-Encoding: chunked",), b"36\r\n" + EVENT[:45]),
+        (
+            ("Transfer-Encoding: chunked", "Content-Encoding: gzip"),
+            b"2d\r\n" + gzip.compress(EVENT, mtime=0)[:45] + b"\r\n",
+        ),
+    ],
+    ids=["length", "between chunks", "within a chunk", "gzip"],
+)
+def test_body__of_a_sender_that_hangs_up__is_kept_as_far_as_it_came_and_is_no_event(
+    shop: Shop, headers: tuple[str, ...], body: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", shop.server.port), timeout=10) as connection:
+        connection.sendall(request(shop, *headers, body=body))
+        time.sleep(0.2)
+    kept = wait_for_message()
+
+    assert (kept.status, kept.type) == ("rejected", "")
+    assert EVENT.startswith(bytes(kept.body))
+    assert len(kept.body) > 20
+
+
+def wait_for_message() -> Message:
+    """The one message, once it is stored."""
+    until = time.monotonic() + 10
+    while (message := Message.objects.first()) is None:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    return message

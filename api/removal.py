@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.db.models import Max
 
 from api import audit
-from api.erasure import clock, is_older_work_going_on
+from api.erasure import is_older_work_going_on
 from api.models import Removal, Site, WriteKey
 from cohorts.models import Group, Identity, Persona
 
@@ -169,8 +169,11 @@ def _step_site(removal: Removal, *, now: datetime) -> bool:
             removal.rows += deleted
             removal.save()
             return True
-    if now - removal.created_at < LOOKUPS_LAST or is_older_work_going_on(clock()):
-        return False  # something may still come in, or be on its way through the digest
+    closed_at = removal.created_at + LOOKUPS_LAST
+    if now < closed_at or is_older_work_going_on(closed_at):
+        # A process may still know a key, or store an event that it took before. Work of the digest is waited for above:
+        # it has the rows of its events locked.
+        return False
     _finish_site(removal.site, by=removal.removed_by)
     return True
 

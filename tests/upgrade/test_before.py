@@ -89,6 +89,17 @@ def test_upgrade__goals_known_before__are_still_there_after_the_digest(before: A
         assert now[site, name] >= count
 
 
+def test_upgrade__bodies_that_the_version_before_refused__count_once_tried_again(before: Any, journey: Any) -> None:
+    known, tried = (
+        {(site, name): count for site, name, _, _, count, *_ in goals}
+        for goals in (before["goals"], journey["last"]["goals"])
+    )
+    marked, refused, spoilt = (("shop000001", f"SegmentIO track – {name}") for name in ("Marked", "Refused", "N1"))
+    assert (known.get(marked), tried[marked]) == (None, 5)  # byte order marks at every door
+    assert (known[refused], tried[refused]) == (1, 3)  # `Track` in a batch and by itself
+    assert (known.get(spoilt), tried[spoilt]) == (None, 1)  # beside a NaN
+
+
 def test_rekey__conversions_of_the_version_before__count_for_the_devices_of_their_users(journey: Any) -> None:
     before, after = journey["rekeyed"]["before"], journey["rekeyed"]["after"]
     moved = {

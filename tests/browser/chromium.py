@@ -17,7 +17,9 @@ from playwright.sync_api import Browser, Page, Request, Response, StorageState, 
 
 HERE = Path(__file__).parent
 CHROMIUM = Path("/usr/bin/chromium")
-ANALYTICS = HERE.parent / "contract/node_modules/@segment/analytics-next/dist/umd"
+PACKAGES = HERE.parent / "contract/node_modules"
+ANALYTICS = PACKAGES / "@segment/analytics-next/dist/umd"
+RUDDERSTACK = PACKAGES / "@rudderstack/analytics-js/dist/npm/modern/bundled/umd/index.js"
 LOOPBACK = {"127.0.0.1", "localhost"}
 PATIENCE = 60.0
 
@@ -39,10 +41,11 @@ def running_browser() -> Iterator[Browser]:
 
 
 class ShopFiles(SimpleHTTPRequestHandler):
-    """The shop's page, and the package's bundle as npm delivers it."""
+    """The shop's pages, and the packages' bundles as npm delivers them."""
 
     def translate_path(self, path: str) -> str:
-        return str(HERE / "page.html" if path == "/" else ANALYTICS / Path(path).name)
+        pages = {"/": HERE / "page.html", "/rudderstack": HERE / "rudderstack.html", "/rudderstack.js": RUDDERSTACK}
+        return str(pages.get(path) or ANALYTICS / Path(path).name)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
@@ -64,6 +67,7 @@ class Posted:
     message_ids: tuple[str, ...]
     retry: str | None
     status: int
+    path: str
 
 
 @dataclass
@@ -117,8 +121,10 @@ class Visit:
         request = response.request
         if request.method == "POST":
             body = json.loads(request.post_data or "{}")
-            message_ids = tuple(event["messageId"] for event in body.get("batch", [body]))
-            self.posted.append(Posted(message_ids, request.headers.get("x-retry-count"), response.status))
+            events = body.get("batch", [body])
+            message_ids = tuple(event["messageId"] for event in events if "messageId" in event)
+            retry, path = request.headers.get("x-retry-count"), urlsplit(request.url).path
+            self.posted.append(Posted(message_ids, retry, response.status, path))
 
     def _note_preflight(self, event: Mapping[str, Any]) -> None:
         headers = {name.lower(): value for name, value in event["headers"].items()}

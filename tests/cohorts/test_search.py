@@ -130,7 +130,7 @@ def test_texts__after_any_history__are_those_of_the_traits(
         kept = texts_of(shop)
         assert kept == expected_texts(shop)
         SearchText.objects.filter(site=shop.site).delete()
-        import_module("cohorts.migrations.0007_search_texts").fill(apps, None)
+        import_module("cohorts.migrations.0009_fill_search_texts").fill(apps, None)
         assert texts_of(shop) == kept
     finally:
         shop.site.delete()

@@ -62,6 +62,8 @@ def _note_odd(fields: Mapping[str, Any], types: Fields, place: str, odd: list[st
         if isinstance(type_, str):
             if not _is(one, type_):
                 odd.append(f"{place}.{name}: {type_} was expected, found {_kind(one)}.")
+        elif one == []:  # an empty object, as PHP writes it
+            continue
         elif isinstance(one, dict):
             _note_odd(one, type_, f"{place}.{name}", odd)
         else:

@@ -7,6 +7,7 @@ import msgspec
 from api.ingest.wire import clean_text, lenient_decoder, read_float
 from cohorts import ids
 
+OBJECTS: Final = ("properties", "traits", "context", "integrations")
 DECODER: Final = msgspec.json.Decoder(float_hook=read_float)
 # Escapes that may stand for NUL or a lone surrogate, which neither PostgreSQL nor a reader's JSON can hold.
 SUSPECT: Final = (b"\\u0000", b"\\ud", b"\\uD")
@@ -25,15 +26,27 @@ def read_body(body: bytes, warnings: set[str]) -> dict[str, Any]:
         event = _read_leniently(body, warnings)
     if not isinstance(event, dict):
         raise UnreadableBodyError("not an object")
+    read: dict[str, Any] = event
     if any(escape in body for escape in SUSPECT):
         try:
-            cleaned = {clean_text(name): clean_value(value) for name, value in event.items()}
+            cleaned = {clean_text(name): clean_value(value) for name, value in read.items()}
         except RecursionError as error:
             raise UnreadableBodyError("nested too deeply") from error
-        if cleaned != event:
+        if cleaned != read:
             warnings.add("replaced_characters")
-            return cleaned
-    return event
+            read = cleaned
+    _fill_empty_lists(read)
+    return read
+
+
+def _fill_empty_lists(event: dict[str, Any]) -> None:
+    """Put an object where PHP wrote an empty one: it encodes an empty array, with or without names, as a list."""
+    for name in OBJECTS:
+        if event.get(name) == []:
+            event[name] = {}
+    context = event.get("context")
+    if isinstance(context, dict) and context.get("traits") == []:
+        event["context"] = {**context, "traits": {}}
 
 
 def _read_leniently(body: bytes, warnings: set[str]) -> Any:
@@ -55,10 +68,10 @@ def clean_value(value: Any) -> Any:
 
 
 def read_object(value: Any, warnings: set[str]) -> dict[str, Any]:
-    """`value` if it is an object, else nothing."""
+    """Return `value` if it is an object, otherwise an empty one, with a warning unless there was nothing in it."""
     if isinstance(value, dict):
         return value
-    if value is not None:
+    if value is not None and value != []:
         warnings.add("unreadable_properties")
     return {}
 

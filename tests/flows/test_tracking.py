@@ -428,6 +428,29 @@ def test_integrations__of_what_segment_computed__are_its_routing(world: World, s
     assert (world.read("COHORTS_u1"), world.read("COHORTS_u2")) == ({"vip": True}, {})
 
 
+@pytest.mark.parametrize("type_", ["track", "identify", "group", "page"])
+def test_objects__that_php_writes_as_empty_lists__are_empty_without_a_warning(
+    world: World, source: Source, type_: str
+) -> None:
+    event = {
+        "type": type_,
+        "userId": "u1",
+        "event": "E",
+        "groupId": "g",
+        "properties": [],
+        "traits": [],
+        "integrations": [],
+    }
+
+    world.send({**event, "context": []}, {**event, "context": {"traits": [], "personas": []}})
+
+    assert [(message.status, message.warnings) for message in Message.objects.all()] == [("done", [])] * 2
+    world.send({"type": "identify", "userId": "u1", "traits": {"address": [], "company": []}})
+    assert world.last_message().warnings == []
+    world.send({**event, "properties": [1]})
+    assert world.last_message().warnings == ["unreadable_properties"]
+
+
 @pytest.mark.parametrize("place", ["/segmentio", "/v1/group", "/v1/batch"])
 @pytest.mark.parametrize("who", [{}, {"userId": None}, {"anonymousId": "(null)"}])
 def test_group__without_a_person__sets_the_traits_of_the_group(

@@ -33,6 +33,7 @@ RULES: Final = msgspec.json.Decoder(list[Rule])
 # A source `d`, and its rules.
 SOURCE: Final = """
     d.id, d.kind, d.is_enabled, d.takes_track,
+    (SELECT n.names_pages_by_title FROM api_site n WHERE n.id = d.site_id),
     EXISTS (SELECT 1 FROM api_rule r WHERE r.source_id = d.id AND r.is_enabled AND r.action = 'drop'), (
         SELECT json_agg(json_build_object(
                    'id', r.id, 'action', r.action, 'argument', r.argument, 'event_type', r.event_type,
@@ -68,6 +69,7 @@ class SourceAccess:
     kind: str
     is_enabled: bool
     takes_track: bool
+    names_pages_by_title: bool  # of its site
     has_own_drops: bool  # events of it may be dropped that another source's copy of them counts
     rules: tuple[Rule, ...]
     redactions: tuple[Rule, ...]  # those of the rules that say what must not be stored of its events
@@ -274,7 +276,7 @@ def _find_source(write_key: str) -> SourceAccess | None:
 
 def read_source(site_id: int, *columns: Any) -> SourceAccess | None:
     """A source and its rules, as SOURCE selects them; None where a site has none."""
-    id_, kind, is_enabled, takes_track, has_own_drops, rules = columns
+    id_, kind, is_enabled, takes_track, names_pages_by_title, has_own_drops, rules = columns
     if id_ is None:
         return None
     decoded = tuple(RULES.decode(rules)) if rules else ()
@@ -284,6 +286,7 @@ def read_source(site_id: int, *columns: Any) -> SourceAccess | None:
         kind,
         is_enabled,
         takes_track,
+        names_pages_by_title,
         has_own_drops,
         rules=decoded,
         redactions=tuple(rule for rule in decoded if rule.action in ACTS_AT_INGEST),

@@ -266,7 +266,9 @@ def read_persona(message: Stored) -> tuple[str, bool] | None:
 def read_goal(message: Stored) -> str | None:
     """The goal that an event converts: tracks, pages and screens but audiences, computed traits and links (K-63)."""
     type_ = message.event["type"]
-    name = message.event.get("event") or message.event.get("name") or f"Unnamed {type_}"
+    event, properties = message.event, message.event.get("properties") or {}
+    names = (event.get("event"), event.get("name"), properties.get("name"), event.get("category"))
+    name = next((name for name in names if name), f"Unnamed {type_}")
     is_other = read_persona(message) is not None or name in ("Trait Computed", "Kameleoon identifier")
     return f"SegmentIO {type_} – {name}" if type_ in ("track", "page", "screen") and not is_other else None
 

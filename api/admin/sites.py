@@ -51,6 +51,7 @@ class SiteAdmin(Pages[Site]):
                     "auto_tag",
                     "default_currency",
                     "user_id_is_visitor_code",
+                    "names_pages_by_title",
                     "audience_events_make_goals",
                 )
             },

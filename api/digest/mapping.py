@@ -13,7 +13,7 @@ import msgspec
 from api import hooks
 from api.digest.readings import NEWEST, READING, READINGS, reading_of
 from api.ingest.reading import UnreadableBodyError, read_body, read_group_id, read_id, read_object
-from api.rules.rule import Rule, Ruled, apply_rules, name_of
+from api.rules.rule import NO_VALUE, Rule, Ruled, apply_rules, name_of
 from cohorts.models import Identity
 from cohorts.people import Change, Visitors
 from cohorts.reserved import odd_traits
@@ -47,6 +47,7 @@ class Rules:
     trait_event_names: frozenset[str] = frozenset({"Trait Computed"})
     takes_track: bool = True
     heeds_integrations: bool = True
+    names_pages_by_title: bool = False
     rules: tuple[Rule, ...] = ()
 
 
@@ -175,7 +176,7 @@ def derive(message: Stored, rules: Rules) -> Effects:
         return Effects(idle_reason="dropped_by_transform")
     if READINGS[message.reading].heeds_integrations and rules.heeds_integrations and is_excluded(fields):
         return Effects(idle_reason="excluded_by_sender", warnings=tuple(sorted(warnings)))
-    ruled = apply_rules(fields["type"], fields, rules.rules)
+    ruled = apply_rules(fields["type"], fields, rules.rules, by_title=rules.names_pages_by_title)
     if ruled.is_dropped or (ruled.type == "track" and not rules.takes_track):
         reason = "dropped_by_rule" if ruled.is_dropped else "track_not_taken"
         return Effects(idle_reason=reason, detail=ruled.reason, fired=tuple(ruled.fired))
@@ -240,7 +241,7 @@ def glance(message: Stored, rules: Rules) -> Glance:
         fields = read_body(message.body, warnings)
     except UnreadableBodyError:
         return Glance()
-    name = name_of(message.type, fields, warnings)
+    name = name_of(message.type, fields, warnings, by_title=rules.names_pages_by_title)
     try:
         event = _Event(message, rules, fields, Ruled(message.type, name), warnings)
     except RejectedError:
@@ -325,7 +326,8 @@ class _Event:
 
     def hit(self) -> GoalHit:
         """The event as a hit of the goal that its name leads to."""
-        revenue = self._amount("revenue", "invalid_revenue")
+        given = self.properties.get("revenue")
+        revenue = self._amount(given if given not in NO_VALUE else self.ruled.revenue, "invalid_revenue")
         currency = None
         if revenue is not None:
             currency, is_known = parse_currency(self.properties.get("currency"), default=self.rules.default_currency)
@@ -340,15 +342,15 @@ class _Event:
             visitor_code=self.visitor,
             revenue=revenue,
             currency=currency,
-            value=self._amount("value", "invalid_value"),
+            value=self._amount(self.properties.get("value"), "invalid_value"),
             properties=msgspec.json.encode(without_visitor_code(self.properties)).decode(),
             arrival=self.message.id,
             source_id=self.message.source_id,
         )
 
-    def _amount(self, name: str, warning: str) -> Any:
+    def _amount(self, given: Any, warning: str) -> Any:
         try:
-            return parse_amount(self.properties.get(name))
+            return parse_amount(given)
         except NotMoneyError:
             self.warnings.add(warning)
             return None

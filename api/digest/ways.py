@@ -31,6 +31,7 @@ def load_ways(site: Site) -> Ways:
         default_currency=site.default_currency,
         user_id_is_visitor_code=site.user_id_is_visitor_code,
         audience_events_make_goals=site.audience_events_make_goals,
+        names_pages_by_title=site.names_pages_by_title,
         entered_event_names=frozenset(site.entered_event_names),
         exited_event_names=frozenset(site.exited_event_names),
         link_event_names=frozenset(site.link_event_names),

@@ -104,7 +104,9 @@ def release_key(source: SourceAccess, event: Incoming) -> Incoming:
     is_ignored = event.type == "track" and not source.takes_track
     if not is_ignored:
         try:
-            ruled = apply_rules(event.type, read_body(event.body, set()), source.rules)
+            ruled = apply_rules(
+                event.type, read_body(event.body, set()), source.rules, by_title=source.names_pages_by_title
+            )
         except (UnreadableBodyError, RecursionError):
             return event
         is_ignored = ruled.is_dropped or (ruled.type == "track" and not source.takes_track)
@@ -116,7 +118,13 @@ def clean(source: SourceAccess, event: Incoming) -> Incoming:
     if not event.type or event.content_encoding:  # refused as a whole, or of a type that says where no field is
         return replace(event, body=b"", content_encoding="")
     try:
-        fields = redact(event.type, read_body(event.body, set()), source.redactions, key=source.redaction_key)
+        fields = redact(
+            event.type,
+            read_body(event.body, set()),
+            source.redactions,
+            key=source.redaction_key,
+            by_title=source.names_pages_by_title,
+        )
     except (UnreadableBodyError, RecursionError):
         return replace(event, body=b"")
     return replace(event, body=msgspec.json.encode(fields))

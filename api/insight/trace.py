@@ -156,10 +156,11 @@ class _Case:
         except UnreadableBodyError:
             return Step("Fields not to be stored", State.SKIPPED, "The body could not be read.")
         type_ = self.message.type
+        name = name_of(type_, fields, set(), by_title=self.site.names_pages_by_title)
         acting = [
             rule
             for rule in self._rules_of_source()
-            if rule.action in REDACTIONS and holds(rule_of(rule), type_, name_of(type_, fields, set()), type_, fields)
+            if rule.action in REDACTIONS and holds(rule_of(rule), type_, name, type_, fields)
         ]
         if not acting:
             return Step("Fields not to be stored", State.SKIPPED, "No rule keeps a field of it from being stored.")

@@ -125,5 +125,9 @@ class ForecastShape(serializers.Serializer[Forecast]):
     droppedThen = serializers.IntegerField(source="dropped_then")
     rejectedNow = serializers.IntegerField(source="rejected_now")
     rejectedThen = serializers.IntegerField(source="rejected_then")
+    revenueNow = serializers.DictField(
+        source="revenue_now", child=serializers.DecimalField(20, 6), help_text="By currency, as are the conversions."
+    )
+    revenueThen = serializers.DictField(source="revenue_then", child=serializers.DecimalField(20, 6))
     profilesChanged = serializers.IntegerField(source="profiles_changed")
     profiles = ProfileForecastShape(many=True, help_text="The first few that change.")

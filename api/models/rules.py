@@ -27,6 +27,7 @@ class Rule(models.Model):
         PAGE_TO_TRACK = "page_to_track", "take the page for a track event"
         PATTERN_GOAL = "pattern_goal", "group names of one pattern under one goal"
         GROUP_FROM = "group_from", "take the group from a field"
+        REVENUE_FROM = "revenue_from", "take the revenue from a field where the event has none"
         DROP_FIELD = "drop_field", "remove a field before the event is stored"
         HASH_FIELD = "hash_field", "hash a field before the event is stored"
 

@@ -60,6 +60,13 @@ class Site(models.Model):
         default=False, help_text="The id of the trait `company` is the group of people of whom no group call tells."
     )
     audience_events_make_goals = models.BooleanField(default=False)
+    names_pages_by_title = models.BooleanField(
+        "a goal for each page title",
+        default=False,
+        db_default=False,
+        help_text="A page or screen without a name is called by its title; otherwise all of them count for the one "
+        "goal Unnamed page or Unnamed screen. Scripts in browsers send a title with every page.",
+    )
     entered_event_names = ArrayField(models.CharField(max_length=500), default=entered_event_names, blank=True)
     exited_event_names = ArrayField(models.CharField(max_length=500), default=exited_event_names, blank=True)
     link_event_names = ArrayField(models.CharField(max_length=500), default=link_event_names, blank=True)

@@ -36,7 +36,10 @@ EXAMPLE: Final = "Clicked on Checkout"
 LISTS: Final = ("public_traits", "entered_event_names", "exited_event_names", "link_event_names", "trait_event_names")
 PARTS: Final = (
     ("Site", ("name",)),
-    ("Goals and conversions", ("goal_name_template", "auto_tag", "default_currency", "audience_events_make_goals")),
+    (
+        "Goals and conversions",
+        ("goal_name_template", "auto_tag", "default_currency", "names_pages_by_title", "audience_events_make_goals"),
+    ),
     ("Limits on goals that events make", ("goals_per_10_seconds", "goals_per_hour", "max_waiting_names")),
     ("How long events are kept", ("keeps_done_days",)),
     ("Who people are", ("user_id_is_visitor_code", "company_is_group")),

@@ -12,6 +12,7 @@ NEEDS_ARGUMENT: Final = {
     "rename": "a template such as `Page: {name}`",
     "pattern_goal": "a pattern such as `Viewed order {n}`",
     "group_from": "the field that holds the group's id, such as `properties.account_id`",
+    "revenue_from": "the field that holds the revenue, such as `properties.total`",
     "drop_field": "the field to remove, such as `traits.email`",
     "hash_field": "the field to hash, such as `traits.email`",
 }
@@ -58,7 +59,7 @@ def _check_action(rule: Rule) -> Iterator[tuple[str, str]]:
         yield "argument", "Only fields within properties, traits or context can be removed or hashed."
     elif rule.action == "rename" and not all(is_path(each) for each in fields_of(rule.argument)):
         yield "argument", "Each {…} in the template must hold a field, such as {name} or {properties.title}."
-    elif rule.action == "group_from" and not is_path(rule.argument):
+    elif rule.action in {"group_from", "revenue_from"} and not is_path(rule.argument):
         yield "argument", "This is no field: write its names with dots between them."
     if any(not name or not is_path(path) for name, path in rule.group_traits):
         yield "group_traits", 'Give each trait the field it is taken from: {"country": "properties.country"}.'

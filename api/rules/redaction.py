@@ -15,7 +15,9 @@ from api.rules.rule import REDACTIONS, Rule, holds, name_of
 HASHED: Final = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
-def redact(type_: str, fields: Mapping[str, Any], rules: Sequence[Rule], *, key: bytes) -> dict[str, Any]:
+def redact(
+    type_: str, fields: Mapping[str, Any], rules: Sequence[Rule], *, key: bytes, by_title: bool = False
+) -> dict[str, Any]:
     """The event without the fields that rules drop, and with HMAC-SHA256 under `key` in place of those they hash.
 
     Equal values of a site stay equal; nobody without the key can try out e-mail addresses. What is hashed already
@@ -23,7 +25,8 @@ def redact(type_: str, fields: Mapping[str, Any], rules: Sequence[Rule], *, key:
     """
     event = dict(fields)
     for rule in rules:
-        if rule.action in REDACTIONS and holds(rule, type_, name_of(type_, event, set()), type_, event):
+        name = name_of(type_, event, set(), by_title=by_title)
+        if rule.action in REDACTIONS and holds(rule, type_, name, type_, event):
             new = partial(hash_value, key=key) if rule.action == "hash_field" else _leave_out
             event = change(type_, event, rule.argument, new)
     return event

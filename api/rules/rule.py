@@ -14,6 +14,7 @@ from api.rules.patterns import fields_of, fill, has_pattern
 from cohorts.typed import matches
 
 REDACTIONS: Final = frozenset({"drop_field", "hash_field"})
+NO_VALUE: Final = (None, "")
 UNNAMED: Final = {"page": "Unnamed page", "screen": "Unnamed screen"}
 
 
@@ -44,14 +45,18 @@ class Ruled:
     reason: str = ""  # why it was dropped, in a person's words
     group: Any = None
     group_traits: dict[str, Any] = field(default_factory=dict)
+    revenue: Any = None  # what counts as revenue where the event says none
     fired: list[int] = field(default_factory=list)  # the rules that acted
     warnings: set[str] = field(default_factory=set)
 
 
-def apply_rules(type_: str, fields: Mapping[str, Any], rules: Sequence[Rule]) -> Ruled:
-    """What becomes of an event under these rules, in their order. Those that act at ingest are passed over."""
+def apply_rules(type_: str, fields: Mapping[str, Any], rules: Sequence[Rule], *, by_title: bool = False) -> Ruled:
+    """Return what becomes of an event under these rules, in their order. Those that act at ingest are passed over.
+
+    With `by_title` a page without a name is called by its title.
+    """
     warnings: set[str] = set()
-    ruled = Ruled(type_, name_of(type_, fields, warnings))
+    ruled = Ruled(type_, name_of(type_, fields, warnings, by_title=by_title))
     ruled.warnings |= warnings
     for rule in rules:
         if rule.action in ACTIONS and holds(rule, ruled.type, ruled.name, type_, fields):
@@ -61,10 +66,11 @@ def apply_rules(type_: str, fields: Mapping[str, Any], rules: Sequence[Rule]) ->
     return ruled
 
 
-def name_of(type_: str, fields: Mapping[str, Any], warnings: set[str]) -> str | None:
-    """What an event is called; None for a nameless track, and for types that make no goal.
+def name_of(type_: str, fields: Mapping[str, Any], warnings: set[str], *, by_title: bool = False) -> str | None:
+    """Return what an event is called; None for a nameless track, and for types that make no goal.
 
-    A page is never named by its URL or path: each would make a goal of its own (promises K-13).
+    A page is never named by its URL or path, and by its title only where the site asks for it: each would make a goal
+    of its own, and analytics.js sends a title with every page (promises K-13).
     """
     if type_ == "track":
         candidates = [fields.get("event"), fields.get("name")]
@@ -75,7 +81,7 @@ def name_of(type_: str, fields: Mapping[str, Any], warnings: set[str]) -> str | 
             fields.get("name"),
             fields.get("event"),
             properties.get("name"),
-            properties.get("title"),
+            properties.get("title") if by_title else None,
             fields.get("category"),
         ]
     else:
@@ -159,6 +165,16 @@ def _take_group(rule: Rule, ruled: Ruled, sent_type: str, fields: Mapping[str, A
     return True
 
 
+def _take_revenue(rule: Rule, ruled: Ruled, sent_type: str, fields: Mapping[str, Any]) -> bool:
+    properties = fields.get("properties")
+    own = properties.get("revenue") if isinstance(properties, dict) else None
+    found = find(sent_type, fields, rule.argument)
+    if own not in NO_VALUE or ruled.revenue is not None or found is ABSENT or found in NO_VALUE:
+        return False
+    ruled.revenue = found
+    return True
+
+
 ACTIONS: Final[Mapping[str, Callable[[Rule, Ruled, str, Mapping[str, Any]], bool]]] = {
     "drop": _drop,
     "no_goal": _make_no_goal,
@@ -166,4 +182,5 @@ ACTIONS: Final[Mapping[str, Callable[[Rule, Ruled, str, Mapping[str, Any]], bool
     "pattern_goal": _group_names,
     "rename": _rename,
     "group_from": _take_group,
+    "revenue_from": _take_revenue,
 }

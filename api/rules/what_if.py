@@ -6,6 +6,7 @@ The same `derive` that digests, once under the rules that are and once under tho
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -67,6 +68,8 @@ class Forecast:
     dropped_then: int
     rejected_now: int
     rejected_then: int
+    revenue_now: dict[str, Decimal]  # by currency
+    revenue_then: dict[str, Decimal]
     profiles_changed: int
     profiles: list[ProfileForecast]  # the first few of them
 
@@ -86,7 +89,7 @@ def what_if(site: Site, rules: DraftRules, *, last: int = 1_000, only: int | Non
         now.add(derive(message, ways.rules_of(message)))
         mine = tuple(rule for source, rule in rules if source in {None, message.source_id})
         redactions = [rule for rule in mine if rule.action in REDACTIONS]
-        changed = _redacted(message, redactions, key) if redactions else message
+        changed = _redacted(message, redactions, key, by_title=site.names_pages_by_title) if redactions else message
         then.add(derive(changed, replace(ways.rules_of(message), rules=mine)))
     return _compare(site, ways, now, then, messages=messages)
 
@@ -114,6 +117,7 @@ class _Side:
 
     def __init__(self) -> None:
         self.hits: Counter[EventName] = Counter()
+        self.revenue: dict[str, Decimal] = {}
         self.dropped = self.rejected = 0
         self.said: dict[people.IdentityKey, merge.Registers] = {}
 
@@ -122,6 +126,9 @@ class _Side:
         self.rejected += bool(effects.rejected or effects.dead)
         if effects.goal:
             self.hits[effects.goal.event] += 1
+            if effects.goal.revenue is not None and effects.goal.currency is not None:
+                so_far = self.revenue.get(effects.goal.currency, Decimal(0))
+                self.revenue[effects.goal.currency] = so_far + effects.goal.revenue
         if effects.change:
             for key, registers in people.said_by(effects.change).items():
                 merge.absorb(self.said.setdefault(key, {}), registers)
@@ -155,6 +162,8 @@ def _compare(site: Site, ways: Ways, now: _Side, then: _Side, *, messages: int) 
         dropped_then=then.dropped,
         rejected_now=now.rejected,
         rejected_then=then.rejected,
+        revenue_now=now.revenue,
+        revenue_then=then.revenue,
         profiles_changed=len(changed),
         profiles=changed[:SAMPLES],
     )
@@ -180,13 +189,13 @@ def _spell_out(registers: merge.Registers | None) -> dict[str, Any]:
     }
 
 
-def _redacted(message: Stored, rules: Sequence[Rule], key: bytes) -> Stored:
+def _redacted(message: Stored, rules: Sequence[Rule], key: bytes, *, by_title: bool) -> Stored:
     """The message as it would be stored if it came again."""
     try:
         fields = read_body(message.body, set())
     except UnreadableBodyError:
         return message
-    return replace(message, body=msgspec.json.encode(redact(message.type, fields, rules, key=key)))
+    return replace(message, body=msgspec.json.encode(redact(message.type, fields, rules, key=key, by_title=by_title)))
 
 
 def _last_messages(site_id: int, last: int, only: int | None) -> Iterator[Stored]:

@@ -190,7 +190,8 @@ def test_track__without_a_name__is_rejected_with_a_reason(world: World, name: ob
     [
         ({"name": "Home", "properties": {"title": "T"}}, "Home"),
         ({"properties": {"name": "N", "title": "T"}, "category": "C"}, "N"),
-        ({"properties": {"title": "T", "url": "https://x/y", "path": "/y"}, "category": "C"}, "T"),
+        ({"properties": {"title": "T", "url": "https://x/y", "path": "/y"}, "category": "C"}, "C"),
+        ({"properties": {"title": "T", "url": "https://x/y", "path": "/y"}}, "Unnamed page"),
         ({"properties": {"url": "https://x/y", "path": "/y"}, "category": "C"}, "C"),
         ({"properties": {"url": "https://x/y", "path": "/y"}}, "Unnamed page"),
         ({"name": "", "properties": {"name": " "}}, "Unnamed page"),
@@ -200,6 +201,17 @@ def test_page__without_a_name__falls_back_but_never_to_the_url(world: World, fie
     world.send(world.event("page", **fields))
 
     assert world.goals() == {f"SegmentIO page – {name}": 1}
+
+
+@pytest.mark.promise("K-13")
+@pytest.mark.parametrize(("type_", "fixed"), [("page", "Unnamed page"), ("screen", "Unnamed screen")])
+def test_page__with_a_title_only__has_a_goal_of_it_where_the_site_asks(world: World, type_: str, fixed: str) -> None:
+    titled: dict[str, Any] = {"properties": {"title": "T"}, "category": "C"}
+    world.send(world.event(type_, properties={"title": "T"}))
+    world.change_site(names_pages_by_title=True)
+    world.send(world.event(type_, **titled), world.event(type_, properties={"path": "/"}))
+
+    assert world.goals() == {f"SegmentIO {type_} – T": 1, f"SegmentIO {type_} – {fixed}": 2}
 
 
 def test_screen__without_a_name__has_a_fixed_one(world: World) -> None:

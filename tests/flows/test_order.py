@@ -77,7 +77,8 @@ def say(type_: str, **fields: Any) -> st.SearchStrategy[Event]:
 MEANINGS = (
     say("track", event=st.sampled_from(["A", "B", "é"]), properties=money),
     say("page", name=st.sampled_from(["A", "B"]), properties=money),
-    say("page", properties=st.just({"path": "/"})),
+    say("page", properties=st.just({"path": "/", "title": "A"})),
+    say("page", properties=st.just({"title": "A"}), category=st.just("B")),
     say("screen", event=st.sampled_from(["A", "B"])),
     say("track", event=st.just("Kameleoon identifier")),
     say(

@@ -2,9 +2,12 @@
 
 import random
 from dataclasses import asdict
+from decimal import Decimal
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 
 from api.access import forget_lookups
 from api.models import Message, Rule, Source
@@ -151,6 +154,41 @@ def test_source__of_altis__makes_no_goals_of_sessions_and_page_titles(world: Wor
     )
 
     assert world.goals() == {"SegmentIO track – click": 1}
+
+
+# Revenue
+
+
+@pytest.mark.parametrize(
+    ("properties", "revenue", "warnings"),
+    [
+        ({"total": 12.5, "currency": "EUR"}, "12.5 EUR", []),
+        ({"total": 12.5, "revenue": 3}, "3 USD", []),
+        ({"total": "7", "revenue": None}, "7 USD", []),
+        ({"total": "7", "revenue": ""}, "7 USD", []),
+        ({"total": "$7"}, None, ["invalid_revenue"]),
+        ({"total": None, "value": 4}, "4 USD", []),
+        ({"other": 1}, None, []),
+        ({"total": 7, "revenue": "$3"}, None, ["invalid_revenue"]),
+    ],
+)
+def test_revenue_from__a_field__counts_where_the_event_has_no_revenue(
+    world: World, properties: dict[str, Any], revenue: str | None, warnings: list[str]
+) -> None:
+    world.post(world.event(event="Order Completed", properties=properties))
+    rules = [pure.Rule("revenue_from", "properties.total"), pure.Rule("revenue_from", "properties.value")]
+    forecast = what_if(world.site, [(None, rule) for rule in rules])
+    for rule in rules:
+        add_rule(world, rule.action, rule.argument)
+    world.digest()
+
+    conversion = Conversion.objects.get()
+    told = None if conversion.revenue is None else f"{conversion.revenue.normalize():f} {conversion.currency}"
+    assert told == revenue
+    assert world.last_message().warnings == warnings
+    expected = {} if revenue is None else {revenue.split()[1]: Decimal(revenue.split()[0])}
+    assert forecast.revenue_then == expected
+    call_command("verify", stdout=StringIO())
 
 
 # Redaction

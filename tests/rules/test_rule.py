@@ -244,6 +244,8 @@ def test_redaction__under_a_condition__leaves_other_events_alone() -> None:
         (Rule("pattern_goal", "Order {digits}"), "argument"),
         (Rule("pattern_goal", "{any} {any} {any}"), "argument"),
         (Rule("group_from", "a..b"), "argument"),
+        (Rule("revenue_from", ""), "argument"),
+        (Rule("revenue_from", "a..b"), "argument"),
         (Rule("drop_field", "userId"), "argument"),
         (Rule("drop_field", "properties"), "argument"),
         (Rule("hash_field", "properties."), "argument"),

@@ -238,6 +238,8 @@ def test_what_if__rules_in_hand__are_told_and_not_kept(world: World, owner: Call
         "droppedThen": 1,
         "rejectedNow": 0,
         "rejectedThen": 0,
+        "revenueNow": {},
+        "revenueThen": {},
         "profilesChanged": len(profiles),
     }
     assert rules_of(owner) == []

@@ -15,6 +15,7 @@ from django.db.models import Q, QuerySet
 
 from api import audit
 from api.models import GoalsChange, Site
+from api.wording import count_of
 from goals import many, reports
 from goals.merging import merged_into
 from goals.models import Goal
@@ -103,7 +104,7 @@ def start(change: GoalsChange, *, user: "User", now: datetime) -> None:
         after = {"goals": count, "change": locked.pk, "first": [f"{pk}: {name}" for pk, name in first]}
         if locked.tag:
             after["tag"] = locked.tag
-        what = f"{DONE[locked.action]} {count:,} {'goal' if count == 1 else 'goals'}"
+        what = f"{DONE[locked.action]} {count_of(count, 'goal')}"
         audit.record(locked.site, what, None, after, who=user.get_username(), user=user)
         GoalsChange.objects.filter(pk=locked.pk).update(started_at=now, user=user)
 

@@ -9,6 +9,7 @@ from api.ingest.tally import Figures
 from api.insight.delivery import Lag, Outcomes
 from api.insight.standing import Room, SourceState
 from api.models import Alert
+from api.wording import count_of
 
 Condition = Alert.Condition
 # Over only when it has not held for this long: what comes and goes is one alert. Longer than several looks.
@@ -46,7 +47,7 @@ def judge_success(outcomes: Outcomes, *, percent: float) -> Finding:
     rate = outcomes.success_rate
     if rate is None:
         return Finding(holds=False, sentence="No event of the last 24 hours is decided.")
-    told = f"Of {outcomes.decided:,} events decided in 24 hours, {outcomes.failed:,} were refused or are dead"
+    told = f"Of {count_of(outcomes.decided, 'event')} decided in 24 hours, {outcomes.failed:,} failed: refused or dead"
     return Finding(rate < percent, f"{told}: the success rate is {show_percent(rate)} %.")
 
 
@@ -81,8 +82,8 @@ def judge_silence(sources: Sequence[SourceState], *, source_id: int | None, minu
     ]
     if silent:
         named = ", ".join(f"“{source.name}” ({heard_of(source)})" for source in silent)
-        return Finding(holds=True, sentence=f"Silent for more than {minutes:g} minutes: {named}.")
-    return Finding(holds=False, sentence=f"No source is silent for more than {minutes:g} minutes.")
+        return Finding(holds=True, sentence=f"Silent for more than {minutes:g} min: {named}.")
+    return Finding(holds=False, sentence=f"No source is silent for more than {minutes:g} min.")
 
 
 def heard_of(source: SourceState) -> str:
@@ -93,6 +94,9 @@ def heard_of(source: SourceState) -> str:
 def judge_quota(rooms: Sequence[Room], waiting: int) -> Finding:
     """Holds when a window of the goal quota has no place left, or events wait for one."""
     full = [room for room in rooms if not room.left]
-    told = [f"All {room.window.limit:,} new goals of {room.window.span.total_seconds():g} s are made." for room in full]
+    told = [
+        f"No place is left: {count_of(room.window.limit, 'new goal')} in {room.window.span.total_seconds():g} s."
+        for room in full
+    ]
     told += [f"Events that wait for goal quota: {waiting:,}."] if waiting else []
     return Finding(bool(told), " ".join(told) or "There is room for new goals, and no event waits for it.")

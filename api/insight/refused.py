@@ -9,6 +9,7 @@ from django.db import connection
 
 from api.models import Site
 from api.refused_keys import Reason
+from api.wording import count_of
 
 SPAN: Final = timedelta(hours=24)
 MOST_HINTS: Final = 5
@@ -60,7 +61,7 @@ class Refused:
     @property
     def sentence(self) -> str:
         """Return what happened, what it means and what to do, in words."""
-        requests = "1 request" if self.count == 1 else f"{self.count:,} requests"
+        requests = count_of(self.count, "request")
         where = "" if self.is_of_site else " to this Goalpost"
         shown = (KNOWN if self.is_of_site else UNKNOWN)[self.reason]
         begins = " or ".join(f"“{hint}…”" for hint in self.hints)

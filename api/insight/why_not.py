@@ -20,6 +20,7 @@ from api.insight.bodies import names, spellings
 from api.insight.trace import DANGEROUS
 from api.models import Message, Site
 from api.reasons import REASONS, sentence_of
+from api.wording import count_of
 from cohorts.finding import find_person, visitor_codes
 from cohorts.models import Identity
 from goals import recording, waiting
@@ -191,7 +192,7 @@ class _Case:
     def verdict(self) -> Iterator[Sentence]:
         name = f"“{self.goal.name}”"
         if self.total:
-            count = "One conversion" if self.total == 1 else f"{self.total:,} conversions"
+            count = "One conversion" if self.total == 1 else count_of(self.total, "conversion")
             verb = "counts" if self.total == 1 else "count"
             yield Sentence(
                 "converted", f"Yes. {count} of {name} {verb} for this person, the last at {_say(self.last_at)}.", "good"
@@ -210,7 +211,7 @@ class _Case:
             return
         kinds = Counter(identity.get_kind_display() for identity in self.person)
         told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-        yield Sentence("known_person", f"This person is known under {len(self.ids)} identifiers ({told}).")
+        yield Sentence("known_person", f"This person is known under {count_of(len(self.ids), 'identifier')} ({told}).")
         if len(self.person) == 1 and self.person[0].kind != Identity.Kind.USER:
             yield Sentence(
                 "not_linked",
@@ -385,11 +386,11 @@ def _ids(seen: Iterable[_Seen]) -> list[int]:
 def _messages(seen: Sequence[_Seen], *, verb: str = "is") -> str:
     if len(seen) == 1:
         return f"One message {verb}".strip()
-    return f"{len(seen):,} messages {'are' if verb else ''}".strip()
+    return f"{count_of(len(seen), 'message')} {'are' if verb else ''}".strip()
 
 
 def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count:,} times"
+    return "once" if count == 1 else count_of(count, "time")
 
 
 def _say(at: datetime | None) -> str:

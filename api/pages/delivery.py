@@ -24,6 +24,7 @@ from api.pages.access import Role, show, site_page
 from api.pages.charts import Chart, Series, Tone
 from api.pages.events import read_number
 from api.reasons import sentence_of
+from api.wording import count_of
 
 # The kinds of outcomes, in the order in which they are stacked.
 KINDS: Final = (
@@ -120,7 +121,7 @@ def try_again(request: HttpRequest, site: Site) -> HttpResponseBase:
             with transaction.atomic():
                 done = replay(site.pk, reason, who=request.user.get_username())
                 if done.messages:
-                    what = f"Tried {done.messages:,} messages again that were refused or dead: {reason}"
+                    what = f"Tried {count_of(done.messages, 'message')} again, refused or dead: {reason}"
                     audit.note(request, site, what, {"status": "failed"}, {"status": "pending"})
         except IntegrityError:
             messages.error(request, "Their sender sends the same at this moment. Try again in a minute.")

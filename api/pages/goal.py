@@ -17,6 +17,7 @@ from api.pages.charts import Chart, Series
 from api.pages.goal_wishes import ID_DIGITS
 from api.pages.goals import patterns_of
 from api.pages.spans import Span, read_span
+from api.wording import count_of
 from goals import catalogue, reports
 from goals.finding import Place, conversions_of_goal, find_live_goal
 from goals.models import Conversion, Goal
@@ -244,7 +245,7 @@ def parts_of(site: Site, goal: Goal, by: By, path: str, span: Span, *, only: Onl
         names = {str(pk): name for pk, name in Goal.objects.filter(pk__in=ids).values_list("pk", "name")}
     parts = [("(none)" if part.value is None else names.get(part.value, part.value), part) for part in found.parts]
     if found.other is not None:
-        parts.append((f"{found.values - len(found.parts):,} others", found.other))
+        parts.append((count_of(found.values - len(found.parts), "other"), found.other))
     return {"parts": parts, "values": found.values, "seen": seen}
 
 

@@ -15,6 +15,7 @@ from api.models import GoalsChange, Site
 from api.pages.access import Role, show, site_page
 from api.pages.goal_wishes import read_wish
 from api.pages.goals import PER_PAGE, TAG_LENGTH, address_of_list, ids_in
+from api.wording import count_of
 from goals import catalogue
 from goals.ordering import ids_in_order
 
@@ -88,7 +89,7 @@ def change_goals(request: HttpRequest, site: Site, change_id: int) -> HttpRespon
     return show(
         request,
         "pages/goals/changing.html",
-        title=f"{Action(change.action).label.capitalize()}: {len(change.goal_ids):,} goals",
+        title=f"{Action(change.action).label.capitalize()}: {count_of(len(change.goal_ids), 'goal')}",
         change=change,
         back=list_of(site, request.GET),
         size=len(change.goal_ids),
@@ -102,6 +103,6 @@ def change_goals(request: HttpRequest, site: Site, change_id: int) -> HttpRespon
 def sentence_of_end(change: GoalsChange) -> str:
     """Return what a change has done."""
     left = len(change.goal_ids) - change.changed
-    done = f"{DONE[change.action]} {change.changed:,} {'goal' if change.changed == 1 else 'goals'}"
+    done = f"{DONE[change.action]} {count_of(change.changed, 'goal')}"
     tag = f": {change.tag}" if change.tag else ""
     return f"{done}{tag}. {left:,} had gone or needed no change." if left else f"{done}{tag}."

@@ -19,6 +19,7 @@ from api.models import Site
 from api.pages.access import Role, may, show, site_page
 from api.pages.charts import Chart, Series
 from api.refused_keys import Reason
+from api.wording import count_of
 from goals.models import Goal
 
 NEWEST: Final = 8
@@ -61,7 +62,7 @@ def home(request: HttpRequest, site: Site) -> HttpResponseBase:
         charts=charts,
         figures=[
             ("received", sum(came[hour].received for hour in day if hour in came)),
-            ("conversions", sum(by_hour.values())),
+            ("conversion" if sum(by_hour.values()) == 1 else "conversions", sum(by_hour.values())),
             ("rejected", sum(came[hour].rejected for hour in day if hour in came)),
         ],
         inbox=inbox,
@@ -159,9 +160,8 @@ def refused_needs(site: Site, refusals: Iterable[Refused], *, may_own: bool) -> 
 
 
 def in_words(count: int) -> str:
-    if count >= standing.MOST_COUNTED:
-        return f"{standing.MOST_COUNTED:,} messages or more are"
-    return f"{count:,} messages are" if count != 1 else "1 message is"
+    more = " or more" if count >= standing.MOST_COUNTED else ""
+    return f"{count_of(min(count, standing.MOST_COUNTED), 'message')}{more} {'is' if count == 1 else 'are'}"
 
 
 def messages(site: Site, outcome: str) -> str:

@@ -132,7 +132,7 @@ def test_page__something_wrong__says_so(viewer: Client, world: World) -> None:
 
     assert "Conversions are missing" in text_of(viewer.get(PATH))
     world.last_message().delete()
-    assert "The other 1 were deleted since" in text_of(viewer.get(PATH))
+    assert "1 event was deleted since" in text_of(viewer.get(PATH))
 
 
 def test_reconcile__while_events_come_in__takes_none_for_deleted(world: World) -> None:

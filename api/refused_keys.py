@@ -140,7 +140,7 @@ def by_place(
     for (reason, key, hint), (count, at) in counts.items():
         last = datetime.fromtimestamp(at, UTC)
         hour = last.replace(minute=0, second=0, microsecond=0)
-        known: list[int | None] = sorted(sites.get((reason, key), ()))
+        known: list[int | None] = [*sorted(sites.get((reason, key), ()))]
         for site_id in known or [None]:
             add(places[site_id, hour, reason], hint, count, last)
     return places

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 from api.models import Message, Source
 from goals.models import Conversion
 from tests.browser.chromium import LOOPBACK, Visit, needs_browser, open_visit
-from tests.browser.test_analytics_next import write_key
+from tests.browser.test_analytics_next import full_disk, write_key
 from tests.contract.node import needs_packages
 from tests.contract.server import Shop
 
@@ -79,6 +79,22 @@ def test_page__sends_events_of_every_type__each_is_stored_once_and_means_the_rig
     paths = {"requests": "/v1/", "beacons": "/beacon/v1/batch"}
     assert all(posted.path.startswith(paths[transport]) for posted in visit.posted)
     assert visit.errors == []
+
+
+@pytest.mark.promise("K-83", "N-14")
+def test_page__while_nothing_can_be_stored__sends_all_again_with_headers_of_its_own(
+    arrive: Arrive, shop: Shop, source: Source
+) -> None:
+    visit = arrive()
+    visit.call("start", write_key(source).key, shop.server.url, {"queueOptions": {"minRetryDelay": 1_000}})
+
+    with full_disk():
+        visit.call("sendEveryType")
+        visit.wait_until(lambda: any(posted.status == 503 for posted in visit.posted))
+    visit.wait_until(lambda: len(messages(shop)) == len(EVERY_TYPE))
+
+    assert any("rsa-retry-attempt" in headers for headers in visit.preflights)
+    assert all("anonymousid" in headers for headers in visit.preflights)
 
 
 @pytest.mark.promise("N-14")

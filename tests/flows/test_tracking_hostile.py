@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -281,7 +282,7 @@ def test_messages__that_wait_for_quota__go_on_at_once_when_a_rule_speaks_of_them
     assert Message.objects.filter(status="deferred").count() == 31
 
     add_rule(world, "drop", "noise", name_test="equals", name_value="Noise")
-    note_rules_changed(world.site.pk, now=START)
+    note_rules_changed(world.site.pk, now=datetime.now(UTC))
     world.tend()
 
     assert Message.objects.filter(reason="dropped_by_rule").count() == 30

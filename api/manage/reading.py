@@ -1,5 +1,6 @@
 """Reading requests: JSON bodies of a bounded size, and query strings without a word that would be ignored."""
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import IO, Any, Final
@@ -13,6 +14,8 @@ from api.door import Refusal
 from api.encodings import without_mark
 
 BODY_LIMIT: Final = 1_048_576
+DEPTH_LIMIT: Final = 100
+STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 
 
 class BoundedJSONParser(BaseParser):
@@ -30,7 +33,14 @@ class BoundedJSONParser(BaseParser):
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", f"The body is larger than {BODY_LIMIT:,} bytes."
             )
         try:
-            return msgspec.json.decode(without_mark(body).decode())
+            text = without_mark(body).decode()
+            if is_too_deep(text):
+                raise Refusal(
+                    HTTPStatus.BAD_REQUEST,
+                    "invalid_json",
+                    f"The body is nested deeper than {DEPTH_LIMIT} levels. Nothing was changed.",
+                )
+            return msgspec.json.decode(text)
         except UnicodeDecodeError as error:  # PowerShell 5 sends ISO-8859-1 unless it is told otherwise
             raise Refusal(
                 HTTPStatus.BAD_REQUEST,
@@ -39,6 +49,21 @@ class BoundedJSONParser(BaseParser):
             ) from error
         except (ValueError, RecursionError) as error:
             raise Refusal(HTTPStatus.BAD_REQUEST, "invalid_json", f"The body is not JSON: {error}.") from error
+
+
+def is_too_deep(text: str) -> bool:
+    """Return True if more brackets are open at once than any value of this API needs.
+
+    A serializer that refuses such a value prints it, which ends in a RecursionError.
+    """
+    if text.count("[") + text.count("{") <= DEPTH_LIMIT:
+        return False
+    depth = 0
+    for bracket in STRING_OR_BRACKET.findall(text):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(bracket, 0)
+        if depth > DEPTH_LIMIT:
+            return True
+    return False
 
 
 class EventType(serializers.ChoiceField):

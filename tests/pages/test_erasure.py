@@ -226,7 +226,7 @@ def test_erase__then_allowed_again__the_person_may_come_back(owner: Client, site
     owner.post(address("people/person/erase/"), {"id": "ada-king"})
     finish()
     receipt = Erasure.objects.get()
-    owner.post(address(f"people/erased/{receipt.pk}/allow/"))
+    owner.post(address(f"people/erased/{receipt.pk}/allow/"), {"confirmed": "yes"})
     assert not Suppression.objects.exists()
     world.identify(userId="ada-king", traits={"plan": "free"})
     assert world.traits("ada-king") == {"plan": "free"}

@@ -569,7 +569,8 @@ def test_goal__saved_without_a_new_name__keeps_it_to_the_byte(
 def test_event__let_go__finds_its_goal_by_name_again(world: World, goal: Goal, enter: Enter) -> None:
     edit(enter, goal, name="Purchase", keeps_receiving="on")
 
-    response = enter("editor").post(page_of(goal, f"events/{GoalBinding.objects.get().pk}/unbind/"))
+    address = page_of(goal, f"events/{GoalBinding.objects.get().pk}/unbind/")
+    response = enter("editor").post(address, {"confirmed": "yes"})
 
     assert response.headers["Location"] == page_of(goal)
     world.track("Buy", at=9)

@@ -49,6 +49,11 @@ def prepare(*, wanted: list[str]) -> None:
         os.environ.update(running.environment)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one worker more than there are cores: many tests wait for a clock, a browser or another process."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_unconfigure() -> None:
     started.close()
 

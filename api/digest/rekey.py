@@ -54,8 +54,13 @@ def step(backfill: Backfill, ways: dict[int, Ways]) -> int:
     return moved
 
 
-def count_rows(backfill: Backfill) -> int:
-    """Return the highest id of the current table: `position` is compared with it."""
+def is_waiting() -> bool:
+    """Return True after an upgrade until `manage.py rekey` has gone through what is stored. One query."""
+    return Backfill.objects.filter(finished_at=None).exists()
+
+
+def last_id(backfill: Backfill) -> int:
+    """Return the highest id of the current table: `position` is compared with it. One query."""
     return TABLES[Stage(backfill.stage)].aggregate(last=Max("pk"))["last"] or 0
 
 

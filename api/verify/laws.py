@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Final
 
+from api.digest import rekey
 from api.digest.replay import DEAD
-from api.models import Backfill, Message, Site
+from api.models import Message, Site
 from api.reasons import FAILURES, IDLE, WARNINGS
 from api.verify.changes import last_change
 from api.verify.law import AGAIN, Difference, Figures, fetch_row, of_site, stream
@@ -193,7 +194,7 @@ def check_people(site_id: int | None, figures: Figures) -> Iterator[Difference]:
         {"site": site_id, "linked": list(Conversion.LINKED), "unmatched": list(Conversion.UNMATCHED)},
     )
     misplaced = chain(_find_misplaced_conversions(site_id), _find_untold_users(site_id))
-    if Backfill.objects.filter(finished_at=None).exists():  # an upgrade, whose command is still to be run
+    if rekey.is_waiting():
         figures["to_rekey"] = sum(1 for _ in misplaced)
     else:
         yield from misplaced

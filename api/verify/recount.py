@@ -9,11 +9,12 @@ from typing import Any, Final
 import msgspec
 from django.db import connection
 
+from api.digest import rekey
 from api.digest.mapping import STORED, Effects, GoalHit, Rules, Stored, derive
 from api.digest.readings import NEWEST
 from api.digest.suppression import find_suppressed
 from api.digest.ways import load_ways
-from api.models import Backfill, Erasure, Removal, Site
+from api.models import Erasure, Removal, Site
 from api.sweeps import stand_ins_of
 from api.verify.changes import last_change
 from api.verify.law import AGAIN, Difference, Figures, of_site, stream
@@ -98,11 +99,11 @@ class Known:
 def recount(site_id: int | None, figures: Figures) -> Iterator[Difference]:
     """Deriving and merging every done or deferred message once more would change nothing.
 
-    A message digested before its site's rules were changed may have said something else then: it is left out. Five
+    A message digested before its site's rules were changed may have said something else then: it is left out. Six
     queries a batch, which is all that is in memory.
     """
     ways = {site.pk: (load_ways(site), _rules_changed(site)) for site in Site.objects.all()}
-    erased, removed = _being_erased(), _removed()
+    erased, removed, excuses_links = _being_erased(), _removed(), rekey.is_waiting()
     for batch in _batches(site_id):
         readings = []
         for message in batch:
@@ -124,7 +125,7 @@ def recount(site_id: int | None, figures: Figures) -> Iterator[Difference]:
         readings = _without_erased(readings)
         figures["recounted"] += len(readings)
         figures["former"] += sum(each.message.stored.reading < NEWEST for each in readings)
-        known = _load(readings)
+        known = _load(readings, excuses_links=excuses_links)
         for reading in readings:
             yield from _compare(reading, known)
 
@@ -280,8 +281,9 @@ def _contradictions(hit: GoalHit, conversion: dict[str, Any]) -> list[str]:
     return names
 
 
-def _load(readings: Sequence[Reading]) -> Known:
-    """What the tables hold of all that a batch speaks of. Five queries."""
+def _load(readings: Sequence[Reading], *, excuses_links: bool) -> Known:
+    """Return what the tables hold of all that a batch speaks of, with links that are excused. Six queries."""
+    links = set().union(*map(_links, readings))
     changes = [(each.message.site_id, each.effects.change) for each in readings if each.effects.change]
     converted = [(each.message.site_id, each.message.stored.key) for each in readings if each.message.has_converted]
     return Known(
@@ -304,16 +306,7 @@ def _load(readings: Sequence[Reading]) -> Known:
             )
         },
         # Before `manage.py rekey` has gone through what is stored, nothing says that they are all there.
-        links=set().union(*map(_links, readings))
-        if Backfill.objects.filter(finished_at=None).exists()
-        else set(
-            _join(
-                "cohorts_link",
-                ", ".join(LINK),
-                LINK,
-                set().union(*map(_links, readings)),
-            )
-        ),
+        links=links if excuses_links else set(_join("cohorts_link", ", ".join(LINK), LINK, links)),
         personas=set(
             _join(
                 "cohorts_persona",

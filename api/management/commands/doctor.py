@@ -13,7 +13,8 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Min
 
 from api.celery import app
-from api.models import Backfill, Message, Twin
+from api.digest import rekey
+from api.models import Message, Twin
 
 LAG_WARNING = timedelta(seconds=30)  # a digest takes seconds; more is a worker that is away or overrun
 LAG_FAILURE = timedelta(minutes=10)
@@ -85,7 +86,7 @@ def look_at_migrations() -> Finding:
     if missing:
         names = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in missing[:3])
         return Finding("FAIL", f"{len(missing)} not applied: {names}", "run `python manage.py prepare`")
-    if Backfill.objects.filter(finished_at=None).exists():
+    if rekey.is_waiting():
         found = "all applied; conversions of the version before do not count for the devices of their users yet"
         return Finding("warn", found, "run `python manage.py rekey`, while everything runs")
     return Finding("ok", "all applied")

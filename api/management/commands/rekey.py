@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from api.digest.rekey import Stage, count_rows, step
+from api.digest.rekey import Stage, last_id, step
 from api.digest.ways import Ways
 from api.management.progress import progress
 from api.models import Backfill
@@ -33,7 +33,7 @@ class Command(BaseCommand):
         moved = 0
         try:
             while backfill.stage < Stage.DONE:
-                name, total = backfill.get_stage_display(), count_rows(backfill)
+                name, total = backfill.get_stage_display(), last_id(backfill)
                 with progress(self.stdout, name, total=total) as tell:
                     stage = backfill.stage
                     while backfill.stage == stage:

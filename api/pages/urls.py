@@ -112,7 +112,6 @@ urlpatterns = [
     path("<slug:sitecode>/guide/custom-data/", guide.show_custom_data, name="guide-custom"),
     path("<slug:sitecode>/guide/<slug:way>/", guide.show_way, name="guide-way"),
 ]
-NAMES = frozenset(pattern.name for pattern in urlpatterns)
 
 
 def go_home(request: HttpRequest) -> HttpResponseBase:

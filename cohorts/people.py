@@ -79,10 +79,10 @@ class Batch:
 class Visitors:
     """Whose the events of ids without a visitor code are."""
 
-    first: dict[IdentityKey, str] = field(
-        default_factory=dict
-    )  # the code that a user or anonymous id was first seen with
-    device: dict[str, str] = field(default_factory=dict)  # by user, the earliest code of any device ever linked to it
+    # The code that a user or an anonymous id was first seen with.
+    first: dict[IdentityKey, str] = field(default_factory=dict)
+    # By user, the earliest code of any device that was ever linked to it.
+    device: dict[str, str] = field(default_factory=dict)
 
 
 def apply(site_id: int, changes: Sequence[Change], *, also: AbstractSet[IdentityKey] = frozenset()) -> Batch:

@@ -246,7 +246,12 @@ def glance(message: Stored, rules: Rules) -> Glance:
         event = _Event(message, rules, fields, Ruled(message.type, name), warnings)
     except RejectedError:
         return Glance(name or "")
-    ids = ((event.visitor, event.visitor_field), (event.user, "userId"), (event.anonymous, "anonymousId"))
+    ids = (
+        (event.visitor, event.visitor_field),
+        (event.user, "userId"),
+        (event.anonymous, "anonymousId"),
+        (event.read_group_id(fields.get("groupId")), "groupId"),  # a group event may name nobody
+    )
     return Glance(name or "", *next((id_, field) for id_, field in ids if id_ is not None))
 
 

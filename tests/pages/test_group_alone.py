@@ -1,0 +1,56 @@
+"""A group event without a person, on every page that shows events."""
+
+from typing import Any
+
+import pytest
+
+from api.models import Message
+from api.verify.run import verify
+from tests.pages.conftest import Enter, text_of
+from tests.world import World
+
+PAGES = (
+    "",
+    "events/",
+    "events/rows/",
+    "events/?type=group",
+    "events/{number}/",
+    "settings/rules/",
+    "settings/rules/new/?message={number}",
+    "settings/rules/new/",
+    "tester/?message={number}",
+    "delivery/",
+    "delivery/reconciliation/",
+    "groups/",
+    "groups/group/?id=acme",
+    "why/?person=acme&goal=x",
+    "people/",
+    "people/?q=acme",
+)
+
+
+@pytest.fixture
+def group(world: World) -> Message:
+    world.send(world.event("group", userId=None, groupId="acme", traits={"plan": "gold"}))
+    message = world.last_message()
+    assert message.status == "done"
+    return message
+
+
+@pytest.mark.promise("K-80")
+@pytest.mark.parametrize("page", PAGES)
+def test_page__that_shows_events__shows_a_group_without_a_person(enter: Enter, group: Message, page: str) -> None:
+    response: Any = enter("owner").get(f"/admin/s/1q2w3e4r5t/{page.format(number=group.pk)}")
+
+    assert response.status_code == 200
+    if page in {"events/", "events/?type=group"}:
+        assert "acme" in text_of(response)
+        assert "groupId" in text_of(response)
+
+
+def test_programs__that_read_events__get_a_group_without_a_person(world: World, group: Message) -> None:
+    auth = ("demo_client", "demo_secret")
+    paths = (f"/api/trace?messageId={group.message_id}", f"/api/messages/{group.pk}/trace")
+
+    assert [world.client.get(path, auth=auth).status_code for path in paths] == [200, 200]
+    assert [report.law for report in verify() if report.found] == []

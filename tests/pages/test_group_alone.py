@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from api.models import Message
+from api.sites import create_source
 from api.verify.run import verify
 from tests.pages.conftest import Enter, text_of
 from tests.world import World
@@ -54,3 +55,22 @@ def test_programs__that_read_events__get_a_group_without_a_person(world: World, 
 
     assert [world.client.get(path, auth=auth).status_code for path in paths] == [200, 200]
     assert [report.law for report in verify() if report.found] == []
+
+
+def test_tester__of_a_group_without_a_person__foretells_and_sends_it(enter: Enter, world: World) -> None:
+    source = create_source(world.site, name="Shop server", kind="server")
+    sent = {"source": source.pk, "body": '{"type": "group", "groupId": "acme", "traits": {"plan": "gold"}}'}
+
+    for do in ("dry", "send"):
+        response: Any = enter("editor").post("/admin/s/1q2w3e4r5t/tester/", {**sent, "do": do}, follow=True)
+        assert response.status_code == 200
+        assert "would be refused" not in text_of(response)
+
+
+def test_forecast__over_a_group_without_a_person__tells_what_a_rule_does(world: World, group: Message) -> None:
+    rule = {"name": "Drop", "action": "drop", "eventType": "group"}
+    answer = world.client.post(
+        "/api/sites/1q2w3e4r5t/rules/what-if", json={"rules": [rule], "last": 10}, auth=("demo_client", "demo_secret")
+    )
+
+    assert answer.status_code == 200, answer.text

@@ -1,6 +1,7 @@
 """What the admin calls this room."""
 
 from django.apps import AppConfig
+from django.db.backends.signals import connection_created
 
 
 class ApiConfig(AppConfig):
@@ -8,6 +9,7 @@ class ApiConfig(AppConfig):
     verbose_name = "Sites, keys and inbox"
 
     def ready(self) -> None:
-        from api import hooks  # noqa: PLC0415 - settings are complete only now
+        from api import database, hooks  # noqa: PLC0415 - settings are complete only now
 
+        connection_created.connect(database.configure_django)
         hooks.load()

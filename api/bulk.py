@@ -17,7 +17,7 @@ import psycopg
 from django.conf import settings
 
 from api.access import SOURCE, SourceAccess, read_source
-from api.database import connect
+from api.database import Kind, connect
 from api.encodings import UTF_16_MARKS
 from api.ingest import nudge, tally
 from api.ingest.inbox import Row, insert
@@ -96,7 +96,7 @@ def load_lines(file: IO[bytes], load: Load) -> Iterator[int]:
     half = settings.INBOX_LIMIT // 2
     lines = islice(read_lines(file), load.lines, None)
     room = 0
-    with closing(connect()) as connection:
+    with closing(connect(Kind.LOAD)) as connection:
         while chunk := take_chunk(lines, rows=min(CHUNK_ROWS, half // 2 + 1)):
             while room < len(chunk):
                 pending = nudge.count_pending(connection, limit=half + 1)

@@ -1,17 +1,64 @@
-"""The hot paths' own way to PostgreSQL: a small pool of autocommitting connections in each web process."""
+"""Connections to PostgreSQL: how long each kind may wait and work, and the hot paths' own pool beside Django's."""
 
 import atexit
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final, TypeVar
 
 import psycopg
-from django.db import connections
+from django.db import OperationalError, connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 POOL_SIZE = 8  # more connections than cores only wait for each other
 Made = TypeVar("Made")
 WAIT = 2.0  # seconds until a request without a connection is told to come again
+
+
+class Kind(StrEnum):
+    """What a session is for: its limits, and the end of its application_name (`goalpost worker`)."""
+
+    WEB = "web"  # pages and the management API
+    INBOX = "inbox"  # stores events
+    READS = "reads"  # remote data and lookups
+    NOTES = "notes"  # figures that a process writes beside its requests
+    WORKER = "worker"
+    CLAIMS = "claims"  # a worker's notes of what it has in hand
+    BEAT = "beat"
+    LOAD = "load"
+    UPKEEP = "upkeep"  # commands that run beside the digest
+    COMMAND = "command"  # others, migrations among them
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds after which PostgreSQL ends a wait for a lock, a statement and an idle transaction; 0 is never."""
+
+    lock: float
+    statement: float
+    idle: float  # in a transaction, so that a frozen process does not hold its locks
+
+
+TIMEOUTS: Final[Mapping[Kind, Timeouts]] = {
+    # A proxy gives up a page after a minute.
+    Kind.WEB: Timeouts(lock=3, statement=30, idle=60),
+    # Whoever was answered 503 sends again, so that the statement must have ended before the answer (api.ingest.inbox).
+    Kind.INBOX: Timeouts(lock=3, statement=4, idle=5),
+    Kind.READS: Timeouts(lock=1, statement=2, idle=5),
+    Kind.NOTES: Timeouts(lock=2, statement=10, idle=10),
+    # Longer than `deadlock_timeout`, so that a deadlock is seen as one, and than most batches of another worker. A
+    # statement of a worker is one of 5,000 rows at most; beyond ten minutes it would never end.
+    Kind.WORKER: Timeouts(lock=1.5, statement=600, idle=60),
+    Kind.CLAIMS: Timeouts(lock=2, statement=10, idle=10),
+    Kind.BEAT: Timeouts(lock=2, statement=10, idle=10),
+    Kind.LOAD: Timeouts(lock=10, statement=60, idle=60),
+    # A statement may read a whole table. While it waits for a lock, it makes others wait.
+    Kind.UPKEEP: Timeouts(lock=3, statement=0, idle=600),
+    # `CREATE INDEX CONCURRENTLY` waits for every older transaction; cut short it leaves an invalid index.
+    Kind.COMMAND: Timeouts(lock=0, statement=0, idle=600),
+}
 
 
 def once(make: Callable[[], Made]) -> Callable[[], Made]:
@@ -37,29 +84,64 @@ def connection_parameters() -> dict[str, Any]:
     return dict(parameters)
 
 
-def connect() -> psycopg.Connection[Any]:
+def connect(kind: Kind = Kind.NOTES) -> psycopg.Connection[Any]:
     """A new autocommitting connection, in UTC, that commits durably. Raises psycopg.OperationalError."""
-    connection = psycopg.connect(**connection_parameters(), autocommit=True)
-    configure(connection)
-    return connection
+    opened = psycopg.connect(**connection_parameters(), autocommit=True)
+    configure(opened, kind)
+    return opened
 
 
-def configure(connection: psycopg.Connection[Any]) -> None:
-    """Make a connection ours: whatever the server's defaults, accepted means durable."""
-    connection.execute("SET synchronous_commit = on")
-    connection.execute("SET TimeZone = 'UTC'")
+def configure(session: psycopg.Connection[Any], kind: Kind, **others: str) -> None:
+    """Give a session its limits and its name; whatever the server's defaults, accepted means durable. One query.
+
+    Not by `options` of the connection, which pgbouncer refuses.
+    """
+    wanted = {
+        "synchronous_commit": "on",
+        "TimeZone": "UTC",
+        "application_name": f"{connections['default'].settings_dict['OPTIONS']['application_name']} {kind}",
+        # The statement of a process that was killed must not hold its locks for long.
+        "client_connection_check_interval": "1s",
+        **settings_of(TIMEOUTS[kind]),
+        **others,
+    }
+    session.execute(
+        "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS wanted (name, value)",
+        [list(wanted), list(wanted.values())],
+    )
 
 
-def configure_reader(connection: psycopg.Connection[Any]) -> None:
+def settings_of(timeouts: Timeouts) -> dict[str, str]:
+    """Return timeouts as PostgreSQL's settings."""
+    return {
+        "lock_timeout": f"{timeouts.lock * 1000:.0f}",
+        "statement_timeout": f"{timeouts.statement * 1000:.0f}",
+        "idle_in_transaction_session_timeout": f"{timeouts.idle * 1000:.0f}",
+    }
+
+
+def become(kind: Kind) -> None:
+    """Say what Django's connections of this process are for. Those that are open keep what they have."""
+    connections["default"].settings_dict["KIND"] = kind
+
+
+def configure_django(connection: BaseDatabaseWrapper, **_: Any) -> None:
+    """Configure a connection that Django has opened, as a receiver of `connection_created`."""
+    configure(connection.connection, connection.settings_dict.get("KIND", Kind.COMMAND))
+
+
+def use(kind: Kind) -> None:
+    """Give the open connection of this command the limits of its work."""
+    connection.ensure_connection()
+    configure(connection.connection, kind)
+
+
+def configure_reader(session: psycopg.Connection[Any]) -> None:
     """Make a connection a reader's: every read goes by keys, so one plan fits all values.
 
-    Without the second setting a plan made while the tables were new would scan them when they are not. A read that
-    takes longer than the third allows would hold up the others.
+    Without the second setting a plan made while the tables were new would scan them when they are not.
     """
-    configure(connection)
-    connection.execute("SET plan_cache_mode = force_generic_plan")
-    connection.execute("SET enable_seqscan = off")
-    connection.execute("SET statement_timeout = '2s'")
+    configure(session, Kind.READS, plan_cache_mode="force_generic_plan", enable_seqscan="off")
 
 
 @once
@@ -94,11 +176,13 @@ def fetch_all(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         except PoolTimeout as error:
             raise DatabaseDownError from error
         except psycopg.OperationalError as error:
-            if attempt == 2 or isinstance(error, psycopg.errors.QueryCanceled):  # noqa: PLR2004
+            if attempt == 2 or isinstance(error, ENDED_BY_LIMITS):  # noqa: PLR2004
                 raise DatabaseDownError from error
             pool().check()  # the server was restarted: drop every dead connection, not only this one
     raise AssertionError
 
+
+ENDED_BY_LIMITS: Final = (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable)
 
 # SQLSTATE classes that are about the values being written: data, constraints, limits of a row; P0 is a trigger's word.
 VALUE_CLASSES: Final = frozenset({"22", "23", "54", "P0"})
@@ -115,6 +199,11 @@ def is_ours(error: BaseException | None) -> bool:
     if error.sqlstate is None:  # the client's own: a lost connection is ours, a value that cannot be sent is not
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
     return error.sqlstate[:2] not in VALUE_CLASSES
+
+
+def is_held(error: BaseException | None) -> bool:
+    """Return True if Django raised because another session held a lock for longer than ours may wait."""
+    return isinstance(error, OperationalError) and isinstance(error.__cause__, psycopg.errors.LockNotAvailable)
 
 
 class DatabaseDownError(Exception):

@@ -57,9 +57,7 @@ def database_from_url(url: str) -> dict[str, Any]:
             "keepalives_interval": 5,
             "keepalives_count": 2,
             "tcp_user_timeout": 10_000,
-            "application_name": "goalpost",
-            # The statement of a process that was killed must not hold its locks for long.
-            "options": "-c client_connection_check_interval=1000",
+            "application_name": "goalpost",  # and what the session is for (api.database)
             # The digest sends arrays of thousands in binary, twenty times faster than as literals in the statement.
             "server_side_binding": True,
             **options,

@@ -15,7 +15,7 @@ django_application = get_wsgi_application()
 # Only now, with Django set up, may the rest be imported.
 from api import health, urls  # noqa: E402
 from api.cross_origin import answer_preflight, open_to_pages  # noqa: E402
-from api.database import DatabaseDownError  # noqa: E402
+from api.database import DatabaseDownError, Kind, become  # noqa: E402
 from api.door import Answer, Endpoint, Request, defect, unavailable  # noqa: E402
 from api.ingest import pixel, segmentio, tracking  # noqa: E402
 from api.lookup import remote_data, token  # noqa: E402
@@ -41,6 +41,7 @@ NOTHING_HERE = Endpoint({})
 STATUS_LINES = {int(status): f"{status:d} {status.phrase}" for status in HTTPStatus}
 WITHOUT_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
+become(Kind.WEB)
 gc.freeze()  # what is loaded by now stays: no collection need look at it, and none is long
 
 

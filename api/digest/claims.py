@@ -13,7 +13,7 @@ from typing import Any, Final
 import psycopg
 from django.db import connection, transaction
 
-from api.database import connect
+from api.database import Kind, connect
 from api.models import Claim
 
 NUMBERS: Final = 2**62
@@ -61,7 +61,7 @@ class Claims:
                 return
 
     def _connect(self) -> psycopg.Connection[Any]:
-        connection = connect()
+        connection = connect(Kind.CLAIMS)
         # Losing a note in a crash of PostgreSQL costs nothing: the crash ended the batch as well.
         connection.execute("SET synchronous_commit = off")
         # A lost connection may hold the old number for a while; what was noted under it is not a dead worker's.

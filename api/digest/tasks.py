@@ -7,11 +7,12 @@ from functools import cache
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_process_init
+from celery.signals import beat_init, worker_process_init
 from django.db import connections
 
 from api import erasure, goal_changes, removal
 from api.celery import app
+from api.database import Kind, become
 from api.digest import run
 from api.digest.claims import Claims
 from api.ingest import nudge
@@ -33,7 +34,13 @@ EVERY = {
 @worker_process_init.connect
 def keep_connections(**_: Any) -> None:
     """A worker's process digests many times a second: it keeps its connection, and looks whether it still works."""
+    become(Kind.WORKER)
     connections["default"].settings_dict |= {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+
+
+@beat_init.connect
+def name_beat(**_: Any) -> None:
+    become(Kind.BEAT)
 
 
 @worker_process_init.connect

@@ -40,7 +40,7 @@ IN_HAND = """
 SELECT 1 FROM api_claim c
   JOIN pg_locks l ON l.locktype = 'advisory' AND l.classid::bigint << 32 | l.objid::bigint = c.worker
   JOIN pg_stat_activity a USING (pid)
- WHERE a.application_name = %(name)s
+ WHERE starts_with(a.application_name, %(name)s || ' ')
 """
 PREPARE = """
 import json, sys, django

@@ -1,0 +1,78 @@
+"""Sessions of every kind: their names, and after how long PostgreSQL ends what they do."""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import psycopg
+import pytest
+from django.db import connection, connections
+
+from api import database
+from api.database import TIMEOUTS, Kind
+from api.digest.tasks import keep_connections
+from api.ingest import inbox
+
+SETTINGS = "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)"
+SERVED = (Kind.WEB, Kind.INBOX, Kind.READS, Kind.NOTES, Kind.WORKER, Kind.CLAIMS, Kind.BEAT, Kind.LOAD)
+
+
+@pytest.fixture
+def as_before(transactional_db: None) -> Iterator[None]:
+    """Let this process be again what it was."""
+    before = connections["default"].settings_dict.copy()
+    yield
+    connections["default"].settings_dict.clear()
+    connections["default"].settings_dict |= before
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_session__of_each_kind__has_its_name_and_limits(kind: Kind, transactional_db: None) -> None:
+    wanted = {**database.settings_of(TIMEOUTS[kind]), "application_name": f"goalpost {kind}"}
+    with closing(database.connect(kind)) as session:
+        assert dict(session.execute(SETTINGS, [list(wanted)]).fetchall()) == wanted
+
+
+@pytest.mark.parametrize("kind", SERVED)
+def test_limits__of_whatever_runs_for_days__are_all_set(kind: Kind) -> None:
+    limits = TIMEOUTS[kind]
+    assert min(limits.lock, limits.statement, limits.idle) > 0
+    assert limits.lock <= limits.statement
+
+
+def test_limits__of_what_stores_events__end_before_a_request_leaves() -> None:
+    limits = TIMEOUTS[Kind.INBOX]
+    assert limits.statement < inbox.TAKES < inbox.PATIENCE
+
+
+def test_django__in_a_worker__has_the_limits_of_a_worker(as_before: None) -> None:
+    connection.close()
+    keep_connections()
+
+    wanted = {**database.settings_of(TIMEOUTS[Kind.WORKER]), "application_name": "goalpost worker"}
+    with connection.cursor() as cursor:
+        cursor.execute(SETTINGS, [list(wanted)])
+        assert dict(cursor.fetchall()) == wanted
+
+
+def test_command__that_names_its_work__has_other_limits(as_before: None) -> None:
+    database.use(Kind.UPKEEP)
+
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW lock_timeout")
+        assert cursor.fetchone() == ("3s",)
+
+
+def test_connection__to_a_pooler__names_no_options(transactional_db: None) -> None:
+    """Pgbouncer refuses connections with `options`."""
+    assert "options" not in database.connection_parameters()
+
+
+def test_reader__behind_a_locked_table__gives_up_at_once(transactional_db: None) -> None:
+    """A second try, or one for each request, would keep the others waiting."""
+    with psycopg.connect(**database.connection_parameters()) as other:
+        other.execute("LOCK TABLE api_site IN ACCESS EXCLUSIVE MODE")
+        begun = time.monotonic()
+        with pytest.raises(database.DatabaseDownError):
+            database.fetch_all("SELECT %(one)s FROM api_site", {"one": 1})
+    assert time.monotonic() - begun < 2 * TIMEOUTS[Kind.READS].lock

@@ -7,9 +7,10 @@ process's threads would talk to PostgreSQL by itself, and spend most of its time
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import structlog
 
@@ -17,6 +18,9 @@ from api.database import DatabaseDownError
 
 Asked = TypeVar("Asked")
 Told = TypeVar("Told")
+
+# Seconds that a request waits for an overdue answer: only a network or a disk that stands still lets it go.
+KEPT: Final = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -28,21 +32,26 @@ class Call(Generic[Asked, Told]):
     which took a third of a request's time. Hence no concurrent.futures.Future.
     """
 
-    __slots__ = ("_told", "_trouble", "asked", "behind", "gone", "woken")
+    __slots__ = ("_told", "_trouble", "asked", "behind", "deadline", "is_gone", "is_woken", "lock", "size", "woken")
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: Asked, *, patience: float, size: int = 1) -> None:
         self.asked = asked
+        self.size = size
         self._told: Told | None = None
         self._trouble: Exception | None = DatabaseDownError()
         self.behind: Call[Asked, Told] | None = None
+        self.deadline = time.monotonic() + patience  # when the request leaves
         self.woken = threading.Lock()  # held until somebody wakes the request
         self.woken.acquire()
-        self.gone = threading.Lock()  # whoever takes it first decides: the request leaves, or is woken
+        self.lock = threading.Lock()  # over the next two and the deadline: the request leaves, or is woken
+        self.is_gone = False
+        self.is_woken = False
 
-    @property
-    def is_given_up(self) -> bool:
-        """Whether the request ran out of patience."""
-        return self.gone.locked()
+    def keep(self, seconds: float) -> bool:
+        """Have the request wait for at least this long from now. Return False if it has left."""
+        with self.lock:
+            self.deadline = max(self.deadline, time.monotonic() + seconds)
+            return not self.is_gone
 
     def tell(self, told: Told) -> None:
         """Answer, to be heard when the batch is done."""
@@ -52,10 +61,11 @@ class Call(Generic[Asked, Told]):
         """Let the request raise this."""
         self._told, self._trouble = None, trouble
 
-    def wait(self, patience: float) -> Told:
-        """The answer. Raises what was refused with, and DatabaseDownError after `patience` seconds."""
-        if not self.woken.acquire(timeout=patience) and self.gone.acquire(blocking=False):
-            raise DatabaseDownError
+    def wait(self) -> Told:
+        """The answer. Raises what was refused with, and DatabaseDownError when the request runs out of patience."""
+        while not self.woken.acquire(timeout=max(0.0, self.deadline - time.monotonic())):
+            if self._leave():
+                raise DatabaseDownError
         if self.behind is not None:
             self.behind.wake()
         if self._trouble is not None:
@@ -65,10 +75,22 @@ class Call(Generic[Asked, Told]):
     def wake(self) -> None:
         """Wake the request, or where it has left, the first behind it that has not."""
         call: Call[Asked, Told] | None = self
-        while call is not None and not call.gone.acquire(blocking=False):
+        while call is not None and not call._rouse():  # noqa: SLF001 - another one of its own
             call = call.behind
-        if call is not None:
-            call.woken.release()
+
+    def _leave(self) -> bool:
+        """Give up, unless the request was woken or is to wait longer by now."""
+        with self.lock:
+            self.is_gone = not self.is_woken and time.monotonic() >= self.deadline
+            return self.is_gone
+
+    def _rouse(self) -> bool:
+        with self.lock:
+            if self.is_gone:
+                return False
+            self.is_woken = True
+            self.woken.release()
+            return True
 
     @staticmethod
     def wake_all(calls: "Sequence[Call[Asked, Told]]") -> None:
@@ -83,6 +105,9 @@ class Gatherer(Generic[Asked, Told]):
 
     `answer` gets the calls of a batch, and tells or refuses each; those it leaves, or lets down by an exception, are
     refused with DatabaseDownError. A batch ends with the call that brings it to `most`, by the `size` of what is asked.
+
+    With `takes`, the seconds that an answer takes at most, no request leaves while it is being answered: what was
+    refused must not happen later. A call that has less time left is refused before it is begun.
     """
 
     def __init__(
@@ -93,8 +118,10 @@ class Gatherer(Generic[Asked, Told]):
         most: int,
         size: Callable[[Asked], int],
         threads: int = 1,
+        takes: float = 0,
     ) -> None:
         self._answer = answer
+        self._takes = takes
         self._name = name
         self._most = most
         self._size = size
@@ -104,20 +131,25 @@ class Gatherer(Generic[Asked, Told]):
 
     def ask(self, asked: Asked, *, patience: float) -> Told:
         """The answer. Raises what `answer` refused with, and DatabaseDownError after `patience` seconds."""
-        call: Call[Asked, Told] = Call(asked)
+        call: Call[Asked, Told] = Call(asked, patience=patience, size=self._size(asked))
         self._calls.put(call)
-        return call.wait(patience)
+        return call.wait()
 
     def _work(self) -> None:
         while True:
             calls = [self._calls.get()]
-            size = self._size(calls[0].asked)
+            size = calls[0].size
             with contextlib.suppress(queue.Empty):
                 while size < self._most:
                     calls.append(self._calls.get_nowait())
-                    size += self._size(calls[-1].asked)
+                    size += calls[-1].size
+            late = [call for call in calls if call.deadline - time.monotonic() < self._takes]
+            if late:
+                calls = [call for call in calls if call not in late]
+                Call.wake_all(late)
             # Whoever ran out of patience was told so, and sends again: storing it now would store it twice.
-            calls = [call for call in calls if not call.is_given_up]
+            kept = self._takes + KEPT if self._takes else 0
+            calls = [call for call in calls if call.keep(kept)]
             if calls:
                 try:
                     with contextlib.suppress(DatabaseDownError):

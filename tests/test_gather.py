@@ -68,16 +68,16 @@ def test_calls__behind_one_that_was_given_up__are_answered(monkeypatch: pytest.M
 
 
 def test_calls__given_up_while_being_answered__do_not_keep_those_behind_waiting() -> None:
-    calls: list[Call[int, int]] = [Call(number) for number in range(4)]
+    calls: list[Call[int, int]] = [Call(number, patience=60 if number % 2 else 0) for number in range(4)]
     for call in calls:
         call.tell(call.asked)
     for number in (0, 2):
         with pytest.raises(DatabaseDownError):
-            calls[number].wait(0)
+            calls[number].wait()
 
     Call.wake_all(calls)
 
-    assert in_threads(2, lambda number: calls[2 * number + 1].wait(60)) == [1, 3]
+    assert in_threads(2, lambda number: calls[2 * number + 1].wait()) == [1, 3]
 
 
 def test_calls__that_nobody_could_answer__are_refused_and_the_next_are_answered() -> None:

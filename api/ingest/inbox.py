@@ -1,9 +1,14 @@
 """Accepting a message durably: concurrent requests of a process share one insert and one commit.
 
 An answer is given only after the commit. What was committed but not answered is a duplicate when it comes again.
+
+What is answered 503 is not stored afterwards: PostgreSQL ends the statement before the request's patience is over, and
+a request whose statement runs waits for its end. One gap is left: a connection that is lost, or a disk that stands
+still, exactly during the commit. Then nobody knows, and a sender without messageIds may store its event twice.
 """
 
 import contextlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,13 +16,15 @@ from typing import Any, Final
 import psycopg
 import structlog
 
-from api.database import DatabaseDownError, connect, is_ours, once
+from api.database import ENDED_BY_LIMITS, TIMEOUTS, DatabaseDownError, Kind, connect, is_ours, once
 from api.gather import Call, Gatherer
 from api.ingest import nudge, tally
 from api.ingest.wire import Incoming
 
 MOST_ROWS: Final = 2_000  # a commit; more wait for the next
+ROW_BYTES: Final = 8_192  # a larger body counts as several rows, so that a statement ends well within its time
 PATIENCE: Final = 8.0  # seconds a request waits for its commit: Segment hangs up after 10
+TAKES: Final = TIMEOUTS[Kind.INBOX].statement + 0.5  # seconds a statement takes at most, with its answer
 TRIES: Final = 3  # of a batch that lost a deadlock or a serialization
 
 log = structlog.get_logger(__name__)
@@ -109,8 +116,9 @@ class Committer:
         nudge.nudge()
 
     def _commit(self, deliveries: Sequence[Delivery]) -> None:
+        until = min(delivery.deadline for delivery in deliveries)
         try:
-            stored = self._insert([row for delivery in deliveries for row in delivery.asked])
+            stored = self._insert([row for delivery in deliveries for row in delivery.asked], until=until)
         except psycopg.Error as error:
             if is_ours(error):
                 log.warning("inbox.unavailable", error=type(error).__name__)
@@ -127,26 +135,37 @@ class Committer:
                 start += len(delivery.asked)
 
     def _commit_singly(self, delivery: Delivery, error: psycopg.Error) -> None:
-        """Store what can be stored of one request."""
+        """Store what can be stored of one request, in one commit."""
         log.error("inbox.row_refused", error=type(error).__name__, sqlstate=error.sqlstate)
-        fate: Exception = RowRefusedError()
-        if len(delivery.asked) > 1:
-            for row in delivery.asked:
-                try:
-                    self._insert([row])
-                except psycopg.Error as own:
-                    fate = DatabaseDownError() if is_ours(own) else fate
-        delivery.refuse(fate)
+        delivery.refuse(RowRefusedError())
+        if len(delivery.asked) == 1 or self._connection is None:
+            return
+        try:
+            with self._connection.transaction():
+                for row in delivery.asked:
+                    _refuse_late(delivery.deadline)
+                    try:
+                        with self._connection.transaction():
+                            insert(self._connection, [row])
+                    except psycopg.Error as own:
+                        if is_ours(own):
+                            raise
+        except (psycopg.Error, DatabaseDownError):
+            delivery.refuse(DatabaseDownError())
+            raise
 
-    def _insert(self, rows: Sequence[Row]) -> list[int]:
+    def _insert(self, rows: Sequence[Row], *, until: float) -> list[int]:
         """Insert and commit in one round trip. A connection that the server dropped is replaced once, where a second
         try cannot store anything twice.
+
+        Raises DatabaseDownError when there is too little time until `until`.
         """
         is_repeatable = all(row.event.message_id is not None and not row.event.reason for row in rows)
         for attempt in range(1, TRIES + 1):
             is_fresh = self._connection is None
             if self._connection is None:
-                self._connection = connect()
+                self._connection = connect(Kind.INBOX)
+            _refuse_late(until)
             try:
                 numbers = insert(self._connection, rows)
             except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
@@ -154,7 +173,8 @@ class Committer:
                     raise
             except psycopg.OperationalError as error:
                 self._disconnect()
-                if is_fresh or not is_repeatable or attempt == TRIES or not is_ours(error):
+                is_over = isinstance(error, ENDED_BY_LIMITS) or not is_ours(error)
+                if is_fresh or is_over or not is_repeatable or attempt == TRIES:
                     raise
             else:
                 nudge.nudger().uncounted.add(tally.count(rows, map(bool, numbers)))
@@ -168,7 +188,18 @@ class Committer:
             self._connection = None
 
 
+def _refuse_late(until: float) -> None:
+    """Raise DatabaseDownError when a statement that begins now might end after `until`."""
+    if time.monotonic() + TAKES > until:
+        raise DatabaseDownError
+
+
 @once
 def committer() -> Gatherer[Sequence[Row], list[int]]:
     """This process's committer, started when the first message comes."""
-    return Gatherer(Committer().commit, name="inbox", most=MOST_ROWS, size=len)
+    return Gatherer(Committer().commit, name="inbox", most=MOST_ROWS, size=count_rows, takes=TAKES)
+
+
+def count_rows(rows: Sequence[Row]) -> int:
+    """Return how much of a commit these rows take, in rows of ROW_BYTES."""
+    return sum(1 + len(row.event.body) // ROW_BYTES for row in rows)

@@ -80,7 +80,7 @@ def _fetch(calls: Sequence[Call[Sequence[Wanted], Found]]) -> None:
     except DatabaseDownError as error:
         if len(calls) == 1 or not isinstance(error.__cause__, QueryCanceled):
             raise
-        for call in calls:
+        for call in (each for each in calls if each.keep(0)):  # the others have left meanwhile
             try:
                 _fetch([call])
             except DatabaseDownError as own:

@@ -3,14 +3,12 @@
 import itertools
 import json
 import random
-import threading
 from typing import Any
 
-import psycopg
 import pytest
 
 from api.access import forget_lookups
-from api.database import connection_parameters, fetch_all
+from api.database import fetch_all
 from api.gather import Call
 from api.lookup import remote_data as lookup
 from api.sites import create_site
@@ -481,18 +479,19 @@ def test_lookup__many_readers_at_once__each_gets_its_own(world: World) -> None:
     assert all(in_threads(16, lambda thread: all(read(16 * turn + thread) for turn in range(20))))
 
 
-def test_lookup__too_slow_together__is_read_alone(world: World) -> None:
+def test_lookup__too_slow_together__is_read_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.identify(traits={"plan": "scale"})
-    calls: list[Call[Any, Any]] = [Call([(world.site.pk, id_)]) for id_ in ("user-1", "nobody")]
-    with psycopg.connect(**connection_parameters()) as other:
-        other.execute("LOCK TABLE cohorts_identity IN ACCESS EXCLUSIVE MODE")
-        timer = threading.Timer(3, other.commit)  # the statement gives up after 2 s, and is tried again
-        timer.start()
-        lookup._fetch(calls)
-        timer.join()
+    calls: list[Call[Any, Any]] = [Call([(world.site.pk, id_)], patience=60) for id_ in ("user-1", "nobody")]
+    slow = f"""
+        SELECT found.* FROM (SELECT pg_sleep(1.2 * cardinality(%(ids)b::text[]))) AS slow,
+               LATERAL ({remote_data.STATEMENT}) AS found
+    """
+    monkeypatch.setattr(remote_data, "STATEMENT", slow)
+
+    lookup._fetch(calls)
 
     Call.wake_all(calls)
-    assert [len(call.wait(1)[call.asked[0]]) for call in calls] == [1, 0]
+    assert [len(call.wait()[call.asked[0]]) for call in calls] == [1, 0]
 
 
 def test_lookup__known_etag__answers_304_until_something_changes(world: World) -> None:

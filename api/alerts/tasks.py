@@ -23,9 +23,9 @@ log = structlog.get_logger(__name__)
 
 @app.on_after_finalize.connect
 def schedule(sender: Celery, **_: Any) -> None:
-    """Beat's timetable; a task that waited until the next one is due is stale."""
+    """Beat's timetable."""
     for name, (task, seconds) in EVERY.items():
-        sender.add_periodic_task(seconds, app.tasks[task].s(), name=name, expires=seconds, queue="goalpost-seldom")
+        sender.add_periodic_task(seconds, app.tasks[task].s(), name=name, queue="goalpost-seldom")
 
 
 @app.task

@@ -58,9 +58,9 @@ def claims() -> Claims:
 
 @app.on_after_finalize.connect
 def schedule(sender: Celery, **_: Any) -> None:
-    """Beat's timetable. A task that waited for long is stale: the next one does its work."""
+    """Beat's timetable."""
     for name, (task, seconds, queue) in EVERY.items():
-        sender.add_periodic_task(seconds, app.tasks[task].s(), name=name, expires=nudge.STALE, queue=queue)
+        sender.add_periodic_task(seconds, app.tasks[task].s(), name=name, queue=queue)
 
 
 @app.task
@@ -68,7 +68,7 @@ def digest() -> None:
     """Digest what is pending."""
     nudge.hear()
     if run.digest_all(claims(), seconds=SECONDS_A_RUN):
-        digest.apply_async(expires=nudge.STALE, retry=False)
+        digest.apply_async(retry=False)
 
 
 @app.task

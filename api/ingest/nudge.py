@@ -22,7 +22,7 @@ GATHER: Final = 0.02  # seconds: one nudge for all commits within
 RETREAT: Final = 1.0  # seconds without a try after the broker was unreachable
 BACKLOG_EVERY: Final = 1.0
 LAST_CHANCE: Final = 2  # times the limit
-STALE: Final = 120  # seconds until a task is not worth while; hosts' clocks may differ by half a minute
+MOST_QUEUED: Final = 10  # tasks in a queue while nobody takes them: one of each that beat sends to it, and some more
 NUDGED: Final = "goalpost:nudged"
 NUDGED_SECONDS: Final = 2  # then a nudge counts as lost
 
@@ -39,6 +39,17 @@ def is_overloaded(*, is_last_chance: bool = False) -> bool:
     its sender will not send again.
     """
     return nudger().pending >= settings.INBOX_LIMIT * (LAST_CHANCE if is_last_chance else 1)
+
+
+def has_room(queue: str) -> bool:
+    """Return whether a queue takes another task: the broker keeps tasks in memory, and a worker may be away for days.
+
+    Tasks have no time of expiry instead, because the worker would compare the sender's clock with its own.
+    """
+    try:
+        return int(broker().llen(queue)) < MOST_QUEUED
+    except redis.RedisError:
+        return True  # whoever sends finds out
 
 
 def hear() -> None:
@@ -88,8 +99,8 @@ class Nudger:
     def _publish(self) -> None:
         try:
             # One nudge lies in the queue at a time, or the queue would fill the broker while no worker runs.
-            if self._broker.set(NUDGED, 1, nx=True, ex=NUDGED_SECONDS):
-                app.send_task("api.digest.tasks.digest", expires=STALE, retry=False, ignore_result=True)
+            if has_room("goalpost") and self._broker.set(NUDGED, 1, nx=True, ex=NUDGED_SECONDS):
+                app.send_task("api.digest.tasks.digest", retry=False, ignore_result=True)
         except Exception as error:  # noqa: BLE001 - no trouble of the broker may reach a sender; kombu has no one base
             log.warning("nudge.undelivered", error=type(error).__name__)
             time.sleep(RETREAT)

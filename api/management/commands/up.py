@@ -55,10 +55,7 @@ def worker_command() -> list[str]:
 
 
 def beat_command() -> list[str]:
-    return [
-        *(sys.executable, "-m", "celery", "--quiet", "-A", "api.celery", "beat", "--loglevel", "WARNING"),
-        *("-s", str(settings.DATA_DIR / "beat-schedule")),
-    ]
+    return [sys.executable, "-m", "celery", "--quiet", "-A", "api.celery", "beat", "--loglevel", "WARNING"]
 
 
 class Command(BaseCommand):

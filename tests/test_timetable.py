@@ -1,0 +1,107 @@
+"""Beat's timetable: what is due is sent, whatever the wall clock says and whether or not anybody takes it."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from celery.beat import Scheduler, Service
+
+from api.alerts import tasks as alert_tasks
+from api.celery import app
+from api.digest import tasks as digest_tasks
+from api.ingest.nudge import MOST_QUEUED, broker
+
+QUEUES = ("goalpost", "goalpost-seldom")
+FREQUENT = 3  # tasks that are due every second
+
+
+@pytest.fixture
+def timetable(tmp_path: Path) -> Iterator[Scheduler]:
+    """The scheduler that `celery beat` would use, with empty queues."""
+    broker().delete(*QUEUES)
+    for module in (digest_tasks, alert_tasks):  # beat's start does it otherwise
+        module.schedule(app)
+    notes = str(tmp_path / "beat-schedule")
+    scheduler = Service(app, schedule_filename=notes, scheduler_cls=app.conf.beat_scheduler).get_scheduler()
+    yield scheduler
+    scheduler.close()
+    broker().delete(*QUEUES)
+
+
+def queued() -> int:
+    """How many tasks lie in the queues."""
+    return sum(broker().llen(each) for each in QUEUES)
+
+
+def tick(timetable: Scheduler, monkeypatch: pytest.MonkeyPatch, *, at: float) -> float:
+    monkeypatch.setattr(type(timetable), "clock", staticmethod(lambda: at), raising=False)
+    return timetable.tick()
+
+
+def tasks_in(queue: str) -> bytes:
+    return b"".join(each for each in broker().lrange(queue, 0, -1) if isinstance(each, bytes))
+
+
+def run_for(timetable: Scheduler, seconds: float, monkeypatch: pytest.MonkeyPatch, *, begin: float) -> int:
+    """Run the timetable as beat would, without the pauses; how many tasks it sent. The queues are empty afterwards."""
+    now, until, sent = begin, begin + seconds, 0
+    while now < until:
+        now += max(tick(timetable, monkeypatch, at=now), 0.01)
+        sent += queued()
+        broker().delete(*QUEUES)
+    return sent
+
+
+def test_timetable__wall_clock_is_ahead_and_then_right__sends_as_before(
+    timetable: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = app.now
+    run_for(timetable, 5, monkeypatch, begin=0)
+    calm = run_for(timetable, 8, monkeypatch, begin=5)
+
+    monkeypatch.setattr(app, "now", lambda: right() + timedelta(days=3))
+    ahead = run_for(timetable, 8, monkeypatch, begin=13)
+    monkeypatch.setattr(app, "now", right)
+    after = run_for(timetable, 8, monkeypatch, begin=21)
+
+    assert min(calm, ahead, after) >= 8 * FREQUENT
+
+
+def test_timetable__another_start__needs_no_notes(timetable: Scheduler, tmp_path: Path) -> None:
+    timetable.tick()
+
+    assert queued() > FREQUENT
+    assert not list(tmp_path.iterdir())
+
+
+def test_timetable__nobody_takes_what_is_sent__queues_stay_short(
+    timetable: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for second in range(100):
+        tick(timetable, monkeypatch, at=second)
+
+    assert {broker().llen(each) for each in QUEUES} == {MOST_QUEUED}
+
+
+def test_timetable__queue_was_full__whoever_waited_longest_goes_first(
+    timetable: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that is due every second must not take every free place."""
+    for second in range(100):
+        tick(timetable, monkeypatch, at=second)
+    taken = []
+    for second in range(100, 108):
+        taken.append(broker().rpop("goalpost-seldom"))
+        tick(timetable, monkeypatch, at=second)
+    newest = tasks_in("goalpost-seldom")
+
+    assert {b"erase" in newest, b"prune" in newest, b"change_goals" in newest} == {True}
+    assert None not in taken
+
+
+def test_tasks__sent_by_a_clock_that_is_behind__do_not_expire(timetable: Scheduler) -> None:
+    """A worker drops what has expired by its own clock; one that is ahead would drop everything."""
+    timetable.tick()
+
+    assert b"".join(tasks_in(each) for each in QUEUES).count(b'"expires": null') == queued() > FREQUENT

@@ -19,6 +19,7 @@ from django.core import signing
 from api.database import fetch_all
 from api.door import Refusal
 from api.last_uses import Key, note_use
+from api.models import Scope
 from api.refused_keys import Reason, note_refusal
 from api.rules.rule import REDACTIONS as ACTS_AT_INGEST
 from api.rules.rule import Rule
@@ -88,12 +89,13 @@ class SourceAccess:
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """A credential that was shown, and the sites it opens."""
+    """A credential that was shown, the sites it opens, and what it may do there."""
 
     credential_id: int
     client_id: str
     secret_hash: str  # of the secret that was shown
     site_ids: frozenset[int]
+    scopes: frozenset[str]
     old_secret_hash: str = ""  # of the one before, while both are taken
 
 
@@ -120,6 +122,19 @@ def api_key(client_id: str, secret: str) -> str:
 def unauthorized(message: str) -> Refusal:
     """401, with the scheme that is expected."""
     return Refusal(HTTPStatus.UNAUTHORIZED, "unauthorized", message, (("WWW-Authenticate", "Basic"),))
+
+
+def require(bearer: Bearer, *scopes: Scope) -> None:
+    """Raise Refusal (403) unless the credential has one of these scopes."""
+    if bearer.scopes.isdisjoint(scopes):
+        note_refusal(Reason.SCOPE, bearer.client_id)
+        lacking = " or ".join(f"`{scope}`" for scope in scopes)
+        raise Refusal(
+            HTTPStatus.FORBIDDEN,
+            "insufficient_scope",
+            f"This credential may not {' or '.join(scope.label for scope in scopes)}: it lacks the scope {lacking}. "
+            "An owner of the site makes one that may, under Settings, Credentials.",
+        )
 
 
 def check_secret(client_id: str, secret: str) -> Bearer:
@@ -232,7 +247,7 @@ def _find_credential(client_id: str) -> Bearer | None:
     rows = fetch_all(
         """
         SELECT c.id, c.client_id, c.secret_hash, array_agg(s.site_id) FILTER (WHERE s.site_id IS NOT NULL),
-               CASE WHEN c.old_secret_ends_at > now() THEN c.old_secret_hash ELSE '' END
+               CASE WHEN c.old_secret_ends_at > now() THEN c.old_secret_hash ELSE '' END, c.scopes
           FROM api_credential c LEFT JOIN api_credential_sites s ON s.credential_id = c.id
          WHERE c.client_id = %(client_id)s AND c.revoked_at IS NULL
          GROUP BY c.id
@@ -241,8 +256,8 @@ def _find_credential(client_id: str) -> Bearer | None:
     )
     if not rows:
         return None
-    id_, client_id, secret_hash, site_ids, old_secret_hash = rows[0]
-    return Bearer(id_, client_id, secret_hash, frozenset(site_ids or ()), old_secret_hash)
+    id_, client_id, secret_hash, site_ids, old_secret_hash, scopes = rows[0]
+    return Bearer(id_, client_id, secret_hash, frozenset(site_ids or ()), frozenset(scopes), old_secret_hash)
 
 
 @ttl_cache(maxsize=CACHE_ENTRIES, ttl=CACHE_SECONDS)

@@ -24,6 +24,7 @@ ERROR_CODES: Final[dict[str, str]] = {
     "unauthorized": "401: no credential or access token, an unknown one, or one that was revoked.",
     "forbidden": "403: not allowed to you.",
     "forbidden_role": "403: the management token's role may not do this; the message names the one that is needed.",
+    "insufficient_scope": "403: the credential may not do this; the message names the scope that it lacks.",
     "forbidden_site": "403: the credential does not open this site.",
     "integration_off": "403: the site's Segment destination is switched off.",
     "source_off": "403: the source of this write key is switched off.",

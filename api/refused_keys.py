@@ -34,6 +34,7 @@ class Reason(StrEnum):
     WRITE_KEY = "write_key"
     CREDENTIAL = "credential"  # its client id; the secret is wrong, or it was revoked
     SITECODE = "sitecode"  # a valid credential with a sitecode that it does not open
+    SCOPE = "scope"  # a valid credential that may not do what was asked
     TOKEN = "token"  # noqa: S105 - a management token, by its hash
     NO_KEY = "no_key"
 
@@ -54,7 +55,7 @@ SITES: Final[Mapping[Reason, str]] = {
          WHERE t.token_hash = ANY(%(keys)s)
     """,
 }
-SITES_OF: Final = {**SITES, Reason.SITECODE: SITES[Reason.CREDENTIAL]}
+SITES_OF: Final = {**SITES, Reason.SITECODE: SITES[Reason.CREDENTIAL], Reason.SCOPE: SITES[Reason.CREDENTIAL]}
 
 WRITE: Final = """
 INSERT INTO api_refusedkey AS r (site_id, hour, reason, hint, count, last_at)

@@ -292,8 +292,8 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "DESCRIPTION": "The management API. A management token, which an owner of a site makes under Settings, sees what "
     "belongs to its sites: as viewer it reads, as editor it also changes goals, as owner also sources, write keys and "
-    "rules. A credential, or an access token made from it, is an owner of its own sites. Each path also answers with "
-    "a slash at its end.",
+    "rules. A credential with the scope `manage`, or an access token made from it, is an owner of its own sites. "
+    "Each path also answers with a slash at its end.",
     "PREPROCESSING_HOOKS": ["api.manage.schema.keep_one_spelling"],
     "PATH_CONVERTER_OVERRIDES": {"number": int, "anything": str},
     "ENUM_NAME_OVERRIDES": {"TraceStatusEnum": ["pending", "deferred", "done", "rejected", "dead"]},  # of a message

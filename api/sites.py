@@ -1,6 +1,6 @@
 """Making a site with what it needs: its Segment destination, and a credential that opens it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from api.access import generate_secret, generate_sitecode, hash_secret
-from api.models import Credential, Rule, Site, Source, WriteKey
+from api.models import Credential, Rule, Scope, Site, Source, WriteKey
 from goals import quota, waiting
 
 # Altis sends every page view under the page's title, and its own bookkeeping as events: each would be a goal (A-03).
@@ -127,15 +127,29 @@ def note_rules_changed(site_id: int, *, now: datetime) -> None:
         waiting.look_again(site_id, now=now)
 
 
-def create_credential(sites: list[Site], *, name: str, client_id: str = "", secret: str = "") -> NewCredential:
-    """A credential that opens these sites. Raises ValidationError for an id that does not fit in a URL."""
+def create_credential(
+    sites: list[Site], *, name: str, scopes: Collection[str] = (Scope.SEND,), client_id: str = "", secret: str = ""
+) -> NewCredential:
+    """Make a credential that opens these sites. Raises ValidationError.
+
+    That is for an id that does not fit in a URL, and for scopes as `read_scopes` does.
+    """
     secret = secret or generate_secret()
-    credential = Credential(client_id=client_id or generate_secret(), secret_hash=hash_secret(secret), name=name)
+    credential = Credential(
+        client_id=client_id or generate_secret(), secret_hash=hash_secret(secret), name=name, scopes=read_scopes(scopes)
+    )
     credential.full_clean()
     with transaction.atomic():
         credential.save()
         credential.sites.set(sites)
     return NewCredential(credential, secret)
+
+
+def read_scopes(given: Collection[str]) -> list[str]:
+    """Return each scope once, in the order of the pages. Raises ValidationError for none or an unknown one."""
+    if not given or not set(given) <= set(Scope.values):
+        raise ValidationError({"scopes": f"Say what it may do: {', '.join(Scope.values)}."})
+    return [scope for scope in Scope.values if scope in given]
 
 
 def renew_secret(credential: Credential, *, now: datetime, overlap: timedelta = timedelta()) -> NewCredential:

@@ -16,7 +16,7 @@ from django.db.models import F
 from api.access import api_key, forget_lookups
 from api.digest import run
 from api.digest.claims import Claims
-from api.models import Credential, Membership, Message, Site
+from api.models import Credential, Membership, Message, Scope, Site
 from api.sites import create_credential, create_site
 from goals import quota
 from goals.models import Conversion, Goal, GoalCreation
@@ -48,7 +48,7 @@ class World:
     @classmethod
     def build(cls, client: httpx.Client, claims: Claims) -> Self:
         site = create_site(name="Shop", sitecode=SITECODE, public_traits=["plan"])
-        new = create_credential([site], name="Segment", client_id=CLIENT_ID, secret=SECRET)
+        new = create_credential([site], name="Segment", scopes=Scope.values, client_id=CLIENT_ID, secret=SECRET)
         return cls(client, claims, site, new.credential)
 
     # Sending

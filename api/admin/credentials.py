@@ -5,14 +5,15 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Field, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from admin_pages import Pages, show_copyable
 from api.access import api_key, generate_secret
-from api.models import Credential
+from api.models import Credential, Scope
+from api.models.keys import least_scopes
 from api.sites import renew_secret
 
 
@@ -22,9 +23,9 @@ class CredentialAdmin(Pages[Credential]):
     which would lie in a cookie or a session until it is shown.
     """
 
-    list_display = ("__str__", "client_id", "opens", "revoked_at", "created_at")
+    list_display = ("__str__", "client_id", "opens", "scopes_in_words", "revoked_at", "created_at")
     search_fields = ("name", "client_id")
-    fields = ("name", "client_id", "sites", "revoked_at", "created_at")
+    fields = ("name", "client_id", "sites", "scopes", "revoked_at", "created_at")
     filter_horizontal = ("sites",)
     change_form_template = "admin/api/credential/change_form.html"
 
@@ -36,6 +37,17 @@ class CredentialAdmin(Pages[Credential]):
 
     def get_changeform_initial_data(self, _request: HttpRequest) -> dict[str, Any]:
         return {"client_id": generate_secret()}
+
+    def formfield_for_dbfield(self, db_field: "Field[Any, Any]", request: HttpRequest, **options: Any) -> Any:
+        if db_field.name != "scopes":
+            return super().formfield_for_dbfield(db_field, request, **options)
+        return forms.MultipleChoiceField(
+            label="May",
+            choices=Scope.choices,
+            initial=least_scopes,
+            widget=forms.CheckboxSelectMultiple,
+            help_text="What is pasted into Segment only sends.",
+        )
 
     def has_delete_permission(self, _request: HttpRequest, _credential: Credential | None = None) -> bool:
         return False  # revoking does the same, and leaves a trace

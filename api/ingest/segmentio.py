@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from urllib.parse import quote
 
-from api.access import SiteAccess, api_key, check_authorization, check_secret, find_site
+from api.access import SiteAccess, api_key, check_authorization, check_secret, find_site, require
 from api.door import Answer, Refusal, Request, TooLargeError, UnreadableBodyError, json_answer
 from api.ingest.intake import (
     EVENT_BYTES,
@@ -16,6 +16,7 @@ from api.ingest.intake import (
     too_large,
 )
 from api.ingest.wire import Incoming, find_message_id, read_event, read_events
+from api.models import Scope
 from api.refused_keys import Reason, note_refusal
 
 
@@ -25,8 +26,8 @@ def receive_events(request: Request) -> Answer:
     One event answers `{"success": true, "messageId": …, "status": "accepted" | "duplicate", "trace": …}`, the path at
     which the management API tells what became of it (promises K-82); an array answers
     `accepted`, `duplicates` and `rejected: [{index, code, message}]`. What is refused after authentication is kept in
-    the inbox. Raises Refusal: 401 unauthorized, 403 forbidden_site, 403 integration_off, 400 invalid_json,
-    400 invalid_event, 413 too_large, 429 overloaded.
+    the inbox. Raises Refusal: 401 unauthorized, 403 insufficient_scope, 403 forbidden_site, 403 integration_off,
+    400 invalid_json, 400 invalid_event, 413 too_large, 429 overloaded.
     """
     received_at = datetime.now(UTC)
     site = find_destination(request)
@@ -73,9 +74,9 @@ def trace_path(site: SiteAccess, stored: Incoming, *, number: int) -> str:
 
 
 def give_api_key(request: Request) -> Answer:
-    """`GET /segmentio/getapikey?id=&secret=`: the API key as plain text (promises K-36). Raises Refusal (401)."""
+    """`GET /segmentio/getapikey?id=&secret=`: the API key as plain text (promises K-36). Raises Refusal (401, 403)."""
     query = request.query()
-    check_secret(query.get("id", ""), query.get("secret", ""))
+    require(check_secret(query.get("id", ""), query.get("secret", "")), Scope.SEND)
     return Answer(
         HTTPStatus.OK,
         api_key(query["id"], query["secret"]).encode(),
@@ -87,6 +88,7 @@ def give_api_key(request: Request) -> Answer:
 def find_destination(request: Request) -> SiteAccess:
     """The site that the headers name and open. Raises Refusal (401, 403)."""
     bearer = check_authorization(request.header("HTTP_AUTHORIZATION"))
+    require(bearer, Scope.SEND)
     sitecode = request.header("HTTP_X_SEGMENT_SETTINGS")
     site = find_site(sitecode) if sitecode else None
     if site is None or site.id not in bearer.site_ids:

@@ -18,12 +18,14 @@ KNOWN: Final[Mapping[Reason, str]] = {
     Reason.WRITE_KEY: "a write key of this site that was revoked",
     Reason.CREDENTIAL: "a credential of this site that was revoked, or a wrong secret of it",
     Reason.SITECODE: "an API key of this site with a sitecode that it does not open",
+    Reason.SCOPE: "a credential of this site that may not do what was asked",
     Reason.TOKEN: "a management token of this site that was revoked, is over or ended with its user",
 }
 UNKNOWN: Final[Mapping[Reason, str]] = {
     Reason.WRITE_KEY: "a write key that no site has",
     Reason.CREDENTIAL: "a client id that no site has",
     Reason.SITECODE: "an API key with a sitecode that it does not open",
+    Reason.SCOPE: "a credential that may not do what was asked",
     Reason.TOKEN: "a management token that no site has",
     Reason.NO_KEY: "no key, or none that could be read",
 }
@@ -33,6 +35,7 @@ ADVICE: Final[Mapping[Reason, str]] = {
     Reason.WRITE_KEY: "If one of your senders is meant, give it a write key of its source.",
     Reason.CREDENTIAL: "If one of your senders is meant, give it the API key of a credential of this site.",
     Reason.SITECODE: "Give the sender the sitecode of a site that its credential opens.",
+    Reason.SCOPE: "If one of your senders or programs is meant, give it a credential that may do what it does.",
     Reason.TOKEN: "If one of your programs is meant, an owner makes it a new token or takes over the old one.",
     Reason.NO_KEY: "If one of your senders is meant, give it the key that the set-up guide shows.",
 }

@@ -8,10 +8,11 @@ from typing import Any, Final
 import msgspec
 from psycopg.errors import QueryCanceled
 
-from api.access import check_authorization, find_site, unauthorized
+from api.access import check_authorization, find_site, require, unauthorized
 from api.database import DatabaseDownError, fetch_all, once
 from api.door import Answer, Refusal, Request
 from api.gather import Call, Gatherer
+from api.models import Scope
 from cohorts import remote_data
 from cohorts.remote_data import Found, Wanted
 
@@ -57,7 +58,9 @@ def _read(request: Request, query: dict[str, str], keys: list[str]) -> dict[str,
         raise Refusal(HTTPStatus.NOT_FOUND, "unknown_site", "The parameter siteCode names no site here.")
     authorization = request.header("HTTP_AUTHORIZATION")
     if authorization:
-        if site.id not in check_authorization(authorization).site_ids:
+        bearer = check_authorization(authorization)
+        require(bearer, Scope.READ)
+        if site.id not in bearer.site_ids:
             raise Refusal(HTTPStatus.FORBIDDEN, "forbidden_site", "This credential does not open this site.")
     elif site.requires_token:
         raise unauthorized("This site serves remote data with an access token only. Fetch one at /oauth/token.")

@@ -4,8 +4,9 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qs
 
-from api.access import TOKEN_SECONDS, check_authorization, check_secret, issue_token
+from api.access import TOKEN_SECONDS, check_authorization, check_secret, issue_token, require
 from api.door import Answer, Refusal, Request, TooLargeError, UnreadableBodyError, json_answer, seat_for_stranger
+from api.models import Scope
 
 BODY_LIMIT: Final = 16_384
 
@@ -13,7 +14,9 @@ BODY_LIMIT: Final = 16_384
 def give_token(request: Request) -> Answer:
     """A token for two hours, for `Authorization: Basic base64(id:secret)` or the form fields client_id, client_secret.
 
-    Raises Refusal: 400 invalid_request, 401 unauthorized, 503 unavailable.
+    It may do what the credential may at the time it is shown. One that only sends needs none, and gets none: a token
+    is what SDKs read with. Raises Refusal: 400 invalid_request, 401 unauthorized, 403 insufficient_scope,
+    503 unavailable.
     """
     authorization = request.header("HTTP_AUTHORIZATION")
     if authorization.lower().startswith("bearer"):
@@ -25,6 +28,7 @@ def give_token(request: Request) -> Answer:
         with seat_for_stranger():
             form = read_form(request)
         bearer = check_secret(form.get("client_id", [""])[0], form.get("client_secret", [""])[0])
+    require(bearer, Scope.READ, Scope.MANAGE)
     if form.get("grant_type", ["client_credentials"]) != ["client_credentials"]:
         raise invalid_request("The only grant_type here is client_credentials.")
     token = {"access_token": issue_token(bearer), "token_type": "bearer", "expires_in": TOKEN_SECONDS}

@@ -11,10 +11,10 @@ from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
 from api import audit
-from api.access import TOKEN_PREFIX, check_authorization, hash_secret, unauthorized
+from api.access import TOKEN_PREFIX, check_authorization, hash_secret, require, unauthorized
 from api.door import Refusal
 from api.last_uses import Key, note_use
-from api.models import Membership, Site
+from api.models import Membership, Scope, Site
 from api.refused_keys import Reason, hint_of, note_refusal
 from api.tokens import live_tokens, with_open_sites
 
@@ -39,25 +39,27 @@ class CallerAuthentication(BaseAuthentication):
     """A management token; or a credential or its access token, as at every other door. Without one there is no view."""
 
     def authenticate(self, request: Request) -> tuple[Caller, Caller]:
-        """The caller, as user and as auth. Raises Refusal (401)."""
+        """The caller, as user and as auth. Raises Refusal (401, 403)."""
         try:
             caller = find_caller(request.headers.get("Authorization", ""))
         except Refusal as refusal:
+            if refusal.status != HTTPStatus.UNAUTHORIZED:
+                raise
             # Not Basic, though it is taken: a browser would ask for it, keep it, and send it with any site's form.
             raise replace(refusal, headers=(("WWW-Authenticate", "Bearer"),)) from refusal
         return caller, caller
 
 
 def find_caller(authorization: str) -> Caller:
-    """Whom an Authorization header speaks for. Raises Refusal (401).
+    """Return whom an Authorization header speaks for. Raises Refusal (401, 403).
 
-    Whoever holds a credential's secret, or an access token made with it, is an owner: it was so before there were
-    roles, and a credential writes and reads all of its sites anyway.
+    A credential with the scope `manage`, or an access token made with it, is an owner of its sites.
     """
     scheme, _, value = authorization.strip().partition(" ")
     if scheme.lower() == "bearer" and value.strip().startswith(TOKEN_PREFIX):
         return find_token(value.strip())
     bearer = check_authorization(authorization)
+    require(bearer, Scope.MANAGE)
     return Caller(f"credential-{bearer.credential_id}", f"credential {bearer.client_id}", Role.OWNER, bearer.site_ids)
 
 

@@ -31,7 +31,7 @@ PAGE_HEADERS: Final = [
 ERROR_STATUSES: Final = {
     400: "The body, a parameter or a field is wrong; the message names it.",
     401: "No credential or token, or none that is valid.",
-    403: "The token's role is not enough; the message names the one that is needed.",
+    403: "The token's role or the credential's scopes are not enough; the message names what is needed.",
     404: "Nothing is here, or nothing that the credential opens.",
     409: "Another goal of the site has this name.",
     429: "Too many requests of this credential; come again after `Retry-After` seconds.",
@@ -61,7 +61,11 @@ class CredentialScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyp
     def get_security_definition(self, auto_schema: AutoSchema) -> list[dict[str, str]]:  # noqa: ARG002 - its caller names it
         """The two ways in."""
         return [
-            {"type": "http", "scheme": "basic", "description": "Client id and secret."},
+            {
+                "type": "http",
+                "scheme": "basic",
+                "description": "Client id and secret of a credential with the scope `manage`.",
+            },
             {
                 "type": "http",
                 "scheme": "bearer",
@@ -72,7 +76,7 @@ class CredentialScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyp
 
 def answers(status: int, shape: Any, *errors: int) -> dict[int, Any]:
     """What an operation answers: the one success, the errors named, and those that any operation has."""
-    failures = {error: OpenApiResponse(ErrorBody, ERROR_STATUSES[error]) for error in (*errors, 401, 429, 503)}
+    failures = {error: OpenApiResponse(ErrorBody, ERROR_STATUSES[error]) for error in (*errors, 401, 403, 429, 503)}
     return {status: shape, **dict(sorted(failures.items()))}
 
 

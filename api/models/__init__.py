@@ -5,7 +5,7 @@ from api.models.backfills import Backfill
 from api.models.erasures import Erasure, Suppression, make_marker
 from api.models.goal_changes import GoalsChange
 from api.models.inbox import Claim, Load, Message, Twin
-from api.models.keys import URL_SAFE, Credential, ManagementToken, RefusedKey, Source, SourceTally, WriteKey
+from api.models.keys import URL_SAFE, Credential, ManagementToken, RefusedKey, Scope, Source, SourceTally, WriteKey
 from api.models.removals import Removal
 from api.models.rules import Rule
 from api.models.sites import (
@@ -36,6 +36,7 @@ __all__ = [
     "RefusedKey",
     "Removal",
     "Rule",
+    "Scope",
     "Site",
     "Source",
     "SourceTally",

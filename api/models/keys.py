@@ -1,6 +1,7 @@
 """Who may come in: credentials, tokens, and sources with their write keys."""
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Q
@@ -10,13 +11,32 @@ from api.models.sites import Membership, Site
 URL_SAFE = RegexValidator(r"^[A-Za-z0-9_-]+\Z", "Only letters, digits, _ and -: Segment puts it in a URL unencoded.")
 
 
+class Scope(models.TextChoices):
+    """What a credential may do in its sites."""
+
+    SEND = "send", "send events"
+    READ = "read", "read remote data, private traits included"
+    MANAGE = "manage", "use the management API as an owner"
+
+
+def least_scopes() -> list[str]:
+    """Return what a credential may do unless more is asked for."""
+    return [Scope.SEND]
+
+
 class Credential(models.Model):
-    """A client id and secret: writes through the destination, reads and administers its sites. The secret is hashed."""
+    """A client id and secret, which open sites to a sender, to a reader or to a program. The secret is hashed."""
+
+    Scope = Scope
 
     client_id = models.CharField(max_length=64, unique=True, validators=[URL_SAFE])
     secret_hash = models.CharField(max_length=64, editable=False)
     name = models.CharField(max_length=100, blank=True)
     sites = models.ManyToManyField(Site, related_name="credentials", blank=True)
+    # A row of the version before names none: it may do what it could.
+    scopes = ArrayField(
+        models.CharField(max_length=8, choices=Scope.choices), default=least_scopes, db_default=Scope.values
+    )
     revoked_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute (api.last_uses).")
@@ -27,6 +47,12 @@ class Credential(models.Model):
 
     def __str__(self) -> str:
         return self.name or self.client_id
+
+    @property
+    def scopes_in_words(self) -> str:
+        """Return what it may do, in words after “may”."""
+        *most, last = [scope.label for scope in Scope if scope in self.scopes] or ["do nothing"]
+        return f"{', '.join(most)} and {last}" if most else last
 
 
 class ManagementToken(models.Model):

@@ -1,5 +1,6 @@
 """The credentials that open a site. A secret is told on the page that answers its making, and nowhere else."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -15,10 +16,10 @@ from django.views.decorators.http import require_POST
 from api.access import api_key
 from api.audit import note
 from api.insight.key_usage import describe_changes, describe_events, describe_use
-from api.models import Credential, ManagementToken, Site, Source
+from api.models import Credential, ManagementToken, Scope, Site, Source
 from api.pages.access import Role, show, site_page, sites_of
 from api.pages.confirm import ask, is_confirmed
-from api.sites import NewCredential, create_credential, renew_secret
+from api.sites import NewCredential, create_credential, read_scopes, renew_secret
 from api.wording import count_of
 
 if TYPE_CHECKING:
@@ -39,22 +40,26 @@ def list_credentials(request: HttpRequest, site: Site) -> HttpResponseBase:
         credentials=site.credentials.order_by("pk").prefetch_related("sites"),
         now=timezone.now(),
         most_hours=MOST_HOURS,
+        scopes=Scope,
     )
 
 
 @site_page(Role.OWNER)
 @require_POST
 def change_credentials(request: HttpRequest, site: Site) -> HttpResponseBase:  # noqa: PLR0911 - a button each
-    """Make a credential, or renew or revoke one, as the button `do` says."""
+    """Make a credential, renew or revoke one, or change what it may do, as the button `do` says."""
     do = request.POST.get("do", "")
     with transaction.atomic():
         if do == "create":
             try:
-                new = create_credential([site], name=request.POST.get("name", "").strip())
+                new = create_credential(
+                    [site], name=request.POST.get("name", "").strip(), scopes=request.POST.getlist("scope")
+                )
             except ValidationError as error:
                 messages.error(request, " ".join(error.messages))
                 return redirect("pages:settings-credentials", site.sitecode)
-            note(request, site, f"Made the credential {new.credential.client_id}", None, {"name": new.credential.name})
+            after = {"name": new.credential.name, "scopes": new.credential.scopes}
+            note(request, site, f"Made the credential {new.credential.client_id}", None, after)
             return tell_secret(request, new)
         credential = find_owned(request, site.credentials.all(), request.POST.get("credential", ""))
         if do == "renew" and credential.revoked_at is None:
@@ -68,6 +73,8 @@ def change_credentials(request: HttpRequest, site: Site) -> HttpResponseBase:  #
             what = f"Renewed the secret of the credential {credential.client_id}"
             note_everywhere(request, credential, what, None, {"the old one ends in hours": int(hours)})
             return tell_secret(request, new)
+        if do == "scopes" and credential.revoked_at is None:
+            return set_scopes(request, site, credential)
         if do == "revoke" and credential.revoked_at is None:
             if not is_confirmed(request):
                 return ask_revoke(request, site, credential)
@@ -77,6 +84,45 @@ def change_credentials(request: HttpRequest, site: Site) -> HttpResponseBase:  #
             note_everywhere(request, credential, what, {"revoked": None}, {"revoked": credential.revoked_at})
             messages.success(request, f"Revoked: “{credential}” is refused everywhere within 5 seconds.")
     return redirect("pages:settings-credentials", site.sitecode)
+
+
+def set_scopes(request: HttpRequest, site: Site, credential: Credential) -> HttpResponseBase:
+    """Let a credential do what the form says, once the person has seen what it may do no more."""
+    try:
+        before, credential.scopes = credential.scopes, read_scopes(request.POST.getlist("scope"))
+    except ValidationError as error:
+        messages.error(request, " ".join(error.messages))
+        return redirect("pages:settings-credentials", site.sitecode)
+    if before != credential.scopes:
+        if not is_confirmed(request):
+            return ask_scopes(request, site, credential, before=before)
+        credential.save(update_fields=["scopes"])
+        what = f"Changed what the credential {credential.client_id} may do"
+        note_everywhere(request, credential, what, {"scopes": before}, {"scopes": credential.scopes})
+    messages.success(request, f"Saved: “{credential}” may {credential.scopes_in_words}, within 5 seconds.")
+    return redirect("pages:settings-credentials", site.sitecode)
+
+
+def ask_scopes(
+    request: HttpRequest, site: Site, credential: Credential, *, before: Collection[str]
+) -> HttpResponseBase:
+    """Return the page that says what a credential, whose scopes were these, may do from now on."""
+    lost = [scope.label for scope in Scope if scope in before and scope not in credential.scopes]
+    return ask(
+        request,
+        title=f"Change what “{credential}” may do",
+        facts=[
+            f"From now on it may {credential.scopes_in_words}.",
+            *(f"It may no longer {each}." for each in lost),
+            *uses_of(credential, now=timezone.now()),
+        ],
+        warning="Whatever uses it for what it may no longer do is refused within 5 seconds, its access tokens too. "
+        "Events that are refused so are lost."
+        if lost
+        else "Whoever has its API key or its secret may do it: if it is pasted into Segment, Segment too.",
+        action="Change it",
+        back=reverse("pages:settings-credentials", args=[site.sitecode]),
+    )
 
 
 def ask_renew(request: HttpRequest, site: Site, credential: Credential, *, hours: int) -> HttpResponseBase:
@@ -153,9 +199,13 @@ def tell_secret(request: HttpRequest, new: NewCredential) -> HttpResponseBase:
         tab="settings-credentials",
         back="pages:settings-credentials",
         credential=new.credential,
+        may=new.credential.scopes_in_words,
         secrets=[
             ("Client id", new.credential.client_id),
             ("Secret", new.secret),
-            ("API key, for Segment", api_key(new.credential.client_id, new.secret)),
+            (
+                "API key, for Segment" if Scope.SEND in new.credential.scopes else "API key",
+                api_key(new.credential.client_id, new.secret),
+            ),
         ],
     )

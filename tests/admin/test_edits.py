@@ -106,6 +106,7 @@ def test_credential__made__tells_its_secret_and_key_once_and_keeps_a_hash(person
 
     secrets = told(text_of(response))
     credential = Credential.objects.get(name="Mobile")
+    assert credential.scopes == ["send"]
     assert secrets["Client id"] == credential.client_id
     assert credential.secret_hash == hash_secret(secrets["Secret"])
     key = json.loads(base64.b64decode(secrets["API key, for Segment"]))
@@ -153,6 +154,18 @@ def test_credential__revoked__and_allowed_again(person: Client, site: Site) -> N
     save(person, path, _allow_again="1")
     credential.refresh_from_db()
     assert credential.revoked_at is None
+
+
+def test_credential__its_scopes__are_ticked_and_one_is_needed(person: Client, site: Site) -> None:
+    credential = Credential.objects.get()
+    path = reverse("admin:api_credential_change", args=[credential.pk])
+
+    save(person, path, scopes=["manage", "read"])
+    credential.refresh_from_db()
+    assert set(credential.scopes) == {"read", "manage"}
+    assert person.post(path, {"name": "Segment", "sites": [site.pk], "scopes": []}).status_code == 200
+    credential.refresh_from_db()
+    assert credential.scopes
 
 
 @pytest.mark.parametrize("client_id", ["a b", "a&b", "é", "", "a" * 65])

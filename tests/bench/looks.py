@@ -23,7 +23,7 @@ from django.urls import URLPattern, resolve, reverse
 from api import goal_changes
 from api.access import api_key
 from api.insight.delivery import Span
-from api.models import Alert, Credential, Erasure, GoalsChange, Message, Rule, Site
+from api.models import Alert, Credential, Erasure, GoalsChange, Message, Rule, Scope, Site
 from api.pages.urls import urlpatterns
 from api.sites import create_credential
 from cohorts.models import Group, Persona
@@ -305,7 +305,7 @@ class Viewer:
     @classmethod
     def of(cls, site: Site) -> Self:
         """Makes a credential; `leave` revokes it."""
-        new = create_credential([site], name="Looks")
+        new = create_credential([site], name="Looks", scopes=Scope.values)
         client = Client(raise_request_exception=False, headers={"Host": "127.0.0.1"})
         client.force_login(get_user_model().objects.filter(is_superuser=True)[0])
         return cls(client, {"Authorization": f"Basic {api_key(new.credential.client_id, new.secret)}"})

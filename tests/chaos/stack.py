@@ -47,9 +47,10 @@ import json, sys, django
 from django.core.management import call_command
 django.setup()
 call_command("prepare")
+from api.models import Scope
 from api.sites import create_credential, create_site
 sites = [create_site(name="Chaos") for _ in range(int(sys.argv[1]))]
-new = create_credential(sites, name="Chaos")
+new = create_credential(sites, name="Chaos", scopes=Scope.values)
 print(json.dumps([[new.credential.client_id, new.secret], [[site.pk, site.sitecode] for site in sites]]))
 """
 

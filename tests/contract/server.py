@@ -21,7 +21,7 @@ from api.access import api_key, generate_secret
 from api.digest import run
 from api.digest.claims import Claims
 from api.management.commands import up
-from api.models import Site, Source
+from api.models import Scope, Site, Source
 from api.processes import Child, claim, start, stop
 from api.sites import create_credential, create_site, create_source
 from goals.models import Goal
@@ -210,7 +210,7 @@ def open_shop(server: Server, *, requires_token: bool = False) -> Iterator[Shop]
     client_id, secret = generate_secret(), generate_secret()
     site = create_site(name="Shop", public_traits=["plan"])
     Site.objects.filter(pk=site.pk).update(requires_token=requires_token)
-    create_credential([site], name="Segment", client_id=client_id, secret=secret)
+    create_credential([site], name="Segment", scopes=Scope.values, client_id=client_id, secret=secret)
     write_key = create_source(site, name="SDK", kind=Source.Kind.SERVER).write_keys.get().key
     with httpx.Client(base_url=server.url, timeout=30) as client:
         yield Shop(server, client, site.sitecode, client_id, secret, write_key)

@@ -9,7 +9,7 @@ from django.http import HttpResponse
 from django.test import Client
 
 from api.access import api_key
-from api.models import Credential, Site
+from api.models import Credential, Scope, Site
 from api.sites import create_credential, create_site
 from tests.world import CLIENT_ID, SECRET, World
 
@@ -24,7 +24,7 @@ class Caller:
 
     @classmethod
     def build(cls, *sites: Site) -> Self:
-        new = create_credential(list(sites), name="test")
+        new = create_credential(list(sites), name="test", scopes=Scope.values)
         return cls(f"Basic {api_key(new.credential.client_id, new.secret)}", new.credential)
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> HttpResponse:

@@ -92,7 +92,7 @@ RIGHTS: Final[dict[str, Rights]] = {
     "settings-alert-new": Rights(OWNER, OWNER, form={"name": "Quota", "condition": "quota"}),
     "settings-alert": Rights(OWNER, OWNER, form={"name": "Quota", "condition": "quota"}),
     "settings-credentials": Rights(OWNER),
-    "settings-credentials-change": Rights(None, OWNER, form={"do": "create", "name": "Another"}),
+    "settings-credentials-change": Rights(None, OWNER, form={"do": "create", "name": "Another", "scope": "send"}),
     "settings-tokens": Rights(OWNER),
     "settings-tokens-change": Rights(
         None, OWNER, form={"do": "create", "description": "CI", "role": "viewer", "lifetime": "90"}

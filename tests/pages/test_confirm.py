@@ -22,7 +22,7 @@ from tests.world import World
 __all__ = ["place"]  # the fixture
 
 ACTIONS: Final = sorted(name for name, rights in RIGHTS.items() if rights.act)
-ENDS: Final = ("ends_at", "revoked_at", "deleted_at", "secret", "secret_hash", "is_allowed_again")
+ENDS: Final = ("ends_at", "revoked_at", "deleted_at", "secret", "secret_hash", "scopes", "is_allowed_again")
 MOVES: Final = {"claim", "waitingname", "goalcreation", "goaltotal", "goalday", "goalvisitor", "session"}
 # What asks first; a button that comes to take something away has to.
 ASKS: Final = {
@@ -30,6 +30,7 @@ ASKS: Final = {
     ("settings-sources-change", "revoke"),
     ("settings-credentials-change", "renew"),
     ("settings-credentials-change", "revoke"),
+    ("settings-credentials-change", "scopes"),
     ("settings-tokens-change", "revoke"),
     ("settings-rules-change", "delete"),
     ("settings-alerts-change", "rotate"),
@@ -47,7 +48,10 @@ def everything() -> set[tuple[Any, ...]]:
     for model in apps.get_models():
         if model._meta.app_label in {"api", "goals", "cohorts", "auth"} and model._meta.model_name not in MOVES:
             fields = [field.name for field in model._meta.get_fields() if field.name in ENDS]
-            rows |= {(model._meta.label, *row) for row in model._default_manager.values_list("pk", *fields)}
+            rows |= {
+                (model._meta.label, *(tuple(value) if isinstance(value, list) else value for value in row))
+                for row in model._default_manager.values_list("pk", *fields)
+            }
     return rows
 
 

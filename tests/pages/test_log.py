@@ -41,7 +41,8 @@ FORMS: Final[dict[str, list[dict[str, Any]]]] = {
         {"do": "revoke", "source": "{source_id}", "key": "{key}"},
     ],
     "settings-credentials-change": [
-        {"do": "create", "name": "Another"},
+        {"do": "create", "name": "Another", "scope": "send"},
+        {"do": "scopes", "credential": "{credential_id}", "scope": ["send"]},
         {"do": "renew", "credential": "{credential_id}", "hours": "1"},
         {"do": "revoke", "credential": "{credential_id}"},
     ],

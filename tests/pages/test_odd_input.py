@@ -70,7 +70,9 @@ BUTTONS: Final[Mapping[str, Sequence[Mapping[str, str]]]] = {
     "settings-rules-change": [{"do": do, "rule": "{rule_id}"} for do in ("up", "switch")],
     "settings-alerts-change": [{"do": do, "alert": "{alert_id}"} for do in ("switch", "rotate", "test")],
     "settings-credentials-change": [
-        {"do": "create", "name": "Another"},
+        {"do": "create", "name": "Another", "scope": "send"},
+        {"do": "scopes", "credential": "{credential_id}", "scope": "send"},
+        {"do": "scopes", "credential": "{credential_id}", "scope": "send", "confirmed": "yes"},
         {"do": "renew", "credential": "{credential_id}", "hours": "1"},
         {"do": "renew", "credential": "{credential_id}", "hours": "1", "confirmed": "yes"},
         {"do": "revoke", "credential": "{credential_id}"},

@@ -15,7 +15,7 @@ from api import refused_keys
 from api.access import api_key
 from api.models import ManagementToken, RefusedKey, Site, Source
 from api.refused_keys import Reason, Refusals, note_refusal
-from api.sites import create_site, create_source, revoke_write_key
+from api.sites import create_credential, create_site, create_source, revoke_write_key
 from api.tokens import make_token
 from tests.pages.conftest import Enter, text_of
 from tests.world import CLIENT_ID, SECRET, SITECODE, World, owner_of
@@ -86,6 +86,8 @@ def test_every_door__with_a_wrong_key__leaves_a_trace(world: World, source: Sour
     token, value = make_token([world.site], description="CI", role="viewer", made_by=owner_of(), expires_at=None)
     other = create_site(name="Other", sitecode="other00000")
     key = f"Basic {api_key(CLIENT_ID, SECRET)}"
+    new = create_credential([world.site], name="SDK", scopes=["read"])
+    narrow = {"authorization": f"Basic {api_key(new.credential.client_id, new.secret)}"}
     wrong = {"authorization": f"Basic {api_key(CLIENT_ID, 'wrong')}"}
     asked: list[tuple[str, Any, int]] = [
         ("write_key", lambda: world.client.post("/v1/track", json=EVENT, headers=basic("nobody-has-it:")), 401),
@@ -97,6 +99,8 @@ def test_every_door__with_a_wrong_key__leaves_a_trace(world: World, source: Sour
         ("credential", lambda: world.get("IDENTIFY_u", headers=wrong), 401),
         ("credential", lambda: world.client.get(f"/segmentio/getapikey?id={CLIENT_ID}&secret=wrong"), 401),
         ("sitecode", lambda: world.post(EVENT, authorization=key, sitecode=other.sitecode), 403),
+        ("scope", lambda: world.post(EVENT, headers=narrow), 403),
+        ("scope", lambda: Client().get("/api/goals", headers=narrow), 403),
         ("token", lambda: Client().get("/api/goals", headers={"authorization": f"Bearer {value}"}), 401),
         ("token", lambda: Client().get("/api/goals", headers={"authorization": "Bearer gpm_unknown-token"}), 401),
     ]

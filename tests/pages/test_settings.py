@@ -1,6 +1,7 @@
 """The settings of a site: what owners change, and what the log says of it."""
 
 import html
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -15,12 +16,12 @@ from django.utils import timezone
 from api.access import api_key, check_secret, check_token, forget_lookups, hash_secret, issue_token
 from api.database import connection_parameters
 from api.door import Refusal
-from api.models import AuditEntry, Credential, Membership, Message, Rule, Site, Source, WriteKey
+from api.models import AuditEntry, Credential, Membership, Message, Rule, Scope, Site, Source, WriteKey
 from api.sites import create_credential, create_site, create_source, renew_secret
 from tests.cohorts.test_usernames import count_waiting
 from tests.flows.test_resilience import in_threads, wait_until
 from tests.pages.conftest import Enter, text_of
-from tests.world import CLIENT_ID, SECRET, World
+from tests.world import CLIENT_ID, SECRET, SITECODE, World
 
 BASE = "/admin/s/1q2w3e4r5t/settings/"
 TABS = ["", "sources/", "rules/", "rules/new/", "credentials/", "members/", "changes/"]
@@ -415,7 +416,7 @@ def test_rule__for_a_source_of_another_site__is_refused(owner: Client, site: Sit
 
 @pytest.mark.promise("K-35", "I-29")
 def test_credential__made_and_renewed__tells_its_secret_once(owner: Client, site: Site) -> None:
-    response = owner.post(BASE + "credentials/change/", {"do": "create", "name": "SDK"})
+    response = owner.post(BASE + "credentials/change/", {"do": "create", "name": "SDK", "scope": "read"})
     secret = dict(response.context["secrets"])["Secret"]
     credential = Credential.objects.get(name="SDK")
     assert secret in text_of(response)
@@ -521,6 +522,86 @@ def test_credential__renewed_by_two_at_once__opens_with_both_secrets(owner: Clie
 
     forget_lookups()
     assert check_secret(CLIENT_ID, "what the first was told").client_id == CLIENT_ID
+
+
+def scopes_of(credential: Credential) -> list[str]:
+    return Credential.objects.get(pk=credential.pk).scopes
+
+
+def test_credential__made_on_its_page__may_do_what_was_ticked_and_sends_by_default(owner: Client, site: Site) -> None:
+    page = look(owner, "credentials/")
+    assert re.findall(r'name="scope" value="(\w+)" checked', page.partition("New credential")[2]) == ["send"]
+
+    response = owner.post(BASE + "credentials/change/", {"do": "create", "name": "Reads", "scope": ["read", "manage"]})
+
+    made = Credential.objects.get(name="Reads")
+    assert made.scopes == ["read", "manage"]
+    assert "It may read remote data, private traits included and use the management API as an owner." in text_of(
+        response
+    )
+    assert last_entry()[2] == {"name": "Reads", "scopes": ["read", "manage"]}
+
+
+@pytest.mark.parametrize("scopes", [[], ["owner"], ["send", "x" * 300], ["send\0"]])
+def test_credential__with_no_or_an_unknown_scope__is_not_made_nor_changed(
+    owner: Client, world: World, scopes: list[str]
+) -> None:
+    for form in ({"do": "create", "name": "Odd"}, {"do": "scopes", "credential": world.credential.pk}):
+        response = owner.post(BASE + "credentials/change/", {**form, "scope": scopes, "confirmed": "yes"})
+        assert response.status_code == 302
+    assert Credential.objects.count() == 1
+    assert scopes_of(world.credential) == Scope.values
+    assert not AuditEntry.objects.exists()
+
+
+def test_credential__that_may_do_everything__says_so_and_is_narrowed_after_a_question(
+    owner: Client, world: World
+) -> None:
+    assert "It may do everything: whoever has it owns the site." in look(owner, "credentials/")
+    form = {"do": "scopes", "credential": world.credential.pk, "scope": ["send"]}
+
+    question = text_of(owner.post(BASE + "credentials/change/", form))
+    assert "It may no longer read remote data, private traits included." in question
+    assert scopes_of(world.credential) == Scope.values
+    change(owner, "credentials/change/", **form)
+    forget_lookups()
+
+    assert scopes_of(world.credential) == ["send"]
+    assert last_entry()[1:] == ({"scopes": Scope.values}, {"scopes": ["send"]})
+    assert world.post(world.event()).status_code == 200
+    assert world.client.get("/api/goals", auth=(CLIENT_ID, SECRET)).status_code == 403
+    assert "It may do everything" not in look(owner, "credentials/")
+
+
+def test_credential__widened__says_who_may_do_it_then(owner: Client, world: World) -> None:
+    Credential.objects.update(scopes=["send"])
+    form = {"do": "scopes", "credential": world.credential.pk, "scope": ["read", "send"]}
+
+    question = text_of(owner.post(BASE + "credentials/change/", form))
+
+    assert "if it is pasted into Segment, Segment too" in question
+    assert "lost" not in question
+    change(owner, "credentials/change/", **form)
+    assert scopes_of(world.credential) == ["send", "read"]
+
+
+@pytest.mark.parametrize("way", ["function", "webhook"])
+def test_guide__for_segment__makes_a_credential_that_only_sends(owner: Client, site: Site, way: str) -> None:
+    page = text_of(owner.get(f"/admin/s/{SITECODE}/guide/{way}/"))
+    form = re.search(r'<form method="post" action="([^"]+)"[^>]*>(.*?)</form>', page, re.DOTALL)
+    assert form is not None
+    given = dict(re.findall(r'name="(\w+)" value="([^"]*)"', form[2]))
+    given.pop("csrfmiddlewaretoken", None)
+
+    response = owner.post(form[1], given)
+
+    secrets = dict(response.context["secrets"])
+    assert Credential.objects.get(client_id=secrets["Client id"]).scopes == ["send"]
+    assert secrets["API key, for Segment"] == api_key(secrets["Client id"], secrets["Secret"])
+
+
+def test_guide__for_segment__shows_no_button_to_who_may_not_press_it(enter: Enter, site: Site) -> None:
+    assert "an owner makes it" in text_of(enter("editor").get(f"/admin/s/{SITECODE}/guide/function/"))
 
 
 # Members

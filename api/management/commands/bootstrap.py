@@ -13,7 +13,7 @@ from django.db import connection, transaction
 
 from api.access import api_key, generate_secret, generate_sitecode
 from api.audit import record
-from api.models import Site
+from api.models import Scope, Site
 from api.settings import env
 from api.sites import create_credential, create_site
 
@@ -70,6 +70,7 @@ class Command(BaseCommand):
         create_credential(
             [site],
             name="First credential",
+            scopes=Scope.values,  # the tour in README.md sends, reads and manages with it
             client_id=first["GOALPOST_CLIENT_ID"],
             secret=first["GOALPOST_CLIENT_SECRET"],
         )

@@ -41,6 +41,31 @@ NEVER: Final = tuple(
     )
 )
 NAT64: Final = ip_network("64:ff9b::/96")
+# What is not public. `is_global` of the standard library changes with Python's patch versions (192.0.0.8 was global
+# before 3.11.10), so these are the IANA's registries of special addresses, written out.
+NOT_PUBLIC: Final = tuple(
+    ip_network(each)
+    for each in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",  # shared by the customers of a carrier
+        "127.0.0.0/8",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/3",  # multicast, reserved, broadcast
+        "2001::/23",
+        "2001:db8::/32",
+        "2002::/16",
+        "3fff::/20",
+    )
+)
+GLOBAL_UNICAST: Final = ip_network("2000::/3")  # all else of IPv6 is private, reserved or multicast
 Address = IPv4Address | IPv6Address
 
 
@@ -88,24 +113,40 @@ def is_allowed(address: Address) -> bool:
     address = embedded(address)
     if any(address in network for network in NEVER):
         return False
-    return (address.is_global and not address.is_multicast and not address.is_reserved) or any(
-        address in network for network in settings.WEBHOOK_NETWORKS
-    )
+    if any(address in network for network in settings.WEBHOOK_NETWORKS):
+        return True
+    is_public = address.version == 4 or address in GLOBAL_UNICAST  # noqa: PLR2004 - IPv4
+    is_public = is_public and not any(address in network for network in NOT_PUBLIC)
+    return is_public and not is_of_this_machine(address)
+
+
+def is_of_this_machine(address: Address) -> bool:
+    """Return whether an address is one of this machine: from within, no firewall stands before its ports."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IPv4
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((str(address), 9))  # nothing is sent: the kernel only chooses the way
+            return str(probe.getsockname()[0]).partition("%")[0] == str(address)
+    except OSError:  # no way leads there
+        return False
 
 
 def resolve(host: str, port: int) -> Address:
-    """An address of a host to which all of its addresses let a webhook lead. Raises RefusedError."""
+    """Return an address of a host to which all of its addresses let a webhook lead. Raises RefusedError.
+
+    The same words for a name that nobody knows and for one that leads to a private address: an owner could list the
+    machines of the inner network otherwise.
+    """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise RefusedError(f"The host {host} is not known.") from error
+    except (OSError, UnicodeError):
+        found = []
     addresses = [ip_address(str(each[4][0]).partition("%")[0]) for each in found]
-    for address in addresses:
-        if not is_allowed(address):
-            raise RefusedError(
-                f"The host {host} leads to {address}, which is not public. Networks of your own can be allowed with "
-                "GOALPOST_WEBHOOK_NETWORKS; link-local and metadata addresses never."
-            )
+    if not addresses or not all(map(is_allowed, addresses)):
+        raise RefusedError(
+            f"The host {host} is not known, or leads to an address that is not public. Whoever runs this Goalpost can "
+            "allow networks of their own with GOALPOST_WEBHOOK_NETWORKS; link-local and metadata addresses never."
+        )
     return addresses[0]
 
 

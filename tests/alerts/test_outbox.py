@@ -1,6 +1,7 @@
 """What is told arrives: signed, once more when it failed, never where it must not lead."""
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -201,6 +202,29 @@ def test_webhook__that_cannot_be_reached__says_so(tell: Tell, url: str) -> None:
     assert "could not be reached" in detail or "is not known" in detail
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "2130706433", "0x7f.1", "nobody.invalid"])
+def test_webhook__that_is_refused__says_the_same_of_every_name_and_no_address(tell: Tell, host: str) -> None:
+    with override_settings(WEBHOOK_NETWORKS=[]):
+        delivery = tell(webhook_url=f"http://{host}:1/")
+        send()
+
+    result, _, detail = outcome(delivery)
+    assert result == "waiting"
+    assert detail.startswith(f"The host {host.strip('[]')} is not known, or leads to an address that is not public.")
+    assert not set(re.findall(r"[0-9a-f:.]*[:.][0-9a-f:.]+", detail)) & {"127.0.0.1", "::1"} - {host.strip("[]")}
+
+
+def test_webhook__to_an_address_of_this_machine__is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A public address may be this machine's own; from within, its firewall does not stand before its ports."""
+    monkeypatch.setattr(webhook, "NOT_PUBLIC", ())  # so that loopback stands for a public address of the machine
+    address = ip_address("127.0.0.1")
+
+    with override_settings(WEBHOOK_NETWORKS=[]):
+        assert not webhook.is_allowed(address)
+    with override_settings(WEBHOOK_NETWORKS=LOOPBACK):
+        assert webhook.is_allowed(address)
+
+
 def test_webhook__of_tls_to_a_server_without__says_so(tell: Tell) -> None:
     with receiving(200) as receiver:
         delivery = tell(webhook_url=receiver.url.replace("http:", "https:"))
@@ -229,7 +253,26 @@ def test_webhook__into_the_private_network__is_refused_and_says_how_to_allow_it(
         ("10.1.2.3", False, False),
         ("192.168.1.1", False, False),
         ("100.64.0.1", False, False),
+        ("100.127.255.255", False, False),
         ("0.0.0.0", False, False),
+        ("192.0.0.8", False, False),
+        ("192.0.0.255", False, False),
+        ("192.0.2.1", False, False),
+        ("192.88.99.1", False, False),
+        ("198.18.0.1", False, False),
+        ("203.0.113.7", False, False),
+        ("240.0.0.1", False, False),
+        ("255.255.255.255", False, False),
+        ("::", False, False),
+        ("::7f00:1", False, False),
+        ("64:ff9b:1::7f00:1", False, False),
+        ("64:ff9b::5db8:d822", True, False),
+        ("100::1", False, False),
+        ("2001:db8::1", False, False),
+        ("2001:20::1", False, False),
+        ("3fff::1", False, False),
+        ("5f00::1", False, False),
+        ("ff02::1", False, False),
         ("224.0.0.1", False, False),
         ("::1", False, False),
         ("fd12::1", False, False),
@@ -243,6 +286,7 @@ def test_webhook__into_the_private_network__is_refused_and_says_how_to_allow_it(
         ("fec0::1", False, True),
         ("fd00:ec2::254", False, True),
         ("fd20:ce::254", False, True),
+        ("192.0.0.192", False, True),
         ("100.100.100.200", False, True),
         ("168.63.129.16", False, True),
     ],

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import ValidationError
 from rest_framework.permissions import SAFE_METHODS, BasePermission
@@ -14,7 +15,7 @@ from api import audit
 from api.access import TOKEN_PREFIX, check_authorization, hash_secret, require, unauthorized
 from api.door import Refusal
 from api.last_uses import Key, note_use
-from api.models import Membership, Scope, Site
+from api.models import AuditEntry, Membership, Scope, Site
 from api.refused_keys import Reason, hint_of, note_refusal
 from api.tokens import live_tokens, with_open_sites
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:  # it reads the settings, which name this module
     from rest_framework.views import APIView
 
 Role = Membership.Role
+READ: Final = "Read data of people through the management API"
+NEWEST_ENTRIES: Final = 200  # of a log, that are looked through at each read
 RANK: Final = {role: rank for rank, role in enumerate(Role)}
 
 
@@ -120,6 +123,18 @@ def note(
 ) -> None:
     """Put a change into the site's log. In the transaction that makes it; one query (api.audit)."""
     audit.record(site, what, before, after, who=caller_of(request).name)
+
+
+def note_reading(request: Request, site_ids: Collection[int]) -> None:
+    """Put into the logs of these sites that the caller read data of people. Once a day and caller; one query a site.
+
+    A site that logs more than NEWEST_ENTRIES changes meanwhile gets a further line.
+    """
+    name, day = caller_of(request).name, timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    for site in Site.objects.filter(pk__in=site_ids):
+        newest = AuditEntry.objects.filter(site=site).order_by("-pk").values("pk")[:NEWEST_ENTRIES]
+        if not AuditEntry.objects.filter(pk__in=newest, who=name[:150], what=READ, at__gte=day).exists():
+            audit.record(site, READ, None, {"day": f"{day:%Y-%m-%d}"}, who=name)
 
 
 def visible_sites(request: Request, sitecode: str = "") -> Collection[int]:

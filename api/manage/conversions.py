@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from api.manage.access import visible_sites
+from api.manage.access import note_reading, visible_sites
 from api.manage.goals import find_goal
 from api.manage.reading import Query
 from api.manage.schema import answers
@@ -79,7 +79,7 @@ class GoalConversions(APIView):
         query = ConversionQuery.read(request)
         goal = find_goal(request, goal_id, follows_merge=True)
         found = conversions_of_goal(goal, after=query.get("cursor"), limit=query["limit"] + 1)
-        return Response(page_of(found, limit=query["limit"]))
+        return page_of(request, found, limit=query["limit"])
 
 
 class VisitorConversions(APIView):
@@ -98,14 +98,15 @@ class VisitorConversions(APIView):
             after=query.get("cursor"),
             limit=query["limit"] + 1,
         )
-        return Response(page_of(found, limit=query["limit"]))
+        return page_of(request, found, limit=query["limit"])
 
 
-def page_of(found: Sequence[Conversion], *, limit: int) -> Any:
+def page_of(request: Request, found: Sequence[Conversion], *, limit: int) -> Response:
     """`{"results": […], "next": cursor or null}` of up to `limit` conversions and the one after them."""
     results = found[:limit]
+    note_reading(request, {conversion.site_id for conversion in results})
     following = write_cursor(results[-1]) if len(found) > limit else None
-    return ConversionPage({"results": results, "next": following}).data
+    return Response(ConversionPage({"results": results, "next": following}).data)
 
 
 def write_cursor(conversion: Conversion) -> str:

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from api.insight.breakdowns import FILTERS, NAMED, By, Only, break_down, find_other, unknown_persona
+from api.manage.access import note_reading
 from api.manage.goals import find_goal
 from api.manage.reading import Query
 from api.manage.schema import answers
@@ -119,6 +120,7 @@ class GoalBreakdown(APIView):
         by, name = By(query["by"]), query.get("name", "")
         seen = break_down(goal.site, goal, by, name=name, only=only, begin=query["begin"], end=query["end"])
         found = seen.breakdown
+        note_reading(request, {goal.site_id})  # a value of a trait or property may be an e-mail address
         shaped = BreakdownShape(
             {
                 "goal_id": goal.pk,

@@ -6,7 +6,7 @@ convert a goal (promise N-04). The sentences are those of the pages, from the sa
 from collections.abc import Collection
 from typing import Any, Final
 
-from django.db.models import QuerySet, prefetch_related_objects
+from django.db.models import prefetch_related_objects
 from drf_spectacular.utils import extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound
@@ -17,7 +17,7 @@ from rest_framework.views import APIView
 from api.ingest.wire import TYPES, read_message_id
 from api.insight.trace import Line, State, Step, trace
 from api.insight.why_not import Answer, Sentence, why_not
-from api.manage.access import caller_of, open_site, visible_sites
+from api.manage.access import caller_of, note_reading, open_site, visible_sites
 from api.manage.goals import find_goal
 from api.manage.reading import Query
 from api.manage.schema import answers
@@ -139,7 +139,11 @@ class TraceOfMessage(APIView):
     @extend_schema(operation_id="readTrace", tags=["messages"], responses=answers(200, TraceShape, 404))
     def get(self, request: Request, number: int) -> Response:
         """What happened to a message, step by step, each with its reason and time; by its number."""
-        return Response(shape(Message.objects.filter(pk=number, site__in=caller_of(request).site_ids)))
+        message = Message.objects.filter(pk=number, site__in=caller_of(request).site_ids).select_related("site").first()
+        if message is None:
+            raise NotFound
+        note_reading(request, {message.site_id})
+        return Response(TraceShape(told(message)).data)
 
 
 class TraceOfMessageId(APIView):
@@ -159,6 +163,7 @@ class TraceOfMessageId(APIView):
         found = find_by_message_id(sites, query["messageId"], type_=query.get("type", ""))
         if not found:
             raise NotFound
+        note_reading(request, {message.site_id for message in found})
         return Response(FoundTraceShape({**told(found[0]), "messages": found}).data)
 
 
@@ -175,15 +180,8 @@ class WhyNot(APIView):
         goal = find_goal(request, query["goal"], follows_merge=True)
         site = open_site(request, sitecode=query.get("site"), site_id=goal.site_id)
         visitor = query["visitor"].replace("\0", "\ufffd")  # as it is stored
+        note_reading(request, {site.pk})
         return Response(WhyNotShape(why_not(site, visitor, goal)).data)
-
-
-def shape(messages: QuerySet[Message]) -> Any:
-    """The trace of a message as JSON. Raises NotFound. At most 14 queries."""
-    message = messages.select_related("site").first()
-    if message is None:
-        raise NotFound
-    return TraceShape(told(message)).data
 
 
 def told(message: Message) -> dict[str, Any]:

@@ -54,8 +54,9 @@ def show_person(request: HttpRequest, site: Site) -> HttpResponseBase:
 
 @site_page(Role.EDITOR)
 def export_person(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """All that is held of a person, in one JSON file."""
+    """All that is held of a person, in one JSON file. The log says so, not who it was."""
     person = _asked_for(request, site)
+    note(request, site, "Exported a person", None, {"identifiers": len(person.identities)})
     held = people.export(site, person, now=datetime.now(UTC))
     response = HttpResponse(msgspec.json.format(msgspec.json.encode(held)), content_type="application/json")
     response["Content-Disposition"] = 'attachment; filename="person.json"'

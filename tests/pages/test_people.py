@@ -12,7 +12,7 @@ from django.utils.html import escape
 from pytest_django import DjangoAssertNumQueries
 
 from api.insight.people import persona_changes
-from api.models import Message, Site
+from api.models import AuditEntry, Message, Site
 from cohorts.models import Identity
 from tests.pages.ada import ENTERED, EXITED, address, browser_of, send_ada, text_of
 from tests.world import World
@@ -142,6 +142,19 @@ def test_export__a_person__holds_all_that_is_known(editor: Client) -> None:
     assert [each["goal"] for each in held["conversions"]] == ["SegmentIO track – Bought"]
     assert json.loads(held["messages"][0]["body"])["event"] == "Bought"
     assert held["remoteData"]["IDENTIFY_anon-1"]["traits"]["age"] == 36
+
+
+def test_export__a_person__is_in_the_log_without_saying_who(editor: Client, site: Site) -> None:
+    for id_ in ("anon-1", "ada-king"):
+        text_of(editor.get(address(f"people/person/export/?id={id_}")))
+    editor.get(address("people/person/export/?id=nobody"))
+
+    for entry in AuditEntry.objects.all():
+        assert (entry.site, entry.what, entry.before) == (site, "Exported a person", None)
+        assert entry.user is not None
+        assert entry.user.get_username() == entry.who
+        assert entry.after == {"identifiers": 3}
+    assert AuditEntry.objects.count() == 2
 
 
 def test_personas__with_members__have_their_size_and_page(viewer: Client) -> None:

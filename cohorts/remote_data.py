@@ -122,6 +122,9 @@ def profile(
 ) -> dict[str, Any]:
     """`{"traits": {…}, "groupId": "…"}` of a joined person; `{}` when neither was ever said.
 
+    A reader without a token gets `{}` also where nothing that it may see is known: otherwise the answer would tell
+    whether somebody has this id, which may be an e-mail address.
+
     What follows from other traits is found here, so that it changes with them: the name of who has none from first
     and last name (promises I-14, I-15), and the group from the company (I-12).
     """
@@ -131,10 +134,10 @@ def profile(
     if "name" not in traits and (name := full_name(traits)) is not None:
         traits["name"] = name
     group = person["group"][3] if "group" in person else company_id(traits) if company_is_group else None
-    return {
-        "traits": {name: value for name, value in traits.items() if public_traits is None or name in public_traits},
-        **({"groupId": group} if group is not None else {}),
-    }
+    seen = {name: value for name, value in traits.items() if public_traits is None or name in public_traits}
+    if public_traits is not None and not seen and group is None:
+        return {}
+    return {"traits": seen, **({"groupId": group} if group is not None else {})}
 
 
 def memberships(person: Mapping[str, Any]) -> dict[str, bool]:

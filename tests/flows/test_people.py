@@ -145,7 +145,7 @@ def test_company__of_whom_no_group_call_tells__is_the_group_where_the_site_wants
     assert world.read("IDENTIFY_user-1") == {"traits": {"company": company}}
     world.change_site(company_is_group=True)
     assert world.read("IDENTIFY_user-1").get("groupId") == group
-    assert world.read("IDENTIFY_user-1", token=False) == {"traits": {}, **({"groupId": group} if group else {})}
+    assert world.read("IDENTIFY_user-1", token=False) == ({"traits": {}, "groupId": group} if group else {})
     assert not Group.objects.exists()
 
 
@@ -375,6 +375,25 @@ def test_lookup__reader_without_token__gets_the_allow_list_group_and_personas(wo
     assert world.read("IDENTIFY_user-1", token=False) == {"traits": {"plan": "scale"}, "groupId": "g1"}
     assert world.read("COHORTS_user-1", token=False) == {"vip": True}
     assert world.traits("user-1") == {"plan": "scale", "email": "u@example.com"}
+
+
+def test_lookup__known_id_without_anything_public__is_answered_as_an_unknown_one(world: World) -> None:
+    world.identify(traits={"email": "u@example.com"}, anonymousId="anon-1", kameleoonVisitorCode="vc1")
+    world.identify(userId="former", at=1, traits={"plan": "scale"})
+    world.identify(userId="former", at=2, traits={"plan": None})
+    world.track("Signed Up", userId="buyer")
+    known = ("user-1", "anon-1", "vc1", "former", "buyer")
+
+    for prefix in ("IDENTIFY_", "COHORTS_"):
+        unknown = world.get(f"{prefix}nobody", token=False)
+        for id_ in known:
+            answer = world.get(f"{prefix}{id_}", token=False)
+            assert (answer.status_code, answer.content) == (unknown.status_code, unknown.content) == (200, b"{}")
+            assert {**answer.headers, "date": ""} == {**unknown.headers, "date": ""}
+    keys = json.dumps([f"IDENTIFY_{id_}" for id_ in (*known, "nobody")])
+    several = world.client.get("/map/maps", params={"siteCode": SITECODE, "keys": keys}).json()
+    assert [*several.values()] == [{}] * 6
+    assert world.read("IDENTIFY_former") == {"traits": {}}
 
 
 def test_lookup__site_that_demands_a_token__answers_401_without(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 import names
@@ -22,6 +23,10 @@ class IdentityAdmin(ReadOnly[Identity], LargeTable[Identity]):
 
     class Media:
         css = {"all": ("api/admin.css",)}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Identity]:
+        """Leave out what may be large; the page of one row reads it."""
+        return super().get_queryset(request).defer("registers")
 
     def find(self, rows: QuerySet[Identity], term: str) -> QuerySet[Identity]:
         return rows.filter(site__in=site_ids(), kind__in=Identity.Kind.values, value=term)
@@ -62,6 +67,10 @@ class GroupAdmin(ReadOnly[Group], LargeTable[Group]):
 
     class Media:
         css = {"all": ("api/admin.css",)}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
+        """Leave out what may be large, likewise."""
+        return super().get_queryset(request).defer("registers")
 
     def find(self, rows: QuerySet[Group], term: str) -> QuerySet[Group]:
         return rows.filter(site__in=site_ids(), group_id=term)

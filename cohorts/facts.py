@@ -10,6 +10,7 @@ from django.db import connection
 from cohorts import merge, remote_data
 
 MOST_POINTING: Final = 20  # identities that point at one and are read; remote data reads more of one person
+MOST_BYTES: Final = 67_108_864  # of the registers that are looked into: some 1 s
 
 Path = tuple[str, ...]  # of a register: ("group",), ("traits", "plan"); or of all of a map: ("personas",)
 
@@ -18,7 +19,7 @@ def find_facts(site_id: int, ids: Sequence[str], paths: Sequence[Path]) -> dict[
     """By id, what is said of its person now under these paths; ids that nobody has are left out.
 
     An id is looked up as user, then visitor, then anonymous id, and its person is that of remote data. One query,
-    about 50 µs an id.
+    about 50 µs an id. Identities that exceed 64 MiB, all together, are left out.
     """
     asked = [(site_id, id_) for id_ in ids]
     columns = ", ".join(f"(i.registers #> %(path_{number})s)::text" for number in range(len(paths)))
@@ -27,9 +28,10 @@ def find_facts(site_id: int, ids: Sequence[str], paths: Sequence[Path]) -> dict[
         cursor.execute(
             f"""
             {remote_data.PERSON}
-            SELECT person.place, facts.* FROM person, LATERAL (
-                SELECT {columns} FROM cohorts_identity i WHERE i.id = person.id OFFSET 0
-            ) AS facts
+            SELECT person.place, facts.*
+              FROM (SELECT place, id, sum(size) OVER (ROWS UNBOUNDED PRECEDING) AS so_far FROM person) AS person,
+                   LATERAL (SELECT {columns} FROM cohorts_identity i WHERE i.id = person.id OFFSET 0) AS facts
+             WHERE person.so_far <= {MOST_BYTES}
             """,
             {
                 **remote_data.parameters(asked),

@@ -12,15 +12,24 @@ from cohorts.models import Identity
 def find_person(site_id: int, ids: Sequence[str], *, most: int = remote_data.MOST_POINTING) -> list[Identity]:
     """All identities of whoever these ids name, as remote data finds them, users first. One query.
 
-    `most` identities at most that point at one are followed.
+    `most` identities at most that point at one are followed. Of those that remote data leaves out, because all
+    together they are too large, the registers are empty and `is_unread` is true.
     """
     asked = {**remote_data.parameters([(site_id, id_) for id_ in ids]), "most": most}
+    columns = ", ".join(
+        f"i.{field.column}"
+        for field in Identity._meta.concrete_fields  # noqa: SLF001 - Django's own way
+        if field.name != "registers"
+    )
     return list(
         Identity.objects.raw(
-            # As an array: the planner would join the whole table with so many rows as it expects of the walk.
+            # OFFSET 0: the planner would join the whole table with so many rows as it expects of the walk.
             f"""
-            {remote_data.PERSON}
-            SELECT * FROM cohorts_identity WHERE id = ANY(ARRAY(SELECT id FROM person)) ORDER BY kind, value
+            {remote_data.NEAREST}
+            SELECT {columns}, CASE WHEN near.is_read THEN i.registers ELSE '{{}}' END AS registers,
+                   NOT near.is_read AS is_unread
+              FROM near, LATERAL (SELECT * FROM cohorts_identity WHERE id = near.id OFFSET 0) AS i
+             ORDER BY i.kind, i.value
             """,
             asked,
         )
@@ -30,7 +39,21 @@ def find_person(site_id: int, ids: Sequence[str], *, most: int = remote_data.MOS
 def newest(site_id: int, *, limit: int) -> list[Identity]:
     """The identities that were met last, among the newest 2,000 of all sites. One query."""
     last = Identity.objects.order_by("-pk").values("pk")[:2_000]
-    return list(Identity.objects.filter(pk__in=last, site_id=site_id).order_by("-pk")[:limit])
+    found = Identity.objects.filter(pk__in=last, site_id=site_id).defer("registers")
+    return list(found.order_by("-pk")[:limit])
+
+
+def count_traits(group_ids: Sequence[int]) -> dict[int, int]:
+    """How many traits of these groups events named. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT id, (SELECT count(*) FROM jsonb_object_keys(coalesce(registers -> 'traits', '{}')))
+              FROM cohorts_group WHERE id = ANY(%s::bigint[])
+            """,
+            [list(group_ids)],
+        )
+        return dict(cursor.fetchall())
 
 
 def spoken_of(persona_ids: Sequence[int]) -> dict[int, tuple[datetime, datetime]]:

@@ -13,12 +13,13 @@ import msgspec
 from django.db import connection
 
 from cohorts import merge, remote_data
-from cohorts.models import Identity
+from cohorts.models import SIZE, Identity
 from cohorts.reserved import company_id
 
 MOST_SCANNED: Final = 20_000  # identities that a page of members looks at
 MOST_JOINED: Final = 200  # of which it joins so many with the rest of their person
 MOST_COUNTED: Final = 5_000  # identities in personas that the sizes of these are counted of
+MOST_BYTES: Final = 33_554_432  # of the registers of these and of the rest of their persons
 PAGE: Final = 50
 
 Key = tuple[int, str]  # (kind, value) of an identity
@@ -26,18 +27,18 @@ Path = tuple[str, ...]  # of what is read of an identity's registers
 
 # All identities of the persons to whom the identities of `seed` belong, each once. Walked from all of them at once,
 # which costs some 10 µs an identity; PERSON of remote data walks from each id by itself.
-PERSONS: Final = """
+PERSONS: Final = f"""
 person AS (
-    SELECT id, site_id, kind, value, parent_kind, parent_value FROM seed
+    SELECT id, site_id, kind, value, parent_kind, parent_value, size FROM seed
     UNION
     SELECT next.*
       FROM person
       JOIN LATERAL (
-            SELECT i.id, i.site_id, i.kind, i.value, i.parent_kind, i.parent_value
+            SELECT i.id, i.site_id, i.kind, i.value, i.parent_kind, i.parent_value, {SIZE} AS size
               FROM cohorts_identity i
              WHERE i.site_id = person.site_id AND i.kind = person.parent_kind AND i.value = person.parent_value
              UNION ALL
-            (SELECT i.id, i.site_id, i.kind, i.value, i.parent_kind, i.parent_value
+            (SELECT i.id, i.site_id, i.kind, i.value, i.parent_kind, i.parent_value, {SIZE} AS size
                FROM cohorts_identity i
               WHERE i.site_id = person.site_id AND i.parent_kind = person.kind AND i.parent_value = person.value
               ORDER BY i.id
@@ -72,6 +73,7 @@ class _Said:
     id: int
     parent: Key | None
     registers: merge.Registers
+    is_unread: bool = False  # all that were read before are too large together
 
 
 _Person = dict[Key, _Said]
@@ -81,22 +83,27 @@ def sizes(site_id: int) -> tuple[dict[str, int], bool]:
     """Return how many persons are in each persona, by its name, and whether all of the site were looked at.
 
     Of more than 20,000 identities, or 5,000 that were ever in a persona, only the first by kind and value are looked
-    at: there are at least so many members. An index would be written with every change of an identity. Two queries.
+    at, and of these and the rest of their persons 32 MiB: there are at least so many members. An index would be written
+    with every change of an identity. Two queries.
     """
-    seed = """
+    seed = f"""
         SELECT * FROM (
-            SELECT id, site_id, kind, value, parent_kind, parent_value, registers -> 'personas' AS personas
-              FROM cohorts_identity WHERE site_id = %(site)s AND kind IN (1, 2, 3) ORDER BY kind, value LIMIT %(most)s
+            SELECT id, site_id, kind, value, parent_kind, parent_value, {SIZE} AS size,
+                   registers -> 'personas' AS personas
+              FROM cohorts_identity i WHERE site_id = %(site)s AND kind IN (1, 2, 3) ORDER BY kind, value LIMIT %(most)s
         ) AS seen WHERE personas IS NOT NULL ORDER BY kind, value LIMIT %(joined)s
     """
     found: Counter[str] = Counter()
-    looked_at = 0
+    looked_at, has_read_all = 0, True
     bounds = {"most": MOST_SCANNED, "joined": MOST_COUNTED}
-    for seeds, person in _persons(seed, {"site": site_id, **bounds}, [("personas",)]):
+    for seeds, person in _persons(seed, {"site": site_id, **bounds}, [("personas",)], most_bytes=MOST_BYTES):
         looked_at += len(seeds)
+        if any(said.is_unread for said in person.values()):  # the rest may say that somebody left
+            has_read_all = False
+            continue
         for name, is_in in remote_data.memberships(_join(person)).items():
             found[name] += is_in
-    is_complete = looked_at < MOST_COUNTED and _place_after(site_id, None, MOST_SCANNED) is None
+    is_complete = has_read_all and looked_at < MOST_COUNTED and _place_after(site_id, None, MOST_SCANNED) is None
     return {name: size for name, size in found.items() if size}, is_complete
 
 
@@ -121,8 +128,9 @@ def find_members(
     asked = {"site": site_id, "name": name, "kind": after[0] if after else 0, "value": after[1] if after else ""}
     seed = f"""
         SELECT * FROM (
-            SELECT id, site_id, kind, value, parent_kind, parent_value, {_CANDIDATE[of]} AS is_candidate
-              FROM cohorts_identity
+            SELECT id, site_id, kind, value, parent_kind, parent_value, {SIZE} AS size,
+                   {_CANDIDATE[of]} AS is_candidate
+              FROM cohorts_identity i
              WHERE site_id = %(site)s AND (kind, value) > (%(kind)s, %(value)s)
              ORDER BY kind, value LIMIT %(most)s
         ) AS seen WHERE is_candidate ORDER BY kind, value LIMIT %(joined)s
@@ -149,8 +157,9 @@ def find_members(
 
 def find_roots(ids: Sequence[int]) -> list[int]:
     """Return for the rows of identities those that all identities of their persons lead to, in the same order."""
-    seed = """
-        SELECT id, site_id, kind, value, parent_kind, parent_value FROM cohorts_identity WHERE id = ANY(%(ids)s)
+    seed = f"""
+        SELECT id, site_id, kind, value, parent_kind, parent_value, {SIZE} AS size
+          FROM cohorts_identity i WHERE id = ANY(%(ids)s)
     """
     roots: dict[int, int] = {}
     for seeds, person in _persons(seed, {"ids": list(ids)}, [("user",)]) if ids else ():
@@ -217,10 +226,12 @@ def _place_after(site_id: int, after: Key | None, most: int) -> Key | None:
     return (rows[0][0], rows[0][1]) if len(rows) == 2 else None  # noqa: PLR2004 - it, and one more
 
 
-def _persons(seed: str, parameters: Mapping[str, Any], paths: Sequence[Path]) -> Iterable[tuple[set[Key], _Person]]:
+def _persons(
+    seed: str, parameters: Mapping[str, Any], paths: Sequence[Path], *, most_bytes: int | None = None
+) -> Iterable[tuple[set[Key], _Person]]:
     """Return every person with an identity among the rows of `seed`, and which of their identities those are.
 
-    Of each identity only the registers under `paths` are read. One query.
+    Of each identity only the registers under `paths` are read, as long as all together have `most_bytes`. One query.
     """
     columns = ", ".join(f"(i.registers #> %(path_{number})s)::text" for number in range(len(paths)))
     with connection.cursor() as cursor:
@@ -228,12 +239,17 @@ def _persons(seed: str, parameters: Mapping[str, Any], paths: Sequence[Path]) ->
             f"""
             WITH RECURSIVE seed AS MATERIALIZED ({seed}), {PERSONS}
             SELECT person.id, person.kind, person.value, person.parent_kind, person.parent_value,
-                   EXISTS (SELECT 1 FROM seed WHERE seed.id = person.id), facts.*
-              FROM person, LATERAL (SELECT {columns} FROM cohorts_identity i WHERE i.id = person.id OFFSET 0) AS facts
+                   EXISTS (SELECT 1 FROM seed WHERE seed.id = person.id), facts.id IS NULL, facts.*
+              FROM (SELECT *, sum(size) OVER (ROWS UNBOUNDED PRECEDING) AS so_far FROM person) AS person
+              LEFT JOIN LATERAL (
+                SELECT i.id, {columns} FROM cohorts_identity i
+                 WHERE i.id = person.id AND (%(most_bytes)s::bigint IS NULL OR person.so_far <= %(most_bytes)s) OFFSET 0
+              ) AS facts ON true
             """,
             {
                 **parameters,
                 "most_pointing": remote_data.MOST_POINTING,
+                "most_bytes": most_bytes,
                 **{f"path_{number}": list(path) for number, path in enumerate(paths)},
             },
         )
@@ -243,8 +259,9 @@ def _persons(seed: str, parameters: Mapping[str, Any], paths: Sequence[Path]) ->
             id_,
             None if parent_kind is None else (parent_kind, parent_value),
             _registers(paths, texts),
+            is_unread,
         )
-        for id_, kind, value, parent_kind, parent_value, _, *texts in rows
+        for id_, kind, value, parent_kind, parent_value, _, is_unread, _, *texts in rows
     }
     persons: dict[Key, _Person] = {}
     seeds: dict[Key, set[Key]] = {}

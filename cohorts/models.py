@@ -1,9 +1,15 @@
 """Who they are: identities with what was said of them, personas, groups and usernames."""
 
+from typing import Final
+
 from django.db import models
 from django.db.models.functions import Collate, Lower
 
 import names
+
+# The bytes of the registers of a row `i`, an identity or a group: exact, or guessed by what is stored, which may be
+# compressed, if a version without limits wrote it.
+SIZE: Final = "coalesce(i.bytes, 4 * pg_column_size(i.registers))"
 
 
 class Identity(models.Model):
@@ -23,6 +29,9 @@ class Identity(models.Model):
     kind = models.PositiveSmallIntegerField(choices=Kind.choices)
     value = models.CharField(max_length=255)
     registers = models.JSONField(default=dict, help_text="Traits, group, personas, owners and first visitor codes.")
+    # Of the registers, when an event last changed them: what many rows come to is known before any is read. Empty for a
+    # row of a version without limits.
+    bytes = models.PositiveIntegerField(null=True, editable=False)
     # Derived from the owner registers, so that SQL can walk to a person's other identities.
     parent_kind = models.PositiveSmallIntegerField(null=True, choices=Kind.choices)
     parent_value = models.CharField(max_length=255, null=True)  # noqa: DJ001 - absent is not empty
@@ -120,6 +129,8 @@ class Persona(models.Model):
         indexes = [
             # The list of a site's personas, page by page.
             models.Index(fields=["site", "sort_key"], name="cohorts_persona_order"),
+            # `common` names the first so many.
+            models.Index(fields=["site", "id"], name="cohorts_persona_first"),
         ]
 
     def __str__(self) -> str:
@@ -165,6 +176,7 @@ class Group(models.Model):
     group_id = models.CharField(max_length=255)
     sort_key = names.sort_column("group_id")
     registers = models.JSONField(default=dict, help_text="Its traits, each a register as an identity's are.")
+    bytes = models.PositiveIntegerField(null=True, editable=False)  # as an identity's
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 

@@ -102,6 +102,9 @@ def _kind(value: Any) -> str:
     return "null"
 
 
+NAME_PARTS: Final = ("firstName", "first_name", "lastName", "last_name")
+
+
 def full_name(traits: Mapping[str, Any]) -> str | None:
     """First and last name as one, for who has no `name` of their own; None unless both are there (promises I-14, I-15).
 
@@ -109,7 +112,7 @@ def full_name(traits: Mapping[str, Any]) -> str | None:
     """
     parts = [
         next((part for part in (_text(traits.get(spelling)) for spelling in spellings) if part), "")
-        for spellings in (("firstName", "first_name"), ("lastName", "last_name"))
+        for spellings in (NAME_PARTS[:2], NAME_PARTS[2:])
     ]
     return " ".join(parts) if all(parts) else None
 

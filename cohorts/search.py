@@ -61,7 +61,7 @@ def find_people(site_id: int, text: str) -> list[Identity]:
     """
     found = _have_id(site_id, text) or _begin_so(site_id, text)
     roots = list(dict.fromkeys(find_roots(found)))
-    identities = Identity.objects.in_bulk(roots)
+    identities = Identity.objects.defer("registers").in_bulk(roots)
     return [identities[each] for each in roots if each in identities]
 
 

@@ -13,6 +13,7 @@ from api.models import Site
 from cohorts import remote_data
 from cohorts.facts import Path, find_facts
 from cohorts.models import Group, Persona
+from cohorts.reserved import NAME_PARTS
 from goals import breakdowns, reports
 from goals.finding import conversions_of_goal
 from goals.models import Goal
@@ -210,8 +211,8 @@ def _labels_of_people(site: Site, by: By, name: str, codes: Sequence[str]) -> di
     """By visitor code, the values of a trait, the group or the personas of its person now. One query."""
     # A name may follow from other traits, and a group from the company.
     paths: Mapping[By, list[Path]] = {
-        By.TRAIT: [("traits",) if name == "name" else ("traits", name)],
-        By.GROUP: [("group",), *([("traits",)] if site.company_is_group else [])],
+        By.TRAIT: [("traits", each) for each in (name, *(NAME_PARTS if name == "name" else ()))],
+        By.GROUP: [("group",), *([("traits", "company")] if site.company_is_group else [])],
         By.PERSONA: [("personas",)],
     }
     labels: dict[str, list[str]] = {}

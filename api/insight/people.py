@@ -74,6 +74,7 @@ class Person:
     traits: list[Fact]  # by name
     group: Fact | None
     personas: list[Fact]  # by name; the value is whether they are in
+    left_out: dict[str, datetime]  # by map (cohorts.merge), when events said the latest that limits left out
 
     @property
     def values(self) -> list[str]:
@@ -85,6 +86,11 @@ class Person:
         """Whether more identities point at one of them than are read."""
         return len(self.identities) > remote_data.MOST_POINTING
 
+    @property
+    def unread(self) -> int:
+        """How many identities remote data leaves out, because all together they are too large."""
+        return sum(getattr(identity, "is_unread", False) for identity in self.identities)
+
 
 def look_up(site: Site, id_: str) -> Person | None:
     """The person that remote data finds under an id; None for nobody. Two queries."""
@@ -93,16 +99,17 @@ def look_up(site: Site, id_: str) -> Person | None:
         return None
     users = [identity.value for identity in identities if identity.kind == Identity.Kind.USER]
     names = Username.objects.filter(site=site, user_value__in=users).order_by("name") if users else []
-    personas = _latest(identities, "personas")
+    joined = merge.join(identity.registers for identity in identities)
     groups = [_fact("group", each.registers["group"], each) for each in identities if "group" in each.registers]
     return Person(
         asked=id_,
         identities=identities,
         identifiers=[_identifier(identity) for identity in identities],
         usernames=[username.name for username in names],
-        traits=[fact for fact in _latest(identities, "traits") if fact.value is not None],
+        traits=[fact for fact in _facts_of(joined, "traits", identities) if fact.value is not None],
         group=max(groups, key=lambda fact: fact.at, default=None),
-        personas=personas,
+        personas=_facts_of(joined, "personas", identities),
+        left_out=left_out(joined),
     )
 
 
@@ -168,9 +175,10 @@ def remote_documents(site: Site, id_: str) -> tuple[Documents, Documents]:
     """What an SDK gets of a person without a token, and with one. One query."""
     keys = [f"{remote_data.IDENTIFY}{id_}", f"{remote_data.COHORTS}{id_}"]
     wanted = remote_data.wanted(site.pk, keys)
+    person = remote_data.LargePerson(wanted[0], traits=None, has_personas=True)  # it may be
     with connection.cursor() as cursor:
-        cursor.execute(remote_data.STATEMENT, remote_data.parameters(wanted))
-        found = remote_data.find(wanted, cursor.fetchall())
+        cursor.execute(remote_data.LARGE, person.parameters())
+        found = {person.wanted: [text for (text,) in cursor.fetchall()]}
     without, with_token = (
         remote_data.documents(site.pk, keys, found, public_traits=traits, company_is_group=site.company_is_group)
         for traits in (site.public_traits, None)
@@ -181,8 +189,8 @@ def remote_documents(site: Site, id_: str) -> tuple[Documents, Documents]:
 def export(site: Site, person: Person, *, now: datetime) -> dict[str, Any]:
     """All that is held of a person, as JSON can say it: registers, conversions and the messages that made these.
 
-    Nine queries; 100,000 conversions at most. Messages that made no conversion are found by no index: those that name
-    the person elsewhere are not in it.
+    Nine queries, one more for each identity that is too large for the page; 100,000 conversions at most. Messages that
+    made no conversion are found by no index: those that name the person elsewhere are not in it.
     """
     conversions = last_conversions(site, person.identities, limit=MOST_EXPORTED)
     return {
@@ -193,7 +201,7 @@ def export(site: Site, person: Person, *, now: datetime) -> dict[str, Any]:
             {
                 "kind": identity.get_kind_display(),
                 "id": identity.value,
-                "registers": identity.registers,
+                "registers": _registers(identity),
                 "createdAt": identity.created_at,
                 "updatedAt": identity.updated_at,
             }
@@ -244,6 +252,13 @@ def export(site: Site, person: Person, *, now: datetime) -> dict[str, Any]:
     }
 
 
+def _registers(identity: Identity) -> Any:
+    """The registers of an identity, also where the page leaves them out. One query for such a one."""
+    if not getattr(identity, "is_unread", False):
+        return identity.registers
+    return Identity.objects.values_list("registers", flat=True).get(pk=identity.pk)
+
+
 def _links(site: Site, person: Sequence[Identity]) -> QuerySet[Link]:
     """Return the devices and former ids that were ever linked to the users of a person."""
     users = [identity.value for identity in person if identity.kind == Identity.Kind.USER]
@@ -289,15 +304,17 @@ def _identifier(identity: Identity) -> Identifier:
     )
 
 
-def _latest(identities: Sequence[Identity], of: str) -> list[Fact]:
-    """The facts of a map that win among a person's identities (cohorts.merge), by name."""
-    holders: dict[str, Identity] = {}
-    joined: merge.Registers = {}
-    for identity in identities:
-        for name, register in identity.registers.get(of, {}).items():
-            if merge.set_in_map(joined, of, name, register):
-                holders[name] = identity
-    return [_fact(name, register, holders[name]) for name, register in sorted(joined.get(of, {}).items())]
+def _facts_of(joined: merge.Registers, of: str, identities: Sequence[Identity]) -> list[Fact]:
+    """The facts of a map of a person's joined identities, by name, each with the first identity that holds it."""
+    return [
+        _fact(name, register, next(each for each in identities if each.registers.get(of, {}).get(name) == register))
+        for name, register in sorted(joined.get(of, {}).items())
+    ]
+
+
+def left_out(registers: merge.Registers) -> dict[str, datetime]:
+    """When events said the latest that the limits of registers left out, by map. Pure."""
+    return {name: EPOCH + at * RESOLUTION for name, at in registers.get(merge.LEFT_OUT, {}).items()}
 
 
 def _fact(name: str, register: Sequence[Any], holder: Identity | Group) -> Fact:

@@ -14,11 +14,12 @@ from api.door import Answer, Refusal, Request
 from api.gather import Call, Gatherer
 from api.models import Scope
 from cohorts import remote_data
-from cohorts.remote_data import Found, Wanted
+from cohorts.remote_data import Found, LargePerson, Wanted
 
 KEYS_LIMIT: Final = 100
-READERS: Final = 2  # threads, so that a slow person does not hold up everybody
+READERS: Final = 2  # threads
 MOST_KEYS: Final = 200  # a statement
+ANSWER_BYTES: Final = 16_777_216  # of large persons: four of the largest
 PATIENCE: Final = 5.0  # seconds
 KEYS: Final = msgspec.json.Decoder(list[str])
 
@@ -66,12 +67,14 @@ def _read(request: Request, query: dict[str, str], keys: list[str]) -> dict[str,
         raise unauthorized("This site serves remote data with an access token only. Fetch one at /oauth/token.")
     wanted = remote_data.wanted(site.id, keys)
     found = reader().ask(wanted, patience=PATIENCE) if wanted else {}
+    public_traits = None if authorization else site.public_traits
+    large = remote_data.large_persons(
+        site.id, keys, found, public_traits=public_traits, company_is_group=site.company_is_group
+    )
+    if large:
+        found = {**found, **reader_of_large().ask(large, patience=PATIENCE)}
     return remote_data.documents(
-        site.id,
-        keys,
-        found,
-        public_traits=None if authorization else site.public_traits,
-        company_is_group=site.company_is_group,
+        site.id, keys, found, public_traits=public_traits, company_is_group=site.company_is_group
     )
 
 
@@ -91,6 +94,34 @@ def _fetch(calls: Sequence[Call[Sequence[Wanted], Found]]) -> None:
     else:
         for call in calls:
             call.tell(found)
+
+
+def _fetch_large(calls: Sequence[Call[Sequence[LargePerson], Found]]) -> None:
+    """Read large persons one after the other, as long as their reader waits and they fit into one answer."""
+    for call in calls:
+        found, room = dict[Wanted, list[str]](), ANSWER_BYTES
+        for person in call.asked:
+            if call.is_given_up:
+                break
+            found[person.wanted] = [text for (text,) in fetch_all(remote_data.LARGE, person.parameters())]
+            room -= sum(map(len, found[person.wanted]))
+            if room < 0:
+                call.refuse(
+                    Refusal(
+                        HTTPStatus.BAD_REQUEST,
+                        "too_many_keys",
+                        "Too much is known of these people for one answer. Ask for fewer keys at once.",
+                    )
+                )
+                break
+        else:
+            call.tell(found)
+
+
+@once
+def reader_of_large() -> Gatherer[Sequence[LargePerson], Found]:
+    """The thread that reads large persons for this process: they wait for each other, and nobody else for them."""
+    return Gatherer(_fetch_large, name="large reads", most=1, size=lambda _: 1)
 
 
 @once

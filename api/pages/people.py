@@ -18,7 +18,9 @@ from api.pages.access import show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.events import read_number
 from api.wording import count_of
-from cohorts import finding, search
+from cohorts import finding, merge, search
+from cohorts.people import MOST_HISTORY
+from cohorts.remote_data import LARGE_BYTES
 
 Role = Membership.Role
 NEWEST = 20
@@ -47,6 +49,8 @@ def show_person(request: HttpRequest, site: Site) -> HttpResponseBase:
         conversions=people.last_conversions(site, person.identities),
         changes=people.persona_changes(site, person.identities),
         most_changes=people.LAST_CHANGES,
+        limits={**merge.MOST, "history": MOST_HISTORY},
+        large_bytes=LARGE_BYTES,
         documents=[("Without a token", _pretty(public)), ("With a token", _pretty(full))],
         last=people.LAST_CONVERSIONS,
     )

@@ -15,9 +15,10 @@ from api.audit import note
 from api.insight import people
 from api.models import Removal, Site
 from api.pages.access import Role, show, site_page
-from cohorts import finding, members
+from cohorts import finding, members, merge
 from cohorts.models import Group, Identity, Persona
 from cohorts.people import EPOCH, RESOLUTION
+from cohorts.remote_data import COMMON_BYTES, MOST_LISTED
 
 PAGE = 50
 
@@ -39,6 +40,9 @@ def list_personas(request: HttpRequest, site: Site) -> HttpResponseBase:
         ],
         is_complete=is_complete,
         most=members.MOST_COUNTED,
+        is_full=Persona.objects.filter(site=site)[:MOST_LISTED].count() == MOST_LISTED,
+        most_listed=MOST_LISTED,
+        common_bytes=COMMON_BYTES,
         going=_going(site, Removal.Of.PERSONA),
         after=after,
         next=personas[PAGE - 1].name if len(personas) > PAGE else None,
@@ -70,12 +74,14 @@ def show_persona(request: HttpRequest, site: Site) -> HttpResponseBase:
 def list_groups(request: HttpRequest, site: Site) -> HttpResponseBase:
     """A page of groups by id."""
     after = request.GET.get("after", "")
-    groups = list(names.in_order(Group.objects.filter(site=site), "group_id", after=after)[: PAGE + 1])
+    its = Group.objects.filter(site=site).defer("registers")
+    groups = list(names.in_order(its, "group_id", after=after)[: PAGE + 1])
+    traits = finding.count_traits([group.pk for group in groups[:PAGE]])
     return show(
         request,
         "pages/personas/groups.html",
         title="Groups",
-        rows=[(group, len(group.registers.get("traits", {}))) for group in groups[:PAGE]],
+        rows=[(group, traits.get(group.pk, 0)) for group in groups[:PAGE]],
         going=_going(site, Removal.Of.GROUP),
         after=after,
         next=groups[PAGE - 1].group_id if len(groups) > PAGE else None,
@@ -95,6 +101,8 @@ def show_group(request: HttpRequest, site: Site) -> HttpResponseBase:
         title=f"Group {group.group_id}",
         group=group,
         traits=people.traits_of_group(group),
+        left_out=people.left_out(group.registers),
+        most_traits=merge.MOST["traits"],
         rows=[(each, _time(each.since)) for each in found.members],
         members=found,
         is_first=place is None,

@@ -83,7 +83,14 @@ WARNINGS: Final[dict[str, str]] = {
     "invalid_value": "The value is not a plain decimal number; the conversion has none.",
     "unknown_currency": "The currency is not an ISO 4217 code; the revenue is kept under XXX.",
     "archived_goal": "The event converted an archived goal.",
-    "long_persona": "The persona's name is longer than 255 characters; it is ignored.",
+    "long_persona": "The persona's name is longer than 255 characters or 500 bytes; it is ignored.",
+    "long_trait": "The name of a trait is longer than 255 bytes, or its value longer than 4,096 bytes as JSON; the "
+    "trait is left out. Send a shorter value. Conversions keep the whole of their properties.",
+    "many_traits": "A person or group keeps the 500 traits that events said last, removed ones among them; one that "
+    "was said longer ago is left out. Send fewer different names, and put what varies into values.",
+    "many_personas": "A person keeps the 300 personas that events said last; one that was said longer ago is left out.",
+    "unlisted_persona": "The site has 2,000 personas, so this one is in the remote data of its members, but not in "
+    "`common`, on pages or in the history. Remove personas that nobody needs; later events then add it.",
     "rule_not_applied": "A rule could not rename the event: a field of its template is missing or no text.",
     "odd_trait": "A reserved trait is of another type than Segment's specification says; it is kept as sent.",
     "username_taken": "Another user of the site has the same username; nothing is merged by it.",

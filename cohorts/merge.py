@@ -6,9 +6,11 @@ the canonical JSON of the value (promises K-71), and `None` as a value is a tomb
 because that is how they come back from JSON.
 """
 
+import heapq
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from enum import IntEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -17,9 +19,16 @@ Registers = dict[str, Any]
 
 # An identity's registers: {"traits": {name: register}, "group": register, "personas": {name: register},
 # "user": register (its owner, or the user an alias made it), "anonymous": register, "visitor": its earliest link to a
-# visitor code, "device_visitor": of a user, the earliest such link of any device or former id it was ever linked to}.
+# visitor code, "device_visitor": of a user, the earliest such link of any device or former id it was ever linked to,
+# "left_out": {"traits": the time of the latest register that the limit of this map left out}}.
 MAPS = ("traits", "personas")
 EARLIEST = ("visitor", "device_visitor")
+LEFT_OUT: Final = "left_out"
+# Names in a map of one identity or group, removed traits among them. With traits of VALUE_BYTES that is 2.7 MB at the
+# very worst, which an event of the person costs a worker some 0.1 s.
+MOST: Final[Mapping[str, int]] = {"traits": 500, "personas": 300}
+VALUE_BYTES: Final = 4_096  # of a trait's value as JSON
+NAME_BYTES: Final = 255  # of a trait's name as JSON
 
 
 def canonical(value: Any) -> bytes:
@@ -74,8 +83,84 @@ def set_in_map(registers: Registers, name: str, key: str, register: Register) ->
     return set_latest(registers.setdefault(name, {}), key, register)
 
 
-def join(all_registers: Iterable[Mapping[str, Any]]) -> Registers:
-    """What several identities of one person say together: per field, the latest. The arguments are left as they are."""
+def set_all_in_map(
+    registers: Registers, name: str, said: Mapping[str, Register], *, most: int
+) -> tuple[Move, AbstractSet[str]]:
+    """Move registers of a map forward, in place, within its limit.
+
+    Return the largest move, and the keys that the limit left out.
+    """
+    moves = {key: set_in_map(registers, name, key, register) for key, register in said.items()}
+    if len(registers.get(name, ())) <= most:
+        return max(moves.values(), default=Move.STAYED), frozenset()
+    left_out, has_moved = limit_map(registers, name, most=most)
+    moved = max((move for key, move in moves.items() if key not in left_out), default=Move.STAYED)
+    return max(moved, Move.RESTAMPED) if has_moved else moved, left_out
+
+
+def limit_map(registers: Registers, name: str, *, most: int) -> tuple[AbstractSet[str], bool]:
+    """Keep the `most` registers of a map with the latest stamps, in place.
+
+    Stamps only move forward, so the `most`-th latest does, too: what it left out once is never needed again. Hence any
+    order of the same events keeps the same registers, and the same time of the latest that was left out.
+
+    Return the keys that were left out, and whether that time moved.
+    """
+    entries = registers.get(name, {})
+    if len(entries) <= most:
+        return frozenset(), False
+    left_out = heapq.nsmallest(len(entries) - most, entries, key=lambda key: (*entries[key][:3], key))
+    latest = max(entries[key][0] for key in left_out)
+    for key in left_out:
+        del entries[key]
+    return frozenset(left_out), note_left_out(registers, name, latest)
+
+
+def note_left_out(registers: Registers, name: str, at: int) -> bool:
+    """Note the time of what was left out, in place, and return whether it is later than what was noted."""
+    times = registers.setdefault(LEFT_OUT, {})
+    if at <= times.get(name, -1):
+        return False
+    times[name] = at
+    return True
+
+
+def is_too_long(name: str, value: Any) -> bool:
+    """Whether a trait is not kept, because its name or its value is too long."""
+    if isinstance(value, bool | int | float) or value is None:
+        return _bytes(name) > NAME_BYTES
+    return _bytes(name) > NAME_BYTES or len(canonical(value)) > VALUE_BYTES
+
+
+def _bytes(name: str) -> int:
+    return len(name) if name.isascii() and name.isprintable() else len(canonical(name)) - len('""')
+
+
+def shrink(registers: Registers) -> None:
+    """Bring registers that a version without limits wrote within them, in place.
+
+    A value that is too long becomes a tombstone, so that an earlier one does not come back.
+    """
+    traits = registers.get("traits", {})
+    for name in [name for name, register in traits.items() if is_too_long(name, register[3])]:
+        if _bytes(name) > NAME_BYTES:
+            del traits[name]
+        else:
+            traits[name] = [*traits[name][:3], None]
+    limit_maps(registers)
+
+
+def limit_maps(registers: Registers, *, most: Mapping[str, int] = MOST) -> None:
+    """Bring the maps of registers within their limits, in place."""
+    for name in MAPS:
+        limit_map(registers, name, most=most[name])
+
+
+def join(all_registers: Iterable[Mapping[str, Any]], *, most: Mapping[str, int] = MOST) -> Registers:
+    """What several identities of one person say together: per field, the latest. The arguments are left as they are.
+
+    A person has no more traits and personas than one identity may have.
+    """
     joined: Registers = {}
     for registers in all_registers:
         for name in MAPS:
@@ -83,6 +168,9 @@ def join(all_registers: Iterable[Mapping[str, Any]]) -> Registers:
                 set_in_map(joined, name, key, register)
         if "group" in registers:
             set_latest(joined, "group", registers["group"])
+        for name, at in registers.get(LEFT_OUT, {}).items():
+            note_left_out(joined, name, at)
+    limit_maps(joined, most=most)
     return joined
 
 
@@ -90,8 +178,10 @@ def absorb(registers: Registers, said: Registers) -> None:
     """Join what was said of one identity into its registers, in place."""
     for name, register in said.items():
         if name in MAPS:
-            for key, each in register.items():
-                set_in_map(registers, name, key, each)
+            set_all_in_map(registers, name, register, most=MOST[name])
+        elif name == LEFT_OUT:
+            for each, at in register.items():
+                note_left_out(registers, each, at)
         elif name in EARLIEST:
             set_earliest(registers, name, register)
         else:
@@ -101,13 +191,19 @@ def absorb(registers: Registers, said: Registers) -> None:
 def not_joined(said: Registers, known: Registers) -> list[str]:
     """The registers of `known` that do not hold what was `said`: joining it in would move them, or one has the stamp
     of a message that said something else.
+
+    What the limit of a map may have left out is not missing.
     """
     missing = []
     for name, register in said.items():
+        if name == LEFT_OUT:
+            continue
         if name in MAPS:
-            of_map = known.get(name, {})
+            of_map, left_out = known.get(name, {}), known.get(LEFT_OUT, {}).get(name, -1)
             missing += [
-                f"{name}.{key}" for key, each in register.items() if not _holds(of_map.get(key), each, is_later)
+                f"{name}.{key}"
+                for key, each in register.items()
+                if not _holds(of_map.get(key), each, is_later) and (key in of_map or each[0] > left_out)
             ]
         elif not _holds(known.get(name), register, is_earlier_link if name in EARLIEST else is_later):
             missing.append(name)

@@ -4,23 +4,31 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from django.db import connection
 
 from cohorts import merge, search
-from cohorts.models import Identity, Persona
+from cohorts.models import SIZE, Identity, Persona
+from cohorts.remote_data import MOST_LISTED
 
 IdentityKey = tuple[int, str]  # (kind, value)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RESOLUTION = timedelta(microseconds=1)
 Kind = Identity.Kind
 USERNAME_LENGTH = 255
+MOST_BYTES: Final = 8_388_608  # of registers that a batch of several changes reads: some 0.5 s, 100 MB of memory
+AT_ONCE: Final = 16_384  # bytes of registers that are read with the lock; larger ones after their sizes are added up
+MOST_HISTORY: Final = 1_000  # times that an identity entered or left a persona, the latest
 KIND_NAMES = {"user": Kind.USER, "visitor": Kind.VISITOR, "anonymous": Kind.ANONYMOUS}
 
 
 Link = tuple[IdentityKey, str]  # (a device or former id, the user that an event linked it to)
+
+
+class TooManyBytesError(Exception):
+    """Roll back and digest fewer messages at once, because what is known of their people is too large to hold."""
 
 
 class LostRaceError(Exception):
@@ -64,6 +72,7 @@ class Applied:
     has_new_links: bool
     has_moved_visitor: bool  # its visitor code belonged to another user before
     has_taken_username: bool  # its username is another user's (promise I-16)
+    beyond_limits: AbstractSet[str] = frozenset()  # warnings (api.reasons) of what the limits left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,40 +98,45 @@ def apply(site_id: int, changes: Sequence[Change], *, also: AbstractSet[Identity
     """Apply what events of one site say. Call it inside a transaction, before anything that touches goals.
 
     The identities are locked in the order of their keys, those of `also` among them. Raises LostRaceError when another
-    worker made one of them meanwhile, or when it has to be called again with more in `also`. Three queries, a few more
-    when there are groups, personas, names or new links.
+    worker made one of them meanwhile, or when it has to be called again with more in `also`; TooManyBytesError when
+    several changes together are of people of whom too much is known. Three queries, a few more when there are groups,
+    personas, names, new links or people of whom much is known.
     """
     keys = {key for change in changes for key in _keys(change)}
-    known = _lock_identities(site_id, sorted(keys | also))
-    dirty: set[IdentityKey] = {key for key in keys if known[key].id is None}
+    most = MOST_BYTES if len(changes) > 1 else None
+    known = _lock_identities(site_id, sorted(keys | also), most=most)
+    dirty: set[IdentityKey] = {key for key in keys if known[key].id is None or known[key].is_shrunk}
     links, moved = list[Link](), set[IdentityKey]()
     changed = Visitors()
     named = {key: search.search_texts(known[key].registers) for key in _named_by(changes)}
     moves = []
     for change in changes:
-        facts = _set_facts(change, known, dirty)
+        facts, beyond = _set_facts(change, known, dirty)
         links += _new_links(change, known)
         owner, has_moved_visitor = _set_owners(change, known, dirty)
         _set_first_visitors(change, known, dirty, moved, changed)
-        moves.append((facts == merge.Move.CHANGED, owner == merge.Move.CHANGED, has_moved_visitor))
+        moves.append((facts == merge.Move.CHANGED, owner == merge.Move.CHANGED, has_moved_visitor, beyond))
     _share_visitors(site_id, known, links, moved, also=also, dirty=dirty, changed=changed)
     _save_identities(site_id, {key: known[key] for key in sorted(dirty)})
     _save_search_texts(site_id, known, named)
     _save_links(site_id, links)
-    news_of_groups = _save_groups(site_id, changes)
-    _save_personas(site_id, changes)
+    news_of_groups = _save_groups(site_id, changes, most=most)
+    unlisted = _save_personas(site_id, changes, known)
     claims = [_find_username(change, known) for change in changes]
     owners = _claim_usernames(site_id, [claim for claim in claims if claim is not None])
     return Batch(
         [
             Applied(
-                has_new_facts=has_new_facts or has_news_of_group,
+                has_new_facts=has_new_facts or news_of_group.is_news,
                 has_new_links=has_new_links,
                 has_moved_visitor=has_moved_visitor,
                 has_taken_username=claim is not None and owners[claim[0]] != claim[1],
+                beyond_limits=beyond
+                | news_of_group.beyond_limits
+                | ({"unlisted_persona"} if change.persona and change.persona[0] in unlisted else frozenset()),
             )
-            for (has_new_facts, has_new_links, has_moved_visitor), has_news_of_group, claim in zip(
-                moves, news_of_groups, claims, strict=True
+            for change, (has_new_facts, has_new_links, has_moved_visitor, beyond), news_of_group, claim in zip(
+                changes, moves, news_of_groups, claims, strict=True
             )
         ],
         visitors_of({key: identity.registers for key, identity in known.items()}),
@@ -192,8 +206,7 @@ def said_of_persona(change: Change) -> tuple[IdentityKey, str, bool] | None:
 def said_of_group(change: Change) -> merge.Registers:
     """What one event says of its group, likewise. Pure."""
     registers: merge.Registers = {}
-    for name, value in change.group_traits.items():
-        merge.set_in_map(registers, "traits", name, change.register(value))
+    _set_traits(registers, change, change.group_traits)
     return registers
 
 
@@ -203,6 +216,7 @@ class _Known:
 
     id: int | None
     registers: merge.Registers
+    is_shrunk: bool = False  # a large one of a version without limits: it has to be written
 
 
 def _keys(change: Change) -> list[IdentityKey]:
@@ -230,24 +244,36 @@ def _holder(change: Change) -> IdentityKey | None:
     return (int(Kind.VISITOR), change.visitor) if change.visitor is not None else None
 
 
-def _set_facts(change: Change, known: dict[IdentityKey, _Known], dirty: set[IdentityKey]) -> merge.Move:
-    """Put the facts of an event on the highest identity it names."""
+def _set_facts(
+    change: Change, known: dict[IdentityKey, _Known], dirty: set[IdentityKey]
+) -> tuple[merge.Move, AbstractSet[str]]:
+    """Put the facts of an event on the highest identity it names: (the largest move, warnings of what is left out)."""
     key = _holder(change)
     if key is None:
-        return merge.Move.STAYED
+        return merge.Move.STAYED, frozenset()
     registers = known[key].registers
-    moves = [
-        merge.set_in_map(registers, "traits", name, change.register(value)) for name, value in change.traits.items()
-    ]
+    move, beyond = _set_traits(registers, change, change.traits)
     if change.group is not None:
-        moves.append(merge.set_latest(registers, "group", change.register(change.group)))
+        move = max(move, merge.set_latest(registers, "group", change.register(change.group)))
     if change.persona is not None:
         name, is_member = change.persona
-        moves.append(merge.set_in_map(registers, "personas", name, change.register(is_member)))
-    move = max(moves, default=merge.Move.STAYED)
+        said = {name: change.register(is_member)}
+        moved, left_out = merge.set_all_in_map(registers, "personas", said, most=merge.MOST["personas"])
+        move = max(move, moved)
+        beyond = beyond | {"many_personas"} if left_out else beyond
     if move:
         dirty.add(key)
-    return move
+    return move, beyond
+
+
+def _set_traits(
+    registers: merge.Registers, change: Change, traits: Mapping[str, Any]
+) -> tuple[merge.Move, AbstractSet[str]]:
+    if not traits:
+        return merge.Move.STAYED, frozenset()
+    said = {name: change.register(value) for name, value in traits.items()}
+    move, left_out = merge.set_all_in_map(registers, "traits", said, most=merge.MOST["traits"])
+    return move, frozenset({"many_traits"}) if left_out else frozenset()
 
 
 def _new_links(change: Change, known: dict[IdentityKey, _Known]) -> list[Link]:
@@ -392,16 +418,19 @@ def _save_links(site_id: int, links: Collection[Link]) -> None:
         )
 
 
-def _lock_identities(site_id: int, keys: Sequence[IdentityKey]) -> dict[IdentityKey, _Known]:
-    """The identities under these keys, those that exist locked in the order of the keys. One query.
+def _lock_identities(
+    site_id: int, keys: Sequence[IdentityKey], *, most: int | None = None
+) -> dict[IdentityKey, _Known]:
+    """The identities under these keys, those that exist locked in the order of the keys.
 
+    Raises TooManyBytesError before it reads more than about `most` bytes. One query, one more for large identities.
     The site is part of each key: as a constant it would let the planner read all of the site's identities.
     """
     known = {key: _Known(None, {}) for key in keys}
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            SELECT i.kind, i.value, i.id, i.registers::text
+            f"""
+            SELECT i.kind, i.value, i.id, i.bytes, {SIZE}, CASE WHEN {SIZE} <= {AT_ONCE} THEN i.registers::text END
               FROM unnest(%b::bigint[], %b::smallint[], %b::text[]) AS k (site_id, kind, value)
               JOIN cohorts_identity i ON i.site_id = k.site_id AND i.kind = k.kind AND i.value = k.value
              ORDER BY i.kind, i.value COLLATE "C"
@@ -409,9 +438,34 @@ def _lock_identities(site_id: int, keys: Sequence[IdentityKey]) -> dict[Identity
             """,
             [[site_id] * len(keys), [kind for kind, _ in keys], [value for _, value in keys]],
         )
-        for kind, value, id_, registers in cursor.fetchall():
-            known[kind, value] = _Known(id_, msgspec.json.decode(registers))
+        rows = cursor.fetchall()
+    texts = _read_large("cohorts_identity", [(id_, size, text) for _, _, id_, _, size, text in rows], most=most)
+    for kind, value, id_, size, _, text in rows:
+        registers = _read(text or texts[id_], is_limited=size is not None)
+        known[kind, value] = _Known(id_, registers, is_shrunk=size is None and text is None)
     return known
+
+
+def _read_large(table: str, rows: Sequence[tuple[int, int, str | None]], *, most: int | None) -> dict[int, str]:
+    """Return the registers of those of the rows (id, size, registers) that came without. One query, if there are any.
+
+    Raises TooManyBytesError if all of them together have more than `most` bytes.
+    """
+    if most is not None and sum(size for _, size, _ in rows) > most:
+        raise TooManyBytesError
+    large = [id_ for id_, _, text in rows if text is None]
+    if not large:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT id, registers::text FROM {table} WHERE id = ANY(%b::bigint[])", [large])
+        return dict(cursor.fetchall())
+
+
+def _read(text: str, *, is_limited: bool) -> merge.Registers:
+    registers: merge.Registers = msgspec.json.decode(text)
+    if not is_limited:
+        merge.shrink(registers)
+    return registers
 
 
 def _save_identities(site_id: int, identities: dict[IdentityKey, _Known]) -> None:
@@ -423,9 +477,10 @@ def _save_identities(site_id: int, identities: dict[IdentityKey, _Known]) -> Non
             # Whoever else inserts one of these keys at this moment is waited for here, then wins.
             cursor.execute(
                 """
-                INSERT INTO cohorts_identity (site_id, kind, value, registers, parent_kind, parent_value,
+                INSERT INTO cohorts_identity (site_id, kind, value, registers, bytes, parent_kind, parent_value,
                                               created_at, updated_at)
-                SELECT %s, i.kind, i.value, i.registers::jsonb, i.parent_kind, i.parent_value, now(), now()
+                SELECT %s, i.kind, i.value, i.registers::jsonb, octet_length(i.registers), i.parent_kind,
+                       i.parent_value, now(), now()
                   FROM unnest(%b::smallint[], %b::text[], %b::text[], %b::smallint[], %b::text[])
                        AS i (kind, value, registers, parent_kind, parent_value)
                 ON CONFLICT (site_id, kind, value) DO NOTHING RETURNING kind, value, id
@@ -440,8 +495,8 @@ def _save_identities(site_id: int, identities: dict[IdentityKey, _Known]) -> Non
             cursor.execute(
                 """
                 UPDATE cohorts_identity AS i
-                   SET registers = n.registers::jsonb, parent_kind = n.parent_kind, parent_value = n.parent_value,
-                       updated_at = now()
+                   SET registers = n.registers::jsonb, bytes = octet_length(n.registers),
+                       parent_kind = n.parent_kind, parent_value = n.parent_value, updated_at = now()
                   FROM unnest(%b::bigint[], %b::text[], %b::smallint[], %b::text[])
                        AS n (id, registers, parent_kind, parent_value)
                  WHERE i.id = n.id
@@ -461,46 +516,56 @@ def _columns(identities: Iterable[_Known]) -> list[list[Any]]:
     ]
 
 
-def _save_groups(site_id: int, changes: Sequence[Change]) -> list[bool]:
-    """Merge group traits into their groups, and return which changes were news of one.
+@dataclass(frozen=True, slots=True)
+class _NewsOfGroup:
+    """What one change said of its group."""
 
-    The groups are locked in the order of their ids. Two queries, if there are groups.
+    is_news: bool = False
+    beyond_limits: AbstractSet[str] = frozenset()
+
+
+def _save_groups(site_id: int, changes: Sequence[Change], *, most: int | None) -> list[_NewsOfGroup]:
+    """Merge group traits into their groups, and return what was news of one.
+
+    The groups are locked in the order of their ids. Raises TooManyBytesError as `_lock_identities` does. Two queries,
+    if there are groups, one more for large ones.
     """
     ids = sorted({change.group for change in changes if change.group is not None})
     if not ids:
-        return [False] * len(changes)
+        return [_NewsOfGroup()] * len(changes)
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            SELECT group_id, registers::text FROM cohorts_group
+            f"""
+            SELECT i.group_id, i.id, i.bytes, {SIZE}, CASE WHEN {SIZE} <= {AT_ONCE} THEN i.registers::text END
+              FROM cohorts_group i
              WHERE site_id = %s AND group_id = ANY(%b::text[]) ORDER BY group_id COLLATE "C" FOR UPDATE
             """,
             [site_id, ids],
         )
-        groups: dict[str, merge.Registers] = {row[0]: msgspec.json.decode(row[1]) for row in cursor.fetchall()}
+        found = cursor.fetchall()
+        texts = _read_large("cohorts_group", [(id_, size, text) for _, id_, _, size, text in found], most=most)
+        groups = {group: _read(text or texts[id_], is_limited=size is not None) for group, id_, size, _, text in found}
         old = set(groups)
-        dirty: set[str] = set()
+        dirty = {group for group, _, size, estimate, _ in found if size is None and estimate > AT_ONCE}
         news = []
         for change in changes:
             if change.group is None:
-                news.append(False)
+                news.append(_NewsOfGroup())
                 continue
             is_new = change.group not in groups
             registers = groups.setdefault(change.group, {})
-            moves = [
-                merge.set_in_map(registers, "traits", name, change.register(value))
-                for name, value in change.group_traits.items()
-            ]
-            if is_new or any(moves):
+            move, beyond = _set_traits(registers, change, change.group_traits)
+            if is_new or move:
                 dirty.add(change.group)
-            news.append(is_new or merge.Move.CHANGED in moves)
+            news.append(_NewsOfGroup(is_new or move == merge.Move.CHANGED, beyond))
         rows = sorted(dirty)
         cursor.execute(
             """
-            INSERT INTO cohorts_group AS g (site_id, group_id, registers, created_at, updated_at)
-            SELECT %s, n.group_id, n.registers::jsonb, now(), now()
+            INSERT INTO cohorts_group AS g (site_id, group_id, registers, bytes, created_at, updated_at)
+            SELECT %s, n.group_id, n.registers::jsonb, octet_length(n.registers), now(), now()
               FROM unnest(%b::text[], %b::text[]) AS n (group_id, registers)
-            ON CONFLICT (site_id, group_id) DO UPDATE SET registers = excluded.registers, updated_at = now()
+            ON CONFLICT (site_id, group_id) DO UPDATE
+               SET registers = excluded.registers, bytes = excluded.bytes, updated_at = now()
              WHERE g.group_id = ANY(%b::text[])
             """,
             [
@@ -515,32 +580,30 @@ def _save_groups(site_id: int, changes: Sequence[Change]) -> list[bool]:
     return news
 
 
-def _save_personas(site_id: int, changes: Sequence[Change]) -> None:
-    """Add personas that the site did not know, and to the history who is in and who is out. Two queries, if any.
+def _save_personas(site_id: int, changes: Sequence[Change], known: Mapping[IdentityKey, _Known]) -> AbstractSet[str]:
+    """Add personas that the site did not know, and to the history who is in and who is out.
 
-    After the identities were written, which are locked.
+    Return the names for which the site's list has no room: they have no history. After the identities were written,
+    which are locked. Three queries, if any, two more for personas that are new and for identities with much history.
     """
     said = [(change, fact) for change in changes if (fact := said_of_persona(change)) is not None]
     if not said:
-        return
-    names = sorted({name for _, (_, name, _) in said})
-    Persona.objects.bulk_create([Persona(site_id=site_id, name=name) for name in names], ignore_conflicts=True)
+        return frozenset()
+    unlisted = _list_personas(site_id, list(dict.fromkeys(name for _, (_, name, _) in said)))
     with connection.cursor() as cursor:
         cursor.execute(
             """
             INSERT INTO cohorts_personafact (identity_id, persona_id, occurred_at, position, message_id, is_member)
-            SELECT i.id, p.id, f.occurred_at, f.position, f.message_id, f.is_member
-              FROM unnest(%b::bigint[], %b::smallint[], %b::text[], %b::text[], %b::timestamptz[], %b::int[],
-                          %b::text[], %b::bool[])
-                   AS f (site_id, kind, value, name, occurred_at, position, message_id, is_member)
-              JOIN cohorts_identity i ON i.site_id = f.site_id AND i.kind = f.kind AND i.value = f.value
+            SELECT f.identity_id, p.id, f.occurred_at, f.position, f.message_id, f.is_member
+              FROM unnest(%b::bigint[], %b::bigint[], %b::text[], %b::timestamptz[], %b::int[], %b::text[],
+                          %b::bool[])
+                   AS f (site_id, identity_id, name, occurred_at, position, message_id, is_member)
               JOIN cohorts_persona p ON p.site_id = f.site_id AND p.name = f.name
                 ON CONFLICT DO NOTHING
             """,
             [
                 [site_id] * len(said),
-                [key[0] for _, (key, _, _) in said],
-                [key[1] for _, (key, _, _) in said],
+                [known[key].id for _, (key, _, _) in said],
                 [name for _, (_, name, _) in said],
                 [change.occurred_at for change, _ in said],
                 [change.position for change, _ in said],
@@ -548,6 +611,51 @@ def _save_personas(site_id: int, changes: Sequence[Change]) -> None:
                 [is_member for _, (_, _, is_member) in said],
             ],
         )
+    _limit_history(site_id, {key: known[key] for _, (key, _, _) in said})
+    return unlisted
+
+
+def _list_personas(site_id: int, names: Sequence[str]) -> AbstractSet[str]:
+    """Add names to the site's list as far as there is room, and return the others. One query, three for new names.
+
+    First come, first listed: a flood of names leaves those alone that are there, whatever times it claims. Two workers
+    at one moment may exceed the limit by a batch.
+    """
+    listed = Persona.objects.filter(site_id=site_id)
+    new = [name for name in names if name not in set(listed.filter(name__in=names).values_list("name", flat=True))]
+    if not new:
+        return frozenset()
+    room = max(0, MOST_LISTED - listed[:MOST_LISTED].count())
+    added = sorted(new[:room])
+    Persona.objects.bulk_create([Persona(site_id=site_id, name=name) for name in added], ignore_conflicts=True)
+    return frozenset(new[room:])
+
+
+def _limit_history(site_id: int, identities: Mapping[IdentityKey, _Known]) -> None:
+    """Keep the latest of the history of each identity, whatever order it came in. One query, two if any has to go."""
+    by_id = {identity.id: (key, identity) for key, identity in identities.items()}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            DELETE FROM cohorts_personafact WHERE id = ANY(ARRAY(
+                SELECT old.id FROM unnest(%b::bigint[]) AS i (id) CROSS JOIN LATERAL (
+                    SELECT f.id FROM cohorts_personafact f WHERE f.identity_id = i.id
+                     ORDER BY f.occurred_at DESC, f.position DESC, f.message_id COLLATE "C" DESC, f.persona_id DESC,
+                              f.is_member DESC
+                    OFFSET %b
+                ) AS old
+            )) RETURNING identity_id, occurred_at
+            """,
+            [list(by_id), MOST_HISTORY],
+        )
+        gone = cursor.fetchall()
+    dirty = {}
+    for id_, occurred_at in gone:
+        key, identity = by_id[id_]
+        if merge.note_left_out(identity.registers, "history", (occurred_at - EPOCH) // RESOLUTION):
+            dirty[key] = identity
+    if dirty:
+        _save_identities(site_id, {key: dirty[key] for key in sorted(dirty)})
 
 
 def _named_by(changes: Sequence[Change]) -> set[IdentityKey]:
@@ -573,8 +681,8 @@ def _find_username(change: Change, known: dict[IdentityKey, _Known]) -> tuple[st
     name = change.traits.get("username")
     if change.user is None or not isinstance(name, str) or not name.strip() or len(name) > USERNAME_LENGTH:
         return None
-    current = known[int(Kind.USER), change.user].registers["traits"]["username"][3]
-    return (name, change.user) if current == name else None
+    current = known[int(Kind.USER), change.user].registers.get("traits", {}).get("username")
+    return (name, change.user) if current is not None and current[3] == name else None
 
 
 def _claim_usernames(site_id: int, claims: Sequence[tuple[str, str]]) -> dict[str, str]:

@@ -30,6 +30,7 @@ from goals.recording import FirstVisitor, KeyedBy, Outcome, Recorded
 
 BATCH_BYTES: Final = 16_777_216  # of bodies in a batch; 500 messages of 1 MB would be 2 GB in memory
 RETRIES: Final = 5  # of a batch that lost a race or a deadlock
+SMALLER: Final = 25  # a batch of too many bytes is tried again with so many times fewer messages: 500, 20, 1
 DETAIL_LENGTH: Final = 10_000
 EFFECT_ORDER: Final = ("converted", "goal_created", "profile_updated", "linked", "nothing")
 
@@ -88,6 +89,7 @@ def _digest(ways: Ways, claims: Claims, claim: "partial[list[int]]", *, now: dat
     """Digest what `claim` takes, as a batch; where the batch fails, one message after the other in savepoints."""
     failure: Exception | None = None
     also: frozenset[people.IdentityKey] = frozenset()
+    most: int | None = None  # messages
     for attempt in range(1, RETRIES + 1):
         ids: list[int] = []
         try:
@@ -96,6 +98,7 @@ def _digest(ways: Ways, claims: Claims, claim: "partial[list[int]]", *, now: dat
                 ids = claim()
                 if not ids:
                     return 0
+                ids = ids[:most]
                 claims.note(ids, now=now)
                 batch = _load(ids)
                 try:
@@ -111,6 +114,8 @@ def _digest(ways: Ways, claims: Claims, claim: "partial[list[int]]", *, now: dat
         except Exception as error:
             claims.forget()  # this worker lives; only a dead one leaves its note
             also |= getattr(error, "also", frozenset())
+            if isinstance(error, people.TooManyBytesError):
+                most = max(1, len(ids) // SMALLER)
             if attempt == RETRIES or not _is_worth_retrying(error):
                 hooks.tell(hooks.batch_failed, site_id=ways.site_id, message_ids=ids, error=error)
                 raise
@@ -154,14 +159,14 @@ def _plan_by_keys() -> None:
 
 
 def _is_nobodys_fault(error: Exception) -> bool:
-    """A race that was lost, or trouble of the database's: no message is to blame."""
-    return isinstance(error, people.LostRaceError) or is_ours(error.__cause__)
+    """A race that was lost, too much at once, or trouble of the database's: no message is to blame."""
+    return isinstance(error, people.LostRaceError | people.TooManyBytesError) or is_ours(error.__cause__)
 
 
 def _is_worth_retrying(error: Exception) -> bool:
-    """A lost race, a deadlock or a serialization failure; not a database that went away."""
+    """A lost race, too much at once, a deadlock or a serialization failure; not a database that went away."""
     sqlstate = getattr(error.__cause__, "sqlstate", None)
-    return isinstance(error, people.LostRaceError) or sqlstate in {"40001", "40P01"}
+    return isinstance(error, people.LostRaceError | people.TooManyBytesError) or sqlstate in {"40001", "40P01"}
 
 
 def _judge_alone(ways: Ways, message: Claimed, *, also: frozenset[people.IdentityKey]) -> Verdict:
@@ -204,6 +209,7 @@ def judge(ways: Ways, batch: Sequence[Claimed], *, also: frozenset[people.Identi
         verdict.effects |= {"linked"} if applied.has_new_links else set()
         verdict.warnings |= {"visitor_moved"} if applied.has_moved_visitor else set()
         verdict.warnings |= {"username_taken"} if applied.has_taken_username else set()
+        verdict.warnings |= applied.beyond_limits
     hits = [(verdict, effects.goal) for verdict, effects in zip(verdicts, derived, strict=True) if effects.goal]
     recorded = recording.record(
         ways.site_id, [goal.keyed(outcome.visitors) for _, goal in hits], policy=ways.policy, moved=moved

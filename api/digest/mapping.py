@@ -6,6 +6,7 @@ Live digest, replay, what-if and trace all call `derive`; nothing else reads an 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
@@ -14,6 +15,7 @@ from api import hooks
 from api.digest.readings import NEWEST, READING, READINGS, reading_of
 from api.ingest.reading import UnreadableBodyError, read_body, read_group_id, read_id, read_object
 from api.rules.rule import NO_VALUE, Rule, Ruled, apply_rules, name_of
+from cohorts.merge import is_too_long
 from cohorts.models import Identity
 from cohorts.people import Change, Visitors
 from cohorts.reserved import odd_traits
@@ -26,11 +28,14 @@ if TYPE_CHECKING:
 
 NAME_LENGTH: Final = 500
 PERSONA_LENGTH: Final = 255
+PERSONA_BYTES: Final = 500  # of its name: `common` names up to 2,000 of them to everybody
 OUR_NAMES: Final = ("goalpost", "kameleoon", "kameleoon (actions)")  # in `integrations`, in lower case
 VISITOR_FIELDS: Final = ("kameleoonVisitorCode", "k_visitorCode")
 # What SQL selects of `api_message` for `Stored.of_row`.
 STORED: Final = f"id, type, message_id, position, occurred_at, body, source_id, {READING}"
 PLACES: Final = ("properties.", "traits.", "context.", "context.traits.", "")  # where a visitor code may stand
+LONG_NAMES: Final = 5  # of traits that are left out, which the detail of a warning names
+LONG_NAME: Final = 100  # characters of each
 AUDIENCE_CLASSES: Final = ("audience", "journey_step")  # no set: what a sender puts there may not be hashable
 
 
@@ -318,6 +323,8 @@ class _Event:
             group = self.read_group_id(self.ruled.group)
             if group is not None:
                 facts = {"group": group, "group_traits": self.ruled.group_traits, **facts}
+        if facts.get("group_traits"):
+            facts["group_traits"] = self._without_long(facts["group_traits"])
         return Change(
             occurred_at=self.message.occurred_at,
             position=self.message.position,
@@ -325,9 +332,20 @@ class _Event:
             user=self.user,
             anonymous=self.anonymous,
             visitor=self.visitor,
-            traits=without_visitor_code({**self.context_traits, **(traits or {})}),
+            traits=self._without_long(without_visitor_code({**self.context_traits, **(traits or {})})),
             **facts,
         )
+
+    def _without_long(self, traits: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the traits without those whose name or value is too long, with a warning that names the first."""
+        long = {name: None for name, value in traits.items() if is_too_long(name, value)}
+        if not long:
+            return dict(traits)
+        self.warnings.add("long_trait")
+        names = ", ".join(name[:LONG_NAME] for name in islice(long, LONG_NAMES))
+        more = f" and {len(long) - LONG_NAMES:,} more" if len(long) > LONG_NAMES else ""
+        self.oddities.append(f"Left out because they are too long: {names}{more}.")
+        return {name: value for name, value in traits.items() if name not in long}
 
     def hit(self) -> GoalHit:
         """The event as a hit of the goal that its name leads to."""
@@ -458,7 +476,7 @@ def _find_persona(event: _Event, name: str, personas: Mapping[str, Any]) -> tupl
 
 
 def _check_persona(event: _Event, name: str, *, is_member: bool) -> tuple[str, bool] | None:
-    if len(name) > PERSONA_LENGTH:
+    if len(name) > PERSONA_LENGTH or len(name.encode()) > PERSONA_BYTES:
         event.warnings.add("long_persona")
         return None
     return name, is_member

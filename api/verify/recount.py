@@ -54,6 +54,7 @@ class Applied:
     status: str
     reason: str
     has_converted: bool
+    is_unlisted: bool  # its persona found no room in the site's list
     digested_at: datetime
 
     @property
@@ -186,7 +187,8 @@ def _rules_changed(site: Site) -> datetime | None:
 def _batches(site_id: int | None) -> Iterator[list[Applied]]:
     rows = stream(
         f"""
-        SELECT {STORED}, m.site_id, m.status, m.reason, m.effects @> '{{converted}}', m.digested_at
+        SELECT {STORED}, m.site_id, m.status, m.reason, m.effects @> '{{converted}}',
+               m.warnings @> '{{unlisted_persona}}', m.digested_at
           FROM api_message m
          WHERE {of_site("m.site_id")} AND m.digested_at IS NOT NULL AND m.body <> ''  -- of somebody erased
            AND (m.status IN ('done', 'deferred') OR m.reason = 'goal_backlog_full')
@@ -195,9 +197,9 @@ def _batches(site_id: int | None) -> Iterator[list[Applied]]:
     )
     batch: list[Applied] = []
     size = 0
-    for *columns, site, status, reason, has_converted, digested_at in rows:
+    for *columns, site, status, reason, has_converted, is_unlisted, digested_at in rows:
         stored = Stored.of_row(columns)
-        batch.append(Applied(site, stored, status, reason, has_converted, digested_at))
+        batch.append(Applied(site, stored, status, reason, has_converted, is_unlisted, digested_at))
         size += len(stored.body)
         if len(batch) >= BATCH_MESSAGES or size >= BATCH_BYTES:
             yield batch
@@ -213,7 +215,7 @@ def _compare(reading: Reading, known: Known) -> Iterator[Difference]:
     for what in _missing(reading, known):
         yield Difference(MISSING, f"{message.name}: {what}")
     fact = _persona_fact(reading)
-    if fact and fact not in known.persona_facts:
+    if fact and fact not in known.persona_facts and not _is_left_out(reading, fact, known):
         yield Difference(FORGOTTEN, message.name)
     if message.status != "done":
         return
@@ -238,8 +240,19 @@ def _missing(reading: Reading, known: Known) -> Iterator[str]:
         yield from _not_held("group", people.said_of_group(change), known.groups.get((site_id, change.group)))
     if change and not _links(reading) <= known.links:
         yield "a link to its user is missing"
-    if change and change.persona is not None and (site_id, change.persona[0]) not in known.personas:
+    is_listed = not reading.message.is_unlisted
+    if change and change.persona is not None and is_listed and (site_id, change.persona[0]) not in known.personas:
         yield "its persona is missing"
+
+
+def _is_left_out(reading: Reading, fact: PersonaFact, known: Known) -> bool:
+    """Whether a limit may have left a fact out of the history."""
+    if reading.message.is_unlisted:
+        return True
+    site_id, kind, value, _, occurred_at, *_ = fact
+    _, registers = known.identities.get((site_id, kind, value), (0, {}))
+    until = registers.get(merge.LEFT_OUT, {}).get("history")
+    return until is not None and occurred_at <= people.EPOCH + until * people.RESOLUTION
 
 
 def _links(reading: Reading) -> set[tuple[int, int, str, str]]:

@@ -75,6 +75,100 @@ def test_join__of_identities__is_the_same_in_any_grouping(
     assert merge.canonical(identities) == merge.canonical(before)
 
 
+names = st.sampled_from("abcdef")
+
+
+@given(
+    events=st.lists(st.dictionaries(names, registers, min_size=1, max_size=6), min_size=1, max_size=8),
+    most=st.integers(1, 4),
+    chooser=st.randoms(),
+)
+@pytest.mark.promise("N-10")
+def test_map__of_more_names_than_it_keeps__is_those_said_last_in_any_order_and_repetition(
+    events: list[dict[str, list[Any]]], most: int, chooser: random.Random
+) -> None:
+    known: merge.Registers = {}
+    left_out = set[str]()
+    for said in chooser.sample(events * 2, k=len(events) * 2):
+        move, beyond = merge.set_all_in_map(known, "traits", said, most=most)
+        assert beyond or move or not (said.keys() - known["traits"].keys())
+        left_out |= beyond
+        known = json.loads(json.dumps(known))  # stored and read again
+
+    latest: dict[str, list[Any]] = {}
+    for said in events:
+        for name, register in said.items():
+            latest[name] = max(latest.get(name, register), register, key=order)
+    ranked = sorted(latest, key=lambda name: (latest[name][:3], name), reverse=True)
+    assert merge.canonical(known["traits"]) == merge.canonical({name: latest[name] for name in ranked[:most]})
+    if len(ranked) > most:
+        assert known["left_out"] == {"traits": latest[ranked[most]][0]}
+        assert left_out >= set(ranked[most:])
+    else:
+        assert "left_out" not in known
+        assert not left_out
+    for said in events:
+        assert merge.not_joined({"traits": said}, known) == [
+            f"traits.{name}"
+            for name, register in said.items()
+            if name in ranked[:most] and contradicts(register, latest[name])
+        ]
+
+
+def contradicts(register: list[Any], latest: list[Any]) -> bool:
+    """Whether one message says two things."""
+    return bool(register[2]) and register[:3] == latest[:3] and order(register) != order(latest)
+
+
+@given(
+    identities=st.lists(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "traits": st.dictionaries(names, registers, max_size=6),
+                "personas": st.dictionaries(names, registers, max_size=6),
+            },
+        ),
+        max_size=5,
+    ),
+    chooser=st.randoms(),
+)
+@pytest.mark.promise("N-10", "K-53")
+def test_join__of_more_names_than_are_kept__is_the_same_in_any_grouping(
+    identities: list[merge.Registers], chooser: random.Random
+) -> None:
+    most = {"traits": 2, "personas": 3}
+    whole = merge.join(identities, most=most)
+    in_steps: merge.Registers = {}
+    for identity in chooser.sample(identities * 2, k=len(identities) * 2):
+        in_steps = merge.join([in_steps, merge.join([identity], most=most)], most=most)
+
+    assert merge.canonical(whole) == merge.canonical(in_steps)
+    assert all(len(whole.get(name, ())) <= most[name] for name in most)
+
+
+def test_shrink__registers_of_a_version_without_limits__keeps_what_fits() -> None:
+    long, fits = "x" * (merge.VALUE_BYTES - 1), "x" * (merge.VALUE_BYTES - 2)
+    traits = {f"t{number}": [number, 0, "m", 1] for number in range(merge.MOST["traits"])}
+    known: merge.Registers = {
+        "traits": {
+            **traits,
+            "long": [10**6, 0, "m", long],
+            "fits": [10**6, 0, "m", fits],
+            "n" * 256: [10**6, 0, "m", 1],
+        },
+        "group": [1, 0, "m", "g1"],
+    }
+
+    merge.shrink(known)
+
+    assert known["traits"].keys() == {*traits, "long", "fits"} - {"t0", "t1"}
+    assert known["traits"]["long"] == [10**6, 0, "m", None]
+    assert known["traits"]["fits"] == [10**6, 0, "m", fits]
+    assert known["left_out"] == {"traits": 1}
+    assert known["group"] == [1, 0, "m", "g1"]
+
+
 def test_move__same_value_said_later__changes_no_document() -> None:
     registers: merge.Registers = {}
 

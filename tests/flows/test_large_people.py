@@ -1,0 +1,399 @@
+"""A person, a group and the personas of a site have limits: in any order of events the same, and read in time."""
+
+import json
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+from api import removal
+from api.database import fetch_all
+from api.gather import Call
+from api.lookup import remote_data as lookup
+from api.models import Message
+from api.verify.run import verify
+from cohorts import finding, merge, people, remote_data
+from cohorts.models import Group, Identity, Persona, PersonaFact
+from tests.flows.test_people import audience
+from tests.world import CLIENT_ID, SECRET, SITECODE, START, World
+
+MOST = merge.MOST["traits"]
+
+
+def found_by_verify() -> list[str]:
+    return [row for report in verify() for found in report.found.values() for row in found.examples]
+
+
+def identity(value: str = "user-1") -> Identity:
+    return Identity.objects.get(value=value)
+
+
+def warned(code: str) -> list[str | None]:
+    """The events that bear a warning."""
+    found = Message.objects.filter(warnings__contains=[code]).order_by("occurred_at")
+    return list(found.values_list("message_id", flat=True))
+
+
+def stamp(event: Mapping[str, Any]) -> list[Any]:
+    at = datetime.fromisoformat(event["timestamp"])
+    return [(at - people.EPOCH) // people.RESOLUTION, 0, event["messageId"]]
+
+
+def said_last(said: Iterable[tuple[Mapping[str, Any], str, Any]], *, most: int) -> dict[str, list[Any]]:
+    """The registers that (event, name, value) leave, found by sorting all of them."""
+    latest: dict[str, list[Any]] = {}
+    for event, name, value in said:
+        latest[name] = max(latest.get(name, [0, 0, ""]), [*stamp(event), value], key=lambda register: register[:3])
+    return dict(sorted(latest.items(), key=lambda item: (item[1][:3], item[0]))[-most:])
+
+
+def write_large(value: str, *, traits: int = MOST, size: int = merge.VALUE_BYTES - 2) -> None:
+    """Give an identity so many traits, `t0` the latest, as long as they may be."""
+    registers = identity(value).registers
+    registers["traits"] = {f"t{number}": [10**15 - number, 0, "m", "x" * size] for number in range(traits)}
+    update(value, registers)
+
+
+def update(value: str, registers: merge.Registers) -> None:
+    size = len(json.dumps(registers, separators=(",", ":"), ensure_ascii=False).encode())
+    Identity.objects.filter(value=value).update(registers=registers, bytes=size)
+
+
+# What one event says
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_kept"),
+    [
+        ("plan", "x" * (merge.VALUE_BYTES - 2), True),
+        ("plan", "x" * (merge.VALUE_BYTES - 1), False),
+        ("plan", "é" * (merge.VALUE_BYTES // 2), False),
+        ("plan", [1] * merge.VALUE_BYTES, False),
+        ("plan", {"list": ["x" * merge.VALUE_BYTES]}, False),
+        ("x" * merge.NAME_BYTES, 1, True),
+        ("x" * (merge.NAME_BYTES + 1), 1, False),
+        ("é" * (merge.NAME_BYTES // 2 + 1), None, False),
+    ],
+)
+@pytest.mark.parametrize("type_", ["identify", "group", "track"])
+def test_trait__too_long__is_left_out_with_a_warning(
+    world: World, type_: str, name: str, value: object, *, is_kept: bool
+) -> None:
+    traits = {"other": 1, name: value}
+    fields: dict[str, Any] = {"context": {"traits": traits}} if type_ == "track" else {"traits": traits}
+    fields |= {"groupId": "g1"} if type_ == "group" else {}
+    world.identify(at=-1, traits={"plan": "before"})
+
+    world.send(world.event(type_, **fields))
+
+    holder = Group.objects.get() if type_ == "group" else identity()
+    said = {each: register[3] for each, register in holder.registers["traits"].items()}
+    before = {} if type_ == "group" else {"plan": "before"}
+    assert said == before | {"other": 1} | ({name: value} if is_kept else {})
+    assert ("long_trait" in world.last_message().warnings) is not is_kept
+    assert (name[:100] in world.last_message().detail) is not is_kept
+    assert found_by_verify() == []
+
+
+# A person, a group
+
+
+@pytest.mark.promise("N-10")
+@pytest.mark.parametrize("type_", ["identify", "group"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_traits__more_than_are_kept__are_those_said_last_in_any_order(world: World, type_: str, seed: int) -> None:
+    names = [f"t{number}" for number in range(MOST + 40)]
+    ids = {"groupId": "g1"} if type_ == "group" else {}
+    events = [
+        world.event(type_, at=number, traits=dict.fromkeys(names[number * 60 : (number + 1) * 60], number), **ids)
+        for number in range(9)
+    ]
+    events.append(world.event(type_, at=1.5, traits={"t0": None, "t1": "late"}, **ids))
+    random.Random(seed).shuffle(events)
+
+    world.send(*events[:5])
+    world.send(*events[5:])
+
+    holder = Group.objects.get() if type_ == "group" else identity()
+    said = [(event, name, value) for event in events for name, value in event["traits"].items()]
+    latest = said_last(said, most=len(names))
+    assert holder.registers["traits"] == said_last(said, most=MOST)
+    assert holder.registers["left_out"] == {"traits": sorted(latest.values(), key=lambda each: each[:3])[-MOST - 1][0]}
+    assert warned("many_traits")
+    assert found_by_verify() == []
+
+
+def test_traits__one_event_with_more_than_are_kept__keeps_as_many(world: World) -> None:
+    names = [f"t{number:04}" for number in range(MOST + 3)]
+    world.identify(traits=dict.fromkeys(names, 1))
+    world.identify(at=-1, traits={"older": 1})
+
+    assert identity().registers["traits"].keys() == set(names[3:])
+    assert warned("many_traits") == ["message-2", "message-1"]
+    assert found_by_verify() == []
+
+
+def test_username__beyond_the_traits_that_are_kept__claims_no_name(world: World) -> None:
+    world.identify(at=1, traits={f"t{number}": 1 for number in range(MOST)})
+
+    world.identify(at=0, traits={"username": "ada"})
+
+    assert world.statuses()[-1] == ("done", "already_known")
+    assert "username" not in world.traits("user-1")
+
+
+@pytest.mark.promise("N-10", "K-64")
+@pytest.mark.parametrize("seed", [1, 2])
+def test_personas__more_than_a_person_keeps__are_those_said_last_in_any_order(world: World, seed: int) -> None:
+    most = merge.MOST["personas"]
+    events = [audience(world, f"p{number}", entered=number % 3 > 0, at=number) for number in range(most + 5)]
+    events.append(audience(world, "p1", entered=False, at=most + 9))
+    random.Random(seed).shuffle(events)
+
+    world.send(*events)
+
+    said = [(each, each["properties"]["audience_key"], each["event"] == "Audience Entered") for each in events]
+    assert identity().registers["personas"] == said_last(said, most=most)
+    assert world.read("COHORTS_user-1").keys() == said_last(said, most=most).keys()
+    assert warned("many_personas")
+    assert found_by_verify() == []
+
+
+def test_person__at_the_limits__has_known_bytes(world: World) -> None:
+    """As large as any events make a person: the figure of merge.MOST and remote_data.LARGE_BYTES."""
+    message_id = "\U0001f600" * 255
+    long = {f"{number:0>{merge.NAME_BYTES}}": "x" * (merge.VALUE_BYTES - 2) for number in range(MOST + 100)}
+    moment = datetime(2026, 11, 22, tzinfo=UTC)
+    with transaction.atomic():
+        changes = [
+            people.Change(
+                moment, 10**9, message_id, user="user-1", traits=dict(list(long.items())[begin : begin + 200])
+            )
+            for begin in range(0, len(long), 200)
+        ]
+        changes += [
+            people.Change(moment, number, message_id, user="user-1", persona=(f"{number:é>250}", True))
+            for number in range(merge.MOST["personas"] + 100)
+        ]
+        for begin in range(0, len(changes), 200):
+            people.apply(world.site.pk, changes[begin : begin + 200])
+
+    size = identity().bytes
+    assert size is not None
+    assert 3_000_000 < size < 3_600_000 < remote_data.LARGE_BYTES
+    assert len(world.get("IDENTIFY_user-1").content) < 2_300_000
+    assert len(world.get("COHORTS_user-1").content) < 160_000
+
+
+# What a version without limits left
+
+
+def test_person__that_a_version_without_limits_left__is_brought_within_them_by_the_next_event(world: World) -> None:
+    world.identify(at=0, traits={"long": "short", "plan": "scale"})
+    registers = identity().registers
+    registers["traits"]["long"] = [registers["traits"]["long"][0] + 1, 0, "before", "x" * 20_000]
+    many = {f"t{number}": [number, 0, "before", 1] for number in range(MOST + 100)}
+    registers["traits"] |= {**many, "n" * 300: [10**15, 0, "before", 1]}
+    Identity.objects.update(registers=registers, bytes=None)
+    assert found_by_verify() == []
+
+    world.track("Buy")
+
+    after = identity()
+    assert after.bytes is not None
+    assert after.bytes < 40_000
+    assert len(after.registers["traits"]) == MOST
+    assert after.registers["traits"]["long"] == [*registers["traits"]["long"][:3], None]
+    assert after.registers["traits"]["plan"][3] == "scale"
+    assert after.registers["left_out"] == {"traits": 101}
+    assert found_by_verify() == []
+
+
+# What a worker holds
+
+
+def test_batch__of_people_of_whom_too_much_is_known__is_digested_in_parts(world: World) -> None:
+    for number in range(6):
+        world.identify(userId=f"user-{number}")
+    Identity.objects.update(bytes=people.MOST_BYTES // 3)
+    changes = [
+        people.Change(START, 0, f"m{number}", user=f"user-{number}", traits={"plan": number}) for number in range(6)
+    ]
+    with pytest.raises(people.TooManyBytesError), transaction.atomic():
+        people.apply(world.site.pk, changes)
+
+    world.send(*(world.event("identify", userId=f"user-{number}", traits={"plan": number}) for number in range(6)))
+
+    assert [world.traits(f"user-{number}") for number in range(6)] == [{"plan": number} for number in range(6)]
+    assert {status for status, _ in world.statuses()} == {"done"}
+
+
+def test_batch__of_one_event_of_a_person_of_whom_too_much_is_known__is_digested(world: World) -> None:
+    world.identify()
+    Identity.objects.update(bytes=people.MOST_BYTES + 1)
+
+    world.identify(traits={"plan": "scale"})
+
+    assert world.traits("user-1") == {"plan": "scale"}
+    assert identity().bytes == len(json.dumps(identity().registers, separators=(",", ":")))
+
+
+# What a reader gets
+
+
+def test_lookup__large_person__is_not_read_with_others_and_is_answered_alike(world: World) -> None:
+    world.change_site(public_traits=["plan", "name"], company_is_group=True)
+    said = {"plan": "scale", "firstName": "Ada", "last_name": "Lovelace", "email": "a@b.c", "company": {"id": "c1"}}
+    world.identify(traits=said, anonymousId="anon-1")
+    world.send(audience(world, "vip", entered=True))
+    keys = json.dumps(["IDENTIFY_user-1", "COHORTS_user-1", "COHORTS_anon-1", "IDENTIFY_nobody"])
+
+    def read_all() -> list[Any]:
+        parameters = {"siteCode": SITECODE, "keys": keys}
+        return [
+            *(world.read(key, token=False) for key in json.loads(keys)),
+            world.client.get("/map/maps", params=parameters).json(),
+            world.traits("user-1"),
+            world.read("COHORTS_user-1"),
+        ]
+
+    small = read_all()
+    registers = identity().registers
+    registers["traits"]["more"] = [0, 0, "m", "x" * remote_data.ORDINARY_BYTES]
+    update("user-1", registers)
+
+    calls: list[Call[Any, Any]] = [Call([(world.site.pk, id_)]) for id_ in ("user-1", "nobody")]
+    lookup._fetch(calls)
+    Call.wake_all(calls)
+    assert [call.wait(1)[call.asked[0]] for call in calls] == [None, []]
+    large = read_all()
+    assert large[-2].pop("more") == "x" * remote_data.ORDINARY_BYTES
+    assert large == small
+
+
+@pytest.mark.parametrize("key", ["IDENTIFY_user-1", "COHORTS_user-1"])
+def test_lookup__large_person_without_token__takes_what_the_reader_sees_from_the_database(
+    world: World, key: str
+) -> None:
+    world.identify(traits={"plan": "scale"})
+    write_large("user-1")
+    wanted = (world.site.pk, "user-1")
+
+    (person,) = remote_data.large_persons(
+        world.site.pk, [key], {wanted: None}, public_traits=["t0"], company_is_group=False
+    )
+
+    ((text,),) = fetch_all(remote_data.LARGE, person.parameters())
+    assert len(text) < merge.VALUE_BYTES + 200
+
+
+def test_lookup__person_beyond_the_bytes_of_a_read__is_what_is_nearest_to_the_id(world: World) -> None:
+    for number in range(4):
+        world.identify(anonymousId=f"anon-{number}", traits={"plan": "scale"})
+        Identity.objects.filter(value=f"anon-{number}").update(
+            registers={**identity(f"anon-{number}").registers, "personas": {f"p{number}": [1, 0, "", True]}},
+            bytes=remote_data.LARGE_BYTES // 3,
+        )
+
+    assert world.read("COHORTS_user-1") == {"p0": True, "p1": True}
+    assert world.read("COHORTS_anon-3") == {"p3": True, "p0": True}
+    assert world.traits("anon-3") == {"plan": "scale"}
+    unread = [each.value for each in finding.find_person(world.site.pk, ["anon-3"]) if each.is_unread]  # type: ignore[attr-defined]  # of the statement
+    assert unread == ["anon-1", "anon-2"]
+
+
+def test_lookup__large_people_beyond_one_answer__is_refused(world: World) -> None:
+    ids = [f"user-{number}" for number in range(5)]
+    for id_ in ids:
+        world.identify(userId=id_)
+        write_large(id_, size=merge.VALUE_BYTES * 2 - 200)
+    keys = [f"IDENTIFY_{id_}" for id_ in ids]
+
+    def read(keys: Sequence[str], **how: Any) -> Any:
+        return world.client.get("/map/maps", params={"siteCode": SITECODE, "keys": json.dumps(keys)}, **how)
+
+    refused = read(keys, auth=(CLIENT_ID, SECRET))
+    assert (refused.status_code, refused.content) == (400, b"{}")
+    assert refused.headers["goalpost-error"].startswith("too_many_keys: ")
+    assert len(read(keys[:4], auth=(CLIENT_ID, SECRET)).content) > 15_000_000
+    assert read(keys).json() == {key: {} for key in keys}
+
+
+# Personas of a site
+
+
+def list_personas(world: World, *names: str) -> None:
+    Persona.objects.bulk_create(Persona(site=world.site, name=name) for name in names)
+
+
+def test_persona__beyond_what_a_site_lists__is_its_members_but_in_no_list(world: World) -> None:
+    list_personas(world, *(f"p{number}" for number in range(remote_data.MOST_LISTED - 1)))
+
+    world.send(audience(world, "last", entered=True), audience(world, "full", entered=True, at=1))
+    world.send(audience(world, "last", entered=False, at=2), audience(world, "full", entered=False, at=3))
+
+    assert world.read("COHORTS_user-1") == {"last": False, "full": False}
+    listed = world.read("common")["cohorts"]
+    assert len(listed) == remote_data.MOST_LISTED
+    assert "last" in listed
+    assert "full" not in listed
+    assert warned("unlisted_persona") == ["message-2", "message-4"]
+    assert PersonaFact.objects.count() == 2
+    assert found_by_verify() == []
+
+    removal.remove_persona(Persona.objects.get(name="p7"), by="ada", now=datetime.now(UTC))
+    world.send(audience(world, "full", entered=True, at=4))
+    assert "full" in world.read("common")["cohorts"]
+    assert len(warned("unlisted_persona")) == 2
+    assert found_by_verify() == []
+
+
+def test_common__of_a_site_with_more_personas_than_are_listed__is_the_first_ones(world: World) -> None:
+    """A version without a limit let 60,000 in."""
+    most = remote_data.MOST_LISTED
+    list_personas(world, *(f"p{number}" for number in reversed(range(most + 500))))
+    world.site.refresh_from_db()
+
+    listed = world.read("common")["cohorts"]
+
+    assert set(listed) == {f"p{number}" for number in range(500, most + 500)}
+    assert listed == sorted(listed)
+
+
+def test_common__of_long_names__has_bounded_bytes(world: World) -> None:
+    list_personas(world, *(f"{number:é>250}" for number in range(remote_data.MOST_LISTED)))
+
+    content = world.get("common", token=False).content
+
+    assert remote_data.COMMON_BYTES - 1_000 < len(content) < remote_data.COMMON_BYTES + 10_000
+
+
+@pytest.mark.parametrize(
+    ("name", "is_kept"), [("x" * 255, True), ("x" * 256, False), ("é" * 250, True), ("é" * 251, False)]
+)
+def test_persona__name_too_long_in_letters_or_bytes__is_ignored(world: World, name: str, *, is_kept: bool) -> None:
+    world.send(audience(world, name, entered=True))
+
+    assert world.read("common") == {"cohorts": [name] if is_kept else []}
+    assert warned("long_persona") == ([] if is_kept else ["message-1"])
+
+
+@pytest.mark.promise("N-10")
+@pytest.mark.parametrize("seed", [1, 2])
+def test_history__longer_than_is_kept__is_the_latest_in_any_order(world: World, seed: int) -> None:
+    most = people.MOST_HISTORY
+    events = [audience(world, "vip", entered=number % 2 == 0, at=number) for number in range(most + 20)]
+    random.Random(seed).shuffle(events)
+    for begin in range(0, len(events), 100):
+        world.post(events[begin : begin + 100])
+        world.digest()
+
+    kept = PersonaFact.objects.order_by("occurred_at")
+    assert kept.count() == most
+    first = kept[0].occurred_at
+    assert (first - START).total_seconds() == 20
+    assert identity().registers["left_out"]["history"] == (first - people.EPOCH) // people.RESOLUTION - 1_000_000
+    assert found_by_verify() == []

@@ -101,7 +101,7 @@ def _fetch_large(calls: Sequence[Call[Sequence[LargePerson], Found]]) -> None:
     for call in calls:
         found, room = dict[Wanted, list[str]](), ANSWER_BYTES
         for person in call.asked:
-            if call.is_given_up:
+            if call.is_gone:
                 break
             found[person.wanted] = [text for (text,) in fetch_all(remote_data.LARGE, person.parameters())]
             room -= sum(map(len, found[person.wanted]))

@@ -1,6 +1,5 @@
 """The Celery application: nudges, schedules and nothing that would be missed (PostgreSQL holds the truth)."""
 
-import os
 from typing import Any
 
 from celery import Celery
@@ -8,7 +7,7 @@ from celery.app.amqp import AMQP
 from celery.signals import setup_logging
 from kombu import Connection
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "api.settings")
+from api.start import one_line
 
 
 class PromptConnection(Connection):
@@ -23,7 +22,8 @@ class PromptAMQP(AMQP):
 
 
 app = Celery("goalpost", amqp=PromptAMQP)
-app.config_from_object("django.conf:settings", namespace="CELERY")
+with one_line():
+    app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["api.digest", "api.alerts"])
 
 

@@ -12,6 +12,8 @@ from django.db import OperationalError, connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from api.secret_key import require_same_key
+
 POOL_SIZE = 8  # more connections than cores only wait for each other
 Made = TypeVar("Made")
 WAIT = 2.0  # seconds until a request without a connection is told to come again
@@ -84,6 +86,10 @@ def connection_parameters() -> dict[str, Any]:
     return dict(parameters)
 
 
+# Kinds whose sessions last, and that write what depends on the secret key.
+KEYED: Final = frozenset({Kind.INBOX, Kind.WORKER, Kind.CLAIMS, Kind.LOAD, Kind.UPKEEP})
+
+
 def connect(kind: Kind = Kind.NOTES) -> psycopg.Connection[Any]:
     """A new autocommitting connection, in UTC, that commits durably. Raises psycopg.OperationalError."""
     opened = psycopg.connect(**connection_parameters(), autocommit=True)
@@ -109,6 +115,8 @@ def configure(session: psycopg.Connection[Any], kind: Kind, **others: str) -> No
         "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS wanted (name, value)",
         [list(wanted), list(wanted.values())],
     )
+    if kind in KEYED:
+        require_same_key(session)
 
 
 def settings_of(timeouts: Timeouts) -> dict[str, str]:

@@ -3,19 +3,26 @@
 import os
 import re
 import secrets
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import psycopg
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import validate_email
 from environs import Env, validate
 from kombu import Exchange, Queue
+from psycopg.conninfo import make_conninfo
 
 from api import logs
+from api.files import write_secret
 
 PORTS = {"http": 80, "https": 443}
+ADDRESSES = ("DATABASE_URL", "REDIS_URL")
+URL = re.compile(r"[a-z]+://[!-~]+")
+KEPT_KEY = re.compile(rb"[!-~]{32,}")  # the key that is made has 67
 HOST_NAME = re.compile(r"[a-z0-9.-]+|\[[a-f0-9:.]+\]")
 
 env = Env()
@@ -23,8 +30,6 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 # Where the embedded servers keep their data and the first start keeps its secrets.
 DATA_DIR = Path(env.str("GOALPOST_DATA_DIR", str(BASE_DIR / ".data"))).resolve()
-# `manage.py up` writes the addresses of the embedded servers here, so that every other command finds them.
-env.read_env(str(DATA_DIR / "servers.env"), recurse=False, override=False)
 
 
 def database_from_url(url: str) -> dict[str, Any]:
@@ -41,6 +46,10 @@ def database_from_url(url: str) -> dict[str, Any]:
     except ValueError as error:
         raise ImproperlyConfigured("DATABASE_URL has a port that is not a number") from error
     options = dict(parse_qsl(parts.query))
+    try:
+        make_conninfo("", **options)
+    except psycopg.ProgrammingError as error:
+        raise ImproperlyConfigured("DATABASE_URL has an option that PostgreSQL's client does not know") from error
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": name,
@@ -141,37 +150,98 @@ def networks(text: str) -> list[IPv4Network | IPv6Network]:
         raise ImproperlyConfigured(f"GOALPOST_WEBHOOK_NETWORKS: {error}") from error
 
 
-def read_secret_key(data_dir: Path) -> str:
-    """The key that signs sessions and tokens: GOALPOST_SECRET_KEY, else one made once and kept with the data."""
+def read_addresses(path: Path) -> dict[str, str]:
+    """The addresses of the embedded servers, from the file that `manage.py up` writes; none where there is none.
+
+    Raises ImproperlyConfigured for anything else in it.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"cannot read {path} ({error.strerror}): run this as the user who started Goalpost"
+        ) from error
+    pairs = [line.partition("=") for line in lines]
+    if any(name not in ADDRESSES or not URL.fullmatch(value) for name, _, value in pairs):
+        raise ImproperlyConfigured(
+            f"{path} does not hold the addresses of the embedded servers: remove it; the next `make run` writes it"
+        )
+    return {name: value for name, _, value in pairs}
+
+
+def read_secret_key(data_dir: Path) -> tuple[str, str]:
+    """The key that signs sessions and tokens, and where it is from.
+
+    GOALPOST_SECRET_KEY, otherwise a key that is made once and kept with the data. Raises ImproperlyConfigured.
+    """
     given = env.str("GOALPOST_SECRET_KEY", "")
     if given:
-        return given
+        if not given.strip() or not given.isprintable():
+            raise ImproperlyConfigured("GOALPOST_SECRET_KEY must be printable text, without a line end")
+        return given, "GOALPOST_SECRET_KEY"
     path = data_dir / "secret-key"
     try:
         if not path.exists():
-            data_dir.mkdir(parents=True, exist_ok=True)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(secrets.token_urlsafe(50))
-        return path.read_text()
-    except FileExistsError:  # another process of the same start was faster
-        return path.read_text()
+            with suppress(FileExistsError):  # another process of the same start was faster
+                write_secret(path, secrets.token_urlsafe(50), replace=False)
+        kept = path.read_bytes()
     except OSError as error:
         raise ImproperlyConfigured(
             f"cannot keep a secret key in {data_dir} ({error.strerror}): set GOALPOST_SECRET_KEY or GOALPOST_DATA_DIR"
         ) from error
+    if not KEPT_KEY.fullmatch(kept.strip()):
+        raise ImproperlyConfigured(
+            f"{path} holds no secret key (32 or more printable characters; it has {len(kept)} bytes): restore it from "
+            "a backup. On a new installation, and if it is lost, remove it; the next start makes another key and says "
+            "what that means"
+        )
+    return kept.decode(), str(path)
 
 
-SECRET_KEY = read_secret_key(DATA_DIR)
+def redis_url_from(text: str) -> str:
+    """Return the address of Redis or Valkey. Raises ImproperlyConfigured without repeating its password."""
+    parts = urlsplit(text)
+    try:
+        is_readable = parts.port is None or parts.port > 0
+    except ValueError:
+        is_readable = False
+    if parts.scheme not in {"redis", "rediss"} or not parts.hostname or not is_readable:
+        raise ImproperlyConfigured("REDIS_URL must look like redis://:password@host:6379/0")
+    if not re.fullmatch(r"/?[0-9]*", parts.path):
+        raise ImproperlyConfigured("REDIS_URL must end in the number of a database, as redis://host:6379/0")
+    return text
+
+
+def hosts_from(names: list[str]) -> list[str]:
+    """Return host names as Django matches them. Raises ImproperlyConfigured for what never matches."""
+    names = [each.strip().lower() for each in names if each.strip()]
+    for each in names:
+        if each != "*" and not HOST_NAME.fullmatch(each):
+            raise ImproperlyConfigured(
+                f"GOALPOST_ALLOWED_HOSTS: {each[:100]} is no host name; write names without scheme, port and path"
+            )
+    return names
+
+
+# `manage.py up` writes the addresses of the embedded servers here, so that every other command finds them.
+for name, value in read_addresses(DATA_DIR / "servers.env").items():
+    os.environ.setdefault(name, value)
+
+SECRET_KEY, SECRET_KEY_PLACE = read_secret_key(DATA_DIR)
+# The fingerprint of a key that may take the place of the one that the database knows (api.secret_key).
+ACCEPT_KEY = env.str("GOALPOST_ACCEPT_KEY", "")
 HOST = env.str("GOALPOST_HOST", "127.0.0.1")
 PORT = env.int("GOALPOST_PORT", 8000, validate=validate.Range(1, 65535))
 DATABASES = {"default": database_from_url(env.str("DATABASE_URL", "postgresql://postgres@localhost/goalpost"))}
-REDIS_URL = env.str("REDIS_URL", "redis://127.0.0.1:6379/0")
+REDIS_URL = redis_url_from(env.str("REDIS_URL", "redis://127.0.0.1:6379/0"))
 
 DEBUG = False
 # Where people reach this installation from outside; trusted with forms, and written into alerts and the guide.
 PUBLIC_URL = public_url_from(env.str("GOALPOST_PUBLIC_URL", ""))
 PUBLIC_HOST = PUBLIC_URL.partition("://")[2]  # with its port
-ALLOWED_HOSTS = env.list("GOALPOST_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+ALLOWED_HOSTS = hosts_from(env.list("GOALPOST_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"]))
 ALLOWED_HOSTS += [without_port(PUBLIC_HOST)] if PUBLIC_HOST else []
 # A proxy may hide scheme and port from Django, so that only the public address itself equals a browser's Origin.
 CSRF_TRUSTED_ORIGINS = [f"https://{host.lstrip('.')}" for host in ALLOWED_HOSTS if host != "*"]

@@ -1,7 +1,6 @@
 """The WSGI application: the wire endpoints answered by plain functions, everything else by Django."""
 
 import gc
-import os
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
@@ -9,16 +8,19 @@ from typing import Any
 import structlog
 from django.core.wsgi import get_wsgi_application
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "api.settings")
-django_application = get_wsgi_application()
+from api.start import one_line
+
+with one_line():
+    django_application = get_wsgi_application()
 
 # Only now, with Django set up, may the rest be imported.
-from api import health, urls  # noqa: E402
-from api.cross_origin import answer_preflight, open_to_pages  # noqa: E402
-from api.database import DatabaseDownError, Kind, become  # noqa: E402
-from api.door import Answer, Endpoint, Request, defect, unavailable  # noqa: E402
-from api.ingest import pixel, segmentio, tracking  # noqa: E402
-from api.lookup import remote_data, token  # noqa: E402
+from api import health, urls
+from api.cross_origin import answer_preflight, open_to_pages
+from api.database import DatabaseDownError, Kind, become
+from api.door import Answer, Endpoint, Request, defect, unavailable
+from api.ingest import pixel, segmentio, tracking
+from api.lookup import remote_data, token
+from api.secret_key import refuse_other_key
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +44,7 @@ STATUS_LINES = {int(status): f"{status:d} {status.phrase}" for status in HTTPSta
 WITHOUT_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 become(Kind.WEB)
+refuse_other_key()
 gc.freeze()  # what is loaded by now stays: no collection need look at it, and none is long
 
 

@@ -1,6 +1,7 @@
 """Settings are loud: a bad value is named, in one line, before anything starts."""
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,16 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from api.settings import database_from_url, mail_from_url, public_url_from
+from api.files import write_secret
+from api.settings import (
+    database_from_url,
+    hosts_from,
+    mail_from_url,
+    public_url_from,
+    read_addresses,
+    read_secret_key,
+    redis_url_from,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,20 +38,134 @@ ROOT = Path(__file__).resolve().parents[1]
         ("GOALPOST_PUBLIC_URL", "https://example.com/goalpost"),
         ("DATABASE_URL", "mysql://localhost/goalpost"),
         ("DATABASE_URL", "postgresql://localhost:port/goalpost"),
+        ("REDIS_URL", "localhost:6379"),
+        ("GOALPOST_HOOKS", "no_such_module"),
     ],
 )
 def test_command__bad_setting__names_it_in_one_line(name: str, value: str) -> None:
+    assert name in refusal("manage.py", "check", **{name: value})
+
+
+@pytest.mark.parametrize("program", [("-c", "import api.wsgi"), ("-m", "celery", "-A", "api.celery", "report")])
+def test_web_and_worker__bad_setting__name_it_in_one_line(program: tuple[str, ...]) -> None:
+    assert "GOALPOST_KEEP_DONE_DAYS" in refusal(*program, GOALPOST_KEEP_DONE_DAYS="1")
+
+
+@pytest.mark.parametrize("text", ["h:6379", "redis://", "redis://h:99999/0", "redis://:geheim@h/zero", "http://h"])
+def test_redis_address__wrong__is_refused_without_repeating_the_password(text: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="REDIS_URL") as refused:
+        redis_url_from(text)
+    assert "geheim" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["redis://127.0.0.1:6379/0", "rediss://u:p%2Fw@h:1/15", "redis://:p@[::1]"])
+def test_redis_address__right__is_taken(text: str) -> None:
+    assert redis_url_from(text) == text
+
+
+@pytest.mark.parametrize("name", ["https://a.example", "a.example:8000", "a.example/", "a_b.example", "*.a.example"])
+def test_allowed_hosts__one_that_never_matches__is_named(name: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="GOALPOST_ALLOWED_HOSTS"):
+        hosts_from(["localhost", name])
+
+
+def test_allowed_hosts__as_django_knows_them__are_taken() -> None:
+    assert hosts_from([" A.example", ".example.com", "[::1]", "*", ""]) == ["a.example", ".example.com", "[::1]", "*"]
+
+
+def test_database_address__option_that_no_client_knows__is_refused() -> None:
+    with pytest.raises(ImproperlyConfigured, match="DATABASE_URL has an option"):
+        database_from_url("postgresql://localhost/goalpost?ssl=yes")
+
+
+def refusal(*program: str, **environment: str) -> str:
+    """The line with which Python, called like this, ends."""
     refused = subprocess.run(
-        [sys.executable, "manage.py", "check"],
-        cwd=ROOT,
-        env=os.environ | {name: value},
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, *program], cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False
     )
     assert refused.returncode == 1
-    assert name in refused.stderr
-    assert len(refused.stderr.splitlines()) == 1
+    (line,) = refused.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("kept", [b"", b"short", b"\0" * 67, b"\xff" * 67, b"two words, and more, of a certain length"])
+def test_secret_key__file_is_damaged__is_named_and_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bytes
+) -> None:
+    monkeypatch.delenv("GOALPOST_SECRET_KEY")
+    path = tmp_path / "secret-key"
+    path.write_bytes(kept)
+
+    with pytest.raises(ImproperlyConfigured, match="holds no secret key") as refused:
+        read_secret_key(tmp_path)
+
+    assert str(path) in str(refused.value)
+    assert path.read_bytes() == kept
+
+
+def test_secret_key__blank_in_the_environment__is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOALPOST_SECRET_KEY", "  ")
+
+    with pytest.raises(ImproperlyConfigured, match="GOALPOST_SECRET_KEY must be printable"):
+        read_secret_key(tmp_path)
+
+
+def test_command__secret_key_or_addresses_are_damaged__says_so_in_one_line(tmp_path: Path) -> None:
+    directory = {"GOALPOST_SECRET_KEY": "", "GOALPOST_DATA_DIR": str(tmp_path)}
+    for name, words in (("servers.env", "does not hold the addresses"), ("secret-key", "holds no secret key")):
+        (tmp_path / name).write_bytes(b"\0" * 100)
+        assert f"{tmp_path / name} {words}" in refusal("manage.py", "check", **directory)
+        (tmp_path / name).unlink()
+
+
+def test_secret_key__made_at_the_first_start__is_kept_whole_and_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GOALPOST_SECRET_KEY")
+    made, place = read_secret_key(tmp_path / "data")
+
+    assert (len(made), place) == (67, str(tmp_path / "data" / "secret-key"))
+    assert read_secret_key(tmp_path / "data") == (made, place)
+    assert [each.name for each in (tmp_path / "data").iterdir()] == ["secret-key"]
+    assert stat.S_IMODE(Path(place).stat().st_mode) == 0o600
+
+
+def test_secret_key__written_by_hand_with_a_line_end__stays_what_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has signed with its line end; without it, every hash would be another one."""
+    monkeypatch.delenv("GOALPOST_SECRET_KEY")
+    (tmp_path / "secret-key").write_text("k" * 50 + "\n")
+
+    assert read_secret_key(tmp_path)[0] == "k" * 50 + "\n"
+
+
+def test_secret_key__four_starts_at_once__agree(tmp_path: Path) -> None:
+    environment = os.environ | {"GOALPOST_SECRET_KEY": "", "GOALPOST_DATA_DIR": str(tmp_path / "data")}
+    command = [sys.executable, "-c", "import api.settings as s; print(s.SECRET_KEY)"]
+    started = [subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE) for _ in range(4)]
+
+    (key,) = {process.communicate()[0] for process in started}
+    assert len(key.strip()) == 67
+
+
+@pytest.mark.parametrize(
+    "kept", [b"DATABASE_URL\n", b"\0" * 200, b"\xff\xfe", b"PATH=/tmp\n", b"REDIS_URL=\n", b"{not: env}\n"]
+)
+def test_addresses_of_embedded_servers__file_is_damaged__is_named(tmp_path: Path, kept: bytes) -> None:
+    path = tmp_path / "servers.env"
+    path.write_bytes(kept)
+
+    with pytest.raises(ImproperlyConfigured, match=r"servers\.env does not hold the addresses"):
+        read_addresses(path)
+
+
+def test_addresses_of_embedded_servers__well_kept__are_used_where_none_are_set(tmp_path: Path) -> None:
+    written = {"DATABASE_URL": "postgresql://postgres@:5432/goalpost?host=/a%20b/run", "REDIS_URL": "redis://:p@h:1/0"}
+    write_secret(tmp_path / "servers.env", "".join(f"{n}={v}\n" for n, v in written.items()), replace=True)
+
+    assert read_addresses(tmp_path / "servers.env") == written
+    assert read_addresses(tmp_path / "no" / "servers.env") == {}
 
 
 def test_mail_server__with_everything__is_understood() -> None:

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, worker_process_init
+from celery.signals import beat_init, worker_init, worker_process_init
 from django.db import connections
 
 from api import erasure, goal_changes, removal
@@ -17,6 +17,7 @@ from api.digest import run
 from api.digest.claims import Claims
 from api.ingest import nudge
 from api.ingest.prune import prune_done
+from api.secret_key import refuse_other_key
 from goals.catalogue import purge_deleted
 
 SECONDS_A_RUN = 5.0  # then the next task has its turn
@@ -29,6 +30,10 @@ EVERY = {
     "remove": ("api.digest.tasks.remove", 5.0, "goalpost-seldom"),
     "change-goals": ("api.digest.tasks.change_goals", 1.0, "goalpost-seldom"),
 }
+
+
+worker_init.connect(refuse_other_key)
+beat_init.connect(refuse_other_key)
 
 
 @worker_process_init.connect

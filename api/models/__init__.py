@@ -8,6 +8,7 @@ from api.models.inbox import Claim, Load, Message, Twin
 from api.models.keys import URL_SAFE, Credential, ManagementToken, RefusedKey, Scope, Source, SourceTally, WriteKey
 from api.models.removals import Removal
 from api.models.rules import Rule
+from api.models.runtime import KeyFingerprint
 from api.models.sites import (
     AuditEntry,
     Membership,
@@ -29,6 +30,7 @@ __all__ = [
     "Credential",
     "Erasure",
     "GoalsChange",
+    "KeyFingerprint",
     "Load",
     "ManagementToken",
     "Membership",

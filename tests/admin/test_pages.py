@@ -22,6 +22,7 @@ from api.models import (
     Claim,
     Erasure,
     GoalsChange,
+    KeyFingerprint,
     Load,
     ManagementToken,
     Message,
@@ -61,6 +62,7 @@ ON_ANOTHER_PAGE = {
     Erasure,
     Suppression,
     GoalsChange,
+    KeyFingerprint,
 }
 OURS = [model for app in ("api", "goals", "cohorts") for model in apps.get_app_config(app).get_models()]
 MODELS = [model for model in OURS if model not in ON_ANOTHER_PAGE]

@@ -1,6 +1,5 @@
 """The first site, its credential, its source and the administrator; does nothing where a site exists."""
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from django.db import connection, transaction
 
 from api.access import api_key, generate_secret, generate_sitecode
 from api.audit import record
+from api.files import write_secret
 from api.models import Scope, Site
 from api.settings import env
 from api.sites import create_credential, create_site
@@ -83,7 +83,4 @@ class Command(BaseCommand):
 
 def keep(path: Path, first: dict[str, str]) -> None:
     """Write the first site's names and secrets where only this user reads them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        os.fchmod(file.fileno(), 0o600)  # of a file that was there as well
-        file.writelines(f"{name}={value}\n" for name, value in first.items())
+    write_secret(path, "".join(f"{name}={value}\n" for name, value in first.items()), replace=True)

@@ -25,6 +25,7 @@ from django.core.management.base import BaseCommand, CommandError
 from dotenv import dotenv_values
 
 from api.embedded import servers
+from api.files import write_secret
 from api.processes import Child, StartRefusedError, claim, start, stop
 
 ADDRESSES = ("DATABASE_URL", "REDIS_URL")
@@ -122,9 +123,7 @@ def addresses_given(address_file: Path) -> dict[str, str]:
 @contextlib.contextmanager
 def published(address_file: Path, addresses: Mapping[str, str]) -> Iterator[None]:
     """Tell every other command of this clone where the embedded servers are, while they are there."""
-    address_file.unlink(missing_ok=True)  # whatever its mode was
-    with os.fdopen(os.open(address_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.writelines(f"{name}={value}\n" for name, value in addresses.items())
+    write_secret(address_file, "".join(f"{name}={value}\n" for name, value in addresses.items()), replace=True)
     try:
         yield
     finally:
@@ -155,8 +154,10 @@ def prepare(environment: Mapping[str, str], lock: int) -> None:
         code = child.process.wait()
     finally:
         stop([child], within=STOP_SECONDS)
-    if code:
-        raise StartRefusedError(f"`manage.py prepare` ended with exit code {code}: what it printed above says why")
+    if code > 0:
+        sys.exit(code)  # it has said why
+    if code < 0:
+        raise StartRefusedError(f"`manage.py prepare` was ended by {signal.Signals(-code).name}")
 
 
 @contextlib.contextmanager

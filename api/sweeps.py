@@ -62,7 +62,7 @@ def forget_conversions(erasure: Erasure, conversion_ids: Sequence[int]) -> None:
                    message_key = 'erased:' || c.id
               FROM (SELECT id, visitor_code FROM goals_conversion WHERE id = ANY(%s) ORDER BY id FOR UPDATE) AS old
              WHERE c.id = old.id
-            RETURNING c.id, c.occurred_at, c.goal_id, old.visitor_code, c.visitor_code
+            RETURNING c.id, c.occurred_at, c.goal_id, old.visitor_code, c.visitor_code, c.revenue, c.currency
             """,
             [erasure.marker, list(conversion_ids)],
         )
@@ -71,9 +71,11 @@ def forget_conversions(erasure: Erasure, conversion_ids: Sequence[int]) -> None:
 
 def _count(erasure: Erasure, rows: Sequence[tuple[Any, ...]]) -> int:
     """Have the figures follow conversions that were given to the marker; how many there are."""
-    rollups.count(
-        erasure.site_id, [], [rollups.Moved(id_, at, (goal, old), (goal, new)) for id_, at, goal, old, new in rows]
-    )
+    moved = [
+        rollups.Moved(rollups.Happened(id_, (goal, new), at, revenue, currency), (goal, old))
+        for id_, at, goal, old, new, revenue, currency in rows
+    ]
+    rollups.count(erasure.site_id, [], moved)
     return len(rows)
 
 
@@ -295,7 +297,7 @@ def _forget_link(erasure: Erasure, key: tuple[int, str], visitor_code: str, stan
             f"""
             UPDATE goals_conversion AS c SET visitor_code = %s
              WHERE site_id = %s AND visitor_code = %s AND keyed_by = ANY(%s) AND {column} = %s
-            RETURNING c.id, c.occurred_at, c.goal_id, %s, c.visitor_code
+            RETURNING c.id, c.occurred_at, c.goal_id, %s, c.visitor_code, c.revenue, c.currency
             """,
             [stand_in, erasure.site_id, visitor_code, list(Conversion.LINKED), key[1], visitor_code],
         )

@@ -195,7 +195,8 @@ def rekey(site_id: int, links: Collection[FirstVisitor]) -> list[rollups.Moved]:
                    FOR UPDATE OF c
               ) AS late
              WHERE conversion.id = late.id
-            RETURNING late.id, conversion.occurred_at, conversion.goal_id, late.before, late.visitor_code
+            RETURNING late.id, conversion.occurred_at, conversion.goal_id, late.before, late.visitor_code,
+                      conversion.revenue, conversion.currency
             """,
             {
                 "sites": [site_id] * len(links),
@@ -208,8 +209,8 @@ def rekey(site_id: int, links: Collection[FirstVisitor]) -> list[rollups.Moved]:
             },
         )
         return [
-            rollups.Moved(id_, at, (goal_id, before), (goal_id, after))
-            for id_, at, goal_id, before, after in cursor.fetchall()
+            rollups.Moved(rollups.Happened(id_, (goal_id, after), at, revenue, currency), (goal_id, before))
+            for id_, at, goal_id, before, after, revenue, currency in cursor.fetchall()
             if before != after
         ]
 

@@ -35,10 +35,8 @@ class Happened(NamedTuple):
 class Moved(NamedTuple):
     """A conversion that counts for another visitor of its goal now."""
 
-    id: int
-    at: datetime
+    happened: Happened  # as it counts now
     before: Pair
-    after: Pair
 
 
 class Tally(NamedTuple):
@@ -60,9 +58,8 @@ def visit_starts(times: Iterable[datetime]) -> list[datetime]:
 def count(site_id: int, added: Sequence[Happened], moved: Sequence[Moved] = ()) -> None:
     """Count conversions of a site that this transaction inserted or re-keyed; the last locks before its commit.
 
-    Two queries where every visitor is new to the goal. Else up to three more: they read the visitors' figures, and
-    where new conversions are not after the old ones, those half an hour around, or all of a visitor that some moved
-    from or to.
+    Two queries where every visitor is new to the goal. Otherwise up to four more: they read the visitors' figures, and
+    of each time that is not after the old ones its neighbours, never all that a visitor converted.
     """
     if not added and not moved:
         return
@@ -70,11 +67,15 @@ def count(site_id: int, added: Sequence[Happened], moved: Sequence[Moved] = ()) 
     for each in added:
         new[each.pair].append(each)
     fresh = {pair: tally(happened) for pair, happened in new.items()}
-    touched = {pair: Tally(0, 0, each.at, each.at, {}) for each in moved for pair in (each.before, each.after)}
+    joined, left = defaultdict[Pair, list[Happened]](list, new), defaultdict[Pair, list[Happened]](list)
+    for each_moved in moved:
+        joined[each_moved.happened.pair].append(each_moved.happened)
+        left[each_moved.before].append(each_moved.happened)
+    touched = {pair: Tally(0, 0, each.at, each.at, {}) for each, before in moved for pair in (each.pair, before)}
     written = _add(fresh | touched)
 
     starts = Counter[tuple[int, date]]()
-    unsure: dict[Pair, Times | None] = dict.fromkeys(touched)
+    unsure = set(touched)
     for pair, its in fresh.items():
         if pair in touched:
             continue
@@ -82,25 +83,25 @@ def count(site_id: int, added: Sequence[Happened], moved: Sequence[Moved] = ()) 
             begun = [its.first_at] if its.conversions == 1 else visit_starts(each.at for each in new[pair])
             starts.update(_days(pair, begun[1:] if written[pair] else begun))
         else:
-            unsure[pair] = (its.first_at, its.last_at)
+            unsure.add(pair)
 
     changed: dict[Pair, Tally | None] = {}
-    old = _load(unsure.keys() - touched.keys())
-    around = _load_conversions(site_id, unsure) if unsure else {}
-    unseen = {each.id for each in added} | {each.id for each in moved}
-    left = defaultdict[Pair, list[datetime]](list)
-    for each_moved in moved:
-        left[each_moved.before].append(each_moved.at)
+    old = _load(unsure)
+    near = _load_neighbours(site_id, {pair: (joined.get(pair, ()), left.get(pair, ())) for pair in unsure})
     for pair in unsure:
-        there = around.get(pair, [])
-        begun = visit_starts(each.at for each in there)
-        had = visit_starts([each.at for each in there if each.id not in unseen] + left[pair])
+        there, came, gone = near.get(pair, []), joined.get(pair, []), left.get(pair, [])
+        begun = visit_starts([*there, *(each.at for each in came)])
+        had = visit_starts([*there, *(each.at for each in gone)])
         starts.update(_days(pair, begun))
         starts.subtract(_days(pair, had))
-        if pair not in touched:
-            changed[pair] = _sum(old[pair], fresh[pair], visits=len(begun) - len(had))
-        else:
-            changed[pair] = tally(there) if there else None
+        changed[pair] = _sum(old[pair], came, gone, visits=len(begun) - len(had))
+    lost_ends = {
+        pair: its
+        for pair, its in changed.items()
+        if its is not None and any(each.at in (its.first_at, its.last_at) for each in left.get(pair, ()))
+    }
+    for pair, (first_at, last_at) in _load_ends(site_id, lost_ends).items():
+        changed[pair] = lost_ends[pair]._replace(first_at=first_at, last_at=last_at)
     _update(changed)
 
     visitors = Counter(goal_id for (goal_id, _), has_gone_on in written.items() if has_gone_on is None)
@@ -126,16 +127,23 @@ def revenue_of(happened: Iterable[Happened]) -> dict[str, Decimal]:
     return dict(revenue)
 
 
-def _sum(old: Tally, new: Tally, *, visits: int) -> Tally:
-    zero = Decimal(0)
-    names = old.revenue.keys() | new.revenue.keys()
-    return Tally(
-        old.conversions + new.conversions,
-        old.visits + visits,
-        min(old.first_at, new.first_at),
-        max(old.last_at, new.last_at),
-        {name: old.revenue.get(name, zero) + new.revenue.get(name, zero) for name in names},
-    )
+def _sum(old: Tally, came: Collection[Happened], gone: Collection[Happened], *, visits: int) -> Tally | None:
+    """What a visitor converted, with what came and without what went; None if nothing is left. Pure.
+
+    Its first and last time are at most too far apart: where one went, only the conversions tell the next one.
+    """
+    conversions = old.conversions + len(came) - len(gone)
+    if conversions == 0:
+        return None
+    revenue = defaultdict[str, Decimal](Decimal, old.revenue)
+    for currency, total in revenue_of(came).items():
+        revenue[currency] += total
+    for currency, total in revenue_of(gone).items():
+        revenue[currency] -= total
+        if not revenue[currency]:  # whether a conversion of this currency is left, all of them would tell
+            del revenue[currency]
+    times = [each.at for each in (*came, *gone)] + ([old.first_at, old.last_at] if old.conversions else [])
+    return Tally(conversions, old.visits + visits, min(times), max(times), dict(revenue))
 
 
 def _days(pair: Pair, times: Iterable[datetime]) -> list[tuple[int, date]]:
@@ -221,30 +229,84 @@ def _load(pairs: Collection[Pair]) -> dict[Pair, Tally]:
         return {(row[0], row[1]): Tally(row[2], row[3], row[4], row[5], _read(row[6])) for row in cursor.fetchall()}
 
 
-def _load_conversions(site_id: int, pairs: Mapping[Pair, Times | None]) -> dict[Pair, list[Happened]]:
-    """The conversions of these visitors less than a gap before or after some times, or all for None."""
-    found = defaultdict[Pair, list[Happened]](list)
+def _load_neighbours(
+    site_id: int, pairs: Mapping[Pair, tuple[Collection[Happened], Collection[Happened]]]
+) -> dict[Pair, list[datetime]]:
+    """The times next to those at which conversions of these visitors came or went, if less than a gap away.
+
+    Of the conversions that are there besides: two conversions with none of these times between them begin as many
+    visits as before, so that the ones next to each tell how many visits began or ended. Three probes of an index for
+    each time, however many conversions a visitor has.
+    """
+    times = []
+    for pair, (came, gone) in pairs.items():
+        there = Counter(each.at for each in came)  # under this visitor's code by now
+        ordered = sorted({*there, *(each.at for each in gone)})
+        nexts = zip([None, *ordered], ordered, [*ordered[1:], None], strict=False)
+        times += [(pair, before, at, after, there[at]) for before, at, after in nexts]
+    if not times:
+        return {}
+    found = defaultdict[Pair, list[datetime]](list)
+    of_visitor = "c.site_id = t.site_id AND c.visitor_code = t.visitor_code AND c.goal_id = t.goal_id AND c.occurred_at"
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            SELECT c.id, c.goal_id, c.visitor_code, c.occurred_at, c.revenue, c.currency
-              FROM unnest(%b::bigint[], %b::bigint[], %b::text[], %b::timestamptz[], %b::timestamptz[])
-                   AS p (site_id, goal_id, visitor_code, first_at, last_at)
-              JOIN goals_conversion c
-                ON c.site_id = p.site_id AND c.visitor_code = p.visitor_code AND c.goal_id = p.goal_id
-               AND c.occurred_at >= coalesce(p.first_at - interval '30 minutes', '-infinity')
-               AND c.occurred_at <= coalesce(p.last_at + interval '30 minutes', 'infinity')
+            f"""
+            SELECT t.goal_id, t.visitor_code, near.at
+              FROM unnest(%b::bigint[], %b::bigint[], %b::text[], %b::timestamptz[], %b::timestamptz[],
+                          %b::timestamptz[], %b::int[])
+                   AS t (site_id, goal_id, visitor_code, before, at, after, added)
+              JOIN LATERAL (
+                (SELECT c.occurred_at AS at FROM goals_conversion c
+                  WHERE {of_visitor} > greatest(t.before, t.at - interval '30 minutes') AND c.occurred_at < t.at
+                  ORDER BY c.occurred_at DESC LIMIT 1)
+                 UNION ALL
+                (SELECT c.occurred_at FROM goals_conversion c
+                  WHERE {of_visitor} < least(t.after, t.at + interval '30 minutes') AND c.occurred_at > t.at
+                  ORDER BY c.occurred_at LIMIT 1)
+                 UNION ALL
+                (SELECT c.occurred_at FROM goals_conversion c WHERE {of_visitor} = t.at LIMIT 1 OFFSET t.added)
+              ) AS near ON true
             """,
             [
-                [site_id] * len(pairs),
-                *_keys(pairs.keys()),
-                [times[0] if times else None for times in pairs.values()],
-                [times[1] if times else None for times in pairs.values()],
+                [site_id] * len(times),
+                *_keys([pair for pair, *_ in times]),
+                [before for _, before, _, _, _ in times],
+                [at for _, _, at, _, _ in times],
+                [after for _, _, _, after, _ in times],
+                [added for *_, added in times],
             ],
         )
-        for id_, goal_id, code, at, revenue, currency in cursor.fetchall():
-            found[goal_id, code].append(Happened(id_, (goal_id, code), at, revenue, currency))
+        for goal_id, code, at in cursor.fetchall():
+            found[goal_id, code].append(at)
     return found
+
+
+def _load_ends(site_id: int, tallies: Mapping[Pair, Tally]) -> dict[Pair, Times]:
+    """The first and last times of visitors' conversions, which are within those given."""
+    if not tallies:
+        return {}
+    among = """
+        SELECT c.occurred_at AS at FROM goals_conversion c
+         WHERE c.site_id = p.site_id AND c.visitor_code = p.visitor_code AND c.goal_id = p.goal_id
+           AND c.occurred_at BETWEEN p.first_at AND p.last_at ORDER BY c.occurred_at
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT p.goal_id, p.visitor_code, first.at, last.at
+              FROM unnest(%b::bigint[], %b::bigint[], %b::text[], %b::timestamptz[], %b::timestamptz[])
+                   AS p (site_id, goal_id, visitor_code, first_at, last_at)
+              JOIN LATERAL ({among} LIMIT 1) AS first ON true
+              JOIN LATERAL ({among} DESC LIMIT 1) AS last ON true
+            """,
+            [
+                [site_id] * len(tallies),
+                *_keys(tallies.keys()),
+                [its.first_at for its in tallies.values()],
+                [its.last_at for its in tallies.values()],
+            ],
+        )
+        return {(goal_id, code): (first, last) for goal_id, code, first, last in cursor.fetchall()}
 
 
 def _update(changed: Mapping[Pair, Tally | None]) -> None:

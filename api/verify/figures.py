@@ -25,7 +25,7 @@ FIND: Final = f"""
          UNION ALL
         SELECT goal_id, kind, whose, concat_ws(' ', currency, trim_scale(sum(revenue)))
           FROM hit, LATERAL (VALUES ('visitor', visitor_code), ('day', day::text), ('total', '')) AS each (kind, whose)
-         WHERE revenue IS NOT NULL GROUP BY 1, 2, 3, currency
+         WHERE revenue IS NOT NULL GROUP BY 1, 2, 3, currency HAVING sum(revenue) <> 0
     ), kept (goal_id, kind, whose, figures) AS (
         SELECT goal_id, 'visitor', visitor_code, concat_ws(' ', conversions, visits, first_at, last_at)
           FROM goals_goalvisitor JOIN live USING (goal_id)
@@ -43,7 +43,7 @@ FIND: Final = f"""
                  UNION ALL
                 SELECT goal_id, 'total', '', revenue FROM goals_goaltotal) AS part
           JOIN live USING (goal_id), LATERAL jsonb_each_text(part.revenue) AS money
-         GROUP BY 1, 2, 3, money.key
+         GROUP BY 1, 2, 3, money.key HAVING sum(money.value::numeric) <> 0  -- as if it were not there
     )
     SELECT goal_id, kind, CASE kind WHEN 'day' THEN whose END, count(DISTINCT whose)
       FROM ((TABLE counted EXCEPT TABLE kept) UNION ALL (TABLE kept EXCEPT TABLE counted)) AS either

@@ -39,14 +39,14 @@ def recount() -> tuple[dict[Any, Any], dict[Any, Any], dict[Any, Any]]:
     begun = Counter((goal_id, at.date()) for (goal_id, _), starts in visits.items() for at in starts)
     goals = {goal_id for goal_id, _ in times}
     return (
-        {key: (len(its), len(visits[key]), min(its), max(its), dict(money[key])) for key, its in times.items()},
-        {key: (days[key], begun[key], dict(money[key])) for key in days},
+        {key: (len(its), len(visits[key]), min(its), max(its), exact(money[key])) for key, its in times.items()},
+        {key: (days[key], begun[key], exact(money[key])) for key in days},
         {
             goal_id: (
                 sum(count for (goal, _), count in days.items() if goal == goal_id),
                 sum(count for (goal, _), count in begun.items() if goal == goal_id),
                 sum(goal == goal_id for goal, _ in times),
-                dict(money[goal_id]),
+                exact(money[goal_id]),
             )
             for goal_id in goals
         },
@@ -89,14 +89,14 @@ def add(sums: dict[Any, Any], key: Any, part: dict[str, Any], *names: str) -> No
     more = exact(part["revenue"])
     sums[key] = (
         *(before + part[name] for before, name in zip(so_far, names, strict=True)),
-        {name: revenue.get(name, Decimal(0)) + more.get(name, Decimal(0)) for name in revenue | more},
+        exact({name: revenue.get(name, Decimal(0)) + more.get(name, Decimal(0)) for name in revenue | more}),
     )
 
 
 def exact(revenue: Any) -> dict[str, Decimal]:
-    return {
-        name: Decimal(total) for name, total in (json.loads(revenue) if isinstance(revenue, str) else revenue).items()
-    }
+    """The totals by currency; one of 0 is as if it were not there."""
+    totals = json.loads(revenue) if isinstance(revenue, str) else revenue
+    return {name: Decimal(total) for name, total in totals.items() if Decimal(total)}
 
 
 def assert_exact() -> None:

@@ -36,6 +36,7 @@ TABLES: Final[Mapping[str, str]] = {
     "goals_goal": "site_id = %(site)s",
     "goals_tag": "site_id = %(site)s",
     "cohorts_personafact": "persona_id IN (SELECT id FROM cohorts_persona WHERE site_id = %(site)s)",
+    "api_latelink": "site_id = %(site)s",
     "cohorts_link": "site_id = %(site)s",
     "cohorts_username": "site_id = %(site)s",
     "cohorts_searchtext": "site_id = %(site)s",

@@ -16,7 +16,7 @@ from api.digest.ways import Ways, load_ways
 from api.encodings import decode
 from api.insight.bodies import in_other_encodings, names
 from api.insight.people import messages_of
-from api.models import Erasure, GoalsChange, Load, Message, Removal, Rule, Source, Twin
+from api.models import Erasure, GoalsChange, LateLink, Load, Message, Removal, Rule, Source, Twin
 from api.stand_ins import StandIns
 from cohorts import merge, search
 from cohorts.models import Group, Identity, Link, Persona, PersonaFact, Username
@@ -41,10 +41,13 @@ def stand_ins_of(erasure: Erasure) -> StandIns:
 
 
 def remove_links(erasure: Erasure) -> None:
-    """Delete the links from and to the person's ids. Two statements, by indexes."""
+    """Delete the links from and to the person's ids, by indexes, and what is left to do of them."""
     links = Link.objects.filter(site_id=erasure.site_id)
     links.filter(kind__in=Identity.Kind.values, value__in=erasure.sought).delete()
     links.filter(user_value__in=erasure.sought).delete()
+    late_links = LateLink.objects.filter(site_id=erasure.site_id)
+    late_links.filter(kind__in=Identity.Kind.values, value__in=erasure.sought).delete()
+    late_links.filter(users_after__in=erasure.sought).update(users_after="")  # a place in an order that it was in
 
 
 def forget_conversions(erasure: Erasure, conversion_ids: Sequence[int]) -> None:

@@ -11,6 +11,7 @@ from django.db import connection
 
 from cohorts import merge, search
 from cohorts.models import SIZE, Identity, Persona
+from cohorts.models import Link as LinkRow
 from cohorts.remote_data import MOST_LISTED
 
 IdentityKey = tuple[int, str]  # (kind, value)
@@ -82,6 +83,7 @@ class Batch:
     applied: list[Applied]
     visitors: "Visitors"  # of every id of the batch
     changed: "Visitors"  # those that this batch changed: their conversions change hands
+    postponed: AbstractSet[IdentityKey] = frozenset()  # linked to too many: call `share` for each, step by step
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,13 @@ class Visitors:
     device: dict[str, str] = field(default_factory=dict)
 
 
-def apply(site_id: int, changes: Sequence[Change], *, also: AbstractSet[IdentityKey] = frozenset()) -> Batch:
+def apply(
+    site_id: int,
+    changes: Sequence[Change],
+    *,
+    also: AbstractSet[IdentityKey] = frozenset(),
+    most_linked: int,
+) -> Batch:
     """Apply what events of one site say. Call it inside a transaction, before anything that touches goals.
 
     The identities are locked in the order of their keys, those of `also` among them. Raises LostRaceError when another
@@ -116,7 +124,7 @@ def apply(site_id: int, changes: Sequence[Change], *, also: AbstractSet[Identity
         owner, has_moved_visitor = _set_owners(change, known, dirty)
         _set_first_visitors(change, known, dirty, moved, changed)
         moves.append((facts == merge.Move.CHANGED, owner == merge.Move.CHANGED, has_moved_visitor, beyond))
-    _share_visitors(site_id, known, links, moved, also=also, dirty=dirty, changed=changed)
+    postponed = _share_visitors(site_id, known, links, moved, also=also, dirty=dirty, changed=changed, most=most_linked)
     _save_identities(site_id, {key: known[key] for key in sorted(dirty)})
     _save_search_texts(site_id, known, named)
     _save_links(site_id, links)
@@ -141,6 +149,7 @@ def apply(site_id: int, changes: Sequence[Change], *, also: AbstractSet[Identity
         ],
         visitors_of({key: identity.registers for key, identity in known.items()}),
         changed,
+        postponed,
     )
 
 
@@ -156,7 +165,13 @@ def visitors_of(identities: Mapping[IdentityKey, merge.Registers]) -> Visitors:
     )
 
 
-def link(site_id: int, links: Collection[Link], *, also: AbstractSet[IdentityKey] = frozenset()) -> Batch:
+def link(
+    site_id: int,
+    links: Collection[Link],
+    *,
+    also: AbstractSet[IdentityKey] = frozenset(),
+    most_linked: int,
+) -> Batch:
     """Add links of devices and former ids to users, as `apply` does. Links of ids that are gone are left out.
 
     Call it inside a transaction. Raises LostRaceError as `apply` does. Four queries.
@@ -165,10 +180,57 @@ def link(site_id: int, links: Collection[Link], *, also: AbstractSet[IdentityKey
     known = _lock_identities(site_id, sorted(keys | also))
     kept = [(key, user) for key, user in links if known[key].id and known[int(Kind.USER), user].id]
     dirty, changed = set[IdentityKey](), Visitors()
-    _share_visitors(site_id, known, kept, set(), also=also, dirty=dirty, changed=changed)
+    postponed = _share_visitors(site_id, known, kept, set(), also=also, dirty=dirty, changed=changed, most=most_linked)
     _save_identities(site_id, {key: known[key] for key in sorted(dirty)})
     _save_links(site_id, kept)
-    return Batch([], visitors_of({key: identity.registers for key, identity in known.items()}), changed)
+    visitors = visitors_of({key: identity.registers for key, identity in known.items()})
+    return Batch([], visitors, changed, postponed)
+
+
+def users_linked(site_id: int, key: IdentityKey, *, after: str, limit: int) -> list[str]:
+    """Return the next users that a device or former id was ever linked to, in one order. One query, by the index."""
+    kind, value = key
+    links = LinkRow.objects.filter(site_id=site_id, kind=kind, value=value, user_value__gt=after)
+    return list(links.order_by("user_value").values_list("user_value", flat=True)[:limit])
+
+
+def share(site_id: int, key: IdentityKey, users: Sequence[str]) -> Batch:
+    """Share the first visitor codes of a device or former id with some of the users that it is linked to.
+
+    What changes for those who have former ids' links themselves is `postponed`. Call it inside a transaction. Three
+    queries.
+    """
+    targets = [(int(Kind.USER), user) for user in users]
+    known = _lock_identities(site_id, sorted({key, *targets}))
+    dirty, changed = set[IdentityKey](), Visitors()
+    for target in targets:
+        if known[target].id is not None:  # otherwise it was erased
+            _share_visitor(known, key, target, dirty, changed)
+    _save_identities(site_id, {each: known[each] for each in sorted(dirty)})
+    visitors = visitors_of({each: identity.registers for each, identity in known.items()})
+    return Batch([], visitors, changed, _former_ids(site_id, dirty))
+
+
+def _former_ids(site_id: int, users: AbstractSet[IdentityKey]) -> AbstractSet[IdentityKey]:
+    """Return which of these users are former ids of others. One query, if there are any."""
+    if not users:
+        return frozenset()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT u.value FROM unnest(%b::bigint[], %b::text[]) AS u (site_id, value)
+             WHERE EXISTS (
+                SELECT 1 FROM cohorts_link l WHERE l.site_id = u.site_id AND l.kind = 1 AND l.value = u.value)
+            """,
+            [[site_id] * len(users), [value for _, value in users]],
+        )
+        return {(int(Kind.USER), value) for (value,) in cursor.fetchall()}
+
+
+def lock_visitors(site_id: int, key: IdentityKey) -> Visitors:
+    """Return whose the events of an identity are, and keep it so until the transaction ends. One query."""
+    known = _lock_identities(site_id, [key])
+    return visitors_of({key: known[key].registers})
 
 
 def links_said_by(change: Change) -> list[Link]:
@@ -341,17 +403,24 @@ def _share_visitors(
     also: AbstractSet[IdentityKey],
     dirty: set[IdentityKey],
     changed: Visitors,
-) -> None:
+    most: int,
+) -> AbstractSet[IdentityKey]:
     """Tell users of the first visitor codes of the devices and former ids that were ever linked to them.
 
-    A code travels along new links, and from ids whose first code moved along those that are there. `device_visitor` is
-    a minimum, so neither order nor repetition matters, and a ring of aliases comes to an end.
+    A code travels along new links, and from ids whose first code moved along those that are there, `most` at once: if
+    there are more, the ids whose codes moved are returned, and `share` goes on with each. `device_visitor` is a
+    minimum, so neither order nor repetition matters, and a ring of aliases comes to an end.
 
     Raises LostRaceError when a user that is not of this batch has to be locked. One query, if anything is to travel.
     """
     begin = {*moved, *((int(Kind.USER), user) for _, user in links)}
     # An id that is new in this batch was never linked before.
-    known_links = _links_from(site_id, [key for key in begin if known[key].id is not None])
+    old = {key for key in begin if known[key].id is not None}
+    known_links = _links_from(site_id, sorted(old), most + 1)
+    is_postponed = len(known_links) > most
+    if is_postponed:
+        known_links = []
+    travelled = set(moved)
     users: dict[IdentityKey, set[str]] = {}
     for key, user in (*known_links, *links):
         users.setdefault(key, set()).add(user)
@@ -364,23 +433,40 @@ def _share_visitors(
         target = (int(Kind.USER), user)
         if target in also and known[target].id is None and target not in dirty:
             continue  # erased, and no event of this batch names it
-        move = max(
-            (
-                merge.set_earliest(known[target].registers, "device_visitor", known[key].registers[name])
-                for name in merge.EARLIEST
-                if name in known[key].registers
-            ),
-            default=merge.Move.STAYED,
-        )
-        if move:
-            dirty.add(target)
+        if _share_visitor(known, key, target, dirty, changed):
+            travelled.add(target)
             to_do += [(target, further) for further in users.get(target, ())]
-        if move == merge.Move.CHANGED:
-            changed.device[user] = known[target].registers["device_visitor"][3]
+    return travelled & old if is_postponed else frozenset()
 
 
-def _links_from(site_id: int, keys: Sequence[IdentityKey]) -> list[Link]:
-    """Return the links of these ids, of the users they lead to, and so on along aliases. One query, if any."""
+def _share_visitor(
+    known: Mapping[IdentityKey, _Known],
+    key: IdentityKey,
+    target: IdentityKey,
+    dirty: set[IdentityKey],
+    changed: Visitors,
+) -> merge.Move:
+    """Move what a user knows of its devices back to the first visitor codes of one of them."""
+    move = max(
+        (
+            merge.set_earliest(known[target].registers, "device_visitor", known[key].registers[name])
+            for name in merge.EARLIEST
+            if name in known[key].registers
+        ),
+        default=merge.Move.STAYED,
+    )
+    if move:
+        dirty.add(target)
+    if move == merge.Move.CHANGED:
+        changed.device[target[1]] = known[target].registers["device_visitor"][3]
+    return move
+
+
+def _links_from(site_id: int, keys: Sequence[IdentityKey], limit: int) -> list[Link]:
+    """Return the links of these ids, of the users they lead to, and so on along aliases. One query, if any.
+
+    No more links are read than the limit: PostgreSQL walks on only while rows are asked for.
+    """
     if not keys:
         return []
     with connection.cursor() as cursor:
@@ -395,9 +481,9 @@ def _links_from(site_id: int, keys: Sequence[IdentityKey]) -> list[Link]:
                   FROM reached r
                   JOIN cohorts_link l ON l.site_id = r.site_id AND l.kind = 1 AND l.value = r.user_value
             )
-            SELECT kind, value, user_value FROM reached
+            SELECT kind, value, user_value FROM reached LIMIT %b
             """,
-            [[site_id] * len(keys), [kind for kind, _ in keys], [value for _, value in keys]],
+            [[site_id] * len(keys), [kind for kind, _ in keys], [value for _, value in keys], limit],
         )
         return [((kind, value), user) for kind, value, user in cursor.fetchall()]
 

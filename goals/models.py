@@ -165,10 +165,18 @@ class Conversion(models.Model):
             ),
             # A visitor's conversions, newest first.
             models.Index(fields=["site", "visitor_code", "occurred_at", "id"], name="goals_conversion_visitor"),
-            # Re-keying when a user's first visitor code is learnt.
-            models.Index(fields=["site", "user_id"], condition=Q(keyed_by__gte=1), name="goals_conversion_user"),
+            # Re-keying when a user's first visitor code is learnt, some conversions at a time.
+            models.Index(
+                fields=["site", "user_id", "id"],
+                condition=Q(keyed_by__gte=1, user_id__isnull=False),
+                name="goals_conversion_of_user",
+            ),
             # Re-keying when an anonymous id's first visitor code is learnt.
-            models.Index(fields=["site", "anonymous_id"], condition=Q(keyed_by__gte=1), name="goals_conversion_device"),
+            models.Index(
+                fields=["site", "anonymous_id", "id"],
+                condition=Q(keyed_by__gte=1, anonymous_id__isnull=False),
+                name="goals_conversion_of_device",
+            ),
         ]
 
     def __str__(self) -> str:

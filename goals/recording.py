@@ -71,6 +71,11 @@ class FirstVisitor:
     id: str
     visitor_code: str
 
+    @property
+    def is_device(self) -> bool:
+        """Return True for an anonymous id, False for a user."""
+        return self.keyed_by == KeyedBy.ANONYMOUS_LINK
+
 
 def record(site_id: int, hits: Sequence[Hit], *, policy: Policy, moved: Sequence[rollups.Moved] = ()) -> list[Recorded]:
     """Record hits of one site and say, in their order, what became of each. Call it inside a transaction.
@@ -151,19 +156,90 @@ def find_candidates(
     return bindings, goals
 
 
-def rekey(site_id: int, links: Collection[FirstVisitor]) -> list[rollups.Moved]:
+@dataclass(frozen=True, slots=True)
+class Rekeyed:
+    """What `rekey` did."""
+
+    moved: list[rollups.Moved]  # pass it to `record`, which counts it
+    postponed: list[FirstVisitor]  # ids with too many conversions: call `rekey_next` for each, step by step
+
+
+def rekey(site_id: int, links: Collection[FirstVisitor], *, most: int) -> Rekeyed:
     """Give the conversions of these ids to the visitor codes now known to be theirs, and return what changed hands.
 
     Only conversions whose event carried no code move. Of several links the first in the order of `KeyedBy` wins
-    (promises K-51, N-09). The rows are locked in the order of their ids, so that two links cannot deadlock. Pass what
-    moved to `record`, which counts it. One query.
+    (promises K-51, N-09). The rows are locked in the order of their ids, so that two links cannot deadlock.
+
+    At most `most` conversions of all ids together are touched; ids that have more are returned. Two queries.
     """
     if not links:
-        return []
-    order = list(KeyedBy)
+        return Rekeyed([], [])
+    counts = _count_rekeyable(site_id, {(link.is_device, link.id) for link in links}, most=most)
+    fits, so_far = set[tuple[bool, str]](), 0
+    for key, count in sorted(counts.items(), key=lambda each: each[1]):
+        so_far += count
+        if so_far <= most:
+            fits.add(key)
+    now = [link for link in links if (link.is_device, link.id) in fits]
+    return Rekeyed(
+        _rekey(site_id, now) if now else [], [link for link in links if (link.is_device, link.id) not in fits]
+    )
+
+
+def rekey_next(site_id: int, link: FirstVisitor, *, after: int, limit: int) -> tuple[list[rollups.Moved], int | None]:
+    """Re-key the next conversions of one id as `rekey` does, and return what moved and the last one's number.
+
+    The number is None at their end. Call it inside a transaction that has the identity locked: nobody adds conversions
+    of it meanwhile. Two queries, which read `limit` conversions.
+    """
+    column = "anonymous_id" if link.is_device else "user_id"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT id FROM goals_conversion WHERE site_id = %s AND {column} = %s AND keyed_by >= 1 AND id > %s
+             ORDER BY id LIMIT %s
+            """,
+            [site_id, link.id, after, limit],
+        )
+        ids = [id_ for (id_,) in cursor.fetchall()]
+    moved = _rekey(site_id, [link], after=after, until=ids[-1]) if ids else []
+    return moved, ids[-1] if len(ids) == limit else None
+
+
+def _count_rekeyable(site_id: int, ids: Collection[tuple[bool, str]], *, most: int) -> dict[tuple[bool, str], int]:
+    """Return how many conversions without a code of their own each id has, more than `most` as one more. One query.
+
+    The site is part of each key: as a constant it would let the planner read all of the site's conversions.
+    """
+    keys = sorted(ids)
     with connection.cursor() as cursor:
         cursor.execute(
             """
+            SELECT l.is_device, l.id, (
+                SELECT count(*) FROM (
+                    SELECT 1 FROM goals_conversion c
+                     WHERE NOT l.is_device AND c.site_id = l.site_id AND c.user_id = l.id AND c.keyed_by >= 1
+                     UNION ALL
+                    SELECT 1 FROM goals_conversion c
+                     WHERE l.is_device AND c.site_id = l.site_id AND c.anonymous_id = l.id AND c.keyed_by >= 1
+                     LIMIT %b
+                ) AS its)
+              FROM unnest(%b::bigint[], %b::bool[], %b::text[]) AS l (site_id, is_device, id)
+            """,
+            [most + 1, [site_id] * len(keys), [is_device for is_device, _ in keys], [id_ for _, id_ in keys]],
+        )
+        return {(is_device, id_): count for is_device, id_, count in cursor.fetchall()}
+
+
+def _rekey(
+    site_id: int, links: Collection[FirstVisitor], *, after: int = 0, until: int | None = None
+) -> list[rollups.Moved]:
+    """Re-key the conversions of these ids, all of them or those with numbers in a range. One query."""
+    within = "" if until is None else "AND c.id > %(after)s AND c.id <= %(until)s"
+    order = list(KeyedBy)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
             UPDATE goals_conversion AS conversion
                SET visitor_code = late.visitor_code, keyed_by = late.keyed_by
               FROM (
@@ -176,6 +252,7 @@ def rekey(site_id: int, links: Collection[FirstVisitor]) -> list[rollups.Moved]:
                                       %(ranks)b::int[])
                                AS l (site_id, id, visitor_code, keyed_by, rank)
                           JOIN goals_conversion c ON c.site_id = l.site_id AND c.user_id = l.id AND c.keyed_by >= 1
+                           {within}
                          WHERE l.keyed_by <> %(anonymous_link)s
                          UNION ALL
                         SELECT c.id, l.visitor_code, l.keyed_by, l.rank
@@ -183,6 +260,7 @@ def rekey(site_id: int, links: Collection[FirstVisitor]) -> list[rollups.Moved]:
                                       %(ranks)b::int[])
                                AS l (site_id, id, visitor_code, keyed_by, rank)
                           JOIN goals_conversion c ON c.site_id = l.site_id AND c.anonymous_id = l.id AND c.keyed_by >= 1
+                           {within}
                          WHERE l.keyed_by = %(anonymous_link)s
                       ) AS link
                      ORDER BY id, rank
@@ -206,12 +284,14 @@ def rekey(site_id: int, links: Collection[FirstVisitor]) -> list[rollups.Moved]:
                 "ranks": [order.index(link.keyed_by) + 1 for link in links],
                 "order": [int(rule) for rule in order],
                 "anonymous_link": int(KeyedBy.ANONYMOUS_LINK),
+                "after": after,
+                "until": until,
             },
         )
         return [
-            rollups.Moved(rollups.Happened(id_, (goal_id, after), at, revenue, currency), (goal_id, before))
-            for id_, at, goal_id, before, after, revenue, currency in cursor.fetchall()
-            if before != after
+            rollups.Moved(rollups.Happened(id_, (goal_id, now), at, revenue, currency), (goal_id, before))
+            for id_, at, goal_id, before, now, revenue, currency in cursor.fetchall()
+            if before != now
         ]
 
 

@@ -18,8 +18,10 @@ from django.db import connection, transaction
 
 from api import hooks
 from api.database import is_ours
+from api.digest import late
 from api.digest.claims import Claims
 from api.digest.mapping import STORED, Effects, GoalHit, Stored, derive
+from api.digest.planning import plan_by_keys
 from api.digest.suppression import suppress
 from api.digest.twins import warn_of_twins
 from api.digest.ways import Ways
@@ -94,7 +96,7 @@ def _digest(ways: Ways, claims: Claims, claim: "partial[list[int]]", *, now: dat
         ids: list[int] = []
         try:
             with transaction.atomic():
-                _plan_by_keys()
+                plan_by_keys()
                 ids = claim()
                 if not ids:
                     return 0
@@ -143,21 +145,6 @@ def _outcomes(batch: Sequence[Claimed], verdicts: Sequence[Verdict]) -> list[hoo
     ]
 
 
-def _plan_by_keys() -> None:
-    """Have every statement of this transaction go by keys. One query.
-
-    A batch touches some thousand rows by their keys. Left alone, the planner joins that many by hashing the whole
-    table, which costs milliseconds a batch for every 10,000 rows in it.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT set_config(name, 'off', true)
-              FROM unnest('{enable_hashjoin,enable_mergejoin,enable_seqscan}'::text[]) AS way (name)
-            """
-        )
-
-
 def _is_nobodys_fault(error: Exception) -> bool:
     """A race that was lost, too much at once, or trouble of the database's: no message is to blame."""
     return isinstance(error, people.LostRaceError | people.TooManyBytesError) or is_ours(error.__cause__)
@@ -202,8 +189,9 @@ def judge(ways: Ways, batch: Sequence[Claimed], *, also: frozenset[people.Identi
     derived = suppress(ways.site_id, messages, [derive(message, ways.rules_of(message)) for message in messages])
     verdicts = [Verdict(message.id, reading=message.reading) for message in messages]
     changes = [(verdict, effects.change) for verdict, effects in zip(verdicts, derived, strict=True) if effects.change]
-    outcome = people.apply(ways.site_id, [change for _, change in changes], also=also)
-    moved = recording.rekey(ways.site_id, late_links(outcome.changed))
+    outcome = people.apply(ways.site_id, [change for _, change in changes], also=also, most_linked=settings.MOST_LINKED)
+    rekeyed = recording.rekey(ways.site_id, late_links(outcome.changed), most=settings.MOST_REKEYED)
+    late.postpone(ways.site_id, shares=outcome.postponed, rekeys=rekeyed.postponed)
     for (verdict, _), applied in zip(changes, outcome.applied, strict=True):
         verdict.effects |= {"profile_updated"} if applied.has_new_facts else set()
         verdict.effects |= {"linked"} if applied.has_new_links else set()
@@ -212,7 +200,7 @@ def judge(ways: Ways, batch: Sequence[Claimed], *, also: frozenset[people.Identi
         verdict.warnings |= applied.beyond_limits
     hits = [(verdict, effects.goal) for verdict, effects in zip(verdicts, derived, strict=True) if effects.goal]
     recorded = recording.record(
-        ways.site_id, [goal.keyed(outcome.visitors) for _, goal in hits], policy=ways.policy, moved=moved
+        ways.site_id, [goal.keyed(outcome.visitors) for _, goal in hits], policy=ways.policy, moved=rekeyed.moved
     )
     for (verdict, _), what in zip(hits, recorded, strict=True):
         _note_recorded(verdict, what)

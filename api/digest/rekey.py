@@ -6,9 +6,11 @@ Runs beside the digest and can be interrupted: every batch is one transaction th
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final
 
+from django.conf import settings
 from django.db import OperationalError, transaction
 from django.db.models import Manager, Max
 
+from api.digest import late
 from api.digest.digest import RETRIES, late_links
 from api.digest.mapping import Stored, derive
 from api.digest.ways import Ways, load_ways
@@ -104,11 +106,13 @@ def _apply(site_id: int, links: Collection[people.Link]) -> int:
     for attempt in range(1, RETRIES + 1):
         try:
             with transaction.atomic():
-                linked = people.link(site_id, links, also=also)
+                linked = people.link(site_id, links, also=also, most_linked=settings.MOST_LINKED)
                 # Versions before let a user's link win over its device's.
-                moved = recording.rekey(site_id, [*late_links(linked.changed), *_device_links(linked.visitors)])
-                rollups.count(site_id, [], moved)
-                return len(moved)
+                late_ones = [*late_links(linked.changed), *_device_links(linked.visitors)]
+                rekeyed = recording.rekey(site_id, late_ones, most=settings.MOST_REKEYED)
+                late.postpone(site_id, shares=linked.postponed, rekeys=rekeyed.postponed)
+                rollups.count(site_id, [], rekeyed.moved)
+                return len(rekeyed.moved)
         except people.LostRaceError as error:
             also |= error.also
         except OperationalError:  # a deadlock with a worker

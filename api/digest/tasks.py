@@ -13,7 +13,7 @@ from django.db import connections
 from api import erasure, goal_changes, removal
 from api.celery import app
 from api.database import Kind, become
-from api.digest import run
+from api.digest import late, run
 from api.digest.claims import Claims
 from api.ingest import nudge
 from api.ingest.prune import prune_done
@@ -28,6 +28,7 @@ EVERY = {
     "purge": ("api.digest.tasks.purge", 60.0, "goalpost-seldom"),
     "erase": ("api.digest.tasks.erase", 5.0, "goalpost-seldom"),
     "remove": ("api.digest.tasks.remove", 5.0, "goalpost-seldom"),
+    "follow-links": ("api.digest.tasks.follow_links", 1.0, "goalpost-seldom"),
     "change-goals": ("api.digest.tasks.change_goals", 1.0, "goalpost-seldom"),
 }
 
@@ -111,6 +112,14 @@ def remove() -> None:
     """Go on removing personas, groups and sites, as far as a run's time allows."""
     until = time.monotonic() + SECONDS_A_RUN
     while time.monotonic() < until and removal.sweep(now=datetime.now(UTC)):
+        pass
+
+
+@app.task
+def follow_links() -> None:
+    """Go on with links of ids that were too many for a batch, as far as a run's time allows."""
+    until = time.monotonic() + SECONDS_A_RUN
+    while time.monotonic() < until and late.step_any():
         pass
 
 

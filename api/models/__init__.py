@@ -6,6 +6,7 @@ from api.models.erasures import Erasure, Suppression, make_marker
 from api.models.goal_changes import GoalsChange
 from api.models.inbox import Claim, Load, Message, Twin
 from api.models.keys import URL_SAFE, Credential, ManagementToken, RefusedKey, Scope, Source, SourceTally, WriteKey
+from api.models.late_links import LateLink
 from api.models.removals import Removal
 from api.models.rules import Rule
 from api.models.runtime import KeyFingerprint
@@ -31,6 +32,7 @@ __all__ = [
     "Erasure",
     "GoalsChange",
     "KeyFingerprint",
+    "LateLink",
     "Load",
     "ManagementToken",
     "Membership",

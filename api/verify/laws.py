@@ -183,7 +183,8 @@ def _find_invented(site_id: int | None) -> Iterator[Difference]:
 
 def check_people(site_id: int | None, figures: Figures) -> Iterator[Difference]:
     """Every conversion counts for whom the registers say (promises K-51), whether its message is still there or not;
-    every identity points where its registers say; and every user knows the first visitor codes of its devices.
+    every identity points where its registers say; and every user knows the first visitor codes of its devices. Rows
+    that a step of a late link is still to reach are left out.
     """
     figures["identities"], figures["linked"], figures["unmatched"] = fetch_row(
         f"""
@@ -192,6 +193,9 @@ def check_people(site_id: int | None, figures: Figures) -> Iterator[Difference]:
           FROM goals_conversion c WHERE {of_site("c.site_id")}
         """,
         {"site": site_id, "linked": list(Conversion.LINKED), "unmatched": list(Conversion.UNMATCHED)},
+    )
+    (figures["late"],) = fetch_row(
+        f"SELECT count(*) FROM api_latelink t WHERE {of_site('t.site_id')}", {"site": site_id}
     )
     misplaced = chain(_find_misplaced_conversions(site_id), _find_untold_users(site_id))
     if rekey.is_waiting():
@@ -211,6 +215,10 @@ def _find_misplaced_conversions(site_id: int | None) -> Iterator[Difference]:
           LEFT JOIN cohorts_identity u ON u.site_id = c.site_id AND u.kind = {user} AND u.value = c.user_id
           LEFT JOIN cohorts_identity a ON a.site_id = c.site_id AND a.kind = {anonymous} AND a.value = c.anonymous_id
          WHERE {of_site("c.site_id")} AND c.keyed_by <> {by["event"]}
+           AND NOT EXISTS (SELECT 1 FROM api_latelink t
+                            WHERE t.site_id = c.site_id AND c.id > t.conversions_after
+                              AND ((t.kind = {user} AND t.value = c.user_id)
+                                   OR (t.kind = {anonymous} AND t.value = c.anonymous_id)))
            AND (c.visitor_code, c.keyed_by) IS DISTINCT FROM (
                coalesce(a.registers #>> '{{visitor,3}}', u.registers #>> '{{visitor,3}}',
                         u.registers #>> '{{device_visitor,3}}', c.user_id, c.anonymous_id),
@@ -242,6 +250,9 @@ def _find_untold_users(site_id: int | None) -> Iterator[Difference]:
           JOIN cohorts_identity u ON u.site_id = l.site_id AND u.kind = {user} AND u.value = l.user_value
          CROSS JOIN LATERAL (VALUES (d.registers -> 'visitor'), (d.registers -> 'device_visitor')) AS its (register)
          WHERE {of_site("l.site_id")} AND its.register IS NOT NULL
+           AND NOT EXISTS (SELECT 1 FROM api_latelink t
+                            WHERE t.site_id = l.site_id AND t.kind = l.kind AND t.value = l.value
+                              AND l.user_value > t.users_after)
            AND (NOT u.registers ? 'device_visitor'
                 OR ({stamp.format("its.register")}) < ({stamp.format("(u.registers -> 'device_visitor')")}))
          UNION ALL

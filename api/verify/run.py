@@ -30,7 +30,8 @@ LAWS: Final = (
     ),
     Law(
         "people",
-        "{identities} identities; {linked} conversions by a link, {unmatched} unmatched, {to_rekey} rows to re-key",
+        "{identities} identities; {linked} conversions by a link, {unmatched} unmatched, {to_rekey} rows to re-key; "
+        "{late} late links not done",
         laws.check_people,
     ),
     Law(

@@ -17,21 +17,23 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
-from itertools import chain, permutations
+from itertools import chain, cycle, permutations
 from typing import Any
 
 import msgspec
 import pytest
+from django.db import transaction
 from django.test import override_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.digest import mapping, run
+from api.digest import late, mapping, run
 from api.digest.claims import Claims
 from api.digest.readings import NEWEST, Reading
 from api.ingest import reading
-from api.models import Message, Site
+from api.models import LateLink, Message, Site
 from api.sites import create_site, create_source
+from api.verify.run import LAWS, check
 from cohorts import merge, people, remote_data
 from cohorts.models import Group, Identity, PersonaFact
 from goals import recording
@@ -41,6 +43,7 @@ from tests.goals.recount import assert_exact
 from tests.model import PLACEHOLDERS, Stored, Truth, canonical, exact, find_truth, read_id
 from tests.world import CLIENT_ID, SECRET, START, World
 
+PEOPLE = next(law for law in LAWS if law.name == "people")
 EXAMPLES = int(os.environ.get("ORDER_EXAMPLES", "6"))
 IDS = ("u1", "u2", "a1", "a2", "v1", "v2", "é", "nobody", *sorted(PLACEHOLDERS))
 
@@ -177,9 +180,12 @@ class Plan:
     batch: int
     in_arrays: bool  # also requests of one event
     doors: tuple[str, ...] = ("destination",)  # the sources that bring the requests in turn
+    at_once: int | None = None  # conversions and users that links of a batch reach; the rest is done step by step
+    steps: int = 1_000  # of those, after each run of the digest
 
 
 ONE_BY_ONE = Plan(digest_after=1, workers=1, batch=500, in_arrays=False)
+STEP_BY_STEP = replace(ONE_BY_ONE, at_once=0, steps=1)
 plans = st.builds(
     Plan,
     digest_after=st.sampled_from([100, 4, 2]),
@@ -187,10 +193,12 @@ plans = st.builds(
     batch=st.sampled_from([500, 2, 1]),
     in_arrays=st.booleans(),
     doors=st.sampled_from([("destination",), ("server", "destination", "browser"), ("browser", "server")]),
+    at_once=st.sampled_from([None, 0, 1, 2]),
+    steps=st.sampled_from([0, 1, 3]),
 )
 
 
-def digest(shop: World, *, workers: int) -> None:
+def digest(shop: World, plan: Plan) -> None:
     """A run of so many workers at once."""
 
     def work(_: int) -> None:
@@ -198,12 +206,24 @@ def digest(shop: World, *, workers: int) -> None:
         run.digest_all(claims, seconds=60)
         run.tend_queues(claims)
         claims.close()
+        follow_links(plan, plan.steps)
 
-    if workers == 1:
+    if plan.workers == 1:
         shop.digest()
         shop.tend()
+        follow_links(plan, plan.steps)
     else:
-        in_threads(workers, work)
+        in_threads(plan.workers, work)
+    if plan.at_once is None:
+        return
+    with transaction.atomic():  # also where steps are left
+        assert check(PEOPLE, shop.site.pk).found == {}
+
+
+def follow_links(plan: Plan, steps: int) -> None:
+    for _ in range(steps):
+        if not late.step_any(conversions=(plan.at_once or 0) + 1, users=(plan.at_once or 0) + 1):
+            break
 
 
 def is_complete(event: Event) -> bool:
@@ -235,7 +255,8 @@ def deliver(shop: World, requests: Sequence[Sequence[Event]], plan: Plan) -> lis
         kind: create_source(shop.site, name=kind, kind=kind).write_keys.get().key
         for kind in {*plan.doors} - {"destination"}
     }
-    with override_settings(DIGEST_BATCH=plan.batch):
+    bounds = {} if plan.at_once is None else {"MOST_REKEYED": plan.at_once, "MOST_LINKED": plan.at_once}
+    with override_settings(DIGEST_BATCH=plan.batch, **bounds):
         for number, request in enumerate(requests, start=1):
             send(shop, request, keys.get(plan.doors[number % len(plan.doors)]), in_array=plan.in_arrays)
             for position, event in enumerate(request):
@@ -243,13 +264,15 @@ def deliver(shop: World, requests: Sequence[Sequence[Event]], plan: Plan) -> lis
                 stored.setdefault(key, Stored(event, position))
             if number % plan.digest_after == 0:
                 shop.pass_time(6)
-                digest(shop, workers=plan.workers)
-        digest(shop, workers=plan.workers)
+                digest(shop, plan)
+        digest(shop, plan)
         until = time.monotonic() + 120
         while Message.objects.filter(status__in=["pending", "deferred"]).exists():
             assert time.monotonic() < until, list(Message.objects.values_list("status", "reason", "detail"))
             shop.pass_time(11)
-            digest(shop, workers=plan.workers)
+            digest(shop, plan)
+    follow_links(plan, steps=100_000)
+    assert not LateLink.objects.exists()
     assert set(Message.objects.values_list("status", flat=True)) <= {"done", "rejected"}
     return list(stored.values())
 
@@ -416,7 +439,7 @@ def device_first(self: mapping.GoalHit, visitors: people.Visitors) -> recording.
     return keyed(self, replace(visitors, first={} if visitors.device else visitors.first))
 
 
-def links_of_last_owners(site_id: int, keys: Sequence[people.IdentityKey]) -> list[people.Link]:
+def links_of_last_owners(site_id: int, keys: Sequence[people.IdentityKey], _: int) -> list[people.Link]:
     return [
         ((identity.kind, identity.value), identity.registers["user"][3])
         for identity in Identity.objects.filter(site_id=site_id, registers__has_key="user")
@@ -543,7 +566,7 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
     ),
     "links later than their conversions, and a code of the event's own": (
         [[hit(), hit(properties={"k_visitorCode": "v2"})], [link(2, "v2"), link(1, "v1")], [link(2, "é")]],
-        (recording, "rekey", lambda *_, **__: []),
+        (recording, "rekey", lambda *_, **__: recording.Rekeyed([], [])),
     ),
     "the first link": (
         [[hit()], [link(1, "v1")], [link(2, "v2")]],
@@ -602,7 +625,8 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
 @pytest.mark.promise("N-10", "N-09", "K-51", "K-53", "K-54", "K-64", "K-71", "K-72", "W11")
 @pytest.mark.parametrize("requests", [requests for requests, _ in SCENES.values()], ids=SCENES)
 def test_scene__in_every_order__is_what_the_model_says(world: World, requests: list[list[Event]]) -> None:
-    first, *others = [follow(world, order) for order in permutations(requests)]
+    orders = zip(permutations(requests), cycle([ONE_BY_ONE, STEP_BY_STEP]), strict=False)
+    first, *others = [follow(world, order, plan) for order, plan in orders]
 
     assert [other for other in others if other != first] == []
 
@@ -646,6 +670,7 @@ CROWDS = {
 
 
 @pytest.mark.promise("N-10", "N-09")
+@pytest.mark.parametrize("at_once", [None, 3])
 @pytest.mark.parametrize("crowd", CROWDS.values(), ids=CROWDS)
-def test_workers__that_meet_at_one_place__lose_nothing(world: World, crowd: list[Event]) -> None:
-    follow(world, [crowd], Plan(digest_after=1, workers=4, batch=1, in_arrays=True))
+def test_workers__that_meet_at_one_place__lose_nothing(world: World, crowd: list[Event], at_once: int | None) -> None:
+    follow(world, [crowd], Plan(digest_after=1, workers=4, batch=1, in_arrays=True, at_once=at_once))

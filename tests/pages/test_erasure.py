@@ -300,7 +300,7 @@ def test_erase__while_a_batch_speaks_of_them__leaves_no_history_behind(world: Wo
     said = people.Change(START, 0, "late", user="ada-king", persona=("vip", True))
     with ThreadPoolExecutor(1) as other:
         with transaction.atomic():
-            people.apply(site.pk, [said])
+            people.apply(site.pk, [said], most_linked=500)
             now = datetime.now(UTC)
             erased = other.submit(in_threads, 1, lambda _: erasure.erase(site, "ada-king", by="x", now=now))
             wait_until(lambda: erased.done() or count_waiting() == 1)
@@ -385,6 +385,7 @@ SEARCHED = {
     "api_message": {"body", "content_encoding", "message_id", "detail", "waiting_for"},
     "cohorts_identity": {"value", "registers", "parent_value"},
     "cohorts_link": {"value", "user_value"},
+    "api_latelink": {"value", "users_after"},
     "cohorts_searchtext": {"text"},  # goes with its identity, and follows its traits
     "cohorts_username": {"user_value"},
     "goals_conversion": {"visitor_code", "user_id", "anonymous_id"},

@@ -1,0 +1,141 @@
+"""Follows links of ids with too many conversions or users for one batch, a bounded step at a time.
+
+A batch changes the registers of its own identities at once: what comes later goes by them. What is there already, the
+steps bring after it, whatever interrupts them. Each reads the code that is valid when it runs, so that the order of
+links does not matter. An earlier link that comes meanwhile starts the steps again.
+"""
+
+from collections.abc import Collection
+from typing import Final
+
+import structlog
+from django.db import OperationalError, connection, transaction
+
+from api.digest.planning import plan_by_keys
+from api.models import LateLink
+from cohorts import people
+from cohorts.models import Identity
+from cohorts.people import IdentityKey, Visitors
+from goals import recording, rollups
+from goals.recording import FirstVisitor, KeyedBy
+
+Kind = Identity.Kind
+CONVERSIONS: Final = 1_000  # a step: some 0.1 s, in which the id's own events wait
+USERS: Final = 100  # a step: as much is held in memory as is known of them
+
+log = structlog.get_logger(__name__)
+
+
+def postpone(site_id: int, *, shares: Collection[IdentityKey], rekeys: Collection[FirstVisitor]) -> None:
+    """Leave to the steps what a batch did not do. Call it while these identities are locked. One query, if any."""
+    shared = set(shares)
+    rekeyed = {(int(Kind.ANONYMOUS if link.is_device else Kind.USER), link.id) for link in rekeys}
+    keys = sorted(shared | rekeyed)
+    if not keys:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO api_latelink AS t (site_id, kind, value, conversions_after, users_after)
+            SELECT %s, * FROM unnest(%b::smallint[], %b::text[], %b::bigint[], %b::text[])
+            ON CONFLICT (site_id, kind, value) DO UPDATE
+               SET conversions_after = coalesce(excluded.conversions_after, t.conversions_after),
+                   users_after = coalesce(excluded.users_after, t.users_after)
+            """,
+            [
+                site_id,
+                [kind for kind, _ in keys],
+                [value for _, value in keys],
+                [0 if key in rekeyed else None for key in keys],
+                ["" if key in shared else None for key in keys],
+            ],
+        )
+
+
+def step_any(*, conversions: int = CONVERSIONS, users: int = USERS) -> bool:
+    """Do a step of the late link that waits longest and return whether there was one."""
+    late = _take()
+    if late is None:
+        return False
+    try:
+        with transaction.atomic():
+            plan_by_keys()
+            if late.conversions_after is not None:
+                _rekey(late, limit=conversions)
+            else:
+                _share(late, limit=users, most_conversions=conversions)
+    except OperationalError as error:  # a deadlock with a batch, or somebody holds the identity
+        log.warning("late_link.delayed", late_link=late.pk, error=str(error).splitlines()[0])
+        return False
+    return True
+
+
+def first_visitor(key: IdentityKey, visitors: Visitors) -> FirstVisitor | None:
+    """Return the code that the conversions of an identity count for, unless a device of theirs has one. Pure."""
+    kind, value = key
+    if key in visitors.first:
+        rule = KeyedBy.ANONYMOUS_LINK if kind == Kind.ANONYMOUS else KeyedBy.USER_LINK
+        return FirstVisitor(rule, value, visitors.first[key])
+    if kind == Kind.USER and value in visitors.device:
+        return FirstVisitor(KeyedBy.DEVICE_LINK, value, visitors.device[value])
+    return None
+
+
+def _take() -> LateLink | None:
+    """Return the late link that waits longest, after putting it behind the others. One query, one commit.
+
+    Not locked from then on: identities are locked before late links everywhere.
+    """
+    taken = LateLink.objects.raw(
+        """
+        UPDATE api_latelink SET stepped_at = clock_timestamp() WHERE id = (
+            SELECT id FROM api_latelink ORDER BY stepped_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
+        RETURNING *
+        """
+    )
+    return next(iter(taken), None)
+
+
+def _rekey(late: LateLink, *, limit: int) -> None:
+    """Re-key the next conversions of the id."""
+    key = (late.kind, late.value)
+    link = first_visitor(key, people.lock_visitors(late.site_id, key))
+    if not _is_still_so(late):
+        return
+    if link is None:  # erased meanwhile
+        late.conversions_after = None
+    else:
+        moved, late.conversions_after = recording.rekey_next(
+            late.site_id, link, after=late.conversions_after or 0, limit=limit
+        )
+        rollups.count(late.site_id, [], moved)
+    _save(late)
+
+
+def _share(late: LateLink, *, limit: int, most_conversions: int) -> None:
+    """Share the id's first visitor code with the next users that it is linked to."""
+    key = (late.kind, late.value)
+    users = people.users_linked(late.site_id, key, after=late.users_after or "", limit=limit)
+    shared = people.share(late.site_id, key, users)
+    if not _is_still_so(late):
+        transaction.set_rollback(True)
+        return
+    links = [FirstVisitor(KeyedBy.DEVICE_LINK, user, code) for user, code in shared.changed.device.items()]
+    rekeyed = recording.rekey(late.site_id, links, most=most_conversions)
+    rollups.count(late.site_id, [], rekeyed.moved)
+    late.users_after = users[-1] if len(users) == limit else None
+    _save(late)
+    postpone(late.site_id, shares=shared.postponed, rekeys=rekeyed.postponed)
+
+
+def _is_still_so(late: LateLink) -> bool:
+    """Lock the late link after its identity; False if another worker or an earlier link changed it meanwhile."""
+    rows = LateLink.objects.filter(pk=late.pk, conversions_after=late.conversions_after, users_after=late.users_after)
+    return rows.select_for_update().exists()
+
+
+def _save(late: LateLink) -> None:
+    if late.conversions_after is None and late.users_after is None:
+        late.delete()
+    else:
+        late.save(update_fields=["conversions_after", "users_after"])

@@ -1,0 +1,200 @@
+"""One id that is linked to very many others: a batch does a bounded part, steps do the rest, and nothing gets lost."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from pytest_django import Settings
+
+from api.digest import late
+from api.models import LateLink
+from api.verify.run import verify
+from cohorts.models import Identity
+from goals.models import Conversion
+from tests.goals.recount import assert_exact
+from tests.world import World
+
+MANY = 23
+AT_ONCE = 5
+
+
+@pytest.fixture(autouse=True)
+def bounds(settings: Settings) -> None:
+    settings.MOST_REKEYED = settings.MOST_LINKED = AT_ONCE
+
+
+def steps() -> Iterator[int]:
+    """Do what the worker does every second, and count the steps."""
+    number = 0
+    while late.step_any(conversions=AT_ONCE, users=AT_ONCE):
+        number += 1
+        assert number < 500
+        yield number
+
+
+def finish() -> int:
+    return sum(1 for _ in steps())
+
+
+def contradictions() -> list[Any]:
+    return [(report.law, report.found) for report in verify() if report.found]
+
+
+def codes() -> set[str]:
+    return set(Conversion.objects.values_list("visitor_code", flat=True))
+
+
+def known_by_device() -> set[str | None]:
+    """What users know of their devices' first visitor codes."""
+    users = Identity.objects.filter(kind=Identity.Kind.USER)
+    return {identity.registers.get("device_visitor", [None] * 4)[3] for identity in users}
+
+
+def rows_written(work: Callable[[], object], *tables: str) -> int:
+    """The rows of these tables that were inserted, updated or deleted while `work` ran."""
+
+    def so_far() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_stat_force_next_flush()")
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+            cursor.execute(
+                "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables WHERE relname = ANY(%s)",
+                [list(tables)],
+            )
+            return int(cursor.fetchone()[0])
+
+    before = so_far()
+    work()
+    return so_far() - before
+
+
+@pytest.mark.promise("K-51", "N-09")
+@pytest.mark.parametrize("who", [{"userId": "kiosk"}, {"userId": None, "anonymousId": "kiosk"}], ids=["user", "device"])
+def test_link__of_an_id_with_many_conversions__moves_them_step_by_step(world: World, who: dict[str, Any]) -> None:
+    world.post([world.event(event="Buy", at=number, properties={"revenue": 1}, **who) for number in range(MANY)])
+    world.digest()
+    link = world.event("identify", at=100, kameleoonVisitorCode="v1", **who)
+
+    written = rows_written(lambda: world.send(link), "goals_conversion", "goals_goalvisitor")
+    assert written <= AT_ONCE
+    assert codes() == {"kiosk"}
+    assert contradictions() == []  # it is known to go on
+    world.track("Buy", at=101, **who)
+    assert world.visitors()[-1] == "v1"  # what comes meanwhile is right at once
+
+    for _ in steps():
+        assert_exact()
+        assert contradictions() == []
+    assert codes() == {"v1"}
+    assert not LateLink.objects.exists()
+
+
+def test_link__earlier_while_another_is_followed__starts_the_same_steps_again(world: World) -> None:
+    world.post([world.event(event="Buy", at=number) for number in range(MANY)])
+    world.digest()
+    world.send(world.event("identify", at=100, kameleoonVisitorCode="v1"))
+    assert late.step_any(conversions=AT_ONCE)
+    for number in range(3):
+        world.send(world.event("identify", at=99 - number, kameleoonVisitorCode=f"v2-{number}"))
+
+    assert LateLink.objects.get().conversions_after == 0
+    assert contradictions() == []
+    finish()
+    assert codes() == {"v2-2"}
+    assert_exact()
+    assert contradictions() == []
+
+
+def test_step__that_dies_on_its_way__is_done_again(world: World) -> None:
+    world.post([world.event(event="Buy", at=number, anonymousId="a") for number in range(MANY)])
+    world.digest()
+    world.post([world.event("identify", userId=f"u{number}", anonymousId="a") for number in range(MANY)])
+    world.digest()
+    world.send(world.event("page", userId=None, anonymousId="a", at=100, name="Home", kameleoonVisitorCode="v1"))
+    while True:
+        with transaction.atomic():  # its worker was killed before the commit
+            is_any = late.step_any(conversions=AT_ONCE, users=AT_ONCE)
+            transaction.set_rollback(True)
+        if not is_any:
+            break
+        assert_exact()
+        assert contradictions() == []
+        late.step_any(conversions=AT_ONCE, users=AT_ONCE)
+
+    assert codes() == {"v1"}
+    assert known_by_device() == {"v1"}
+    assert_exact()
+    assert contradictions() == []
+
+
+@pytest.mark.promise("K-51", "N-09")
+def test_device__of_many_users__shares_its_first_visitor_step_by_step(world: World) -> None:
+    world.post([world.event("identify", userId=f"u{number}", anonymousId="kiosk") for number in range(MANY)])
+    world.digest()
+    world.post([world.event(event="Buy", userId=f"u{number}", properties={"revenue": 1}) for number in range(MANY)])
+    world.digest()
+    seen = world.event("page", userId=None, anonymousId="kiosk", at=50, name="Home", kameleoonVisitorCode="v2")
+    earlier = world.event("page", userId=None, anonymousId="kiosk", at=40, name="Home", kameleoonVisitorCode="v1")
+
+    for event in (seen, earlier):
+        assert rows_written(lambda event=event: world.send(event), "cohorts_identity") < AT_ONCE  # type: ignore[misc]
+        assert contradictions() == []
+    world.identify(userId="u-new", anonymousId="kiosk", at=60)
+    assert Identity.objects.get(value="u-new").registers["device_visitor"][3] == "v1"
+
+    written = [rows_written(lambda: late.step_any(conversions=AT_ONCE, users=AT_ONCE), "cohorts_identity")]
+    while LateLink.objects.exists():
+        assert contradictions() == []
+        assert_exact()
+        written.append(rows_written(lambda: late.step_any(conversions=AT_ONCE, users=AT_ONCE), "cohorts_identity"))
+    assert max(written) <= AT_ONCE
+    assert known_by_device() == {"v1"}
+    assert {code for code in codes() if code.startswith("u")} == set()
+    assert contradictions() == []
+
+
+@pytest.mark.parametrize("is_ring", [False, True])
+def test_aliases__in_a_long_chain_or_ring__share_a_first_visitor_to_their_end(world: World, *, is_ring: bool) -> None:
+    for number in range(MANY - (not is_ring)):
+        user = f"u{(number + 1) % MANY}"
+        world.post(world.event("alias", userId=user, previousId=f"u{number}"))
+    world.post([world.event(event="Buy", userId=f"u{number}") for number in range(MANY)])
+    world.digest()
+
+    first = world.event("identify", userId="u0", at=30, kameleoonVisitorCode="v1")
+    assert rows_written(lambda: world.send(first), "cohorts_identity") < AT_ONCE
+    assert contradictions() == []
+    finish()
+
+    assert known_by_device() - {None} == {"v1"}
+    assert codes() == {"v1"}
+    assert contradictions() == []
+    assert_exact()
+
+
+def test_batch__with_an_id_linked_to_many__moves_what_others_have_at_once(world: World) -> None:
+    world.post([world.event(event="Buy", userId="kiosk", at=number) for number in range(MANY)])
+    world.digest()
+    world.send(world.event(event="Buy", userId="ada"))
+    world.post(
+        [world.event("identify", userId=user, at=100, kameleoonVisitorCode=f"of-{user}") for user in ("kiosk", "ada")]
+    )
+    world.digest()
+
+    assert codes() == {"kiosk", "of-ada"}
+    finish()
+    assert codes() == {"of-kiosk", "of-ada"}
+
+
+def test_late_links__of_two_ids__take_turns(world: World) -> None:
+    for user in ("one", "two"):
+        world.post([world.event(event="Buy", userId=user, at=number) for number in range(MANY)])
+        world.digest()
+    world.send(*(world.event("identify", userId=user, at=99, kameleoonVisitorCode="v1") for user in ("one", "two")))
+
+    for _ in range(2):
+        late.step_any(conversions=AT_ONCE)
+
+    moved = Conversion.objects.filter(visitor_code="v1")
+    assert {user: moved.filter(user_id=user).count() for user in ("one", "two")} == {"one": AT_ONCE, "two": AT_ONCE}

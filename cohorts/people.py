@@ -1,5 +1,6 @@
 """What events say of people, applied to their identities: facts, links and first visitor codes, a batch at a time."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -176,15 +177,9 @@ def link(
 
     Call it inside a transaction. Raises LostRaceError as `apply` does. Four queries.
     """
-    keys = {key for device, user in links for key in (device, (int(Kind.USER), user))}
-    known = _lock_identities(site_id, sorted(keys | also))
-    kept = [(key, user) for key, user in links if known[key].id and known[int(Kind.USER), user].id]
-    dirty, changed = set[IdentityKey](), Visitors()
-    postponed = _share_visitors(site_id, known, kept, set(), also=also, dirty=dirty, changed=changed, most=most_linked)
-    _save_identities(site_id, {key: known[key] for key in sorted(dirty)})
+    batch, kept = _share_along(site_id, links, also=also, most=most_linked)
     _save_links(site_id, kept)
-    visitors = visitors_of({key: identity.registers for key, identity in known.items()})
-    return Batch([], visitors, changed, postponed)
+    return batch
 
 
 def users_linked(site_id: int, key: IdentityKey, *, after: str, limit: int) -> list[str]:
@@ -194,37 +189,28 @@ def users_linked(site_id: int, key: IdentityKey, *, after: str, limit: int) -> l
     return list(links.order_by("user_value").values_list("user_value", flat=True)[:limit])
 
 
-def share(site_id: int, key: IdentityKey, users: Sequence[str]) -> Batch:
-    """Share the first visitor codes of a device or former id with some of the users that it is linked to.
+def share(
+    site_id: int, links: Collection[Link], *, also: AbstractSet[IdentityKey] = frozenset(), most_linked: int
+) -> Batch:
+    """Share the first visitor codes of devices and former ids along links that are there, as `apply` does.
 
-    What changes for those who have former ids' links themselves is `postponed`. Call it inside a transaction. Three
-    queries.
+    Call it inside a transaction. Raises LostRaceError as `apply` does. Three queries.
     """
-    targets = [(int(Kind.USER), user) for user in users]
-    known = _lock_identities(site_id, sorted({key, *targets}))
+    return _share_along(site_id, links, also=also, most=most_linked)[0]
+
+
+def _share_along(
+    site_id: int, links: Collection[Link], *, also: AbstractSet[IdentityKey], most: int
+) -> tuple[Batch, list[Link]]:
+    """Share first visitor codes along these links, and return what changed and the links of ids that are there."""
+    keys = {key for device, user in links for key in (device, (int(Kind.USER), user))}
+    known = _lock_identities(site_id, sorted(keys | also))
+    kept = [(key, user) for key, user in links if known[key].id and known[int(Kind.USER), user].id]
     dirty, changed = set[IdentityKey](), Visitors()
-    for target in targets:
-        if known[target].id is not None:  # otherwise it was erased
-            _share_visitor(known, key, target, dirty, changed)
-    _save_identities(site_id, {each: known[each] for each in sorted(dirty)})
-    visitors = visitors_of({each: identity.registers for each, identity in known.items()})
-    return Batch([], visitors, changed, _former_ids(site_id, dirty))
-
-
-def _former_ids(site_id: int, users: AbstractSet[IdentityKey]) -> AbstractSet[IdentityKey]:
-    """Return which of these users are former ids of others. One query, if there are any."""
-    if not users:
-        return frozenset()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT u.value FROM unnest(%b::bigint[], %b::text[]) AS u (site_id, value)
-             WHERE EXISTS (
-                SELECT 1 FROM cohorts_link l WHERE l.site_id = u.site_id AND l.kind = 1 AND l.value = u.value)
-            """,
-            [[site_id] * len(users), [value for _, value in users]],
-        )
-        return {(int(Kind.USER), value) for (value,) in cursor.fetchall()}
+    postponed = _share_visitors(site_id, known, kept, set(), also=also, dirty=dirty, changed=changed, most=most)
+    _save_identities(site_id, {key: known[key] for key in sorted(dirty)})
+    visitors = visitors_of({key: identity.registers for key, identity in known.items()})
+    return Batch([], visitors, changed, postponed), kept
 
 
 def lock_visitors(site_id: int, key: IdentityKey) -> Visitors:
@@ -407,19 +393,19 @@ def _share_visitors(
 ) -> AbstractSet[IdentityKey]:
     """Tell users of the first visitor codes of the devices and former ids that were ever linked to them.
 
-    A code travels along new links, and from ids whose first code moved along those that are there, `most` at once: if
-    there are more, the ids whose codes moved are returned, and `share` goes on with each. `device_visitor` is a
-    minimum, so neither order nor repetition matters, and a ring of aliases comes to an end.
+    A code travels along new links, and from ids whose first code moved along those that are there. At most `most` of
+    these are read: ids whose code moved and that have more are returned, for `share`. `device_visitor` is a minimum, so
+    neither order nor repetition matters, and a ring of aliases comes to an end.
 
-    Raises LostRaceError when a user that is not of this batch has to be locked. One query, if anything is to travel.
+    Raises LostRaceError when a user that is not of this batch has to be locked. One query, if anything is to travel,
+    two if there are too many links.
     """
     begin = {*moved, *((int(Kind.USER), user) for _, user in links)}
     # An id that is new in this batch was never linked before.
     old = {key for key in begin if known[key].id is not None}
     known_links = _links_from(site_id, sorted(old), most + 1)
-    is_postponed = len(known_links) > most
-    if is_postponed:
-        known_links = []
+    unread = _with_more_links(site_id, old, known_links) if len(known_links) > most else frozenset()
+    known_links = [(key, user) for key, user in known_links if key not in unread]
     travelled = set(moved)
     users: dict[IdentityKey, set[str]] = {}
     for key, user in (*known_links, *links):
@@ -436,7 +422,7 @@ def _share_visitors(
         if _share_visitor(known, key, target, dirty, changed):
             travelled.add(target)
             to_do += [(target, further) for further in users.get(target, ())]
-    return travelled & old if is_postponed else frozenset()
+    return travelled & unread
 
 
 def _share_visitor(
@@ -486,6 +472,24 @@ def _links_from(site_id: int, keys: Sequence[IdentityKey], limit: int) -> list[L
             [[site_id] * len(keys), [kind for kind, _ in keys], [value for _, value in keys], limit],
         )
         return [((kind, value), user) for kind, value, user in cursor.fetchall()]
+
+
+def _with_more_links(site_id: int, begin: AbstractSet[IdentityKey], links: Sequence[Link]) -> AbstractSet[IdentityKey]:
+    """Return which ids, of those with which a walk began and those that it came to, have more links than it read."""
+    read = Counter(key for key, _ in links)
+    keys = sorted(begin | {(int(Kind.USER), user) for _, user in links})
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT k.kind, k.value
+              FROM unnest(%b::bigint[], %b::smallint[], %b::text[], %b::int[]) AS k (site_id, kind, value, has_read)
+             WHERE k.has_read < (SELECT count(*) FROM (
+                SELECT 1 FROM cohorts_link l
+                 WHERE l.site_id = k.site_id AND l.kind = k.kind AND l.value = k.value LIMIT k.has_read + 1) AS its)
+            """,
+            [[site_id] * len(keys), [kind for kind, _ in keys], [value for _, value in keys], [read[k] for k in keys]],
+        )
+        return set(cursor.fetchall())
 
 
 def _save_links(site_id: int, links: Collection[Link]) -> None:

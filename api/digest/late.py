@@ -6,6 +6,7 @@ links does not matter. An earlier link that comes meanwhile starts the steps aga
 """
 
 from collections.abc import Collection
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 import structlog
@@ -21,7 +22,8 @@ from goals.recording import FirstVisitor, KeyedBy
 
 Kind = Identity.Kind
 CONVERSIONS: Final = 1_000  # a step: some 0.1 s, in which the id's own events wait
-USERS: Final = 100  # a step: as much is held in memory as is known of them
+USERS: Final = 100  # a step, and as many again whom aliases make of these: what is known of all is in memory
+RETRIES: Final = 5
 
 log = structlog.get_logger(__name__)
 
@@ -57,17 +59,22 @@ def step_any(*, conversions: int = CONVERSIONS, users: int = USERS) -> bool:
     late = _take()
     if late is None:
         return False
+    also: AbstractSet[IdentityKey] = frozenset()
     try:
-        with transaction.atomic():
-            plan_by_keys()
-            if late.conversions_after is not None:
-                _rekey(late, limit=conversions)
-            else:
-                _share(late, limit=users, most_conversions=conversions)
+        for _ in range(RETRIES):
+            try:
+                with transaction.atomic():
+                    plan_by_keys()
+                    if late.conversions_after is not None:
+                        _rekey(late, limit=conversions)
+                    else:
+                        _share(late, limit=users, most_conversions=conversions, also=also)
+                    return True
+            except people.LostRaceError as error:
+                also |= error.also
     except OperationalError as error:  # a deadlock with a batch, or somebody holds the identity
         log.warning("late_link.delayed", late_link=late.pk, error=str(error).splitlines()[0])
-        return False
-    return True
+    return False
 
 
 def first_visitor(key: IdentityKey, visitors: Visitors) -> FirstVisitor | None:
@@ -112,11 +119,11 @@ def _rekey(late: LateLink, *, limit: int) -> None:
     _save(late)
 
 
-def _share(late: LateLink, *, limit: int, most_conversions: int) -> None:
+def _share(late: LateLink, *, limit: int, most_conversions: int, also: AbstractSet[IdentityKey]) -> None:
     """Share the id's first visitor code with the next users that it is linked to."""
     key = (late.kind, late.value)
     users = people.users_linked(late.site_id, key, after=late.users_after or "", limit=limit)
-    shared = people.share(late.site_id, key, users)
+    shared = people.share(late.site_id, [(key, user) for user in users], also=also, most_linked=limit)
     if not _is_still_so(late):
         transaction.set_rollback(True)
         return

@@ -23,6 +23,7 @@ from api.models import (
     Erasure,
     GoalsChange,
     KeyFingerprint,
+    LateLink,
     Load,
     ManagementToken,
     Message,
@@ -43,11 +44,12 @@ from tests.world import START
 # Both are read on the page of their source: the keys, and the sums of what came through it.
 # Goals show their figures themselves, and how far a change of many is; people who were erased have receipts, and alerts
 # are a site's settings. The links of a person are in their export; how far a command or a removal has come, `doctor`
-# and the pages of what goes tell.
+# and the pages of what goes tell; late links, `verify`.
 ON_ANOTHER_PAGE = {
     Alert,
     AlertDelivery,
     Backfill,
+    LateLink,
     Link,
     ManagementToken,
     RefusedKey,

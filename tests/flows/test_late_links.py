@@ -163,9 +163,9 @@ def test_aliases__in_a_long_chain_or_ring__share_a_first_visitor_to_their_end(wo
     world.digest()
 
     first = world.event("identify", userId="u0", at=30, kameleoonVisitorCode="v1")
-    assert rows_written(lambda: world.send(first), "cohorts_identity") < AT_ONCE
+    assert rows_written(lambda: world.send(first), "cohorts_identity") <= 1 + AT_ONCE
     assert contradictions() == []
-    finish()
+    assert finish() < MANY  # several of the chain in one step
 
     assert known_by_device() - {None} == {"v1"}
     assert codes() == {"v1"}

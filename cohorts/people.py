@@ -177,7 +177,7 @@ def link(
 
     Call it inside a transaction. Raises LostRaceError as `apply` does. Four queries.
     """
-    batch, kept = _share_along(site_id, links, also=also, most=most_linked)
+    batch, kept = _share_along(site_id, links, also=also, most=most_linked, most_bytes=None)
     _save_links(site_id, kept)
     return batch
 
@@ -194,17 +194,18 @@ def share(
 ) -> Batch:
     """Share the first visitor codes of devices and former ids along links that are there, as `apply` does.
 
-    Call it inside a transaction. Raises LostRaceError as `apply` does. Three queries.
+    Call it inside a transaction. Raises LostRaceError and TooManyBytesError as `apply` does. Three queries.
     """
-    return _share_along(site_id, links, also=also, most=most_linked)[0]
+    most_bytes = MOST_BYTES if len(links) > 1 else None
+    return _share_along(site_id, links, also=also, most=most_linked, most_bytes=most_bytes)[0]
 
 
 def _share_along(
-    site_id: int, links: Collection[Link], *, also: AbstractSet[IdentityKey], most: int
+    site_id: int, links: Collection[Link], *, also: AbstractSet[IdentityKey], most: int, most_bytes: int | None
 ) -> tuple[Batch, list[Link]]:
     """Share first visitor codes along these links, and return what changed and the links of ids that are there."""
     keys = {key for device, user in links for key in (device, (int(Kind.USER), user))}
-    known = _lock_identities(site_id, sorted(keys | also))
+    known = _lock_identities(site_id, sorted(keys | also), most=most_bytes)
     kept = [(key, user) for key, user in links if known[key].id and known[int(Kind.USER), user].id]
     dirty, changed = set[IdentityKey](), Visitors()
     postponed = _share_visitors(site_id, known, kept, set(), also=also, dirty=dirty, changed=changed, most=most)

@@ -23,7 +23,7 @@ from goals.recording import FirstVisitor, KeyedBy
 Kind = Identity.Kind
 CONVERSIONS: Final = 1_000  # a step: some 0.1 s, in which the id's own events wait
 USERS: Final = 100  # a step, and as many again whom aliases make of these: what is known of all is in memory
-RETRIES: Final = 5
+RETRIES: Final = 10
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +72,8 @@ def step_any(*, conversions: int = CONVERSIONS, users: int = USERS) -> bool:
                     return True
             except people.LostRaceError as error:
                 also |= error.also
+            except people.TooManyBytesError:
+                users, also = max(1, users // 4), frozenset()
     except OperationalError as error:  # a deadlock with a batch, or somebody holds the identity
         log.warning("late_link.delayed", late_link=late.pk, error=str(error).splitlines()[0])
     return False

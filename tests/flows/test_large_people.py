@@ -179,7 +179,7 @@ def test_person__at_the_limits__has_known_bytes(world: World) -> None:
             for number in range(merge.MOST["personas"] + 100)
         ]
         for begin in range(0, len(changes), 200):
-            people.apply(world.site.pk, changes[begin : begin + 200])
+            people.apply(world.site.pk, changes[begin : begin + 200], most_linked=500)
 
     size = identity().bytes
     assert size is not None
@@ -223,7 +223,7 @@ def test_batch__of_people_of_whom_too_much_is_known__is_digested_in_parts(world:
         people.Change(START, 0, f"m{number}", user=f"user-{number}", traits={"plan": number}) for number in range(6)
     ]
     with pytest.raises(people.TooManyBytesError), transaction.atomic():
-        people.apply(world.site.pk, changes)
+        people.apply(world.site.pk, changes, most_linked=500)
 
     world.send(*(world.event("identify", userId=f"user-{number}", traits={"plan": number}) for number in range(6)))
 

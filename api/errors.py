@@ -39,5 +39,8 @@ ERROR_CODES: Final[dict[str, str]] = {
     "overloaded": "429: too many events wait to be digested.",
     "internal_error": "500: a defect of ours; the log has it.",
     "unavailable": "503: the database cannot be reached just now.",
+    "disk_full": "503: the disk of the database is full.",
+    "read_only": "503: the database takes no writes.",
+    "other_secret_key": "503: GOALPOST_SECRET_KEY is not the one of this database.",
     "not_migrated": "503: the database lacks migrations of this version.",
 }

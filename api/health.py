@@ -1,12 +1,37 @@
-"""Whether this process runs, and whether it can do its work."""
+"""Whether this process runs, and whether it can accept events."""
 
+import threading
+import time
 from functools import cache
+from typing import Final
 
+import psycopg
 from django.db.migrations.loader import MigrationLoader
 from psycopg.errors import UndefinedTable
+from psycopg_pool import PoolTimeout
 
-from api.database import DatabaseDownError, fetch_all
+from api.database import once, pool
 from api.door import Answer, Refusal, Request, json_answer, unavailable
+from api.heartbeats import LATE
+from api.secret_key import OtherKeyError, require_same_key
+
+LOOK_EVERY: Final = 1.0  # seconds between two looks of a process: strangers may ask as often as they like
+LOOK_AGE: Final = 10.0  # seconds after which the last look says nothing any more: one takes 4 at most
+# Writes a row that fills a page with what is free in it (the table's fill factor), so that the file has to grow, and
+# takes it back. The commit waits for the disk. Costs 1 kB of write-ahead log.
+PROBE: Final = """
+BEGIN; SAVEPOINT probe;
+INSERT INTO api_probe (filler) VALUES (repeat('x', 500));
+ROLLBACK TO SAVEPOINT probe; COMMIT
+"""
+# What PostgreSQL says when it runs and stores nothing.
+REASONS: Final[dict[type[psycopg.Error], tuple[str, str]]] = {
+    psycopg.errors.DiskFull: ("disk_full", "The disk of the database is full: make room. Events are answered 503."),
+    psycopg.errors.ReadOnlySqlTransaction: (
+        "read_only",
+        "The database takes no writes: make it writable, or correct DATABASE_URL. Events are answered 503.",
+    ),
+}
 
 
 def answer_live(_: Request) -> Answer:
@@ -15,20 +40,104 @@ def answer_live(_: Request) -> Answer:
 
 
 def answer_ready(_: Request) -> Answer:
-    """The database answers and has every migration this code needs. Raises Refusal (503)."""
+    """Return whether this process can accept events, as it was a second ago. Raises Refusal (503).
+
+    Without a worker or beat events are still accepted, so that no load balancer may take the web servers away for
+    that: the status is `degraded`, and `missing` names them.
+    """
+    return readiness().look()
+
+
+class Readiness:
+    """The last look of this process, shared by all who ask."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: Answer | Refusal | None = None
+        self._looked_at = 0.0
+
+    def look(self) -> Answer:
+        """Return what was found, or raise it. At most one request at a time waits for the database."""
+        age = time.monotonic() - self._looked_at
+        if (self._found is None or age > LOOK_EVERY) and self._lock.acquire(blocking=False):
+            try:
+                self._found = examine()
+            finally:
+                self._looked_at = time.monotonic()
+                self._lock.release()
+        elif self._found is None or age > LOOK_AGE:
+            raise unavailable()
+        if isinstance(self._found, Refusal):
+            raise self._found
+        return self._found
+
+    def forget(self) -> None:
+        """Look again when asked next."""
+        self._found = None
+
+
+@once
+def readiness() -> Readiness:
+    return Readiness()
+
+
+def examine() -> Answer | Refusal:
+    """Return what `/health/ready` says. Four statements."""
     try:
-        applied = set(fetch_all("SELECT app, name FROM django_migrations WHERE %(all)s", {"all": True}))
-    except DatabaseDownError as error:
-        raise unavailable() from error
+        try:
+            return look_at_database()
+        except psycopg.OperationalError:
+            pool().check()  # the server was restarted: a session that it dropped says nothing about it
+            return look_at_database()
+    except OtherKeyError as error:
+        return Refusal(503, "other_secret_key", str(error), (("Retry-After", "60"),))
+    except (psycopg.Error, PoolTimeout) as error:
+        code, text = REASONS.get(type(error), ("", ""))
+        return Refusal(503, code, text, (("Retry-After", "5"),)) if code else unavailable()
+
+
+def look_at_database() -> Answer | Refusal:
+    """Return what the database says about itself and about who works on it. Raises psycopg.Error, PoolTimeout."""
+    with pool().connection() as session:
+        if missing := missing_migrations(session):
+            text = f"Run `python manage.py prepare`; missing: {', '.join(missing)}."
+            return Refusal(503, "not_migrated", text, (("Retry-After", "5"),))
+        require_same_key(session)
+        probe(session)
+        absent = absent_roles(session)
+    return json_answer({"status": "degraded", "missing": absent} if absent else {"status": "ok"})
+
+
+def missing_migrations(session: "psycopg.Connection[tuple[object, ...]]") -> list[str]:
+    """Return the last migrations of this code's apps that the database does not have. One query."""
+    try:
+        applied = set(session.execute("SELECT app, name FROM django_migrations").fetchall())
     except UndefinedTable:  # an empty database
         applied = set()
-    missing = sorted(latest_migrations() - applied)
-    if missing:
-        names = ", ".join(f"{app}.{name}" for app, name in missing)
-        raise Refusal(
-            503, "not_migrated", f"Run `python manage.py migrate`; missing: {names}.", (("Retry-After", "5"),)
-        )
-    return json_answer({"status": "ok"})
+    return [f"{app}.{name}" for app, name in sorted(latest_migrations() - applied)]
+
+
+def probe(session: "psycopg.Connection[tuple[object, ...]]") -> None:
+    """Write something durably, as an event would be, and take it back. Raises psycopg.Error."""
+    try:
+        session.execute(PROBE, prepare=False)
+    except psycopg.Error:
+        if not session.broken:
+            session.rollback()
+        raise
+
+
+def absent_roles(session: "psycopg.Connection[tuple[object, ...]]") -> list[str]:
+    """Return who has given no sign of life for half a minute. One query."""
+    rows = session.execute(
+        """
+        SELECT role FROM unnest('{beat,worker}'::text[]) AS wanted (role)
+         WHERE NOT EXISTS (SELECT FROM api_heartbeat h WHERE h.role = wanted.role
+                              AND h.at BETWEEN clock_timestamp() - %(late)s AND clock_timestamp() + %(late)s)
+        """,
+        {"late": LATE},
+    )
+    return [str(role) for (role,) in rows]
 
 
 @cache

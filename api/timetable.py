@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from celery.beat import Scheduler
 
+from api.heartbeats import Role, heart
 from api.ingest import nudge
 
 SHORTEST_PAUSE: Final = 0.1  # seconds, also while a queue is full
@@ -35,6 +36,7 @@ class Timetable(Scheduler):
             if self._due_at(entry) <= now and nudge.has_room(entry.options["queue"]):
                 self.apply_entry(entry, producer=self.producer)
                 self.due_at[entry.name] = now + entry.schedule.run_every.total_seconds()  # all are periodic
+        heart(Role.BEAT).beat()  # after sending: whoever waits for the broker in vain gives no sign of life
         pause = min((self._due_at(entry) - now for entry in entries), default=float(SHORTEST_PAUSE))
         return max(pause, SHORTEST_PAUSE)
 

@@ -1,8 +1,11 @@
 """`manage.py doctor`: what it says when something is wrong; all well is in tests/run."""
 
 import os
+import re
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -11,9 +14,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db.migrations.recorder import MigrationRecorder
 
+from api import heartbeats
 from api.management.commands import doctor
-from api.models import Message, Twin
+from api.models import DatabaseClock, Heartbeat, Message, Twin
 from api.sites import create_source
+from tests.flows.test_health import read_only
 from tests.world import World
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,11 +27,11 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.mark.django_db
 def test_doctor__no_worker__fails_with_what_to_do() -> None:
     output = StringIO()
-    with pytest.raises(CommandError, match=r"not well: worker$"):
+    with pytest.raises(CommandError, match=r"not well: beat, worker$"):
         call_command("doctor", stdout=output)
     levels = [line.split()[0] for line in output.getvalue().splitlines() if not line.startswith(" ")]
-    assert levels == ["ok", "ok", "ok", "FAIL", "ok", "ok", "ok", "ok"]
-    assert "-> start one" in output.getvalue()
+    assert levels == ["ok", "ok", "warn", "ok", "ok", "FAIL", "FAIL", "ok", "ok", "ok", "ok"]
+    assert output.getvalue().count("-> start one") == 2
 
 
 def test_doctor__everything_down__says_so_without_a_traceback() -> None:
@@ -43,7 +48,7 @@ def test_doctor__everything_down__says_so_without_a_traceback() -> None:
     assert report.stderr == "CommandError: not well: broker, database\n"
     assert "geheim" not in report.stdout
     levels = [line.split()[0] for line in report.stdout.splitlines() if not line.startswith(" ")]
-    assert levels == ["FAIL", "warn", "FAIL", "warn", "warn", "warn", "warn", "ok"]
+    assert levels == ["FAIL", "warn", "warn", "warn", "FAIL", "warn", "warn", "warn", "warn", "warn", "ok"]
 
 
 @pytest.mark.parametrize(("waiting", "level"), [(5, "ok"), (60, "warn"), (3600, "FAIL")])
@@ -76,5 +81,78 @@ def test_migrations__one_is_missing__names_it() -> None:
 
 
 def test_clock__beyond_a_minute__fails() -> None:
-    finding = doctor.grade(timedelta(seconds=61), doctor.CLOCK_WARNING, doctor.CLOCK_FAILURE, "61 s", "synchronise")
+    finding = doctor.grade(61.0, doctor.CLOCK_WARNING, doctor.CLOCK_FAILURE, "61 s", "synchronise")
     assert finding == doctor.Finding("FAIL", "61 s", "synchronise")
+
+
+def sign(role: str, *, age: float, clock_ahead: float = 0.0) -> None:
+    """A heartbeat of this process, some seconds ago."""
+    heartbeats.write(role, expected=None)
+    at = datetime.now(UTC) - timedelta(seconds=age)
+    Heartbeat.objects.filter(role=role).update(at=at, clock_ahead=clock_ahead)
+
+
+@pytest.mark.parametrize(("role", "look"), [("worker", doctor.look_at_worker), ("beat", doctor.look_at_beat)])
+def test_role__gave_a_sign_just_now__is_well(world: World, role: str, look: Callable[[], doctor.Finding]) -> None:
+    sign(role, age=3)
+
+    finding = look()
+
+    assert finding.level == "ok"
+    assert re.fullmatch(r"gave a sign of life \d+ s ago", finding.found)
+
+
+@pytest.mark.parametrize(("role", "look"), [("worker", doctor.look_at_worker), ("beat", doctor.look_at_beat)])
+def test_role__silent_with_an_open_session__is_called_frozen(
+    world: World, role: str, look: Callable[[], doctor.Finding]
+) -> None:
+    sign(role, age=40)
+
+    finding = look()
+
+    assert finding.level == "FAIL"
+    assert re.match(rf"frozen for 4\d s, though its session is open \(process {os.getpid()} of ", finding.found)
+    assert f"kill -CONT {os.getpid()}" in finding.advice
+
+
+@pytest.mark.parametrize(("role", "look"), [("worker", doctor.look_at_worker), ("beat", doctor.look_at_beat)])
+def test_role__silent_and_its_session_is_gone__is_called_absent(
+    world: World, role: str, look: Callable[[], doctor.Finding]
+) -> None:
+    sign(role, age=40)
+    Heartbeat.objects.update(backend=-1)
+
+    finding = look()
+
+    assert finding.level == "FAIL"
+    assert re.match(r"none runs for 4\d s: ", finding.found)
+
+
+def test_clock__of_a_workers_host_is_ahead__names_the_host(world: World) -> None:
+    sign("worker", age=3, clock_ahead=259_200)
+
+    finding = doctor.look_at_clock()
+
+    assert (finding.level, finding.found) == (
+        "FAIL",
+        f"the worker's on {socket.gethostname()} is +259200.000 s from the database's",
+    )
+
+
+@pytest.mark.parametrize("seconds", [259_200, -259_200])
+def test_clock__of_the_database_jumped__is_named_for_an_hour(world: World, seconds: int) -> None:
+    heartbeats.write("beat", expected=datetime.now(UTC) - timedelta(seconds=seconds))
+    finding = doctor.look_at_clock()
+    DatabaseClock.objects.update(jumped_at=datetime.now(UTC) - timedelta(hours=2))
+
+    assert (finding.level, finding.found.partition(",")[0]) == ("warn", f"the database's jumped by {seconds:+} s")
+    assert doctor.look_at_clock().level == "ok"
+
+
+def test_writes__database_is_read_only__fails_with_what_to_do(world: World) -> None:
+    with read_only():
+        finding = doctor.look_at_writes()
+
+    assert (finding.level, finding.found) == ("FAIL", "The database takes no writes")
+    assert finding.advice.startswith("make it writable")
+    assert doctor.look_at_writes().level == "ok"

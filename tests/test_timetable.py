@@ -17,7 +17,7 @@ FREQUENT = 3  # tasks that are due every second
 
 
 @pytest.fixture
-def timetable(tmp_path: Path) -> Iterator[Scheduler]:
+def timetable(transactional_db: None, tmp_path: Path) -> Iterator[Scheduler]:
     """The scheduler that `celery beat` would use, with empty queues."""
     broker().delete(*QUEUES)
     for module in (digest_tasks, alert_tasks):  # beat's start does it otherwise

@@ -10,6 +10,7 @@ from django.db import connections
 
 from api.alerts import evaluate, outbox
 from api.celery import app
+from api.heartbeats import steady_time
 
 SECONDS_A_RUN = 5.0  # then the next task has its turn
 THREAD: Final = "alerts"
@@ -52,4 +53,6 @@ def look_and_send() -> None:
 @app.task
 def prune() -> None:
     """Remove what was told long ago."""
-    outbox.prune(before=datetime.now(UTC) - outbox.KEEP, seconds=SECONDS_A_RUN)
+    now = steady_time()
+    if now is not None:
+        outbox.prune(before=now - outbox.KEEP, seconds=SECONDS_A_RUN)

@@ -15,6 +15,7 @@ from api.celery import app
 from api.database import Kind, become
 from api.digest import late, run
 from api.digest.claims import Claims
+from api.heartbeats import Role, heart, steady_time
 from api.ingest import nudge
 from api.ingest.prune import prune_done
 from api.secret_key import refuse_other_key
@@ -72,6 +73,7 @@ def schedule(sender: Celery, **_: Any) -> None:
 @app.task
 def digest() -> None:
     """Digest what is pending."""
+    heart(Role.WORKER).beat()
     nudge.hear()
     if run.digest_all(claims(), seconds=SECONDS_A_RUN):
         digest.apply_async(retry=False)
@@ -80,6 +82,7 @@ def digest() -> None:
 @app.task
 def tend_queues() -> None:
     """Recover from dead workers, and let deferred messages go on."""
+    heart(Role.WORKER).beat()
     if run.tend_queues(claims()):
         run.digest_all(claims(), seconds=SECONDS_A_RUN)
 
@@ -87,8 +90,10 @@ def tend_queues() -> None:
 @app.task
 def prune() -> None:
     """Remove done messages that are old enough, as many as a run's time allows."""
-    prune_done(now=datetime.now(UTC), seconds=SECONDS_A_RUN)
-    goal_changes.prune(now=datetime.now(UTC))
+    now = steady_time()
+    if now is not None:
+        prune_done(now=now, seconds=SECONDS_A_RUN)
+        goal_changes.prune(now=now)
 
 
 @app.task

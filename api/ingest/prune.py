@@ -41,10 +41,12 @@ def prune_chunk(site_id: int, *, before: datetime) -> int:
         cursor.execute(
             """
             DELETE FROM api_message WHERE id IN (
-                SELECT id FROM api_message WHERE site_id = %s AND status = 'done' AND digested_at < %s
-                 ORDER BY digested_at LIMIT %s FOR UPDATE SKIP LOCKED)
+                SELECT id FROM api_message
+                 WHERE site_id = %(site)s AND status = 'done' AND digested_at < %(before)s
+                   AND received_at < %(before)s  -- by another host's clock, where the worker's was behind
+                 ORDER BY digested_at LIMIT %(most)s FOR UPDATE SKIP LOCKED)
             """,
-            [site_id, before, CHUNK],
+            {"site": site_id, "before": before, "most": CHUNK},
         )
         gone: int = cursor.rowcount
         return gone

@@ -9,7 +9,7 @@ from api.models.keys import URL_SAFE, Credential, ManagementToken, RefusedKey, S
 from api.models.late_links import LateLink
 from api.models.removals import Removal
 from api.models.rules import Rule
-from api.models.runtime import KeyFingerprint
+from api.models.runtime import DatabaseClock, Heartbeat, KeyFingerprint
 from api.models.sites import (
     AuditEntry,
     Membership,
@@ -29,8 +29,10 @@ __all__ = [
     "Backfill",
     "Claim",
     "Credential",
+    "DatabaseClock",
     "Erasure",
     "GoalsChange",
+    "Heartbeat",
     "KeyFingerprint",
     "LateLink",
     "Load",

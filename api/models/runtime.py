@@ -17,3 +17,47 @@ class KeyFingerprint(models.Model):
 
     def __str__(self) -> str:
         return self.value
+
+
+class Heartbeat(models.Model):
+    """The last sign of life of who works beside requests (api.heartbeats)."""
+
+    class Role(models.TextChoices):
+        BEAT = "beat"
+        WORKER = "worker"
+
+    role = models.CharField(max_length=8, choices=Role.choices)
+    host = models.CharField(max_length=255)
+    process = models.IntegerField(help_text="Who wrote it last, as that host numbers it.")
+    at = models.DateTimeField(help_text="By the database's clock, as all times here.")
+    backend = models.IntegerField(help_text="The session that wrote it: a process that is frozen still has its own.")
+    backend_started_at = models.DateTimeField()
+    clock_ahead = models.FloatField(help_text="Seconds that the host's clock is ahead of the database's.")
+
+    class Meta:
+        constraints = [
+            # The processes of a host write one row again and again: which of them got the last task says nothing.
+            models.UniqueConstraint(fields=["role", "host"], name="api_heartbeat_host"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.process} on {self.host}"
+
+
+class DatabaseClock(models.Model):
+    """How steadily the database's clock has run: what is deleted by age waits after a jump (api.heartbeats)."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1, editable=False)
+    seen_at = models.DateTimeField(help_text="The newest heartbeat.")
+    steady_since = models.DateTimeField(help_text="Since then a heartbeat has come every minute, at the expected time.")
+    jumped_at = models.DateTimeField(null=True)
+    jumped_by = models.FloatField(default=0, help_text="Seconds.")
+
+    class Meta:
+        constraints = [
+            # There is one row: every process looks at the same clock.
+            models.CheckConstraint(condition=models.Q(id=1), name="api_databaseclock_one"),
+        ]
+
+    def __str__(self) -> str:
+        return f"steady since {self.steady_since}"

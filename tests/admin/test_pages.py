@@ -20,8 +20,10 @@ from api.models import (
     AuditEntry,
     Backfill,
     Claim,
+    DatabaseClock,
     Erasure,
     GoalsChange,
+    Heartbeat,
     KeyFingerprint,
     LateLink,
     Load,
@@ -64,6 +66,8 @@ ON_ANOTHER_PAGE = {
     Erasure,
     Suppression,
     GoalsChange,
+    DatabaseClock,
+    Heartbeat,
     KeyFingerprint,
 }
 OURS = [model for app in ("api", "goals", "cohorts") for model in apps.get_app_config(app).get_models()]

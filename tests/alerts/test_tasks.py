@@ -9,6 +9,7 @@ from api.alerts import outbox, tasks, webhook
 from api.celery import app
 from api.models import Alert, AlertDelivery
 from tests.alerts.receivers import receiving
+from tests.test_heartbeats import steady
 from tests.world import World
 
 
@@ -37,6 +38,8 @@ def test_tasks__done_by_a_worker__look_at_alerts_and_prune_what_was_told(world: 
     for days in (91, 89):
         at = datetime.now(UTC) - timedelta(days=days)
         AlertDelivery.objects.create(site=world.site, alert=alert, event="test", way="webhook", at=at, next_try_at=at)
+
+    steady(hours=2)
 
     tasks.watch()
     finish_watching()

@@ -1,7 +1,7 @@
 """`manage.py doctor`: one line for each thing that must be well, and what to do about each that is not."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,19 +11,28 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Min
+from psycopg.errors import DiskFull, ReadOnlySqlTransaction
 
+from api import heartbeats
 from api.celery import app
+from api.database import connect
 from api.digest import rekey
+from api.health import REASONS, probe
+from api.heartbeats import Role, Sign, State, state_of
 from api.models import Message, Twin
+from api.secret_key import require_same_key
 
 LAG_WARNING = timedelta(seconds=30)  # a digest takes seconds; more is a worker that is away or overrun
 LAG_FAILURE = timedelta(minutes=10)
 TWIN_AGE = timedelta(days=1)
-CLOCK_WARNING = timedelta(seconds=1)
-CLOCK_FAILURE = timedelta(seconds=60)  # the digest believes our clock over a sender's beyond this
+CLOCK_WARNING = 1.0  # seconds
+CLOCK_FAILURE = 60.0  # the digest believes our clock over a sender's beyond this
 DISK_WARNING = 2 * 2**30
 DISK_FAILURE = 2**28
 PING_SECONDS = 3.0
+CLOCK_AGE = timedelta(minutes=10)  # of a sign of life that still tells the time of its host
+SHORT_KEY = 32
+SEE_WORKER = "see the worker's log, or end its process: what it had in hand is taken by the next one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +107,65 @@ def look_at_broker() -> Finding:
         return Finding("ok", f"{broker.transport_cls} answers")
 
 
+def look_at_key() -> Finding:
+    with connect() as session:
+        require_same_key(session)
+    if len(settings.SECRET_KEY) < SHORT_KEY:
+        found = f"the one of this database, but of {len(settings.SECRET_KEY)} characters only: it can be guessed"
+        return Finding("warn", found, "choose 50 random characters for a new installation; see UPGRADING.md")
+    return Finding("ok", "the one of this database")
+
+
+def look_at_writes() -> Finding:
+    with connect() as session:
+        try:
+            probe(session)
+        except (DiskFull, ReadOnlySqlTransaction) as error:
+            _, text = REASONS[type(error)]
+            return Finding("FAIL", *text.split(": ", 1))
+    return Finding("ok", "the database stores what it is given")
+
+
 def look_at_worker() -> Finding:
-    if not app.control.ping(timeout=PING_SECONDS, limit=1):  # one answer will do
+    signs = [each for each in heartbeats.signs() if each.role == Role.WORKER]
+    if state_of(signs) is State.ALIVE:
+        return alive(signs)
+    beats = [each for each in heartbeats.signs() if each.role == Role.BEAT]
+    # A process that answers may be at work for long, or have nothing to do because nothing is scheduled.
+    if app.control.ping(timeout=PING_SECONDS, limit=1):
+        if state_of(beats) is not State.ALIVE:
+            return Finding("warn", "a worker answers, but gets nothing to do", "see to beat first")
+        return Finding("FAIL", f"a worker answers, but has done nothing {since(signs)}: events wait", SEE_WORKER)
+    return missing(signs, "worker", "events are accepted and wait")
+
+
+def look_at_beat() -> Finding:
+    signs = [each for each in heartbeats.signs() if each.role == Role.BEAT]
+    if state_of(signs) is State.ALIVE:
+        return alive(signs)
+    return missing(signs, "beat", "pruning, erasure, alerts and new goals beyond the limit wait")
+
+
+def alive(signs: Sequence[Sign]) -> Finding:
+    """Say when the last sign came, and from how many hosts."""
+    return Finding("ok", f"gave a sign of life {max(0.0, signs[0].age.total_seconds()):.0f} s ago")
+
+
+def missing(signs: Sequence[Sign], role: str, meaning: str) -> Finding:
+    """Say who is frozen, or that nobody is there."""
+    command = f"`python -m celery -A api.celery {role}`"
+    frozen = next((each for each in signs if each.is_connected), None)
+    if frozen is not None:
         return Finding(
             "FAIL",
-            f"no worker answered in {PING_SECONDS:.0f} s: events are accepted and wait",
-            "start one: `python -m celery -A api.celery worker`, or see the log of the one that runs",
+            f"frozen {since(signs)}, though its session is open (process {frozen.process} of {frozen.host}): {meaning}",
+            f"let it go on (`kill -CONT {frozen.process}` there), or end it and start another: {command}",
         )
-    return Finding("ok", "answers")
+    return Finding("FAIL", f"none runs {since(signs)}: {meaning}", f"start one: {command}, or see the log of the last")
+
+
+def since(signs: Sequence[Sign]) -> str:
+    return f"for {abs(signs[0].age.total_seconds()):.0f} s" if signs else "and none ever did"
 
 
 def look_at_inbox() -> Finding:
@@ -132,9 +192,23 @@ def look_at_clock() -> Finding:
         cursor.execute("SELECT clock_timestamp()")
         theirs = cursor.fetchone()[0]
     ours = asked + (datetime.now(UTC) - asked) / 2
-    difference = theirs - ours
-    found = f"the database's is {difference.total_seconds():+.3f} s from ours"
-    return grade(abs(difference), CLOCK_WARNING, CLOCK_FAILURE, found, "synchronise both machines' clocks (NTP)")
+    difference = (theirs - ours).total_seconds()
+    found = f"the database's is {difference:+.3f} s from ours"
+    advice = "synchronise both machines' clocks (NTP)"
+    for sign in heartbeats.signs():
+        if abs(sign.clock_ahead) > abs(difference) and abs(sign.age) < CLOCK_AGE:
+            difference = sign.clock_ahead
+            found = f"the {sign.role}'s on {sign.host} is {difference:+.3f} s from the database's"
+    finding = grade(abs(difference), CLOCK_WARNING, CLOCK_FAILURE, found, advice)
+    jump = heartbeats.last_jump()
+    if finding.level != "FAIL" and jump is not None and jump.age < heartbeats.STEADY:
+        return Finding(
+            "warn",
+            f"the database's jumped by {jump.seconds:+.0f} s, {jump.age.total_seconds():.0f} s ago",
+            "nothing is deleted because of its age for an hour; see why (NTP, a machine that slept), and look at the "
+            "times of the events between",
+        )
+    return finding
 
 
 def look_at_disk() -> Finding:
@@ -155,8 +229,11 @@ def grade(measured: Any, warning: Any, failure: Any, found: str, advice: str) ->
 CHECKS = (
     Check("database", look_at_database, "start PostgreSQL (`make run` brings its own) or correct DATABASE_URL"),
     Check("migrations", look_at_migrations, "run `python manage.py prepare`", needs="database"),
+    Check("key", look_at_key, "restore GOALPOST_SECRET_KEY, or the file secret-key", needs="database"),
+    Check("writes", look_at_writes, "see the database's log: events are answered 503", needs="database"),
     Check("broker", look_at_broker, "start Redis or Valkey, or correct REDIS_URL; no event is lost meanwhile"),
-    Check("worker", look_at_worker, "start one: `python -m celery -A api.celery worker`", needs="broker"),
+    Check("worker", look_at_worker, "run `python manage.py prepare`", needs="database"),
+    Check("beat", look_at_beat, "run `python manage.py prepare`", needs="database"),
     Check("inbox", look_at_inbox, "run `python manage.py prepare`", needs="database"),
     Check("sources", look_at_sources, "run `python manage.py prepare`", needs="database"),
     Check("clock", look_at_clock, "see the database's log", needs="database"),

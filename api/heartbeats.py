@@ -1,0 +1,201 @@
+"""Signs of life of beat and worker, and a watch over the database's clock.
+
+Whoever works beside requests writes one small row every few seconds: `/health/ready` and `manage.py doctor` see by it
+who is absent or frozen. All times are the database's, so that no host's clock can make somebody look alive.
+
+The same row tells whether the database's clock runs steadily. What is deleted because of its age waits for an hour
+after a jump: a clock that is a month ahead would otherwise make everything old.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from functools import cache
+from typing import Final
+
+import structlog
+from django.db import DatabaseError, connection
+
+from api.models import Heartbeat
+
+Role = Heartbeat.Role
+EVERY: Final = 5.0  # seconds
+LATE: Final = timedelta(seconds=30)  # a run of the digest takes 5 s, and one batch of it may take longer
+JUMP: Final = 5.0  # seconds that a clock may be from where it is expected: NTP corrects more at once
+PAUSE: Final = timedelta(minutes=1)  # without a heartbeat: then nobody knows whether the clock jumped
+STEADY: Final = timedelta(hours=1)  # before anything is deleted because of its age
+
+log = structlog.get_logger(__name__)
+
+
+class State(StrEnum):
+    """How somebody is."""
+
+    ALIVE = "alive"
+    FROZEN = "frozen"  # gives no sign, though its session with the database is open
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """The last sign of life of a role on a host."""
+
+    role: str
+    host: str
+    process: int
+    age: timedelta
+    is_connected: bool  # the session that wrote it is still open
+    clock_ahead: float  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """How far the database's clock jumped last, and how long ago by that clock."""
+
+    seconds: float
+    age: timedelta
+
+
+class Heart:
+    """Writes the heartbeat of this process, at most every few seconds."""
+
+    def __init__(self, role: str) -> None:
+        self._role = role
+        self._last: tuple[datetime, float] | None = None  # the database's time, and ours that nobody can set
+
+    def beat(self) -> None:
+        """Write a sign of life if one is due. One query, and one more at the first. Never raises DatabaseError."""
+        expected = None
+        if self._last is not None:
+            elapsed = uptime() - self._last[1]
+            if elapsed < EVERY:
+                return
+            expected = self._last[0] + timedelta(seconds=elapsed)
+        try:
+            if expected is None:
+                forget_the_dead(self._role)
+            self._last = (write(self._role, expected=expected), uptime())
+        except DatabaseError as error:
+            log.warning("heartbeat.failed", role=str(self._role), error=type(error).__name__)
+            connection.close_if_unusable_or_obsolete()
+
+
+@cache
+def heart(role: str) -> Heart:
+    """Return this process's heart."""
+    return Heart(role)
+
+
+def uptime() -> float:
+    """Return seconds of a clock that nobody can set and that goes on while the machine sleeps, where there is one."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def write(role: str, *, expected: datetime | None) -> datetime:
+    """Write a sign of life and return the database's time.
+
+    `expected` is what that should be by this process's reckoning. Without it only a clock that was set back is seen.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH moment AS MATERIALIZED (
+                SELECT now,
+                       extract(epoch FROM now - coalesce(%(expected)s::timestamptz, greatest(now, k.seen_at))) AS jump
+                  FROM (SELECT clock_timestamp() AS now) AS clock LEFT JOIN api_databaseclock k ON true
+            ), clock AS (
+                INSERT INTO api_databaseclock AS known (id, seen_at, steady_since, jumped_at, jumped_by)
+                SELECT 1, now, now, CASE WHEN abs(jump) > %(jump)s THEN now END, jump FROM moment
+                ON CONFLICT (id) DO UPDATE SET
+                    seen_at = excluded.seen_at,
+                    steady_since = CASE
+                        WHEN excluded.jumped_at IS NULL
+                         AND extract(epoch FROM excluded.seen_at - known.seen_at) < %(pause)s
+                        THEN known.steady_since ELSE excluded.seen_at END,
+                    jumped_at = coalesce(excluded.jumped_at, known.jumped_at),
+                    jumped_by = CASE WHEN excluded.jumped_at IS NULL THEN known.jumped_by ELSE excluded.jumped_by END
+            )
+            INSERT INTO api_heartbeat AS known (role, host, process, at, backend, backend_started_at, clock_ahead)
+            SELECT %(role)s, %(host)s, %(process)s, now, pid, backend_start,
+                   extract(epoch FROM %(ours)s::timestamptz - now)
+              FROM moment, pg_stat_activity WHERE pid = pg_backend_pid()
+            ON CONFLICT (role, host) DO UPDATE SET
+                process = excluded.process, at = excluded.at, backend = excluded.backend,
+                backend_started_at = excluded.backend_started_at, clock_ahead = excluded.clock_ahead
+            RETURNING at
+            """,
+            {
+                "role": str(role),
+                "host": socket.gethostname()[:255],
+                "process": os.getpid(),
+                "ours": datetime.now(UTC),
+                "expected": expected,
+                "jump": JUMP,
+                "pause": PAUSE.total_seconds(),
+            },
+        )
+        at: datetime = cursor.fetchone()[0]
+        return at
+
+
+def forget_the_dead(role: str) -> None:
+    """Delete the rows of a role whose sessions have ended: of hosts and containers that are gone. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"DELETE FROM api_heartbeat AS h WHERE role = %s AND NOT {IS_CONNECTED}", [str(role)])
+
+
+IS_CONNECTED: Final = """EXISTS (
+    SELECT FROM pg_stat_activity a WHERE a.pid = h.backend AND a.backend_start = h.backend_started_at)"""
+
+
+def signs() -> list[Sign]:
+    """Return the last sign of every role on every host, the newest first. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT role, host, process, clock_timestamp() - at, {IS_CONNECTED}, clock_ahead"
+            " FROM api_heartbeat AS h ORDER BY at DESC"
+        )
+        return [Sign(*row) for row in cursor.fetchall()]
+
+
+def state_of(signs: Sequence[Sign]) -> State:
+    """Return how a role is by its last signs on all hosts. Pure.
+
+    A sign from the future is a late one: the clock was set back since, and whoever lives has written again.
+    """
+    if any(abs(each.age) <= LATE for each in signs):
+        return State.ALIVE
+    return State.FROZEN if any(each.is_connected for each in signs) else State.ABSENT
+
+
+def last_jump() -> Jump | None:
+    """Return the last jump of the database's clock, if there was one. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT jumped_by, abs(extract(epoch FROM clock_timestamp() - jumped_at)) FROM api_databaseclock"
+            " WHERE jumped_at IS NOT NULL"
+        )
+        row = cursor.fetchone()
+        return Jump(float(row[0]), timedelta(seconds=float(row[1]))) if row else None
+
+
+def steady_time() -> datetime | None:
+    """Return the database's time if its clock has run steadily for an hour, otherwise None. One query.
+
+    Whatever is deleted because of its age asks here what time it is.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT clock_timestamp() FROM api_databaseclock
+             WHERE clock_timestamp() - steady_since > %(steady)s * interval '1 second'
+               AND abs(extract(epoch FROM clock_timestamp() - seen_at)) < %(pause)s
+            """,
+            {"steady": STEADY.total_seconds(), "pause": PAUSE.total_seconds()},
+        )
+        row = cursor.fetchone()
+        return row[0] if row else None

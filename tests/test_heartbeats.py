@@ -1,0 +1,152 @@
+"""Signs of life, and what is deleted because of its age: never by a clock that may be wrong."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from api import heartbeats
+from api.alerts import tasks as alert_tasks
+from api.database import connect
+from api.digest import tasks
+from api.heartbeats import Heart, Role, Sign, State, state_of, steady_time
+from api.models import DatabaseClock, Heartbeat, Message
+from tests.world import World
+
+OLD = timedelta(days=40)
+
+
+def steady(**since: float) -> None:
+    """The database's clock has run steadily for this long, and the last heartbeat came just now."""
+    heartbeats.write(Role.BEAT, expected=None)
+    DatabaseClock.objects.update(steady_since=datetime.now(UTC) - timedelta(**since))
+
+
+def done_message(world: World, *, received: timedelta = OLD, digested: timedelta = OLD) -> None:
+    world.post(world.event())
+    world.digest()
+    now = datetime.now(UTC)
+    Message.objects.update(received_at=now - received, digested_at=now - digested)
+
+
+def test_heart__beats_often__writes_one_row_every_few_seconds(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, heart, written = 100.0, Heart(Role.WORKER), []
+    monkeypatch.setattr(heartbeats, "uptime", lambda: now)
+    for _ in range(20):
+        heart.beat()
+        written.append(Heartbeat.objects.get().at)
+        now += 1
+
+    assert len(set(written)) == 4
+
+
+def test_heart__database_takes_nothing__goes_on(world: World) -> None:
+    heart = Heart(Role.WORKER)
+    with connect() as session:
+        session.execute("ALTER TABLE api_heartbeat RENAME TO api_heartbeat_away")
+        heart.beat()
+        session.execute("ALTER TABLE api_heartbeat_away RENAME TO api_heartbeat")
+    heart.beat()
+
+    assert Heartbeat.objects.count() == 1
+
+
+def test_heart__first_beat__forgets_hosts_whose_sessions_ended(world: World) -> None:
+    heartbeats.write(Role.WORKER, expected=None)
+    Heartbeat.objects.update(host="gone", backend=-1)
+    heartbeats.write(Role.BEAT, expected=None)
+    Heartbeat.objects.filter(role=Role.BEAT).update(host="gone", backend=-1)
+
+    Heart(Role.WORKER).beat()
+
+    assert set(Heartbeat.objects.values_list("role", flat=True)) == {"worker", "beat"}
+    assert not Heartbeat.objects.filter(role=Role.WORKER, host="gone").exists()
+
+
+def test_worker__digests__gives_a_sign_of_life(world: World) -> None:
+    heartbeats.heart.cache_clear()
+    tasks.digest()
+
+    assert [each.role for each in heartbeats.signs()] == ["worker"]
+
+
+@pytest.mark.parametrize(
+    ("ages", "connected", "state"),
+    [
+        ([], False, State.ABSENT),
+        ([3], True, State.ALIVE),
+        ([40, 3], True, State.ALIVE),
+        ([40], True, State.FROZEN),
+        ([40], False, State.ABSENT),
+        ([-259_200], False, State.ABSENT),  # the clock was ahead when it wrote
+        ([-259_200], True, State.FROZEN),
+    ],
+)
+def test_state__by_the_last_signs__is_told(ages: list[int], connected: object, state: State) -> None:
+    found = [Sign("worker", "host", 1, timedelta(seconds=age), bool(connected), 0.0) for age in ages]
+
+    assert state_of(found) is state
+
+
+@pytest.mark.parametrize("seconds", [2_678_400, -2_678_400])
+def test_clock__jumps__is_unsteady_from_then_on(world: World, seconds: int) -> None:
+    steady(hours=2)
+    assert steady_time() is not None
+
+    heartbeats.write(Role.BEAT, expected=datetime.now(UTC) - timedelta(seconds=seconds))
+
+    assert steady_time() is None
+    jump = heartbeats.last_jump()
+    assert jump is not None
+    assert abs(jump.seconds - seconds) < 60
+
+
+def test_clock__runs_as_expected__stays_steady(world: World) -> None:
+    steady(hours=2)
+    heartbeats.write(Role.BEAT, expected=datetime.now(UTC))
+    heartbeats.write(Role.WORKER, expected=None)
+
+    assert steady_time() is not None
+    assert heartbeats.last_jump() is None
+
+
+def test_clock__was_not_watched_for_some_minutes__is_unsteady(world: World) -> None:
+    """It may have jumped meanwhile: nobody can tell."""
+    steady(hours=2)
+    DatabaseClock.objects.update(seen_at=datetime.now(UTC) - timedelta(minutes=2))
+    assert steady_time() is None
+
+    heartbeats.write(Role.BEAT, expected=None)
+
+    assert steady_time() is None
+    assert heartbeats.last_jump() is None
+
+
+def test_clock__is_set_back_before_a_start__is_a_jump(world: World) -> None:
+    steady(hours=2)
+    DatabaseClock.objects.update(seen_at=datetime.now(UTC) + timedelta(days=3))
+
+    heartbeats.write(Role.BEAT, expected=None)
+
+    jump = heartbeats.last_jump()
+    assert jump is not None
+    assert jump.seconds < -250_000
+
+
+@pytest.mark.parametrize(("minutes", "left"), [(59, 1), (61, 0)])
+def test_prune__clock_steady_for_some_time__waits_for_an_hour(world: World, minutes: int, left: int) -> None:
+    done_message(world)
+    steady(minutes=minutes)
+
+    tasks.prune()
+    alert_tasks.prune()
+
+    assert Message.objects.count() == left
+
+
+def test_prune__workers_clock_was_behind__keeps_what_was_received_since(world: World) -> None:
+    done_message(world, received=timedelta(days=1))
+    steady(hours=2)
+
+    tasks.prune()
+
+    assert Message.objects.count() == 1

@@ -129,8 +129,8 @@ class Persona(models.Model):
         indexes = [
             # The list of a site's personas, page by page.
             models.Index(fields=["site", "sort_key"], name="cohorts_persona_order"),
-            # `common` names the first so many.
-            models.Index(fields=["site", "id"], name="cohorts_persona_first"),
+            # `common` names the first so many. By id alone the planner would go through other sites' personas.
+            models.Index(fields=["site", "created_at", "id"], name="cohorts_persona_first"),
         ]
 
     def __str__(self) -> str:

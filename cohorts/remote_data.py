@@ -65,8 +65,9 @@ SELECT person.place, CASE WHEN sum(person.size) OVER (PARTITION BY person.place)
  UNION ALL
 SELECT asked.place, (
     SELECT coalesce(json_agg(name), '[]')::text FROM (
-        SELECT name, sum(octet_length(name)) OVER (ORDER BY id) AS so_far FROM (
-            SELECT id, name FROM cohorts_persona WHERE site_id = asked.site_id ORDER BY id LIMIT {MOST_LISTED}
+        SELECT name, sum(octet_length(name)) OVER (ORDER BY created_at, id) AS so_far FROM (
+            SELECT name, created_at, id FROM cohorts_persona
+             WHERE site_id = asked.site_id ORDER BY created_at, id LIMIT {MOST_LISTED}
         ) AS first
     ) AS listed WHERE so_far <= {COMMON_BYTES}
 )

@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField("identity", "bytes", models.PositiveIntegerField(editable=False, null=True)),
         migrations.AddField("group", "bytes", models.PositiveIntegerField(editable=False, null=True)),
         AddIndexConcurrently(
-            model_name="persona", index=models.Index(fields=["site", "id"], name="cohorts_persona_first")
+            model_name="persona", index=models.Index(fields=["site", "created_at", "id"], name="cohorts_persona_first")
         ),
     ]

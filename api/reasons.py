@@ -84,8 +84,8 @@ WARNINGS: Final[dict[str, str]] = {
     "unknown_currency": "The currency is not an ISO 4217 code; the revenue is kept under XXX.",
     "archived_goal": "The event converted an archived goal.",
     "long_persona": "The persona's name is longer than 255 characters or 500 bytes; it is ignored.",
-    "long_trait": "The name of a trait is longer than 255 bytes, or its value longer than 4,096 bytes as JSON; the "
-    "trait is left out. Send a shorter value. Conversions keep the whole of their properties.",
+    "long_trait": "The name of a trait is longer than 255 bytes, or its value has more than 4,096 bytes as JSON "
+    "or 256 elements; the trait is left out. Send less. Conversions keep the whole of their properties.",
     "many_traits": "A person or group keeps the 500 traits that events said last, removed ones among them; one that "
     "was said longer ago is left out. Send fewer different names, and put what varies into values.",
     "many_personas": "A person keeps the 300 personas that events said last; one that was said longer ago is left out.",

@@ -24,10 +24,13 @@ Registers = dict[str, Any]
 MAPS = ("traits", "personas")
 EARLIEST = ("visitor", "device_visitor")
 LEFT_OUT: Final = "left_out"
-# Names in a map of one identity or group, removed traits among them. With traits of VALUE_BYTES that is 2.7 MB at the
-# very worst, which an event of the person costs a worker some 0.1 s.
+# Names in a map of one identity or group, removed traits among them. With traits of VALUE_BYTES that is 3.5 MB at the
+# very worst; each event of such a person costs worker and database some 60 ms.
 MOST: Final[Mapping[str, int]] = {"traits": 500, "personas": 300}
 VALUE_BYTES: Final = 4_096  # of a trait's value as JSON
+VALUE_ELEMENTS: Final = (
+    256  # of the lists and objects in it: PostgreSQL takes ten times as long for numbers as for text
+)
 NAME_BYTES: Final = 255  # of a trait's name as JSON
 
 
@@ -129,7 +132,18 @@ def is_too_long(name: str, value: Any) -> bool:
     """Whether a trait is not kept, because its name or its value is too long."""
     if isinstance(value, bool | int | float) or value is None:
         return _bytes(name) > NAME_BYTES
-    return _bytes(name) > NAME_BYTES or len(canonical(value)) > VALUE_BYTES
+    return _bytes(name) > NAME_BYTES or len(canonical(value)) > VALUE_BYTES or _has_many_elements(value)
+
+
+def _has_many_elements(value: Any) -> bool:
+    """Whether the lists and objects of a value have too many elements. A loop, however deep they nest."""
+    elements, to_do = 0, [value]
+    while to_do and elements <= VALUE_ELEMENTS:
+        each = to_do.pop()
+        if isinstance(each, dict | list):
+            elements += len(each)
+            to_do += each.values() if isinstance(each, dict) else each
+    return elements > VALUE_ELEMENTS
 
 
 def _bytes(name: str) -> int:

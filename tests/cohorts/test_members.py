@@ -46,6 +46,16 @@ def test_members__entered_as_a_device_and_left_as_the_user__is_nobody(world: Wor
     assert all_members(world.site, "personas", "vip") == []
 
 
+def test_sizes__of_persons_beyond_the_bytes_that_are_read__count_none_of_them(world: World) -> None:
+    for number in range(3):
+        world.send(world.event("track", userId=f"u{number}", **ENTERED))
+    assert members.sizes(world.site.pk) == ({"vip": 3}, True)
+    Identity.objects.filter(value="u1").update(bytes=members.MOST_BYTES)
+
+    assert members.sizes(world.site.pk) == ({"vip": 1}, False)
+    assert len(all_members(world.site, "personas", "vip")) == 3
+
+
 def test_members__entered_under_both_ids__is_one_person(world: World) -> None:
     world.send(
         world.event("track", userId=None, anonymousId="a1", **ENTERED),

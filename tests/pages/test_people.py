@@ -13,7 +13,8 @@ from pytest_django import DjangoAssertNumQueries
 
 from api.insight.people import persona_changes
 from api.models import AuditEntry, Message, Site
-from cohorts.models import Identity
+from cohorts import remote_data
+from cohorts.models import Group, Identity, Persona
 from tests.pages.ada import ENTERED, EXITED, address, browser_of, send_ada, text_of
 from tests.world import World
 
@@ -215,3 +216,70 @@ def test_pages__whoever_asks__see_what_their_role_allows(site: Site, who: str, p
     allowed = 403 if who == "viewer" and "export" in page else 200
     status = {"anonymous": 302, "outsider": 404}.get(who, allowed)
     assert browser_of(site, who).get(address(page)).status_code == status
+
+
+# Limits
+
+
+def change_registers(value: str, **registers: Any) -> None:
+    identity = Identity.objects.get(value=value)
+    Identity.objects.filter(pk=identity.pk).update(registers={**identity.registers, **registers})
+
+
+def test_person__of_whom_limits_left_something_out__says_what_is_kept(viewer: Client) -> None:
+    page = address("people/person/?id=ada-king")
+    assert "said last" not in text_of(viewer.get(page))
+    at = 1_700_000_000_000_000
+    change_registers("ada-king", left_out={"traits": at, "personas": at, "history": at})
+
+    text = text_of(viewer.get(page))
+
+    assert "The 500 traits that events said last are kept" in text
+    assert "The 300 personas that events said last are kept" in text
+    assert "The last 1,000 changes of each identifier are kept" in text
+    assert text.count("2023-11-14 22:13:20 UTC, are left out") == 3
+
+
+def test_person__too_large_to_be_read_whole__says_so_and_is_exported_whole(viewer: Client, editor: Client) -> None:
+    Identity.objects.filter(value="anon-1").update(bytes=5_000_000)
+
+    text = text_of(viewer.get(address("people/person/?id=ada-king")))
+    exported = editor.get(address("people/person/export/?id=ada-king")).json()
+
+    assert "Together these identifiers hold more than 4,194,304 bytes. What events said of" in text
+    held = {each["id"]: each["registers"] for each in exported["identities"]}
+    assert held["anon-1"] == Identity.objects.get(value="anon-1").registers != {}
+
+
+def test_group__whose_limit_left_something_out__says_what_is_kept(viewer: Client) -> None:
+    page = address("groups/group/?id=acme")
+    assert "said last" not in text_of(viewer.get(page))
+    group = Group.objects.get(group_id="acme")
+    Group.objects.update(registers={**group.registers, "left_out": {"traits": 1_700_000_000_000_000}})
+
+    assert "The 500 traits that events said last are kept" in text_of(viewer.get(page))
+
+
+def test_groups__in_the_list__have_the_number_of_their_traits(world: World, viewer: Client) -> None:
+    world.send(world.event("group", groupId="acme", traits={f"t{number}": 1 for number in range(77)}))
+    world.send(world.event("group", groupId="empty"))
+
+    rows = re.findall(
+        r'groups/group/\?id=(\w+)".*?gp-number">(\d+)<', text_of(viewer.get(address("groups/"))), re.DOTALL
+    )
+
+    assert dict(rows)["empty"] == "0"
+    assert int(dict(rows)["acme"]) >= 77
+
+
+def test_personas__as_many_as_a_site_lists__says_so_and_how_to_remove_some(site: Site, viewer: Client) -> None:
+    there = Persona.objects.filter(site=site).count()
+    new = [Persona(site=site, name=f"p{number}") for number in range(remote_data.MOST_LISTED - there)]
+    Persona.objects.bulk_create(new[1:])
+    assert "are not listed" not in text_of(viewer.get(address("personas/")))
+    new[0].save()
+
+    text = text_of(viewer.get(address("personas/")))
+
+    assert "This site has 2,000 personas or more, so new ones are not listed" in text
+    assert "Open a persona that nobody needs and remove it" in text

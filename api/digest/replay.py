@@ -13,10 +13,11 @@ from typing import Any, Final
 import structlog
 from django.db import IntegrityError, connection, transaction
 
+from api.access import SourceAccess, find_sources_of
 from api.digest.mapping import Stored
 from api.door import Refusal, unreadable_encoding
 from api.encodings import decode
-from api.ingest.intake import refused
+from api.ingest.intake import clean, refused
 from api.ingest.tracking import BATCH_BYTES, fields_beneath, merge, read_batch
 from api.ingest.wire import TYPES, Incoming, describe_event, open_event, read_events, read_type, scalar
 from api.models import Message, Site
@@ -170,10 +171,12 @@ def replay(site_id: int, reason: str, *, who: str) -> Replayed:
 
 def _replay(site_id: int, reason: str) -> Replayed:
     messages = unreadable = 0
+    sources = find_sources_of(site_id)
     seen: set[tuple[str, str]] = set()
     for kept in _load(_choose(site_id, reason, lock="FOR UPDATE OF m SKIP LOCKED")[:MOST]):
         try:
-            first, *others = sorted(kept.read(), key=lambda event: bool(event.reason))
+            events = [_redacted(event, sources.get(kept.source_id or 0)) for event in kept.read()]
+            first, *others = sorted(events, key=lambda event: bool(event.reason))
         except (Refusal, ValueError) as refusal:
             code = refusal.code if isinstance(refusal, Refusal) else "invalid_event"  # an empty array
             Message.objects.filter(pk=kept.id).update(reason=code, detail=str(getattr(refusal, "message", "")))
@@ -189,6 +192,11 @@ def _replay(site_id: int, reason: str) -> Replayed:
         )
         messages += sum(row.status == Message.Status.PENDING for row in added)
     return Replayed(messages, unreadable)
+
+
+def _redacted(event: Incoming, source: SourceAccess | None) -> Incoming:
+    """Return an event without what the rules of now keep from being stored: it comes in as if it were new."""
+    return clean(source, event) if source is not None and source.redactions else event
 
 
 def _put_back(site_id: int, kept: _Kept, event: Incoming) -> int:

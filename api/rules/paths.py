@@ -1,8 +1,9 @@
 r"""Fields of an event, named by paths. Pure.
 
 A path is `properties.items.0.price`, `context.page.title` or `event`; a dot within a name is written `\.`. `traits.…`
-is looked for wherever senders put traits: `traits`, `context.traits`, and in an identify or group, where Segment's
-Kameleoon destination puts them, `properties` (promises W4, A-15).
+is looked for wherever senders put traits: `traits`, `context.traits`, and `properties` of an identify or group, where
+Segment's Kameleoon destination puts them (promises W4, A-15), or of an event that says it computed this trait. Names
+are compared exactly, letter case included, as traits of a profile are.
 """
 
 import re
@@ -20,7 +21,7 @@ def find(type_: str, fields: Mapping[str, Any], path: str) -> Any:
     """The value under a path, ABSENT where there is none."""
     if path == "type":
         return type_  # as it was taken: in lower case, or inferred
-    for place in places(type_, path):
+    for place in places(type_, fields, path):
         value = _walk(fields, place)
         if value is not ABSENT:
             return value
@@ -33,7 +34,7 @@ def change(type_: str, fields: Mapping[str, Any], path: str, new: Callable[[Any]
     Where a list stands and no number is given, each of its items is meant: what must not be stored is in none of them.
     """
     event = dict(fields)
-    for place in places(type_, path):
+    for place in places(type_, fields, path):
         event = _change(event, place, new)
     return event
 
@@ -49,13 +50,20 @@ def parse_path(path: str) -> Path:
     return tuple(part.replace("\\.", ".") for part in DOT.split(path))
 
 
-def places(type_: str, path: str) -> list[Path]:
+def places(type_: str, fields: Mapping[str, Any], path: str) -> list[Path]:
     """Where a path may lead in an event of this type; more than one place for traits."""
     names = parse_path(path)
     if names[0] != "traits":
         return [names]
-    moved = [("properties", *names[1:])] if type_ in {"identify", "group"} else []
+    has_moved = type_ in {"identify", "group"} or names[1:2] in computed_traits(fields)
+    moved = [("properties", *names[1:])] if has_moved else []
     return [names, *moved, ("context", *names)]
+
+
+def computed_traits(fields: Mapping[str, Any]) -> list[Path]:
+    """Return the names of the traits that an event says it computed: their values stand among its properties."""
+    found = (_walk(fields, ("properties", "trait_key")), _walk(fields, ("context", "personas", "computation_key")))
+    return [(name,) for name in found if isinstance(name, str)]
 
 
 def _walk(value: Any, path: Path) -> Any:

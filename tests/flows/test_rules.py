@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 
 from api.access import forget_lookups
+from api.digest.replay import replay
 from api.models import Message, Rule, Source
 from api.rules import rule as pure
 from api.rules.what_if import Forecast, what_if
@@ -226,6 +228,71 @@ def test_field__that_must_not_be_stored__is_in_no_table(world: World, path: str)
     assert b"+441234" not in everything
     assert world.traits("u1")["plan"] == "gold"
     assert world.traits("u1")["phone"].startswith("sha256:")
+
+
+SECRET = b'"email": "ada@example.com"'
+# However JSON writes the field, and wherever a sender puts the trait.
+WAYS_IN = [
+    b'"type": "identify", "traits": {"email": "other", %b}' % SECRET,
+    b'"type": "identify", "traits": {%b, "email": "other"}' % SECRET,
+    b'"type": "identify", "traits": {"em\\u0061il": "ada@example.com"}',
+    b'"type": "identify", "tr\\u0061its": {%b}' % SECRET,
+    b'"type": "identify", "properties": {%b}' % SECRET,
+    b'"type": "identify", "context": {"traits": {%b}}' % SECRET,
+    b'"type": "Identify", "properties": {%b}' % SECRET,
+    b'"properties": {%b}' % SECRET,
+    b'"type": "page", "name": "Home", "context": {"traits": {%b}}' % SECRET,
+    b'"type": "identify", "traits": [{%b}]' % SECRET,
+    b'"type": "identify", "traits": {"email": ["ada@example.com"]}',
+    b'"type": "identify", "traits": {"email": {"home": "ada@example.com"}}',
+    b'"type": "alias", "previousId": "u2", "traits": {%b}, "context": {"traits": {%b}}' % (SECRET, SECRET),
+    b'"type": "group", "groupId": "g", "properties": {%b}' % SECRET,
+    b'"type": "group", "groupId": "g", "traits": {%b}' % SECRET,
+    b'"type": "track", "event": "Trait Computed", "properties": {"trait_key": "email", %b}' % SECRET,
+    b'"type": "track", "event": "Trait Computed", "properties": {%b}, '
+    b'"context": {"personas": {"computation_key": "email"}}' % SECRET,
+    b'"type": "track", "event": "", "traits": {%b}' % SECRET,
+]
+
+
+def everything_stored() -> str:
+    """Every row of every table, and every body."""
+    texts = [bytes(body).decode() for body in Message.objects.values_list("body", flat=True)]
+    with connection.cursor() as cursor:
+        for table in connection.introspection.table_names(cursor):
+            cursor.execute(f'SELECT t::text FROM "{table}" t')
+            texts += [row[0] for row in cursor.fetchall()]
+    return "\n".join(texts)
+
+
+@pytest.mark.parametrize("action", ["drop_field", "hash_field"])
+@pytest.mark.parametrize("way", WAYS_IN)
+def test_trait__that_must_not_be_stored__comes_in_by_no_way(world: World, way: bytes, action: str) -> None:
+    add_rule(world, action, "traits.email")
+
+    world.post(b'{"userId": "u1", "messageId": "m", %b}' % way)
+    world.digest()
+
+    assert Message.objects.count() == 1
+    assert "ada@example.com" not in everything_stored()
+
+
+def test_trait__of_an_event_that_was_kept_before_the_rule__is_not_in_what_is_tried_again(world: World) -> None:
+    traits = {"email": "ada@example.com", "plan": "gold"}
+    world.change_site()
+    source = world.site.sources.get()
+    Source.objects.filter(pk=source.pk).update(is_enabled=False)
+    forget_lookups()
+    assert world.post(world.event("identify", userId="u1", traits=traits)).status_code == 403
+    assert world.post([world.event("identify", userId="u2", traits=traits)]).status_code == 403
+    Source.objects.filter(pk=source.pk).update(is_enabled=True)
+    add_rule(world, "drop_field", "traits.email")
+
+    replay(world.site.pk, "integration_off", who="x")
+    world.digest()
+
+    assert world.traits("u1") == world.traits("u2") == {"plan": "gold"}
+    assert "ada@example.com" not in everything_stored()
 
 
 # What if

@@ -20,6 +20,7 @@ from api.access import SOURCE, SourceAccess, read_source
 from api.database import Kind, connect
 from api.encodings import UTF_16_MARKS
 from api.ingest import nudge, tally
+from api.ingest.erased import without_erased
 from api.ingest.inbox import Row, insert
 from api.ingest.intake import EVENT_BYTES, KEPT_BYTES, prepare, refused, too_large
 from api.ingest.tracking import read_item
@@ -117,7 +118,8 @@ def store_chunk(connection: psycopg.Connection[Any], load: Load, chunk: Sequence
     """Store lines and, in the same transaction, how far the load has come. Four statements."""
     now = datetime.now(UTC)
     source = importing(connection, load.source_id)
-    rows = [Row(source.site_id, source.id, read_line(line, source, received_at=now)) for line in chunk if line.body]
+    read = [(source.site_id, source.id, read_line(line, source, received_at=now)) for line in chunk if line.body]
+    rows = [Row(*row) for row in without_erased(read)]
     with connection.transaction():
         is_new = [bool(number) for number in insert(connection, rows)]
         tally.write(connection, tally.count(rows, is_new))

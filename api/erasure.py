@@ -16,7 +16,7 @@ from django.db import OperationalError, connection, transaction
 from django.db.models import Max
 from django.db.models.functions import Collate
 
-from api.digest.suppression import hash_id
+from api.ingest.erased import hash_id
 from api.models import Erasure, Site, Suppression
 from api.sweeps import SWEEPS, forget_conversions, remove_links
 from cohorts.finding import find_person

@@ -12,11 +12,14 @@ from functools import cached_property
 from typing import Final
 from urllib.parse import quote
 
-# A string or a number of JSON, also within a body that is broken elsewhere.
-TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|(?<![\w.])-?\d+(?:\.0+)?(?![\w.])', re.DOTALL)
+from api.ingest.erased import TOKEN, read_token
+from api.ingest.wire import MESSAGE_ID_LENGTH, clean_text
+
 EMAIL: Final = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
 CODE: Final = re.compile(r"(?=.*\d)[\w-]{16,}")
 DIGITS: Final = 6  # of a number that is taken for an id: a shorter one is an age or a price
+NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?", re.ASCII)
+QUOTED: Final = re.compile("%[0-9A-F]{2}")
 PROSE: Final = 4  # characters of an id that is looked for in explanations
 
 
@@ -40,15 +43,34 @@ class StandIns:
     def spellings(self) -> list[str]:
         """How texts, JSON and addresses may write the ids: what a search looks for first."""
         found = {each for id_ in self.of for each in (id_, *_escaped(id_))}
-        found |= {quote(id_, safe="") for id_ in self.of if _is_unmistakable(id_)}
+        found |= {each for id_ in self.of if _is_unmistakable(id_) for each in _quoted(id_)}
         return sorted(found)
 
+    @cached_property
+    def odd_spellings(self) -> str:
+        r"""Return a pattern, of PostgreSQL, of bodies that may spell an id otherwise; empty where none can.
+
+        JSON lets any character be written as `\u0061`, and a number with an exponent. It is for
+        `encode(body, 'escape')`, which doubles backslashes.
+        """
+        found = []
+        if self.of:
+            found.append(r"\\\\u00[0-7]" if all(map(str.isascii, self.of)) else r"\\\\u[0-9a-fA-F]{4}")
+        if any(NUMBER.fullmatch(id_) for id_ in self.of):
+            found.append(r"[[:space:]:,[]-?[0-9]+(\.[0-9]+)?[eE][+-]?[0-9]")
+        return "|".join(found)
+
     def text(self, text: str) -> str:
-        """Return a text without the ids."""
-        whole = self.of.get(text.strip())
+        """Return a text without the ids, the white space around it kept."""
+        id_ = text.strip()
+        whole = self.of.get(id_)
         if whole is not None:
-            return whole
+            return text.replace(id_, whole)
         return self._unmistakable.sub(self._replace, text) if self.inside and self._unmistakable else text
+
+    def message_id(self, text: str) -> str:
+        """Return a messageId without the ids, no longer than one may be."""
+        return self.text(text)[:MESSAGE_ID_LENGTH]
 
     def prose(self, text: str) -> str:
         """Return an explanation, a traceback for example, without the ids: nothing depends on what it says."""
@@ -60,12 +82,12 @@ class StandIns:
 
     def _token(self, token: bytes) -> bytes:
         if not token.startswith(b'"'):
-            number = token.split(b".")[0].decode()
+            number = read_token(token)
             if not self.inside or len(number) < DIGITS or number not in self.of:
                 return token
             return json.dumps(self.of[number]).encode()
         try:
-            before = json.loads(token, strict=False)
+            before = clean_text(json.loads(token, strict=False))
         except ValueError:  # of a broken body
             return token
         after = self.text(before)
@@ -73,7 +95,7 @@ class StandIns:
 
     @cached_property
     def _by_spelling(self) -> Mapping[str, str]:
-        return {spelling: stand_in for id_, stand_in in self.of.items() for spelling in (id_, quote(id_, safe=""))}
+        return {spelling: stand_in for id_, stand_in in self.of.items() for spelling in (id_, *_quoted(id_))}
 
     def _replace(self, found: "re.Match[str]") -> str:
         return self._by_spelling[found[0]]
@@ -89,6 +111,12 @@ class StandIns:
 
 def _is_unmistakable(id_: str) -> bool:
     return EMAIL.fullmatch(id_) is not None or CODE.fullmatch(id_) is not None
+
+
+def _quoted(id_: str) -> set[str]:
+    """How addresses may write an id: with hexadecimal digits in either case, and what need not be written so plain."""
+    written = {quote(id_, safe=safe) for safe in ("", "@", "+", "@+")}
+    return written | {QUOTED.sub(lambda found: found[0].lower(), each) for each in written}
 
 
 def _escaped(id_: str) -> list[str]:

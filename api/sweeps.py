@@ -14,6 +14,7 @@ from api.digest.mapping import STORED, Effects, Rules, Stored, derive
 from api.digest.suppression import find_suppressed
 from api.digest.ways import Ways, load_ways
 from api.encodings import decode
+from api.ingest.wire import MESSAGE_ID_LENGTH
 from api.insight.bodies import in_other_encodings, names
 from api.insight.people import messages_of
 from api.models import Erasure, GoalsChange, LateLink, Load, Message, Removal, Rule, Source, Twin
@@ -27,6 +28,7 @@ from goals.naming import events_named
 LINKS: Final = ("user", "anonymous", "visitor", "device_visitor")  # registers that name another identity
 LEFT: Final = "left"  # in `Erasure.replaced`: events whose amounts look like the id
 EMPTIED: Final = "emptied"  # there too: refused bodies that nobody can search
+MOST_BODIES: Final = 100  # that are held at a time: each may have a megabyte
 MOST_DECODED: Final = 4 * 2**20  # bytes of a body, as much as a request may have
 UNSEARCHABLE: Final = (
     "Its body was removed when a person was erased: under its Content-Encoding nobody could search it for them."
@@ -96,25 +98,38 @@ def _sweep_messages(erasure: Erasure, begin: int, end: int) -> None:
     stand_ins = stand_ins_of(erasure)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"""
-            SELECT {STORED}, detail FROM api_message m
-             WHERE id > %s AND id <= %s AND site_id = %s
-               AND (EXISTS (SELECT 1 FROM unnest(%s::bytea[]) AS n (spelling) WHERE position(n.spelling IN m.body) > 0)
-                    OR message_id = ANY(%s))
-             ORDER BY id FOR UPDATE
+            """
+            SELECT id FROM api_message m
+             WHERE id > %(begin)s AND id <= %(end)s AND site_id = %(site)s
+               AND (EXISTS (SELECT 1 FROM unnest(%(bytes)s::bytea[]) AS n (s) WHERE position(n.s IN m.body) > 0)
+                    OR EXISTS (SELECT 1 FROM unnest(%(texts)s::text[]) AS n (s)
+                                WHERE position(n.s IN concat_ws(' ', m.message_id, m.detail)) > 0)
+                    OR encode(m.body, 'escape') ~ %(odd)s)
+             ORDER BY id
             """,
-            [
-                begin,
-                end,
-                erasure.site_id,
-                [*(each.encode() for each in stand_ins.spellings), *in_other_encodings(stand_ins.spellings)],
-                erasure.sought,
-            ],
+            {
+                "begin": begin,
+                "end": end,
+                "site": erasure.site_id,
+                "bytes": [*(each.encode() for each in stand_ins.spellings), *in_other_encodings(stand_ins.spellings)],
+                "texts": stand_ins.spellings,
+                "odd": stand_ins.odd_spellings,
+            },
         )
-        rows = [(Stored.of_row(row), row[-1]) for row in cursor.fetchall()]
-    if not rows:
+        found = [row[0] for row in cursor.fetchall()]
+    if not found:
         return
     ways = load_ways(erasure.site)
+    for start in range(0, len(found), MOST_BODIES):
+        _sweep_bodies(erasure, found[start : start + MOST_BODIES], ways, stand_ins)
+
+
+def _sweep_bodies(erasure: Erasure, message_ids: Sequence[int], ways: Ways, stand_ins: StandIns) -> None:
+    """Do so with these events, which may name the person."""
+    with connection.cursor() as cursor:
+        statement = f"SELECT {STORED}, detail FROM api_message WHERE id = ANY(%s) ORDER BY id FOR UPDATE"
+        cursor.execute(statement, [list(message_ids)])
+        rows = [(Stored.of_row(row), row[-1]) for row in cursor.fetchall()]
     messages = [message for message, _ in rows]
     derived = [_derive(message, ways) for message in messages]
     about = find_suppressed(erasure.site_id, messages, derived)
@@ -150,18 +165,16 @@ def _free_message(
     """Put stand-ins into an event of somebody else and into its conversion, unless it would count otherwise then."""
     ways_then = _with_stand_ins(ways, stand_ins)
     for way in (stand_ins, stand_ins.strict):
-        message_id = way.of.get(message.message_id or "", message.message_id)
+        message_id = None if message.message_id is None else way.message_id(message.message_id)
         freed = replace(message, body=way.json(message.body), message_id=message_id)
-        if freed == message:
+        if freed == message and stand_ins.prose(detail) == detail:
             return
         if _counts_alike(effects, _derive(freed, ways_then)):
             break
     else:
         _note_replaced(erasure, LEFT)
         return
-    Message.objects.filter(pk=message.id).update(
-        body=freed.body, message_id=freed.message_id, detail=stand_ins.prose(detail)
-    )
+    freed = _write_message(freed, detail=stand_ins.prose(detail))
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT id, properties::text FROM goals_conversion WHERE site_id = %s AND message_key = %s FOR UPDATE",
@@ -174,6 +187,18 @@ def _free_message(
             )
             _note_replaced(erasure, Erasure.Stage.CONVERSIONS.name)
     _note_replaced(erasure, Erasure.Stage.MESSAGES.name)
+
+
+def _write_message(message: Stored, *, detail: str) -> Stored:
+    """Write an event with its stand-ins and return it, its messageId with its number if another event has that one."""
+    row = Message.objects.filter(pk=message.id)
+    try:
+        with transaction.atomic():
+            row.update(body=message.body, message_id=message.message_id, detail=detail)
+    except IntegrityError:
+        message = replace(message, message_id=f"{message.message_id}:{message.id}"[-MESSAGE_ID_LENGTH:])
+        row.update(body=message.body, message_id=message.message_id, detail=detail)
+    return message
 
 
 def _derive(message: Stored, ways: Ways) -> Effects:
@@ -282,7 +307,7 @@ def _free_identity(erasure: Erasure, id_: int, key: tuple[int, str], text: str, 
     for name in LINKS:  # an id within a longer one stays: that is another's
         if name in before:
             *stamp, owner = before[name]
-            after[name] = [*stamp[:2], stand_ins.of.get(stamp[2], stamp[2]), stand_ins.of.get(owner, owner)]
+            after[name] = [*stamp[:2], stand_ins.message_id(stamp[2]), stand_ins.of.get(owner, owner)]
             if name in merge.EARLIEST and owner in stand_ins.of:
                 _forget_link(erasure, key, owner, after[name][3])
     if after != before:
@@ -314,6 +339,10 @@ def _text(stand_ins: StandIns, _: Erasure, text: str) -> str:
     return stand_ins.text(text)
 
 
+def _message_id(stand_ins: StandIns, _: Erasure, text: str) -> str:
+    return stand_ins.message_id(text)
+
+
 def _json(stand_ins: StandIns, _: Erasure, text: str) -> str:
     return stand_ins.json(text.encode()).decode()
 
@@ -334,7 +363,7 @@ def _goal_name(stand_ins: StandIns, erasure: Erasure, name: str) -> str:
 def _message_key(stand_ins: StandIns, _: Erasure, key: str) -> str:
     """The key of a conversion whose event's messageId was the id."""
     type_, separator, message_id = key.partition(":")
-    return f"{type_}{separator}{stand_ins.of.get(message_id, message_id)}"
+    return f"{type_}{separator}{stand_ins.message_id(message_id)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,7 +382,7 @@ TEXTS: Final[Mapping[Erasure.Stage, Texts]] = {
     Stage.CONVERSIONS: Texts(Conversion, {"properties": _json, "message_key": _message_key}),
     Stage.GROUPS: Texts(Group, {"group_id": _text, "registers": _json}),
     Stage.PERSONAS: Texts(Persona, {"name": _text}),
-    Stage.PERSONA_FACTS: Texts(PersonaFact, {"message_id": _text}, OF_IDENTITY),
+    Stage.PERSONA_FACTS: Texts(PersonaFact, {"message_id": _message_id}, OF_IDENTITY),
     Stage.USERNAMES: Texts(Username, {"name": _text}),
     Stage.GOALS: Texts(Goal, {"name": _goal_name, "description": _prose}),
     Stage.BINDINGS: Texts(GoalBinding, {"event_name": _text}),

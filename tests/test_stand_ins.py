@@ -16,7 +16,7 @@ ADA, KING, NUMBER, SEVEN, ODD = "gone", "gone:1", "gone:2", "gone:3", "gone:4"
     ("before", "after"),
     [
         ("ada-king", KING),
-        (" ada-king\n", KING),
+        (" ada-king\n", f" {KING}\n"),
         ("Ada-King", "Ada-King"),
         ("we met ada-king", "we met ada-king"),
         ("7", SEVEN),

@@ -13,6 +13,7 @@ import msgspec
 
 from api import hooks
 from api.digest.readings import NEWEST, READING, READINGS, reading_of
+from api.ingest.erased import VISITOR_FIELDS
 from api.ingest.reading import UnreadableBodyError, read_body, read_group_id, read_id, read_object
 from api.rules.rule import NO_VALUE, Rule, Ruled, apply_rules, name_of
 from cohorts.merge import is_too_long
@@ -30,7 +31,6 @@ NAME_LENGTH: Final = 500
 PERSONA_LENGTH: Final = 255
 PERSONA_BYTES: Final = 500  # of its name: `common` names up to 2,000 of them to everybody
 OUR_NAMES: Final = ("goalpost", "kameleoon", "kameleoon (actions)")  # in `integrations`, in lower case
-VISITOR_FIELDS: Final = ("kameleoonVisitorCode", "k_visitorCode")
 # What SQL selects of `api_message` for `Stored.of_row`.
 STORED: Final = f"id, type, message_id, position, occurred_at, body, source_id, {READING}"
 PLACES: Final = ("properties.", "traits.", "context.", "context.traits.", "")  # where a visitor code may stand

@@ -11,6 +11,7 @@ import msgspec
 from api.access import SourceAccess
 from api.door import Refusal
 from api.ingest import inbox, nudge
+from api.ingest.erased import without_erased
 from api.ingest.inbox import Row
 from api.ingest.reading import UnreadableBodyError, read_body
 from api.ingest.wire import Incoming, clean_text
@@ -78,7 +79,9 @@ def store_rows(
     Refused events are among them, but for those of no known site, which `count` counts too. Raises DatabaseDownError,
     and Refusal (400) when PostgreSQL cannot hold one of them.
     """
-    rows = [(site_id, source, prepare(source, event) if source else event) for site_id, source, event in rows]
+    rows = without_erased(
+        [(site_id, source, prepare(source, event) if source else event) for site_id, source, event in rows]
+    )
     try:
         numbers = inbox.store([Row(site_id, source.id if source else None, event) for site_id, source, event in rows])
     except inbox.RowRefusedError as error:

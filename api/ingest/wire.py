@@ -163,6 +163,11 @@ def read_float(text: str) -> float | int:
     return number or 0.0
 
 
+def read_number(text: str) -> float | int:
+    """Return a JSON number as a body's reader does; ValueError for more digits than Python converts."""
+    return read_float(text) if set(text) & set(".eE") else int(text)
+
+
 def lenient_decoder(warnings: set[str]) -> json.JSONDecoder:
     """A decoder of all that JSON allows and msgspec refuses: lone surrogates, numbers that fit no float or no int.
 

@@ -1,0 +1,105 @@
+"""What is refused of somebody who was erased: kept without its body, because no digest will ever look at it.
+
+Of the ids of the erased only hashes are kept; so the ids that a refused event bears are hashed and compared.
+"""
+
+import hmac
+import json
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from django.conf import settings
+
+from api.database import fetch_all
+from api.ingest.reading import UnreadableBodyError, read_body, read_object
+from api.ingest.wire import Incoming, clean_text, read_number
+from cohorts import ids
+
+VISITOR_FIELDS: Final = ("kameleoonVisitorCode", "k_visitorCode")
+# A string or a number of JSON, also within a body that is broken elsewhere.
+TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|(?<![\w.+-])-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.])', re.DOTALL)
+MOST_TOKENS: Final = 20_000  # of a body that cannot be read; hashing them takes a tenth of a second
+Owner = TypeVar("Owner")
+
+
+def hash_id(site_id: int, id_: str) -> str:
+    """What stands for an erased id: only who holds the secret key can tell whether it is a given one."""
+    return hmac.digest(settings.SECRET_KEY.encode(), f"erased\0{site_id}\0{id_}".encode(), "sha256").hex()
+
+
+def without_erased(rows: Sequence[tuple[int, Owner, Incoming]]) -> list[tuple[int, Owner, Incoming]]:
+    """Return the rows, those that are refused and name somebody who was erased without body and messageId.
+
+    No query where nothing is refused, one more where the site has erased anybody.
+    """
+    refused = {place: event for place, (_, _, event) in enumerate(rows) if event.reason and event.body}
+    sites = {rows[place][0] for place in refused}
+    erasing = sites_that_erased(sites) if sites else set()
+    named = {
+        place: {hash_id(rows[place][0], each) for each in ids_in(event.body)}
+        for place, event in refused.items()
+        if rows[place][0] in erasing
+    }
+    erased = find_erased([(rows[place][0], each) for place, its in named.items() for each in its]) if named else set()
+    return [
+        (site_id, owner, replace(event, body=b"", message_id=None, content_encoding=""))
+        if any((site_id, each) in erased for each in named.get(place, ()))
+        else (site_id, owner, event)
+        for place, (site_id, owner, event) in enumerate(rows)
+    ]
+
+
+def sites_that_erased(site_ids: Collection[int]) -> set[int]:
+    """Return those of the sites that have erased somebody. One query."""
+    statement = """
+        SELECT s FROM unnest(%(sites)s::bigint[]) AS s
+         WHERE EXISTS (SELECT 1 FROM api_suppression p WHERE p.site_id = s)
+    """
+    return {row[0] for row in fetch_all(statement, {"sites": sorted(site_ids)})}
+
+
+def find_erased(hashes: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
+    """Return those of the hashes, each with its site, whose person was erased. One query."""
+    statement = """
+        SELECT site_id, hash FROM unnest(%(sites)s::bigint[], %(hashes)s::text[]) AS named (site_id, hash)
+          JOIN api_suppression USING (site_id, hash)
+    """
+    ordered = sorted(hashes)
+    wanted = {"sites": [site for site, _ in ordered], "hashes": [each for _, each in ordered]}
+    return {(site_id, each) for site_id, each in fetch_all(statement, wanted)}
+
+
+def ids_in(body: bytes) -> set[str]:
+    """Return the ids of whom an event is about, as it was sent; every value of a body that cannot be read."""
+    try:
+        fields = read_body(body, set())
+    except (UnreadableBodyError, RecursionError):
+        return set(values_of(body))
+    context = read_object(fields.get("context"), set())
+    places = [fields, context, *(read_object(each, set()) for each in (fields.get("properties"), fields.get("traits")))]
+    places.append(read_object(context.get("traits"), set()))
+    sent = [fields.get(name) for name in ("userId", "anonymousId", "previousId")]
+    sent += [place.get(name) for place in places for name in VISITOR_FIELDS]
+    # As text: what names nobody under the newest reading may have named whoever was erased.
+    return {text for value in sent if (text := (ids.spell(value) or "").strip())}
+
+
+def values_of(body: bytes) -> Iterator[str]:
+    """Yield the strings and numbers of a body that is no JSON, as ids; the first MOST_TOKENS of them."""
+    for count, token in enumerate(TOKEN.finditer(body)):
+        if count == MOST_TOKENS:
+            return
+        text = read_token(token[0])
+        if text:
+            yield text
+
+
+def read_token(token: bytes) -> str:
+    """Return a string or a number of JSON as it would be read as an id; empty if it cannot be."""
+    try:
+        value = json.loads(token, strict=False) if token.startswith(b'"') else read_number(token.decode())
+    except ValueError:  # of a broken body
+        return ""
+    return clean_text(ids.spell(value) or "").strip()

@@ -14,6 +14,7 @@ from cohorts import merge, search
 from cohorts.models import SIZE, Identity, Persona
 from cohorts.models import Link as LinkRow
 from cohorts.remote_data import MOST_LISTED
+from locks import Lock, waits_for
 
 IdentityKey = tuple[int, str]  # (kind, value)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -108,10 +109,11 @@ def apply(
 
     The identities are locked in the order of their keys, those of `also` among them. Raises LostRaceError when another
     worker made one of them meanwhile, or when it has to be called again with more in `also`; TooManyBytesError when
-    several changes together are of people of whom too much is known. Three queries, a few more when there are groups,
-    personas, names, new links or people of whom much is known.
+    several changes together are of people of whom too much is known; HeldError when another session holds a row for
+    longer than `lock_timeout`. Three queries, a few more when there are groups, personas, names, new links or people of
+    whom much is known.
     """
-    keys = {key for change in changes for key in _keys(change)}
+    keys = {key for change in changes for key in keys_of(change)}
     most = MOST_BYTES if len(changes) > 1 else None
     known = _lock_identities(site_id, sorted(keys | also), most=most)
     dirty: set[IdentityKey] = {key for key in keys if known[key].id is None or known[key].is_shrunk}
@@ -126,13 +128,17 @@ def apply(
         _set_first_visitors(change, known, dirty, moved, changed)
         moves.append((facts == merge.Move.CHANGED, owner == merge.Move.CHANGED, has_moved_visitor, beyond))
     postponed = _share_visitors(site_id, known, links, moved, also=also, dirty=dirty, changed=changed, most=most_linked)
-    _save_identities(site_id, {key: known[key] for key in sorted(dirty)})
-    _save_search_texts(site_id, known, named)
-    _save_links(site_id, links)
-    news_of_groups = _save_groups(site_id, changes, most=most)
-    unlisted = _save_personas(site_id, changes, known)
+    with waits_for(Lock.IDENTITY):
+        _save_identities(site_id, {key: known[key] for key in sorted(dirty)})
+        _save_search_texts(site_id, known, named)
+        _save_links(site_id, links)
+    with waits_for(Lock.GROUP):
+        news_of_groups = _save_groups(site_id, changes, most=most)
+    with waits_for(Lock.PERSONA):
+        unlisted = _save_personas(site_id, changes, known)
     claims = [_find_username(change, known) for change in changes]
-    owners = _claim_usernames(site_id, [claim for claim in claims if claim is not None])
+    with waits_for(Lock.USERNAME):
+        owners = _claim_usernames(site_id, [claim for claim in claims if claim is not None])
     return Batch(
         [
             Applied(
@@ -239,7 +245,7 @@ def links_said_by(change: Change) -> list[Link]:
 
 def said_by(change: Change) -> dict[IdentityKey, merge.Registers]:
     """What one event says of every identity it names: the registers that it alone would leave. Pure."""
-    known = {key: _Known(None, {}) for key in _keys(change)}
+    known = {key: _Known(None, {}) for key in keys_of(change)}
     _set_facts(change, known, set())
     _set_owners(change, known, set())
     _set_first_visitors(change, known, set(), set(), Visitors())
@@ -268,7 +274,8 @@ class _Known:
     is_shrunk: bool = False  # a large one of a version without limits: it has to be written
 
 
-def _keys(change: Change) -> list[IdentityKey]:
+def keys_of(change: Change) -> list[IdentityKey]:
+    """Return the identities that an event names. Pure."""
     keys = [
         (kind, value)
         for kind, value in (
@@ -518,16 +525,15 @@ def _lock_identities(
     The site is part of each key: as a constant it would let the planner read all of the site's identities.
     """
     known = {key: _Known(None, {}) for key in keys}
-    with connection.cursor() as cursor:
+    with waits_for(Lock.IDENTITY), connection.cursor() as cursor:
         cursor.execute(
             f"""
             SELECT i.kind, i.value, i.id, i.bytes, {SIZE}, CASE WHEN {SIZE} <= {AT_ONCE} THEN i.registers::text END
-              FROM unnest(%b::bigint[], %b::smallint[], %b::text[]) AS k (site_id, kind, value)
-              JOIN cohorts_identity i ON i.site_id = k.site_id AND i.kind = k.kind AND i.value = k.value
+              FROM {IDENTITIES}
              ORDER BY i.kind, i.value COLLATE "C"
                FOR UPDATE OF i
             """,
-            [[site_id] * len(keys), [kind for kind, _ in keys], [value for _, value in keys]],
+            _unzip(site_id, keys),
         )
         rows = cursor.fetchall()
     texts = _read_large("cohorts_identity", [(id_, size, text) for _, _, id_, _, size, text in rows], most=most)
@@ -557,6 +563,28 @@ def _read(text: str, *, is_limited: bool) -> merge.Registers:
     if not is_limited:
         merge.shrink(registers)
     return registers
+
+
+def find_held(site_id: int, keys: Sequence[IdentityKey]) -> set[IdentityKey]:
+    """Return which of these identities other sessions hold; the others are locked. Two queries.
+
+    An identity that another transaction has made and not committed is not seen.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT i.kind, i.value FROM {IDENTITIES} FOR UPDATE OF i SKIP LOCKED", _unzip(site_id, keys))
+        free = set(cursor.fetchall())
+        cursor.execute(f"SELECT i.kind, i.value FROM {IDENTITIES}", _unzip(site_id, keys))
+        return set(cursor.fetchall()) - free
+
+
+IDENTITIES: Final = """
+    unnest(%b::bigint[], %b::smallint[], %b::text[]) AS k (site_id, kind, value)
+      JOIN cohorts_identity i ON i.site_id = k.site_id AND i.kind = k.kind AND i.value = k.value
+"""
+
+
+def _unzip(site_id: int, keys: Sequence[IdentityKey]) -> list[list[Any]]:
+    return [[site_id] * len(keys), [kind for kind, _ in keys], [value for _, value in keys]]
 
 
 def _save_identities(site_id: int, identities: dict[IdentityKey, _Known]) -> None:

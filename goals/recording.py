@@ -12,6 +12,7 @@ from goals import quota, rollups, waiting
 from goals.matching import EventName, KnownGoal, match_goal, names_to_look_up
 from goals.models import Conversion, Goal, Tag
 from goals.naming import name_goal
+from locks import Lock, waits_for
 
 KeyedBy = Conversion.KeyedBy
 
@@ -82,18 +83,23 @@ def record(site_id: int, hits: Sequence[Hit], *, policy: Policy, moved: Sequence
 
     Unknown names become goals while the quota lasts (promises K-03, K-26, K-27); the rest is deferred, first come,
     first created (K-31). The figures follow, also those of what `rekey` moved before. Two queries when every name is
-    known, some eight more when one is not; and those of `rollups.count`.
+    known, some eight more when one is not; and those of `rollups.count`. Raises HeldError when another session holds a
+    row for longer than `lock_timeout`.
     """
     if not hits:
-        rollups.count(site_id, [], moved)
+        with waits_for(Lock.FIGURES):
+            rollups.count(site_id, [], moved)
         return []
     events = list(dict.fromkeys(hit.event for hit in hits))
     goals = resolve(site_id, events, template=policy.template)
     unknown = [hit for hit in hits if hit.event not in goals]
-    creation = _create(site_id, unknown, policy=policy) if unknown else _Creation({}, set(), {})
+    with waits_for(Lock.NEW_GOALS):
+        creation = _create(site_id, unknown, policy=policy) if unknown else _Creation({}, set(), {})
     goals |= creation.goals
-    inserted = _insert(site_id, [(hit, goals[hit.event].id) for hit in hits if hit.event in goals])
-    rollups.count(site_id, list(inserted.values()), moved)
+    with waits_for(Lock.GOAL):
+        inserted = _insert(site_id, [(hit, goals[hit.event].id) for hit in hits if hit.event in goals])
+    with waits_for(Lock.FIGURES):
+        rollups.count(site_id, list(inserted.values()), moved)
     recorded = []
     for hit in hits:
         goal = goals.get(hit.event)
@@ -237,7 +243,7 @@ def _rekey(
     """Re-key the conversions of these ids, all of them or those with numbers in a range. One query."""
     within = "" if until is None else "AND c.id > %(after)s AND c.id <= %(until)s"
     order = list(KeyedBy)
-    with connection.cursor() as cursor:
+    with waits_for(Lock.IDENTITY), connection.cursor() as cursor:
         cursor.execute(
             f"""
             UPDATE goals_conversion AS conversion

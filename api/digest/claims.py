@@ -7,16 +7,18 @@ and they are digested one at a time from then on.
 
 import secrets
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import timedelta
 from typing import Any, Final
 
 import psycopg
 from django.db import connection, transaction
 
 from api.database import Kind, connect
+from api.digest.aside import Aside
 from api.models import Claim
 
 NUMBERS: Final = 2**62
+FROZEN: Final = timedelta(minutes=2)  # a note is of a batch, whose rows are locked while it is digested
 
 
 class Claims:
@@ -25,16 +27,17 @@ class Claims:
     def __init__(self) -> None:
         self._connection: psycopg.Connection[Any] | None = None
         self._worker = 0
+        self.aside = Aside()
 
-    def note(self, message_ids: Sequence[int], *, now: datetime) -> None:
+    def note(self, message_ids: Sequence[int]) -> None:
         """Say which messages are in hand. One query, committed at once."""
         self._execute(
             """
             INSERT INTO api_claim (worker, message_ids, claimed_at, server_started_at)
-            VALUES (%(worker)s, %(ids)s, %(now)s, pg_postmaster_start_time())
+            VALUES (%(worker)s, %(ids)s, clock_timestamp(), pg_postmaster_start_time())
             ON CONFLICT (worker) DO UPDATE SET message_ids = excluded.message_ids, claimed_at = excluded.claimed_at
             """,
-            {"ids": list(message_ids), "now": now},
+            {"ids": list(message_ids)},
         )
 
     def forget(self) -> None:
@@ -74,29 +77,48 @@ class Claims:
 def recover_from_dead_workers(*, attempts: int) -> int:
     """Count a failed attempt for every message that a dead worker had in hand; how many there were.
 
-    After `attempts` of them a message is `dead` with the reason `worker_died`. One query, and two more for each dead
-    worker.
+    After `attempts` of them a message is `dead` with the reason `worker_died`. A worker that is frozen keeps its lock;
+    its messages go on when PostgreSQL has ended its transaction. Whatever is still locked is left for the next time.
+    One query, and four more for each such worker.
     """
     recovered = 0
     for worker in Claim.objects.values_list("worker", flat=True):
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [worker])
-            if not cursor.fetchone()[0]:
-                continue
             cursor.execute(
                 """
-                WITH left_behind AS (DELETE FROM api_claim WHERE worker = %s RETURNING message_ids, server_started_at)
-                UPDATE api_message
-                   SET attempts = attempts + 1,
-                       status = CASE WHEN attempts + 1 >= %s THEN 'dead' ELSE status END,
-                       reason = CASE WHEN attempts + 1 >= %s THEN 'worker_died' ELSE reason END,
-                       digested_at = CASE WHEN attempts + 1 >= %s THEN now() END
-                 WHERE status IN ('pending', 'deferred')
-                   AND id IN (SELECT unnest(message_ids) FROM left_behind
-                               -- A worker that died with the server was not killed by its messages.
-                               WHERE server_started_at = pg_postmaster_start_time())
+                SELECT message_ids, server_started_at = pg_postmaster_start_time() FROM api_claim
+                 WHERE worker = %s AND (claimed_at < clock_timestamp() - %s * interval '1 second'
+                                      OR pg_try_advisory_xact_lock(worker))
+                   FOR UPDATE SKIP LOCKED
                 """,
-                [worker, attempts, attempts, attempts],
+                [worker, FROZEN.total_seconds()],
             )
-            recovered += cursor.rowcount
+            if (row := cursor.fetchone()) is None:
+                continue
+            ids, is_their_fault = row  # a worker that died with the server was not killed by its messages
+            cursor.execute("SELECT id FROM api_message WHERE id = ANY(%b::bigint[]) FOR UPDATE SKIP LOCKED", [ids])
+            free = [id_ for (id_,) in cursor.fetchall()]
+            if is_their_fault:
+                recovered += _count_attempt(cursor, free, attempts=attempts)
+            cursor.execute(
+                "SELECT id FROM api_message WHERE id = ANY(%b::bigint[]) AND id <> ALL(%b::bigint[])", [ids, free]
+            )
+            locked = [id_ for (id_,) in cursor.fetchall()]
+            cursor.execute("UPDATE api_claim SET message_ids = %b::bigint[] WHERE worker = %s", [locked, worker])
+            cursor.execute("DELETE FROM api_claim WHERE worker = %s AND message_ids = '{}'", [worker])
     return recovered
+
+
+def _count_attempt(cursor: Any, ids: Sequence[int], *, attempts: int) -> int:
+    cursor.execute(
+        """
+        UPDATE api_message
+           SET attempts = attempts + 1,
+               status = CASE WHEN attempts + 1 >= %s THEN 'dead' ELSE status END,
+               reason = CASE WHEN attempts + 1 >= %s THEN 'worker_died' ELSE reason END,
+               digested_at = CASE WHEN attempts + 1 >= %s THEN now() END
+         WHERE status IN ('pending', 'deferred') AND id = ANY(%b::bigint[])
+        """,
+        [attempts, attempts, attempts, ids],
+    )
+    return int(cursor.rowcount)

@@ -1,7 +1,7 @@
 """From pending messages to their effects: a batch of one site, one transaction, everything in it or nothing.
 
 Locks are taken in one order everywhere: messages, identities and groups (sorted), the site's goal names, the figures
-of goals (sorted).
+of goals (sorted). What needs a lock that another session holds for long is set aside (api.digest.aside).
 """
 
 import traceback
@@ -9,28 +9,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from itertools import accumulate
-from typing import Any, Final
+from typing import Final
 
+import psycopg
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
 
 from api import hooks
 from api.database import is_ours
-from api.digest import late
+from api.digest import late, taking
+from api.digest.aside import PROBE, WAIT, Need, judge_free, leave_out, needs_of
 from api.digest.claims import Claims
-from api.digest.mapping import STORED, Effects, GoalHit, Stored, derive
-from api.digest.planning import plan_by_keys
+from api.digest.mapping import Effects, GoalHit, derive
+from api.digest.planning import limit_waits, plan_by_keys
 from api.digest.suppression import suppress
+from api.digest.taking import Claimed
 from api.digest.twins import warn_of_twins
 from api.digest.ways import Ways
 from cohorts import people
 from cohorts.models import Identity
 from goals import recording
+from goals.matching import EventName
 from goals.recording import FirstVisitor, KeyedBy, Outcome, Recorded
+from locks import HeldError, Lock, waits_for
 
-BATCH_BYTES: Final = 16_777_216  # of bodies in a batch; 500 messages of 1 MB would be 2 GB in memory
 RETRIES: Final = 5  # of a batch that lost a race or a deadlock
 SMALLER: Final = 25  # a batch of too many bytes is tried again with so many times fewer messages: 500, 20, 1
 DETAIL_LENGTH: Final = 10_000
@@ -55,28 +58,19 @@ class Verdict:
     reading: int | None = None  # the one it was derived under; none if that failed
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A message in hand."""
-
-    stored: Stored
-    attempts: int
-    effects: frozenset[str]
-    warnings: frozenset[str]
-
-
 def digest_pending(ways: Ways, claims: Claims, *, limit: int, now: datetime) -> int:
     """Digest one batch of a site's pending messages; how many it took, 0 when nothing was free to take.
 
     Messages that failed before, or were in hand when a worker died, go one at a time.
     """
-    taken = _digest(ways, claims, partial(_claim_pending, ways.site_id, limit), now=now)
-    return taken + _digest(ways, claims, partial(_claim_suspect, ways.site_id, now), now=now)
+    taken = _digest_again(ways, claims, now=now)
+    taken += _digest(ways, claims, partial(taking.claim_pending, ways.site_id, limit), now=now)
+    return taken + _digest(ways, claims, partial(taking.claim_suspect, ways.site_id, now), now=now)
 
 
 def digest_deferred(ways: Ways, claims: Claims, names: Sequence[str], *, now: datetime) -> int:
     """Digest the first deferred message of each of these goal names, whose turn has come; how many it took."""
-    return _digest(ways, claims, partial(_claim_deferred, ways.site_id, names), now=now)
+    return _digest(ways, claims, partial(taking.claim_deferred, ways.site_id, names), now=now)
 
 
 def digest_waiting(ways: Ways, claims: Claims, names: Mapping[str, datetime], *, limit: int, now: datetime) -> int:
@@ -84,34 +78,62 @@ def digest_waiting(ways: Ways, claims: Claims, names: Mapping[str, datetime], *,
 
     Return how many it took, 0 if none is left.
     """
-    return _digest(ways, claims, partial(_claim_waiting, ways.site_id, names, limit), now=now)
+    return _digest(ways, claims, partial(taking.claim_waiting, ways.site_id, names, limit), now=now)
 
 
-def _digest(ways: Ways, claims: Claims, claim: "partial[list[int]]", *, now: datetime) -> int:
-    """Digest what `claim` takes, as a batch; where the batch fails, one message after the other in savepoints."""
-    failure: Exception | None = None
+def _digest_again(ways: Ways, claims: Claims, *, now: datetime) -> int:
+    """Digest a message of each lock that was held a while ago; where that works, the others of the lock may go on."""
+    due = claims.aside.due(ways.site_id)
+    if not due:
+        return 0
+    tried: set[Need] = set()
+    try:
+        return _digest(ways, claims, partial(taking.claim_again, ways.site_id, due), now=now, tried=tried)
+    finally:
+        claims.aside.settle(ways.site_id, due, tried=tried)
+
+
+def _digest(
+    ways: Ways,
+    claims: Claims,
+    claim: "partial[list[int]]",
+    *,
+    now: datetime,
+    tried: set[Need] | None = None,
+) -> int:
+    """Digest what `claim` takes, as a batch; where the batch fails, one message after the other in savepoints.
+
+    What needs a lock that is held for long is set aside. `tried` is of a batch that was set aside before, which does
+    not wait for long, and gets what it needs.
+    """
+    site_id, aside = ways.site_id, claims.aside
     also: frozenset[people.IdentityKey] = frozenset()
     most: int | None = None  # messages
     for attempt in range(1, RETRIES + 1):
         ids: list[int] = []
+        failures: list[Exception] = []
         try:
             with transaction.atomic():
-                plan_by_keys()
-                ids = claim()
+                plan_by_keys(lock_timeout=WAIT if tried is None else PROBE)
+                ids = claim(aside.messages(site_id))
                 if not ids:
                     return 0
                 ids = ids[:most]
-                claims.note(ids, now=now)
-                batch = _load(ids)
+                claims.note(ids)
+                batch = taking.load(ids)
+                needs = _find_needs(ways, batch, claims) if aside.holds(site_id) or tried is not None else {}
+                if tried is not None:
+                    tried.update(*needs.values(), *([Need(None, each.id)] for each in batch))
+                free = leave_out(site_id, batch, needs, aside=aside) if needs else batch
+                judge_some = partial(_judge_some, ways, also=also, failures=failures)
                 try:
                     with transaction.atomic():
-                        verdicts = judge(ways, batch, also=also)
-                except Exception as error:
-                    if _is_nobodys_fault(error):
-                        raise  # again, from the claim
-                    log.warning("batch.failed", site=ways.site_id, messages=len(batch), error=type(error).__name__)
-                    failure = error
-                    verdicts = [_judge_alone(ways, each, also=also) for each in batch]
+                        verdicts = judge_some(free) if free else []
+                except HeldError as error:
+                    log.warning("batch.held", site=site_id, messages=len(batch), lock=error.lock)
+                    limit_waits(PROBE)
+                    needs = _find_needs(ways, free, claims, lock=error.lock)
+                    verdicts = judge_free(site_id, free, needs, aside=aside, judge=judge_some)
                 _save(verdicts, now=now)
         except Exception as error:
             claims.forget()  # this worker lives; only a dead one leaves its note
@@ -119,34 +141,77 @@ def _digest(ways: Ways, claims: Claims, claim: "partial[list[int]]", *, now: dat
             if isinstance(error, people.TooManyBytesError):
                 most = max(1, len(ids) // SMALLER)
             if attempt == RETRIES or not _is_worth_retrying(error):
-                hooks.tell(hooks.batch_failed, site_id=ways.site_id, message_ids=ids, error=error)
+                hooks.tell(hooks.batch_failed, site_id=site_id, message_ids=ids, error=error)
                 raise
         else:
             claims.forget()
-            if failure is not None:
-                hooks.tell(hooks.batch_failed, site_id=ways.site_id, message_ids=ids, error=failure)
-            hooks.tell(hooks.batch_digested, site_id=ways.site_id, messages=_outcomes(batch, verdicts))
-            return len(batch)
+            for failure in failures[:1]:
+                hooks.tell(hooks.batch_failed, site_id=site_id, message_ids=ids, error=failure)
+            if verdicts:
+                hooks.tell(hooks.batch_digested, site_id=site_id, messages=_outcomes(batch, verdicts))
+            # What was set aside just now counts, too: there is more to look at behind it.
+            return len(verdicts) + len(set(aside.messages(site_id)) & set(ids))
     raise AssertionError
 
 
+def _judge_some(
+    ways: Ways, batch: Sequence[Claimed], *, also: frozenset[people.IdentityKey], failures: list[Exception]
+) -> list[Verdict]:
+    """Judge messages together; where that fails, note the failure and judge each alone. Raises HeldError."""
+    try:
+        with transaction.atomic():
+            return judge(ways, batch, also=also)
+    except Exception as error:
+        if _is_nobodys_fault(error):
+            raise  # again, from the claim; or in parts
+        log.warning("batch.failed", site=ways.site_id, messages=len(batch), error=type(error).__name__)
+        failures.append(error)
+        return [_judge_alone(ways, each, also=also) for each in batch]
+
+
+def _find_needs(
+    ways: Ways, batch: Sequence[Claimed], claims: Claims, *, lock: Lock | None = None
+) -> dict[int, set[Need]]:
+    """Return the locks that each message needs, of those of `lock` all. One query where names of goals are held."""
+    derived: dict[int, Effects] = {}
+    for message in batch:
+        try:
+            derived[message.id] = derive(message.stored, ways.rules_of(message.stored))
+        except Exception:  # noqa: BLE001 - it will raise again when it is judged
+            derived[message.id] = Effects()
+    unknown = set[EventName]()
+    if lock == Lock.NEW_GOALS or claims.aside.is_held(ways.site_id, Need(Lock.NEW_GOALS)):
+        unknown = {effects.goal.event for effects in derived.values() if effects.goal}
+        unknown -= recording.resolve(ways.site_id, list(unknown), template=ways.policy.template).keys()
+    return {
+        id_: needs_of(effects, makes_goal=effects.goal is not None and effects.goal.event in unknown)
+        for id_, effects in derived.items()
+    }
+
+
 def _outcomes(batch: Sequence[Claimed], verdicts: Sequence[Verdict]) -> list[hooks.Outcome]:
+    messages = {message.id: message.stored for message in batch}
     return [
         hooks.Outcome(
             verdict.id,
-            message.stored.type,
-            message.stored.message_id,
+            messages[verdict.id].type,
+            messages[verdict.id].message_id,
             verdict.status,
             verdict.reason,
             frozenset(verdict.effects),
             verdict.goal_id,
         )
-        for message, verdict in zip(batch, verdicts, strict=True)
+        for verdict in verdicts
     ]
 
 
 def _is_nobodys_fault(error: Exception) -> bool:
-    """A race that was lost, too much at once, or trouble of the database's: no message is to blame."""
+    """A race that was lost, too much at once, or trouble of the database's: no message is to blame.
+
+    A statement that took its ten minutes was too much for this batch, or for this message.
+    """
+    if isinstance(error.__cause__, psycopg.errors.QueryCanceled):
+        return False
     return isinstance(error, people.LostRaceError | people.TooManyBytesError) or is_ours(error.__cause__)
 
 
@@ -183,8 +248,13 @@ def judge(ways: Ways, batch: Sequence[Claimed], *, also: frozenset[people.Identi
     """Apply what messages mean, and say what becomes of each. Inside a transaction.
 
     Facts and links first, for the whole batch: whose a conversion is depends on them. Raises LostRaceError, upon which
-    the batch is digested again with what the error names in `also`.
+    the batch is digested again with what the error names in `also`, and HeldError.
     """
+    with waits_for(Lock.OTHER):
+        return _judge(ways, batch, also)
+
+
+def _judge(ways: Ways, batch: Sequence[Claimed], also: frozenset[people.IdentityKey]) -> list[Verdict]:
     messages = [message.stored for message in batch]
     derived = suppress(ways.site_id, messages, [derive(message, ways.rules_of(message)) for message in messages])
     verdicts = [Verdict(message.id, reading=message.reading) for message in messages]
@@ -205,10 +275,18 @@ def judge(ways: Ways, batch: Sequence[Claimed], *, also: frozenset[people.Identi
     for (verdict, _), what in zip(hits, recorded, strict=True):
         _note_recorded(verdict, what)
     if ways.has_twins:
-        _note_twins(ways.site_id, hits)
+        with waits_for(Lock.GOAL):
+            _note_twins(ways.site_id, hits)
+    _check_references()
     for verdict, effects, message in zip(verdicts, derived, batch, strict=True):
         _conclude(verdict, effects, message)
     return verdicts
+
+
+def _check_references() -> None:
+    """Check foreign keys now, so that a goal or site that is held stops this part of a batch and not its commit."""
+    with waits_for(Lock.GOAL), connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
 
 def late_links(changed: people.Visitors) -> list[FirstVisitor]:
@@ -253,89 +331,6 @@ def _conclude(verdict: Verdict, effects: Effects, message: Claimed) -> None:
         verdict.status, verdict.reason = "dead", effects.dead
     elif verdict.status == "done" and not verdict.effects:
         verdict.effects, verdict.reason = {"nothing"}, verdict.reason or effects.idle_reason
-
-
-def _claim_pending(site_id: int, limit: int) -> list[int]:
-    return _claim("status = 'pending' AND attempts = 0 ORDER BY id LIMIT %s", [site_id, limit])
-
-
-def _claim_suspect(site_id: int, now: datetime) -> list[int]:
-    """One message that failed before, a while after its last try."""
-    return _claim(
-        """
-        status = 'pending' AND attempts > 0
-        AND (digested_at IS NULL OR digested_at < %s - attempts * interval '1 second')
-        ORDER BY id LIMIT 1
-        """,
-        [site_id, now],
-    )
-
-
-def _claim_deferred(site_id: int, names: Sequence[str]) -> list[int]:
-    return _claim(
-        """
-        status = 'deferred' AND id IN (
-            SELECT first.id FROM unnest(%b::text[]) AS n (name)
-              JOIN LATERAL (
-                SELECT id FROM api_message
-                 WHERE site_id = %s AND status = 'deferred' AND waiting_for = n.name
-                 ORDER BY id LIMIT 1
-              ) AS first ON true
-        ) ORDER BY id
-        """,
-        [site_id, list(names), site_id],
-    )
-
-
-def _claim_waiting(site_id: int, names: Mapping[str, datetime], limit: int) -> list[int]:
-    return _claim(
-        """
-        status = 'deferred' AND id IN (
-            SELECT m.id FROM unnest(%b::text[], %b::timestamptz[]) AS n (name, until)
-              JOIN api_message m ON m.site_id = %s AND m.status = 'deferred' AND m.waiting_for = n.name
-             WHERE m.digested_at < n.until ORDER BY m.id LIMIT %s
-        ) ORDER BY id
-        """,
-        [site_id, list(names), list(names.values()), site_id, limit],
-    )
-
-
-def _claim(condition: str, parameters: Sequence[Any]) -> list[int]:
-    """Lock the messages of a site that meet a condition, leaving those that another worker has or had; their ids.
-
-    What a dead worker had in hand is nobody's before `recover_from_dead_workers` has counted the attempt: a batch that
-    kills one worker after the other would be dead as a whole. One that was in such hands goes alone, for the same
-    reason. Not the bodies, so that the claim is noted before anything large is in memory; and no more of them than the
-    worker can hold. One query.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT id, octet_length(body), attempts FROM api_message
-             WHERE site_id = %s AND id NOT IN (SELECT unnest(message_ids) FROM api_claim)
-               AND {condition} FOR UPDATE SKIP LOCKED
-            """,
-            parameters,
-        )
-        rows = cursor.fetchall()
-    suspects = [id_ for id_, _, attempts in rows if attempts]
-    if suspects:
-        return suspects[:1]
-    total = accumulate(size for _, size, _ in rows)
-    return [id_ for (id_, _, _), so_far in zip(rows, total, strict=True) if so_far <= BATCH_BYTES or id_ == rows[0][0]]
-
-
-def _load(ids: Sequence[int]) -> list[Claimed]:
-    """The messages in hand, in the order of their arrival. One query."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {STORED}, attempts, effects, warnings FROM api_message WHERE id = ANY(%b::bigint[]) ORDER BY id",
-            [list(ids)],
-        )
-        return [
-            Claimed(Stored.of_row(row), attempts, frozenset(effects), frozenset(warnings))
-            for *row, attempts, effects, warnings in cursor.fetchall()
-        ]
 
 
 def _save(verdicts: Sequence[Verdict], *, now: datetime) -> None:

@@ -1,10 +1,15 @@
-"""How PostgreSQL plans the statements of the digest."""
+"""How PostgreSQL plans the statements of the digest, and how long they wait for locks."""
 
+from django.conf import settings
 from django.db import connection
 
+from api import hooks
+from api.database import TIMEOUTS, Kind
+from api.digest.aside import WAIT
 
-def plan_by_keys() -> None:
-    """Have every statement of this transaction go by keys. One query.
+
+def plan_by_keys(*, lock_timeout: float = WAIT) -> None:
+    """Have every statement of this transaction go by keys, and wait for locks no longer than these seconds. One query.
 
     A batch touches some thousand rows by their keys. Left alone, the planner joins that many by hashing the whole
     table, which costs milliseconds a batch for every 10,000 rows in it.
@@ -14,5 +19,23 @@ def plan_by_keys() -> None:
             """
             SELECT set_config(name, 'off', true)
               FROM unnest('{enable_hashjoin,enable_mergejoin,enable_seqscan}'::text[]) AS way (name)
-            """
+             UNION ALL SELECT set_config('lock_timeout', %s, true)
+             UNION ALL SELECT set_config('idle_in_transaction_session_timeout', %s, true)
+            """,
+            [_milliseconds(lock_timeout), _milliseconds(_longest_pause())],
         )
+
+
+def limit_waits(seconds: float) -> None:
+    """Wait for locks no longer than this in the rest of the transaction. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [_milliseconds(seconds)])
+
+
+def _longest_pause() -> float:
+    """Return the seconds that a worker may need between two statements: the hook is called for each event in a row."""
+    return TIMEOUTS[Kind.WORKER].idle + (hooks.SECONDS * settings.DIGEST_BATCH if settings.HOOKS else 0)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.0f}"

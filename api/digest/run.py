@@ -9,14 +9,17 @@ from typing import Final
 
 import structlog
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
+from api.database import is_held
+from api.digest.aside import PROBE, WAIT
 from api.digest.claims import Claims, recover_from_dead_workers
-from api.digest.digest import digest_deferred, digest_pending, digest_waiting
+from api.digest.digest import digest_deferred, digest_pending, digest_waiting, limit_waits
 from api.digest.readings import FIRST
 from api.digest.ways import Ways, load_ways
 from api.models import Site
 from goals import quota, waiting
+from locks import Lock, waits_for
 
 RELEASE_CHUNK: Final = 5_000
 TEND_EVERY: Final = 1.0  # seconds
@@ -34,7 +37,7 @@ def digest_all(claims: Claims, *, seconds: float) -> bool:
     while taken:
         taken = 0
         for ways in _pending_sites():
-            with _a_sites_own_trouble(ways.site_id):
+            with _trouble_of(ways.site_id):
                 taken += digest_pending(ways, claims, limit=settings.DIGEST_BATCH, now=datetime.now(UTC))
         if time.monotonic() > until:  # only between rounds: a round cut short would always cut the same sites
             return taken > 0
@@ -49,9 +52,11 @@ def tend_queues(claims: Claims) -> bool:
 
     True when messages became pending or were digested.
     """
-    moved = recover_from_dead_workers(attempts=settings.DIGEST_ATTEMPTS) > 0
+    moved = False
+    with _trouble_of("claims"):
+        moved = recover_from_dead_workers(attempts=settings.DIGEST_ATTEMPTS) > 0
     for site in Site.objects.filter(id__in=waiting.waiting_sites()).prefetch_related("sources", "rules"):
-        with _a_sites_own_trouble(site.pk):
+        with _trouble_of(site.pk):
             moved = release(load_ways(site), claims, now=datetime.now(UTC)) or moved
     return moved
 
@@ -62,14 +67,14 @@ def release(ways: Ways, claims: Claims, *, now: datetime) -> bool:
     Return True if anything moved.
     """
     looked_at = _look_again(ways.site_id, claims, now=now)
-    with transaction.atomic():
-        places = quota.room(ways.site_id, ways.policy.windows, now=quota.lock_names(ways.site_id))
+    with _names_locked(ways.site_id, claims) as locked_at:
+        places = quota.room(ways.site_id, ways.policy.windows, now=locked_at)
         names = waiting.next_names(ways.site_id, places=places) if places else []
     # The digest checks the quota again: whoever creates meanwhile takes from it.
     taken = digest_deferred(ways, claims, names, now=now) if names else 0
     ready = waiting.names_to_release(ways.site_id)
     released = _let_go(ways.site_id, ready) if ready else 0
-    _leave_queue(ways.site_id, [*names, *ready])
+    _leave_queue(ways.site_id, [*names, *ready], claims)
     return bool(looked_at or taken or released)
 
 
@@ -89,8 +94,10 @@ def _look_again(site_id: int, claims: Claims, *, now: datetime) -> int:
         until = max(now, *times.values())  # the other clock may be ahead: without this it would never end
         looked_at = digest_waiting(ways, claims, times, limit=settings.DIGEST_BATCH, now=until)
         if not looked_at:
+            if claims.aside.messages(site_id):  # some of theirs may be among what is set aside
+                break
             waiting.note_looked_at(site_id, times, until=max(times.values()))
-            _leave_queue(site_id, list(times))
+            _leave_queue(site_id, list(times), claims)
         taken += looked_at
     return taken
 
@@ -111,7 +118,7 @@ def _let_go(site_id: int, names: Sequence[str]) -> int:
         return int(cursor.rowcount)
 
 
-def _leave_queue(site_id: int, names: Sequence[str]) -> None:
+def _leave_queue(site_id: int, names: Sequence[str], claims: Claims) -> None:
     """Take names out of the queue that no message waits for any more.
 
     Their messages went on, or mean something else since the site's rules changed. Under the names' lock nobody can be
@@ -119,8 +126,7 @@ def _leave_queue(site_id: int, names: Sequence[str]) -> None:
     """
     if not names:
         return
-    with transaction.atomic(), connection.cursor() as cursor:
-        quota.lock_names(site_id)
+    with _names_locked(site_id, claims), connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT DISTINCT waiting_for FROM api_message
@@ -133,12 +139,33 @@ def _leave_queue(site_id: int, names: Sequence[str]) -> None:
 
 
 @contextmanager
-def _a_sites_own_trouble(site_id: int) -> Iterator[None]:
-    """What goes wrong with one site's messages is logged and must not keep the other sites' waiting."""
+def _names_locked(site_id: int, claims: Claims) -> Iterator[datetime]:
+    """Lock the goal names of a site for a transaction and give the time at which they were locked.
+
+    Raises HeldError. A site whose names were held the last time is not waited for long: others are behind it.
+    """
+    busy = claims.aside.busy_names
+    with transaction.atomic():
+        limit_waits(PROBE if site_id in busy else WAIT)
+        busy.add(site_id)
+        with waits_for(Lock.NEW_GOALS):
+            locked_at = quota.lock_names(site_id)
+        busy.remove(site_id)
+        yield locked_at
+
+
+@contextmanager
+def _trouble_of(subject: int | str) -> Iterator[None]:
+    """Log an exception for this site and go on with the others."""
     try:
         yield
+    except OperationalError as error:
+        if not is_held(error):
+            log.exception("site.failed", site=subject)
+        else:  # nothing is wrong here; `manage.py doctor` names the session
+            log.warning("site.held", site=subject, lock=getattr(error, "lock", ""))
     except Exception:
-        log.exception("site.failed", site=site_id)
+        log.exception("site.failed", site=subject)
 
 
 def _pending_sites() -> list[Ways]:

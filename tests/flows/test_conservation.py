@@ -114,9 +114,7 @@ class Load:
     def lose_worker(self) -> None:
         """A worker dies with a message in hand."""
         dying = Claims()
-        dying.note(
-            list(Message.objects.filter(status="pending").values_list("id", flat=True)[:1]), now=datetime.now(UTC)
-        )
+        dying.note(list(Message.objects.filter(status="pending").values_list("id", flat=True)[:1]))
         dying.close()
 
     def grow_old(self) -> None:

@@ -130,7 +130,7 @@ def test_claim__of_a_dead_worker__counts_an_attempt_and_ends_dead(world: World) 
 
     for attempt in (1, 2, 3):
         dying = Claims()
-        dying.note([first], now=datetime.now(UTC))
+        dying.note([first])
         assert run.tend_queues(world.claims) is False  # it lives, so nothing is taken from it
         dying.close()
         wait_until(lambda: run.tend_queues(world.claims))
@@ -197,7 +197,7 @@ def test_suspects__of_a_dead_worker__are_digested_one_at_a_time(world: World) ->
 def test_claim__of_a_worker_that_died_with_the_server__is_forgotten(world: World) -> None:
     world.post(world.event())
     gone = Claims()
-    gone.note([Message.objects.get().pk], now=datetime.now(UTC))
+    gone.note([Message.objects.get().pk])
     gone.close()
     Claim.objects.update(server_started_at=datetime.now(UTC) - timedelta(days=1))
 
@@ -267,7 +267,7 @@ def test_release__that_killed_its_worker__goes_on_one_name_at_a_time(world: Worl
 
 def test_note__that_could_not_be_taken_back__holds_up_its_messages_no_longer(world: World) -> None:
     world.post(world.event())
-    world.claims.note([Message.objects.get().pk], now=datetime.now(UTC))
+    world.claims.note([Message.objects.get().pk])
     world.claims._connection.execute("SET default_transaction_read_only = on")  # type: ignore[union-attr]
 
     world.claims.forget()
@@ -278,7 +278,7 @@ def test_note__that_could_not_be_taken_back__holds_up_its_messages_no_longer(wor
 def die_with(message_ids: Iterable[int]) -> None:
     """What a worker leaves that dies with these messages in hand."""
     dying = Claims()
-    dying.note(list(message_ids), now=datetime.now(UTC))
+    dying.note(list(message_ids))
     dying.close()
 
 

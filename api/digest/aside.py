@@ -1,0 +1,220 @@
+"""Messages that a worker leaves alone for a while, because another session holds a row that they need.
+
+A lock is waited for as long as healthy workers hold one. What needs a lock that is held for longer is set aside, so
+that others go on, and so is what comes in meanwhile and needs it too. Every two seconds one message of each lock is
+tried again. This is a process's memory and nothing more: a lock is found held by each worker for itself, and no attempt
+is counted.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol, TypeVar, cast
+
+from django.db import transaction
+
+from api.database import TIMEOUTS, Kind
+from api.digest.mapping import Effects
+from cohorts import people
+from locks import HeldError, Lock
+
+WAIT: Final = TIMEOUTS[Kind.WORKER].lock  # seconds
+PROBE: Final = 0.1  # seconds of a wait for a lock that may be held for long
+AGAIN: Final = 2.0  # seconds until what was set aside is tried again
+SEARCH: Final = 3.0  # seconds a batch for finding out what is held; the rest of it is set aside
+MOST: Final = 200_000  # messages that a process remembers of a site; 30 MB
+TRIED: Final = 3  # messages of a lock, of which one is tried again; another worker may have the first
+MISSES: Final = 2
+
+
+class Need(NamedTuple):
+    """A lock that a message needs: what it is of, and which one."""
+
+    lock: Lock | None  # None: the message itself, of which is not known what it waits for
+    name: Hashable = None
+
+
+class Judged(Protocol):
+    """A message in hand."""
+
+    @property
+    def id(self) -> int: ...
+
+
+Message = TypeVar("Message", bound=Judged)
+Verdict = TypeVar("Verdict")
+Needs = Mapping[int, Collection[Need]]  # by message
+
+
+def needs_of(effects: Effects, *, makes_goal: bool = False) -> set[Need]:
+    """Return the locks that applying a message takes. Pure."""
+    needs: set[Need] = set()
+    if (change := effects.change) is not None:
+        needs |= {Need(Lock.IDENTITY, key) for key in people.keys_of(change)}
+        if change.group is not None:
+            needs.add(Need(Lock.GROUP, change.group))
+        if change.persona is not None:
+            needs.add(Need(Lock.PERSONA, change.persona[0]))
+        if isinstance(name := change.traits.get("username"), str):
+            needs.add(Need(Lock.USERNAME, name))
+    if (goal := effects.goal) is not None:
+        needs.add(Need(Lock.GOAL, goal.event))
+        needs.add(Need(Lock.FIGURES, (goal.event, goal.visitor_code or goal.user_id or goal.anonymous_id)))
+        if makes_goal:
+            needs.add(Need(Lock.NEW_GOALS))
+    return needs
+
+
+@dataclass(slots=True)
+class _Site:
+    held: dict[Need, float] = field(default_factory=dict)  # when each is tried again
+    messages: dict[int, Need] = field(default_factory=dict)
+    misses: defaultdict[Need, int] = field(default_factory=lambda: defaultdict(int))
+
+
+class Aside:
+    """What a worker has set aside, by site."""
+
+    def __init__(self) -> None:
+        self._sites: defaultdict[int, _Site] = defaultdict(_Site)
+        self.busy_names: set[int] = set()  # sites whose goal names were held when their queue was tended last
+
+    def messages(self, site_id: int) -> list[int]:
+        """Return the messages of a site that are not to be taken."""
+        return list(self._sites[site_id].messages) if site_id in self._sites else []
+
+    def holds(self, site_id: int) -> bool:
+        """Return True if a lock of this site is held."""
+        return site_id in self._sites
+
+    def is_held(self, site_id: int, need: Need) -> bool:
+        return site_id in self._sites and need in self._sites[site_id].held
+
+    def stops(self, site_id: int, needs: Iterable[Need]) -> Need | None:
+        """Return one of these needs that is held."""
+        return next((need for need in needs if self.is_held(site_id, need)), None)
+
+    def put(self, site_id: int, need: Need, messages: Iterable[int] = ()) -> None:
+        """Set messages aside that need a lock which is held."""
+        site = self._sites[site_id]
+        site.held.setdefault(need, time.monotonic() + AGAIN)
+        for message in messages:
+            if len(site.messages) < MOST:
+                site.messages[message] = need
+
+    def due(self, site_id: int) -> dict[Need, list[int]]:
+        """Return the locks to try again, each with a few of its messages. They count as free until they are put back.
+
+        Call `settle` with them afterwards.
+        """
+        if site_id not in self._sites:
+            return {}
+        site, now = self._sites[site_id], time.monotonic()
+        due: dict[Need, list[int]] = {need: [] for need, at in site.held.items() if at <= now}
+        for message, need in site.messages.items() if due else ():
+            if need in due and len(due[need]) < TRIED:
+                due[need].append(message)
+        for need in due:
+            del site.held[need]
+        return due
+
+    def settle(self, site_id: int, due: Collection[Need], *, tried: Collection[Need]) -> None:
+        """Let the messages go on of locks that were tried and not put back. Keep those that another worker tries."""
+        site = self._sites[site_id]
+        freed: set[Need] = set()
+        for need in due:
+            if need in site.held:
+                site.misses.pop(need, None)
+            elif need in tried or site.misses[need] + 1 >= MISSES:
+                site.misses.pop(need, None)
+                freed.add(need)
+            else:
+                site.misses[need] += 1
+                site.held[need] = time.monotonic() + AGAIN
+        site.messages = {message: need for message, need in site.messages.items() if need not in freed}
+        if not site.held:
+            del self._sites[site_id]
+
+
+def judge_free(
+    site_id: int,
+    batch: Sequence[Message],
+    needs: Needs,
+    *,
+    aside: Aside,
+    judge: Callable[[Sequence[Message]], list[Verdict]],
+) -> list[Verdict]:
+    """Judge the messages of a batch whose locks are free, and set the others aside. Inside a transaction.
+
+    Where a part of the batch waits in vain, it is divided by the locks of the kind that was waited for, until one is
+    left; identities are looked up, because a frozen worker holds hundreds. `lock_timeout` is to be PROBE. After SEARCH
+    seconds what has not been judged is set aside as it is.
+    """
+    until = time.monotonic() + SEARCH
+    verdicts: list[Verdict] = []
+    parts: list[Sequence[Message]] = [batch]
+    while parts:
+        part = leave_out(site_id, parts.pop(), needs, aside=aside)
+        if not part:
+            continue
+        if time.monotonic() > until:
+            for message in part:
+                aside.put(site_id, Need(None, message.id), [message.id])
+            continue
+        try:
+            with transaction.atomic():
+                verdicts += judge(part)
+        except HeldError as error:
+            parts += reversed(_divide(site_id, part, needs, error.lock, aside=aside))
+    return verdicts
+
+
+def leave_out(site_id: int, batch: Sequence[Message], needs: Needs, *, aside: Aside) -> list[Message]:
+    """Return the messages of which no lock is known to be held; the others are set aside."""
+    free = []
+    for message in batch:
+        need = aside.stops(site_id, (Need(None, message.id), *needs[message.id]))
+        if need is None:
+            free.append(message)
+        else:
+            aside.put(site_id, need, [message.id])
+    return free
+
+
+def _divide(
+    site_id: int, part: Sequence[Message], needs: Needs, lock: Lock, *, aside: Aside
+) -> list[Sequence[Message]]:
+    """Return parts to try of one that waited in vain for a lock of this kind. One query for identities, else none."""
+    if lock == Lock.IDENTITY and _find_held_identities(site_id, part, needs, aside=aside):
+        return [part]
+    by_need: dict[Need, list[Message]] = {}
+    for message in part:
+        for need in needs[message.id]:
+            if need.lock == lock:
+                by_need.setdefault(need, []).append(message)
+    if len(by_need) == 1 or len(part) == 1:
+        (message, *_) = part
+        for need in by_need or [Need(None, message.id)]:
+            aside.put(site_id, need, [each.id for each in by_need.get(need, [message])])
+        return [part]  # without those
+    half = set(list(by_need)[: len(by_need) // 2])
+    first = [message for message in part if not half.isdisjoint(needs[message.id])]
+    if not 0 < len(first) < len(part):
+        first = list(part[: len(part) // 2])
+    taken = {message.id for message in first}
+    return [first, [message for message in part if message.id not in taken]]
+
+
+def _find_held_identities(site_id: int, part: Sequence[Message], needs: Needs, *, aside: Aside) -> bool:
+    """Note which identities of these messages are held. Return False if none is."""
+    keys = {
+        cast("people.IdentityKey", need.name)
+        for message in part
+        for need in needs[message.id]
+        if need.lock == Lock.IDENTITY
+    }
+    held = people.find_held(site_id, sorted(keys))
+    for key in held:
+        aside.put(site_id, Need(Lock.IDENTITY, key))
+    return bool(held)

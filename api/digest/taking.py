@@ -1,0 +1,123 @@
+"""Which messages a worker takes, without those of another worker, those left by a dead one, and those set aside."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import accumulate
+from typing import Any, Final
+
+from django.db import connection
+
+from api.digest.aside import Need
+from api.digest.mapping import STORED, Stored
+
+BATCH_BYTES: Final = 16_777_216  # of bodies in a batch; 500 messages of 1 MB would be 2 GB in memory
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A message in hand."""
+
+    stored: Stored
+    attempts: int
+    effects: frozenset[str]
+    warnings: frozenset[str]
+
+    @property
+    def id(self) -> int:
+        return self.stored.id
+
+
+def claim_pending(site_id: int, limit: int, aside: Sequence[int]) -> list[int]:
+    return _claim("status = 'pending' AND attempts = 0 ORDER BY id LIMIT %s", [site_id, limit], aside)
+
+
+def claim_again(site_id: int, due: Mapping[Need, Sequence[int]], _aside: Sequence[int]) -> list[int]:
+    """One message of each lock, the first that no other worker has."""
+    ids = [id_ for its in due.values() for id_ in its]
+    free = set(_claim("status IN ('pending', 'deferred') AND id = ANY(%b::bigint[]) ORDER BY id", [site_id, ids], ()))
+    return sorted({next(id_ for id_ in its if id_ in free) for its in due.values() if not free.isdisjoint(its)})
+
+
+def claim_suspect(site_id: int, now: datetime, aside: Sequence[int]) -> list[int]:
+    """One message that failed before, a while after its last try."""
+    return _claim(
+        """
+        status = 'pending' AND attempts > 0
+        AND (digested_at IS NULL OR digested_at < %s - attempts * interval '1 second')
+        ORDER BY id LIMIT 1
+        """,
+        [site_id, now],
+        aside,
+    )
+
+
+def claim_deferred(site_id: int, names: Sequence[str], aside: Sequence[int]) -> list[int]:
+    return _claim(
+        """
+        status = 'deferred' AND id IN (
+            SELECT first.id FROM unnest(%b::text[]) AS n (name)
+              JOIN LATERAL (
+                SELECT id FROM api_message
+                 WHERE site_id = %s AND status = 'deferred' AND waiting_for = n.name
+                 ORDER BY id LIMIT 1
+              ) AS first ON true
+        ) ORDER BY id
+        """,
+        [site_id, list(names), site_id],
+        aside,
+    )
+
+
+def claim_waiting(site_id: int, names: Mapping[str, datetime], limit: int, aside: Sequence[int]) -> list[int]:
+    return _claim(
+        """
+        status = 'deferred' AND id IN (
+            SELECT m.id FROM unnest(%b::text[], %b::timestamptz[]) AS n (name, until)
+              JOIN api_message m ON m.site_id = %s AND m.status = 'deferred' AND m.waiting_for = n.name
+             WHERE m.digested_at < n.until ORDER BY m.id LIMIT %s
+        ) ORDER BY id
+        """,
+        [site_id, list(names), list(names.values()), site_id, limit],
+        aside,
+    )
+
+
+def _claim(condition: str, parameters: Sequence[Any], aside: Sequence[int]) -> list[int]:
+    """Lock the messages of a site that meet a condition, leaving those that another worker has or had; their ids.
+
+    What is set aside is left, too.
+
+    What a dead worker had in hand is nobody's before `recover_from_dead_workers` has counted the attempt: a batch that
+    kills one worker after the other would be dead as a whole. One that was in such hands goes alone, for the same
+    reason. Not the bodies, so that the claim is noted before anything large is in memory; and no more of them than the
+    worker can hold. One query.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT id, octet_length(body), attempts FROM api_message
+             WHERE id NOT IN (SELECT unnest(message_ids) FROM api_claim UNION ALL SELECT unnest(%b::bigint[]))
+               AND site_id = %s AND {condition} FOR UPDATE SKIP LOCKED
+            """,
+            [list(aside), *parameters],
+        )
+        rows = cursor.fetchall()
+    suspects = [id_ for id_, _, attempts in rows if attempts]
+    if suspects:
+        return suspects[:1]
+    total = accumulate(size for _, size, _ in rows)
+    return [id_ for (id_, _, _), so_far in zip(rows, total, strict=True) if so_far <= BATCH_BYTES or id_ == rows[0][0]]
+
+
+def load(ids: Sequence[int]) -> list[Claimed]:
+    """The messages in hand, in the order of their arrival. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {STORED}, attempts, effects, warnings FROM api_message WHERE id = ANY(%b::bigint[]) ORDER BY id",
+            [list(ids)],
+        )
+        return [
+            Claimed(Stored.of_row(row), attempts, frozenset(effects), frozenset(warnings))
+            for *row, attempts, effects, warnings in cursor.fetchall()
+        ]

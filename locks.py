@@ -1,0 +1,42 @@
+"""Rows that another session holds for longer than ours may wait: what they are, in every room."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+from django.db import OperationalError
+from psycopg.errors import LockNotAvailable
+
+
+class Lock(StrEnum):
+    """What a transaction waited for in vain."""
+
+    IDENTITY = "identity"  # of a person, with its links, texts and conversions
+    GROUP = "group"
+    PERSONA = "persona"
+    USERNAME = "username"
+    NEW_GOALS = "new goals"  # of a site: its names, its tag, its queue
+    GOAL = "goal"
+    FIGURES = "figures"  # of a visitor of a goal
+    OTHER = "other"
+
+
+class HeldError(OperationalError):
+    """Another session held a lock for longer than `lock_timeout`: roll back to the last savepoint."""
+
+    def __init__(self, lock: Lock) -> None:
+        super().__init__(f"another session holds the {lock}")
+        self.lock = lock
+
+
+@contextmanager
+def waits_for(lock: Lock) -> Iterator[None]:
+    """Raise HeldError, which names the lock, when a statement of the block waited for one in vain."""
+    try:
+        yield
+    except HeldError:
+        raise
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable):
+            raise HeldError(lock) from error.__cause__
+        raise

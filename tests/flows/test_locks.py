@@ -1,0 +1,247 @@
+"""A row that another session holds delays what needs it, and nothing else."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection
+from django.db.models import F
+
+from api import database
+from api.digest import aside, claims, run
+from api.models import Claim, Message, Site
+from api.sites import create_site
+from goals import quota
+from goals.models import Goal, GoalCreation, GoalTotal
+from tests.contract.server import environment_of_the_test
+from tests.flows.test_resilience import is_asleep, poison, wait_until
+from tests.world import SITECODE, World
+
+OTHER = "bbbbbbbbbb"
+
+
+@contextmanager
+def holding(statement: str, *parameters: Any) -> Iterator[psycopg.Connection[Any]]:
+    """Hold what a statement locks, as somebody does who left a transaction open."""
+    with psycopg.connect(**database.connection_parameters()) as other:
+        assert other.execute(statement, parameters).rowcount
+        yield other
+        other.rollback()
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait less than in earnest."""
+    monkeypatch.setattr(aside, "AGAIN", 0.2)
+
+
+def done(*message_ids: str) -> bool:
+    return set(Message.objects.filter(message_id__in=message_ids).values_list("status", flat=True)) == {"done"}
+
+
+def digest_until(world: World, condition: Callable[[], bool]) -> None:
+    def look() -> bool:
+        world.digest()
+        world.tend()
+        return condition()
+
+    wait_until(look)
+
+
+# What is held, and the event that needs it; each time `event` made it before.
+HELD: dict[str, tuple[str, dict[str, Any]]] = {
+    "identity": ("SELECT 1 FROM cohorts_identity WHERE value = 'held' FOR UPDATE", {"userId": "held"}),
+    "new identity": (
+        """
+        INSERT INTO cohorts_identity (site_id, kind, value, registers, created_at, updated_at)
+        SELECT id, 1, 'held 2', '{}', now(), now() FROM api_site LIMIT 1
+        """,
+        {"userId": "held 2"},
+    ),
+    "group": (
+        "SELECT 1 FROM cohorts_group WHERE group_id = 'acme' FOR UPDATE",
+        {"type": "group", "groupId": "acme", "traits": {"size": 2}},
+    ),
+    "persona": (
+        """
+        INSERT INTO cohorts_persona (site_id, name, created_at) SELECT id, 'vip', now() FROM api_site LIMIT 1
+        """,
+        {"event": "Audience Entered", "properties": {"audience_key": "vip", "vip": True}},
+    ),
+    "username": (
+        "INSERT INTO cohorts_username (site_id, name, user_value) SELECT id, 'ada', 'ada' FROM api_site LIMIT 1",
+        {"type": "identify", "traits": {"username": "ada"}, "userId": "u9"},
+    ),
+    "goal": ("SELECT 1 FROM goals_goal WHERE name LIKE '%%Held' FOR UPDATE", {"event": "Held"}),
+    "figures": (
+        "SELECT 1 FROM goals_goalvisitor WHERE visitor_code = 'held' FOR UPDATE",
+        {"event": "Bought", "userId": "held"},
+    ),
+    "new goals": (f"SELECT pg_advisory_xact_lock({quota.LOCK_SPACE}, id::int) FROM api_site LIMIT 1", {"event": "New"}),
+    "conversions": (
+        "SELECT 1 FROM goals_conversion WHERE user_id = 'late' FOR UPDATE",
+        {"userId": "late", "context": {"traits": {"kameleoonVisitorCode": "v1"}}},
+    ),
+}
+
+
+@pytest.mark.promise("N-02")
+@pytest.mark.parametrize("held", HELD)
+def test_digest__while_a_row_is_held__delays_what_needs_it_and_nothing_else(world: World, held: str) -> None:
+    statement, fields = HELD[held]
+
+    def bought(letter: str) -> list[dict[str, Any]]:
+        ids = [f"{letter}{number}" for number in range(9)]
+        return [world.event(event="Bought", userId=id_, messageId=id_) for id_ in ids]
+
+    other = create_site(name="Other", sitecode=OTHER)
+    world.credential.sites.add(other)
+    world.send(
+        world.event(event="Held"),
+        world.event(event="Bought", userId="held"),
+        world.event(event="Bought", userId="late"),
+        world.event("group", groupId="acme", traits={"size": 1}),
+    )
+    with holding(statement):
+        world.post(
+            [world.event(event="Bought", userId=f"before-{number}", messageId=f"a{number}") for number in range(9)]
+        )
+        world.post(world.event(**{"type": "track", "messageId": "waits", **fields}))
+        world.post(
+            [world.event(event="Bought", userId=f"after-{number}", messageId=f"b{number}") for number in range(9)]
+        )
+        world.post(world.event(messageId="elsewhere"), sitecode=OTHER)
+        world.digest()
+
+        assert done(*(f"{letter}{number}" for letter in "ab" for number in range(9)), "elsewhere")
+        waiting = Message.objects.get(message_id="waits")
+        assert (waiting.status, waiting.reason, waiting.attempts) == ("pending", "", 0)
+
+        # Whoever comes later neither waits for it nor has it tried again by the worker at once.
+        world.post(world.event(event="Bought", userId="later", messageId="c"))
+        world.post(world.event(**{"type": "track", "messageId": "waits too", **fields}))
+        begun = time.monotonic()
+        world.digest()
+        assert done("c")
+        assert time.monotonic() - begun < aside.WAIT
+        assert not done("waits too")
+
+    digest_until(world, lambda: done("waits", "waits too"))
+    assert set(Message.objects.values_list("status", "attempts")) == {("done", 0)}
+    assert not Claim.objects.exists()
+
+
+DIGEST_ALONE = """
+import django
+django.setup()
+from api.digest import run
+from api.digest.claims import Claims
+claims = Claims()
+for _ in range(2):
+    run.digest_all(claims, seconds=60)
+"""
+
+
+@contextmanager
+def frozen_worker(world: World, directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Freeze a worker in the middle of a batch: its transaction has locked `message-frozen` and the person `frozen`."""
+    environment = {**environment_of_the_test(directory), "DJANGO_SETTINGS_MODULE": "api.settings"}
+    with poison("NEW.message_key = 'track:message-frozen' AND pg_sleep(1) IS NULL"):
+        process = subprocess.Popen([sys.executable, "-c", DIGEST_ALONE], env=environment)
+        try:
+            wait_until(is_asleep)
+            process.send_signal(signal.SIGSTOP)
+            wait_until(lambda: not is_asleep())  # its session does nothing, and holds what it has
+            yield process
+        finally:
+            process.send_signal(signal.SIGCONT)
+            process.wait(60)
+
+
+@pytest.mark.promise("N-02")
+@pytest.mark.parametrize("is_ended", [False, True])
+def test_worker__frozen_in_a_batch__delays_its_own_messages_and_doubles_none(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_ended: bool
+) -> None:
+    """Until it goes on; or until PostgreSQL ends its transaction, upon which others take them."""
+    monkeypatch.setattr(claims, "FROZEN", timedelta(seconds=0))
+    world.send(world.event(event="Bought", userId="frozen"))
+    world.post([world.event(event="Bought", userId=user, messageId=f"message-{user}") for user in ("frozen", "also")])
+    with frozen_worker(world, tmp_path) as worker:
+        world.post(world.event(event="Bought", userId="frozen", messageId="needs it"))
+        world.post([world.event(event="Bought", userId=f"u{number}", messageId=f"m{number}") for number in range(5)])
+        for _ in range(2):
+            world.digest()
+            world.tend()
+        assert done(*(f"m{number}" for number in range(5)))
+        assert not done("needs it")
+        assert not done("message-also")
+
+        if is_ended:
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE state LIKE 'idle in%'"
+                )
+            digest_until(world, lambda: done("needs it", "message-also", "message-frozen"))
+
+    assert worker.returncode == 0
+    digest_until(world, lambda: done("needs it", "message-also", "message-frozen"))
+    assert world.goals() == {"SegmentIO track – Bought": 9}
+    assert sum(GoalTotal.objects.values_list("conversions", flat=True)) == 9
+    assert not Claim.objects.exists()
+
+
+def test_queue__of_a_site_whose_goal_names_are_held__does_not_delay_that_of_another(world: World) -> None:
+    create_site(name="Other", sitecode=OTHER)
+    other = Site.objects.get(sitecode=OTHER)
+    world.credential.sites.add(other)
+    Site.objects.update(goals_per_10_seconds=1)
+    for sitecode in (SITECODE, OTHER):
+        world.post([world.event(event="A"), world.event(event="B")], sitecode=sitecode)
+    world.digest()
+    GoalCreation.objects.update(created_at=F("created_at") - timedelta(seconds=11))
+
+    with holding("SELECT pg_advisory_xact_lock(%s, %s)", quota.LOCK_SPACE, world.site.pk):
+        world.tend()
+        begun = time.monotonic()
+        world.tend()
+        assert time.monotonic() - begun < aside.WAIT
+        assert Goal.objects.filter(site=other).count() == 2
+        assert Goal.objects.filter(site=world.site).count() == 1
+
+    world.tend()
+    assert Goal.objects.filter(site=world.site).count() == 2
+
+
+def test_messages__of_a_dead_worker_with_one_that_is_held__go_on_without_it(world: World) -> None:
+    world.post([world.event(messageId=f"m{number}") for number in range(3)])
+    dying = claims.Claims()
+    dying.note(list(Message.objects.values_list("pk", flat=True)))
+    dying.close()
+    with holding("SELECT 1 FROM api_message WHERE message_id = 'm1' FOR UPDATE"):
+        wait_until(lambda: run.tend_queues(world.claims))
+        assert Message.objects.filter(attempts=1).count() == 2
+        world.tend()
+        assert [len(each) for each in Claim.objects.values_list("message_ids", flat=True)] == [1]
+
+    digest_until(world, lambda: done("m0", "m1", "m2"))
+    assert set(Message.objects.values_list("attempts", flat=True)) == {1}
+
+
+def test_statement__that_takes_its_whole_time__is_a_fault_of_its_message(world: World) -> None:
+    """It would be begun again for ever, and keep the site's other messages waiting."""
+    world.post([world.event(messageId="endless"), world.event(messageId="quick")])
+
+    with poison("NEW.message_key = 'track:endless'", "57014"):
+        world.digest()
+
+    assert done("quick")
+    assert Message.objects.get(message_id="endless").attempts == 1

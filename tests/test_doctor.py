@@ -5,20 +5,27 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
-from api import heartbeats
+from api import database, heartbeats
+from api.insight import sessions
 from api.management.commands import doctor
 from api.models import DatabaseClock, Heartbeat, Message, Twin
 from api.sites import create_source
 from tests.flows.test_health import read_only
+from tests.flows.test_resilience import wait_until
 from tests.world import World
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,7 +37,7 @@ def test_doctor__no_worker__fails_with_what_to_do() -> None:
     with pytest.raises(CommandError, match=r"not well: beat, worker$"):
         call_command("doctor", stdout=output)
     levels = [line.split()[0] for line in output.getvalue().splitlines() if not line.startswith(" ")]
-    assert levels == ["ok", "ok", "warn", "ok", "ok", "FAIL", "FAIL", "ok", "ok", "ok", "ok"]
+    assert levels == ["ok", "ok", "warn", "ok", "ok", "FAIL", "FAIL", "ok", "ok", "ok", "ok", "ok"]
     assert output.getvalue().count("-> start one") == 2
 
 
@@ -48,7 +55,7 @@ def test_doctor__everything_down__says_so_without_a_traceback() -> None:
     assert report.stderr == "CommandError: not well: broker, database\n"
     assert "geheim" not in report.stdout
     levels = [line.split()[0] for line in report.stdout.splitlines() if not line.startswith(" ")]
-    assert levels == ["FAIL", "warn", "warn", "warn", "FAIL", "warn", "warn", "warn", "warn", "warn", "ok"]
+    assert levels == ["FAIL", "warn", "warn", "warn", "FAIL", "warn", "warn", "warn", "warn", "warn", "warn", "ok"]
 
 
 @pytest.mark.parametrize(("waiting", "level"), [(5, "ok"), (60, "warn"), (3600, "FAIL")])
@@ -58,6 +65,56 @@ def test_inbox__oldest_message_waits__grades_the_lag(world: World, waiting: int,
     finding = doctor.look_at_inbox()
     assert finding.level == level
     assert bool(finding.advice) == (level != "ok")
+
+
+@pytest.fixture
+def holder(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[psycopg.Connection[Any]]:
+    """A session that somebody left in a transaction, with a lock on a person and her id in its last statement."""
+    monkeypatch.setattr(sessions, "IDLE", timedelta(0))
+    monkeypatch.setattr(doctor, "HELD_WARNING", timedelta(0))
+    world.identify(userId="ada@example.com")
+    with suppress(psycopg.errors.AdminShutdown), psycopg.connect(**database.connection_parameters()) as session:
+        session.execute("SET application_name = 'psql'")
+        session.execute("SELECT 1 FROM cohorts_identity WHERE value = 'ada@example.com' FOR UPDATE")
+        yield session
+
+
+def test_locks__held_by_an_idle_session__are_named_with_what_ends_it(
+    world: World, holder: psycopg.Connection[Any]
+) -> None:
+    """Also while nobody waits: waits of ours are short."""
+    world.post(world.event(userId="ada@example.com"))
+    Message.objects.update(received_at=datetime.now(UTC) - timedelta(seconds=60))
+
+    finding = doctor.look_at_locks()
+
+    assert (finding.level, f"session {holder.info.backend_pid} of the user" in finding.found) == ("warn", True)
+    assert "psql" in finding.found
+    assert "idle in transaction for 0 s" in finding.found
+    assert f"`SELECT pg_terminate_backend({holder.info.backend_pid})`" in finding.advice
+    assert "ada" not in finding.found + finding.advice
+    assert doctor.look_at_inbox().advice == "end what locks says"
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [holder.info.backend_pid])
+    assert doctor.look_at_locks().level == "ok"
+
+
+def test_locks__that_others_wait_for__are_named_by_their_holder(world: World, holder: psycopg.Connection[Any]) -> None:
+    """Not the one who waits first, for whom the second waits."""
+
+    def wait(_: int) -> None:
+        with suppress(psycopg.OperationalError), psycopg.connect(**database.connection_parameters()) as session:
+            session.execute("SET application_name = 'waits'")
+            session.execute("SELECT 1 FROM cohorts_identity FOR UPDATE")
+
+    with ThreadPoolExecutor(2) as threads:
+        waiting = list(map(threads.submit, [wait, wait], [1, 2]))
+        wait_until(lambda: sum(each.waiting for each in sessions.find_holders()) == 2)
+        (found,) = sessions.find_holders()
+        holder.rollback()
+        for each in waiting:
+            each.result(60)
+    assert (found.pid, found.application) == (holder.info.backend_pid, "psql")
 
 
 @pytest.mark.promise("B-06")

@@ -19,6 +19,7 @@ from api.database import connect
 from api.digest import rekey
 from api.health import REASONS, probe
 from api.heartbeats import Role, Sign, State, state_of
+from api.insight.sessions import find_holders
 from api.models import Message, Twin
 from api.secret_key import require_same_key
 
@@ -27,6 +28,9 @@ LAG_FAILURE = timedelta(minutes=10)
 TWIN_AGE = timedelta(days=1)
 CLOCK_WARNING = 1.0  # seconds
 CLOCK_FAILURE = 60.0  # the digest believes our clock over a sender's beyond this
+MOST_NAMED = 3
+HELD_WARNING = timedelta(seconds=5)
+HELD_FAILURE = timedelta(minutes=1)
 DISK_WARNING = 2 * 2**30
 DISK_FAILURE = 2**28
 PING_SECONDS = 3.0
@@ -51,7 +55,7 @@ class Check:
 
 
 class Command(BaseCommand):
-    help = "Check database, migrations, broker, worker, inbox, clock and disk, and say what to do about each trouble."
+    help = "Check database, broker, worker, locks, inbox, clock, disk and more, and say what to do about each trouble."
     requires_system_checks = ()  # they need what is checked here
 
     def handle(self, **_: Any) -> None:
@@ -174,7 +178,20 @@ def look_at_inbox() -> Finding:
         return Finding("ok", "nothing waits")
     lag = datetime.now(UTC) - oldest
     found = f"the oldest message waits for {lag.total_seconds():.0f} s"
-    return grade(lag, LAG_WARNING, LAG_FAILURE, found, "if a worker is well, it is overrun: add workers")
+    advice = "end what locks says" if find_holders() else "if a worker is well, it is overrun: add workers"
+    return grade(lag, LAG_WARNING, LAG_FAILURE, found, advice)
+
+
+def look_at_locks() -> Finding:
+    holders = find_holders()
+    if not holders:
+        return Finding("ok", "no session holds what others need")
+    found = "; ".join(str(holder) for holder in holders[:MOST_NAMED])
+    waiting = sum(holder.waiting for holder in holders)
+    held = max(holder.since or LAG_WARNING for holder in holders)
+    remedies = "; ".join(holder.remedy for holder in holders[:MOST_NAMED])
+    advice = f"what needs its rows waits, and so do {waiting} sessions at this moment: {remedies}"
+    return grade(held, HELD_WARNING, HELD_FAILURE, f"{len(holders)} hold rows or tables: {found}", advice)
 
 
 def look_at_sources() -> Finding:
@@ -234,6 +251,7 @@ CHECKS = (
     Check("broker", look_at_broker, "start Redis or Valkey, or correct REDIS_URL; no event is lost meanwhile"),
     Check("worker", look_at_worker, "run `python manage.py prepare`", needs="database"),
     Check("beat", look_at_beat, "run `python manage.py prepare`", needs="database"),
+    Check("locks", look_at_locks, "run `python manage.py prepare`", needs="database"),
     Check("inbox", look_at_inbox, "run `python manage.py prepare`", needs="database"),
     Check("sources", look_at_sources, "run `python manage.py prepare`", needs="database"),
     Check("clock", look_at_clock, "see the database's log", needs="database"),

@@ -2,17 +2,20 @@
 
 import gc
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
+import structlog
 from celery import Celery
 from celery.signals import beat_init, worker_init, worker_process_init
-from django.db import connections
+from django.db import OperationalError, connections
 
 from api import erasure, goal_changes, removal
 from api.celery import app
-from api.database import Kind, become
+from api.database import Kind, become, is_held
 from api.digest import late, run
 from api.digest.claims import Claims
 from api.heartbeats import Role, heart, steady_time
@@ -22,6 +25,7 @@ from api.secret_key import refuse_other_key
 from goals.catalogue import purge_deleted
 
 SECONDS_A_RUN = 5.0  # then the next task has its turn
+REST: Final = 10.0  # seconds
 EVERY = {
     "digest": ("api.digest.tasks.digest", 1.0, "goalpost"),
     "tend-queues": ("api.digest.tasks.tend_queues", 1.0, "goalpost"),
@@ -32,6 +36,8 @@ EVERY = {
     "follow-links": ("api.digest.tasks.follow_links", 1.0, "goalpost-seldom"),
     "change-goals": ("api.digest.tasks.change_goals", 1.0, "goalpost-seldom"),
 }
+
+log = structlog.get_logger(__name__)
 
 
 worker_init.connect(refuse_other_key)
@@ -55,6 +61,28 @@ def collect_less_garbage(**_: Any) -> None:
     """A batch makes thousands of objects and no cycles: looking for some took a tenth of its time."""
     gc.freeze()  # what is loaded by now stays
     gc.set_threshold(20_000, 20, 20)
+
+
+@cache
+def rests() -> dict[str, float]:
+    """When the tasks of this process go on that waited in vain for a lock."""
+    return {}
+
+
+@contextmanager
+def unless_held(task: str) -> Iterator[float]:
+    """Give the time at which a run ends. A task that waits in vain for a lock rests: the digest is behind it.
+
+    The time of a task that rests is over.
+    """
+    now = time.monotonic()
+    try:
+        yield now + SECONDS_A_RUN if now >= rests().get(task, 0) else now
+    except OperationalError as error:
+        if not is_held(error):
+            raise
+        rests()[task] = time.monotonic() + REST
+        log.warning("task.held", task=task)  # `manage.py doctor` names the session
 
 
 @cache
@@ -90,47 +118,48 @@ def tend_queues() -> None:
 @app.task
 def prune() -> None:
     """Remove done messages that are old enough, as many as a run's time allows."""
-    now = steady_time()
-    if now is not None:
-        prune_done(now=now, seconds=SECONDS_A_RUN)
-        goal_changes.prune(now=now)
+    with unless_held("prune") as until:
+        now = steady_time()
+        if now is not None:
+            prune_done(now=now, seconds=until - time.monotonic())
+            goal_changes.prune(now=now)
 
 
 @app.task
 def purge() -> None:
     """Remove the rows of deleted goals, as many as a run's time allows."""
-    until = time.monotonic() + SECONDS_A_RUN
-    while time.monotonic() < until and purge_deleted():
-        pass
+    with unless_held("purge") as until:
+        while time.monotonic() < until and purge_deleted():
+            pass
 
 
 @app.task
 def erase() -> None:
     """Go on erasing people, as far as a run's time allows."""
-    until = time.monotonic() + SECONDS_A_RUN
-    while time.monotonic() < until and erasure.sweep(now=datetime.now(UTC)):
-        pass
+    with unless_held("erase") as until:
+        while time.monotonic() < until and erasure.sweep(now=datetime.now(UTC)):
+            pass
 
 
 @app.task
 def remove() -> None:
     """Go on removing personas, groups and sites, as far as a run's time allows."""
-    until = time.monotonic() + SECONDS_A_RUN
-    while time.monotonic() < until and removal.sweep(now=datetime.now(UTC)):
-        pass
+    with unless_held("remove") as until:
+        while time.monotonic() < until and removal.sweep(now=datetime.now(UTC)):
+            pass
 
 
 @app.task
 def follow_links() -> None:
     """Go on with links of ids that were too many for a batch, as far as a run's time allows."""
-    until = time.monotonic() + SECONDS_A_RUN
-    while time.monotonic() < until and late.step_any():
-        pass
+    with unless_held("follow_links") as until:
+        while time.monotonic() < until and late.step_any():
+            pass
 
 
 @app.task
 def change_goals() -> None:
     """Go on with changes of many goals, as far as a run's time allows."""
-    until = time.monotonic() + SECONDS_A_RUN
-    while time.monotonic() < until and goal_changes.step_any(now=datetime.now(UTC)):
-        pass
+    with unless_held("change_goals") as until:
+        while time.monotonic() < until and goal_changes.step_any(now=datetime.now(UTC)):
+            pass

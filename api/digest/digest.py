@@ -6,6 +6,7 @@ of goals (sorted). What needs a lock that another session holds for long is set 
 
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -121,19 +122,7 @@ def _digest(
                 ids = ids[:most]
                 claims.note(ids)
                 batch = taking.load(ids)
-                needs = _find_needs(ways, batch, claims) if aside.holds(site_id) or tried is not None else {}
-                if tried is not None:
-                    tried.update(*needs.values(), *([Need(None, each.id)] for each in batch))
-                free = leave_out(site_id, batch, needs, aside=aside) if needs else batch
-                judge_some = partial(_judge_some, ways, also=also, failures=failures)
-                try:
-                    with transaction.atomic():
-                        verdicts = judge_some(free) if free else []
-                except HeldError as error:
-                    log.warning("batch.held", site=site_id, messages=len(batch), lock=error.lock)
-                    limit_waits(PROBE)
-                    needs = _find_needs(ways, free, claims, lock=error.lock)
-                    verdicts = judge_free(site_id, free, needs, aside=aside, judge=judge_some)
+                verdicts = _judge_batch(ways, claims, batch, also=also, failures=failures, tried=tried)
                 _save(verdicts, now=now)
         except Exception as error:
             claims.forget()  # this worker lives; only a dead one leaves its note
@@ -152,6 +141,35 @@ def _digest(
             # What was set aside just now counts, too: there is more to look at behind it.
             return len(verdicts) + len(set(aside.messages(site_id)) & set(ids))
     raise AssertionError
+
+
+def _judge_batch(
+    ways: Ways,
+    claims: Claims,
+    batch: Sequence[Claimed],
+    *,
+    also: frozenset[people.IdentityKey],
+    failures: list[Exception],
+    tried: set[Need] | None,
+) -> list[Verdict]:
+    """Judge the messages of a batch that need no lock which is held for long, and set the others aside."""
+    site_id, aside = ways.site_id, claims.aside
+    needs = _find_needs(ways, batch, claims) if aside.holds(site_id) or tried is not None else {}
+    if tried is not None:
+        tried.update(*needs.values(), *([Need(None, each.id)] for each in batch))
+    free = leave_out(site_id, batch, needs, aside=aside) if needs else batch
+    judge_some = partial(_judge_some, ways, also=also, failures=failures)
+    if not free:
+        return []
+    try:
+        with transaction.atomic():
+            return judge_some(free)
+    except HeldError as error:
+        lock = error.lock
+    log.warning("batch.held", site=site_id, messages=len(batch), lock=lock)
+    limit_waits(PROBE)
+    needs = _find_needs(ways, free, claims, lock=lock)
+    return judge_free(site_id, free, needs, aside=aside, judge=judge_some)
 
 
 def _judge_some(
@@ -176,7 +194,8 @@ def _find_needs(
     derived: dict[int, Effects] = {}
     for message in batch:
         try:
-            derived[message.id] = derive(message.stored, ways.rules_of(message.stored))
+            with transaction.atomic() if settings.HOOKS else nullcontext():  # a hook may run SQL that fails
+                derived[message.id] = derive(message.stored, ways.rules_of(message.stored))
         except Exception:  # noqa: BLE001 - it will raise again when it is judged
             derived[message.id] = Effects()
     unknown = set[EventName]()

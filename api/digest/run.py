@@ -14,7 +14,8 @@ from django.db import OperationalError, connection, transaction
 from api.database import is_held
 from api.digest.aside import PROBE, WAIT
 from api.digest.claims import Claims, recover_from_dead_workers
-from api.digest.digest import digest_deferred, digest_pending, digest_waiting, limit_waits
+from api.digest.digest import digest_deferred, digest_pending, digest_waiting
+from api.digest.planning import limit_waits
 from api.digest.readings import FIRST
 from api.digest.ways import Ways, load_ways
 from api.models import Site
@@ -161,7 +162,7 @@ def _trouble_of(subject: int | str) -> Iterator[None]:
         yield
     except OperationalError as error:
         if not is_held(error):
-            log.exception("site.failed", site=subject)
+            log.exception("site.failed", site=subject, sqlstate=getattr(error.__cause__, "sqlstate", None))
         else:  # nothing is wrong here; `manage.py doctor` names the session
             log.warning("site.held", site=subject, lock=getattr(error, "lock", ""))
     except Exception:

@@ -154,7 +154,7 @@ for _ in range(2):
 def frozen_worker(world: World, directory: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Freeze a worker in the middle of a batch: its transaction has locked `message-frozen` and the person `frozen`."""
     environment = {**environment_of_the_test(directory), "DJANGO_SETTINGS_MODULE": "api.settings"}
-    with poison("NEW.message_key = 'track:message-frozen' AND pg_sleep(1) IS NULL"):
+    with poison("NEW.message_key = 'track:message-frozen' AND pg_sleep(3) IS NULL"):
         process = subprocess.Popen([sys.executable, "-c", DIGEST_ALONE], env=environment)
         try:
             wait_until(is_asleep)

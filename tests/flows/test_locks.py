@@ -188,7 +188,10 @@ def test_worker__frozen_in_a_batch__delays_its_own_messages_and_doubles_none(
         if is_ended:
             with connection.cursor() as cursor:
                 cursor.execute(
-                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE state LIKE 'idle in%'"
+                    """
+                    SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+                     WHERE state LIKE 'idle in%' AND datname = current_database()
+                    """
                 )
             digest_until(world, lambda: done("needs it", "message-also", "message-frozen"))
 

@@ -364,6 +364,10 @@ NOT_SEARCHED = {
     "api_site": {"*"},
     "api_erasure": {"*"},  # the receipts themselves; the ids are emptied when they are done
     "api_suppression": {"*"},  # hashes
+    # Of this installation, nobody's.
+    "api_keyfingerprint": {"*"},
+    "api_heartbeat": {"*"},
+    "api_probe": {"*"},
     # Codes of ours.
     "api_message": {"type", "status", "reason", "warnings", "effects"},
     "api_rule": {"event_type", "name_test", "path_test", "action"},

@@ -10,6 +10,7 @@ from django.db import connection
 from cohorts import merge, remote_data
 
 MOST_POINTING: Final = 20  # identities that point at one and are read; remote data reads more of one person
+MOST_OF_PERSON: Final = 100  # identities, the nearest to the id
 MOST_BYTES: Final = 67_108_864  # of the registers that are looked into: some 1 s
 
 Path = tuple[str, ...]  # of a register: ("group",), ("traits", "plan"); or of all of a map: ("personas",)
@@ -36,6 +37,7 @@ def find_facts(site_id: int, ids: Sequence[str], paths: Sequence[Path]) -> dict[
             {
                 **remote_data.parameters(asked),
                 "most": MOST_POINTING,
+                "in_all": MOST_OF_PERSON,
                 **{f"path_{number}": list(path) for number, path in enumerate(paths)},
             },
         )

@@ -12,10 +12,10 @@ from cohorts.models import Identity
 def find_person(site_id: int, ids: Sequence[str], *, most: int = remote_data.MOST_POINTING) -> list[Identity]:
     """All identities of whoever these ids name, as remote data finds them, users first. One query.
 
-    `most` identities at most that point at one are followed. Of those that remote data leaves out, because all
+    At most one more than `most` identities are found. Of those that remote data leaves out, because all
     together they are too large, the registers are empty and `is_unread` is true.
     """
-    asked = {**remote_data.parameters([(site_id, id_) for id_ in ids]), "most": most}
+    asked = {**remote_data.parameters([(site_id, id_) for id_ in ids]), "most": most, "in_all": 1 + most}
     columns = ", ".join(
         f"i.{field.column}"
         for field in Identity._meta.concrete_fields  # noqa: SLF001 - Django's own way

@@ -14,6 +14,7 @@ IDENTIFY: Final = "IDENTIFY_"
 COHORTS: Final = "COHORTS_"
 COMMON: Final = "common"
 MOST_POINTING: Final = 1_000  # identities that point at one and are read: an id like "test" may be on every device
+MOST_OF_PERSON: Final = 1 + MOST_POINTING  # identities: each of a thousand devices may have a thousand visitors
 MOST_LISTED: Final = 2_000  # personas of a site; nobody targets by so many
 COMMON_BYTES: Final = 262_144  # of their names in `common`, which anybody may read
 # Of the registers of a person whom STATEMENT reads with many others: 200 of the largest are 6 MB, some 0.2 s.
@@ -27,34 +28,38 @@ Found = Mapping[Wanted, Sequence[str] | None]
 
 # The identities of every person asked for, in one statement. An id is looked up as user, then visitor, then anonymous
 # (the order of Identity.Kind). Owners and aliases make a person's identities a tree; UNION ends also where aliases
-# form a ring. An unknown person gives no row; the personas of a site give one.
+# form a ring. Each person is walked by itself, the nearest identities first, and no further than the limit: PostgreSQL
+# walks on only while rows are asked for. An unknown person gives no row; the personas of a site give one.
 PERSON: Final = f"""
 WITH RECURSIVE asked AS (
     SELECT * FROM unnest(%(sites)b::bigint[], %(ids)b::text[]) WITH ORDINALITY AS asked (site_id, id, place)
 ), person AS (
-    (SELECT asked.place, asked.site_id, first.*
-       FROM asked
-       JOIN LATERAL (
-            SELECT i.id, i.kind, i.value, i.parent_kind, i.parent_value, {SIZE} AS size
-              FROM cohorts_identity i
-             WHERE i.site_id = asked.site_id AND i.kind IN (1, 2, 3) AND i.value = asked.id
-             ORDER BY i.kind
-             LIMIT 1
-       ) AS first ON true)
-    UNION
-    SELECT person.place, person.site_id, next.*
-      FROM person
-      JOIN LATERAL (
-            SELECT i.id, i.kind, i.value, i.parent_kind, i.parent_value, {SIZE} AS size
-              FROM cohorts_identity i
-             WHERE i.site_id = person.site_id AND i.kind = person.parent_kind AND i.value = person.parent_value
-             UNION ALL
+    SELECT asked.place, asked.site_id, its.*
+      FROM asked
+     CROSS JOIN LATERAL (
+        WITH RECURSIVE walk AS (
             (SELECT i.id, i.kind, i.value, i.parent_kind, i.parent_value, {SIZE} AS size
                FROM cohorts_identity i
-              WHERE i.site_id = person.site_id AND i.parent_kind = person.kind AND i.parent_value = person.value
-              ORDER BY i.id
-              LIMIT %(most)b)
-      ) AS next ON true
+              WHERE i.site_id = asked.site_id AND i.kind IN (1, 2, 3) AND i.value = asked.id
+              ORDER BY i.kind
+              LIMIT 1)
+            UNION
+            SELECT next.*
+              FROM walk
+              JOIN LATERAL (
+                    SELECT i.id, i.kind, i.value, i.parent_kind, i.parent_value, {SIZE} AS size
+                      FROM cohorts_identity i
+                     WHERE i.site_id = asked.site_id AND i.kind = walk.parent_kind AND i.value = walk.parent_value
+                     UNION ALL
+                    (SELECT i.id, i.kind, i.value, i.parent_kind, i.parent_value, {SIZE} AS size
+                       FROM cohorts_identity i
+                      WHERE i.site_id = asked.site_id AND i.parent_kind = walk.kind AND i.parent_value = walk.value
+                      ORDER BY i.id
+                      LIMIT %(most)b)
+              ) AS next ON true
+        )
+        SELECT * FROM walk LIMIT %(in_all)b
+     ) AS its
 )
 """
 STATEMENT: Final = f"""
@@ -167,7 +172,12 @@ def need(site_id: int, key: str) -> Wanted | None:
 
 def parameters(asked: Sequence[Wanted]) -> dict[str, Any]:
     """The parameters of STATEMENT."""
-    return {"sites": [site for site, _ in asked], "ids": [id_ for _, id_ in asked], "most": MOST_POINTING}
+    return {
+        "sites": [site for site, _ in asked],
+        "ids": [id_ for _, id_ in asked],
+        "most": MOST_POINTING,
+        "in_all": MOST_OF_PERSON,
+    }
 
 
 def find(asked: Sequence[Wanted], rows: Sequence[tuple[int, str | None]]) -> Found:

@@ -11,7 +11,7 @@ from api.models import Site
 from api.sites import create_site
 from cohorts import members
 from cohorts.members import Member
-from cohorts.models import Group, Identity, Persona
+from cohorts.models import SIZE, Group, Identity, Persona
 from tests.flows.test_order import ONE_BY_ONE, Event, deliver, several_events
 from tests.pages.ada import ENTERED, EXITED
 from tests.world import CLIENT_ID, SECRET, World
@@ -152,3 +152,27 @@ def test_members__more_than_are_joined_at_once__are_all_found(world: World, monk
     world.digest()
 
     assert_agreement(world, limit=2)
+
+
+def test_members__of_persons_with_more_identities_than_are_walked__are_found_fewer_at_a_time(world: World) -> None:
+    for user in range(12):
+        world.post(
+            [world.event("track", userId=f"u{user:02}", anonymousId=f"a{user}-{n}", **ENTERED) for n in range(5)]
+        )
+    world.digest()
+    seed = f"""
+        SELECT i.id, site_id, kind, value, parent_kind, parent_value, {SIZE} AS size FROM cohorts_identity i
+         WHERE kind = 1 ORDER BY value LIMIT %(joined)s
+    """
+
+    found = {
+        most: members._persons(seed, {"joined": 100}, [("personas",)], most_walked=most) for most in (1_000, 60, 6, 3)
+    }
+
+    assert {most: (len(persons), joined) for most, (persons, joined) in found.items()} == {
+        1_000: (12, 100),
+        60: (10, 10),
+        6: (1, 1),
+        3: (1, 1),
+    }
+    assert {len(person) for persons, _ in (found[1_000], found[60], found[6]) for _, person in persons} == {6}

@@ -1,5 +1,6 @@
 """One id that is linked to very many others: a batch does a bounded part, steps do the rest, and nothing gets lost."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,9 +8,12 @@ import pytest
 from django.db import connection, transaction
 from pytest_django import Settings
 
+from api.database import fetch_all
 from api.digest import late
 from api.models import LateLink
 from api.verify.run import verify
+from cohorts import members, remote_data
+from cohorts.finding import find_person
 from cohorts.models import Identity
 from goals.models import Conversion
 from tests.goals.recount import assert_exact
@@ -199,3 +203,32 @@ def test_late_links__of_two_ids__take_turns(world: World) -> None:
 
     moved = Conversion.objects.filter(visitor_code="v1")
     assert {user: moved.filter(user_id=user).count() for user in ("one", "two")} == {"one": AT_ONCE, "two": AT_ONCE}
+
+
+def test_person__of_more_identities_than_are_read__is_walked_no_further(world: World) -> None:
+    """A thousand devices of one user, each with many visitors; and a chain of aliases."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO cohorts_identity (site_id, kind, value, registers, parent_kind, parent_value, created_at,
+                                          updated_at)
+            SELECT %(site)s, 1, 'test', '{"traits": {"plan": [1, 0, "m", "pro"]}}'::jsonb, NULL, NULL, now(), now()
+             UNION ALL
+            SELECT %(site)s, 3, 'a' || n, '{"user": [1, 0, "m", "test"]}', 1, 'test', now(), now()
+              FROM generate_series(1, 900) n
+             UNION ALL
+            SELECT %(site)s, 2, 'v' || n || '-' || m, '{}', 3, 'a' || n, now(), now()
+              FROM generate_series(1, 900) n, generate_series(1, 5) m
+             UNION ALL
+            SELECT %(site)s, 1, 'u' || n, '{"personas": {"vip": [1, 0, "m", true]}}', 1, 'u' || n + 1, now(), now()
+              FROM generate_series(1, 3000) n
+            """,
+            {"site": world.site.pk},
+        )
+
+    assert world.traits("test") == world.traits("v7-1") == {"plan": "pro"}
+    for id_ in ("test", "v7-1", "u1", "u1500"):
+        assert len(find_person(world.site.pk, [id_])) == remote_data.MOST_OF_PERSON
+    read = fetch_all(remote_data.STATEMENT, remote_data.parameters([(world.site.pk, "test"), (world.site.pk, "u1")]))
+    assert Counter(place for place, _ in read) == {1: remote_data.MOST_OF_PERSON, 2: remote_data.MOST_OF_PERSON}
+    assert members.sizes(world.site.pk) == ({"vip": 1}, True)

@@ -1,6 +1,7 @@
 """Loads on a web server: as many requests as it takes (wrk), or so many a second, however it answers."""
 
 import base64
+import math
 import re
 import shutil
 import socket
@@ -187,12 +188,19 @@ class Load:
 
 @contextmanager
 def at_rate(
-    port: int, request: Callable[[int], bytes], *, rate: float, seconds: float, connections: int = 32
+    port: int,
+    request: Callable[[int], bytes],
+    *,
+    rate: float,
+    seconds: float,
+    connections: int = 32,
+    overtime: float = math.inf,
 ) -> Iterator[Load]:
     """Send `request(0)`, `request(1)`, … at fixed times, whether or not earlier ones were answered.
 
     A request waits for its time, never for its turn: what a slow server keeps waiting counts from the time it was
-    due, so that no delay is omitted. The block runs beside the load; all is answered when it ends.
+    due, so that no delay is omitted. The block runs beside the load; all is answered when it ends. What could not be
+    sent `overtime` seconds after the end counts with its wait so far, and as a failure.
     """
     load = Load()
     numbers, total = count(), round(rate * seconds)
@@ -203,6 +211,10 @@ def at_rate(
         connection = Connection(port)
         while not is_over.is_set() and (number := next(numbers)) < total:
             due = begun + number / rate
+            if time.monotonic() > begun + seconds + overtime:
+                load.latencies.append((time.monotonic() - due) * 1000)
+                load.failures["unsent"] += 1
+                continue
             bytes_ = request(number)
             wait = due - time.monotonic()
             if wait > 0:

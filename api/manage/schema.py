@@ -1,8 +1,13 @@
 """The OpenAPI document: how it is made, and the words that every operation shares."""
 
-from functools import cache
-from typing import Any, Final
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.cache import get_conditional_response
+from django.utils.encoding import force_bytes
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
@@ -15,9 +20,9 @@ from drf_spectacular.renderers import (
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from api.database import once
 from api.errors import ERROR_CODES
 
 Endpoint = tuple[str, str, str, Any]
@@ -85,12 +90,28 @@ def keep_one_spelling(endpoints: list[Endpoint], **_: Any) -> list[Endpoint]:
     return [endpoint for endpoint in endpoints if not endpoint[0].endswith("/")]
 
 
-@cache
-def document() -> dict[str, Any]:
-    """The OpenAPI document of this code, made once a process."""
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The OpenAPI document in one notation."""
+
+    body: bytes
+    etag: str
+
+    @classmethod
+    def of(cls, body: bytes) -> Self:
+        return cls(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+
+
+@once
+def documents() -> dict[str, Document]:
+    """Return the OpenAPI document of this code as YAML and JSON, made once a process. It takes most of a second.
+
+    The generator is not made for threads: of several at once some failed.
+    """
     generator = SchemaGenerator()  # type: ignore[no-untyped-call]
-    made: dict[str, Any] = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
-    return made
+    made = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    renderers = {"yaml": OpenApiYamlRenderer(), "json": OpenApiJsonRenderer()}
+    return {name: Document.of(force_bytes(each.render(made, renderer_context={}))) for name, each in renderers.items()}
 
 
 class Schema(APIView):
@@ -101,5 +122,9 @@ class Schema(APIView):
     renderer_classes = (OpenApiYamlRenderer, OpenApiYamlRenderer2, OpenApiJsonRenderer, OpenApiJsonRenderer2)
 
     @extend_schema(exclude=True)
-    def get(self, _request: Request) -> Response:
-        return Response(document())
+    def get(self, request: Request) -> HttpResponseBase:
+        """Send the document, or 304 to a reader who has it already."""
+        document = documents()["json" if request.accepted_renderer.format.endswith("json") else "yaml"]
+        headers = {"ETag": document.etag, "Cache-Control": "no-cache", "Vary": "Accept"}
+        response = HttpResponse(document.body, content_type=request.accepted_renderer.media_type, headers=headers)
+        return get_conditional_response(request, etag=document.etag, response=response) or response

@@ -2,6 +2,7 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ import yaml
 from django.core.management import call_command
 from django.http import HttpResponse
 from django.test import Client
+
+from api.manage import schema
+from tests.world import World
 
 COMMITTED = Path("api/manage/openapi.yaml")
 RENEW = f"python manage.py spectacular --validate --fail-on-warn --file {COMMITTED}"
@@ -37,6 +41,27 @@ def test_document__served__is_the_committed_one(path: str) -> None:
     assert json.loads(get(path, "application/json").content) == committed
 
 
+def test_document__asked_for_by_many_at_once__is_made_once() -> None:
+    with ThreadPoolExecutor(8) as threads:
+        bodies = set(threads.map(lambda _: get("/api/schema").content, range(8)))
+
+    assert len(bodies) == 1
+    assert schema.documents()["yaml"] is schema.documents()["yaml"]
+
+
+@pytest.mark.parametrize("accept", ["application/yaml", "application/json"])
+def test_document__known_to_its_reader__is_304(accept: str) -> None:
+    first = get("/api/schema", accept)
+    known = {"accept": accept, "if-none-match": f'W/{first["ETag"]}, "other"'}
+    again = Client().get("/api/schema", headers=known)
+
+    assert (again.status_code, again.content) == (304, b"")
+    assert again["ETag"] == first["ETag"]
+    assert first["Vary"] == "Accept"
+    other = "application/json" if accept.endswith("yaml") else "application/yaml"
+    assert Client().get("/api/schema", headers={**known, "accept": other}).status_code == 200
+
+
 def test_page__loads__from_this_server_only() -> None:
     page = get("/api/docs", "text/html").content.decode()
     script = get("/api/docs?script=", "text/html").content.decode()
@@ -48,8 +73,8 @@ def test_page__loads__from_this_server_only() -> None:
     assert "<script>" not in page  # a strict content security policy runs nothing inline
 
 
-def test_page__assets__are_in_the_installation() -> None:
+def test_page__assets__are_in_the_installation(world: World) -> None:
     page = get("/api/docs", "text/html").content.decode()
 
     for asset in re.findall(r'"(/static/[^"]+)"', page):
-        assert Client().get(asset).status_code == 200
+        assert world.client.get(asset).status_code == 200

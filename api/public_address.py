@@ -1,11 +1,13 @@
 """Where this installation is reached from outside (GOALPOST_PUBLIC_URL), as links and senders' settings name it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 
 from api.settings import without_port
+
+HOST_HEADERS: Final = "Host, X-Forwarded-Host, X-Forwarded-Proto"  # what `asked_address` depends on
 
 
 def link_to(path: str) -> str:

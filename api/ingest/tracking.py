@@ -39,7 +39,7 @@ from api.ingest.wire import (
     scalar,
 )
 from api.ingest.write_keys import Senders, find_in_body, find_shown, read_shown
-from api.public_address import asked_address
+from api.public_address import HOST_HEADERS, asked_address
 from api.refused_keys import Reason, note_refusal
 
 BATCH_BYTES: Final = 4 * 1_048_576
@@ -156,7 +156,8 @@ def give_settings(request: Request, *, write_key: str) -> Answer:
         "legacyVideoPluginsEnabled": False,
         "remotePlugins": [],
     }
-    return json_answer(settings, headers=(("Cache-Control", "no-cache"),))
+    # It names the host that was asked for, which anybody may make up: no cache may give it to others.
+    return json_answer(settings, headers=(("Cache-Control", "private, no-store"), ("Vary", HOST_HEADERS)))
 
 
 def open_request(request: Request, *, received_at: datetime, limit: int, type_: str = "") -> tuple[Senders, bytes]:

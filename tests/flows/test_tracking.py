@@ -557,6 +557,15 @@ def test_settings__of_a_write_key__send_analytics_js_to_this_host(world: World, 
         assert settings["metrics"] == {"sampleRate": 0}
 
 
+def test_settings__of_a_made_up_host__are_kept_by_no_cache(world: World, source: Source) -> None:
+    answer = world.client.get(f"/v1/projects/{KEY}/settings", headers={"host": "evil.example"})
+
+    assert answer.headers["cache-control"] == "private, no-store"
+    assert {each.strip() for each in answer.headers["vary"].split(",")} == {
+        *("Host", "X-Forwarded-Host", "X-Forwarded-Proto")
+    }
+
+
 def test_metrics__of_analytics_js__are_dropped(world: World, source: Source) -> None:
     response = post(world, "/v1/m", {"series": [{"type": "Counter"}]}, headers={})
 

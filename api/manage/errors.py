@@ -1,7 +1,9 @@
 """Errors of everything that Django answers, in the one body of the API; the admin's are pages."""
 
 import math
+import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -9,6 +11,7 @@ from django.core.exceptions import DisallowedHost, PermissionDenied
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views import defaults
+from psycopg.errors import ReadOnlySqlTransaction
 from rest_framework import exceptions
 
 from api.database import DatabaseDownError
@@ -16,6 +19,7 @@ from api.door import JSON, Refusal, unavailable
 from api.pages import refusals
 
 ADMIN: Final = "/admin/"
+DATABASE_ERRORS: Final = (DatabaseDownError, OperationalError, InterfaceError)
 LONGEST_MESSAGE: Final = 1_000  # a message may quote what was sent
 
 NOT_FOUND: Final = Refusal(
@@ -30,6 +34,10 @@ UNREADABLE: Final = Refusal(
     HTTPStatus.BAD_REQUEST,
     "bad_request",
     "The request cannot be read, or its Host header names no host of this server (GOALPOST_ALLOWED_HOSTS).",
+)
+PAGE_UNAVAILABLE: Final = (
+    "The database cannot be reached just now, or is too slow. A form that you sent may not be saved: look before you "
+    "send it again."
 )
 FORBIDDEN: Final = Refusal(HTTPStatus.FORBIDDEN, "forbidden", "This is not allowed to you.")
 
@@ -50,11 +58,11 @@ def answer_exception(exception: Exception, _context: Mapping[str, Any]) -> HttpR
 
 def refusal_for(exception: Exception) -> Refusal | None:  # noqa: PLR0911 - a table
     """What an exception in a view tells the client; None when that is a defect."""
+    if is_of_database(exception):
+        return unavailable()
     match exception:
         case Refusal():
             return exception
-        case DatabaseDownError() | OperationalError() | InterfaceError():
-            return unavailable()
         case exceptions.ValidationError():
             return Refusal(exception.status_code, "invalid_request", "; ".join(sentences(exception.detail)))
         case exceptions.Throttled():
@@ -122,7 +130,18 @@ def answer_not_found(request: HttpRequest, exception: Exception) -> HttpResponse
 
 
 def answer_server_error(request: HttpRequest) -> HttpResponse:
+    """Answer for the exception that Django handles just now: 503 if the database is away or too slow, else 500."""
+    exception = sys.exception()
+    if exception is not None and is_of_database(exception):
+        if not refusals.is_page(request.path_info):
+            return respond(unavailable())
+        return refusals.show_refusal(request, replace(unavailable(), message=PAGE_UNAVAILABLE))
     return defaults.server_error(request) if is_admin(request) else respond(INTERNAL_ERROR)
+
+
+def is_of_database(exception: BaseException) -> bool:
+    """Return whether the database is away, too slow, or takes no writes, which another server may be about to."""
+    return isinstance(exception, DATABASE_ERRORS) or isinstance(exception.__cause__, ReadOnlySqlTransaction)
 
 
 def is_admin(request: HttpRequest) -> bool:

@@ -1,8 +1,10 @@
-"""Pages for a request that Django refuses before any view: what was seen, what was expected, which setting to set.
+"""Pages for a request that reaches no view: what was seen, what was expected, which setting to set, when to come again.
 
-Most of these people have a proxy that hides from Django how they reached it.
+Most people whose form or host is refused have a proxy that hides from Django how they reached it.
 """
 
+from functools import cache
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -10,9 +12,25 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import REASON_NO_CSRF_COOKIE
 from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.views.decorators.cache import never_cache
 
+from api import middleware
+from api.door import Refusal
+
 LONGEST: Final = 200  # of a header that is shown
+PAGES: Final = ("/admin/", "/api/docs")  # what these paths begin with is for people
+TITLES: Final = {
+    HTTPStatus.SERVICE_UNAVAILABLE: "Not available just now",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Too large",
+    HTTPStatus.BAD_REQUEST: "This request cannot be read",
+}
+PAGE_HEADERS: Final = (  # those of every page, for one that is sent without Django's middleware
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", middleware.PAGES),
+    ("X-Frame-Options", settings.X_FRAME_OPTIONS),
+    ("Referrer-Policy", settings.SECURE_REFERRER_POLICY),
+)
 HEADERS: Final = {
     "HTTP_HOST": "Host",
     "HTTP_X_FORWARDED_HOST": "X-Forwarded-Host",
@@ -31,6 +49,8 @@ def show_refused_form(request: HttpRequest, reason: str = "") -> HttpResponse:
         "seen": seen(request),
         "public_url": settings.PUBLIC_URL,
         "asked_for": f"{request.scheme}://{request.get_host()}",
+        # The server blanks a header with a byte beyond ASCII.
+        "cookies_are_unreadable": request.META.get("HTTP_COOKIE") == "",
         "cookies_need_tls": settings.CSRF_COOKIE_SECURE and not request.is_secure(),
         "origin": origin_of(request.headers.get("Origin", "")),
     }
@@ -58,3 +78,24 @@ def origin_of(address: str) -> str:
         return "unreadable"
     host = parts.netloc.rpartition("@")[2]  # a password may be before it
     return (f"{parts.scheme}://{host}" if host else address)[:LONGEST]
+
+
+def is_page(path: str) -> bool:
+    return path in {"/", "/admin"} or path.startswith(PAGES)
+
+
+def show_refusal(request: HttpRequest, refusal: Refusal) -> HttpResponse:
+    """Answer with a refusal of the API as a page. No query: the database may be what is missing."""
+    page = page_of(refusal, loads_again=request.method == "GET")
+    return HttpResponse(page, status=refusal.status, headers=dict((*refusal.headers, *PAGE_HEADERS)))
+
+
+def page_of(refusal: Refusal, *, loads_again: bool) -> str:
+    """Return the page of a refusal. One that says when to come again comes again by itself, unless it was a form."""
+    seconds = dict(refusal.headers).get("Retry-After", "") if loads_again else ""
+    return _render(TITLES[HTTPStatus(refusal.status)], refusal.message, seconds)
+
+
+@cache  # there are some five of them, and they are sent when there is no time to make them
+def _render(title: str, message: str, seconds: str) -> str:
+    return render_to_string("refusal.html", {"title": title, "message": message, "seconds": seconds})

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import OperationalError
-from django.http import HttpResponse, HttpResponseBase
+from django.contrib.auth.models import User
+from django.db import OperationalError, connection, transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.test import Client, override_settings
-from django.urls import path
+from django.urls import URLPattern, path
 from rest_framework.views import APIView
 
 from api import access
@@ -17,6 +18,8 @@ from api.access import forget_lookups, issue_token
 from api.database import DatabaseDownError
 from api.errors import ERROR_CODES
 from api.manage.errors import refusal_for, respond
+from api.models import Site
+from tests.flows.test_resilience import database_down
 from tests.manage.conftest import Caller, message, refusal
 from tests.world import World
 
@@ -262,7 +265,37 @@ class Down(Broken):
         raise OperationalError("the database went away")
 
 
-urlpatterns = [path("broken", Broken.as_view()), path("down", Down.as_view())]
+def ask_slowly(_: HttpRequest) -> HttpResponse:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = '10ms'")
+        cursor.execute("SELECT pg_sleep(5)")
+    return HttpResponse()
+
+
+def write_where_nobody_may(_: HttpRequest) -> HttpResponse:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL transaction_read_only = on")
+        Site.objects.update(name="x")
+    return HttpResponse()
+
+
+def break_down(_: HttpRequest) -> HttpResponse:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT no_such_function()")
+    return HttpResponse()
+
+
+def places_under(start: str) -> list[URLPattern]:
+    views = {"slow": ask_slowly, "read-only": write_where_nobody_may, "broken-query": break_down}
+    return [path(f"{start}{name}", view) for name, view in views.items()]
+
+
+urlpatterns = [
+    path("broken", Broken.as_view()),
+    path("down", Down.as_view()),
+    *places_under("admin/"),
+    *places_under("api/"),
+]
 handler500 = "api.manage.errors.answer_server_error"
 
 
@@ -278,6 +311,46 @@ def test_database__away__is_503_with_retry_after(stranger: Client) -> None:
     assert refusal(response) == (503, "unavailable")
     assert response["Retry-After"] == "2"
     assert refusal_for(DatabaseDownError()) is not None
+
+
+@pytest.mark.parametrize("what", ["slow", "read-only"])
+@override_settings(ROOT_URLCONF=__name__)
+def test_database__too_slow_or_read_only__is_503_with_retry_after_everywhere(
+    world: World, stranger: Client, what: str
+) -> None:
+    page, api = ask(stranger, "GET", f"/admin/{what}"), ask(stranger, "GET", f"/api/{what}")
+    form = ask(stranger, "POST", f"/admin/{what}")
+
+    assert refusal(api) == (503, "unavailable")
+    assert [each.status_code for each in (page, form)] == [503, 503]
+    assert [each["Retry-After"] for each in (page, form, api)] == ["2", "2", "2"]
+    assert page["Content-Type"].startswith("text/html")
+    assert b"The database cannot be reached just now" in page.content
+    assert b'http-equiv="refresh"' in page.content
+    assert b"refresh" not in form.content
+
+
+@override_settings(ROOT_URLCONF=__name__)
+def test_defect__in_a_query__stays_500(world: World, stranger: Client) -> None:
+    assert ask(stranger, "GET", "/admin/broken-query").status_code == 500
+    assert refusal(ask(stranger, "GET", "/api/broken-query")) == (500, "internal_error")
+
+
+def test_pages__without_a_database__are_503_with_retry_after(world: World, stranger: Client) -> None:
+    signed_in = Client(raise_request_exception=False)
+    signed_in.force_login(User.objects.create(username="root", is_superuser=True, is_staff=True))
+    form = {"username": "root", "password": "x"}
+    with database_down():
+        answers = [
+            ask(signed_in, "GET", "/admin/"),
+            ask(signed_in, "GET", f"/admin/s/{world.site.sitecode}/goals/"),
+            ask(signed_in, "GET", "/admin/tables/"),
+            signed_in.post("/admin/login/", form),
+        ]
+        assert ask(stranger, "GET", "/api/schema").status_code == 200
+
+    assert {(each.status_code, each["Retry-After"]) for each in answers} == {(503, "2")}
+    assert ask(signed_in, "GET", f"/admin/s/{world.site.sitecode}/goals/").status_code == 200
 
 
 def test_admin__without_its_slash__leads_there(stranger: Client) -> None:

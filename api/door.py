@@ -22,7 +22,7 @@ DRAIN_LIMIT: Final = 32 * 1024 * 1024
 DRAIN_SECONDS: Final = 5.0
 MOST_DIGITS: Final = 18  # of a length; Python refuses to convert some thousands
 JSON: Final = "application/json"
-# The server sets no time limit for bodies. So no more than these threads of a process, of 32, wait for the body of
+# The server sets no time limit for bodies. So no more than these threads of a process, of 48, wait for the body of
 # somebody who has shown no valid key, or whose request is refused: anybody could keep them all.
 seats: Final = threading.BoundedSemaphore(8)
 
@@ -144,14 +144,18 @@ class Request:
         A server closes a connection with an unread body. Caddy makes a 502 of that, which Segment sends again and
         again; the next request of others fails.
         """
+        with suppress(Refusal), seat_for_stranger():
+            self.take_rest()
+
+    def take_rest(self) -> None:
+        """Read and forget what is left of the body, 32 MB and some seconds at most."""
         until = time.monotonic() + DRAIN_SECONDS
         drained = 0
-        with suppress(Refusal), seat_for_stranger():
-            while drained < DRAIN_LIMIT and time.monotonic() < until:
-                piece = self.environ["wsgi.input"].read(CHUNK)
-                if not piece:
-                    return
-                drained += len(piece)
+        while drained < DRAIN_LIMIT and time.monotonic() < until:
+            piece = self.environ["wsgi.input"].read(CHUNK)
+            if not piece:
+                return
+            drained += len(piece)
 
     def _read(self, decode: Callable[[bytes, int], bytes], limit: int) -> bytes:
         stream = self.environ["wsgi.input"]

@@ -38,7 +38,7 @@ ERROR_CODES: Final[dict[str, str]] = {
     "throttled": "429: too many requests of one credential in a minute.",
     "overloaded": "429: too many events wait to be digested.",
     "internal_error": "500: a defect of ours; the log has it.",
-    "unavailable": "503: the database cannot be reached just now.",
+    "unavailable": "503: the database cannot be reached just now, or too many requests are being answered.",
     "disk_full": "503: the disk of the database is full.",
     "read_only": "503: the database takes no writes.",
     "other_secret_key": "503: GOALPOST_SECRET_KEY is not the one of this database.",

@@ -40,7 +40,7 @@ def web_command() -> list[str]:
     return [
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws", "--log-level", "error"),
         *("--host", settings.HOST, "--port", str(settings.PORT)),
-        *("--workers", "1", "--blocking-threads", "32"),
+        *("--workers", "1", "--blocking-threads", "48"),
         "api.wsgi:application",
     ]
 

@@ -1,0 +1,164 @@
+"""Requests that Django answers, within limits: pages, the management API, exports, and signing in.
+
+They run in the threads that also take events. So a process answers two at a time and lets a few more wait; what is
+beyond that gets 503 at once. Events, remote data and health never pass this module.
+"""
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
+from typing import Any, Final
+
+import structlog
+from django.conf import settings
+
+from api.door import CHUNK, Answer, Refusal, Request
+from api.limits import FullError, Limit
+from api.pages.refusals import PAGE_HEADERS, is_page, page_of
+
+log = structlog.get_logger(__name__)
+
+Environ = dict[str, Any]
+Respond = Callable[[Answer, Callable[..., Any]], Iterable[bytes]]
+
+# Two at a time: with one more, the p99 of events beside a storm of pages is beyond twice its own (tests.bench.storms).
+# A page takes some 50 ms, so that the last of 12 waits half a second.
+PAGES: Final = Limit(running=2, waiting=12, patience=5.0)
+# A password takes most of a second of one core. One at a time, and never in the place of a page: strangers who try
+# passwords hold up nobody who is signed in.
+SIGN_INS: Final = Limit(running=1, waiting=3, patience=5.0)
+# Bodies are read before there is a place for the request: their sender may let us wait for ever.
+BODIES: Final = Limit(running=6)
+# A reader may stop reading: the server then holds the thread, but no place of a page.
+EXPORTS: Final = Limit(running=2)
+
+BODY_BYTES: Final = settings.DATA_UPLOAD_MAX_MEMORY_SIZE  # of a form; no page takes files
+RETRY_AFTER: Final = (("Retry-After", "2"),)
+INCOMPLETE: Final = (
+    b"\r\nThis file is not complete: the database could not be reached, or Goalpost failed. Export it again.\r\n"
+)
+
+
+def answer(
+    environ: Environ, start_response: Callable[..., Any], *, application: Callable[..., Any], respond: Respond
+) -> Iterable[bytes]:
+    """Let Django, which is `application`, answer a request once there is a place for it; refuse it otherwise."""
+    try:
+        read_body(environ)
+        limit = limit_of(environ)
+        limit.enter()
+    except FullError:
+        return respond(refuse(environ, busy()), start_response)
+    except Refusal as refusal:
+        return respond(refuse(environ, refusal), start_response)
+    try:
+        return within(application(environ, start_response), start_response, respond, environ)
+    finally:
+        limit.leave()
+
+
+def within(response: Any, start_response: Callable[..., Any], respond: Respond, environ: Environ) -> Iterable[bytes]:
+    """Return the body of Django's response: whole, or an export that gives its place back when it is closed."""
+    if not response.streaming:
+        try:
+            return [b"".join(response)]
+        finally:
+            response.close()
+    try:
+        EXPORTS.enter()
+    except FullError:
+        response.close()
+        return respond(refuse(environ, busy()), start_response)
+    return Export(response)
+
+
+class Export:
+    """The body of a response that is made while it is sent.
+
+    Each piece is made in the place of a page, so that no more than two threads work at a time; while the reader is
+    waited for, the place is another's.
+    """
+
+    def __init__(self, response: Any) -> None:
+        self._response = response
+        self._pieces: Iterator[bytes] = iter(response)
+        self._is_open = True
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if not self._is_open:
+            raise StopIteration
+        try:
+            with PAGES.turn():
+                return next(self._pieces)
+        except StopIteration:
+            self.close()
+            raise
+        except Exception:
+            # The server ends an answer that breaks off like one that is whole: only its last line can tell them apart.
+            log.exception("export.failed")
+            self.close()
+            return INCOMPLETE
+
+    def close(self) -> None:
+        """Give the place back, however the export ended. The server may call it again."""
+        if self._is_open:
+            self._is_open = False
+            try:
+                self._response.close()
+            finally:
+                EXPORTS.leave()
+
+
+def limit_of(environ: Environ) -> Limit:
+    is_sign_in = environ["PATH_INFO"] == settings.LOGIN_URL and environ["REQUEST_METHOD"] == "POST"
+    return SIGN_INS if is_sign_in else PAGES
+
+
+def read_body(environ: Environ) -> None:
+    """Put the whole body in the place of its stream. Raises FullError, and Refusal (400, 413).
+
+    Without a Content-Length Django reads none, so neither does this.
+    """
+    length = environ.get("CONTENT_LENGTH") or ""
+    if not (length.isascii() and length.isdigit()) or not int(length[:20]):
+        return
+    wanted = int(length[:20])
+    if wanted > BODY_BYTES:
+        with BODIES.place():
+            Request(environ).take_rest()
+        raise Refusal(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            "too_large",
+            f"The body is larger than {BODY_BYTES:,} bytes. Nothing was changed. Send less at a time.",
+        )
+    pieces = []
+    with BODIES.place():
+        while wanted > 0 and (piece := environ["wsgi.input"].read(min(CHUNK, wanted))):
+            pieces.append(piece)
+            wanted -= len(piece)
+    if wanted > 0:
+        raise Refusal(
+            HTTPStatus.BAD_REQUEST, "bad_request", "The body ended too soon. Nothing was changed. Send the same again."
+        )
+    environ["wsgi.input"] = io.BytesIO(b"".join(pieces))
+
+
+def busy() -> Refusal:
+    """503 for a request that found no place: nothing of it was begun."""
+    return Refusal(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "unavailable",
+        "Too many requests are being answered just now. Nothing was changed. Send the same again.",
+        RETRY_AFTER,
+    )
+
+
+def refuse(environ: Environ, refusal: Refusal) -> Answer:
+    """Return an error as a page where people look, and as JSON elsewhere."""
+    if not is_page(environ["PATH_INFO"]):
+        return refusal.answer()
+    page = page_of(refusal, loads_again=environ["REQUEST_METHOD"] == "GET")
+    return Answer(refusal.status, page.encode(), (*refusal.headers, *PAGE_HEADERS), "text/html; charset=utf-8")

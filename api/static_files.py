@@ -1,0 +1,60 @@
+"""Static files, sent without Django: a page asks for a dozen at once, and none of them may wait for pages."""
+
+from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
+from typing import Any, Final
+
+from whitenoise.middleware import WhiteNoiseMiddleware  # type: ignore[import-untyped]  # it has no types
+
+from api.limits import FullError, Limit
+from api.middleware import NOTHING
+
+# A file of this size is handed to the server whole, so that a reader who stops reading holds no thread. All that pages
+# load are smaller; larger are Swagger's script, the other reference's and maps for debugging.
+WHOLE_BYTES: Final = 512 * 1024
+PIECE: Final = 64 * 1024
+LARGE: Final = Limit(running=2, waiting=2, patience=5.0)
+HEADERS: Final = (("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", NOTHING))
+
+files: Final = WhiteNoiseMiddleware()  # scans the directories once; a name that is not among them costs a look-up
+
+
+def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes] | None:
+    """Send the file of this path; None if there is none. Raises FullError if too many large ones are being sent."""
+    found = files.files.get(environ["PATH_INFO"])
+    if found is None:
+        return None
+    response = found.get_response(environ["REQUEST_METHOD"], environ)
+    headers = [*response.headers, *HEADERS]
+    status = HTTPStatus(response.status)
+    length = int(dict(response.headers).get("Content-Length", 0))
+    if response.file is None or length <= WHOLE_BYTES:
+        body = b""
+        if response.file is not None:
+            with response.file as file:
+                body = file.read()
+        start_response(f"{status:d} {status.phrase}", headers)
+        return [body]
+    try:
+        LARGE.enter()
+    except FullError:
+        response.file.close()
+        raise
+    start_response(f"{status:d} {status.phrase}", headers)
+    return LargeFile(response.file)
+
+
+class LargeFile:
+    """A file that is read while it is sent."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(lambda: self._file.read(PIECE), b"")
+
+    def close(self) -> None:
+        """Give the place back; the server may call it again."""
+        if not self._file.closed:
+            self._file.close()
+            LARGE.leave()

@@ -1,0 +1,46 @@
+"""A limit of requests: who runs, who waits, who is refused."""
+
+import threading
+
+import pytest
+
+from api.limits import FullError, Limit
+
+
+def test_limit__full__refuses_at_once_or_after_patience() -> None:
+    limit = Limit(running=1, waiting=1, patience=0.01)
+    limit.enter()
+
+    with pytest.raises(FullError):
+        limit.enter()  # after its patience
+    waiter = threading.Thread(target=lambda: Limit.enter(patient))
+    patient = Limit(running=1, waiting=1, patience=30)
+    patient.enter()
+    waiter.start()
+    while patient._entered._value:
+        pass
+    with pytest.raises(FullError):
+        patient.enter()  # at once: it would wait for 30 s
+    patient.leave()
+    waiter.join(10)
+    assert not waiter.is_alive()
+
+
+def test_limit__left__has_every_place_again() -> None:
+    limit = Limit(running=2, waiting=1, patience=0.01)
+    for _ in range(5):
+        limit.enter()
+        with limit.place(), pytest.raises(FullError):
+            limit.enter()
+        with pytest.raises(KeyError), limit.place():
+            raise KeyError
+        limit.leave()
+    with limit.place(), limit.place():
+        pass
+
+
+def test_limit__left_once_too_often__fails_loudly() -> None:
+    limit = Limit(running=1)
+
+    with pytest.raises(ValueError, match="released too many times"):
+        limit.leave()

@@ -169,7 +169,7 @@ def check_authorization(authorization: str) -> Bearer:
         return check_token(token)
     if scheme.lower() != "basic" or not token:
         note_refusal(Reason.NO_KEY)
-        raise unauthorized("Send `Authorization: Basic <API key>`; /segmentio/getapikey gives the key.")
+        raise unauthorized("Send `Authorization: Basic <API key>`, in ASCII; /segmentio/getapikey gives the key.")
     try:
         decoded = base64.b64decode(token + "=" * (-len(token) % 4), validate=True).decode()
     except (binascii.Error, ValueError) as error:

@@ -32,6 +32,7 @@ VALUE_ELEMENTS: Final = (
     256  # of the lists and objects in it: PostgreSQL takes ten times as long for numbers as for text
 )
 NAME_BYTES: Final = 255  # of a trait's name as JSON
+MOST_ESCAPED: Final = len("\\u0000")  # bytes that a letter has as JSON
 
 
 def canonical(value: Any) -> bytes:
@@ -131,6 +132,8 @@ def note_left_out(registers: Registers, name: str, at: int) -> bool:
 def is_too_long(name: str, value: Any) -> bool:
     """Whether a trait is not kept, because its name or its value is too long."""
     if isinstance(value, bool | int | float) or value is None:
+        return _bytes(name) > NAME_BYTES
+    if isinstance(value, str) and len(value) < VALUE_BYTES // MOST_ESCAPED:  # most values: they need not be spelled
         return _bytes(name) > NAME_BYTES
     return _bytes(name) > NAME_BYTES or len(canonical(value)) > VALUE_BYTES or _has_many_elements(value)
 

@@ -48,6 +48,7 @@ def show_person(request: HttpRequest, site: Site) -> HttpResponseBase:
         person=person,
         conversions=people.last_conversions(site, person.identities),
         changes=people.persona_changes(site, person.identities),
+        listed=finding.listed_personas(site.pk, [fact.name for fact in person.personas]),
         most_changes=people.LAST_CHANGES,
         limits={**merge.MOST, "history": MOST_HISTORY},
         large_bytes=LARGE_BYTES,

@@ -19,10 +19,12 @@ from api.sweeps import stand_ins_of
 from api.verify.changes import last_change
 from api.verify.law import AGAIN, Difference, Figures, of_site, stream
 from cohorts import merge, people
+from cohorts.models import SIZE
 from goals.models import Conversion
 
 BATCH_MESSAGES: Final = 500
 BATCH_BYTES: Final = 16_777_216
+KNOWN_BYTES: Final = 67_108_864  # of what is known of the people and groups of a batch: some 500 MB of memory
 # Between a change in the admin and the last digest by what was before: a batch in hand, clocks that are off.
 SETTLED: Final = timedelta(minutes=5)
 
@@ -71,6 +73,8 @@ class Reading:
     said: dict[people.IdentityKey, merge.Registers]
 
 
+IDENTITY: Final = {"site_id": "bigint", "kind": "smallint", "value": "text"}
+GROUP: Final = {"site_id": "bigint", "group_id": "text"}
 LINK: Final = {"site_id": "bigint", "kind": "smallint", "value": "text", "user_value": "text"}
 PersonaFact = tuple[int, int, str, str, datetime, int, str, bool]
 PERSONA_FACT: Final = {
@@ -100,8 +104,8 @@ class Known:
 def recount(site_id: int | None, figures: Figures) -> Iterator[Difference]:
     """Deriving and merging every done or deferred message once more would change nothing.
 
-    A message digested before its site's rules were changed may have said something else then: it is left out. Six
-    queries a batch, which is all that is in memory.
+    A message digested before its site's rules were changed may have said something else then: it is left out. Eight
+    queries a batch, which is all that is in memory, six more for each further part of one of large people.
     """
     ways = {site.pk: (load_ways(site), _rules_changed(site)) for site in Site.objects.all()}
     erased, removed, excuses_links = _being_erased(), _removed(), rekey.is_waiting()
@@ -126,9 +130,10 @@ def recount(site_id: int | None, figures: Figures) -> Iterator[Difference]:
         readings = _without_erased(readings)
         figures["recounted"] += len(readings)
         figures["former"] += sum(each.message.stored.reading < NEWEST for each in readings)
-        known = _load(readings, excuses_links=excuses_links)
-        for reading in readings:
-            yield from _compare(reading, known)
+        for part in _parts(readings):
+            known = _load(part, excuses_links=excuses_links)
+            for reading in part:
+                yield from _compare(reading, known)
 
 
 def _being_erased() -> dict[int, list[bytes]]:
@@ -205,6 +210,37 @@ def _batches(site_id: int | None) -> Iterator[list[Applied]]:
             yield batch
             batch, size = [], 0
     yield batch
+
+
+def _parts(readings: Sequence[Reading]) -> Iterator[list[Reading]]:
+    """Yield the readings of a batch, as many at a time as may be compared with what is known of their people."""
+    size_of = SIZE.replace("i.", "t.")
+    sizes: dict[tuple[Any, ...], int] = {
+        tuple(key): size
+        for *key, size in (
+            *_join("cohorts_identity", f"t.site_id, t.kind, t.value, {size_of}", IDENTITY, _identities(readings)),
+            *_join("cohorts_group", f"t.site_id, t.group_id, {size_of}", GROUP, _groups(readings)),
+        )
+    }
+    part: list[Reading] = []
+    total = 0
+    for reading in readings:
+        size = sum(sizes.get(key, 0) for key in (*_identities([reading]), *_groups([reading])))
+        if part and total + size > KNOWN_BYTES:
+            yield part
+            part, total = [], 0
+        part.append(reading)
+        total += size
+    yield part
+
+
+def _identities(readings: Sequence[Reading]) -> set[tuple[int, int, str]]:
+    return {(each.message.site_id, *key) for each in readings for key in each.said}
+
+
+def _groups(readings: Sequence[Reading]) -> set[tuple[int, str]]:
+    changes = [(each.message.site_id, each.effects.change) for each in readings]
+    return {(site, change.group) for site, change in changes if change is not None and change.group is not None}
 
 
 def _compare(reading: Reading, known: Known) -> Iterator[Difference]:
@@ -305,8 +341,8 @@ def _load(readings: Sequence[Reading], *, excuses_links: bool) -> Known:
             for site, kind, value, id_, registers in _join(
                 "cohorts_identity",
                 "t.site_id, t.kind, t.value, t.id, t.registers::text",
-                {"site_id": "bigint", "kind": "smallint", "value": "text"},
-                {(each.message.site_id, *key) for each in readings for key in each.said},
+                IDENTITY,
+                _identities(readings),
             )
         },
         groups={
@@ -314,8 +350,8 @@ def _load(readings: Sequence[Reading], *, excuses_links: bool) -> Known:
             for site, group, id_, registers in _join(
                 "cohorts_group",
                 "t.site_id, t.group_id, t.id, t.registers::text",
-                {"site_id": "bigint", "group_id": "text"},
-                {(site, change.group) for site, change in changes if change.group is not None},
+                GROUP,
+                _groups(readings),
             )
         },
         # Before `manage.py rekey` has gone through what is stored, nothing says that they are all there.

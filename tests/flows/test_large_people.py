@@ -7,13 +7,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from api import removal
 from api.database import fetch_all
 from api.gather import Call
 from api.lookup import remote_data as lookup
 from api.models import Message
+from api.verify import recount
 from api.verify.run import verify
 from cohorts import finding, merge, people, remote_data
 from cohorts.models import Group, Identity, Persona, PersonaFact
@@ -213,6 +215,22 @@ def test_person__that_a_version_without_limits_left__is_brought_within_them_by_t
     assert after.registers["traits"]["plan"][3] == "scale"
     assert after.registers["left_out"] == {"traits": 101}
     assert found_by_verify() == []
+
+
+def test_verify__people_of_whom_too_much_is_known_at_once__are_compared_in_parts(world: World) -> None:
+    for number in range(3):
+        world.identify(userId=f"user-{number}", traits={"plan": number})
+        world.send(world.event("group", userId=f"user-{number}", groupId=f"g{number}", traits={"size": number}))
+    Identity.objects.update(bytes=recount.KNOWN_BYTES)
+    Group.objects.update(bytes=recount.KNOWN_BYTES)
+    with CaptureQueriesContext(connection) as queries:
+        assert found_by_verify() == []
+    assert sum("t.registers::text" in each["sql"] and "cohorts_identity" in each["sql"] for each in queries) == 6
+
+    registers = identity("user-2").registers
+    Identity.objects.filter(value="user-2").update(registers={**registers, "traits": {}})
+
+    assert len(found_by_verify()) == 1
 
 
 # What a worker holds

@@ -251,6 +251,17 @@ def test_person__too_large_to_be_read_whole__says_so_and_is_exported_whole(viewe
     assert held["anon-1"] == Identity.objects.get(value="anon-1").registers != {}
 
 
+def test_person__in_a_persona_that_is_not_listed__has_no_link_to_it(viewer: Client) -> None:
+    page = address("people/person/?id=ada-king")
+    assert "personas/persona/?name=vip" in text_of(viewer.get(page))
+    Persona.objects.filter(name="vip")._raw_delete(using="default")
+
+    text = text_of(viewer.get(page))
+
+    assert "vip <span" in text
+    assert "not listed" in text
+
+
 def test_group__whose_limit_left_something_out__says_what_is_kept(viewer: Client) -> None:
     page = address("groups/group/?id=acme")
     assert "said last" not in text_of(viewer.get(page))

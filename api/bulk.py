@@ -17,7 +17,7 @@ import psycopg
 from django.conf import settings
 
 from api.access import SOURCE, SourceAccess, read_source
-from api.database import Kind, connect
+from api.database import Kind
 from api.encodings import UTF_16_MARKS
 from api.ingest import nudge, tally
 from api.ingest.erased import without_erased
@@ -91,20 +91,24 @@ def load_lines(file: IO[bytes], load: Load) -> Iterator[int]:
     """Load the lines of a file from where `load` stands, a chunk a step, each in one transaction with `load` itself.
 
     Yields 0 after each chunk, and while it waits for the digest, every second, how many messages are pending: more
-    than half of GOALPOST_INBOX_LIMIT would soon have live senders refused. An unsaved `load` is only counted up. Holds
-    one chunk in memory. Raises LoadLostError, psycopg.Error, and what reading raises; what was yielded stays.
+    than half of what the site, or all sites, may have pending would soon have live senders refused. An unsaved `load`
+    is only counted up. Holds one chunk in memory. Raises LoadLostError, psycopg.Error, and what reading raises; what
+    was yielded stays.
     """
-    half = settings.INBOX_LIMIT // 2
+    half, half_of_site = settings.INBOX_LIMIT // 2, settings.SITE_INBOX_LIMIT // 2
     lines = islice(read_lines(file), load.lines, None)
+    site_id = load.source.site_id
     room = 0
-    with closing(connect(Kind.LOAD)) as connection:
-        while chunk := take_chunk(lines, rows=min(CHUNK_ROWS, half // 2 + 1)):
+    with closing(nudge.connect_by_index(Kind.LOAD)) as connection:
+        while chunk := take_chunk(lines, rows=min(CHUNK_ROWS, half // 2 + 1, half_of_site // 2 + 1)):
             while room < len(chunk):
-                pending = nudge.count_pending(connection, limit=half + 1)
-                if pending <= half:
-                    room = max(len(chunk), min(half - pending, COUNTED_ROWS))
+                backlog = nudge.count_pending(connection, limit=half + 1)
+                pending, own = sum(backlog.messages.values()), backlog.messages.get(site_id, 0)
+                is_heavy = backlog.bytes.get(site_id, 0) > nudge.SITE_BYTES // 2
+                if pending <= half and own <= half_of_site and not is_heavy:
+                    room = max(len(chunk), min(half - pending, half_of_site - own, COUNTED_ROWS))
                 else:
-                    yield pending
+                    yield min(pending, half + 1) if pending > half else own
                     nudge.nudge()
                     time.sleep(WAIT)
             store_chunk(connection, load, chunk)

@@ -50,16 +50,17 @@ class Stored:
         return {"accepted": self.accepted, "duplicates": self.duplicates, "rejected": rejected}
 
 
-def check_room(source: SourceAccess | None) -> None:
-    """Turn senders away while too much waits for the digest, last those who would not come again.
+def check_room(site_id: int, source: SourceAccess | None) -> None:
+    """Turn senders away while too much of their site, or of all, waits for the digest; last those who never retry.
 
     Raises Refusal (429).
     """
-    if nudge.is_overloaded(is_last_chance=source is not None and source.never_retries):
+    overload = nudge.find_overload(site_id, is_last_chance=source is not None and source.never_retries)
+    if overload is not None:
         raise Refusal(
             HTTPStatus.TOO_MANY_REQUESTS,
             "overloaded",
-            "Too many messages wait for the digest. Nothing was stored; send the same again later.",
+            f"{overload.value}. Nothing was stored; send the same again later.",
             (("Retry-After", "10"),),
         )
 

@@ -6,7 +6,10 @@ and writes once a second what came in through each source: in the commits themse
 
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Final
 
 import psycopg
@@ -15,7 +18,7 @@ import structlog
 from django.conf import settings
 
 from api.celery import app
-from api.database import connect, once
+from api.database import Kind, connect, once
 from api.ingest import tally
 
 GATHER: Final = 0.02  # seconds: one nudge for all commits within
@@ -23,6 +26,9 @@ RETREAT: Final = 1.0  # seconds without a try after the broker was unreachable
 BACKLOG_EVERY: Final = 1.0
 LAST_CHANCE: Final = 2  # times the limit
 MOST_QUEUED: Final = 10  # tasks in a queue while nobody takes them: one of each that beat sends to it, and some more
+# Bytes of a site's pending messages, of which some are weighed. A full limit of ordinary events of 1 kB has 250 MB.
+SITE_BYTES: Final = 4 * 2**30
+WEIGHED: Final = 50  # of the oldest and of the newest; weighing all would read each of them every second
 NUDGED: Final = "goalpost:nudged"
 NUDGED_SECONDS: Final = 2  # then a nudge counts as lost
 
@@ -34,11 +40,50 @@ def nudge() -> None:
     nudger().wanted.set()
 
 
-def is_overloaded(*, is_last_chance: bool = False) -> bool:
-    """Whether as many messages are pending as GOALPOST_INBOX_LIMIT, as of a second ago or so; twice as many for what
-    its sender will not send again.
+class Overload(Enum):
+    """Whose messages fill the inbox."""
+
+    SITE = "This site has too many messages that wait for the digest"
+    ALL = "Too many messages wait for the digest"
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The messages that wait for the digest, by site, as of a second ago or so."""
+
+    messages: Mapping[int, int] = field(default_factory=dict)  # counted as far as the limits need; no zeros
+    bytes: Mapping[int, int] = field(default_factory=dict)  # weighed by the oldest and the newest of them
+
+    def overload(self, site_id: int, *, times: int = 1) -> Overload | None:
+        """Return whether a site's senders must wait, and because of whom; `times` multiplies every limit.
+
+        Over the limit of all sites only those wait that have an average share of it or more: a flood of one site has
+        the others' senders refused only from twice the limit on.
+        """
+        own = self.messages.get(site_id, 0)
+        if own >= settings.SITE_INBOX_LIMIT * times or self.bytes.get(site_id, 0) >= SITE_BYTES * times:
+            return Overload.SITE
+        total = sum(self.messages.values())
+        is_share = own * len(self.messages) >= total or total >= settings.INBOX_LIMIT * LAST_CHANCE
+        return Overload.ALL if total >= settings.INBOX_LIMIT * times and is_share else None
+
+    def is_any_over(self) -> bool:
+        """Return whether any sender is turned away."""
+        return any(self.overload(site_id) for site_id in self.messages)
+
+
+def find_overload(site_id: int, *, is_last_chance: bool = False) -> Overload | None:
+    """Return whether a site's senders must come again later, and because of whom.
+
+    From GOALPOST_SITE_INBOX_LIMIT pending messages of the site on, or GOALPOST_INBOX_LIMIT of all; from twice as many
+    for what its sender will not send again.
     """
-    return nudger().pending >= settings.INBOX_LIMIT * (LAST_CHANCE if is_last_chance else 1)
+    return nudger().backlog.overload(site_id, times=LAST_CHANCE if is_last_chance else 1)
+
+
+def is_turning_away() -> bool:
+    """Return whether this process turns any sender away because too much waits."""
+    return nudger().backlog.is_any_over()
 
 
 def has_room(queue: str) -> bool:
@@ -58,12 +103,25 @@ def hear() -> None:
         broker().delete(NUDGED)
 
 
-def count_pending(connection: psycopg.Connection[Any], *, limit: int) -> int:
-    """How many messages wait for the digest, counted up to a limit. One query."""
-    row = connection.execute(
-        "SELECT count(*) FROM (SELECT 1 FROM api_message WHERE status = 'pending' LIMIT %s) AS pending", [limit]
-    ).fetchone()
-    return int(row[0]) if row else 0
+# For each site two probes of the index of pending rows, and a look at as many entries as the limits need.
+PENDING: Final = """
+SELECT s.id, p.messages, coalesce(p.messages * w.size, 0)::bigint
+  FROM api_site s
+ CROSS JOIN LATERAL (SELECT count(*) AS messages FROM (
+       SELECT FROM api_message m WHERE m.site_id = s.id AND m.status = 'pending' LIMIT %(limit)s) AS own) AS p
+ CROSS JOIN LATERAL (SELECT avg(octet_length(body)) AS size FROM (
+       (SELECT body FROM api_message m WHERE m.site_id = s.id AND m.status = 'pending' ORDER BY id LIMIT %(weighed)s)
+        UNION ALL
+       (SELECT body FROM api_message m WHERE m.site_id = s.id AND m.status = 'pending'
+         ORDER BY id DESC LIMIT %(weighed)s)) AS ends) AS w
+ WHERE p.messages > 0
+"""
+
+
+def count_pending(connection: psycopg.Connection[Any], *, limit: int) -> Backlog:
+    """Return what waits for the digest, of each site up to a limit. One query."""
+    rows = connection.execute(PENDING, {"limit": limit, "weighed": WEIGHED}).fetchall()
+    return Backlog({id_: messages for id_, messages, _ in rows}, {id_: size for id_, _, size in rows})
 
 
 @once
@@ -77,7 +135,7 @@ class Nudger:
 
     def __init__(self) -> None:
         self.wanted = threading.Event()
-        self.pending = 0  # no more than is worth counting
+        self.backlog = Backlog()
         self.uncounted = tally.Uncounted()
         self._connection: psycopg.Connection[Any] | None = None
         self._broker = broker()
@@ -87,7 +145,7 @@ class Nudger:
         counted_at, is_counted = 0.0, True
         while True:
             # While senders are turned away nothing is committed, so look again without being asked.
-            is_settled = is_counted and self.pending < settings.INBOX_LIMIT
+            is_settled = is_counted and not self.backlog.is_any_over()
             if self.wanted.wait(timeout=None if is_settled else BACKLOG_EVERY):
                 self.wanted.clear()
                 self._publish()
@@ -108,18 +166,25 @@ class Nudger:
     def _count(self) -> bool:
         """Count what is pending, write what came in, and whether that worked; else the last word stands.
 
-        Stops counting where all senders are turned away.
+        Stops counting a site's where all of its senders are turned away.
         """
-        limit = settings.INBOX_LIMIT * LAST_CHANCE
+        limit = min(settings.SITE_INBOX_LIMIT, settings.INBOX_LIMIT) * LAST_CHANCE
         try:
-            self._connection = self._connection or connect()
-            pending = count_pending(self._connection, limit=limit)
+            self._connection = self._connection or connect_by_index()
+            backlog = count_pending(self._connection, limit=limit)
             self.uncounted.write(self._connection)
         except psycopg.Error:
             self._connection = None
             return False
-        self.pending = pending
+        self.backlog = backlog
         return True
+
+
+def connect_by_index(kind: Kind = Kind.NOTES) -> psycopg.Connection[Any]:
+    """Return a connection that finds pending rows by their index, whatever the statistics say of them."""
+    connection = connect(kind)
+    connection.execute("SET enable_seqscan = off")
+    return connection
 
 
 @once

@@ -32,7 +32,7 @@ def receive_events(request: Request) -> Answer:
     received_at = datetime.now(UTC)
     site = find_destination(request)
     source = site.destination
-    check_room(source)
+    check_room(site.id, source)
     try:
         raws, is_array = read_request(request, site)
     except KeptRefusalError as kept:

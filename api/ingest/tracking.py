@@ -183,7 +183,7 @@ def open_request(request: Request, *, received_at: datetime, limit: int, type_: 
 def check_room(senders: Senders) -> None:
     """Turn the request away if one of its senders must come again later. Raises Refusal (429)."""
     for source in senders.all:
-        intake.check_room(source)
+        intake.check_room(source.site_id, source)
 
 
 def read_body(request: Request, senders: Senders, *, received_at: datetime, limit: int, type_: str) -> bytes:

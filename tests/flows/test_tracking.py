@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import partial
 from typing import Any
 
 import httpx
@@ -610,7 +609,7 @@ def test_inbox__over_its_limit__refuses_last_who_would_not_come_again(
     batch = {"batch": [{"type": "track", **EVENTS["track"]}] * 3}
 
     assert post(world, "/v1/batch", batch).status_code == 200
-    wait_until(nudge.is_overloaded)
+    wait_until(nudge.is_turning_away)
     answer = post(world, "/v1/batch", batch)
     assert (answer.status_code, answer.json()["code"]) == (429, "overloaded")
     assert int(answer.headers["retry-after"]) > 0
@@ -618,11 +617,11 @@ def test_inbox__over_its_limit__refuses_last_who_would_not_come_again(
     assert post(world, "/v1/batch", batch, headers={}).status_code == 401
     assert post(world, "/v1/batch", {**batch, "writeKey": KEY}, headers={}).status_code == 429
     assert post(world, "/v1/batch", batch, headers=basic("altis_key")).status_code == 200
-    wait_until(partial(nudge.is_overloaded, is_last_chance=True))
+    wait_until(lambda: bool(nudge.find_overload(world.site.pk, is_last_chance=True)))
     assert post(world, "/v1/batch", batch, headers=basic("altis_key")).status_code == 429
     assert Message.objects.count() == 6
     world.digest()
-    wait_until(lambda: not nudge.is_overloaded())
+    wait_until(lambda: not nudge.is_turning_away())
 
 
 # Money and properties (the Ibexa Connect dialog's fields)

@@ -16,7 +16,7 @@ from admin_pages import Pages, show_json
 from api.digest.ways import rule_of
 from api.ingest.wire import TYPES
 from api.models import Rule, Source
-from api.rules.checking import problems
+from api.rules.checking import problems, too_many
 from api.rules.what_if import Forecast, what_if
 from api.sites import note_rules_changed
 
@@ -69,6 +69,10 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameter
         site_id = self.instance.site_id or getattr(cleaned.get("site"), "pk", None)
         if cleaned.get("source") and cleaned["source"].site_id != site_id:
             self.add_error("source", "The site has no such source.")
+        rules = dict(Rule.objects.filter(site=site_id).values_list("pk", "action")) if site_id else {}
+        wrong = too_many(({**rules, self.instance.pk: cleaned.get("action", "")}).values(), before=rules.values())
+        if wrong:
+            self.add_error(None, wrong)
         return cleaned
 
 

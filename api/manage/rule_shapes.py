@@ -10,10 +10,8 @@ from api.digest.ways import rule_of
 from api.ingest.wire import TYPES
 from api.manage.reading import EventType
 from api.models import Rule
-from api.rules.checking import problems
+from api.rules.checking import MOST_REDACTIONS, MOST_RULES, problems, too_many
 from api.rules.what_if import MOST_MESSAGES, Forecast, GoalForecast, ProfileForecast
-
-RULES_LIMIT = 200
 
 
 class Text(serializers.CharField):
@@ -79,7 +77,17 @@ class RuleShape(serializers.Serializer[Rule]):
 class RulesShape(serializers.Serializer[Any]):
     """All rules of a site, in the order in which they act."""
 
-    rules = serializers.ListField(child=RuleShape(), max_length=RULES_LIMIT)
+    rules = serializers.ListField(
+        child=RuleShape(),
+        help_text=f"{MOST_RULES} at most, {MOST_REDACTIONS} of them `drop_field` or `hash_field`, or as many as now.",
+    )
+
+    def validate_rules(self, rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Refuse more than a site may have."""
+        wrong = too_many([rule["action"] for rule in rules], before=self.context["actions"])
+        if wrong:
+            raise serializers.ValidationError(wrong)
+        return rules
 
 
 @extend_schema_serializer(component_name="RulesToTry")

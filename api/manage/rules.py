@@ -62,8 +62,12 @@ class WhatIf(APIView):
 
 
 def read(kind: type[RulesShape], request: Request, site: Site) -> dict[str, Any]:
-    """The rules of a body, checked as rules of this site. Raises ValidationError. One query."""
-    given = kind(data=request.data, context={"source_ids": set(site.sources.values_list("pk", flat=True))})
+    """The rules of a body, checked as rules of this site. Raises ValidationError. Two queries."""
+    context = {
+        "source_ids": set(site.sources.values_list("pk", flat=True)),
+        "actions": list(site.rules.values_list("action", flat=True)),
+    }
+    given = kind(data=request.data, context=context)
     given.is_valid(raise_exception=True)
     checked: dict[str, Any] = given.validated_data
     return checked

@@ -1,6 +1,7 @@
 """What is wrong with a rule, in words for whoever wrote it. Pure."""
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from api.ingest.wire import TYPES
@@ -17,6 +18,10 @@ NEEDS_ARGUMENT: Final = {
     "hash_field": "the field to hash, such as `traits.email`",
 }
 ACTIONS: Final = ("drop", "no_goal", "page_to_track", *NEEDS_ARGUMENT)
+MOST_RULES: Final = 200  # of a site: each is compared with each of its events
+# Of them, those that act at ingest, where senders wait. Fifty take a millisecond of a large event's time at most, and
+# half a second of one that has a hundred thousand items in a list.
+MOST_REDACTIONS: Final = 50
 REDACTED_ROOTS: Final = frozenset({"properties", "traits", "context"})
 
 
@@ -24,6 +29,26 @@ def problems(rule: Rule) -> dict[str, str]:
     """What is wrong with a rule, by field, each with what to do; nothing when it can be used."""
     checks: tuple[Callable[[Rule], Iterator[tuple[str, str]]], ...] = (_check_condition, _check_patterns, _check_action)
     return {name: message for check in checks for name, message in check(rule)}
+
+
+def too_many(actions: Iterable[str], *, before: Iterable[str] = ()) -> str:
+    """Return why a site may not have rules with these actions; empty if it may.
+
+    As many as it has `before` stay allowed: what was allowed once goes on working, and may be changed.
+    """
+    after, so_far = Counter(map(_acts_at_ingest, actions)), Counter(map(_acts_at_ingest, before))
+    if after.total() > max(MOST_RULES, so_far.total()):
+        return f"A site may have {MOST_RULES} rules. Delete one, or join some to one with a pattern."
+    if after[True] > max(MOST_REDACTIONS, so_far[True]):
+        return (
+            f"A site may have {MOST_REDACTIONS} rules that remove or hash a field, because senders wait for them. Name "
+            "the object that holds several of the fields instead, or have the sender leave them out."
+        )
+    return ""
+
+
+def _acts_at_ingest(action: str) -> bool:
+    return action in REDACTIONS
 
 
 def _check_condition(rule: Rule) -> Iterator[tuple[str, str]]:

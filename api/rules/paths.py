@@ -28,15 +28,18 @@ def find(type_: str, fields: Mapping[str, Any], path: str) -> Any:
     return ABSENT
 
 
-def change(type_: str, fields: Mapping[str, Any], path: str, new: Callable[[Any], Any]) -> dict[str, Any]:
-    """A copy of the event with `new(value)` wherever the path leads; a field that becomes ABSENT is left out.
+def change(type_: str, fields: dict[str, Any], path: str, new: Callable[[Any], Any]) -> bool:
+    """Put `new(value)` wherever the path leads, in place, and return whether it leads anywhere.
 
-    Where a list stands and no number is given, each of its items is meant: what must not be stored is in none of them.
+    A field that becomes ABSENT is left out. Where a list stands and no number is given, each of its items is meant:
+    what must not be stored is in none of them.
     """
-    event = dict(fields)
-    for place in places(type_, fields, path):
-        event = _change(event, place, new)
-    return event
+    return sum(_change(fields, place, new) for place in places(type_, fields, path)) > 0  # all of them, unlike `any`
+
+
+def may_lead(type_: str, fields: Mapping[str, Any], path: str) -> bool:
+    """Return whether a path may lead somewhere in an event: False only where objects alone tell that it does not."""
+    return any(_may_lead(fields, place) for place in places(type_, fields, path))
 
 
 def is_path(path: str) -> bool:
@@ -77,20 +80,41 @@ def _walk(value: Any, path: Path) -> Any:
     return value
 
 
-def _change(value: Any, path: Path, new: Callable[[Any], Any]) -> Any:
+def _may_lead(value: Any, path: Path) -> bool:
+    for name in path:
+        if not isinstance(value, dict):
+            return isinstance(value, list)
+        if name not in value:
+            return False
+        value = value[name]
+    return True
+
+
+def _change(value: Any, path: Path, new: Callable[[Any], Any]) -> bool:
     name, rest = path[0], path[1:]
     if isinstance(value, dict):
-        if name not in value:
-            return value
-        changed = _change(value[name], rest, new) if rest else new(value[name])
-        if changed is ABSENT:
-            return {each: kept for each, kept in value.items() if each != name}
-        return {**value, name: changed}
-    if isinstance(value, list):
-        if not (name.isascii() and name.isdigit()):
-            return [_change(each, path, new) for each in value]
-        if int(name) < len(value):
-            changed = _change(value[int(name)], rest, new) if rest else new(value[int(name)])
-            changed = None if changed is ABSENT else changed  # the others keep their places
-            return [*value[: int(name)], changed, *value[int(name) + 1 :]]
-    return value
+        at: str | int | None = name if name in value else None
+    elif not isinstance(value, list):
+        at = None
+    elif name.isascii() and name.isdigit():
+        at = int(name) if int(name) < len(value) else None
+    else:
+        # A list may have a hundred thousand items: only those that may hold the field are looked into.
+        items = (each for each in value if type(each) is list or (type(each) is dict and name in each))
+        return sum(_change(each, path, new) for each in items) > 0
+    if at is None:
+        return False
+    if rest:
+        return _change(value[at], rest, new)
+    _put(value, at, new(value[at]))
+    return True
+
+
+def _put(holder: Any, at: str | int, value: Any) -> None:
+    """Put a value into an object or a list, ABSENT by leaving it out; the other items of a list keep their places."""
+    if value is not ABSENT:
+        holder[at] = value
+    elif isinstance(holder, dict):
+        del holder[at]
+    else:
+        holder[at] = None

@@ -3,33 +3,38 @@
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
 import msgspec
 
-from api.rules.paths import ABSENT, change
+from api.rules.paths import ABSENT, change, may_lead
 from api.rules.rule import REDACTIONS, Rule, holds, name_of
 
 HASHED: Final = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
 def redact(
-    type_: str, fields: Mapping[str, Any], rules: Sequence[Rule], *, key: bytes, by_title: bool = False
+    type_: str, fields: dict[str, Any], rules: Sequence[Rule], *, key: bytes, by_title: bool = False
 ) -> dict[str, Any]:
-    """The event without the fields that rules drop, and with HMAC-SHA256 under `key` in place of those they hash.
+    """Change an event in place: leave out what rules drop, and put HMAC-SHA256 under `key` for what they hash.
 
     Equal values of a site stay equal; nobody without the key can try out e-mail addresses. What is hashed already
-    stays as it is.
+    stays as it is. A rule whose field is not there costs next to nothing, whatever its condition. Returns the event.
     """
-    event = dict(fields)
+    name: str | None = None
+    is_named = False
     for rule in rules:
-        name = name_of(type_, event, set(), by_title=by_title)
-        if rule.action in REDACTIONS and holds(rule, type_, name, type_, event):
+        if rule.action not in REDACTIONS or not may_lead(type_, fields, rule.argument):
+            continue
+        if not is_named:
+            name, is_named = name_of(type_, fields, set(), by_title=by_title), True
+        if holds(rule, type_, name, type_, fields):
             new = partial(hash_value, key=key) if rule.action == "hash_field" else _leave_out
-            event = change(type_, event, rule.argument, new)
-    return event
+            if change(type_, fields, rule.argument, new):
+                is_named = False  # a page may have its name from a field that has changed
+    return fields
 
 
 def hash_value(value: Any, *, key: bytes) -> Any:

@@ -159,6 +159,21 @@ def test_put__two_hundred_rules__is_the_most(world: World, owner: Caller) -> Non
     assert len(rules_of(owner)) == 200
 
 
+def test_put__fifty_rules_about_fields__is_the_most_but_for_those_there_are(world: World, owner: Caller) -> None:
+    """They act at ingest, where senders wait for them."""
+    redact = [{"action": "hash_field", "argument": f"traits.t{number}"} for number in range(60)]
+    assert put(owner, *redact[:50]).status_code == 200
+    response = put(owner, *redact[:51])
+
+    assert refusal(response) == (400, "invalid_request")
+    assert message(response).startswith("rules: A site may have 50 rules that remove or hash a field")
+    assert put(owner, *redact[:50], *[{"action": "drop"}] * 150).status_code == 200
+    Rule.objects.bulk_create(Rule(site=world.site, action="drop_field", argument="traits.x") for _ in range(5))
+    assert put(owner, *redact[:55]).status_code == 200
+    assert put(owner, *redact[:56]).status_code == 400
+    assert put(owner, *redact[:20]).status_code == 200
+
+
 def test_put__any_list__notes_when_rules_changed(world: World, owner: Caller) -> None:
     assert Site.objects.get().rules_changed_at is None
     put(owner)

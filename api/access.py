@@ -16,6 +16,7 @@ from cachetools.func import ttl_cache
 from django.conf import settings
 from django.core import signing
 
+from api.budgets import Budget, budget_of
 from api.database import fetch_all
 from api.door import Refusal
 from api.last_uses import Key, note_use
@@ -34,6 +35,7 @@ RULES: Final = msgspec.json.Decoder(list[Rule])
 # A source `d`, and its rules.
 SOURCE: Final = """
     d.id, d.kind, d.is_enabled, d.takes_track,
+    d.events_per_minute, d.bytes_per_minute, d.events_per_day, d.bytes_per_day,
     (SELECT n.names_pages_by_title FROM api_site n WHERE n.id = d.site_id),
     EXISTS (SELECT 1 FROM api_rule r WHERE r.source_id = d.id AND r.is_enabled AND r.action = 'drop'), (
         SELECT json_agg(json_build_object(
@@ -70,6 +72,7 @@ class SourceAccess:
     kind: str
     is_enabled: bool
     takes_track: bool
+    budget: Budget
     names_pages_by_title: bool  # of its site
     has_own_drops: bool  # events of it may be dropped that another source's copy of them counts
     rules: tuple[Rule, ...]
@@ -298,7 +301,7 @@ def _find_source(write_key: str) -> SourceAccess | None:
 
 def read_source(site_id: int, *columns: Any) -> SourceAccess | None:
     """A source and its rules, as SOURCE selects them; None where a site has none."""
-    id_, kind, is_enabled, takes_track, names_pages_by_title, has_own_drops, rules = columns
+    id_, kind, is_enabled, takes_track, *budget, names_pages_by_title, has_own_drops, rules = columns
     if id_ is None:
         return None
     decoded = tuple(RULES.decode(rules)) if rules else ()
@@ -308,6 +311,7 @@ def read_source(site_id: int, *columns: Any) -> SourceAccess | None:
         kind,
         is_enabled,
         takes_track,
+        budget_of(kind, *budget),
         names_pages_by_title,
         has_own_drops,
         rules=decoded,

@@ -23,6 +23,7 @@ LOOKUPS_LAST: Final = timedelta(seconds=10)  # processes know keys for 5 s after
 # The tables of a site that may be large, in the order in which they are emptied, each with its rows of the site. The
 # others go with the site.
 OF_GOAL: Final = "goal_id IN (SELECT id FROM goals_goal WHERE site_id = %(site)s)"
+OF_SOURCE: Final = "source_id IN (SELECT id FROM api_source WHERE site_id = %(site)s)"
 TABLES: Final[Mapping[str, str]] = {
     "api_message": "site_id = %(site)s",
     "goals_conversion": "site_id = %(site)s",
@@ -43,7 +44,9 @@ TABLES: Final[Mapping[str, str]] = {
     "cohorts_identity": "site_id = %(site)s",
     "cohorts_group": "site_id = %(site)s",
     "cohorts_persona": "site_id = %(site)s",
-    "api_sourcetally": "source_id IN (SELECT id FROM api_source WHERE site_id = %(site)s)",
+    "api_sourcetally": OF_SOURCE,
+    "api_sourceuse": OF_SOURCE,
+    "api_refusaltally": OF_SOURCE,
     "api_alertdelivery": "site_id = %(site)s",
 }
 COUNTED: Final[Mapping[str, str]] = {

@@ -13,6 +13,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from admin_pages import Inline, Pages, ReadOnly, show_copyable
+from api.budgets import FIELDS
 from api.ingest.tally import Figures, figures
 from api.models import Rule, Source, Twin, WriteKey
 from api.sites import equip_source, note_rules_changed, revoke_write_key, rotate_write_key
@@ -58,7 +59,7 @@ class SourceAdmin(Pages[Source]):
     list_filter = ("kind", "is_enabled", "site")
     list_select_related = ("site",)
     search_fields = ("name", "write_keys__key")
-    new_fields = ("site", "name", "kind", "is_enabled", "takes_track")
+    new_fields = ("site", "name", "kind", "is_enabled", "takes_track", *FIELDS)
     readonly_fields = ("created_at", "last_seen", "came_in_a_day", "came_in_ever", "sent_twice")
     change_form_template = "admin/api/source/change_form.html"
 

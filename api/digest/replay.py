@@ -205,7 +205,7 @@ def _put_back(site_id: int, kept: _Kept, event: Incoming) -> int:
         cursor.execute(
             """
             UPDATE api_message SET status = 'pending', reason = '', detail = '', waiting_for = '', attempts = 0,
-                   digested_at = NULL, has_waited = true, reading = NULL,
+                   digested_at = NULL, has_waited = true, reading = NULL, refusal_key = NULL,
                    type = %(type)s, message_id = %(message_id)s, occurred_at = %(at)s,
                    body = CASE WHEN %(is_part)s THEN %(body)s::bytea ELSE body END,
                    content_encoding = '', warnings = CASE WHEN %(is_read)s THEN %(warnings)s::text[] ELSE warnings END

@@ -20,7 +20,7 @@ from api.digest import late, run
 from api.digest.claims import Claims
 from api.heartbeats import Role, heart, steady_time
 from api.ingest import nudge
-from api.ingest.prune import prune_done
+from api.ingest.prune import prune_old
 from api.secret_key import refuse_other_key
 from goals.catalogue import purge_deleted
 
@@ -121,7 +121,7 @@ def prune() -> None:
     with unless_held("prune") as until:
         now = steady_time()
         if now is not None:
-            prune_done(now=now, seconds=until - time.monotonic())
+            prune_old(now=now, seconds=until - time.monotonic())
             goal_changes.prune(now=now)
 
 

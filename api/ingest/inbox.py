@@ -37,16 +37,18 @@ WITH arrived AS MATERIALIZED (
       FROM unnest(%(site)b::bigint[], %(source)b::bigint[], %(type)b::text[], %(message_id)b::text[],
                   %(position)b::int[], %(received_at)b::timestamptz[], %(occurred_at)b::timestamptz[],
                   %(body)b::bytea[], %(content_encoding)b::text[], %(status)b::text[], %(reason)b::text[],
-                  %(detail)b::text[], %(warnings)b::text[])
+                  %(detail)b::text[], %(warnings)b::text[], %(refusal_key)b::uuid[])
            WITH ORDINALITY AS row (site_id, source_id, type, message_id, position, received_at, occurred_at,
-                                   body, content_encoding, status, reason, detail, warnings, place)
+                                   body, content_encoding, status, reason, detail, warnings, refusal_key,
+                                   place)
 ), stored AS (
     INSERT INTO api_message (id, site_id, source_id, type, message_id, position, received_at, occurred_at, body,
-                             content_encoding, status, reason, detail, warnings, effects, attempts, waiting_for)
+                             content_encoding, status, reason, detail, warnings, refusal_key, effects, attempts,
+                             waiting_for)
     SELECT id, site_id, source_id, type, message_id, position, received_at, occurred_at, body,
-           content_encoding, status, reason, detail, string_to_array(warnings, ' '), '{}', 0, ''
+           content_encoding, status, reason, detail, string_to_array(warnings, ' '), refusal_key, '{}', 0, ''
       FROM arrived
-     ORDER BY site_id, type, message_id, id
+     ORDER BY site_id, type, message_id, refusal_key, id
     ON CONFLICT DO NOTHING
     RETURNING id
 )
@@ -91,6 +93,7 @@ def insert(connection: psycopg.Connection[Any], rows: Sequence[Row]) -> list[int
         "reason": [row.event.reason for row in rows],
         "detail": [row.event.detail for row in rows],
         "warnings": [" ".join(row.event.warnings) for row in rows],
+        "refusal_key": [row.event.refusal_key for row in rows],
     }
     numbers = dict(connection.execute(INSERT, parameters).fetchall())
     return [numbers.get(place, 0) for place in range(1, len(rows) + 1)]
@@ -160,7 +163,9 @@ class Committer:
 
         Raises DatabaseDownError when there is too little time until `until`.
         """
-        is_repeatable = all(row.event.message_id is not None and not row.event.reason for row in rows)
+        is_repeatable = all(
+            row.event.refusal_key is not None if row.event.reason else row.event.message_id is not None for row in rows
+        )
         for attempt in range(1, TRIES + 1):
             is_fresh = self._connection is None
             if self._connection is None:

@@ -1,6 +1,9 @@
 """From the door to the inbox: what every endpoint that takes events does alike."""
 
-from collections.abc import Mapping, Sequence
+import math
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
@@ -9,11 +12,15 @@ from typing import Any, Final
 import msgspec
 
 from api.access import SourceAccess
-from api.door import Refusal
-from api.ingest import inbox, nudge
+from api.budgets import LAST_CHANCE, Over, ledger
+from api.database import DatabaseDownError
+from api.door import Refusal, Request
+from api.ingest import inbox, nudge, tally
 from api.ingest.erased import without_erased
 from api.ingest.inbox import Row
 from api.ingest.reading import UnreadableBodyError, read_body
+from api.ingest.refusals import key_of
+from api.ingest.refusals import refusals as kept_refusals
 from api.ingest.wire import Incoming, clean_text
 from api.rules.redaction import redact
 from api.rules.rule import apply_rules
@@ -21,6 +28,9 @@ from api.rules.rule import apply_rules
 EVENT_BYTES: Final = 1_048_576  # promises K-24
 EVENT_LIMIT: Final = 4_000  # of a request
 KEPT_BYTES: Final = 4_096  # of what is too large
+# Seconds of a processor for the rules of a request. 4,000 ordinary events under fifty rules take half of one.
+RULE_SECONDS: Final = 2.0
+MOST_WAIT: Final = 3_600  # seconds that a sender over its budget is asked to wait
 
 
 @dataclass(eq=False)
@@ -53,7 +63,7 @@ class Stored:
 def check_room(site_id: int, source: SourceAccess | None) -> None:
     """Turn senders away while too much of their site, or of all, waits for the digest; last those who never retry.
 
-    Raises Refusal (429).
+    So are those of a source that has used up its budget. Raises Refusal (429).
     """
     overload = nudge.find_overload(site_id, is_last_chance=source is not None and source.never_retries)
     if overload is not None:
@@ -63,6 +73,36 @@ def check_room(site_id: int, source: SourceAccess | None) -> None:
             f"{overload.value}. Nothing was stored; send the same again later.",
             (("Retry-After", "10"),),
         )
+    if source is not None:
+        over = ledger().find_over(source.id, source.budget, times=LAST_CHANCE if source.never_retries else 1)
+        if over is not None:
+            raise over_budget(over)
+
+
+def over_budget(over: Over) -> Refusal:
+    """429 for a source that has sent as much as it may, until its minute or its day ends.
+
+    After an hour the sender asks again: somebody may have raised the budget of the day.
+    """
+    return Refusal(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "over_budget",
+        f"This source has used up its budget of {over.limit:,} {over.what} a {over.span}. Nothing was stored; send "
+        "the same again later. An owner of the site can raise the budget on the page of its sources.",
+        (("Retry-After", str(min(math.ceil(over.seconds), MOST_WAIT))),),
+    )
+
+
+def spend(sources: Collection[SourceAccess], size: int) -> None:
+    """Count the bytes of a body against the budgets of whose events are in it, in equal parts."""
+    for source in sources:
+        ledger().spend(source.id, size=size // len(sources))
+
+
+def size_of(request: Request, body: bytes) -> int:
+    """Return the bytes of a body that came whole: inflated, or as it came if that was more."""
+    declared = request.header("CONTENT_LENGTH")  # true, since all of it came; absent if it was chunked
+    return max(len(body), int(declared) if declared.isascii() and declared.isdigit() else 0)
 
 
 def store(
@@ -80,18 +120,97 @@ def store_rows(
     Refused events are among them, but for those of no known site, which `count` counts too. Raises DatabaseDownError,
     and Refusal (400) when PostgreSQL cannot hold one of them.
     """
-    rows = without_erased(
-        [(site_id, source, prepare(source, event) if source else event) for site_id, source, event in rows]
-    )
+    rows = without_erased(apply_site_rules(rows))
+    kept = {place: row for place, row in enumerate(map(as_row, rows)) if row is not None}
     try:
-        numbers = inbox.store([Row(site_id, source.id if source else None, event) for site_id, source, event in rows])
+        stored = inbox.store(list(kept.values())) if kept else []
     except inbox.RowRefusedError as error:
         raise Refusal(
             HTTPStatus.BAD_REQUEST, "invalid_event", "An event holds a value that cannot be stored; the rest is kept."
         ) from error
-    accepted = sum(bool(number) for number, (_, _, event) in zip(numbers, rows, strict=True) if not event.reason)
+    except DatabaseDownError:
+        give_back(kept.values())
+        raise
+    numbers = dict(zip(kept, stored, strict=True))
+    count_rows(rows, kept, numbers)
+    accepted = sum(bool(numbers[place]) for place, (_, _, event) in enumerate(rows) if not event.reason)
     duplicates = count - len(refusals) - accepted
-    return Stored(accepted, duplicates, refusals, [event for _, _, event in rows], numbers)
+    events = [event for _, _, event in rows]
+    return Stored(accepted, duplicates, refusals, events, [numbers.get(place, 0) for place in range(len(rows))])
+
+
+def apply_site_rules(
+    rows: Sequence[tuple[int, SourceAccess | None, Incoming]],
+) -> list[tuple[int, SourceAccess | None, Incoming]]:
+    """Return the events of a request as the rules of their sources let them be stored.
+
+    Raises Refusal (429) if that takes longer than RULE_SECONDS: nothing may be stored that a rule was to remove.
+    """
+    prepared = []
+    begun = time.thread_time()
+    for site_id, source, event in rows:
+        prepared.append((site_id, source, prepare(source, event) if source else event))
+        has_more = len(prepared) < len(rows) and source is not None and bool(source.rules)
+        if has_more and time.thread_time() - begun > RULE_SECONDS:
+            count_sent(rows)
+            raise dear_rules(len(prepared))
+    return prepared
+
+
+def dear_rules(events: int) -> Refusal:
+    """429 for a request whose site has rules that take too long."""
+    return Refusal(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "overloaded",
+        f"The rules of this site took {RULE_SECONDS:g} seconds for {events:,} events of this request. Nothing was "
+        "stored; send fewer events at a time, and have an owner of the site take away rules that compare names with "
+        "patterns.",
+        (("Retry-After", "60"),),
+    )
+
+
+def count_sent(rows: Iterable[tuple[int, SourceAccess | None, Incoming]]) -> None:
+    """Count the events of a request against the budgets of their sources."""
+    for source_id, events in Counter(source.id for _, source, _ in rows if source).items():
+        ledger().spend(source_id, events=events)
+
+
+def as_row(row: tuple[int, SourceAccess | None, Incoming]) -> Row | None:
+    """Return a row for the inbox, None for a refused event that is counted only (api.ingest.refusals)."""
+    site_id, source, event = row
+    if source is not None and event.reason:
+        room = nudge.nudger().backlog.room(site_id)
+        if not kept_refusals().take(site_id, source.id, event.reason, len(event.body), room=room):
+            return None
+        event = replace(event, refusal_key=key_of(source.id, event, secret=source.redaction_key))
+    return Row(site_id, source.id if source else None, event)
+
+
+def give_back(rows: Iterable[Row]) -> None:
+    """Count neither as sent nor as kept what could not be stored because of a fault here."""
+    for row in rows:
+        if row.source_id is not None:
+            ledger().spend(row.source_id, size=-len(row.event.body))
+            if row.event.reason:
+                kept_refusals().give_back(row.source_id, row.event.reason, len(row.event.body))
+
+
+def count_rows(
+    rows: Sequence[tuple[int, SourceAccess | None, Incoming]], kept: Mapping[int, Row], numbers: Mapping[int, int]
+) -> None:
+    """Count the events of a request against the budgets of their sources, and what became of refused ones."""
+    count_sent(rows)
+    for place, row in kept.items():
+        if not numbers[place] and row.source_id is not None and row.event.refusal_key is not None:
+            event = row.event
+            kept_refusals().note_copy(row.site_id, row.source_id, event.reason, len(event.body), row.event.refusal_key)
+    lost = [
+        Row(site_id, source.id if source else None, event)
+        for place, (site_id, source, event) in enumerate(rows)
+        if place not in kept
+    ]
+    if lost:
+        nudge.nudger().uncounted.add(tally.count(lost, [False] * len(lost)))
 
 
 def prepare(source: SourceAccess, event: Incoming) -> Incoming:

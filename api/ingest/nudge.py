@@ -17,9 +17,11 @@ import redis
 import structlog
 from django.conf import settings
 
+from api.budgets import ledger
 from api.celery import app
 from api.database import Kind, connect, once
 from api.ingest import tally
+from api.ingest.refusals import refusals
 
 GATHER: Final = 0.02  # seconds: one nudge for all commits within
 RETREAT: Final = 1.0  # seconds without a try after the broker was unreachable
@@ -66,6 +68,11 @@ class Backlog:
         total = sum(self.messages.values())
         is_share = own * len(self.messages) >= total or total >= settings.INBOX_LIMIT * LAST_CHANCE
         return Overload.ALL if total >= settings.INBOX_LIMIT * times and is_share else None
+
+    def room(self, site_id: int) -> tuple[int, int]:
+        """Return how many messages and bytes a site's limit has left beside what waits."""
+        own, size = self.messages.get(site_id, 0), self.bytes.get(site_id, 0)
+        return settings.SITE_INBOX_LIMIT - own, SITE_BYTES - size
 
     def is_any_over(self) -> bool:
         """Return whether any sender is turned away."""
@@ -144,15 +151,18 @@ class Nudger:
     def _work(self) -> None:
         counted_at, is_counted = 0.0, True
         while True:
-            # While senders are turned away nothing is committed, so look again without being asked.
-            is_settled = is_counted and not self.backlog.is_any_over()
-            if self.wanted.wait(timeout=None if is_settled else BACKLOG_EVERY):
+            if self.wanted.wait(timeout=BACKLOG_EVERY):
                 self.wanted.clear()
                 self._publish()
                 is_counted = False
-            if time.monotonic() - counted_at >= BACKLOG_EVERY:
+            # While senders are turned away nothing is committed, so look again without being asked.
+            is_settled = is_counted and self._is_written() and not self.backlog.is_any_over()
+            if not is_settled and time.monotonic() - counted_at >= BACKLOG_EVERY:
                 counted_at, is_counted = time.monotonic(), self._count()
             time.sleep(GATHER)
+
+    def _is_written(self) -> bool:
+        return ledger().is_written and refusals().is_written and self.uncounted.is_written
 
     def _publish(self) -> None:
         try:
@@ -171,12 +181,13 @@ class Nudger:
         limit = min(settings.SITE_INBOX_LIMIT, settings.INBOX_LIMIT) * LAST_CHANCE
         try:
             self._connection = self._connection or connect_by_index()
-            backlog = count_pending(self._connection, limit=limit)
+            self.backlog = count_pending(self._connection, limit=limit)
             self.uncounted.write(self._connection)
+            ledger().write(self._connection)
+            refusals().write(self._connection)
         except psycopg.Error:
             self._connection = None
             return False
-        self.backlog = backlog
         return True
 
 

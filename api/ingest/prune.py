@@ -2,51 +2,78 @@
 
 import random
 import time
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
 from django.conf import settings
 from django.db import connection
 
-from api.models import Site
+from api.models import Message, RefusalTally, Site
 
 CHUNK: Final = 5_000
+FAILED_DAYS: Final = 90  # at least: they were accepted, and somebody must find the time to mend what failed them
+
+Status = Message.Status
 
 
-def prune_done(*, now: datetime, seconds: float) -> int:
-    """Delete done messages that are older than their site keeps them, for some seconds; how many.
+def days_kept(site: Site, status: str) -> int:
+    """Return how many days a site keeps messages of a status that nothing more comes of by itself."""
+    days = site.keeps_done_days or settings.KEEP_DONE_DAYS
+    return max(days, FAILED_DAYS) if status == Status.DEAD else days
 
-    Others never expire by themselves. Each chunk is its own short transaction; the sites come in any order, so that
-    what takes longer than the time is not always the same.
+
+def prune_old(*, now: datetime, seconds: float) -> int:
+    """Delete done, rejected and failed messages that are older than their site keeps them; how many.
+
+    For some seconds. What waits never expires. Each chunk is its own short transaction; the sites come in any order,
+    so that what takes longer than the time is not always the same.
     """
     until = time.monotonic() + seconds
-    sites = list(Site.objects.values_list("pk", "keeps_done_days"))
+    sites = list(Site.objects.only("keeps_done_days"))
     random.shuffle(sites)
     pruned = 0
-    for site_id, days in sites:
-        before = now - timedelta(days=days or settings.KEEP_DONE_DAYS)
-        while True:
-            gone = prune_chunk(site_id, before=before)
-            pruned += gone
-            if time.monotonic() > until:
-                return pruned
-            if gone < CHUNK:
-                break
+    for site in sites:
+        for status, statement in STATEMENTS.items():
+            before = now - timedelta(days=days_kept(site, status))
+            while True:
+                gone = prune_chunk(site.pk, statement, before=before)
+                pruned += gone
+                if time.monotonic() > until:
+                    return pruned
+                if gone < CHUNK:
+                    break
+        last_day = (now - timedelta(days=days_kept(site, Status.REJECTED))).date()
+        RefusalTally.objects.filter(source__site=site, day__lt=last_day).delete()
     return pruned
 
 
-def prune_chunk(site_id: int, *, before: datetime) -> int:
-    """Delete up to CHUNK of a site's messages that were done before a time, oldest first; how many. One query."""
+# Rejected and failed messages have an index in the order of their ids, which is that of their receipt. Where the oldest
+# ones are young enough, the others are.
+FAILED: Final = """
+SELECT id FROM (
+    SELECT id, received_at, digested_at FROM api_message
+     WHERE site_id = %(site)s AND status = '{status}' ORDER BY id LIMIT %(chunk)s FOR UPDATE SKIP LOCKED) AS oldest
+ WHERE received_at < %(before)s AND coalesce(digested_at, received_at) < %(before)s
+"""
+# Both times: one is by another host's clock, which may have been behind.
+STATEMENTS: Final[Mapping[str, str]] = {
+    Status.DONE: """
+SELECT id FROM api_message
+ WHERE site_id = %(site)s AND status = 'done' AND digested_at < %(before)s AND received_at < %(before)s
+ ORDER BY digested_at LIMIT %(chunk)s FOR UPDATE SKIP LOCKED
+""",
+    Status.REJECTED: FAILED.format(status="rejected"),
+    Status.DEAD: FAILED.format(status="dead"),
+}
+
+
+def prune_chunk(site_id: int, statement: str, *, before: datetime) -> int:
+    """Delete up to CHUNK of a site's messages that are older than a time, oldest first; how many. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            DELETE FROM api_message WHERE id IN (
-                SELECT id FROM api_message
-                 WHERE site_id = %(site)s AND status = 'done' AND digested_at < %(before)s
-                   AND received_at < %(before)s  -- by another host's clock, where the worker's was behind
-                 ORDER BY digested_at LIMIT %(most)s FOR UPDATE SKIP LOCKED)
-            """,
-            {"site": site_id, "before": before, "most": CHUNK},
+            f"DELETE FROM api_message WHERE id IN ({statement})",
+            {"site": site_id, "before": before, "chunk": CHUNK},
         )
         gone: int = cursor.rowcount
         return gone

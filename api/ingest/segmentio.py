@@ -12,6 +12,8 @@ from api.ingest.intake import (
     KeptRefusalError,
     check_room,
     refused,
+    size_of,
+    spend,
     store,
     too_large,
 )
@@ -103,15 +105,22 @@ def find_destination(request: Request) -> SiteAccess:
 
 def read_request(request: Request, site: SiteAccess) -> tuple[list[bytes], bool]:
     """(the events' bytes, whether they came as an array). Raises KeptRefusalError."""
+    sources = [site.destination] if site.destination else []
     try:
         body = request.body(EVENT_BYTES)
+        spend(sources, size_of(request, body))
     except TooLargeError as error:
+        spend(sources, EVENT_BYTES)
         refusal = too_large(f"The body is larger than {EVENT_BYTES:,} bytes.")
         raise KeptRefusalError(refusal, error.start, error.content_encoding) from error
     except UnreadableBodyError as error:
+        spend(sources, len(error.body))
         raise KeptRefusalError(error.refusal, error.body, error.content_encoding) from error
     if site.destination is None or not site.destination.is_enabled:
-        off = "The Segment destination of this site is switched off. The event was kept; switch it on in the admin."
+        off = (
+            "The Segment destination of this site is switched off. What was sent is kept up to a daily allowance; "
+            "switch it on in the admin, then replay."
+        )
         raise KeptRefusalError(Refusal(HTTPStatus.FORBIDDEN, "integration_off", off), body)
     try:
         raws, is_array = read_events(body)

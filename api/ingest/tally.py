@@ -44,7 +44,8 @@ def count(rows: Iterable["Row"], is_new: Iterable[bool]) -> Counts:
     for row, new in zip(rows, is_new, strict=True):
         if row.source_id is not None:
             at = row.event.received_at
-            one = Figures(1, int(not new), int(bool(row.event.reason)), at)
+            is_refused = bool(row.event.reason)
+            one = Figures(1, int(not new and not is_refused), int(is_refused), at)
             key = (row.source_id, at.replace(minute=0, second=0, microsecond=0))
             counts[key] = _add(counts.get(key, Figures()), one)
     return counts
@@ -79,6 +80,11 @@ class Uncounted:
         with self._lock:
             for key, each in counts.items():
                 self._counts[key] = _add(self._counts.get(key, Figures()), each)
+
+    @property
+    def is_written(self) -> bool:
+        """Return whether everything that was counted is in the table."""
+        return not self._counts
 
     def write(self, link: "psycopg.Connection[Any]") -> None:
         """Write all of it; what could not be written stays for the next time. Raises psycopg.Error."""

@@ -177,6 +177,7 @@ def open_request(request: Request, *, received_at: datetime, limit: int, type_: 
         body = read_body(request, senders, received_at=received_at, limit=limit, type_=type_)
     senders = find_in_body(body, shown)
     check_room(senders)
+    intake.spend(senders.all, intake.size_of(request, body))
     return senders, body
 
 
@@ -189,12 +190,17 @@ def check_room(senders: Senders) -> None:
 def read_body(request: Request, senders: Senders, *, received_at: datetime, limit: int, type_: str) -> bytes:
     """The body. Raises Refusal (400, 413), what was read being kept where the source is known."""
     try:
-        return request.body(limit)
+        body = request.body(limit)
     except TooLargeError as error:
+        intake.spend(senders.all, limit)
         refusal = intake.too_large(f"The body is larger than {limit:,} bytes.")
         body, content_encoding = error.start, error.content_encoding
     except UnreadableBodyError as error:
+        intake.spend(senders.all, len(error.body))
         refusal, body, content_encoding = error.refusal, error.body, error.content_encoding
+    else:
+        intake.spend(senders.all, intake.size_of(request, body))
+        return body
     keep_refused(senders, refusal, body, received_at=received_at, type_=type_, content_encoding=content_encoding)
     raise refusal
 
@@ -237,7 +243,7 @@ def store(items: Sequence[Item]) -> intake.Stored:
 
 def source_off() -> Refusal:
     """403 for what comes through a source that is switched off."""
-    off = "This source is switched off. What was sent is kept; switch it on in the admin, then replay."
+    off = "This source is switched off. What was sent is kept up to a daily allowance; switch it on, then replay."
     return Refusal(HTTPStatus.FORBIDDEN, "source_off", off)
 
 
@@ -282,7 +288,7 @@ def read_items(senders: Senders, batch: Batch, *, received_at: datetime, is_impo
     """
     sent_at = parse_time(scalar(batch.sent_at))  # once, for all of them
     beneath = fields_beneath(batch)
-    items, size = [], 0
+    items, size, own_size = [], 0, 0
     for position, raw in enumerate(map(bytes, batch.batch)):
         try:
             source = senders.sender_of(raw)
@@ -291,12 +297,13 @@ def read_items(senders: Senders, batch: Batch, *, received_at: datetime, is_impo
             items.append(Item(None, event, refusal))
             continue
         whole = merge(raw, beneath) if beneath else raw
-        size += len(whole)
+        size, own_size = size + len(whole), own_size + len(raw)
         if size > MERGED_BYTES:
             raise intake.too_large("The batch's context is too large to be given to each of its events.")
         reader = replace(source, kind="import") if is_import else source
         event, reason = read_item(reader, whole, position=position, received_at=received_at, batch_sent_at=sent_at)
         items.append(Item(source, event, reason))
+    intake.spend(senders.all, max(0, size - own_size))
     return items
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from http import HTTPStatus
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 
@@ -53,6 +54,7 @@ class Incoming:
     reason: str = ""  # a code when it is refused, and kept
     detail: str = ""  # what the sender was told, when it is refused
     content_encoding: str = ""  # what the body still bears, because nobody here can take it off
+    refusal_key: UUID | None = None  # what identical refused events share (api.ingest.refusals)
 
 
 ENVELOPES: Final = msgspec.json.Decoder(Envelope)

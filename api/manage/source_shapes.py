@@ -1,12 +1,15 @@
 """Sources as the API spells them."""
 # ruff: noqa: N815 - the names are the wire's
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
+from api.budgets import MOST, Span, Used
+from api.ingest.refusals import Counts
 from api.ingest.tally import Figures
 from api.manage.reading import Query
 from api.models import Source, Twin, WriteKey
@@ -30,6 +33,36 @@ class SourceReport:
     ever: Figures
     day: Figures
     twins: list[TwinOf]
+    used: Mapping[Span, Used]
+    counted: Mapping[str, Counts]
+
+    @property
+    def uses(self) -> list["Use"]:
+        """What was used of each budget."""
+        return [Use(span, *self.source.budget.limits(span), self.used[span]) for span in Span]
+
+    @property
+    def refused(self) -> list["RefusedOf"]:
+        """What became of what was refused, by reason."""
+        return [RefusedOf(reason, counts) for reason, counts in self.counted.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedOf:
+    """What became of the events that were refused for a reason."""
+
+    reason: str
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a source may send in a span, and what it has."""
+
+    span: Span
+    most_events: int
+    most_bytes: int
+    used: Used
 
 
 @extend_schema_serializer(component_name="WriteKey")
@@ -61,6 +94,32 @@ class FiguresShape(serializers.Serializer[Figures]):
     rejected = serializers.IntegerField(help_text="At the door.")
 
 
+@extend_schema_serializer(component_name="BudgetUse")
+class UseShape(serializers.Serializer[Use]):
+    """A budget of a source, and what is used of it now."""
+
+    span = serializers.ChoiceField(choices=[span.value for span in Span], help_text="A day is one of UTC.")
+    mostEvents = serializers.IntegerField(source="most_events")
+    mostBytes = serializers.IntegerField(source="most_bytes", help_text="Of bodies, inflated.")
+    events = serializers.IntegerField(source="used.events", help_text="Duplicates and rejected ones among them.")
+    bytes = serializers.IntegerField(source="used.bytes")
+    turnedAway = serializers.IntegerField(
+        source="used.turned_away", help_text="Requests answered 429 because it was used up; nothing of them was stored."
+    )
+
+
+@extend_schema_serializer(component_name="RefusedEvents")
+class RefusedShape(serializers.Serializer[RefusedOf]):
+    """What became of the events of a source that were refused at ingest, while such events are kept."""
+
+    reason = serializers.CharField()
+    kept = serializers.IntegerField(source="counts.kept", help_text="Stored, to be looked at and tried again.")
+    copies = serializers.IntegerField(source="counts.copies", help_text="Identical to one that was stored.")
+    notKept = serializers.IntegerField(
+        source="counts.not_kept", help_text="Over what a source may have stored a day: counted, not kept."
+    )
+
+
 @extend_schema_serializer(component_name="Source")
 class SourceShape(serializers.Serializer[SourceReport]):
     """One sender of events into a site."""
@@ -82,6 +141,23 @@ class SourceShape(serializers.Serializer[SourceReport]):
     rejected = serializers.IntegerField(source="ever.rejected")
     last24Hours = FiguresShape(source="day", help_text="In whole hours.")
     twins = TwinShape(many=True)
+    eventsPerMinute = serializers.IntegerField(
+        source="source.events_per_minute",
+        allow_null=True,
+        help_text="Its own budget, as the next three; null: default.",
+    )
+    bytesPerMinute = serializers.IntegerField(source="source.bytes_per_minute", allow_null=True)
+    eventsPerDay = serializers.IntegerField(source="source.events_per_day", allow_null=True)
+    bytesPerDay = serializers.IntegerField(source="source.bytes_per_day", allow_null=True)
+    budgets = UseShape(source="uses", many=True)
+    refused = RefusedShape(many=True)
+
+
+class BudgetField(serializers.IntegerField):
+    """A figure of a budget, null for the default."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(required=False, allow_null=True, min_value=1, max_value=MOST, **options)
 
 
 class SourceChange(serializers.Serializer[Any]):
@@ -90,6 +166,12 @@ class SourceChange(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=100, required=False)
     isEnabled = serializers.BooleanField(source="is_enabled", required=False)
     takesTrack = serializers.BooleanField(source="takes_track", required=False)
+    eventsPerMinute = BudgetField(
+        source="events_per_minute", help_text="Over it senders get 429. Null: the default of its kind, as below."
+    )
+    bytesPerMinute = BudgetField(source="bytes_per_minute", help_text="Of bodies, inflated.")
+    eventsPerDay = BudgetField(source="events_per_day", help_text="A day is one of UTC.")
+    bytesPerDay = BudgetField(source="bytes_per_day")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Refuse a change that would be ignored."""

@@ -5,7 +5,18 @@ from api.models.backfills import Backfill
 from api.models.erasures import Erasure, Suppression, make_marker
 from api.models.goal_changes import GoalsChange
 from api.models.inbox import Claim, Load, Message, Twin
-from api.models.keys import URL_SAFE, Credential, ManagementToken, RefusedKey, Scope, Source, SourceTally, WriteKey
+from api.models.keys import (
+    URL_SAFE,
+    Credential,
+    ManagementToken,
+    RefusalTally,
+    RefusedKey,
+    Scope,
+    Source,
+    SourceTally,
+    SourceUse,
+    WriteKey,
+)
 from api.models.late_links import LateLink
 from api.models.removals import Removal
 from api.models.rules import Rule
@@ -39,6 +50,7 @@ __all__ = [
     "ManagementToken",
     "Membership",
     "Message",
+    "RefusalTally",
     "RefusedKey",
     "Removal",
     "Rule",
@@ -46,6 +58,7 @@ __all__ = [
     "Site",
     "Source",
     "SourceTally",
+    "SourceUse",
     "Suppression",
     "Twin",
     "WriteKey",

@@ -59,6 +59,9 @@ class Message(models.Model):
         null=True, help_text="The version of what events mean that it was digested under (api.digest.readings)."
     )
 
+    refusal_key = models.UUIDField(null=True, help_text="What identical refused events share: a keyed hash.")
+    copies = models.BigIntegerField(null=True, help_text="Identical ones that were refused after it, and not stored.")
+
     class Meta:
         constraints = [
             # Deduplication; a resend of something once rejected gets a new chance.
@@ -66,6 +69,12 @@ class Message(models.Model):
                 fields=["site", "type", "message_id"],
                 condition=Q(message_id__isnull=False) & ~Q(status="rejected"),
                 name="api_message_key",
+            ),
+            # A refused event is stored once; what is tried again makes room for another one.
+            models.UniqueConstraint(
+                fields=["site", "refusal_key"],
+                condition=Q(status="rejected", refusal_key__isnull=False),
+                name="api_message_refusal",
             ),
         ]
         indexes = [

@@ -2,12 +2,17 @@
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
-from django.core.validators import RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 
+from api import budgets
 from api.models.sites import Membership, Site
 
+OF_BUDGET = [
+    MinValueValidator(1, "A budget is at least 1. Switch the source off if nothing may come through it."),
+    MaxValueValidator(budgets.MOST),
+]
 URL_SAFE = RegexValidator(r"^[A-Za-z0-9_-]+\Z", "Only letters, digits, _ and -: Segment puts it in a URL unencoded.")
 
 
@@ -97,6 +102,18 @@ class Source(models.Model):
     takes_track = models.BooleanField(
         default=True, help_text="Off where another source sends the same track events, or pages that become some."
     )
+    events_per_minute = models.BigIntegerField(
+        null=True, blank=True, validators=OF_BUDGET, help_text="Empty: the default of its kind (api.budgets)."
+    )
+    bytes_per_minute = models.BigIntegerField(
+        null=True, blank=True, validators=OF_BUDGET, help_text="Of bodies. Empty: the default of its kind."
+    )
+    events_per_day = models.BigIntegerField(
+        null=True, blank=True, validators=OF_BUDGET, help_text="Empty: the default of its kind."
+    )
+    bytes_per_day = models.BigIntegerField(
+        null=True, blank=True, validators=OF_BUDGET, help_text="Of bodies. Empty: the default of its kind."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -107,6 +124,11 @@ class Source(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def budget(self) -> budgets.Budget:
+        """What it may send, with the defaults of its kind where it has no figure of its own."""
+        return budgets.budget_of(self.kind, *(getattr(self, name) for name in budgets.FIELDS))
 
 
 class WriteKey(models.Model):
@@ -141,6 +163,50 @@ class SourceTally(models.Model):
 
     def __str__(self) -> str:
         return f"{self.received} through {self.source_id} at {self.hour}"
+
+
+class SourceUse(models.Model):
+    """What came through a source in the minute and on the day that it sent last, against its budget (api.budgets)."""
+
+    # No database constraint: a source may be deleted while a process still counts for it.
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    span = models.CharField(max_length=6, choices=[(span.value, span.value) for span in budgets.Span])
+    begins_at = models.DateTimeField()
+    events = models.BigIntegerField()
+    bytes = models.BigIntegerField()
+    turned_away = models.BigIntegerField(help_text="Requests that were refused because the budget was used up.")
+
+    class Meta:
+        constraints = [
+            # Every process adds to one row a source and span, and reads it back.
+            models.UniqueConstraint(fields=["source", "span"], name="api_sourceuse_span"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.events} through {self.source_id} in this {self.span}"
+
+
+class RefusalTally(models.Model):
+    """What became of the refused events of a source on a day of UTC, by reason (api.ingest.refusals)."""
+
+    # No database constraint: a source may be deleted while a process still counts for it.
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    day = models.DateField()
+    reason = models.CharField(max_length=32)
+    kept = models.BigIntegerField()
+    kept_bytes = models.BigIntegerField()
+    copies = models.BigIntegerField(help_text="Identical to one that is kept.")
+    not_kept = models.BigIntegerField(help_text="Over the allowance of the day: counted only.")
+    last_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            # Every process adds to one row a source, day and reason, and reads it back; of a source all are read.
+            models.UniqueConstraint(fields=["source", "day", "reason"], name="api_refusaltally_day"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.reason} through {self.source_id} on {self.day}"
 
 
 class RefusedKey(models.Model):

@@ -80,8 +80,8 @@ class Site(models.Model):
         blank=True,
         validators=[MinValueValidator(7), MaxValueValidator(3_650)],
         help_text="Counted from when an event was done. Then its body and its trace are deleted; goals, conversions "
-        "and people stay. What was refused, is dead or waits stays until a person deals with it. At least 7; empty: as "
-        "this installation keeps them (GOALPOST_KEEP_DONE_DAYS, 30).",
+        "and people stay. What was refused goes as many days after it came, what is dead after 90 at the earliest; "
+        "what waits stays. At least 7; empty: as this installation keeps them (GOALPOST_KEEP_DONE_DAYS, 30).",
     )
     rules_changed_at = models.DateTimeField(
         null=True, editable=False, help_text="When its rules, or what its sources take, were changed last."

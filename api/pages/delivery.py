@@ -16,8 +16,21 @@ import names
 from api import audit
 from api.alerts.conditions import show_percent
 from api.digest.replay import MOST, REPLAYABLE, plan, replay
+from api.ingest.prune import days_kept
+from api.ingest.refusals import Counts, counted
 from api.ingest.tally import Figures
-from api.insight.delivery import FAILED_LOOK, LAG_LOOK, OUTCOMES_LOOK, Outcomes, Span, came_in, failures, lag, outcomes
+from api.insight.delivery import (
+    FAILED_LOOK,
+    LAG_LOOK,
+    OUTCOMES_LOOK,
+    Outcomes,
+    Reason,
+    Span,
+    came_in,
+    failures,
+    lag,
+    outcomes,
+)
 from api.insight.refused import find_refused
 from api.models import Message, Site
 from api.pages.access import Role, show, site_page
@@ -92,22 +105,56 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class FailedRow:
+    """A reason why events were refused or failed, and what can be done about them."""
+
+    reason: Reason
+    sentence: str
+    may_replay: bool
+    is_cut: bool  # there are more than were counted
+    counts: Counts  # of what was refused at ingest
+
+
 @site_page()
 def list_failed(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Why events were refused, are dead or wait, each with what can be done about it (promise N-05)."""
-    reasons = [
-        (reason, sentence_of(reason.code, site), reason.code in REPLAYABLE, reason.count >= FAILED_LOOK)
-        for reason in failures(site.pk)
+    counts = counted_in(site)
+    reasons = failures(site.pk)
+    listed = {reason.code for reason in reasons if reason.status == Message.Status.REJECTED}
+    reasons += [
+        Reason(code, Message.Status.REJECTED) for code, each in counts.items() if each.not_kept and code not in listed
+    ]
+    rows = [
+        FailedRow(
+            reason,
+            sentence_of(reason.code, site),
+            reason.code in REPLAYABLE and reason.count > 0,
+            reason.count >= FAILED_LOOK,
+            counts.get(reason.code, Counts()) if reason.status == Message.Status.REJECTED else Counts(),
+        )
+        for reason in reasons
     ]
     deferred = Message.objects.filter(site=site, status=Message.Status.DEFERRED)[: FAILED_LOOK + 1].count()
     return show(
         request,
         "pages/delivery/failed.html",
         title="Refused, dead and waiting",
-        reasons=reasons,
+        rows=rows,
         deferred=deferred,
         look=FAILED_LOOK,
+        rejected_days=days_kept(site, Message.Status.REJECTED),
+        failed_days=days_kept(site, Message.Status.DEAD),
     )
+
+
+def counted_in(site: Site) -> dict[str, Counts]:
+    """Return what became of refused events of a site, by reason. Two queries."""
+    found: dict[str, Counts] = {}
+    for of_source in counted(list(site.sources.values_list("pk", flat=True))).values():
+        for reason, counts in of_source.items():
+            found[reason] = found.get(reason, Counts()) + counts
+    return found
 
 
 @site_page(Role.EDITOR)

@@ -1,7 +1,11 @@
 """The sources of a site and their write keys."""
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from decimal import Decimal
+from typing import Any, Final
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
@@ -13,6 +17,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
+from api import budgets
 from api.audit import changed, note
 from api.ingest.tally import Figures, figures
 from api.insight.key_usage import describe_events, describe_use
@@ -28,22 +33,59 @@ KINDS: Final = [(kind.value, kind.label) for kind in Source.Kind if kind != Sour
 
 @site_page()
 def list_sources(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Five queries of its own."""
+    """Six queries of its own."""
     now = timezone.now()
     live = WriteKey.objects.filter(Q(ends_at=None) | Q(ends_at__gt=now)).order_by("pk")
     sources = list(site.sources.order_by("pk").prefetch_related(Prefetch("write_keys", queryset=live)))
     ids = [source.pk for source in sources]
-    ever, day = figures(ids), figures(ids, since=now - timedelta(hours=24))
+    ever, day, used = figures(ids), figures(ids, since=now - timedelta(hours=24)), budgets.used(ids)
     return show(
         request,
         "pages/settings/sources.html",
         title="Sources and write keys",
         tab="settings-sources",
-        sources=[(each, ever.get(each.pk, Figures()), day.get(each.pk, Figures())) for each in sources],
+        sources=[
+            (each, ever.get(each.pk, Figures()), day.get(each.pk, Figures()), budget_rows(each, used[each.pk]))
+            for each in sources
+        ],
         twins=Twin.objects.filter(site=site).select_related("one", "other").order_by("-last_seen_at")[:10],
         kinds=KINDS,
         most_hours=MOST_HOURS,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetRow:
+    """A budget of a source as its page shows it: what is used of it, and its own figures as they are typed."""
+
+    span: budgets.Span
+    used: budgets.Used
+    most_events: int
+    most_bytes: int
+    own_events: str
+    own_mib: str
+
+    @property
+    def used_mib(self) -> str:
+        return show_mib(self.used.bytes, digits=1)
+
+    @property
+    def most_mib(self) -> str:
+        return show_mib(self.most_bytes, digits=1)
+
+
+def budget_rows(source: Source, used: Mapping[budgets.Span, budgets.Used]) -> list[BudgetRow]:
+    rows = []
+    for span in budgets.Span:
+        own_events, own_bytes = (getattr(source, f"{what}_per_{span}") for what in ("events", "bytes"))
+        own = "" if own_events is None else str(own_events), "" if own_bytes is None else show_mib(own_bytes)
+        rows.append(BudgetRow(span, used[span], *source.budget.limits(span), *own))
+    return rows
+
+
+def show_mib(size: int, *, digits: int = 7) -> str:
+    """Return bytes in MiB; with seven digits none of them is lost."""
+    return f"{Decimal(size) / budgets.MIB:.{digits}f}".rstrip("0").rstrip(".")
 
 
 @site_page(Role.OWNER)
@@ -93,6 +135,41 @@ def save(request: HttpRequest, source: Source) -> str:
         "is_enabled": "is_enabled" in request.POST,
         "takes_track": "takes_track" in request.POST,
     }
+    return apply_change(request, source, fields)
+
+
+def save_budget(request: HttpRequest, source: Source) -> str:
+    try:
+        fields = read_budget(request)
+    except ValueError:
+        messages.error(request, "A budget is a number of events or of MiB above 0; empty, it is the default.")
+        return ""
+    return apply_change(request, source, fields)
+
+
+def read_budget(request: HttpRequest) -> dict[str, int | None]:
+    """Return the figures of a form, None for the default. Raises ValueError for what is no number above 0."""
+    fields: dict[str, int | None] = {}
+    for span in budgets.Span:
+        events = request.POST.get(f"events_per_{span}", "").strip().replace(",", "")
+        mib = request.POST.get(f"mib_per_{span}", "").strip().replace(",", "")
+        fields[f"events_per_{span}"] = read_number(events) if events else None
+        fields[f"bytes_per_{span}"] = read_number(mib, unit=budgets.MIB) if mib else None
+    return fields
+
+
+def read_number(text: str, *, unit: int = 1) -> int:
+    """Return a number of units. Raises ValueError unless it is plain and a budget can be as large."""
+    parts = r"(\.[0-9]{0,7})?" if unit > 1 else ""
+    if not re.fullmatch(r"[0-9]{1,16}" + parts, text, re.ASCII):
+        raise ValueError
+    number = round(Decimal(text) * unit)
+    if not 1 <= number <= budgets.MOST:
+        raise ValueError
+    return number
+
+
+def apply_change(request: HttpRequest, source: Source, fields: Mapping[str, Any]) -> str:
     before, after = changed({name: getattr(source, name) for name in fields}, fields)
     if not after:
         return "Nothing to change."
@@ -185,5 +262,5 @@ def revoke(request: HttpRequest, source: Source) -> str:
     return ""
 
 
-CHANGES: Final = {"save": save, "rotate": rotate, "revoke": revoke}
+CHANGES: Final = {"save": save, "budget": save_budget, "rotate": rotate, "revoke": revoke}
 QUESTIONS: Final = {"rotate": ask_rotate, "revoke": ask_revoke}

@@ -149,12 +149,14 @@ def try_event(site: Site, access: SourceAccess, body: str) -> DryRun:
 def send_event(site: Site, access: SourceAccess, body: str) -> int | None:
     """Send an event through the intake of the tracking API. Return the number of its message, or of the one it repeats.
 
-    None if that one is gone meanwhile. Raises Refusal where nothing can be stored, and DatabaseDownError.
+    None if that one is gone meanwhile, or a refused event was counted only. Raises Refusal where nothing can be
+    stored, and DatabaseDownError.
     """
-    intake.check_room(access)
+    intake.check_room(access.site_id, access)
+    intake.spend([access], len(body.encode()))
     incoming, refusal = read_event(access, body)
     stored = tracking.store([tracking.Item(access, incoming, refusal)])
     if stored.duplicates:
         message = Message(type=incoming.type, message_id=incoming.message_id)
         return same_key(site.pk, message)
-    return stored.numbers[0]
+    return stored.numbers[0] or None

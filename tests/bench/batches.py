@@ -73,10 +73,12 @@ def main() -> None:
 
 
 def add_source(here: Stage) -> None:
-    from api.models import Site
+    from api import budgets
+    from api.models import Site, Source
     from api.sites import create_source
 
     create_source(Site.objects.get(pk=here.site_id), name="SDK", kind="server", write_key=WRITE_KEY)
+    Source.objects.update(**dict.fromkeys(budgets.FIELDS, budgets.MOST))
 
 
 def script(run: str, size: int, path: str) -> str:

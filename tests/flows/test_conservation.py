@@ -12,7 +12,7 @@ from django.db.models import F
 
 from api.digest import run
 from api.digest.claims import Claims
-from api.ingest.prune import prune_done
+from api.ingest.prune import prune_old
 from api.models import Message
 from api.verify.run import verify
 from goals import catalogue
@@ -121,7 +121,7 @@ class Load:
         """What is old was received then, and is pruned."""
         old = Message.objects.filter(status="done", occurred_at__lt=datetime.now(UTC) - MONTH / 2)
         old.update(digested_at=F("digested_at") - MONTH, received_at=F("received_at") - MONTH)
-        prune_done(now=datetime.now(UTC), seconds=5)
+        prune_old(now=datetime.now(UTC), seconds=5)
 
     def any_goal(self) -> Goal:
         goals = list(Goal.objects.filter(deleted_at=None).order_by("id"))

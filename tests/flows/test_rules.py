@@ -12,6 +12,7 @@ from django.db import connection
 
 from api.access import forget_lookups
 from api.digest.replay import replay
+from api.ingest import intake
 from api.models import Message, Rule, Source
 from api.rules import rule as pure
 from api.rules.what_if import Forecast, what_if
@@ -384,3 +385,22 @@ def test_what_if__of_a_redaction__shows_profiles_without_the_field(world: World,
     assert [(each.now["traits"], each.then["traits"]) for each in forecast.profiles] == [
         ({"email": "ada@example.com", "plan": "a"}, {"plan": "a"})
     ]
+
+
+def test_rules__that_take_too_long__have_the_request_refused_and_nothing_stored(
+    world: World, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_rule(world, "drop_field", "properties.email")
+    events = [world.event(properties={"email": "ada@example.com"}) for _ in range(3)]
+    assert world.client.post("/v1/batch", json={"batch": events}, headers=basic(KEY)).status_code == 200
+    monkeypatch.setattr(intake, "RULE_SECONDS", 0.0)
+
+    answer = world.client.post("/v1/batch", json={"batch": [*events, world.event()]}, headers=basic(KEY))
+
+    assert (answer.status_code, answer.json()["code"]) == (429, "overloaded")
+    assert "rules" in answer.json()["message"]
+    assert int(answer.headers["retry-after"]) > 0
+    assert Message.objects.count() == 3
+    one = {**events[0], "messageId": "alone"}  # one event by itself is always taken
+    assert world.client.post("/v1/track", json=one, headers=basic(KEY)).status_code == 200
+    assert b"example.com" not in b"".join(bytes(message.body) for message in Message.objects.all())

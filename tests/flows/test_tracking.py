@@ -88,8 +88,8 @@ def test_message_id__that_is_no_id__deduplicates_nothing(
 
 
 def test_message_id__that_is_no_id_of_refused_events__is_not_kept(world: World, source: Source) -> None:
-    for _ in range(2):
-        assert post(world, "/v1/track", {"userId": "u1", "messageId": "undefined"}).status_code == 400
+    for user in ("u1", "u2"):
+        assert post(world, "/v1/track", {"userId": user, "messageId": "undefined"}).status_code == 400
 
     assert list(Message.objects.values_list("message_id", "reason")) == [(None, "missing_name")] * 2
 

@@ -17,7 +17,7 @@ from django.urls import reverse
 from api.digest import run
 from api.digest.claims import Claims
 from api.digest.replay import DEAD, replay
-from api.ingest.prune import prune_done
+from api.ingest.prune import prune_old
 from api.insight.trace import trace
 from api.models import Message, Site
 from api.rules.rule import Rule
@@ -368,7 +368,7 @@ def test_verify__old_messages_pruned_and_sent_again__are_explained(town: World) 
     Message.objects.filter(message_id="old").update(
         digested_at=F("digested_at") - month, received_at=F("received_at") - month
     )
-    assert prune_done(now=datetime.now(UTC), seconds=5) == 1
+    assert prune_old(now=datetime.now(UTC), seconds=5) == 1
     call_command("verify", stdout=StringIO())
     assert report_on("conversions").line.endswith("+ 1 of messages pruned since + 0 of these sent again")
 

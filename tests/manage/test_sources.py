@@ -9,7 +9,7 @@ from django.http import HttpResponse
 from django.utils import timezone
 
 from api.access import forget_lookups
-from api.models import Site, Source, WriteKey
+from api.models import AuditEntry, Site, Source, WriteKey
 from api.sites import create_source
 from tests.flows.test_resilience import wait_until
 from tests.manage.conftest import Caller, message, refusal
@@ -44,11 +44,13 @@ def send(world: World, key: str, **event: Any) -> int:
 def test_source__through_which_events_came__tells_all_of_it(world: World, web: Source, owner: Caller) -> None:
     for event in ({"messageId": "m1"}, {"messageId": "m1"}, {"event": ""}):
         send(world, KEY, **event)
-    wait_until(lambda: owner.get(f"/api/sources/{web.pk}")["received"] == 3)  # written once a second
+    wait_until(lambda: owner.get(f"/api/sources/{web.pk}")["budgets"][1]["events"] == 3)  # written once a second
 
     read = owner.get(f"/api/sources/{web.pk}")
 
     seen = read.pop("lastSeenAt")
+    minute = {name: read["budgets"][0][name] for name in ("events", "bytes", "turnedAway")}
+    day_bytes = read["budgets"][1]["bytes"]
     assert timezone.now() - timedelta(minutes=10) < datetime.fromisoformat(seen) <= timezone.now()
     assert read == {
         "id": web.pk,
@@ -64,7 +66,30 @@ def test_source__through_which_events_came__tells_all_of_it(world: World, web: S
         "rejected": 1,
         "last24Hours": {"received": 3, "duplicates": 1, "rejected": 1},
         "twins": [],
+        "eventsPerMinute": None,
+        "bytesPerMinute": None,
+        "eventsPerDay": None,
+        "bytesPerDay": None,
+        "budgets": [
+            {
+                "span": "minute",
+                "mostEvents": 30_000,
+                "mostBytes": 33_554_432,
+                **minute,
+            },
+            {
+                "span": "day",
+                "mostEvents": 5_000_000,
+                "mostBytes": 4_294_967_296,
+                "events": 3,
+                "bytes": day_bytes,
+                "turnedAway": 0,
+            },
+        ],
+        "refused": [{"reason": "missing_name", "kept": 1, "copies": 0, "notKept": 0}],
     }
+    assert day_bytes > 100
+    assert minute["events"] in {0, 1, 2, 3}  # a minute may have ended
 
 
 def test_source__unheard_of__has_never_been_seen(web: Source, owner: Caller) -> None:
@@ -98,7 +123,7 @@ def test_list__many_sources__takes_the_same_queries(
     for number in range(count):
         create_source(world.site, name=f"Source {number}", kind="server")
 
-    with django_assert_num_queries(5):  # sources; keys; figures, of all time and of a day; twins
+    with django_assert_num_queries(7):  # sources; keys; figures, of all time and of a day; budgets; refused; twins
         assert len(owner.get("/api/sources")) == count + 1
 
 
@@ -214,6 +239,33 @@ def test_create__for_a_site_of_others_or_none_of_several__is_refused(
 
 
 # Changing
+
+
+def test_change__of_its_budget__holds_and_is_noted(world: World, web: Source, owner: Caller) -> None:
+    changed = body(owner.patch(f"/api/sources/{web.pk}", {"eventsPerDay": 1, "bytesPerMinute": 5_000_000}))
+
+    assert (changed["eventsPerDay"], changed["bytesPerMinute"], changed["eventsPerMinute"]) == (1, 5_000_000, None)
+    assert [(each["mostEvents"], each["mostBytes"]) for each in changed["budgets"]] == [
+        (30_000, 5_000_000),
+        (1, 4_294_967_296),
+    ]
+    entry = AuditEntry.objects.get()
+    assert entry.before == {"events_per_day": None, "bytes_per_minute": None}
+    assert entry.after == {"events_per_day": 1, "bytes_per_minute": 5_000_000}
+    assert [send(world, KEY), send(world, KEY)] == [200, 429]
+    assert body(owner.patch(f"/api/sources/{web.pk}", {"eventsPerDay": None}))["eventsPerDay"] is None
+    assert send(world, KEY) == 200
+
+
+@pytest.mark.parametrize("value", [0, -1, 10**15 + 1, 10**30, 1.5, "many", [], True])
+@pytest.mark.parametrize("name", ["eventsPerMinute", "bytesPerMinute", "eventsPerDay", "bytesPerDay"])
+def test_change__to_an_odd_budget__is_refused(web: Source, owner: Caller, name: str, value: Any) -> None:
+    response = owner.patch(f"/api/sources/{web.pk}", {name: value})
+
+    assert refusal(response) == (400, "invalid_request")
+    assert message(response).startswith(f"{name}: ")
+    web.refresh_from_db()
+    assert web.budget == Source(kind="browser").budget
 
 
 @pytest.mark.promise("B-07")

@@ -372,6 +372,8 @@ NOT_SEARCHED = {
     "api_message": {"type", "status", "reason", "warnings", "effects"},
     "api_rule": {"event_type", "name_test", "path_test", "action"},
     "api_source": {"kind"},
+    "api_sourceuse": {"span"},
+    "api_refusaltally": {"reason"},
     "api_load": {"fingerprint"},
     "api_removal": {"of", "removed_by"},
     "goals_goal": {"type", "origin"},

@@ -14,9 +14,11 @@ from django.test import Client
 from django.utils import timezone
 
 from api.access import api_key, check_secret, check_token, forget_lookups, hash_secret, issue_token
+from api.budgets import FIELDS, Span, Used
 from api.database import connection_parameters
 from api.door import Refusal
 from api.models import AuditEntry, Credential, Membership, Message, Rule, Scope, Site, Source, WriteKey
+from api.pages.sources import budget_rows
 from api.sites import create_credential, create_site, create_source, renew_secret
 from tests.cohorts.test_usernames import count_waiting
 from tests.flows.test_resilience import in_threads, wait_until
@@ -243,6 +245,69 @@ def test_source__switched_off_and_on__refuses_and_takes(owner: Client, site: Sit
     ]
 
 
+def test_source__its_budget__is_shown_changed_and_noted(
+    owner: Client, enter: Enter, source: Source, world: World
+) -> None:
+    world.client.post("/v1/track", json={"writeKey": "key-of-the-web", "userId": "u", "event": "Buy"})
+    wait_until(lambda: "1 of 5,000,000 events" in look(enter("viewer"), "sources/"))
+
+    change(
+        owner,
+        "sources/change/",
+        do="budget",
+        source=source.pk,
+        events_per_day="1",
+        mib_per_day="0.5",
+        mib_per_minute="",
+    )
+
+    source.refresh_from_db()
+    figures = {name: getattr(source, name) for name in FIELDS}
+    assert figures == {
+        "events_per_minute": None,
+        "bytes_per_minute": None,
+        "events_per_day": 1,
+        "bytes_per_day": 524_288,
+    }
+    assert last_entry() == (
+        f"Changed the source {source.pk}",
+        {"events_per_day": None, "bytes_per_day": None},
+        {"events_per_day": 1, "bytes_per_day": 524_288},
+    )
+    shown = look(owner, "sources/")
+    assert "1 of 1 event and" in shown
+    assert 'name="mib_per_day" value="0.5"' in shown
+    forget_lookups()
+    answer = world.client.post("/v1/track", json={"writeKey": "key-of-the-web", "userId": "u", "event": "Buy"})
+    assert answer.status_code == 429
+    wait_until(lambda: "1 request refused because of it" in look(owner, "sources/"))
+    change(owner, "sources/change/", do="budget", source=source.pk)
+    source.refresh_from_db()
+    assert {getattr(source, name) for name in FIELDS} == {None}
+
+
+@pytest.mark.parametrize("name", ["events_per_minute", "mib_per_minute", "events_per_day", "mib_per_day"])
+@pytest.mark.parametrize("value", ["0", "-1", "1e9", "many", "9" * 30, "0.0000001", "²", "\0"])
+def test_source__odd_budget__is_not_taken(owner: Client, source: Source, name: str, value: str) -> None:
+    if name.startswith("events") and value == "0.0000001":
+        value = "0.4"
+    change(owner, "sources/change/", do="budget", source=source.pk, **{name: value})
+
+    source.refresh_from_db()
+    assert {getattr(source, each) for each in FIELDS} == {None}
+    assert not AuditEntry.objects.exists()
+
+
+def test_source__budget_of_any_number_of_bytes__is_shown_exactly(owner: Client, source: Source) -> None:
+    for size in (1, 12_345_678, 10**15):
+        Source.objects.filter(pk=source.pk).update(bytes_per_day=size)
+        source.refresh_from_db()
+        (_, row) = budget_rows(source, {span: Used() for span in Span})
+        change(owner, "sources/change/", do="budget", source=source.pk, mib_per_day=row.own_mib)
+        source.refresh_from_db()
+        assert source.bytes_per_day == size
+
+
 def test_source__takes_no_track__is_noted_for_the_digest(owner: Client, site: Site, source: Source) -> None:
     change(owner, "sources/change/", do="save", source=source.pk, name="Web shop", is_enabled="on")
 
@@ -381,6 +446,30 @@ def test_rule__that_is_wrong__is_told_and_not_saved(owner: Client, site: Site) -
         *(("rules/change/", {"do": do, "rule": "{}"}) for do in ("up", "down", "switch", "delete")),
     ],
 )
+def test_rule__more_than_a_site_may_have__is_told_and_not_saved(owner: Client, site: Site) -> None:
+    Rule.objects.bulk_create(Rule(site=site, action="drop_field", argument="traits.x") for _ in range(51))
+    fields = {
+        "action": "drop_field",
+        "argument": "traits.email",
+        "is_enabled": "on",
+        "do": "save",
+        "group_traits": "{}",
+    }
+
+    response = owner.post(BASE + "rules/new/", fields)
+
+    assert response.status_code == 400
+    assert "A site may have 50 rules that remove or hash a field" in text_of(response)
+    assert Rule.objects.count() == 51
+    change(owner, "rules/new/", **{**fields, "action": "drop", "argument": ""})
+    rule = Rule.objects.filter(action="drop_field").first()
+    assert rule is not None
+    change(owner, f"rules/{rule.pk}/", **fields)  # those there are go on, and may be changed
+    Rule.objects.bulk_create(Rule(site=site, action="drop") for _ in range(148))
+    response = owner.post(BASE + "rules/new/", {**fields, "action": "drop", "argument": ""})
+    assert (response.status_code, Rule.objects.count()) == (400, 200)
+
+
 def test_rule__deleted_while_somebody_changes_it__stays_deleted(
     owner: Client, site: Site, page: str, form: dict[str, str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -238,12 +239,12 @@ def test_redaction__under_a_condition__leaves_other_events_alone() -> None:
 
 def test_redaction__under_conditions__sees_what_the_rules_before_left() -> None:
     page = {"properties": {"name": "Home", "email": "a", "phone": "b"}}
-    named = {"event_type": "page", "name_test": "equals", "name_value": "Home"}
+    named = partial(Rule, "drop_field", event_type="page", name_test="equals", name_value="Home")
     rules = [
-        Rule("drop_field", "properties.email", **named),
+        named("properties.email"),
         Rule("drop_field", "properties.name", path="properties.email", path_test="exists"),
-        Rule("drop_field", "properties.name", **named),
-        Rule("drop_field", "properties.phone", **named),  # by now it is unnamed
+        named("properties.name"),
+        named("properties.phone"),  # by now it is unnamed
     ]
 
     assert redact("page", page, rules, key=KEY) == {"properties": {"phone": "b"}}
@@ -251,7 +252,12 @@ def test_redaction__under_conditions__sees_what_the_rules_before_left() -> None:
 
 def test_redaction__of_a_field_that_is_not_there__matches_no_pattern(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr("api.rules.rule.has_pattern", lambda name, _: asked.append(name) or True)
+
+    def ask(name: str, _pattern: str) -> bool:
+        asked.append(name)
+        return True
+
+    monkeypatch.setattr("api.rules.rule.has_pattern", ask)
     rules = [
         Rule("drop_field", f"properties.{name}", name_test="pattern", name_value="{any}") for name in ("x", "plan")
     ]

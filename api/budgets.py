@@ -1,0 +1,213 @@
+"""What a source may send in a minute and in a day: counted in memory, added up once a second by the nudger's thread.
+
+A process refuses by what it has counted itself since then and by what all processes had written. So the excess is what
+a process takes in about a second, and one request for each of its threads.
+"""
+
+import threading
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from django.db import connection
+
+from api.database import once
+
+if TYPE_CHECKING:
+    import psycopg
+
+MIB: Final = 2**20
+MOST: Final = 10**15  # of a budget: far more than is ever sent, and JSON readers hold it exactly
+LAST_CHANCE: Final = 2  # times the budget, for a sender that never sends again
+
+
+class Span(StrEnum):
+    MINUTE = "minute"
+    DAY = "day"  # of UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many events and bytes of bodies a source may send, refused ones and duplicates included."""
+
+    events_per_minute: int
+    bytes_per_minute: int
+    events_per_day: int
+    bytes_per_day: int
+
+    def limits(self, span: Span) -> tuple[int, int]:
+        """Return how many events and how many bytes a span may have."""
+        if span == Span.MINUTE:
+            return self.events_per_minute, self.bytes_per_minute
+        return self.events_per_day, self.bytes_per_day
+
+
+FIELDS: Final = ("events_per_minute", "bytes_per_minute", "events_per_day", "bytes_per_day")
+# 2,000 events a second are what two cores digest at best, and 2 kB each is twice an ordinary event's size. A browser's
+# key stands in its pages, where anybody reads it: a quarter of the events, and a day of 1 kB each.
+FROM_SERVERS: Final = Budget(120_000, 256 * MIB, 50_000_000, 40 * 1_024 * MIB)
+FROM_BROWSERS: Final = Budget(30_000, 32 * MIB, 5_000_000, 4 * 1_024 * MIB)
+
+
+def budget_of(kind: str, *own: int | None) -> Budget:
+    """Return the budget of a source of a kind, with its own figures in the order of FIELDS; None is the default."""
+    default = FROM_BROWSERS if kind == "browser" else FROM_SERVERS
+    return Budget(
+        *(getattr(default, name) if value is None else value for name, value in zip(FIELDS, own, strict=True))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """A budget that is used up, and for how many seconds."""
+
+    span: Span
+    what: str  # events or bytes
+    limit: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a source has sent in a span, and how many requests were refused because of its budget."""
+
+    events: int = 0
+    bytes: int = 0
+    turned_away: int = 0
+
+
+@dataclass(slots=True)
+class Seen:
+    """What all processes had written of a span, and when the span ends by this process's own clock."""
+
+    events: int = 0
+    bytes: int = 0
+    ends_at: float = 0.0
+
+
+class Account:
+    """What one source has sent: through this process and not written yet, and through all processes."""
+
+    __slots__ = ("bytes", "day", "events", "minute", "turned_away")
+
+    def __init__(self) -> None:
+        self.events = self.bytes = self.turned_away = 0
+        self.minute = self.day = Seen()
+
+
+# Times are the database's: hosts whose clocks differ share one minute. A span that has begun since starts at zero.
+WRITE: Final = """
+INSERT INTO api_sourceuse AS u (source_id, span, begins_at, events, bytes, turned_away)
+SELECT n.source_id, s.span, date_trunc(s.span, now(), 'UTC'), n.events, n.bytes, n.turned_away
+  FROM unnest(%(sources)b::bigint[], %(events)b::bigint[], %(bytes)b::bigint[], %(turned_away)b::bigint[])
+       AS n (source_id, events, bytes, turned_away)
+ CROSS JOIN (VALUES ('minute'), ('day')) AS s (span)
+ ORDER BY 1, 2
+ON CONFLICT (source_id, span) DO UPDATE
+   SET begins_at = excluded.begins_at,
+       events = excluded.events + CASE WHEN u.begins_at = excluded.begins_at THEN u.events ELSE 0 END,
+       bytes = excluded.bytes + CASE WHEN u.begins_at = excluded.begins_at THEN u.bytes ELSE 0 END,
+       turned_away = excluded.turned_away
+                     + CASE WHEN u.begins_at = excluded.begins_at THEN u.turned_away ELSE 0 END
+RETURNING source_id, span, events, bytes,
+          extract(epoch FROM begins_at + ('1 ' || span)::interval - clock_timestamp())::float8
+"""
+
+
+class Ledger:
+    """What the sources have sent, as far as a process knows."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[int, Account] = {}
+        self._lock = threading.Lock()
+
+    def spend(self, source_id: int, *, events: int = 0, size: int = 0) -> None:
+        """Count what came through a source; less than zero gives back what was not stored because of a fault here."""
+        with self._lock:
+            account = self._account(source_id)
+            account.events += events
+            account.bytes += size
+
+    def find_over(self, source_id: int, budget: Budget, *, times: int = 1) -> Over | None:
+        """Return the budget that a source has used up, the one that ends last first, and count the refusal."""
+        account = self._accounts.get(source_id)
+        if account is None:
+            return None
+        now = time.monotonic()
+        for span, seen, most_events, most_bytes in (
+            (Span.DAY, account.day, budget.events_per_day, budget.bytes_per_day),
+            (Span.MINUTE, account.minute, budget.events_per_minute, budget.bytes_per_minute),
+        ):
+            events, size = account.events, account.bytes
+            if now < seen.ends_at:
+                events += seen.events
+                size += seen.bytes
+            is_events = events >= most_events * times
+            if is_events or size >= most_bytes * times:
+                with self._lock:
+                    account.turned_away += 1
+                seconds = max(1.0, seen.ends_at - now)
+                return Over(span, "events" if is_events else "bytes", most_events if is_events else most_bytes, seconds)
+        return None
+
+    def write(self, link: "psycopg.Connection[Any]") -> None:
+        """Write what was counted, and read what all processes have. One query; it is the connection's to commit.
+
+        What could not be written stays for the next time. Raises psycopg.Error.
+        """
+        with self._lock:
+            counts = {
+                source_id: (account.events, account.bytes, account.turned_away)
+                for source_id, account in sorted(self._accounts.items())
+                if account.events or account.bytes or account.turned_away
+            }
+        if not counts:
+            return
+        columns = dict(
+            zip(("events", "bytes", "turned_away"), map(list, zip(*counts.values(), strict=True)), strict=True)
+        )
+        rows = link.execute(WRITE, {"sources": list(counts), **columns}).fetchall()
+        now = time.monotonic()
+        with self._lock:
+            for source_id, (events, size, turned_away) in counts.items():
+                account = self._account(source_id)
+                account.events -= events
+                account.bytes -= size
+                account.turned_away -= turned_away
+            for source_id, span, events, size, seconds in rows:
+                setattr(self._account(source_id), span, Seen(events, size, now + seconds))
+
+    @property
+    def is_written(self) -> bool:
+        """Return whether everything that was counted is in the table."""
+        return not any(each.events or each.bytes or each.turned_away for each in list(self._accounts.values()))
+
+    def _account(self, source_id: int) -> Account:
+        account = self._accounts.get(source_id)
+        if account is None:
+            account = self._accounts[source_id] = Account()
+        return account
+
+
+@once
+def ledger() -> Ledger:
+    """Return this process's."""
+    return Ledger()
+
+
+def used(source_ids: Collection[int]) -> Mapping[int, Mapping[Span, Used]]:
+    """Return what these sources have sent in the minute and on the day that are now. One query by keys."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT source_id, span, events, bytes, turned_away FROM api_sourceuse
+             WHERE source_id = ANY(%s) AND begins_at = date_trunc(span, now(), 'UTC')
+            """,
+            [list(source_ids)],
+        )
+        found: dict[int, dict[Span, Used]] = {id_: {span: Used() for span in Span} for id_ in source_ids}
+        for source_id, span, *figures in cursor.fetchall():
+            found[source_id][Span(span)] = Used(*figures)
+    return found

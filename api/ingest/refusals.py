@@ -1,0 +1,213 @@
+"""What is kept of the events that are refused: identical ones once, and of each kind no more a day than is of use.
+
+Counted in memory and added up once a second by the nudger's thread, as budgets are (api.budgets). So the excess is what
+the processes keep in about a second.
+"""
+
+import hashlib
+import threading
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from django.db import connection
+
+from api.database import once
+from api.ingest.wire import Incoming
+
+if TYPE_CHECKING:
+    import psycopg
+
+MIB: Final = 2**20
+# Refused because somebody switched a source off, not because of what they are: each counts when it is tried again.
+OFF: Final = frozenset({"integration_off", "source_off"})
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How many refused events of one source and reason are kept a day of UTC, and how many bytes of them."""
+
+    rows: int
+    size: int
+
+
+ALLOWANCE: Final = Allowance(1_000, 16 * MIB)  # a person looks at a few; each page of them has 50
+ALLOWANCE_OF_OFF: Final = Allowance(10_000, 64 * MIB)  # as many as are tried again at a time (api.digest.replay)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of refused events."""
+
+    kept: int = 0
+    kept_bytes: int = 0
+    copies: int = 0  # identical to one that is kept
+    not_kept: int = 0  # over the allowance: counted only
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(*(one + its for one, its in zip(astuple(self), astuple(other), strict=True)))
+
+    def __neg__(self) -> "Counts":
+        return Counts(*(-one for one in astuple(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What all processes had kept of the current day, and when it ends by this process's own clock."""
+
+    kept: int = 0
+    kept_bytes: int = 0
+    ends_at: float = 0.0
+
+
+Key = tuple[int, str]  # a source and a reason
+
+# A day is the database's.
+WRITE: Final = """
+INSERT INTO api_refusaltally AS t (source_id, day, reason, kept, kept_bytes, copies, not_kept, last_at)
+SELECT n.source_id, (now() AT TIME ZONE 'UTC')::date, n.reason, n.kept, n.kept_bytes, n.copies, n.not_kept, now()
+  FROM unnest(%(sources)b::bigint[], %(reasons)b::text[], %(kept)b::bigint[], %(kept_bytes)b::bigint[],
+              %(copies)b::bigint[], %(not_kept)b::bigint[])
+       AS n (source_id, reason, kept, kept_bytes, copies, not_kept)
+ ORDER BY 1, 3
+ON CONFLICT (source_id, day, reason) DO UPDATE
+   SET kept = t.kept + excluded.kept, kept_bytes = t.kept_bytes + excluded.kept_bytes,
+       copies = t.copies + excluded.copies, not_kept = t.not_kept + excluded.not_kept, last_at = now()
+RETURNING source_id, reason, kept, kept_bytes,
+          extract(epoch FROM (day + 1)::timestamp AT TIME ZONE 'UTC' - clock_timestamp())::float8
+"""
+# Of all days that are kept; what was tried again since is still among them.
+OF_SITES: Final = """
+SELECT s.site_id, sum(t.kept)::bigint, sum(t.kept_bytes)::bigint
+  FROM api_source s JOIN api_refusaltally t ON t.source_id = s.id
+ WHERE s.site_id IN (SELECT site_id FROM api_source WHERE id = ANY(%s)) GROUP BY 1
+"""
+COUNT_COPIES: Final = """
+UPDATE api_message AS m SET copies = coalesce(m.copies, 0) + n.copies
+  FROM unnest(%s::bigint[], %s::uuid[], %s::bigint[]) AS n (site_id, refusal_key, copies)
+ WHERE m.site_id = n.site_id AND m.refusal_key = n.refusal_key AND m.status = 'rejected'
+"""
+
+
+def key_of(source_id: int, event: Incoming, *, secret: bytes) -> UUID | None:
+    """Return what identical refused events of a source share: their type, reason, and messageId, else their body.
+
+    A keyed hash, which tells nothing of either. None if each counts when it is tried again, because it has no
+    messageId.
+    """
+    if event.message_id is None and event.reason in OFF:
+        return None
+    parts = [str(source_id), event.type, event.reason, event.content_encoding]
+    what = event.body if event.message_id is None else b"messageId " + event.message_id.encode()
+    digest = hashlib.blake2b("\0".join(parts).encode() + b"\0" + what, digest_size=16, key=secret)
+    return UUID(bytes=digest.digest())
+
+
+class Refusals:
+    """What a process has kept, and not kept, of refused events."""
+
+    def __init__(self) -> None:
+        self._unwritten: dict[Key, Counts] = {}
+        self._seen: dict[Key, Seen] = {}
+        self._of_sites: dict[int, tuple[int, int]] = {}  # rows and bytes
+        self._copies: dict[tuple[int, UUID], int] = {}
+        self._lock = threading.Lock()
+
+    def take(self, site_id: int, source_id: int, reason: str, size: int, *, room: tuple[int, int]) -> bool:
+        """Return whether an event may be kept, and count it either way.
+
+        `room` is how many messages and bytes the site's limit has left for refused events beside what waits.
+        """
+        allowance = ALLOWANCE_OF_OFF if reason in OFF else ALLOWANCE
+        key = (source_id, reason)
+        with self._lock:
+            counts, seen = self._unwritten.get(key, Counts()), self._seen.get(key, Seen())
+            if time.monotonic() >= seen.ends_at:
+                seen = Seen()
+            rows_of_site, size_of_site = self._of_sites.get(site_id, (0, 0))
+            fits = (
+                counts.kept + seen.kept < allowance.rows
+                and counts.kept_bytes + seen.kept_bytes + size <= allowance.size
+                and rows_of_site < room[0]
+                and size_of_site < room[1]
+            )
+            self._unwritten[key] = counts + (Counts(kept=1, kept_bytes=size) if fits else Counts(not_kept=1))
+        return fits
+
+    def give_back(self, source_id: int, reason: str, size: int) -> None:
+        """Count one event less: it could not be stored."""
+        self._add((source_id, reason), Counts(kept=-1, kept_bytes=-size))
+
+    def note_copy(self, site_id: int, source_id: int, reason: str, size: int, key: UUID) -> None:
+        """Count an event, of which an identical one was kept before, as a copy of that."""
+        self._add((source_id, reason), Counts(kept=-1, kept_bytes=-size, copies=1))
+        with self._lock:
+            self._copies[site_id, key] = self._copies.get((site_id, key), 0) + 1
+
+    @property
+    def is_written(self) -> bool:
+        """Return whether everything that was counted is in the tables."""
+        return not self._unwritten and not self._copies
+
+    def write(self, link: "psycopg.Connection[Any]") -> None:
+        """Write what was counted, and read what all processes have. Three queries; the caller commits.
+
+        What could not be written stays for the next time. Raises psycopg.Error.
+        """
+        with self._lock:
+            counts, copies = dict(self._unwritten), dict(self._copies)
+        if copies:
+            rows = [(*key, count) for key, count in sorted(copies.items())]
+            link.execute(COUNT_COPIES, [list(column) for column in zip(*rows, strict=True)])
+            with self._lock:
+                self._copies = {
+                    key: left for key, count in self._copies.items() if (left := count - copies.get(key, 0))
+                }
+        if counts:
+            self._write(link, counts)
+
+    def _write(self, link: "psycopg.Connection[Any]", counts: Mapping[Key, Counts]) -> None:
+        keys = sorted(counts)
+        columns = {
+            name: [getattr(counts[key], name) for key in keys] for name in ("kept", "kept_bytes", "copies", "not_kept")
+        }
+        sources, reasons = [source_id for source_id, _ in keys], [reason for _, reason in keys]
+        rows = link.execute(WRITE, {"sources": sources, "reasons": reasons, **columns}).fetchall()
+        of_sites = link.execute(OF_SITES, [sources]).fetchall()
+        now = time.monotonic()
+        for key, each in counts.items():
+            self._add(key, -each)
+        with self._lock:
+            self._unwritten = {key: each for key, each in self._unwritten.items() if each != Counts()}
+            for source_id, reason, kept, kept_bytes, seconds in rows:
+                self._seen[source_id, reason] = Seen(kept, kept_bytes, now + seconds)
+            self._of_sites |= {site_id: (rows_of_site, size) for site_id, rows_of_site, size in of_sites}
+
+    def _add(self, key: Key, counts: Counts) -> None:
+        with self._lock:
+            self._unwritten[key] = self._unwritten.get(key, Counts()) + counts
+
+
+@once
+def refusals() -> Refusals:
+    """Return this process's."""
+    return Refusals()
+
+
+def counted(source_ids: Collection[int]) -> dict[int, dict[str, Counts]]:
+    """Return what became of refused events by source and reason, on the days that are kept. One query by keys."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT source_id, reason, sum(kept)::bigint, sum(kept_bytes)::bigint, sum(copies)::bigint,
+                   sum(not_kept)::bigint
+              FROM api_refusaltally WHERE source_id = ANY(%s) GROUP BY 1, 2 ORDER BY 1, 2
+            """,
+            [list(source_ids)],
+        )
+        found: dict[int, dict[str, Counts]] = {source_id: {} for source_id in source_ids}
+        for source_id, reason, *figures in cursor.fetchall():
+            found[source_id][reason] = Counts(*figures)
+    return found

@@ -1,0 +1,266 @@
+"""What a source may send in a minute and in a day, at every endpoint that takes events."""
+
+import base64
+import gzip
+import json
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import httpx
+import pytest
+
+from api import budgets
+from api.access import forget_lookups
+from api.budgets import Budget, Ledger, Span, Used, budget_of, used
+from api.database import connect
+from api.models import Message, Source, SourceUse
+from api.sites import create_source
+from tests.flows.test_resilience import database_down, wait_until
+from tests.flows.test_tracking import KEY, basic, post
+from tests.world import World
+
+LARGE = Budget(1_000, 1_000, 1_000, 1_000)
+
+
+@pytest.fixture
+def source(world: World) -> Source:
+    return create_source(world.site, name="Web", kind="browser", write_key=KEY)
+
+
+def allow(source: Source, **figures: int | None) -> None:
+    Source.objects.filter(pk=source.pk).update(**figures)
+    forget_lookups()
+
+
+def batch(count: int, **fields: Any) -> dict[str, Any]:
+    return {"batch": [{"type": "track", "event": "E", "userId": "u1", **fields}] * count}
+
+
+def by_header(world: World) -> httpx.Response:
+    return post(world, "/v1/batch", batch(1))
+
+
+def by_body(world: World) -> httpx.Response:
+    return post(world, "/v1/track", {"userId": "u1", "event": "E", "writeKey": KEY}, headers={})
+
+
+def by_query(world: World) -> httpx.Response:
+    return post(world, f"/beacon/v1/batch?writeKey={KEY}", batch(1), headers={})
+
+
+def by_events(world: World) -> httpx.Response:
+    create_source(world.site, name="Other", kind="server", write_key="other_key")
+    events = [{"type": "track", "event": "E", "userId": "u1", "writeKey": key} for key in (KEY, "other_key")]
+    return post(world, "/v1/batch", {"batch": events}, headers={})
+
+
+def by_image(world: World) -> httpx.Response:
+    event = {"userId": "u1", "event": "E", "writeKey": KEY}
+    return world.client.get("/v1/pixel/track", params={"data": base64.b64encode(json.dumps(event).encode()).decode()})
+
+
+@pytest.mark.parametrize("send", [by_header, by_body, by_query, by_events, by_image])
+def test_source__over_its_budget__is_told_to_come_again(
+    world: World, source: Source, send: Callable[[World], httpx.Response]
+) -> None:
+    allow(source, events_per_day=2)
+    assert post(world, "/v1/batch", batch(2)).status_code == 200
+
+    answer = send(world)
+
+    assert answer.status_code == 429
+    assert 0 < int(answer.headers["retry-after"]) <= 3_600
+    assert answer.headers["access-control-allow-origin"] == "*"
+    if send is not by_image:
+        assert answer.json()["code"] == "over_budget"
+        assert "2 events a day" in answer.json()["message"]
+        assert "Nothing was stored" in answer.json()["message"]
+    else:
+        assert answer.headers["goalpost-error"].startswith("over_budget: ")
+    assert Message.objects.count() == 2
+
+
+def test_destination__over_its_budget__is_told_to_come_again(world: World) -> None:
+    allow(world.site.sources.get(), events_per_day=2)
+    assert world.post([world.event(), world.event()]).status_code == 200
+
+    answer = world.post(world.event())
+
+    assert (answer.status_code, answer.json()["code"]) == (429, "over_budget")
+    assert Message.objects.count() == 2
+
+
+def test_budget__of_a_source__leaves_the_others_of_its_site_alone(world: World, source: Source) -> None:
+    create_source(world.site, name="Server", kind="server", write_key="other_key")
+    allow(source, events_per_day=1)
+    by_header(world)
+
+    assert by_header(world).status_code == 429
+    assert post(world, "/v1/batch", batch(1), headers=basic("other_key")).status_code == 200
+    assert world.post(world.event()).status_code == 200
+
+
+def test_budget__raised__lets_the_sender_go_on(world: World, source: Source) -> None:
+    allow(source, events_per_day=1)
+    by_header(world)
+    assert by_header(world).status_code == 429
+
+    allow(source, events_per_day=2)
+
+    assert by_header(world).status_code == 200
+    assert by_header(world).status_code == 429
+
+
+def test_budget__of_events__counts_duplicates_and_refused_ones(world: World, source: Source) -> None:
+    allow(source, events_per_day=4)
+    for body in ({"messageId": "m1"}, {"messageId": "m1"}, {"event": ""}):
+        post(world, "/v1/track", {"userId": "u1", "event": "E", **body})
+    assert post(world, "/v1/track", b"{").status_code == 400
+
+    assert by_header(world).status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "size"),
+    [
+        (b" " * 10_000 + b'{"batch": []}', {}, 10_013),
+        (gzip.compress(b" " * 100_000 + b'{"batch": []}'), {"content-encoding": "gzip"}, 100_013),
+        (b"{" + b" " * 10_000, {}, 10_001),
+        (b" " * 5_000_000, {}, 4 * 2**20),
+        # Empty members of gzip say nothing, whatever their number.
+        (gzip.compress(b"") * 1_000, {"content-encoding": "gzip"}, 20_000),
+    ],
+    ids=["no event", "inflated", "cut", "too large", "inflates to nothing"],
+)
+def test_budget__of_bytes__counts_what_was_read(
+    world: World, source: Source, content: bytes, headers: dict[str, str], size: int
+) -> None:
+    post(world, "/v1/batch", content, headers={**basic(), **headers})
+
+    wait_until(lambda: used([source.pk])[source.pk][Span.DAY].bytes > 0)
+    assert used([source.pk])[source.pk][Span.DAY].bytes == size
+    allow(source, bytes_per_day=size)
+    assert by_header(world).status_code == 429
+
+
+def test_budget__of_a_batch_whose_context_is_large__counts_it_for_each_event(world: World, source: Source) -> None:
+    post(world, "/v1/batch", {**batch(10), "context": {"text": "x" * 10_000}})
+
+    wait_until(lambda: used([source.pk])[source.pk][Span.DAY].bytes > 100_000)
+
+
+def test_budget__of_a_sender_that_never_comes_again__is_twice_as_large(world: World) -> None:
+    altis = create_source(world.site, name="Altis", kind="altis", write_key="altis_key")
+    allow(altis, events_per_day=2)
+    send = partial(post, world, "/v1/batch", batch(2), headers=basic("altis_key"))
+
+    assert [send().status_code for _ in range(3)] == [200, 200, 429]
+
+
+def test_event__that_could_not_be_stored__is_not_counted(world: World, source: Source) -> None:
+    by_body(world)
+    wait_until(lambda: used([source.pk])[source.pk][Span.DAY].events == 1)
+    before = used([source.pk])[source.pk][Span.DAY]
+    with database_down():
+        assert by_body(world).status_code == 503
+    by_body(world)
+
+    wait_until(lambda: used([source.pk])[source.pk][Span.DAY].events == 2)
+    assert used([source.pk])[source.pk][Span.DAY] == Used(2, 2 * before.bytes, 0)
+
+
+def test_budget__used_up__is_looked_at_again_without_a_commit(world: World, source: Source) -> None:
+    allow(source, events_per_day=1)
+    by_header(world)
+    wait_until(lambda: used([source.pk])[source.pk][Span.DAY].events == 1)
+    assert by_header(world).status_code == 429
+    wait_until(lambda: used([source.pk])[source.pk][Span.DAY].turned_away == 1)
+    SourceUse.objects.update(begins_at="2026-01-01T00:00:00Z")  # a day has passed
+
+    def is_taken() -> bool:
+        return by_header(world).status_code == 200
+
+    wait_until(is_taken)
+
+
+# The ledger
+
+
+def test_ledger__of_several_processes__is_shared_once_a_second(transactional_db: None) -> None:
+    one, other = Ledger(), Ledger()
+    with connect() as link:
+        for ledger_ in (one, other):
+            ledger_.spend(7, events=2, size=10)
+            ledger_.write(link)
+        one.spend(7, events=1)
+        one.write(link)
+
+    assert one.find_over(7, Budget(5, 1_000, 1_000, 1_000)) is not None
+    assert one.find_over(7, Budget(6, 1_000, 1_000, 1_000)) is None
+    over = other.find_over(7, Budget(1_000, 20, 1_000, 1_000))
+    assert over is not None
+    assert (over.span, over.what, over.limit) == (Span.MINUTE, "bytes", 20)
+    assert 0 < over.seconds <= 60
+    assert used([7])[7][Span.DAY] == Used(5, 20, 0)
+
+
+def test_ledger__of_a_minute_that_is_over__starts_again_with_the_next(transactional_db: None) -> None:
+    ledger_ = Ledger()
+    ledger_.spend(7, events=5)
+    with connect() as link:
+        ledger_.write(link)
+        SourceUse.objects.filter(span="minute").update(begins_at="2026-01-01T00:00:00Z")
+        assert used([7])[7] == {Span.MINUTE: Used(), Span.DAY: Used(5, 0, 0)}
+        ledger_.spend(7, events=1)
+        ledger_.write(link)
+
+    assert used([7])[7] == {Span.MINUTE: Used(1, 0, 0), Span.DAY: Used(6, 0, 0)}
+    assert ledger_.find_over(7, Budget(2, 9, 9, 9)) is None
+    assert ledger_.find_over(7, Budget(9, 9, 6, 9)) is not None
+
+
+def test_ledger__while_the_database_is_away__refuses_by_what_it_knows(transactional_db: None) -> None:
+    ledger_ = Ledger()
+    ledger_.spend(7, events=5)
+    closed = connect()
+    closed.close()
+
+    with pytest.raises(Exception, match="closed"):
+        ledger_.write(closed)
+
+    assert ledger_.find_over(7, Budget(5, 9, 9, 9)) is not None
+    with connect() as link:
+        ledger_.write(link)
+    assert ledger_.is_written
+    assert used([7])[7][Span.MINUTE].events == 5
+
+
+def test_ledger__written_by_many_at_once__is_added_up(transactional_db: None) -> None:
+    def write(_: int) -> None:
+        mine = Ledger()
+        with connect() as link:
+            for _ in range(20):
+                for source_id in (9, 8):
+                    mine.spend(source_id, events=1, size=2)
+                mine.write(link)
+
+    threads = [threading.Thread(target=write, args=[number]) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert used([8, 9]) == {id_: {Span.MINUTE: Used(80, 160, 0), Span.DAY: Used(80, 160, 0)} for id_ in (8, 9)} or (
+        used([8, 9])[8][Span.DAY] == Used(80, 160, 0)  # a minute ended meanwhile
+    )
+
+
+def test_budget__of_a_kind__is_smaller_for_keys_that_anybody_reads() -> None:
+    none = (None, None, None, None)
+    browser, server = budget_of("browser", *none), budget_of("server", *none)
+
+    assert all(getattr(browser, name) < getattr(server, name) for name in budgets.FIELDS)
+    assert budget_of("altis", *none) == budget_of("destination", *none) == budget_of("import", *none) == server
+    assert budget_of("browser", 1, None, None, 2) == Budget(1, browser.bytes_per_minute, browser.events_per_day, 2)

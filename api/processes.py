@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,12 @@ from typing import IO
 LEASH = Path(__file__).with_name("leash.py")
 # How long a start waits for what an earlier one left behind: their own stop takes less.
 LEFTOVERS_SECONDS = 12.0
+# A program that ends this often in this many seconds will end again; the pauses alone take 1 + 2 + 4 + 8 of them.
+MOST_DEATHS = 5
+DEATHS_WITHIN = 300.0
+FIRST_PAUSE = 1.0
+# Of web, worker and beat to the kernel when memory is short: they are started again, and PostgreSQL is not ended.
+EXPENDABLE = 500
 
 
 class StartRefusedError(Exception):
@@ -104,11 +111,13 @@ def start(
     account: Account | None = None,
     stop_signal: signal.Signals = signal.SIGTERM,
     stdin: int = subprocess.DEVNULL,
+    is_expendable: bool = False,
 ) -> Child:
     """Start a program that dies with this process and holds the data directory's lock.
 
     It leads a process group of its own: Ctrl-C in a terminal reaches only us, and we choose the order of the stop.
-    Must be called from the main thread: the kernel ties a child to the thread that made it.
+    Must be called from the main thread: the kernel ties a child to the thread that made it. An expendable one is the
+    first to be killed when the machine has no memory left.
     """
     account = account or Account(os.geteuid(), os.getegid())
     leash = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), str(stop_signal.value)]
@@ -122,7 +131,64 @@ def start(
         pass_fds=(lock,),
         process_group=0,
     )
+    if is_expendable:
+        with suppress(OSError):  # on other systems than Linux, or it has ended already
+            Path(f"/proc/{process.pid}/oom_score_adj").write_text(str(EXPENDABLE))
     return Child(name, process, stop_signal)
+
+
+class Kept:
+    """A program that is started again when it ends by itself, after a growing pause."""
+
+    def __init__(
+        self, name: str, begin: Callable[[], Child], *, last_words: Callable[[], str], child: Child | None = None
+    ) -> None:
+        self.name = name
+        self.child = child or begin()
+        self._begin = begin
+        self._last_words = last_words
+        self._deaths: deque[float] = deque(maxlen=MOST_DEATHS)
+        self._due_at: float | None = None
+
+    def tend(self) -> str:
+        """Start the program again if it has ended and its pause is over; returns what is to be told, if anything.
+
+        Call it often, from the main thread. Raises StartRefusedError when it has ended too often.
+        """
+        if self._due_at is not None:
+            if time.monotonic() < self._due_at:
+                return ""
+            self._due_at = None
+            try:
+                self.child = self._begin()
+            except StartRefusedError as error:
+                return self._mourn(str(error))
+            return f"{self.name} is started again"
+        code = self.child.process.poll()
+        if code is None:
+            return ""
+        stop([self.child], within=0)  # what it leaves of its group may hold its port
+        return self._mourn(f"{self.name} ended by itself ({describe_exit(code)})")
+
+    def _mourn(self, what: str) -> str:
+        now = time.monotonic()
+        self._deaths.append(now)
+        if len(self._deaths) == MOST_DEATHS and now - self._deaths[0] < DEATHS_WITHIN:
+            raise StartRefusedError(
+                f"{what}, {MOST_DEATHS} times in {now - self._deaths[0]:.0f} s: stopped everything else. "
+                f"Its last lines: {self._last_words()}"
+            )
+        recent = sum(now - each < DEATHS_WITHIN for each in self._deaths)
+        pause = FIRST_PAUSE * 2 ** (recent - 1)
+        self._due_at = now + pause
+        return f"{what}; it is started again in {pause:.0f} s"
+
+
+def describe_exit(code: int) -> str:
+    """Return why a process ended, as its exit code says."""
+    if code == -signal.SIGKILL:
+        return "killed, by hand or because the machine had no memory left"
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
 def stop(children: Sequence[Child], *, within: float) -> None:

@@ -1,4 +1,4 @@
-"""`manage.py up`: databases, migrations, the first site, then web, worker and beat, which start and end together.
+"""`manage.py up`: databases, migrations, the first site, then web, worker and beat, started again when they end.
 
 The supervisor is our own: honcho's puts a Python process and a shell between itself and each child, and these live on
 after a kill -9 of it.
@@ -14,6 +14,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -24,9 +25,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from dotenv import dotenv_values
 
-from api.embedded import servers
+from api.embedded import Servers, last_words, servers, start_postgresql, start_valkey
 from api.files import write_secret
-from api.processes import Child, StartRefusedError, claim, start, stop
+from api.processes import Child, Kept, StartRefusedError, claim, start, stop
 
 ADDRESSES = ("DATABASE_URL", "REDIS_URL")
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -34,6 +35,9 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOP_SECONDS = 4.0
 DATABASE_SECONDS = 30.0
 READY_SECONDS = 60.0
+LAST_LINES = 3  # of a child that ended too often
+# KiB of a worker's process, after which it is replaced between two tasks: a batch of 500 events of 1 MB needs it once.
+WORKER_MEMORY = 524_288
 
 
 def web_command() -> list[str]:
@@ -52,6 +56,7 @@ def worker_command() -> list[str]:
         *("-m", "celery", "--quiet", "-A", "api.celery", "worker", "--loglevel", "WARNING"),
         # Workers learn nothing from each other here: the claim is in PostgreSQL.
         *("--concurrency", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"),
+        *("--max-memory-per-child", str(WORKER_MEMORY)),
     ]
 
 
@@ -84,7 +89,7 @@ def interrupt_once(_number: int, _frame: FrameType | None) -> None:
 
 
 def run(data_dir: Path) -> None:
-    """Start everything, and watch until a signal or a death ends it."""
+    """Start everything, and keep it running until a signal ends it, or something that cannot be kept running."""
     begun = time.monotonic()
     address_file = data_dir / "servers.env"
     with contextlib.ExitStack() as stack:
@@ -99,7 +104,7 @@ def run(data_dir: Path) -> None:
             await_database(given["DATABASE_URL"])
         prepare(environment, lock)
         children = stack.enter_context(group(environment, lock))
-        watch(children, running.children, begun)
+        watch([*kept_servers(running, data_dir, lock), *children], begun)
 
 
 def refuse_taken_port(host: str, port: int) -> None:
@@ -161,39 +166,77 @@ def prepare(environment: Mapping[str, str], lock: int) -> None:
 
 
 @contextlib.contextmanager
-def group(environment: Mapping[str, str], lock: int) -> Iterator[list[Child]]:
+def group(environment: Mapping[str, str], lock: int) -> Iterator[list[Kept]]:
     """Web, worker and beat, their lines on our output behind their names."""
-    children: list[Child] = []
+    group: list[Kept] = []
     printers: list[threading.Thread] = []
+
+    def keep(name: str, command: Sequence[str]) -> Kept:
+        last_lines: deque[str] = deque(maxlen=LAST_LINES)
+
+        def begin() -> Child:
+            child = start(
+                name,
+                command,
+                lock=lock,
+                env=environment,
+                cwd=settings.BASE_DIR,
+                output=subprocess.PIPE,
+                is_expendable=True,
+            )
+            assert child.process.stdout is not None  # noqa: S101 - Popen's word, for the type checker
+            printer = threading.Thread(target=repeat_lines, args=(name, child.process.stdout, last_lines), daemon=True)
+            printers[:] = [*(each for each in printers if each.is_alive()), printer]
+            printer.start()
+            return child
+
+        return Kept(name, begin, last_words=lambda: " | ".join(last_lines) or "none")
+
     try:
         for name, command in (("web", web_command()), ("worker", worker_command()), ("beat", beat_command())):
-            child = start(name, command, lock=lock, env=environment, cwd=settings.BASE_DIR, output=subprocess.PIPE)
-            children.append(child)
-            assert child.process.stdout is not None  # noqa: S101 - Popen's word, for the type checker
-            printers.append(threading.Thread(target=repeat_lines, args=(name, child.process.stdout), daemon=True))
-            printers[-1].start()
-        yield children
+            group.append(keep(name, command))
+        yield group
     finally:
-        stop(children, within=STOP_SECONDS)
+        stop([each.child for each in group], within=STOP_SECONDS)
         for printer in printers:
             printer.join(0.5)  # the last lines say why
 
 
-def repeat_lines(name: str, lines: IO[bytes]) -> None:
+def kept_servers(running: Servers, data_dir: Path, lock: int) -> list[Kept]:
+    """The embedded servers that run, each started again at its address when it ends by itself."""
+
+    def keep(child: Child) -> Kept:
+        def begin() -> Child:
+            running.children[:] = [each for each in running.children if each.name != child.name]
+            if child.name == "postgresql":
+                start_postgresql(running, data_dir, lock=lock, throwaway=False)
+            else:
+                start_valkey(running, data_dir, lock=lock)
+            return running.children[-1]
+
+        return Kept(child.name, begin, last_words=lambda: last_words(data_dir / f"{child.name}.log"), child=child)
+
+    return [keep(child) for child in running.children]
+
+
+def repeat_lines(name: str, lines: IO[bytes], last_lines: deque[str]) -> None:
     for line in filter(None, (each.decode(errors="replace").rstrip() for each in lines)):
+        last_lines.append(line)
         with contextlib.suppress(OSError):  # our reader has gone; the child must not block on a full pipe for that
             say(f"{name:6} | {line}")
 
 
-def watch(children: Sequence[Child], databases: Sequence[Child], begun: float) -> None:
-    """Say once that all is ready. Raises StartRefusedError when a child ends or the web never becomes ready."""
+def watch(kept: Sequence[Kept], begun: float) -> None:
+    """Say once that all is ready, and start again what ends by itself.
+
+    Raises StartRefusedError when something ends again and again, or the web never becomes ready.
+    """
     is_ready = False
     deadline = time.monotonic() + READY_SECONDS  # from here on: a large migration may have taken its time before
     while True:
-        for child in (*databases, *children):
-            code = child.process.poll()
-            if code is not None:
-                raise StartRefusedError(f"{child.name} ended by itself (exit code {code}): stopped everything else")
+        for each in kept:
+            if told := each.tend():
+                say(told)
         if not is_ready:
             is_ready = answers_ready()
             if is_ready:

@@ -1,0 +1,99 @@
+"""Programs that are started again when they end."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from api import processes
+from api.processes import MOST_DEATHS, Kept, StartRefusedError, claim, describe_exit, start, stop
+
+PATIENCE = 60.0
+
+
+def tend_until(kept: Kept, condition: Callable[[], bool]) -> list[str]:
+    """What is told until a condition holds."""
+    told, until = [], time.monotonic() + PATIENCE
+    while not condition() and time.monotonic() < until:
+        told += [line] if (line := kept.tend()) else []
+        time.sleep(0.01)
+    return told
+
+
+def test_kept__ends_again_and_again__is_started_with_growing_pauses_and_then_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "FIRST_PAUSE", 0.01)
+    with claim(tmp_path) as lock:
+        command = [sys.executable, "-c", "raise SystemExit(3)"]
+        kept = Kept("web", lambda: start("web", command, lock=lock), last_words=lambda: "Address in use")
+        told: list[str] = []
+        with pytest.raises(StartRefusedError) as given_up:
+            told += tend_until(kept, lambda: False)
+
+    assert str(given_up.value).startswith("web ended by itself (exit code 3), 5 times in ")
+    assert str(given_up.value).endswith("stopped everything else. Its last lines: Address in use")
+
+
+def test_kept__pauses__double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "FIRST_PAUSE", 1.0)
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with claim(tmp_path) as lock:
+        kept = Kept("beat", lambda: start("beat", ["true"], lock=lock), last_words=str)
+        told = []
+        for _ in range(MOST_DEATHS - 1):
+            kept.child.process.wait()
+            told.append(kept.tend())
+            assert kept.tend() == ""
+            now[0] += 10
+            assert kept.tend() == "beat is started again"
+
+    assert [line.rpartition("again in ")[2] for line in told] == ["1 s", "2 s", "4 s", "8 s"]
+
+
+def test_kept__ends_seldom__is_started_again_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with claim(tmp_path) as lock:
+        kept = Kept("beat", lambda: start("beat", ["true"], lock=lock), last_words=str)
+        for _ in range(3 * MOST_DEATHS):
+            kept.child.process.wait()
+            assert kept.tend().endswith("again in 1 s")
+            now[0] += processes.DEATHS_WITHIN
+            assert kept.tend() == "beat is started again"
+
+
+def test_kept__cannot_be_started__counts_as_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "FIRST_PAUSE", 0.01)
+    attempts = []
+
+    def fail() -> processes.Child:
+        attempts.append(1)
+        raise StartRefusedError("valkey did not start")
+
+    with claim(tmp_path) as lock:
+        first = start("valkey", ["true"], lock=lock)
+        kept = Kept("valkey", fail, last_words=lambda: "it said nothing", child=first)
+        with pytest.raises(StartRefusedError, match="valkey did not start, 5 times"):
+            tend_until(kept, lambda: False)
+
+    assert len(attempts) == MOST_DEATHS - 1
+
+
+def test_expendable_program__when_memory_is_short__goes_before_the_others(tmp_path: Path) -> None:
+    scores = []
+    with claim(tmp_path) as lock:
+        for is_expendable in (True, False):
+            child = start("web", ["sleep", "60"], lock=lock, is_expendable=is_expendable)
+            scores.append(int(Path(f"/proc/{child.process.pid}/oom_score_adj").read_text()))
+            stop([child], within=5)
+
+    assert scores[0] == processes.EXPENDABLE > scores[1]
+
+
+@pytest.mark.parametrize(("code", "words"), [(3, "exit code 3"), (-15, "killed by SIGTERM"), (-9, "no memory left")])
+def test_exit__by_its_code__is_described(code: int, words: str) -> None:
+    assert words in describe_exit(code)

@@ -89,6 +89,9 @@ def _step(erasure: Erasure, *, now: datetime) -> bool:
     elif erasure.stage == Erasure.Stage.DONE:
         erasure.finished_at, erasure.sought = now, []
     elif erasure.waits_for is not None and is_older_work_going_on(erasure.waits_for):
+        if erasure.waits_for > (now_here := clock()):
+            # The clock was ahead, and all work is older than that: wait for what runs now.
+            Erasure.objects.filter(pk=erasure.pk).update(waits_for=now_here)
         return False
     else:
         _sweep_chunk(erasure)

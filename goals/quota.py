@@ -48,6 +48,25 @@ def room(site_id: int, limits: tuple[Window, ...], *, now: datetime) -> int:
     return min(places(site_id, limits, now=now))
 
 
+def bring_back(site_id: int, *, now: datetime) -> int:
+    """Move creations that a clock which was ahead dated later than `now` back to `now`; how many.
+
+    Otherwise they would fill both windows until that time comes. Their distances stay, so that the windows hold. Call
+    it under `lock_names`. One query.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE goals_goalcreation
+               SET created_at = created_at - ahead.by
+              FROM (SELECT max(created_at) - %(now)s AS by FROM goals_goalcreation WHERE site_id = %(site)s) AS ahead
+             WHERE site_id = %(site)s AND created_at > %(now)s
+            """,
+            {"site": site_id, "now": now},
+        )
+        return int(cursor.rowcount)
+
+
 def places(site_id: int, limits: tuple[Window, ...], *, now: datetime) -> list[int]:
     """How many places each window has left at `now`. One query."""
     counted = ", ".join("count(*) FILTER (WHERE created_at > %s)" for _ in limits)

@@ -74,11 +74,12 @@ def claim(*, now: datetime) -> AlertDelivery | None:
             UPDATE api_alertdelivery
                SET attempts = attempts + 1, next_try_at = %(now)s + (ARRAY[{pauses}])[least(attempts + 1, {TRIES})]
              WHERE id = (SELECT id FROM api_alertdelivery
-                          WHERE outcome = 'waiting' AND next_try_at <= %(now)s
+                          -- What is due later than any pause allows was noted by a clock that was ahead.
+                          WHERE outcome = 'waiting' AND (next_try_at <= %(now)s OR next_try_at > %(latest)s)
                           ORDER BY next_try_at LIMIT 1 FOR UPDATE SKIP LOCKED)
             RETURNING id
             """,
-            {"now": now},
+            {"now": now, "latest": now + 2 * max(*PAUSES, LEASE)},
         )
         row = cursor.fetchone()
     # None too where its alert was deleted at this moment: the next look goes on.

@@ -69,6 +69,7 @@ def release(ways: Ways, claims: Claims, *, now: datetime) -> bool:
     """
     looked_at = _look_again(ways.site_id, claims, now=now)
     with _names_locked(ways.site_id, claims) as locked_at:
+        quota.bring_back(ways.site_id, now=locked_at)
         places = quota.room(ways.site_id, ways.policy.windows, now=locked_at)
         names = waiting.next_names(ways.site_id, places=places) if places else []
     # The digest checks the quota again: whoever creates meanwhile takes from it.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from api.database import POOL_SIZE
+from api.management.commands import up
 from tests.contract.test_caddy import CADDY
 from tests.docker.compose import COMPOSE, DIRECTORY, REQUIRED, MissingError, example, load
 
@@ -100,6 +101,23 @@ def test_compose__connections__fit_what_postgresql_takes() -> None:
     allowed = next(word for word in services["postgresql"]["command"] if word.startswith("max_connections="))
 
     assert 2 * most <= int(allowed.partition("=")[2])
+
+
+def test_compose__memory__is_limited_for_each_and_fits_what_it_holds() -> None:
+    services = load(REQUIRED)["services"]
+    limits = {name: megabytes(service["mem_limit"]) for name, service in services.items()}
+    per_child = up.WORKER_MEMORY / 1024
+    processes = int(services["worker"]["environment"]["GOALPOST_WORKER_PROCESSES"])
+    valkey = dict(pairwise(services["valkey"]["command"]))
+
+    assert f"--max-memory-per-child {up.WORKER_MEMORY} " in (DIRECTORY / "entrypoint").read_text()
+    assert limits["worker"] >= 90 + processes * per_child
+    assert limits["valkey"] > megabytes(valkey["--maxmemory"].removesuffix("b")) * 1.25
+    assert f"{sum(limits.values()) / 1024 - limits['migrate'] / 1024:.1f} GB in all" in COMPOSE.read_text()
+
+
+def megabytes(text: str) -> int:
+    return int(text[:-1]) * {"m": 1, "g": 1024}[text[-1]]
 
 
 def test_caddyfile__with_the_programs_own_check__is_valid(tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
+import psycopg
 import structlog
-from django.db import DatabaseError, connection
+from django.db import connection
 
+from api.database import Kind, connect
 from api.models import Heartbeat
 
 Role = Heartbeat.Role
@@ -61,14 +63,18 @@ class Jump:
 
 
 class Heart:
-    """Writes the heartbeat of this process, at most every few seconds."""
+    """Writes the heartbeat of this process, at most every few seconds.
+
+    On a session of its own, which is open for as long as the process lives: Celery closes Django's after each task.
+    """
 
     def __init__(self, role: str) -> None:
         self._role = role
+        self._session: psycopg.Connection[Any] | None = None
         self._last: tuple[datetime, float] | None = None  # the database's time, and ours that nobody can set
 
     def beat(self) -> None:
-        """Write a sign of life if one is due. One query, and one more at the first. Never raises DatabaseError."""
+        """Write a sign of life if one is due. One query, and one more at the first. Never raises psycopg.Error."""
         expected = None
         if self._last is not None:
             elapsed = uptime() - self._last[1]
@@ -76,12 +82,20 @@ class Heart:
                 return
             expected = self._last[0] + timedelta(seconds=elapsed)
         try:
+            if self._session is None:
+                self._session = connect(Kind.NOTES)
             if expected is None:
-                forget_the_dead(self._role)
-            self._last = (write(self._role, expected=expected), uptime())
-        except DatabaseError as error:
+                forget_the_dead(self._role, self._session)
+            self._last = (write(self._role, expected=expected, session=self._session), uptime())
+        except psycopg.Error as error:
             log.warning("heartbeat.failed", role=str(self._role), error=type(error).__name__)
-            connection.close_if_unusable_or_obsolete()
+            self.stop()
+
+    def stop(self) -> None:
+        """Close the session; the next beat opens another."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
 
 
 @cache
@@ -95,12 +109,12 @@ def uptime() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-def write(role: str, *, expected: datetime | None) -> datetime:
+def write(role: str, *, expected: datetime | None, session: Any = connection) -> datetime:
     """Write a sign of life and return the database's time.
 
     `expected` is what that should be by this process's reckoning. Without it only a clock that was set back is seen.
     """
-    with connection.cursor() as cursor:
+    with session.cursor() as cursor:
         cursor.execute(
             """
             WITH moment AS MATERIALIZED (
@@ -142,9 +156,9 @@ def write(role: str, *, expected: datetime | None) -> datetime:
         return at
 
 
-def forget_the_dead(role: str) -> None:
+def forget_the_dead(role: str, session: Any = connection) -> None:
     """Delete the rows of a role whose sessions have ended: of hosts and containers that are gone. One query."""
-    with connection.cursor() as cursor:
+    with session.cursor() as cursor:
         cursor.execute(f"DELETE FROM api_heartbeat AS h WHERE role = %s AND NOT {IS_CONNECTED}", [str(role)])
 
 

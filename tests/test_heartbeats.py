@@ -3,12 +3,13 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
 
 from api import heartbeats
 from api.alerts import tasks as alert_tasks
 from api.database import connect
 from api.digest import tasks
-from api.heartbeats import Heart, Role, Sign, State, state_of, steady_time
+from api.heartbeats import EVERY, Heart, Role, Sign, State, state_of, steady_time
 from api.models import DatabaseClock, Heartbeat, Message
 from tests.world import World
 
@@ -35,6 +36,7 @@ def test_heart__beats_often__writes_one_row_every_few_seconds(world: World, monk
         heart.beat()
         written.append(Heartbeat.objects.get().at)
         now += 1
+    heart.stop()
 
     assert len(set(written)) == 4
 
@@ -48,6 +50,32 @@ def test_heart__database_takes_nothing__goes_on(world: World) -> None:
     heart.beat()
 
     assert Heartbeat.objects.count() == 1
+    heart.stop()
+
+
+def test_heart__session_is_ended__beats_again_on_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, heart = 100.0, Heart(Role.WORKER)
+    monkeypatch.setattr(heartbeats, "uptime", lambda: now)
+    heart.beat()
+    first = Heartbeat.objects.get()
+    with connect() as session:
+        session.execute("SELECT pg_terminate_backend(%s, 5000)", [first.backend])
+    for _ in range(2):
+        now += EVERY
+        heart.beat()
+    heart.stop()
+
+    assert Heartbeat.objects.get().backend != first.backend
+
+
+def test_worker__its_last_task_is_over__still_has_the_session_of_its_heart(world: World) -> None:
+    """Celery closes Django's session after each task: by that one a frozen worker would look absent."""
+    heartbeats.heart.cache_clear()
+    tasks.digest()
+    connection.close()
+
+    assert [each.is_connected for each in heartbeats.signs()] == [True]
+    heartbeats.heart(Role.WORKER).stop()
 
 
 def test_heart__first_beat__forgets_hosts_whose_sessions_ended(world: World) -> None:
@@ -56,7 +84,9 @@ def test_heart__first_beat__forgets_hosts_whose_sessions_ended(world: World) -> 
     heartbeats.write(Role.BEAT, expected=None)
     Heartbeat.objects.filter(role=Role.BEAT).update(host="gone", backend=-1)
 
-    Heart(Role.WORKER).beat()
+    heart = Heart(Role.WORKER)
+    heart.beat()
+    heart.stop()
 
     assert set(Heartbeat.objects.values_list("role", flat=True)) == {"worker", "beat"}
     assert not Heartbeat.objects.filter(role=Role.WORKER, host="gone").exists()
@@ -67,6 +97,7 @@ def test_worker__digests__gives_a_sign_of_life(world: World) -> None:
     tasks.digest()
 
     assert [each.role for each in heartbeats.signs()] == ["worker"]
+    heartbeats.heart(Role.WORKER).stop()
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_compose__connections__fit_what_postgresql_takes() -> None:
     services = load(REQUIRED)["services"]
     web, worker = services["web"]["environment"], services["worker"]["environment"]
     each_web = POOL_SIZE + 2 + int(web["GOALPOST_WEB_THREADS"])
-    most = int(web["GOALPOST_WEB_PROCESSES"]) * each_web + int(worker["GOALPOST_WORKER_PROCESSES"]) * 2 + 10
+    most = int(web["GOALPOST_WEB_PROCESSES"]) * each_web + int(worker["GOALPOST_WORKER_PROCESSES"]) * 3 + 10
     allowed = next(word for word in services["postgresql"]["command"] if word.startswith("max_connections="))
 
     assert 2 * most <= int(allowed.partition("=")[2])

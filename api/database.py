@@ -13,6 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from api.secret_key import require_same_key
+from times import read_all_times
 
 POOL_SIZE = 8  # more connections than cores only wait for each other
 Made = TypeVar("Made")
@@ -111,6 +112,7 @@ def configure(session: psycopg.Connection[Any], kind: Kind, **others: str) -> No
         **settings_of(TIMEOUTS[kind]),
         **others,
     }
+    read_all_times(session)
     session.execute(
         "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS wanted (name, value)",
         [list(wanted), list(wanted.values())],

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -15,10 +15,9 @@ from cohorts.models import SIZE, Identity, Persona
 from cohorts.models import Link as LinkRow
 from cohorts.remote_data import MOST_LISTED
 from locks import Lock, waits_for
+from times import EPOCH, RESOLUTION
 
 IdentityKey = tuple[int, str]  # (kind, value)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-RESOLUTION = timedelta(microseconds=1)
 Kind = Identity.Kind
 USERNAME_LENGTH = 255
 MOST_BYTES: Final = 8_388_608  # of registers that a batch of several changes reads: some 0.5 s, 100 MB of memory

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from django.db import connection
 
+import times
 from goals.models import Goal
 
 MONTH: Final = 30  # days
@@ -57,7 +58,7 @@ class Step(StrEnum):
 LENGTHS: Final = {Step.HOUR: timedelta(hours=1), Step.DAY: timedelta(days=1), Step.WEEK: timedelta(weeks=1)}
 # A visit begins with a conversion when the one before it was so long ago (goals.rollups).
 GAP: Final = "interval '30 minutes'"
-VISIT: Final = f"coalesce(c.occurred_at - lag(c.occurred_at) OVER mine >= {GAP}, true)::int AS visit"
+VISIT: Final = f"coalesce(c.occurred_at >= lag(c.occurred_at) OVER mine + {GAP}, true)::int AS visit"
 # The conversions of some goals as one in a time, and in the gap before it, which says where visits begin. `place` is
 # theirs from the newest on; of no more than `newest` with MOST_BEFORE before them, where it is given.
 COUNTED_HITS: Final = f"""
@@ -418,7 +419,7 @@ def _load_kept(groups: Mapping[int, Sequence[int]], *, month: date, day: datetim
 
 def _read_kept(row: Sequence[Any]) -> _Kept:
     days, month_visitors, month_revenue, conversions, visits, visitors, revenue, last_at, united = row[4:]
-    by_day = {date.fromisoformat(day): (its, begun) for day, its, begun in json.loads(days or "[]")}
+    by_day = {times.of_day(day): (its, begun) for day, its, begun in json.loads(days or "[]")}
     if united is not None:
         visits_of = json.loads(united)
         visits = sum(visits_of.values())

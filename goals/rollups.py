@@ -406,7 +406,7 @@ RECOUNT: Final = """
     WITH hit AS MATERIALIZED (
         SELECT visitor_code, occurred_at, (occurred_at AT TIME ZONE 'UTC')::date AS day, revenue,
                coalesce(currency, '') AS currency,
-               coalesce(occurred_at - lag(occurred_at) OVER visitor >= interval '30 minutes', true)::int AS visit
+               coalesce(occurred_at >= lag(occurred_at) OVER visitor + interval '30 minutes', true)::int AS visit
           FROM goals_conversion WHERE goal_id = %(goal)s
         WINDOW visitor AS (PARTITION BY visitor_code ORDER BY occurred_at)
     ), visitors AS (

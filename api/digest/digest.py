@@ -17,12 +17,13 @@ import structlog
 from django.conf import settings
 from django.db import connection, transaction
 
+import times
 from api import hooks
 from api.database import is_ours
 from api.digest import late, taking
 from api.digest.aside import PROBE, WAIT, Need, judge_free, leave_out, needs_of
 from api.digest.claims import Claims
-from api.digest.mapping import Effects, GoalHit, derive
+from api.digest.mapping import Effects, GoalHit, Stored, derive
 from api.digest.planning import limit_waits, plan_by_keys
 from api.digest.suppression import suppress
 from api.digest.taking import Claimed
@@ -275,6 +276,7 @@ def judge(ways: Ways, batch: Sequence[Claimed], *, also: frozenset[people.Identi
 
 def _judge(ways: Ways, batch: Sequence[Claimed], also: frozenset[people.IdentityKey]) -> list[Verdict]:
     messages = [message.stored for message in batch]
+    _require_times(messages)
     derived = suppress(ways.site_id, messages, [derive(message, ways.rules_of(message)) for message in messages])
     verdicts = [Verdict(message.id, reading=message.reading) for message in messages]
     changes = [(verdict, effects.change) for verdict, effects in zip(verdicts, derived, strict=True) if effects.change]
@@ -300,6 +302,19 @@ def _judge(ways: Ways, batch: Sequence[Claimed], also: frozenset[people.Identity
     for verdict, effects, message in zip(verdicts, derived, batch, strict=True):
         _conclude(verdict, effects, message)
     return verdicts
+
+
+class UnreadableTimeError(Exception):
+    """A row whose time was set by hand to what no event has."""
+
+
+def _require_times(messages: Sequence[Stored]) -> None:
+    """Raise UnreadableTimeError for a message whose time Python cannot hold."""
+    if any(message.occurred_at in {times.EARLIEST, times.LATEST} for message in messages):
+        raise UnreadableTimeError(
+            "The time of this row is infinite, before the year 1 or after 9999; somebody has set it by hand. "
+            "Correct `occurred_at` in api_message, then retry."
+        )
 
 
 def _check_references() -> None:

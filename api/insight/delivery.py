@@ -193,7 +193,8 @@ def lag(site_id: int, *, since: datetime, source_id: int | None = None) -> Lag:
             SELECT count(*), percentile_disc(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY took) FROM (
                 SELECT extract(epoch FROM digested_at - received_at)::float8 AS took, source_id, digested_at
                   FROM (SELECT * FROM api_message WHERE site_id = %(site)s ORDER BY id DESC LIMIT %(most)s) AS newest
-                 WHERE digested_at IS NOT NULL AND NOT has_waited ORDER BY id DESC LIMIT %(look)s
+                 WHERE isfinite(digested_at) AND isfinite(received_at) AND NOT has_waited
+                 ORDER BY id DESC LIMIT %(look)s
             ) AS digested
              WHERE (%(source)s::bigint IS NULL OR source_id = %(source)s) AND digested_at > %(since)s
             """,

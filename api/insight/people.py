@@ -10,11 +10,11 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.db.models.functions import Collate
 
+import times
 from api.models import Message, Site
 from cohorts import merge, remote_data
 from cohorts.finding import find_person, visitor_codes
 from cohorts.models import Group, Identity, Link, PersonaFact, Username
-from cohorts.people import EPOCH, RESOLUTION
 from goals.models import Conversion
 
 LAST_CONVERSIONS: Final = 20
@@ -314,8 +314,8 @@ def _facts_of(joined: merge.Registers, of: str, identities: Sequence[Identity]) 
 
 def left_out(registers: merge.Registers) -> dict[str, datetime]:
     """When events said the latest that the limits of registers left out, by map. Pure."""
-    return {name: EPOCH + at * RESOLUTION for name, at in registers.get(merge.LEFT_OUT, {}).items()}
+    return {name: times.of_stamp(at) for name, at in registers.get(merge.LEFT_OUT, {}).items()}
 
 
 def _fact(name: str, register: Sequence[Any], holder: Identity | Group) -> Fact:
-    return Fact(name, register[3], EPOCH + register[0] * RESOLUTION, register[2], str(holder))
+    return Fact(name, register[3], times.of_stamp(register[0]), register[2], str(holder))

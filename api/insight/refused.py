@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from django.db import connection
 
+import times
 from api.models import Site
 from api.refused_keys import Reason
 from api.wording import count_of
@@ -92,5 +93,5 @@ def parameters(site: Site, *, now: datetime) -> dict[str, Any]:
 
 def read_refused(row: Mapping[str, Any]) -> Refused:
     """Return a row of REFUSED that PostgreSQL made JSON of."""
-    last_at = datetime.fromisoformat(row["last_at"])
+    last_at = times.of_text(row["last_at"])
     return Refused(Reason(row["reason"]), row["is_of_site"], row["count"], last_at, tuple(row["hints"] or ()))

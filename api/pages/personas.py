@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 
 import names
+import times
 from api import removal
 from api.audit import note
 from api.insight import people
@@ -17,7 +18,6 @@ from api.models import Removal, Site
 from api.pages.access import Role, show, site_page
 from cohorts import finding, members, merge
 from cohorts.models import Group, Identity, Persona
-from cohorts.people import EPOCH, RESOLUTION
 from cohorts.remote_data import COMMON_BYTES, MOST_LISTED
 
 PAGE = 50
@@ -186,4 +186,4 @@ def _place(query: QueryDict) -> members.Key | None:
 
 
 def _time(micros: int) -> datetime:
-    return (EPOCH + micros * RESOLUTION).astimezone(UTC)
+    return times.of_stamp(micros)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 from django.db import connection
 
+import times
 from api.digest import rekey
 from api.digest.mapping import STORED, Effects, GoalHit, Rules, Stored, derive
 from api.digest.readings import NEWEST
@@ -288,7 +289,7 @@ def _is_left_out(reading: Reading, fact: PersonaFact, known: Known) -> bool:
     site_id, kind, value, _, occurred_at, *_ = fact
     _, registers = known.identities.get((site_id, kind, value), (0, {}))
     until = registers.get(merge.LEFT_OUT, {}).get("history")
-    return until is not None and occurred_at <= people.EPOCH + until * people.RESOLUTION
+    return until is not None and occurred_at <= times.of_stamp(until)
 
 
 def _links(reading: Reading) -> set[tuple[int, int, str, str]]:

@@ -10,6 +10,7 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+import times
 from api import removal
 from api.database import fetch_all
 from api.gather import Call
@@ -41,7 +42,7 @@ def warned(code: str) -> list[str | None]:
 
 def stamp(event: Mapping[str, Any]) -> list[Any]:
     at = datetime.fromisoformat(event["timestamp"])
-    return [(at - people.EPOCH) // people.RESOLUTION, 0, event["messageId"]]
+    return [(at - times.EPOCH) // times.RESOLUTION, 0, event["messageId"]]
 
 
 def said_last(said: Iterable[tuple[Mapping[str, Any], str, Any]], *, most: int) -> dict[str, list[Any]]:
@@ -416,5 +417,5 @@ def test_history__longer_than_is_kept__is_the_latest_in_any_order(world: World, 
     assert kept.count() == most
     first = kept[0].occurred_at
     assert (first - START).total_seconds() == 20
-    assert identity().registers["left_out"]["history"] == (first - people.EPOCH) // people.RESOLUTION - 1_000_000
+    assert identity().registers["left_out"]["history"] == (first - times.EPOCH) // times.RESOLUTION - 1_000_000
     assert found_by_verify() == []

@@ -9,13 +9,13 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+import times
 from api.digest import run
 from api.digest.claims import Claims
 from api.digest.digest import digest_pending
 from api.digest.ways import load_ways
 from api.models import Message
 from api.sites import create_site
-from cohorts import people
 from goals import catalogue, quota
 from goals.models import Conversion, Goal, GoalCreation, WaitingName
 from tests.flows.conftest import Clock
@@ -80,7 +80,7 @@ def room_in_windows_that_do_not_slide(site_id: int, limits: tuple[quota.Window, 
     """A defect for `quota.room`: it counts from the last full ten seconds, and from the last full hour."""
     rooms = []
     for window in limits:
-        begin = people.EPOCH + (now - people.EPOCH) // window.span * window.span
+        begin = times.EPOCH + (now - times.EPOCH) // window.span * window.span
         rooms.append(window.limit - GoalCreation.objects.filter(site_id=site_id, created_at__gte=begin).count())
     return max(0, min(rooms))
 

@@ -1,0 +1,80 @@
+"""Times that PostgreSQL holds and Python cannot: `infinity`, years before Christ and beyond 9999.
+
+Only a person writes such a row, by hand. It is read as the nearest year with room for some arithmetic, so that a page
+that shows it answers; the digest refuses an event with such a time.
+"""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+
+import psycopg
+from django.db.backends.postgresql.psycopg_any import BaseTzLoader
+from psycopg.types.datetime import DateLoader, IntervalLoader
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+RESOLUTION: Final = timedelta(microseconds=1)
+EARLIEST: Final = datetime(2, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(9998, 12, 31, tzinfo=UTC)
+MICROSECONDS: Final = ((EARLIEST - EPOCH) // RESOLUTION, (LATEST - EPOCH) // RESOLUTION)
+
+
+def of_stamp(stamp: float) -> datetime:
+    """Return the time of a register's microseconds."""
+    first, last = MICROSECONDS
+    return EPOCH + int(min(max(stamp, first), last)) * RESOLUTION
+
+
+def of_text(text: str) -> datetime:
+    """Return the time that JSON of PostgreSQL holds."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return nearest(text.encode())
+
+
+def of_day(text: str) -> date:
+    """Return the day that JSON of PostgreSQL holds."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return nearest(text.encode()).date()
+
+
+def nearest(text: Any) -> datetime:
+    """Return what PostgreSQL's text of a time is read as that Python cannot hold."""
+    is_early = bytes(text).startswith(b"-") or bytes(text).endswith(b"BC")
+    return EARLIEST if is_early else LATEST
+
+
+class BoundedTimestamptzLoader(BaseTzLoader):  # type: ignore[misc]  # untyped in django-stubs
+    timezone = UTC
+
+    def load(self, data: Any) -> datetime:
+        try:
+            loaded: datetime = super().load(data)
+        except psycopg.DataError:
+            return nearest(data)
+        return loaded
+
+
+class BoundedDateLoader(DateLoader):
+    def load(self, data: Any) -> date:
+        try:
+            return super().load(data)
+        except psycopg.DataError:
+            return nearest(data).date()
+
+
+class BoundedIntervalLoader(IntervalLoader):
+    def load(self, data: Any) -> timedelta:
+        try:
+            return super().load(data)
+        except (psycopg.DataError, OverflowError):
+            return nearest(data) - EPOCH
+
+
+def read_all_times(session: psycopg.Connection[Any]) -> None:
+    """Let a session read every time, also those that Python cannot hold."""
+    session.adapters.register_loader("timestamptz", BoundedTimestamptzLoader)
+    session.adapters.register_loader("date", BoundedDateLoader)
+    session.adapters.register_loader("interval", BoundedIntervalLoader)

@@ -16,7 +16,7 @@ from django.test import Client, override_settings
 from django.urls import path
 
 from api import passwords, static_files
-from api.django_requests import BODIES, BODY_BYTES, EXPORTS, INCOMPLETE, PAGES, SIGN_INS
+from api.django_requests import BODIES, BODY_BYTES, EXPORTS, HEAD_BYTES, INCOMPLETE, PAGES, SIGN_IN_BYTES, SIGN_INS
 from api.limits import FullError, Limit
 from api.sites import create_source
 from api.wsgi import application
@@ -180,6 +180,34 @@ def test_body__too_large__is_refused_before_it_is_read_into_memory(world: World,
 
     assert large.status_code == 413
     assert ("Too large" in large.text) is target.startswith("/admin")
+
+
+def test_body__of_a_sign_in__is_small(world: World) -> None:
+    headers = {"cookie": f"csrftoken={'a' * 32}", "host": "localhost"}
+    large = world.client.post("/admin/login/", data={**FORM, "password": "p" * SIGN_IN_BYTES}, headers=headers)
+
+    assert large.status_code == 413
+    assert sign_in(world).status_code == 200
+
+
+@pytest.mark.parametrize("header", ["cookie", "accept", "content-type", "if-none-match", "x-forwarded-host"])
+def test_head__larger_than_any_browser_sends__is_refused(world: World, header: str) -> None:
+    for target in ("/admin/login/", "/api/goals"):
+        headers = {"host": "localhost", header: "a;" * HEAD_BYTES}
+        assert world.client.get(target, headers=headers).status_code == 400
+        headers[header] = "a=b;" * 4_000
+        assert world.client.get(target, headers=headers).status_code != 400
+        headers[header] = "a=b;" * 400
+        assert world.client.get(f"{target}?{'a' * (HEAD_BYTES - 1_000)}", headers=headers).status_code == 400
+
+
+def test_query__with_more_parameters_than_anybody_sends__is_refused(world: World) -> None:
+    create_source(world.site, name="Web", kind="browser", write_key=WRITE_KEY)
+    many, some = "&a" * 1_000, "&a" * 900
+    for rest, status in ((many, 400), (some, 200)):
+        assert world.client.get(f"/map/map?siteCode=1q2w3e4r5t&key=common{rest}").status_code == status
+        event = {"event": "Bought", "userId": "user-1"}
+        assert world.client.post(f"/v1/track?writeKey={WRITE_KEY}{rest}", json=event).status_code == status
 
 
 # What streams, and what fails

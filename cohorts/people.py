@@ -1,5 +1,6 @@
 """What events say of people, applied to their identities: facts, links and first visitor codes, a batch at a time."""
 
+import heapq
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -326,8 +327,11 @@ def _set_traits(
 ) -> tuple[merge.Move, AbstractSet[str]]:
     if not traits:
         return merge.Move.STAYED, frozenset()
-    said = {name: change.register(value) for name, value in traits.items()}
-    move, left_out = merge.set_all_in_map(registers, "traits", said, most=merge.MOST["traits"])
+    most = merge.MOST["traits"]
+    # Of one event all have one stamp, so that their names decide: no register is made of 100,000 that 1 MB can hold.
+    names = heapq.nlargest(most + 1, traits) if len(traits) > most else traits
+    said = {name: change.register(traits[name]) for name in names}
+    move, left_out = merge.set_all_in_map(registers, "traits", said, most=most)
     return move, frozenset({"many_traits"}) if left_out else frozenset()
 
 

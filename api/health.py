@@ -26,10 +26,13 @@ ROLLBACK TO SAVEPOINT probe; COMMIT
 """
 # What PostgreSQL says when it runs and stores nothing.
 REASONS: Final[dict[type[psycopg.Error], tuple[str, str]]] = {
-    psycopg.errors.DiskFull: ("disk_full", "The disk of the database is full: make room. Events are answered 503."),
+    psycopg.errors.DiskFull: (
+        "disk_full",
+        "The disk of the database is full: make room. Until then senders are told to send their events again.",
+    ),
     psycopg.errors.ReadOnlySqlTransaction: (
         "read_only",
-        "The database takes no writes: make it writable, or correct DATABASE_URL. Events are answered 503.",
+        "The database takes no writes: make it writable, or correct DATABASE_URL. Until then senders send again.",
     ),
 }
 

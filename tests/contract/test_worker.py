@@ -12,6 +12,7 @@ from api.ingest.nudge import broker
 from api.models import Alert, Message, Site
 from tests.contract.captured import GOALS, remote_data, send_captured
 from tests.contract.server import Shop, running_worker
+from tests.test_heartbeats import steady
 
 PATIENCE = 60.0
 
@@ -39,11 +40,13 @@ def test_worker__beside_the_server__makes_goals_and_remote_data_of_events(shop: 
 def test_worker__with_a_long_queue__prunes_beside_it(shop: Shop) -> None:
     """Under steady load tasks come faster than they are done."""
     shop.send(shop.event())
-    Message.objects.update(digested_at=datetime.now(UTC) - timedelta(days=40))
+    old = datetime.now(UTC) - timedelta(days=40)
+    Message.objects.update(received_at=old, digested_at=old)
     for _ in range(3_000):
         tasks.tend_queues.apply_async()
     task, _, queue = tasks.EVERY["prune"]
     app.send_task(task, queue=queue)
+    steady(hours=2)
 
     with running_worker(shop.server):
         deadline = time.monotonic() + PATIENCE

@@ -419,6 +419,8 @@ def fill(house: House, *, pause: float) -> dict[str, Any]:
     api.call(
         "PUT", f"sites/{LATE}/rules", {"rules": [{"action": "no_goal", "nameTest": "equals", "nameValue": "Survives"}]}
     )
+    # Nothing is deleted because of its age in the first hour.
+    connection.execute("UPDATE api_databaseclock SET steady_since = steady_since - interval '2 hours'")
     await_(lambda: is_erased_and_pruned(connection), "the erasure and the pruning")
     api.call("POST", f"goals/{goals_of(connection, SHOP)['Returns']}/archive")
     stand_still(house, connection)

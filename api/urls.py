@@ -4,12 +4,14 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
+from api.pages.joining import join
 from api.pages.urls import go_home, welcome
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", welcome),
     path("admin", RedirectView.as_view(url="/admin/", http_method_names=["get", "head"])),  # as people type it
     path("admin/", go_home, name="home"),
+    path("admin/join/<str:token>/", join, name="join"),
     path("admin/tables/", admin.site.admin_view(admin.site.index), name="tables"),
     path("admin/s/", include("api.pages.urls")),
     path("admin/", admin.site.urls),

@@ -22,6 +22,7 @@ from api.models import AuditEntry, ManagementToken, Membership, Site
 from api.pages.access import Role, show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.events import read_number
+from api.pages.joining import DAYS, invitation, removed
 from api.pages.spans import read_time, trouble_of_times
 from api.sites import note_rules_changed
 from api.tokens import ENOUGH, describe, ended, tokens_that_end
@@ -29,6 +30,7 @@ from api.wording import count_of
 from goals.naming import name_goal
 
 PAGE: Final = 50
+LONGEST_USERNAME: Final = 150  # Django's
 GONE: Final = "They are no member any more."
 MOST_TOLD: Final = 20  # tokens of a member
 LAST_OWNER: Final = "This is the last owner. Make somebody else an owner first."
@@ -132,13 +134,18 @@ def list_members(request: HttpRequest, site: Site) -> HttpResponseBase:
 @site_page(Role.OWNER)
 @require_POST
 def change_members(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Invite somebody by username, change a role, or remove a member; one owner always stays."""
+    """Invite somebody by username, change a role, or remove a member; one owner always stays.
+
+    An administrator makes a member at once.
+    """
     role = request.POST.get("role", "")
     with transaction.atomic():
         Site.objects.select_for_update().get(pk=site.pk)  # two owners must not remove each other
         problem = ""
         if request.POST.get("do") != "remove" and role not in Role.values:
             problem = "Choose a role."
+        elif request.POST.get("do") == "invite" and not request.user.is_superuser:
+            return show_invitation(request, site, request.POST.get("username", "").strip(), role)
         elif request.POST.get("do") == "invite":
             problem = invite(request, site, request.POST.get("username", "").strip(), role)
         elif request.POST.get("do") == "remove":
@@ -150,6 +157,30 @@ def change_members(request: HttpRequest, site: Site) -> HttpResponseBase:
     else:
         messages.success(request, "Saved.")
     return redirect("pages:settings-members", site.sitecode)
+
+
+def show_invitation(request: HttpRequest, site: Site, username: str, role: str) -> HttpResponseBase:
+    """Return the page with a link for this username, the same whether there is such a user or not."""
+    problem = ""
+    if not username or len(username) > LONGEST_USERNAME:
+        problem = f"Give the username, of {LONGEST_USERNAME} letters at most."
+    elif site.memberships.filter(user__username=username).exists():
+        problem = f"{username} is a member already."
+    if problem:
+        messages.error(request, problem)
+        return redirect("pages:settings-members", site.sitecode)
+    link = invitation(request, site, username, role)
+    note(request, site, f"Invited {username}", None, {"role": role})
+    return show(
+        request,
+        "pages/settings/invitation.html",
+        title="Invitation",
+        tab="settings-members",
+        username=username,
+        role=Role(role).label,
+        link=link,
+        days=DAYS,
+    )
 
 
 def invite(request: HttpRequest, site: Site, username: str, role: str) -> str:
@@ -211,7 +242,7 @@ def remove(request: HttpRequest, site: Site, member: str) -> HttpResponseBase:
         name, before = membership.user.get_username(), {"role": membership.role}
         of_theirs = tokens_that_end([membership.user_id], site=site)
         membership.delete()
-        note(request, site, f"Removed the member {name}", before, None)
+        note(request, site, removed(name), before, None)
         note_ended(request, site, name, of_theirs)
         messages.success(request, f"Removed: {name} sees this site no more.")
     return redirect("pages:settings-members", site.sitecode)
@@ -230,6 +261,7 @@ def ask_remove(request: HttpRequest, site: Site, membership: Membership) -> Http
             f"{name} is {role} since {membership.created_at:%Y-%m-%d} and {signed_in}.",
             describe_changes([site], name, now=now),
             f"{count_of(len(tokens), 'management token')} of theirs {'ends' if len(tokens) == 1 else 'end'} here.",
+            "Credentials and write keys of the site belong to nobody and go on: renew those whose secret they know.",
             *(f"Token “{token}”: {describe_use(token.last_used_at)}" for token in tokens[:MOST_TOLD]),
         ],
         warning="They see this site no more, from the next page on. What they changed stays, and an owner can make "

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -696,26 +697,99 @@ def test_guide__for_segment__shows_no_button_to_who_may_not_press_it(enter: Ente
 # Members
 
 
-def test_member__invited_changed_and_removed__is_noted_each_time(owner: Client, site: Site) -> None:
-    User.objects.create_user("ada")
+def link_for(owner: Client, username: str, role: str = "editor") -> str:
+    """The address of an invitation, without its host."""
+    response = owner.post(BASE + "members/change/", {"do": "invite", "username": username, "role": role})
+    assert response.status_code == 200
+    return "/admin/join/" + str(response.context["link"]).partition("/admin/join/")[2]
 
-    change(owner, "members/change/", do="invite", username="ada", role="editor")
+
+def sign_in(username: str) -> Client:
+    user, _ = User.objects.get_or_create(username=username)
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def test_member__invited_changed_and_removed__is_noted_each_time(owner: Client, site: Site) -> None:
+    ada = sign_in("ada")
+
+    link = link_for(owner, "ada")
+    assert "invites you as editor" in text_of(ada.get(link))
+    assert not site.memberships.filter(user__username="ada").exists()
+    assert ada.post(link).status_code == 302
     member = site.memberships.get(user__username="ada")
     assert member.role == "editor"
     change(owner, "members/change/", do="role", member=member.pk, role="owner")
     change(owner, "members/change/", do="remove", member=member.pk)
 
     assert not site.memberships.filter(user__username="ada").exists()
-    assert [told(entry) for entry in AuditEntry.objects.order_by("pk")] == [
-        ("Invited ada", None, {"role": "editor"}),
-        ("Changed the role of ada", {"role": "editor"}, {"role": "owner"}),
-        ("Removed the member ada", {"role": "owner"}, None),
+    assert [(entry.who, *told(entry)) for entry in AuditEntry.objects.order_by("pk")] == [
+        ("owner", "Invited ada", None, {"role": "editor"}),
+        ("ada", "Accepted an invitation", None, {"role": "editor"}),
+        ("owner", "Changed the role of ada", {"role": "editor"}, {"role": "owner"}),
+        ("owner", "Removed the member ada", {"role": "owner"}, None),
     ]
+
+
+def test_member__invited__is_answered_the_same_whether_there_is_such_a_user(owner: Client, site: Site) -> None:
+    User.objects.create_user("qq-ada")
+    User.objects.create_user("qq-eve", is_active=False)
+    shown = []
+    for username in ("qq-ada", "qq-eve", "qq-nobody"):
+        response = owner.post(BASE + "members/change/", {"do": "invite", "username": username, "role": "viewer"})
+        page = text_of(response).replace(str(response.context["link"]), "").replace(username, "")
+        shown.append((response.status_code, re.sub(r'csrf[^>]*|nonce="[^"]*"', "", page)))
+
+    assert shown[0] == shown[1] == shown[2]
+    assert site.memberships.count() == 1
+
+
+@pytest.mark.parametrize("why", ["somebody else", "altered", "too old", "removed", "inviter gone", "inviter demoted"])
+def test_invitation__that_is_over_or_of_somebody_else__opens_nothing(
+    owner: Client, site: Site, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    Membership.objects.create(site=site, user=User.objects.create_user("second"), role="owner")
+    link, ada = link_for(owner, "ada"), sign_in("eve" if why == "somebody else" else "ada")
+    if why == "altered":
+        link = link[:-3] + "x/"
+    elif why == "too old":
+        monkeypatch.setattr("api.pages.joining.DAYS", -1)
+    elif why == "removed":
+        assert ada.post(link).status_code == 302
+        change(owner, "members/change/", do="remove", member=site.memberships.get(user__username="ada").pk)
+    elif why == "inviter gone":
+        User.objects.filter(username="owner").update(is_active=False)
+    elif why == "inviter demoted":
+        site.memberships.filter(user__username="owner").update(role="editor")
+    known = set(site.memberships.values_list("user__username", flat=True))
+
+    assert (ada.get(link).status_code, ada.post(link).status_code) == (404, 404)
+
+    assert set(site.memberships.values_list("user__username", flat=True)) == known
+
+
+def test_invitation__of_who_is_not_signed_in__leads_through_the_login(owner: Client, site: Site) -> None:
+    link = link_for(owner, "ada")
+
+    response = Client().post(link)
+
+    assert (response.status_code, response.headers["Location"]) == (302, f"/admin/login/?next={quote(link)}")
+
+
+def test_member__made_by_an_administrator__is_one_at_once(site: Site) -> None:
+    admin = Client()
+    admin.force_login(User.objects.create_superuser("admin"))
+    User.objects.create_user("ada")
+
+    change(admin, "members/change/", do="invite", username="ada", role="editor")
+
+    assert site.memberships.get(user__username="ada").role == "editor"
 
 
 def test_member__invited_as_users_are_made__signs_in_enters_no_table_and_signs_out(owner: Client, site: Site) -> None:
     User.objects.create_user("ada", password="on analytical engines")  # without “staff status”
-    change(owner, "members/change/", do="invite", username="ada", role="editor")
+    assert sign_in("ada").post(link_for(owner, "ada")).status_code == 302
     ada, home = Client(), f"/admin/s/{site.sitecode}/"
 
     signed_in = ada.post(f"/admin/login/?next={home}", {"username": "ada", "password": "on analytical engines"})
@@ -754,8 +828,9 @@ def test_member__last_owner_who_may_sign_in__stays_one(owner: Client, site: Site
 @pytest.mark.parametrize(
     "fields",
     [
-        {"do": "invite", "username": "nobody", "role": "viewer"},
-        {"do": "invite", "username": "a\0b", "role": "viewer"},
+        {"do": "invite", "username": "x" * 151, "role": "viewer"},
+        {"do": "invite", "username": " ", "role": "viewer"},
+        {"do": "invite", "username": "nobody", "role": "king"},
         {"do": "invite", "username": "owner", "role": "viewer"},
         {"do": "role", "member": "0", "role": "viewer"},
         {"do": "role", "member": "x", "role": "king"},

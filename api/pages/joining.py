@@ -1,0 +1,74 @@
+"""Invitations to a site: a signed link for one username, which an owner passes on and the person accepts.
+
+An owner of a site is not told which usernames exist, and makes nobody a member unasked: the link is the same for a name
+that nobody has. Administrators, who see all users, make members at once.
+"""
+
+from typing import Final
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.contrib.auth.views import redirect_to_login
+from django.core import signing
+from django.db import transaction
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+
+from api.audit import note
+from api.models import AuditEntry, Membership, Site
+from api.pages.access import show
+
+DAYS: Final = 7
+SALT: Final = "api.pages.joining"
+
+
+def removed(username: str) -> str:
+    """Return what the log says of a member who was removed; it ends the invitations made before."""
+    return f"Removed the member {username}"
+
+
+def invitation(request: HttpRequest, site: Site, username: str, role: str) -> str:
+    """Return the address at which whoever has this username may join a site, for DAYS."""
+    newest = AuditEntry.objects.filter(site=site).order_by("-pk").values_list("pk", flat=True).first() or 0
+    token = signing.dumps([site.pk, username, role, request.user.pk, newest], salt=SALT)
+    host = settings.PUBLIC_URL or f"{request.scheme}://{request.get_host()}"
+    return f"{host}{reverse('join', args=[token])}"
+
+
+@never_cache
+def join(request: HttpRequest, token: str) -> HttpResponseBase:
+    """Ask whoever is signed in whether they join, and let them; 404 for what is no invitation of theirs any more."""
+    if not request.user.is_authenticated or not request.user.is_active:
+        return redirect_to_login(request.get_full_path(), "/admin/login/")
+    with transaction.atomic():
+        site, role = open_invitation(token, request.user.get_username())
+        if site is None:
+            return show(request, "pages/join.html", title="No invitation", days=DAYS, status=404)
+        if request.method != "POST":
+            return show(
+                request, "pages/join.html", title=f"Join {site.name}", to=site, role=Membership.Role(role).label
+            )
+        _, is_new = Membership.objects.get_or_create(user=request.user, site=site, defaults={"role": role})
+        if is_new:
+            note(request, site, "Accepted an invitation", None, {"role": role})
+    return redirect("pages:home", site.sitecode)
+
+
+def open_invitation(token: str, username: str) -> tuple[Site | None, str]:
+    """Return the site and the role of an invitation of this person; no site if it is over, or somebody else's.
+
+    It ends with its time, with the ownership of who made it, and when the person is removed from the site.
+    """
+    try:
+        site_id, invited, role, inviter_id, newest = signing.loads(token, salt=SALT, max_age=DAYS * 24 * 3600)
+    except (signing.BadSignature, ValueError, TypeError):
+        return None, ""
+    site = Site.objects.filter(pk=site_id).first()
+    inviter = User.objects.filter(pk=inviter_id, is_active=True).first()
+    if site is None or inviter is None or invited != username or role not in Membership.Role.values:
+        return None, ""
+    owns = Membership.objects.filter(user=inviter, site=site, role=Membership.Role.OWNER).exists()
+    is_over = AuditEntry.objects.filter(site=site, pk__gt=newest, what=removed(username)).exists()
+    return (site, role) if (owns or inviter.is_superuser) and not is_over else (None, "")

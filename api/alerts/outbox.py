@@ -2,13 +2,14 @@
 
 import smtplib
 import time
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
 from django.conf import settings
 from django.core.mail import EmailMessage
-from django.db import connection
+from django.db import connection, transaction
 
 from api.alerts import webhook
 from api.alerts.conditions import describe
@@ -19,7 +20,10 @@ from api.public_address import link_to
 PAUSES: Final = (timedelta(seconds=30), timedelta(minutes=2), timedelta(minutes=10), timedelta(hours=1))
 TRIES: Final = len(PAUSES) + 1
 LEASE: Final = timedelta(minutes=1)  # of the last try
-TEST_SECONDS: Final = 15.0  # a person waits
+TESTS_AN_HOUR: Final = 30  # addresses of a site that tests are sent to: three of the largest alert
+SENT_AN_HOUR: Final = 2_000  # of a site: twice what all of its alerts tell when they begin and end at once
+SLOW: Final = 2.0  # seconds of a try; the site's other ones wait then for the next look
+HOUR: Final = timedelta(hours=1)
 KEEP: Final = timedelta(days=90)
 CHUNK: Final = 1_000
 
@@ -27,14 +31,19 @@ log = structlog.get_logger(__name__)
 Event, Outcome, Way = AlertDelivery.Event, AlertDelivery.Outcome, AlertDelivery.Way
 
 
-def tell(alert: Alert, event: str, finding: str, *, since: datetime | None, now: datetime) -> list[AlertDelivery]:
-    """Write down what is to be sent to each address of an alert. One query, in the caller's transaction.
+class TooManyTestsError(Exception):
+    """More tests than a site may send in an hour."""
 
-    A test is sent by who makes it: to the worker, its one try has been begun.
+
+def tell(alert: Alert, event: str, finding: str, *, since: datetime | None, now: datetime) -> list[AlertDelivery]:
+    """Write down what is to be sent to each address of an alert. Two queries, in the caller's transaction.
+
+    What is more than SENT_AN_HOUR of a site has failed from the start, and says so.
     """
-    is_test = event == Event.TEST
     ways = [(Way.EMAIL, address) for address in alert.emails] + ([(Way.WEBHOOK, "")] if alert.webhook_url else [])
     log.info("alert.told", alert=alert.pk, told=str(event), ways=len(ways))
+    has_room = count_of_hour(alert.site_id, now=now) + len(ways) <= SENT_AN_HOUR
+    most = f"Not sent: alerts of this site told {SENT_AN_HOUR:,} addresses in an hour, which is the most."
     return AlertDelivery.objects.bulk_create(
         AlertDelivery(
             site_id=alert.site_id,
@@ -45,28 +54,43 @@ def tell(alert: Alert, event: str, finding: str, *, since: datetime | None, now:
             finding=finding,
             firing_since=since,
             at=now,
-            attempts=1 if is_test else 0,
-            next_try_at=now + LEASE if is_test else now,
+            outcome=Outcome.WAITING if has_room else Outcome.FAILED,
+            detail="" if has_room else most,
+            next_try_at=now,
         )
         for way, address in ways
     )
+
+
+def count_of_hour(site_id: int, *, now: datetime, **only: Any) -> int:
+    """Return to how many addresses a site's alerts were told in the last hour. One query of that hour's rows."""
+    of_hour = {"at__gt": now - HOUR, "at__lte": now + HOUR}  # not what a clock wrote that was ahead by more
+    return AlertDelivery.objects.filter(site=site_id, **of_hour, **only).count()
 
 
 def send_due(*, now: datetime, seconds: float) -> int:
     """Send what is due, for some seconds and the try that is under way then; how many tries were made.
 
     Each is claimed by an UPDATE of its own, so that of many workers one sends it. A worker that is killed at it leaves
-    it to be tried again, with the same id: receivers may get it twice, never not at all.
+    it to be tried again, with the same id: receivers may get it twice, never not at all. A site whose receiver is slow
+    waits for the next call after each such try, so that it does not hold up the other sites.
     """
     until, tries = time.monotonic() + seconds, 0
-    while time.monotonic() < until and (delivery := claim(now=now)):
+    slow: set[int] = set()
+    while time.monotonic() < until and (delivery := claim(now=now, without=slow)):
+        began = time.monotonic()
         send(delivery)
+        if time.monotonic() - began > SLOW:
+            slow.add(delivery.site_id)
         tries += 1
     return tries
 
 
-def claim(*, now: datetime) -> AlertDelivery | None:
-    """The delivery that has been due the longest, its try counted; due again when that may have died. Two queries."""
+def claim(*, now: datetime, without: Collection[int] = ()) -> AlertDelivery | None:
+    """Return the delivery that has been due the longest, tests last, of a site that is not among `without`.
+
+    Its try is counted; it is due again when that may have died. Two queries.
+    """
     pauses = ", ".join(f"interval '{pause.total_seconds():.0f} s'" for pause in (*PAUSES, LEASE))
     with connection.cursor() as cursor:
         cursor.execute(
@@ -76,10 +100,11 @@ def claim(*, now: datetime) -> AlertDelivery | None:
              WHERE id = (SELECT id FROM api_alertdelivery
                           -- What is due later than any pause allows was noted by a clock that was ahead.
                           WHERE outcome = 'waiting' AND (next_try_at <= %(now)s OR next_try_at > %(latest)s)
-                          ORDER BY next_try_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+                            AND site_id <> ALL(%(without)s)
+                          ORDER BY event = 'test', next_try_at LIMIT 1 FOR UPDATE SKIP LOCKED)
             RETURNING id
             """,
-            {"now": now, "latest": now + 2 * max(*PAUSES, LEASE)},
+            {"now": now, "latest": now + 2 * max(*PAUSES, LEASE), "without": list(without)},
         )
         row = cursor.fetchone()
     # None too where its alert was deleted at this moment: the next look goes on.
@@ -145,18 +170,13 @@ def describe_error(error: Exception) -> str:
 
 
 def send_test(alert: Alert, *, now: datetime) -> list[AlertDelivery]:
-    """Send a test to each address of an alert at once, one try each, and return what came of it.
-
-    Takes some seconds more than TEST_SECONDS at most; what is not tried by then has failed, and says so.
-    """
-    until = time.monotonic() + TEST_SECONDS
-    deliveries = tell(alert, Event.TEST, "This is a test: somebody pressed the button.", since=None, now=now)
-    for delivery in deliveries:
-        if time.monotonic() < until:
-            send(delivery)
-        else:
-            conclude(delivery, Outcome.FAILED, "Not tried: those before it took too long.")
-    return deliveries
+    """Have a worker send a test to each address of an alert, one try each. Raises TooManyTestsError. Four queries."""
+    with transaction.atomic():
+        Site.objects.select_for_update().get(pk=alert.site_id)  # otherwise many at once would all find room
+        ways = len(alert.emails) + bool(alert.webhook_url)
+        if count_of_hour(alert.site_id, now=now, event=Event.TEST) + ways > TESTS_AN_HOUR:
+            raise TooManyTestsError
+        return tell(alert, Event.TEST, "This is a test: somebody pressed the button.", since=None, now=now)
 
 
 def payload(delivery: AlertDelivery) -> dict[str, Any]:

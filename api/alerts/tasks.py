@@ -13,6 +13,7 @@ from api.celery import app
 from api.heartbeats import steady_time
 
 SECONDS_A_RUN = 5.0  # then the next task has its turn
+SECONDS_OF_SENDING = 25.0  # in a thread of its own; the next look is 30 s after this one
 THREAD: Final = "alerts"
 EVERY = {
     "alerts": ("api.alerts.tasks.watch", 30.0),
@@ -43,7 +44,7 @@ def look_and_send() -> None:
     """In a thread of its own, with a connection of its own."""
     try:
         evaluate.evaluate(now=datetime.now(UTC))
-        outbox.send_due(now=datetime.now(UTC), seconds=SECONDS_A_RUN)
+        outbox.send_due(now=datetime.now(UTC), seconds=SECONDS_OF_SENDING)
     except Exception:  # nobody else would hear of it
         log.exception("alerts.failed")
     finally:

@@ -18,6 +18,7 @@ from django.test import override_settings
 
 from api.alerts import outbox, webhook
 from api.models import Alert, AlertDelivery
+from api.sites import create_site
 from tests.alerts.receivers import LOOPBACK, mail_server, receiving
 from tests.contract.test_readme import printed_block
 from tests.world import SITECODE, START, World
@@ -385,6 +386,26 @@ def test_delivery__claimed_by_many_workers__is_sent_by_one(tell: Tell) -> None:
             tries = list(pool.map(work, range(8)))
 
     assert sum(tries) == len(receiver.requests) == 1
+
+
+def test_deliveries__of_a_site_whose_receiver_hangs__hold_up_no_other_sites(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = create_site(name="Other")
+    monkeypatch.setattr(webhook, "SECONDS", 1.0)
+    monkeypatch.setattr(outbox, "SLOW", 0.5)
+    with receiving(200, hang=threading.Event()) as hanging, receiving(200) as quick:
+        slow = Alert.objects.create(site=world.site, name="a", condition="lag", threshold=5, webhook_url=hanging.url)
+        alert = Alert.objects.create(site=other, name="b", condition="lag", threshold=5, webhook_url=quick.url)
+        for _ in range(5):
+            outbox.tell(slow, "fired", "It waits.", since=START, now=START)
+        outbox.tell(slow, "test", "It is a test.", since=None, now=START - timedelta(minutes=1))
+        outbox.tell(alert, "fired", "It waits.", since=START, now=START + timedelta(seconds=1))
+
+        assert outbox.send_due(now=START + timedelta(seconds=2), seconds=600) == 2
+
+    assert (len(hanging.requests), len(quick.requests)) == (1, 1)
+    assert b'"event": "fired"' in hanging.requests[0][1]  # tests come last
 
 
 def test_delivery__whose_worker_was_killed__is_tried_again(tell: Tell) -> None:

@@ -86,7 +86,7 @@ def test_doctor__all_running__finds_everything_ok(house: House) -> None:
     deadline = time.monotonic() + 60
     while (report := house.command("doctor")).returncode:  # the worker may be ready a little later than the web
         assert time.monotonic() < deadline, report.stdout
-    assert [line.split()[0] for line in report.stdout.splitlines()] == ["ok"] * 11, report.stdout
+    assert {line.split()[0] for line in report.stdout.splitlines()} == {"ok"}, report.stdout
 
 
 @pytest.mark.parametrize("words", ["granian", "api.celery worker", "api.celery beat", "valkey-server", "postgres -D"])

@@ -36,7 +36,8 @@ ERROR_CODES: Final[dict[str, str]] = {
     "name_taken": "409: another goal of the site has this name.",
     # Trouble of ours: come again after Retry-After.
     "throttled": "429: too many requests of one credential in a minute.",
-    "overloaded": "429: too many events wait to be digested.",
+    "overloaded": "429: too many events wait to be digested, or the site's rules take too long for this request.",
+    "over_budget": "429: the source has sent as many events or bytes as it may in this minute or on this day.",
     "internal_error": "500: a defect of ours; the log has it.",
     "unavailable": "503: the database cannot be reached just now, or too many requests are being answered.",
     "disk_full": "503: the disk of the database is full.",

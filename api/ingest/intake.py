@@ -14,7 +14,7 @@ import msgspec
 from api.access import SourceAccess
 from api.budgets import LAST_CHANCE, Over, ledger
 from api.database import DatabaseDownError
-from api.door import Refusal, Request
+from api.door import MOST_DIGITS, Refusal, Request
 from api.ingest import inbox, nudge, tally
 from api.ingest.erased import without_erased
 from api.ingest.inbox import Row
@@ -100,9 +100,13 @@ def spend(sources: Collection[SourceAccess], size: int) -> None:
 
 
 def size_of(request: Request, body: bytes) -> int:
-    """Return the bytes of a body that came whole: inflated, or as it came if that was more."""
-    declared = request.header("CONTENT_LENGTH")  # true, since all of it came; absent if it was chunked
-    return max(len(body), int(declared) if declared.isascii() and declared.isdigit() else 0)
+    """Return the bytes of a body that came whole: inflated, or as it came if that was more.
+
+    A length that the door believes is true, since all of it came; one that it does not, or none, says nothing.
+    """
+    declared = request.header("CONTENT_LENGTH")
+    is_number = declared.isascii() and declared.isdigit() and len(declared) <= MOST_DIGITS
+    return max(len(body), int(declared) if is_number else 0)
 
 
 def store(

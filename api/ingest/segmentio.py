@@ -29,7 +29,7 @@ def receive_events(request: Request) -> Answer:
     which the management API tells what became of it (promises K-82); an array answers
     `accepted`, `duplicates` and `rejected: [{index, code, message}]`. What is refused after authentication is kept in
     the inbox. Raises Refusal: 401 unauthorized, 403 insufficient_scope, 403 forbidden_site, 403 integration_off,
-    400 invalid_json, 400 invalid_event, 413 too_large, 429 overloaded.
+    400 invalid_json, 400 invalid_event, 413 too_large, 429 overloaded, over_budget.
     """
     received_at = datetime.now(UTC)
     site = find_destination(request)

@@ -78,7 +78,8 @@ def receive_event(request: Request, *, type_: str) -> Answer:
     """Take one event, whose type the path says. 200 `{"success": true}`, only after the commit.
 
     What is refused after authentication is kept in the inbox. Raises Refusal: 401 unauthorized, 403 source_off,
-    400 invalid_json, missing_name, missing_group_id, missing_previous_id, no_identity, 413 too_large, 429 overloaded.
+    400 invalid_json, missing_name, missing_group_id, missing_previous_id, no_identity, 413 too_large, 429 overloaded,
+    over_budget.
     """
     received_at = datetime.now(UTC)
     senders, body = open_request(request, received_at=received_at, limit=intake.EVENT_BYTES, type_=type_)

@@ -440,13 +440,6 @@ def test_rule__that_is_wrong__is_told_and_not_saved(owner: Client, site: Site) -
     assert not site.rules.exists()
 
 
-@pytest.mark.parametrize(
-    ("page", "form"),
-    [
-        ("rules/{}/", {"name": "Late", "action": "no_goal", "name_test": "equals", "name_value": "A"}),
-        *(("rules/change/", {"do": do, "rule": "{}"}) for do in ("up", "down", "switch", "delete")),
-    ],
-)
 def test_rule__more_than_a_site_may_have__is_told_and_not_saved(owner: Client, site: Site) -> None:
     Rule.objects.bulk_create(Rule(site=site, action="drop_field", argument="traits.x") for _ in range(51))
     fields = {
@@ -471,6 +464,13 @@ def test_rule__more_than_a_site_may_have__is_told_and_not_saved(owner: Client, s
     assert (response.status_code, Rule.objects.count()) == (400, 200)
 
 
+@pytest.mark.parametrize(
+    ("page", "form"),
+    [
+        ("rules/{}/", {"name": "Late", "action": "no_goal", "name_test": "equals", "name_value": "A"}),
+        *(("rules/change/", {"do": do, "rule": "{}"}) for do in ("up", "down", "switch", "delete")),
+    ],
+)
 def test_rule__deleted_while_somebody_changes_it__stays_deleted(
     owner: Client, site: Site, page: str, form: dict[str, str]
 ) -> None:

@@ -1,8 +1,9 @@
 """Erasing a person: over all identifiers, in every table that events or people fill (promises N-13).
 
-What an index finds goes at once: identities, usernames, conversions by their keys, and the messages of these. No index
-leads to what else names the person, so the rest is swept in chunks by a worker, until the receipt says that it is done
-(api.sweeps). Conversions stay as figures: without ids, properties or message, under a marker that means nothing.
+What an index finds goes at once: identities, usernames, conversions by their keys, up to 5,000, and the messages of
+these. No index leads to what else names the person, so the rest is swept in chunks by a worker, until the receipt says
+that it is done (api.sweeps). Conversions stay as figures: without ids, properties or message, under a marker that means
+nothing.
 
 What others said stays theirs: in their events, conversions, traits and groups a stand-in takes the place of the id. To
 delete such an event would leave its conversion without proof that it counts once.
@@ -104,17 +105,24 @@ def _remove(erasure: Erasure) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             """
+            SELECT DISTINCT id FROM (
             SELECT c.id FROM unnest(%(sites)s::bigint[], %(ids)s::text[]) AS n (site_id, id)
               JOIN goals_conversion c
                 ON c.site_id = n.site_id AND c.visitor_code = n.id AND c.keyed_by <> ALL(%(linked)s)
-             UNION
+             UNION ALL
             SELECT c.id FROM unnest(%(sites)s::bigint[], %(ids)s::text[]) AS n (site_id, id)
               JOIN goals_conversion c ON c.site_id = n.site_id AND c.user_id = n.id AND c.keyed_by >= 1
-             UNION
+             UNION ALL
             SELECT c.id FROM unnest(%(sites)s::bigint[], %(ids)s::text[]) AS n (site_id, id)
               JOIN goals_conversion c ON c.site_id = n.site_id AND c.anonymous_id = n.id AND c.keyed_by >= 1
+             LIMIT %(most)s) AS its
             """,
-            {"sites": [site_id] * len(sought), "ids": sought, "linked": list(Conversion.LINKED)},
+            {
+                "sites": [site_id] * len(sought),
+                "ids": sought,
+                "linked": list(Conversion.LINKED),
+                "most": CHUNK,  # the sweep finds the others
+            },
         )
         conversions = [row[0] for row in cursor.fetchall()]
     mine = Identity.objects.filter(site_id=site_id, kind__in=Identity.Kind.values, value__in=sought)

@@ -184,7 +184,7 @@ def _find_invented(site_id: int | None) -> Iterator[Difference]:
 def check_people(site_id: int | None, figures: Figures) -> Iterator[Difference]:
     """Every conversion counts for whom the registers say (promises K-51), whether its message is still there or not;
     every identity points where its registers say; and every user knows the first visitor codes of its devices. Rows
-    that a step of a late link is still to reach are left out.
+    that a step of a late link or of an erasure is still to reach are left out.
     """
     figures["identities"], figures["linked"], figures["unmatched"] = fetch_row(
         f"""
@@ -219,6 +219,9 @@ def _find_misplaced_conversions(site_id: int | None) -> Iterator[Difference]:
                             WHERE t.site_id = c.site_id AND c.id > t.conversions_after
                               AND ((t.kind = {user} AND t.value = c.user_id)
                                    OR (t.kind = {anonymous} AND t.value = c.anonymous_id)))
+           AND NOT EXISTS (SELECT 1 FROM api_erasure e
+                            WHERE e.site_id = c.site_id AND e.finished_at IS NULL
+                              AND (c.user_id = ANY(e.sought) OR c.anonymous_id = ANY(e.sought)))
            AND (c.visitor_code, c.keyed_by) IS DISTINCT FROM (
                coalesce(a.registers #>> '{{visitor,3}}', u.registers #>> '{{visitor,3}}',
                         u.registers #>> '{{device_visitor,3}}', c.user_id, c.anonymous_id),

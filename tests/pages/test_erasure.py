@@ -4,9 +4,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection, transaction
 from django.db.models import F
 from django.test import Client
@@ -21,6 +23,7 @@ from goals import rollups
 from goals.models import Conversion, Goal, GoalBinding, Tag
 from tests.cohorts.test_usernames import count_waiting
 from tests.flows.test_resilience import in_threads, wait_until
+from tests.goals.recount import assert_exact
 from tests.pages.ada import ENTERED, address, browser_of, send_ada, text_of
 from tests.world import START, World
 
@@ -431,3 +434,31 @@ def test_suppression__another_site__is_not_meant(owner: Client, site: Site, worl
     assert world.read("COHORTS_grace-2") == {"vip": True}
     with transaction.atomic():
         assert Suppression.objects.filter(site=site).count() == 3
+
+
+def test_erasure__of_somebody_with_very_many_conversions__forgets_them_some_at_a_time(site: Site, world: World) -> None:
+    many = 7_000
+    world.identify(userId="kiosk", kameleoonVisitorCode="v9")
+    world.track("Buy", userId="kiosk")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO goals_conversion (site_id, goal_id, message_key, occurred_at, visitor_code, keyed_by, user_id,
+                                          properties)
+            SELECT site_id, goal_id, 'track:erase-' || n, occurred_at - interval '30 days' + n * interval '1 minute',
+                   visitor_code, keyed_by, user_id, '{}'
+              FROM goals_conversion, generate_series(2, %s) n WHERE user_id = 'kiosk'
+            """,
+            [many],
+        )
+    call_command("recount", stdout=StringIO())
+    erased = erasure.erase(site, "kiosk", by="ada", now=datetime.now(UTC))
+    assert erased is not None
+
+    assert Conversion.objects.filter(user_id="kiosk").count() == many - erasure.CHUNK
+    assert [report.law for report in verify() if report.found] == []  # it is known to go on
+    finish()
+    erased.refresh_from_db()
+    assert erased.conversions == many
+    assert not Conversion.objects.filter(user_id="kiosk").exists()
+    assert_exact()

@@ -12,7 +12,7 @@ import msgspec
 from django.db import connection
 
 from cohorts import merge, search
-from cohorts.models import SIZE, Identity, Persona
+from cohorts.models import SIZE, Group, Identity, Persona
 from cohorts.models import Link as LinkRow
 from cohorts.remote_data import MOST_LISTED
 from locks import Lock, waits_for
@@ -649,10 +649,11 @@ class _NewsOfGroup:
 def _save_groups(site_id: int, changes: Sequence[Change], *, most: int | None) -> list[_NewsOfGroup]:
     """Merge group traits into their groups, and return what was news of one.
 
-    The groups are locked in the order of their ids. Raises TooManyBytesError as `_lock_identities` does. Two queries,
-    if there are groups, one more for large ones.
+    The groups are locked in the order of their ids, except those of which nothing is said: events of everybody may
+    name one group. Raises TooManyBytesError as `_lock_identities` does. Three queries, one more for large groups.
     """
-    ids = sorted({change.group for change in changes if change.group is not None})
+    unchanged = _groups_unchanged(site_id, changes)
+    ids = sorted({change.group for change in changes if change.group is not None} - unchanged)
     if not ids:
         return [_NewsOfGroup()] * len(changes)
     with connection.cursor() as cursor:
@@ -671,7 +672,7 @@ def _save_groups(site_id: int, changes: Sequence[Change], *, most: int | None) -
         dirty = {group for group, _, size, estimate, _ in found if size is None and estimate > AT_ONCE}
         news = []
         for change in changes:
-            if change.group is None:
+            if change.group is None or change.group in unchanged:
                 news.append(_NewsOfGroup())
                 continue
             is_new = change.group not in groups
@@ -700,6 +701,15 @@ def _save_groups(site_id: int, changes: Sequence[Change], *, most: int | None) -
         if cursor.rowcount != len(rows):  # a group that was new to us was made by another worker meanwhile
             raise LostRaceError
     return news
+
+
+def _groups_unchanged(site_id: int, changes: Sequence[Change]) -> AbstractSet[str]:
+    """Return the groups that are there and of which these changes say no trait. One query, if any is named so."""
+    told = {change.group for change in changes if change.group_traits}
+    only_named = {change.group for change in changes if change.group is not None} - told
+    if not only_named:
+        return frozenset()
+    return set(Group.objects.filter(site_id=site_id, group_id__in=only_named).values_list("group_id", flat=True))
 
 
 def _save_personas(site_id: int, changes: Sequence[Change], known: Mapping[IdentityKey, _Known]) -> AbstractSet[str]:

@@ -8,13 +8,13 @@ import pytest
 from django.db import connection, transaction
 from pytest_django import Settings
 
-from api.database import fetch_all
+from api.database import connect, fetch_all
 from api.digest import late
 from api.models import LateLink
 from api.verify.run import verify
 from cohorts import members, remote_data
 from cohorts.finding import find_person
-from cohorts.models import Identity
+from cohorts.models import Group, Identity
 from goals.models import Conversion
 from tests.goals.recount import assert_exact
 from tests.world import World
@@ -232,3 +232,24 @@ def test_person__of_more_identities_than_are_read__is_walked_no_further(world: W
     read = fetch_all(remote_data.STATEMENT, remote_data.parameters([(world.site.pk, "test"), (world.site.pk, "u1")]))
     assert Counter(place for place, _ in read) == {1: remote_data.MOST_OF_PERSON, 2: remote_data.MOST_OF_PERSON}
     assert members.sizes(world.site.pk) == ({"vip": 1}, True)
+
+
+def test_group__named_without_traits__waits_for_nobody_who_has_it_locked(world: World) -> None:
+    """Everybody may be in one group, so that its row would be a queue of all workers."""
+    world.send(world.event("group", groupId="all", traits={"plan": "pro"}))
+    with connect() as other, other.transaction():
+        other.execute("SELECT 1 FROM cohorts_group WHERE group_id = 'all' FOR UPDATE")
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '1s'")
+        world.send(world.event("group", userId="user-2", groupId="all"))
+
+    assert set(world.statuses()) == {("done", "")}
+    assert world.read("IDENTIFY_user-2") == {"traits": {}, "groupId": "all"}
+    assert Group.objects.get().registers["traits"]["plan"][3] == "pro"
+
+
+def test_group__named_without_traits_for_the_first_time__is_made(world: World) -> None:
+    world.send(world.event("group", groupId="new"), world.event("group", userId="user-2", groupId="new"))
+
+    assert [group.group_id for group in Group.objects.all()] == ["new"]
+    assert contradictions() == []

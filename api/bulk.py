@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Final, cast
 
 import psycopg
+import structlog
 from django.conf import settings
 
 from api.access import SOURCE, SourceAccess, read_source
@@ -32,6 +33,8 @@ CHUNK_ROWS: Final = 5_000  # a transaction
 CHUNK_BYTES: Final = 4 * MIB
 COUNTED_ROWS: Final = 100_000  # after so many, what is pending is counted again: live senders add to it
 WAIT: Final = 1.0  # seconds between two looks while too much is pending
+
+log = structlog.get_logger(__name__)
 
 
 class LoadLostError(Exception):
@@ -111,11 +114,22 @@ def load_lines(file: IO[bytes], load: Load) -> Iterator[int]:
                     yield min(pending, half + 1) if pending > half else own
                     nudge.nudge()
                     time.sleep(WAIT)
-            store_chunk(connection, load, chunk)
+            while not _try_to_store(connection, load, chunk):
+                time.sleep(WAIT)
             room -= len(chunk)
             nudge.nudge()
             yield 0
         connection.execute("UPDATE api_load SET finished_at = now() WHERE id = %s", [load.pk])
+
+
+def _try_to_store(connection: psycopg.Connection[Any], load: Load, chunk: Sequence[Line]) -> bool:
+    """Store lines as `store_chunk` does. Return False if another session held a row of theirs for too long."""
+    try:
+        store_chunk(connection, load, chunk)
+    except psycopg.errors.LockNotAvailable:
+        log.warning("load.held", lines=load.lines)  # `manage.py doctor` names the session
+        return False
+    return True
 
 
 def store_chunk(connection: psycopg.Connection[Any], load: Load, chunk: Sequence[Line]) -> None:

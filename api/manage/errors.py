@@ -14,7 +14,7 @@ from django.views import defaults
 from psycopg.errors import ReadOnlySqlTransaction
 from rest_framework import exceptions
 
-from api.database import DatabaseDownError
+from api.database import DatabaseDownError, is_held
 from api.door import JSON, Refusal, unavailable
 from api.pages import refusals
 
@@ -39,6 +39,10 @@ PAGE_UNAVAILABLE: Final = (
     "The database cannot be reached just now, or is too slow. A form that you sent may not be saved: look before you "
     "send it again."
 )
+HELD: Final = (
+    "Another session holds what this changes or reads. Nothing was changed. Try again in a moment; if it lasts, "
+    "`manage.py doctor` names the session."
+)
 FORBIDDEN: Final = Refusal(HTTPStatus.FORBIDDEN, "forbidden", "This is not allowed to you.")
 
 
@@ -59,7 +63,7 @@ def answer_exception(exception: Exception, _context: Mapping[str, Any]) -> HttpR
 def refusal_for(exception: Exception) -> Refusal | None:  # noqa: PLR0911 - a table
     """What an exception in a view tells the client; None when that is a defect."""
     if is_of_database(exception):
-        return unavailable()
+        return replace(unavailable(), message=HELD) if is_held(exception) else unavailable()
     match exception:
         case Refusal():
             return exception
@@ -133,9 +137,10 @@ def answer_server_error(request: HttpRequest) -> HttpResponse:
     """Answer for the exception that Django handles just now: 503 if the database is away or too slow, else 500."""
     exception = sys.exception()
     if exception is not None and is_of_database(exception):
+        held = HELD if is_held(exception) else ""
         if not refusals.is_page(request.path_info):
-            return respond(unavailable())
-        return refusals.show_refusal(request, replace(unavailable(), message=PAGE_UNAVAILABLE))
+            return respond(replace(unavailable(), message=held) if held else unavailable())
+        return refusals.show_refusal(request, replace(unavailable(), message=held or PAGE_UNAVAILABLE))
     return defaults.server_error(request) if is_admin(request) else respond(INTERNAL_ERROR)
 
 

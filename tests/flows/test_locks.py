@@ -1,29 +1,38 @@
 """A row that another session holds delays what needs it, and nothing else."""
 
+import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection
+from django.contrib.auth.models import User
+from django.db import OperationalError, connection
 from django.db.models import F
+from django.test import Client
 
 from api import database
+from api.access import api_key
+from api.bulk import load_lines
+from api.database import Kind, is_held
 from api.digest import aside, claims, run
-from api.models import Claim, Message, Site
-from api.sites import create_site
+from api.management.commands import prepare
+from api.models import Claim, Load, Message, Site
+from api.sites import create_site, create_source
 from goals import quota
 from goals.models import Goal, GoalCreation, GoalTotal
 from tests.contract.server import environment_of_the_test
 from tests.flows.test_resilience import is_asleep, poison, wait_until
-from tests.world import SITECODE, World
+from tests.world import CLIENT_ID, SECRET, SITECODE, World
 
 OTHER = "bbbbbbbbbb"
 
@@ -32,7 +41,7 @@ OTHER = "bbbbbbbbbb"
 def holding(statement: str, *parameters: Any) -> Iterator[psycopg.Connection[Any]]:
     """Hold what a statement locks, as somebody does who left a transaction open."""
     with psycopg.connect(**database.connection_parameters()) as other:
-        assert other.execute(statement, parameters).rowcount
+        other.execute(statement, parameters)
         yield other
         other.rollback()
 
@@ -248,3 +257,61 @@ def test_statement__that_takes_its_whole_time__is_a_fault_of_its_message(world: 
 
     assert done("quick")
     assert Message.objects.get(message_id="endless").attempts == 1
+
+
+@pytest.mark.parametrize("role", ["page", "api"])
+def test_change__of_what_another_session_holds__is_503_with_a_sentence_and_changes_nothing(
+    world: World, role: str
+) -> None:
+    """Bounded by the limits of the session."""
+    world.track("Bought")
+    goal = Goal.objects.get()
+    key = api_key(CLIENT_ID, SECRET)
+    client = Client(raise_request_exception=False)
+    client.force_login(User.objects.create(username="root", is_superuser=True))
+    with holding("SELECT pg_advisory_xact_lock(%s, %s)", quota.LOCK_SPACE, world.site.pk):
+        if role == "api":
+            answer = client.delete(f"/api/goals/{goal.pk}", headers={"authorization": f"Basic {key}"})
+        else:
+            answer = client.post(f"/admin/s/{SITECODE}/goals/{goal.pk}/delete/", {"confirmed": "yes"})
+
+    assert answer.status_code == 503
+    assert "manage.py doctor" in answer.content.decode()
+    assert Goal.objects.get().deleted_at is None
+
+
+def test_load__of_an_event_that_another_session_is_storing__goes_on_later(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = {**database.TIMEOUTS, Kind.LOAD: replace(database.TIMEOUTS[Kind.LOAD], lock=0.2)}
+    monkeypatch.setattr(database, "TIMEOUTS", limits)
+    source = create_source(world.site, name="Past", kind="import")
+    file = tmp_path / "past.jsonl"
+    file.write_text("".join(f"{json.dumps(world.event(messageId=f'm{number}'))}\n" for number in range(3)))
+    load = Load.objects.create(source=source, fingerprint="", file_name="past.jsonl")
+    storing = """
+        INSERT INTO api_message (site_id, type, message_id, position, received_at, occurred_at, body, status, reason,
+                                 detail, warnings, effects, attempts, waiting_for)
+        VALUES (%s, 'track', 'm1', 0, now(), now(), '', 'pending', '', '', '{}', '{}', 0, '')
+    """
+    with holding(storing, world.site.pk) as other, file.open("rb") as lines:
+        timer = threading.Timer(1, other.rollback)
+        timer.start()
+        assert list(load_lines(lines, load)) == [0]
+        timer.join()
+    assert (load.lines, load.stored) == (3, 3)
+
+
+def test_migration__behind_a_session_that_holds_its_table__gives_way(world: World) -> None:
+    """Otherwise whoever needs the table waits behind both."""
+    with holding("LOCK TABLE goals_tag IN ACCESS SHARE MODE") as other:
+        assert other.execute("SELECT count(*) FROM goals_tag")
+        begun = time.monotonic()
+        with (
+            pytest.raises(OperationalError) as error,
+            connection.execute_wrapper(prepare.wait_briefly),
+            connection.schema_editor() as editor,
+        ):
+            editor.execute("ALTER TABLE goals_tag ADD COLUMN never int")
+    assert is_held(error.value)
+    assert time.monotonic() - begun < 2 * prepare.WAIT

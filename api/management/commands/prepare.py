@@ -1,16 +1,22 @@
 """`manage.py prepare`: what must be done to a database before this version may serve from it."""
 
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from api.audit import record
+from api.database import is_held
 from api.models import KeyFingerprint
 from api.secret_key import explain, fingerprint
 
+WAIT: Final = 3  # seconds for a lock: whoever needs the table queues behind us
+PAUSE: Final = 3.0  # seconds
+TRIES: Final = 50
 LOCK: Final = 0x474F414C6B6579  # two processes that start at once record one key
 
 
@@ -19,9 +25,34 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def handle(self, **_: Any) -> None:
-        call_command("migrate", verbosity=0)
+        self.migrate()
         record_key()
         call_command("bootstrap")
+
+    def migrate(self) -> None:
+        """Migrate, and begin again where another session holds a table for long: events wait behind us meanwhile."""
+        for attempt in range(1, TRIES + 1):
+            try:
+                with connection.execute_wrapper(wait_briefly):
+                    call_command("migrate", verbosity=0)
+            except OperationalError as error:
+                if not is_held(error):
+                    raise
+                if attempt == TRIES:
+                    raise CommandError(
+                        "another session holds a table that a migration changes; `manage.py doctor` names it"
+                    ) from error
+                self.stdout.write("prepare: another session holds a table; it is tried again")
+                time.sleep(PAUSE)
+            else:
+                return
+
+
+def wait_briefly(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Mapping[str, Any]) -> Any:  # noqa: FBT001 - Django's call
+    """Wait for a lock for some seconds, where a rollback undoes the whole migration: not outside a transaction."""
+    if context["connection"].in_atomic_block:
+        context["connection"].connection.execute(f"SET LOCAL lock_timeout = '{WAIT}s'")
+    return execute(sql, params, many, context)
 
 
 def record_key() -> None:

@@ -1,16 +1,19 @@
 """`manage.py recount`: count the figures of goals again from their conversions."""
 
+import time
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError
 
+from api.database import Kind, use
 from api.management.progress import progress
 from api.models import Site
 from goals import rollups
 from goals.models import Goal
 
-TRIES: Final = 5  # of a goal, when a digest waits for us as we wait for it
+TRIES: Final = 20  # of a goal, when a digest waits for us as we wait for it, or a session holds what we lock
+PAUSE: Final = 1.0  # seconds: whoever converts waits behind us
 
 
 class Command(BaseCommand):
@@ -24,6 +27,7 @@ class Command(BaseCommand):
         parser.add_argument("--site", metavar="SITECODE", help="one site only")
 
     def handle(self, *, site: str | None, **_: Any) -> None:
+        use(Kind.UPKEEP)
         goals = Goal.objects.filter(deleted_at=None)
         if site is not None:
             found = Site.objects.filter(sitecode=site).first()
@@ -40,11 +44,12 @@ class Command(BaseCommand):
 
 
 def recount(goal_id: int) -> int:
-    """Recount a goal, again after a deadlock."""
+    """Recount a goal, again after a deadlock or a wait in vain."""
     for attempt in range(1, TRIES + 1):
         try:
             return rollups.recount(goal_id)
         except OperationalError as error:
-            if attempt == TRIES or getattr(error.__cause__, "sqlstate", None) != "40P01":
+            if attempt == TRIES or getattr(error.__cause__, "sqlstate", None) not in {"40P01", "55P03"}:
                 raise
+            time.sleep(PAUSE)
     raise AssertionError

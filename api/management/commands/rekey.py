@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from api.database import Kind, use
 from api.digest.rekey import Stage, last_id, step
 from api.digest.ways import Ways
 from api.management.progress import progress
@@ -21,6 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("--again", action="store_true", help="go through everything, though it was done before")
 
     def handle(self, *, again: bool, **_: Any) -> None:
+        use(Kind.UPKEEP)
         backfill = Backfill.objects.order_by("pk").last()
         if backfill is None or backfill.finished_at:
             if not again:

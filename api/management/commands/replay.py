@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from api.audit import record
+from api.database import Kind, use
 from api.digest.replay import REPLAYABLE, plan, replay
 from api.models import Site
 
@@ -18,6 +19,7 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="only say what it would do")
 
     def handle(self, *, site: str, reason: str, dry_run: bool, **_: Any) -> None:
+        use(Kind.UPKEEP)
         found = Site.objects.filter(sitecode=site).first()
         if found is None:
             raise CommandError(f"there is no site {site}")

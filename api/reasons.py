@@ -77,7 +77,10 @@ WARNINGS: Final[dict[str, str]] = {
     "unreadable_id": "An identifier is not a string or a number, or is longer than 255 characters; it is ignored.",
     "unreadable_name": "The event name is not a string or a number; it is ignored.",
     "unreadable_properties": "`properties`, `traits` or `context` is not an object; it is ignored.",
-    "number_out_of_range": "A number is beyond what JSON readers can hold; it is kept as text.",
+    "number_out_of_range": (
+        "A number is beyond what JSON readers can hold, or too long when it is written out without its exponent: it "
+        "is kept as its text."
+    ),
     "replaced_characters": "NUL characters or lone surrogates are replaced by U+FFFD in derived values.",
     "invalid_revenue": "The revenue is not a plain decimal number; the conversion has none.",
     "invalid_value": "The value is not a plain decimal number; the conversion has none.",

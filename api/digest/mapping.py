@@ -172,7 +172,9 @@ def derive(message: Stored, rules: Rules) -> Effects:
     """
     warnings: set[str] = set()
     try:
-        fields = hooks.transform({**read_body(message.body, warnings), "type": message.type})
+        keeps_long_numbers = READINGS[message.reading].keeps_long_numbers
+        body = read_body(message.body, warnings, keeps_long_numbers=keeps_long_numbers)
+        fields = hooks.transform({**body, "type": message.type})
     except UnreadableBodyError:
         return Effects(rejected="unreadable_body")
     except hooks.TransformError as error:

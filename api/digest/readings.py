@@ -23,6 +23,7 @@ class Reading:
     is_placeholder: ids.Opinion = ids.names_nothing
     heeds_integrations: bool = True  # an event whose sender does not want it here does nothing
     takes_groups_alone: bool = True  # a group event that names nobody sets the group's traits
+    keeps_long_numbers: bool = False  # 1e308 is a number of 309 digits, not its text
 
 
 READINGS: Final[Mapping[int, Reading]] = {
@@ -30,8 +31,10 @@ READINGS: Final[Mapping[int, Reading]] = {
         is_placeholder=lambda text: text.lower() in FIRST_PLACEHOLDERS,
         heeds_integrations=False,
         takes_groups_alone=False,
+        keeps_long_numbers=True,
     ),
-    2: Reading(),
+    2: Reading(keeps_long_numbers=True),
+    3: Reading(),
 }
 FIRST: Final = min(READINGS)  # also of messages that were digested before a reading was noted
 NEWEST: Final = max(READINGS)

@@ -244,17 +244,18 @@ def clean(source: SourceAccess, event: Incoming) -> Incoming:
     """Return an event without the fields that rules drop or hash; without a body if they cannot be told apart."""
     if not event.type or event.content_encoding:  # refused as a whole, or of a type that says where no field is
         return replace(event, body=b"", content_encoding="")
+    warnings = set(event.warnings)  # what is read otherwise than it was sent is stored so: only here can it be told
     try:
         fields = redact(
             event.type,
-            read_body(event.body, set()),
+            read_body(event.body, warnings),
             source.redactions,
             key=source.redaction_key,
             by_title=source.names_pages_by_title,
         )
     except (UnreadableBodyError, RecursionError):
         return replace(event, body=b"")
-    return replace(event, body=msgspec.json.encode(fields))
+    return replace(event, body=msgspec.json.encode(fields), warnings=tuple(sorted(warnings)))
 
 
 def refused(

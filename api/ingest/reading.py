@@ -1,14 +1,15 @@
 """The whole of an event, read leniently: whatever passed the door becomes values, with a warning where one was odd."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
-from api.ingest.wire import clean_text, lenient_decoder, read_float
+from api.ingest.wire import Numbers, clean_text, keep_text, lenient_decoder, read_float
 from cohorts import ids
 
 OBJECTS: Final = ("properties", "traits", "context", "integrations")
-DECODER: Final = msgspec.json.Decoder(float_hook=read_float)
+FIRST_DECODER: Final = msgspec.json.Decoder(float_hook=read_float)
 # Escapes that may stand for NUL or a lone surrogate, which neither PostgreSQL nor a reader's JSON can hold.
 SUSPECT: Final = (b"\\u0000", b"\\ud", b"\\uD")
 
@@ -17,13 +18,14 @@ class UnreadableBodyError(ValueError):
     """The body passed the door, which looks at the envelope only, but is not JSON all through."""
 
 
-def read_body(body: bytes, warnings: set[str]) -> dict[str, Any]:
-    """The event as a dict that PostgreSQL can hold. Raises UnreadableBodyError."""
-    event: Any
-    try:
-        event = DECODER.decode(body)
-    except (ValueError, RecursionError):
-        event = _read_leniently(body, warnings)
+def read_body(body: bytes, warnings: set[str], *, keeps_long_numbers: bool = False) -> dict[str, Any]:
+    """Return the event as a dict that PostgreSQL can hold. Raises UnreadableBodyError.
+
+    Its JSON is at most 1.6 times the body and GROWTH_BYTES: numbers that are long when jsonb writes them out are kept
+    as their texts, with a warning. Before there was this bound, 1 MB became 50 MB; an event that was digested then
+    `keeps_long_numbers`, so that it means what it meant.
+    """
+    event = _read_values(body, warnings, keeps_long_numbers=keeps_long_numbers)
     if not isinstance(event, dict):
         raise UnreadableBodyError("not an object")
     read: dict[str, Any] = event
@@ -49,9 +51,22 @@ def _fill_empty_lists(event: dict[str, Any]) -> None:
         event["context"] = {**context, "traits": {}}
 
 
-def _read_leniently(body: bytes, warnings: set[str]) -> Any:
+def _read_values(body: bytes, warnings: set[str], *, keeps_long_numbers: bool) -> Any:
+    numbers = Numbers()
+    decoder = FIRST_DECODER if keeps_long_numbers else msgspec.json.Decoder(float_hook=numbers.read)
     try:
-        return lenient_decoder(warnings).decode(body.decode())
+        event = decoder.decode(body)
+    except (ValueError, RecursionError):
+        numbers = Numbers()
+        event = _read_leniently(body, warnings, read_float if keeps_long_numbers else numbers.read)
+    if numbers.grow_too_much:
+        event = _read_leniently(body, warnings, keep_text)
+    return event
+
+
+def _read_leniently(body: bytes, warnings: set[str], read_number: Callable[[str], float | int]) -> Any:
+    try:
+        return lenient_decoder(warnings, read_number).decode(body.decode())
     except (ValueError, RecursionError) as error:
         raise UnreadableBodyError(str(error)) from error
 

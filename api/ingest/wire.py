@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -20,6 +21,9 @@ from cohorts import ids
 TYPES: Final = ("track", "page", "screen", "identify", "group", "alias")
 MESSAGE_ID_LENGTH: Final = 255
 NOTHING: Final = msgspec.Raw(b"")
+LONGEST_NUMBER: Final = 40  # characters: jsonb writes 1e308 with 309 of them, and 1e-300 with 302
+# By how much the numbers of an event may grow together when jsonb writes them out: the 4 bytes of 1e39 become 40.
+GROWTH_BYTES: Final = 262_144
 
 
 class Envelope(msgspec.Struct, rename="camel"):
@@ -135,7 +139,7 @@ def read_fields(raw: bytes) -> dict[str, msgspec.Raw]:
         return OBJECTS.decode(raw)
     except msgspec.DecodeError:
         # JSON may hold lone surrogates, which msgspec refuses even in values that it skips.
-        fields = lenient_decoder(set()).decode(raw.decode())
+        fields = lenient_decoder(set(), Numbers().read).decode(raw.decode())
         if not isinstance(fields, dict):
             raise ValueError("it is not an object") from None  # noqa: TRY004 - it is about JSON
         return {clean_text(name): msgspec.Raw(json.dumps(value).encode()) for name, value in fields.items()}
@@ -152,7 +156,7 @@ def read_envelope(raw: bytes) -> Envelope:
 
 
 def read_float(text: str) -> float | int:
-    """A JSON number with a point or an exponent, as jsonb gives it back; ValueError when no float holds it.
+    """Return a JSON number with a point or an exponent as jsonb gives it back. Raises ValueError if no float holds it.
 
     jsonb keeps no exponent and no negative zero: 1e22 comes back as an integer. What is compared before it was stored
     and after must be the same (promises K-71).
@@ -170,10 +174,48 @@ def read_number(text: str) -> float | int:
     return read_float(text) if set(text) & set(".eE") else int(text)
 
 
-def lenient_decoder(warnings: set[str]) -> json.JSONDecoder:
-    """A decoder of all that JSON allows and msgspec refuses: lone surrogates, numbers that fit no float or no int.
+def written_length(number: float) -> int:
+    """Return how many characters jsonb writes a number with: it keeps no exponent."""
+    mantissa, _, exponent = repr(number).partition("e")
+    if not exponent:
+        return len(mantissa)
+    digits, power = len(mantissa.lstrip("-").replace(".", "")), int(exponent)
+    return mantissa.startswith("-") + (power + 1 if power > 0 else 1 - power + digits)
 
-    Such a number is kept as its text, with a warning. `NaN` and `Infinity` are not JSON: ValueError.
+
+class Numbers:
+    """Reads the numbers of one event that have a point or an exponent, within a bound of what they grow to."""
+
+    def __init__(self) -> None:
+        self._growth = 0
+
+    @property
+    def grow_too_much(self) -> bool:
+        """Return True if the numbers read so far are too many bytes more than in the event."""
+        return self._growth > GROWTH_BYTES
+
+    def read(self, text: str) -> float | int:
+        """Return a number as `read_float` does. Raises ValueError if it is too long when it is written out."""
+        number = read_float(text)
+        length = written_length(float(text))
+        if length > LONGEST_NUMBER:
+            raise ValueError(f"{text[:20]} has {length} characters when it is written out")
+        self._growth += max(0, length - len(text))
+        return number
+
+
+def keep_text(text: str) -> float | int:
+    """Return a number without an exponent; raise ValueError for one with an exponent, so that its text is kept."""
+    if "e" in text or "E" in text:
+        raise ValueError(f"{text[:20]} is one of too many that are long when they are written out")
+    return read_float(text)
+
+
+def lenient_decoder(warnings: set[str], read_number: Callable[[str], float | int] = read_float) -> json.JSONDecoder:
+    """Return a decoder of all that JSON allows and msgspec refuses: lone surrogates, numbers that fit no float or int.
+
+    A number for which `read_number` raises ValueError is kept as its text, with a warning. `NaN` and `Infinity` are
+    not JSON: ValueError.
     """
 
     def keep_integer(text: str) -> int | str:
@@ -185,7 +227,7 @@ def lenient_decoder(warnings: set[str]) -> json.JSONDecoder:
 
     def keep_float(text: str) -> float | int | str:
         try:
-            return read_float(text)
+            return read_number(text)
         except ValueError:
             warnings.add("number_out_of_range")
             return text

@@ -16,6 +16,7 @@ from django.urls import reverse
 
 from api.digest import run
 from api.digest.claims import Claims
+from api.digest.readings import NEWEST
 from api.digest.replay import DEAD, replay
 from api.ingest.prune import prune_old
 from api.insight.trace import trace
@@ -430,6 +431,7 @@ FORMERLY: dict[str, dict[str, Any]] = {
     "a group that is none today": {"type": "group", "groupId": "nil", "traits": {"size": 3}},
     "a wish that nobody heeded then": {"event": "Buy", "integrations": {"All": False}},
     "an alias of nobody": {"type": "alias", "previousId": "<nil>", "userId": "u1"},
+    "a number that is too long today": {"type": "identify", "traits": {"size": 1e300}},
 }
 
 
@@ -461,7 +463,7 @@ def test_verify__of_what_an_earlier_reading_took__compares_under_that_one(
     # The same event is read otherwise today, and verify is still content.
     world.post([{"type": "track", "userId": "u0", **event}])
     world.digest()
-    assert Message.objects.latest("pk").reading == 2
+    assert Message.objects.latest("pk").reading == NEWEST
     call_command("verify", stdout=StringIO())
 
 
@@ -494,7 +496,7 @@ def test_reading__of_a_deferred_message__stays_when_its_turn_comes(world: World,
     world.tend()
 
     assert list(Message.objects.order_by("pk").values_list("status", "reading")) == [
-        ("done", 2),
+        ("done", NEWEST),
         ("done", 1),
         ("done", 1),
     ]
@@ -508,7 +510,7 @@ def test_reading__of_what_is_tried_again__is_the_newest(world: World) -> None:
     assert replay(world.site.pk, "missing_name", who="test").messages == 1
     world.digest()
 
-    assert Message.objects.get().reading == 2
+    assert Message.objects.get().reading == NEWEST
 
 
 def test_what_if__of_messages_of_an_earlier_reading__compares_under_that_one(world: World) -> None:

@@ -5,18 +5,20 @@ A test looks at every column of the database: one that holds texts is swept here
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
 from django.db import IntegrityError, connection, models, transaction
 
+from api.chunks import BODY_BYTES, chunks
 from api.digest.mapping import STORED, Effects, Rules, Stored, derive
 from api.digest.suppression import find_suppressed
 from api.digest.ways import Ways, load_ways
 from api.encodings import decode
 from api.ingest.wire import MESSAGE_ID_LENGTH
 from api.insight.bodies import in_other_encodings, names
-from api.insight.people import messages_of
+from api.insight.people import message_ids_of
 from api.models import Erasure, GoalsChange, LateLink, Load, Message, Removal, Rule, Source, Twin
 from api.stand_ins import StandIns
 from cohorts import merge, search
@@ -28,7 +30,6 @@ from goals.naming import events_named
 LINKS: Final = ("user", "anonymous", "visitor", "device_visitor")  # registers that name another identity
 LEFT: Final = "left"  # in `Erasure.replaced`: events whose amounts look like the id
 EMPTIED: Final = "emptied"  # there too: refused bodies that nobody can search
-MOST_BODIES: Final = 100  # that are held at a time: each may have a megabyte
 MOST_DECODED: Final = 4 * 2**20  # bytes of a body, as much as a request may have
 UNSEARCHABLE: Final = (
     "Its body was removed when a person was erased: under its Content-Encoding nobody could search it for them."
@@ -57,7 +58,7 @@ def forget_conversions(erasure: Erasure, conversion_ids: Sequence[int]) -> None:
     if not conversion_ids:
         return
     keys = Conversion.objects.filter(pk__in=conversion_ids).values_list("message_key", flat=True)
-    messages = [message.pk for message in messages_of(erasure.site_id, list(keys))]
+    messages = message_ids_of(erasure.site_id, list(keys))
     erasure.messages += Message.objects.filter(pk__in=messages).delete()[0]
     with connection.cursor() as cursor:
         cursor.execute(
@@ -99,7 +100,7 @@ def _sweep_messages(erasure: Erasure, begin: int, end: int) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT id FROM api_message m
+            SELECT id, octet_length(body) FROM api_message m
              WHERE id > %(begin)s AND id <= %(end)s AND site_id = %(site)s
                AND (EXISTS (SELECT 1 FROM unnest(%(bytes)s::bytea[]) AS n (s) WHERE position(n.s IN m.body) > 0)
                     OR EXISTS (SELECT 1 FROM unnest(%(texts)s::text[]) AS n (s)
@@ -116,12 +117,12 @@ def _sweep_messages(erasure: Erasure, begin: int, end: int) -> None:
                 "odd": stand_ins.odd_spellings,
             },
         )
-        found = [row[0] for row in cursor.fetchall()]
-    if not found:
+        sizes = cursor.fetchall()
+    if not sizes:
         return
     ways = load_ways(erasure.site)
-    for start in range(0, len(found), MOST_BODIES):
-        _sweep_bodies(erasure, found[start : start + MOST_BODIES], ways, stand_ins)
+    for chunk in chunks(sizes):
+        _sweep_bodies(erasure, chunk, ways, stand_ins)
 
 
 def _sweep_bodies(erasure: Erasure, message_ids: Sequence[int], ways: Ways, stand_ins: StandIns) -> None:
@@ -144,7 +145,8 @@ def _sweep_bodies(erasure: Erasure, message_ids: Sequence[int], ways: Ways, stan
 def _sweep_encoded_bodies(erasure: Erasure, begin: int, end: int) -> None:
     """Delete refused requests that name the person under a Content-Encoding; empty those that nobody can search."""
     kept = Message.objects.filter(site_id=erasure.site_id, pk__gt=begin, pk__lte=end).exclude(content_encoding="")
-    for message in kept.order_by("pk").select_for_update().iterator(chunk_size=100):
+    sizes = list(kept.order_by("pk").select_for_update().values_list("pk", BODY_BYTES))
+    for message in chain.from_iterable(Message.objects.filter(pk__in=chunk).order_by("pk") for chunk in chunks(sizes)):
         body = decode(bytes(message.body), message.content_encoding, most=MOST_DECODED)
         if body is None:
             Message.objects.filter(pk=message.pk).update(body=b"", content_encoding="", detail=UNSEARCHABLE)
@@ -278,7 +280,7 @@ def _sweep_identities(erasure: Erasure, begin: int, end: int) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT id, kind, value, registers::text FROM cohorts_identity t
+            SELECT id, octet_length(registers::text) FROM cohorts_identity t
              WHERE id > %(begin)s AND id <= %(end)s AND site_id = %(site)s
                AND (value = ANY(%(ids)s) OR EXISTS (
                    SELECT 1 FROM unnest(%(spellings)s::text[]) AS n (s) WHERE position(n.s IN t.registers::text) > 0))
@@ -292,13 +294,26 @@ def _sweep_identities(erasure: Erasure, begin: int, end: int) -> None:
                 "spellings": stand_ins.spellings,
             },
         )
-        rows = cursor.fetchall()
-    for id_, kind, value, text in rows:
-        if value in stand_ins.of:
-            Identity.objects.filter(pk=id_).delete()
-            erasure.identities += 1
-        else:
-            _free_identity(erasure, id_, (kind, value), text, stand_ins)
+        sizes = cursor.fetchall()
+    for chunk in chunks(sizes):
+        for id_, kind, value, text in _load_identities(chunk):
+            if value in stand_ins.of:
+                Identity.objects.filter(pk=id_).delete()
+                erasure.identities += 1
+            else:
+                _free_identity(erasure, id_, (kind, value), text, stand_ins)
+
+
+def _load_identities(ids: Sequence[int]) -> list[tuple[int, int, str, str]]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT id, kind, value, registers::text FROM cohorts_identity
+             WHERE id = ANY(%s) ORDER BY kind, value COLLATE "C"
+            """,
+            [list(ids)],
+        )
+        return list(cursor.fetchall())
 
 
 def _free_identity(erasure: Erasure, id_: int, key: tuple[int, str], text: str, stand_ins: StandIns) -> None:
@@ -416,7 +431,7 @@ def _replace_texts(erasure: Erasure, stage: Erasure.Stage, begin: int, end: int)
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT id, {as_texts} FROM {table} t
+            SELECT id, octet_length(concat_ws(' ', {as_texts})) FROM {table} t
              WHERE id > %(begin)s AND id <= %(end)s AND {texts.of_site}
                AND EXISTS (SELECT 1 FROM unnest(%(spellings)s::text[]) AS n (s)
                             WHERE position(n.s IN concat_ws(' ', {as_texts})) > 0)
@@ -424,24 +439,29 @@ def _replace_texts(erasure: Erasure, stage: Erasure.Stage, begin: int, end: int)
             """,
             {"begin": begin, "end": end, "site": erasure.site_id, "spellings": stand_ins.spellings},
         )
-        rows = cursor.fetchall()
+        sizes = cursor.fetchall()
     if stage == Stage.CONVERSIONS:
-        rows = _without_messages(erasure, rows)
-    for id_, *before in rows:
-        replacing = zip(texts.columns.values(), before, strict=True)
-        after = [replace_text(stand_ins, erasure, each) for replace_text, each in replacing]
-        if after != before:
-            _write_row(texts.model, id_, dict(zip(columns, after, strict=True)))
-            _note_replaced(erasure, stage.name)
+        sizes = _without_messages(erasure, sizes)
+    for chunk in chunks(sizes):
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT id, {as_texts} FROM {table} t WHERE id = ANY(%s) ORDER BY id", [chunk])
+            rows = cursor.fetchall()
+        for id_, *before in rows:
+            replacing = zip(texts.columns.values(), before, strict=True)
+            after = [replace_text(stand_ins, erasure, each) for replace_text, each in replacing]
+            if after != before:
+                _write_row(texts.model, id_, dict(zip(columns, after, strict=True)))
+                _note_replaced(erasure, stage.name)
 
 
-def _without_messages(erasure: Erasure, rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+def _without_messages(erasure: Erasure, sizes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Without the conversions whose message is there: they were looked at with it."""
-    keys = dict(Conversion.objects.filter(pk__in=[row[0] for row in rows]).values_list("pk", "message_key"))
+    keys = dict(Conversion.objects.filter(pk__in=[id_ for id_, _ in sizes]).values_list("pk", "message_key"))
     kept = set()
-    for message in messages_of(erasure.site_id, list(keys.values())):
-        kept |= {f"#{message.pk}", f"{message.type}:{message.message_id}"}
-    return [row for row in rows if keys.get(row[0]) not in kept]
+    messages = Message.objects.filter(pk__in=message_ids_of(erasure.site_id, list(keys.values())))
+    for pk, type_, message_id in messages.values_list("pk", "type", "message_id"):
+        kept |= {f"#{pk}", f"{type_}:{message_id}"}
+    return [(id_, size) for id_, size in sizes if keys.get(id_) not in kept]
 
 
 def _write_row(model: type[models.Model], id_: int, texts: Mapping[str, str]) -> None:
@@ -478,6 +498,38 @@ def _sweep_waiting_names(erasure: Erasure, begin: int, end: int) -> None:
                 site_id=erasure.site_id, status=Message.Status.DEFERRED, waiting_for=before[pk]
             )
             waiting.update(waiting_for=name)
+
+
+# What a row of the tables with large rows has in bytes, as stored.
+ROW_BYTES: Final[Mapping[Erasure.Stage, str]] = {
+    Stage.MESSAGES: "octet_length(body)",
+    Stage.CONVERSIONS: "pg_column_size(properties)",
+    Stage.IDENTITIES: "pg_column_size(registers)",
+    Stage.GROUPS: "pg_column_size(registers)",
+}
+
+
+def end_of_step(stage: Erasure.Stage, begin: int, *, most_rows: int, most_bytes: int) -> int:
+    """Return the last id of the rows after `begin` that a step looks at: so many, and so many bytes. At most one query.
+
+    PostgreSQL searches the texts of all of them within one statement.
+    """
+    end = begin + most_rows
+    if stage not in ROW_BYTES:
+        return end
+    table = SWEEPS[stage][0]._meta.db_table  # noqa: SLF001 - Django's own way
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT max(id) FILTER (WHERE so_far <= %(bytes)s), min(id), bool_and(so_far <= %(bytes)s)
+              FROM (SELECT id, sum(size) OVER (ORDER BY id) AS so_far
+                      FROM (SELECT id, {ROW_BYTES[stage]} AS size FROM {table}
+                             WHERE id > %(begin)s AND id <= %(end)s) AS t) AS t
+            """,
+            {"begin": begin, "end": end, "bytes": most_bytes},
+        )
+        last, first, is_all = cursor.fetchone()
+    return end if is_all in {None, True} else last or first
 
 
 SWEEPS: Final[Mapping[Erasure.Stage, tuple[type[models.Model], Sweep]]] = {

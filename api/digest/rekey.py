@@ -4,12 +4,14 @@ Runs beside the digest and can be interrupted: every batch is one transaction th
 """
 
 from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 from typing import Any, Final
 
 from django.conf import settings
 from django.db import OperationalError, transaction
 from django.db.models import Manager, Max
 
+from api.chunks import BODY_BYTES, chunks
 from api.digest import late
 from api.digest.digest import RETRIES, late_links
 from api.digest.mapping import Stored, derive
@@ -92,7 +94,8 @@ def _links_of_conversions(begin: int, end: int) -> Iterator[tuple[int, people.Li
 def _links_of_messages(begin: int, end: int, ways: dict[int, Ways]) -> Iterator[tuple[int, people.Link]]:
     """Yield what processed events that are still kept said, also the links that a later one replaced."""
     rows = Message.objects.filter(pk__gt=begin, pk__lte=end, digested_at__isnull=False).exclude(status="rejected")
-    for message in rows.iterator(chunk_size=100):
+    sizes = rows.order_by("pk").values_list("pk", BODY_BYTES)
+    for message in chain.from_iterable(Message.objects.filter(pk__in=chunk) for chunk in chunks(sizes)):
         if message.site_id not in ways:
             ways[message.site_id] = load_ways(Site.objects.get(pk=message.site_id))
         stored = Stored.of_message(message)

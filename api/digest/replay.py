@@ -4,24 +4,25 @@ Bounded, and safe to repeat: what is tried again is pending, and no longer chose
 by another meanwhile stays as it is: it would be a duplicate.
 """
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 from typing import Any, Final
 
 import structlog
 from django.db import IntegrityError, connection, transaction
 
 from api.access import SourceAccess, find_sources_of
+from api.chunks import CHUNK_ROWS, chunks
 from api.digest.mapping import Stored
 from api.door import Refusal, unreadable_encoding
 from api.encodings import decode
-from api.ingest.intake import clean, refused
-from api.ingest.tracking import BATCH_BYTES, fields_beneath, merge, read_batch
+from api.ingest.intake import EVENT_BYTES, clean, refused, too_large
+from api.ingest.tracking import BATCH_BYTES, merge_all, read_batch
 from api.ingest.wire import TYPES, Incoming, describe_event, open_event, read_events, read_type, scalar
 from api.models import Message, Site
-from api.rules.what_if import CHUNK, CHUNK_BYTES, Forecast, forecast
+from api.rules.what_if import MOST_BYTES, Forecast, forecast
 
 MOST: Final = 10_000  # messages at a time
 LOOK: Final = 500  # of them that a page looks into before
@@ -98,6 +99,8 @@ class _Kept:
         refusals: list[Refusal] = []
         for place, raw in enumerate(raws, start=self.position):
             try:
+                if len(raw) > EVENT_BYTES:
+                    raise too_large(f"Event {place} is larger than {EVENT_BYTES:,} bytes.")
                 envelope = open_event(raw, position=place)
                 event = describe_event(
                     envelope,
@@ -125,16 +128,15 @@ class _Kept:
             return [body], None
         if body.lstrip().startswith(b"{") and b'"batch"' in body:
             batch = read_batch(body)
-            beneath = fields_beneath(batch)
-            return [merge(bytes(raw), beneath) if beneath else bytes(raw) for raw in batch.batch], scalar(batch.sent_at)
+            return merge_all(batch), scalar(batch.sent_at)
         return read_events(body)[0], None
 
 
 def plan(site: Site, reason: str, *, is_worker: bool = False) -> Plan:
     """What trying the newest MOST messages with this reason again would do. Nothing is written.
 
-    It looks into the newest LOOK of them, with eight queries at most; if `is_worker`, into all, with one more for each
-    500, and also where that may end the process.
+    It looks into the newest LOOK of them and MOST_BYTES, with eight queries at most; if `is_worker`, into all that are
+    no more bytes, with one more for each 500, and also where that may end the process.
     """
     chosen = _choose(site.pk, reason)
     with connection.cursor() as cursor:
@@ -144,10 +146,16 @@ def plan(site: Site, reason: str, *, is_worker: bool = False) -> Plan:
         )
         duplicates = cursor.fetchone()[0]
     foreseen = None
-    looked_at = chosen[: MOST if is_worker else LOOK]
+    looked_at = _within(MOST_BYTES, chosen[: MOST if is_worker else LOOK])
     if is_worker or reason not in UNFORESEEN:
         foreseen = forecast(site, _foresee(looked_at))
     return Plan(len(chosen[:MOST]), len(chosen) > MOST, duplicates, foreseen, len(looked_at))
+
+
+def _within(most: int, chosen: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+    """Return the first messages whose bodies have so many bytes together, at least one."""
+    so_far = accumulate(size for _, size in chosen)
+    return chosen[: max(1, sum(each <= most for each in so_far))]
 
 
 def replay(site_id: int, reason: str, *, who: str) -> Replayed:
@@ -188,7 +196,7 @@ def _replay(site_id: int, reason: str) -> Replayed:
             seen.add((first.type, first.message_id))
         messages += _put_back(site_id, kept, first)
         added = Message.objects.bulk_create(
-            (_row(site_id, kept, event) for event in others), ignore_conflicts=True, batch_size=CHUNK
+            (_row(site_id, kept, event) for event in others), ignore_conflicts=True, batch_size=CHUNK_ROWS
         )
         messages += sum(row.status == Message.Status.PENDING for row in added)
     return Replayed(messages, unreadable)
@@ -295,13 +303,7 @@ def _choose(site_id: int, reason: str, *, lock: str = "") -> list[tuple[int, int
 
 def _load(chosen: Sequence[tuple[int, int]]) -> Iterator[_Kept]:
     """The messages in the order of their arrival, a chunk of them in memory. One query a chunk."""
-    sizes = deque(sorted(chosen))
-    while sizes:
-        chunk, size = [sizes[0][0]], sizes.popleft()[1]
-        while sizes and len(chunk) < CHUNK and size + sizes[0][1] <= CHUNK_BYTES:
-            id_, its_size = sizes.popleft()
-            chunk.append(id_)
-            size += its_size
+    for chunk in chunks(sorted(chosen)):
         rows = Message.objects.filter(pk__in=chunk).order_by("pk")
         for row in rows:
             is_from_the_door = (

@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
-from typing import Any, Final
+from typing import Any
 
 from django.db import connection
 
+from api.chunks import CHUNK_BYTES
 from api.digest.aside import Need
 from api.digest.mapping import STORED, Stored
-
-BATCH_BYTES: Final = 16_777_216  # of bodies in a batch; 500 messages of 1 MB would be 2 GB in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,7 @@ def _claim(condition: str, parameters: Sequence[Any], aside: Sequence[int]) -> l
     if suspects:
         return suspects[:1]
     total = accumulate(size for _, size, _ in rows)
-    return [id_ for (id_, _, _), so_far in zip(rows, total, strict=True) if so_far <= BATCH_BYTES or id_ == rows[0][0]]
+    return [id_ for (id_, _, _), so_far in zip(rows, total, strict=True) if so_far <= CHUNK_BYTES or id_ == rows[0][0]]
 
 
 def load(ids: Sequence[int]) -> list[Claimed]:

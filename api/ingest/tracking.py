@@ -299,13 +299,29 @@ def read_items(senders: Senders, batch: Batch, *, received_at: datetime, is_impo
             continue
         whole = merge(raw, beneath) if beneath else raw
         size, own_size = size + len(whole), own_size + len(raw)
-        if size > MERGED_BYTES:
-            raise intake.too_large("The batch's context is too large to be given to each of its events.")
+        check_merged(size)
         reader = replace(source, kind="import") if is_import else source
         event, reason = read_item(reader, whole, position=position, received_at=received_at, batch_sent_at=sent_at)
         items.append(Item(source, event, reason))
     intake.spend(senders.all, max(0, size - own_size))
     return items
+
+
+def check_merged(size: int) -> None:
+    """Raise Refusal (413) when a batch's events are too many bytes with its context beneath each."""
+    if size > MERGED_BYTES:
+        raise intake.too_large("The batch's context is too large to be given to each of its events.")
+
+
+def merge_all(batch: Batch) -> list[bytes]:
+    """Return the events of a batch, each with the batch's objects beneath its own. Raises Refusal (413)."""
+    beneath = fields_beneath(batch)
+    events, size = [], 0
+    for raw in map(bytes, batch.batch):
+        events.append(merge(raw, beneath) if beneath else raw)
+        size += len(events[-1])
+        check_merged(size)
+    return events
 
 
 def fields_beneath(batch: Batch) -> dict[str, dict[str, msgspec.Raw]]:

@@ -3,7 +3,7 @@
 The same `derive` that digests, once under the rules that are and once under those that might be. Nothing is written.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -13,6 +13,7 @@ import msgspec
 from django.db import connection
 
 from api.access import redaction_key
+from api.chunks import chunks
 from api.digest.mapping import STORED, Effects, Stored, derive
 from api.digest.ways import Ways, load_ways
 from api.ingest.reading import UnreadableBodyError, read_body
@@ -20,6 +21,7 @@ from api.models import Site
 from api.reasons import DROPS
 from api.rules.redaction import redact
 from api.rules.rule import REDACTIONS, Rule
+from api.wording import shorten
 from cohorts import merge, people
 from cohorts.models import Identity
 from goals import recording
@@ -27,9 +29,11 @@ from goals.matching import EventName
 from goals.naming import name_goal
 
 MOST_MESSAGES: Final = 10_000
-CHUNK: Final = 500
-CHUNK_BYTES: Final = 16_777_216
+MOST_BYTES: Final = 16_777_216  # of their bodies: what they say of people is held until all are read
 SAMPLES: Final = 10  # of profiles that change
+MOST_KEYS: Final = 100  # of the traits and personas of such a profile
+KEY_LENGTH: Final = 200
+VALUE_LENGTH: Final = 1_000  # characters of a value as JSON
 
 DraftRules = Sequence[tuple[int | None, Rule]]  # each with its source, None where it is the site's
 
@@ -78,7 +82,7 @@ def what_if(site: Site, rules: DraftRules, *, last: int = 1_000, only: int | Non
     """What the last messages of a site, or only the one of this number, would do under these rules in place of its own.
 
     Conversions count each message once; quota, and whether a message converted long ago, are left out of account. Two
-    queries and one for each 500 messages; at most 10,000 are looked at.
+    queries and one for each 500 messages; at most 10,000 and MOST_BYTES are looked at.
     """
     ways = load_ways(site)
     now, then = _Side(), _Side()
@@ -165,7 +169,7 @@ def _compare(site: Site, ways: Ways, now: _Side, then: _Side, *, messages: int) 
         revenue_now=now.revenue,
         revenue_then=then.revenue,
         profiles_changed=len(changed),
-        profiles=changed[:SAMPLES],
+        profiles=[replace(each, now=_in_short(each.now), then=_in_short(each.then)) for each in changed[:SAMPLES]],
     )
 
 
@@ -189,6 +193,21 @@ def _spell_out(registers: merge.Registers | None) -> dict[str, Any]:
     }
 
 
+def _in_short(told: dict[str, Any]) -> dict[str, Any]:
+    """Return the same with the first MOST_KEYS of each map, and the beginnings of what is long."""
+    return {name: _shortened(value) for name, value in told.items()}
+
+
+def _shortened(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    short = {}
+    for key, each in list(value.items())[:MOST_KEYS]:
+        text = msgspec.json.encode(each).decode()
+        short[shorten(key, KEY_LENGTH)] = each if len(text) <= VALUE_LENGTH else shorten(text, VALUE_LENGTH)
+    return short
+
+
 def _redacted(message: Stored, rules: Sequence[Rule], key: bytes, *, by_title: bool) -> Stored:
     """The message as it would be stored if it came again."""
     try:
@@ -199,23 +218,20 @@ def _redacted(message: Stored, rules: Sequence[Rule], key: bytes, *, by_title: b
 
 
 def _last_messages(site_id: int, last: int, only: int | None) -> Iterator[Stored]:
-    """The newest messages that were taken, in the order of their arrival; a chunk of them in memory."""
+    """Yield the newest messages that were taken, MOST_BYTES at most, in the order of their arrival, chunk by chunk."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT id, octet_length(body) FROM api_message
-             WHERE site_id = %s AND status <> 'rejected' AND (%s::bigint IS NULL OR id = %s)
-             ORDER BY id DESC LIMIT %s
+            SELECT id, size FROM (
+                SELECT id, size, sum(size) OVER (ORDER BY id DESC) AS so_far FROM (
+                    SELECT id, octet_length(body) AS size FROM api_message
+                     WHERE site_id = %s AND status <> 'rejected' AND (%s::bigint IS NULL OR id = %s)
+                     ORDER BY id DESC LIMIT %s
+                ) AS m
+            ) AS m WHERE so_far <= %s ORDER BY id
             """,
-            [site_id, only, only, last],
+            [site_id, only, only, last, MOST_BYTES],
         )
-        sizes = deque(sorted(cursor.fetchall()))
-        while sizes:
-            chunk: list[int] = []
-            size = 0
-            while sizes and len(chunk) < CHUNK and (not chunk or size + sizes[0][1] <= CHUNK_BYTES):
-                id_, its_size = sizes.popleft()
-                chunk.append(id_)
-                size += its_size
+        for chunk in chunks(cursor.fetchall()):
             cursor.execute(f"SELECT {STORED} FROM api_message WHERE id = ANY(%b::bigint[]) ORDER BY id", [chunk])
             yield from map(Stored.of_row, cursor.fetchall())

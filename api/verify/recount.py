@@ -10,6 +10,7 @@ import msgspec
 from django.db import connection
 
 import times
+from api.chunks import chunks
 from api.digest import rekey
 from api.digest.mapping import STORED, Effects, GoalHit, Rules, Stored, derive
 from api.digest.readings import NEWEST
@@ -23,8 +24,6 @@ from cohorts import merge, people
 from cohorts.models import SIZE
 from goals.models import Conversion
 
-BATCH_MESSAGES: Final = 500
-BATCH_BYTES: Final = 16_777_216
 KNOWN_BYTES: Final = 67_108_864  # of what is known of the people and groups of a batch: some 500 MB of memory
 # Between a change in the admin and the last digest by what was before: a batch in hand, clocks that are off.
 SETTLED: Final = timedelta(minutes=5)
@@ -191,26 +190,33 @@ def _rules_changed(site: Site) -> datetime | None:
 
 
 def _batches(site_id: int | None) -> Iterator[list[Applied]]:
-    rows = stream(
+    sizes = stream(
         f"""
-        SELECT {STORED}, m.site_id, m.status, m.reason, m.effects @> '{{converted}}',
-               m.warnings @> '{{unlisted_persona}}', m.digested_at
+        SELECT m.id, octet_length(m.body)
           FROM api_message m
          WHERE {of_site("m.site_id")} AND m.digested_at IS NOT NULL AND m.body <> ''  -- of somebody erased
            AND (m.status IN ('done', 'deferred') OR m.reason = 'goal_backlog_full')
         """,
         {"site": site_id},
     )
-    batch: list[Applied] = []
-    size = 0
-    for *columns, site, status, reason, has_converted, is_unlisted, digested_at in rows:
-        stored = Stored.of_row(columns)
-        batch.append(Applied(site, stored, status, reason, has_converted, is_unlisted, digested_at))
-        size += len(stored.body)
-        if len(batch) >= BATCH_MESSAGES or size >= BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    yield batch
+    for chunk in chunks((id_, size) for id_, size in sizes):
+        yield _load_messages(chunk)
+
+
+def _load_messages(ids: Sequence[int]) -> list[Applied]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT {STORED}, m.site_id, m.status, m.reason, m.effects @> '{{converted}}',
+                   m.warnings @> '{{unlisted_persona}}', m.digested_at
+              FROM api_message m WHERE m.id = ANY(%b::bigint[])
+            """,
+            [list(ids)],
+        )
+        return [
+            Applied(site, Stored.of_row(columns), status, reason, has_converted, is_unlisted, digested_at)
+            for *columns, site, status, reason, has_converted, is_unlisted, digested_at in cursor.fetchall()
+        ]
 
 
 def _parts(readings: Sequence[Reading]) -> Iterator[list[Reading]]:

@@ -33,6 +33,8 @@ class Command(BaseCommand):
         self.stdout.write(f"{would.messages} would be tried again, {would.duplicates} came again and stay")
         if would.forecast:
             seen = would.forecast
+            if would.looked_at < would.messages:
+                self.stdout.write(f"Of the newest {would.looked_at}, which are as many bytes as are looked into:")
             self.stdout.write(
                 f"{seen.conversions_then} conversions, {seen.goals_made_then} new goals, {seen.profiles_changed} "
                 f"profiles, {seen.dropped_then} ignored, {seen.rejected_then} refused again"

@@ -1,0 +1,25 @@
+"""How many rows are in memory at a time: bounded in rows and in bytes, for every read of many bodies."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from django.db.models import F, Func, IntegerField
+
+CHUNK_ROWS: Final = 500
+# Of bodies: as Python objects they take up to 34 times as much, `{"":{"":{}}}` again and again.
+CHUNK_BYTES: Final = 4_194_304
+BODY_BYTES: Final = Func(F("body"), function="octet_length", output_field=IntegerField())  # it reads no large body
+
+
+def chunks(sizes: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
+    """Yield the ids of rows, given with their bytes, in their order: CHUNK_BYTES at a time, or one that is larger."""
+    chunk: list[int] = []
+    total = 0
+    for id_, size in sizes:
+        if chunk and (len(chunk) >= CHUNK_ROWS or total + size > CHUNK_BYTES):
+            yield chunk
+            chunk, total = [], 0
+        chunk.append(id_)
+        total += size
+    if chunk:
+        yield chunk

@@ -1,5 +1,6 @@
 """The admin pages of goals. What people change goes through goals.catalogue; what events made is to be read."""
 
+import json
 from typing import Any
 
 from django import forms
@@ -15,7 +16,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 import names
 from admin_pages import Inline, LargeTable, LinesField, Pages, ReadOnly, Row, show_json, site_ids
 from goals import catalogue
-from goals.finding import live_goals
+from goals.finding import live_goals, properties_of
 from goals.matching import EventName
 from goals.models import GOAL_NAME_LENGTH, Conversion, Goal, GoalBinding, GoalCreation, Tag, WaitingName
 from goals.naming import EVENT_NAME_LENGTH, EVENT_TYPES
@@ -253,7 +254,7 @@ class ConversionAdmin(ReadOnly[Conversion], LargeTable[Conversion]):
         css = {"all": ("api/admin.css",)}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Conversion]:
-        return super().get_queryset(request).filter(goal__deleted_at=None)
+        return super().get_queryset(request).filter(goal__deleted_at=None).defer("properties")
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         # One goal's are in the order of its index.
@@ -268,7 +269,8 @@ class ConversionAdmin(ReadOnly[Conversion], LargeTable[Conversion]):
 
     @admin.display(description="Properties")
     def properties_shown(self, conversion: Conversion) -> SafeString:
-        return show_json(conversion.properties)
+        properties = properties_of([conversion.pk]).get(conversion.pk)
+        return show_json("more than 2 MiB, of an earlier version" if properties is None else json.loads(properties))
 
 
 @admin.register(GoalCreation)

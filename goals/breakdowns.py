@@ -39,6 +39,36 @@ def newest_from(goal: Goal, *, begin: datetime, end: datetime, newest: int) -> d
     return rows[0][0] if len(rows) > 1 else None
 
 
+def count_within(goal: Goal, *, begin: datetime, end: datetime, newest: int, most_bytes: int) -> int:
+    """Return how many of a goal's newest conversions have properties of at most so many bytes as stored, at least one.
+
+    Two queries, which read the rows and none of their large values.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT count(*) FROM (
+                SELECT sum(size) OVER (ORDER BY occurred_at DESC, c.id DESC) AS so_far
+                  FROM unnest(%(goals)s::bigint[]) AS member (id)
+                  JOIN LATERAL (
+                    SELECT c.id, occurred_at, pg_column_size(properties) AS size FROM goals_conversion c
+                     WHERE goal_id = member.id AND occurred_at >= %(begin)s AND occurred_at < %(end)s
+                     ORDER BY occurred_at DESC, c.id DESC LIMIT %(newest)s
+                  ) AS c ON true
+                 ORDER BY occurred_at DESC, c.id DESC LIMIT %(newest)s
+            ) AS c WHERE so_far <= %(most)s
+            """,
+            {
+                "goals": members_of([goal])[goal.pk],
+                "begin": begin,
+                "end": end,
+                "newest": newest,
+                "most": most_bytes,
+            },
+        )
+        return max(1, int(cursor.fetchone()[0]))
+
+
 def visitors_of(goal: Goal, *, begin: datetime, end: datetime, newest: int) -> dict[str, Figures]:
     """What each visitor converted of a goal from `begin` until before `end`, by visitor code, of the newest so many
     conversions. Two queries that read these. A visit counts at the time of its first conversion.

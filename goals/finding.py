@@ -1,11 +1,13 @@
 """Finding goals and conversions: the lists that people and programs read, of live goals only."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
+from typing import Final
 
 from django.contrib.postgres.expressions import ArraySubquery
+from django.db import connection
 from django.db.models import BooleanField, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Greatest
@@ -13,6 +15,14 @@ from django.db.models.functions import Greatest
 import names
 from goals.models import Conversion, Goal, Tag
 from goals.reports import members_of
+
+# Of a conversion's properties as JSON. An event of 1 MB has 1.9 MB at most; earlier versions stored up to 50 MB.
+MOST_PROPERTIES: Final = 2_097_152
+MOST_NAMES: Final = 500  # of properties, that a page offers
+NAME_LENGTH: Final = 200  # of such a name
+NAMED_BYTES: Final = 65_536  # of the properties, as stored, that are looked into for names
+# At most how many bytes of JSON a conversion `c` has, told without reading it: PostgreSQL compresses 90 times at most.
+PROPERTIES_BYTES: Final = f"least(pg_column_size(c.properties)::bigint * 100, {MOST_PROPERTIES})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +104,10 @@ def filter_goals(site_ids: Collection[int], wanted: GoalFilter) -> QuerySet[Goal
 
 
 def conversions_of_goal(goal: Goal, *, after: Place | None, limit: int) -> list[Conversion]:
-    """A page of a goal's conversions, and of those merged into it, newest first; however deep the page.
+    """Return a page of a goal's conversions, and of those merged into it, newest first, without their properties.
 
-    Two queries, and one more for each goal merged into it: the index holds each goal's in their order.
+    However deep the page, two queries, and one more for each goal merged into it: the index holds each goal's in their
+    order.
     """
     pages = (
         _page(Conversion.objects.filter(goal=id_), after=after, limit=limit) for id_ in members_of([goal])[goal.pk]
@@ -108,13 +119,17 @@ def conversions_of_goal(goal: Goal, *, after: Place | None, limit: int) -> list[
 def conversions_of_visitor(
     site_ids: Collection[int], visitor_code: str, *, after: Place | None, limit: int
 ) -> list[Conversion]:
-    """A page of what a visitor converted on these sites, newest first. One query, however deep the page."""
+    """Return a page of what a visitor converted on these sites, newest first, without the properties.
+
+    One query, however deep the page.
+    """
     conversions = Conversion.objects.filter(site_id__in=site_ids, visitor_code=visitor_code)
     return _page(conversions, after=after, limit=limit)
 
 
 def _page(conversions: QuerySet[Conversion], *, after: Place | None, limit: int) -> list[Conversion]:
     conversions = conversions.filter(goal__deleted_at=None).select_related("goal").order_by("-occurred_at", "-id")
+    conversions = conversions.defer("properties")  # 50 of them may be 100 MB
     if after is not None:
         # A comparison of rows, which the index answers; the same with OR would read every row of one time again.
         older = RawSQL(
@@ -124,3 +139,56 @@ def _page(conversions: QuerySet[Conversion], *, after: Place | None, limit: int)
         )
         conversions = conversions.filter(older)
     return list(conversions[:limit])
+
+
+def properties_bytes(conversion_ids: Sequence[int]) -> list[tuple[int, int]]:
+    """Return (id, at most how many bytes of JSON its properties have) in the order of the ids. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT c.id, {PROPERTIES_BYTES} FROM goals_conversion c WHERE c.id = ANY(%b::bigint[])",
+            [list(conversion_ids)],
+        )
+        sizes = dict(cursor.fetchall())
+    return [(id_, sizes[id_]) for id_ in conversion_ids if id_ in sizes]
+
+
+def properties_of(conversion_ids: Sequence[int]) -> dict[int, str | None]:
+    """Return the properties of conversions as JSON, by id; None where they are more than MOST_PROPERTIES. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT c.id, CASE WHEN octet_length(its.properties) <= %s THEN its.properties END
+              FROM goals_conversion c, LATERAL (SELECT c.properties::text AS properties OFFSET 0) AS its
+             WHERE c.id = ANY(%b::bigint[])
+            """,
+            [MOST_PROPERTIES, list(conversion_ids)],
+        )
+        return dict(cursor.fetchall())
+
+
+def property_names(goal: Goal, *, latest: int) -> set[str]:
+    """Return the names of the properties of a goal's last conversions, a bounded part of them. Two queries."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT DISTINCT its.name
+              FROM (SELECT c.properties
+                      FROM unnest(%(goals)s::bigint[]) AS member (id)
+                      JOIN LATERAL (
+                        SELECT properties, occurred_at, id FROM goals_conversion WHERE goal_id = member.id
+                         ORDER BY occurred_at DESC, id DESC LIMIT %(latest)s) AS c ON true
+                     ORDER BY c.occurred_at DESC, c.id DESC LIMIT %(latest)s) AS c,
+                   LATERAL (SELECT name FROM jsonb_object_keys(c.properties) AS name
+                             WHERE length(name) <= %(length)s LIMIT %(most)s) AS its
+             WHERE pg_column_size(c.properties) <= %(bytes)s
+             LIMIT %(most)s
+            """,
+            {
+                "goals": members_of([goal])[goal.pk],
+                "latest": latest,
+                "length": NAME_LENGTH,
+                "most": MOST_NAMES,
+                "bytes": NAMED_BYTES,
+            },
+        )
+        return {row[0] for row in cursor.fetchall()}

@@ -56,6 +56,7 @@ class Step(StrEnum):
 
 
 LENGTHS: Final = {Step.HOUR: timedelta(hours=1), Step.DAY: timedelta(days=1), Step.WEEK: timedelta(weeks=1)}
+VALUE_LENGTH: Final = 200  # characters of what a breakdown calls a part
 # A visit begins with a conversion when the one before it was so long ago (goals.rollups).
 GAP: Final = "interval '30 minutes'"
 VISIT: Final = f"coalesce(c.occurred_at >= lag(c.occurred_at) OVER mine + {GAP}, true)::int AS visit"
@@ -76,6 +77,12 @@ COUNTED_HITS: Final = f"""
          ORDER BY c.occurred_at DESC, c.id DESC LIMIT %(newest)s::int + {MOST_BEFORE}
       ) AS c
     WINDOW mine AS (PARTITION BY visitor_code ORDER BY occurred_at)
+"""
+# A property at a path. One that is too long for a page is told apart from others by its hash.
+SHORT_VALUE: Final = f"""
+    (SELECT CASE WHEN length(its.value) <= {VALUE_LENGTH} THEN its.value
+                 ELSE left(its.value, {VALUE_LENGTH}) || '… (' || left(md5(its.value), 8) || ')' END
+       FROM (SELECT properties #>> %(path)s AS value OFFSET 0) AS its)
 """
 # Of these, the ones that count.
 IS_COUNTED: Final = """
@@ -268,7 +275,7 @@ def breakdown(
     """
     members = members_of([goal])[goal.pk]
     value: dict[By, str] = {
-        By.PROPERTY: "properties #>> %(path)s",
+        By.PROPERTY: SHORT_VALUE,
         By.CURRENCY: "currency",
         By.SOURCE: "source_id::text",
     }

@@ -1,5 +1,6 @@
 """A goal's conversions by what they carried, and by what is known of who converted (promises K-87)."""
 
+import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from cohorts.facts import Path, find_facts
 from cohorts.models import Group, Persona
 from cohorts.reserved import NAME_PARTS
 from goals import breakdowns, reports
-from goals.finding import conversions_of_goal
+from goals.finding import property_names
 from goals.models import Goal
 from goals.reports import Breakdown, Figures, Part
 from names import MOST_NEAR, nearest, search_folded
@@ -25,6 +26,7 @@ MOST_KNOWN: Final = 2_000  # names among which a near one is looked for
 LATEST: Final = 50  # conversions whose properties are known
 NEWEST: Final = 20_000  # conversions that are looked at
 NEWEST_OF_PEOPLE: Final = 2_000  # where each visitor's person is looked up
+LOOK_BYTES: Final = 33_554_432  # of the properties that are looked into, as stored: 20,000 events of 1.6 kB
 
 
 class By(StrEnum):
@@ -87,7 +89,8 @@ def break_down(
 ) -> Seen:
     """A goal's conversions from `begin` until before `end`, in at most 20 parts, all others together, and how many
     there are. Of more than NEWEST conversions only the newest so many, by time and then by id (NEWEST_OF_PEOPLE where
-    people are looked at, for parts or for a filter): a bound however many happened at one time.
+    people are looked at, for parts or for a filter), and of a property LOOK_BYTES: a bound however many happened at one
+    time.
 
     A part has the conversions, the visits that began with one of them, the visitors that made them and the revenue.
 
@@ -103,10 +106,12 @@ def break_down(
     revenue in that time, or left out with all of them, by what is known now and whatever it is broken down by. The
     whole is then the part that a breakdown by `only.by` has under that value, of the same conversions.
 
-    Five queries at most, of a goal of `finding.live_goals`, and two more where something is unknown.
+    Seven queries at most, of a goal of `finding.live_goals`, and two more where something is unknown.
     """
     is_of_people = only is not None or by not in OF_CONVERSIONS
     limit = NEWEST_OF_PEOPLE if is_of_people else NEWEST
+    if by == By.PROPERTY:
+        limit = breakdowns.count_within(goal, begin=begin, end=end, newest=limit, most_bytes=LOOK_BYTES)
     since = breakdowns.newest_from(goal, begin=begin, end=end, newest=limit)
     begin = since or begin
     visitors, whole, unknown = dict[str, Figures](), None, None
@@ -132,7 +137,7 @@ def break_down(
     else:
         found = breakdowns.break_down(visitors, _labels(site, goal, by, name, list(visitors)))
     if by in NAMED and [part.value for part in found.parts] == [None]:
-        known = _traits_of(site, list(visitors)) if by == By.TRAIT else _properties_of(goal)
+        known = _traits_of(site, list(visitors)) if by == By.TRAIT else property_names(goal, latest=LATEST)
         unknown = unknown or replace(_unknown(by, name, "", known), is_of_filter=False)
     return Seen(found, begin, since is not None, whole, unknown)
 
@@ -185,11 +190,6 @@ def _traits_of(site: Site, codes: Sequence[str]) -> set[str]:
     return {name for person in people.values() for name in person.get("traits", {})}
 
 
-def _properties_of(goal: Goal) -> set[str]:
-    """The names of the properties of a goal's last conversions. Two queries."""
-    return {name for each in conversions_of_goal(goal, after=None, limit=LATEST) for name in each.properties}
-
-
 def find_other(site: Site, wanted: str) -> Goal | None:
     """The live goal of this id, or else of this name, or the one that it counts for: what `Only` of a goal takes.
     One query.
@@ -227,4 +227,8 @@ def _labels_of_people(site: Site, by: By, name: str, codes: Sequence[str]) -> di
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+    """Return what a part is called: a text as it is, anything else as JSON; if too long, with its hash in short."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+    if len(text) <= reports.VALUE_LENGTH:
+        return text
+    return f"{text[: reports.VALUE_LENGTH]}… ({hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:8]})"

@@ -203,5 +203,7 @@ def find_by_message_id(site_ids: Collection[int], message_id: str, *, type_: str
     rejected = messages.filter(status=Message.Status.REJECTED)
     if type_:
         rejected = rejected.filter(type__in=[type_, ""])  # refused before its type was known
-    found = [*taken.order_by("-pk")[:MOST_FOUND], *rejected.order_by("-pk")[:MOST_FOUND]]
+    # Without their bodies: a hundred copies of one that is refused again and again may be 100 MB.
+    newest = [each.defer("body", "detail").order_by("-pk")[:MOST_FOUND] for each in (taken, rejected)]
+    found = [*newest[0], *newest[1]]
     return sorted(found, key=lambda message: -message.pk)[:MOST_FOUND]

@@ -19,7 +19,7 @@ from api.pages.goals import patterns_of
 from api.pages.spans import Span, read_span
 from api.wording import count_of
 from goals import catalogue, reports
-from goals.finding import Place, conversions_of_goal, find_live_goal
+from goals.finding import Place, conversions_of_goal, find_live_goal, property_names
 from goals.models import Conversion, Goal
 from goals.reports import Point, Step
 
@@ -87,7 +87,6 @@ def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBa
     path = request.GET.get("path", "").strip()
     only, trouble, unknown = read_only(site, goal, request.GET)
     trouble = span.trouble or trouble
-    latest = conversions_of_goal(goal, after=None, limit=LAST) if by == By.PROPERTY else []
     parts = None
     if not trouble and unknown is None and (path or by not in NAMED):
         parts = parts_of(site, goal, by, path, span, only=only)
@@ -107,7 +106,7 @@ def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBa
         path=path,
         overlaps=by in OVERLAPS,
         is_of_people=by not in OF_CONVERSIONS,
-        paths=sorted({name for each in latest for name in each.properties}),
+        paths=sorted(property_names(goal, latest=LAST)) if by == By.PROPERTY else [],
         filters=FILTERS,
         only_by=request.GET.get("only", ""),
         only_trait=request.GET.get("trait", "").strip(),

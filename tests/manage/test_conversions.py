@@ -67,6 +67,7 @@ def test_conversion__of_an_event__shows_what_the_event_said(world: World, owner:
         "currency": "EUR",
         "value": "3.000000",
         "properties": properties,
+        "hasAllProperties": True,
     }
 
 

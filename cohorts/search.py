@@ -56,6 +56,8 @@ def write(site_id: int, texts: Texts) -> None:
 def find_people(site_id: int, text: str) -> list[Identity]:
     """Return the persons whom a text means, each by the identity that all others of theirs lead to; 50 at most.
 
+    Without their registers, which may be large.
+
     Whose id or username it is, to the letter, is meant; if nobody's, all whose names or ids begin so, in any case, the
     words of a name in any order. Six queries, each by an index.
     """

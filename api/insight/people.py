@@ -7,21 +7,21 @@ from typing import Any, Final
 
 import msgspec
 from django.db import connection
-from django.db.models import QuerySet
-from django.db.models.functions import Collate
 
 import times
 from api.models import Message, Site
+from api.wording import shorten
 from cohorts import merge, remote_data
 from cohorts.finding import find_person, visitor_codes
-from cohorts.models import Group, Identity, Link, PersonaFact, Username
+from cohorts.models import Group, Identity, Username
 from goals.models import Conversion
 
 LAST_CONVERSIONS: Final = 20
 MOST_CODES: Final = 200  # visitor codes whose conversions a page looks up
-MOST_EXPORTED: Final = 100_000  # conversions, and times that somebody entered or left a persona
 LAST_CHANGES: Final = 100  # times that somebody entered or left a persona
 MOST_FACTS: Final = 2_000  # of which a page looks for them
+MOST_SHOWN: Final = 200  # identifiers, traits and personas that a page shows
+SHOWN_LENGTH: Final = 500  # characters of a value
 
 Documents = dict[str, dict[str, Any]]  # by key
 
@@ -40,6 +40,11 @@ class Fact:
     def text(self) -> str:
         """The value as people read it: a text as it is, anything else as JSON."""
         return self.value if isinstance(self.value, str) else msgspec.json.encode(self.value).decode()
+
+    @property
+    def short_text(self) -> str:
+        """Return the beginning of the value if it is long."""
+        return shorten(self.text, SHOWN_LENGTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,24 +119,58 @@ def look_up(site: Site, id_: str) -> Person | None:
 
 
 def last_conversions(site: Site, person: Sequence[Identity], *, limit: int = LAST_CONVERSIONS) -> list[Conversion]:
-    """What a person converted last, newest first, with the goals. Two queries, by the visitors' index."""
+    """Return what a person converted last, newest first, with the goals, without the properties.
+
+    Two queries, by the visitors' index; of more than MOST_CODES visitor codes only the first are looked at.
+    """
+    ids = [id_ for id_, _ in newest_conversions(site.pk, visitor_codes(person)[:MOST_CODES], limit=limit)]
+    found = Conversion.objects.filter(pk__in=ids).defer("properties").select_related("goal")
+    return sorted(found, key=lambda each: (each.occurred_at, each.pk), reverse=True)
+
+
+def newest_conversions(
+    site_id: int, codes: Sequence[str], *, limit: int, after: tuple[int, datetime] | None = None
+) -> list[tuple[int, datetime]]:
+    """Return (id, time) of the newest conversions by these visitor codes, of live goals, before `after`. One query."""
+    id_, at = after or (0, None)
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT last.id FROM unnest(%s::bigint[], %s::text[]) AS code (site_id, code)
+            SELECT last.id, last.occurred_at FROM unnest(%(sites)s::bigint[], %(codes)s::text[]) AS code (site_id, code)
               JOIN LATERAL (
                 SELECT c.id, c.occurred_at FROM goals_conversion c
                   JOIN goals_goal g ON g.id = c.goal_id AND g.deleted_at IS NULL
                  WHERE c.site_id = code.site_id AND c.visitor_code = code.code
-                 ORDER BY c.occurred_at DESC, c.id DESC LIMIT %s
+                   AND (c.occurred_at, c.id) < (coalesce(%(at)s, 'infinity'::timestamptz), %(id)s)
+                 ORDER BY c.occurred_at DESC, c.id DESC LIMIT %(limit)s
               ) AS last ON true
-             ORDER BY last.occurred_at DESC, last.id DESC LIMIT %s
+             ORDER BY last.occurred_at DESC, last.id DESC LIMIT %(limit)s
             """,
-            [*_codes(site, person), limit, limit],
+            {"sites": [site_id] * len(codes), "codes": list(codes), "at": at, "id": id_, "limit": limit},
         )
-        ids = [row[0] for row in cursor.fetchall()]
-    found = Conversion.objects.filter(pk__in=ids).select_related("goal")
-    return sorted(found, key=lambda each: (each.occurred_at, each.pk), reverse=True)
+        return list(cursor.fetchall())
+
+
+# When identities entered and left personas. Only of the newest `most` facts, where that is given; of them, what says
+# again what is known is left out. Never the identities themselves: their registers are large, and each row would hold
+# them.
+CHANGES: Final = """
+    SELECT p.name, f.is_member, f.occurred_at, f.message_id, i.kind, i.value
+      FROM (
+        SELECT f.*, lag(f.is_member) OVER (
+                   PARTITION BY f.persona_id
+                   -- By bytes, as registers are compared, whatever order the database has.
+                   ORDER BY f.occurred_at, f.position, f.message_id COLLATE "C", f.is_member) AS was_member
+          FROM (SELECT * FROM cohorts_personafact WHERE identity_id = ANY(%(identities)s::bigint[])
+                 ORDER BY occurred_at DESC, position DESC, message_id COLLATE "C" DESC, is_member DESC
+                 LIMIT %(most)s::bigint) AS f
+      ) AS f
+      JOIN cohorts_persona p ON p.id = f.persona_id
+      JOIN cohorts_identity i ON i.id = f.identity_id
+     WHERE f.was_member IS DISTINCT FROM f.is_member
+     ORDER BY f.occurred_at DESC, f.position DESC, f.message_id COLLATE "C" DESC, f.is_member DESC
+     LIMIT %(limit)s::bigint
+"""
 
 
 def persona_changes(
@@ -141,33 +180,24 @@ def persona_changes(
 
     `most` facts are looked at, the newest: of them, what says again what is known is left out. Two queries.
     """
-    facts = PersonaFact.objects.filter(identity__in=[identity.pk for identity in person])
-    by_bytes = Collate("message_id", "C")  # as registers are compared, whatever order the database has
-    stamps = ("-occurred_at", "-position", by_bytes.desc(), "-is_member")
-    newest = list(facts.select_related("persona", "identity").order_by(*stamps)[:most])
-    states: dict[int, bool] = {}
-    changes = []
-    for fact in reversed(newest):
-        if states.get(fact.persona_id) != fact.is_member:
-            changes.append(fact)
-        states[fact.persona_id] = fact.is_member
-    changes = changes[::-1][:limit]
+    with connection.cursor() as cursor:
+        cursor.execute(CHANGES, {"identities": [each.pk for each in person], "most": most, "limit": limit})
+        return with_messages(site, cursor.fetchall())
+
+
+def with_messages(site: Site, rows: Sequence[tuple[Any, ...]]) -> list[PersonaChange]:
+    """Return rows of CHANGES with the messages that said so, without their bodies. One query."""
     named = Message.objects.filter(
         site=site, type__in=("identify", "track", "group", "page", "screen", "alias"), message_id__isnull=False
     ).exclude(status=Message.Status.REJECTED)
-    ids = {fact.message_id for fact in changes if fact.message_id}
-    kept = named.filter(message_id__in=ids).defer("body").select_related("source") if ids else []
+    ids = {message_id for _, _, _, message_id, _, _ in rows if message_id}
+    kept = named.filter(message_id__in=ids).defer("body", "detail").select_related("source") if ids else []
     messages = {(message.message_id, message.occurred_at): message for message in kept}
     return [
         PersonaChange(
-            fact.persona.name,
-            fact.is_member,
-            fact.occurred_at,
-            fact.message_id,
-            str(fact.identity),
-            messages.get((fact.message_id, fact.occurred_at)),
+            name, is_member, at, message_id, f"{Identity.Kind(kind).label} {value}", messages.get((message_id, at))
         )
-        for fact in changes
+        for name, is_member, at, message_id, kind, value in rows
     ]
 
 
@@ -186,88 +216,8 @@ def remote_documents(site: Site, id_: str) -> tuple[Documents, Documents]:
     return without, with_token
 
 
-def export(site: Site, person: Person, *, now: datetime) -> dict[str, Any]:
-    """All that is held of a person, as JSON can say it: registers, conversions and the messages that made these.
-
-    Nine queries, one more for each identity that is too large for the page; 100,000 conversions at most. Messages that
-    made no conversion are found by no index: those that name the person elsewhere are not in it.
-    """
-    conversions = last_conversions(site, person.identities, limit=MOST_EXPORTED)
-    return {
-        "site": site.sitecode,
-        "exportedAt": now,
-        "askedFor": person.asked,
-        "identities": [
-            {
-                "kind": identity.get_kind_display(),
-                "id": identity.value,
-                "registers": _registers(identity),
-                "createdAt": identity.created_at,
-                "updatedAt": identity.updated_at,
-            }
-            for identity in person.identities
-        ],
-        "usernames": person.usernames,
-        "devices": [
-            {"kind": link.get_kind_display(), "id": link.value, "user": link.user_value}
-            for link in _links(site, person.identities)
-        ],
-        "remoteData": remote_documents(site, person.asked)[1],
-        "personaHistory": [
-            {
-                "persona": change.persona,
-                "change": "entered" if change.has_entered else "left",
-                "occurredAt": change.at,
-                "messageId": change.message_id,
-                "source": change.message.source.name if change.message and change.message.source else None,
-            }
-            for change in persona_changes(site, person.identities, limit=MOST_EXPORTED, most=MOST_EXPORTED)
-        ],
-        "conversions": [
-            {
-                "goal": each.goal.name,
-                "visitorCode": each.visitor_code,
-                "userId": each.user_id,
-                "anonymousId": each.anonymous_id,
-                "occurredAt": each.occurred_at,
-                "revenue": each.revenue,
-                "currency": each.currency,
-                "value": each.value,
-                "properties": each.properties,
-                "message": each.message_key,
-            }
-            for each in conversions
-        ],
-        "messages": [
-            {
-                "type": message.type,
-                "messageId": message.message_id,
-                "receivedAt": message.received_at,
-                "occurredAt": message.occurred_at,
-                "status": message.status,
-                "body": bytes(message.body).decode(errors="replace"),
-            }
-            for message in messages_of(site.pk, [each.message_key for each in conversions])
-        ],
-    }
-
-
-def _registers(identity: Identity) -> Any:
-    """The registers of an identity, also where the page leaves them out. One query for such a one."""
-    if not getattr(identity, "is_unread", False):
-        return identity.registers
-    return Identity.objects.values_list("registers", flat=True).get(pk=identity.pk)
-
-
-def _links(site: Site, person: Sequence[Identity]) -> QuerySet[Link]:
-    """Return the devices and former ids that were ever linked to the users of a person."""
-    users = [identity.value for identity in person if identity.kind == Identity.Kind.USER]
-    links = Link.objects.filter(site=site, user_value__in=users)
-    return links.order_by("kind", "value", "user_value")[:MOST_EXPORTED]
-
-
-def messages_of(site_id: int, message_keys: Sequence[str]) -> list[Message]:
-    """The messages that made these conversions, those of them that are still there, as received. Two queries."""
+def message_ids_of(site_id: int, message_keys: Sequence[str]) -> list[int]:
+    """Return the numbers of the messages that made these conversions, those of them that are still there. One query."""
     named = [key.split(":", 1) for key in message_keys if not key.startswith("#")]
     numbers = [int(key[1:]) for key in message_keys if key.startswith("#")]
     with connection.cursor() as cursor:
@@ -276,22 +226,25 @@ def messages_of(site_id: int, message_keys: Sequence[str]) -> list[Message]:
             SELECT m.id FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS k (site_id, type, message_id)
               JOIN api_message m ON m.site_id = k.site_id AND m.type = k.type AND m.message_id = k.message_id
              WHERE m.status <> 'rejected'
+             UNION
+            SELECT m.id FROM api_message m WHERE m.id = ANY(%s::bigint[]) AND m.site_id = %s
+             ORDER BY 1
             """,
-            [[site_id] * len(named), [each[0] for each in named], [each[1] for each in named]],
+            [
+                [site_id] * len(named),
+                [each[0] for each in named],
+                [each[1] for each in named],
+                numbers,
+                site_id,
+            ],
         )
-        numbers += [row[0] for row in cursor.fetchall()]
-    return list(Message.objects.filter(site_id=site_id, pk__in=numbers).order_by("pk"))
+        return [row[0] for row in cursor.fetchall()]
 
 
 def traits_of_group(group: Group) -> list[Fact]:
     """What events said of a group, by name. Pure."""
     traits = sorted(group.registers.get("traits", {}).items())
     return [_fact(name, register, group) for name, register in traits if register[3] is not None]
-
-
-def _codes(site: Site, person: Sequence[Identity]) -> tuple[list[int], list[str]]:
-    codes = visitor_codes(person)[:MOST_CODES]
-    return [site.pk] * len(codes), codes
 
 
 def _identifier(identity: Identity) -> Identifier:

@@ -4,15 +4,17 @@ from datetime import UTC, datetime
 
 import msgspec
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_POST
 
+from admin_pages import pretty, visible
 from api import erasure, sweeps
 from api.audit import note
 from api.insight import people
+from api.insight.export import export
 from api.models import Erasure, Membership, Site
 from api.pages.access import show, site_page
 from api.pages.confirm import ask, is_confirmed
@@ -52,7 +54,8 @@ def show_person(request: HttpRequest, site: Site) -> HttpResponseBase:
         most_changes=people.LAST_CHANGES,
         limits={**merge.MOST, "history": MOST_HISTORY},
         large_bytes=LARGE_BYTES,
-        documents=[("Without a token", _pretty(public)), ("With a token", _pretty(full))],
+        documents=[("Without a token", *_pretty(public)), ("With a token", *_pretty(full))],
+        most=people.MOST_SHOWN,
         last=people.LAST_CONVERSIONS,
     )
 
@@ -62,8 +65,7 @@ def export_person(request: HttpRequest, site: Site) -> HttpResponseBase:
     """All that is held of a person, in one JSON file. The log says so, not who it was."""
     person = _asked_for(request, site)
     note(request, site, "Exported a person", None, {"identifiers": len(person.identities)})
-    held = people.export(site, person, now=datetime.now(UTC))
-    response = HttpResponse(msgspec.json.format(msgspec.json.encode(held)), content_type="application/json")
+    response = StreamingHttpResponse(export(site, person, now=datetime.now(UTC)), content_type="application/json")
     response["Content-Disposition"] = 'attachment; filename="person.json"'
     return response
 
@@ -164,5 +166,7 @@ def address(site: Site, page: str, id_: str) -> str:
     return f"{reverse(f'pages:{page}', args=[site.sitecode])}?{urlencode({'id': id_})}"
 
 
-def _pretty(document: object) -> str:
-    return msgspec.json.format(msgspec.json.encode(document, order="sorted")).decode()
+def _pretty(document: object) -> tuple[str, bool]:
+    """Return a document as JSON, or the beginning of a long one, and whether it is only that."""
+    text, is_part = pretty(msgspec.json.decode(msgspec.json.encode(document, order="sorted")))
+    return visible(text), is_part

@@ -103,6 +103,7 @@ def show_group(request: HttpRequest, site: Site) -> HttpResponseBase:
         traits=people.traits_of_group(group),
         left_out=people.left_out(group.registers),
         most_traits=merge.MOST["traits"],
+        most_shown=people.MOST_SHOWN,
         rows=[(each, _time(each.since)) for each in found.members],
         members=found,
         is_first=place is None,

@@ -45,4 +45,4 @@ def address(page: str) -> str:
 def text_of(response: Any) -> str:
     """The page, which must be one."""
     assert response.status_code == 200, (response.status_code, response.headers)
-    return str(response.content.decode())
+    return str(response.getvalue().decode())

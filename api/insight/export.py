@@ -1,0 +1,180 @@
+"""All that is held of a person as one JSON file, which is sent while it is read: little of it is in memory."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from django.db import connection
+
+from api.chunks import BODY_BYTES, CHUNK_ROWS, chunks
+from api.insight.people import (
+    CHANGES,
+    MOST_CODES,
+    Person,
+    message_ids_of,
+    newest_conversions,
+    remote_documents,
+    with_messages,
+)
+from api.models import Message, Site
+from cohorts.finding import visitor_codes
+from cohorts.models import Identity, Link
+from goals.finding import properties_bytes
+from goals.models import Conversion
+
+PIECE: Final = 65_536  # bytes that are sent at a time
+
+
+def export(site: Site, person: Person, *, now: datetime) -> Iterator[bytes]:
+    """Yield all that is held of a person: identities with their registers, history, conversions and their messages.
+
+    However much that is, some 4 MiB of bodies are in memory. Four queries for each 500 conversions, one more for each
+    4 MiB of properties and of messages. Messages that made no conversion are found by no index: those that name the
+    person elsewhere are not in it.
+    """
+    parts = (
+        _fields({"site": site.sitecode, "exportedAt": now, "askedFor": person.asked, "usernames": person.usernames}),
+        _fields({"remoteData": remote_documents(site, person.asked)[1]}),
+        _list("identities", map(_identity, person.identities)),
+        _list("devices", _devices(site, person.identities)),
+        _list("personaHistory", _changes(site, person.identities)),
+        _list("conversions", _conversions(site, person.identities)),
+        _list("messages", _messages(site, person.identities)),
+    )
+    yield from _in_pieces(_object(parts))
+
+
+def _in_pieces(bits: Iterable[bytes]) -> Iterator[bytes]:
+    """Join small bits: each one that is yielded is a write to the network."""
+    piece = bytearray()
+    for bit in bits:
+        piece += bit
+        if len(piece) >= PIECE:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece)
+
+
+def _object(parts: Iterable[Iterable[bytes]]) -> Iterator[bytes]:
+    for number, part in enumerate(parts):
+        yield b",\n" if number else b"{\n"
+        yield from part
+    yield b"\n}\n"
+
+
+def _fields(fields: dict[str, Any]) -> Iterator[bytes]:
+    yield b",\n".join(msgspec.json.encode(name) + b": " + msgspec.json.encode(value) for name, value in fields.items())
+
+
+def _list(name: str, items: Iterable[Any]) -> Iterator[bytes]:
+    """Yield a list with a line for each item."""
+    yield msgspec.json.encode(name) + b": ["
+    for number, item in enumerate(items):
+        yield b",\n" if number else b"\n"
+        yield msgspec.json.encode(item)
+    yield b"\n]"
+
+
+def _identity(identity: Identity) -> dict[str, Any]:
+    return {
+        "kind": identity.get_kind_display(),
+        "id": identity.value,
+        "registers": _registers(identity),
+        "createdAt": identity.created_at,
+        "updatedAt": identity.updated_at,
+    }
+
+
+def _registers(identity: Identity) -> Any:
+    """The registers of an identity, also where the page leaves them out. One query for such a one."""
+    if not getattr(identity, "is_unread", False):
+        return identity.registers
+    return Identity.objects.values_list("registers", flat=True).get(pk=identity.pk)
+
+
+def _devices(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]:
+    """Yield the devices and former ids that were ever linked to the users of a person."""
+    users = [identity.value for identity in person if identity.kind == Identity.Kind.USER]
+    links = Link.objects.filter(site=site, user_value__in=users).order_by("kind", "value", "user_value")
+    for link in links.iterator(chunk_size=CHUNK_ROWS):
+        yield {"kind": link.get_kind_display(), "id": link.value, "user": link.user_value}
+
+
+def _changes(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]:
+    """Yield when the person entered and left personas, the newest first."""
+    with connection.chunked_cursor() as cursor:
+        cursor.execute(CHANGES, {"identities": [each.pk for each in person], "most": None, "limit": None})
+        while rows := cursor.fetchmany(CHUNK_ROWS):
+            for change in with_messages(site, rows):
+                yield {
+                    "persona": change.persona,
+                    "change": "entered" if change.has_entered else "left",
+                    "occurredAt": change.at,
+                    "messageId": change.message_id,
+                    "source": change.message.source.name if change.message and change.message.source else None,
+                }
+
+
+def _pages(site: Site, person: Sequence[Identity]) -> Iterator[list[int]]:
+    """Yield the ids of the person's conversions, the newest first among MOST_CODES visitor codes."""
+    codes = visitor_codes(person)
+    for start in range(0, len(codes), MOST_CODES):
+        its, after = codes[start : start + MOST_CODES], None
+        while page := newest_conversions(site.pk, its, limit=CHUNK_ROWS, after=after):
+            if page[-1] == after:  # rows by hand of a time that Python cannot hold would come again and again
+                break
+            yield [id_ for id_, _ in page]
+            after = page[-1]
+
+
+def _conversions(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]:
+    for page in _pages(site, person):
+        for chunk in chunks(properties_bytes(page)):
+            yield from _load_conversions(chunk)
+
+
+def _load_conversions(ids: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """Yield conversions in the order of their ids. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT g.name, c.visitor_code, c.user_id, c.anonymous_id, c.occurred_at, c.revenue, c.currency, c.value,
+                   c.properties::text, c.message_key
+              FROM unnest(%s::bigint[]) WITH ORDINALITY AS wanted (id, place)
+              JOIN goals_conversion c ON c.id = wanted.id
+              JOIN goals_goal g ON g.id = c.goal_id
+             ORDER BY wanted.place
+            """,
+            [list(ids)],
+        )
+        for goal, code, user, anonymous, at, revenue, currency, value, properties, key in cursor.fetchall():
+            yield {
+                "goal": goal,
+                "visitorCode": code,
+                "userId": user,
+                "anonymousId": anonymous,
+                "occurredAt": at,
+                "revenue": revenue,
+                "currency": currency,
+                "value": value,
+                "properties": msgspec.Raw(properties.encode()),  # as PostgreSQL wrote it
+                "message": key,
+            }
+
+
+def _messages(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]:
+    """Yield the messages that made the conversions, as received, in the order of these."""
+    for page in _pages(site, person):
+        keys = list(Conversion.objects.filter(pk__in=page).values_list("message_key", flat=True))
+        kept = Message.objects.filter(pk__in=message_ids_of(site.pk, keys)).order_by("pk")
+        for chunk in chunks(kept.values_list("pk", BODY_BYTES)):
+            for message in kept.filter(pk__in=chunk):
+                yield {
+                    "type": message.type,
+                    "messageId": message.message_id,
+                    "receivedAt": message.received_at,
+                    "occurredAt": message.occurred_at,
+                    "status": message.status,
+                    "body": bytes(message.body).decode(errors="replace"),
+                }

@@ -29,7 +29,9 @@ from goals.models import Conversion, Goal, GoalVisitor, WaitingName
 from goals.naming import EVENT_NAME_LENGTH, EVENT_TYPES, events_named
 
 LOOK: Final = 10_000  # messages
+LOOK_BYTES: Final = 16_777_216  # of their bodies, from the newest on: 10,000 of 1.6 kB
 MOST_READ: Final = 500  # of those that name the person
+FEW: Final = 4  # bodies in memory at a time
 MOST_TOLD: Final = 5  # messages, names or visitors of a kind
 Status = Message.Status
 
@@ -54,28 +56,31 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A message that names the person: what became of it, and what it would mean today."""
+    """A message that names the person: what became of it, and what it would mean today. It has no body any more."""
 
-    stored: Stored
+    id: int
+    key: str
     status: str
     reason: str
     has_converted: bool
     goal_id: int | None
-    effects: Effects
-    unruled: Effects  # as if there were no rules
+    event: EventName | None  # what it would convert today
+    unruled_event: EventName | None  # the same if there were no rules
+    idle_reason: str
+    detail: str
+    fired: tuple[int, ...]
 
-    @property
-    def event(self) -> EventName | None:
-        """What it would convert today."""
-        return self.effects.goal.event if self.effects.goal else None
 
-    @property
-    def unruled_event(self) -> EventName | None:
-        return self.unruled.goal.event if self.unruled.goal else None
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The newest messages that name the person, and of how many messages these are."""
+
+    messages: int
+    seen: list[_Seen]
 
 
 def why_not(site: Site, id_: str, goal: Goal) -> Answer:
-    """Why there is, or is not, a conversion of a goal by whom an id names. Eight queries, two more where some wait."""
+    """Why there is, or is not, a conversion of a goal by whom an id names. Eight queries."""
     person = find_person(site.pk, [id_])
     ids = {identity.value for identity in person} or {id_}
     prefetch_related_objects([site], "sources", "rules")
@@ -86,7 +91,7 @@ def why_not(site: Site, id_: str, goal: Goal) -> Answer:
         goal=goal,
         person=person,
         ids=ids,
-        seen=_look(ways, ids),
+        look=_look(ways, ids),
     )
     return Answer(case.total > 0, [*case.verdict(), *case.who(), *case.seen_messages(), *case.goal_itself()])
 
@@ -116,41 +121,75 @@ def why_waiting(site: Site, id_: str, name: WaitingName) -> Answer:
         ids = {identity.value for identity in find_person(site.pk, [id_])} or {id_}
         prefetch_related_objects([site], "sources", "rules")
         event = EventName(name.event_type, name.event_name)
-        its = [each for each in _look(load_ways(site), ids) if each.status == Status.DEFERRED and each.event == event]
+        look = _look(load_ways(site), ids)
+        its = [each for each in look.seen if each.status == Status.DEFERRED and each.event == event]
         text = f"{_messages(its, verb='')} of this person {'waits' if len(its) == 1 else 'wait'} among them."
         if not its:
-            text = f"None of them is of this person, as far as the newest {LOOK:,} messages tell."
+            text = f"None of them is of this person, as far as the newest {look.messages:,} messages tell."
         sentences.append(Sentence("waiting_messages", text, "" if its else "bad", _ids(its)))
     return Answer(False, sentences)  # noqa: FBT003 - of a dataclass
 
 
-def _look(ways: Ways, ids: set[str]) -> list[_Seen]:
-    """Those of the newest messages that name the person, newest first. One query."""
-    with connection.cursor() as cursor:
+def _look(ways: Ways, ids: set[str]) -> _Look:
+    """Find those of the newest messages that name the person, newest first. One query, FEW rows at a time."""
+    found: list[_Seen] = []
+    messages = looked_at = 0
+    with connection.chunked_cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT {STORED}, status, reason, effects @> '{{converted}}', goal_id
-              FROM (SELECT * FROM api_message WHERE site_id = %s ORDER BY id DESC LIMIT %s) AS m
-             WHERE EXISTS (SELECT 1 FROM unnest(%s::bytea[]) AS n (spelling) WHERE position(n.spelling IN m.body) > 0)
-             ORDER BY id DESC LIMIT %s
-            """,
-            [ways.site_id, LOOK, spellings(ids), MOST_READ],
-        )
-        rows = cursor.fetchall()
-    found = []
-    for *columns, status, reason, has_converted, goal_id in rows:
-        stored = Stored.of_row(columns)
-        if names(stored.body, ids):
-            is_dangerous = status == Status.DEAD and reason in DANGEROUS
-            rules = ways.rules_of(stored)
-            effects = Effects() if is_dangerous else derive(stored, rules)
-            unruled = (
-                Effects()
-                if is_dangerous
-                else derive(stored, replace(rules, rules=(), takes_track=True, heeds_integrations=False))
+            WITH newest AS MATERIALIZED (
+                SELECT id, sum(size) OVER (ORDER BY id DESC) AS so_far
+                  FROM (SELECT id, octet_length(body) AS size FROM api_message
+                         WHERE site_id = %(site)s ORDER BY id DESC LIMIT %(look)s) AS m
+            ), counted AS (
+                SELECT count(*) AS messages, count(*) FILTER (WHERE so_far <= %(most)s) AS looked_at FROM newest
             )
-            found.append(_Seen(stored, status, reason, has_converted, goal_id, effects, unruled))
-    return found
+            SELECT {STORED}, status, reason, effects @> '{{converted}}', goal_id, messages, looked_at
+              FROM counted
+              LEFT JOIN (
+                SELECT m.* FROM newest JOIN api_message m USING (id)
+                 WHERE so_far <= %(most)s AND EXISTS (
+                       SELECT 1 FROM unnest(%(spellings)s::bytea[]) AS n (spelling)
+                        WHERE position(n.spelling IN m.body) > 0)
+                 ORDER BY id DESC LIMIT %(read)s
+              ) AS found ON true
+             ORDER BY id DESC
+            """,
+            {"site": ways.site_id, "look": LOOK, "most": LOOK_BYTES, "spellings": spellings(ids), "read": MOST_READ},
+        )
+        while rows := cursor.fetchmany(FEW):
+            for row in rows:
+                *columns, messages, looked_at = row
+                seen = None if columns[0] is None else _read(ways, ids, columns)
+                found += [seen] if seen is not None else []
+    # Fewer than LOOK are named only where they are too many bytes: that a site has no more is no bound.
+    return _Look(LOOK if looked_at == messages else looked_at, found)
+
+
+def _read(ways: Ways, ids: set[str], row: Sequence[Any]) -> _Seen | None:
+    """Return what a message would mean today; None if it names the person in no value."""
+    *columns, status, reason, has_converted, goal_id = row
+    stored = Stored.of_row(columns)
+    if not names(stored.body, ids):
+        return None
+    effects = unruled = Effects()
+    if not (status == Status.DEAD and reason in DANGEROUS):
+        rules = ways.rules_of(stored)
+        effects = derive(stored, rules)
+        unruled = derive(stored, replace(rules, rules=(), takes_track=True, heeds_integrations=False))
+    return _Seen(
+        stored.id,
+        stored.key,
+        status,
+        reason,
+        has_converted,
+        goal_id,
+        event=effects.goal.event if effects.goal else None,
+        unruled_event=unruled.goal.event if unruled.goal else None,
+        idle_reason=effects.idle_reason,
+        detail=effects.detail,
+        fired=effects.fired,
+    )
 
 
 class _Case:
@@ -164,9 +203,10 @@ class _Case:
         goal: Goal,
         person: Sequence[Identity],
         ids: set[str],
-        seen: Sequence[_Seen],
+        look: _Look,
     ) -> None:
-        self.site, self.ways, self.goal, self.person, self.ids, self.seen = site, ways, goal, person, ids, seen
+        self.site, self.ways, self.goal, self.person, self.ids = site, ways, goal, person, ids
+        self.seen, self.messages = look.seen, look.messages
         self.codes = visitor_codes(person)
         kept = GoalVisitor.objects.filter(goal=OuterRef("pk"), visitor_code__in=self.codes).values("goal")
         members = list(
@@ -184,7 +224,7 @@ class _Case:
         self.total = sum(member.total or 0 for member in members)
         self.last_at = max((member.last_at for member in members if member.last_at), default=None)
         named = list(dict.fromkeys(event for member in members for event in _names_of(member, ways.policy.template)))
-        events = {event for each in seen for event in (each.event, each.unruled_event) if event is not None}
+        events = {event for each in look.seen for event in (each.event, each.unruled_event) if event is not None}
         known = recording.resolve(site.pk, sorted({*named, *events}, key=str), template=ways.policy.template)
         self.leads = {event for event, found in known.items() if found.id in self.members}
         self.ways_in = [event for event in named if event in self.leads]
@@ -226,15 +266,15 @@ class _Case:
             if not self.total:
                 yield Sentence(
                     "no_messages",
-                    f"None of the newest {LOOK:,} messages of this site names this person. Is the sender on, and does "
-                    "it send this identifier?",
+                    f"None of the newest {self.messages:,} messages of this site names this person. Is the sender on, "
+                    "and does it send this identifier?",
                     "bad",
                 )
             return
         leading = [each for each in self.seen if each.event in self.leads]
         yield Sentence(
             "messages",
-            f"{len(self.seen):,} of the newest {LOOK:,} messages "
+            f"{len(self.seen):,} of the newest {self.messages:,} messages "
             f"{'names' if len(self.seen) == 1 else 'name'} this person; "
             f"{len(leading):,} of them {'has' if len(leading) == 1 else 'have'} a name that leads to this goal today.",
             "",
@@ -268,11 +308,12 @@ class _Case:
         if other_goal:
             text = "converted another goal: its name led there when it was digested."
             yield Sentence("another_goal", f"{_messages(other_goal, verb='')} {text}", "warn", _ids(other_goal))
-        by_key = {each.stored.key: each for each in converted if each.goal_id in self.members}
+        by_key = {each.key: each for each in converted if each.goal_id in self.members}
         if not by_key:
             return
         found = Conversion.objects.filter(site=self.site, message_key__in=by_key).exclude(visitor_code__in=self.codes)
-        others = {conversion.visitor_code: by_key[conversion.message_key].stored.id for conversion in found[:MOST_READ]}
+        found = found.defer("properties")
+        others = {conversion.visitor_code: by_key[conversion.message_key].id for conversion in found[:MOST_READ]}
         for code, message_id in list(others.items())[:MOST_TOLD]:
             text = (
                 f"A conversion counts for the visitor “{code}”, who is not linked to this person: the event’s own "
@@ -301,14 +342,14 @@ class _Case:
         by_cause: dict[str, list[_Seen]] = {}
         names_of_rules = {rule.pk: str(rule) for rule in self.site.rules.all()} if kept else {}
         for each in kept:
-            rules = "”, “".join(names_of_rules.get(id_, f"rule {id_}") for id_ in each.effects.fired)
-            if each.effects.idle_reason == "track_not_taken":
+            rules = "”, “".join(names_of_rules.get(id_, f"rule {id_}") for id_ in each.fired)
+            if each.idle_reason == "track_not_taken":
                 cause = "come through a source that is told to take no track events"
-            elif each.effects.idle_reason == "excluded_by_sender":
+            elif each.idle_reason == "excluded_by_sender":
                 cause = "are excluded by their sender: their `integrations` say that they are not for here"
-            elif each.effects.idle_reason == "dropped_by_rule":
-                cause = f"are ignored by the rule “{rules}”: {each.effects.detail}"
-            elif each.effects.idle_reason == "no_goal_by_rule":
+            elif each.idle_reason == "dropped_by_rule":
+                cause = f"are ignored by the rule “{rules}”: {each.detail}"
+            elif each.idle_reason == "no_goal_by_rule":
                 cause = f"make no goal and no conversion, says the rule “{rules}”"
             else:
                 cause = f"are made something else of by the rule “{rules}”"
@@ -380,7 +421,7 @@ def _by_reason(seen: Iterable[_Seen]) -> Mapping[str, list[_Seen]]:
 
 
 def _ids(seen: Iterable[_Seen]) -> list[int]:
-    return [each.stored.id for each in seen][:MOST_TOLD]
+    return [each.id for each in seen][:MOST_TOLD]
 
 
 def _messages(seen: Sequence[_Seen], *, verb: str = "is") -> str:

@@ -26,6 +26,8 @@ Row = TypeVar("Row", bound=Model)
 
 SECRET: Final = re.compile("password|secret|hash")  # fields that no log may hold
 PLAIN: Final = (bool, int, str, dict, datetime, Decimal, type(None))
+SHOWN: Final = 65_536  # characters of a body or a document on a page: Segment's largest events, indented
+PARSED: Final = 1_048_576  # bytes that are read as JSON to be indented: the largest event
 LIST_LIMIT: Final = 10_000  # a person does not turn more pages; search and filters lead further
 
 if TYPE_CHECKING:
@@ -196,27 +198,60 @@ def site_ids() -> list[int]:
     return list(apps.get_model("api", "Site").objects.values_list("pk", flat=True))
 
 
-def show_json(value: Any) -> SafeString:
-    """A value as indented JSON, escaped."""
+def pretty(value: Any, *, most: int = SHOWN) -> tuple[str, bool]:
+    """Return a value as indented JSON, its first `most` characters, and whether that is only a part.
+
+    It is written piece by piece: with the indents of deep nesting 1 MB would become hundreds.
+    """
+    pieces, length = [], 0
     try:
-        return show_text(json.dumps(value, indent=2, ensure_ascii=False))
+        for piece in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(value):
+            pieces.append(piece)
+            length += len(piece)
+            if length > most:
+                break
+        text = "".join(pieces)
     except RecursionError:  # what indents gives up earlier than what does not
-        return show_text(json.dumps(value, ensure_ascii=False))
+        text = json.dumps(value, ensure_ascii=False)
+    return text[:most], len(text) > most
+
+
+def pretty_body(body: bytes, *, most: int = SHOWN) -> tuple[str, bool]:
+    """Return the bytes of a request likewise, indented if they are JSON, else as they stand."""
+    if len(body) <= PARSED:
+        try:
+            return pretty(json.loads(body.decode(errors="backslashreplace")), most=most)
+        except (ValueError, RecursionError):
+            pass
+    text = body[: most + 1].decode(errors="backslashreplace")
+    return text[:most], len(text) > most
+
+
+def show_json(value: Any) -> SafeString:
+    """Show a value as indented JSON, escaped, or its beginning if it is long."""
+    return show_part(*pretty(value))
 
 
 def show_body(body: bytes) -> SafeString:
-    """The bytes of a request as indented JSON when they are JSON, else as they stand, escaped."""
-    text = body.decode(errors="backslashreplace")
-    try:
-        return show_json(json.loads(text))
-    except (ValueError, RecursionError):
+    """Show the bytes of a request as indented JSON when they are JSON, else as they stand, escaped."""
+    return show_part(*pretty_body(body))
+
+
+def show_part(text: str, is_part: bool) -> SafeString:  # noqa: FBT001 - as `pretty` returns it
+    """Show a text, and say so if it is only the beginning of a longer one."""
+    if not is_part:
         return show_text(text)
+    return format_html("{}<p>Only the first {} characters are shown.</p>", show_text(text), f"{len(text):,}")
 
 
 def show_text(text: str) -> SafeString:
-    """A text as it stands, escaped; what has no bytes or ends strings elsewhere is shown as an escape."""
-    visible = text.replace("\0", "\\0").encode(errors="backslashreplace").decode()
-    return format_html('<pre class="goalpost-text">{}</pre>', visible)
+    """A text as it stands, escaped."""
+    return format_html('<pre class="goalpost-text">{}</pre>', visible(text))
+
+
+def visible(text: str) -> str:
+    """Return a text with an escape in place of what has no bytes or ends strings elsewhere."""
+    return text.replace("\0", "\\0").encode(errors="backslashreplace").decode()
 
 
 def show_copyable(text: str) -> SafeString:

@@ -20,6 +20,7 @@ from api.ingest.reading import UnreadableBodyError, read_body
 from api.models import Message, Rule, Site, Source
 from api.reasons import DROPS, REASONS, WARNINGS, sentence_of
 from api.rules.rule import REDACTIONS, holds, name_of
+from api.wording import shorten
 from cohorts import merge, people
 from cohorts.models import Identity
 from cohorts.remote_data import COHORTS, IDENTIFY
@@ -33,6 +34,8 @@ Status = Message.Status
 
 # Nobody derives these again to look at them: what killed a worker, or hung in a hook, would do it here.
 DANGEROUS: Final = frozenset({"worker_died", "transform_failed"})
+MOST_NAMES: Final = 100  # of traits, that a step names
+NAME_LENGTH: Final = 200  # of such a name
 FOUND: Final = {
     Found.NOTHING: "there is none",
     Found.NAMED_BY_EVENT: "there, but an event gave it this name: only the name with its type leads to it",
@@ -332,6 +335,7 @@ class _Case:
         yield self._quota(would, is_there=matched is not None)
         conversion = (
             Conversion.objects.filter(site_id=self.site.pk, message_key=self.stored.key, goal__deleted_at=None)
+            .defer("properties")
             .select_related("goal")
             .first()
         )
@@ -391,7 +395,7 @@ class _Case:
             keys += [COHORTS + value] if "personas" in registers else []
             lines += [Line("remote data", key, person=value) for key in keys]
         if change.group is not None and change.group_traits:
-            lines.append(Line(f"group {change.group}", "traits " + ", ".join(sorted(change.group_traits))))
+            lines.append(Line(f"group {change.group}", f"traits {_list(change.group_traits)}"))
         effects = self.message.effects
         if self.message.status == Status.PENDING:
             return Step("Profile", State.WAITS, "It would say:", lines=lines)
@@ -447,14 +451,18 @@ def same_key(site_id: int, message: Message) -> int | None:
     return taken.exclude(status=Status.REJECTED).values_list("pk", flat=True).first()
 
 
+def _list(names: Iterable[str]) -> str:
+    """Return the first names in their order, and how many more there are."""
+    ordered = sorted(names)
+    more = len(ordered) - MOST_NAMES
+    told = ", ".join(shorten(name, NAME_LENGTH) for name in ordered[:MOST_NAMES])
+    return f"{told} and {more:,} more" if more > 0 else told
+
+
 def _spell_out(registers: merge.Registers) -> str:
     """What registers hold, without values."""
-
-    def names(said: Iterable[str]) -> str:
-        return ", ".join(sorted(said))
-
     parts = [
-        f"{word} {names(registers[name])}"
+        f"{word} {_list(registers[name])}"
         for name, word in (("traits", "traits"), ("personas", "personas"))
         if registers.get(name)
     ]

@@ -1,13 +1,13 @@
 """The events of a site: the list that fills by itself, and each event with what happened to it."""
 
-import json
-from typing import Any, Final
+from typing import Final
 
 from django.db.models import prefetch_related_objects
-from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse, QueryDict
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, QueryDict
 from django.template.loader import render_to_string
 from django.utils import timezone
 
+from admin_pages import pretty_body, visible
 from api.digest.ways import load_ways
 from api.encodings import decode
 from api.ingest.tracking import BATCH_BYTES
@@ -95,6 +95,7 @@ def show_event(request: HttpRequest, site: Site, number: int) -> HttpResponseBas
         raise Http404
     message.site = site  # its sentence says the site's limits
     sources = {source.pk: source for source in site.sources.all()}
+    body, is_part = pretty_body(readable(message))
     return show(
         request,
         "pages/events/event.html",
@@ -103,9 +104,21 @@ def show_event(request: HttpRequest, site: Site, number: int) -> HttpResponseBas
         source=sources.get(message.source_id or 0),
         trace=trace(site, message),
         effects=[OUTCOMES.get(effect, effect) for effect in message.effects],
-        body=pretty(readable(message)),
+        body=visible(body),
+        is_part=is_part,
         size=len(message.body),
     )
+
+
+@site_page()
+def download_body(_request: HttpRequest, site: Site, number: int) -> HttpResponseBase:
+    """Send the body of an event as it is kept: its page shows the beginning of a large one."""
+    body = Message.objects.filter(site=site, pk=number).values_list("body", flat=True).first()
+    if body is None:
+        raise Http404
+    response = HttpResponse(bytes(body), content_type="application/octet-stream")  # whatever it is, no browser shows it
+    response["Content-Disposition"] = f'attachment; filename="event-{number}.json"'
+    return response
 
 
 def read_wanted(given: QueryDict) -> Wanted:
@@ -141,14 +154,3 @@ def readable(message: Message) -> bytes:
     body = bytes(message.body)
     plain = decode(body, message.content_encoding, most=BATCH_BYTES) if message.content_encoding else body
     return body if plain is None else plain
-
-
-def pretty(body: bytes) -> str:
-    """JSON with indents; else the bytes as they stand. What ends strings elsewhere is shown as an escape."""
-    text = body.decode(errors="backslashreplace")
-    try:
-        value: Any = json.loads(text)
-        text = json.dumps(value, indent=2, ensure_ascii=False)
-    except (ValueError, RecursionError):
-        pass
-    return text.replace("\0", "\\0").encode(errors="backslashreplace").decode()

@@ -83,6 +83,7 @@ urlpatterns = [
     path("<slug:sitecode>/delivery/", delivery.show_delivery, name="delivery"),
     path("<slug:sitecode>/delivery/reconciliation/", reconciliation.show_reconciliation, name="reconciliation"),
     path("<slug:sitecode>/events/<int:number>/", events.show_event, name="event"),
+    path("<slug:sitecode>/events/<int:number>/body/", events.download_body, name="event-body"),
     path("<slug:sitecode>/settings/", settings.show_settings, name="settings"),
     path("<slug:sitecode>/settings/save/", settings.save_settings, name="settings-save"),
     path("<slug:sitecode>/settings/sources/", sources.list_sources, name="settings-sources"),

@@ -238,6 +238,7 @@ def events(look: Any, facts: Facts) -> Iterator[Look]:
     opened = ",".join(str(newest.pk - each) for each in range(100))
     yield look("events-rows", what="100 open", most=50, after=newest.pk, open=opened)
     yield look("event", newest.pk)
+    yield look("event-body", newest.pk)
     yield look("events-failed")
     for reason in sorted(set(facts.reasons) - {"invalid_json"}):
         yield look("events-again", what=reason, reason=reason)

@@ -12,7 +12,7 @@ from api.pages.guide import WAYS
 from tests.bench.looks import Look, looks
 
 # Files, and what a page's script asks for.
-NO_PAGES: Final = {"events-rows", "goals-export", "guide-heard", "person-export"}
+NO_PAGES: Final = {"event-body", "events-rows", "goals-export", "guide-heard", "person-export"}
 # More than the first look at a page.
 STATES: Final = {
     "goals search, none",

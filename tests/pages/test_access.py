@@ -77,6 +77,7 @@ RIGHTS: Final[dict[str, Rights]] = {
     "events-failed": READ,
     "events-again": Rights(EDITOR, EDITOR, query="?status=dead&reason=digest_failed"),
     "event": READ,
+    "event-body": READ,
     "delivery": READ,
     "reconciliation": READ,
     "settings": READ,

@@ -1,0 +1,359 @@
+"""What the largest inputs that are allowed cost: bytes of each answer, memory and time of each read and each digest.
+
+    python -m tests.bench.sizes [--events 60] [--only person] [--seconds 15]
+
+It fills a site of throw-away servers with the worst of each kind: events of 0.9 MB that are numbers, empty objects,
+quotes or deep nesting; a person who entered 3,000 personas; an event that is refused again and again; goals with long
+names and many tags. Each line is one read in a process of its own, which is ended after --seconds or above 4 GiB. No
+read begins later than three minutes after the servers stood. `CPU s` and `peak MB` are the process's, without
+PostgreSQL's; the peak is what it grew by. It runs against older versions, too: copy it there.
+"""
+
+import argparse
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from tests.bench.stage import Stage, stage
+
+LARGE = 900_000
+WHOLE = 175.0  # seconds
+MOST_MEMORY = 4 * 2**30
+PERSONAS = 3_000
+NOW = datetime.now(UTC) - timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one read or one digest cost."""
+
+    what: str
+    status: str
+    bytes: int
+    seconds: float
+    cpu: float  # of the process, without PostgreSQL's
+    peak: int
+
+
+# The worst inputs
+
+
+def repeated(item: str) -> str:
+    """A JSON list of about 0.9 MB."""
+    return "[" + ",".join([item] * (LARGE // (len(item) + 1))) + "]"
+
+
+def nested(depth: int) -> str:
+    """A list within lists: a printer with indents writes each number on a line of its own, far to the right."""
+    return "[" * depth + ",".join(["1"] * (LARGE // 2)) + "]" * depth
+
+
+VALUES: Mapping[str, Callable[[], str]] = {
+    "numbers": lambda: repeated("1e308"),
+    "objects": lambda: repeated('{"":{"":{}}}'),
+    "lists": lambda: repeated("[]"),
+    "quotes": lambda: json.dumps("\"'<&" * (LARGE // 5)),
+    "deep": lambda: nested(200),
+}
+
+
+def event(kind: str, number: int, **fields: Any) -> bytes:
+    """A track event whose properties are 0.9 MB of a kind, by the user u1."""
+    head = {"type": "track", "event": "Buy", "userId": "u1", "messageId": f"{kind}-{number}", **fields}
+    return f'{json.dumps(head)[:-1]},"properties":{{"value":{VALUES[kind]()}}}}}'.encode()
+
+
+def identify(kind: str, number: int) -> bytes:
+    """An identify event of a user of its own, with 0.9 MB of traits."""
+    head = {"type": "identify", "userId": f"{kind}-user-{number}", "messageId": f"identify-{kind}-{number}"}
+    return f'{json.dumps(head)[:-1]},"traits":{{"value":{VALUES[kind]()}}}}}'.encode()
+
+
+def insert(
+    site: Stage, rows: list[tuple[str, str | None, bytes]], *, status: str = "pending", reason: str = ""
+) -> None:
+    """Put messages into the inbox: (type, messageId, body)."""
+    with site.connect() as connection, connection.transaction(), connection.cursor() as cursor:
+        cursor.executemany(
+            """
+            INSERT INTO api_message (site_id, source_id, type, message_id, position, received_at, occurred_at, body,
+                                     content_encoding, status, reason, detail, warnings, effects, attempts, waiting_for)
+            VALUES (%s, %s, %s, %s, 0, %s, %s, %s, '', %s, %s, '', '{}', '{}', 0, '')
+            """,
+            [(site.site_id, site.source_id, *row[:2], NOW, NOW, row[2], status, reason) for row in rows],
+        )
+
+
+def fill(site: Stage, *, events: int) -> None:
+    """Fill the site with all that needs no digest."""
+    from django.db import connection
+
+    from cohorts.models import Identity, Persona, PersonaFact
+    from goals.models import Goal, Tag
+
+    names = [f"{number:04} {'p' * 250}" for number in range(PERSONAS)]
+    registers = {
+        "traits": {"text": [0, 0, "", "x" * 400_000]},
+        "personas": {name: [number, 0, "", True] for number, name in enumerate(names)},
+    }
+    person = Identity.objects.create(site_id=site.site_id, kind=Identity.Kind.USER, value="u3", registers=registers)
+    personas = Persona.objects.bulk_create(Persona(site_id=site.site_id, name=name) for name in names)
+    PersonaFact.objects.bulk_create(
+        PersonaFact(identity=person, persona=each, occurred_at=NOW, position=number, message_id="", is_member=True)
+        for number, each in enumerate(personas)
+    )
+    tags = Tag.objects.bulk_create(Tag(site_id=site.site_id, name=f"{n:03} {'é' * 95}") for n in range(100))
+    goals = Goal.objects.bulk_create(Goal(site_id=site.site_id, name=f"{n:03} {'é' * 490}") for n in range(200))
+    through = Goal.tags.through
+    through.objects.bulk_create(through(goal_id=goal.pk, tag_id=tag.pk) for goal in goals for tag in tags)
+    refused = event("quotes", 0, userId=None).replace(b'"messageId": "quotes-0"', b'"messageId": "refused"')
+    insert(site, [("track", "refused", refused)] * events, status="rejected", reason="missing_name")
+    connection.close()
+
+
+# What is measured
+
+
+def digest() -> tuple[str, int]:
+    """Digest all that is pending, as a worker does."""
+    from api.digest import run
+    from api.digest.claims import Claims
+    from api.models import Message
+
+    claims = Claims()
+    while Message.objects.filter(status="pending").exists():
+        run.digest_all(claims, seconds=60)
+    claims.close()
+    return "done", 0
+
+
+def command(*arguments: str) -> Callable[[], tuple[str, int]]:
+    """Run a command of manage.py."""
+
+    def run() -> tuple[str, int]:
+        from django.core.management import CommandError, call_command
+
+        output = StringIO()
+        try:
+            call_command(*arguments, stdout=output, stderr=output)
+        except (CommandError, SystemExit) as error:
+            return f"ended: {str(error)[:30]}", len(output.getvalue())
+        return "done", len(output.getvalue())
+
+    return run
+
+
+def erase(person: str) -> Callable[[], tuple[str, int]]:
+    """Erase a person to the end, as pages and the worker do."""
+
+    def run() -> tuple[str, int]:
+        from api import erasure
+        from api.models import Site
+
+        receipt = erasure.erase(Site.objects.get(), person, by="bench", now=datetime.now(UTC))
+        while erasure.sweep(now=datetime.now(UTC)):
+            pass
+        return f"{receipt.conversions if receipt else 0} conversions", 0
+
+    return run
+
+
+def page(name: str, *parts: Any, data: Mapping[str, str] | None = None, **query: str) -> Callable[[], tuple[str, int]]:
+    """Look at a page of the site as the administrator; with `data`, post it."""
+
+    def run() -> tuple[str, int]:
+        from django.contrib.auth import get_user_model
+        from django.test import Client
+        from django.urls import NoReverseMatch, reverse
+
+        from tests.bench.stage import SITECODE
+
+        client = Client(raise_request_exception=False)
+        client.force_login(get_user_model().objects.get(is_superuser=True))
+        try:
+            address = reverse(name, args=parts if name.startswith("admin:") else [SITECODE, *parts])
+        except NoReverseMatch:
+            return "no such page", 0
+        answer = client.get(address, query) if data is None else client.post(address, data)
+        return str(answer.status_code), size_of(answer)
+
+    return run
+
+
+def api(path: str, *, body: Any = None) -> Callable[[], tuple[str, int]]:
+    """Ask the management API with the site's credential."""
+
+    def run() -> tuple[str, int]:
+        from django.test import Client
+
+        from api.access import api_key
+        from tests.bench.stage import CLIENT_ID, SECRET
+
+        client = Client(raise_request_exception=False)
+        headers = {"authorization": f"Basic {api_key(CLIENT_ID, SECRET)}"}
+        given = b"" if body is None else json.dumps(body).encode()
+        way = "GET" if body is None else "POST"
+        answer = client.generic(way, path, given, content_type="application/json", headers=headers)
+        return str(answer.status_code), size_of(answer)
+
+    return run
+
+
+def size_of(answer: Any) -> int:
+    """The bytes of an answer, which is not held."""
+    return sum(map(len, answer.streaming_content)) if answer.streaming else len(answer.content)
+
+
+def reads(facts: Mapping[str, int]) -> Iterator[tuple[str, Callable[[], tuple[str, int]]]]:
+    """What people, programs and workers read, the cheap first."""
+    goal = facts["goal"]
+    buy = {"event_type": "track", "action": "no_goal", "do": "try", "is_enabled": "on", "name": "Try"}
+    yield "home", page("pages:home")
+    yield "goals, 50 with 100 tags", page("pages:goals")
+    yield "goals as CSV", page("pages:goals-export")
+    yield "goal", page("pages:goal", goal)
+    yield "goal's conversions", page("pages:goal-conversions", goal)
+    yield "breakdown by a property", page("pages:goal-breakdown", goal, by="property", path="value")
+    yield "events", page("pages:events")
+    yield "events with a text", page("pages:events", text="nothing-is-called-so")
+    for kind in VALUES:
+        yield f"event of {kind}", page("pages:event", facts[kind])
+    yield "event's body", page("pages:event-body", facts["quotes"])
+    yield "why not", page("pages:why", person="u1", goal=str(goal))
+    yield "people found", page("pages:people", q="u")
+    yield "person with 3,000 personas", page("pages:person", id="u3")
+    yield "person with large conversions", page("pages:person", id="u1")
+    yield "person with large traits", page("pages:person", id="objects-user-0")
+    yield "export, 3,000 personas", page("pages:person-export", id="u3")
+    yield "export, large conversions", page("pages:person-export", id="u1")
+    yield "personas", page("pages:personas")
+    yield "rule tried", page("pages:settings-rule-new", data=buy)
+    yield "reconciliation", page("pages:reconciliation")
+    yield "delivery", page("pages:delivery")
+    yield "refused events tried again", page("pages:events-again", status="rejected", reason="missing_name")
+    yield "table of conversions", page("admin:goals_conversion_changelist")
+    yield "table of identities", page("admin:cohorts_identity_changelist")
+    yield "row of a conversion of numbers", page("admin:goals_conversion_change", facts["conversion"])
+    yield "API: goals", api("/api/goals?perPage=200")
+    yield "API: conversions, 50", api(f"/api/goals/{goal}/conversions")
+    yield "API: conversions, 200", api(f"/api/goals/{goal}/conversions?limit=200")
+    yield "API: visitor's conversions", api("/api/visitors/u1/conversions?limit=200")
+    yield "API: trace of what is refused again", api("/api/trace?messageId=refused")
+    yield "API: why not", api(f"/api/why-not?visitor=u1&goal={goal}")
+    yield "API: what if", api(f"/api/sites/{facts_sitecode()}/rules/what-if", body={"rules": [], "last": 1000})
+    yield "verify", command("verify")
+    yield "rekey", command("rekey", "--again")
+    yield "replay, dry", command("replay", "--site", facts_sitecode(), "--reason", "missing_name", "--dry-run")
+    yield "erasure", erase("u1")
+
+
+def facts_sitecode() -> str:
+    from tests.bench.stage import SITECODE
+
+    return SITECODE
+
+
+# Measuring
+
+
+def apart(what: str, run: Callable[[], tuple[str, int]], *, seconds: float) -> Seen:
+    """Run something in a process of its own and return what it cost; it is ended when it takes too much."""
+    from django.db import connections
+
+    connections.close_all()
+    end, begin = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(end)
+        os.write(begin, json.dumps(asdict(in_child(what, run))).encode())
+        os._exit(0)
+    os.close(begin)
+    begun, peak = time.monotonic(), 0
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        time.sleep(0.02)
+        if time.monotonic() > begun + seconds:
+            peak = memory_of(child)
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            break
+    with open(end, "rb") as pipe:  # noqa: PTH123 - of a number
+        told = pipe.read()
+    return Seen(**json.loads(told)) if told else Seen(what, f"not done in {seconds:.0f} s", 0, seconds, seconds, peak)
+
+
+def in_child(what: str, run: Callable[[], tuple[str, int]]) -> Seen:
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # begin the peak of memory anew
+    before, begun, cpu = memory_of(os.getpid(), "VmRSS"), time.monotonic(), time.process_time()
+    try:
+        status, size = run()
+    except MemoryError:
+        status, size = "out of 4 GiB", 0
+    except Exception as error:  # noqa: BLE001 - a line of the table
+        status, size = f"{type(error).__name__}: {error}"[:40], 0
+    seconds, cpu = time.monotonic() - begun, time.process_time() - cpu
+    return Seen(what, status, size, seconds, cpu, memory_of(os.getpid()) - before)
+
+
+def memory_of(process: int, figure: str = "VmHWM") -> int:
+    """A figure of a process's memory, in bytes."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(f"{figure}:"))) * 1024
+
+
+def find_facts() -> dict[str, int]:
+    """The numbers that addresses name."""
+    from api.models import Message
+    from goals.models import Conversion, Goal
+
+    goal = Goal.objects.filter(name__contains="Buy").order_by("pk").first()
+    conversion = Conversion.objects.filter(message_key="track:numbers-0").first()
+    kinds = {kind: Message.objects.filter(message_id=f"{kind}-0").latest("pk").pk for kind in VALUES}
+    return {"goal": goal.pk if goal else 0, "conversion": conversion.pk if conversion else 0, **kinds}
+
+
+def show(seen: Seen) -> None:
+    figures = f"{seen.bytes / 1e6:9.2f} {seen.seconds:8.2f} {seen.cpu:8.2f} {seen.peak / 1e6:9.0f}"
+    print(f"{seen.what:38} {seen.status:22} {figures}", flush=True)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--events", type=int, default=60, help="large events of all kinds together")
+    options.add_argument("--only", default="", help="what holds this")
+    options.add_argument("--seconds", type=float, default=15)
+    given = options.parse_args()
+    print(f"{'':38} {'status':22} {'MB':>9} {'s':>8} {'CPU s':>8} {'peak MB':>9}")
+
+    with stage() as site:
+        begun = time.monotonic()
+        fill(site, events=given.events)
+        # As many as leave even a version without bounds some memory: each is 50 MB there.
+        few = ("numbers", "deep")
+        counts = {kind: 8 if kind == "numbers" else 2 if kind in few else (given.events - 10) // 3 for kind in VALUES}
+        for kind, count in counts.items():
+            insert(site, [("track", f"{kind}-{n}", event(kind, n)) for n in range(count)])
+            show(apart(f"digest of {count} events of {kind}", digest, seconds=3 * given.seconds))
+        for kind in ("numbers", "objects"):
+            insert(site, [("identify", f"identify-{kind}-{n}", identify(kind, n)) for n in range(8)])
+            show(apart(f"digest of 8 profiles of {kind}", digest, seconds=3 * given.seconds))
+        facts = find_facts()
+        for what, run in reads(facts):
+            if given.only in what and time.monotonic() < begun + WHOLE - given.seconds:
+                show(apart(what, run, seconds=given.seconds))
+        print(f"{time.monotonic() - begun:.0f} s", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

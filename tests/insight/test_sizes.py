@@ -275,7 +275,7 @@ def test_breakdown__of_more_bytes_than_it_looks_into__says_that_it_is_cut(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     goal = add_conversions(world, 10, size=100_000)
-    monkeypatch.setattr(breakdowns, "LOOK_BYTES", 450_000)
+    monkeypatch.setattr(breakdowns, "LOOK_BYTES", 200_000)
     until = START + timedelta(days=1)
 
     seen = breakdowns.break_down(world.site, goal, By.PROPERTY, name="number", begin=START, end=until)

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_POST
 
-from admin_pages import pretty, visible
+from admin_pages import SHOWN, pretty, visible
 from api import erasure, sweeps
 from api.audit import note
 from api.insight import people
@@ -54,7 +54,8 @@ def show_person(request: HttpRequest, site: Site) -> HttpResponseBase:
         most_changes=people.LAST_CHANGES,
         limits={**merge.MOST, "history": MOST_HISTORY},
         large_bytes=LARGE_BYTES,
-        documents=[("Without a token", *_pretty(public)), ("With a token", *_pretty(full))],
+        documents=[("Without a token", _pretty(public)), ("With a token", _pretty(full))],
+        most_characters=SHOWN,
         most=people.MOST_SHOWN,
         last=people.LAST_CONVERSIONS,
     )
@@ -166,7 +167,6 @@ def address(site: Site, page: str, id_: str) -> str:
     return f"{reverse(f'pages:{page}', args=[site.sitecode])}?{urlencode({'id': id_})}"
 
 
-def _pretty(document: object) -> tuple[str, bool]:
-    """Return a document as JSON, or the beginning of a long one, and whether it is only that."""
-    text, is_part = pretty(msgspec.json.decode(msgspec.json.encode(document, order="sorted")))
-    return visible(text), is_part
+def _pretty(document: object) -> str:
+    """Return a document as JSON, of a long one the first SHOWN characters."""
+    return visible(pretty(msgspec.json.decode(msgspec.json.encode(document, order="sorted")))[0])

@@ -16,7 +16,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -79,7 +79,7 @@ def identify(kind: str, number: int) -> bytes:
 
 
 def insert(
-    site: Stage, rows: list[tuple[str, str | None, bytes]], *, status: str = "pending", reason: str = ""
+    site: Stage, rows: Sequence[tuple[str, str | None, bytes]], *, status: str = "pending", reason: str = ""
 ) -> None:
     """Put messages into the inbox: (type, messageId, body)."""
     with site.connect() as connection, connection.transaction(), connection.cursor() as cursor:
@@ -315,7 +315,7 @@ def memory_of(process: int, figure: str = "VmHWM") -> int:
     return int(next(line.split()[1] for line in lines if line.startswith(f"{figure}:"))) * 1024
 
 
-def digest_some(site: Stage, kind: str, rows: list[tuple[str, str | None, bytes]], seconds: float) -> None:
+def digest_some(site: Stage, kind: str, rows: Sequence[tuple[str, str | None, bytes]], seconds: float) -> None:
     """Measure the digest of some messages; what it does not come to the end of is put out of its way."""
     insert(site, rows)
     show(apart(f"digest of {len(rows)} events of {kind}", digest, seconds=3 * seconds))

@@ -315,5 +315,5 @@ def test_erasure__of_large_events__searches_so_many_bytes_a_step(
         taken += receipt.stage == Erasure.Stage.MESSAGES
 
     assert taken >= steps - 1
-    assert not Message.objects.filter(body__contains=b'"eve"').exists()
+    assert not [each for each in Message.objects.all() if b'"eve"' in bytes(each.body)]
     assert Message.objects.count() == 10

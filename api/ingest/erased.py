@@ -94,6 +94,8 @@ def values_of(body: bytes) -> Iterator[str]:
         text = read_token(token[0])
         if text:
             yield text
+        if text and not token[0].startswith(b'"'):
+            yield token[0].decode()  # a number that is long when it is written out is an id as its text
 
 
 def read_token(token: bytes) -> str:

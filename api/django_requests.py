@@ -21,8 +21,8 @@ log = structlog.get_logger(__name__)
 Environ = dict[str, Any]
 Respond = Callable[[Answer, Callable[..., Any]], Iterable[bytes]]
 
-# Two at a time: with one more, the p99 of events beside a storm of pages is beyond twice its own (tests.bench.storms).
-# A page takes some 50 ms, so that the last of 12 waits half a second.
+# Beside a storm of pages the p50 of events was three times its own with three at a time, and twice with two
+# (tests.bench.storms). A page takes some 50 ms, so that the last of 12 waits half a second.
 PAGES: Final = Limit(running=2, waiting=12, patience=5.0)
 # A password takes most of a second of one core. One at a time, and never in the place of a page: strangers who try
 # passwords hold up nobody who is signed in.

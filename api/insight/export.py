@@ -126,6 +126,8 @@ def _pages(site: Site, person: Sequence[Identity]) -> Iterator[list[int]]:
                 break
             yield [id_ for id_, _ in page]
             after = page[-1]
+            if len(page) < CHUNK_ROWS:
+                break
 
 
 def _conversions(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]:

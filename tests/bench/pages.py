@@ -46,10 +46,8 @@ class Timed:
 
     @property
     def mark(self) -> str:
-        from tests.bench.looks import MOST_QUERIES
-
         slow = f"over {self.look.most_milliseconds:.0f} ms" if self.median > self.look.most_milliseconds else ""
-        return ", ".join(filter(None, [slow, "queries" if self.queries > MOST_QUERIES else ""]))
+        return ", ".join(filter(None, [slow, "queries" if self.queries > self.look.most_queries else ""]))
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import pytest
 from django.contrib.auth import get_user_model
 
-from tests.bench.looks import MOST_QUERIES, Viewer, looks
+from tests.bench.looks import Viewer, looks
 from tests.bench.seed import seed
 from tests.world import World
 
@@ -22,7 +22,7 @@ def test_pages__of_a_full_site__make_few_queries_each(viewer: Viewer, world: Wor
     wrong = []
     for look in looks(world.site):
         status, queries = viewer.get(look)
-        if status not in look.allowed or len(queries) > MOST_QUERIES:
+        if status not in look.allowed or len(queries) > look.most_queries:
             wrong.append((look.what, status, len(queries)))
     assert wrong == []
 

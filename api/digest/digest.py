@@ -139,6 +139,8 @@ def _digest(
                 hooks.tell(hooks.batch_failed, site_id=site_id, message_ids=ids, error=failure)
             if verdicts:
                 hooks.tell(hooks.batch_digested, site_id=site_id, messages=_outcomes(batch, verdicts))
+            if tried is not None:  # nothing stands behind what was tried again: a run must come to its end
+                return len(verdicts)
             # What was set aside just now counts, too: there is more to look at behind it.
             return len(verdicts) + len(set(aside.messages(site_id)) & set(ids))
     raise AssertionError

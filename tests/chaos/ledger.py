@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import httpx
@@ -52,6 +52,10 @@ class Ledger:
         if value != wanted:
             self.differences.append(f"{name} is {value}, not {wanted}")
 
+    def must_hold(self, claim: str, *, holds: bool) -> None:
+        """Note a claim, which has to be true."""
+        self.must(claim, "yes" if holds else "no", "yes")
+
     def __str__(self) -> str:
         rows = [*self.rows, ("differences", str(len(self.differences)))]
         table = [f"  {name:48} {value:>10}" for name, value in rows]
@@ -70,7 +74,13 @@ def book_answers(ledger: Ledger, sender: Sender) -> None:
     ledger.must("called new more than once", sum(count > 1 for count in sender.accepted.values()), 0)
 
 
-def book_effects(ledger: Ledger, stack: Stack, sender: Sender, *, dead: int = 0) -> None:
+class Database(Protocol):
+    """What can be asked in SQL."""
+
+    def fetch(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]: ...
+
+
+def book_effects(ledger: Ledger, stack: Database, sender: Sender, *, dead: int = 0) -> None:
     """What the service has of what was sent: each message stored, digested and counted once, but for those `dead`."""
     site, events = sender.site, list(sender.events.values())
     stored = Counter(

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Final
 
 from tests.chaos.events import make_events, user_id
+from tests.chaos.faults import FaultFigures, frozen_worker, full_disk, held_lock, wrong_clock
 from tests.chaos.ledger import (
     BUSIEST_10_SECONDS,
     Ledger,
@@ -21,6 +22,7 @@ from tests.chaos.ledger import (
     book_effects,
     book_reference,
 )
+from tests.chaos.product import dead_child, lost_key
 from tests.chaos.sender import Sender, paced, repeated, until
 from tests.chaos.stack import WEBS, Site, Stack, wait_until
 
@@ -240,12 +242,20 @@ def note_recovery(ledger: Ledger, stack: Stack, sender: Sender, name: str) -> No
 Scenario = Callable[[Stack, random.Random], Ledger]
 
 
-def scaled(once: OnceFigures, killers: KillerFigures, outage: OutageFigures) -> Mapping[str, Scenario]:
+def scaled(
+    once: OnceFigures, killers: KillerFigures, outage: OutageFigures, fault: FaultFigures
+) -> Mapping[str, Scenario]:
     """The scenarios by name, on a scale."""
     return {
         "once": lambda stack, chooser: exactly_once(stack, once, chooser),
         "killers": lambda stack, chooser: killed_by_messages(stack, killers, chooser),
         "outages": lambda stack, chooser: outages(stack, outage, chooser),
+        "lock": lambda stack, chooser: held_lock(stack, fault, chooser),
+        "frozen": lambda stack, chooser: frozen_worker(stack, fault, chooser),
+        "clock": lambda stack, chooser: wrong_clock(stack, fault, chooser),
+        "disk": lambda stack, chooser: full_disk(stack, fault, chooser),
+        "child": lambda stack, chooser: dead_child(stack, fault, chooser),
+        "key": lambda stack, chooser: lost_key(stack, fault, chooser),
     }
 
 
@@ -261,6 +271,7 @@ SHORT: Final = scaled(
     ),
     KillerFigures(neighbours=40, killers=1, workers=1),
     OutageFigures(per_second=20, people=40, goals=9, workers=1, database_seconds=1, broker_seconds=2, worker_seconds=2),
+    FaultFigures(per_second=20, people=40, seconds=4),
 )
 LONG: Final = scaled(
     OnceFigures(
@@ -276,4 +287,5 @@ LONG: Final = scaled(
     OutageFigures(
         per_second=50, people=300, goals=30, workers=2, database_seconds=60, broker_seconds=60, worker_seconds=300
     ),
+    FaultFigures(per_second=50, people=300, seconds=60),
 )

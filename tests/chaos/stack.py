@@ -27,6 +27,7 @@ from tests.contract.server import ROOT
 
 PATIENCE = 300.0  # seconds until something that must happen counts as never happening
 STOP_SECONDS = 30.0
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")  # Debian's package faketime
 WEBS = ("web-1", "web-2")
 COMMANDS: Mapping[str, Callable[[], list[str]]] = {
     "web": up.web_command,
@@ -121,6 +122,10 @@ class Stack:
             os.killpg(child.process.pid, signal.SIGKILL)
             child.process.wait()
 
+    def send(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a process and all of its own."""
+        os.killpg(self.children[name].process.pid, number)
+
     def catch(self, worker: str, *, within: float) -> None:
         """Freeze a worker in the middle of a batch, if it comes to have one in time."""
         group, until = self.children[worker].process.pid, time.monotonic() + within
@@ -182,6 +187,15 @@ class Stack:
         command = [sys.executable, "manage.py", "verify"]
         return subprocess.run(command, env=self.environment(), cwd=ROOT, check=False).returncode == 0
 
+    def doctor(self, offset: str = "") -> str:
+        """Return what `manage.py doctor` prints, its own clock wrong by an offset (as libfaketime spells it)."""
+        environment = self.environment()
+        if offset:
+            environment |= {"LD_PRELOAD": str(FAKETIME), "FAKETIME": offset}
+        command = [sys.executable, "manage.py", "doctor"]
+        ran = subprocess.run(command, env=environment, cwd=ROOT, check=False, capture_output=True, text=True)
+        return ran.stdout + ran.stderr
+
     def logs_with(self, text: str) -> list[str]:
         """The logs of all processes that hold a text."""
         return sorted(each.name for each in self.directory.glob("*.log*") if text in each.read_text(errors="replace"))
@@ -195,7 +209,7 @@ def running_stack(directory: Path) -> Iterator[Stack]:
         start_valkey(running, directory, lock=lock)
         stack = Stack(directory, lock, running)
         try:
-            stack.prepare(sites=4)
+            stack.prepare(sites=8)
             stack.start(*WEBS)
             for web in WEBS:
                 wait_until(partial(stack.is_ready, web), web)

@@ -1,0 +1,261 @@
+"""Faults that leave every process alive: a full disk, a wrong clock, a held lock, a frozen worker.
+
+Beside each, events go on at a steady rate. Afterwards nothing accepted is lost or doubled, and `manage.py doctor` has
+named the fault within a minute.
+"""
+
+import random
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import psycopg
+
+from tests.chaos.events import make_events, user_id
+from tests.chaos.ledger import Ledger, book_answers, book_calm, book_effects
+from tests.chaos.sender import Sender, paced, until
+from tests.chaos.stack import FAKETIME, Site, Stack, running_stack, wait_until
+
+DOCTOR_SECONDS: Final = 60.0  # within which the doctor has named a fault
+DISK: Final = "700m"  # of the directory that fills up: PostgreSQL's own files take some 200
+
+
+@dataclass(frozen=True, slots=True)
+class FaultFigures:
+    per_second: float
+    people: int
+    seconds: float  # how long a fault lasts
+
+
+@contextmanager
+def under_load(
+    stack: Stack, site: Site, figures: FaultFigures, chooser: random.Random, *, people: int | None = None
+) -> Iterator[Sender]:
+    """Send events at a steady rate beside the block, and wait until all of them are processed."""
+    sender, is_over = Sender(site, list(stack.ports.values())), threading.Event()
+    events = make_events(chooser, people=people or figures.people, goals=9)
+    with sender.sending(paced(chooser, until(is_over, events), per_second=figures.per_second)):
+        wait_until(lambda: count_done(stack, site), "the first processed event")
+        try:
+            yield sender
+        finally:
+            is_over.set()
+    wait_until(lambda: not count_waiting(stack, site), "all events to be processed")
+
+
+def count_done(stack: Stack, site: Site) -> int:
+    return count(stack, site, "status = 'done'")
+
+
+def count_waiting(stack: Stack, site: Site) -> int:
+    return count(stack, site, "status IN ('pending', 'deferred')")
+
+
+def count(stack: Stack, site: Site, condition: str, **parameters: object) -> int:
+    """Count the messages of a site that meet a condition."""
+    sql = f"SELECT count(*) FROM api_message WHERE site_id = %(site)s AND {condition}"
+    return int(stack.fetch(sql, site=site.id, **parameters)[0][0])
+
+
+def note_doctor(ledger: Ledger, ask: Callable[[], str], fault: str, pattern: str) -> None:
+    """Ask the doctor until a line of it matches, and note after how many seconds it did."""
+    begun, said = time.monotonic(), ""
+    while time.monotonic() - begun < DOCTOR_SECONDS:
+        said = ask()
+        if re.search(pattern, said):
+            ledger.note(f"doctor names {fault} after, s", time.monotonic() - begun)
+            ledger.must_hold(f"doctor names {fault} within a minute", holds=True)
+            return
+        time.sleep(1)
+    ledger.must(f"doctor names {fault} within a minute", said, pattern)
+
+
+def held_lock(stack: Stack, figures: FaultFigures, chooser: random.Random) -> Ledger:
+    """Hold the rows of one person and one goal in a session that does nothing, as a forgotten psql does."""
+    ledger = Ledger("A lock held by a session that does nothing")
+    site = stack.sites.pop()
+    worker = "worker-1"
+    stack.settings = {}
+    stack.start(worker, "beat")
+    try:
+        with under_load(stack, site, figures, chooser) as sender:
+            held = user_id(0)
+            row = "FROM cohorts_identity WHERE site_id = %(site)s AND value = %(id)s"
+            wait_until(lambda: stack.fetch(f"SELECT 1 {row}", site=site.id, id=held), "the person's identity")
+            with psycopg.connect(stack.servers.environment["DATABASE_URL"]) as holder:
+                asked = {"site": site.id, "id": held}
+                holder.execute(f"SELECT 1 {row} FOR UPDATE", asked)
+                begun = time.monotonic()
+                processed = count_done(stack, site)
+                time.sleep(figures.seconds / 2)
+                note_doctor(ledger, stack.doctor, "the session", rf"\b{holder.info.backend_pid}\b")
+                time.sleep(max(0.0, figures.seconds - (time.monotonic() - begun)))
+                gone_on = count_done(stack, site) - processed
+                ledger.note("processed meanwhile", gone_on)
+                wanted = figures.per_second * figures.seconds / 2
+                ledger.must_hold("most of the others were processed meanwhile", holds=gone_on > wanted)
+                ledger.note("waiting at the end", count_waiting(stack, site))
+                holder.rollback()
+            begun = time.monotonic()
+        ledger.note("all processed after, s", time.monotonic() - begun)
+        ledger.must("attempts counted because of it", count(stack, site, "attempts > 0"), 0)
+        book_answers(ledger, sender)
+        book_effects(ledger, stack, sender)
+        book_calm(ledger, stack)
+    finally:
+        stack.kill(worker, "beat")
+    return ledger
+
+
+def frozen_worker(stack: Stack, figures: FaultFigures, chooser: random.Random) -> Ledger:
+    """Freeze one of two workers in the middle of a batch, then both, and let them go on."""
+    ledger = Ledger("Frozen workers")
+    site = stack.sites.pop()
+    stack.settings = {}
+    workers = ("worker-1", "worker-2")
+    stack.start(*workers, "beat")
+    try:
+        with under_load(stack, site, figures, chooser) as sender:
+            stack.catch(workers[0], within=30)
+            stack.send(workers[0], signal.SIGSTOP)
+            processed = count_done(stack, site)
+            time.sleep(figures.seconds)
+            gone_on = count_done(stack, site) - processed
+            ledger.note("processed by the other meanwhile", gone_on)
+            ledger.must_hold("the other goes on", holds=gone_on > figures.per_second * figures.seconds / 2)
+            stack.send(workers[1], signal.SIGSTOP)
+            note_doctor(ledger, stack.doctor, "frozen workers", r"(?i)(FAIL|warn) .*work")
+            for worker in workers:
+                stack.send(worker, signal.SIGCONT)
+            begun = time.monotonic()
+        ledger.note("all processed after, s", time.monotonic() - begun)
+        book_answers(ledger, sender)
+        book_effects(ledger, stack, sender)
+        book_calm(ledger, stack)
+    finally:
+        stack.kill(*workers, "beat")
+    return ledger
+
+
+def wrong_clock(stack: Stack, figures: FaultFigures, chooser: random.Random) -> Ledger:
+    """Set the clock of worker and beat three days ahead, then back, then a day behind, then right."""
+    ledger = Ledger("A clock ahead, back and behind")
+    site = stack.sites.pop()
+    clock = stack.directory / "clock"
+    clock.write_text("+0")
+    stack.settings = {
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    names = ("worker-1", "beat")
+    stack.start(*names)
+    stack.settings = {}
+    try:
+        with under_load(stack, site, figures, chooser) as sender:
+            for name, offset in (("ahead", "+3d"), ("right again", "+0"), ("behind", "-1d"), ("right at last", "+0")):
+                clock.write_text(offset)
+                time.sleep(figures.seconds / 2)
+                begun, processed = time.monotonic(), count_done(stack, site)
+                if offset != "+0":
+                    note_doctor(ledger, partial(stack.doctor, offset), f"the clock {name}", r"(?i)(FAIL|warn) .*clock")
+                wait_until(lambda before=processed: count_done(stack, site) > before, f"the digest, clock {name}")  # type: ignore[misc]
+                ledger.note(f"{name}: processes on after, s", time.monotonic() - begun)
+            deferred = insert_by_hand(stack, site)
+            begun = time.monotonic()
+            wait_until(lambda: count(stack, site, "id = %(id)s AND status = 'done'", id=deferred), "beat")
+            ledger.note("what no nudge tells of, processed after, s", time.monotonic() - begun)
+            ledger.must_hold("within ten seconds", holds=time.monotonic() - begun < 10)
+            stack.fetch("DELETE FROM api_message WHERE id = %(id)s RETURNING id", id=deferred)
+        book_answers(ledger, sender)
+        book_effects(ledger, stack, sender)
+        book_calm(ledger, stack)
+    finally:
+        stack.kill(*names)
+    return ledger
+
+
+def insert_by_hand(stack: Stack, site: Site) -> int:
+    """Insert a message that no web server nudges for: only the schedule finds it."""
+    sql = """
+    INSERT INTO api_message (site_id, type, position, received_at, occurred_at, body, status, reason, detail,
+                             warnings, effects, attempts, waiting_for)
+    VALUES (%(site)s, 'identify', 0, now(), now(), '{"type":"identify","userId":"by-hand"}', 'pending', '', '',
+            '{}', '{}', 0, '')
+    RETURNING id
+    """
+    return int(stack.fetch(sql, site=site.id)[0][0])
+
+
+def full_disk(_: Stack, figures: FaultFigures, chooser: random.Random) -> Ledger:
+    """Fill the disk under PostgreSQL, on a stack of its own, and make room again."""
+    ledger = Ledger("A full disk")
+    with small_disk() as place, running_stack(place / "data") as stack:
+        site = stack.sites.pop()
+        names = ("worker-1", "beat")
+        stack.start(*names)
+        filler = place / "filler"
+        with under_load(stack, site, figures, chooser) as sender:
+            fill(filler)
+            answered = len(sender.answers)
+            wait_until(lambda: "503" in sender.answers[answered:], "an answer 503")
+            note_doctor(ledger, stack.doctor, "the full disk", r"(?i)FAIL .*(disk|space)")
+            is_ready = any(stack.is_ready(web) for web in stack.ports)
+            ledger.must_hold("no web server says it is ready", holds=not is_ready)
+            time.sleep(figures.seconds)
+            ledger.note("answered 503 meanwhile", sender.answers[answered:].count("503"))
+            filler.unlink()
+            if any(child.name == "postgresql" and child.process.poll() is not None for child in stack.servers.children):
+                ledger.note("PostgreSQL had to be started again", 1)
+                stack.stop_server("postgresql", signal.SIGQUIT)
+                stack.start_server("postgresql")
+            begun = time.monotonic()
+            wait_until(partial(sender.was_told_since, begun), "an answer 2xx after room was made")
+            ledger.note("accepts again after, s", time.monotonic() - begun)
+        book_answers(ledger, sender)
+        book_effects(ledger, stack, sender)
+        book_calm(ledger, stack)
+    return ledger
+
+
+@contextmanager
+def small_disk() -> Iterator[Path]:
+    """Mount a file system of its own that is soon full; needs root."""
+    with tempfile.TemporaryDirectory(prefix="goalpost-disk-") as name:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", name], check=True)
+        try:
+            Path(name, "data").mkdir()
+            yield Path(name)
+        finally:
+            subprocess.run(["umount", "--lazy", name], check=True)
+
+
+def can_mount() -> bool:
+    """Whether this account may mount a file system."""
+    with tempfile.TemporaryDirectory() as name:
+        if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", name], check=False, capture_output=True).returncode:
+            return False
+        return subprocess.run(["umount", name], check=False).returncode == 0
+
+
+def fill(filler: Path) -> None:
+    """Take all of a file system's room."""
+    with filler.open("wb", buffering=0) as file:
+        piece = bytes(2**20)
+        while True:
+            try:
+                file.write(piece)
+            except OSError:
+                if len(piece) == 1:
+                    return
+                piece = piece[: max(1, len(piece) // 16)]

@@ -12,6 +12,7 @@ import base64
 import json
 import os
 import queue
+import random
 import re
 import subprocess
 import sys
@@ -353,7 +354,7 @@ def send_large_numbers(here: Goalpost) -> None:
 
 def send_large_events(here: Goalpost) -> None:
     """A hundred events of 0.9 MB, each read by goal page, Why not?, API and export."""
-    text = "x" * 9_000
+    text = noise(9_000)
     with here.client() as client:
         for number in range(100):
             properties = {f"p{place}": f"{text}{place}" for place in range(100)}
@@ -407,7 +408,7 @@ def grow_person(here: Goalpost) -> None:
     """Twenty identify calls of 0.7 MB for one person; then a small event, and four readers for five seconds."""
     with here.client() as client:
         for call in range(20):
-            traits = {f"trait {call} {number}": "x" * 2_000 for number in range(340)}
+            traits = {f"trait {call} {number}": noise(2_000) for number in range(340)}
             here.post(client, "/v1/identify", {"userId": "one", "traits": traits})
         note_digest(here)
         here.see(
@@ -441,7 +442,7 @@ def grow_person(here: Goalpost) -> None:
 def flood_refused(here: Goalpost) -> None:
     """Events without a name, of 0.9 MB and with one messageId, for ten seconds on four connections."""
     end, statuses = time.monotonic() + 10, Counter[int]()
-    body = {"userId": "one", "messageId": "same", "properties": {"text": "x" * 900_000}}
+    body = {"userId": "one", "messageId": "same", "properties": {"text": noise(900_000)}}
 
     def sender() -> None:
         with here.client() as client:
@@ -456,12 +457,14 @@ def flood_different_refused(here: Goalpost) -> None:
     """The same with another body each."""
     end, statuses = time.monotonic() + 10, Counter[int]()
 
+    text = noise(900_000)
+
     def sender(lane: int) -> None:
         number = 0
         with here.client() as client:
             while time.monotonic() < end:
                 number += 1
-                body = {"userId": "one", "properties": {"n": f"{lane}-{number}", "text": "x" * 900_000}}
+                body = {"userId": "one", "properties": {"n": f"{lane}-{number}", "text": text}}
                 statuses[here.post(client, "/v1/track", body).status_code] += 1
 
     in_parallel([lambda lane=lane: sender(lane) for lane in range(4)])  # type: ignore[misc]
@@ -549,6 +552,11 @@ ATTACKS: Final[Mapping[str, Callable[[Goalpost], None]]] = {
     "device": share_device,
     "conversions": link_conversions,
 }
+
+
+def noise(length: int) -> str:
+    """Text that PostgreSQL cannot compress much."""
+    return random.randbytes(length // 2).hex()
 
 
 def persona(number: int, name: str, *, user: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from tests.contract.server import ROOT
 
 PATIENCE = 300.0  # seconds until something that must happen counts as never happening
 STOP_SECONDS = 30.0
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")  # Debian's package faketime
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)  # of Debian's package libfaketime
 WEBS = ("web-1", "web-2")
 COMMANDS: Mapping[str, Callable[[], list[str]]] = {
     "web": up.web_command,

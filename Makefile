@@ -35,7 +35,7 @@ screenshots: $(VENV)/test.stamp $(VENV)/node.stamp ## a picture of every page, w
 	@rm -rf .build/screenshots && mkdir -p .build/screenshots
 	GOALPOST_SCREENSHOTS=$(CURDIR)/.build/screenshots $(PYTHON) -m pytest -q tests/browser/test_looks.py $(ARGS)
 
-chaos: $(VENV)/test.stamp ## kill, poison and starve a Goalpost of its own on the full scale, in a quarter of an hour
+chaos: $(VENV)/test.stamp ## kill, poison and starve a Goalpost of its own on the full scale, in half an hour
 	$(PYTHON) -m tests.chaos $(ARGS)
 
 lint: $(VENV)/test.stamp ## style, format, and who may import whom

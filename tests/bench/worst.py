@@ -34,7 +34,7 @@ from api.embedded import free_port
 from tests.bench.figures import Figure, parser, publish
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-READY_SECONDS: Final = 90.0
+READY_SECONDS: Final = 180.0
 QUIET_SECONDS: Final = 6.0
 DIGEST_SECONDS: Final = 120.0  # then an attack counts as never processed
 RATE: Final = 20.0  # events, and as many reads, a second of the site beside

@@ -1,8 +1,9 @@
 """Kill and starve a Goalpost of its own in every way that it must survive, on the full scale, and print the ledgers.
 
-    python -m tests.chaos [--scenario once|killers|outages] [--seed N] [--short]
+    python -m tests.chaos [--scenario NAME] [--seed N] [--short]
 
-Exit code 1 when anything differs. The long form takes about a quarter of an hour, most of it outages as they are.
+Exit code 1 when anything differs. The long form takes about half an hour, most of it outages and faults as they are.
+The scenario `clock` needs Debian's package libfaketime, `disk` the right to mount a small file system.
 """
 
 import argparse

@@ -44,12 +44,13 @@ SETUP: Final = """
 import json, django
 django.setup()
 from api.sites import create_credential, create_site, create_source
-from api.models import Source
+from api import models
+everything = {"scopes": list(models.Scope)} if hasattr(models, "Scope") else {}  # older ones may do everything
 found = {}
 for name in ("Loud", "Quiet"):
     site = create_site(name=name, public_traits=["plan"])
-    source = create_source(site, name="browser", kind=Source.Kind.BROWSER)
-    new = create_credential([site], name=name)
+    source = create_source(site, name="browser", kind=models.Source.Kind.BROWSER)
+    new = create_credential([site], name=name, **everything)
     key = source.write_keys.get().key
     found[name] = [site.pk, site.sitecode, key, new.credential.client_id, new.secret]
 print(json.dumps(found))

@@ -157,6 +157,7 @@ def wrong_clock(stack: Stack, figures: FaultFigures, chooser: random.Random) -> 
         "FAKETIME_TIMESTAMP_FILE": str(clock),
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "PYTHONPATH": str(Path(__file__).with_name("clock")),
     }
     names = ("worker-1", "beat")
     stack.start(*names)

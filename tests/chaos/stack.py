@@ -119,7 +119,8 @@ class Stack:
         """End processes with all of their own by SIGKILL."""
         for name in names:
             child = self.children.pop(name)
-            os.killpg(child.process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it fell by itself, which the ledger says
+                os.killpg(child.process.pid, signal.SIGKILL)
             child.process.wait()
 
     def send(self, name: str, number: signal.Signals) -> None:

@@ -23,7 +23,7 @@ from tests.chaos.stack import Site, Stack, listening_port, wait_until
 from tests.run.house import House
 
 # What the command line of each child of `make run` holds.
-CHILDREN: Final = {"web": "granian", "worker": " worker ", "beat": " beat "}
+CHILDREN: Final = {"web": "granian", "worker": "api.celery worker ", "beat": "api.celery beat "}
 REFUSAL_SECONDS: Final = 30.0
 
 

@@ -177,7 +177,7 @@ def page(name: str, *parts: Any, data: Mapping[str, str] | None = None, **query:
 
         from tests.bench.stage import SITECODE
 
-        client = Client(raise_request_exception=False)
+        client = Client(raise_request_exception=False, headers={"host": "localhost"})
         client.force_login(get_user_model().objects.get(is_superuser=True))
         try:
             address = reverse(name, args=parts if name.startswith("admin:") else [SITECODE, *parts])
@@ -198,7 +198,7 @@ def api(path: str, *, body: Any = None) -> Callable[[], tuple[str, int]]:
         from api.access import api_key
         from tests.bench.stage import CLIENT_ID, SECRET
 
-        client = Client(raise_request_exception=False)
+        client = Client(raise_request_exception=False, headers={"host": "localhost"})
         headers = {"authorization": f"Basic {api_key(CLIENT_ID, SECRET)}"}
         given = b"" if body is None else json.dumps(body).encode()
         way = "GET" if body is None else "POST"

@@ -486,7 +486,11 @@ def _links_from(site_id: int, keys: Sequence[IdentityKey], limit: int) -> list[L
 
 
 def _with_more_links(site_id: int, begin: AbstractSet[IdentityKey], links: Sequence[Link]) -> AbstractSet[IdentityKey]:
-    """Return which ids, of those with which a walk began and those that it came to, have more links than it read."""
+    """Return which ids, of those with which a walk began and those that it came to, have more links than it read.
+
+    Compared as rows, because only the unique index has their order: where most links of a site belong to one id, the
+    planner would read all of the table for each of the others.
+    """
     read = Counter(key for key, _ in links)
     keys = sorted(begin | {(int(Kind.USER), user) for _, user in links})
     with connection.cursor() as cursor:
@@ -496,7 +500,9 @@ def _with_more_links(site_id: int, begin: AbstractSet[IdentityKey], links: Seque
               FROM unnest(%b::bigint[], %b::smallint[], %b::text[], %b::int[]) AS k (site_id, kind, value, has_read)
              WHERE k.has_read < (SELECT count(*) FROM (
                 SELECT 1 FROM cohorts_link l
-                 WHERE l.site_id = k.site_id AND l.kind = k.kind AND l.value = k.value LIMIT k.has_read + 1) AS its)
+                 WHERE (l.site_id, l.kind, l.value) >= (k.site_id, k.kind, k.value)
+                   AND (l.site_id, l.kind, l.value) <= (k.site_id, k.kind, k.value)
+                 ORDER BY l.site_id, l.kind, l.value, l.user_value LIMIT k.has_read + 1) AS its)
             """,
             [[site_id] * len(keys), [kind for kind, _ in keys], [value for _, value in keys], [read[k] for k in keys]],
         )

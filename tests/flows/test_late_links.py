@@ -57,13 +57,18 @@ def known_by_device() -> set[str | None]:
 
 def rows_written(work: Callable[[], object], *tables: str) -> int:
     """The rows of these tables that were inserted, updated or deleted while `work` ran."""
+    return rows_counted("n_tup_ins + n_tup_upd + n_tup_del", work, *tables)
+
+
+def rows_counted(columns: str, work: Callable[[], object], *tables: str) -> int:
+    """Return how far PostgreSQL's counters of these tables moved while `work` ran."""
 
     def so_far() -> int:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_stat_force_next_flush()")
             cursor.execute("SELECT pg_stat_clear_snapshot()")
             cursor.execute(
-                "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables WHERE relname = ANY(%s)",
+                f"SELECT sum({columns}) FROM pg_stat_user_tables WHERE relname = ANY(%s)",
                 [list(tables)],
             )
             return int(cursor.fetchone()[0])
@@ -156,6 +161,25 @@ def test_device__of_many_users__shares_its_first_visitor_step_by_step(world: Wor
     assert known_by_device() == {"v1"}
     assert {code for code in codes() if code.startswith("u")} == set()
     assert contradictions() == []
+
+
+def test_device__that_most_links_of_the_table_are_of__is_read_as_far_as_the_bound(
+    world: World, settings: Settings
+) -> None:
+    settings.MOST_LINKED = 500  # as it is: few rows are read in any way
+    world.identify(userId="u", anonymousId="kiosk", at=60)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO cohorts_link (site_id, kind, value, user_value)
+            SELECT site_id, kind, value, 'u' || number FROM cohorts_link, generate_series(1, 10000) AS number
+            """
+        )
+        cursor.execute("ANALYZE cohorts_link")
+    earlier = world.event("page", userId=None, anonymousId="kiosk", at=40, name="Home", kameleoonVisitorCode="v1")
+
+    read = rows_counted("seq_tup_read + coalesce(idx_tup_fetch, 0)", lambda: world.send(earlier), "cohorts_link")
+    assert read < 30_000
 
 
 @pytest.mark.parametrize("is_ring", [False, True])

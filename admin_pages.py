@@ -217,7 +217,7 @@ def pretty(value: Any, *, most: int = SHOWN) -> tuple[str, bool]:
 
 
 def pretty_body(body: bytes, *, most: int = SHOWN) -> tuple[str, bool]:
-    """Return the bytes of a request likewise, indented if they are JSON, else as they stand."""
+    """Return the bytes of a request likewise: indented if they are JSON, otherwise unchanged."""
     if len(body) <= PARSED:
         try:
             return pretty(json.loads(body.decode(errors="backslashreplace")), most=most)
@@ -233,7 +233,7 @@ def show_json(value: Any) -> SafeString:
 
 
 def show_body(body: bytes) -> SafeString:
-    """Show the bytes of a request as indented JSON when they are JSON, else as they stand, escaped."""
+    """Show the bytes of a request as indented JSON if they are JSON, otherwise unchanged; escaped."""
     return show_part(*pretty_body(body))
 
 
@@ -245,7 +245,7 @@ def show_part(text: str, is_part: bool) -> SafeString:  # noqa: FBT001 - as `pre
 
 
 def show_text(text: str) -> SafeString:
-    """A text as it stands, escaped."""
+    """Show a text unchanged, escaped."""
     return format_html('<pre class="goalpost-text">{}</pre>', visible(text))
 
 

@@ -9,7 +9,7 @@ from psycopg.errors import LockNotAvailable
 
 
 class Lock(StrEnum):
-    """What a transaction waited for in vain."""
+    """A lock that a transaction waited for in vain."""
 
     IDENTITY = "identity"  # of a person, with its links, texts and conversions
     GROUP = "group"

@@ -1,7 +1,7 @@
-"""What a source may send in a minute and in a day: counted in memory, added up once a second by the nudger's thread.
+"""Budgets of sources, a minute and a day: counted in memory, added up once a second by the nudger's thread.
 
-A process refuses by what it has counted itself since then and by what all processes had written. So the excess is what
-a process takes in about a second, and one request for each of its threads.
+A process refuses by the sum of what all processes had written and what it has counted itself since then. So the excess
+is what a process takes in about a second, and one request for each of its threads.
 """
 
 import threading
@@ -30,7 +30,7 @@ class Span(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How many events and bytes of bodies a source may send, refused ones and duplicates included."""
+    """The most events and bytes of bodies that a source may send, refused ones and duplicates included."""
 
     events_per_minute: int
     bytes_per_minute: int
@@ -71,7 +71,7 @@ class Over:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What a source has sent in a span, and how many requests were refused because of its budget."""
+    """The use of a source in a span, and how many requests were refused because of its budget."""
 
     events: int = 0
     bytes: int = 0
@@ -80,7 +80,7 @@ class Used:
 
 @dataclass(slots=True)
 class Seen:
-    """What all processes had written of a span, and when the span ends by this process's own clock."""
+    """The use that all processes had written of a span, and when the span ends by this process's own clock."""
 
     events: int = 0
     bytes: int = 0
@@ -88,7 +88,7 @@ class Seen:
 
 
 class Account:
-    """What one source has sent: through this process and not written yet, and through all processes."""
+    """The use of one source: through this process and not written yet, and through all processes."""
 
     __slots__ = ("bytes", "day", "events", "minute", "turned_away")
 
@@ -117,7 +117,7 @@ RETURNING source_id, span, events, bytes,
 
 
 class Ledger:
-    """What the sources have sent, as far as a process knows."""
+    """The use of all sources, as far as a process knows."""
 
     def __init__(self) -> None:
         self._accounts: dict[int, Account] = {}

@@ -91,10 +91,10 @@ class Recoded:
 
 
 def load_lines(file: IO[bytes], load: Load) -> Iterator[int]:
-    """Load the lines of a file from where `load` stands, a chunk a step, each in one transaction with `load` itself.
+    """Load the lines of a file that `load` has not read yet, a chunk a step, each in one transaction with `load`.
 
-    Yields 0 after each chunk, and while it waits for the digest, every second, how many messages are pending: more
-    than half of what the site, or all sites, may have pending would soon have live senders refused. An unsaved `load`
+    Yields 0 after each chunk. While more than half of what the site, or all sites, may have pending is pending, it
+    waits, because live senders would soon be refused; it then yields that number every second. An unsaved `load`
     is only counted up. Holds one chunk in memory. Raises LoadLostError, psycopg.Error, and what reading raises; what
     was yielded stays.
     """

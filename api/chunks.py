@@ -1,4 +1,4 @@
-"""How many rows are in memory at a time: bounded in rows and in bytes, for every read of many bodies."""
+"""Chunks of rows, bounded in number and in bytes, for every read of many bodies."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final

@@ -21,14 +21,14 @@ WAIT = 2.0  # seconds until a request without a connection is told to come again
 
 
 class Kind(StrEnum):
-    """What a session is for: its limits, and the end of its application_name (`goalpost worker`)."""
+    """The purpose of a session: it sets its limits and the end of its application_name (`goalpost worker`)."""
 
     WEB = "web"  # pages and the management API
     INBOX = "inbox"  # stores events
     READS = "reads"  # remote data and lookups
     NOTES = "notes"  # figures that a process writes beside its requests
     WORKER = "worker"
-    CLAIMS = "claims"  # a worker's notes of what it has in hand
+    CLAIMS = "claims"  # a worker's notes of which messages it digests
     BEAT = "beat"
     LOAD = "load"
     UPKEEP = "upkeep"  # commands that run beside the digest

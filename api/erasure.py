@@ -1,8 +1,8 @@
 """Erasing a person: over all identifiers, in every table that events or people fill (promises N-13).
 
 What an index finds goes at once: identities, usernames, conversions by their keys, up to 5,000, and the messages of
-these. No index leads to what else names the person, so the rest is swept in chunks by a worker, until the receipt says
-that it is done (api.sweeps). Conversions stay as figures: without ids, properties or message, under a marker that means
+these. No index leads to other rows that name the person, so a worker sweeps them in chunks. The receipt says when it is
+done (api.sweeps). Conversions stay as figures: without ids, properties or message, under a marker that means
 nothing.
 
 What others said stays theirs: in their events, conversions, traits and groups a stand-in takes the place of the id. To

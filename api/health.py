@@ -1,4 +1,4 @@
-"""Whether this process runs, and whether it can accept events."""
+"""Health of this process: it runs, and it can accept events."""
 
 import threading
 import time
@@ -24,11 +24,11 @@ BEGIN; SAVEPOINT probe;
 INSERT INTO api_probe (filler) VALUES (repeat('x', 500));
 ROLLBACK TO SAVEPOINT probe; COMMIT
 """
-# What PostgreSQL says when it runs and stores nothing.
+# Errors of a PostgreSQL that runs and stores nothing.
 REASONS: Final[dict[type[psycopg.Error], tuple[str, str]]] = {
     psycopg.errors.DiskFull: (
         "disk_full",
-        "The disk of the database is full: make room. Until then senders are told to send their events again.",
+        "The disk of the database is full: make room. Until then senders have to send their events again.",
     ),
     psycopg.errors.ReadOnlySqlTransaction: (
         "read_only",
@@ -100,7 +100,7 @@ def examine() -> Answer | Refusal:
 
 
 def look_at_database() -> Answer | Refusal:
-    """Return what the database says about itself and about who works on it. Raises psycopg.Error, PoolTimeout."""
+    """Ask the database whether it stores events, and for worker and beat. Raises psycopg.Error, PoolTimeout."""
     with pool().connection() as session:
         if missing := missing_migrations(session):
             text = f"Run `python manage.py prepare`; missing: {', '.join(missing)}."

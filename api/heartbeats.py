@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 
 class State(StrEnum):
-    """How somebody is."""
+    """The state of worker or beat."""
 
     ALIVE = "alive"
     FROZEN = "frozen"  # gives no sign, though its session with the database is open
@@ -56,7 +56,7 @@ class Sign:
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """How far the database's clock jumped last, and how long ago by that clock."""
+    """The last jump of the database's clock, and how long ago it was by that clock."""
 
     seconds: float
     age: timedelta
@@ -200,7 +200,7 @@ def last_jump() -> Jump | None:
 def steady_time() -> datetime | None:
     """Return the database's time if its clock has run steadily for an hour, otherwise None. One query.
 
-    Whatever is deleted because of its age asks here what time it is.
+    Everything that deletes by age takes its time from here.
     """
     with connection.cursor() as cursor:
         cursor.execute(

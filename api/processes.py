@@ -151,7 +151,7 @@ class Kept:
         self._due_at: float | None = None
 
     def tend(self) -> str:
-        """Start the program again if it has ended and its pause is over; returns what is to be told, if anything.
+        """Start the program again if it has ended and its pause is over; return a line to print, or an empty one.
 
         Call it often, from the main thread. Raises StartRefusedError when it has ended too often.
         """

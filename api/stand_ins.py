@@ -114,7 +114,7 @@ def _is_unmistakable(id_: str) -> bool:
 
 
 def _quoted(id_: str) -> set[str]:
-    """How addresses may write an id: with hexadecimal digits in either case, and what need not be written so plain."""
+    """Return percent-encoded spellings of an id: hexadecimal digits in either case, `@` and `+` escaped or not."""
     written = {quote(id_, safe=safe) for safe in ("", "@", "+", "@+")}
     return written | {QUOTED.sub(lambda found: found[0].lower(), each) for each in written}
 

@@ -37,14 +37,14 @@ def find_person(site_id: int, ids: Sequence[str], *, most: int = remote_data.MOS
 
 
 def newest(site_id: int, *, limit: int) -> list[Identity]:
-    """Return the identities that were met last, among the newest 2,000 of all sites, without registers. One query."""
+    """Return the identities that were made last, among the newest 2,000 of all sites, without registers. One query."""
     last = Identity.objects.order_by("-pk").values("pk")[:2_000]
     found = Identity.objects.filter(pk__in=last, site_id=site_id).defer("registers")
     return list(found.order_by("-pk")[:limit])
 
 
 def count_traits(group_ids: Sequence[int]) -> dict[int, int]:
-    """How many traits of these groups events named. One query."""
+    """Return how many traits of each of these groups events named, removed ones among them. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -83,8 +83,8 @@ _Person = dict[Key, _Said]
 def sizes(site_id: int) -> tuple[dict[str, int], bool]:
     """Return how many persons are in each persona, by its name, and whether all of the site were looked at.
 
-    Of more than 20,000 identities, or 5,000 that were ever in a persona, only the first by kind and value are looked
-    at, and of these and the rest of their persons 32 MiB: there are at least so many members. An index would be written
+    It reads the first 20,000 identities by kind and value, of which 5,000 were ever in a persona, and 32 MiB of these
+    and the rest of their persons. Beyond that the figures are lower bounds. An index instead would be written
     with every change of an identity. Two queries.
     """
     seed = f"""

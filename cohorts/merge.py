@@ -130,7 +130,7 @@ def note_left_out(registers: Registers, name: str, at: int) -> bool:
 
 
 def is_too_long(name: str, value: Any) -> bool:
-    """Whether a trait is not kept, because its name or its value is too long."""
+    """Return whether a trait is left out because its name or its value is too long."""
     if isinstance(value, bool | int | float) or value is None:
         return _bytes(name) > NAME_BYTES
     if isinstance(value, str) and len(value) < VALUE_BYTES // MOST_ESCAPED:  # most values: they need not be spelled
@@ -139,7 +139,7 @@ def is_too_long(name: str, value: Any) -> bool:
 
 
 def _has_many_elements(value: Any) -> bool:
-    """Whether the lists and objects of a value have too many elements. A loop, however deep they nest."""
+    """Return whether the lists and objects of a value have too many elements. A loop, because they may nest deep."""
     elements, to_do = 0, [value]
     while to_do and elements <= VALUE_ELEMENTS:
         each = to_do.pop()
@@ -174,7 +174,7 @@ def limit_maps(registers: Registers, *, most: Mapping[str, int] = MOST) -> None:
 
 
 def join(all_registers: Iterable[Mapping[str, Any]], *, most: Mapping[str, int] = MOST) -> Registers:
-    """What several identities of one person say together: per field, the latest. The arguments are left as they are.
+    """Join the registers of several identities of one person: per field, the latest. The arguments do not change.
 
     A person has no more traits and personas than one identity may have.
     """

@@ -646,7 +646,7 @@ def _columns(identities: Iterable[_Known]) -> list[list[Any]]:
 
 @dataclass(frozen=True, slots=True)
 class _NewsOfGroup:
-    """What one change said of its group."""
+    """The outcome of one change for its group."""
 
     is_news: bool = False
     beyond_limits: AbstractSet[str] = frozenset()

@@ -164,7 +164,7 @@ def find_candidates(
 
 @dataclass(frozen=True, slots=True)
 class Rekeyed:
-    """What `rekey` did."""
+    """The result of `rekey`."""
 
     moved: list[rollups.Moved]  # pass it to `record`, which counts it
     postponed: list[FirstVisitor]  # ids with too many conversions: call `rekey_next` for each, step by step

@@ -128,9 +128,9 @@ def revenue_of(happened: Iterable[Happened]) -> dict[str, Decimal]:
 
 
 def _sum(old: Tally, came: Collection[Happened], gone: Collection[Happened], *, visits: int) -> Tally | None:
-    """What a visitor converted, with what came and without what went; None if nothing is left. Pure.
+    """Return the tally of a visitor with what came and without what went; None if nothing is left. Pure.
 
-    Its first and last time are at most too far apart: where one went, only the conversions tell the next one.
+    Its first and last times may be too far apart: if one of them went, only the conversions have the next one.
     """
     conversions = old.conversions + len(came) - len(gone)
     if conversions == 0:
@@ -232,11 +232,11 @@ def _load(pairs: Collection[Pair]) -> dict[Pair, Tally]:
 def _load_neighbours(
     site_id: int, pairs: Mapping[Pair, tuple[Collection[Happened], Collection[Happened]]]
 ) -> dict[Pair, list[datetime]]:
-    """The times next to those at which conversions of these visitors came or went, if less than a gap away.
+    """Return the times next to those at which conversions of these visitors came or went, if less than a gap away.
 
-    Of the conversions that are there besides: two conversions with none of these times between them begin as many
-    visits as before, so that the ones next to each tell how many visits began or ended. Three probes of an index for
-    each time, however many conversions a visitor has.
+    They are those of the other conversions. Two of these with no changed time between them begin as many visits as
+    before, so the neighbours of each changed time suffice to count visits that began or ended. Three probes of an index
+    for each time, however many conversions a visitor has.
     """
     times = []
     for pair, (came, gone) in pairs.items():

@@ -63,7 +63,7 @@ def tell(alert: Alert, event: str, finding: str, *, since: datetime | None, now:
 
 
 def count_of_hour(site_id: int, *, now: datetime, **only: Any) -> int:
-    """Return to how many addresses a site's alerts were told in the last hour. One query of that hour's rows."""
+    """Return to how many addresses a site's alerts were sent in the last hour. One query of that hour's rows."""
     of_hour = {"at__gt": now - HOUR, "at__lte": now + HOUR}  # not what a clock wrote that was ahead by more
     return AlertDelivery.objects.filter(site=site_id, **of_hour, **only).count()
 

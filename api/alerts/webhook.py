@@ -121,7 +121,7 @@ def is_allowed(address: Address) -> bool:
 
 
 def is_of_this_machine(address: Address) -> bool:
-    """Return whether an address is one of this machine: from within, no firewall stands before its ports."""
+    """Return whether an address is one of this machine, whose firewall does not protect its ports from within."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IPv4
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:

@@ -1,9 +1,8 @@
 """Messages that a worker leaves alone for a while, because another session holds a row that they need.
 
-A lock is waited for as long as healthy workers hold one. What needs a lock that is held for longer is set aside, so
-that others go on, and so is what comes in meanwhile and needs it too. Every two seconds one message of each lock is
-tried again. This is a process's memory and nothing more: a lock is found held by each worker for itself, and no attempt
-is counted.
+A worker waits for a lock as long as healthy workers hold one. Messages that need a lock that is held for longer are set
+aside, later ones too, so that the others go on. Every two seconds the worker tries one message of each lock again. All
+this is in the memory of one process: each worker finds held locks for itself, and no attempt is counted.
 """
 
 import time
@@ -36,7 +35,7 @@ class Need(NamedTuple):
 
 
 class Judged(Protocol):
-    """A message in hand."""
+    """A claimed message."""
 
     @property
     def id(self) -> int: ...
@@ -74,7 +73,7 @@ class _Site:
 
 
 class Aside:
-    """What a worker has set aside, by site."""
+    """The messages that a worker has set aside, by site."""
 
     def __init__(self) -> None:
         self._sites: defaultdict[int, _Site] = defaultdict(_Site)
@@ -147,9 +146,9 @@ def judge_free(
 ) -> list[Verdict]:
     """Judge the messages of a batch whose locks are free, and set the others aside. Inside a transaction.
 
-    Where a part of the batch waits in vain, it is divided by the locks of the kind that was waited for, until one is
-    left; identities are looked up, because a frozen worker holds hundreds. `lock_timeout` is to be PROBE. After SEARCH
-    seconds what has not been judged is set aside as it is.
+    A part of the batch that waits in vain is divided by the locks of the kind that it waited for, until one is left.
+    Held identities are looked up instead, because a frozen worker holds hundreds. Set `lock_timeout` to PROBE before.
+    After SEARCH seconds the messages that have not been judged are set aside.
     """
     until = time.monotonic() + SEARCH
     verdicts: list[Verdict] = []

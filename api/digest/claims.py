@@ -75,11 +75,11 @@ class Claims:
 
 
 def recover_from_dead_workers(*, attempts: int) -> int:
-    """Count a failed attempt for every message that a dead worker had in hand; how many there were.
+    """Count a failed attempt for every message that a dead worker had claimed, and return how many there were.
 
     After `attempts` of them a message is `dead` with the reason `worker_died`. A worker that is frozen keeps its lock;
-    its messages go on when PostgreSQL has ended its transaction. Whatever is still locked is left for the next time.
-    One query, and four more for each such worker.
+    its messages go on when PostgreSQL has ended its transaction. Messages that are still locked are left for the next
+    time. One query, and four more for each such worker.
     """
     recovered = 0
     for worker in Claim.objects.values_list("worker", flat=True):

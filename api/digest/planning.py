@@ -1,4 +1,4 @@
-"""How PostgreSQL plans the statements of the digest, and how long they wait for locks."""
+"""Settings of the digest's transactions: how PostgreSQL plans their statements and how long they wait for locks."""
 
 from django.conf import settings
 from django.db import connection

@@ -133,10 +133,10 @@ class _Kept:
 
 
 def plan(site: Site, reason: str, *, is_worker: bool = False) -> Plan:
-    """What trying the newest MOST messages with this reason again would do. Nothing is written.
+    """Return what it would do to try the newest MOST messages with this reason again. Nothing is written.
 
-    It looks into the newest LOOK of them and MOST_BYTES, with eight queries at most; if `is_worker`, into all that are
-    no more bytes, with one more for each 500, and also where that may end the process.
+    It reads the newest LOOK of them, MOST_BYTES at most, with eight queries at most. With `is_worker` it reads as many
+    as MOST_BYTES allow, with one more query for each 500, and also messages that may end the process.
     """
     chosen = _choose(site.pk, reason)
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""Which messages a worker takes, without those of another worker, those left by a dead one, and those set aside."""
+"""Claims of messages by a worker: not those of another worker, those left by a dead one, or those set aside."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from api.digest.mapping import STORED, Stored
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A message in hand."""
+    """A claimed message."""
 
     stored: Stored
     attempts: int
@@ -83,14 +83,12 @@ def claim_waiting(site_id: int, names: Mapping[str, datetime], limit: int, aside
 
 
 def _claim(condition: str, parameters: Sequence[Any], aside: Sequence[int]) -> list[int]:
-    """Lock the messages of a site that meet a condition, leaving those that another worker has or had; their ids.
+    """Lock messages of a site that meet a condition and return their ids.
 
-    What is set aside is left, too.
-
-    What a dead worker had in hand is nobody's before `recover_from_dead_workers` has counted the attempt: a batch that
-    kills one worker after the other would be dead as a whole. One that was in such hands goes alone, for the same
-    reason. Not the bodies, so that the claim is noted before anything large is in memory; and no more of them than the
-    worker can hold. One query.
+    Messages that another worker has claimed, or that are set aside, are left. Those of a dead worker are left until
+    `recover_from_dead_workers` has counted the attempt; afterwards each goes alone. Otherwise a message that kills its
+    worker would take its whole batch with it. Bodies are not read, so that the claim is noted before anything large is
+    in memory, and no more messages are locked than the worker can hold. One query.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -110,7 +108,7 @@ def _claim(condition: str, parameters: Sequence[Any], aside: Sequence[int]) -> l
 
 
 def load(ids: Sequence[int]) -> list[Claimed]:
-    """The messages in hand, in the order of their arrival. One query."""
+    """Return these messages in the order of their arrival. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {STORED}, attempts, effects, warnings FROM api_message WHERE id = ANY(%b::bigint[]) ORDER BY id",

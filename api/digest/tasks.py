@@ -65,7 +65,7 @@ def collect_less_garbage(**_: Any) -> None:
 
 @cache
 def rests() -> dict[str, float]:
-    """When the tasks of this process go on that waited in vain for a lock."""
+    """Return when each task of this process that waited in vain for a lock goes on, by its name."""
     return {}
 
 

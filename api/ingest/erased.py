@@ -1,6 +1,6 @@
-"""What is refused of somebody who was erased: kept without its body, because no digest will ever look at it.
+"""Refused events of erased people: kept without their bodies, because no digest will ever look at them.
 
-Of the ids of the erased only hashes are kept; so the ids that a refused event bears are hashed and compared.
+Only hashes of erased ids are kept, so the ids of a refused event are hashed and compared.
 """
 
 import hmac
@@ -25,7 +25,7 @@ Owner = TypeVar("Owner")
 
 
 def hash_id(site_id: int, id_: str) -> str:
-    """What stands for an erased id: only who holds the secret key can tell whether it is a given one."""
+    """Return the hash that is kept of an erased id; without the secret key nobody can compare it with an id."""
     return hmac.digest(settings.SECRET_KEY.encode(), f"erased\0{site_id}\0{id_}".encode(), "sha256").hex()
 
 

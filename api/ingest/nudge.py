@@ -43,7 +43,7 @@ def nudge() -> None:
 
 
 class Overload(Enum):
-    """Whose messages fill the inbox."""
+    """The backlog that is over its limit: of one site or of all."""
 
     SITE = "This site has too many messages that wait for the digest"
     ALL = "Too many messages wait for the digest"
@@ -174,9 +174,9 @@ class Nudger:
             time.sleep(RETREAT)
 
     def _count(self) -> bool:
-        """Count what is pending, write what came in, and whether that worked; else the last word stands.
+        """Count what is pending, write what came in, and return whether that worked. If not, the last count is kept.
 
-        Stops counting a site's where all of its senders are turned away.
+        It counts no further than where all senders of a site are turned away.
         """
         limit = min(settings.SITE_INBOX_LIMIT, settings.INBOX_LIMIT) * LAST_CHANCE
         try:

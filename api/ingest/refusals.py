@@ -1,7 +1,7 @@
-"""What is kept of the events that are refused: identical ones once, and of each kind no more a day than is of use.
+"""Refused events: identical ones are kept once, and of each source and reason no more than a daily allowance.
 
-Counted in memory and added up once a second by the nudger's thread, as budgets are (api.budgets). So the excess is what
-the processes keep in about a second.
+Counts are in memory and are added up once a second by the nudger's thread, as budgets are (api.budgets). So the excess
+is what the processes keep in about a second.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ OFF: Final = frozenset({"integration_off", "source_off"})
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How many refused events of one source and reason are kept a day of UTC, and how many bytes of them."""
+    """The most refused events of one source and reason that are kept a day of UTC, and the most bytes of them."""
 
     rows: int
     size: int
@@ -39,7 +39,7 @@ ALLOWANCE_OF_OFF: Final = Allowance(10_000, 64 * MIB)  # as many as are tried ag
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What became of refused events."""
+    """Counts of refused events that were kept, identical to a kept one, and not kept."""
 
     kept: int = 0
     kept_bytes: int = 0
@@ -55,7 +55,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What all processes had kept of the current day, and when it ends by this process's own clock."""
+    """Refused events that all processes had kept of the current day, and its end by this process's own clock."""
 
     kept: int = 0
     kept_bytes: int = 0
@@ -106,7 +106,7 @@ def key_of(source_id: int, event: Incoming, *, secret: bytes) -> UUID | None:
 
 
 class Refusals:
-    """What a process has kept, and not kept, of refused events."""
+    """Refused events of one process, kept and not kept."""
 
     def __init__(self) -> None:
         self._unwritten: dict[Key, Counts] = {}

@@ -93,7 +93,7 @@ class Person:
 
     @property
     def unread(self) -> int:
-        """How many identities remote data leaves out, because all together they are too large."""
+        """Return how many identities remote data leaves out because all together are too large."""
         return sum(getattr(identity, "is_unread", False) for identity in self.identities)
 
 
@@ -266,7 +266,7 @@ def _facts_of(joined: merge.Registers, of: str, identities: Sequence[Identity]) 
 
 
 def left_out(registers: merge.Registers) -> dict[str, datetime]:
-    """When events said the latest that the limits of registers left out, by map. Pure."""
+    """Return the time of the latest register that the limits left out, by map. Pure."""
     return {name: times.of_stamp(at) for name, at in registers.get(merge.LEFT_OUT, {}).items()}
 
 

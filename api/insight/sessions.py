@@ -30,7 +30,7 @@ class Holder:
 
     @property
     def remedy(self) -> str:
-        """What ends it."""
+        """Return how an operator ends it."""
         if not self.pid:
             return "look into pg_prepared_xacts, and COMMIT PREPARED or ROLLBACK PREPARED it"
         return f"commit or roll back there, or `SELECT pg_terminate_backend({self.pid})`"
@@ -40,8 +40,8 @@ def find_holders() -> list[Holder]:
     """Return the sessions that block others, and those that do nothing in a transaction that has locks; the longest
     first.
 
-    Waits of ours are short and come again, so that at one moment nobody may wait. One query, and no rights but those of
-    any user: of other users' sessions it then says less.
+    Goalpost's waits are short and repeated, so that at one moment no session may wait. One query. Any user may make it,
+    but of other users' sessions PostgreSQL then shows less.
     """
     with connection.cursor() as cursor:
         cursor.execute(

@@ -460,7 +460,7 @@ def _list(names: Iterable[str]) -> str:
 
 
 def _spell_out(registers: merge.Registers) -> str:
-    """What registers hold, without values."""
+    """Return the names of registers, without their values."""
     parts = [
         f"{word} {_list(registers[name])}"
         for name, word in (("traits", "traits"), ("personas", "personas"))

@@ -80,7 +80,7 @@ class _Look:
 
 
 def why_not(site: Site, id_: str, goal: Goal) -> Answer:
-    """Why there is, or is not, a conversion of a goal by whom an id names. Eight queries."""
+    """Return why there is, or is not, a conversion of a goal by the person of an id. Eight queries."""
     person = find_person(site.pk, [id_])
     ids = {identity.value for identity in person} or {id_}
     prefetch_related_objects([site], "sources", "rules")

@@ -38,18 +38,18 @@ class SourceReport:
 
     @property
     def uses(self) -> list["Use"]:
-        """What was used of each budget."""
+        """Return the use of each budget."""
         return [Use(span, *self.source.budget.limits(span), self.used[span]) for span in Span]
 
     @property
     def refused(self) -> list["RefusedOf"]:
-        """What became of what was refused, by reason."""
+        """Return the counts of refused events by reason."""
         return [RefusedOf(reason, counts) for reason, counts in self.counted.items()]
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedOf:
-    """What became of the events that were refused for a reason."""
+    """Counts of the events that were refused for a reason."""
 
     reason: str
     counts: Counts
@@ -57,7 +57,7 @@ class RefusedOf:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What a source may send in a span, and what it has."""
+    """A budget of a source in a span, and its use."""
 
     span: Span
     most_events: int
@@ -110,7 +110,7 @@ class UseShape(serializers.Serializer[Use]):
 
 @extend_schema_serializer(component_name="RefusedEvents")
 class RefusedShape(serializers.Serializer[RefusedOf]):
-    """What became of the events of a source that were refused at ingest, while such events are kept."""
+    """Counts of the events of a source that were refused at ingest, while such events are kept."""
 
     reason = serializers.CharField()
     kept = serializers.IntegerField(source="counts.kept", help_text="Stored, to be looked at and tried again.")

@@ -1,4 +1,4 @@
-"""What each credential may do; those that exist keep all of it."""
+"""Scopes of credentials; those that exist keep all of them."""
 
 import django.contrib.postgres.fields
 from django.db import migrations, models

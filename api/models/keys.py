@@ -17,7 +17,7 @@ URL_SAFE = RegexValidator(r"^[A-Za-z0-9_-]+\Z", "Only letters, digits, _ and -: 
 
 
 class Scope(models.TextChoices):
-    """What a credential may do in its sites."""
+    """A permission of a credential in its sites."""
 
     SEND = "send", "send events"
     READ = "read", "read remote data, private traits included"
@@ -127,7 +127,7 @@ class Source(models.Model):
 
     @property
     def budget(self) -> budgets.Budget:
-        """What it may send, with the defaults of its kind where it has no figure of its own."""
+        """Return its budget, with the defaults of its kind where it has no figure of its own."""
         return budgets.budget_of(self.kind, *(getattr(self, name) for name in budgets.FIELDS))
 
 
@@ -166,7 +166,7 @@ class SourceTally(models.Model):
 
 
 class SourceUse(models.Model):
-    """What came through a source in the minute and on the day that it sent last, against its budget (api.budgets)."""
+    """The use of a source's budget in the minute and on the day in which it sent last (api.budgets)."""
 
     # No database constraint: a source may be deleted while a process still counts for it.
     source = models.ForeignKey(Source, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
@@ -187,7 +187,7 @@ class SourceUse(models.Model):
 
 
 class RefusalTally(models.Model):
-    """What became of the refused events of a source on a day of UTC, by reason (api.ingest.refusals)."""
+    """Counts of the refused events of a source on a day of UTC, by reason (api.ingest.refusals)."""
 
     # No database constraint: a source may be deleted while a process still counts for it.
     source = models.ForeignKey(Source, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")

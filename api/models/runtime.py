@@ -1,4 +1,4 @@
-"""What the processes of an installation tell each other about themselves."""
+"""Rows that the processes of an installation write about themselves and read of each other."""
 
 from django.db import models
 
@@ -45,7 +45,7 @@ class Heartbeat(models.Model):
 
 
 class DatabaseClock(models.Model):
-    """How steadily the database's clock has run: what is deleted by age waits after a jump (api.heartbeats)."""
+    """The time since which the database's clock has run steadily: deletion by age waits for it (api.heartbeats)."""
 
     id = models.SmallIntegerField(primary_key=True, default=1, editable=False)
     seen_at = models.DateTimeField(help_text="The newest heartbeat.")

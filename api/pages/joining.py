@@ -1,7 +1,7 @@
 """Invitations to a site: a signed link for one username, which an owner passes on and the person accepts.
 
-An owner of a site is not told which usernames exist, and makes nobody a member unasked: the link is the same for a name
-that nobody has. Administrators, who see all users, make members at once.
+An owner of a site does not learn which usernames exist, and adds nobody who has not accepted: the link looks the same
+for a username without a user. Administrators, who see all users, make members at once.
 """
 
 from typing import Final

@@ -1,9 +1,9 @@
 r"""Fields of an event, named by paths. Pure.
 
 A path is `properties.items.0.price`, `context.page.title` or `event`; a dot within a name is written `\.`. `traits.…`
-is looked for wherever senders put traits: `traits`, `context.traits`, and `properties` of an identify or group, where
-Segment's Kameleoon destination puts them (promises W4, A-15), or of an event that says it computed this trait. Names
-are compared exactly, letter case included, as traits of a profile are.
+is looked for wherever senders put traits: `traits`, `context.traits`, and `properties`. The latter are those of an
+identify or group, where Segment's Kameleoon destination puts traits (promises W4, A-15), or of the event of a computed
+trait. Names are compared exactly, letter case included, as traits of a profile are.
 """
 
 import re
@@ -31,8 +31,8 @@ def find(type_: str, fields: Mapping[str, Any], path: str) -> Any:
 def change(type_: str, fields: dict[str, Any], path: str, new: Callable[[Any], Any]) -> bool:
     """Put `new(value)` wherever the path leads, in place, and return whether it leads anywhere.
 
-    A field that becomes ABSENT is left out. Where a list stands and no number is given, each of its items is meant:
-    what must not be stored is in none of them.
+    A field that becomes ABSENT is left out. A list without a number means each of its items, so that no item
+    keeps what must not be stored.
     """
     return sum(_change(fields, place, new) for place in places(type_, fields, path)) > 0  # all of them, unlike `any`
 
@@ -64,7 +64,7 @@ def places(type_: str, fields: Mapping[str, Any], path: str) -> list[Path]:
 
 
 def computed_traits(fields: Mapping[str, Any]) -> list[Path]:
-    """Return the names of the traits that an event says it computed: their values stand among its properties."""
+    """Return the names of the traits that an event says it computed; their values are among its properties."""
     found = (_walk(fields, ("properties", "trait_key")), _walk(fields, ("context", "personas", "computation_key")))
     return [(name,) for name in found if isinstance(name, str)]
 

@@ -22,7 +22,7 @@ MOST_ANY: Final = 2
 
 
 def has_pattern(name: str, pattern: str) -> bool:
-    """Whether a whole name has a pattern. Less than a thousandth of a second."""
+    """Return whether a whole name has a pattern. Less than a thousandth of a second."""
     return len(name) <= EVENT_NAME_LENGTH and compile_pattern(pattern).fullmatch(name) is not None
 
 

@@ -79,10 +79,10 @@ class Forecast:
 
 
 def what_if(site: Site, rules: DraftRules, *, last: int = 1_000, only: int | None = None) -> Forecast:
-    """What the last messages of a site, or only the one of this number, would do under these rules in place of its own.
+    """Return what a site's last messages, or only the one of this number, would do under these rules.
 
-    Conversions count each message once; quota, and whether a message converted long ago, are left out of account. Two
-    queries and one for each 500 messages; at most 10,000 and MOST_BYTES are looked at.
+    Each message converts once; the quota and earlier conversions of a message do not count. Two queries and one for
+    each 500 messages; it reads 10,000 of them and MOST_BYTES at most.
     """
     ways = load_ways(site)
     now, then = _Side(), _Side()

@@ -289,7 +289,7 @@ def _missing(reading: Reading, known: Known) -> Iterator[str]:
 
 
 def _is_left_out(reading: Reading, fact: PersonaFact, known: Known) -> bool:
-    """Whether a limit may have left a fact out of the history."""
+    """Return whether a limit may have left a fact out of the history."""
     if reading.message.is_unlisted:
         return True
     site_id, kind, value, _, occurred_at, *_ = fact

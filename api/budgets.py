@@ -46,7 +46,7 @@ class Budget:
 
 FIELDS: Final = ("events_per_minute", "bytes_per_minute", "events_per_day", "bytes_per_day")
 # 2,000 events a second are what two cores digest at best, and 2 kB each is twice an ordinary event's size. A browser's
-# key stands in its pages, where anybody reads it: a quarter of the events, and a day of 1 kB each.
+# key is in its pages, where anybody reads it: a quarter of the events, and a day of 1 kB each.
 FROM_SERVERS: Final = Budget(120_000, 256 * MIB, 50_000_000, 40 * 1_024 * MIB)
 FROM_BROWSERS: Final = Budget(30_000, 32 * MIB, 5_000_000, 4 * 1_024 * MIB)
 

@@ -27,7 +27,7 @@ PAGES: Final = Limit(running=2, waiting=12, patience=5.0)
 # A password takes most of a second of one core. One at a time, and never in the place of a page: strangers who try
 # passwords hold up nobody who is signed in.
 SIGN_INS: Final = Limit(running=1, waiting=3, patience=5.0)
-# Bodies are read before there is a place for the request: their sender may let us wait for ever.
+# Bodies are read before there is a place for the request: their sender may never end them.
 BODIES: Final = Limit(running=6)
 # A reader may stop reading: the server then holds the thread, but no place of a page.
 EXPORTS: Final = Limit(running=2)
@@ -164,7 +164,7 @@ def read_body(environ: Environ, *, most: int) -> None:
 
 
 def busy() -> Refusal:
-    """503 for a request that found no place: nothing of it was begun."""
+    """Return 503 for a request that found no place and was not begun."""
     return Refusal(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "unavailable",

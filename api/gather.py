@@ -19,7 +19,7 @@ from api.database import DatabaseDownError
 Asked = TypeVar("Asked")
 Told = TypeVar("Told")
 
-# Seconds that a request waits for an overdue answer: only a network or a disk that stands still lets it go.
+# Seconds that a request waits for an overdue answer: only a network or a disk that hangs takes as long.
 KEPT: Final = 1.0
 
 log = structlog.get_logger(__name__)
@@ -62,7 +62,7 @@ class Call(Generic[Asked, Told]):
         self._told, self._trouble = None, trouble
 
     def wait(self) -> Told:
-        """The answer. Raises what was refused with, and DatabaseDownError when the request runs out of patience."""
+        """Return the answer. Raises the error of a refusal, and DatabaseDownError when the request gives up."""
         while not self.woken.acquire(timeout=max(0.0, self.deadline - time.monotonic())):
             if self._leave():
                 raise DatabaseDownError

@@ -71,7 +71,7 @@ class Heart:
     def __init__(self, role: str) -> None:
         self._role = role
         self._session: psycopg.Connection[Any] | None = None
-        self._last: tuple[datetime, float] | None = None  # the database's time, and ours that nobody can set
+        self._last: tuple[datetime, float] | None = None  # the database's time, and `uptime` then
 
     def beat(self) -> None:
         """Write a sign of life if one is due. One query, and one more at the first. Never raises psycopg.Error."""

@@ -151,7 +151,7 @@ def networks(text: str) -> list[IPv4Network | IPv6Network]:
 
 
 def read_addresses(path: Path) -> dict[str, str]:
-    """The addresses of the embedded servers, from the file that `manage.py up` writes; none where there is none.
+    """Return the addresses of the embedded servers from the file that `manage.py up` writes, if there is one.
 
     Raises ImproperlyConfigured for anything else in it.
     """
@@ -172,7 +172,7 @@ def read_addresses(path: Path) -> dict[str, str]:
 
 
 def read_secret_key(data_dir: Path) -> tuple[str, str]:
-    """The key that signs sessions and tokens, and where it is from.
+    """Return the key that signs sessions and tokens, and where it is from.
 
     GOALPOST_SECRET_KEY, otherwise a key that is made once and kept with the data. Raises ImproperlyConfigured.
     """

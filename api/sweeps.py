@@ -500,7 +500,7 @@ def _sweep_waiting_names(erasure: Erasure, begin: int, end: int) -> None:
             waiting.update(waiting_for=name)
 
 
-# What a row of the tables with large rows has in bytes, as stored.
+# Bytes of a row, as stored, in the tables with large rows.
 ROW_BYTES: Final[Mapping[Erasure.Stage, str]] = {
     Stage.MESSAGES: "octet_length(body)",
     Stage.CONVERSIONS: "pg_column_size(properties)",

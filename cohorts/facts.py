@@ -17,7 +17,7 @@ Path = tuple[str, ...]  # of a register: ("group",), ("traits", "plan"); or of a
 
 
 def find_facts(site_id: int, ids: Sequence[str], paths: Sequence[Path]) -> dict[str, merge.Registers]:
-    """By id, what is said of its person now under these paths; ids that nobody has are left out.
+    """Return what is said now of each id's person under these paths; ids that nobody has are left out.
 
     An id is looked up as user, then visitor, then anonymous id, and its person is that of remote data. One query,
     about 50 µs an id. Identities that exceed 64 MiB, all together, are left out.

@@ -10,7 +10,7 @@ from cohorts.models import Identity, Persona
 
 
 def find_person(site_id: int, ids: Sequence[str], *, most: int = remote_data.MOST_POINTING) -> list[Identity]:
-    """All identities of whoever these ids name, as remote data finds them, users first. One query.
+    """Return all identities of the persons of these ids, as remote data finds them, users first. One query.
 
     At most one more than `most` identities are found. Of those that remote data leaves out, because all
     together they are too large, the registers are empty and `is_unread` is true.
@@ -57,7 +57,7 @@ def count_traits(group_ids: Sequence[int]) -> dict[int, int]:
 
 
 def listed_personas(site_id: int, names: Sequence[str]) -> set[str]:
-    """Those of these personas that are in the site's list. One query, by the index."""
+    """Return the personas among these that are in the site's list. One query, by the index."""
     return set(Persona.objects.filter(site_id=site_id, name__in=names).values_list("name", flat=True))
 
 

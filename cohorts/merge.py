@@ -206,10 +206,10 @@ def absorb(registers: Registers, said: Registers) -> None:
 
 
 def not_joined(said: Registers, known: Registers) -> list[str]:
-    """The registers of `known` that do not hold what was `said`: joining it in would move them, or one has the stamp
-    of a message that said something else.
+    """Return the registers of `known` that do not hold what was `said`.
 
-    What the limit of a map may have left out is not missing.
+    Joining it in would move them, or one has the stamp of a message that said something else. A register that the
+    limit of a map may have left out is not missing.
     """
     missing = []
     for name, register in said.items():

@@ -528,7 +528,7 @@ def _save_links(site_id: int, links: Collection[Link]) -> None:
 def _lock_identities(
     site_id: int, keys: Sequence[IdentityKey], *, most: int | None = None
 ) -> dict[IdentityKey, _Known]:
-    """The identities under these keys, those that exist locked in the order of the keys.
+    """Return the identities under these keys, those that exist locked in the order of the keys.
 
     Raises TooManyBytesError before it reads more than about `most` bytes. One query, one more for large identities.
     The site is part of each key: as a constant it would let the planner read all of the site's identities.

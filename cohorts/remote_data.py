@@ -114,7 +114,6 @@ class LargePerson:
     has_personas: bool
 
     def parameters(self) -> dict[str, Any]:
-        """The parameters of LARGE."""
         traits = None if self.traits is None else list(self.traits)
         return {**parameters([self.wanted]), "traits": traits, "personas": self.has_personas}
 
@@ -122,7 +121,7 @@ class LargePerson:
 def large_persons(
     site_id: int, keys: Sequence[str], found: Found, *, public_traits: Collection[str] | None, company_is_group: bool
 ) -> list[LargePerson]:
-    """The persons whom STATEMENT found too large, each once, with what these keys need of them."""
+    """Return the persons whom STATEMENT found too large, each once, with the parts that these keys need."""
     large = {wanted: list[str]() for wanted, texts in found.items() if texts is None}
     for key in keys if large else ():
         wanted = need(site_id, key)
@@ -144,7 +143,7 @@ def _is_profile(key: str) -> bool:
 
 
 def _visible_traits(public_traits: Collection[str] | None, *, company_is_group: bool) -> frozenset[str] | None:
-    """The traits from which the answer to a reader is made; None for all."""
+    """Return the traits from which the answer to a reader is made; None for all."""
     if public_traits is None:
         return None
     return frozenset(
@@ -223,7 +222,7 @@ def documents(
 
 
 def _without_hidden(registers: merge.Registers, visible: Collection[str] | None) -> merge.Registers:
-    """Without the traits that a reader does not see: those said last could push its own beyond the limit of a join."""
+    """Leave out traits that a reader does not see: later ones could push visible ones beyond the limit of a join."""
     traits = registers.get("traits")
     if visible is None or traits is None:
         return registers
@@ -233,7 +232,7 @@ def _without_hidden(registers: merge.Registers, visible: Collection[str] | None)
 def profile(
     person: Mapping[str, Any], *, public_traits: Collection[str] | None, company_is_group: bool
 ) -> dict[str, Any]:
-    """`{"traits": {…}, "groupId": "…"}` of a joined person; `{}` when neither was ever said.
+    """Return `{"traits": {…}, "groupId": "…"}` of a joined person; `{}` if neither was ever said.
 
     A reader without a token gets `{}` also where nothing that it may see is known: otherwise the answer would tell
     whether somebody has this id, which may be an e-mail address.

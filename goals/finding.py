@@ -21,7 +21,7 @@ MOST_PROPERTIES: Final = 2_097_152
 MOST_NAMES: Final = 500  # of properties, that a page offers
 NAME_LENGTH: Final = 200  # of such a name
 NAMED_BYTES: Final = 65_536  # of the properties, as stored, that are looked into for names
-# At most how many bytes of JSON a conversion `c` has, told without reading it: PostgreSQL compresses 90 times at most.
+# At most how many bytes of JSON a conversion `c` has, known without reading it: PostgreSQL compresses 90 times at most.
 PROPERTIES_BYTES: Final = f"least(pg_column_size(c.properties)::bigint * 100, {MOST_PROPERTIES})"
 
 

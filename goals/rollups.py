@@ -282,7 +282,7 @@ def _load_neighbours(
 
 
 def _load_ends(site_id: int, tallies: Mapping[Pair, Tally]) -> dict[Pair, Times]:
-    """The first and last times of visitors' conversions, which are within those given."""
+    """Return the first and last times of visitors' conversions, which are within those given."""
     if not tallies:
         return {}
     among = """

@@ -82,7 +82,7 @@ def holder(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[psycopg.Co
 def test_locks__held_by_an_idle_session__are_named_with_what_ends_it(
     world: World, holder: psycopg.Connection[Any]
 ) -> None:
-    """Also while nobody waits: waits of ours are short."""
+    """Also while no session waits, because Goalpost waits only briefly."""
     world.post(world.event(userId="ada@example.com"))
     Message.objects.update(received_at=datetime.now(UTC) - timedelta(seconds=60))
 

@@ -14,7 +14,7 @@ PATIENCE = 60.0
 
 
 def tend_until(kept: Kept, condition: Callable[[], bool]) -> list[str]:
-    """What is told until a condition holds."""
+    """Return the lines that are printed until a condition holds."""
     told, until = [], time.monotonic() + PATIENCE
     while not condition() and time.monotonic() < until:
         told += [line] if (line := kept.tend()) else []

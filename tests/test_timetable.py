@@ -30,7 +30,7 @@ def timetable(transactional_db: None, tmp_path: Path) -> Iterator[Scheduler]:
 
 
 def queued() -> int:
-    """How many tasks lie in the queues."""
+    """Return how many tasks are in the queues."""
     return sum(broker().llen(each) for each in QUEUES)
 
 

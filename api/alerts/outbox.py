@@ -43,7 +43,7 @@ def tell(alert: Alert, event: str, finding: str, *, since: datetime | None, now:
     ways = [(Way.EMAIL, address) for address in alert.emails] + ([(Way.WEBHOOK, "")] if alert.webhook_url else [])
     log.info("alert.told", alert=alert.pk, told=str(event), ways=len(ways))
     has_room = count_of_hour(alert.site_id, now=now) + len(ways) <= SENT_AN_HOUR
-    most = f"Not sent: alerts of this site told {SENT_AN_HOUR:,} addresses in an hour, which is the most."
+    most = f"Not sent: alerts of this site went to {SENT_AN_HOUR:,} addresses in the last hour, the limit."
     return AlertDelivery.objects.bulk_create(
         AlertDelivery(
             site_id=alert.site_id,

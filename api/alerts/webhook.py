@@ -41,8 +41,8 @@ NEVER: Final = tuple(
     )
 )
 NAT64: Final = ip_network("64:ff9b::/96")
-# What is not public. `is_global` of the standard library changes with Python's patch versions (192.0.0.8 was global
-# before 3.11.10), so these are the IANA's registries of special addresses, written out.
+# Networks that are not public, from the IANA's registries of special addresses. `is_global` of the standard library
+# changes with Python's patch versions: 192.0.0.8 was global before 3.11.10.
 NOT_PUBLIC: Final = tuple(
     ip_network(each)
     for each in (

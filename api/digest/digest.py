@@ -139,9 +139,9 @@ def _digest(
                 hooks.tell(hooks.batch_failed, site_id=site_id, message_ids=ids, error=failure)
             if verdicts:
                 hooks.tell(hooks.batch_digested, site_id=site_id, messages=_outcomes(batch, verdicts))
-            if tried is not None:  # nothing stands behind what was tried again: a run must come to its end
+            if tried is not None:  # no more messages wait behind these, and the run has to end
                 return len(verdicts)
-            # What was set aside just now counts, too: there is more to look at behind it.
+            # Messages that were set aside just now count, too, because others may wait behind them.
             return len(verdicts) + len(set(aside.messages(site_id)) & set(ids))
     raise AssertionError
 
@@ -228,9 +228,9 @@ def _outcomes(batch: Sequence[Claimed], verdicts: Sequence[Verdict]) -> list[hoo
 
 
 def _is_nobodys_fault(error: Exception) -> bool:
-    """A race that was lost, too much at once, or trouble of the database's: no message is to blame.
+    """Return whether an error is a lost race, too much at once, or trouble of the database, not of a message.
 
-    A statement that took its ten minutes was too much for this batch, or for this message.
+    A statement that was ended after ten minutes is excluded: it was too much for this batch, or for this message.
     """
     if isinstance(error.__cause__, psycopg.errors.QueryCanceled):
         return False
@@ -238,7 +238,7 @@ def _is_nobodys_fault(error: Exception) -> bool:
 
 
 def _is_worth_retrying(error: Exception) -> bool:
-    """A lost race, too much at once, a deadlock or a serialization failure; not a database that went away."""
+    """Return whether an error is a lost race, too much at once, a deadlock or a serialization failure."""
     sqlstate = getattr(error.__cause__, "sqlstate", None)
     return isinstance(error, people.LostRaceError | people.TooManyBytesError) or sqlstate in {"40001", "40P01"}
 

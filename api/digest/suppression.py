@@ -12,7 +12,7 @@ from api.models import Suppression
 
 
 def suppress(site_id: int, messages: Sequence[Stored], derived: Sequence[Effects]) -> list[Effects]:
-    """The effects of messages without those of whoever was erased, whose bodies are emptied.
+    """Return the effects of messages without those of erased people, whose bodies are emptied.
 
     A messageId goes too if an erased id is part of it: a retry is then dropped again instead of being a duplicate.
     Inside the transaction that applies them. One query, two where the site has erased somebody, three where one of

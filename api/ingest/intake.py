@@ -80,7 +80,7 @@ def check_room(site_id: int, source: SourceAccess | None) -> None:
 
 
 def over_budget(over: Over) -> Refusal:
-    """429 for a source that has sent as much as it may, until its minute or its day ends.
+    """Return 429 for a source that has sent as much as it may, until its minute or its day ends.
 
     After an hour the sender asks again: somebody may have raised the budget of the day.
     """
@@ -162,7 +162,7 @@ def apply_site_rules(
 
 
 def dear_rules(events: int) -> Refusal:
-    """429 for a request whose site has rules that take too long."""
+    """Return 429 for a request whose site has rules that take too long."""
     return Refusal(
         HTTPStatus.TOO_MANY_REQUESTS,
         "overloaded",
@@ -244,7 +244,7 @@ def clean(source: SourceAccess, event: Incoming) -> Incoming:
     """Return an event without the fields that rules drop or hash; without a body if they cannot be told apart."""
     if not event.type or event.content_encoding:  # refused as a whole, or of a type that says where no field is
         return replace(event, body=b"", content_encoding="")
-    warnings = set(event.warnings)  # what is read otherwise than it was sent is stored so: only here can it be told
+    warnings = set(event.warnings)  # the stored event does not show what was read otherwise than sent
     try:
         fields = redact(
             event.type,

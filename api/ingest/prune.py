@@ -12,7 +12,7 @@ from django.db import connection
 from api.models import Message, RefusalTally, Site
 
 CHUNK: Final = 5_000
-FAILED_DAYS: Final = 90  # at least: they were accepted, and somebody must find the time to mend what failed them
+FAILED_DAYS: Final = 90  # at least: they were accepted, and somebody must find the time to fix the cause
 
 Status = Message.Status
 

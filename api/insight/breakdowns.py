@@ -87,10 +87,10 @@ class Seen:
 def break_down(
     site: Site, goal: Goal, by: By, *, name: str = "", only: Only | None = None, begin: datetime, end: datetime
 ) -> Seen:
-    """A goal's conversions from `begin` until before `end`, in at most 20 parts, all others together, and how many
-    there are. Of more than NEWEST conversions only the newest so many, by time and then by id (NEWEST_OF_PEOPLE where
-    people are looked at, for parts or for a filter), and of a property LOOK_BYTES: a bound however many happened at one
-    time.
+    """Return a goal's conversions from `begin` until before `end`, in at most 20 parts, all others together.
+
+    It reads the newest NEWEST conversions, by time and then by id. It reads NEWEST_OF_PEOPLE if parts or filter need
+    people, and LOOK_BYTES of a property. The cost is bounded, however many conversions happened at one time.
 
     A part has the conversions, the visits that began with one of them, the visitors that made them and the revenue.
 

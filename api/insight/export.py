@@ -87,7 +87,7 @@ def _identity(identity: Identity) -> dict[str, Any]:
 
 
 def _registers(identity: Identity) -> Any:
-    """The registers of an identity, also where the page leaves them out. One query for such a one."""
+    """Return the registers of an identity, also where the page leaves them out. One query for such a one."""
     if not getattr(identity, "is_unread", False):
         return identity.registers
     return Identity.objects.values_list("registers", flat=True).get(pk=identity.pk)

@@ -258,7 +258,7 @@ def _identifier(identity: Identity) -> Identifier:
 
 
 def _facts_of(joined: merge.Registers, of: str, identities: Sequence[Identity]) -> list[Fact]:
-    """The facts of a map of a person's joined identities, by name, each with the first identity that holds it."""
+    """Return a map's facts of a person's joined identities, by name, each with the first identity that holds it."""
     return [
         _fact(name, register, next(each for each in identities if each.registers.get(of, {}).get(name) == register))
         for name, register in sorted(joined.get(of, {}).items())

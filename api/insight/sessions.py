@@ -6,7 +6,7 @@ from typing import Final
 
 from django.db import connection
 
-IDLE: Final = timedelta(seconds=5)  # a transaction of ours does not pause for longer, but for a slow hook
+IDLE: Final = timedelta(seconds=5)  # no transaction of Goalpost pauses for longer, except for a slow hook
 
 
 @dataclass(frozen=True, slots=True)

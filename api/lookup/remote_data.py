@@ -122,7 +122,7 @@ def _fetch_large(calls: Sequence[Call[Sequence[LargePerson], Found]]) -> None:
 
 @once
 def reader_of_large() -> Gatherer[Sequence[LargePerson], Found]:
-    """The thread that reads large persons for this process: they wait for each other, and nobody else for them."""
+    """Return the thread that reads large persons for this process, so that other readers do not wait for them."""
     return Gatherer(_fetch_large, name="large reads", most=1, size=lambda _: 1)
 
 

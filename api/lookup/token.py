@@ -12,10 +12,10 @@ BODY_LIMIT: Final = 16_384
 
 
 def give_token(request: Request) -> Answer:
-    """A token for two hours, for `Authorization: Basic base64(id:secret)` or the form fields client_id, client_secret.
+    """Give a token for two hours to `Authorization: Basic base64(id:secret)` or the form's client_id, client_secret.
 
-    It may do what the credential may at the time it is shown. One that only sends needs none, and gets none: a token
-    is what SDKs read with. Raises Refusal: 400 invalid_request, 401 unauthorized, 403 insufficient_scope,
+    The token may do what the credential may when it is shown. A credential that only sends gets none, because SDKs
+    read with tokens. Raises Refusal: 400 invalid_request, 401 unauthorized, 403 insufficient_scope,
     503 unavailable.
     """
     authorization = request.header("HTTP_AUTHORIZATION")

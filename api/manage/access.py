@@ -42,7 +42,7 @@ class CallerAuthentication(BaseAuthentication):
     """A management token; or a credential or its access token, as at every other door. Without one there is no view."""
 
     def authenticate(self, request: Request) -> tuple[Caller, Caller]:
-        """The caller, as user and as auth. Raises Refusal (401, 403)."""
+        """Return the caller, as user and as auth. Raises Refusal (401, 403)."""
         try:
             caller = find_caller(request.headers.get("Authorization", ""))
         except Refusal as refusal:

@@ -62,7 +62,7 @@ class WhatIf(APIView):
 
 
 def read(kind: type[RulesShape], request: Request, site: Site) -> dict[str, Any]:
-    """The rules of a body, checked as rules of this site. Raises ValidationError. Two queries."""
+    """Return the rules of a body, checked as rules of this site. Raises ValidationError. Two queries."""
     context = {
         "source_ids": set(site.sources.values_list("pk", flat=True)),
         "actions": list(site.rules.values_list("action", flat=True)),

@@ -133,12 +133,12 @@ def find_source(request: Request, source_id: int) -> Source:
 
 
 def shape(source: Source) -> Mapping[str, Any]:
-    """A source as JSON. Eight queries."""
+    """Return a source as JSON. Eight queries."""
     return shapes(Source.objects.filter(pk=source.pk))[0]
 
 
 def shapes(sources: QuerySet[Source]) -> Sequence[Mapping[str, Any]]:
-    """Sources as JSON, oldest first. Seven queries."""
+    """Return sources as JSON, oldest first. Seven queries."""
     found = list(sources.select_related("site").prefetch_related("write_keys").order_by("pk"))
     ids = [source.pk for source in found]
     ever, day, used = figures(ids), figures(ids, since=timezone.now() - DAY), budgets.used(ids)

@@ -200,9 +200,7 @@ def test(request: HttpRequest, alert: Alert) -> None:
     if not deliveries:
         messages.error(request, "This alert has neither an e-mail address nor a webhook: it tells nobody.")
         return
-    message = (
-        f"On its way to {told}: a worker sends it within half a minute. What came of it stands below, once it is there."
-    )
+    message = f"On its way to {told}: a worker sends it within half a minute. The result then appears below."
     messages.success(request, message)
 
 

@@ -116,10 +116,10 @@ def ask_scopes(
             *(f"It may no longer {each}." for each in lost),
             *uses_of(credential, now=timezone.now()),
         ],
-        warning="Whatever uses it for what it may no longer do is refused within 5 seconds, its access tokens too. "
-        "Events that are refused so are lost."
+        warning="Within 5 seconds, programs that use it or its access tokens for that are refused. Events that they "
+        "then send are lost."
         if lost
-        else "Whoever has its API key or its secret may do it: if it is pasted into Segment, Segment too.",
+        else "Whoever has its API key or its secret may do that; Segment too, if it is pasted there.",
         action="Change it",
         back=reverse("pages:settings-credentials", args=[site.sitecode]),
     )

@@ -63,7 +63,7 @@ def show_person(request: HttpRequest, site: Site) -> HttpResponseBase:
 
 @site_page(Role.EDITOR)
 def export_person(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """All that is held of a person, in one JSON file. The log says so, not who it was."""
+    """Send all that is held of a person as one JSON file. The log has the export, not the person."""
     person = _asked_for(request, site)
     note(request, site, "Exported a person", None, {"identifiers": len(person.identities)})
     response = StreamingHttpResponse(export(site, person, now=datetime.now(UTC)), content_type="application/json")

@@ -261,7 +261,7 @@ def ask_remove(request: HttpRequest, site: Site, membership: Membership) -> Http
             f"{name} is {role} since {membership.created_at:%Y-%m-%d} and {signed_in}.",
             describe_changes([site], name, now=now),
             f"{count_of(len(tokens), 'management token')} of theirs {'ends' if len(tokens) == 1 else 'end'} here.",
-            "Credentials and write keys of the site belong to nobody and go on: renew those whose secret they know.",
+            "Credentials and write keys belong to the site and go on working: renew those whose secret they know.",
             *(f"Token “{token}”: {describe_use(token.last_used_at)}" for token in tokens[:MOST_TOLD]),
         ],
         warning="They see this site no more, from the next page on. What they changed stays, and an owner can make "

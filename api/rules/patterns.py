@@ -38,8 +38,8 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     texts = [PLACES[part] if number % 2 else re.escape(part) for number, part in enumerate(parts)]
     anys = [number for number, part in enumerate(parts) if number % 2 and part == "any"]
     if len(anys) == MOST_ANY:
-        # What stands between the two is taken where it comes first, and nowhere else is tried: of all its places that
-        # one ends first, since each part takes as much as it can. Trying every place took the square of the time.
+        # The text between the two is taken where it comes first, and no other place is tried: there it ends first,
+        # since each part takes as much as it can. Trying every place took quadratic time.
         first, second = anys
         between = "".join(texts[first + 1 : second])
         texts[first : second + 1] = [f"(?>.+?{between}).+"]

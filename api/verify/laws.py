@@ -182,9 +182,11 @@ def _find_invented(site_id: int | None) -> Iterator[Difference]:
 
 
 def check_people(site_id: int | None, figures: Figures) -> Iterator[Difference]:
-    """Every conversion counts for whom the registers say (promises K-51), whether its message is still there or not;
-    every identity points where its registers say; and every user knows the first visitor codes of its devices. Rows
-    that a step of a late link or of an erasure is still to reach are left out.
+    """Yield conversions and identities that contradict the registers.
+
+    Every conversion counts for whom the registers say (promises K-51), whether its message is still there or not.
+    Every identity points where its registers say, and every user knows the first visitor codes of its devices. Rows
+    that a step of a late link or of an erasure has not reached yet are left out.
     """
     figures["identities"], figures["linked"], figures["unmatched"] = fetch_row(
         f"""

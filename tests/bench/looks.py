@@ -45,7 +45,7 @@ class Look:
 
     @property
     def most_queries(self) -> int:
-        """How many it may make: a file that is sent while it is read has some for each part."""
+        """Return how many queries it may make: a file that is sent while it is read has some for each part."""
         return MOST_OF_FILES if self.what.startswith("person-export") else MOST_QUERIES
 
     @property

@@ -1,4 +1,4 @@
-"""What the largest inputs that are allowed cost: bytes of each answer, memory and time of each read and each digest.
+"""Cost of the largest inputs that are allowed: bytes of each answer, memory and time of each read and each digest.
 
     python -m tests.bench.sizes [--events 32] [--only person] [--seconds 15]
 
@@ -34,7 +34,7 @@ NOW = datetime.now(UTC) - timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one read or one digest cost."""
+    """The cost of one read or one digest."""
 
     what: str
     status: str
@@ -214,7 +214,7 @@ def size_of(answer: Any) -> int:
 
 
 def reads(facts: Mapping[str, int]) -> Iterator[tuple[str, Callable[[], tuple[str, int]]]]:
-    """What people, programs and workers read, the cheap first."""
+    """Return the reads of people, programs and workers, the cheap first."""
     goal = facts["goal"]
     buy = {"event_type": "track", "action": "no_goal", "do": "try", "is_enabled": "on", "name": "Try"}
     yield "home", page("pages:home")

@@ -1,4 +1,4 @@
-"""How long events and remote data of one site take while people and strangers storm the pages of another.
+"""Times of events and remote data of one site while people and strangers storm the pages of another.
 
     python -m tests.bench.storms [--rounds 1] [--seconds 3] [--rate 40] [--only pages schema] [--json FILE]
 
@@ -40,7 +40,7 @@ Asked = tuple[str, str, str, dict[str, str]]  # method, path, body, headers
 
 @dataclass(frozen=True, slots=True)
 class Storm:
-    """What so many clients ask for without end, in turns."""
+    """The requests that so many clients make without end, in turns."""
 
     name: str
     asked: Sequence[Asked]
@@ -49,7 +49,7 @@ class Storm:
 
 @dataclass(slots=True)
 class Spell:
-    """What events and reads took, in ms, over all spells of a kind."""
+    """The times of events and reads, in ms, over all spells of a kind."""
 
     events: list[float] = field(default_factory=list)
     reads: list[float] = field(default_factory=list)

@@ -242,7 +242,7 @@ def small_disk() -> Iterator[Path]:
 
 
 def can_mount() -> bool:
-    """Whether this account may mount a file system."""
+    """Return whether this account may mount a file system."""
     with tempfile.TemporaryDirectory() as name:
         if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", name], check=False, capture_output=True).returncode:
             return False

@@ -75,7 +75,7 @@ def book_answers(ledger: Ledger, sender: Sender) -> None:
 
 
 class Database(Protocol):
-    """What can be asked in SQL."""
+    """Questions to the database, in SQL."""
 
     def fetch(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]: ...
 

@@ -116,7 +116,7 @@ def test_map__of_more_names_than_it_keeps__is_those_said_last_in_any_order_and_r
 
 
 def contradicts(register: list[Any], latest: list[Any]) -> bool:
-    """Whether one message says two things."""
+    """Return whether one message says two things."""
     return bool(register[2]) and register[:3] == latest[:3] and order(register) != order(latest)
 
 

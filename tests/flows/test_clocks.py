@@ -1,4 +1,4 @@
-"""What a clock wrote while it was ahead does not stop anything after it was set right."""
+"""Rows that a clock wrote while it was ahead stop nothing after it was set right."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -50,7 +50,7 @@ def codes() -> set[str]:
 
 
 def known_by_device() -> set[str | None]:
-    """What users know of their devices' first visitor codes."""
+    """Return the first visitor codes of their devices that users know."""
     users = Identity.objects.filter(kind=Identity.Kind.USER)
     return {identity.registers.get("device_visitor", [None] * 4)[3] for identity in users}
 

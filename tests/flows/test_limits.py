@@ -1,4 +1,4 @@
-"""What Django answers runs within limits, and nothing of it holds events, remote data or health."""
+"""Requests that Django answers run within limits, and hold up no event, remote data or health."""
 
 import io
 import os

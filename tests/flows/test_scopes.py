@@ -1,4 +1,4 @@
-"""What a credential may do is what its scopes say, at every door that takes one."""
+"""A credential may do what its scopes say, at every endpoint that takes one."""
 
 from collections.abc import Sequence
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""What the largest event that is taken becomes: bounded in bytes and in memory, whatever it holds."""
+"""The largest event that is taken stays bounded in bytes and in memory, whatever it holds."""
 
 import json
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""What a source may send in a minute and in a day, at every endpoint that takes events."""
+"""Budgets of sources, a minute and a day, at every endpoint that takes events."""
 
 import base64
 import gzip

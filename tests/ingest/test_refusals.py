@@ -1,4 +1,4 @@
-"""What is kept of refused events: each once, with a count, and no more a day than is of use."""
+"""Refused events are kept once, with a count, and within a daily allowance."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

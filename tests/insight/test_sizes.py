@@ -1,4 +1,4 @@
-"""What reads hold in memory, and how large their answers are: bounded in bytes, not only in rows."""
+"""Memory of reads and size of their answers: bounded in bytes, not only in rows."""
 
 import json
 import tracemalloc

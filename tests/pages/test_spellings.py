@@ -85,7 +85,7 @@ def spelled_in(value: Any) -> Iterator[str]:
 
 
 def stored() -> str:
-    """Every row of every table of ours, as text; what bodies and documents spell is read first."""
+    """Return every row of every table of Goalpost, as text; what bodies and documents spell is read first."""
     texts = []
     with connection.cursor() as cursor:
         cursor.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")

@@ -36,7 +36,7 @@ DISK_FAILURE = 2**28
 PING_SECONDS = 3.0
 CLOCK_AGE = timedelta(minutes=10)  # of a sign of life that still tells the time of its host
 SHORT_KEY = 32
-SEE_WORKER = "see the worker's log, or end its process: what it had in hand is taken by the next one"
+SEE_WORKER = "see the worker's log, or end its process: the next one takes its events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ def look_at_clock() -> Finding:
         theirs = cursor.fetchone()[0]
     ours = asked + (datetime.now(UTC) - asked) / 2
     difference = (theirs - ours).total_seconds()
-    found = f"the database's is {difference:+.3f} s from ours"
+    found = f"the database's is {difference:+.3f} s from this machine's"
     advice = "synchronise both machines' clocks (NTP)"
     for sign in heartbeats.signs():
         if abs(sign.clock_ahead) > abs(difference) and abs(sign.age) < CLOCK_AGE:

@@ -30,7 +30,7 @@ class Command(BaseCommand):
         call_command("bootstrap")
 
     def migrate(self) -> None:
-        """Migrate, and begin again where another session holds a table for long: events wait behind us meanwhile."""
+        """Migrate, and begin again where another session holds a table for long: events wait behind a migration."""
         for attempt in range(1, TRIES + 1):
             try:
                 with connection.execute_wrapper(wait_briefly):

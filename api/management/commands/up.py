@@ -203,7 +203,7 @@ def group(environment: Mapping[str, str], lock: int) -> Iterator[list[Kept]]:
 
 
 def kept_servers(running: Servers, data_dir: Path, lock: int) -> list[Kept]:
-    """The embedded servers that run, each started again at its address when it ends by itself."""
+    """Return the embedded servers that run, each started again at its address when it ends by itself."""
 
     def keep(child: Child) -> Kept:
         def begin() -> Child:

@@ -1,7 +1,7 @@
 """Times that PostgreSQL holds and Python cannot: `infinity`, years before Christ and beyond 9999.
 
-Only a person writes such a row, by hand. It is read as the nearest year with room for some arithmetic, so that a page
-that shows it answers; the digest refuses an event with such a time.
+Only a person writes such a row, by hand. It is read as the nearest year that leaves room for arithmetic, so that
+pages can show it. The digest refuses an event with such a time.
 """
 
 from datetime import UTC, date, datetime, timedelta

@@ -93,10 +93,10 @@ class Recoded:
 def load_lines(file: IO[bytes], load: Load) -> Iterator[int]:
     """Load the lines of a file that `load` has not read yet, a chunk a step, each in one transaction with `load`.
 
-    Yields 0 after each chunk. While more than half of what the site, or all sites, may have pending is pending, it
-    waits, because live senders would soon be refused; it then yields that number every second. An unsaved `load`
-    is only counted up. Holds one chunk in memory. Raises LoadLostError, psycopg.Error, and what reading raises; what
-    was yielded stays.
+    Yields 0 after each chunk. While more than half of the limit of the site, or of all sites, is pending, it waits,
+    because live senders would soon be refused. It then yields the number of pending messages every second. An unsaved
+    `load` is only counted up. Holds one chunk in memory. Raises LoadLostError, psycopg.Error, and what reading raises;
+    what was yielded stays.
     """
     half, half_of_site = settings.INBOX_LIMIT // 2, settings.SITE_INBOX_LIMIT // 2
     lines = islice(read_lines(file), load.lines, None)

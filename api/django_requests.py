@@ -80,8 +80,8 @@ def within(response: Any, start_response: Callable[..., Any], respond: Respond, 
 class Export:
     """The body of a response that is made while it is sent.
 
-    Each piece is made in the place of a page, so that no more than two threads work at a time; while the reader is
-    waited for, the place is another's.
+    Each piece is made in the place of a page, so that no more than two threads work at a time. While the response
+    waits for its reader, another request has the place.
     """
 
     def __init__(self, response: Any) -> None:

@@ -45,8 +45,8 @@ def answer_live(_: Request) -> Answer:
 def answer_ready(_: Request) -> Answer:
     """Return whether this process can accept events, as it was a second ago. Raises Refusal (503).
 
-    Without a worker or beat events are still accepted, so that no load balancer may take the web servers away for
-    that: the status is `degraded`, and `missing` names them.
+    Without a worker or beat events are still accepted, so the answer is 200, and load balancers keep the web servers.
+    The status is then `degraded`, and `missing` names them.
     """
     return readiness().look()
 

@@ -3,8 +3,8 @@
 Whoever works beside requests writes one small row every few seconds: `/health/ready` and `manage.py doctor` see by it
 who is absent or frozen. All times are the database's, so that no host's clock can make somebody look alive.
 
-The same row tells whether the database's clock runs steadily. What is deleted because of its age waits for an hour
-after a jump: a clock that is a month ahead would otherwise make everything old.
+The same row tells whether the database's clock runs steadily. Deletion by age waits for an hour after a jump:
+a clock that is a month ahead would otherwise make everything old.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Limits of how many requests of a kind run at a time, each with a short queue that refuses.
 
-One limit holds the requests of one kind in one web process. It knows nothing of HTTP, so that whatever serves requests
-can ask it: `enter` before the work, `leave` after it, from the same thread or another one.
+One limit holds the requests of one kind in one web process. It knows nothing of HTTP. Call `enter` before the work
+and `leave` after it, from the same thread or another one.
 """
 
 import threading

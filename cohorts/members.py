@@ -83,8 +83,8 @@ _Person = dict[Key, _Said]
 def sizes(site_id: int) -> tuple[dict[str, int], bool]:
     """Return how many persons are in each persona, by its name, and whether all of the site were looked at.
 
-    It reads the first 20,000 identities by kind and value, of which 5,000 were ever in a persona, and 32 MiB of these
-    and the rest of their persons. Beyond that the figures are lower bounds. An index instead would be written
+    It reads the first 20,000 identities by kind and value, of which 5,000 were ever in a persona. Of these and the rest
+    of their persons it reads 32 MiB. Beyond that the figures are lower bounds. An index instead would be written
     with every change of an identity. Two queries.
     """
     seed = f"""

@@ -107,9 +107,9 @@ def apply(
 ) -> Batch:
     """Apply what events of one site say. Call it inside a transaction, before anything that touches goals.
 
-    The identities are locked in the order of their keys, those of `also` among them. Raises LostRaceError when another
-    worker made one of them meanwhile, or when it has to be called again with more in `also`; TooManyBytesError when
-    several changes together are of people of whom too much is known; HeldError when another session holds a row for
+    The identities are locked in the order of their keys, those of `also` among them. Raises LostRaceError if another
+    worker made one of them meanwhile, or if it has to be called again with more in `also`. Raises TooManyBytesError if
+    too much is known of the people of several changes together. Raises HeldError if another session holds a row for
     longer than `lock_timeout`. Three queries, a few more when there are groups, personas, names, new links or people of
     whom much is known.
     """
@@ -488,8 +488,8 @@ def _links_from(site_id: int, keys: Sequence[IdentityKey], limit: int) -> list[L
 def _with_more_links(site_id: int, begin: AbstractSet[IdentityKey], links: Sequence[Link]) -> AbstractSet[IdentityKey]:
     """Return which ids, of those with which a walk began and those that it came to, have more links than it read.
 
-    Compared as rows, because only the unique index has their order: where most links of a site belong to one id, the
-    planner would read all of the table for each of the others.
+    Keys are compared as rows, because only the unique index has their order. Otherwise, if most links of a site belong
+    to one id, the planner would read all of the table for each of the others.
     """
     read = Counter(key for key, _ in links)
     keys = sorted(begin | {(int(Kind.USER), user) for _, user in links})

@@ -234,11 +234,11 @@ def profile(
 ) -> dict[str, Any]:
     """Return `{"traits": {…}, "groupId": "…"}` of a joined person; `{}` if neither was ever said.
 
-    A reader without a token gets `{}` also where nothing that it may see is known: otherwise the answer would tell
+    A reader without a token also gets `{}` if nothing that it may see is known. Otherwise the answer would show
     whether somebody has this id, which may be an e-mail address.
 
-    What follows from other traits is found here, so that it changes with them: the name of who has none from first
-    and last name (promises I-14, I-15), and the group from the company (I-12).
+    Derived values are made here, so that they change with their traits: a missing name from first and last name
+    (promises I-14, I-15), and the group from the company (I-12).
     """
     if "traits" not in person and "group" not in person:
         return {}

@@ -58,8 +58,8 @@ def visit_starts(times: Iterable[datetime]) -> list[datetime]:
 def count(site_id: int, added: Sequence[Happened], moved: Sequence[Moved] = ()) -> None:
     """Count conversions of a site that this transaction inserted or re-keyed; the last locks before its commit.
 
-    Two queries where every visitor is new to the goal. Otherwise up to four more: they read the visitors' figures, and
-    of each time that is not after the old ones its neighbours, never all that a visitor converted.
+    Two queries if every visitor is new to the goal, otherwise up to four more. They read the visitors' figures, and the
+    neighbours of each time that is not after the old ones, never all conversions of a visitor.
     """
     if not added and not moved:
         return

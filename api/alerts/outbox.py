@@ -71,9 +71,9 @@ def count_of_hour(site_id: int, *, now: datetime, **only: Any) -> int:
 def send_due(*, now: datetime, seconds: float) -> int:
     """Send what is due, for some seconds and the try that is under way then; how many tries were made.
 
-    Each is claimed by an UPDATE of its own, so that of many workers one sends it. A worker that is killed at it leaves
-    it to be tried again, with the same id: receivers may get it twice, never not at all. A site whose receiver is slow
-    waits for the next call after each such try, so that it does not hold up the other sites.
+    Each is claimed by an UPDATE of its own, so that of many workers one sends it. If a worker is killed at it, it is
+    tried again with the same id: receivers may get it twice, but they get it. A site whose receiver is slow waits for
+    the next call after each such try, so that it does not hold up the other sites.
     """
     until, tries = time.monotonic() + seconds, 0
     slow: set[int] = set()

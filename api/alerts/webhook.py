@@ -134,8 +134,8 @@ def is_of_this_machine(address: Address) -> bool:
 def resolve(host: str, port: int) -> Address:
     """Return an address of a host to which all of its addresses let a webhook lead. Raises RefusedError.
 
-    The same words for a name that nobody knows and for one that leads to a private address: an owner could list the
-    machines of the inner network otherwise.
+    An unknown name and one that leads to a private address get the same message. Otherwise an owner could list the
+    machines of the inner network.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)

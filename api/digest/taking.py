@@ -88,7 +88,7 @@ def _claim(condition: str, parameters: Sequence[Any], aside: Sequence[int]) -> l
     Messages that another worker has claimed, or that are set aside, are left. Those of a dead worker are left until
     `recover_from_dead_workers` has counted the attempt; afterwards each goes alone. Otherwise a message that kills its
     worker would take its whole batch with it. Bodies are not read, so that the claim is noted before anything large is
-    in memory, and no more messages are locked than the worker can hold. One query.
+    in memory. No more messages are locked than the worker can hold. One query.
     """
     with connection.cursor() as cursor:
         cursor.execute(

@@ -2,7 +2,7 @@
 
 An answer is given only after the commit. What was committed but not answered is a duplicate when it comes again.
 
-An event that was answered 503 is not stored afterwards: PostgreSQL ends the statement before the request gives up, and
+An event that was answered 503 is not stored afterwards. PostgreSQL ends the statement before the request gives up, and
 a request whose statement runs waits for its end. One gap is left: the connection is lost, or the disk hangs, exactly
 during the commit. Then the outcome is unknown, and a sender without messageIds may store its event twice.
 """

@@ -59,8 +59,8 @@ class Backlog:
     def overload(self, site_id: int, *, times: int = 1) -> Overload | None:
         """Return whether a site's senders must wait, and because of whom; `times` multiplies every limit.
 
-        Over the limit of all sites only those wait that have an average share of it or more: a flood of one site has
-        the others' senders refused only from twice the limit on.
+        Over the limit of all sites, only sites with an average share of it or more wait. From twice the limit on all
+        sites wait, so a flood of one site does not reach the others' senders before.
         """
         own = self.messages.get(site_id, 0)
         if own >= settings.SITE_INBOX_LIMIT * times or self.bytes.get(site_id, 0) >= SITE_BYTES * times:

@@ -26,8 +26,8 @@ def days_kept(site: Site, status: str) -> int:
 def prune_old(*, now: datetime, seconds: float) -> int:
     """Delete done, rejected and failed messages that are older than their site keeps them; how many.
 
-    For some seconds. What waits never expires. Each chunk is its own short transaction; the sites come in any order,
-    so that what takes longer than the time is not always the same.
+    For some seconds. What waits never expires. Each chunk is its own short transaction. The sites come in random order,
+    so that it is not always the same ones that the time does not suffice for.
     """
     until = time.monotonic() + seconds
     sites = list(Site.objects.only("keeps_done_days"))

@@ -21,8 +21,8 @@ class UnreadableBodyError(ValueError):
 def read_body(body: bytes, warnings: set[str], *, keeps_long_numbers: bool = False) -> dict[str, Any]:
     """Return the event as a dict that PostgreSQL can hold. Raises UnreadableBodyError.
 
-    Its JSON is at most 1.6 times the body and GROWTH_BYTES: numbers that are long when jsonb writes them out are kept
-    as their texts, with a warning. Before there was this bound, 1 MB became 50 MB; an event that was digested then
+    Its JSON is at most 1.6 times the body and GROWTH_BYTES. Numbers that are long when jsonb writes them out are kept
+    as texts, with a warning. Before there was this bound, 1 MB became 50 MB; an event that was digested then
     `keeps_long_numbers`, so that it means what it meant.
     """
     event = _read_values(body, warnings, keeps_long_numbers=keeps_long_numbers)

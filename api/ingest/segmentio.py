@@ -25,8 +25,8 @@ from api.refused_keys import Reason, note_refusal
 def receive_events(request: Request) -> Answer:
     """Take one event, or an array of them. 200 only after the commit.
 
-    One event answers `{"success": true, "messageId": …, "status": "accepted" | "duplicate", "trace": …}`, the path at
-    which the management API tells what became of it (promises K-82); an array answers
+    One event answers `{"success": true, "messageId": …, "status": "accepted" | "duplicate", "trace": …}`. `trace` is
+    the path of its effects in the management API (promises K-82). An array answers
     `accepted`, `duplicates` and `rejected: [{index, code, message}]`. What is refused after authentication is kept in
     the inbox. Raises Refusal: 401 unauthorized, 403 insufficient_scope, 403 forbidden_site, 403 integration_off,
     400 invalid_json, 400 invalid_event, 413 too_large, 429 overloaded, over_budget.

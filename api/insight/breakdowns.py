@@ -94,17 +94,17 @@ def break_down(
 
     A part has the conversions, the visits that began with one of them, the visitors that made them and the revenue.
 
-    * `property` (at a path with dots), `currency`, `source`: each conversion is in one part, so that conversions,
-      visits and revenue add up to those of the goal in that time; a visitor may be in several parts.
+    * `property` (at a path with dots), `currency`, `source`: each conversion is in one part. So conversions, visits
+      and revenue add up to those of the goal in that time; a visitor may be in several parts.
     * `trait` (a top-level one), `group`: each visitor is in one part with all of its conversions, so that visitors add
       up too. It is what remote data says under the visitor code now, whatever it was when the conversion happened: a
       text as it is, anything else as JSON, so that a list is one value. None: nothing is known.
     * `persona`: those that the visitor is in now; `goal`: the other goals that it ever converted, before or after. A
       visitor of several is in the part of each, and one of none in that of None: nothing adds up.
 
-    With `only`, of the visitors with that value alone: a visitor is kept with all of its conversions, visits and
-    revenue in that time, or left out with all of them, by what is known now and whatever it is broken down by. The
-    whole is then the part that a breakdown by `only.by` has under that value, of the same conversions.
+    With `only`, visitors with that value alone are counted. A visitor is kept or left out with all of its conversions,
+    visits and revenue in that time, by what is known now and whatever it is broken down by. The whole is then the
+    part that a breakdown by `only.by` has under that value, of the same conversions.
 
     Seven queries at most, of a goal of `finding.live_goals`, and two more where something is unknown.
     """

@@ -1,6 +1,6 @@
 """Invitations to a site: a signed link for one username, which an owner passes on and the person accepts.
 
-An owner of a site does not learn which usernames exist, and adds nobody who has not accepted: the link looks the same
+An owner of a site adds nobody who has not accepted, and does not learn which usernames exist: the link looks the same
 for a username without a user. Administrators, who see all users, make members at once.
 """
 

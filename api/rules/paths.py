@@ -1,9 +1,9 @@
 r"""Fields of an event, named by paths. Pure.
 
 A path is `properties.items.0.price`, `context.page.title` or `event`; a dot within a name is written `\.`. `traits.…`
-is looked for wherever senders put traits: `traits`, `context.traits`, and `properties`. The latter are those of an
-identify or group, where Segment's Kameleoon destination puts traits (promises W4, A-15), or of the event of a computed
-trait. Names are compared exactly, letter case included, as traits of a profile are.
+is looked for wherever senders put traits: `traits`, `context.traits`, and `properties`. The last are
+those of an identify or group (Segment's Kameleoon destination puts traits there: promises W4, A-15) or of the event of
+a computed trait. Names are compared exactly, letter case included, as traits of a profile are.
 """
 
 import re

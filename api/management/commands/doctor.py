@@ -27,7 +27,7 @@ LAG_WARNING = timedelta(seconds=30)  # a digest takes seconds; more is a worker 
 LAG_FAILURE = timedelta(minutes=10)
 TWIN_AGE = timedelta(days=1)
 CLOCK_WARNING = 1.0  # seconds
-CLOCK_FAILURE = 60.0  # the digest believes our clock over a sender's beyond this
+CLOCK_FAILURE = 60.0  # beyond this the digest believes this clock and not a sender's
 MOST_NAMED = 3
 HELD_WARNING = timedelta(seconds=5)
 HELD_FAILURE = timedelta(minutes=1)

@@ -14,7 +14,7 @@ from api.database import is_held
 from api.models import KeyFingerprint
 from api.secret_key import explain, fingerprint
 
-WAIT: Final = 3  # seconds for a lock: whoever needs the table queues behind us
+WAIT: Final = 3  # seconds for a lock: all who need the table wait behind it
 PAUSE: Final = 3.0  # seconds
 TRIES: Final = 50
 LOCK: Final = 0x474F414C6B6579  # two processes that start at once record one key

@@ -12,8 +12,8 @@ from api.models import Site
 from goals import rollups
 from goals.models import Goal
 
-TRIES: Final = 20  # of a goal, when a digest waits for us as we wait for it, or a session holds what we lock
-PAUSE: Final = 1.0  # seconds: whoever converts waits behind us
+TRIES: Final = 20  # of a goal, after a deadlock with a digest, or if a session holds what is to be locked
+PAUSE: Final = 1.0  # seconds: digests of the goal wait behind a recount
 
 
 class Command(BaseCommand):

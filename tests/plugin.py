@@ -49,6 +49,7 @@ def prepare(*, wanted: list[str]) -> None:
         os.environ.update(running.environment)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist has one of its own, which would answer before this one
 def pytest_xdist_auto_num_workers() -> int:
     """Return one worker more than there are cores: many tests wait for a clock, a browser or another process."""
     return (os.cpu_count() or 1) + 1

@@ -67,25 +67,25 @@ class BudgetRow:
 
     @property
     def used_mib(self) -> str:
-        return show_mib(self.used.bytes, digits=1)
+        return f"{self.used.bytes / budgets.MIB:,.1f}".removesuffix(".0")
 
     @property
     def most_mib(self) -> str:
-        return show_mib(self.most_bytes, digits=1)
+        return f"{self.most_bytes / budgets.MIB:,.1f}".removesuffix(".0")
 
 
 def budget_rows(source: Source, used: Mapping[budgets.Span, budgets.Used]) -> list[BudgetRow]:
     rows = []
     for span in budgets.Span:
         own_events, own_bytes = (getattr(source, f"{what}_per_{span}") for what in ("events", "bytes"))
-        own = "" if own_events is None else str(own_events), "" if own_bytes is None else show_mib(own_bytes)
+        own = "" if own_events is None else str(own_events), "" if own_bytes is None else spell_mib(own_bytes)
         rows.append(BudgetRow(span, used[span], *source.budget.limits(span), *own))
     return rows
 
 
-def show_mib(size: int, *, digits: int = 7) -> str:
+def spell_mib(size: int) -> str:
     """Return bytes in MiB; with seven digits none of them is lost."""
-    return f"{Decimal(size) / budgets.MIB:.{digits}f}".rstrip("0").rstrip(".")
+    return f"{Decimal(size) / budgets.MIB:.7f}".rstrip("0").rstrip(".")
 
 
 @site_page(Role.OWNER)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MIB: Final = 2**20
 MOST: Final = 10**15  # of a budget: far more than is ever sent, and JSON readers hold it exactly
+MINUTE: Final = 60.0  # seconds
 LAST_CHANCE: Final = 2  # times the budget, for a sender that never sends again
 
 
@@ -90,19 +91,24 @@ class Seen:
 class Account:
     """The use of one source: through this process and not written yet, and through all processes."""
 
-    __slots__ = ("bytes", "day", "events", "minute", "turned_away")
+    __slots__ = ("bytes", "day", "events", "minute", "since", "turned_away")
 
     def __init__(self) -> None:
         self.events = self.bytes = self.turned_away = 0
+        self.since = 0.0  # when the first of what is not written came
         self.minute = self.day = Seen()
 
 
-# Times are the database's: hosts whose clocks differ share one minute. A span that has begun since starts at zero.
+# Times are the database's: hosts whose clocks differ share one minute. A span that has begun since starts at zero. What
+# could not be written for longer than a minute is of minutes that are over.
 WRITE: Final = """
 INSERT INTO api_sourceuse AS u (source_id, span, begins_at, events, bytes, turned_away)
-SELECT n.source_id, s.span, date_trunc(s.span, now(), 'UTC'), n.events, n.bytes, n.turned_away
-  FROM unnest(%(sources)b::bigint[], %(events)b::bigint[], %(bytes)b::bigint[], %(turned_away)b::bigint[])
-       AS n (source_id, events, bytes, turned_away)
+SELECT n.source_id, s.span, date_trunc(s.span, now(), 'UTC'),
+       CASE WHEN n.is_late AND s.span = 'minute' THEN 0 ELSE n.events END,
+       CASE WHEN n.is_late AND s.span = 'minute' THEN 0 ELSE n.bytes END, n.turned_away
+  FROM unnest(%(sources)b::bigint[], %(events)b::bigint[], %(bytes)b::bigint[], %(turned_away)b::bigint[],
+              %(late)b::bool[])
+       AS n (source_id, events, bytes, turned_away, is_late)
  CROSS JOIN (VALUES ('minute'), ('day')) AS s (span)
  ORDER BY 1, 2
 ON CONFLICT (source_id, span) DO UPDATE
@@ -127,6 +133,8 @@ class Ledger:
         """Count what came through a source; less than zero gives back what was not stored because of a fault here."""
         with self._lock:
             account = self._account(source_id)
+            if not account.events and not account.bytes:
+                account.since = time.monotonic()
             account.events += events
             account.bytes += size
 
@@ -140,7 +148,8 @@ class Ledger:
             (Span.DAY, account.day, budget.events_per_day, budget.bytes_per_day),
             (Span.MINUTE, account.minute, budget.events_per_minute, budget.bytes_per_minute),
         ):
-            events, size = account.events, account.bytes
+            is_late = span == Span.MINUTE and now - account.since > MINUTE
+            events, size = (0, 0) if is_late else (account.events, account.bytes)
             if now < seen.ends_at:
                 events += seen.events
                 size += seen.bytes
@@ -158,6 +167,8 @@ class Ledger:
         What could not be written stays for the next time. Raises psycopg.Error.
         """
         with self._lock:
+            now = time.monotonic()
+            late = {source_id for source_id, account in self._accounts.items() if now - account.since > MINUTE}
             counts = {
                 source_id: (account.events, account.bytes, account.turned_away)
                 for source_id, account in sorted(self._accounts.items())
@@ -168,6 +179,7 @@ class Ledger:
         columns = dict(
             zip(("events", "bytes", "turned_away"), map(list, zip(*counts.values(), strict=True)), strict=True)
         )
+        columns["late"] = [source_id in late for source_id in counts]
         rows = link.execute(WRITE, {"sources": list(counts), **columns}).fetchall()
         now = time.monotonic()
         with self._lock:
@@ -176,6 +188,7 @@ class Ledger:
                 account.events -= events
                 account.bytes -= size
                 account.turned_away -= turned_away
+                account.since = now
             for source_id, span, events, size, seconds in rows:
                 setattr(self._account(source_id), span, Seen(events, size, now + seconds))
 

@@ -36,6 +36,11 @@ REASONS: Final[dict[type[psycopg.Error], tuple[str, str]]] = {
     ),
 }
 
+OTHER_KEY: Final = (
+    "This process has another GOALPOST_SECRET_KEY than its database. Until it has the right one, senders are told to "
+    "send their events again; `manage.py doctor` says more."
+)
+
 
 def answer_live(_: Request) -> Answer:
     """The process answers."""
@@ -92,8 +97,8 @@ def examine() -> Answer | Refusal:
         except psycopg.OperationalError:
             pool().check()  # the server was restarted: a session that it dropped says nothing about it
             return look_at_database()
-    except OtherKeyError as error:
-        return Refusal(503, "other_secret_key", str(error), (("Retry-After", "60"),))
+    except OtherKeyError:  # whose text is for operators: it names fingerprints and a file
+        return Refusal(503, "other_secret_key", OTHER_KEY, (("Retry-After", "60"),))
     except (psycopg.Error, PoolTimeout) as error:
         code, text = REASONS.get(type(error), ("", ""))
         return Refusal(503, code, text, (("Retry-After", "5"),)) if code else unavailable()

@@ -72,21 +72,24 @@ class Heart:
         self._role = role
         self._session: psycopg.Connection[Any] | None = None
         self._last: tuple[datetime, float] | None = None  # the database's time, and `uptime` then
+        self._tried_at = -EVERY
 
     def beat(self) -> None:
         """Write a sign of life if one is due. One query, and one more at the first. Never raises psycopg.Error."""
-        expected = None
-        if self._last is not None:
-            elapsed = uptime() - self._last[1]
-            if elapsed < EVERY:
-                return
-            expected = self._last[0] + timedelta(seconds=elapsed)
+        if uptime() - self._tried_at < EVERY:  # after a failure, too: the process has other work to do
+            return
+        self._tried_at = uptime()
         try:
             if self._session is None:
                 self._session = connect(Kind.NOTES)
-            if expected is None:
                 forget_the_dead(self._role, self._session)
-            self._last = (write(self._role, expected=expected, session=self._session), uptime())
+            # From beginning to beginning, because the database takes the time first: a commit that waits for the disk
+            # is no jump of its clock.
+            begun = uptime()
+            expected = None
+            if self._last is not None and begun - self._last[1] < PAUSE.total_seconds():
+                expected = self._last[0] + timedelta(seconds=begun - self._last[1])
+            self._last = (write(self._role, expected=expected, session=self._session), begun)
         except psycopg.Error as error:
             log.warning("heartbeat.failed", role=str(self._role), error=type(error).__name__)
             self.stop()

@@ -31,7 +31,7 @@ class Identity(models.Model):
     registers = models.JSONField(default=dict, help_text="Traits, group, personas, owners and first visitor codes.")
     # Of the registers, when an event last changed them: what many rows come to is known before any is read. Empty for a
     # row of a version without limits.
-    bytes = models.PositiveIntegerField(null=True, editable=False)
+    bytes = models.IntegerField(null=True, editable=False)
     # Derived from the owner registers, so that SQL can walk to a person's other identities.
     parent_kind = models.PositiveSmallIntegerField(null=True, choices=Kind.choices)
     parent_value = models.CharField(max_length=255, null=True)  # noqa: DJ001 - absent is not empty
@@ -176,7 +176,7 @@ class Group(models.Model):
     group_id = models.CharField(max_length=255)
     sort_key = names.sort_column("group_id")
     registers = models.JSONField(default=dict, help_text="Its traits, each a register as an identity's are.")
-    bytes = models.PositiveIntegerField(null=True, editable=False)  # as an identity's
+    bytes = models.IntegerField(null=True, editable=False)  # as an identity's
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 

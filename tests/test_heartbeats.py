@@ -1,6 +1,7 @@
 """Signs of life, and what is deleted because of its age: never by a clock that may be wrong."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -41,12 +42,17 @@ def test_heart__beats_often__writes_one_row_every_few_seconds(world: World, monk
     assert len(set(written)) == 4
 
 
-def test_heart__database_takes_nothing__goes_on(world: World) -> None:
-    heart = Heart(Role.WORKER)
+def test_heart__database_takes_nothing__rests_and_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, heart = 100.0, Heart(Role.WORKER)
+    monkeypatch.setattr(heartbeats, "uptime", lambda: now)
     with connect() as session:
         session.execute("ALTER TABLE api_heartbeat RENAME TO api_heartbeat_away")
         heart.beat()
         session.execute("ALTER TABLE api_heartbeat_away RENAME TO api_heartbeat")
+    heart.beat()
+    assert not Heartbeat.objects.exists()  # it would wait for a held row in every task
+
+    now += EVERY
     heart.beat()
 
     assert Heartbeat.objects.count() == 1
@@ -116,6 +122,27 @@ def test_state__by_the_last_signs__is_told(ages: list[int], connected: object, s
     found = [Sign("worker", "host", 1, timedelta(seconds=age), bool(connected), 0.0) for age in ages]
 
     assert state_of(found) is state
+
+
+def test_clock__after_a_commit_that_took_long__stays_steady(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    steady(hours=2)
+    now, heart = 100.0, Heart(Role.WORKER)
+    monkeypatch.setattr(heartbeats, "uptime", lambda: now)
+    write = heartbeats.write
+
+    def write_slowly(*args: Any, **more: Any) -> datetime:
+        nonlocal now
+        at = write(*args, **more)
+        now += 8  # the disk stood still
+        return at - timedelta(seconds=8)  # as if the statement had begun then
+
+    monkeypatch.setattr(heartbeats, "write", write_slowly)
+    heart.beat()
+    heart.beat()
+    heart.stop()
+
+    assert heartbeats.last_jump() is None
+    assert steady_time() is not None
 
 
 @pytest.mark.parametrize("seconds", [2_678_400, -2_678_400])

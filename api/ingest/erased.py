@@ -20,7 +20,7 @@ from cohorts import ids
 VISITOR_FIELDS: Final = ("kameleoonVisitorCode", "k_visitorCode")
 # A string or a number of JSON, also within a body that is broken elsewhere.
 TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|(?<![\w.+-])-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.])', re.DOTALL)
-MOST_TOKENS: Final = 20_000  # of a body that cannot be read; hashing them takes a tenth of a second
+MOST_TOKENS: Final = 20_000  # of bodies that cannot be read; hashing them takes a tenth of a second
 Owner = TypeVar("Owner")
 
 
@@ -32,20 +32,23 @@ def hash_id(site_id: int, id_: str) -> str:
 def without_erased(rows: Sequence[tuple[int, Owner, Incoming]]) -> list[tuple[int, Owner, Incoming]]:
     """Return the rows, those that are refused and name somebody who was erased without body and messageId.
 
-    No query where nothing is refused, one more where the site has erased anybody.
+    What cannot be compared because a request holds too many values loses them, too. No query where nothing is refused,
+    one more where the site has erased anybody.
     """
     refused = {place: event for place, (_, _, event) in enumerate(rows) if event.reason and event.body}
     sites = {rows[place][0] for place in refused}
     erasing = sites_that_erased(sites) if sites else set()
-    named = {
-        place: {hash_id(rows[place][0], each) for each in ids_in(event.body)}
-        for place, event in refused.items()
-        if rows[place][0] in erasing
-    }
+    named: dict[int, set[str]] = {}
+    left = MOST_TOKENS
+    for place, event in refused.items():
+        if rows[place][0] in erasing and left > 0:
+            named[place] = {hash_id(rows[place][0], each) for each in ids_in(event.body)}
+            left -= len(named[place])
+    unread = {place for place in refused if rows[place][0] in erasing and place not in named}
     erased = find_erased([(rows[place][0], each) for place, its in named.items() for each in its]) if named else set()
     return [
         (site_id, owner, replace(event, body=b"", message_id=None, content_encoding=""))
-        if any((site_id, each) in erased for each in named.get(place, ()))
+        if place in unread or any((site_id, each) in erased for each in named.get(place, ()))
         else (site_id, owner, event)
         for place, (site_id, owner, event) in enumerate(rows)
     ]

@@ -124,11 +124,18 @@ def store_rows(
     Refused events are among them, but for those of no known site, which `count` counts too. Raises DatabaseDownError,
     and Refusal (400) when PostgreSQL cannot hold one of them.
     """
-    rows = without_erased(apply_site_rules(rows))
+    rows = apply_site_rules(rows)
+    try:
+        rows = without_erased(rows)
+    except DatabaseDownError:
+        for _, source, event in rows:
+            spend([source] if source else [], -len(event.body))
+        raise
     kept = {place: row for place, row in enumerate(map(as_row, rows)) if row is not None}
     try:
         stored = inbox.store(list(kept.values())) if kept else []
     except inbox.RowRefusedError as error:
+        count_sent(rows)
         raise Refusal(
             HTTPStatus.BAD_REQUEST, "invalid_event", "An event holds a value that cannot be stored; the rest is kept."
         ) from error

@@ -6,7 +6,7 @@ and writes once a second what came in through each source: in the commits themse
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -178,15 +178,23 @@ class Nudger:
 
         It counts no further than where all senders of a site are turned away.
         """
+        # Each by itself: one row that somebody holds must not keep the others from being written.
+        steps = (self._count_pending, self.uncounted.write, ledger().write, refusals().write)
+        return not [step for step in steps if not self._try(step)]
+
+    def _count_pending(self, connection: psycopg.Connection[Any]) -> None:
         limit = min(settings.SITE_INBOX_LIMIT, settings.INBOX_LIMIT) * LAST_CHANCE
+        self.backlog = count_pending(connection, limit=limit)
+
+    def _try(self, step: Callable[[psycopg.Connection[Any]], None]) -> bool:
+        """Return False if PostgreSQL did not let a step be done; the next one gets another connection."""
         try:
             self._connection = self._connection or connect_by_index()
-            self.backlog = count_pending(self._connection, limit=limit)
-            self.uncounted.write(self._connection)
-            ledger().write(self._connection)
-            refusals().write(self._connection)
+            step(self._connection)
         except psycopg.Error:
-            self._connection = None
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
             return False
         return True
 

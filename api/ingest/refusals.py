@@ -158,6 +158,8 @@ class Refusals:
         """
         with self._lock:
             counts, copies = dict(self._unwritten), dict(self._copies)
+        if counts:
+            self._write(link, counts)
         if copies:
             rows = [(*key, count) for key, count in sorted(copies.items())]
             link.execute(COUNT_COPIES, [list(column) for column in zip(*rows, strict=True)])
@@ -165,8 +167,6 @@ class Refusals:
                 self._copies = {
                     key: left for key, count in self._copies.items() if (left := count - copies.get(key, 0))
                 }
-        if counts:
-            self._write(link, counts)
 
     def _write(self, link: "psycopg.Connection[Any]", counts: Mapping[Key, Counts]) -> None:
         keys = sorted(counts)

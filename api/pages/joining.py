@@ -21,6 +21,7 @@ from api.models import AuditEntry, Membership, Site
 from api.pages.access import show
 
 DAYS: Final = 7
+ACCEPTED: Final = "Accepted an invitation"
 SALT: Final = "api.pages.joining"
 
 
@@ -52,7 +53,7 @@ def join(request: HttpRequest, token: str) -> HttpResponseBase:
             )
         _, is_new = Membership.objects.get_or_create(user=request.user, site=site, defaults={"role": role})
         if is_new:
-            note(request, site, "Accepted an invitation", None, {"role": role})
+            note(request, site, ACCEPTED, None, {"role": role})
     return redirect("pages:home", site.sitecode)
 
 
@@ -70,5 +71,10 @@ def open_invitation(token: str, username: str) -> tuple[Site | None, str]:
     if site is None or inviter is None or invited != username or role not in Membership.Role.values:
         return None, ""
     owns = Membership.objects.filter(user=inviter, site=site, role=Membership.Role.OWNER).exists()
-    is_over = AuditEntry.objects.filter(site=site, pk__gt=newest, what=removed(username)).exists()
+    # Whoever accepted it and is no member any more was removed, by an administrator in the tables, say.
+    since = AuditEntry.objects.filter(site=site, pk__gt=newest)
+    is_over = since.filter(what=removed(username)).exists() or (
+        since.filter(what=ACCEPTED, who=username[:150]).exists()
+        and not Membership.objects.filter(user__username=username, site=site).exists()
+    )
     return (site, role) if (owns or inviter.is_superuser) and not is_over else (None, "")

@@ -10,6 +10,9 @@ class Migration(migrations.Migration):
     dependencies = [("goals", "0009_names_for_people")]
 
     operations = [
+        # What a build that was cut short has left is not valid.
+        migrations.RunSQL("DROP INDEX CONCURRENTLY IF EXISTS goals_conversion_of_user", migrations.RunSQL.noop),
+        migrations.RunSQL("DROP INDEX CONCURRENTLY IF EXISTS goals_conversion_of_device", migrations.RunSQL.noop),
         AddIndexConcurrently(
             model_name="conversion",
             index=models.Index(

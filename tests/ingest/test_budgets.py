@@ -15,6 +15,7 @@ from api import budgets
 from api.access import forget_lookups
 from api.budgets import Budget, Ledger, Span, Used, budget_of, used
 from api.database import connect
+from api.ingest import nudge
 from api.models import Message, Source, SourceUse
 from api.sites import create_source
 from tests.flows.test_resilience import database_down, wait_until
@@ -235,6 +236,34 @@ def test_ledger__while_the_database_is_away__refuses_by_what_it_knows(transactio
         ledger_.write(link)
     assert ledger_.is_written
     assert used([7])[7][Span.MINUTE].events == 5
+
+
+def test_ledger__that_cannot_be_written_for_minutes__refuses_by_the_day_only(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger_, now = Ledger(), 100.0
+    monkeypatch.setattr(budgets.time, "monotonic", lambda: now)
+    ledger_.spend(7, events=5)
+    assert ledger_.find_over(7, Budget(5, 9, 9, 9)) is not None
+
+    now += 61
+    ledger_.spend(7, events=1)
+
+    assert ledger_.find_over(7, Budget(5, 9, 9, 9)) is None  # of minutes that are over
+    assert ledger_.find_over(7, Budget(5, 9, 6, 9)) is not None
+    with connect() as link:
+        ledger_.write(link)
+    assert used([7])[7] == {Span.MINUTE: Used(0, 0, 2), Span.DAY: Used(6, 0, 2)}
+
+
+def test_budget__while_another_table_of_counts_is_held__is_written(world: World, source: Source) -> None:
+    nudger = nudge.nudger()
+    with connect() as holder, holder.transaction():
+        holder.execute("LOCK TABLE api_sourcetally IN ACCESS EXCLUSIVE MODE")
+        assert by_header(world).status_code == 200
+        assert not nudger._count()
+
+    assert used([source.pk])[source.pk][Span.DAY].events == 1
 
 
 def test_ledger__written_by_many_at_once__is_added_up(transactional_db: None) -> None:

@@ -745,7 +745,9 @@ def test_member__invited__is_answered_the_same_whether_there_is_such_a_user(owne
     assert site.memberships.count() == 1
 
 
-@pytest.mark.parametrize("why", ["somebody else", "altered", "too old", "removed", "inviter gone", "inviter demoted"])
+@pytest.mark.parametrize(
+    "why", ["somebody else", "altered", "too old", "removed", "removed in tables", "inviter gone", "inviter demoted"]
+)
 def test_invitation__that_is_over_or_of_somebody_else__opens_nothing(
     owner: Client, site: Site, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
@@ -758,6 +760,9 @@ def test_invitation__that_is_over_or_of_somebody_else__opens_nothing(
     elif why == "removed":
         assert ada.post(link).status_code == 302
         change(owner, "members/change/", do="remove", member=site.memberships.get(user__username="ada").pk)
+    elif why == "removed in tables":
+        assert ada.post(link).status_code == 302
+        site.memberships.get(user__username="ada").delete()  # which the log tells in other words
     elif why == "inviter gone":
         User.objects.filter(username="owner").update(is_active=False)
     elif why == "inviter demoted":

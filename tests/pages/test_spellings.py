@@ -11,6 +11,7 @@ import pytest
 from django.db import connection
 
 from api import erasure
+from api.ingest.erased import MOST_TOKENS
 from api.models import Message, Site
 from api.verify.run import verify
 from cohorts import ids
@@ -230,6 +231,25 @@ def test_erased__late_event_that_is_refused__is_kept_without_its_body(
 
     assert Message.objects.filter(status="rejected").exists()
     assert "of-the-person" not in stored()
+
+
+def test_erased__request_with_too_many_values_to_compare__keeps_the_rest_without_bodies(
+    world: World, site: Site
+) -> None:
+    key = site.sources.get().write_keys.get().key
+    world.identify(userId="ada-king")
+    erase(site, "ada-king")
+    values = b",".join(b"%d" % number for number in range(MOST_TOKENS))
+    items = [b'{"userId": "bob", "needle": "needle-%d", broken, "n": [%b]}' % (n, values) for n in range(4)]
+
+    response = world.post(
+        b'{"batch": [' + b",".join(items) + b"]}", path="/v1/batch", headers={"authorization": "Basic " + _basic(key)}
+    )
+
+    assert response.status_code == 400
+    assert Message.objects.filter(status="rejected").count() == 2  # those without bodies are alike
+    assert "needle-0" in stored()  # compared, and not of the person
+    assert "needle-3" not in stored()
 
 
 def _basic(key: str) -> str:

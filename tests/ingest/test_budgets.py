@@ -242,7 +242,7 @@ def test_ledger__that_cannot_be_written_for_minutes__refuses_by_the_day_only(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger_, now = Ledger(), 100.0
-    monkeypatch.setattr(budgets.time, "monotonic", lambda: now)
+    monkeypatch.setattr("api.budgets.time.monotonic", lambda: now)
     ledger_.spend(7, events=5)
     assert ledger_.find_over(7, Budget(5, 9, 9, 9)) is not None
 

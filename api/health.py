@@ -25,14 +25,18 @@ INSERT INTO api_probe (filler) VALUES (repeat('x', 500));
 ROLLBACK TO SAVEPOINT probe; COMMIT
 """
 # Errors of a PostgreSQL that runs and stores nothing.
-REASONS: Final[dict[type[psycopg.Error], tuple[str, str]]] = {
-    psycopg.errors.DiskFull: (
+REASONS: Final[dict[type[Exception], Refusal]] = {
+    psycopg.errors.DiskFull: Refusal(
+        503,
         "disk_full",
         "The disk of the database is full: make room. Until then senders have to send their events again.",
+        (("Retry-After", "5"),),
     ),
-    psycopg.errors.ReadOnlySqlTransaction: (
+    psycopg.errors.ReadOnlySqlTransaction: Refusal(
+        503,
         "read_only",
         "The database takes no writes: make it writable, or correct DATABASE_URL. Until then senders send again.",
+        (("Retry-After", "5"),),
     ),
 }
 
@@ -100,8 +104,7 @@ def examine() -> Answer | Refusal:
     except OtherKeyError:  # whose text is for operators: it names fingerprints and a file
         return Refusal(503, "other_secret_key", OTHER_KEY, (("Retry-After", "60"),))
     except (psycopg.Error, PoolTimeout) as error:
-        code, text = REASONS.get(type(error), ("", ""))
-        return Refusal(503, code, text, (("Retry-After", "5"),)) if code else unavailable()
+        return REASONS.get(type(error)) or unavailable()
 
 
 def look_at_database() -> Answer | Refusal:

@@ -125,7 +125,7 @@ def why_waiting(site: Site, id_: str, name: WaitingName) -> Answer:
         its = [each for each in look.seen if each.status == Status.DEFERRED and each.event == event]
         text = f"{_messages(its, verb='')} of this person {'waits' if len(its) == 1 else 'wait'} among them."
         if not its:
-            text = f"None of them is of this person, as far as the newest {look.messages:,} messages tell."
+            text = f"None of them is of this person, as far as the newest {count_of(look.messages, 'message')} tell."
         sentences.append(Sentence("waiting_messages", text, "" if its else "bad", _ids(its)))
     return Answer(False, sentences)  # noqa: FBT003 - of a dataclass
 
@@ -266,15 +266,15 @@ class _Case:
             if not self.total:
                 yield Sentence(
                     "no_messages",
-                    f"None of the newest {self.messages:,} messages of this site names this person. Is the sender on, "
-                    "and does it send this identifier?",
+                    f"None of the newest {count_of(self.messages, 'message')} of this site names this person. "
+                    "Is the sender on, and does it send this identifier?",
                     "bad",
                 )
             return
         leading = [each for each in self.seen if each.event in self.leads]
         yield Sentence(
             "messages",
-            f"{len(self.seen):,} of the newest {self.messages:,} messages "
+            f"{len(self.seen):,} of the newest {count_of(self.messages, 'message')} "
             f"{'names' if len(self.seen) == 1 else 'name'} this person; "
             f"{len(leading):,} of them {'has' if len(leading) == 1 else 'have'} a name that leads to this goal today.",
             "",

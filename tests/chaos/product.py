@@ -94,7 +94,7 @@ def dead_child(_: Stack, figures: FaultFigures, chooser: random.Random) -> Ledge
 def kill_one(ledger: Ledger, product: Product, site: Site, sender: Sender, name: str) -> None:
     """Kill the first process of web, worker or beat, and note when another runs and all goes on."""
     before, begun = product.children(name), time.monotonic()
-    os.kill(min(before), signal.SIGKILL)
+    os.kill(product.process_of(CHILDREN[name].strip()), signal.SIGKILL)
     wait_until(lambda: bool(now := product.children(name)) and not now & before, f"another {name}")
     ledger.note(f"{name}: runs again after, s", time.monotonic() - begun)
     at = time.monotonic()

@@ -91,7 +91,9 @@ class House:
         return found
 
     def process_of(self, words: str) -> int:
-        return next(pid for pid, command in sorted(self.processes().items()) if words in command)
+        """Return the process with these words in its command that `up` started itself: ids do not tell who is older."""
+        found = [pid for pid, command in self.processes().items() if words in command]
+        return next(pid for pid in found if parent_of(pid) not in found)
 
     def seconds_until_gone(self) -> float:
         """How long it takes until no process is left; fails beyond the 10 s that are promised."""
@@ -107,3 +109,7 @@ class House:
         for pid in self.processes():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

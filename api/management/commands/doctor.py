@@ -125,8 +125,8 @@ def look_at_writes() -> Finding:
         try:
             probe(session)
         except (DiskFull, ReadOnlySqlTransaction) as error:
-            _, text = REASONS[type(error)]
-            return Finding("FAIL", *text.split(": ", 1))
+            found, _, advice = REASONS[type(error)].message.partition(": ")
+            return Finding("FAIL", found, advice)
     return Finding("ok", "the database stores what it is given")
 
 

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +34,7 @@ class FaultFigures:
     per_second: float
     people: int
     seconds: float  # how long a fault lasts
+    damages: Sequence[str] = ("gone", "empty", "garbage", "another")  # what becomes of the secret key
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from tests.run.house import House
 
 # What the command line of each child of `make run` holds.
 CHILDREN: Final = {"web": "granian", "worker": "api.celery worker ", "beat": "api.celery beat "}
-REFUSAL_SECONDS: Final = 30.0
+DAMAGES: Final = {"gone": None, "empty": b"", "garbage": b"\xff\xfe\0", "another": b"x" * 50}
 
 
 class Product(House):
@@ -116,7 +116,8 @@ def lost_key(_: Stack, figures: FaultFigures, chooser: random.Random) -> Ledger:
         product.stop()
         key = product.data_dir / "secret-key"
         kept = key.read_bytes()
-        for name, damage in (("gone", None), ("empty", b""), ("garbage", b"\xff\xfe\0"), ("another", b"x" * 50)):
+        for name in figures.damages:
+            damage = DAMAGES[name]
             key.unlink(missing_ok=True)
             if damage is not None:
                 key.write_bytes(damage)

@@ -271,7 +271,7 @@ SHORT: Final = scaled(
     ),
     KillerFigures(neighbours=40, killers=1, workers=1),
     OutageFigures(per_second=20, people=40, goals=9, workers=1, database_seconds=1, broker_seconds=2, worker_seconds=2),
-    FaultFigures(per_second=20, people=40, seconds=4),
+    FaultFigures(per_second=20, people=40, seconds=4, damages=("gone", "garbage")),
 )
 LONG: Final = scaled(
     OnceFigures(

@@ -47,6 +47,6 @@ def test_goalpost__killed_poisoned_or_starved__counts_all_and_recovers(stack: St
     [pytest.param("disk", marks=needs(can_mount(), "no right to mount a small file system")), "child", "key"],
 )
 def test_goalpost__faults_of_a_machine__lose_nothing(stack: Stack, scenario: str) -> None:
-    ledger = SHORT[scenario](stack, random.Random(scenario))
+    ledger = SHORT[scenario](stack, random.Random(scenario))  # each starts another one of its own
 
     assert not ledger.differences, f"\n{ledger}"

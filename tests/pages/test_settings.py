@@ -669,7 +669,7 @@ def test_credential__widened__says_who_may_do_it_then(owner: Client, world: Worl
 
     question = text_of(owner.post(BASE + "credentials/change/", form))
 
-    assert "if it is pasted into Segment, Segment too" in question
+    assert "Segment too, if it is pasted there" in question
     assert "lost" not in question
     change(owner, "credentials/change/", **form)
     assert scopes_of(world.credential) == ["send", "read"]

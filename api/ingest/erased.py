@@ -36,6 +36,8 @@ def without_erased(rows: Sequence[tuple[int, Owner, Incoming]]) -> list[tuple[in
     one more where the site has erased anybody.
     """
     refused = {place: event for place, (_, _, event) in enumerate(rows) if event.reason and event.body}
+    if not refused:
+        return list(rows)
     sites = {rows[place][0] for place in refused}
     erasing = sites_that_erased(sites) if sites else set()
     named: dict[int, set[str]] = {}

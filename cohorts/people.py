@@ -760,7 +760,8 @@ def _list_personas(site_id: int, names: Sequence[str]) -> AbstractSet[str]:
     at one moment may exceed the limit by a batch.
     """
     listed = Persona.objects.filter(site_id=site_id)
-    new = [name for name in names if name not in set(listed.filter(name__in=names).values_list("name", flat=True))]
+    known = set(listed.filter(name__in=names).values_list("name", flat=True))
+    new = [name for name in names if name not in known]
     if not new:
         return frozenset()
     room = max(0, MOST_LISTED - listed[:MOST_LISTED].count())

@@ -419,3 +419,16 @@ def test_history__longer_than_is_kept__is_the_latest_in_any_order(world: World, 
     assert (first - START).total_seconds() == 20
     assert identity().registers["left_out"]["history"] == (first - times.EPOCH) // times.RESOLUTION - 1_000_000
     assert found_by_verify() == []
+
+
+@pytest.mark.parametrize("are_known", [False, True], ids=["new", "known"])
+def test_batch__with_many_personas__asks_for_all_of_them_at_once(world: World, are_known: bool) -> None:
+    def count_statements(first: int, count: int) -> int:
+        for _ in range(1 + are_known):
+            world.post([audience(world, f"p{number}", entered=True) for number in range(first, first + count)])
+            with CaptureQueriesContext(connection) as queries:
+                world.digest()
+        return len(queries)
+
+    count_statements(0, 1)  # and what a process asks once
+    assert count_statements(100, 30) == count_statements(200, 2)

@@ -422,7 +422,7 @@ def test_history__longer_than_is_kept__is_the_latest_in_any_order(world: World, 
 
 
 @pytest.mark.parametrize("are_known", [False, True], ids=["new", "known"])
-def test_batch__with_many_personas__asks_for_all_of_them_at_once(world: World, are_known: bool) -> None:
+def test_batch__with_many_personas__asks_for_all_of_them_at_once(world: World, *, are_known: bool) -> None:
     def count_statements(first: int, count: int) -> int:
         for _ in range(1 + are_known):
             world.post([audience(world, f"p{number}", entered=True) for number in range(first, first + count)])

@@ -23,7 +23,7 @@ import psycopg
 from tests.chaos.events import make_events, user_id
 from tests.chaos.ledger import Ledger, book_answers, book_calm, book_effects
 from tests.chaos.sender import Sender, paced, until
-from tests.chaos.stack import FAKETIME, Site, Stack, running_stack, wait_until
+from tests.chaos.stack import FAKETIME, Site, Stack, count, is_digested, running_stack, wait_until, working
 
 DOCTOR_SECONDS: Final = 60.0  # within which the doctor has named a fault
 DISK: Final = "700m"  # of the directory that fills up: PostgreSQL's own files take some 200
@@ -50,21 +50,11 @@ def under_load(
             yield sender
         finally:
             is_over.set()
-    wait_until(lambda: not count_waiting(stack, site), "all events to be processed")
+    wait_until(lambda: is_digested(stack, site), "all events to be processed")
 
 
 def count_done(stack: Stack, site: Site) -> int:
     return count(stack, site, "status = 'done'")
-
-
-def count_waiting(stack: Stack, site: Site) -> int:
-    return count(stack, site, "status IN ('pending', 'deferred')")
-
-
-def count(stack: Stack, site: Site, condition: str, **parameters: object) -> int:
-    """Count the messages of a site that meet a condition."""
-    sql = f"SELECT count(*) FROM api_message WHERE site_id = %(site)s AND {condition}"
-    return int(stack.fetch(sql, site=site.id, **parameters)[0][0])
 
 
 def note_doctor(ledger: Ledger, ask: Callable[[], str], fault: str, pattern: str) -> None:
@@ -84,10 +74,7 @@ def held_lock(stack: Stack, figures: FaultFigures, chooser: random.Random) -> Le
     """Hold the rows of one person and one goal in a session that does nothing, as a forgotten psql does."""
     ledger = Ledger("A lock held by a session that does nothing")
     site = stack.sites.pop()
-    worker = "worker-1"
-    stack.settings = {}
-    stack.start(worker, "beat")
-    try:
+    with working(stack, 1):
         with under_load(stack, site, figures, chooser) as sender:
             held = user_id(0)
             row = "FROM cohorts_identity WHERE site_id = %(site)s AND value = %(id)s"
@@ -104,7 +91,7 @@ def held_lock(stack: Stack, figures: FaultFigures, chooser: random.Random) -> Le
                 ledger.note("processed meanwhile", gone_on)
                 wanted = figures.per_second * figures.seconds / 2
                 ledger.must_hold("most of the others were processed meanwhile", holds=gone_on > wanted)
-                ledger.note("waiting at the end", count_waiting(stack, site))
+                ledger.note("waiting at the end", count(stack, site, "status = 'pending'"))
                 holder.rollback()
             begun = time.monotonic()
         ledger.note("all processed after, s", time.monotonic() - begun)
@@ -112,8 +99,6 @@ def held_lock(stack: Stack, figures: FaultFigures, chooser: random.Random) -> Le
         book_answers(ledger, sender)
         book_effects(ledger, stack, sender)
         book_calm(ledger, stack)
-    finally:
-        stack.kill(worker, "beat")
     return ledger
 
 
@@ -121,10 +106,7 @@ def frozen_worker(stack: Stack, figures: FaultFigures, chooser: random.Random) -
     """Freeze one of two workers in the middle of a batch, then both, and let them go on."""
     ledger = Ledger("Frozen workers")
     site = stack.sites.pop()
-    stack.settings = {}
-    workers = ("worker-1", "worker-2")
-    stack.start(*workers, "beat")
-    try:
+    with working(stack, 2) as workers:
         with under_load(stack, site, figures, chooser) as sender:
             stack.catch(workers[0], within=30)
             stack.send(workers[0], signal.SIGSTOP)
@@ -142,8 +124,6 @@ def frozen_worker(stack: Stack, figures: FaultFigures, chooser: random.Random) -
         book_answers(ledger, sender)
         book_effects(ledger, stack, sender)
         book_calm(ledger, stack)
-    finally:
-        stack.kill(*workers, "beat")
     return ledger
 
 
@@ -153,17 +133,14 @@ def wrong_clock(stack: Stack, figures: FaultFigures, chooser: random.Random) -> 
     site = stack.sites.pop()
     clock = stack.directory / "clock"
     clock.write_text("+0")
-    stack.settings = {
+    settings = {
         "LD_PRELOAD": str(FAKETIME),
         "FAKETIME_TIMESTAMP_FILE": str(clock),
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "PYTHONPATH": str(Path(__file__).with_name("clock")),
     }
-    names = ("worker-1", "beat")
-    stack.start(*names)
-    stack.settings = {}
-    try:
+    with working(stack, 1, settings=settings):
         with under_load(stack, site, figures, chooser) as sender:
             for name, offset in (("ahead", "+3d"), ("right again", "+0"), ("behind", "-1d"), ("right at last", "+0")):
                 clock.write_text(offset)
@@ -182,8 +159,6 @@ def wrong_clock(stack: Stack, figures: FaultFigures, chooser: random.Random) -> 
         book_answers(ledger, sender)
         book_effects(ledger, stack, sender)
         book_calm(ledger, stack)
-    finally:
-        stack.kill(*names)
     return ledger
 
 
@@ -204,29 +179,30 @@ def full_disk(_: Stack, figures: FaultFigures, chooser: random.Random) -> Ledger
     ledger = Ledger("A full disk")
     with small_disk() as place, running_stack(place / "data") as stack:
         site = stack.sites.pop()
-        names = ("worker-1", "beat")
-        stack.start(*names)
         filler = place / "filler"
-        with under_load(stack, site, figures, chooser) as sender:
-            fill(filler)
-            answered = len(sender.answers)
-            wait_until(lambda: "503" in sender.answers[answered:], "an answer 503")
-            note_doctor(ledger, stack.doctor, "the full disk", r"(?i)FAIL .*(disk|space)")
-            is_ready = any(stack.is_ready(web) for web in stack.ports)
-            ledger.must_hold("no web server says it is ready", holds=not is_ready)
-            time.sleep(figures.seconds)
-            ledger.note("answered 503 meanwhile", sender.answers[answered:].count("503"))
-            filler.unlink()
-            if any(child.name == "postgresql" and child.process.poll() is not None for child in stack.servers.children):
-                ledger.note("PostgreSQL had to be started again", 1)
-                stack.stop_server("postgresql", signal.SIGQUIT)
-                stack.start_server("postgresql")
-            begun = time.monotonic()
-            wait_until(partial(sender.was_told_since, begun), "an answer 2xx after room was made")
-            ledger.note("accepts again after, s", time.monotonic() - begun)
-        book_answers(ledger, sender)
-        book_effects(ledger, stack, sender)
-        book_calm(ledger, stack)
+        with working(stack, 1):
+            with under_load(stack, site, figures, chooser) as sender:
+                fill(filler)
+                answered = len(sender.answers)
+                wait_until(lambda: "503" in sender.answers[answered:], "an answer 503")
+                note_doctor(ledger, stack.doctor, "the full disk", r"(?i)FAIL .*(disk|space)")
+                is_ready = any(stack.is_ready(web) for web in stack.ports)
+                ledger.must_hold("no web server says it is ready", holds=not is_ready)
+                time.sleep(figures.seconds)
+                ledger.note("answered 503 meanwhile", sender.answers[answered:].count("503"))
+                filler.unlink()
+                if any(
+                    child.name == "postgresql" and child.process.poll() is not None for child in stack.servers.children
+                ):
+                    ledger.note("PostgreSQL had to be started again", 1)
+                    stack.stop_server("postgresql", signal.SIGQUIT)
+                    stack.start_server("postgresql")
+                begun = time.monotonic()
+                wait_until(partial(sender.was_told_since, begun), "an answer 2xx after room was made")
+                ledger.note("accepts again after, s", time.monotonic() - begun)
+            book_answers(ledger, sender)
+            book_effects(ledger, stack, sender)
+            book_calm(ledger, stack)
     return ledger
 
 

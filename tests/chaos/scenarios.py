@@ -24,33 +24,9 @@ from tests.chaos.ledger import (
 )
 from tests.chaos.product import dead_child, lost_key
 from tests.chaos.sender import Sender, paced, repeated, until
-from tests.chaos.stack import WEBS, Site, Stack, wait_until
+from tests.chaos.stack import ATTEMPTS, WEBS, Stack, count, is_digested, wait_until, working
 
-ATTEMPTS: Final = 3  # GOALPOST_DIGEST_ATTEMPTS, as it is by default
 KILLERS: Final = "tests.chaos.killer"  # the module by which a message can kill its worker
-
-
-@contextmanager
-def working(stack: Stack, workers: int, *, attempts: int = ATTEMPTS, include: str = "") -> Iterator[list[str]]:
-    """Workers and beat beside the web servers; the workers' names."""
-    stack.settings = {"GOALPOST_DIGEST_ATTEMPTS": str(attempts)}
-    names = [f"worker-{number + 1}" for number in range(workers)]
-    stack.start(*names, "beat", include=include)
-    try:
-        yield names
-    finally:
-        stack.kill(*(name for name in stack.children if name not in WEBS))
-
-
-def count(stack: Stack, site: Site, condition: str, **parameters: object) -> int:
-    """The messages of a site that meet a condition."""
-    sql = f"SELECT count(*) FROM api_message WHERE site_id = %(site)s AND {condition}"
-    rows = stack.fetch(sql, site=site.id, **parameters)
-    return int(rows[0][0])
-
-
-def is_digested(stack: Stack, site: Site) -> bool:
-    return not count(stack, site, "status IN ('pending', 'deferred')")
 
 
 @dataclass(frozen=True, slots=True)

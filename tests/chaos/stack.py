@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from django.test import override_settings
@@ -218,6 +218,41 @@ def running_stack(directory: Path) -> Iterator[Stack]:
         finally:
             stack.disconnect()
             stop(list(stack.children.values()), within=STOP_SECONDS)
+
+
+ATTEMPTS: Final = 3  # GOALPOST_DIGEST_ATTEMPTS, as it is by default
+
+
+@contextmanager
+def working(
+    stack: Stack,
+    workers: int,
+    *,
+    attempts: int = ATTEMPTS,
+    include: str = "",
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[list[str]]:
+    """Run workers and beat beside the web servers and yield the workers' names. `settings` are for these alone."""
+    ours = {"GOALPOST_DIGEST_ATTEMPTS": str(attempts)}
+    stack.settings = {**ours, **(settings or {})}
+    names = [f"worker-{number + 1}" for number in range(workers)]
+    stack.start(*names, "beat", include=include)
+    stack.settings = ours
+    try:
+        yield names
+    finally:
+        stack.kill(*(name for name in stack.children if name not in WEBS))
+
+
+def count(stack: Stack, site: Site, condition: str, **parameters: object) -> int:
+    """Count the messages of a site that meet a condition."""
+    sql = f"SELECT count(*) FROM api_message WHERE site_id = %(site)s AND {condition}"
+    rows = stack.fetch(sql, site=site.id, **parameters)
+    return int(rows[0][0])
+
+
+def is_digested(stack: Stack, site: Site) -> bool:
+    return not count(stack, site, "status IN ('pending', 'deferred')")
 
 
 def listening_port() -> int:

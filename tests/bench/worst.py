@@ -9,6 +9,7 @@ processed, and what the attack itself saw. Nothing but HTTP reaches the service,
 """
 
 import base64
+import itertools
 import json
 import os
 import queue
@@ -23,6 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -321,7 +323,7 @@ def sign_in_wrongly(here: Goalpost) -> None:
                 except httpx.HTTPError as error:
                     statuses[type(error).__name__] += 1
 
-    in_parallel([lambda number=number: stranger(number) for number in range(40)])  # type: ignore[misc]
+    in_parallel([partial(stranger, number) for number in range(40)])
     here.see("answers", dict(statuses))
 
 
@@ -442,54 +444,38 @@ def grow_person(here: Goalpost) -> None:
 
 def flood_refused(here: Goalpost) -> None:
     """Events without a name, of 0.9 MB and with one messageId, for ten seconds on four connections."""
-    end, statuses = time.monotonic() + 10, Counter[int]()
     body = {"userId": "one", "messageId": "same", "properties": {"text": noise(900_000)}}
-
-    def sender() -> None:
-        with here.client() as client:
-            while time.monotonic() < end:
-                statuses[here.post(client, "/v1/track", body).status_code] += 1
-
-    in_parallel([sender] * 4)
-    here.see("answers", dict(statuses))
+    flood(here, "/v1/track", lambda _: body)
 
 
 def flood_different_refused(here: Goalpost) -> None:
     """The same with another body each."""
-    end, statuses = time.monotonic() + 10, Counter[int]()
-
     text = noise(900_000)
-
-    def sender(lane: int) -> None:
-        number = 0
-        with here.client() as client:
-            while time.monotonic() < end:
-                number += 1
-                body = {"userId": "one", "properties": {"n": f"{lane}-{number}", "text": text}}
-                statuses[here.post(client, "/v1/track", body).status_code] += 1
-
-    in_parallel([lambda lane=lane: sender(lane) for lane in range(4)])  # type: ignore[misc]
-    here.see("answers", dict(statuses))
+    flood(here, "/v1/track", lambda name: {"userId": "one", "properties": {"n": name, "text": text}})
 
 
 def flood_events(here: Goalpost) -> None:
     """Batches of 4,000 small events on four connections for ten seconds."""
+
+    def batch(name: str) -> dict[str, Any]:
+        event = {"type": "track", "event": "Flood"}
+        return {"batch": [{**event, "userId": f"u{n}", "messageId": f"{name}-{n}"} for n in range(4_000)]}
+
+    flood(here, "/v1/batch", batch)
+    here.see("stored", int(here.scalar("SELECT count(*) FROM api_message WHERE site_id = %s", here.loud.id)))
+
+
+def flood(here: Goalpost, path: str, body: Callable[[str], Any]) -> None:
+    """Send bodies, each made of a name that no other has, for ten seconds on four connections."""
     end, statuses = time.monotonic() + 10, Counter[int]()
 
     def sender(lane: int) -> None:
-        number = 0
         with here.client() as client:
-            while time.monotonic() < end:
-                number += 1
-                batch = [
-                    {"type": "track", "userId": f"u{place}", "event": "Flood", "messageId": f"{lane}-{number}-{place}"}
-                    for place in range(4_000)
-                ]
-                statuses[here.post(client, "/v1/batch", {"batch": batch}).status_code] += 1
+            for number in itertools.takewhile(lambda _: time.monotonic() < end, itertools.count()):
+                statuses[here.post(client, path, body(f"{lane}-{number}")).status_code] += 1
 
-    in_parallel([lambda lane=lane: sender(lane) for lane in range(4)])  # type: ignore[misc]
+    in_parallel([partial(sender, lane) for lane in range(4)])
     here.see("answers", dict(statuses))
-    here.see("stored", int(here.scalar("SELECT count(*) FROM api_message WHERE site_id = %s", here.loud.id)))
 
 
 def share_device(here: Goalpost) -> None:
@@ -502,17 +488,7 @@ def share_device(here: Goalpost) -> None:
             ]
             here.post(client, "/v1/batch", {"batch": batch})
         note_digest(here)
-        begun = time.monotonic()
-        for number in range(10):
-            event = {
-                "anonymousId": "kiosk",
-                "event": "Seen",
-                "timestamp": f"2026-01-{20 - number:02d}T00:00:00Z",
-                "properties": {"kameleoonVisitorCode": f"code{number}"},
-            }
-            here.post(client, "/v1/track", event)
-            until(lambda: not here.pending(), DIGEST_SECONDS)
-        here.see("ten earlier codes, s", f"{time.monotonic() - begun:.1f}")
+        move_first_codes(here, client, {"anonymousId": "kiosk"})
 
 
 def link_conversions(here: Goalpost) -> None:
@@ -525,17 +501,18 @@ def link_conversions(here: Goalpost) -> None:
             ]
             here.post(client, "/v1/batch", {"batch": batch})
         note_digest(here)
-        begun = time.monotonic()
-        for number in range(10):
-            event = {
-                "userId": "one",
-                "event": "Seen",
-                "timestamp": f"2026-01-{20 - number:02d}T00:00:00Z",
-                "properties": {"kameleoonVisitorCode": f"code{number}"},
-            }
-            here.post(client, "/v1/track", event)
-            until(lambda: not here.pending(), DIGEST_SECONDS)
-        here.see("ten earlier codes, s", f"{time.monotonic() - begun:.1f}")
+        move_first_codes(here, client, {"userId": "one"})
+
+
+def move_first_codes(here: Goalpost, client: httpx.Client, who: Mapping[str, str]) -> None:
+    """Move the first visitor code of an id earlier ten times."""
+    begun = time.monotonic()
+    for number in range(10):
+        at = f"2026-01-{20 - number:02d}T00:00:00Z"
+        properties = {"kameleoonVisitorCode": f"code{number}"}
+        here.post(client, "/v1/track", {**who, "event": "Seen", "timestamp": at, "properties": properties})
+        until(lambda: not here.pending(), DIGEST_SECONDS)
+    here.see("ten earlier codes, s", f"{time.monotonic() - begun:.1f}")
 
 
 ATTACKS: Final[Mapping[str, Callable[[Goalpost], None]]] = {

@@ -25,6 +25,8 @@ from api.secret_key import refuse_other_key
 from goals.catalogue import purge_deleted
 
 SECONDS_A_RUN = 5.0  # then the next task has its turn
+# Senders cause as many late links as they like, and with one worker everybody's events wait for a run.
+SECONDS_OF_LINKS = 0.5
 REST: Final = 10.0  # seconds
 EVERY = {
     "digest": ("api.digest.tasks.digest", 1.0, "goalpost"),
@@ -70,14 +72,14 @@ def rests() -> dict[str, float]:
 
 
 @contextmanager
-def unless_held(task: str) -> Iterator[float]:
+def unless_held(task: str, *, seconds: float = SECONDS_A_RUN) -> Iterator[float]:
     """Give the time at which a run ends. A task that waits in vain for a lock rests: the digest is behind it.
 
     The time of a task that rests is over.
     """
     now = time.monotonic()
     try:
-        yield now + SECONDS_A_RUN if now >= rests().get(task, 0) else now
+        yield now + seconds if now >= rests().get(task, 0) else now
     except OperationalError as error:
         if not is_held(error):
             raise
@@ -151,8 +153,8 @@ def remove() -> None:
 
 @app.task
 def follow_links() -> None:
-    """Go on with links of ids that were too many for a batch, as far as a run's time allows."""
-    with unless_held("follow_links") as until:
+    """Go on with links of ids that were too many for a batch, as far as a short run's time allows."""
+    with unless_held("follow_links", seconds=SECONDS_OF_LINKS) as until:
         while time.monotonic() < until and late.step_any():
             pass
 

@@ -1,5 +1,6 @@
 """One id that is linked to very many others: a batch does a bounded part, steps do the rest, and nothing gets lost."""
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,7 +10,7 @@ from django.db import connection, transaction
 from pytest_django import Settings
 
 from api.database import connect, fetch_all
-from api.digest import late
+from api.digest import late, tasks
 from api.models import LateLink
 from api.verify.run import verify
 from cohorts import members, remote_data
@@ -214,6 +215,22 @@ def test_batch__with_an_id_linked_to_many__moves_what_others_have_at_once(world:
     assert codes() == {"kiosk", "of-ada"}
     finish()
     assert codes() == {"of-kiosk", "of-ada"}
+
+
+def test_task__with_many_steps_to_do__lets_the_digest_have_its_turn_soon(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = [f"u{number}" for number in range(6 * late.USERS)]
+    world.post([world.event("identify", userId=user, anonymousId="kiosk") for user in users])
+    world.digest()
+    world.send(world.event("page", userId=None, anonymousId="kiosk", at=40, name="Home", kameleoonVisitorCode="v1"))
+    ticks = itertools.count()
+    monkeypatch.setattr("api.digest.tasks.time.monotonic", lambda: 1_000 + next(ticks) * 0.2)  # a step takes as long
+
+    tasks.follow_links()
+
+    assert LateLink.objects.exists()
+    assert known_by_device() == {None, "v1"}  # it has begun
 
 
 def test_late_links__of_two_ids__take_turns(world: World) -> None:

@@ -100,4 +100,4 @@ def test_admin__of_staff_without_a_site__leads_to_the_tables(world: World) -> No
 
 def test_sign_in__forgotten_password__names_the_way_back(world: World) -> None:
     assert "manage.py changepassword" in text_of(Client().get("/admin/login/"))
-    assert "manage.py changepassword admin" in (settings.BASE_DIR / "README.md").read_text()
+    assert "manage.py changepassword admin" in (settings.BASE_DIR / "docker/README.md").read_text()

@@ -1,4 +1,4 @@
-"""The table of limits in the README against the constants that it names."""
+"""The table of limits for operators, against the constants that it names."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
+MANUAL = Path(__file__).parents[1] / "docker" / "README.md"
 HEAD = "| of | at most | beyond it | in the code |"
 UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 
 
 def rows() -> list[tuple[str, str]]:
     """Return the cells `at most` and `in the code` of each row."""
-    table = README.read_text().partition(HEAD)[2].partition("\n\n")[0]
-    cells = [line.strip("|").split("|") for line in table.strip().split("\n")[1:]]
-    return [(each[1].strip(), each[3].strip().strip("`")) for each in cells]
+    table = MANUAL.read_text().partition(HEAD)[2].partition("\n\n")[0]
+    rows_of_cells = [line.strip("|").split("|") for line in table.strip().split("\n")[1:]]
+    return [(cells[1].strip(), cells[3].strip().strip("`")) for cells in rows_of_cells]
 
 
 def numbers(value: Any) -> Iterator[float]:
@@ -31,7 +31,7 @@ def numbers(value: Any) -> Iterator[float]:
 
 
 def spellings(number: float) -> set[str]:
-    """Return how the README may write a number."""
+    """Return how the table may write a number."""
     plain = {f"{number:,}", f"{number:g}"}
     return plain | {f"{number / size:g} {unit}" for unit, size in UNITS if not number % size}
 
@@ -44,5 +44,5 @@ def test_rows__of_the_table__are_found() -> None:
 def test_constant__in_the_table__has_the_value_that_it_says(at_most: str, constant: str) -> None:
     module, _, name = constant.rpartition(".")
     for number in numbers(getattr(import_module(module), name)):
-        said = any(re.search(rf"(?<![\d,.]){re.escape(each)}(?!\d|,\d)", at_most) for each in spellings(number))
-        assert said or not number, f"{constant} holds {number}, the README says {at_most!r}"
+        is_written = any(re.search(rf"(?<![\d,.]){re.escape(text)}(?!\d|,\d)", at_most) for text in spellings(number))
+        assert is_written or not number, f"{constant} holds {number}, the table says {at_most!r}"

@@ -64,11 +64,11 @@ class Command(BaseCommand):
         record(load.source.site, what, None, {"file": load.file_name}, who="manage.py load")
         is_waiting = False
         try:
-            with progress(self.stdout, load.file_name, total=size) as tell:
+            with progress(self.stdout, load.file_name, total=size) as report:
                 for pending in load_lines(lines, load):
                     begins_to_wait = pending and not is_waiting
                     news = f"more than {pending - 1:,} messages wait for the digest; so does the load"
-                    tell(file.tell() if size else 0, f"{load.lines:,} lines", news if begins_to_wait else "")
+                    report(file.tell() if size else 0, f"{load.lines:,} lines", news if begins_to_wait else "")
                     is_waiting = bool(pending)
         except LoadLostError as error:
             raise CommandError(f"another process loads {load.file_name}, or its source was deleted") from error

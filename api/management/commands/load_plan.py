@@ -28,11 +28,11 @@ class Command(BaseCommand):
         except (OSError, UnreadablePlanError) as error:
             raise CommandError(f"{file} cannot be loaded: {error}") from error
         made = done = 0
-        with progress(self.stdout, file.name, total=len(plan.events)) as tell:
+        with progress(self.stdout, file.name, total=len(plan.events)) as report:
             for chunk in make_goals(found.pk, plan.events, template=found.goal_name_template, tag=found.auto_tag):
                 made += chunk.made
                 done += chunk.made + chunk.existed
-                tell(done, f"{made:,} made")
+                report(done, f"{made:,} made")
         for refusal in plan.refused:
             self.stderr.write(refusal)
         ignored = "".join(f", {count:,} of {type_} ignored" for type_, count in sorted(plan.ignored.items()))

@@ -36,10 +36,10 @@ class Command(BaseCommand):
             goals = goals.filter(site=found)
         ids = list(goals.order_by("pk").values_list("pk", flat=True))
         conversions = 0
-        with progress(self.stdout, "recount", total=len(ids) or None) as tell:
+        with progress(self.stdout, "recount", total=len(ids) or None) as report:
             for done, goal_id in enumerate(ids, start=1):
                 conversions += recount(goal_id)
-                tell(done, f"{done:,} goals, {conversions:,} conversions")
+                report(done, f"{done:,} goals, {conversions:,} conversions")
         self.stdout.write(f"{len(ids):,} goals recounted, {conversions:,} conversions")
 
 

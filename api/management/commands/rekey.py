@@ -36,11 +36,11 @@ class Command(BaseCommand):
         try:
             while backfill.stage < Stage.DONE:
                 name, total = backfill.get_stage_display(), last_id(backfill)
-                with progress(self.stdout, name, total=total) as tell:
+                with progress(self.stdout, name, total=total) as report:
                     stage = backfill.stage
                     while backfill.stage == stage:
                         moved += step(backfill, ways)
-                        tell(backfill.position, f"{backfill.position:,} of {total:,}, {moved:,} conversions re-keyed")
+                        report(backfill.position, f"{backfill.position:,} of {total:,}, {moved:,} conversions re-keyed")
         except KeyboardInterrupt as error:
             raise CommandError("interrupted; run it again to go on where it was") from error
         backfill.finished_at = datetime.now(UTC)

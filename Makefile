@@ -38,10 +38,11 @@ screenshots: $(VENV)/test.stamp $(VENV)/node.stamp ## a picture of every page, w
 chaos: $(VENV)/test.stamp ## kill, poison and starve a Goalpost of its own on the full scale, in half an hour
 	$(PYTHON) -m tests.chaos $(ARGS)
 
-lint: $(VENV)/test.stamp ## style, format, and who may import whom
+lint: $(VENV)/test.stamp ## style, format, prose, and the direction of imports
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports --no-logo
+	$(PYTHON) -m tests.voice
 
 types: $(VENV)/test.stamp ## mypy, strict
 	$(VENV)/bin/mypy api goals cohorts tests

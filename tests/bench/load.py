@@ -88,12 +88,12 @@ def need_wrk() -> None:
 
 
 def posts(run: str) -> str:
-    """wrk's script of single events, new ones for every run."""
+    """Return the wrk script of single events, new ones for every run."""
     return WRK_POST % {"run": run, "key": destination_key(), "site": SITECODE}
 
 
 def reads(prefix: str, people: int) -> str:
-    """wrk's script of remote data by key, over the people `<prefix>0` … `<prefix><people - 1>`."""
+    """Return the wrk script of remote data by key, over the people `<prefix>0` … `<prefix><people - 1>`."""
     return WRK_READ % {"site": SITECODE, "prefix": prefix, "people": people}
 
 

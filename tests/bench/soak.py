@@ -1,4 +1,4 @@
-"""The memory of every process under hours' worth of ordinary load, shortened: does it grow, does anything pile up?
+"""Memory of every process under hours' worth of ordinary load, shortened. Neither memory nor queues may grow.
 
     python -m tests.bench.soak [--minutes 10] [--events 300] [--reads 100] [--warm-up 60] [--json FILE]
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import psycopg
 from django.core.exceptions import ImproperlyConfigured, ValidationError
@@ -32,31 +32,23 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(env.str("GOALPOST_DATA_DIR", str(BASE_DIR / ".data"))).resolve()
 
 
-def database_from_url(url: str) -> dict[str, Any]:
-    """Django's settings for a `postgresql://user:password@host:port/name?option=value` address.
+def read_database() -> dict[str, Any]:
+    """Return Django's settings for DATABASE_URL, `postgresql://user:password@host:port/name?option=value`.
 
-    A unix socket's directory goes in `?host=/path`. Raises ImproperlyConfigured without repeating the password.
+    A unix socket's directory goes in `?host=/path`. Raises ImproperlyConfigured or EnvError without repeating the
+    password.
     """
-    parts = urlsplit(url)
-    name = unquote(parts.path.lstrip("/"))
-    if parts.scheme not in {"postgres", "postgresql"} or not name:
+    database: dict[str, Any] = env.dj_db_url("DATABASE_URL", "postgresql://postgres@localhost/goalpost")
+    # dj-database-url also takes other databases, a URL without a name, and any option.
+    if database["ENGINE"] != "django.db.backends.postgresql" or not database["NAME"]:
         raise ImproperlyConfigured("DATABASE_URL must look like postgresql://user:password@host:5432/name")
-    try:
-        port = parts.port or ""
-    except ValueError as error:
-        raise ImproperlyConfigured("DATABASE_URL has a port that is not a number") from error
-    options = dict(parse_qsl(parts.query))
+    options = database.get("OPTIONS", {})
     try:
         make_conninfo("", **options)
     except psycopg.ProgrammingError as error:
         raise ImproperlyConfigured("DATABASE_URL has an option that PostgreSQL's client does not know") from error
-    return {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": name,
-        "USER": unquote(parts.username or ""),
-        "PASSWORD": unquote(parts.password or ""),
-        "HOST": options.pop("host", None) or parts.hostname or "",
-        "PORT": port,
+    return database | {
+        "HOST": options.pop("host", database["HOST"]),
         # The hot paths have a pool of their own (api.database); the admin and the management API open and close.
         "CONN_MAX_AGE": 0,
         "OPTIONS": {
@@ -75,11 +67,12 @@ def database_from_url(url: str) -> dict[str, Any]:
 
 
 def mail_from_url(url: str, sender: str) -> dict[str, Any]:
-    """Django's settings for the mail server at `smtp://user:password@host:port`; nothing without an address.
+    """Return Django's settings for the mail server at `smtp://user:password@host:port`.
 
-    `smtp+tls` begins in clear and must go on with TLS (STARTTLS), `smtps` is TLS from the start. Raises
-    ImproperlyConfigured without repeating the password.
+    `smtp+tls` begins in clear and must go on with TLS (STARTTLS), `smtps` is TLS from the start. An empty URL stands
+    for no mail server. Raises ImproperlyConfigured without repeating the password.
     """
+    # By hand: dj-email-url takes `smtps` for STARTTLS, leaves its port empty, and accepts any other scheme.
     if not url:
         return {"EMAIL_BACKEND": "django.core.mail.backends.dummy.EmailBackend", "EMAIL_HOST": ""}
     parts = urlsplit(url)
@@ -202,6 +195,7 @@ def read_secret_key(data_dir: Path) -> tuple[str, str]:
 
 def redis_url_from(text: str) -> str:
     """Return the address of Redis or Valkey. Raises ImproperlyConfigured without repeating its password."""
+    # By hand: env.url refuses host names with an underscore, such as those of containers.
     parts = urlsplit(text)
     try:
         is_readable = parts.port is None or parts.port > 0
@@ -234,7 +228,7 @@ SECRET_KEY, SECRET_KEY_PLACE = read_secret_key(DATA_DIR)
 ACCEPT_KEY = env.str("GOALPOST_ACCEPT_KEY", "")
 HOST = env.str("GOALPOST_HOST", "127.0.0.1")
 PORT = env.int("GOALPOST_PORT", 8000, validate=validate.Range(1, 65535))
-DATABASES = {"default": database_from_url(env.str("DATABASE_URL", "postgresql://postgres@localhost/goalpost"))}
+DATABASES = {"default": read_database()}
 REDIS_URL = redis_url_from(env.str("REDIS_URL", "redis://127.0.0.1:6379/0"))
 
 DEBUG = False

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from environs import EnvError
 
 from api.files import write_secret
 from api.settings import (
-    database_from_url,
     hosts_from,
     mail_from_url,
     public_url_from,
     read_addresses,
+    read_database,
     read_secret_key,
     redis_url_from,
 )
@@ -73,9 +74,10 @@ def test_allowed_hosts__as_django_knows_them__are_taken() -> None:
     assert hosts_from([" A.example", ".example.com", "[::1]", "*", ""]) == ["a.example", ".example.com", "[::1]", "*"]
 
 
-def test_database_address__option_that_no_client_knows__is_refused() -> None:
+def test_database_address__option_that_no_client_knows__is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://localhost/goalpost?ssl=yes")
     with pytest.raises(ImproperlyConfigured, match="DATABASE_URL has an option"):
-        database_from_url("postgresql://localhost/goalpost?ssl=yes")
+        read_database()
 
 
 def refusal(*program: str, **environment: str) -> str:
@@ -168,11 +170,17 @@ def test_addresses_of_embedded_servers__well_kept__are_used_where_none_are_set(t
     assert read_addresses(tmp_path / "no" / "servers.env") == {}
 
 
-def test_mail_server__with_everything__is_understood() -> None:
-    found = mail_from_url("smtp+tls://us%40er:p%2Fw@mail.example.com", "goalpost@example.com")
-    expected = {"EMAIL_HOST_USER": "us@er", "EMAIL_HOST_PASSWORD": "p/w", "EMAIL_PORT": 587, "EMAIL_USE_TLS": True}
-    assert expected.items() <= found.items()
-    assert (found["EMAIL_USE_SSL"], found["DEFAULT_FROM_EMAIL"]) == (False, "goalpost@example.com")
+@pytest.mark.parametrize(
+    ("scheme", "port", "is_tls_later", "is_tls_at_once"),
+    [("smtp", 25, False, False), ("smtp+tls", 587, True, False), ("smtps", 465, False, True)],
+)
+def test_mail_server__with_everything__is_understood(
+    *, scheme: str, port: int, is_tls_later: bool, is_tls_at_once: bool
+) -> None:
+    mail = mail_from_url(f"{scheme}://us%40er:p%2Fw@mail.example.com", "goalpost@example.com")
+    expected = {"EMAIL_HOST_USER": "us@er", "EMAIL_HOST_PASSWORD": "p/w", "DEFAULT_FROM_EMAIL": "goalpost@example.com"}
+    assert expected.items() <= mail.items()
+    assert (mail["EMAIL_PORT"], mail["EMAIL_USE_TLS"], mail["EMAIL_USE_SSL"]) == (port, is_tls_later, is_tls_at_once)
 
 
 @pytest.mark.parametrize("sender", ["", "goalpost", "a@b.example\nBcc: c@d.example"])
@@ -181,22 +189,40 @@ def test_mail_server__without_a_sender__names_the_setting(sender: str) -> None:
         mail_from_url("smtp://mail.example.com", sender)
 
 
-def test_database_address__with_everything__is_understood() -> None:
-    found = database_from_url("postgresql://us%40er:p%2Fw@db.internal:6432/goal%20post?sslmode=require")
+def test_database_address__with_everything__is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://us%40er:p%2Fw@db.internal:6432/goal%20post?sslmode=require")
+    database = read_database()
     expected = {"NAME": "goal post", "USER": "us@er", "PASSWORD": "p/w", "HOST": "db.internal", "PORT": 6432}
-    assert expected.items() <= found.items()
-    assert found["OPTIONS"]["sslmode"] == "require"
+    assert expected.items() <= database.items()
+    assert database["OPTIONS"].items() >= {"sslmode": "require", "server_side_binding": True}.items()
 
 
-def test_database_address__of_a_socket__is_understood() -> None:
-    found = database_from_url("postgresql://postgres@:5432/goalpost?host=/a%20long/path%2Bplus/run")
-    assert (found["HOST"], found["PORT"]) == ("/a long/path+plus/run", 5432)
-    assert "host" not in found["OPTIONS"]
+def test_database_address__of_a_socket__is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://postgres@:5432/goalpost?host=/a%20long/path%2Bplus/run")
+    database = read_database()
+    assert (database["HOST"], database["PORT"]) == ("/a long/path+plus/run", 5432)
+    assert "host" not in database["OPTIONS"]
 
 
-def test_database_address__wrong__does_not_repeat_the_password() -> None:
-    with pytest.raises(ImproperlyConfigured) as refused:
-        database_from_url("postgres//user:geheim@db/goalpost")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "postgres//user:geheim@db/goalpost",
+        "postgresql://user:geheim@db",
+        "postgresql://user:geheim@db:port/goalpost",
+        "postgresql://user:geheim@[::1/goalpost",
+        "postgresql://user:pass/geheim@db/goalpost",
+        "postgresql://user:geheim@db/goalpost?ssl=yes",
+        "mysql://user:geheim@db/goalpost",
+        "redshift://user:geheim@db/goalpost",
+        "sqlite:///geheim",
+    ],
+)
+def test_database_address__wrong__does_not_repeat_the_password(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    with pytest.raises((ImproperlyConfigured, EnvError), match="DATABASE_URL") as refused:
+        read_database()
     assert "geheim" not in str(refused.value)
 
 

@@ -1,6 +1,7 @@
 """PostgreSQL and Valkey from wheels, as children of one process: the same servers as in production, nothing to install.
 
-All their data is below the data directory, also when root starts them from a home that only root may enter (api.leash).
+All their data is below the data directory, even if root starts them from a home that only root may enter
+(api.processes.setpriv).
 """
 
 import contextlib

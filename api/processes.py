@@ -10,9 +10,15 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO
 
+# Linux's capabilities to pass closed directories, by their bits. Containers lack the first, which gives away less.
+PASSING = {2: "dac_read_search", 1: "dac_override"}
+SETPCAP = 8  # the one to give a capability to another account
+# The parent may have ended before the kernel knew that its end matters.
+IF_PARENT_LIVES = 'test "$PPID" = "$1" && shift && exec "$@"'
 LEASH = Path(__file__).with_name("leash.py")
 # How long a start waits for what an earlier one left behind: their own stop takes less.
 LEFTOVERS_SECONDS = 12.0
@@ -116,13 +122,16 @@ def start(
     """Start a program that dies with this process and holds the data directory's lock.
 
     It leads a process group of its own: Ctrl-C in a terminal reaches only us, and we choose the order of the stop.
-    Must be called from the main thread: the kernel ties a child to the thread that made it. An expendable one is the
-    first to be killed when the machine has no memory left.
+    Must be called from the main thread: the kernel ties a child to the thread that made it. Only Linux can do so. An
+    expendable one is the first to be killed when the machine has no memory left.
     """
-    account = account or Account(os.geteuid(), os.getegid())
-    leash = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), str(stop_signal.value)]
+    tie = setpriv if has_setpriv() else leash
     process = subprocess.Popen(
-        [*leash, str(account.uid), str(account.gid), *command],
+        [
+            *tie(account or Account(os.geteuid(), os.getegid()), stop_signal),
+            *("/bin/sh", "-c", IF_PARENT_LIVES, "sh", str(os.getpid())),
+            *command,
+        ],
         env=env,
         cwd=cwd,
         stdin=stdin,
@@ -135,6 +144,39 @@ def start(
         with suppress(OSError):  # on other systems than Linux, or it has ended already
             Path(f"/proc/{process.pid}/oom_score_adj").write_text(str(EXPENDABLE))
     return Child(name, process, stop_signal)
+
+
+@cache
+def has_setpriv() -> bool:
+    """Return whether util-linux's setpriv is installed; the one of BusyBox does not know this option."""
+    probe = ["setpriv", "--pdeathsig", "keep", "true"]
+    try:
+        return subprocess.run(probe, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def setpriv(account: Account, stop_signal: signal.Signals) -> list[str]:
+    """Return the prefix of a command that Linux signals as soon as its parent has ended.
+
+    PostgreSQL refuses to run as root, and another account cannot pass a home of mode 0700 on its way to the data or to
+    the program itself. Opening that home to everybody would be wrong: the account gets the right to pass it.
+    """
+    options = ["--pdeathsig", stop_signal.name]
+    if account.uid != os.geteuid():
+        options += ["--reuid", str(account.uid), "--regid", str(account.gid), "--clear-groups"]
+        permitted = int(Path("/proc/self/status").read_text().partition("CapPrm:")[2].split()[0], 16)
+        right = next((name for bit, name in PASSING.items() if permitted & 1 << bit), None)
+        if right and permitted & 1 << SETPCAP:
+            # Without it, access(2), by which initdb looks for its programs, ignores the right.
+            options += ["--securebits", "+no_setuid_fixup"]
+            options += ["--inh-caps", f"-all,+{right}", "--ambient-caps", f"-all,+{right}"]
+    return ["setpriv", *options]
+
+
+def leash(account: Account, stop_signal: signal.Signals) -> list[str]:
+    """Return the prefix of a command where setpriv is missing, as on macOS, which has no such signal either."""
+    return [sys.executable, "-I", "-S", str(LEASH), str(account.uid), str(account.gid), str(stop_signal.value)]
 
 
 class Kept:

@@ -1,5 +1,7 @@
 """Programs that are started again when they end."""
 
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from api import processes
 from api.processes import MOST_DEATHS, Kept, StartRefusedError, claim, describe_exit, start, stop
 
 PATIENCE = 60.0
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def tend_until(kept: Kept, condition: Callable[[], bool]) -> list[str]:
@@ -97,3 +100,47 @@ def test_expendable_program__when_memory_is_short__goes_before_the_others(tmp_pa
 @pytest.mark.parametrize(("code", "words"), [(3, "exit code 3"), (-15, "killed by SIGTERM"), (-9, "no memory left")])
 def test_exit__by_its_code__is_described(code: int, words: str) -> None:
     assert words in describe_exit(code)
+
+
+SCRIPT = """
+import os, sys
+from pathlib import Path
+from api import processes
+if sys.argv[2] == "without":
+    processes.has_setpriv = lambda: False
+with processes.claim(Path(sys.argv[1])) as lock:
+    print(processes.start("sleep", ["sleep", "60"], lock=lock).process.pid, flush=True)
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ties a program to its parent on Linux only")
+@pytest.mark.parametrize("setpriv", ["with", "without"])
+def test_program__whose_parent_is_killed__ends(tmp_path: Path, setpriv: str) -> None:
+    parent = [sys.executable, "-c", SCRIPT, str(tmp_path), setpriv]
+    pid = int(subprocess.run(parent, cwd=ROOT, stdout=subprocess.PIPE, check=False).stdout)
+    until = time.monotonic() + PATIENCE
+    while is_running(pid) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not is_running(pid)
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process exists and is no zombie, which its new parent may leave for a while."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a program as another account")
+@pytest.mark.parametrize("has_setpriv", [True, False])
+def test_program__of_another_account__has_its_ids_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_setpriv: bool
+) -> None:
+    monkeypatch.setattr(processes, "has_setpriv", lambda: has_setpriv)
+    with claim(tmp_path) as lock, (tmp_path / "ids").open("w+b") as output:
+        account = processes.Account(65534, 65534)
+        child = start("id", ["sh", "-c", "id -u; id -g; id -G"], lock=lock, output=output, account=account)
+        assert child.process.wait(PATIENCE) == 0
+    assert (tmp_path / "ids").read_text().split() == ["65534"] * 3

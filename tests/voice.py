@@ -282,4 +282,5 @@ if __name__ == "__main__":
     files = [(path, source) for path, source in read_files(*given) if given or is_finished(path)]
     findings = [finding for path, source in files for finding in check(path, source)]
     findings += [] if given else list_homonyms(files)
-    sys.exit("\n".join(findings) or 0)
+    print(*findings, sep="\n", end="\n" if findings else "")
+    sys.exit(bool(findings))

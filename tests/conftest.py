@@ -1,4 +1,4 @@
-"""A site to talk to, and the whole WSGI application to talk to it with."""
+"""Fixtures for all tests: a site and an HTTP client of the WSGI application."""
 
 import logging
 from collections.abc import Iterator
@@ -21,26 +21,26 @@ settings.load_profile("patient")
 
 @pytest.fixture(scope="session")
 def django_db_keepdb() -> bool:
-    """The server is thrown away with its databases; the threads of the door keep connections until then."""
+    """Keep the databases, because server threads still hold connections. The server itself is temporary."""
     return True
 
 
 @pytest.fixture
 def transactional_db(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """As pytest-django's, with real commits, but emptied by DELETE: ten times faster than a flush."""
+    """Replace pytest-django's fixture: real commits too, but DELETE, which is ten times as fast as a flush."""
     with django_db_blocker.unblock():
         yield
         kept = {"django_migrations", "django_content_type", "auth_permission"}
         tables = [name for name in connection.introspection.table_names() if name not in kept]
         with connection.cursor() as cursor:
-            cursor.execute("SET session_replication_role = replica")  # no foreign key asks about order
+            cursor.execute("SET session_replication_role = replica")  # without foreign keys any order works
             cursor.execute("; ".join(f"DELETE FROM {name}" for name in tables))
         connection.close()
 
 
 @pytest.fixture
 def world(transactional_db: None) -> Iterator[World]:
-    """A site with a credential, and a client that talks to the application as a sender would."""
+    """Yield a site with a credential and a client that sends requests to the application."""
     access.forget_lookups()
     claims = Claims()
     with httpx.Client(transport=httpx.WSGITransport(app=application), base_url="http://testserver") as client:

@@ -1,7 +1,8 @@
-"""What a set of stored messages comes to, found by searching through all of them: a second opinion on the product.
+"""An independent model of Goalpost: the state that a set of stored messages must lead to.
 
-Written from design.md ("Goals", "Cohorts") and the decisions of promises.md and from nothing of the product, so that
-the two can disagree; slow, without bookkeeping, and blind to order. It reads of an event what the tests put into one.
+It is written from the promises and shares no code with the product, because otherwise both could make the same mistake.
+It searches through all messages for every answer: slow, without bookkeeping, and blind to their order.
+It reads only the fields that the tests put into events.
 """
 
 import json
@@ -12,10 +13,10 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-Who = tuple[str, str]  # ("user" | "anonymous" | "visitor" | "group", id)
+Identity = tuple[str, str]  # ("user" | "anonymous" | "visitor" | "group", id)
 Field = tuple[str, str]  # ("trait" | "persona", its name), ("owner", its kind), ("group", ""), ("visitor", "")
 
-# What clients send when they have no id, as far as the tests do: it names nobody, and tells no message apart.
+# Values that clients send when they have no id: they identify no person and no message. Only those that the tests send.
 PLACEHOLDERS = {"(null)", "{{userId}}", "00000000-0000-0000-0000-000000000000"}
 VISITOR_FIELDS = ("kameleoonVisitorCode", "k_visitorCode")
 AUDIENCE_EVENTS = {"Audience Entered": True, "Audience Exited": False}
@@ -23,7 +24,7 @@ AUDIENCE_EVENTS = {"Audience Entered": True, "Audience Exited": False}
 
 @dataclass(frozen=True)
 class Stored:
-    """A message of the inbox: an event as it was sent, and its place in the request that brought it first."""
+    """A message of the inbox: an event as it was sent, and its position in the first request that contained it."""
 
     event: dict[str, Any]
     position: int
@@ -34,21 +35,21 @@ class Stored:
 
     @property
     def visitor(self) -> str | None:
-        """K-45: the places in their order; then the classic destination's name in the same places."""
+        """The visitor code: the first field in the order of K-45, under each of the two names that clients use."""
         places = [*(self.event.get(place, {}) for place in ("properties", "traits", "context")), self.context_traits]
         codes = [place.get(name) for name in VISITOR_FIELDS for place in places]
         return next((code for code in map(read_id, codes) if code is not None), None)
 
     @property
     def ids(self) -> dict[str, str]:
-        """Whom it is about, the highest identity first."""
+        """The identifiers of the event by kind, the highest identity first."""
         user, anonymous = (read_id(self.event.get(name)) for name in ("userId", "anonymousId"))
         ids = {"user": user, "anonymous": anonymous, "visitor": self.visitor}
         return {kind: id_ for kind, id_ in ids.items() if id_ is not None}
 
     @property
-    def previous(self) -> set[Who]:
-        """Whom an alias makes its user; it does not say of which kind the id before was."""
+    def previous(self) -> set[Identity]:
+        """The identities that an alias gives to its user. An alias does not name the kind of its previous id."""
         previous = read_id(self.event.get("previousId"))
         return {("user", previous), ("anonymous", previous)} - {*self.ids.items()} if previous else set()
 
@@ -62,15 +63,15 @@ class Stored:
 
     @property
     def is_excluded(self) -> bool:
-        """Its sender does not want it here: one of our names has false, or `All` has and none of ours is wanted."""
-        wishes = {name.lower(): wish for name, wish in (self.event.get("integrations") or {}).items()}
-        ours = [wishes.get("goalpost"), wishes.get("kameleoon")]
-        is_wanted = any(wish is True or isinstance(wish, dict) for wish in ours)
-        return False in ours or (wishes.get("all") is False and not is_wanted and not self.personas)
+        """True if `integrations` has false for Goalpost or Kameleoon, or for `All` and includes neither of them."""
+        flags = {name.lower(): flag for name, flag in (self.event.get("integrations") or {}).items()}
+        own_flags = [flags.get("goalpost"), flags.get("kameleoon")]
+        is_included = any(flag is True or isinstance(flag, dict) for flag in own_flags)
+        return False in own_flags or (flags.get("all") is False and not is_included and not self.personas)
 
     @property
     def personas(self) -> dict[str, Any]:
-        """What Segment's Engage says that it computed."""
+        """The audience or trait that Segment's Engage computed."""
         personas: dict[str, Any] = self.event.get("context", {}).get("personas", {})
         return personas
 
@@ -80,76 +81,76 @@ class Stored:
 
     @property
     def context_traits(self) -> dict[str, Any]:
-        """What an event of any type says of its person besides what it is about."""
+        """Traits that an event of any type carries in its context."""
         traits: dict[str, Any] = self.event.get("context", {}).get("traits", {})
         return traits
 
     @property
-    def says(self) -> dict[str, Any]:
-        """Properties and traits: the destination sends the latter as the former (W4)."""
-        return without_codes({**self.event.get("traits", {}), **self.event.get("properties", {})})
+    def properties(self) -> dict[str, Any]:
+        """Properties and traits together, because the destination sends traits as properties (W4)."""
+        return without_visitor_codes({**self.event.get("traits", {}), **self.event.get("properties", {})})
 
     @property
     def traits(self) -> dict[str, Any]:
-        """Of its person: what it is about wins over its context."""
-        says = self.says
+        """Traits of the event's person. Those of an identify override those of the context."""
+        values = self.properties
         if self.event.get("event") == "Trait Computed":
-            says = {says["trait_key"]: says[says["trait_key"]]}
+            values = {values["trait_key"]: values[values["trait_key"]]}
         elif self.event["type"] != "identify":
-            says = {}
-        return without_codes({**self.context_traits, **says})
+            values = {}
+        return without_visitor_codes({**self.context_traits, **values})
 
 
 @dataclass(frozen=True)
 class Fact:
-    """A message said that a field of somebody is `value`."""
+    """The value that a message gives to a field of an identity or group."""
 
-    by: Stored
-    who: Who
+    message: Stored
+    identity: Identity
     field: Field
     value: Any
 
     @property
     def order(self) -> tuple[datetime, int, str, bytes]:
         """K-71: occurred_at, position, messageId, canonical JSON of the value."""
-        return self.by.at, self.by.position, self.by.message_id or "", canonical(self.value).encode()
+        return self.message.at, self.message.position, self.message.message_id or "", canonical(self.value).encode()
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What must be seen in the end, in whatever order the messages came."""
+    """The state after all messages, in whatever order they arrived."""
 
-    goals: dict[str, tuple[set[str], int]]  # tags, and how many conversions
+    goals: dict[str, tuple[set[str], int]]  # tags and number of conversions
     conversions: Counter[tuple[Any, ...]]
-    owners: dict[Who, Who | None]
-    groups: dict[str, Any]  # the traits of each, None for one that was removed
+    owners: dict[Identity, Identity | None]
+    groups: dict[str, Any]  # traits by group id, None for a removed trait
     documents: dict[str, Any]  # remote data by key
-    persona_facts: set[tuple[Any, ...]]  # who was said to be in which persona, or out, when and by which message
+    persona_facts: set[tuple[Any, ...]]  # identity, persona, in or out, time, message id
 
 
 def find_truth(stored: Sequence[Stored], *, ids: Sequence[str]) -> Truth:
-    """All that follows from these messages, with the documents of these ids."""
+    """Return the state that follows from these messages, with the documents of these ids."""
     messages = [message for message in stored if not message.is_rejected and not message.is_excluded]
     facts = [fact for message in messages for fact in (*read_facts(message), *read_links(message))]
     facts.sort(key=lambda fact: fact.order)
-    known = {who for message in messages for who in {*message.ids.items()} | message.previous}
+    known = {identity for message in messages for identity in {*message.ids.items()} | message.previous}
 
-    def latest(*people: Who) -> dict[Field, Any]:
-        """Each field as the last fact about any of these people has it."""
-        return {fact.field: fact.value for fact in facts if fact.who in people}
+    def latest(*people: Identity) -> dict[Field, Any]:
+        """Return each field with the value of the last fact about any of these identities."""
+        return {fact.field: fact.value for fact in facts if fact.identity in people}
 
-    def owner(who: Who) -> Who | None:
-        """Its latest user, else its latest anonymous id."""
-        fields = latest(who)
+    def owner(identity: Identity) -> Identity | None:
+        """Return the latest user of an identity, otherwise its latest anonymous id."""
+        fields = latest(identity)
         return next(
             ((kind, fields["owner", kind]) for kind in ("user", "anonymous") if ("owner", kind) in fields), None
         )
 
-    owners = {who: owner(who) for who in known}
+    owners = {identity: owner(identity) for identity in known}
 
-    def end(who: Who) -> Who:
-        """Where owners and aliases lead; of a ring the smallest."""
-        way = [who]
+    def find_root(identity: Identity) -> Identity:
+        """Follow owners and aliases to the end, or to the smallest identity of a cycle."""
+        way = [identity]
         while (next_ := owners[way[-1]]) is not None:
             if next_ in way:
                 return min(way[way.index(next_) :])
@@ -157,12 +158,12 @@ def find_truth(stored: Sequence[Stored], *, ids: Sequence[str]) -> Truth:
         return way[-1]
 
     def person(id_: str) -> dict[Field, Any]:
-        """What is known of all who end where an id does, which is looked up as user, then visitor, then anonymous."""
-        found = [(kind, id_) for kind in ("user", "visitor", "anonymous") if (kind, id_) in known]
-        return latest(*(who for who in known if end(who) == end(found[0]))) if found else {}
+        """Return the fields of all identities with an id's root. The id is tried as user, visitor, anonymous."""
+        roots = [find_root((kind, id_)) for kind in ("user", "visitor", "anonymous") if (kind, id_) in known]
+        return latest(*(identity for identity in known if find_root(identity) == roots[0])) if roots else {}
 
     def convert(message: Stored, goal: str) -> tuple[Any, ...]:
-        """A conversion and whose it is: the event's own code, else by a link, else by the id itself (K-51)."""
+        """Return a conversion. Its visitor is the event's own code, otherwise a linked one, otherwise the id (K-51)."""
         user, anonymous = message.ids.get("user"), message.ids.get("anonymous")
         rules = {
             "EVENT": message.visitor,
@@ -174,7 +175,8 @@ def find_truth(stored: Sequence[Stored], *, ids: Sequence[str]) -> Truth:
         }
         rule, code = next((rule, code) for rule, code in rules.items() if code is not None)
         key = f"{message.event['type']}:{message.message_id}" if message.message_id else None
-        return goal, key, message.at, code, rule, user, anonymous, *read_money(message.says), canonical(message.says)
+        values = message.properties
+        return goal, key, message.at, code, rule, user, anonymous, *read_money(values), canonical(values)
 
     conversions = [convert(message, goal) for message in messages if (goal := read_goal(message))]
     goals = Counter(conversion[0] for conversion in conversions)
@@ -190,42 +192,46 @@ def find_truth(stored: Sequence[Stored], *, ids: Sequence[str]) -> Truth:
             "common": {"cohorts": sorted({fact.field[1] for fact in facts if fact.field[0] == "persona"})},
         },
         persona_facts={
-            (*fact.who, fact.field[1], fact.value, fact.by.at, fact.order[2])
+            (*fact.identity, fact.field[1], fact.value, fact.message.at, fact.order[2])
             for fact in facts
             if fact.field[0] == "persona"
         },
     )
 
 
-def first_visitor(people: set[Who], facts: Sequence[Fact]) -> str | None:
-    """The visitor code of the earliest link of any of these people, ties by bytes."""
+def first_visitor(people: set[Identity], facts: Sequence[Fact]) -> str | None:
+    """Return the visitor code of the earliest link of these identities, the smallest by bytes if two links tie."""
     links = [
-        (fact.by.at, fact.value.encode()) for fact in facts if fact.field == ("visitor", "") and fact.who in people
+        (fact.message.at, fact.value.encode())
+        for fact in facts
+        if fact.field == ("visitor", "") and fact.identity in people
     ]
     return min(links)[1].decode() if links else None
 
 
-def find_devices(user: Who, facts: Sequence[Fact]) -> set[Who]:
-    """Every anonymous id that was ever linked to a user, and every id that an alias made this user, with theirs."""
+def find_devices(user: Identity, facts: Sequence[Fact]) -> set[Identity]:
+    """Return every anonymous id ever linked to a user or to one of its aliases, and the aliases."""
     reached, to_do = {user}, [user]
     while to_do:
         linked = (("owner", "user"), to_do.pop()[1])
-        found = {fact.who for fact in facts if (fact.field, fact.value) == linked and fact.who[0] != "visitor"}
-        to_do += [who for who in found - reached if who[0] == "user"]
-        reached |= found
+        devices = {
+            fact.identity for fact in facts if (fact.field, fact.value) == linked and fact.identity[0] != "visitor"
+        }
+        to_do += [identity for identity in devices - reached if identity[0] == "user"]
+        reached |= devices
     return reached - {user}
 
 
 def read_id(id_: str | None) -> str | None:
-    """An identifier, None for a placeholder."""
+    """Return an identifier, or None for a placeholder."""
     return None if id_ in PLACEHOLDERS else id_
 
 
 def read_facts(message: Stored) -> Iterator[Fact]:
-    """What an event says of the highest identity that it names (design "Cohorts"), and of a group."""
+    """Yield the facts about the highest identity of an event, and about its group."""
     event = message.event
     if event["type"] == "group":
-        for name, value in message.says.items():
+        for name, value in message.properties.items():
             yield Fact(message, ("group", event["groupId"]), ("trait", name), value)
     if not message.ids:  # a group alone
         return
@@ -240,31 +246,32 @@ def read_facts(message: Stored) -> Iterator[Fact]:
 
 
 def read_links(message: Stored) -> Iterator[Fact]:
-    """Each lower identity of an event gets a link to the higher ones (design "Cohorts")."""
+    """Yield a link from each lower identity of an event to each higher one."""
     ids = message.ids
     for kind, owner in (("anonymous", "user"), ("visitor", "user"), ("visitor", "anonymous")):
         if kind in ids and owner in ids:
             yield Fact(message, (kind, ids[kind]), ("owner", owner), ids[owner])
-    for who in message.previous:
-        yield Fact(message, who, ("owner", "user"), ids["user"])
+    for identity in message.previous:
+        yield Fact(message, identity, ("owner", "user"), ids["user"])
     for kind in ("user", "anonymous"):
         if kind in ids and "visitor" in ids:
             yield Fact(message, (kind, ids[kind]), ("visitor", ""), ids["visitor"])
 
 
 def read_persona(message: Stored) -> tuple[str, bool] | None:
-    """The audience that somebody is in from now on, or no longer (K-56, K-65)."""
-    says, name = message.traits if message.event["type"] == "identify" else message.says, message.event.get("event", "")
+    """Return the audience that a person enters (true) or leaves (false) by this event (K-56, K-65)."""
+    values = message.traits if message.event["type"] == "identify" else message.properties
+    name = message.event.get("event", "")
     computed = message.personas
     if name not in AUDIENCE_EVENTS and computed.get("computation_class") != "audience":
         return None
-    booleans = [key for key, value in says.items() if isinstance(value, bool)]
-    key = says.get("audience_key") or computed.get("computation_key") or booleans[0]
-    return key, says[key] if key in booleans else AUDIENCE_EVENTS[name]
+    booleans = [key for key, value in values.items() if isinstance(value, bool)]
+    key = values.get("audience_key") or computed.get("computation_key") or booleans[0]
+    return key, values[key] if key in booleans else AUDIENCE_EVENTS[name]
 
 
 def read_goal(message: Stored) -> str | None:
-    """The goal that an event converts: tracks, pages and screens but audiences, computed traits and links (K-63)."""
+    """Return the goal of a track, page or screen; None for audiences, computed traits and links (K-63)."""
     type_ = message.event["type"]
     event, properties = message.event, message.event.get("properties") or {}
     names = (event.get("event"), event.get("name"), properties.get("name"), event.get("category"))
@@ -273,18 +280,18 @@ def read_goal(message: Stored) -> str | None:
     return f"SegmentIO {type_} – {name}" if type_ in ("track", "page", "screen") and not is_other else None
 
 
-def read_money(says: dict[str, Any]) -> tuple[Decimal | None, str | None]:
-    """Revenue, if it is a plain number, and its currency, dollars unless said otherwise."""
+def read_money(values: dict[str, Any]) -> tuple[Decimal | None, str | None]:
+    """Return revenue and currency if the revenue is a plain number. The default currency is the dollar."""
     try:
-        return Decimal(str(says["revenue"])), says.get("currency", "USD").upper()
+        return Decimal(str(values["revenue"])), values.get("currency", "USD").upper()
     except (KeyError, InvalidOperation):
         return None, None
 
 
 def read_profile(fields: dict[Field, Any]) -> dict[str, Any]:
-    """The document of a person, `{}` when neither trait nor group was ever said; a removed trait is absent (K-72).
+    """Return the document of a person, `{}` without any trait and group. A removed trait is absent (K-72).
 
-    A site of the tests takes the company for the group of whom no group call tells (I-12).
+    Without a group call the company is the group, because the sites of the tests have that setting (I-12).
     """
     traits = {name: value for name, value in pick("trait", fields).items() if value is not None}
     names = [
@@ -300,30 +307,30 @@ def read_profile(fields: dict[Field, Any]) -> dict[str, Any]:
 
 
 def read_name(value: Any) -> str | None:
-    """First or last name of somebody, also in a list of one as Altis sends it."""
+    """Return a first or last name. Altis sends it as a list with one item."""
     match value:
         case (str() as name) | [str() as name] if name.strip():
             return name.strip()
     return None
 
 
-def without_codes(says: dict[str, Any]) -> dict[str, Any]:
-    """What is said besides the visitor code, which travels among it."""
-    return {name: value for name, value in says.items() if name not in VISITOR_FIELDS}
+def without_visitor_codes(values: dict[str, Any]) -> dict[str, Any]:
+    """Remove the visitor code, which clients send among properties and traits."""
+    return {name: value for name, value in values.items() if name not in VISITOR_FIELDS}
 
 
 def pick(kind: str, fields: dict[Field, Any]) -> dict[str, Any]:
-    """The fields of one kind, by name."""
-    return {name: value for (each, name), value in fields.items() if each == kind}
+    """Return the fields of one kind by name."""
+    return {name: value for (field_kind, name), value in fields.items() if field_kind == kind}
 
 
 def canonical(value: Any) -> str:
-    """JSON with its keys sorted and no white space."""
+    """Return JSON with sorted keys and no white space."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def exact(value: Any) -> Any:
-    """JSON as it compares: 1, 1.0 and true are three values, 1e22 and its digits are one."""
+    """Return JSON that compares exactly: 1, 1.0 and true are three values, 1e22 and its digits are one."""
 
     def number(text: str) -> tuple[str, Decimal, bool]:
         return "number", Decimal(text), "." in text

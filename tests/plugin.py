@@ -1,4 +1,4 @@
-"""Before anything reads the settings: real servers for the tests. After the collection: which promises are proved.
+"""Pytest plugin that starts the servers of the tests and reports which promises have a test.
 
 Loaded by `-p tests.plugin` (pyproject.toml), because pytest-django reads the settings before any conftest.py runs.
 """
@@ -32,7 +32,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
         options = early_config.known_args_namespace
         without_servers = options.collectonly or options.promises or options.help or options.version
         prepare(wanted=[] if without_servers else [name for name in ADDRESSES if name not in os.environ])
-    else:  # one worker's queues and throttles are no other's business; pytest-django does the same for PostgreSQL
+    else:  # each worker has its own Valkey database; pytest-django does the same for PostgreSQL
         number = int(worker.removeprefix("gw")) + 1
         os.environ["REDIS_URL"] = f"{os.environ['REDIS_URL'].rpartition('/')[0]}/{number}"
     return (yield)
@@ -73,22 +73,22 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.getoption("--promises"):
         print(report(read_checklist(), proofs(session.items)))
-        session.items = []  # nothing is left for pytest to list
+        session.items = []  # otherwise pytest lists all tests
 
 
 def proofs(items: Iterable[pytest.Item]) -> dict[str, list[str]]:
-    """The tests that prove each promise; those of one parametrised function count once."""
-    found: defaultdict[str, list[str]] = defaultdict(list)
+    """Return the tests of each promise. The cases of one parametrised function count once."""
+    tests: defaultdict[str, list[str]] = defaultdict(list)
     for item in items:
         test = item.nodeid.partition("[")[0]
         for promise in chain.from_iterable(mark.args for mark in item.iter_markers("promise")):
-            if test not in found[promise]:
-                found[promise].append(test)
-    return found
+            if test not in tests[promise]:
+                tests[promise].append(test)
+    return tests
 
 
 def read_checklist() -> dict[str, str]:
-    """Every promise by its number."""
+    """Return the text of every promise by its number."""
     lines = CHECKLIST.read_text().splitlines()
     return {number: text for number, _, text in (line.partition(" ") for line in lines)}
 

@@ -1,4 +1,4 @@
-"""The log of what people changed: added to, never rewritten."""
+"""The audit log is only appended to."""
 
 from decimal import Decimal
 from typing import Any
@@ -59,12 +59,12 @@ def test_entry__changed_or_deleted_by_whatever_program__stays(entry: AuditEntry,
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "expected"),
     [
         ({"a": 1, "b": 2}, {"a": 1, "b": 3}, ({"b": 2}, {"b": 3})),
         ({}, {"a": 1}, ({"a": None}, {"a": 1})),
         ({"a": 1}, {"a": 1}, ({}, {})),
     ],
 )
-def test_changed__fields_of_two_states__are_those_that_differ(before: Any, after: Any, told: Any) -> None:
-    assert changed(before, after) == told
+def test_changed__fields_of_two_states__are_those_that_differ(before: Any, after: Any, expected: Any) -> None:
+    assert changed(before, after) == expected

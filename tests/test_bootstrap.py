@@ -1,4 +1,4 @@
-"""The first start: one site, one credential, one administrator, told once."""
+"""The first start makes one site, one credential and one administrator, and prints their secrets once."""
 
 import io
 import stat
@@ -22,7 +22,7 @@ NAMES = ("SITECODE", "CLIENT_ID", "CLIENT_SECRET", "WRITE_KEY", "ADMIN_USER", "A
 def first_start(
     transactional_db: None, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """A data directory of its own, and nothing given in the environment."""
+    """Return the data directory of an installation without settings in the environment."""
     settings.DATA_DIR = tmp_path / "data"
     for name in NAMES:
         monkeypatch.delenv(f"GOALPOST_{name}", raising=False)
@@ -43,7 +43,7 @@ def bootstrap(out: io.StringIO | None = None) -> str:
 
 
 def test_bootstrap__first_start__makes_what_its_file_says_and_shows_it_once(first_start: Path) -> None:
-    told = bootstrap(Terminal())
+    output = bootstrap(Terminal())
     again = bootstrap(Terminal())
 
     kept = dict(line.split("=", 1) for line in first_start.read_text().splitlines())
@@ -56,17 +56,19 @@ def test_bootstrap__first_start__makes_what_its_file_says_and_shows_it_once(firs
     assert WriteKey.objects.get(source__site=site).key == kept["GOALPOST_WRITE_KEY"]
     admin = get_user_model().objects.get(username="admin")
     assert admin.check_password(kept["GOALPOST_ADMIN_PASSWORD"])
-    assert kept["GOALPOST_CLIENT_SECRET"] in told
+    assert kept["GOALPOST_CLIENT_SECRET"] in output
     assert kept["GOALPOST_CLIENT_SECRET"] not in again
 
 
 @pytest.mark.promise("K-36")
 def test_bootstrap__whose_output_is_a_log__tells_no_secret(first_start: Path) -> None:
-    told = bootstrap(io.StringIO())
+    output = bootstrap(io.StringIO())
 
     kept = dict(line.split("=", 1) for line in first_start.read_text().splitlines())
-    assert str(first_start) in told
-    assert not [name for name, value in kept.items() if name.endswith(("SECRET", "KEY", "PASSWORD")) and value in told]
+    assert str(first_start) in output
+    assert not [
+        name for name, value in kept.items() if name.endswith(("SECRET", "KEY", "PASSWORD")) and value in output
+    ]
 
 
 @pytest.mark.promise("A-02", "A-10")
@@ -115,7 +117,7 @@ def test_bootstrap__four_at_once__make_one_site(first_start: Path) -> None:
             connection.close()
 
     with ThreadPoolExecutor(4) as threads:
-        told = list(threads.map(alone, range(4)))
+        outputs = list(threads.map(alone, range(4)))
 
     assert Site.objects.count() == 1
-    assert sum("made the first site" in each for each in told) == 1
+    assert sum("made the first site" in output for output in outputs) == 1

@@ -1,4 +1,4 @@
-"""The project's own order: every promise a test names exists, and the migrations are those of the models."""
+"""Every promise that a test names exists, and the migrations match the models."""
 
 import pytest
 from django.core.management import call_command

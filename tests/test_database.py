@@ -1,4 +1,4 @@
-"""Sessions of every kind: their names, and after how long PostgreSQL ends what they do."""
+"""Names and timeouts of database sessions, by the kind of process that opens them."""
 
 import time
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ SERVED = (Kind.WEB, Kind.INBOX, Kind.READS, Kind.NOTES, Kind.WORKER, Kind.CLAIMS
 
 
 @pytest.fixture
-def as_before(transactional_db: None) -> Iterator[None]:
-    """Let this process be again what it was."""
+def restored_kind(transactional_db: None) -> Iterator[None]:
+    """Restore the kind of this process after the test."""
     before = connections["default"].settings_dict.copy()
     yield
     connections["default"].settings_dict.clear()
@@ -28,9 +28,9 @@ def as_before(transactional_db: None) -> Iterator[None]:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_session__of_each_kind__has_its_name_and_limits(kind: Kind, transactional_db: None) -> None:
-    wanted = {**database.settings_of(TIMEOUTS[kind]), "application_name": f"goalpost {kind}"}
+    expected = {**database.settings_of(TIMEOUTS[kind]), "application_name": f"goalpost {kind}"}
     with closing(database.connect(kind)) as session:
-        assert dict(session.execute(SETTINGS, [list(wanted)]).fetchall()) == wanted
+        assert dict(session.execute(SETTINGS, [list(expected)]).fetchall()) == expected
 
 
 @pytest.mark.parametrize("kind", SERVED)
@@ -45,17 +45,17 @@ def test_limits__of_what_stores_events__end_before_a_request_leaves() -> None:
     assert limits.statement < inbox.TAKES < inbox.PATIENCE
 
 
-def test_django__in_a_worker__has_the_limits_of_a_worker(as_before: None) -> None:
+def test_django__in_a_worker__has_the_limits_of_a_worker(restored_kind: None) -> None:
     connection.close()
     keep_connections()
 
-    wanted = {**database.settings_of(TIMEOUTS[Kind.WORKER]), "application_name": "goalpost worker"}
+    expected = {**database.settings_of(TIMEOUTS[Kind.WORKER]), "application_name": "goalpost worker"}
     with connection.cursor() as cursor:
-        cursor.execute(SETTINGS, [list(wanted)])
-        assert dict(cursor.fetchall()) == wanted
+        cursor.execute(SETTINGS, [list(expected)])
+        assert dict(cursor.fetchall()) == expected
 
 
-def test_command__that_names_its_work__has_other_limits(as_before: None) -> None:
+def test_command__that_names_its_work__has_other_limits(restored_kind: None) -> None:
     database.use(Kind.UPKEEP)
 
     with connection.cursor() as cursor:
@@ -64,12 +64,12 @@ def test_command__that_names_its_work__has_other_limits(as_before: None) -> None
 
 
 def test_connection__to_a_pooler__names_no_options(transactional_db: None) -> None:
-    """Pgbouncer refuses connections with `options`."""
+    """PgBouncer refuses connections with `options`."""
     assert "options" not in database.connection_parameters()
 
 
 def test_reader__behind_a_locked_table__gives_up_at_once(transactional_db: None) -> None:
-    """A second try, or one for each request, would keep the others waiting."""
+    """A second attempt, or one for each request, would keep the other requests waiting."""
     with psycopg.connect(**database.connection_parameters()) as other:
         other.execute("LOCK TABLE api_site IN ACCESS EXCLUSIVE MODE")
         begun = time.monotonic()

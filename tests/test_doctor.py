@@ -1,4 +1,4 @@
-"""`manage.py doctor`: what it says when something is wrong; all well is in tests/run."""
+"""Findings of `manage.py doctor`. Its answer for a healthy installation is tested in tests/run."""
 
 import os
 import re
@@ -69,7 +69,7 @@ def test_inbox__oldest_message_waits__grades_the_lag(world: World, waiting: int,
 
 @pytest.fixture
 def holder(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[psycopg.Connection[Any]]:
-    """A session that somebody left in a transaction, with a lock on a person and her id in its last statement."""
+    """Yield an idle session in a transaction, with a lock on a person and the person's id in its last statement."""
     monkeypatch.setattr(sessions, "IDLE", timedelta(0))
     monkeypatch.setattr(doctor, "HELD_WARNING", timedelta(0))
     world.identify(userId="ada@example.com")
@@ -82,7 +82,7 @@ def holder(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[psycopg.Co
 def test_locks__held_by_an_idle_session__are_named_with_what_ends_it(
     world: World, holder: psycopg.Connection[Any]
 ) -> None:
-    """Also while no session waits, because Goalpost waits only briefly."""
+    """The finding does not need a waiting session, because Goalpost's own statements give up after a short wait."""
     world.post(world.event(userId="ada@example.com"))
     Message.objects.update(received_at=datetime.now(UTC) - timedelta(seconds=60))
 
@@ -100,7 +100,7 @@ def test_locks__held_by_an_idle_session__are_named_with_what_ends_it(
 
 
 def test_locks__that_others_wait_for__are_named_by_their_holder(world: World, holder: psycopg.Connection[Any]) -> None:
-    """Not the one who waits first, for whom the second waits."""
+    """The second session waits for the first, but only the holder that blocks both is the cause."""
 
     def wait(_: int) -> None:
         with suppress(psycopg.OperationalError), psycopg.connect(**database.connection_parameters()) as session:
@@ -109,12 +109,12 @@ def test_locks__that_others_wait_for__are_named_by_their_holder(world: World, ho
 
     with ThreadPoolExecutor(2) as threads:
         waiting = list(map(threads.submit, [wait, wait], [1, 2]))
-        wait_until(lambda: sum(each.waiting for each in sessions.find_holders()) == 2)
-        (found,) = sessions.find_holders()
+        wait_until(lambda: sum(holder.waiting for holder in sessions.find_holders()) == 2)
+        (session,) = sessions.find_holders()
         holder.rollback()
-        for each in waiting:
-            each.result(60)
-    assert (found.pid, found.application) == (holder.info.backend_pid, "psql")
+        for future in waiting:
+            future.result(60)
+    assert (session.pid, session.application) == (holder.info.backend_pid, "psql")
 
 
 @pytest.mark.promise("B-06")
@@ -143,7 +143,7 @@ def test_clock__beyond_a_minute__fails() -> None:
 
 
 def sign(role: str, *, age: float, clock_ahead: float = 0.0) -> None:
-    """A heartbeat of this process, some seconds ago."""
+    """Write a heartbeat of this process that is `age` seconds old."""
     heartbeats.write(role, expected=None)
     at = datetime.now(UTC) - timedelta(seconds=age)
     Heartbeat.objects.filter(role=role).update(at=at, clock_ahead=clock_ahead)

@@ -1,4 +1,4 @@
-"""The servers from wheels, on which the tests themselves run."""
+"""Embedded PostgreSQL and Valkey from wheels; the tests themselves run on them."""
 
 import os
 import shutil
@@ -68,8 +68,8 @@ def test_socket_directory__path_of_any_length__is_short_enough(tmp_path: Path, l
 
 
 def test_postgresql__socket_of_a_killed_server_whose_pid_lives_again__is_taken_for_stale(tmp_path: Path) -> None:
-    """PostgreSQL trusts the pid in its socket's lock file; after kill -9 it may be another process's, or a zombie's."""
-    # Of the account that PostgreSQL runs as: it does not mind the processes of others.
+    """PostgreSQL trusts the pid in its socket's lock file. After kill -9 the pid may be a zombie or another process."""
+    # The process must run as PostgreSQL's account, because PostgreSQL ignores the processes of other accounts.
     stranger = subprocess.Popen(["sleep", "60"], user="nobody" if os.geteuid() == 0 else None)
     try:
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""Concurrent calls are answered together, each with its own answer, whatever becomes of the others."""
+"""Batches of concurrent calls: each call gets its own answer or error."""
 
 import threading
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def test_calls__of_many_threads__are_gathered_and_each_gets_its_own_answer() -> 
 
 
 def test_calls__behind_one_that_was_given_up__are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one that left wakes nobody, so it must be passed over; and it is not answered any more."""
+    """The batcher must skip the abandoned call, because it would not wake the next one."""
     is_busy, is_open = threading.Event(), threading.Event()
     answered: list[int] = []
 
@@ -56,7 +56,7 @@ def test_calls__behind_one_that_was_given_up__are_answered(monkeypatch: pytest.M
     is_busy.wait(60)
     for number, thread in enumerate(threads[1:], start=1):
         thread.start()
-        wait_until(lambda: gatherer._calls.qsize() == number)  # noqa: B023 - asked at once
+        wait_until(lambda: gatherer._calls.qsize() == number)  # noqa: B023 - called within this iteration
     for number in (2, 3):
         threads[number].join(60)
     is_open.set()

@@ -1,4 +1,4 @@
-"""Signs of life, and what is deleted because of its age: never by a clock that may be wrong."""
+"""Heartbeats of processes. While the clock may be wrong, no row is deleted because of its age."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +18,7 @@ OLD = timedelta(days=40)
 
 
 def steady(**since: float) -> None:
-    """The database's clock has run steadily for this long, and the last heartbeat came just now."""
+    """Store that the database's clock has been steady for this long and that the last heartbeat is new."""
     heartbeats.write(Role.BEAT, expected=None)
     DatabaseClock.objects.update(steady_since=datetime.now(UTC) - timedelta(**since))
 
@@ -50,7 +50,7 @@ def test_heart__database_takes_nothing__rests_and_goes_on(world: World, monkeypa
         heart.beat()
         session.execute("ALTER TABLE api_heartbeat_away RENAME TO api_heartbeat")
     heart.beat()
-    assert not Heartbeat.objects.exists()  # it would wait for a held row in every task
+    assert not Heartbeat.objects.exists()  # otherwise every task would wait for the locked row
 
     now += EVERY
     heart.beat()
@@ -75,12 +75,12 @@ def test_heart__session_is_ended__beats_again_on_another(world: World, monkeypat
 
 
 def test_worker__its_last_task_is_over__still_has_the_session_of_its_heart(world: World) -> None:
-    """Celery closes Django's session after each task: by that one a frozen worker would look absent."""
+    """Celery closes Django's session after each task, so by that session a frozen worker would look absent."""
     heartbeats.heart.cache_clear()
     tasks.digest()
     connection.close()
 
-    assert [each.is_connected for each in heartbeats.signs()] == [True]
+    assert [sign.is_connected for sign in heartbeats.signs()] == [True]
     heartbeats.heart(Role.WORKER).stop()
 
 
@@ -102,7 +102,7 @@ def test_worker__digests__gives_a_sign_of_life(world: World) -> None:
     heartbeats.heart.cache_clear()
     tasks.digest()
 
-    assert [each.role for each in heartbeats.signs()] == ["worker"]
+    assert [sign.role for sign in heartbeats.signs()] == ["worker"]
     heartbeats.heart(Role.WORKER).stop()
 
 
@@ -119,9 +119,9 @@ def test_worker__digests__gives_a_sign_of_life(world: World) -> None:
     ],
 )
 def test_state__by_the_last_signs__is_told(ages: list[int], connected: object, state: State) -> None:
-    found = [Sign("worker", "host", 1, timedelta(seconds=age), bool(connected), 0.0) for age in ages]
+    signs = [Sign("worker", "host", 1, timedelta(seconds=age), bool(connected), 0.0) for age in ages]
 
-    assert state_of(found) is state
+    assert state_of(signs) is state
 
 
 def test_clock__after_a_commit_that_took_long__stays_steady(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,8 +133,8 @@ def test_clock__after_a_commit_that_took_long__stays_steady(world: World, monkey
     def write_slowly(*args: Any, **more: Any) -> datetime:
         nonlocal now
         at = write(*args, **more)
-        now += 8  # the disk stood still
-        return at - timedelta(seconds=8)  # as if the statement had begun then
+        now += 8  # the disk was blocked
+        return at - timedelta(seconds=8)  # the statement began before that
 
     monkeypatch.setattr(heartbeats, "write", write_slowly)
     heart.beat()
@@ -168,7 +168,7 @@ def test_clock__runs_as_expected__stays_steady(world: World) -> None:
 
 
 def test_clock__was_not_watched_for_some_minutes__is_unsteady(world: World) -> None:
-    """It may have jumped meanwhile: nobody can tell."""
+    """The clock may have jumped while no process watched it."""
     steady(hours=2)
     DatabaseClock.objects.update(seen_at=datetime.now(UTC) - timedelta(minutes=2))
     assert steady_time() is None

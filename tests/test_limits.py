@@ -1,4 +1,4 @@
-"""A limit of requests: who runs, who waits, who is refused."""
+"""The limit of concurrent requests: some run, some wait, the rest is refused."""
 
 import threading
 
@@ -12,7 +12,7 @@ def test_limit__full__refuses_at_once_or_after_patience() -> None:
     limit.enter()
 
     with pytest.raises(FullError):
-        limit.enter()  # after its patience
+        limit.enter()  # waits for its whole timeout
     waiter = threading.Thread(target=lambda: Limit.enter(patient))
     patient = Limit(running=1, waiting=1, patience=30)
     patient.enter()
@@ -20,7 +20,7 @@ def test_limit__full__refuses_at_once_or_after_patience() -> None:
     while patient._entered._value:
         pass
     with pytest.raises(FullError):
-        patient.enter()  # at once: it would wait for 30 s
+        patient.enter()  # fails immediately; its timeout is 30 s
     patient.leave()
     waiter.join(10)
     assert not waiter.is_alive()

@@ -1,4 +1,4 @@
-"""The table of limits for operators, against the constants that it names."""
+"""The table of limits for operators shows the values of the constants that it names."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ def rows() -> list[tuple[str, str]]:
 
 
 def numbers(value: Any) -> Iterator[float]:
-    """Return the numbers of a constant: itself, the fields of a dataclass or the values of a mapping."""
+    """Yield the numbers of a constant: itself, the fields of a dataclass or the values of a mapping."""
     if is_dataclass(value) and not isinstance(value, type):
         value = {field.name: getattr(value, field.name) for field in fields(value)}
     for number in value.values() if isinstance(value, Mapping) else [value]:
@@ -31,7 +31,7 @@ def numbers(value: Any) -> Iterator[float]:
 
 
 def spellings(number: float) -> set[str]:
-    """Return how the table may write a number."""
+    """Return the spellings of a number that the table may use."""
     plain = {f"{number:,}", f"{number:g}"}
     return plain | {f"{number / size:g} {unit}" for unit, size in UNITS if not number % size}
 

@@ -1,4 +1,4 @@
-"""What a log line may never hold."""
+"""Log lines without secrets, bodies and personal data."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""How people look names up and in which order they read them; the names of events are matched exactly all the same."""
+"""Search and order of names for people. Events are still matched by their exact names."""
 
 import random
 from typing import Any
@@ -27,7 +27,7 @@ def make(site: Any, *goal_names: str) -> None:
     Goal.objects.bulk_create(Goal(site=site, name=name) for name in goal_names)
 
 
-def found(site: Any, text: str) -> list[str]:
+def search_goals(site: Any, text: str) -> list[str]:
     page = find_goals([site.pk], GoalFilter(search=text), now=timezone.now())
     return [goal.name for goal in page.goals]
 
@@ -60,7 +60,7 @@ def found(site: Any, text: str) -> list[str]:
 def test_search__of_what_a_person_types__finds_the_name(site: Any, name: str, text: str) -> None:
     make(site, name, "Another")
 
-    assert found(site, text) == [name]
+    assert search_goals(site, text) == [name]
     Tag.objects.create(site=site, name=name)
     assert [tag.name for tag in names.search(Tag.objects.all(), text, "name")] == [name]
 
@@ -69,14 +69,14 @@ def test_search__of_what_a_person_types__finds_the_name(site: Any, name: str, te
 def test_search__of_another_name__finds_nothing(site: Any, text: str) -> None:
     make(site, "Clicked on Checkout")
 
-    assert found(site, text) == []
+    assert search_goals(site, text) == []
 
 
 @pytest.mark.parametrize("text", ["", "  ", "\u200b"])
 def test_search__of_nothing__finds_everything(site: Any, text: str) -> None:
     make(site, "A", "B")
 
-    assert found(site, text) == ["A", "B"]
+    assert search_goals(site, text) == ["A", "B"]
 
 
 @pytest.mark.parametrize("is_descending", [False, True])

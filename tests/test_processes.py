@@ -1,4 +1,4 @@
-"""Programs that are started again when they end."""
+"""Child processes that are restarted after they exit."""
 
 import os
 import subprocess
@@ -17,12 +17,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def tend_until(kept: Kept, condition: Callable[[], bool]) -> list[str]:
-    """Return the lines that are printed until a condition holds."""
-    told, until = [], time.monotonic() + PATIENCE
+    """Tend the process until a condition holds; return the lines that were printed."""
+    lines, until = [], time.monotonic() + PATIENCE
     while not condition() and time.monotonic() < until:
-        told += [line] if (line := kept.tend()) else []
+        lines += [line] if (line := kept.tend()) else []
         time.sleep(0.01)
-    return told
+    return lines
 
 
 def test_kept__ends_again_and_again__is_started_with_growing_pauses_and_then_given_up(
@@ -32,9 +32,9 @@ def test_kept__ends_again_and_again__is_started_with_growing_pauses_and_then_giv
     with claim(tmp_path) as lock:
         command = [sys.executable, "-c", "raise SystemExit(3)"]
         kept = Kept("web", lambda: start("web", command, lock=lock), last_words=lambda: "Address in use")
-        told: list[str] = []
+        lines: list[str] = []
         with pytest.raises(StartRefusedError) as given_up:
-            told += tend_until(kept, lambda: False)
+            lines += tend_until(kept, lambda: False)
 
     assert str(given_up.value).startswith("web ended by itself (exit code 3), 5 times in ")
     assert str(given_up.value).endswith("stopped everything else. Its last lines: Address in use")
@@ -46,15 +46,15 @@ def test_kept__pauses__double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with claim(tmp_path) as lock:
         kept = Kept("beat", lambda: start("beat", ["true"], lock=lock), last_words=str)
-        told = []
+        lines = []
         for _ in range(MOST_DEATHS - 1):
             kept.child.process.wait()
-            told.append(kept.tend())
+            lines.append(kept.tend())
             assert kept.tend() == ""
             now[0] += 10
             assert kept.tend() == "beat is started again"
 
-    assert [line.rpartition("again in ")[2] for line in told] == ["1 s", "2 s", "4 s", "8 s"]
+    assert [line.rpartition("again in ")[2] for line in lines] == ["1 s", "2 s", "4 s", "8 s"]
 
 
 def test_kept__ends_seldom__is_started_again_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The secret key's fingerprint: nothing starts, and nothing is written, under another key than before."""
+"""The fingerprint of the secret key: with a different key no process starts and no row is written."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ def test_prepare__database_without_a_record__records_this_key_once(transactional
     record_key()
     record_key()
 
-    assert [each.value for each in KeyFingerprint.objects.all()] == [fingerprint()]
+    assert [row.value for row in KeyFingerprint.objects.all()] == [fingerprint()]
     assert not AuditEntry.objects.exists()
 
 
@@ -93,7 +93,7 @@ def test_session__that_writes_under_another_key__is_refused(world: World, settin
 
 
 def test_worker__under_another_key__takes_nothing(world: World, settings: Settings) -> None:
-    """Events that name somebody who was erased would be taken in again."""
+    """Otherwise events of an erased person would be accepted again."""
     record_key()
     world.post(world.event())
     settings.SECRET_KEY = OTHER

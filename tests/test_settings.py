@@ -1,4 +1,4 @@
-"""Settings are loud: a bad value is named, in one line, before anything starts."""
+"""A bad setting stops the start with one line that names it."""
 
 import os
 import stat
@@ -81,7 +81,7 @@ def test_database_address__option_that_no_client_knows__is_refused(monkeypatch: 
 
 
 def refusal(*program: str, **environment: str) -> str:
-    """The line with which Python, called like this, ends."""
+    """Run Python with these arguments and variables, which must fail; return the last line of its output."""
     refused = subprocess.run(
         [sys.executable, *program], cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False
     )
@@ -128,14 +128,14 @@ def test_secret_key__made_at_the_first_start__is_kept_whole_and_found_again(
 
     assert (len(made), place) == (67, str(tmp_path / "data" / "secret-key"))
     assert read_secret_key(tmp_path / "data") == (made, place)
-    assert [each.name for each in (tmp_path / "data").iterdir()] == ["secret-key"]
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["secret-key"]
     assert stat.S_IMODE(Path(place).stat().st_mode) == 0o600
 
 
 def test_secret_key__written_by_hand_with_a_line_end__stays_what_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has signed with its line end; without it, every hash would be another one."""
+    """The line end is part of the key that has signed; without it every hash would differ."""
     monkeypatch.delenv("GOALPOST_SECRET_KEY")
     (tmp_path / "secret-key").write_text("k" * 50 + "\n")
 

@@ -1,4 +1,4 @@
-"""What a new site and a new credential are made of."""
+"""Creation of sites and credentials."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""An erased id is replaced where it is a value, and within texts where nothing else can be meant."""
+"""Stand-ins replace an erased id where it is a value, and within texts where it is unambiguous."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Beat's timetable: what is due is sent, whatever the wall clock says and whether or not anybody takes it."""
+"""Beat's schedule sends due tasks whatever the wall clock says and whether or not a worker takes them."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -18,9 +18,9 @@ FREQUENT = 3  # tasks that are due every second
 
 @pytest.fixture
 def timetable(transactional_db: None, tmp_path: Path) -> Iterator[Scheduler]:
-    """The scheduler that `celery beat` would use, with empty queues."""
+    """Yield the scheduler that `celery beat` would use, with empty queues."""
     broker().delete(*QUEUES)
-    for module in (digest_tasks, alert_tasks):  # beat's start does it otherwise
+    for module in (digest_tasks, alert_tasks):  # normally done when beat starts
         module.schedule(app)
     notes = str(tmp_path / "beat-schedule")
     scheduler = Service(app, schedule_filename=notes, scheduler_cls=app.conf.beat_scheduler).get_scheduler()
@@ -29,9 +29,8 @@ def timetable(transactional_db: None, tmp_path: Path) -> Iterator[Scheduler]:
     broker().delete(*QUEUES)
 
 
-def queued() -> int:
-    """Return how many tasks are in the queues."""
-    return sum(broker().llen(each) for each in QUEUES)
+def count_queued() -> int:
+    return sum(broker().llen(queue) for queue in QUEUES)
 
 
 def tick(timetable: Scheduler, monkeypatch: pytest.MonkeyPatch, *, at: float) -> float:
@@ -40,15 +39,15 @@ def tick(timetable: Scheduler, monkeypatch: pytest.MonkeyPatch, *, at: float) ->
 
 
 def tasks_in(queue: str) -> bytes:
-    return b"".join(each for each in broker().lrange(queue, 0, -1) if isinstance(each, bytes))
+    return b"".join(task for task in broker().lrange(queue, 0, -1) if isinstance(task, bytes))
 
 
 def run_for(timetable: Scheduler, seconds: float, monkeypatch: pytest.MonkeyPatch, *, begin: float) -> int:
-    """Run the timetable as beat would, without the pauses; how many tasks it sent. The queues are empty afterwards."""
+    """Run the schedule as beat would, but without pauses. Empty the queues; return how many tasks were sent."""
     now, until, sent = begin, begin + seconds, 0
     while now < until:
         now += max(tick(timetable, monkeypatch, at=now), 0.01)
-        sent += queued()
+        sent += count_queued()
         broker().delete(*QUEUES)
     return sent
 
@@ -71,7 +70,7 @@ def test_timetable__wall_clock_is_ahead_and_then_right__sends_as_before(
 def test_timetable__another_start__needs_no_notes(timetable: Scheduler, tmp_path: Path) -> None:
     timetable.tick()
 
-    assert queued() > FREQUENT
+    assert count_queued() > FREQUENT
     assert not list(tmp_path.iterdir())
 
 
@@ -81,7 +80,7 @@ def test_timetable__nobody_takes_what_is_sent__queues_stay_short(
     for second in range(100):
         tick(timetable, monkeypatch, at=second)
 
-    assert {broker().llen(each) for each in QUEUES} == {MOST_QUEUED}
+    assert {broker().llen(queue) for queue in QUEUES} == {MOST_QUEUED}
 
 
 def test_timetable__queue_was_full__whoever_waited_longest_goes_first(
@@ -104,4 +103,4 @@ def test_tasks__sent_by_a_clock_that_is_behind__do_not_expire(timetable: Schedul
     """A worker drops what has expired by its own clock; one that is ahead would drop everything."""
     timetable.tick()
 
-    assert b"".join(tasks_in(each) for each in QUEUES).count(b'"expires": null') == queued() > FREQUENT
+    assert b"".join(tasks_in(queue) for queue in QUEUES).count(b'"expires": null') == count_queued() > FREQUENT

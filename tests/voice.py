@@ -67,7 +67,6 @@ UNFINISHED: Final = (
     "goals/",
     "locks.py",
     "names.py",
-    "tests/*.py",
     "tests/admin/",
     "tests/alerts/",
     "tests/bench/",

@@ -1,4 +1,4 @@
-"""What tests do to Goalpost, in its own words: send, digest, read, look at goals."""
+"""A site and its client for tests: send events, digest them, read remote data and rows."""
 
 import base64
 import itertools
@@ -28,7 +28,7 @@ START = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 
 
 def owner_of(*sites: Site, name: str = "ada") -> User:
-    """Return somebody who owns these sites: whom a management token may belong to."""
+    """Return a user who owns these sites and may have management tokens."""
     user, _ = User.objects.get_or_create(username=name)
     for site in sites:
         Membership.objects.get_or_create(user=user, site=site, defaults={"role": "owner"})
@@ -37,7 +37,7 @@ def owner_of(*sites: Site, name: str = "ada") -> User:
 
 @dataclass
 class World:
-    """One site, seen from outside and from inside."""
+    """One site with a credential, an HTTP client and the worker's claims."""
 
     client: httpx.Client
     claims: Claims
@@ -54,7 +54,7 @@ class World:
     # Sending
 
     def event(self, type_: str = "track", *, at: float = 0, **fields: Any) -> dict[str, Any]:
-        """An event `at` seconds after the start, with a messageId of its own; a field given as None is left out."""
+        """Return an event `at` seconds after the start with a new messageId. Fields with None are left out."""
         number = next(self._numbers)
         event = {
             "type": type_,
@@ -75,7 +75,7 @@ class World:
         sitecode: str | None = SITECODE,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """POST as the destination does; `body` is sent as it is when it is bytes, else as JSON."""
+        """POST as the destination does. `body` is sent unchanged if it is bytes, otherwise as JSON."""
         given = {"authorization": authorization or f"Basic {api_key(CLIENT_ID, SECRET)}"}
         given |= {"x-segment-settings": sitecode} if sitecode is not None else {}
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -100,14 +100,14 @@ class World:
         run.digest_all(self.claims, seconds=30)
 
     def tend(self) -> None:
-        """What beat has done every second."""
+        """Do the work that beat schedules every second."""
         if run.tend_queues(self.claims):
             self.digest()
 
     def pass_time(self, seconds: float) -> None:
-        """Let the ledger of new goals, and nothing else, grow older; with less than 0 the clock is set back.
+        """Make the ledger of new goals older and change no other time. Negative seconds set its clock back.
 
-        Under the names' lock no goal is being made: the ledger stays in order whoever works at this moment.
+        The lock of the goal names prevents concurrent creations, so the ledger stays in order.
         """
         with transaction.atomic():
             quota.lock_names(self.site.pk)
@@ -115,7 +115,7 @@ class World:
             ledger.update(created_at=F("created_at") - timedelta(seconds=seconds))
 
     def creations(self) -> list[datetime]:
-        """When events made goals: the whole ledger."""
+        """Return the times in the ledger of new goals."""
         return list(
             GoalCreation.objects.filter(site=self.site).order_by("created_at").values_list("created_at", flat=True)
         )
@@ -128,7 +128,7 @@ class World:
     # Reading
 
     def get(self, key: str, *, token: bool = True, headers: Mapping[str, str] | None = None) -> httpx.Response:
-        """GET /map/map, as a reader with credentials unless `token` is false."""
+        """GET `/map/map`, with credentials unless `token` is false."""
         basic = base64.b64encode(f"{CLIENT_ID}:{SECRET}".encode()).decode()
         given = {"authorization": f"Basic {basic}"} if token else {}
         return self.client.get(
@@ -146,14 +146,14 @@ class World:
     # Looking inside
 
     def goals(self) -> dict[str, int]:
-        """Conversions by live goal."""
+        """Return the number of conversions of each live goal."""
         return {
             goal.name: goal.conversions.count()
             for goal in Goal.objects.filter(site=self.site, deleted_at=None).order_by("name")
         }
 
     def visitors(self) -> list[str]:
-        """Whose each conversion is, in the order of their times."""
+        """Return the visitor codes of all conversions in the order of their times."""
         codes = Conversion.objects.filter(site=self.site).order_by("occurred_at", "message_key")
         return list(codes.values_list("visitor_code", flat=True))
 

@@ -5,7 +5,7 @@ import sys
 
 from django.core.management import execute_from_command_line
 
-from api.start import one_line
+from api.runtime.start import one_line
 
 if __name__ == "__main__":
     with one_line():

@@ -7,7 +7,7 @@ from celery.app.amqp import AMQP
 from celery.signals import setup_logging
 from kombu import Connection
 
-from api.start import one_line
+from api.runtime.start import one_line
 
 
 class PromptConnection(Connection):

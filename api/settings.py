@@ -17,7 +17,7 @@ from kombu import Exchange, Queue
 from psycopg.conninfo import make_conninfo
 
 from api import logs
-from api.files import write_secret
+from api.runtime.secret_files import write_secret
 
 PORTS = {"http": 80, "https": 443}
 ADDRESSES = ("DATABASE_URL", "REDIS_URL")

@@ -10,7 +10,7 @@ import structlog
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
-from api.start import one_line
+from api.runtime.start import one_line
 
 with one_line():
     django_application = get_wsgi_application()

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from api.embedded import servers
-from api.processes import claim
+from api.runtime.embedded import servers
+from api.runtime.processes import claim
 
 CHECKLIST = Path(__file__).with_name("promises.txt")
 ADDRESSES = ("DATABASE_URL", "REDIS_URL")

@@ -11,9 +11,9 @@ import pytest
 from django.core.cache import cache
 from django.db import connection
 
-from api import embedded
-from api.embedded import LONGEST_SOCKET, SOCKET_NAME, servers, socket_directory
-from api.processes import claim
+from api.runtime import embedded
+from api.runtime.embedded import LONGEST_SOCKET, SOCKET_NAME, servers, socket_directory
+from api.runtime.processes import claim
 
 
 @pytest.mark.django_db

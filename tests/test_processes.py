@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from api import processes
-from api.processes import MOST_DEATHS, Kept, StartRefusedError, claim, describe_exit, start, stop
+from api.runtime import processes
+from api.runtime.processes import MOST_DEATHS, Kept, StartRefusedError, claim, describe_exit, start, stop
 
 PATIENCE = 60.0
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,7 +10,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from environs import EnvError
 
-from api.files import write_secret
+from api.runtime.secret_files import write_secret
 from api.settings import (
     hosts_from,
     mail_from_url,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from api.processes import claim
+from api.runtime.processes import claim
 from tests.bench.figures import percentile
 from tests.bench.seed import database
 from tests.bench.stage import ENVIRONMENT, Stage, Web, expect

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import django
 import psycopg
 
-from api.embedded import servers
-from api.processes import claim
+from api.runtime.embedded import servers
+from api.runtime.processes import claim
 from tests.bench.names import PERSONAS, PLANS, TAGS, Named, events
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import redis
 
-from api.processes import Child
+from api.runtime.processes import Child
 from tests.bench.events import is_digested, person
 from tests.bench.figures import Figure, describe_machine, parser, percentile, publish
 from tests.bench.load import Load, at_rate, get, mixed_post, read

@@ -17,9 +17,9 @@ import django
 import psycopg
 
 from api import budgets
-from api.embedded import free_port, servers
 from api.management.commands import up
-from api.processes import Child, claim, start, stop
+from api.runtime.embedded import free_port, servers
+from api.runtime.processes import Child, claim, start, stop
 
 Link = psycopg.Connection[Any]
 ROOT = Path(__file__).resolve().parents[2]

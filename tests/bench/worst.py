@@ -32,7 +32,7 @@ import httpx
 import psycopg
 from dotenv import dotenv_values
 
-from api.embedded import free_port
+from api.runtime.embedded import free_port
 from tests.bench.figures import Figure, parser, publish
 
 ROOT: Final = Path(__file__).resolve().parents[2]

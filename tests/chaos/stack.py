@@ -20,9 +20,9 @@ import psycopg
 from django.test import override_settings
 
 from api.access import api_key
-from api.embedded import Servers, servers, start_postgresql, start_valkey
 from api.management.commands import up
-from api.processes import Child, claim, start, stop
+from api.runtime.embedded import Servers, servers, start_postgresql, start_valkey
+from api.runtime.processes import Child, claim, start, stop
 from tests.contract.server import ROOT
 
 PATIENCE = 300.0  # seconds until something that must happen counts as never happening
@@ -72,7 +72,7 @@ class Site:
 class Stack:
     """PostgreSQL and Valkey as `make run` has them, migrated; and the web servers, workers and beat that were started.
 
-    Children can be started from the main thread only (api.processes).
+    Children can be started from the main thread only (api.runtime.processes).
     """
 
     directory: Path

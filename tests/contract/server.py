@@ -22,7 +22,7 @@ from api.digest import run
 from api.digest.claims import Claims
 from api.management.commands import up
 from api.models import Scope, Site, Source
-from api.processes import Child, claim, start, stop
+from api.runtime.processes import Child, claim, start, stop
 from api.sites import create_credential, create_site, create_source
 from goals.models import Goal
 

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from api.embedded import free_port
-from api.processes import start, stop
+from api.runtime.embedded import free_port
+from api.runtime.processes import start, stop
 from tests.contract.server import Server, Shop
 
 CADDYFILE = Path(__file__).parents[2] / "docker" / "Caddyfile"

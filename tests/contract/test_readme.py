@@ -14,8 +14,8 @@ import pytest
 from django.test import override_settings
 
 from api import hooks
-from api.embedded import free_port
 from api.models import Source
+from api.runtime.embedded import free_port
 from tests.contract.captured import BODIES, GOALS, remote_data, send_captured
 from tests.contract.node import needs_node, run_node
 from tests.contract.server import Shop

@@ -22,8 +22,8 @@ import httpx
 import pytest
 from dotenv import dotenv_values
 
-from api.embedded import free_port, servers
-from api.processes import Account, Child, claim, start, stop
+from api.runtime.embedded import free_port, servers
+from api.runtime.processes import Account, Child, claim, start, stop
 from tests.docker.compose import REQUIRED, load
 from tests.docker.dockerfile import ROOT, Image, built
 

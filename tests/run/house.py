@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 from dotenv import dotenv_values
 
-from api.embedded import free_port
+from api.runtime.embedded import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 90.0

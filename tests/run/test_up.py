@@ -13,9 +13,9 @@ import httpx
 import psycopg
 import pytest
 
-from api.embedded import socket_directory
 from api.management.commands import up
-from api.processes import StartRefusedError
+from api.runtime.embedded import socket_directory
+from api.runtime.processes import StartRefusedError
 from tests.run.house import START_SECONDS, House
 
 pytestmark = [

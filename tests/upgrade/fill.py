@@ -25,7 +25,7 @@ import httpx
 import psycopg
 from dotenv import dotenv_values
 
-from api.embedded import free_port
+from api.runtime.embedded import free_port
 from tests.upgrade import rows, story
 from tests.upgrade.office import Person, Wanted
 from tests.upgrade.seen import CLIENT_ID, CLIENT_SECRET, look

@@ -13,8 +13,8 @@ from django.db import connection, transaction
 from api.access import api_key, generate_secret, generate_sitecode
 from api.audit import record
 from api.database import Kind, use
-from api.files import write_secret
 from api.models import Scope, Site
+from api.runtime.secret_files import write_secret
 from api.settings import env
 from api.sites import create_credential, create_site
 

@@ -25,9 +25,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from dotenv import dotenv_values
 
-from api.embedded import Servers, last_words, servers, start_postgresql, start_valkey
-from api.files import write_secret
-from api.processes import Child, Kept, StartRefusedError, claim, start, stop
+from api.runtime.embedded import Servers, last_words, servers, start_postgresql, start_valkey
+from api.runtime.processes import Child, Kept, StartRefusedError, claim, start, stop
+from api.runtime.secret_files import write_secret
 
 ADDRESSES = ("DATABASE_URL", "REDIS_URL")
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -26,7 +26,7 @@ from urllib.parse import quote, urlsplit
 import psycopg
 import redis
 
-from api.processes import Account, Child, StartRefusedError, start, stop
+from api.runtime.processes import Account, Child, StartRefusedError, start, stop
 
 Result = TypeVar("Result")
 
@@ -74,7 +74,7 @@ def servers(
 ) -> Iterator[Servers]:
     """Run the servers whose variables are `wanted` until the block ends; they accept connections when it begins.
 
-    `lock` is the data directory's (api.processes.claim). Throwaway servers trade crash safety for speed.
+    `lock` is the data directory's (api.runtime.processes.claim). Throwaway servers trade crash safety for speed.
     Raises StartRefusedError, with the servers' own last words, when one does not start.
     """
     running = Servers()

@@ -17,9 +17,9 @@ import psycopg
 import structlog
 from django.conf import settings
 
-from api.access import SOURCE, SourceAccess, read_source
-from api.database import Kind
 from api.encodings import UTF_16_MARKS
+from api.http.credentials import SOURCE, SourceAccess, read_source
+from api.http.database import Kind
 from api.ingest import nudge, tally
 from api.ingest.erased import without_erased
 from api.ingest.inbox import Row, insert

@@ -14,8 +14,8 @@ from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 
 from api import audit
+from api.http.wording import count_of
 from api.models import GoalsChange, Site
-from api.wording import count_of
 from goals import many, reports
 from goals.merging import merged_into
 from goals.models import Goal

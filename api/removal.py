@@ -18,7 +18,7 @@ from api.models import Removal, Site, WriteKey
 from cohorts.models import Group, Identity, Persona
 
 CHUNK: Final = 5_000
-LOOKUPS_LAST: Final = timedelta(seconds=10)  # processes know keys for 5 s after these are gone (api.access)
+LOOKUPS_LAST: Final = timedelta(seconds=10)  # processes know keys for 5 s after these are gone (api.http.credentials)
 
 # The tables of a site that may be large, in the order in which they are emptied, each with its rows of the site. The
 # others go with the site.

@@ -58,7 +58,7 @@ def read_database() -> dict[str, Any]:
             "keepalives_interval": 5,
             "keepalives_count": 2,
             "tcp_user_timeout": 10_000,
-            "application_name": "goalpost",  # and what the session is for (api.database)
+            "application_name": "goalpost",  # and what the session is for (api.http.database)
             # The digest sends arrays of thousands in binary, twenty times faster than as literals in the statement.
             "server_side_binding": True,
             **options,
@@ -224,7 +224,7 @@ for name, value in read_addresses(DATA_DIR / "servers.env").items():
     os.environ.setdefault(name, value)
 
 SECRET_KEY, SECRET_KEY_PLACE = read_secret_key(DATA_DIR)
-# The fingerprint of a key that may take the place of the one that the database knows (api.secret_key).
+# The fingerprint of a key that may take the place of the one that the database knows (api.http.secret_key).
 ACCEPT_KEY = env.str("GOALPOST_ACCEPT_KEY", "")
 HOST = env.str("GOALPOST_HOST", "127.0.0.1")
 PORT = env.int("GOALPOST_PORT", 8000, validate=validate.Range(1, 65535))
@@ -240,7 +240,7 @@ ALLOWED_HOSTS += [without_port(PUBLIC_HOST)] if PUBLIC_HOST else []
 # A proxy may hide scheme and port from Django, so that only the public address itself equals a browser's Origin.
 CSRF_TRUSTED_ORIGINS = [f"https://{host.lstrip('.')}" for host in ALLOWED_HOSTS if host != "*"]
 CSRF_TRUSTED_ORIGINS += [PUBLIC_URL] if PUBLIC_URL else []
-CSRF_FAILURE_VIEW = "api.pages.refusals.show_refused_form"
+CSRF_FAILURE_VIEW = "api.http.error_pages.show_refused_form"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True
@@ -267,9 +267,9 @@ INSTALLED_APPS = [
 ]
 # The hot paths and static files (api.wsgi) are answered before any of these run.
 MIDDLEWARE = [
-    "api.middleware.replace_nul",
-    "api.middleware.take_forwarded_host",
-    "api.middleware.set_content_security_policy",
+    "api.http.middleware.replace_nul",
+    "api.http.middleware.take_forwarded_host",
+    "api.http.middleware.set_content_security_policy",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -294,7 +294,7 @@ TEMPLATES = [
     },
 ]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-PASSWORD_HASHERS = ["api.passwords.Hasher"]
+PASSWORD_HASHERS = ["api.http.passwords.Hasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},

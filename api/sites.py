@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
-from api.access import generate_secret, generate_sitecode, hash_secret
+from api.http.credentials import generate_secret, generate_sitecode, hash_secret
 from api.models import Credential, Rule, Scope, Site, Source, WriteKey
 from goals import quota, waiting
 

@@ -11,11 +11,11 @@ from typing import Any, Final
 import msgspec
 from django.db import IntegrityError, connection, models, transaction
 
-from api.chunks import BODY_BYTES, chunks
 from api.digest.mapping import STORED, Effects, Rules, Stored, derive
 from api.digest.suppression import find_suppressed
 from api.digest.ways import Ways, load_ways
 from api.encodings import decode
+from api.http.chunks import BODY_BYTES, chunks
 from api.ingest.wire import MESSAGE_ID_LENGTH
 from api.insight.bodies import in_other_encodings, names
 from api.insight.people import message_ids_of

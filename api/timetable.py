@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from celery.beat import Scheduler
 
-from api.heartbeats import Role, heart
+from api.http.heartbeats import Role, heart
 from api.ingest import nudge
 
 SHORTEST_PAUSE: Final = 0.1  # seconds, also while a queue is full

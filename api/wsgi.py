@@ -16,15 +16,16 @@ with one_line():
     django_application = get_wsgi_application()
 
 # Only now, with Django set up, may the rest be imported.
-from api import django_requests, health, static_files, urls
-from api.cross_origin import answer_preflight, open_to_pages
-from api.database import DatabaseDownError, Kind, become
-from api.django_requests import busy
-from api.door import Answer, Endpoint, Request, defect, unavailable
+from api import urls
+from api.http import django_requests, health, static_files
+from api.http.concurrency import FullError
+from api.http.cross_origin import answer_preflight, open_to_pages
+from api.http.database import DatabaseDownError, Kind, become
+from api.http.django_requests import busy
+from api.http.endpoint import Answer, Endpoint, Request, defect, unavailable
+from api.http.secret_key import refuse_other_key
 from api.ingest import pixel, segmentio, tracking
-from api.limits import FullError
 from api.lookup import remote_data, token
-from api.secret_key import refuse_other_key
 
 log = structlog.get_logger(__name__)
 

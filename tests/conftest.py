@@ -9,8 +9,8 @@ from django.db import connection
 from hypothesis import HealthCheck, settings
 from pytest_django import DjangoDbBlocker
 
-from api import access
 from api.digest.claims import Claims
+from api.http import credentials
 from api.wsgi import application
 from tests.world import World
 

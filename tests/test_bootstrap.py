@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from pytest_django import Settings
 
-from api.access import check_secret, forget_lookups
+from api.http.credentials import check_secret, forget_lookups
 from api.models import Credential, Site, WriteKey
 
 NAMES = ("SITECODE", "CLIENT_ID", "CLIENT_SECRET", "WRITE_KEY", "ADMIN_USER", "ADMIN_PASSWORD")

@@ -8,9 +8,9 @@ import psycopg
 import pytest
 from django.db import connection, connections
 
-from api import database
-from api.database import TIMEOUTS, Kind
 from api.digest.tasks import keep_connections
+from api.http import database
+from api.http.database import TIMEOUTS, Kind
 from api.ingest import inbox
 
 SETTINGS = "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)"

@@ -19,7 +19,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
-from api import database, heartbeats
+from api.http import database, heartbeats
 from api.insight import sessions
 from api.management.commands import doctor
 from api.models import DatabaseClock, Heartbeat, Message, Twin

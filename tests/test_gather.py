@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import pytest
 
-from api.database import DatabaseDownError
-from api.gather import Call, Gatherer
+from api.http.batching import Call, Gatherer
+from api.http.database import DatabaseDownError
 from tests.flows.test_resilience import in_threads, wait_until
 
 Calls = Sequence[Call[int, int]]

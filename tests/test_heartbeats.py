@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from api import heartbeats
 from api.alerts import tasks as alert_tasks
-from api.database import connect
 from api.digest import tasks
-from api.heartbeats import EVERY, Heart, Role, Sign, State, state_of, steady_time
+from api.http import heartbeats
+from api.http.database import connect
+from api.http.heartbeats import EVERY, Heart, Role, Sign, State, state_of, steady_time
 from api.models import DatabaseClock, Heartbeat, Message
 from tests.world import World
 

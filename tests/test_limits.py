@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from api.limits import FullError, Limit
+from api.http.concurrency import FullError, Limit
 
 
 def test_limit__full__refuses_at_once_or_after_patience() -> None:

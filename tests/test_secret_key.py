@@ -11,11 +11,11 @@ from django.core.management import CommandError
 from django.db import connection
 from pytest_django import Settings
 
-from api.database import KEYED, Kind, connect, connection_parameters
 from api.digest.claims import Claims
+from api.http.database import KEYED, Kind, connect, connection_parameters
+from api.http.secret_key import OtherKeyError, fingerprint
 from api.management.commands.prepare import record_key
 from api.models import AuditEntry, KeyFingerprint
-from api.secret_key import OtherKeyError, fingerprint
 from tests.world import World
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -7,7 +7,7 @@ import re
 import pytest
 from django.core.exceptions import ValidationError
 
-from api.access import api_key, generate_secret, generate_sitecode
+from api.http.credentials import api_key, generate_secret, generate_sitecode
 from api.models import Source
 from api.sites import create_credential, create_site
 

@@ -13,9 +13,9 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import F
 
-from api.access import api_key, forget_lookups
 from api.digest import run
 from api.digest.claims import Claims
+from api.http.credentials import api_key, forget_lookups
 from api.models import Credential, Membership, Message, Scope, Site
 from api.sites import create_credential, create_site
 from goals import quota

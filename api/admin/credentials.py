@@ -11,7 +11,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from admin_pages import Pages, show_copyable
-from api.access import api_key, generate_secret
+from api.http.credentials import api_key, generate_secret
 from api.models import Credential, Scope
 from api.models.keys import least_scopes
 from api.sites import renew_secret

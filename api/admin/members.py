@@ -12,8 +12,8 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from admin_pages import LargeTable, Noted, Pages, ReadOnly
 from api.audit import note
+from api.http.tokens import describe, ended, tokens_that_end
 from api.models import AuditEntry, ManagementToken, Membership
-from api.tokens import describe, ended, tokens_that_end
 
 
 @admin.register(Membership)

@@ -15,8 +15,8 @@ from django.utils.safestring import SafeString
 
 from admin_pages import Inline, Pages, lines_field, show_copyable
 from api import removal
-from api.access import generate_sitecode
 from api.audit import note
+from api.http.credentials import generate_sitecode
 from api.models import Removal, Site, Source
 from api.sites import add_destination, note_rules_changed
 

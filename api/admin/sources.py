@@ -13,7 +13,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from admin_pages import Inline, Pages, ReadOnly, show_copyable
-from api.budgets import FIELDS
+from api.http.budgets import FIELDS
 from api.ingest.tally import Figures, figures
 from api.models import Rule, Source, Twin, WriteKey
 from api.sites import equip_source, note_rules_changed, revoke_write_key, rotate_write_key

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from api.http.wording import count_of
 from api.ingest.tally import Figures
 from api.insight.delivery import Lag, Outcomes
 from api.insight.standing import Room, SourceState
 from api.models import Alert
-from api.wording import count_of
 
 Condition = Alert.Condition
 # Over only when it has not held for this long: what comes and goes is one alert. Longer than several looks.

@@ -13,8 +13,8 @@ from django.db import connection, transaction
 
 from api.alerts import webhook
 from api.alerts.conditions import describe
+from api.http.public_address import link_to
 from api.models import Alert, AlertDelivery, Site
-from api.public_address import link_to
 
 # After each try but the last. The first is also how long a try may take: who was killed at it is followed by another.
 PAUSES: Final = (timedelta(seconds=30), timedelta(minutes=2), timedelta(minutes=10), timedelta(hours=1))

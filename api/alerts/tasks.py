@@ -10,7 +10,7 @@ from django.db import connections
 
 from api.alerts import evaluate, outbox
 from api.celery import app
-from api.heartbeats import steady_time
+from api.http.heartbeats import steady_time
 
 SECONDS_A_RUN = 5.0  # then the next task has its turn
 SECONDS_OF_SENDING = 25.0  # in a thread of its own; the next look is 30 s after this one

@@ -13,8 +13,8 @@ from typing import Final, NamedTuple, Protocol, TypeVar, cast
 
 from django.db import transaction
 
-from api.database import TIMEOUTS, Kind
 from api.digest.mapping import Effects
+from api.http.database import TIMEOUTS, Kind
 from cohorts import people
 from locks import HeldError, Lock
 

@@ -13,8 +13,8 @@ from typing import Any, Final
 import psycopg
 from django.db import connection, transaction
 
-from api.database import Kind, connect
 from api.digest.aside import Aside
+from api.http.database import Kind, connect
 from api.models import Claim
 
 NUMBERS: Final = 2**62

@@ -19,7 +19,6 @@ from django.db import connection, transaction
 
 import times
 from api import hooks
-from api.database import is_ours
 from api.digest import late, taking
 from api.digest.aside import PROBE, WAIT, Need, judge_free, leave_out, needs_of
 from api.digest.claims import Claims
@@ -29,6 +28,7 @@ from api.digest.suppression import suppress
 from api.digest.taking import Claimed
 from api.digest.twins import warn_of_twins
 from api.digest.ways import Ways
+from api.http.database import is_ours
 from cohorts import people
 from cohorts.models import Identity
 from goals import recording

@@ -4,8 +4,8 @@ from django.conf import settings
 from django.db import connection
 
 from api import hooks
-from api.database import TIMEOUTS, Kind
 from api.digest.aside import WAIT
+from api.http.database import TIMEOUTS, Kind
 
 
 def plan_by_keys(*, lock_timeout: float = WAIT) -> None:

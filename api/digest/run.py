@@ -11,13 +11,13 @@ import structlog
 from django.conf import settings
 from django.db import OperationalError, connection, transaction
 
-from api.database import is_held
 from api.digest.aside import PROBE, WAIT
 from api.digest.claims import Claims, recover_from_dead_workers
 from api.digest.digest import digest_deferred, digest_pending, digest_waiting
 from api.digest.planning import limit_waits
 from api.digest.readings import FIRST
 from api.digest.ways import Ways, load_ways
+from api.http.database import is_held
 from api.models import Site
 from goals import quota, waiting
 from locks import Lock, waits_for

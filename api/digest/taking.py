@@ -8,9 +8,9 @@ from typing import Any
 
 from django.db import connection
 
-from api.chunks import CHUNK_BYTES
 from api.digest.aside import Need
 from api.digest.mapping import STORED, Stored
+from api.http.chunks import CHUNK_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,13 @@ from django.db import OperationalError, connections
 
 from api import erasure, goal_changes, removal
 from api.celery import app
-from api.database import Kind, become, is_held
 from api.digest import late, run
 from api.digest.claims import Claims
-from api.heartbeats import Role, heart, steady_time
+from api.http.database import Kind, become, is_held
+from api.http.heartbeats import Role, heart, steady_time
+from api.http.secret_key import refuse_other_key
 from api.ingest import nudge
 from api.ingest.prune import prune_old
-from api.secret_key import refuse_other_key
 from goals.catalogue import purge_deleted
 
 SECONDS_A_RUN = 5.0  # then the next task has its turn

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from django.conf import settings
 
-from api.database import fetch_all
+from api.http.database import fetch_all
 from api.ingest.reading import UnreadableBodyError, read_body, read_object
 from api.ingest.wire import Incoming, clean_text, read_number
 from cohorts import ids

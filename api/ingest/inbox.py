@@ -16,8 +16,8 @@ from typing import Any, Final
 import psycopg
 import structlog
 
-from api.database import ENDED_BY_LIMITS, TIMEOUTS, DatabaseDownError, Kind, connect, is_ours, once
-from api.gather import Call, Gatherer
+from api.http.batching import Call, Gatherer
+from api.http.database import ENDED_BY_LIMITS, TIMEOUTS, DatabaseDownError, Kind, connect, is_ours, once
 from api.ingest import nudge, tally
 from api.ingest.wire import Incoming
 

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import msgspec
 
-from api.access import SourceAccess
-from api.budgets import LAST_CHANCE, Over, ledger
-from api.database import DatabaseDownError
-from api.door import MOST_DIGITS, Refusal, Request
+from api.http.budgets import LAST_CHANCE, Over, ledger
+from api.http.credentials import SourceAccess
+from api.http.database import DatabaseDownError
+from api.http.endpoint import MOST_DIGITS, Refusal, Request
 from api.ingest import inbox, nudge, tally
 from api.ingest.erased import without_erased
 from api.ingest.inbox import Row

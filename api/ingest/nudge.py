@@ -17,9 +17,9 @@ import redis
 import structlog
 from django.conf import settings
 
-from api.budgets import ledger
 from api.celery import app
-from api.database import Kind, connect, once
+from api.http.budgets import ledger
+from api.http.database import Kind, connect, once
 from api.ingest import tally
 from api.ingest.refusals import refusals
 

@@ -1,6 +1,6 @@
 """Refused events: identical ones are kept once, and of each source and reason no more than a daily allowance.
 
-Counts are in memory and are added up once a second by the nudger's thread, as budgets are (api.budgets). So the excess
+Counts are in memory and are added up once a second by the nudger's thread, as budgets are (api.http.budgets). So the excess
 is what the processes keep in about a second.
 """
 
@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from api.database import once
+from api.http.database import once
 from api.ingest.wire import Incoming
 
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from urllib.parse import quote
 
-from api.access import SiteAccess, api_key, check_authorization, check_secret, find_site, require
-from api.door import Answer, Refusal, Request, TooLargeError, UnreadableBodyError, json_answer
+from api.http.credentials import SiteAccess, api_key, check_authorization, check_secret, find_site, require
+from api.http.endpoint import Answer, Refusal, Request, TooLargeError, UnreadableBodyError, json_answer
+from api.http.refused_keys import Reason, note_refusal
 from api.ingest.intake import (
     EVENT_BYTES,
     EVENT_LIMIT,
@@ -19,7 +20,6 @@ from api.ingest.intake import (
 )
 from api.ingest.wire import Incoming, find_message_id, read_event, read_events
 from api.models import Scope
-from api.refused_keys import Reason, note_refusal
 
 
 def receive_events(request: Request) -> Answer:

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from api.access import SourceAccess, find_source
-from api.door import (
+from api.http.credentials import SourceAccess, find_source
+from api.http.endpoint import (
     Answer,
     Endpoint,
     Refusal,
@@ -21,6 +21,8 @@ from api.door import (
     json_answer,
     seat_for_stranger,
 )
+from api.http.public_address import HOST_HEADERS, asked_address
+from api.http.refused_keys import Reason, note_refusal
 from api.ingest import intake
 from api.ingest.clock import parse_time
 from api.ingest.reading import read_group_id, read_id, read_name, why_no_id
@@ -39,8 +41,6 @@ from api.ingest.wire import (
     scalar,
 )
 from api.ingest.write_keys import Senders, find_in_body, find_shown, read_shown
-from api.public_address import HOST_HEADERS, asked_address
-from api.refused_keys import Reason, note_refusal
 
 BATCH_BYTES: Final = 4 * 1_048_576
 MERGED_BYTES: Final = 4 * BATCH_BYTES  # of the events with their batch's context

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from api.door import Refusal
+from api.http.endpoint import Refusal
 from api.ingest.clock import stamp
 from api.ingest.splitting import split_array
 from cohorts import ids

@@ -8,12 +8,12 @@ from typing import Final
 
 import msgspec
 
-from api.access import SourceAccess, check_token, find_source, find_sources, unauthorized
-from api.door import Request
+from api.http.credentials import SourceAccess, check_token, find_source, find_sources, unauthorized
+from api.http.endpoint import Request
+from api.http.refused_keys import Reason, note_refusal
 from api.ingest.intake import too_large
 from api.ingest.splitting import split_array, split_object
 from api.ingest.wire import NOTHING, is_present, scalar
-from api.refused_keys import Reason, note_refusal
 
 
 class Keyed(msgspec.Struct, rename="camel"):

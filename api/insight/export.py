@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from django.db import connection
 
-from api.chunks import BODY_BYTES, CHUNK_ROWS, chunks
+from api.http.chunks import BODY_BYTES, CHUNK_ROWS, chunks
 from api.insight.people import (
     CHANGES,
     MOST_CODES,

@@ -4,10 +4,10 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 
+from api.http.wording import count_of
 from api.ingest.reading import UnreadableBodyError, read_body, read_object
 from api.ingest.tally import Figures, figures
 from api.models import AuditEntry, Message, Site, Source
-from api.wording import count_of
 
 LOOK: Final = 1_000  # the newest events of a site among which a source's last one is looked for
 CHANGES: Final = timedelta(days=30)

@@ -9,8 +9,8 @@ import msgspec
 from django.db import connection
 
 import times
+from api.http.wording import shorten
 from api.models import Message, Site
-from api.wording import shorten
 from cohorts import merge, remote_data
 from cohorts.finding import find_person, visitor_codes
 from cohorts.models import Group, Identity, Username

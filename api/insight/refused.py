@@ -8,9 +8,9 @@ from typing import Any, Final
 from django.db import connection
 
 import times
+from api.http.refused_keys import Reason
+from api.http.wording import count_of
 from api.models import Site
-from api.refused_keys import Reason
-from api.wording import count_of
 
 SPAN: Final = timedelta(hours=24)
 MOST_HINTS: Final = 5

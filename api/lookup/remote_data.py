@@ -8,10 +8,10 @@ from typing import Any, Final
 import msgspec
 from psycopg.errors import QueryCanceled
 
-from api.access import check_authorization, find_site, require, unauthorized
-from api.database import DatabaseDownError, fetch_all, once
-from api.door import Answer, Refusal, Request
-from api.gather import Call, Gatherer
+from api.http.batching import Call, Gatherer
+from api.http.credentials import check_authorization, find_site, require, unauthorized
+from api.http.database import DatabaseDownError, fetch_all, once
+from api.http.endpoint import Answer, Refusal, Request
 from api.models import Scope
 from cohorts import remote_data
 from cohorts.remote_data import Found, LargePerson, Wanted

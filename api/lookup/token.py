@@ -4,8 +4,16 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qs
 
-from api.access import TOKEN_SECONDS, check_authorization, check_secret, issue_token, require
-from api.door import Answer, Refusal, Request, TooLargeError, UnreadableBodyError, json_answer, seat_for_stranger
+from api.http.credentials import TOKEN_SECONDS, check_authorization, check_secret, issue_token, require
+from api.http.endpoint import (
+    Answer,
+    Refusal,
+    Request,
+    TooLargeError,
+    UnreadableBodyError,
+    json_answer,
+    seat_for_stranger,
+)
 from api.models import Scope
 
 BODY_LIMIT: Final = 16_384

@@ -14,7 +14,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from api.chunks import chunks
+from api.http.chunks import chunks
 from api.manage.access import note_reading, visible_sites
 from api.manage.goals import find_goal
 from api.manage.reading import Query

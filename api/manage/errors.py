@@ -14,9 +14,9 @@ from django.views import defaults
 from psycopg.errors import ReadOnlySqlTransaction
 from rest_framework import exceptions
 
-from api.database import DatabaseDownError, is_held
-from api.door import JSON, Refusal, unavailable
-from api.pages import refusals
+from api.http import error_pages
+from api.http.database import DatabaseDownError, is_held
+from api.http.endpoint import JSON, Refusal, unavailable
 
 ADMIN: Final = "/admin/"
 DATABASE_ERRORS: Final = (DatabaseDownError, OperationalError, InterfaceError)
@@ -121,7 +121,7 @@ def answer_bad_request(request: HttpRequest, exception: Exception) -> HttpRespon
     if not is_admin(request):
         return respond(UNREADABLE)
     if isinstance(exception, DisallowedHost):
-        return refusals.show_refused_host(request)
+        return error_pages.show_refused_host(request)
     return defaults.bad_request(request, exception)
 
 
@@ -138,9 +138,9 @@ def answer_server_error(request: HttpRequest) -> HttpResponse:
     exception = sys.exception()
     if exception is not None and is_of_database(exception):
         held = HELD if is_held(exception) else ""
-        if not refusals.is_page(request.path_info):
+        if not error_pages.is_page(request.path_info):
             return respond(replace(unavailable(), message=held) if held else unavailable())
-        return refusals.show_refusal(request, replace(unavailable(), message=held or PAGE_UNAVAILABLE))
+        return error_pages.show_refusal(request, replace(unavailable(), message=held or PAGE_UNAVAILABLE))
     return defaults.server_error(request) if is_admin(request) else respond(INTERNAL_ERROR)
 
 

@@ -10,8 +10,8 @@ from rest_framework import serializers
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
-from api.door import Refusal
 from api.encodings import without_mark
+from api.http.endpoint import Refusal
 
 BODY_LIMIT: Final = 1_048_576
 DEPTH_LIMIT: Final = 100

@@ -22,8 +22,8 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from api.database import once
-from api.errors import ERROR_CODES
+from api.http.database import once
+from api.http.error_codes import ERROR_CODES
 
 Endpoint = tuple[str, str, str, Any]
 

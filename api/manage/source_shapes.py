@@ -8,7 +8,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from api.budgets import MOST, Span, Used
+from api.http.budgets import MOST, Span, Used
 from api.ingest.refusals import Counts
 from api.ingest.tally import Figures
 from api.manage.reading import Query

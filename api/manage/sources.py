@@ -16,8 +16,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from api import budgets, sites
+from api import sites
 from api.audit import changed
+from api.http import budgets
 from api.ingest.refusals import counted
 from api.ingest.tally import Figures, figures
 from api.manage.access import Role, caller_of, note, open_site, visible_sites

@@ -6,7 +6,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.db.models import Q
 
-from api import budgets
+from api.http import budgets
 from api.models.sites import Membership, Site
 
 OF_BUDGET = [
@@ -44,7 +44,7 @@ class Credential(models.Model):
     )
     revoked_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
-    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute (api.last_uses).")
+    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute (api.http.key_usage).")
     old_secret_hash = models.CharField(max_length=64, blank=True, db_default="", editable=False)
     old_secret_ends_at = models.DateTimeField(
         null=True, editable=False, help_text="The one before is taken until then."
@@ -68,7 +68,7 @@ class ManagementToken(models.Model):
     role = models.CharField(max_length=8, choices=Membership.Role.choices, default=Membership.Role.VIEWER)
     sites = models.ManyToManyField(Site, related_name="management_tokens")
     made_by = models.CharField(max_length=150)  # a name, which stays when its user is deleted
-    # Whose it is: it opens the sites of this user only (api.tokens). None: of somebody who was deleted.
+    # Whose it is: it opens the sites of this user only (api.http.tokens). None: of somebody who was deleted.
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.SET_NULL,
@@ -79,7 +79,7 @@ class ManagementToken(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
     revoked_at = models.DateTimeField(null=True, blank=True)
-    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute (api.last_uses).")
+    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute (api.http.key_usage).")
 
     def __str__(self) -> str:
         return self.description
@@ -103,7 +103,7 @@ class Source(models.Model):
         default=True, help_text="Off where another source sends the same track events, or pages that become some."
     )
     events_per_minute = models.BigIntegerField(
-        null=True, blank=True, validators=OF_BUDGET, help_text="Empty: the default of its kind (api.budgets)."
+        null=True, blank=True, validators=OF_BUDGET, help_text="Empty: the default of its kind (api.http.budgets)."
     )
     bytes_per_minute = models.BigIntegerField(
         null=True, blank=True, validators=OF_BUDGET, help_text="Of bodies. Empty: the default of its kind."
@@ -138,7 +138,7 @@ class WriteKey(models.Model):
     key = models.CharField(max_length=64, unique=True, validators=[URL_SAFE])  # every request finds its source by it
     created_at = models.DateTimeField(auto_now_add=True)
     ends_at = models.DateTimeField(null=True, blank=True, help_text="Refused from then on.")
-    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute (api.last_uses).")
+    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute (api.http.key_usage).")
 
     def __str__(self) -> str:
         return self.key
@@ -166,7 +166,7 @@ class SourceTally(models.Model):
 
 
 class SourceUse(models.Model):
-    """The use of a source's budget in the minute and on the day in which it sent last (api.budgets)."""
+    """The use of a source's budget in the minute and on the day in which it sent last (api.http.budgets)."""
 
     # No database constraint: a source may be deleted while a process still counts for it.
     source = models.ForeignKey(Source, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
@@ -210,7 +210,7 @@ class RefusalTally(models.Model):
 
 
 class RefusedKey(models.Model):
-    """How many requests showed a key in an hour that opens nothing, and how it begins (api.refused_keys)."""
+    """How many requests showed a key in an hour that opens nothing, and how it begins (api.http.refused_keys)."""
 
     # Whose the key once was; none where no site knows it. No database constraint: a site may be removed meanwhile.
     site = models.ForeignKey(

@@ -4,7 +4,7 @@ from django.db import models
 
 
 class KeyFingerprint(models.Model):
-    """The secret key under which this database's hashes, sessions and tokens were made (api.secret_key)."""
+    """The secret key under which this database's hashes, sessions and tokens were made (api.http.secret_key)."""
 
     id = models.SmallIntegerField(primary_key=True, default=1, editable=False)
     value = models.CharField(max_length=16)
@@ -20,7 +20,7 @@ class KeyFingerprint(models.Model):
 
 
 class Heartbeat(models.Model):
-    """The last sign of life of who works beside requests (api.heartbeats)."""
+    """The last sign of life of who works beside requests (api.http.heartbeats)."""
 
     class Role(models.TextChoices):
         BEAT = "beat"
@@ -45,7 +45,7 @@ class Heartbeat(models.Model):
 
 
 class DatabaseClock(models.Model):
-    """The time since which the database's clock has run steadily: deletion by age waits for it (api.heartbeats)."""
+    """The time since which the database's clock has run steadily: deletion by age waits for it (api.http.heartbeats)."""
 
     id = models.SmallIntegerField(primary_key=True, default=1, editable=False)
     seen_at = models.DateTimeField(help_text="The newest heartbeat.")

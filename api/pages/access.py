@@ -70,7 +70,7 @@ def site_page(role: Membership.Role = Role.VIEWER) -> Callable[[View], View]:
 
 
 def without_nul(form: QueryDict) -> QueryDict:
-    """A form with U+FFFD for NUL, as in addresses (api.middleware): PostgreSQL takes no NUL in text."""
+    """A form with U+FFFD for NUL, as in addresses (api.http.middleware): PostgreSQL takes no NUL in text."""
     clean = QueryDict(mutable=True)
     for name, values in form.lists():
         clean.setlist(name.replace("\0", "\ufffd"), [value.replace("\0", "\ufffd") for value in values])

@@ -17,10 +17,10 @@ from admin_pages import LinesField
 from api.alerts import outbox, webhook
 from api.alerts.conditions import describe, explain
 from api.audit import changed, note
+from api.http.wording import count_of
 from api.models import Alert, AlertDelivery, Site, make_signing_secret
 from api.pages.access import Role, show, site_page
 from api.pages.confirm import ask, is_confirmed
-from api.wording import count_of
 
 PAGE: Final = 50
 MOST_ALERTS: Final = 50  # of a site

@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponseBase, QueryDict
 from django.shortcuts import redirect
 from django.utils import timezone
 
+from api.http.wording import count_of
 from api.insight import breakdowns
 from api.insight.breakdowns import FILTERS, NAMED, OF_CONVERSIONS, OVERLAPS, By, Only, Unknown
 from api.models import Message, Site
@@ -17,7 +18,6 @@ from api.pages.charts import Chart, Series
 from api.pages.goal_wishes import ID_DIGITS
 from api.pages.goals import patterns_of
 from api.pages.spans import Span, read_span
-from api.wording import count_of
 from goals import catalogue, reports
 from goals.finding import Place, conversions_of_goal, find_live_goal, property_names
 from goals.models import Conversion, Goal

@@ -11,11 +11,11 @@ from django.views.decorators.http import require_POST
 
 from api import goal_changes
 from api.goal_changes import DONE, NEED_TAG, Action
+from api.http.wording import count_of
 from api.models import GoalsChange, Site
 from api.pages.access import Role, show, site_page
 from api.pages.goal_wishes import read_wish
 from api.pages.goals import PER_PAGE, TAG_LENGTH, address_of_list, ids_in
-from api.wording import count_of
 from goals import catalogue
 from goals.ordering import ids_in_order
 

@@ -15,12 +15,12 @@ from django.views.decorators.http import require_POST
 
 from admin_pages import LinesField
 from api import audit
+from api.http.wording import count_of
 from api.models import Site
 from api.pages.access import Role, show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.goal import find_goal
 from api.pages.goals import TAG_LENGTH
-from api.wording import count_of
 from goals import catalogue, reports
 from goals.matching import EventName
 from goals.models import GOAL_NAME_LENGTH, Conversion, Goal, GoalBinding

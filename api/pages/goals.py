@@ -121,7 +121,7 @@ def pattern_of(site: Site, goal: Goal) -> str:
 
 def address_of_list(request: HttpRequest) -> QueryDict:
     """What the address of the list that a form was on asks for."""
-    return QueryDict(request.POST.get("query", "").replace("%00", "%EF%BF%BD"))  # as api.middleware does
+    return QueryDict(request.POST.get("query", "").replace("%00", "%EF%BF%BD"))  # as api.http.middleware does
 
 
 def ids_in(texts: Sequence[str]) -> list[int]:

@@ -11,6 +11,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from api.alerts.conditions import explain
+from api.http.refused_keys import Reason
+from api.http.wording import count_of
 from api.ingest.tally import Figures
 from api.insight import standing
 from api.insight.delivery import Span, lag
@@ -18,8 +20,6 @@ from api.insight.refused import Refused
 from api.models import Site
 from api.pages.access import Role, may, show, site_page
 from api.pages.charts import Chart, Series
-from api.refused_keys import Reason
-from api.wording import count_of
 from goals.models import Goal
 
 NEWEST: Final = 8

@@ -13,13 +13,13 @@ from django.views.decorators.http import require_POST
 from admin_pages import SHOWN, pretty, visible
 from api import erasure, sweeps
 from api.audit import note
+from api.http.wording import count_of
 from api.insight import people
 from api.insight.export import export
 from api.models import Erasure, Membership, Site
 from api.pages.access import show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.events import read_number
-from api.wording import count_of
 from cohorts import finding, merge, search
 from cohorts.people import MOST_HISTORY
 from cohorts.remote_data import LARGE_BYTES

@@ -17,6 +17,8 @@ from django.views.decorators.http import require_POST
 import names
 from admin_pages import lines_field
 from api.audit import changed, note
+from api.http.tokens import ENOUGH, describe, ended, tokens_that_end
+from api.http.wording import count_of
 from api.insight.key_usage import describe_changes, describe_use
 from api.models import AuditEntry, ManagementToken, Membership, Site
 from api.pages.access import Role, show, site_page
@@ -25,8 +27,6 @@ from api.pages.events import read_number
 from api.pages.joining import DAYS, invitation, removed
 from api.pages.spans import read_time, trouble_of_times
 from api.sites import note_rules_changed
-from api.tokens import ENOUGH, describe, ended, tokens_that_end
-from api.wording import count_of
 from goals.naming import name_goal
 
 PAGE: Final = 50

@@ -12,10 +12,10 @@ from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
 
-from api.access import SourceAccess, find_source
 from api.audit import note
-from api.database import DatabaseDownError
-from api.door import Refusal
+from api.http.credentials import SourceAccess, find_source
+from api.http.database import DatabaseDownError
+from api.http.endpoint import Refusal
 from api.ingest import intake, tracking
 from api.ingest.wire import Incoming
 from api.insight.trace import Trace, same_key, trace

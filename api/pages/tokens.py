@@ -15,12 +15,12 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from api.audit import note
+from api.http.tokens import describe, make_token, take_over, with_open_sites
 from api.insight.key_usage import describe_changes, describe_use
 from api.models import ManagementToken, Site
 from api.pages.access import Role, show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.credentials import find_owned, owned_sites
-from api.tokens import describe, make_token, take_over, with_open_sites
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

@@ -12,16 +12,16 @@ from typing import Any, Final
 import msgspec
 from django.db import connection
 
-from api.access import redaction_key
-from api.chunks import chunks
 from api.digest.mapping import STORED, Effects, Stored, derive
 from api.digest.ways import Ways, load_ways
+from api.http.chunks import chunks
+from api.http.credentials import redaction_key
+from api.http.wording import shorten
 from api.ingest.reading import UnreadableBodyError, read_body
 from api.models import Site
 from api.reasons import DROPS
 from api.rules.redaction import redact
 from api.rules.rule import REDACTIONS, Rule
-from api.wording import shorten
 from cohorts import merge, people
 from cohorts.models import Identity
 from goals import recording

@@ -6,9 +6,9 @@ from decimal import Decimal
 
 from django import template
 
+from api.http.wording import count_of
 from api.models import Site
 from api.reasons import sentence_of
-from api.wording import count_of
 
 register = template.Library()
 

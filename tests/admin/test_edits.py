@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from api.access import hash_secret
+from api.http.credentials import hash_secret
 from api.models import Credential, Site, Source
 from api.sites import create_site
 from goals import catalogue

@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def add_source(here: Stage) -> None:
-    from api import budgets
+    from api.http import budgets
     from api.models import Site, Source
     from api.sites import create_source
 

@@ -98,7 +98,7 @@ def reads(prefix: str, people: int) -> str:
 
 
 def destination_key() -> str:
-    from api.access import api_key
+    from api.http.credentials import api_key
 
     return api_key(CLIENT_ID, SECRET)
 

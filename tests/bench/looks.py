@@ -21,7 +21,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, resolve, reverse
 
 from api import goal_changes
-from api.access import api_key
+from api.http.credentials import api_key
 from api.insight.delivery import Span
 from api.models import Alert, Credential, Erasure, GoalsChange, Message, Rule, Scope, Site
 from api.pages.urls import urlpatterns

@@ -244,9 +244,9 @@ def track(name: str, **properties: Any) -> dict[str, Any]:
 
 def tell_story(site: "Site") -> None:
     """One person with everything there is, by the real digest: the newest messages of the site."""
-    from api.database import connect
     from api.digest import run
     from api.digest.claims import Claims
+    from api.http.database import connect
     from api.ingest.inbox import Row, insert
     from api.ingest.wire import read_event
     from api.models import Source

@@ -195,7 +195,7 @@ def api(path: str, *, body: Any = None) -> Callable[[], tuple[str, int]]:
     def run() -> tuple[str, int]:
         from django.test import Client
 
-        from api.access import api_key
+        from api.http.credentials import api_key
         from tests.bench.stage import CLIENT_ID, SECRET
 
         client = Client(raise_request_exception=False, headers={"host": "localhost"})

@@ -16,7 +16,7 @@ from typing import Any
 import django
 import psycopg
 
-from api import budgets
+from api.http import budgets
 from api.management.commands import up
 from api.runtime.embedded import free_port, servers
 from api.runtime.processes import Child, claim, start, stop

@@ -14,7 +14,7 @@ from typing import Any, Final
 import psycopg
 from dotenv import dotenv_values
 
-from api.access import api_key
+from api.http.credentials import api_key
 from tests.chaos.events import make_events
 from tests.chaos.faults import FaultFigures
 from tests.chaos.ledger import Ledger, book_answers, book_effects

@@ -19,7 +19,7 @@ from typing import Any, Final
 import psycopg
 from django.test import override_settings
 
-from api.access import api_key
+from api.http.credentials import api_key
 from api.management.commands import up
 from api.runtime.embedded import Servers, servers, start_postgresql, start_valkey
 from api.runtime.processes import Child, claim, start, stop

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from api.database import connection_parameters, fetch_all
+from api.http.database import connection_parameters, fetch_all
 from api.sites import create_site
 from cohorts import people
 from cohorts.models import Identity, Username

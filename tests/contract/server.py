@@ -17,9 +17,9 @@ import httpx
 from django.db import connections
 from django.test import override_settings
 
-from api.access import api_key, generate_secret
 from api.digest import run
 from api.digest.claims import Claims
+from api.http.credentials import api_key, generate_secret
 from api.management.commands import up
 from api.models import Scope, Site, Source
 from api.runtime.processes import Child, claim, start, stop

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.access import api_key
+from api.http.credentials import api_key
 from tests.contract.server import Shop
 
 MARK = "7f3c9a1e"  # part of everything that must not be written, the secrets aside

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
-from api.django_requests import BODIES
+from api.http.django_requests import BODIES
 from api.sites import create_site
 from tests.contract.server import Server
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from api.database import POOL_SIZE
-from api.django_requests import EXPORTS, PAGES, SIGN_INS
+from api.http.database import POOL_SIZE
+from api.http.django_requests import EXPORTS, PAGES, SIGN_INS
 from api.management.commands import up
 from tests.contract.test_caddy import CADDY
 from tests.docker.compose import COMPOSE, DIRECTORY, REQUIRED, MissingError, example, load

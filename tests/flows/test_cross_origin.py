@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest_django import Settings
 
-from api.cross_origin import answer_preflight
-from api.door import Request
+from api.http.cross_origin import answer_preflight
+from api.http.endpoint import Request
 from api.ingest import nudge
 from api.models import Source
 from api.sites import create_source

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from api import health, heartbeats
-from api.access import api_key, forget_lookups
+from api.http import health, heartbeats
+from api.http.credentials import api_key, forget_lookups
 from api.models import Credential, Message, Source
 from api.sites import create_credential, create_site, renew_secret
 from tests.world import CLIENT_ID, SECRET, SITECODE, START, World

@@ -10,9 +10,9 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from pytest_django import Settings
 
-from api import heartbeats
-from api.database import connect
-from api.health import probe, readiness
+from api.http import heartbeats
+from api.http.database import connect
+from api.http.health import probe, readiness
 from api.management.commands.prepare import record_key
 from api.models import Heartbeat
 from tests.world import World

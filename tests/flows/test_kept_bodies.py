@@ -14,9 +14,9 @@ from django.test import Client
 from django.utils import timezone
 
 from api import erasure
-from api.access import forget_lookups
 from api.digest.replay import plan, replay
 from api.encodings import WINDOW_BITS, decode
+from api.http.credentials import forget_lookups
 from api.models import Erasure, Message, Rule, Source
 from api.sites import create_source
 from tests.flows.test_any_bytes import ask

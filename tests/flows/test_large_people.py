@@ -12,8 +12,8 @@ from django.test.utils import CaptureQueriesContext
 
 import times
 from api import removal
-from api.database import fetch_all
-from api.gather import Call
+from api.http.batching import Call
+from api.http.database import fetch_all
 from api.lookup import remote_data as lookup
 from api.models import Message
 from api.verify import recount

@@ -9,8 +9,8 @@ import pytest
 from django.db import connection, transaction
 from pytest_django import Settings
 
-from api.database import connect, fetch_all
 from api.digest import late, tasks
+from api.http.database import connect, fetch_all
 from api.models import LateLink
 from api.verify.run import verify
 from cohorts import members, remote_data

@@ -15,9 +15,9 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import Client, override_settings
 from django.urls import path
 
-from api import passwords, static_files
-from api.django_requests import BODIES, BODY_BYTES, EXPORTS, HEAD_BYTES, INCOMPLETE, PAGES, SIGN_IN_BYTES, SIGN_INS
-from api.limits import FullError, Limit
+from api.http import passwords, static_files
+from api.http.concurrency import FullError, Limit
+from api.http.django_requests import BODIES, BODY_BYTES, EXPORTS, HEAD_BYTES, INCOMPLETE, PAGES, SIGN_IN_BYTES, SIGN_INS
 from api.sites import create_source
 from api.wsgi import application
 from tests.world import World

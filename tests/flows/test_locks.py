@@ -20,11 +20,11 @@ from django.db import OperationalError, connection
 from django.db.models import F
 from django.test import Client
 
-from api import database
-from api.access import api_key
 from api.bulk import load_lines
-from api.database import Kind, is_held
 from api.digest import aside, claims, run
+from api.http import database
+from api.http.credentials import api_key
+from api.http.database import Kind, is_held
 from api.management.commands import prepare
 from api.models import Claim, Load, Message, Site
 from api.sites import create_site, create_source

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from api.access import forget_lookups
-from api.database import fetch_all
-from api.gather import Call
+from api.http.batching import Call
+from api.http.credentials import forget_lookups
+from api.http.database import fetch_all
 from api.lookup import remote_data as lookup
 from api.sites import create_site
 from cohorts import remote_data

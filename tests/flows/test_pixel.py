@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pytest_django import Settings
 
-from api.door import seats
+from api.http.endpoint import seats
 from api.ingest import nudge
 from api.models import Message, Source
 from api.sites import create_source

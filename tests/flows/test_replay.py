@@ -9,8 +9,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from api.access import forget_lookups
 from api.digest.replay import REPLAYABLE, plan, replay
+from api.http.credentials import forget_lookups
 from api.models import Message, Rule, Site, Source
 from api.sites import create_source
 from goals.models import Conversion

@@ -20,14 +20,14 @@ from django.db.models import F
 from kombu.exceptions import OperationalError as BrokerError
 from pytest_django import Settings
 
-from api import database
 from api.celery import app
-from api.database import connect
 from api.digest import digest, run
 from api.digest.claims import Claims, recover_from_dead_workers
 from api.digest.digest import digest_deferred, digest_pending
 from api.digest.mapping import Effects, Rules, Stored, derive
 from api.digest.ways import load_ways
+from api.http import database
+from api.http.database import connect
 from api.ingest import inbox, nudge
 from api.ingest.prune import prune_old
 from api.ingest.wire import read_event

@@ -10,8 +10,8 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from api.access import forget_lookups
 from api.digest.replay import replay
+from api.http.credentials import forget_lookups
 from api.ingest import intake
 from api.models import Message, Rule, Source
 from api.rules import rule as pure

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from django.db import connection
 
-from api.access import api_key, forget_lookups
+from api.http.credentials import api_key, forget_lookups
 from api.models import Credential, Message
 from api.sites import NewCredential, create_credential
 from tests.world import SITECODE, World

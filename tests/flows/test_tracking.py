@@ -12,7 +12,7 @@ import httpx
 import pytest
 from pytest_django import Settings
 
-from api.access import forget_lookups
+from api.http.credentials import forget_lookups
 from api.ingest import nudge
 from api.models import Message, Source, WriteKey
 from api.rules.rule import Rule

@@ -15,8 +15,9 @@ from django.core.exceptions import ValidationError
 from django.db import connections
 from django.test import override_settings
 
-from api import door, hooks
-from api.access import forget_lookups
+from api import hooks
+from api.http import endpoint
+from api.http.credentials import forget_lookups
 from api.ingest.write_keys import read_keys
 from api.models import Message, Rule, Source, WriteKey
 from api.rules.patterns import has_pattern
@@ -66,13 +67,13 @@ def test_key__in_the_page_of_a_browser_source__gives_no_leave_to_keep_every_thre
 ) -> None:
     """Whoever shows it is a stranger as far as waiting for bodies goes; a server's key is not in any page."""
     create_source(world.site, name="Server", kind="server", write_key="server_key")
-    taken = [door.seats.acquire(blocking=False) for _ in range(8)]
+    taken = [endpoint.seats.acquire(blocking=False) for _ in range(8)]
     try:
         assert post(world, "/v1/track", EVENTS["track"]).status_code == 503
         assert post(world, "/v1/track", EVENTS["track"], headers=basic("server_key")).status_code == 200
     finally:
         for _ in filter(None, taken):
-            door.seats.release()
+            endpoint.seats.release()
     assert post(world, "/v1/track", EVENTS["track"]).status_code == 200
 
 

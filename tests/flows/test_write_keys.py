@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from api.access import forget_lookups
-from api.door import seats
+from api.http.credentials import forget_lookups
+from api.http.endpoint import seats
 from api.ingest.write_keys import MOST_KEYS
 from api.models import Message, Source
 from api.sites import create_site, create_source

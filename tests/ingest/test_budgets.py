@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from api import budgets
-from api.access import forget_lookups
-from api.budgets import Budget, Ledger, Span, Used, budget_of, used
-from api.database import connect
+from api.http import budgets
+from api.http.budgets import Budget, Ledger, Span, Used, budget_of, used
+from api.http.credentials import forget_lookups
+from api.http.database import connect
 from api.models import Message, Source, SourceUse
 from api.sites import create_source
 from tests.flows.test_resilience import database_down, wait_until
@@ -241,7 +241,7 @@ def test_ledger__that_cannot_be_written_for_minutes__refuses_by_the_day_only(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger_, now = Ledger(), 100.0
-    monkeypatch.setattr("api.budgets.time.monotonic", lambda: now)
+    monkeypatch.setattr("api.http.budgets.time.monotonic", lambda: now)
     ledger_.spend(7, events=5)
     assert ledger_.find_over(7, Budget(5, 9, 9, 9)) is not None
 

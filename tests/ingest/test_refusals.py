@@ -7,9 +7,9 @@ import pytest
 from django.db import connection
 from pytest_django import Settings
 
-from api.access import forget_lookups
-from api.database import connect
 from api.digest.replay import replay
+from api.http.credentials import forget_lookups
+from api.http.database import connect
 from api.ingest import refusals
 from api.ingest.prune import STATEMENTS, prune_old
 from api.ingest.refusals import Allowance, Counts, Refusals, counted

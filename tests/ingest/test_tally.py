@@ -6,7 +6,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from api.database import connect
+from api.http.database import connect
 from api.ingest import tally
 from api.ingest.tally import Figures, figures
 from api.models import SourceTally

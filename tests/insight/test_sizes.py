@@ -132,7 +132,7 @@ def test_export__of_a_person__streams(world: World) -> None:
 
 def test_export__of_a_person__leaves_nothing_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the number of conversions, visitor codes, changes and devices."""
-    for module in ("api.insight.export", "api.chunks"):
+    for module in ("api.insight.export", "api.http.chunks"):
         monkeypatch.setattr(f"{module}.CHUNK_ROWS", 4)
     monkeypatch.setattr("api.insight.export.MOST_CODES", 2)
     make_person(world, trait=10, changes=11)

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from api import hooks
-from api.access import forget_lookups
+from api.http.credentials import forget_lookups
 from api.insight.trace import Line, Step, Trace, trace
 from api.models import Message, Rule, Site, Source
 from api.sites import note_rules_changed

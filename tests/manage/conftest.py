@@ -8,7 +8,7 @@ import pytest
 from django.http import HttpResponse
 from django.test import Client
 
-from api.access import api_key
+from api.http.credentials import api_key
 from api.models import Credential, Scope, Site
 from api.sites import create_credential, create_site
 from tests.world import CLIENT_ID, SECRET, World

@@ -6,8 +6,8 @@ from urllib.parse import urlencode
 
 import pytest
 
+from api.http.tokens import make_token
 from api.insight.breakdowns import By, break_down
-from api.tokens import make_token
 from cohorts.models import Persona
 from goals import merging
 from goals.models import Goal

@@ -13,10 +13,10 @@ from django.test import Client, override_settings
 from django.urls import URLPattern, path
 from rest_framework.views import APIView
 
-from api import access
-from api.access import forget_lookups, issue_token
-from api.database import DatabaseDownError
-from api.errors import ERROR_CODES
+from api.http import credentials
+from api.http.credentials import forget_lookups, issue_token
+from api.http.database import DatabaseDownError
+from api.http.error_codes import ERROR_CODES
 from api.manage.errors import refusal_for, respond
 from api.models import Site
 from tests.flows.test_resilience import database_down
@@ -53,7 +53,7 @@ def test_credential__none_or_unknown__is_401(world: World, stranger: Client, aut
 
 
 def test_credential__access_token__opens_the_same(world: World, owner: Caller) -> None:
-    bearer = access.find_credential(owner.credential.client_id)
+    bearer = credentials.find_credential(owner.credential.client_id)
     assert bearer is not None
 
     assert owner.ask("GET", "/api/goals", authorization=f"Bearer {issue_token(bearer)}").status_code == 200
@@ -381,6 +381,6 @@ def refusal_codes(tree: ast.AST) -> set[str]:
 
 
 def test_message__with_a_lone_surrogate__can_be_sent() -> None:
-    from api.door import Refusal
+    from api.http.endpoint import Refusal
 
     assert b"a?b" in respond(Refusal(400, "invalid_request", "a\ud800b")).content

@@ -7,11 +7,11 @@ from urllib.parse import quote
 import pytest
 from django.utils.dateparse import parse_datetime
 
-from api.access import forget_lookups
+from api.http.credentials import forget_lookups
+from api.http.tokens import make_token
 from api.insight.trace import trace
 from api.insight.why_not import why_not
 from api.models import Message, Rule, Source
-from api.tokens import make_token
 from goals.models import Goal
 from tests.manage.conftest import Caller, refusal
 from tests.world import SITECODE, World, owner_of

@@ -8,9 +8,9 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from api.http.tokens import make_token
 from api.models import AuditEntry, Message
 from api.sites import create_site
-from api.tokens import make_token
 from goals.models import Goal
 from tests.manage.conftest import Caller
 from tests.world import World, owner_of

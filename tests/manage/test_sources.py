@@ -8,7 +8,7 @@ import pytest
 from django.http import HttpResponse
 from django.utils import timezone
 
-from api.access import forget_lookups
+from api.http.credentials import forget_lookups
 from api.models import AuditEntry, Site, Source, WriteKey
 from api.sites import create_source
 from tests.flows.test_resilience import wait_until

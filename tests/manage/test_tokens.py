@@ -11,12 +11,12 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
-from api import access, last_uses
-from api.door import Refusal
+from api.http import credentials, key_usage
+from api.http.endpoint import Refusal
+from api.http.tokens import make_token, take_over
 from api.manage.access import find_token
 from api.models import AuditEntry, Credential, ManagementToken, Membership, Source, WriteKey
 from api.sites import create_site
-from api.tokens import make_token, take_over
 from goals.models import Goal
 from tests.flows.test_resilience import wait_until
 from tests.manage.conftest import Caller, message, refusal
@@ -229,9 +229,9 @@ def test_token__at_the_other_doors__opens_none(world: World) -> None:
 @pytest.mark.promise("I-29")
 def test_key__used__is_written_with_its_time(world: World, goal: Goal, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of all three kinds, by the thread that does so beside the requests."""
-    monkeypatch.setattr(last_uses, "EVERY", 0.05)
-    writer = last_uses.LastUses()
-    monkeypatch.setattr(last_uses, "last_uses", lambda: writer)
+    monkeypatch.setattr(key_usage, "EVERY", 0.05)
+    writer = key_usage.LastUses()
+    monkeypatch.setattr(key_usage, "last_uses", lambda: writer)
     who = holder(world, "viewer")
     key = WriteKey.objects.filter(source__site=world.site)[0]
     began = timezone.now() - timedelta(seconds=1)
@@ -251,23 +251,23 @@ def test_key__used__is_written_with_its_time(world: World, goal: Goal, monkeypat
         assert began <= at <= timezone.now() + timedelta(seconds=1)
 
 
-@pytest.mark.parametrize("kind", last_uses.Key)
+@pytest.mark.parametrize("kind", key_usage.Key)
 @pytest.mark.parametrize(("minutes", "is_kept"), [(5, True), (-5, False)])
 def test_key__used_through_two_processes__keeps_the_later_time(
-    world: World, kind: last_uses.Key, *, minutes: float, is_kept: bool
+    world: World, kind: key_usage.Key, *, minutes: float, is_kept: bool
 ) -> None:
     """The other process wrote its use first, of a time `minutes` from now."""
     holder(world, "viewer")
-    models: dict[last_uses.Key, tuple[Any, str]] = {
-        last_uses.Key.CREDENTIAL: (Credential, "pk"),
-        last_uses.Key.WRITE_KEY: (WriteKey, "key"),
-        last_uses.Key.TOKEN: (ManagementToken, "pk"),
+    models: dict[key_usage.Key, tuple[Any, str]] = {
+        key_usage.Key.CREDENTIAL: (Credential, "pk"),
+        key_usage.Key.WRITE_KEY: (WriteKey, "key"),
+        key_usage.Key.TOKEN: (ManagementToken, "pk"),
     }
     model, field = models[kind]
     now = timezone.now()
     written = now + timedelta(minutes=minutes)
     model.objects.update(last_used_at=written)
-    writer = last_uses.LastUses()
+    writer = key_usage.LastUses()
     writer._at[kind, getattr(model.objects.get(), field)] = now.timestamp()
 
     writer._write()
@@ -279,12 +279,12 @@ def test_key__used_through_two_processes__keeps_the_later_time(
 
 def test_key__shown_with_a_wrong_secret__is_not_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[object] = []
-    monkeypatch.setattr(access, "note_use", lambda *use: used.append(use))
+    monkeypatch.setattr(credentials, "note_use", lambda *use: used.append(use))
     assert world.post(world.event()).status_code == 200
-    assert used == [(last_uses.Key.CREDENTIAL, world.credential.pk)]
+    assert used == [(key_usage.Key.CREDENTIAL, world.credential.pk)]
 
     with pytest.raises(Refusal):
-        access.check_secret(CLIENT_ID, "wrong")
+        credentials.check_secret(CLIENT_ID, "wrong")
 
     assert len(used) == 1
 

@@ -288,7 +288,7 @@ def test_erase__a_short_number__takes_no_other_messages(owner: Client, world: Wo
 
 
 def test_erase__a_transaction_that_may_not_know__is_waited_for(owner: Client, site: Site, world: World) -> None:
-    from api.database import connect
+    from api.http.database import connect
 
     with connect() as other, other.transaction():
         other.execute("SELECT pg_current_xact_id()")

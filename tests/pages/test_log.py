@@ -12,8 +12,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from api.http.tokens import make_token
 from api.models import AuditEntry, Credential, Membership, Message, Rule, Site, Source
-from api.tokens import make_token
 from goals import catalogue
 from goals.models import Goal, GoalBinding, Tag
 from tests.admin.conftest import form_of

@@ -12,8 +12,8 @@ from django.db import transaction
 from django.http import QueryDict
 from django.test import Client
 
+from api.http.tokens import make_token
 from api.models import Membership
-from api.tokens import make_token
 from tests.pages.conftest import Enter
 from tests.pages.test_access import RIGHTS, Place, place
 from tests.world import SITECODE, World, owner_of

@@ -8,7 +8,7 @@ from django.db import connection, models
 from django.test import Client
 
 import times
-from api.access import api_key
+from api.http.credentials import api_key
 from api.models import Message
 from cohorts.models import Identity
 from goals.models import Goal

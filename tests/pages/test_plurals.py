@@ -8,7 +8,7 @@ import pytest
 from django.template import Context, Template
 
 import api
-from api.wording import count_of
+from api.http.wording import count_of
 
 API: Final = Path(api.__file__).parent
 VERBS: Final = "(?:is|was|has|this|of)"

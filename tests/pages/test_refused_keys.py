@@ -11,12 +11,12 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from api import refused_keys
-from api.access import api_key
+from api.http import refused_keys
+from api.http.credentials import api_key
+from api.http.refused_keys import Reason, Refusals, note_refusal
+from api.http.tokens import make_token
 from api.models import ManagementToken, RefusedKey, Site, Source
-from api.refused_keys import Reason, Refusals, note_refusal
 from api.sites import create_credential, create_site, create_source, revoke_write_key
-from api.tokens import make_token
 from tests.pages.conftest import Enter, text_of
 from tests.world import CLIENT_ID, SECRET, SITECODE, World, owner_of
 

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from api import removal, sites
-from api.database import connect
+from api.http.database import connect
 from api.models import AuditEntry, Message, Removal, Site
 from api.verify.run import verify
 from cohorts.models import Group, Persona, PersonaFact
@@ -191,7 +191,7 @@ def test_site__with_data__goes_in_the_background_and_leaves_only_its_log(
 
 
 def test_site__being_removed__takes_nothing_in(admin: Client, site: Site, world: World) -> None:
-    from api.access import forget_lookups
+    from api.http.credentials import forget_lookups
 
     remove(admin, site)
     forget_lookups()

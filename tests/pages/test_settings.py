@@ -14,10 +14,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from api.access import api_key, check_secret, check_token, forget_lookups, hash_secret, issue_token
-from api.budgets import FIELDS, Span, Used
-from api.database import connection_parameters
-from api.door import Refusal
+from api.http.budgets import FIELDS, Span, Used
+from api.http.credentials import api_key, check_secret, check_token, forget_lookups, hash_secret, issue_token
+from api.http.database import connection_parameters
+from api.http.endpoint import Refusal
 from api.models import AuditEntry, Credential, Membership, Message, Rule, Scope, Site, Source, WriteKey
 from api.pages.sources import budget_rows
 from api.sites import create_credential, create_site, create_source, renew_secret

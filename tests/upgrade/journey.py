@@ -72,7 +72,7 @@ def travel() -> dict[str, Any]:
 
 
 def connect() -> Any:
-    from api import database
+    from api.http import database
 
     return database.connect()
 
@@ -90,8 +90,8 @@ def migrate(leaves: Mapping[str, str] | None = None) -> None:
 
 def open_tokens() -> list[str]:
     """Which management tokens open a site."""
+    from api.http.tokens import with_open_sites
     from api.models import ManagementToken
-    from api.tokens import with_open_sites
 
     tokens = with_open_sites(ManagementToken.objects.order_by("pk"))
     return [str(token) for token in tokens if token.open_sites]  # type: ignore[attr-defined]  # annotated above

@@ -10,9 +10,9 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, transaction
 
-from api.access import api_key, generate_secret, generate_sitecode
 from api.audit import record
-from api.database import Kind, use
+from api.http.credentials import api_key, generate_secret, generate_sitecode
+from api.http.database import Kind, use
 from api.models import Scope, Site
 from api.runtime.secret_files import write_secret
 from api.settings import env

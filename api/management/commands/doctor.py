@@ -13,15 +13,15 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Min
 from psycopg.errors import DiskFull, ReadOnlySqlTransaction
 
-from api import heartbeats
 from api.celery import app
-from api.database import connect
 from api.digest import rekey
-from api.health import REASONS, probe
-from api.heartbeats import Role, Sign, State, state_of
+from api.http import heartbeats
+from api.http.database import connect
+from api.http.health import REASONS, probe
+from api.http.heartbeats import Role, Sign, State, state_of
+from api.http.secret_key import require_same_key
 from api.insight.sessions import find_holders
 from api.models import Message, Twin
-from api.secret_key import require_same_key
 
 LAG_WARNING = timedelta(seconds=30)  # a digest takes seconds; more is a worker that is away or overrun
 LAG_FAILURE = timedelta(minutes=10)

@@ -10,9 +10,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection, transaction
 
 from api.audit import record
-from api.database import is_held
+from api.http.database import is_held
+from api.http.secret_key import explain, fingerprint
 from api.models import KeyFingerprint
-from api.secret_key import explain, fingerprint
 
 WAIT: Final = 3  # seconds for a lock: all who need the table wait behind it
 PAUSE: Final = 3.0  # seconds

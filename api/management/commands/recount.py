@@ -6,7 +6,7 @@ from typing import Any, Final
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError
 
-from api.database import Kind, use
+from api.http.database import Kind, use
 from api.management.progress import progress
 from api.models import Site
 from goals import rollups

@@ -16,12 +16,12 @@ from cachetools.func import ttl_cache
 from django.conf import settings
 from django.core import signing
 
-from api.budgets import Budget, budget_of
-from api.database import fetch_all
-from api.door import Refusal
-from api.last_uses import Key, note_use
+from api.http.budgets import Budget, budget_of
+from api.http.database import fetch_all
+from api.http.endpoint import Refusal
+from api.http.key_usage import Key, note_use
+from api.http.refused_keys import Reason, note_refusal
 from api.models import Scope
-from api.refused_keys import Reason, note_refusal
 from api.rules.rule import REDACTIONS as ACTS_AT_INGEST
 from api.rules.rule import Rule
 
@@ -47,7 +47,7 @@ SOURCE: Final = """
          WHERE r.site_id = d.site_id AND (r.source_id IS NULL OR r.source_id = d.id) AND r.is_enabled
     )
 """
-TOKEN_SALT: Final = "api.access.token"  # noqa: S105 - a name space, not a secret
+TOKEN_SALT: Final = "api.http.credentials.token"  # noqa: S105 - a name space, not a secret
 TOKEN_PREFIX: Final = "gpm_"  # noqa: S105 - of a management token: whoever finds one knows what it is
 
 
@@ -322,7 +322,7 @@ def read_source(site_id: int, *columns: Any) -> SourceAccess | None:
 
 def redaction_key(site_id: int) -> bytes:
     """The key under which fields of a site's events are hashed; another one when GOALPOST_SECRET_KEY changes."""
-    return hmac.digest(settings.SECRET_KEY.encode(), b"api.access.redaction:%d" % site_id, "sha256")
+    return hmac.digest(settings.SECRET_KEY.encode(), b"api.http.credentials.redaction:%d" % site_id, "sha256")
 
 
 def forget_lookups() -> None:

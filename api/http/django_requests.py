@@ -12,9 +12,9 @@ from typing import Any, Final
 import structlog
 from django.conf import settings
 
-from api.door import CHUNK, Answer, Refusal, Request
-from api.limits import FullError, Limit
-from api.pages.refusals import PAGE_HEADERS, is_page, page_of
+from api.http.concurrency import FullError, Limit
+from api.http.endpoint import CHUNK, Answer, Refusal, Request
+from api.http.error_pages import PAGE_HEADERS, is_page, page_of
 
 log = structlog.get_logger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Final
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from api.public_address import forwarded_host, is_public
+from api.http.public_address import forwarded_host, is_public
 
 # Own host only. The theme's exceptions, and no others: Alpine.js evaluates the expressions of its attributes
 # (unsafe-eval) and sets widths by writing style attributes; htmx adds one style element, always the same (its hash).
@@ -54,7 +54,7 @@ def replace_nul(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable
 
 
 def take_forwarded_host(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Let a request whose proxy asks under a name of its own be one to the public address (api.public_address)."""
+    """Let a request whose proxy asks under a name of its own be one to the public address (api.http.public_address)."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         if is_public(forwarded_host(request.META)):

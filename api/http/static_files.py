@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from whitenoise.middleware import WhiteNoiseMiddleware  # type: ignore[import-untyped]  # it has no types
 
-from api.limits import FullError, Limit
-from api.middleware import NOTHING
+from api.http.concurrency import FullError, Limit
+from api.http.middleware import NOTHING
 
 # A file of this size is handed to the server whole, so that a reader who stops reading holds no thread. All that pages
 # load are smaller; larger are Swagger's script, the other reference's and maps for debugging.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db import connection
 
-from api.database import once
+from api.http.database import once
 
 if TYPE_CHECKING:
     import psycopg

@@ -16,7 +16,7 @@ from typing import Any, Final
 import psycopg
 import structlog
 
-from api.database import connect, once
+from api.http.database import connect, once
 
 EVERY: Final = 60.0  # seconds; the first refusal is written at once
 MOST_KEYS: Final = 100  # that a process tells apart between two writes

@@ -12,7 +12,7 @@ from typing import Final
 import psycopg
 import structlog
 
-from api.database import connect, once
+from api.http.database import connect, once
 
 EVERY: Final = 60.0  # seconds; the first use is written at once
 

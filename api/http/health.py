@@ -10,10 +10,10 @@ from django.db.migrations.loader import MigrationLoader
 from psycopg.errors import UndefinedTable
 from psycopg_pool import PoolTimeout
 
-from api.database import once, pool
-from api.door import Answer, Refusal, Request, json_answer, unavailable
-from api.heartbeats import LATE
-from api.secret_key import OtherKeyError, require_same_key
+from api.http.database import once, pool
+from api.http.endpoint import Answer, Refusal, Request, json_answer, unavailable
+from api.http.heartbeats import LATE
+from api.http.secret_key import OtherKeyError, require_same_key
 
 LOOK_EVERY: Final = 1.0  # seconds between two looks of a process: strangers may ask as often as they like
 LOOK_AGE: Final = 10.0  # seconds after which the last look says nothing any more: one takes 4 at most

@@ -11,7 +11,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
-from api.door import Answer, Request
+from api.http.endpoint import Answer, Request
 
 TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - a name as HTTP allows it
 NAMES: Final = re.compile(rf"{TOKEN}(?:, ?{TOKEN})*", re.ASCII)

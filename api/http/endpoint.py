@@ -201,7 +201,7 @@ class Endpoint:
     methods: Mapping[str, Callable[[Request], Answer]]
     # How an error looks here; remote data answers `{}` with the reason in a header.
     refuse: Callable[[Refusal], Answer] = field(default=Refusal.answer)
-    is_open: bool = True  # to pages of any origin (api.cross_origin)
+    is_open: bool = True  # to pages of any origin (api.http.cross_origin)
 
     def serve(self, request: Request) -> Answer:
         """Answer a request; refusals are answers too."""

@@ -21,7 +21,7 @@ import psycopg
 import structlog
 from django.db import connection
 
-from api.database import Kind, connect
+from api.http.database import Kind, connect
 from api.models import Heartbeat
 
 Role = Heartbeat.Role

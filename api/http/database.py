@@ -12,7 +12,7 @@ from django.db import OperationalError, connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from api.secret_key import require_same_key
+from api.http.secret_key import require_same_key
 from times import read_all_times
 
 POOL_SIZE = 8  # more connections than cores only wait for each other

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from api.access import TOKEN_PREFIX, generate_secret, hash_secret
+from api.http.credentials import TOKEN_PREFIX, generate_secret, hash_secret
 from api.models import ManagementToken, Membership, Site
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Final, Generic, TypeVar
 
 import structlog
 
-from api.database import DatabaseDownError
+from api.http.database import DatabaseDownError
 
 Asked = TypeVar("Asked")
 Told = TypeVar("Told")

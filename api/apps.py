@@ -9,8 +9,8 @@ class ApiConfig(AppConfig):
     verbose_name = "Sites, keys and inbox"
 
     def ready(self) -> None:
-        from api import hooks
-        from api.http import database  # noqa: PLC0415 - settings are complete only now
+        from api import hooks  # noqa: PLC0415 - settings are complete only now
+        from api.http import database  # noqa: PLC0415
 
         connection_created.connect(database.configure_django)
         hooks.load()

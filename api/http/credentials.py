@@ -47,7 +47,7 @@ SOURCE: Final = """
          WHERE r.site_id = d.site_id AND (r.source_id IS NULL OR r.source_id = d.id) AND r.is_enabled
     )
 """
-TOKEN_SALT: Final = "api.http.credentials.token"  # noqa: S105 - a name space, not a secret
+TOKEN_SALT: Final = "api.access.token"  # noqa: S105 - a name space that tokens depend on, not a secret
 TOKEN_PREFIX: Final = "gpm_"  # noqa: S105 - of a management token: whoever finds one knows what it is
 
 
@@ -322,7 +322,7 @@ def read_source(site_id: int, *columns: Any) -> SourceAccess | None:
 
 def redaction_key(site_id: int) -> bytes:
     """The key under which fields of a site's events are hashed; another one when GOALPOST_SECRET_KEY changes."""
-    return hmac.digest(settings.SECRET_KEY.encode(), b"api.http.credentials.redaction:%d" % site_id, "sha256")
+    return hmac.digest(settings.SECRET_KEY.encode(), b"api.access.redaction:%d" % site_id, "sha256")
 
 
 def forget_lookups() -> None:

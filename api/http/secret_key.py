@@ -14,7 +14,7 @@ class OtherKeyError(psycopg.OperationalError):
 
 def fingerprint() -> str:
     """Return 16 hexadecimal digits that tell one secret key from another and reveal nothing of it."""
-    return hmac.digest(settings.SECRET_KEY.encode(), b"api.http.secret_key.fingerprint", "sha256").hex()[:16]
+    return hmac.digest(settings.SECRET_KEY.encode(), b"api.secret_key.fingerprint", "sha256").hex()[:16]
 
 
 def require_same_key(session: psycopg.Connection[Any]) -> None:

@@ -17,7 +17,8 @@ import psycopg
 import structlog
 from django.conf import settings
 
-from api.encodings import UTF_16_MARKS
+from api.events.encodings import UTF_16_MARKS
+from api.events.envelope import Incoming
 from api.http.credentials import SOURCE, SourceAccess, read_source
 from api.http.database import Kind
 from api.ingest import nudge, tally
@@ -25,7 +26,6 @@ from api.ingest.erased import without_erased
 from api.ingest.inbox import Row, insert
 from api.ingest.intake import EVENT_BYTES, KEPT_BYTES, prepare, refused, too_large
 from api.ingest.tracking import read_item
-from api.ingest.wire import Incoming
 from api.models import Load
 
 MIB: Final = 2**20

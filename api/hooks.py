@@ -26,8 +26,8 @@ from django.db import connection
 from django.dispatch import Signal
 from psycopg.pq import TransactionStatus
 
-from api.ingest.reading import clean_value
-from api.ingest.wire import TYPES
+from api.events.body import clean_value
+from api.events.envelope import TYPES
 
 SECONDS: Final = 5.0  # that a hook may take for an event, or for a batch's outcomes
 Event = dict[str, Any]

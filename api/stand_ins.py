@@ -12,8 +12,8 @@ from functools import cached_property
 from typing import Final
 from urllib.parse import quote
 
+from api.events.envelope import MESSAGE_ID_LENGTH, clean_text
 from api.ingest.erased import TOKEN, read_token
-from api.ingest.wire import MESSAGE_ID_LENGTH, clean_text
 
 EMAIL: Final = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
 CODE: Final = re.compile(r"(?=.*\d)[\w-]{16,}")

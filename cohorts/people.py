@@ -75,7 +75,7 @@ class Applied:
     has_new_links: bool
     has_moved_visitor: bool  # its visitor code belonged to another user before
     has_taken_username: bool  # its username is another user's (promise I-16)
-    beyond_limits: AbstractSet[str] = frozenset()  # warnings (api.reasons) of what the limits left out
+    beyond_limits: AbstractSet[str] = frozenset()  # warnings (api.events.reasons) of what the limits left out
 
 
 @dataclass(frozen=True, slots=True)

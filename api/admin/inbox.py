@@ -9,9 +9,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from admin_pages import LargeTable, ReadOnly, show_body, show_text, site_ids
-from api.ingest.wire import TYPES
+from api.events.envelope import TYPES
+from api.events.reasons import FAILURES, WARNINGS
 from api.models import Claim, Load, Message
-from api.reasons import FAILURES, WARNINGS
 
 FAILED: Final = (Message.Status.REJECTED, Message.Status.DEAD)
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from admin_pages import Pages, show_json
 from api.digest.ways import rule_of
-from api.ingest.wire import TYPES
+from api.events.envelope import TYPES
 from api.models import Rule, Source
 from api.rules.checking import problems, too_many
 from api.rules.what_if import Forecast, what_if

@@ -13,8 +13,8 @@ import msgspec
 
 from api import hooks
 from api.digest.readings import NEWEST, READING, READINGS, reading_of
+from api.events.body import UnreadableBodyError, read_body, read_group_id, read_id, read_object
 from api.ingest.erased import VISITOR_FIELDS
-from api.ingest.reading import UnreadableBodyError, read_body, read_group_id, read_id, read_object
 from api.rules.rule import NO_VALUE, Rule, Ruled, apply_rules, name_of
 from cohorts.merge import is_too_long
 from cohorts.models import Identity

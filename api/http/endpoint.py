@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from api.encodings import NONE, WINDOW_BITS, Inflater, without_mark
+from api.events.encodings import NONE, WINDOW_BITS, Inflater, without_mark
 
 CHUNK: Final = 64 * 1024
 DRAIN_LIMIT: Final = 32 * 1024 * 1024

@@ -12,9 +12,9 @@ from typing import Final, TypeVar
 
 from django.conf import settings
 
+from api.events.body import UnreadableBodyError, read_body, read_object
+from api.events.envelope import Incoming, clean_text, read_number
 from api.http.database import fetch_all
-from api.ingest.reading import UnreadableBodyError, read_body, read_object
-from api.ingest.wire import Incoming, clean_text, read_number
 from cohorts import ids
 
 VISITOR_FIELDS: Final = ("kameleoonVisitorCode", "k_visitorCode")

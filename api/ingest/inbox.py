@@ -16,10 +16,10 @@ from typing import Any, Final
 import psycopg
 import structlog
 
+from api.events.envelope import Incoming
 from api.http.batching import Call, Gatherer
 from api.http.database import ENDED_BY_LIMITS, TIMEOUTS, DatabaseDownError, Kind, connect, is_ours, once
 from api.ingest import nudge, tally
-from api.ingest.wire import Incoming
 
 MOST_ROWS: Final = 2_000  # a commit; more wait for the next
 ROW_BYTES: Final = 8_192  # a larger body counts as several rows, so that a statement ends well within its time

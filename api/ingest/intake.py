@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
+from api.events.body import UnreadableBodyError, read_body
+from api.events.envelope import Incoming, clean_text
 from api.http.budgets import LAST_CHANCE, Over, ledger
 from api.http.credentials import SourceAccess
 from api.http.database import DatabaseDownError
@@ -17,10 +19,8 @@ from api.http.endpoint import MOST_DIGITS, Refusal, Request
 from api.ingest import inbox, nudge, tally
 from api.ingest.erased import without_erased
 from api.ingest.inbox import Row
-from api.ingest.reading import UnreadableBodyError, read_body
 from api.ingest.refusals import key_of
 from api.ingest.refusals import refusals as kept_refusals
-from api.ingest.wire import Incoming, clean_text
 from api.rules.redaction import redact
 from api.rules.rule import apply_rules
 

@@ -7,9 +7,9 @@ from functools import partial
 from http import HTTPStatus
 from typing import Final
 
+from api.events.envelope import TYPES
 from api.http.endpoint import Answer, Endpoint, Refusal, Request
 from api.ingest.tracking import check_room, take_event
-from api.ingest.wire import TYPES
 from api.ingest.write_keys import find_in_body, find_shown, read_shown
 
 GIF: Final = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")  # 1×1, transparent

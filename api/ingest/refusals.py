@@ -14,8 +14,8 @@ from uuid import UUID
 
 from django.db import connection
 
+from api.events.envelope import Incoming
 from api.http.database import once
-from api.ingest.wire import Incoming
 
 if TYPE_CHECKING:
     import psycopg

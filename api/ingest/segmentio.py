@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from urllib.parse import quote
 
+from api.events.envelope import Incoming, find_message_id, read_event, read_events
 from api.http.credentials import SiteAccess, api_key, check_authorization, check_secret, find_site, require
 from api.http.endpoint import Answer, Refusal, Request, TooLargeError, UnreadableBodyError, json_answer
 from api.http.refused_keys import Reason, note_refusal
@@ -18,7 +19,6 @@ from api.ingest.intake import (
     store,
     too_large,
 )
-from api.ingest.wire import Incoming, find_message_id, read_event, read_events
 from api.models import Scope
 
 

@@ -10,6 +10,22 @@ from typing import Any, Final
 
 import msgspec
 
+from api.events.body import read_group_id, read_id, read_name, why_no_id
+from api.events.clock import parse_time
+from api.events.envelope import (
+    NOTHING,
+    Envelope,
+    Incoming,
+    describe_event,
+    invalid_json,
+    is_present,
+    open_event,
+    read_fields,
+    read_message_id,
+    read_type,
+    scalar,
+)
+from api.events.splitting import split_array, split_object
 from api.http.credentials import SourceAccess, find_source
 from api.http.endpoint import (
     Answer,
@@ -24,22 +40,6 @@ from api.http.endpoint import (
 from api.http.public_address import HOST_HEADERS, asked_address
 from api.http.refused_keys import Reason, note_refusal
 from api.ingest import intake
-from api.ingest.clock import parse_time
-from api.ingest.reading import read_group_id, read_id, read_name, why_no_id
-from api.ingest.splitting import split_array, split_object
-from api.ingest.wire import (
-    NOTHING,
-    Envelope,
-    Incoming,
-    describe_event,
-    invalid_json,
-    is_present,
-    open_event,
-    read_fields,
-    read_message_id,
-    read_type,
-    scalar,
-)
 from api.ingest.write_keys import Senders, find_in_body, find_shown, read_shown
 
 BATCH_BYTES: Final = 4 * 1_048_576

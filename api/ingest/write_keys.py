@@ -8,12 +8,12 @@ from typing import Final
 
 import msgspec
 
+from api.events.envelope import NOTHING, is_present, scalar
+from api.events.splitting import split_array, split_object
 from api.http.credentials import SourceAccess, check_token, find_source, find_sources, unauthorized
 from api.http.endpoint import Request
 from api.http.refused_keys import Reason, note_refusal
 from api.ingest.intake import too_large
-from api.ingest.splitting import split_array, split_object
-from api.ingest.wire import NOTHING, is_present, scalar
 
 
 class Keyed(msgspec.Struct, rename="camel"):

@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from api.ingest.reading import UnreadableBodyError, read_body
+from api.events.body import UnreadableBodyError, read_body
 from cohorts import ids
 
 

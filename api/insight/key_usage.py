@@ -4,8 +4,8 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 
+from api.events.body import UnreadableBodyError, read_body, read_object
 from api.http.wording import count_of
-from api.ingest.reading import UnreadableBodyError, read_body, read_object
 from api.ingest.tally import Figures, figures
 from api.models import AuditEntry, Message, Site, Source
 

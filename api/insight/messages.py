@@ -11,8 +11,8 @@ from django.db import connection
 from api.digest.mapping import Glance, Stored, glance
 from api.digest.readings import READING
 from api.digest.ways import Ways
+from api.events.envelope import TYPES
 from api.ingest import inbox
-from api.ingest.wire import TYPES
 from api.models import Message
 
 Status = Message.Status

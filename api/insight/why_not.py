@@ -16,11 +16,11 @@ from django.db.models.functions import JSONObject
 
 from api.digest.mapping import STORED, Effects, Stored, derive
 from api.digest.ways import Ways, load_ways
+from api.events.reasons import REASONS, sentence_of
 from api.http.wording import count_of
 from api.insight.bodies import names, spellings
 from api.insight.trace import DANGEROUS
 from api.models import Message, Site
-from api.reasons import REASONS, sentence_of
 from cohorts.finding import find_person, visitor_codes
 from cohorts.models import Identity
 from goals import recording, waiting

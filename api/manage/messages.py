@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from api.ingest.wire import TYPES, read_message_id
+from api.events.envelope import TYPES, read_message_id
 from api.insight.trace import Line, State, Step, trace
 from api.insight.why_not import Answer, Sentence, why_not
 from api.manage.access import caller_of, note_reading, open_site, visible_sites

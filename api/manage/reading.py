@@ -10,7 +10,7 @@ from rest_framework import serializers
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
-from api.encodings import without_mark
+from api.events.encodings import without_mark
 from api.http.endpoint import Refusal
 
 BODY_LIMIT: Final = 1_048_576

@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from api.digest.ways import rule_of
-from api.ingest.wire import TYPES
+from api.events.envelope import TYPES
 from api.manage.reading import EventType
 from api.models import Rule
 from api.rules.checking import MOST_REDACTIONS, MOST_RULES, problems, too_many

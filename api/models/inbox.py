@@ -4,9 +4,9 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
+from api.events.reasons import sentence_of
 from api.models.keys import Source
 from api.models.sites import Site
-from api.reasons import sentence_of
 
 
 class Message(models.Model):

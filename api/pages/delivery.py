@@ -16,6 +16,7 @@ import names
 from api import audit
 from api.alerts.conditions import show_percent
 from api.digest.replay import MOST, REPLAYABLE, plan, replay
+from api.events.reasons import sentence_of
 from api.http.wording import count_of
 from api.ingest.prune import days_kept
 from api.ingest.refusals import Counts, counted
@@ -37,7 +38,6 @@ from api.models import Message, Site
 from api.pages.access import Role, show, site_page
 from api.pages.charts import Chart, Series, Tone
 from api.pages.events import read_number
-from api.reasons import sentence_of
 
 # The kinds of outcomes, in the order in which they are stacked.
 KINDS: Final = (

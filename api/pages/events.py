@@ -9,9 +9,10 @@ from django.utils import timezone
 
 from admin_pages import pretty_body, visible
 from api.digest.ways import load_ways
-from api.encodings import decode
+from api.events.encodings import decode
+from api.events.envelope import TYPES
+from api.events.reasons import REASONS, sentence_of
 from api.ingest.tracking import BATCH_BYTES
-from api.ingest.wire import TYPES
 from api.insight.messages import (
     LOOK,
     OUTCOMES,
@@ -25,7 +26,6 @@ from api.insight.trace import trace
 from api.models import Message, Site
 from api.pages.access import show, site_page
 from api.pages.spans import read_time, trouble_of_times
-from api.reasons import REASONS, sentence_of
 
 PER_PAGE: Final = 50
 PER_POLL: Final = 100

@@ -5,11 +5,11 @@ from typing import Final
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 
+from api.events.reasons import sentence_of
 from api.insight.reconciliation import MOST, Account, days_of, reconcile
 from api.models import Site
 from api.pages.access import show, site_page
 from api.pages.events import read_number
-from api.reasons import sentence_of
 from names import sort_key
 
 OUTCOMES: Final = {

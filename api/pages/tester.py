@@ -13,11 +13,11 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from api.audit import note
+from api.events.envelope import Incoming
 from api.http.credentials import SourceAccess, find_source
 from api.http.database import DatabaseDownError
 from api.http.endpoint import Refusal
 from api.ingest import intake, tracking
-from api.ingest.wire import Incoming
 from api.insight.trace import Trace, same_key, trace
 from api.models import Message, Site, Source
 from api.pages.access import Role, may, show, site_page

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from api.ingest.wire import TYPES
+from api.events.envelope import TYPES
 from api.rules.paths import is_path, parse_path
 from api.rules.patterns import compile_pattern, fields_of
 from api.rules.rule import REDACTIONS, Rule

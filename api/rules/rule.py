@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from api.ingest.reading import read_name
+from api.events.body import read_name
 from api.rules.paths import ABSENT, find
 from api.rules.patterns import fields_of, fill, has_pattern
 from cohorts.typed import matches

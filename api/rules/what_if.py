@@ -14,12 +14,12 @@ from django.db import connection
 
 from api.digest.mapping import STORED, Effects, Stored, derive
 from api.digest.ways import Ways, load_ways
+from api.events.body import UnreadableBodyError, read_body
+from api.events.reasons import DROPS
 from api.http.chunks import chunks
 from api.http.credentials import redaction_key
 from api.http.wording import shorten
-from api.ingest.reading import UnreadableBodyError, read_body
 from api.models import Site
-from api.reasons import DROPS
 from api.rules.redaction import redact
 from api.rules.rule import REDACTIONS, Rule
 from cohorts import merge, people

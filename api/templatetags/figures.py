@@ -6,9 +6,9 @@ from decimal import Decimal
 
 from django import template
 
+from api.events.reasons import sentence_of
 from api.http.wording import count_of
 from api.models import Site
-from api.reasons import sentence_of
 
 register = template.Library()
 

@@ -6,8 +6,8 @@ from typing import Final
 
 from api.digest import rekey
 from api.digest.replay import DEAD
+from api.events.reasons import FAILURES, IDLE, WARNINGS
 from api.models import Message, Site
-from api.reasons import FAILURES, IDLE, WARNINGS
 from api.verify.changes import last_change
 from api.verify.law import AGAIN, Difference, Figures, fetch_row, of_site, stream
 from cohorts.models import Identity

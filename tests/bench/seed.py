@@ -246,9 +246,9 @@ def tell_story(site: "Site") -> None:
     """One person with everything there is, by the real digest: the newest messages of the site."""
     from api.digest import run
     from api.digest.claims import Claims
+    from api.events.envelope import read_event
     from api.http.database import connect
     from api.ingest.inbox import Row, insert
-    from api.ingest.wire import read_event
     from api.models import Source
 
     now = datetime.now(UTC)

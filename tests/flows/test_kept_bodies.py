@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from api import erasure
 from api.digest.replay import plan, replay
-from api.encodings import WINDOW_BITS, decode
+from api.events.encodings import WINDOW_BITS, decode
 from api.http.credentials import forget_lookups
 from api.models import Erasure, Message, Rule, Source
 from api.sites import create_source

@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 from api.digest import late, mapping, run
 from api.digest.claims import Claims
 from api.digest.readings import NEWEST, Reading
-from api.ingest.wire import Numbers
+from api.events.envelope import Numbers
 from api.models import LateLink, Message, Site
 from api.sites import create_site, create_source
 from api.verify.run import LAWS, check

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.ingest.clock import parse_time, stamp
+from api.events.clock import parse_time, stamp
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 EPOCH = int(NOW.timestamp())

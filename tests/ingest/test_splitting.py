@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.ingest.splitting import MOST_SEPARATORS, split_array, split_object
+from api.events.splitting import MOST_SEPARATORS, split_array, split_object
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(),

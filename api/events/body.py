@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from api.ingest.wire import Numbers, clean_text, keep_text, lenient_decoder, read_float
+from api.events.envelope import Numbers, clean_text, keep_text, lenient_decoder, read_float
 from cohorts import ids
 
 OBJECTS: Final = ("properties", "traits", "context", "integrations")

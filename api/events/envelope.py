@@ -13,9 +13,9 @@ from uuid import UUID
 
 import msgspec
 
+from api.events.clock import stamp
+from api.events.splitting import split_array
 from api.http.endpoint import Refusal
-from api.ingest.clock import stamp
-from api.ingest.splitting import split_array
 from cohorts import ids
 
 TYPES: Final = ("track", "page", "screen", "identify", "group", "alias")
@@ -122,7 +122,7 @@ def open_event(raw: bytes, *, position: int) -> Envelope:
 def describe_event(
     envelope: Envelope, raw: bytes, *, type_: str, sent_at: object, position: int, received_at: datetime
 ) -> Incoming:
-    """An event as it goes into the inbox. Its time is corrected by `sent_at`, if there is one (api.ingest.clock)."""
+    """An event as it goes into the inbox. Its time is corrected by `sent_at`, if there is one (api.events.clock)."""
     message_id, id_warnings = read_message_id(scalar(envelope.message_id))
     stamped = stamp(
         timestamp=scalar(envelope.timestamp),

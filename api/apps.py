@@ -9,7 +9,7 @@ class ApiConfig(AppConfig):
     verbose_name = "Sites, keys and inbox"
 
     def ready(self) -> None:
-        from api import hooks  # noqa: PLC0415 - settings are complete only now
+        from api.digest import hooks  # noqa: PLC0415 - settings are complete only now
         from api.http import database  # noqa: PLC0415
 
         connection_created.connect(database.configure_django)

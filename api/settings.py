@@ -376,7 +376,7 @@ DIGEST_BATCH = env.int("GOALPOST_DIGEST_BATCH", 500, validate=validate.Range(min
 MOST_REKEYED = 1_000  # conversions without a code of their own that links of a batch move: some 0.1 s
 MOST_LINKED = 500  # users beside those of its events that a batch locks, as many as it has events
 DIGEST_ATTEMPTS = env.int("GOALPOST_DIGEST_ATTEMPTS", 3, validate=validate.Range(min=1))
-HOOKS = env.str("GOALPOST_HOOKS", "")  # a module with the operator's own code (api.hooks)
+HOOKS = env.str("GOALPOST_HOOKS", "")  # a module with the operator's own code (api.digest.hooks)
 KEEP_DONE_DAYS = env.int("GOALPOST_KEEP_DONE_DAYS", 30, validate=validate.Range(min=7))
 
 # Alerts: the mail server, and the private networks that webhooks may lead into; owners of sites set their addresses.

@@ -9,8 +9,8 @@ from django.db import DatabaseError, connection, transaction
 from django.test import RequestFactory
 
 from api.audit import changed, note
+from api.ingest.provisioning import create_site
 from api.models import AuditEntry, Site
-from api.sites import create_site
 from tests.world import START
 
 

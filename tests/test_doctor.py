@@ -20,10 +20,10 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
 from api.http import database, heartbeats
+from api.ingest.provisioning import create_source
 from api.insight import sessions
 from api.management.commands import doctor
 from api.models import DatabaseClock, Heartbeat, Message, Twin
-from api.sites import create_source
 from tests.flows.test_health import read_only
 from tests.flows.test_resilience import wait_until
 from tests.world import World

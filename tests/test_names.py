@@ -9,7 +9,7 @@ from django.db import connection
 from django.utils import timezone
 
 import names
-from api.sites import create_site
+from api.ingest.provisioning import create_site
 from cohorts.models import Group, Persona
 from goals.finding import GoalFilter
 from goals.models import Goal, Tag

@@ -8,8 +8,8 @@ import pytest
 from django.core.exceptions import ValidationError
 
 from api.http.credentials import api_key, generate_secret, generate_sitecode
+from api.ingest.provisioning import create_credential, create_site
 from api.models import Source
-from api.sites import create_credential, create_site
 
 
 @pytest.mark.promise("W3", "W2")

@@ -16,8 +16,8 @@ from django.db.models import F
 from api.digest import run
 from api.digest.claims import Claims
 from api.http.credentials import api_key, forget_lookups
+from api.ingest.provisioning import create_credential, create_site
 from api.models import Credential, Membership, Message, Scope, Site
-from api.sites import create_credential, create_site
 from goals import quota
 from goals.models import Conversion, Goal, GoalCreation
 

@@ -12,9 +12,9 @@ from django.utils import timezone
 
 from admin_pages import Pages, show_copyable
 from api.http.credentials import api_key, generate_secret
+from api.ingest.provisioning import renew_secret
 from api.models import Credential, Scope
 from api.models.keys import least_scopes
-from api.sites import renew_secret
 
 
 @admin.register(Credential)

@@ -13,12 +13,12 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from admin_pages import Pages, show_json
-from api.digest.ways import rule_of
+from api.digest.forecast import Forecast, what_if
+from api.digest.site_config import rule_of
 from api.events.envelope import TYPES
+from api.ingest.provisioning import note_rules_changed
 from api.models import Rule, Source
-from api.rules.checking import problems, too_many
-from api.rules.what_if import Forecast, what_if
-from api.sites import note_rules_changed
+from api.rules.validation import problems, too_many
 
 LAST: Final = 1_000
 EXACT: Final = frozenset({"name_value", "path", "path_value", "argument"})  # names match to the byte

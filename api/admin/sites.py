@@ -17,8 +17,8 @@ from admin_pages import Inline, Pages, lines_field, show_copyable
 from api import removal
 from api.audit import note
 from api.http.credentials import generate_sitecode
+from api.ingest.provisioning import add_destination, note_rules_changed
 from api.models import Removal, Site, Source
-from api.sites import add_destination, note_rules_changed
 
 if TYPE_CHECKING:
     from django.db.models import Field

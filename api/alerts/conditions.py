@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from api.http.wording import count_of
-from api.ingest.tally import Figures
+from api.ingest.source_counts import Figures
 from api.insight.delivery import Lag, Outcomes
-from api.insight.standing import Room, SourceState
+from api.insight.site_status import Room, SourceState
 from api.models import Alert
 
 Condition = Alert.Condition

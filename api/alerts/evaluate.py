@@ -14,7 +14,7 @@ from django.db.models import Case, F, TextField, Value, When
 
 from api.alerts import conditions, outbox
 from api.alerts.conditions import Condition, Finding
-from api.insight import delivery, standing
+from api.insight import delivery, site_status
 from api.insight.delivery import Outcomes, Span
 from api.models import Alert, AlertDelivery, Site
 
@@ -39,16 +39,16 @@ class Readings:
         return delivery.lag(self.site.pk, since=self.now - conditions.RECENT)
 
     @cached_property
-    def inbox(self) -> standing.Inbox:
-        return standing.inbox(self.site)
+    def inbox(self) -> site_status.Inbox:
+        return site_status.inbox(self.site)
 
     @cached_property
-    def sources(self) -> list[standing.SourceState]:
-        return standing.came_in(self.site, now=self.now)[0]
+    def sources(self) -> list[site_status.SourceState]:
+        return site_status.came_in(self.site, now=self.now)[0]
 
     @cached_property
-    def rooms(self) -> list[standing.Room]:
-        return standing.rooms(self.site, now=self.now)
+    def rooms(self) -> list[site_status.Room]:
+        return site_status.rooms(self.site, now=self.now)
 
 
 def evaluate(*, now: datetime) -> None:

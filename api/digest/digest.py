@@ -18,16 +18,15 @@ from django.conf import settings
 from django.db import connection, transaction
 
 import times
-from api import hooks
-from api.digest import late, taking
+from api.digest import hooks, late, taking
 from api.digest.aside import PROBE, WAIT, Need, judge_free, leave_out, needs_of
 from api.digest.claims import Claims
+from api.digest.duplicate_sources import warn_of_twins
 from api.digest.mapping import Effects, GoalHit, Stored, derive
 from api.digest.planning import limit_waits, plan_by_keys
+from api.digest.site_config import Ways
 from api.digest.suppression import suppress
 from api.digest.taking import Claimed
-from api.digest.twins import warn_of_twins
-from api.digest.ways import Ways
 from api.http.database import is_ours
 from cohorts import people
 from cohorts.models import Identity

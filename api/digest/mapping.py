@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
-from api import hooks
+from api.digest import hooks
 from api.digest.readings import NEWEST, READING, READINGS, reading_of
 from api.events.body import UnreadableBodyError, read_body, read_group_id, read_id, read_object
 from api.ingest.erased import VISITOR_FIELDS

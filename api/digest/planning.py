@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.db import connection
 
-from api import hooks
+from api.digest import hooks
 from api.digest.aside import WAIT
 from api.http.database import TIMEOUTS, Kind
 

@@ -14,7 +14,7 @@ from django.db.models import Manager, Max
 from api.digest import late
 from api.digest.digest import RETRIES, late_links
 from api.digest.mapping import Stored, derive
-from api.digest.ways import Ways, load_ways
+from api.digest.site_config import Ways, load_ways
 from api.http.chunks import BODY_BYTES, chunks
 from api.models import Backfill, Message, Site
 from cohorts import people

@@ -16,7 +16,7 @@ from api.digest.claims import Claims, recover_from_dead_workers
 from api.digest.digest import digest_deferred, digest_pending, digest_waiting
 from api.digest.planning import limit_waits
 from api.digest.readings import FIRST
-from api.digest.ways import Ways, load_ways
+from api.digest.site_config import Ways, load_ways
 from api.http.database import is_held
 from api.models import Site
 from goals import quota, waiting

@@ -13,15 +13,15 @@ from celery import Celery
 from celery.signals import beat_init, worker_init, worker_process_init
 from django.db import OperationalError, connections
 
-from api import erasure, goal_changes, removal
+from api import erasure, removal
 from api.celery import app
-from api.digest import late, run
+from api.digest import goal_changes, late, run
 from api.digest.claims import Claims
+from api.digest.prune import prune_old
 from api.http.database import Kind, become, is_held
 from api.http.heartbeats import Role, heart, steady_time
 from api.http.secret_key import refuse_other_key
 from api.ingest import nudge
-from api.ingest.prune import prune_old
 from goals.catalogue import purge_deleted
 
 SECONDS_A_RUN = 5.0  # then the next task has its turn

@@ -19,7 +19,7 @@ import structlog
 from api.events.envelope import Incoming
 from api.http.batching import Call, Gatherer
 from api.http.database import ENDED_BY_LIMITS, TIMEOUTS, DatabaseDownError, Kind, connect, is_ours, once
-from api.ingest import nudge, tally
+from api.ingest import nudge, source_counts
 
 MOST_ROWS: Final = 2_000  # a commit; more wait for the next
 ROW_BYTES: Final = 8_192  # a larger body counts as several rows, so that a statement ends well within its time
@@ -182,7 +182,7 @@ class Committer:
                 if is_fresh or is_over or not is_repeatable or attempt == TRIES:
                     raise
             else:
-                nudge.nudger().uncounted.add(tally.count(rows, map(bool, numbers)))
+                nudge.nudger().uncounted.add(source_counts.count(rows, map(bool, numbers)))
                 return numbers
         raise AssertionError
 

@@ -20,7 +20,7 @@ from django.conf import settings
 from api.celery import app
 from api.http.budgets import ledger
 from api.http.database import Kind, connect, once
-from api.ingest import tally
+from api.ingest import source_counts
 from api.ingest.refusals import refusals
 
 GATHER: Final = 0.02  # seconds: one nudge for all commits within
@@ -143,7 +143,7 @@ class Nudger:
     def __init__(self) -> None:
         self.wanted = threading.Event()
         self.backlog = Backlog()
-        self.uncounted = tally.Uncounted()
+        self.uncounted = source_counts.Uncounted()
         self._connection: psycopg.Connection[Any] | None = None
         self._broker = broker()
         threading.Thread(target=self._work, name="nudger", daemon=True).start()

@@ -39,7 +39,7 @@ from api.http.endpoint import (
 )
 from api.http.public_address import HOST_HEADERS, asked_address
 from api.http.refused_keys import Reason, note_refusal
-from api.ingest import intake
+from api.ingest import accept
 from api.ingest.write_keys import Senders, find_in_body, find_shown, read_shown
 
 BATCH_BYTES: Final = 4 * 1_048_576
@@ -82,7 +82,7 @@ def receive_event(request: Request, *, type_: str) -> Answer:
     over_budget.
     """
     received_at = datetime.now(UTC)
-    senders, body = open_request(request, received_at=received_at, limit=intake.EVENT_BYTES, type_=type_)
+    senders, body = open_request(request, received_at=received_at, limit=accept.EVENT_BYTES, type_=type_)
     take_event(senders, body, type_=type_, received_at=received_at)
     return SUCCESS
 
@@ -106,8 +106,8 @@ def receive_batch(request: Request, *, is_import: bool = False) -> Answer:
     senders, body = open_request(request, received_at=received_at, limit=BATCH_BYTES)
     try:
         batch = read_batch(body)
-        if len(batch.batch) > intake.EVENT_LIMIT:
-            raise intake.too_large(f"The batch holds more than {intake.EVENT_LIMIT:,} events.")
+        if len(batch.batch) > accept.EVENT_LIMIT:
+            raise accept.too_large(f"The batch holds more than {accept.EVENT_LIMIT:,} events.")
         items = read_items(senders, batch, received_at=received_at, is_import=is_import)
     except Refusal as refusal:
         keep_refused(senders, refusal, body, received_at=received_at)
@@ -178,14 +178,14 @@ def open_request(request: Request, *, received_at: datetime, limit: int, type_: 
         body = read_body(request, senders, received_at=received_at, limit=limit, type_=type_)
     senders = find_in_body(body, shown)
     check_room(senders)
-    intake.spend(senders.all, intake.size_of(request, body))
+    accept.spend(senders.all, accept.size_of(request, body))
     return senders, body
 
 
 def check_room(senders: Senders) -> None:
     """Turn the request away if one of its senders must come again later. Raises Refusal (429)."""
     for source in senders.all:
-        intake.check_room(source.site_id, source)
+        accept.check_room(source.site_id, source)
 
 
 def read_body(request: Request, senders: Senders, *, received_at: datetime, limit: int, type_: str) -> bytes:
@@ -193,14 +193,14 @@ def read_body(request: Request, senders: Senders, *, received_at: datetime, limi
     try:
         body = request.body(limit)
     except TooLargeError as error:
-        intake.spend(senders.all, limit)
-        refusal = intake.too_large(f"The body is larger than {limit:,} bytes.")
+        accept.spend(senders.all, limit)
+        refusal = accept.too_large(f"The body is larger than {limit:,} bytes.")
         body, content_encoding = error.start, error.content_encoding
     except UnreadableBodyError as error:
-        intake.spend(senders.all, len(error.body))
+        accept.spend(senders.all, len(error.body))
         refusal, body, content_encoding = error.refusal, error.body, error.content_encoding
     else:
-        intake.spend(senders.all, intake.size_of(request, body))
+        accept.spend(senders.all, accept.size_of(request, body))
         return body
     keep_refused(senders, refusal, body, received_at=received_at, type_=type_, content_encoding=content_encoding)
     raise refusal
@@ -221,13 +221,13 @@ def keep_refused(
     """
     for source in senders.all:
         own = body if source is senders.only else b""
-        event = intake.refused(
+        event = accept.refused(
             own, refusal, position=0, received_at=received_at, type_=type_, content_encoding=content_encoding
         )
-        intake.store(source.site_id, source, [event], {0: refusal})
+        accept.store(source.site_id, source, [event], {0: refusal})
 
 
-def store(items: Sequence[Item]) -> intake.Stored:
+def store(items: Sequence[Item]) -> accept.Stored:
     """Store the events of a request in one commit; those of a source that is switched off as refused."""
     refusals: dict[int, Refusal] = {}
     rows = []
@@ -239,7 +239,7 @@ def store(items: Sequence[Item]) -> intake.Stored:
             rows.append((item.source.site_id, item.source, event))
         if refusal is not None:
             refusals[place] = refusal
-    return intake.store_rows(rows, refusals, count=len(items))
+    return accept.store_rows(rows, refusals, count=len(items))
 
 
 def source_off() -> Refusal:
@@ -294,7 +294,7 @@ def read_items(senders: Senders, batch: Batch, *, received_at: datetime, is_impo
         try:
             source = senders.sender_of(raw)
         except Refusal as refusal:
-            event = intake.refused(raw, refusal, position=position, received_at=received_at)
+            event = accept.refused(raw, refusal, position=position, received_at=received_at)
             items.append(Item(None, event, refusal))
             continue
         whole = merge(raw, beneath) if beneath else raw
@@ -303,14 +303,14 @@ def read_items(senders: Senders, batch: Batch, *, received_at: datetime, is_impo
         reader = replace(source, kind="import") if is_import else source
         event, reason = read_item(reader, whole, position=position, received_at=received_at, batch_sent_at=sent_at)
         items.append(Item(source, event, reason))
-    intake.spend(senders.all, max(0, size - own_size))
+    accept.spend(senders.all, max(0, size - own_size))
     return items
 
 
 def check_merged(size: int) -> None:
     """Raise Refusal (413) when a batch's events are too many bytes with its context beneath each."""
     if size > MERGED_BYTES:
-        raise intake.too_large("The batch's context is too large to be given to each of its events.")
+        raise accept.too_large("The batch's context is too large to be given to each of its events.")
 
 
 def merge_all(batch: Batch) -> list[bytes]:
@@ -367,18 +367,18 @@ def read_item(
 ) -> tuple[Incoming, Refusal | None]:
     """(an event as it goes into the inbox, why it is refused). Its type is its own where the path says none."""
     try:
-        if len(raw) > intake.EVENT_BYTES:
-            raise intake.too_large(f"Event {position} is larger than {intake.EVENT_BYTES:,} bytes.")
+        if len(raw) > accept.EVENT_BYTES:
+            raise accept.too_large(f"Event {position} is larger than {accept.EVENT_BYTES:,} bytes.")
         envelope = open_event(raw, position=position)
     except Refusal as refusal:
-        event = intake.refused(raw, refusal, position=position, received_at=received_at, type_=type_)
+        event = accept.refused(raw, refusal, position=position, received_at=received_at, type_=type_)
         return event, refusal
     try:
         type_ = type_ or read_type(envelope)
         check_complete(type_, envelope)
     except Refusal as refusal:
         message_id, _ = read_message_id(scalar(envelope.message_id))
-        event = intake.refused(
+        event = accept.refused(
             raw, refusal, position=position, received_at=received_at, type_=type_, message_id=message_id
         )
         return event, refusal

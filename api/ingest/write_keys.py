@@ -13,7 +13,7 @@ from api.events.splitting import split_array, split_object
 from api.http.credentials import SourceAccess, check_token, find_source, find_sources, unauthorized
 from api.http.endpoint import Request
 from api.http.refused_keys import Reason, note_refusal
-from api.ingest.intake import too_large
+from api.ingest.accept import too_large
 
 
 class Keyed(msgspec.Struct, rename="camel"):

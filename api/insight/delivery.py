@@ -9,7 +9,7 @@ from typing import Final
 
 from django.db import connection
 
-from api.ingest.tally import Figures
+from api.ingest.source_counts import Figures
 
 OUTCOMES_LOOK: Final = 50_000  # the newest messages whose outcomes are counted: some 150 ms
 LAG_LOOK: Final = 10_000  # the newest digested messages whose lag is measured: some 20 ms

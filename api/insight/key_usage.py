@@ -6,7 +6,7 @@ from typing import Final
 
 from api.events.body import UnreadableBodyError, read_body, read_object
 from api.http.wording import count_of
-from api.ingest.tally import Figures, figures
+from api.ingest.source_counts import Figures, figures
 from api.models import AuditEntry, Message, Site, Source
 
 LOOK: Final = 1_000  # the newest events of a site among which a source's last one is looked for

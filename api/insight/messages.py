@@ -10,7 +10,7 @@ from django.db import connection
 
 from api.digest.mapping import Glance, Stored, glance
 from api.digest.readings import READING
-from api.digest.ways import Ways
+from api.digest.site_config import Ways
 from api.events.envelope import TYPES
 from api.ingest import inbox
 from api.models import Message

@@ -13,7 +13,7 @@ from typing import Final
 from django.conf import settings
 from django.db import connection
 
-from api.ingest.tally import Figures, figures
+from api.ingest.source_counts import Figures, figures
 from api.models import Site
 
 MOST: Final = 50_000  # the newest messages, of which all conversions are looked up

@@ -14,11 +14,11 @@ from django.conf import settings
 
 from api.digest.mapping import Effects, Stored, derive
 from api.digest.readings import NEWEST
-from api.digest.ways import Ways, load_ways, rule_of
+from api.digest.site_config import Ways, load_ways, rule_of
 from api.events.body import UnreadableBodyError, read_body
 from api.events.reasons import DROPS, REASONS, WARNINGS, sentence_of
 from api.http.wording import shorten
-from api.ingest.intake import EVENT_BYTES
+from api.ingest.accept import EVENT_BYTES
 from api.models import Message, Rule, Site, Source
 from api.rules.rule import REDACTIONS, holds, name_of
 from cohorts import merge, people

@@ -15,10 +15,10 @@ from django.db.models import Max, OuterRef, Q, Subquery, Sum, Value, prefetch_re
 from django.db.models.functions import JSONObject
 
 from api.digest.mapping import STORED, Effects, Stored, derive
-from api.digest.ways import Ways, load_ways
+from api.digest.site_config import Ways, load_ways
 from api.events.reasons import REASONS, sentence_of
 from api.http.wording import count_of
-from api.insight.bodies import names, spellings
+from api.insight.id_search import names, spellings
 from api.insight.trace import DANGEROUS
 from api.models import Message, Site
 from cohorts.finding import find_person, visitor_codes

@@ -6,12 +6,12 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from api.digest.ways import rule_of
+from api.digest.forecast import MOST_MESSAGES, Forecast, GoalForecast, ProfileForecast
+from api.digest.site_config import rule_of
 from api.events.envelope import TYPES
 from api.manage.reading import EventType
 from api.models import Rule
-from api.rules.checking import MOST_REDACTIONS, MOST_RULES, problems, too_many
-from api.rules.what_if import MOST_MESSAGES, Forecast, GoalForecast, ProfileForecast
+from api.rules.validation import MOST_REDACTIONS, MOST_RULES, problems, too_many
 
 
 class Text(serializers.CharField):

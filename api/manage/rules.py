@@ -9,13 +9,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from api.digest.ways import rule_of
+from api.digest.forecast import what_if
+from api.digest.site_config import rule_of
+from api.ingest.provisioning import replace_rules
 from api.manage.access import Role, note, open_site
 from api.manage.rule_shapes import Draft, ForecastShape, RulesShape
 from api.manage.schema import answers
 from api.models import Rule, Site
-from api.rules.what_if import what_if
-from api.sites import replace_rules
 
 
 class SiteRules(APIView):

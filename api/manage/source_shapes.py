@@ -10,7 +10,7 @@ from rest_framework import serializers
 
 from api.http.budgets import MOST, Span, Used
 from api.ingest.refusals import Counts
-from api.ingest.tally import Figures
+from api.ingest.source_counts import Figures
 from api.manage.reading import Query
 from api.models import Source, Twin, WriteKey
 

@@ -16,11 +16,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from api import sites
 from api.audit import changed
 from api.http import budgets
+from api.ingest import provisioning
 from api.ingest.refusals import counted
-from api.ingest.tally import Figures, figures
+from api.ingest.source_counts import Figures, figures
 from api.manage.access import Role, caller_of, note, open_site, visible_sites
 from api.manage.schema import answers
 from api.manage.source_shapes import (
@@ -40,7 +40,7 @@ DAY = timedelta(hours=24)
 
 @extend_schema(tags=["sources"])
 class Sources(ViewSet):
-    """Each method parses and answers; what it decides is in api.sites."""
+    """Each method parses and answers; what it decides is in api.ingest.provisioning."""
 
     writes_need = Role.OWNER
 
@@ -62,7 +62,7 @@ class Sources(ViewSet):
         site = open_site(request, sitecode=fields.pop("sitecode", None))
         try:
             with transaction.atomic():
-                source = sites.create_source(site, **fields)
+                source = provisioning.create_source(site, **fields)
                 note(request, site, f"Made the source {source.pk}", None, {"name": source.name, "kind": source.kind})
         except ValidationError as error:  # the name and the kind are checked by now
             raise serializers.ValidationError({"writeKey": error.messages}) from error
@@ -84,7 +84,7 @@ class Sources(ViewSet):
         fields: dict[str, Any] = change.validated_data
         was, is_now = changed({name: getattr(source, name) for name in fields}, fields)
         with transaction.atomic():
-            sites.change_source(source, fields=fields, now=timezone.now())
+            provisioning.change_source(source, fields=fields, now=timezone.now())
             if is_now:
                 note(request, source.site, f"Changed the source {source_id}", was, is_now)
         return Response(shape(source))
@@ -106,7 +106,7 @@ class WriteKeys(ViewSet):
         rotation.is_valid(raise_exception=True)
         hours = rotation.validated_data["overlapHours"]
         with transaction.atomic():
-            key = sites.rotate_write_key(source, overlap=timedelta(hours=hours), now=timezone.now())
+            key = provisioning.rotate_write_key(source, overlap=timedelta(hours=hours), now=timezone.now())
             after = {"key begins with": key.key[:4], "others end in hours": hours}
             note(request, source.site, f"Made a new write key of the source {source_id}", None, after)
         return Response(WriteKeyShape(key).data, status=HTTPStatus.CREATED)
@@ -119,7 +119,7 @@ class WriteKeys(ViewSet):
         if write_key is None:
             raise NotFound
         with transaction.atomic():
-            sites.revoke_write_key(write_key, now=timezone.now())
+            provisioning.revoke_write_key(write_key, now=timezone.now())
             before = {"key begins with": key[:4]}
             note(request, source.site, f"Revoked a write key of the source {source_id}", before, None)
         return Response(status=HTTPStatus.NO_CONTENT)

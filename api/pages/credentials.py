@@ -16,11 +16,11 @@ from django.views.decorators.http import require_POST
 from api.audit import note
 from api.http.credentials import api_key
 from api.http.wording import count_of
+from api.ingest.provisioning import NewCredential, create_credential, read_scopes, renew_secret
 from api.insight.key_usage import describe_changes, describe_events, describe_use
 from api.models import Credential, ManagementToken, Scope, Site, Source
 from api.pages.access import Role, show, site_page, sites_of
 from api.pages.confirm import ask, is_confirmed
-from api.sites import NewCredential, create_credential, read_scopes, renew_secret
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet

@@ -15,12 +15,12 @@ from django.utils import timezone
 import names
 from api import audit
 from api.alerts.conditions import show_percent
+from api.digest.prune import days_kept
 from api.digest.replay import MOST, REPLAYABLE, plan, replay
 from api.events.reasons import sentence_of
 from api.http.wording import count_of
-from api.ingest.prune import days_kept
 from api.ingest.refusals import Counts, counted
-from api.ingest.tally import Figures
+from api.ingest.source_counts import Figures
 from api.insight.delivery import (
     FAILED_LOOK,
     LAG_LOOK,

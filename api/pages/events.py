@@ -8,7 +8,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from admin_pages import pretty_body, visible
-from api.digest.ways import load_ways
+from api.digest.site_config import load_ways
 from api.events.encodings import decode
 from api.events.envelope import TYPES
 from api.events.reasons import REASONS, sentence_of

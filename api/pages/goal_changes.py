@@ -9,8 +9,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from api import goal_changes
-from api.goal_changes import DONE, NEED_TAG, Action
+from api.digest import goal_changes
+from api.digest.goal_changes import DONE, NEED_TAG, Action
 from api.http.wording import count_of
 from api.models import GoalsChange, Site
 from api.pages.access import Role, show, site_page

@@ -11,8 +11,10 @@ from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.utils import timezone
 
-from api import audit, goal_changes
+from api import audit
 from api.admin.rules import forecast_with
+from api.digest import goal_changes
+from api.ingest.provisioning import note_rules_changed
 from api.insight.breakdowns import find_other, unknown_goal
 from api.models import Rule, Site
 from api.pages.access import Role, show, site_page
@@ -20,7 +22,6 @@ from api.pages.goal import find_goal
 from api.pages.goal_changes import AT_ONCE
 from api.pages.goals import pattern_of
 from api.rules.identifiers import suggest_pattern
-from api.sites import note_rules_changed
 from goals import catalogue
 from goals.likeness import split_name
 from goals.matching import EventName

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
 from django.utils import timezone
 
-from api.ingest.tally import Figures, figures
+from api.ingest.source_counts import Figures, figures
 from api.insight.refused import find_refused
 from api.models import Site, Source
 from api.pages.access import show, site_page

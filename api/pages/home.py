@@ -13,8 +13,8 @@ from django.utils import timezone
 from api.alerts.conditions import explain
 from api.http.refused_keys import Reason
 from api.http.wording import count_of
-from api.ingest.tally import Figures
-from api.insight import standing
+from api.ingest.source_counts import Figures
+from api.insight import site_status
 from api.insight.delivery import Span, lag
 from api.insight.refused import Refused
 from api.models import Site
@@ -49,11 +49,11 @@ class Need:
 def home(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Eight queries of its own, each of kept figures, an index or a bounded number of rows."""
     now = timezone.now()
-    sources, came = standing.came_in(site, now=now)
-    by_hour, by_day = standing.converted(site, now=now)
-    inbox = standing.inbox(site)
+    sources, came = site_status.came_in(site, now=now)
+    by_hour, by_day = site_status.converted(site, now=now)
+    inbox = site_status.inbox(site)
     charts = draw(came, by_hour, by_day, inbox.deferred, now=now)
-    day = standing.hours(now)[-standing.DAY :]
+    day = site_status.hours(now)[-site_status.DAY :]
     waits = now - inbox.oldest if inbox.oldest else None
     return show(
         request,
@@ -67,10 +67,10 @@ def home(request: HttpRequest, site: Site) -> HttpResponseBase:
         ],
         inbox=inbox,
         deferred=sum(inbox.deferred.values()),
-        most=standing.MOST_COUNTED,
+        most=site_status.MOST_COUNTED,
         oldest_seconds=waits.total_seconds() if waits else None,
         lag=lag(site.pk, since=Span.DAY.times(now)[0]),
-        rooms=standing.rooms(site, now=now),
+        rooms=site_status.rooms(site, now=now),
         newest=Goal.objects.filter(site=site, deleted_at=None).order_by("-pk")[:NEWEST],
         needs=list(needs(site, sources, inbox, may_own=may(request, Role.OWNER), now=now)),
         is_new=not came,
@@ -86,8 +86,8 @@ def draw(
     now: datetime,
 ) -> list[tuple[str, Chart]]:
     """The last 24 hours by the hour and 14 days by the day, each with its label."""
-    hours = standing.hours(now)
-    last = hours[-standing.DAY :]
+    hours = site_status.hours(now)
+    last = hours[-site_status.DAY :]
     days = sorted({hour.date() for hour in hours})
 
     def chart(unit: str, labels: list[str], steps: list[list[datetime]], conversions: list[int]) -> Chart:
@@ -113,10 +113,10 @@ def draw(
 
 
 def needs(
-    site: Site, sources: Iterable[standing.SourceState], inbox: standing.Inbox, *, may_own: bool, now: datetime
+    site: Site, sources: Iterable[site_status.SourceState], inbox: site_status.Inbox, *, may_own: bool, now: datetime
 ) -> Iterable[Need]:
     """What needs a person. Two queries."""
-    troubles = standing.troubles(site, now=now)
+    troubles = site_status.troubles(site, now=now)
     settings = reverse("pages:settings-sources", args=[site.sitecode])
     for alert in site.alerts.filter(is_enabled=True, firing_since__isnull=False).order_by("firing_since")[:MOST_ALERTS]:
         since = f"{alert.firing_since:%Y-%m-%d %H:%M:%S}"
@@ -160,8 +160,8 @@ def refused_needs(site: Site, refusals: Iterable[Refused], *, may_own: bool) -> 
 
 
 def in_words(count: int) -> str:
-    more = " or more" if count >= standing.MOST_COUNTED else ""
-    return f"{count_of(min(count, standing.MOST_COUNTED), 'message')}{more} {'is' if count == 1 else 'are'}"
+    more = " or more" if count >= site_status.MOST_COUNTED else ""
+    return f"{count_of(min(count, site_status.MOST_COUNTED), 'message')}{more} {'is' if count == 1 else 'are'}"
 
 
 def messages(site: Site, outcome: str) -> str:

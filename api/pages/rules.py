@@ -15,14 +15,14 @@ from django.views.decorators.http import require_POST
 
 from api.admin.rules import EXACT, RuleForm, forecast_with
 from api.audit import changed, note
-from api.digest.ways import load_ways
+from api.digest.site_config import load_ways
 from api.http.wording import count_of
+from api.ingest.provisioning import note_rules_changed
 from api.insight.messages import Row, Wanted, find_messages
 from api.models import Rule, Site
 from api.pages.access import Role, show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.events import read_number
-from api.sites import note_rules_changed
 
 LAST_EVENTS: Final = 20
 FIELDS: Final = (

@@ -19,6 +19,7 @@ from admin_pages import lines_field
 from api.audit import changed, note
 from api.http.tokens import ENOUGH, describe, ended, tokens_that_end
 from api.http.wording import count_of
+from api.ingest.provisioning import note_rules_changed
 from api.insight.key_usage import describe_changes, describe_use
 from api.models import AuditEntry, ManagementToken, Membership, Site
 from api.pages.access import Role, show, site_page
@@ -26,7 +27,6 @@ from api.pages.confirm import ask, is_confirmed
 from api.pages.events import read_number
 from api.pages.joining import DAYS, invitation, removed
 from api.pages.spans import read_time, trouble_of_times
-from api.sites import note_rules_changed
 from goals.naming import name_goal
 
 PAGE: Final = 50

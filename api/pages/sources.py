@@ -20,12 +20,12 @@ from django.views.decorators.http import require_POST
 from api.audit import changed, note
 from api.http import budgets
 from api.http.wording import count_of
-from api.ingest.tally import Figures, figures
+from api.ingest.provisioning import change_source, create_source, revoke_write_key, rotate_write_key
+from api.ingest.source_counts import Figures, figures
 from api.insight.key_usage import describe_events, describe_use
 from api.models import Site, Source, Twin, WriteKey
 from api.pages.access import Role, show, site_page
 from api.pages.confirm import ask, is_confirmed
-from api.sites import change_source, create_source, revoke_write_key, rotate_write_key
 
 MOST_HOURS: Final = 720  # of overlap
 KINDS: Final = [(kind.value, kind.label) for kind in Source.Kind if kind != Source.Kind.DESTINATION]

@@ -17,7 +17,7 @@ from api.events.envelope import Incoming
 from api.http.credentials import SourceAccess, find_source
 from api.http.database import DatabaseDownError
 from api.http.endpoint import Refusal
-from api.ingest import intake, tracking
+from api.ingest import accept, tracking
 from api.insight.trace import Trace, same_key, trace
 from api.models import Message, Site, Source
 from api.pages.access import Role, may, show, site_page
@@ -125,7 +125,7 @@ def try_event(site: Site, access: SourceAccess, body: str) -> DryRun:
     incoming, refusal = read_event(access, body)
     if refusal:
         return DryRun(refusal=refusal)
-    event = intake.prepare(access, incoming)
+    event = accept.prepare(access, incoming)
     message = Message(
         pk=0,
         site=site,
@@ -152,8 +152,8 @@ def send_event(site: Site, access: SourceAccess, body: str) -> int | None:
     None if that one is gone meanwhile, or a refused event was counted only. Raises Refusal where nothing can be
     stored, and DatabaseDownError.
     """
-    intake.check_room(access.site_id, access)
-    intake.spend([access], len(body.encode()))
+    accept.check_room(access.site_id, access)
+    accept.spend([access], len(body.encode()))
     incoming, refusal = read_event(access, body)
     stored = tracking.store([tracking.Item(access, incoming, refusal)])
     if stored.duplicates:

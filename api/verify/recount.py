@@ -13,8 +13,8 @@ import times
 from api.digest import rekey
 from api.digest.mapping import STORED, Effects, GoalHit, Rules, Stored, derive
 from api.digest.readings import NEWEST
+from api.digest.site_config import load_ways
 from api.digest.suppression import find_suppressed
-from api.digest.ways import load_ways
 from api.http.chunks import chunks
 from api.models import Erasure, Removal, Site
 from api.sweeps import stand_ins_of

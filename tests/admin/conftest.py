@@ -8,8 +8,8 @@ from django.contrib.auth.models import User
 from django.http import HttpResponseBase
 from django.test import Client
 
+from api.ingest.provisioning import create_credential, create_site
 from api.models import AuditEntry, Claim, Load, Membership, Message, Rule, Site, Twin
-from api.sites import create_credential, create_site
 from cohorts.models import Group, Identity, Persona, Username
 from goals import catalogue
 from goals.matching import EventName

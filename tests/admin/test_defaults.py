@@ -10,11 +10,11 @@ from django.db.models import Model
 from django.test import Client, RequestFactory
 from django.urls import reverse
 
+from api.ingest.provisioning import create_site
 from api.models import Alert, Rule, Site
 from api.pages.alerts import AlertForm
 from api.pages.rules import PageForm
 from api.pages.settings import SiteForm
-from api.sites import create_site
 from tests.admin.conftest import form_of
 
 OWN: set[str] = {"id", "sitecode", "name", "created_at"}

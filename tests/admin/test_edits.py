@@ -14,8 +14,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from api.http.credentials import hash_secret
+from api.ingest.provisioning import create_site
 from api.models import Credential, Site, Source
-from api.sites import create_site
 from goals import catalogue
 from goals.models import Conversion, Goal, GoalBinding, Tag
 from tests.admin.conftest import TEMPLATE, form_of, save, text_of

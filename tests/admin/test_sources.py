@@ -9,8 +9,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from api.ingest.provisioning import create_site, create_source
 from api.models import Message, Rule, Site, Source, SourceTally, Twin, WriteKey
-from api.sites import create_site, create_source
 from tests.admin.conftest import form_of, save, text_of
 from tests.world import START
 

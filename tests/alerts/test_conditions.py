@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 
 from api.alerts import conditions
-from api.ingest.tally import Figures
+from api.ingest.source_counts import Figures
 from api.insight.delivery import Lag, Outcomes
-from api.insight.standing import Room, SourceState
+from api.insight.site_status import Room, SourceState
 from goals.quota import Window
 from tests.world import START
 

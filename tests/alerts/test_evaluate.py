@@ -12,9 +12,9 @@ from django.utils import timezone
 
 from api.alerts import evaluate
 from api.alerts.conditions import Finding, explain, show_percent
+from api.ingest.provisioning import create_site, create_source
 from api.insight import delivery
 from api.models import Alert, AlertDelivery, Message, SourceTally
-from api.sites import create_site, create_source
 from tests.world import START, World
 
 HOLDS, HOLDS_NOT = Finding(holds=True, sentence="It is so."), Finding(holds=False, sentence="It is not so.")

@@ -17,8 +17,8 @@ from django.forms import EmailField
 from django.test import override_settings
 
 from api.alerts import outbox, webhook
+from api.ingest.provisioning import create_site
 from api.models import Alert, AlertDelivery
-from api.sites import create_site
 from tests.alerts.receivers import LOOPBACK, mail_server, receiving
 from tests.contract.test_readme import printed_block
 from tests.world import SITECODE, START, World

@@ -74,8 +74,8 @@ def main() -> None:
 
 def add_source(here: Stage) -> None:
     from api.http import budgets
+    from api.ingest.provisioning import create_source
     from api.models import Site, Source
-    from api.sites import create_source
 
     create_source(Site.objects.get(pk=here.site_id), name="SDK", kind="server", write_key=WRITE_KEY)
     Source.objects.update(**dict.fromkeys(budgets.FIELDS, budgets.MOST))

@@ -20,12 +20,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, resolve, reverse
 
-from api import goal_changes
+from api.digest import goal_changes
 from api.http.credentials import api_key
+from api.ingest.provisioning import create_credential
 from api.insight.delivery import Span
 from api.models import Alert, Credential, Erasure, GoalsChange, Message, Rule, Scope, Site
 from api.pages.urls import urlpatterns
-from api.sites import create_credential
 from cohorts.models import Group, Persona
 from goals.models import Conversion, Goal, GoalTotal, Tag
 

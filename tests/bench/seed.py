@@ -121,18 +121,18 @@ def seed(site: "Site", *, goals: int, conversions: int, messages: int, number: i
 
 def equip(site: "Site") -> list[int]:
     """The site's sources, by id: the destination, a server, a browser, one that is switched off."""
-    from api import sites
     from api.alerts import outbox
+    from api.ingest import provisioning
     from api.models import Alert, AlertDelivery, Rule, Source, Twin
 
     site.name = "Demo shop"
     site.save(update_fields=["name"])
     destination = site.sources.get(kind=Source.Kind.DESTINATION)
     server, browser, off = (
-        sites.create_source(site, name=name, kind=kind)
+        provisioning.create_source(site, name=name, kind=kind)
         for name, kind in (("Shop server", "server"), ("Web shop", "browser"), ("Old import", "import"))
     )
-    sites.change_source(off, fields={"is_enabled": False}, now=datetime.now(UTC))
+    provisioning.change_source(off, fields={"is_enabled": False}, now=datetime.now(UTC))
     for number in range(6):
         name, now = f"Lag {number}", datetime.now(UTC)
         alert = Alert.objects.create(
@@ -147,7 +147,7 @@ def equip(site: "Site") -> list[int]:
     Twin.objects.create(
         site=site, one=server, other=browser, event_name="Order Completed", count=12, last_seen_at=datetime.now(UTC)
     )
-    sites.create_credential([site], name="Reports")
+    provisioning.create_credential([site], name="Reports")
     return [destination.pk, server.pk, browser.pk, off.pk]
 
 

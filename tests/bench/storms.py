@@ -84,8 +84,8 @@ def main() -> None:
 
 def add_other_site() -> None:
     """Make the site whose events and reads are measured; the storms ask for pages of the first one."""
+    from api.ingest.provisioning import create_site
     from api.models import Credential
-    from api.sites import create_site
 
     site = create_site(name="Other", sitecode=OTHER_SITECODE, write_key=WRITE_KEY)
     Credential.objects.get(client_id=CLIENT_ID).sites.add(site)

@@ -45,7 +45,7 @@ TIMEOUT: Final = 60.0
 SETUP: Final = """
 import json, django
 django.setup()
-from api.sites import create_credential, create_site, create_source
+from api.ingest.provisioning import create_credential, create_site, create_source
 from api import models
 everything = {"scopes": list(models.Scope)} if hasattr(models, "Scope") else {}  # older ones may do everything
 found = {}

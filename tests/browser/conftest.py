@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
+from api.ingest.provisioning import create_source
 from api.models import Site, Source
-from api.sites import create_source
 from tests.browser.chromium import LOOPBACK, Visit, open_visit, running_browser, running_shop
 from tests.contract.server import Server, Shop, open_shop, running_server
 

@@ -13,8 +13,8 @@ import pytest
 from django.db import connection
 from playwright.sync_api import Error as BrowserError
 
+from api.ingest.provisioning import revoke_write_key
 from api.models import Message, Source, WriteKey
-from api.sites import revoke_write_key
 from goals.models import Conversion
 from tests.browser.chromium import Visit, needs_browser
 from tests.browser.conftest import INBOX_LIMIT

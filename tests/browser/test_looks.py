@@ -10,8 +10,8 @@ import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import Browser, Page, expect
 
+from api.ingest.provisioning import create_site
 from api.models import Site
-from api.sites import create_site
 from tests.bench.seed import seed
 from tests.browser.admin import at_desk
 from tests.browser.chromium import HERE, needs_browser

@@ -49,7 +49,7 @@ from django.core.management import call_command
 django.setup()
 call_command("prepare")
 from api.models import Scope
-from api.sites import create_credential, create_site
+from api.ingest.provisioning import create_credential, create_site
 sites = [create_site(name="Chaos") for _ in range(int(sys.argv[1]))]
 from api import budgets
 from api.models import Source

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from api.ingest.provisioning import create_site
 from api.models import Site
-from api.sites import create_site
 from cohorts import members
 from cohorts.members import Member
 from cohorts.models import SIZE, Group, Identity, Persona

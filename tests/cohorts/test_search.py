@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.sites import create_site
+from api.ingest.provisioning import create_site
 from cohorts import search
 from cohorts.models import Identity, SearchText
 from tests.world import World

@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from api.http.database import connection_parameters, fetch_all
-from api.sites import create_site
+from api.ingest.provisioning import create_site
 from cohorts import people
 from cohorts.models import Identity, Username
 from cohorts.people import Change

@@ -20,10 +20,10 @@ from django.test import override_settings
 from api.digest import run
 from api.digest.claims import Claims
 from api.http.credentials import api_key, generate_secret
+from api.ingest.provisioning import create_credential, create_site, create_source
 from api.management.commands import up
 from api.models import Scope, Site, Source
 from api.runtime.processes import Child, claim, start, stop
-from api.sites import create_credential, create_site, create_source
 from goals.models import Goal
 
 ROOT = Path(__file__).resolve().parents[2]

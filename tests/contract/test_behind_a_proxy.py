@@ -8,8 +8,8 @@ import httpx
 import pytest
 from django.contrib.auth.models import User
 
+from api.ingest.provisioning import create_source
 from api.models import Site, Source
-from api.sites import create_source
 from tests.contract.server import Server, Shop, running_server
 
 PASSWORD = "a long password"

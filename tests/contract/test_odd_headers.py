@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from api.http.django_requests import BODIES
-from api.sites import create_site
+from api.ingest.provisioning import create_site
 from tests.contract.server import Server
 
 SITECODE = "aaaaaaaaaa"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from api import hooks
+from api.digest import hooks
 from api.models import Source
 from api.runtime.embedded import free_port
 from tests.contract.captured import BODIES, GOALS, remote_data, send_captured

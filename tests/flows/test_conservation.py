@@ -12,7 +12,7 @@ from django.db.models import F
 
 from api.digest import run
 from api.digest.claims import Claims
-from api.ingest.prune import prune_old
+from api.digest.prune import prune_old
 from api.models import Message
 from api.verify.run import verify
 from goals import catalogue

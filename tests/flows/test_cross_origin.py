@@ -15,8 +15,8 @@ from pytest_django import Settings
 from api.http.cross_origin import answer_preflight
 from api.http.endpoint import Request
 from api.ingest import nudge
+from api.ingest.provisioning import create_source
 from api.models import Source
-from api.sites import create_source
 from api.wsgi import ENDPOINTS
 from tests.flows.test_resilience import database_down, forget_backlog, wait_until
 from tests.world import SITECODE, World

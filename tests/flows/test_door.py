@@ -11,8 +11,8 @@ import pytest
 
 from api.http import health, heartbeats
 from api.http.credentials import api_key, forget_lookups
+from api.ingest.provisioning import create_credential, create_site, renew_secret
 from api.models import Credential, Message, Source
-from api.sites import create_credential, create_site, renew_secret
 from tests.world import CLIENT_ID, SECRET, SITECODE, START, World
 
 LIMIT = 1_048_576

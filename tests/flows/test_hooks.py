@@ -11,7 +11,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 from django.utils import timezone
 
-from api import erasure, hooks
+from api import erasure
+from api.digest import hooks
 from api.models import Message
 from cohorts.models import Identity
 from tests.world import World
@@ -19,7 +20,7 @@ from tests.world import World
 MODULE = """
 import time
 from django.dispatch import receiver
-from api.hooks import batch_digested, batch_failed
+from api.digest.hooks import batch_digested, batch_failed
 
 told = []
 

@@ -17,8 +17,8 @@ from api import erasure
 from api.digest.replay import plan, replay
 from api.events.encodings import WINDOW_BITS, decode
 from api.http.credentials import forget_lookups
+from api.ingest.provisioning import create_source
 from api.models import Erasure, Message, Rule, Source
-from api.sites import create_source
 from tests.flows.test_any_bytes import ask
 from tests.flows.test_tracking import EVENTS, KEY, basic, post
 from tests.world import SITECODE, World

@@ -18,7 +18,7 @@ from django.urls import path
 from api.http import passwords, static_files
 from api.http.concurrency import FullError, Limit
 from api.http.django_requests import BODIES, BODY_BYTES, EXPORTS, HEAD_BYTES, INCOMPLETE, PAGES, SIGN_IN_BYTES, SIGN_INS
-from api.sites import create_source
+from api.ingest.provisioning import create_source
 from api.wsgi import application
 from tests.world import World
 

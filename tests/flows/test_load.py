@@ -18,10 +18,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from api import bulk
-from api.bulk import LoadLostError, fingerprint, load_lines, read_lines
+from api.ingest import file_load
+from api.ingest.file_load import LoadLostError, fingerprint, load_lines, read_lines
+from api.ingest.provisioning import create_site, create_source
 from api.models import Load, Message, Rule, Source
-from api.sites import create_site, create_source
 from goals.models import Conversion
 from tests.contract.server import ROOT, environment_of_the_test
 from tests.world import START, World
@@ -290,7 +290,7 @@ def test_load__that_is_killed__goes_on_where_it_was(world: World, source: Source
 def test_load__whose_commit_fails__leaves_messages_and_place_alone(
     world: World, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(file_load, "CHUNK_ROWS", 2)
     events = [world.event(messageId=None, number=number) for number in range(5)]
     file = write(tmp_path / "past.jsonl", events)
     begun = Load.objects.create(source=source, fingerprint=fingerprint(file), file_name=file.name)
@@ -307,7 +307,7 @@ def test_load__while_too_much_is_pending__waits_for_the_digest(
     world: World, source: Source, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.INBOX_LIMIT = 40
-    monkeypatch.setattr(bulk, "WAIT", 0.0)
+    monkeypatch.setattr(file_load, "WAIT", 0.0)
     file = write(tmp_path / "past.jsonl", [world.event() for _ in range(100)])
     begun = Load.objects.create(source=source, fingerprint=fingerprint(file), file_name=file.name)
     most, waits = 0, 0
@@ -357,7 +357,7 @@ def test_load__for_a_source_that_cannot_be_told__refuses(
 def test_load__of_a_gzip_file_that_ends_too_soon__says_where_it_stands(
     world: World, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(file_load, "CHUNK_ROWS", 10)
     file = write(tmp_path / "past.jsonl.gz", [world.event(number=random.random()) for _ in range(1_000)])
     file.write_bytes(file.read_bytes()[:-1_000])
     with pytest.raises(CommandError, match="go on at line"):

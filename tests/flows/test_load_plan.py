@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from api.ingest.provisioning import create_site
 from api.models import Site
-from api.sites import create_site
 from goals import plan
 from goals.matching import EventName
 from goals.models import Goal, GoalCreation, WaitingName

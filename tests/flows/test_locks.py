@@ -20,14 +20,14 @@ from django.db import OperationalError, connection
 from django.db.models import F
 from django.test import Client
 
-from api.bulk import load_lines
 from api.digest import aside, claims, run
 from api.http import database
 from api.http.credentials import api_key
 from api.http.database import Kind, is_held
+from api.ingest.file_load import load_lines
+from api.ingest.provisioning import create_site, create_source
 from api.management.commands import prepare
 from api.models import Claim, Load, Message, Site
-from api.sites import create_site, create_source
 from goals import quota
 from goals.models import Goal, GoalCreation, GoalTotal
 from tests.contract.server import environment_of_the_test

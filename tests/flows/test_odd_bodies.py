@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
+from api.ingest.provisioning import create_source
 from api.models import Message, Source
-from api.sites import create_source
 from tests.flows.test_load import load
 from tests.flows.test_tracking import EVENTS, KEY, basic, post
 from tests.world import CLIENT_ID, SECRET, SITECODE, World

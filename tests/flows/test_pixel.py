@@ -12,8 +12,8 @@ from pytest_django import Settings
 
 from api.http.endpoint import seats
 from api.ingest import nudge
+from api.ingest.provisioning import create_source
 from api.models import Message, Source
-from api.sites import create_source
 from tests.flows.test_resilience import database_down, forget_backlog, wait_until
 from tests.flows.test_rules import add_rule
 from tests.flows.test_tracking import EVENTS

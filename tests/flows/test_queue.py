@@ -7,8 +7,8 @@ import pytest
 from django.utils import timezone
 
 from api.digest.replay import replay
+from api.ingest.provisioning import change_source, create_source, note_rules_changed, replace_rules
 from api.models import Message, Rule
-from api.sites import change_source, create_source, note_rules_changed, replace_rules
 from goals import catalogue, merging
 from goals.matching import EventName
 from goals.models import Goal, WaitingName

@@ -13,9 +13,9 @@ import times
 from api.digest import run
 from api.digest.claims import Claims
 from api.digest.digest import digest_pending
-from api.digest.ways import load_ways
+from api.digest.site_config import load_ways
+from api.ingest.provisioning import create_site
 from api.models import Message
-from api.sites import create_site
 from goals import catalogue, quota
 from goals.models import Conversion, Goal, GoalCreation, WaitingName
 from tests.flows.conftest import Clock

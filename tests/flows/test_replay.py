@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from api.digest.replay import REPLAYABLE, plan, replay
 from api.http.credentials import forget_lookups
+from api.ingest.provisioning import create_source
 from api.models import Message, Rule, Site, Source
-from api.sites import create_source
 from goals.models import Conversion
 from tests.world import START, World
 

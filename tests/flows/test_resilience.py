@@ -25,14 +25,14 @@ from api.digest import digest, run
 from api.digest.claims import Claims, recover_from_dead_workers
 from api.digest.digest import digest_deferred, digest_pending
 from api.digest.mapping import Effects, Rules, Stored, derive
-from api.digest.ways import load_ways
+from api.digest.prune import prune_old
+from api.digest.site_config import load_ways
 from api.events.envelope import read_event
 from api.http import database
 from api.http.database import connect
 from api.ingest import inbox, nudge
-from api.ingest.prune import prune_old
+from api.ingest.provisioning import create_site
 from api.models import Claim, Message
-from api.sites import create_site
 from cohorts.models import Identity
 from goals import catalogue
 from goals.models import Conversion, Goal, GoalCreation, WaitingName

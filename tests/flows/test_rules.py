@@ -10,13 +10,13 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
+from api.digest.forecast import Forecast, what_if
 from api.digest.replay import replay
 from api.http.credentials import forget_lookups
-from api.ingest import intake
+from api.ingest import accept
+from api.ingest.provisioning import create_source
 from api.models import Message, Rule, Source
 from api.rules import rule as pure
-from api.rules.what_if import Forecast, what_if
-from api.sites import create_source
 from cohorts.models import Identity
 from goals.models import Conversion, Goal
 from tests.flows.test_tracking import basic
@@ -393,7 +393,7 @@ def test_rules__that_take_too_long__have_the_request_refused_and_nothing_stored(
     add_rule(world, "drop_field", "properties.email")
     events = [world.event(properties={"email": "ada@example.com"}) for _ in range(3)]
     assert world.client.post("/v1/batch", json={"batch": events}, headers=basic(KEY)).status_code == 200
-    monkeypatch.setattr(intake, "RULE_SECONDS", 0.0)
+    monkeypatch.setattr(accept, "RULE_SECONDS", 0.0)
 
     answer = world.client.post("/v1/batch", json={"batch": [*events, world.event()]}, headers=basic(KEY))
 

@@ -8,8 +8,8 @@ import pytest
 from django.db import connection
 
 from api.http.credentials import api_key, forget_lookups
+from api.ingest.provisioning import NewCredential, create_credential
 from api.models import Credential, Message
-from api.sites import NewCredential, create_credential
 from tests.world import SITECODE, World
 
 Scope = Credential.Scope

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from api.digest.readings import NEWEST
 from api.events.body import read_body
 from api.events.envelope import GROWTH_BYTES, LONGEST_NUMBER, written_length
-from api.ingest.intake import EVENT_BYTES
+from api.ingest.accept import EVENT_BYTES
 from api.models import Message
 from goals.models import Conversion
 from tests.world import World

@@ -12,12 +12,12 @@ import httpx
 import pytest
 from pytest_django import Settings
 
+from api.digest.forecast import what_if
 from api.http.credentials import forget_lookups
 from api.ingest import nudge
+from api.ingest.provisioning import create_source, revoke_write_key, rotate_write_key
 from api.models import Message, Source, WriteKey
 from api.rules.rule import Rule
-from api.rules.what_if import what_if
-from api.sites import create_source, revoke_write_key, rotate_write_key
 from cohorts.models import Group, Identity
 from goals.models import Conversion
 from tests.flows.test_resilience import forget_backlog, wait_until

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from api.ingest.provisioning import create_source
 from api.models import Message, Source
-from api.sites import create_source
 from goals.models import Conversion
 from tests.flows.conftest import Clock
 from tests.world import World

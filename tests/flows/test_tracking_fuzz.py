@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from api.ingest.provisioning import create_source
 from api.models import Message
-from api.sites import create_source
 from tests.flows.test_tracking import KEY, basic
 from tests.world import World
 

@@ -15,13 +15,13 @@ from django.core.exceptions import ValidationError
 from django.db import connections
 from django.test import override_settings
 
-from api import hooks
+from api.digest import hooks
 from api.http import endpoint
 from api.http.credentials import forget_lookups
+from api.ingest.provisioning import add_write_key, create_source, note_rules_changed
 from api.ingest.write_keys import read_keys
 from api.models import Message, Rule, Source, WriteKey
 from api.rules.patterns import has_pattern
-from api.sites import add_write_key, create_source, note_rules_changed
 from goals.models import Conversion
 from tests.flows.test_tracking import EVENTS, KEY, basic, post
 from tests.world import START, World

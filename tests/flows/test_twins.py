@@ -2,8 +2,8 @@
 
 import pytest
 
+from api.ingest.provisioning import create_source
 from api.models import Message, Source, Twin
-from api.sites import create_source
 from tests.flows.test_tracking import basic
 from tests.world import World
 

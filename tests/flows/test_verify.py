@@ -16,14 +16,14 @@ from django.urls import reverse
 
 from api.digest import run
 from api.digest.claims import Claims
+from api.digest.forecast import what_if
+from api.digest.prune import prune_old
 from api.digest.readings import NEWEST
 from api.digest.replay import DEAD, replay
-from api.ingest.prune import prune_old
+from api.ingest.provisioning import create_site
 from api.insight.trace import trace
 from api.models import Message, Site
 from api.rules.rule import Rule
-from api.rules.what_if import what_if
-from api.sites import create_site
 from api.verify.law import AGAIN, Law
 from api.verify.run import LAWS, Report, check, verify
 from cohorts.models import Group, Identity

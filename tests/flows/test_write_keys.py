@@ -10,9 +10,9 @@ import pytest
 
 from api.http.credentials import forget_lookups
 from api.http.endpoint import seats
+from api.ingest.provisioning import create_site, create_source
 from api.ingest.write_keys import MOST_KEYS
 from api.models import Message, Source
-from api.sites import create_site, create_source
 from tests.flows.test_rules import add_rule
 from tests.world import CLIENT_ID, SECRET, World
 

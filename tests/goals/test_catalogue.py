@@ -2,8 +2,8 @@
 
 import pytest
 
+from api.ingest.provisioning import create_site
 from api.models import Site
-from api.sites import create_site
 from goals import catalogue
 from goals.matching import EventName
 from goals.models import Goal, GoalBinding, Tag

@@ -17,8 +17,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from api import erasure
+from api.ingest.provisioning import create_site
 from api.models import Message
-from api.sites import create_site
 from goals import catalogue, merging, reports
 from goals.models import Conversion, Goal
 from goals.reports import By, Figures, Step

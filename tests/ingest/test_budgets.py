@@ -15,8 +15,8 @@ from api.http import budgets
 from api.http.budgets import Budget, Ledger, Span, Used, budget_of, used
 from api.http.credentials import forget_lookups
 from api.http.database import connect
+from api.ingest.provisioning import create_source
 from api.models import Message, Source, SourceUse
-from api.sites import create_source
 from tests.flows.test_resilience import database_down, wait_until
 from tests.flows.test_tracking import KEY, basic, post
 from tests.world import World

@@ -7,10 +7,10 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.test import override_settings
 
-from api.ingest import prune
-from api.ingest.prune import prune_old
+from api.digest import prune
+from api.digest.prune import prune_old
+from api.ingest.provisioning import create_site
 from api.models import Message, Site
-from api.sites import create_site
 from tests.world import World
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

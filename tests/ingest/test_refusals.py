@@ -7,15 +7,15 @@ import pytest
 from django.db import connection
 from pytest_django import Settings
 
+from api.digest.prune import STATEMENTS, prune_old
 from api.digest.replay import replay
 from api.http.credentials import forget_lookups
 from api.http.database import connect
 from api.ingest import refusals
-from api.ingest.prune import STATEMENTS, prune_old
+from api.ingest.provisioning import create_source
 from api.ingest.refusals import Allowance, Counts, Refusals, counted
-from api.ingest.tally import figures
+from api.ingest.source_counts import figures
 from api.models import Message, RefusalTally, Source
-from api.sites import create_source
 from tests.flows.test_any_bytes import ask
 from tests.flows.test_resilience import database_down, wait_until
 from tests.flows.test_rules import add_rule

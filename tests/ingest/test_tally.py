@@ -7,10 +7,10 @@ import psycopg
 import pytest
 
 from api.http.database import connect
-from api.ingest import tally
-from api.ingest.tally import Figures, figures
+from api.ingest import source_counts
+from api.ingest.provisioning import create_source
+from api.ingest.source_counts import Figures, figures
 from api.models import SourceTally
-from api.sites import create_source
 from tests.flows.test_resilience import wait_until
 from tests.world import START, World
 
@@ -44,7 +44,7 @@ def test_figures__written_by_many_at_once__are_added_up(transactional_db: None) 
                     for source in (2, 1)
                     for hour in reversed(hours)
                 }
-                tally.write(link, counts)
+                source_counts.write(link, counts)
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(write, range(4)))
@@ -56,7 +56,7 @@ def test_figures__written_by_many_at_once__are_added_up(transactional_db: None) 
 
 
 def test_uncounted__while_the_database_is_away__is_kept_for_the_next_time(transactional_db: None) -> None:
-    uncounted = tally.Uncounted()
+    uncounted = source_counts.Uncounted()
     uncounted.add({(1, NINE): Figures(1, 0, 0, NINE)})
     closed = connect()
     closed.close()

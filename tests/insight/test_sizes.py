@@ -11,6 +11,7 @@ import pytest
 from django.test import Client
 
 from api import erasure
+from api.digest.forecast import what_if
 from api.insight import breakdowns
 from api.insight.breakdowns import By
 from api.insight.export import export
@@ -19,7 +20,6 @@ from api.insight.why_not import why_not
 from api.manage.conversions import PAGE_BYTES
 from api.models import Erasure, Message
 from api.rules.rule import Rule
-from api.rules.what_if import what_if
 from cohorts.models import Identity, Persona, PersonaFact
 from goals.models import Conversion, Goal
 from tests.manage.conftest import Caller
@@ -286,7 +286,7 @@ def test_breakdown__of_more_bytes_than_it_looks_into__says_that_it_is_cut(
 
 
 def test_what_if__of_large_events__looks_at_as_many_as_fit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.rules.what_if.MOST_BYTES", 10_000)
+    monkeypatch.setattr("api.digest.forecast.MOST_BYTES", 10_000)
     for number in range(6):
         world.identify(userId=f"u{number}", traits={"text": "x" * 3_000})
 

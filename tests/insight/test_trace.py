@@ -13,11 +13,11 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from api import hooks
+from api.digest import hooks
 from api.http.credentials import forget_lookups
+from api.ingest.provisioning import note_rules_changed
 from api.insight.trace import Line, Step, Trace, trace
 from api.models import Message, Rule, Site, Source
-from api.sites import note_rules_changed
 from goals import catalogue
 from goals.matching import EventName
 from goals.models import Goal

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from api.events.reasons import sentence_of
+from api.ingest.provisioning import create_source, note_rules_changed
 from api.insight.trace import trace
 from api.insight.why_not import Answer, why_not
 from api.models import Message, Rule, Site, Source
-from api.sites import create_source, note_rules_changed
 from goals import catalogue
 from goals.finding import find_live_goal
 from goals.matching import EventName

@@ -9,8 +9,8 @@ from django.http import HttpResponse
 from django.test import Client
 
 from api.http.credentials import api_key
+from api.ingest.provisioning import create_credential, create_site
 from api.models import Credential, Scope, Site
-from api.sites import create_credential, create_site
 from tests.world import CLIENT_ID, SECRET, World
 
 

@@ -17,8 +17,8 @@ import yaml
 from django.http import HttpResponse
 from django.test import Client
 
+from api.ingest.provisioning import create_source
 from api.models import Source
-from api.sites import create_source
 from tests.manage.conftest import Caller, refusal
 from tests.world import SITECODE, World
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from api.sites import create_site
+from api.ingest.provisioning import create_site
 from goals import catalogue
 from goals.models import Conversion, Goal
 from tests.manage.conftest import Caller, refusal

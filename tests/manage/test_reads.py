@@ -9,8 +9,8 @@ from django.test import Client
 from django.utils import timezone
 
 from api.http.tokens import make_token
+from api.ingest.provisioning import create_site
 from api.models import AuditEntry, Message
-from api.sites import create_site
 from goals.models import Goal
 from tests.manage.conftest import Caller
 from tests.world import World, owner_of

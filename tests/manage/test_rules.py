@@ -9,8 +9,8 @@ import pytest
 from django.db import connection
 from django.http import HttpResponse
 
+from api.ingest.provisioning import create_site, create_source
 from api.models import Rule, Site
-from api.sites import create_site, create_source
 from tests.manage.conftest import Caller, message, refusal
 from tests.world import SITECODE, World
 

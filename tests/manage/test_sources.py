@@ -9,8 +9,8 @@ from django.http import HttpResponse
 from django.utils import timezone
 
 from api.http.credentials import forget_lookups
+from api.ingest.provisioning import create_source
 from api.models import AuditEntry, Site, Source, WriteKey
-from api.sites import create_source
 from tests.flows.test_resilience import wait_until
 from tests.manage.conftest import Caller, message, refusal
 from tests.world import SITECODE, World

@@ -10,7 +10,7 @@ from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import URLPattern
 
-from api import sites
+from api.ingest import provisioning
 from api.models import Alert, Erasure, GoalsChange, Membership, Message, Rule, Source
 from api.pages.urls import urlpatterns
 from goals.models import Goal, GoalBinding, Tag
@@ -145,7 +145,7 @@ def place(world: World) -> Place:
     goal, other = Goal.objects.order_by("id")[:2]
     merged = Goal.objects.create(site=world.site, name="Merged", merged_into=other)
     Message.objects.filter(pk=world.last_message().pk).update(status="dead", reason="digest_failed")
-    source = sites.create_source(world.site, name="SDK", kind=Source.Kind.SERVER)
+    source = provisioning.create_source(world.site, name="SDK", kind=Source.Kind.SERVER)
     tag = Tag.objects.filter(site=world.site)[0]
     binding = GoalBinding.objects.create(goal=goal, site=world.site, event_type="track", event_name="Buy")
     rule = Rule.objects.create(site=world.site, action=Rule.Action.NO_GOAL, name_test="equals", name_value="Never")
@@ -240,7 +240,7 @@ def names_with_numbers() -> list[str]:
 @pytest.mark.parametrize("name", names_with_numbers())
 def test_page__of_anothers_thing_below_ones_own_site__is_absent(place: Place, name: str) -> None:
     """The number of something of a foreign site opens nothing."""
-    mine = sites.create_site(name="Mine", sitecode="mine000000")
+    mine = provisioning.create_site(name="Mine", sitecode="mine000000")
     user = User.objects.create(username="neighbour")
     Membership.objects.create(user=user, site=mine, role=OWNER)
     client = Client(raise_request_exception=False)

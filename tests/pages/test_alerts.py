@@ -9,8 +9,8 @@ from django.test import Client, override_settings
 from django.utils import timezone
 
 from api.alerts import outbox, webhook
+from api.ingest.provisioning import create_site, create_source
 from api.models import Alert, AlertDelivery, AuditEntry, Site
-from api.sites import create_site, create_source
 from tests.alerts.receivers import mail_server, receiving
 from tests.pages.conftest import Enter, text_of
 from tests.world import START, World

@@ -10,10 +10,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from api.ingest.provisioning import create_site, create_source
 from api.insight import delivery
 from api.insight.delivery import Lag, Span
 from api.models import AuditEntry, Message, Site, Source, SourceTally
-from api.sites import create_site, create_source
 from tests.pages.conftest import Enter, text_of
 from tests.pages.test_reconciliation import until_counted
 from tests.world import START, World

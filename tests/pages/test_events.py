@@ -11,9 +11,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from api.ingest.provisioning import create_site, create_source
 from api.insight import messages
 from api.models import Message, Site
-from api.sites import create_site, create_source
 from tests.pages.conftest import Enter, text_of
 from tests.world import World
 

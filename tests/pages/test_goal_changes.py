@@ -12,7 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from api import goal_changes
+from api.digest import goal_changes
 from api.digest.tasks import change_goals
 from api.models import AuditEntry, GoalsChange
 from goals import catalogue, merging

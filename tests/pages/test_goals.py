@@ -468,7 +468,7 @@ def test_conversions__from_an_odd_place__begin_with_the_newest(
 
 @pytest.mark.parametrize("path", ["", "breakdown/", "conversions/", "edit/", "delete/"])
 def test_goal__of_another_site_or_deleted__is_not_there(world: World, goal: Goal, enter: Enter, path: str) -> None:
-    from api.sites import create_site
+    from api.ingest.provisioning import create_site
 
     elsewhere = catalogue.create_goal(Goal(site=create_site(name="Elsewhere"), name="X"), template=TEMPLATE)
     catalogue.delete_goal(goal, now=timezone.now())

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from api.ingest.provisioning import create_source
 from api.models import Message
-from api.sites import create_source
 from api.verify.run import verify
 from tests.pages.conftest import Enter, text_of
 from tests.world import World

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from api.ingest.provisioning import create_site, create_source
 from api.models import Site, Source, SourceTally
 from api.pages.guide import WAYS, read_code
-from api.sites import create_site, create_source
 from tests.pages.conftest import Enter, text_of
 from tests.world import World
 

@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from api.alerts import evaluate
 from api.alerts.conditions import Finding
+from api.ingest.provisioning import create_site, create_source
 from api.models import Alert, Message, Site, Source, SourceTally, Twin
-from api.sites import create_site, create_source
 from goals import rollups
 from goals.models import Conversion, Goal, GoalCreation
 from tests.pages.conftest import Enter, text_of

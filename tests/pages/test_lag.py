@@ -8,9 +8,9 @@ from django.utils import timezone
 
 from api.alerts import evaluate
 from api.digest.replay import replay
+from api.ingest.provisioning import note_rules_changed
 from api.insight import delivery
 from api.models import Alert, Message
-from api.sites import note_rules_changed
 from tests.pages.conftest import Enter
 from tests.world import SITECODE, World
 

@@ -12,8 +12,8 @@ from django.utils import timezone
 from django.utils.html import escape
 
 import api
+from api.ingest.provisioning import create_source
 from api.models import Alert, Membership, Message, Site, Source, SourceTally, Twin
-from api.sites import create_source
 from goals import catalogue
 from goals.models import Goal, WaitingName
 from tests.pages.conftest import Enter, text_of

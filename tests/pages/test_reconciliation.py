@@ -12,7 +12,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from api.ingest.tally import figures
+from api.ingest.source_counts import figures
 from api.insight import reconciliation
 from api.insight.reconciliation import Account, days_of, reconcile
 from api.models import Message, Site

@@ -15,8 +15,8 @@ from api.http import refused_keys
 from api.http.credentials import api_key
 from api.http.refused_keys import Reason, Refusals, note_refusal
 from api.http.tokens import make_token
+from api.ingest.provisioning import create_credential, create_site, create_source, revoke_write_key
 from api.models import ManagementToken, RefusedKey, Site, Source
-from api.sites import create_credential, create_site, create_source, revoke_write_key
 from tests.pages.conftest import Enter, text_of
 from tests.world import CLIENT_ID, SECRET, SITECODE, World, owner_of
 

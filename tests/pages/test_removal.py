@@ -9,8 +9,9 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from api import removal, sites
+from api import removal
 from api.http.database import connect
+from api.ingest import provisioning
 from api.models import AuditEntry, Message, Removal, Site
 from api.verify.run import verify
 from cohorts.models import Group, Persona, PersonaFact
@@ -79,7 +80,7 @@ def test_group__removed__leaves_its_members_without_one(owner: Client, site: Sit
 
 
 def test_removal__of_another_sites_persona__touches_nobody_here(owner: Client, site: Site, world: World) -> None:
-    other = sites.create_site(name="Other", sitecode="other00000")
+    other = provisioning.create_site(name="Other", sitecode="other00000")
     removal.remove_persona(Persona.objects.create(site=other, name="vip"), by="x", now=datetime.now(UTC))
     finish()
     assert world.read("COHORTS_grace") == {"vip": True}
@@ -149,7 +150,7 @@ def rows_of(site: Site) -> list[str]:
 
 
 def test_site__that_is_empty__goes_at_once(admin: Client, site: Site) -> None:
-    empty = sites.create_site(name="Try", sitecode="empty00000")
+    empty = provisioning.create_site(name="Try", sitecode="empty00000")
     assert "is gone" in text_of(remove(admin, empty))
     assert not Site.objects.filter(pk=empty.pk).exists()
     assert rows_of(empty) == []
@@ -158,7 +159,7 @@ def test_site__that_is_empty__goes_at_once(admin: Client, site: Site) -> None:
 def test_site__with_data__goes_in_the_background_and_leaves_only_its_log(
     admin: Client, owner: Client, site: Site, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = sites.create_site(name="Other", sitecode="other00000")
+    other = provisioning.create_site(name="Other", sitecode="other00000")
     Goal.objects.create(site=other, name="Stays")
     owner.post(address("personas/persona/remove/"), {"name": "vip"})  # something in its log
     finish()

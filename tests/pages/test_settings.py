@@ -18,9 +18,9 @@ from api.http.budgets import FIELDS, Span, Used
 from api.http.credentials import api_key, check_secret, check_token, forget_lookups, hash_secret, issue_token
 from api.http.database import connection_parameters
 from api.http.endpoint import Refusal
+from api.ingest.provisioning import create_credential, create_site, create_source, renew_secret
 from api.models import AuditEntry, Credential, Membership, Message, Rule, Scope, Site, Source, WriteKey
 from api.pages.sources import budget_rows
-from api.sites import create_credential, create_site, create_source, renew_secret
 from tests.cohorts.test_usernames import count_waiting
 from tests.flows.test_resilience import in_threads, wait_until
 from tests.pages.conftest import Enter, text_of

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from api.ingest.provisioning import create_source
 from api.models import Message, Rule, Site, Source
 from api.pages.tester import SAMPLES
-from api.sites import create_source
 from cohorts.models import Identity
 from goals.models import Conversion, Goal
 from tests.pages.conftest import Enter, text_of

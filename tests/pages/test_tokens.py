@@ -13,8 +13,8 @@ from django.utils import timezone
 
 from api.http.credentials import hash_secret
 from api.http.tokens import make_token, with_open_sites
+from api.ingest.provisioning import create_site
 from api.models import AuditEntry, ManagementToken, Membership, Site
-from api.sites import create_site
 from tests.admin.conftest import form_of
 from tests.pages.conftest import Enter, text_of
 from tests.world import World, owner_of

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from api.rules.checking import problems
 from api.rules.paths import ABSENT, find
 from api.rules.patterns import PLACE, PLACES, has_pattern
 from api.rules.redaction import redact
 from api.rules.rule import Rule, apply_rules
+from api.rules.validation import problems
 
 EVENT: dict[str, Any] = {
     "event": "Order Completed",

@@ -13,10 +13,10 @@ from django.db import connection, transaction
 from api.audit import record
 from api.http.credentials import api_key, generate_secret, generate_sitecode
 from api.http.database import Kind, use
+from api.ingest.provisioning import create_credential, create_site
 from api.models import Scope, Site
 from api.runtime.secret_files import write_secret
 from api.settings import env
-from api.sites import create_credential, create_site
 
 LOCK = 0x474F414C626F6F74  # two processes that start at once make one first site
 URL_SAFE_SECRET = re.compile(r"[A-Za-z0-9_-]+\Z")

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Q
 
 from api.audit import record
-from api.bulk import LoadLostError, as_utf_8, fingerprint, load_lines, opened
+from api.ingest.file_load import LoadLostError, as_utf_8, fingerprint, load_lines, opened
 from api.management.progress import progress
 from api.models import Load, Source
 

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from api.digest.rekey import Stage, last_id, step
-from api.digest.ways import Ways
+from api.digest.site_config import Ways
 from api.http.database import Kind, use
 from api.management.progress import progress
 from api.models import Backfill

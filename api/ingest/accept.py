@@ -16,7 +16,7 @@ from api.http.budgets import LAST_CHANCE, Over, ledger
 from api.http.credentials import SourceAccess
 from api.http.database import DatabaseDownError
 from api.http.endpoint import MOST_DIGITS, Refusal, Request
-from api.ingest import inbox, nudge, tally
+from api.ingest import inbox, nudge, source_counts
 from api.ingest.erased import without_erased
 from api.ingest.inbox import Row
 from api.ingest.refusals import key_of
@@ -226,7 +226,7 @@ def count_rows(
         if place not in kept
     ]
     if lost:
-        nudge.nudger().uncounted.add(tally.count(lost, [False] * len(lost)))
+        nudge.nudger().uncounted.add(source_counts.count(lost, [False] * len(lost)))
 
 
 def prepare(source: SourceAccess, event: Incoming) -> Incoming:

@@ -21,10 +21,10 @@ from api.events.encodings import UTF_16_MARKS
 from api.events.envelope import Incoming
 from api.http.credentials import SOURCE, SourceAccess, read_source
 from api.http.database import Kind
-from api.ingest import nudge, tally
+from api.ingest import nudge, source_counts
+from api.ingest.accept import EVENT_BYTES, KEPT_BYTES, prepare, refused, too_large
 from api.ingest.erased import without_erased
 from api.ingest.inbox import Row, insert
-from api.ingest.intake import EVENT_BYTES, KEPT_BYTES, prepare, refused, too_large
 from api.ingest.tracking import read_item
 from api.models import Load
 
@@ -140,7 +140,7 @@ def store_chunk(connection: psycopg.Connection[Any], load: Load, chunk: Sequence
     rows = [Row(*row) for row in without_erased(read)]
     with connection.transaction():
         is_new = [bool(number) for number in insert(connection, rows)]
-        tally.write(connection, tally.count(rows, is_new))
+        source_counts.write(connection, source_counts.count(rows, is_new))
         rejected = sum(bool(row.event.reason) for row in rows)
         counts = {
             "lines": load.lines + len(chunk),

@@ -13,7 +13,7 @@ import msgspec
 from django.db import connection
 
 from api.digest.mapping import STORED, Effects, Stored, derive
-from api.digest.ways import Ways, load_ways
+from api.digest.site_config import Ways, load_ways
 from api.events.body import UnreadableBodyError, read_body
 from api.events.reasons import DROPS
 from api.http.chunks import chunks

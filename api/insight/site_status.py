@@ -11,7 +11,7 @@ from typing import Final
 
 from django.db import connection
 
-from api.ingest.tally import Figures
+from api.ingest.source_counts import Figures
 from api.insight.refused import REFUSED, Refused, parameters, read_refused
 from api.models import Site
 from goals import quota

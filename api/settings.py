@@ -339,14 +339,14 @@ UNFOLD = {
 
 # The management API: JSON in, JSON out, a credential at every door but the reference page's.
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["api.manage.access.CallerAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["api.manage.access.RolePermission"],
-    "DEFAULT_THROTTLE_CLASSES": ["api.manage.throttle.CredentialThrottle"],
-    "DEFAULT_PARSER_CLASSES": ["api.manage.reading.BoundedJSONParser"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["api.rest.access.CallerAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["api.rest.access.RolePermission"],
+    "DEFAULT_THROTTLE_CLASSES": ["api.rest.throttle.CredentialThrottle"],
+    "DEFAULT_PARSER_CLASSES": ["api.rest.reading.BoundedJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_METADATA_CLASS": None,
-    "EXCEPTION_HANDLER": "api.manage.errors.answer_exception",
+    "EXCEPTION_HANDLER": "api.rest.errors.answer_exception",
     "UNAUTHENTICATED_USER": None,
     "URL_FORMAT_OVERRIDE": None,
 }
@@ -358,7 +358,7 @@ SPECTACULAR_SETTINGS = {
     "belongs to its sites: as viewer it reads, as editor it also changes goals, as owner also sources, write keys and "
     "rules. A credential with the scope `manage`, or an access token made from it, is an owner of its own sites. "
     "Each path also answers with a slash at its end.",
-    "PREPROCESSING_HOOKS": ["api.manage.schema.keep_one_spelling"],
+    "PREPROCESSING_HOOKS": ["api.rest.schema.keep_one_spelling"],
     "PATH_CONVERTER_OVERRIDES": {"number": int, "anything": str},
     "ENUM_NAME_OVERRIDES": {"TraceStatusEnum": ["pending", "deferred", "done", "rejected", "dead"]},  # of a message
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,

@@ -15,10 +15,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/tables/", admin.site.admin_view(admin.site.index), name="tables"),
     path("admin/s/", include("api.pages.urls")),
     path("admin/", admin.site.urls),
-    path("api/", include("api.manage.urls")),
+    path("api/", include("api.rest.urls")),
 ]
 
-handler400 = "api.manage.errors.answer_bad_request"
-handler403 = "api.manage.errors.answer_forbidden"
-handler404 = "api.manage.errors.answer_not_found"
-handler500 = "api.manage.errors.answer_server_error"
+handler400 = "api.rest.errors.answer_bad_request"
+handler403 = "api.rest.errors.answer_forbidden"
+handler404 = "api.rest.errors.answer_not_found"
+handler500 = "api.rest.errors.answer_server_error"

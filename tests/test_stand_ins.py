@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.stand_ins import StandIns
+from api.erasure.stand_ins import StandIns
 
 IDS = ["ada@example.com", "ada-king", "1234567", "7", "id/é"]
 STAND_INS = StandIns.make(IDS, "gone")

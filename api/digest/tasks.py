@@ -13,11 +13,12 @@ from celery import Celery
 from celery.signals import beat_init, worker_init, worker_process_init
 from django.db import OperationalError, connections
 
-from api import erasure, removal
 from api.celery import app
 from api.digest import goal_changes, late, run
 from api.digest.claims import Claims
 from api.digest.prune import prune_old
+from api.erasure.erase import erase as erasure
+from api.erasure.erase import removal
 from api.http.database import Kind, become, is_held
 from api.http.heartbeats import Role, heart, steady_time
 from api.http.secret_key import refuse_other_key

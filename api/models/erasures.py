@@ -17,7 +17,7 @@ class Erasure(models.Model):
     """A person who was erased: the receipt, and how far the sweep has come. Of their ids only hashes stay."""
 
     class Stage(models.IntegerChoices):
-        """The table that is swept (api.erasure), in this order: what events leave elsewhere comes after events."""
+        """The table that is swept (api.erasure.erase), in this order: what events leave elsewhere comes after events."""
 
         MESSAGES = 0, "events"
         CONVERSIONS = 1, "conversions"

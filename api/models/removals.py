@@ -7,7 +7,7 @@ from api.models.sites import Site
 
 
 class Removal(models.Model):
-    """What was made by mistake and is being removed (api.removal). It tells how far a worker has come."""
+    """What was made by mistake and is being removed (api.erasure.removal). It tells how far a worker has come."""
 
     class Of(models.TextChoices):
         PERSONA = "persona", "persona"

@@ -11,8 +11,8 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_POST
 
 from admin_pages import SHOWN, pretty, visible
-from api import erasure, sweeps
 from api.audit import note
+from api.erasure.erase import erase, sweeps
 from api.http.wording import count_of
 from api.insight import people
 from api.insight.export import export
@@ -77,9 +77,9 @@ def erase_person(request: HttpRequest, site: Site) -> HttpResponseBase:
     person = _asked_for(request, site)
     if request.method == "POST":
         try:
-            receipt = erasure.erase(site, person.asked, by=request.user.get_username(), now=datetime.now(UTC))
-        except erasure.TooManyIdentitiesError:
-            most = f"{erasure.MOST_IDENTITIES:,}"
+            receipt = erase.erase(site, person.asked, by=request.user.get_username(), now=datetime.now(UTC))
+        except erase.TooManyIdentitiesError:
+            most = f"{erase.MOST_IDENTITIES:,}"
             messages.error(request, f"More than {most} identifiers are linked: they cannot be one person’s.")
             return redirect(address(site, "person", person.asked))
         if receipt is None:  # another owner was faster
@@ -146,7 +146,7 @@ def allow_again(request: HttpRequest, site: Site, erasure_id: int) -> HttpRespon
                 action="Allow events again",
                 back=reverse("pages:erasure", args=[site.sitecode, receipt.pk]),
             )
-        erasure.allow_again(receipt)
+        erase.allow_again(receipt)
         what = f"Allowed events of the erased person again: receipt {receipt.pk}"
         note(request, site, what, {"is_allowed_again": False}, {"is_allowed_again": True})
     messages.success(request, "Events that name this person are taken again.")

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
 
-from api import erasure
 from api.alerts import outbox
+from api.erasure.erase import erase
 from api.models import Alert, AlertDelivery, Erasure
 from goals import quota
 from goals.models import Goal, GoalCreation
@@ -49,12 +49,12 @@ def test_erasure__waits_for_work_of_a_clock_that_was_ahead__goes_on(world: World
     now = datetime.now(UTC)
     world.post(world.event(userId="ada"))
     world.digest()
-    receipt = erasure.erase(world.site, "ada", by="admin", now=now)
+    receipt = erase.erase(world.site, "ada", by="admin", now=now)
     assert receipt is not None
     Erasure.objects.update(waits_for=now + AHEAD)
 
     for _ in range(100):
-        erasure.sweep(now=now)
+        erase.sweep(now=now)
 
     assert Erasure.objects.get().finished_at is not None
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from django.db.models import F
 
+from api.checks.run import verify
 from api.digest import run
 from api.digest.claims import Claims
 from api.digest.prune import prune_old
 from api.models import Message
-from api.verify.run import verify
 from goals import catalogue
 from goals.matching import EventName
 from goals.models import Conversion, Goal

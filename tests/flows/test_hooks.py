@@ -11,8 +11,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 from django.utils import timezone
 
-from api import erasure
 from api.digest import hooks
+from api.erasure.erase import erase
 from api.models import Message
 from cohorts.models import Identity
 from tests.world import World
@@ -71,7 +71,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_transform__that_takes_ids_away__does_not_bring_back_who_was_erased(world: World, module: Any) -> None:
     """The event names an erased user beside a device that nobody has erased; the hook leaves only the device."""
     world.track("Buy")
-    erasure.erase(world.site, "user-1", by="owner", now=timezone.now())
+    erase.erase(world.site, "user-1", by="owner", now=timezone.now())
 
     world.track("anonymous", anonymousId="device-1")
 

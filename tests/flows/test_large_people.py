@@ -11,13 +11,13 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 import times
-from api import removal
+from api.checks import recount
+from api.checks.run import verify
+from api.erasure.erase import removal
 from api.http.batching import Call
 from api.http.database import fetch_all
-from api.lookup import remote_data as lookup
 from api.models import Message
-from api.verify import recount
-from api.verify.run import verify
+from api.remote_data import map as lookup
 from cohorts import finding, merge, people, remote_data
 from cohorts.models import Group, Identity, Persona, PersonaFact
 from tests.flows.test_people import audience

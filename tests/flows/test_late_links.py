@@ -9,10 +9,10 @@ import pytest
 from django.db import connection, transaction
 from pytest_django import Settings
 
+from api.checks.run import verify
 from api.digest import late, tasks
 from api.http.database import connect, fetch_all
 from api.models import LateLink
-from api.verify.run import verify
 from cohorts import members, remote_data
 from cohorts.finding import find_person
 from cohorts.models import Group, Identity

@@ -237,7 +237,7 @@ def fail(_: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [path("admin/stream", stream), path("admin/broken", stream_broken), path("admin/fail", fail)]
-handler500 = "api.manage.errors.answer_server_error"
+handler500 = "api.rest.errors.answer_server_error"
 
 
 def ask(target: str) -> Any:

@@ -26,13 +26,13 @@ from django.test import override_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from api.checks.run import LAWS, check
 from api.digest import late, mapping, run
 from api.digest.claims import Claims
 from api.digest.readings import NEWEST, Reading
 from api.events.envelope import Numbers
 from api.ingest.provisioning import create_site, create_source
 from api.models import LateLink, Message, Site
-from api.verify.run import LAWS, check
 from cohorts import merge, people, remote_data
 from cohorts.models import Group, Identity, PersonaFact
 from goals import recording

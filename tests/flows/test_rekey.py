@@ -8,9 +8,9 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
+from api.checks.run import verify
 from api.digest import rekey
 from api.models import Backfill
-from api.verify.run import verify
 from cohorts.models import Identity, Link
 from goals.models import Conversion
 from tests.goals.recount import assert_exact

@@ -14,6 +14,8 @@ from django.db.models import F
 from django.test import Client
 from django.urls import reverse
 
+from api.checks.base import AGAIN, Law
+from api.checks.run import LAWS, Report, check, verify
 from api.digest import run
 from api.digest.claims import Claims
 from api.digest.forecast import what_if
@@ -24,8 +26,6 @@ from api.ingest.provisioning import create_site
 from api.insight.trace import trace
 from api.models import Message, Site
 from api.rules.rule import Rule
-from api.verify.law import AGAIN, Law
-from api.verify.run import LAWS, Report, check, verify
 from cohorts.models import Group, Identity
 from goals import catalogue
 from goals.models import Conversion, Goal

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from api import erasure
+from api.erasure.erase import erase
 from api.ingest.provisioning import create_site
 from api.models import Message
 from goals import catalogue, merging, reports
@@ -88,7 +88,7 @@ def take(shop: World, step: tuple[Any, ...]) -> None:
         case ("replay",):
             Message.objects.filter(site=shop.site).update(status="pending", reason="", digested_at=None)
         case "erase", id_:
-            erasure.erase(shop.site, id_, by="owner", now=datetime.now(UTC))
+            erase.erase(shop.site, id_, by="owner", now=datetime.now(UTC))
             finish()
     shop.digest()
 

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from api import erasure
 from api.digest.forecast import what_if
+from api.erasure.erase import erase
 from api.insight import breakdowns
 from api.insight.breakdowns import By
 from api.insight.export import export
 from api.insight.people import look_up, persona_changes
 from api.insight.why_not import why_not
-from api.manage.conversions import PAGE_BYTES
 from api.models import Erasure, Message
+from api.rest.conversions import PAGE_BYTES
 from api.rules.rule import Rule
 from cohorts.models import Identity, Persona, PersonaFact
 from goals.models import Conversion, Goal
@@ -300,17 +300,17 @@ def test_what_if__of_large_events__looks_at_as_many_as_fit(world: World, monkeyp
 def test_erasure__of_large_events__searches_so_many_bytes_a_step(
     world: World, monkeypatch: pytest.MonkeyPatch, limit: int, steps: int
 ) -> None:
-    monkeypatch.setattr("api.erasure.CHUNK_BYTES", limit)
+    monkeypatch.setattr("api.erasure.erase.CHUNK_BYTES", limit)
     for number in range(10):
         world.post(
             world.event(userId=f"u{number}", messageId=f"m{number}", properties={"by": "eve", "text": "x" * 10_000})
         )
     world.identify(userId="eve", traits={"plan": "pro"})
-    receipt = erasure.erase(world.site, "eve", by="test", now=START)
+    receipt = erase.erase(world.site, "eve", by="test", now=START)
     assert receipt is not None
 
     taken = 0
-    while erasure.sweep(now=START):
+    while erase.sweep(now=START):
         receipt.refresh_from_db()
         taken += receipt.stage == Erasure.Stage.MESSAGES
 

@@ -22,7 +22,7 @@ from api.models import Source
 from tests.manage.conftest import Caller, refusal
 from tests.world import SITECODE, World
 
-DESCRIPTION: Final = yaml.safe_load((Path(__file__).parents[2] / "api/manage/openapi.yaml").read_text())
+DESCRIPTION: Final = yaml.safe_load((Path(__file__).parents[2] / "api/rest/openapi.yaml").read_text())
 SHAPES: Final = DESCRIPTION["components"]["schemas"]
 
 # In the place of each field: of every type, at the end of every range, in odd spellings.

@@ -17,8 +17,8 @@ from api.http import credentials
 from api.http.credentials import forget_lookups, issue_token
 from api.http.database import DatabaseDownError
 from api.http.error_codes import ERROR_CODES
-from api.manage.errors import refusal_for, respond
 from api.models import Site
+from api.rest.errors import refusal_for, respond
 from tests.flows.test_resilience import database_down
 from tests.manage.conftest import Caller, message, refusal
 from tests.world import World
@@ -296,7 +296,7 @@ urlpatterns = [
     *places_under("admin/"),
     *places_under("api/"),
 ]
-handler500 = "api.manage.errors.answer_server_error"
+handler500 = "api.rest.errors.answer_server_error"
 
 
 @override_settings(ROOT_URLCONF=__name__)

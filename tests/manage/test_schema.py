@@ -11,10 +11,10 @@ from django.core.management import call_command
 from django.http import HttpResponse
 from django.test import Client
 
-from api.manage import schema
+from api.rest import schema
 from tests.world import World
 
-COMMITTED = Path("api/manage/openapi.yaml")
+COMMITTED = Path("api/rest/openapi.yaml")
 RENEW = f"python manage.py spectacular --validate --fail-on-warn --file {COMMITTED}"
 
 

@@ -8,7 +8,7 @@ import pytest
 from django.core.cache import cache
 from django.test import override_settings
 
-from api.manage.throttle import count_request
+from api.rest.throttle import count_request
 from tests.manage.conftest import Caller, message, refusal
 from tests.world import World
 

@@ -15,8 +15,8 @@ from api.http import credentials, key_usage
 from api.http.endpoint import Refusal
 from api.http.tokens import make_token, take_over
 from api.ingest.provisioning import create_site
-from api.manage.access import find_token
 from api.models import AuditEntry, Credential, ManagementToken, Membership, Source, WriteKey
+from api.rest.access import find_token
 from goals.models import Goal
 from tests.flows.test_resilience import wait_until
 from tests.manage.conftest import Caller, message, refusal

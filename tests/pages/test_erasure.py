@@ -13,10 +13,10 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.test import Client
 
-from api import erasure
+from api.checks.run import verify
+from api.erasure.erase import erase
+from api.erasure.sweeps import TEXTS
 from api.models import AuditEntry, Erasure, Message, Rule, Site, Suppression
-from api.sweeps import TEXTS
-from api.verify.run import verify
 from cohorts import people
 from cohorts.models import Identity, Link, PersonaFact
 from goals import rollups
@@ -49,7 +49,7 @@ def finish() -> None:
     """What the worker does every few seconds."""
     deadline = time.monotonic() + 60
     while Erasure.objects.filter(finished_at=None).exists():
-        if not erasure.sweep(now=datetime.now(UTC)):
+        if not erase.sweep(now=datetime.now(UTC)):
             assert time.monotonic() < deadline, "in vain"
             time.sleep(0.05)
 
@@ -133,7 +133,7 @@ def test_erase__whom_others_named__leaves_stand_ins_and_every_proof(
     owner.post(address("people/person/erase/"), {"id": id_})
     while Erasure.objects.filter(finished_at=None).exists():
         assert contradictions() == []
-        assert erasure.sweep(now=datetime.now(UTC))
+        assert erase.sweep(now=datetime.now(UTC))
 
     assert figures(site) == before
     assert contradictions() == []
@@ -293,7 +293,7 @@ def test_erase__a_transaction_that_may_not_know__is_waited_for(owner: Client, si
     with connect() as other, other.transaction():
         other.execute("SELECT pg_current_xact_id()")
         owner.post(address("people/person/erase/"), {"id": "ada-king"})
-        assert not erasure.sweep(now=datetime.now(UTC))
+        assert not erase.sweep(now=datetime.now(UTC))
     finish()
 
 
@@ -305,7 +305,7 @@ def test_erase__while_a_batch_speaks_of_them__leaves_no_history_behind(world: Wo
         with transaction.atomic():
             people.apply(site.pk, [said], most_linked=500)
             now = datetime.now(UTC)
-            erased = other.submit(in_threads, 1, lambda _: erasure.erase(site, "ada-king", by="x", now=now))
+            erased = other.submit(in_threads, 1, lambda _: erase.erase(site, "ada-king", by="x", now=now))
             wait_until(lambda: erased.done() or count_waiting() == 1)
         erased.result()
     finish()
@@ -317,7 +317,7 @@ def test_erase__while_a_batch_speaks_of_them__leaves_no_history_behind(world: Wo
 def test_erase__an_id_on_a_thousand_devices__is_refused(
     owner: Client, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(erasure, "MOST_IDENTITIES", 2)
+    monkeypatch.setattr(erase, "MOST_IDENTITIES", 2)
     response = owner.post(address("people/person/erase/"), {"id": "ada-king"}, follow=True)
     assert "cannot be one person" in text_of(response)
     assert not Erasure.objects.exists()
@@ -452,10 +452,10 @@ def test_erasure__of_somebody_with_very_many_conversions__forgets_them_some_at_a
             [many],
         )
     call_command("recount", stdout=StringIO())
-    erased = erasure.erase(site, "kiosk", by="ada", now=datetime.now(UTC))
+    erased = erase.erase(site, "kiosk", by="ada", now=datetime.now(UTC))
     assert erased is not None
 
-    assert Conversion.objects.filter(user_id="kiosk").count() == many - erasure.CHUNK
+    assert Conversion.objects.filter(user_id="kiosk").count() == many - erase.CHUNK
     assert [report.law for report in verify() if report.found] == []  # it is known to go on
     finish()
     erased.refresh_from_db()

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from api.checks.run import verify
 from api.ingest.provisioning import create_source
 from api.models import Message
-from api.verify.run import verify
 from tests.pages.conftest import Enter, text_of
 from tests.world import World
 

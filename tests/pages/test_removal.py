@@ -9,11 +9,11 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from api import removal
+from api.checks.run import verify
+from api.erasure.erase import removal
 from api.http.database import connect
 from api.ingest import provisioning
 from api.models import AuditEntry, Message, Removal, Site
-from api.verify.run import verify
 from cohorts.models import Group, Persona, PersonaFact
 from goals.models import Conversion, Goal, GoalVisitor, Tag
 from tests.pages.ada import ENTERED, address, browser_of, send_ada, text_of

@@ -10,10 +10,10 @@ from typing import Any, Final
 import pytest
 from django.db import connection
 
-from api import erasure
+from api.checks.run import verify
+from api.erasure.erase import erase as erasure
 from api.ingest.erased import MOST_TOKENS
 from api.models import Message, Site
-from api.verify.run import verify
 from cohorts import ids
 from cohorts.models import Identity
 from tests.pages.test_erasure import finish

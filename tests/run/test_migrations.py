@@ -6,8 +6,8 @@ import pytest
 from django.core.management import call_command
 
 from api.audit import record
+from api.checks.run import verify
 from api.models import Alert, AuditEntry, Message, Site
-from api.verify.run import verify
 from tests.pages.ada import send_ada
 from tests.world import World
 

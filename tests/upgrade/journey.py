@@ -99,7 +99,7 @@ def open_tokens() -> list[str]:
 
 def verify_into(found: dict[str, Any], when: str) -> None:
     """Keep every difference that `manage.py verify` would name."""
-    from api.verify.run import verify
+    from api.checks.run import verify
 
     found["differences"][when] = [
         [report.law, meaning, rows.count, rows.examples]
@@ -174,7 +174,7 @@ def retry() -> dict[str, int]:
 
 def erase(sitecode: str, id_: str) -> None:
     """Erase a person whom events of others and traits of groups name."""
-    from api import erasure
+    from api.erasure.erase import erase as erasure
     from api.models import Site
 
     erasure.erase(Site.objects.get(sitecode=sitecode), id_, by="a test", now=datetime.now(UTC))
@@ -186,7 +186,7 @@ def erase(sitecode: str, id_: str) -> None:
 
 def remove(sitecode: str, *, persona: str, group: str, site: str) -> None:
     """Remove what the older version could not."""
-    from api import removal
+    from api.erasure.erase import removal
     from api.models import Removal, Site
     from cohorts.models import Group, Persona
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from api.checks.run import Report, verify
 from api.models import Site
-from api.verify.run import Report, verify
 
 
 class Command(BaseCommand):

@@ -56,7 +56,7 @@ class ErrorBody(serializers.Serializer[Any]):
 
 
 class CredentialScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # registers itself by being made
-    target_class = "api.manage.access.CallerAuthentication"
+    target_class = "api.rest.access.CallerAuthentication"
     name = ["basic", "token"]
 
     def get_security_requirement(self, auto_schema: AutoSchema) -> list[dict[str, list[Any]]]:  # noqa: ARG002

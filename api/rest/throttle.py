@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from api.manage.access import caller_of
+from api.rest.access import caller_of
 
 if TYPE_CHECKING:  # it reads the settings, which name this module
     from rest_framework.views import APIView

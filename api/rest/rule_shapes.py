@@ -9,8 +9,8 @@ from rest_framework import serializers
 from api.digest.forecast import MOST_MESSAGES, Forecast, GoalForecast, ProfileForecast
 from api.digest.site_config import rule_of
 from api.events.envelope import TYPES
-from api.manage.reading import EventType
 from api.models import Rule
+from api.rest.reading import EventType
 from api.rules.validation import MOST_REDACTIONS, MOST_RULES, problems, too_many
 
 

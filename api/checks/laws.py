@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Final
 
+from api.checks.base import AGAIN, Difference, Figures, fetch_row, of_site, stream
+from api.checks.changes import last_change
 from api.digest import rekey
 from api.digest.replay import DEAD
 from api.events.reasons import FAILURES, IDLE, WARNINGS
 from api.models import Message, Site
-from api.verify.changes import last_change
-from api.verify.law import AGAIN, Difference, Figures, fetch_row, of_site, stream
 from cohorts.models import Identity
 from goals import quota
 from goals.models import Conversion, Goal, GoalCreation
@@ -159,7 +159,7 @@ def _find_invented(site_id: int | None) -> Iterator[Difference]:
           FROM goals_conversion c
           JOIN goals_goal g ON g.id = c.goal_id
           LEFT JOIN api_message m ON m.site_id = c.site_id AND {KEY} = c.message_key AND m.status <> 'rejected'
-         -- What is left of somebody who was erased (api.erasure) has no message.
+         -- What is left of somebody who was erased (api.erasure.erase) has no message.
          WHERE {of_site("c.site_id")} AND c.message_key NOT LIKE 'erased:%%' AND (
                g.site_id <> c.site_id
             -- Seven days are the least that a done message stays, and hardly any happens after its receipt.
@@ -263,7 +263,7 @@ def _find_untold_users(site_id: int | None) -> Iterator[Difference]:
          UNION ALL
         SELECT i.id FROM cohorts_identity i
          WHERE {of_site("i.site_id")} AND i.kind IN ({user}, {anonymous}) AND i.registers ? 'user'
-           -- The marker of somebody who was erased (api.erasure) is nobody's id.
+           -- The marker of somebody who was erased (api.erasure.erase) is nobody's id.
            AND i.registers #>> '{{user,3}}' NOT LIKE 'erased:%%' AND NOT EXISTS (
                SELECT 1 FROM cohorts_link l
                 WHERE l.site_id = i.site_id AND l.kind = i.kind AND l.value = i.value

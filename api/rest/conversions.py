@@ -15,10 +15,10 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from api.http.chunks import chunks
-from api.manage.access import note_reading, visible_sites
-from api.manage.goals import find_goal
-from api.manage.reading import Query
-from api.manage.schema import answers
+from api.rest.access import note_reading, visible_sites
+from api.rest.goals import find_goal
+from api.rest.reading import Query
+from api.rest.schema import answers
 from goals.finding import Place, conversions_of_goal, conversions_of_visitor, properties_bytes, properties_of
 from goals.models import Conversion
 

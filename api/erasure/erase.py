@@ -2,7 +2,7 @@
 
 What an index finds goes at once: identities, usernames, conversions by their keys, up to 5,000, and the messages of
 these. No index leads to other rows that name the person, so a worker sweeps them in chunks. The receipt says when it is
-done (api.sweeps). Conversions stay as figures: without ids, properties or message, under a marker that means
+done (api.erasure.sweeps). Conversions stay as figures: without ids, properties or message, under a marker that means
 nothing.
 
 What others said stays theirs: in their events, conversions, traits and groups a stand-in takes the place of the id. To
@@ -17,9 +17,9 @@ from django.db import OperationalError, connection, transaction
 from django.db.models import Max
 from django.db.models.functions import Collate
 
+from api.erasure.sweeps import SWEEPS, end_of_step, forget_conversions, remove_links
 from api.ingest.erased import hash_id
 from api.models import Erasure, Site, Suppression
-from api.sweeps import SWEEPS, end_of_step, forget_conversions, remove_links
 from cohorts.finding import find_person
 from cohorts.models import Identity, Username
 from goals.models import Conversion

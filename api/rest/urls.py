@@ -7,13 +7,13 @@ from django.http import HttpResponseBase
 from django.urls import URLPattern, path, register_converter
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
-from api.manage.conversions import GoalConversions, VisitorConversions
-from api.manage.goal_breakdowns import GoalBreakdown
-from api.manage.goals import Goals
-from api.manage.messages import TraceOfMessage, TraceOfMessageId, WhyNot
-from api.manage.rules import SiteRules, WhatIf
-from api.manage.schema import Schema
-from api.manage.sources import Sources, WriteKeys
+from api.rest.conversions import GoalConversions, VisitorConversions
+from api.rest.goal_breakdowns import GoalBreakdown
+from api.rest.goals import Goals
+from api.rest.messages import TraceOfMessage, TraceOfMessageId, WhyNot
+from api.rest.rules import SiteRules, WhatIf
+from api.rest.schema import Schema
+from api.rest.sources import Sources, WriteKeys
 
 
 class Number:

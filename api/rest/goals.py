@@ -14,9 +14,9 @@ from rest_framework.viewsets import ViewSet
 
 from api.audit import changed
 from api.http.endpoint import Refusal
-from api.manage.access import caller_of, note, open_site, visible_sites
-from api.manage.goal_shapes import GoalChange, GoalQuery, GoalShape, NewGoal
-from api.manage.schema import PAGE_HEADERS, answers
+from api.rest.access import caller_of, note, open_site, visible_sites
+from api.rest.goal_shapes import GoalChange, GoalQuery, GoalShape, NewGoal
+from api.rest.schema import PAGE_HEADERS, answers
 from goals import catalogue
 from goals.finding import GoalFilter, find_live_goal
 from goals.models import Goal

@@ -14,13 +14,13 @@ from django.db import IntegrityError, connection, models, transaction
 from api.digest.mapping import STORED, Effects, Rules, Stored, derive
 from api.digest.site_config import Ways, load_ways
 from api.digest.suppression import find_suppressed
+from api.erasure.stand_ins import StandIns
 from api.events.encodings import decode
 from api.events.envelope import MESSAGE_ID_LENGTH
 from api.http.chunks import BODY_BYTES, chunks
 from api.insight.id_search import in_other_encodings, names
 from api.insight.people import message_ids_of
 from api.models import Erasure, GoalsChange, LateLink, Load, Message, Removal, Rule, Source, Twin
-from api.stand_ins import StandIns
 from cohorts import merge, search
 from cohorts.models import Group, Identity, Link, Persona, PersonaFact, Username
 from goals import quota, rollups

@@ -11,8 +11,8 @@ from rest_framework import serializers
 from api.http.budgets import MOST, Span, Used
 from api.ingest.refusals import Counts
 from api.ingest.source_counts import Figures
-from api.manage.reading import Query
 from api.models import Source, Twin, WriteKey
+from api.rest.reading import Query
 
 MOST_OVERLAP = 8_760  # hours
 

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.db.models import Max
 
 from api import audit
-from api.erasure import is_older_work_going_on
+from api.erasure.erase import is_older_work_going_on
 from api.models import Removal, Site, WriteKey
 from cohorts.models import Group, Identity, Persona
 

@@ -6,10 +6,10 @@ from typing import Final
 
 from django.db import connection, transaction
 
-from api.verify import laws
-from api.verify.figures import check_figures
-from api.verify.law import Figures, Law
-from api.verify.recount import recount
+from api.checks import laws
+from api.checks.base import Figures, Law
+from api.checks.figures import check_figures
+from api.checks.recount import recount
 
 MOST_EXAMPLES: Final = 20  # rows that are named of a kind
 

@@ -21,9 +21,10 @@ from api.http import budgets
 from api.ingest import provisioning
 from api.ingest.refusals import counted
 from api.ingest.source_counts import Figures, figures
-from api.manage.access import Role, caller_of, note, open_site, visible_sites
-from api.manage.schema import answers
-from api.manage.source_shapes import (
+from api.models import Source, Twin
+from api.rest.access import Role, caller_of, note, open_site, visible_sites
+from api.rest.schema import answers
+from api.rest.source_shapes import (
     NewSource,
     Rotation,
     SourceChange,
@@ -33,7 +34,6 @@ from api.manage.source_shapes import (
     TwinOf,
     WriteKeyShape,
 )
-from api.models import Source, Twin
 
 DAY = timedelta(hours=24)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from api.verify.law import Difference, Figures, fetch_row, of_site, stream
+from api.checks.base import Difference, Figures, fetch_row, of_site, stream
 
 # Every figure is a line: of which goal, whose (a visitor's, a day's or the goal's own), and what it is, as a text.
 FIND: Final = f"""

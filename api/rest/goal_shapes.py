@@ -6,7 +6,7 @@ from typing import Any, Literal, cast
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from api.manage.reading import Query
+from api.rest.reading import Query
 from goals.models import GOAL_NAME_LENGTH, Goal, GoalBinding
 from goals.ordering import ORDERINGS
 

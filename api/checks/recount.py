@@ -10,16 +10,16 @@ import msgspec
 from django.db import connection
 
 import times
+from api.checks.base import AGAIN, Difference, Figures, of_site, stream
+from api.checks.changes import last_change
 from api.digest import rekey
 from api.digest.mapping import STORED, Effects, GoalHit, Rules, Stored, derive
 from api.digest.readings import NEWEST
 from api.digest.site_config import load_ways
 from api.digest.suppression import find_suppressed
+from api.erasure.sweeps import stand_ins_of
 from api.http.chunks import chunks
 from api.models import Erasure, Removal, Site
-from api.sweeps import stand_ins_of
-from api.verify.changes import last_change
-from api.verify.law import AGAIN, Difference, Figures, of_site, stream
 from cohorts import merge, people
 from cohorts.models import SIZE
 from goals.models import Conversion

@@ -12,10 +12,10 @@ from rest_framework.views import APIView
 from api.digest.forecast import what_if
 from api.digest.site_config import rule_of
 from api.ingest.provisioning import replace_rules
-from api.manage.access import Role, note, open_site
-from api.manage.rule_shapes import Draft, ForecastShape, RulesShape
-from api.manage.schema import answers
 from api.models import Rule, Site
+from api.rest.access import Role, note, open_site
+from api.rest.rule_shapes import Draft, ForecastShape, RulesShape
+from api.rest.schema import answers
 
 
 class SiteRules(APIView):

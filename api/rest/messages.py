@@ -17,11 +17,11 @@ from rest_framework.views import APIView
 from api.events.envelope import TYPES, read_message_id
 from api.insight.trace import Line, State, Step, trace
 from api.insight.why_not import Answer, Sentence, why_not
-from api.manage.access import caller_of, note_reading, open_site, visible_sites
-from api.manage.goals import find_goal
-from api.manage.reading import Query
-from api.manage.schema import answers
 from api.models import Message
+from api.rest.access import caller_of, note_reading, open_site, visible_sites
+from api.rest.goals import find_goal
+from api.rest.reading import Query
+from api.rest.schema import answers
 
 MOST_FOUND: Final = 100  # a sender may try again what is refused as often as it likes
 MOODS: Final = {"good": "good", "warn": "warning", "bad": "bad", "": "plain"}

@@ -12,10 +12,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from api.insight.breakdowns import FILTERS, NAMED, By, Only, break_down, find_other, unknown_persona
-from api.manage.access import note_reading
-from api.manage.goals import find_goal
-from api.manage.reading import Query
-from api.manage.schema import answers
+from api.rest.access import note_reading
+from api.rest.goals import find_goal
+from api.rest.reading import Query
+from api.rest.schema import answers
 from goals.reports import Part
 
 DAYS: Final = 30  # before `to`, unless `from` is given

@@ -25,7 +25,7 @@ from api.http.django_requests import busy
 from api.http.endpoint import Answer, Endpoint, Request, defect, unavailable
 from api.http.secret_key import refuse_other_key
 from api.ingest import pixel, segmentio, tracking
-from api.remote_data import map, token
+from api.remote_data import map_reads, token
 
 log = structlog.get_logger(__name__)
 
@@ -34,8 +34,8 @@ ENDPOINTS: dict[str, Endpoint] = {
     "/segmentio": EVENTS,
     "/segmentio/": EVENTS,
     "/segmentio/getapikey": Endpoint({"GET": segmentio.give_api_key}, is_open=False),
-    "/map/map": Endpoint({"GET": map.get_map}, refuse=map.refuse_quietly),
-    "/map/maps": Endpoint({"GET": map.get_maps}, refuse=map.refuse_quietly),
+    "/map/map": Endpoint({"GET": map_reads.get_map}, refuse=map_reads.refuse_quietly),
+    "/map/maps": Endpoint({"GET": map_reads.get_maps}, refuse=map_reads.refuse_quietly),
     "/oauth/token": Endpoint({"POST": token.give_token}, is_open=False),
     "/health/live": Endpoint({"GET": health.answer_live}, is_open=False),
     "/health/ready": Endpoint({"GET": health.answer_ready}, is_open=False),

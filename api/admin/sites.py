@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 
 from admin_pages import Inline, Pages, lines_field, show_copyable
 from api.audit import note
-from api.erasure.erase import removal
+from api.erasure import removal
 from api.http.credentials import generate_sitecode
 from api.ingest.provisioning import add_destination, note_rules_changed
 from api.models import Removal, Site, Source
@@ -35,7 +35,7 @@ class SourcesOfSite(Inline):
 
 @admin.register(Site)
 class SiteAdmin(Pages[Site]):
-    """A new site gets its Segment destination. One is removed by administrators, in the background (api.erasure.removal)."""
+    """A new site gets its Segment destination. One is removed by administrators, in the background."""
 
     list_display = ("name", "sitecode", "created_at", "state")
     actions = None

@@ -17,8 +17,8 @@ from api.celery import app
 from api.digest import goal_changes, late, run
 from api.digest.claims import Claims
 from api.digest.prune import prune_old
-from api.erasure.erase import erase as erasure
-from api.erasure.erase import removal
+from api.erasure import erase as erasure
+from api.erasure import removal
 from api.http.database import Kind, become, is_held
 from api.http.heartbeats import Role, heart, steady_time
 from api.http.secret_key import refuse_other_key

@@ -1,7 +1,7 @@
 """Refused events: identical ones are kept once, and of each source and reason no more than a daily allowance.
 
-Counts are in memory and are added up once a second by the nudger's thread, as budgets are (api.http.budgets). So the excess
-is what the processes keep in about a second.
+Counts are in memory and are added up once a second by the nudger's thread, as budgets are (api.http.budgets). So the
+excess is what the processes keep in about a second.
 """
 
 import hashlib

@@ -79,7 +79,7 @@ class Migration(migrations.Migration):
                 (
                     "erasure",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="suppressions", to="api.erasure.erase"
+                        on_delete=django.db.models.deletion.CASCADE, related_name="suppressions", to="api.erasure"
                     ),
                 ),
                 (

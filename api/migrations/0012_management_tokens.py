@@ -27,7 +27,7 @@ class Migration(migrations.Migration):
                 ("revoked_at", models.DateTimeField(blank=True, null=True)),
                 (
                     "last_used_at",
-                    models.DateTimeField(editable=False, help_text="To the minute (api.http.key_usage).", null=True),
+                    models.DateTimeField(editable=False, help_text="To the minute (api.last_uses).", null=True),
                 ),
                 ("sites", models.ManyToManyField(related_name="management_tokens", to="api.site")),
             ],

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 def last_used_at() -> "models.DateTimeField[Any, Any]":
-    return models.DateTimeField(editable=False, help_text="To the minute (api.http.key_usage).", null=True)
+    return models.DateTimeField(editable=False, help_text="To the minute (api.last_uses).", null=True)
 
 
 class Migration(migrations.Migration):

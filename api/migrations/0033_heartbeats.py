@@ -49,7 +49,7 @@ class Migration(migrations.Migration):
                 "constraints": [models.CheckConstraint(condition=models.Q(id=1), name="api_databaseclock_one")],
             },
         ),
-        # A page takes one row of 500 bytes only (api.http.health), so that each try needs a new page of the file.
+        # A page takes one row of 500 bytes only (api.health), so that each try needs a new page of the file.
         migrations.RunSQL(
             "CREATE TABLE api_probe (filler text NOT NULL) WITH (fillfactor = 10)", "DROP TABLE api_probe"
         ),

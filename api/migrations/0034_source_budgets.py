@@ -61,7 +61,7 @@ class Migration(migrations.Migration):
             name="events_per_minute",
             field=models.BigIntegerField(
                 blank=True,
-                help_text="Empty: the default of its kind (api.http.budgets).",
+                help_text="Empty: the default of its kind (api.budgets).",
                 null=True,
                 validators=[
                     django.core.validators.MinValueValidator(

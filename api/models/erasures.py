@@ -17,7 +17,7 @@ class Erasure(models.Model):
     """A person who was erased: the receipt, and how far the sweep has come. Of their ids only hashes stay."""
 
     class Stage(models.IntegerChoices):
-        """The table that is swept (api.erasure.erase), in this order: what events leave elsewhere comes after events."""
+        """The table that is swept, in this order: what events leave elsewhere comes after events."""
 
         MESSAGES = 0, "events"
         CONVERSIONS = 1, "conversions"
@@ -44,7 +44,7 @@ class Erasure(models.Model):
     marker = models.CharField(
         max_length=32, default=make_marker, help_text="Stands for the person wherever others named them."
     )
-    hashes = ArrayField(models.CharField(max_length=64), help_text="Of the ids (api.digest.suppression).")
+    hashes = ArrayField(models.CharField(max_length=64), help_text="Keyed hashes of the ids.")
     sought = ArrayField(models.CharField(max_length=255), help_text="The ids; emptied when it is finished.")
     identities = models.PositiveIntegerField(default=0)
     usernames = models.PositiveIntegerField(default=0)

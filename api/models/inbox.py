@@ -56,7 +56,7 @@ class Message(models.Model):
     )
     # None: not digested yet, or by a version that knew only the first. Without a default or a check, which cost a scan.
     reading = models.SmallIntegerField(
-        null=True, help_text="The version of what events mean that it was digested under (api.digest.readings)."
+        null=True, help_text="The version of what events mean under which it was digested."
     )
 
     refusal_key = models.UUIDField(null=True, help_text="What identical refused events share: a keyed hash.")

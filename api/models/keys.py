@@ -44,7 +44,7 @@ class Credential(models.Model):
     )
     revoked_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
-    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute (api.http.key_usage).")
+    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute.")
     old_secret_hash = models.CharField(max_length=64, blank=True, db_default="", editable=False)
     old_secret_ends_at = models.DateTimeField(
         null=True, editable=False, help_text="The one before is taken until then."
@@ -79,7 +79,7 @@ class ManagementToken(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
     revoked_at = models.DateTimeField(null=True, blank=True)
-    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute (api.http.key_usage).")
+    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute.")
 
     def __str__(self) -> str:
         return self.description
@@ -103,7 +103,7 @@ class Source(models.Model):
         default=True, help_text="Off where another source sends the same track events, or pages that become some."
     )
     events_per_minute = models.BigIntegerField(
-        null=True, blank=True, validators=OF_BUDGET, help_text="Empty: the default of its kind (api.http.budgets)."
+        null=True, blank=True, validators=OF_BUDGET, help_text="Empty: the default of its kind."
     )
     bytes_per_minute = models.BigIntegerField(
         null=True, blank=True, validators=OF_BUDGET, help_text="Of bodies. Empty: the default of its kind."
@@ -138,7 +138,7 @@ class WriteKey(models.Model):
     key = models.CharField(max_length=64, unique=True, validators=[URL_SAFE])  # every request finds its source by it
     created_at = models.DateTimeField(auto_now_add=True)
     ends_at = models.DateTimeField(null=True, blank=True, help_text="Refused from then on.")
-    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute (api.http.key_usage).")
+    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute.")
 
     def __str__(self) -> str:
         return self.key

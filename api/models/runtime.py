@@ -45,7 +45,7 @@ class Heartbeat(models.Model):
 
 
 class DatabaseClock(models.Model):
-    """The time since which the database's clock has run steadily: deletion by age waits for it (api.http.heartbeats)."""
+    """The time since which the database's clock has run steadily. Deletion by age waits for it."""
 
     id = models.SmallIntegerField(primary_key=True, default=1, editable=False)
     seen_at = models.DateTimeField(help_text="The newest heartbeat.")

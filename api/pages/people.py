@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST
 
 from admin_pages import SHOWN, pretty, visible
 from api.audit import note
-from api.erasure.erase import erase, sweeps
+from api.erasure import erase, sweeps
 from api.http.wording import count_of
 from api.insight import people
 from api.insight.export import export

@@ -12,7 +12,7 @@ from django.utils.http import urlencode
 import names
 import times
 from api.audit import note
-from api.erasure.erase import removal
+from api.erasure import removal
 from api.insight import people
 from api.models import Removal, Site
 from api.pages.access import Role, show, site_page

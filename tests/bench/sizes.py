@@ -156,7 +156,7 @@ def erase(person: str) -> Callable[[], tuple[str, int]]:
     """Erase a person to the end, as pages and the worker do."""
 
     def run() -> tuple[str, int]:
-        from api.erasure.erase import erase as erasure
+        from api.erasure import erase as erasure
         from api.models import Site
 
         receipt = erasure.erase(Site.objects.get(), person, by="bench", now=datetime.now(UTC))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from django.db import transaction
 
 from api.alerts import outbox
-from api.erasure.erase import erase
+from api.erasure import erase
 from api.models import Alert, AlertDelivery, Erasure
 from goals import quota
 from goals.models import Goal, GoalCreation

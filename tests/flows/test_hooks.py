@@ -12,7 +12,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from api.digest import hooks
-from api.erasure.erase import erase
+from api.erasure import erase
 from api.models import Message
 from cohorts.models import Identity
 from tests.world import World

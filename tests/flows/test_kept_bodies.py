@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 
 from api.digest.replay import plan, replay
-from api.erasure.erase import erase as erasure
+from api.erasure import erase as erasure
 from api.events.encodings import WINDOW_BITS, decode
 from api.http.credentials import forget_lookups
 from api.ingest.provisioning import create_source

@@ -13,11 +13,11 @@ from django.test.utils import CaptureQueriesContext
 import times
 from api.checks import recount
 from api.checks.run import verify
-from api.erasure.erase import removal
+from api.erasure import removal
 from api.http.batching import Call
 from api.http.database import fetch_all
 from api.models import Message
-from api.remote_data import map as lookup
+from api.remote_data import map_reads as lookup
 from cohorts import finding, merge, people, remote_data
 from cohorts.models import Group, Identity, Persona, PersonaFact
 from tests.flows.test_people import audience

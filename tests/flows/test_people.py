@@ -11,7 +11,7 @@ from api.http.batching import Call
 from api.http.credentials import forget_lookups
 from api.http.database import fetch_all
 from api.ingest.provisioning import create_site
-from api.remote_data import map as lookup
+from api.remote_data import map_reads as lookup
 from cohorts import remote_data
 from cohorts.models import Group, Identity, Persona
 from goals.models import Goal

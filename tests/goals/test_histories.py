@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from api.erasure.erase import erase
+from api.erasure import erase
 from api.ingest.provisioning import create_site
 from api.models import Message
 from goals import catalogue, merging, reports

@@ -11,7 +11,7 @@ import pytest
 from django.test import Client
 
 from api.digest.forecast import what_if
-from api.erasure.erase import erase
+from api.erasure import erase
 from api.insight import breakdowns
 from api.insight.breakdowns import By
 from api.insight.export import export

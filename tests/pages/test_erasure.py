@@ -14,7 +14,7 @@ from django.db.models import F
 from django.test import Client
 
 from api.checks.run import verify
-from api.erasure.erase import erase
+from api.erasure import erase
 from api.erasure.sweeps import TEXTS
 from api.models import AuditEntry, Erasure, Message, Rule, Site, Suppression
 from cohorts import people

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from api.checks.run import verify
-from api.erasure.erase import removal
+from api.erasure import removal
 from api.http.database import connect
 from api.ingest import provisioning
 from api.models import AuditEntry, Message, Removal, Site

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 
 from api.checks.run import verify
-from api.erasure.erase import erase as erasure
+from api.erasure import erase as erasure
 from api.ingest.erased import MOST_TOKENS
 from api.models import Message, Site
 from cohorts import ids

@@ -174,7 +174,7 @@ def retry() -> dict[str, int]:
 
 def erase(sitecode: str, id_: str) -> None:
     """Erase a person whom events of others and traits of groups name."""
-    from api.erasure.erase import erase as erasure
+    from api.erasure import erase as erasure
     from api.models import Site
 
     erasure.erase(Site.objects.get(sitecode=sitecode), id_, by="a test", now=datetime.now(UTC))
@@ -186,7 +186,7 @@ def erase(sitecode: str, id_: str) -> None:
 
 def remove(sitecode: str, *, persona: str, group: str, site: str) -> None:
     """Remove what the older version could not."""
-    from api.erasure.erase import removal
+    from api.erasure import removal
     from api.models import Removal, Site
     from cohorts.models import Group, Persona
 

@@ -182,7 +182,7 @@ def test_ten_thousand_goals__deleted__go_in_the_background_with_one_entry(
 ) -> None:
     make_many(world, 10_000)
     make(world, "Kept")
-    monkeypatch.setattr("api.pages.goal_changes.AT_ONCE", 0)
+    monkeypatch.setattr("api.pages.goals.changes.AT_ONCE", 0)
 
     page = ask(enter, action="delete", scope="all", query="q=goal")
     assert "<strong>10,000 goals</strong>" in text_of(page)
@@ -205,7 +205,7 @@ def test_change__interrupted__goes_on_where_it_was_and_is_started_once(
     world: World, enter: Enter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(goal_changes, "CHUNK", 3)
-    monkeypatch.setattr("api.pages.goal_changes.AT_ONCE", 0)
+    monkeypatch.setattr("api.pages.goals.changes.AT_ONCE", 0)
     make_many(world, 9)
     page = ask(enter, action="tag", tag_name="new", scope="all", query="q=goal")
     start(enter, page)

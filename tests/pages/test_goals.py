@@ -15,8 +15,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from api.models import AuditEntry, Rule
-from api.pages.goal_export import as_text
-from api.pages.goal_wishes import SEEN, SORTS
+from api.pages.goals.export import as_text
+from api.pages.goals.list_query import SEEN, SORTS
 from goals import catalogue, merging
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalBinding, GoalCreation
@@ -125,7 +125,7 @@ def test_list__of_more_than_a_page__goes_on_in_its_order(
     for number in range(4):
         make(world, f"Goal {number}", "segment.io")
     whole = names_in(text_of(enter("viewer").get(f"{BASE}?tag=segment.io&sort={sort}")))
-    monkeypatch.setattr("api.pages.goals.PER_PAGE", 2)
+    monkeypatch.setattr("api.pages.goals.goal_list.PER_PAGE", 2)
     shown, address = list[str](), f"?tag=segment.io&sort={sort}"
     for _ in range(3):
         page = text_of(enter("viewer").get(BASE + address))
@@ -277,7 +277,7 @@ def test_export__of_many_goals__is_sent_in_parts_that_cost_the_same(
 ) -> None:
     for number in range(12):
         make(world, f"Goal {number}")
-    monkeypatch.setattr("api.pages.goal_export.CHUNK", 4)
+    monkeypatch.setattr("api.pages.goals.export.CHUNK", 4)
     parts = iter(enter("viewer").get(f"{BASE}export/").streaming_content)  # type: ignore[attr-defined]
 
     sizes, costs = [next(parts).count(b"\r\n")], []

@@ -15,8 +15,8 @@ from api.insight.breakdowns import FILTERS, NAMED, OF_CONVERSIONS, OVERLAPS, By,
 from api.models import Message, Site
 from api.pages.access import show, site_page
 from api.pages.charts import Chart, Series
-from api.pages.goal_wishes import ID_DIGITS
-from api.pages.goals import patterns_of
+from api.pages.goals.goal_list import patterns_of
+from api.pages.goals.list_query import ID_DIGITS
 from api.pages.spans import Span, read_span
 from goals import catalogue, reports
 from goals.finding import Place, conversions_of_goal, find_live_goal, property_names

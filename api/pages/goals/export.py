@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from api.models import Site
 from api.pages.access import site_page
-from api.pages.goal_wishes import read_wish
-from api.pages.goals import address_of_list, ids_in
+from api.pages.goals.goal_list import address_of_list, ids_in
+from api.pages.goals.list_query import read_wish
 from goals import reports
 from goals.finding import live_goals
 from goals.models import Goal

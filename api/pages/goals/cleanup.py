@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from api.models import Rule, Site
 from api.pages.access import show, site_page
-from api.pages.goals import PER_PAGE
+from api.pages.goals.goal_list import PER_PAGE
 from api.rules.identifiers import suggest_pattern
 from goals.finding import GoalFilter, filter_goals
 from goals.likeness import group_alike, split_name

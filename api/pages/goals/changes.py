@@ -14,8 +14,8 @@ from api.digest.goal_changes import DONE, NEED_TAG, Action
 from api.http.wording import count_of
 from api.models import GoalsChange, Site
 from api.pages.access import Role, show, site_page
-from api.pages.goal_wishes import read_wish
-from api.pages.goals import PER_PAGE, TAG_LENGTH, address_of_list, ids_in
+from api.pages.goals.goal_list import PER_PAGE, TAG_LENGTH, address_of_list, ids_in
+from api.pages.goals.list_query import read_wish
 from goals import catalogue
 from goals.ordering import ids_in_order
 

@@ -19,8 +19,8 @@ from api.http.wording import count_of
 from api.models import Site
 from api.pages.access import Role, show, site_page
 from api.pages.confirm import ask, is_confirmed
-from api.pages.goal import find_goal
-from api.pages.goals import TAG_LENGTH
+from api.pages.goals.detail import find_goal
+from api.pages.goals.goal_list import TAG_LENGTH
 from goals import catalogue, reports
 from goals.matching import EventName
 from goals.models import GOAL_NAME_LENGTH, Conversion, Goal, GoalBinding

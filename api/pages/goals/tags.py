@@ -16,7 +16,7 @@ from api.http.wording import count_of
 from api.models import Site
 from api.pages.access import Role, show, site_page
 from api.pages.confirm import ask, is_confirmed
-from api.pages.goals import TAG_LENGTH
+from api.pages.goals.goal_list import TAG_LENGTH
 from goals.catalogue import TagTakenError, clean_tag, merge_tags, rename_tag
 from goals.models import Tag
 

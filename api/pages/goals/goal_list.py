@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from api.models import Rule, Site
 from api.pages.access import show, site_page
-from api.pages.goal_wishes import (
+from api.pages.goals.list_query import (
     ID_DIGITS,
     MAKERS,
     SEEN,

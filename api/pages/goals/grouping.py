@@ -18,9 +18,9 @@ from api.ingest.provisioning import note_rules_changed
 from api.insight.breakdowns import find_other, unknown_goal
 from api.models import Rule, Site
 from api.pages.access import Role, show, site_page
-from api.pages.goal import find_goal
-from api.pages.goal_changes import AT_ONCE
-from api.pages.goals import pattern_of
+from api.pages.goals.changes import AT_ONCE
+from api.pages.goals.detail import find_goal
+from api.pages.goals.goal_list import pattern_of
 from api.rules.identifiers import suggest_pattern
 from goals import catalogue
 from goals.likeness import split_name

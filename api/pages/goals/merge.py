@@ -11,7 +11,7 @@ from django.views.decorators.http import require_POST
 from api import audit
 from api.models import Site
 from api.pages.access import Role, show, site_page
-from api.pages.goals import ids_in
+from api.pages.goals.goal_list import ids_in
 from goals import merging, reports
 from goals.finding import GoalFilter, filter_goals, live_goals
 from goals.models import Goal

@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
-from api.pages.joining import join
+from api.pages.settings.invitations import join
 from api.pages.urls import go_home, welcome
 
 urlpatterns: list[URLPattern | URLResolver] = [

@@ -7,25 +7,13 @@ from django.urls import path
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.csrf import csrf_exempt
 
-from api.pages import (
-    alerts,
-    credentials,
-    delivery,
-    events,
-    guide,
-    home,
-    people,
-    personas,
-    reconciliation,
-    rules,
-    settings,
-    sources,
-    tester,
-    tokens,
-    why,
-)
+from api.pages import guide, home
 from api.pages.access import current_site, show
+from api.pages.events import delivery, event_list, reconciliation, tester, why_not
 from api.pages.goals import changes, cleanup, detail, edit, export, goal_list, grouping, merge, tags
+from api.pages.people import people_list, personas
+from api.pages.settings import alerts, credentials, rules, sources, tokens
+from api.pages.settings import site as settings
 
 app_name = "pages"
 urlpatterns = [
@@ -54,28 +42,28 @@ urlpatterns = [
         edit.unbind_event,
         name="goal-unbind",
     ),
-    path("<slug:sitecode>/people/", people.find_people, name="people"),
-    path("<slug:sitecode>/people/person/", people.show_person, name="person"),
-    path("<slug:sitecode>/people/person/export/", people.export_person, name="person-export"),
-    path("<slug:sitecode>/people/person/erase/", people.erase_person, name="person-erase"),
-    path("<slug:sitecode>/people/erased/", people.list_erasures, name="erasures"),
-    path("<slug:sitecode>/people/erased/<int:erasure_id>/", people.show_erasure, name="erasure"),
-    path("<slug:sitecode>/people/erased/<int:erasure_id>/allow/", people.allow_again, name="erasure-allow"),
-    path("<slug:sitecode>/why/", why.ask_why, name="why"),
+    path("<slug:sitecode>/people/", people_list.find_people, name="people"),
+    path("<slug:sitecode>/people/person/", people_list.show_person, name="person"),
+    path("<slug:sitecode>/people/person/export/", people_list.export_person, name="person-export"),
+    path("<slug:sitecode>/people/person/erase/", people_list.erase_person, name="person-erase"),
+    path("<slug:sitecode>/people/erased/", people_list.list_erasures, name="erasures"),
+    path("<slug:sitecode>/people/erased/<int:erasure_id>/", people_list.show_erasure, name="erasure"),
+    path("<slug:sitecode>/people/erased/<int:erasure_id>/allow/", people_list.allow_again, name="erasure-allow"),
+    path("<slug:sitecode>/why/", why_not.ask_why, name="why"),
     path("<slug:sitecode>/personas/", personas.list_personas, name="personas"),
     path("<slug:sitecode>/personas/persona/", personas.show_persona, name="persona"),
     path("<slug:sitecode>/personas/persona/remove/", personas.remove_persona, name="persona-remove"),
     path("<slug:sitecode>/groups/", personas.list_groups, name="groups"),
     path("<slug:sitecode>/groups/group/", personas.show_group, name="group"),
     path("<slug:sitecode>/groups/group/remove/", personas.remove_group, name="group-remove"),
-    path("<slug:sitecode>/events/", events.list_events, name="events"),
-    path("<slug:sitecode>/events/rows/", events.list_new_events, name="events-rows"),
+    path("<slug:sitecode>/events/", event_list.list_events, name="events"),
+    path("<slug:sitecode>/events/rows/", event_list.list_new_events, name="events-rows"),
     path("<slug:sitecode>/events/failed/", delivery.list_failed, name="events-failed"),
     path("<slug:sitecode>/events/failed/again/", delivery.try_again, name="events-again"),
     path("<slug:sitecode>/delivery/", delivery.show_delivery, name="delivery"),
     path("<slug:sitecode>/delivery/reconciliation/", reconciliation.show_reconciliation, name="reconciliation"),
-    path("<slug:sitecode>/events/<int:number>/", events.show_event, name="event"),
-    path("<slug:sitecode>/events/<int:number>/body/", events.download_body, name="event-body"),
+    path("<slug:sitecode>/events/<int:number>/", event_list.show_event, name="event"),
+    path("<slug:sitecode>/events/<int:number>/body/", event_list.download_body, name="event-body"),
     path("<slug:sitecode>/settings/", settings.show_settings, name="settings"),
     path("<slug:sitecode>/settings/save/", settings.save_settings, name="settings-save"),
     path("<slug:sitecode>/settings/sources/", sources.list_sources, name="settings-sources"),

@@ -12,9 +12,9 @@ from django.urls import reverse
 
 from api.ingest.provisioning import create_site
 from api.models import Alert, Rule, Site
-from api.pages.alerts import AlertForm
-from api.pages.rules import PageForm
-from api.pages.settings import SiteForm
+from api.pages.settings.alerts import AlertForm
+from api.pages.settings.rules import PageForm
+from api.pages.settings.site import SiteForm
 from tests.admin.conftest import form_of
 
 OWN: set[str] = {"id", "sitecode", "name", "created_at"}

@@ -20,7 +20,7 @@ from api.http.database import connection_parameters
 from api.http.endpoint import Refusal
 from api.ingest.provisioning import create_credential, create_site, create_source, renew_secret
 from api.models import AuditEntry, Credential, Membership, Message, Rule, Scope, Site, Source, WriteKey
-from api.pages.sources import budget_rows
+from api.pages.settings.sources import budget_rows
 from tests.cohorts.test_usernames import count_waiting
 from tests.flows.test_resilience import in_threads, wait_until
 from tests.pages.conftest import Enter, text_of
@@ -756,7 +756,7 @@ def test_invitation__that_is_over_or_of_somebody_else__opens_nothing(
     if why == "altered":
         link = link[:-3] + "x/"
     elif why == "too old":
-        monkeypatch.setattr("api.pages.joining.DAYS", -1)
+        monkeypatch.setattr("api.pages.settings.invitations.DAYS", -1)
     elif why == "removed":
         assert ada.post(link).status_code == 302
         change(owner, "members/change/", do="remove", member=site.memberships.get(user__username="ada").pk)

@@ -9,7 +9,7 @@ from django.test import Client
 
 from api.ingest.provisioning import create_source
 from api.models import Message, Rule, Site, Source
-from api.pages.tester import SAMPLES
+from api.pages.events.tester import SAMPLES
 from cohorts.models import Identity
 from goals.models import Conversion, Goal
 from tests.pages.conftest import Enter, text_of

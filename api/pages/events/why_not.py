@@ -7,7 +7,7 @@ import names
 from api.insight.why_not import LOOK, why_not, why_waiting
 from api.models import Site
 from api.pages.access import show, site_page
-from api.pages.events import read_number
+from api.pages.events.event_list import read_number
 from goals.models import Goal, WaitingName
 from goals.waiting import standing
 

@@ -9,7 +9,7 @@ from api.events.reasons import sentence_of
 from api.insight.reconciliation import MOST, Account, days_of, reconcile
 from api.models import Site
 from api.pages.access import show, site_page
-from api.pages.events import read_number
+from api.pages.events.event_list import read_number
 from names import sort_key
 
 OUTCOMES: Final = {

@@ -20,7 +20,7 @@ from api.insight.key_usage import describe_changes, describe_use
 from api.models import ManagementToken, Site
 from api.pages.access import Role, show, site_page
 from api.pages.confirm import ask, is_confirmed
-from api.pages.credentials import find_owned, owned_sites
+from api.pages.settings.credentials import find_owned, owned_sites
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

@@ -19,7 +19,7 @@ from api.insight.export import export
 from api.models import Erasure, Membership, Site
 from api.pages.access import show, site_page
 from api.pages.confirm import ask, is_confirmed
-from api.pages.events import read_number
+from api.pages.events.event_list import read_number
 from cohorts import finding, merge, search
 from cohorts.people import MOST_HISTORY
 from cohorts.remote_data import LARGE_BYTES

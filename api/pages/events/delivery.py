@@ -37,7 +37,7 @@ from api.insight.refused import find_refused
 from api.models import Message, Site
 from api.pages.access import Role, show, site_page
 from api.pages.charts import Chart, Series, Tone
-from api.pages.events import read_number
+from api.pages.events.event_list import read_number
 
 # The kinds of outcomes, in the order in which they are stacked.
 KINDS: Final = (

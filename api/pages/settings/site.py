@@ -24,8 +24,8 @@ from api.insight.key_usage import describe_changes, describe_use
 from api.models import AuditEntry, ManagementToken, Membership, Site
 from api.pages.access import Role, show, site_page
 from api.pages.confirm import ask, is_confirmed
-from api.pages.events import read_number
-from api.pages.joining import DAYS, invitation, removed
+from api.pages.events.event_list import read_number
+from api.pages.settings.invitations import DAYS, invitation, removed
 from api.pages.spans import read_time, trouble_of_times
 from goals.naming import name_goal
 

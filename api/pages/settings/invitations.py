@@ -22,7 +22,7 @@ from api.pages.access import show
 
 DAYS: Final = 7
 ACCEPTED: Final = "Accepted an invitation"
-SALT: Final = "api.pages.joining"
+SALT: Final = "api.pages.joining"  # invitations that were sent depend on it
 
 
 def removed(username: str) -> str:

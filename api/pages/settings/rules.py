@@ -22,7 +22,7 @@ from api.insight.messages import Row, Wanted, find_messages
 from api.models import Rule, Site
 from api.pages.access import Role, show, site_page
 from api.pages.confirm import ask, is_confirmed
-from api.pages.events import read_number
+from api.pages.events.event_list import read_number
 
 LAST_EVENTS: Final = 20
 FIELDS: Final = (

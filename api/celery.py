@@ -24,7 +24,7 @@ class PromptAMQP(AMQP):
 app = Celery("goalpost", amqp=PromptAMQP)
 with one_line():
     app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks(["api.digest", "api.alerts"])
+app.autodiscover_tasks(["api"])
 
 
 @setup_logging.connect

@@ -385,7 +385,7 @@ WEBHOOK_NETWORKS = networks(env.str("GOALPOST_WEBHOOK_NETWORKS", ""))
 
 CELERY_BROKER_URL = REDIS_URL
 CELERY_TASK_IGNORE_RESULT = True
-CELERY_BEAT_SCHEDULER = "api.timetable:Timetable"
+CELERY_BEAT_SCHEDULER = "api.tasks:MonotonicScheduler"
 CELERY_TASK_DEFAULT_QUEUE = "goalpost"
 # A worker takes from both in turns: under steady load the first is never empty, and who waits in it grows stale.
 CELERY_TASK_QUEUES = [Queue(name, Exchange(name), routing_key=name) for name in ("goalpost", "goalpost-seldom")]

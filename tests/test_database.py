@@ -8,10 +8,10 @@ import psycopg
 import pytest
 from django.db import connection, connections
 
-from api.digest.tasks import keep_connections
 from api.http import database
 from api.http.database import TIMEOUTS, Kind
 from api.ingest import inbox
+from api.tasks import keep_connections
 
 SETTINGS = "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)"
 SERVED = (Kind.WEB, Kind.INBOX, Kind.READS, Kind.NOTES, Kind.WORKER, Kind.CLAIMS, Kind.BEAT, Kind.LOAD)

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from api.alerts import tasks as alert_tasks
-from api.digest import tasks
+from api import tasks
 from api.http import heartbeats
 from api.http.database import connect
 from api.http.heartbeats import EVERY, Heart, Role, Sign, State, state_of, steady_time
@@ -196,7 +195,7 @@ def test_prune__clock_steady_for_some_time__waits_for_an_hour(world: World, minu
     steady(minutes=minutes)
 
     tasks.prune()
-    alert_tasks.prune()
+    tasks.prune_alerts()
 
     assert Message.objects.count() == left
 

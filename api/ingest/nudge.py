@@ -168,7 +168,7 @@ class Nudger:
         try:
             # One nudge lies in the queue at a time, or the queue would fill the broker while no worker runs.
             if has_room("goalpost") and self._broker.set(NUDGED, 1, nx=True, ex=NUDGED_SECONDS):
-                app.send_task("api.digest.tasks.digest", retry=False, ignore_result=True)
+                app.send_task("api.tasks.digest", retry=False, ignore_result=True)
         except Exception as error:  # noqa: BLE001 - no trouble of the broker may reach a sender; kombu has no one base
             log.warning("nudge.undelivered", error=type(error).__name__)
             time.sleep(RETREAT)

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from api.alerts import outbox, tasks, webhook
+from api import tasks
+from api.alerts import outbox, webhook
 from api.celery import app
 from api.models import Alert, AlertDelivery
 from tests.alerts.receivers import receiving
@@ -16,21 +17,22 @@ from tests.world import World
 def finish_watching() -> None:
     """Wait for what a worker does beside its tasks."""
     for thread in threading.enumerate():
-        if thread.name == tasks.THREAD:
+        if thread.name == tasks.ALERTS_THREAD:
             thread.join(60)
             assert not thread.is_alive()
 
 
-def test_beat__its_timetable__has_the_alerts_in_the_seldom_queue() -> None:
+def test_schedule__of_beat__is_the_table_of_tasks() -> None:
     app.finalize()
     schedule = app.conf.beat_schedule
 
-    for name, (task, seconds) in tasks.EVERY.items():
-        assert task in app.tasks
+    assert set(schedule) == {name for name, _, _ in tasks.SCHEDULE}
+    for name, seconds, queue in tasks.SCHEDULE:
         entry = schedule[name]
-        assert (entry["task"], float(entry["schedule"])) == (task, seconds)
-        assert entry["options"] == {"queue": "goalpost-seldom"}
-    assert tasks.EVERY["alerts"][1] == 30.0
+        assert entry["task"] in app.tasks
+        assert (entry["task"], float(entry["schedule"])) == (f"api.tasks.{name}", seconds)
+        assert entry["options"] == {"queue": queue}
+    assert ("evaluate_alerts", 30.0, "goalpost-seldom") in tasks.SCHEDULE
 
 
 def test_tasks__done_by_a_worker__look_at_alerts_and_prune_what_was_told(world: World) -> None:
@@ -41,16 +43,16 @@ def test_tasks__done_by_a_worker__look_at_alerts_and_prune_what_was_told(world: 
 
     steady(hours=2)
 
-    tasks.watch()
+    tasks.evaluate_alerts()
     finish_watching()
-    tasks.prune()
+    tasks.prune_alerts()
 
     alert.refresh_from_db()
     assert alert.checked_at is not None
     assert AlertDelivery.objects.get().outcome == "failed"  # it was due, and has no webhook
 
 
-def test_watch__a_webhook_that_does_not_answer__keeps_no_task_waiting(
+def test_evaluate_alerts__a_webhook_that_does_not_answer__keeps_no_task_waiting(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webhook, "SECONDS", 60.0)
@@ -59,8 +61,8 @@ def test_watch__a_webhook_that_does_not_answer__keeps_no_task_waiting(
         alert = Alert.objects.create(site=world.site, name="Quota", condition="quota", webhook_url=receiver.url)
         outbox.tell(alert, "fired", "All are made.", since=None, now=datetime.now(UTC))
 
-        tasks.watch()
-        tasks.watch()  # the next look, while the first is at it
+        tasks.evaluate_alerts()
+        tasks.evaluate_alerts()  # the next look, while the first is at it
 
         assert AlertDelivery.objects.get().outcome == "waiting"  # and the worker goes on
         silence.set()

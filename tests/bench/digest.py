@@ -83,7 +83,7 @@ def compare(here: Stage, given: argparse.Namespace, processes: int) -> list[Figu
 
 def digest(here: Stage, events: int, *, crowd: str, run: str, processes: int, shift: int = 0) -> Run:
     """Let the worker digest so many events of as many people, and check that it did."""
-    from api.digest.tasks import digest as task
+    from api.tasks import digest as task
 
     with here.connect() as connection:
         sizes, conversions = measure_tables(connection), count(connection, "goals_conversion")

@@ -5,9 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from api.alerts import tasks as alert_tasks
-from api.celery import app
-from api.digest import tasks
+from api import tasks
 from api.ingest.nudge import broker
 from api.models import Alert, Message, Site
 from tests.contract.captured import GOALS, remote_data, send_captured
@@ -44,8 +42,7 @@ def test_worker__with_a_long_queue__prunes_beside_it(shop: Shop) -> None:
     Message.objects.update(received_at=old, digested_at=old)
     for _ in range(3_000):
         tasks.tend_queues.apply_async()
-    task, _, queue = tasks.EVERY["prune"]
-    app.send_task(task, queue=queue)
+    tasks.prune.apply_async(queue=tasks.UPKEEP)
     steady(hours=2)
 
     with running_worker(shop.server):
@@ -61,7 +58,7 @@ def test_worker__with_a_long_queue__prunes_beside_it(shop: Shop) -> None:
 
 def test_worker__beside_beats_timetable__looks_at_alerts(shop: Shop) -> None:
     alert = Alert.objects.create(site=Site.objects.get(sitecode=shop.sitecode), name="Quota", condition="quota")
-    app.send_task(alert_tasks.EVERY["alerts"][0], queue="goalpost-seldom")
+    tasks.evaluate_alerts.apply_async(queue=tasks.UPKEEP)
 
     with running_worker(shop.server):
         deadline = time.monotonic() + PATIENCE

@@ -9,8 +9,9 @@ import pytest
 from django.db import connection, transaction
 from pytest_django import Settings
 
+from api import tasks
 from api.checks.run import verify
-from api.digest import late, tasks
+from api.digest import late
 from api.http.database import connect, fetch_all
 from api.models import LateLink
 from cohorts import members, remote_data
@@ -225,7 +226,7 @@ def test_task__with_many_steps_to_do__lets_the_digest_have_its_turn_soon(
     world.digest()
     world.send(world.event("page", userId=None, anonymousId="kiosk", at=40, name="Home", kameleoonVisitorCode="v1"))
     ticks = itertools.count()
-    monkeypatch.setattr("api.digest.tasks.time.monotonic", lambda: 1_000 + next(ticks) * 0.2)  # a step takes as long
+    monkeypatch.setattr("api.tasks.time.monotonic", lambda: 1_000 + next(ticks) * 0.2)  # a step takes as long
 
     tasks.follow_links()
 

@@ -13,8 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from api.digest import goal_changes
-from api.digest.tasks import change_goals
 from api.models import AuditEntry, GoalsChange
+from api.tasks import change_goals
 from goals import catalogue, merging
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalBinding, Tag

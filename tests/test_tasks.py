@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from celery.beat import Scheduler, Service
 
-from api.alerts import tasks as alert_tasks
+from api import tasks
 from api.celery import app
-from api.digest import tasks as digest_tasks
 from api.ingest.nudge import MOST_QUEUED, broker
 
 QUEUES = ("goalpost", "goalpost-seldom")

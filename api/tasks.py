@@ -22,9 +22,8 @@ from api.digest.claims import Claims
 from api.digest.prune import prune_old
 from api.erasure import erase as erasure
 from api.erasure import removal
-from api.http.database import Kind, become, is_held
+from api.http.database import Kind, become, is_held, refuse_other_key
 from api.http.heartbeats import Role, heart, steady_time
-from api.http.secret_key import refuse_other_key
 from api.ingest import nudge
 from goals.catalogue import purge_deleted
 

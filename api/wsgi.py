@@ -20,10 +20,9 @@ from api import urls
 from api.http import django_requests, health, static_files
 from api.http.concurrency import FullError
 from api.http.cross_origin import answer_preflight, open_to_pages
-from api.http.database import DatabaseDownError, Kind, become
+from api.http.database import DatabaseDownError, Kind, become, refuse_other_key
 from api.http.django_requests import busy
-from api.http.endpoint import Answer, Endpoint, Request, defect, unavailable
-from api.http.secret_key import refuse_other_key
+from api.http.endpoint import Answer, Endpoint, Request, defect, error_answer, unavailable
 from api.ingest import pixel, segmentio, tracking
 from api.remote_data import map_reads, token
 
@@ -87,7 +86,7 @@ def send_static_file(environ: dict[str, Any], start_response: Callable[..., Any]
     try:
         sent = static_files.answer(environ, start_response)
     except FullError:
-        return respond(busy().answer(), start_response)
+        return respond(error_answer(busy()), start_response)
     return respond(NOTHING_HERE.serve(Request(environ)), start_response) if sent is None else sent
 
 

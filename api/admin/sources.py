@@ -13,10 +13,10 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from admin_pages import Inline, Pages, ReadOnly, show_copyable
-from api.http.budgets import FIELDS
 from api.ingest.provisioning import equip_source, note_rules_changed, revoke_write_key, rotate_write_key
 from api.ingest.source_counts import Figures, figures
 from api.models import Rule, Source, Twin, WriteKey
+from api.models.budgets import FIELDS
 
 DAY: Final = timedelta(hours=24)
 OVERLAP: Final = timedelta(hours=24)

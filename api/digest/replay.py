@@ -17,9 +17,10 @@ from api.digest.forecast import MOST_BYTES, Forecast, forecast
 from api.digest.mapping import Stored
 from api.events.encodings import decode
 from api.events.envelope import TYPES, Incoming, describe_event, open_event, read_events, read_type, scalar
+from api.events.refusal import Refusal
 from api.http.chunks import CHUNK_ROWS, chunks
 from api.http.credentials import SourceAccess, find_sources_of
-from api.http.endpoint import Refusal, unreadable_encoding
+from api.http.endpoint import unreadable_encoding
 from api.ingest.accept import EVENT_BYTES, clean, refused, too_large
 from api.ingest.tracking import BATCH_BYTES, merge_all, read_batch
 from api.models import Message, Site

@@ -14,8 +14,8 @@ from uuid import UUID
 import msgspec
 
 from api.events.clock import stamp
+from api.events.refusal import Refusal
 from api.events.splitting import split_array
-from api.http.endpoint import Refusal
 from cohorts import ids
 
 TYPES: Final = ("track", "page", "screen", "identify", "group", "alias")

@@ -16,12 +16,12 @@ from cachetools.func import ttl_cache
 from django.conf import settings
 from django.core import signing
 
-from api.http.budgets import Budget, budget_of
+from api.events.refusal import Refusal
 from api.http.database import fetch_all
-from api.http.endpoint import Refusal
 from api.http.key_usage import Key, note_use
 from api.http.refused_keys import Reason, note_refusal
 from api.models import Scope
+from api.models.budgets import Budget, budget_of
 from api.rules.rule import REDACTIONS as ACTS_AT_INGEST
 from api.rules.rule import Rule
 

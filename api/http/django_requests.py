@@ -12,8 +12,9 @@ from typing import Any, Final
 import structlog
 from django.conf import settings
 
+from api.events.refusal import Refusal
 from api.http.concurrency import FullError, Limit
-from api.http.endpoint import CHUNK, Answer, Refusal, Request
+from api.http.endpoint import CHUNK, Answer, Request, error_answer
 from api.http.error_pages import PAGE_HEADERS, is_page, page_of
 
 log = structlog.get_logger(__name__)
@@ -176,6 +177,6 @@ def busy() -> Refusal:
 def refuse(environ: Environ, refusal: Refusal) -> Answer:
     """Return an error as a page where people look, and as JSON elsewhere."""
     if not is_page(environ["PATH_INFO"]):
-        return refusal.answer()
+        return error_answer(refusal)
     page = page_of(refusal, loads_again=environ["REQUEST_METHOD"] == "GET")
     return Answer(refusal.status, page.encode(), (*refusal.headers, *PAGE_HEADERS), "text/html; charset=utf-8")

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from api.events.encodings import NONE, WINDOW_BITS, Inflater, without_mark
+from api.events.refusal import Refusal
 
 CHUNK: Final = 64 * 1024
 DRAIN_LIMIT: Final = 32 * 1024 * 1024
@@ -38,24 +39,10 @@ class Answer:
     content_type: str = JSON
 
 
-@dataclass(eq=False)
-class Refusal(Exception):  # noqa: N818 - it is an answer, not a defect
-    """An error answer: a code of the documented list, and a message that says what was wrong and what to do."""
-
-    status: int
-    code: str
-    message: str
-    headers: tuple[tuple[str, str], ...] = ()
-
-    def answer(self) -> Answer:
-        """The one error body of the API."""
-        body = msgspec.json.encode({"success": False, "code": self.code, "message": self.message})
-        return Answer(self.status, body, self.headers)
-
-    def as_header(self) -> tuple[str, str]:
-        """Return the reason as a header, for an answer whose body cannot say it."""
-        # A header holds latin-1 at most, and proxies less.
-        return "Goalpost-Error", f"{self.code}: {self.message}".encode("ascii", "replace").decode()
+def error_answer(refusal: Refusal) -> Answer:
+    """Return the one error body of the API: `{"success": false, "code": …, "message": …}`."""
+    body = msgspec.json.encode({"success": False, "code": refusal.code, "message": refusal.message})
+    return Answer(refusal.status, body, refusal.headers)
 
 
 class TooLargeError(Exception):
@@ -200,7 +187,7 @@ class Endpoint:
 
     methods: Mapping[str, Callable[[Request], Answer]]
     # How an error looks here; remote data answers `{}` with the reason in a header.
-    refuse: Callable[[Refusal], Answer] = field(default=Refusal.answer)
+    refuse: Callable[[Refusal], Answer] = field(default=error_answer)
     is_open: bool = True  # to pages of any origin (api.http.cross_origin)
 
     def serve(self, request: Request) -> Answer:

@@ -15,8 +15,8 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.views.decorators.cache import never_cache
 
+from api.events.refusal import Refusal
 from api.http import middleware
-from api.http.endpoint import Refusal
 
 LONGEST: Final = 200  # of a header that is shown
 PAGES: Final = ("/admin/", "/api/docs")  # what these paths begin with is for people

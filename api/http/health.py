@@ -10,8 +10,9 @@ from django.db.migrations.loader import MigrationLoader
 from psycopg.errors import UndefinedTable
 from psycopg_pool import PoolTimeout
 
+from api.events.refusal import Refusal
 from api.http.database import once, pool
-from api.http.endpoint import Answer, Refusal, Request, json_answer, unavailable
+from api.http.endpoint import Answer, Request, json_answer, unavailable
 from api.http.heartbeats import LATE
 from api.http.secret_key import OtherKeyError, require_same_key
 

@@ -1,7 +1,6 @@
 """The secret key's fingerprint, kept in the database: nothing is written under another key than its data were."""
 
 import hmac
-import sys
 from typing import Any
 
 import psycopg
@@ -36,15 +35,3 @@ def explain(recorded: str) -> str:
         "and access tokens would end. Restore the key from a backup. If it is lost, start once with "
         f"GOALPOST_ACCEPT_KEY={fingerprint()}"
     )
-
-
-def refuse_other_key(**_: Any) -> None:
-    """End this process with one line if the database has recorded another key. A database that is away says nothing."""
-    from api.http.database import Kind, connect  # noqa: PLC0415 - it asks this module
-
-    try:
-        connect(Kind.INBOX).close()
-    except OtherKeyError as error:
-        sys.exit(f"goalpost: {error}")
-    except psycopg.Error:
-        return

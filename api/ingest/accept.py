@@ -12,13 +12,14 @@ import msgspec
 
 from api.events.body import UnreadableBodyError, read_body
 from api.events.envelope import Incoming, clean_text
+from api.events.refusal import Refusal
 from api.http.budgets import LAST_CHANCE, Over, ledger
 from api.http.credentials import SourceAccess
 from api.http.database import DatabaseDownError
-from api.http.endpoint import MOST_DIGITS, Refusal, Request
+from api.http.endpoint import MOST_DIGITS, Request
 from api.ingest import inbox, nudge, source_counts
 from api.ingest.erased import without_erased
-from api.ingest.inbox import Row
+from api.ingest.new_message import NewMessage
 from api.ingest.refusals import key_of
 from api.ingest.refusals import refusals as kept_refusals
 from api.rules.redaction import redact
@@ -191,7 +192,7 @@ def count_sent(rows: Iterable[tuple[int, SourceAccess | None, Incoming]]) -> Non
         ledger().spend(source_id, events=events)
 
 
-def as_row(row: tuple[int, SourceAccess | None, Incoming]) -> Row | None:
+def as_row(row: tuple[int, SourceAccess | None, Incoming]) -> NewMessage | None:
     """Return a row for the inbox, None for a refused event that is counted only (api.ingest.refusals)."""
     site_id, source, event = row
     if source is not None and event.reason:
@@ -199,10 +200,10 @@ def as_row(row: tuple[int, SourceAccess | None, Incoming]) -> Row | None:
         if not kept_refusals().take(site_id, source.id, event.reason, len(event.body), room=room):
             return None
         event = replace(event, refusal_key=key_of(source.id, event, secret=source.redaction_key))
-    return Row(site_id, source.id if source else None, event)
+    return NewMessage(site_id, source.id if source else None, event)
 
 
-def give_back(rows: Iterable[Row]) -> None:
+def give_back(rows: Iterable[NewMessage]) -> None:
     """Count neither as sent nor as kept what could not be stored because of a fault here."""
     for row in rows:
         if row.source_id is not None:
@@ -212,7 +213,9 @@ def give_back(rows: Iterable[Row]) -> None:
 
 
 def count_rows(
-    rows: Sequence[tuple[int, SourceAccess | None, Incoming]], kept: Mapping[int, Row], numbers: Mapping[int, int]
+    rows: Sequence[tuple[int, SourceAccess | None, Incoming]],
+    kept: Mapping[int, NewMessage],
+    numbers: Mapping[int, int],
 ) -> None:
     """Count the events of a request against the budgets of their sources, and what became of refused ones."""
     count_sent(rows)
@@ -221,7 +224,7 @@ def count_rows(
             event = row.event
             kept_refusals().note_copy(row.site_id, row.source_id, event.reason, len(event.body), row.event.refusal_key)
     lost = [
-        Row(site_id, source.id if source else None, event)
+        NewMessage(site_id, source.id if source else None, event)
         for place, (site_id, source, event) in enumerate(rows)
         if place not in kept
     ]

@@ -24,7 +24,8 @@ from api.http.database import Kind
 from api.ingest import nudge, source_counts
 from api.ingest.accept import EVENT_BYTES, KEPT_BYTES, prepare, refused, too_large
 from api.ingest.erased import without_erased
-from api.ingest.inbox import Row, insert
+from api.ingest.inbox import insert
+from api.ingest.new_message import NewMessage
 from api.ingest.tracking import read_item
 from api.models import Load
 
@@ -137,7 +138,7 @@ def store_chunk(connection: psycopg.Connection[Any], load: Load, chunk: Sequence
     now = datetime.now(UTC)
     source = importing(connection, load.source_id)
     read = [(source.site_id, source.id, read_line(line, source, received_at=now)) for line in chunk if line.body]
-    rows = [Row(*row) for row in without_erased(read)]
+    rows = [NewMessage(*row) for row in without_erased(read)]
     with connection.transaction():
         is_new = [bool(number) for number in insert(connection, rows)]
         source_counts.write(connection, source_counts.count(rows, is_new))

@@ -10,16 +10,15 @@ during the commit. Then the outcome is unknown, and a sender without messageIds 
 import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
 import structlog
 
-from api.events.envelope import Incoming
 from api.http.batching import Call, Gatherer
 from api.http.database import ENDED_BY_LIMITS, TIMEOUTS, DatabaseDownError, Kind, connect, is_ours, once
 from api.ingest import nudge, source_counts
+from api.ingest.new_message import NewMessage
 
 MOST_ROWS: Final = 2_000  # a commit; more wait for the next
 ROW_BYTES: Final = 8_192  # a larger body counts as several rows, so that a statement ends well within its time
@@ -56,19 +55,10 @@ SELECT arrived.place, id FROM stored JOIN arrived USING (id)
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One message on its way into the inbox."""
-
-    site_id: int
-    source_id: int | None
-    event: Incoming
+Delivery = Call[Sequence[NewMessage], list[int]]  # the rows of one request; for each, its new number, or 0
 
 
-Delivery = Call[Sequence[Row], list[int]]  # the rows of one request; for each, its new number, or 0
-
-
-def store(rows: Sequence[Row]) -> list[int]:
+def store(rows: Sequence[NewMessage]) -> list[int]:
     """Store messages durably and return the number of each, 0 of a duplicate. One commit, shared by requests.
 
     Raises DatabaseDownError when it cannot be said that they are stored, RowRefusedError for a row that PostgreSQL
@@ -77,7 +67,7 @@ def store(rows: Sequence[Row]) -> list[int]:
     return committer().ask(rows, patience=PATIENCE)
 
 
-def insert(connection: psycopg.Connection[Any], rows: Sequence[Row]) -> list[int]:
+def insert(connection: psycopg.Connection[Any], rows: Sequence[NewMessage]) -> list[int]:
     """Insert messages in one statement and return the number of each, 0 of a duplicate. The caller commits."""
     parameters = {
         "site": [row.site_id for row in rows],
@@ -157,7 +147,7 @@ class Committer:
             delivery.refuse(DatabaseDownError())
             raise
 
-    def _insert(self, rows: Sequence[Row], *, until: float) -> list[int]:
+    def _insert(self, rows: Sequence[NewMessage], *, until: float) -> list[int]:
         """Insert and commit in one round trip. A connection that the server dropped is replaced once, where a second
         try cannot store anything twice.
 
@@ -200,11 +190,11 @@ def _refuse_late(until: float) -> None:
 
 
 @once
-def committer() -> Gatherer[Sequence[Row], list[int]]:
+def committer() -> Gatherer[Sequence[NewMessage], list[int]]:
     """This process's committer, started when the first message comes."""
     return Gatherer(Committer().commit, name="inbox", most=MOST_ROWS, size=count_rows, takes=TAKES)
 
 
-def count_rows(rows: Sequence[Row]) -> int:
+def count_rows(rows: Sequence[NewMessage]) -> int:
     """Return how much of a commit these rows take, in rows of ROW_BYTES."""
     return sum(1 + len(row.event.body) // ROW_BYTES for row in rows)

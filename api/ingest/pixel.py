@@ -8,7 +8,8 @@ from http import HTTPStatus
 from typing import Final
 
 from api.events.envelope import TYPES
-from api.http.endpoint import Answer, Endpoint, Refusal, Request
+from api.events.refusal import Refusal
+from api.http.endpoint import Answer, Endpoint, Request
 from api.ingest.tracking import check_room, take_event
 from api.ingest.write_keys import find_in_body, find_shown, read_shown
 

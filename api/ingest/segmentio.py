@@ -5,8 +5,9 @@ from http import HTTPStatus
 from urllib.parse import quote
 
 from api.events.envelope import Incoming, find_message_id, read_event, read_events
+from api.events.refusal import Refusal
 from api.http.credentials import SiteAccess, api_key, check_authorization, check_secret, find_site, require
-from api.http.endpoint import Answer, Refusal, Request, TooLargeError, UnreadableBodyError, json_answer
+from api.http.endpoint import Answer, Request, TooLargeError, UnreadableBodyError, json_answer
 from api.http.refused_keys import Reason, note_refusal
 from api.ingest.accept import (
     EVENT_BYTES,

@@ -8,13 +8,12 @@ import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import psycopg
 from django.db import connection
 
-if TYPE_CHECKING:
-    from api.ingest.inbox import Row
+from api.ingest.new_message import NewMessage
 
 Counts = Mapping[tuple[int, datetime], "Figures"]  # by source and hour
 
@@ -38,7 +37,7 @@ class Figures:
     last_received_at: datetime | None = None
 
 
-def count(rows: Iterable["Row"], is_new: Iterable[bool]) -> Counts:
+def count(rows: Iterable[NewMessage], is_new: Iterable[bool]) -> Counts:
     """What these messages add, of which some were new to the inbox."""
     counts: dict[tuple[int, datetime], Figures] = {}
     for row, new in zip(rows, is_new, strict=True):

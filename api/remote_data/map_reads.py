@@ -8,10 +8,11 @@ from typing import Any, Final
 import msgspec
 from psycopg.errors import QueryCanceled
 
+from api.events.refusal import Refusal
 from api.http.batching import Call, Gatherer
 from api.http.credentials import check_authorization, find_site, require, unauthorized
 from api.http.database import DatabaseDownError, fetch_all, once
-from api.http.endpoint import Answer, Refusal, Request
+from api.http.endpoint import Answer, Request
 from api.models import Scope
 from cohorts import remote_data
 from cohorts.remote_data import Found, LargePerson, Wanted

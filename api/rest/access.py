@@ -12,8 +12,8 @@ from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
 from api import audit
+from api.events.refusal import Refusal
 from api.http.credentials import TOKEN_PREFIX, check_authorization, hash_secret, require, unauthorized
-from api.http.endpoint import Refusal
 from api.http.key_usage import Key, note_use
 from api.http.refused_keys import Reason, hint_of, note_refusal
 from api.http.tokens import live_tokens, with_open_sites

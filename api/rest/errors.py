@@ -14,9 +14,10 @@ from django.views import defaults
 from psycopg.errors import ReadOnlySqlTransaction
 from rest_framework import exceptions
 
+from api.events.refusal import Refusal
 from api.http import error_pages
 from api.http.database import DatabaseDownError, is_held
-from api.http.endpoint import JSON, Refusal, unavailable
+from api.http.endpoint import JSON, error_answer, unavailable
 
 ADMIN: Final = "/admin/"
 DATABASE_ERRORS: Final = (DatabaseDownError, OperationalError, InterfaceError)
@@ -50,7 +51,7 @@ def respond(refusal: Refusal) -> HttpResponse:
     """The error as Django's response."""
     # A quoted lone surrogate has no bytes.
     message = refusal.message[:LONGEST_MESSAGE].encode(errors="replace").decode()
-    answer = Refusal(refusal.status, refusal.code, message, refusal.headers).answer()
+    answer = error_answer(Refusal(refusal.status, refusal.code, message, refusal.headers))
     return HttpResponse(answer.body, status=answer.status, content_type=JSON, headers=dict(answer.headers))
 
 

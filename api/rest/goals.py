@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from api.audit import changed
-from api.http.endpoint import Refusal
+from api.events.refusal import Refusal
 from api.rest.access import caller_of, note, open_site, visible_sites
 from api.rest.goal_shapes import GoalChange, GoalQuery, GoalShape, NewGoal
 from api.rest.schema import PAGE_HEADERS, answers

@@ -11,7 +11,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
 from api.events.encodings import without_mark
-from api.http.endpoint import Refusal
+from api.events.refusal import Refusal
 
 BODY_LIMIT: Final = 1_048_576
 DEPTH_LIMIT: Final = 100

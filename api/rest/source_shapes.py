@@ -8,10 +8,11 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from api.http.budgets import MOST, Span, Used
+from api.http.budgets import Used
 from api.ingest.refusals import Counts
 from api.ingest.source_counts import Figures
 from api.models import Source, Twin, WriteKey
+from api.models.budgets import MOST, Span
 from api.rest.reading import Query
 
 MOST_OVERLAP = 8_760  # hours

@@ -73,12 +73,12 @@ def main() -> None:
 
 
 def add_source(here: Stage) -> None:
-    from api.http import budgets
     from api.ingest.provisioning import create_source
     from api.models import Site, Source
+    from api.models.budgets import FIELDS, MOST
 
     create_source(Site.objects.get(pk=here.site_id), name="SDK", kind="server", write_key=WRITE_KEY)
-    Source.objects.update(**dict.fromkeys(budgets.FIELDS, budgets.MOST))
+    Source.objects.update(**dict.fromkeys(FIELDS, MOST))
 
 
 def script(run: str, size: int, path: str) -> str:

@@ -248,7 +248,8 @@ def tell_story(site: "Site") -> None:
     from api.digest.claims import Claims
     from api.events.envelope import read_event
     from api.http.database import connect
-    from api.ingest.inbox import Row, insert
+    from api.ingest.inbox import insert
+    from api.ingest.new_message import NewMessage
     from api.models import Source
 
     now = datetime.now(UTC)
@@ -273,7 +274,7 @@ def tell_story(site: "Site") -> None:
             at = now - timedelta(minutes=len(told) - position)
             body = {**event, "messageId": f"ada-{position}", "timestamp": at.isoformat()}
             raw = json.dumps(body, ensure_ascii=False).encode()
-            insert(inbox, [Row(site.pk, source.pk, read_event(raw, position=0, received_at=at))])
+            insert(inbox, [NewMessage(site.pk, source.pk, read_event(raw, position=0, received_at=at))])
     claims = Claims()
     run.digest_all(claims, seconds=30)
     claims.close()

@@ -16,8 +16,8 @@ from typing import Any
 import django
 import psycopg
 
-from api.http import budgets
 from api.management.commands import up
+from api.models.budgets import FIELDS
 from api.runtime.embedded import free_port, servers
 from api.runtime.processes import Child, claim, start, stop
 
@@ -170,7 +170,7 @@ def raise_curtain(directory: Path, lock: int) -> Stage:
         connection.execute("CREATE EXTENSION pg_stat_statements")
         connection.execute("UPDATE api_site SET goals_per_10_seconds = 1000000, goals_per_hour = 1000000")
         # The benches measure what the machine can do, not what one source may do.
-        connection.execute("UPDATE api_source SET " + ", ".join(f"{name} = 10 ^ 15" for name in budgets.FIELDS))
+        connection.execute("UPDATE api_source SET " + ", ".join(f"{name} = 10 ^ 15" for name in FIELDS))
         row = connection.execute(
             "SELECT site.id, source.id FROM api_site site JOIN api_source source ON source.site_id = site.id"
         ).fetchone()

@@ -31,6 +31,7 @@ from api.events.envelope import read_event
 from api.http import database
 from api.http.database import connect
 from api.ingest import inbox, nudge
+from api.ingest.new_message import NewMessage
 from api.ingest.provisioning import create_site
 from api.models import Claim, Message
 from cohorts.models import Identity
@@ -501,7 +502,7 @@ def test_committer__connection_lost_after_the_commit__stores_nothing_twice(
     committer = inbox.Committer()
     committer._connection = lost  # type: ignore[assignment]  # as far as it is asked
     rows = [
-        inbox.Row(world.site.pk, None, read_event(json.dumps(each).encode(), position=place, received_at=START))
+        NewMessage(world.site.pk, None, read_event(json.dumps(each).encode(), position=place, received_at=START))
         for place, each in enumerate(body)
     ]
 
@@ -516,7 +517,7 @@ def test_committer__connection_lost_after_the_commit__stores_nothing_twice(
 
 def test_committer__after_a_row_that_is_a_defect_of_ours__stores_the_next(world: World) -> None:
     event = read_event(json.dumps(world.event()).encode(), position=0, received_at=START)
-    nonsense = inbox.Row(world.site.pk, None, replace(event, warnings=None))  # type: ignore[arg-type]  # on purpose
+    nonsense = NewMessage(world.site.pk, None, replace(event, warnings=None))  # type: ignore[arg-type]  # on purpose
 
     with pytest.raises(database.DatabaseDownError):
         inbox.store([nonsense])

@@ -12,11 +12,12 @@ import httpx
 import pytest
 
 from api.http import budgets
-from api.http.budgets import Budget, Ledger, Span, Used, budget_of, used
+from api.http.budgets import Ledger, Used, used
 from api.http.credentials import forget_lookups
 from api.http.database import connect
 from api.ingest.provisioning import create_source
 from api.models import Message, Source, SourceUse
+from api.models.budgets import FIELDS, Budget, Span, budget_of
 from tests.flows.test_resilience import database_down, wait_until
 from tests.flows.test_tracking import KEY, basic, post
 from tests.world import World
@@ -288,6 +289,6 @@ def test_budget__of_a_kind__is_smaller_for_keys_that_anybody_reads() -> None:
     none = (None, None, None, None)
     browser, server = budget_of("browser", *none), budget_of("server", *none)
 
-    assert all(getattr(browser, name) < getattr(server, name) for name in budgets.FIELDS)
+    assert all(getattr(browser, name) < getattr(server, name) for name in FIELDS)
     assert budget_of("altis", *none) == budget_of("destination", *none) == budget_of("import", *none) == server
     assert budget_of("browser", 1, None, None, 2) == Budget(1, browser.bytes_per_minute, browser.events_per_day, 2)

@@ -381,6 +381,6 @@ def refusal_codes(tree: ast.AST) -> set[str]:
 
 
 def test_message__with_a_lone_surrogate__can_be_sent() -> None:
-    from api.http.endpoint import Refusal
+    from api.events.refusal import Refusal
 
     assert b"a?b" in respond(Refusal(400, "invalid_request", "a\ud800b")).content

@@ -11,8 +11,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
+from api.events.refusal import Refusal
 from api.http import credentials, key_usage
-from api.http.endpoint import Refusal
 from api.http.tokens import make_token, take_over
 from api.ingest.provisioning import create_site
 from api.models import AuditEntry, Credential, ManagementToken, Membership, Source, WriteKey

@@ -14,12 +14,13 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from api.http.budgets import FIELDS, Span, Used
+from api.events.refusal import Refusal
+from api.http.budgets import Used
 from api.http.credentials import api_key, check_secret, check_token, forget_lookups, hash_secret, issue_token
 from api.http.database import connection_parameters
-from api.http.endpoint import Refusal
 from api.ingest.provisioning import create_credential, create_site, create_source, renew_secret
 from api.models import AuditEntry, Credential, Membership, Message, Rule, Scope, Site, Source, WriteKey
+from api.models.budgets import FIELDS, Span
 from api.pages.settings.sources import budget_rows
 from tests.cohorts.test_usernames import count_waiting
 from tests.flows.test_resilience import in_threads, wait_until

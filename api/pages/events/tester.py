@@ -14,9 +14,9 @@ from django.urls import reverse
 
 from api.audit import note
 from api.events.envelope import Incoming
+from api.events.refusal import Refusal
 from api.http.credentials import SourceAccess, find_source
 from api.http.database import DatabaseDownError
-from api.http.endpoint import Refusal
 from api.ingest import accept, tracking
 from api.insight.trace import Trace, same_key, trace
 from api.models import Message, Site, Source

@@ -24,6 +24,7 @@ from api.ingest.provisioning import change_source, create_source, revoke_write_k
 from api.ingest.source_counts import Figures, figures
 from api.insight.key_usage import describe_events, describe_use
 from api.models import Site, Source, Twin, WriteKey
+from api.models.budgets import MIB, MOST, Span
 from api.pages.access import Role, show, site_page
 from api.pages.confirm import ask, is_confirmed
 
@@ -58,7 +59,7 @@ def list_sources(request: HttpRequest, site: Site) -> HttpResponseBase:
 class BudgetRow:
     """A budget of a source as its page shows it: what is used of it, and its own figures as they are typed."""
 
-    span: budgets.Span
+    span: Span
     used: budgets.Used
     most_events: int
     most_bytes: int
@@ -67,16 +68,16 @@ class BudgetRow:
 
     @property
     def used_mib(self) -> str:
-        return f"{self.used.bytes / budgets.MIB:,.1f}".removesuffix(".0")
+        return f"{self.used.bytes / MIB:,.1f}".removesuffix(".0")
 
     @property
     def most_mib(self) -> str:
-        return f"{self.most_bytes / budgets.MIB:,.1f}".removesuffix(".0")
+        return f"{self.most_bytes / MIB:,.1f}".removesuffix(".0")
 
 
-def budget_rows(source: Source, used: Mapping[budgets.Span, budgets.Used]) -> list[BudgetRow]:
+def budget_rows(source: Source, used: Mapping[Span, budgets.Used]) -> list[BudgetRow]:
     rows = []
-    for span in budgets.Span:
+    for span in Span:
         own_events, own_bytes = (getattr(source, f"{what}_per_{span}") for what in ("events", "bytes"))
         own = "" if own_events is None else str(own_events), "" if own_bytes is None else spell_mib(own_bytes)
         rows.append(BudgetRow(span, used[span], *source.budget.limits(span), *own))
@@ -85,7 +86,7 @@ def budget_rows(source: Source, used: Mapping[budgets.Span, budgets.Used]) -> li
 
 def spell_mib(size: int) -> str:
     """Return bytes in MiB; with seven digits none of them is lost."""
-    return f"{Decimal(size) / budgets.MIB:.7f}".rstrip("0").rstrip(".")
+    return f"{Decimal(size) / MIB:.7f}".rstrip("0").rstrip(".")
 
 
 @site_page(Role.OWNER)
@@ -150,11 +151,11 @@ def save_budget(request: HttpRequest, source: Source) -> str:
 def read_budget(request: HttpRequest) -> dict[str, int | None]:
     """Return the figures of a form, None for the default. Raises ValueError for what is no number above 0."""
     fields: dict[str, int | None] = {}
-    for span in budgets.Span:
+    for span in Span:
         events = request.POST.get(f"events_per_{span}", "").strip().replace(",", "")
         mib = request.POST.get(f"mib_per_{span}", "").strip().replace(",", "")
         fields[f"events_per_{span}"] = read_number(events) if events else None
-        fields[f"bytes_per_{span}"] = read_number(mib, unit=budgets.MIB) if mib else None
+        fields[f"bytes_per_{span}"] = read_number(mib, unit=MIB) if mib else None
     return fields
 
 
@@ -164,7 +165,7 @@ def read_number(text: str, *, unit: int = 1) -> int:
     if not re.fullmatch(r"[0-9]{1,16}" + parts, text, re.ASCII):
         raise ValueError
     number = round(Decimal(text) * unit)
-    if not 1 <= number <= budgets.MOST:
+    if not 1 <= number <= MOST:
         raise ValueError
     return number
 

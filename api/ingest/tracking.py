@@ -25,12 +25,12 @@ from api.events.envelope import (
     read_type,
     scalar,
 )
+from api.events.refusal import Refusal
 from api.events.splitting import split_array, split_object
 from api.http.credentials import SourceAccess, find_source
 from api.http.endpoint import (
     Answer,
     Endpoint,
-    Refusal,
     Request,
     TooLargeError,
     UnreadableBodyError,

@@ -4,10 +4,10 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qs
 
+from api.events.refusal import Refusal
 from api.http.credentials import TOKEN_SECONDS, check_authorization, check_secret, issue_token, require
 from api.http.endpoint import (
     Answer,
-    Refusal,
     Request,
     TooLargeError,
     UnreadableBodyError,

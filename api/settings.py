@@ -49,7 +49,7 @@ def read_database() -> dict[str, Any]:
         raise ImproperlyConfigured("DATABASE_URL has an option that PostgreSQL's client does not know") from error
     return database | {
         "HOST": options.pop("host", database["HOST"]),
-        # The hot paths have a pool of their own (api.database); the admin and the management API open and close.
+        # The hot paths have a pool of their own (api.http.database); the admin and the management API open and close.
         "CONN_MAX_AGE": 0,
         "OPTIONS": {
             "connect_timeout": 5,

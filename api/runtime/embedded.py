@@ -1,7 +1,7 @@
 """PostgreSQL and Valkey from wheels, as children of one process: the same servers as in production, nothing to install.
 
 All their data is below the data directory, even if root starts them from a home that only root may enter
-(api.processes.setpriv).
+(api.runtime.processes.setpriv).
 """
 
 import contextlib

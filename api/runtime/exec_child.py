@@ -1,6 +1,6 @@
 """Script that changes the account, asks Linux for a signal at the parent's end, and becomes another program.
 
-python -I -S leash.py UID GID SIGNAL PROGRAM [ARGUMENT ...]
+python -I -S exec_child.py UID GID SIGNAL PROGRAM [ARGUMENT ...]
 
 It replaces util-linux's setpriv where that is missing. The account cannot pass closed directories then.
 """

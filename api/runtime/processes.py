@@ -19,7 +19,7 @@ PASSING = {2: "dac_read_search", 1: "dac_override"}
 SETPCAP = 8  # the one to give a capability to another account
 # The parent may have ended before the kernel knew that its end matters.
 IF_PARENT_LIVES = 'test "$PPID" = "$1" && shift && exec "$@"'
-LEASH = Path(__file__).with_name("leash.py")
+EXEC_CHILD = Path(__file__).with_name("exec_child.py")
 # How long a start waits for what an earlier one left behind: their own stop takes less.
 LEFTOVERS_SECONDS = 12.0
 # A program that ends this often in this many seconds will end again; the pauses alone take 1 + 2 + 4 + 8 of them.
@@ -176,7 +176,7 @@ def setpriv(account: Account, stop_signal: signal.Signals) -> list[str]:
 
 def leash(account: Account, stop_signal: signal.Signals) -> list[str]:
     """Return the prefix of a command where setpriv is missing, as on macOS, which has no such signal either."""
-    return [sys.executable, "-I", "-S", str(LEASH), str(account.uid), str(account.gid), str(stop_signal.value)]
+    return [sys.executable, "-I", "-S", str(EXEC_CHILD), str(account.uid), str(account.gid), str(stop_signal.value)]
 
 
 class Kept:

@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, settings
 from pytest_django import DjangoDbBlocker
 
 from api.digest.claims import Claims
-from api.http import credentials
 from api.wsgi import application
 from tests.world import World
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from celery.beat import Scheduler, Service
 
-from api import tasks
 from api.celery import app
 from api.ingest.nudge import MOST_QUEUED, broker
 

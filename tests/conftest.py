@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from pytest_django import DjangoDbBlocker
 
 from api.digest.claims import Claims
+from api.http import credentials
 from api.wsgi import application
 from tests.world import World
 
@@ -40,7 +41,7 @@ def transactional_db(django_db_setup: None, django_db_blocker: DjangoDbBlocker) 
 @pytest.fixture
 def world(transactional_db: None) -> Iterator[World]:
     """Yield a site with a credential and a client that sends requests to the application."""
-    access.forget_lookups()
+    credentials.forget_lookups()
     claims = Claims()
     with httpx.Client(transport=httpx.WSGITransport(app=application), base_url="http://testserver") as client:
         yield World.build(client, claims)

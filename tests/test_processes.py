@@ -105,7 +105,7 @@ def test_exit__by_its_code__is_described(code: int, words: str) -> None:
 SCRIPT = """
 import os, sys
 from pathlib import Path
-from api import processes
+from api.runtime import processes
 if sys.argv[2] == "without":
     processes.has_setpriv = lambda: False
 with processes.claim(Path(sys.argv[1])) as lock:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from celery.beat import Scheduler, Service
 
+from api import tasks
 from api.celery import app
 from api.ingest.nudge import MOST_QUEUED, broker
 
@@ -16,10 +17,9 @@ FREQUENT = 3  # tasks that are due every second
 
 @pytest.fixture
 def timetable(transactional_db: None, tmp_path: Path) -> Iterator[Scheduler]:
-    """Yield the scheduler that `celery beat` would use, with empty queues."""
+    """Yield the scheduler that `celery beat` uses, with empty queues."""
     broker().delete(*QUEUES)
-    for module in (digest_tasks, alert_tasks):  # normally done when beat starts
-        module.schedule(app)
+    tasks.schedule_tasks(app)  # normally done when beat starts
     notes = str(tmp_path / "beat-schedule")
     scheduler = Service(app, schedule_filename=notes, scheduler_cls=app.conf.beat_scheduler).get_scheduler()
     yield scheduler

@@ -1,6 +1,6 @@
 """The set-up guide of a site: what to paste where, for this host and site, and whether its first event has come.
 
-The code stands in api/guide/*.txt; what the README prints too is the same to the byte, and tests run it as printed.
+The code is in api/guide/*.txt; tests run what this machine can run, as its page prints it.
 """
 
 import json
@@ -42,10 +42,12 @@ WAYS: Final = (
         ("node", "rudder_node", "visitor_node")),
     Way("python", "SDKs in Python", "Segment's and RudderStack's libraries with our host.", Kind.SERVER,
         ("python", "rudder_python")),
-    Way("browser", "A web page", "Segment's analytics-next from npm.", Kind.BROWSER, ("browser", "visitor_code")),
+    Way("browser", "A web page", "Segment's and RudderStack's libraries from npm.", Kind.BROWSER,
+        ("browser", "rudder_browser", "visitor_code")),
     Way("apps", "Apps: iOS, Android, C#", "Segment's libraries with our host and a plugin for the visitor code.",
         Kind.BROWSER, ("swift", "kotlin", "csharp")),
-    Way("curl", "Anything that speaks HTTP", "One request, with curl.", Kind.SERVER, ("curl",)),
+    Way("curl", "Anything that speaks HTTP", "One request, with curl.", Kind.SERVER,
+        ("curl", "curl_batch", "curl_batch_answer")),
     Way("altis", "Altis (WordPress)", "A filter that sends Altis Analytics here.", Kind.ALTIS, ("altis",)),
     Way("ibexa", "Ibexa Connect", "The HTTP module in place of Segment's.", Kind.SERVER),
     Way("pages", "Page views as track events", "Two rules, as Bucket has it.", "", ("page_to_track",)),
@@ -56,6 +58,16 @@ WAYS: Final = (
     Way("read", "Remote data", "Personas, traits and groups, read by SDKs, pages and curl.", "",
         ("kameleoon", "read_visitor", "read_curl")),
     Way("migration", "From the classic destination", "Three steps, without a gap.", ""),
+)  # fmt: skip
+
+REFERENCE: Final = (
+    Way("count", "How events count", "Goals, visitors, times, money, limits, and what is rejected."),
+    Way("sources", "Sources and write keys", "Keys, budgets, and the same by the API.", codes=("sources",)),
+    Way("rules", "Rules", "Actions, fields, patterns and examples.", codes=("rule_group", "rule_examples")),
+    Way("hooks", "Hooks", "A Python module that changes events.", codes=("hooks",)),
+    Way("alerts", "Alerts", "Conditions, and how to check the signature of a webhook.", codes=("signature",)),
+    Way("access", "Roles and keys", "What members, credentials and tokens may do."),
+    Way("answers", "Answers and errors", "Each code that senders and readers may get, and what to do."),
 )  # fmt: skip
 
 
@@ -73,6 +85,7 @@ class Addresses:
 
     events: str
     data: str
+    api: str
     domain: str  # what Kameleoon's SDKs call network_domain; empty where there is none
 
 
@@ -85,8 +98,8 @@ def addresses(request: HttpRequest) -> Addresses:
     scheme, _, host = here.partition("://")
     subdomain, _, domain = host.partition(".")
     if subdomain != "api" or not domain:
-        return Addresses(here, here, "")
-    return Addresses(f"{scheme}://integrations.{domain}", f"{scheme}://data.{domain}", domain)
+        return Addresses(here, here, here, "")
+    return Addresses(f"{scheme}://integrations.{domain}", f"{scheme}://data.{domain}", here, domain)
 
 
 @cache
@@ -99,6 +112,7 @@ def code_for(name: str, site: Site, places: Addresses, write_key: str) -> str:
     """A piece of code for this host and site, to be pasted as it is."""
     code = read_code(name).replace("https://integrations.example.com", places.events)
     code = code.replace("https://data.example.com", places.data)
+    code = code.replace("https://api.example.com", places.api)
     code = code.replace(f"{places.data} {places.data}", places.data)  # a policy names a host once
     code = code.replace("integrations.example.com", places.events.partition("://")[2])  # where no scheme is wanted
     code = code.replace("example.com", places.domain or "example.com").replace("SITECODE", site.sitecode)
@@ -112,6 +126,7 @@ def list_ways(request: HttpRequest, site: Site) -> HttpResponseBase:
         "pages/guide/index.html",
         title="Set-up guide",
         ways=WAYS,
+        reference=REFERENCE,
         places=addresses(request),
         refused=find_refused(site, now=timezone.now()),
     )
@@ -147,7 +162,7 @@ def show_custom_data(request: HttpRequest, site: Site) -> HttpResponseBase:
 @site_page()
 def show_way(request: HttpRequest, site: Site, way: str) -> HttpResponseBase:
     """A page of the guide, with the code for one of the site's sources. At most four queries of its own."""
-    chosen = next((each for each in WAYS if each.name == way), None)
+    chosen = next((each for each in (*WAYS, *REFERENCE) if each.name == way), None)
     if chosen is None:
         raise Http404
     sources = list(site.sources.filter(kind=chosen.kind).order_by("pk")) if chosen.kind else []

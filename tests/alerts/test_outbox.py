@@ -19,8 +19,8 @@ from django.test import override_settings
 from api.alerts import outbox, webhook
 from api.ingest.provisioning import create_site
 from api.models import Alert, AlertDelivery
+from api.pages.guide import read_code
 from tests.alerts.receivers import LOOPBACK, mail_server, receiving
-from tests.contract.test_readme import printed_block
 from tests.world import SITECODE, START, World
 
 Tell = Callable[..., AlertDelivery]
@@ -54,13 +54,13 @@ def outcome(delivery: AlertDelivery) -> tuple[str, int, str]:
 # Webhooks
 
 
-def test_webhook__of_an_alert__is_signed_as_the_readme_checks(tell: Tell) -> None:
+def test_webhook__of_an_alert__is_signed_as_the_guide_checks(tell: Tell) -> None:
     with receiving(200) as receiver:
         delivery = tell(webhook_url=receiver.url + "?a=b")
         send()
     ((headers, body),) = receiver.requests
     secret, code = delivery.alert.secret, dict[str, Any]()
-    exec(printed_block("python", "def is_genuine"), code)
+    exec(read_code("signature"), code)
     is_genuine = code["is_genuine"]
 
     assert is_genuine(headers["x-goalpost-signature"], body, secret)

@@ -15,13 +15,13 @@ from playwright.sync_api import Error as BrowserError
 
 from api.ingest.provisioning import revoke_write_key
 from api.models import Message, Source, WriteKey
+from api.pages.guide import read_code
 from goals.models import Conversion
 from tests.browser.chromium import Visit, needs_browser
 from tests.browser.conftest import INBOX_LIMIT
 from tests.contract.node import needs_packages
 from tests.contract.server import Shop
 from tests.contract.test_middleware import CODE as MIDDLEWARE
-from tests.contract.test_readme import printed
 
 Arrive = Callable[..., Visit]
 
@@ -44,7 +44,7 @@ def write_key(source: Source) -> WriteKey:
 
 
 def start(visit: Visit, shop: Shop, source: Source, *, mode: str, **integration: str) -> None:
-    """Load analytics.js as the README says; where to send is what Goalpost answers, unless the page says it."""
+    """Load analytics.js as the guide says; where to send is what Goalpost answers, unless the page says it."""
     integrations = {"Segment.io": {**MODES[mode], **integration}}
     visit.call("start", {"writeKey": write_key(source).key, "cdnURL": shop.server.url}, {"integrations": integrations})
 
@@ -97,7 +97,7 @@ def test_page__sends_events_of_every_type_and_a_burst__all_arrive_once_and_are_r
     where = {"apiHost": f"127.0.0.1:{shop.server.port}/v1", "protocol": "http"} if told_by == "page" else {}
     start(visit, shop, source, mode=mode, **where)
     visit.run(MIDDLEWARE)
-    visit.run(printed("readVisitor"))
+    visit.run(read_code("read_visitor"))
 
     visit.call("sendEveryType")
     visit.call("sendBurst", BURST)

@@ -8,7 +8,7 @@ from django.urls import resolve, reverse
 from playwright.sync_api import Page, expect
 
 from api.models import Message, Site
-from api.pages.guide import WAYS
+from api.pages.guide import REFERENCE, WAYS
 from tests.bench.looks import Look, looks
 
 # Files, and what a page's script asks for.
@@ -93,7 +93,10 @@ def addresses(site: Site, empty: Site) -> dict[str, str]:
         found[f"empty {name}"] = reverse(f"pages:{name}", args=[empty.sitecode])
     dead = Message.objects.filter(site=site, status="dead")[0]
     found["event dead"] = reverse("pages:event", args=[site.sitecode, dead.pk])
-    found |= {f"guide-way {way.name}": reverse("pages:guide-way", args=[site.sitecode, way.name]) for way in WAYS}
+    found |= {
+        f"guide-way {page.name}": reverse("pages:guide-way", args=[site.sitecode, page.name])
+        for page in (*WAYS, *REFERENCE)
+    }
     found["form of a site"] = reverse("admin:api_site_change", args=[site.pk])
     found["form of a source"] = reverse("admin:api_source_change", args=[dead.source_id])
     return found

@@ -1,4 +1,4 @@
-// Runs the README's Destination Function as Segment does: a handler for each event, Segment's globals and no others.
+// Runs the guide's Destination Function as Segment does: a handler for each event, Segment's globals and no others.
 import http from "node:http";
 import vm from "node:vm";
 import { readTask, report } from "./task.mjs";

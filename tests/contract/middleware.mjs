@@ -1,4 +1,4 @@
-// Runs the README's source middleware on events, as analytics.js would.
+// Runs the guide's source middleware on events, as analytics.js would.
 import vm from "node:vm";
 import { readTask, report } from "./task.mjs";
 

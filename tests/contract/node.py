@@ -18,6 +18,7 @@ needs_packages = pytest.mark.skipif(
     "CI" not in os.environ and not Path(__file__).with_name("node_modules").exists(),
     reason="needs the packages of tests/contract (make test installs them where there is npm)",
 )
+needs_curl = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("bash")), reason="needs curl and bash")
 
 
 def run_node(script: Path, task: Mapping[str, Any]) -> Any:

@@ -17,7 +17,7 @@ HOST = "goalpost.example:18942"
 PUBLIC = f"https://{HOST}"
 # What reaches the server from a browser at PUBLIC, by the proxy between them.
 PROXIES: dict[str, dict[str, str]] = {
-    "as the README says": {"host": HOST, "x-forwarded-proto": "https"},
+    "as docker/README.md says": {"host": HOST, "x-forwarded-proto": "https"},
     "nginx's $host": {"host": "goalpost.example", "x-forwarded-proto": "https"},
     "no scheme": {"host": HOST},
     "neither port nor scheme": {"host": "goalpost.example"},

@@ -17,12 +17,13 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 
-from api.models import Membership, Site
-from tests.contract.node import needs_node, needs_packages
+from api.models import Membership, Site, Source
+from api.pages.guide import read_code
+from tests.contract.node import needs_curl, needs_node, needs_packages, run_node
 from tests.contract.server import Shop
-from tests.contract.test_readme import needs_curl
 
-PACKAGES = Path(__file__).with_name("node_modules")
+HERE = Path(__file__).parent
+PACKAGES = HERE / "node_modules"
 
 
 def session_of(shop: Shop, role: str = Membership.Role.VIEWER) -> str:
@@ -138,3 +139,46 @@ def test_read_code__run_as_copied__reads_the_site(shop: Shop, tmp_path: Path) ->
     done = subprocess.run(["bash", "-euc", commands], check=True, timeout=120, capture_output=True, text=True)
 
     assert done.stdout.splitlines() == ['{"traits":{"plan":"team"}}', "{}", '{"cohorts":[]}']
+
+
+@needs_node
+@pytest.mark.promise("K-57", "K-75", "K-76")
+def test_page_function__for_known_and_unknown_visitors__reads_personas_traits_and_group(shop: Shop) -> None:
+    shop.send(
+        shop.event("identify", properties={"plan": "scale", "email": "ann@example.com"}),
+        shop.event("group", groupId="initech"),
+        shop.event(event="Audience Entered", properties={"audience_key": "vip", "vip": True}),
+        shop.event(event="Audience Exited", properties={"audience_key": "new", "new": False}),
+    )
+    task = {"code": read_code("read_visitor"), "host": shop.server.url, "sitecode": shop.sitecode}
+
+    assert run_node(HERE / "visitor.mjs", {**task, "ids": ["user-1", "nobody"]}) == {
+        "user-1": {"personas": ["vip"], "traits": {"plan": "scale"}, "groupId": "initech"},
+        "nobody": {"personas": [], "traits": {}},
+    }
+
+
+@needs_curl
+@pytest.mark.promise("I-03", "I-27", "A-04")
+def test_batch__run_as_copied__answers_as_the_page_shows(shop: Shop) -> None:
+    _, command, answer = copied(shop, "curl")
+
+    done = subprocess.run(["bash", "-euc", command], check=True, timeout=120, capture_output=True, text=True)
+    shop.digest()
+
+    assert done.stdout == answer
+    assert shop.goals() == {"SegmentIO page – Home": ["grace"], "SegmentIO track – Ordered": ["grace"]}
+
+
+@needs_curl
+@pytest.mark.promise("A-02", "A-10", "B-07")
+def test_sources__run_as_copied__make_one_and_another_key(shop: Shop) -> None:
+    credential = {"GOALPOST_CLIENT_ID": shop.client_id, "GOALPOST_CLIENT_SECRET": shop.secret}
+
+    subprocess.run(
+        ["bash", "-euc", copied(shop, "sources")[0]], env={**os.environ, **credential}, check=True, timeout=120
+    )
+
+    source = Source.objects.get(site__sitecode=shop.sitecode, name="Shop server")
+    assert (source.kind, source.takes_track) == ("server", True)
+    assert [key.ends_at is None for key in source.write_keys.order_by("pk")] == [False, True]

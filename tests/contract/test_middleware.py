@@ -1,20 +1,15 @@
-"""The README's source middleware, run as printed: the visitor code arrives with events of every type."""
+"""The source middleware of the set-up guide: the visitor code arrives with events of every type."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from api.pages.guide import read_code
 from tests.contract.node import needs_node, run_node
-from tests.contract.test_readme import README
 
 SCRIPT = Path(__file__).with_name("middleware.mjs")
-CODE = next(
-    block
-    for block in re.findall(r"^```js\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    if "addSourceMiddleware" in block
-)
+CODE = read_code("visitor_code")
 
 
 @needs_node

@@ -1,4 +1,4 @@
-// Runs the README's function for pages.
+// Runs the guide's function for pages.
 import vm from "node:vm";
 import { readTask, report } from "./task.mjs";
 

@@ -1,4 +1,4 @@
-"""The set-up guide: code for this host and site, the same that the README prints, and whether an event has come."""
+"""The set-up guide: code for this host and site, a reference, and whether an event has come."""
 
 import html
 import json
@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from api.http.error_codes import ERROR_CODES
 from api.ingest.provisioning import create_site, create_source
 from api.models import Site, Source, SourceTally
-from api.pages.guide import WAYS, read_code
+from api.pages.guide import REFERENCE, WAYS
 from tests.pages.conftest import Enter, text_of
 from tests.world import World
 
 BASE = "/admin/s/1q2w3e4r5t/guide/"
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docker/README.md")
+PAGES = (*WAYS, *REFERENCE)
 
 
 @pytest.fixture
@@ -41,14 +44,8 @@ def look(person: Client, way: str, **headers: str) -> str:
     return html.unescape(text_of(person.get(f"{BASE}{way}", headers=headers)))
 
 
-@pytest.mark.promise("K-37")
-@pytest.mark.parametrize("name", ["function", "visitor_code", "read_visitor", "altis", "kameleoon", "page_to_track"])
-def test_code__that_the_readme_prints_too__is_the_same(name: str) -> None:
-    assert f"\n{read_code(name)}```" in README
-
-
 @pytest.mark.promise("K-41")
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+@pytest.mark.parametrize("way", PAGES, ids=lambda way: way.name)
 def test_page__of_each_way__holds_no_address_or_key_but_its_own(
     viewer: Client, sources: dict[str, Source], way: Any
 ) -> None:
@@ -65,6 +62,14 @@ def test_page__of_each_way__holds_no_address_or_key_but_its_own(
         assert f"Waiting for the first event of “{source.name}”" in shown
     if way.kind and way.kind != "destination":
         assert source.write_keys.get().key in shown
+
+
+def test_answers__of_events__are_codes_of_the_api(viewer: Client) -> None:
+    rows = re.findall(r'<tr><td class="gp-name">(\d+)</td><td>(.*?)</td>', look(viewer, "answers/"))
+    codes = {(status, code) for status, cell in rows for code in re.findall("<code>(.*?)</code>", cell)}
+
+    assert len(codes) > 15
+    assert not [code for status, code in codes if not ERROR_CODES[code].startswith(status)]
 
 
 @pytest.mark.promise("K-41")
@@ -134,14 +139,10 @@ def test_guide__what_is_asked_about__is_said_where_it_is_looked_for(viewer: Clie
     assert words in look(viewer, way)
 
 
-@pytest.mark.promise("K-34")
-def test_readme__of_plans__says_that_none_is_paid_for() -> None:
-    assert "Nothing here needs a paid plan" in README
-
-
 @pytest.mark.promise("K-90")
 def test_guide__of_other_products__names_none_that_it_is_not_about(viewer: Client) -> None:
-    pages = [look(viewer, ""), *(look(viewer, f"{way.name}/") for way in WAYS), README]
+    pages = [look(viewer, ""), *(look(viewer, f"{page.name}/") for page in PAGES)]
+    pages += [(ROOT / name).read_text() for name in DOCUMENTS]
 
     others = re.compile("amplitude|mixpanel|optimizely|posthog|braze|google analytics|snowplow", re.IGNORECASE)
     assert not [found for page in pages for found in others.findall(page)]
@@ -241,7 +242,7 @@ def test_page__one_source_of_several__is_chosen_by_its_number(viewer: Client, si
     assert viewer.get(f"{BASE}nothing/").status_code == 404
 
 
-@pytest.mark.parametrize("page", ["", *(f"{way.name}/" for way in WAYS), "heard/{source}/"])
+@pytest.mark.parametrize("page", ["", *(f"{page.name}/" for page in PAGES), "heard/{source}/"])
 def test_page__whoever_asks__gets_what_is_theirs(
     enter: Enter, site: Site, django_assert_max_num_queries: Any, page: str
 ) -> None:

@@ -1,12 +1,16 @@
-"""What a batch of the digest reads follows from the batch, not from the size of the tables."""
+"""What the digest and readers read follows from the batch or the person, not from the size of the tables."""
 
 from collections.abc import Callable
+from contextlib import closing
 
+import psycopg
 import pytest
 from django.db import connection
 from pytest_django import Settings
 
+from api import database
 from api.digest import run
+from cohorts import remote_data
 from cohorts.models import Identity, Username
 from tests.world import World
 
@@ -30,6 +34,35 @@ def _rows_read_so_far() -> dict[str, int]:
             [list(TABLES)],
         )
         return dict(cursor.fetchall())
+
+
+@pytest.mark.parametrize("is_analyzed", [True, False])
+def test_reader__that_made_its_plan_on_an_empty_table__reads_the_rows_of_the_person(
+    world: World, *, is_analyzed: bool
+) -> None:
+    """A new installation is read from its first second on; autovacuum comes a minute later at best."""
+    with closing(psycopg.connect(**database.connection_parameters(), autocommit=True)) as reader:
+        database.configure_reader(reader)
+        with connection.cursor() as cursor:
+            cursor.execute("TRUNCATE cohorts_identity CASCADE")  # its indexes may be large of another test
+            cursor.execute("DELETE FROM pg_statistic WHERE starelid = 'cohorts_identity'::regclass")
+            if is_analyzed:
+                cursor.execute("ANALYZE cohorts_identity")
+
+        def read() -> int:
+            asked = remote_data.parameters([(world.site.pk, "ada")])
+            return len(reader.execute(remote_data.STATEMENT, asked, prepare=True).fetchall())
+
+        assert read() == 0
+        Identity.objects.bulk_create(
+            Identity(site=world.site, kind=kind, value=f"stranger-{number}")
+            for number in range(1_000)
+            for kind in (1, 3)
+        )
+        world.identify(userId="ada", anonymousId="device", kameleoonVisitorCode="code")
+        read_before = _rows_read_so_far()
+        assert read() == 3
+    assert _rows_read_so_far()["cohorts_identity"] - read_before["cohorts_identity"] < 20
 
 
 @pytest.mark.parametrize("is_analyzed", [True, False])

@@ -1,9 +1,9 @@
-"""Kill and starve a Goalpost of its own in every way that it must survive, on the full scale, and print the ledgers.
+"""Command that runs the chaos scenarios on their full scale against a temporary Goalpost and prints the ledgers.
 
     python -m tests.chaos [--scenario NAME] [--seed N] [--short]
 
-Exit code 1 when anything differs. The long form takes about half an hour, most of it outages and faults as they are.
-The scenario `clock` needs Debian's package libfaketime, `disk` the right to mount a small file system.
+The exit code is 1 if a figure differs. The long form takes about half an hour, most of it real outages and faults.
+The scenario `clock` needs Debian's package libfaketime. The scenario `disk` needs the right to mount a file system.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenario", choices=LONG, action="append", help="only this one; may be repeated")
-    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of what is random here")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="seed of the random choices")
     parser.add_argument("--short", action="store_true", help="on the scale of `make test`")
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)

@@ -1,4 +1,4 @@
-"""Events of every kind about a few people, and the goals they hit."""
+"""Random events of every type about a few people, and the goals that they hit."""
 
 import random
 from collections.abc import Iterable, Iterator
@@ -10,21 +10,21 @@ Event = dict[str, Any]
 
 PRIVATE: Final = "private.example"  # part of every id and address: no log may hold it
 WEIGHTS: Final = {"track": 45, "page": 15, "identify": 15, "group": 8, "audience": 9, "link": 5, "alias": 3}
-IDS: Final = ("user", "anonymous", "visitor", "user anonymous", "user visitor", "user anonymous visitor")
+KINDS_OF_IDS: Final = ("user", "anonymous", "visitor", "user anonymous", "user visitor", "user anonymous visitor")
 PERSONAS: Final = ("big_spenders", "churning", "new_here")
 
 
 def make_events(chooser: random.Random, *, people: int, goals: int) -> Iterator[Event]:
-    """Events without end about `people`, hitting at most `goals` goals; their times are mixed and often meet.
+    """Yield events without end about `people` persons and at most `goals` goals. Times are unordered and often equal.
 
-    The people's ids are linked late, to several visitor codes and devices, and by aliases to each other.
+    Links come late, connect a person to several visitor codes and devices, and aliases connect persons.
     """
     yesterday = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
     for number in count():
         kind = chooser.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
         at = yesterday + timedelta(seconds=chooser.randrange(people * 10))
-        event = {"messageId": f"message-{number:06}", "timestamp": at.isoformat(), **say(chooser, kind, goals)}
-        event |= name_person(chooser, kind, chooser.randrange(people))
+        event = {"messageId": f"message-{number:06}", "timestamp": at.isoformat(), **make_content(chooser, kind, goals)}
+        event |= make_ids(chooser, kind, chooser.randrange(people))
         if kind == "alias":
             event["previousId"] = user_id(chooser.randrange(people))
         if "visitorCode" in event:
@@ -33,8 +33,8 @@ def make_events(chooser: random.Random, *, people: int, goals: int) -> Iterator[
         yield event
 
 
-def say(chooser: random.Random, kind: str, goals: int) -> Event:
-    """What an event of a kind says; a third of the goals are pages."""
+def make_content(chooser: random.Random, kind: str, goals: int) -> Event:
+    """Return type, name and properties of an event. A third of the goals are pages."""
     event: Event = {"type": kind, "properties": {}}
     if kind == "track":
         event["event"] = f"Goal {chooser.randrange(goals - goals // 3)}"
@@ -57,15 +57,15 @@ def say(chooser: random.Random, kind: str, goals: int) -> Event:
     return event
 
 
-def name_person(chooser: random.Random, kind: str, person: int) -> Event:
-    """Under which ids an event names its person."""
-    ids = "user" if kind == "alias" else "user visitor" if kind == "link" else chooser.choice(IDS)
-    named = {
+def make_ids(chooser: random.Random, kind: str, person: int) -> Event:
+    """Return the ids by which an event identifies its person."""
+    kinds = "user" if kind == "alias" else "user visitor" if kind == "link" else chooser.choice(KINDS_OF_IDS)
+    ids = {
         "userId": user_id(person),
         "anonymousId": f"anonymous-{person}-{chooser.randrange(2)}.{PRIVATE}",
         "visitorCode": f"visitor-{person}-{chooser.randrange(2)}.{PRIVATE}",
     }
-    return {name: value for name, value in named.items() if value.partition("-")[0] in ids}
+    return {name: value for name, value in ids.items() if value.partition("-")[0] in kinds}
 
 
 def user_id(person: int) -> str:
@@ -73,16 +73,15 @@ def user_id(person: int) -> str:
 
 
 def goal_name(event: Event) -> str | None:
-    """The goal that an event hits, by its conventional name; None for events that hit none."""
+    """Return the conventional name of the goal that an event hits, or None."""
     name = str(event.get("event") or event.get("name"))
     return f"SegmentIO {event['type']} – {name}" if name.startswith(("Goal ", "Page ")) else None
 
 
-def ids_of(events: Iterable[Event]) -> list[str]:
-    """Every id that events name, sorted."""
-    found = set()
+def collect_ids(events: Iterable[Event]) -> list[str]:
+    ids = set()
     for event in events:
         properties = event.get("properties", {})
         named = (event.get("userId"), event.get("anonymousId"), event.get("previousId"))
-        found |= {*named, properties.get("kameleoonVisitorCode"), properties.get("k_visitorCode")} - {None}
-    return sorted(found)
+        ids |= {*named, properties.get("kameleoonVisitorCode"), properties.get("k_visitorCode")} - {None}
+    return sorted(ids)

@@ -1,4 +1,4 @@
-"""Imported by a worker beside the product (`celery worker -I`): digesting a certain message ends its process."""
+"""Module for `celery worker -I`: certain messages kill the worker process that digests them."""
 
 import os
 from typing import Final
@@ -6,12 +6,12 @@ from typing import Final
 from api.digest import digest
 from api.digest.mapping import Effects, Rules, Stored, derive
 
-KILLER: Final = "killer"  # how the messageId of such a message begins
+KILLER: Final = "killer"  # prefix of the messageId of such a message
 
 
 def derive_or_die(message: Stored, rules: Rules) -> Effects:
     if (message.message_id or "").startswith(KILLER):
-        os._exit(9)  # as the kernel ends it that lacks memory: nothing is cleaned up
+        os._exit(9)  # without any clean-up, as when the kernel runs out of memory
     return derive(message, rules)
 
 

@@ -1,4 +1,4 @@
-"""What was sent, what became of it, and where the two differ."""
+"""Ledger that compares what was sent with its effects."""
 
 import json
 from collections import Counter
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tests.chaos.events import PRIVATE, goal_name, ids_of
+from tests.chaos.events import PRIVATE, collect_ids, goal_name
 from tests.chaos.sender import Sender
 from tests.chaos.stack import Site, Stack
 
@@ -25,7 +25,7 @@ SELECT kind::text, value, registers::text, parent_kind, parent_value FROM cohort
  UNION ALL
 SELECT 'group', group_id, registers::text, NULL, NULL FROM cohorts_group WHERE site_id = %(s)s
 """
-# The most goals that events made within any span of 10 seconds.
+# Maximum number of goals that events created within any 10 seconds.
 BUSIEST_10_SECONDS = """
 SELECT coalesce(max(made), 0) FROM (
     SELECT count(*) OVER (ORDER BY created_at RANGE BETWEEN '9.999999 s' PRECEDING AND CURRENT ROW) AS made
@@ -36,7 +36,7 @@ SELECT coalesce(max(made), 0) FROM (
 
 @dataclass
 class Ledger:
-    """A table of figures; some must have a certain value, and differ if they don't."""
+    """A table of figures. A figure with a required value is a difference if it has another one."""
 
     title: str
     rows: list[tuple[str, str]] = field(default_factory=list)
@@ -46,72 +46,72 @@ class Ledger:
         shown = f"{value:,}" if isinstance(value, int) else f"{value:.1f}" if isinstance(value, float) else str(value)
         self.rows.append((name, shown))
 
-    def must(self, name: str, value: object, wanted: object) -> None:
-        """A figure that has to be as wanted."""
+    def require(self, name: str, value: object, expected: object) -> None:
+        """Note a figure that must equal `expected`."""
         self.note(name, value)
-        if value != wanted:
-            self.differences.append(f"{name} is {value}, not {wanted}")
+        if value != expected:
+            self.differences.append(f"{name} is {value}, not {expected}")
 
-    def must_hold(self, claim: str, *, holds: bool) -> None:
-        """Note a claim, which has to be true."""
-        self.must(claim, "yes" if holds else "no", "yes")
+    def require_true(self, claim: str, *, holds: bool) -> None:
+        """Note a claim that must be true."""
+        self.require(claim, "yes" if holds else "no", "yes")
 
     def __str__(self) -> str:
         rows = [*self.rows, ("differences", str(len(self.differences)))]
         table = [f"  {name:48} {value:>10}" for name, value in rows]
-        return "\n".join([self.title, *table, *(f"  ! {each}" for each in self.differences)])
+        return "\n".join([self.title, *table, *(f"  ! {difference}" for difference in self.differences)])
 
 
 def book_answers(ledger: Ledger, sender: Sender) -> None:
-    """What the sender saw."""
+    """Note the answers that the sender received."""
     ledger.note("events", len(sender.events))
     ledger.note("sent", len(sender.answers))
     for kind in ("2xx", "429", "503"):
         ledger.note(f"answered {kind}", sender.answers.count(kind))
-    ledger.must("answered otherwise", dict(sender.others) or 0, 0)
+    ledger.require("answered otherwise", dict(sender.others) or 0, 0)
     ledger.note("no answer", sender.answers.count("none"))
-    ledger.must("given up", len(sender.given_up), 0)
-    ledger.must("called new more than once", sum(count > 1 for count in sender.accepted.values()), 0)
+    ledger.require("given up", len(sender.given_up), 0)
+    ledger.require("called new more than once", sum(count > 1 for count in sender.accepted.values()), 0)
 
 
 class Database(Protocol):
-    """Questions to the database, in SQL."""
+    """Source of rows, read by SQL statements."""
 
     def fetch(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]: ...
 
 
 def book_effects(ledger: Ledger, stack: Database, sender: Sender, *, dead: int = 0) -> None:
-    """What the service has of what was sent: each message stored, digested and counted once, but for those `dead`."""
+    """Require that each sent message was stored, digested and counted once, except `dead` ones."""
     site, events = sender.site, list(sender.events.values())
     stored = Counter(
         row[0] for row in stack.fetch("SELECT message_id FROM api_message WHERE site_id = %(s)s", s=site.id)
     )
-    ledger.must("stored", stored.total(), len(events))
-    ledger.must("stored twice, never, or unsent", sum(stored[id_] != 1 for id_ in {*stored, *sender.events}), 0)
+    ledger.require("stored", stored.total(), len(events))
+    ledger.require("stored twice, never, or unsent", sum(stored[id_] != 1 for id_ in {*stored, *sender.events}), 0)
     statuses = dict(stack.fetch(STATUSES, s=site.id))
-    ledger.must("digested: done", statuses.pop("done", 0), len(events) - dead)
-    ledger.must("digested: dead", statuses.pop("dead", 0), dead)
-    ledger.must("digested: otherwise, or not yet", sum(statuses.values()), 0)
-    wanted = Counter(name for name in map(goal_name, events) if name)
+    ledger.require("digested: done", statuses.pop("done", 0), len(events) - dead)
+    ledger.require("digested: dead", statuses.pop("dead", 0), dead)
+    ledger.require("digested: otherwise, or not yet", sum(statuses.values()), 0)
+    hits = Counter(name for name in map(goal_name, events) if name)
     counted = Counter(row[0] for row in stack.fetch(CONVERSIONS, s=site.id))
-    ledger.must("goals", len(counted), len(wanted))
-    ledger.must("counted (conversions)", counted.total(), wanted.total())
-    ledger.must("goals with another count", sum(wanted[name] != counted[name] for name in {*wanted, *counted}), 0)
+    ledger.require("goals", len(counted), len(hits))
+    ledger.require("counted (conversions)", counted.total(), hits.total())
+    ledger.require("goals with another count", sum(hits[name] != counted[name] for name in {*hits, *counted}), 0)
 
 
 def book_reference(ledger: Ledger, stack: Stack, sender: Sender, reference: Sender) -> None:
-    """Two sites that were told the same, side by side: conversions, people, and what readers are served."""
+    """Require that two sites with the same events have equal conversions, people and remote data."""
     for name, sql in (("conversions", CONVERSIONS), ("people and groups", PEOPLE)):
-        ours, theirs = (set(stack.fetch(sql, s=each.site.id)) for each in (sender, reference))
-        ledger.must(f"{name} unlike the reference", len(ours ^ theirs), 0)
-    ids = ids_of(sender.events.values())
-    served, wanted = (read_documents(each.site, ids, each.ports[0]) for each in (sender, reference))
-    ledger.note("remote data documents, not empty", sum(map(bool, wanted.values())))
-    ledger.must("remote data documents equal", sum(served[key] == wanted[key] for key in wanted), len(wanted))
+        rows, expected = (set(stack.fetch(sql, s=site.id)) for site in (sender.site, reference.site))
+        ledger.require(f"{name} unlike the reference", len(rows ^ expected), 0)
+    ids = collect_ids(sender.events.values())
+    served, right = (read_documents(side.site, ids, side.ports[0]) for side in (sender, reference))
+    ledger.note("remote data documents, not empty", sum(map(bool, right.values())))
+    ledger.require("remote data documents equal", sum(served[key] == right[key] for key in right), len(right))
 
 
 def read_documents(site: Site, ids: Sequence[str], port: int) -> Mapping[str, Any]:
-    """The remote data under every key of these ids."""
+    """Return the remote data under every key of these ids."""
     keys = [f"{prefix}{id_}" for id_ in ids for prefix in ("IDENTIFY_", "COHORTS_")] + ["common"]
     documents: dict[str, Any] = {}
     headers = {"authorization": site.authorization}
@@ -122,10 +122,10 @@ def read_documents(site: Site, ids: Sequence[str], port: int) -> Mapping[str, An
     return documents
 
 
-def book_calm(ledger: Ledger, stack: Stack) -> None:
-    """What nothing excuses."""
-    ledger.must("deadlocks", stack.count_deadlocks(), 0)
-    ledger.must("processes that fell by themselves", stack.fallen() or 0, 0)
+def book_incidents(ledger: Ledger, stack: Stack) -> None:
+    """Require that no deadlock, crash or leak of private data happened."""
+    ledger.require("deadlocks", stack.count_deadlocks(), 0)
+    ledger.require("processes that ended unexpectedly", stack.find_crashed() or 0, 0)
     password = urlsplit(stack.servers.environment["REDIS_URL"]).password or ""
     for name, text in (("personal data", PRIVATE), ("the broker's password", password)):
-        ledger.must(f"logs with {name}", stack.logs_with(text) or 0, 0)
+        ledger.require(f"logs with {name}", stack.logs_with(text) or 0, 0)

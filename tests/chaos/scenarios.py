@@ -1,4 +1,4 @@
-"""What is done to a running Goalpost, and what must be true afterwards; the figures say on what scale."""
+"""Chaos scenarios with their required results, on a short and a long scale."""
 
 import random
 import signal
@@ -13,25 +13,25 @@ from itertools import islice
 from typing import Final
 
 from tests.chaos.events import make_events, user_id
-from tests.chaos.faults import FaultFigures, frozen_worker, full_disk, held_lock, wrong_clock
+from tests.chaos.faults import FaultFigures, fill_disk, freeze_workers, hold_lock, shift_clock
 from tests.chaos.ledger import (
     BUSIEST_10_SECONDS,
     Ledger,
     book_answers,
-    book_calm,
     book_effects,
+    book_incidents,
     book_reference,
 )
-from tests.chaos.product import dead_child, lost_key
-from tests.chaos.sender import Sender, paced, repeated, until
-from tests.chaos.stack import ATTEMPTS, WEBS, Stack, count, is_digested, wait_until, working
+from tests.chaos.product import kill_children, lose_key
+from tests.chaos.sender import Sender, paced, repeated, take_until
+from tests.chaos.stack import ATTEMPTS, WEBS, Stack, count, is_digested, running_workers, wait_until
 
-KILLERS: Final = "tests.chaos.killer"  # the module by which a message can kill its worker
+KILLERS: Final = "tests.chaos.killer"  # module that lets a message kill its worker
 
 
 @dataclass(frozen=True, slots=True)
 class OnceFigures:
-    events: int  # and more, while not all kills are done
+    events: int  # at least; sending goes on until all kills are done
     per_second: float  # deliveries
     people: int
     goals: int
@@ -40,22 +40,24 @@ class OnceFigures:
     kills: Mapping[str, int]  # by process
 
 
-def exactly_once(stack: Stack, figures: OnceFigures, chooser: random.Random) -> Ledger:
+def deliver_exactly_once(stack: Stack, figures: OnceFigures, chooser: random.Random) -> Ledger:
     """Deliver each event 1 to 5 times in random order, while workers, web servers and beat are killed and replaced.
 
-    Beside the counts, all must be as on a site that was told the same once, in order, by one connection.
+    Counts, people and remote data must equal those of a site that got the events once, in order, on one connection.
     """
     ledger = Ledger("Exactly once")
-    # A message may be in the hands of every worker that is killed here, and is not to blame for it.
+    # All kills may hit the same message, which must not fail because of them.
     victims = [name for name, kills in figures.kills.items() for _ in range(kills)]
     chooser.shuffle(victims)
-    with working(stack, figures.workers, attempts=len(victims) + 1) as workers:
+    with running_workers(stack, figures.workers, attempts=len(victims) + 1) as workers:
         site, other = stack.sites.pop(), stack.sites.pop()
         limited = "UPDATE api_site SET goals_per_10_seconds = %(most)s WHERE id = %(site)s RETURNING id"
         stack.fetch(limited, most=figures.goals_per_10_seconds, site=site.id)
         sender = Sender(site, list(stack.ports.values()))
         is_over = threading.Event()
-        events = until(is_over, make_events(chooser, people=figures.people, goals=figures.goals), least=figures.events)
+        events = take_until(
+            is_over, make_events(chooser, people=figures.people, goals=figures.goals), least=figures.events
+        )
         deliveries = paced(
             chooser,
             repeated(chooser, events, most=5),
@@ -67,7 +69,7 @@ def exactly_once(stack: Stack, figures: OnceFigures, chooser: random.Random) -> 
                 if victim in WEBS:
                     wait_until(partial(stack.is_ready, victim), victim)
                 if victim in workers:
-                    stack.catch(victim, within=20)  # a death between two batches proves little
+                    stack.catch(victim, within=20)  # a kill between two batches proves little
                 stack.kill(victim)
                 stack.start(victim)
             is_over.set()
@@ -81,13 +83,13 @@ def exactly_once(stack: Stack, figures: OnceFigures, chooser: random.Random) -> 
 
         for name, kills in figures.kills.items():
             ledger.note(f"{name} killed", kills)
-        ledger.note("messages in dead workers' hands", count(stack, site, "attempts > 0"))
+        ledger.note("messages claimed by killed workers", count(stack, site, "attempts > 0"))
         book_answers(ledger, sender)
         book_effects(ledger, stack, sender)
         book_reference(ledger, stack, sender, reference)
         most = stack.fetch(BUSIEST_10_SECONDS, s=site.id)[0][0]
-        ledger.must("goals made in 10 s, over the limit", max(0, most - figures.goals_per_10_seconds), 0)
-        book_calm(ledger, stack)
+        ledger.require("goals made in 10 s, over the limit", max(0, most - figures.goals_per_10_seconds), 0)
+        book_incidents(ledger, stack)
     return ledger
 
 
@@ -98,8 +100,8 @@ class KillerFigures:
     workers: int
 
 
-def killed_by_messages(stack: Stack, figures: KillerFigures, chooser: random.Random) -> Ledger:
-    """Send messages that end the process which digests them, among others and followed by others."""
+def send_killers(stack: Stack, figures: KillerFigures, chooser: random.Random) -> Ledger:
+    """Send messages that kill their worker, among other messages and followed by others."""
     ledger = Ledger("Messages that kill their worker")
     site = stack.sites.pop()
     sender = Sender(site, list(stack.ports.values()))
@@ -114,8 +116,8 @@ def killed_by_messages(stack: Stack, figures: KillerFigures, chooser: random.Ran
     with sender.sending(together):
         pass
     is_over = threading.Event()
-    with working(stack, figures.workers, include=KILLERS):
-        with sender.sending(paced(chooser, until(is_over, neighbours), per_second=20)):
+    with running_workers(stack, figures.workers, include=KILLERS):
+        with sender.sending(paced(chooser, take_until(is_over, neighbours), per_second=20)):
             wait_until(lambda: count(stack, site, "attempts > 0"), "a worker's death")
             begun, begun_at = time.monotonic(), datetime.now(UTC)
             wait_until(lambda: count(stack, site, "status = 'dead'") >= figures.killers, "the killers' end")
@@ -126,14 +128,14 @@ def killed_by_messages(stack: Stack, figures: KillerFigures, chooser: random.Ran
         book_answers(ledger, sender)
         book_effects(ledger, stack, sender, dead=figures.killers)
         blamed = "message_id LIKE 'killer-%%' AND reason = 'worker_died' AND attempts = %(attempts)s"
-        ledger.must("killers dead after 3 attempts", count(stack, site, blamed, attempts=ATTEMPTS), figures.killers)
+        ledger.require("killers dead after 3 attempts", count(stack, site, blamed, attempts=ATTEMPTS), figures.killers)
         delay = (
             "SELECT extract(epoch FROM max(digested_at - received_at))::float FROM api_message WHERE site_id = %(s)s"
         )
         among_others = f"{delay} AND status = 'done' AND attempts = 0 AND received_at > %(begun)s"
         ledger.note("slowest of those sent meanwhile, s", stack.fetch(among_others, s=site.id, begun=begun_at)[0][0])
-        ledger.note("neighbours that were in hand too", count(stack, site, "status = 'done' AND attempts > 0"))
-        book_calm(ledger, stack)
+        ledger.note("neighbours claimed by a killed worker", count(stack, site, "status = 'done' AND attempts > 0"))
+        book_incidents(ledger, stack)
     return ledger
 
 
@@ -149,14 +151,14 @@ class OutageFigures:
 
 
 def outages(stack: Stack, figures: OutageFigures, chooser: random.Random) -> Ledger:
-    """Take away PostgreSQL, Valkey and the workers in turn, under steady load; nothing else is started again."""
+    """Stop PostgreSQL, Valkey and the workers in turn under steady load. No other process is restarted."""
     ledger = Ledger("Outages under steady load")
     site = stack.sites.pop()
     sender = Sender(site, list(stack.ports.values()))
     events = make_events(chooser, people=figures.people, goals=figures.goals)
     is_over = threading.Event()
 
-    with working(stack, figures.workers) as workers:
+    with running_workers(stack, figures.workers) as workers:
 
         @contextmanager
         def server_gone(name: str, how: signal.Signals) -> Iterator[None]:
@@ -170,35 +172,35 @@ def outages(stack: Stack, figures: OutageFigures, chooser: random.Random) -> Led
             yield
             stack.start(*workers)
 
-        # How long, and whether senders may feel it.
-        troubles = (
+        # Name, outage, seconds, and whether senders may notice it.
+        all_outages = (
             ("PostgreSQL, fast stop", server_gone("postgresql", signal.SIGINT), figures.database_seconds, True),
             ("PostgreSQL, immediate stop", server_gone("postgresql", signal.SIGQUIT), figures.database_seconds, True),
             ("Valkey", server_gone("valkey", signal.SIGKILL), figures.broker_seconds, False),
             ("workers", workers_gone(), figures.worker_seconds, False),
         )
-        with sender.sending(paced(chooser, until(is_over, events), per_second=figures.per_second)):
+        with sender.sending(paced(chooser, take_until(is_over, events), per_second=figures.per_second)):
             wait_until(lambda: count(stack, site, "status = 'done'"), "the first digest")
-            for name, trouble, seconds, is_felt in troubles:
-                with trouble:
+            for name, outage, seconds, is_noticed in all_outages:
+                with outage:
                     begun, answers = time.monotonic(), len(sender.answers)
                     time.sleep(seconds)
-                    if not is_felt:
-                        wait_until(partial(sender.was_told_since, begun), f"an answer without {name}")
+                    if not is_noticed:
+                        wait_until(partial(sender.was_answered_since, begun), f"an answer without {name}")
                     for kind in ("2xx", "503"):
                         ledger.note(f"{name}: answered {kind} meanwhile", sender.answers[answers:].count(kind))
                 note_recovery(ledger, stack, sender, name)
             is_over.set()
         wait_until(lambda: is_digested(stack, site), "the digest")
         book_answers(ledger, sender)
-        ledger.must("no answer", sender.answers.count("none"), 0)  # no web server was killed
+        ledger.require("no answer", sender.answers.count("none"), 0)  # no web server was killed
         book_effects(ledger, stack, sender)
-        book_calm(ledger, stack)
+        book_incidents(ledger, stack)
     return ledger
 
 
 def note_recovery(ledger: Ledger, stack: Stack, sender: Sender, name: str) -> None:
-    """Wait until all is well again, and note how long each part took."""
+    """Wait until the backlog is digested, and note how long each step took."""
     begun, now = time.monotonic(), datetime.now(UTC)
 
     def has_digested() -> bool:
@@ -207,7 +209,7 @@ def note_recovery(ledger: Ledger, stack: Stack, sender: Sender, name: str) -> No
     def has_caught_up() -> bool:
         return not count(stack, sender.site, "status = 'pending' AND received_at < %(now)s", now=now)
 
-    wait_until(partial(sender.was_told_since, begun), f"an answer after the outage of {name}")
+    wait_until(partial(sender.was_answered_since, begun), f"an answer after the outage of {name}")
     ledger.note(f"{name}: answers after, s", time.monotonic() - begun)
     wait_until(has_digested, f"the digest after the outage of {name}")
     ledger.note(f"{name}: digests after, s", time.monotonic() - begun)
@@ -218,24 +220,24 @@ def note_recovery(ledger: Ledger, stack: Stack, sender: Sender, name: str) -> No
 Scenario = Callable[[Stack, random.Random], Ledger]
 
 
-def scaled(
+def scale_scenarios(
     once: OnceFigures, killers: KillerFigures, outage: OutageFigures, fault: FaultFigures
 ) -> Mapping[str, Scenario]:
-    """The scenarios by name, on a scale."""
+    """Return the scenarios by name on one scale."""
     return {
-        "once": lambda stack, chooser: exactly_once(stack, once, chooser),
-        "killers": lambda stack, chooser: killed_by_messages(stack, killers, chooser),
+        "once": lambda stack, chooser: deliver_exactly_once(stack, once, chooser),
+        "killers": lambda stack, chooser: send_killers(stack, killers, chooser),
         "outages": lambda stack, chooser: outages(stack, outage, chooser),
-        "lock": lambda stack, chooser: held_lock(stack, fault, chooser),
-        "frozen": lambda stack, chooser: frozen_worker(stack, fault, chooser),
-        "clock": lambda stack, chooser: wrong_clock(stack, fault, chooser),
-        "disk": lambda stack, chooser: full_disk(stack, fault, chooser),
-        "child": lambda stack, chooser: dead_child(stack, fault, chooser),
-        "key": lambda stack, chooser: lost_key(stack, fault, chooser),
+        "lock": lambda stack, chooser: hold_lock(stack, fault, chooser),
+        "frozen": lambda stack, chooser: freeze_workers(stack, fault, chooser),
+        "clock": lambda stack, chooser: shift_clock(stack, fault, chooser),
+        "disk": lambda stack, chooser: fill_disk(stack, fault, chooser),
+        "child": lambda stack, chooser: kill_children(stack, fault, chooser),
+        "key": lambda stack, chooser: lose_key(stack, fault, chooser),
     }
 
 
-SHORT: Final = scaled(
+SHORT: Final = scale_scenarios(
     OnceFigures(
         events=300,
         per_second=60,
@@ -249,7 +251,7 @@ SHORT: Final = scaled(
     OutageFigures(per_second=20, people=40, goals=9, workers=1, database_seconds=1, broker_seconds=2, worker_seconds=2),
     FaultFigures(per_second=20, people=40, seconds=4, damages=("gone", "garbage")),
 )
-LONG: Final = scaled(
+LONG: Final = scale_scenarios(
     OnceFigures(
         events=10_000,
         per_second=400,

@@ -1,4 +1,4 @@
-"""A sender as Segment is one: many connections, and what is not answered 2xx comes again."""
+"""Sender that behaves like Segment: many connections, and a retry of each event without a 2xx answer."""
 
 import http.client
 import json
@@ -15,31 +15,31 @@ from tests.chaos.events import Event
 from tests.chaos.stack import PATIENCE, Site
 
 CONNECTIONS: Final = 8
-PAUSE: Final = 0.2  # seconds before an event is sent again; Segment's are longer
-SCRAMBLED: Final = 1_000  # deliveries among which the next one is chosen
-TIMEOUT: Final = 60.0  # seconds for one answer; the service gives one within its 8
+PAUSE: Final = 0.2  # seconds before a retry; Segment waits longer
+SCRAMBLED: Final = 1_000  # deliveries from which the next one is chosen
+TIMEOUT: Final = 60.0  # seconds for one answer; the service answers within 8
 
 
 @dataclass
 class Sender:
-    """What was sent to a site, and how each request was answered."""
+    """Events sent to a site, and the answers to all requests."""
 
     site: Site
     ports: Sequence[int]
     connections: int = CONNECTIONS
-    events: dict[str, Event] = field(default_factory=dict)  # all that was sent, by messageId
-    # For each request `2xx`, `429`, `503`, `other`, or `none` when the connection broke.
+    events: dict[str, Event] = field(default_factory=dict)  # by messageId
+    # Per request `2xx`, `429`, `503`, `other`, or `none` for a broken connection.
     answers: list[str] = field(default_factory=list)
-    accepted: "Counter[str]" = field(default_factory=Counter)  # by message: how often it was called new
+    accepted: "Counter[str]" = field(default_factory=Counter)  # answers `accepted` by messageId
     given_up: list[str] = field(default_factory=list)
-    others: "Counter[str]" = field(default_factory=Counter)  # answers that nobody should get
-    answered_at: float = 0.0  # when the last 2xx came, time.monotonic()
+    others: "Counter[str]" = field(default_factory=Counter)  # answers that no sender should get
+    answered_at: float = 0.0  # time.monotonic() of the last 2xx
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _is_over: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
     def sending(self, deliveries: Iterable[Event]) -> Iterator[None]:
-        """Deliver events beside the block, and end when all are delivered or given up."""
+        """Deliver events during the block; afterwards wait until all are delivered or given up."""
         queue = iter(deliveries)
         threads = [
             threading.Thread(target=self._deliver_all, args=(queue, number)) for number in range(self.connections)
@@ -55,15 +55,15 @@ class Sender:
             for thread in threads:
                 thread.join()
 
-    def was_told_since(self, at: float) -> bool:
-        """Whether a 2xx came after a moment of time.monotonic()."""
+    def was_answered_since(self, at: float) -> bool:
+        """Return True if a 2xx arrived after this value of time.monotonic()."""
         return self.answered_at > at
 
     def _deliver_all(self, queue: Iterator[Event], number: int) -> None:
         port = self.ports[number % len(self.ports)]
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
         while not self._is_over.is_set():
-            with self._lock:  # a paced queue waits here, for all
+            with self._lock:  # a paced queue sleeps here and holds up all threads
                 event = next(queue, None)
             if event is None:
                 break
@@ -72,7 +72,7 @@ class Sender:
         connection.close()
 
     def _deliver(self, connection: http.client.HTTPConnection, event: Event) -> None:
-        """Send one event until it is answered 2xx, or for as long as anything may take."""
+        """Send one event until a 2xx arrives or the patience of the scenarios is over."""
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until and not self._is_over.is_set():
             kind = self._send(connection, event)
@@ -108,7 +108,7 @@ class Sender:
 
 
 def repeated(chooser: random.Random, events: Iterable[Event], *, most: int) -> Iterator[Event]:
-    """Each event once to `most` times, out of order."""
+    """Yield each event once to `most` times, out of order."""
     waiting: list[Event] = []
     for event in events:
         waiting += [event] * chooser.randint(1, most)
@@ -119,15 +119,15 @@ def repeated(chooser: random.Random, events: Iterable[Event], *, most: int) -> I
 
 
 def paced(chooser: random.Random, events: Iterable[Event], *, per_second: float, burst: int = 1) -> Iterator[Event]:
-    """Events at a steady rate, or in bursts of this mean size at the same rate."""
+    """Yield events at a steady rate, or in bursts of this mean size at the same rate."""
     for event in events:
         yield event
         if chooser.random() < 1 / burst:
             time.sleep(burst / per_second)
 
 
-def until(is_over: threading.Event, events: Iterable[Event], *, least: int = 0) -> Iterator[Event]:
-    """Events until it is over, and so many at least."""
+def take_until(is_over: threading.Event, events: Iterable[Event], *, least: int = 0) -> Iterator[Event]:
+    """Yield at least `least` events, and more until `is_over` is set."""
     for number, event in enumerate(events):
         if is_over.is_set() and number >= least:
             return

@@ -1,4 +1,4 @@
-"""A whole Goalpost in a directory of its own, whose every process can be killed and started again."""
+"""A complete Goalpost in a temporary directory. Each of its processes can be killed and restarted."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from api.runtime.embedded import Servers, servers, start_postgresql, start_valke
 from api.runtime.processes import Child, claim, start, stop
 from tests.contract.server import ROOT
 
-PATIENCE = 300.0  # seconds until something that must happen counts as never happening
+PATIENCE = 300.0  # seconds until a condition that must come true counts as failed
 STOP_SECONDS = 30.0
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)  # of Debian's package libfaketime
 WEBS = ("web-1", "web-2")
@@ -34,10 +34,9 @@ COMMANDS: Mapping[str, Callable[[], list[str]]] = {
     "worker": up.worker_command,
     "beat": up.beat_command,
 }
-START_AGAIN = {"postgresql": start_postgresql, "valkey": start_valkey}
 
-# Whether a process has noted a batch: the number of its note is that of a lock it holds.
-IN_HAND = """
+# Row if a process has claimed a batch: it holds the advisory lock with the number of its claim.
+HAS_CLAIM = """
 SELECT 1 FROM api_claim c
   JOIN pg_locks l ON l.locktype = 'advisory' AND l.classid::bigint << 32 | l.objid::bigint = c.worker
   JOIN pg_stat_activity a USING (pid)
@@ -61,7 +60,7 @@ print(json.dumps([[new.credential.client_id, new.secret], [[site.pk, site.siteco
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where events go, and what opens it."""
+    """A site that receives events, and the credential that opens it."""
 
     id: int
     sitecode: str
@@ -70,18 +69,18 @@ class Site:
 
 @dataclass
 class Stack:
-    """PostgreSQL and Valkey as `make run` has them, migrated; and the web servers, workers and beat that were started.
+    """PostgreSQL and Valkey with the settings of `make run`, migrated; web servers, workers and beat.
 
-    Children can be started from the main thread only (api.runtime.processes).
+    Only the main thread can start children, because they end with the thread that started them.
     """
 
     directory: Path
     lock: int
     servers: Servers
-    ports: dict[str, int] = field(default_factory=lambda: {name: listening_port() for name in WEBS})
+    ports: dict[str, int] = field(default_factory=lambda: {name: find_free_port() for name in WEBS})
     children: dict[str, Child] = field(default_factory=dict)
-    sites: "list[Site]" = field(default_factory=list)  # one for each use, all opened by one credential
-    settings: dict[str, str] = field(default_factory=dict)  # environment variables of the children to come
+    sites: "list[Site]" = field(default_factory=list)  # one per scenario; one credential opens all
+    settings: dict[str, str] = field(default_factory=dict)  # environment variables of children that start later
     deadlocks_before: int = 0
     _connection: "psycopg.Connection[Any] | None" = None
 
@@ -98,7 +97,7 @@ class Stack:
     # Web servers, workers, beat: `web-1`, `web-2`, `worker-<number>`, `beat`
 
     def start(self, *names: str, include: str = "") -> None:
-        """Start processes by the commands of `manage.py up`; `include` names a module that workers import too."""
+        """Start processes by the commands of `manage.py up`. Workers also import the module `include`."""
         for name in names:
             kind = name.partition("-")[0]
             with override_settings(HOST="127.0.0.1", PORT=self.ports.get(name), DATA_DIR=self.directory):
@@ -111,35 +110,35 @@ class Stack:
                 self.children[name] = start(name, command, lock=self.lock, env=environment, cwd=ROOT, output=output)
 
     def is_ready(self, web: str) -> bool:
-        """Whether a web server answers."""
+        """Return True if a web server answers."""
         with override_settings(HOST="127.0.0.1", PORT=self.ports[web]):
             return up.answers_ready()
 
     def kill(self, *names: str) -> None:
-        """End processes with all of their own by SIGKILL."""
+        """End processes and their children by SIGKILL."""
         for name in names:
             child = self.children.pop(name)
-            with suppress(ProcessLookupError):  # it fell by itself, which the ledger says
+            with suppress(ProcessLookupError):  # it crashed, which the ledger notes
                 os.killpg(child.process.pid, signal.SIGKILL)
             child.process.wait()
 
     def send(self, name: str, number: signal.Signals) -> None:
-        """Send a signal to a process and all of its own."""
+        """Send a signal to a process and its children."""
         os.killpg(self.children[name].process.pid, number)
 
     def catch(self, worker: str, *, within: float) -> None:
-        """Freeze a worker in the middle of a batch, if it comes to have one in time."""
+        """Freeze a worker in the middle of a batch, if it claims one in time."""
         group, until = self.children[worker].process.pid, time.monotonic() + within
         while time.monotonic() < until:
-            if self.fetch(IN_HAND, name=worker):
+            if self.fetch(HAS_CLAIM, name=worker):
                 os.killpg(group, signal.SIGSTOP)
-                if self.fetch(IN_HAND, name=worker):
+                if self.fetch(HAS_CLAIM, name=worker):
                     return
                 os.killpg(group, signal.SIGCONT)
             time.sleep(0.005)
 
-    def fallen(self) -> list[str]:
-        """The processes that ended though nobody ended them."""
+    def find_crashed(self) -> list[str]:
+        """Return the names of processes that ended without a signal from here."""
         return [name for name, child in self.children.items() if child.process.poll() is not None]
 
     # PostgreSQL and Valkey
@@ -147,21 +146,21 @@ class Stack:
     def stop_server(self, name: str, how: signal.Signals) -> None:
         """End `postgresql` or `valkey` by a signal."""
         self.disconnect()
-        child = next(each for each in self.servers.children if each.name == name)
+        child = next(child for child in self.servers.children if child.name == name)
         child.process.send_signal(how)
         child.process.wait(STOP_SECONDS)
         self.servers.children.remove(child)
 
     def start_server(self, name: str) -> None:
-        """Start it again under its old address; it accepts connections when this returns."""
+        """Restart `postgresql` or `valkey` under its old address and wait until it accepts connections."""
         if name == "postgresql":
-            self.deadlocks_before = self.count_deadlocks()  # its log begins anew
+            self.deadlocks_before = self.count_deadlocks()  # a restart empties its log
             start_postgresql(self.servers, self.directory, lock=self.lock, throwaway=False)
         else:
             start_valkey(self.servers, self.directory, lock=self.lock)
 
     def fetch(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        """The rows of a statement."""
+        """Return the rows of a statement."""
         if self._connection is None:
             self._connection = psycopg.connect(self.servers.environment["DATABASE_URL"], autocommit=True)
         return self._connection.execute(sql, parameters).fetchall()
@@ -172,24 +171,24 @@ class Stack:
             self._connection = None
 
     def count_deadlocks(self) -> int:
-        """As its log has them: an immediate stop empties pg_stat_database."""
+        """Count the deadlocks in PostgreSQL's log, because an immediate stop empties pg_stat_database."""
         log = (self.directory / "postgresql.log").read_text(errors="replace")
         return self.deadlocks_before + log.count("deadlock detected")
 
     def prepare(self, sites: int) -> None:
-        """Migrate, bootstrap and make sites, in one child: our own settings lead elsewhere."""
+        """Migrate, bootstrap and make sites in a child process, because this process has other settings."""
         command = [sys.executable, "-c", PREPARE, str(sites)]
         made = subprocess.run(command, env=self.environment(), cwd=ROOT, check=True, stdout=subprocess.PIPE)
         credential, rows = json.loads(made.stdout.splitlines()[-1])
         self.sites = [Site(id_, sitecode, f"Basic {api_key(*credential)}") for id_, sitecode in rows]
 
     def verify(self) -> bool:
-        """Have `manage.py verify` recount everything, on our own output; whether it found nothing."""
+        """Run `manage.py verify` with this process's output. Return True if it found nothing."""
         command = [sys.executable, "manage.py", "verify"]
         return subprocess.run(command, env=self.environment(), cwd=ROOT, check=False).returncode == 0
 
     def doctor(self, offset: str = "") -> str:
-        """Return what `manage.py doctor` prints, its own clock wrong by an offset (as libfaketime spells it)."""
+        """Return the output of `manage.py doctor`, with its clock off by `offset` in the notation of libfaketime."""
         environment = self.environment()
         if offset:
             environment |= {"LD_PRELOAD": str(FAKETIME), "FAKETIME": offset}
@@ -198,15 +197,15 @@ class Stack:
         return ran.stdout + ran.stderr
 
     def logs_with(self, text: str) -> list[str]:
-        """The logs of all processes that hold a text."""
-        return sorted(each.name for each in self.directory.glob("*.log*") if text in each.read_text(errors="replace"))
+        """Return the names of the logs that contain a text."""
+        return sorted(path.name for path in self.directory.glob("*.log*") if text in path.read_text(errors="replace"))
 
 
 @contextmanager
 def running_stack(directory: Path) -> Iterator[Stack]:
-    """The servers and two web servers, until the block ends. Workers and beat are the block's to start."""
+    """Run the servers and two web servers until the block ends. The block starts workers and beat."""
     with claim(directory) as lock, servers(directory, lock=lock, wanted=["DATABASE_URL"]) as running:
-        running.environment["REDIS_URL"] = f"redis://:{secrets.token_hex()}@127.0.0.1:{listening_port()}/0"
+        running.environment["REDIS_URL"] = f"redis://:{secrets.token_hex()}@127.0.0.1:{find_free_port()}/0"
         start_valkey(running, directory, lock=lock)
         stack = Stack(directory, lock, running)
         try:
@@ -220,11 +219,11 @@ def running_stack(directory: Path) -> Iterator[Stack]:
             stop(list(stack.children.values()), within=STOP_SECONDS)
 
 
-ATTEMPTS: Final = 3  # GOALPOST_DIGEST_ATTEMPTS, as it is by default
+ATTEMPTS: Final = 3  # the default of GOALPOST_DIGEST_ATTEMPTS
 
 
 @contextmanager
-def working(
+def running_workers(
     stack: Stack,
     workers: int,
     *,
@@ -232,12 +231,12 @@ def working(
     include: str = "",
     settings: Mapping[str, str] | None = None,
 ) -> Iterator[list[str]]:
-    """Run workers and beat beside the web servers and yield the workers' names. `settings` are for these alone."""
-    ours = {"GOALPOST_DIGEST_ATTEMPTS": str(attempts)}
-    stack.settings = {**ours, **(settings or {})}
+    """Run workers and beat until the block ends, and yield the workers' names. `settings` apply only to them."""
+    common = {"GOALPOST_DIGEST_ATTEMPTS": str(attempts)}
+    stack.settings = {**common, **(settings or {})}
     names = [f"worker-{number + 1}" for number in range(workers)]
     stack.start(*names, "beat", include=include)
-    stack.settings = ours
+    stack.settings = common
     try:
         yield names
     finally:
@@ -245,7 +244,7 @@ def working(
 
 
 def count(stack: Stack, site: Site, condition: str, **parameters: object) -> int:
-    """Count the messages of a site that meet a condition."""
+    """Count the messages of a site for which a condition holds."""
     sql = f"SELECT count(*) FROM api_message WHERE site_id = %(site)s AND {condition}"
     rows = stack.fetch(sql, site=site.id, **parameters)
     return int(rows[0][0])
@@ -255,10 +254,10 @@ def is_digested(stack: Stack, site: Site) -> bool:
     return not count(stack, site, "status IN ('pending', 'deferred')")
 
 
-def listening_port() -> int:
-    """A free port below those that clients are given for their own end.
+def find_free_port() -> int:
+    """Return a free port below the range from which clients get their local ports.
 
-    On one of those a client that calls while nobody listens may reach itself, and nobody can listen there again.
+    On a port of that range a client may connect to itself while no server listens. Then no server can bind the port.
     """
     for port in random.sample(range(20_000, 30_000), 100):
         with socket.socket() as probe, suppress(OSError):
@@ -267,10 +266,10 @@ def listening_port() -> int:
     raise OSError("of 100 ports none is free")
 
 
-def wait_until(condition: Callable[[], Any], what: str) -> None:
-    """Wait for a condition. Raises TimeoutError when it does not come true."""
+def wait_until(condition: Callable[[], Any], description: str) -> None:
+    """Wait for a condition. Raise TimeoutError if it does not come true in time."""
     begun = time.monotonic()
     while not condition():
         if time.monotonic() - begun > PATIENCE:
-            raise TimeoutError(f"waited {PATIENCE:.0f} s in vain for {what}")
+            raise TimeoutError(f"waited {PATIENCE:.0f} s in vain for {description}")
         time.sleep(0.05)

@@ -12,11 +12,11 @@ from tests.chaos.stack import FAKETIME, Stack, running_stack
 
 
 def needs(condition: bool, reason: str) -> pytest.MarkDecorator:  # noqa: FBT001
-    """Skip a scenario that this machine cannot play, but never in CI."""
+    """Skip a scenario that this machine cannot run, except in CI."""
     return pytest.mark.skipif(not condition and "CI" not in os.environ, reason=reason)
 
 
-pytestmark = pytest.mark.xdist_group("chaos")  # one stack for all, and its starts take both cores of a small machine
+pytestmark = pytest.mark.xdist_group("chaos")  # they share one stack, and its starts take both cores of a small machine
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,6 @@ def test_goalpost__killed_poisoned_or_starved__counts_all_and_recovers(stack: St
     [pytest.param("disk", marks=needs(can_mount(), "no right to mount a small file system")), "child", "key"],
 )
 def test_goalpost__faults_of_a_machine__lose_nothing(stack: Stack, scenario: str) -> None:
-    ledger = SHORT[scenario](stack, random.Random(scenario))  # each starts another one of its own
+    ledger = SHORT[scenario](stack, random.Random(scenario))  # each scenario starts a stack of its own
 
     assert not ledger.differences, f"\n{ledger}"

@@ -1,4 +1,4 @@
-"""Imported by every Python whose clock libfaketime sets: its `clock_nanosleep` fails once the clock was set ahead."""
+"""Replacement of `time.sleep` under libfaketime: its `clock_nanosleep` fails after the clock was set ahead."""
 
 import select
 import time

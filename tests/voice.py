@@ -64,7 +64,6 @@ UNFINISHED: Final = (
     "tests/alerts/",
     "tests/bench/",
     "tests/browser/",
-    "tests/chaos/",
     "tests/checks/",
     "tests/cohorts/",
     "tests/contract/",

@@ -125,7 +125,7 @@ def send(delivery: AlertDelivery) -> None:
                 detail = mail(delivery)
             else:
                 detail = webhook.post(alert.webhook_url, payload(delivery), secret=alert.secret)
-        except (OSError, ValueError, webhook.RefusedError) as error:  # smtplib's are OSErrors; a ValueError: no address
+        except (OSError, ValueError, webhook.WebhookError) as error:  # smtplib's are OSErrors; a ValueError: no address
             outcome = Outcome.FAILED if delivery.attempts >= tries else Outcome.WAITING
             conclude(delivery, outcome, describe_error(error))
         else:
@@ -158,7 +158,7 @@ def obstacle_to(delivery: AlertDelivery) -> str:
 
 def describe_error(error: Exception) -> str:
     """What went wrong, without what a mail server says: that may quote addresses."""
-    if isinstance(error, webhook.RefusedError):
+    if isinstance(error, webhook.WebhookError):
         return str(error)
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return f"The mail server refused the address: {', '.join(str(code) for code, _ in error.recipients.values())}."

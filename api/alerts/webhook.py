@@ -1,35 +1,34 @@
-"""A signed POST to an address that the owner of a site set, from a machine whose network is somebody else's.
+"""Signed POST to the webhook of an alert.
 
-Who owns a site need not own the machine. So only public addresses are connected to; private ones within
-GOALPOST_WEBHOOK_NETWORKS, which is the operator's to set; link-local ones and those of metadata services never. The
-address that was looked at is the one connected to: a name that resolves otherwise a moment later leads nowhere else.
-Redirects are not followed.
+The owner of a site sets the address but need not own the machine. So Goalpost connects to public addresses only, to
+private ones if GOALPOST_WEBHOOK_NETWORKS of the operator holds them, and never to link-local ones and metadata
+services. It connects to the address that it has checked: a name that resolves differently a moment later leads nowhere
+else. It does not follow redirects.
 """
 
 import hashlib
 import hmac
-import http.client
 import json
 import socket
 import ssl
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
+import httpcore
 from django.conf import settings
 
-SECONDS: Final = 5.0  # to connect, and then for all of the rest
+SECONDS: Final = 5.0  # to connect, and again for the request and its answer
 EXCERPT: Final = 200  # bytes of the answer that are kept
 SIGNATURE: Final = "X-Goalpost-Signature"
 PORTS: Final = {"http": 80, "https": 443}
-# Where clouds tell machines their secrets, whatever the operator lets owners reach.
+# Where clouds give machines their secrets: refused whatever the operator allows.
 NEVER: Final = tuple(
-    ip_network(each)
-    for each in (
+    ip_network(network)
+    for network in (
         "169.254.0.0/16",
         "fe80::/10",
         "fec0::/10",  # site-local: private, though Python calls it global
@@ -44,8 +43,8 @@ NAT64: Final = ip_network("64:ff9b::/96")
 # Networks that are not public, from the IANA's registries of special addresses. `is_global` of the standard library
 # changes with Python's patch versions: 192.0.0.8 was global before 3.11.10.
 NOT_PUBLIC: Final = tuple(
-    ip_network(each)
-    for each in (
+    ip_network(network)
+    for network in (
         "0.0.0.0/8",
         "10.0.0.0/8",
         "100.64.0.0/10",  # shared by the customers of a carrier
@@ -69,38 +68,38 @@ GLOBAL_UNICAST: Final = ip_network("2000::/3")  # all else of IPv6 is private, r
 Address = IPv4Address | IPv6Address
 
 
-class RefusedError(Exception):
-    """The webhook cannot be told, in words for the log."""
+class WebhookError(Exception):
+    """Reason why a webhook did not take a message, in words for the log."""
 
 
 def sign(body: bytes, *, secret: str, at: int) -> str:
-    """The header's value: when, in seconds since 1970, and HMAC-SHA256 of `<when>.<body>` under the secret."""
+    """Return the header's value: seconds since 1970 and the HMAC-SHA256 of `<seconds>.<body>` under the secret."""
     return f"t={at},v1={hmac.new(secret.encode(), b'%d.%b' % (at, body), hashlib.sha256).hexdigest()}"
 
 
 def read_url(url: str) -> SplitResult:
-    """The parts of a webhook's address. Raises RefusedError."""
+    """Return the parts of a webhook's address. Raises WebhookError."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise RefusedError("The address cannot be read.") from error
+        raise WebhookError("The address cannot be read.") from error
     if any(ord(letter) <= ord(" ") or ord(letter) > ord("~") for letter in url):
-        raise RefusedError("The address holds spaces or letters that belong percent-encoded.")
+        raise WebhookError("The address holds spaces or letters that belong percent-encoded.")
     if parts.scheme not in PORTS or not parts.hostname or port == 0:
-        raise RefusedError("The address must begin with https:// or http:// and a host.")
+        raise WebhookError("The address must begin with https:// or http:// and a host.")
     if "@" in parts.netloc:
-        raise RefusedError("The address holds a user or a password: put the secret into its path instead.")
+        raise WebhookError("The address holds a user or a password: put the secret into its path instead.")
     return parts
 
 
 def fingerprint(url: str) -> str:
-    """Tells two addresses apart, and neither."""
+    """Return a text that tells two addresses apart and reveals neither."""
     return hashlib.sha256(url.encode()).hexdigest()[:8]
 
 
-def embedded(address: Address) -> Address:
-    """The IPv4 address that an IPv6 one leads to, where it does."""
+def translated(address: Address) -> Address:
+    """Return the IPv4 address to which an IPv6 address leads, if it leads to one, else the address itself."""
     if isinstance(address, IPv6Address):
         if address in NAT64:
             return IPv4Address(int(address) & 0xFFFFFFFF)
@@ -109,8 +108,8 @@ def embedded(address: Address) -> Address:
 
 
 def is_allowed(address: Address) -> bool:
-    """Whether a webhook may lead there."""
-    address = embedded(address)
+    """Return whether a webhook may lead to this address."""
+    address = translated(address)
     if any(address in network for network in NEVER):
         return False
     if any(address in network for network in settings.WEBHOOK_NETWORKS):
@@ -132,73 +131,125 @@ def is_of_this_machine(address: Address) -> bool:
 
 
 def resolve(host: str, port: int) -> Address:
-    """Return an address of a host to which all of its addresses let a webhook lead. Raises RefusedError.
+    """Return the first address of a host if a webhook may lead to all of its addresses. Raises WebhookError otherwise.
 
     An unknown name and one that leads to a private address get the same message. Otherwise an owner could list the
     machines of the inner network.
     """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        found = []
-    addresses = [ip_address(str(each[4][0]).partition("%")[0]) for each in found]
+        infos = []
+    addresses = [ip_address(str(info[4][0]).partition("%")[0]) for info in infos]
     if not addresses or not all(map(is_allowed, addresses)):
-        raise RefusedError(
+        raise WebhookError(
             f"The host {host} is not known, or leads to an address that is not public. Whoever runs this Goalpost can "
             "allow networks of their own with GOALPOST_WEBHOOK_NETWORKS; link-local and metadata addresses never."
         )
     return addresses[0]
 
 
+class Backend(httpcore.NetworkBackend):
+    """Connects to no address before `resolve` has allowed it."""
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ARG002 - the signature is httpcore's
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        address = str(resolve(host, port))
+        try:
+            stream = httpcore.SyncBackend().connect_tcp(address, port, SECONDS, local_address, socket_options)
+        except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+            raise WebhookError(f"{host} could not be reached: {reason(error)}.") from error
+        return Stream(stream, until=time.monotonic() + SECONDS)
+
+
+class Stream(httpcore.NetworkStream):
+    """Ends all reads and writes at one moment: httpcore's timeouts begin again with each byte."""
+
+    def __init__(self, stream: httpcore.NetworkStream, *, until: float) -> None:
+        self._stream = stream
+        self._until = until
+
+    def _left(self) -> float:
+        return max(self._until - time.monotonic(), 0.001)  # 0 would mean not to wait at all, which is no timeout
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
+        return self._stream.read(max_bytes, self._left())
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+        self._stream.write(buffer, self._left())
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ARG002
+    ) -> httpcore.NetworkStream:
+        return Stream(self._stream.start_tls(ssl_context, server_hostname, self._left()), until=self._until)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+def reason(error: Exception) -> str:
+    """Return why httpcore failed, as the system says it, else as the exception is called."""
+    cause = error.__cause__ or error
+    return getattr(cause, "strerror", None) or type(cause).__name__
+
+
 def post(url: str, content: Mapping[str, Any], *, secret: str) -> str:
-    """POST content as JSON, signed; the answer's status and an excerpt where it is 2xx. Else raises RefusedError.
+    """POST content as signed JSON and return the status and an excerpt of a 2xx answer. Raises WebhookError otherwise.
 
     Takes twice SECONDS at most once the name is resolved, however slowly the answer comes.
     """
     parts = read_url(url)
-    host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
     body = json.dumps(content).encode()
-    headers = {
+    headers: dict[bytes | str, bytes | str] = {
         "Host": parts.netloc,
         "Content-Type": "application/json",
         "User-Agent": "Goalpost",
+        "Accept-Encoding": "identity",
         "Connection": "close",
         SIGNATURE: sign(body, secret=secret, at=int(time.time())),
     }
+    host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
-        link = socket.create_connection((str(resolve(host, port)), port), SECONDS)
-    except OSError as error:
-        raise RefusedError(f"{host} could not be reached: {error.strerror or type(error).__name__}.") from error
-    if parts.scheme == "https":
-        link = ssl.create_default_context().wrap_socket(link, server_hostname=host, do_handshake_on_connect=False)
-    is_late = threading.Event()
+        status, excerpt = exchange(
+            httpcore.URL(scheme=parts.scheme, host=host, port=port, target=target), headers, body
+        )
+    except httpcore.TimeoutException as error:
+        raise WebhookError(f"{host} did not answer in {SECONDS:g} seconds.") from error
+    except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+        raise WebhookError(f"{host} did not answer as it should: {reason(error)}.") from error
+    answer = f"HTTP {status}: {' '.join(excerpt.decode(errors='replace').split())}".rstrip(": ")
+    if 200 <= status < 300:  # noqa: PLR2004 - the statuses that say yes
+        return answer
+    raise WebhookError(answer + (" Redirects are not followed." if 300 <= status < 400 else ""))  # noqa: PLR2004
 
-    def cut() -> None:  # a timeout of the socket's begins anew with each byte
-        is_late.set()
-        with suppress(OSError):
-            socket.socket.shutdown(link, socket.SHUT_RDWR)
 
-    timer = threading.Timer(SECONDS, cut)
-    timer.start()
+def exchange(url: httpcore.URL, headers: dict[bytes | str, bytes | str], body: bytes) -> tuple[int, bytes]:
+    """POST and return the status with the beginning of the answer. Raises what httpcore raises until the status came.
+
+    httpcore and not httpx: no redirect, no proxy from the environment, no decompression, and a public way to connect.
+    """
+    context = ssl.create_default_context()  # the machine's certificates; httpcore's own would be certifi's
     excerpt = b""
-    try:
-        if isinstance(link, ssl.SSLSocket):
-            link.do_handshake()
-        talk = http.client.HTTPConnection(host, port)
-        talk.sock = link
-        talk.request("POST", target, body, headers)
-        answer = talk.getresponse()
-        with suppress(OSError, http.client.HTTPException, ValueError):  # the status is what counts
-            excerpt = answer.read(EXCERPT)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        if is_late.is_set() or isinstance(error, TimeoutError):
-            raise RefusedError(f"{host} did not answer in {SECONDS:g} seconds.") from error
-        raise RefusedError(f"{host} did not answer as it should: {type(error).__name__}.") from error
-    finally:
-        timer.cancel()
-        link.close()
-    told = f"HTTP {answer.status}: {' '.join(excerpt.decode(errors='replace').split())}".rstrip(": ")
-    if 200 <= answer.status < 300:  # noqa: PLR2004 - the statuses that say yes
-        return told
-    raise RefusedError(told + (" Redirects are not followed." if 300 <= answer.status < 400 else ""))  # noqa: PLR2004
+    with (
+        httpcore.HTTPConnection(url.origin, ssl_context=context, network_backend=Backend()) as connection,
+        connection.stream("POST", url, headers=headers, content=body) as response,
+    ):
+        with suppress(httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError):
+            for part in response.iter_stream():
+                excerpt += part
+                if len(excerpt) >= EXCERPT:
+                    break
+        return response.status, excerpt[:EXCERPT]

@@ -192,6 +192,40 @@ def test_webhook__that_answers_byte_by_byte__is_left(tell: Tell, monkeypatch: py
     assert "did not answer" in outcome(delivery)[2]
 
 
+def test_webhook__that_says_yes_and_never_ends__is_sent(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook, "SECONDS", 1.0)
+    listener = socket.create_server(("127.0.0.1", 0))
+    is_over = threading.Event()
+
+    def answer() -> None:
+        link, _ = listener.accept()
+        with link:
+            link.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\ntaken")
+            is_over.wait(60)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    with listener, override_settings(WEBHOOK_NETWORKS=LOOPBACK):
+        delivery = tell(webhook_url=f"http://127.0.0.1:{listener.getsockname()[1]}/")
+        send()
+        is_over.set()
+        thread.join()
+
+    assert outcome(delivery) == ("sent", 1, "HTTP 200: taken")
+
+
+def test_webhook__with_a_proxy_in_the_environment__is_sent_directly(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    with receiving(200) as receiver:
+        tell(webhook_url=receiver.url)
+        send()
+
+    assert len(receiver.requests) == 1
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "https://127.0.0.1:1/", "http://nobody.invalid/"])
 def test_webhook__that_cannot_be_reached__says_so(tell: Tell, url: str) -> None:
     with override_settings(WEBHOOK_NETWORKS=LOOPBACK):
@@ -316,7 +350,7 @@ def test_webhook__to_this_address__is_allowed_as_the_operator_says(
     ],
 )
 def test_webhook__address_that_is_none__is_refused(url: str) -> None:
-    with pytest.raises(webhook.RefusedError):
+    with pytest.raises(webhook.WebhookError):
         webhook.post(url, {}, secret="secret")
 
 

@@ -73,7 +73,7 @@ class AlertForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no paramete
         if url:
             try:
                 webhook.read_url(url)
-            except webhook.RefusedError as error:
+            except webhook.WebhookError as error:
                 raise forms.ValidationError(str(error)) from error
         return url
 

@@ -69,8 +69,8 @@ def read_database() -> dict[str, Any]:
 def mail_from_url(url: str, sender: str) -> dict[str, Any]:
     """Return Django's settings for the mail server at `smtp://user:password@host:port`.
 
-    `smtp+tls` begins in clear and must go on with TLS (STARTTLS), `smtps` is TLS from the start. An empty URL stands
-    for no mail server. Raises ImproperlyConfigured without repeating the password.
+    `smtp+tls` begins in clear and must go on with TLS (STARTTLS), `smtps` is TLS from the start. An empty URL means
+    no mail server. Raises ImproperlyConfigured without repeating the password.
     """
     # By hand: dj-email-url takes `smtps` for STARTTLS, leaves its port empty, and accepts any other scheme.
     if not url:

@@ -4,72 +4,70 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from api.runtime import processes
-from api.runtime.processes import MOST_DEATHS, Kept, StartRefusedError, claim, describe_exit, start, stop
+from api.runtime.processes import MAX_ENDS, StartRefusedError, SupervisedProgram, claim, describe_exit, start, stop
 
 PATIENCE = 60.0
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def tend_until(kept: Kept, condition: Callable[[], bool]) -> list[str]:
-    """Tend the process until a condition holds; return the lines that were printed."""
-    lines, until = [], time.monotonic() + PATIENCE
-    while not condition() and time.monotonic() < until:
-        lines += [line] if (line := kept.tend()) else []
+def restart_again_and_again(program: SupervisedProgram) -> None:
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        program.restart_if_ended()
         time.sleep(0.01)
-    return lines
 
 
-def test_kept__ends_again_and_again__is_started_with_growing_pauses_and_then_given_up(
+def test_program__ends_again_and_again__is_started_with_growing_pauses_and_then_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "FIRST_PAUSE", 0.01)
     with claim(tmp_path) as lock:
         command = [sys.executable, "-c", "raise SystemExit(3)"]
-        kept = Kept("web", lambda: start("web", command, lock=lock), last_words=lambda: "Address in use")
-        lines: list[str] = []
+        program = SupervisedProgram(
+            "web", lambda: start("web", command, lock=lock), last_lines=lambda: "Address in use"
+        )
         with pytest.raises(StartRefusedError) as given_up:
-            lines += tend_until(kept, lambda: False)
+            restart_again_and_again(program)
 
     assert str(given_up.value).startswith("web ended by itself (exit code 3), 5 times in ")
     assert str(given_up.value).endswith("stopped everything else. Its last lines: Address in use")
 
 
-def test_kept__pauses__double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_program__pauses__double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "FIRST_PAUSE", 1.0)
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with claim(tmp_path) as lock:
-        kept = Kept("beat", lambda: start("beat", ["true"], lock=lock), last_words=str)
+        program = SupervisedProgram("beat", lambda: start("beat", ["true"], lock=lock), last_lines=str)
         lines = []
-        for _ in range(MOST_DEATHS - 1):
-            kept.child.process.wait()
-            lines.append(kept.tend())
-            assert kept.tend() == ""
+        for _ in range(MAX_ENDS - 1):
+            program.child.process.wait()
+            lines.append(program.restart_if_ended())
+            assert program.restart_if_ended() == ""
             now[0] += 10
-            assert kept.tend() == "beat is started again"
+            assert program.restart_if_ended() == "beat is started again"
 
     assert [line.rpartition("again in ")[2] for line in lines] == ["1 s", "2 s", "4 s", "8 s"]
 
 
-def test_kept__ends_seldom__is_started_again_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_program__ends_seldom__is_started_again_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with claim(tmp_path) as lock:
-        kept = Kept("beat", lambda: start("beat", ["true"], lock=lock), last_words=str)
-        for _ in range(3 * MOST_DEATHS):
-            kept.child.process.wait()
-            assert kept.tend().endswith("again in 1 s")
-            now[0] += processes.DEATHS_WITHIN
-            assert kept.tend() == "beat is started again"
+        program = SupervisedProgram("beat", lambda: start("beat", ["true"], lock=lock), last_lines=str)
+        for _ in range(3 * MAX_ENDS):
+            program.child.process.wait()
+            assert program.restart_if_ended().endswith("again in 1 s")
+            now[0] += processes.ENDS_WITHIN
+            assert program.restart_if_ended() == "beat is started again"
 
 
-def test_kept__cannot_be_started__counts_as_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_program__cannot_be_started__counts_as_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "FIRST_PAUSE", 0.01)
     attempts = []
 
@@ -79,11 +77,11 @@ def test_kept__cannot_be_started__counts_as_an_end(tmp_path: Path, monkeypatch: 
 
     with claim(tmp_path) as lock:
         first = start("valkey", ["true"], lock=lock)
-        kept = Kept("valkey", fail, last_words=lambda: "it said nothing", child=first)
+        program = SupervisedProgram("valkey", fail, last_lines=lambda: "it said nothing", child=first)
         with pytest.raises(StartRefusedError, match="valkey did not start, 5 times"):
-            tend_until(kept, lambda: False)
+            restart_again_and_again(program)
 
-    assert len(attempts) == MOST_DEATHS - 1
+    assert len(attempts) == MAX_ENDS - 1
 
 
 def test_expendable_program__when_memory_is_short__goes_before_the_others(tmp_path: Path) -> None:

@@ -42,7 +42,6 @@ UNFINISHED: Final = (
     "api/pages/personas/",
     "api/pages/settings/",
     "api/rules/",
-    "api/runtime/",
     "api/templates/*.html",
     "api/templates/admin/",
     "api/templates/pages/*.html",

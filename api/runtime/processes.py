@@ -1,4 +1,4 @@
-"""The processes that `manage.py up` and the tests start: one owner for a data directory, no orphan, a bounded stop."""
+"""Processes that `manage.py up` and the tests start: one owner for a data directory, no orphan, a bounded stop."""
 
 import fcntl
 import os
@@ -20,23 +20,23 @@ SETPCAP = 8  # the one to give a capability to another account
 # The parent may have ended before the kernel knew that its end matters.
 IF_PARENT_LIVES = 'test "$PPID" = "$1" && shift && exec "$@"'
 EXEC_CHILD = Path(__file__).with_name("exec_child.py")
-# How long a start waits for what an earlier one left behind: their own stop takes less.
+# A start waits so long for processes of an earlier one, whose own stop takes less.
 LEFTOVERS_SECONDS = 12.0
-# A program that ends this often in this many seconds will end again; the pauses alone take 1 + 2 + 4 + 8 of them.
-MOST_DEATHS = 5
-DEATHS_WITHIN = 300.0
+# A program that ends this often in this many seconds will end again. The pauses alone take 1 + 2 + 4 + 8 seconds.
+MAX_ENDS = 5
+ENDS_WITHIN = 300.0
 FIRST_PAUSE = 1.0
-# Of web, worker and beat to the kernel when memory is short: they are started again, and PostgreSQL is not ended.
+# The kernel's score of web, worker and beat when memory is short: it ends them, which start again, and not PostgreSQL.
 EXPENDABLE = 500
 
 
 class StartRefusedError(Exception):
-    """Why a start cannot go on: one line that says what is wrong and what to do."""
+    """Failure of a start, in one line that says what is wrong and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whom a program runs as."""
+    """Ids under which a program runs."""
 
     uid: int
     gid: int
@@ -51,11 +51,11 @@ class Child:
 
 @contextmanager
 def claim(data_dir: Path) -> Iterator[int]:
-    """Own a data directory; yields the descriptor of its lock, which every child must inherit.
+    """Own a data directory and yield the descriptor of its lock, which every child must inherit.
 
-    An flock lives as long as any process holds the descriptor. So whoever gets it knows that nothing of an earlier
-    start is left: no second PostgreSQL can come to run on one data directory, and a postmaster.pid in it is stale.
-    Raises StartRefusedError when another start owns it.
+    An flock lives as long as any process holds the descriptor. So its owner knows that nothing of an earlier start is
+    left. No second PostgreSQL can run on the data directory, and a postmaster.pid in it is stale. Raises
+    StartRefusedError if another start owns it.
     """
     path = data_dir / "up.lock"
     try:
@@ -125,7 +125,7 @@ def start(
     Must be called from the main thread: the kernel ties a child to the thread that made it. Only Linux can do so. An
     expendable one is the first to be killed when the machine has no memory left.
     """
-    tie = setpriv if has_setpriv() else leash
+    tie = setpriv if has_setpriv() else exec_child
     process = subprocess.Popen(
         [
             *tie(account or Account(os.geteuid(), os.getegid()), stop_signal),
@@ -159,8 +159,8 @@ def has_setpriv() -> bool:
 def setpriv(account: Account, stop_signal: signal.Signals) -> list[str]:
     """Return the prefix of a command that Linux signals as soon as its parent has ended.
 
-    PostgreSQL refuses to run as root, and another account cannot pass a home of mode 0700 on its way to the data or to
-    the program itself. Opening that home to everybody would be wrong: the account gets the right to pass it.
+    PostgreSQL refuses to run as root, and another account cannot pass a home of mode 0700 to reach data and program.
+    The account gets the right to pass it, because opening that home to all accounts would be wrong.
     """
     options = ["--pdeathsig", stop_signal.name]
     if account.uid != os.geteuid():
@@ -174,56 +174,57 @@ def setpriv(account: Account, stop_signal: signal.Signals) -> list[str]:
     return ["setpriv", *options]
 
 
-def leash(account: Account, stop_signal: signal.Signals) -> list[str]:
+def exec_child(account: Account, stop_signal: signal.Signals) -> list[str]:
     """Return the prefix of a command where setpriv is missing, as on macOS, which has no such signal either."""
     return [sys.executable, "-I", "-S", str(EXEC_CHILD), str(account.uid), str(account.gid), str(stop_signal.value)]
 
 
-class Kept:
-    """A program that is started again when it ends by itself, after a growing pause."""
+class SupervisedProgram:
+    """Program that is started again when it ends by itself, after a growing pause."""
 
     def __init__(
-        self, name: str, begin: Callable[[], Child], *, last_words: Callable[[], str], child: Child | None = None
+        self, name: str, start: Callable[[], Child], *, last_lines: Callable[[], str], child: Child | None = None
     ) -> None:
         self.name = name
-        self.child = child or begin()
-        self._begin = begin
-        self._last_words = last_words
-        self._deaths: deque[float] = deque(maxlen=MOST_DEATHS)
+        self.child = child or start()
+        self._start = start
+        self._last_lines = last_lines
+        self._ended_at: deque[float] = deque(maxlen=MAX_ENDS)
         self._due_at: float | None = None
 
-    def tend(self) -> str:
-        """Start the program again if it has ended and its pause is over; return a line to print, or an empty one.
+    def restart_if_ended(self) -> str:
+        """Start the program again if it has ended and its pause is over. Return a line to print or "".
 
-        Call it often, from the main thread. Raises StartRefusedError when it has ended too often.
+        Call it often, from the main thread. Raises StartRefusedError if it has ended too often.
         """
         if self._due_at is not None:
             if time.monotonic() < self._due_at:
                 return ""
             self._due_at = None
             try:
-                self.child = self._begin()
+                self.child = self._start()
             except StartRefusedError as error:
-                return self._mourn(str(error))
+                return self._plan_restart(str(error))
             return f"{self.name} is started again"
         code = self.child.process.poll()
         if code is None:
             return ""
-        stop([self.child], within=0)  # what it leaves of its group may hold its port
-        return self._mourn(f"{self.name} ended by itself ({describe_exit(code)})")
+        stop([self.child], within=0)  # the rest of its group may hold its port
+        return self._plan_restart(f"{self.name} ended by itself ({describe_exit(code)})")
 
-    def _mourn(self, what: str) -> str:
+    def _plan_restart(self, event: str) -> str:
+        """Plan the next start and return a line to print. Raises StartRefusedError if it has ended too often."""
         now = time.monotonic()
-        self._deaths.append(now)
-        if len(self._deaths) == MOST_DEATHS and now - self._deaths[0] < DEATHS_WITHIN:
+        self._ended_at.append(now)
+        if len(self._ended_at) == MAX_ENDS and now - self._ended_at[0] < ENDS_WITHIN:
             raise StartRefusedError(
-                f"{what}, {MOST_DEATHS} times in {now - self._deaths[0]:.0f} s: stopped everything else. "
-                f"Its last lines: {self._last_words()}"
+                f"{event}, {MAX_ENDS} times in {now - self._ended_at[0]:.0f} s: stopped everything else. "
+                f"Its last lines: {self._last_lines()}"
             )
-        recent = sum(now - each < DEATHS_WITHIN for each in self._deaths)
+        recent = sum(now - ended_at < ENDS_WITHIN for ended_at in self._ended_at)
         pause = FIRST_PAUSE * 2 ** (recent - 1)
         self._due_at = now + pause
-        return f"{what}; it is started again in {pause:.0f} s"
+        return f"{event}; it is started again in {pause:.0f} s"
 
 
 def describe_exit(code: int) -> str:

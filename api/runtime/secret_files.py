@@ -7,7 +7,7 @@ from pathlib import Path
 def write_secret(path: Path, text: str, *, replace: bool) -> None:
     """Write a file that only its owner reads, durably.
 
-    Without `replace` a file that is there stays as it is. Raises OSError, in that case FileExistsError.
+    Without `replace` an existing file stays as it is. Raises OSError, in that case FileExistsError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.new")

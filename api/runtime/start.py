@@ -1,4 +1,4 @@
-"""The start of every process: a bad setting ends it with one line instead of a traceback."""
+"""Start of every process: a bad setting ends it with one line instead of a traceback."""
 
 import os
 import sys

@@ -1,6 +1,6 @@
 """`manage.py up`: databases, migrations, the first site, then web, worker and beat, started again when they end.
 
-The supervisor is our own: honcho's puts a Python process and a shell between itself and each child, and these live on
+The supervisor is our own. That of honcho puts a Python process and a shell between itself and each child, which live on
 after a kill -9 of it.
 """
 
@@ -25,8 +25,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from dotenv import dotenv_values
 
-from api.runtime.embedded import Servers, last_words, servers, start_postgresql, start_valkey
-from api.runtime.processes import Child, Kept, StartRefusedError, claim, start, stop
+from api.runtime.embedded import Servers, last_log_line, servers, start_postgresql, start_valkey
+from api.runtime.processes import Child, StartRefusedError, SupervisedProgram, claim, start, stop
 from api.runtime.secret_files import write_secret
 
 ADDRESSES = ("DATABASE_URL", "REDIS_URL")
@@ -51,7 +51,7 @@ def web_command() -> list[str]:
 
 def worker_command() -> list[str]:
     return [
-        # Celery's seven lines against root would hide ours; a container or a laptop's root may start us.
+        # A container or a laptop's root may start us. Celery's seven lines against root would hide our lines.
         *(sys.executable, "-W", "ignore:You're running the worker with superuser privileges"),
         *("-m", "celery", "--quiet", "-A", "api.celery", "worker", "--loglevel", "WARNING"),
         # Workers learn nothing from each other here: the claim is in PostgreSQL.
@@ -69,8 +69,8 @@ class Command(BaseCommand):
     requires_system_checks = ()  # before the database is there; the children check
 
     def handle(self, **_: Any) -> None:
-        for each in STOP_SIGNALS:
-            signal.signal(each, interrupt_once)
+        for number in STOP_SIGNALS:
+            signal.signal(number, interrupt_once)
         try:
             run(settings.DATA_DIR)
         except StartRefusedError as error:
@@ -82,14 +82,14 @@ class Command(BaseCommand):
 
 
 def interrupt_once(_number: int, _frame: FrameType | None) -> None:
-    """Unwind whatever runs; a second signal must not cut the stop short."""
-    for each in STOP_SIGNALS:
-        signal.signal(each, signal.SIG_IGN)
+    """Unwind everything that runs. A second signal must not cut the stop short."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def run(data_dir: Path) -> None:
-    """Start everything, and keep it running until a signal ends it, or something that cannot be kept running."""
+    """Start everything, and keep it running until a signal comes or a program ends again and again."""
     begun = time.monotonic()
     address_file = data_dir / "servers.env"
     with contextlib.ExitStack() as stack:
@@ -104,7 +104,7 @@ def run(data_dir: Path) -> None:
             await_database(given["DATABASE_URL"])
         prepare(environment, lock)
         children = stack.enter_context(group(environment, lock))
-        watch([*kept_servers(running, data_dir, lock), *children], begun)
+        watch([*supervise_servers(running, data_dir, lock), *children], begun)
 
 
 def refuse_taken_port(host: str, port: int) -> None:
@@ -120,14 +120,14 @@ def refuse_taken_port(host: str, port: int) -> None:
 
 
 def addresses_given(address_file: Path) -> dict[str, str]:
-    """The addresses that a person set; a killed start left its own in the file, where the settings have read them."""
+    """Return the addresses that a person set, not those that a killed start left in the file that the settings read."""
     left = dotenv_values(address_file)
     return {name: value for name in ADDRESSES if (value := os.environ.get(name)) and value != left.get(name)}
 
 
 @contextlib.contextmanager
 def published(address_file: Path, addresses: Mapping[str, str]) -> Iterator[None]:
-    """Tell every other command of this clone where the embedded servers are, while they are there."""
+    """Publish the addresses of the embedded servers to every other command of this clone, while they run."""
     write_secret(address_file, "".join(f"{name}={value}\n" for name, value in addresses.items()), replace=True)
     try:
         yield
@@ -152,7 +152,7 @@ def await_database(url: str) -> None:
 
 
 def prepare(environment: Mapping[str, str], lock: int) -> None:
-    """Migrate and bootstrap; in a child, because our own settings are older than the servers' addresses."""
+    """Migrate and bootstrap in a child, because our own settings are older than the servers' addresses."""
     command = [sys.executable, "manage.py", "prepare"]
     child = start("prepare", command, lock=lock, env=environment, cwd=settings.BASE_DIR)
     try:
@@ -166,15 +166,15 @@ def prepare(environment: Mapping[str, str], lock: int) -> None:
 
 
 @contextlib.contextmanager
-def group(environment: Mapping[str, str], lock: int) -> Iterator[list[Kept]]:
-    """Web, worker and beat, their lines on our output behind their names."""
-    group: list[Kept] = []
+def group(environment: Mapping[str, str], lock: int) -> Iterator[list[SupervisedProgram]]:
+    """Run web, worker and beat. Their lines appear on our output behind their names."""
+    group: list[SupervisedProgram] = []
     printers: list[threading.Thread] = []
 
-    def keep(name: str, command: Sequence[str]) -> Kept:
+    def keep(name: str, command: Sequence[str]) -> SupervisedProgram:
         last_lines: deque[str] = deque(maxlen=LAST_LINES)
 
-        def begin() -> Child:
+        def start_again() -> Child:
             child = start(
                 name,
                 command,
@@ -186,57 +186,58 @@ def group(environment: Mapping[str, str], lock: int) -> Iterator[list[Kept]]:
             )
             assert child.process.stdout is not None  # noqa: S101 - Popen's word, for the type checker
             printer = threading.Thread(target=repeat_lines, args=(name, child.process.stdout, last_lines), daemon=True)
-            printers[:] = [*(each for each in printers if each.is_alive()), printer]
+            printers[:] = [*(older for older in printers if older.is_alive()), printer]
             printer.start()
             return child
 
-        return Kept(name, begin, last_words=lambda: " | ".join(last_lines) or "none")
+        return SupervisedProgram(name, start_again, last_lines=lambda: " | ".join(last_lines) or "none")
 
     try:
         for name, command in (("web", web_command()), ("worker", worker_command()), ("beat", beat_command())):
             group.append(keep(name, command))
         yield group
     finally:
-        stop([each.child for each in group], within=STOP_SECONDS)
+        stop([program.child for program in group], within=STOP_SECONDS)
         for printer in printers:
             printer.join(0.5)  # the last lines say why
 
 
-def kept_servers(running: Servers, data_dir: Path, lock: int) -> list[Kept]:
+def supervise_servers(running: Servers, data_dir: Path, lock: int) -> list[SupervisedProgram]:
     """Return the embedded servers that run, each started again at its address when it ends by itself."""
 
-    def keep(child: Child) -> Kept:
-        def begin() -> Child:
-            running.children[:] = [each for each in running.children if each.name != child.name]
+    def keep(child: Child) -> SupervisedProgram:
+        def start_again() -> Child:
+            running.children[:] = [other for other in running.children if other.name != child.name]
             if child.name == "postgresql":
                 start_postgresql(running, data_dir, lock=lock, throwaway=False)
             else:
                 start_valkey(running, data_dir, lock=lock)
             return running.children[-1]
 
-        return Kept(child.name, begin, last_words=lambda: last_words(data_dir / f"{child.name}.log"), child=child)
+        log = data_dir / f"{child.name}.log"
+        return SupervisedProgram(child.name, start_again, last_lines=lambda: last_log_line(log), child=child)
 
     return [keep(child) for child in running.children]
 
 
 def repeat_lines(name: str, lines: IO[bytes], last_lines: deque[str]) -> None:
-    for line in filter(None, (each.decode(errors="replace").rstrip() for each in lines)):
+    for line in filter(None, (part.decode(errors="replace").rstrip() for part in lines)):
         last_lines.append(line)
         with contextlib.suppress(OSError):  # our reader has gone; the child must not block on a full pipe for that
             say(f"{name:6} | {line}")
 
 
-def watch(kept: Sequence[Kept], begun: float) -> None:
-    """Say once that all is ready, and start again what ends by itself.
+def watch(programs: Sequence[SupervisedProgram], begun: float) -> None:
+    """Print once that all is ready, and start programs again that end by themselves.
 
-    Raises StartRefusedError when something ends again and again, or the web never becomes ready.
+    Raises StartRefusedError if a program ends again and again, or the web never becomes ready.
     """
     is_ready = False
     deadline = time.monotonic() + READY_SECONDS  # from here on: a large migration may have taken its time before
     while True:
-        for each in kept:
-            if told := each.tend():
-                say(told)
+        for program in programs:
+            if line := program.restart_if_ended():
+                say(line)
         if not is_ready:
             is_ready = answers_ready()
             if is_ready:

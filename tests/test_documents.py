@@ -1,6 +1,7 @@
 """The documents of the repository: paths, modules, links and settings that they name exist."""
 
 import re
+import subprocess
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
@@ -76,3 +77,11 @@ def test_settings__of_the_table__are_those_of_the_code() -> None:
 
     assert set(re.findall(r"\bGOALPOST_[A-Z_]+\b", source)) - named == {"GOALPOST_STATIC_ROOT"}  # set by the image
     assert example - named == {"GOALPOST_DOMAIN", "GOALPOST_PORT", "GOALPOST_TAG"} - named
+
+
+def test_files__of_the_repository__cite_no_document_from_elsewhere() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    files = [ROOT / name for name in listed.split("\0") if name and name != "tests/test_documents.py"]
+    cited = re.compile(r"\bwire-(?:segment|kameleoon)\b|\bdesign (?:\"|\.md)|\b(?:design|style|promises)\.md\b")
+
+    assert [str(path) for path in files if path.is_file() and cited.search(path.read_text(errors="replace"))] == []

@@ -30,7 +30,7 @@ CACHE_ENTRIES: Final = 2_000
 API_KEY: Final = msgspec.json.Decoder(dict[str, str])
 URL_SAFE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 SITECODE: Final = re.compile(r"[a-z0-9]{10}\Z")
-TOKEN_SECONDS: Final = 7_200  # as Kameleoon's own (wire-kameleoon B2)
+TOKEN_SECONDS: Final = 7_200  # as Kameleoon's own
 RULES: Final = msgspec.json.Decoder(list[Rule])
 # A source `d`, and its rules.
 SOURCE: Final = """
@@ -81,7 +81,7 @@ class SourceAccess:
 
     @property
     def never_retries(self) -> bool:
-        """Whether what is refused is lost: Altis sends a batch once, whatever the answer (wire-segment c1)."""
+        """Return True if a refused event is lost: Altis sends a batch once, whatever the answer."""
         return self.kind == "altis"
 
     @property

@@ -1,4 +1,4 @@
-"""`/segmentio`: what Segment's Kameleoon destination sends (wire-kameleoon A), and raw events as webhooks send them."""
+"""`/segmentio`: events of Segment's Kameleoon destination, and raw events as webhooks send them."""
 
 from datetime import UTC, datetime
 from http import HTTPStatus

@@ -1,4 +1,4 @@
-"""`/v1/…`: the Segment tracking API as its SDKs, RudderStack's and plain HTTP senders use it (wire-segment a)."""
+"""`/v1/…`: the Segment tracking API, as its SDKs, RudderStack's and plain HTTP senders use it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext

@@ -1,4 +1,4 @@
-"""Whose request it is: write keys in the forms that senders give them (wire-segment a2)."""
+"""Write keys of a request, in the forms that senders give them, and their sources."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""`/map/map` and `/map/maps`: remote data as Kameleoon's SDKs and web engine read it (wire-kameleoon B4)."""
+"""`/map/map` and `/map/maps`: remote data as Kameleoon's SDKs and web engine read it."""
 
 import hashlib
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`POST /oauth/token`: an access token for a client id and secret (wire-kameleoon B2)."""
+"""`POST /oauth/token`: an access token for a client id and secret."""
 
 from http import HTTPStatus
 from typing import Final

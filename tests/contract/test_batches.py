@@ -51,7 +51,7 @@ def test_batch__of_4000_events__is_one_insert(shop: Shop, coding: str) -> None:
 
 @pytest.mark.promise("A-04")
 def test_batch__as_altis_fills_it__is_taken(shop: Shop) -> None:
-    """512,000 bytes, hundreds of calls (wire-segment a4)."""
+    """Altis fills a batch with hundreds of calls up to 512,000 bytes."""
     events: list[dict[str, Any]] = batch(836, 512_000 // 836 - 105)["batch"]
     body = json.dumps({"batch": events}).encode()
     assert 480_000 < len(body) <= 512_000

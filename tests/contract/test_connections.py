@@ -1,4 +1,4 @@
-"""What the server under the application must do with connections (wire-kameleoon A5)."""
+"""Connections that the web server keeps or closes, as genuine clients need it."""
 
 import gzip
 import json

@@ -81,8 +81,8 @@ def stamp(*, timestamp: object, original: object, sent_at: object, received_at: 
     """Return the time of an event: the first of `timestamp` and `originalTimestamp` that can be read.
 
     `timestamp` counts as it is if the sender gives `originalTimestamp` too: RudderStack's Node.js SDK then sends the
-    time that its caller chose. Otherwise the time is corrected by `sentAt`, if the sender's clock is off by more than 60 s. If
-    neither can be read, or the time lies more than 5 minutes ahead after that, receipt counts, with a warning.
+    time that its caller chose. Otherwise the time is corrected by `sentAt`, if the sender's clock is off by more than
+    60 s. If neither can be read, or the time is more than 5 minutes ahead after that, receipt counts, with a warning.
     """
     if timestamp is None and original is None:
         return Stamped(received_at)

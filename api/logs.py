@@ -1,4 +1,4 @@
-"""Logs: one structured line a moment, named `entity.action`, with ids only: never a body, a secret or personal data."""
+"""Logs: structured lines named `entity.action`, with ids only and never a body, a secret or personal data."""
 
 import logging
 import logging.config
@@ -9,7 +9,7 @@ import structlog
 
 
 def name_exception(exc_info: Any) -> str:
-    """An exception's type and where it was raised, without its message: that may quote ids, keys or bodies."""
+    """Return an exception's traceback and type without its message, which may quote ids, keys or bodies."""
     kind, error, trace = exc_info
     state = getattr(error, "sqlstate", None) or getattr(getattr(error, "__cause__", None), "sqlstate", None)
     name = f"{kind.__module__}.{kind.__qualname__}" + (f" (SQLSTATE {state})" if state else "")
@@ -17,7 +17,7 @@ def name_exception(exc_info: Any) -> str:
 
 
 class NameOnly(logging.Filter):
-    """For loggers whose messages quote request paths or exceptions: what remains is which logger it was."""
+    """Filter for loggers whose messages quote request paths or exceptions: the name of the logger remains."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = f"{record.name}.failed", ()

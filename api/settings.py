@@ -368,7 +368,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False, "displayRequestDuration": True},
 }
 
-# The inbox: how much may wait before senders are told to come again later, and how the digest takes it.
+# The inbox: how much may wait before senders get 429, and how many events the digest takes at once.
 INBOX_LIMIT = env.int("GOALPOST_INBOX_LIMIT", 1_000_000, validate=validate.Range(min=1))
 SITE_INBOX_LIMIT = env.int("GOALPOST_SITE_INBOX_LIMIT", max(1, INBOX_LIMIT // 4), validate=validate.Range(min=1))
 DIGEST_BATCH = env.int("GOALPOST_DIGEST_BATCH", 500, validate=validate.Range(min=1))

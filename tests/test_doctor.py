@@ -88,11 +88,11 @@ def test_locks__held_by_an_idle_session__are_named_with_what_ends_it(
 
     finding = doctor.look_at_locks()
 
-    assert (finding.level, f"session {holder.info.backend_pid} of the user" in finding.found) == ("warn", True)
-    assert "psql" in finding.found
-    assert "idle in transaction for 0 s" in finding.found
+    assert (finding.level, f"session {holder.info.backend_pid} of the user" in finding.text) == ("warn", True)
+    assert "psql" in finding.text
+    assert "idle in transaction for 0 s" in finding.text
     assert f"`SELECT pg_terminate_backend({holder.info.backend_pid})`" in finding.advice
-    assert "ada" not in finding.found + finding.advice
+    assert "ada" not in finding.text + finding.advice
     assert doctor.look_at_inbox().advice == "end what locks says"
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [holder.info.backend_pid])
@@ -127,14 +127,14 @@ def test_sources__two_that_send_the_same__are_named_for_a_day(world: World, hour
     finding = doctor.look_at_sources()
 
     assert finding.level == level
-    assert ("Shop and Web of Shop (1q2w3e4r5t)" in finding.found) == (level == "warn")
+    assert ("Shop and Web of Shop (1q2w3e4r5t)" in finding.text) == (level == "warn")
 
 
 @pytest.mark.django_db
 def test_migrations__one_is_missing__names_it() -> None:
     MigrationRecorder.Migration.objects.filter(app="sessions", name="0001_initial").delete()
     finding = doctor.look_at_migrations()
-    assert (finding.level, finding.found) == ("FAIL", "1 not applied: sessions.0001_initial")
+    assert (finding.level, finding.text) == ("FAIL", "1 not applied: sessions.0001_initial")
 
 
 def test_clock__beyond_a_minute__fails() -> None:
@@ -156,7 +156,7 @@ def test_role__gave_a_sign_just_now__is_well(world: World, role: str, look: Call
     finding = look()
 
     assert finding.level == "ok"
-    assert re.fullmatch(r"gave a sign of life \d+ s ago", finding.found)
+    assert re.fullmatch(r"gave a sign of life \d+ s ago", finding.text)
 
 
 @pytest.mark.parametrize(("role", "look"), [("worker", doctor.look_at_worker), ("beat", doctor.look_at_beat)])
@@ -168,7 +168,7 @@ def test_role__silent_with_an_open_session__is_called_frozen(
     finding = look()
 
     assert finding.level == "FAIL"
-    assert re.match(rf"frozen for 4\d s, though its session is open \(process {os.getpid()} of ", finding.found)
+    assert re.match(rf"frozen for 4\d s, though its session is open \(process {os.getpid()} of ", finding.text)
     assert f"kill -CONT {os.getpid()}" in finding.advice
 
 
@@ -182,7 +182,7 @@ def test_role__silent_and_its_session_is_gone__is_called_absent(
     finding = look()
 
     assert finding.level == "FAIL"
-    assert re.match(r"none runs for 4\d s: ", finding.found)
+    assert re.match(r"none runs for 4\d s: ", finding.text)
 
 
 def test_clock__of_a_workers_host_is_ahead__names_the_host(world: World) -> None:
@@ -190,7 +190,7 @@ def test_clock__of_a_workers_host_is_ahead__names_the_host(world: World) -> None
 
     finding = doctor.look_at_clock()
 
-    assert (finding.level, finding.found) == (
+    assert (finding.level, finding.text) == (
         "FAIL",
         f"the worker's on {socket.gethostname()} is +259200.000 s from the database's",
     )
@@ -202,7 +202,7 @@ def test_clock__of_the_database_jumped__is_named_for_an_hour(world: World, secon
     finding = doctor.look_at_clock()
     DatabaseClock.objects.update(jumped_at=datetime.now(UTC) - timedelta(hours=2))
 
-    assert (finding.level, finding.found.partition(",")[0]) == ("warn", f"the database's jumped by {seconds:+} s")
+    assert (finding.level, finding.text.partition(",")[0]) == ("warn", f"the database's jumped by {seconds:+} s")
     assert doctor.look_at_clock().level == "ok"
 
 
@@ -210,6 +210,6 @@ def test_writes__database_is_read_only__fails_with_what_to_do(world: World) -> N
     with read_only():
         finding = doctor.look_at_writes()
 
-    assert (finding.level, finding.found) == ("FAIL", "The database takes no writes")
+    assert (finding.level, finding.text) == ("FAIL", "The database takes no writes")
     assert finding.advice.startswith("make it writable")
     assert doctor.look_at_writes().level == "ok"

@@ -31,7 +31,6 @@ UNFINISHED: Final = (
     "api/insight/",
     "api/remote_data/",
     "api/rest/",
-    "api/management/",
     "api/models/",
     "api/pages/*.py",
     "api/pages/delivery/",

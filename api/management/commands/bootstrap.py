@@ -48,7 +48,7 @@ class Command(BaseCommand):
                     self.stdout.write("bootstrap: a site exists, nothing to do")
                     return
                 self._create(first)
-                # Inside the transaction: secrets that nobody could read would be worse than no site.
+                # Inside the transaction: a site whose secrets were lost would be worse than no site.
                 keep(path, first)
         except ValidationError as error:
             reasons = "; ".join(error.messages)

@@ -42,7 +42,7 @@ SEE_WORKER = "see the worker's log, or end its process: the next one takes its e
 @dataclass(frozen=True, slots=True)
 class Finding:
     level: str  # ok, warn or FAIL
-    found: str
+    text: str
     advice: str = ""
 
 
@@ -61,7 +61,7 @@ class Command(BaseCommand):
     def handle(self, **_: Any) -> None:
         failed: set[str] = set()
         for check, finding in findings():
-            self.stdout.write(f"{finding.level:4}  {check.subject:10}  {finding.found}")
+            self.stdout.write(f"{finding.level:4}  {check.subject:10}  {finding.text}")
             if finding.advice:
                 self.stdout.write(f"{'':18}-> {finding.advice}")
             if finding.level == "FAIL":
@@ -71,7 +71,7 @@ class Command(BaseCommand):
 
 
 def findings() -> Iterator[tuple[Check, Finding]]:
-    """Every check with what it found; whatever looking raises is a finding too."""
+    """Yield every check with its finding. An exception of a check is a finding too."""
     unreachable: set[str] = set()
     for check in CHECKS:
         if check.needs in unreachable:
@@ -79,7 +79,7 @@ def findings() -> Iterator[tuple[Check, Finding]]:
             continue
         try:
             finding = check.look()
-        except Exception as error:  # noqa: BLE001 - a doctor who faints helps nobody
+        except Exception as error:  # noqa: BLE001 - a failed check is a finding
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             finding = Finding("FAIL", reason, check.advice)
             unreachable.add(check.subject)
@@ -100,8 +100,8 @@ def look_at_migrations() -> Finding:
         names = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in missing[:3])
         return Finding("FAIL", f"{len(missing)} not applied: {names}", "run `python manage.py prepare`")
     if rekey.is_waiting():
-        found = "all applied; conversions of the version before do not count for the devices of their users yet"
-        return Finding("warn", found, "run `python manage.py rekey`, while everything runs")
+        text = "all applied; conversions of the version before do not count for the devices of their users yet"
+        return Finding("warn", text, "run `python manage.py rekey`, while everything runs")
     return Finding("ok", "all applied")
 
 
@@ -115,8 +115,8 @@ def look_at_key() -> Finding:
     with connect() as session:
         require_same_key(session)
     if len(settings.SECRET_KEY) < SHORT_KEY:
-        found = f"the one of this database, but of {len(settings.SECRET_KEY)} characters only: it can be guessed"
-        return Finding("warn", found, "choose 50 random characters for a new installation; see UPGRADING.md")
+        text = f"the one of this database, but of {len(settings.SECRET_KEY)} characters only: it can be guessed"
+        return Finding("warn", text, "choose 50 random characters for a new installation; see UPGRADING.md")
     return Finding("ok", "the one of this database")
 
 
@@ -125,16 +125,16 @@ def look_at_writes() -> Finding:
         try:
             probe(session)
         except (DiskFull, ReadOnlySqlTransaction) as error:
-            found, _, advice = REASONS[type(error)].message.partition(": ")
-            return Finding("FAIL", found, advice)
+            text, _, advice = REASONS[type(error)].message.partition(": ")
+            return Finding("FAIL", text, advice)
     return Finding("ok", "the database stores what it is given")
 
 
 def look_at_worker() -> Finding:
-    signs = [each for each in heartbeats.signs() if each.role == Role.WORKER]
+    signs = [sign for sign in heartbeats.signs() if sign.role == Role.WORKER]
     if state_of(signs) is State.ALIVE:
         return alive(signs)
-    beats = [each for each in heartbeats.signs() if each.role == Role.BEAT]
+    beats = [sign for sign in heartbeats.signs() if sign.role == Role.BEAT]
     # A process that answers may be at work for long, or have nothing to do because nothing is scheduled.
     if app.control.ping(timeout=PING_SECONDS, limit=1):
         if state_of(beats) is not State.ALIVE:
@@ -144,21 +144,21 @@ def look_at_worker() -> Finding:
 
 
 def look_at_beat() -> Finding:
-    signs = [each for each in heartbeats.signs() if each.role == Role.BEAT]
+    signs = [sign for sign in heartbeats.signs() if sign.role == Role.BEAT]
     if state_of(signs) is State.ALIVE:
         return alive(signs)
     return missing(signs, "beat", "pruning, erasure, alerts and new goals beyond the limit wait")
 
 
 def alive(signs: Sequence[Sign]) -> Finding:
-    """Say when the last sign came, and from how many hosts."""
+    """Return a finding that says when the last sign of life came."""
     return Finding("ok", f"gave a sign of life {max(0.0, signs[0].age.total_seconds()):.0f} s ago")
 
 
 def missing(signs: Sequence[Sign], role: str, meaning: str) -> Finding:
-    """Say who is frozen, or that nobody is there."""
+    """Return a finding that names the frozen process, or says that none runs."""
     command = f"`python -m celery -A api.celery {role}`"
-    frozen = next((each for each in signs if each.is_connected), None)
+    frozen = next((sign for sign in signs if sign.is_connected), None)
     if frozen is not None:
         return Finding(
             "FAIL",
@@ -177,29 +177,29 @@ def look_at_inbox() -> Finding:
     if oldest is None:
         return Finding("ok", "nothing waits")
     lag = datetime.now(UTC) - oldest
-    found = f"the oldest message waits for {lag.total_seconds():.0f} s"
+    text = f"the oldest message waits for {lag.total_seconds():.0f} s"
     advice = "end what locks says" if find_holders() else "if a worker is well, it is overrun: add workers"
-    return grade(lag, LAG_WARNING, LAG_FAILURE, found, advice)
+    return grade(lag, LAG_WARNING, LAG_FAILURE, text, advice)
 
 
 def look_at_locks() -> Finding:
     holders = find_holders()
     if not holders:
         return Finding("ok", "no session holds what others need")
-    found = "; ".join(str(holder) for holder in holders[:MOST_NAMED])
+    text = "; ".join(str(holder) for holder in holders[:MOST_NAMED])
     waiting = sum(holder.waiting for holder in holders)
     held = max(holder.since or LAG_WARNING for holder in holders)
     remedies = "; ".join(holder.remedy for holder in holders[:MOST_NAMED])
     advice = f"what needs its rows waits, and so do {waiting} sessions at this moment: {remedies}"
-    return grade(held, HELD_WARNING, HELD_FAILURE, f"{len(holders)} hold rows or tables: {found}", advice)
+    return grade(held, HELD_WARNING, HELD_FAILURE, f"{len(holders)} hold rows or tables: {text}", advice)
 
 
 def look_at_sources() -> Finding:
     recent = Twin.objects.filter(last_seen_at__gt=datetime.now(UTC) - TWIN_AGE).select_related("one", "other", "site")
     pairs = [f"{twin.one} and {twin.other} of {twin.site}" for twin in recent.order_by("-last_seen_at")[:3]]
     if pairs:
-        found = f"send the same events: {'; '.join(pairs)}"
-        return Finding("warn", found, "in the admin, switch off `takes track` at one of each pair")
+        text = f"send the same events: {'; '.join(pairs)}"
+        return Finding("warn", text, "in the admin, switch off `takes track` at one of each pair")
     return Finding("ok", "no two send the same events")
 
 
@@ -210,37 +210,37 @@ def look_at_clock() -> Finding:
         theirs = cursor.fetchone()[0]
     ours = asked + (datetime.now(UTC) - asked) / 2
     difference = (theirs - ours).total_seconds()
-    found = f"the database's is {difference:+.3f} s from this machine's"
+    text = f"the database's is {difference:+.3f} s from this machine's"
     advice = "synchronise both machines' clocks (NTP)"
     for sign in heartbeats.signs():
         if abs(sign.clock_ahead) > abs(difference) and abs(sign.age) < CLOCK_AGE:
             difference = sign.clock_ahead
-            found = f"the {sign.role}'s on {sign.host} is {difference:+.3f} s from the database's"
-    finding = grade(abs(difference), CLOCK_WARNING, CLOCK_FAILURE, found, advice)
+            text = f"the {sign.role}'s on {sign.host} is {difference:+.3f} s from the database's"
+    finding = grade(abs(difference), CLOCK_WARNING, CLOCK_FAILURE, text, advice)
     jump = heartbeats.last_jump()
     if finding.level != "FAIL" and jump is not None and jump.age < heartbeats.STEADY:
         return Finding(
             "warn",
             f"the database's jumped by {jump.seconds:+.0f} s, {jump.age.total_seconds():.0f} s ago",
-            "nothing is deleted because of its age for an hour; see why (NTP, a machine that slept), and look at the "
-            "times of the events between",
+            "nothing is deleted because of its age for an hour. Find the cause (NTP, a machine that slept), and look "
+            "at the times of the events between",
         )
     return finding
 
 
 def look_at_disk() -> Finding:
     free = shutil.disk_usage(settings.DATA_DIR).free
-    found = f"{free / 2**30:.1f} GiB free at {settings.DATA_DIR}"
-    return grade(-free, -DISK_WARNING, -DISK_FAILURE, found, "make room, or move GOALPOST_DATA_DIR to a larger disk")
+    text = f"{free / 2**30:.1f} GiB free at {settings.DATA_DIR}"
+    return grade(-free, -DISK_WARNING, -DISK_FAILURE, text, "make room, or move GOALPOST_DATA_DIR to a larger disk")
 
 
-def grade(measured: Any, warning: Any, failure: Any, found: str, advice: str) -> Finding:
+def grade(measured: Any, warning: Any, failure: Any, text: str, advice: str) -> Finding:
     """Compare with two limits, the greater the worse."""
     if measured > failure:
-        return Finding("FAIL", found, advice)
+        return Finding("FAIL", text, advice)
     if measured > warning:
-        return Finding("warn", found, advice)
-    return Finding("ok", found)
+        return Finding("warn", text, advice)
+    return Finding("ok", text)
 
 
 CHECKS = (

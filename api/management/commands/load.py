@@ -32,15 +32,17 @@ class Command(BaseCommand):
         parser.add_argument("--again", action="store_true", help="load a file that was loaded to its end once more")
 
     def handle(self, *, files: list[str], source: str, site: str | None, again: bool, **_: Any) -> None:
-        found = find_source(source, site)
+        chosen_source = find_source(source, site)
         for name in files:
             if name != "-" and not Path(name).is_file():
                 raise CommandError(f"{name} is not a file; a pipe is read by `-`")
         for name in files:
             if name == "-":
-                self.load(as_utf_8(sys.stdin.buffer), sys.stdin.buffer, Load(source=found, file_name="-"), size=None)
+                self.load(
+                    as_utf_8(sys.stdin.buffer), sys.stdin.buffer, Load(source=chosen_source, file_name="-"), size=None
+                )
             else:
-                self.load_file(Path(name), found, again=again)
+                self.load_file(Path(name), chosen_source, again=again)
 
     def load_file(self, path: Path, source: Source, *, again: bool) -> None:
         load, _ = Load.objects.get_or_create(
@@ -84,7 +86,7 @@ class Command(BaseCommand):
 
 
 def find_source(name_or_key: str, sitecode: str | None) -> Source:
-    """The one source of this name or write key. Raises CommandError."""
+    """Return the one source of this name or write key. Raises CommandError."""
     sources = Source.objects.filter(Q(name=name_or_key) | Q(write_keys__key=name_or_key)).distinct()
     if sitecode is not None:
         sources = sources.filter(site__sitecode=sitecode)

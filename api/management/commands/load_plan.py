@@ -22,14 +22,16 @@ class Command(BaseCommand):
         parser.add_argument("--site", metavar="SITECODE", help="may be left out when there is only one")
 
     def handle(self, *, file: Path, site: str | None, **_: Any) -> None:
-        found = find_site(site)
+        chosen_site = find_site(site)
         try:
             plan = read_plan(file.read_bytes())
         except (OSError, UnreadablePlanError) as error:
             raise CommandError(f"{file} cannot be loaded: {error}") from error
         made = done = 0
         with progress(self.stdout, file.name, total=len(plan.events)) as report:
-            for chunk in make_goals(found.pk, plan.events, template=found.goal_name_template, tag=found.auto_tag):
+            for chunk in make_goals(
+                chosen_site.pk, plan.events, template=chosen_site.goal_name_template, tag=chosen_site.auto_tag
+            ):
                 made += chunk.made
                 done += chunk.made + chunk.existed
                 report(done, f"{made:,} made")
@@ -37,7 +39,7 @@ class Command(BaseCommand):
             self.stderr.write(refusal)
         ignored = "".join(f", {count:,} of {type_} ignored" for type_, count in sorted(plan.ignored.items()))
         if made:
-            record(found, f"Made {made:,} goals of a plan", None, {"file": file.name}, who="manage.py load_plan")
+            record(chosen_site, f"Made {made:,} goals of a plan", None, {"file": file.name}, who="manage.py load_plan")
         existed = len(plan.events) - made  # also those that the file holds twice
         self.stdout.write(f"{made:,} made, {existed:,} existed, {len(plan.refused):,} refused{ignored}")
         if plan.refused:
@@ -45,7 +47,7 @@ class Command(BaseCommand):
 
 
 def find_site(sitecode: str | None) -> Site:
-    """The site with this code, or the only one. Raises CommandError."""
+    """Return the site with this code, or the only one. Raises CommandError."""
     sites = Site.objects.filter(sitecode=sitecode) if sitecode else Site.objects.all()
     match list(sites[:2]):
         case [site]:

@@ -30,10 +30,10 @@ class Command(BaseCommand):
         use(Kind.UPKEEP)
         goals = Goal.objects.filter(deleted_at=None)
         if site is not None:
-            found = Site.objects.filter(sitecode=site).first()
-            if found is None:
+            chosen_site = Site.objects.filter(sitecode=site).first()
+            if chosen_site is None:
                 raise CommandError(f"there is no site {site}")
-            goals = goals.filter(site=found)
+            goals = goals.filter(site=chosen_site)
         ids = list(goals.order_by("pk").values_list("pk", flat=True))
         conversions = 0
         with progress(self.stdout, "recount", total=len(ids) or None) as report:

@@ -20,16 +20,16 @@ class Command(BaseCommand):
 
     def handle(self, *, site: str, reason: str, dry_run: bool, **_: Any) -> None:
         use(Kind.UPKEEP)
-        found = Site.objects.filter(sitecode=site).first()
-        if found is None:
+        chosen_site = Site.objects.filter(sitecode=site).first()
+        if chosen_site is None:
             raise CommandError(f"there is no site {site}")
         if not dry_run:
-            done = replay(found.pk, reason, who="manage.py")
+            done = replay(chosen_site.pk, reason, who="manage.py")
             what = f"Tried {done.messages:,} messages again that were refused or dead: {reason}"
-            record(found, what, {"status": "failed"}, {"status": "pending"}, who="manage.py replay")
+            record(chosen_site, what, {"status": "failed"}, {"status": "pending"}, who="manage.py replay")
             self.stdout.write(f"{done.messages} tried again, {done.unreadable} unreadable")
             return
-        would = plan(found, reason, is_worker=True)
+        would = plan(chosen_site, reason, is_worker=True)
         self.stdout.write(f"{would.messages} would be tried again, {would.duplicates} came again and stay")
         if would.forecast:
             seen = would.forecast

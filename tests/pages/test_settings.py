@@ -529,6 +529,20 @@ def test_credential__made_and_renewed__tells_its_secret_once(owner: Client, site
     assert response["Cache-Control"].count("no-store") == 1
 
 
+def test_credential__made_for_several_sites__opens_those_that_its_maker_owns(owner: Client, site: Site) -> None:
+    mine, foreign = create_site(name="Mine"), create_site(name="Foreign")
+    Membership.objects.create(site=mine, user=User.objects.get(username="owner"), role="owner")
+    assert mine.sitecode in look(owner, "credentials/")
+    assert foreign.sitecode not in look(owner, "credentials/")
+
+    fields = {"do": "create", "name": "Both", "scope": "send", "site": [mine.sitecode, foreign.sitecode]}
+    owner.post(BASE + "credentials/change/", fields)
+
+    assert set(Credential.objects.get(name="Both").sites.all()) == {site, mine}
+    entries = AuditEntry.objects.filter(what__startswith="Made the credential")
+    assert {entry.site for entry in entries} == {site, mine}
+
+
 @pytest.mark.promise("K-35")
 @pytest.mark.parametrize(("hours", "then"), [("0", 401), ("24", 200)])
 def test_credential__renewed__goes_on_with_its_old_secret_as_long_as_told(

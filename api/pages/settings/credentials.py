@@ -41,6 +41,7 @@ def list_credentials(request: HttpRequest, site: Site) -> HttpResponseBase:
         now=timezone.now(),
         most_hours=MOST_HOURS,
         scopes=Scope,
+        others=other_sites(request, site),
     )
 
 
@@ -53,13 +54,15 @@ def change_credentials(request: HttpRequest, site: Site) -> HttpResponseBase:  #
         if do == "create":
             try:
                 new = create_credential(
-                    [site], name=request.POST.get("name", "").strip(), scopes=request.POST.getlist("scope")
+                    chosen_sites(request, site),
+                    name=request.POST.get("name", "").strip(),
+                    scopes=request.POST.getlist("scope"),
                 )
             except ValidationError as error:
                 messages.error(request, " ".join(error.messages))
                 return redirect("pages:settings-credentials", site.sitecode)
             after = {"name": new.credential.name, "scopes": new.credential.scopes}
-            note(request, site, f"Made the credential {new.credential.client_id}", None, after)
+            note_everywhere(request, new.credential, f"Made the credential {new.credential.client_id}", None, after)
             return tell_secret(request, new)
         credential = find_owned(request, site.credentials.all(), request.POST.get("credential", ""))
         if do == "renew" and credential.revoked_at is None:
@@ -180,6 +183,17 @@ def owned_sites(request: HttpRequest) -> "QuerySet[Site]":
     """The sites of a person that they own."""
     least = {} if request.user.is_superuser else {"role": Role.OWNER}
     return sites_of(request.user).filter(**least)
+
+
+def other_sites(request: HttpRequest, site: Site) -> list[Site]:
+    """Return the sites, at most 100, that a new credential or token of this site may also open."""
+    return [other for other in owned_sites(request)[:100] if other != site]
+
+
+def chosen_sites(request: HttpRequest, site: Site) -> list[Site]:
+    """Return this site and the others that the form of a new credential or token names."""
+    codes = set(request.POST.getlist("site"))
+    return [site, *(other for other in owned_sites(request) if other.sitecode in codes and other != site)]
 
 
 def note_everywhere(

@@ -20,7 +20,7 @@ from api.insight.key_usage import describe_changes, describe_use
 from api.models import ManagementToken, Site
 from api.pages.access import Role, show, site_page
 from api.pages.confirm import ask, is_confirmed
-from api.pages.settings.credentials import find_owned, owned_sites
+from api.pages.settings.credentials import chosen_sites, find_owned, other_sites
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -38,7 +38,7 @@ def list_tokens(request: HttpRequest, site: Site) -> HttpResponseBase:
         title="Management tokens",
         tab="settings-tokens",
         tokens=tokens.select_related("user").prefetch_related("sites")[:200],
-        others=[each for each in owned_sites(request)[:100] if each != site],
+        others=other_sites(request, site),
         roles=Role,
         lifetimes=LIFETIMES.items(),
         now=timezone.now(),
@@ -96,10 +96,8 @@ def create(request: HttpRequest, site: Site) -> HttpResponseBase:
     lifetime = request.POST.get("lifetime", "90")
     if lifetime not in LIFETIMES:
         raise ValidationError("Choose how long it is to live.")
-    chosen = set(request.POST.getlist("site"))
-    others = [each for each in owned_sites(request) if each.sitecode in chosen and each != site]
     token, value = make_token(
-        [site, *others],
+        chosen_sites(request, site),
         description=request.POST.get("description", "").strip(),
         role=request.POST.get("role", ""),
         made_by=cast("User", request.user),

@@ -254,8 +254,8 @@ INSTALLED_APPS = [
     "api",
     "goals",
     "cohorts",
-    "unfold",  # before the admin, whose templates it replaces
-    "django.contrib.admin",
+    "unfold.apps.BasicAppConfig",  # before the admin, whose templates it replaces
+    "django.contrib.admin.apps.SimpleAdminConfig",  # api.pages.tables registers what there is
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -1,10 +1,10 @@
 """What Django answers: the admin and the management API. The wire endpoints are in api.wsgi, before Django."""
 
-from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
 from api.pages.settings.invitations import join
+from api.pages.tables import TABLES
 from api.pages.urls import go_home, welcome
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -12,9 +12,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin", RedirectView.as_view(url="/admin/", http_method_names=["get", "head"])),  # as people type it
     path("admin/", go_home, name="home"),
     path("admin/join/<str:token>/", join, name="join"),
-    path("admin/tables/", admin.site.admin_view(admin.site.index), name="tables"),
+    path("admin/tables/", TABLES.admin_view(TABLES.index), name="tables"),
     path("admin/s/", include("api.pages.urls")),
-    path("admin/", admin.site.urls),
+    path("admin/", TABLES.urls),
     path("api/", include("api.rest.urls")),
 ]
 

@@ -27,8 +27,8 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the menu: the pages of the current site, and the tables for administrators."""
     site = current_site(request)
     if site is None:
-        if request.user.is_staff or not request.user.is_authenticated:
-            return []  # the theme lists the tables that staff may see
+        if request.user.is_superuser or not request.user.is_authenticated:
+            return []  # the theme lists the tables
         home = {"title": "Home", "icon": "home", "link": reverse("home"), "active": request.path == reverse("home")}
         return [{"title": "No site", "items": [home]}]
     items: list[dict[str, Any]] = [

@@ -105,7 +105,7 @@ def go_home(request: HttpRequest) -> HttpResponseBase:
     site = current_site(request)
     if site is not None:
         return redirect("pages:home", site.sitecode)
-    if request.user.is_staff:
+    if request.user.is_superuser:
         return redirect("tables")
     return show(request, "pages/no_site.html", title="No site")
 

@@ -12,7 +12,6 @@ from http import HTTPStatus
 from typing import Any, Final, Self
 from urllib.parse import urlencode
 
-from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.db import connection
 from django.db.models import Sum
@@ -25,6 +24,7 @@ from api.http.credentials import api_key
 from api.ingest.provisioning import create_credential
 from api.insight.delivery import Span
 from api.models import Alert, Credential, Erasure, GoalsChange, Message, Rule, Scope, Site
+from api.pages.tables import TABLES
 from api.pages.urls import urlpatterns
 from cohorts.models import Group, Persona
 from goals.models import Conversion, Goal, GoalTotal, Tag
@@ -258,7 +258,7 @@ def events(look: Any, facts: Facts) -> Iterator[Look]:
 def tables(facts: Facts) -> Iterator[Look]:
     """The admin's own lists of rows, with a search where they have one, and its page of a goal."""
     yield Look("tables", reverse("tables"))
-    for model, its in admin.site._registry.items():
+    for model, its in TABLES._registry.items():
         label = f"{model._meta.app_label}_{model._meta.model_name}"
         address = reverse(f"admin:{label}_changelist")
         yield Look(f"table {label}", address, allowed=(200, 403))

@@ -97,8 +97,7 @@ def addresses(site: Site, empty: Site) -> dict[str, str]:
         f"guide-way {page.name}": reverse("pages:guide-way", args=[site.sitecode, page.name])
         for page in (*WAYS, *REFERENCE)
     }
-    found["form of a site"] = reverse("admin:api_site_change", args=[site.pk])
-    found["form of a source"] = reverse("admin:api_source_change", args=[dead.source_id])
+    found["form of a new site"] = reverse("admin:api_site_add")
     return found
 
 

@@ -29,7 +29,6 @@ from api.rules.rule import Rule
 from cohorts.models import Group, Identity
 from goals import catalogue
 from goals.models import Conversion, Goal
-from tests.admin.conftest import save
 from tests.flows.conftest import Clock
 from tests.flows.test_resilience import in_threads
 from tests.goals.recount import assert_exact
@@ -380,20 +379,21 @@ def test_verify__old_messages_pruned_and_sent_again__are_explained(town: World) 
     assert report_on("conversions").line.endswith("+ 0 of messages pruned since + 1 of these sent again")
 
 
-def test_verify__settings_changed_in_the_admin__judges_nothing_by_them_that_was_before(town: World) -> None:
-    """What was digested when other rules held may contradict these; what was created may exceed new limits."""
+def test_verify__settings_changed_by_sql__reports_until_the_page_changes_them(town: World) -> None:
+    """Messages digested under earlier rules may contradict the present ones; past goals may exceed new limits."""
     person = Client()
     person.force_login(User.objects.create_superuser("admin"))
-    page = reverse("admin:api_site_change", args=[town.site.pk])
-    town.change_site(default_currency="EUR", goals_per_10_seconds=1)  # behind the admin's back
+    save_page = reverse("pages:settings-save", args=[town.site.sitecode])
+    town.change_site(default_currency="EUR", goals_per_10_seconds=1)
     assert rows(report_on("recount")) == [
         f"message {Message.objects.get(message_id='coded').pk} (track:coded): currency"
     ]
     assert rows(report_on("quota")) != []
-    assert save(person, page, name="Renamed").status_code == 302
+    assert person.post(save_page, sent_form(person) | {"name": "Renamed"}).status_code == 302
     assert rows(report_on("recount")) != []
 
-    assert save(person, page, default_currency="JPY", goals_per_10_seconds=2).status_code == 302
+    changed = sent_form(person) | {"default_currency": "JPY", "goals_per_10_seconds": "2"}
+    assert person.post(save_page, changed).status_code == 302
 
     call_command("verify", stdout=StringIO())
     assert (

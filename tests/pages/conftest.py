@@ -1,6 +1,7 @@
 """People of a site who look at its pages."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -36,3 +37,11 @@ def text_of(response: HttpResponseBase) -> str:
     assert response.status_code == 200, (response.status_code, response.headers)
     content: bytes = response.content  # type: ignore[attr-defined]  # pages are never streamed
     return content.decode()
+
+
+def form_of(person: Client, path: str) -> dict[str, Any]:
+    """Return what a browser would send back from a form of the tables: every field as it stands."""
+    response: Any = person.get(path)
+    text_of(response)
+    values = {field.html_name: field.value() for field in response.context["adminform"].form}
+    return {name: "on" if value is True else value for name, value in values.items() if value not in (None, False)}

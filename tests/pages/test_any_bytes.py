@@ -42,7 +42,7 @@ def test_form__of_any_bytes__is_answered(place: Place, enter: Enter, name: str) 
     assert {what: status for what in BODIES if (status := post(client, address, what)) >= 500} == {}
 
 
-@pytest.mark.parametrize("address", ["/admin/login/", "/admin/logout/", "/admin/tables/", "/admin/goals/goal/add/"])
+@pytest.mark.parametrize("address", ["/admin/login/", "/admin/logout/", "/admin/tables/", "/admin/auth/user/add/"])
 def test_form__of_any_bytes_beside_the_pages__is_answered(place: Place, enter: Enter, address: str) -> None:
     for client in (enter("owner"), Client(raise_request_exception=False)):
         assert {what: status for what in BODIES if (status := post(client, address, what)) >= 500} == {}

@@ -89,9 +89,9 @@ def test_admin__of_somebody_without_a_site__says_so(world: World) -> None:
     assert "member of no site yet" in text_of(browser.get("/admin/"))
 
 
-def test_admin__of_staff_without_a_site__leads_to_the_tables(world: World) -> None:
+def test_admin__of_a_superuser_without_a_site__leads_to_the_tables(db: None) -> None:
     browser = Client()
-    browser.force_login(User.objects.create_user("clerk", is_staff=True))
+    browser.force_login(User.objects.create_superuser("clerk"))
 
     response: Any = browser.get("/admin/")
 

@@ -7,7 +7,6 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, Js
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from admin_pages import pretty_body, visible
 from api.digest.site_config import load_ways
 from api.events.encodings import decode
 from api.events.envelope import TYPES
@@ -25,6 +24,7 @@ from api.insight.messages import (
 from api.insight.trace import trace
 from api.models import Message, Site
 from api.pages.access import show, site_page
+from api.pages.json_text import pretty_body, visible
 from api.pages.spans import read_time, trouble_of_times
 
 PER_PAGE: Final = 50

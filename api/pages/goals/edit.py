@@ -13,12 +13,12 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from admin_pages import LinesField
 from api import audit
 from api.http.wording import count_of
 from api.models import Site
 from api.pages.access import Role, show, site_page
 from api.pages.confirm import ask, is_confirmed
+from api.pages.fields import LinesField
 from api.pages.goals.detail import find_goal
 from api.pages.goals.goal_list import TAG_LENGTH
 from goals import catalogue, reports

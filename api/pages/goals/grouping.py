@@ -12,7 +12,6 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from api import audit
-from api.admin.rules import forecast_with
 from api.digest import goal_changes
 from api.ingest.provisioning import note_rules_changed
 from api.insight.breakdowns import find_other, unknown_goal
@@ -21,6 +20,7 @@ from api.pages.access import Role, show, site_page
 from api.pages.goals.changes import AT_ONCE
 from api.pages.goals.detail import find_goal
 from api.pages.goals.goal_list import pattern_of
+from api.pages.settings.rules import forecast_rule
 from api.rules.identifiers import suggest_pattern
 from goals import catalogue
 from goals.likeness import split_name
@@ -70,7 +70,7 @@ def group_names(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseB
         offered=[(offered[id_], totals.get(id_, 0)) for id_ in largest if id_ in offered],
         size=len(grouping.member_ids),
         conversions=sum(totals.values()),
-        forecast=forecast_with(draft_rule(site, grouping)),
+        forecast=forecast_rule(draft_rule(site, grouping)),
         trouble=trouble,
         chosen=request.POST.get("into", ""),
         other=request.POST.get("other", ""),

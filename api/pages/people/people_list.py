@@ -10,7 +10,6 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_POST
 
-from admin_pages import SHOWN, pretty, visible
 from api.audit import note
 from api.erasure import erase, sweeps
 from api.http.wording import count_of
@@ -20,6 +19,7 @@ from api.models import Erasure, Membership, Site
 from api.pages.access import show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.events.event_list import read_number
+from api.pages.json_text import SHOWN, pretty, visible
 from cohorts import finding, merge, search
 from cohorts.people import MOST_HISTORY
 from cohorts.remote_data import LARGE_BYTES

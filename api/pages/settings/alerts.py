@@ -13,7 +13,6 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from admin_pages import LinesField
 from api.alerts import outbox, webhook
 from api.alerts.conditions import describe, explain
 from api.audit import changed, note
@@ -21,6 +20,7 @@ from api.http.wording import count_of
 from api.models import Alert, AlertDelivery, Site, make_signing_secret
 from api.pages.access import Role, show, site_page
 from api.pages.confirm import ask, is_confirmed
+from api.pages.fields import LinesField
 
 PAGE: Final = 50
 MOST_ALERTS: Final = 50  # of a site
@@ -33,7 +33,6 @@ WITH_SOURCE: Final = (Condition.SUCCESS, Condition.SILENCE)
 
 class AlertForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameters at run time
     emails = LinesField(line_length=254, label="E-mail addresses", required=False)
-    emails.widget = forms.Textarea(attrs={"rows": 3})
 
     class Meta:
         model = Alert

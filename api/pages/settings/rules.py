@@ -2,7 +2,6 @@
 
 from typing import Any, Final
 
-from django import forms
 from django.contrib import messages
 from django.db import transaction
 from django.db.models import Max
@@ -13,9 +12,9 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from api.admin.rules import EXACT, RuleForm, forecast_with
 from api.audit import changed, note
-from api.digest.site_config import load_ways
+from api.digest.forecast import Forecast, what_if
+from api.digest.site_config import load_ways, rule_of
 from api.http.wording import count_of
 from api.ingest.provisioning import note_rules_changed
 from api.insight.messages import Row, Wanted, find_messages
@@ -23,48 +22,14 @@ from api.models import Rule, Site
 from api.pages.access import Role, show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.events.event_list import read_number
+from api.pages.settings.rule_form import FIELDS, RuleForm
 
 LAST_EVENTS: Final = 20
-FIELDS: Final = (
-    "source",
-    "name",
-    "is_enabled",
-    "event_type",
-    "name_test",
-    "name_value",
-    "path",
-    "path_test",
-    "path_value",
-    "action",
-    "argument",
-    "group_traits",
-)
+LAST_FORECAST: Final = 1_000  # events
 PARTS: Final = (
     ("", ("name", "source", "is_enabled")),
     ("Which events: all of this holds; what is left empty always does", FIELDS[3:9]),
     ("What becomes of them", FIELDS[9:]),
-)
-
-
-def make_field(field: Any, **options: Any) -> Any:
-    """A form's field; names match to the byte."""
-    return field.formfield(**({"strip": False} if field.name in EXACT else {}), **options)
-
-
-PageForm = forms.modelform_factory(
-    Rule,
-    form=RuleForm,
-    fields=FIELDS,
-    formfield_callback=make_field,
-    labels={
-        "is_enabled": "On",
-        "name_test": "The name …",
-        "name_value": "… this",
-        "path": "A field …",
-        "path_test": "… that",
-        "path_value": "… this",
-    },
-    widgets={"group_traits": forms.Textarea(attrs={"rows": 2})},
 )
 
 
@@ -111,7 +76,7 @@ def ask_delete(request: HttpRequest, site: Site, rule: Rule) -> HttpResponseBase
     facts = ["It is switched off: no event means something else without it."]
     if rule.is_enabled:
         rule.is_enabled = False  # only here: it is not saved
-        without = forecast_with(rule)
+        without = forecast_rule(rule)
         kept = without.dropped_now - without.dropped_then
         facts = [
             (
@@ -155,10 +120,7 @@ def edit_rule(request: HttpRequest, site: Site, rule_id: int | None = None) -> H
     last = site.rules.aggregate(last=Max("position"))["last"]
     blank = Rule(site=site, position=0 if last is None else last + 1)
     before = model_to_dict(rule, FIELDS) if rule else None
-    form = PageForm(request.POST or None, instance=rule or blank)
-    choice: Any = form.fields["source"]
-    choice.queryset = site.sources.order_by("pk")
-    choice.label_from_instance = lambda source: source.name
+    form = RuleForm(request.POST or None, instance=rule or blank)
     forecast = None
     event = read_number((request.POST or request.GET).get("event"))
     if request.method == "POST" and form.is_valid():
@@ -166,7 +128,7 @@ def edit_rule(request: HttpRequest, site: Site, rule_id: int | None = None) -> H
         if do not in {"try", "try-event"}:
             save(request, site, form, before)
             return redirect("pages:settings-rules", site.sitecode)
-        forecast = forecast_with(form.instance, only=(event or 0) if do == "try-event" else None)
+        forecast = forecast_rule(form.instance, only=(event or 0) if do == "try-event" else None)
     return show(
         request,
         "pages/settings/rule.html",
@@ -181,7 +143,16 @@ def edit_rule(request: HttpRequest, site: Site, rule_id: int | None = None) -> H
     )
 
 
-def save(request: HttpRequest, site: Site, form: Any, before: dict[str, Any] | None) -> None:
+def forecast_rule(rule: Rule, *, only: int | None = None) -> Forecast:
+    """Return what the last messages of a site, or only one, would do if this rule were saved as it is."""
+    others = rule.site.rules.exclude(pk=rule.pk)
+    # A rule without a number yet will get the largest.
+    in_order = sorted([*others, rule], key=lambda row: (row.position, row.pk or float("inf")))
+    enabled = [(row.source_id, rule_of(row)) for row in in_order if row.is_enabled]
+    return what_if(rule.site, enabled, last=LAST_FORECAST, only=only)
+
+
+def save(request: HttpRequest, site: Site, form: RuleForm, before: dict[str, Any] | None) -> None:
     with transaction.atomic():
         note_rules_changed(site.pk, now=timezone.now())
         if before is not None:

@@ -15,7 +15,6 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 import names
-from admin_pages import lines_field
 from api.audit import changed, note
 from api.http.tokens import ENOUGH, describe, ended, tokens_that_end
 from api.http.wording import count_of
@@ -25,6 +24,7 @@ from api.models import AuditEntry, ManagementToken, Membership, Site
 from api.pages.access import Role, show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.events.event_list import read_number
+from api.pages.fields import lines_field
 from api.pages.settings.invitations import DAYS, invitation, removed
 from api.pages.spans import read_time, trouble_of_times
 from goals.naming import name_goal
@@ -54,11 +54,7 @@ MEAN_NOTHING: Final = {"name", *PARTS[2][1], "keeps_done_days", "public_traits",
 
 def make_field(field: Any, **options: Any) -> Any:
     """A form's field; lists one a line."""
-    if not isinstance(field, ArrayField):
-        return field.formfield(**options)
-    lines = lines_field(field)
-    lines.widget = forms.Textarea(attrs={"rows": 3})
-    return lines
+    return lines_field(field) if isinstance(field, ArrayField) else field.formfield(**options)
 
 
 class SiteForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameters at run time

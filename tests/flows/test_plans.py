@@ -8,8 +8,8 @@ import pytest
 from django.db import connection
 from pytest_django import Settings
 
-from api import database
 from api.digest import run
+from api.http import database
 from cohorts import remote_data
 from cohorts.models import Identity, Username
 from tests.world import World

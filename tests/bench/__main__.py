@@ -1,9 +1,9 @@
-"""All benches, one after the other, and one table of what they found.
+"""Command that runs all benches in turn and prints one table of their figures.
 
     python -m tests.bench [--full] [--json FILE]
 
-Ten minutes on a quiet machine of two cores; --full takes an hour, with medians of five everywhere, 10000000
-conversions and a soak of ten minutes. Each program runs alone too: `python -m tests.bench.digest --help`.
+It takes ten minutes on a quiet machine of two cores. `--full` takes an hour: medians of five rounds, 10000000
+conversions and a soak of ten minutes. Each bench also runs alone, for example `python -m tests.bench.digest --help`.
 """
 
 import signal
@@ -13,11 +13,11 @@ import tempfile
 from pathlib import Path
 
 from api.management.commands.up import STOP_SIGNALS
-from tests.bench.figures import load, parser, print_table
-from tests.bench.load import need_wrk
+from tests.bench.figures import load, make_parser, print_table
+from tests.bench.load import require_wrk
 
 QUICK = {
-    "doors": "--rounds 3 --seconds 2 --workers 1 2",
+    "hot_paths": "--rounds 3 --seconds 2 --workers 1 2",
     "batches": "--rounds 3 --seconds 2 --events 20000",
     "digest": "--rounds 3 --events 10000",
     "lag": "--rounds 3 --seconds 6 --probes 20",
@@ -26,7 +26,7 @@ QUICK = {
     "bulk": "--events 100000",
 }
 FULL = {
-    "doors": "--workers 1 2 4",
+    "hot_paths": "--workers 1 2 4",
     "batches": "",
     "digest": "",
     "lag": "",
@@ -37,30 +37,30 @@ FULL = {
 
 
 def main() -> None:
-    options = parser(__doc__)
+    options = make_parser(__doc__)
     options.add_argument("--full", action="store_true")
     given = options.parse_args()
-    need_wrk()
+    require_wrk()
     with tempfile.TemporaryDirectory(prefix="goalpost-bench-") as name:
-        found = given.json or Path(name) / "figures"
-        found.touch()
-        known = len(load(found))
+        figures = given.json or Path(name) / "figures"
+        figures.touch()
+        known = len(load(figures))
         failed = ""
         for program, arguments in (FULL if given.full else QUICK).items():
             print(f"{program} {arguments}", flush=True)
-            if run(program, [*arguments.split(), "--json", str(found)]):
+            if run(program, [*arguments.split(), "--json", str(figures)]):
                 failed = program
                 break
             print(flush=True)
-        print_table(load(found)[known:])
+        print_table(load(figures)[known:])
         sys.exit(f"{failed} did not end well" if failed else 0)
 
 
 def run(program: str, arguments: list[str]) -> int:
-    """A bench's exit code. It gets our signals, and has the time to stop its servers."""
+    """Run a bench and return its exit code. Forward signals to it, so that it stops its servers."""
     child = subprocess.Popen([sys.executable, "-m", f"tests.bench.{program}", *arguments])
-    for each in STOP_SIGNALS:
-        signal.signal(each, lambda number, _: child.send_signal(number))
+    for stop_signal in STOP_SIGNALS:
+        signal.signal(stop_signal, lambda number, _: child.send_signal(number))
     return child.wait()
 
 

@@ -1,10 +1,10 @@
-"""Events a second through `/v1/batch`, beside a bare Django view that reads the same bodies; from the first request to
-the last digest; and what rules cost the digest.
+"""Bench of `/v1/batch`: events per second accepted and digested, and the cost of rules in the digest.
 
     python -m tests.bench.batches [--rounds 5] [--seconds 5] [--sizes 1 100 1000] [--workers 1] [--threads 32]
                                   [--connections 16] [--events 100000] [--json FILE]
 
-Needs wrk. Within each round the loads take turns, and the digest with rules and without.
+The yardstick is a bare Django view that reads the same bodies. Within each round the loads take turns, and so do the
+digests with and without rules. Needs wrk.
 """
 
 import argparse
@@ -14,12 +14,12 @@ from typing import Any
 
 from tests.bench.digest import digest
 from tests.bench.events import is_digested
-from tests.bench.figures import Figure, describe_machine, median, parser, publish
-from tests.bench.load import Hammered, hammer, need_wrk
-from tests.bench.stage import Stage, expect, stage
+from tests.bench.figures import Figure, describe_machine, make_parser, median, publish
+from tests.bench.load import WrkResult, require_wrk, run_wrk
+from tests.bench.stage import Stage, expect, running_stage
 
 WRITE_KEY = "bench_write_key"
-# A batch as the SDKs for servers send it; each event some 500 bytes, with a messageId of its own.
+# A batch as server SDKs send it. Each event has about 500 bytes and a unique messageId.
 WRK_BATCH = """
 local counter = 0
 local one = '{"type":"track","messageId":"%(run)s-%%d","event":"Clicked on Checkout","userId":"user-%%d",' ..
@@ -52,7 +52,7 @@ RULES: list[dict[str, Any]] = [
 
 
 def main() -> None:
-    options = parser(__doc__)
+    options = make_parser(__doc__)
     for name, default in (
         ("rounds", 5),
         ("seconds", 5),
@@ -64,20 +64,20 @@ def main() -> None:
         options.add_argument(f"--{name}", type=int, default=default)
     options.add_argument("--sizes", type=int, nargs="+", default=[1, 100, 1000], help="events a batch")
     given = options.parse_args()
-    need_wrk()
-    with stage() as here:
-        with here.connect() as connection:
+    require_wrk()
+    with running_stage() as stage:
+        with stage.connect() as connection:
             print(describe_machine(connection), flush=True)
-        add_source(here)
-        publish([*accept(here, given), *to_the_end(here, given), cost_of_rules(here, given)], given.json)
+        add_source(stage)
+        publish([*accept(stage, given), *to_the_end(stage, given), cost_of_rules(stage, given)], given.json)
 
 
-def add_source(here: Stage) -> None:
+def add_source(stage: Stage) -> None:
     from api.ingest.provisioning import create_source
     from api.models import Site, Source
     from api.models.budgets import FIELDS, MOST
 
-    create_source(Site.objects.get(pk=here.site_id), name="SDK", kind="server", write_key=WRITE_KEY)
+    create_source(Site.objects.get(pk=stage.site_id), name="SDK", kind="server", write_key=WRITE_KEY)
     Source.objects.update(**dict.fromkeys(FIELDS, MOST))
 
 
@@ -86,29 +86,29 @@ def script(run: str, size: int, path: str) -> str:
     return WRK_BATCH % {"run": run, "size": size, "key": key, "path": path}
 
 
-def accept(here: Stage, given: argparse.Namespace) -> list[Figure]:
-    """Batches of each size into the inbox, and into the view that only reads them."""
-    seen: dict[tuple[str, int], list[Hammered]] = {}
+def accept(stage: Stage, given: argparse.Namespace) -> list[Figure]:
+    """Measure batches of each size sent to the inbox and to the view that only reads them."""
+    seen: dict[tuple[str, int], list[WrkResult]] = {}
     width = 0.0
     shape = {"workers": given.workers, "threads": given.threads}
     load = {"seconds": given.seconds, "connections": given.connections}
-    with here.hello(**shape) as hello, here.goalpost(**shape) as door:
+    with stage.hello(**shape) as hello, stage.goalpost(**shape) as web:
         for number in range(given.rounds):
             for size in given.sizes:
                 for name in ("swallow", "batch") if number % 2 else ("batch", "swallow"):
-                    port, path = (hello.port, "/swallow") if name == "swallow" else (door.port, "/v1/batch")
+                    port, path = (hello.port, "/swallow") if name == "swallow" else (web.port, "/v1/batch")
                     if name == "batch":
-                        here.empty_inbox()
-                    done = hammer(port, path, script(f"{number}-{size}", size, path), **load)
+                        stage.empty_inbox()
+                    done = run_wrk(port, path, script(f"{number}-{size}", size, path), **load)
                     seen.setdefault((name, size), []).append(done)
                     if name == "batch":
-                        stored = settled(here)
+                        stored = count_settled(stage)
                         under_way = given.connections * size
                         expect(
                             0 <= stored - done.requests * size <= under_way,
                             f"{done.requests} batches of {size} were answered, {stored} events stored",
                         )
-                        width = float(here.scalar("SELECT avg(octet_length(body)) FROM api_message"))
+                        width = float(stage.scalar("SELECT avg(octet_length(body)) FROM api_message"))
                 print(
                     f"round {number + 1}: {size} a batch: {seen['batch', size][-1].rate * size:,.0f} events/s,",
                     f"view {seen['swallow', size][-1].rate * size:,.0f}",
@@ -116,53 +116,57 @@ def accept(here: Stage, given: argparse.Namespace) -> list[Figure]:
                 )
     figures = []
     for size in given.sizes:
-        rate, yardstick = (median([each.rate * size for each in seen[name, size]]) for name in ("batch", "swallow"))
+        rate, yardstick = (median([result.rate * size for result in seen[name, size]]) for name in ("batch", "swallow"))
         floor, aim = ("8000 on 2 cores", "15000") if size == 100 else ("", "")
-        what = f"/v1/batch, {size} event{'s' if size > 1 else ''} a batch"
-        figures.append(Figure(what, rate, "events/s", yardstick, "view that reads it", floor, aim))
-        figures.append(Figure(f"{what}: bodies", rate * width / 1e6, "MB/s", yardstick * width / 1e6, "same view"))
+        title = f"/v1/batch, {size} event{'s' if size > 1 else ''} a batch"
+        figures.append(Figure(title, rate, "events/s", yardstick, "view that reads it", floor, aim))
+        figures.append(Figure(f"{title}: bodies", rate * width / 1e6, "MB/s", yardstick * width / 1e6, "same view"))
         figures.append(
             Figure(
-                f"{what}: p99 of {given.connections} at once",
-                median([each.p99 for each in seen["batch", size]]),
+                f"{title}: p99 of {given.connections} at once",
+                median([result.p99 for result in seen["batch", size]]),
                 "ms",
-                median([each.p99 for each in seen["swallow", size]]),
+                median([result.p99 for result in seen["swallow", size]]),
                 "same view",
             )
         )
     return figures
 
 
-def settled(here: Stage) -> int:
-    """How many messages there are once the requests that were under way at the end are done."""
+def count_settled(stage: Stage) -> int:
+    """Wait until the last requests are stored, and return the number of messages."""
     seen = [-1]
 
     def is_still() -> bool:
-        seen.append(int(here.scalar("SELECT count(*) FROM api_message")))
+        seen.append(int(stage.scalar("SELECT count(*) FROM api_message")))
         time.sleep(0.5)
         return seen[-1] == seen[-2]
 
-    here.until(is_still, "the last requests")
+    stage.wait_until(is_still, "the last requests")
     return seen[-1]
 
 
-def to_the_end(here: Stage, given: argparse.Namespace) -> list[Figure]:
-    """Batches of 100 into the inbox while one worker digests, until nothing is pending."""
+def to_the_end(stage: Stage, given: argparse.Namespace) -> list[Figure]:
+    """Measure batches of 100 while one worker digests, until no message is pending."""
     rates, accepted = [], []
-    with here.goalpost(workers=given.workers, threads=given.threads) as door, here.worker(), here.connect() as link:
+    with (
+        stage.goalpost(workers=given.workers, threads=given.threads) as web,
+        stage.worker(),
+        stage.connect() as link,
+    ):
         for number in range(given.rounds):
-            here.empty_inbox()
+            stage.empty_inbox()
             begun = time.monotonic()
-            done = hammer(
-                door.port,
+            done = run_wrk(
+                web.port,
                 "/v1/batch",
                 script(f"end-{number}", 100, "/v1/batch"),
                 seconds=given.seconds,
                 connections=given.connections,
             )
-            here.until(lambda: is_digested(link, here), "the digest", 600)
+            stage.wait_until(lambda: is_digested(link, stage), "the digest", 600)
             seconds = time.monotonic() - begun
-            events = here.scalar("SELECT count(*) FROM api_message WHERE status = 'done'")
+            events = stage.scalar("SELECT count(*) FROM api_message WHERE status = 'done'")
             accepted.append(done.rate * 100)
             rates.append(events / seconds)
             print(f"round {number + 1}: {accepted[-1]:,.0f}/s accepted, {rates[-1]:,.0f}/s to the end", flush=True)
@@ -172,24 +176,24 @@ def to_the_end(here: Stage, given: argparse.Namespace) -> list[Figure]:
     ]
 
 
-def cost_of_rules(here: Stage, given: argparse.Namespace) -> Figure:
-    """The digest under eight rules that every event is compared with, beside the digest without."""
+def cost_of_rules(stage: Stage, given: argparse.Namespace) -> Figure:
+    """Measure the digest with eight rules that are tested against every event, and without rules."""
     from api.models import Rule
 
     rates: dict[bool, list[float]] = {True: [], False: []}
-    here.empty_inbox()
-    with here.worker():
-        digest(here, 2_000, crowd="warm", run="warm", processes=1)
+    stage.empty_inbox()
+    with stage.worker():
+        digest(stage, 2_000, crowd="warm", run="warm", processes=1)
         for number in range(given.rounds):
             for has_rules in (True, False) if number % 2 else (False, True):
                 Rule.objects.all().delete()
                 if has_rules:
                     Rule.objects.bulk_create(
-                        Rule(site_id=here.site_id, position=place, **rule) for place, rule in enumerate(RULES)
+                        Rule(site_id=stage.site_id, position=place, **rule) for place, rule in enumerate(RULES)
                     )
                 run = f"rules-{number}-{has_rules}"
-                here.empty_inbox()
-                rates[has_rules].append(digest(here, given.events, crowd=run, run=run, processes=1).rate)
+                stage.empty_inbox()
+                rates[has_rules].append(digest(stage, given.events, crowd=run, run=run, processes=1).rate)
             print(f"round {number + 1}: {rates[True][-1]:,.0f} with rules, {rates[False][-1]:,.0f} without", flush=True)
     return Figure(
         f"digest under {len(RULES)} rules", median(rates[True]), "events/s", median(rates[False]), "without", "0.9"

@@ -1,9 +1,9 @@
-"""`manage.py load` of a large file, beside bare INSERTs of the same lines into a table of one column.
+"""Bench of `manage.py load` with a large file. The yardstick is bare INSERTs of its lines into a table of one column.
 
     python -m tests.bench.bulk [--events 1000000] [--json FILE]
 
-The file holds events of 100000 people in a mix of types, some 600 bytes each. No worker runs: what is measured is the
-way from the file into the inbox, with the start of the command, its peak of memory, and what the database grows by.
+The file holds events of 100000 people in a mix of types, about 600 bytes each. No worker runs, so the figures cover
+only the load into the inbox: time with the start of the command, peak memory, and growth of the database.
 """
 
 import itertools
@@ -16,14 +16,14 @@ from pathlib import Path
 
 import psycopg
 
-from tests.bench.events import mixed
-from tests.bench.figures import Figure, describe_machine, parser, publish
-from tests.bench.stage import ROOT, Stage, expect, stage
+from tests.bench.events import make_events
+from tests.bench.figures import Figure, describe_machine, make_parser, publish
+from tests.bench.stage import ROOT, Stage, expect, running_stage
 
 PEOPLE = 100_000
-CHUNK = 5_000  # rows a commit of the yardstick
+CHUNK = 5_000  # rows per commit of the yardstick
 AIM = 200  # MB
-# What libraries send besides, to the size of a usual event.
+# Further fields that libraries send, up to the size of a usual event.
 MORE = (
     b',"integrations":{"All":true},"channel":"browser","originalTimestamp":"2026-01-01T00:00:00.000Z","version":2,'
     b'"receivedAt":"2026-01-01T00:00:01.000Z","page":{"title":"The title of a page of usual length","search":""}}\n'
@@ -31,22 +31,24 @@ MORE = (
 
 
 def main() -> None:
-    options = parser(__doc__)
+    options = make_parser(__doc__)
     options.add_argument("--events", type=int, default=1_000_000)
     given = options.parse_args()
-    with stage() as here:
-        with here.connect() as connection:
+    with running_stage() as stage:
+        with stage.connect() as connection:
             print(describe_machine(connection), flush=True)
-        file = here.directory / "past.jsonl"
+        file = stage.directory / "past.jsonl"
         with file.open("wb") as output:
-            output.writelines(each.body[:-1] + MORE for each in mixed(given.events, people=PEOPLE, crowd="a", run="a"))
+            output.writelines(
+                event.body[:-1] + MORE for event in make_events(given.events, people=PEOPLE, crowd="a", run="a")
+            )
         size = file.stat().st_size / given.events
         print(f"{given.events:,} events of {size:.0f} bytes", flush=True)
-        yardstick = insert_bare(here, file, given.events)
-        before = here.scalar("SELECT pg_database_size(current_database())")
-        seconds, peak = load(here, file)
-        after = here.scalar("SELECT pg_database_size(current_database())")
-        stored = here.scalar("SELECT count(*) FROM api_message")
+        yardstick = insert_bare(stage, file, given.events)
+        before = stage.scalar("SELECT pg_database_size(current_database())")
+        seconds, peak = load(stage, file)
+        after = stage.scalar("SELECT pg_database_size(current_database())")
+        stored = stage.scalar("SELECT count(*) FROM api_message")
         expect(stored == given.events, f"{stored:,} messages instead of {given.events:,}")
         megabytes = 2**20
         figures = [
@@ -60,7 +62,7 @@ def main() -> None:
         publish(figures, given.json)
 
 
-def load(here: Stage, file: Path) -> tuple[float, int]:
+def load(stage: Stage, file: Path) -> tuple[float, int]:
     """(seconds, the most bytes that the process ever had in memory) of the command."""
     command = [sys.executable, "manage.py", "load", str(file), "--source", "Segment destination"]
     begun, peak = time.monotonic(), 0
@@ -79,7 +81,7 @@ def load(here: Stage, file: Path) -> tuple[float, int]:
     return seconds, peak
 
 
-def insert_bare(here: Stage, file: Path, events: int) -> float:
+def insert_bare(stage: Stage, file: Path, events: int) -> float:
     """Rows a second of the yardstick; its table is gone afterwards."""
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection, file.open("rb") as lines:
         connection.execute("CREATE TABLE plain (body bytea)")

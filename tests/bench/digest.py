@@ -1,10 +1,10 @@
-"""Events a second through the digest, beside bare INSERTs of the same bodies into a plain table of the same PostgreSQL.
+"""Bench of the digest. The yardstick is bare INSERTs of the same bodies into a plain table of the same PostgreSQL.
 
     python -m tests.bench.digest [--rounds 5] [--events 100000] [--processes 1 2] [--json FILE]
 
-The inbox is filled in a transaction whose commit starts the clock, with the worker warm; it stops when nothing is
-pending. Each round: the yardstick (500 rows a commit, in as many processes), people whom nobody knows, the same
-people again. A last, untimed pass counts the statements.
+The clock starts with the commit of the transaction that fills the inbox and stops when no message is pending. The
+worker is warm. Each round measures the yardstick (500 rows per commit, in as many processes), events of new people,
+and events of the same people again. A last pass without clock counts the statements.
 """
 
 import argparse
@@ -17,61 +17,61 @@ from typing import Any
 
 import psycopg
 
-from tests.bench.events import fill_inbox, is_digested, mixed
-from tests.bench.figures import Figure, describe_machine, median, parser, publish
-from tests.bench.stage import Link, Stage, expect, stage
+from tests.bench.events import fill_inbox, is_digested, make_events
+from tests.bench.figures import Figure, describe_machine, make_parser, median, publish
+from tests.bench.stage import Link, Stage, expect, running_stage
 
 BATCH = 500
 TABLES = ("api_message", "cohorts_identity", "goals_conversion")
 WARM_UP = 2_000
-SLOWEST = 0.01  # seconds an event, before a run counts as stuck
-PLAIN = 50_000  # rows of the yardstick at least: fewer are over before they can be timed
+SLOWEST = 0.01  # seconds per event; a slower run counts as stuck
+PLAIN = 50_000  # minimum rows of the yardstick, because fewer are too fast to be timed
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What it took to digest an inbox."""
+    """Cost of digesting an inbox."""
 
     rate: float  # events/s
-    wal: float  # bytes an event, without the filling's
-    growth: dict[str, float]  # bytes an event with indexes, by table, with the filling's
+    wal: float  # bytes per event, without those of the filling
+    growth: dict[str, float]  # bytes per event by table, with indexes and with the filling
 
 
 def main() -> None:
-    options = parser(__doc__)
+    options = make_parser(__doc__)
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--events", type=int, default=100_000)
     options.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     given = options.parse_args()
-    with stage() as here:
-        with here.connect() as connection:
+    with running_stage() as stage:
+        with stage.connect() as connection:
             print(describe_machine(connection), flush=True)
-        figures = [figure for processes in given.processes for figure in compare(here, given, processes)]
-        figures.append(count_statements(here))
+        figures = [figure for processes in given.processes for figure in compare(stage, given, processes)]
+        figures.append(count_statements(stage))
         publish(figures, given.json)
 
 
-def compare(here: Stage, given: argparse.Namespace, processes: int) -> list[Figure]:
+def compare(stage: Stage, given: argparse.Namespace, processes: int) -> list[Figure]:
     yardsticks: list[float] = []
     runs: dict[str, list[Run]] = {"new": [], "known": []}
-    with here.worker(processes):
+    with stage.worker(processes):
         for number in range(given.rounds):
             crowd = f"{processes}-{number}"
             if number == 0:
-                digest(here, WARM_UP, crowd="warm", run=f"warm-{processes}", processes=processes)
-            yardsticks.append(insert_plainly(max(given.events, PLAIN), processes))
+                digest(stage, WARM_UP, crowd="warm", run=f"warm-{processes}", processes=processes)
+            yardsticks.append(insert_rows(max(given.events, PLAIN), processes))
             for shift, (who, done) in enumerate(runs.items()):
                 done.append(
-                    digest(here, given.events, crowd=crowd, run=f"{crowd}-{who}", processes=processes, shift=7 * shift)
+                    digest(stage, given.events, crowd=crowd, run=f"{crowd}-{who}", processes=processes, shift=7 * shift)
                 )
                 print(f"round {number + 1}: {who} {done[-1].rate:,.0f} events/s", flush=True)
     yardstick = median(yardsticks)
     figures = []
     for who, done in runs.items():
-        what = f"digest, {who} people, {processes} process{'es' if processes > 1 else ''}"
+        name = f"digest, {who} people, {processes} process{'es' if processes > 1 else ''}"
         rate = median([run.rate for run in done])
         floor, aim = ("3000 on 2 cores", "6000") if processes == 1 else ("", "")
-        figures.append(Figure(what, rate, "events/s", yardstick, "bare INSERTs", floor, aim))
+        figures.append(Figure(name, rate, "events/s", yardstick, "bare INSERTs", floor, aim))
         if processes == 1:
             figures.append(Figure(f"digest, {who} people: WAL", median([run.wal for run in done]), "B/event"))
             figures += [
@@ -81,19 +81,19 @@ def compare(here: Stage, given: argparse.Namespace, processes: int) -> list[Figu
     return figures
 
 
-def digest(here: Stage, events: int, *, crowd: str, run: str, processes: int, shift: int = 0) -> Run:
-    """Let the worker digest so many events of as many people, and check that it did."""
+def digest(stage: Stage, events: int, *, crowd: str, run: str, processes: int, shift: int = 0) -> Run:
+    """Let the worker digest `events` events of as many people, and require that all are digested."""
     from api.tasks import digest as task
 
-    with here.connect() as connection:
+    with stage.connect() as connection:
         sizes, conversions = measure_tables(connection), count(connection, "goals_conversion")
         with connection.transaction():
-            hits = fill_inbox(connection, here, mixed(events, people=events, crowd=crowd, run=run, shift=shift))
+            hits = fill_inbox(connection, stage, make_events(events, people=events, crowd=crowd, run=run, shift=shift))
             wal = wal_position(connection)
         begun = time.monotonic()
         for _ in range(processes):
             task.apply_async(expires=10, retry=False)
-        here.until(lambda: is_digested(connection, here), "the digest", SLOWEST * events + 30)
+        stage.wait_until(lambda: is_digested(connection, stage), "the digest", SLOWEST * events + 30)
         seconds = time.monotonic() - begun
         written = wal_position(connection) - wal
         made = count(connection, "goals_conversion") - conversions
@@ -106,7 +106,7 @@ def digest(here: Stage, events: int, *, crowd: str, run: str, processes: int, sh
 
 
 def measure_tables(connection: Link) -> dict[str, int]:
-    """The bytes of each table with its indexes."""
+    """Return the bytes of each table with its indexes."""
     sizes = [connection.execute("SELECT pg_total_relation_size(%s)", [table]).fetchone() for table in TABLES]
     return {table: size[0] for table, size in zip(TABLES, sizes, strict=True) if size}
 
@@ -121,8 +121,8 @@ def wal_position(connection: Link) -> int:
     return int(row[0]) if row else 0
 
 
-def insert_plainly(events: int, processes: int) -> float:
-    """Rows a second of the yardstick: multi-row INSERTs into a table with one unique index, a commit each."""
+def insert_rows(events: int, processes: int) -> float:
+    """Return rows per second of the yardstick: multi-row INSERTs with a commit each, one unique index."""
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
         connection.execute("DROP TABLE IF EXISTS plain")
         connection.execute("CREATE TABLE plain (message_id text UNIQUE, body bytea)")
@@ -143,8 +143,8 @@ def insert_plainly(events: int, processes: int) -> float:
 
 
 def insert_share(barrier: Barrier, times: Any, run: str, events: int) -> None:
-    """One process of the yardstick; puts when it began and ended into `times`."""
-    rows = [(each.message_id, each.body) for each in mixed(events, people=events, crowd=run, run=run)]
+    """Run one process of the yardstick, and put its start and end into `times`."""
+    rows = [(event.message_id, event.body) for event in make_events(events, people=events, crowd=run, run=run)]
     with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
         barrier.wait(60)
         begun = time.monotonic()
@@ -158,14 +158,14 @@ def insert_share(barrier: Barrier, times: Any, run: str, events: int) -> None:
         times.put((begun, time.monotonic()))
 
 
-def count_statements(here: Stage) -> Figure:
-    """How many statements a batch takes, everything that a worker sends counted; prints what they are."""
+def count_statements(stage: Stage) -> Figure:
+    """Count all statements that a worker sends for a batch, and print them."""
     events = 10 * BATCH
-    with here.connect() as connection:
-        wake(connection, "all")
-        with here.worker():
+    with stage.connect() as connection:
+        track_statements(connection, "all")
+        with stage.worker():
             connection.execute("SELECT pg_stat_statements_reset()")
-            digest(here, events, crowd="counted", run="counted", processes=1)
+            digest(stage, events, crowd="counted", run="counted", processes=1)
             rows = connection.execute(
                 """
                 SELECT calls, total_exec_time, query LIKE '% FOR KEY SHARE OF x',
@@ -173,7 +173,7 @@ def count_statements(here: Stage) -> Figure:
                   FROM pg_stat_statements ORDER BY total_exec_time DESC
                 """
             ).fetchall()
-        wake(connection, "none")
+        track_statements(connection, "none")
     batches = events / BATCH
     print("statements of the digest: calls a batch, ms a call")
     for calls, ms, is_check, query in rows[:20]:
@@ -182,8 +182,8 @@ def count_statements(here: Stage) -> Figure:
     return Figure("digest: statements", sent / batches, f"a batch of {BATCH}")
 
 
-def wake(connection: Link, track: str) -> None:
-    """Let pg_stat_statements count what new connections do, or nothing."""
+def track_statements(connection: Link, track: str) -> None:
+    """Switch pg_stat_statements on (`all`) or off (`none`) for new connections."""
     connection.execute(f"ALTER SYSTEM SET pg_stat_statements.track = '{track}'")
     connection.execute("SELECT pg_reload_conf()")
 

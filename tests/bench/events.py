@@ -1,4 +1,4 @@
-"""What the benches send: events as the Segment destination sends them, and an inbox filled with them."""
+"""Events as the Segment destination sends them, and inboxes filled with them."""
 
 import json
 import time
@@ -11,7 +11,7 @@ from tests.bench.stage import Link, Stage
 
 NAMES = [f"Clicked on button {number}" for number in range(50)]
 PAGES = [f"Product page {number}" for number in range(10)]
-STRIDE = 1_000_003  # a prime, so that it divides no number of people
+STRIDE = 1_000_003  # a prime, so that it shares no divisor with the number of people
 PLANS = ("free", "team", "business", "enterprise")
 
 
@@ -26,23 +26,23 @@ class Event:
     is_hit: bool
 
 
-def mixed(count: int, *, people: int, crowd: str, run: str, shift: int = 0) -> Iterator[Event]:
-    """`count` events of `people` persons of a crowd, each with a user id, an anonymous id and a visitor code.
+def make_events(count: int, *, people: int, crowd: str, run: str, shift: int = 0) -> Iterator[Event]:
+    """Yield `count` events of `people` persons of a crowd, each with a user id, an anonymous id and a visitor code.
 
-    `run` makes their messageIds new; `shift` gives a person another kind of event than a run before did.
+    `run` makes the messageIds unique. `shift` gives a person another kind of event than in an earlier run.
     """
     now = datetime.now(UTC)
     for number in range(count):
         at = now + timedelta(milliseconds=number - count)
-        yield event(number, person=person(crowd, number, people), at=at, message_id=f"{run}-{number}", shift=shift)
+        yield make_event(number, person=person(crowd, number, people), at=at, message_id=f"{run}-{number}", shift=shift)
 
 
 def person(crowd: str, number: int, people: int) -> str:
-    """One of so many persons; all have had their turn after as many numbers, in an order that no index likes."""
+    """Return a person. `people` consecutive numbers give all persons, in an order that is bad for indexes."""
     return f"{crowd}-{number * STRIDE % people}"
 
 
-def event(number: int, *, person: str, at: datetime, message_id: str, shift: int = 0) -> Event:
+def make_event(number: int, *, person: str, at: datetime, message_id: str, shift: int = 0) -> Event:
     kind = (number + shift) % 20
     type_ = "page" if kind in {14, 15} else "identify" if kind in {16, 17, 18} else "track"
     fields: dict[str, Any] = {"revenue": 25.5, "currency": "EUR", "products": [{"id": f"p{kind}", "price": 25.5}]}
@@ -83,19 +83,27 @@ COPY api_message (site_id, source_id, type, message_id, position, received_at, o
 
 
 def fill_inbox(connection: Link, stage: Stage, events: Iterable[Event]) -> int:
-    """Put events into the inbox as the door does, with COPY; how many of them are hits."""
+    """COPY events into the inbox in the form that the product stores, and return the number of hits."""
     hits = 0
     empty: list[str] = []
     with connection.cursor() as cursor, cursor.copy(COPY) as copy:
-        for each in events:
-            hits += each.is_hit
-            row = (stage.site_id, stage.source_id, each.type, each.message_id, 0, each.occurred_at, each.occurred_at)
-            copy.write_row((*row, each.body, "pending", "", "", empty, empty, 0, ""))
+        for event in events:
+            hits += event.is_hit
+            row = (
+                stage.site_id,
+                stage.source_id,
+                event.type,
+                event.message_id,
+                0,
+                event.occurred_at,
+                event.occurred_at,
+            )
+            copy.write_row((*row, event.body, "pending", "", "", empty, empty, 0, ""))
     return hits
 
 
-def settle(stage: Stage, events: Iterable[Event]) -> float:
-    """Fill the inbox with events and digest them in this process; the seconds of the latter."""
+def fill_and_digest(stage: Stage, events: Iterable[Event]) -> float:
+    """Fill the inbox with events, digest them in this process, and return the seconds of the digest."""
     from api.digest import run
     from api.digest.claims import Claims
 
@@ -114,5 +122,5 @@ PENDING = "SELECT 1 FROM api_message WHERE site_id = %s AND status = 'pending' O
 
 
 def is_digested(connection: Link, stage: Stage) -> bool:
-    """Whether nothing is pending. From the newest on, because the index still holds what was pending before."""
+    """Return True if no message is pending. Search from the newest, because the index still holds old entries."""
     return connection.execute(PENDING, [stage.site_id]).fetchone() is None

@@ -1,4 +1,4 @@
-"""Figures beside their yardsticks: how a bench prints them, and keeps them for the table of `make bench`."""
+"""Figures with their yardsticks: printing, and storing for the table of `make bench`."""
 
 import argparse
 import json
@@ -15,13 +15,13 @@ import psycopg
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What was measured. A yardstick has the figure's unit; the figure over it is what travels between machines."""
+    """A measured value. The yardstick has the same unit, and only their ratio compares between machines."""
 
     what: str
     value: float
     unit: str
     yardstick: float | None = None
-    of: str = ""  # what the yardstick is
+    of: str = ""  # name of the yardstick
     floor: str = ""
     aim: str = ""
 
@@ -34,7 +34,7 @@ HEADS = ("figure", "value", "unit", "yardstick", "ratio", "of", "floor", "aim")
 
 
 def print_table(figures: Sequence[Figure]) -> None:
-    rows = [HEADS, *map(cells, figures)]
+    rows = [HEADS, *map(format_cells, figures)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
     for row in rows:
         pairs = enumerate(zip(row, widths, strict=True))
@@ -44,7 +44,7 @@ def print_table(figures: Sequence[Figure]) -> None:
         print(line.rstrip())
 
 
-def cells(figure: Figure) -> tuple[str, ...]:
+def format_cells(figure: Figure) -> tuple[str, ...]:
     yardstick = "" if figure.yardstick is None else spell(figure.yardstick)
     return (
         *(figure.what, spell(figure.value), figure.unit, yardstick),
@@ -56,15 +56,15 @@ def spell(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """A bench's options: its docstring, and where to keep its figures."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--json", type=Path, help="append one line of JSON per figure to this file")
-    return made
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return the argument parser of a bench with the common option `--json`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="append one line of JSON per figure to this file")
+    return parser
 
 
 def publish(figures: Sequence[Figure], path: Path | None) -> None:
-    """Print figures and keep them."""
+    """Print figures, and append them to a file."""
     print_table(figures)
     if path is not None:
         with path.open("a") as file:
@@ -76,7 +76,7 @@ def load(path: Path) -> list[Figure]:
 
 
 def describe_machine(connection: psycopg.Connection[Any]) -> str:
-    """Where these figures come from, and how busy it was."""
+    """Return the machine and versions that the figures come from, and the load at the start."""
     model = next(
         (line.partition(":")[2].strip() for line in cpuinfo() if line.startswith("model name")), platform.machine()
     )
@@ -93,7 +93,7 @@ def cpuinfo() -> list[str]:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that so many percent of the values do not exceed."""
+    """Return the smallest value that is not exceeded by this percentage of the values."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, max(0, round(len(ordered) * percent / 100 + 0.5) - 1))]
 

@@ -1,11 +1,11 @@
-"""What becomes of the rates as the tables grow: ingest, reads, digest, the management API and the admin's goal list.
+"""Bench of growing tables: ingest, reads, digest, the management API and the admin's goal list by size.
 
     python -m tests.bench.growth [--sizes 10000 100000 1000000] [--rounds 5] [--seconds 3] [--json FILE]
 
-A size is a number of conversions, up to 10000000 or more; there are as many identities and messages, 1000000 at most. A
-few real events are digested and PostgreSQL multiplies their rows: 60 goals, some far more popular than others, over the
-last half year, and visitors some of whom come often. Indexes are dropped meanwhile. Each load stands beside a bare
-Django view in the same round, the digest beside bare INSERTs.
+A size is a number of conversions, up to 10000000 or more. There are as many identities and messages, at most 1000000.
+A few real events are digested, then PostgreSQL multiplies their rows over 60 goals and the last half year. Goals differ
+in popularity, and some visitors come often. Indexes are dropped meanwhile. Each load is compared with a bare Django
+view of the same round, the digest with bare INSERTs.
 """
 
 import argparse
@@ -13,52 +13,52 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from tests.bench.digest import PLAIN, insert_plainly
-from tests.bench.events import mixed, settle
-from tests.bench.figures import Figure, describe_machine, median, parser, percentile, publish
-from tests.bench.load import Connection, basic, get, hammer, need_wrk, posts, reads
-from tests.bench.stage import Link, Stage, expect, stage
+from tests.bench.digest import PLAIN, insert_rows
+from tests.bench.events import fill_and_digest, make_events
+from tests.bench.figures import Figure, describe_machine, make_parser, median, percentile, publish
+from tests.bench.load import Connection, basic, get, post_script, read_script, require_wrk, run_wrk
+from tests.bench.stage import Link, Stage, expect, running_stage
 
 LARGEST = 1_000_000  # of identities, and of messages
-DIGESTED = 5_000  # events a round
-ASKED = 40  # requests of the management API a round
-SEED = "seed-0"  # the person whose rows are multiplied
+DIGESTED = 5_000  # events per round
+ASKED = 40  # requests of the management API per round
+SEED = "seed-0"  # person whose rows are multiplied
 CONNECTIONS = 64
 
 
 def main() -> None:
-    options = parser(__doc__)
+    options = make_parser(__doc__)
     options.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     for name, default in (("rounds", 5), ("seconds", 3), ("threads", 32)):
         options.add_argument(f"--{name}", type=int, default=default)
     given = options.parse_args()
-    need_wrk()
-    with stage() as here:
-        with here.connect() as connection:
+    require_wrk()
+    with running_stage() as stage:
+        with stage.connect() as connection:
             print(describe_machine(connection), flush=True)
-        settle(here, mixed(1_000, people=1, crowd="seed", run="seed"))
+        fill_and_digest(stage, make_events(1_000, people=1, crowd="seed", run="seed"))
         figures, grown = [], 0
         for size in sorted(given.sizes):
             begun = time.monotonic()
-            with here.connect() as connection:
-                grow(connection, here, grown, size)
+            with stage.connect() as connection:
+                grow(connection, stage, grown, size)
             grown = size
             print(f"{size:,} conversions after {time.monotonic() - begun:.0f} s", flush=True)
-            figures += compare(here, given, size)
+            figures += compare(stage, given, size)
         publish(figures, given.json)
 
 
 def people_of(size: int) -> int:
-    """Each has three identities."""
+    """Return the number of people for a size: each has three identities."""
     return min(size, LARGEST) // 3
 
 
-def grow(connection: Link, here: Stage, start: int, stop: int) -> None:
-    """Multiply conversions from `start` to `stop`, and identities and messages as far as they go."""
-    # Without it each row's foreign key would be checked at the end; what is multiplied is right.
+def grow(connection: Link, stage: Stage, start: int, stop: int) -> None:
+    """Multiply conversions from number `start` to `stop`, and identities and messages up to their limits."""
+    # This skips the checks of foreign keys, because copies of valid rows are valid.
     connection.execute("SET session_replication_role = replica")
     connection.execute("SET maintenance_work_mem = '1GB'")
-    # The n-th visitor: some come often, the same in each column of a row.
+    # SQL of the n-th visitor, the same in each column of a row. Some visitors come often.
     visitor = f"'grown-' || floor({people_of(stop)} * power(n * 1000003 % 1000000 / 1e6, 1.5))::int"
     goals = [row[0] for row in connection.execute("SELECT id FROM goals_goal ORDER BY id").fetchall()]
     conversion = {
@@ -79,13 +79,13 @@ def grow(connection: Link, here: Stage, start: int, stop: int) -> None:
     multiply(
         connection, "cohorts_identity", f"value LIKE '%{SEED}'", identity, range(people_of(start), people_of(stop))
     )
-    connection.execute("CHECKPOINT")  # not in the middle of what is measured next
-    conversions = here.scalar("SELECT count(*) FROM goals_conversion")
+    connection.execute("CHECKPOINT")  # otherwise it would disturb the next measurement
+    conversions = stage.scalar("SELECT count(*) FROM goals_conversion")
     expect(conversions >= stop, f"{conversions} conversions instead of {stop}")
 
 
 def multiply(connection: Link, table: str, where: str, changed: Mapping[str, str], numbers: range) -> None:
-    """Copy the rows that meet a condition for each number `n`, with some columns changed; ids are drawn."""
+    """Copy the rows of a condition once for each number `n`, with some columns changed and new ids."""
     rows = connection.execute(
         "SELECT column_name FROM information_schema.columns WHERE table_name = %s AND column_name <> 'id'", [table]
     ).fetchall()
@@ -101,7 +101,7 @@ def multiply(connection: Link, table: str, where: str, changed: Mapping[str, str
 
 @contextmanager
 def without_indexes(connection: Link, table: str) -> Iterator[None]:
-    """Drop a table's indexes but the primary key's, and make them again from their own definitions."""
+    """Drop all indexes of a table except the primary key, and create them again after the block."""
     constraints = connection.execute(
         "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'u'",
         [table],
@@ -124,22 +124,24 @@ def without_indexes(connection: Link, table: str) -> Iterator[None]:
         connection.execute(definition)
 
 
-def compare(here: Stage, given: argparse.Namespace, size: int) -> list[Figure]:
-    """All figures at one size."""
+def compare(stage: Stage, given: argparse.Namespace, size: int) -> list[Figure]:
+    """Measure all figures at one size."""
     rates: dict[str, list[float]] = {"hello": [], "ingest": [], "read": [], "INSERTs": [], "digest": []}
     waits: dict[str, list[float]] = {}
     shape = {"workers": 1, "threads": given.threads}
-    with here.hello(**shape) as hello, here.goalpost(**shape) as door:
+    with stage.hello(**shape) as hello, stage.goalpost(**shape) as web:
         for number in range(given.rounds):
             turn, run = number % len(rates), f"{size}-{number}"
             for name in [*rates, *rates][turn : turn + len(rates)]:
-                port = hello.port if name == "hello" else door.port
-                rates[name].append(measure(here, given, port, name, size=size, run=run))
-            print(f"round {number + 1}:", *(f"{name} {each[-1]:,.0f}/s" for name, each in rates.items()), flush=True)
-            for name, each in ask(here, hello.port, door.port, people=people_of(size), turn=number).items():
-                waits.setdefault(name, []).append(each)
+                port = hello.port if name == "hello" else web.port
+                rates[name].append(measure(stage, given, port, name, size=size, run=run))
+            print(
+                f"round {number + 1}:", *(f"{name} {values[-1]:,.0f}/s" for name, values in rates.items()), flush=True
+            )
+            for name, wait in time_requests(stage, hello.port, web.port, people=people_of(size), turn=number).items():
+                waits.setdefault(name, []).append(wait)
     at = f"at {size:,}"
-    medians = {name: median(each) for name, each in {**rates, **waits}.items()}
+    medians = {name: median(values) for name, values in {**rates, **waits}.items()}
     return [
         Figure(f"ingest {at}", medians["ingest"], "requests/s", medians["hello"], "hello view"),
         Figure(f"read {at}", medians["read"], "requests/s", medians["hello"], "hello view"),
@@ -152,38 +154,40 @@ def compare(here: Stage, given: argparse.Namespace, size: int) -> list[Figure]:
     ]
 
 
-def measure(here: Stage, given: argparse.Namespace, port: int, name: str, *, size: int, run: str) -> float:
-    """One rate of one round."""
+def measure(stage: Stage, given: argparse.Namespace, port: int, name: str, *, size: int, run: str) -> float:
+    """Measure one rate of one round."""
     shape = {"seconds": given.seconds, "connections": CONNECTIONS}
     if name == "hello":
-        return hammer(port, "/hello", **shape).rate
+        return run_wrk(port, "/hello", **shape).rate
     if name == "read":
-        return hammer(port, "/map/map", reads("user-grown-", people_of(size)), **shape).rate
+        return run_wrk(port, "/map/map", read_script("user-grown-", people_of(size)), **shape).rate
     if name == "INSERTs":
-        return insert_plainly(PLAIN, 1)
+        return insert_rows(PLAIN, 1)
     if name == "digest":
-        before = here.scalar("SELECT last_value FROM goals_conversion_id_seq")
-        rate = DIGESTED / settle(here, mixed(DIGESTED, people=people_of(size), crowd="grown", run=f"digest-{run}"))
-        expect(here.scalar("SELECT last_value FROM goals_conversion_id_seq") > before, "nothing was digested")
+        before = stage.scalar("SELECT last_value FROM goals_conversion_id_seq")
+        rate = DIGESTED / fill_and_digest(
+            stage, make_events(DIGESTED, people=people_of(size), crowd="grown", run=f"digest-{run}")
+        )
+        expect(stage.scalar("SELECT last_value FROM goals_conversion_id_seq") > before, "nothing was digested")
         return rate
-    ingested = hammer(port, "/segmentio", posts(run), **shape)
-    with here.connect() as connection:
+    ingested = run_wrk(port, "/segmentio", post_script(run), **shape)
+    with stage.connect() as connection:
         gone = connection.execute("DELETE FROM api_message WHERE status = 'pending'").rowcount
     expect(0 <= gone - ingested.requests <= CONNECTIONS, f"{ingested.requests} answers, {gone} events stored")
     return ingested.rate
 
 
-def ask(here: Stage, hello: int, door: int, *, people: int, turn: int) -> dict[str, float]:
-    """The median wait in ms for pages that people and programs look at, one after the other on one connection."""
-    goal = here.scalar("SELECT goal_id FROM goals_conversion GROUP BY 1 ORDER BY count(*) DESC LIMIT 1")
+def time_requests(stage: Stage, hello: int, web: int, *, people: int, turn: int) -> dict[str, float]:
+    """Return the median wait in ms of pages and API lists, requested in sequence on one connection."""
+    goal = stage.scalar("SELECT goal_id FROM goals_conversion GROUP BY 1 ORDER BY count(*) DESC LIMIT 1")
     visitors = [f"visitor-grown-{(turn * ASKED + number) % people}" for number in range(ASKED)]
-    api, admin = {"authorization": basic()}, {"cookie": f"sessionid={here.admin_session()}"}
+    api, admin = {"authorization": basic()}, {"cookie": f"sessionid={stage.admin_session()}"}
     pages = {
         "/hello": (hello, ["/hello"], {}),
-        "/api/goals": (door, ["/api/goals"], api),
-        "a visitor's conversions": (door, [f"/api/visitors/{code}/conversions" for code in visitors], api),
-        "a goal's conversions": (door, [f"/api/goals/{goal}/conversions"], api),
-        "the admin's goal list": (door, ["/admin/goals/goal/"], admin),
+        "/api/goals": (web, ["/api/goals"], api),
+        "a visitor's conversions": (web, [f"/api/visitors/{code}/conversions" for code in visitors], api),
+        "a goal's conversions": (web, [f"/api/goals/{goal}/conversions"], api),
+        "the admin's goal list": (web, ["/admin/goals/goal/"], admin),
     }
     waits = {}
     for name, (port, paths, headers) in pages.items():

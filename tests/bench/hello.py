@@ -1,4 +1,4 @@
-"""The yardsticks of what speaks HTTP: bare Django views, no middleware, one that says hello, one that reads a body."""
+"""Yardsticks for HTTP: bare Django views without middleware. One answers hello, one reads a body."""
 
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application

@@ -1,12 +1,12 @@
-"""How long an accepted event takes until remote data shows it, with web, worker and beat as `make run` has them.
+"""Bench of the time from an accepted event until remote data shows it, with the processes of `make run`.
 
     python -m tests.bench.lag [--rounds 5] [--seconds 20] [--rates 100 500] [--probes 10] [--poll-ms 3]
         [--waiting 1150] [--json FILE]
 
-At each rate most events are the mix of the other benches; so many a second are probes: an identify whose 200 starts the
-clock, after which its key is read again and again until the new trait is there. The last wait between two reads is the
-poll's own resolution. The yardstick is a bare Django view's answer at the same rate. Last, the lowest rate again while
-so many new goal names wait for the site's quota.
+At each rate most events are the mix of the other benches, and `--probes` per second are probes. The 200 of a probe's
+identify starts the clock, then its key is read repeatedly until the new trait appears. The last wait between two reads
+is the resolution. The yardstick is a bare Django view's answer at the same rate. The last measurement repeats the
+lowest rate while `--waiting` new goal names wait for the site's quota.
 """
 
 import argparse
@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 from itertools import count
 
 from tests.bench.events import is_digested
-from tests.bench.figures import Figure, describe_machine, median, parser, percentile, publish
+from tests.bench.figures import Figure, describe_machine, make_parser, median, percentile, publish
 from tests.bench.load import Connection, at_rate, get, mixed_post, post, read
-from tests.bench.stage import Stage, expect, stage
+from tests.bench.stage import Stage, expect, running_stage
 
 PROBERS = 16
 PATIENCE = 30.0
@@ -29,15 +29,15 @@ PEOPLE = 10_000
 
 @dataclass(slots=True)
 class Probes:
-    """What the probes saw, in ms."""
+    """Results of the probes in ms."""
 
     lags: list[float] = field(default_factory=list)
-    steps: list[float] = field(default_factory=list)  # between the last read that did not show it and the one that did
+    steps: list[float] = field(default_factory=list)  # between the last read without the trait and the first with it
     failures: list[str] = field(default_factory=list)
 
 
 def main() -> None:
-    options = parser(__doc__)
+    options = make_parser(__doc__)
     for name, default in (
         ("rounds", 5),
         ("seconds", 20),
@@ -49,41 +49,41 @@ def main() -> None:
         options.add_argument(f"--{name}", type=int, default=default)
     options.add_argument("--rates", type=int, nargs="+", default=[100, 500])
     given = options.parse_args()
-    with stage() as here:
-        with here.connect() as connection:
+    with running_stage() as stage:
+        with stage.connect() as connection:
             print(describe_machine(connection), flush=True)
         shape = {"workers": 1, "threads": given.threads}
-        with here.hello(**shape) as hello, here.goalpost(**shape) as door, here.worker():
-            measure(here, given, door.port, rate=given.rates[0], run="warm")
+        with stage.hello(**shape) as hello, stage.goalpost(**shape) as web, stage.worker():
+            measure(stage, given, web.port, rate=given.rates[0], run="warm")
             figures = [
-                figure for rate in given.rates for figure in compare(here, given, hello.port, door.port, rate=rate)
+                figure for rate in given.rates for figure in compare(stage, given, hello.port, web.port, rate=rate)
             ]
-            queue_names(here, given, door.port)
-            figures += compare(here, given, hello.port, door.port, rate=given.rates[0], beside=" beside waiting names")
-            left = here.scalar("SELECT count(*) FROM goals_waitingname WHERE NOT has_goal")
+            queue_names(stage, given, web.port)
+            figures += compare(stage, given, hello.port, web.port, rate=given.rates[0], beside=" beside waiting names")
+            left = stage.scalar("SELECT count(*) FROM goals_waitingname WHERE NOT has_goal")
             expect(left > 0, "all names had their goals before the end")
             print(f"{left} names still wait", flush=True)
         publish(figures, given.json)
 
 
-def queue_names(here: Stage, given: argparse.Namespace, port: int) -> None:
-    """Let names wait for the quota, which is a site's usual one from now on."""
-    here.scalar("UPDATE api_site SET goals_per_10_seconds = 50, goals_per_hour = 1000 RETURNING id")
-    here.scalar("DELETE FROM goals_goalcreation RETURNING id")
+def queue_names(stage: Stage, given: argparse.Namespace, port: int) -> None:
+    """Set the usual quota of a site, and send new names until enough of them wait."""
+    stage.scalar("UPDATE api_site SET goals_per_10_seconds = 50, goals_per_hour = 1000 RETURNING id")
+    stage.scalar("DELETE FROM goals_goalcreation RETURNING id")
     connection = Connection(port)
     for number in range(given.waiting + 50):
-        body = {"type": "track", "event": f"New {number}", "userId": "somebody", "messageId": f"new-{number}"}
+        body = {"type": "track", "event": f"New {number}", "userId": "user-1", "messageId": f"new-{number}"}
         status, answer = connection.ask(post(json.dumps(body).encode()))
         expect(status == 200, f"{status} {answer.decode(errors='replace')}")
     connection.close()
     names = "SELECT count(*) FROM goals_waitingname WHERE NOT has_goal"
-    here.until(lambda: here.scalar(names) >= given.waiting - 50, "the names to wait")
+    stage.wait_until(lambda: stage.scalar(names) >= given.waiting - 50, "the names to wait")
 
 
 def compare(
-    here: Stage, given: argparse.Namespace, hello: int, door: int, *, rate: int, beside: str = ""
+    stage: Stage, given: argparse.Namespace, hello: int, web: int, *, rate: int, beside: str = ""
 ) -> list[Figure]:
-    """The lag at one rate, and the yardstick's answers."""
+    """Measure the lag and the yardstick at one rate."""
     lags: list[list[float]] = []
     plain: list[list[float]] = []
     for number in range(given.rounds):
@@ -94,7 +94,7 @@ def compare(
                 load.check("hello")
                 plain.append(load.latencies)
             else:
-                probes = measure(here, given, door, rate=rate, run=f"{rate}-{number}{beside}")
+                probes = measure(stage, given, web, rate=rate, run=f"{rate}-{number}{beside}")
                 lags.append(probes.lags)
                 print(
                     f"round {number + 1} at {rate}/s: p50 {percentile(probes.lags, 50):.0f} ms,",
@@ -105,9 +105,9 @@ def compare(
     return [
         Figure(
             f"200 until visible at {rate} events/s{beside}: p{percent}",
-            median([percentile(each, percent) for each in lags]),
+            median([percentile(times, percent) for times in lags]),
             "ms",
-            median([percentile(each, percent) for each in plain]),
+            median([percentile(times, percent) for times in plain]),
             "hello view's answer",
             floor="< 1000" if beside and percent == 99 else "",
             aim="< 150" if (rate, percent, beside) == (100, 99, "") else "",
@@ -116,17 +116,17 @@ def compare(
     ]
 
 
-def measure(here: Stage, given: argparse.Namespace, port: int, *, rate: int, run: str) -> Probes:
-    """Probe beside a load of events, and check that all of them were digested."""
+def measure(stage: Stage, given: argparse.Namespace, port: int, *, rate: int, run: str) -> Probes:
+    """Send probes during a load of events, and require that all of them are digested."""
     probes = Probes()
     with at_rate(port, mixed_post(run, people=PEOPLE), rate=rate - given.probes, seconds=given.seconds) as load:
         probe(port, probes, given, run)
     sent = len(load.latencies) + len(probes.lags)
     load.check("events")
     expect(bool(probes.lags) and not probes.failures, f"probes that failed: {probes.failures}")
-    with here.connect() as connection:
-        here.until(lambda: is_digested(connection, here), "the digest")
-    done = here.scalar(
+    with stage.connect() as connection:
+        stage.wait_until(lambda: is_digested(connection, stage), "the digest")
+    done = stage.scalar(
         "SELECT count(*) FROM api_message WHERE status = 'done' AND starts_with(message_id, %s)", f"{run}-"
     )
     expect(done == sent, f"{sent} events were accepted, {done} are done")
@@ -134,7 +134,7 @@ def measure(here: Stage, given: argparse.Namespace, port: int, *, rate: int, run
 
 
 def probe(port: int, probes: Probes, given: argparse.Namespace, run: str) -> None:
-    """Send probes at fixed times and follow each, in threads of their own."""
+    """Send probes at fixed times and follow each in a separate thread."""
     numbers, total = count(), round(given.probes * given.seconds)
     begun = time.monotonic() + 0.05
 
@@ -158,7 +158,7 @@ def probe(port: int, probes: Probes, given: argparse.Namespace, run: str) -> Non
 
 
 def follow(connection: Connection, probes: Probes, name: str, *, pause: float) -> None:
-    """Send one probe, and read its key until it shows."""
+    """Send one probe, and read its key until the new trait appears."""
     body = {
         "type": "identify",
         "messageId": name,

@@ -1,4 +1,4 @@
-"""Loads on a web server: as many requests as it takes (wrk), or so many a second, however it answers."""
+"""Loads on a web server: as many requests as it answers (wrk), or a constant rate whatever it answers."""
 
 import base64
 import math
@@ -18,10 +18,10 @@ from datetime import UTC, datetime
 from itertools import count
 from urllib.parse import quote
 
-from tests.bench.events import event, person
+from tests.bench.events import make_event, person
 from tests.bench.stage import CLIENT_ID, SECRET, SITECODE
 
-# Posts differ in their messageIds; an event of the tour, with three ids.
+# Requests with unique messageIds. The event has three ids.
 WRK_POST = """
 local counter = 0
 request = function()
@@ -54,16 +54,16 @@ PATIENCE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Hammered:
-    """What wrk saw."""
+class WrkResult:
+    """Result of a wrk run."""
 
     rate: float  # requests/s
     p99: float  # ms
     requests: int
 
 
-def hammer(port: int, path: str, script: str = "", *, seconds: int, connections: int) -> Hammered:
-    """As many requests as a server answers on so many connections. Ends the bench when one answer is not 2xx."""
+def run_wrk(port: int, path: str, script: str = "", *, seconds: int, connections: int) -> WrkResult:
+    """Run wrk on a number of connections and return its result. Exit if an answer is not 2xx."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         file.write(script)
         file.flush()
@@ -79,20 +79,20 @@ def hammer(port: int, path: str, script: str = "", *, seconds: int, connections:
     requests = re.search(r"(\d+) requests in", output)
     if trouble or rate is None or tail is None or requests is None:
         sys.exit(f"{path}: {trouble or output}")
-    return Hammered(float(rate[1]), float(tail[1]) * UNITS[tail[2]], int(requests[1]))
+    return WrkResult(float(rate[1]), float(tail[1]) * UNITS[tail[2]], int(requests[1]))
 
 
-def need_wrk() -> None:
+def require_wrk() -> None:
     if shutil.which("wrk") is None:
         sys.exit("the benches need wrk: `apt-get install wrk`, `brew install wrk`, or https://github.com/wg/wrk")
 
 
-def posts(run: str) -> str:
+def post_script(run: str) -> str:
     """Return the wrk script of single events, new ones for every run."""
     return WRK_POST % {"run": run, "key": destination_key(), "site": SITECODE}
 
 
-def reads(prefix: str, people: int) -> str:
+def read_script(prefix: str, people: int) -> str:
     """Return the wrk script of remote data by key, over the people `<prefix>0` … `<prefix><people - 1>`."""
     return WRK_READ % {"site": SITECODE, "prefix": prefix, "people": people}
 
@@ -104,7 +104,7 @@ def destination_key() -> str:
 
 
 def post(body: bytes) -> bytes:
-    """The request of one event."""
+    """Return the request of one event."""
     return (
         f"POST /segmentio HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Basic {destination_key()}\r\n"
         f"X-Segment-Settings: {SITECODE}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -112,17 +112,17 @@ def post(body: bytes) -> bytes:
 
 
 def mixed_post(run: str, *, people: int) -> Callable[[int], bytes]:
-    """Requests of the mix by `people` persons of the crowd `run`, each made when it is due."""
+    """Return a function that makes the n-th request of the mix by `people` persons of the crowd `run`."""
 
     def request(number: int) -> bytes:
-        who = person(run, number, people)
-        return post(event(number, person=who, at=datetime.now(UTC), message_id=f"{run}-{number}").body)
+        sender = person(run, number, people)
+        return post(make_event(number, person=sender, at=datetime.now(UTC), message_id=f"{run}-{number}").body)
 
     return request
 
 
 def read(key: str) -> bytes:
-    """The request of remote data, by a reader with credentials."""
+    """Return the request of remote data with credentials."""
     return get(f"/map/map?siteCode={SITECODE}&key={quote(key)}", authorization=basic())
 
 
@@ -131,13 +131,13 @@ def basic() -> str:
 
 
 def get(path: str, **headers: str) -> bytes:
-    """The request of a path; underscores in a header's name stand for hyphens."""
+    """Return the GET request of a path. Underscores in header names become hyphens."""
     lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
     return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}\r\n".encode()
 
 
 class Connection:
-    """One kept-alive connection. Barer than http.client: the client has its share of the cores it measures."""
+    """One kept-alive connection. It does less than http.client, because client and server share the cores."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
@@ -145,7 +145,7 @@ class Connection:
         self._stream = self._socket.makefile("rb")
 
     def ask(self, request: bytes) -> tuple[int, bytes]:
-        """(status, body). Raises OSError, also for an answer that says no length."""
+        """Send a request and return (status, body). Raise OSError, also for an answer without Content-Length."""
         self._socket.sendall(request)
         status, length = self._line()[9:12], None
         while line := self._line().lower():
@@ -168,22 +168,22 @@ class Connection:
 
 @dataclass(slots=True)
 class Load:
-    """What a load at a constant rate saw."""
+    """Result of a load at a constant rate."""
 
-    latencies: list[float] = field(default_factory=list)  # ms, from the time a request was due
-    lateness: list[float] = field(default_factory=list)  # ms, from the time it was due until a free client sent it
+    latencies: list[float] = field(default_factory=list)  # ms from the due time to the answer
+    lateness: list[float] = field(default_factory=list)  # ms from the due time to the sending by a free client
     failures: Counter[str] = field(default_factory=Counter)
     threads: list[threading.Thread] = field(default_factory=list)
 
     def join(self) -> None:
-        """Wait until the last request is answered."""
+        """Wait for the last answer."""
         for thread in self.threads:
             thread.join()
 
-    def check(self, what: str) -> None:
-        """End the bench when a request failed."""
+    def check(self, name: str) -> None:
+        """Exit if a request failed."""
         if self.failures or not self.latencies:
-            sys.exit(f"{what}: {len(self.latencies)} answers, {dict(self.failures)} failures")
+            sys.exit(f"{name}: {len(self.latencies)} answers, {dict(self.failures)} failures")
 
 
 @contextmanager
@@ -196,11 +196,11 @@ def at_rate(
     connections: int = 32,
     overtime: float = math.inf,
 ) -> Iterator[Load]:
-    """Send `request(0)`, `request(1)`, … at fixed times, whether or not earlier ones were answered.
+    """Send `request(0)`, `request(1)`, … at fixed times during the block, whether or not earlier ones were answered.
 
-    A request waits for its time, never for its turn: what a slow server keeps waiting counts from the time it was
-    due, so that no delay is omitted. The block runs beside the load; all is answered when it ends. What could not be
-    sent `overtime` seconds after the end counts with its wait so far, and as a failure.
+    A latency counts from the due time, so that requests that a slow server delays are not omitted. All requests are
+    answered when the block ends. A request that is still unsent `overtime` seconds after the end counts as a failure
+    with its wait so far.
     """
     load = Load()
     numbers, total = count(), round(rate * seconds)

@@ -1,7 +1,6 @@
-"""Every list and page that people and programs look at, each in the ways that cost: filters, orders, depths, sizes.
+"""Addresses of every page and list, each with its costly variants: filters, orders, depths and sizes.
 
-The table of `python -m tests.bench.pages`, which takes their times, and of tests/pages/test_speed.py, which counts
-their queries.
+`python -m tests.bench.pages` measures their times, and tests/pages/test_speed.py counts their queries.
 """
 
 from collections import deque
@@ -36,7 +35,7 @@ Given = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One address. `what` begins with the page's name."""
+    """An address. `what` begins with the page's name."""
 
     what: str
     address: str
@@ -45,7 +44,7 @@ class Look:
 
     @property
     def most_queries(self) -> int:
-        """Return how many queries it may make: a file that is sent while it is read has some for each part."""
+        """Return the limit of queries. A streamed file may have more, because each part needs some."""
         return MOST_OF_FILES if self.what.startswith("person-export") else MOST_QUERIES
 
     @property
@@ -54,19 +53,19 @@ class Look:
 
 
 def looks(site: Site) -> list[Look]:
-    """All of them, of a site that tests.bench.seed filled. Some 20 queries."""
+    """Return all addresses of a site that tests.bench.seed filled. About 20 queries."""
     facts = find_facts(site)
     return [*pages(site, facts), *tables(facts), *api(site, facts)]
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the addresses name."""
+    """Rows that the addresses name."""
 
-    largest: Goal  # by itself
-    union: Goal  # of the largest
+    largest: Goal  # without merged goals
+    union: Goal  # of the largest merged goals
     usual: Goal
-    conversion: Conversion  # the 5,000th of the largest goal, or the last there is
+    conversion: Conversion  # the 5,000th of the largest goal, otherwise its last
     newest: Message
     middle: int
     reasons: dict[str, str]  # a status of each reason
@@ -85,7 +84,7 @@ def find_facts(site: Site) -> Facts:
     live = Goal.objects.filter(site=site, deleted_at=None)
     into = {id_ for id_ in live.values_list("counts_for", flat=True) if id_ is not None}
     alone = set(live.filter(counts_for=None, archived_at=None).exclude(pk__in=into).values_list("pk", flat=True))
-    by_size = [each["goal_id"] for each in totals]
+    by_size = [row["goal_id"] for row in totals]
     largest, *_, usual = (id_ for id_ in by_size[: len(by_size) // 2] if id_ in alone)
     goals = live.in_bulk([largest, usual, next(id_ for id_ in by_size if id_ in into)])
     newest = Message.objects.filter(site=site).latest("pk")
@@ -130,7 +129,7 @@ SETTINGS = (
 
 
 def pages(site: Site, facts: Facts) -> Iterator[Look]:
-    """The pages of a site."""
+    """Yield the site's own pages, each with its variants."""
 
     def look(page: str, /, *arguments: Any, what: str = "", most: float = 300, **query: Any) -> Look:
         address = reverse(f"pages:{page}", args=[site.sitecode, *arguments])
@@ -180,7 +179,7 @@ def pages(site: Site, facts: Facts) -> Iterator[Look]:
         yield look("goal-edit", goal.pk, what=size)
         yield look("goal-delete", goal.pk, what=size)
         group = reverse("pages:goal-group", args=[site.sitecode, goal.pk])
-        yield Look(f"goal-group {size}", group, allowed=(200, 302))  # its name may hold no identifier
+        yield Look(f"goal-group {size}", group, allowed=(200, 302))  # a redirect if the name holds no identifier
     yield from people(look, facts)
     yield from events(look, facts)
     for name in SETTINGS:
@@ -241,7 +240,7 @@ def events(look: Any, facts: Facts) -> Iterator[Look]:
     yield look("events-rows", what="100 new", most=50, after=newest.pk - 100)
     yield look("events-rows", what="filtered, idle", most=50, after=newest.pk, text="Clicked", source=facts.sources[1])
     yield look("events-rows", what="filtered, new", most=50, after=newest.pk - 100, text="Clicked")
-    opened = ",".join(str(newest.pk - each) for each in range(100))
+    opened = ",".join(str(newest.pk - number) for number in range(100))
     yield look("events-rows", what="100 open", most=50, after=newest.pk, open=opened)
     yield look("event", newest.pk)
     yield look("event-body", newest.pk)
@@ -256,26 +255,26 @@ def events(look: Any, facts: Facts) -> Iterator[Look]:
 
 
 def tables(facts: Facts) -> Iterator[Look]:
-    """The admin's own lists of rows, with a search where they have one, and its page of a goal."""
+    """Yield Django's lists of rows, with a search if they have one, and its page of a goal."""
     yield Look("tables", reverse("tables"))
-    for model, its in TABLES._registry.items():
+    for model, model_admin in TABLES._registry.items():
         label = f"{model._meta.app_label}_{model._meta.model_name}"
         address = reverse(f"admin:{label}_changelist")
         yield Look(f"table {label}", address, allowed=(200, 403))
         yield Look(f"table {label}, page 3", with_query(address, {"p": 3}), allowed=(200, 302, 403))
-        if its.search_fields:
+        if model_admin.search_fields:
             text = "user-8" if label.startswith("cohorts") else "Clicked"
             yield Look(f"table {label}, search", with_query(address, {"q": text}), allowed=(200, 403))
     yield Look("table row of a goal", reverse("admin:goals_goal_change", args=[facts.usual.pk]))
 
 
 def api(site: Site, facts: Facts) -> Iterator[Look]:
-    """The lists of the management API."""
+    """Yield the lists of the management API."""
     queries: list[Given] = [
         {},
         {"tag": facts.tag},
         {"search": "voucher in kiosk"},
-        *({"ordering": each} for each in ("-created", "-lastConversion", "-conversions", "-revenue")),
+        *({"ordering": order} for order in ("-created", "-lastConversion", "-conversions", "-revenue")),
         {"page": 50, "perPage": 200},
     ]
     for query in queries:
@@ -304,34 +303,34 @@ def with_query(address: str, query: Given) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Django's client as the administrator, who knows the management API's authorization too."""
+    """Django's test client with a session of the administrator and a credential of the management API."""
 
     client: Client
     headers: dict[str, str]
 
     @classmethod
     def of(cls, site: Site) -> Self:
-        """Makes a credential; `leave` revokes it."""
+        """Create a credential for the client; `leave` revokes it."""
         new = create_credential([site], name="Looks", scopes=Scope.values)
         client = Client(raise_request_exception=False, headers={"Host": "127.0.0.1"})
         client.force_login(get_user_model().objects.filter(is_superuser=True)[0])
         return cls(client, {"Authorization": f"Basic {api_key(new.credential.client_id, new.secret)}"})
 
     def headers_for(self, look: Look) -> dict[str, str]:
-        """Of a request over HTTP: the session, or the authorization."""
+        """Return the headers of an HTTP request: the session's cookie or the authorization."""
         return self.headers if look.is_api else {"Cookie": f"sessionid={self.client.cookies['sessionid'].value}"}
 
     def get(self, look: Look) -> tuple[int, list[str]]:
-        """An answer's status, and the queries it took; what begins and ends a transaction is none."""
+        """Return the status of an answer and its queries, without the statements that begin and end transactions."""
         with CaptureQueriesContext(connection) as captured:
             response: Any = self.client.get(look.address, headers=self.headers if look.is_api else {})
             if response.streaming:
-                deque(response.streaming_content, maxlen=0)  # it asks while it is sent
-        queries = [each["sql"] for each in captured.captured_queries]
+                deque(response.streaming_content, maxlen=0)  # it queries while it is sent
+        queries = [query["sql"] for query in captured.captured_queries]
         return response.status_code, [sql for sql in queries if sql not in {"BEGIN", "COMMIT"}]
 
     def unnamed(self, site: Site, named: Sequence[Look]) -> list[str]:
-        """The pages of a site that answer GET and that no look names."""
+        """Return the names of pages of a site that answer GET and are missing in `named`."""
         seen = {resolve(look.address.partition("?")[0]).view_name for look in named}
         return [
             str(pattern.name)
@@ -345,7 +344,7 @@ class Viewer:
 
 
 def address_of(pattern: URLPattern, site: Site) -> str:
-    """A page's address with numbers that need not be anybody's: a refused method is refused before they are read."""
+    """Return a page's address with arbitrary ids, because a wrong method is refused before the ids are read."""
     converters = pattern.pattern.converters
     arguments = {name: site.sitecode if name == "sitecode" else 1 for name in converters}
     return reverse(f"pages:{pattern.name}", kwargs=arguments)

@@ -1,11 +1,11 @@
-"""What the goals of a seeded site are called: as people call theirs, with the long, the foreign and the odd ones."""
+"""Names for the goals of a seeded site: usual, long, foreign and odd ones."""
 
 import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-FIRST = (  # the larger a goal, the earlier it stands
+FIRST = (  # the largest goal first
     ("track", "Clicked on Checkout"),
     ("track", "Added to Cart"),
     ("track", "Order Completed"),
@@ -44,21 +44,21 @@ PLANS = ("free", "team", "business", "enterprise")
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """An event that leads to a goal of its own."""
+class NamedEvent:
+    """Type and name of an event that has its own goal."""
 
     type: str
     name: str
 
 
-def events(count: int, *, number: int) -> list[Named]:
-    """So many different events, at most some 12,000, the same for the same seed."""
+def events(count: int, *, number: int) -> list[NamedEvent]:
+    """Return `count` different events, at most about 12,000. The same number gives the same events."""
     return [*itertools.islice(_events(random.Random(number)), count)]
 
 
-def _events(dice: random.Random) -> Iterator[Named]:
-    yield from itertools.starmap(Named, FIRST)
+def _events(dice: random.Random) -> Iterator[NamedEvent]:
+    yield from itertools.starmap(NamedEvent, FIRST)
     usual = [f"{verb} {thing} in {place}" for verb, thing, place in itertools.product(VERBS, THINGS, PLACES)]
     dice.shuffle(usual)
     for name in usual:
-        yield Named(dice.choices(("track", "page", "screen"), (8, 1, 1))[0], name)
+        yield NamedEvent(dice.choices(("track", "page", "screen"), (8, 1, 1))[0], name)

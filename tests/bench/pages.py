@@ -1,10 +1,10 @@
-"""How fast every list and page of the admin and of the management API is, and how many queries it makes.
+"""Bench of every list and page of the admin and of the management API: time and number of queries.
 
     python -m tests.bench.pages --data-dir /tmp/million-data [--rounds 7] [--only goals]
 
-It looks at the first site of the data directory's database (or of DATABASE_URL's), which tests.bench.seed filled,
-through a web server of its own. Marked are more than 12 queries, medians of more than 300 ms, and of more than 50 ms
-for what an open page of events asks every second. It fails for a page that tests/bench/looks.py does not name.
+It starts a web server on the database of the data directory (or of DATABASE_URL) and reads the first site, which
+tests.bench.seed filled. It marks more than 12 queries and medians over 300 ms. The limit is 50 ms for the request
+that an open page of events sends every second. It fails for a page that tests/bench/looks.py does not name.
 """
 
 import argparse
@@ -34,7 +34,7 @@ SLOW = 2_000  # milliseconds
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """What an address took, in milliseconds."""
+    """Times of an address in milliseconds."""
 
     look: "Look"
     queries: int
@@ -70,15 +70,15 @@ def main() -> None:
             expect(not unnamed, f"tests/bench/looks.py does not name the pages {unnamed}")
             queries = {look: count_queries(viewer, look) for look in named if given.only in look.what}
             with Stage(Path(name), lock, site.pk, 0).goalpost(workers=1, threads=32) as web:
-                found = [
+                timings = [
                     Timed(look, count, take_times(viewer, web, look, rounds=given.rounds))
                     for look, count in queries.items()
                 ]
         finally:
             viewer.leave()
-    print_table(found)
-    over = sum(bool(each.mark) for each in found)
-    expect(not over, f"{over} of {len(found)} are over")
+    print_table(timings)
+    over = sum(bool(timing.mark) for timing in timings)
+    expect(not over, f"{over} of {len(timings)} are over")
 
 
 def count_queries(viewer: "Viewer", look: "Look") -> int:
@@ -88,7 +88,7 @@ def count_queries(viewer: "Viewer", look: "Look") -> int:
 
 
 def take_times(viewer: "Viewer", web: Web, look: "Look", *, rounds: int) -> list[float]:
-    """What so many requests took, after one that warms up; only two where that took seconds."""
+    """Return the times of `rounds` requests after one for warming up, or of two if that one takes seconds."""
     times: list[float] = []
     with httpx.Client(base_url=f"http://127.0.0.1:{web.port}", timeout=60) as client:
         while len(times) <= rounds:
@@ -101,12 +101,14 @@ def take_times(viewer: "Viewer", web: Web, look: "Look", *, rounds: int) -> list
     return times[1:]
 
 
-def print_table(found: Sequence[Timed]) -> None:
-    width = max(len(each.look.what) for each in found)
+def print_table(timings: Sequence[Timed]) -> None:
+    width = max(len(timing.look.what) for timing in timings)
     print(f"{'page':{width}}  queries  median, ms  p95, ms")
-    for each in found:
-        p95 = percentile(each.times, 95)
-        print(f"{each.look.what:{width}}  {each.queries:7}  {each.median:10.0f}  {p95:7.0f}  {each.mark}".rstrip())
+    for timing in timings:
+        p95 = percentile(timing.times, 95)
+        print(
+            f"{timing.look.what:{width}}  {timing.queries:7}  {timing.median:10.0f}  {p95:7.0f}  {timing.mark}".rstrip()
+        )
 
 
 if __name__ == "__main__":

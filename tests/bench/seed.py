@@ -1,11 +1,11 @@
-"""A site full of everything, for looking at it and for measuring its pages.
+"""Seeder that fills a site with rows of every kind, for trying out and measuring its pages.
 
     python -m tests.bench.seed                                              # small, to look at
     python -m tests.bench.seed --goals 10000 --conversions 1000000 --messages 1000000
 
-It fills the database of DATABASE_URL, which must be migrated and hold no goal, or an own one below --data-dir, which
-`GOALPOST_DATA_DIR=... manage.py up` starts afterwards. The same --number gives the same rows, as old as ever.
-`manage.py verify` finds nothing wrong with it.
+It fills the database of DATABASE_URL, which must be migrated and without goals, or a new one below `--data-dir`.
+`GOALPOST_DATA_DIR=... manage.py up` starts the latter afterwards. The same `--number` gives the same rows with the same
+ages. `manage.py verify` accepts the result.
 """
 
 import argparse
@@ -26,10 +26,11 @@ import psycopg
 
 from api.runtime.embedded import servers
 from api.runtime.processes import claim
-from tests.bench.names import PERSONAS, PLANS, TAGS, Named, events
+from tests.bench.names import PERSONAS, PLANS, TAGS, NamedEvent, events
 
 if TYPE_CHECKING:
     from api.models import Site
+    from goals.models import Goal
 
 ROOT = Path(__file__).resolve().parents[2]
 MESSAGE_DAYS, CONVERSION_DAYS = 20, 90
@@ -37,7 +38,10 @@ FILLED = (
     *("api_message", "api_sourcetally", "cohorts_identity", "goals_goal", "goals_goal_tags", "goals_conversion"),
     *("goals_goalvisitor", "goals_goalday", "goals_goaltotal", "goals_goalcreation"),
 )
-NOISE = "Heartbeat"  # what the site's rule ignores
+SEEDED_GOAL = """
+CREATE TEMPORARY TABLE seeded_goal (place int PRIMARY KEY, goal_id bigint, goal_name text, type text, name text)
+"""
+NOISE = "Heartbeat"  # event that the site's rule ignores
 
 
 def main() -> None:
@@ -59,7 +63,7 @@ def main() -> None:
 
 @contextmanager
 def database(data_dir: Path) -> Iterator[None]:
-    """The database of DATABASE_URL, or one below a directory while the block lasts: migrated, with its first site."""
+    """Run the database of a directory during the block, migrated and with its first site; or use DATABASE_URL."""
     if "DATABASE_URL" in os.environ:
         prepare()
         yield
@@ -78,10 +82,10 @@ def prepare() -> None:
 
 
 def seed(site: "Site", *, goals: int, conversions: int, messages: int, number: int = 1) -> None:
-    """Fill a site that has no goals yet, through Django's connection, and digest a person's story.
+    """Fill a site without goals through Django's connection, and digest the story of one person.
 
-    Nine of ten messages convert; of `conversions` what is left is older than any message. Some 100 s for a
-    million of each.
+    Nine of ten messages convert. The remaining `conversions` are older than any message. A million of both takes
+    about 100 s.
     """
     from django.core.management import call_command
     from django.db import connection, transaction
@@ -100,7 +104,7 @@ def seed(site: "Site", *, goals: int, conversions: int, messages: int, number: i
         "messages": messages,
         "conversions": conversions,
         "waiting": max(goals // 20, 3),
-        "personas": [*PERSONAS, *(f"audience_{each}" for each in range(goals // 100))],
+        "personas": [*PERSONAS, *(f"audience_{number}" for number in range(goals // 100))],
         "plans": list(PLANS),
         "message_days": MESSAGE_DAYS,
         "conversion_days": CONVERSION_DAYS,
@@ -109,18 +113,18 @@ def seed(site: "Site", *, goals: int, conversions: int, messages: int, number: i
     }
     parameters["sources"] = equip(site)
     connection.ensure_connection()
-    # A cursor that puts the parameters in by itself, because PostgreSQL prepares no script.
+    # This cursor inserts the parameters on the client, because PostgreSQL cannot prepare several statements at once.
     with transaction.atomic(), psycopg.ClientCursor(connection.connection) as cursor:
         make_goals(site, events(goals, number=number), waiting=parameters["waiting"], now=now, cursor=cursor)
         cursor.execute((ROOT / "tests/bench/seed.sql").read_text(), parameters)
         call_command("recount", site=site.sitecode)
-    with connection.cursor() as cursor:  # as autovacuum leaves tables that grow
+    with connection.cursor() as cursor:  # the state in which autovacuum leaves growing tables
         cursor.execute(f"VACUUM ANALYZE {', '.join(FILLED)}")
     tell_story(site)
 
 
 def equip(site: "Site") -> list[int]:
-    """The site's sources, by id: the destination, a server, a browser, one that is switched off."""
+    """Create the site's sources and return their ids: destination, server, browser and a disabled one."""
     from api.alerts import outbox
     from api.ingest import provisioning
     from api.models import Alert, AlertDelivery, Rule, Source, Twin
@@ -151,90 +155,97 @@ def equip(site: "Site") -> list[int]:
     return [destination.pk, server.pk, browser.pk, off.pk]
 
 
-def make_goals(site: "Site", named: list[Named], *, waiting: int, now: datetime, cursor: Any) -> None:
-    """Goals in the order of their size, tagged, some archived or merged, the quota used up, and names that wait.
+def make_goals(site: "Site", named: list[NamedEvent], *, waiting: int, now: datetime, cursor: Any) -> None:
+    """Create goals in the order of their size, tagged, some archived or merged; use up the quota; queue names.
 
-    The temporary table `seeded_goal` tells the event of each; those that wait have a place below 0.
+    The temporary table `seeded_goal` holds the event of each goal. Waiting names have places below 0.
     """
-    from goals.models import Goal, GoalBinding, GoalCreation, Tag, WaitingName
+    from goals.models import Goal, GoalCreation, WaitingName
     from goals.naming import name_goal
 
-    newest = max(min(len(named) // 10, 1_000), 10)  # all of the last hour: no other may be made for a while
+    newest = max(min(len(named) // 10, 1_000), 10)  # goals of the last hour; they use up the quota
     site.goals_per_hour = newest
     site.save(update_fields=["goals_per_hour"])
-    age = [
+    ages = [
         timedelta(minutes=50) * place / newest
         if place < newest
         else timedelta(hours=2) + timedelta(days=CONVERSION_DAYS) * place / len(named)
         for place in reversed(range(len(named)))
     ]
-    made = [
-        Goal(
-            site=site,
-            name=each.name if place % 12 == 11 else name_goal(each.type, each.name, template=site.goal_name_template),
-            type=Goal.Type.PAGE_VIEWS if each.type == "page" else Goal.Type.CUSTOM,
-            description="What the team of growth looks at every Monday." if place % 9 == 0 else "",
-            has_multiple_conversions=place % 3 == 0,
-            origin=Goal.Origin.PERSON if place % 12 == 11 else Goal.Origin.EVENT,
-            is_named_by_event=place % 12 != 11,
-            archived_at=now - timedelta(days=3) if place % 50 == 40 else None,
-        )
-        for place, each in enumerate(named)
-    ]
-    Goal.objects.bulk_create(made, batch_size=2_000)
+    goals = [build_goal(site, place, event, now) for place, event in enumerate(named)]
+    Goal.objects.bulk_create(goals, batch_size=2_000)
     GoalCreation.objects.bulk_create(
         [
-            GoalCreation(site=site, created_at=now - its_age)
-            for goal, its_age in zip(made, age, strict=True)
+            GoalCreation(site=site, created_at=now - age)
+            for goal, age in zip(goals, ages, strict=True)
             if goal.origin == Goal.Origin.EVENT
         ],
         batch_size=5_000,
     )
-    by_event = named[3::25]
-    GoalBinding.objects.bulk_create(
-        GoalBinding(site=site, event_type="track", event_name=f"{each.name[:400]} (old)", goal=goal)
-        for each, goal in zip(by_event, made[3::25], strict=True)
+    add_bindings_and_tags(site, goals, named)
+    names = [NamedEvent("track", f"Viewed order {500_000 + number}") for number in range(waiting)]
+    WaitingName.objects.bulk_create(
+        WaitingName(site=site, name=name_goal("track", event.name), event_type="track", event_name=event.name)
+        for event in names
     )
-    tags = [
-        Tag(site=site, name=name) for name in (site.auto_tag, *TAGS, *(f"team {n}" for n in range(len(named) // 200)))
-    ]
+    cursor.execute(SEEDED_GOAL)
+    with cursor.copy("COPY seeded_goal FROM STDIN") as copy:
+        for place, (goal, event) in enumerate(zip(goals, named, strict=True)):
+            copy.write_row((place, goal.pk, goal.name, event.type, event.name))
+        for place, event in enumerate(names, start=1):
+            copy.write_row((-place, None, name_goal(event.type, event.name), event.type, event.name))
+    cursor.executemany(
+        "UPDATE goals_goal SET created_at = %s WHERE id = %s",
+        [(now - age, goal.pk) for goal, age in zip(goals, ages, strict=True)],
+    )
+    # The two largest merged into the third, and one in a hundred of the others into the one before it.
+    merged = [(0, 2), (1, 2), *((place, place - 1) for place in range(50, len(named), 100))]
+    cursor.executemany(
+        "UPDATE goals_goal SET merged_into_id = %s, counts_for_id = %s WHERE id = %s",
+        [(goals[into].pk, goals[into].pk, goals[place].pk) for place, into in merged],
+    )
+
+
+def build_goal(site: "Site", place: int, event: NamedEvent, now: datetime) -> "Goal":
+    """Return an unsaved goal for an event; some are made by a person, some archived."""
+    from goals.models import Goal
+    from goals.naming import name_goal
+
+    is_by_hand = place % 12 == 11
+    return Goal(
+        site=site,
+        name=event.name if is_by_hand else name_goal(event.type, event.name, template=site.goal_name_template),
+        type=Goal.Type.PAGE_VIEWS if event.type == "page" else Goal.Type.CUSTOM,
+        description="What the team of growth looks at every Monday." if place % 9 == 0 else "",
+        has_multiple_conversions=place % 3 == 0,
+        origin=Goal.Origin.PERSON if is_by_hand else Goal.Origin.EVENT,
+        is_named_by_event=not is_by_hand,
+        archived_at=now - timedelta(days=3) if place % 50 == 40 else None,
+    )
+
+
+def add_bindings_and_tags(site: "Site", goals: "list[Goal]", named: list[NamedEvent]) -> None:
+    """Bind an old name to one goal in 25, and give each goal up to four tags."""
+    from goals.models import Goal, GoalBinding, Tag
+
+    GoalBinding.objects.bulk_create(
+        GoalBinding(site=site, event_type="track", event_name=f"{event.name[:400]} (old)", goal=goal)
+        for event, goal in zip(named[3::25], goals[3::25], strict=True)
+    )
+    teams = [f"team {number}" for number in range(len(named) // 200)]
+    tags = [Tag(site=site, name=name) for name in (site.auto_tag, *TAGS, *teams)]
     Tag.objects.bulk_create(tags)
     through = Goal.tags.through
     through.objects.bulk_create(
         [
-            through(goal_id=goal.pk, tag_id=tags[which].pk)
-            for place, goal in enumerate(made)
-            for which in sorted(
+            through(goal_id=goal.pk, tag_id=tags[number].pk)
+            for place, goal in enumerate(goals)
+            for number in sorted(
                 ({0} if goal.origin == Goal.Origin.EVENT else set())
                 | {(place * step) % len(tags) for step in (1, 3, 7)[: place % 4]}
             )
         ],
         batch_size=5_000,
-    )
-    names = [Named("track", f"Viewed order {500_000 + each}") for each in range(waiting)]
-    WaitingName.objects.bulk_create(
-        WaitingName(site=site, name=name_goal("track", each.name), event_type="track", event_name=each.name)
-        for each in names
-    )
-    cursor.execute(
-        """
-        CREATE TEMPORARY TABLE seeded_goal (place int PRIMARY KEY, goal_id bigint, goal_name text, type text, name text)
-        """
-    )
-    with cursor.copy("COPY seeded_goal FROM STDIN") as copy:
-        for place, (goal, each) in enumerate(zip(made, named, strict=True)):
-            copy.write_row((place, goal.pk, goal.name, each.type, each.name))
-        for place, each in enumerate(names, start=1):
-            copy.write_row((-place, None, name_goal(each.type, each.name), each.type, each.name))
-    cursor.executemany(
-        "UPDATE goals_goal SET created_at = %s WHERE id = %s",
-        [(now - its_age, goal.pk) for goal, its_age in zip(made, age, strict=True)],
-    )
-    # The two largest under the third, and one in a hundred of the others under the one before it.
-    merged = [(0, 2), (1, 2), *((place, place - 1) for place in range(50, len(named), 100))]
-    cursor.executemany(
-        "UPDATE goals_goal SET merged_into_id = %s, counts_for_id = %s WHERE id = %s",
-        [(made[into].pk, made[into].pk, made[goal].pk) for goal, into in merged],
     )
 
 
@@ -243,7 +254,7 @@ def track(name: str, **properties: Any) -> dict[str, Any]:
 
 
 def tell_story(site: "Site") -> None:
-    """One person with everything there is, by the real digest: the newest messages of the site."""
+    """Digest the story of one person who has everything, as the newest messages of the site."""
     from api.digest import run
     from api.digest.claims import Claims
     from api.events.envelope import read_event
@@ -255,7 +266,7 @@ def tell_story(site: "Site") -> None:
     now = datetime.now(UTC)
     ada = {"userId": "ada-king", "anonymousId": "3b1f6f4e-ada0-4b0e-9d5e-000000000001"}
     traits = {"plan": "business", "username": "lovelace", "email": "ada@example.com", "age": 36, "city": "London"}
-    told: list[dict[str, Any]] = [
+    story: list[dict[str, Any]] = [
         {"type": "page", "anonymousId": ada["anonymousId"], "name": "Pricing"},
         {"type": "identify", **ada, "traits": {**traits, "plan": "free"}},
         {**track("Kameleoon identifier", kameleoonVisitorCode="adavisitor000001"), **ada},
@@ -270,8 +281,8 @@ def tell_story(site: "Site") -> None:
     ]
     source = site.sources.get(kind=Source.Kind.SERVER)
     with connect() as inbox:
-        for position, event in enumerate(told):
-            at = now - timedelta(minutes=len(told) - position)
+        for position, event in enumerate(story):
+            at = now - timedelta(minutes=len(story) - position)
             body = {**event, "messageId": f"ada-{position}", "timestamp": at.isoformat()}
             raw = json.dumps(body, ensure_ascii=False).encode()
             insert(inbox, [NewMessage(site.pk, source.pk, read_event(raw, position=0, received_at=at))])

@@ -1,12 +1,17 @@
-"""Cost of the largest inputs that are allowed: bytes of each answer, memory and time of each read and each digest.
+"""Bench of the largest allowed inputs: bytes of each answer, memory and time of each read and each digest.
 
     python -m tests.bench.sizes [--events 32] [--only person] [--seconds 15]
 
-It fills a site of throw-away servers with the worst of each kind: events of 0.9 MB that are numbers, empty objects,
-quotes or deep nesting; a person who entered 3,000 personas; an event that is refused again and again; goals with long
-names and many tags. Each line is one read in a process of its own, which is ended after --seconds or above 4 GiB. All
-ends within three minutes, besides the servers' start. `CPU s` and `peak MB` are the process's, without
-PostgreSQL's; the peak is what it grew by. It runs against older versions, too: copy it there.
+It fills a site of temporary servers with the worst of each kind:
+
+- events of 0.9 MB that consist of numbers, empty objects, quotes or deep nesting
+- a person who entered 3,000 personas
+- an event that is refused repeatedly
+- goals with long names and many tags
+
+Each line is one read in a separate process, which ends after `--seconds` or above 4 GiB. The bench ends within three
+minutes after the start of the servers. `CPU s` and `peak MB` (growth of memory) are those of the process without
+PostgreSQL. A copy of this file also runs in older versions.
 """
 
 import argparse
@@ -24,7 +29,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from tests.bench.stage import Stage, stage
+from tests.bench.stage import Stage, running_stage
 
 LARGE = 900_000
 MOST_MEMORY = 4 * 2**30
@@ -33,47 +38,47 @@ NOW = datetime.now(UTC) - timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """The cost of one read or one digest."""
+class Cost:
+    """Cost of one read or one digest."""
 
-    what: str
+    name: str
     status: str
     bytes: int
     seconds: float
-    cpu: float  # of the process, without PostgreSQL's
+    cpu: float  # seconds of the process without PostgreSQL
     peak: int
 
 
-# The worst inputs
+# Inputs
 
 
-def repeated(item: str) -> str:
-    """A JSON list of about 0.9 MB."""
+def repeat(item: str) -> str:
+    """Return a JSON list of about 0.9 MB."""
     return "[" + ",".join([item] * (LARGE // (len(item) + 1))) + "]"
 
 
-def nested(depth: int) -> str:
-    """A list within lists: a printer with indents writes each number on a line of its own, far to the right."""
+def nest(depth: int) -> str:
+    """Return nested lists, which a printer with indents writes as one number per line, far to the right."""
     return "[" * depth + ",".join(["1"] * (LARGE // 2)) + "]" * depth
 
 
 VALUES: Mapping[str, Callable[[], str]] = {
-    "numbers": lambda: repeated("1e308"),
-    "objects": lambda: repeated('{"":{"":{}}}'),
-    "lists": lambda: repeated("[]"),
+    "numbers": lambda: repeat("1e308"),
+    "objects": lambda: repeat('{"":{"":{}}}'),
+    "lists": lambda: repeat("[]"),
     "quotes": lambda: json.dumps("\"'<&" * (LARGE // 5)),
-    "deep": lambda: nested(200),
+    "deep": lambda: nest(200),
 }
 
 
 def event(kind: str, number: int, **fields: Any) -> bytes:
-    """A track event whose properties are 0.9 MB of a kind, by the user u1."""
+    """Return a track event of the user u1 with 0.9 MB of properties of a kind."""
     head = {"type": "track", "event": "Buy", "userId": "u1", "messageId": f"{kind}-{number}", **fields}
     return f'{json.dumps(head)[:-1]},"properties":{{"value":{VALUES[kind]()}}}}}'.encode()
 
 
 def identify(kind: str, number: int) -> bytes:
-    """An identify event of a user of its own, with 0.9 MB of traits."""
+    """Return an identify event of a new user with 0.9 MB of traits."""
     head = {"type": "identify", "userId": f"{kind}-user-{number}", "messageId": f"identify-{kind}-{number}"}
     return f'{json.dumps(head)[:-1]},"traits":{{"value":{VALUES[kind]()}}}}}'.encode()
 
@@ -81,7 +86,7 @@ def identify(kind: str, number: int) -> bytes:
 def insert(
     site: Stage, rows: Sequence[tuple[str, str | None, bytes]], *, status: str = "pending", reason: str = ""
 ) -> None:
-    """Put messages into the inbox: (type, messageId, body)."""
+    """Insert messages (type, messageId, body) into the inbox."""
     with site.connect() as connection, connection.transaction(), connection.cursor() as cursor:
         cursor.executemany(
             """
@@ -94,7 +99,7 @@ def insert(
 
 
 def fill(site: Stage, *, events: int) -> None:
-    """Fill the site with all that needs no digest."""
+    """Insert all rows that need no digest."""
     from django.db import connection
 
     from cohorts.models import Identity, Persona, PersonaFact
@@ -108,8 +113,8 @@ def fill(site: Stage, *, events: int) -> None:
     person = Identity.objects.create(site_id=site.site_id, kind=Identity.Kind.USER, value="u3", registers=registers)
     personas = Persona.objects.bulk_create(Persona(site_id=site.site_id, name=name) for name in names)
     PersonaFact.objects.bulk_create(
-        PersonaFact(identity=person, persona=each, occurred_at=NOW, position=number, message_id="", is_member=True)
-        for number, each in enumerate(personas)
+        PersonaFact(identity=person, persona=persona, occurred_at=NOW, position=number, message_id="", is_member=True)
+        for number, persona in enumerate(personas)
     )
     tags = Tag.objects.bulk_create(Tag(site_id=site.site_id, name=f"{n:03} {'é' * 95}") for n in range(100))
     goals = Goal.objects.bulk_create(Goal(site_id=site.site_id, name=f"{n:03} {'é' * 490}") for n in range(200))
@@ -120,11 +125,11 @@ def fill(site: Stage, *, events: int) -> None:
     connection.close()
 
 
-# What is measured
+# Measured actions
 
 
 def digest() -> tuple[str, int]:
-    """Digest all that is pending, as a worker does."""
+    """Digest all pending messages as a worker does."""
     from api.digest import run
     from api.digest.claims import Claims
     from api.models import Message
@@ -137,7 +142,7 @@ def digest() -> tuple[str, int]:
 
 
 def command(*arguments: str) -> Callable[[], tuple[str, int]]:
-    """Run a command of manage.py."""
+    """Return a call of a management command."""
 
     def run() -> tuple[str, int]:
         from django.core.management import CommandError, call_command
@@ -153,7 +158,7 @@ def command(*arguments: str) -> Callable[[], tuple[str, int]]:
 
 
 def erase(person: str) -> Callable[[], tuple[str, int]]:
-    """Erase a person to the end, as pages and the worker do."""
+    """Return a call that erases a person completely, as pages and the worker do."""
 
     def run() -> tuple[str, int]:
         from api.erasure import erase as erasure
@@ -168,7 +173,7 @@ def erase(person: str) -> Callable[[], tuple[str, int]]:
 
 
 def page(name: str, *parts: Any, data: Mapping[str, str] | None = None, **query: str) -> Callable[[], tuple[str, int]]:
-    """Look at a page of the site as the administrator; with `data`, post it."""
+    """Return a call that GETs a page as the administrator, or POSTs it with `data`."""
 
     def run() -> tuple[str, int]:
         from django.contrib.auth import get_user_model
@@ -190,7 +195,7 @@ def page(name: str, *parts: Any, data: Mapping[str, str] | None = None, **query:
 
 
 def api(path: str, *, body: Any = None) -> Callable[[], tuple[str, int]]:
-    """Ask the management API with the site's credential."""
+    """Return a call of the management API with the site's credential."""
 
     def run() -> tuple[str, int]:
         from django.test import Client
@@ -209,12 +214,12 @@ def api(path: str, *, body: Any = None) -> Callable[[], tuple[str, int]]:
 
 
 def size_of(answer: Any) -> int:
-    """The bytes of an answer, which is not held."""
+    """Read an answer without holding it, and return its bytes."""
     return sum(map(len, answer.streaming_content)) if answer.streaming else len(answer.content)
 
 
 def reads(facts: Mapping[str, int]) -> Iterator[tuple[str, Callable[[], tuple[str, int]]]]:
-    """Return the reads of people, programs and workers, the cheap first."""
+    """Yield the reads of people, programs and workers, cheap ones first."""
     goal = facts["goal"]
     buy = {"event_type": "track", "action": "no_goal", "do": "try", "is_enabled": "on", "name": "Try"}
     yield "home", page("pages:home")
@@ -265,8 +270,8 @@ def facts_sitecode() -> str:
 # Measuring
 
 
-def apart(what: str, run: Callable[[], tuple[str, int]], *, seconds: float) -> Seen:
-    """Run something in a process of its own and return what it cost; it is ended when it takes too much."""
+def run_apart(name: str, run: Callable[[], tuple[str, int]], *, seconds: float) -> Cost:
+    """Run an action in a forked process and return its cost. Kill the process after `seconds`."""
     from django.db import connections
 
     connections.close_all()
@@ -274,7 +279,7 @@ def apart(what: str, run: Callable[[], tuple[str, int]], *, seconds: float) -> S
     child = os.fork()
     if child == 0:
         os.close(end)
-        os.write(begin, json.dumps(asdict(in_child(what, run))).encode())
+        os.write(begin, json.dumps(asdict(run_and_measure(name, run))).encode())
         os._exit(0)
     os.close(begin)
     begun, peak = time.monotonic(), 0
@@ -289,36 +294,38 @@ def apart(what: str, run: Callable[[], tuple[str, int]], *, seconds: float) -> S
     except KeyboardInterrupt:
         os.kill(child, signal.SIGKILL)
         raise
-    with open(end, "rb") as pipe:  # noqa: PTH123 - of a number
-        told = pipe.read()
-    return Seen(**json.loads(told)) if told else Seen(what, f"not done in {seconds:.0f} s", 0, seconds, seconds, peak)
+    with open(end, "rb") as pipe:  # noqa: PTH123 - a file descriptor
+        result = pipe.read()
+    return (
+        Cost(**json.loads(result)) if result else Cost(name, f"not done in {seconds:.0f} s", 0, seconds, seconds, peak)
+    )
 
 
-def in_child(what: str, run: Callable[[], tuple[str, int]]) -> Seen:
+def run_and_measure(name: str, run: Callable[[], tuple[str, int]]) -> Cost:
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # begin the peak of memory anew
+        Path("/proc/self/clear_refs").write_text("5")  # reset the peak of memory
     before, begun, cpu = memory_of(os.getpid(), "VmRSS"), time.monotonic(), time.process_time()
     try:
         status, size = run()
     except MemoryError:
         status, size = "out of 4 GiB", 0
-    except Exception as error:  # noqa: BLE001 - a line of the table
+    except Exception as error:  # noqa: BLE001 - shown in the table
         status, size = f"{type(error).__name__}: {error}"[:40], 0
     seconds, cpu = time.monotonic() - begun, time.process_time() - cpu
-    return Seen(what, status, size, seconds, cpu, memory_of(os.getpid()) - before)
+    return Cost(name, status, size, seconds, cpu, memory_of(os.getpid()) - before)
 
 
 def memory_of(process: int, figure: str = "VmHWM") -> int:
-    """A figure of a process's memory, in bytes."""
+    """Return a memory figure of a process in bytes."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith(f"{figure}:"))) * 1024
 
 
 def digest_some(site: Stage, kind: str, rows: Sequence[tuple[str, str | None, bytes]], seconds: float) -> None:
-    """Measure the digest of some messages; what it does not come to the end of is put out of its way."""
+    """Measure the digest of messages. Reject those that are still pending, so that they do not disturb the next."""
     insert(site, rows)
-    show(apart(f"digest of {len(rows)} events of {kind}", digest, seconds=3 * seconds))
+    show(run_apart(f"digest of {len(rows)} events of {kind}", digest, seconds=3 * seconds))
     with site.connect() as connection:
         connection.execute(
             "UPDATE api_message SET status = 'rejected', reason = 'no_identity' WHERE status = 'pending'"
@@ -326,7 +333,7 @@ def digest_some(site: Stage, kind: str, rows: Sequence[tuple[str, str | None, by
 
 
 def find_facts() -> dict[str, int]:
-    """The numbers that addresses name."""
+    """Return the ids for the measured addresses."""
     from api.models import Message
     from goals.models import Conversion, Goal
 
@@ -336,9 +343,9 @@ def find_facts() -> dict[str, int]:
     return {"goal": goal.pk if goal else 0, "conversion": conversion.pk if conversion else 0, **kinds}
 
 
-def show(seen: Seen) -> None:
-    figures = f"{seen.bytes / 1e6:9.2f} {seen.seconds:8.2f} {seen.cpu:8.2f} {seen.peak / 1e6:9.0f}"
-    print(f"{seen.what:38} {seen.status:22} {figures}", flush=True)
+def show(cost: Cost) -> None:
+    figures = f"{cost.bytes / 1e6:9.2f} {cost.seconds:8.2f} {cost.cpu:8.2f} {cost.peak / 1e6:9.0f}"
+    print(f"{cost.name:38} {cost.status:22} {figures}", flush=True)
 
 
 def main() -> None:
@@ -350,10 +357,10 @@ def main() -> None:
     given = options.parse_args()
     print(f"{'':38} {'status':22} {'MB':>9} {'s':>8} {'CPU s':>8} {'peak MB':>9}")
 
-    with stage() as site:
+    with running_stage() as site:
         begun = time.monotonic()
         fill(site, events=given.events)
-        # As many of numbers as leave even a version without bounds some memory: each is 50 MB there.
+        # Only four events of numbers, because a version without bounds needs 50 MB for each.
         counts = {"numbers": 4, "deep": 1} | dict.fromkeys(("objects", "lists", "quotes"), (given.events - 5) // 3)
         for kind, count in counts.items():
             digest_some(site, kind, [("track", f"{kind}-{n}", event(kind, n)) for n in range(count)], given.seconds)
@@ -361,9 +368,9 @@ def main() -> None:
             rows = [("identify", f"identify-{kind}-{n}", identify(kind, n)) for n in range(4)]
             digest_some(site, f"{kind}, profiles", rows, given.seconds)
         facts = find_facts()
-        for what, run in reads(facts):
-            if given.only in what and time.monotonic() < begun + given.whole - given.seconds:
-                show(apart(what, run, seconds=given.seconds))
+        for name, run in reads(facts):
+            if given.only in name and time.monotonic() < begun + given.whole - given.seconds:
+                show(run_apart(name, run, seconds=given.seconds))
         print(f"{time.monotonic() - begun:.0f} s", file=sys.stderr)
 
 

@@ -1,10 +1,10 @@
-"""Memory of every process under hours' worth of ordinary load, shortened. Neither memory nor queues may grow.
+"""Bench of memory under a long ordinary load: the memory of each process and the queues must not grow.
 
     python -m tests.bench.soak [--minutes 10] [--events 300] [--reads 100] [--warm-up 60] [--json FILE]
 
-Web, worker and beat as `make run` has them take events and reads at a constant rate, and a bare Django view on the same
-web server takes the reads' rate as a yardstick. After the warm-up the resident memory of each process is sampled six
-times a minute, beside the inbox's backlog and the length of Valkey's queue. A slope is the fit through all samples.
+The processes of `make run` receive events and reads at a constant rate. A bare Django view on the same web server
+receives the rate of the reads as the yardstick. After the warm-up the bench samples six times a minute: resident memory
+of each process, backlog of the inbox, length of Valkey's queue. A slope is the linear fit through all samples.
 """
 
 import os
@@ -19,9 +19,9 @@ import redis
 
 from api.runtime.processes import Child
 from tests.bench.events import is_digested, person
-from tests.bench.figures import Figure, describe_machine, parser, percentile, publish
+from tests.bench.figures import Figure, describe_machine, make_parser, percentile, publish
 from tests.bench.load import Load, at_rate, get, mixed_post, read
-from tests.bench.stage import Stage, expect, stage
+from tests.bench.stage import Stage, expect, running_stage
 
 PEOPLE = 100_000
 SAMPLES_A_MINUTE = 6
@@ -30,7 +30,7 @@ MEGABYTE = 1024 * 1024
 
 @dataclass(slots=True)
 class Samples:
-    """Resident memory in MB by process, each with the minutes since the first sample."""
+    """Resident memory in MB by process, and the minutes since the first sample."""
 
     minutes: list[float] = field(default_factory=list)
     memory: dict[str, list[float]] = field(default_factory=dict)
@@ -39,21 +39,25 @@ class Samples:
 
 
 def main() -> None:
-    options = parser(__doc__)
+    options = make_parser(__doc__)
     for name, default in (("minutes", 10.0), ("events", 300.0), ("reads", 100.0), ("warm-up", 60.0)):
         options.add_argument(f"--{name}", type=float, default=default)
     given = options.parse_args()
-    with stage() as here, ExitStack() as stack:
-        with here.connect() as connection:
+    with running_stage() as stage, ExitStack() as stack:
+        with stage.connect() as connection:
             print(describe_machine(connection), flush=True)
-        hello = stack.enter_context(here.hello(workers=1, threads=32))
-        door = stack.enter_context(here.goalpost(workers=1, threads=32))
-        worker, beat = stack.enter_context(here.worker())
-        before = here.scalar("SELECT count(*) FROM api_message")
+        hello = stack.enter_context(stage.hello(workers=1, threads=32))
+        web = stack.enter_context(stage.goalpost(workers=1, threads=32))
+        worker, beat = stack.enter_context(stage.worker())
+        before = stage.scalar("SELECT count(*) FROM api_message")
         shape = {"seconds": given.warm_up + given.minutes * 60}
         requests = {
-            "events": (door.port, mixed_post("soak", people=PEOPLE), given.events),
-            "reads": (door.port, lambda number: read(f"IDENTIFY_user-{person('soak', number, PEOPLE)}"), given.reads),
+            "events": (web.port, mixed_post("soak", people=PEOPLE), given.events),
+            "reads": (
+                web.port,
+                lambda number: read(f"IDENTIFY_user-{person('soak', number, PEOPLE)}"),
+                given.reads,
+            ),
             "hello": (hello.port, lambda _: get("/hello"), given.reads),
         }
         loads = {
@@ -61,14 +65,14 @@ def main() -> None:
             for name, (port, request, rate) in requests.items()
         }
         time.sleep(given.warm_up)
-        children = {"hello": hello.child, "web": door.child, "worker": worker, "beat": beat}
-        samples = watch(here, children, minutes=given.minutes)
-        finish(here, loads, before=before)
+        children = {"hello": hello.child, "web": web.child, "worker": worker, "beat": beat}
+        samples = watch(stage, children, minutes=given.minutes)
+        finish(stage, loads, before=before)
         publish(figures_of(samples), given.json)
 
 
-def watch(here: Stage, children: Mapping[str, Child], *, minutes: float) -> Samples:
-    """Sample for so many minutes; one line a minute."""
+def watch(stage: Stage, children: Mapping[str, Child], *, minutes: float) -> Samples:
+    """Take samples for `minutes` minutes, and print a line every minute."""
     samples = Samples()
     begun = time.monotonic()
     broker = redis.Redis.from_url(os.environ["REDIS_URL"])
@@ -76,16 +80,16 @@ def watch(here: Stage, children: Mapping[str, Child], *, minutes: float) -> Samp
     for number in range(total + 1):
         time.sleep(max(0.0, begun + number * 60 / SAMPLES_A_MINUTE - time.monotonic()))
         samples.minutes.append(number / SAMPLES_A_MINUTE)
-        found = {name: size for role, child in children.items() for name, size in resident(role, child).items()}
-        expect(not samples.memory or found.keys() == samples.memory.keys(), f"processes came or went: {sorted(found)}")
-        for name, size in found.items():
+        sizes = {name: size for role, child in children.items() for name, size in resident(role, child).items()}
+        expect(not samples.memory or sizes.keys() == samples.memory.keys(), f"processes came or went: {sorted(sizes)}")
+        for name, size in sizes.items():
             samples.memory.setdefault(name, []).append(size)
-        samples.backlog.append(here.scalar("SELECT count(*) FROM api_message WHERE status = 'pending'"))
+        samples.backlog.append(stage.scalar("SELECT count(*) FROM api_message WHERE status = 'pending'"))
         samples.queue.append(int(broker.llen("goalpost")))
         if number % SAMPLES_A_MINUTE == 0:
-            sizes = ", ".join(f"{name} {size:.1f}" for name, size in found.items())
+            text = ", ".join(f"{name} {size:.1f}" for name, size in sizes.items())
             print(
-                f"minute {samples.minutes[-1]:.0f}: {sizes} MB;",
+                f"minute {samples.minutes[-1]:.0f}: {text} MB;",
                 f"{samples.backlog[-1]} pending, {samples.queue[-1]} tasks in the queue",
                 flush=True,
             )
@@ -93,18 +97,18 @@ def watch(here: Stage, children: Mapping[str, Child], *, minutes: float) -> Samp
 
 
 def resident(role: str, child: Child) -> dict[str, float]:
-    """The resident memory in MB of a child and its own children, by name: the first is the child itself."""
-    found = {}
+    """Return the resident memory in MB of a child and its children, by name. The child itself is the first."""
+    bytes_by_pid = {}
     for directory in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if os.getpgid(int(directory.name)) == child.process.pid:
                 pages = int((directory / "statm").read_text().split()[1])
-                found[int(directory.name)] = pages * os.sysconf("SC_PAGE_SIZE") / MEGABYTE
-    return {f"{role} {number}": found[pid] for number, pid in enumerate(sorted(found))}
+                bytes_by_pid[int(directory.name)] = pages * os.sysconf("SC_PAGE_SIZE") / MEGABYTE
+    return {f"{role} {number}": bytes_by_pid[pid] for number, pid in enumerate(sorted(bytes_by_pid))}
 
 
-def finish(here: Stage, loads: Mapping[str, Load], *, before: int) -> None:
-    """Wait for the end of the loads, and check that every answer was good and every event was digested."""
+def finish(stage: Stage, loads: Mapping[str, Load], *, before: int) -> None:
+    """Wait for the end of the loads, and require that every request succeeded and every event was digested."""
     for name, load in loads.items():
         load.join()
         load.check(name)
@@ -112,15 +116,15 @@ def finish(here: Stage, loads: Mapping[str, Load], *, before: int) -> None:
             f"{name}: {len(load.latencies)} answers, p50 {percentile(load.latencies, 50):.1f} ms,",
             f"p99 {percentile(load.latencies, 99):.1f} ms",
         )
-    with here.connect() as connection:
-        here.until(lambda: is_digested(connection, here), "the digest")
-    stored = here.scalar("SELECT count(*) FROM api_message WHERE status = 'done'") - before
+    with stage.connect() as connection:
+        stage.wait_until(lambda: is_digested(connection, stage), "the digest")
+    stored = stage.scalar("SELECT count(*) FROM api_message WHERE status = 'done'") - before
     sent = len(loads["events"].latencies)
     expect(stored == sent, f"{sent} events were accepted, {stored} are done")
 
 
 def figures_of(samples: Samples) -> list[Figure]:
-    """Each process's memory beside that of its start, and its slope; the bare view's processes are the yardstick."""
+    """Return memory at the start and the end, and its slope, by process. The yardstick is the bare view's processes."""
     figures = []
     for name, sizes in samples.memory.items():
         slope = statistics.linear_regression(samples.minutes, sizes).slope

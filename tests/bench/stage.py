@@ -1,4 +1,4 @@
-"""What every bench stands on: throw-away servers as `make run` has them, web servers, worker and beat, a clean end."""
+"""Temporary servers, web servers, worker and beat for the benches, with the settings of `make run`."""
 
 import os
 import signal
@@ -34,12 +34,12 @@ ENVIRONMENT = {
     "GOALPOST_CLIENT_SECRET": SECRET,
 }
 READY_SECONDS = 60.0
-STOP_SECONDS = 8.0  # a worker ends its batch first
+STOP_SECONDS = 8.0  # a worker finishes its batch first
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Empty, migrated servers with one site; this process's environment and Django lead to them."""
+    """Empty, migrated servers with one site. The environment and Django of this process use them."""
 
     directory: Path
     lock: int
@@ -47,19 +47,19 @@ class Stage:
     source_id: int
 
     def connect(self) -> Link:
-        """An autocommitting connection for looking and filling, which pg_stat_statements does not see."""
+        """Return an autocommit connection that pg_stat_statements ignores."""
         connection = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True)
         connection.execute("SET pg_stat_statements.track = 'none'")
         return connection
 
     def scalar(self, sql: str, *parameters: Any) -> Any:
-        """The one value of a query."""
+        """Return the single value of a query."""
         with self.connect() as connection:
             row = connection.execute(sql, parameters).fetchone()
             return row[0] if row else None
 
     def admin_session(self) -> str:
-        """A session of the administrator."""
+        """Return the key of a new session of the administrator."""
         from django.contrib.auth import get_user_model
         from django.test import Client
 
@@ -68,13 +68,13 @@ class Stage:
         return client.cookies["sessionid"].value
 
     def empty_inbox(self) -> None:
-        """Forget all messages; no worker may run."""
+        """Delete all messages. No worker may run."""
         with self.connect() as connection:
             connection.execute("TRUNCATE api_message")
 
     @contextmanager
     def running(self, name: str, command: Sequence[str]) -> Iterator[Child]:
-        """A process of the product; it must still live at the end."""
+        """Run a process of the product during the block. Exit if it ends before the block."""
         log = self.directory / f"{name}.log"
         with log.open("ab") as output:
             child = start(name, command, lock=self.lock, env=os.environ, cwd=ROOT, output=output)
@@ -87,7 +87,7 @@ class Stage:
 
     @contextmanager
     def web(self, application: str, path: str, *, workers: int, threads: int) -> Iterator["Web"]:
-        """A web server as `make run` starts it, on a free port and in this shape, once it answers at `path`."""
+        """Run a web server like that of `make run` on a free port, and wait until it answers at `path`."""
         from django.test import override_settings
 
         port = free_port()
@@ -96,61 +96,62 @@ class Stage:
         for option, value in {"--workers": workers, "--blocking-threads": threads}.items():
             command[command.index(option) + 1] = str(value)
         with self.running(f"web-{application.partition(':')[0]}", command) as child:
-            self.until(lambda: answers(f"http://127.0.0.1:{port}{path}"), f"{application} to answer")
+            self.wait_until(lambda: answers(f"http://127.0.0.1:{port}{path}"), f"{application} to answer")
             yield Web(port, child)
 
-    def until(self, condition: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
-        """Wait until a condition holds; the bench ends with the processes' last words when it does not."""
+    def wait_until(self, condition: Callable[[], bool], description: str, seconds: float = READY_SECONDS) -> None:
+        """Wait until a condition holds. Exit with the ends of the logs if it does not in time."""
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
-                words = [
+                endings = [
                     f"{log.name}: {log.read_text(errors='replace')[-1500:]}" for log in self.directory.glob("*.log")
                 ]
-                sys.exit("\n".join([f"waited {seconds:.0f} s for {what}", *words]))
+                sys.exit("\n".join([f"waited {seconds:.0f} s for {description}", *endings]))
             time.sleep(0.02)
 
     def hello(self, *, workers: int, threads: int) -> AbstractContextManager["Web"]:
-        """The yardstick of everything that speaks HTTP: a bare Django view."""
+        """Run the yardstick for HTTP: a bare Django view."""
         return self.web("tests.bench.hello:application", "/hello", workers=workers, threads=threads)
 
     def goalpost(self, *, workers: int, threads: int) -> AbstractContextManager["Web"]:
-        """The web server of the product."""
+        """Run the web server of the product."""
         return self.web("api.wsgi:application", "/health/ready", workers=workers, threads=threads)
 
     @contextmanager
     def worker(self, processes: int = 1) -> Iterator[list[Child]]:
-        """A Celery worker with so many processes, and beat, once the worker answers."""
+        """Run a Celery worker with `processes` processes, and beat. Wait until the worker answers."""
         from api.celery import app
 
         command = up.worker_command()
         command[command.index("--concurrency") + 1] = str(processes)
         with self.running("worker", command) as worker, self.running("beat", up.beat_command()) as beat:
-            self.until(lambda: bool(app.control.ping(timeout=0.5)), "the worker to answer")
+            self.wait_until(lambda: bool(app.control.ping(timeout=0.5)), "the worker to answer")
             yield [worker, beat]
 
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """A web server in processes of its own."""
+    """A running web server."""
 
     port: int
     child: Child
 
 
 @contextmanager
-def stage() -> Iterator[Stage]:
-    """Servers of a bench, in a directory that is gone afterwards, whatever ends the block.
+def running_stage() -> Iterator[Stage]:
+    """Run the servers of a bench in a temporary directory until the block ends.
 
-    pg_stat_statements is loaded and asleep (the digest's bench wakes it); all else is as `make run` has it, fsync too.
+    pg_stat_statements is loaded but switched off until the bench of the digest uses it. All other settings are those of
+    `make run`, with fsync.
     """
-    for each in up.STOP_SIGNALS:
-        signal.signal(each, up.interrupt_once)
+    for stop_signal in up.STOP_SIGNALS:
+        signal.signal(stop_signal, up.interrupt_once)
     try:
         with tempfile.TemporaryDirectory(prefix="goalpost-bench-") as name, claim(Path(name)) as lock:
             directory = Path(name)
             with servers(directory, lock=lock, wanted=["DATABASE_URL"]):
-                pass  # only now there is a cluster to configure
+                pass  # the first start creates the cluster, which is configured below
             with (directory / "postgresql" / "postgresql.conf").open("a") as file:
                 file.write("shared_preload_libraries = 'pg_stat_statements'\npg_stat_statements.track = 'none'\n")
             with servers(directory, lock=lock) as running:
@@ -159,17 +160,17 @@ def stage() -> Iterator[Stage]:
                     command = [sys.executable, str(ROOT / "manage.py"), step]
                     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
                 django.setup()
-                yield raise_curtain(directory, lock)
+                yield make_stage(directory, lock)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
 
 
-def raise_curtain(directory: Path, lock: int) -> Stage:
-    """The stage on running servers. Its site makes goals without a limit: the benches bring 60 names at once."""
+def make_stage(directory: Path, lock: int) -> Stage:
+    """Return the stage on running servers. Its site has no new-goal limit, because benches send 60 names at once."""
     with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
         connection.execute("CREATE EXTENSION pg_stat_statements")
         connection.execute("UPDATE api_site SET goals_per_10_seconds = 1000000, goals_per_hour = 1000000")
-        # The benches measure what the machine can do, not what one source may do.
+        # Without limits of sources, because the benches measure the machine.
         connection.execute("UPDATE api_source SET " + ", ".join(f"{name} = 10 ^ 15" for name in FIELDS))
         row = connection.execute(
             "SELECT site.id, source.id FROM api_site site JOIN api_source source ON source.site_id = site.id"
@@ -179,7 +180,7 @@ def raise_curtain(directory: Path, lock: int) -> Stage:
 
 
 def expect(condition: bool, otherwise: str) -> None:  # noqa: FBT001 - reads like an assertion
-    """End the bench when what was measured did not happen."""
+    """Exit with a message if a condition does not hold, because then the figures mean nothing."""
     if not condition:
         sys.exit(otherwise)
 

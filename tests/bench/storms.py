@@ -1,10 +1,10 @@
-"""Times of events and remote data of one site while people and strangers storm the pages of another.
+"""Bench of one site's events and remote data while clients flood the pages of another site.
 
     python -m tests.bench.storms [--rounds 1] [--seconds 3] [--rate 40] [--only pages schema] [--json FILE]
 
-Each storm keeps so many clients asking in a process of their own, each a tenth of a second after its last answer, and
-is measured between two quiet spells of the same length: the table has its p50 and p99 beside those of the quiet ones.
-A minute or two on a quiet machine.
+A separate process runs the clients of each storm. A client sends its next request a tenth of a second after its last
+answer. Each storm is measured between two quiet spells of the same length, and the table compares their p50 and p99.
+The bench takes a minute or two on a quiet machine.
 """
 
 import http.client
@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from tests.bench.events import mixed, settle
-from tests.bench.figures import Figure, describe_machine, parser, percentile, publish
+from tests.bench.events import fill_and_digest, make_events
+from tests.bench.figures import Figure, describe_machine, make_parser, percentile, publish
 from tests.bench.load import Load, at_rate, basic, get
-from tests.bench.stage import CLIENT_ID, SITECODE, Stage, Web, stage
+from tests.bench.stage import CLIENT_ID, SITECODE, Stage, Web, running_stage
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
@@ -31,16 +31,16 @@ OTHER_SITECODE = "zzzzzzzzzz"
 WRITE_KEY = "a_write_key_of_the_other_site"
 PEOPLE = 200
 READERS = 16  # connections of each measured load
-OVERTIME = 5.0  # seconds after which a load stops that the storm has stopped
-PAUSE = 0.1  # seconds until a client of a storm asks again: without it a flood of the cheapest requests is one, too
-FORM = "a" * 32  # Django takes any cookie of this form, if the form's token equals it
+OVERTIME = 5.0  # seconds after which a blocked load ends
+PAUSE = 0.1  # seconds between two requests of a client; without it even the cheapest requests are a flood
+FORM = "a" * 32  # Django accepts any CSRF cookie of this shape if the token of the form equals it
 
 Asked = tuple[str, str, str, dict[str, str]]  # method, path, body, headers
 
 
 @dataclass(frozen=True, slots=True)
 class Storm:
-    """The requests that so many clients make without end, in turns."""
+    """Requests that a number of clients send in turn until the storm ends."""
 
     name: str
     asked: Sequence[Asked]
@@ -49,41 +49,41 @@ class Storm:
 
 @dataclass(slots=True)
 class Spell:
-    """The times of events and reads, in ms, over all spells of a kind."""
+    """Times of events and reads in ms over all spells of a kind."""
 
     events: list[float] = field(default_factory=list)
     reads: list[float] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
 
     def add(self, events: Load, reads: Load) -> None:
-        """Add what one spell saw."""
+        """Add the times of one spell."""
         self.events += events.latencies
         self.reads += reads.latencies
         self.failures += events.failures + reads.failures
 
 
 def main() -> None:
-    options = parser(__doc__)
+    options = make_parser(__doc__)
     for name, default in (("rounds", 1), ("seconds", 3), ("rate", 40), ("threads", 48)):
         options.add_argument(f"--{name}", type=int, default=default)
     options.add_argument("--only", nargs="+", default=[], help="storms by name")
     given = options.parse_args()
-    with stage() as here:
-        with here.connect() as connection:
+    with running_stage() as stage:
+        with stage.connect() as connection:
             print(describe_machine(connection), flush=True)
-        settle(here, mixed(6_000, people=PEOPLE, crowd="storm", run="storm"))
+        fill_and_digest(stage, make_events(6_000, people=PEOPLE, crowd="storm", run="storm"))
         add_other_site()
-        storms = [each for each in storms_on(here) if not given.only or each.name in given.only]
-        with here.goalpost(workers=1, threads=given.threads) as web:
+        storms = [storm for storm in storms_on(stage) if not given.only or storm.name in given.only]
+        with stage.goalpost(workers=1, threads=given.threads) as web:
             measure(web, given.rate, 1, Spell(), "warm")
             figures = [
-                figure for each in storms for figure in compare(web, each, given.rounds, given.seconds, given.rate)
+                figure for storm in storms for figure in compare(web, storm, given.rounds, given.seconds, given.rate)
             ]
         publish(figures, given.json)
 
 
 def add_other_site() -> None:
-    """Make the site whose events and reads are measured; the storms ask for pages of the first one."""
+    """Create the site whose events and reads are measured. The storms flood the first site."""
     from api.ingest.provisioning import create_site
     from api.models import Credential
 
@@ -91,11 +91,11 @@ def add_other_site() -> None:
     Credential.objects.get(client_id=CLIENT_ID).sites.add(site)
 
 
-def storms_on(here: Stage) -> Iterator[Storm]:
-    """Yield every storm, the last one being all of them at once."""
+def storms_on(stage: Stage) -> Iterator[Storm]:
+    """Yield every storm, and last all of them together."""
     from goals.models import Goal
 
-    signed_in = {"Cookie": f"sessionid={here.admin_session()}"}
+    signed_in = {"Cookie": f"sessionid={stage.admin_session()}"}
     site = f"/admin/s/{SITECODE}"
     goal = Goal.objects.order_by("pk")[0].pk
     form = urlencode({"csrfmiddlewaretoken": FORM, "username": "admin", "password": "not the password"})
@@ -119,12 +119,12 @@ def storms_on(here: Stage) -> Iterator[Storm]:
 
 
 def compare(web: Web, storm: Storm, rounds: int, seconds: int, rate: int) -> list[Figure]:
-    """Measure quiet, storm, quiet, … and return the figures of both kinds."""
+    """Measure quiet and stormy spells in turn, and return the figures of both."""
     quiet, stormy, answered = Spell(), Spell(), Counter[str]()
     for number in range(rounds):
         run = f"{storm.name}-{number}"
         measure(web, rate, seconds, quiet, f"{run}-before")
-        with raging(web.port, storm, answered):
+        with running_storm(web.port, storm, answered):
             measure(web, rate, seconds, stormy, run)
         measure(web, rate, seconds, quiet, f"{run}-after")
     print(
@@ -134,19 +134,19 @@ def compare(web: Web, storm: Storm, rounds: int, seconds: int, rate: int) -> lis
     )
     return [
         Figure(
-            f"{what} beside {storm.name}: p{percent}",
-            percentile(getattr(stormy, what), percent),
+            f"{name} beside {storm.name}: p{percent}",
+            percentile(getattr(stormy, name), percent),
             "ms",
-            percentile(getattr(quiet, what), percent),
+            percentile(getattr(quiet, name), percent),
             "without it",
         )
-        for what in ("events", "reads")
+        for name in ("events", "reads")
         for percent in (50, 99)
     ]
 
 
 def measure(web: Web, rate: int, seconds: int, spell: Spell, run: str) -> None:
-    """Send events and reads of the other site at a constant rate each."""
+    """Send events and reads to the other site at a constant rate each."""
     shape: Any = {"rate": rate, "seconds": seconds, "connections": READERS, "overtime": OVERTIME}
     with (
         at_rate(web.port, lambda number: track(f"{run}-{number}"), **shape) as events,
@@ -170,23 +170,23 @@ def read(number: int) -> bytes:
 
 
 @contextmanager
-def raging(port: int, storm: Storm, answered: Counter[str]) -> Iterator[None]:
-    """Keep the storm's clients busy during the block, and count how they were answered."""
+def running_storm(port: int, storm: Storm, answered: Counter[str]) -> Iterator[None]:
+    """Run the storm's clients during the block, and count their answers by status."""
     context = multiprocessing.get_context("spawn")
-    is_over, told = context.Event(), context.Queue()
-    process = context.Process(target=rage, args=(port, storm, is_over, told), daemon=True)
+    is_over, results = context.Event(), context.Queue()
+    process = context.Process(target=run_clients, args=(port, storm, is_over, results), daemon=True)
     process.start()
     try:
-        told.get(timeout=30)  # its clients have asked
+        results.get(timeout=30)  # the clients have sent their first requests
         time.sleep(0.3)
         yield
     finally:
         is_over.set()
-        answered += told.get(timeout=90)
+        answered += results.get(timeout=90)
         process.join(10)
 
 
-def rage(port: int, storm: Storm, is_over: threading.Event, told: "Queue[Counter[str]]") -> None:
+def run_clients(port: int, storm: Storm, is_over: threading.Event, results: "Queue[Counter[str]]") -> None:
     answers = Counter[str]()
     lock = threading.Lock()
 
@@ -211,10 +211,10 @@ def rage(port: int, storm: Storm, is_over: threading.Event, told: "Queue[Counter
     threads = [threading.Thread(target=ask, args=(number,), daemon=True) for number in range(storm.clients)]
     for thread in threads:
         thread.start()
-    told.put(Counter())
+    results.put(Counter())
     for thread in threads:
         thread.join()
-    told.put(answers)
+    results.put(answers)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import django
 import psycopg
 
 from api.management.commands import up
-from api.models.budgets import FIELDS
 from api.runtime.embedded import free_port, servers
 from api.runtime.processes import Child, claim, start, stop
 
@@ -167,6 +166,8 @@ def running_stage() -> Iterator[Stage]:
 
 def make_stage(directory: Path, lock: int) -> Stage:
     """Return the stage on running servers. Its site has no new-goal limit, because benches send 60 names at once."""
+    from api.models.budgets import FIELDS  # needs the settings
+
     with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
         connection.execute("CREATE EXTENSION pg_stat_statements")
         connection.execute("UPDATE api_site SET goals_per_10_seconds = 1000000, goals_per_hour = 1000000")

@@ -1,10 +1,11 @@
-"""Makes the rows of `tests/fixtures/before` by an older checkout's own code: `python -m tests.upgrade.fill CHECKOUT`.
+"""Command that makes the rows of `tests/fixtures/before` by an older checkout: `python -m tests.upgrade.fill CHECKOUT`.
 
-CHECKOUT is a work tree of the version that an upgrade starts from, with a `.venv` of its own or a link to one. Its
-`manage.py up` runs in a directory of its own on loopback, and is filled through its endpoints, pages and commands, so
-that nothing here imports it. Only what time would have to bring is written by SQL: messages get old enough to be
-pruned. It takes seven minutes, five of them waiting: `verify` leaves out what was digested until five minutes after a
-site's rules were changed.
+CHECKOUT is a work tree of the version that an upgrade starts from, with its own `.venv` or a link to one. Its
+`manage.py up` runs in a temporary directory on loopback. This module imports no code of it and fills it through its
+endpoints, pages and commands. Only the age of messages is changed by SQL, so that they are pruned.
+
+It takes seven minutes, five of them waiting, because `verify` leaves out messages that were digested until five
+minutes after a change of a site's rules.
 """
 
 import argparse
@@ -12,30 +13,25 @@ import base64
 import json
 import os
 import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 import psycopg
-from dotenv import dotenv_values
 
-from api.runtime.embedded import free_port
-from tests.upgrade import rows, story
-from tests.upgrade.office import Person, Wanted
-from tests.upgrade.seen import CLIENT_ID, CLIENT_SECRET, look
+from tests.upgrade import rows, scenarios
+from tests.upgrade.old_version import FIRST_SITECODE, PASSWORD, Api, OldVersion, count, wait_for_digest, wait_until
 from tests.upgrade.senders import START, Sender
+from tests.upgrade.snapshot import CLIENT_ID, CLIENT_SECRET, take_snapshot
+from tests.upgrade.web_user import Changes, WebUser
 
 HERE: Final = Path(__file__).resolve().parent
 FIXTURE: Final = HERE.parent / "fixtures" / "before"
-SECRET_KEY: Final = "only for tests"  # what the tests run with: hashes of the fixture are under it
-PASSWORD: Final = "made up for a fixture"
-SHOP, RULED, BLOG, EMPTY, LATE = "shop000001", "ruled00001", "blog000001", "empty00001", "late000001"
+SHOP, RULED, BLOG, EMPTY, LATE = FIRST_SITECODE, "ruled00001", "blog000001", "empty00001", "late000001"
 SETTLED: Final = 310.0
 HOOKS: Final = """
 import os
@@ -47,132 +43,8 @@ def transform(event):
 """
 
 
-@dataclass
-class House:
-    """The older version in a directory of its own."""
-
-    checkout: Path
-    directory: Path
-    port: int = field(default_factory=free_port)
-    up: "subprocess.Popen[bytes] | None" = None
-
-    @property
-    def base(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def environment(self, **more: str) -> dict[str, str]:
-        hidden = ("GOALPOST_", "PYTEST_", "DATABASE_URL", "REDIS_URL", "DJANGO_")
-        ours = {
-            "GOALPOST_DATA_DIR": str(self.directory / "data"),
-            "GOALPOST_PORT": str(self.port),
-            "GOALPOST_SECRET_KEY": SECRET_KEY,
-            "GOALPOST_SITECODE": SHOP,
-            "GOALPOST_CLIENT_ID": CLIENT_ID,
-            "GOALPOST_CLIENT_SECRET": CLIENT_SECRET,
-            "GOALPOST_WRITE_KEY": "before_write_key_destination",
-            "GOALPOST_ADMIN_USER": "operator",
-            "GOALPOST_ADMIN_PASSWORD": PASSWORD,
-        }
-        return {name: value for name, value in os.environ.items() if not name.startswith(hidden)} | ours | more
-
-    def start(self, **more: str) -> None:
-        """Start everything and wait until it answers."""
-        log = (self.directory / "up.log").open("ab")
-        self.up = subprocess.Popen(
-            [".venv/bin/python", "manage.py", "up"],
-            cwd=self.checkout,
-            env=self.environment(**more),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        await_(
-            lambda: self.up is not None and self.up.poll() is None and self._is_ready(), "the older version to start"
-        )
-
-    def _is_ready(self) -> bool:
-        try:
-            return httpx.get(f"{self.base}/health/ready", timeout=2).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    def stop(self) -> None:
-        if self.up is not None:
-            self.up.send_signal(signal.SIGTERM)
-            self.up.wait(30)
-
-    def command(self, *words: str) -> str:
-        """The output of a management command, which must succeed."""
-        done = subprocess.run(
-            [".venv/bin/python", "manage.py", *words],
-            cwd=self.checkout,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, (words, done.stdout, done.stderr)
-        return done.stdout
-
-    def connect(self) -> psycopg.Connection[Any]:
-        url = dotenv_values(self.directory / "data" / "servers.env")["DATABASE_URL"]
-        assert url is not None
-        return psycopg.connect(url, autocommit=True)
-
-    def workers(self) -> list[int]:
-        """The process groups of this house's workers."""
-        found = set()
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                words = (process / "cmdline").read_bytes().split(b"\0")
-                is_ours = f"GOALPOST_PORT={self.port}".encode() in (process / "environ").read_bytes().split(b"\0")
-                if is_ours and b"worker" in words:
-                    found.add(os.getpgid(int(process.name)))
-            except OSError:
-                continue
-        return sorted(found)
-
-
-def await_(holds: Any, what: str, *, seconds: float = 120) -> None:
-    """Wait until something holds."""
-    until = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < until, f"waited in vain for {what}"
-        time.sleep(0.2)
-
-
-def count(connection: psycopg.Connection[Any], condition: str) -> int:
-    row = connection.execute(f"SELECT count(*) FROM api_message WHERE {condition}").fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def await_digest(connection: psycopg.Connection[Any]) -> None:
-    await_(lambda: count(connection, "status = 'pending'") == 0, "the digest")
-
-
-@dataclass
-class Api:
-    """The management API, as a credential of all sites."""
-
-    base: str
-
-    def call(self, method: str, path: str, body: Any = None, *, token: str = "") -> Any:
-        basic = base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()
-        answer = httpx.request(
-            method,
-            f"{self.base}/api/{path}",
-            json=body,
-            headers={"authorization": f"Bearer {token}" if token else f"Basic {basic}"},
-            timeout=60,
-        )
-        assert answer.is_success, (method, path, answer.status_code, answer.text[:300])
-        return answer.json() if answer.content else None
-
-
 def goals_of(connection: psycopg.Connection[Any], sitecode: str) -> dict[str, int]:
-    """The ids of a site's goals by name."""
+    """Return the ids of a site's goals by name."""
     return dict(
         connection.execute(
             "SELECT g.name, g.id FROM goals_goal g JOIN api_site s ON s.id = g.site_id"
@@ -182,33 +54,50 @@ def goals_of(connection: psycopg.Connection[Any], sitecode: str) -> dict[str, in
     )
 
 
-def make_people(operator: Person, base: str) -> Mapping[str, Person]:
+def make_people(operator: WebUser, base: str) -> Mapping[str, WebUser]:
     people = {}
     for name in ("olga", "eddie", "vera", "leaver", "sleeper", "ghost"):
         operator.send(
             "/admin/auth/user/add/",
             {"username": name, "password1": PASSWORD, "password2": PASSWORD, "usable_password": "true"},
         )
-        people[name] = Person(base, name, PASSWORD)
+        people[name] = WebUser(base, name, PASSWORD)
     return people
 
 
-def make_sites(operator: Person) -> None:
+def make_sites(operator: WebUser) -> None:
     for sitecode, name in ((RULED, "Ruled"), (BLOG, "Blog"), (EMPTY, "Nobody's yet"), (LATE, "Late")):
         operator.send("/admin/api/site/add/", {"name": name, "sitecode": sitecode})
 
 
-def set_up(house: House, operator: Person, api: Api) -> dict[str, Sender]:
-    """Sites, people, sources and rules; the senders by name."""
+def set_up(old: OldVersion, operator: WebUser, api: Api) -> dict[str, Sender]:
+    """Create sites, people, sources, rules, settings and alerts. Return the senders by name."""
     make_sites(operator)
-    with house.connect() as connection:
+    with old.connect() as connection:
         connection.execute(
             "INSERT INTO api_credential_sites (credential_id, site_id)"
             " SELECT c.id, s.id FROM api_credential c, api_site s ON CONFLICT DO NOTHING"
         )
-    people = make_people(operator, house.base)
+    add_members(old, operator)
+    sources = add_sources(api)
+    set_rules(api, sources)
+    change_settings(operator)
+    add_alerts(operator, sources)
+    api_key = base64.b64encode(json.dumps({"id": CLIENT_ID, "secret": CLIENT_SECRET}).encode()).decode()
+    senders = {
+        f"{site[:4]} {name.lower()}": Sender(old.base, key_of(site, name), site, f"{site[:1]}{name[:2]}")
+        for site, name in sources
+    }
+    for site in (SHOP, RULED, BLOG):
+        senders[f"{site[:4]} destination"] = Sender(old.base, api_key, site, f"{site[:1]}de", is_destination=True)
+    return senders
+
+
+def add_members(old: OldVersion, operator: WebUser) -> None:
+    """Create people who become members with management tokens; remove, deactivate and delete three of them."""
+    people = make_people(operator, old.base)
     for site, name, role in (
-        *((each, "olga", "owner") for each in (SHOP, RULED, BLOG, LATE)),
+        *((site, "olga", "owner") for site in (SHOP, RULED, BLOG, LATE)),
         *((SHOP, name, "owner") for name in ("leaver", "sleeper", "ghost")),
         (SHOP, "eddie", "editor"),
         (RULED, "vera", "viewer"),
@@ -218,13 +107,16 @@ def set_up(house: House, operator: Person, api: Api) -> dict[str, Sender]:
         people[name].sign_in()
         page = f"/admin/s/{SHOP}/settings/tokens/"
         post(people[name], page, "change/", do="create", description=f"Made by {name}", role="owner", lifetime="")
-    post(operator, f"/admin/s/{SHOP}/settings/members/", "change/", do="remove", member=member(house, "leaver"))
-    with house.connect() as connection:
+    post(operator, f"/admin/s/{SHOP}/settings/members/", "change/", do="remove", member=member(old, "leaver"))
+    with old.connect() as connection:
         users = dict(connection.execute("SELECT username, id FROM auth_user").fetchall())
     operator.send(f"/admin/auth/user/{users['sleeper']}/change/", {"is_active": None})
     operator.send(f"/admin/auth/user/{users['ghost']}/delete/", {})
 
-    keys = {}
+
+def add_sources(api: Api) -> dict[tuple[str, str], int]:
+    """Create the sources of all sites. Return their ids by sitecode and name."""
+    sources = {}
     for site, name, kind in (
         (SHOP, "Server", "server"),
         (SHOP, "Browser", "browser"),
@@ -236,58 +128,42 @@ def set_up(house: House, operator: Person, api: Api) -> dict[str, Sender]:
         (LATE, "Server", "server"),
         (EMPTY, "Unused", "browser"),
     ):
-        made = api.call(
-            "POST",
-            "sources",
-            {"sitecode": site, "name": name, "kind": kind, "writeKey": key_of(site, name)},
-        )
-        keys[site, name] = made["id"]
-    api.call("PATCH", f"sources/{keys[RULED, 'Off']}", {"isEnabled": False})
-    api.call("POST", f"sources/{keys[SHOP, 'Server']}/write-keys", {"overlapHours": 720})
-    set_rules(api, keys)
-    settings = f"/admin/s/{BLOG}/settings/"
-    operator.send(
-        settings,
-        {
-            "goals_per_10_seconds": "3",
-            "goals_per_hour": "4",
-            "max_waiting_names": "5",
-            "user_id_is_visitor_code": "on",
-            "keeps_done_days": "3650",
-            "public_traits": "plan",
-        },
-        action="save/",
-    )
-    operator.send(
-        f"/admin/s/{RULED}/settings/",
-        {
-            "company_is_group": "on",
-            "audience_events_make_goals": "on",
-            "goal_name_template": "{name} ({type})",
-            "auto_tag": "Made by events",
-            "default_currency": "NZD",
-        },
-        action="save/",
-    )
-    alerts: dict[str, Wanted] = {
+        source = {"sitecode": site, "name": name, "kind": kind, "writeKey": key_of(site, name)}
+        sources[site, name] = int(api.call("POST", "sources", source)["id"])
+    api.call("PATCH", f"sources/{sources[RULED, 'Off']}", {"isEnabled": False})
+    api.call("POST", f"sources/{sources[SHOP, 'Server']}/write-keys", {"overlapHours": 720})
+    return sources
+
+
+def change_settings(operator: WebUser) -> None:
+    blog = {
+        "goals_per_10_seconds": "3",
+        "goals_per_hour": "4",
+        "max_waiting_names": "5",
+        "user_id_is_visitor_code": "on",
+        "keeps_done_days": "3650",
+        "public_traits": "plan",
+    }
+    ruled = {
+        "company_is_group": "on",
+        "audience_events_make_goals": "on",
+        "goal_name_template": "{name} ({type})",
+        "auto_tag": "Made by events",
+        "default_currency": "NZD",
+    }
+    for site, fields in ((BLOG, blog), (RULED, ruled)):
+        operator.send(f"/admin/s/{site}/settings/", fields, action="save/")
+
+
+def add_alerts(operator: WebUser, sources: Mapping[tuple[str, str], int]) -> None:
+    alerts: dict[str, Changes] = {
         "Slow": {"condition": "lag", "threshold": "604800"},
-        "Silent": {"condition": "silence", "threshold": "20160", "source": str(keys[SHOP, "Browser"])},
+        "Silent": {"condition": "silence", "threshold": "20160", "source": str(sources[SHOP, "Browser"])},
         "Exhausted": {"condition": "quota", "threshold": "", "emails": "operator@example.com"},
         "Off": {"condition": "success", "threshold": "50", "is_enabled": None},
     }
     for name, fields in alerts.items():
         operator.send(f"/admin/s/{SHOP}/settings/alerts/new/", {"name": name, **fields})
-
-    api_key = base64.b64encode(json.dumps({"id": CLIENT_ID, "secret": CLIENT_SECRET}).encode()).decode()
-    senders = {
-        f"{site[:4]} {name.lower()}": Sender(
-            house.base, f"before_{site[:4]}_{name.lower()}", site, f"{site[:1]}{name[:2]}"
-        )
-        for site, name in keys
-    }
-    for site in (SHOP, RULED, BLOG):
-        senders[f"{site[:4]} destination"] = Sender(house.base, api_key, site, f"{site[:1]}de", is_destination=True)
-    return senders
 
 
 def key_of(site: str, name: str) -> str:
@@ -318,8 +194,8 @@ def set_rules(api: Api, keys: Mapping[tuple[str, str], int]) -> None:
     api.call("PUT", f"sites/{RULED}/rules", {"rules": [*old, *new]})
 
 
-def member(house: House, username: str) -> str:
-    with house.connect() as connection:
+def member(old: OldVersion, username: str) -> str:
+    with old.connect() as connection:
         row = connection.execute(
             "SELECT m.id FROM api_membership m JOIN auth_user u ON u.id = m.user_id WHERE u.username = %s", [username]
         ).fetchone()
@@ -327,8 +203,8 @@ def member(house: House, username: str) -> str:
     return str(row[0])
 
 
-def post(person: Person, page: str, below: str, **fields: str) -> None:
-    """Press a button of a page, whose form goes to an address below it."""
+def post(person: WebUser, page: str, below: str, **fields: str) -> None:
+    """Send a form of a page to an address below the page."""
     token = person.client.get(person.base + page).text.partition('name="csrfmiddlewaretoken" value="')[2][:64]
     answer = person.client.post(
         f"{person.base}{page}{below}",
@@ -338,8 +214,8 @@ def post(person: Person, page: str, below: str, **fields: str) -> None:
     assert answer.status_code == 200, (page, fields, answer.status_code, answer.text[:300])
 
 
-def change_goals(operator: Person, api: Api, goals: Mapping[str, int]) -> None:
-    """What people do to goals, some of it before the events that meet it."""
+def change_goals(operator: WebUser, api: Api, goals: Mapping[str, int]) -> None:
+    """Rename, tag, archive, delete, create and merge goals. More events of them follow."""
     name = "SegmentIO {} – {}".format
     api.call("PATCH", f"goals/{goals[name('track', 'Borrowed')]}", {"name": "Loans", "keepReceiving": True})
     api.call("PATCH", f"goals/{goals[name('track', 'Returned')]}", {"name": "Returns"})
@@ -365,89 +241,89 @@ def change_goals(operator: Person, api: Api, goals: Mapping[str, int]) -> None:
     post(operator, f"/admin/s/{SHOP}/goals/{goals[name('track', 'Café')]}/", "unmerge/")
 
 
-def ask(house: House, site: str, key: str) -> str:
-    """Remote data as an SDK with credentials reads it."""
+def ask(old: OldVersion, site: str, key: str) -> str:
+    """Return remote data as an SDK with credentials reads it."""
     answer = httpx.get(
-        f"{house.base}/map/map", params={"siteCode": site, "key": key}, auth=(CLIENT_ID, CLIENT_SECRET), timeout=60
+        f"{old.base}/map/map", params={"siteCode": site, "key": key}, auth=(CLIENT_ID, CLIENT_SECRET), timeout=60
     )
     assert answer.status_code == 200, (site, key, answer.text)
     return answer.text
 
 
 def migrations(connection: psycopg.Connection[Any]) -> dict[str, str]:
-    """The last migration of each app."""
+    """Return the last migration of each app."""
     return dict(connection.execute("SELECT app, max(name) FROM django_migrations GROUP BY app ORDER BY app").fetchall())
 
 
-def fill(house: House, *, pause: float) -> dict[str, Any]:
-    operator, api = Person(house.base, "operator", PASSWORD), Api(house.base)
+def fill(old: OldVersion, *, pause: float) -> dict[str, Any]:
+    operator, api = WebUser(old.base, "operator", PASSWORD), Api(old.base)
     operator.sign_in()
-    senders = set_up(house, operator, api)
-    connection = house.connect()
+    senders = set_up(old, operator, api)
+    connection = old.connect()
     shop, browser, destination = (senders[f"shop {name}"] for name in ("server", "browser", "destination"))
-    story.tell_of_the_past(shop)
-    story.tell_of_the_erased(senders["shop import"])
-    await_digest(connection)
+    scenarios.send_past(shop)
+    scenarios.send_erased(senders["shop import"])
+    wait_for_digest(connection)
     connection.execute(
         "UPDATE api_message"
         " SET received_at = received_at - interval '40 days', digested_at = digested_at - interval '40 days'"
         " WHERE status = 'done' AND occurred_at < now() - interval '100 days'"
     )
     post(operator, f"/admin/s/{SHOP}/people/person/erase/?id=erase-me", "", id="erase-me")
-    load_files(house)
+    load_files(old)
     time.sleep(pause)
-    story.tell_of_people(shop, browser, destination)
-    story.tell_of_names(shop, browser)
-    await_digest(connection)
+    scenarios.send_people(shop, browser, destination)
+    scenarios.send_names(shop, browser)
+    wait_for_digest(connection)
     change_goals(operator, api, goals_of(connection, SHOP))
-    for tell in (story.tell_of_people, story.tell_of_placeholders, story.tell_of_audiences):
-        tell(shop, browser, destination)
-    story.tell_of_wishes(shop, browser, destination)
-    story.tell_of_message_ids(shop, destination)
-    story.tell_of_names(shop, browser)
-    story.tell_of_refusals(shop, browser, destination)
-    await_digest(connection)
+    for send in (scenarios.send_people, scenarios.send_placeholders, scenarios.send_audiences):
+        send(shop, browser, destination)
+    scenarios.send_destinations(shop, browser, destination)
+    scenarios.send_message_ids(shop, destination)
+    scenarios.send_names(shop, browser)
+    scenarios.send_refusals(shop, browser, destination)
+    wait_for_digest(connection)
     for time_ in range(2):
-        story.tell_of_twins(shop, browser, seconds=7_200.0 + time_)
-        await_digest(connection)
+        scenarios.send_duplicates(shop, browser, seconds=7_200.0 + time_)
+        wait_for_digest(connection)
     ruled, blog = senders["rule server"], senders["blog server"]
-    story.tell_of_rules(ruled, senders["rule altis"], senders["rule off"], senders["rule destination"])
-    story.tell_of_waiting(blog, senders["blog destination"])
+    scenarios.send_rules(ruled, senders["rule altis"], senders["rule off"], senders["rule destination"])
+    scenarios.send_waiting(blog, senders["blog destination"])
     for name in ("Kills its worker", "Survives"):
         senders["late server"].send("track", userId="late-1", event=name)
-    await_digest(connection)
+    wait_for_digest(connection)
     api.call(
         "PUT", f"sites/{LATE}/rules", {"rules": [{"action": "no_goal", "nameTest": "equals", "nameValue": "Survives"}]}
     )
-    # Nothing is deleted because of its age in the first hour.
+    # The product deletes no row because of its age until the clock has been steady for an hour.
     connection.execute("UPDATE api_databaseclock SET steady_since = steady_since - interval '2 hours'")
-    await_(lambda: is_erased_and_pruned(connection), "the erasure and the pruning")
+    wait_until(lambda: is_erased_and_pruned(connection), "the erasure and the pruning")
     api.call("POST", f"goals/{goals_of(connection, SHOP)['Returns']}/archive")
-    stand_still(house, connection)
+    pause_workers(old, connection)
     try:
         api.call("DELETE", f"goals/{goals_of(connection, SHOP)['SegmentIO screen – Docs']}")
-        story.tell_last(shop, browser, destination, blog, ruled)
-        seen = {"migrations": migrations(connection), **look(connection, partial(ask, house))}
-        print(house.command("verify"))
+        scenarios.send_last(shop, browser, destination, blog, ruled)
+        snapshot = {"migrations": migrations(connection), **take_snapshot(connection, partial(ask, old))}
+        print(old.command("verify"))
         rows.dump(connection, FIXTURE)
     finally:
-        for group in house.workers():
+        for group in old.workers():
             os.killpg(group, signal.SIGCONT)
-    return seen
+    return snapshot
 
 
-def load_files(house: House) -> None:
-    """What the commands load."""
-    events = house.directory / "events.jsonl"
+def load_files(old: OldVersion) -> None:
+    """Load events and a plan by management commands."""
+    events = old.directory / "events.jsonl"
     lines = [
         {"type": "track", "userId": f"loaded-{number}", "event": "Loaded", "timestamp": START.isoformat()}
         for number in range(3)
     ]
     events.write_bytes(b"\xef\xbb\xbf" + b"\n".join(json.dumps(line).encode() for line in [*lines, {"type": "Track"}]))
-    house.command("load", str(events), "--source", key_of(SHOP, "Import"))
-    plan = house.directory / "plan.csv"
+    old.command("load", str(events), "--source", key_of(SHOP, "Import"))
+    plan = old.directory / "plan.csv"
     plan.write_bytes(b"\xef\xbb\xbftype,name\ntrack,Planned\npage,Planned\ntrack,Paid\n")
-    house.command("load_plan", str(plan), "--site", SHOP)
+    old.command("load_plan", str(plan), "--site", SHOP)
 
 
 def is_erased_and_pruned(connection: psycopg.Connection[Any]) -> bool:
@@ -456,9 +332,9 @@ def is_erased_and_pruned(connection: psycopg.Connection[Any]) -> bool:
     return erased == (True,) and is_pruned
 
 
-def stand_still(house: House, connection: psycopg.Connection[Any]) -> None:
-    """Stop the workers at a moment when they have nothing in hand."""
-    groups = house.workers()
+def pause_workers(old: OldVersion, connection: psycopg.Connection[Any]) -> None:
+    """Stop the workers at a moment when they have claimed no message."""
+    groups = old.workers()
     assert groups
     for _ in range(100):
         for group in groups:
@@ -472,7 +348,7 @@ def stand_still(house: House, connection: psycopg.Connection[Any]) -> None:
         for group in groups:
             os.killpg(group, signal.SIGCONT)
         time.sleep(0.3)
-    raise AssertionError("the workers never rest")
+    raise AssertionError("the workers are always busy")
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -484,16 +360,16 @@ def main(words: Sequence[str] | None = None) -> None:
         place = Path(directory)
         place.chmod(0o755)
         (place / "before_hooks.py").write_text(HOOKS)
-        house = House(given.checkout.resolve(), place)
+        old = OldVersion(given.checkout.resolve(), place)
         try:
-            house.start(GOALPOST_HOOKS="before_hooks", PYTHONPATH=str(place))
-            seen = fill(house, pause=given.pause)
+            old.start(GOALPOST_HOOKS="before_hooks", PYTHONPATH=str(place))
+            snapshot = fill(old, pause=given.pause)
         except BaseException:
             print((place / "up.log").read_text()[-5_000:])
             raise
         finally:
-            house.stop()
-    (FIXTURE / "seen.json").write_text(json.dumps(seen, indent=1, ensure_ascii=False, default=str) + "\n")
+            old.stop()
+    (FIXTURE / "seen.json").write_text(json.dumps(snapshot, indent=1, ensure_ascii=False, default=str) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""An upgrade of the older version's rows, in a process of its own: `python -m tests.upgrade.journey`.
+"""Command that upgrades the older version's rows and prints the results as JSON: `python -m tests.upgrade.journey`.
 
-DATABASE_URL leads to an empty database. What was found on the way is printed as JSON, for `test_before.py` to judge.
+DATABASE_URL must lead to an empty database. `test_before.py` runs the command and checks the results.
 """
 
 import json
@@ -19,56 +19,56 @@ import httpx
 from django.core.management import call_command
 
 FIXTURE: Final = Path(__file__).resolve().parents[1] / "fixtures" / "before"
-ROUNDS: Final = 30  # of the queue of new goals; each stands for a day
+ROUNDS: Final = 30  # of the queue of new goals; the ledger ages a day in each
 
 
-def travel() -> dict[str, Any]:
-    """Upgrade, look, go back and forth, digest what waited, try again what was refused; what was found."""
-    from tests.upgrade import rows  # with the settings ready
-    from tests.upgrade.seen import look
+def upgrade() -> dict[str, Any]:
+    """Upgrade, go back and forth, digest, re-key, replay, erase and remove. Return the results of each step."""
+    from tests.upgrade import rows  # needs the settings
+    from tests.upgrade.snapshot import take_snapshot
 
     before = json.loads((FIXTURE / "seen.json").read_text())
-    found: dict[str, Any] = {"differences": {}}
+    results: dict[str, Any] = {"differences": {}}
     migrate(before["migrations"])
     with closing(connect()) as connection:
         rows.load(connection, FIXTURE)
         migrate()
-        verify_into(found, "upgraded")
-        found["upgraded"] = look(connection, ask)
-        found["tokens"] = open_tokens()
+        verify_into(results, "upgraded")
+        results["upgraded"] = take_snapshot(connection, ask)
+        results["tokens"] = open_tokens()
 
         migrate(before["migrations"])
         migrate()
-        verify_into(found, "back and forth")
-        found["back and forth"] = look(connection, ask)
+        verify_into(results, "back and forth")
+        results["back and forth"] = take_snapshot(connection, ask)
 
         digest()
-        verify_into(found, "digested")
-        found["digested"] = look(connection, ask)
+        verify_into(results, "digested")
+        results["digested"] = take_snapshot(connection, ask)
 
-        found["rekeyed"] = rekey(connection)
-        verify_into(found, "rekeyed")
+        results["rekeyed"] = rekey(connection)
+        verify_into(results, "rekeyed")
 
-        found["retried"] = retry()
+        results["retried"] = retry()
         digest()
-        verify_into(found, "retried")
-        found["left"] = rows_left(connection)
-        found["again"] = rekey(connection, again=True)
-        verify_into(found, "rekeyed again")
+        verify_into(results, "retried")
+        results["left"] = rows_left(connection)
+        results["again"] = rekey(connection, again=True)
+        verify_into(results, "rekeyed again")
 
-        found["last"] = look(connection, ask)
+        results["last"] = take_snapshot(connection, ask)
         erase("shop000001", "u-1")
-        verify_into(found, "erased")
-        found["erased"] = look(connection, ask)
+        verify_into(results, "erased")
+        results["erased"] = take_snapshot(connection, ask)
 
         remove("shop000001", persona="vip", group="acme", site="late000001")
-        verify_into(found, "removed")
-        found["removed"] = look(connection, ask)
+        verify_into(results, "removed")
+        results["removed"] = take_snapshot(connection, ask)
 
-        # The way back stays open, whatever was done. What only the newer tables hold is lost on it.
+        # The migrations stay reversible after all this. Rows of the newer tables get lost.
         migrate(before["migrations"])
         migrate()
-    return found
+    return results
 
 
 def connect() -> Any:
@@ -78,18 +78,18 @@ def connect() -> Any:
 
 
 def migrate(leaves: Mapping[str, str] | None = None) -> None:
-    """Migrate to these migrations of each app; without any, as `manage.py migrate` does."""
+    """Migrate each app to its migration in `leaves`, or all apps to the latest."""
     from django.db import connection
     from django.db.migrations.executor import MigrationExecutor
 
     if leaves is None:
         call_command("migrate", verbosity=0)
-    else:  # all apps in one plan, which Django's command takes one by one
+    else:  # all apps in one plan, because Django's command migrates one app at a time
         MigrationExecutor(connection).migrate(list(leaves.items()))
 
 
 def open_tokens() -> list[str]:
-    """Which management tokens open a site."""
+    """Return the management tokens that open a site."""
     from api.http.tokens import with_open_sites
     from api.models import ManagementToken
 
@@ -97,11 +97,11 @@ def open_tokens() -> list[str]:
     return [str(token) for token in tokens if token.open_sites]  # type: ignore[attr-defined]  # annotated above
 
 
-def verify_into(found: dict[str, Any], when: str) -> None:
-    """Keep every difference that `manage.py verify` would name."""
+def verify_into(results: dict[str, Any], when: str) -> None:
+    """Store every difference that `manage.py verify` would name."""
     from api.checks.run import verify
 
-    found["differences"][when] = [
+    results["differences"][when] = [
         [report.law, meaning, rows.count, rows.examples]
         for report in verify()
         for meaning, rows in report.found.items()
@@ -109,7 +109,7 @@ def verify_into(found: dict[str, Any], when: str) -> None:
 
 
 def ask(site: str, key: str) -> str:
-    """Remote data as an SDK with credentials reads it."""
+    """Return remote data as an SDK with credentials reads it."""
     answer = sdk().get("/map/map", params={"siteCode": site, "key": key})
     assert answer.status_code == 200, (site, key, answer.text)
     return answer.text
@@ -118,14 +118,14 @@ def ask(site: str, key: str) -> str:
 @cache
 def sdk() -> httpx.Client:
     from api.wsgi import application
-    from tests.upgrade.seen import CLIENT_ID, CLIENT_SECRET
+    from tests.upgrade.snapshot import CLIENT_ID, CLIENT_SECRET
 
     transport = httpx.WSGITransport(app=application)
     return httpx.Client(transport=transport, base_url="http://testserver", auth=(CLIENT_ID, CLIENT_SECRET))
 
 
 def digest() -> None:
-    """Digest what is pending, and let days pass until no name waits for its goal."""
+    """Digest pending messages, and let days pass until no name waits for its goal."""
     from django.db.models import F
 
     from api.digest import run
@@ -144,12 +144,10 @@ def digest() -> None:
 
 
 def rekey(connection: Any, *, again: bool = False) -> dict[str, Any]:
-    """Run `manage.py rekey`, the first time after two of its steps were taken and interrupted; who converted what,
-    before and after.
-    """
+    """Run `manage.py rekey`, at first after two interrupted steps. Return the conversions before and after."""
     from api.digest.rekey import step
     from api.models import Backfill
-    from tests.upgrade.seen import conversions
+    from tests.upgrade.snapshot import conversions
 
     before = conversions(connection)
     if not again:
@@ -160,7 +158,7 @@ def rekey(connection: Any, *, again: bool = False) -> dict[str, Any]:
 
 
 def retry() -> dict[str, int]:
-    """Try again whatever may be tried again; how many messages by `<sitecode> <reason>`."""
+    """Replay all replayable messages. Return their number by `<sitecode> <reason>`."""
     from api.digest.replay import REPLAYABLE, replay
     from api.models import Message, Site
 
@@ -173,7 +171,7 @@ def retry() -> dict[str, int]:
 
 
 def erase(sitecode: str, id_: str) -> None:
-    """Erase a person whom events of others and traits of groups name."""
+    """Erase a person whose id occurs in events of others and traits of groups."""
     from api.erasure import erase as erasure
     from api.models import Site
 
@@ -185,32 +183,31 @@ def erase(sitecode: str, id_: str) -> None:
 
 
 def remove(sitecode: str, *, persona: str, group: str, site: str) -> None:
-    """Remove what the older version could not."""
+    """Remove a persona, a group and a site, which the older version could not remove."""
     from api.erasure import removal
     from api.models import Removal, Site
     from cohorts.models import Group, Persona
 
     now = datetime.now(UTC)
-    theirs = {"site__sitecode": sitecode}
-    removal.remove_persona(Persona.objects.get(name=persona, **theirs), by="a test", now=now)
-    removal.remove_group(Group.objects.get(group_id=group, **theirs), by="a test", now=now)
+    removal.remove_persona(Persona.objects.get(site__sitecode=sitecode, name=persona), by="a test", now=now)
+    removal.remove_group(Group.objects.get(site__sitecode=sitecode, group_id=group), by="a test", now=now)
     removal.remove_site(Site.objects.get(sitecode=site), by="a test", now=now)
     for _ in range(300):
         while removal.sweep(now=now + timedelta(hours=1)):
             pass
         if not Removal.objects.filter(finished_at=None).exists():
             return
-        time.sleep(0.1)  # it waits for what began before it to end
+        time.sleep(0.1)  # the removal waits for older transactions to end
     raise AssertionError("the removal does not end")
 
 
 def rows_left(connection: Any) -> list[list[Any]]:
-    """How many messages there are of each status and reason."""
-    from tests.upgrade.seen import rows
+    """Return the number of messages of each status and reason."""
+    from tests.upgrade.snapshot import rows
 
     return rows(connection, "SELECT status, reason, count(*) FROM api_message GROUP BY 1, 2 ORDER BY 1, 2")
 
 
 if __name__ == "__main__":
     django.setup()
-    json.dump(travel(), sys.stdout)
+    json.dump(upgrade(), sys.stdout)

@@ -1,4 +1,4 @@
-"""The rows of a database as files that people can read and `git diff` can compare: one for each table."""
+"""Rows of a database as text files, one per table, which people can read and `git diff` can compare."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -7,12 +7,12 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-LEFT_OUT: Final = {"django_migrations", "django_session"}  # the first is made by `migrate`, the second opens doors
+LEFT_OUT: Final = {"django_migrations", "django_session"}  # `migrate` makes the first; the second holds secrets
 COPY: Final = "(FORMAT text, HEADER true)"
 
 
 def dump(connection: psycopg.Connection[Any], directory: Path) -> None:
-    """Write each table that has rows to `<table>.tsv`, as COPY's text with a header, in the order of the keys.
+    """Write each table with rows to `<table>.tsv`, in COPY's text format with a header, ordered by primary key.
 
     Bytes are written in PostgreSQL's escape format, so that a stored JSON body reads as JSON.
     """
@@ -26,14 +26,14 @@ def dump(connection: psycopg.Connection[Any], directory: Path) -> None:
         )
         with connection.cursor() as cursor, cursor.copy(statement) as copied:
             text = b"".join(bytes(piece) for piece in copied)
-        if text.count(b"\n") > 1:  # the header is one
+        if text.count(b"\n") > 1:  # more than the header
             (directory / f"{table}.tsv").write_bytes(text)
 
 
 def load(connection: psycopg.Connection[Any], directory: Path) -> None:
-    """Replace all rows of a migrated database by those of a dump, and let each sequence go on behind them.
+    """Replace all rows of a migrated database by those of a dump, and set each sequence behind them.
 
-    Needs a superuser: triggers and foreign keys would ask about the order in which the tables are filled.
+    Needs a superuser to switch triggers and foreign keys off, because the tables are filled in any order.
     """
     with connection.transaction():
         connection.execute("SET LOCAL session_replication_role = replica")
@@ -63,7 +63,7 @@ def load(connection: psycopg.Connection[Any], directory: Path) -> None:
 
 
 def tables(connection: psycopg.Connection[Any]) -> Mapping[str, list[str]]:
-    """The columns of the primary key by table, for all tables whose rows belong to a dump."""
+    """Return the columns of the primary key by table, for all tables of a dump."""
     rows = connection.execute(
         """
         SELECT c.relname, array_agg(a.attname::text ORDER BY array_position(i.indkey::int2[], a.attnum))
@@ -79,7 +79,7 @@ def tables(connection: psycopg.Connection[Any]) -> Mapping[str, list[str]]:
 
 
 def sequences(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]]:
-    """(table, column) of every identity column."""
+    """Yield (table, column) of every identity column."""
     yield from connection.execute(
         "SELECT table_name, column_name FROM information_schema.columns"
         " WHERE table_schema = 'public' AND is_identity = 'YES' AND table_name <> ALL(%s)",

@@ -1,4 +1,4 @@
-"""An upgrade from the version before loses nothing, doubles nothing, and leaves `manage.py verify` content."""
+"""An upgrade from the previous version loses and doubles no event, and `manage.py verify` finds no difference."""
 
 import json
 import os
@@ -14,19 +14,19 @@ import pytest
 from tests.run.house import ROOT
 from tests.upgrade.journey import FIXTURE
 
-pytestmark = pytest.mark.xdist_group("upgrade")  # its journey is made once
+pytestmark = pytest.mark.xdist_group("upgrade")  # one worker, because all tests share one upgrade
 SECONDS = 300.0
 
 
 @pytest.fixture(scope="module")
 def before() -> Any:
-    """What the older version said of its data."""
+    """Return the snapshot of the older version."""
     return json.loads((FIXTURE / "seen.json").read_text())
 
 
 @pytest.fixture(scope="module")
 def journey() -> Any:
-    """What was found on the way from the older version to this one and back, in a database of its own."""
+    """Run the upgrade in a new database and return its results."""
     url = os.environ["DATABASE_URL"]
     name = f"before_{secrets.token_hex(4)}"
     with psycopg.connect(url, autocommit=True) as connection:
@@ -70,7 +70,7 @@ def test_upgrade__members__stay(before: Any, journey: Any, when: str) -> None:
 
 
 def test_upgrade__management_tokens__end_with_those_who_left(journey: Any) -> None:
-    assert journey["tokens"] == ["Made by olga"]  # a removed, a deactivated and a deleted owner made the others
+    assert journey["tokens"] == ["Made by olga"]  # the owners of the others were removed, deactivated or deleted
 
 
 @pytest.mark.parametrize("when", ["upgraded", "back and forth"])
@@ -95,9 +95,9 @@ def test_upgrade__bodies_that_the_version_before_refused__count_once_tried_again
         for goals in (before["goals"], journey["last"]["goals"])
     )
     marked, refused, spoilt = (("shop000001", f"SegmentIO track – {name}") for name in ("Marked", "Refused", "N1"))
-    assert (known.get(marked), tried[marked]) == (None, 5)  # byte order marks at every door
+    assert (known.get(marked), tried[marked]) == (None, 5)  # bodies with byte order marks at every endpoint
     assert (known[refused], tried[refused]) == (1, 3)  # `Track` in a batch and by itself
-    assert (known.get(spoilt), tried[spoilt]) == (None, 1)  # beside a NaN
+    assert (known.get(spoilt), tried[spoilt]) == (None, 1)  # in a batch with a NaN
 
 
 def test_rekey__conversions_of_the_version_before__count_for_the_devices_of_their_users(journey: Any) -> None:
@@ -109,12 +109,18 @@ def test_rekey__conversions_of_the_version_before__count_for_the_devices_of_thei
     }
 
     assert before.keys() == after.keys()
-    assert moved["u-1", None] == ("u-1", "code-x1")  # a server's event of a user whose browser carried a code
+    assert moved["u-1", None] == ("u-1", "code-x1")  # a server's event of a user with a code in the browser
     assert moved["u-2", "m-2"] == ("code-m1", "code-m2")  # the second browser of a user, without the code
-    assert moved["u-4", None] == ("u-4", "code-e1")  # a device that an alias gave to a user
-    assert moved["u-5", None] == ("u-5", "code-five")  # the e-mail under which somebody was known before
-    assert moved["old-0", None] == ("old-0", "code-old-0")  # whose events are gone, and whose device still points at it
-    assert moved["old-1", None] == ("old-1", "code-old-1")  # whose device belongs to somebody else by now
+    assert moved["u-4", None] == ("u-4", "code-e1")  # a device that an alias links to a user
+    assert moved["u-5", None] == ("u-5", "code-five")  # the user's former id, an e-mail
+    assert moved["old-0", None] == (
+        "old-0",
+        "code-old-0",
+    )  # pruned events, and a device that still has this user
+    assert moved["old-1", None] == (
+        "old-1",
+        "code-old-1",
+    )  # pruned events, and a device with a new user
     assert not any(str(before_).startswith("alone") for before_, _ in moved.values())
 
 
@@ -122,7 +128,7 @@ def test_rekey__again__changes_nothing(journey: Any) -> None:
     assert journey["again"]["before"] == journey["again"]["after"]
 
 
-def test_erase__of_somebody_known_before__takes_no_conversion_from_a_goal(journey: Any) -> None:
+def test_erase__of_a_person_known_before__takes_no_conversion_from_a_goal(journey: Any) -> None:
     known, left = journey["last"], journey["erased"]
     assert [row[:5] for row in left["goals"]] == [row[:5] for row in known["goals"]]
     assert "shop000001 IDENTIFY_u-1" in known["documents"]

@@ -1,4 +1,4 @@
-"""A person at the admin's pages without a browser: signs in, fills in the forms that a page shows, and sends them."""
+"""User of the admin's pages without a browser: signs in, fills in the forms of a page, and sends them."""
 
 import re
 from collections.abc import Mapping
@@ -9,23 +9,23 @@ from typing import Any
 import httpx
 
 Fields = dict[str, list[str]]
-Wanted = Mapping[str, str | list[str] | None]  # None leaves a field out, as an empty tick does
+Changes = Mapping[str, str | list[str] | None]  # None leaves a field out, as an empty checkbox does
 
 
 @dataclass
 class Form:
-    """A form of a page, with the values that it would send untouched."""
+    """A form of a page with the values that it would send unchanged."""
 
     action: str
     fields: Fields = field(default_factory=dict)
 
 
 class Forms(HTMLParser):
-    """The forms of a page."""
+    """Parser that collects the forms of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.found: list[Form] = []
+        self.forms: list[Form] = []
         self._select = self._area = ""
         self.feed(html)
 
@@ -33,8 +33,8 @@ class Forms(HTMLParser):
         given = {name: value or "" for name, value in attrs}
         name = given.get("name", "")
         if tag == "form":
-            self.found.append(Form(given.get("action", "")))
-        elif not self.found:
+            self.forms.append(Form(given.get("action", "")))
+        elif not self.forms:
             return
         elif tag == "input" and name and given.get("type") not in {"submit", "button", "file"}:
             is_tick = given.get("type") in {"checkbox", "radio"}
@@ -50,22 +50,22 @@ class Forms(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self._area:
-            self.found[-1].fields[self._area][-1] += data
+            self.forms[-1].fields[self._area][-1] += data
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "select":
             self._select = ""
         elif tag == "textarea":
-            self.found[-1].fields[self._area] = [self.found[-1].fields[self._area][-1].removeprefix("\n")]
+            self.forms[-1].fields[self._area] = [self.forms[-1].fields[self._area][-1].removeprefix("\n")]
             self._area = ""
 
     def _add(self, name: str, value: str) -> None:
-        self.found[-1].fields.setdefault(name, []).append(value)
+        self.forms[-1].fields.setdefault(name, []).append(value)
 
 
 @dataclass
-class Person:
-    """Somebody who may sign in, with a browser of their own."""
+class WebUser:
+    """A user with a password and a session."""
 
     base: str
     name: str
@@ -75,23 +75,23 @@ class Person:
     def sign_in(self) -> None:
         self.send("/admin/login/", {"username": self.name, "password": self.password, "next": "/admin/tables/"})
 
-    def send(self, page: str, wanted: Wanted, *, action: str = "") -> str:
-        """Send the form of a page whose action ends so, with some of its fields changed; the page that answers."""
+    def send(self, page: str, changes: Changes, *, action: str = "") -> str:
+        """Send the form of a page whose action ends with `action`, with some fields changed. Return the answer."""
         answer = self.client.get(self.base + page)
         assert answer.status_code == 200, (page, answer.status_code, answer.text[:300])
-        forms = [form for form in Forms(answer.text).found if "csrfmiddlewaretoken" in form.fields]
-        form = next(form for form in reversed(forms) if form.action.partition("?")[0].endswith(action) and fits(form))
+        forms = [form for form in Forms(answer.text).forms if is_of_page(form)]
+        form = next(form for form in reversed(forms) if form.action.partition("?")[0].endswith(action))
         fields: dict[str, Any] = dict(form.fields)
-        for name, value in wanted.items():
+        for name, value in changes.items():
             fields[name] = [] if value is None else value
         target = httpx.URL(self.base + page).join(form.action or page)
         sent = self.client.post(target, data=fields, headers={"referer": self.base + page})
-        assert sent.status_code == 200, (page, wanted, sent.status_code, sent.text[:300])
+        assert sent.status_code == 200, (page, changes, sent.status_code, sent.text[:300])
         errors = re.findall(r'class="errorlist.*?</ul>', sent.text, re.DOTALL)
-        assert not errors, (page, wanted, errors)
+        assert not errors, (page, changes, errors)
         return sent.text
 
 
-def fits(form: Form) -> bool:
-    """Whether it is no form of the frame around a page."""
-    return not form.action.endswith(("/logout/", "/i18n/setlang/"))
+def is_of_page(form: Form) -> bool:
+    """Return True if the form changes something and does not belong to the frame around the page."""
+    return "csrfmiddlewaretoken" in form.fields and not form.action.endswith(("/logout/", "/i18n/setlang/"))

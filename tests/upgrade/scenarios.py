@@ -1,15 +1,15 @@
-"""What happens in a data directory before an upgrade: a little of everything that a later version may read otherwise.
+"""Events before an upgrade: a sample of everything that a later version may interpret differently.
 
-Every name, id and address is made up. What is said of a group of events is why they are here, not what becomes of them:
-that is for the version that digests them.
+Every name, id and address is made up. The comments name the reason for a group of events and not its effects, because
+these depend on the version that digests them.
 """
 
 from datetime import timedelta
 from typing import Any, Final
 
-from tests.upgrade.senders import START, Sender, packed
+from tests.upgrade.senders import START, Sender, compress
 
-# What clients send that have no id, in the spellings of Segment's, RudderStack's and their users' public reports.
+# Ids of clients without an id, in the spellings of public reports about Segment and RudderStack.
 PLACEHOLDERS: Final = (
     "00000000-0000-0000-0000-000000000000",
     "{00000000-0000-0000-0000-000000000000}",
@@ -42,22 +42,22 @@ UNREAD_TIMES: Final[tuple[Any, ...]] = (
 CODE: Final = "kameleoonVisitorCode"
 
 
-def tell_of_people(shop: Sender, browser: Sender, destination: Sender) -> None:
-    """People whose conversions are keyed in every way there is, and moved by links that came late."""
-    # A device that carries a code, a login without it, and a server that knows neither.
+def send_people(shop: Sender, browser: Sender, destination: Sender) -> None:
+    """Send events of people with every kind of conversion key, and late links that move conversions."""
+    # A device with a code, a login without it, and a server that knows neither.
     browser.send("page", anonymousId="x-1", name="Home", properties={CODE: "code-x1"})
     browser.send("identify", anonymousId="x-1", userId="u-1", traits={"plan": "pro", "email": "one@example.com"})
     shop.send("track", userId="u-1", event="Paid", properties={"revenue": 19.99, "currency": "EUR"})
-    # Two browsers of one user, each with a code; then events without one on the second, and from the server.
+    # Two browsers of one user, each with a code. Then events without a code from the second and from the server.
     for device, code, name in (("m-1", "code-m1", "Home"), ("m-2", "code-m2", "Pricing")):
         browser.send("page", anonymousId=device, userId="u-2", name=name, properties={CODE: code})
     browser.send("track", anonymousId="m-2", userId="u-2", event="Added", properties={"value": 3})
     shop.send("track", userId="u-2", event="Paid", properties={"revenue": "5.50"})
-    # A user whose second device had a code earlier, by the times of the events, which come in the other order.
+    # A user with two devices. By event times the second device had its code first, but its events arrive last.
     browser.send("page", at=900, anonymousId="o-1", userId="u-3", name="Home", properties={CODE: "code-o1"})
     browser.send("page", at=300, anonymousId="o-2", userId="u-3", name="Home", properties={CODE: "code-o2"})
     shop.send("track", at=1200, userId="u-3", event="Paid", properties={"revenue": 7})
-    # Aliases: of a device, and of the e-mail under which somebody was known before.
+    # Aliases of a device and of a former e-mail id.
     browser.send("page", anonymousId="e-1", name="Home", properties={CODE: "code-e1"})
     shop.send("alias", previousId="e-1", userId="u-4")
     shop.send("track", userId="u-4", event="Paid")
@@ -65,45 +65,45 @@ def tell_of_people(shop: Sender, browser: Sender, destination: Sender) -> None:
     shop.send("alias", previousId="five@example.com", userId="u-5")
     shop.send("track", userId="u-5", event="Paid", properties={"revenue": 1, "currency": "JPY"})
     shop.send("alias", previousId="u-5", userId="u-5")
-    # Conversions first, links later: of a user, of a device, of both.
+    # Conversions before the links of a user, of a device, and of both.
     shop.send("track", userId="u-6", event="Paid")
     browser.send("track", anonymousId="l-1", event="Added")
     browser.send("track", anonymousId="l-2", userId="u-7", event="Added")
     browser.send("identify", anonymousId="l-9", userId="u-6", traits={CODE: "code-l6"})
     browser.send("page", anonymousId="l-1", name="Home", properties={CODE: "code-l1"})
     destination.send("track", userId="u-7", event="Kameleoon identifier", properties={"k_visitorCode": "code-l7"})
-    # Nobody ever says whose these are.
+    # Conversions of ids that are never linked.
     shop.send("track", userId="alone-1", event="Paid")
     browser.send("track", anonymousId="alone-2", event="Added")
     browser.send("track", anonymousId="alone-3", userId="alone-4", event="Added")
     destination.send("track", userId=None, anonymousId=None, event="Seen", properties={CODE: "code-only"})
-    # A device in a library, and a code that changes hands.
+    # A shared device and its code with changing users.
     for number, user in enumerate(("s-1", "s-2", "s-3", "s-1")):
         browser.send("identify", anonymousId="shared", userId=user, traits={"seat": number, CODE: "code-shared"})
         browser.send("track", anonymousId="shared", userId=user, event="Borrowed", properties={"n": number})
     browser.send("track", anonymousId="shared", event="Returned")
-    # Names, usernames and traits that are taken away again.
+    # Names, usernames and traits that are removed later.
     for user, name in (("n-1", "ada"), ("n-2", "ada"), ("n-3", "grace")):
         shop.send("identify", userId=user, traits={"username": name, "name": f"{name.title()} Example", "age": "36"})
     shop.send("identify", userId="n-1", traits={"age": None, "firstName": "Ada", "lastName": "Example"})
     shop.send("identify", userId="n-3", traits={"company": {"id": "c-9", "name": "Nine"}, "createdAt": 17})
-    # Devices of the users whose messages were pruned: one of them still points at its user, the other one went on.
+    # Devices of users with pruned messages. One still points at its user, the other belongs to a new user.
     browser.send("page", anonymousId="old-device-0", name="Home", properties={CODE: "code-old-0"})
     browser.send("identify", anonymousId="old-device-1", userId="new-1", traits={})
     browser.send("page", anonymousId="old-device-1", name="Home", properties={CODE: "code-old-1"})
-    for number in range(40):  # ordinary traffic, over two days, some of it without a code and some without a user
-        who: dict[str, Any] = {"anonymousId": f"device-{number % 13}"}
-        who |= {"userId": f"customer-{number % 7}"} if number % 3 else {}
+    for number in range(40):  # ordinary traffic of two days, partly without a code or without a user
+        ids: dict[str, Any] = {"anonymousId": f"device-{number % 13}"}
+        ids |= {"userId": f"customer-{number % 7}"} if number % 3 else {}
         properties: dict[str, Any] = {CODE: f"visitor-{number % 13}"} if number % 4 == 0 else {}
         properties |= (
             {"revenue": f"{number}.25", "currency": ("EUR", "USD", "XYZ")[number % 3]} if number % 5 == 0 else {}
         )
         event = ("Paid", "Added", "Removed", "Looked")[number % 4]
-        browser.send("track", at=4_000 * number, **who, event=event, properties=properties)
+        browser.send("track", at=4_000 * number, **ids, event=event, properties=properties)
 
 
-def tell_of_placeholders(shop: Sender, browser: Sender, destination: Sender) -> None:
-    """Strangers whose clients have no id send the same one; some of them log in."""
+def send_placeholders(shop: Sender, browser: Sender, destination: Sender) -> None:
+    """Send events of different people with the same placeholder as their id; some of them log in."""
     for number, id_ in enumerate(PLACEHOLDERS):
         browser.send("identify", anonymousId=id_, traits={"plan": "free", "cart": number})
         browser.send("track", anonymousId=id_, event="Paid", properties={"revenue": number})
@@ -125,8 +125,8 @@ def tell_of_placeholders(shop: Sender, browser: Sender, destination: Sender) -> 
     shop.send("track", userId="u" * 300, event="Paid")
 
 
-def tell_of_message_ids(shop: Sender, destination: Sender) -> None:
-    """Different events under what is no messageId: this version kept the first of them."""
+def send_message_ids(shop: Sender, destination: Sender) -> None:
+    """Send different events under a placeholder as their messageId. This version kept only the first of them."""
     for number, id_ in enumerate(NO_MESSAGE_IDS):
         for time in range(3):
             sender = destination if time == 1 else shop
@@ -140,8 +140,8 @@ def tell_of_message_ids(shop: Sender, destination: Sender) -> None:
     shop.send("track", messageId=17, userId="paid-0-0", event="Looked")
 
 
-def tell_of_audiences(shop: Sender, browser: Sender, destination: Sender) -> None:
-    """Personas entered under one id and left under another, and groups."""
+def send_audiences(shop: Sender, browser: Sender, destination: Sender) -> None:
+    """Send personas that are entered under one id and left under another, and groups."""
     entered: dict[str, Any] = {"event": "Audience Entered", "properties": {"audience_key": "vip", "vip": True}}
     left: dict[str, Any] = {"event": "Audience Exited", "properties": {"audience_key": "vip", "vip": False}}
     browser.send("track", anonymousId="a-1", **entered)
@@ -176,18 +176,18 @@ def tell_of_audiences(shop: Sender, browser: Sender, destination: Sender) -> Non
     shop.send("group", userId="p-4", groupId="0")
 
 
-def tell_of_names(shop: Sender, browser: Sender) -> None:
-    """Pages with and without a name, names in many spellings, money in many."""
+def send_names(shop: Sender, browser: Sender) -> None:
+    """Send pages with and without a name, and names and amounts in many spellings."""
     for type_ in ("page", "screen"):
         for number in range(2):
-            who: dict[str, Any] = {"anonymousId": f"reader-{number}"}
-            browser.send(type_, **who, properties={"title": f"Article {number} | The shop", "url": "http://127.0.0.1/"})
-            browser.send(type_, **who, category="Docs")
-            browser.send(type_, **who, category="Docs", name="Rules")
-            browser.send(type_, **who, category="Docs", properties={"title": "Rules of the shop"})
-            browser.send(type_, **who, properties={"name": "Named below", "title": "Titled below"})
-            browser.send(type_, **who, name="", properties={"path": "/a"})
-            browser.send(type_, **who, event="Named by event")
+            ids: dict[str, Any] = {"anonymousId": f"reader-{number}"}
+            browser.send(type_, **ids, properties={"title": f"Article {number} | The shop", "url": "http://127.0.0.1/"})
+            browser.send(type_, **ids, category="Docs")
+            browser.send(type_, **ids, category="Docs", name="Rules")
+            browser.send(type_, **ids, category="Docs", properties={"title": "Rules of the shop"})
+            browser.send(type_, **ids, properties={"name": "Named below", "title": "Titled below"})
+            browser.send(type_, **ids, name="", properties={"path": "/a"})
+            browser.send(type_, **ids, event="Named by event")
     for name in (
         "Sign Up",
         "sign up",
@@ -210,9 +210,9 @@ def tell_of_names(shop: Sender, browser: Sender) -> None:
     shop.send("track", userId="u-1", event="Order Completed", properties={"revenue": 3, "currency": "Galleons"})
 
 
-def tell_of_wishes(shop: Sender, browser: Sender, destination: Sender) -> None:
-    """Whom an event is meant for, empty lists, and times that this version does not read."""
-    wishes: tuple[Any, ...] = (
+def send_destinations(shop: Sender, browser: Sender, destination: Sender) -> None:
+    """Send events with `integrations`, empty lists, and times that this version does not read."""
+    all_integrations: tuple[Any, ...] = (
         {"All": False},
         {"All": False, "Kameleoon": True},
         {"All": False, "Goalpost": {"x": 1}},
@@ -221,7 +221,7 @@ def tell_of_wishes(shop: Sender, browser: Sender, destination: Sender) -> None:
         {"All": True, "Amplitude": False},
         [],
     )
-    for integrations in wishes:
+    for integrations in all_integrations:
         shop.send("track", userId="w-1", event="Wished", integrations=integrations)
         destination.send("identify", userId="w-1", properties={"wish": str(integrations)}, integrations=integrations)
     browser.batch(
@@ -251,18 +251,18 @@ def tell_of_wishes(shop: Sender, browser: Sender, destination: Sender) -> None:
     shop.send("track", userId="t-1", event="Timed", sentAt=(START + timedelta(hours=1)).isoformat())
 
 
-def tell_of_refusals(shop: Sender, browser: Sender, destination: Sender) -> None:
-    """What this version refuses at its door: kept, to be looked at and perhaps taken later."""
+def send_refusals(shop: Sender, browser: Sender, destination: Sender) -> None:
+    """Send events that this version refuses at ingest and keeps, so that they can be replayed."""
     for type_ in ("Track", "IDENTIFY", "Page", "purchase", 7):
         event: dict[str, Any] = {"userId": "r-1", "event": "Refused", "name": "Refused"}
         shop.batch({**shop.event("track", **event), "type": type_}, shop.event("track", userId="r-1", event="Kept"))
         destination.post({**destination.event("track", **event), "type": type_}, path="/segmentio")
     good = shop.event("track", userId="r-2", event="Refused")
-    for encoding, body in (("br", b"\x8b\x02\x80{}\x03"), ("deflate", packed(good)), ("gzip", packed(good)[:-12])):
+    for encoding, body in (("br", b"\x8b\x02\x80{}\x03"), ("deflate", compress(good)), ("gzip", compress(good)[:-12])):
         shop.post(body, path="/v1/track", headers={"content-encoding": encoding})
         shop.post(body, path="/v1/batch", headers={"content-encoding": encoding})
         destination.post(body, path="/segmentio", headers={"content-encoding": encoding})
-    shop.post(packed(good), path="/v1/track", headers={"content-encoding": "gzip"})
+    shop.post(compress(good), path="/v1/track", headers={"content-encoding": "gzip"})
     mark = b"\xef\xbb\xbf"
     shop.post(mark + b'{"userId":"r-3","event":"Marked","messageId":"bom-1"}', path="/v1/track")
     shop.post(mark + b'{"batch":[{"type":"track","userId":"r-3","event":"Marked"}]}')
@@ -285,25 +285,25 @@ def tell_of_refusals(shop: Sender, browser: Sender, destination: Sender) -> None
     shop.post({"batch": {"0": good}})
     shop.post(b'{"batch":[{"type":"track"},7,{"type":"track","userId":"r-6","event":"Beside"}]}')
     shop.batch(shop.event("track", userId="r-7", event="Keyed", writeKey="the-key-it-once-came-with"), status=401)
-    destination.send("track", userId="r-8")  # without a name, which only the digest sees
+    destination.send("track", userId="r-8")  # without a name, which only the digest notices
     destination.send("track", userId="null", event="Nobody's")
     destination.send("alias", userId="r-8")
     shop.post(b'{"userId":"r-9","event":"Lone","properties":{"text":"\\ud83d"}}', path="/v1/track")
     browser.post({"userId": "r-9", "event": "Large", "properties": {"text": "x" * 1_100_000}}, path="/v1/track")
 
 
-def tell_of_rules(server: Sender, altis: Sender, off: Sender, destination: Sender) -> None:
-    """Events of a site that has a rule of every kind, whose fields are hashed, and one of whose sources is off."""
+def send_rules(server: Sender, altis: Sender, off: Sender, destination: Sender) -> None:
+    """Send events to a site with a rule of every kind, hashed fields, and a disabled source."""
     for number in range(6):
-        who: dict[str, Any] = {"userId": f"person-{number}@example.com", "anonymousId": f"ruled-{number}"}
-        server.send("page", **who, name=f"Shelf {number}", properties={"plan": ("free", "pro")[number % 2]})
-        server.send("track", **who, event=f"Viewed order {number}", properties={"revenue": number})
-        server.send("track", **who, event="Renamed", properties={"plan": "pro"} if number % 2 else {})
-        server.send("track", **who, event="Robot", context={"userAgent": "robot/1.0"})
-        server.send("track", **who, event="Heartbeat", properties={"beat": number})
-        server.send("identify", **who, traits={"email": who["userId"], "card": "4111", "account": f"acc-{number % 2}"})
-        server.send("track", **who, event="Signed Up", properties={"account_id": f"acc-{number % 2}", "country": "NZ"})
-        destination.send("track", userId=who["userId"], event="Signed Up", properties={CODE: f"ruled-code-{number}"})
+        ids: dict[str, Any] = {"userId": f"person-{number}@example.com", "anonymousId": f"ruled-{number}"}
+        server.send("page", **ids, name=f"Shelf {number}", properties={"plan": ("free", "pro")[number % 2]})
+        server.send("track", **ids, event=f"Viewed order {number}", properties={"revenue": number})
+        server.send("track", **ids, event="Renamed", properties={"plan": "pro"} if number % 2 else {})
+        server.send("track", **ids, event="Robot", context={"userAgent": "robot/1.0"})
+        server.send("track", **ids, event="Heartbeat", properties={"beat": number})
+        server.send("identify", **ids, traits={"email": ids["userId"], "card": "4111", "account": f"acc-{number % 2}"})
+        server.send("track", **ids, event="Signed Up", properties={"account_id": f"acc-{number % 2}", "country": "NZ"})
+        destination.send("track", userId=ids["userId"], event="Signed Up", properties={CODE: f"ruled-code-{number}"})
         altis.send("page", anonymousId=f"altis-{number}", name=f"Title {number}")
         altis.send("track", anonymousId=f"altis-{number}", event="_session.start")
         altis.send("identify", anonymousId=f"altis-{number}", traits={"AudienceId": [str(number)], "sessions": 1.0})
@@ -313,8 +313,8 @@ def tell_of_rules(server: Sender, altis: Sender, off: Sender, destination: Sende
     server.post(b'{"userId":"person-1@example.com",', path="/v1/track")
 
 
-def tell_of_waiting(server: Sender, destination: Sender) -> None:
-    """Events of a site whose limits are low: names wait, and one has no room in the queue."""
+def send_waiting(server: Sender, destination: Sender) -> None:
+    """Send events to a site with low limits: names wait, and one does not fit into the queue."""
     for number in range(9):
         for time in range(2):
             server.send("track", userId=f"code-{number}", event=f"Read chapter {number}", properties={"time": time})
@@ -323,14 +323,14 @@ def tell_of_waiting(server: Sender, destination: Sender) -> None:
     server.send("identify", userId="code-1", traits={"plan": "reader"})
 
 
-def tell_of_twins(one: Sender, other: Sender, *, seconds: float) -> None:
-    """What a browser and a server both send."""
+def send_duplicates(one: Sender, other: Sender, *, seconds: float) -> None:
+    """Send the same event by a browser and a server."""
     for sender in (one, other):
         sender.send("track", at=seconds, userId="twin-1", event="Bought twice", properties={CODE: "code-twin"})
 
 
-def tell_of_the_past(server: Sender) -> None:
-    """What happened long ago: the messages of these are pruned before the upgrade, their conversions stay."""
+def send_past(server: Sender) -> None:
+    """Send events of long ago. Their messages are pruned before the upgrade, their conversions stay."""
     for number in range(6):
         time = -400 * 86_400 + number * 600
         server.batch(
@@ -341,21 +341,21 @@ def tell_of_the_past(server: Sender) -> None:
         )
 
 
-def tell_of_the_erased(server: Sender) -> None:
-    """Somebody who will be erased, and others who name them."""
+def send_erased(server: Sender) -> None:
+    """Send events of a person who will be erased, and events of others that contain the person's id."""
     time = -20 * 86_400
-    who: dict[str, Any] = {"userId": "erase-me", "anonymousId": "erase-device"}
+    ids: dict[str, Any] = {"userId": "erase-me", "anonymousId": "erase-device"}
     server.send(
-        "identify", at=time, **who, traits={"email": "gone@example.com", "username": "gone", CODE: "erase-code"}
+        "identify", at=time, **ids, traits={"email": "gone@example.com", "username": "gone", CODE: "erase-code"}
     )
-    server.send("track", at=time, **who, event="Paid", properties={"revenue": 8})
+    server.send("track", at=time, **ids, event="Paid", properties={"revenue": 8})
     server.send("track", at=time, userId="friend-1", event="Paid", properties={"invitedBy": "erase-me"})
     server.send("group", at=time, userId="erase-me", groupId="leavers", traits={"owner": "erase-me"})
     server.send("group", at=time, userId="friend-1", groupId="leavers", traits={"size": 2})
 
 
-def tell_last(shop: Sender, browser: Sender, destination: Sender, blog: Sender, ruled: Sender) -> None:
-    """What comes in while no worker runs, so that the next version is the first to look at it."""
+def send_last(shop: Sender, browser: Sender, destination: Sender, blog: Sender, ruled: Sender) -> None:
+    """Send events while no worker runs, so that the next version digests them."""
     zero = "00000000-0000-0000-0000-000000000000"
     browser.send("identify", anonymousId=zero, traits={"plan": "free"})
     browser.send("track", anonymousId=zero, event="Paid", properties={"revenue": 1})

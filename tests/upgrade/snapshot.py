@@ -1,4 +1,4 @@
-"""What a data directory holds as people and SDKs see it, read alike before and after an upgrade."""
+"""Snapshot of a database as people and SDKs see it, taken before and after an upgrade."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -9,8 +9,8 @@ CLIENT_ID, CLIENT_SECRET = "before_client", "before_secret"
 Ask = Callable[[str, str], str]  # (sitecode, key) -> the remote data as text
 
 
-def look(connection: psycopg.Connection[Any], ask: Ask) -> dict[str, Any]:
-    """Goals with their conversions, tags and place; who belongs to which site; remote data under every id."""
+def take_snapshot(connection: psycopg.Connection[Any], ask: Ask) -> dict[str, Any]:
+    """Return goals with conversions and tags, members of each site, and remote data under every id."""
     sites = [row[0] for row in connection.execute("SELECT sitecode FROM api_site ORDER BY 1").fetchall()]
     identities = connection.execute(
         "SELECT DISTINCT s.sitecode, i.value FROM cohorts_identity i JOIN api_site s ON s.id = i.site_id ORDER BY 1, 2"
@@ -43,22 +43,22 @@ def look(connection: psycopg.Connection[Any], ask: Ask) -> dict[str, Any]:
 
 
 def documents(ask: Ask, keys: Iterable[tuple[str, str]]) -> Mapping[str, str]:
-    """Remote data by `<sitecode> <key>`."""
+    """Return remote data by `<sitecode> <key>`."""
     return {f"{site} {key}": ask(site, key) for site, key in keys}
 
 
 def conversions(connection: psycopg.Connection[Any]) -> dict[str, list[Any]]:
-    """Whom each conversion counts for, with what its event said, by site and message."""
-    found = rows(
+    """Return visitor code, user id and anonymous id of each conversion, by sitecode and message key."""
+    all_rows = rows(
         connection,
         """
         SELECT s.sitecode || ' ' || c.message_key, c.visitor_code, c.user_id, c.anonymous_id FROM goals_conversion c
           JOIN api_site s ON s.id = c.site_id ORDER BY s.sitecode, c.message_key COLLATE "C"
         """,
     )
-    return {str(key): whose for key, *whose in found}
+    return {str(key): values for key, *values in all_rows}
 
 
 def rows(connection: psycopg.Connection[Any], sql: str) -> list[list[Any]]:
-    """As JSON gives them back."""
+    """Return rows as lists, so that they equal rows that were read from JSON."""
     return [list(row) for row in connection.execute(sql).fetchall()]

@@ -7,7 +7,7 @@ from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import psycopg
 from django.core.exceptions import ImproperlyConfigured, ValidationError
@@ -38,11 +38,13 @@ def read_database() -> dict[str, Any]:
     A unix socket's directory goes in `?host=/path`. Raises ImproperlyConfigured or EnvError without repeating the
     password.
     """
-    database: dict[str, Any] = env.dj_db_url("DATABASE_URL", "postgresql://postgres@localhost/goalpost")
+    default = "postgresql://postgres@localhost/goalpost"
+    database: dict[str, Any] = env.dj_db_url("DATABASE_URL", default)
     # dj-database-url also takes other databases, a URL without a name, and any option.
     if database["ENGINE"] != "django.db.backends.postgresql" or not database["NAME"]:
         raise ImproperlyConfigured("DATABASE_URL must look like postgresql://user:password@host:5432/name")
-    options = database.get("OPTIONS", {})
+    # Its OPTIONS are not used: a password of `0012` would become the number 12 in them.
+    options = dict(parse_qsl(urlsplit(env.str("DATABASE_URL", default)).query))
     try:
         make_conninfo("", **options)
     except psycopg.ProgrammingError as error:

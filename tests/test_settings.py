@@ -190,11 +190,16 @@ def test_mail_server__without_a_sender__names_the_setting(sender: str) -> None:
 
 
 def test_database_address__with_everything__is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_URL", "postgresql://us%40er:p%2Fw@db.internal:6432/goal%20post?sslmode=require")
+    monkeypatch.setenv(
+        "DATABASE_URL", "postgresql://us%40er:p%2Fw@db.internal:6432/goal%20post?sslmode=require&sslpassword=0012"
+    )
     database = read_database()
     expected = {"NAME": "goal post", "USER": "us@er", "PASSWORD": "p/w", "HOST": "db.internal", "PORT": 6432}
     assert expected.items() <= database.items()
-    assert database["OPTIONS"].items() >= {"sslmode": "require", "server_side_binding": True}.items()
+    assert (
+        database["OPTIONS"].items()
+        >= {"sslmode": "require", "sslpassword": "0012", "server_side_binding": True}.items()
+    )
 
 
 def test_database_address__of_a_socket__is_understood(monkeypatch: pytest.MonkeyPatch) -> None:

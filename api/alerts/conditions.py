@@ -47,7 +47,7 @@ def judge_success(outcomes: Outcomes, *, percent: float) -> Finding:
     rate = outcomes.success_rate
     if rate is None:
         return Finding(holds=False, sentence="No event of the last 24 hours is decided.")
-    told = f"Of {count_of(outcomes.decided, 'event')} decided in 24 hours, {outcomes.failed:,} failed: refused or dead"
+    told = f"Of {count_of(outcomes.decided, 'event')} decided in 24 hours, {outcomes.failed:,} were rejected or failed"
     return Finding(rate < percent, f"{told}: the success rate is {show_percent(rate)} %.")
 
 

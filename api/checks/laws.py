@@ -7,20 +7,21 @@ from typing import Final
 from api.checks.base import AGAIN, Difference, Figures, fetch_row, of_site, stream
 from api.checks.changes import last_change
 from api.digest import rekey
-from api.digest.replay import DEAD
+from api.digest.replay import OF_FAILED
+from api.events.effects import Effect
 from api.events.reasons import FAILURES, IDLE, WARNINGS
 from api.models import Message, Site
 from cohorts.models import Identity
 from goals import quota
 from goals.models import Conversion, Goal, GoalCreation
 
-EFFECTS: Final = ["converted", "goal_created", "profile_updated", "linked", "nothing"]
+EFFECTS: Final = [effect.value for effect in Effect]
 REASONS_OF: Final = {
     Message.Status.PENDING: {"", "digest_failed"},
     Message.Status.DEFERRED: {"goal_quota"},
     Message.Status.DONE: {"", *IDLE} - {"goal_quota"},
-    Message.Status.REJECTED: FAILURES.keys() - DEAD,
-    Message.Status.DEAD: DEAD,
+    Message.Status.REJECTED: FAILURES.keys() - OF_FAILED,
+    Message.Status.FAILED: OF_FAILED,
 }
 # `Stored.key` in SQL.
 KEY: Final = "CASE WHEN m.message_id IS NULL THEN '#' || m.id ELSE m.type || ':' || m.message_id END"

@@ -121,7 +121,7 @@ def recount(site_id: int | None, figures: Figures) -> Iterator[Difference]:
                 figures["earlier"] += 1
             else:
                 effects = derive(message.stored, its_ways.rules_of(message.stored))
-                if effects.dead:  # the hook takes it no more
+                if effects.failed:  # the hook takes it no more
                     figures["earlier"] += 1
                     continue
                 effects = _without_removed(message, effects, removed)

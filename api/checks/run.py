@@ -18,7 +18,7 @@ LAWS: Final = (
     Law(
         "inbox",
         "{messages} messages = "
-        "{done} done + {deferred} deferred + {rejected} rejected + {dead} dead + {pending} pending",
+        "{done} done + {deferred} deferred + {rejected} rejected + {failed} failed + {pending} pending",
         laws.check_inbox,
     ),
     Law("queue", "{deferred} deferred messages, {names} names in the queue, {ready} of them ready", laws.check_queue),

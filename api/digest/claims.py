@@ -77,7 +77,7 @@ class Claims:
 def recover_from_dead_workers(*, attempts: int) -> int:
     """Count a failed attempt for every message that a dead worker had claimed, and return how many there were.
 
-    After `attempts` of them a message is `dead` with the reason `worker_died`. A worker that is frozen keeps its lock;
+    After `attempts` of them a message is `failed` with the reason `worker_died`. A frozen worker keeps its lock;
     its messages go on when PostgreSQL has ended its transaction. Messages that are still locked are left for the next
     time. One query, and four more for each such worker.
     """
@@ -114,7 +114,7 @@ def _count_attempt(cursor: Any, ids: Sequence[int], *, attempts: int) -> int:
         """
         UPDATE api_message
            SET attempts = attempts + 1,
-               status = CASE WHEN attempts + 1 >= %s THEN 'dead' ELSE status END,
+               status = CASE WHEN attempts + 1 >= %s THEN 'failed' ELSE status END,
                reason = CASE WHEN attempts + 1 >= %s THEN 'worker_died' ELSE reason END,
                digested_at = CASE WHEN attempts + 1 >= %s THEN now() END
          WHERE status IN ('pending', 'deferred') AND id = ANY(%b::bigint[])

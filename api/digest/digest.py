@@ -27,6 +27,7 @@ from api.digest.planning import limit_waits, plan_by_keys
 from api.digest.site_config import Ways
 from api.digest.suppression import suppress
 from api.digest.taking import Claimed
+from api.events.effects import Effect
 from api.http.database import is_ours
 from cohorts import people
 from cohorts.models import Identity
@@ -38,7 +39,6 @@ from locks import HeldError, Lock, waits_for
 RETRIES: Final = 5  # of a batch that lost a race or a deadlock
 SMALLER: Final = 25  # a batch of too many bytes is tried again with so many times fewer messages: 500, 20, 1
 DETAIL_LENGTH: Final = 10_000
-EFFECT_ORDER: Final = ("converted", "goal_created", "profile_updated", "linked", "nothing")
 
 log = structlog.get_logger(__name__)
 
@@ -252,11 +252,11 @@ def _judge_alone(ways: Ways, message: Claimed, *, also: frozenset[people.Identit
             raise
         attempts = message.attempts + 1
         is_hooks = isinstance(error, hooks.TransactionLostError)
-        is_dead = is_hooks or attempts >= settings.DIGEST_ATTEMPTS
-        log.exception("message.failed", message=message.stored.id, attempts=attempts, dead=is_dead)
+        has_failed = is_hooks or attempts >= settings.DIGEST_ATTEMPTS
+        log.exception("message.failed", message=message.stored.id, attempts=attempts, has_failed=has_failed)
         return Verdict(
             message.stored.id,
-            status="dead" if is_dead else "pending",
+            status="failed" if has_failed else "pending",
             reason="transform_failed" if is_hooks else "digest_failed",
             detail="".join(traceback.format_exception(error))[-DETAIL_LENGTH:].replace("\0", ""),
             effects=set(message.effects),
@@ -285,8 +285,8 @@ def _judge(ways: Ways, batch: Sequence[Claimed], also: frozenset[people.Identity
     rekeyed = recording.rekey(ways.site_id, late_links(outcome.changed), most=settings.MOST_REKEYED)
     late.postpone(ways.site_id, shares=outcome.postponed, rekeys=rekeyed.postponed)
     for (verdict, _), applied in zip(changes, outcome.applied, strict=True):
-        verdict.effects |= {"profile_updated"} if applied.has_new_facts else set()
-        verdict.effects |= {"linked"} if applied.has_new_links else set()
+        verdict.effects |= {Effect.PROFILE_UPDATED} if applied.has_new_facts else set()
+        verdict.effects |= {Effect.LINKED} if applied.has_new_links else set()
         verdict.warnings |= {"visitor_moved"} if applied.has_moved_visitor else set()
         verdict.warnings |= {"username_taken"} if applied.has_taken_username else set()
         verdict.warnings |= applied.beyond_limits
@@ -335,19 +335,21 @@ def late_links(changed: people.Visitors) -> list[FirstVisitor]:
 
 def _note_recorded(verdict: Verdict, recorded: Recorded) -> None:
     if recorded.outcome == Outcome.CONVERTED:
-        verdict.effects |= {"converted", "goal_created"} if recorded.is_new_goal else {"converted"}
+        verdict.effects |= {Effect.CONVERTED, Effect.GOAL_CREATED} if recorded.is_new_goal else {Effect.CONVERTED}
         verdict.goal_id = recorded.goal_id
         verdict.warnings |= {"archived_goal"} if recorded.is_archived else set()
     elif recorded.outcome == Outcome.DEFERRED:
         verdict.status, verdict.reason, verdict.waiting_for = "deferred", "goal_quota", recorded.goal_name
     elif recorded.outcome == Outcome.BACKLOG_FULL:
-        verdict.status, verdict.reason = "dead", "goal_backlog_full"
+        verdict.status, verdict.reason = "failed", "goal_backlog_full"
     else:
         verdict.reason = "already_converted"
 
 
 def _note_twins(site_id: int, hits: Sequence[tuple[Verdict, GoalHit]]) -> None:
-    converted = {hit.message_key: (verdict, hit.event.name) for verdict, hit in hits if "converted" in verdict.effects}
+    converted = {
+        hit.message_key: (verdict, hit.event.name) for verdict, hit in hits if Effect.CONVERTED in verdict.effects
+    }
     warnings = warn_of_twins(site_id, {key: name for key, (_, name) in converted.items()})
     for key, warning in warnings.items():
         verdict, _ = converted[key]
@@ -362,10 +364,10 @@ def _conclude(verdict: Verdict, effects: Effects, message: Claimed) -> None:
     verdict.effects |= message.effects
     if effects.rejected:
         verdict.status, verdict.reason = "rejected", effects.rejected
-    elif effects.dead:
-        verdict.status, verdict.reason = "dead", effects.dead
+    elif effects.failed:
+        verdict.status, verdict.reason = "failed", effects.failed
     elif verdict.status == "done" and not verdict.effects:
-        verdict.effects, verdict.reason = {"nothing"}, verdict.reason or effects.idle_reason
+        verdict.effects, verdict.reason = {Effect.NONE}, verdict.reason or effects.idle_reason
 
 
 def _save(verdicts: Sequence[Verdict], *, now: datetime) -> None:
@@ -391,7 +393,7 @@ def _save(verdicts: Sequence[Verdict], *, now: datetime) -> None:
                 [verdict.reason for verdict in verdicts],
                 [verdict.detail for verdict in verdicts],
                 [verdict.waiting_for for verdict in verdicts],
-                [" ".join(effect for effect in EFFECT_ORDER if effect in verdict.effects) for verdict in verdicts],
+                [" ".join(effect for effect in Effect if effect in verdict.effects) for verdict in verdicts],
                 [" ".join(sorted(verdict.warnings)) for verdict in verdicts],
                 [verdict.goal_id for verdict in verdicts],
                 [verdict.failed_attempts for verdict in verdicts],

@@ -111,7 +111,7 @@ def forecast(site: Site, messages: Iterable[Stored]) -> Forecast:
         try:
             effects = derive(message, ways.rules_of(message))
         except Exception as error:  # noqa: BLE001 - what fails here fails in the digest
-            effects = Effects(dead="digest_failed", detail=repr(error))
+            effects = Effects(failed="digest_failed", detail=repr(error))
         then.add(effects)
     return _compare(site, ways, nothing, then, messages=count)
 
@@ -127,7 +127,7 @@ class _Side:
 
     def add(self, effects: Effects) -> None:
         self.dropped += effects.idle_reason in DROPS
-        self.rejected += bool(effects.rejected or effects.dead)
+        self.rejected += bool(effects.rejected or effects.failed)
         if effects.goal:
             self.hits[effects.goal.event] += 1
             if effects.goal.revenue is not None and effects.goal.currency is not None:

@@ -103,7 +103,7 @@ class Effects:
     change: Change | None = None
     goal: "GoalHit | None" = None
     rejected: str = ""  # a reason code; then there is neither change nor hit
-    dead: str = ""  # likewise, when a person must look
+    failed: str = ""  # a reason code if the transform hook failed
     idle_reason: str = ""  # why it does nothing, if it turns out to do nothing
     detail: str = ""  # what the reason or a warning cannot say
     warnings: tuple[str, ...] = ()
@@ -178,7 +178,7 @@ def derive(message: Stored, rules: Rules) -> Effects:
     except UnreadableBodyError:
         return Effects(rejected="unreadable_body")
     except hooks.TransformError as error:
-        return Effects(dead="transform_failed", detail=str(error))
+        return Effects(failed="transform_failed", detail=str(error))
     if fields is None:
         return Effects(idle_reason="dropped_by_transform")
     if READINGS[message.reading].heeds_integrations and rules.heeds_integrations and is_excluded(fields):

@@ -20,7 +20,7 @@ Status = Message.Status
 def days_kept(site: Site, status: str) -> int:
     """Return how many days a site keeps messages of a status that nothing more comes of by itself."""
     days = site.keeps_done_days or settings.KEEP_DONE_DAYS
-    return max(days, FAILED_DAYS) if status == Status.DEAD else days
+    return max(days, FAILED_DAYS) if status == Status.FAILED else days
 
 
 def prune_old(*, now: datetime, seconds: float) -> int:
@@ -65,7 +65,7 @@ SELECT id FROM api_message
  ORDER BY digested_at LIMIT %(chunk)s FOR UPDATE SKIP LOCKED
 """,
     Status.REJECTED: FAILED.format(status="rejected"),
-    Status.DEAD: FAILED.format(status="dead"),
+    Status.FAILED: FAILED.format(status="failed"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Trying again what was refused or is dead, once its cause is gone: after a look at what that would do.
+"""Trying again what was refused or failed, once its cause is gone: after a look at what that would do.
 
 Bounded, and safe to repeat: what is tried again is pending, and no longer chosen. A refused message whose key was taken
 by another meanwhile stays as it is: it would be a duplicate.
@@ -28,8 +28,8 @@ from api.models import Message, Site
 MOST: Final = 10_000  # messages at a time
 LOOK: Final = 500  # of them that a page looks into before
 TRIES: Final = 3  # when a sender's own retry takes a key in the same moment
-DEAD: Final = frozenset({"digest_failed", "worker_died", "transform_failed", "goal_backlog_full"})
-REFUSED: Final = frozenset(
+OF_FAILED: Final = frozenset({"digest_failed", "worker_died", "transform_failed", "goal_backlog_full"})
+OF_REJECTED: Final = frozenset(
     {
         "integration_off",
         "source_off",
@@ -47,7 +47,7 @@ REFUSED: Final = frozenset(
 )
 # Of requests that were refused as a whole: their types are read when they go on.
 TYPELESS: Final = frozenset({"integration_off", "source_off", "invalid_json", "invalid_event", "unreadable_encoding"})
-REPLAYABLE: Final = DEAD | REFUSED
+REPLAYABLE: Final = OF_FAILED | OF_REJECTED
 # In a web server nothing ends what killed a worker, or a hook that hangs: these are not looked at before.
 UNFORESEEN: Final = frozenset({"worker_died", "transform_failed"})
 
@@ -218,7 +218,7 @@ def _put_back(site_id: int, kept: _Kept, event: Incoming) -> int:
                    type = %(type)s, message_id = %(message_id)s, occurred_at = %(at)s,
                    body = CASE WHEN %(is_part)s THEN %(body)s::bytea ELSE body END,
                    content_encoding = '', warnings = CASE WHEN %(is_read)s THEN %(warnings)s::text[] ELSE warnings END
-             WHERE id = %(id)s AND (status = 'dead' OR %(message_id)s::text IS NULL OR NOT EXISTS (
+             WHERE id = %(id)s AND (status = 'failed' OR %(message_id)s::text IS NULL OR NOT EXISTS (
                    SELECT 1 FROM api_message t WHERE t.site_id = %(site)s AND t.type = %(type)s
                       AND t.message_id = %(message_id)s AND t.status <> 'rejected'))
             """,
@@ -282,7 +282,7 @@ IS_TAKEN: Final = """
 def _parameters(site_id: int, reason: str) -> dict[str, Any]:
     return {
         "site": site_id,
-        "status": "dead" if reason in DEAD else "rejected",
+        "status": "failed" if reason in OF_FAILED else "rejected",
         "reason": reason,
         "types": [*TYPES, *([""] if reason in TYPELESS else [])],
         "most": MOST,

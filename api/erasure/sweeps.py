@@ -207,7 +207,7 @@ def _derive(message: Stored, ways: Ways) -> Effects:
     try:
         return derive(message, ways.rules_of(message))
     except Exception as error:  # noqa: BLE001 - what fails here fails in the digest
-        return Effects(dead="digest_failed", detail=repr(error))
+        return Effects(failed="digest_failed", detail=repr(error))
 
 
 def _with_stand_ins(ways: Ways, stand_ins: StandIns) -> Ways:
@@ -238,7 +238,7 @@ def _counts_alike(before: Effects, after: Effects) -> bool:
         return (
             change and (change.user, change.anonymous, change.visitor, change.previous_user),
             goal and (goal.event.type, goal.revenue, goal.currency, goal.value),
-            (effects.rejected, effects.dead, effects.idle_reason),
+            (effects.rejected, effects.failed, effects.idle_reason),
         )
 
     return bool(figures(before) == figures(after))

@@ -10,10 +10,11 @@ from typing import Final
 from django.db import connection
 
 from api.ingest.source_counts import Figures
+from api.models import Message
 
 OUTCOMES_LOOK: Final = 50_000  # the newest messages whose outcomes are counted: some 150 ms
 LAG_LOOK: Final = 10_000  # the newest digested messages whose lag is measured: some 20 ms
-FAILED_LOOK: Final = 10_000  # the newest refused, and the newest dead ones, whose reasons are counted: some 20 ms
+FAILED_LOOK: Final = 10_000  # the newest rejected and failed ones, whose reasons are counted: some 20 ms
 SAMPLES: Final = 10
 
 
@@ -56,6 +57,10 @@ class Reason:
     count: int = 0
     samples: list[int] = field(default_factory=list)
 
+    @property
+    def label(self) -> str:
+        return Message.Status(self.status).label
+
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
@@ -75,8 +80,8 @@ class Outcomes:
 
     @property
     def failed(self) -> int:
-        """Refused or dead."""
-        return sum(counts["rejected"] + counts["dead"] for counts in self.by_source.values())
+        """Return how many were rejected or failed."""
+        return sum(counts["rejected"] + counts["failed"] for counts in self.by_source.values())
 
     @property
     def decided(self) -> int:
@@ -86,7 +91,7 @@ class Outcomes:
 
     @property
     def success_rate(self) -> float | None:
-        """Of those decided, the per cent that is neither refused nor dead; None where none is decided."""
+        """Of those decided, the per cent that is neither rejected nor failed; None where none is decided."""
         return 100 * (self.decided - self.failed) / self.decided if self.decided else None
 
 
@@ -159,17 +164,17 @@ def outcomes(site_id: int, *, span: Span, now: datetime, source_id: int | None =
 
 
 def failures(site_id: int) -> list[Reason]:
-    """Why messages of a site were refused or are dead, the most frequent first: of the newest FAILED_LOOK of each, by
+    """Why messages of a site were rejected or failed, the most frequent first: of the newest FAILED_LOOK of each, by
     their own index, whatever their age. One query.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT status, reason, count(*), (array_agg(id ORDER BY id DESC))[:%(samples)s]
-              FROM (VALUES ('rejected'), ('dead')) AS failed (wanted)
+              FROM (VALUES ('rejected'), ('failed')) AS failed (wanted)
               JOIN LATERAL (
                 SELECT id, status, reason FROM api_message
-                 WHERE site_id = %(site)s AND status = failed.wanted AND status IN ('rejected', 'dead')
+                 WHERE site_id = %(site)s AND status = failed.wanted AND status IN ('rejected', 'failed')
                  ORDER BY id DESC LIMIT %(look)s
               ) AS m ON true
              GROUP BY 1, 2

@@ -11,6 +11,7 @@ from django.db import connection
 from api.digest.mapping import Glance, Stored, glance
 from api.digest.readings import READING
 from api.digest.site_config import Ways
+from api.events.effects import Effect
 from api.events.envelope import TYPES
 from api.ingest import inbox
 from api.models import Message
@@ -22,17 +23,11 @@ LIST_BYTES: Final = 65_536  # a larger body is not read for a list
 MOST_ID: Final = 2**63 - 1
 SETTLES: Final = timedelta(seconds=inbox.PATIENCE + 2)
 
-# What a message came to, as people filter by it; the effects of one that is done among them.
+# The labels by which people filter messages: a status, or one of the effects in place of `done`.
 OUTCOMES: Final[Mapping[str, str]] = {
-    "pending": "waits for the digest",
-    "deferred": "waits for goal quota",
-    "converted": "converted",
-    "goal_created": "made a goal",
-    "profile_updated": "changed a profile",
-    "linked": "linked identities",
-    "nothing": "did nothing",
-    "rejected": "refused",
-    "dead": "dead",
+    **{status.value: str(status.label) for status in (Status.PENDING, Status.DEFERRED)},
+    **{effect.value: effect.label for effect in Effect},
+    **{status.value: str(status.label) for status in (Status.REJECTED, Status.FAILED)},
 }
 
 
@@ -81,11 +76,11 @@ class Row:
     @property
     def mood(self) -> str:
         """good, warn, bad, or nothing in particular."""
-        if self.status in {Status.REJECTED, Status.DEAD}:
+        if self.status in {Status.REJECTED, Status.FAILED}:
             return "bad"
         if self.status == Status.DEFERRED:
             return "warn"
-        return "good" if "converted" in self.effects else ""
+        return "good" if Effect.CONVERTED in self.effects else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ class Inbox:
 
     oldest: datetime | None  # receipt of the oldest message that waits for the digest
     pending: int
-    dead: int
+    failed: int
     deferred: Mapping[datetime, int]  # those that wait for quota, by the hour of their receipt
 
 
@@ -127,15 +127,15 @@ def inbox(site: Site) -> Inbox:
                    (SELECT count(*) FROM (SELECT FROM api_message
                      WHERE site_id = %(site)s AND status = 'pending' LIMIT %(most)s) AS those),
                    (SELECT count(*) FROM (SELECT FROM api_message
-                     WHERE site_id = %(site)s AND status = 'dead' LIMIT %(most)s) AS those),
+                     WHERE site_id = %(site)s AND status = 'failed' LIMIT %(most)s) AS those),
                    (SELECT array_agg(hour ORDER BY hour) FROM waiting),
                    (SELECT array_agg(count ORDER BY hour) FROM waiting)
             """,
             {"site": site.pk, "most": MOST_COUNTED},
         )
-        oldest, pending, dead, times, counts = cursor.fetchone()
+        oldest, pending, failed, times, counts = cursor.fetchone()
     at = [datetime.fromtimestamp(seconds, UTC) for seconds in times or ()]
-    return Inbox(oldest, pending, dead, dict(zip(at, counts or (), strict=True)))
+    return Inbox(oldest, pending, failed, dict(zip(at, counts or (), strict=True)))
 
 
 def rooms(site: Site, *, now: datetime) -> list[Room]:

@@ -16,6 +16,7 @@ from api.digest.mapping import Effects, Stored, derive
 from api.digest.readings import NEWEST
 from api.digest.site_config import Ways, load_ways, rule_of
 from api.events.body import UnreadableBodyError, read_body
+from api.events.effects import Effect
 from api.events.reasons import DROPS, REASONS, WARNINGS, sentence_of
 from api.http.wording import shorten
 from api.ingest.accept import EVENT_BYTES
@@ -184,7 +185,7 @@ class _Case:
             yield Step("Digest", State.WAITS, text)
         else:
             yield Step("Digest", State.PASSED, f"{self._lag()} {self._reading()}".strip(), message.digested_at)
-        if (message.status == Status.DEAD and message.reason in DANGEROUS) or message.reason == "suppressed":
+        if (message.status == Status.FAILED and message.reason in DANGEROUS) or message.reason == "suppressed":
             yield Step("Outcome", State.STOPPED, message.sentence, message.digested_at)
             return
         try:
@@ -194,10 +195,10 @@ class _Case:
             yield Step("Outcome", State.STOPPED, f"{message.sentence} {type(error).__name__}: {error}".strip())
             return
         # What is tried again is read anew; what was done keeps its reading.
-        self._compare(anew if message.status in {Status.REJECTED, Status.DEAD} else effects)
+        self._compare(anew if message.status in {Status.REJECTED, Status.FAILED} else effects)
         self._compare_readings(effects, anew)
         yield self._hook(effects)
-        if effects.idle_reason == "dropped_by_transform" or effects.dead:
+        if effects.idle_reason == "dropped_by_transform" or effects.failed:
             return
         if effects.idle_reason == "excluded_by_sender":
             yield Step("The sender’s wish", State.STOPPED, REASONS["excluded_by_sender"], message.digested_at)
@@ -212,7 +213,7 @@ class _Case:
         if message.warnings:
             lines = [Line(code, WARNINGS.get(code, "")) for code in message.warnings]
             yield Step("Warnings", State.ODD, message.detail or "It was taken all the same.", lines=lines)
-        if message.status == Status.DEAD:
+        if message.status == Status.FAILED:
             yield Step("Outcome", State.STOPPED, message.sentence, message.digested_at)
 
     def _reading(self) -> str:
@@ -230,8 +231,8 @@ class _Case:
     def _hook(self, effects: Effects) -> Step:
         if not settings.HOOKS:
             return Step("Transform hook", State.SKIPPED, "This installation has none.")
-        if effects.dead:
-            return Step("Transform hook", State.STOPPED, REASONS[effects.dead])
+        if effects.failed:
+            return Step("Transform hook", State.STOPPED, REASONS[effects.failed])
         if effects.idle_reason == "dropped_by_transform":
             return Step("Transform hook", State.STOPPED, REASONS[effects.idle_reason])
         return Step("Transform hook", State.PASSED, f"{settings.HOOKS} let it pass, changed or not.")
@@ -357,7 +358,7 @@ class _Case:
             return Step("Quota", State.WAITS, sentence_of("goal_quota", self.site), message.digested_at, lines)
         if message.reason == "goal_backlog_full":
             return Step("Quota", State.STOPPED, REASONS["goal_backlog_full"], message.digested_at)
-        if "goal_created" in message.effects:
+        if Effect.GOAL_CREATED in message.effects:
             return Step("Quota", State.PASSED, "There was room: this event made the goal.", message.digested_at)
         if message.status == Status.PENDING and not is_there:
             return Step("Quota", State.WAITS, f"{would} is made as soon as the quota has room.")
@@ -399,7 +400,9 @@ class _Case:
         effects = self.message.effects
         if self.message.status == Status.PENDING:
             return Step("Profile", State.WAITS, "It would say:", lines=lines)
-        news = [word for effect, word in (("profile_updated", "facts"), ("linked", "links")) if effect in effects]
+        news = [
+            word for effect, word in ((Effect.PROFILE_UPDATED, "facts"), (Effect.LINKED, "links")) if effect in effects
+        ]
         text = f"It brought new {' and '.join(news)}." if news else "Everything it says of people was known."
         return Step("Profile", State.PASSED, text, self.message.digested_at, lines)
 
@@ -408,18 +411,18 @@ class _Case:
         message = self.message
         if message.status == Status.PENDING:
             return
-        refusal = effects.rejected or effects.dead
+        refusal = effects.rejected or effects.failed
         if message.status == Status.REJECTED and not refusal:
             self._note("Today it would be taken: try it again.")
         elif message.status != Status.REJECTED and refusal:
-            self._note(f"Today it would be refused: {REASONS[refusal]}")
+            self._note(f"Today it would be rejected: {REASONS[refusal]}")
         elif message.status == Status.DONE:
             drop = effects.idle_reason if effects.change is None else ""
             if drop and message.reason not in DROPS:
                 self._note(f"Today it would be ignored: {REASONS.get(drop, drop)}")
             elif message.reason in DROPS and not drop:
                 self._note("Today it would be read, and no longer be ignored.")
-            elif "converted" in message.effects and effects.goal is None:
+            elif Effect.CONVERTED in message.effects and effects.goal is None:
                 self._note("Today it would convert no goal.")
             elif effects.goal and message.goal_id is None and message.reason in {"no_goal_by_rule", "already_known"}:
                 self._note("Today it would convert a goal.")

@@ -173,7 +173,7 @@ def _read(ways: Ways, ids: set[str], row: Sequence[Any]) -> _Seen | None:
     if not names(stored.body, ids):
         return None
     effects = unruled = Effects()
-    if not (status == Status.DEAD and reason in DANGEROUS):
+    if not (status == Status.FAILED and reason in DANGEROUS):
         rules = ways.rules_of(stored)
         effects = derive(stored, rules)
         unruled = derive(stored, replace(rules, rules=(), takes_track=True, heeds_integrations=False))
@@ -358,10 +358,10 @@ class _Case:
             yield Sentence("kept_away", f"{_messages(its, verb='')} would lead here, but {cause}.", "bad", _ids(its))
 
     def _failed(self, among: Iterable[_Seen]) -> Iterator[Sentence]:
-        failed = [each for each in among if each.status in {Status.REJECTED, Status.DEAD}]
+        failed = [each for each in among if each.status in {Status.REJECTED, Status.FAILED}]
         for reason, its in _by_reason(failed).items():
-            what = "refused" if its[0].status == Status.REJECTED else "dead"
-            yield Sentence(what, f"{_messages(its)} {what}. {REASONS.get(reason, reason)}", "bad", _ids(its))
+            status = its[0].status
+            yield Sentence(status, f"{_messages(its)} {status}. {REASONS.get(reason, reason)}", "bad", _ids(its))
 
     def _other_names(self) -> Iterator[Sentence]:
         """What this person sent instead, and whether it was nearly the right name."""
@@ -398,7 +398,7 @@ class _Case:
         for source in self.site.sources.all():
             if not source.is_enabled:
                 yield Sentence(
-                    "source_off", f"The source “{source.name}” is switched off: what it sends is refused.", "warn"
+                    "source_off", f"The source “{source.name}” is switched off: what it sends is rejected.", "warn"
                 )
             elif not source.takes_track:
                 yield Sentence("takes_no_track", f"The source “{source.name}” is told to take no track events.", "warn")

@@ -13,11 +13,11 @@ class Message(models.Model):
     """One event as it was received: a row of the inbox."""
 
     class Status(models.TextChoices):
-        PENDING = "pending", "waits for the digest"
-        DEFERRED = "deferred", "waits for goal quota"
-        DONE = "done", "done"
-        REJECTED = "rejected", "the sender must change something"
-        DEAD = "dead", "a person must look"
+        PENDING = "pending", "Queued"
+        DEFERRED = "deferred", "Queued (goal limit)"
+        DONE = "done", "Processed"
+        REJECTED = "rejected", "Rejected"
+        FAILED = "failed", "Failed"
 
     # No database constraints: every insert would lock the one row of its site, and of its source.
     site = models.ForeignKey(Site, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
@@ -90,11 +90,11 @@ class Message(models.Model):
             ),
             # Pruning a site's done messages by age; ascending receipt keeps it cheap to maintain.
             models.Index(fields=["site", "digested_at"], condition=Q(status="done"), name="api_message_old"),
-            # What a person must look at, newest first.
+            # The pages list rejected and failed messages of a site, newest first.
             models.Index(
                 fields=["site", "status", "-id"],
-                condition=Q(status__in=["rejected", "dead"]),
-                name="api_message_failed",
+                condition=Q(status__in=["rejected", "failed"]),
+                name="api_message_failures",
             ),
             # What was rejected, by the messageId that its sender knows: the deduplication's index lacks it.
             models.Index(

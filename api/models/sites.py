@@ -80,7 +80,7 @@ class Site(models.Model):
         blank=True,
         validators=[MinValueValidator(7), MaxValueValidator(3_650)],
         help_text="Counted from when an event was done. Then its body and its trace are deleted; goals, conversions "
-        "and people stay. What was refused goes as many days after it came, what is dead after 90 at the earliest; "
+        "and people stay. What was rejected goes as many days after it came, what failed after 90 at the earliest; "
         "what waits stays. At least 7; empty: as this installation keeps them (GOALPOST_KEEP_DONE_DAYS, 30).",
     )
     rules_changed_at = models.DateTimeField(

@@ -98,7 +98,7 @@ def draw(
                 Series("Received", [sum(each.received for each in step) for step in figures]),
                 Series("Conversions", conversions),
                 Series("Rejected", [sum(each.rejected for each in step) for step in figures], "bad"),
-                Series("Waiting for quota", [sum(deferred.get(hour, 0) for hour in step) for step in steps], "warn"),
+                Series("Queued (goal limit)", [sum(deferred.get(hour, 0) for hour in step) for step in steps], "warn"),
             ],
             unit=unit,
             type="line",
@@ -128,11 +128,11 @@ def needs(
         told = f"The oldest message has waited {(now - inbox.oldest).total_seconds():,.0f} seconds for the digest."
         delivery = reverse("pages:delivery", args=[site.sitecode])
         yield Need(f"{told} Is a worker running?", delivery, "Delivery")
-    if inbox.dead:
-        told = f"{in_words(inbox.dead)} dead: a person must look, mend the cause, then replay."
-        yield Need(told, messages(site, "dead"), "Look at them")
+    if inbox.failed:
+        told = f"{in_words(inbox.failed)} failed. Fix the cause, then retry."
+        yield Need(told, messages(site, "failed"), "Look at them")
     if inbox.deferred:
-        told = f"{in_words(sum(inbox.deferred.values()))} waiting for goal quota"
+        told = f"{in_words(sum(inbox.deferred.values()))} queued: the new-goal limit is reached"
         yield Need(
             f"{told}. Raise it, or set a rule for names with identifiers.", messages(site, "deferred"), "Look at them"
         )
@@ -141,7 +141,7 @@ def needs(
         yield Need(told, settings, "Switch off “takes track” at one")
     for source in sources:
         if not source.is_enabled and source.came.received:
-            told = f"“{source.name}” is switched off; what it sends is refused and kept."
+            told = f"“{source.name}” is switched off; what it sends is rejected and kept."
             yield Need(told, settings, "Sources")
         elif source.is_silent(now):
             told = f"“{source.name}” has been silent since {source.came.last_received_at:%Y-%m-%d %H:%M:%S} UTC."
@@ -161,7 +161,7 @@ def refused_needs(site: Site, refusals: Iterable[Refused], *, may_own: bool) -> 
 
 def in_words(count: int) -> str:
     more = " or more" if count >= site_status.MOST_COUNTED else ""
-    return f"{count_of(min(count, site_status.MOST_COUNTED), 'message')}{more} {'is' if count == 1 else 'are'}"
+    return f"{count_of(min(count, site_status.MOST_COUNTED), 'event')}{more}"
 
 
 def messages(site: Site, outcome: str) -> str:

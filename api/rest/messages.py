@@ -23,7 +23,7 @@ from api.rest.goals import find_goal
 from api.rest.reading import Query
 from api.rest.schema import answers
 
-MOST_FOUND: Final = 100  # a sender may try again what is refused as often as it likes
+MOST_FOUND: Final = 100  # a sender may try again what is rejected as often as it likes
 MOODS: Final = {"good": "good", "warn": "warning", "bad": "bad", "": "plain"}
 
 
@@ -82,7 +82,7 @@ class FoundShape(serializers.Serializer[Message]):
 
     id = serializers.IntegerField(source="pk")
     sitecode = serializers.CharField(source="site.sitecode")
-    type = serializers.CharField(help_text="Empty where it was refused before its type was known.")
+    type = serializers.CharField(help_text="Empty if it was rejected before its type was known.")
     status = serializers.ChoiceField(choices=Message.Status.values)
     reason = serializers.CharField(help_text="A code; empty where all went well.")
     sentence = serializers.CharField(help_text="The reason in words.")
@@ -156,7 +156,7 @@ class TraceOfMessageId(APIView):
     def get(self, request: Request) -> Response:
         """The same of the newest message with a messageId, whatever became of it, and all others that have it.
 
-        Where `/segmentio` points to in its answers. What was refused and sent again has several.
+        Where `/segmentio` points to in its answers. What was rejected and sent again has several.
         """
         query = TraceQuery.read(request)
         sites = visible_sites(request, query.get("site", ""))
@@ -202,8 +202,8 @@ def find_by_message_id(site_ids: Collection[int], message_id: str, *, type_: str
     taken = messages.filter(type__in=[type_] if type_ else TYPES).exclude(status=Message.Status.REJECTED)
     rejected = messages.filter(status=Message.Status.REJECTED)
     if type_:
-        rejected = rejected.filter(type__in=[type_, ""])  # refused before its type was known
-    # Without their bodies: a hundred copies of one that is refused again and again may be 100 MB.
+        rejected = rejected.filter(type__in=[type_, ""])  # rejected before its type was known
+    # Without their bodies: a hundred copies of one that is rejected again and again may be 100 MB.
     newest = [each.defer("body", "detail").order_by("-pk")[:MOST_FOUND] for each in (taken, rejected)]
     found = [*newest[0], *newest[1]]
     return sorted(found, key=lambda message: -message.pk)[:MOST_FOUND]

@@ -43,14 +43,14 @@ class SourceReport:
         return [Use(span, *self.source.budget.limits(span), self.used[span]) for span in Span]
 
     @property
-    def refused(self) -> list["RefusedOf"]:
-        """Return the counts of refused events by reason."""
-        return [RefusedOf(reason, counts) for reason, counts in self.counted.items()]
+    def rejected(self) -> list["RejectedFor"]:
+        """Return the counts of rejected events by reason."""
+        return [RejectedFor(reason, counts) for reason, counts in self.counted.items()]
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedOf:
-    """Counts of the events that were refused for a reason."""
+class RejectedFor:
+    """Counts of the events that were rejected for a reason."""
 
     reason: str
     counts: Counts
@@ -109,9 +109,9 @@ class UseShape(serializers.Serializer[Use]):
     )
 
 
-@extend_schema_serializer(component_name="RefusedEvents")
-class RefusedShape(serializers.Serializer[RefusedOf]):
-    """Counts of the events of a source that were refused at ingest, while such events are kept."""
+@extend_schema_serializer(component_name="RejectedEvents")
+class RejectedShape(serializers.Serializer[RejectedFor]):
+    """Counts of the events of a source that were rejected at ingest, while such events are kept."""
 
     reason = serializers.CharField()
     kept = serializers.IntegerField(source="counts.kept", help_text="Stored, to be looked at and tried again.")
@@ -151,7 +151,7 @@ class SourceShape(serializers.Serializer[SourceReport]):
     eventsPerDay = serializers.IntegerField(source="source.events_per_day", allow_null=True)
     bytesPerDay = serializers.IntegerField(source="source.bytes_per_day", allow_null=True)
     budgets = UseShape(source="uses", many=True)
-    refused = RefusedShape(many=True)
+    rejectedByReason = RejectedShape(source="rejected", many=True)
 
 
 class BudgetField(serializers.IntegerField):

@@ -22,14 +22,14 @@ def outcomes(**counts: int) -> Outcomes:
     [
         ({}, 95, False),
         ({"pending": 9, "deferred": 9}, 95, False),  # nothing is decided
-        ({"converted": 95, "dead": 5}, 95, False),  # not under
-        ({"converted": 94, "dead": 6}, 95, True),
-        ({"converted": 90, "done": 2, "ignored": 3, "rejected": 2, "dead": 3}, 95, False),
-        ({"converted": 90, "done": 2, "ignored": 2, "rejected": 3, "dead": 3}, 95, True),
-        ({"converted": 94, "dead": 6, "pending": 1000}, 95, True),  # what waits is no success
+        ({"converted": 95, "failed": 5}, 95, False),  # not under
+        ({"converted": 94, "failed": 6}, 95, True),
+        ({"converted": 90, "done": 2, "ignored": 3, "rejected": 2, "failed": 3}, 95, False),
+        ({"converted": 90, "done": 2, "ignored": 2, "rejected": 3, "failed": 3}, 95, True),
+        ({"converted": 94, "failed": 6, "pending": 1000}, 95, True),  # what waits is no success
         ({"rejected": 1}, 0.5, True),
         ({"done": 1}, 100, False),
-        ({"done": 49_999, "dead": 1}, 100, True),
+        ({"done": 49_999, "failed": 1}, 100, True),
     ],
 )
 def test_success__of_these_outcomes__holds_under_the_rate(

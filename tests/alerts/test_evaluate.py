@@ -132,7 +132,7 @@ def test_alert__looked_at_by_many_workers_at_once__is_told_once(world: World, fi
 
 def lose_events(world: World) -> None:
     world.send(world.event(), world.event())
-    Message.objects.filter(pk=world.last_message().pk).update(status="dead", reason="digest_failed")
+    Message.objects.filter(pk=world.last_message().pk).update(status="failed", reason="digest_failed")
 
 
 def keep_waiting(world: World) -> None:
@@ -194,7 +194,7 @@ def test_condition__of_real_figures__holds_where_it_should_only(
 def test_success__of_a_source__is_that_of_the_delivery_page(world: World, kind: str | None, rate: str) -> None:
     lose_events(world)
     server = create_source(world.site, name="Server", kind="server")
-    Message.objects.exclude(status="dead").update(source=server)
+    Message.objects.exclude(status="failed").update(source=server)
     source = world.site.sources.get(kind=kind) if kind else None
     alert = make_alert(world, "success", threshold=95, source=source)
 

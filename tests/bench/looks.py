@@ -89,7 +89,7 @@ def find_facts(site: Site) -> Facts:
     goals = live.in_bulk([largest, usual, next(id_ for id_ in by_size if id_ in into)])
     newest = Message.objects.filter(site=site).latest("pk")
     oldest = Message.objects.filter(site=site).earliest("pk")
-    failed = Message.objects.filter(site=site, status__in=["rejected", "dead"]).order_by("-pk")[:5_000]
+    failed = Message.objects.filter(site=site, status__in=["rejected", "failed"]).order_by("-pk")[:5_000]
     conversions = Conversion.objects.filter(goal=largest).order_by("-occurred_at", "-id")[:5_000]
     users = get_user_model().objects.filter(is_superuser=True)
     persona, group = Persona.objects.filter(site=site), Group.objects.filter(site=site)
@@ -221,7 +221,7 @@ def events(look: Any, facts: Facts) -> Iterator[Look]:
     newest, middle = facts.newest, facts.middle
     yield look("events")
     yield look("events", what="deep", before=middle)
-    for outcome in ("converted", "nothing", "deferred", "pending", "rejected", "dead", "goal_created"):
+    for outcome in ("converted", "nothing", "deferred", "pending", "rejected", "failed", "goal_created"):
         yield look("events", what=f"outcome {outcome}", outcome=outcome)
     for reason in ("dropped_by_rule", "source_off", "worker_died", "goal_quota", "unreadable_body"):
         yield look("events", what=f"reason {reason}", reason=reason)

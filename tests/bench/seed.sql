@@ -66,7 +66,7 @@ SELECT message.*,
   FROM (
         SELECT n,
                CASE WHEN roll < 0.05 THEN 'identify' WHEN roll < 0.065 THEN 'group' WHEN roll < 0.075 THEN 'noise'
-                    WHEN roll < 0.1 THEN 'rejected' WHEN roll < 0.103 THEN 'dead' WHEN roll < 0.113 THEN 'deferred'
+                    WHEN roll < 0.1 THEN 'rejected' WHEN roll < 0.103 THEN 'failed' WHEN roll < 0.113 THEN 'deferred'
                     ELSE 'hit' END AS kind,
                %(now)s - interval '12 minutes' - interval '1 day' * %(message_days)s
                    * power((%(messages)s - n + pg_temp.roll(n, %(seed)s + 6)) / %(messages)s, 1.5) AS received_at
@@ -97,7 +97,7 @@ SELECT event.*, goal.goal_id, goal.goal_name,
        money.revenue, CASE WHEN revenue IS NOT NULL THEN money.currency END AS currency,
        CASE kind WHEN 'rejected' THEN
                 (ARRAY['no_identity', 'missing_name', 'name_too_long', 'invalid_json', 'source_off'])[1 + n %% 5]
-            WHEN 'dead' THEN (ARRAY['digest_failed', 'worker_died', 'goal_backlog_full'])[1 + n %% 3]
+            WHEN 'failed' THEN (ARRAY['digest_failed', 'worker_died', 'goal_backlog_full'])[1 + n %% 3]
             WHEN 'deferred' THEN 'goal_quota' WHEN 'noise' THEN 'dropped_by_rule' WHEN 'hit' THEN ''
             ELSE 'already_known' END AS reason
   FROM seeded_event AS event
@@ -133,13 +133,13 @@ SELECT %(site)s, CASE WHEN reason = 'source_off' THEN (%(sources)s::bigint[])[4]
                    'userAgent', 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'),
                'timestamp', to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')))::text END,
            'UTF8'),
-       CASE kind WHEN 'rejected' THEN 'rejected' WHEN 'dead' THEN 'dead' WHEN 'deferred' THEN 'deferred' ELSE 'done' END,
+       CASE kind WHEN 'rejected' THEN 'rejected' WHEN 'failed' THEN 'failed' WHEN 'deferred' THEN 'deferred' ELSE 'done' END,
        reason,
        CASE reason WHEN 'digest_failed' THEN E'Traceback (most recent call last):\n  File "api/digest/digest.py", line '
                        || 100 + n %% 7 || E', in digest\nValueError: an example of a failure'
                    WHEN 'dropped_by_rule' THEN 'noise' ELSE '' END,
        CASE WHEN kind = 'hit' AND n %% 50 = 0 THEN '{clock_corrected}' ELSE '{}' END::text[],
-       CASE WHEN kind = 'hit' THEN '{converted}' WHEN kind IN ('rejected', 'dead', 'deferred') THEN '{}'
+       CASE WHEN kind = 'hit' THEN '{converted}' WHEN kind IN ('rejected', 'failed', 'deferred') THEN '{}'
             ELSE '{nothing}' END::text[],
        CASE WHEN reason IN ('digest_failed', 'worker_died') THEN 5 ELSE 0 END,
        CASE WHEN kind = 'deferred' THEN goal_name ELSE '' END,

@@ -37,10 +37,10 @@ def test_live_page__an_event_is_sent__shows_it_without_reload_and_its_trace(shop
     send(shop, "First <b>order</b>")
     row = page.locator("tbody tr")
     expect(row).to_contain_text("First <b>order</b>")
-    expect(row).to_contain_text("waits for the digest")
+    expect(row).to_contain_text("Queued")
     expect(page.get_by_role("status")).to_contain_text("One new event.")
     shop.digest()
-    expect(row).to_contain_text("converted, made a goal")
+    expect(row).to_contain_text("Converted, Goal created")
     assert page.evaluate("window.isStillThere")
 
     row.get_by_role("link").click()
@@ -68,9 +68,9 @@ def test_live_page__while_paused__stays_as_it_is(shop: Shop, desk: Desk) -> None
 def test_failed__tried_again__becomes_a_conversion(shop: Shop, desk: Desk) -> None:
     page = desk.page
     send(shop, "Order")
-    Message.objects.update(status="dead", reason="digest_failed")
+    Message.objects.update(status="failed", reason="digest_failed")
     desk.open("delivery/")
-    page.get_by_role("link", name="Refused, dead and waiting events").click()
+    page.get_by_role("link", name="Failed events").click()
     page.get_by_role("link", name="Try again …").click()
     expect(page.locator(".gp-figure").filter(has_text="conversion")).to_contain_text("1")
     page.get_by_role("button", name="Try 1 event again").click()

@@ -24,10 +24,10 @@ def test_tester__dry_run_then_send__shows_what_will_be_and_follows_what_is(shop:
 
         page.get_by_role("button", name="Send it for real").click()
         page.wait_for_url("**/events/*/?follow=1")
-        page.get_by_text("waits for the digest").first.wait_for()
+        page.get_by_text("Queued").first.wait_for()
         shop.digest()
 
-        page.get_by_text("done: converted", exact=False).first.wait_for()  # without anybody reloading it
+        page.get_by_text("Processed: Converted", exact=False).first.wait_for()  # without anybody reloading it
         assert shop.goals() == {"SegmentIO track – Clicked on Checkout": ["vc-tester-1"]}
 
 

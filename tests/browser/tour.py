@@ -21,7 +21,7 @@ STATES: Final = {
     "goal-breakdown largest, property",
     "people search, none",
     "why answered",
-    "events outcome dead",
+    "events outcome failed",
     "events of nobody",
     "delivery 14d",
 }
@@ -91,8 +91,8 @@ def addresses(site: Site, empty: Site) -> dict[str, str]:
                 found[f"empty {name}"] = look.address.replace(site.sitecode, empty.sitecode)
     for name in ("delivery", "reconciliation", "people", "why"):  # the looks at them carry a query
         found[f"empty {name}"] = reverse(f"pages:{name}", args=[empty.sitecode])
-    dead = Message.objects.filter(site=site, status="dead")[0]
-    found["event dead"] = reverse("pages:event", args=[site.sitecode, dead.pk])
+    failed = Message.objects.filter(site=site, status="failed")[0]
+    found["event failed"] = reverse("pages:event", args=[site.sitecode, failed.pk])
     found |= {
         f"guide-way {page.name}": reverse("pages:guide-way", args=[site.sitecode, page.name])
         for page in (*WAYS, *REFERENCE)

@@ -80,8 +80,8 @@ class Database(Protocol):
     def fetch(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]: ...
 
 
-def book_effects(ledger: Ledger, stack: Database, sender: Sender, *, dead: int = 0) -> None:
-    """Require that each sent message was stored, digested and counted once, except `dead` ones."""
+def book_effects(ledger: Ledger, stack: Database, sender: Sender, *, failed: int = 0) -> None:
+    """Require that each sent message was stored, digested and counted once, except `failed` ones."""
     site, events = sender.site, list(sender.events.values())
     stored = Counter(
         row[0] for row in stack.fetch("SELECT message_id FROM api_message WHERE site_id = %(s)s", s=site.id)
@@ -89,8 +89,8 @@ def book_effects(ledger: Ledger, stack: Database, sender: Sender, *, dead: int =
     ledger.require("stored", stored.total(), len(events))
     ledger.require("stored twice, never, or unsent", sum(stored[id_] != 1 for id_ in {*stored, *sender.events}), 0)
     statuses = dict(stack.fetch(STATUSES, s=site.id))
-    ledger.require("digested: done", statuses.pop("done", 0), len(events) - dead)
-    ledger.require("digested: dead", statuses.pop("dead", 0), dead)
+    ledger.require("digested: done", statuses.pop("done", 0), len(events) - failed)
+    ledger.require("digested: failed", statuses.pop("failed", 0), failed)
     ledger.require("digested: otherwise, or not yet", sum(statuses.values()), 0)
     hits = Counter(name for name in map(goal_name, events) if name)
     counted = Counter(row[0] for row in stack.fetch(CONVERSIONS, s=site.id))

@@ -120,15 +120,17 @@ def send_killers(stack: Stack, figures: KillerFigures, chooser: random.Random) -
         with sender.sending(paced(chooser, take_until(is_over, neighbours), per_second=20)):
             wait_until(lambda: count(stack, site, "attempts > 0"), "a worker's death")
             begun, begun_at = time.monotonic(), datetime.now(UTC)
-            wait_until(lambda: count(stack, site, "status = 'dead'") >= figures.killers, "the killers' end")
-            ledger.note("the killers dead after, s", time.monotonic() - begun)
+            wait_until(lambda: count(stack, site, "status = 'failed'") >= figures.killers, "the killers' end")
+            ledger.note("the killers failed after, s", time.monotonic() - begun)
             is_over.set()
         wait_until(lambda: is_digested(stack, site), "the digest")
         ledger.note("all digested after, s", time.monotonic() - begun)
         book_answers(ledger, sender)
-        book_effects(ledger, stack, sender, dead=figures.killers)
+        book_effects(ledger, stack, sender, failed=figures.killers)
         blamed = "message_id LIKE 'killer-%%' AND reason = 'worker_died' AND attempts = %(attempts)s"
-        ledger.require("killers dead after 3 attempts", count(stack, site, blamed, attempts=ATTEMPTS), figures.killers)
+        ledger.require(
+            "killers failed after 3 attempts", count(stack, site, blamed, attempts=ATTEMPTS), figures.killers
+        )
         delay = (
             "SELECT extract(epoch FROM max(digested_at - received_at))::float FROM api_message WHERE site_id = %(s)s"
         )

@@ -99,7 +99,7 @@ def test_transform__that_fails__leaves_its_message_dead_and_hurts_no_other(
     world.send(*(world.event("track", event=each) for each in ("before", name, "after")))
 
     assert world.goals() == {"SegmentIO track – After": 1, "SegmentIO track – Before": 1}
-    message = Message.objects.get(status="dead")
+    message = Message.objects.get(status="failed")
     assert (message.reason, message.attempts) == ("transform_failed", 0)
     assert said in message.detail
     assert b"messageId" in bytes(message.body)

@@ -133,7 +133,7 @@ def test_queue__something_changes__keeps_its_order(
 @pytest.mark.parametrize("reason", ["goal_backlog_full", "digest_failed", "source_off"])
 def test_queue__a_message_that_is_tried_again__goes_to_its_place(queue: World, clock: Clock, reason: str) -> None:
     """C came before D: it is made before D, also where its message had to be tried again."""
-    status = "rejected" if reason == "source_off" else "dead"
+    status = "rejected" if reason == "source_off" else "failed"
     Message.objects.filter(waiting_for="SegmentIO track – C").update(status=status, reason=reason, waiting_for="")
     WaitingName.objects.filter(name="SegmentIO track – C").delete()
     queue.track("D")
@@ -148,7 +148,7 @@ def test_queue__a_message_that_is_tried_again__goes_to_its_place(queue: World, c
 @pytest.mark.promise("K-31")
 def test_queue__an_older_event_of_a_waiting_name__moves_it_forward(queue: World, clock: Clock) -> None:
     first = Message.objects.filter(waiting_for="SegmentIO track – B")
-    first.update(status="dead", reason="digest_failed", waiting_for="")
+    first.update(status="failed", reason="digest_failed", waiting_for="")
     WaitingName.objects.filter(name="SegmentIO track – B").delete()
     queue.track("B")
 
@@ -167,7 +167,7 @@ def test_queue__a_full_one_under_other_names__loses_no_message(queue: World, clo
     let_time_pass(queue, clock)
 
     assert made(queue) == "ABC"
-    assert queue.statuses() == [("done", "")] * 3 + [("dead", "goal_backlog_full")]
+    assert queue.statuses() == [("done", "")] * 3 + [("failed", "goal_backlog_full")]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 500])

@@ -230,7 +230,7 @@ def test_backlog__full__makes_messages_dead_with_a_reason(world: World, small_li
     for event in "ABCDC":
         world.track(event)
 
-    deferred, full = ("deferred", "goal_quota"), ("dead", "goal_backlog_full")
+    deferred, full = ("deferred", "goal_quota"), ("failed", "goal_backlog_full")
     assert world.statuses() == [("done", ""), ("done", ""), deferred, full, deferred]
 
 
@@ -265,7 +265,7 @@ def test_queue__whose_only_message_died__does_not_stand_in_the_way(
 ) -> None:
     for event in "ABCD":
         world.track(event)
-    Message.objects.filter(status="deferred").update(status="dead", reason="worker_died")
+    Message.objects.filter(status="deferred").update(status="failed", reason="worker_died")
 
     clock.forward(11)
     world.tend()

@@ -1,4 +1,4 @@
-"""What was refused or is dead is tried again, after a look at what that would do."""
+"""Retries of rejected and failed messages, after a look at what they would do."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -53,7 +53,7 @@ def refuse_an_array(world: World) -> str:
 def let_die(world: World) -> str:
     for number in range(3):
         world.post(world.event(event=f"Name {number}", at=number))
-    Message.objects.update(status="dead", reason="worker_died", attempts=5, digested_at=timezone.now())
+    Message.objects.update(status="failed", reason="worker_died", attempts=5, digested_at=timezone.now())
     return "worker_died"
 
 

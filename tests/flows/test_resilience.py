@@ -88,7 +88,7 @@ def test_batch__with_a_poisoned_message__saves_its_neighbours_and_ends_dead(worl
             Message.objects.filter(status="pending").update(digested_at=None)  # as if its pause were over
 
     statuses = dict(Message.objects.values_list("message_id", "status"))
-    assert statuses == {"good-1": "done", "bad": "dead", "good-2": "done"}
+    assert statuses == {"good-1": "done", "bad": "failed", "good-2": "done"}
     bad = Message.objects.get(message_id="bad")
     assert (bad.reason, bad.attempts) == ("digest_failed", 3)
     assert "poisoned" in bad.detail
@@ -137,7 +137,7 @@ def test_claim__of_a_dead_worker__counts_an_attempt_and_ends_dead(world: World) 
         dying.close()
         wait_until(lambda: run.tend_queues(world.claims))
         message = Message.objects.get(id=first)
-        assert (message.attempts, message.status) == (attempt, "dead" if attempt == 3 else "pending")
+        assert (message.attempts, message.status) == (attempt, "failed" if attempt == 3 else "pending")
 
     world.digest()
     assert Message.objects.get(id=first).reason == "worker_died"
@@ -171,7 +171,7 @@ def test_worker__killed_by_a_message__leaves_it_and_its_neighbours_to_the_next(w
             assert Message.objects.get(message_id="killer").attempts == attempt
 
     killed = Message.objects.get(message_id="killer")
-    assert (killed.status, killed.reason, killed.attempts) == ("dead", "worker_died", 3)
+    assert (killed.status, killed.reason, killed.attempts) == ("failed", "worker_died", 3)
     world.digest()
     assert world.goals() == {"SegmentIO track – Buy": 2}
 

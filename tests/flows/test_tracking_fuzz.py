@@ -79,7 +79,7 @@ def test_body__of_any_json__is_answered_and_accounted_for(
         assert answer["code"]
         assert answer["message"]
     world.digest()
-    assert not Message.objects.filter(status__in=["dead", "pending"]).exists()
+    assert not Message.objects.filter(status__in=["failed", "pending"]).exists()
     if is_batch:
         assert answer["accepted"] + answer["duplicates"] + len(answer["rejected"]) == len(events)
         assert accepted() == before[0] + answer["accepted"]

@@ -335,6 +335,6 @@ def test_hook__whose_sql_fails__leaves_its_message_dead_and_hurts_no_other(
     hooks._find_transform.cache_clear()
     sys.modules.pop("sql_hooks", None)
     assert world.goals() == {"SegmentIO track – After": 1, "SegmentIO track – Before": 1, "SegmentIO track – Nul": 1}
-    message = Message.objects.get(status="dead")
+    message = Message.objects.get(status="failed")
     assert message.reason == "transform_failed"
     assert message.detail

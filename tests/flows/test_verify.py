@@ -21,7 +21,7 @@ from api.digest.claims import Claims
 from api.digest.forecast import what_if
 from api.digest.prune import prune_old
 from api.digest.readings import NEWEST
-from api.digest.replay import DEAD, replay
+from api.digest.replay import OF_FAILED, replay
 from api.ingest.provisioning import create_site
 from api.insight.trace import trace
 from api.models import Message, Site
@@ -40,7 +40,7 @@ TEMPLATE = "SegmentIO {type} – {name}"
 
 @pytest.fixture
 def town(world: World, clock: Clock) -> World:
-    """Something of everything: linked people and strangers, money, groups, personas, deferred, rejected, dead."""
+    """Something of everything: linked people and strangers, money, groups, personas, deferred, rejected, failed."""
     world.credential.sites.add(create_site(name="Other", sitecode="bbbbbbbbbb"))
     world.track("Buy", messageId="linked", anonymousId="anon-1")
     world.identify(messageId="who", traits={"plan": "pro"}, anonymousId="anon-1", kameleoonVisitorCode="vc-1")
@@ -54,7 +54,7 @@ def town(world: World, clock: Clock) -> World:
     world.change_site(goals_per_10_seconds=3)
     world.track("Later", messageId="waits")
     world.post(world.event(messageId="died"))
-    Message.objects.filter(status="pending").update(status="dead", reason="worker_died", attempts=3)
+    Message.objects.filter(status="pending").update(status="failed", reason="worker_died", attempts=3)
     return world
 
 
@@ -80,7 +80,7 @@ def test_verify__of_what_came_to_be_by_itself__finds_nothing(town: World) -> Non
     call_command("verify", stdout=output)
 
     assert [line.split()[0] for line in output.getvalue().splitlines()] == ["ok"] * 8
-    assert "10 messages = 7 done + 1 deferred + 1 rejected + 1 dead + 0 pending" in output.getvalue()
+    assert "10 messages = 7 done + 1 deferred + 1 rejected + 1 failed + 0 pending" in output.getvalue()
     assert "4 conversions = 4 messages converted - 0" in output.getvalue()
     assert "2 conversions by a link, 1 unmatched" in output.getvalue()
 
@@ -92,8 +92,8 @@ TAMPERINGS = {
     },
     "inbox": {
         "UPDATE api_message SET status = 'lost' WHERE message_id = 'died'": r"message \d+: lost, reason worker_died",
-        "UPDATE api_message SET reason = 'missing_name' WHERE message_id = 'died'": "dead, reason missing_name",
-        "UPDATE api_message SET site_id = 0 WHERE message_id = 'died'": "dead, reason worker_died",
+        "UPDATE api_message SET reason = 'missing_name' WHERE message_id = 'died'": "failed, reason missing_name",
+        "UPDATE api_message SET site_id = 0 WHERE message_id = 'died'": "failed, reason worker_died",
         "UPDATE api_message SET effects = '{}' WHERE message_id = 'who'": "done, reason none, effects none",
         "UPDATE api_message SET effects = '{danced}' WHERE message_id = 'who'": "effects danced",
         "UPDATE api_message SET effects = '{nothing,linked}' WHERE message_id = 'who'": "effects nothing linked",
@@ -206,9 +206,9 @@ def test_verify__after_tampering__names_the_row(town: World, law: Law) -> None:
         assert any(re.search(named, row) for row in found), (tampering, found)
 
 
-@pytest.mark.parametrize("reason", sorted(DEAD))
+@pytest.mark.parametrize("reason", sorted(OF_FAILED))
 def test_verify__message_dead_for_any_reason__is_ok(town: World, reason: str) -> None:
-    Message.objects.filter(status="dead").update(reason=reason)
+    Message.objects.filter(status="failed").update(reason=reason)
 
     assert rows(report_on("inbox")) == []
 

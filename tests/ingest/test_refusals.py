@@ -269,7 +269,7 @@ def test_refusals__of_several_processes__share_the_allowance(transactional_db: N
 
 @pytest.mark.parametrize(
     ("status", "days", "ages_gone"),
-    [("rejected", None, {31, 95}), ("rejected", 60, {95}), ("dead", None, {95}), ("dead", 100, set())],
+    [("rejected", None, {31, 95}), ("rejected", 60, {95}), ("failed", None, {95}), ("failed", 100, set())],
 )
 def test_prune__of_rejected_and_failed_messages__keeps_them_as_long_as_told(
     world: World, source: Source, status: str, days: int | None, ages_gone: set[int]
@@ -314,4 +314,4 @@ def test_prune__of_rejected_messages__finds_the_oldest_by_their_index(world: Wor
         cursor.execute("ANALYZE api_message")
         cursor.execute("EXPLAIN " + STATEMENTS["rejected"], {"site": world.site.pk, "before": now, "chunk": 5_000})
         plan = "\n".join(row[0] for row in cursor.fetchall())
-    assert "api_message_failed" in plan
+    assert "api_message_failures" in plan

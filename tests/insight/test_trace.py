@@ -139,12 +139,12 @@ def identifies(world: World) -> None:
 
 def worker_dies(world: World) -> None:
     stay(world, world.event())
-    Message.objects.update(status="dead", reason="worker_died", digested_at=timezone.now())
+    Message.objects.update(status="failed", reason="worker_died", digested_at=timezone.now())
 
 
 def digest_fails(world: World) -> None:
     stay(world, world.event())
-    Message.objects.update(status="dead", reason="digest_failed", digested_at=timezone.now(), detail="Traceback")
+    Message.objects.update(status="failed", reason="digest_failed", digested_at=timezone.now(), detail="Traceback")
 
 
 DOOR = ["Received passed", "Authentication passed", "Size passed"]

@@ -86,7 +86,7 @@ def test_source__through_which_events_came__tells_all_of_it(world: World, web: S
                 "turnedAway": 0,
             },
         ],
-        "refused": [{"reason": "missing_name", "kept": 1, "copies": 0, "notKept": 0}],
+        "rejectedByReason": [{"reason": "missing_name", "kept": 1, "copies": 0, "notKept": 0}],
     }
     assert day_bytes > 100
     assert minute["events"] in {0, 1, 2, 3}  # a minute may have ended

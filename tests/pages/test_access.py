@@ -75,7 +75,7 @@ RIGHTS: Final[dict[str, Rights]] = {
     "events": READ,
     "events-rows": Rights(query="?after=0"),
     "events-failed": READ,
-    "events-again": Rights(EDITOR, EDITOR, query="?status=dead&reason=digest_failed"),
+    "events-again": Rights(EDITOR, EDITOR, query="?status=failed&reason=digest_failed"),
     "event": READ,
     "event-body": READ,
     "delivery": READ,
@@ -144,7 +144,7 @@ def place(world: World) -> Place:
     world.track("Looked", userId="ada-king")
     goal, other = Goal.objects.order_by("id")[:2]
     merged = Goal.objects.create(site=world.site, name="Merged", merged_into=other)
-    Message.objects.filter(pk=world.last_message().pk).update(status="dead", reason="digest_failed")
+    Message.objects.filter(pk=world.last_message().pk).update(status="failed", reason="digest_failed")
     source = provisioning.create_source(world.site, name="SDK", kind=Source.Kind.SERVER)
     tag = Tag.objects.filter(site=world.site)[0]
     binding = GoalBinding.objects.create(goal=goal, site=world.site, event_type="track", event_name="Buy")

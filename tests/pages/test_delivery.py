@@ -86,12 +86,12 @@ def test_delivery__of_a_source__says_what_came_in_and_what_became_of_it(
     page = look(viewer)
     (row,) = [each for each in viewer.get(PATH).context["rows"] if each.id == source.pk]
 
-    assert series(viewer, "received") == {"New": [6], "Duplicates": [2], "Refused at the door": [1]}
+    assert series(viewer, "received") == {"New": [6], "Duplicates": [2], "Rejected on arrival": [1]}
     assert series(viewer, "became") == {
         "Converted": [1],
-        "Without effect": [1],
-        "Waiting for the digest": [1],
-        "Refused": [1],
+        "No effect": [1],
+        "Queued": [1],
+        "Rejected": [1],
     }
     assert (row.came.received, list(row.outcomes)) == (9, [1, 1, 1, 1])
     assert "The event names nobody" in page
@@ -114,11 +114,10 @@ def test_delivery__of_real_events__follows_them_from_the_door_to_their_end(viewe
     page = look(viewer)
 
     assert series(viewer, "became") == {
-        label: [1]
-        for label in ("Converted", "Done, no conversion", "Waiting for quota", "Waiting for the digest", "Refused")
+        label: [1] for label in ("Converted", "Processed, no conversion", "Queued (goal limit)", "Queued", "Rejected")
     }
     came = {label: sum(values) for label, values in series(viewer, "received").items()}
-    assert came == {"New": 5, "Duplicates": 1, "Refused at the door": 0}
+    assert came == {"New": 5, "Duplicates": 1, "Rejected on arrival": 0}
     assert "missing_name" in page
 
 
@@ -126,7 +125,7 @@ def test_delivery__of_real_events__follows_them_from_the_door_to_their_end(viewe
 def test_delivery__older_than_the_span__is_left_out(
     viewer: Client, site: Site, source: Source, span: Span, days: int
 ) -> None:
-    store(site, source=source, at=timezone.now() - timedelta(days=days), status="dead", reason="worker_died")
+    store(site, source=source, at=timezone.now() - timedelta(days=days), status="failed", reason="worker_died")
     store(site, source=source, status="done", effects=["converted"])
 
     assert series(viewer, "became", span=span) == {"Converted": [1]}
@@ -134,8 +133,8 @@ def test_delivery__older_than_the_span__is_left_out(
 
 def test_delivery__of_one_source__leaves_the_others_out(viewer: Client, site: Site, source: Source) -> None:
     store(site, source=source, status="done", effects=["converted"])
-    store(site, source=site.sources.get(kind="destination"), status="dead", reason="worker_died")
-    store(create_site(name="Other"), status="dead", reason="worker_died")
+    store(site, source=site.sources.get(kind="destination"), status="failed", reason="worker_died")
+    store(create_site(name="Other"), status="failed", reason="worker_died")
 
     assert series(viewer, "became", source=source.pk) == {"Converted": [1]}
     assert [row.id for row in viewer.get(PATH, {"source": source.pk}).context["rows"]] == [source.pk]
@@ -158,7 +157,7 @@ def test_lag__of_none__is_none(viewer: Client, site: Site) -> None:
 
 
 def test_reasons__of_many_messages__keep_the_ten_newest(site: Site) -> None:
-    ids = [store(site, status="dead", reason="worker_died").pk for _ in range(12)]
+    ids = [store(site, status="failed", reason="worker_died").pk for _ in range(12)]
 
     (reason,) = delivery.failures(site.pk)
 
@@ -186,14 +185,14 @@ def test_span__at_midnight__holds_whole_steps() -> None:
 
 
 def test_failed__of_a_site_without_any__says_so(viewer: Client) -> None:
-    assert "No event was refused, and none is dead." in look(viewer, FAILED)
+    assert "No event was rejected, and none failed." in look(viewer, FAILED)
 
 
 @pytest.mark.promise("N-05")
 def test_failed__tried_again_by_an_editor__is_shown_first_then_done_and_logged(
     editor: Client, world: World, site: Site, source: Source
 ) -> None:
-    store(site, source=source, status="dead", reason="digest_failed", took=1, message_id="m-1")
+    store(site, source=source, status="failed", reason="digest_failed", took=1, message_id="m-1")
 
     assert "Try again" in look(editor, FAILED)
     seen = editor.get(AGAIN, {"reason": "digest_failed"}).context["plan"]
@@ -222,7 +221,7 @@ def test_again__of_what_cannot_be_tried__is_not_there(editor: Client, site: Site
 @pytest.mark.parametrize("path", [PATH, f"{PATH}?span=14d", FAILED, f"{AGAIN}?reason=digest_failed"])
 def test_pages__take_few_queries(editor: Client, site: Site, source: Source, path: str) -> None:
     for _ in range(30):
-        store(site, source=source, status="dead", reason="digest_failed", took=1)
+        store(site, source=source, status="failed", reason="digest_failed", took=1)
     editor.get(path)
 
     with CaptureQueriesContext(connection) as queries:

@@ -75,7 +75,7 @@ def test_list__of_messages__shows_who_did_what_and_what_came_of_it(viewer: Clien
 
     for part in ("Shop server", "Ordered &lt;b&gt;", "visitor-7", "properties.kameleoonVisitorCode"):
         assert part in page
-    assert "converted, made a goal" in page
+    assert "Converted, Goal created" in page
     assert "The event names nobody" in page
 
 
@@ -142,7 +142,7 @@ def test_list__of_another_sites_messages__shows_none(viewer: Client, site: Site)
     ("query", "expected"),
     [
         ({"outcome": "rejected"}, ["rejected"]),
-        ({"outcome": "dead"}, ["dead"]),
+        ({"outcome": "failed"}, ["failed"]),
         ({"outcome": "pending"}, ["pending"]),
         ({"outcome": "deferred"}, ["deferred"]),
         ({"outcome": "converted"}, ["converted"]),
@@ -152,9 +152,9 @@ def test_list__of_another_sites_messages__shows_none(viewer: Client, site: Site)
         ({"source": "{source}"}, ["converted"]),
         ({"message_id": "m-1"}, ["converted"]),
         ({"message_id": "m-2"}, ["rejected"]),
-        ({"text": "Café “x”"}, ["dead"]),
+        ({"text": "Café “x”"}, ["failed"]),
         ({"text": "user-of-pending"}, ["pending"]),
-        ({"since": "{yesterday}"}, ["dead", "rejected", "deferred", "pending", "nothing"]),
+        ({"since": "{yesterday}"}, ["failed", "rejected", "deferred", "pending", "nothing"]),
         ({"until": "{yesterday}"}, ["converted"]),
         ({"outcome": "junk", "source": "x", "type": "junk", "since": "2026-99-99T00:00"}, None),
     ],
@@ -171,7 +171,7 @@ def test_filter__by_what_is_offered__leaves_those(
         "pending": store(site, event={"event": "x", "userId": "user-of-pending"}),
         "deferred": store(site, status="deferred", reason="goal_quota"),
         "rejected": store(site, status="rejected", reason="no_identity", message_id="m-2"),
-        "dead": store(site, status="dead", reason="digest_failed", event={"event": "Café “x”"}),
+        "failed": store(site, status="failed", reason="digest_failed", event={"event": "Café “x”"}),
     }
     names = {message.pk: name for name, message in made.items()}
     places = {"{source}": str(source.pk), "{yesterday}": f"{ago(days=1):%Y-%m-%dT%H:%M}"}
@@ -234,7 +234,7 @@ ODD = [b"", b"null", b"[1]", b'{"event": "\\u0000 \\ud800"}', b"\xff\xfe", b'{"a
 
 
 @pytest.mark.parametrize("body", ODD)
-@pytest.mark.parametrize("status", ["pending", "deferred", "done", "rejected", "dead"])
+@pytest.mark.parametrize("status", ["pending", "deferred", "done", "rejected", "failed"])
 def test_pages__of_an_odd_body__open(viewer: Client, site: Site, body: bytes, status: str) -> None:
     message = store(site, status=status, digested_at=timezone.now(), reason="", type="track")
     Message.objects.filter(pk=message.pk).update(body=body)

@@ -101,8 +101,8 @@ def test_home__charts__add_up_to_what_happened(viewer: Client, site: Site, sourc
 
     totals = {label: {name: sum(values) for name, values in series.items()} for label, series in drawn.items()}
     assert totals == {
-        "Last 24 hours": {"Received": 5, "Conversions": 1, "Rejected": 2, "Waiting for quota": 1},
-        "Last 14 days": {"Received": 12, "Conversions": 2, "Rejected": 2, "Waiting for quota": 1},
+        "Last 24 hours": {"Received": 5, "Conversions": 1, "Rejected": 2, "Queued (goal limit)": 1},
+        "Last 14 days": {"Received": 12, "Conversions": 2, "Rejected": 2, "Queued (goal limit)": 1},
     }
     assert {len(values) for values in drawn["Last 24 hours"].values()} == {24}
     assert {len(values) for values in drawn["Last 14 days"].values()} == {14}
@@ -128,20 +128,20 @@ def test_home__figures__are_of_now(viewer: Client, site: Site) -> None:
     assert "has waited 7," in shown
 
 
-@pytest.mark.parametrize("trouble", ["dead", "deferred", "twin", "off", "silent", "archived"])
+@pytest.mark.parametrize("trouble", ["failed", "deferred", "twin", "off", "silent", "archived"])
 def test_home__trouble__is_told_with_a_link(viewer: Client, site: Site, source: Source, trouble: str) -> None:
     now = timezone.now()
     twin = site.sources.exclude(pk=source.pk).get()
     told = {
-        "dead": "1 message is dead",
-        "deferred": "1 message is waiting for goal quota",
+        "failed": "1 event failed",
+        "deferred": "1 event queued: the new-goal limit is reached",
         "twin": "“Segment destination” and “Shop server” send the same events, each counted twice: 12 so far",
         "off": "“Shop server” is switched off",
         "silent": "“Shop server” has been silent since",
         "archived": "The archived goal “Old” still converts",
     }
     match trouble:
-        case "dead" | "deferred":
+        case "failed" | "deferred":
             store(site, trouble, at=now)
         case "twin":
             Twin.objects.create(site=site, one=twin, other=source, event_name="Buy", count=12, last_seen_at=now)
@@ -184,7 +184,7 @@ def test_home__of_much__takes_twelve_queries(
         source = create_source(site, name=f"Source {number}", kind="server")
         count(source, hours=number, received=number)
         convert(Goal.objects.create(site=site, name=f"Goal {number}", archived_at=now - timedelta(days=1)), at=now)
-        for status in ("pending", "dead", "deferred"):
+        for status in ("pending", "failed", "deferred"):
             store(site, status, at=now)
 
     with django_assert_max_num_queries(12):

@@ -56,8 +56,8 @@ def test_lag__of_what_was_retried__is_left_out(world: World) -> None:
     world.send(world.event(), world.event(userId=None))
     world.send(world.event(event="Another"))
     failed = Message.objects.filter(pk=world.last_message().pk)
-    failed.update(status="dead", reason="digest_failed")
-    receive_earlier(1000, status="dead")
+    failed.update(status="failed", reason="digest_failed")
+    receive_earlier(1000, status="failed")
     receive_earlier(1000, status="rejected")
 
     for reason in ("digest_failed", "no_identity"):

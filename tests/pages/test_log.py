@@ -144,7 +144,7 @@ def test_command__that_changes_something__is_in_the_log(world: World, tmp_path: 
     plan.write_text("type,name\ntrack,Bought\n")
     events.write_text(json.dumps({"type": "track", "event": "A", "userId": "u", "messageId": "m"}) + "\n")
     world.track("Looked")
-    Message.objects.update(status="dead", reason="digest_failed")
+    Message.objects.update(status="failed", reason="digest_failed")
     source = world.site.sources.get().name
     for who, arguments in (
         ("load_plan", [str(plan), "--site", SITECODE]),

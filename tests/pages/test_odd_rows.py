@@ -97,6 +97,6 @@ def test_digest__of_an_event_whose_time_python_cannot_hold__fails_it_and_no_othe
     digest_until(world, lambda: not Message.objects.filter(status="pending").exists())
 
     odd = Message.objects.get(message_id="odd")
-    assert (odd.status, odd.reason) == ("dead", "digest_failed")
+    assert (odd.status, odd.reason) == ("failed", "digest_failed")
     assert "Correct `occurred_at`" in odd.detail
     assert times.EARLIEST <= odd.occurred_at <= times.LATEST

@@ -72,7 +72,7 @@ def test_reconciliation__after_any_load__explains_every_event(world: World, cloc
     assert account.received == received
     assert account.difference == account.missing == 0
     statuses = Counter(Message.objects.values_list("status", flat=True))
-    for status in ("pending", "deferred", "rejected", "dead"):
+    for status in ("pending", "deferred", "rejected", "failed"):
         assert account.of(status) == statuses[status]
     assert account.of("converted") == account.counted + account.deleted
     assert account.counted == Conversion.objects.filter(goal__deleted_at=None).count()
@@ -98,8 +98,8 @@ def test_page__of_a_few_events__says_where_each_is(viewer: Client, world: World)
         ("Duplicates", ""): 1,
         ("Converted", ""): 2,
         ("Changed profiles or links only", ""): 1,
-        ("Waiting for the digest", ""): 1,
-        ("Refused", "missing_name"): 1,
+        ("Queued", ""): 1,
+        ("Rejected", "missing_name"): 1,
     }
     account = response.context["account"]
     assert (account.received, account.counted, account.deleted, account.missing) == (6, 1, 1, 0)

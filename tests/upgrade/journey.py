@@ -164,7 +164,7 @@ def retry() -> dict[str, int]:
 
     done = {}
     for site in Site.objects.order_by("sitecode"):
-        failed = Message.objects.filter(site=site, status__in=("rejected", "dead"))
+        failed = Message.objects.filter(site=site, status__in=("rejected", "failed"))
         for reason in sorted(REPLAYABLE & set(failed.values_list("reason", flat=True).distinct().order_by())):
             done[f"{site.sitecode} {reason}"] = replay(site.pk, reason, who="a test").messages
     return done

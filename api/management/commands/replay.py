@@ -1,4 +1,4 @@
-"""`manage.py replay`: what was refused or is dead is tried again, 10,000 messages at a time."""
+"""`manage.py replay`: retries rejected and failed messages, 10,000 messages at a time."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from api.models import Site
 
 
 class Command(BaseCommand):
-    help = "Try the newest 10,000 messages again that were refused or are dead for a reason."
+    help = "Retry the newest 10,000 messages that were rejected or failed for a reason."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--site", metavar="SITECODE", required=True)
@@ -25,7 +25,7 @@ class Command(BaseCommand):
             raise CommandError(f"there is no site {site}")
         if not dry_run:
             done = replay(chosen_site.pk, reason, who="manage.py")
-            what = f"Tried {done.messages:,} messages again that were refused or dead: {reason}"
+            what = f"Tried {done.messages:,} messages again that were rejected or failed: {reason}"
             record(chosen_site, what, {"status": "failed"}, {"status": "pending"}, who="manage.py replay")
             self.stdout.write(f"{done.messages} tried again, {done.unreadable} unreadable")
             return
@@ -37,5 +37,5 @@ class Command(BaseCommand):
                 self.stdout.write(f"Of the newest {would.looked_at}, which are as many bytes as are looked into:")
             self.stdout.write(
                 f"{seen.conversions_then} conversions, {seen.goals_made_then} new goals, {seen.profiles_changed} "
-                f"profiles, {seen.dropped_then} ignored, {seen.rejected_then} refused again"
+                f"profiles, {seen.dropped_then} ignored, {seen.rejected_then} rejected again"
             )

@@ -17,6 +17,7 @@ from api import audit
 from api.alerts.conditions import show_percent
 from api.digest.prune import days_kept
 from api.digest.replay import MOST, REPLAYABLE, plan, replay
+from api.events.effects import Effect
 from api.events.reasons import sentence_of
 from api.http.wording import count_of
 from api.ingest.refusals import Counts, counted
@@ -39,17 +40,15 @@ from api.pages.access import Role, show, site_page
 from api.pages.charts import Chart, Series, Tone
 from api.pages.events.event_list import read_number
 
+UNPROCESSED: Final = tuple(status for status in Message.Status if status != Message.Status.DONE)
 # The kinds of outcomes, in the order in which they are stacked.
 KINDS: Final = (
-    ("converted", "Converted"),
-    ("done", "Done, no conversion"),
-    ("ignored", "Without effect"),
-    ("pending", "Waiting for the digest"),
-    ("deferred", "Waiting for quota"),
-    ("rejected", "Refused"),
-    ("dead", "Dead"),
+    ("converted", Effect.CONVERTED.label),
+    ("done", "Processed, no conversion"),
+    ("ignored", Effect.NONE.label),
+    *((status.value, str(status.label)) for status in UNPROCESSED),
 )
-TONES: Final[dict[str, Tone]] = {"pending": "warn", "deferred": "warn", "rejected": "bad", "dead": "strong"}
+TONES: Final[dict[str, Tone]] = {"pending": "warn", "deferred": "warn", "rejected": "bad", "failed": "strong"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +106,18 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
 
 @dataclass(frozen=True, slots=True)
 class FailedRow:
-    """A reason why events were refused or failed, and what can be done about them."""
+    """A reason why events were rejected or failed, and what can be done about them."""
 
     reason: Reason
     sentence: str
     may_replay: bool
     is_cut: bool  # there are more than were counted
-    counts: Counts  # of what was refused at ingest
+    counts: Counts  # of what was rejected at ingest
 
 
 @site_page()
 def list_failed(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Why events were refused, are dead or wait, each with what can be done about it (promise N-05)."""
+    """Why events were rejected, failed or wait, each with what can be done about it (promise N-05)."""
     counts = counted_in(site)
     reasons = failures(site.pk)
     listed = {reason.code for reason in reasons if reason.status == Message.Status.REJECTED}
@@ -139,17 +138,17 @@ def list_failed(request: HttpRequest, site: Site) -> HttpResponseBase:
     return show(
         request,
         "pages/delivery/failed.html",
-        title="Refused, dead and waiting",
+        title="Failed events",
         rows=rows,
         deferred=deferred,
         look=FAILED_LOOK,
         rejected_days=days_kept(site, Message.Status.REJECTED),
-        failed_days=days_kept(site, Message.Status.DEAD),
+        failed_days=days_kept(site, Message.Status.FAILED),
     )
 
 
 def counted_in(site: Site) -> dict[str, Counts]:
-    """Return what became of refused events of a site, by reason. Two queries."""
+    """Return what became of rejected events of a site, by reason. Two queries."""
     found: dict[str, Counts] = {}
     for of_source in counted(list(site.sources.values_list("pk", flat=True))).values():
         for reason, counts in of_source.items():
@@ -168,7 +167,7 @@ def try_again(request: HttpRequest, site: Site) -> HttpResponseBase:
             with transaction.atomic():
                 done = replay(site.pk, reason, who=request.user.get_username())
                 if done.messages:
-                    what = f"Tried {count_of(done.messages, 'message')} again, refused or dead: {reason}"
+                    what = f"Tried {count_of(done.messages, 'message')} again, rejected or failed: {reason}"
                     audit.note(request, site, what, {"status": "failed"}, {"status": "pending"})
         except IntegrityError:
             messages.error(request, "Their sender sends the same at this moment. Try again in a minute.")
@@ -196,7 +195,7 @@ def chart_received(came: dict[int, dict[datetime, Figures]], *, span: Span, now:
         [
             Series("New", [each.received - each.duplicates - each.rejected for each in at]),
             Series("Duplicates", [each.duplicates for each in at]),
-            Series("Refused at the door", [each.rejected for each in at], "bad"),
+            Series("Rejected on arrival", [each.rejected for each in at], "bad"),
         ],
         unit=unit_of(span),
         stacked=True,

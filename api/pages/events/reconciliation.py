@@ -5,21 +5,19 @@ from typing import Final
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 
+from api.events.effects import Effect
 from api.events.reasons import sentence_of
 from api.insight.reconciliation import MOST, Account, days_of, reconcile
-from api.models import Site
+from api.models import Message, Site
 from api.pages.access import show, site_page
 from api.pages.events.event_list import read_number
 from names import sort_key
 
 OUTCOMES: Final = {
-    "converted": "Converted",
+    "converted": Effect.CONVERTED.label,
     "profile": "Changed profiles or links only",
-    "ignored": "Without effect",
-    "pending": "Waiting for the digest",
-    "deferred": "Waiting for quota",
-    "rejected": "Refused",
-    "dead": "Dead",
+    "ignored": Effect.NONE.label,
+    **{status.value: str(status.label) for status in Message.Status if status != Message.Status.DONE},
 }
 
 

@@ -26,7 +26,7 @@ addEventListener("DOMContentLoaded", () => {
       }
       if (received > 0) {
         place.className = "gp-note gp-bad";
-        place.textContent = `${received.toLocaleString("en")} came, and all were refused. The events page says why.`;
+        place.textContent = `${received.toLocaleString("en")} came, and all were rejected. The events page says why.`;
       }
     } catch {
       // the next look will tell

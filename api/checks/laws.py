@@ -7,9 +7,8 @@ from typing import Final
 from api.checks.base import AGAIN, Difference, Figures, fetch_row, of_site, stream
 from api.checks.changes import last_change
 from api.digest import rekey
-from api.digest.replay import OF_FAILED
 from api.events.effects import Effect
-from api.events.reasons import FAILURES, IDLE, WARNINGS
+from api.events.reasons import WARNINGS, codes_of
 from api.models import Message, Site
 from cohorts.models import Identity
 from goals import quota
@@ -19,9 +18,9 @@ EFFECTS: Final = [effect.value for effect in Effect]
 REASONS_OF: Final = {
     Message.Status.PENDING: {"", "digest_failed"},
     Message.Status.DEFERRED: {"goal_quota"},
-    Message.Status.DONE: {"", *IDLE} - {"goal_quota"},
-    Message.Status.REJECTED: FAILURES.keys() - OF_FAILED,
-    Message.Status.FAILED: OF_FAILED,
+    Message.Status.DONE: codes_of("done") | {""},
+    Message.Status.REJECTED: codes_of("rejected"),
+    Message.Status.FAILED: codes_of("failed"),
 }
 # `Stored.key` in SQL.
 KEY: Final = "CASE WHEN m.message_id IS NULL THEN '#' || m.id ELSE m.type || ':' || m.message_id END"

@@ -17,6 +17,7 @@ from api.digest.forecast import MOST_BYTES, Forecast, forecast
 from api.digest.mapping import Stored
 from api.events.encodings import decode
 from api.events.envelope import TYPES, Incoming, describe_event, open_event, read_events, read_type, scalar
+from api.events.reasons import REASONS, REPLAYABLE, UNSAFE_TO_DERIVE
 from api.events.refusal import Refusal
 from api.http.chunks import CHUNK_ROWS, chunks
 from api.http.credentials import SourceAccess, find_sources_of
@@ -28,28 +29,6 @@ from api.models import Message, Site
 MOST: Final = 10_000  # messages at a time
 LOOK: Final = 500  # of them that a page looks into before
 TRIES: Final = 3  # when a sender's own retry takes a key in the same moment
-OF_FAILED: Final = frozenset({"digest_failed", "worker_died", "transform_failed", "goal_backlog_full"})
-OF_REJECTED: Final = frozenset(
-    {
-        "integration_off",
-        "source_off",
-        "no_identity",
-        "missing_name",
-        "name_too_long",
-        "missing_group_id",
-        "missing_previous_id",
-        "unreadable_body",
-        # Another version may read what this one could not.
-        "invalid_json",
-        "invalid_event",
-        "unreadable_encoding",
-    }
-)
-# Of requests that were refused as a whole: their types are read when they go on.
-TYPELESS: Final = frozenset({"integration_off", "source_off", "invalid_json", "invalid_event", "unreadable_encoding"})
-REPLAYABLE: Final = OF_FAILED | OF_REJECTED
-# In a web server nothing ends what killed a worker, or a hook that hangs: these are not looked at before.
-UNFORESEEN: Final = frozenset({"worker_died", "transform_failed"})
 
 log = structlog.get_logger(__name__)
 
@@ -148,7 +127,8 @@ def plan(site: Site, reason: str, *, is_worker: bool = False) -> Plan:
         duplicates = cursor.fetchone()[0]
     foreseen = None
     looked_at = _within(MOST_BYTES, chosen[: MOST if is_worker else LOOK])
-    if is_worker or reason not in UNFORESEEN:
+    # In a web server nothing ends what killed a worker, or a hook that hangs.
+    if is_worker or reason not in UNSAFE_TO_DERIVE:
         foreseen = forecast(site, _foresee(looked_at))
     return Plan(len(chosen[:MOST]), len(chosen) > MOST, duplicates, foreseen, len(looked_at))
 
@@ -282,9 +262,9 @@ IS_TAKEN: Final = """
 def _parameters(site_id: int, reason: str) -> dict[str, Any]:
     return {
         "site": site_id,
-        "status": "failed" if reason in OF_FAILED else "rejected",
+        "status": REASONS[reason].status,
         "reason": reason,
-        "types": [*TYPES, *([""] if reason in TYPELESS else [])],
+        "types": [*TYPES, *([""] if REASONS[reason].is_of_request else [])],
         "most": MOST,
     }
 

@@ -17,7 +17,7 @@ from api.digest.readings import NEWEST
 from api.digest.site_config import Ways, load_ways, rule_of
 from api.events.body import UnreadableBodyError, read_body
 from api.events.effects import Effect
-from api.events.reasons import DROPS, REASONS, WARNINGS, sentence_of
+from api.events.reasons import DROPS, UNSAFE_TO_DERIVE, WARNINGS, sentence_of
 from api.http.wording import shorten
 from api.ingest.accept import EVENT_BYTES
 from api.models import Message, Rule, Site, Source
@@ -34,7 +34,6 @@ Kind = Identity.Kind
 Status = Message.Status
 
 # Nobody derives these again to look at them: what killed a worker, or hung in a hook, would do it here.
-DANGEROUS: Final = frozenset({"worker_died", "transform_failed"})
 MOST_NAMES: Final = 100  # of traits, that a step names
 NAME_LENGTH: Final = 200  # of such a name
 FOUND: Final = {
@@ -128,7 +127,7 @@ class _Case:
         yield Step("Authentication", State.PASSED, "The sender showed a valid key, which is not kept with the event.")
         refused = message.reason if self.is_refused_at_door else ""
         if refused == "too_large":
-            yield Step("Size", State.STOPPED, REASONS[refused])
+            yield Step("Size", State.STOPPED, sentence_of(refused))
             return
         yield Step("Size", State.PASSED, f"{size:,} of at most {EVENT_BYTES:,} bytes.")
         if refused:
@@ -185,7 +184,7 @@ class _Case:
             yield Step("Digest", State.WAITS, text)
         else:
             yield Step("Digest", State.PASSED, f"{self._lag()} {self._reading()}".strip(), message.digested_at)
-        if (message.status == Status.FAILED and message.reason in DANGEROUS) or message.reason == "suppressed":
+        if message.reason in UNSAFE_TO_DERIVE:
             yield Step("Outcome", State.STOPPED, message.sentence, message.digested_at)
             return
         try:
@@ -201,13 +200,13 @@ class _Case:
         if effects.idle_reason == "dropped_by_transform" or effects.failed:
             return
         if effects.idle_reason == "excluded_by_sender":
-            yield Step("The sender’s wish", State.STOPPED, REASONS["excluded_by_sender"], message.digested_at)
+            yield Step("The sender’s wish", State.STOPPED, sentence_of("excluded_by_sender"), message.digested_at)
             return
         yield self._fired(effects)
         if effects.change is None and not effects.rejected:
             return
         if effects.rejected:
-            yield Step("Understood", State.STOPPED, REASONS[effects.rejected], message.digested_at)
+            yield Step("Understood", State.STOPPED, sentence_of(effects.rejected), message.digested_at)
             return
         yield from self._meaning(effects, effects.change)
         if message.warnings:
@@ -232,9 +231,9 @@ class _Case:
         if not settings.HOOKS:
             return Step("Transform hook", State.SKIPPED, "This installation has none.")
         if effects.failed:
-            return Step("Transform hook", State.STOPPED, REASONS[effects.failed])
+            return Step("Transform hook", State.STOPPED, sentence_of(effects.failed))
         if effects.idle_reason == "dropped_by_transform":
-            return Step("Transform hook", State.STOPPED, REASONS[effects.idle_reason])
+            return Step("Transform hook", State.STOPPED, sentence_of(effects.idle_reason))
         return Step("Transform hook", State.PASSED, f"{settings.HOOKS} let it pass, changed or not.")
 
     def _fired(self, effects: Effects) -> Step:
@@ -244,7 +243,7 @@ class _Case:
             for rule in [self.rules.get(id_)]
         ]
         if effects.idle_reason == "track_not_taken":
-            return Step("Rules", State.STOPPED, REASONS["track_not_taken"], lines=lines)
+            return Step("Rules", State.STOPPED, sentence_of("track_not_taken"), lines=lines)
         if effects.idle_reason == "dropped_by_rule":
             return Step("Rules", State.STOPPED, f"A rule says to ignore it: {effects.detail}", lines=lines)
         if not lines:
@@ -357,7 +356,7 @@ class _Case:
                 lines.append(Line("names before it", f"{ahead:,}"))
             return Step("Quota", State.WAITS, sentence_of("goal_quota", self.site), message.digested_at, lines)
         if message.reason == "goal_backlog_full":
-            return Step("Quota", State.STOPPED, REASONS["goal_backlog_full"], message.digested_at)
+            return Step("Quota", State.STOPPED, sentence_of("goal_backlog_full"), message.digested_at)
         if Effect.GOAL_CREATED in message.effects:
             return Step("Quota", State.PASSED, "There was room: this event made the goal.", message.digested_at)
         if message.status == Status.PENDING and not is_there:
@@ -383,7 +382,7 @@ class _Case:
         ]
         text = f"One of {conversion.occurred_at:%Y-%m-%d %H:%M:%S} UTC{money}."
         if message.reason == "already_converted":
-            text = f"{REASONS['already_converted']} {text}"
+            text = f"{sentence_of('already_converted')} {text}"
         return Step("Conversion", State.PASSED, text, message.digested_at, lines)
 
     def _profile(self, change: people.Change) -> Step:
@@ -415,11 +414,11 @@ class _Case:
         if message.status == Status.REJECTED and not refusal:
             self._note("Today it would be taken: try it again.")
         elif message.status != Status.REJECTED and refusal:
-            self._note(f"Today it would be rejected: {REASONS[refusal]}")
+            self._note(f"Today it would be rejected: {sentence_of(refusal)}")
         elif message.status == Status.DONE:
             drop = effects.idle_reason if effects.change is None else ""
             if drop and message.reason not in DROPS:
-                self._note(f"Today it would be ignored: {REASONS.get(drop, drop)}")
+                self._note(f"Today it would be ignored: {sentence_of(drop)}")
             elif message.reason in DROPS and not drop:
                 self._note("Today it would be read, and no longer be ignored.")
             elif Effect.CONVERTED in message.effects and effects.goal is None:
@@ -432,7 +431,7 @@ class _Case:
         if self.message.status == Status.REJECTED or (effects.change, effects.goal) == (anew.change, anew.goal):
             return
         refusal = anew.rejected or (anew.idle_reason if anew.change is None else "")
-        what = REASONS.get(refusal, "It would name other people, or mean something else.")
+        what = sentence_of(refusal) if refusal else "It would name other people, or mean something else."
         self.differences.append(
             f"It keeps the meaning that it had under reading {self.stored.reading}. An event like it that comes today "
             f"is read under reading {NEWEST}: {what}"

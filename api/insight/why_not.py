@@ -16,10 +16,9 @@ from django.db.models.functions import JSONObject
 
 from api.digest.mapping import STORED, Effects, Stored, derive
 from api.digest.site_config import Ways, load_ways
-from api.events.reasons import REASONS, sentence_of
+from api.events.reasons import UNSAFE_TO_DERIVE, sentence_of
 from api.http.wording import count_of
 from api.insight.id_search import names, spellings
-from api.insight.trace import DANGEROUS
 from api.models import Message, Site
 from cohorts.finding import find_person, visitor_codes
 from cohorts.models import Identity
@@ -173,7 +172,7 @@ def _read(ways: Ways, ids: set[str], row: Sequence[Any]) -> _Seen | None:
     if not names(stored.body, ids):
         return None
     effects = unruled = Effects()
-    if not (status == Status.FAILED and reason in DANGEROUS):
+    if reason not in UNSAFE_TO_DERIVE:
         rules = ways.rules_of(stored)
         effects = derive(stored, rules)
         unruled = derive(stored, replace(rules, rules=(), takes_track=True, heeds_integrations=False))
@@ -297,7 +296,7 @@ class _Case:
         yield from self._failed(leading)
         idle = [each for each in leading if each.status == Status.DONE and not each.has_converted]
         for reason, its in _by_reason(idle).items():
-            text = REASONS.get(reason) or "It did something else: the site’s rules or goals were others then."
+            text = sentence_of(reason) or "It did something else: the site’s rules or goals were others then."
             yield Sentence(
                 "done_without_conversion", f"{_messages(its)} done without a conversion. {text}", "warn", _ids(its)
             )
@@ -361,7 +360,7 @@ class _Case:
         failed = [each for each in among if each.status in {Status.REJECTED, Status.FAILED}]
         for reason, its in _by_reason(failed).items():
             status = its[0].status
-            yield Sentence(status, f"{_messages(its)} {status}. {REASONS.get(reason, reason)}", "bad", _ids(its))
+            yield Sentence(status, f"{_messages(its)} {status}. {sentence_of(reason)}", "bad", _ids(its))
 
     def _other_names(self) -> Iterator[Sentence]:
         """What this person sent instead, and whether it was nearly the right name."""

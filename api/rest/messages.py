@@ -14,7 +14,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from api.events.effects import Effect
 from api.events.envelope import TYPES, read_message_id
+from api.events.reasons import REASONS
 from api.insight.trace import Line, State, Step, trace
 from api.insight.why_not import Answer, Sentence, why_not
 from api.models import Message
@@ -24,6 +26,7 @@ from api.rest.reading import Query
 from api.rest.schema import answers
 
 MOST_FOUND: Final = 100  # a sender may try again what is rejected as often as it likes
+REASON_HELP: Final = f"A code, empty if all went well. One of {', '.join(REASONS)}."
 MOODS: Final = {"good": "good", "warn": "warning", "bad": "bad", "": "plain"}
 
 
@@ -58,9 +61,11 @@ class TraceShape(serializers.Serializer[Any]):
     sitecode = serializers.CharField(source="message.site.sitecode")
     type = serializers.CharField(source="message.type")
     status = serializers.ChoiceField(source="message.status", choices=Message.Status.values)
-    reason = serializers.CharField(source="message.reason", help_text="A code; empty where all went well.")
+    reason = serializers.CharField(source="message.reason", help_text=REASON_HELP)
     sentence = serializers.CharField(source="message.sentence", help_text="The reason in words.")
-    effects = serializers.ListField(source="message.effects", child=serializers.CharField())
+    effects = serializers.ListField(
+        source="message.effects", child=serializers.ChoiceField(choices=[effect.value for effect in Effect])
+    )
     warnings = serializers.ListField(source="message.warnings", child=serializers.CharField())
     goalId = serializers.IntegerField(source="message.goal_id", allow_null=True)
     receivedAt = serializers.DateTimeField(source="message.received_at")
@@ -84,7 +89,7 @@ class FoundShape(serializers.Serializer[Message]):
     sitecode = serializers.CharField(source="site.sitecode")
     type = serializers.CharField(help_text="Empty if it was rejected before its type was known.")
     status = serializers.ChoiceField(choices=Message.Status.values)
-    reason = serializers.CharField(help_text="A code; empty where all went well.")
+    reason = serializers.CharField(help_text=REASON_HELP)
     sentence = serializers.CharField(help_text="The reason in words.")
     receivedAt = serializers.DateTimeField(source="received_at")
     trace = serializers.SerializerMethodField(help_text="The path of its trace.")

@@ -9,7 +9,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from api.digest.replay import REPLAYABLE, plan, replay
+from api.digest.replay import plan, replay
+from api.events.reasons import REPLAYABLE
 from api.http.credentials import forget_lookups
 from api.ingest.provisioning import create_source
 from api.models import Message, Rule, Site, Source

@@ -21,7 +21,8 @@ from api.digest.claims import Claims
 from api.digest.forecast import what_if
 from api.digest.prune import prune_old
 from api.digest.readings import NEWEST
-from api.digest.replay import OF_FAILED, replay
+from api.digest.replay import replay
+from api.events.reasons import codes_of
 from api.ingest.provisioning import create_site
 from api.insight.trace import trace
 from api.models import Message, Site
@@ -206,7 +207,7 @@ def test_verify__after_tampering__names_the_row(town: World, law: Law) -> None:
         assert any(re.search(named, row) for row in found), (tampering, found)
 
 
-@pytest.mark.parametrize("reason", sorted(OF_FAILED))
+@pytest.mark.parametrize("reason", sorted(codes_of("failed")))
 def test_verify__message_dead_for_any_reason__is_ok(town: World, reason: str) -> None:
     Message.objects.filter(status="failed").update(reason=reason)
 

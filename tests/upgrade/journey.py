@@ -159,7 +159,8 @@ def rekey(connection: Any, *, again: bool = False) -> dict[str, Any]:
 
 def retry() -> dict[str, int]:
     """Replay all replayable messages. Return their number by `<sitecode> <reason>`."""
-    from api.digest.replay import REPLAYABLE, replay
+    from api.digest.replay import replay
+    from api.events.reasons import REPLAYABLE
     from api.models import Message, Site
 
     done = {}

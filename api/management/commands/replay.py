@@ -5,7 +5,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from api.audit import record
-from api.digest.replay import REPLAYABLE, plan, replay
+from api.digest.replay import plan, replay
+from api.events.reasons import REPLAYABLE
 from api.http.database import Kind, use
 from api.models import Site
 

@@ -16,9 +16,9 @@ import names
 from api import audit
 from api.alerts.conditions import show_percent
 from api.digest.prune import days_kept
-from api.digest.replay import MOST, REPLAYABLE, plan, replay
+from api.digest.replay import MOST, plan, replay
 from api.events.effects import Effect
-from api.events.reasons import sentence_of
+from api.events.reasons import REPLAYABLE, sentence_of
 from api.http.wording import count_of
 from api.ingest.refusals import Counts, counted
 from api.ingest.source_counts import Figures

@@ -209,7 +209,7 @@ def test_failed__tried_again_by_an_editor__is_shown_first_then_done_and_logged(
 def test_failed__deferred_ones__go_on_by_themselves(viewer: Client, site: Site) -> None:
     store(site, status="deferred", reason="goal_quota")
 
-    assert "They go on by themselves" in look(viewer, FAILED)
+    assert "They will be processed as places free up" in look(viewer, FAILED)
 
 
 @pytest.mark.parametrize("reason", ["", "too_large", "nonsense"])

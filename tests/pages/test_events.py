@@ -117,7 +117,7 @@ def test_poll__row_that_waited__says_what_became_of_it(viewer: Client, site: Sit
     _, rows = poll(viewer, after=last.pk, open=f"{waits.pk},junk,{'9' * 30}")
 
     assert f'data-id="{waits.pk}"' in rows
-    assert "converted" in rows
+    assert "Converted" in rows
 
 
 def test_poll__of_many_rows__gives_a_hundred(viewer: Client, site: Site) -> None:

@@ -147,7 +147,7 @@ def site(db: None) -> Site:
         received_at=START,
         occurred_at=START,
         body=b'{"type": "track"}',
-        status=Message.Status.DEAD,
+        status=Message.Status.FAILED,
         reason="worker_died",
         warnings=["clock_corrected"],
         effects=["converted"],

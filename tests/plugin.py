@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from _pytest.nodeid import NodeId
 
 from api.runtime.embedded import servers
 from api.runtime.processes import claim
@@ -53,6 +54,21 @@ def prepare(*, wanted: list[str]) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """Return one worker more than there are cores: many tests wait for a clock, a browser or another process."""
     return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Name the group of a test in its id, by which `--dist loadgroup` sends a whole group to one worker.
+
+    pytest-xdist 3.8 does so by an attribute that pytest 9.2 no longer reads, so that every worker would start what one
+    group shares.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    for item in items:
+        group = item.get_closest_marker("xdist_group")
+        if group is not None:
+            item._id = NodeId.parse(f"{item.nodeid}@{group.args[0]}")
 
 
 def pytest_unconfigure() -> None:

@@ -6,7 +6,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(VENV)/bin/uv)
 COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --universal --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --python-version 3.11
 
-# A mirror and certificates that this machine's pip knows are meant for uv too, which reads nothing of pip's.
+# Give uv the mirror and the certificates of pip's configuration, which uv does not read.
 export UV_NATIVE_TLS ?= 1
 INDEX := $(or $(PIP_INDEX_URL),$(shell python3 -m pip config get global.index-url 2>/dev/null))
 ifneq ($(INDEX),)
@@ -25,32 +25,32 @@ help: ## show this list
 run: $(VENV)/run.stamp ## start Goalpost with its own PostgreSQL and Valkey; Ctrl-C stops all of it
 	@exec $(PYTHON) manage.py up
 
-test: $(VENV)/test.stamp $(VENV)/node.stamp lint types ## all checks, then the tests on real servers
+test: $(VENV)/test.stamp $(VENV)/node.stamp lint types ## run all checks, then the tests on real servers
 	$(PYTHON) -m pytest -n auto --maxprocesses 8 --dist loadgroup $(ARGS)
 
-bench: $(VENV)/test.stamp ## every figure beside its yardstick, in ten minutes (needs wrk); ARGS=--full measures longer
+bench: $(VENV)/test.stamp ## measure every figure and its yardstick in ten minutes (needs wrk); ARGS=--full takes longer
 	@exec $(PYTHON) -m tests.bench $(ARGS)
 
-screenshots: $(VENV)/test.stamp $(VENV)/node.stamp ## a picture of every page, wide and narrow, light and dark, into .build/screenshots
+screenshots: $(VENV)/test.stamp $(VENV)/node.stamp ## save a picture of every page, wide and narrow, light and dark, in .build/screenshots
 	@rm -rf .build/screenshots && mkdir -p .build/screenshots
 	GOALPOST_SCREENSHOTS=$(CURDIR)/.build/screenshots $(PYTHON) -m pytest -q tests/browser/test_looks.py $(ARGS)
 
-chaos: $(VENV)/test.stamp ## kill, poison and starve a Goalpost of its own on the full scale, in half an hour
+chaos: $(VENV)/test.stamp ## run all faults against a temporary Goalpost on the full scale, in half an hour
 	$(PYTHON) -m tests.chaos $(ARGS)
 
-lint: $(VENV)/test.stamp ## style, format, prose, and the direction of imports
+lint: $(VENV)/test.stamp ## check style, format, prose and the direction of imports
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports --no-logo
 	$(PYTHON) -m tests.voice
 
-types: $(VENV)/test.stamp ## mypy, strict
+types: $(VENV)/test.stamp ## check types with mypy, strict
 	$(VENV)/bin/mypy api goals cohorts tests
 
-promises: $(VENV)/test.stamp ## each promise with the tests that prove it
+promises: $(VENV)/test.stamp ## list each promise with the tests that prove it
 	@$(PYTHON) -m pytest -q --promises
 
-fmt: $(VENV)/test.stamp ## repair what can be repaired by a program
+fmt: $(VENV)/test.stamp ## fix style and format where a program can
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
@@ -72,7 +72,7 @@ $(VENV)/test.stamp: requirements-dev.txt tests/contract/segment-2.3.3.txt | $(PY
 		-r tests/contract/segment-2.3.3.txt
 	@touch $@
 
-# The tests that need them are skipped where there is no npm, except with CI=true.
+# Without npm the tests that need these modules are skipped, except with CI=true.
 $(VENV)/node.stamp: tests/contract/package-lock.json | $(PYTHON)
 	@if command -v npm >/dev/null; then \
 		npm ci --prefix tests/contract --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; \

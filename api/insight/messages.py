@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from django.db import connection
 
-from api.digest.mapping import Glance, StoredMessage, glance
+from api.digest.mapping import Glance, Stored, glance
 from api.digest.readings import READING
-from api.digest.site_config import SiteConfig
+from api.digest.site_config import Ways
 from api.events.effects import Effect
 from api.events.envelope import TYPES
 from api.ingest import inbox
@@ -32,7 +32,7 @@ OUTCOMES: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class MessageFilter:
+class Wanted:
     """Which messages are wanted; what is empty or None does not matter."""
 
     outcome: str = ""  # of OUTCOMES
@@ -46,7 +46,7 @@ class MessageFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class MessageRow:
+class Row:
     """A message in a list."""
 
     id: int
@@ -84,18 +84,16 @@ class MessageRow:
 
 
 @dataclass(frozen=True, slots=True)
-class MessagePage:
+class Found:
     """A page of messages, newest first."""
 
-    rows: list[MessageRow]
+    rows: list[Row]
     before: int | None  # the next page's `before`; None where no older message can be
     looked_at: int  # LOOK where the look ended before the page was full, else 0
     looked_back_to: datetime | None
 
 
-def find_messages(
-    config: SiteConfig, wanted: MessageFilter, *, after: int = 0, before: int | None = None, limit: int = 50
-) -> MessagePage:
+def find_messages(ways: Ways, wanted: Wanted, *, after: int = 0, before: int | None = None, limit: int = 50) -> Found:
     """The newest messages of a site that are wanted, with ids above `after` and below `before`.
 
     By (site, id), or by the index of those that failed; what has no index is looked for in the newest LOOK messages
@@ -104,11 +102,11 @@ def find_messages(
     """
     top = before if before is not None else MOST_ID
     if wanted.until is not None:
-        top = min(top, id_at(config.site_id, wanted.until))
+        top = min(top, id_at(ways.site_id, wanted.until))
     if wanted.since is not None:
-        after = max(after, id_at(config.site_id, wanted.since) - 1)
+        after = max(after, id_at(ways.site_id, wanted.since) - 1)
     inner, outer, parameters = _conditions(wanted)
-    parameters |= {"site": config.site_id, "after": after, "before": top, "look": LOOK, "limit": limit}
+    parameters |= {"site": ways.site_id, "after": after, "before": top, "look": LOOK, "limit": limit}
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -122,11 +120,11 @@ def find_messages(
             """,
             parameters,
         )
-        rows = [_row(config, columns) for columns in cursor.fetchall()]
+        rows = [_row(ways, columns) for columns in cursor.fetchall()]
         if len(rows) == limit:
-            return MessagePage(rows, rows[-1].id, 0, None)
+            return Found(rows, rows[-1].id, 0, None)
         if wanted.message_id:  # never as many as a look
-            return MessagePage(rows, None, 0, None)
+            return Found(rows, None, 0, None)
         cursor.execute(
             f"""
             SELECT id, received_at FROM api_message
@@ -136,10 +134,10 @@ def find_messages(
             parameters,
         )
         last = cursor.fetchone()
-    return MessagePage(rows, last[0], LOOK, last[1]) if last else MessagePage(rows, None, 0, None)
+    return Found(rows, last[0], LOOK, last[1]) if last else Found(rows, None, 0, None)
 
 
-def messages_by_id(config: SiteConfig, ids: Sequence[int]) -> list[MessageRow]:
+def messages_by_id(ways: Ways, ids: Sequence[int]) -> list[Row]:
     """These messages of a site, as the list shows them, newest first. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -147,9 +145,9 @@ def messages_by_id(config: SiteConfig, ids: Sequence[int]) -> list[MessageRow]:
             SELECT {COLUMNS} FROM api_message m
              WHERE id = ANY(%b::bigint[]) AND site_id = %s ORDER BY id DESC
             """,
-            [list(ids), config.site_id],
+            [list(ids), ways.site_id],
         )
-        return [_row(config, columns) for columns in cursor.fetchall()]
+        return [_row(ways, columns) for columns in cursor.fetchall()]
 
 
 def id_at(site_id: int, at: datetime) -> int:
@@ -203,19 +201,17 @@ COLUMNS: Final = f"""
 """
 
 
-def _row(config: SiteConfig, columns: tuple[Any, ...]) -> MessageRow:
+def _row(ways: Ways, columns: tuple[Any, ...]) -> Row:
     id_, received_at, source_id, type_, message_id, status, reason, effects, goal_id, position, at, *rest = columns
     reading, body = rest
     seen = Glance()
     if body is not None:
-        message = StoredMessage(id_, type_, message_id, position, at, bytes(body), source_id, reading)
-        seen = glance(message, config.for_message(message))
-    return MessageRow(
-        id_, received_at, source_id, type_, message_id, status, reason, effects, goal_id, body is None, seen
-    )
+        message = Stored(id_, type_, message_id, position, at, bytes(body), source_id, reading)
+        seen = glance(message, ways.rules_of(message))
+    return Row(id_, received_at, source_id, type_, message_id, status, reason, effects, goal_id, body is None, seen)
 
 
-def _conditions(wanted: MessageFilter) -> tuple[str, str, dict[str, Any]]:
+def _conditions(wanted: Wanted) -> tuple[str, str, dict[str, Any]]:
     """(what an index serves, what is looked for among those, the parameters)."""
     inner: list[str] = []
     outer: list[str] = []

@@ -1,4 +1,4 @@
--- What tests/bench/seed.py puts into a site besides its goals. Percent signs are doubled: psycopg reads this.
+-- Rows that tests/bench/seed.py adds to a site after its goals. Percent signs are doubled for psycopg.
 
 -- A number from 0 to 1 for each row and purpose, whatever the plan and the order.
 CREATE OR REPLACE FUNCTION pg_temp.roll(n bigint, purpose int) RETURNS float8 IMMUTABLE LANGUAGE sql AS
@@ -54,7 +54,7 @@ SELECT %(site)s, 2, pg_temp.code(n),
 SELECT %(site)s, 3, pg_temp.device(n), '{}', NULL, NULL, %(now)s, %(now)s
   FROM generate_series(0::bigint, %(people)s - 1) AS n;
 
--- What happened: messages, older the smaller their number, and then conversions whose messages were pruned.
+-- Events: messages in the order of their age, the oldest first, then conversions with pruned messages.
 CREATE TEMPORARY TABLE seeded_event AS
 SELECT message.*,
        floor(%(people)s * pg_temp.roll(n, %(seed)s + 2))::bigint AS person,

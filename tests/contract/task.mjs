@@ -1,4 +1,4 @@
-// What every script here shares with the test that runs it: one JSON object in, one out.
+// Exchange of every script with its test: one JSON object in, one out.
 import { readFileSync } from "node:fs";
 
 export const readTask = () => JSON.parse(readFileSync(0, "utf8"));

@@ -1,4 +1,4 @@
-// What the theme leaves out on every page of the admin, and what depends on the room there is.
+// Accessibility that the theme lacks on every page of the admin, and adaptations to small screens.
 "use strict";
 
 addEventListener("DOMContentLoaded", () => {
@@ -16,7 +16,7 @@ addEventListener("DOMContentLoaded", () => {
   addEventListener("keydown", (pressed) => {
     if (pressed.key === "Escape") document.body.click(); // the theme closes what was not clicked into
   });
-  // An icon is a word in the font of icons: nobody should be read "flag Goals". Where it stands alone it is the name.
+  // An icon is a word in an icon font. Hide it from screen readers, which would read "flag Goals", unless it is alone.
   for (const icon of document.querySelectorAll(".material-symbols-outlined")) {
     const control = icon.closest("a, button, summary");
     if (icon.role === "button") continue;

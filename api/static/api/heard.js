@@ -1,5 +1,5 @@
-// Turns green at the first event of a source: <p data-heard="address of the figures">; asks every two seconds. Until
-// then <div data-refused> says which keys were refused.
+// Ask every two seconds whether a source has sent its first event. `<p data-heard="address of the figures">` then turns
+// green, and until then `<div data-refused>` names the refused keys.
 "use strict";
 
 addEventListener("DOMContentLoaded", () => {

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, Protocol, TypeVar, cast
 
 from django.db import transaction
 
-from api.digest.mapping import Derivation
+from api.digest.mapping import Effects
 from api.http.database import TIMEOUTS, Kind
 from cohorts import people
 from locks import HeldError, Lock
@@ -27,7 +27,7 @@ TRIED: Final = 3  # messages of a lock, of which one is tried again; another wor
 MISSES: Final = 2
 
 
-class NeededLock(NamedTuple):
+class Need(NamedTuple):
     """A lock that a message needs: what it is of, and which one."""
 
     lock: Lock | None  # None: the message itself, of which is not known what it waits for
@@ -43,58 +43,58 @@ class Judged(Protocol):
 
 Message = TypeVar("Message", bound=Judged)
 Verdict = TypeVar("Verdict")
-NeededLocks = Mapping[int, Collection[NeededLock]]  # by message
+Needs = Mapping[int, Collection[Need]]  # by message
 
 
-def find_needed_locks(effects: Derivation, *, makes_goal: bool = False) -> set[NeededLock]:
+def needs_of(effects: Effects, *, makes_goal: bool = False) -> set[Need]:
     """Return the locks that applying a message takes. Pure."""
-    needs: set[NeededLock] = set()
+    needs: set[Need] = set()
     if (change := effects.change) is not None:
-        needs |= {NeededLock(Lock.IDENTITY, key) for key in people.keys_of(change)}
+        needs |= {Need(Lock.IDENTITY, key) for key in people.keys_of(change)}
         if change.group is not None:
-            needs.add(NeededLock(Lock.GROUP, change.group))
+            needs.add(Need(Lock.GROUP, change.group))
         if change.persona is not None:
-            needs.add(NeededLock(Lock.PERSONA, change.persona[0]))
+            needs.add(Need(Lock.PERSONA, change.persona[0]))
         if isinstance(name := change.traits.get("username"), str):
-            needs.add(NeededLock(Lock.USERNAME, name))
+            needs.add(Need(Lock.USERNAME, name))
     if (goal := effects.goal) is not None:
-        needs.add(NeededLock(Lock.GOAL, goal.event))
-        needs.add(NeededLock(Lock.FIGURES, (goal.event, goal.visitor_code or goal.user_id or goal.anonymous_id)))
+        needs.add(Need(Lock.GOAL, goal.event))
+        needs.add(Need(Lock.FIGURES, (goal.event, goal.visitor_code or goal.user_id or goal.anonymous_id)))
         if makes_goal:
-            needs.add(NeededLock(Lock.NEW_GOALS))
+            needs.add(Need(Lock.NEW_GOALS))
     return needs
 
 
 @dataclass(slots=True)
 class _Site:
-    held: dict[NeededLock, float] = field(default_factory=dict)  # when each is tried again
-    messages: dict[int, NeededLock] = field(default_factory=dict)
-    misses: defaultdict[NeededLock, int] = field(default_factory=lambda: defaultdict(int))
+    held: dict[Need, float] = field(default_factory=dict)  # when each is tried again
+    messages: dict[int, Need] = field(default_factory=dict)
+    misses: defaultdict[Need, int] = field(default_factory=lambda: defaultdict(int))
 
 
-class HeldLocks:
+class Aside:
     """The messages that a worker has set aside, by site."""
 
     def __init__(self) -> None:
         self._sites: defaultdict[int, _Site] = defaultdict(_Site)
         self.busy_names: set[int] = set()  # sites whose goal names were held when their queue was tended last
 
-    def blocked_messages(self, site_id: int) -> list[int]:
+    def messages(self, site_id: int) -> list[int]:
         """Return the messages of a site that are not to be taken."""
         return list(self._sites[site_id].messages) if site_id in self._sites else []
 
-    def has_any(self, site_id: int) -> bool:
+    def holds(self, site_id: int) -> bool:
         """Return True if a lock of this site is held."""
         return site_id in self._sites
 
-    def is_held(self, site_id: int, need: NeededLock) -> bool:
+    def is_held(self, site_id: int, need: Need) -> bool:
         return site_id in self._sites and need in self._sites[site_id].held
 
-    def find_held(self, site_id: int, needs: Iterable[NeededLock]) -> NeededLock | None:
+    def stops(self, site_id: int, needs: Iterable[Need]) -> Need | None:
         """Return one of these needs that is held."""
         return next((need for need in needs if self.is_held(site_id, need)), None)
 
-    def add(self, site_id: int, need: NeededLock, messages: Iterable[int] = ()) -> None:
+    def put(self, site_id: int, need: Need, messages: Iterable[int] = ()) -> None:
         """Set messages aside that need a lock which is held."""
         site = self._sites[site_id]
         site.held.setdefault(need, time.monotonic() + AGAIN)
@@ -102,7 +102,7 @@ class HeldLocks:
             if len(site.messages) < MOST:
                 site.messages[message] = need
 
-    def take_due(self, site_id: int) -> dict[NeededLock, list[int]]:
+    def due(self, site_id: int) -> dict[Need, list[int]]:
         """Return the locks to try again, each with a few of its messages. They count as free until they are put back.
 
         Call `settle` with them afterwards.
@@ -110,7 +110,7 @@ class HeldLocks:
         if site_id not in self._sites:
             return {}
         site, now = self._sites[site_id], time.monotonic()
-        due: dict[NeededLock, list[int]] = {need: [] for need, at in site.held.items() if at <= now}
+        due: dict[Need, list[int]] = {need: [] for need, at in site.held.items() if at <= now}
         for message, need in site.messages.items() if due else ():
             if need in due and len(due[need]) < TRIED:
                 due[need].append(message)
@@ -118,10 +118,10 @@ class HeldLocks:
             del site.held[need]
         return due
 
-    def settle(self, site_id: int, due: Collection[NeededLock], *, tried: Collection[NeededLock]) -> None:
+    def settle(self, site_id: int, due: Collection[Need], *, tried: Collection[Need]) -> None:
         """Let the messages go on of locks that were tried and not put back. Keep those that another worker tries."""
         site = self._sites[site_id]
-        freed: set[NeededLock] = set()
+        freed: set[Need] = set()
         for need in due:
             if need in site.held:
                 site.misses.pop(need, None)
@@ -136,12 +136,12 @@ class HeldLocks:
             del self._sites[site_id]
 
 
-def judge_unblocked(
+def judge_free(
     site_id: int,
     batch: Sequence[Message],
-    needs: NeededLocks,
+    needs: Needs,
     *,
-    held_locks: HeldLocks,
+    aside: Aside,
     judge: Callable[[Sequence[Message]], list[Verdict]],
 ) -> list[Verdict]:
     """Judge the messages of a batch whose locks are free, and set the others aside. Inside a transaction.
@@ -154,50 +154,48 @@ def judge_unblocked(
     verdicts: list[Verdict] = []
     parts: list[Sequence[Message]] = [batch]
     while parts:
-        part = set_aside_blocked(site_id, parts.pop(), needs, held_locks=held_locks)
+        part = leave_out(site_id, parts.pop(), needs, aside=aside)
         if not part:
             continue
         if time.monotonic() > until:
             for message in part:
-                held_locks.add(site_id, NeededLock(None, message.id), [message.id])
+                aside.put(site_id, Need(None, message.id), [message.id])
             continue
         try:
             with transaction.atomic():
                 verdicts += judge(part)
         except HeldError as error:
-            parts += reversed(_divide(site_id, part, needs, error.lock, held_locks=held_locks))
+            parts += reversed(_divide(site_id, part, needs, error.lock, aside=aside))
     return verdicts
 
 
-def set_aside_blocked(
-    site_id: int, batch: Sequence[Message], needs: NeededLocks, *, held_locks: HeldLocks
-) -> list[Message]:
+def leave_out(site_id: int, batch: Sequence[Message], needs: Needs, *, aside: Aside) -> list[Message]:
     """Return the messages of which no lock is known to be held; the others are set aside."""
     free = []
     for message in batch:
-        need = held_locks.find_held(site_id, (NeededLock(None, message.id), *needs[message.id]))
+        need = aside.stops(site_id, (Need(None, message.id), *needs[message.id]))
         if need is None:
             free.append(message)
         else:
-            held_locks.add(site_id, need, [message.id])
+            aside.put(site_id, need, [message.id])
     return free
 
 
 def _divide(
-    site_id: int, part: Sequence[Message], needs: NeededLocks, lock: Lock, *, held_locks: HeldLocks
+    site_id: int, part: Sequence[Message], needs: Needs, lock: Lock, *, aside: Aside
 ) -> list[Sequence[Message]]:
     """Return parts to try of one that waited in vain for a lock of this kind. One query for identities, else none."""
-    if lock == Lock.IDENTITY and _find_held_identities(site_id, part, needs, held_locks=held_locks):
+    if lock == Lock.IDENTITY and _find_held_identities(site_id, part, needs, aside=aside):
         return [part]
-    by_need: dict[NeededLock, list[Message]] = {}
+    by_need: dict[Need, list[Message]] = {}
     for message in part:
         for need in needs[message.id]:
             if need.lock == lock:
                 by_need.setdefault(need, []).append(message)
     if len(by_need) == 1 or len(part) == 1:
         (message, *_) = part
-        for need in by_need or [NeededLock(None, message.id)]:
-            held_locks.add(site_id, need, [each.id for each in by_need.get(need, [message])])
+        for need in by_need or [Need(None, message.id)]:
+            aside.put(site_id, need, [each.id for each in by_need.get(need, [message])])
         return [part]  # without those
     half = set(list(by_need)[: len(by_need) // 2])
     first = [message for message in part if not half.isdisjoint(needs[message.id])]
@@ -207,7 +205,7 @@ def _divide(
     return [first, [message for message in part if message.id not in taken]]
 
 
-def _find_held_identities(site_id: int, part: Sequence[Message], needs: NeededLocks, *, held_locks: HeldLocks) -> bool:
+def _find_held_identities(site_id: int, part: Sequence[Message], needs: Needs, *, aside: Aside) -> bool:
     """Note which identities of these messages are held. Return False if none is."""
     keys = {
         cast("people.IdentityKey", need.name)
@@ -217,5 +215,5 @@ def _find_held_identities(site_id: int, part: Sequence[Message], needs: NeededLo
     }
     held = people.find_held(site_id, sorted(keys))
     for key in held:
-        held_locks.add(site_id, NeededLock(Lock.IDENTITY, key))
+        aside.put(site_id, Need(Lock.IDENTITY, key))
     return bool(held)

@@ -37,6 +37,8 @@ LONG = "one " * 26
         ("a.html", '<p title="So many {{ goals }} of them">{{ sum }}</p>', "says `So many`"),
         ("a.html", "<p>Each event is <b>told</b> once.</p>", "says `told`"),
         ("a.html", f"<p>{LONG}{{% if a %}}<b>more</b>{{% endif %}}.</p>", "has a sentence of 27 words"),
+        ("a.yml", "a: 1  # as we told\nb: 2", "says `told`"),
+        ("a.js", "  // One line\n  // says that nobody asks.", "says `nobody`"),
         ("a.md", f"- An item.\n- {LONG}\n  and more", "has a sentence of 28 words"),
         ("a.md", "Sentence one. Whose goal it is, matters.", "begins a sentence with whose"),
     ],
@@ -57,6 +59,8 @@ def test_check__prose_of_a_refused_shape__is_found(path: str, source: str, findi
         ("a.py", 'WORDS = "null nil nobody".split()'),
         ("tests/a.py", 'send("Nobody has told them so many times.")'),
         ("a.html", f"<p>{'one ' * 20}</p><p>{'one ' * 20}</p><code>told</code>{{% url 'heard' %}}"),
+        ("a.py", f"x = 1  # {'one ' * 20}\ny = 2  # {'one ' * 20}"),
+        ("a.yml", f"# Run:\n#\n#     nobody {LONG}"),
         ("a.md", f"```\nnobody {LONG}\n```\n| {'one ' * 20} | {'one ' * 20} |"),
     ],
 )

@@ -12,7 +12,7 @@ import sys
 import tokenize
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 # Not rewritten yet: a folder and all below it, or files of one folder. Remove a line when its last finding is gone.
 UNFINISHED: Final = (
@@ -86,6 +86,7 @@ RIDDLES: Final = ("what", "who", "whose", "whom", "whether", "those", "which")  
 OPENERS: Final = (*RIDDLES, "where", "how", "when", "that")  # as the beginning of a docstring
 FILLERS: Final = re.compile(r"an?|and|are|as|at|be|by|for|from|in|is|it|its|of|on|or|return|the|this|to|with")
 
+OTHERS: Final = (".yml", ".toml", ".js", ".mjs", ".css", ".sql", ".example", "file", "entrypoint")  # comments only
 SKIPPED_FOLDERS: Final = {"node_modules", "migrations", "fixtures", "staticfiles"}
 MARK: Final = "§"  # in place of a code span, a tag or a value
 WORD: Final = re.compile(r"[^\W\d_][\w'’-]*")
@@ -94,6 +95,7 @@ SENTENCE_END: Final = re.compile(r"[.!?…][\"'”’)]*\s+(?=[\"'“‘(]*[A-Z�
 LIST: Final = re.compile(r"([\w'’§-]+ )?[\w'’§-]+(?:,\s+([\w'’§-]+\s+)?[\w'’§-]+){2,}(,?\s+(and|or)\s+[\w'’§-]+)?")
 ITEM: Final = re.compile(r"\s*([-*•#]+\s|\d+[.)]\s)")
 DIRECTIVE: Final = re.compile(r"(noqa(: [A-Z0-9, ]+)?|type: ignore(\[[^]]*\])?|fmt: \w+)\s*[-#]?|!.*")
+LINE_COMMENT: Final = re.compile(r"^(|.*\s)(?:#+|//|--|/\*+)(?= )(.*?)(?:\*/)?$")
 SQL: Final = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE|CREATE|ALTER|WITH|FROM|WHERE|JOIN|AND|VALUES)\b")
 HIDDEN: Final = re.compile(
     r"<(script|style|code|pre)\b.*?</\1>|{#.*?#}|{% comment.*?endcomment %}|<!--.*?-->", re.DOTALL
@@ -103,37 +105,30 @@ INLINE: Final = re.compile(r"if|endif|url|with|endwith|a|abbr|b|em|i|kbd|small|s
 SHOWN: Final = re.compile(r"""\b(?:title|placeholder|aria-label|alt|value)=(["'])(.*?)\1""", re.DOTALL)
 
 
-class Prose(NamedTuple):
-    """A paragraph and the line on which it begins."""
-
-    line: int
-    text: str
-
-
 def check(path: str, source: str) -> list[str]:
     """Return the findings in a file, `path:line: finding`, in the order of the lines. Pure."""
     if path.endswith(".py"):
-        findings = [*_check_docstrings(path, ast.parse(source)), *_check_comments(source)]
+        findings = [*_check_docstrings(path, ast.parse(source)), *_check_comments(_comments(path, source))]
         if not path.startswith("tests/"):
             findings += _check_prose(_messages(ast.parse(source)))
     elif path.endswith((".html", ".txt")):
         findings = _check_prose(_shown_text(source))
+    elif path.endswith(OTHERS):
+        findings = _check_comments(_comments(path, source))
     else:
-        findings = _check_prose([Prose(1, re.sub(r"^```.*?^```", _blank, source, flags=re.DOTALL | re.MULTILINE))])
+        findings = _check_prose([(1, re.sub(r"^```.*?^```", _blank, source, flags=re.DOTALL | re.MULTILINE))])
     return [f"{path}:{line}: {finding}" for line, finding in sorted(set(findings))]
 
 
 def read_files(*paths: str) -> Iterator[tuple[str, str]]:
-    """Yield path and text of every Python file, template and document. No Git: a checkout may belong to another user.
-
-    Migrations are history, fixtures are other people's files.
-    """
+    """Yield path and text of every file with prose. No Git, because a checkout may belong to another user."""
     for path in paths or (".",):
         walk = [(str(path), [], [""])] if Path(path).is_file() else os.walk(path)
         for folder, folders, names in walk:
             folders[:] = [name for name in folders if name[0] != "." and name not in SKIPPED_FOLDERS]
             for file in sorted(Path(folder, name) for name in names):
-                if file.suffix in {".py", ".md"} or (file.suffix in {".html", ".txt"} and "templates" in file.parts):
+                is_template = file.suffix in {".html", ".txt"} and "templates" in file.parts
+                if is_template or file.name.endswith((".py", ".md", *OTHERS)):
                     yield file.as_posix(), file.read_text()
 
 
@@ -142,17 +137,17 @@ def is_finished(path: str) -> bool:
 
 
 def list_homonyms(files: Iterable[tuple[str, str]]) -> list[str]:
-    """Return the names that two or more classes of the product share; `Command` is the name that Django asks for."""
+    """Return the names that several classes of the product share, except the commands' `Command`."""
     places: dict[str, list[str]] = {}
     for path, source in files:
         if path.endswith(".py") and not path.startswith("tests/") and "management/commands" not in path:
             for node in ast.parse(source).body:
                 if isinstance(node, ast.ClassDef):
                     places.setdefault(node.name, []).append(f"{path}:{node.lineno}")
-    return [f"{name}: {', '.join(found)}" for name, found in sorted(places.items()) if len(found) > 1]
+    return [f"{name}: {', '.join(lines)}" for name, lines in sorted(places.items()) if len(lines) > 1]
 
 
-def _check_prose(paragraphs: Iterable[Prose], openers: tuple[str, ...] = ()) -> list[tuple[int, str]]:
+def _check_prose(paragraphs: Iterable[tuple[int, str]], openers: tuple[str, ...] = ()) -> list[tuple[int, str]]:
     findings = []
     for start, written in paragraphs:
         text = CODE.sub(_blank, written)
@@ -169,7 +164,7 @@ def _check_prose(paragraphs: Iterable[Prose], openers: tuple[str, ...] = ()) -> 
 
 
 def _sentences(start: int, text: str) -> Iterator[tuple[int, str]]:
-    """Split text at sentence ends, blank lines, list items and cells of tables."""
+    """Yield line and text of each sentence; blank lines, list items and cells of tables end one too."""
     breaks = re.compile(rf"{SENTENCE_END.pattern}|\n\s*\n|\n(?={ITEM.pattern})|\||\n(?=\s*\|)")
     position = 0
     for end in [*(match.end() for match in breaks.finditer(text)), len(text)]:
@@ -188,18 +183,11 @@ def _check_docstrings(path: str, module: ast.Module) -> list[tuple[int, str]]:
         if text is None:
             continue
         line = node.body[0].lineno
-        findings += _check_prose([Prose(line, text)], OPENERS)
-        if "`" not in text and _stems(text) <= _stems(_signature(path, node)):
-            findings.append((line, "repeats its definition"))
+        findings += _check_prose([(line, text)], OPENERS)
+        if "`" not in text and len(stems := _stems(text)) < MOST_WORDS:
+            signature = path if isinstance(node, ast.Module) else ast.unparse(node).partition('"""')[0]
+            findings += [(line, "repeats its definition")] if stems <= _stems(signature) else []
     return findings
-
-
-def _signature(path: str, node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-    if isinstance(node, ast.Module):
-        return path.removesuffix(".py")
-    if isinstance(node, ast.ClassDef):
-        return " ".join([node.name, *map(ast.unparse, node.bases)])
-    return " ".join([node.name, ast.unparse(node.args), ast.unparse(node.returns) if node.returns else ""])
 
 
 def _stems(text: str) -> set[str]:
@@ -207,21 +195,30 @@ def _stems(text: str) -> set[str]:
     return {re.sub(r"(ies|es|s|e|y)$", "", word) for word in words if not FILLERS.fullmatch(word)}
 
 
-def _check_comments(source: str) -> list[tuple[int, str]]:
-    blocks: list[tuple[int, int, str]] = []  # last line, column, text
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type != tokenize.COMMENT:
-            continue
-        line, column = token.start
-        text = DIRECTIVE.sub("", token.string.lstrip("#:").strip())
-        if blocks and blocks[-1][:2] == (line - 1, column):
+def _check_comments(comments: Iterable[tuple[int, bool, str]]) -> list[tuple[int, str]]:
+    blocks: list[tuple[int, bool, str]] = []  # number of the last line, without code in it, text
+    for line, is_alone, comment in comments:
+        text = "" if comment.startswith("    ") else DIRECTIVE.sub("", comment.strip())  # indented comments show code
+        if is_alone and blocks and blocks[-1][:2] == (line - 1, True):
             text = f"{blocks.pop()[2]}\n{text}"
-        blocks.append((line, column, text))
-    return _check_prose((Prose(line - text.count("\n"), text) for line, _, text in blocks), RIDDLES)
+        blocks.append((line, is_alone, text))
+    return _check_prose(((line - text.count("\n"), text) for line, _, text in blocks), RIDDLES)
 
 
-def _messages(module: ast.Module) -> Iterator[Prose]:
-    """Return the literals that read as sentences, wherever they are: most of them reach a user or an operator."""
+def _comments(path: str, source: str) -> Iterator[tuple[int, bool, str]]:
+    """Yield each comment: number of its line, whether the line has no code, text."""
+    if path.endswith(".py"):
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.COMMENT:
+                yield token.start[0], token.line.lstrip().startswith("#"), token.string.lstrip("#:")
+    else:
+        for line, text in enumerate(source.splitlines(), start=1):
+            if match := LINE_COMMENT.match(text):
+                yield line, not match[1].strip(), match[2]
+
+
+def _messages(module: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield the literals that read as sentences, because most of them reach a user or an operator."""
     docstrings = {id(node.value) for node in ast.walk(module) if isinstance(node, ast.Expr)}
     parts = {id(part) for node in ast.walk(module) if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in ast.walk(module):
@@ -232,27 +229,27 @@ def _messages(module: ast.Module) -> Iterator[Prose]:
         else:
             continue
         if SQL.search(text):
-            yield from (Prose(node.lineno, comment) for comment in re.findall(r"-- (.+)", text))
+            yield from ((node.lineno, comment) for comment in re.findall(r"-- (.+)", text))
         elif len(WORD.findall(text)) >= FEWEST_WORDS and re.search("^[A-Z]|[.,:;?!]", text):
-            yield Prose(node.lineno, text)
+            yield (node.lineno, text)
 
 
-def _shown_text(source: str) -> Iterator[Prose]:
-    """Return what a template shows. Tags that stay inside a sentence become marks, all others end it."""
+def _shown_text(source: str) -> Iterator[tuple[int, str]]:
+    """Yield the text of a template. Tags within a sentence become marks, all others end it."""
     source = HIDDEN.sub(_blank, source)
     for shown in SHOWN.finditer(source):
-        yield Prose(source.count("\n", 0, shown.start()) + 1, TAG.sub(MARK, shown[2]))
+        yield (source.count("\n", 0, shown.start()) + 1, TAG.sub(MARK, shown[2]))
     text, line, position = "", 1, 0
     for tag in TAG.finditer(source):
         text += source[position : tag.start()]
         if (name := tag[1] or tag[2]) and not INLINE.fullmatch(name):
-            yield Prose(line, text)
+            yield (line, text)
             line += text.count("\n") + tag[0].count("\n")
             text = ""
         else:
             text += _blank(tag) if name is None else "\n" * tag[0].count("\n")
         position = tag.end()
-    yield Prose(line, text + source[position:])
+    yield (line, text + source[position:])
 
 
 def _blank(match: re.Match[str]) -> str:

@@ -17,7 +17,7 @@ from django.db import OperationalError, connections
 
 from api.alerts import evaluate, outbox
 from api.celery import app
-from api.digest import goal_changes, late, run
+from api.digest import goal_changes, late_links, run
 from api.digest.claims import Claims
 from api.digest.prune import prune_old
 from api.erasure import erase as erasure
@@ -73,7 +73,7 @@ def tend_queues() -> None:
 def follow_links() -> None:
     """Continue links of identities that were too many for a batch."""
     with unless_held("follow_links", seconds=LINKS_SECONDS) as until:
-        while time.monotonic() < until and late.step_any():
+        while time.monotonic() < until and late_links.step_any():
             pass
 
 

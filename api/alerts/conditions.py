@@ -8,7 +8,7 @@ from typing import Final
 from api.http.wording import count_of
 from api.ingest.source_counts import Figures
 from api.insight.delivery import Lag, Outcomes
-from api.insight.site_status import Room, SourceState
+from api.insight.site_status import QuotaHeadroom, SourceState
 from api.models import Alert
 
 Condition = Alert.Condition
@@ -91,7 +91,7 @@ def heard_of(source: SourceState) -> str:
     return f"last heard of at {last:%Y-%m-%d %H:%M:%S} UTC" if last else "not heard of in 14 days"
 
 
-def judge_quota(rooms: Sequence[Room], waiting: int) -> Finding:
+def judge_quota(rooms: Sequence[QuotaHeadroom], waiting: int) -> Finding:
     """Holds when a window of the goal quota has no place left, or events wait for one."""
     full = [room for room in rooms if not room.left]
     told = [

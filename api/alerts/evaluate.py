@@ -15,7 +15,7 @@ from django.db.models import Case, F, TextField, Value, When
 from api.alerts import conditions, outbox
 from api.alerts.conditions import Condition, Finding
 from api.insight import delivery, site_status
-from api.insight.delivery import Outcomes, Span
+from api.insight.delivery import DeliveryPeriod, Outcomes
 from api.models import Alert, AlertDelivery, Site
 
 REMIND: Final = timedelta(hours=24)
@@ -32,23 +32,23 @@ class Readings:
 
     @cached_property
     def outcomes(self) -> Outcomes:
-        return delivery.outcomes(self.site.pk, span=Span.DAY, now=self.now)
+        return delivery.count_outcomes(self.site.pk, span=DeliveryPeriod.DAY, now=self.now)
 
     @cached_property
     def lag(self) -> delivery.Lag:
-        return delivery.lag(self.site.pk, since=self.now - conditions.RECENT)
+        return delivery.measure_lag(self.site.pk, since=self.now - conditions.RECENT)
 
     @cached_property
-    def inbox(self) -> site_status.Inbox:
-        return site_status.inbox(self.site)
+    def inbox(self) -> site_status.InboxState:
+        return site_status.count_inbox(self.site)
 
     @cached_property
     def sources(self) -> list[site_status.SourceState]:
-        return site_status.came_in(self.site, now=self.now)[0]
+        return site_status.received_by_source(self.site, now=self.now)[0]
 
     @cached_property
-    def rooms(self) -> list[site_status.Room]:
-        return site_status.rooms(self.site, now=self.now)
+    def rooms(self) -> list[site_status.QuotaHeadroom]:
+        return site_status.measure_headroom(self.site, now=self.now)
 
 
 def evaluate(*, now: datetime) -> None:

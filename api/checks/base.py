@@ -25,12 +25,12 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Law:
-    """`find` looks at one site, or at all for None, and counts into the figures that `line` tells."""
+class Check:
+    """`run` looks at one site, or at all for None, and counts into the figures that `line` tells."""
 
     name: str
     line: str
-    find: Callable[[int | None, Figures], Iterator[Difference]]
+    run: Callable[[int | None, Figures], Iterator[Difference]]
 
 
 def stream(sql: str, parameters: dict[str, Any]) -> Iterator[tuple[Any, ...]]:

@@ -13,9 +13,9 @@ import times
 from api.checks.base import AGAIN, Difference, Figures, of_site, stream
 from api.checks.changes import last_change
 from api.digest import rekey
-from api.digest.mapping import STORED, Effects, GoalHit, Rules, Stored, derive
+from api.digest.mapping import MESSAGE_COLUMNS, Derivation, GoalHit, SourceConfig, StoredMessage, derive
 from api.digest.readings import NEWEST
-from api.digest.site_config import load_ways
+from api.digest.site_config import load_site_config
 from api.digest.suppression import find_suppressed
 from api.erasure.sweeps import stand_ins_of
 from api.http.chunks import chunks
@@ -48,11 +48,11 @@ COMPARED: Final = (*SAID, "visitor_code", "keyed_by", "properties")
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class ProcessedMessage:
     """A message that the digest applied, at least what it says of people."""
 
     site_id: int
-    stored: Stored
+    stored: StoredMessage
     status: str
     reason: str
     has_converted: bool
@@ -65,11 +65,11 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class DerivedMessage:
     """A message with what it means, and what it says of each identity."""
 
-    message: Applied
-    effects: Effects
+    message: ProcessedMessage
+    effects: Derivation
     said: dict[people.IdentityKey, merge.Registers]
 
 
@@ -107,26 +107,26 @@ def recount(site_id: int | None, figures: Figures) -> Iterator[Difference]:
     A message digested before its site's rules were changed may have said something else then: it is left out. Eight
     queries a batch, which is all that is in memory, six more for each further part of one of large people.
     """
-    ways = {site.pk: (load_ways(site), _rules_changed(site)) for site in Site.objects.all()}
+    config = {site.pk: (load_site_config(site), _rules_changed(site)) for site in Site.objects.all()}
     erased, removed, excuses_links = _being_erased(), _removed(), rekey.is_waiting()
     for batch in _batches(site_id):
         readings = []
         for message in batch:
-            if message.site_id not in ways:  # check_inbox names it
+            if message.site_id not in config:  # check_inbox names it
                 continue
             if any(spelling in message.stored.body for spelling in erased.get(message.site_id, ())):
                 continue
-            its_ways, changed_at = ways[message.site_id]
+            site_config, changed_at = config[message.site_id]
             if changed_at is not None and message.digested_at < changed_at + SETTLED:
                 figures["earlier"] += 1
             else:
-                effects = derive(message.stored, its_ways.rules_of(message.stored))
+                effects = derive(message.stored, site_config.for_message(message.stored))
                 if effects.failed:  # the hook takes it no more
                     figures["earlier"] += 1
                     continue
                 effects = _without_removed(message, effects, removed)
                 said = people.said_by(effects.change) if effects.change else {}
-                readings.append(Reading(message, effects, said))
+                readings.append(DerivedMessage(message, effects, said))
         readings = _without_erased(readings)
         figures["recounted"] += len(readings)
         figures["former"] += sum(each.message.stored.reading < NEWEST for each in readings)
@@ -152,8 +152,8 @@ def _removed() -> dict[tuple[int, str, str], datetime | None]:
 
 
 def _without_removed(
-    message: Applied, effects: Effects, removed: Mapping[tuple[int, str, str], datetime | None]
-) -> Effects:
+    message: ProcessedMessage, effects: Derivation, removed: Mapping[tuple[int, str, str], datetime | None]
+) -> Derivation:
     """Leave out a persona or a group that a person removed after the message was digested."""
     change = effects.change
     if change is None or not removed:
@@ -170,9 +170,9 @@ def _without_removed(
     return replace(effects, change=change)
 
 
-def _without_erased(readings: Sequence[Reading]) -> list[Reading]:
+def _without_erased(readings: Sequence[DerivedMessage]) -> list[DerivedMessage]:
     """Without the messages of people who are being erased: what these say of them is gone first."""
-    by_site: dict[int, list[Reading]] = {}
+    by_site: dict[int, list[DerivedMessage]] = {}
     for reading in readings:
         by_site.setdefault(reading.message.site_id, []).append(reading)
     erased = set().union(
@@ -185,11 +185,11 @@ def _without_erased(readings: Sequence[Reading]) -> list[Reading]:
 
 
 def _rules_changed(site: Site) -> datetime | None:
-    changes = (last_change(site.pk, [field.name for field in fields(Rules)]), site.rules_changed_at)
+    changes = (last_change(site.pk, [field.name for field in fields(SourceConfig)]), site.rules_changed_at)
     return max((each for each in changes if each is not None), default=None)
 
 
-def _batches(site_id: int | None) -> Iterator[list[Applied]]:
+def _batches(site_id: int | None) -> Iterator[list[ProcessedMessage]]:
     sizes = stream(
         f"""
         SELECT m.id, octet_length(m.body)
@@ -203,23 +203,25 @@ def _batches(site_id: int | None) -> Iterator[list[Applied]]:
         yield _load_messages(chunk)
 
 
-def _load_messages(ids: Sequence[int]) -> list[Applied]:
+def _load_messages(ids: Sequence[int]) -> list[ProcessedMessage]:
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT {STORED}, m.site_id, m.status, m.reason, m.effects @> '{{converted}}',
+            SELECT {MESSAGE_COLUMNS}, m.site_id, m.status, m.reason, m.effects @> '{{converted}}',
                    m.warnings @> '{{unlisted_persona}}', m.digested_at
               FROM api_message m WHERE m.id = ANY(%b::bigint[])
             """,
             [list(ids)],
         )
         return [
-            Applied(site, Stored.of_row(columns), status, reason, has_converted, is_unlisted, digested_at)
+            ProcessedMessage(
+                site, StoredMessage.of_row(columns), status, reason, has_converted, is_unlisted, digested_at
+            )
             for *columns, site, status, reason, has_converted, is_unlisted, digested_at in cursor.fetchall()
         ]
 
 
-def _parts(readings: Sequence[Reading]) -> Iterator[list[Reading]]:
+def _parts(readings: Sequence[DerivedMessage]) -> Iterator[list[DerivedMessage]]:
     """Yield the readings of a batch, as many at a time as may be compared with what is known of their people."""
     size_of = SIZE.replace("i.", "t.")
     sizes: dict[tuple[Any, ...], int] = {
@@ -229,7 +231,7 @@ def _parts(readings: Sequence[Reading]) -> Iterator[list[Reading]]:
             *_join("cohorts_group", f"t.site_id, t.group_id, {size_of}", GROUP, _groups(readings)),
         )
     }
-    part: list[Reading] = []
+    part: list[DerivedMessage] = []
     total = 0
     for reading in readings:
         size = sum(sizes.get(key, 0) for key in (*_identities([reading]), *_groups([reading])))
@@ -241,16 +243,16 @@ def _parts(readings: Sequence[Reading]) -> Iterator[list[Reading]]:
     yield part
 
 
-def _identities(readings: Sequence[Reading]) -> set[tuple[int, int, str]]:
+def _identities(readings: Sequence[DerivedMessage]) -> set[tuple[int, int, str]]:
     return {(each.message.site_id, *key) for each in readings for key in each.said}
 
 
-def _groups(readings: Sequence[Reading]) -> set[tuple[int, str]]:
+def _groups(readings: Sequence[DerivedMessage]) -> set[tuple[int, str]]:
     changes = [(each.message.site_id, each.effects.change) for each in readings]
     return {(site, change.group) for site, change in changes if change is not None and change.group is not None}
 
 
-def _compare(reading: Reading, known: Known) -> Iterator[Difference]:
+def _compare(reading: DerivedMessage, known: Known) -> Iterator[Difference]:
     message, effects = reading.message, reading.effects
     if effects.rejected:
         yield Difference(UNREAD, f"{message.name}: {effects.rejected}")
@@ -274,7 +276,7 @@ def _compare(reading: Reading, known: Known) -> Iterator[Difference]:
         yield Difference(UNCONVERTED, message.name)
 
 
-def _missing(reading: Reading, known: Known) -> Iterator[str]:
+def _missing(reading: DerivedMessage, known: Known) -> Iterator[str]:
     """What the tables lack of what a message says, in words that name no person."""
     site_id, change = reading.message.site_id, reading.effects.change
     for (kind, value), said in reading.said.items():
@@ -288,7 +290,7 @@ def _missing(reading: Reading, known: Known) -> Iterator[str]:
         yield "its persona is missing"
 
 
-def _is_left_out(reading: Reading, fact: PersonaFact, known: Known) -> bool:
+def _is_left_out(reading: DerivedMessage, fact: PersonaFact, known: Known) -> bool:
     """Return whether a limit may have left a fact out of the history."""
     if reading.message.is_unlisted:
         return True
@@ -298,14 +300,14 @@ def _is_left_out(reading: Reading, fact: PersonaFact, known: Known) -> bool:
     return until is not None and occurred_at <= times.of_stamp(until)
 
 
-def _links(reading: Reading) -> set[tuple[int, int, str, str]]:
+def _links(reading: DerivedMessage) -> set[tuple[int, int, str, str]]:
     """The links of an event, as (site, kind, value, user)."""
     change = reading.effects.change
     links = people.links_said_by(change) if change else []
     return {(reading.message.site_id, *key, user) for key, user in links}
 
 
-def _persona_fact(reading: Reading) -> PersonaFact | None:
+def _persona_fact(reading: DerivedMessage) -> PersonaFact | None:
     change = reading.effects.change
     said = people.said_of_persona(change) if change else None
     if change is None or said is None:
@@ -337,7 +339,7 @@ def _contradictions(hit: GoalHit, conversion: dict[str, Any]) -> list[str]:
     return names
 
 
-def _load(readings: Sequence[Reading], *, excuses_links: bool) -> Known:
+def _load(readings: Sequence[DerivedMessage], *, excuses_links: bool) -> Known:
     """Return what the tables hold of all that a batch speaks of, with links that are excused. Six queries."""
     links = set().union(*map(_links, readings))
     changes = [(each.message.site_id, each.effects.change) for each in readings if each.effects.change]

@@ -13,7 +13,7 @@ from typing import Any, Final
 import psycopg
 from django.db import connection, transaction
 
-from api.digest.aside import Aside
+from api.digest.held_locks import HeldLocks
 from api.http.database import Kind, connect
 from api.models import Claim
 
@@ -27,7 +27,7 @@ class Claims:
     def __init__(self) -> None:
         self._connection: psycopg.Connection[Any] | None = None
         self._worker = 0
-        self.aside = Aside()
+        self.held_locks = HeldLocks()
 
     def note(self, message_ids: Sequence[int]) -> None:
         """Say which messages are in hand. One query, committed at once."""

@@ -1,7 +1,7 @@
 """From pending messages to their effects: a batch of one site, one transaction, everything in it or nothing.
 
 Locks are taken in one order everywhere: messages, identities and groups (sorted), the site's goal names, the figures
-of goals (sorted). What needs a lock that another session holds for long is set aside (api.digest.aside).
+of goals (sorted). What needs a lock that another session holds for long is set aside (api.digest.held_locks).
 """
 
 import traceback
@@ -18,15 +18,15 @@ from django.conf import settings
 from django.db import connection, transaction
 
 import times
-from api.digest import hooks, late, taking
-from api.digest.aside import PROBE, WAIT, Need, judge_free, leave_out, needs_of
+from api.digest import hooks, late_links, selection
 from api.digest.claims import Claims
-from api.digest.duplicate_sources import warn_of_twins
-from api.digest.mapping import Effects, GoalHit, Stored, derive
-from api.digest.planning import limit_waits, plan_by_keys
-from api.digest.site_config import Ways
+from api.digest.duplicate_sources import warn_of_duplicate_sources
+from api.digest.held_locks import PROBE, WAIT, NeededLock, find_needed_locks, judge_unblocked, set_aside_blocked
+from api.digest.mapping import Derivation, GoalHit, StoredMessage, derive
+from api.digest.selection import ClaimedMessage
+from api.digest.site_config import SiteConfig
 from api.digest.suppression import suppress
-from api.digest.taking import Claimed
+from api.digest.transaction_settings import limit_lock_waits, prefer_index_plans
 from api.events.effects import Effect
 from api.http.database import is_ours
 from cohorts import people
@@ -59,55 +59,57 @@ class Verdict:
     reading: int | None = None  # the one it was derived under; none if that failed
 
 
-def digest_pending(ways: Ways, claims: Claims, *, limit: int, now: datetime) -> int:
+def digest_pending(config: SiteConfig, claims: Claims, *, limit: int, now: datetime) -> int:
     """Digest one batch of a site's pending messages; how many it took, 0 when nothing was free to take.
 
     Messages that failed before, or were in hand when a worker died, go one at a time.
     """
-    taken = _digest_again(ways, claims, now=now)
-    taken += _digest(ways, claims, partial(taking.claim_pending, ways.site_id, limit), now=now)
-    return taken + _digest(ways, claims, partial(taking.claim_suspect, ways.site_id, now), now=now)
+    taken = _digest_again(config, claims, now=now)
+    taken += _digest(config, claims, partial(selection.claim_pending, config.site_id, limit), now=now)
+    return taken + _digest(config, claims, partial(selection.claim_suspect, config.site_id, now), now=now)
 
 
-def digest_deferred(ways: Ways, claims: Claims, names: Sequence[str], *, now: datetime) -> int:
+def digest_deferred(config: SiteConfig, claims: Claims, names: Sequence[str], *, now: datetime) -> int:
     """Digest the first deferred message of each of these goal names, whose turn has come; how many it took."""
-    return _digest(ways, claims, partial(taking.claim_deferred, ways.site_id, names), now=now)
+    return _digest(config, claims, partial(selection.claim_deferred, config.site_id, names), now=now)
 
 
-def digest_waiting(ways: Ways, claims: Claims, names: Mapping[str, datetime], *, limit: int, now: datetime) -> int:
+def digest_waiting(
+    config: SiteConfig, claims: Claims, names: Mapping[str, datetime], *, limit: int, now: datetime
+) -> int:
     """Digest a batch of the deferred messages of goal names that were last digested before the name's time.
 
     Return how many it took, 0 if none is left.
     """
-    return _digest(ways, claims, partial(taking.claim_waiting, ways.site_id, names, limit), now=now)
+    return _digest(config, claims, partial(selection.claim_waiting, config.site_id, names, limit), now=now)
 
 
-def _digest_again(ways: Ways, claims: Claims, *, now: datetime) -> int:
+def _digest_again(config: SiteConfig, claims: Claims, *, now: datetime) -> int:
     """Digest a message of each lock that was held a while ago; where that works, the others of the lock may go on."""
-    due = claims.aside.due(ways.site_id)
+    due = claims.held_locks.take_due(config.site_id)
     if not due:
         return 0
-    tried: set[Need] = set()
+    tried: set[NeededLock] = set()
     try:
-        return _digest(ways, claims, partial(taking.claim_again, ways.site_id, due), now=now, tried=tried)
+        return _digest(config, claims, partial(selection.claim_again, config.site_id, due), now=now, tried=tried)
     finally:
-        claims.aside.settle(ways.site_id, due, tried=tried)
+        claims.held_locks.settle(config.site_id, due, tried=tried)
 
 
 def _digest(
-    ways: Ways,
+    config: SiteConfig,
     claims: Claims,
     claim: "partial[list[int]]",
     *,
     now: datetime,
-    tried: set[Need] | None = None,
+    tried: set[NeededLock] | None = None,
 ) -> int:
     """Digest what `claim` takes, as a batch; where the batch fails, one message after the other in savepoints.
 
     What needs a lock that is held for long is set aside. `tried` is of a batch that was set aside before, which does
     not wait for long, and gets what it needs.
     """
-    site_id, aside = ways.site_id, claims.aside
+    site_id, held_locks = config.site_id, claims.held_locks
     also: frozenset[people.IdentityKey] = frozenset()
     most: int | None = None  # messages
     for attempt in range(1, RETRIES + 1):
@@ -115,14 +117,14 @@ def _digest(
         failures: list[Exception] = []
         try:
             with transaction.atomic():
-                plan_by_keys(lock_timeout=WAIT if tried is None else PROBE)
-                ids = claim(aside.messages(site_id))
+                prefer_index_plans(lock_timeout=WAIT if tried is None else PROBE)
+                ids = claim(held_locks.blocked_messages(site_id))
                 if not ids:
                     return 0
                 ids = ids[:most]
                 claims.note(ids)
-                batch = taking.load(ids)
-                verdicts = _judge_batch(ways, claims, batch, also=also, failures=failures, tried=tried)
+                batch = selection.load(ids)
+                verdicts = _judge_batch(config, claims, batch, also=also, failures=failures, tried=tried)
                 _save(verdicts, now=now)
         except Exception as error:
             claims.forget()  # this worker lives; only a dead one leaves its note
@@ -130,37 +132,37 @@ def _digest(
             if isinstance(error, people.TooManyBytesError):
                 most = max(1, len(ids) // SMALLER)
             if attempt == RETRIES or not _is_worth_retrying(error):
-                hooks.tell(hooks.batch_failed, site_id=site_id, message_ids=ids, error=error)
+                hooks.send_signal(hooks.batch_failed, site_id=site_id, message_ids=ids, error=error)
                 raise
         else:
             claims.forget()
             for failure in failures[:1]:
-                hooks.tell(hooks.batch_failed, site_id=site_id, message_ids=ids, error=failure)
+                hooks.send_signal(hooks.batch_failed, site_id=site_id, message_ids=ids, error=failure)
             if verdicts:
-                hooks.tell(hooks.batch_digested, site_id=site_id, messages=_outcomes(batch, verdicts))
+                hooks.send_signal(hooks.batch_digested, site_id=site_id, messages=_outcomes(batch, verdicts))
             if tried is not None:  # no more messages wait behind these, and the run has to end
                 return len(verdicts)
             # Messages that were set aside just now count, too, because others may wait behind them.
-            return len(verdicts) + len(set(aside.messages(site_id)) & set(ids))
+            return len(verdicts) + len(set(held_locks.blocked_messages(site_id)) & set(ids))
     raise AssertionError
 
 
 def _judge_batch(
-    ways: Ways,
+    config: SiteConfig,
     claims: Claims,
-    batch: Sequence[Claimed],
+    batch: Sequence[ClaimedMessage],
     *,
     also: frozenset[people.IdentityKey],
     failures: list[Exception],
-    tried: set[Need] | None,
+    tried: set[NeededLock] | None,
 ) -> list[Verdict]:
     """Judge the messages of a batch that need no lock which is held for long, and set the others aside."""
-    site_id, aside = ways.site_id, claims.aside
-    needs = _find_needs(ways, batch, claims) if aside.holds(site_id) or tried is not None else {}
+    site_id, held_locks = config.site_id, claims.held_locks
+    needs = _find_needs(config, batch, claims) if held_locks.has_any(site_id) or tried is not None else {}
     if tried is not None:
-        tried.update(*needs.values(), *([Need(None, each.id)] for each in batch))
-    free = leave_out(site_id, batch, needs, aside=aside) if needs else batch
-    judge_some = partial(_judge_some, ways, also=also, failures=failures)
+        tried.update(*needs.values(), *([NeededLock(None, each.id)] for each in batch))
+    free = set_aside_blocked(site_id, batch, needs, held_locks=held_locks) if needs else batch
+    judge_some = partial(_judge_some, config, also=also, failures=failures)
     if not free:
         return []
     try:
@@ -169,51 +171,55 @@ def _judge_batch(
     except HeldError as error:
         lock = error.lock
     log.warning("batch.held", site=site_id, messages=len(batch), lock=lock)
-    limit_waits(PROBE)
-    needs = _find_needs(ways, free, claims, lock=lock)
-    return judge_free(site_id, free, needs, aside=aside, judge=judge_some)
+    limit_lock_waits(PROBE)
+    needs = _find_needs(config, free, claims, lock=lock)
+    return judge_unblocked(site_id, free, needs, held_locks=held_locks, judge=judge_some)
 
 
 def _judge_some(
-    ways: Ways, batch: Sequence[Claimed], *, also: frozenset[people.IdentityKey], failures: list[Exception]
+    config: SiteConfig,
+    batch: Sequence[ClaimedMessage],
+    *,
+    also: frozenset[people.IdentityKey],
+    failures: list[Exception],
 ) -> list[Verdict]:
     """Judge messages together; where that fails, note the failure and judge each alone. Raises HeldError."""
     try:
         with transaction.atomic():
-            return judge(ways, batch, also=also)
+            return judge(config, batch, also=also)
     except Exception as error:
-        if _is_nobodys_fault(error):
+        if _is_transient(error):
             raise  # again, from the claim; or in parts
-        log.warning("batch.failed", site=ways.site_id, messages=len(batch), error=type(error).__name__)
+        log.warning("batch.failed", site=config.site_id, messages=len(batch), error=type(error).__name__)
         failures.append(error)
-        return [_judge_alone(ways, each, also=also) for each in batch]
+        return [_judge_alone(config, each, also=also) for each in batch]
 
 
 def _find_needs(
-    ways: Ways, batch: Sequence[Claimed], claims: Claims, *, lock: Lock | None = None
-) -> dict[int, set[Need]]:
+    config: SiteConfig, batch: Sequence[ClaimedMessage], claims: Claims, *, lock: Lock | None = None
+) -> dict[int, set[NeededLock]]:
     """Return the locks that each message needs, of those of `lock` all. One query where names of goals are held."""
-    derived: dict[int, Effects] = {}
+    derived: dict[int, Derivation] = {}
     for message in batch:
         try:
             with transaction.atomic() if settings.HOOKS else nullcontext():  # a hook may run SQL that fails
-                derived[message.id] = derive(message.stored, ways.rules_of(message.stored))
+                derived[message.id] = derive(message.stored, config.for_message(message.stored))
         except Exception:  # noqa: BLE001 - it will raise again when it is judged
-            derived[message.id] = Effects()
+            derived[message.id] = Derivation()
     unknown = set[EventName]()
-    if lock == Lock.NEW_GOALS or claims.aside.is_held(ways.site_id, Need(Lock.NEW_GOALS)):
+    if lock == Lock.NEW_GOALS or claims.held_locks.is_held(config.site_id, NeededLock(Lock.NEW_GOALS)):
         unknown = {effects.goal.event for effects in derived.values() if effects.goal}
-        unknown -= recording.resolve(ways.site_id, list(unknown), template=ways.policy.template).keys()
+        unknown -= recording.resolve(config.site_id, list(unknown), template=config.policy.template).keys()
     return {
-        id_: needs_of(effects, makes_goal=effects.goal is not None and effects.goal.event in unknown)
+        id_: find_needed_locks(effects, makes_goal=effects.goal is not None and effects.goal.event in unknown)
         for id_, effects in derived.items()
     }
 
 
-def _outcomes(batch: Sequence[Claimed], verdicts: Sequence[Verdict]) -> list[hooks.Outcome]:
+def _outcomes(batch: Sequence[ClaimedMessage], verdicts: Sequence[Verdict]) -> list[hooks.MessageOutcome]:
     messages = {message.id: message.stored for message in batch}
     return [
-        hooks.Outcome(
+        hooks.MessageOutcome(
             verdict.id,
             messages[verdict.id].type,
             messages[verdict.id].message_id,
@@ -226,7 +232,7 @@ def _outcomes(batch: Sequence[Claimed], verdicts: Sequence[Verdict]) -> list[hoo
     ]
 
 
-def _is_nobodys_fault(error: Exception) -> bool:
+def _is_transient(error: Exception) -> bool:
     """Return whether an error is a lost race, too much at once, or trouble of the database, not of a message.
 
     A statement that was ended after ten minutes is excluded: it was too much for this batch, or for this message.
@@ -242,13 +248,13 @@ def _is_worth_retrying(error: Exception) -> bool:
     return isinstance(error, people.LostRaceError | people.TooManyBytesError) or sqlstate in {"40001", "40P01"}
 
 
-def _judge_alone(ways: Ways, message: Claimed, *, also: frozenset[people.IdentityKey]) -> Verdict:
+def _judge_alone(config: SiteConfig, message: ClaimedMessage, *, also: frozenset[people.IdentityKey]) -> Verdict:
     """Digest one message in a savepoint; its failure is its own."""
     try:
         with transaction.atomic():
-            return judge(ways, [message], also=also)[0]
+            return judge(config, [message], also=also)[0]
     except Exception as error:
-        if _is_nobodys_fault(error):
+        if _is_transient(error):
             raise
         attempts = message.attempts + 1
         is_hooks = isinstance(error, hooks.TransactionLostError)
@@ -265,25 +271,29 @@ def _judge_alone(ways: Ways, message: Claimed, *, also: frozenset[people.Identit
         )
 
 
-def judge(ways: Ways, batch: Sequence[Claimed], *, also: frozenset[people.IdentityKey] = frozenset()) -> list[Verdict]:
+def judge(
+    config: SiteConfig, batch: Sequence[ClaimedMessage], *, also: frozenset[people.IdentityKey] = frozenset()
+) -> list[Verdict]:
     """Apply what messages mean, and say what becomes of each. Inside a transaction.
 
     Facts and links first, for the whole batch: whose a conversion is depends on them. Raises LostRaceError, upon which
     the batch is digested again with what the error names in `also`, and HeldError.
     """
     with waits_for(Lock.OTHER):
-        return _judge(ways, batch, also)
+        return _judge(config, batch, also)
 
 
-def _judge(ways: Ways, batch: Sequence[Claimed], also: frozenset[people.IdentityKey]) -> list[Verdict]:
+def _judge(config: SiteConfig, batch: Sequence[ClaimedMessage], also: frozenset[people.IdentityKey]) -> list[Verdict]:
     messages = [message.stored for message in batch]
     _require_times(messages)
-    derived = suppress(ways.site_id, messages, [derive(message, ways.rules_of(message)) for message in messages])
+    derived = suppress(config.site_id, messages, [derive(message, config.for_message(message)) for message in messages])
     verdicts = [Verdict(message.id, reading=message.reading) for message in messages]
     changes = [(verdict, effects.change) for verdict, effects in zip(verdicts, derived, strict=True) if effects.change]
-    outcome = people.apply(ways.site_id, [change for _, change in changes], also=also, most_linked=settings.MOST_LINKED)
-    rekeyed = recording.rekey(ways.site_id, late_links(outcome.changed), most=settings.MOST_REKEYED)
-    late.postpone(ways.site_id, shares=outcome.postponed, rekeys=rekeyed.postponed)
+    outcome = people.apply(
+        config.site_id, [change for _, change in changes], also=also, most_linked=settings.MOST_LINKED
+    )
+    rekeyed = recording.rekey(config.site_id, list_first_visitors(outcome.changed), most=settings.MOST_REKEYED)
+    late_links.postpone(config.site_id, shares=outcome.postponed, rekeys=rekeyed.postponed)
     for (verdict, _), applied in zip(changes, outcome.applied, strict=True):
         verdict.effects |= {Effect.PROFILE_UPDATED} if applied.has_new_facts else set()
         verdict.effects |= {Effect.LINKED} if applied.has_new_links else set()
@@ -292,13 +302,13 @@ def _judge(ways: Ways, batch: Sequence[Claimed], also: frozenset[people.Identity
         verdict.warnings |= applied.beyond_limits
     hits = [(verdict, effects.goal) for verdict, effects in zip(verdicts, derived, strict=True) if effects.goal]
     recorded = recording.record(
-        ways.site_id, [goal.keyed(outcome.visitors) for _, goal in hits], policy=ways.policy, moved=rekeyed.moved
+        config.site_id, [goal.keyed(outcome.visitors) for _, goal in hits], policy=config.policy, moved=rekeyed.moved
     )
     for (verdict, _), what in zip(hits, recorded, strict=True):
         _note_recorded(verdict, what)
-    if ways.has_twins:
+    if config.has_several_sources:
         with waits_for(Lock.GOAL):
-            _note_twins(ways.site_id, hits)
+            _note_duplicate_sources(config.site_id, hits)
     _check_references()
     for verdict, effects, message in zip(verdicts, derived, batch, strict=True):
         _conclude(verdict, effects, message)
@@ -309,7 +319,7 @@ class UnreadableTimeError(Exception):
     """A row whose time was set by hand to what no event has."""
 
 
-def _require_times(messages: Sequence[Stored]) -> None:
+def _require_times(messages: Sequence[StoredMessage]) -> None:
     """Raise UnreadableTimeError for a message whose time Python cannot hold."""
     if any(message.occurred_at in {times.EARLIEST, times.LATEST} for message in messages):
         raise UnreadableTimeError(
@@ -324,7 +334,7 @@ def _check_references() -> None:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
 
-def late_links(changed: people.Visitors) -> list[FirstVisitor]:
+def list_first_visitors(changed: people.Visitors) -> list[FirstVisitor]:
     """Return the links by which conversions change hands."""
     rules = {Identity.Kind.USER: KeyedBy.USER_LINK, Identity.Kind.ANONYMOUS: KeyedBy.ANONYMOUS_LINK}
     return [
@@ -346,18 +356,18 @@ def _note_recorded(verdict: Verdict, recorded: Recorded) -> None:
         verdict.reason = "already_converted"
 
 
-def _note_twins(site_id: int, hits: Sequence[tuple[Verdict, GoalHit]]) -> None:
+def _note_duplicate_sources(site_id: int, hits: Sequence[tuple[Verdict, GoalHit]]) -> None:
     converted = {
         hit.message_key: (verdict, hit.event.name) for verdict, hit in hits if Effect.CONVERTED in verdict.effects
     }
-    warnings = warn_of_twins(site_id, {key: name for key, (_, name) in converted.items()})
+    warnings = warn_of_duplicate_sources(site_id, {key: name for key, (_, name) in converted.items()})
     for key, warning in warnings.items():
         verdict, _ = converted[key]
         verdict.warnings.add("twin")
         verdict.detail = warning
 
 
-def _conclude(verdict: Verdict, effects: Effects, message: Claimed) -> None:
+def _conclude(verdict: Verdict, effects: Derivation, message: ClaimedMessage) -> None:
     """Join what the message did now with what it did before it was deferred."""
     verdict.detail = "\n".join(each for each in (verdict.detail, effects.detail) if each)
     verdict.warnings |= message.warnings | set(effects.warnings)

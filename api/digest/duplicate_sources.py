@@ -14,7 +14,7 @@ WARNING: Final = (
 )
 
 
-def warn_of_twins(site_id: int, event_names: Mapping[str, str]) -> dict[str, str]:
+def warn_of_duplicate_sources(site_id: int, event_names: Mapping[str, str]) -> dict[str, str]:
     """The warnings, by message key, about conversions just made whose events have these names.
 
     The pairs of sources are counted. One query, two more when there are twins.

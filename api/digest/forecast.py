@@ -12,8 +12,8 @@ from typing import Any, Final
 import msgspec
 from django.db import connection
 
-from api.digest.mapping import STORED, Effects, Stored, derive
-from api.digest.site_config import Ways, load_ways
+from api.digest.mapping import MESSAGE_COLUMNS, Derivation, StoredMessage, derive
+from api.digest.site_config import SiteConfig, load_site_config
 from api.events.body import UnreadableBodyError, read_body
 from api.events.reasons import DROPS
 from api.http.chunks import chunks
@@ -84,36 +84,36 @@ def what_if(site: Site, rules: DraftRules, *, last: int = 1_000, only: int | Non
     Each message converts once; the quota and earlier conversions of a message do not count. Two queries and one for
     each 500 messages; it reads 10,000 of them and MOST_BYTES at most.
     """
-    ways = load_ways(site)
+    config = load_site_config(site)
     now, then = _Side(), _Side()
     key = redaction_key(site.pk)
     messages = 0
     for message in _last_messages(site.pk, min(last, MOST_MESSAGES), only):
         messages += 1
-        now.add(derive(message, ways.rules_of(message)))
+        now.add(derive(message, config.for_message(message)))
         mine = tuple(rule for source, rule in rules if source in {None, message.source_id})
         redactions = [rule for rule in mine if rule.action in REDACTIONS]
         changed = _redacted(message, redactions, key, by_title=site.names_pages_by_title) if redactions else message
-        then.add(derive(changed, replace(ways.rules_of(message), rules=mine)))
-    return _compare(site, ways, now, then, messages=messages)
+        then.add(derive(changed, replace(config.for_message(message), rules=mine)))
+    return _compare(site, config, now, then, messages=messages)
 
 
-def forecast(site: Site, messages: Iterable[Stored]) -> Forecast:
+def forecast(site: Site, messages: Iterable[StoredMessage]) -> Forecast:
     """What these messages would do if they were digested now, as the `then` of a forecast whose `now` is nothing.
 
     What cannot be derived counts as rejected. Three queries, besides those for the messages.
     """
-    ways = load_ways(site)
+    config = load_site_config(site)
     nothing, then = _Side(), _Side()
     count = 0
     for message in messages:
         count += 1
         try:
-            effects = derive(message, ways.rules_of(message))
+            effects = derive(message, config.for_message(message))
         except Exception as error:  # noqa: BLE001 - what fails here fails in the digest
-            effects = Effects(failed="digest_failed", detail=repr(error))
+            effects = Derivation(failed="digest_failed", detail=repr(error))
         then.add(effects)
-    return _compare(site, ways, nothing, then, messages=count)
+    return _compare(site, config, nothing, then, messages=count)
 
 
 class _Side:
@@ -125,7 +125,7 @@ class _Side:
         self.dropped = self.rejected = 0
         self.said: dict[people.IdentityKey, merge.Registers] = {}
 
-    def add(self, effects: Effects) -> None:
+    def add(self, effects: Derivation) -> None:
         self.dropped += effects.idle_reason in DROPS
         self.rejected += bool(effects.rejected or effects.failed)
         if effects.goal:
@@ -138,11 +138,13 @@ class _Side:
                 merge.absorb(self.said.setdefault(key, {}), registers)
 
 
-def _compare(site: Site, ways: Ways, now: _Side, then: _Side, *, messages: int) -> Forecast:
+def _compare(site: Site, config: SiteConfig, now: _Side, then: _Side, *, messages: int) -> Forecast:
     events = list({**now.hits, **then.hits})
-    known = recording.resolve(site.pk, events, template=ways.policy.template)
+    known = recording.resolve(site.pk, events, template=config.policy.template)
     names = {
-        event: known[event].name if event in known else name_goal(event.type, event.name, template=ways.policy.template)
+        event: known[event].name
+        if event in known
+        else name_goal(event.type, event.name, template=config.policy.template)
         for event in events
     }
     existing = {goal.name for goal in known.values()}
@@ -208,7 +210,7 @@ def _shortened(value: Any) -> Any:
     return short
 
 
-def _redacted(message: Stored, rules: Sequence[Rule], key: bytes, *, by_title: bool) -> Stored:
+def _redacted(message: StoredMessage, rules: Sequence[Rule], key: bytes, *, by_title: bool) -> StoredMessage:
     """The message as it would be stored if it came again."""
     try:
         fields = read_body(message.body, set())
@@ -217,7 +219,7 @@ def _redacted(message: Stored, rules: Sequence[Rule], key: bytes, *, by_title: b
     return replace(message, body=msgspec.json.encode(redact(message.type, fields, rules, key=key, by_title=by_title)))
 
 
-def _last_messages(site_id: int, last: int, only: int | None) -> Iterator[Stored]:
+def _last_messages(site_id: int, last: int, only: int | None) -> Iterator[StoredMessage]:
     """Yield the newest messages that were taken, MOST_BYTES at most, in the order of their arrival, chunk by chunk."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -233,5 +235,7 @@ def _last_messages(site_id: int, last: int, only: int | None) -> Iterator[Stored
             [site_id, only, only, last, MOST_BYTES],
         )
         for chunk in chunks(cursor.fetchall()):
-            cursor.execute(f"SELECT {STORED} FROM api_message WHERE id = ANY(%b::bigint[]) ORDER BY id", [chunk])
-            yield from map(Stored.of_row, cursor.fetchall())
+            cursor.execute(
+                f"SELECT {MESSAGE_COLUMNS} FROM api_message WHERE id = ANY(%b::bigint[]) ORDER BY id", [chunk]
+            )
+            yield from map(StoredMessage.of_row, cursor.fetchall())

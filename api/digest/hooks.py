@@ -32,7 +32,7 @@ from api.events.envelope import TYPES
 SECONDS: Final = 5.0  # that a hook may take for an event, or for a batch's outcomes
 Event = dict[str, Any]
 
-# After a batch was committed: `site_id`, and what became of each message as `messages`, a list of Outcome.
+# After a batch was committed: `site_id`, and what became of each message as `messages`, a list of MessageOutcome.
 batch_digested = Signal()
 # A batch was rolled back and its messages will be tried one by one, or later: `site_id`, `message_ids`, `error`.
 batch_failed = Signal()
@@ -41,7 +41,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class MessageOutcome:
     """What became of one message."""
 
     id: int
@@ -107,7 +107,7 @@ def is_transaction_lost() -> bool:
     return bool(link.info.transaction_status == TransactionStatus.INERROR)
 
 
-def tell(hook: Signal, **what: Any) -> None:
+def send_signal(hook: Signal, **what: Any) -> None:
     """Call the receivers of a signal; what they raise is logged and hurts nobody."""
     if not hook.receivers:
         return

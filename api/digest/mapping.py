@@ -31,8 +31,8 @@ NAME_LENGTH: Final = 500
 PERSONA_LENGTH: Final = 255
 PERSONA_BYTES: Final = 500  # of its name: `common` names up to 2,000 of them to everybody
 OUR_NAMES: Final = ("goalpost", "kameleoon", "kameleoon (actions)")  # in `integrations`, in lower case
-# What SQL selects of `api_message` for `Stored.of_row`.
-STORED: Final = f"id, type, message_id, position, occurred_at, body, source_id, {READING}"
+# What SQL selects of `api_message` for `StoredMessage.of_row`.
+MESSAGE_COLUMNS: Final = f"id, type, message_id, position, occurred_at, body, source_id, {READING}"
 PLACES: Final = ("properties.", "traits.", "context.", "context.traits.", "")  # where a visitor code may stand
 LONG_NAMES: Final = 5  # of traits that are left out, which the detail of a warning names
 LONG_NAME: Final = 100  # characters of each
@@ -40,7 +40,7 @@ AUDIENCE_CLASSES: Final = ("audience", "journey_step")  # no set: what a sender 
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class SourceConfig:
     """How a site wants the events of a source read."""
 
     default_currency: str = "USD"
@@ -57,7 +57,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredMessage:
     """What the derivation needs of a message."""
 
     id: int
@@ -71,7 +71,7 @@ class Stored:
 
     @classmethod
     def of_row(cls, row: Sequence[Any]) -> Self:
-        """Return the message of a row that begins with the columns STORED."""
+        """Return the message of a row that begins with the columns MESSAGE_COLUMNS."""
         id_, type_, message_id, position, occurred_at, body, source_id, reading = row[:8]
         return cls(id_, type_, message_id, position, occurred_at, bytes(body), source_id, reading)
 
@@ -97,7 +97,7 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Effects:
+class Derivation:
     """What a message means. The hit lacks its visitor until the links are known."""
 
     change: Change | None = None
@@ -166,7 +166,7 @@ class RejectedError(Exception):
     """The sender must change something; the argument is a reason code."""
 
 
-def derive(message: Stored, rules: Rules) -> Effects:
+def derive(message: StoredMessage, rules: SourceConfig) -> Derivation:
     """Return what one message means under its reading and the rules of its source. Pure, as long as the transform hook
     is: the same message and rules give the same effects.
     """
@@ -176,17 +176,17 @@ def derive(message: Stored, rules: Rules) -> Effects:
         body = read_body(message.body, warnings, keeps_long_numbers=keeps_long_numbers)
         fields = hooks.transform({**body, "type": message.type})
     except UnreadableBodyError:
-        return Effects(rejected="unreadable_body")
+        return Derivation(rejected="unreadable_body")
     except hooks.TransformError as error:
-        return Effects(failed="transform_failed", detail=str(error))
+        return Derivation(failed="transform_failed", detail=str(error))
     if fields is None:
-        return Effects(idle_reason="dropped_by_transform")
+        return Derivation(idle_reason="dropped_by_transform")
     if READINGS[message.reading].heeds_integrations and rules.heeds_integrations and is_excluded(fields):
-        return Effects(idle_reason="excluded_by_sender", warnings=tuple(sorted(warnings)))
+        return Derivation(idle_reason="excluded_by_sender", warnings=tuple(sorted(warnings)))
     ruled = apply_rules(fields["type"], fields, rules.rules, by_title=rules.names_pages_by_title)
     if ruled.is_dropped or (ruled.type == "track" and not rules.takes_track):
         reason = "dropped_by_rule" if ruled.is_dropped else "track_not_taken"
-        return Effects(idle_reason=reason, detail=ruled.reason, fired=tuple(ruled.fired))
+        return Derivation(idle_reason=reason, detail=ruled.reason, fired=tuple(ruled.fired))
     return _read(message, rules, fields, ruled, warnings | ruled.warnings)
 
 
@@ -213,15 +213,17 @@ def _is_computed(fields: Mapping[str, Any]) -> bool:
     return "computation_class" in read_object(context.get("personas"), set())
 
 
-def _read(message: Stored, rules: Rules, fields: Mapping[str, Any], ruled: Ruled, warnings: set[str]) -> Effects:
+def _read(
+    message: StoredMessage, rules: SourceConfig, fields: Mapping[str, Any], ruled: Ruled, warnings: set[str]
+) -> Derivation:
     """What an event means that the rules let pass."""
     try:
         event = _Event(message, rules, fields, ruled, warnings)
         effects = READERS[ruled.type](event)
     except RejectedError as rejection:
-        return Effects(rejected=str(rejection), warnings=tuple(sorted(warnings)), fired=tuple(ruled.fired))
+        return Derivation(rejected=str(rejection), warnings=tuple(sorted(warnings)), fired=tuple(ruled.fired))
     has_lost_goal = effects.goal is not None and not ruled.makes_goal
-    return Effects(
+    return Derivation(
         effects.change,
         None if has_lost_goal else effects.goal,
         idle_reason="no_goal_by_rule" if has_lost_goal else effects.idle_reason,
@@ -241,7 +243,7 @@ class Glance:
     id_field: str = ""  # where the id stood
 
 
-def glance(message: Stored, rules: Rules) -> Glance:
+def glance(message: StoredMessage, rules: SourceConfig) -> Glance:
     """What a message is called, and its best id, as it was sent: before the transform hook and the rules. Pure."""
     warnings: set[str] = set()
     try:
@@ -266,7 +268,7 @@ class _Event:
     """One event in hand: its objects, and the ids of whom it is about."""
 
     def __init__(
-        self, message: Stored, rules: Rules, fields: Mapping[str, Any], ruled: Ruled, warnings: set[str]
+        self, message: StoredMessage, rules: SourceConfig, fields: Mapping[str, Any], ruled: Ruled, warnings: set[str]
     ) -> None:
         self.message = message
         self.rules = rules
@@ -381,13 +383,13 @@ class _Event:
             return None
 
 
-def _read_track(event: _Event) -> Effects:
+def _read_track(event: _Event) -> Derivation:
     name, rules = event.name, event.rules
     if name in rules.link_event_names:
-        return Effects(event.change(), idle_reason="already_known")
+        return Derivation(event.change(), idle_reason="already_known")
     if name in rules.trait_event_names:
         trait = _find_trait(event)
-        return Effects(event.change(traits=trait), idle_reason="already_known" if trait else "no_trait")
+        return Derivation(event.change(traits=trait), idle_reason="already_known" if trait else "no_trait")
     personas = read_object(event.context.get("personas"), event.warnings)
     if (
         name in rules.entered_event_names
@@ -395,19 +397,19 @@ def _read_track(event: _Event) -> Effects:
         or _is_audience(personas, event.properties)
     ):
         persona = _find_persona(event, name, personas)
-        return Effects(
+        return Derivation(
             event.change(persona=persona),
             event.hit() if rules.audience_events_make_goals else None,
             idle_reason="already_known" if persona else "no_persona",
         )
-    return Effects(event.change(), event.hit(), idle_reason="already_known")
+    return Derivation(event.change(), event.hit(), idle_reason="already_known")
 
 
-def _read_page(event: _Event) -> Effects:
-    return Effects(event.change(), event.hit(), idle_reason="already_known")
+def _read_page(event: _Event) -> Derivation:
+    return Derivation(event.change(), event.hit(), idle_reason="already_known")
 
 
-def _read_identify(event: _Event) -> Effects:
+def _read_identify(event: _Event) -> Derivation:
     # The destination sends traits as `properties` (W4), others as `traits`, RudderStack's Python SDK in the context.
     traits = without_visitor_code({**event.context_traits, **event.traits, **event.properties})
     oddities = odd_traits(traits)
@@ -418,22 +420,22 @@ def _read_identify(event: _Event) -> Effects:
     persona = None
     if _is_audience(personas, traits):  # promises K-65: persona and trait
         persona = _check_persona(event, str(personas["computation_key"]), is_member=traits[personas["computation_key"]])
-    return Effects(event.change(traits=traits, persona=persona), idle_reason="already_known")
+    return Derivation(event.change(traits=traits, persona=persona), idle_reason="already_known")
 
 
-def _read_group(event: _Event) -> Effects:
+def _read_group(event: _Event) -> Derivation:
     group = event.read_group_id(event.fields.get("groupId"))
     if group is None:
         raise RejectedError("missing_group_id")
     group_traits = without_visitor_code({**event.traits, **event.properties})
-    return Effects(event.change(group=group, group_traits=group_traits), idle_reason="already_known")
+    return Derivation(event.change(group=group, group_traits=group_traits), idle_reason="already_known")
 
 
-def _read_alias(event: _Event) -> Effects:
+def _read_alias(event: _Event) -> Derivation:
     previous = event.read_id(event.fields.get("previousId"))
     if previous is None or event.user is None:
         raise RejectedError("missing_previous_id")
-    return Effects(event.change(previous_user=previous), idle_reason="already_known")
+    return Derivation(event.change(previous_user=previous), idle_reason="already_known")
 
 
 READERS: Final = {

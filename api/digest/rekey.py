@@ -11,10 +11,10 @@ from django.conf import settings
 from django.db import OperationalError, transaction
 from django.db.models import Manager, Max
 
-from api.digest import late
-from api.digest.digest import RETRIES, late_links
-from api.digest.mapping import Stored, derive
-from api.digest.site_config import Ways, load_ways
+from api.digest import late_links
+from api.digest.digest import RETRIES, list_first_visitors
+from api.digest.mapping import StoredMessage, derive
+from api.digest.site_config import SiteConfig, load_site_config
 from api.http.chunks import BODY_BYTES, chunks
 from api.models import Backfill, Message, Site
 from cohorts import people
@@ -32,10 +32,10 @@ TABLES: Final[dict[Stage, Manager[Any]]] = {
 }
 
 
-def step(backfill: Backfill, ways: dict[int, Ways]) -> int:
+def step(backfill: Backfill, config: dict[int, SiteConfig]) -> int:
     """Process the next rows of the current table, or go on to the next table, and return how many conversions moved.
 
-    `ways` remembers the settings of the sites between steps. Some ten queries a site.
+    `config` remembers the settings of the sites between steps. Some ten queries a site.
     """
     begin, end = backfill.position, _find_end(backfill)
     if end is None:
@@ -48,7 +48,7 @@ def step(backfill: Backfill, ways: dict[int, Ways]) -> int:
         case Stage.CONVERSIONS:
             links = _links_of_conversions(begin, end)
         case _:
-            links = _links_of_messages(begin, end, ways)
+            links = _links_of_messages(begin, end, config)
     by_site: dict[int, set[people.Link]] = {}
     for site_id, link in links:
         by_site.setdefault(site_id, set()).add(link)
@@ -91,15 +91,15 @@ def _links_of_conversions(begin: int, end: int) -> Iterator[tuple[int, people.Li
         yield site_id, ((int(Identity.Kind.ANONYMOUS), str(anonymous)), str(user))
 
 
-def _links_of_messages(begin: int, end: int, ways: dict[int, Ways]) -> Iterator[tuple[int, people.Link]]:
+def _links_of_messages(begin: int, end: int, config: dict[int, SiteConfig]) -> Iterator[tuple[int, people.Link]]:
     """Yield what processed events that are still kept said, also the links that a later one replaced."""
     rows = Message.objects.filter(pk__gt=begin, pk__lte=end, digested_at__isnull=False).exclude(status="rejected")
     sizes = rows.order_by("pk").values_list("pk", BODY_BYTES)
     for message in chain.from_iterable(Message.objects.filter(pk__in=chunk) for chunk in chunks(sizes)):
-        if message.site_id not in ways:
-            ways[message.site_id] = load_ways(Site.objects.get(pk=message.site_id))
-        stored = Stored.of_message(message)
-        change = derive(stored, ways[message.site_id].rules_of(stored)).change
+        if message.site_id not in config:
+            config[message.site_id] = load_site_config(Site.objects.get(pk=message.site_id))
+        stored = StoredMessage.of_message(message)
+        change = derive(stored, config[message.site_id].for_message(stored)).change
         yield from ((message.site_id, link) for link in (people.links_said_by(change) if change else ()))
 
 
@@ -111,9 +111,9 @@ def _apply(site_id: int, links: Collection[people.Link]) -> int:
             with transaction.atomic():
                 linked = people.link(site_id, links, also=also, most_linked=settings.MOST_LINKED)
                 # Versions before let a user's link win over its device's.
-                late_ones = [*late_links(linked.changed), *_device_links(linked.visitors)]
+                late_ones = [*list_first_visitors(linked.changed), *_device_links(linked.visitors)]
                 rekeyed = recording.rekey(site_id, late_ones, most=settings.MOST_REKEYED)
-                late.postpone(site_id, shares=linked.postponed, rekeys=rekeyed.postponed)
+                late_links.postpone(site_id, shares=linked.postponed, rekeys=rekeyed.postponed)
                 rollups.count(site_id, [], rekeyed.moved)
                 return len(rekeyed.moved)
         except people.LostRaceError as error:

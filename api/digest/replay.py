@@ -14,7 +14,7 @@ import structlog
 from django.db import IntegrityError, connection, transaction
 
 from api.digest.forecast import MOST_BYTES, Forecast, forecast
-from api.digest.mapping import Stored
+from api.digest.mapping import StoredMessage
 from api.events.encodings import decode
 from api.events.envelope import TYPES, Incoming, describe_event, open_event, read_events, read_type, scalar
 from api.events.reasons import REASONS, REPLAYABLE, UNSAFE_TO_DERIVE
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ReplayPlan:
     """What trying again would do."""
 
     messages: int
@@ -45,7 +45,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class ReplayResult:
     """What was done."""
 
     messages: int
@@ -53,7 +53,7 @@ class Replayed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _KeptMessage:
     """A message that was kept."""
 
     id: int
@@ -112,7 +112,7 @@ class _Kept:
         return read_events(body)[0], None
 
 
-def plan(site: Site, reason: str, *, is_worker: bool = False) -> Plan:
+def plan_replay(site: Site, reason: str, *, is_worker: bool = False) -> ReplayPlan:
     """Return what it would do to try the newest MOST messages with this reason again. Nothing is written.
 
     It reads the newest LOOK of them, MOST_BYTES at most, with eight queries at most. With `is_worker` it reads as many
@@ -130,7 +130,7 @@ def plan(site: Site, reason: str, *, is_worker: bool = False) -> Plan:
     # In a web server nothing ends what killed a worker, or a hook that hangs.
     if is_worker or reason not in UNSAFE_TO_DERIVE:
         foreseen = forecast(site, _foresee(looked_at))
-    return Plan(len(chosen[:MOST]), len(chosen) > MOST, duplicates, foreseen, len(looked_at))
+    return ReplayPlan(len(chosen[:MOST]), len(chosen) > MOST, duplicates, foreseen, len(looked_at))
 
 
 def _within(most: int, chosen: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
@@ -139,7 +139,7 @@ def _within(most: int, chosen: Sequence[tuple[int, int]]) -> Sequence[tuple[int,
     return chosen[: max(1, sum(each <= most for each in so_far))]
 
 
-def replay(site_id: int, reason: str, *, who: str) -> Replayed:
+def replay(site_id: int, reason: str, *, who: str) -> ReplayResult:
     """Make the newest MOST messages with this reason pending again, as if they had never been tried.
 
     Raises ValueError for a reason that no second try can change, IntegrityError when senders go on taking their keys.
@@ -158,7 +158,7 @@ def replay(site_id: int, reason: str, *, who: str) -> Replayed:
     return done
 
 
-def _replay(site_id: int, reason: str) -> Replayed:
+def _replay(site_id: int, reason: str) -> ReplayResult:
     messages = unreadable = 0
     sources = find_sources_of(site_id)
     seen: set[tuple[str, str]] = set()
@@ -180,7 +180,7 @@ def _replay(site_id: int, reason: str) -> Replayed:
             (_row(site_id, kept, event) for event in others), ignore_conflicts=True, batch_size=CHUNK_ROWS
         )
         messages += sum(row.status == Message.Status.PENDING for row in added)
-    return Replayed(messages, unreadable)
+    return ReplayResult(messages, unreadable)
 
 
 def _redacted(event: Incoming, source: SourceAccess | None) -> Incoming:
@@ -188,7 +188,7 @@ def _redacted(event: Incoming, source: SourceAccess | None) -> Incoming:
     return clean(source, event) if source is not None and source.redactions else event
 
 
-def _put_back(site_id: int, kept: _Kept, event: Incoming) -> int:
+def _put_back(site_id: int, kept: _KeptMessage, event: Incoming) -> int:
     """Let a message be pending, unless its key is taken; how many that is."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -217,7 +217,7 @@ def _put_back(site_id: int, kept: _Kept, event: Incoming) -> int:
         return int(cursor.rowcount)
 
 
-def _row(site_id: int, kept: _Kept, event: Incoming) -> Message:
+def _row(site_id: int, kept: _KeptMessage, event: Incoming) -> Message:
     """Another event of a request that was refused as a whole."""
     return Message(
         site_id=site_id,
@@ -236,7 +236,7 @@ def _row(site_id: int, kept: _Kept, event: Incoming) -> Message:
     )
 
 
-def _foresee(chosen: Sequence[tuple[int, int]]) -> Iterator[Stored]:
+def _foresee(chosen: Sequence[tuple[int, int]]) -> Iterator[StoredMessage]:
     """The messages as the digest would find them."""
     for kept in _load(chosen):
         try:
@@ -244,7 +244,7 @@ def _foresee(chosen: Sequence[tuple[int, int]]) -> Iterator[Stored]:
         except Refusal:
             continue
         for event in events:
-            yield Stored(
+            yield StoredMessage(
                 kept.id, event.type, event.message_id, event.position, event.occurred_at, event.body, kept.source_id
             )
 
@@ -282,7 +282,7 @@ def _choose(site_id: int, reason: str, *, lock: str = "") -> list[tuple[int, int
         return list(cursor.fetchall())
 
 
-def _load(chosen: Sequence[tuple[int, int]]) -> Iterator[_Kept]:
+def _load(chosen: Sequence[tuple[int, int]]) -> Iterator[_KeptMessage]:
     """The messages in the order of their arrival, a chunk of them in memory. One query a chunk."""
     for chunk in chunks(sorted(chosen)):
         rows = Message.objects.filter(pk__in=chunk).order_by("pk")
@@ -292,7 +292,7 @@ def _load(chosen: Sequence[tuple[int, int]]) -> Iterator[_Kept]:
                 and row.digested_at is None
                 and not (row.reason == "source_off" and row.type)  # its time was read before it was refused
             )
-            yield _Kept(
+            yield _KeptMessage(
                 row.pk,
                 row.type,
                 row.message_id,

@@ -11,12 +11,12 @@ import structlog
 from django.conf import settings
 from django.db import OperationalError, connection, transaction
 
-from api.digest.aside import PROBE, WAIT
 from api.digest.claims import Claims, recover_from_dead_workers
 from api.digest.digest import digest_deferred, digest_pending, digest_waiting
-from api.digest.planning import limit_waits
+from api.digest.held_locks import PROBE, WAIT
 from api.digest.readings import FIRST
-from api.digest.site_config import Ways, load_ways
+from api.digest.site_config import SiteConfig, load_site_config
+from api.digest.transaction_settings import limit_lock_waits
 from api.http.database import is_held
 from api.models import Site
 from goals import quota, waiting
@@ -37,9 +37,9 @@ def digest_all(claims: Claims, *, seconds: float) -> bool:
     taken = 1
     while taken:
         taken = 0
-        for ways in _pending_sites():
-            with _trouble_of(ways.site_id):
-                taken += digest_pending(ways, claims, limit=settings.DIGEST_BATCH, now=datetime.now(UTC))
+        for config in _pending_sites():
+            with _trouble_of(config.site_id):
+                taken += digest_pending(config, claims, limit=settings.DIGEST_BATCH, now=datetime.now(UTC))
         if time.monotonic() > until:  # only between rounds: a round cut short would always cut the same sites
             return taken > 0
         if time.monotonic() > tend_at:
@@ -58,25 +58,25 @@ def tend_queues(claims: Claims) -> bool:
         moved = recover_from_dead_workers(attempts=settings.DIGEST_ATTEMPTS) > 0
     for site in Site.objects.filter(id__in=waiting.waiting_sites()).prefetch_related("sources", "rules"):
         with _trouble_of(site.pk):
-            moved = release(load_ways(site), claims, now=datetime.now(UTC)) or moved
+            moved = release(load_site_config(site), claims, now=datetime.now(UTC)) or moved
     return moved
 
 
-def release(ways: Ways, claims: Claims, *, now: datetime) -> bool:
+def release(config: SiteConfig, claims: Claims, *, now: datetime) -> bool:
     """Create the goals whose turn has come, each with its first conversion, and let their other messages go on.
 
     Return True if anything moved.
     """
-    looked_at = _look_again(ways.site_id, claims, now=now)
-    with _names_locked(ways.site_id, claims) as locked_at:
-        quota.bring_back(ways.site_id, now=locked_at)
-        places = quota.room(ways.site_id, ways.policy.windows, now=locked_at)
-        names = waiting.next_names(ways.site_id, places=places) if places else []
+    looked_at = _look_again(config.site_id, claims, now=now)
+    with _names_locked(config.site_id, claims) as locked_at:
+        quota.bring_back(config.site_id, now=locked_at)
+        places = quota.room(config.site_id, config.policy.windows, now=locked_at)
+        names = waiting.next_names(config.site_id, places=places) if places else []
     # The digest checks the quota again: whoever creates meanwhile takes from it.
-    taken = digest_deferred(ways, claims, names, now=now) if names else 0
-    ready = waiting.names_to_release(ways.site_id)
-    released = _let_go(ways.site_id, ready) if ready else 0
-    _leave_queue(ways.site_id, [*names, *ready], claims)
+    taken = digest_deferred(config, claims, names, now=now) if names else 0
+    ready = waiting.names_to_release(config.site_id)
+    released = _let_go(config.site_id, ready) if ready else 0
+    _leave_queue(config.site_id, [*names, *ready], claims)
     return bool(looked_at or taken or released)
 
 
@@ -89,14 +89,14 @@ def _look_again(site_id: int, claims: Claims, *, now: datetime) -> int:
     taken = 0
     while taken < RELEASE_CHUNK and (times := waiting.names_to_look_at(site_id, limit=settings.DIGEST_BATCH)):
         # Only after the names: what these rules do not know changes a time that was read.
-        ways = load_ways(Site.objects.prefetch_related("sources", "rules").get(pk=site_id))
+        config = load_site_config(Site.objects.prefetch_related("sources", "rules").get(pk=site_id))
         # A name that its messages leave is not counted as waiting: their new name takes its place.
-        most = ways.policy.max_waiting_names + waiting.count_to_look_at(site_id)
-        ways = replace(ways, policy=replace(ways.policy, max_waiting_names=most))
+        most = config.policy.max_waiting_names + waiting.count_to_look_at(site_id)
+        config = replace(config, policy=replace(config.policy, max_waiting_names=most))
         until = max(now, *times.values())  # the other clock may be ahead: without this it would never end
-        looked_at = digest_waiting(ways, claims, times, limit=settings.DIGEST_BATCH, now=until)
+        looked_at = digest_waiting(config, claims, times, limit=settings.DIGEST_BATCH, now=until)
         if not looked_at:
-            if claims.aside.messages(site_id):  # some of theirs may be among what is set aside
+            if claims.held_locks.blocked_messages(site_id):  # some of theirs may be among what is set aside
                 break
             waiting.note_looked_at(site_id, times, until=max(times.values()))
             _leave_queue(site_id, list(times), claims)
@@ -146,9 +146,9 @@ def _names_locked(site_id: int, claims: Claims) -> Iterator[datetime]:
 
     Raises HeldError. A site whose names were held the last time is not waited for long: others are behind it.
     """
-    busy = claims.aside.busy_names
+    busy = claims.held_locks.busy_names
     with transaction.atomic():
-        limit_waits(PROBE if site_id in busy else WAIT)
+        limit_lock_waits(PROBE if site_id in busy else WAIT)
         busy.add(site_id)
         with waits_for(Lock.NEW_GOALS):
             locked_at = quota.lock_names(site_id)
@@ -170,7 +170,7 @@ def _trouble_of(subject: int | str) -> Iterator[None]:
         log.exception("site.failed", site=subject)
 
 
-def _pending_sites() -> list[Ways]:
+def _pending_sites() -> list[SiteConfig]:
     """The sites that have pending messages, in random order: the messages of one may kill worker after worker.
 
     Three queries, the first a probe of the partial index for each site. OFFSET keeps it one; without, the planner may
@@ -179,4 +179,4 @@ def _pending_sites() -> list[Ways]:
     sites = Site.objects.extra(
         where=["EXISTS (SELECT 1 FROM api_message m WHERE m.site_id = api_site.id AND m.status = 'pending' OFFSET 0)"]
     )
-    return [load_ways(site) for site in sites.prefetch_related("sources", "rules").order_by("?")]
+    return [load_site_config(site) for site in sites.prefetch_related("sources", "rules").order_by("?")]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from api import models
-from api.digest.mapping import Rules, Stored
+from api.digest.mapping import SourceConfig, StoredMessage
 from api.models import Site
 from api.rules.rule import Rule
 from goals import quota
@@ -12,22 +12,22 @@ from goals.recording import Policy
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
+class SiteConfig:
     """How a site's events are read and its goals made: what a batch needs of the site."""
 
     site_id: int
-    rules: Mapping[int | None, Rules]  # by source; None holds the site's own
+    rules: Mapping[int | None, SourceConfig]  # by source; None holds the site's own
     policy: Policy
-    has_twins: bool  # whether two sources may send the same
+    has_several_sources: bool  # whether two sources may send the same
 
-    def rules_of(self, message: Stored) -> Rules:
+    def for_message(self, message: StoredMessage) -> SourceConfig:
         """How a message is read."""
         return self.rules.get(message.source_id) or self.rules[None]
 
 
-def load_ways(site: Site) -> Ways:
+def load_site_config(site: Site) -> SiteConfig:
     """A site's rules and policy, as values. Two queries, none where both were fetched with the site."""
-    own = Rules(
+    own = SourceConfig(
         default_currency=site.default_currency,
         user_id_is_visitor_code=site.user_id_is_visitor_code,
         audience_events_make_goals=site.audience_events_make_goals,
@@ -39,7 +39,7 @@ def load_ways(site: Site) -> Ways:
     )
     rules = [rule for rule in site.rules.all() if rule.is_enabled]
     sources = list(site.sources.all())
-    return Ways(
+    return SiteConfig(
         site.pk,
         {
             None: replace(own, rules=rules_of_source(rules, None)),
@@ -54,7 +54,7 @@ def load_ways(site: Site) -> Ways:
             windows=quota.windows(per_10_seconds=site.goals_per_10_seconds, per_hour=site.goals_per_hour),
             max_waiting_names=site.max_waiting_names,
         ),
-        has_twins=len(sources) > 1,
+        has_several_sources=len(sources) > 1,
     )
 
 

@@ -6,12 +6,12 @@ from urllib.parse import quote
 from django.conf import settings
 from django.db import connection
 
-from api.digest.mapping import Effects, Stored
+from api.digest.mapping import Derivation, StoredMessage
 from api.ingest.erased import hash_id, ids_in
 from api.models import Suppression
 
 
-def suppress(site_id: int, messages: Sequence[Stored], derived: Sequence[Effects]) -> list[Effects]:
+def suppress(site_id: int, messages: Sequence[StoredMessage], derived: Sequence[Derivation]) -> list[Derivation]:
     """Return the effects of messages without those of erased people, whose bodies are emptied.
 
     A messageId goes too if an erased id is part of it: a retry is then dropped again instead of being a duplicate.
@@ -30,7 +30,7 @@ def suppress(site_id: int, messages: Sequence[Stored], derived: Sequence[Effects
                 [telling, sorted(suppressed)],
             )
     return [
-        Effects(idle_reason="suppressed") if message.id in suppressed else effects
+        Derivation(idle_reason="suppressed") if message.id in suppressed else effects
         for message, effects in zip(messages, derived, strict=True)
     ]
 
@@ -41,7 +41,7 @@ def _tells(message_id: str | None, erased: Collection[str]) -> bool:
 
 
 def find_suppressed(
-    site_id: int, messages: Sequence[Stored], derived: Sequence[Effects]
+    site_id: int, messages: Sequence[StoredMessage], derived: Sequence[Derivation]
 ) -> Mapping[int, Collection[str]]:
     """Return the erased ids that messages name, by the message's id; no message that names nobody erased.
 
@@ -70,7 +70,7 @@ def find_suppressed(
     }
 
 
-def _named_by(message: Stored, effects: Effects) -> set[str]:
+def _named_by(message: StoredMessage, effects: Derivation) -> set[str]:
     """The ids that a message names, as rules and the transform hook left them; and as it was sent, where these made
     nothing of it, or may have taken some away. To read every body again would cost a tenth of the digest. Pure.
     """

@@ -11,8 +11,8 @@ from typing import Any, Final
 import msgspec
 from django.db import IntegrityError, connection, models, transaction
 
-from api.digest.mapping import STORED, Effects, Rules, Stored, derive
-from api.digest.site_config import Ways, load_ways
+from api.digest.mapping import MESSAGE_COLUMNS, Derivation, SourceConfig, StoredMessage, derive
+from api.digest.site_config import SiteConfig, load_site_config
 from api.digest.suppression import find_suppressed
 from api.erasure.stand_ins import StandIns
 from api.events.encodings import decode
@@ -120,26 +120,26 @@ def _sweep_messages(erasure: Erasure, begin: int, end: int) -> None:
         sizes = cursor.fetchall()
     if not sizes:
         return
-    ways = load_ways(erasure.site)
+    config = load_site_config(erasure.site)
     for chunk in chunks(sizes):
-        _sweep_bodies(erasure, chunk, ways, stand_ins)
+        _sweep_bodies(erasure, chunk, config, stand_ins)
 
 
-def _sweep_bodies(erasure: Erasure, message_ids: Sequence[int], ways: Ways, stand_ins: StandIns) -> None:
+def _sweep_bodies(erasure: Erasure, message_ids: Sequence[int], config: SiteConfig, stand_ins: StandIns) -> None:
     """Do so with these events, which may name the person."""
     with connection.cursor() as cursor:
-        statement = f"SELECT {STORED}, detail FROM api_message WHERE id = ANY(%s) ORDER BY id FOR UPDATE"
+        statement = f"SELECT {MESSAGE_COLUMNS}, detail FROM api_message WHERE id = ANY(%s) ORDER BY id FOR UPDATE"
         cursor.execute(statement, [list(message_ids)])
-        rows = [(Stored.of_row(row), row[-1]) for row in cursor.fetchall()]
+        rows = [(StoredMessage.of_row(row), row[-1]) for row in cursor.fetchall()]
     messages = [message for message, _ in rows]
-    derived = [_derive(message, ways) for message in messages]
+    derived = [_derive(message, config) for message in messages]
     about = find_suppressed(erasure.site_id, messages, derived)
     for (message, detail), effects in zip(rows, derived, strict=True):
         is_unreadable = effects.rejected == "unreadable_body" and names(message.body, set(erasure.sought))
         if message.id in about or is_unreadable:
             _forget_message(erasure, message)
         else:
-            _free_message(erasure, message, effects, detail=detail, ways=ways, stand_ins=stand_ins)
+            _free_message(erasure, message, effects, detail=detail, config=config, stand_ins=stand_ins)
 
 
 def _sweep_encoded_bodies(erasure: Erasure, begin: int, end: int) -> None:
@@ -155,23 +155,29 @@ def _sweep_encoded_bodies(erasure: Erasure, begin: int, end: int) -> None:
             erasure.messages += Message.objects.filter(pk=message.pk).delete()[0]
 
 
-def _forget_message(erasure: Erasure, message: Stored) -> None:
+def _forget_message(erasure: Erasure, message: StoredMessage) -> None:
     its = Conversion.objects.filter(site_id=erasure.site_id, message_key=message.key)
     forget_conversions(erasure, list(its.values_list("pk", flat=True)))
     erasure.messages += Message.objects.filter(pk=message.id).delete()[0]
 
 
 def _free_message(
-    erasure: Erasure, message: Stored, effects: Effects, *, detail: str, ways: Ways, stand_ins: StandIns
+    erasure: Erasure,
+    message: StoredMessage,
+    effects: Derivation,
+    *,
+    detail: str,
+    config: SiteConfig,
+    stand_ins: StandIns,
 ) -> None:
     """Put stand-ins into an event of somebody else and into its conversion, unless it would count otherwise then."""
-    ways_then = _with_stand_ins(ways, stand_ins)
+    then = _with_stand_ins(config, stand_ins)
     for way in (stand_ins, stand_ins.strict):
         message_id = None if message.message_id is None else way.message_id(message.message_id)
         freed = replace(message, body=way.json(message.body), message_id=message_id)
         if freed == message and stand_ins.prose(detail) == detail:
             return
-        if _counts_alike(effects, _derive(freed, ways_then)):
+        if _counts_alike(effects, _derive(freed, then)):
             break
     else:
         _note_replaced(erasure, LEFT)
@@ -191,7 +197,7 @@ def _free_message(
     _note_replaced(erasure, Erasure.Stage.MESSAGES.name)
 
 
-def _write_message(message: Stored, *, detail: str) -> Stored:
+def _write_message(message: StoredMessage, *, detail: str) -> StoredMessage:
     """Write an event with its stand-ins and return it, its messageId with its number if another event has that one."""
     row = Message.objects.filter(pk=message.id)
     try:
@@ -203,17 +209,17 @@ def _write_message(message: Stored, *, detail: str) -> Stored:
     return message
 
 
-def _derive(message: Stored, ways: Ways) -> Effects:
+def _derive(message: StoredMessage, config: SiteConfig) -> Derivation:
     try:
-        return derive(message, ways.rules_of(message))
+        return derive(message, config.for_message(message))
     except Exception as error:  # noqa: BLE001 - what fails here fails in the digest
-        return Effects(failed="digest_failed", detail=repr(error))
+        return Derivation(failed="digest_failed", detail=repr(error))
 
 
-def _with_stand_ins(ways: Ways, stand_ins: StandIns) -> Ways:
+def _with_stand_ins(config: SiteConfig, stand_ins: StandIns) -> SiteConfig:
     """The rules as they will be."""
 
-    def free(rules: Rules) -> Rules:
+    def free(rules: SourceConfig) -> SourceConfig:
         return replace(
             rules,
             rules=tuple(
@@ -227,13 +233,13 @@ def _with_stand_ins(ways: Ways, stand_ins: StandIns) -> Ways:
             ),
         )
 
-    return replace(ways, rules={source: free(rules) for source, rules in ways.rules.items()})
+    return replace(config, rules={source: free(rules) for source, rules in config.rules.items()})
 
 
-def _counts_alike(before: Effects, after: Effects) -> bool:
+def _counts_alike(before: Derivation, after: Derivation) -> bool:
     """Whether an event is about the same people and hits a goal for the same money. Pure."""
 
-    def figures(effects: Effects) -> Any:
+    def figures(effects: Derivation) -> Any:
         change, goal = effects.change, effects.goal
         return (
             change and (change.user, change.anonymous, change.visitor, change.previous_user),

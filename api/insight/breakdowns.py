@@ -29,7 +29,7 @@ NEWEST_OF_PEOPLE: Final = 2_000  # where each visitor's person is looked up
 LOOK_BYTES: Final = 33_554_432  # of the properties that are looked into, as stored: 20,000 events of 1.6 kB
 
 
-class By(StrEnum):
+class BreakdownBy(StrEnum):
     """What a goal's conversions are broken down by. The first three are of the conversion: they are as they were at
     that time. The others are of the visitor, and as they are now.
     """
@@ -43,30 +43,30 @@ class By(StrEnum):
     GOAL = "goal"
 
 
-NAMED: Final = frozenset({By.PROPERTY, By.TRAIT})  # it takes a name to say which one
+NAMED: Final = frozenset({BreakdownBy.PROPERTY, BreakdownBy.TRAIT})  # it takes a name to say which one
 OF_CONVERSIONS: Final = {
-    By.PROPERTY: reports.By.PROPERTY,
-    By.CURRENCY: reports.By.CURRENCY,
-    By.SOURCE: reports.By.SOURCE,
+    BreakdownBy.PROPERTY: reports.By.PROPERTY,
+    BreakdownBy.CURRENCY: reports.By.CURRENCY,
+    BreakdownBy.SOURCE: reports.By.SOURCE,
 }
-FILTERS: Final = tuple(by for by in By if by not in OF_CONVERSIONS)
-OVERLAPS: Final = frozenset({By.PERSONA, By.GOAL})  # a visitor may be in several parts
+FILTERS: Final = tuple(by for by in BreakdownBy if by not in OF_CONVERSIONS)
+OVERLAPS: Final = frozenset({BreakdownBy.PERSONA, BreakdownBy.GOAL})  # a visitor may be in several parts
 
 
 @dataclass(frozen=True, slots=True)
-class Only:
+class VisitorFilter:
     """Which visitors are counted: those that a breakdown `by` (one of FILTERS) has in the part of this value."""
 
-    by: By
+    by: BreakdownBy
     value: str  # as of a part: a goal's id for `goal`
     name: str = ""  # the trait's, for `trait`
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
+class UnknownName:
     """A name or value that nothing has which was looked at, and others that the person may have meant."""
 
-    what: By
+    what: BreakdownBy
     name: str  # the property's or trait's; empty where a value is unknown
     value: str
     near: Sequence[str]  # or some that there are, where none is near
@@ -74,19 +74,26 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class BreakdownView:
     """A breakdown, with what it is of."""
 
     breakdown: Breakdown
     begin: datetime  # later than was asked for, where there are too many conversions
     is_cut: bool
     whole: Part | None  # all of it together, where visitors are filtered
-    unknown: Unknown | None  # why there is nothing to see, if what was asked for is nowhere
+    unknown: UnknownName | None  # why there is nothing to see, if what was asked for is nowhere
 
 
 def break_down(
-    site: Site, goal: Goal, by: By, *, name: str = "", only: Only | None = None, begin: datetime, end: datetime
-) -> Seen:
+    site: Site,
+    goal: Goal,
+    by: BreakdownBy,
+    *,
+    name: str = "",
+    only: VisitorFilter | None = None,
+    begin: datetime,
+    end: datetime,
+) -> BreakdownView:
     """Return a goal's conversions from `begin` until before `end`, in at most 20 parts, all others together.
 
     It reads the newest NEWEST conversions, by time and then by id. It reads NEWEST_OF_PEOPLE if parts or filter need
@@ -110,7 +117,7 @@ def break_down(
     """
     is_of_people = only is not None or by not in OF_CONVERSIONS
     limit = NEWEST_OF_PEOPLE if is_of_people else NEWEST
-    if by == By.PROPERTY:
+    if by == BreakdownBy.PROPERTY:
         limit = breakdowns.count_within(goal, begin=begin, end=end, newest=limit, most_bytes=LOOK_BYTES)
     since = breakdowns.newest_from(goal, begin=begin, end=end, newest=limit)
     begin = since or begin
@@ -137,51 +144,55 @@ def break_down(
     else:
         found = breakdowns.break_down(visitors, _labels(site, goal, by, name, list(visitors)))
     if by in NAMED and [part.value for part in found.parts] == [None]:
-        known = _traits_of(site, list(visitors)) if by == By.TRAIT else property_names(goal, latest=LATEST)
+        known = _traits_of(site, list(visitors)) if by == BreakdownBy.TRAIT else property_names(goal, latest=LATEST)
         unknown = unknown or replace(_unknown(by, name, "", known), is_of_filter=False)
-    return Seen(found, begin, since is not None, whole, unknown)
+    return BreakdownView(found, begin, since is not None, whole, unknown)
 
 
-def unknown_persona(site: Site, name: str) -> Unknown | None:
+def unknown_persona(site: Site, name: str) -> UnknownName | None:
     """Return None if a site has this persona, else what it has near that name. At most two queries."""
     personas = Persona.objects.filter(site=site)
     if personas.filter(name=name).exists():
         return None
-    return _unknown(By.PERSONA, "", name, personas.order_by("sort_key").values_list("name", flat=True)[:MOST_KNOWN])
+    return _unknown(
+        BreakdownBy.PERSONA, "", name, personas.order_by("sort_key").values_list("name", flat=True)[:MOST_KNOWN]
+    )
 
 
-def unknown_goal(site: Site, goal: Goal, wanted: str) -> Unknown:
+def unknown_goal(site: Site, goal: Goal, wanted: str) -> UnknownName:
     """Return the other goals that a person may have meant who named none. At most two queries."""
     others = Goal.objects.filter(site=site, deleted_at=None, counts_for=None).exclude(pk=goal.pk).order_by("sort_key")
     found = list(search_folded(others, wanted, "search_key").values_list("name", flat=True)[:MOST_NEAR])
-    return Unknown(By.GOAL, "", wanted, found or nearest(wanted, others.values_list("name", flat=True)[:MOST_KNOWN]))
+    return UnknownName(
+        BreakdownBy.GOAL, "", wanted, found or nearest(wanted, others.values_list("name", flat=True)[:MOST_KNOWN])
+    )
 
 
 def _unknown_value(
-    site: Site, only: Only, labels: Mapping[str, Collection[str]], codes: Sequence[str]
-) -> Unknown | None:
+    site: Site, only: VisitorFilter, labels: Mapping[str, Collection[str]], codes: Sequence[str]
+) -> UnknownName | None:
     """Return what is unknown of a filter that left no visitor; None where it is known. At most two queries."""
     known = {label for its in labels.values() for label in its}
     match only.by:
-        case By.PERSONA:
+        case BreakdownBy.PERSONA:
             return unknown_persona(site, only.value)
-        case By.TRAIT if not known:
-            return _unknown(By.TRAIT, only.name, "", _traits_of(site, codes)) if codes else None
-        case By.TRAIT:
-            return _unknown(By.TRAIT, "", only.value, known)
-        case By.GROUP:
+        case BreakdownBy.TRAIT if not known:
+            return _unknown(BreakdownBy.TRAIT, only.name, "", _traits_of(site, codes)) if codes else None
+        case BreakdownBy.TRAIT:
+            return _unknown(BreakdownBy.TRAIT, "", only.value, known)
+        case BreakdownBy.GROUP:
             groups = Group.objects.filter(site=site)
             if groups.filter(group_id=only.value).exists():
                 return None
             known.update(groups.order_by("sort_key").values_list("group_id", flat=True)[:MOST_KNOWN])
-            return _unknown(By.GROUP, "", only.value, known)
+            return _unknown(BreakdownBy.GROUP, "", only.value, known)
         case _:
             return None  # goals are looked up before
 
 
-def _unknown(what: By, name: str, value: str, known: Iterable[str]) -> Unknown:
+def _unknown(what: BreakdownBy, name: str, value: str, known: Iterable[str]) -> UnknownName:
     there = sorted(known)
-    return Unknown(what, name, value, nearest(name or value, there) or there[:MOST_NEAR])
+    return UnknownName(what, name, value, nearest(name or value, there) or there[:MOST_NEAR])
 
 
 def _traits_of(site: Site, codes: Sequence[str]) -> set[str]:
@@ -191,9 +202,7 @@ def _traits_of(site: Site, codes: Sequence[str]) -> set[str]:
 
 
 def find_other(site: Site, wanted: str) -> Goal | None:
-    """The live goal of this id, or else of this name, or the one that it counts for: what `Only` of a goal takes.
-    One query.
-    """
+    """Return the live goal with this id or name; of a merged one the goal it counts for. One query."""
     match = Q(name=wanted)
     if wanted.isascii() and wanted.isdigit() and len(wanted) <= ID_DIGITS:
         match |= Q(pk=int(wanted))
@@ -202,26 +211,26 @@ def find_other(site: Site, wanted: str) -> Goal | None:
     return goal and (goal.counts_for or goal)
 
 
-def _labels(site: Site, goal: Goal, by: By, name: str, codes: Sequence[str]) -> Mapping[str, Collection[str]]:
-    """By visitor code, the labels of which a breakdown makes its parts. One query."""
-    return breakdowns.other_goals(goal, codes) if by == By.GOAL else _labels_of_people(site, by, name, codes)
+def _labels(site: Site, goal: Goal, by: BreakdownBy, name: str, codes: Sequence[str]) -> Mapping[str, Collection[str]]:
+    """BreakdownBy visitor code, the labels of which a breakdown makes its parts. One query."""
+    return breakdowns.other_goals(goal, codes) if by == BreakdownBy.GOAL else _labels_of_people(site, by, name, codes)
 
 
-def _labels_of_people(site: Site, by: By, name: str, codes: Sequence[str]) -> dict[str, list[str]]:
-    """By visitor code, the values of a trait, the group or the personas of its person now. One query."""
+def _labels_of_people(site: Site, by: BreakdownBy, name: str, codes: Sequence[str]) -> dict[str, list[str]]:
+    """BreakdownBy visitor code, the values of a trait, the group or the personas of its person now. One query."""
     # A name may follow from other traits, and a group from the company.
-    paths: Mapping[By, list[Path]] = {
-        By.TRAIT: [("traits", each) for each in (name, *(NAME_PARTS if name == "name" else ()))],
-        By.GROUP: [("group",), *([("traits", "company")] if site.company_is_group else [])],
-        By.PERSONA: [("personas",)],
+    paths: Mapping[BreakdownBy, list[Path]] = {
+        BreakdownBy.TRAIT: [("traits", each) for each in (name, *(NAME_PARTS if name == "name" else ()))],
+        BreakdownBy.GROUP: [("group",), *([("traits", "company")] if site.company_is_group else [])],
+        BreakdownBy.PERSONA: [("personas",)],
     }
     labels: dict[str, list[str]] = {}
     for code, person in find_facts(site.pk, codes, paths[by]).items():
-        if by == By.PERSONA:
+        if by == BreakdownBy.PERSONA:
             labels[code] = [each for each, is_in in remote_data.memberships(person).items() if is_in]
             continue
         profile = remote_data.profile(person, public_traits=None, company_is_group=site.company_is_group)
-        value = profile.get("traits", {}).get(name) if by == By.TRAIT else profile.get("groupId")
+        value = profile.get("traits", {}).get(name) if by == BreakdownBy.TRAIT else profile.get("groupId")
         labels[code] = [] if value is None else [_text(value)]
     return labels
 

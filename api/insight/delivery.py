@@ -18,22 +18,22 @@ FAILED_LOOK: Final = 10_000  # the newest rejected and failed ones, whose reason
 SAMPLES: Final = 10
 
 
-class Span(StrEnum):
+class DeliveryPeriod(StrEnum):
     DAY = "24h"  # by the hour
     FORTNIGHT = "14d"  # by the day of UTC
 
     @property
     def step(self) -> timedelta:
-        return timedelta(hours=1) if self == Span.DAY else timedelta(days=1)
+        return timedelta(hours=1) if self == DeliveryPeriod.DAY else timedelta(days=1)
 
     @property
     def steps(self) -> int:
-        return 24 if self == Span.DAY else 14
+        return 24 if self == DeliveryPeriod.DAY else 14
 
     def times(self, now: datetime) -> list[datetime]:
         """When the steps begin, the oldest first; the last one holds `now`."""
         last = now.replace(minute=0, second=0, microsecond=0)
-        if self == Span.FORTNIGHT:
+        if self == DeliveryPeriod.FORTNIGHT:
             last = last.replace(hour=0)
         return [last - self.step * back for back in reversed(range(self.steps))]
 
@@ -49,7 +49,7 @@ class Lag:
 
 
 @dataclass(slots=True)
-class Reason:
+class ReasonCount:
     """Messages that have a reason in common; the newest of them."""
 
     code: str
@@ -71,7 +71,7 @@ class Outcomes:
     is_cut: bool  # there are older ones
     by_time: dict[datetime, Counter[str]]  # by the step of their receipt; converted, done, ignored or a status
     by_source: dict[int | None, Counter[str]]
-    reasons: list[Reason]  # the most frequent first
+    reasons: list[ReasonCount]  # the most frequent first
 
     def of_source(self, source_id: int) -> "Outcomes":
         """The counts of one source, without times and reasons."""
@@ -95,7 +95,9 @@ class Outcomes:
         return 100 * (self.decided - self.failed) / self.decided if self.decided else None
 
 
-def came_in(source_ids: Sequence[int], *, span: Span, now: datetime) -> dict[int, dict[datetime, Figures]]:
+def received_by_source(
+    source_ids: Sequence[int], *, span: DeliveryPeriod, now: datetime
+) -> dict[int, dict[datetime, Figures]]:
     """What came in through these sources, by source and step. One query by the index: a row a source and hour."""
     times = span.times(now)
     with connection.cursor() as cursor:
@@ -106,7 +108,7 @@ def came_in(source_ids: Sequence[int], *, span: Span, now: datetime) -> dict[int
               FROM api_sourcetally WHERE source_id = ANY(%s) AND hour >= %s
              GROUP BY 1, 2
             """,
-            ["hour" if span == Span.DAY else "day", list(source_ids), times[0]],
+            ["hour" if span == DeliveryPeriod.DAY else "day", list(source_ids), times[0]],
         )
         found: dict[int, dict[datetime, Figures]] = {}
         for source_id, at, *figures in cursor.fetchall():
@@ -114,7 +116,7 @@ def came_in(source_ids: Sequence[int], *, span: Span, now: datetime) -> dict[int
     return found
 
 
-def outcomes(site_id: int, *, span: Span, now: datetime, source_id: int | None = None) -> Outcomes:
+def count_outcomes(site_id: int, *, span: DeliveryPeriod, now: datetime, source_id: int | None = None) -> Outcomes:
     """What became of the newest OUTCOMES_LOOK messages of a site that were received in this span. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -138,7 +140,7 @@ def outcomes(site_id: int, *, span: Span, now: datetime, source_id: int | None =
             {
                 "site": site_id,
                 "look": OUTCOMES_LOOK,
-                "step": "hour" if span == Span.DAY else "day",
+                "step": "hour" if span == DeliveryPeriod.DAY else "day",
                 "since": span.times(now)[0],
                 "source": source_id,
                 "samples": SAMPLES,
@@ -147,7 +149,7 @@ def outcomes(site_id: int, *, span: Span, now: datetime, source_id: int | None =
         rows = cursor.fetchall()
     by_time: dict[datetime, Counter[str]] = {}
     by_source: dict[int | None, Counter[str]] = {}
-    reasons: dict[tuple[str, str], Reason] = {}
+    reasons: dict[tuple[str, str], ReasonCount] = {}
     for at, source, status, reason, outcome, count, _, _, samples in rows:
         by_time.setdefault(at, Counter())[outcome] += count
         by_source.setdefault(source, Counter())[outcome] += count
@@ -163,7 +165,7 @@ def outcomes(site_id: int, *, span: Span, now: datetime, source_id: int | None =
     )
 
 
-def failures(site_id: int) -> list[Reason]:
+def count_failures(site_id: int) -> list[ReasonCount]:
     """Why messages of a site were rejected or failed, the most frequent first: of the newest FAILED_LOOK of each, by
     their own index, whatever their age. One query.
     """
@@ -181,13 +183,13 @@ def failures(site_id: int) -> list[Reason]:
             """,
             {"site": site_id, "look": FAILED_LOOK, "samples": SAMPLES},
         )
-        reasons: dict[tuple[str, str], Reason] = {}
+        reasons: dict[tuple[str, str], ReasonCount] = {}
         for status, reason, count, samples in cursor.fetchall():
             _add(reasons, reason, status, count, samples)
     return _sorted(reasons)
 
 
-def lag(site_id: int, *, since: datetime, source_id: int | None = None) -> Lag:
+def measure_lag(site_id: int, *, since: datetime, source_id: int | None = None) -> Lag:
     """Return how long the messages took that were digested since then: the lag of every page and alert.
 
     It looks at the newest LAG_LOOK among the newest OUTCOMES_LOOK of a site. One query.
@@ -209,11 +211,13 @@ def lag(site_id: int, *, since: datetime, source_id: int | None = None) -> Lag:
     return Lag(count, *percentiles) if count else Lag(0)
 
 
-def _add(reasons: dict[tuple[str, str], Reason], code: str, status: str, count: int, samples: Sequence[int]) -> None:
-    reason = reasons.setdefault((status, code), Reason(code, status))
+def _add(
+    reasons: dict[tuple[str, str], ReasonCount], code: str, status: str, count: int, samples: Sequence[int]
+) -> None:
+    reason = reasons.setdefault((status, code), ReasonCount(code, status))
     reason.count += count
     reason.samples = sorted({*reason.samples, *samples}, reverse=True)[:SAMPLES]
 
 
-def _sorted(reasons: dict[tuple[str, str], Reason]) -> list[Reason]:
+def _sorted(reasons: dict[tuple[str, str], ReasonCount]) -> list[ReasonCount]:
     return sorted(reasons.values(), key=lambda reason: (-reason.count, reason.code))

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from django.db import connection
 
-from api.digest.mapping import Glance, Stored, glance
+from api.digest.mapping import Glance, StoredMessage, glance
 from api.digest.readings import READING
-from api.digest.site_config import Ways
+from api.digest.site_config import SiteConfig
 from api.events.effects import Effect
 from api.events.envelope import TYPES
 from api.ingest import inbox
@@ -32,7 +32,7 @@ OUTCOMES: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class MessageFilter:
     """Which messages are wanted; what is empty or None does not matter."""
 
     outcome: str = ""  # of OUTCOMES
@@ -46,7 +46,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MessageRow:
     """A message in a list."""
 
     id: int
@@ -84,16 +84,18 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class MessagePage:
     """A page of messages, newest first."""
 
-    rows: list[Row]
+    rows: list[MessageRow]
     before: int | None  # the next page's `before`; None where no older message can be
     looked_at: int  # LOOK where the look ended before the page was full, else 0
     looked_back_to: datetime | None
 
 
-def find_messages(ways: Ways, wanted: Wanted, *, after: int = 0, before: int | None = None, limit: int = 50) -> Found:
+def find_messages(
+    config: SiteConfig, wanted: MessageFilter, *, after: int = 0, before: int | None = None, limit: int = 50
+) -> MessagePage:
     """The newest messages of a site that are wanted, with ids above `after` and below `before`.
 
     By (site, id), or by the index of those that failed; what has no index is looked for in the newest LOOK messages
@@ -102,11 +104,11 @@ def find_messages(ways: Ways, wanted: Wanted, *, after: int = 0, before: int | N
     """
     top = before if before is not None else MOST_ID
     if wanted.until is not None:
-        top = min(top, id_at(ways.site_id, wanted.until))
+        top = min(top, id_at(config.site_id, wanted.until))
     if wanted.since is not None:
-        after = max(after, id_at(ways.site_id, wanted.since) - 1)
+        after = max(after, id_at(config.site_id, wanted.since) - 1)
     inner, outer, parameters = _conditions(wanted)
-    parameters |= {"site": ways.site_id, "after": after, "before": top, "look": LOOK, "limit": limit}
+    parameters |= {"site": config.site_id, "after": after, "before": top, "look": LOOK, "limit": limit}
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -120,11 +122,11 @@ def find_messages(ways: Ways, wanted: Wanted, *, after: int = 0, before: int | N
             """,
             parameters,
         )
-        rows = [_row(ways, columns) for columns in cursor.fetchall()]
+        rows = [_row(config, columns) for columns in cursor.fetchall()]
         if len(rows) == limit:
-            return Found(rows, rows[-1].id, 0, None)
+            return MessagePage(rows, rows[-1].id, 0, None)
         if wanted.message_id:  # never as many as a look
-            return Found(rows, None, 0, None)
+            return MessagePage(rows, None, 0, None)
         cursor.execute(
             f"""
             SELECT id, received_at FROM api_message
@@ -134,10 +136,10 @@ def find_messages(ways: Ways, wanted: Wanted, *, after: int = 0, before: int | N
             parameters,
         )
         last = cursor.fetchone()
-    return Found(rows, last[0], LOOK, last[1]) if last else Found(rows, None, 0, None)
+    return MessagePage(rows, last[0], LOOK, last[1]) if last else MessagePage(rows, None, 0, None)
 
 
-def messages_by_id(ways: Ways, ids: Sequence[int]) -> list[Row]:
+def messages_by_id(config: SiteConfig, ids: Sequence[int]) -> list[MessageRow]:
     """These messages of a site, as the list shows them, newest first. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -145,9 +147,9 @@ def messages_by_id(ways: Ways, ids: Sequence[int]) -> list[Row]:
             SELECT {COLUMNS} FROM api_message m
              WHERE id = ANY(%b::bigint[]) AND site_id = %s ORDER BY id DESC
             """,
-            [list(ids), ways.site_id],
+            [list(ids), config.site_id],
         )
-        return [_row(ways, columns) for columns in cursor.fetchall()]
+        return [_row(config, columns) for columns in cursor.fetchall()]
 
 
 def id_at(site_id: int, at: datetime) -> int:
@@ -201,17 +203,19 @@ COLUMNS: Final = f"""
 """
 
 
-def _row(ways: Ways, columns: tuple[Any, ...]) -> Row:
+def _row(config: SiteConfig, columns: tuple[Any, ...]) -> MessageRow:
     id_, received_at, source_id, type_, message_id, status, reason, effects, goal_id, position, at, *rest = columns
     reading, body = rest
     seen = Glance()
     if body is not None:
-        message = Stored(id_, type_, message_id, position, at, bytes(body), source_id, reading)
-        seen = glance(message, ways.rules_of(message))
-    return Row(id_, received_at, source_id, type_, message_id, status, reason, effects, goal_id, body is None, seen)
+        message = StoredMessage(id_, type_, message_id, position, at, bytes(body), source_id, reading)
+        seen = glance(message, config.for_message(message))
+    return MessageRow(
+        id_, received_at, source_id, type_, message_id, status, reason, effects, goal_id, body is None, seen
+    )
 
 
-def _conditions(wanted: Wanted) -> tuple[str, str, dict[str, Any]]:
+def _conditions(wanted: MessageFilter) -> tuple[str, str, dict[str, Any]]:
     """(what an index serves, what is looked for among those, the parameters)."""
     inner: list[str] = []
     outer: list[str] = []

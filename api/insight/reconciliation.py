@@ -19,15 +19,15 @@ from api.models import Site
 MOST: Final = 50_000  # the newest messages, of which all conversions are looked up
 DAYS: Final = (1, 7, 14, 30)
 
-Line = tuple[str, str]  # (converted, profile, ignored or a status; the reason)
+OutcomeKey = tuple[str, str]  # (converted, profile, ignored or a status; the reason)
 
 
 @dataclass(slots=True)
-class Account:
+class SourceAccount:
     """What came in through one source, or through those that were deleted since."""
 
     source_id: int | None
-    lines: Counter[Line] = field(default_factory=Counter)
+    lines: Counter[OutcomeKey] = field(default_factory=Counter)
     counted: int = 0  # of the converted ones: their conversion is there
     deleted: int = 0  # their goal was deleted since
     missing: int = 0  # neither, which must never be
@@ -54,12 +54,12 @@ class Reconciliation:
 
     since: datetime
     is_cut: bool  # fewer hours than asked for: there were too many messages
-    accounts: Sequence[Account]
+    accounts: Sequence[SourceAccount]
 
     @property
-    def total(self) -> Account:
+    def total(self) -> SourceAccount:
         """All sources together."""
-        total = Account(None)
+        total = SourceAccount(None)
         for each in self.accounts:
             total.lines += each.lines
             total.counted += each.counted
@@ -83,7 +83,10 @@ def reconcile(site: Site, source_ids: Sequence[int], *, days: int, now: datetime
     """Where everything is that came in since `days` ago, of the newest MOST messages. Three queries."""
     asked = now.replace(minute=0, second=0, microsecond=0) - timedelta(days=days, hours=-1)
     since = max(asked, _first_whole_hour(site.pk) or asked)
-    accounts: Mapping[int | None, Account] = {None: Account(None), **{id_: Account(id_) for id_ in source_ids}}
+    accounts: Mapping[int | None, SourceAccount] = {
+        None: SourceAccount(None),
+        **{id_: SourceAccount(id_) for id_ in source_ids},
+    }
     # Before the messages: what comes in meanwhile would look like messages that were deleted.
     for source_id, came in figures(list(source_ids), since=since).items():
         accounts[source_id].at_the_door = came

@@ -39,7 +39,7 @@ class SourceState:
 
 
 @dataclass(frozen=True, slots=True)
-class Inbox:
+class InboxState:
     """What waits. Counts end at 10,000."""
 
     oldest: datetime | None  # receipt of the oldest message that waits for the digest
@@ -49,21 +49,21 @@ class Inbox:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class QuotaHeadroom:
     """What is left of one window of the goal quota."""
 
     window: quota.Window
     left: int
 
 
-def hours(now: datetime) -> list[datetime]:
+def list_hours(now: datetime) -> list[datetime]:
     """The hours of the last 14 days of UTC, today's first ones the last of them."""
     current = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     first = current.replace(hour=0) - SPAN + timedelta(days=1)
     return [first + HOUR * number for number in range((current - first) // HOUR + 1)]
 
 
-def came_in(site: Site, *, now: datetime) -> tuple[list[SourceState], Mapping[datetime, Figures]]:
+def received_by_source(site: Site, *, now: datetime) -> tuple[list[SourceState], Mapping[datetime, Figures]]:
     """A site's sources by name, and what came in by the hour, both of 14 days. One query of figures that are kept."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -76,14 +76,14 @@ def came_in(site: Site, *, now: datetime) -> tuple[list[SourceState], Mapping[da
              GROUP BY GROUPING SETS ((s.id, s.name, s.is_enabled), (t.hour))
              ORDER BY s.name, s.id
             """,
-            [hours(now)[0], site.pk],
+            [list_hours(now)[0], site.pk],
         )
         rows = cursor.fetchall()
     sources = [SourceState(row[0], row[1], row[2], Figures(*row[4:])) for row in rows if row[0] is not None]
     return sources, {row[3]: Figures(*row[4:]) for row in rows if row[0] is None and row[3] is not None}
 
 
-def converted(site: Site, *, now: datetime) -> tuple[dict[datetime, int], dict[date, int]]:
+def count_conversions(site: Site, *, now: datetime) -> tuple[dict[datetime, int], dict[date, int]]:
     """A site's conversions of the last 24 hours by the hour, and of 14 days by the day, when they happened.
 
     One query: of the days, figures are kept; of the hours it reads an index, goal by goal.
@@ -104,14 +104,14 @@ def converted(site: Site, *, now: datetime) -> tuple[dict[datetime, int], dict[d
              WHERE g.site_id = %(site)s AND g.deleted_at IS NULL
              GROUP BY d.day
             """,
-            {"site": site.pk, "now": now, "hour": hours(now)[-DAY], "day": hours(now)[0].date()},
+            {"site": site.pk, "now": now, "hour": list_hours(now)[-DAY], "day": list_hours(now)[0].date()},
         )
         rows = cursor.fetchall()
     by_hour = {hour: count for hour, _, count in rows if hour is not None}
     return by_hour, {day: count for _, day, count in rows if day is not None}
 
 
-def inbox(site: Site) -> Inbox:
+def count_inbox(site: Site) -> InboxState:
     """Return what waits of a site now. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -135,18 +135,18 @@ def inbox(site: Site) -> Inbox:
         )
         oldest, pending, failed, times, counts = cursor.fetchone()
     at = [datetime.fromtimestamp(seconds, UTC) for seconds in times or ()]
-    return Inbox(oldest, pending, failed, dict(zip(at, counts or (), strict=True)))
+    return InboxState(oldest, pending, failed, dict(zip(at, counts or (), strict=True)))
 
 
-def rooms(site: Site, *, now: datetime) -> list[Room]:
+def measure_headroom(site: Site, *, now: datetime) -> list[QuotaHeadroom]:
     """What is left of both windows. One query."""
     windows = quota.windows(per_10_seconds=site.goals_per_10_seconds, per_hour=site.goals_per_hour)
     places = quota.places(site.pk, windows, now=now)
-    return [Room(window, left) for window, left in zip(windows, places, strict=True)]
+    return [QuotaHeadroom(window, left) for window, left in zip(windows, places, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
-class Troubles:
+class Problems:
     """What a person should look at, at most five of each but the last."""
 
     twins: list[tuple[str, str, int]]  # sources that sent the same in the last days: their names, how often
@@ -154,8 +154,8 @@ class Troubles:
     refused: list[Refused]  # requests whose key opened nothing
 
 
-def troubles(site: Site, *, now: datetime, most: int = 5) -> Troubles:
-    """Return the troubles of a site. One query for all of them, because the home page makes many."""
+def find_problems(site: Site, *, now: datetime, most: int = 5) -> Problems:
+    """Return the find_problems of a site. One query for all of them, because the home page makes many."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -174,7 +174,7 @@ def troubles(site: Site, *, now: datetime, most: int = 5) -> Troubles:
             {"since": now - TWIN_AGE, "most": most, **parameters(site, now=now)},
         )
         rows = cursor.fetchall()
-    return Troubles(
+    return Problems(
         twins=[(name, other, count) for name, other, count, id_, refused in rows if id_ is None and refused is None],
         archived=[(id_, name) for name, _, _, id_, _ in rows if id_ is not None],
         refused=[read_refused(json.loads(refused)) for *_, refused in rows if refused is not None],

@@ -12,9 +12,9 @@ from typing import Final
 
 from django.conf import settings
 
-from api.digest.mapping import Effects, Stored, derive
+from api.digest.mapping import Derivation, StoredMessage, derive
 from api.digest.readings import NEWEST
-from api.digest.site_config import Ways, load_ways, rule_of
+from api.digest.site_config import SiteConfig, load_site_config, rule_of
 from api.events.body import UnreadableBodyError, read_body
 from api.events.effects import Effect
 from api.events.reasons import DROPS, UNSAFE_TO_DERIVE, WARNINGS, sentence_of
@@ -43,7 +43,7 @@ FOUND: Final = {
 }
 
 
-class State(StrEnum):
+class StepState(StrEnum):
     PASSED = "passed"
     STOPPED = "stopped"
     WAITS = "waits"
@@ -52,7 +52,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TraceLine:
     """A detail of a step, and where it leads."""
 
     label: str
@@ -63,19 +63,19 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TraceStep:
     title: str
-    state: State
+    state: StepState
     text: str
     at: datetime | None = None
-    lines: list[Line] = field(default_factory=list)
+    lines: list[TraceLine] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
     """The steps in their order, up to the one that ended it; and what would be different today."""
 
-    steps: list[Step]
+    steps: list[TraceStep]
     differences: list[str]
     reading: int  # the version of what events mean that it was read under, or would be
 
@@ -83,9 +83,9 @@ class Trace:
 def trace(site: Site, message: Message) -> Trace:
     """The trace of a site's message. At most nine queries, all by keys."""
     rows = {rule.pk: rule for rule in site.rules.all()}
-    case = _Case(site, load_ways(site), message, rows, {source.pk: source for source in site.sources.all()})
+    case = _Case(site, load_site_config(site), message, rows, {source.pk: source for source in site.sources.all()})
     steps = list(case.at_the_door())
-    if steps[-1].state == State.STOPPED:
+    if steps[-1].state == StepState.STOPPED:
         return Trace(steps, [], case.stored.reading)
     steps += case.in_the_digest()
     return Trace(steps, case.differences, case.stored.reading)
@@ -95,14 +95,14 @@ class _Case:
     """One message under examination."""
 
     def __init__(
-        self, site: Site, ways: Ways, message: Message, rules: dict[int, Rule], sources: dict[int, Source]
+        self, site: Site, config: SiteConfig, message: Message, rules: dict[int, Rule], sources: dict[int, Source]
     ) -> None:
         self.site = site
-        self.ways = ways
+        self.config = config
         self.message = message
         self.rules = rules
         self.source = sources.get(message.source_id or 0)
-        self.stored = Stored.of_message(message)
+        self.stored = StoredMessage.of_message(message)
         self.differences: list[str] = []
 
     @property
@@ -114,50 +114,54 @@ class _Case:
         """Whether its conversion is still to come."""
         return self.message.status in {Status.PENDING, Status.DEFERRED}
 
-    def at_the_door(self) -> Iterator[Step]:
+    def at_the_door(self) -> Iterator[TraceStep]:
         message, size = self.message, len(self.stored.body)
         through = f"“{self.source.name}”, {self.source.get_kind_display()}" if self.source else "no source that is left"
-        yield Step(
+        yield TraceStep(
             "Received",
-            State.PASSED,
+            StepState.PASSED,
             f"Through {through}; event {message.position + 1} of its request. It happened at "
             f"{message.occurred_at:%Y-%m-%d %H:%M:%S} UTC.",
             message.received_at,
         )
-        yield Step("Authentication", State.PASSED, "The sender showed a valid key, which is not kept with the event.")
+        yield TraceStep(
+            "Authentication", StepState.PASSED, "The sender showed a valid key, which is not kept with the event."
+        )
         refused = message.reason if self.is_refused_at_door else ""
         if refused == "too_large":
-            yield Step("Size", State.STOPPED, sentence_of(refused))
+            yield TraceStep("Size", StepState.STOPPED, sentence_of(refused))
             return
-        yield Step("Size", State.PASSED, f"{size:,} of at most {EVENT_BYTES:,} bytes.")
+        yield TraceStep("Size", StepState.PASSED, f"{size:,} of at most {EVENT_BYTES:,} bytes.")
         if refused:
             yield from self._duplicates()
-            told = [Line("Its sender was told", message.detail)] if message.detail else []
-            yield Step("The door", State.STOPPED, message.sentence, message.received_at, told)
+            told = [TraceLine("Its sender was told", message.detail)] if message.detail else []
+            yield TraceStep("The door", StepState.STOPPED, message.sentence, message.received_at, told)
             return
-        yield Step("The door", State.PASSED, f"Taken as {message.type}.", message.received_at)
+        yield TraceStep("The door", StepState.PASSED, f"Taken as {message.type}.", message.received_at)
         yield from self._duplicates()
         yield self._redaction()
 
-    def _duplicates(self) -> Iterator[Step]:
+    def _duplicates(self) -> Iterator[TraceStep]:
         message = self.message
         if message.message_id is None:
             text = "Kept without a messageId: it had none, or its source is to ignore it and another's copy may count."
-            yield Step("Duplicates", State.SKIPPED, text)
+            yield TraceStep("Duplicates", StepState.SKIPPED, text)
         elif message.status != Status.REJECTED:
             text = "The first of its type with this messageId. Sent again, it is counted as a duplicate and not stored."
-            yield Step("Duplicates", State.PASSED, text, lines=[Line("messageId", message.message_id)])
+            yield TraceStep("Duplicates", StepState.PASSED, text, lines=[TraceLine("messageId", message.message_id)])
         else:
             again = same_key(self.site.pk, message)
-            lines = [Line("Taken later", f"message {again}", message_id=again)] if again else []
+            lines = [TraceLine("Taken later", f"message {again}", message_id=again)] if again else []
             text = "It came again and was taken." if again else "Nothing blocks it: sent again, it is taken."
-            yield Step("Duplicates", State.PASSED, text, lines=[Line("messageId", message.message_id), *lines])
+            yield TraceStep(
+                "Duplicates", StepState.PASSED, text, lines=[TraceLine("messageId", message.message_id), *lines]
+            )
 
-    def _redaction(self) -> Step:
+    def _redaction(self) -> TraceStep:
         try:
             fields = read_body(self.stored.body, set())
         except UnreadableBodyError:
-            return Step("Fields not to be stored", State.SKIPPED, "The body could not be read.")
+            return TraceStep("Fields not to be stored", StepState.SKIPPED, "The body could not be read.")
         type_ = self.message.type
         name = name_of(type_, fields, set(), by_title=self.site.names_pages_by_title)
         acting = [
@@ -166,32 +170,34 @@ class _Case:
             if rule.action in REDACTIONS and holds(rule_of(rule), type_, name, type_, fields)
         ]
         if not acting:
-            return Step("Fields not to be stored", State.SKIPPED, "No rule keeps a field of it from being stored.")
+            return TraceStep(
+                "Fields not to be stored", StepState.SKIPPED, "No rule keeps a field of it from being stored."
+            )
         text = "Before it was stored, these rules acted, as they are today:"
-        lines = [Line(str(rule), f"{rule.get_action_display()}: {rule.argument}") for rule in acting]
-        return Step("Fields not to be stored", State.PASSED, text, lines=lines)
+        lines = [TraceLine(str(rule), f"{rule.get_action_display()}: {rule.argument}") for rule in acting]
+        return TraceStep("Fields not to be stored", StepState.PASSED, text, lines=lines)
 
     def _rules_of_source(self) -> list[Rule]:
         return [
             rule for rule in self.rules.values() if rule.is_enabled and rule.source_id in {None, self.message.source_id}
         ]
 
-    def in_the_digest(self) -> Iterator[Step]:
+    def in_the_digest(self) -> Iterator[TraceStep]:
         message = self.message
         if message.status == Status.PENDING:
             failed = f" {message.attempts} tries failed so far." if message.attempts else ""
             text = f"It waits for a worker.{failed} What follows is what would happen now."
-            yield Step("Digest", State.WAITS, text)
+            yield TraceStep("Digest", StepState.WAITS, text)
         else:
-            yield Step("Digest", State.PASSED, f"{self._lag()} {self._reading()}".strip(), message.digested_at)
+            yield TraceStep("Digest", StepState.PASSED, f"{self._lag()} {self._reading()}".strip(), message.digested_at)
         if message.reason in UNSAFE_TO_DERIVE:
-            yield Step("Outcome", State.STOPPED, message.sentence, message.digested_at)
+            yield TraceStep("Outcome", StepState.STOPPED, message.sentence, message.digested_at)
             return
         try:
-            effects = derive(self.stored, self.ways.rules_of(self.stored))
-            anew = derive(replace(self.stored, reading=NEWEST), self.ways.rules_of(self.stored))
+            effects = derive(self.stored, self.config.for_message(self.stored))
+            anew = derive(replace(self.stored, reading=NEWEST), self.config.for_message(self.stored))
         except Exception as error:  # noqa: BLE001 - whatever the digest stumbled over
-            yield Step("Outcome", State.STOPPED, f"{message.sentence} {type(error).__name__}: {error}".strip())
+            yield TraceStep("Outcome", StepState.STOPPED, f"{message.sentence} {type(error).__name__}: {error}".strip())
             return
         # What is tried again is read anew; what was done keeps its reading.
         self._compare(anew if message.status in {Status.REJECTED, Status.FAILED} else effects)
@@ -200,20 +206,22 @@ class _Case:
         if effects.idle_reason == "dropped_by_transform" or effects.failed:
             return
         if effects.idle_reason == "excluded_by_sender":
-            yield Step("The sender’s wish", State.STOPPED, sentence_of("excluded_by_sender"), message.digested_at)
+            yield TraceStep(
+                "The sender’s wish", StepState.STOPPED, sentence_of("excluded_by_sender"), message.digested_at
+            )
             return
         yield self._fired(effects)
         if effects.change is None and not effects.rejected:
             return
         if effects.rejected:
-            yield Step("Understood", State.STOPPED, sentence_of(effects.rejected), message.digested_at)
+            yield TraceStep("Understood", StepState.STOPPED, sentence_of(effects.rejected), message.digested_at)
             return
         yield from self._meaning(effects, effects.change)
         if message.warnings:
-            lines = [Line(code, WARNINGS.get(code, "")) for code in message.warnings]
-            yield Step("Warnings", State.ODD, message.detail or "It was taken all the same.", lines=lines)
+            lines = [TraceLine(code, WARNINGS.get(code, "")) for code in message.warnings]
+            yield TraceStep("Warnings", StepState.ODD, message.detail or "It was taken all the same.", lines=lines)
         if message.status == Status.FAILED:
-            yield Step("Outcome", State.STOPPED, message.sentence, message.digested_at)
+            yield TraceStep("Outcome", StepState.STOPPED, message.sentence, message.digested_at)
 
     def _reading(self) -> str:
         """Say so where the message was read as earlier versions read events."""
@@ -227,39 +235,41 @@ class _Case:
             return "No time was noted."
         return f"{(message.digested_at - message.received_at).total_seconds():,.3f} s after it was received."
 
-    def _hook(self, effects: Effects) -> Step:
+    def _hook(self, effects: Derivation) -> TraceStep:
         if not settings.HOOKS:
-            return Step("Transform hook", State.SKIPPED, "This installation has none.")
+            return TraceStep("Transform hook", StepState.SKIPPED, "This installation has none.")
         if effects.failed:
-            return Step("Transform hook", State.STOPPED, sentence_of(effects.failed))
+            return TraceStep("Transform hook", StepState.STOPPED, sentence_of(effects.failed))
         if effects.idle_reason == "dropped_by_transform":
-            return Step("Transform hook", State.STOPPED, sentence_of(effects.idle_reason))
-        return Step("Transform hook", State.PASSED, f"{settings.HOOKS} let it pass, changed or not.")
+            return TraceStep("Transform hook", StepState.STOPPED, sentence_of(effects.idle_reason))
+        return TraceStep("Transform hook", StepState.PASSED, f"{settings.HOOKS} let it pass, changed or not.")
 
-    def _fired(self, effects: Effects) -> Step:
+    def _fired(self, effects: Derivation) -> TraceStep:
         lines = [
-            Line(str(self.rules.get(id_, f"rule {id_}")), rule.get_action_display() if rule else "deleted")
+            TraceLine(str(self.rules.get(id_, f"rule {id_}")), rule.get_action_display() if rule else "deleted")
             for id_ in effects.fired
             for rule in [self.rules.get(id_)]
         ]
         if effects.idle_reason == "track_not_taken":
-            return Step("Rules", State.STOPPED, sentence_of("track_not_taken"), lines=lines)
+            return TraceStep("SourceConfig", StepState.STOPPED, sentence_of("track_not_taken"), lines=lines)
         if effects.idle_reason == "dropped_by_rule":
-            return Step("Rules", State.STOPPED, f"A rule says to ignore it: {effects.detail}", lines=lines)
+            return TraceStep(
+                "SourceConfig", StepState.STOPPED, f"A rule says to ignore it: {effects.detail}", lines=lines
+            )
         if not lines:
-            return Step("Rules", State.SKIPPED, "No rule concerns it.")
-        return Step("Rules", State.PASSED, "These rules acted, in this order:", lines=lines)
+            return TraceStep("SourceConfig", StepState.SKIPPED, "No rule concerns it.")
+        return TraceStep("SourceConfig", StepState.PASSED, "These rules acted, in this order:", lines=lines)
 
-    def _meaning(self, effects: Effects, change: people.Change | None) -> Iterator[Step]:
+    def _meaning(self, effects: Derivation, change: people.Change | None) -> Iterator[TraceStep]:
         """Who, which goal, and what was written."""
         if change is None:
             return
         goal = effects.goal
         kind = goal.event.type if goal else self.message.type
         a_kind = f"{'An' if kind in {'alias', 'identify'} else 'A'} {kind} event"
-        yield Step(
+        yield TraceStep(
             "Understood",
-            State.PASSED,
+            StepState.PASSED,
             f"{a_kind} called “{goal.event.name}”." if goal else f"{a_kind}.",
         )
         visitors = self._visitors(change)
@@ -268,7 +278,7 @@ class _Case:
         if hit is None:
             no_goal = effects.idle_reason == "no_goal_by_rule"
             text = "A rule says that it makes no goal." if no_goal else f"{a_kind} of this kind has none."
-            yield Step("Goal", State.SKIPPED, text)
+            yield TraceStep("Goal", StepState.SKIPPED, text)
         else:
             yield from self._goal(hit)
         yield self._profile(change)
@@ -288,38 +298,40 @@ class _Case:
 
     def _identity(
         self,
-        effects: Effects,
+        effects: Derivation,
         change: people.Change,
         visitors: people.Visitors,
         hit: recording.Hit | None,
-    ) -> Step:
+    ) -> TraceStep:
         ids = (
             ("visitor code", effects.visitor_field, change.visitor),
             ("user", "userId", change.user),
             ("anonymous", "anonymousId", change.anonymous),
             ("previous user", "previousId", change.previous_user),
         )
-        lines = [Line(f"{kind}, from {place}", value, person=value) for kind, place, value in ids if value is not None]
+        lines = [
+            TraceLine(f"{kind}, from {place}", value, person=value) for kind, place, value in ids if value is not None
+        ]
         for (kind, value), code in visitors.first.items():
             text = f"visitor {code} was the first that {Kind(kind).label} {value} was seen with"
-            lines.append(Line("link", text, person=code))
+            lines.append(TraceLine("link", text, person=code))
         for user, code in visitors.device.items():
             text = f"visitor {code} was the first on any device of user {user}"
-            lines.append(Line("link", text, person=code))
+            lines.append(TraceLine("link", text, person=code))
         if hit is None:
             text = "It names:" if lines else "It names nobody: what it says is of the group alone."
-            return Step("Identity", State.PASSED, text, lines=lines)
+            return TraceStep("Identity", StepState.PASSED, text, lines=lines)
         how = Conversion.KeyedBy(hit.keyed_by).label
-        lines.append(Line("counts for", f"{hit.visitor_code}: {how}", person=hit.visitor_code))
-        return Step("Identity", State.PASSED, "It names:", lines=lines)
+        lines.append(TraceLine("counts for", f"{hit.visitor_code}: {how}", person=hit.visitor_code))
+        return TraceStep("Identity", StepState.PASSED, "It names:", lines=lines)
 
-    def _goal(self, hit: recording.Hit) -> Iterator[Step]:
+    def _goal(self, hit: recording.Hit) -> Iterator[TraceStep]:
         """Lookup, quota and conversion."""
-        message, template = self.message, self.ways.policy.template
+        message, template = self.message, self.config.policy.template
         bindings, goals = recording.find_candidates(self.site.pk, [hit.event], template=template)
         tried = list(look_up(hit.event, bindings=bindings, goals=goals, template=template))
         lines = [
-            Line(
+            TraceLine(
                 step.name or "a goal that this event is bound to",
                 FOUND[step.found],
                 step.goal.id if step.goal else None,
@@ -331,7 +343,7 @@ class _Case:
         text = (
             f"Its name leads to “{matched.name}”." if matched else f"Nothing matches: the goal {would} has to be made."
         )
-        yield Step("Goal", State.PASSED, f"{text} Tried in this order:", lines=lines)
+        yield TraceStep("Goal", StepState.PASSED, f"{text} Tried in this order:", lines=lines)
         yield self._quota(would, is_there=matched is not None)
         conversion = (
             Conversion.objects.filter(site_id=self.site.pk, message_key=self.stored.key, goal__deleted_at=None)
@@ -346,66 +358,68 @@ class _Case:
         if then is not None and matched is None:
             self._note(f"It converted the goal {then}; today no goal has its name, and {would} would be made.")
 
-    def _quota(self, would: str, *, is_there: bool) -> Step:
+    def _quota(self, would: str, *, is_there: bool) -> TraceStep:
         message = self.message
         if message.status == Status.DEFERRED:
             place = WaitingName.objects.filter(site_id=self.site.pk, name=message.waiting_for).first()
-            lines = [Line("waits for", message.waiting_for)]
+            lines = [TraceLine("waits for", message.waiting_for)]
             if place and not place.has_goal:
                 ahead = waiting.count_before(place, most=self.site.max_waiting_names)
-                lines.append(Line("names before it", f"{ahead:,}"))
-            return Step("Quota", State.WAITS, sentence_of("goal_quota", self.site), message.digested_at, lines)
+                lines.append(TraceLine("names before it", f"{ahead:,}"))
+            return TraceStep("Quota", StepState.WAITS, sentence_of("goal_quota", self.site), message.digested_at, lines)
         if message.reason == "goal_backlog_full":
-            return Step("Quota", State.STOPPED, sentence_of("goal_backlog_full"), message.digested_at)
+            return TraceStep("Quota", StepState.STOPPED, sentence_of("goal_backlog_full"), message.digested_at)
         if Effect.GOAL_CREATED in message.effects:
-            return Step("Quota", State.PASSED, "There was room: this event made the goal.", message.digested_at)
+            return TraceStep(
+                "Quota", StepState.PASSED, "There was room: this event made the goal.", message.digested_at
+            )
         if message.status == Status.PENDING and not is_there:
-            return Step("Quota", State.WAITS, f"{would} is made as soon as the quota has room.")
-        return Step("Quota", State.SKIPPED, "No goal had to be made.")
+            return TraceStep("Quota", StepState.WAITS, f"{would} is made as soon as the quota has room.")
+        return TraceStep("Quota", StepState.SKIPPED, "No goal had to be made.")
 
-    def _conversion(self, conversion: Conversion | None) -> Step:
+    def _conversion(self, conversion: Conversion | None) -> TraceStep:
         message = self.message
         if conversion is None:
             if self.is_open:
-                return Step("Conversion", State.WAITS, "Not yet.")
+                return TraceStep("Conversion", StepState.WAITS, "Not yet.")
             if message.goal_id is None:
-                return Step("Conversion", State.SKIPPED, message.sentence or "None was made.")
+                return TraceStep("Conversion", StepState.SKIPPED, message.sentence or "None was made.")
             has_goal = Goal.objects.filter(site_id=self.site.pk, pk=message.goal_id, deleted_at=None).exists()
-            lines = [Line("goal", f"goal {message.goal_id}", message.goal_id if has_goal else None)]
+            lines = [TraceLine("goal", f"goal {message.goal_id}", message.goal_id if has_goal else None)]
             text = "It was deleted by hand." if has_goal else "Its goal was deleted, and its conversions with it."
-            return Step("Conversion", State.ODD, text, lines=lines)
+            return TraceStep("Conversion", StepState.ODD, text, lines=lines)
         money = f", {conversion.revenue.normalize():f} {conversion.currency}" if conversion.revenue is not None else ""
         how = Conversion.KeyedBy(conversion.keyed_by).label
         lines = [
-            Line("goal", conversion.goal.name, conversion.goal_id),
-            Line("visitor", f"{conversion.visitor_code}: {how}", person=conversion.visitor_code),
+            TraceLine("goal", conversion.goal.name, conversion.goal_id),
+            TraceLine("visitor", f"{conversion.visitor_code}: {how}", person=conversion.visitor_code),
         ]
         text = f"One of {conversion.occurred_at:%Y-%m-%d %H:%M:%S} UTC{money}."
         if message.reason == "already_converted":
             text = f"{sentence_of('already_converted')} {text}"
-        return Step("Conversion", State.PASSED, text, message.digested_at, lines)
+        return TraceStep("Conversion", StepState.PASSED, text, message.digested_at, lines)
 
-    def _profile(self, change: people.Change) -> Step:
+    def _profile(self, change: people.Change) -> TraceStep:
         """What the event says of people, under which keys of the remote data."""
         lines = []
         for (kind, value), registers in people.said_by(change).items():
             said = _spell_out(registers)
-            lines += [Line(f"{Kind(kind).label} {value}", said, person=value)] if said else []
+            lines += [TraceLine(f"{Kind(kind).label} {value}", said, person=value)] if said else []
             keys = [IDENTIFY + value] if registers.keys() & {"traits", "group"} else []
             keys += [COHORTS + value] if "personas" in registers else []
-            lines += [Line("remote data", key, person=value) for key in keys]
+            lines += [TraceLine("remote data", key, person=value) for key in keys]
         if change.group is not None and change.group_traits:
-            lines.append(Line(f"group {change.group}", f"traits {_list(change.group_traits)}"))
+            lines.append(TraceLine(f"group {change.group}", f"traits {_list(change.group_traits)}"))
         effects = self.message.effects
         if self.message.status == Status.PENDING:
-            return Step("Profile", State.WAITS, "It would say:", lines=lines)
+            return TraceStep("Profile", StepState.WAITS, "It would say:", lines=lines)
         news = [
             word for effect, word in ((Effect.PROFILE_UPDATED, "facts"), (Effect.LINKED, "links")) if effect in effects
         ]
         text = f"It brought new {' and '.join(news)}." if news else "Everything it says of people was known."
-        return Step("Profile", State.PASSED, text, self.message.digested_at, lines)
+        return TraceStep("Profile", StepState.PASSED, text, self.message.digested_at, lines)
 
-    def _compare(self, effects: Effects) -> None:
+    def _compare(self, effects: Derivation) -> None:
         """Note where the record differs from what today's rules would make of the message."""
         message = self.message
         if message.status == Status.PENDING:
@@ -426,7 +440,7 @@ class _Case:
             elif effects.goal and message.goal_id is None and message.reason in {"no_goal_by_rule", "already_known"}:
                 self._note("Today it would convert a goal.")
 
-    def _compare_readings(self, effects: Effects, anew: Effects) -> None:
+    def _compare_readings(self, effects: Derivation, anew: Derivation) -> None:
         """Note that an event like it means something else since the reading changed."""
         if self.message.status == Status.REJECTED or (effects.change, effects.goal) == (anew.change, anew.goal):
             return

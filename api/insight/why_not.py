@@ -14,8 +14,8 @@ from django.db import connection
 from django.db.models import Max, OuterRef, Q, Subquery, Sum, Value, prefetch_related_objects
 from django.db.models.functions import JSONObject
 
-from api.digest.mapping import STORED, Effects, Stored, derive
-from api.digest.site_config import Ways, load_ways
+from api.digest.mapping import MESSAGE_COLUMNS, Derivation, StoredMessage, derive
+from api.digest.site_config import SiteConfig, load_site_config
 from api.events.reasons import UNSAFE_TO_DERIVE, sentence_of
 from api.http.wording import count_of
 from api.insight.id_search import names, spellings
@@ -46,7 +46,7 @@ class Sentence:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WhyNotAnswer:
     """The first sentence says whether; the others why."""
 
     has_converted: bool
@@ -78,24 +78,24 @@ class _Look:
     seen: list[_Seen]
 
 
-def why_not(site: Site, id_: str, goal: Goal) -> Answer:
+def why_not(site: Site, id_: str, goal: Goal) -> WhyNotAnswer:
     """Return why there is, or is not, a conversion of a goal by the person of an id. Eight queries."""
     person = find_person(site.pk, [id_])
     ids = {identity.value for identity in person} or {id_}
     prefetch_related_objects([site], "sources", "rules")
-    ways = load_ways(site)
+    config = load_site_config(site)
     case = _Case(
         site=site,
-        ways=ways,
+        config=config,
         goal=goal,
         person=person,
         ids=ids,
-        look=_look(ways, ids),
+        look=_look(config, ids),
     )
-    return Answer(case.total > 0, [*case.verdict(), *case.who(), *case.seen_messages(), *case.goal_itself()])
+    return WhyNotAnswer(case.total > 0, [*case.verdict(), *case.who(), *case.seen_messages(), *case.goal_itself()])
 
 
-def why_waiting(site: Site, id_: str, name: WaitingName) -> Answer:
+def why_waiting(site: Site, id_: str, name: WaitingName) -> WhyNotAnswer:
     """Return why there is no conversion yet of a goal whose name waits for the limit of new goals.
 
     Without an id it tells of the name alone. Four queries, and for an id what `why_not` reads.
@@ -120,16 +120,16 @@ def why_waiting(site: Site, id_: str, name: WaitingName) -> Answer:
         ids = {identity.value for identity in find_person(site.pk, [id_])} or {id_}
         prefetch_related_objects([site], "sources", "rules")
         event = EventName(name.event_type, name.event_name)
-        look = _look(load_ways(site), ids)
+        look = _look(load_site_config(site), ids)
         its = [each for each in look.seen if each.status == Status.DEFERRED and each.event == event]
         text = f"{_messages(its, verb='')} of this person {'waits' if len(its) == 1 else 'wait'} among them."
         if not its:
             text = f"None of them is of this person, as far as the newest {count_of(look.messages, 'message')} tell."
         sentences.append(Sentence("waiting_messages", text, "" if its else "bad", _ids(its)))
-    return Answer(False, sentences)  # noqa: FBT003 - of a dataclass
+    return WhyNotAnswer(False, sentences)  # noqa: FBT003 - of a dataclass
 
 
-def _look(ways: Ways, ids: set[str]) -> _Look:
+def _look(config: SiteConfig, ids: set[str]) -> _Look:
     """Find those of the newest messages that name the person, newest first. One query, FEW rows at a time."""
     found: list[_Seen] = []
     messages = looked_at = 0
@@ -143,7 +143,7 @@ def _look(ways: Ways, ids: set[str]) -> _Look:
             ), counted AS (
                 SELECT count(*) AS messages, count(*) FILTER (WHERE so_far <= %(most)s) AS looked_at FROM newest
             )
-            SELECT {STORED}, status, reason, effects @> '{{converted}}', goal_id, messages, looked_at
+            SELECT {MESSAGE_COLUMNS}, status, reason, effects @> '{{converted}}', goal_id, messages, looked_at
               FROM counted
               LEFT JOIN (
                 SELECT m.* FROM newest JOIN api_message m USING (id)
@@ -154,26 +154,26 @@ def _look(ways: Ways, ids: set[str]) -> _Look:
               ) AS found ON true
              ORDER BY id DESC
             """,
-            {"site": ways.site_id, "look": LOOK, "most": LOOK_BYTES, "spellings": spellings(ids), "read": MOST_READ},
+            {"site": config.site_id, "look": LOOK, "most": LOOK_BYTES, "spellings": spellings(ids), "read": MOST_READ},
         )
         while rows := cursor.fetchmany(FEW):
             for row in rows:
                 *columns, messages, looked_at = row
-                seen = None if columns[0] is None else _read(ways, ids, columns)
+                seen = None if columns[0] is None else _read(config, ids, columns)
                 found += [seen] if seen is not None else []
     # Fewer than LOOK are named only where they are too many bytes: that a site has no more is no bound.
     return _Look(LOOK if looked_at == messages else looked_at, found)
 
 
-def _read(ways: Ways, ids: set[str], row: Sequence[Any]) -> _Seen | None:
+def _read(config: SiteConfig, ids: set[str], row: Sequence[Any]) -> _Seen | None:
     """Return what a message would mean today; None if it names the person in no value."""
     *columns, status, reason, has_converted, goal_id = row
-    stored = Stored.of_row(columns)
+    stored = StoredMessage.of_row(columns)
     if not names(stored.body, ids):
         return None
-    effects = unruled = Effects()
+    effects = unruled = Derivation()
     if reason not in UNSAFE_TO_DERIVE:
-        rules = ways.rules_of(stored)
+        rules = config.for_message(stored)
         effects = derive(stored, rules)
         unruled = derive(stored, replace(rules, rules=(), takes_track=True, heeds_integrations=False))
     return _Seen(
@@ -198,13 +198,13 @@ class _Case:
         self,
         *,
         site: Site,
-        ways: Ways,
+        config: SiteConfig,
         goal: Goal,
         person: Sequence[Identity],
         ids: set[str],
         look: _Look,
     ) -> None:
-        self.site, self.ways, self.goal, self.person, self.ids = site, ways, goal, person, ids
+        self.site, self.config, self.goal, self.person, self.ids = site, config, goal, person, ids
         self.seen, self.messages = look.seen, look.messages
         self.codes = visitor_codes(person)
         kept = GoalVisitor.objects.filter(goal=OuterRef("pk"), visitor_code__in=self.codes).values("goal")
@@ -222,9 +222,9 @@ class _Case:
         self.members = {member.pk for member in members}
         self.total = sum(member.total or 0 for member in members)
         self.last_at = max((member.last_at for member in members if member.last_at), default=None)
-        named = list(dict.fromkeys(event for member in members for event in _names_of(member, ways.policy.template)))
+        named = list(dict.fromkeys(event for member in members for event in _names_of(member, config.policy.template)))
         events = {event for each in look.seen for event in (each.event, each.unruled_event) if event is not None}
-        known = recording.resolve(site.pk, sorted({*named, *events}, key=str), template=ways.policy.template)
+        known = recording.resolve(site.pk, sorted({*named, *events}, key=str), template=config.policy.template)
         self.leads = {event for event, found in known.items() if found.id in self.members}
         self.ways_in = [event for event in named if event in self.leads]
 

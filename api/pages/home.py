@@ -15,7 +15,7 @@ from api.http.refused_keys import Reason
 from api.http.wording import count_of
 from api.ingest.source_counts import Figures
 from api.insight import site_status
-from api.insight.delivery import Span, lag
+from api.insight.delivery import DeliveryPeriod, measure_lag
 from api.insight.refused import Refused
 from api.models import Site
 from api.pages.access import Role, may, show, site_page
@@ -49,11 +49,11 @@ class Need:
 def home(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Eight queries of its own, each of kept figures, an index or a bounded number of rows."""
     now = timezone.now()
-    sources, came = site_status.came_in(site, now=now)
-    by_hour, by_day = site_status.converted(site, now=now)
-    inbox = site_status.inbox(site)
+    sources, came = site_status.received_by_source(site, now=now)
+    by_hour, by_day = site_status.count_conversions(site, now=now)
+    inbox = site_status.count_inbox(site)
     charts = draw(came, by_hour, by_day, inbox.deferred, now=now)
-    day = site_status.hours(now)[-site_status.DAY :]
+    day = site_status.list_hours(now)[-site_status.DAY :]
     waits = now - inbox.oldest if inbox.oldest else None
     return show(
         request,
@@ -69,8 +69,8 @@ def home(request: HttpRequest, site: Site) -> HttpResponseBase:
         deferred=sum(inbox.deferred.values()),
         most=site_status.MOST_COUNTED,
         oldest_seconds=waits.total_seconds() if waits else None,
-        lag=lag(site.pk, since=Span.DAY.times(now)[0]),
-        rooms=site_status.rooms(site, now=now),
+        lag=measure_lag(site.pk, since=DeliveryPeriod.DAY.times(now)[0]),
+        rooms=site_status.measure_headroom(site, now=now),
         newest=Goal.objects.filter(site=site, deleted_at=None).order_by("-pk")[:NEWEST],
         needs=list(needs(site, sources, inbox, may_own=may(request, Role.OWNER), now=now)),
         is_new=not came,
@@ -86,7 +86,7 @@ def draw(
     now: datetime,
 ) -> list[tuple[str, Chart]]:
     """The last 24 hours by the hour and 14 days by the day, each with its label."""
-    hours = site_status.hours(now)
+    hours = site_status.list_hours(now)
     last = hours[-site_status.DAY :]
     days = sorted({hour.date() for hour in hours})
 
@@ -113,10 +113,15 @@ def draw(
 
 
 def needs(
-    site: Site, sources: Iterable[site_status.SourceState], inbox: site_status.Inbox, *, may_own: bool, now: datetime
+    site: Site,
+    sources: Iterable[site_status.SourceState],
+    inbox: site_status.InboxState,
+    *,
+    may_own: bool,
+    now: datetime,
 ) -> Iterable[Need]:
     """What needs a person. Two queries."""
-    troubles = site_status.troubles(site, now=now)
+    troubles = site_status.find_problems(site, now=now)
     settings = reverse("pages:settings-sources", args=[site.sitecode])
     for alert in site.alerts.filter(is_enabled=True, firing_since__isnull=False).order_by("firing_since")[:MOST_ALERTS]:
         since = f"{alert.firing_since:%Y-%m-%d %H:%M:%S}"

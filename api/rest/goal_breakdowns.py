@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from api.insight.breakdowns import FILTERS, NAMED, By, Only, break_down, find_other, unknown_persona
+from api.insight.breakdowns import FILTERS, NAMED, BreakdownBy, VisitorFilter, break_down, find_other, unknown_persona
 from api.rest.access import note_reading
 from api.rest.goals import find_goal
 from api.rest.reading import Query
@@ -32,7 +32,8 @@ class PartShape(serializers.Serializer[Part]):
     visits = serializers.IntegerField(help_text="Converting visits, which began with one of them.")
     visitors = serializers.IntegerField(help_text="Converting visitors.")
     revenue = serializers.DictField(
-        child=serializers.DecimalField(max_digits=40, decimal_places=6), help_text="By currency, exact decimals."
+        child=serializers.DecimalField(max_digits=40, decimal_places=6),
+        help_text="BreakdownBy currency, exact decimals.",
     )
 
 
@@ -54,7 +55,7 @@ class BreakdownShape(serializers.Serializer[Any]):
 
 class BreakdownQuery(Query):
     by = serializers.ChoiceField(
-        choices=[by.value for by in By],
+        choices=[by.value for by in BreakdownBy],
         help_text="`property`, `currency` and `source` are those of each conversion; the others are what is known of "
         "each visitor now. With `persona` and `goal` a visitor may be in several parts.",
     )
@@ -81,7 +82,7 @@ class BreakdownQuery(Query):
             raise serializers.ValidationError({"name": f"Say which {attrs['by']}."})
         if ("onlyBy" in attrs) != ("onlyValue" in attrs):
             raise serializers.ValidationError({"onlyBy": "Send onlyBy and onlyValue together."})
-        if (attrs.get("onlyBy") == By.TRAIT) != ("onlyName" in attrs):
+        if (attrs.get("onlyBy") == BreakdownBy.TRAIT) != ("onlyName" in attrs):
             raise serializers.ValidationError({"onlyName": "Say which trait, and only for a trait."})
         end = attrs.setdefault("end", timezone.now())
         try:
@@ -108,16 +109,16 @@ class GoalBreakdown(APIView):
         goal = find_goal(request, goal_id, follows_merge=True)
         only = None
         if "onlyBy" in query:
-            only = Only(By(query["onlyBy"]), query["onlyValue"], query.get("onlyName", ""))
-        if only is not None and only.by == By.GOAL:
+            only = VisitorFilter(BreakdownBy(query["onlyBy"]), query["onlyValue"], query.get("onlyName", ""))
+        if only is not None and only.by == BreakdownBy.GOAL:
             other = find_other(goal.site, only.value)
             if other is None or other == goal:
                 raise serializers.ValidationError({"onlyValue": "This is no other goal of the site, by id or name."})
-            only = Only(By.GOAL, str(other.pk))
-        if only is not None and only.by == By.PERSONA and (unknown := unknown_persona(goal.site, only.value)):
+            only = VisitorFilter(BreakdownBy.GOAL, str(other.pk))
+        if only is not None and only.by == BreakdownBy.PERSONA and (unknown := unknown_persona(goal.site, only.value)):
             near = f" There is: {', '.join(unknown.near)}." if unknown.near else ""
             raise serializers.ValidationError({"onlyValue": f"This is no persona of the site.{near}"})
-        by, name = By(query["by"]), query.get("name", "")
+        by, name = BreakdownBy(query["by"]), query.get("name", "")
         seen = break_down(goal.site, goal, by, name=name, only=only, begin=query["begin"], end=query["end"])
         found = seen.breakdown
         note_reading(request, {goal.site_id})  # a value of a trait or property may be an e-mail address

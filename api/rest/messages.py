@@ -17,8 +17,8 @@ from rest_framework.views import APIView
 from api.events.effects import Effect
 from api.events.envelope import TYPES, read_message_id
 from api.events.reasons import REASONS
-from api.insight.trace import Line, State, Step, trace
-from api.insight.why_not import Answer, Sentence, why_not
+from api.insight.trace import StepState, TraceLine, TraceStep, trace
+from api.insight.why_not import Sentence, WhyNotAnswer, why_not
 from api.models import Message
 from api.rest.access import caller_of, note_reading, open_site, visible_sites
 from api.rest.goals import find_goal
@@ -31,7 +31,7 @@ MOODS: Final = {"good": "good", "warn": "warning", "bad": "bad", "": "plain"}
 
 
 @extend_schema_serializer(component_name="TraceLine")
-class LineShape(serializers.Serializer[Line]):
+class LineShape(serializers.Serializer[TraceLine]):
     """A detail of a step."""
 
     label = serializers.CharField()  # type: ignore[assignment]  # a field's own name, which is no field here
@@ -42,11 +42,11 @@ class LineShape(serializers.Serializer[Line]):
 
 
 @extend_schema_serializer(component_name="TraceStep")
-class StepShape(serializers.Serializer[Step]):
+class StepShape(serializers.Serializer[TraceStep]):
     """One step, with its reason and its time."""
 
     title = serializers.CharField()
-    state = serializers.ChoiceField(choices=[state.value for state in State])
+    state = serializers.ChoiceField(choices=[state.value for state in StepState])
     text = serializers.CharField(help_text="What happened, and why.")
     at = serializers.DateTimeField(allow_null=True)
     lines = LineShape(many=True)
@@ -119,7 +119,7 @@ class SentenceShape(serializers.Serializer[Sentence]):
 
 
 @extend_schema_serializer(component_name="WhyNot")
-class WhyNotShape(serializers.Serializer[Answer]):
+class WhyNotShape(serializers.Serializer[WhyNotAnswer]):
     """Why there is, or is not, a conversion."""
 
     hasConverted = serializers.BooleanField(source="has_converted")

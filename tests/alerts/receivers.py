@@ -1,4 +1,4 @@
-"""Where alerts arrive in tests: a web server and a mail server on this machine."""
+"""Receivers of alerts in tests: a web server and a mail server on this machine."""
 
 import socket
 import threading
@@ -16,7 +16,7 @@ LOOPBACK: Final = [ip_network("127.0.0.0/8")]
 
 @dataclass
 class Receiver:
-    """A webhook: answers each request with the next status, the last of them for ever."""
+    """Webhook that answers each request with the next status, the last of them for ever."""
 
     url: str
     statuses: list[int]
@@ -26,7 +26,7 @@ class Receiver:
 
 @contextmanager
 def receiving(*statuses: int, hang: threading.Event | None = None) -> Iterator[Receiver]:
-    """A webhook that the operator's settings let Goalpost reach."""
+    """Run a webhook that the operator's settings let Goalpost reach."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -62,7 +62,7 @@ def receiving(*statuses: int, hang: threading.Event | None = None) -> Iterator[R
 
 @dataclass
 class Mailbox:
-    """A mail server: what it took, by recipient; it refuses those of `refused` with 550."""
+    """Mail that a server took, by recipient. It refuses those of `refused` with 550."""
 
     refused: set[str]
     mails: list[tuple[str, str]] = field(default_factory=list)
@@ -70,7 +70,7 @@ class Mailbox:
 
 @contextmanager
 def mail_server(*refused: str) -> Iterator[Mailbox]:
-    """A mail server that the settings name."""
+    """Run a mail server that the settings name."""
     mailbox = Mailbox(set(refused))
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -102,7 +102,7 @@ def mail_server(*refused: str) -> Iterator[Mailbox]:
 
 
 def converse(lines: Any, mailbox: Mailbox) -> None:
-    """One connection of a sender that speaks SMTP."""
+    """Answer one connection of a sender that speaks SMTP."""
 
     def say(text: str) -> None:
         lines.write(text + "\r\n")

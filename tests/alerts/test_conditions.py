@@ -8,7 +8,7 @@ import pytest
 from api.alerts import conditions
 from api.ingest.source_counts import Figures
 from api.insight.delivery import Lag, Outcomes
-from api.insight.site_status import Room, SourceState
+from api.insight.site_status import QuotaHeadroom, SourceState
 from goals.quota import Window
 from tests.world import START
 
@@ -99,7 +99,7 @@ def test_quota__of_these_rooms__holds_when_one_is_full_or_events_wait(
     *, left: tuple[int, int], waiting: int, holds: bool
 ) -> None:
     spans = (timedelta(seconds=10), timedelta(hours=1))
-    rooms = [Room(Window(1000, span), each) for span, each in zip(spans, left, strict=True)]
+    rooms = [QuotaHeadroom(Window(1000, span), each) for span, each in zip(spans, left, strict=True)]
 
     assert conditions.judge_quota(rooms, waiting).holds is holds
 

@@ -201,8 +201,8 @@ def test_success__of_a_source__is_that_of_the_delivery_page(world: World, kind: 
     evaluate.evaluate(now=timezone.now())
 
     alert.refresh_from_db()
-    page = delivery.outcomes(
-        world.site.pk, span=delivery.Span.DAY, now=timezone.now(), source_id=source.pk if source else None
+    page = delivery.count_outcomes(
+        world.site.pk, span=delivery.DeliveryPeriod.DAY, now=timezone.now(), source_id=source.pk if source else None
     )
     assert alert.finding.endswith(f"the success rate is {rate}.")
     assert f"{show_percent(page.success_rate)} %" == rate

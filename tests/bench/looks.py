@@ -21,7 +21,7 @@ from django.urls import URLPattern, resolve, reverse
 from api.digest import goal_changes
 from api.http.credentials import api_key
 from api.ingest.provisioning import create_credential
-from api.insight.delivery import Span
+from api.insight.delivery import DeliveryPeriod
 from api.models import Alert, Credential, Erasure, GoalsChange, Message, Rule, Scope, Site
 from api.pages.tables import TABLES
 from api.pages.urls import urlpatterns
@@ -247,7 +247,7 @@ def events(look: Any, facts: Facts) -> Iterator[Look]:
     yield look("events-failed")
     for reason in sorted(set(facts.reasons) - {"invalid_json"}):
         yield look("events-again", what=reason, reason=reason)
-    for span in Span:
+    for span in DeliveryPeriod:
         yield look("delivery", what=span, span=span)
     yield look("delivery", what="of a source", source=facts.sources[1])
     yield look("reconciliation", days=30)

@@ -4,12 +4,12 @@ import os
 from typing import Final
 
 from api.digest import digest
-from api.digest.mapping import Effects, Rules, Stored, derive
+from api.digest.mapping import Derivation, SourceConfig, StoredMessage, derive
 
 KILLER: Final = "killer"  # prefix of the messageId of such a message
 
 
-def derive_or_die(message: Stored, rules: Rules) -> Effects:
+def derive_or_die(message: StoredMessage, rules: SourceConfig) -> Derivation:
     if (message.message_id or "").startswith(KILLER):
         os._exit(9)  # without any clean-up, as when the kernel runs out of memory
     return derive(message, rules)

@@ -150,8 +150,8 @@ class Load:
 def verified() -> dict[str, list[int]]:
     """The figures of every law, none of which is broken; they add up."""
     reports = list(verify())
-    assert not {report.law: report.found for report in reports if report.found}
-    figures = {report.law: [int(number) for number in re.findall(r"\b\d+\b", report.line)] for report in reports}
+    assert not {report.check: report.found for report in reports if report.found}
+    figures = {report.check: [int(number) for number in re.findall(r"\b\d+\b", report.line)] for report in reports}
     messages, *statuses = figures["inbox"]
     assert messages == sum(statuses)
     conversions, converted, deleted, untold, pruned, resent = figures["conversions"]
@@ -217,9 +217,9 @@ def test_verify__of_a_database_that_changes_meanwhile__tells_of_one_moment(world
             pass
 
     reports = verify()
-    lines = {report.law: report.line for report in (next(reports), next(reports))}
+    lines = {report.check: report.line for report in (next(reports), next(reports))}
     in_threads(1, change)
-    lines |= {report.law: report.line for report in reports}
+    lines |= {report.check: report.line for report in reports}
 
     assert lines["inbox"].startswith("2 messages = 2 done")
     assert lines["conversions"].startswith("2 conversions = 2 messages converted - 0")

@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
-from api.digest.replay import plan, replay
+from api.digest.replay import plan_replay, replay
 from api.erasure import erase as erasure
 from api.events.encodings import WINDOW_BITS, decode
 from api.http.credentials import forget_lookups
@@ -171,7 +171,7 @@ def test_replay__of_plain_json_under_a_wrong_encoding__takes_it(world: World, so
     send(world, "/segmentio", json.dumps([GOOD, {"type": "none"}, GOOD]).encode(), "br")
     send(world, "/v1/track", b"\x8b\x05\x80", "br")
 
-    foreseen = plan(world.site, "unreadable_encoding").forecast
+    foreseen = plan_replay(world.site, "unreadable_encoding").forecast
     done = replay(world.site.pk, "unreadable_encoding", who="test")
     world.digest()
 

@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from api import tasks
 from api.checks.run import verify
-from api.digest import late
+from api.digest import late_links
 from api.http.database import connect, fetch_all
 from api.models import LateLink
 from cohorts import members, remote_data
@@ -33,7 +33,7 @@ def bounds(settings: Settings) -> None:
 def steps() -> Iterator[int]:
     """Do what the worker does every second, and count the steps."""
     number = 0
-    while late.step_any(conversions=AT_ONCE, users=AT_ONCE):
+    while late_links.step_any(conversions=AT_ONCE, users=AT_ONCE):
         number += 1
         assert number < 500
         yield number
@@ -44,7 +44,7 @@ def finish() -> int:
 
 
 def contradictions() -> list[Any]:
-    return [(report.law, report.found) for report in verify() if report.found]
+    return [(report.check, report.found) for report in verify() if report.found]
 
 
 def codes() -> set[str]:
@@ -105,7 +105,7 @@ def test_link__earlier_while_another_is_followed__starts_the_same_steps_again(wo
     world.post([world.event(event="Buy", at=number) for number in range(MANY)])
     world.digest()
     world.send(world.event("identify", at=100, kameleoonVisitorCode="v1"))
-    assert late.step_any(conversions=AT_ONCE)
+    assert late_links.step_any(conversions=AT_ONCE)
     for number in range(3):
         world.send(world.event("identify", at=99 - number, kameleoonVisitorCode=f"v2-{number}"))
 
@@ -125,13 +125,13 @@ def test_step__that_dies_on_its_way__is_done_again(world: World) -> None:
     world.send(world.event("page", userId=None, anonymousId="a", at=100, name="Home", kameleoonVisitorCode="v1"))
     while True:
         with transaction.atomic():  # its worker was killed before the commit
-            is_any = late.step_any(conversions=AT_ONCE, users=AT_ONCE)
+            is_any = late_links.step_any(conversions=AT_ONCE, users=AT_ONCE)
             transaction.set_rollback(True)
         if not is_any:
             break
         assert_exact()
         assert contradictions() == []
-        late.step_any(conversions=AT_ONCE, users=AT_ONCE)
+        late_links.step_any(conversions=AT_ONCE, users=AT_ONCE)
 
     assert codes() == {"v1"}
     assert known_by_device() == {"v1"}
@@ -154,11 +154,13 @@ def test_device__of_many_users__shares_its_first_visitor_step_by_step(world: Wor
     world.identify(userId="u-new", anonymousId="kiosk", at=60)
     assert Identity.objects.get(value="u-new").registers["device_visitor"][3] == "v1"
 
-    written = [rows_written(lambda: late.step_any(conversions=AT_ONCE, users=AT_ONCE), "cohorts_identity")]
+    written = [rows_written(lambda: late_links.step_any(conversions=AT_ONCE, users=AT_ONCE), "cohorts_identity")]
     while LateLink.objects.exists():
         assert contradictions() == []
         assert_exact()
-        written.append(rows_written(lambda: late.step_any(conversions=AT_ONCE, users=AT_ONCE), "cohorts_identity"))
+        written.append(
+            rows_written(lambda: late_links.step_any(conversions=AT_ONCE, users=AT_ONCE), "cohorts_identity")
+        )
     assert max(written) <= AT_ONCE
     assert known_by_device() == {"v1"}
     assert {code for code in codes() if code.startswith("u")} == set()
@@ -221,7 +223,7 @@ def test_batch__with_an_id_linked_to_many__moves_what_others_have_at_once(world:
 def test_task__with_many_steps_to_do__lets_the_digest_have_its_turn_soon(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    users = [f"u{number}" for number in range(6 * late.USERS)]
+    users = [f"u{number}" for number in range(6 * late_links.USERS)]
     world.post([world.event("identify", userId=user, anonymousId="kiosk") for user in users])
     world.digest()
     world.send(world.event("page", userId=None, anonymousId="kiosk", at=40, name="Home", kameleoonVisitorCode="v1"))
@@ -241,7 +243,7 @@ def test_late_links__of_two_ids__take_turns(world: World) -> None:
     world.send(*(world.event("identify", userId=user, at=99, kameleoonVisitorCode="v1") for user in ("one", "two")))
 
     for _ in range(2):
-        late.step_any(conversions=AT_ONCE)
+        late_links.step_any(conversions=AT_ONCE)
 
     moved = Conversion.objects.filter(visitor_code="v1")
     assert {user: moved.filter(user_id=user).count() for user in ("one", "two")} == {"one": AT_ONCE, "two": AT_ONCE}

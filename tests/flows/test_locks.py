@@ -20,7 +20,7 @@ from django.db import OperationalError, connection
 from django.db.models import F
 from django.test import Client
 
-from api.digest import aside, claims, run
+from api.digest import claims, held_locks, run
 from api.http import database
 from api.http.credentials import api_key
 from api.http.database import Kind, is_held
@@ -49,7 +49,7 @@ def holding(statement: str, *parameters: Any) -> Iterator[psycopg.Connection[Any
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait less than in earnest."""
-    monkeypatch.setattr(aside, "AGAIN", 0.2)
+    monkeypatch.setattr(held_locks, "AGAIN", 0.2)
 
 
 def done(*message_ids: str) -> bool:
@@ -140,7 +140,7 @@ def test_digest__while_a_row_is_held__delays_what_needs_it_and_nothing_else(worl
         begun = time.monotonic()
         world.digest()
         assert done("c")
-        assert time.monotonic() - begun < aside.WAIT
+        assert time.monotonic() - begun < held_locks.WAIT
         assert not done("waits too")
 
     digest_until(world, lambda: done("waits", "waits too"))
@@ -225,7 +225,7 @@ def test_queue__of_a_site_whose_goal_names_are_held__does_not_delay_that_of_anot
         world.tend()
         begun = time.monotonic()
         world.tend()
-        assert time.monotonic() - begun < aside.WAIT
+        assert time.monotonic() - begun < held_locks.WAIT
         assert Goal.objects.filter(site=other).count() == 2
         assert Goal.objects.filter(site=world.site).count() == 1
 

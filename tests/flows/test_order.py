@@ -26,8 +26,8 @@ from django.test import override_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.checks.run import LAWS, check
-from api.digest import late, mapping, run
+from api.checks.run import CHECKS, run_check
+from api.digest import late_links, mapping, run
 from api.digest.claims import Claims
 from api.digest.readings import NEWEST, Reading
 from api.events.envelope import Numbers
@@ -42,7 +42,7 @@ from tests.goals.recount import assert_exact
 from tests.model import PLACEHOLDERS, Stored, Truth, canonical, exact, find_truth, read_id
 from tests.world import CLIENT_ID, SECRET, START, World
 
-PEOPLE = next(law for law in LAWS if law.name == "people")
+PEOPLE = next(law for law in CHECKS if law.name == "people")
 EXAMPLES = int(os.environ.get("ORDER_EXAMPLES", "6"))
 IDS = ("u1", "u2", "a1", "a2", "v1", "v2", "é", "nobody", *sorted(PLACEHOLDERS))
 
@@ -216,12 +216,12 @@ def digest(shop: World, plan: Plan) -> None:
     if plan.at_once is None:
         return
     with transaction.atomic():  # also where steps are left
-        assert check(PEOPLE, shop.site.pk).found == {}
+        assert run_check(PEOPLE, shop.site.pk).found == {}
 
 
 def follow_links(plan: Plan, steps: int) -> None:
     for _ in range(steps):
-        if not late.step_any(conversions=(plan.at_once or 0) + 1, users=(plan.at_once or 0) + 1):
+        if not late_links.step_any(conversions=(plan.at_once or 0) + 1, users=(plan.at_once or 0) + 1):
             break
 
 
@@ -413,7 +413,7 @@ def exit_at_once(registers: merge.Registers, name: str, key: str, register: merg
     return set_in_map(registers, name, key, register)
 
 
-def alias_backwards(event: Any) -> mapping.Effects:
+def alias_backwards(event: Any) -> mapping.Derivation:
     effects = read_alias(event)
     change = effects.change
     assert change is not None
@@ -501,7 +501,7 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
     ),
     "one messageId under two types: two messages": (
         [[hit(messageId="m1")], [at(3, type="page", name="A", messageId="m1")]],
-        (mapping.Stored, "key", property(lambda self: self.message_id)),
+        (mapping.StoredMessage, "key", property(lambda self: self.message_id)),
     ),
     "null stays removed": (
         [[at(1, traits={"plan": None})], [at(0, traits={"plan": "old"})]],

@@ -13,7 +13,7 @@ import times
 from api.digest import run
 from api.digest.claims import Claims
 from api.digest.digest import digest_pending
-from api.digest.site_config import load_ways
+from api.digest.site_config import load_site_config
 from api.ingest.provisioning import create_site
 from api.models import Message
 from goals import catalogue, quota
@@ -126,11 +126,11 @@ def test_quota__checked_by_two_workers_at_once__holds_because_of_the_lock(
         monkeypatch.setattr(quota, "lock_names", lambda _: clock.now)
     for worker in range(2):
         world.post([world.event(event=f"E{worker}.{number}", userId=f"user-{worker}") for number in range(60)])
-    ways = load_ways(world.site)
+    config = load_site_config(world.site)
 
     def digest(_: int) -> int:
         claims = Claims()
-        taken = digest_pending(ways, claims, limit=60, now=START)
+        taken = digest_pending(config, claims, limit=60, now=START)
         claims.close()
         return taken
 

@@ -70,7 +70,7 @@ def set_back() -> None:
 
 
 def differences() -> list[str]:
-    return [report.law for report in verify() if report.found]
+    return [report.check for report in verify() if report.found]
 
 
 @pytest.mark.promise("K-51", "N-09")

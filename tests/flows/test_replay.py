@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from api.digest.replay import plan, replay
+from api.digest.replay import plan_replay, replay
 from api.events.reasons import REPLAYABLE
 from api.http.credentials import forget_lookups
 from api.ingest.provisioning import create_source
@@ -63,7 +63,7 @@ def test_replay__once_the_cause_is_gone__does_what_the_dry_run_said(world: World
     reason = fail(world)
     before = list(Message.objects.values_list("pk", "status", "reason"))
 
-    seen = plan(world.site, reason, is_worker=True).forecast
+    seen = plan_replay(world.site, reason, is_worker=True).forecast
     assert list(Message.objects.values_list("pk", "status", "reason")) == before
     done = replay(world.site.pk, reason, who="test")
     world.digest()
@@ -96,7 +96,7 @@ def test_replay__refused_by_a_wrong_mapping__is_mended_by_a_rule(world: World) -
         world.track("x" * 501, properties={"short": f"Name {number}"})
     Rule.objects.create(site=world.site, action=Rule.Action.RENAME, argument="{properties.short}")
 
-    seen = plan(Site.objects.get(), "name_too_long").forecast
+    seen = plan_replay(Site.objects.get(), "name_too_long").forecast
     replay(world.site.pk, "name_too_long", who="test")
     world.digest()
 
@@ -109,7 +109,7 @@ def test_replay__refused_one_that_came_again__stays(world: World) -> None:
     refuse_at_a_source(world)
     world.send({**world.event(), "messageId": Message.objects.earliest("pk").message_id})
 
-    planned = plan(world.site, "source_off")
+    planned = plan_replay(world.site, "source_off")
     done = replay(world.site.pk, "source_off", who="test")
 
     assert (planned.messages, planned.duplicates, done.messages) == (2, 1, 2)
@@ -135,7 +135,7 @@ def test_replay__body_that_cannot_be_read__gets_its_own_reason(world: World, bod
     world.post(body)
     Message.objects.update(reason="integration_off", body=body)
 
-    assert plan(world.site, "integration_off").forecast is not None
+    assert plan_replay(world.site, "integration_off").forecast is not None
     done = replay(world.site.pk, "integration_off", who="test")
 
     assert (done.messages, done.unreadable) == (0, 1)
@@ -145,14 +145,14 @@ def test_replay__body_that_cannot_be_read__gets_its_own_reason(world: World, bod
 def test_plan__of_what_killed_a_worker__is_not_tried_in_a_web_server(world: World) -> None:
     reason = let_die(world)
 
-    assert plan(world.site, reason).forecast is None
+    assert plan_replay(world.site, reason).forecast is None
 
 
 def test_plan__of_many__looks_into_the_newest(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     reason = refuse_at_a_source(world)
     monkeypatch.setattr("api.digest.replay.LOOK", 2)
 
-    on_a_page, in_a_command = plan(world.site, reason), plan(world.site, reason, is_worker=True)
+    on_a_page, in_a_command = plan_replay(world.site, reason), plan_replay(world.site, reason, is_worker=True)
 
     assert on_a_page.forecast is not None
     assert in_a_command.forecast is not None
@@ -164,11 +164,11 @@ def test_replay__of_many__is_bounded(world: World, monkeypatch: pytest.MonkeyPat
     reason = refuse_at_a_source(world)
     monkeypatch.setattr("api.digest.replay.MOST", 2)
 
-    planned = plan(world.site, reason)
+    planned = plan_replay(world.site, reason)
     first = replay(world.site.pk, reason, who="test")
 
     assert (planned.messages, planned.has_more, first.messages) == (2, True, 2)
-    assert plan(world.site, reason).messages == 1
+    assert plan_replay(world.site, reason).messages == 1
 
 
 @pytest.mark.parametrize("reason", ["too_large", "goal_quota", "nonsense"])

@@ -24,9 +24,9 @@ from api.celery import app
 from api.digest import digest, run
 from api.digest.claims import Claims, recover_from_dead_workers
 from api.digest.digest import digest_deferred, digest_pending
-from api.digest.mapping import Effects, Rules, Stored, derive
+from api.digest.mapping import Derivation, SourceConfig, StoredMessage, derive
 from api.digest.prune import prune_old
-from api.digest.site_config import load_ways
+from api.digest.site_config import load_site_config
 from api.events.envelope import read_event
 from api.http import database
 from api.http.database import connect
@@ -216,12 +216,12 @@ def test_batch__of_a_dead_worker__is_nobodys_before_the_attempt_is_counted(world
     """Else it kills the next worker, and the next, and is dead as a whole for one message in it."""
     world.post([world.event(), world.event()])
     die_with(Message.objects.values_list("id", flat=True))
-    ways = load_ways(world.site)
+    config = load_site_config(world.site)
 
-    assert digest_pending(ways, world.claims, limit=500, now=datetime.now(UTC)) == 0
+    assert digest_pending(config, world.claims, limit=500, now=datetime.now(UTC)) == 0
     wait_until(lambda: recover_from_dead_workers(attempts=3) == 2)
-    assert digest_pending(ways, world.claims, limit=500, now=datetime.now(UTC)) == 1
-    assert digest_pending(ways, world.claims, limit=500, now=datetime.now(UTC)) == 1
+    assert digest_pending(config, world.claims, limit=500, now=datetime.now(UTC)) == 1
+    assert digest_pending(config, world.claims, limit=500, now=datetime.now(UTC)) == 1
     assert world.statuses() == [("done", "")] * 2
 
 
@@ -232,7 +232,7 @@ def test_sites__beside_one_whose_messages_kill_every_worker__have_their_turn(
     other = create_site(name="Other", sitecode="bbbbbbbbbb")
     world.credential.sites.add(other)
 
-    def derive_or_die(message: Stored, rules: Rules) -> Effects:
+    def derive_or_die(message: StoredMessage, rules: SourceConfig) -> Derivation:
         if "Kill" in message.body.decode():
             raise SystemExit
         return derive(message, rules)
@@ -258,12 +258,12 @@ def test_release__that_killed_its_worker__goes_on_one_name_at_a_time(world: Worl
     world.change_site(goals_per_10_seconds=50)
     die_with(Message.objects.filter(status="deferred").values_list("id", flat=True))
     names = list(WaitingName.objects.order_by("id").values_list("name", flat=True))
-    ways = load_ways(world.site)
+    config = load_site_config(world.site)
 
-    assert digest_deferred(ways, world.claims, names, now=datetime.now(UTC)) == 0
+    assert digest_deferred(config, world.claims, names, now=datetime.now(UTC)) == 0
     wait_until(lambda: recover_from_dead_workers(attempts=3) == 2)
-    assert digest_deferred(ways, world.claims, names, now=datetime.now(UTC)) == 1
-    assert digest_deferred(ways, world.claims, names, now=datetime.now(UTC)) == 1
+    assert digest_deferred(config, world.claims, names, now=datetime.now(UTC)) == 1
+    assert digest_deferred(config, world.claims, names, now=datetime.now(UTC)) == 1
     assert set(world.statuses()) == {("done", "")}
 
 

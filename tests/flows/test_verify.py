@@ -14,8 +14,8 @@ from django.db.models import F
 from django.test import Client
 from django.urls import reverse
 
-from api.checks.base import AGAIN, Law
-from api.checks.run import LAWS, Report, check, verify
+from api.checks.base import AGAIN, Check
+from api.checks.run import CHECKS, CheckReport, run_check, verify
 from api.digest import run
 from api.digest.claims import Claims
 from api.digest.forecast import what_if
@@ -59,11 +59,11 @@ def town(world: World, clock: Clock) -> World:
     return world
 
 
-def report_on(law: str) -> Report:
-    return next(report for report in verify() if report.law == law)
+def report_on(law: str) -> CheckReport:
+    return next(report for report in verify() if report.check == law)
 
 
-def rows(report: Report) -> list[str]:
+def rows(report: CheckReport) -> list[str]:
     """What a report names."""
     return [row for found in report.found.values() for row in found.examples]
 
@@ -196,13 +196,13 @@ TAMPERINGS = {
 
 
 @pytest.mark.promise("K-89")
-@pytest.mark.parametrize("law", LAWS, ids=[law.name for law in LAWS])
-def test_verify__after_tampering__names_the_row(town: World, law: Law) -> None:
+@pytest.mark.parametrize("law", CHECKS, ids=[law.name for law in CHECKS])
+def test_verify__after_tampering__names_the_row(town: World, law: Check) -> None:
     for tampering, named in TAMPERINGS[law.name].items():
         with transaction.atomic():
-            assert rows(check(law, None)) == []
+            assert rows(run_check(law, None)) == []
             execute(tampering)
-            found = rows(check(law, None))
+            found = rows(run_check(law, None))
             transaction.set_rollback(True)
         assert any(re.search(named, row) for row in found), (tampering, found)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from api.insight import breakdowns
-from api.insight.breakdowns import FILTERS, By, Only
+from api.insight.breakdowns import FILTERS, BreakdownBy, VisitorFilter
 from goals import merging, reports
 from goals.models import Conversion, Goal
 from goals.reports import Breakdown, Part
@@ -42,14 +42,14 @@ def goal(world: World) -> Goal:
     return Goal.objects.get(name__endswith="Buy")
 
 
-KNOWN: dict[tuple[By, str], dict[str, list[str]]] = {
-    (By.TRAIT, "plan"): {"u0": ["free"], "u1": ["free"]},  # the latest, also through a device
-    (By.TRAIT, "tags"): {"u0": ['["x", 1]']},
-    (By.TRAIT, "age"): {"u2": ["3"]},
-    (By.TRAIT, "nothing"): {},
-    (By.GROUP, ""): {"u1": ["acme"]},
-    (By.PERSONA, ""): {"u0": ["vip"]},
-    (By.GOAL, ""): {"u3": ["Other", "Third"], "u4": ["Third"]},
+KNOWN: dict[tuple[BreakdownBy, str], dict[str, list[str]]] = {
+    (BreakdownBy.TRAIT, "plan"): {"u0": ["free"], "u1": ["free"]},  # the latest, also through a device
+    (BreakdownBy.TRAIT, "tags"): {"u0": ['["x", 1]']},
+    (BreakdownBy.TRAIT, "age"): {"u2": ["3"]},
+    (BreakdownBy.TRAIT, "nothing"): {},
+    (BreakdownBy.GROUP, ""): {"u1": ["acme"]},
+    (BreakdownBy.PERSONA, ""): {"u0": ["vip"]},
+    (BreakdownBy.GOAL, ""): {"u3": ["Other", "Third"], "u4": ["Third"]},
 }
 
 
@@ -69,9 +69,9 @@ def recount(goal: Goal, labels: dict[str, list[str]], of: Collection[str] | None
     return dict(found)
 
 
-def by_name(breakdown: Breakdown, by: By) -> Any:
+def by_name(breakdown: Breakdown, by: BreakdownBy) -> Any:
     """As `recount` says it."""
-    goals = Goal.objects.values_list("pk", "name") if by == By.GOAL else ()
+    goals = Goal.objects.values_list("pk", "name") if by == BreakdownBy.GOAL else ()
     names = {str(pk): name.rpartition(" ")[2] for pk, name in goals}
     return {names.get(part.value or "", part.value): figures_of(part) for part in breakdown.parts}
 
@@ -83,7 +83,7 @@ def figures_of(part: Part) -> list[Any]:
 @pytest.mark.promise("K-87")
 @pytest.mark.parametrize(("by", "name", "labels"), [(*of, labels) for of, labels in KNOWN.items()])
 def test_breakdown__by_what_is_known_of_visitors__equals_a_recount(
-    world: World, goal: Goal, by: By, name: str, labels: dict[str, list[str]]
+    world: World, goal: Goal, by: BreakdownBy, name: str, labels: dict[str, list[str]]
 ) -> None:
     seen = breakdowns.break_down(world.site, goal, by, name=name, begin=START, end=END)
 
@@ -106,17 +106,17 @@ def test_breakdown__by_what_is_known_of_visitors__equals_a_recount(
     ],
 )
 def test_breakdown__of_some_visitors__equals_a_recount_of_them(
-    world: World, goal: Goal, only: tuple[By, str, str]
+    world: World, goal: Goal, only: tuple[BreakdownBy, str, str]
 ) -> None:
     by, name, value = only
     of = {code for code, labels in KNOWN[by, name].items() if value in labels}
     other = breakdowns.find_other(world.site, f"SegmentIO track – {value}")
-    wanted = Only(by, str(other.pk) if other and by == By.GOAL else value, name)
+    wanted = VisitorFilter(by, str(other.pk) if other and by == BreakdownBy.GOAL else value, name)
 
     for each, labels in KNOWN.items():
         seen = breakdowns.break_down(world.site, goal, each[0], name=each[1], only=wanted, begin=START, end=END)
         assert by_name(seen.breakdown, each[0]) == recount(goal, labels, of)
-    currencies = breakdowns.break_down(world.site, goal, By.CURRENCY, only=wanted, begin=START, end=END)
+    currencies = breakdowns.break_down(world.site, goal, BreakdownBy.CURRENCY, only=wanted, begin=START, end=END)
 
     whole = recount(goal, {}, of).get(None, [0, 0, 0, 0])
     assert figures_of(currencies.whole or Part("?", -1, -1, {})) == whole
@@ -140,7 +140,7 @@ def test_breakdown__beyond_the_most_parts__has_the_rest_together(
 ) -> None:
     monkeypatch.setattr(reports, "TOP", 1)
 
-    found = breakdowns.break_down(world.site, goal, By.GOAL, begin=START, end=END).breakdown
+    found = breakdowns.break_down(world.site, goal, BreakdownBy.GOAL, begin=START, end=END).breakdown
 
     assert [(part.value, part.visitors) for part in found.parts] == [(None, 3)]
     assert found.other is not None
@@ -152,14 +152,14 @@ def test_breakdown__by_a_merged_goal__names_the_one_it_counts_for(world: World, 
     other, third = (Goal.objects.get(name__endswith=name) for name in ("Other", "Third"))
     merging.merge(other, third)
 
-    found = breakdowns.break_down(world.site, goal, By.GOAL, begin=START, end=END).breakdown
+    found = breakdowns.break_down(world.site, goal, BreakdownBy.GOAL, begin=START, end=END).breakdown
 
     assert [(part.value, part.visitors) for part in found.parts] == [(None, 3), (str(third.pk), 2)]
 
 
-@pytest.mark.parametrize("by", [By.CURRENCY, By.GROUP])
+@pytest.mark.parametrize("by", [BreakdownBy.CURRENCY, BreakdownBy.GROUP])
 def test_breakdown__of_too_many_conversions__is_of_the_newest_and_says_so(
-    world: World, goal: Goal, by: By, monkeypatch: pytest.MonkeyPatch
+    world: World, goal: Goal, by: BreakdownBy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("NEWEST", "NEWEST_OF_PEOPLE"):
         monkeypatch.setattr(breakdowns, name, 4)
@@ -170,9 +170,9 @@ def test_breakdown__of_too_many_conversions__is_of_the_newest_and_says_so(
     assert sum(part.conversions for part in seen.breakdown.parts) == 4
 
 
-@pytest.mark.parametrize("by", [By.CURRENCY, By.GROUP])
+@pytest.mark.parametrize("by", [BreakdownBy.CURRENCY, BreakdownBy.GROUP])
 def test_breakdown__of_too_many_conversions_at_one_time__is_bounded_all_the_same(
-    world: World, goal: Goal, by: By, monkeypatch: pytest.MonkeyPatch
+    world: World, goal: Goal, by: BreakdownBy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Conversion.objects.filter(goal=goal).update(occurred_at=START)
     for module, name, most in ((breakdowns, "NEWEST", 4), (breakdowns, "NEWEST_OF_PEOPLE", 4)):

@@ -13,7 +13,7 @@ from django.test import Client
 from api.digest.forecast import what_if
 from api.erasure import erase
 from api.insight import breakdowns
-from api.insight.breakdowns import By
+from api.insight.breakdowns import BreakdownBy
 from api.insight.export import export
 from api.insight.people import look_up, persona_changes
 from api.insight.why_not import why_not
@@ -216,7 +216,7 @@ def test_event_page__of_a_large_body__shows_its_beginning_and_leads_to_the_whole
     with measured() as peak:
         page = text_of(viewer.get(address(f"events/{number}/")))
 
-    assert "Only the beginning is shown: 65,536 characters" in page
+    assert "VisitorFilter the beginning is shown: 65,536 characters" in page
     assert len(page) < MB
     assert peak.bytes < 20 * MB
     whole = viewer.get(address(f"events/{number}/body/"))
@@ -229,7 +229,7 @@ def test_event_page__of_a_usual_body__shows_all_of_it(world: World) -> None:
     page = text_of(browser_of(world.site, "viewer").get(address(f"events/{Message.objects.get().pk}/")))
 
     assert "x" * 32_000 in page
-    assert "Only the beginning" not in page
+    assert "VisitorFilter the beginning" not in page
 
 
 def test_trace_in_the_api__of_what_is_refused_again_and_again__holds_one_body(world: World) -> None:
@@ -264,7 +264,7 @@ def test_breakdown__by_a_long_value__calls_it_by_its_beginning_and_tells_it_apar
     for number in range(3):
         world.track("Buy", at=number, userId="u1", properties={"text": "x" * 100_000 + str(number // 2)})
     seen = breakdowns.break_down(
-        world.site, Goal.objects.get(), By.PROPERTY, name="text", begin=START, end=START + timedelta(days=1)
+        world.site, Goal.objects.get(), BreakdownBy.PROPERTY, name="text", begin=START, end=START + timedelta(days=1)
     )
 
     assert [part.conversions for part in seen.breakdown.parts] == [2, 1]
@@ -278,8 +278,8 @@ def test_breakdown__of_more_bytes_than_it_looks_into__says_that_it_is_cut(
     monkeypatch.setattr(breakdowns, "LOOK_BYTES", 200_000)
     until = START + timedelta(days=1)
 
-    seen = breakdowns.break_down(world.site, goal, By.PROPERTY, name="number", begin=START, end=until)
-    of_few = breakdowns.break_down(world.site, goal, By.CURRENCY, begin=START, end=until)
+    seen = breakdowns.break_down(world.site, goal, BreakdownBy.PROPERTY, name="number", begin=START, end=until)
+    of_few = breakdowns.break_down(world.site, goal, BreakdownBy.CURRENCY, begin=START, end=until)
 
     assert (seen.is_cut, sum(part.conversions for part in seen.breakdown.parts)) in {(True, n) for n in range(3, 6)}
     assert (of_few.is_cut, sum(part.conversions for part in of_few.breakdown.parts)) == (False, 10)

@@ -16,7 +16,7 @@ from django.utils import timezone
 from api.digest import hooks
 from api.http.credentials import forget_lookups
 from api.ingest.provisioning import note_rules_changed
-from api.insight.trace import Line, Step, Trace, trace
+from api.insight.trace import Trace, TraceLine, TraceStep, trace
 from api.models import Message, Rule, Site, Source
 from goals import catalogue
 from goals.matching import EventName
@@ -38,7 +38,7 @@ def last(world: World) -> Trace:
     return look(world.last_message())
 
 
-def step(told: Trace, title: str) -> Step:
+def step(told: Trace, title: str) -> TraceStep:
     return next(each for each in told.steps if each.title == title)
 
 
@@ -150,7 +150,7 @@ def digest_fails(world: World) -> None:
 DOOR = ["Received passed", "Authentication passed", "Size passed"]
 TAKEN = [*DOOR, "The door passed", "Duplicates passed", "Fields not to be stored skipped"]
 READ = [*TAKEN, "Digest passed", "Transform hook skipped"]
-UNDERSTOOD = [*READ, "Rules skipped", "Understood passed", "Identity passed"]
+UNDERSTOOD = [*READ, "SourceConfig skipped", "Understood passed", "Identity passed"]
 
 
 @pytest.mark.parametrize(
@@ -188,9 +188,9 @@ UNDERSTOOD = [*READ, "Rules skipped", "Understood passed", "Identity passed"]
         (is_no_json, [*DOOR, "Duplicates skipped", "The door stopped"]),
         (has_no_type, [*DOOR, "Duplicates skipped", "The door stopped"]),
         (meets_closed_door, [*DOOR, "Duplicates skipped", "The door stopped"]),
-        (names_nobody, [*READ, "Rules skipped", "Understood stopped"]),
-        (has_no_name, [*READ, "Rules skipped", "Understood stopped"]),
-        (is_dropped, [*READ, "Rules stopped"]),
+        (names_nobody, [*READ, "SourceConfig skipped", "Understood stopped"]),
+        (has_no_name, [*READ, "SourceConfig skipped", "Understood stopped"]),
+        (is_dropped, [*READ, "SourceConfig stopped"]),
         (is_not_wanted_here, [*READ, "The sender’s wish stopped"]),
         (tells_of_a_group_alone, [*UNDERSTOOD, "Goal skipped", "Profile passed"]),
         (
@@ -201,10 +201,10 @@ UNDERSTOOD = [*READ, "Rules skipped", "Understood passed", "Identity passed"]
                 "Duplicates skipped",
                 "Fields not to be stored skipped",
                 *READ[len(TAKEN) :],
-                "Rules stopped",
+                "SourceConfig stopped",
             ],
         ),
-        (makes_no_goal, [*READ, "Rules passed", *UNDERSTOOD[len(READ) + 1 :], "Goal skipped", "Profile passed"]),
+        (makes_no_goal, [*READ, "SourceConfig passed", *UNDERSTOOD[len(READ) + 1 :], "Goal skipped", "Profile passed"]),
         (identifies, [*UNDERSTOOD, "Goal skipped", "Profile passed"]),
         (worker_dies, [*TAKEN, "Digest passed", "Outcome stopped"]),
         (
@@ -299,7 +299,7 @@ def test_goal__bound_by_a_person__is_the_first_try(world: World) -> None:
     catalogue.bind_event(goal, EventName("track", "Buy"), template=TEMPLATE)
     world.track("Buy")
 
-    assert step(last(world), "Goal").lines == [Line("a goal that this event is bound to", "this one", goal.pk)]
+    assert step(last(world), "Goal").lines == [TraceLine("a goal that this event is bound to", "this one", goal.pk)]
 
 
 def test_goal__deleted_since__is_a_difference(world: World) -> None:
@@ -324,7 +324,7 @@ def test_rules__that_acted__are_named_in_their_order(world: World) -> None:
     add_rule(world, Rule.Action.NO_GOAL, name="Nor that", name_test="equals", name_value="x", position=3)
     world.track("Buy", properties={"what": "tea"})
 
-    assert list(lines(last(world), "Rules")) == ["By product", "Not this"]
+    assert list(lines(last(world), "SourceConfig")) == ["By product", "Not this"]
 
 
 def test_redaction__of_a_field__is_told_with_its_rule(world: World) -> None:

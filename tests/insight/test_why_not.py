@@ -8,7 +8,7 @@ import pytest
 from api.events.reasons import sentence_of
 from api.ingest.provisioning import create_source, note_rules_changed
 from api.insight.trace import trace
-from api.insight.why_not import Answer, why_not
+from api.insight.why_not import WhyNotAnswer, why_not
 from api.models import Message, Rule, Site, Source
 from goals import catalogue
 from goals.finding import find_live_goal
@@ -20,14 +20,14 @@ from tests.world import START, World
 NAME = "SegmentIO track – Signed Up"
 
 
-def ask(world: World, person: str = "user-1", goal: str = NAME) -> Answer:
+def ask(world: World, person: str = "user-1", goal: str = NAME) -> WhyNotAnswer:
     pk = Goal.objects.get(site=world.site, name=goal).pk
     found = find_live_goal([world.site.pk], pk)
     assert found is not None
     return why_not(Site.objects.get(pk=world.site.pk), person, found)
 
 
-def told(answer: Answer) -> str:
+def told(answer: WhyNotAnswer) -> str:
     return "\n".join(each.text for each in answer.sentences)
 
 

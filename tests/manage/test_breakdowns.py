@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import pytest
 
 from api.http.tokens import make_token
-from api.insight.breakdowns import By, break_down
+from api.insight.breakdowns import BreakdownBy, break_down
 from cohorts.models import Persona
 from goals import merging
 from goals.models import Goal
@@ -37,9 +37,13 @@ def address(goal: Goal, **query: str) -> str:
 
 
 @pytest.mark.promise("K-87", "K-82")
-@pytest.mark.parametrize("by", list(By))
-def test_breakdown__by_anything__says_what_its_page_says(world: World, goal: Goal, viewer: Caller, by: By) -> None:
-    told = viewer.get(address(goal, by=by, **({"name": "plan"} if by in {By.PROPERTY, By.TRAIT} else {})))
+@pytest.mark.parametrize("by", list(BreakdownBy))
+def test_breakdown__by_anything__says_what_its_page_says(
+    world: World, goal: Goal, viewer: Caller, by: BreakdownBy
+) -> None:
+    told = viewer.get(
+        address(goal, by=by, **({"name": "plan"} if by in {BreakdownBy.PROPERTY, BreakdownBy.TRAIT} else {}))
+    )
 
     seen = break_down(world.site, goal, by, name="plan", begin=START, end=START + timedelta(days=1))
     assert [

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from api.ingest.provisioning import create_site, create_source
 from api.insight import delivery
-from api.insight.delivery import Lag, Span
+from api.insight.delivery import DeliveryPeriod, Lag
 from api.models import AuditEntry, Message, Site, Source, SourceTally
 from tests.pages.conftest import Enter, text_of
 from tests.pages.test_reconciliation import until_counted
@@ -121,9 +121,9 @@ def test_delivery__of_real_events__follows_them_from_the_door_to_their_end(viewe
     assert "missing_name" in page
 
 
-@pytest.mark.parametrize(("span", "days"), [(Span.DAY, 2), (Span.FORTNIGHT, 20)])
+@pytest.mark.parametrize(("span", "days"), [(DeliveryPeriod.DAY, 2), (DeliveryPeriod.FORTNIGHT, 20)])
 def test_delivery__older_than_the_span__is_left_out(
-    viewer: Client, site: Site, source: Source, span: Span, days: int
+    viewer: Client, site: Site, source: Source, span: DeliveryPeriod, days: int
 ) -> None:
     store(site, source=source, at=timezone.now() - timedelta(days=days), status="failed", reason="worker_died")
     store(site, source=source, status="done", effects=["converted"])
@@ -146,20 +146,20 @@ def test_lag__of_digested_messages__is_told_in_percentiles(site: Site) -> None:
         store(site, took=took, status="done")
     store(site)
 
-    assert delivery.lag(site.pk, since=timezone.now() - timedelta(hours=1)) == Lag(100, 50, 95, 99)
+    assert delivery.measure_lag(site.pk, since=timezone.now() - timedelta(hours=1)) == Lag(100, 50, 95, 99)
 
 
 def test_lag__of_none__is_none(viewer: Client, site: Site) -> None:
     store(site)
 
-    assert delivery.lag(site.pk, since=timezone.now() - timedelta(hours=1)) == Lag(0)
+    assert delivery.measure_lag(site.pk, since=timezone.now() - timedelta(hours=1)) == Lag(0)
     assert "–" in look(viewer)
 
 
 def test_reasons__of_many_messages__keep_the_ten_newest(site: Site) -> None:
     ids = [store(site, status="failed", reason="worker_died").pk for _ in range(12)]
 
-    (reason,) = delivery.failures(site.pk)
+    (reason,) = delivery.count_failures(site.pk)
 
     assert (reason.count, reason.samples) == (12, ids[:1:-1])
 
@@ -171,14 +171,14 @@ def test_outcomes__of_more_messages_than_are_looked_at__say_so(
     for _ in range(4):
         store(site, status="done", effects=["converted"])
 
-    became = delivery.outcomes(site.pk, span=Span.DAY, now=timezone.now())
+    became = delivery.count_outcomes(site.pk, span=DeliveryPeriod.DAY, now=timezone.now())
 
     assert (became.messages, became.is_cut) == (3, True)
     assert "Outcomes are of the newest" in look(viewer)
 
 
 def test_span__at_midnight__holds_whole_steps() -> None:
-    hours, days = Span.DAY.times(START), Span.FORTNIGHT.times(START)
+    hours, days = DeliveryPeriod.DAY.times(START), DeliveryPeriod.FORTNIGHT.times(START)
 
     assert (len(hours), hours[-1], hours[0]) == (24, START, START - timedelta(hours=23))
     assert (len(days), days[-1]) == (14, START.replace(hour=0))

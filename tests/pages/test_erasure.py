@@ -456,7 +456,7 @@ def test_erasure__of_somebody_with_very_many_conversions__forgets_them_some_at_a
     assert erased is not None
 
     assert Conversion.objects.filter(user_id="kiosk").count() == many - erase.CHUNK
-    assert [report.law for report in verify() if report.found] == []  # it is known to go on
+    assert [report.check for report in verify() if report.found] == []  # it is known to go on
     finish()
     erased.refresh_from_db()
     assert erased.conversions == many

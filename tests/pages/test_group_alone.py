@@ -54,7 +54,7 @@ def test_programs__that_read_events__get_a_group_without_a_person(world: World, 
     paths = (f"/api/trace?messageId={group.message_id}", f"/api/messages/{group.pk}/trace")
 
     assert [world.client.get(path, auth=auth).status_code for path in paths] == [200, 200]
-    assert [report.law for report in verify() if report.found] == []
+    assert [report.check for report in verify() if report.found] == []
 
 
 def test_tester__of_a_group_without_a_person__foretells_and_sends_it(enter: Enter, world: World) -> None:

@@ -28,7 +28,7 @@ def receive_earlier(seconds: float, **chosen: object) -> None:
 
 
 def lag(world: World, **span: float) -> delivery.Lag:
-    return delivery.lag(world.site.pk, since=timezone.now() - timedelta(**span))
+    return delivery.measure_lag(world.site.pk, since=timezone.now() - timedelta(**span))
 
 
 @pytest.mark.parametrize("rejoins", [False, True])
@@ -71,7 +71,7 @@ def test_lag__of_home_delivery_and_an_alert__is_the_same(world: World, enter: En
     alert = Alert.objects.create(site=world.site, name="Slow", condition="lag", threshold=1)
     world.send(*(world.event() for _ in range(20)))
     receive_earlier(7)
-    found = delivery.lag(world.site.pk, since=timezone.now() - timedelta(minutes=5))
+    found = delivery.measure_lag(world.site.pk, since=timezone.now() - timedelta(minutes=5))
 
     evaluate.evaluate(now=timezone.now())
     alert.refresh_from_db()

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from api.ingest.source_counts import figures
 from api.insight import reconciliation
-from api.insight.reconciliation import Account, days_of, reconcile
+from api.insight.reconciliation import SourceAccount, days_of, reconcile
 from api.models import Message, Site
 from goals import catalogue
 from goals.models import Conversion, Goal
@@ -33,7 +33,7 @@ def viewer(enter: Enter) -> Client:
     return enter("viewer")
 
 
-def account_of(site: Site, *, days: int = 30) -> Account:
+def account_of(site: Site, *, days: int = 30) -> SourceAccount:
     found = reconcile(site, list(site.sources.values_list("pk", flat=True)), days=days, now=timezone.now())
     assert not found.is_cut
     return found.total

@@ -1,4 +1,4 @@
-"""Rules as values: what their conditions mean and what their actions do to an event, without a database."""
+"""SourceConfig as values: what their conditions mean and what their actions do to an event, without a database."""
 
 import re
 from copy import deepcopy

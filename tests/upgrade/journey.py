@@ -102,7 +102,7 @@ def verify_into(results: dict[str, Any], when: str) -> None:
     from api.checks.run import verify
 
     results["differences"][when] = [
-        [report.law, meaning, rows.count, rows.examples]
+        [report.check, meaning, rows.count, rows.examples]
         for report in verify()
         for meaning, rows in report.found.items()
     ]

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from api.digest.rekey import Stage, last_id, step
-from api.digest.site_config import Ways
+from api.digest.site_config import SiteConfig
 from api.http.database import Kind, use
 from api.management.progress import progress
 from api.models import Backfill
@@ -31,7 +31,7 @@ class Command(BaseCommand):
             backfill = Backfill.objects.create()
         elif backfill.position or backfill.stage:
             self.stdout.write(f"It goes on with {backfill.get_stage_display()} after {backfill.position:,}.")
-        ways = dict[int, Ways]()
+        config = dict[int, SiteConfig]()
         moved = 0
         try:
             while backfill.stage < Stage.DONE:
@@ -39,7 +39,7 @@ class Command(BaseCommand):
                 with progress(self.stdout, name, total=total) as report:
                     stage = backfill.stage
                     while backfill.stage == stage:
-                        moved += step(backfill, ways)
+                        moved += step(backfill, config)
                         report(backfill.position, f"{backfill.position:,} of {total:,}, {moved:,} conversions re-keyed")
         except KeyboardInterrupt as error:
             raise CommandError("interrupted; run it again to go on where it was") from error

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from api.audit import record
-from api.digest.replay import plan, replay
+from api.digest.replay import plan_replay, replay
 from api.events.reasons import REPLAYABLE
 from api.http.database import Kind, use
 from api.models import Site
@@ -30,7 +30,7 @@ class Command(BaseCommand):
             record(chosen_site, what, {"status": "failed"}, {"status": "pending"}, who="manage.py replay")
             self.stdout.write(f"{done.messages} tried again, {done.unreadable} unreadable")
             return
-        would = plan(chosen_site, reason, is_worker=True)
+        would = plan_replay(chosen_site, reason, is_worker=True)
         self.stdout.write(f"{would.messages} would be tried again, {would.duplicates} came again and stay")
         if would.forecast:
             seen = would.forecast

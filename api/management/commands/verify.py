@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from api.checks.run import Report, verify
+from api.checks.run import CheckReport, verify
 from api.models import Site
 
 
@@ -23,12 +23,12 @@ class Command(BaseCommand):
         for report in verify(site_id):
             self.tell(report)
             if report.found:
-                broken.append(report.law)
+                broken.append(report.check)
         if broken:
             raise CommandError(f"differences: {', '.join(broken)}")
 
-    def tell(self, report: Report) -> None:
-        self.stdout.write(f"{'FAIL' if report.found else 'ok':4}  {report.law:11}  {report.line}")
+    def tell(self, report: CheckReport) -> None:
+        self.stdout.write(f"{'FAIL' if report.found else 'ok':4}  {report.check:11}  {report.line}")
         for meaning, rows in report.found.items():
             self.stdout.write(f"{'':19}-> {rows.count}: {meaning}")
             for example in rows.examples:

@@ -16,7 +16,7 @@ import names
 from api import audit
 from api.alerts.conditions import show_percent
 from api.digest.prune import days_kept
-from api.digest.replay import MOST, plan, replay
+from api.digest.replay import MOST, plan_replay, replay
 from api.events.effects import Effect
 from api.events.reasons import REPLAYABLE, sentence_of
 from api.http.wording import count_of
@@ -26,13 +26,13 @@ from api.insight.delivery import (
     FAILED_LOOK,
     LAG_LOOK,
     OUTCOMES_LOOK,
+    DeliveryPeriod,
     Outcomes,
-    Reason,
-    Span,
-    came_in,
-    failures,
-    lag,
-    outcomes,
+    ReasonCount,
+    count_failures,
+    count_outcomes,
+    measure_lag,
+    received_by_source,
 )
 from api.insight.refused import find_refused
 from api.models import Message, Site
@@ -65,20 +65,20 @@ class SourceRow:
 def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
     """What came in and what came of it, over 24 hours or 14 days, of all sources or one (promise K-84)."""
     now = timezone.now()
-    span = Span.FORTNIGHT if request.GET.get("span") == Span.FORTNIGHT else Span.DAY
+    span = DeliveryPeriod.FORTNIGHT if request.GET.get("span") == DeliveryPeriod.FORTNIGHT else DeliveryPeriod.DAY
     sources = list(site.sources.order_by(names.sort_key("name"), "pk"))
     wanted = read_number(request.GET.get("source"))
     chosen = next((source for source in sources if source.pk == wanted), None)
     source_id = chosen.pk if chosen else None
-    came = came_in([chosen.pk] if chosen else [source.pk for source in sources], span=span, now=now)
-    became = outcomes(site.pk, span=span, now=now, source_id=source_id)
+    came = received_by_source([chosen.pk] if chosen else [source.pk for source in sources], span=span, now=now)
+    became = count_outcomes(site.pk, span=span, now=now, source_id=source_id)
     kinds = [(kind, label) for kind, label in KINDS if any(counts[kind] for counts in became.by_source.values())]
     return show(
         request,
         "pages/delivery/delivery.html",
         title="Delivery",
         span=span,
-        spans=((Span.DAY, "24 hours"), (Span.FORTNIGHT, "14 days")),
+        spans=((DeliveryPeriod.DAY, "24 hours"), (DeliveryPeriod.FORTNIGHT, "14 days")),
         sources=sources,
         chosen=chosen,
         received=chart_received(came, span=span, now=now),
@@ -96,7 +96,7 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
             for source in sources
             if chosen in {None, source}
         ],
-        lag=lag(site.pk, source_id=source_id, since=span.times(now)[0]),
+        lag=measure_lag(site.pk, source_id=source_id, since=span.times(now)[0]),
         reasons=[(reason, sentence_of(reason.code, site)) for reason in became.reasons],
         outcomes_look=OUTCOMES_LOOK,
         lag_look=LAG_LOOK,
@@ -108,7 +108,7 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
 class FailedRow:
     """A reason why events were rejected or failed, and what can be done about them."""
 
-    reason: Reason
+    reason: ReasonCount
     sentence: str
     may_replay: bool
     is_cut: bool  # there are more than were counted
@@ -119,10 +119,12 @@ class FailedRow:
 def list_failed(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Why events were rejected, failed or wait, each with what can be done about it (promise N-05)."""
     counts = counted_in(site)
-    reasons = failures(site.pk)
+    reasons = count_failures(site.pk)
     listed = {reason.code for reason in reasons if reason.status == Message.Status.REJECTED}
     reasons += [
-        Reason(code, Message.Status.REJECTED) for code, each in counts.items() if each.not_kept and code not in listed
+        ReasonCount(code, Message.Status.REJECTED)
+        for code, each in counts.items()
+        if each.not_kept and code not in listed
     ]
     rows = [
         FailedRow(
@@ -181,12 +183,12 @@ def try_again(request: HttpRequest, site: Site) -> HttpResponseBase:
         title="Try again",
         reason=reason,
         sentence=sentence_of(reason, site),
-        plan=plan(site, reason),
+        plan=plan_replay(site, reason),
         most=MOST,
     )
 
 
-def chart_received(came: dict[int, dict[datetime, Figures]], *, span: Span, now: datetime) -> Chart:
+def chart_received(came: dict[int, dict[datetime, Figures]], *, span: DeliveryPeriod, now: datetime) -> Chart:
     """What came in by time, all sources together."""
     times = span.times(now)
     at = [total(by_time[time] for by_time in came.values() if time in by_time) for time in times]
@@ -202,7 +204,7 @@ def chart_received(came: dict[int, dict[datetime, Figures]], *, span: Span, now:
     )
 
 
-def chart_outcomes(became: Outcomes, *, span: Span, now: datetime) -> Chart:
+def chart_outcomes(became: Outcomes, *, span: DeliveryPeriod, now: datetime) -> Chart:
     """What came of it by the time of receipt; kinds that do not occur are left out."""
     times = span.times(now)
     at = [became.by_time.get(time, Counter()) for time in times]
@@ -214,12 +216,12 @@ def chart_outcomes(became: Outcomes, *, span: Span, now: datetime) -> Chart:
     return Chart(labels_of(times, span), series, unit=unit_of(span), stacked=True)
 
 
-def labels_of(times: Sequence[datetime], span: Span) -> list[str]:
-    return [f"{time:%H:%M}" if span == Span.DAY else f"{time:%m-%d}" for time in times]
+def labels_of(times: Sequence[datetime], span: DeliveryPeriod) -> list[str]:
+    return [f"{time:%H:%M}" if span == DeliveryPeriod.DAY else f"{time:%m-%d}" for time in times]
 
 
-def unit_of(span: Span) -> str:
-    return "Hour, UTC" if span == Span.DAY else "Day, UTC"
+def unit_of(span: DeliveryPeriod) -> str:
+    return "Hour, UTC" if span == DeliveryPeriod.DAY else "Day, UTC"
 
 
 def total(figures: Iterable[Figures]) -> Figures:

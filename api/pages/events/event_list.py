@@ -7,7 +7,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, Js
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from api.digest.site_config import load_ways
+from api.digest.site_config import load_site_config
 from api.events.encodings import decode
 from api.events.envelope import TYPES
 from api.events.reasons import REASONS, sentence_of
@@ -15,8 +15,8 @@ from api.ingest.tracking import BATCH_BYTES
 from api.insight.messages import (
     LOOK,
     OUTCOMES,
-    Row,
-    Wanted,
+    MessageFilter,
+    MessageRow,
     find_messages,
     messages_by_id,
     settled_id,
@@ -39,7 +39,7 @@ def list_events(request: HttpRequest, site: Site) -> HttpResponseBase:
     wanted, before = read_wanted(request.GET), read_number(request.GET.get("before"))
     is_live = before is None and wanted.until is None
     after = settled_id(site.pk, after=0, now=timezone.now()) if is_live else 0
-    found = find_messages(load_ways(site), wanted, before=before, limit=PER_PAGE)
+    found = find_messages(load_site_config(site), wanted, before=before, limit=PER_PAGE)
     filters = request.GET.copy()
     filters.pop("before", None)
     older = filters.copy()
@@ -58,7 +58,7 @@ def list_events(request: HttpRequest, site: Site) -> HttpResponseBase:
         after=after,
         query=filters.urlencode(),
         older=older.urlencode() if found.before is not None else "",
-        is_narrowed=wanted != Wanted(),
+        is_narrowed=wanted != MessageFilter(),
         outcomes=OUTCOMES.items(),
         reasons=[(code, sentence_of(code, site)) for code in REASONS],
         sources=list(site.sources.all()),
@@ -74,14 +74,14 @@ def list_new_events(request: HttpRequest, site: Site) -> HttpResponseBase:
     are by now; and where to begin the next time. Some rows come more than once: see `settled_id`.
     """
     prefetch_related_objects([site], "sources", "rules")
-    ways, wanted = load_ways(site), read_wanted(request.GET)
+    config, wanted = load_site_config(site), read_wanted(request.GET)
     after = read_number(request.GET.get("after")) or 0
     settled = settled_id(site.pk, after=after, now=timezone.now())  # before the rows: what comes meanwhile is asked for
-    rows = find_messages(ways, wanted, after=after, limit=PER_POLL).rows
+    rows = find_messages(config, wanted, after=after, limit=PER_POLL).rows
     asked = [number for each in request.GET.get("open", "").split(",")[:PER_POLL] if (number := read_number(each))]
     known = {row.id for row in rows}
     still_open = [each for each in asked if each not in known]
-    rows += messages_by_id(ways, still_open) if still_open else []
+    rows += messages_by_id(config, still_open) if still_open else []
     context = {"rows": with_sources(site, rows), "site": site}
     return JsonResponse({"after": settled, "html": render_to_string("pages/events/rows.html", context)})
 
@@ -121,11 +121,11 @@ def download_body(_request: HttpRequest, site: Site, number: int) -> HttpRespons
     return response
 
 
-def read_wanted(given: QueryDict) -> Wanted:
+def read_wanted(given: QueryDict) -> MessageFilter:
     """The filters of an address; what cannot be read does not matter."""
     outcome, type_ = given.get("outcome", ""), given.get("type", "")
     reason = given.get("reason", "")
-    return Wanted(
+    return MessageFilter(
         outcome=outcome if outcome in OUTCOMES else "",
         reason=reason if reason in REASONS else "",
         source_id=read_number(given.get("source")),
@@ -143,7 +143,7 @@ def read_number(given: str | None) -> int | None:
     return int(given) if is_number and given else None
 
 
-def with_sources(site: Site, rows: list[Row]) -> list[tuple[Row, str]]:
+def with_sources(site: Site, rows: list[MessageRow]) -> list[tuple[MessageRow, str]]:
     """Each row with the name of its source."""
     names = {source.pk: source.name for source in site.sources.all()}
     return [(row, names.get(row.source_id or 0, "")) for row in rows]

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from api.events.effects import Effect
 from api.events.reasons import sentence_of
-from api.insight.reconciliation import MOST, Account, days_of, reconcile
+from api.insight.reconciliation import MOST, SourceAccount, days_of, reconcile
 from api.models import Message, Site
 from api.pages.access import show, site_page
 from api.pages.events.event_list import read_number
@@ -53,7 +53,7 @@ def show_reconciliation(request: HttpRequest, site: Site) -> HttpResponseBase:
     )
 
 
-def lines_of(site: Site, account: Account) -> list[tuple[str, str, str, int]]:
+def lines_of(site: Site, account: SourceAccount) -> list[tuple[str, str, str, int]]:
     """(outcome, reason, its sentence, how many): what the received events are, in the order of outcomes."""
     order = list(OUTCOMES)
     lines = sorted(account.lines.items(), key=lambda line: (order.index(line[0][0]), -line[1], line[0][1]))

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from api.http.wording import count_of
 from api.insight import breakdowns
-from api.insight.breakdowns import FILTERS, NAMED, OF_CONVERSIONS, OVERLAPS, By, Only, Unknown
+from api.insight.breakdowns import FILTERS, NAMED, OF_CONVERSIONS, OVERLAPS, BreakdownBy, UnknownName, VisitorFilter
 from api.models import Message, Site
 from api.pages.access import show, site_page
 from api.pages.charts import Chart, Series
@@ -83,7 +83,7 @@ def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBa
     goal = find_goal(site, goal_id)
     span = read_span(request.GET, now=timezone.now())
     asked = request.GET.get("by", "")
-    by = By(asked) if asked in set(By) else By.PROPERTY
+    by = BreakdownBy(asked) if asked in set(BreakdownBy) else BreakdownBy.PROPERTY
     path = request.GET.get("path", "").strip()
     only, trouble, unknown = read_only(site, goal, request.GET)
     trouble = span.trouble or trouble
@@ -102,11 +102,11 @@ def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBa
         goal=goal,
         span=span,
         by=by,
-        bys=list(By),
+        bys=list(BreakdownBy),
         path=path,
         overlaps=by in OVERLAPS,
         is_of_people=by not in OF_CONVERSIONS,
-        paths=sorted(property_names(goal, latest=LAST)) if by == By.PROPERTY else [],
+        paths=sorted(property_names(goal, latest=LAST)) if by == BreakdownBy.PROPERTY else [],
         filters=FILTERS,
         only_by=request.GET.get("only", ""),
         only_trait=request.GET.get("trait", "").strip(),
@@ -117,16 +117,16 @@ def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBa
     )
 
 
-def sentence_of(unknown: Unknown, only: Only | None) -> str:
+def sentence_of(unknown: UnknownName, only: VisitorFilter | None) -> str:
     """Return in words what nothing has that was looked at."""
     match unknown.what:
-        case By.PERSONA:
+        case BreakdownBy.PERSONA:
             return f"This site has no persona “{unknown.value}”."
-        case By.GOAL:
+        case BreakdownBy.GOAL:
             return f"There is no other goal of this id or name: “{unknown.value}”."
-        case By.GROUP:
+        case BreakdownBy.GROUP:
             return f"This site has no group “{unknown.value}”."
-        case By.PROPERTY:
+        case BreakdownBy.PROPERTY:
             return f"None of these conversions has a property “{unknown.name}”."
         case _ if unknown.name:
             return f"None of these visitors has a trait “{unknown.name}”."
@@ -134,7 +134,7 @@ def sentence_of(unknown: Unknown, only: Only | None) -> str:
             return f"None of these visitors has “{unknown.value}” as {only.name if only else 'trait'} now."
 
 
-def addresses_of(unknown: Unknown, asked: QueryDict) -> list[tuple[str, str]]:
+def addresses_of(unknown: UnknownName, asked: QueryDict) -> list[tuple[str, str]]:
     """Return the names that may have been meant, each with the query that asks for it."""
     parameter = ("trait" if unknown.name else "value") if unknown.is_of_filter else "path"
     addresses = []
@@ -165,7 +165,7 @@ def list_conversions(request: HttpRequest, site: Site, goal_id: int) -> HttpResp
     )
 
 
-def read_only(site: Site, goal: Goal, asked: Mapping[str, str]) -> tuple[Only | None, str, Unknown | None]:
+def read_only(site: Site, goal: Goal, asked: Mapping[str, str]) -> tuple[VisitorFilter | None, str, UnknownName | None]:
     """Return the filter that an address asks for, if any, what it lacks, and what it names that is not there.
 
     Three queries at most, for a goal.
@@ -173,14 +173,14 @@ def read_only(site: Site, goal: Goal, asked: Mapping[str, str]) -> tuple[Only | 
     by, value, trait = asked.get("only", ""), asked.get("value", ""), asked.get("trait", "").strip()
     if by not in FILTERS:
         return None, "", None
-    if not value or (by == By.TRAIT and not trait):
+    if not value or (by == BreakdownBy.TRAIT and not trait):
         return None, "Say which visitors to count: the value, and for a trait its name too.", None
-    if by == By.GOAL:
+    if by == BreakdownBy.GOAL:
         other = breakdowns.find_other(site, value.strip())
         if other is None or other == goal:
             return None, "", breakdowns.unknown_goal(site, goal, value)
         value = str(other.pk)
-    return Only(By(by), value, trait if by == By.TRAIT else ""), "", None
+    return VisitorFilter(BreakdownBy(by), value, trait if by == BreakdownBy.TRAIT else ""), "", None
 
 
 def read_place(asked: Mapping[str, str]) -> Place | None:
@@ -232,14 +232,16 @@ def _unit(step: Step) -> str:
     return {Step.HOUR: "Hour (UTC)", Step.DAY: "Day (UTC)", Step.WEEK: "Week from (UTC)"}[step]
 
 
-def parts_of(site: Site, goal: Goal, by: By, path: str, span: Span, *, only: Only | None) -> dict[str, Any]:
+def parts_of(
+    site: Site, goal: Goal, by: BreakdownBy, path: str, span: Span, *, only: VisitorFilter | None
+) -> dict[str, Any]:
     """The parts of a goal's conversions in a time, with what to call each. Eight queries at most."""
     seen = breakdowns.break_down(site, goal, by, name=path, only=only, begin=span.begin, end=span.end)
     found = seen.breakdown
     names: dict[str, str] = {}
-    if by == By.SOURCE:
+    if by == BreakdownBy.SOURCE:
         names = {str(pk): name for pk, name in sources_of(site).items()}
-    elif by == By.GOAL:
+    elif by == BreakdownBy.GOAL:
         ids = [part.value for part in found.parts if part.value]
         names = {str(pk): name for pk, name in Goal.objects.filter(pk__in=ids).values_list("pk", "name")}
     parts = [("(none)" if part.value is None else names.get(part.value, part.value), part) for part in found.parts]

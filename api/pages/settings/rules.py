@@ -14,10 +14,10 @@ from django.views.decorators.http import require_POST
 
 from api.audit import changed, note
 from api.digest.forecast import Forecast, what_if
-from api.digest.site_config import load_ways, rule_of
+from api.digest.site_config import load_site_config, rule_of
 from api.http.wording import count_of
 from api.ingest.provisioning import note_rules_changed
-from api.insight.messages import Row, Wanted, find_messages
+from api.insight.messages import MessageFilter, MessageRow, find_messages
 from api.models import Rule, Site
 from api.pages.access import Role, show, site_page
 from api.pages.confirm import ask, is_confirmed
@@ -41,9 +41,9 @@ def list_rules(request: HttpRequest, site: Site) -> HttpResponseBase:
     )
 
 
-def last_events(site: Site) -> list[Row]:
+def last_events(site: Site) -> list[MessageRow]:
     """The stored events that a rule may be tried on, newest first."""
-    return find_messages(load_ways(site), Wanted(), limit=LAST_EVENTS).rows
+    return find_messages(load_site_config(site), MessageFilter(), limit=LAST_EVENTS).rows
 
 
 @site_page(Role.OWNER)

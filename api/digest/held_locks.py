@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, Protocol, TypeVar, cast
 
 from django.db import transaction
 
-from api.digest.mapping import Effects
+from api.digest.mapping import Derivation
 from api.http.database import TIMEOUTS, Kind
 from cohorts import people
 from locks import HeldError, Lock
@@ -27,7 +27,7 @@ TRIED: Final = 3  # messages of a lock, of which one is tried again; another wor
 MISSES: Final = 2
 
 
-class Need(NamedTuple):
+class NeededLock(NamedTuple):
     """A lock that a message needs: what it is of, and which one."""
 
     lock: Lock | None  # None: the message itself, of which is not known what it waits for
@@ -43,58 +43,58 @@ class Judged(Protocol):
 
 Message = TypeVar("Message", bound=Judged)
 Verdict = TypeVar("Verdict")
-Needs = Mapping[int, Collection[Need]]  # by message
+NeededLocks = Mapping[int, Collection[NeededLock]]  # by message
 
 
-def needs_of(effects: Effects, *, makes_goal: bool = False) -> set[Need]:
+def find_needed_locks(effects: Derivation, *, makes_goal: bool = False) -> set[NeededLock]:
     """Return the locks that applying a message takes. Pure."""
-    needs: set[Need] = set()
+    needs: set[NeededLock] = set()
     if (change := effects.change) is not None:
-        needs |= {Need(Lock.IDENTITY, key) for key in people.keys_of(change)}
+        needs |= {NeededLock(Lock.IDENTITY, key) for key in people.keys_of(change)}
         if change.group is not None:
-            needs.add(Need(Lock.GROUP, change.group))
+            needs.add(NeededLock(Lock.GROUP, change.group))
         if change.persona is not None:
-            needs.add(Need(Lock.PERSONA, change.persona[0]))
+            needs.add(NeededLock(Lock.PERSONA, change.persona[0]))
         if isinstance(name := change.traits.get("username"), str):
-            needs.add(Need(Lock.USERNAME, name))
+            needs.add(NeededLock(Lock.USERNAME, name))
     if (goal := effects.goal) is not None:
-        needs.add(Need(Lock.GOAL, goal.event))
-        needs.add(Need(Lock.FIGURES, (goal.event, goal.visitor_code or goal.user_id or goal.anonymous_id)))
+        needs.add(NeededLock(Lock.GOAL, goal.event))
+        needs.add(NeededLock(Lock.FIGURES, (goal.event, goal.visitor_code or goal.user_id or goal.anonymous_id)))
         if makes_goal:
-            needs.add(Need(Lock.NEW_GOALS))
+            needs.add(NeededLock(Lock.NEW_GOALS))
     return needs
 
 
 @dataclass(slots=True)
 class _Site:
-    held: dict[Need, float] = field(default_factory=dict)  # when each is tried again
-    messages: dict[int, Need] = field(default_factory=dict)
-    misses: defaultdict[Need, int] = field(default_factory=lambda: defaultdict(int))
+    held: dict[NeededLock, float] = field(default_factory=dict)  # when each is tried again
+    messages: dict[int, NeededLock] = field(default_factory=dict)
+    misses: defaultdict[NeededLock, int] = field(default_factory=lambda: defaultdict(int))
 
 
-class Aside:
+class HeldLocks:
     """The messages that a worker has set aside, by site."""
 
     def __init__(self) -> None:
         self._sites: defaultdict[int, _Site] = defaultdict(_Site)
         self.busy_names: set[int] = set()  # sites whose goal names were held when their queue was tended last
 
-    def messages(self, site_id: int) -> list[int]:
+    def blocked_messages(self, site_id: int) -> list[int]:
         """Return the messages of a site that are not to be taken."""
         return list(self._sites[site_id].messages) if site_id in self._sites else []
 
-    def holds(self, site_id: int) -> bool:
+    def has_any(self, site_id: int) -> bool:
         """Return True if a lock of this site is held."""
         return site_id in self._sites
 
-    def is_held(self, site_id: int, need: Need) -> bool:
+    def is_held(self, site_id: int, need: NeededLock) -> bool:
         return site_id in self._sites and need in self._sites[site_id].held
 
-    def stops(self, site_id: int, needs: Iterable[Need]) -> Need | None:
+    def find_held(self, site_id: int, needs: Iterable[NeededLock]) -> NeededLock | None:
         """Return one of these needs that is held."""
         return next((need for need in needs if self.is_held(site_id, need)), None)
 
-    def put(self, site_id: int, need: Need, messages: Iterable[int] = ()) -> None:
+    def add(self, site_id: int, need: NeededLock, messages: Iterable[int] = ()) -> None:
         """Set messages aside that need a lock which is held."""
         site = self._sites[site_id]
         site.held.setdefault(need, time.monotonic() + AGAIN)
@@ -102,7 +102,7 @@ class Aside:
             if len(site.messages) < MOST:
                 site.messages[message] = need
 
-    def due(self, site_id: int) -> dict[Need, list[int]]:
+    def take_due(self, site_id: int) -> dict[NeededLock, list[int]]:
         """Return the locks to try again, each with a few of its messages. They count as free until they are put back.
 
         Call `settle` with them afterwards.
@@ -110,7 +110,7 @@ class Aside:
         if site_id not in self._sites:
             return {}
         site, now = self._sites[site_id], time.monotonic()
-        due: dict[Need, list[int]] = {need: [] for need, at in site.held.items() if at <= now}
+        due: dict[NeededLock, list[int]] = {need: [] for need, at in site.held.items() if at <= now}
         for message, need in site.messages.items() if due else ():
             if need in due and len(due[need]) < TRIED:
                 due[need].append(message)
@@ -118,10 +118,10 @@ class Aside:
             del site.held[need]
         return due
 
-    def settle(self, site_id: int, due: Collection[Need], *, tried: Collection[Need]) -> None:
+    def settle(self, site_id: int, due: Collection[NeededLock], *, tried: Collection[NeededLock]) -> None:
         """Let the messages go on of locks that were tried and not put back. Keep those that another worker tries."""
         site = self._sites[site_id]
-        freed: set[Need] = set()
+        freed: set[NeededLock] = set()
         for need in due:
             if need in site.held:
                 site.misses.pop(need, None)
@@ -136,12 +136,12 @@ class Aside:
             del self._sites[site_id]
 
 
-def judge_free(
+def judge_unblocked(
     site_id: int,
     batch: Sequence[Message],
-    needs: Needs,
+    needs: NeededLocks,
     *,
-    aside: Aside,
+    held_locks: HeldLocks,
     judge: Callable[[Sequence[Message]], list[Verdict]],
 ) -> list[Verdict]:
     """Judge the messages of a batch whose locks are free, and set the others aside. Inside a transaction.
@@ -154,48 +154,50 @@ def judge_free(
     verdicts: list[Verdict] = []
     parts: list[Sequence[Message]] = [batch]
     while parts:
-        part = leave_out(site_id, parts.pop(), needs, aside=aside)
+        part = set_aside_blocked(site_id, parts.pop(), needs, held_locks=held_locks)
         if not part:
             continue
         if time.monotonic() > until:
             for message in part:
-                aside.put(site_id, Need(None, message.id), [message.id])
+                held_locks.add(site_id, NeededLock(None, message.id), [message.id])
             continue
         try:
             with transaction.atomic():
                 verdicts += judge(part)
         except HeldError as error:
-            parts += reversed(_divide(site_id, part, needs, error.lock, aside=aside))
+            parts += reversed(_divide(site_id, part, needs, error.lock, held_locks=held_locks))
     return verdicts
 
 
-def leave_out(site_id: int, batch: Sequence[Message], needs: Needs, *, aside: Aside) -> list[Message]:
+def set_aside_blocked(
+    site_id: int, batch: Sequence[Message], needs: NeededLocks, *, held_locks: HeldLocks
+) -> list[Message]:
     """Return the messages of which no lock is known to be held; the others are set aside."""
     free = []
     for message in batch:
-        need = aside.stops(site_id, (Need(None, message.id), *needs[message.id]))
+        need = held_locks.find_held(site_id, (NeededLock(None, message.id), *needs[message.id]))
         if need is None:
             free.append(message)
         else:
-            aside.put(site_id, need, [message.id])
+            held_locks.add(site_id, need, [message.id])
     return free
 
 
 def _divide(
-    site_id: int, part: Sequence[Message], needs: Needs, lock: Lock, *, aside: Aside
+    site_id: int, part: Sequence[Message], needs: NeededLocks, lock: Lock, *, held_locks: HeldLocks
 ) -> list[Sequence[Message]]:
     """Return parts to try of one that waited in vain for a lock of this kind. One query for identities, else none."""
-    if lock == Lock.IDENTITY and _find_held_identities(site_id, part, needs, aside=aside):
+    if lock == Lock.IDENTITY and _find_held_identities(site_id, part, needs, held_locks=held_locks):
         return [part]
-    by_need: dict[Need, list[Message]] = {}
+    by_need: dict[NeededLock, list[Message]] = {}
     for message in part:
         for need in needs[message.id]:
             if need.lock == lock:
                 by_need.setdefault(need, []).append(message)
     if len(by_need) == 1 or len(part) == 1:
         (message, *_) = part
-        for need in by_need or [Need(None, message.id)]:
-            aside.put(site_id, need, [each.id for each in by_need.get(need, [message])])
+        for need in by_need or [NeededLock(None, message.id)]:
+            held_locks.add(site_id, need, [each.id for each in by_need.get(need, [message])])
         return [part]  # without those
     half = set(list(by_need)[: len(by_need) // 2])
     first = [message for message in part if not half.isdisjoint(needs[message.id])]
@@ -205,7 +207,7 @@ def _divide(
     return [first, [message for message in part if message.id not in taken]]
 
 
-def _find_held_identities(site_id: int, part: Sequence[Message], needs: Needs, *, aside: Aside) -> bool:
+def _find_held_identities(site_id: int, part: Sequence[Message], needs: NeededLocks, *, held_locks: HeldLocks) -> bool:
     """Note which identities of these messages are held. Return False if none is."""
     keys = {
         cast("people.IdentityKey", need.name)
@@ -215,5 +217,5 @@ def _find_held_identities(site_id: int, part: Sequence[Message], needs: Needs, *
     }
     held = people.find_held(site_id, sorted(keys))
     for key in held:
-        aside.put(site_id, Need(Lock.IDENTITY, key))
+        held_locks.add(site_id, NeededLock(Lock.IDENTITY, key))
     return bool(held)

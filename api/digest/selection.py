@@ -8,16 +8,16 @@ from typing import Any
 
 from django.db import connection
 
-from api.digest.aside import Need
-from api.digest.mapping import STORED, Stored
+from api.digest.held_locks import NeededLock
+from api.digest.mapping import MESSAGE_COLUMNS, StoredMessage
 from api.http.chunks import CHUNK_BYTES
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ClaimedMessage:
     """A claimed message."""
 
-    stored: Stored
+    stored: StoredMessage
     attempts: int
     effects: frozenset[str]
     warnings: frozenset[str]
@@ -31,7 +31,7 @@ def claim_pending(site_id: int, limit: int, aside: Sequence[int]) -> list[int]:
     return _claim("status = 'pending' AND attempts = 0 ORDER BY id LIMIT %s", [site_id, limit], aside)
 
 
-def claim_again(site_id: int, due: Mapping[Need, Sequence[int]], _aside: Sequence[int]) -> list[int]:
+def claim_again(site_id: int, due: Mapping[NeededLock, Sequence[int]], _aside: Sequence[int]) -> list[int]:
     """One message of each lock, the first that no other worker has."""
     ids = [id_ for its in due.values() for id_ in its]
     free = set(_claim("status IN ('pending', 'deferred') AND id = ANY(%b::bigint[]) ORDER BY id", [site_id, ids], ()))
@@ -107,14 +107,17 @@ def _claim(condition: str, parameters: Sequence[Any], aside: Sequence[int]) -> l
     return [id_ for (id_, _, _), so_far in zip(rows, total, strict=True) if so_far <= CHUNK_BYTES or id_ == rows[0][0]]
 
 
-def load(ids: Sequence[int]) -> list[Claimed]:
+def load(ids: Sequence[int]) -> list[ClaimedMessage]:
     """Return these messages in the order of their arrival. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT {STORED}, attempts, effects, warnings FROM api_message WHERE id = ANY(%b::bigint[]) ORDER BY id",
+            f"""
+            SELECT {MESSAGE_COLUMNS}, attempts, effects, warnings
+              FROM api_message WHERE id = ANY(%b::bigint[]) ORDER BY id
+            """,
             [list(ids)],
         )
         return [
-            Claimed(Stored.of_row(row), attempts, frozenset(effects), frozenset(warnings))
+            ClaimedMessage(StoredMessage.of_row(row), attempts, frozenset(effects), frozenset(warnings))
             for *row, attempts, effects, warnings in cursor.fetchall()
         ]

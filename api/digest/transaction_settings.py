@@ -4,11 +4,11 @@ from django.conf import settings
 from django.db import connection
 
 from api.digest import hooks
-from api.digest.aside import WAIT
+from api.digest.held_locks import WAIT
 from api.http.database import TIMEOUTS, Kind
 
 
-def plan_by_keys(*, lock_timeout: float = WAIT) -> None:
+def prefer_index_plans(*, lock_timeout: float = WAIT) -> None:
     """Have every statement of this transaction go by keys, and wait for locks no longer than these seconds. One query.
 
     A batch touches some thousand rows by their keys. Left alone, the planner joins that many by hashing the whole
@@ -26,7 +26,7 @@ def plan_by_keys(*, lock_timeout: float = WAIT) -> None:
         )
 
 
-def limit_waits(seconds: float) -> None:
+def limit_lock_waits(seconds: float) -> None:
     """Wait for locks no longer than this in the rest of the transaction. One query."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [_milliseconds(seconds)])

@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 from django.db import OperationalError, connection, transaction
 
-from api.digest.planning import plan_by_keys
+from api.digest.transaction_settings import prefer_index_plans
 from api.models import LateLink
 from cohorts import people
 from cohorts.models import Identity
@@ -64,7 +64,7 @@ def step_any(*, conversions: int = CONVERSIONS, users: int = USERS) -> bool:
         for _ in range(RETRIES):
             try:
                 with transaction.atomic():
-                    plan_by_keys()
+                    prefer_index_plans()
                     if late.conversions_after is not None:
                         _rekey(late, limit=conversions)
                     else:

@@ -1,6 +1,7 @@
 """The published SDK of RudderStack sends from a shop's page to Goalpost on another origin, with and without beacons."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from api.models import Message, Source
+from api.pages.guide import read_code
 from goals.models import Conversion
 from tests.browser.chromium import LOOPBACK, Visit, needs_browser, open_visit
 from tests.browser.test_analytics_next import full_disk, write_key
@@ -48,6 +50,18 @@ def arrive(browser: Browser, shop_url: str) -> Iterator[Arrive]:
 
 def messages(shop: Shop) -> list[Message]:
     return list(Message.objects.filter(site__sitecode=shop.sitecode).order_by("type"))
+
+
+def test_code__of_the_guide__sends_a_page(arrive: Arrive, shop: Shop, source: Source) -> None:
+    code = read_code("rudder_browser").replace("https://integrations.example.com", shop.server.url)
+    code = re.sub(r"^import .*\n|^export ", "", code.replace("WRITE_KEY", write_key(source).key), flags=re.MULTILINE)
+    visit = arrive()
+
+    visit.run(f"const RudderAnalytics = rudder.constructor;\n{code}")  # as a bundler resolves the import
+    visit.wait_until(lambda: bool(messages(shop)))
+    shop.digest()
+
+    assert [(message.type, message.status) for message in messages(shop)] == [("page", Message.Status.DONE)]
 
 
 @pytest.mark.promise("N-14")

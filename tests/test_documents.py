@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from django.core.management import get_commands
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docker/*.md")])
@@ -49,13 +50,15 @@ def test_paths__of_a_document__exist(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_modules__of_a_document__exist(document: Path) -> None:
+def test_modules_and_commands__of_a_document__exist(document: Path) -> None:
     run = re.findall(r"python -m (tests[\w.]*)", read_prose(document))
+    commands = set(re.findall(r"manage\.py (\w+)", read_prose(document)))
     files = set(re.findall(r"`(\w+\.py)`", read_prose(document))) - {"shop_hooks.py"}
     modules = {"manage.py", *(path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))}
 
     assert [name for name in run if find_spec(name) is None] == []
     assert files - modules == set()
+    assert commands - get_commands().keys() == set()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

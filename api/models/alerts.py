@@ -1,4 +1,4 @@
-"""What somebody wants to be told, and what they were told."""
+"""Alerts of a site and the notifications that they sent or are about to send."""
 
 import secrets
 
@@ -15,31 +15,52 @@ def make_signing_secret() -> str:
 
 
 class Alert(models.Model):
-    """What a site's people want to be told of when it begins to hold, and when it is over (api.alerts)."""
+    """A condition that the worker checks (api.alerts), and the addresses that it notifies when that changes."""
 
     class Condition(models.TextChoices):
         SUCCESS = "success", "success rate under"
         LAG = "lag", "lag over"
         SILENCE = "silence", "source silent for"
-        QUOTA = "quota", "goal quota exhausted"
+        QUOTA = "quota", "new-goal limit reached"
 
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="alerts")
     name = models.CharField(max_length=100)
-    condition = models.CharField(max_length=8, choices=Condition.choices)
-    threshold = models.FloatField(null=True, blank=True, help_text="Per cent, seconds or minutes; nothing for quota.")
-    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="+", null=True, blank=True)
-    emails = ArrayField(models.EmailField(), default=list, blank=True)
-    webhook_url = models.CharField(max_length=500, blank=True)
-    secret = models.CharField(
-        max_length=64, default=make_signing_secret, editable=False, help_text="Signs what the webhook gets."
+    condition = models.CharField("when", max_length=8, choices=Condition.choices)
+    threshold = models.FloatField(
+        null=True,
+        blank=True,
+        help_text="Percent of the success rate, seconds of lag, minutes of silence. Empty for the goal limit.",
     )
-    is_enabled = models.BooleanField(default=True)
+    source = models.ForeignKey(
+        Source,
+        on_delete=models.CASCADE,
+        related_name="+",
+        null=True,
+        blank=True,
+        help_text="For the success rate and for silence. Empty: all sources. Silence then means any of them.",
+    )
+    # A column for the addresses of each channel (api.alerts.channels).
+    emails = ArrayField(models.EmailField(), verbose_name="e-mail addresses", default=list, blank=True)
+    webhook_url = models.CharField(
+        "webhook URL",
+        max_length=500,
+        blank=True,
+        help_text="A public address with https:// or http://. Requests are signed.",
+    )
+    secret = models.CharField(
+        max_length=64, default=make_signing_secret, editable=False, help_text="The key that signs webhook requests."
+    )
+    is_enabled = models.BooleanField("enabled", default=True)
     checked_at = models.DateTimeField(null=True, editable=False)
     firing_since = models.DateTimeField(null=True, editable=False)
-    held_at = models.DateTimeField(null=True, editable=False, help_text="When it was last seen to hold.")
-    told_at = models.DateTimeField(null=True, editable=False, help_text="When it was last told that it holds.")
+    held_at = models.DateTimeField(null=True, editable=False, help_text="The last check that found the condition true.")
+    notified_at = models.DateTimeField(
+        null=True, editable=False, db_column="told_at", help_text="The last notification that the alert fires."
+    )
     finding = models.TextField(
-        blank=True, editable=False, help_text="What was found at the last look; while it fires, when it last held."
+        blank=True,
+        editable=False,
+        help_text="The result of the last check. While the alert fires, the last result that held.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -51,40 +72,40 @@ class Alert(models.Model):
 
 
 class AlertDelivery(models.Model):
-    """Something told, or to be told, to one address of an alert: the log, and the queue of what is to be sent."""
+    """A notification to one address of an alert. The rows are the queue of the worker and the history on the page."""
 
     class Event(models.TextChoices):
-        FIRED = "fired", "begins to hold"
-        REMINDER = "reminder", "still holds"
-        RESOLVED = "resolved", "is over"
+        FIRED = "fired", "firing"
+        REMINDER = "reminder", "still firing"
+        RESOLVED = "resolved", "resolved"
         TEST = "test", "test"
 
-    class Way(models.TextChoices):
+    class Channel(models.TextChoices):
         EMAIL = "email", "e-mail"
         WEBHOOK = "webhook", "webhook"
 
     class Outcome(models.TextChoices):
-        WAITING = "waiting", "is to be sent"
+        WAITING = "waiting", "queued"
         SENT = "sent", "sent"
         FAILED = "failed", "failed"
 
     site = models.ForeignKey(Site, on_delete=models.CASCADE, db_index=False, related_name="+")
     alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="deliveries")
     event = models.CharField(max_length=8, choices=Event.choices)
-    way = models.CharField(max_length=7, choices=Way.choices)
-    address = models.CharField(max_length=254, blank=True, help_text="Of an e-mail; a webhook is the alert's.")
+    channel = models.CharField(max_length=7, choices=Channel.choices, db_column="way")
+    address = models.CharField(max_length=254, blank=True, help_text="Empty if only the alert may hold the address.")
     finding = models.TextField()
     firing_since = models.DateTimeField(null=True)
-    at = models.DateTimeField(help_text="When it happened.")
+    at = models.DateTimeField(help_text="The time of the event.")
     outcome = models.CharField(max_length=7, choices=Outcome.choices, default=Outcome.WAITING)
     attempts = models.PositiveSmallIntegerField(default=0)
     next_try_at = models.DateTimeField()
-    detail = models.CharField(max_length=500, blank=True, help_text="What came of the last try.")
+    detail = models.CharField(max_length=500, blank=True, help_text="The result of the last attempt.")
 
     class Meta:
         verbose_name_plural = "alert deliveries"
         indexes = [
-            # A site's log, newest first.
+            # A site's history, newest first.
             models.Index(fields=["site", "-id"], name="api_alertdelivery_site"),
             # The worker asks every half minute what is due.
             models.Index(fields=["next_try_at"], condition=Q(outcome="waiting"), name="api_alertdelivery_waiting"),
@@ -93,4 +114,4 @@ class AlertDelivery(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.event} of alert {self.alert_id} by {self.way}"
+        return f"{self.event} of alert {self.alert_id} by {self.channel}"

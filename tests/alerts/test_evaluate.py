@@ -10,14 +10,17 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from api.alerts import evaluate
-from api.alerts.conditions import Finding, explain, show_percent
+from api.alerts import conditions, evaluate
+from api.alerts.conditions import ConditionResult, explain, show_percent
 from api.ingest.provisioning import create_site, create_source
 from api.insight import delivery
 from api.models import Alert, AlertDelivery, Message, SourceTally
 from tests.world import START, World
 
-HOLDS, HOLDS_NOT = Finding(holds=True, sentence="It is so."), Finding(holds=False, sentence="It is not so.")
+HOLDS, HOLDS_NOT = (
+    ConditionResult(holds=True, sentence="It is so."),
+    ConditionResult(holds=False, sentence="It is not so."),
+)
 
 
 def make_alert(world: World, condition: str = "quota", **fields: Any) -> Alert:
@@ -26,9 +29,10 @@ def make_alert(world: World, condition: str = "quota", **fields: Any) -> Alert:
 
 
 def told() -> list[str]:
-    """What was told, each way of one moment as one."""
+    """Return the events of the e-mails, in order."""
     return [
-        str(each) for each in AlertDelivery.objects.filter(way="email").order_by("pk").values_list("event", flat=True)
+        str(each)
+        for each in AlertDelivery.objects.filter(channel="email").order_by("pk").values_list("event", flat=True)
     ]
 
 
@@ -37,8 +41,8 @@ def settle(world: World) -> Callable[..., None]:
     """Note a finding, so many minutes after the start, as a worker does that has just started."""
     alert = make_alert(world)
 
-    def settle(finding: Finding, minutes: float) -> None:
-        evaluate.settle(Alert.objects.get(pk=alert.pk), finding, now=START + timedelta(minutes=minutes))
+    def settle(finding: ConditionResult, minutes: float) -> None:
+        evaluate.update_state(Alert.objects.get(pk=alert.pk), finding, now=START + timedelta(minutes=minutes))
 
     return settle
 
@@ -60,14 +64,14 @@ def settle(world: World) -> Callable[..., None]:
     ],
 )
 def test_alert__found_so__is_told_once_each_time(
-    settle: Callable[..., None], findings: list[tuple[Finding, float]], expected: list[str]
+    settle: Callable[..., None], findings: list[tuple[ConditionResult, float]], expected: list[str]
 ) -> None:
     for finding, minutes in findings:
         settle(finding, minutes)
 
     names = {"f": "fired", "r": "reminder", "d": "resolved"}
     assert told() == [names.get(each, each) for each in expected]
-    ways = AlertDelivery.objects.values_list("way", flat=True)
+    ways = AlertDelivery.objects.values_list("channel", flat=True)
     assert sorted(ways) == ["email"] * len(expected) + ["webhook"] * len(expected)
 
 
@@ -78,7 +82,7 @@ def test_alert__over__says_since_when_it_held(settle: Callable[..., None]) -> No
     alert, last = Alert.objects.get(), AlertDelivery.objects.order_by("pk").last()
     assert last is not None
     assert (last.firing_since, last.at, last.finding) == (START, START + timedelta(minutes=6), "It is not so.")
-    assert (alert.firing_since, alert.held_at, alert.told_at) == (None, None, None)
+    assert (alert.firing_since, alert.held_at, alert.notified_at) == (None, None, None)
 
 
 def test_alert__not_held_for_a_moment__keeps_what_it_fires_for(settle: Callable[..., None]) -> None:
@@ -88,7 +92,7 @@ def test_alert__not_held_for_a_moment__keeps_what_it_fires_for(settle: Callable[
 
     settle(HOLDS_NOT, 3)
     assert explain(Alert.objects.get()) == (
-        "It is so. That was at 03:00:00 UTC. The alert ends after 5 minutes without it."
+        "It is so. That was at 03:00:00 UTC. The alert resolves after 5 minutes without it."
     )
     assert Alert.objects.get().checked_at == START + timedelta(minutes=3)
 
@@ -100,24 +104,24 @@ def test_alert__switched_off_meanwhile__is_not_told(world: World) -> None:
     alert = make_alert(world)
     Alert.objects.update(is_enabled=False)
 
-    evaluate.settle(alert, HOLDS, now=START)
+    evaluate.update_state(alert, HOLDS, now=START)
 
     assert told() == []
     assert Alert.objects.get().firing_since is None
 
 
 @pytest.mark.parametrize("finding", [HOLDS, HOLDS_NOT])
-def test_alert__looked_at_by_many_workers_at_once__is_told_once(world: World, finding: Finding) -> None:
+def test_alert__looked_at_by_many_workers_at_once__is_told_once(world: World, finding: ConditionResult) -> None:
     alert = make_alert(world)
     if finding is HOLDS_NOT:
-        evaluate.settle(alert, HOLDS, now=START)
+        evaluate.update_state(alert, HOLDS, now=START)
     now, together = START + timedelta(minutes=10), Barrier(8)
 
     def work(_: int) -> None:
         try:
             mine = Alert.objects.get(pk=alert.pk)
             together.wait(60)
-            evaluate.settle(mine, finding, now=now)
+            evaluate.update_state(mine, finding, now=now)
         finally:
             connections.close_all()
 
@@ -217,7 +221,10 @@ def test_lag__of_one_slow_event_long_ago__is_over(world: World) -> None:
     evaluate.evaluate(now=timezone.now())
 
     alert.refresh_from_db()
-    assert (alert.firing_since, alert.finding) == (None, "No event waits, and none was digested in the last 5 minutes.")
+    assert (alert.firing_since, alert.finding) == (
+        None,
+        "The queue is empty, and no event was processed in the last 5 minutes.",
+    )
 
 
 def test_evaluate__of_many_alerts__reads_each_figure_once(world: World, django_assert_max_num_queries: Any) -> None:
@@ -231,9 +238,9 @@ def test_evaluate__of_many_alerts__reads_each_figure_once(world: World, django_a
         evaluate.evaluate(now=timezone.now())
     alerts = list(Alert.objects.all())
     with django_assert_max_num_queries(5):
-        readings = evaluate.Readings(world.site, timezone.now())
+        readings = conditions.Readings(world.site, timezone.now())
         for alert in alerts:
-            evaluate.look(alert, readings)
+            conditions.check_condition(alert, readings)
 
 
 def test_evaluate__with_an_alert_in_trouble__looks_at_the_others(world: World) -> None:

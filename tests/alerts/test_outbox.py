@@ -34,7 +34,7 @@ def tell(world: World) -> Tell:
 
     def tell(**ways: Any) -> AlertDelivery:
         alert = Alert.objects.create(site=world.site, name="Lag\nof the shop", condition="lag", threshold=5, **ways)
-        return outbox.tell(alert, "fired", "It waits for 7 s.", since=START, now=START)[0]
+        return outbox.enqueue(alert, "fired", "It waits for 7 s.", since=START, now=START)[0]
 
     return tell
 
@@ -173,7 +173,7 @@ def test_email__of_an_alert__arrives(tell: Tell) -> None:
     assert outcome(delivery) == ("sent", 1, "The mail server took it.")
     assert recipient == "ada@example.com"
     assert (read["From"], read["To"]) == ("goalpost@example.com", "ada@example.com")
-    assert read["Subject"].strip() == "[Goalpost] Shop: Lag of the shop – begins to hold"
+    assert read["Subject"].strip() == "[Goalpost] Shop: Lag of the shop – firing"
     assert "It waits for 7 s." in mail
 
 
@@ -238,9 +238,9 @@ def test_deliveries__of_a_site_whose_receiver_hangs__hold_up_no_other_sites(
         slow = Alert.objects.create(site=world.site, name="a", condition="lag", threshold=5, webhook_url=hanging.url)
         alert = Alert.objects.create(site=other, name="b", condition="lag", threshold=5, webhook_url=quick.url)
         for _ in range(5):
-            outbox.tell(slow, "fired", "It waits.", since=START, now=START)
-        outbox.tell(slow, "test", "It is a test.", since=None, now=START - timedelta(minutes=1))
-        outbox.tell(alert, "fired", "It waits.", since=START, now=START + timedelta(seconds=1))
+            outbox.enqueue(slow, "fired", "It waits.", since=START, now=START)
+        outbox.enqueue(slow, "test", "It is a test.", since=None, now=START - timedelta(minutes=1))
+        outbox.enqueue(alert, "fired", "It waits.", since=START, now=START + timedelta(seconds=1))
 
         assert outbox.send_due(now=START + timedelta(seconds=2), seconds=600) == 2
 
@@ -264,14 +264,14 @@ def test_delivery__killed_at_every_try__is_given_up(tell: Tell) -> None:
         assert outbox.claim(now=START + timedelta(hours=2 * number)) is not None
     send(60 * 24)
 
-    assert outcome(delivery)[::2] == ("failed", "The last try was cut short.")
+    assert outcome(delivery)[::2] == ("failed", "The last attempt was interrupted.")
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
         ({"is_enabled": False}, "switched off"),
-        ({"emails": ["grace@example.com"]}, "address was taken out"),
+        ({"emails": ["grace@example.com"]}, "address was removed"),
     ],
 )
 def test_delivery__of_an_alert_changed_since__is_not_sent(tell: Tell, change: dict[str, Any], told: str) -> None:

@@ -39,7 +39,7 @@ def test_tasks__done_by_a_worker__look_at_alerts_and_prune_what_was_told(world: 
     alert = Alert.objects.create(site=world.site, name="Quota", condition="quota")
     for days in (91, 89):
         at = datetime.now(UTC) - timedelta(days=days)
-        AlertDelivery.objects.create(site=world.site, alert=alert, event="test", way="webhook", at=at, next_try_at=at)
+        AlertDelivery.objects.create(site=world.site, alert=alert, event="test", channel="email", at=at, next_try_at=at)
 
     steady(hours=2)
 
@@ -59,7 +59,7 @@ def test_evaluate_alerts__a_webhook_that_does_not_answer__keeps_no_task_waiting(
     silence = threading.Event()
     with receiving(200, hang=silence) as receiver:
         alert = Alert.objects.create(site=world.site, name="Quota", condition="quota", webhook_url=receiver.url)
-        outbox.tell(alert, "fired", "All are made.", since=None, now=datetime.now(UTC))
+        outbox.enqueue(alert, "fired", "All are made.", since=None, now=datetime.now(UTC))
 
         tasks.evaluate_alerts()
         tasks.evaluate_alerts()  # the next look, while the first is at it

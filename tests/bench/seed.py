@@ -143,7 +143,7 @@ def equip(site: "Site") -> list[int]:
             site=site, name=name, condition="lag", threshold=5, webhook_url="https://a.invalid/"
         )
         for _ in range(10):
-            outbox.tell(alert, "fired", "It waits.", since=now, now=now)
+            outbox.enqueue(alert, "fired", "It waits.", since=now, now=now)
     AlertDelivery.objects.filter(site=site).update(outcome="sent", attempts=1)
     Rule.objects.create(
         site=site, name="Noise", name_test="equals", name_value=NOISE, action=Rule.Action.DROP, argument="noise"

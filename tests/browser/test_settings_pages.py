@@ -55,21 +55,21 @@ def test_copy__of_the_sitecode_and_of_a_write_key__fills_the_clipboard(shop: Sho
 def test_alert__made_and_tested__reaches_the_webhook_and_stands_in_the_log(desk: Desk) -> None:
     page = desk.page
     desk.open("settings/alerts/")
-    page.get_by_role("link", name="New alert").click()
+    page.get_by_role("link", name="Create alert").click()
     page.get_by_label("Name").fill("Slow digest")
-    page.get_by_label("Tell when").select_option("lag")
-    page.get_by_label("… this much").fill("60")
+    page.get_by_label("When").select_option("lag")
+    page.get_by_label("Threshold").fill("60")
     with receiving(200) as receiver:
-        page.get_by_label("Webhook").fill(receiver.url)
+        page.get_by_label("Webhook URL").fill(receiver.url)
         page.get_by_role("button", name="Save").click()
-        expect(page.get_by_text("Saved. It is looked at every half minute.")).to_be_visible()
+        expect(page.get_by_text("Alert saved. It is checked every 30 seconds.")).to_be_visible()
 
         page.get_by_role("button", name="Test Slow digest").click()
-        expect(page.get_by_text("On its way to 1 address")).to_be_visible()
+        expect(page.get_by_text("Test queued for 1 address")).to_be_visible()
         outbox.send_due(now=datetime.now(UTC), seconds=PATIENCE)  # as a worker does, and none runs here
         desk.open("settings/alerts/")
 
-    told = page.get_by_role("region", name="What was told").get_by_role("row", name="Slow digest")
+    told = page.get_by_role("region", name="Notification history").get_by_role("row", name="Slow digest")
     expect(told).to_contain_text(re.compile("sent.*test", re.DOTALL))
     ((headers, body),) = receiver.requests
     assert json.loads(body)["event"] == "test"

@@ -64,10 +64,15 @@ def test_alert__next_try_is_later_than_any_pause__is_sent(world: World) -> None:
     alert = Alert.objects.create(site=world.site, name="Quota", condition="quota")
     for days in (0, 3):
         AlertDelivery.objects.create(
-            site=world.site, alert=alert, event="fired", way="webhook", at=now, next_try_at=now + timedelta(days=days)
+            site=world.site,
+            alert=alert,
+            event="fired",
+            channel="webhook",
+            at=now,
+            next_try_at=now + timedelta(days=days),
         )
     AlertDelivery.objects.create(
-        site=world.site, alert=alert, event="fired", way="webhook", at=now, next_try_at=now + timedelta(minutes=59)
+        site=world.site, alert=alert, event="fired", channel="webhook", at=now, next_try_at=now + timedelta(minutes=59)
     )
 
     assert outbox.send_due(now=now, seconds=5) == 2

@@ -82,8 +82,8 @@ def test_page__of_much__takes_twelve_queries(
     for number in range(20):
         source = create_source(alert.site, name=f"Source {number}", kind="server")
         each = Alert.objects.create(site=alert.site, name="Silent", condition="silence", threshold=5, source=source)
-        outbox.tell(alert, "fired", f"No. {number}", since=START, now=START)
-        outbox.tell(each, "fired", f"No. {number}", since=START, now=START)
+        outbox.enqueue(alert, "fired", f"No. {number}", since=START, now=START)
+        outbox.enqueue(each, "fired", f"No. {number}", since=START, now=START)
     look(owner, BASE + path.format(alert=alert.pk))
 
     with django_assert_max_num_queries(12):
@@ -103,7 +103,7 @@ def test_alerts__to_whoever_is_no_owner__are_offered_nowhere(enter: Enter, alert
 
 
 def test_list__without_alerts__says_what_to_do(owner: Client) -> None:
-    assert "Make one for the lag" in look(owner)
+    assert "No alerts yet." in look(owner)
 
 
 @pytest.mark.parametrize(("host", "says"), [("", True), ("mail.example.com", False)])
@@ -122,13 +122,13 @@ def test_alert__made_and_changed__is_noted_without_the_webhooks_secret(owner: Cl
     alert = Alert.objects.get()
     assert (alert.emails, alert.threshold, alert.site) == (["ada@example.com", "grace@example.com"], 30, world.site)
     now = timezone.now()
-    Alert.objects.update(firing_since=now, held_at=now, told_at=now)
+    Alert.objects.update(firing_since=now, held_at=now, notified_at=now)
     assert owner.post(f"{BASE}{alert.pk}/", {**sent, "threshold": "31.5"}).status_code == 302
 
     alert.refresh_from_db()
     assert (alert.threshold, alert.firing_since) == (31.5, now)
     made, changed = AuditEntry.objects.order_by("pk")
-    assert (made.what, changed.what) == (f"Made the alert {alert.pk} “Slow”", f"Changed the alert {alert.pk} “Slow”")
+    assert (made.what, changed.what) == (f"Created the alert {alert.pk} “Slow”", f"Changed the alert {alert.pk} “Slow”")
     assert changed.before == {"condition": "lag over 30 s"}
     assert changed.after == {"condition": "lag over 31.5 s"}
     assert made.after is not None
@@ -142,8 +142,8 @@ def test_alert__made_and_changed__is_noted_without_the_webhooks_secret(owner: Cl
     ("fields", "told"),
     [
         ({"name": ""}, "required"),
-        ({"threshold": ""}, "A number above 0"),
-        ({"threshold": "0"}, "A number above 0"),
+        ({"threshold": ""}, "Enter a number above 0"),
+        ({"threshold": "0"}, "Enter a number above 0"),
         ({"threshold": "nan"}, "Enter a number"),
         ({"condition": "success", "threshold": "100.1"}, "100 at most"),
         ({"condition": "other"}, "valid choice"),
@@ -186,33 +186,33 @@ def test_secret__shown_and_renewed__signs_what_comes_then(owner: Client, alert: 
     renewed = Alert.objects.get().secret
     assert renewed != alert.secret
     assert f'data-copy="{renewed}"' in shown
-    assert AuditEntry.objects.get().what == f"Gave the alert {alert.pk} “Lag of the shop” a new secret"
+    assert AuditEntry.objects.get().what == f"Rotated the secret of the alert {alert.pk} “Lag of the shop”"
 
 
 def test_alert__switched_off_and_on__forgets_that_it_held(owner: Client, alert: Alert) -> None:
-    Alert.objects.update(firing_since=START, held_at=START, told_at=START)
+    Alert.objects.update(firing_since=START, held_at=START, notified_at=START)
 
     assert "off" in press(owner, "switch", alert)
     off = Alert.objects.get()
     press(owner, "switch", alert)
 
-    assert (off.is_enabled, off.firing_since, off.told_at) == (False, None, None)
+    assert (off.is_enabled, off.firing_since, off.notified_at) == (False, None, None)
     assert Alert.objects.get().is_enabled
     assert not AlertDelivery.objects.exists()
     assert AuditEntry.objects.count() == 2
 
 
 def test_alert__told_to_watch_something_else__forgets_that_it_held(owner: Client, alert: Alert) -> None:
-    Alert.objects.update(firing_since=START, held_at=START, told_at=START)
+    Alert.objects.update(firing_since=START, held_at=START, notified_at=START)
 
     owner.post(f"{BASE}{alert.pk}/", {**FORM, "condition": Alert.Condition.QUOTA, "threshold": ""})
 
     changed = Alert.objects.get()
-    assert (changed.condition, changed.firing_since, changed.told_at) == (Alert.Condition.QUOTA, None, None)
+    assert (changed.condition, changed.firing_since, changed.notified_at) == (Alert.Condition.QUOTA, None, None)
 
 
 def test_alert__deleted__is_noted(owner: Client, alert: Alert) -> None:
-    outbox.tell(alert, "fired", "It waits.", since=START, now=START)
+    outbox.enqueue(alert, "fired", "It waits.", since=START, now=START)
 
     press(owner, "delete", alert)
 
@@ -234,7 +234,7 @@ def test_test__of_all_ways__is_sent_by_a_worker_and_its_outcome_shown(
         alert.webhook_url = receiver.url
         alert.save()
         shown = press(owner, "test", alert)
-        assert "On its way to 3 addresses" in shown
+        assert "Test queued for 3 addresses." in shown
         assert (mailbox.mails, receiver.requests) == ([], [])  # a person waits for nobody
 
         assert outbox.send_due(now=timezone.now(), seconds=600) == 3
@@ -252,19 +252,19 @@ def test_test__of_all_ways__is_sent_by_a_worker_and_its_outcome_shown(
     ]
     assert outbox.send_due(now=timezone.now() + timedelta(days=1), seconds=30) == 0  # a test is tried once
     entry = AuditEntry.objects.get()
-    assert (entry.what, entry.after) == (f"Tested the alert {alert.pk} “{alert}”", {"tells": "3 addresses"})
+    assert (entry.what, entry.after) == (f"Tested the alert {alert.pk} “{alert}”", {"notifies": "3 addresses"})
 
 
 def test_tests__too_many_in_an_hour__are_refused_and_sent_to_nobody(owner: Client, alert: Alert) -> None:
     Alert.objects.update(emails=[f"{number}@example.com" for number in range(10)], webhook_url="")
     for _ in range(3):
-        assert "On its way" in press(owner, "test", alert)
+        assert "Test queued" in press(owner, "test", alert)
 
-    assert "Nothing was sent; try it later." in press(owner, "test", alert)
+    assert "Nothing was sent: try later." in press(owner, "test", alert)
     assert AlertDelivery.objects.count() == outbox.TESTS_AN_HOUR == 30
 
     AlertDelivery.objects.update(at=timezone.now() - timedelta(hours=1, seconds=1))
-    assert "On its way" in press(owner, "test", alert)
+    assert "Test queued" in press(owner, "test", alert)
 
 
 def test_alert__switched_off_and_on_all_the_time__tells_no_more_than_the_most_of_an_hour(
@@ -276,7 +276,7 @@ def test_alert__switched_off_and_on_all_the_time__tells_no_more_than_the_most_of
     alert.refresh_from_db()
 
     for _ in range(4):
-        outbox.tell(alert, "fired", "It waits.", since=None, now=timezone.now())
+        outbox.enqueue(alert, "fired", "It waits.", since=None, now=timezone.now())
 
     told = list(AlertDelivery.objects.order_by("pk").values_list("outcome", flat=True))
     assert told == ["waiting"] * 4 + ["failed"] * 4
@@ -286,16 +286,16 @@ def test_alert__switched_off_and_on_all_the_time__tells_no_more_than_the_most_of
 def test_test__of_an_alert_that_tells_nobody__says_so(owner: Client, alert: Alert) -> None:
     Alert.objects.update(emails=[], webhook_url="")
 
-    assert "it tells nobody" in press(owner, "test", alert)
+    assert "This alert has no address." in press(owner, "test", alert)
 
 
 def test_log__of_more_than_a_page__goes_on_below(owner: Client, alert: Alert) -> None:
     Alert.objects.update(emails=[])
     alert.refresh_from_db()
     for number in range(60):
-        outbox.tell(alert, "fired", f"No. <{number}>.", since=START, now=START)
+        outbox.enqueue(alert, "fired", f"No. <{number}>.", since=START, now=START)
     other = Alert.objects.create(site=create_site(name="Other"), name="Other", condition="quota", **WAYS)
-    outbox.tell(other, "fired", "Elsewhere", since=START, now=START)
+    outbox.enqueue(other, "fired", "Elsewhere", since=START, now=START)
 
     first = owner.get(BASE)
     shown = html.unescape(text_of(first))
@@ -308,7 +308,7 @@ def test_log__of_more_than_a_page__goes_on_below(owner: Client, alert: Alert) ->
 
 @pytest.mark.parametrize("before", ["x", "9" * 30, "-1", "%00"])
 def test_log__odd_page__is_the_first(owner: Client, before: str) -> None:
-    assert "Nothing yet" in look(owner, f"{BASE}?before={before}")
+    assert "No notifications yet" in look(owner, f"{BASE}?before={before}")
 
 
 # Home

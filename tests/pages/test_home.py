@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from api.alerts import evaluate
-from api.alerts.conditions import Finding
+from api.alerts.conditions import ConditionResult
 from api.ingest.provisioning import create_site, create_source
 from api.models import Alert, Message, Site, Source, SourceTally, Twin
 from goals import rollups
@@ -165,8 +165,8 @@ def test_home__trouble__is_told_with_a_link(viewer: Client, site: Site, source: 
 def test_home__alert_that_fires__is_told_with_the_finding_of_its_state(enter: Enter, site: Site) -> None:
     now = timezone.now()
     alert = Alert.objects.create(site=site, name="Slow", condition="lag", threshold=5)
-    evaluate.settle(alert, Finding(holds=True, sentence="It lags."), now=now - timedelta(minutes=2))
-    evaluate.settle(alert, Finding(holds=False, sentence="Nothing lags."), now=now)
+    evaluate.update_state(alert, ConditionResult(holds=True, sentence="It lags."), now=now - timedelta(minutes=2))
+    evaluate.update_state(alert, ConditionResult(holds=False, sentence="Nothing lags."), now=now)
 
     for path in (PATH, f"{PATH}settings/alerts/"):
         shown = html.unescape(text_of(enter("owner").get(path)))

@@ -1,4 +1,4 @@
-"""What a site's people want to be told of: the alerts, how each stands, what was told, and a test."""
+"""The alerts of a site: their states, forms, tests, and the history of notifications."""
 
 from datetime import timedelta
 from typing import Any, Final
@@ -6,6 +6,7 @@ from typing import Any, Final
 from django import forms
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.postgres.fields import ArrayField
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
@@ -14,104 +15,88 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from api.alerts import outbox, webhook
-from api.alerts.conditions import describe, explain
+from api.alerts.channels import CHANNELS
+from api.alerts.conditions import CONDITIONS, describe, explain
 from api.audit import changed, note
 from api.http.wording import count_of
 from api.models import Alert, AlertDelivery, Site, make_signing_secret
 from api.pages.access import Role, show, site_page
 from api.pages.confirm import ask, is_confirmed
-from api.pages.fields import LinesField
+from api.pages.fields import lines_field
 
 PAGE: Final = 50
 MOST_ALERTS: Final = 50  # of a site
-MOST_EMAILS: Final = 10  # of an alert
-Condition = Alert.Condition
-FIELDS: Final = ("name", "condition", "threshold", "source", "emails", "webhook_url", "is_enabled")
-MOST: Final = {Condition.SUCCESS: 100, Condition.LAG: 7 * 24 * 3600, Condition.SILENCE: 14 * 24 * 60}
-WITH_SOURCE: Final = (Condition.SUCCESS, Condition.SILENCE)
+ADDRESSES: Final = tuple(channel.column for channel in CHANNELS.values())
+FIELDS: Final = ("name", "condition", "threshold", "source", *ADDRESSES, "is_enabled")
+STATE: Final = ("firing_since", "held_at", "notified_at")  # the worker writes these
+
+
+def make_field(field: Any, **options: Any) -> Any:
+    return lines_field(field) if isinstance(field, ArrayField) else field.formfield(**options)
 
 
 class AlertForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameters at run time
-    emails = LinesField(line_length=254, label="E-mail addresses", required=False)
-
     class Meta:
         model = Alert
         fields = FIELDS
-        labels = {
-            "condition": "Tell when",
-            "threshold": "… this much",
-            "source": "Of this source",
-            "webhook_url": "Webhook",
-            "is_enabled": "On",
-        }
-        help_texts = {
-            "threshold": "Per cent of the success rate, seconds of lag, minutes of silence; nothing for the quota.",
-            "source": "Of success rate and silence. Without one: all of them together; for silence, any of them.",
-            "webhook_url": "https://… or http://…, a public address; what it gets is signed.",
-        }
+        formfield_callback = make_field
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         source: Any = self.fields["source"]
         source.queryset = self.instance.site.sources.order_by("pk")
-        source.label_from_instance = lambda each: each.name
+        source.label_from_instance = lambda row: row.name
         source.empty_label = "all"
 
     def clean_name(self) -> str:
         return " ".join(str(self.cleaned_data["name"]).split())
 
-    def clean_emails(self) -> list[str]:
-        address = forms.EmailField()
-        addresses = list(dict.fromkeys(address.clean(line) for line in self.cleaned_data["emails"]))
-        if len(addresses) > MOST_EMAILS:
-            raise forms.ValidationError(f"At most {MOST_EMAILS} addresses.")
-        return addresses
-
-    def clean_webhook_url(self) -> str:
-        url = str(self.cleaned_data["webhook_url"])
-        if url:
-            try:
-                webhook.read_url(url)
-            except webhook.WebhookError as error:
-                raise forms.ValidationError(str(error)) from error
-        return url
-
     def clean(self) -> None:
+        for channel in CHANNELS.values():
+            if channel.column in self.cleaned_data:
+                try:
+                    self.cleaned_data[channel.column] = channel.clean(self.cleaned_data[channel.column])
+                except forms.ValidationError as error:
+                    self.add_error(channel.column, error)
         condition, threshold = self.cleaned_data.get("condition"), self.cleaned_data.get("threshold")
-        if condition == Condition.QUOTA:
-            self.cleaned_data["threshold"] = None
-        elif condition and "threshold" not in self.errors:
-            most = MOST[Condition(condition)]
-            if threshold is None or not 0 < threshold <= most:
-                self.add_error("threshold", f"A number above 0, {most:,} at most.")
-        if condition not in WITH_SOURCE:
+        kind = CONDITIONS.get(condition or "")
+        if kind is None or not kind.has_source:
             self.cleaned_data["source"] = None
+        if kind is None or "threshold" in self.errors:
+            return
+        if kind.most is None:
+            self.cleaned_data["threshold"] = None
+        elif threshold is None or not 0 < threshold <= kind.most:
+            self.add_error("threshold", f"Enter a number above 0, {kind.most:,} at most.")
 
 
 @site_page(Role.OWNER)
 def list_alerts(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """The alerts as they stand, and what was told, newest first, in pages that begin below a number."""
-    told = AlertDelivery.objects.filter(site=site).select_related("alert").order_by("-pk")
+    """Show the alerts and, newest first, the notifications, in pages that begin below a number."""
+    deliveries = AlertDelivery.objects.filter(site=site).select_related("alert").order_by("-pk")
     below = request.GET.get("before", "")
     if below.isdecimal() and len(below) < 19:  # noqa: PLR2004 - the largest number of a column has 19 digits
-        told = told.filter(pk__lt=int(below))
-    found = list(told[: PAGE + 1])
+        deliveries = deliveries.filter(pk__lt=int(below))
+    page = list(deliveries[: PAGE + 1])
     return show(
         request,
         "pages/settings/alerts.html",
         title="Alerts",
         tab="settings-alerts",
-        alerts=[(alert, in_words(alert), explain(alert)) for alert in site.alerts.select_related("source")],
+        alerts=[
+            (alert, describe_condition(alert), explain(alert), describe_addresses(alert))
+            for alert in site.alerts.select_related("source")
+        ],
         has_mail=bool(settings.EMAIL_HOST),
-        told=found[:PAGE],
-        next_before=found[PAGE - 1].pk if len(found) > PAGE else None,
+        deliveries=page[:PAGE],
+        next_before=page[PAGE - 1].pk if len(page) > PAGE else None,
     )
 
 
 @site_page(Role.OWNER)
 @require_POST
 def change_alerts(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Test an alert, switch it on or off, give it a new secret, or delete it, as the button `do` says."""
+    """Test an alert, switch it on or off, rotate its secret, or delete it, as the button `do` says."""
     alert = find_alert(site, request.POST.get("alert", ""))
     do = request.POST.get("do", "")
     if do in QUESTIONS and not is_confirmed(request):
@@ -124,57 +109,50 @@ def change_alerts(request: HttpRequest, site: Site) -> HttpResponseBase:
         with transaction.atomic():
             alert.secret = make_signing_secret()
             alert.save(update_fields=["secret"])
-            note(request, site, f"Gave the alert {alert.pk} “{alert}” a new secret")
-        messages.success(request, "What is sent from now on is signed with the new secret.")
+            note(request, site, f"Rotated the secret of the alert {alert.pk} “{alert}”")
+        messages.success(request, "Secret rotated. It signs every request from now on.")
         return redirect("pages:settings-alert", site.sitecode, alert.pk)
     elif do == "delete":
         with transaction.atomic():
-            note(request, site, f"Deleted the alert {alert.pk} “{alert}”", state_of(alert), None)
+            note(request, site, f"Deleted the alert {alert.pk} “{alert}”", audit_values(alert), None)
             alert.delete()
-        messages.success(request, f"Deleted: the alert “{alert}”, and the list of what it told.")
+        messages.success(request, f"Alert “{alert}” and its notification history deleted.")
     return redirect("pages:settings-alerts", site.sitecode)
 
 
 def ask_delete(request: HttpRequest, alert: Alert) -> HttpResponseBase:
-    """Return the page that says who is no longer told."""
+    """Return the page that says which notifications end."""
     deliveries = AlertDelivery.objects.filter(alert=alert)
-    waiting = deliveries.filter(outcome=AlertDelivery.Outcome.WAITING).count()
+    queued = deliveries.filter(outcome=AlertDelivery.Outcome.WAITING).count()
     return ask(
         request,
         title=f"Delete the alert “{alert}”",
         facts=[
-            f"It watches: {in_words(alert)}.",
-            f"It fires since {alert.firing_since:%Y-%m-%d %H:%M} UTC." if alert.firing_since else "It does not fire.",
-            (
-                f"{count_of(len(alert.emails), 'e-mail address', 'e-mail addresses')} and "
-                f"{count_of(1 if alert.webhook_url else 0, 'webhook')} are no longer told."
-            ),
-            (
-                f"{count_of(deliveries.count(), 'entry', 'entries')} of what it told go with it, {waiting:,} of them "
-                "not sent yet."
-            ),
+            f"Condition: {describe_condition(alert)}.",
+            f"Firing since {alert.firing_since:%Y-%m-%d %H:%M} UTC." if alert.firing_since else "It is not firing.",
+            f"No longer notified: {describe_addresses(alert) or 'nobody'}.",
+            f"Deleted with it: {count_of(deliveries.count(), 'notification')}, {queued:,} of them not sent yet.",
         ],
-        warning="An alert that is switched off tells nobody either, and can come back.",
-        action="Delete the alert",
+        warning="To pause an alert, switch it off instead.",
+        action="Delete alert",
         back=reverse("pages:settings-alerts", args=[alert.site.sitecode]),
     )
 
 
 def ask_rotate(request: HttpRequest, alert: Alert) -> HttpResponseBase:
-    """Return the page that says whose check of the signature fails with a new secret."""
-    sent = AlertDelivery.objects.filter(
-        alert=alert, way=AlertDelivery.Way.WEBHOOK, at__gt=timezone.now() - timedelta(hours=24)
-    )
+    """Return the page that says which receivers reject requests after the rotation."""
+    day_ago = timezone.now() - timedelta(hours=24)
+    sent = AlertDelivery.objects.filter(alert=alert, channel=AlertDelivery.Channel.WEBHOOK, at__gt=day_ago)
     return ask(
         request,
-        title=f"Make a new secret for “{alert}”",
+        title=f"Rotate the secret of “{alert}”",
         facts=[
-            f"{count_of(1 if alert.webhook_url else 0, 'webhook')} gets what is signed with it.",
-            f"{count_of(sent.count(), 'message')} went to a webhook in the last 24 hours.",
+            f"It signs the requests to {count_of(1 if alert.webhook_url else 0, 'webhook')}.",
+            f"{count_of(sent.count(), 'request')} went to a webhook in the last 24 hours.",
         ],
-        warning="The old secret ends at once: a receiver that checks signatures refuses what comes until it has the "
-        "new one.",
-        action="Make a new secret",
+        warning="The old secret ends at once. Receivers that check signatures reject requests until they have the new "
+        "one.",
+        action="Rotate secret",
         back=reverse("pages:settings-alert", args=[alert.site.sitecode, alert.pk]),
     )
 
@@ -183,40 +161,41 @@ QUESTIONS: Final = {"delete": ask_delete, "rotate": ask_rotate}
 
 
 def test(request: HttpRequest, alert: Alert) -> None:
-    """Have a test sent, unless the site has sent enough of them: it may go to anybody's address."""
+    """Queue a test, unless the site has sent enough of them: any address can be entered."""
     try:
         with transaction.atomic():
-            deliveries = outbox.send_test(alert, now=timezone.now())
+            deliveries = outbox.enqueue_test(alert, now=timezone.now())
+            addresses = count_of(len(deliveries), "address", "addresses")
             if deliveries:
-                told = count_of(len(deliveries), "address", "addresses")
-                note(request, alert.site, f"Tested the alert {alert.pk} “{alert}”", None, {"tells": told})
+                note(request, alert.site, f"Tested the alert {alert.pk} “{alert}”", None, {"notifies": addresses})
     except outbox.TooManyTestsError:
-        most = (
-            f"Tests of a site go to {outbox.TESTS_AN_HOUR} addresses an hour at most. Nothing was sent; try it later."
-        )
-        messages.error(request, most)
+        limit = f"A site sends tests to {outbox.TESTS_AN_HOUR} addresses an hour at most. Nothing was sent: try later."
+        messages.error(request, limit)
         return
-    if not deliveries:
-        messages.error(request, "This alert has neither an e-mail address nor a webhook: it tells nobody.")
-        return
-    message = f"On its way to {told}: a worker sends it within half a minute. The result then appears below."
-    messages.success(request, message)
+    if deliveries:
+        messages.success(request, f"Test queued for {addresses}. The result appears below within half a minute.")
+    else:
+        messages.error(request, "This alert has no address. Add one to test it.")
 
 
 def switch(request: HttpRequest, alert: Alert) -> None:
-    """On or off. One that is switched off forgets that it held, and tells nobody."""
+    """Switch an alert on or off. Its state is forgotten, without a notification."""
     before = {"is_enabled": alert.is_enabled}
     with transaction.atomic():
         alert.is_enabled = not alert.is_enabled
-        alert.firing_since = alert.held_at = alert.told_at = None
-        alert.save(update_fields=["is_enabled", "firing_since", "held_at", "told_at"])
+        forget_state(alert)
+        alert.save(update_fields=["is_enabled", *STATE])
         note(request, alert.site, f"Switched the alert {alert.pk} “{alert}”", before, {"is_enabled": alert.is_enabled})
+
+
+def forget_state(alert: Alert) -> None:
+    alert.firing_since = alert.held_at = alert.notified_at = None
 
 
 @site_page(Role.OWNER)
 def edit_alert(request: HttpRequest, site: Site, alert_id: int | None = None) -> HttpResponseBase:
     alert = find_alert(site, str(alert_id)) if alert_id is not None else None
-    before = state_of(alert) if alert else None
+    before = audit_values(alert) if alert else None
     form = AlertForm(request.POST or None, instance=alert or Alert(site=site))
     if request.method == "POST" and form.is_valid():
         if alert is None and site.alerts.count() >= MOST_ALERTS:
@@ -242,38 +221,40 @@ def save(request: HttpRequest, site: Site, form: AlertForm, before: dict[str, An
         alert = form.save(commit=False)
         if before is None:
             alert.save()
-            note(request, site, f"Made the alert {alert.pk} “{alert}”", None, state_of(alert))
+            note(request, site, f"Created the alert {alert.pk} “{alert}”", None, audit_values(alert))
         else:
-            standing: tuple[str, ...] = ()  # which the worker writes meanwhile
-            if not alert.is_enabled or {"condition", "source"} & set(form.changed_data):
-                alert.firing_since = alert.held_at = alert.told_at = None
-                standing = ("firing_since", "held_at", "told_at")
-            alert.save(update_fields=[*FIELDS, *standing])
-            was, is_now = changed(before, state_of(alert))
+            forgets = not alert.is_enabled or bool({"condition", "source"} & set(form.changed_data))
+            if forgets:
+                forget_state(alert)
+            alert.save(update_fields=[*FIELDS, *(STATE if forgets else ())])  # the worker writes the state meanwhile
+            was, is_now = changed(before, audit_values(alert))
             if was:
                 note(request, site, f"Changed the alert {alert.pk} “{alert}”", was, is_now)
-    messages.success(request, "Saved. It is looked at every half minute.")
+    messages.success(request, "Alert saved. It is checked every 30 seconds.")
 
 
-def in_words(alert: Alert) -> str:
+def describe_condition(alert: Alert) -> str:
     words = describe(alert.condition, alert.threshold)
     return f"{words}: {alert.source.name}" if alert.source else words
 
 
-def state_of(alert: Alert) -> dict[str, Any]:
-    """What the log keeps of an alert. An address of a webhook may hold a secret: its host and what tells two apart."""
-    host = webhook.read_url(alert.webhook_url).hostname if alert.webhook_url else None
+def describe_addresses(alert: Alert) -> str:
+    counts = [(channel, len(channel.addresses(alert))) for channel in CHANNELS.values()]
+    return ", ".join(count_of(count, *channel.nouns) for channel, count in counts if count)
+
+
+def audit_values(alert: Alert) -> dict[str, Any]:
+    """Return what the audit log keeps of an alert."""
     return {
         "name": alert.name,
-        "condition": in_words(alert),
-        "emails": list(alert.emails),
-        "webhook": f"{host} ({webhook.fingerprint(alert.webhook_url)})" if host else "",
+        "condition": describe_condition(alert),
+        **{str(code): channel.audit_value(alert) for code, channel in CHANNELS.items()},
         "is_enabled": alert.is_enabled,
     }
 
 
 def find_alert(site: Site, number: str) -> Alert:
-    """Raises Http404 for one of another site."""
+    """Return an alert of the site. Raises Http404."""
     alert = site.alerts.filter(pk=number).first() if number.isdecimal() and len(number) < 19 else None  # noqa: PLR2004
     if alert is None:
         raise Http404

@@ -347,7 +347,7 @@ def _sum_up(added: Sequence[Happened], starts: Mapping[tuple[int, date], int], v
         visits[goal_id] += more
     days = sorted(by_day.keys() | {day for day, more in starts.items() if more})
     goals = sorted(by_goal.keys() | {id_ for of in (visits, visitors) for id_, more in of.items() if more})
-    if not goals:
+    if not days and not goals:
         return
     with connection.cursor() as cursor:
         cursor.execute(

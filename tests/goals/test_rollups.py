@@ -4,9 +4,11 @@ from datetime import timedelta
 from itertools import permutations
 
 import pytest
+from django.db import transaction
 
 from api.models import Message
 from goals import rollups
+from goals.models import Conversion
 from tests.goals.recount import assert_exact, kept, visits_of
 from tests.world import START, World
 
@@ -44,6 +46,20 @@ def test_figures__after_late_links__follow_the_visitor(world: World) -> None:
     assert its[:2] == (3, 1)
 
     world.identify(at=10, userId="u1", kameleoonVisitorCode="v2")  # which was earlier
+    assert_exact()
+
+
+def test_figures__of_a_visit_that_begins_on_another_day_now__are_of_that_day(world: World) -> None:
+    """The goal has as many visits and visitors as before, so that only its days change."""
+    midnight = 21 * 3_600  # seconds after the start
+    for minute, code in ((-15, "v1"), (-10, "v2"), (10, "v2")):
+        world.track("Buy", at=midnight + 60 * minute, kameleoonVisitorCode=code)
+    moved = Conversion.objects.order_by("occurred_at")[1]
+    with transaction.atomic():
+        Conversion.objects.filter(pk=moved.pk).update(visitor_code="v1")
+        happened = rollups.Happened(moved.pk, (moved.goal_id, "v1"), moved.occurred_at, None, None)
+        rollups.count(world.site.pk, [], [rollups.Moved(happened, (moved.goal_id, "v2"))])
+
     assert_exact()
 
 

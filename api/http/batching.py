@@ -1,7 +1,7 @@
-"""Calls of concurrent requests answered together: one statement, and one commit, for all that wait at a moment.
+"""Batches of concurrent requests: one SQL statement and one commit serve all requests that are waiting.
 
-A thread takes whatever calls wait and answers them; a lone call does not wait for company. Without it each of a
-process's threads would talk to PostgreSQL by itself, and spend most of its time waiting for the others' turns.
+A thread takes the calls that wait and serves them at once; a lone call does not wait for others. Without batches each
+thread of a process would talk to PostgreSQL by itself and spend most of its time waiting for the other threads.
 """
 
 import contextlib
@@ -16,144 +16,160 @@ import structlog
 
 from api.http.database import DatabaseDownError
 
-Asked = TypeVar("Asked")
-Told = TypeVar("Told")
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
-# Seconds that a request waits for an overdue answer: only a network or a disk that hangs takes as long.
-KEPT: Final = 1.0
+# Seconds that a request waits for an overdue result: only a network or a disk that hangs takes as long.
+OVERDUE_SECONDS: Final = 1.0
 
 log = structlog.get_logger(__name__)
 
 
-class Call(Generic[Asked, Told]):
-    """What a request asks, and its wait for the answer.
+class PendingCall(Generic[Argument, Result]):
+    """A call of one request, and its wait for the result.
 
-    The calls of a batch are woken in a row, each by the one before: all at once they would fight for the interpreter,
-    which took a third of a request's time. Hence no concurrent.futures.Future.
+    Each call of a batch wakes the next one. If all were woken at once, they would compete for the interpreter lock,
+    which took a third of a request's time. A concurrent.futures.Future cannot do this.
     """
 
-    __slots__ = ("_told", "_trouble", "asked", "behind", "deadline", "is_gone", "is_woken", "lock", "size", "woken")
+    __slots__ = (
+        "_error",
+        "_is_woken",
+        "_lock",
+        "_next_call",
+        "_result",
+        "_wakeup",
+        "argument",
+        "deadline",
+        "is_abandoned",
+        "size",
+    )
 
-    def __init__(self, asked: Asked, *, patience: float, size: int = 1) -> None:
-        self.asked = asked
+    def __init__(self, argument: Argument, *, timeout: float, size: int = 1) -> None:
+        self.argument = argument
         self.size = size
-        self._told: Told | None = None
-        self._trouble: Exception | None = DatabaseDownError()
-        self.behind: Call[Asked, Told] | None = None
-        self.deadline = time.monotonic() + patience  # when the request leaves
-        self.woken = threading.Lock()  # held until somebody wakes the request
-        self.woken.acquire()
-        self.lock = threading.Lock()  # over the next two and the deadline: the request leaves, or is woken
-        self.is_gone = False
-        self.is_woken = False
+        self.deadline = time.monotonic() + timeout  # when the request gives up
+        self.is_abandoned = False
+        self._result: Result | None = None
+        self._error: Exception | None = DatabaseDownError()
+        self._next_call: PendingCall[Argument, Result] | None = None
+        self._wakeup = threading.Lock()  # held until the request is woken
+        self._wakeup.acquire()
+        self._is_woken = False
+        self._lock = threading.Lock()  # guards the deadline: a request is either woken or abandoned, never both
 
-    def keep(self, seconds: float) -> bool:
-        """Have the request wait for at least this long from now. Return False if it has left."""
-        with self.lock:
+    def extend_deadline(self, seconds: float) -> bool:
+        """Have the request wait for at least this long from now. Return False if it has given up."""
+        with self._lock:
             self.deadline = max(self.deadline, time.monotonic() + seconds)
-            return not self.is_gone
+            return not self.is_abandoned
 
-    def tell(self, told: Told) -> None:
-        """Answer, to be heard when the batch is done."""
-        self._told, self._trouble = told, None
+    def resolve(self, result: Result) -> None:
+        """Set the result, which the request gets when it is woken."""
+        self._result, self._error = result, None
 
-    def refuse(self, trouble: Exception) -> None:
-        """Let the request raise this."""
-        self._told, self._trouble = None, trouble
+    def reject(self, error: Exception) -> None:
+        """Let the request raise this error when it is woken."""
+        self._result, self._error = None, error
 
-    def wait(self) -> Told:
-        """Return the answer. Raises the error of a refusal, and DatabaseDownError when the request gives up."""
-        while not self.woken.acquire(timeout=max(0.0, self.deadline - time.monotonic())):
-            if self._leave():
+    def wait(self) -> Result:
+        """Return the result. Raises the error of a rejection, and DatabaseDownError when the request gives up."""
+        while not self._wakeup.acquire(timeout=max(0.0, self.deadline - time.monotonic())):
+            if self._give_up():
                 raise DatabaseDownError
-        if self.behind is not None:
-            self.behind.wake()
-        if self._trouble is not None:
-            raise self._trouble
-        return self._told  # type: ignore[return-value]  # it was told
+        if self._next_call is not None:
+            self._next_call.wake()
+        if self._error is not None:
+            raise self._error
+        return self._result  # type: ignore[return-value]  # it is set if there is no error
 
     def wake(self) -> None:
-        """Wake the request, or where it has left, the first behind it that has not."""
-        call: Call[Asked, Told] | None = self
-        while call is not None and not call._rouse():  # noqa: SLF001 - another one of its own
-            call = call.behind
+        """Wake the request, or the first one after it that has not given up."""
+        call: PendingCall[Argument, Result] | None = self
+        while call is not None and not call._try_to_wake():  # noqa: SLF001 - another instance of this class
+            call = call._next_call  # noqa: SLF001
 
-    def _leave(self) -> bool:
-        """Give up, unless the request was woken or is to wait longer by now."""
-        with self.lock:
-            self.is_gone = not self.is_woken and time.monotonic() >= self.deadline
-            return self.is_gone
+    def _give_up(self) -> bool:
+        """Abandon the call, unless the request was woken or its deadline was extended."""
+        with self._lock:
+            self.is_abandoned = not self._is_woken and time.monotonic() >= self.deadline
+            return self.is_abandoned
 
-    def _rouse(self) -> bool:
-        with self.lock:
-            if self.is_gone:
+    def _try_to_wake(self) -> bool:
+        with self._lock:
+            if self.is_abandoned:
                 return False
-            self.is_woken = True
-            self.woken.release()
+            self._is_woken = True
+            self._wakeup.release()
             return True
 
     @staticmethod
-    def wake_all(calls: "Sequence[Call[Asked, Told]]") -> None:
-        """Wake the requests of a batch, which is done."""
-        for call, behind in pairwise(calls):
-            call.behind = behind
+    def wake_all(calls: "Sequence[PendingCall[Argument, Result]]") -> None:
+        """Wake the requests of a batch that is done."""
+        for call, next_call in pairwise(calls):
+            call._next_call = next_call  # noqa: SLF001
         calls[0].wake()
 
 
-class Gatherer(Generic[Asked, Told]):
-    """The threads that answer for all requests of a process.
+class RequestBatcher(Generic[Argument, Result]):
+    """Threads that serve the calls of all requests of a process in batches.
 
-    `answer` gets the calls of a batch, and tells or refuses each; those it leaves, or lets down by an exception, are
-    refused with DatabaseDownError. A batch ends with the call that brings it to `most`, by the `size` of what is asked.
+    `serve` gets the calls of a batch and resolves or rejects each. Calls that it leaves, or that an exception of it
+    affects, are rejected with DatabaseDownError. A batch ends with the call that brings its `size` to `max_size`.
 
-    With `takes`, the seconds that an answer takes at most, no request leaves while it is being answered: what was
-    refused must not happen later. A call that has less time left is refused before it is begun.
+    With `max_seconds`, the time that `serve` takes at most, no request gives up while its call is served, because a
+    rejected call must not take effect later. A call with less time left is rejected before it is served.
     """
 
     def __init__(
         self,
-        answer: Callable[[Sequence[Call[Asked, Told]]], None],
+        serve: Callable[[Sequence[PendingCall[Argument, Result]]], None],
         *,
         name: str,
-        most: int,
-        size: Callable[[Asked], int],
+        max_size: int,
+        size: Callable[[Argument], int],
         threads: int = 1,
-        takes: float = 0,
+        max_seconds: float = 0,
     ) -> None:
-        self._answer = answer
-        self._takes = takes
+        self._serve = serve
+        self._max_seconds = max_seconds
         self._name = name
-        self._most = most
+        self._max_size = max_size
         self._size = size
-        self._calls: queue.SimpleQueue[Call[Asked, Told]] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[PendingCall[Argument, Result]] = queue.SimpleQueue()
         for _ in range(threads):
             threading.Thread(target=self._work, name=name, daemon=True).start()
 
-    def ask(self, asked: Asked, *, patience: float) -> Told:
-        """The answer. Raises what `answer` refused with, and DatabaseDownError after `patience` seconds."""
-        call: Call[Asked, Told] = Call(asked, patience=patience, size=self._size(asked))
+    def call(self, argument: Argument, *, timeout: float) -> Result:
+        """Return the result. Raises the error of a rejection, and DatabaseDownError after `timeout` seconds."""
+        call: PendingCall[Argument, Result] = PendingCall(argument, timeout=timeout, size=self._size(argument))
         self._calls.put(call)
         return call.wait()
 
     def _work(self) -> None:
         while True:
-            calls = [self._calls.get()]
-            size = calls[0].size
-            with contextlib.suppress(queue.Empty):
-                while size < self._most:
-                    calls.append(self._calls.get_nowait())
-                    size += calls[-1].size
-            late = [call for call in calls if call.deadline - time.monotonic() < self._takes]
+            calls = self._take_batch()
+            late = [call for call in calls if call.deadline - time.monotonic() < self._max_seconds]
             if late:
                 calls = [call for call in calls if call not in late]
-                Call.wake_all(late)
-            # Whoever ran out of patience was told so, and sends again: storing it now would store it twice.
-            kept = self._takes + KEPT if self._takes else 0
-            calls = [call for call in calls if call.keep(kept)]
+                PendingCall.wake_all(late)
+            # The sender of an abandoned call was answered 503 and sends again: storing it now would store it twice.
+            seconds = self._max_seconds + OVERDUE_SECONDS if self._max_seconds else 0
+            calls = [call for call in calls if call.extend_deadline(seconds)]
             if calls:
                 try:
                     with contextlib.suppress(DatabaseDownError):
-                        self._answer(calls)
-                except Exception:  # the thread must outlive any defect: without it nobody is answered again
-                    log.exception("gather.failed", who=self._name)
-                Call.wake_all(calls)
+                        self._serve(calls)
+                except Exception:  # the thread must outlive any defect, because no later call is served without it
+                    log.exception("request_batcher.failed", name=self._name)
+                PendingCall.wake_all(calls)
+
+    def _take_batch(self) -> list[PendingCall[Argument, Result]]:
+        """Wait for a call, and return it with those that wait behind it."""
+        calls = [self._calls.get()]
+        size = calls[0].size
+        with contextlib.suppress(queue.Empty):
+            while size < self._max_size:
+                calls.append(self._calls.get_nowait())
+                size += calls[-1].size
+        return calls

@@ -15,7 +15,7 @@ from typing import Any, Final
 import psycopg
 import structlog
 
-from api.http.batching import Call, Gatherer
+from api.http.batching import PendingCall, RequestBatcher
 from api.http.database import ENDED_BY_LIMITS, TIMEOUTS, DatabaseDownError, Kind, connect, is_ours, once
 from api.ingest import nudge, source_counts
 from api.ingest.new_message import NewMessage
@@ -55,7 +55,7 @@ SELECT arrived.place, id FROM stored JOIN arrived USING (id)
 """
 
 
-Delivery = Call[Sequence[NewMessage], list[int]]  # the rows of one request; for each, its new number, or 0
+Delivery = PendingCall[Sequence[NewMessage], list[int]]  # the rows of one request; for each, its new number, or 0
 
 
 def store(rows: Sequence[NewMessage]) -> list[int]:
@@ -64,7 +64,7 @@ def store(rows: Sequence[NewMessage]) -> list[int]:
     Raises DatabaseDownError when it cannot be said that they are stored, RowRefusedError for a row that PostgreSQL
     cannot hold.
     """
-    return committer().ask(rows, patience=PATIENCE)
+    return committer().call(rows, timeout=PATIENCE)
 
 
 def insert(connection: psycopg.Connection[Any], rows: Sequence[NewMessage]) -> list[int]:
@@ -111,7 +111,7 @@ class Committer:
     def _commit(self, deliveries: Sequence[Delivery]) -> None:
         until = min(delivery.deadline for delivery in deliveries)
         try:
-            stored = self._insert([row for delivery in deliveries for row in delivery.asked], until=until)
+            stored = self._insert([row for delivery in deliveries for row in delivery.argument], until=until)
         except psycopg.Error as error:
             if is_ours(error):
                 log.warning("inbox.unavailable", error=type(error).__name__)
@@ -124,18 +124,18 @@ class Committer:
         else:
             start = 0
             for delivery in deliveries:
-                delivery.tell(stored[start : start + len(delivery.asked)])
-                start += len(delivery.asked)
+                delivery.resolve(stored[start : start + len(delivery.argument)])
+                start += len(delivery.argument)
 
     def _commit_singly(self, delivery: Delivery, error: psycopg.Error) -> None:
         """Store what can be stored of one request, in one commit."""
         log.error("inbox.row_refused", error=type(error).__name__, sqlstate=error.sqlstate)
-        delivery.refuse(RowRefusedError())
-        if len(delivery.asked) == 1 or self._connection is None:
+        delivery.reject(RowRefusedError())
+        if len(delivery.argument) == 1 or self._connection is None:
             return
         try:
             with self._connection.transaction():
-                for row in delivery.asked:
+                for row in delivery.argument:
                     _refuse_late(delivery.deadline)
                     try:
                         with self._connection.transaction():
@@ -144,7 +144,7 @@ class Committer:
                         if is_ours(own):
                             raise
         except (psycopg.Error, DatabaseDownError):
-            delivery.refuse(DatabaseDownError())
+            delivery.reject(DatabaseDownError())
             raise
 
     def _insert(self, rows: Sequence[NewMessage], *, until: float) -> list[int]:
@@ -190,9 +190,9 @@ def _refuse_late(until: float) -> None:
 
 
 @once
-def committer() -> Gatherer[Sequence[NewMessage], list[int]]:
+def committer() -> RequestBatcher[Sequence[NewMessage], list[int]]:
     """This process's committer, started when the first message comes."""
-    return Gatherer(Committer().commit, name="inbox", most=MOST_ROWS, size=count_rows, takes=TAKES)
+    return RequestBatcher(Committer().commit, name="inbox", max_size=MOST_ROWS, size=count_rows, max_seconds=TAKES)
 
 
 def count_rows(rows: Sequence[NewMessage]) -> int:

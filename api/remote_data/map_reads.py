@@ -9,7 +9,7 @@ import msgspec
 from psycopg.errors import QueryCanceled
 
 from api.events.refusal import Refusal
-from api.http.batching import Call, Gatherer
+from api.http.batching import PendingCall, RequestBatcher
 from api.http.credentials import check_authorization, find_site, require, unauthorized
 from api.http.database import DatabaseDownError, fetch_all, once
 from api.http.endpoint import Answer, Request
@@ -69,21 +69,21 @@ def _read(request: Request, query: dict[str, str], keys: list[str]) -> dict[str,
     elif site.requires_token:
         raise unauthorized("This site serves remote data with an access token only. Fetch one at /oauth/token.")
     wanted = remote_data.wanted(site.id, keys)
-    found = reader().ask(wanted, patience=PATIENCE) if wanted else {}
+    found = reader().call(wanted, timeout=PATIENCE) if wanted else {}
     public_traits = None if shows_key else site.public_traits
     large = remote_data.large_persons(
         site.id, keys, found, public_traits=public_traits, company_is_group=site.company_is_group
     )
     if large:
-        found = {**found, **reader_of_large().ask(large, patience=PATIENCE)}
+        found = {**found, **reader_of_large().call(large, timeout=PATIENCE)}
     return remote_data.documents(
         site.id, keys, found, public_traits=public_traits, company_is_group=site.company_is_group
     )
 
 
-def _fetch(calls: Sequence[Call[Sequence[Wanted], Found]]) -> None:
+def _fetch(calls: Sequence[PendingCall[Sequence[Wanted], Found]]) -> None:
     """Read for all these requests in one statement; where that takes too long, for each alone."""
-    wanted = list(dict.fromkeys(each for call in calls for each in call.asked))
+    wanted = list(dict.fromkeys(each for call in calls for each in call.argument))
     try:
         found = remote_data.find(wanted, fetch_all(remote_data.STATEMENT, remote_data.parameters(wanted)))
     except DatabaseDownError as error:
@@ -93,23 +93,23 @@ def _fetch(calls: Sequence[Call[Sequence[Wanted], Found]]) -> None:
             try:
                 _fetch([call])
             except DatabaseDownError as own:
-                call.refuse(own)
+                call.reject(own)
     else:
         for call in calls:
-            call.tell(found)
+            call.resolve(found)
 
 
-def _fetch_large(calls: Sequence[Call[Sequence[LargePerson], Found]]) -> None:
+def _fetch_large(calls: Sequence[PendingCall[Sequence[LargePerson], Found]]) -> None:
     """Read large persons one after the other, as long as their reader waits and they fit into one answer."""
     for call in calls:
         found, room = dict[Wanted, list[str]](), ANSWER_BYTES
-        for person in call.asked:
-            if call.is_gone:
+        for person in call.argument:
+            if call.is_abandoned:
                 break
             found[person.wanted] = [text for (text,) in fetch_all(remote_data.LARGE, person.parameters())]
             room -= sum(map(len, found[person.wanted]))
             if room < 0:
-                call.refuse(
+                call.reject(
                     Refusal(
                         HTTPStatus.BAD_REQUEST,
                         "too_many_keys",
@@ -118,19 +118,19 @@ def _fetch_large(calls: Sequence[Call[Sequence[LargePerson], Found]]) -> None:
                 )
                 break
         else:
-            call.tell(found)
+            call.resolve(found)
 
 
 @once
-def reader_of_large() -> Gatherer[Sequence[LargePerson], Found]:
+def reader_of_large() -> RequestBatcher[Sequence[LargePerson], Found]:
     """Return the thread that reads large persons for this process, so that other readers do not wait for them."""
-    return Gatherer(_fetch_large, name="large reads", most=1, size=lambda _: 1)
+    return RequestBatcher(_fetch_large, name="large reads", max_size=1, size=lambda _: 1)
 
 
 @once
-def reader() -> Gatherer[Sequence[Wanted], Found]:
+def reader() -> RequestBatcher[Sequence[Wanted], Found]:
     """This process's readers, started when the first key is asked for."""
-    return Gatherer(_fetch, name="reads", most=MOST_KEYS, size=len, threads=READERS)
+    return RequestBatcher(_fetch, name="reads", max_size=MOST_KEYS, size=len, threads=READERS)
 
 
 def _answer(request: Request, document: dict[str, Any]) -> Answer:

@@ -14,7 +14,7 @@ import times
 from api.checks import recount
 from api.checks.run import verify
 from api.erasure import removal
-from api.http.batching import Call
+from api.http.batching import PendingCall
 from api.http.database import fetch_all
 from api.models import Message
 from api.remote_data import map_reads as lookup
@@ -287,10 +287,12 @@ def test_lookup__large_person__is_not_read_with_others_and_is_answered_alike(wor
     registers["traits"]["more"] = [0, 0, "m", "x" * remote_data.ORDINARY_BYTES]
     update("user-1", registers)
 
-    calls: list[Call[Any, Any]] = [Call([(world.site.pk, id_)], patience=60) for id_ in ("user-1", "nobody")]
+    calls: list[PendingCall[Any, Any]] = [
+        PendingCall([(world.site.pk, id_)], timeout=60) for id_ in ("user-1", "nobody")
+    ]
     lookup._fetch(calls)
-    Call.wake_all(calls)
-    assert [call.wait()[call.asked[0]] for call in calls] == [None, []]
+    PendingCall.wake_all(calls)
+    assert [call.wait()[call.argument[0]] for call in calls] == [None, []]
     large = read_all()
     assert large[-2].pop("more") == "x" * remote_data.ORDINARY_BYTES
     assert large == small

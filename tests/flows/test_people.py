@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.http.batching import Call
+from api.http.batching import PendingCall
 from api.http.credentials import forget_lookups
 from api.http.database import fetch_all
 from api.ingest.provisioning import create_site
@@ -500,7 +500,9 @@ def test_lookup__many_readers_at_once__each_gets_its_own(world: World) -> None:
 
 def test_lookup__too_slow_together__is_read_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.identify(traits={"plan": "scale"})
-    calls: list[Call[Any, Any]] = [Call([(world.site.pk, id_)], patience=60) for id_ in ("user-1", "nobody")]
+    calls: list[PendingCall[Any, Any]] = [
+        PendingCall([(world.site.pk, id_)], timeout=60) for id_ in ("user-1", "nobody")
+    ]
     slow = f"""
         SELECT found.* FROM (SELECT pg_sleep(1.2 * cardinality(%(ids)b::text[]))) AS slow,
                LATERAL ({remote_data.STATEMENT}) AS found
@@ -509,8 +511,8 @@ def test_lookup__too_slow_together__is_read_alone(world: World, monkeypatch: pyt
 
     lookup._fetch(calls)
 
-    Call.wake_all(calls)
-    assert [len(call.wait()[call.asked[0]]) for call in calls] == [1, 0]
+    PendingCall.wake_all(calls)
+    assert [len(call.wait()[call.argument[0]]) for call in calls] == [1, 0]
 
 
 def test_lookup__known_etag__answers_304_until_something_changes(world: World) -> None:

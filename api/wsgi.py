@@ -22,7 +22,7 @@ from api.http.concurrency import FullError
 from api.http.cross_origin import answer_preflight, open_to_pages
 from api.http.database import DatabaseDownError, Kind, become, refuse_other_key
 from api.http.django_requests import busy
-from api.http.endpoint import Answer, Endpoint, Request, defect, error_answer, unavailable
+from api.http.endpoint import Endpoint, Request, Response, database_unavailable, error_response, internal_error
 from api.ingest import pixel, segmentio, tracking
 from api.remote_data import map_reads, token
 
@@ -73,10 +73,10 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     try:
         answer = endpoint.serve(request)
     except DatabaseDownError:
-        answer = endpoint.refuse(unavailable())
+        answer = endpoint.refuse(database_unavailable())
     except Exception:
         log.exception("request.failed", path=environ["PATH_INFO"])
-        answer = endpoint.refuse(defect())
+        answer = endpoint.refuse(internal_error())
     if answer.status >= HTTPStatus.BAD_REQUEST:
         request.drain()
     return respond(open_to_pages(answer) if endpoint.is_open else answer, start_response)
@@ -86,11 +86,11 @@ def send_static_file(environ: dict[str, Any], start_response: Callable[..., Any]
     try:
         sent = static_files.answer(environ, start_response)
     except FullError:
-        return respond(error_answer(busy()), start_response)
+        return respond(error_response(busy()), start_response)
     return respond(NOTHING_HERE.serve(Request(environ)), start_response) if sent is None else sent
 
 
-def respond(answer: Answer, start_response: Callable[..., Any]) -> Iterable[bytes]:
+def respond(answer: Response, start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Hand an answer to the server."""
     headers = [("Content-Type", answer.content_type), ("X-Content-Type-Options", "nosniff"), *answer.headers]
     if answer.status not in WITHOUT_BODY:

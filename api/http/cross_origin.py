@@ -11,7 +11,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
-from api.http.endpoint import Answer, Request
+from api.http.endpoint import Request, Response
 
 TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - a name as HTTP allows it
 NAMES: Final = re.compile(rf"{TOKEN}(?:, ?{TOKEN})*", re.ASCII)
@@ -21,7 +21,7 @@ MAX_AGE: Final = ("Access-Control-Max-Age", "7200")  # the most that Chromium re
 VARY: Final = ("Vary", "Access-Control-Request-Headers, Access-Control-Request-Method")
 
 
-def answer_preflight(request: Request) -> Answer:
+def answer_preflight(request: Request) -> Response:
     """Allow the method and the headers that a browser asks for before it sends to another origin.
 
     They are repeated because Safari before 15.4 takes `*` for a header of that name.
@@ -30,10 +30,10 @@ def answer_preflight(request: Request) -> Answer:
     names = request.header("HTTP_ACCESS_CONTROL_REQUEST_HEADERS")
     methods = ("Access-Control-Allow-Methods", method if re.fullmatch(TOKEN, method) else "*")
     headers = ("Access-Control-Allow-Headers", names if NAMES.fullmatch(names) else EVERY_NAME)
-    return Answer(HTTPStatus.NO_CONTENT, b"", (methods, headers, MAX_AGE, VARY))
+    return Response(HTTPStatus.NO_CONTENT, b"", (methods, headers, MAX_AGE, VARY))
 
 
-def open_to_pages(answer: Answer) -> Answer:
+def open_to_pages(answer: Response) -> Response:
     """Return the answer with leave for any page to read it, its headers included."""
     return replace(answer, headers=(*answer.headers, ORIGIN, expose(answer.headers)))
 

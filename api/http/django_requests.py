@@ -14,13 +14,13 @@ from django.conf import settings
 
 from api.events.refusal import Refusal
 from api.http.concurrency import FullError, Limit
-from api.http.endpoint import CHUNK, Answer, Request, error_answer
+from api.http.endpoint import CHUNK_BYTES, Request, Response, error_response
 from api.http.error_pages import PAGE_HEADERS, is_page, page_of
 
 log = structlog.get_logger(__name__)
 
 Environ = dict[str, Any]
-Respond = Callable[[Answer, Callable[..., Any]], Iterable[bytes]]
+Respond = Callable[[Response, Callable[..., Any]], Iterable[bytes]]
 
 # Beside a storm of pages the p50 of events was three times its own with three at a time, and twice with two
 # (tests.bench.storms). A page takes some 50 ms, so that the last of 12 waits half a second.
@@ -154,7 +154,7 @@ def read_body(environ: Environ, *, most: int) -> None:
         )
     pieces = []
     with BODIES.place():
-        while wanted > 0 and (piece := environ["wsgi.input"].read(min(CHUNK, wanted))):
+        while wanted > 0 and (piece := environ["wsgi.input"].read(min(CHUNK_BYTES, wanted))):
             pieces.append(piece)
             wanted -= len(piece)
     if wanted > 0:
@@ -174,9 +174,9 @@ def busy() -> Refusal:
     )
 
 
-def refuse(environ: Environ, refusal: Refusal) -> Answer:
+def refuse(environ: Environ, refusal: Refusal) -> Response:
     """Return an error as a page where people look, and as JSON elsewhere."""
     if not is_page(environ["PATH_INFO"]):
-        return error_answer(refusal)
+        return error_response(refusal)
     page = page_of(refusal, loads_again=environ["REQUEST_METHOD"] == "GET")
-    return Answer(refusal.status, page.encode(), (*refusal.headers, *PAGE_HEADERS), "text/html; charset=utf-8")
+    return Response(refusal.status, page.encode(), (*refusal.headers, *PAGE_HEADERS), "text/html; charset=utf-8")

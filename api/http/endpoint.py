@@ -18,19 +18,19 @@ import msgspec
 from api.events.encodings import NONE, WINDOW_BITS, Inflater, without_mark
 from api.events.refusal import Refusal
 
-CHUNK: Final = 64 * 1024
-DRAIN_LIMIT: Final = 32 * 1024 * 1024
+CHUNK_BYTES: Final = 64 * 1024
+DRAIN_BYTES: Final = 32 * 1024 * 1024
 DRAIN_SECONDS: Final = 5.0
-MOST_DIGITS: Final = 18  # of a length; Python refuses to convert some thousands
-MOST_PARAMETERS: Final = 1_000  # of a query; an address of 400 kB held 200,000, which cost 0.1 s of the interpreter
+MAX_LENGTH_DIGITS: Final = 18  # of a length; Python refuses to convert some thousands
+MAX_PARAMETERS: Final = 1_000  # of a query; an address of 400 kB held 200,000, which cost 0.1 s of the interpreter
 JSON: Final = "application/json"
 # The server sets no time limit for bodies. So no more than these threads of a process, of 48, wait for the body of
 # somebody who has shown no valid key, or whose request is refused: anybody could keep them all.
-seats: Final = threading.BoundedSemaphore(8)
+UNAUTHENTICATED_READS: Final = threading.BoundedSemaphore(8)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What goes back: a status, a body and headers."""
 
     status: int
@@ -39,13 +39,13 @@ class Answer:
     content_type: str = JSON
 
 
-def error_answer(refusal: Refusal) -> Answer:
+def error_response(refusal: Refusal) -> Response:
     """Return the one error body of the API: `{"success": false, "code": …, "message": …}`."""
     body = msgspec.json.encode({"success": False, "code": refusal.code, "message": refusal.message})
-    return Answer(refusal.status, body, refusal.headers)
+    return Response(refusal.status, body, refusal.headers)
 
 
-class TooLargeError(Exception):
+class BodyTooLargeError(Exception):
     """The body is larger than the limit; `start` holds how it begins."""
 
     def __init__(self, start: bytes, content_encoding: str = "") -> None:
@@ -54,7 +54,7 @@ class TooLargeError(Exception):
         self.content_encoding = content_encoding  # which `start` still bears
 
 
-class UnreadableBodyError(Exception):
+class UndecodableBodyError(Exception):
     """The body ended too soon, or its encoding is not what its header says, or not one that is read here.
 
     `body` holds what came of it: plain as far as it could be read, else as it came, under `content_encoding`.
@@ -87,9 +87,9 @@ class Request:
         Raises Refusal (400) for more than anybody sends.
         """
         text = str(self.environ.get("QUERY_STRING", ""))
-        if text.count("&") >= MOST_PARAMETERS:
+        if text.count("&") >= MAX_PARAMETERS:
             raise Refusal(
-                HTTPStatus.BAD_REQUEST, "invalid_request", f"The address has more than {MOST_PARAMETERS:,} parameters."
+                HTTPStatus.BAD_REQUEST, "invalid_request", f"The address has more than {MAX_PARAMETERS:,} parameters."
             )
         return {name: values[0] for name, values in parse_qs(text, keep_blank_values=True).items()}
 
@@ -104,10 +104,10 @@ class Request:
         try:
             plain = without_mark(body)
         except UnicodeDecodeError as error:
-            refusal = cut_or_damaged("The body is not UTF-16, though its byte order mark says so.")
-            raise UnreadableBodyError(refusal, body.decode("utf-16", "replace").encode()) from error
+            refusal = invalid_body("The body is not UTF-16, though its byte order mark says so.")
+            raise UndecodableBodyError(refusal, body.decode("utf-16", "replace").encode()) from error
         if plain is not body and len(plain) > limit:
-            raise TooLargeError(plain)
+            raise BodyTooLargeError(plain)
         return plain
 
     def _inflate(self, encoding: str, limit: int) -> bytes:
@@ -115,22 +115,22 @@ class Request:
             refusal = unreadable_encoding(f"Content-Encoding {encoding[:40]!r} is not read here.")
             try:
                 body = self._read(_as_it_is, limit)
-            except TooLargeError as error:
-                raise TooLargeError(error.start, encoding) from error
-            except UnreadableBodyError as error:
-                raise UnreadableBodyError(error.refusal, error.body, encoding) from error
-            raise UnreadableBodyError(refusal, body, encoding)
+            except BodyTooLargeError as error:
+                raise BodyTooLargeError(error.start, encoding) from error
+            except UndecodableBodyError as error:
+                raise UndecodableBodyError(error.refusal, error.body, encoding) from error
+            raise UndecodableBodyError(refusal, body, encoding)
         inflater = Inflater(encoding)
         try:
             body = self._read(inflater.take, limit)
-        except UnreadableBodyError as error:
-            raise UnreadableBodyError(
+        except UndecodableBodyError as error:
+            raise UndecodableBodyError(
                 error.refusal, error.body or inflater.raw, "" if error.body else encoding
             ) from error
         inflater.end()
         if inflater.fault:
             refusal = unreadable_encoding(f"The body {inflater.fault}; Content-Encoding says {encoding}.")
-            raise UnreadableBodyError(refusal, body or inflater.raw, "" if body else encoding)
+            raise UndecodableBodyError(refusal, body or inflater.raw, "" if body else encoding)
         return body
 
     def drain(self) -> None:
@@ -139,15 +139,15 @@ class Request:
         A server closes a connection with an unread body. Caddy makes a 502 of that, which Segment sends again and
         again; the next request of others fails.
         """
-        with suppress(Refusal), seat_for_stranger():
+        with suppress(Refusal), limit_unauthenticated_reads():
             self.take_rest()
 
     def take_rest(self) -> None:
         """Read and forget what is left of the body, 32 MB and some seconds at most."""
         until = time.monotonic() + DRAIN_SECONDS
         drained = 0
-        while drained < DRAIN_LIMIT and time.monotonic() < until:
-            piece = self.environ["wsgi.input"].read(CHUNK)
+        while drained < DRAIN_BYTES and time.monotonic() < until:
+            piece = self.environ["wsgi.input"].read(CHUNK_BYTES)
             if not piece:
                 return
             drained += len(piece)
@@ -156,12 +156,12 @@ class Request:
         stream = self.environ["wsgi.input"]
         declared = self.header("CONTENT_LENGTH")
         # Without a length the body is chunked and ends with the stream; with one, reading past it may wait for ever.
-        is_number = declared.isascii() and declared.isdigit() and len(declared) <= MOST_DIGITS
+        is_number = declared.isascii() and declared.isdigit() and len(declared) <= MAX_LENGTH_DIGITS
         left = int(declared) if is_number else None
         pieces: list[bytes] = []
         size = raw_size = 0
         while left is None or left > 0:
-            piece = stream.read(CHUNK if left is None else min(CHUNK, left))
+            piece = stream.read(CHUNK_BYTES if left is None else min(CHUNK_BYTES, left))
             if not piece:
                 break
             left = None if left is None else left - len(piece)
@@ -169,11 +169,11 @@ class Request:
             pieces.append(decoded)
             size += len(decoded)
             raw_size += len(piece)
-            if size > limit or raw_size > limit + CHUNK:  # gzip may inflate to nothing for ever
-                raise TooLargeError(b"".join(pieces)[:4096])
+            if size > limit or raw_size > limit + CHUNK_BYTES:  # gzip may inflate to nothing for ever
+                raise BodyTooLargeError(b"".join(pieces)[:4096])
         body = b"".join(pieces)
         if left:  # nobody waits for the answer; what matters is that half a request is never an event
-            raise UnreadableBodyError(cut_or_damaged("The connection ended before the whole body had come."), body)
+            raise UndecodableBodyError(invalid_body("The connection ended before the whole body had come."), body)
         return body
 
 
@@ -185,12 +185,12 @@ def _as_it_is(piece: bytes, _most: int) -> bytes:
 class Endpoint:
     """The functions of one path by method, and how the path spells an error."""
 
-    methods: Mapping[str, Callable[[Request], Answer]]
+    methods: Mapping[str, Callable[[Request], Response]]
     # How an error looks here; remote data answers `{}` with the reason in a header.
-    refuse: Callable[[Refusal], Answer] = field(default=error_answer)
+    refuse: Callable[[Refusal], Response] = field(default=error_response)
     is_open: bool = True  # to pages of any origin (api.http.cross_origin)
 
-    def serve(self, request: Request) -> Answer:
+    def serve(self, request: Request) -> Response:
         """Answer a request; refusals are answers too."""
         method = self.methods.get(request.method)
         try:
@@ -210,15 +210,15 @@ class Endpoint:
         )
 
 
-def json_answer(value: Any, *, status: int = HTTPStatus.OK, headers: Iterable[tuple[str, str]] = ()) -> Answer:
+def json_response(value: Any, *, status: int = HTTPStatus.OK, headers: Iterable[tuple[str, str]] = ()) -> Response:
     """`value` as JSON."""
-    return Answer(status, msgspec.json.encode(value), tuple(headers))
+    return Response(status, msgspec.json.encode(value), tuple(headers))
 
 
 @contextmanager
-def seat_for_stranger() -> Iterator[None]:
+def limit_unauthenticated_reads() -> Iterator[None]:
     """Leave to wait for a body that may never come. Raises Refusal (503) when too many wait already."""
-    if not seats.acquire(blocking=False):
+    if not UNAUTHENTICATED_READS.acquire(blocking=False):
         raise Refusal(
             HTTPStatus.SERVICE_UNAVAILABLE,
             "unavailable",
@@ -228,7 +228,7 @@ def seat_for_stranger() -> Iterator[None]:
     try:
         yield
     finally:
-        seats.release()
+        UNAUTHENTICATED_READS.release()
 
 
 def unreadable_encoding(what: str) -> Refusal:
@@ -237,12 +237,12 @@ def unreadable_encoding(what: str) -> Refusal:
     return Refusal(HTTPStatus.BAD_REQUEST, "unreadable_encoding", message)
 
 
-def cut_or_damaged(what: str) -> Refusal:
+def invalid_body(what: str) -> Refusal:
     """400 for a body that is not what was sent, or no text."""
     return Refusal(HTTPStatus.BAD_REQUEST, "invalid_json", f"{what} What came is kept; send the same again.")
 
 
-def defect() -> Refusal:
+def internal_error() -> Refusal:
     """A defect of ours: the sender keeps its event, and comes again when it is mended."""
     return Refusal(
         HTTPStatus.SERVICE_UNAVAILABLE,
@@ -252,7 +252,7 @@ def defect() -> Refusal:
     )
 
 
-def unavailable() -> Refusal:
+def database_unavailable() -> Refusal:
     """The database cannot be reached: the sender keeps its event and comes again."""
     return Refusal(
         HTTPStatus.SERVICE_UNAVAILABLE,

@@ -12,7 +12,7 @@ from psycopg_pool import PoolTimeout
 
 from api.events.refusal import Refusal
 from api.http.database import once, pool
-from api.http.endpoint import Answer, Request, json_answer, unavailable
+from api.http.endpoint import Request, Response, database_unavailable, json_response
 from api.http.heartbeats import LATE
 from api.http.secret_key import OtherKeyError, require_same_key
 
@@ -47,12 +47,12 @@ OTHER_KEY: Final = (
 )
 
 
-def answer_live(_: Request) -> Answer:
+def answer_live(_: Request) -> Response:
     """The process answers."""
-    return json_answer({"status": "ok"})
+    return json_response({"status": "ok"})
 
 
-def answer_ready(_: Request) -> Answer:
+def answer_ready(_: Request) -> Response:
     """Return whether this process can accept events, as it was a second ago. Raises Refusal (503).
 
     Without a worker or beat events are still accepted, so the answer is 200, and load balancers keep the web servers.
@@ -66,10 +66,10 @@ class Readiness:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._found: Answer | Refusal | None = None
+        self._found: Response | Refusal | None = None
         self._looked_at = 0.0
 
-    def look(self) -> Answer:
+    def look(self) -> Response:
         """Return what was found, or raise it. At most one request at a time waits for the database."""
         age = time.monotonic() - self._looked_at
         if (self._found is None or age > LOOK_EVERY) and self._lock.acquire(blocking=False):
@@ -79,7 +79,7 @@ class Readiness:
                 self._looked_at = time.monotonic()
                 self._lock.release()
         elif self._found is None or age > LOOK_AGE:
-            raise unavailable()
+            raise database_unavailable()
         if isinstance(self._found, Refusal):
             raise self._found
         return self._found
@@ -94,7 +94,7 @@ def readiness() -> Readiness:
     return Readiness()
 
 
-def examine() -> Answer | Refusal:
+def examine() -> Response | Refusal:
     """Return what `/health/ready` says. Four statements."""
     try:
         try:
@@ -105,10 +105,10 @@ def examine() -> Answer | Refusal:
     except OtherKeyError:  # whose text is for operators: it names fingerprints and a file
         return Refusal(503, "other_secret_key", OTHER_KEY, (("Retry-After", "60"),))
     except (psycopg.Error, PoolTimeout) as error:
-        return REASONS.get(type(error)) or unavailable()
+        return REASONS.get(type(error)) or database_unavailable()
 
 
-def look_at_database() -> Answer | Refusal:
+def look_at_database() -> Response | Refusal:
     """Ask the database whether it stores events, and for worker and beat. Raises psycopg.Error, PoolTimeout."""
     with pool().connection() as session:
         if missing := missing_migrations(session):
@@ -117,7 +117,7 @@ def look_at_database() -> Answer | Refusal:
         require_same_key(session)
         probe(session)
         absent = absent_roles(session)
-    return json_answer({"status": "degraded", "missing": absent} if absent else {"status": "ok"})
+    return json_response({"status": "degraded", "missing": absent} if absent else {"status": "ok"})
 
 
 def missing_migrations(session: "psycopg.Connection[tuple[object, ...]]") -> list[str]:

@@ -16,7 +16,7 @@ from api.events.refusal import Refusal
 from api.http.budgets import LAST_CHANCE, Over, ledger
 from api.http.credentials import SourceAccess
 from api.http.database import DatabaseDownError
-from api.http.endpoint import MOST_DIGITS, Request
+from api.http.endpoint import MAX_LENGTH_DIGITS, Request
 from api.ingest import inbox, nudge, source_counts
 from api.ingest.erased import without_erased
 from api.ingest.new_message import NewMessage
@@ -105,7 +105,7 @@ def size_of(request: Request, body: bytes) -> int:
     A length that the door believes is true, since all of it came; one that it does not, or none, says nothing.
     """
     declared = request.header("CONTENT_LENGTH")
-    is_number = declared.isascii() and declared.isdigit() and len(declared) <= MOST_DIGITS
+    is_number = declared.isascii() and declared.isdigit() and len(declared) <= MAX_LENGTH_DIGITS
     return max(len(body), int(declared) if is_number else 0)
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from api.events.envelope import TYPES
 from api.events.refusal import Refusal
-from api.http.endpoint import Answer, Endpoint, Request
+from api.http.endpoint import Endpoint, Request, Response
 from api.ingest.tracking import check_room, take_event
 from api.ingest.write_keys import find_in_body, find_shown, read_shown
 
@@ -23,7 +23,7 @@ ALPHABET: Final = str.maketrans("-_ ", "+/+", "\t\r\n")
 TOLD: Final = {HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 
 
-def receive_pixel(request: Request, *, type_: str) -> Answer:
+def receive_pixel(request: Request, *, type_: str) -> Response:
     """Take the event in the parameter `data`, as `tracking.receive_event` takes a body. Raises Refusal as that does."""
     received_at = datetime.now(UTC)
     query = request.query()
@@ -33,7 +33,7 @@ def receive_pixel(request: Request, *, type_: str) -> Answer:
     senders = senders if senders.all else find_in_body(body, shown)
     check_room(senders)
     take_event(senders, body, type_=type_, received_at=received_at)
-    return Answer(HTTPStatus.OK, GIF, HEADERS, "image/gif")
+    return Response(HTTPStatus.OK, GIF, HEADERS, "image/gif")
 
 
 def read_data(text: str) -> bytes:
@@ -49,14 +49,14 @@ def read_data(text: str) -> bytes:
         return text.encode()
 
 
-def refuse_as_image(refusal: Refusal) -> Answer:
+def refuse_as_image(refusal: Refusal) -> Response:
     """Return the image with the reason in a header; 200 where asking again would not help.
 
     As Segment does: a mail shows a broken image for any other status, and its reader can mend nothing.
     """
     if refusal.status not in TOLD:
-        return Answer(HTTPStatus.OK, GIF, (*HEADERS, refusal.as_header()), "image/gif")
-    return Answer(refusal.status, GIF, (*HEADERS, *refusal.headers, refusal.as_header()), "image/gif")
+        return Response(HTTPStatus.OK, GIF, (*HEADERS, refusal.as_header()), "image/gif")
+    return Response(refusal.status, GIF, (*HEADERS, *refusal.headers, refusal.as_header()), "image/gif")
 
 
 ENDPOINTS: Final = {

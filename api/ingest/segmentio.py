@@ -7,7 +7,7 @@ from urllib.parse import quote
 from api.events.envelope import Incoming, find_message_id, read_event, read_events
 from api.events.refusal import Refusal
 from api.http.credentials import SiteAccess, api_key, check_authorization, check_secret, find_site, require
-from api.http.endpoint import Answer, Request, TooLargeError, UnreadableBodyError, json_answer
+from api.http.endpoint import BodyTooLargeError, Request, Response, UndecodableBodyError, json_response
 from api.http.refused_keys import Reason, note_refusal
 from api.ingest.accept import (
     EVENT_BYTES,
@@ -23,7 +23,7 @@ from api.ingest.accept import (
 from api.models import Scope
 
 
-def receive_events(request: Request) -> Answer:
+def receive_events(request: Request) -> Response:
     """Take one event, or an array of them. 200 only after the commit.
 
     One event answers `{"success": true, "messageId": …, "status": "accepted" | "duplicate", "trace": …}`. `trace` is
@@ -60,10 +60,10 @@ def receive_events(request: Request) -> Answer:
     if len(refusals) == len(raws):
         raise refusals[0]
     if is_array:
-        return json_answer({"success": True, **stored.describe()})
+        return json_response({"success": True, **stored.describe()})
     status = "accepted" if stored.accepted else "duplicate"
     trace = trace_path(site, stored.events[0], number=stored.numbers[0])
-    return json_answer({"success": True, "messageId": events[0].message_id, "status": status, "trace": trace})
+    return json_response({"success": True, "messageId": events[0].message_id, "status": status, "trace": trace})
 
 
 def trace_path(site: SiteAccess, stored: Incoming, *, number: int) -> str:
@@ -76,11 +76,11 @@ def trace_path(site: SiteAccess, stored: Incoming, *, number: int) -> str:
     return f"/api/trace?site={site.sitecode}&type={stored.type}&messageId={quote(stored.message_id, safe='')}"
 
 
-def give_api_key(request: Request) -> Answer:
+def give_api_key(request: Request) -> Response:
     """`GET /segmentio/getapikey?id=&secret=`: the API key as plain text (promises K-36). Raises Refusal (401, 403)."""
     query = request.query()
     require(check_secret(query.get("id", ""), query.get("secret", "")), Scope.SEND)
-    return Answer(
+    return Response(
         HTTPStatus.OK,
         api_key(query["id"], query["secret"]).encode(),
         (("Cache-Control", "no-store"), ("Referrer-Policy", "no-referrer")),
@@ -110,11 +110,11 @@ def read_request(request: Request, site: SiteAccess) -> tuple[list[bytes], bool]
     try:
         body = request.body(EVENT_BYTES)
         spend(sources, size_of(request, body))
-    except TooLargeError as error:
+    except BodyTooLargeError as error:
         spend(sources, EVENT_BYTES)
         refusal = too_large(f"The body is larger than {EVENT_BYTES:,} bytes.")
         raise KeptRefusalError(refusal, error.start, error.content_encoding) from error
-    except UnreadableBodyError as error:
+    except UndecodableBodyError as error:
         spend(sources, len(error.body))
         raise KeptRefusalError(error.refusal, error.body, error.content_encoding) from error
     if site.destination is None or not site.destination.is_enabled:

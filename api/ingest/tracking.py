@@ -29,13 +29,13 @@ from api.events.refusal import Refusal
 from api.events.splitting import split_array, split_object
 from api.http.credentials import SourceAccess, find_source
 from api.http.endpoint import (
-    Answer,
+    BodyTooLargeError,
     Endpoint,
     Request,
-    TooLargeError,
-    UnreadableBodyError,
-    json_answer,
-    seat_for_stranger,
+    Response,
+    UndecodableBodyError,
+    json_response,
+    limit_unauthenticated_reads,
 )
 from api.http.public_address import HOST_HEADERS, asked_address
 from api.http.refused_keys import Reason, note_refusal
@@ -44,7 +44,7 @@ from api.ingest.write_keys import Senders, find_in_body, find_shown, read_shown
 
 BATCH_BYTES: Final = 4 * 1_048_576
 MERGED_BYTES: Final = 4 * BATCH_BYTES  # of the events with their batch's context
-SUCCESS: Final = Answer(HTTPStatus.OK, b'{"success":true}')
+SUCCESS: Final = Response(HTTPStatus.OK, b'{"success":true}')
 # analytics-next posts to the first letter of the type.
 SINGLE: Final = {
     **{type_: type_ for type_ in ("track", "identify", "group", "page", "screen", "alias")},
@@ -74,7 +74,7 @@ class Item:
     refusal: Refusal | None = None
 
 
-def receive_event(request: Request, *, type_: str) -> Answer:
+def receive_event(request: Request, *, type_: str) -> Response:
     """Take one event, whose type the path says. 200 `{"success": true}`, only after the commit.
 
     What is refused after authentication is kept in the inbox. Raises Refusal: 401 unauthorized, 403 source_off,
@@ -96,7 +96,7 @@ def take_event(senders: Senders, body: bytes, *, type_: str, received_at: dateti
         raise stored.refusals[0]
 
 
-def receive_batch(request: Request, *, is_import: bool = False) -> Answer:
+def receive_batch(request: Request, *, is_import: bool = False) -> Response:
     """Take a batch. 200 `{"success": true, "accepted": …, "duplicates": …, "rejected": [{index, code, message}]}`.
 
     Good events are kept beside bad ones, which are kept as rejected, but for those whose write key is unknown. Where
@@ -113,23 +113,23 @@ def receive_batch(request: Request, *, is_import: bool = False) -> Answer:
         keep_refused(senders, refusal, body, received_at=received_at)
         raise
     if not items:
-        return json_answer({"success": True, "accepted": 0, "duplicates": 0, "rejected": []})
+        return json_response({"success": True, "accepted": 0, "duplicates": 0, "rejected": []})
     stored = store(items)
     if len(stored.refusals) < len(items):
-        return json_answer({"success": True, **stored.describe()})
+        return json_response({"success": True, **stored.describe()})
     first = stored.refusals[0]
     refusal_body = {"success": False, "code": first.code, "message": first.message, **stored.describe()}
     is_off = all(each.status == HTTPStatus.FORBIDDEN for each in stored.refusals.values())
-    return json_answer(refusal_body, status=HTTPStatus.FORBIDDEN if is_off else HTTPStatus.BAD_REQUEST)
+    return json_response(refusal_body, status=HTTPStatus.FORBIDDEN if is_off else HTTPStatus.BAD_REQUEST)
 
 
-def drop_metrics(request: Request) -> Answer:
+def drop_metrics(request: Request) -> Response:
     """`/v1/m`: analytics-next's figures about itself. Nobody here reads them."""
     request.drain()
     return SUCCESS
 
 
-def give_settings(request: Request, *, write_key: str) -> Answer:
+def give_settings(request: Request, *, write_key: str) -> Response:
     """`/v1/projects/<writeKey>/settings`: what analytics-next loads first, with this host as the place to send to.
 
     Raises Refusal (404), upon which `load()` rejects.
@@ -158,7 +158,7 @@ def give_settings(request: Request, *, write_key: str) -> Answer:
         "remotePlugins": [],
     }
     # It names the host that was asked for, which anybody may make up: no cache may give it to others.
-    return json_answer(settings, headers=(("Cache-Control", "private, no-store"), ("Vary", HOST_HEADERS)))
+    return json_response(settings, headers=(("Cache-Control", "private, no-store"), ("Vary", HOST_HEADERS)))
 
 
 def open_request(request: Request, *, received_at: datetime, limit: int, type_: str = "") -> tuple[Senders, bytes]:
@@ -172,9 +172,9 @@ def open_request(request: Request, *, received_at: datetime, limit: int, type_: 
     if senders.all:
         check_room(senders)
         # A browser's key stands in its pages: whoever shows one is a stranger as far as patience goes.
-        with seat_for_stranger() if senders.only and senders.only.kind == "browser" else nullcontext():
+        with limit_unauthenticated_reads() if senders.only and senders.only.kind == "browser" else nullcontext():
             return senders, read_body(request, senders, received_at=received_at, limit=limit, type_=type_)
-    with seat_for_stranger():
+    with limit_unauthenticated_reads():
         body = read_body(request, senders, received_at=received_at, limit=limit, type_=type_)
     senders = find_in_body(body, shown)
     check_room(senders)
@@ -192,11 +192,11 @@ def read_body(request: Request, senders: Senders, *, received_at: datetime, limi
     """The body. Raises Refusal (400, 413), what was read being kept where the source is known."""
     try:
         body = request.body(limit)
-    except TooLargeError as error:
+    except BodyTooLargeError as error:
         accept.spend(senders.all, limit)
         refusal = accept.too_large(f"The body is larger than {limit:,} bytes.")
         body, content_encoding = error.start, error.content_encoding
-    except UnreadableBodyError as error:
+    except UndecodableBodyError as error:
         accept.spend(senders.all, len(error.body))
         refusal, body, content_encoding = error.refusal, error.body, error.content_encoding
     else:
@@ -434,7 +434,7 @@ def find_endpoint(path: str) -> Endpoint | None:
     return None
 
 
-RECEIVERS: Final[Mapping[str, Callable[[Request], Answer]]] = {
+RECEIVERS: Final[Mapping[str, Callable[[Request], Response]]] = {
     **{f"/v1/{name}": partial(receive_event, type_=type_) for name, type_ in SINGLE.items()},
     "/v1/batch": receive_batch,
     "/v1/b": receive_batch,

@@ -12,7 +12,7 @@ from api.events.refusal import Refusal
 from api.http.batching import PendingCall, RequestBatcher
 from api.http.credentials import check_authorization, find_site, require, unauthorized
 from api.http.database import DatabaseDownError, fetch_all, once
-from api.http.endpoint import Answer, Request
+from api.http.endpoint import Request, Response
 from api.models import Scope
 from cohorts import remote_data
 from cohorts.remote_data import Found, LargePerson, Wanted
@@ -25,7 +25,7 @@ PATIENCE: Final = 5.0  # seconds
 KEYS: Final = msgspec.json.Decoder(list[str])
 
 
-def get_map(request: Request) -> Answer:
+def get_map(request: Request) -> Response:
     """The object under one key; `{}` for an unknown one. One SQL statement."""
     query = request.query()
     key = query.get("key", "")
@@ -34,7 +34,7 @@ def get_map(request: Request) -> Answer:
     return _answer(request, _read(request, query, [key])[key])
 
 
-def get_maps(request: Request) -> Answer:
+def get_maps(request: Request) -> Response:
     """The objects under several keys, `keys=["k1","k2"]`, 100 at most, as one object by key. One SQL statement."""
     query = request.query()
     try:
@@ -48,9 +48,9 @@ def get_maps(request: Request) -> Answer:
     return _answer(request, _read(request, query, keys))
 
 
-def refuse_quietly(refusal: Refusal) -> Answer:
+def refuse_quietly(refusal: Refusal) -> Response:
     """`{}` with the right status and the reason in a header: an SDK takes any JSON body for data (promises K-76)."""
-    return Answer(refusal.status, b"{}", (*refusal.headers, refusal.as_header()))
+    return Response(refusal.status, b"{}", (*refusal.headers, refusal.as_header()))
 
 
 def _read(request: Request, query: dict[str, str], keys: list[str]) -> dict[str, dict[str, Any]]:
@@ -133,12 +133,12 @@ def reader() -> RequestBatcher[Sequence[Wanted], Found]:
     return RequestBatcher(_fetch, name="reads", max_size=MOST_KEYS, size=len, threads=READERS)
 
 
-def _answer(request: Request, document: dict[str, Any]) -> Answer:
+def _answer(request: Request, document: dict[str, Any]) -> Response:
     """A document with its ETag, or 304 when the reader has it already."""
     body = msgspec.json.encode(document, order="sorted")
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = (("ETag", etag), ("Vary", "Authorization, Origin"), ("Cache-Control", "private, no-cache"))
     known = [each.strip().removeprefix("W/") for each in request.header("HTTP_IF_NONE_MATCH").split(",")]
     if etag in known:
-        return Answer(HTTPStatus.NOT_MODIFIED, b"", headers)
-    return Answer(HTTPStatus.OK, body, headers)
+        return Response(HTTPStatus.NOT_MODIFIED, b"", headers)
+    return Response(HTTPStatus.OK, body, headers)

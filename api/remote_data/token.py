@@ -7,19 +7,19 @@ from urllib.parse import parse_qs
 from api.events.refusal import Refusal
 from api.http.credentials import TOKEN_SECONDS, check_authorization, check_secret, issue_token, require
 from api.http.endpoint import (
-    Answer,
+    BodyTooLargeError,
     Request,
-    TooLargeError,
-    UnreadableBodyError,
-    json_answer,
-    seat_for_stranger,
+    Response,
+    UndecodableBodyError,
+    json_response,
+    limit_unauthenticated_reads,
 )
 from api.models import Scope
 
 BODY_LIMIT: Final = 16_384
 
 
-def give_token(request: Request) -> Answer:
+def give_token(request: Request) -> Response:
     """Give a token for two hours to `Authorization: Basic base64(id:secret)` or the form's client_id, client_secret.
 
     The token may do what the credential may when it is shown. A credential that only sends gets none, because SDKs
@@ -33,21 +33,21 @@ def give_token(request: Request) -> Answer:
         bearer = check_authorization(authorization)
         form = read_form(request)
     else:
-        with seat_for_stranger():
+        with limit_unauthenticated_reads():
             form = read_form(request)
         bearer = check_secret(form.get("client_id", [""])[0], form.get("client_secret", [""])[0])
     require(bearer, Scope.READ, Scope.MANAGE)
     if form.get("grant_type", ["client_credentials"]) != ["client_credentials"]:
         raise invalid_request("The only grant_type here is client_credentials.")
     token = {"access_token": issue_token(bearer), "token_type": "bearer", "expires_in": TOKEN_SECONDS}
-    return json_answer(token, headers=[("Cache-Control", "no-store")])
+    return json_response(token, headers=[("Cache-Control", "no-store")])
 
 
 def read_form(request: Request) -> dict[str, list[str]]:
     """The fields of a small URL-encoded form. Raises Refusal (400)."""
     try:
         return parse_qs(request.body(BODY_LIMIT).decode("utf-8", "replace"))
-    except (TooLargeError, UnreadableBodyError) as error:
+    except (BodyTooLargeError, UndecodableBodyError) as error:
         raise invalid_request("The body must be a small URL-encoded form.") from error
 
 

@@ -17,7 +17,7 @@ from rest_framework import exceptions
 from api.events.refusal import Refusal
 from api.http import error_pages
 from api.http.database import DatabaseDownError, is_held
-from api.http.endpoint import JSON, error_answer, unavailable
+from api.http.endpoint import JSON, database_unavailable, error_response
 
 ADMIN: Final = "/admin/"
 DATABASE_ERRORS: Final = (DatabaseDownError, OperationalError, InterfaceError)
@@ -51,7 +51,7 @@ def respond(refusal: Refusal) -> HttpResponse:
     """The error as Django's response."""
     # A quoted lone surrogate has no bytes.
     message = refusal.message[:LONGEST_MESSAGE].encode(errors="replace").decode()
-    answer = error_answer(Refusal(refusal.status, refusal.code, message, refusal.headers))
+    answer = error_response(Refusal(refusal.status, refusal.code, message, refusal.headers))
     return HttpResponse(answer.body, status=answer.status, content_type=JSON, headers=dict(answer.headers))
 
 
@@ -64,7 +64,7 @@ def answer_exception(exception: Exception, _context: Mapping[str, Any]) -> HttpR
 def refusal_for(exception: Exception) -> Refusal | None:  # noqa: PLR0911 - a table
     """What an exception in a view tells the client; None when that is a defect."""
     if is_of_database(exception):
-        return replace(unavailable(), message=HELD) if is_held(exception) else unavailable()
+        return replace(database_unavailable(), message=HELD) if is_held(exception) else database_unavailable()
     match exception:
         case Refusal():
             return exception
@@ -140,8 +140,8 @@ def answer_server_error(request: HttpRequest) -> HttpResponse:
     if exception is not None and is_of_database(exception):
         held = HELD if is_held(exception) else ""
         if not error_pages.is_page(request.path_info):
-            return respond(replace(unavailable(), message=held) if held else unavailable())
-        return error_pages.show_refusal(request, replace(unavailable(), message=held or PAGE_UNAVAILABLE))
+            return respond(replace(database_unavailable(), message=held) if held else database_unavailable())
+        return error_pages.show_refusal(request, replace(database_unavailable(), message=held or PAGE_UNAVAILABLE))
     return defaults.server_error(request) if is_admin(request) else respond(INTERNAL_ERROR)
 
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pytest_django import Settings
 
-from api.http.endpoint import seats
+from api.http.endpoint import UNAUTHENTICATED_READS
 from api.ingest import nudge
 from api.ingest.provisioning import create_source
 from api.models import Message, Source
@@ -176,12 +176,12 @@ def test_pixel__under_a_redaction__does_not_store_what_it_drops(world: World, so
 
 
 def test_pixel__while_strangers_keep_all_seats__needs_none(world: World, source: Source) -> None:
-    taken = [seats.acquire(blocking=False) for _ in range(8)]
+    taken = [UNAUTHENTICATED_READS.acquire(blocking=False) for _ in range(8)]
     try:
         answer = pixel(world, "track", {**EVENTS["track"], "writeKey": KEY})
     finally:
         for _ in filter(None, taken):
-            seats.release()
+            UNAUTHENTICATED_READS.release()
 
     assert "goalpost-error" not in answer.headers
     assert world.last_message().source == source

@@ -67,13 +67,13 @@ def test_key__in_the_page_of_a_browser_source__gives_no_leave_to_keep_every_thre
 ) -> None:
     """Whoever shows it is a stranger as far as waiting for bodies goes; a server's key is not in any page."""
     create_source(world.site, name="Server", kind="server", write_key="server_key")
-    taken = [endpoint.seats.acquire(blocking=False) for _ in range(8)]
+    taken = [endpoint.UNAUTHENTICATED_READS.acquire(blocking=False) for _ in range(8)]
     try:
         assert post(world, "/v1/track", EVENTS["track"]).status_code == 503
         assert post(world, "/v1/track", EVENTS["track"], headers=basic("server_key")).status_code == 200
     finally:
         for _ in filter(None, taken):
-            endpoint.seats.release()
+            endpoint.UNAUTHENTICATED_READS.release()
     assert post(world, "/v1/track", EVENTS["track"]).status_code == 200
 
 

@@ -22,7 +22,7 @@ from api.digest.claims import Claims
 from api.digest.prune import prune_old
 from api.erasure import erase as erasure
 from api.erasure import removal
-from api.http.database import Kind, become, is_held, refuse_other_key
+from api.http.database import SessionKind, is_lock_timeout, refuse_other_key, set_django_session_kind
 from api.http.heartbeats import Role, heart, steady_time
 from api.ingest import nudge
 from goals.catalogue import purge_deleted
@@ -211,7 +211,7 @@ def unless_held(task: str, *, seconds: float = RUN_SECONDS) -> Iterator[float]:
     try:
         yield now + seconds if now >= resting_until().get(task, 0) else now
     except OperationalError as error:
-        if not is_held(error):
+        if not is_lock_timeout(error):
             raise
         resting_until()[task] = time.monotonic() + REST_SECONDS
         log.warning("task.held", task=task)  # `manage.py doctor` names the session
@@ -224,13 +224,13 @@ beat_init.connect(refuse_other_key)
 @beat_init.connect
 def name_beat(**_: Any) -> None:
     """Give the sessions of beat the limits and the name of their kind."""
-    become(Kind.BEAT)
+    set_django_session_kind(SessionKind.BEAT)
 
 
 @worker_process_init.connect
 def keep_connections(**_: Any) -> None:
     """Keep a worker's database connection between tasks, which run many times a second, and check its health."""
-    become(Kind.WORKER)
+    set_django_session_kind(SessionKind.WORKER)
     connections["default"].settings_dict |= {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
 
 

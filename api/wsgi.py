@@ -20,7 +20,7 @@ from api import urls
 from api.http import django_requests, health, static_files
 from api.http.concurrency import FullError
 from api.http.cross_origin import answer_preflight, open_to_pages
-from api.http.database import DatabaseDownError, Kind, become, refuse_other_key
+from api.http.database import DatabaseDownError, SessionKind, refuse_other_key, set_django_session_kind
 from api.http.django_requests import busy
 from api.http.endpoint import Endpoint, Request, Response, database_unavailable, error_response, internal_error
 from api.ingest import pixel, segmentio, tracking
@@ -48,7 +48,7 @@ NOTHING_HERE = Endpoint({})
 STATUS_LINES = {int(status): f"{status:d} {status.phrase}" for status in HTTPStatus}
 WITHOUT_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
-become(Kind.WEB)
+set_django_session_kind(SessionKind.WEB)
 refuse_other_key()
 # An event takes the interpreter some six times from threads that make pages, each time after this interval: with the
 # default of 5 ms its p50 was 2.7 times its own beside one page at a time, with this one twice beside two.

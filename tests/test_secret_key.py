@@ -12,7 +12,7 @@ from django.db import connection
 from pytest_django import Settings
 
 from api.digest.claims import Claims
-from api.http.database import KEYED, Kind, connect, connection_parameters
+from api.http.database import KEY_CHECKED_KINDS, SessionKind, connect, connection_parameters
 from api.http.secret_key import OtherKeyError, fingerprint
 from api.management.commands.prepare import record_key
 from api.models import AuditEntry, KeyFingerprint
@@ -69,7 +69,7 @@ def test_prepare__another_key_that_is_accepted__is_recorded_and_logged(
     assert KeyFingerprint.objects.get().value == fingerprint()
     entry = AuditEntry.objects.get()
     assert (entry.site, entry.before, entry.after) == (None, {"key": recorded}, {"key": fingerprint()})
-    connect(Kind.INBOX).close()
+    connect(SessionKind.INBOX).close()
 
 
 def test_prepare__acceptance_left_in_place__accepts_no_third_key(transactional_db: None, settings: Settings) -> None:
@@ -81,8 +81,10 @@ def test_prepare__acceptance_left_in_place__accepts_no_third_key(transactional_d
         record_key()
 
 
-@pytest.mark.parametrize("kind", sorted(KEYED))
-def test_session__that_writes_under_another_key__is_refused(world: World, settings: Settings, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", sorted(KEY_CHECKED_KINDS))
+def test_session__that_writes_under_another_key__is_refused(
+    world: World, settings: Settings, kind: SessionKind
+) -> None:
     connect(kind).close()
     record_key()
     connect(kind).close()

@@ -64,7 +64,7 @@ class Claims:
                 return
 
     def _connect(self) -> psycopg.Connection[Any]:
-        connection = connect(Kind.CLAIMS)
+        connection = connect(SessionKind.CLAIMS)
         # Losing a note in a crash of PostgreSQL costs nothing: the crash ended the batch as well.
         connection.execute("SET synchronous_commit = off")
         # A lost connection may hold the old number for a while; what was noted under it is not a dead worker's.

@@ -239,7 +239,7 @@ def _is_transient(error: Exception) -> bool:
     """
     if isinstance(error.__cause__, psycopg.errors.QueryCanceled):
         return False
-    return isinstance(error, people.LostRaceError | people.TooManyBytesError) or is_ours(error.__cause__)
+    return isinstance(error, people.LostRaceError | people.TooManyBytesError) or is_server_error(error.__cause__)
 
 
 def _is_worth_retrying(error: Exception) -> bool:

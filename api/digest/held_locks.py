@@ -18,7 +18,7 @@ from api.http.database import TIMEOUTS, Kind
 from cohorts import people
 from locks import HeldError, Lock
 
-WAIT: Final = TIMEOUTS[Kind.WORKER].lock  # seconds
+WAIT: Final = TIMEOUTS[SessionKind.WORKER].lock  # seconds
 PROBE: Final = 0.1  # seconds of a wait for a lock that may be held for long
 AGAIN: Final = 2.0  # seconds until what was set aside is tried again
 SEARCH: Final = 3.0  # seconds a batch for finding out what is held; the rest of it is set aside

@@ -162,7 +162,7 @@ def _trouble_of(subject: int | str) -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        if not is_held(error):
+        if not is_lock_timeout(error):
             log.exception("site.failed", site=subject, sqlstate=getattr(error.__cause__, "sqlstate", None))
         else:  # nothing is wrong here; `manage.py doctor` names the session
             log.warning("site.held", site=subject, lock=getattr(error, "lock", ""))

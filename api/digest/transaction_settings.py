@@ -34,7 +34,7 @@ def limit_lock_waits(seconds: float) -> None:
 
 def _longest_pause() -> float:
     """Return the seconds that a worker may need between two statements: the hook is called for each event in a row."""
-    return TIMEOUTS[Kind.WORKER].idle + (hooks.SECONDS * settings.DIGEST_BATCH if settings.HOOKS else 0)
+    return TIMEOUTS[SessionKind.WORKER].idle + (hooks.SECONDS * settings.DIGEST_BATCH if settings.HOOKS else 0)
 
 
 def _milliseconds(seconds: float) -> str:

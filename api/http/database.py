@@ -18,10 +18,10 @@ from times import read_all_times
 
 POOL_SIZE = 8  # more connections than cores only wait for each other
 Made = TypeVar("Made")
-WAIT = 2.0  # seconds until a request without a connection is told to come again
+POOL_TIMEOUT = 2.0  # seconds until a request without a connection is told to come again
 
 
-class Kind(StrEnum):
+class SessionKind(StrEnum):
     """The purpose of a session: it sets its limits and the end of its application_name (`goalpost worker`)."""
 
     WEB = "web"  # pages and the management API
@@ -45,23 +45,23 @@ class Timeouts:
     idle: float  # in a transaction, so that a frozen process does not hold its locks
 
 
-TIMEOUTS: Final[Mapping[Kind, Timeouts]] = {
+TIMEOUTS: Final[Mapping[SessionKind, Timeouts]] = {
     # A proxy gives up a page after a minute.
-    Kind.WEB: Timeouts(lock=3, statement=30, idle=60),
+    SessionKind.WEB: Timeouts(lock=3, statement=30, idle=60),
     # Whoever was answered 503 sends again, so that the statement must have ended before the answer (api.ingest.inbox).
-    Kind.INBOX: Timeouts(lock=3, statement=4, idle=5),
-    Kind.READS: Timeouts(lock=1, statement=2, idle=5),
-    Kind.NOTES: Timeouts(lock=2, statement=10, idle=10),
+    SessionKind.INBOX: Timeouts(lock=3, statement=4, idle=5),
+    SessionKind.READS: Timeouts(lock=1, statement=2, idle=5),
+    SessionKind.NOTES: Timeouts(lock=2, statement=10, idle=10),
     # Longer than `deadlock_timeout`, so that a deadlock is seen as one, and than most batches of another worker. A
     # statement of a worker is one of 5,000 rows at most; beyond ten minutes it would never end.
-    Kind.WORKER: Timeouts(lock=1.5, statement=600, idle=60),
-    Kind.CLAIMS: Timeouts(lock=2, statement=10, idle=10),
-    Kind.BEAT: Timeouts(lock=2, statement=10, idle=10),
-    Kind.LOAD: Timeouts(lock=10, statement=60, idle=60),
+    SessionKind.WORKER: Timeouts(lock=1.5, statement=600, idle=60),
+    SessionKind.CLAIMS: Timeouts(lock=2, statement=10, idle=10),
+    SessionKind.BEAT: Timeouts(lock=2, statement=10, idle=10),
+    SessionKind.LOAD: Timeouts(lock=10, statement=60, idle=60),
     # A statement may read a whole table. While it waits for a lock, it makes others wait.
-    Kind.UPKEEP: Timeouts(lock=3, statement=0, idle=600),
+    SessionKind.UPKEEP: Timeouts(lock=3, statement=0, idle=600),
     # `CREATE INDEX CONCURRENTLY` waits for every older transaction; cut short it leaves an invalid index.
-    Kind.COMMAND: Timeouts(lock=0, statement=0, idle=600),
+    SessionKind.COMMAND: Timeouts(lock=0, statement=0, idle=600),
 }
 
 
@@ -89,17 +89,19 @@ def connection_parameters() -> dict[str, Any]:
 
 
 # Kinds whose sessions last, and that write what depends on the secret key.
-KEYED: Final = frozenset({Kind.INBOX, Kind.WORKER, Kind.CLAIMS, Kind.LOAD, Kind.UPKEEP})
+KEY_CHECKED_KINDS: Final = frozenset(
+    {SessionKind.INBOX, SessionKind.WORKER, SessionKind.CLAIMS, SessionKind.LOAD, SessionKind.UPKEEP}
+)
 
 
-def connect(kind: Kind = Kind.NOTES) -> psycopg.Connection[Any]:
+def connect(kind: SessionKind = SessionKind.NOTES) -> psycopg.Connection[Any]:
     """A new autocommitting connection, in UTC, that commits durably. Raises psycopg.OperationalError."""
     opened = psycopg.connect(**connection_parameters(), autocommit=True)
     configure(opened, kind)
     return opened
 
 
-def configure(session: psycopg.Connection[Any], kind: Kind, **others: str) -> None:
+def configure(session: psycopg.Connection[Any], kind: SessionKind, **others: str) -> None:
     """Give a session its limits and its name; whatever the server's defaults, accepted means durable. One query.
 
     Not by `options` of the connection, which pgbouncer refuses.
@@ -110,7 +112,7 @@ def configure(session: psycopg.Connection[Any], kind: Kind, **others: str) -> No
         "application_name": f"{connections['default'].settings_dict['OPTIONS']['application_name']} {kind}",
         # The statement of a process that was killed must not hold its locks for long.
         "client_connection_check_interval": "1s",
-        **settings_of(TIMEOUTS[kind]),
+        **as_settings(TIMEOUTS[kind]),
         **others,
     }
     read_all_times(session)
@@ -118,11 +120,11 @@ def configure(session: psycopg.Connection[Any], kind: Kind, **others: str) -> No
         "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS wanted (name, value)",
         [list(wanted), list(wanted.values())],
     )
-    if kind in KEYED:
+    if kind in KEY_CHECKED_KINDS:
         require_same_key(session)
 
 
-def settings_of(timeouts: Timeouts) -> dict[str, str]:
+def as_settings(timeouts: Timeouts) -> dict[str, str]:
     """Return timeouts as PostgreSQL's settings."""
     return {
         "lock_timeout": f"{timeouts.lock * 1000:.0f}",
@@ -131,17 +133,17 @@ def settings_of(timeouts: Timeouts) -> dict[str, str]:
     }
 
 
-def become(kind: Kind) -> None:
+def set_django_session_kind(kind: SessionKind) -> None:
     """Say what Django's connections of this process are for. Those that are open keep what they have."""
     connections["default"].settings_dict["KIND"] = kind
 
 
 def configure_django(connection: BaseDatabaseWrapper, **_: Any) -> None:
     """Configure a connection that Django has opened, as a receiver of `connection_created`."""
-    configure(connection.connection, connection.settings_dict.get("KIND", Kind.COMMAND))
+    configure(connection.connection, connection.settings_dict.get("KIND", SessionKind.COMMAND))
 
 
-def use(kind: Kind) -> None:
+def configure_open_connection(kind: SessionKind) -> None:
     """Give the open connection of this command the limits of its work."""
     connection.ensure_connection()
     configure(connection.connection, kind)
@@ -152,13 +154,13 @@ def configure_reader(session: psycopg.Connection[Any]) -> None:
 
     Without the second setting a plan made while the tables were new would scan them when they are not.
     """
-    configure(session, Kind.READS, plan_cache_mode="force_generic_plan", enable_seqscan="off")
+    configure(session, SessionKind.READS, plan_cache_mode="force_generic_plan", enable_seqscan="off")
 
 
 def refuse_other_key(**_: Any) -> None:
     """End this process with one line if the database has recorded another key. A database that is away says nothing."""
     try:
-        connect(Kind.INBOX).close()
+        connect(SessionKind.INBOX).close()
     except OtherKeyError as error:
         sys.exit(f"goalpost: {error}")
     except psycopg.Error:
@@ -174,7 +176,7 @@ def pool() -> ConnectionPool[Any]:
         configure=configure_reader,
         min_size=1,
         max_size=POOL_SIZE,
-        timeout=WAIT,
+        timeout=POOL_TIMEOUT,
         max_idle=60,
         reconnect_timeout=0,  # no waiting between tries: the next request tries again
         open=True,
@@ -206,10 +208,10 @@ def fetch_all(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
 ENDED_BY_LIMITS: Final = (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable)
 
 # SQLSTATE classes that are about the values being written: data, constraints, limits of a row; P0 is a trigger's word.
-VALUE_CLASSES: Final = frozenset({"22", "23", "54", "P0"})
+VALUE_ERROR_CLASSES: Final = frozenset({"22", "23", "54", "P0"})
 
 
-def is_ours(error: BaseException | None) -> bool:
+def is_server_error(error: BaseException | None) -> bool:
     """Whether a database error is trouble of ours, to be over some time, and not the fault of what was being written.
 
     Everything is ours but the classes about values: also a schema that is not migrated yet, missing rights, a server
@@ -219,10 +221,10 @@ def is_ours(error: BaseException | None) -> bool:
         return False
     if error.sqlstate is None:  # the client's own: a lost connection is ours, a value that cannot be sent is not
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-    return error.sqlstate[:2] not in VALUE_CLASSES
+    return error.sqlstate[:2] not in VALUE_ERROR_CLASSES
 
 
-def is_held(error: BaseException | None) -> bool:
+def is_lock_timeout(error: BaseException | None) -> bool:
     """Return True if Django raised because another session held a lock for longer than ours may wait."""
     return isinstance(error, OperationalError) and isinstance(error.__cause__, psycopg.errors.LockNotAvailable)
 

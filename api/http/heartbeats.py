@@ -21,7 +21,7 @@ import psycopg
 import structlog
 from django.db import connection
 
-from api.http.database import Kind, connect
+from api.http.database import SessionKind, connect
 from api.models import Heartbeat
 
 Role = Heartbeat.Role
@@ -81,7 +81,7 @@ class Heart:
         self._tried_at = uptime()
         try:
             if self._session is None:
-                self._session = connect(Kind.NOTES)
+                self._session = connect(SessionKind.NOTES)
                 forget_the_dead(self._role, self._session)
             # From beginning to beginning, because the database takes the time first: a commit that waits for the disk
             # is no jump of its clock.

@@ -20,7 +20,7 @@ from django.conf import settings
 from api.events.encodings import UTF_16_MARKS
 from api.events.envelope import Incoming
 from api.http.credentials import SOURCE, SourceAccess, read_source
-from api.http.database import Kind
+from api.http.database import SessionKind
 from api.ingest import nudge, source_counts
 from api.ingest.accept import EVENT_BYTES, KEPT_BYTES, prepare, refused, too_large
 from api.ingest.erased import without_erased
@@ -103,7 +103,7 @@ def load_lines(file: IO[bytes], load: Load) -> Iterator[int]:
     lines = islice(read_lines(file), load.lines, None)
     site_id = load.source.site_id
     room = 0
-    with closing(nudge.connect_by_index(Kind.LOAD)) as connection:
+    with closing(nudge.connect_by_index(SessionKind.LOAD)) as connection:
         while chunk := take_chunk(lines, rows=min(CHUNK_ROWS, half // 2 + 1, half_of_site // 2 + 1)):
             while room < len(chunk):
                 backlog = nudge.count_pending(connection, limit=half + 1)

@@ -16,14 +16,14 @@ import psycopg
 import structlog
 
 from api.http.batching import PendingCall, RequestBatcher
-from api.http.database import ENDED_BY_LIMITS, TIMEOUTS, DatabaseDownError, Kind, connect, is_ours, once
+from api.http.database import ENDED_BY_LIMITS, TIMEOUTS, DatabaseDownError, SessionKind, connect, is_server_error, once
 from api.ingest import nudge, source_counts
 from api.ingest.new_message import NewMessage
 
 MOST_ROWS: Final = 2_000  # a commit; more wait for the next
 ROW_BYTES: Final = 8_192  # a larger body counts as several rows, so that a statement ends well within its time
 PATIENCE: Final = 8.0  # seconds a request waits for its commit: Segment hangs up after 10
-TAKES: Final = TIMEOUTS[Kind.INBOX].statement + 0.5  # seconds a statement takes at most, with its answer
+TAKES: Final = TIMEOUTS[SessionKind.INBOX].statement + 0.5  # seconds a statement takes at most, with its answer
 TRIES: Final = 3  # of a batch that lost a deadlock or a serialization
 
 log = structlog.get_logger(__name__)
@@ -113,7 +113,7 @@ class Committer:
         try:
             stored = self._insert([row for delivery in deliveries for row in delivery.argument], until=until)
         except psycopg.Error as error:
-            if is_ours(error):
+            if is_server_error(error):
                 log.warning("inbox.unavailable", error=type(error).__name__)
                 raise DatabaseDownError from error
             if len(deliveries) > 1:  # one bad row must not refuse its neighbours' requests
@@ -141,7 +141,7 @@ class Committer:
                         with self._connection.transaction():
                             insert(self._connection, [row])
                     except psycopg.Error as own:
-                        if is_ours(own):
+                        if is_server_error(own):
                             raise
         except (psycopg.Error, DatabaseDownError):
             delivery.reject(DatabaseDownError())
@@ -159,7 +159,7 @@ class Committer:
         for attempt in range(1, TRIES + 1):
             is_fresh = self._connection is None
             if self._connection is None:
-                self._connection = connect(Kind.INBOX)
+                self._connection = connect(SessionKind.INBOX)
             _refuse_late(until)
             try:
                 numbers = insert(self._connection, rows)
@@ -168,7 +168,7 @@ class Committer:
                     raise
             except psycopg.OperationalError as error:
                 self._disconnect()
-                is_over = isinstance(error, ENDED_BY_LIMITS) or not is_ours(error)
+                is_over = isinstance(error, ENDED_BY_LIMITS) or not is_server_error(error)
                 if is_fresh or is_over or not is_repeatable or attempt == TRIES:
                     raise
             else:

@@ -19,7 +19,7 @@ from django.conf import settings
 
 from api.celery import app
 from api.http.budgets import ledger
-from api.http.database import Kind, connect, once
+from api.http.database import SessionKind, connect, once
 from api.ingest import source_counts
 from api.ingest.refusals import refusals
 
@@ -199,7 +199,7 @@ class Nudger:
         return True
 
 
-def connect_by_index(kind: Kind = Kind.NOTES) -> psycopg.Connection[Any]:
+def connect_by_index(kind: SessionKind = SessionKind.NOTES) -> psycopg.Connection[Any]:
     """Return a connection that finds pending rows by their index, whatever the statistics say of them."""
     connection = connect(kind)
     connection.execute("SET enable_seqscan = off")

@@ -16,7 +16,7 @@ from rest_framework import exceptions
 
 from api.events.refusal import Refusal
 from api.http import error_pages
-from api.http.database import DatabaseDownError, is_held
+from api.http.database import DatabaseDownError, is_lock_timeout
 from api.http.endpoint import JSON, database_unavailable, error_response
 
 ADMIN: Final = "/admin/"
@@ -64,7 +64,7 @@ def answer_exception(exception: Exception, _context: Mapping[str, Any]) -> HttpR
 def refusal_for(exception: Exception) -> Refusal | None:  # noqa: PLR0911 - a table
     """What an exception in a view tells the client; None when that is a defect."""
     if is_of_database(exception):
-        return replace(database_unavailable(), message=HELD) if is_held(exception) else database_unavailable()
+        return replace(database_unavailable(), message=HELD) if is_lock_timeout(exception) else database_unavailable()
     match exception:
         case Refusal():
             return exception
@@ -138,7 +138,7 @@ def answer_server_error(request: HttpRequest) -> HttpResponse:
     """Answer for the exception that Django handles just now: 503 if the database is away or too slow, else 500."""
     exception = sys.exception()
     if exception is not None and is_of_database(exception):
-        held = HELD if is_held(exception) else ""
+        held = HELD if is_lock_timeout(exception) else ""
         if not error_pages.is_page(request.path_info):
             return respond(replace(database_unavailable(), message=held) if held else database_unavailable())
         return error_pages.show_refusal(request, replace(database_unavailable(), message=held or PAGE_UNAVAILABLE))

@@ -23,7 +23,7 @@ from django.test import Client
 from api.digest import claims, held_locks, run
 from api.http import database
 from api.http.credentials import api_key
-from api.http.database import Kind, is_held
+from api.http.database import SessionKind, is_lock_timeout
 from api.ingest.file_load import load_lines
 from api.ingest.provisioning import create_site, create_source
 from api.management.commands import prepare
@@ -283,7 +283,7 @@ def test_change__of_what_another_session_holds__is_503_with_a_sentence_and_chang
 def test_load__of_an_event_that_another_session_is_storing__goes_on_later(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limits = {**database.TIMEOUTS, Kind.LOAD: replace(database.TIMEOUTS[Kind.LOAD], lock=0.2)}
+    limits = {**database.TIMEOUTS, SessionKind.LOAD: replace(database.TIMEOUTS[SessionKind.LOAD], lock=0.2)}
     monkeypatch.setattr(database, "TIMEOUTS", limits)
     source = create_source(world.site, name="Past", kind="import")
     file = tmp_path / "past.jsonl"
@@ -313,5 +313,5 @@ def test_migration__behind_a_session_that_holds_its_table__gives_way(world: Worl
             connection.schema_editor() as editor,
         ):
             editor.execute("ALTER TABLE goals_tag ADD COLUMN never int")
-    assert is_held(error.value)
+    assert is_lock_timeout(error.value)
     assert time.monotonic() - begun < 2 * prepare.WAIT

@@ -12,7 +12,7 @@ from django.db import connection, transaction
 
 from api.audit import record
 from api.http.credentials import api_key, generate_secret, generate_sitecode
-from api.http.database import Kind, use
+from api.http.database import SessionKind, configure_open_connection
 from api.ingest.provisioning import create_credential, create_site
 from api.models import Scope, Site
 from api.runtime.secret_files import write_secret
@@ -26,7 +26,7 @@ class Command(BaseCommand):
     help = "Make the first site, its credential, its source and the administrator. Safe to run at every start."
 
     def handle(self, *_: Any, **__: Any) -> None:
-        use(Kind.COMMAND)  # another start may take its time
+        configure_open_connection(SessionKind.COMMAND)  # another start may take its time
         first = {
             "GOALPOST_SITECODE": env.str("GOALPOST_SITECODE", "") or generate_sitecode(),
             "GOALPOST_CLIENT_ID": env.str("GOALPOST_CLIENT_ID", "") or generate_secret()[:16],

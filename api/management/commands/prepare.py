@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection, transaction
 
 from api.audit import record
-from api.http.database import is_held
+from api.http.database import is_lock_timeout
 from api.http.secret_key import explain, fingerprint
 from api.models import KeyFingerprint
 
@@ -36,7 +36,7 @@ class Command(BaseCommand):
                 with connection.execute_wrapper(wait_briefly):
                     call_command("migrate", verbosity=0)
             except OperationalError as error:
-                if not is_held(error):
+                if not is_lock_timeout(error):
                     raise
                 if attempt == TRIES:
                     raise CommandError(

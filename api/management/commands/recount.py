@@ -6,7 +6,7 @@ from typing import Any, Final
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError
 
-from api.http.database import Kind, use
+from api.http.database import SessionKind, configure_open_connection
 from api.management.progress import progress
 from api.models import Site
 from goals import rollups
@@ -27,7 +27,7 @@ class Command(BaseCommand):
         parser.add_argument("--site", metavar="SITECODE", help="one site only")
 
     def handle(self, *, site: str | None, **_: Any) -> None:
-        use(Kind.UPKEEP)
+        configure_open_connection(SessionKind.UPKEEP)
         goals = Goal.objects.filter(deleted_at=None)
         if site is not None:
             chosen_site = Site.objects.filter(sitecode=site).first()

@@ -22,7 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("--again", action="store_true", help="go through everything, though it was done before")
 
     def handle(self, *, again: bool, **_: Any) -> None:
-        use(Kind.UPKEEP)
+        configure_open_connection(SessionKind.UPKEEP)
         backfill = Backfill.objects.order_by("pk").last()
         if backfill is None or backfill.finished_at:
             if not again:

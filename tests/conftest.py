@@ -41,7 +41,7 @@ def transactional_db(django_db_setup: None, django_db_blocker: DjangoDbBlocker) 
 @pytest.fixture
 def world(transactional_db: None) -> Iterator[World]:
     """Yield a site with a credential and a client that sends requests to the application."""
-    credentials.forget_lookups()
+    credentials.clear_lookups()
     claims = Claims()
     with httpx.Client(transport=httpx.WSGITransport(app=application), base_url="http://testserver") as client:
         yield World.build(client, claims)

@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from pytest_django import Settings
 
-from api.http.credentials import check_secret, forget_lookups
+from api.http.credentials import check_secret, clear_lookups
 from api.models import Credential, Site, WriteKey
 
 NAMES = ("SITECODE", "CLIENT_ID", "CLIENT_SECRET", "WRITE_KEY", "ADMIN_USER", "ADMIN_PASSWORD")
@@ -26,9 +26,9 @@ def first_start(
     settings.DATA_DIR = tmp_path / "data"
     for name in NAMES:
         monkeypatch.delenv(f"GOALPOST_{name}", raising=False)
-    forget_lookups()
+    clear_lookups()
     yield tmp_path / "data" / "first-site.env"
-    forget_lookups()
+    clear_lookups()
 
 
 class Terminal(io.StringIO):

@@ -7,7 +7,7 @@ import re
 import pytest
 from django.core.exceptions import ValidationError
 
-from api.http.credentials import api_key, generate_secret, generate_sitecode
+from api.http.credentials import encode_api_key, generate_secret, generate_sitecode
 from api.ingest.provisioning import create_credential, create_site
 from api.models import Source
 
@@ -20,7 +20,7 @@ def test_generated_names__of_any_number__fit_what_senders_take() -> None:
 
 @pytest.mark.promise("K-36", "W2")
 def test_api_key__of_id_and_secret__is_base64_of_json() -> None:
-    assert json.loads(base64.b64decode(api_key("an-id", "a-secret"))) == {"id": "an-id", "secret": "a-secret"}
+    assert json.loads(base64.b64decode(encode_api_key("an-id", "a-secret"))) == {"id": "an-id", "secret": "a-secret"}
 
 
 @pytest.mark.promise("W3")

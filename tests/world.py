@@ -15,7 +15,7 @@ from django.db.models import F
 
 from api.digest import run
 from api.digest.claims import Claims
-from api.http.credentials import api_key, forget_lookups
+from api.http.credentials import clear_lookups, encode_api_key
 from api.ingest.provisioning import create_credential, create_site
 from api.models import Credential, Membership, Message, Scope, Site
 from goals import quota
@@ -76,7 +76,7 @@ class World:
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """POST as the destination does. `body` is sent unchanged if it is bytes, otherwise as JSON."""
-        given = {"authorization": authorization or f"Basic {api_key(CLIENT_ID, SECRET)}"}
+        given = {"authorization": authorization or f"Basic {encode_api_key(CLIENT_ID, SECRET)}"}
         given |= {"x-segment-settings": sitecode} if sitecode is not None else {}
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.client.post(path, content=content, headers={**given, **(headers or {})})
@@ -123,7 +123,7 @@ class World:
     def change_site(self, **settings: Any) -> None:
         Site.objects.filter(pk=self.site.pk).update(**settings)
         self.site.refresh_from_db()
-        forget_lookups()
+        clear_lookups()
 
     # Reading
 

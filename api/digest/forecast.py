@@ -17,7 +17,7 @@ from api.digest.site_config import SiteConfig, load_site_config
 from api.events.body import UnreadableBodyError, read_body
 from api.events.reasons import DROPS
 from api.http.chunks import chunks
-from api.http.credentials import redaction_key
+from api.http.credentials import derive_redaction_key
 from api.http.wording import shorten
 from api.models import Site
 from api.rules.redaction import redact
@@ -86,7 +86,7 @@ def what_if(site: Site, rules: DraftRules, *, last: int = 1_000, only: int | Non
     """
     config = load_site_config(site)
     now, then = _Side(), _Side()
-    key = redaction_key(site.pk)
+    key = derive_redaction_key(site.pk)
     messages = 0
     for message in _last_messages(site.pk, min(last, MOST_MESSAGES), only):
         messages += 1

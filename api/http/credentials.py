@@ -33,7 +33,7 @@ SITECODE: Final = re.compile(r"[a-z0-9]{10}\Z")
 TOKEN_SECONDS: Final = 7_200  # as Kameleoon's own
 RULES: Final = msgspec.json.Decoder(list[Rule])
 # A source `d`, and its rules.
-SOURCE: Final = """
+SOURCE_COLUMNS: Final = """
     d.id, d.kind, d.is_enabled, d.takes_track,
     d.events_per_minute, d.bytes_per_minute, d.events_per_day, d.bytes_per_day,
     (SELECT n.names_pages_by_title FROM api_site n WHERE n.id = d.site_id),
@@ -48,7 +48,7 @@ SOURCE: Final = """
     )
 """
 TOKEN_SALT: Final = "api.access.token"  # noqa: S105 - a name space that tokens depend on, not a secret
-TOKEN_PREFIX: Final = "gpm_"  # noqa: S105 - of a management token: whoever finds one knows what it is
+MANAGEMENT_TOKEN_PREFIX: Final = "gpm_"  # noqa: S105 - of a management token: whoever finds one knows what it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class SourceAccess:
     has_own_drops: bool  # events of it may be dropped that another source's copy of them counts
     rules: tuple[Rule, ...]
     redactions: tuple[Rule, ...]  # those of the rules that say what must not be stored of its events
-    redaction_key: bytes
+    derive_redaction_key: bytes
 
     @property
     def never_retries(self) -> bool:
@@ -91,7 +91,7 @@ class SourceAccess:
 
 
 @dataclass(frozen=True, slots=True)
-class Bearer:
+class CredentialAccess:
     """A credential that was shown, the sites it opens, and what it may do there."""
 
     credential_id: int
@@ -117,7 +117,7 @@ def hash_secret(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def api_key(client_id: str, secret: str) -> str:
+def encode_api_key(client_id: str, secret: str) -> str:
     """What is pasted in Segment: base64 of `{"id":…,"secret":…}` (promises K-36)."""
     return base64.b64encode(msgspec.json.encode({"id": client_id, "secret": secret})).decode()
 
@@ -127,7 +127,7 @@ def unauthorized(message: str) -> Refusal:
     return Refusal(HTTPStatus.UNAUTHORIZED, "unauthorized", message, (("WWW-Authenticate", "Basic"),))
 
 
-def require(bearer: Bearer, *scopes: Scope) -> None:
+def require_scope(bearer: CredentialAccess, *scopes: Scope) -> None:
     """Raise Refusal (403) unless the credential has one of these scopes."""
     if bearer.scopes.isdisjoint(scopes):
         note_refusal(Reason.SCOPE, bearer.client_id)
@@ -140,10 +140,10 @@ def require(bearer: Bearer, *scopes: Scope) -> None:
         )
 
 
-def check_secret(client_id: str, secret: str) -> Bearer:
+def check_secret(client_id: str, secret: str) -> CredentialAccess:
     """The credential with this id and secret. Raises Refusal (401)."""
     bearer = find_credential(client_id)
-    bearer = _holder(bearer, hash_secret(secret))
+    bearer = _match_secret(bearer, hash_secret(secret))
     if bearer is None:
         note_refusal(Reason.CREDENTIAL, client_id)
         raise unauthorized("Unknown client id, or the wrong secret. Check both, or have the secret renewed.")
@@ -151,7 +151,7 @@ def check_secret(client_id: str, secret: str) -> Bearer:
     return bearer
 
 
-def _holder(bearer: Bearer | None, start_of_hash: str) -> Bearer | None:
+def _match_secret(bearer: CredentialAccess | None, start_of_hash: str) -> CredentialAccess | None:
     """The credential as whoever holds the secret with this hash, its new one or the old one, or with its beginning."""
     if bearer is None:
         return None
@@ -161,7 +161,7 @@ def _holder(bearer: Bearer | None, start_of_hash: str) -> Bearer | None:
     return None
 
 
-def check_authorization(authorization: str) -> Bearer:
+def check_authorization(authorization: str) -> CredentialAccess:
     """Who an Authorization header speaks for: `Basic <API key>`, `Basic base64(id:secret)` or `Bearer <token>`.
 
     The destination's API key is the Basic token itself, not a user and a password (promises W1). Raises Refusal (401).
@@ -192,18 +192,18 @@ def check_authorization(authorization: str) -> Bearer:
     return check_secret(client_id, secret)
 
 
-def issue_token(bearer: Bearer) -> str:
+def issue_token(bearer: CredentialAccess) -> str:
     """An access token for two hours. Signed, not stored; renewing the secret or revoking the credential ends it."""
     return signing.dumps([bearer.client_id, bearer.secret_hash[:16]], salt=TOKEN_SALT)
 
 
-def check_token(token: str) -> Bearer:
+def check_token(token: str) -> CredentialAccess:
     """The credential an access token was issued to. Raises Refusal (401)."""
     try:
         client_id, fingerprint = signing.loads(token, salt=TOKEN_SALT, max_age=TOKEN_SECONDS)
     except (signing.BadSignature, ValueError, TypeError) as error:
         raise unauthorized("The access token is unknown or older than two hours. Fetch one at /oauth/token.") from error
-    bearer = _holder(find_credential(client_id), fingerprint)
+    bearer = _match_secret(find_credential(client_id), fingerprint)
     if bearer is None:
         note_refusal(Reason.CREDENTIAL, client_id)
         raise unauthorized("The access token's credential was revoked or renewed. Fetch a token at /oauth/token.")
@@ -211,7 +211,7 @@ def check_token(token: str) -> Bearer:
     return bearer
 
 
-def find_credential(client_id: str) -> Bearer | None:
+def find_credential(client_id: str) -> CredentialAccess | None:
     """The live credential with this id. One query, at most every few seconds."""
     # What cannot be an id is not remembered: a stranger could fill the memory with it.
     return _find_credential(client_id) if URL_SAFE_ID.match(client_id) else None
@@ -234,7 +234,7 @@ def find_sources(write_keys: Iterable[str]) -> dict[str, SourceAccess]:
     """Return the sources that these write keys open, by key. One query, not remembered: few requests have several."""
     rows = fetch_all(
         f"""
-        SELECT k.key, d.site_id, {SOURCE}
+        SELECT k.key, d.site_id, {SOURCE_COLUMNS}
           FROM api_writekey k JOIN api_source d ON d.id = k.source_id
          WHERE k.key = ANY(%(keys)s) AND (k.ends_at IS NULL OR k.ends_at > now())
         """,
@@ -247,13 +247,13 @@ def find_sources(write_keys: Iterable[str]) -> dict[str, SourceAccess]:
 
 def find_sources_of(site_id: int) -> dict[int, SourceAccess]:
     """Return all sources of a site, by id. One query, not remembered."""
-    statement = f"SELECT d.id, d.site_id, {SOURCE} FROM api_source d WHERE d.site_id = %(site)s"
+    statement = f"SELECT d.id, d.site_id, {SOURCE_COLUMNS} FROM api_source d WHERE d.site_id = %(site)s"
     rows = fetch_all(statement, {"site": site_id})
     return {id_: source for id_, *columns in rows if (source := read_source(*columns)) is not None}
 
 
 @ttl_cache(maxsize=CACHE_ENTRIES, ttl=CACHE_SECONDS)
-def _find_credential(client_id: str) -> Bearer | None:
+def _find_credential(client_id: str) -> CredentialAccess | None:
     rows = fetch_all(
         """
         SELECT c.id, c.client_id, c.secret_hash, array_agg(s.site_id) FILTER (WHERE s.site_id IS NOT NULL),
@@ -267,14 +267,14 @@ def _find_credential(client_id: str) -> Bearer | None:
     if not rows:
         return None
     id_, client_id, secret_hash, site_ids, old_secret_hash, scopes = rows[0]
-    return Bearer(id_, client_id, secret_hash, frozenset(site_ids or ()), frozenset(scopes), old_secret_hash)
+    return CredentialAccess(id_, client_id, secret_hash, frozenset(site_ids or ()), frozenset(scopes), old_secret_hash)
 
 
 @ttl_cache(maxsize=CACHE_ENTRIES, ttl=CACHE_SECONDS)
 def _find_site(sitecode: str) -> SiteAccess | None:
     rows = fetch_all(
         f"""
-        SELECT s.id, s.sitecode, s.public_traits, s.requires_token, s.company_is_group, {SOURCE}
+        SELECT s.id, s.sitecode, s.public_traits, s.requires_token, s.company_is_group, {SOURCE_COLUMNS}
           FROM api_site s LEFT JOIN api_source d ON d.site_id = s.id AND d.kind = 'destination'
          WHERE s.sitecode = %(sitecode)s
         """,
@@ -290,7 +290,7 @@ def _find_site(sitecode: str) -> SiteAccess | None:
 def _find_source(write_key: str) -> SourceAccess | None:
     rows = fetch_all(
         f"""
-        SELECT d.site_id, {SOURCE}
+        SELECT d.site_id, {SOURCE_COLUMNS}
           FROM api_writekey k JOIN api_source d ON d.id = k.source_id
          WHERE k.key = %(key)s AND (k.ends_at IS NULL OR k.ends_at > now())
         """,
@@ -316,16 +316,16 @@ def read_source(site_id: int, *columns: Any) -> SourceAccess | None:
         has_own_drops,
         rules=decoded,
         redactions=tuple(rule for rule in decoded if rule.action in ACTS_AT_INGEST),
-        redaction_key=redaction_key(site_id),
+        redaction_key=derive_redaction_key(site_id),
     )
 
 
-def redaction_key(site_id: int) -> bytes:
+def derive_redaction_key(site_id: int) -> bytes:
     """The key under which fields of a site's events are hashed; another one when GOALPOST_SECRET_KEY changes."""
     return hmac.digest(settings.SECRET_KEY.encode(), b"api.access.redaction:%d" % site_id, "sha256")
 
 
-def forget_lookups() -> None:
+def clear_lookups() -> None:
     """Look everything up afresh from now on, in this process."""
     _find_credential.cache_clear()
     _find_site.cache_clear()

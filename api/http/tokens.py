@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from api.http.credentials import TOKEN_PREFIX, generate_secret, hash_secret
+from api.http.credentials import MANAGEMENT_TOKEN_PREFIX, generate_secret, hash_secret
 from api.models import ManagementToken, Membership, Site
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def make_token(
 
     Raises ValidationError.
     """
-    value = TOKEN_PREFIX + generate_secret()
+    value = MANAGEMENT_TOKEN_PREFIX + generate_secret()
     token = ManagementToken(
         token_hash=hash_secret(value),
         description=description,

@@ -19,7 +19,7 @@ from django.conf import settings
 
 from api.events.encodings import UTF_16_MARKS
 from api.events.envelope import Incoming
-from api.http.credentials import SOURCE, SourceAccess, read_source
+from api.http.credentials import SOURCE_COLUMNS, SourceAccess, read_source
 from api.http.database import SessionKind
 from api.ingest import nudge, source_counts
 from api.ingest.accept import EVENT_BYTES, KEPT_BYTES, prepare, refused, too_large
@@ -176,7 +176,9 @@ def read_line(line: Line, source: SourceAccess, *, received_at: datetime) -> Inc
 
 def importing(connection: psycopg.Connection[Any], source_id: int) -> SourceAccess:
     """A source as it is now, with the rules about what must not be stored, and believed about its times. One query."""
-    row = connection.execute(f"SELECT d.site_id, {SOURCE} FROM api_source d WHERE d.id = %s", [source_id]).fetchone()
+    row = connection.execute(
+        f"SELECT d.site_id, {SOURCE_COLUMNS} FROM api_source d WHERE d.id = %s", [source_id]
+    ).fetchone()
     source = read_source(*row) if row else None
     if source is None:
         raise LoadLostError

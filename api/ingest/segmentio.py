@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from api.events.envelope import Incoming, find_message_id, read_event, read_events
 from api.events.refusal import Refusal
-from api.http.credentials import SiteAccess, api_key, check_authorization, check_secret, find_site, require
+from api.http.credentials import SiteAccess, check_authorization, check_secret, encode_api_key, find_site, require_scope
 from api.http.endpoint import BodyTooLargeError, Request, Response, UndecodableBodyError, json_response
 from api.http.refused_keys import Reason, note_refusal
 from api.ingest.accept import (
@@ -79,10 +79,10 @@ def trace_path(site: SiteAccess, stored: Incoming, *, number: int) -> str:
 def give_api_key(request: Request) -> Response:
     """`GET /segmentio/getapikey?id=&secret=`: the API key as plain text (promises K-36). Raises Refusal (401, 403)."""
     query = request.query()
-    require(check_secret(query.get("id", ""), query.get("secret", "")), Scope.SEND)
+    require_scope(check_secret(query.get("id", ""), query.get("secret", "")), Scope.SEND)
     return Response(
         HTTPStatus.OK,
-        api_key(query["id"], query["secret"]).encode(),
+        encode_api_key(query["id"], query["secret"]).encode(),
         (("Cache-Control", "no-store"), ("Referrer-Policy", "no-referrer")),
         "text/plain; charset=utf-8",
     )
@@ -91,7 +91,7 @@ def give_api_key(request: Request) -> Response:
 def find_destination(request: Request) -> SiteAccess:
     """The site that the headers name and open. Raises Refusal (401, 403)."""
     bearer = check_authorization(request.header("HTTP_AUTHORIZATION"))
-    require(bearer, Scope.SEND)
+    require_scope(bearer, Scope.SEND)
     sitecode = request.header("HTTP_X_SEGMENT_SETTINGS")
     site = find_site(sitecode) if sitecode else None
     if site is None or site.id not in bearer.site_ids:

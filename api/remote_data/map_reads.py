@@ -10,7 +10,7 @@ from psycopg.errors import QueryCanceled
 
 from api.events.refusal import Refusal
 from api.http.batching import PendingCall, RequestBatcher
-from api.http.credentials import check_authorization, find_site, require, unauthorized
+from api.http.credentials import check_authorization, find_site, require_scope, unauthorized
 from api.http.database import DatabaseDownError, fetch_all, once
 from api.http.endpoint import Request, Response
 from api.models import Scope
@@ -63,7 +63,7 @@ def _read(request: Request, query: dict[str, str], keys: list[str]) -> dict[str,
     shows_key = "HTTP_AUTHORIZATION" in request.environ
     if shows_key:
         bearer = check_authorization(authorization)
-        require(bearer, Scope.READ)
+        require_scope(bearer, Scope.READ)
         if site.id not in bearer.site_ids:
             raise Refusal(HTTPStatus.FORBIDDEN, "forbidden_site", "This credential does not open this site.")
     elif site.requires_token:

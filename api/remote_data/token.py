@@ -5,7 +5,7 @@ from typing import Final
 from urllib.parse import parse_qs
 
 from api.events.refusal import Refusal
-from api.http.credentials import TOKEN_SECONDS, check_authorization, check_secret, issue_token, require
+from api.http.credentials import TOKEN_SECONDS, check_authorization, check_secret, issue_token, require_scope
 from api.http.endpoint import (
     BodyTooLargeError,
     Request,
@@ -36,7 +36,7 @@ def give_token(request: Request) -> Response:
         with limit_unauthenticated_reads():
             form = read_form(request)
         bearer = check_secret(form.get("client_id", [""])[0], form.get("client_secret", [""])[0])
-    require(bearer, Scope.READ, Scope.MANAGE)
+    require_scope(bearer, Scope.READ, Scope.MANAGE)
     if form.get("grant_type", ["client_credentials"]) != ["client_credentials"]:
         raise invalid_request("The only grant_type here is client_credentials.")
     token = {"access_token": issue_token(bearer), "token_type": "bearer", "expires_in": TOKEN_SECONDS}

@@ -13,7 +13,7 @@ from rest_framework.request import Request
 
 from api import audit
 from api.events.refusal import Refusal
-from api.http.credentials import TOKEN_PREFIX, check_authorization, hash_secret, require, unauthorized
+from api.http.credentials import MANAGEMENT_TOKEN_PREFIX, check_authorization, hash_secret, require_scope, unauthorized
 from api.http.key_usage import Key, note_use
 from api.http.refused_keys import Reason, hint_of, note_refusal
 from api.http.tokens import live_tokens, with_open_sites
@@ -59,10 +59,10 @@ def find_caller(authorization: str) -> Caller:
     A credential with the scope `manage`, or an access token made with it, is an owner of its sites.
     """
     scheme, _, value = authorization.strip().partition(" ")
-    if scheme.lower() == "bearer" and value.strip().startswith(TOKEN_PREFIX):
+    if scheme.lower() == "bearer" and value.strip().startswith(MANAGEMENT_TOKEN_PREFIX):
         return find_token(value.strip())
     bearer = check_authorization(authorization)
-    require(bearer, Scope.MANAGE)
+    require_scope(bearer, Scope.MANAGE)
     return Caller(f"credential-{bearer.credential_id}", f"credential {bearer.client_id}", Role.OWNER, bearer.site_ids)
 
 
@@ -90,7 +90,7 @@ def find_token(value: str) -> Caller:
 
 def hint_of_token(value: str) -> str:
     """Return the first characters of a management token after the prefix that all of them have."""
-    return f"{TOKEN_PREFIX}{hint_of(value.removeprefix(TOKEN_PREFIX))}"
+    return f"{MANAGEMENT_TOKEN_PREFIX}{hint_of(value.removeprefix(MANAGEMENT_TOKEN_PREFIX))}"
 
 
 class RolePermission(BasePermission):

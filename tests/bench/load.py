@@ -98,9 +98,9 @@ def read_script(prefix: str, people: int) -> str:
 
 
 def destination_key() -> str:
-    from api.http.credentials import api_key
+    from api.http.credentials import encode_api_key
 
-    return api_key(CLIENT_ID, SECRET)
+    return encode_api_key(CLIENT_ID, SECRET)
 
 
 def post(body: bytes) -> bytes:

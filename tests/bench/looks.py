@@ -19,7 +19,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, resolve, reverse
 
 from api.digest import goal_changes
-from api.http.credentials import api_key
+from api.http.credentials import encode_api_key
 from api.ingest.provisioning import create_credential
 from api.insight.delivery import DeliveryPeriod
 from api.models import Alert, Credential, Erasure, GoalsChange, Message, Rule, Scope, Site
@@ -314,7 +314,7 @@ class Viewer:
         new = create_credential([site], name="Looks", scopes=Scope.values)
         client = Client(raise_request_exception=False, headers={"Host": "127.0.0.1"})
         client.force_login(get_user_model().objects.filter(is_superuser=True)[0])
-        return cls(client, {"Authorization": f"Basic {api_key(new.credential.client_id, new.secret)}"})
+        return cls(client, {"Authorization": f"Basic {encode_api_key(new.credential.client_id, new.secret)}"})
 
     def headers_for(self, look: Look) -> dict[str, str]:
         """Return the headers of an HTTP request: the session's cookie or the authorization."""

@@ -200,11 +200,11 @@ def api(path: str, *, body: Any = None) -> Callable[[], tuple[str, int]]:
     def run() -> tuple[str, int]:
         from django.test import Client
 
-        from api.http.credentials import api_key
+        from api.http.credentials import encode_api_key
         from tests.bench.stage import CLIENT_ID, SECRET
 
         client = Client(raise_request_exception=False, headers={"host": "localhost"})
-        headers = {"authorization": f"Basic {api_key(CLIENT_ID, SECRET)}"}
+        headers = {"authorization": f"Basic {encode_api_key(CLIENT_ID, SECRET)}"}
         given = b"" if body is None else json.dumps(body).encode()
         way = "GET" if body is None else "POST"
         answer = client.generic(way, path, given, content_type="application/json", headers=headers)

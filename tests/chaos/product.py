@@ -14,7 +14,7 @@ from typing import Any, Final
 import psycopg
 from dotenv import dotenv_values
 
-from api.http.credentials import api_key
+from api.http.credentials import encode_api_key
 from tests.chaos.events import make_events
 from tests.chaos.faults import FaultFigures
 from tests.chaos.ledger import Ledger, book_answers, book_effects
@@ -40,7 +40,7 @@ class Product(House):
         """Return the first site with its credential."""
         first = dotenv_values(self.data_dir / "first-site.env")
         (id_,) = self.fetch("SELECT id FROM api_site WHERE sitecode = %(s)s", s=self.sitecode())[0]
-        key = api_key(str(first["GOALPOST_CLIENT_ID"]), str(first["GOALPOST_CLIENT_SECRET"]))
+        key = encode_api_key(str(first["GOALPOST_CLIENT_ID"]), str(first["GOALPOST_CLIENT_SECRET"]))
         return Site(id_, self.sitecode(), f"Basic {key}")
 
     def count(self, site: Site, *statuses: str) -> int:

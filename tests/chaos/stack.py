@@ -19,7 +19,7 @@ from typing import Any, Final
 import psycopg
 from django.test import override_settings
 
-from api.http.credentials import api_key
+from api.http.credentials import encode_api_key
 from api.management.commands import up
 from api.runtime.embedded import Servers, servers, start_postgresql, start_valkey
 from api.runtime.processes import Child, claim, start, stop
@@ -180,7 +180,7 @@ class Stack:
         command = [sys.executable, "-c", PREPARE, str(sites)]
         made = subprocess.run(command, env=self.environment(), cwd=ROOT, check=True, stdout=subprocess.PIPE)
         credential, rows = json.loads(made.stdout.splitlines()[-1])
-        self.sites = [Site(id_, sitecode, f"Basic {api_key(*credential)}") for id_, sitecode in rows]
+        self.sites = [Site(id_, sitecode, f"Basic {encode_api_key(*credential)}") for id_, sitecode in rows]
 
     def verify(self) -> bool:
         """Run `manage.py verify` with this process's output. Return True if it found nothing."""

@@ -19,7 +19,7 @@ from django.test import override_settings
 
 from api.digest import run
 from api.digest.claims import Claims
-from api.http.credentials import api_key, generate_secret
+from api.http.credentials import encode_api_key, generate_secret
 from api.ingest.provisioning import create_credential, create_site, create_source
 from api.management.commands import up
 from api.models import Scope, Site, Source
@@ -154,7 +154,7 @@ class Shop:
         """What the destination sends with each event."""
         return {
             "user-agent": "Segment (Actions)",
-            "authorization": f"Basic {api_key(self.client_id, self.secret)}",
+            "authorization": f"Basic {encode_api_key(self.client_id, self.secret)}",
             "x-segment-settings": self.sitecode,
             "content-type": "application/json",
         }
@@ -191,7 +191,7 @@ class Shop:
     def read(self, key: str) -> Any:
         """The object under a key, as a reader with credentials."""
         parameters = {"siteCode": self.sitecode, "key": key}
-        authorization = {"authorization": f"Basic {api_key(self.client_id, self.secret)}"}
+        authorization = {"authorization": f"Basic {encode_api_key(self.client_id, self.secret)}"}
         answer = self.client.get("/map/map", params=parameters, headers=authorization)
         assert answer.status_code == 200, answer.text
         return answer.json()

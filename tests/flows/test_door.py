@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from api.http import health, heartbeats
-from api.http.credentials import api_key, forget_lookups
+from api.http.credentials import clear_lookups, encode_api_key
 from api.ingest.provisioning import create_credential, create_site, renew_secret
 from api.models import Credential, Message, Source
 from tests.world import CLIENT_ID, SECRET, SITECODE, START, World
@@ -38,8 +38,8 @@ def basic(text: str) -> str:
         (basic("no colon"), "1q2w3e4r5t", 401, "unauthorized"),
         (basic("\0:\0"), "1q2w3e4r5t", 401, "unauthorized"),
         ("Digest abc", "1q2w3e4r5t", 401, "unauthorized"),
-        (f"Basic {api_key('stranger', 'demo_secret')}", "1q2w3e4r5t", 401, "unauthorized"),
-        (f"Basic {api_key('demo_client', 'wrong')}", "1q2w3e4r5t", 401, "unauthorized"),
+        (f"Basic {encode_api_key('stranger', 'demo_secret')}", "1q2w3e4r5t", 401, "unauthorized"),
+        (f"Basic {encode_api_key('demo_client', 'wrong')}", "1q2w3e4r5t", 401, "unauthorized"),
         (None, None, 403, "forbidden_site"),
         (None, "", 403, "forbidden_site"),
         (None, "unknown000", 403, "forbidden_site"),
@@ -62,7 +62,7 @@ def test_door__stranger__is_refused_with_a_code(
 def test_door__credential_of_another_site__is_refused(world: World) -> None:
     other = create_site(name="Other", sitecode="aaaaaaaaaa")
     stranger = create_credential([other], name="x")
-    key = f"Basic {api_key(stranger.credential.client_id, stranger.secret)}"
+    key = f"Basic {encode_api_key(stranger.credential.client_id, stranger.secret)}"
 
     assert world.post(world.event(), authorization=key).json()["code"] == "forbidden_site"
     assert world.post(world.event(), authorization=key, sitecode="aaaaaaaaaa").status_code == 200
@@ -78,7 +78,7 @@ def test_door__credential_revoked_or_renewed__ends(world: World, how: str) -> No
         Credential.objects.update(revoked_at=START)
     else:
         renew_secret(world.credential, now=START)
-    forget_lookups()  # in a running process: within seconds
+    clear_lookups()  # in a running process: within seconds
 
     assert world.post(world.event()).status_code == 401
     assert world.get("common", token=False, headers={"authorization": f"Bearer {token}"}).status_code == 401
@@ -222,7 +222,7 @@ def test_event__nested_beyond_reading__is_rejected_and_not_dead(world: World) ->
 @pytest.mark.promise("K-33")
 def test_integration__switched_off__refuses_and_keeps(world: World) -> None:
     Source.objects.update(is_enabled=False)
-    forget_lookups()
+    clear_lookups()
     event = world.event()
 
     answer = world.post(event)
@@ -230,14 +230,14 @@ def test_integration__switched_off__refuses_and_keeps(world: World) -> None:
     assert (answer.status_code, answer.json()["code"]) == (403, "integration_off")
     assert (Message.objects.get().status, Message.objects.get().reason) == ("rejected", "integration_off")
     Source.objects.update(is_enabled=True)
-    forget_lookups()
+    clear_lookups()
     world.send(event)  # what was refused gets a new chance
     assert world.goals() == {"SegmentIO track – Signed Up": 1}
 
 
 def test_integration__site_without_a_destination__is_off(world: World) -> None:
     Source.objects.all().delete()
-    forget_lookups()
+    clear_lookups()
 
     assert world.post(world.event()).json()["code"] == "integration_off"
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 from api.digest.replay import plan_replay, replay
 from api.erasure import erase as erasure
 from api.events.encodings import WINDOW_BITS, decode
-from api.http.credentials import forget_lookups
+from api.http.credentials import clear_lookups
 from api.ingest.provisioning import create_source
 from api.models import Erasure, Message, Rule, Source
 from tests.flows.test_any_bytes import ask
@@ -258,7 +258,7 @@ def test_page__of_a_body_in_an_encoding__shows_it_and_says_so(
 
 def test_redaction__of_a_body_that_cannot_be_read__keeps_nothing(world: World, source: Source) -> None:
     Rule.objects.create(site=world.site, action="drop_field", argument="traits.email")
-    forget_lookups()
+    clear_lookups()
 
     send(world, "/v1/identify", b"\x8b ada@example.com", "br")
     send(world, "/v1/batch", gzip.compress(LONG)[:-9], "gzip")

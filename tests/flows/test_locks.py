@@ -22,7 +22,7 @@ from django.test import Client
 
 from api.digest import claims, held_locks, run
 from api.http import database
-from api.http.credentials import api_key
+from api.http.credentials import encode_api_key
 from api.http.database import SessionKind, is_lock_timeout
 from api.ingest.file_load import load_lines
 from api.ingest.provisioning import create_site, create_source
@@ -266,7 +266,7 @@ def test_change__of_what_another_session_holds__is_503_with_a_sentence_and_chang
     """Bounded by the limits of the session."""
     world.track("Bought")
     goal = Goal.objects.get()
-    key = api_key(CLIENT_ID, SECRET)
+    key = encode_api_key(CLIENT_ID, SECRET)
     client = Client(raise_request_exception=False)
     client.force_login(User.objects.create(username="root", is_superuser=True))
     with holding("SELECT pg_advisory_xact_lock(%s, %s)", quota.LOCK_SPACE, world.site.pk):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from api.http.batching import PendingCall
-from api.http.credentials import forget_lookups
+from api.http.credentials import clear_lookups
 from api.http.database import fetch_all
 from api.ingest.provisioning import create_site
 from api.remote_data import map_reads as lookup
@@ -471,7 +471,7 @@ def test_lookup__many_readers_at_once__each_gets_its_own(world: World) -> None:
     """Concurrent reads share a statement, also those of several sites."""
     other = create_site(name="Other", sitecode="bbbbbbbbbb")
     world.credential.sites.add(other)
-    forget_lookups()
+    clear_lookups()
     people = [f"user-{number}" for number in range(40)]
     for site in (SITECODE, other.sitecode):
         events = [world.event("identify", userId=id_, traits={"is": f"{site} {id_}"}) for id_ in people]

@@ -24,7 +24,7 @@ NAMES = [f"SegmentIO track – Name {number}" for number in range(3)]
 
 def switch(world: World, *, on: bool) -> None:
     Source.objects.update(is_enabled=on)
-    forget_lookups()
+    clear_lookups()
 
 
 def refuse_at_the_destination(world: World) -> str:

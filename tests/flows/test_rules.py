@@ -12,7 +12,7 @@ from django.db import connection
 
 from api.digest.forecast import Forecast, what_if
 from api.digest.replay import replay
-from api.http.credentials import forget_lookups
+from api.http.credentials import clear_lookups
 from api.ingest import accept
 from api.ingest.provisioning import create_source
 from api.models import Message, Rule, Source
@@ -33,7 +33,7 @@ def source(world: World) -> Source:
 def add_rule(world: World, action: str, argument: str = "", **fields: Any) -> Rule:
     position = Rule.objects.filter(site=world.site).count()
     rule = Rule.objects.create(site=world.site, action=action, argument=argument, position=position, **fields)
-    forget_lookups()
+    clear_lookups()
     return rule
 
 
@@ -283,7 +283,7 @@ def test_trait__of_an_event_that_was_kept_before_the_rule__is_not_in_what_is_tri
     world.change_site()
     source = world.site.sources.get()
     Source.objects.filter(pk=source.pk).update(is_enabled=False)
-    forget_lookups()
+    clear_lookups()
     assert world.post(world.event("identify", userId="u1", traits=traits)).status_code == 403
     assert world.post([world.event("identify", userId="u2", traits=traits)]).status_code == 403
     Source.objects.filter(pk=source.pk).update(is_enabled=True)

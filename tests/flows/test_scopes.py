@@ -7,7 +7,7 @@ import httpx
 import pytest
 from django.db import connection
 
-from api.http.credentials import api_key, forget_lookups
+from api.http.credentials import clear_lookups, encode_api_key
 from api.ingest.provisioning import NewCredential, create_credential
 from api.models import Credential, Message
 from tests.world import SITECODE, World
@@ -21,7 +21,7 @@ def make(world: World, *scopes: str) -> NewCredential:
 
 
 def basic(new: NewCredential) -> dict[str, str]:
-    return {"authorization": f"Basic {api_key(new.credential.client_id, new.secret)}"}
+    return {"authorization": f"Basic {encode_api_key(new.credential.client_id, new.secret)}"}
 
 
 def token_of(world: World, new: NewCredential) -> httpx.Response:
@@ -98,7 +98,7 @@ def test_token__credential_narrowed__is_narrowed_too(world: World) -> None:
     assert read(world, given).status_code == 200
 
     Credential.objects.filter(pk=new.credential.pk).update(scopes=[Scope.SEND])
-    forget_lookups()  # in a running process: within seconds
+    clear_lookups()  # in a running process: within seconds
 
     assert read(world, given).status_code == 403
     assert world.client.get("/api/goals", headers=given).status_code == 403

@@ -13,7 +13,7 @@ import pytest
 from pytest_django import Settings
 
 from api.digest.forecast import what_if
-from api.http.credentials import forget_lookups
+from api.http.credentials import clear_lookups
 from api.ingest import nudge
 from api.ingest.provisioning import create_source, revoke_write_key, rotate_write_key
 from api.models import Message, Source, WriteKey
@@ -176,7 +176,7 @@ def test_write_key__rotated__both_work_until_the_old_one_ends(world: World, sour
         200,
     ]
     revoke_write_key(WriteKey.objects.get(key=KEY), now=now)
-    forget_lookups()
+    clear_lookups()
     assert [post(world, "/v1/track", EVENTS["track"], headers=basic(key)).status_code for key in (KEY, new.key)] == [
         401,
         200,

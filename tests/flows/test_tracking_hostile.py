@@ -17,7 +17,7 @@ from django.test import override_settings
 
 from api.digest import hooks
 from api.http import endpoint
-from api.http.credentials import forget_lookups
+from api.http.credentials import clear_lookups
 from api.ingest.provisioning import add_write_key, create_source, note_rules_changed
 from api.ingest.write_keys import read_keys
 from api.models import Message, Rule, Source, WriteKey
@@ -34,7 +34,7 @@ def source(world: World) -> Source:
 
 def add_rule(world: World, action: str, argument: str = "", **fields: Any) -> None:
     Rule.objects.create(site=world.site, action=action, argument=argument, **fields)
-    forget_lookups()
+    clear_lookups()
 
 
 # Size and time
@@ -177,7 +177,7 @@ def test_event__that_one_source_may_not_count__counts_through_another(
     type_ = "page" if how == "takes no pages for tracks" else "track"
     if type_ == "page":
         add_rule(world, "page_to_track", event_type="page")
-    forget_lookups()
+    clear_lookups()
     event = {
         "userId": "u1",
         "messageId": "m1",

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.http.credentials import forget_lookups
+from api.http.credentials import clear_lookups
 from api.http.endpoint import UNAUTHENTICATED_READS
 from api.ingest.provisioning import create_site, create_source
 from api.ingest.write_keys import MOST_KEYS
@@ -125,7 +125,7 @@ def test_keys__of_several_sources__refuse_each_event_as_its_source_does(
     world: World, mine: Source, others: Source
 ) -> None:
     Source.objects.filter(pk=others.pk).update(is_enabled=False)
-    forget_lookups()
+    clear_lookups()
     events = batch(MINE, OTHERS, MINE)
     del events["batch"][2]["event"]
 

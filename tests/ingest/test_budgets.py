@@ -13,7 +13,7 @@ import pytest
 
 from api.http import budgets
 from api.http.budgets import Ledger, Used, used
-from api.http.credentials import forget_lookups
+from api.http.credentials import clear_lookups
 from api.http.database import connect
 from api.ingest.provisioning import create_source
 from api.models import Message, Source, SourceUse
@@ -32,7 +32,7 @@ def source(world: World) -> Source:
 
 def allow(source: Source, **figures: int | None) -> None:
     Source.objects.filter(pk=source.pk).update(**figures)
-    forget_lookups()
+    clear_lookups()
 
 
 def batch(count: int, **fields: Any) -> dict[str, Any]:

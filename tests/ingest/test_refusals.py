@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from api.digest.prune import STATEMENTS, prune_old
 from api.digest.replay import replay
-from api.http.credentials import forget_lookups
+from api.http.credentials import clear_lookups
 from api.http.database import connect
 from api.ingest import refusals
 from api.ingest.provisioning import create_source
@@ -37,7 +37,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def switch(source: Source, *, on: bool) -> None:
     Source.objects.filter(pk=source.pk).update(is_enabled=on)
-    forget_lookups()
+    clear_lookups()
 
 
 def track(world: World, **fields: Any) -> tuple[int, str]:

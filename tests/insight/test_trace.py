@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from api.digest import hooks
-from api.http.credentials import forget_lookups
+from api.http.credentials import clear_lookups
 from api.ingest.provisioning import note_rules_changed
 from api.insight.trace import Trace, TraceLine, TraceStep, trace
 from api.models import Message, Rule, Site, Source
@@ -49,7 +49,7 @@ def lines(told: Trace, title: str) -> dict[str, str]:
 def add_rule(world: World, action: Rule.Action, **fields: Any) -> Rule:
     rule = Rule.objects.create(site=world.site, action=action, **fields)
     note_rules_changed(world.site.pk, now=timezone.now())
-    forget_lookups()
+    clear_lookups()
     return rule
 
 
@@ -98,7 +98,7 @@ def has_no_type(world: World) -> None:
 
 def meets_closed_door(world: World) -> None:
     Source.objects.update(is_enabled=False)
-    forget_lookups()
+    clear_lookups()
     stay(world, world.event())
 
 

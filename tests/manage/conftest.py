@@ -8,7 +8,7 @@ import pytest
 from django.http import HttpResponse
 from django.test import Client
 
-from api.http.credentials import api_key
+from api.http.credentials import encode_api_key
 from api.ingest.provisioning import create_credential, create_site
 from api.models import Credential, Scope, Site
 from tests.world import CLIENT_ID, SECRET, World
@@ -25,7 +25,7 @@ class Caller:
     @classmethod
     def build(cls, *sites: Site) -> Self:
         new = create_credential(list(sites), name="test", scopes=Scope.values)
-        return cls(f"Basic {api_key(new.credential.client_id, new.secret)}", new.credential)
+        return cls(f"Basic {encode_api_key(new.credential.client_id, new.secret)}", new.credential)
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> HttpResponse:
         """`body` is sent as it is when it is bytes, else as JSON."""
@@ -68,7 +68,7 @@ def message(response: HttpResponse) -> str:
 
 @pytest.fixture
 def owner(world: World) -> Caller:
-    return Caller(f"Basic {api_key(CLIENT_ID, SECRET)}", world.credential)
+    return Caller(f"Basic {encode_api_key(CLIENT_ID, SECRET)}", world.credential)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from django.urls import URLPattern, path
 from rest_framework.views import APIView
 
 from api.http import credentials
-from api.http.credentials import forget_lookups, issue_token
+from api.http.credentials import clear_lookups, issue_token
 from api.http.database import DatabaseDownError
 from api.http.error_codes import ERROR_CODES
 from api.models import Site
@@ -62,7 +62,7 @@ def test_credential__access_token__opens_the_same(world: World, owner: Caller) -
 def test_credential__revoked__is_401(world: World, owner: Caller) -> None:
     owner.credential.revoked_at = world.site.created_at
     owner.credential.save()
-    forget_lookups()
+    clear_lookups()
 
     assert refusal(owner.ask("GET", "/api/goals")) == (401, "unauthorized")
 

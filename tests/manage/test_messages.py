@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from django.utils.dateparse import parse_datetime
 
-from api.http.credentials import forget_lookups
+from api.http.credentials import clear_lookups
 from api.http.tokens import make_token
 from api.insight.trace import trace
 from api.insight.why_not import why_not
@@ -109,7 +109,7 @@ def test_answer__to_what_its_site_ignores__leads_to_its_trace(
         Rule.objects.create(site=world.site, source=source, position=1, action="drop", argument="noise")
     else:
         Source.objects.filter(site=world.site).update(takes_track=False)
-    forget_lookups()
+    clear_lookups()
     answers = [world.post(world.event(messageId="m-1")).json() for _ in range(2)]
     world.digest()
 

@@ -8,7 +8,7 @@ import pytest
 from django.http import HttpResponse
 from django.utils import timezone
 
-from api.http.credentials import forget_lookups
+from api.http.credentials import clear_lookups
 from api.ingest.provisioning import create_source
 from api.models import AuditEntry, Site, Source, WriteKey
 from tests.flows.test_resilience import wait_until
@@ -33,7 +33,7 @@ def wire(time: datetime) -> str:
 
 def send(world: World, key: str, **event: Any) -> int:
     """The status of a tracking call with this key, looked up afresh."""
-    forget_lookups()
+    clear_lookups()
     return world.client.post("/v1/track", json={"userId": "ann", "event": "Buy", "writeKey": key, **event}).status_code
 
 

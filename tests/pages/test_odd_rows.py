@@ -8,7 +8,7 @@ from django.db import connection, models
 from django.test import Client
 
 import times
-from api.http.credentials import api_key
+from api.http.credentials import encode_api_key
 from api.models import Message
 from cohorts.models import Identity
 from goals.models import Goal
@@ -71,7 +71,9 @@ def test_page__with_times_that_python_cannot_hold__answers(place: Place, enter: 
 def test_api__with_times_that_python_cannot_hold__answers(world: World, value: str) -> None:
     send_ada(world)
     write_everywhere(value)
-    client = Client(raise_request_exception=False, headers={"authorization": f"Basic {api_key(CLIENT_ID, SECRET)}"})
+    client = Client(
+        raise_request_exception=False, headers={"authorization": f"Basic {encode_api_key(CLIENT_ID, SECRET)}"}
+    )
     goal, message = Goal.objects.values_list("pk", flat=True)[0], Message.objects.values_list("pk", flat=True)[0]
     paths = [
         *("goals", f"goals/{goal}", f"goals/{goal}/conversions", f"goals/{goal}/breakdown?by=keyed_by", "sources"),

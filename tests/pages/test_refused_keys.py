@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from api.http import refused_keys
-from api.http.credentials import api_key
+from api.http.credentials import encode_api_key
 from api.http.refused_keys import Reason, Refusals, note_refusal
 from api.http.tokens import make_token
 from api.ingest.provisioning import create_credential, create_site, create_source, revoke_write_key
@@ -85,10 +85,10 @@ def test_revoked_key__of_a_sender__is_told_to_its_site_alone(
 def test_every_door__with_a_wrong_key__leaves_a_trace(world: World, source: Source, writer: Refusals) -> None:
     token, value = make_token([world.site], description="CI", role="viewer", made_by=owner_of(), expires_at=None)
     other = create_site(name="Other", sitecode="other00000")
-    key = f"Basic {api_key(CLIENT_ID, SECRET)}"
+    key = f"Basic {encode_api_key(CLIENT_ID, SECRET)}"
     new = create_credential([world.site], name="SDK", scopes=["read"])
-    narrow = {"authorization": f"Basic {api_key(new.credential.client_id, new.secret)}"}
-    wrong = {"authorization": f"Basic {api_key(CLIENT_ID, 'wrong')}"}
+    narrow = {"authorization": f"Basic {encode_api_key(new.credential.client_id, new.secret)}"}
+    wrong = {"authorization": f"Basic {encode_api_key(CLIENT_ID, 'wrong')}"}
     asked: list[tuple[str, Any, int]] = [
         ("write_key", lambda: world.client.post("/v1/track", json=EVENT, headers=basic("nobody-has-it:")), 401),
         ("write_key", lambda: world.client.post("/v1/batch", json={"batch": [{**EVENT, "writeKey": "nobodys"}]}), 401),
@@ -117,7 +117,7 @@ def test_table__after_wrong_keys_of_every_kind__holds_no_secret(world: World, so
     secrets = [UNKNOWN, "gpm_a-management-token-of-somebody", "a-wrong-secret-of-somebody", "short", "päss\0word"]
     for secret in secrets:
         world.client.post("/v1/track", json={**EVENT, "writeKey": secret})
-        world.post(EVENT, headers={"authorization": f"Basic {api_key(CLIENT_ID, secret)}"})
+        world.post(EVENT, headers={"authorization": f"Basic {encode_api_key(CLIENT_ID, secret)}"})
         Client().get("/api/goals", headers={"authorization": f"Bearer gpm_{secret.encode().hex()}"})
     writer.write()
 

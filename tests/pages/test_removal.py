@@ -192,10 +192,10 @@ def test_site__with_data__goes_in_the_background_and_leaves_only_its_log(
 
 
 def test_site__being_removed__takes_nothing_in(admin: Client, site: Site, world: World) -> None:
-    from api.http.credentials import forget_lookups
+    from api.http.credentials import clear_lookups
 
     remove(admin, site)
-    forget_lookups()
+    clear_lookups()
     assert world.post(world.event()).status_code in {401, 403}
 
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from api.events.refusal import Refusal
 from api.http.budgets import Used
-from api.http.credentials import api_key, check_secret, check_token, forget_lookups, hash_secret, issue_token
+from api.http.credentials import check_secret, check_token, clear_lookups, encode_api_key, hash_secret, issue_token
 from api.http.database import connection_parameters
 from api.ingest.provisioning import create_credential, create_site, create_source, renew_secret
 from api.models import AuditEntry, Credential, Membership, Message, Rule, Scope, Site, Source, WriteKey
@@ -279,7 +279,7 @@ def test_source__its_budget__is_shown_changed_and_noted(
     shown = look(owner, "sources/")
     assert "1 of 1 event and" in shown
     assert 'name="mib_per_day" value="0.5"' in shown
-    forget_lookups()
+    clear_lookups()
     answer = world.client.post("/v1/track", json={"writeKey": "key-of-the-web", "userId": "u", "event": "Buy"})
     assert answer.status_code == 429
     wait_until(lambda: "1 request refused because of it" in look(owner, "sources/"))
@@ -552,14 +552,14 @@ def test_credential__renewed__goes_on_with_its_old_secret_as_long_as_told(
         BASE + "credentials/change/",
         {"do": "renew", "credential": world.credential.pk, "hours": hours, "confirmed": "yes"},
     )
-    forget_lookups()
+    clear_lookups()
 
-    new = api_key(world.credential.client_id, dict(response.context["secrets"])["Secret"])
+    new = encode_api_key(world.credential.client_id, dict(response.context["secrets"])["Secret"])
     assert world.post(world.event()).status_code == then
     assert world.post(world.event(), headers={"authorization": f"Basic {new}"}).status_code == 200
     assert ("<dt>Old secret</dt>" in look(owner, "credentials/")) == (hours != "0")
     Credential.objects.filter(pk=world.credential.pk).update(old_secret_ends_at=timezone.now())
-    forget_lookups()
+    clear_lookups()
     assert world.post(world.event()).status_code == 401
     assert last_entry()[2] == {"the old one ends in hours": int(hours)}
 
@@ -568,14 +568,14 @@ def test_credential__its_access_token__ends_with_the_secret_that_made_it(world: 
     credential = world.credential
     with_old = issue_token(check_secret(CLIENT_ID, SECRET))
     new = renew_secret(credential, overlap=timedelta(hours=1), now=timezone.now())
-    forget_lookups()
+    clear_lookups()
     made_later_with_old = issue_token(check_secret(CLIENT_ID, SECRET))
     with_new = issue_token(check_secret(CLIENT_ID, new.secret))
     for token in (with_old, made_later_with_old, with_new):
         assert check_token(token).credential_id == credential.pk
 
     Credential.objects.filter(pk=credential.pk).update(old_secret_ends_at=timezone.now())
-    forget_lookups()
+    clear_lookups()
 
     assert check_token(with_new).credential_id == credential.pk
     for token in (with_old, made_later_with_old):
@@ -625,7 +625,7 @@ def test_credential__renewed_by_two_at_once__opens_with_both_secrets(owner: Clie
         other.commit()
         assert answer.result() == [200]
 
-    forget_lookups()
+    clear_lookups()
     assert check_secret(CLIENT_ID, "what the first was told").client_id == CLIENT_ID
 
 
@@ -669,7 +669,7 @@ def test_credential__that_may_do_everything__says_so_and_is_narrowed_after_a_que
     assert "It may no longer read remote data, private traits included." in question
     assert scopes_of(world.credential) == Scope.values
     change(owner, "credentials/change/", **form)
-    forget_lookups()
+    clear_lookups()
 
     assert scopes_of(world.credential) == ["send"]
     assert last_entry()[1:] == ({"scopes": Scope.values}, {"scopes": ["send"]})
@@ -702,7 +702,7 @@ def test_guide__for_segment__makes_a_credential_that_only_sends(owner: Client, s
 
     secrets = dict(response.context["secrets"])
     assert Credential.objects.get(client_id=secrets["Client id"]).scopes == ["send"]
-    assert secrets["API key, for Segment"] == api_key(secrets["Client id"], secrets["Secret"])
+    assert secrets["API key, for Segment"] == encode_api_key(secrets["Client id"], secrets["Secret"])
 
 
 def test_guide__for_segment__shows_no_button_to_who_may_not_press_it(enter: Enter, site: Site) -> None:

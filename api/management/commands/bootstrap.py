@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, transaction
 
 from api.audit import record
-from api.http.credentials import api_key, generate_secret, generate_sitecode
+from api.http.credentials import encode_api_key, generate_secret, generate_sitecode
 from api.http.database import SessionKind, configure_open_connection
 from api.ingest.provisioning import create_credential, create_site
 from api.models import Scope, Site
@@ -57,7 +57,7 @@ class Command(BaseCommand):
             raise CommandError(f"cannot keep the first site's secrets in {path}: {error.strerror}") from error
         self.stdout.write(f"bootstrap: made the first site; {path} holds its names and secrets")
         if self.stdout.isatty():  # a person reads it; anything else would be a log, where no secret belongs
-            key = api_key(first["GOALPOST_CLIENT_ID"], first["GOALPOST_CLIENT_SECRET"])
+            key = encode_api_key(first["GOALPOST_CLIENT_ID"], first["GOALPOST_CLIENT_SECRET"])
             for name, value in {**first, "API key for Segment": key}.items():
                 self.stdout.write(f"  {name}={value}")
 

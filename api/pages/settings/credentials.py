@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from api.audit import note
-from api.http.credentials import api_key
+from api.http.credentials import encode_api_key
 from api.http.wording import count_of
 from api.ingest.provisioning import NewCredential, create_credential, read_scopes, renew_secret
 from api.insight.key_usage import describe_changes, describe_events, describe_use
@@ -219,7 +219,7 @@ def tell_secret(request: HttpRequest, new: NewCredential) -> HttpResponseBase:
             ("Secret", new.secret),
             (
                 "API key, for Segment" if Scope.SEND in new.credential.scopes else "API key",
-                api_key(new.credential.client_id, new.secret),
+                encode_api_key(new.credential.client_id, new.secret),
             ),
         ],
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.db import connection
 
 from api.http.database import once
-from api.models.budgets import Budget, Span
+from api.models.budgets import Budget, BudgetSpan
 
 if TYPE_CHECKING:
     import psycopg
@@ -23,17 +23,17 @@ LAST_CHANCE: Final = 2  # times the budget, for a sender that never sends again
 
 
 @dataclass(frozen=True, slots=True)
-class Over:
+class ExhaustedBudget:
     """A budget that is used up, and for how many seconds."""
 
-    span: Span
+    span: BudgetSpan
     what: str  # events or bytes
     limit: int
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
+class BudgetUse:
     """The use of a source in a span, and how many requests were refused because of its budget."""
 
     events: int = 0
@@ -42,7 +42,7 @@ class Used:
 
 
 @dataclass(slots=True)
-class Seen:
+class StoredUse:
     """The use that all processes had written of a span, and when the span ends by this process's own clock."""
 
     events: int = 0
@@ -50,7 +50,7 @@ class Seen:
     ends_at: float = 0.0
 
 
-class Account:
+class UseCounter:
     """The use of one source: through this process and not written yet, and through all processes."""
 
     __slots__ = ("bytes", "day", "events", "minute", "since", "turned_away")
@@ -58,7 +58,7 @@ class Account:
     def __init__(self) -> None:
         self.events = self.bytes = self.turned_away = 0
         self.since = 0.0  # when the first of what is not written came
-        self.minute = self.day = Seen()
+        self.minute = self.day = StoredUse()
 
 
 # Times are the database's: hosts whose clocks differ share one minute. A span that has begun since starts at zero. What
@@ -84,11 +84,11 @@ RETURNING source_id, span, events, bytes,
 """
 
 
-class Ledger:
+class BudgetCounter:
     """The use of all sources, as far as a process knows."""
 
     def __init__(self) -> None:
-        self._accounts: dict[int, Account] = {}
+        self._accounts: dict[int, UseCounter] = {}
         self._lock = threading.Lock()
 
     def spend(self, source_id: int, *, events: int = 0, size: int = 0) -> None:
@@ -100,17 +100,17 @@ class Ledger:
             account.events += events
             account.bytes += size
 
-    def find_over(self, source_id: int, budget: Budget, *, times: int = 1) -> Over | None:
+    def find_over(self, source_id: int, budget: Budget, *, times: int = 1) -> ExhaustedBudget | None:
         """Return the budget that a source has used up, the one that ends last first, and count the refusal."""
         account = self._accounts.get(source_id)
         if account is None:
             return None
         now = time.monotonic()
         for span, seen, most_events, most_bytes in (
-            (Span.DAY, account.day, budget.events_per_day, budget.bytes_per_day),
-            (Span.MINUTE, account.minute, budget.events_per_minute, budget.bytes_per_minute),
+            (BudgetSpan.DAY, account.day, budget.events_per_day, budget.bytes_per_day),
+            (BudgetSpan.MINUTE, account.minute, budget.events_per_minute, budget.bytes_per_minute),
         ):
-            is_late = span == Span.MINUTE and now - account.since > MINUTE
+            is_late = span == BudgetSpan.MINUTE and now - account.since > MINUTE
             events, size = (0, 0) if is_late else (account.events, account.bytes)
             if now < seen.ends_at:
                 events += seen.events
@@ -120,7 +120,9 @@ class Ledger:
                 with self._lock:
                     account.turned_away += 1
                 seconds = max(1.0, seen.ends_at - now)
-                return Over(span, "events" if is_events else "bytes", most_events if is_events else most_bytes, seconds)
+                return ExhaustedBudget(
+                    span, "events" if is_events else "bytes", most_events if is_events else most_bytes, seconds
+                )
         return None
 
     def write(self, link: "psycopg.Connection[Any]") -> None:
@@ -152,27 +154,27 @@ class Ledger:
                 account.turned_away -= turned_away
                 account.since = now
             for source_id, span, events, size, seconds in rows:
-                setattr(self._account(source_id), span, Seen(events, size, now + seconds))
+                setattr(self._account(source_id), span, StoredUse(events, size, now + seconds))
 
     @property
     def is_written(self) -> bool:
         """Return whether everything that was counted is in the table."""
         return not any(each.events or each.bytes or each.turned_away for each in list(self._accounts.values()))
 
-    def _account(self, source_id: int) -> Account:
+    def _account(self, source_id: int) -> UseCounter:
         account = self._accounts.get(source_id)
         if account is None:
-            account = self._accounts[source_id] = Account()
+            account = self._accounts[source_id] = UseCounter()
         return account
 
 
 @once
-def ledger() -> Ledger:
+def budget_counter() -> BudgetCounter:
     """Return this process's."""
-    return Ledger()
+    return BudgetCounter()
 
 
-def used(source_ids: Collection[int]) -> Mapping[int, Mapping[Span, Used]]:
+def load_use(source_ids: Collection[int]) -> Mapping[int, Mapping[BudgetSpan, BudgetUse]]:
     """Return what these sources have sent in the minute and on the day that are now. One query by keys."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -182,7 +184,9 @@ def used(source_ids: Collection[int]) -> Mapping[int, Mapping[Span, Used]]:
             """,
             [list(source_ids)],
         )
-        found: dict[int, dict[Span, Used]] = {id_: {span: Used() for span in Span} for id_ in source_ids}
+        found: dict[int, dict[BudgetSpan, BudgetUse]] = {
+            id_: {span: BudgetUse() for span in BudgetSpan} for id_ in source_ids
+        }
         for source_id, span, *figures in cursor.fetchall():
-            found[source_id][Span(span)] = Used(*figures)
+            found[source_id][BudgetSpan(span)] = BudgetUse(*figures)
     return found

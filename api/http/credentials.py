@@ -21,7 +21,7 @@ from api.http.database import fetch_all
 from api.http.key_usage import Key, note_use
 from api.http.refused_keys import Reason, note_refusal
 from api.models import Scope
-from api.models.budgets import Budget, budget_of
+from api.models.budgets import Budget, resolve_budget
 from api.rules.rule import REDACTIONS as ACTS_AT_INGEST
 from api.rules.rule import Rule
 
@@ -311,7 +311,7 @@ def read_source(site_id: int, *columns: Any) -> SourceAccess | None:
         kind,
         is_enabled,
         takes_track,
-        budget_of(kind, *budget),
+        resolve_budget(kind, *budget),
         names_pages_by_title,
         has_own_drops,
         rules=decoded,

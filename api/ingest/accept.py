@@ -13,7 +13,7 @@ import msgspec
 from api.events.body import UnreadableBodyError, read_body
 from api.events.envelope import Incoming, clean_text
 from api.events.refusal import Refusal
-from api.http.budgets import LAST_CHANCE, Over, ledger
+from api.http.budgets import LAST_CHANCE, ExhaustedBudget, budget_counter
 from api.http.credentials import SourceAccess
 from api.http.database import DatabaseDownError
 from api.http.endpoint import MAX_LENGTH_DIGITS, Request
@@ -74,12 +74,12 @@ def check_room(site_id: int, source: SourceAccess | None) -> None:
             (("Retry-After", "10"),),
         )
     if source is not None:
-        over = ledger().find_over(source.id, source.budget, times=LAST_CHANCE if source.never_retries else 1)
+        over = budget_counter().find_over(source.id, source.budget, times=LAST_CHANCE if source.never_retries else 1)
         if over is not None:
             raise over_budget(over)
 
 
-def over_budget(over: Over) -> Refusal:
+def over_budget(over: ExhaustedBudget) -> Refusal:
     """Return 429 for a source that has sent as much as it may, until its minute or its day ends.
 
     After an hour the sender asks again: somebody may have raised the budget of the day.
@@ -96,7 +96,7 @@ def over_budget(over: Over) -> Refusal:
 def spend(sources: Collection[SourceAccess], size: int) -> None:
     """Count the bytes of a body against the budgets of whose events are in it, in equal parts."""
     for source in sources:
-        ledger().spend(source.id, size=size // len(sources))
+        budget_counter().spend(source.id, size=size // len(sources))
 
 
 def size_of(request: Request, body: bytes) -> int:
@@ -189,7 +189,7 @@ def count_sent(rows: Iterable[tuple[int, SourceAccess | None, Incoming]]) -> Non
         if source is not None:
             counts[source.id] = counts.get(source.id, 0) + 1
     for source_id, events in counts.items():
-        ledger().spend(source_id, events=events)
+        budget_counter().spend(source_id, events=events)
 
 
 def as_row(row: tuple[int, SourceAccess | None, Incoming]) -> NewMessage | None:
@@ -207,7 +207,7 @@ def give_back(rows: Iterable[NewMessage]) -> None:
     """Count neither as sent nor as kept what could not be stored because of a fault here."""
     for row in rows:
         if row.source_id is not None:
-            ledger().spend(row.source_id, size=-len(row.event.body))
+            budget_counter().spend(row.source_id, size=-len(row.event.body))
             if row.event.reason:
                 kept_refusals().give_back(row.source_id, row.event.reason, len(row.event.body))
 

@@ -5,10 +5,10 @@ from enum import StrEnum
 from typing import Final
 
 MIB: Final = 2**20
-MOST: Final = 10**15  # of a budget: far more than is ever sent, and JSON readers hold it exactly
+MAX_BUDGET: Final = 10**15  # of a budget: far more than is ever sent, and JSON readers hold it exactly
 
 
-class Span(StrEnum):
+class BudgetSpan(StrEnum):
     MINUTE = "minute"
     DAY = "day"  # of UTC
 
@@ -22,23 +22,23 @@ class Budget:
     events_per_day: int
     bytes_per_day: int
 
-    def limits(self, span: Span) -> tuple[int, int]:
+    def limits(self, span: BudgetSpan) -> tuple[int, int]:
         """Return how many events and how many bytes a span may have."""
-        if span == Span.MINUTE:
+        if span == BudgetSpan.MINUTE:
             return self.events_per_minute, self.bytes_per_minute
         return self.events_per_day, self.bytes_per_day
 
 
-FIELDS: Final = ("events_per_minute", "bytes_per_minute", "events_per_day", "bytes_per_day")
+BUDGET_FIELDS: Final = ("events_per_minute", "bytes_per_minute", "events_per_day", "bytes_per_day")
 # 2,000 events a second are what two cores digest at best, and 2 kB each is twice an ordinary event's size. A browser's
 # key is in its pages, where anybody reads it: a quarter of the events, and a day of 1 kB each.
-FROM_SERVERS: Final = Budget(120_000, 256 * MIB, 50_000_000, 40 * 1_024 * MIB)
-FROM_BROWSERS: Final = Budget(30_000, 32 * MIB, 5_000_000, 4 * 1_024 * MIB)
+SERVER_DEFAULTS: Final = Budget(120_000, 256 * MIB, 50_000_000, 40 * 1_024 * MIB)
+BROWSER_DEFAULTS: Final = Budget(30_000, 32 * MIB, 5_000_000, 4 * 1_024 * MIB)
 
 
-def budget_of(kind: str, *own: int | None) -> Budget:
+def resolve_budget(kind: str, *own: int | None) -> Budget:
     """Return the budget of a source of a kind, with its own figures in the order of FIELDS; None is the default."""
-    default = FROM_BROWSERS if kind == "browser" else FROM_SERVERS
+    default = BROWSER_DEFAULTS if kind == "browser" else SERVER_DEFAULTS
     return Budget(
-        *(getattr(default, name) if value is None else value for name, value in zip(FIELDS, own, strict=True))
+        *(getattr(default, name) if value is None else value for name, value in zip(BUDGET_FIELDS, own, strict=True))
     )

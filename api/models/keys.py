@@ -6,12 +6,12 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.db.models import Q
 
-from api.models.budgets import FIELDS, MOST, Budget, Span, budget_of
+from api.models.budgets import BUDGET_FIELDS, MAX_BUDGET, Budget, BudgetSpan, resolve_budget
 from api.models.sites import Membership, Site
 
 OF_BUDGET = [
     MinValueValidator(1, "A budget is at least 1. Switch the source off if nothing may come through it."),
-    MaxValueValidator(MOST),
+    MaxValueValidator(MAX_BUDGET),
 ]
 URL_SAFE = RegexValidator(r"^[A-Za-z0-9_-]+\Z", "Only letters, digits, _ and -: Segment puts it in a URL unencoded.")
 
@@ -128,7 +128,7 @@ class Source(models.Model):
     @property
     def budget(self) -> Budget:
         """Return its budget, with the defaults of its kind where it has no figure of its own."""
-        return budget_of(self.kind, *(getattr(self, name) for name in FIELDS))
+        return resolve_budget(self.kind, *(getattr(self, name) for name in BUDGET_FIELDS))
 
 
 class WriteKey(models.Model):
@@ -170,7 +170,7 @@ class SourceUse(models.Model):
 
     # No database constraint: a source may be deleted while a process still counts for it.
     source = models.ForeignKey(Source, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
-    span = models.CharField(max_length=6, choices=[(span.value, span.value) for span in Span])
+    span = models.CharField(max_length=6, choices=[(span.value, span.value) for span in BudgetSpan])
     begins_at = models.DateTimeField()
     events = models.BigIntegerField()
     bytes = models.BigIntegerField()

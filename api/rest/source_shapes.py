@@ -8,11 +8,11 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from api.http.budgets import Used
+from api.http.budgets import BudgetUse
 from api.ingest.refusals import Counts
 from api.ingest.source_counts import Figures
 from api.models import Source, Twin, WriteKey
-from api.models.budgets import MOST, Span
+from api.models.budgets import MAX_BUDGET, BudgetSpan
 from api.rest.reading import Query
 
 MOST_OVERLAP = 8_760  # hours
@@ -34,13 +34,13 @@ class SourceReport:
     ever: Figures
     day: Figures
     twins: list[TwinOf]
-    used: Mapping[Span, Used]
+    used: Mapping[BudgetSpan, BudgetUse]
     counted: Mapping[str, Counts]
 
     @property
     def uses(self) -> list["Use"]:
         """Return the use of each budget."""
-        return [Use(span, *self.source.budget.limits(span), self.used[span]) for span in Span]
+        return [Use(span, *self.source.budget.limits(span), self.used[span]) for span in BudgetSpan]
 
     @property
     def rejected(self) -> list["RejectedFor"]:
@@ -60,10 +60,10 @@ class RejectedFor:
 class Use:
     """A budget of a source in a span, and its use."""
 
-    span: Span
+    span: BudgetSpan
     most_events: int
     most_bytes: int
-    used: Used
+    used: BudgetUse
 
 
 @extend_schema_serializer(component_name="WriteKey")
@@ -99,7 +99,7 @@ class FiguresShape(serializers.Serializer[Figures]):
 class UseShape(serializers.Serializer[Use]):
     """A budget of a source, and what is used of it now."""
 
-    span = serializers.ChoiceField(choices=[span.value for span in Span], help_text="A day is one of UTC.")
+    span = serializers.ChoiceField(choices=[span.value for span in BudgetSpan], help_text="A day is one of UTC.")
     mostEvents = serializers.IntegerField(source="most_events")
     mostBytes = serializers.IntegerField(source="most_bytes", help_text="Of bodies, inflated.")
     events = serializers.IntegerField(source="used.events", help_text="Duplicates and rejected ones among them.")
@@ -158,7 +158,7 @@ class BudgetField(serializers.IntegerField):
     """A figure of a budget, null for the default."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(required=False, allow_null=True, min_value=1, max_value=MOST, **options)
+        super().__init__(required=False, allow_null=True, min_value=1, max_value=MAX_BUDGET, **options)
 
 
 class SourceChange(serializers.Serializer[Any]):

@@ -142,7 +142,7 @@ def shapes(sources: QuerySet[Source]) -> Sequence[Mapping[str, Any]]:
     """Return sources as JSON, oldest first. Seven queries."""
     found = list(sources.select_related("site").prefetch_related("write_keys").order_by("pk"))
     ids = [source.pk for source in found]
-    ever, day, used = figures(ids), figures(ids, since=timezone.now() - DAY), budgets.used(ids)
+    ever, day, used = figures(ids), figures(ids, since=timezone.now() - DAY), budgets.load_use(ids)
     refused = counted(ids)
     twins: dict[int, list[TwinOf]] = {id_: [] for id_ in ids}
     for twin in Twin.objects.filter(Q(one__in=ids) | Q(other__in=ids)).order_by("pk"):

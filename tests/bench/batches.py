@@ -75,7 +75,7 @@ def main() -> None:
 def add_source(stage: Stage) -> None:
     from api.ingest.provisioning import create_source
     from api.models import Site, Source
-    from api.models.budgets import FIELDS, MOST
+    from api.models.budgets import BUDGET_FIELDS, MAX_BUDGET
 
     create_source(Site.objects.get(pk=stage.site_id), name="SDK", kind="server", write_key=WRITE_KEY)
     Source.objects.update(**dict.fromkeys(FIELDS, MOST))

@@ -12,12 +12,12 @@ import httpx
 import pytest
 
 from api.http import budgets
-from api.http.budgets import Ledger, Used, used
+from api.http.budgets import BudgetCounter, BudgetUse, load_use
 from api.http.credentials import clear_lookups
 from api.http.database import connect
 from api.ingest.provisioning import create_source
 from api.models import Message, Source, SourceUse
-from api.models.budgets import FIELDS, Budget, Span, budget_of
+from api.models.budgets import BUDGET_FIELDS, Budget, BudgetSpan, resolve_budget
 from tests.flows.test_resilience import database_down, wait_until
 from tests.flows.test_tracking import KEY, basic, post
 from tests.world import World
@@ -140,8 +140,8 @@ def test_budget__of_bytes__counts_what_was_read(
 ) -> None:
     post(world, "/v1/batch", content, headers={**basic(), **headers})
 
-    wait_until(lambda: used([source.pk])[source.pk][Span.DAY].bytes > 0)
-    assert used([source.pk])[source.pk][Span.DAY].bytes == size
+    wait_until(lambda: load_use([source.pk])[source.pk][BudgetSpan.DAY].bytes > 0)
+    assert load_use([source.pk])[source.pk][BudgetSpan.DAY].bytes == size
     allow(source, bytes_per_day=size)
     assert by_header(world).status_code == 429
 
@@ -149,7 +149,7 @@ def test_budget__of_bytes__counts_what_was_read(
 def test_budget__of_a_batch_whose_context_is_large__counts_it_for_each_event(world: World, source: Source) -> None:
     post(world, "/v1/batch", {**batch(10), "context": {"text": "x" * 10_000}})
 
-    wait_until(lambda: used([source.pk])[source.pk][Span.DAY].bytes > 100_000)
+    wait_until(lambda: load_use([source.pk])[source.pk][BudgetSpan.DAY].bytes > 100_000)
 
 
 def test_budget__of_a_sender_that_never_comes_again__is_twice_as_large(world: World) -> None:
@@ -162,22 +162,22 @@ def test_budget__of_a_sender_that_never_comes_again__is_twice_as_large(world: Wo
 
 def test_event__that_could_not_be_stored__is_not_counted(world: World, source: Source) -> None:
     by_body(world)
-    wait_until(lambda: used([source.pk])[source.pk][Span.DAY].events == 1)
-    before = used([source.pk])[source.pk][Span.DAY]
+    wait_until(lambda: load_use([source.pk])[source.pk][BudgetSpan.DAY].events == 1)
+    before = load_use([source.pk])[source.pk][BudgetSpan.DAY]
     with database_down():
         assert by_body(world).status_code == 503
     by_body(world)
 
-    wait_until(lambda: used([source.pk])[source.pk][Span.DAY].events == 2)
-    assert used([source.pk])[source.pk][Span.DAY] == Used(2, 2 * before.bytes, 0)
+    wait_until(lambda: load_use([source.pk])[source.pk][BudgetSpan.DAY].events == 2)
+    assert load_use([source.pk])[source.pk][BudgetSpan.DAY] == BudgetUse(2, 2 * before.bytes, 0)
 
 
 def test_budget__used_up__is_looked_at_again_without_a_commit(world: World, source: Source) -> None:
     allow(source, events_per_day=1)
     by_header(world)
-    wait_until(lambda: used([source.pk])[source.pk][Span.DAY].events == 1)
+    wait_until(lambda: load_use([source.pk])[source.pk][BudgetSpan.DAY].events == 1)
     assert by_header(world).status_code == 429
-    wait_until(lambda: used([source.pk])[source.pk][Span.DAY].turned_away == 1)
+    wait_until(lambda: load_use([source.pk])[source.pk][BudgetSpan.DAY].turned_away == 1)
     SourceUse.objects.update(begins_at="2026-01-01T00:00:00Z")  # a day has passed
 
     def is_taken() -> bool:
@@ -190,7 +190,7 @@ def test_budget__used_up__is_looked_at_again_without_a_commit(world: World, sour
 
 
 def test_ledger__of_several_processes__is_shared_once_a_second(transactional_db: None) -> None:
-    one, other = Ledger(), Ledger()
+    one, other = BudgetCounter(), BudgetCounter()
     with connect() as link:
         for ledger_ in (one, other):
             ledger_.spend(7, events=2, size=10)
@@ -202,28 +202,28 @@ def test_ledger__of_several_processes__is_shared_once_a_second(transactional_db:
     assert one.find_over(7, Budget(6, 1_000, 1_000, 1_000)) is None
     over = other.find_over(7, Budget(1_000, 20, 1_000, 1_000))
     assert over is not None
-    assert (over.span, over.what, over.limit) == (Span.MINUTE, "bytes", 20)
+    assert (over.span, over.what, over.limit) == (BudgetSpan.MINUTE, "bytes", 20)
     assert 0 < over.seconds <= 60
-    assert used([7])[7][Span.DAY] == Used(5, 20, 0)
+    assert load_use([7])[7][BudgetSpan.DAY] == BudgetUse(5, 20, 0)
 
 
 def test_ledger__of_a_minute_that_is_over__starts_again_with_the_next(transactional_db: None) -> None:
-    ledger_ = Ledger()
+    ledger_ = BudgetCounter()
     ledger_.spend(7, events=5)
     with connect() as link:
         ledger_.write(link)
         SourceUse.objects.filter(span="minute").update(begins_at="2026-01-01T00:00:00Z")
-        assert used([7])[7] == {Span.MINUTE: Used(), Span.DAY: Used(5, 0, 0)}
+        assert load_use([7])[7] == {BudgetSpan.MINUTE: BudgetUse(), BudgetSpan.DAY: BudgetUse(5, 0, 0)}
         ledger_.spend(7, events=1)
         ledger_.write(link)
 
-    assert used([7])[7] == {Span.MINUTE: Used(1, 0, 0), Span.DAY: Used(6, 0, 0)}
+    assert load_use([7])[7] == {BudgetSpan.MINUTE: BudgetUse(1, 0, 0), BudgetSpan.DAY: BudgetUse(6, 0, 0)}
     assert ledger_.find_over(7, Budget(2, 9, 9, 9)) is None
     assert ledger_.find_over(7, Budget(9, 9, 6, 9)) is not None
 
 
 def test_ledger__while_the_database_is_away__refuses_by_what_it_knows(transactional_db: None) -> None:
-    ledger_ = Ledger()
+    ledger_ = BudgetCounter()
     ledger_.spend(7, events=5)
     closed = connect()
     closed.close()
@@ -235,13 +235,13 @@ def test_ledger__while_the_database_is_away__refuses_by_what_it_knows(transactio
     with connect() as link:
         ledger_.write(link)
     assert ledger_.is_written
-    assert used([7])[7][Span.MINUTE].events == 5
+    assert load_use([7])[7][BudgetSpan.MINUTE].events == 5
 
 
 def test_ledger__that_cannot_be_written_for_minutes__refuses_by_the_day_only(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger_, now = Ledger(), 100.0
+    ledger_, now = BudgetCounter(), 100.0
     monkeypatch.setattr("api.http.budgets.time.monotonic", lambda: now)
     ledger_.spend(7, events=5)
     assert ledger_.find_over(7, Budget(5, 9, 9, 9)) is not None
@@ -253,21 +253,21 @@ def test_ledger__that_cannot_be_written_for_minutes__refuses_by_the_day_only(
     assert ledger_.find_over(7, Budget(5, 9, 6, 9)) is not None
     with connect() as link:
         ledger_.write(link)
-    assert used([7])[7] == {Span.MINUTE: Used(0, 0, 2), Span.DAY: Used(6, 0, 2)}
+    assert load_use([7])[7] == {BudgetSpan.MINUTE: BudgetUse(0, 0, 2), BudgetSpan.DAY: BudgetUse(6, 0, 2)}
 
 
 def test_budget__while_another_table_of_counts_is_held__is_written(world: World, source: Source) -> None:
     with connect() as holder, holder.transaction():
         holder.execute("LOCK TABLE api_sourcetally IN ACCESS EXCLUSIVE MODE")
         assert by_header(world).status_code == 200
-        wait_until(lambda: budgets.ledger().is_written)
+        wait_until(lambda: budgets.budget_counter().is_written)
 
-    assert used([source.pk])[source.pk][Span.DAY].events == 1
+    assert load_use([source.pk])[source.pk][BudgetSpan.DAY].events == 1
 
 
 def test_ledger__written_by_many_at_once__is_added_up(transactional_db: None) -> None:
     def write(_: int) -> None:
-        mine = Ledger()
+        mine = BudgetCounter()
         with connect() as link:
             for _ in range(20):
                 for source_id in (9, 8):
@@ -280,15 +280,22 @@ def test_ledger__written_by_many_at_once__is_added_up(transactional_db: None) ->
     for thread in threads:
         thread.join()
 
-    assert used([8, 9]) == {id_: {Span.MINUTE: Used(80, 160, 0), Span.DAY: Used(80, 160, 0)} for id_ in (8, 9)} or (
-        used([8, 9])[8][Span.DAY] == Used(80, 160, 0)  # a minute ended meanwhile
+    assert load_use([8, 9]) == {
+        id_: {BudgetSpan.MINUTE: BudgetUse(80, 160, 0), BudgetSpan.DAY: BudgetUse(80, 160, 0)} for id_ in (8, 9)
+    } or (
+        load_use([8, 9])[8][BudgetSpan.DAY] == BudgetUse(80, 160, 0)  # a minute ended meanwhile
     )
 
 
 def test_budget__of_a_kind__is_smaller_for_keys_that_anybody_reads() -> None:
     none = (None, None, None, None)
-    browser, server = budget_of("browser", *none), budget_of("server", *none)
+    browser, server = resolve_budget("browser", *none), resolve_budget("server", *none)
 
-    assert all(getattr(browser, name) < getattr(server, name) for name in FIELDS)
-    assert budget_of("altis", *none) == budget_of("destination", *none) == budget_of("import", *none) == server
-    assert budget_of("browser", 1, None, None, 2) == Budget(1, browser.bytes_per_minute, browser.events_per_day, 2)
+    assert all(getattr(browser, name) < getattr(server, name) for name in BUDGET_FIELDS)
+    assert (
+        resolve_budget("altis", *none)
+        == resolve_budget("destination", *none)
+        == resolve_budget("import", *none)
+        == server
+    )
+    assert resolve_budget("browser", 1, None, None, 2) == Budget(1, browser.bytes_per_minute, browser.events_per_day, 2)

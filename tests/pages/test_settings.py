@@ -15,12 +15,12 @@ from django.test import Client
 from django.utils import timezone
 
 from api.events.refusal import Refusal
-from api.http.budgets import Used
+from api.http.budgets import BudgetUse
 from api.http.credentials import check_secret, check_token, clear_lookups, encode_api_key, hash_secret, issue_token
 from api.http.database import connection_parameters
 from api.ingest.provisioning import create_credential, create_site, create_source, renew_secret
 from api.models import AuditEntry, Credential, Membership, Message, Rule, Scope, Site, Source, WriteKey
-from api.models.budgets import FIELDS, Span
+from api.models.budgets import BUDGET_FIELDS, BudgetSpan
 from api.pages.settings.sources import budget_rows
 from tests.cohorts.test_usernames import count_waiting
 from tests.flows.test_resilience import in_threads, wait_until
@@ -264,7 +264,7 @@ def test_source__its_budget__is_shown_changed_and_noted(
     )
 
     source.refresh_from_db()
-    figures = {name: getattr(source, name) for name in FIELDS}
+    figures = {name: getattr(source, name) for name in BUDGET_FIELDS}
     assert figures == {
         "events_per_minute": None,
         "bytes_per_minute": None,
@@ -285,7 +285,7 @@ def test_source__its_budget__is_shown_changed_and_noted(
     wait_until(lambda: "1 request refused because of it" in look(owner, "sources/"))
     change(owner, "sources/change/", do="budget", source=source.pk)
     source.refresh_from_db()
-    assert {getattr(source, name) for name in FIELDS} == {None}
+    assert {getattr(source, name) for name in BUDGET_FIELDS} == {None}
 
 
 @pytest.mark.parametrize("name", ["events_per_minute", "mib_per_minute", "events_per_day", "mib_per_day"])
@@ -296,7 +296,7 @@ def test_source__odd_budget__is_not_taken(owner: Client, source: Source, name: s
     change(owner, "sources/change/", do="budget", source=source.pk, **{name: value})
 
     source.refresh_from_db()
-    assert {getattr(source, each) for each in FIELDS} == {None}
+    assert {getattr(source, each) for each in BUDGET_FIELDS} == {None}
     assert not AuditEntry.objects.exists()
 
 
@@ -304,7 +304,7 @@ def test_source__budget_of_any_number_of_bytes__is_shown_exactly(owner: Client, 
     for size in (1, 12_345_678, 10**15):
         Source.objects.filter(pk=source.pk).update(bytes_per_day=size)
         source.refresh_from_db()
-        (_, row) = budget_rows(source, {span: Used() for span in Span})
+        (_, row) = budget_rows(source, {span: BudgetUse() for span in BudgetSpan})
         change(owner, "sources/change/", do="budget", source=source.pk, mib_per_day=row.own_mib)
         source.refresh_from_db()
         assert source.bytes_per_day == size

@@ -24,7 +24,7 @@ from api.ingest.provisioning import change_source, create_source, revoke_write_k
 from api.ingest.source_counts import Figures, figures
 from api.insight.key_usage import describe_events, describe_use
 from api.models import Site, Source, Twin, WriteKey
-from api.models.budgets import MIB, MOST, Span
+from api.models.budgets import MAX_BUDGET, MIB, BudgetSpan
 from api.pages.access import Role, show, site_page
 from api.pages.confirm import ask, is_confirmed
 
@@ -39,7 +39,7 @@ def list_sources(request: HttpRequest, site: Site) -> HttpResponseBase:
     live = WriteKey.objects.filter(Q(ends_at=None) | Q(ends_at__gt=now)).order_by("pk")
     sources = list(site.sources.order_by("pk").prefetch_related(Prefetch("write_keys", queryset=live)))
     ids = [source.pk for source in sources]
-    ever, day, used = figures(ids), figures(ids, since=now - timedelta(hours=24)), budgets.used(ids)
+    ever, day, used = figures(ids), figures(ids, since=now - timedelta(hours=24)), budgets.load_use(ids)
     return show(
         request,
         "pages/settings/sources.html",
@@ -59,8 +59,8 @@ def list_sources(request: HttpRequest, site: Site) -> HttpResponseBase:
 class BudgetRow:
     """A budget of a source as its page shows it: what is used of it, and its own figures as they are typed."""
 
-    span: Span
-    used: budgets.Used
+    span: BudgetSpan
+    used: budgets.BudgetUse
     most_events: int
     most_bytes: int
     own_events: str
@@ -75,9 +75,9 @@ class BudgetRow:
         return f"{self.most_bytes / MIB:,.1f}".removesuffix(".0")
 
 
-def budget_rows(source: Source, used: Mapping[Span, budgets.Used]) -> list[BudgetRow]:
+def budget_rows(source: Source, used: Mapping[BudgetSpan, budgets.BudgetUse]) -> list[BudgetRow]:
     rows = []
-    for span in Span:
+    for span in BudgetSpan:
         own_events, own_bytes = (getattr(source, f"{what}_per_{span}") for what in ("events", "bytes"))
         own = "" if own_events is None else str(own_events), "" if own_bytes is None else spell_mib(own_bytes)
         rows.append(BudgetRow(span, used[span], *source.budget.limits(span), *own))
@@ -151,7 +151,7 @@ def save_budget(request: HttpRequest, source: Source) -> str:
 def read_budget(request: HttpRequest) -> dict[str, int | None]:
     """Return the figures of a form, None for the default. Raises ValueError for what is no number above 0."""
     fields: dict[str, int | None] = {}
-    for span in Span:
+    for span in BudgetSpan:
         events = request.POST.get(f"events_per_{span}", "").strip().replace(",", "")
         mib = request.POST.get(f"mib_per_{span}", "").strip().replace(",", "")
         fields[f"events_per_{span}"] = read_number(events) if events else None
@@ -165,7 +165,7 @@ def read_number(text: str, *, unit: int = 1) -> int:
     if not re.fullmatch(r"[0-9]{1,16}" + parts, text, re.ASCII):
         raise ValueError
     number = round(Decimal(text) * unit)
-    if not 1 <= number <= MOST:
+    if not 1 <= number <= MAX_BUDGET:
         raise ValueError
     return number
 

@@ -18,8 +18,8 @@ from django.core import signing
 
 from api.events.refusal import Refusal
 from api.http.database import fetch_all
-from api.http.key_usage import Key, note_use
-from api.http.refused_keys import Reason, note_refusal
+from api.http.key_usage import UsedKey, record_use
+from api.http.refused_keys import KeyProblem, record_refused_key
 from api.models import Scope
 from api.models.budgets import Budget, resolve_budget
 from api.rules.rule import REDACTIONS as ACTS_AT_INGEST
@@ -130,7 +130,7 @@ def unauthorized(message: str) -> Refusal:
 def require_scope(bearer: CredentialAccess, *scopes: Scope) -> None:
     """Raise Refusal (403) unless the credential has one of these scopes."""
     if bearer.scopes.isdisjoint(scopes):
-        note_refusal(Reason.SCOPE, bearer.client_id)
+        record_refused_key(KeyProblem.SCOPE, bearer.client_id)
         lacking = " or ".join(f"`{scope}`" for scope in scopes)
         raise Refusal(
             HTTPStatus.FORBIDDEN,
@@ -145,9 +145,9 @@ def check_secret(client_id: str, secret: str) -> CredentialAccess:
     bearer = find_credential(client_id)
     bearer = _match_secret(bearer, hash_secret(secret))
     if bearer is None:
-        note_refusal(Reason.CREDENTIAL, client_id)
+        record_refused_key(KeyProblem.CREDENTIAL, client_id)
         raise unauthorized("Unknown client id, or the wrong secret. Check both, or have the secret renewed.")
-    note_use(Key.CREDENTIAL, bearer.credential_id)
+    record_use(UsedKey.CREDENTIAL, bearer.credential_id)
     return bearer
 
 
@@ -171,23 +171,23 @@ def check_authorization(authorization: str) -> CredentialAccess:
     if scheme.lower() == "bearer":
         return check_token(token)
     if scheme.lower() != "basic" or not token:
-        note_refusal(Reason.NO_KEY)
+        record_refused_key(KeyProblem.NO_KEY)
         raise unauthorized("Send `Authorization: Basic <API key>`, in ASCII; /segmentio/getapikey gives the key.")
     try:
         decoded = base64.b64decode(token + "=" * (-len(token) % 4), validate=True).decode()
     except (binascii.Error, ValueError) as error:
-        note_refusal(Reason.NO_KEY)
+        record_refused_key(KeyProblem.NO_KEY)
         raise unauthorized("The Authorization header is not base64. Paste the API key as it was shown.") from error
     if decoded.startswith("{"):
         try:
             key = API_KEY.decode(decoded)
             return check_secret(key["id"], key["secret"])
         except (msgspec.DecodeError, KeyError) as error:
-            note_refusal(Reason.NO_KEY)
+            record_refused_key(KeyProblem.NO_KEY)
             raise unauthorized('The API key does not hold {"id": …, "secret": …}. Paste it as it was shown.') from error
     client_id, colon, secret = decoded.partition(":")
     if not colon:
-        note_refusal(Reason.NO_KEY)
+        record_refused_key(KeyProblem.NO_KEY)
         raise unauthorized("The Authorization header is neither an API key nor `id:secret`.")
     return check_secret(client_id, secret)
 
@@ -205,9 +205,9 @@ def check_token(token: str) -> CredentialAccess:
         raise unauthorized("The access token is unknown or older than two hours. Fetch one at /oauth/token.") from error
     bearer = _match_secret(find_credential(client_id), fingerprint)
     if bearer is None:
-        note_refusal(Reason.CREDENTIAL, client_id)
+        record_refused_key(KeyProblem.CREDENTIAL, client_id)
         raise unauthorized("The access token's credential was revoked or renewed. Fetch a token at /oauth/token.")
-    note_use(Key.CREDENTIAL, bearer.credential_id)
+    record_use(UsedKey.CREDENTIAL, bearer.credential_id)
     return bearer
 
 
@@ -226,7 +226,7 @@ def find_source(write_key: str) -> SourceAccess | None:
     """The source that a write key opens, also one that is switched off. One query, at most every few seconds."""
     source = _find_source(write_key) if URL_SAFE_ID.match(write_key) else None
     if source is not None:
-        note_use(Key.WRITE_KEY, write_key)
+        record_use(UsedKey.WRITE_KEY, write_key)
     return source
 
 
@@ -241,7 +241,7 @@ def find_sources(write_keys: Iterable[str]) -> dict[str, SourceAccess]:
         {"keys": [key for key in write_keys if URL_SAFE_ID.match(key)]},
     )
     for key, *_ in rows:
-        note_use(Key.WRITE_KEY, key)
+        record_use(UsedKey.WRITE_KEY, key)
     return {key: source for key, *columns in rows if (source := read_source(*columns)) is not None}
 
 

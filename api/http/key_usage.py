@@ -19,7 +19,7 @@ EVERY: Final = 60.0  # seconds; the first use is written at once
 log = structlog.get_logger(__name__)
 
 
-class Key(Enum):
+class UsedKey(Enum):
     """What may be used, and the statement that says when it was."""
 
     CREDENTIAL = "UPDATE api_credential SET last_used_at = %(at)s WHERE id = %(key)s"
@@ -27,23 +27,23 @@ class Key(Enum):
     TOKEN = "UPDATE api_managementtoken SET last_used_at = %(at)s WHERE id = %(key)s"  # noqa: S105 - a statement
 
 
-UNLESS_LATER: Final = " AND (last_used_at IS NULL OR last_used_at < %(at)s)"  # another process may have been faster
+UNLESS_NEWER: Final = " AND (last_used_at IS NULL OR last_used_at < %(at)s)"  # another process may have been faster
 
 
-def note_use(kind: Key, key: int | str) -> None:
+def record_use(kind: UsedKey, key: int | str) -> None:
     """Say that a key, which must be a valid one, is used now. Returns at once."""
-    last_uses().note(kind, key)
+    key_usage_writer().note(kind, key)
 
 
-class LastUses:
+class KeyUsageWriter:
     """What a process has noted, and the thread that writes it."""
 
     def __init__(self) -> None:
-        self._at: dict[tuple[Key, int | str], float] = {}
+        self._at: dict[tuple[UsedKey, int | str], float] = {}
         self._wanted = threading.Event()
         threading.Thread(target=self._work, name="last-uses", daemon=True).start()
 
-    def note(self, kind: Key, key: int | str) -> None:
+    def note(self, kind: UsedKey, key: int | str) -> None:
         self._at[kind, key] = time.time()
         if not self._wanted.is_set():
             self._wanted.set()
@@ -63,10 +63,10 @@ class LastUses:
         with connect() as connection:
             while self._at:
                 (kind, key), at = self._at.popitem()
-                connection.execute(kind.value + UNLESS_LATER, {"key": key, "at": datetime.fromtimestamp(at, UTC)})
+                connection.execute(kind.value + UNLESS_NEWER, {"key": key, "at": datetime.fromtimestamp(at, UTC)})
 
 
 @once
-def last_uses() -> LastUses:
+def key_usage_writer() -> KeyUsageWriter:
     """This process's, started with the first use of a key."""
-    return LastUses()
+    return KeyUsageWriter()

@@ -19,16 +19,16 @@ import structlog
 from api.http.database import connect, once
 
 EVERY: Final = 60.0  # seconds; the first refusal is written at once
-MOST_KEYS: Final = 100  # that a process tells apart between two writes
-MOST_HINTS: Final = 5  # of a site, reason and hour
-KEEP: Final = timedelta(days=2)
-HINT: Final = 4  # characters, and a third of a key at most
-LONGEST: Final = 64  # of a key that could be one (api.models.URL_SAFE)
+MAX_KEYS: Final = 100  # that a process tells apart between two writes
+MAX_HINTS: Final = 5  # of a site, reason and hour
+RETENTION: Final = timedelta(days=2)
+HINT_LENGTH: Final = 4  # characters, and a third of a key at most
+MAX_KEY_LENGTH: Final = 64  # of a key that could be one (api.models.URL_SAFE)
 
 log = structlog.get_logger(__name__)
 
 
-class Reason(StrEnum):
+class KeyProblem(StrEnum):
     """What was shown in vain."""
 
     WRITE_KEY = "write_key"
@@ -40,22 +40,26 @@ class Reason(StrEnum):
 
 
 # Whose a key was that once opened something, for each reason.
-SITES: Final[Mapping[Reason, str]] = {
-    Reason.WRITE_KEY: """
+SITE_QUERIES: Final[Mapping[KeyProblem, str]] = {
+    KeyProblem.WRITE_KEY: """
         SELECT k.key, d.site_id FROM api_writekey k JOIN api_source d ON d.id = k.source_id
          WHERE k.key = ANY(%(keys)s)
     """,
-    Reason.CREDENTIAL: """
+    KeyProblem.CREDENTIAL: """
         SELECT c.client_id, s.site_id FROM api_credential c JOIN api_credential_sites s ON s.credential_id = c.id
          WHERE c.client_id = ANY(%(keys)s)
     """,
-    Reason.TOKEN: """
+    KeyProblem.TOKEN: """
         SELECT t.token_hash, s.site_id
           FROM api_managementtoken t JOIN api_managementtoken_sites s ON s.managementtoken_id = t.id
          WHERE t.token_hash = ANY(%(keys)s)
     """,
 }
-SITES_OF: Final = {**SITES, Reason.SITECODE: SITES[Reason.CREDENTIAL], Reason.SCOPE: SITES[Reason.CREDENTIAL]}
+_SITES_OF: Final = {
+    **SITE_QUERIES,
+    KeyProblem.SITECODE: SITE_QUERIES[KeyProblem.CREDENTIAL],
+    KeyProblem.SCOPE: SITE_QUERIES[KeyProblem.CREDENTIAL],
+}
 
 WRITE: Final = """
 INSERT INTO api_refusedkey AS r (site_id, hour, reason, hint, count, last_at)
@@ -65,35 +69,35 @@ ON CONFLICT (site_id, hour, reason, hint) DO UPDATE
    SET count = r.count + excluded.count, last_at = greatest(r.last_at, excluded.last_at)
 """
 
-Place = tuple[int | None, datetime, Reason]  # a site, or none, in an hour
+HourKey = tuple[int | None, datetime, KeyProblem]  # a site, or none, in an hour
 Counts = dict[str, tuple[int, datetime]]  # by hint: how many, the last when
 
 
-def note_refusal(reason: Reason, key: str = "", *, hint: str = "") -> None:
+def record_refused_key(reason: KeyProblem, key: str = "", *, hint: str = "") -> None:
     """Count a request that was refused because of what it showed. Returns at once.
 
     `key` finds whose it was, and is never stored. The hint is the beginning of the key unless another one is given.
     """
-    refusals().note(reason, key[:LONGEST], hint or hint_of(key))
+    refused_key_counter().note(reason, key[:MAX_KEY_LENGTH], hint or hint_of(key))
 
 
 def hint_of(key: str) -> str:
     """Return the first characters of a key, fewer of one so short that they would tell too much of it."""
-    return re.sub(r"[^A-Za-z0-9_-]", "?", key[: min(HINT, len(key) // 3)])
+    return re.sub(r"[^A-Za-z0-9_-]", "?", key[: min(HINT_LENGTH, len(key) // 3)])
 
 
-class Refusals:
+class RefusedKeyCounter:
     """What a process has counted, and the thread that writes it."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[Reason, str, str], tuple[int, float]] = {}
+        self._counts: dict[tuple[KeyProblem, str, str], tuple[int, float]] = {}
         self._lock = threading.Lock()
         self._wanted = threading.Event()
         threading.Thread(target=self._work, name="refused-keys", daemon=True).start()
 
-    def note(self, reason: Reason, key: str, hint: str) -> None:
+    def note(self, reason: KeyProblem, key: str, hint: str) -> None:
         with self._lock:
-            if (reason, key, hint) not in self._counts and len(self._counts) >= MOST_KEYS:
+            if (reason, key, hint) not in self._counts and len(self._counts) >= MAX_KEYS:
                 key = hint = ""  # one more for each reason at most
             count, _ = self._counts.get((reason, key, hint), (0, 0.0))
             self._counts[reason, key, hint] = (count + 1, time.time())
@@ -116,16 +120,18 @@ class Refusals:
         if not counts:
             return
         with connect() as connection:
-            places = by_place(counts, sites_of(connection, counts))
-            rows = bounded(connection, places)
-            connection.execute(WRITE, columns(rows))
-            connection.execute("DELETE FROM api_refusedkey WHERE hour < %s", [datetime.now(UTC) - KEEP])
+            places = group_by_hour(counts, find_sites(connection, counts))
+            rows = limit_hints(connection, places)
+            connection.execute(WRITE, make_columns(rows))
+            connection.execute("DELETE FROM api_refusedkey WHERE hour < %s", [datetime.now(UTC) - RETENTION])
 
 
-def sites_of(connection: psycopg.Connection[Any], counts: Mapping[tuple[Reason, str, str], Any]) -> dict[Any, set[int]]:
+def find_sites(
+    connection: psycopg.Connection[Any], counts: Mapping[tuple[KeyProblem, str, str], Any]
+) -> dict[Any, set[int]]:
     """Return the sites of the keys that are known, by (reason, key). One query a reason."""
     found: defaultdict[Any, set[int]] = defaultdict(set)
-    for reason, statement in SITES_OF.items():
+    for reason, statement in _SITES_OF.items():
         keys = [key for each, key, _ in counts if each == reason and key.isascii() and "\0" not in key]
         if keys:
             for key, site_id in connection.execute(statement, {"keys": keys}).fetchall():
@@ -133,11 +139,11 @@ def sites_of(connection: psycopg.Connection[Any], counts: Mapping[tuple[Reason, 
     return found
 
 
-def by_place(
-    counts: Mapping[tuple[Reason, str, str], tuple[int, float]], sites: Mapping[Any, set[int]]
-) -> dict[Place, Counts]:
+def group_by_hour(
+    counts: Mapping[tuple[KeyProblem, str, str], tuple[int, float]], sites: Mapping[Any, set[int]]
+) -> dict[HourKey, Counts]:
     """Return the counts of each site and hour; those of keys that nobody knows have no site."""
-    places: defaultdict[Place, Counts] = defaultdict(dict)
+    places: defaultdict[HourKey, Counts] = defaultdict(dict)
     for (reason, key, hint), (count, at) in counts.items():
         last = datetime.fromtimestamp(at, UTC)
         hour = last.replace(minute=0, second=0, microsecond=0)
@@ -147,16 +153,16 @@ def by_place(
     return places
 
 
-def bounded(connection: psycopg.Connection[Any], places: Mapping[Place, Counts]) -> dict[Place, Counts]:
+def limit_hints(connection: psycopg.Connection[Any], places: Mapping[HourKey, Counts]) -> dict[HourKey, Counts]:
     """Return the same counts with few enough hints, those in the table included. One query."""
-    taken: defaultdict[Place, set[str]] = defaultdict(set)
+    taken: defaultdict[HourKey, set[str]] = defaultdict(set)
     statement = "SELECT site_id, hour, reason, hint FROM api_refusedkey WHERE hour = ANY(%s)"
     for site_id, hour, reason, hint in connection.execute(statement, [[hour for _, hour, _ in places]]).fetchall():
-        taken[site_id, hour, Reason(reason)].add(hint)
-    kept: defaultdict[Place, Counts] = defaultdict(dict)
+        taken[site_id, hour, KeyProblem(reason)].add(hint)
+    kept: defaultdict[HourKey, Counts] = defaultdict(dict)
     for place, counts in places.items():
         for hint, (count, last) in counts.items():
-            fits = hint in taken[place] or len(taken[place] - {""}) < MOST_HINTS
+            fits = hint in taken[place] or len(taken[place] - {""}) < MAX_HINTS
             taken[place].add(hint if fits else "")
             add(kept[place], hint if fits else "", count, last)
     return kept
@@ -167,7 +173,7 @@ def add(counts: Counts, hint: str, count: int, last: datetime) -> None:
     counts[hint] = (before + count, max(at, last))
 
 
-def columns(places: Mapping[Place, Counts]) -> dict[str, list[Any]]:
+def make_columns(places: Mapping[HourKey, Counts]) -> dict[str, list[Any]]:
     """Return the rows as arrays, in the order of their keys: processes that write at once must not deadlock."""
     rows = [(*place, hint, *each) for place, counts in places.items() for hint, each in counts.items()]
     rows.sort(key=lambda row: (row[0] or 0, *row[1:4]))
@@ -176,6 +182,6 @@ def columns(places: Mapping[Place, Counts]) -> dict[str, list[Any]]:
 
 
 @once
-def refusals() -> Refusals:
+def refused_key_counter() -> RefusedKeyCounter:
     """This process's, started with the first refusal."""
-    return Refusals()
+    return RefusedKeyCounter()

@@ -8,7 +8,7 @@ from api.events.envelope import Incoming, find_message_id, read_event, read_even
 from api.events.refusal import Refusal
 from api.http.credentials import SiteAccess, check_authorization, check_secret, encode_api_key, find_site, require_scope
 from api.http.endpoint import BodyTooLargeError, Request, Response, UndecodableBodyError, json_response
-from api.http.refused_keys import Reason, note_refusal
+from api.http.refused_keys import KeyProblem, record_refused_key
 from api.ingest.accept import (
     EVENT_BYTES,
     EVENT_LIMIT,
@@ -95,7 +95,7 @@ def find_destination(request: Request) -> SiteAccess:
     sitecode = request.header("HTTP_X_SEGMENT_SETTINGS")
     site = find_site(sitecode) if sitecode else None
     if site is None or site.id not in bearer.site_ids:
-        note_refusal(Reason.SITECODE, bearer.client_id)
+        record_refused_key(KeyProblem.SITECODE, bearer.client_id)
         raise Refusal(
             HTTPStatus.FORBIDDEN,
             "forbidden_site",

@@ -38,7 +38,7 @@ from api.http.endpoint import (
     limit_unauthenticated_reads,
 )
 from api.http.public_address import HOST_HEADERS, asked_address
-from api.http.refused_keys import Reason, note_refusal
+from api.http.refused_keys import KeyProblem, record_refused_key
 from api.ingest import accept
 from api.ingest.write_keys import Senders, find_in_body, find_shown, read_shown
 
@@ -136,7 +136,7 @@ def give_settings(request: Request, *, write_key: str) -> Response:
     """
     source = find_source(write_key)
     if source is None:
-        note_refusal(Reason.WRITE_KEY, write_key)
+        record_refused_key(KeyProblem.WRITE_KEY, write_key)
     if source is None or not source.is_enabled:
         raise Refusal(HTTPStatus.NOT_FOUND, "unknown_write_key", "No source has this write key, or it is switched off.")
     scheme, host = asked_address(request.environ)

@@ -12,7 +12,7 @@ from api.events.envelope import NOTHING, is_present, scalar
 from api.events.splitting import split_array, split_object
 from api.http.credentials import SourceAccess, check_token, find_source, find_sources, unauthorized
 from api.http.endpoint import Request
-from api.http.refused_keys import Reason, note_refusal
+from api.http.refused_keys import KeyProblem, record_refused_key
 from api.ingest.accept import too_large
 
 
@@ -64,9 +64,9 @@ class Senders:
         if source is not None:
             return source
         if key:
-            note_refusal(Reason.WRITE_KEY, key)
+            record_refused_key(KeyProblem.WRITE_KEY, key)
             raise unauthorized("The `writeKey` of this event is unknown, or was revoked. The event was not stored.")
-        note_refusal(Reason.NO_KEY)
+        record_refused_key(KeyProblem.NO_KEY)
         raise unauthorized("This event has no `writeKey`, and others of its batch have several. It was not stored.")
 
 
@@ -121,10 +121,10 @@ def find_in_body(body: bytes, shown: Shown) -> Senders:
     if senders.all:
         return senders
     if unknown := [*shown.write_keys, *filter(None, [keys.top]), *sorted(keys.items)]:
-        note_refusal(Reason.WRITE_KEY, unknown[0])
+        record_refused_key(KeyProblem.WRITE_KEY, unknown[0])
         raise unauthorized("Unknown write key, or one that was revoked. The admin shows the keys of each source.")
     lacking = "Send the source's write key: `Authorization: Basic base64(write_key:)`, or `writeKey`."
-    note_refusal(Reason.NO_KEY)
+    record_refused_key(KeyProblem.NO_KEY)
     raise unauthorized(shown.trouble or lacking)
 
 

@@ -8,37 +8,37 @@ from typing import Any, Final
 from django.db import connection
 
 import times
-from api.http.refused_keys import Reason
+from api.http.refused_keys import KeyProblem
 from api.http.wording import count_of
 from api.models import Site
 
 SPAN: Final = timedelta(hours=24)
 MOST_HINTS: Final = 5
 # Of a key that a site once knew, and of one that no site knows.
-KNOWN: Final[Mapping[Reason, str]] = {
-    Reason.WRITE_KEY: "a write key of this site that was revoked",
-    Reason.CREDENTIAL: "a credential of this site that was revoked, or a wrong secret of it",
-    Reason.SITECODE: "an API key of this site with a sitecode that it does not open",
-    Reason.SCOPE: "a credential of this site that may not do what was asked",
-    Reason.TOKEN: "a management token of this site that was revoked, is over or ended with its user",
+KNOWN: Final[Mapping[KeyProblem, str]] = {
+    KeyProblem.WRITE_KEY: "a write key of this site that was revoked",
+    KeyProblem.CREDENTIAL: "a credential of this site that was revoked, or a wrong secret of it",
+    KeyProblem.SITECODE: "an API key of this site with a sitecode that it does not open",
+    KeyProblem.SCOPE: "a credential of this site that may not do what was asked",
+    KeyProblem.TOKEN: "a management token of this site that was revoked, is over or ended with its user",
 }
-UNKNOWN: Final[Mapping[Reason, str]] = {
-    Reason.WRITE_KEY: "a write key that no site has",
-    Reason.CREDENTIAL: "a client id that no site has",
-    Reason.SITECODE: "an API key with a sitecode that it does not open",
-    Reason.SCOPE: "a credential that may not do what was asked",
-    Reason.TOKEN: "a management token that no site has",
-    Reason.NO_KEY: "no key, or none that could be read",
+UNKNOWN: Final[Mapping[KeyProblem, str]] = {
+    KeyProblem.WRITE_KEY: "a write key that no site has",
+    KeyProblem.CREDENTIAL: "a client id that no site has",
+    KeyProblem.SITECODE: "an API key with a sitecode that it does not open",
+    KeyProblem.SCOPE: "a credential that may not do what was asked",
+    KeyProblem.TOKEN: "a management token that no site has",
+    KeyProblem.NO_KEY: "no key, or none that could be read",
 }
 
 
-ADVICE: Final[Mapping[Reason, str]] = {
-    Reason.WRITE_KEY: "If one of your senders is meant, give it a write key of its source.",
-    Reason.CREDENTIAL: "If one of your senders is meant, give it the API key of a credential of this site.",
-    Reason.SITECODE: "Give the sender the sitecode of a site that its credential opens.",
-    Reason.SCOPE: "If one of your senders or programs is meant, give it a credential that may do what it does.",
-    Reason.TOKEN: "If one of your programs is meant, an owner makes it a new token or takes over the old one.",
-    Reason.NO_KEY: "If one of your senders is meant, give it the key that the set-up guide shows.",
+ADVICE: Final[Mapping[KeyProblem, str]] = {
+    KeyProblem.WRITE_KEY: "If one of your senders is meant, give it a write key of its source.",
+    KeyProblem.CREDENTIAL: "If one of your senders is meant, give it the API key of a credential of this site.",
+    KeyProblem.SITECODE: "Give the sender the sitecode of a site that its credential opens.",
+    KeyProblem.SCOPE: "If one of your senders or programs is meant, give it a credential that may do what it does.",
+    KeyProblem.TOKEN: "If one of your programs is meant, an owner makes it a new token or takes over the old one.",
+    KeyProblem.NO_KEY: "If one of your senders is meant, give it the key that the set-up guide shows.",
 }
 
 
@@ -56,7 +56,7 @@ REFUSED: Final = """
 class Refused:
     """How many requests of a day were refused for the same reason."""
 
-    reason: Reason
+    reason: KeyProblem
     is_of_site: bool  # else it may be of any sender of this installation
     count: int
     last_at: datetime
@@ -81,7 +81,7 @@ def find_refused(site: Site, *, now: datetime) -> list[Refused]:
     with connection.cursor() as cursor:
         cursor.execute(REFUSED, parameters(site, now=now))
         return [
-            Refused(Reason(reason), is_of_site, count, last_at, tuple(hints or ()))
+            Refused(KeyProblem(reason), is_of_site, count, last_at, tuple(hints or ()))
             for reason, is_of_site, count, last_at, hints in cursor.fetchall()
         ]
 
@@ -94,4 +94,4 @@ def parameters(site: Site, *, now: datetime) -> dict[str, Any]:
 def read_refused(row: Mapping[str, Any]) -> Refused:
     """Return a row of REFUSED that PostgreSQL made JSON of."""
     last_at = times.of_text(row["last_at"])
-    return Refused(Reason(row["reason"]), row["is_of_site"], row["count"], last_at, tuple(row["hints"] or ()))
+    return Refused(KeyProblem(row["reason"]), row["is_of_site"], row["count"], last_at, tuple(row["hints"] or ()))

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from api.alerts.conditions import explain
-from api.http.refused_keys import Reason
+from api.http.refused_keys import KeyProblem
 from api.http.wording import count_of
 from api.ingest.source_counts import Figures
 from api.insight import site_status
@@ -26,12 +26,12 @@ NEWEST: Final = 8
 MOST_ALERTS: Final = 5
 LAG_WARNING: Final = timedelta(seconds=30)  # as the doctor's
 # Where an owner finds a key in place of one that was refused.
-PLACES: Final[Mapping[Reason, tuple[str, str]]] = {
-    Reason.WRITE_KEY: ("settings-sources", "Sources"),
-    Reason.NO_KEY: ("guide", "Set-up guide"),
-    Reason.CREDENTIAL: ("settings-credentials", "Credentials"),
-    Reason.SITECODE: ("settings-credentials", "Credentials"),
-    Reason.TOKEN: ("settings-tokens", "Tokens"),
+PLACES: Final[Mapping[KeyProblem, tuple[str, str]]] = {
+    KeyProblem.WRITE_KEY: ("settings-sources", "Sources"),
+    KeyProblem.NO_KEY: ("guide", "Set-up guide"),
+    KeyProblem.CREDENTIAL: ("settings-credentials", "Credentials"),
+    KeyProblem.SITECODE: ("settings-credentials", "Credentials"),
+    KeyProblem.TOKEN: ("settings-tokens", "Tokens"),
 }
 NOT_OF_OWNERS: Final = ("guide", "Set-up guide")
 

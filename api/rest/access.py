@@ -14,8 +14,8 @@ from rest_framework.request import Request
 from api import audit
 from api.events.refusal import Refusal
 from api.http.credentials import MANAGEMENT_TOKEN_PREFIX, check_authorization, hash_secret, require_scope, unauthorized
-from api.http.key_usage import Key, note_use
-from api.http.refused_keys import Reason, hint_of, note_refusal
+from api.http.key_usage import UsedKey, record_use
+from api.http.refused_keys import KeyProblem, hint_of, record_refused_key
 from api.http.tokens import live_tokens, with_open_sites
 from api.models import AuditEntry, Membership, Scope, Site
 
@@ -73,16 +73,16 @@ def find_token(value: str) -> Caller:
     """
     token = with_open_sites(live_tokens()).filter(token_hash=hash_secret(value)).first()
     if token is None:
-        note_refusal(Reason.TOKEN, hash_secret(value), hint=hint_of_token(value))
+        record_refused_key(KeyProblem.TOKEN, hash_secret(value), hint=hint_of_token(value))
         raise unauthorized("Unknown management token, or one that was revoked or is over. Make one under Settings.")
     open_sites: list[int] = token.open_sites  # type: ignore[attr-defined]  # annotated by with_open_sites
     if not open_sites:
-        note_refusal(Reason.TOKEN, token.token_hash, hint=hint_of_token(value))
+        record_refused_key(KeyProblem.TOKEN, token.token_hash, hint=hint_of_token(value))
         raise unauthorized(
             "This management token belongs to somebody who may no longer do as much as it says in any of its sites. "
             "An owner can take it over under Settings, Tokens."
         )
-    note_use(Key.TOKEN, token.pk)
+    record_use(UsedKey.TOKEN, token.pk)
     return Caller(
         f"token-{token.pk}", f"token {token.pk} “{token.description}”", Role(token.role), frozenset(open_sites)
     )

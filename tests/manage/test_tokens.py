@@ -230,7 +230,7 @@ def test_token__at_the_other_doors__opens_none(world: World) -> None:
 def test_key__used__is_written_with_its_time(world: World, goal: Goal, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of all three kinds, by the thread that does so beside the requests."""
     monkeypatch.setattr(key_usage, "EVERY", 0.05)
-    writer = key_usage.LastUses()
+    writer = key_usage.KeyUsageWriter()
     monkeypatch.setattr(key_usage, "last_uses", lambda: writer)
     who = holder(world, "viewer")
     key = WriteKey.objects.filter(source__site=world.site)[0]
@@ -251,23 +251,23 @@ def test_key__used__is_written_with_its_time(world: World, goal: Goal, monkeypat
         assert began <= at <= timezone.now() + timedelta(seconds=1)
 
 
-@pytest.mark.parametrize("kind", key_usage.Key)
+@pytest.mark.parametrize("kind", key_usage.UsedKey)
 @pytest.mark.parametrize(("minutes", "is_kept"), [(5, True), (-5, False)])
 def test_key__used_through_two_processes__keeps_the_later_time(
-    world: World, kind: key_usage.Key, *, minutes: float, is_kept: bool
+    world: World, kind: key_usage.UsedKey, *, minutes: float, is_kept: bool
 ) -> None:
     """The other process wrote its use first, of a time `minutes` from now."""
     holder(world, "viewer")
-    models: dict[key_usage.Key, tuple[Any, str]] = {
-        key_usage.Key.CREDENTIAL: (Credential, "pk"),
-        key_usage.Key.WRITE_KEY: (WriteKey, "key"),
-        key_usage.Key.TOKEN: (ManagementToken, "pk"),
+    models: dict[key_usage.UsedKey, tuple[Any, str]] = {
+        key_usage.UsedKey.CREDENTIAL: (Credential, "pk"),
+        key_usage.UsedKey.WRITE_KEY: (WriteKey, "key"),
+        key_usage.UsedKey.TOKEN: (ManagementToken, "pk"),
     }
     model, field = models[kind]
     now = timezone.now()
     written = now + timedelta(minutes=minutes)
     model.objects.update(last_used_at=written)
-    writer = key_usage.LastUses()
+    writer = key_usage.KeyUsageWriter()
     writer._at[kind, getattr(model.objects.get(), field)] = now.timestamp()
 
     writer._write()
@@ -281,7 +281,7 @@ def test_key__shown_with_a_wrong_secret__is_not_used(world: World, monkeypatch: 
     used: list[object] = []
     monkeypatch.setattr(credentials, "note_use", lambda *use: used.append(use))
     assert world.post(world.event()).status_code == 200
-    assert used == [(key_usage.Key.CREDENTIAL, world.credential.pk)]
+    assert used == [(key_usage.UsedKey.CREDENTIAL, world.credential.pk)]
 
     with pytest.raises(Refusal):
         credentials.check_secret(CLIENT_ID, "wrong")

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from api.http import refused_keys
 from api.http.credentials import encode_api_key
-from api.http.refused_keys import Reason, Refusals, note_refusal
+from api.http.refused_keys import KeyProblem, RefusedKeyCounter, record_refused_key
 from api.http.tokens import make_token
 from api.ingest.provisioning import create_credential, create_site, create_source, revoke_write_key
 from api.models import ManagementToken, RefusedKey, Site, Source
@@ -26,10 +26,10 @@ UNKNOWN = "unknown-key-that-somebody-made-up"
 
 
 @pytest.fixture(autouse=True)
-def writer(monkeypatch: pytest.MonkeyPatch, world: World) -> Refusals:
+def writer(monkeypatch: pytest.MonkeyPatch, world: World) -> RefusedKeyCounter:
     """Return what this process counts in; nothing is written before a test says so."""
-    monkeypatch.setattr(Refusals, "_work", lambda _: None)
-    refusals = Refusals()
+    monkeypatch.setattr(RefusedKeyCounter, "_work", lambda _: None)
+    refusals = RefusedKeyCounter()
     monkeypatch.setattr(refused_keys, "refusals", lambda: refusals)
     return refusals
 
@@ -50,7 +50,7 @@ def basic(text: str) -> dict[str, str]:
 @pytest.mark.usefixtures("source")
 @pytest.mark.parametrize("who", ["viewer", "owner"])
 def test_unknown_key__of_a_sender__is_told_where_people_wait(
-    world: World, enter: Enter, writer: Refusals, who: str
+    world: World, enter: Enter, writer: RefusedKeyCounter, who: str
 ) -> None:
     for _ in range(3):
         assert world.client.post("/v1/track", json={**EVENT, "writeKey": UNKNOWN}).status_code == 401
@@ -65,7 +65,7 @@ def test_unknown_key__of_a_sender__is_told_where_people_wait(
 
 
 def test_revoked_key__of_a_sender__is_told_to_its_site_alone(
-    world: World, enter: Enter, source: Source, writer: Refusals
+    world: World, enter: Enter, source: Source, writer: RefusedKeyCounter
 ) -> None:
     key = source.write_keys.get()
     other = create_site(name="Other", sitecode="other00000")
@@ -82,7 +82,7 @@ def test_revoked_key__of_a_sender__is_told_to_its_site_alone(
     assert "was revoked" not in html.unescape(text_of(client.get("/admin/s/other00000/")))
 
 
-def test_every_door__with_a_wrong_key__leaves_a_trace(world: World, source: Source, writer: Refusals) -> None:
+def test_every_door__with_a_wrong_key__leaves_a_trace(world: World, source: Source, writer: RefusedKeyCounter) -> None:
     token, value = make_token([world.site], description="CI", role="viewer", made_by=owner_of(), expires_at=None)
     other = create_site(name="Other", sitecode="other00000")
     key = f"Basic {encode_api_key(CLIENT_ID, SECRET)}"
@@ -113,7 +113,9 @@ def test_every_door__with_a_wrong_key__leaves_a_trace(world: World, source: Sour
     assert token.pk == ManagementToken.objects.get().pk
 
 
-def test_table__after_wrong_keys_of_every_kind__holds_no_secret(world: World, source: Source, writer: Refusals) -> None:
+def test_table__after_wrong_keys_of_every_kind__holds_no_secret(
+    world: World, source: Source, writer: RefusedKeyCounter
+) -> None:
     secrets = [UNKNOWN, "gpm_a-management-token-of-somebody", "a-wrong-secret-of-somebody", "short", "päss\0word"]
     for secret in secrets:
         world.client.post("/v1/track", json={**EVENT, "writeKey": secret})
@@ -129,36 +131,36 @@ def test_table__after_wrong_keys_of_every_kind__holds_no_secret(world: World, so
 
 
 def test_strangers__with_any_number_of_keys__fill_few_rows_and_make_no_write_each(
-    world: World, writer: Refusals, django_assert_max_num_queries: Any
+    world: World, writer: RefusedKeyCounter, django_assert_max_num_queries: Any
 ) -> None:
     with django_assert_max_num_queries(0):
         for number in range(5_000):
-            note_refusal(Reason.WRITE_KEY, f"{number:04}-key-that-a-stranger-made-up")
-    assert len(writer._counts) <= refused_keys.MOST_KEYS + len(Reason)
+            record_refused_key(KeyProblem.WRITE_KEY, f"{number:04}-key-that-a-stranger-made-up")
+    assert len(writer._counts) <= refused_keys.MAX_KEYS + len(KeyProblem)
     writer.write()
     for number in range(5_000, 5_200):  # the next minute, or another process
-        note_refusal(Reason.WRITE_KEY, f"{number:04}-key-that-a-stranger-made-up")
+        record_refused_key(KeyProblem.WRITE_KEY, f"{number:04}-key-that-a-stranger-made-up")
     writer.write()
 
     rows = list(RefusedKey.objects.all())
     assert sum(row.count for row in rows) == 5_200
-    assert len(rows) <= (refused_keys.MOST_HINTS + 1) * len({row.hour for row in rows})
+    assert len(rows) <= (refused_keys.MAX_HINTS + 1) * len({row.hour for row in rows})
     assert all(len(row.hint) <= 4 for row in rows)
 
 
-def test_rows__older_than_two_days__go_with_the_next_write(world: World, writer: Refusals) -> None:
+def test_rows__older_than_two_days__go_with_the_next_write(world: World, writer: RefusedKeyCounter) -> None:
     old = datetime.now(UTC) - timedelta(days=3)
     RefusedKey.objects.create(hour=old, reason="write_key", hint="old", count=5, last_at=old)
-    note_refusal(Reason.WRITE_KEY, UNKNOWN)
+    record_refused_key(KeyProblem.WRITE_KEY, UNKNOWN)
 
     writer.write()
 
     assert [row.hint for row in RefusedKey.objects.all()] == ["unkn"]
 
 
-def test_key__refused_again_after_a_write__adds_up_in_one_row(world: World, writer: Refusals) -> None:
+def test_key__refused_again_after_a_write__adds_up_in_one_row(world: World, writer: RefusedKeyCounter) -> None:
     for _ in range(2):
-        note_refusal(Reason.WRITE_KEY, UNKNOWN)
+        record_refused_key(KeyProblem.WRITE_KEY, UNKNOWN)
         writer.write()
 
     row = RefusedKey.objects.get()
@@ -166,9 +168,9 @@ def test_key__refused_again_after_a_write__adds_up_in_one_row(world: World, writ
 
 
 def test_guide__while_it_waits__is_told_of_refused_keys(
-    world: World, enter: Enter, source: Source, writer: Refusals
+    world: World, enter: Enter, source: Source, writer: RefusedKeyCounter
 ) -> None:
-    note_refusal(Reason.WRITE_KEY, UNKNOWN)
+    record_refused_key(KeyProblem.WRITE_KEY, UNKNOWN)
     writer.write()
 
     heard = json.loads(text_of(enter("viewer").get(f"{HOME}guide/heard/{source.pk}/")))
@@ -178,7 +180,7 @@ def test_guide__while_it_waits__is_told_of_refused_keys(
     assert "beginning with “unkn…”" in sentence
 
 
-def test_site__that_is_removed__takes_its_counts_along(world: World, writer: Refusals) -> None:
+def test_site__that_is_removed__takes_its_counts_along(world: World, writer: RefusedKeyCounter) -> None:
     other: Site = create_site(name="Other")
     now = datetime.now(UTC)
     RefusedKey.objects.create(site=other, hour=now, reason="write_key", hint="a", count=1, last_at=now)

@@ -23,7 +23,7 @@ from api.digest.prune import prune_old
 from api.erasure import erase as erasure
 from api.erasure import removal
 from api.http.database import SessionKind, is_lock_timeout, refuse_other_key, set_django_session_kind
-from api.http.heartbeats import Role, heart, steady_time
+from api.http.heartbeats import Role, heartbeat_writer, read_steady_time
 from api.ingest import nudge
 from goals.catalogue import purge_deleted
 
@@ -55,7 +55,7 @@ log = structlog.get_logger(__name__)
 @app.task
 def digest() -> None:
     """Digest pending messages."""
-    heart(Role.WORKER).beat()
+    heartbeat_writer(Role.WORKER).beat()
     nudge.hear()
     if run.digest_all(claims(), seconds=RUN_SECONDS):
         digest.apply_async(retry=False)
@@ -64,7 +64,7 @@ def digest() -> None:
 @app.task
 def tend_queues() -> None:
     """Recover messages of dead workers and release deferred messages."""
-    heart(Role.WORKER).beat()
+    heartbeat_writer(Role.WORKER).beat()
     if run.tend_queues(claims()):
         run.digest_all(claims(), seconds=RUN_SECONDS)
 
@@ -115,7 +115,7 @@ def evaluate_alerts() -> None:
 def prune() -> None:
     """Delete processed messages that are old enough."""
     with unless_held("prune") as until:
-        now = steady_time()
+        now = read_steady_time()
         if now is not None:
             prune_old(now=now, seconds=until - time.monotonic())
             goal_changes.prune(now=now)
@@ -132,7 +132,7 @@ def purge() -> None:
 @app.task
 def prune_alerts() -> None:
     """Delete old notifications."""
-    now = steady_time()
+    now = read_steady_time()
     if now is not None:
         outbox.prune(before=now - outbox.KEEP, seconds=RUN_SECONDS)
 
@@ -181,7 +181,7 @@ class MonotonicScheduler(Scheduler):
             if self._due_at(entry) <= now and nudge.has_room(entry.options["queue"]):
                 self.apply_entry(entry, producer=self.producer)
                 self.due_at[entry.name] = now + entry.schedule.run_every.total_seconds()  # all are periodic
-        heart(Role.BEAT).beat()  # after sending, so that a beat that blocks on the broker shows as dead
+        heartbeat_writer(Role.BEAT).beat()  # after sending, so that a beat that blocks on the broker shows as dead
         pause = min((self._due_at(entry) - now for entry in entries), default=self.shortest_pause)
         return max(pause, self.shortest_pause)
 

@@ -144,7 +144,7 @@ def test_clock__beyond_a_minute__fails() -> None:
 
 def sign(role: str, *, age: float, clock_ahead: float = 0.0) -> None:
     """Write a heartbeat of this process that is `age` seconds old."""
-    heartbeats.write(role, expected=None)
+    heartbeats.write_heartbeat(role, expected=None)
     at = datetime.now(UTC) - timedelta(seconds=age)
     Heartbeat.objects.filter(role=role).update(at=at, clock_ahead=clock_ahead)
 
@@ -198,7 +198,7 @@ def test_clock__of_a_workers_host_is_ahead__names_the_host(world: World) -> None
 
 @pytest.mark.parametrize("seconds", [259_200, -259_200])
 def test_clock__of_the_database_jumped__is_named_for_an_hour(world: World, seconds: int) -> None:
-    heartbeats.write("beat", expected=datetime.now(UTC) - timedelta(seconds=seconds))
+    heartbeats.write_heartbeat("beat", expected=datetime.now(UTC) - timedelta(seconds=seconds))
     finding = doctor.look_at_clock()
     DatabaseClock.objects.update(jumped_at=datetime.now(UTC) - timedelta(hours=2))
 

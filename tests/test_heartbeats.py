@@ -9,7 +9,15 @@ from django.db import connection
 from api import tasks
 from api.http import heartbeats
 from api.http.database import connect
-from api.http.heartbeats import EVERY, Heart, Role, Sign, State, state_of, steady_time
+from api.http.heartbeats import (
+    INTERVAL_SECONDS,
+    HeartbeatWriter,
+    LastHeartbeat,
+    Role,
+    RoleState,
+    read_steady_time,
+    role_state,
+)
 from api.models import DatabaseClock, Heartbeat, Message
 from tests.world import World
 
@@ -18,7 +26,7 @@ OLD = timedelta(days=40)
 
 def steady(**since: float) -> None:
     """Store that the database's clock has been steady for this long and that the last heartbeat is new."""
-    heartbeats.write(Role.BEAT, expected=None)
+    heartbeats.write_heartbeat(Role.BEAT, expected=None)
     DatabaseClock.objects.update(steady_since=datetime.now(UTC) - timedelta(**since))
 
 
@@ -30,7 +38,7 @@ def done_message(world: World, *, received: timedelta = OLD, digested: timedelta
 
 
 def test_heart__beats_often__writes_one_row_every_few_seconds(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    now, heart, written = 100.0, Heart(Role.WORKER), []
+    now, heart, written = 100.0, HeartbeatWriter(Role.WORKER), []
     monkeypatch.setattr(heartbeats, "uptime", lambda: now)
     for _ in range(20):
         heart.beat()
@@ -42,7 +50,7 @@ def test_heart__beats_often__writes_one_row_every_few_seconds(world: World, monk
 
 
 def test_heart__database_takes_nothing__rests_and_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    now, heart = 100.0, Heart(Role.WORKER)
+    now, heart = 100.0, HeartbeatWriter(Role.WORKER)
     monkeypatch.setattr(heartbeats, "uptime", lambda: now)
     with connect() as session:
         session.execute("ALTER TABLE api_heartbeat RENAME TO api_heartbeat_away")
@@ -51,7 +59,7 @@ def test_heart__database_takes_nothing__rests_and_goes_on(world: World, monkeypa
     heart.beat()
     assert not Heartbeat.objects.exists()  # otherwise every task would wait for the locked row
 
-    now += EVERY
+    now += INTERVAL_SECONDS
     heart.beat()
 
     assert Heartbeat.objects.count() == 1
@@ -59,14 +67,14 @@ def test_heart__database_takes_nothing__rests_and_goes_on(world: World, monkeypa
 
 
 def test_heart__session_is_ended__beats_again_on_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    now, heart = 100.0, Heart(Role.WORKER)
+    now, heart = 100.0, HeartbeatWriter(Role.WORKER)
     monkeypatch.setattr(heartbeats, "uptime", lambda: now)
     heart.beat()
     first = Heartbeat.objects.get()
     with connect() as session:
         session.execute("SELECT pg_terminate_backend(%s, 5000)", [first.backend])
     for _ in range(2):
-        now += EVERY
+        now += INTERVAL_SECONDS
         heart.beat()
     heart.stop()
 
@@ -75,21 +83,21 @@ def test_heart__session_is_ended__beats_again_on_another(world: World, monkeypat
 
 def test_worker__its_last_task_is_over__still_has_the_session_of_its_heart(world: World) -> None:
     """Celery closes Django's session after each task, so by that session a frozen worker would look absent."""
-    heartbeats.heart.cache_clear()
+    heartbeats.heartbeat_writer.cache_clear()
     tasks.digest()
     connection.close()
 
-    assert [sign.is_connected for sign in heartbeats.signs()] == [True]
-    heartbeats.heart(Role.WORKER).stop()
+    assert [sign.is_connected for sign in heartbeats.load_heartbeats()] == [True]
+    heartbeats.heartbeat_writer(Role.WORKER).stop()
 
 
 def test_heart__first_beat__forgets_hosts_whose_sessions_ended(world: World) -> None:
-    heartbeats.write(Role.WORKER, expected=None)
+    heartbeats.write_heartbeat(Role.WORKER, expected=None)
     Heartbeat.objects.update(host="gone", backend=-1)
-    heartbeats.write(Role.BEAT, expected=None)
+    heartbeats.write_heartbeat(Role.BEAT, expected=None)
     Heartbeat.objects.filter(role=Role.BEAT).update(host="gone", backend=-1)
 
-    heart = Heart(Role.WORKER)
+    heart = HeartbeatWriter(Role.WORKER)
     heart.beat()
     heart.stop()
 
@@ -98,36 +106,36 @@ def test_heart__first_beat__forgets_hosts_whose_sessions_ended(world: World) -> 
 
 
 def test_worker__digests__gives_a_sign_of_life(world: World) -> None:
-    heartbeats.heart.cache_clear()
+    heartbeats.heartbeat_writer.cache_clear()
     tasks.digest()
 
-    assert [sign.role for sign in heartbeats.signs()] == ["worker"]
-    heartbeats.heart(Role.WORKER).stop()
+    assert [sign.role for sign in heartbeats.load_heartbeats()] == ["worker"]
+    heartbeats.heartbeat_writer(Role.WORKER).stop()
 
 
 @pytest.mark.parametrize(
     ("ages", "connected", "state"),
     [
-        ([], False, State.ABSENT),
-        ([3], True, State.ALIVE),
-        ([40, 3], True, State.ALIVE),
-        ([40], True, State.FROZEN),
-        ([40], False, State.ABSENT),
-        ([-259_200], False, State.ABSENT),  # the clock was ahead when it wrote
-        ([-259_200], True, State.FROZEN),
+        ([], False, RoleState.ABSENT),
+        ([3], True, RoleState.ALIVE),
+        ([40, 3], True, RoleState.ALIVE),
+        ([40], True, RoleState.FROZEN),
+        ([40], False, RoleState.ABSENT),
+        ([-259_200], False, RoleState.ABSENT),  # the clock was ahead when it wrote
+        ([-259_200], True, RoleState.FROZEN),
     ],
 )
-def test_state__by_the_last_signs__is_told(ages: list[int], connected: object, state: State) -> None:
-    signs = [Sign("worker", "host", 1, timedelta(seconds=age), bool(connected), 0.0) for age in ages]
+def test_state__by_the_last_signs__is_told(ages: list[int], connected: object, state: RoleState) -> None:
+    signs = [LastHeartbeat("worker", "host", 1, timedelta(seconds=age), bool(connected), 0.0) for age in ages]
 
-    assert state_of(signs) is state
+    assert role_state(signs) is state
 
 
 def test_clock__after_a_commit_that_took_long__stays_steady(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     steady(hours=2)
-    now, heart = 100.0, Heart(Role.WORKER)
+    now, heart = 100.0, HeartbeatWriter(Role.WORKER)
     monkeypatch.setattr(heartbeats, "uptime", lambda: now)
-    write = heartbeats.write
+    write = heartbeats.write_heartbeat
 
     def write_slowly(*args: Any, **more: Any) -> datetime:
         nonlocal now
@@ -140,51 +148,51 @@ def test_clock__after_a_commit_that_took_long__stays_steady(world: World, monkey
     heart.beat()
     heart.stop()
 
-    assert heartbeats.last_jump() is None
-    assert steady_time() is not None
+    assert heartbeats.load_last_jump() is None
+    assert read_steady_time() is not None
 
 
 @pytest.mark.parametrize("seconds", [2_678_400, -2_678_400])
 def test_clock__jumps__is_unsteady_from_then_on(world: World, seconds: int) -> None:
     steady(hours=2)
-    assert steady_time() is not None
+    assert read_steady_time() is not None
 
-    heartbeats.write(Role.BEAT, expected=datetime.now(UTC) - timedelta(seconds=seconds))
+    heartbeats.write_heartbeat(Role.BEAT, expected=datetime.now(UTC) - timedelta(seconds=seconds))
 
-    assert steady_time() is None
-    jump = heartbeats.last_jump()
+    assert read_steady_time() is None
+    jump = heartbeats.load_last_jump()
     assert jump is not None
     assert abs(jump.seconds - seconds) < 60
 
 
 def test_clock__runs_as_expected__stays_steady(world: World) -> None:
     steady(hours=2)
-    heartbeats.write(Role.BEAT, expected=datetime.now(UTC))
-    heartbeats.write(Role.WORKER, expected=None)
+    heartbeats.write_heartbeat(Role.BEAT, expected=datetime.now(UTC))
+    heartbeats.write_heartbeat(Role.WORKER, expected=None)
 
-    assert steady_time() is not None
-    assert heartbeats.last_jump() is None
+    assert read_steady_time() is not None
+    assert heartbeats.load_last_jump() is None
 
 
 def test_clock__was_not_watched_for_some_minutes__is_unsteady(world: World) -> None:
     """The clock may have jumped while no process watched it."""
     steady(hours=2)
     DatabaseClock.objects.update(seen_at=datetime.now(UTC) - timedelta(minutes=2))
-    assert steady_time() is None
+    assert read_steady_time() is None
 
-    heartbeats.write(Role.BEAT, expected=None)
+    heartbeats.write_heartbeat(Role.BEAT, expected=None)
 
-    assert steady_time() is None
-    assert heartbeats.last_jump() is None
+    assert read_steady_time() is None
+    assert heartbeats.load_last_jump() is None
 
 
 def test_clock__is_set_back_before_a_start__is_a_jump(world: World) -> None:
     steady(hours=2)
     DatabaseClock.objects.update(seen_at=datetime.now(UTC) + timedelta(days=3))
 
-    heartbeats.write(Role.BEAT, expected=None)
+    heartbeats.write_heartbeat(Role.BEAT, expected=None)
 
-    jump = heartbeats.last_jump()
+    jump = heartbeats.load_last_jump()
     assert jump is not None
     assert jump.seconds < -250_000
 

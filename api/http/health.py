@@ -13,20 +13,20 @@ from psycopg_pool import PoolTimeout
 from api.events.refusal import Refusal
 from api.http.database import once, pool
 from api.http.endpoint import Request, Response, database_unavailable, json_response
-from api.http.heartbeats import LATE
+from api.http.heartbeats import MAX_AGE
 from api.http.secret_key import OtherKeyError, require_same_key
 
-LOOK_EVERY: Final = 1.0  # seconds between two looks of a process: strangers may ask as often as they like
-LOOK_AGE: Final = 10.0  # seconds after which the last look says nothing any more: one takes 4 at most
+CHECK_INTERVAL: Final = 1.0  # seconds between two looks of a process: strangers may ask as often as they like
+MAX_CHECK_AGE: Final = 10.0  # seconds after which the last look says nothing any more: one takes 4 at most
 # Writes a row that fills a page with what is free in it (the table's fill factor), so that the file has to grow, and
 # takes it back. The commit waits for the disk. Costs 1 kB of write-ahead log.
-PROBE: Final = """
+PROBE_WRITE: Final = """
 BEGIN; SAVEPOINT probe;
 INSERT INTO api_probe (filler) VALUES (repeat('x', 500));
 ROLLBACK TO SAVEPOINT probe; COMMIT
 """
 # Errors of a PostgreSQL that runs and stores nothing.
-REASONS: Final[dict[type[Exception], Refusal]] = {
+REFUSALS: Final[dict[type[Exception], Refusal]] = {
     psycopg.errors.DiskFull: Refusal(
         503,
         "disk_full",
@@ -72,13 +72,13 @@ class Readiness:
     def look(self) -> Response:
         """Return what was found, or raise it. At most one request at a time waits for the database."""
         age = time.monotonic() - self._looked_at
-        if (self._found is None or age > LOOK_EVERY) and self._lock.acquire(blocking=False):
+        if (self._found is None or age > CHECK_INTERVAL) and self._lock.acquire(blocking=False):
             try:
-                self._found = examine()
+                self._found = check_readiness()
             finally:
                 self._looked_at = time.monotonic()
                 self._lock.release()
-        elif self._found is None or age > LOOK_AGE:
+        elif self._found is None or age > MAX_CHECK_AGE:
             raise database_unavailable()
         if isinstance(self._found, Refusal):
             raise self._found
@@ -94,52 +94,52 @@ def readiness() -> Readiness:
     return Readiness()
 
 
-def examine() -> Response | Refusal:
+def check_readiness() -> Response | Refusal:
     """Return what `/health/ready` says. Four statements."""
     try:
         try:
-            return look_at_database()
+            return check_database()
         except psycopg.OperationalError:
             pool().check()  # the server was restarted: a session that it dropped says nothing about it
-            return look_at_database()
+            return check_database()
     except OtherKeyError:  # whose text is for operators: it names fingerprints and a file
         return Refusal(503, "other_secret_key", OTHER_KEY, (("Retry-After", "60"),))
     except (psycopg.Error, PoolTimeout) as error:
-        return REASONS.get(type(error)) or database_unavailable()
+        return REFUSALS.get(type(error)) or database_unavailable()
 
 
-def look_at_database() -> Response | Refusal:
+def check_database() -> Response | Refusal:
     """Ask the database whether it stores events, and for worker and beat. Raises psycopg.Error, PoolTimeout."""
     with pool().connection() as session:
-        if missing := missing_migrations(session):
+        if missing := list_missing_migrations(session):
             text = f"Run `python manage.py prepare`; missing: {', '.join(missing)}."
             return Refusal(503, "not_migrated", text, (("Retry-After", "5"),))
         require_same_key(session)
-        probe(session)
-        absent = absent_roles(session)
+        probe_write(session)
+        absent = list_absent_roles(session)
     return json_response({"status": "degraded", "missing": absent} if absent else {"status": "ok"})
 
 
-def missing_migrations(session: "psycopg.Connection[tuple[object, ...]]") -> list[str]:
+def list_missing_migrations(session: "psycopg.Connection[tuple[object, ...]]") -> list[str]:
     """Return the last migrations of this code's apps that the database does not have. One query."""
     try:
         applied = set(session.execute("SELECT app, name FROM django_migrations").fetchall())
     except UndefinedTable:  # an empty database
         applied = set()
-    return [f"{app}.{name}" for app, name in sorted(latest_migrations() - applied)]
+    return [f"{app}.{name}" for app, name in sorted(list_latest_migrations() - applied)]
 
 
-def probe(session: "psycopg.Connection[tuple[object, ...]]") -> None:
+def probe_write(session: "psycopg.Connection[tuple[object, ...]]") -> None:
     """Write something durably, as an event would be, and take it back. Raises psycopg.Error."""
     try:
-        session.execute(PROBE, prepare=False)
+        session.execute(PROBE_WRITE, prepare=False)
     except psycopg.Error:
         if not session.broken:
             session.rollback()
         raise
 
 
-def absent_roles(session: "psycopg.Connection[tuple[object, ...]]") -> list[str]:
+def list_absent_roles(session: "psycopg.Connection[tuple[object, ...]]") -> list[str]:
     """Return who has given no sign of life for half a minute. One query."""
     rows = session.execute(
         """
@@ -147,12 +147,12 @@ def absent_roles(session: "psycopg.Connection[tuple[object, ...]]") -> list[str]
          WHERE NOT EXISTS (SELECT FROM api_heartbeat h WHERE h.role = wanted.role
                               AND h.at BETWEEN clock_timestamp() - %(late)s AND clock_timestamp() + %(late)s)
         """,
-        {"late": LATE},
+        {"late": MAX_AGE},
     )
     return [str(role) for (role,) in rows]
 
 
 @cache
-def latest_migrations() -> frozenset[tuple[str, str]]:
+def list_latest_migrations() -> frozenset[tuple[str, str]]:
     """The last migration of each app, read from the code once a process."""
     return frozenset(MigrationLoader(None).graph.leaf_nodes())

@@ -25,16 +25,16 @@ from api.http.database import SessionKind, connect
 from api.models import Heartbeat
 
 Role = Heartbeat.Role
-EVERY: Final = 5.0  # seconds
-LATE: Final = timedelta(seconds=30)  # a run of the digest takes 5 s, and one batch of it may take longer
-JUMP: Final = 5.0  # seconds that a clock may be from where it is expected: NTP corrects more at once
-PAUSE: Final = timedelta(minutes=1)  # without a heartbeat: then nobody knows whether the clock jumped
-STEADY: Final = timedelta(hours=1)  # before anything is deleted because of its age
+INTERVAL_SECONDS: Final = 5.0  # seconds
+MAX_AGE: Final = timedelta(seconds=30)  # a run of the digest takes 5 s, and one batch of it may take longer
+JUMP_SECONDS: Final = 5.0  # seconds that a clock may be from where it is expected: NTP corrects more at once
+MAX_PAUSE: Final = timedelta(minutes=1)  # without a heartbeat: then nobody knows whether the clock jumped
+STEADY_AFTER: Final = timedelta(hours=1)  # before anything is deleted because of its age
 
 log = structlog.get_logger(__name__)
 
 
-class State(StrEnum):
+class RoleState(StrEnum):
     """The state of worker or beat."""
 
     ALIVE = "alive"
@@ -43,7 +43,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
+class LastHeartbeat:
     """The last sign of life of a role on a host."""
 
     role: str
@@ -55,14 +55,14 @@ class Sign:
 
 
 @dataclass(frozen=True, slots=True)
-class Jump:
+class ClockJump:
     """The last jump of the database's clock, and how long ago it was by that clock."""
 
     seconds: float
     age: timedelta
 
 
-class Heart:
+class HeartbeatWriter:
     """Writes the heartbeat of this process, at most every few seconds.
 
     On a session of its own, which is open for as long as the process lives: Celery closes Django's after each task.
@@ -72,24 +72,24 @@ class Heart:
         self._role = role
         self._session: psycopg.Connection[Any] | None = None
         self._last: tuple[datetime, float] | None = None  # the database's time, and `uptime` then
-        self._tried_at = -EVERY
+        self._tried_at = -INTERVAL_SECONDS
 
     def beat(self) -> None:
         """Write a sign of life if one is due. One query, and one more at the first. Never raises psycopg.Error."""
-        if uptime() - self._tried_at < EVERY:  # after a failure, too: the process has other work to do
+        if uptime() - self._tried_at < INTERVAL_SECONDS:  # after a failure, too: the process has other work to do
             return
         self._tried_at = uptime()
         try:
             if self._session is None:
                 self._session = connect(SessionKind.NOTES)
-                forget_the_dead(self._role, self._session)
+                delete_ended_sessions(self._role, self._session)
             # From beginning to beginning, because the database takes the time first: a commit that waits for the disk
             # is no jump of its clock.
             begun = uptime()
             expected = None
-            if self._last is not None and begun - self._last[1] < PAUSE.total_seconds():
+            if self._last is not None and begun - self._last[1] < MAX_PAUSE.total_seconds():
                 expected = self._last[0] + timedelta(seconds=begun - self._last[1])
-            self._last = (write(self._role, expected=expected, session=self._session), begun)
+            self._last = (write_heartbeat(self._role, expected=expected, session=self._session), begun)
         except psycopg.Error as error:
             log.warning("heartbeat.failed", role=str(self._role), error=type(error).__name__)
             self.stop()
@@ -102,9 +102,9 @@ class Heart:
 
 
 @cache
-def heart(role: str) -> Heart:
+def heartbeat_writer(role: str) -> HeartbeatWriter:
     """Return this process's heart."""
-    return Heart(role)
+    return HeartbeatWriter(role)
 
 
 def uptime() -> float:
@@ -112,7 +112,7 @@ def uptime() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-def write(role: str, *, expected: datetime | None, session: Any = connection) -> datetime:
+def write_heartbeat(role: str, *, expected: datetime | None, session: Any = connection) -> datetime:
     """Write a sign of life and return the database's time.
 
     `expected` is what that should be by this process's reckoning. Without it only a clock that was set back is seen.
@@ -151,15 +151,15 @@ def write(role: str, *, expected: datetime | None, session: Any = connection) ->
                 "process": os.getpid(),
                 "ours": datetime.now(UTC),
                 "expected": expected,
-                "jump": JUMP,
-                "pause": PAUSE.total_seconds(),
+                "jump": JUMP_SECONDS,
+                "pause": MAX_PAUSE.total_seconds(),
             },
         )
         at: datetime = cursor.fetchone()[0]
         return at
 
 
-def forget_the_dead(role: str, session: Any = connection) -> None:
+def delete_ended_sessions(role: str, session: Any = connection) -> None:
     """Delete the rows of a role whose sessions have ended: of hosts and containers that are gone. One query."""
     with session.cursor() as cursor:
         cursor.execute(f"DELETE FROM api_heartbeat AS h WHERE role = %s AND NOT {IS_CONNECTED}", [str(role)])
@@ -169,27 +169,27 @@ IS_CONNECTED: Final = """EXISTS (
     SELECT FROM pg_stat_activity a WHERE a.pid = h.backend AND a.backend_start = h.backend_started_at)"""
 
 
-def signs() -> list[Sign]:
+def load_heartbeats() -> list[LastHeartbeat]:
     """Return the last sign of every role on every host, the newest first. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT role, host, process, clock_timestamp() - at, {IS_CONNECTED}, clock_ahead"
             " FROM api_heartbeat AS h ORDER BY at DESC"
         )
-        return [Sign(*row) for row in cursor.fetchall()]
+        return [LastHeartbeat(*row) for row in cursor.fetchall()]
 
 
-def state_of(signs: Sequence[Sign]) -> State:
+def role_state(load_heartbeats: Sequence[LastHeartbeat]) -> RoleState:
     """Return how a role is by its last signs on all hosts. Pure.
 
     A sign from the future is a late one: the clock was set back since, and whoever lives has written again.
     """
-    if any(abs(each.age) <= LATE for each in signs):
-        return State.ALIVE
-    return State.FROZEN if any(each.is_connected for each in signs) else State.ABSENT
+    if any(abs(each.age) <= MAX_AGE for each in load_heartbeats):
+        return RoleState.ALIVE
+    return RoleState.FROZEN if any(each.is_connected for each in load_heartbeats) else RoleState.ABSENT
 
 
-def last_jump() -> Jump | None:
+def load_last_jump() -> ClockJump | None:
     """Return the last jump of the database's clock, if there was one. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -197,10 +197,10 @@ def last_jump() -> Jump | None:
             " WHERE jumped_at IS NOT NULL"
         )
         row = cursor.fetchone()
-        return Jump(float(row[0]), timedelta(seconds=float(row[1]))) if row else None
+        return ClockJump(float(row[0]), timedelta(seconds=float(row[1]))) if row else None
 
 
-def steady_time() -> datetime | None:
+def read_steady_time() -> datetime | None:
     """Return the database's time if its clock has run steadily for an hour, otherwise None. One query.
 
     Everything that deletes by age takes its time from here.
@@ -212,7 +212,7 @@ def steady_time() -> datetime | None:
              WHERE clock_timestamp() - steady_since > %(steady)s * interval '1 second'
                AND abs(extract(epoch FROM clock_timestamp() - seen_at)) < %(pause)s
             """,
-            {"steady": STEADY.total_seconds(), "pause": PAUSE.total_seconds()},
+            {"steady": STEADY_AFTER.total_seconds(), "pause": MAX_PAUSE.total_seconds()},
         )
         row = cursor.fetchone()
         return row[0] if row else None

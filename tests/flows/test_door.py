@@ -418,7 +418,7 @@ def test_raw_event__as_a_webhook_sends_it__keeps_its_corrected_timestamp(world: 
 
 def test_health__of_a_working_process__is_ok(world: World) -> None:
     for role in heartbeats.Role:
-        heartbeats.write(role, expected=None)
+        heartbeats.write_heartbeat(role, expected=None)
     health.readiness().forget()
 
     assert world.client.get("/health/live").json() == {"status": "ok"}

@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from api.http import heartbeats
 from api.http.database import connect
-from api.http.health import probe, readiness
+from api.http.health import probe_write, readiness
 from api.management.commands.prepare import record_key
 from api.models import Heartbeat
 from tests.world import World
@@ -66,7 +66,7 @@ def test_ready__worker_or_beat_are_missing__is_degraded_and_stays_ready(world: W
     """Events are accepted all the same: a load balancer must not take the web servers away."""
     answers = [ready(world)]
     for role in ("worker", "beat"):
-        heartbeats.write(role, expected=None)
+        heartbeats.write_heartbeat(role, expected=None)
         answers.append(ready(world))
     Heartbeat.objects.filter(role="beat").update(at=datetime.now(UTC) - timedelta(seconds=31))
     answers.append(ready(world))
@@ -130,10 +130,10 @@ def test_probe__each_time__makes_the_file_grow_and_waits_for_the_disk(world: Wor
     with connect() as session, connection.cursor() as cursor:
         before = file_size(cursor)
         for _ in range(3):
-            probe(session)
+            probe_write(session)
         assert file_size(cursor) - before == PAGE * 3
         begun = session.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
-        probe(session)
+        probe_write(session)
         flushed = session.execute("SELECT pg_current_wal_flush_lsn() > %s::pg_lsn", begun).fetchone()
         rows = session.execute("SELECT count(*) FROM api_probe").fetchone()
 

@@ -17,8 +17,8 @@ from api.celery import app
 from api.digest import rekey
 from api.http import heartbeats
 from api.http.database import connect
-from api.http.health import REASONS, probe
-from api.http.heartbeats import Role, Sign, State, state_of
+from api.http.health import REFUSALS, probe_write
+from api.http.heartbeats import LastHeartbeat, Role, RoleState, role_state
 from api.http.secret_key import require_same_key
 from api.insight.sessions import find_holders
 from api.models import Message, Twin
@@ -123,7 +123,7 @@ def look_at_key() -> Finding:
 def look_at_writes() -> Finding:
     with connect() as session:
         try:
-            probe(session)
+            probe_write(session)
         except (DiskFull, ReadOnlySqlTransaction) as error:
             text, _, advice = REASONS[type(error)].message.partition(": ")
             return Finding("FAIL", text, advice)
@@ -137,7 +137,7 @@ def look_at_worker() -> Finding:
     beats = [sign for sign in heartbeats.signs() if sign.role == Role.BEAT]
     # A process that answers may be at work for long, or have nothing to do because nothing is scheduled.
     if app.control.ping(timeout=PING_SECONDS, limit=1):
-        if state_of(beats) is not State.ALIVE:
+        if role_state(beats) is not RoleState.ALIVE:
             return Finding("warn", "a worker answers, but gets nothing to do", "see to beat first")
         return Finding("FAIL", f"a worker answers, but has done nothing {since(signs)}: events wait", SEE_WORKER)
     return missing(signs, "worker", "events are accepted and wait")
@@ -168,7 +168,7 @@ def missing(signs: Sequence[Sign], role: str, meaning: str) -> Finding:
     return Finding("FAIL", f"none runs {since(signs)}: {meaning}", f"start one: {command}, or see the log of the last")
 
 
-def since(signs: Sequence[Sign]) -> str:
+def since(signs: Sequence[LastHeartbeat]) -> str:
     return f"for {abs(signs[0].age.total_seconds()):.0f} s" if signs else "and none ever did"
 
 
@@ -212,7 +212,7 @@ def look_at_clock() -> Finding:
     difference = (theirs - ours).total_seconds()
     text = f"the database's is {difference:+.3f} s from this machine's"
     advice = "synchronise both machines' clocks (NTP)"
-    for sign in heartbeats.signs():
+    for sign in heartbeats.load_heartbeats():
         if abs(sign.clock_ahead) > abs(difference) and abs(sign.age) < CLOCK_AGE:
             difference = sign.clock_ahead
             text = f"the {sign.role}'s on {sign.host} is {difference:+.3f} s from the database's"

@@ -18,10 +18,10 @@ with one_line():
 # Only now, with Django set up, may the rest be imported.
 from api import urls
 from api.http import django_requests, health, static_files
-from api.http.concurrency import FullError
-from api.http.cross_origin import answer_preflight, open_to_pages
+from api.http.concurrency import LimitReachedError
+from api.http.cross_origin import allow_any_origin, answer_preflight
 from api.http.database import DatabaseDownError, SessionKind, refuse_other_key, set_django_session_kind
-from api.http.django_requests import busy
+from api.http.django_requests import too_busy
 from api.http.endpoint import Endpoint, Request, Response, database_unavailable, error_response, internal_error
 from api.ingest import pixel, segmentio, tracking
 from api.remote_data import map_reads, token
@@ -69,7 +69,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         endpoint = NOTHING_HERE
     request = Request(environ)
     if endpoint.is_open and request.method == "OPTIONS":
-        return respond(open_to_pages(answer_preflight(request)), start_response)
+        return respond(allow_any_origin(answer_preflight(request)), start_response)
     try:
         answer = endpoint.serve(request)
     except DatabaseDownError:
@@ -79,14 +79,14 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         answer = endpoint.refuse(internal_error())
     if answer.status >= HTTPStatus.BAD_REQUEST:
         request.drain()
-    return respond(open_to_pages(answer) if endpoint.is_open else answer, start_response)
+    return respond(allow_any_origin(answer) if endpoint.is_open else answer, start_response)
 
 
 def send_static_file(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     try:
         sent = static_files.answer(environ, start_response)
-    except FullError:
-        return respond(error_response(busy()), start_response)
+    except LimitReachedError:
+        return respond(error_response(too_busy()), start_response)
     return respond(NOTHING_HERE.serve(Request(environ)), start_response) if sent is None else sent
 
 

@@ -18,7 +18,7 @@ from api.digest.readings import NEWEST
 from api.digest.site_config import load_site_config
 from api.digest.suppression import find_suppressed
 from api.erasure.sweeps import stand_ins_of
-from api.http.chunks import chunks
+from api.http.chunks import iter_chunks
 from api.models import Erasure, Removal, Site
 from cohorts import merge, people
 from cohorts.models import SIZE
@@ -199,7 +199,7 @@ def _batches(site_id: int | None) -> Iterator[list[ProcessedMessage]]:
         """,
         {"site": site_id},
     )
-    for chunk in chunks((id_, size) for id_, size in sizes):
+    for chunk in iter_chunks((id_, size) for id_, size in sizes):
         yield _load_messages(chunk)
 
 

@@ -16,7 +16,7 @@ from api.digest.mapping import MESSAGE_COLUMNS, Derivation, StoredMessage, deriv
 from api.digest.site_config import SiteConfig, load_site_config
 from api.events.body import UnreadableBodyError, read_body
 from api.events.reasons import DROPS
-from api.http.chunks import chunks
+from api.http.chunks import iter_chunks
 from api.http.credentials import derive_redaction_key
 from api.http.wording import shorten
 from api.models import Site

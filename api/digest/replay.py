@@ -19,7 +19,7 @@ from api.events.encodings import decode
 from api.events.envelope import TYPES, Incoming, describe_event, open_event, read_events, read_type, scalar
 from api.events.reasons import REASONS, REPLAYABLE, UNSAFE_TO_DERIVE
 from api.events.refusal import Refusal
-from api.http.chunks import CHUNK_ROWS, chunks
+from api.http.chunks import CHUNK_ROWS, iter_chunks
 from api.http.credentials import SourceAccess, find_sources_of
 from api.http.endpoint import unreadable_encoding
 from api.ingest.accept import EVENT_BYTES, clean, refused, too_large
@@ -284,7 +284,7 @@ def _choose(site_id: int, reason: str, *, lock: str = "") -> list[tuple[int, int
 
 def _load(chosen: Sequence[tuple[int, int]]) -> Iterator[_KeptMessage]:
     """The messages in the order of their arrival, a chunk of them in memory. One query a chunk."""
-    for chunk in chunks(sorted(chosen)):
+    for chunk in iter_chunks(sorted(chosen)):
         rows = Message.objects.filter(pk__in=chunk).order_by("pk")
         for row in rows:
             is_from_the_door = (

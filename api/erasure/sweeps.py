@@ -17,7 +17,7 @@ from api.digest.suppression import find_suppressed
 from api.erasure.stand_ins import StandIns
 from api.events.encodings import decode
 from api.events.envelope import MESSAGE_ID_LENGTH
-from api.http.chunks import BODY_BYTES, chunks
+from api.http.chunks import BODY_BYTES, iter_chunks
 from api.insight.id_search import in_other_encodings, names
 from api.insight.people import message_ids_of
 from api.models import Erasure, GoalsChange, LateLink, Load, Message, Removal, Rule, Source, Twin
@@ -146,7 +146,9 @@ def _sweep_encoded_bodies(erasure: Erasure, begin: int, end: int) -> None:
     """Delete refused requests that name the person under a Content-Encoding; empty those that nobody can search."""
     kept = Message.objects.filter(site_id=erasure.site_id, pk__gt=begin, pk__lte=end).exclude(content_encoding="")
     sizes = list(kept.order_by("pk").select_for_update().values_list("pk", BODY_BYTES))
-    for message in chain.from_iterable(Message.objects.filter(pk__in=chunk).order_by("pk") for chunk in chunks(sizes)):
+    for message in chain.from_iterable(
+        Message.objects.filter(pk__in=chunk).order_by("pk") for chunk in iter_chunks(sizes)
+    ):
         body = decode(bytes(message.body), message.content_encoding, most=MOST_DECODED)
         if body is None:
             Message.objects.filter(pk=message.pk).update(body=b"", content_encoding="", detail=UNSEARCHABLE)
@@ -301,7 +303,7 @@ def _sweep_identities(erasure: Erasure, begin: int, end: int) -> None:
             },
         )
         sizes = cursor.fetchall()
-    for chunk in chunks(sizes):
+    for chunk in iter_chunks(sizes):
         for id_, kind, value, text in _load_identities(chunk):
             if value in stand_ins.of:
                 Identity.objects.filter(pk=id_).delete()
@@ -448,7 +450,7 @@ def _replace_texts(erasure: Erasure, stage: Erasure.Stage, begin: int, end: int)
         sizes = cursor.fetchall()
     if stage == Stage.CONVERSIONS:
         sizes = _without_messages(erasure, sizes)
-    for chunk in chunks(sizes):
+    for chunk in iter_chunks(sizes):
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT id, {as_texts} FROM {table} t WHERE id = ANY(%s) ORDER BY id", [chunk])
             rows = cursor.fetchall()

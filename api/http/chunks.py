@@ -11,7 +11,7 @@ CHUNK_BYTES: Final = 4_194_304
 BODY_BYTES: Final = Func(F("body"), function="octet_length", output_field=IntegerField())  # it reads no large body
 
 
-def chunks(sizes: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
+def iter_chunks(sizes: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
     """Yield the ids of rows, given with their bytes, in their order: CHUNK_BYTES at a time, or one that is larger."""
     chunk: list[int] = []
     total = 0

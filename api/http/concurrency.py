@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class FullError(Exception):
+class LimitReachedError(Exception):
     """As many requests run and wait as may, or a request waited as long as it may: refuse it."""
 
 
-class Limit:
+class ConcurrencyLimit:
     """So many requests at a time, so many more that wait, and none longer than `patience` seconds."""
 
     def __init__(self, *, running: int, waiting: int = 0, patience: float = 0.0) -> None:
@@ -26,10 +26,10 @@ class Limit:
     def enter(self) -> None:
         """Take a place, or wait for one. Raises FullError."""
         if not self._entered.acquire(blocking=False):
-            raise FullError
+            raise LimitReachedError
         if not self._running.acquire(timeout=self.patience):
             self._entered.release()
-            raise FullError
+            raise LimitReachedError
 
     def leave(self) -> None:
         """Give the place back."""

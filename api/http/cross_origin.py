@@ -33,11 +33,11 @@ def answer_preflight(request: Request) -> Response:
     return Response(HTTPStatus.NO_CONTENT, b"", (methods, headers, MAX_AGE, VARY))
 
 
-def open_to_pages(answer: Response) -> Response:
+def allow_any_origin(answer: Response) -> Response:
     """Return the answer with leave for any page to read it, its headers included."""
-    return replace(answer, headers=(*answer.headers, ORIGIN, expose(answer.headers)))
+    return replace(answer, headers=(*answer.headers, ORIGIN, expose_headers(answer.headers)))
 
 
-def expose(headers: Sequence[tuple[str, str]]) -> tuple[str, str]:
+def expose_headers(headers: Sequence[tuple[str, str]]) -> tuple[str, str]:
     """Return the header that names those which a page may read: `*` for what a proxy adds, and these by name."""
     return "Access-Control-Expose-Headers", ", ".join(("*", *dict.fromkeys(name for name, _ in headers)))

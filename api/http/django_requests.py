@@ -13,9 +13,9 @@ import structlog
 from django.conf import settings
 
 from api.events.refusal import Refusal
-from api.http.concurrency import FullError, Limit
+from api.http.concurrency import ConcurrencyLimit, LimitReachedError
 from api.http.endpoint import CHUNK_BYTES, Request, Response, error_response
-from api.http.error_pages import PAGE_HEADERS, is_page, page_of
+from api.http.error_pages import PAGE_HEADERS, is_page, render_refusal
 
 log = structlog.get_logger(__name__)
 
@@ -24,14 +24,14 @@ Respond = Callable[[Response, Callable[..., Any]], Iterable[bytes]]
 
 # Beside a storm of pages the p50 of events was three times its own with three at a time, and twice with two
 # (tests.bench.storms). A page takes some 50 ms, so that the last of 12 waits half a second.
-PAGES: Final = Limit(running=2, waiting=12, patience=5.0)
+PAGE_LIMIT: Final = ConcurrencyLimit(running=2, waiting=12, patience=5.0)
 # A password takes most of a second of one core. One at a time, and never in the place of a page: strangers who try
 # passwords hold up nobody who is signed in.
-SIGN_INS: Final = Limit(running=1, waiting=3, patience=5.0)
+SIGN_IN_LIMIT: Final = ConcurrencyLimit(running=1, waiting=3, patience=5.0)
 # Bodies are read before there is a place for the request: their sender may never end them.
-BODIES: Final = Limit(running=6)
+BODY_LIMIT: Final = ConcurrencyLimit(running=6)
 # A reader may stop reading: the server then holds the thread, but no place of a page.
-EXPORTS: Final = Limit(running=2)
+EXPORT_LIMIT: Final = ConcurrencyLimit(running=2)
 
 BODY_BYTES: Final = settings.DATA_UPLOAD_MAX_MEMORY_SIZE  # of a form; no page takes files
 SIGN_IN_BYTES: Final = 16 * 1024
@@ -50,20 +50,22 @@ def answer(
     """Let Django, which is `application`, answer a request once there is a place for it; refuse it otherwise."""
     try:
         check_head(environ)
-        limit = limit_of(environ)
-        read_body(environ, most=SIGN_IN_BYTES if limit is SIGN_INS else BODY_BYTES)
+        limit = choose_limit(environ)
+        buffer_body(environ, most=SIGN_IN_BYTES if limit is SIGN_IN_LIMIT else BODY_BYTES)
         limit.enter()
-    except FullError:
-        return respond(refuse(environ, busy()), start_response)
+    except LimitReachedError:
+        return respond(make_error_response(environ, too_busy()), start_response)
     except Refusal as refusal:
-        return respond(refuse(environ, refusal), start_response)
+        return respond(make_error_response(environ, refusal), start_response)
     try:
-        return within(application(environ, start_response), start_response, respond, environ)
+        return finish_response(application(environ, start_response), start_response, respond, environ)
     finally:
         limit.leave()
 
 
-def within(response: Any, start_response: Callable[..., Any], respond: Respond, environ: Environ) -> Iterable[bytes]:
+def finish_response(
+    response: Any, start_response: Callable[..., Any], respond: Respond, environ: Environ
+) -> Iterable[bytes]:
     """Return the body of Django's response: whole, or an export that gives its place back when it is closed."""
     if not response.streaming:
         try:
@@ -71,10 +73,10 @@ def within(response: Any, start_response: Callable[..., Any], respond: Respond, 
         finally:
             response.close()
     try:
-        EXPORTS.enter()
-    except FullError:
+        EXPORT_LIMIT.enter()
+    except LimitReachedError:
         response.close()
-        return respond(refuse(environ, busy()), start_response)
+        return respond(make_error_response(environ, too_busy()), start_response)
     return Export(response)
 
 
@@ -97,7 +99,7 @@ class Export:
         if not self._is_open:
             raise StopIteration
         try:
-            with PAGES.turn():
+            with PAGE_LIMIT.turn():
                 return next(self._pieces)
         except StopIteration:
             self.close()
@@ -115,12 +117,12 @@ class Export:
             try:
                 self._response.close()
             finally:
-                EXPORTS.leave()
+                EXPORT_LIMIT.leave()
 
 
-def limit_of(environ: Environ) -> Limit:
+def choose_limit(environ: Environ) -> ConcurrencyLimit:
     is_sign_in = environ["PATH_INFO"] == settings.LOGIN_URL and environ["REQUEST_METHOD"] == "POST"
-    return SIGN_INS if is_sign_in else PAGES
+    return SIGN_IN_LIMIT if is_sign_in else PAGE_LIMIT
 
 
 def check_head(environ: Environ) -> None:
@@ -135,7 +137,7 @@ def check_head(environ: Environ) -> None:
         )
 
 
-def read_body(environ: Environ, *, most: int) -> None:
+def buffer_body(environ: Environ, *, most: int) -> None:
     """Put the whole body, of so many bytes at most, in the place of its stream. Raises FullError, Refusal (400, 413).
 
     Without a Content-Length Django reads none, so neither does this.
@@ -145,7 +147,7 @@ def read_body(environ: Environ, *, most: int) -> None:
         return
     wanted = int(length[:20])
     if wanted > most:
-        with BODIES.place():
+        with BODY_LIMIT.place():
             Request(environ).take_rest()
         raise Refusal(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -153,7 +155,7 @@ def read_body(environ: Environ, *, most: int) -> None:
             f"The body is larger than {most:,} bytes. Nothing was changed. Send less at a time.",
         )
     pieces = []
-    with BODIES.place():
+    with BODY_LIMIT.place():
         while wanted > 0 and (piece := environ["wsgi.input"].read(min(CHUNK_BYTES, wanted))):
             pieces.append(piece)
             wanted -= len(piece)
@@ -164,7 +166,7 @@ def read_body(environ: Environ, *, most: int) -> None:
     environ["wsgi.input"] = io.BytesIO(b"".join(pieces))
 
 
-def busy() -> Refusal:
+def too_busy() -> Refusal:
     """Return 503 for a request that found no place and was not begun."""
     return Refusal(
         HTTPStatus.SERVICE_UNAVAILABLE,
@@ -174,9 +176,9 @@ def busy() -> Refusal:
     )
 
 
-def refuse(environ: Environ, refusal: Refusal) -> Response:
+def make_error_response(environ: Environ, refusal: Refusal) -> Response:
     """Return an error as a page where people look, and as JSON elsewhere."""
     if not is_page(environ["PATH_INFO"]):
         return error_response(refusal)
-    page = page_of(refusal, loads_again=environ["REQUEST_METHOD"] == "GET")
+    page = render_refusal(refusal, loads_again=environ["REQUEST_METHOD"] == "GET")
     return Response(refusal.status, page.encode(), (*refusal.headers, *PAGE_HEADERS), "text/html; charset=utf-8")

@@ -18,8 +18,8 @@ from django.views.decorators.cache import never_cache
 from api.events.refusal import Refusal
 from api.http import middleware
 
-LONGEST: Final = 200  # of a header that is shown
-PAGES: Final = ("/admin/", "/api/docs")  # what these paths begin with is for people
+MAX_SHOWN: Final = 200  # of a header that is shown
+PAGE_PATHS: Final = ("/admin/", "/api/docs")  # what these paths begin with is for people
 TITLES: Final = {
     HTTPStatus.SERVICE_UNAVAILABLE: "Not available just now",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Too large",
@@ -27,7 +27,7 @@ TITLES: Final = {
 }
 PAGE_HEADERS: Final = (  # those of every page, for one that is sent without Django's middleware
     ("Cache-Control", "no-store"),
-    ("Content-Security-Policy", middleware.PAGES),
+    ("Content-Security-Policy", middleware.PAGE_POLICY),
     ("X-Frame-Options", settings.X_FRAME_OPTIONS),
     ("Referrer-Policy", settings.SECURE_REFERRER_POLICY),
 )
@@ -46,13 +46,13 @@ def show_refused_form(request: HttpRequest, reason: str = "") -> HttpResponse:
     context = {
         "is_of_address": is_of_address,
         "is_of_cookie": is_of_cookie,
-        "seen": seen(request),
+        "seen": describe_address_headers(request),
         "public_url": settings.PUBLIC_URL,
         "asked_for": f"{request.scheme}://{request.get_host()}",
         # The server blanks a header with a byte beyond ASCII.
         "cookies_are_unreadable": request.META.get("HTTP_COOKIE") == "",
         "cookies_need_tls": settings.CSRF_COOKIE_SECURE and not request.is_secure(),
-        "origin": origin_of(request.headers.get("Origin", "")),
+        "origin": read_origin(request.headers.get("Origin", "")),
     }
     return render(request, "refused_form.html", context, status=403)
 
@@ -60,37 +60,37 @@ def show_refused_form(request: HttpRequest, reason: str = "") -> HttpResponse:
 @never_cache
 def show_refused_host(request: HttpRequest) -> HttpResponse:
     """Answer a request to a host name that is not this installation's. Expected names are not told to strangers."""
-    return render(request, "refused_host.html", {"seen": seen(request)}, status=400)
+    return render(request, "refused_host.html", {"seen": describe_address_headers(request)}, status=400)
 
 
-def seen(request: HttpRequest) -> list[tuple[str, str]]:
+def describe_address_headers(request: HttpRequest) -> list[tuple[str, str]]:
     """Return the headers by which Django decides, with their values; of addresses no path, which may name a person."""
-    addresses = [(name, origin_of(request.headers.get(name, ""))) for name in ("Origin", "Referer")]
-    others = [(label, str(request.META.get(name, ""))[:LONGEST]) for name, label in HEADERS.items()]
+    addresses = [(name, read_origin(request.headers.get(name, ""))) for name in ("Origin", "Referer")]
+    others = [(label, str(request.META.get(name, ""))[:MAX_SHOWN]) for name, label in HEADERS.items()]
     return [*addresses, *others, ("Scheme", request.scheme or "")]
 
 
-def origin_of(address: str) -> str:
+def read_origin(address: str) -> str:
     """Return scheme, host and port of an address; the text itself if it has none, as `null` has."""
     try:
         parts = urlsplit(address)
     except ValueError:
         return "unreadable"
     host = parts.netloc.rpartition("@")[2]  # a password may be before it
-    return (f"{parts.scheme}://{host}" if host else address)[:LONGEST]
+    return (f"{parts.scheme}://{host}" if host else address)[:MAX_SHOWN]
 
 
 def is_page(path: str) -> bool:
-    return path in {"/", "/admin"} or path.startswith(PAGES)
+    return path in {"/", "/admin"} or path.startswith(PAGE_PATHS)
 
 
 def show_refusal(request: HttpRequest, refusal: Refusal) -> HttpResponse:
     """Answer with a refusal of the API as a page. No query: the database may be what is missing."""
-    page = page_of(refusal, loads_again=request.method == "GET")
+    page = render_refusal(refusal, loads_again=request.method == "GET")
     return HttpResponse(page, status=refusal.status, headers=dict((*refusal.headers, *PAGE_HEADERS)))
 
 
-def page_of(refusal: Refusal, *, loads_again: bool) -> str:
+def render_refusal(refusal: Refusal, *, loads_again: bool) -> str:
     """Return the page of a refusal. One that says when to come again comes again by itself, unless it was a form."""
     seconds = dict(refusal.headers).get("Retry-After", "") if loads_again else ""
     return _render(TITLES[HTTPStatus(refusal.status)], refusal.message, seconds)

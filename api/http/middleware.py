@@ -10,18 +10,18 @@ from api.http.public_address import forwarded_host, is_public
 
 # Own host only. The theme's exceptions, and no others: Alpine.js evaluates the expressions of its attributes
 # (unsafe-eval) and sets widths by writing style attributes; htmx adds one style element, always the same (its hash).
-PAGES: Final = (
+PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self' 'unsafe-eval'; "
     "style-src 'self' 'sha256-bsV5JivYxvGywDAZ22EZJKBFip65Ng9xoJVLbBg7bdo='; style-src-attr 'unsafe-inline'; "
     "img-src 'self' data:; font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
 # Swagger UI writes style elements and shows pictures that it holds as data.
-REFERENCE: Final = (
+REFERENCE_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-NOTHING: Final = "default-src 'none'; frame-ancestors 'none'"
+OTHER_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
 
 
 def set_content_security_policy(
@@ -34,7 +34,7 @@ def set_content_security_policy(
         is_reference = request.path.startswith("/api/docs")
         is_page = request.path.startswith("/admin")
         response.headers.setdefault(
-            "Content-Security-Policy", REFERENCE if is_reference else PAGES if is_page else NOTHING
+            "Content-Security-Policy", REFERENCE_POLICY if is_reference else PAGE_POLICY if is_page else OTHER_POLICY
         )
         return response
 

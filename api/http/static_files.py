@@ -6,15 +6,15 @@ from typing import Any, Final
 
 from whitenoise.middleware import WhiteNoiseMiddleware  # type: ignore[import-untyped]  # it has no types
 
-from api.http.concurrency import FullError, Limit
-from api.http.middleware import NOTHING
+from api.http.concurrency import ConcurrencyLimit, LimitReachedError
+from api.http.middleware import OTHER_POLICY
 
 # A file of this size is handed to the server whole, so that a reader who stops reading holds no thread. All that pages
 # load are smaller; larger are Swagger's script, the other reference's and maps for debugging.
 WHOLE_BYTES: Final = 512 * 1024
 PIECE: Final = 64 * 1024
-LARGE: Final = Limit(running=2, waiting=2, patience=5.0)
-HEADERS: Final = (("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", NOTHING))
+LARGE: Final = ConcurrencyLimit(running=2, waiting=2, patience=5.0)
+HEADERS: Final = (("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", OTHER_POLICY))
 
 files: Final = WhiteNoiseMiddleware()  # scans the directories once; a name that is not among them costs a look-up
 
@@ -37,7 +37,7 @@ def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Itera
         return [body]
     try:
         LARGE.enter()
-    except FullError:
+    except LimitReachedError:
         response.file.close()
         raise
     start_response(f"{status:d} {status.phrase}", headers)

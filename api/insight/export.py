@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from django.db import connection
 
-from api.http.chunks import BODY_BYTES, CHUNK_ROWS, chunks
+from api.http.chunks import BODY_BYTES, CHUNK_ROWS, iter_chunks
 from api.insight.people import (
     CHANGES,
     MOST_CODES,
@@ -132,7 +132,7 @@ def _pages(site: Site, person: Sequence[Identity]) -> Iterator[list[int]]:
 
 def _conversions(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]:
     for page in _pages(site, person):
-        for chunk in chunks(properties_bytes(page)):
+        for chunk in iter_chunks(properties_bytes(page)):
             yield from _load_conversions(chunk)
 
 
@@ -170,7 +170,7 @@ def _messages(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]
     for page in _pages(site, person):
         keys = list(Conversion.objects.filter(pk__in=page).values_list("message_key", flat=True))
         kept = Message.objects.filter(pk__in=message_ids_of(site.pk, keys)).order_by("pk")
-        for chunk in chunks(kept.values_list("pk", BODY_BYTES)):
+        for chunk in iter_chunks(kept.values_list("pk", BODY_BYTES)):
             for message in kept.filter(pk__in=chunk):
                 yield {
                     "type": message.type,

@@ -14,7 +14,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from api.http.chunks import chunks
+from api.http.chunks import iter_chunks
 from api.rest.access import note_reading, visible_sites
 from api.rest.goals import find_goal
 from api.rest.reading import Query
@@ -135,7 +135,7 @@ def with_properties(conversions: Sequence[Conversion]) -> tuple[list[Conversion]
     """Return the first conversions whose properties are PAGE_BYTES together, at least one, and their JSON by id."""
     found: dict[int, str | None] = {}
     total = 0
-    for chunk in chunks(properties_bytes([each.pk for each in conversions])):
+    for chunk in iter_chunks(properties_bytes([each.pk for each in conversions])):
         loaded = properties_of(chunk)
         for id_ in chunk:
             properties = loaded.get(id_)  # None too of a row that was erased at this moment

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
-from api.http.django_requests import BODIES
+from api.http.django_requests import BODY_LIMIT
 from api.ingest.provisioning import create_site
 from tests.contract.server import Server
 
@@ -55,7 +55,7 @@ def test_cookies__with_a_letter_beyond_ascii__are_named_as_the_reason(transactio
 
 def test_half_forms__however_many__hold_no_page_and_no_health(transactional_db: None, server: Server) -> None:
     with ExitStack() as stack:
-        for _ in range(3 * BODIES.running):
+        for _ in range(3 * BODY_LIMIT.running):
             connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
             connection.sendall(b"POST /admin/login/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
         for path in ("/admin/login/", "/health/ready", "/static/api/colors.css"):

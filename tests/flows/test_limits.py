@@ -16,15 +16,24 @@ from django.test import Client, override_settings
 from django.urls import path
 
 from api.http import passwords, static_files
-from api.http.concurrency import FullError, Limit
-from api.http.django_requests import BODIES, BODY_BYTES, EXPORTS, HEAD_BYTES, INCOMPLETE, PAGES, SIGN_IN_BYTES, SIGN_INS
+from api.http.concurrency import ConcurrencyLimit, LimitReachedError
+from api.http.django_requests import (
+    BODY_BYTES,
+    BODY_LIMIT,
+    EXPORT_LIMIT,
+    HEAD_BYTES,
+    INCOMPLETE,
+    PAGE_LIMIT,
+    SIGN_IN_BYTES,
+    SIGN_IN_LIMIT,
+)
 from api.ingest.provisioning import create_source
 from api.wsgi import application
 from tests.world import World
 
 WRITE_KEY = "test_write_key_0001"
 FORM = {"csrfmiddlewaretoken": "a" * 32, "username": "ada", "password": "wrong"}
-LIMITS = (PAGES, SIGN_INS, BODIES, EXPORTS, static_files.LARGE)
+LIMITS = (PAGE_LIMIT, SIGN_IN_LIMIT, BODY_LIMIT, EXPORT_LIMIT, static_files.LARGE)
 LARGE_FILE = "/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js"
 
 
@@ -38,10 +47,10 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         assert free_places(limit) == limit.running
 
 
-def free_places(limit: Limit) -> int:
+def free_places(limit: ConcurrencyLimit) -> int:
     """Return how many more may run, by taking them."""
     taken = 0
-    with suppress(FullError):
+    with suppress(LimitReachedError):
         while True:
             limit.enter()
             taken += 1
@@ -51,7 +60,7 @@ def free_places(limit: Limit) -> int:
 
 
 @contextmanager
-def full(limit: Limit) -> Iterator[None]:
+def full(limit: ConcurrencyLimit) -> Iterator[None]:
     """Have others hold every place."""
     with ExitStack() as stack:
         for _ in range(limit.running):
@@ -77,7 +86,7 @@ def sign_in(world: World) -> httpx.Response:
 
 
 def test_pages__full__refuse_with_a_page_and_the_api_with_json(world: World, signed_in: dict[str, str]) -> None:
-    with full(PAGES):
+    with full(PAGE_LIMIT):
         page = world.client.get("/admin/s/1q2w3e4r5t/", headers=signed_in)
         form = world.client.post("/admin/s/1q2w3e4r5t/settings/save/", headers=signed_in, data={"name": "x"})
         api = world.client.get("/api/goals", headers={"host": "localhost"})
@@ -114,11 +123,11 @@ def test_everything_of_django__full__holds_no_event_no_read_no_health_no_file(wo
 
 
 def test_sign_ins__full__hold_nobody_who_is_signed_in(world: World, signed_in: dict[str, str]) -> None:
-    with full(SIGN_INS):
+    with full(SIGN_IN_LIMIT):
         assert sign_in(world).status_code == 503
         assert world.client.get("/admin/login/", headers={"host": "localhost"}).status_code == 200
         assert world.client.get("/admin/s/1q2w3e4r5t/", headers=signed_in).status_code == 200
-    with full(PAGES):
+    with full(PAGE_LIMIT):
         assert sign_in(world).status_code == 200  # with a wrong password
 
 
@@ -142,7 +151,7 @@ class Half(io.RawIOBase):
         self._left = b"username=a"
 
     def read(self, _size: int = -1) -> bytes:
-        self.free.append(free_places(PAGES) + free_places(SIGN_INS))
+        self.free.append(free_places(PAGE_LIMIT) + free_places(SIGN_IN_LIMIT))
         left, self._left = self._left, b""
         return left
 
@@ -164,11 +173,11 @@ def test_body__that_comes_slowly_and_in_half__waits_for_no_place_and_changes_not
 
     assert started == ["400 Bad Request"]
     assert b"ended too soon" in answer
-    assert body.free == [PAGES.running + SIGN_INS.running] * 2
+    assert body.free == [PAGE_LIMIT.running + SIGN_IN_LIMIT.running] * 2
 
 
 def test_bodies__full__are_refused_and_pages_are_not(world: World, signed_in: dict[str, str]) -> None:
-    with full(BODIES):
+    with full(BODY_LIMIT):
         assert sign_in(world).status_code == 503
         assert world.client.get("/admin/s/1q2w3e4r5t/", headers=signed_in).status_code == 200
 
@@ -215,7 +224,7 @@ def test_query__with_more_parameters_than_anybody_sends__is_refused(world: World
 
 def pieces() -> Iterator[bytes]:
     yield b"first"
-    assert free_places(PAGES) == PAGES.running - 1  # it is made in the place of a page
+    assert free_places(PAGE_LIMIT) == PAGE_LIMIT.running - 1  # it is made in the place of a page
     yield b"second"
 
 
@@ -257,17 +266,17 @@ def ask(target: str) -> Any:
 @override_settings(ROOT_URLCONF=__name__)
 def test_export__while_it_is_sent__holds_no_place_of_a_page(world: World) -> None:
     body = ask("/admin/stream")
-    assert free_places(PAGES) == PAGES.running
-    assert free_places(EXPORTS) == EXPORTS.running - 1
+    assert free_places(PAGE_LIMIT) == PAGE_LIMIT.running
+    assert free_places(EXPORT_LIMIT) == EXPORT_LIMIT.running - 1
 
     assert list(body) == [b"first", b"second"]
-    assert free_places(EXPORTS) == EXPORTS.running
+    assert free_places(EXPORT_LIMIT) == EXPORT_LIMIT.running
     body.close()  # the server closes it, too
 
 
 @override_settings(ROOT_URLCONF=__name__)
 def test_export__whose_reader_goes__gives_its_place_back(world: World) -> None:
-    for _ in range(EXPORTS.running + 1):
+    for _ in range(EXPORT_LIMIT.running + 1):
         body = ask("/admin/stream")
         assert next(body) == b"first"
         body.close()
@@ -276,23 +285,23 @@ def test_export__whose_reader_goes__gives_its_place_back(world: World) -> None:
 
 @override_settings(ROOT_URLCONF=__name__)
 def test_export__that_breaks_off__says_so_at_its_end_and_gives_its_place_back(world: World) -> None:
-    for _ in range(EXPORTS.running + 1):
+    for _ in range(EXPORT_LIMIT.running + 1):
         assert list(ask("/admin/broken")) == [b"first", INCOMPLETE]
 
 
 @override_settings(ROOT_URLCONF=__name__)
 def test_exports__full__are_refused_and_pages_are_not(world: World) -> None:
-    bodies = [ask("/admin/stream") for _ in range(EXPORTS.running)]
+    bodies = [ask("/admin/stream") for _ in range(EXPORT_LIMIT.running)]
 
     assert b"Not available just now" in b"".join(ask("/admin/stream"))
-    assert free_places(PAGES) == PAGES.running
+    assert free_places(PAGE_LIMIT) == PAGE_LIMIT.running
     for body in bodies:
         body.close()
 
 
 @override_settings(ROOT_URLCONF=__name__)
 def test_view__that_fails__gives_its_place_back(world: World) -> None:
-    for _ in range(PAGES.running + 1):
+    for _ in range(PAGE_LIMIT.running + 1):
         assert b"Server Error" in b"".join(ask("/admin/fail"))
 
 

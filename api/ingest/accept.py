@@ -121,7 +121,7 @@ def store_rows(
 ) -> Stored:
     """Store the events of a request in one commit, without what the rules of their sites keep from being stored.
 
-    Refused events are among them, but for those of no known site, which `count` counts too. Raises DatabaseDownError,
+    Refused events are among them, but for those of no known site, which `count_messages` counts too. Raises DatabaseDownError,
     and Refusal (400) when PostgreSQL cannot hold one of them.
     """
     rows = apply_site_rules(rows)
@@ -229,7 +229,7 @@ def count_rows(
         if place not in kept
     ]
     if lost:
-        nudge.nudger().uncounted.add(source_counts.count(lost, [False] * len(lost)))
+        nudge.nudger().uncounted.add(source_counts.count_messages(lost, [False] * len(lost)))
 
 
 def prepare(source: SourceAccess, event: Incoming) -> Incoming:

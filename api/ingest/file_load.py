@@ -141,7 +141,7 @@ def store_chunk(connection: psycopg.Connection[Any], load: Load, chunk: Sequence
     rows = [NewMessage(*row) for row in without_erased(read)]
     with connection.transaction():
         is_new = [bool(number) for number in insert(connection, rows)]
-        source_counts.write(connection, source_counts.count(rows, is_new))
+        source_counts.write_counts(connection, source_counts.count_messages(rows, is_new))
         rejected = sum(bool(row.event.reason) for row in rows)
         counts = {
             "lines": load.lines + len(chunk),

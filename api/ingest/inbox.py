@@ -172,7 +172,7 @@ class Committer:
                 if is_fresh or is_over or not is_repeatable or attempt == TRIES:
                     raise
             else:
-                nudge.nudger().uncounted.add(source_counts.count(rows, map(bool, numbers)))
+                nudge.nudger().uncounted.add(source_counts.count_messages(rows, map(bool, numbers)))
                 return numbers
         raise AssertionError
 

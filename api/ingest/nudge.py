@@ -143,7 +143,7 @@ class Nudger:
     def __init__(self) -> None:
         self.wanted = threading.Event()
         self.backlog = Backlog()
-        self.uncounted = source_counts.Uncounted()
+        self.uncounted = source_counts.UnwrittenCounts()
         self._connection: psycopg.Connection[Any] | None = None
         self._broker = broker()
         threading.Thread(target=self._work, name="nudger", daemon=True).start()

@@ -15,7 +15,7 @@ from django.db import connection
 
 from api.ingest.new_message import NewMessage
 
-Counts = Mapping[tuple[int, datetime], "Figures"]  # by source and hour
+HourlyCounts = Mapping[tuple[int, datetime], "Figures"]  # by source and hour
 
 WRITE: Final = """
 INSERT INTO api_sourcetally AS t (source_id, hour, received, duplicates, rejected, last_received_at)
@@ -28,7 +28,7 @@ ON CONFLICT (source_id, hour) DO UPDATE
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class SourceCounts:
     """What came in through a source: messages, duplicates and those refused at the door among them."""
 
     received: int = 0
@@ -37,20 +37,20 @@ class Figures:
     last_received_at: datetime | None = None
 
 
-def count(rows: Iterable[NewMessage], is_new: Iterable[bool]) -> Counts:
+def count_messages(rows: Iterable[NewMessage], is_new: Iterable[bool]) -> HourlyCounts:
     """What these messages add, of which some were new to the inbox."""
-    counts: dict[tuple[int, datetime], Figures] = {}
+    counts: dict[tuple[int, datetime], SourceCounts] = {}
     for row, new in zip(rows, is_new, strict=True):
         if row.source_id is not None:
             at = row.event.received_at
             is_refused = bool(row.event.reason)
-            one = Figures(1, int(not new and not is_refused), int(is_refused), at)
+            one = SourceCounts(1, int(not new and not is_refused), int(is_refused), at)
             key = (row.source_id, at.replace(minute=0, second=0, microsecond=0))
-            counts[key] = _add(counts.get(key, Figures()), one)
+            counts[key] = _sum(counts.get(key, SourceCounts()), one)
     return counts
 
 
-def write(link: "psycopg.Connection[Any]", counts: Counts) -> None:
+def write_counts(link: "psycopg.Connection[Any]", counts: HourlyCounts) -> None:
     """Add counts to those in the table, in the order of their keys. One query; it is the connection's to commit."""
     if not counts:
         return
@@ -68,37 +68,37 @@ def write(link: "psycopg.Connection[Any]", counts: Counts) -> None:
     )
 
 
-class Uncounted:
+class UnwrittenCounts:
     """What a process has stored and not yet written into the figures."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[int, datetime], Figures] = {}
+        self._counts: dict[tuple[int, datetime], SourceCounts] = {}
         self._lock = threading.Lock()
 
-    def add(self, counts: Counts) -> None:
+    def add(self, counts: HourlyCounts) -> None:
         with self._lock:
             for key, each in counts.items():
-                self._counts[key] = _add(self._counts.get(key, Figures()), each)
+                self._counts[key] = _sum(self._counts.get(key, SourceCounts()), each)
 
     @property
     def is_written(self) -> bool:
         """Return whether everything that was counted is in the table."""
         return not self._counts
 
-    def write(self, link: "psycopg.Connection[Any]") -> None:
+    def write_counts(self, link: "psycopg.Connection[Any]") -> None:
         """Write all of it; what could not be written stays for the next time. Raises psycopg.Error."""
         with self._lock:
             counts, self._counts = self._counts, {}
         try:
-            write(link, counts)
+            write_counts(link, counts)
         except psycopg.Error:
             self.add(counts)
             raise
 
 
-def _add(one: Figures, other: Figures) -> Figures:
+def _sum(one: SourceCounts, other: SourceCounts) -> SourceCounts:
     times = [at for at in (one.last_received_at, other.last_received_at) if at is not None]
-    return Figures(
+    return SourceCounts(
         one.received + other.received,
         one.duplicates + other.duplicates,
         one.rejected + other.rejected,
@@ -106,7 +106,7 @@ def _add(one: Figures, other: Figures) -> Figures:
     )
 
 
-def figures(source_ids: Collection[int], *, since: datetime | None = None) -> dict[int, Figures]:
+def load_source_counts(source_ids: Collection[int], *, since: datetime | None = None) -> dict[int, SourceCounts]:
     """The figures of these sources, in whole hours from the one of `since`, else of all time. One query.
 
     A source through which nothing came is not in it.
@@ -122,4 +122,4 @@ def figures(source_ids: Collection[int], *, since: datetime | None = None) -> di
             """,
             [list(source_ids), since],
         )
-        return {source_id: Figures(*found) for source_id, *found in cursor.fetchall()}
+        return {source_id: SourceCounts(*found) for source_id, *found in cursor.fetchall()}

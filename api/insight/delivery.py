@@ -110,9 +110,9 @@ def received_by_source(
             """,
             ["hour" if span == DeliveryPeriod.DAY else "day", list(source_ids), times[0]],
         )
-        found: dict[int, dict[datetime, Figures]] = {}
+        found: dict[int, dict[datetime, SourceCounts]] = {}
         for source_id, at, *figures in cursor.fetchall():
-            found.setdefault(source_id, {})[at] = Figures(*figures)
+            found.setdefault(source_id, {})[at] = SourceCounts(*figures)
     return found
 
 

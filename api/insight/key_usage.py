@@ -6,7 +6,7 @@ from typing import Final
 
 from api.events.body import UnreadableBodyError, read_body, read_object
 from api.http.wording import count_of
-from api.ingest.source_counts import Figures, figures
+from api.ingest.source_counts import SourceCounts, load_source_counts
 from api.models import AuditEntry, Message, Site, Source
 
 LOOK: Final = 1_000  # the newest events of a site among which a source's last one is looked for
@@ -23,10 +23,10 @@ def describe_use(last_used_at: datetime | None) -> str:
 
 def describe_events(sources: Collection[Source], *, now: datetime) -> list[str]:
     """Return what came in through each source in the last 24 hours, and what sent the last event. Two queries each."""
-    came = figures([source.pk for source in sources], since=now - DAY)
+    came = load_source_counts([source.pk for source in sources], since=now - DAY)
     told = []
     for source in sources:
-        count = came.get(source.pk, Figures()).received
+        count = came.get(source.pk, SourceCounts()).received
         sender = _last_sender(source)
         told.append(
             f"{count_of(count, 'event')} came in through “{source.name}” in the last 24 hours"

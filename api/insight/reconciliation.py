@@ -13,7 +13,7 @@ from typing import Final
 from django.conf import settings
 from django.db import connection
 
-from api.ingest.source_counts import Figures, figures
+from api.ingest.source_counts import SourceCounts, load_source_counts
 from api.models import Site
 
 MOST: Final = 50_000  # the newest messages, of which all conversions are looked up
@@ -31,7 +31,7 @@ class SourceAccount:
     counted: int = 0  # of the converted ones: their conversion is there
     deleted: int = 0  # their goal was deleted since
     missing: int = 0  # neither, which must never be
-    at_the_door: Figures = field(default_factory=Figures)
+    at_the_door: SourceCounts = field(default_factory=SourceCounts)
 
     @property
     def received(self) -> int:
@@ -65,7 +65,7 @@ class Reconciliation:
             total.counted += each.counted
             total.deleted += each.deleted
             total.missing += each.missing
-        total.at_the_door = Figures(
+        total.at_the_door = SourceCounts(
             sum(each.at_the_door.received for each in self.accounts),
             sum(each.at_the_door.duplicates for each in self.accounts),
             sum(each.at_the_door.rejected for each in self.accounts),
@@ -88,7 +88,7 @@ def reconcile(site: Site, source_ids: Sequence[int], *, days: int, now: datetime
         **{id_: SourceAccount(id_) for id_ in source_ids},
     }
     # Before the messages: what comes in meanwhile would look like messages that were deleted.
-    for source_id, came in figures(list(source_ids), since=since).items():
+    for source_id, came in load_source_counts(list(source_ids), since=since).items():
         accounts[source_id].at_the_door = came
     with connection.cursor() as cursor:
         cursor.execute(
@@ -128,7 +128,7 @@ def reconcile(site: Site, source_ids: Sequence[int], *, days: int, now: datetime
             account.deleted += deleted
             account.missing += missing
     deleted = accounts[None]  # their doors' figures are deleted too
-    deleted.at_the_door = Figures(deleted.received)
+    deleted.at_the_door = SourceCounts(deleted.received)
     return Reconciliation(since, since > asked, [each for each in accounts.values() if each.source_id or each.lines])
 
 

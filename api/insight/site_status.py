@@ -11,7 +11,7 @@ from typing import Final
 
 from django.db import connection
 
-from api.ingest.source_counts import Figures
+from api.ingest.source_counts import SourceCounts
 from api.insight.refused import REFUSED, Refused, parameters, read_refused
 from api.models import Site
 from goals import quota
@@ -31,7 +31,7 @@ class SourceState:
     id: int
     name: str
     is_enabled: bool
-    came: Figures
+    came: SourceCounts
 
     def is_silent(self, now: datetime, *, for_: timedelta = SILENT) -> bool:
         """Whether it was heard of in these days, and in the last of them, or for another time, no more."""
@@ -79,8 +79,8 @@ def received_by_source(site: Site, *, now: datetime) -> tuple[list[SourceState],
             [list_hours(now)[0], site.pk],
         )
         rows = cursor.fetchall()
-    sources = [SourceState(row[0], row[1], row[2], Figures(*row[4:])) for row in rows if row[0] is not None]
-    return sources, {row[3]: Figures(*row[4:]) for row in rows if row[0] is None and row[3] is not None}
+    sources = [SourceState(row[0], row[1], row[2], SourceCounts(*row[4:])) for row in rows if row[0] is not None]
+    return sources, {row[3]: SourceCounts(*row[4:]) for row in rows if row[0] is None and row[3] is not None}
 
 
 def count_conversions(site: Site, *, now: datetime) -> tuple[dict[datetime, int], dict[date, int]]:

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
 from django.utils import timezone
 
-from api.ingest.source_counts import Figures, figures
+from api.ingest.source_counts import SourceCounts, load_source_counts
 from api.insight.refused import find_refused
 from api.models import Site, Source
 from api.pages.access import show, site_page
@@ -200,9 +200,9 @@ def tell_heard(_: HttpRequest, site: Site, source_id: int) -> HttpResponseBase:
     return JsonResponse({"received": came.received, "taken": came.received - came.rejected, "refused": refused})
 
 
-def heard(source: Source) -> Figures:
+def heard(source: Source) -> SourceCounts:
     """What came through a source so far. One query of figures that are kept."""
-    return figures([source.pk]).get(source.pk, Figures())
+    return load_source_counts([source.pk]).get(source.pk, SourceCounts())
 
 
 def live_key(source: Source) -> str:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from api.alerts.conditions import explain
 from api.http.refused_keys import KeyProblem
 from api.http.wording import count_of
-from api.ingest.source_counts import Figures
+from api.ingest.source_counts import SourceCounts
 from api.insight import site_status
 from api.insight.delivery import DeliveryPeriod, measure_lag
 from api.insight.refused import Refused
@@ -78,7 +78,7 @@ def home(request: HttpRequest, site: Site) -> HttpResponseBase:
 
 
 def draw(
-    came: Mapping[datetime, Figures],
+    came: Mapping[datetime, SourceCounts],
     by_hour: Mapping[datetime, int],
     by_day: Mapping[date, int],
     deferred: Mapping[datetime, int],
@@ -91,7 +91,7 @@ def draw(
     days = sorted({hour.date() for hour in hours})
 
     def chart(unit: str, labels: list[str], steps: list[list[datetime]], conversions: list[int]) -> Chart:
-        figures = [[came.get(hour, Figures()) for hour in step] for step in steps]
+        figures = [[came.get(hour, SourceCounts()) for hour in step] for step in steps]
         return Chart(
             labels,
             [

@@ -10,7 +10,7 @@ from rest_framework import serializers
 
 from api.http.budgets import BudgetUse
 from api.ingest.refusals import Counts
-from api.ingest.source_counts import Figures
+from api.ingest.source_counts import SourceCounts
 from api.models import Source, Twin, WriteKey
 from api.models.budgets import MAX_BUDGET, BudgetSpan
 from api.rest.reading import Query
@@ -31,8 +31,8 @@ class SourceReport:
     """A source and what came through it."""
 
     source: Source
-    ever: Figures
-    day: Figures
+    ever: SourceCounts
+    day: SourceCounts
     twins: list[TwinOf]
     used: Mapping[BudgetSpan, BudgetUse]
     counted: Mapping[str, Counts]
@@ -87,7 +87,7 @@ class TwinShape(serializers.Serializer[TwinOf]):
     lastSeenAt = serializers.DateTimeField(source="twin.last_seen_at")
 
 
-class FiguresShape(serializers.Serializer[Figures]):
+class FiguresShape(serializers.Serializer[SourceCounts]):
     """How many messages came in."""
 
     received = serializers.IntegerField(help_text="Duplicates and rejected ones among them.")

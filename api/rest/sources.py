@@ -20,7 +20,7 @@ from api.audit import changed
 from api.http import budgets
 from api.ingest import provisioning
 from api.ingest.refusals import counted
-from api.ingest.source_counts import Figures, figures
+from api.ingest.source_counts import SourceCounts, load_source_counts
 from api.models import Source, Twin
 from api.rest.access import Role, caller_of, note, open_site, visible_sites
 from api.rest.schema import answers
@@ -142,7 +142,11 @@ def shapes(sources: QuerySet[Source]) -> Sequence[Mapping[str, Any]]:
     """Return sources as JSON, oldest first. Seven queries."""
     found = list(sources.select_related("site").prefetch_related("write_keys").order_by("pk"))
     ids = [source.pk for source in found]
-    ever, day, used = figures(ids), figures(ids, since=timezone.now() - DAY), budgets.load_use(ids)
+    ever, day, used = (
+        load_source_counts(ids),
+        load_source_counts(ids, since=timezone.now() - DAY),
+        budgets.load_use(ids),
+    )
     refused = counted(ids)
     twins: dict[int, list[TwinOf]] = {id_: [] for id_ in ids}
     for twin in Twin.objects.filter(Q(one__in=ids) | Q(other__in=ids)).order_by("pk"):
@@ -150,7 +154,9 @@ def shapes(sources: QuerySet[Source]) -> Sequence[Mapping[str, Any]]:
             if mine in twins:
                 twins[mine].append(TwinOf(twin, theirs))
     reports = [
-        SourceReport(source, ever.get(id_, Figures()), day.get(id_, Figures()), twins[id_], used[id_], refused[id_])
+        SourceReport(
+            source, ever.get(id_, SourceCounts()), day.get(id_, SourceCounts()), twins[id_], used[id_], refused[id_]
+        )
         for id_, source in zip(ids, found, strict=True)
     ]
     return [SourceShape(report).data for report in reports]

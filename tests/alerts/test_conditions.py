@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from api.alerts import conditions
-from api.ingest.source_counts import Figures
+from api.ingest.source_counts import SourceCounts
 from api.insight.delivery import Lag, Outcomes
 from api.insight.site_status import QuotaHeadroom, SourceState
 from goals.quota import Window
@@ -64,7 +64,7 @@ def test_lag__of_what_was_digested_and_waits__holds_over_the_seconds(
 
 def source(number: int, minutes: float | None, *, is_enabled: bool = True) -> SourceState:
     last = START - timedelta(minutes=minutes) if minutes is not None else None
-    return SourceState(number, f"Source {number}", is_enabled, Figures(1, 0, 0, last) if last else Figures())
+    return SourceState(number, f"Source {number}", is_enabled, SourceCounts(1, 0, 0, last) if last else SourceCounts())
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from api.http.database import connect
 from api.ingest import refusals
 from api.ingest.provisioning import create_source
 from api.ingest.refusals import Allowance, Counts, Refusals, counted
-from api.ingest.source_counts import figures
+from api.ingest.source_counts import load_source_counts
 from api.models import Message, RefusalTally, Source
 from tests.flows.test_any_bytes import ask
 from tests.flows.test_resilience import database_down, wait_until
@@ -170,7 +170,7 @@ def test_refused__over_the_allowance__is_counted_only(world: World, source: Sour
     assert Message.objects.filter(reason="missing_name").count() == 3
     assert Message.objects.filter(reason="missing_group_id").count() == 1
     wait_until(lambda: counts(source, "missing_name") == (3, 0, 7))
-    came = figures([source.pk])[source.pk]
+    came = load_source_counts([source.pk])[source.pk]
     assert (came.received, came.duplicates, came.rejected) == (12, 0, 11)
 
 

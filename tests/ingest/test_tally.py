@@ -9,7 +9,7 @@ import pytest
 from api.http.database import connect
 from api.ingest import source_counts
 from api.ingest.provisioning import create_source
-from api.ingest.source_counts import Figures, figures
+from api.ingest.source_counts import SourceCounts, load_source_counts
 from api.models import SourceTally
 from tests.flows.test_resilience import wait_until
 from tests.world import START, World
@@ -27,7 +27,7 @@ def test_figures__of_what_came_through_a_source__are_those_of_its_requests(world
         world.client.post("/v1/track", json={**body, "writeKey": "key-of-the-server"})
 
     def counts() -> dict[int, tuple[int, int, int]]:
-        found = figures([source.pk, other.pk])
+        found = load_source_counts([source.pk, other.pk])
         return {id_: (each.received, each.duplicates, each.rejected) for id_, each in found.items()}
 
     wait_until(lambda: counts() == {source.pk: (3, 1, 0), other.pk: (2, 0, 1)})
@@ -40,32 +40,34 @@ def test_figures__written_by_many_at_once__are_added_up(transactional_db: None) 
         with connect() as link:
             for number in range(20):
                 counts = {
-                    (source, hour): Figures(1, number % 2, 0, hour + timedelta(seconds=part))
+                    (source, hour): SourceCounts(1, number % 2, 0, hour + timedelta(seconds=part))
                     for source in (2, 1)
                     for hour in reversed(hours)
                 }
-                source_counts.write(link, counts)
+                source_counts.write_counts(link, counts)
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(write, range(4)))
 
-    assert figures([1, 2, 3]) == {source: Figures(160, 80, 0, hours[1] + timedelta(seconds=3)) for source in (1, 2)}
-    assert figures([1], since=hours[1] + timedelta(minutes=59))[1].received == 80
+    assert load_source_counts([1, 2, 3]) == {
+        source: SourceCounts(160, 80, 0, hours[1] + timedelta(seconds=3)) for source in (1, 2)
+    }
+    assert load_source_counts([1], since=hours[1] + timedelta(minutes=59))[1].received == 80
     assert SourceTally.objects.count() == 4
-    assert figures([]) == {}
+    assert load_source_counts([]) == {}
 
 
 def test_uncounted__while_the_database_is_away__is_kept_for_the_next_time(transactional_db: None) -> None:
-    uncounted = source_counts.Uncounted()
-    uncounted.add({(1, NINE): Figures(1, 0, 0, NINE)})
+    uncounted = source_counts.UnwrittenCounts()
+    uncounted.add({(1, NINE): SourceCounts(1, 0, 0, NINE)})
     closed = connect()
     closed.close()
 
     with pytest.raises(psycopg.Error):
         uncounted.write(closed)
-    uncounted.add({(1, NINE): Figures(2, 1, 1, NINE + timedelta(minutes=1))})
+    uncounted.add({(1, NINE): SourceCounts(2, 1, 1, NINE + timedelta(minutes=1))})
     with connect() as link:
         uncounted.write(link)
         uncounted.write(link)
 
-    assert figures([1]) == {1: Figures(3, 1, 1, NINE + timedelta(minutes=1))}
+    assert load_source_counts([1]) == {1: SourceCounts(3, 1, 1, NINE + timedelta(minutes=1))}

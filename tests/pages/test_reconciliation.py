@@ -12,7 +12,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from api.ingest.source_counts import figures
+from api.ingest.source_counts import load_source_counts
 from api.insight import reconciliation
 from api.insight.reconciliation import SourceAccount, days_of, reconcile
 from api.models import Message, Site
@@ -43,7 +43,7 @@ def until_counted(site: Site, received: int) -> None:
     """Wait for the door, which writes its figures down once a second."""
     deadline = time.monotonic() + 60
     source_ids = list(site.sources.values_list("pk", flat=True))
-    while (counted := sum(each.received for each in figures(source_ids).values())) != received:
+    while (counted := sum(each.received for each in load_source_counts(source_ids).values())) != received:
         assert time.monotonic() < deadline, counted
         time.sleep(0.05)
 

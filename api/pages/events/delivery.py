@@ -21,7 +21,7 @@ from api.events.effects import Effect
 from api.events.reasons import REPLAYABLE, sentence_of
 from api.http.wording import count_of
 from api.ingest.refusals import Counts, counted
-from api.ingest.source_counts import Figures
+from api.ingest.source_counts import SourceCounts
 from api.insight.delivery import (
     FAILED_LOOK,
     LAG_LOOK,
@@ -57,7 +57,7 @@ class SourceRow:
 
     id: int
     name: str
-    came: Figures
+    came: SourceCounts
     outcomes: Sequence[int]  # of the kinds that occur
 
 
@@ -224,10 +224,10 @@ def unit_of(span: DeliveryPeriod) -> str:
     return "Hour, UTC" if span == DeliveryPeriod.DAY else "Day, UTC"
 
 
-def total(figures: Iterable[Figures]) -> Figures:
+def total(figures: Iterable[SourceCounts]) -> SourceCounts:
     """The sum of figures."""
     each = list(figures)
-    return Figures(
+    return SourceCounts(
         sum(one.received for one in each),
         sum(one.duplicates for one in each),
         sum(one.rejected for one in each),

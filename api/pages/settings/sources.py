@@ -21,7 +21,7 @@ from api.audit import changed, note
 from api.http import budgets
 from api.http.wording import count_of
 from api.ingest.provisioning import change_source, create_source, revoke_write_key, rotate_write_key
-from api.ingest.source_counts import Figures, figures
+from api.ingest.source_counts import SourceCounts, load_source_counts
 from api.insight.key_usage import describe_events, describe_use
 from api.models import Site, Source, Twin, WriteKey
 from api.models.budgets import MAX_BUDGET, MIB, BudgetSpan
@@ -39,14 +39,23 @@ def list_sources(request: HttpRequest, site: Site) -> HttpResponseBase:
     live = WriteKey.objects.filter(Q(ends_at=None) | Q(ends_at__gt=now)).order_by("pk")
     sources = list(site.sources.order_by("pk").prefetch_related(Prefetch("write_keys", queryset=live)))
     ids = [source.pk for source in sources]
-    ever, day, used = figures(ids), figures(ids, since=now - timedelta(hours=24)), budgets.load_use(ids)
+    ever, day, used = (
+        load_source_counts(ids),
+        load_source_counts(ids, since=now - timedelta(hours=24)),
+        budgets.load_use(ids),
+    )
     return show(
         request,
         "pages/settings/sources.html",
         title="Sources and write keys",
         tab="settings-sources",
         sources=[
-            (each, ever.get(each.pk, Figures()), day.get(each.pk, Figures()), budget_rows(each, used[each.pk]))
+            (
+                each,
+                ever.get(each.pk, SourceCounts()),
+                day.get(each.pk, SourceCounts()),
+                budget_rows(each, used[each.pk]),
+            )
             for each in sources
         ],
         twins=Twin.objects.filter(site=site).select_related("one", "other").order_by("-last_seen_at")[:10],

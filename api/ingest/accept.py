@@ -20,8 +20,8 @@ from api.http.endpoint import MAX_LENGTH_DIGITS, Request
 from api.ingest import inbox, nudge, source_counts
 from api.ingest.erased import without_erased
 from api.ingest.new_message import NewMessage
-from api.ingest.refusals import key_of
-from api.ingest.refusals import refusals as kept_refusals
+from api.ingest.refusals import make_refusal_key
+from api.ingest.refusals import refusal_counter as kept_refusals
 from api.rules.redaction import redact
 from api.rules.rule import apply_rules
 
@@ -199,7 +199,7 @@ def as_row(row: tuple[int, SourceAccess | None, Incoming]) -> NewMessage | None:
         room = nudge.nudger().backlog.room(site_id)
         if not kept_refusals().take(site_id, source.id, event.reason, len(event.body), room=room):
             return None
-        event = replace(event, refusal_key=key_of(source.id, event, secret=source.redaction_key))
+        event = replace(event, refusal_key=make_refusal_key(source.id, event, secret=source.redaction_key))
     return NewMessage(site_id, source.id if source else None, event)
 
 

@@ -21,7 +21,7 @@ from api.celery import app
 from api.http.budgets import budget_counter
 from api.http.database import SessionKind, connect, once
 from api.ingest import source_counts
-from api.ingest.refusals import refusals
+from api.ingest.refusals import refusal_counter
 
 GATHER: Final = 0.02  # seconds: one nudge for all commits within
 RETREAT: Final = 1.0  # seconds without a try after the broker was unreachable
@@ -162,7 +162,7 @@ class Nudger:
             time.sleep(GATHER)
 
     def _is_written(self) -> bool:
-        return budget_counter().is_written and refusals().is_written and self.uncounted.is_written
+        return budget_counter().is_written and refusal_counter().is_written and self.uncounted.is_written
 
     def _publish(self) -> None:
         try:
@@ -179,7 +179,7 @@ class Nudger:
         It counts no further than where all senders of a site are turned away.
         """
         # Each by itself: one row that somebody holds must not keep the others from being written.
-        steps = (self._count_pending, self.uncounted.write, budget_counter().write, refusals().write)
+        steps = (self._count_pending, self.uncounted.write, budget_counter().write, refusal_counter().write)
         return not [step for step in steps if not self._try(step)]
 
     def _count_pending(self, connection: psycopg.Connection[Any]) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MIB: Final = 2**20
 # Refused because somebody switched a source off, not because of what they are: each counts when it is tried again.
-OFF: Final = frozenset({"integration_off", "source_off"})
+SWITCHED_OFF: Final = frozenset({"integration_off", "source_off"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,11 @@ class Allowance:
 
 
 ALLOWANCE: Final = Allowance(1_000, 16 * MIB)  # a person looks at a few; each page of them has 50
-ALLOWANCE_OF_OFF: Final = Allowance(10_000, 64 * MIB)  # as many as are tried again at a time (api.digest.replay)
+SWITCHED_OFF_ALLOWANCE: Final = Allowance(10_000, 64 * MIB)  # as many as are tried again at a time (api.digest.replay)
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class RefusalCounts:
     """Counts of refused events that were kept, identical to a kept one, and not kept."""
 
     kept: int = 0
@@ -46,15 +46,15 @@ class Counts:
     copies: int = 0  # identical to one that is kept
     not_kept: int = 0  # over the allowance: counted only
 
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(*(one + its for one, its in zip(astuple(self), astuple(other), strict=True)))
+    def __add__(self, other: "RefusalCounts") -> "RefusalCounts":
+        return RefusalCounts(*(one + its for one, its in zip(astuple(self), astuple(other), strict=True)))
 
-    def __neg__(self) -> "Counts":
-        return Counts(*(-one for one in astuple(self)))
+    def __neg__(self) -> "RefusalCounts":
+        return RefusalCounts(*(-one for one in astuple(self)))
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class StoredRefusals:
     """Refused events that all processes had kept of the current day, and its end by this process's own clock."""
 
     kept: int = 0
@@ -62,7 +62,7 @@ class Seen:
     ends_at: float = 0.0
 
 
-Key = tuple[int, str]  # a source and a reason
+SourceReason = tuple[int, str]  # a source and a reason
 
 # A day is the database's.
 WRITE: Final = """
@@ -79,7 +79,7 @@ RETURNING source_id, reason, kept, kept_bytes,
           extract(epoch FROM (day + 1)::timestamp AT TIME ZONE 'UTC' - clock_timestamp())::float8
 """
 # Of all days that are kept; what was tried again since is still among them.
-OF_SITES: Final = """
+SITE_TOTALS: Final = """
 SELECT s.site_id, sum(t.kept)::bigint, sum(t.kept_bytes)::bigint
   FROM api_source s JOIN api_refusaltally t ON t.source_id = s.id
  WHERE s.site_id IN (SELECT site_id FROM api_source WHERE id = ANY(%s)) GROUP BY 1
@@ -91,13 +91,13 @@ UPDATE api_message AS m SET copies = coalesce(m.copies, 0) + n.copies
 """
 
 
-def key_of(source_id: int, event: Incoming, *, secret: bytes) -> UUID | None:
+def make_refusal_key(source_id: int, event: Incoming, *, secret: bytes) -> UUID | None:
     """Return what identical refused events of a source share: their type, reason, and messageId, else their body.
 
     A keyed hash, which tells nothing of either. None if each counts when it is tried again, because it has no
     messageId.
     """
-    if event.message_id is None and event.reason in OFF:
+    if event.message_id is None and event.reason in SWITCHED_OFF:
         return None
     parts = [str(source_id), event.type, event.reason, event.content_encoding]
     what = event.body if event.message_id is None else b"messageId " + event.message_id.encode()
@@ -105,12 +105,12 @@ def key_of(source_id: int, event: Incoming, *, secret: bytes) -> UUID | None:
     return UUID(bytes=digest.digest())
 
 
-class Refusals:
+class RefusalCounter:
     """Refused events of one process, kept and not kept."""
 
     def __init__(self) -> None:
-        self._unwritten: dict[Key, Counts] = {}
-        self._seen: dict[Key, Seen] = {}
+        self._unwritten: dict[SourceReason, RefusalCounts] = {}
+        self._seen: dict[SourceReason, StoredRefusals] = {}
         self._of_sites: dict[int, tuple[int, int]] = {}  # rows and bytes
         self._copies: dict[tuple[int, UUID], int] = {}
         self._lock = threading.Lock()
@@ -120,12 +120,12 @@ class Refusals:
 
         `room` is how many messages and bytes the site's limit has left for refused events beside what waits.
         """
-        allowance = ALLOWANCE_OF_OFF if reason in OFF else ALLOWANCE
+        allowance = SWITCHED_OFF_ALLOWANCE if reason in SWITCHED_OFF else ALLOWANCE
         key = (source_id, reason)
         with self._lock:
-            counts, seen = self._unwritten.get(key, Counts()), self._seen.get(key, Seen())
+            counts, seen = self._unwritten.get(key, RefusalCounts()), self._seen.get(key, StoredRefusals())
             if time.monotonic() >= seen.ends_at:
-                seen = Seen()
+                seen = StoredRefusals()
             rows_of_site, size_of_site = self._of_sites.get(site_id, (0, 0))
             fits = (
                 counts.kept + seen.kept < allowance.rows
@@ -133,16 +133,18 @@ class Refusals:
                 and rows_of_site < room[0]
                 and size_of_site < room[1]
             )
-            self._unwritten[key] = counts + (Counts(kept=1, kept_bytes=size) if fits else Counts(not_kept=1))
+            self._unwritten[key] = counts + (
+                RefusalCounts(kept=1, kept_bytes=size) if fits else RefusalCounts(not_kept=1)
+            )
         return fits
 
     def give_back(self, source_id: int, reason: str, size: int) -> None:
         """Count one event less: it could not be stored."""
-        self._add((source_id, reason), Counts(kept=-1, kept_bytes=-size))
+        self._add((source_id, reason), RefusalCounts(kept=-1, kept_bytes=-size))
 
     def note_copy(self, site_id: int, source_id: int, reason: str, size: int, key: UUID) -> None:
         """Count an event, of which an identical one was kept before, as a copy of that."""
-        self._add((source_id, reason), Counts(kept=-1, kept_bytes=-size, copies=1))
+        self._add((source_id, reason), RefusalCounts(kept=-1, kept_bytes=-size, copies=1))
         with self._lock:
             self._copies[site_id, key] = self._copies.get((site_id, key), 0) + 1
 
@@ -168,35 +170,35 @@ class Refusals:
                     key: left for key, count in self._copies.items() if (left := count - copies.get(key, 0))
                 }
 
-    def _write(self, link: "psycopg.Connection[Any]", counts: Mapping[Key, Counts]) -> None:
+    def _write(self, link: "psycopg.Connection[Any]", counts: Mapping[SourceReason, RefusalCounts]) -> None:
         keys = sorted(counts)
         columns = {
             name: [getattr(counts[key], name) for key in keys] for name in ("kept", "kept_bytes", "copies", "not_kept")
         }
         sources, reasons = [source_id for source_id, _ in keys], [reason for _, reason in keys]
         rows = link.execute(WRITE, {"sources": sources, "reasons": reasons, **columns}).fetchall()
-        of_sites = link.execute(OF_SITES, [sources]).fetchall()
+        of_sites = link.execute(SITE_TOTALS, [sources]).fetchall()
         now = time.monotonic()
         for key, each in counts.items():
             self._add(key, -each)
         with self._lock:
-            self._unwritten = {key: each for key, each in self._unwritten.items() if each != Counts()}
+            self._unwritten = {key: each for key, each in self._unwritten.items() if each != RefusalCounts()}
             for source_id, reason, kept, kept_bytes, seconds in rows:
-                self._seen[source_id, reason] = Seen(kept, kept_bytes, now + seconds)
+                self._seen[source_id, reason] = StoredRefusals(kept, kept_bytes, now + seconds)
             self._of_sites |= {site_id: (rows_of_site, size) for site_id, rows_of_site, size in of_sites}
 
-    def _add(self, key: Key, counts: Counts) -> None:
+    def _add(self, key: SourceReason, counts: RefusalCounts) -> None:
         with self._lock:
-            self._unwritten[key] = self._unwritten.get(key, Counts()) + counts
+            self._unwritten[key] = self._unwritten.get(key, RefusalCounts()) + counts
 
 
 @once
-def refusals() -> Refusals:
+def refusal_counter() -> RefusalCounter:
     """Return this process's."""
-    return Refusals()
+    return RefusalCounter()
 
 
-def counted(source_ids: Collection[int]) -> dict[int, dict[str, Counts]]:
+def load_refusal_counts(source_ids: Collection[int]) -> dict[int, dict[str, RefusalCounts]]:
     """Return what became of refused events by source and reason, on the days that are kept. One query by keys."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -207,7 +209,7 @@ def counted(source_ids: Collection[int]) -> dict[int, dict[str, Counts]]:
             """,
             [list(source_ids)],
         )
-        found: dict[int, dict[str, Counts]] = {source_id: {} for source_id in source_ids}
+        found: dict[int, dict[str, RefusalCounts]] = {source_id: {} for source_id in source_ids}
         for source_id, reason, *figures in cursor.fetchall():
-            found[source_id][reason] = Counts(*figures)
+            found[source_id][reason] = RefusalCounts(*figures)
     return found

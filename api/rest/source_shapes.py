@@ -9,7 +9,7 @@ from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from api.http.budgets import BudgetUse
-from api.ingest.refusals import Counts
+from api.ingest.refusals import RefusalCounts
 from api.ingest.source_counts import SourceCounts
 from api.models import Source, Twin, WriteKey
 from api.models.budgets import MAX_BUDGET, BudgetSpan
@@ -35,7 +35,7 @@ class SourceReport:
     day: SourceCounts
     twins: list[TwinOf]
     used: Mapping[BudgetSpan, BudgetUse]
-    counted: Mapping[str, Counts]
+    counted: Mapping[str, RefusalCounts]
 
     @property
     def uses(self) -> list["Use"]:
@@ -53,7 +53,7 @@ class RejectedFor:
     """Counts of the events that were rejected for a reason."""
 
     reason: str
-    counts: Counts
+    counts: RefusalCounts
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from rest_framework.viewsets import ViewSet
 from api.audit import changed
 from api.http import budgets
 from api.ingest import provisioning
-from api.ingest.refusals import counted
+from api.ingest.refusals import load_refusal_counts
 from api.ingest.source_counts import SourceCounts, load_source_counts
 from api.models import Source, Twin
 from api.rest.access import Role, caller_of, note, open_site, visible_sites
@@ -147,7 +147,7 @@ def shapes(sources: QuerySet[Source]) -> Sequence[Mapping[str, Any]]:
         load_source_counts(ids, since=timezone.now() - DAY),
         budgets.load_use(ids),
     )
-    refused = counted(ids)
+    refused = load_refusal_counts(ids)
     twins: dict[int, list[TwinOf]] = {id_: [] for id_ in ids}
     for twin in Twin.objects.filter(Q(one__in=ids) | Q(other__in=ids)).order_by("pk"):
         for mine, theirs in ((twin.one_id, twin.other_id), (twin.other_id, twin.one_id)):

@@ -13,7 +13,7 @@ from api.http.credentials import clear_lookups
 from api.http.database import connect
 from api.ingest import refusals
 from api.ingest.provisioning import create_source
-from api.ingest.refusals import Allowance, Counts, Refusals, counted
+from api.ingest.refusals import Allowance, RefusalCounter, RefusalCounts, load_refusal_counts
 from api.ingest.source_counts import load_source_counts
 from api.models import Message, RefusalTally, Source
 from tests.flows.test_any_bytes import ask
@@ -46,7 +46,7 @@ def track(world: World, **fields: Any) -> tuple[int, str]:
 
 
 def counts(source: Source, reason: str) -> tuple[int, int, int]:
-    found = counted([source.pk])[source.pk].get(reason, Counts())
+    found = load_refusal_counts([source.pk])[source.pk].get(reason, RefusalCounts())
     return found.kept, found.copies, found.not_kept
 
 
@@ -244,7 +244,7 @@ def test_refused__while_the_database_is_away__is_not_counted_as_kept(world: Worl
 
 
 def test_refusals__of_several_processes__share_the_allowance(transactional_db: None, few: None) -> None:
-    one, other = Refusals(), Refusals()
+    one, other = RefusalCounter(), RefusalCounter()
     room = (100, 100_000)
     with connect() as link:
         assert [one.take(1, 7, "missing_name", 10, room=room) for _ in range(2)] == [True, True]
@@ -257,7 +257,10 @@ def test_refusals__of_several_processes__share_the_allowance(transactional_db: N
 
     assert not other.take(1, 7, "missing_name", 10, room=room)
     assert one.is_written
-    assert counted([7])[7] == {"invalid_json": Counts(1, 10, 0, 0), "missing_name": Counts(4, 40, 0, 0)}
+    assert load_refusal_counts([7])[7] == {
+        "invalid_json": RefusalCounts(1, 10, 0, 0),
+        "missing_name": RefusalCounts(4, 40, 0, 0),
+    }
     RefusalTally.objects.update(day="2026-01-01")
     with connect() as link:  # another day
         other.write(link)

@@ -20,7 +20,7 @@ from api.digest.replay import MOST, plan_replay, replay
 from api.events.effects import Effect
 from api.events.reasons import REPLAYABLE, sentence_of
 from api.http.wording import count_of
-from api.ingest.refusals import Counts, counted
+from api.ingest.refusals import RefusalCounts, load_refusal_counts
 from api.ingest.source_counts import SourceCounts
 from api.insight.delivery import (
     FAILED_LOOK,
@@ -132,7 +132,7 @@ def list_failed(request: HttpRequest, site: Site) -> HttpResponseBase:
             sentence_of(reason.code, site),
             reason.code in REPLAYABLE and reason.count > 0,
             reason.count >= FAILED_LOOK,
-            counts.get(reason.code, Counts()) if reason.status == Message.Status.REJECTED else Counts(),
+            counts.get(reason.code, RefusalCounts()) if reason.status == Message.Status.REJECTED else RefusalCounts(),
         )
         for reason in reasons
     ]
@@ -154,7 +154,7 @@ def counted_in(site: Site) -> dict[str, Counts]:
     found: dict[str, Counts] = {}
     for of_source in counted(list(site.sources.values_list("pk", flat=True))).values():
         for reason, counts in of_source.items():
-            found[reason] = found.get(reason, Counts()) + counts
+            found[reason] = found.get(reason, RefusalCounts()) + counts
     return found
 
 

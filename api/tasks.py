@@ -56,7 +56,7 @@ log = structlog.get_logger(__name__)
 def digest() -> None:
     """Digest pending messages."""
     heartbeat_writer(Role.WORKER).beat()
-    nudge.hear()
+    nudge.clear_nudge()
     if run.digest_all(claims(), seconds=RUN_SECONDS):
         digest.apply_async(retry=False)
 

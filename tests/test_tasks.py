@@ -9,7 +9,7 @@ from celery.beat import Scheduler, Service
 
 from api import tasks
 from api.celery import app
-from api.ingest.nudge import MOST_QUEUED, broker
+from api.ingest.nudge import MAX_QUEUED, broker
 
 QUEUES = ("goalpost", "goalpost-seldom")
 FREQUENT = 3  # tasks that are due every second
@@ -78,7 +78,7 @@ def test_timetable__nobody_takes_what_is_sent__queues_stay_short(
     for second in range(100):
         tick(timetable, monkeypatch, at=second)
 
-    assert {broker().llen(queue) for queue in QUEUES} == {MOST_QUEUED}
+    assert {broker().llen(queue) for queue in QUEUES} == {MAX_QUEUED}
 
 
 def test_timetable__queue_was_full__whoever_waited_longest_goes_first(

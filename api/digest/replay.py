@@ -22,7 +22,7 @@ from api.events.refusal import Refusal
 from api.http.chunks import CHUNK_ROWS, iter_chunks
 from api.http.credentials import SourceAccess, find_sources_of
 from api.http.endpoint import unreadable_encoding
-from api.ingest.accept import EVENT_BYTES, clean, refused, too_large
+from api.ingest.accept import EVENT_BYTES, make_refused, redact_event, too_large
 from api.ingest.tracking import BATCH_BYTES, merge_all, read_batch
 from api.models import Message, Site
 
@@ -92,7 +92,7 @@ class _KeptMessage:
                 )
             except Refusal as refusal:
                 refusals.append(refusal)
-                event = refused(raw, refusal, position=place, received_at=self.received_at)
+                event = make_refused(raw, refusal, position=place, received_at=self.received_at)
             events.append(event)
         if refusals and len(refusals) == len(events):
             raise refusals[0]
@@ -185,7 +185,7 @@ def _replay(site_id: int, reason: str) -> ReplayResult:
 
 def _redacted(event: Incoming, source: SourceAccess | None) -> Incoming:
     """Return an event without what the rules of now keep from being stored: it comes in as if it were new."""
-    return clean(source, event) if source is not None and source.redactions else event
+    return redact_event(source, event) if source is not None and source.redactions else event
 
 
 def _put_back(site_id: int, kept: _KeptMessage, event: Incoming) -> int:

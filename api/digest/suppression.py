@@ -78,5 +78,5 @@ def _named_by(message: StoredMessage, effects: Derivation) -> set[str]:
     found = [message.message_id]  # of a retry of an event whose messageId was the id: a stand-in is in its place
     found += [change.user, change.anonymous, change.visitor, change.previous_user] if change else []
     if change is None or settings.HOOKS:
-        found += ids_in(message.body)
+        found += find_ids(message.body)
     return {each.strip() for each in found if each is not None}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import psycopg
 
 MINUTE: Final = 60.0  # seconds
-LAST_CHANCE: Final = 2  # times the budget, for a sender that never sends again
+NO_RETRY_FACTOR: Final = 2  # times the budget, for a sender that never sends again
 
 
 @dataclass(frozen=True, slots=True)

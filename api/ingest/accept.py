@@ -13,12 +13,12 @@ import msgspec
 from api.events.body import UnreadableBodyError, read_body
 from api.events.envelope import Incoming, clean_text
 from api.events.refusal import Refusal
-from api.http.budgets import LAST_CHANCE, ExhaustedBudget, budget_counter
+from api.http.budgets import NO_RETRY_FACTOR, ExhaustedBudget, budget_counter
 from api.http.credentials import SourceAccess
 from api.http.database import DatabaseDownError
 from api.http.endpoint import MAX_LENGTH_DIGITS, Request
 from api.ingest import inbox, nudge, source_counts
-from api.ingest.erased import without_erased
+from api.ingest.erased import strip_erased
 from api.ingest.new_message import NewMessage
 from api.ingest.refusals import make_refusal_key
 from api.ingest.refusals import refusal_counter as kept_refusals
@@ -26,11 +26,11 @@ from api.rules.redaction import redact
 from api.rules.rule import apply_rules
 
 EVENT_BYTES: Final = 1_048_576  # promises K-24
-EVENT_LIMIT: Final = 4_000  # of a request
+MAX_EVENTS: Final = 4_000  # of a request
 KEPT_BYTES: Final = 4_096  # of what is too large
 # Seconds of a processor for the rules of a request. 4,000 ordinary events under fifty rules take half of one.
 RULE_SECONDS: Final = 2.0
-MOST_WAIT: Final = 3_600  # seconds that a sender over its budget is asked to wait
+MAX_WAIT: Final = 3_600  # seconds that a sender over its budget is asked to wait
 
 
 @dataclass(eq=False)
@@ -43,7 +43,7 @@ class KeptRefusalError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoreResult:
     """What became of the events of a request."""
 
     accepted: int
@@ -60,7 +60,7 @@ class Stored:
         return {"accepted": self.accepted, "duplicates": self.duplicates, "rejected": rejected}
 
 
-def check_room(site_id: int, source: SourceAccess | None) -> None:
+def require_capacity(site_id: int, source: SourceAccess | None) -> None:
     """Turn senders away while too much of their site, or of all, waits for the digest; last those who never retry.
 
     So are those of a source that has used up its budget. Raises Refusal (429).
@@ -74,7 +74,9 @@ def check_room(site_id: int, source: SourceAccess | None) -> None:
             (("Retry-After", "10"),),
         )
     if source is not None:
-        over = budget_counter().find_over(source.id, source.budget, times=LAST_CHANCE if source.never_retries else 1)
+        over = budget_counter().find_over(
+            source.id, source.budget, times=NO_RETRY_FACTOR if source.never_retries else 1
+        )
         if over is not None:
             raise over_budget(over)
 
@@ -89,17 +91,17 @@ def over_budget(over: ExhaustedBudget) -> Refusal:
         "over_budget",
         f"This source has used up its budget of {over.limit:,} {over.what} a {over.span}. Nothing was stored; send "
         "the same again later. An owner of the site can raise the budget on the page of its sources.",
-        (("Retry-After", str(min(math.ceil(over.seconds), MOST_WAIT))),),
+        (("Retry-After", str(min(math.ceil(over.seconds), MAX_WAIT))),),
     )
 
 
-def spend(sources: Collection[SourceAccess], size: int) -> None:
+def count_bytes(sources: Collection[SourceAccess], size: int) -> None:
     """Count the bytes of a body against the budgets of whose events are in it, in equal parts."""
     for source in sources:
         budget_counter().spend(source.id, size=size // len(sources))
 
 
-def size_of(request: Request, body: bytes) -> int:
+def measure_body(request: Request, body: bytes) -> int:
     """Return the bytes of a body that came whole: inflated, or as it came if that was more.
 
     A length that the door believes is true, since all of it came; one that it does not, or none, says nothing.
@@ -111,46 +113,46 @@ def size_of(request: Request, body: bytes) -> int:
 
 def store(
     site_id: int, source: SourceAccess | None, events: Sequence[Incoming], refusals: Mapping[int, Refusal]
-) -> Stored:
+) -> StoreResult:
     """Store the events of a request that are all of one site. Raises as `store_rows` does."""
     return store_rows([(site_id, source, event) for event in events], refusals, count=len(events))
 
 
 def store_rows(
     rows: Sequence[tuple[int, SourceAccess | None, Incoming]], refusals: Mapping[int, Refusal], *, count: int
-) -> Stored:
+) -> StoreResult:
     """Store the events of a request in one commit, without what the rules of their sites keep from being stored.
 
     Refused events are among them, but for those of no known site, which `count_messages` counts too. Raises DatabaseDownError,
     and Refusal (400) when PostgreSQL cannot hold one of them.
     """
-    rows = apply_site_rules(rows)
+    rows = apply_ingest_rules(rows)
     try:
-        rows = without_erased(rows)
+        rows = strip_erased(rows)
     except DatabaseDownError:
         for _, source, event in rows:
-            spend([source] if source else [], -len(event.body))
+            count_bytes([source] if source else [], -len(event.body))
         raise
-    kept = {place: row for place, row in enumerate(map(as_row, rows)) if row is not None}
+    kept = {place: row for place, row in enumerate(map(make_row, rows)) if row is not None}
     try:
         stored = inbox.store(list(kept.values())) if kept else []
     except inbox.RowRefusedError as error:
-        count_sent(rows)
+        count_events(rows)
         raise Refusal(
             HTTPStatus.BAD_REQUEST, "invalid_event", "An event holds a value that cannot be stored; the rest is kept."
         ) from error
     except DatabaseDownError:
-        give_back(kept.values())
+        undo_counts(kept.values())
         raise
     numbers = dict(zip(kept, stored, strict=True))
     count_rows(rows, kept, numbers)
     accepted = sum(bool(numbers[place]) for place, (_, _, event) in enumerate(rows) if not event.reason)
     duplicates = count - len(refusals) - accepted
     events = [event for _, _, event in rows]
-    return Stored(accepted, duplicates, refusals, events, [numbers.get(place, 0) for place in range(len(rows))])
+    return StoreResult(accepted, duplicates, refusals, events, [numbers.get(place, 0) for place in range(len(rows))])
 
 
-def apply_site_rules(
+def apply_ingest_rules(
     rows: Sequence[tuple[int, SourceAccess | None, Incoming]],
 ) -> list[tuple[int, SourceAccess | None, Incoming]]:
     """Return the events of a request as the rules of their sources let them be stored.
@@ -162,15 +164,15 @@ def apply_site_rules(
     prepared = []
     begun = time.thread_time()
     for site_id, source, event in rows:
-        prepared.append((site_id, source, prepare(source, event) if source else event))
+        prepared.append((site_id, source, apply_source_rules(source, event) if source else event))
         has_more = len(prepared) < len(rows) and source is not None and bool(source.rules)
         if has_more and time.thread_time() - begun > RULE_SECONDS:
-            count_sent(rows)
-            raise dear_rules(len(prepared))
+            count_events(rows)
+            raise slow_rules(len(prepared))
     return prepared
 
 
-def dear_rules(events: int) -> Refusal:
+def slow_rules(events: int) -> Refusal:
     """Return 429 for a request whose site has rules that take too long."""
     return Refusal(
         HTTPStatus.TOO_MANY_REQUESTS,
@@ -182,7 +184,7 @@ def dear_rules(events: int) -> Refusal:
     )
 
 
-def count_sent(rows: Iterable[tuple[int, SourceAccess | None, Incoming]]) -> None:
+def count_events(rows: Iterable[tuple[int, SourceAccess | None, Incoming]]) -> None:
     """Count the events of a request against the budgets of their sources."""
     counts: dict[int, int] = {}
     for _, source, _ in rows:
@@ -192,7 +194,7 @@ def count_sent(rows: Iterable[tuple[int, SourceAccess | None, Incoming]]) -> Non
         budget_counter().spend(source_id, events=events)
 
 
-def as_row(row: tuple[int, SourceAccess | None, Incoming]) -> NewMessage | None:
+def make_row(row: tuple[int, SourceAccess | None, Incoming]) -> NewMessage | None:
     """Return a row for the inbox, None for a refused event that is counted only (api.ingest.refusals)."""
     site_id, source, event = row
     if source is not None and event.reason:
@@ -203,7 +205,7 @@ def as_row(row: tuple[int, SourceAccess | None, Incoming]) -> NewMessage | None:
     return NewMessage(site_id, source.id if source else None, event)
 
 
-def give_back(rows: Iterable[NewMessage]) -> None:
+def undo_counts(rows: Iterable[NewMessage]) -> None:
     """Count neither as sent nor as kept what could not be stored because of a fault here."""
     for row in rows:
         if row.source_id is not None:
@@ -218,7 +220,7 @@ def count_rows(
     numbers: Mapping[int, int],
 ) -> None:
     """Count the events of a request against the budgets of their sources, and what became of refused ones."""
-    count_sent(rows)
+    count_events(rows)
     for place, row in kept.items():
         if not numbers[place] and row.source_id is not None and row.event.refusal_key is not None:
             event = row.event
@@ -232,14 +234,14 @@ def count_rows(
         nudge.nudger().uncounted.add(source_counts.count_messages(lost, [False] * len(lost)))
 
 
-def prepare(source: SourceAccess, event: Incoming) -> Incoming:
+def apply_source_rules(source: SourceAccess, event: Incoming) -> Incoming:
     """An event as the rules of its source let it be stored."""
     if source.has_own_drops or not source.takes_track:
-        event = release_key(source, event)
-    return clean(source, event) if source.redactions else event
+        event = drop_ignored_message_id(source, event)
+    return redact_event(source, event) if source.redactions else event
 
 
-def release_key(source: SourceAccess, event: Incoming) -> Incoming:
+def drop_ignored_message_id(source: SourceAccess, event: Incoming) -> Incoming:
     """An event without its messageId where the digest will ignore it: another source's copy of it must count."""
     if event.reason or event.message_id is None:
         return event
@@ -255,7 +257,7 @@ def release_key(source: SourceAccess, event: Incoming) -> Incoming:
     return replace(event, message_id=None) if is_ignored else event
 
 
-def clean(source: SourceAccess, event: Incoming) -> Incoming:
+def redact_event(source: SourceAccess, event: Incoming) -> Incoming:
     """Return an event without the fields that rules drop or hash; without a body if they cannot be told apart."""
     if not event.type or event.content_encoding:  # refused as a whole, or of a type that says where no field is
         return replace(event, body=b"", content_encoding="")
@@ -273,7 +275,7 @@ def clean(source: SourceAccess, event: Incoming) -> Incoming:
     return replace(event, body=msgspec.json.encode(fields), warnings=tuple(sorted(warnings)))
 
 
-def refused(
+def make_refused(
     body: bytes,
     refusal: Refusal,
     *,

@@ -20,7 +20,7 @@ from cohorts import ids
 VISITOR_FIELDS: Final = ("kameleoonVisitorCode", "k_visitorCode")
 # A string or a number of JSON, also within a body that is broken elsewhere.
 TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|(?<![\w.+-])-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.])', re.DOTALL)
-MOST_TOKENS: Final = 20_000  # of bodies that cannot be read; hashing them takes a tenth of a second
+MAX_TOKENS: Final = 20_000  # of bodies that cannot be read; hashing them takes a tenth of a second
 Owner = TypeVar("Owner")
 
 
@@ -29,7 +29,7 @@ def hash_id(site_id: int, id_: str) -> str:
     return hmac.digest(settings.SECRET_KEY.encode(), f"erased\0{site_id}\0{id_}".encode(), "sha256").hex()
 
 
-def without_erased(rows: Sequence[tuple[int, Owner, Incoming]]) -> list[tuple[int, Owner, Incoming]]:
+def strip_erased(rows: Sequence[tuple[int, Owner, Incoming]]) -> list[tuple[int, Owner, Incoming]]:
     """Return the rows, those that are refused and name somebody who was erased without body and messageId.
 
     What cannot be compared because a request holds too many values loses them, too. No query where nothing is refused,
@@ -39,15 +39,17 @@ def without_erased(rows: Sequence[tuple[int, Owner, Incoming]]) -> list[tuple[in
     if not refused:
         return list(rows)
     sites = {rows[place][0] for place in refused}
-    erasing = sites_that_erased(sites) if sites else set()
+    erasing = find_erasing_sites(sites) if sites else set()
     named: dict[int, set[str]] = {}
-    left = MOST_TOKENS
+    left = MAX_TOKENS
     for place, event in refused.items():
         if rows[place][0] in erasing and left > 0:
-            named[place] = {hash_id(rows[place][0], each) for each in ids_in(event.body)}
+            named[place] = {hash_id(rows[place][0], each) for each in find_ids(event.body)}
             left -= len(named[place])
     unread = {place for place in refused if rows[place][0] in erasing and place not in named}
-    erased = find_erased([(rows[place][0], each) for place, its in named.items() for each in its]) if named else set()
+    erased = (
+        find_erased_hashes([(rows[place][0], each) for place, its in named.items() for each in its]) if named else set()
+    )
     return [
         (site_id, owner, replace(event, body=b"", message_id=None, content_encoding=""))
         if place in unread or any((site_id, each) in erased for each in named.get(place, ()))
@@ -56,7 +58,7 @@ def without_erased(rows: Sequence[tuple[int, Owner, Incoming]]) -> list[tuple[in
     ]
 
 
-def sites_that_erased(site_ids: Collection[int]) -> set[int]:
+def find_erasing_sites(site_ids: Collection[int]) -> set[int]:
     """Return those of the sites that have erased somebody. One query."""
     statement = """
         SELECT s FROM unnest(%(sites)s::bigint[]) AS s
@@ -65,7 +67,7 @@ def sites_that_erased(site_ids: Collection[int]) -> set[int]:
     return {row[0] for row in fetch_all(statement, {"sites": sorted(site_ids)})}
 
 
-def find_erased(hashes: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
+def find_erased_hashes(hashes: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
     """Return those of the hashes, each with its site, whose person was erased. One query."""
     statement = """
         SELECT site_id, hash FROM unnest(%(sites)s::bigint[], %(hashes)s::text[]) AS named (site_id, hash)
@@ -76,12 +78,12 @@ def find_erased(hashes: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
     return {(site_id, each) for site_id, each in fetch_all(statement, wanted)}
 
 
-def ids_in(body: bytes) -> set[str]:
+def find_ids(body: bytes) -> set[str]:
     """Return the ids of whom an event is about, as it was sent; every value of a body that cannot be read."""
     try:
         fields = read_body(body, set())
     except (UnreadableBodyError, RecursionError):
-        return set(values_of(body))
+        return set(iter_values(body))
     context = read_object(fields.get("context"), set())
     places = [fields, context, *(read_object(each, set()) for each in (fields.get("properties"), fields.get("traits")))]
     places.append(read_object(context.get("traits"), set()))
@@ -91,10 +93,10 @@ def ids_in(body: bytes) -> set[str]:
     return {text for value in sent if (text := (ids.spell(value) or "").strip())}
 
 
-def values_of(body: bytes) -> Iterator[str]:
+def iter_values(body: bytes) -> Iterator[str]:
     """Yield the strings and numbers of a body that is no JSON, as ids; the first MOST_TOKENS of them."""
     for count, token in enumerate(TOKEN.finditer(body)):
-        if count == MOST_TOKENS:
+        if count == MAX_TOKENS:
             return
         text = read_token(token[0])
         if text:

@@ -22,8 +22,8 @@ from api.events.envelope import Incoming
 from api.http.credentials import SOURCE_COLUMNS, SourceAccess, read_source
 from api.http.database import SessionKind
 from api.ingest import nudge, source_counts
-from api.ingest.accept import EVENT_BYTES, KEPT_BYTES, prepare, refused, too_large
-from api.ingest.erased import without_erased
+from api.ingest.accept import EVENT_BYTES, KEPT_BYTES, apply_source_rules, make_refused, too_large
+from api.ingest.erased import strip_erased
 from api.ingest.inbox import insert
 from api.ingest.new_message import NewMessage
 from api.ingest.tracking import read_item
@@ -32,8 +32,8 @@ from api.models import Load
 MIB: Final = 2**20
 CHUNK_ROWS: Final = 5_000  # a transaction
 CHUNK_BYTES: Final = 4 * MIB
-COUNTED_ROWS: Final = 100_000  # after so many, what is pending is counted again: live senders add to it
-WAIT: Final = 1.0  # seconds between two looks while too much is pending
+RECOUNT_ROWS: Final = 100_000  # after so many, what is pending is counted again: live senders add to it
+POLL_SECONDS: Final = 1.0  # seconds between two looks while too much is pending
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +43,7 @@ class LoadLostError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class FileLine:
     """One line of a file; of one that is too large only the start."""
 
     number: int  # from 0
@@ -63,25 +63,25 @@ def fingerprint(path: Path) -> str:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+def open_contents(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     """Give the contents of a file, gunzipped if it begins as gzip does, and the file itself, which knows its place."""
     with path.open("rb") as file:
         if file.peek(2)[:2] == b"\x1f\x8b":
             with gzip.open(file) as contents:
-                yield as_utf_8(cast("IO[bytes]", contents)), file
+                yield decode_lines(cast("IO[bytes]", contents)), file
         else:
-            yield as_utf_8(file), file
+            yield decode_lines(file), file
 
 
-def as_utf_8(file: IO[bytes]) -> IO[bytes]:
+def decode_lines(file: IO[bytes]) -> IO[bytes]:
     """Return a file to read lines from as UTF-8, also where its byte order mark says UTF-16 (PowerShell's `>`)."""
     if cast("io.BufferedReader", file).peek(2)[:2] not in UTF_16_MARKS:
         return file
-    return cast("IO[bytes]", Recoded(io.TextIOWrapper(cast("io.BufferedReader", file), "utf-16", newline="\n")))
+    return cast("IO[bytes]", Utf8Lines(io.TextIOWrapper(cast("io.BufferedReader", file), "utf-16", newline="\n")))
 
 
 @dataclass(frozen=True, slots=True)
-class Recoded:
+class Utf8Lines:
     """A text file whose lines are read as UTF-8."""
 
     file: io.TextIOWrapper
@@ -103,27 +103,27 @@ def load_lines(file: IO[bytes], load: Load) -> Iterator[int]:
     lines = islice(read_lines(file), load.lines, None)
     site_id = load.source.site_id
     room = 0
-    with closing(nudge.connect_by_index(SessionKind.LOAD)) as connection:
+    with closing(nudge.connect_without_scans(SessionKind.LOAD)) as connection:
         while chunk := take_chunk(lines, rows=min(CHUNK_ROWS, half // 2 + 1, half_of_site // 2 + 1)):
             while room < len(chunk):
                 backlog = nudge.count_pending(connection, limit=half + 1)
                 pending, own = sum(backlog.messages.values()), backlog.messages.get(site_id, 0)
                 is_heavy = backlog.bytes.get(site_id, 0) > nudge.SITE_BYTES // 2
                 if pending <= half and own <= half_of_site and not is_heavy:
-                    room = max(len(chunk), min(half - pending, half_of_site - own, COUNTED_ROWS))
+                    room = max(len(chunk), min(half - pending, half_of_site - own, RECOUNT_ROWS))
                 else:
                     yield min(pending, half + 1) if pending > half else own
                     nudge.nudge()
-                    time.sleep(WAIT)
+                    time.sleep(POLL_SECONDS)
             while not _try_to_store(connection, load, chunk):
-                time.sleep(WAIT)
+                time.sleep(POLL_SECONDS)
             room -= len(chunk)
             nudge.nudge()
             yield 0
         connection.execute("UPDATE api_load SET finished_at = now() WHERE id = %s", [load.pk])
 
 
-def _try_to_store(connection: psycopg.Connection[Any], load: Load, chunk: Sequence[Line]) -> bool:
+def _try_to_store(connection: psycopg.Connection[Any], load: Load, chunk: Sequence[FileLine]) -> bool:
     """Store lines as `store_chunk` does. Return False if another session held a row of theirs for too long."""
     try:
         store_chunk(connection, load, chunk)
@@ -133,12 +133,12 @@ def _try_to_store(connection: psycopg.Connection[Any], load: Load, chunk: Sequen
     return True
 
 
-def store_chunk(connection: psycopg.Connection[Any], load: Load, chunk: Sequence[Line]) -> None:
+def store_chunk(connection: psycopg.Connection[Any], load: Load, chunk: Sequence[FileLine]) -> None:
     """Store lines and, in the same transaction, how far the load has come. Four statements."""
     now = datetime.now(UTC)
-    source = importing(connection, load.source_id)
+    source = load_import_source(connection, load.source_id)
     read = [(source.site_id, source.id, read_line(line, source, received_at=now)) for line in chunk if line.body]
-    rows = [NewMessage(*row) for row in without_erased(read)]
+    rows = [NewMessage(*row) for row in strip_erased(read)]
     with connection.transaction():
         is_new = [bool(number) for number in insert(connection, rows)]
         source_counts.write_counts(connection, source_counts.count_messages(rows, is_new))
@@ -164,17 +164,17 @@ def store_chunk(connection: psycopg.Connection[Any], load: Load, chunk: Sequence
         setattr(load, name, count)
 
 
-def read_line(line: Line, source: SourceAccess, *, received_at: datetime) -> Incoming:
+def read_line(line: FileLine, source: SourceAccess, *, received_at: datetime) -> Incoming:
     """A line as `/v1/import` would store it; what would be refused there is a rejected message here."""
     if line.is_too_large:
         refusal = too_large(f"The line is longer than {EVENT_BYTES:,} bytes.")
-        event = refused(line.body, refusal, position=line.number, received_at=received_at)
+        event = make_refused(line.body, refusal, position=line.number, received_at=received_at)
     else:
         event, _ = read_item(source, line.body, position=line.number, received_at=received_at)
-    return prepare(source, event)
+    return apply_source_rules(source, event)
 
 
-def importing(connection: psycopg.Connection[Any], source_id: int) -> SourceAccess:
+def load_import_source(connection: psycopg.Connection[Any], source_id: int) -> SourceAccess:
     """A source as it is now, with the rules about what must not be stored, and believed about its times. One query."""
     row = connection.execute(
         f"SELECT d.site_id, {SOURCE_COLUMNS} FROM api_source d WHERE d.id = %s", [source_id]
@@ -185,21 +185,21 @@ def importing(connection: psycopg.Connection[Any], source_id: int) -> SourceAcce
     return replace(source, kind="import")
 
 
-def read_lines(file: IO[bytes]) -> Iterator[Line]:
+def read_lines(file: IO[bytes]) -> Iterator[FileLine]:
     """Yield the lines of a file without white space and byte order marks, holding no more than the limit of a line."""
     number = 0
     while line := file.readline(EVENT_BYTES + 2):  # with room for its end
         is_whole = len(line) < EVENT_BYTES + 2 or line.endswith(b"\n")
         body = line.removeprefix(codecs.BOM_UTF8).strip(b" \t\r\n")  # at any line: files may have been joined
         is_too_large = not is_whole or len(body) > EVENT_BYTES
-        yield Line(number, body[:KEPT_BYTES] if is_too_large else body, is_too_large)
+        yield FileLine(number, body[:KEPT_BYTES] if is_too_large else body, is_too_large)
         number += 1
         while not is_whole:
             rest = file.readline(EVENT_BYTES)
             is_whole = not rest or rest.endswith(b"\n")
 
 
-def take_chunk(lines: Iterable[Line], *, rows: int) -> list[Line]:
+def take_chunk(lines: Iterable[FileLine], *, rows: int) -> list[FileLine]:
     """The next lines, as many as a transaction takes."""
     chunk, size = [], 0
     for line in lines:

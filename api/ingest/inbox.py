@@ -20,11 +20,11 @@ from api.http.database import ENDED_BY_LIMITS, TIMEOUTS, DatabaseDownError, Sess
 from api.ingest import nudge, source_counts
 from api.ingest.new_message import NewMessage
 
-MOST_ROWS: Final = 2_000  # a commit; more wait for the next
+MAX_ROWS: Final = 2_000  # a commit; more wait for the next
 ROW_BYTES: Final = 8_192  # a larger body counts as several rows, so that a statement ends well within its time
 PATIENCE: Final = 8.0  # seconds a request waits for its commit: Segment hangs up after 10
-TAKES: Final = TIMEOUTS[SessionKind.INBOX].statement + 0.5  # seconds a statement takes at most, with its answer
-TRIES: Final = 3  # of a batch that lost a deadlock or a serialization
+MAX_SECONDS: Final = TIMEOUTS[SessionKind.INBOX].statement + 0.5  # seconds a statement takes at most, with its answer
+MAX_TRIES: Final = 3  # of a batch that lost a deadlock or a serialization
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +55,7 @@ SELECT arrived.place, id FROM stored JOIN arrived USING (id)
 """
 
 
-Delivery = PendingCall[Sequence[NewMessage], list[int]]  # the rows of one request; for each, its new number, or 0
+PendingRows = PendingCall[Sequence[NewMessage], list[int]]  # the rows of one request; for each, its new number, or 0
 
 
 def store(rows: Sequence[NewMessage]) -> list[int]:
@@ -99,7 +99,7 @@ class Committer:
     def __init__(self) -> None:
         self._connection: psycopg.Connection[Any] | None = None
 
-    def commit(self, deliveries: Sequence[Delivery]) -> None:
+    def commit(self, deliveries: Sequence[PendingRows]) -> None:
         """Store all rows in one commit, and tell each request what became of its own."""
         try:
             self._commit(deliveries)
@@ -108,7 +108,7 @@ class Committer:
             raise
         nudge.nudge()
 
-    def _commit(self, deliveries: Sequence[Delivery]) -> None:
+    def _commit(self, deliveries: Sequence[PendingRows]) -> None:
         until = min(delivery.deadline for delivery in deliveries)
         try:
             stored = self._insert([row for delivery in deliveries for row in delivery.argument], until=until)
@@ -127,7 +127,7 @@ class Committer:
                 delivery.resolve(stored[start : start + len(delivery.argument)])
                 start += len(delivery.argument)
 
-    def _commit_singly(self, delivery: Delivery, error: psycopg.Error) -> None:
+    def _commit_singly(self, delivery: PendingRows, error: psycopg.Error) -> None:
         """Store what can be stored of one request, in one commit."""
         log.error("inbox.row_refused", error=type(error).__name__, sqlstate=error.sqlstate)
         delivery.reject(RowRefusedError())
@@ -136,7 +136,7 @@ class Committer:
         try:
             with self._connection.transaction():
                 for row in delivery.argument:
-                    _refuse_late(delivery.deadline)
+                    _require_time(delivery.deadline)
                     try:
                         with self._connection.transaction():
                             insert(self._connection, [row])
@@ -156,20 +156,20 @@ class Committer:
         is_repeatable = all(
             row.event.refusal_key is not None if row.event.reason else row.event.message_id is not None for row in rows
         )
-        for attempt in range(1, TRIES + 1):
+        for attempt in range(1, MAX_TRIES + 1):
             is_fresh = self._connection is None
             if self._connection is None:
                 self._connection = connect(SessionKind.INBOX)
-            _refuse_late(until)
+            _require_time(until)
             try:
                 numbers = insert(self._connection, rows)
             except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
-                if attempt == TRIES:
+                if attempt == MAX_TRIES:
                     raise
             except psycopg.OperationalError as error:
                 self._disconnect()
                 is_over = isinstance(error, ENDED_BY_LIMITS) or not is_server_error(error)
-                if is_fresh or is_over or not is_repeatable or attempt == TRIES:
+                if is_fresh or is_over or not is_repeatable or attempt == MAX_TRIES:
                     raise
             else:
                 nudge.nudger().uncounted.add(source_counts.count_messages(rows, map(bool, numbers)))
@@ -183,18 +183,20 @@ class Committer:
             self._connection = None
 
 
-def _refuse_late(until: float) -> None:
+def _require_time(until: float) -> None:
     """Raise DatabaseDownError when a statement that begins now might end after `until`."""
-    if time.monotonic() + TAKES > until:
+    if time.monotonic() + MAX_SECONDS > until:
         raise DatabaseDownError
 
 
 @once
 def committer() -> RequestBatcher[Sequence[NewMessage], list[int]]:
     """This process's committer, started when the first message comes."""
-    return RequestBatcher(Committer().commit, name="inbox", max_size=MOST_ROWS, size=count_rows, max_seconds=TAKES)
+    return RequestBatcher(
+        Committer().commit, name="inbox", max_size=MAX_ROWS, size=measure_rows, max_seconds=MAX_SECONDS
+    )
 
 
-def count_rows(rows: Sequence[NewMessage]) -> int:
+def measure_rows(rows: Sequence[NewMessage]) -> int:
     """Return how much of a commit these rows take, in rows of ROW_BYTES."""
     return sum(1 + len(row.event.body) // ROW_BYTES for row in rows)

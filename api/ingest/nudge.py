@@ -23,16 +23,16 @@ from api.http.database import SessionKind, connect, once
 from api.ingest import source_counts
 from api.ingest.refusals import refusal_counter
 
-GATHER: Final = 0.02  # seconds: one nudge for all commits within
-RETREAT: Final = 1.0  # seconds without a try after the broker was unreachable
-BACKLOG_EVERY: Final = 1.0
-LAST_CHANCE: Final = 2  # times the limit
-MOST_QUEUED: Final = 10  # tasks in a queue while nobody takes them: one of each that beat sends to it, and some more
+DEBOUNCE_SECONDS: Final = 0.02  # seconds: one nudge for all commits within
+RETRY_SECONDS: Final = 1.0  # seconds without a try after the broker was unreachable
+BACKLOG_SECONDS: Final = 1.0
+NO_RETRY_FACTOR: Final = 2  # times the limit
+MAX_QUEUED: Final = 10  # tasks in a queue while nobody takes them: one of each that beat sends to it, and some more
 # Bytes of a site's pending messages, of which some are weighed. A full limit of ordinary events of 1 kB has 250 MB.
 SITE_BYTES: Final = 4 * 2**30
-WEIGHED: Final = 50  # of the oldest and of the newest; weighing all would read each of them every second
-NUDGED: Final = "goalpost:nudged"
-NUDGED_SECONDS: Final = 2  # then a nudge counts as lost
+SAMPLED: Final = 50  # of the oldest and of the newest; weighing all would read each of them every second
+NUDGE_FLAG: Final = "goalpost:nudged"
+FLAG_SECONDS: Final = 2  # then a nudge counts as lost
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +66,7 @@ class Backlog:
         if own >= settings.SITE_INBOX_LIMIT * times or self.bytes.get(site_id, 0) >= SITE_BYTES * times:
             return Overload.SITE
         total = sum(self.messages.values())
-        is_share = own * len(self.messages) >= total or total >= settings.INBOX_LIMIT * LAST_CHANCE
+        is_share = own * len(self.messages) >= total or total >= settings.INBOX_LIMIT * NO_RETRY_FACTOR
         return Overload.ALL if total >= settings.INBOX_LIMIT * times and is_share else None
 
     def room(self, site_id: int) -> tuple[int, int]:
@@ -85,10 +85,10 @@ def find_overload(site_id: int, *, is_last_chance: bool = False) -> Overload | N
     From GOALPOST_SITE_INBOX_LIMIT pending messages of the site on, or GOALPOST_INBOX_LIMIT of all; from twice as many
     for what its sender will not send again.
     """
-    return nudger().backlog.overload(site_id, times=LAST_CHANCE if is_last_chance else 1)
+    return nudger().backlog.overload(site_id, times=NO_RETRY_FACTOR if is_last_chance else 1)
 
 
-def is_turning_away() -> bool:
+def refuses_senders() -> bool:
     """Return whether this process turns any sender away because too much waits."""
     return nudger().backlog.is_any_over()
 
@@ -99,15 +99,15 @@ def has_room(queue: str) -> bool:
     Tasks have no time of expiry instead, because the worker would compare the sender's clock with its own.
     """
     try:
-        return int(broker().llen(queue)) < MOST_QUEUED
+        return int(broker().llen(queue)) < MAX_QUEUED
     except redis.RedisError:
         return True  # whoever sends finds out
 
 
-def hear() -> None:
+def clear_nudge() -> None:
     """A worker begins to look at the inbox: what is committed from now on needs a nudge of its own."""
     with suppress(redis.RedisError):
-        broker().delete(NUDGED)
+        broker().delete(NUDGE_FLAG)
 
 
 # For each site two probes of the index of pending rows, and a look at as many entries as the limits need.
@@ -127,7 +127,7 @@ SELECT s.id, p.messages, coalesce(p.messages * w.size, 0)::bigint
 
 def count_pending(connection: psycopg.Connection[Any], *, limit: int) -> Backlog:
     """Return what waits for the digest, of each site up to a limit. One query."""
-    rows = connection.execute(PENDING, {"limit": limit, "weighed": WEIGHED}).fetchall()
+    rows = connection.execute(PENDING, {"limit": limit, "weighed": SAMPLED}).fetchall()
     return Backlog({id_: messages for id_, messages, _ in rows}, {id_: size for id_, _, size in rows})
 
 
@@ -151,15 +151,15 @@ class Nudger:
     def _work(self) -> None:
         counted_at, is_counted = 0.0, True
         while True:
-            if self.wanted.wait(timeout=BACKLOG_EVERY):
+            if self.wanted.wait(timeout=BACKLOG_SECONDS):
                 self.wanted.clear()
                 self._publish()
                 is_counted = False
             # While senders are turned away nothing is committed, so look again without being asked.
             is_settled = is_counted and self._is_written() and not self.backlog.is_any_over()
-            if not is_settled and time.monotonic() - counted_at >= BACKLOG_EVERY:
+            if not is_settled and time.monotonic() - counted_at >= BACKLOG_SECONDS:
                 counted_at, is_counted = time.monotonic(), self._count()
-            time.sleep(GATHER)
+            time.sleep(DEBOUNCE_SECONDS)
 
     def _is_written(self) -> bool:
         return budget_counter().is_written and refusal_counter().is_written and self.uncounted.is_written
@@ -167,11 +167,11 @@ class Nudger:
     def _publish(self) -> None:
         try:
             # One nudge lies in the queue at a time, or the queue would fill the broker while no worker runs.
-            if has_room("goalpost") and self._broker.set(NUDGED, 1, nx=True, ex=NUDGED_SECONDS):
+            if has_room("goalpost") and self._broker.set(NUDGE_FLAG, 1, nx=True, ex=FLAG_SECONDS):
                 app.send_task("api.tasks.digest", retry=False, ignore_result=True)
         except Exception as error:  # noqa: BLE001 - no trouble of the broker may reach a sender; kombu has no one base
             log.warning("nudge.undelivered", error=type(error).__name__)
-            time.sleep(RETREAT)
+            time.sleep(RETRY_SECONDS)
 
     def _count(self) -> bool:
         """Count what is pending, write what came in, and return whether that worked. If not, the last count is kept.
@@ -183,13 +183,13 @@ class Nudger:
         return not [step for step in steps if not self._try(step)]
 
     def _count_pending(self, connection: psycopg.Connection[Any]) -> None:
-        limit = min(settings.SITE_INBOX_LIMIT, settings.INBOX_LIMIT) * LAST_CHANCE
+        limit = min(settings.SITE_INBOX_LIMIT, settings.INBOX_LIMIT) * NO_RETRY_FACTOR
         self.backlog = count_pending(connection, limit=limit)
 
     def _try(self, step: Callable[[psycopg.Connection[Any]], None]) -> bool:
         """Return False if PostgreSQL did not let a step be done; the next one gets another connection."""
         try:
-            self._connection = self._connection or connect_by_index()
+            self._connection = self._connection or connect_without_scans()
             step(self._connection)
         except psycopg.Error:
             if self._connection is not None:
@@ -199,7 +199,7 @@ class Nudger:
         return True
 
 
-def connect_by_index(kind: SessionKind = SessionKind.NOTES) -> psycopg.Connection[Any]:
+def connect_without_scans(kind: SessionKind = SessionKind.NOTES) -> psycopg.Connection[Any]:
     """Return a connection that finds pending rows by their index, whatever the statistics say of them."""
     connection = connect(kind)
     connection.execute("SET enable_seqscan = off")

@@ -10,8 +10,8 @@ from typing import Final
 from api.events.envelope import TYPES
 from api.events.refusal import Refusal
 from api.http.endpoint import Endpoint, Request, Response
-from api.ingest.tracking import check_room, take_event
-from api.ingest.write_keys import find_in_body, find_shown, read_shown
+from api.ingest.tracking import require_capacity, take_event
+from api.ingest.write_keys import find_senders_in_body, find_senders_of_request, read_request_keys
 
 GIF: Final = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")  # 1×1, transparent
 HEADERS: Final = (
@@ -28,10 +28,10 @@ def receive_pixel(request: Request, *, type_: str) -> Response:
     received_at = datetime.now(UTC)
     query = request.query()
     body = read_data(query.get("data", ""))
-    shown = read_shown(request)
-    senders = find_shown(shown)
-    senders = senders if senders.all else find_in_body(body, shown)
-    check_room(senders)
+    shown = read_request_keys(request)
+    senders = find_senders_of_request(shown)
+    senders = senders if senders.all else find_senders_in_body(body, shown)
+    require_capacity(senders)
     take_event(senders, body, type_=type_, received_at=received_at)
     return Response(HTTPStatus.OK, GIF, HEADERS, "image/gif")
 

@@ -11,12 +11,12 @@ from api.http.endpoint import BodyTooLargeError, Request, Response, UndecodableB
 from api.http.refused_keys import KeyProblem, record_refused_key
 from api.ingest.accept import (
     EVENT_BYTES,
-    EVENT_LIMIT,
+    MAX_EVENTS,
     KeptRefusalError,
-    check_room,
-    refused,
-    size_of,
-    spend,
+    count_bytes,
+    make_refused,
+    measure_body,
+    require_capacity,
     store,
     too_large,
 )
@@ -35,11 +35,11 @@ def receive_events(request: Request) -> Response:
     received_at = datetime.now(UTC)
     site = find_destination(request)
     source = site.destination
-    check_room(site.id, source)
+    require_capacity(site.id, source)
     try:
         raws, is_array = read_request(request, site)
     except KeptRefusalError as kept:
-        event = refused(
+        event = make_refused(
             kept.body,
             kept.refusal,
             position=0,
@@ -55,7 +55,7 @@ def receive_events(request: Request) -> Response:
         except Refusal as refusal:
             refusals[position] = refusal
             message_id = find_message_id(raw)
-            events.append(refused(raw, refusal, position=position, received_at=received_at, message_id=message_id))
+            events.append(make_refused(raw, refusal, position=position, received_at=received_at, message_id=message_id))
     stored = store(site.id, source, events, refusals)
     if len(refusals) == len(raws):
         raise refusals[0]
@@ -109,13 +109,13 @@ def read_request(request: Request, site: SiteAccess) -> tuple[list[bytes], bool]
     sources = [site.destination] if site.destination else []
     try:
         body = request.body(EVENT_BYTES)
-        spend(sources, size_of(request, body))
+        count_bytes(sources, measure_body(request, body))
     except BodyTooLargeError as error:
-        spend(sources, EVENT_BYTES)
+        count_bytes(sources, EVENT_BYTES)
         refusal = too_large(f"The body is larger than {EVENT_BYTES:,} bytes.")
         raise KeptRefusalError(refusal, error.start, error.content_encoding) from error
     except UndecodableBodyError as error:
-        spend(sources, len(error.body))
+        count_bytes(sources, len(error.body))
         raise KeptRefusalError(error.refusal, error.body, error.content_encoding) from error
     if site.destination is None or not site.destination.is_enabled:
         off = (
@@ -127,6 +127,6 @@ def read_request(request: Request, site: SiteAccess) -> tuple[list[bytes], bool]
         raws, is_array = read_events(body)
     except Refusal as refusal:
         raise KeptRefusalError(refusal, body) from refusal
-    if len(raws) > EVENT_LIMIT:
-        raise KeptRefusalError(too_large(f"The array holds more than {EVENT_LIMIT:,} events."), body)
+    if len(raws) > MAX_EVENTS:
+        raise KeptRefusalError(too_large(f"The array holds more than {MAX_EVENTS:,} events."), body)
     return raws, is_array

@@ -40,19 +40,19 @@ from api.http.endpoint import (
 from api.http.public_address import HOST_HEADERS, asked_address
 from api.http.refused_keys import KeyProblem, record_refused_key
 from api.ingest import accept
-from api.ingest.write_keys import Senders, find_in_body, find_shown, read_shown
+from api.ingest.write_keys import Senders, find_senders_in_body, find_senders_of_request, read_request_keys
 
 BATCH_BYTES: Final = 4 * 1_048_576
 MERGED_BYTES: Final = 4 * BATCH_BYTES  # of the events with their batch's context
 SUCCESS: Final = Response(HTTPStatus.OK, b'{"success":true}')
 # analytics-next posts to the first letter of the type.
-SINGLE: Final = {
+TYPE_PATHS: Final = {
     **{type_: type_ for type_ in ("track", "identify", "group", "page", "screen", "alias")},
     **{type_[0]: type_ for type_ in ("track", "identify", "group", "page", "screen", "alias")},
 }
 
 
-class Batch(msgspec.Struct, rename="camel"):
+class EventBatch(msgspec.Struct, rename="camel"):
     """A batch: its events as they are, and what holds for all of them."""
 
     batch: list[msgspec.Raw]
@@ -62,11 +62,11 @@ class Batch(msgspec.Struct, rename="camel"):
     write_key: msgspec.Raw = NOTHING
 
 
-BATCHES: Final = msgspec.json.Decoder(Batch)
+BATCHES: Final = msgspec.json.Decoder(EventBatch)
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class ParsedEvent:
     """An event of a request, whose it is (None: nobody's who is known, so it is not stored), and why it is refused."""
 
     source: SourceAccess | None
@@ -91,7 +91,7 @@ def take_event(senders: Senders, body: bytes, *, type_: str, received_at: dateti
     """Store one event. Raises Refusal, the event being kept as refused if its source is known."""
     source = senders.sender_of(body)
     event, refusal = read_item(source, body, type_=type_, position=0, received_at=received_at)
-    stored = store([Item(source, event, refusal)])
+    stored = store([ParsedEvent(source, event, refusal)])
     if stored.refusals:
         raise stored.refusals[0]
 
@@ -106,8 +106,8 @@ def receive_batch(request: Request, *, is_import: bool = False) -> Response:
     senders, body = open_request(request, received_at=received_at, limit=BATCH_BYTES)
     try:
         batch = read_batch(body)
-        if len(batch.batch) > accept.EVENT_LIMIT:
-            raise accept.too_large(f"The batch holds more than {accept.EVENT_LIMIT:,} events.")
+        if len(batch.batch) > accept.MAX_EVENTS:
+            raise accept.too_large(f"The batch holds more than {accept.MAX_EVENTS:,} events.")
         items = read_items(senders, batch, received_at=received_at, is_import=is_import)
     except Refusal as refusal:
         keep_refused(senders, refusal, body, received_at=received_at)
@@ -167,25 +167,25 @@ def open_request(request: Request, *, received_at: datetime, limit: int, type_: 
     One valid write key is enough: that of the header, else of the query, else of the body's top; otherwise the events
     have keys of their own. Raises Refusal, what was read being kept if its source is known.
     """
-    shown = read_shown(request)
-    senders = find_shown(shown)
+    shown = read_request_keys(request)
+    senders = find_senders_of_request(shown)
     if senders.all:
-        check_room(senders)
+        require_capacity(senders)
         # A browser's key stands in its pages: whoever shows one is a stranger as far as patience goes.
         with limit_unauthenticated_reads() if senders.only and senders.only.kind == "browser" else nullcontext():
             return senders, read_body(request, senders, received_at=received_at, limit=limit, type_=type_)
     with limit_unauthenticated_reads():
         body = read_body(request, senders, received_at=received_at, limit=limit, type_=type_)
-    senders = find_in_body(body, shown)
-    check_room(senders)
-    accept.spend(senders.all, accept.size_of(request, body))
+    senders = find_senders_in_body(body, shown)
+    require_capacity(senders)
+    accept.count_bytes(senders.all, accept.measure_body(request, body))
     return senders, body
 
 
-def check_room(senders: Senders) -> None:
+def require_capacity(senders: Senders) -> None:
     """Turn the request away if one of its senders must come again later. Raises Refusal (429)."""
     for source in senders.all:
-        accept.check_room(source.site_id, source)
+        accept.require_capacity(source.site_id, source)
 
 
 def read_body(request: Request, senders: Senders, *, received_at: datetime, limit: int, type_: str) -> bytes:
@@ -193,14 +193,14 @@ def read_body(request: Request, senders: Senders, *, received_at: datetime, limi
     try:
         body = request.body(limit)
     except BodyTooLargeError as error:
-        accept.spend(senders.all, limit)
+        accept.count_bytes(senders.all, limit)
         refusal = accept.too_large(f"The body is larger than {limit:,} bytes.")
         body, content_encoding = error.start, error.content_encoding
     except UndecodableBodyError as error:
-        accept.spend(senders.all, len(error.body))
+        accept.count_bytes(senders.all, len(error.body))
         refusal, body, content_encoding = error.refusal, error.body, error.content_encoding
     else:
-        accept.spend(senders.all, accept.size_of(request, body))
+        accept.count_bytes(senders.all, accept.measure_body(request, body))
         return body
     keep_refused(senders, refusal, body, received_at=received_at, type_=type_, content_encoding=content_encoding)
     raise refusal
@@ -221,13 +221,13 @@ def keep_refused(
     """
     for source in senders.all:
         own = body if source is senders.only else b""
-        event = accept.refused(
+        event = accept.make_refused(
             own, refusal, position=0, received_at=received_at, type_=type_, content_encoding=content_encoding
         )
         accept.store(source.site_id, source, [event], {0: refusal})
 
 
-def store(items: Sequence[Item]) -> accept.Stored:
+def store(items: Sequence[ParsedEvent]) -> accept.StoreResult:
     """Store the events of a request in one commit; those of a source that is switched off as refused."""
     refusals: dict[int, Refusal] = {}
     rows = []
@@ -248,7 +248,7 @@ def source_off() -> Refusal:
     return Refusal(HTTPStatus.FORBIDDEN, "source_off", off)
 
 
-def read_batch(body: bytes) -> Batch:
+def read_batch(body: bytes) -> EventBatch:
     """Return a batch, its events not looked into. Raises Refusal (400, `invalid_json`).
 
     An event that is no JSON does not spoil its neighbours: `read_item` refuses it by itself.
@@ -266,13 +266,13 @@ def read_batch(body: bytes) -> Batch:
             raise invalid_json(str(error)) from error
 
 
-def split_batch(body: bytes) -> Batch:
+def split_batch(body: bytes) -> EventBatch:
     """Return a batch that msgspec cannot read in full. Raises ValueError if what holds for all events is no JSON."""
     fields = split_object(body)
     if "batch" not in fields:
         raise ValueError("it has no `batch`")
     items = split_array(fields.pop("batch"))
-    batch = Batch([msgspec.Raw(item) for item in items])
+    batch = EventBatch([msgspec.Raw(item) for item in items])
     for name, attribute in (("context", "context"), ("integrations", "integrations"), ("sentAt", "sent_at")):
         raw = fields.get(name, b"")
         if raw.startswith(b"{"):  # nothing else can hold what its events would lack
@@ -282,7 +282,7 @@ def split_batch(body: bytes) -> Batch:
     return batch
 
 
-def read_items(senders: Senders, batch: Batch, *, received_at: datetime, is_import: bool) -> list[Item]:
+def read_items(senders: Senders, batch: EventBatch, *, received_at: datetime, is_import: bool) -> list[ParsedEvent]:
     """The events of a batch, with its `context` and `integrations` beneath their own, and why each is refused.
 
     Raises Refusal (413) when all that is more than a few requests' bytes: a context may be large, and events many.
@@ -294,16 +294,16 @@ def read_items(senders: Senders, batch: Batch, *, received_at: datetime, is_impo
         try:
             source = senders.sender_of(raw)
         except Refusal as refusal:
-            event = accept.refused(raw, refusal, position=position, received_at=received_at)
-            items.append(Item(None, event, refusal))
+            event = accept.make_refused(raw, refusal, position=position, received_at=received_at)
+            items.append(ParsedEvent(None, event, refusal))
             continue
         whole = merge(raw, beneath) if beneath else raw
         size, own_size = size + len(whole), own_size + len(raw)
         check_merged(size)
         reader = replace(source, kind="import") if is_import else source
         event, reason = read_item(reader, whole, position=position, received_at=received_at, batch_sent_at=sent_at)
-        items.append(Item(source, event, reason))
-    accept.spend(senders.all, max(0, size - own_size))
+        items.append(ParsedEvent(source, event, reason))
+    accept.count_bytes(senders.all, max(0, size - own_size))
     return items
 
 
@@ -313,7 +313,7 @@ def check_merged(size: int) -> None:
         raise accept.too_large("The batch's context is too large to be given to each of its events.")
 
 
-def merge_all(batch: Batch) -> list[bytes]:
+def merge_all(batch: EventBatch) -> list[bytes]:
     """Return the events of a batch, each with the batch's objects beneath its own. Raises Refusal (413)."""
     beneath = fields_beneath(batch)
     events, size = [], 0
@@ -324,7 +324,7 @@ def merge_all(batch: Batch) -> list[bytes]:
     return events
 
 
-def fields_beneath(batch: Batch) -> dict[str, dict[str, msgspec.Raw]]:
+def fields_beneath(batch: EventBatch) -> dict[str, dict[str, msgspec.Raw]]:
     """Return the objects of a batch that its events have beneath their own."""
     return {
         name: fields
@@ -371,14 +371,14 @@ def read_item(
             raise accept.too_large(f"Event {position} is larger than {accept.EVENT_BYTES:,} bytes.")
         envelope = open_event(raw, position=position)
     except Refusal as refusal:
-        event = accept.refused(raw, refusal, position=position, received_at=received_at, type_=type_)
+        event = accept.make_refused(raw, refusal, position=position, received_at=received_at, type_=type_)
         return event, refusal
     try:
         type_ = type_ or read_type(envelope)
         check_complete(type_, envelope)
     except Refusal as refusal:
         message_id, _ = read_message_id(scalar(envelope.message_id))
-        event = accept.refused(
+        event = accept.make_refused(
             raw, refusal, position=position, received_at=received_at, type_=type_, message_id=message_id
         )
         return event, refusal
@@ -435,7 +435,7 @@ def find_endpoint(path: str) -> Endpoint | None:
 
 
 RECEIVERS: Final[Mapping[str, Callable[[Request], Response]]] = {
-    **{f"/v1/{name}": partial(receive_event, type_=type_) for name, type_ in SINGLE.items()},
+    **{f"/v1/{name}": partial(receive_event, type_=type_) for name, type_ in TYPE_PATHS.items()},
     "/v1/batch": receive_batch,
     "/v1/b": receive_batch,
     "/v1/import": partial(receive_batch, is_import=True),

@@ -16,19 +16,19 @@ from api.http.refused_keys import KeyProblem, record_refused_key
 from api.ingest.accept import too_large
 
 
-class Keyed(msgspec.Struct, rename="camel"):
+class KeyedBody(msgspec.Struct, rename="camel"):
     """A body as far as it may say whose it is."""
 
     write_key: msgspec.Raw = NOTHING
     batch: msgspec.Raw = NOTHING
 
 
-KEYED: Final = msgspec.json.Decoder(Keyed)
-MOST_KEYS: Final = 100  # in the events of one batch; a stranger has them looked up
+KEYED_BODY_DECODER: Final = msgspec.json.Decoder(KeyedBody)
+MAX_KEYS: Final = 100  # in the events of one batch; a stranger has them looked up
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class RequestKeys:
     """What a request shows before its body: write keys, an access token, and what is wrong with its header."""
 
     write_keys: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class BodyKeys:
     """The write keys in a body: at its top, and in the events of a batch."""
 
     top: str = ""
@@ -70,14 +70,14 @@ class Senders:
         raise unauthorized("This event has no `writeKey`, and others of its batch have several. It was not stored.")
 
 
-def read_shown(request: Request) -> Shown:
+def read_request_keys(request: Request) -> RequestKeys:
     """Return what the Authorization header and the query show; a key of the header comes first."""
     shown = read_authorization(request.header("HTTP_AUTHORIZATION"))
     asked = request.query().get("writeKey")
     return replace(shown, write_keys=(*shown.write_keys, asked)) if asked else shown
 
 
-def read_authorization(header: str) -> Shown:
+def read_authorization(header: str) -> RequestKeys:
     """Return what the header shows. Whatever is no write key is no error yet: the query or the body may hold one.
 
     A proxy in front may want a name and a password of its own here.
@@ -85,17 +85,17 @@ def read_authorization(header: str) -> Shown:
     scheme, _, token = header.strip().partition(" ")
     token = token.strip()
     if not scheme:
-        return Shown()
+        return RequestKeys()
     if scheme.lower() == "bearer":
-        return Shown(token=token)
+        return RequestKeys(token=token)
     if scheme.lower() != "basic":
-        return Shown(trouble="Send `Authorization: Basic base64(write_key:)`; the admin shows the write key.")
+        return RequestKeys(trouble="Send `Authorization: Basic base64(write_key:)`; the admin shows the write key.")
     try:
         decoded = base64.b64decode(token + "=" * (-len(token) % 4), validate=True).decode()
     except (binascii.Error, ValueError):
-        return Shown(trouble="The Authorization header is not base64 of a write key and a colon.")
+        return RequestKeys(trouble="The Authorization header is not base64 of a write key and a colon.")
     key = decoded.partition(":")[0]
-    return Shown((key,) if key else ())  # some HTTP clients send an empty user where the key stands in the body
+    return RequestKeys((key,) if key else ())  # some HTTP clients send an empty user where the key stands in the body
 
 
 def find_first(*write_keys: str) -> SourceAccess | None:
@@ -103,21 +103,21 @@ def find_first(*write_keys: str) -> SourceAccess | None:
     return next(filter(None, map(find_source, filter(None, write_keys))), None)
 
 
-def find_shown(shown: Shown) -> Senders:
+def find_senders_of_request(shown: RequestKeys) -> Senders:
     """Return whose the request is by what it shows before its body, nobody's if that is not enough.
 
     Raises Refusal (401) for a token that does not open the site of the key.
     """
-    return within_token(Senders(find_first(*shown.write_keys)), shown)
+    return limit_to_token(Senders(find_first(*shown.write_keys)), shown)
 
 
-def find_in_body(body: bytes, shown: Shown) -> Senders:
+def find_senders_in_body(body: bytes, shown: RequestKeys) -> Senders:
     """Return whose the events of a body are, by the keys in it.
 
     Raises Refusal: 401 if none of them is valid, 413 for more keys than are looked up.
     """
     keys = read_keys(body)
-    senders = within_token(find_senders(keys), shown)
+    senders = limit_to_token(find_senders_of_keys(keys), shown)
     if senders.all:
         return senders
     if unknown := [*shown.write_keys, *filter(None, [keys.top]), *sorted(keys.items)]:
@@ -128,7 +128,7 @@ def find_in_body(body: bytes, shown: Shown) -> Senders:
     raise unauthorized(shown.trouble or lacking)
 
 
-def find_senders(keys: Keys) -> Senders:
+def find_senders_of_keys(keys: BodyKeys) -> Senders:
     """Return whose the events of a body with these keys are, nobody's if none is valid. Raises Refusal (413).
 
     A key that stands alone in the events of a batch is valid for those without one too.
@@ -138,12 +138,12 @@ def find_senders(keys: Keys) -> Senders:
         return Senders(top)
     if len(keys.items) == 1:
         return Senders(find_first(*keys.items))
-    if len(keys.items) > MOST_KEYS:
-        raise too_large(f"The events of the batch have more than {MOST_KEYS} write keys.")
+    if len(keys.items) > MAX_KEYS:
+        raise too_large(f"The events of the batch have more than {MAX_KEYS} write keys.")
     return Senders(None, find_sources(keys.items))
 
 
-def within_token(senders: Senders, shown: Shown) -> Senders:
+def limit_to_token(senders: Senders, shown: RequestKeys) -> Senders:
     """Return those of the senders whose sites the access token opens; all of them without a token.
 
     Raises Refusal (401) if it opens none of them.
@@ -158,14 +158,16 @@ def within_token(senders: Senders, shown: Shown) -> Senders:
     )
 
 
-def read_keys(body: bytes) -> Keys:
+def read_keys(body: bytes) -> BodyKeys:
     """Return the write keys in a body; none of what is no JSON, of which its reader says what is wrong."""
     if b'"writeKey"' not in body:
-        return Keys()
+        return BodyKeys()
     try:
-        keyed = KEYED.decode(body)
-        items = msgspec.json.decode(keyed.batch, type=list[Keyed]) if is_present(keyed.batch) else []
-        return Keys(read_key(keyed.write_key), frozenset(filter(None, (read_key(item.write_key) for item in items))))
+        keyed = KEYED_BODY_DECODER.decode(body)
+        items = msgspec.json.decode(keyed.batch, type=list[KeyedBody]) if is_present(keyed.batch) else []
+        return BodyKeys(
+            read_key(keyed.write_key), frozenset(filter(None, (read_key(item.write_key) for item in items)))
+        )
     except (msgspec.DecodeError, ValueError, RecursionError):
         return read_keys_leniently(body)
 
@@ -175,7 +177,7 @@ def read_key(raw: msgspec.Raw) -> str:
     return str(scalar(raw) or "")
 
 
-def read_keys_leniently(body: bytes) -> Keys:
+def read_keys_leniently(body: bytes) -> BodyKeys:
     """Return the same of a body that msgspec refuses: a part of it may be no JSON, its key is read all the same."""
     fields = split_fields(body)
     try:
@@ -183,7 +185,7 @@ def read_keys_leniently(body: bytes) -> Keys:
     except ValueError:
         items = []
     keys = [read_key(msgspec.Raw(each.get("writeKey", b""))) for each in (fields, *map(split_fields, items))]
-    return Keys(keys[0], frozenset(filter(None, keys[1:])))
+    return BodyKeys(keys[0], frozenset(filter(None, keys[1:])))
 
 
 def split_fields(body: bytes) -> dict[str, bytes]:

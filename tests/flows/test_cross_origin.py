@@ -164,14 +164,14 @@ def test_answer__of_an_overloaded_inbox__can_be_read_by_a_page(
     settings.INBOX_LIMIT = 1
     forget_backlog()
     world.post(world.event())
-    wait_until(nudge.is_turning_away)
+    wait_until(nudge.refuses_senders)
     track = partial(world.client.post, json={"userId": "u", "event": "E"}, auth=(KEY, ""))
 
     for response in (track("/v1/track"), world.post(world.event())):
         assert response.status_code == 429
         assert is_readable(response)
     world.digest()
-    wait_until(lambda: not nudge.is_turning_away())
+    wait_until(lambda: not nudge.refuses_senders())
 
 
 def test_answer__without_a_database__can_be_read_by_a_page(world: World, source: Source) -> None:

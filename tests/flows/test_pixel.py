@@ -196,11 +196,11 @@ def test_pixel__of_which_nothing_could_be_stored__says_so_to_who_can_come_again(
     settings.INBOX_LIMIT = 1
     forget_backlog()
     world.post(world.event())
-    wait_until(nudge.is_turning_away)
+    wait_until(nudge.refuses_senders)
 
     answers = [pixel(world, "track", event)]
     world.digest()
-    wait_until(lambda: not nudge.is_turning_away())
+    wait_until(lambda: not nudge.refuses_senders())
     with database_down():
         answers.append(pixel(world, "track", event))
 

@@ -554,7 +554,7 @@ def test_inbox__over_its_limit__answers_429_until_there_is_room(world: World, se
     settings.INBOX_LIMIT = 3
     forget_backlog()
     world.post([world.event() for _ in range(3)])
-    wait_until(nudge.is_turning_away)
+    wait_until(nudge.refuses_senders)
 
     answer = world.post(world.event())
 
@@ -562,7 +562,7 @@ def test_inbox__over_its_limit__answers_429_until_there_is_room(world: World, se
     assert int(answer.headers["retry-after"]) > 0
     assert Message.objects.count() == 3
     world.digest()
-    wait_until(lambda: not nudge.is_turning_away())
+    wait_until(lambda: not nudge.refuses_senders())
     assert world.post(world.event()).status_code == 200
 
 
@@ -580,7 +580,7 @@ def test_worker__that_lost_its_broker__looks_for_it_every_few_seconds(monkeypatc
 def forget_backlog() -> None:
     """Have this process count anew what is pending: it may still remember what a test before left."""
     nudge.nudge()
-    wait_until(lambda: not nudge.is_turning_away())
+    wait_until(lambda: not nudge.refuses_senders())
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -609,7 +609,7 @@ def test_inbox__of_a_site_over_its_own_limit__refuses_that_site_alone(world: Wor
     settings.SITE_INBOX_LIMIT = 3
     forget_backlog()
     world.post([world.event() for _ in range(3)])
-    wait_until(nudge.is_turning_away)
+    wait_until(nudge.refuses_senders)
 
     answer = world.post(world.event())
 
@@ -617,7 +617,7 @@ def test_inbox__of_a_site_over_its_own_limit__refuses_that_site_alone(world: Wor
     assert "This site" in answer.json()["message"]
     assert world.post(world.event(), sitecode="bbbbbbbbbb").status_code == 200
     world.digest()
-    wait_until(lambda: not nudge.is_turning_away())
+    wait_until(lambda: not nudge.refuses_senders())
     assert world.post(world.event()).status_code == 200
 
 
@@ -628,14 +628,14 @@ def test_inbox__over_the_limit_of_all__refuses_the_sites_that_fill_it(world: Wor
     forget_backlog()
     world.post(world.event(), sitecode="bbbbbbbbbb")
     world.post([world.event() for _ in range(4)])
-    wait_until(nudge.is_turning_away)
+    wait_until(nudge.refuses_senders)
 
     assert world.post(world.event()).status_code == 429
     assert world.post([world.event() for _ in range(3)], sitecode="bbbbbbbbbb").status_code == 200
     wait_until(lambda: bool(nudge.find_overload(other.pk)))  # twice the limit
     assert world.post(world.event(), sitecode="bbbbbbbbbb").status_code == 429
     world.digest()
-    wait_until(lambda: not nudge.is_turning_away())
+    wait_until(lambda: not nudge.refuses_senders())
 
 
 def test_backlog__of_large_messages__is_over_by_its_bytes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -653,7 +653,7 @@ def test_backlog__of_large_messages__is_over_by_its_bytes(world: World, monkeypa
 
 def test_backlog__of_any_site__is_counted_by_the_index_of_pending_rows(world: World) -> None:
     world.post(world.event())
-    with closing(nudge.connect_by_index()) as connection:
+    with closing(nudge.connect_without_scans()) as connection:
         plan = "\n".join(
             row[0] for row in connection.execute("EXPLAIN " + nudge.PENDING, {"limit": 9, "weighed": 9}).fetchall()
         )

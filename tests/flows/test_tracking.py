@@ -609,7 +609,7 @@ def test_inbox__over_its_limit__refuses_last_who_would_not_come_again(
     batch = {"batch": [{"type": "track", **EVENTS["track"]}] * 3}
 
     assert post(world, "/v1/batch", batch).status_code == 200
-    wait_until(nudge.is_turning_away)
+    wait_until(nudge.refuses_senders)
     answer = post(world, "/v1/batch", batch)
     assert (answer.status_code, answer.json()["code"]) == (429, "overloaded")
     assert int(answer.headers["retry-after"]) > 0
@@ -621,7 +621,7 @@ def test_inbox__over_its_limit__refuses_last_who_would_not_come_again(
     assert post(world, "/v1/batch", batch, headers=basic("altis_key")).status_code == 429
     assert Message.objects.count() == 6
     world.digest()
-    wait_until(lambda: not nudge.is_turning_away())
+    wait_until(lambda: not nudge.refuses_senders())
 
 
 # Money and properties (the Ibexa Connect dialog's fields)

@@ -11,7 +11,7 @@ import pytest
 from api.http.credentials import clear_lookups
 from api.http.endpoint import UNAUTHENTICATED_READS
 from api.ingest.provisioning import create_site, create_source
-from api.ingest.write_keys import MOST_KEYS
+from api.ingest.write_keys import MAX_KEYS
 from api.models import Message, Source
 from tests.flows.test_rules import add_rule
 from tests.world import CLIENT_ID, SECRET, World
@@ -216,7 +216,7 @@ def test_request__without_a_valid_key__is_401(
 def test_keys__more_than_anybody_has__are_refused_without_being_looked_up(
     world: World, mine: Source, others: Source
 ) -> None:
-    keys = [f"key-{number}" for number in range(MOST_KEYS)]
+    keys = [f"key-{number}" for number in range(MAX_KEYS)]
 
     assert post(world, "/v1/batch", batch(MINE, *keys[1:])).json()["accepted"] == 1
     refused = post(world, "/v1/batch", batch(MINE, *keys))

@@ -12,7 +12,7 @@ from django.db import connection
 
 from api.checks.run import verify
 from api.erasure import erase as erasure
-from api.ingest.erased import MOST_TOKENS
+from api.ingest.erased import MAX_TOKENS
 from api.models import Message, Site
 from cohorts import ids
 from cohorts.models import Identity
@@ -239,7 +239,7 @@ def test_erased__request_with_too_many_values_to_compare__keeps_the_rest_without
     key = site.sources.get().write_keys.get().key
     world.identify(userId="ada-king")
     erase(site, "ada-king")
-    values = b",".join(b"%d" % number for number in range(MOST_TOKENS))
+    values = b",".join(b"%d" % number for number in range(MAX_TOKENS))
     items = [b'{"userId": "bob", "needle": "needle-%d", broken, "n": [%b]}' % (n, values) for n in range(4)]
 
     response = world.post(

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Q
 
 from api.audit import record
-from api.ingest.file_load import LoadLostError, as_utf_8, fingerprint, load_lines, opened
+from api.ingest.file_load import LoadLostError, decode_lines, fingerprint, load_lines, open_contents
 from api.management.progress import progress
 from api.models import Load, Source
 
@@ -57,7 +57,7 @@ class Command(BaseCommand):
             load.refresh_from_db()
         elif load.lines:
             self.stdout.write(f"{path.name} goes on at line {load.lines + 1:,}")
-        with opened(path) as (lines, file):
+        with open_contents(path) as (lines, file):
             self.load(lines, file, load, size=path.stat().st_size)
 
     def load(self, lines: IO[bytes], file: IO[bytes], load: Load, *, size: int | None) -> None:

@@ -125,7 +125,7 @@ def try_event(site: Site, access: SourceAccess, body: str) -> DryRun:
     incoming, refusal = read_event(access, body)
     if refusal:
         return DryRun(refusal=refusal)
-    event = accept.prepare(access, incoming)
+    event = accept.apply_source_rules(access, incoming)
     message = Message(
         pk=0,
         site=site,
@@ -152,10 +152,10 @@ def send_event(site: Site, access: SourceAccess, body: str) -> int | None:
     None if that one is gone meanwhile, or a refused event was counted only. Raises Refusal where nothing can be
     stored, and DatabaseDownError.
     """
-    accept.check_room(access.site_id, access)
-    accept.spend([access], len(body.encode()))
+    accept.require_capacity(access.site_id, access)
+    accept.count_bytes([access], len(body.encode()))
     incoming, refusal = read_event(access, body)
-    stored = tracking.store([tracking.Item(access, incoming, refusal)])
+    stored = tracking.store([tracking.ParsedEvent(access, incoming, refusal)])
     if stored.duplicates:
         message = Message(type=incoming.type, message_id=incoming.message_id)
         return same_key(site.pk, message)

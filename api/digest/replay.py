@@ -67,26 +67,28 @@ class _KeptMessage:
     is_from_the_door: bool  # refused before its time, or even its type, was read
     content_encoding: str = ""
 
-    def read(self) -> list[Incoming]:
+    def read(self) -> list[IncomingEvent]:
         """Return the events in it: one, unless a request was refused as a whole; bad ones beside good ones as refused.
 
         Raises Refusal if there is no good one.
         """
         if not self.is_from_the_door:
-            return [Incoming(self.type, self.message_id, self.position, self.received_at, self.occurred_at, self.body)]
+            return [
+                IncomingEvent(self.type, self.message_id, self.position, self.received_at, self.occurred_at, self.body)
+            ]
         raws, sent_at = self._split()
-        events: list[Incoming] = []
+        events: list[IncomingEvent] = []
         refusals: list[Refusal] = []
         for place, raw in enumerate(raws, start=self.position):
             try:
                 if len(raw) > EVENT_BYTES:
                     raise too_large(f"Event {place} is larger than {EVENT_BYTES:,} bytes.")
-                envelope = open_event(raw, position=place)
-                event = describe_event(
+                envelope = parse_envelope(raw, position=place)
+                event = make_incoming_event(
                     envelope,
                     raw,
                     type_=self.type or read_type(envelope),
-                    sent_at=scalar(envelope.sent_at) or sent_at,
+                    sent_at=read_scalar(envelope.sent_at) or sent_at,
                     position=place,
                     received_at=self.received_at,
                 )
@@ -108,7 +110,7 @@ class _KeptMessage:
             return [body], None
         if body.lstrip().startswith(b"{") and b'"batch"' in body:
             batch = read_batch(body)
-            return merge_all(batch), scalar(batch.sent_at)
+            return merge_all(batch), read_scalar(batch.sent_at)
         return read_events(body)[0], None
 
 
@@ -183,7 +185,7 @@ def _replay(site_id: int, reason: str) -> ReplayResult:
     return ReplayResult(messages, unreadable)
 
 
-def _redacted(event: Incoming, source: SourceAccess | None) -> Incoming:
+def _redacted(event: IncomingEvent, source: SourceAccess | None) -> IncomingEvent:
     """Return an event without what the rules of now keep from being stored: it comes in as if it were new."""
     return redact_event(source, event) if source is not None and source.redactions else event
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from api.events.envelope import Numbers, clean_text, keep_text, lenient_decoder, read_float
+from api.events.envelope import NumberReader, clean_text, keep_exponents_as_text, lenient_decoder, read_float
 from cohorts import ids
 
 OBJECTS: Final = ("properties", "traits", "context", "integrations")
@@ -52,15 +52,15 @@ def _fill_empty_lists(event: dict[str, Any]) -> None:
 
 
 def _read_values(body: bytes, warnings: set[str], *, keeps_long_numbers: bool) -> Any:
-    numbers = Numbers()
+    numbers = NumberReader()
     decoder = FIRST_DECODER if keeps_long_numbers else msgspec.json.Decoder(float_hook=numbers.read)
     try:
         event = decoder.decode(body)
     except (ValueError, RecursionError):
-        numbers = Numbers()
+        numbers = NumberReader()
         event = _read_leniently(body, warnings, read_float if keeps_long_numbers else numbers.read)
     if numbers.grow_too_much:
-        event = _read_leniently(body, warnings, keep_text)
+        event = _read_leniently(body, warnings, keep_exponents_as_text)
     return event
 
 
@@ -105,7 +105,7 @@ def read_group_id(value: Any, warnings: set[str], *, is_placeholder: ids.Opinion
     return read_id(one, warnings, is_placeholder=is_placeholder)
 
 
-def why_no_id(value: Any) -> str:
+def explain_bad_id(value: Any) -> str:
     """Return why a value is no id, in words after its field's name; empty if it is one or is not given."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]

@@ -8,8 +8,8 @@ from typing import Final
 
 from django.utils.dateparse import parse_datetime
 
-SKEW: Final = timedelta(seconds=60)
-AHEAD: Final = timedelta(minutes=5)
+MAX_SKEW: Final = timedelta(seconds=60)
+MAX_AHEAD: Final = timedelta(minutes=5)
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # From 2001 to 2100: no number is both so many seconds and so many milliseconds, and no year or compact date is either.
 EPOCH_SECONDS: Final = (978_307_200, 4_102_444_800)
@@ -28,7 +28,7 @@ JAVASCRIPT: Final = re.compile(  # Date.prototype.toString
 
 
 @dataclass(frozen=True, slots=True)
-class Stamped:
+class EventTime:
     """The time an event counts at, and what was odd about it."""
 
     at: datetime
@@ -85,20 +85,20 @@ def stamp(*, timestamp: object, original: object, sent_at: object, received_at: 
     60 s. If neither can be read, or the time is more than 5 minutes ahead after that, receipt counts, with a warning.
     """
     if timestamp is None and original is None:
-        return Stamped(received_at)
+        return EventTime(received_at)
     corrected, uncorrected = parse_time(timestamp), parse_time(original)
     at = corrected or uncorrected
     if at is None:
-        return Stamped(received_at, ("invalid_timestamp",))
+        return EventTime(received_at, ("invalid_timestamp",))
     warnings: tuple[str, ...] = ()
     sent = parse_time(sent_at)
     if sent is not None and (corrected is None or uncorrected is None):
         skew = received_at - sent
-        if abs(skew) > SKEW:
+        if abs(skew) > MAX_SKEW:
             try:
                 at, warnings = at + skew, ("clock_corrected",)
             except OverflowError:
-                return Stamped(received_at, ("future_timestamp",))
-    if at - received_at > AHEAD:
-        return Stamped(received_at, (*warnings, "future_timestamp"))
-    return Stamped(at, warnings)
+                return EventTime(received_at, ("future_timestamp",))
+    if at - received_at > MAX_AHEAD:
+        return EventTime(received_at, (*warnings, "future_timestamp"))
+    return EventTime(at, warnings)

@@ -13,7 +13,7 @@ UNFRAMED: Final = -15
 STEP: Final = 64  # bytes of a damaged body that are tried at a time
 
 
-def without_mark(body: bytes) -> bytes:
+def strip_byte_order_mark(body: bytes) -> bytes:
     """Return the body as UTF-8, without the byte order mark at its start (PowerShell, .NET, Excel and editors put one).
 
     What the mark says is UTF-16 is read as such: no UTF-8 begins with its bytes. Raises UnicodeDecodeError for UTF-16
@@ -103,7 +103,7 @@ def decode(body: bytes, encoding: str, *, most: int) -> bytes | None:
         if not inflater.fault and len(plain) <= most:
             body, encoding = plain, ""
     try:
-        body = without_mark(body)
+        body = strip_byte_order_mark(body)
         if encoding not in NONE and not body.lstrip(b" \t\r\n").startswith((b"{", b"[")):
             return None
         body.decode()

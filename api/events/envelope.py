@@ -13,39 +13,39 @@ from uuid import UUID
 
 import msgspec
 
-from api.events.clock import stamp
+from api.events.clock import find_event_time
 from api.events.refusal import Refusal
 from api.events.splitting import split_array
 from cohorts import ids
 
 TYPES: Final = ("track", "page", "screen", "identify", "group", "alias")
 MESSAGE_ID_LENGTH: Final = 255
-NOTHING: Final = msgspec.Raw(b"")
-LONGEST_NUMBER: Final = 40  # characters: jsonb writes 1e308 with 309 of them, and 1e-300 with 302
+MISSING: Final = msgspec.Raw(b"")
+MAX_NUMBER_LENGTH: Final = 40  # characters: jsonb writes 1e308 with 309 of them, and 1e-300 with 302
 # By how much the numbers of an event may grow together when jsonb writes them out: the 4 bytes of 1e39 become 40.
-GROWTH_BYTES: Final = 262_144
+MAX_GROWTH_BYTES: Final = 262_144
 
 
 class Envelope(msgspec.Struct, rename="camel"):
     """The fields that say what an event is. Raw, because one odd value must not hide the others."""
 
-    type: msgspec.Raw = NOTHING
-    event: msgspec.Raw = NOTHING
-    name: msgspec.Raw = NOTHING
-    group_id: msgspec.Raw = NOTHING
-    previous_id: msgspec.Raw = NOTHING
-    user_id: msgspec.Raw = NOTHING
-    anonymous_id: msgspec.Raw = NOTHING
-    properties: msgspec.Raw = NOTHING
-    traits: msgspec.Raw = NOTHING
-    message_id: msgspec.Raw = NOTHING
-    timestamp: msgspec.Raw = NOTHING
-    original_timestamp: msgspec.Raw = NOTHING
-    sent_at: msgspec.Raw = NOTHING
+    type: msgspec.Raw = MISSING
+    event: msgspec.Raw = MISSING
+    name: msgspec.Raw = MISSING
+    group_id: msgspec.Raw = MISSING
+    previous_id: msgspec.Raw = MISSING
+    user_id: msgspec.Raw = MISSING
+    anonymous_id: msgspec.Raw = MISSING
+    properties: msgspec.Raw = MISSING
+    traits: msgspec.Raw = MISSING
+    message_id: msgspec.Raw = MISSING
+    timestamp: msgspec.Raw = MISSING
+    original_timestamp: msgspec.Raw = MISSING
+    sent_at: msgspec.Raw = MISSING
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
+class IncomingEvent:
     """One event, as it goes into the inbox."""
 
     type: str
@@ -61,9 +61,9 @@ class Incoming:
     refusal_key: UUID | None = None  # what identical refused events share (api.ingest.refusals)
 
 
-ENVELOPES: Final = msgspec.json.Decoder(Envelope)
-OBJECTS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-LISTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+ENVELOPE_DECODER: Final = msgspec.json.Decoder(Envelope)
+OBJECT_DECODER: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+LIST_DECODER: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def read_events(body: bytes) -> tuple[list[bytes], bool]:
@@ -80,7 +80,7 @@ def read_events(body: bytes) -> tuple[list[bytes], bool]:
     try:
         if not body.isascii():
             body.decode()  # msgspec does not look inside the values it skips
-        events = [bytes(raw) for raw in LISTS.decode(stripped)]
+        events = [bytes(raw) for raw in LIST_DECODER.decode(stripped)]
     except (ValueError, RecursionError):
         try:
             events = split_array(stripped)
@@ -98,16 +98,16 @@ def invalid_json(what: str) -> Refusal:
     )
 
 
-def read_event(raw: bytes, *, position: int, received_at: datetime) -> Incoming:
+def read_event(raw: bytes, *, position: int, received_at: datetime) -> IncomingEvent:
     """What the inbox needs of one event. Raises Refusal (400): `invalid_json` or `invalid_event`."""
-    envelope = open_event(raw, position=position)
-    sent_at = scalar(envelope.sent_at)
-    return describe_event(
+    envelope = parse_envelope(raw, position=position)
+    sent_at = read_scalar(envelope.sent_at)
+    return make_incoming_event(
         envelope, raw, type_=read_type(envelope), sent_at=sent_at, position=position, received_at=received_at
     )
 
 
-def open_event(raw: bytes, *, position: int) -> Envelope:
+def parse_envelope(raw: bytes, *, position: int) -> Envelope:
     """The envelope of an event of a request. Raises Refusal (400, `invalid_json`)."""
     try:
         if not raw.isascii():
@@ -119,27 +119,27 @@ def open_event(raw: bytes, *, position: int) -> Envelope:
         raise invalid_json(str(error)) from error
 
 
-def describe_event(
+def make_incoming_event(
     envelope: Envelope, raw: bytes, *, type_: str, sent_at: object, position: int, received_at: datetime
-) -> Incoming:
+) -> IncomingEvent:
     """An event as it goes into the inbox. Its time is corrected by `sent_at`, if there is one (api.events.clock)."""
-    message_id, id_warnings = read_message_id(scalar(envelope.message_id))
-    stamped = stamp(
-        timestamp=scalar(envelope.timestamp),
-        original=scalar(envelope.original_timestamp),
+    message_id, id_warnings = read_message_id(read_scalar(envelope.message_id))
+    stamped = find_event_time(
+        timestamp=read_scalar(envelope.timestamp),
+        original=read_scalar(envelope.original_timestamp),
         sent_at=sent_at,
         received_at=received_at,
     )
-    return Incoming(type_, message_id, position, received_at, stamped.at, raw, (*id_warnings, *stamped.warnings))
+    return IncomingEvent(type_, message_id, position, received_at, stamped.at, raw, (*id_warnings, *stamped.warnings))
 
 
 def read_fields(raw: bytes) -> dict[str, msgspec.Raw]:
     """The fields of an object, as they are. Raises ValueError for what is none."""
     try:
-        return OBJECTS.decode(raw)
+        return OBJECT_DECODER.decode(raw)
     except msgspec.DecodeError:
         # JSON may hold lone surrogates, which msgspec refuses even in values that it skips.
-        fields = lenient_decoder(set(), Numbers().read).decode(raw.decode())
+        fields = lenient_decoder(set(), NumberReader().read).decode(raw.decode())
         if not isinstance(fields, dict):
             raise ValueError("it is not an object") from None  # noqa: TRY004 - it is about JSON
         return {clean_text(name): msgspec.Raw(json.dumps(value).encode()) for name, value in fields.items()}
@@ -148,7 +148,7 @@ def read_fields(raw: bytes) -> dict[str, msgspec.Raw]:
 def read_envelope(raw: bytes) -> Envelope:
     """The envelope of one event. Raises msgspec.ValidationError for what is not an object, ValueError for no JSON."""
     try:
-        return ENVELOPES.decode(raw)
+        return ENVELOPE_DECODER.decode(raw)
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
@@ -183,7 +183,7 @@ def written_length(number: float) -> int:
     return mantissa.startswith("-") + (power + 1 if power > 0 else 1 - power + digits)
 
 
-class Numbers:
+class NumberReader:
     """Reads the numbers of one event that have a point or an exponent, within a bound of what they grow to."""
 
     def __init__(self) -> None:
@@ -192,19 +192,19 @@ class Numbers:
     @property
     def grow_too_much(self) -> bool:
         """Return True if the numbers read so far are too many bytes more than in the event."""
-        return self._growth > GROWTH_BYTES
+        return self._growth > MAX_GROWTH_BYTES
 
     def read(self, text: str) -> float | int:
         """Return a number as `read_float` does. Raises ValueError if it is too long when it is written out."""
         number = read_float(text)
         length = written_length(float(text))
-        if length > LONGEST_NUMBER:
+        if length > MAX_NUMBER_LENGTH:
             raise ValueError(f"{text[:20]} has {length} characters when it is written out")
         self._growth += max(0, length - len(text))
         return number
 
 
-def keep_text(text: str) -> float | int:
+def keep_exponents_as_text(text: str) -> float | int:
     """Return a number without an exponent; raise ValueError for one with an exponent, so that its text is kept."""
     if "e" in text or "E" in text:
         raise ValueError(f"{text[:20]} is one of too many that are long when they are written out")
@@ -240,7 +240,7 @@ def lenient_decoder(warnings: set[str], read_number: Callable[[str], float | int
 
 def read_type(envelope: Envelope) -> str:
     """Return the event's type in lower case: given, or inferred as old destinations need it (promises W6)."""
-    given = scalar(envelope.type)
+    given = read_scalar(envelope.type)
     if given is not None:
         if given in TYPES:
             return str(given)
@@ -292,10 +292,10 @@ def read_message_id(given: Any) -> tuple[str | None, tuple[str, ...]]:
 def find_message_id(raw: bytes) -> str | None:
     """Return the messageId of an event that is refused, so that its message can be found by it."""
     try:
-        envelope = open_event(raw, position=0)
+        envelope = parse_envelope(raw, position=0)
     except Refusal:
         return None
-    return read_message_id(scalar(envelope.message_id))[0]
+    return read_message_id(read_scalar(envelope.message_id))[0]
 
 
 def is_present(raw: msgspec.Raw) -> bool:
@@ -303,7 +303,7 @@ def is_present(raw: msgspec.Raw) -> bool:
     return bytes(raw) not in {b"", b"null"}
 
 
-def scalar(raw: msgspec.Raw) -> Any:
+def read_scalar(raw: msgspec.Raw) -> Any:
     """A field's value, None when absent. Lone surrogates, which msgspec refuses, are kept for `clean_text`."""
     if not is_present(raw):
         return None

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from api.events.encodings import NONE, WINDOW_BITS, Inflater, without_mark
+from api.events.encodings import NONE, WINDOW_BITS, Inflater, strip_byte_order_mark
 from api.events.refusal import Refusal
 
 CHUNK_BYTES: Final = 64 * 1024
@@ -102,7 +102,7 @@ class Request:
         encoding = self.header("HTTP_CONTENT_ENCODING").strip().lower()
         body = self._read(_as_it_is, limit) if encoding in NONE else self._inflate(encoding, limit)
         try:
-            plain = without_mark(body)
+            plain = strip_byte_order_mark(body)
         except UnicodeDecodeError as error:
             refusal = invalid_body("The body is not UTF-16, though its byte order mark says so.")
             raise UndecodableBodyError(refusal, body.decode("utf-16", "replace").encode()) from error

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from api.events.body import UnreadableBodyError, read_body
-from api.events.envelope import Incoming, clean_text
+from api.events.envelope import IncomingEvent, clean_text
 from api.events.refusal import Refusal
 from api.http.budgets import NO_RETRY_FACTOR, ExhaustedBudget, budget_counter
 from api.http.credentials import SourceAccess
@@ -49,7 +49,7 @@ class StoreResult:
     accepted: int
     duplicates: int
     refusals: Mapping[int, Refusal]  # by the event's place
-    events: Sequence[Incoming]  # as they were stored
+    events: Sequence[IncomingEvent]  # as they were stored
     numbers: Sequence[int]  # of their messages, 0 of a duplicate
 
     def describe(self) -> dict[str, Any]:
@@ -112,14 +112,14 @@ def measure_body(request: Request, body: bytes) -> int:
 
 
 def store(
-    site_id: int, source: SourceAccess | None, events: Sequence[Incoming], refusals: Mapping[int, Refusal]
+    site_id: int, source: SourceAccess | None, events: Sequence[IncomingEvent], refusals: Mapping[int, Refusal]
 ) -> StoreResult:
     """Store the events of a request that are all of one site. Raises as `store_rows` does."""
     return store_rows([(site_id, source, event) for event in events], refusals, count=len(events))
 
 
 def store_rows(
-    rows: Sequence[tuple[int, SourceAccess | None, Incoming]], refusals: Mapping[int, Refusal], *, count: int
+    rows: Sequence[tuple[int, SourceAccess | None, IncomingEvent]], refusals: Mapping[int, Refusal], *, count: int
 ) -> StoreResult:
     """Store the events of a request in one commit, without what the rules of their sites keep from being stored.
 
@@ -153,8 +153,8 @@ def store_rows(
 
 
 def apply_ingest_rules(
-    rows: Sequence[tuple[int, SourceAccess | None, Incoming]],
-) -> list[tuple[int, SourceAccess | None, Incoming]]:
+    rows: Sequence[tuple[int, SourceAccess | None, IncomingEvent]],
+) -> list[tuple[int, SourceAccess | None, IncomingEvent]]:
     """Return the events of a request as the rules of their sources let them be stored.
 
     Raises Refusal (429) if that takes longer than RULE_SECONDS: nothing may be stored that a rule was to remove.
@@ -184,7 +184,7 @@ def slow_rules(events: int) -> Refusal:
     )
 
 
-def count_events(rows: Iterable[tuple[int, SourceAccess | None, Incoming]]) -> None:
+def count_events(rows: Iterable[tuple[int, SourceAccess | None, IncomingEvent]]) -> None:
     """Count the events of a request against the budgets of their sources."""
     counts: dict[int, int] = {}
     for _, source, _ in rows:
@@ -194,7 +194,7 @@ def count_events(rows: Iterable[tuple[int, SourceAccess | None, Incoming]]) -> N
         budget_counter().spend(source_id, events=events)
 
 
-def make_row(row: tuple[int, SourceAccess | None, Incoming]) -> NewMessage | None:
+def make_row(row: tuple[int, SourceAccess | None, IncomingEvent]) -> NewMessage | None:
     """Return a row for the inbox, None for a refused event that is counted only (api.ingest.refusals)."""
     site_id, source, event = row
     if source is not None and event.reason:
@@ -215,7 +215,7 @@ def undo_counts(rows: Iterable[NewMessage]) -> None:
 
 
 def count_rows(
-    rows: Sequence[tuple[int, SourceAccess | None, Incoming]],
+    rows: Sequence[tuple[int, SourceAccess | None, IncomingEvent]],
     kept: Mapping[int, NewMessage],
     numbers: Mapping[int, int],
 ) -> None:
@@ -234,14 +234,14 @@ def count_rows(
         nudge.nudger().uncounted.add(source_counts.count_messages(lost, [False] * len(lost)))
 
 
-def apply_source_rules(source: SourceAccess, event: Incoming) -> Incoming:
+def apply_source_rules(source: SourceAccess, event: IncomingEvent) -> IncomingEvent:
     """An event as the rules of its source let it be stored."""
     if source.has_own_drops or not source.takes_track:
         event = drop_ignored_message_id(source, event)
     return redact_event(source, event) if source.redactions else event
 
 
-def drop_ignored_message_id(source: SourceAccess, event: Incoming) -> Incoming:
+def drop_ignored_message_id(source: SourceAccess, event: IncomingEvent) -> IncomingEvent:
     """An event without its messageId where the digest will ignore it: another source's copy of it must count."""
     if event.reason or event.message_id is None:
         return event
@@ -257,7 +257,7 @@ def drop_ignored_message_id(source: SourceAccess, event: Incoming) -> Incoming:
     return replace(event, message_id=None) if is_ignored else event
 
 
-def redact_event(source: SourceAccess, event: Incoming) -> Incoming:
+def redact_event(source: SourceAccess, event: IncomingEvent) -> IncomingEvent:
     """Return an event without the fields that rules drop or hash; without a body if they cannot be told apart."""
     if not event.type or event.content_encoding:  # refused as a whole, or of a type that says where no field is
         return replace(event, body=b"", content_encoding="")
@@ -284,9 +284,9 @@ def make_refused(
     type_: str = "",
     message_id: str | None = None,
     content_encoding: str = "",
-) -> Incoming:
+) -> IncomingEvent:
     """Return a message for the inbox that is rejected from the start, with what its sender is told."""
-    return Incoming(
+    return IncomingEvent(
         type_,
         message_id,
         position,

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from django.conf import settings
 
 from api.events.body import UnreadableBodyError, read_body, read_object
-from api.events.envelope import Incoming, clean_text, read_number
+from api.events.envelope import IncomingEvent, clean_text, read_number
 from api.http.database import fetch_all
 from cohorts import ids
 
@@ -29,7 +29,7 @@ def hash_id(site_id: int, id_: str) -> str:
     return hmac.digest(settings.SECRET_KEY.encode(), f"erased\0{site_id}\0{id_}".encode(), "sha256").hex()
 
 
-def strip_erased(rows: Sequence[tuple[int, Owner, Incoming]]) -> list[tuple[int, Owner, Incoming]]:
+def strip_erased(rows: Sequence[tuple[int, Owner, IncomingEvent]]) -> list[tuple[int, Owner, IncomingEvent]]:
     """Return the rows, those that are refused and name somebody who was erased without body and messageId.
 
     What cannot be compared because a request holds too many values loses them, too. No query where nothing is refused,

@@ -18,7 +18,7 @@ import structlog
 from django.conf import settings
 
 from api.events.encodings import UTF_16_MARKS
-from api.events.envelope import Incoming
+from api.events.envelope import IncomingEvent
 from api.http.credentials import SOURCE_COLUMNS, SourceAccess, read_source
 from api.http.database import SessionKind
 from api.ingest import nudge, source_counts
@@ -164,7 +164,7 @@ def store_chunk(connection: psycopg.Connection[Any], load: Load, chunk: Sequence
         setattr(load, name, count)
 
 
-def read_line(line: FileLine, source: SourceAccess, *, received_at: datetime) -> Incoming:
+def read_line(line: FileLine, source: SourceAccess, *, received_at: datetime) -> IncomingEvent:
     """A line as `/v1/import` would store it; what would be refused there is a rejected message here."""
     if line.is_too_large:
         refusal = too_large(f"The line is longer than {EVENT_BYTES:,} bytes.")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from api.events.envelope import Incoming
+from api.events.envelope import IncomingEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,4 +11,4 @@ class NewMessage:
 
     site_id: int
     source_id: int | None
-    event: Incoming
+    event: IncomingEvent

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from api.events.envelope import Incoming
+from api.events.envelope import IncomingEvent
 from api.http.database import once
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ UPDATE api_message AS m SET copies = coalesce(m.copies, 0) + n.copies
 """
 
 
-def make_refusal_key(source_id: int, event: Incoming, *, secret: bytes) -> UUID | None:
+def make_refusal_key(source_id: int, event: IncomingEvent, *, secret: bytes) -> UUID | None:
     """Return what identical refused events of a source share: their type, reason, and messageId, else their body.
 
     A keyed hash, which tells nothing of either. None if each counts when it is tried again, because it has no

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from urllib.parse import quote
 
-from api.events.envelope import Incoming, find_message_id, read_event, read_events
+from api.events.envelope import IncomingEvent, find_message_id, read_event, read_events
 from api.events.refusal import Refusal
 from api.http.credentials import SiteAccess, check_authorization, check_secret, encode_api_key, find_site, require_scope
 from api.http.endpoint import BodyTooLargeError, Request, Response, UndecodableBodyError, json_response
@@ -66,7 +66,7 @@ def receive_events(request: Request) -> Response:
     return json_response({"success": True, "messageId": events[0].message_id, "status": status, "trace": trace})
 
 
-def trace_path(site: SiteAccess, stored: Incoming, *, number: int) -> str:
+def trace_path(site: SiteAccess, stored: IncomingEvent, *, number: int) -> str:
     """Return where the management API tells what became of an event, by its messageId if it was stored with one.
 
     Without one it is new, and its message has this number: its sender gave none, or a rule will ignore it.

@@ -10,20 +10,20 @@ from typing import Any, Final
 
 import msgspec
 
-from api.events.body import read_group_id, read_id, read_name, why_no_id
+from api.events.body import explain_bad_id, read_group_id, read_id, read_name
 from api.events.clock import parse_time
 from api.events.envelope import (
-    NOTHING,
+    MISSING,
     Envelope,
-    Incoming,
-    describe_event,
+    IncomingEvent,
     invalid_json,
     is_present,
-    open_event,
+    make_incoming_event,
+    parse_envelope,
     read_fields,
     read_message_id,
+    read_scalar,
     read_type,
-    scalar,
 )
 from api.events.refusal import Refusal
 from api.events.splitting import split_array, split_object
@@ -56,10 +56,10 @@ class EventBatch(msgspec.Struct, rename="camel"):
     """A batch: its events as they are, and what holds for all of them."""
 
     batch: list[msgspec.Raw]
-    context: msgspec.Raw = NOTHING
-    integrations: msgspec.Raw = NOTHING
-    sent_at: msgspec.Raw = NOTHING
-    write_key: msgspec.Raw = NOTHING
+    context: msgspec.Raw = MISSING
+    integrations: msgspec.Raw = MISSING
+    sent_at: msgspec.Raw = MISSING
+    write_key: msgspec.Raw = MISSING
 
 
 BATCHES: Final = msgspec.json.Decoder(EventBatch)
@@ -70,7 +70,7 @@ class ParsedEvent:
     """An event of a request, whose it is (None: nobody's who is known, so it is not stored), and why it is refused."""
 
     source: SourceAccess | None
-    event: Incoming
+    event: IncomingEvent
     refusal: Refusal | None = None
 
 
@@ -287,7 +287,7 @@ def read_items(senders: Senders, batch: EventBatch, *, received_at: datetime, is
 
     Raises Refusal (413) when all that is more than a few requests' bytes: a context may be large, and events many.
     """
-    sent_at = parse_time(scalar(batch.sent_at))  # once, for all of them
+    sent_at = parse_time(read_scalar(batch.sent_at))  # once, for all of them
     beneath = fields_beneath(batch)
     items, size, own_size = [], 0, 0
     for position, raw in enumerate(map(bytes, batch.batch)):
@@ -340,7 +340,7 @@ def merge(raw: bytes, beneath: Mapping[str, Mapping[str, msgspec.Raw]]) -> bytes
     except (ValueError, RecursionError):
         return raw  # what is wrong with it is said by whoever reads it
     for name, fields in beneath.items():
-        own = event.get(name, NOTHING)
+        own = event.get(name, MISSING)
         both = {**fields, **read_object_fields(own)} if is_present(own) else fields
         event[name] = msgspec.Raw(msgspec.json.encode(both))
     return msgspec.json.encode(event)
@@ -364,12 +364,12 @@ def read_item(
     received_at: datetime,
     type_: str = "",
     batch_sent_at: datetime | None = None,
-) -> tuple[Incoming, Refusal | None]:
+) -> tuple[IncomingEvent, Refusal | None]:
     """(an event as it goes into the inbox, why it is refused). Its type is its own where the path says none."""
     try:
         if len(raw) > accept.EVENT_BYTES:
             raise accept.too_large(f"Event {position} is larger than {accept.EVENT_BYTES:,} bytes.")
-        envelope = open_event(raw, position=position)
+        envelope = parse_envelope(raw, position=position)
     except Refusal as refusal:
         event = accept.make_refused(raw, refusal, position=position, received_at=received_at, type_=type_)
         return event, refusal
@@ -377,16 +377,16 @@ def read_item(
         type_ = type_ or read_type(envelope)
         check_complete(type_, envelope)
     except Refusal as refusal:
-        message_id, _ = read_message_id(scalar(envelope.message_id))
+        message_id, _ = read_message_id(read_scalar(envelope.message_id))
         event = accept.make_refused(
             raw, refusal, position=position, received_at=received_at, type_=type_, message_id=message_id
         )
         return event, refusal
     sent_at = None
     if source.corrects_clocks:
-        sent_at = parse_time(scalar(envelope.sent_at)) or batch_sent_at
+        sent_at = parse_time(read_scalar(envelope.sent_at)) or batch_sent_at
     return (
-        describe_event(envelope, raw, type_=type_, sent_at=sent_at, position=position, received_at=received_at),
+        make_incoming_event(envelope, raw, type_=type_, sent_at=sent_at, position=position, received_at=received_at),
         None,
     )
 
@@ -397,17 +397,17 @@ def check_complete(type_: str, envelope: Envelope) -> None:
     Raises Refusal (400).
     """
     odd: set[str] = set()
-    user = read_id(scalar(envelope.user_id), odd)
-    group = read_group_id(scalar(envelope.group_id), odd) if type_ == "group" else None
+    user = read_id(read_scalar(envelope.user_id), odd)
+    group = read_group_id(read_scalar(envelope.group_id), odd) if type_ == "group" else None
     # A group may be told of without anybody in it (analytics-elixir and others sync accounts so).
-    if group is None and user is None and read_id(scalar(envelope.anonymous_id), odd) is None:
+    if group is None and user is None and read_id(read_scalar(envelope.anonymous_id), odd) is None:
         wrong = lacking(userId=envelope.user_id, anonymousId=envelope.anonymous_id)
         raise missing("no_identity", f"{wrong}Send `userId` or `anonymousId`, and no placeholder such as `null`.")
-    if type_ == "track" and not any(read_name(scalar(each), odd) for each in (envelope.event, envelope.name)):
+    if type_ == "track" and not any(read_name(read_scalar(each), odd) for each in (envelope.event, envelope.name)):
         raise missing("missing_name", "Send `event`, the name of what was done.")
     if type_ == "group" and group is None:
         raise missing("missing_group_id", f"{lacking(groupId=envelope.group_id)}Send `groupId`, the id of the group.")
-    if type_ == "alias" and (user is None or read_id(scalar(envelope.previous_id), odd) is None):
+    if type_ == "alias" and (user is None or read_id(read_scalar(envelope.previous_id), odd) is None):
         wrong = lacking(previousId=envelope.previous_id, userId=envelope.user_id)
         raise missing(
             "missing_previous_id", f"{wrong}Send `previousId`, the id so far, and `userId`, the one from now on."
@@ -416,7 +416,7 @@ def check_complete(type_: str, envelope: Envelope) -> None:
 
 def lacking(**fields: msgspec.Raw) -> str:
     """Return a sentence for each of these fields that is there and is no id, each with a space after it."""
-    wrong = ((name, why_no_id(scalar(raw))) for name, raw in fields.items())
+    wrong = ((name, explain_bad_id(read_scalar(raw))) for name, raw in fields.items())
     return "".join(f"`{name}` {why}. " for name, why in wrong if why)
 
 

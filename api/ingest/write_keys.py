@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from api.events.envelope import NOTHING, is_present, scalar
+from api.events.envelope import MISSING, is_present, read_scalar
 from api.events.splitting import split_array, split_object
 from api.http.credentials import SourceAccess, check_token, find_source, find_sources, unauthorized
 from api.http.endpoint import Request
@@ -19,8 +19,8 @@ from api.ingest.accept import too_large
 class KeyedBody(msgspec.Struct, rename="camel"):
     """A body as far as it may say whose it is."""
 
-    write_key: msgspec.Raw = NOTHING
-    batch: msgspec.Raw = NOTHING
+    write_key: msgspec.Raw = MISSING
+    batch: msgspec.Raw = MISSING
 
 
 KEYED_BODY_DECODER: Final = msgspec.json.Decoder(KeyedBody)
@@ -174,7 +174,7 @@ def read_keys(body: bytes) -> BodyKeys:
 
 def read_key(raw: msgspec.Raw) -> str:
     """A write key, empty where there is none."""
-    return str(scalar(raw) or "")
+    return str(read_scalar(raw) or "")
 
 
 def read_keys_leniently(body: bytes) -> BodyKeys:

@@ -10,7 +10,7 @@ from rest_framework import serializers
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
-from api.events.encodings import without_mark
+from api.events.encodings import strip_byte_order_mark
 from api.events.refusal import Refusal
 
 BODY_LIMIT: Final = 1_048_576
@@ -33,7 +33,7 @@ class BoundedJSONParser(BaseParser):
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", f"The body is larger than {BODY_LIMIT:,} bytes."
             )
         try:
-            text = without_mark(body).decode()
+            text = strip_byte_order_mark(body).decode()
             if is_too_deep(text):
                 raise Refusal(
                     HTTPStatus.BAD_REQUEST,

@@ -30,7 +30,7 @@ from api.checks.run import CHECKS, run_check
 from api.digest import late_links, mapping, run
 from api.digest.claims import Claims
 from api.digest.readings import NEWEST, Reading
-from api.events.envelope import Numbers
+from api.events.envelope import NumberReader
 from api.ingest.provisioning import create_site, create_source
 from api.models import LateLink, Message, Site
 from cohorts import merge, people, remote_data
@@ -497,7 +497,7 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
     ),
     "no messageIds: JSON as it comes back from the database": (
         [[at(0, traits={"plan": 1e22})], [at(0, traits={"plan": 1e-7})]],
-        (Numbers, "read", lambda _, text: float(text)),
+        (NumberReader, "read", lambda _, text: float(text)),
     ),
     "one messageId under two types: two messages": (
         [[hit(messageId="m1")], [at(3, type="page", name="A", messageId="m1")]],

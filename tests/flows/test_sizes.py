@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from api.digest.readings import NEWEST
 from api.events.body import read_body
-from api.events.envelope import GROWTH_BYTES, LONGEST_NUMBER, written_length
+from api.events.envelope import MAX_GROWTH_BYTES, MAX_NUMBER_LENGTH, written_length
 from api.ingest.accept import EVENT_BYTES
 from api.models import Message
 from goals.models import Conversion
@@ -44,7 +44,7 @@ def test_conversion__of_an_event_that_could_grow__has_at_most_twice_its_bytes(wo
     world.digest()
 
     assert world.statuses() == [("done", "")]
-    assert stored_bytes() < 1.6 * len(body) + GROWTH_BYTES < 2 * EVENT_BYTES
+    assert stored_bytes() < 1.6 * len(body) + MAX_GROWTH_BYTES < 2 * EVENT_BYTES
     assert len(Conversion.objects.get().properties["list"]) == body.count(b",") - 2  # nothing is left out
 
 
@@ -79,7 +79,7 @@ def test_number__that_is_long_when_written_out__is_kept_as_its_text(
 
 def test_numbers__that_grow_too_much_together__are_all_kept_as_texts(world: World) -> None:
     """None is kept as a number because it came first: the event alone decides."""
-    count = GROWTH_BYTES // 36 + 1
+    count = MAX_GROWTH_BYTES // 36 + 1
     few, many = ["1e39"] * (count - 2), ["1e39"] * count
     for numbers in (few, many):
         world.post(
@@ -104,7 +104,7 @@ def test_event__read_again__is_the_same(numbers: list[str]) -> None:
     read = read_body(b'{"n":[%s]}' % ",".join(numbers).encode(), set())
 
     assert read_body(json.dumps(read).encode(), set()) == read
-    assert all(len(f"{Decimal(repr(each)):f}") <= LONGEST_NUMBER for each in read["n"] if not isinstance(each, str))
+    assert all(len(f"{Decimal(repr(each)):f}") <= MAX_NUMBER_LENGTH for each in read["n"] if not isinstance(each, str))
 
 
 def test_long_numbers__of_an_event_that_was_redacted__are_told_in_a_warning(world: World) -> None:

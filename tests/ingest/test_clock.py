@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.events.clock import parse_time, stamp
+from api.events.clock import find_event_time, parse_time
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 EPOCH = int(NOW.timestamp())
@@ -54,7 +54,7 @@ def iso(seconds: float) -> str:
 def test_stamp__of_what_a_sender_says__is(
     timestamp: Any, original: Any, sent_at: Any, at: float, warnings: tuple[str, ...]
 ) -> None:
-    stamped = stamp(timestamp=timestamp, original=original, sent_at=sent_at, received_at=NOW)
+    stamped = find_event_time(timestamp=timestamp, original=original, sent_at=sent_at, received_at=NOW)
 
     assert (stamped.at, stamped.warnings) == (NOW + timedelta(seconds=at), warnings)
 

@@ -13,7 +13,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from api.audit import note
-from api.events.envelope import Incoming
+from api.events.envelope import IncomingEvent
 from api.events.refusal import Refusal
 from api.http.credentials import SourceAccess, find_source
 from api.http.database import DatabaseDownError
@@ -107,7 +107,7 @@ def access_of(source: Source) -> SourceAccess | None:
     return find_source(keys[0].key) if keys else None
 
 
-def read_event(access: SourceAccess, body: str) -> tuple[Incoming, Refusal | None]:
+def read_event(access: SourceAccess, body: str) -> tuple[IncomingEvent, Refusal | None]:
     """The event as the tracking API reads it, with a messageId if it has none, so that it can be told from others."""
     body = body.lstrip("\ufeff")  # a byte order mark, from an editor
     raw = body.encode("utf-8", "surrogatepass")

@@ -21,7 +21,7 @@ from api.http.credentials import derive_redaction_key
 from api.http.wording import shorten
 from api.models import Site
 from api.rules.redaction import redact
-from api.rules.rule import REDACTIONS, Rule
+from api.rules.rule import REDACTIONS, EventRule
 from cohorts import merge, people
 from cohorts.models import Identity
 from goals import recording
@@ -35,7 +35,7 @@ MOST_KEYS: Final = 100  # of the traits and personas of such a profile
 KEY_LENGTH: Final = 200
 VALUE_LENGTH: Final = 1_000  # characters of a value as JSON
 
-DraftRules = Sequence[tuple[int | None, Rule]]  # each with its source, None where it is the site's
+DraftRules = Sequence[tuple[int | None, EventRule]]  # each with its source, None where it is the site's
 
 
 @dataclass(frozen=True, slots=True)

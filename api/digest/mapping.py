@@ -15,7 +15,7 @@ from api.digest import hooks
 from api.digest.readings import NEWEST, READING, READINGS, reading_of
 from api.events.body import UnreadableBodyError, read_body, read_group_id, read_id, read_object
 from api.ingest.erased import VISITOR_FIELDS
-from api.rules.rule import NO_VALUE, Rule, Ruled, apply_rules, name_of
+from api.rules.rule import NO_VALUE, EventRule, RuledEvent, apply_rules, name_event
 from cohorts.merge import is_too_long
 from cohorts.models import Identity
 from cohorts.people import Change, Visitors
@@ -53,7 +53,7 @@ class SourceConfig:
     takes_track: bool = True
     heeds_integrations: bool = True
     names_pages_by_title: bool = False
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[EventRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,9 +250,9 @@ def glance(message: StoredMessage, rules: SourceConfig) -> Glance:
         fields = read_body(message.body, warnings)
     except UnreadableBodyError:
         return Glance()
-    name = name_of(message.type, fields, warnings, by_title=rules.names_pages_by_title)
+    name = name_event(message.type, fields, warnings, by_title=rules.names_pages_by_title)
     try:
-        event = _Event(message, rules, fields, Ruled(message.type, name), warnings)
+        event = _Event(message, rules, fields, RuledEvent(message.type, name), warnings)
     except RejectedError:
         return Glance(name or "")
     ids = (

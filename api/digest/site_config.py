@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from api import models
 from api.digest.mapping import SourceConfig, StoredMessage
 from api.models import Site
-from api.rules.rule import Rule
+from api.rules.rule import EventRule
 from goals import quota
 from goals.recording import Policy
 
@@ -58,14 +58,14 @@ def load_site_config(site: Site) -> SiteConfig:
     )
 
 
-def rules_of_source(rules: Iterable[models.Rule], source_id: int | None) -> tuple[Rule, ...]:
+def rules_of_source(rules: Iterable[models.Rule], source_id: int | None) -> tuple[EventRule, ...]:
     """The rules for a source's events among a site's, in their order."""
     return tuple(rule_of(rule) for rule in rules if rule.source_id in {None, source_id})
 
 
-def rule_of(row: models.Rule) -> Rule:
+def rule_of(row: models.Rule) -> EventRule:
     """A rule as the pure code takes it."""
-    return Rule(
+    return EventRule(
         action=row.action,
         argument=row.argument,
         event_type=row.event_type,

@@ -23,7 +23,7 @@ from api.http.refused_keys import KeyProblem, record_refused_key
 from api.models import Scope
 from api.models.budgets import Budget, resolve_budget
 from api.rules.rule import REDACTIONS as ACTS_AT_INGEST
-from api.rules.rule import Rule
+from api.rules.rule import EventRule
 
 CACHE_SECONDS: Final = 3.0  # a revoked credential is refused everywhere within 5 s
 CACHE_ENTRIES: Final = 2_000
@@ -75,8 +75,8 @@ class SourceAccess:
     budget: Budget
     names_pages_by_title: bool  # of its site
     has_own_drops: bool  # events of it may be dropped that another source's copy of them counts
-    rules: tuple[Rule, ...]
-    redactions: tuple[Rule, ...]  # those of the rules that say what must not be stored of its events
+    rules: tuple[EventRule, ...]
+    redactions: tuple[EventRule, ...]  # those of the rules that say what must not be stored of its events
     derive_redaction_key: bytes
 
     @property

@@ -21,7 +21,7 @@ from api.events.reasons import DROPS, UNSAFE_TO_DERIVE, WARNINGS, sentence_of
 from api.http.wording import shorten
 from api.ingest.accept import EVENT_BYTES
 from api.models import Message, Rule, Site, Source
-from api.rules.rule import REDACTIONS, holds, name_of
+from api.rules.rule import REDACTIONS, matches_event, name_event
 from cohorts import merge, people
 from cohorts.models import Identity
 from cohorts.remote_data import COHORTS, IDENTIFY
@@ -163,11 +163,11 @@ class _Case:
         except UnreadableBodyError:
             return TraceStep("Fields not to be stored", StepState.SKIPPED, "The body could not be read.")
         type_ = self.message.type
-        name = name_of(type_, fields, set(), by_title=self.site.names_pages_by_title)
+        name = name_event(type_, fields, set(), by_title=self.site.names_pages_by_title)
         acting = [
             rule
             for rule in self._rules_of_source()
-            if rule.action in REDACTIONS and holds(rule_of(rule), type_, name, type_, fields)
+            if rule.action in REDACTIONS and matches_event(rule_of(rule), type_, name, type_, fields)
         ]
         if not acting:
             return TraceStep(

@@ -11,7 +11,7 @@ from api.digest.site_config import rule_of
 from api.events.envelope import TYPES
 from api.models import Rule
 from api.rest.reading import EventType
-from api.rules.validation import MOST_REDACTIONS, MOST_RULES, problems, too_many
+from api.rules.validation import MAX_REDACTIONS, MAX_RULES, explain_too_many, find_problems
 
 
 class Text(serializers.CharField):
@@ -65,7 +65,7 @@ class RuleShape(serializers.Serializer[Rule]):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Refuse what cannot be applied, each complaint under the field's name of the wire."""
         names = {str(field.source): name for name, field in self.fields.items()}
-        wrong = {names[name]: message for name, message in problems(rule_of(Rule(**attrs))).items()}
+        wrong = {names[name]: message for name, message in find_problems(rule_of(Rule(**attrs))).items()}
         if attrs["source_id"] is not None and attrs["source_id"] not in self.context["source_ids"]:
             wrong["source"] = "The site has no such source."
         if wrong:
@@ -79,12 +79,12 @@ class RulesShape(serializers.Serializer[Any]):
 
     rules = serializers.ListField(
         child=RuleShape(),
-        help_text=f"{MOST_RULES} at most, {MOST_REDACTIONS} of them `drop_field` or `hash_field`, or as many as now.",
+        help_text=f"{MAX_RULES} at most, {MAX_REDACTIONS} of them `drop_field` or `hash_field`, or as many as now.",
     )
 
     def validate_rules(self, rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Refuse more than a site may have."""
-        wrong = too_many([rule["action"] for rule in rules], before=self.context["actions"])
+        wrong = explain_too_many([rule["action"] for rule in rules], before=self.context["actions"])
         if wrong:
             raise serializers.ValidationError(wrong)
         return rules

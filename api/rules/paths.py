@@ -17,29 +17,31 @@ ABSENT: Final = object()
 DOT: Final = re.compile(r"(?<!\\)\.")
 
 
-def find(type_: str, fields: Mapping[str, Any], path: str) -> Any:
+def find_value(type_: str, fields: Mapping[str, Any], path: str) -> Any:
     """The value under a path, ABSENT where there is none."""
     if path == "type":
         return type_  # as it was taken: in lower case, or inferred
-    for place in places(type_, fields, path):
+    for place in expand_path(type_, fields, path):
         value = _walk(fields, place)
         if value is not ABSENT:
             return value
     return ABSENT
 
 
-def change(type_: str, fields: dict[str, Any], path: str, new: Callable[[Any], Any]) -> bool:
+def replace_value(type_: str, fields: dict[str, Any], path: str, new: Callable[[Any], Any]) -> bool:
     """Put `new(value)` wherever the path leads, in place, and return whether it leads anywhere.
 
     A field that becomes ABSENT is left out. A list without a number means each of its items, so that no item
     keeps what must not be stored.
     """
-    return sum(_change(fields, place, new) for place in places(type_, fields, path)) > 0  # all of them, unlike `any`
+    return (
+        sum(_change(fields, place, new) for place in expand_path(type_, fields, path)) > 0
+    )  # all of them, unlike `any`
 
 
-def may_lead(type_: str, fields: Mapping[str, Any], path: str) -> bool:
+def may_exist(type_: str, fields: Mapping[str, Any], path: str) -> bool:
     """Return whether a path may lead somewhere in an event: False only where objects alone tell that it does not."""
-    return any(_may_lead(fields, place) for place in places(type_, fields, path))
+    return any(_may_lead(fields, place) for place in expand_path(type_, fields, path))
 
 
 def is_path(path: str) -> bool:
@@ -53,17 +55,17 @@ def parse_path(path: str) -> Path:
     return tuple(part.replace("\\.", ".") for part in DOT.split(path))
 
 
-def places(type_: str, fields: Mapping[str, Any], path: str) -> list[Path]:
+def expand_path(type_: str, fields: Mapping[str, Any], path: str) -> list[Path]:
     """Where a path may lead in an event of this type; more than one place for traits."""
     names = parse_path(path)
     if names[0] != "traits":
         return [names]
-    has_moved = type_ in {"identify", "group"} or names[1:2] in computed_traits(fields)
+    has_moved = type_ in {"identify", "group"} or names[1:2] in find_computed_traits(fields)
     moved = [("properties", *names[1:])] if has_moved else []
     return [names, *moved, ("context", *names)]
 
 
-def computed_traits(fields: Mapping[str, Any]) -> list[Path]:
+def find_computed_traits(fields: Mapping[str, Any]) -> list[Path]:
     """Return the names of the traits that an event says it computed; their values are among its properties."""
     found = (_walk(fields, ("properties", "trait_key")), _walk(fields, ("context", "personas", "computation_key")))
     return [(name,) for name in found if isinstance(name, str)]

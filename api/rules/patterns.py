@@ -11,17 +11,17 @@ from typing import Final
 
 from goals.naming import EVENT_NAME_LENGTH
 
-PLACES: Final = {
+PLACEHOLDERS: Final = {
     "n": "[0-9]++",
     "id": "(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]++",
     "word": r"\w++",
     "any": ".+",
 }
-PLACE: Final = re.compile(r"\{([^{}]*)\}")
-MOST_ANY: Final = 2
+PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
+MAX_ANY: Final = 2
 
 
-def has_pattern(name: str, pattern: str) -> bool:
+def matches_pattern(name: str, pattern: str) -> bool:
     """Return whether a whole name has a pattern. Less than a thousandth of a second."""
     return len(name) <= EVENT_NAME_LENGTH and compile_pattern(pattern).fullmatch(name) is not None
 
@@ -29,15 +29,15 @@ def has_pattern(name: str, pattern: str) -> bool:
 @lru_cache(maxsize=4_096)
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     """A pattern as a regular expression for a whole name. Raises ValueError for a place that does not exist."""
-    parts = PLACE.split(pattern)
-    unknown = sorted(set(parts[1::2]) - PLACES.keys())
+    parts = PLACEHOLDER.split(pattern)
+    unknown = sorted(set(parts[1::2]) - PLACEHOLDERS.keys())
     if unknown:
         raise ValueError(f"there is no place {{{unknown[0]}}}; use {', '.join(f'{{{each}}}' for each in PLACES)}")
-    if parts[1::2].count("any") > MOST_ANY:
-        raise ValueError(f"no more than {MOST_ANY} places may be {{any}}")
-    texts = [PLACES[part] if number % 2 else re.escape(part) for number, part in enumerate(parts)]
+    if parts[1::2].count("any") > MAX_ANY:
+        raise ValueError(f"no more than {MAX_ANY} places may be {{any}}")
+    texts = [PLACEHOLDERS[part] if number % 2 else re.escape(part) for number, part in enumerate(parts)]
     anys = [number for number, part in enumerate(parts) if number % 2 and part == "any"]
-    if len(anys) == MOST_ANY:
+    if len(anys) == MAX_ANY:
         # The text between the two is taken where it comes first, and no other place is tried: there it ends first,
         # since each part takes as much as it can. Trying every place took quadratic time.
         first, second = anys
@@ -46,12 +46,12 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(texts), re.DOTALL)
 
 
-def fields_of(template: str) -> list[str]:
+def list_template_fields(template: str) -> list[str]:
     """What stands between the braces of a template such as `Page: {name}`."""
-    return PLACE.findall(template)
+    return PLACEHOLDER.findall(template)
 
 
-def fill(template: str, texts: list[str]) -> str:
+def fill_template(template: str, texts: list[str]) -> str:
     """A template with a text for each of its fields."""
-    parts = PLACE.split(template)
+    parts = PLACEHOLDER.split(template)
     return "".join([parts[0], *(text + rest for text, rest in zip(texts, parts[2::2], strict=True))])

@@ -9,14 +9,14 @@ from typing import Any, Final
 
 import msgspec
 
-from api.rules.paths import ABSENT, change, may_lead
-from api.rules.rule import REDACTIONS, Rule, holds, name_of
+from api.rules.paths import ABSENT, may_exist, replace_value
+from api.rules.rule import REDACTIONS, EventRule, matches_event, name_event
 
 HASHED: Final = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
 def redact(
-    type_: str, fields: dict[str, Any], rules: Sequence[Rule], *, key: bytes, by_title: bool = False
+    type_: str, fields: dict[str, Any], rules: Sequence[EventRule], *, key: bytes, by_title: bool = False
 ) -> dict[str, Any]:
     """Change an event in place: leave out what rules drop, and put HMAC-SHA256 under `key` for what they hash.
 
@@ -26,13 +26,13 @@ def redact(
     name: str | None = None
     is_named = False
     for rule in rules:
-        if rule.action not in REDACTIONS or not may_lead(type_, fields, rule.argument):
+        if rule.action not in REDACTIONS or not may_exist(type_, fields, rule.argument):
             continue
         if not is_named:
-            name, is_named = name_of(type_, fields, set(), by_title=by_title), True
-        if holds(rule, type_, name, type_, fields):
+            name, is_named = name_event(type_, fields, set(), by_title=by_title), True
+        if matches_event(rule, type_, name, type_, fields):
             new = partial(hash_value, key=key) if rule.action == "hash_field" else _leave_out
-            if change(type_, fields, rule.argument, new):
+            if replace_value(type_, fields, rule.argument, new):
                 is_named = False  # a page may have its name from a field that has changed
     return fields
 

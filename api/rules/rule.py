@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from api.events.body import read_name
-from api.rules.paths import ABSENT, find
-from api.rules.patterns import fields_of, fill, has_pattern
+from api.rules.paths import ABSENT, find_value
+from api.rules.patterns import fill_template, list_template_fields, matches_pattern
 from cohorts.typed import matches
 
 REDACTIONS: Final = frozenset({"drop_field", "hash_field"})
@@ -19,7 +19,7 @@ UNNAMED: Final = {"page": "Unnamed page", "screen": "Unnamed screen"}
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class EventRule:
     """A condition, all parts of which must hold (an empty part always does), and an action."""
 
     action: str
@@ -35,7 +35,7 @@ class Rule:
 
 
 @dataclass(slots=True)
-class Ruled:
+class RuledEvent:
     """What the rules have made of an event."""
 
     type: str
@@ -50,23 +50,25 @@ class Ruled:
     warnings: set[str] = field(default_factory=set)
 
 
-def apply_rules(type_: str, fields: Mapping[str, Any], rules: Sequence[Rule], *, by_title: bool = False) -> Ruled:
+def apply_rules(
+    type_: str, fields: Mapping[str, Any], rules: Sequence[EventRule], *, by_title: bool = False
+) -> RuledEvent:
     """Return what becomes of an event under these rules, in their order. Those that act at ingest are passed over.
 
     With `by_title` a page without a name is called by its title.
     """
     warnings: set[str] = set()
-    ruled = Ruled(type_, name_of(type_, fields, warnings, by_title=by_title))
+    ruled = RuledEvent(type_, name_event(type_, fields, warnings, by_title=by_title))
     ruled.warnings |= warnings
     for rule in rules:
-        if rule.action in ACTIONS and holds(rule, ruled.type, ruled.name, type_, fields):
+        if rule.action in ACTIONS and matches_event(rule, ruled.type, ruled.name, type_, fields):
             _act(rule, ruled, type_, fields)
             if ruled.is_dropped:
                 break
     return ruled
 
 
-def name_of(type_: str, fields: Mapping[str, Any], warnings: set[str], *, by_title: bool = False) -> str | None:
+def name_event(type_: str, fields: Mapping[str, Any], warnings: set[str], *, by_title: bool = False) -> str | None:
     """Return what an event is called; None for a nameless track, and for types that make no goal.
 
     A page is never named by its URL or path, and by its title only where the site asks for it: each would make a goal
@@ -90,7 +92,7 @@ def name_of(type_: str, fields: Mapping[str, Any], warnings: set[str], *, by_tit
     return next((name for name in names if name is not None), UNNAMED.get(type_))
 
 
-def holds(rule: Rule, type_: str, name: str | None, sent_type: str, fields: Mapping[str, Any]) -> bool:
+def matches_event(rule: EventRule, type_: str, name: str | None, sent_type: str, fields: Mapping[str, Any]) -> bool:
     """Whether the condition of a rule is met by an event, as the rules before it left it."""
     if rule.event_type and rule.event_type != type_:
         return False
@@ -98,7 +100,7 @@ def holds(rule: Rule, type_: str, name: str | None, sent_type: str, fields: Mapp
         return False
     if not rule.path_test:
         return True
-    value = find(sent_type, fields, rule.path)
+    value = find_value(sent_type, fields, rule.path)
     if rule.path_test == "exists":
         return value is not ABSENT and value is not None
     return value is not ABSENT and matches(value, rule.path_value)
@@ -109,73 +111,73 @@ def _is_named(test: str, wanted: str, name: str) -> bool:
         return name == wanted
     if test == "prefix":
         return name.startswith(wanted)
-    return has_pattern(name, wanted)
+    return matches_pattern(name, wanted)
 
 
-def _act(rule: Rule, ruled: Ruled, sent_type: str, fields: Mapping[str, Any]) -> None:
+def _act(rule: EventRule, ruled: RuledEvent, sent_type: str, fields: Mapping[str, Any]) -> None:
     """Do to an event what a rule says, whose condition it meets."""
     if ACTIONS[rule.action](rule, ruled, sent_type, fields):
         ruled.fired.append(rule.id)
 
 
-def _drop(rule: Rule, ruled: Ruled, *_: Any) -> bool:
+def _drop(rule: EventRule, ruled: RuledEvent, *_: Any) -> bool:
     ruled.is_dropped, ruled.reason = True, rule.argument
     return True
 
 
-def _make_no_goal(_rule: Rule, ruled: Ruled, *_: Any) -> bool:
+def _make_no_goal(_rule: EventRule, ruled: RuledEvent, *_: Any) -> bool:
     ruled.makes_goal = False
     return True
 
 
-def _take_page_for_track(_rule: Rule, ruled: Ruled, *_: Any) -> bool:
+def _take_page_for_track(_rule: EventRule, ruled: RuledEvent, *_: Any) -> bool:
     if ruled.type not in UNNAMED:
         return False
     ruled.type = "track"
     return True
 
 
-def _group_names(rule: Rule, ruled: Ruled, *_: Any) -> bool:
-    if ruled.name is None or not has_pattern(ruled.name, rule.argument):
+def _group_names(rule: EventRule, ruled: RuledEvent, *_: Any) -> bool:
+    if ruled.name is None or not matches_pattern(ruled.name, rule.argument):
         return False
     ruled.name = rule.argument
     return True
 
 
-def _rename(rule: Rule, ruled: Ruled, sent_type: str, fields: Mapping[str, Any]) -> bool:
+def _rename(rule: EventRule, ruled: RuledEvent, sent_type: str, fields: Mapping[str, Any]) -> bool:
     texts = []
-    for path in fields_of(rule.argument):
-        value = ruled.name if path == "name" else find(sent_type, fields, path)
+    for path in list_template_fields(rule.argument):
+        value = ruled.name if path == "name" else find_value(sent_type, fields, path)
         text = read_name(None if value is ABSENT else value, set())
         if text is None:
             ruled.warnings.add("rule_not_applied")
             return False
         texts.append(text)
-    ruled.name = fill(rule.argument, texts)
+    ruled.name = fill_template(rule.argument, texts)
     return True
 
 
-def _take_group(rule: Rule, ruled: Ruled, sent_type: str, fields: Mapping[str, Any]) -> bool:
-    group = find(sent_type, fields, rule.argument)
+def _take_group(rule: EventRule, ruled: RuledEvent, sent_type: str, fields: Mapping[str, Any]) -> bool:
+    group = find_value(sent_type, fields, rule.argument)
     if group is ABSENT or group is None or sent_type == "group":
         return False
-    traits = {name: find(sent_type, fields, path) for name, path in rule.group_traits}
+    traits = {name: find_value(sent_type, fields, path) for name, path in rule.group_traits}
     ruled.group = group
     ruled.group_traits = {name: value for name, value in traits.items() if value is not ABSENT}
     return True
 
 
-def _take_revenue(rule: Rule, ruled: Ruled, sent_type: str, fields: Mapping[str, Any]) -> bool:
+def _take_revenue(rule: EventRule, ruled: RuledEvent, sent_type: str, fields: Mapping[str, Any]) -> bool:
     properties = fields.get("properties")
     own = properties.get("revenue") if isinstance(properties, dict) else None
-    found = find(sent_type, fields, rule.argument)
+    found = find_value(sent_type, fields, rule.argument)
     if own not in NO_VALUE or ruled.revenue is not None or found is ABSENT or found in NO_VALUE:
         return False
     ruled.revenue = found
     return True
 
 
-ACTIONS: Final[Mapping[str, Callable[[Rule, Ruled, str, Mapping[str, Any]], bool]]] = {
+ACTIONS: Final[Mapping[str, Callable[[EventRule, RuledEvent, str, Mapping[str, Any]], bool]]] = {
     "drop": _drop,
     "no_goal": _make_no_goal,
     "page_to_track": _take_page_for_track,

@@ -179,7 +179,7 @@ def test_revenue_from__a_field__counts_where_the_event_has_no_revenue(
     world: World, properties: dict[str, Any], revenue: str | None, warnings: list[str]
 ) -> None:
     world.post(world.event(event="Order Completed", properties=properties))
-    rules = [pure.Rule("revenue_from", "properties.total"), pure.Rule("revenue_from", "properties.value")]
+    rules = [pure.EventRule("revenue_from", "properties.total"), pure.EventRule("revenue_from", "properties.value")]
     forecast = what_if(world.site, [(None, rule) for rule in rules])
     for rule in rules:
         add_rule(world, rule.action, rule.argument)
@@ -301,14 +301,14 @@ def test_trait__of_an_event_that_was_kept_before_the_rule__is_not_in_what_is_tri
 
 NAMES = ("Signed Up", "Viewed order 1", "Viewed order 2", "Heartbeat", "Home")
 RULES = (
-    pure.Rule("drop", "heartbeats", name_test="prefix", name_value="Heart"),
-    pure.Rule("pattern_goal", "Viewed order {n}"),
-    pure.Rule("no_goal", event_type="page"),
-    pure.Rule("page_to_track", event_type="page"),
-    pure.Rule("rename", "Page: {name}", event_type="page"),
-    pure.Rule("rename", "{properties.title}", path="properties.title", path_test="exists"),
-    pure.Rule("group_from", "properties.team", group_traits=(("size", "properties.size"),)),
-    pure.Rule("no_goal", path="traits.plan", path_test="equals", path_value="gold"),
+    pure.EventRule("drop", "heartbeats", name_test="prefix", name_value="Heart"),
+    pure.EventRule("pattern_goal", "Viewed order {n}"),
+    pure.EventRule("no_goal", event_type="page"),
+    pure.EventRule("page_to_track", event_type="page"),
+    pure.EventRule("rename", "Page: {name}", event_type="page"),
+    pure.EventRule("rename", "{properties.title}", path="properties.title", path_test="exists"),
+    pure.EventRule("group_from", "properties.team", group_traits=(("size", "properties.size"),)),
+    pure.EventRule("no_goal", path="traits.plan", path_test="equals", path_value="gold"),
 )
 
 
@@ -368,7 +368,7 @@ def test_what_if__of_no_rules_more__changes_nothing_and_writes_nothing(world: Wo
     send(world, {"type": "page", "name": "Home", "userId": "u1"}, {"type": "track", "event": "E", "userId": "u1"})
     before = (Message.objects.count(), Goal.objects.count(), Conversion.objects.count())
 
-    same = what_if(world.site, [(None, pure.Rule("no_goal", event_type="page", id=rule.pk))])
+    same = what_if(world.site, [(None, pure.EventRule("no_goal", event_type="page", id=rule.pk))])
 
     assert (same.conversions_now, same.conversions_then, same.profiles_changed) == (1, 1, 0)
     assert (Message.objects.count(), Goal.objects.count(), Conversion.objects.count()) == before
@@ -380,7 +380,7 @@ def test_what_if__of_no_rules_more__changes_nothing_and_writes_nothing(world: Wo
 def test_what_if__of_a_redaction__shows_profiles_without_the_field(world: World, source: Source) -> None:
     send(world, {"type": "identify", "userId": "u1", "traits": {"email": "ada@example.com", "plan": "a"}})
 
-    forecast = what_if(world.site, [(None, pure.Rule("drop_field", "traits.email"))])
+    forecast = what_if(world.site, [(None, pure.EventRule("drop_field", "traits.email"))])
 
     assert [(each.now["traits"], each.then["traits"]) for each in forecast.profiles] == [
         ({"email": "ada@example.com", "plan": "a"}, {"plan": "a"})

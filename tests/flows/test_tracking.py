@@ -17,7 +17,7 @@ from api.http.credentials import clear_lookups
 from api.ingest import nudge
 from api.ingest.provisioning import create_source, revoke_write_key, rotate_write_key
 from api.models import Message, Source, WriteKey
-from api.rules.rule import Rule
+from api.rules.rule import EventRule
 from cohorts.models import Group, Identity
 from goals.models import Conversion
 from tests.flows.test_resilience import forget_backlog, wait_until
@@ -665,7 +665,7 @@ def test_properties__of_any_name_and_type__are_kept_with_the_conversion(world: W
     world.digest()
 
     assert Conversion.objects.get().properties == properties
-    of_coupon = Rule("drop", path="properties.coupon", path_test="equals", path_value="SPRING")
+    of_coupon = EventRule("drop", path="properties.coupon", path_test="equals", path_value="SPRING")
     assert what_if(world.site, [(None, of_coupon)]).dropped_then == 1
 
 

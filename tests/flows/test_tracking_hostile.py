@@ -21,7 +21,7 @@ from api.http.credentials import clear_lookups
 from api.ingest.provisioning import add_write_key, create_source, note_rules_changed
 from api.ingest.write_keys import read_keys
 from api.models import Message, Rule, Source, WriteKey
-from api.rules.patterns import has_pattern
+from api.rules.patterns import matches_pattern
 from goals.models import Conversion
 from tests.flows.test_tracking import EVENTS, KEY, basic, post
 from tests.world import START, World
@@ -57,7 +57,7 @@ def test_pattern__against_a_long_name__takes_no_time(pattern: str) -> None:
     begun = time.process_time()
 
     for name in (" in " * 100_000, "a1" * 200_000, "a" * 400_000, " in " * 125, "a1" * 250):
-        has_pattern(name, pattern)
+        matches_pattern(name, pattern)
 
     assert time.process_time() - begun < 20  # it was hours
 

@@ -26,7 +26,7 @@ from api.events.reasons import codes_of
 from api.ingest.provisioning import create_site
 from api.insight.trace import trace
 from api.models import Message, Site
-from api.rules.rule import Rule
+from api.rules.rule import EventRule
 from cohorts.models import Group, Identity
 from goals import catalogue
 from goals.models import Conversion, Goal
@@ -517,6 +517,6 @@ def test_reading__of_what_is_tried_again__is_the_newest(world: World) -> None:
 def test_what_if__of_messages_of_an_earlier_reading__compares_under_that_one(world: World) -> None:
     digest_formerly(world, {"userId": "unknown", "event": "Buy"}, is_noted=False)
 
-    forecast = what_if(world.site, [(None, Rule("no_goal"))])
+    forecast = what_if(world.site, [(None, EventRule("no_goal"))])
 
     assert (forecast.rejected_now, forecast.conversions_now, forecast.conversions_then) == (0, 1, 0)

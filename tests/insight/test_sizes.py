@@ -19,7 +19,7 @@ from api.insight.people import look_up, persona_changes
 from api.insight.why_not import why_not
 from api.models import Erasure, Message
 from api.rest.conversions import PAGE_BYTES
-from api.rules.rule import Rule
+from api.rules.rule import EventRule
 from cohorts.models import Identity, Persona, PersonaFact
 from goals.models import Conversion, Goal
 from tests.manage.conftest import Caller
@@ -290,7 +290,7 @@ def test_what_if__of_large_events__looks_at_as_many_as_fit(world: World, monkeyp
     for number in range(6):
         world.identify(userId=f"u{number}", traits={"text": "x" * 3_000})
 
-    forecast = what_if(world.site, [(None, Rule("drop"))])
+    forecast = what_if(world.site, [(None, EventRule("drop"))])
 
     assert (forecast.messages, forecast.dropped_then) == (3, 3)
     assert len(forecast.profiles[0].now["traits"]["text"]) < 1_100  # and shows their beginnings

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.rules.identifiers import suggest_pattern
-from api.rules.patterns import has_pattern
+from api.rules.patterns import matches_pattern
 
 
 @pytest.mark.parametrize(
@@ -31,4 +31,4 @@ def test_name__with_or_without_an_identifier__has_its_pattern(name: str, pattern
 @given(st.text(st.sampled_from("aZ 0123456789-_.#é"), max_size=60))
 def test_pattern__of_any_name__is_one_that_it_has(name: str) -> None:
     pattern = suggest_pattern(name)
-    assert pattern is None or has_pattern(name, pattern)
+    assert pattern is None or matches_pattern(name, pattern)

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from api.rules.paths import ABSENT, find
-from api.rules.patterns import PLACE, PLACES, has_pattern
+from api.rules.paths import ABSENT, find_value
+from api.rules.patterns import PLACEHOLDER, PLACEHOLDERS, matches_pattern
 from api.rules.redaction import redact
-from api.rules.rule import Rule, apply_rules
-from api.rules.validation import problems
+from api.rules.rule import EventRule, apply_rules
+from api.rules.validation import find_problems
 
 EVENT: dict[str, Any] = {
     "event": "Order Completed",
@@ -55,14 +55,14 @@ EVENT: dict[str, Any] = {
     ],
 )
 def test_path__in_an_event__leads_to_its_value(path: str, value: Any) -> None:
-    assert find("track", EVENT, path) == value
+    assert find_value("track", EVENT, path) == value
 
 
 def test_path__of_a_trait__is_found_wherever_a_sender_puts_it() -> None:
     """Segment's Kameleoon destination moves the traits of an identify into its properties."""
     for event in ({"traits": {"plan": "a"}}, {"properties": {"plan": "a"}}, {"context": {"traits": {"plan": "a"}}}):
-        assert find("identify", event, "traits.plan") == "a"
-    assert find("track", {"properties": {"plan": "a"}}, "traits.plan") is ABSENT
+        assert find_value("identify", event, "traits.plan") == "a"
+    assert find_value("track", {"properties": {"plan": "a"}}, "traits.plan") is ABSENT
 
 
 @pytest.mark.promise("B-10")
@@ -91,7 +91,7 @@ def test_path__of_a_trait__is_found_wherever_a_sender_puts_it() -> None:
     ],
 )
 def test_condition__of_a_rule__holds_when_all_its_parts_do(condition: dict[str, Any], holds: bool) -> None:  # noqa: FBT001
-    assert apply_rules("track", EVENT, [Rule("drop", **condition)]).is_dropped == holds
+    assert apply_rules("track", EVENT, [EventRule("drop", **condition)]).is_dropped == holds
 
 
 @pytest.mark.promise("B-08", "B-09")
@@ -109,7 +109,7 @@ def test_condition__of_a_rule__holds_when_all_its_parts_do(condition: dict[str, 
 )
 def test_page__renamed_and_taken_for_a_track__is_called_by_the_template(template: str, name: str) -> None:
     page = {**EVENT, "name": "Home", "event": None}
-    rules = [Rule("page_to_track", event_type="page", id=1), Rule("rename", template, id=2)]
+    rules = [EventRule("page_to_track", event_type="page", id=1), EventRule("rename", template, id=2)]
 
     ruled = apply_rules("page", page, rules)
 
@@ -119,12 +119,12 @@ def test_page__renamed_and_taken_for_a_track__is_called_by_the_template(template
 
 def test_rules__in_their_order__each_see_what_those_before_left() -> None:
     rules = [
-        Rule("rename", "First", id=1),
-        Rule("rename", "Second of {name}", name_test="equals", name_value="First", id=2),
-        Rule("drop", "never", name_test="equals", name_value="Order Completed", id=3),
-        Rule("no_goal", name_test="prefix", name_value="Second", id=4),
-        Rule("drop", "at last", id=5),
-        Rule("rename", "not reached", id=6),
+        EventRule("rename", "First", id=1),
+        EventRule("rename", "Second of {name}", name_test="equals", name_value="First", id=2),
+        EventRule("drop", "never", name_test="equals", name_value="Order Completed", id=3),
+        EventRule("no_goal", name_test="prefix", name_value="Second", id=4),
+        EventRule("drop", "at last", id=5),
+        EventRule("rename", "not reached", id=6),
     ]
 
     ruled = apply_rules("track", EVENT, rules)
@@ -151,17 +151,17 @@ def test_rules__in_their_order__each_see_what_those_before_left() -> None:
     ],
 )
 def test_pattern__of_names__has_places(pattern: str, name: str, matches: bool) -> None:  # noqa: FBT001
-    assert has_pattern(name, pattern) == matches
+    assert matches_pattern(name, pattern) == matches
 
 
 def test_pattern__against_a_hostile_name__ends() -> None:
     name = "a1" * 250
 
-    assert not has_pattern(name, "{any}{any}{id}{id}{word}{n}!")
+    assert not matches_pattern(name, "{any}{any}{id}{id}{word}{n}!")
 
 
 def test_names__of_one_pattern__become_one() -> None:
-    rule = Rule("pattern_goal", "Viewed order {n}")
+    rule = EventRule("pattern_goal", "Viewed order {n}")
     names = ["Viewed order 1", "Viewed order 22", "Viewed order"]
 
     assert [apply_rules("track", {"event": name}, [rule]).name for name in names] == [
@@ -177,7 +177,7 @@ def test_group__taken_from_a_field__has_traits_from_fields() -> None:
     event = {"properties": {"AudienceId": ["42"], "country": "GB", "deep": {"size": 3}}}
     traits = (("country", "properties.country"), ("size", "properties.deep.size"), ("none", "properties.none"))
 
-    ruled = apply_rules("track", event, [Rule("group_from", "properties.AudienceId", group_traits=traits)])
+    ruled = apply_rules("track", event, [EventRule("group_from", "properties.AudienceId", group_traits=traits)])
 
     assert (ruled.group, ruled.group_traits) == (["42"], {"country": "GB", "size": 3})
 
@@ -198,18 +198,18 @@ KEY = b"k" * 32
     ],
 )
 def test_redaction__of_a_trait__reaches_it_wherever_it_is(type_: str, event: dict[str, Any]) -> None:
-    dropped = redact(type_, deepcopy(event), [Rule("drop_field", "traits.email")], key=KEY)
-    hashed = redact(type_, deepcopy(event), [Rule("hash_field", "traits.email")], key=KEY)
+    dropped = redact(type_, deepcopy(event), [EventRule("drop_field", "traits.email")], key=KEY)
+    hashed = redact(type_, deepcopy(event), [EventRule("hash_field", "traits.email")], key=KEY)
 
     assert "ada@example.com" not in str(dropped) + str(hashed)
     assert "'plan': 'a'" in str(dropped)
-    assert find(type_, dropped, "traits.email") is ABSENT
-    assert find(type_, hashed, "traits.email").startswith("sha256:")
+    assert find_value(type_, dropped, "traits.email") is ABSENT
+    assert find_value(type_, hashed, "traits.email").startswith("sha256:")
 
 
 def test_redaction__within_lists__reaches_every_item() -> None:
     event = {"properties": {"products": [{"email": "x"}, {"sku": 1}, {"email": "y", "sku": 2}], "emails": ["x", "y"]}}
-    rules = [Rule("drop_field", "properties.products.email"), Rule("drop_field", "properties.emails.0")]
+    rules = [EventRule("drop_field", "properties.products.email"), EventRule("drop_field", "properties.emails.0")]
 
     assert redact("track", event, rules, key=KEY) == {
         "properties": {"products": [{}, {"sku": 1}, {"sku": 2}], "emails": [None, "y"]}
@@ -217,7 +217,7 @@ def test_redaction__within_lists__reaches_every_item() -> None:
 
 
 def test_hash__of_equal_values__is_equal_and_stays_when_it_is_hashed_again() -> None:
-    rule = Rule("hash_field", "properties.x")
+    rule = EventRule("hash_field", "properties.x")
 
     def hashed(value: Any, key: bytes = KEY) -> Any:
         return redact("track", {"properties": {"x": value}}, [rule], key=key)["properties"]["x"]
@@ -230,7 +230,7 @@ def test_hash__of_equal_values__is_equal_and_stays_when_it_is_hashed_again() -> 
 
 
 def test_redaction__under_a_condition__leaves_other_events_alone() -> None:
-    rule = Rule("drop_field", "properties.plan", event_type="track", name_test="prefix", name_value="Order")
+    rule = EventRule("drop_field", "properties.plan", event_type="track", name_test="prefix", name_value="Order")
 
     assert "plan" not in redact("track", deepcopy(EVENT), [rule], key=KEY)["properties"]
     other = {**deepcopy(EVENT), "event": "Other"}
@@ -239,10 +239,10 @@ def test_redaction__under_a_condition__leaves_other_events_alone() -> None:
 
 def test_redaction__under_conditions__sees_what_the_rules_before_left() -> None:
     page = {"properties": {"name": "Home", "email": "a", "phone": "b"}}
-    named = partial(Rule, "drop_field", event_type="page", name_test="equals", name_value="Home")
+    named = partial(EventRule, "drop_field", event_type="page", name_test="equals", name_value="Home")
     rules = [
         named("properties.email"),
-        Rule("drop_field", "properties.name", path="properties.email", path_test="exists"),
+        EventRule("drop_field", "properties.name", path="properties.email", path_test="exists"),
         named("properties.name"),
         named("properties.phone"),  # by now it is unnamed
     ]
@@ -259,7 +259,7 @@ def test_redaction__of_a_field_that_is_not_there__matches_no_pattern(monkeypatch
 
     monkeypatch.setattr("api.rules.rule.has_pattern", ask)
     rules = [
-        Rule("drop_field", f"properties.{name}", name_test="pattern", name_value="{any}") for name in ("x", "plan")
+        EventRule("drop_field", f"properties.{name}", name_test="pattern", name_value="{any}") for name in ("x", "plan")
     ]
 
     redact("track", deepcopy(EVENT), rules, key=KEY)
@@ -279,11 +279,13 @@ def test_pattern__with_anything_twice__is_found_wherever_it_can_be(
     begin: str, middle: str, end: str, name: str
 ) -> None:
     def regular(pattern: str) -> str:
-        return "".join(PLACES.get(part, re.escape(part)) for part in PLACE.split(pattern))
+        return "".join(PLACEHOLDERS.get(part, re.escape(part)) for part in PLACEHOLDER.split(pattern))
 
     everywhere = f"{regular(begin)}.+{regular(middle)}.+{regular(end)}"
 
-    assert has_pattern(name, f"{begin}{{any}}{middle}{{any}}{end}") == bool(re.fullmatch(everywhere, name, re.DOTALL))
+    assert matches_pattern(name, f"{begin}{{any}}{middle}{{any}}{end}") == bool(
+        re.fullmatch(everywhere, name, re.DOTALL)
+    )
 
 
 # What is wrong with a rule
@@ -292,42 +294,42 @@ def test_pattern__with_anything_twice__is_found_wherever_it_can_be(
 @pytest.mark.parametrize(
     ("rule", "field"),
     [
-        (Rule("explode"), "action"),
-        (Rule("rename"), "argument"),
-        (Rule("rename", "{}"), "argument"),
-        (Rule("pattern_goal", "Order {digits}"), "argument"),
-        (Rule("pattern_goal", "{any} {any} {any}"), "argument"),
-        (Rule("group_from", "a..b"), "argument"),
-        (Rule("revenue_from", ""), "argument"),
-        (Rule("revenue_from", "a..b"), "argument"),
-        (Rule("drop_field", "userId"), "argument"),
-        (Rule("drop_field", "properties"), "argument"),
-        (Rule("hash_field", "properties."), "argument"),
-        (Rule("drop", event_type="purchase"), "event_type"),
-        (Rule("drop", name_test="equals"), "name_value"),
-        (Rule("drop", name_value="x"), "name_value"),
-        (Rule("drop", name_test="like", name_value="x"), "name_test"),
-        (Rule("drop", name_test="pattern", name_value="{x}"), "name_value"),
-        (Rule("drop", path="properties.plan"), "path"),
-        (Rule("drop", path_test="exists"), "path"),
-        (Rule("drop", path="properties.plan", path_test="like"), "path_test"),
-        (Rule("group_from", "properties.id", group_traits=(("x", ""),)), "group_traits"),
+        (EventRule("explode"), "action"),
+        (EventRule("rename"), "argument"),
+        (EventRule("rename", "{}"), "argument"),
+        (EventRule("pattern_goal", "Order {digits}"), "argument"),
+        (EventRule("pattern_goal", "{any} {any} {any}"), "argument"),
+        (EventRule("group_from", "a..b"), "argument"),
+        (EventRule("revenue_from", ""), "argument"),
+        (EventRule("revenue_from", "a..b"), "argument"),
+        (EventRule("drop_field", "userId"), "argument"),
+        (EventRule("drop_field", "properties"), "argument"),
+        (EventRule("hash_field", "properties."), "argument"),
+        (EventRule("drop", event_type="purchase"), "event_type"),
+        (EventRule("drop", name_test="equals"), "name_value"),
+        (EventRule("drop", name_value="x"), "name_value"),
+        (EventRule("drop", name_test="like", name_value="x"), "name_test"),
+        (EventRule("drop", name_test="pattern", name_value="{x}"), "name_value"),
+        (EventRule("drop", path="properties.plan"), "path"),
+        (EventRule("drop", path_test="exists"), "path"),
+        (EventRule("drop", path="properties.plan", path_test="like"), "path_test"),
+        (EventRule("group_from", "properties.id", group_traits=(("x", ""),)), "group_traits"),
     ],
 )
-def test_rule__that_cannot_be_used__is_told_by_its_field(rule: Rule, field: str) -> None:
-    assert list(problems(rule)) == [field]
+def test_rule__that_cannot_be_used__is_told_by_its_field(rule: EventRule, field: str) -> None:
+    assert list(find_problems(rule)) == [field]
 
 
 @pytest.mark.parametrize(
     "rule",
     [
-        Rule("drop"),
-        Rule("drop", "because", event_type="track", name_test="pattern", name_value="a {n}"),
-        Rule("rename", "Page: {name}"),
-        Rule("pattern_goal", "Viewed {id}"),
-        Rule("hash_field", "traits.email", path="properties.plan", path_test="exists"),
-        Rule("group_from", "properties.a", group_traits=(("x", "properties.x"),)),
+        EventRule("drop"),
+        EventRule("drop", "because", event_type="track", name_test="pattern", name_value="a {n}"),
+        EventRule("rename", "Page: {name}"),
+        EventRule("pattern_goal", "Viewed {id}"),
+        EventRule("hash_field", "traits.email", path="properties.plan", path_test="exists"),
+        EventRule("group_from", "properties.a", group_traits=(("x", "properties.x"),)),
     ],
 )
-def test_rule__that_can_be_used__has_no_problems(rule: Rule) -> None:
-    assert problems(rule) == {}
+def test_rule__that_can_be_used__has_no_problems(rule: EventRule) -> None:
+    assert find_problems(rule) == {}

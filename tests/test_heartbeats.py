@@ -143,7 +143,7 @@ def test_clock__after_a_commit_that_took_long__stays_steady(world: World, monkey
         now += 8  # the disk was blocked
         return at - timedelta(seconds=8)  # the statement began before that
 
-    monkeypatch.setattr(heartbeats, "write", write_slowly)
+    monkeypatch.setattr(heartbeats, "write_heartbeat", write_slowly)
     heart.beat()
     heart.beat()
     heart.stop()

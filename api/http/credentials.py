@@ -77,7 +77,7 @@ class SourceAccess:
     has_own_drops: bool  # events of it may be dropped that another source's copy of them counts
     rules: tuple[EventRule, ...]
     redactions: tuple[EventRule, ...]  # those of the rules that say what must not be stored of its events
-    derive_redaction_key: bytes
+    redaction_key: bytes
 
     @property
     def never_retries(self) -> bool:

@@ -14,7 +14,7 @@ import structlog
 
 from api.http.database import connect, once
 
-EVERY: Final = 60.0  # seconds; the first use is written at once
+INTERVAL_SECONDS: Final = 60.0  # seconds; the first use is written at once
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +56,7 @@ class KeyUsageWriter:
                 self._write()
             except psycopg.Error as error:
                 log.warning("last_uses.unwritten", error=type(error).__name__)  # a later use of the key will be
-            time.sleep(EVERY)
+            time.sleep(INTERVAL_SECONDS)
 
     def _write(self) -> None:
         """One short statement and commit a key: there are few, and no two are locked at once."""

@@ -18,7 +18,7 @@ import structlog
 
 from api.http.database import connect, once
 
-EVERY: Final = 60.0  # seconds; the first refusal is written at once
+INTERVAL_SECONDS: Final = 60.0  # seconds; the first refusal is written at once
 MAX_KEYS: Final = 100  # that a process tells apart between two writes
 MAX_HINTS: Final = 5  # of a site, reason and hour
 RETENTION: Final = timedelta(days=2)
@@ -111,7 +111,7 @@ class RefusedKeyCounter:
                 self.write()
             except psycopg.Error as error:
                 log.warning("refused_keys.unwritten", error=type(error).__name__)  # those of this minute are lost
-            time.sleep(EVERY)
+            time.sleep(INTERVAL_SECONDS)
 
     def write(self) -> None:
         """Write all that was counted, in a few short statements."""

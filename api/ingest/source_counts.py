@@ -15,7 +15,7 @@ from django.db import connection
 
 from api.ingest.new_message import NewMessage
 
-HourlyCounts = Mapping[tuple[int, datetime], "Figures"]  # by source and hour
+HourlyCounts = Mapping[tuple[int, datetime], "SourceCounts"]  # by source and hour
 
 WRITE: Final = """
 INSERT INTO api_sourcetally AS t (source_id, hour, received, duplicates, rejected, last_received_at)
@@ -85,7 +85,7 @@ class UnwrittenCounts:
         """Return whether everything that was counted is in the table."""
         return not self._counts
 
-    def write_counts(self, link: "psycopg.Connection[Any]") -> None:
+    def write(self, link: "psycopg.Connection[Any]") -> None:
         """Write all of it; what could not be written stays for the next time. Raises psycopg.Error."""
         with self._lock:
             counts, self._counts = self._counts, {}

@@ -89,7 +89,7 @@ def _fetch(calls: Sequence[PendingCall[Sequence[Wanted], Found]]) -> None:
     except DatabaseDownError as error:
         if len(calls) == 1 or not isinstance(error.__cause__, QueryCanceled):
             raise
-        for call in (each for each in calls if each.keep(0)):  # the others have left meanwhile
+        for call in (each for each in calls if each.extend_deadline(0)):  # the others have left meanwhile
             try:
                 _fetch([call])
             except DatabaseDownError as own:

@@ -307,7 +307,7 @@ def test_load__while_too_much_is_pending__waits_for_the_digest(
     world: World, source: Source, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.INBOX_LIMIT = 40
-    monkeypatch.setattr(file_load, "WAIT", 0.0)
+    monkeypatch.setattr(file_load, "POLL_SECONDS", 0.0)
     file = write(tmp_path / "past.jsonl", [world.event() for _ in range(100)])
     begun = Load.objects.create(source=source, fingerprint=fingerprint(file), file_name=file.name)
     most, waits = 0, 0

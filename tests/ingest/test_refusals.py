@@ -32,7 +32,7 @@ def source(world: World) -> Source:
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a source have three refused events of a reason kept a day."""
     monkeypatch.setattr(refusals, "ALLOWANCE", Allowance(3, 1_000_000))
-    monkeypatch.setattr(refusals, "ALLOWANCE_OF_OFF", Allowance(3, 1_000_000))
+    monkeypatch.setattr(refusals, "SWITCHED_OFF_ALLOWANCE", Allowance(3, 1_000_000))
 
 
 def switch(source: Source, *, on: bool) -> None:
@@ -188,7 +188,7 @@ def test_refused__in_a_batch_over_the_allowance__is_answered_as_ever(world: Worl
 
 
 def test_off__large_events__take_bounded_room(world: World, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refusals, "ALLOWANCE_OF_OFF", Allowance(1_000, 3_000_000))
+    monkeypatch.setattr(refusals, "SWITCHED_OFF_ALLOWANCE", Allowance(1_000, 3_000_000))
     switch(source, on=False)
 
     for number in range(8):

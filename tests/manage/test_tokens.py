@@ -229,9 +229,9 @@ def test_token__at_the_other_doors__opens_none(world: World) -> None:
 @pytest.mark.promise("I-29")
 def test_key__used__is_written_with_its_time(world: World, goal: Goal, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of all three kinds, by the thread that does so beside the requests."""
-    monkeypatch.setattr(key_usage, "EVERY", 0.05)
+    monkeypatch.setattr(key_usage, "INTERVAL_SECONDS", 0.05)
     writer = key_usage.KeyUsageWriter()
-    monkeypatch.setattr(key_usage, "last_uses", lambda: writer)
+    monkeypatch.setattr(key_usage, "key_usage_writer", lambda: writer)
     who = holder(world, "viewer")
     key = WriteKey.objects.filter(source__site=world.site)[0]
     began = timezone.now() - timedelta(seconds=1)
@@ -279,7 +279,7 @@ def test_key__used_through_two_processes__keeps_the_later_time(
 
 def test_key__shown_with_a_wrong_secret__is_not_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[object] = []
-    monkeypatch.setattr(credentials, "note_use", lambda *use: used.append(use))
+    monkeypatch.setattr(credentials, "record_use", lambda *use: used.append(use))
     assert world.post(world.event()).status_code == 200
     assert used == [(key_usage.UsedKey.CREDENTIAL, world.credential.pk)]
 

@@ -30,7 +30,7 @@ def writer(monkeypatch: pytest.MonkeyPatch, world: World) -> RefusedKeyCounter:
     """Return what this process counts in; nothing is written before a test says so."""
     monkeypatch.setattr(RefusedKeyCounter, "_work", lambda _: None)
     refusals = RefusedKeyCounter()
-    monkeypatch.setattr(refused_keys, "refusals", lambda: refusals)
+    monkeypatch.setattr(refused_keys, "refused_key_counter", lambda: refusals)
     return refusals
 
 

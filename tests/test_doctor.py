@@ -23,7 +23,7 @@ from api.http import database, heartbeats
 from api.ingest.provisioning import create_source
 from api.insight import sessions
 from api.management.commands import doctor
-from api.models import DatabaseClock, Heartbeat, Message, Twin
+from api.models import DatabaseClock, DuplicateSources, Heartbeat, Message
 from tests.flows.test_health import read_only
 from tests.flows.test_resilience import wait_until
 from tests.world import World
@@ -122,7 +122,9 @@ def test_locks__that_others_wait_for__are_named_by_their_holder(world: World, ho
 def test_sources__two_that_send_the_same__are_named_for_a_day(world: World, hours: int, level: str) -> None:
     one, other = (create_source(world.site, name=name, kind="server") for name in ("Shop", "Web"))
     last_seen_at = datetime.now(UTC) - timedelta(hours=hours)
-    Twin.objects.create(site=world.site, one=one, other=other, event_name="Buy", count=1, last_seen_at=last_seen_at)
+    DuplicateSources.objects.create(
+        site=world.site, one=one, other=other, event_name="Buy", count=1, last_seen_at=last_seen_at
+    )
 
     finding = doctor.look_at_sources()
 

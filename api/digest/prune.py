@@ -9,7 +9,7 @@ from typing import Final
 from django.conf import settings
 from django.db import connection
 
-from api.models import Message, RefusalTally, Site
+from api.models import Message, RefusalCount, Site
 
 CHUNK: Final = 5_000
 FAILED_DAYS: Final = 90  # at least: they were accepted, and somebody must find the time to fix the cause
@@ -44,7 +44,7 @@ def prune_old(*, now: datetime, seconds: float) -> int:
                 if gone < CHUNK:
                     break
         last_day = (now - timedelta(days=days_kept(site, Status.REJECTED))).date()
-        RefusalTally.objects.filter(source__site=site, day__lt=last_day).delete()
+        RefusalCount.objects.filter(source__site=site, day__lt=last_day).delete()
     return pruned
 
 

@@ -20,7 +20,7 @@ from api.events.envelope import MESSAGE_ID_LENGTH
 from api.http.chunks import BODY_BYTES, iter_chunks
 from api.insight.id_search import in_other_encodings, names
 from api.insight.people import message_ids_of
-from api.models import Erasure, GoalsChange, LateLink, Load, Message, Removal, Rule, Source, Twin
+from api.models import DuplicateSources, Erasure, GoalsChange, LateLink, Load, Message, Removal, Rule, Source
 from cohorts import merge, search
 from cohorts.models import Group, Identity, Link, Persona, PersonaFact, Username
 from goals import quota, rollups
@@ -422,7 +422,7 @@ TEXTS: Final[Mapping[Erasure.Stage, Texts]] = {
             "group_traits": _json,
         },
     ),
-    Stage.TWINS: Texts(Twin, {"event_name": _text}),
+    Stage.TWINS: Texts(DuplicateSources, {"event_name": _text}),
     Stage.SOURCES: Texts(Source, {"name": _text}),
     Stage.LOADS: Texts(Load, {"file_name": _text}, OF_SOURCE),
     Stage.REMOVALS: Texts(Removal, {"name": _text}),

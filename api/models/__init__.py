@@ -1,23 +1,17 @@
-"""The tables of the door: who may come in, what came in, and what people want done with it."""
+"""The tables of sites, keys, sources, messages and rules."""
 
 from api.models.alerts import Alert, AlertDelivery, make_signing_secret
 from api.models.backfills import Backfill
 from api.models.erasures import Erasure, Suppression, make_marker
 from api.models.goal_changes import GoalsChange
-from api.models.inbox import Claim, Load, Message, Twin
 from api.models.keys import (
-    URL_SAFE,
     Credential,
     ManagementToken,
-    RefusalTally,
     RefusedKey,
     Scope,
-    Source,
-    SourceTally,
-    SourceUse,
-    WriteKey,
 )
 from api.models.late_links import LateLink
+from api.models.message import Claim, Load, Message
 from api.models.removals import Removal
 from api.models.rules import Rule
 from api.models.runtime import DatabaseClock, Heartbeat, KeyFingerprint
@@ -31,6 +25,7 @@ from api.models.sites import (
     trait_event_names,
     validate_template,
 )
+from api.models.source import URL_SAFE, DuplicateSources, RefusalCount, Source, SourceCount, SourceUse, WriteKey
 
 __all__ = [
     "URL_SAFE",
@@ -40,6 +35,7 @@ __all__ = [
     "Backfill",
     "Claim",
     "Credential",
+    "DuplicateSources",
     "DatabaseClock",
     "Erasure",
     "GoalsChange",
@@ -50,17 +46,16 @@ __all__ = [
     "ManagementToken",
     "Membership",
     "Message",
-    "RefusalTally",
+    "RefusalCount",
     "RefusedKey",
     "Removal",
     "Rule",
     "Scope",
     "Site",
     "Source",
-    "SourceTally",
+    "SourceCount",
     "SourceUse",
     "Suppression",
-    "Twin",
     "WriteKey",
     "entered_event_names",
     "exited_event_names",

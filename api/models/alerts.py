@@ -6,8 +6,8 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
-from api.models.keys import Source
 from api.models.sites import Site
+from api.models.source import Source
 
 
 def make_signing_secret() -> str:

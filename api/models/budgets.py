@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Final
 
 MIB: Final = 2**20
-MAX_BUDGET: Final = 10**15  # of a budget: far more than is ever sent, and JSON readers hold it exactly
+MAX_BUDGET: Final = 10**15  # of a budget: far more than any source sends, and exact in every JSON reader
 
 
 class BudgetSpan(StrEnum):
@@ -23,7 +23,7 @@ class Budget:
     bytes_per_day: int
 
     def limits(self, span: BudgetSpan) -> tuple[int, int]:
-        """Return how many events and how many bytes a span may have."""
+        """Return the most events and the most bytes of a span."""
         if span == BudgetSpan.MINUTE:
             return self.events_per_minute, self.bytes_per_minute
         return self.events_per_day, self.bytes_per_day
@@ -37,7 +37,7 @@ BROWSER_DEFAULTS: Final = Budget(30_000, 32 * MIB, 5_000_000, 4 * 1_024 * MIB)
 
 
 def resolve_budget(kind: str, *own: int | None) -> Budget:
-    """Return the budget of a source of a kind, with its own figures in the order of FIELDS; None is the default."""
+    """Return the budget of a source of this kind: its own figures in the order of BUDGET_FIELDS, defaults for None."""
     default = BROWSER_DEFAULTS if kind == "browser" else SERVER_DEFAULTS
     return Budget(
         *(getattr(default, name) if value is None else value for name, value in zip(BUDGET_FIELDS, own, strict=True))

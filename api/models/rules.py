@@ -2,8 +2,8 @@
 
 from django.db import models
 
-from api.models.keys import Source
 from api.models.sites import Site
+from api.models.source import Source
 
 
 class Rule(models.Model):

@@ -1,17 +1,17 @@
-"""Rows that the processes of an installation write about themselves and read of each other."""
+"""Rows that the processes of an installation write about themselves and read about each other."""
 
 from django.db import models
 
 
 class KeyFingerprint(models.Model):
-    """The secret key under which this database's hashes, sessions and tokens were made (api.http.secret_key)."""
+    """The fingerprint of the secret key behind this database's hashes, sessions and tokens (api.http.secret_key)."""
 
     id = models.SmallIntegerField(primary_key=True, default=1, editable=False)
     value = models.CharField(max_length=16)
 
     class Meta:
         constraints = [
-            # There is one row: two processes that start at once must not record two keys.
+            # One row, so that two processes that start at once cannot record two keys.
             models.CheckConstraint(condition=models.Q(id=1), name="api_keyfingerprint_one"),
         ]
 
@@ -20,7 +20,7 @@ class KeyFingerprint(models.Model):
 
 
 class Heartbeat(models.Model):
-    """The last sign of life of who works beside requests (api.http.heartbeats)."""
+    """The last sign of life of worker or beat on a host (api.http.heartbeats)."""
 
     class Role(models.TextChoices):
         BEAT = "beat"
@@ -28,15 +28,17 @@ class Heartbeat(models.Model):
 
     role = models.CharField(max_length=8, choices=Role.choices)
     host = models.CharField(max_length=255)
-    process = models.IntegerField(help_text="Who wrote it last, as that host numbers it.")
-    at = models.DateTimeField(help_text="By the database's clock, as all times here.")
-    backend = models.IntegerField(help_text="The session that wrote it: a process that is frozen still has its own.")
+    process = models.IntegerField(help_text="The process id of the last writer on that host.")
+    at = models.DateTimeField(help_text="By the database's clock, as all times of this row.")
+    backend = models.IntegerField(
+        help_text="The session of the last writer, which stays open while the process is frozen."
+    )
     backend_started_at = models.DateTimeField()
     clock_ahead = models.FloatField(help_text="Seconds that the host's clock is ahead of the database's.")
 
     class Meta:
         constraints = [
-            # The processes of a host write one row again and again: which of them got the last task says nothing.
+            # The processes of a host share one row, because it does not matter which of them ran the last task.
             models.UniqueConstraint(fields=["role", "host"], name="api_heartbeat_host"),
         ]
 
@@ -49,13 +51,15 @@ class DatabaseClock(models.Model):
 
     id = models.SmallIntegerField(primary_key=True, default=1, editable=False)
     seen_at = models.DateTimeField(help_text="The newest heartbeat.")
-    steady_since = models.DateTimeField(help_text="Since then a heartbeat has come every minute, at the expected time.")
+    steady_since = models.DateTimeField(
+        help_text="Since then, a heartbeat has come every minute, at the expected time."
+    )
     jumped_at = models.DateTimeField(null=True)
     jumped_by = models.FloatField(default=0, help_text="Seconds.")
 
     class Meta:
         constraints = [
-            # There is one row: every process looks at the same clock.
+            # One row, because all processes watch the same clock.
             models.CheckConstraint(condition=models.Q(id=1), name="api_databaseclock_one"),
         ]
 

@@ -11,7 +11,7 @@ from rest_framework import serializers
 from api.http.budgets import BudgetUse
 from api.ingest.refusals import RefusalCounts
 from api.ingest.source_counts import SourceCounts
-from api.models import Source, Twin, WriteKey
+from api.models import DuplicateSources, Source, WriteKey
 from api.models.budgets import MAX_BUDGET, BudgetSpan
 from api.rest.reading import Query
 
@@ -22,7 +22,7 @@ MOST_OVERLAP = 8_760  # hours
 class TwinOf:
     """A twin, as one of the two sources sees it."""
 
-    twin: Twin
+    twin: DuplicateSources
     other_id: int
 
 

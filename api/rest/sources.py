@@ -21,7 +21,7 @@ from api.http import budgets
 from api.ingest import provisioning
 from api.ingest.refusals import load_refusal_counts
 from api.ingest.source_counts import SourceCounts, load_source_counts
-from api.models import Source, Twin
+from api.models import DuplicateSources, Source
 from api.rest.access import Role, caller_of, note, open_site, visible_sites
 from api.rest.schema import answers
 from api.rest.source_shapes import (
@@ -149,7 +149,7 @@ def shapes(sources: QuerySet[Source]) -> Sequence[Mapping[str, Any]]:
     )
     refused = load_refusal_counts(ids)
     twins: dict[int, list[TwinOf]] = {id_: [] for id_ in ids}
-    for twin in Twin.objects.filter(Q(one__in=ids) | Q(other__in=ids)).order_by("pk"):
+    for twin in DuplicateSources.objects.filter(Q(one__in=ids) | Q(other__in=ids)).order_by("pk"):
         for mine, theirs in ((twin.one_id, twin.other_id), (twin.other_id, twin.one_id)):
             if mine in twins:
                 twins[mine].append(TwinOf(twin, theirs))

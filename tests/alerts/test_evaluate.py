@@ -14,7 +14,7 @@ from api.alerts import conditions, evaluate
 from api.alerts.conditions import ConditionResult, explain, show_percent
 from api.ingest.provisioning import create_site, create_source
 from api.insight import delivery
-from api.models import Alert, AlertDelivery, Message, SourceTally
+from api.models import Alert, AlertDelivery, Message, SourceCount
 from tests.world import START, World
 
 HOLDS, HOLDS_NOT = (
@@ -159,7 +159,7 @@ def fall_silent(world: World) -> None:
     source = world.site.sources.get(kind="destination")
     last = timezone.now() - timedelta(minutes=40)
     hour = last.replace(minute=0, second=0, microsecond=0)
-    SourceTally.objects.create(source=source, hour=hour, received=1, duplicates=0, rejected=0, last_received_at=last)
+    SourceCount.objects.create(source=source, hour=hour, received=1, duplicates=0, rejected=0, last_received_at=last)
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def equip(site: "Site") -> list[int]:
     """Create the site's sources and return their ids: destination, server, browser and a disabled one."""
     from api.alerts import outbox
     from api.ingest import provisioning
-    from api.models import Alert, AlertDelivery, Rule, Source, Twin
+    from api.models import Alert, AlertDelivery, DuplicateSources, Rule, Source
 
     site.name = "Demo shop"
     site.save(update_fields=["name"])
@@ -148,7 +148,7 @@ def equip(site: "Site") -> list[int]:
     Rule.objects.create(
         site=site, name="Noise", name_test="equals", name_value=NOISE, action=Rule.Action.DROP, argument="noise"
     )
-    Twin.objects.create(
+    DuplicateSources.objects.create(
         site=site, one=server, other=browser, event_name="Order Completed", count=12, last_seen_at=datetime.now(UTC)
     )
     provisioning.create_credential([site], name="Reports")

@@ -3,7 +3,7 @@
 import pytest
 
 from api.ingest.provisioning import create_source
-from api.models import Message, Source, Twin
+from api.models import DuplicateSources, Message, Source
 from tests.flows.test_tracking import basic
 from tests.world import World
 
@@ -44,7 +44,7 @@ def test_event__through_two_sources_within_seconds__warns_and_counts_both(
     assert "“Server”" in message.detail
     assert "2.5 s apart" in message.detail
     assert "takes track" in message.detail
-    twin = Twin.objects.get()
+    twin = DuplicateSources.objects.get()
     assert ({twin.one, twin.other}, twin.count, twin.event_name) == (set(sources), 1, "Order Completed")
 
 
@@ -65,7 +65,7 @@ def test_event__of_one_source_or_visitor_or_moment_of_its_own__is_no_twin(
     world.digest()
 
     assert not Message.objects.exclude(warnings=[]).exists()
-    assert not Twin.objects.exists()
+    assert not DuplicateSources.objects.exists()
 
 
 def test_twins__seen_again_and_again__are_one_row_a_pair(world: World, sources: tuple[Source, Source]) -> None:
@@ -79,4 +79,4 @@ def test_twins__seen_again_and_again__are_one_row_a_pair(world: World, sources: 
     track(world, "server", 50)
     world.digest()
 
-    assert Twin.objects.get().count == 5
+    assert DuplicateSources.objects.get().count == 5

@@ -15,7 +15,7 @@ from api.ingest import refusals
 from api.ingest.provisioning import create_source
 from api.ingest.refusals import Allowance, RefusalCounter, RefusalCounts, load_refusal_counts
 from api.ingest.source_counts import load_source_counts
-from api.models import Message, RefusalTally, Source
+from api.models import Message, RefusalCount, Source
 from tests.flows.test_any_bytes import ask
 from tests.flows.test_resilience import database_down, wait_until
 from tests.flows.test_rules import add_rule
@@ -261,7 +261,7 @@ def test_refusals__of_several_processes__share_the_allowance(transactional_db: N
         "invalid_json": RefusalCounts(1, 10, 0, 0),
         "missing_name": RefusalCounts(4, 40, 0, 0),
     }
-    RefusalTally.objects.update(day="2026-01-01")
+    RefusalCount.objects.update(day="2026-01-01")
     with connect() as link:  # another day
         other.write(link)
     assert other.take(1, 7, "invalid_json", 10, room=room)
@@ -286,7 +286,7 @@ def test_prune__of_rejected_and_failed_messages__keeps_them_as_long_as_told(
             site=world.site, type="track", received_at=at, occurred_at=at, body=b"{}", status=status
         )
         ages[message.pk] = age
-        RefusalTally.objects.create(
+        RefusalCount.objects.create(
             source=source, day=at.date(), reason="x", kept=1, kept_bytes=2, copies=0, not_kept=0, last_at=at
         )
 

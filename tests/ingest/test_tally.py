@@ -10,7 +10,7 @@ from api.http.database import connect
 from api.ingest import source_counts
 from api.ingest.provisioning import create_source
 from api.ingest.source_counts import SourceCounts, load_source_counts
-from api.models import SourceTally
+from api.models import SourceCount
 from tests.flows.test_resilience import wait_until
 from tests.world import START, World
 
@@ -53,7 +53,7 @@ def test_figures__written_by_many_at_once__are_added_up(transactional_db: None) 
         source: SourceCounts(160, 80, 0, hours[1] + timedelta(seconds=3)) for source in (1, 2)
     }
     assert load_source_counts([1], since=hours[1] + timedelta(minutes=59))[1].received == 80
-    assert SourceTally.objects.count() == 4
+    assert SourceCount.objects.count() == 4
     assert load_source_counts([]) == {}
 
 

@@ -13,7 +13,7 @@ from django.http import HttpResponseBase
 from django.test import Client
 from django.utils import timezone
 
-from api.models import AuditEntry, Credential, ManagementToken, SourceTally, WriteKey
+from api.models import AuditEntry, Credential, ManagementToken, SourceCount, WriteKey
 from tests.pages.conftest import Enter, text_of
 from tests.pages.test_access import RIGHTS, Place, place
 from tests.pages.test_log import FORMS, filled, prepare
@@ -129,8 +129,8 @@ def test_action__that_asks__is_asked_of_who_may_do_it_only(world: World, place: 
 def count(world: World, received: int) -> None:
     now = timezone.now()
     source = world.site.sources.get(kind="destination")
-    SourceTally.objects.filter(source=source).delete()
-    SourceTally.objects.create(
+    SourceCount.objects.filter(source=source).delete()
+    SourceCount.objects.create(
         source=source, hour=now, received=received, duplicates=0, rejected=0, last_received_at=now
     )
 

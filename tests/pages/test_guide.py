@@ -12,7 +12,7 @@ from django.test import Client
 
 from api.http.error_codes import ERROR_CODES
 from api.ingest.provisioning import create_site, create_source
-from api.models import Site, Source, SourceTally
+from api.models import Site, Source, SourceCount
 from api.pages.guide import REFERENCE, WAYS
 from tests.pages.conftest import Enter, text_of
 from tests.world import World
@@ -203,7 +203,7 @@ def test_check__first_event_of_the_source__is_heard(viewer: Client, world: World
 def test_page__refused_events_only__still_waits(viewer: Client, sources: dict[str, Source]) -> None:
     now = datetime.now(UTC)
     hour = now.replace(minute=0, second=0, microsecond=0)
-    SourceTally.objects.create(
+    SourceCount.objects.create(
         source=sources["server"], hour=hour, received=2, duplicates=0, rejected=2, last_received_at=now
     )
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 from api.alerts import evaluate
 from api.alerts.conditions import ConditionResult
 from api.ingest.provisioning import create_site, create_source
-from api.models import Alert, Message, Site, Source, SourceTally, Twin
+from api.models import Alert, DuplicateSources, Message, Site, Source, SourceCount
 from goals import rollups
 from goals.models import Conversion, Goal, GoalCreation
 from tests.pages.conftest import Enter, text_of
@@ -44,7 +44,7 @@ def store(site: Site, status: str, *, at: datetime, digested_at: datetime | None
 def count(source: Source, *, hours: float, received: int, rejected: int = 0) -> None:
     """What came in through a source some hours ago."""
     at = timezone.now() - timedelta(hours=hours)
-    SourceTally.objects.create(
+    SourceCount.objects.create(
         source=source,
         hour=at.replace(minute=0, second=0, microsecond=0),
         received=received,
@@ -144,7 +144,9 @@ def test_home__trouble__is_told_with_a_link(viewer: Client, site: Site, source: 
         case "failed" | "deferred":
             store(site, trouble, at=now)
         case "twin":
-            Twin.objects.create(site=site, one=twin, other=source, event_name="Buy", count=12, last_seen_at=now)
+            DuplicateSources.objects.create(
+                site=site, one=twin, other=source, event_name="Buy", count=12, last_seen_at=now
+            )
         case "off":
             count(source, hours=1, received=1)
             Source.objects.filter(pk=source.pk).update(is_enabled=False)

@@ -13,7 +13,7 @@ from django.utils.html import escape
 
 import api
 from api.ingest.provisioning import create_source
-from api.models import Alert, Membership, Message, Site, Source, SourceTally, Twin
+from api.models import Alert, DuplicateSources, Membership, Message, Site, Source, SourceCount
 from goals import catalogue
 from goals.models import Goal, WaitingName
 from tests.pages.conftest import Enter, text_of
@@ -38,7 +38,7 @@ def troubled(world: World, place: Place) -> Place:
     silent, off = (create_source(site, name=name, kind="server") for name in ("Silent", "Off"))
     for source in (silent, off):
         at = now - timedelta(days=2)
-        SourceTally.objects.create(source=source, hour=at, received=5, duplicates=0, rejected=0, last_received_at=at)
+        SourceCount.objects.create(source=source, hour=at, received=5, duplicates=0, rejected=0, last_received_at=at)
     Source.objects.filter(pk=off.pk).update(is_enabled=False)
     Twin.objects.create(site=site, one=silent, other=off, count=3, last_seen_at=now)
     Alert.objects.update(firing_since=now, held_at=now, checked_at=now, notified_at=now, finding="It lags.")

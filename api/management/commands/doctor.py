@@ -21,7 +21,7 @@ from api.http.health import REFUSALS, probe_write
 from api.http.heartbeats import LastHeartbeat, Role, RoleState, role_state
 from api.http.secret_key import require_same_key
 from api.insight.sessions import find_holders
-from api.models import Message, Twin
+from api.models import DuplicateSources, Message
 
 LAG_WARNING = timedelta(seconds=30)  # a digest takes seconds; more is a worker that is away or overrun
 LAG_FAILURE = timedelta(minutes=10)
@@ -195,7 +195,9 @@ def look_at_locks() -> Finding:
 
 
 def look_at_sources() -> Finding:
-    recent = Twin.objects.filter(last_seen_at__gt=datetime.now(UTC) - TWIN_AGE).select_related("one", "other", "site")
+    recent = DuplicateSources.objects.filter(last_seen_at__gt=datetime.now(UTC) - TWIN_AGE).select_related(
+        "one", "other", "site"
+    )
     pairs = [f"{twin.one} and {twin.other} of {twin.site}" for twin in recent.order_by("-last_seen_at")[:3]]
     if pairs:
         text = f"send the same events: {'; '.join(pairs)}"

@@ -23,7 +23,7 @@ from api.http.wording import count_of
 from api.ingest.provisioning import change_source, create_source, revoke_write_key, rotate_write_key
 from api.ingest.source_counts import SourceCounts, load_source_counts
 from api.insight.key_usage import describe_events, describe_use
-from api.models import Site, Source, Twin, WriteKey
+from api.models import DuplicateSources, Site, Source, WriteKey
 from api.models.budgets import MAX_BUDGET, MIB, BudgetSpan
 from api.pages.access import Role, show, site_page
 from api.pages.confirm import ask, is_confirmed
@@ -58,7 +58,7 @@ def list_sources(request: HttpRequest, site: Site) -> HttpResponseBase:
             )
             for each in sources
         ],
-        twins=Twin.objects.filter(site=site).select_related("one", "other").order_by("-last_seen_at")[:10],
+        twins=DuplicateSources.objects.filter(site=site).select_related("one", "other").order_by("-last_seen_at")[:10],
         kinds=KINDS,
         most_hours=MOST_HOURS,
     )

@@ -1,16 +1,16 @@
-"""What came in, and who has it in hand."""
+"""Messages of the inbox, the claims of digest workers on them, and loads of files."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
 from api.events.reasons import sentence_of
-from api.models.keys import Source
 from api.models.sites import Site
+from api.models.source import Source
 
 
 class Message(models.Model):
-    """One event as it was received: a row of the inbox."""
+    """One event as received: a row of the inbox."""
 
     class Status(models.TextChoices):
         PENDING = "pending", "Queued"
@@ -26,7 +26,7 @@ class Message(models.Model):
     )
     type = models.CharField(max_length=16)
     message_id = models.CharField(max_length=255, null=True)  # noqa: DJ001 - absent is not empty
-    position = models.PositiveIntegerField(default=0, help_text="Its place in the request that brought it.")
+    position = models.PositiveIntegerField(default=0, help_text="The place in the request that brought it.")
     received_at = models.DateTimeField()
     occurred_at = models.DateTimeField()
     body = models.BinaryField(help_text="The bytes as received.")
@@ -35,42 +35,42 @@ class Message(models.Model):
         blank=True,
         default="",
         db_default="",  # a web process of the version before writes none
-        help_text="What the body of a refused request still bears, because it could not be taken off.",
+        help_text="The Content-Encoding that the body of a refused request still has, because it could not be removed.",
     )
     status = models.CharField(max_length=8, choices=Status.choices, default=Status.PENDING)
     reason = models.CharField(max_length=32, blank=True)
     detail = models.TextField(
-        blank=True, help_text="What the reason's sentence cannot say: what the sender was told, a traceback."
+        blank=True, help_text="More than the sentence of the reason says: the sender's error message, or a traceback."
     )
     warnings = ArrayField(models.CharField(max_length=32), default=list)
     effects = ArrayField(models.CharField(max_length=16), default=list)
-    attempts = models.PositiveSmallIntegerField(default=0, help_text="Digests that failed or died with their worker.")
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="Digests that failed, or whose worker died.")
     waiting_for = models.CharField(max_length=600, blank=True, help_text="The goal name a deferred message waits for.")
-    # No foreign key: the goal may be deleted, and then this tells where the conversion went.
+    # No foreign key: the goal may be deleted, and its number still says where the conversion went.
     goal_id = models.BigIntegerField(null=True, help_text="The goal it converted.")
     digested_at = models.DateTimeField(null=True)
     has_waited = models.BooleanField(
         default=False,
         db_default=False,
-        help_text="It waited for the limit on new goals, or was retried: the time until its digest is no lag.",
+        help_text="It waited for the new-goal limit, or was retried: the time until its digest is no lag.",
     )
-    # None: not digested yet, or by a version that knew only the first. Without a default or a check, which cost a scan.
+    # None: not digested yet, or by a version that knew only the first reading. A default or check would cost a scan.
     reading = models.SmallIntegerField(
-        null=True, help_text="The version of what events mean under which it was digested."
+        null=True, help_text="The version of the reading of events under which it was digested."
     )
 
-    refusal_key = models.UUIDField(null=True, help_text="What identical refused events share: a keyed hash.")
-    copies = models.BigIntegerField(null=True, help_text="Identical ones that were refused after it, and not stored.")
+    refusal_key = models.UUIDField(null=True, help_text="A keyed hash that identical refused events share.")
+    copies = models.BigIntegerField(null=True, help_text="Identical events that were refused later and not stored.")
 
     class Meta:
         constraints = [
-            # Deduplication; a resend of something once rejected gets a new chance.
+            # Deduplication. A resend of a rejected event gets a new chance.
             models.UniqueConstraint(
                 fields=["site", "type", "message_id"],
                 condition=Q(message_id__isnull=False) & ~Q(status="rejected"),
                 name="api_message_key",
             ),
-            # A refused event is stored once; what is tried again makes room for another one.
+            # A refused event is stored once. A retry makes room for another one.
             models.UniqueConstraint(
                 fields=["site", "refusal_key"],
                 condition=Q(status="rejected", refusal_key__isnull=False),
@@ -78,17 +78,17 @@ class Message(models.Model):
             ),
         ]
         indexes = [
-            # The digest's claim, site by site; small whatever the size of the table.
+            # Claims of the digest, site by site; small whatever the size of the table.
             models.Index(fields=["site", "id"], condition=Q(status="pending"), name="api_message_pending"),
-            # Those of them that failed before; without it every batch would look for some in all that is pending.
+            # Pending messages that failed before. Without it, every batch would search all pending messages for them.
             models.Index(
                 fields=["site", "id"], condition=Q(status="pending", attempts__gt=0), name="api_message_suspect"
             ),
-            # The messages that wait for a goal name.
+            # Messages that wait for a goal name.
             models.Index(
                 fields=["site", "waiting_for", "id"], condition=Q(status="deferred"), name="api_message_deferred"
             ),
-            # Pruning a site's done messages by age; ascending receipt keeps it cheap to maintain.
+            # Pruning of a site's done messages by age; ascending receipt keeps it cheap to maintain.
             models.Index(fields=["site", "digested_at"], condition=Q(status="done"), name="api_message_old"),
             # The pages list rejected and failed messages of a site, newest first.
             models.Index(
@@ -96,13 +96,13 @@ class Message(models.Model):
                 condition=Q(status__in=["rejected", "failed"]),
                 name="api_message_failures",
             ),
-            # What was rejected, by the messageId that its sender knows: the deduplication's index lacks it.
+            # Rejected messages by messageId, which the deduplication's index leaves out.
             models.Index(
                 fields=["site", "message_id", "-id"],
                 condition=Q(status="rejected", message_id__isnull=False),
                 name="api_message_rejected_key",
             ),
-            # What came last, as people read it: a page at a time, and the newest some thousand for figures.
+            # The newest messages, for pages and for figures of the newest thousands.
             models.Index(fields=["site", "-id"], name="api_message_newest"),
         ]
 
@@ -111,49 +111,33 @@ class Message(models.Model):
 
     @property
     def sentence(self) -> str:
-        """The reason in words."""
+        """Return the reason in words."""
         return sentence_of(self.reason, self.site) if self.reason else ""
 
 
 class Claim(models.Model):
-    """The messages that a digest worker has in hand, noted outside its transaction: what it leaves when it dies."""
+    """The messages that a digest worker is processing, written outside its transaction, so that they outlive it."""
 
-    worker = models.BigIntegerField(primary_key=True, help_text="The advisory lock the worker holds while it lives.")
+    worker = models.BigIntegerField(
+        primary_key=True, help_text="The advisory lock that the worker holds while it lives."
+    )
     message_ids = ArrayField(models.BigIntegerField())
     claimed_at = models.DateTimeField()
-    server_started_at = models.DateTimeField(help_text="When the PostgreSQL started that the worker was connected to.")
+    server_started_at = models.DateTimeField(
+        help_text="Start time of the PostgreSQL server that the worker was connected to."
+    )
 
     def __str__(self) -> str:
         return f"{len(self.message_ids)} messages of worker {self.worker}"
 
 
-class Twin(models.Model):
-    """Two sources that send the same events of the same visitors, each with messageIds of its own."""
-
-    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="twins")
-    one = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="+")
-    other = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="+")
-    event_name = models.CharField(max_length=500, help_text="Of the latest pair.")
-    count = models.BigIntegerField()
-    last_seen_at = models.DateTimeField()
-
-    class Meta:
-        constraints = [
-            # One row a pair; `one` is the smaller number.
-            models.UniqueConstraint(fields=["one", "other"], name="api_twin_pair"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.one} and {self.other}"
-
-
 class Load(models.Model):
-    """How far a file of events was loaded, written with the messages themselves."""
+    """The progress of loading a file of events, written in the transaction of its messages."""
 
     source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="loads")
-    fingerprint = models.CharField(max_length=64, help_text="Of the file's size, its first and its last MiB.")
+    fingerprint = models.CharField(max_length=64, help_text="Of the file's size, first and last MiB.")
     file_name = models.CharField(max_length=255)
-    lines = models.BigIntegerField(default=0, help_text="Lines done, from the file's beginning.")
+    lines = models.BigIntegerField(default=0, help_text="Lines done, from the beginning of the file.")
     stored = models.BigIntegerField(default=0)
     duplicates = models.BigIntegerField(default=0)
     rejected = models.BigIntegerField(default=0)
@@ -162,7 +146,7 @@ class Load(models.Model):
 
     class Meta:
         constraints = [
-            # A file that is loaded again goes on where it was.
+            # Loading a file again continues after its last stored line.
             models.UniqueConstraint(fields=["source", "fingerprint"], name="api_load_file"),
         ]
 

@@ -11,7 +11,8 @@ def keep_table(old: str, new: str, table: str) -> list[Any]:
 class Migration(migrations.Migration):
     """State only: the tables keep their names, because a rename would lock them and break the version before."""
 
-    dependencies = [("api", "0038_describe_fields")]
+    # The content types of renamed models are renamed too, which needs their last migration.
+    dependencies = [("contenttypes", "0002_remove_content_type_name"), ("api", "0038_describe_fields")]
 
     operations = [
         *keep_table("SourceTally", "SourceCount", "api_sourcetally"),

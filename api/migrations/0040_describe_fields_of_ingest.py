@@ -83,7 +83,7 @@ class Migration(migrations.Migration):
                 blank=True,
                 db_default="",
                 default="",
-                help_text="The Content-Encoding that the body of a refused request still has, because it could not be removed.",
+                help_text="The Content-Encoding of a refused body that could not be decoded.",
                 max_length=40,
             ),
         ),

@@ -35,7 +35,7 @@ class Message(models.Model):
         blank=True,
         default="",
         db_default="",  # a web process of the version before writes none
-        help_text="The Content-Encoding that the body of a refused request still has, because it could not be removed.",
+        help_text="The Content-Encoding of a refused body that could not be decoded.",
     )
     status = models.CharField(max_length=8, choices=Status.choices, default=Status.PENDING)
     reason = models.CharField(max_length=32, blank=True)

@@ -14,7 +14,7 @@ import psycopg
 from django.db import connection, transaction
 
 from api.digest.held_locks import HeldLocks
-from api.http.database import Kind, connect
+from api.http.database import SessionKind, connect
 from api.models import Claim
 
 NUMBERS: Final = 2**62

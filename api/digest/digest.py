@@ -28,7 +28,7 @@ from api.digest.site_config import SiteConfig
 from api.digest.suppression import suppress
 from api.digest.transaction_settings import limit_lock_waits, prefer_index_plans
 from api.events.effects import Effect
-from api.http.database import is_ours
+from api.http.database import is_server_error
 from cohorts import people
 from cohorts.models import Identity
 from goals import recording

@@ -210,7 +210,7 @@ def _shortened(value: Any) -> Any:
     return short
 
 
-def _redacted(message: StoredMessage, rules: Sequence[Rule], key: bytes, *, by_title: bool) -> StoredMessage:
+def _redacted(message: StoredMessage, rules: Sequence[EventRule], key: bytes, *, by_title: bool) -> StoredMessage:
     """The message as it would be stored if it came again."""
     try:
         fields = read_body(message.body, set())
@@ -234,7 +234,7 @@ def _last_messages(site_id: int, last: int, only: int | None) -> Iterator[Stored
             """,
             [site_id, only, only, last, MOST_BYTES],
         )
-        for chunk in chunks(cursor.fetchall()):
+        for chunk in iter_chunks(cursor.fetchall()):
             cursor.execute(
                 f"SELECT {MESSAGE_COLUMNS} FROM api_message WHERE id = ANY(%b::bigint[]) ORDER BY id", [chunk]
             )

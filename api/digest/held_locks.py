@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol, TypeVar, cast
 from django.db import transaction
 
 from api.digest.mapping import Derivation
-from api.http.database import TIMEOUTS, Kind
+from api.http.database import TIMEOUTS, SessionKind
 from cohorts import people
 from locks import HeldError, Lock
 

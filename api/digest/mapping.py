@@ -214,7 +214,7 @@ def _is_computed(fields: Mapping[str, Any]) -> bool:
 
 
 def _read(
-    message: StoredMessage, rules: SourceConfig, fields: Mapping[str, Any], ruled: Ruled, warnings: set[str]
+    message: StoredMessage, rules: SourceConfig, fields: Mapping[str, Any], ruled: RuledEvent, warnings: set[str]
 ) -> Derivation:
     """What an event means that the rules let pass."""
     try:
@@ -268,7 +268,12 @@ class _Event:
     """One event in hand: its objects, and the ids of whom it is about."""
 
     def __init__(
-        self, message: StoredMessage, rules: SourceConfig, fields: Mapping[str, Any], ruled: Ruled, warnings: set[str]
+        self,
+        message: StoredMessage,
+        rules: SourceConfig,
+        fields: Mapping[str, Any],
+        ruled: RuledEvent,
+        warnings: set[str],
     ) -> None:
         self.message = message
         self.rules = rules

@@ -15,7 +15,7 @@ from api.digest import late_links
 from api.digest.digest import RETRIES, list_first_visitors
 from api.digest.mapping import StoredMessage, derive
 from api.digest.site_config import SiteConfig, load_site_config
-from api.http.chunks import BODY_BYTES, chunks
+from api.http.chunks import BODY_BYTES, iter_chunks
 from api.models import Backfill, Message, Site
 from cohorts import people
 from cohorts.models import Identity
@@ -95,7 +95,7 @@ def _links_of_messages(begin: int, end: int, config: dict[int, SiteConfig]) -> I
     """Yield what processed events that are still kept said, also the links that a later one replaced."""
     rows = Message.objects.filter(pk__gt=begin, pk__lte=end, digested_at__isnull=False).exclude(status="rejected")
     sizes = rows.order_by("pk").values_list("pk", BODY_BYTES)
-    for message in chain.from_iterable(Message.objects.filter(pk__in=chunk) for chunk in chunks(sizes)):
+    for message in chain.from_iterable(Message.objects.filter(pk__in=chunk) for chunk in iter_chunks(sizes)):
         if message.site_id not in config:
             config[message.site_id] = load_site_config(Site.objects.get(pk=message.site_id))
         stored = StoredMessage.of_message(message)

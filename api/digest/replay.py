@@ -16,7 +16,15 @@ from django.db import IntegrityError, connection, transaction
 from api.digest.forecast import MOST_BYTES, Forecast, forecast
 from api.digest.mapping import StoredMessage
 from api.events.encodings import decode
-from api.events.envelope import TYPES, Incoming, describe_event, open_event, read_events, read_type, scalar
+from api.events.envelope import (
+    TYPES,
+    IncomingEvent,
+    make_incoming_event,
+    parse_envelope,
+    read_events,
+    read_scalar,
+    read_type,
+)
 from api.events.reasons import REASONS, REPLAYABLE, UNSAFE_TO_DERIVE
 from api.events.refusal import Refusal
 from api.http.chunks import CHUNK_ROWS, iter_chunks
@@ -190,7 +198,7 @@ def _redacted(event: IncomingEvent, source: SourceAccess | None) -> IncomingEven
     return redact_event(source, event) if source is not None and source.redactions else event
 
 
-def _put_back(site_id: int, kept: _KeptMessage, event: Incoming) -> int:
+def _put_back(site_id: int, kept: _KeptMessage, event: IncomingEvent) -> int:
     """Let a message be pending, unless its key is taken; how many that is."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -219,7 +227,7 @@ def _put_back(site_id: int, kept: _KeptMessage, event: Incoming) -> int:
         return int(cursor.rowcount)
 
 
-def _row(site_id: int, kept: _KeptMessage, event: Incoming) -> Message:
+def _row(site_id: int, kept: _KeptMessage, event: IncomingEvent) -> Message:
     """Another event of a request that was refused as a whole."""
     return Message(
         site_id=site_id,

@@ -17,7 +17,7 @@ from api.digest.held_locks import PROBE, WAIT
 from api.digest.readings import FIRST
 from api.digest.site_config import SiteConfig, load_site_config
 from api.digest.transaction_settings import limit_lock_waits
-from api.http.database import is_held
+from api.http.database import is_lock_timeout
 from api.models import Site
 from goals import quota, waiting
 from locks import Lock, waits_for

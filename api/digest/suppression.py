@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import connection
 
 from api.digest.mapping import Derivation, StoredMessage
-from api.ingest.erased import hash_id, ids_in
+from api.ingest.erased import find_ids, hash_id
 from api.models import Suppression
 
 

@@ -5,7 +5,7 @@ from django.db import connection
 
 from api.digest import hooks
 from api.digest.held_locks import WAIT
-from api.http.database import TIMEOUTS, Kind
+from api.http.database import TIMEOUTS, SessionKind
 
 
 def prefer_index_plans(*, lock_timeout: float = WAIT) -> None:

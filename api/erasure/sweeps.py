@@ -121,7 +121,7 @@ def _sweep_messages(erasure: Erasure, begin: int, end: int) -> None:
     if not sizes:
         return
     config = load_site_config(erasure.site)
-    for chunk in chunks(sizes):
+    for chunk in iter_chunks(sizes):
         _sweep_bodies(erasure, chunk, config, stand_ins)
 
 

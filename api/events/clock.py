@@ -77,7 +77,7 @@ def _parse_rare(text: str) -> datetime | None:
     return parsedate_to_datetime(text) if RFC_2822.match(text) else None
 
 
-def stamp(*, timestamp: object, original: object, sent_at: object, received_at: datetime) -> Stamped:
+def find_event_time(*, timestamp: object, original: object, sent_at: object, received_at: datetime) -> EventTime:
     """Return the time of an event: the first of `timestamp` and `originalTimestamp` that can be read.
 
     `timestamp` counts as it is if the sender gives `originalTimestamp` too: RudderStack's Node.js SDK then sends the

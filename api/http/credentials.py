@@ -31,7 +31,7 @@ API_KEY: Final = msgspec.json.Decoder(dict[str, str])
 URL_SAFE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 SITECODE: Final = re.compile(r"[a-z0-9]{10}\Z")
 TOKEN_SECONDS: Final = 7_200  # as Kameleoon's own
-RULES: Final = msgspec.json.Decoder(list[Rule])
+RULES: Final = msgspec.json.Decoder(list[EventRule])
 # A source `d`, and its rules.
 SOURCE_COLUMNS: Final = """
     d.id, d.kind, d.is_enabled, d.takes_track,

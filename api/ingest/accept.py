@@ -123,7 +123,7 @@ def store_rows(
 ) -> StoreResult:
     """Store the events of a request in one commit, without what the rules of their sites keep from being stored.
 
-    Refused events are among them, but for those of no known site, which `count` counts too. Raises DatabaseDownError,
+    Refused events are among them, but for those of no known site, which `count` includes. Raises DatabaseDownError,
     and Refusal (400) when PostgreSQL cannot hold one of them.
     """
     rows = apply_ingest_rules(rows)

@@ -9,7 +9,7 @@ from typing import Final
 
 from django.db import connection
 
-from api.ingest.source_counts import Figures
+from api.ingest.source_counts import SourceCounts
 from api.models import Message
 
 OUTCOMES_LOOK: Final = 50_000  # the newest messages whose outcomes are counted: some 150 ms
@@ -97,7 +97,7 @@ class Outcomes:
 
 def received_by_source(
     source_ids: Sequence[int], *, span: DeliveryPeriod, now: datetime
-) -> dict[int, dict[datetime, Figures]]:
+) -> dict[int, dict[datetime, SourceCounts]]:
     """What came in through these sources, by source and step. One query by the index: a row a source and hour."""
     times = span.times(now)
     with connection.cursor() as cursor:

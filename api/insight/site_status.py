@@ -63,7 +63,7 @@ def list_hours(now: datetime) -> list[datetime]:
     return [first + HOUR * number for number in range((current - first) // HOUR + 1)]
 
 
-def received_by_source(site: Site, *, now: datetime) -> tuple[list[SourceState], Mapping[datetime, Figures]]:
+def received_by_source(site: Site, *, now: datetime) -> tuple[list[SourceState], Mapping[datetime, SourceCounts]]:
     """A site's sources by name, and what came in by the hour, both of 14 days. One query of figures that are kept."""
     with connection.cursor() as cursor:
         cursor.execute(

@@ -157,8 +157,8 @@ class RuleTable(Table[api.Rule]):
     search_fields = ("name", "name_value", "argument")
 
 
-@admin.register(api.Twin, site=TABLES)
-class TwinTable(Table[api.Twin]):
+@admin.register(api.DuplicateSources, site=TABLES)
+class TwinTable(Table[api.DuplicateSources]):
     list_display = ("id", "site", "one", "other", "event_name", "count", "last_seen_at")
     list_filter = ("last_seen_at", "site")
 

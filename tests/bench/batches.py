@@ -78,7 +78,7 @@ def add_source(stage: Stage) -> None:
     from api.models.budgets import BUDGET_FIELDS, MAX_BUDGET
 
     create_source(Site.objects.get(pk=stage.site_id), name="SDK", kind="server", write_key=WRITE_KEY)
-    Source.objects.update(**dict.fromkeys(FIELDS, MOST))
+    Source.objects.update(**dict.fromkeys(BUDGET_FIELDS, MAX_BUDGET))
 
 
 def script(run: str, size: int, path: str) -> str:

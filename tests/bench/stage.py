@@ -166,13 +166,13 @@ def running_stage() -> Iterator[Stage]:
 
 def make_stage(directory: Path, lock: int) -> Stage:
     """Return the stage on running servers. Its site has no new-goal limit, because benches send 60 names at once."""
-    from api.models.budgets import FIELDS  # needs the settings
+    from api.models.budgets import BUDGET_FIELDS  # needs the settings
 
     with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
         connection.execute("CREATE EXTENSION pg_stat_statements")
         connection.execute("UPDATE api_site SET goals_per_10_seconds = 1000000, goals_per_hour = 1000000")
         # Without limits of sources, because the benches measure the machine.
-        connection.execute("UPDATE api_source SET " + ", ".join(f"{name} = 10 ^ 15" for name in FIELDS))
+        connection.execute("UPDATE api_source SET " + ", ".join(f"{name} = 10 ^ 15" for name in BUDGET_FIELDS))
         row = connection.execute(
             "SELECT site.id, source.id FROM api_site site JOIN api_source source ON source.site_id = site.id"
         ).fetchone()

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from api.digest.replay import plan_replay, replay
 from api.events.reasons import REPLAYABLE
-from api.http.credentials import forget_lookups
+from api.http.credentials import clear_lookups
 from api.ingest.provisioning import create_source
 from api.models import Message, Rule, Site, Source
 from goals.models import Conversion

@@ -13,7 +13,7 @@ from django.utils import timezone
 from api.ingest.provisioning import create_site, create_source
 from api.insight import delivery
 from api.insight.delivery import DeliveryPeriod, Lag
-from api.models import AuditEntry, Message, Site, Source, SourceTally
+from api.models import AuditEntry, Message, Site, Source, SourceCount
 from tests.pages.conftest import Enter, text_of
 from tests.pages.test_reconciliation import until_counted
 from tests.world import START, World

@@ -22,6 +22,7 @@ from api.models import (
     Claim,
     Credential,
     DatabaseClock,
+    DuplicateSources,
     Erasure,
     GoalsChange,
     Heartbeat,
@@ -31,16 +32,15 @@ from api.models import (
     ManagementToken,
     Membership,
     Message,
-    RefusalTally,
+    RefusalCount,
     RefusedKey,
     Removal,
     Rule,
     Site,
     Source,
-    SourceTally,
+    SourceCount,
     SourceUse,
     Suppression,
-    Twin,
     WriteKey,
 )
 from api.pages.tables import LIST_LIMIT, TABLES, BoundedPaginator, Table
@@ -62,13 +62,13 @@ WITHOUT_TABLE = {
     LateLink,
     Link,
     ManagementToken,
-    RefusalTally,
+    RefusalCount,
     RefusedKey,
     PersonaFact,
     Removal,
     SearchText,
     WriteKey,
-    SourceTally,
+    SourceCount,
     SourceUse,
     GoalVisitor,
     GoalDay,
@@ -123,7 +123,7 @@ def site(db: None) -> Site:
         site=site, source=source, name="No noise", action=Rule.Action.DROP, name_value="_", name_test="prefix"
     )
     # With itself, which no event makes: one row of each table.
-    Twin.objects.create(site=site, one=source, other=source, event_name="Buy", count=1, last_seen_at=START)
+    DuplicateSources.objects.create(site=site, one=source, other=source, event_name="Buy", count=1, last_seen_at=START)
     Load.objects.create(source=source, fingerprint="f", file_name="past.jsonl")
     goal = Goal(site=site, name="SegmentIO track – Buy", origin=Goal.Origin.EVENT, is_named_by_event=True)
     catalogue.create_goal(goal, tags=["segment.io"], template=TEMPLATE)

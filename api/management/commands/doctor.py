@@ -125,16 +125,16 @@ def look_at_writes() -> Finding:
         try:
             probe_write(session)
         except (DiskFull, ReadOnlySqlTransaction) as error:
-            text, _, advice = REASONS[type(error)].message.partition(": ")
+            text, _, advice = REFUSALS[type(error)].message.partition(": ")
             return Finding("FAIL", text, advice)
     return Finding("ok", "the database stores what it is given")
 
 
 def look_at_worker() -> Finding:
-    signs = [sign for sign in heartbeats.signs() if sign.role == Role.WORKER]
-    if state_of(signs) is State.ALIVE:
+    signs = [sign for sign in heartbeats.load_heartbeats() if sign.role == Role.WORKER]
+    if role_state(signs) is RoleState.ALIVE:
         return alive(signs)
-    beats = [sign for sign in heartbeats.signs() if sign.role == Role.BEAT]
+    beats = [sign for sign in heartbeats.load_heartbeats() if sign.role == Role.BEAT]
     # A process that answers may be at work for long, or have nothing to do because nothing is scheduled.
     if app.control.ping(timeout=PING_SECONDS, limit=1):
         if role_state(beats) is not RoleState.ALIVE:
@@ -144,18 +144,18 @@ def look_at_worker() -> Finding:
 
 
 def look_at_beat() -> Finding:
-    signs = [sign for sign in heartbeats.signs() if sign.role == Role.BEAT]
-    if state_of(signs) is State.ALIVE:
+    signs = [sign for sign in heartbeats.load_heartbeats() if sign.role == Role.BEAT]
+    if role_state(signs) is RoleState.ALIVE:
         return alive(signs)
     return missing(signs, "beat", "pruning, erasure, alerts and new goals beyond the limit wait")
 
 
-def alive(signs: Sequence[Sign]) -> Finding:
+def alive(signs: Sequence[LastHeartbeat]) -> Finding:
     """Return a finding that says when the last sign of life came."""
     return Finding("ok", f"gave a sign of life {max(0.0, signs[0].age.total_seconds()):.0f} s ago")
 
 
-def missing(signs: Sequence[Sign], role: str, meaning: str) -> Finding:
+def missing(signs: Sequence[LastHeartbeat], role: str, meaning: str) -> Finding:
     """Return a finding that names the frozen process, or says that none runs."""
     command = f"`python -m celery -A api.celery {role}`"
     frozen = next((sign for sign in signs if sign.is_connected), None)
@@ -219,8 +219,8 @@ def look_at_clock() -> Finding:
             difference = sign.clock_ahead
             text = f"the {sign.role}'s on {sign.host} is {difference:+.3f} s from the database's"
     finding = grade(abs(difference), CLOCK_WARNING, CLOCK_FAILURE, text, advice)
-    jump = heartbeats.last_jump()
-    if finding.level != "FAIL" and jump is not None and jump.age < heartbeats.STEADY:
+    jump = heartbeats.load_last_jump()
+    if finding.level != "FAIL" and jump is not None and jump.age < heartbeats.STEADY_AFTER:
         return Finding(
             "warn",
             f"the database's jumped by {jump.seconds:+.0f} s, {jump.age.total_seconds():.0f} s ago",

@@ -39,7 +39,10 @@ class Command(BaseCommand):
         for name in files:
             if name == "-":
                 self.load(
-                    as_utf_8(sys.stdin.buffer), sys.stdin.buffer, Load(source=chosen_source, file_name="-"), size=None
+                    decode_lines(sys.stdin.buffer),
+                    sys.stdin.buffer,
+                    Load(source=chosen_source, file_name="-"),
+                    size=None,
                 )
             else:
                 self.load_file(Path(name), chosen_source, again=again)

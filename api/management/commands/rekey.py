@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from api.digest.rekey import Stage, last_id, step
 from api.digest.site_config import SiteConfig
-from api.http.database import Kind, use
+from api.http.database import SessionKind, configure_open_connection
 from api.management.progress import progress
 from api.models import Backfill
 

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from api.audit import record
 from api.digest.replay import plan_replay, replay
 from api.events.reasons import REPLAYABLE
-from api.http.database import Kind, use
+from api.http.database import SessionKind, configure_open_connection
 from api.models import Site
 
 
@@ -20,7 +20,7 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="only say what it would do")
 
     def handle(self, *, site: str, reason: str, dry_run: bool, **_: Any) -> None:
-        use(Kind.UPKEEP)
+        configure_open_connection(SessionKind.UPKEEP)
         chosen_site = Site.objects.filter(sitecode=site).first()
         if chosen_site is None:
             raise CommandError(f"there is no site {site}")

@@ -112,7 +112,7 @@ class FailedRow:
     sentence: str
     may_replay: bool
     is_cut: bool  # there are more than were counted
-    counts: Counts  # of what was rejected at ingest
+    counts: RefusalCounts  # of what was rejected at ingest
 
 
 @site_page()
@@ -149,10 +149,10 @@ def list_failed(request: HttpRequest, site: Site) -> HttpResponseBase:
     )
 
 
-def counted_in(site: Site) -> dict[str, Counts]:
+def counted_in(site: Site) -> dict[str, RefusalCounts]:
     """Return what became of rejected events of a site, by reason. Two queries."""
-    found: dict[str, Counts] = {}
-    for of_source in counted(list(site.sources.values_list("pk", flat=True))).values():
+    found: dict[str, RefusalCounts] = {}
+    for of_source in load_refusal_counts(list(site.sources.values_list("pk", flat=True))).values():
         for reason, counts in of_source.items():
             found[reason] = found.get(reason, RefusalCounts()) + counts
     return found
@@ -188,7 +188,7 @@ def try_again(request: HttpRequest, site: Site) -> HttpResponseBase:
     )
 
 
-def chart_received(came: dict[int, dict[datetime, Figures]], *, span: DeliveryPeriod, now: datetime) -> Chart:
+def chart_received(came: dict[int, dict[datetime, SourceCounts]], *, span: DeliveryPeriod, now: datetime) -> Chart:
     """What came in by time, all sources together."""
     times = span.times(now)
     at = [total(by_time[time] for by_time in came.values() if time in by_time) for time in times]

@@ -8,7 +8,7 @@ from django import forms
 from api.digest.site_config import rule_of
 from api.events.envelope import TYPES
 from api.models import Rule
-from api.rules.validation import problems, too_many
+from api.rules.validation import explain_too_many, find_problems
 
 FIELDS: Final = (
     "source",
@@ -79,11 +79,13 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameter
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         parts = {name: value for name, value in cleaned.items() if name != "source"}
-        for name, message in problems(rule_of(Rule(**parts))).items():
+        for name, message in find_problems(rule_of(Rule(**parts))).items():
             if name not in self.errors:
                 self.add_error(name, message)
         rules = dict(self.instance.site.rules.values_list("pk", "action"))
-        wrong = too_many(({**rules, self.instance.pk: cleaned.get("action", "")}).values(), before=rules.values())
+        wrong = explain_too_many(
+            ({**rules, self.instance.pk: cleaned.get("action", "")}).values(), before=rules.values()
+        )
         if wrong:
             self.add_error(None, wrong)
         return cleaned

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Final
 
 from api.http.wording import count_of
-from api.ingest.source_counts import Figures
+from api.ingest.source_counts import SourceCounts
 from api.insight import delivery, site_status
 from api.insight.delivery import Lag, Outcomes
 from api.insight.site_status import QuotaHeadroom, SourceState
@@ -86,7 +86,7 @@ def judge_silence(
         source
         for source in watched
         if source.is_silent(now, for_=timedelta(minutes=minutes))
-        or (source_id is not None and source.came == Figures())
+        or (source_id is not None and source.came == SourceCounts())
     ]
     if silent:
         named = ", ".join(f"“{source.name}” ({describe_last_event(source)})" for source in silent)

@@ -40,7 +40,7 @@ def troubled(world: World, place: Place) -> Place:
         at = now - timedelta(days=2)
         SourceCount.objects.create(source=source, hour=at, received=5, duplicates=0, rejected=0, last_received_at=at)
     Source.objects.filter(pk=off.pk).update(is_enabled=False)
-    Twin.objects.create(site=site, one=silent, other=off, count=3, last_seen_at=now)
+    DuplicateSources.objects.create(site=site, one=silent, other=off, count=3, last_seen_at=now)
     Alert.objects.update(firing_since=now, held_at=now, checked_at=now, notified_at=now, finding="It lags.")
     Goal.objects.filter(site=site, pk=place.numbers["goal_id"]).update(archived_at=now - timedelta(days=4000))
     WaitingName.objects.create(site=site, name="SegmentIO track – W", event_type="track", event_name="W")

@@ -28,7 +28,6 @@ UNFINISHED: Final = (
     "api/ingest/",
     "api/insight/",
     "api/remote_data/",
-    "api/rest/",
     "api/models/",
     "api/pages/*.py",
     "api/pages/delivery/",

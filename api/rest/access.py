@@ -1,4 +1,4 @@
-"""Whose request it is, what they may do, and which sites they may see."""
+"""Authentication, roles and visible sites of the management API."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -24,37 +24,37 @@ if TYPE_CHECKING:  # it reads the settings, which name this module
 
 Role = Membership.Role
 READ: Final = "Read data of people through the management API"
-NEWEST_ENTRIES: Final = 200  # of a log, that are looked through at each read
+NEWEST_ENTRIES: Final = 200  # of a log, searched at each read
 RANK: Final = {role: rank for rank, role in enumerate(Role)}
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls the management API."""
+    """The caller of the management API."""
 
-    key: str  # one a credential or token, for the throttle
+    key: str  # unique per credential or token, for the throttle
     name: str  # for people
     role: Membership.Role
     site_ids: frozenset[int]
 
 
 class CallerAuthentication(BaseAuthentication):
-    """A management token; or a credential or its access token, as at every other door. Without one there is no view."""
+    """Authentication by a management token, a credential or a credential's access token; required everywhere."""
 
     def authenticate(self, request: Request) -> tuple[Caller, Caller]:
-        """Return the caller, as user and as auth. Raises Refusal (401, 403)."""
+        """Return the caller as user and as auth. Raises Refusal (401, 403)."""
         try:
             caller = find_caller(request.headers.get("Authorization", ""))
         except Refusal as refusal:
             if refusal.status != HTTPStatus.UNAUTHORIZED:
                 raise
-            # Not Basic, though it is taken: a browser would ask for it, keep it, and send it with any site's form.
+            # Not Basic, although it is accepted: a browser would ask for it, keep it, and send it with any site's form.
             raise replace(refusal, headers=(("WWW-Authenticate", "Bearer"),)) from refusal
         return caller, caller
 
 
 def find_caller(authorization: str) -> Caller:
-    """Return whom an Authorization header speaks for. Raises Refusal (401, 403).
+    """Return the caller that an Authorization header names. Raises Refusal (401, 403).
 
     A credential with the scope `manage`, or an access token made with it, is an owner of its sites.
     """
@@ -67,19 +67,19 @@ def find_caller(authorization: str) -> Caller:
 
 
 def find_token(value: str) -> Caller:
-    """Return who holds a management token, with the sites that its user may still open so. Raises Refusal (401).
+    """Return the caller of a management token, with the sites that its user may still open. Raises Refusal (401).
 
-    One query at each use, so that what is revoked, has expired or lost its user is refused at once.
+    One query at each use, so that a token that is revoked, expired or without a user is refused at once.
     """
     token = with_open_sites(live_tokens()).filter(token_hash=hash_secret(value)).first()
     if token is None:
         record_refused_key(KeyProblem.TOKEN, hash_secret(value), hint=hint_of_token(value))
-        raise unauthorized("Unknown management token, or one that was revoked or is over. Make one under Settings.")
+        raise unauthorized("This management token is unknown, revoked or expired. Create one under Settings, Tokens.")
     open_sites: list[int] = token.open_sites  # type: ignore[attr-defined]  # annotated by with_open_sites
     if not open_sites:
         record_refused_key(KeyProblem.TOKEN, token.token_hash, hint=hint_of_token(value))
         raise unauthorized(
-            "This management token belongs to somebody who may no longer do as much as it says in any of its sites. "
+            "The user of this management token no longer has its role in any of its sites. "
             "An owner can take it over under Settings, Tokens."
         )
     record_use(UsedKey.TOKEN, token.pk)
@@ -94,23 +94,23 @@ def hint_of_token(value: str) -> str:
 
 
 class RolePermission(BasePermission):
-    """Viewers read. What changes something needs the view's `writes_need`, editor where it says nothing."""
+    """Permission by role: viewers read; a change needs the view's `writes_need`, which is editor by default."""
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
-        """Raises Refusal (403)."""
+        """Return True, or raise Refusal (403)."""
         needed = Role.VIEWER if request.method in SAFE_METHODS else getattr(view, "writes_need", Role.EDITOR)
-        caller = request.auth  # nobody's where there is nothing to protect
+        caller = request.auth  # None where a view needs no authentication
         if isinstance(caller, Caller) and RANK[caller.role] < RANK[needed]:
             raise Refusal(
                 HTTPStatus.FORBIDDEN,
                 "forbidden_role",
-                f"This needs a token of the role {needed.value}; yours is of the role {caller.role.value}.",
+                f"This needs the role {needed.value}; your token has the role {caller.role.value}.",
             )
         return True
 
 
 def caller_of(request: Request) -> Caller:
-    """Who sends a request."""
+    """Return the caller of an authenticated request."""
     return cast("Caller", request.auth)
 
 
@@ -126,7 +126,7 @@ def note(
 
 
 def note_reading(request: Request, site_ids: Collection[int]) -> None:
-    """Put into the logs of these sites that the caller read data of people. Once a day and caller; one query a site.
+    """Write to the audit logs of these sites that the caller read data of people, once a day. One query a site.
 
     A site that logs more than NEWEST_ENTRIES changes meanwhile gets a further line.
     """
@@ -138,25 +138,28 @@ def note_reading(request: Request, site_ids: Collection[int]) -> None:
 
 
 def visible_sites(request: Request, sitecode: str = "") -> Collection[int]:
-    """The ids of the caller's sites, or of the one with this code. Raises Refusal (404); one query for a code."""
+    """Return the ids of the caller's sites, or of the one with this code.
+
+    Raises Refusal (404). One query for a code.
+    """
     if not sitecode:
         return caller_of(request).site_ids
     return {open_site(request, sitecode=sitecode).pk}
 
 
 def open_site(request: Request, *, sitecode: str | None = None, site_id: int | None = None) -> Site:
-    """The site meant by its code or its id, or the caller's only one. One query.
+    """Return the site with this code or id, or the caller's only site. One query.
 
-    Raises Refusal (404) for a site that the credential does not open, ValidationError when none is named.
+    Raises Refusal (404) for a site that the credential does not open, ValidationError if none of several is named.
     """
     sites = Site.objects.filter(pk__in=caller_of(request).site_ids)
     if sitecode is not None:
         sites = sites.filter(sitecode=sitecode)
     if site_id is not None:
         sites = sites.filter(pk=site_id)
-    found = list(sites[:2])
-    if len(found) > 1:
-        raise ValidationError({"sitecode": "This credential opens several sites: name one."})
-    if not found:
-        raise Refusal(HTTPStatus.NOT_FOUND, "unknown_site", "No such site, or none that your credential opens.")
-    return found[0]
+    matching = list(sites[:2])
+    if len(matching) > 1:
+        raise ValidationError({"sitecode": "This credential opens several sites: send the sitecode of one."})
+    if not matching:
+        raise Refusal(HTTPStatus.NOT_FOUND, "unknown_site", "Your credential opens no such site.")
+    return matching[0]

@@ -1,4 +1,4 @@
-"""`/api/goals/{id}/conversions` and `/api/visitors/{code}/conversions`: pages that stay whole while events come in."""
+"""`/api/goals/{id}/conversions` and `/api/visitors/{code}/conversions`, in pages that new events do not shift."""
 # ruff: noqa: N815 - the names are the wire's
 
 import base64
@@ -38,21 +38,21 @@ class ConversionShape(serializers.Serializer[Conversion]):
     goalId = serializers.IntegerField(source="goal_id")
     goalName = serializers.CharField(source="goal.name")
     visitorCode = serializers.CharField(
-        source="visitor_code", help_text="Whose it is; an unmatched one counts under its user id or anonymous id."
+        source="visitor_code", help_text="The visitor. Without a visitor code, the user id or anonymous id."
     )
-    isMatched = serializers.BooleanField(source="is_matched", help_text="Whether a visitor code is known.")
+    isMatched = serializers.BooleanField(source="is_matched", help_text="True if the visitor code is known.")
     userId = serializers.CharField(source="user_id", allow_null=True)
     anonymousId = serializers.CharField(source="anonymous_id", allow_null=True)
     revenue = serializers.DecimalField(max_digits=20, decimal_places=6, allow_null=True, help_text="An exact decimal.")
-    currency = serializers.CharField(allow_null=True, help_text="ISO 4217; XXX when the event's is none.")
+    currency = serializers.CharField(allow_null=True, help_text="ISO 4217; XXX if the event's currency is not one.")
     value = serializers.DecimalField(max_digits=20, decimal_places=6, allow_null=True)
-    properties = serializers.SerializerMethodField(help_text="All that the event carried.")
+    properties = serializers.SerializerMethodField(help_text="The event's properties.")
     hasAllProperties = serializers.SerializerMethodField(
-        help_text="false where an earlier version stored more than 2 MiB, which are left out here."
+        help_text="False if an earlier version stored more than 2 MiB of properties, which are left out here."
     )
 
     def get_properties(self, conversion: Conversion) -> dict[str, Any]:
-        """Return the JSON as PostgreSQL wrote it: read into objects, a page would take thirty times its bytes."""
+        """Return the JSON as PostgreSQL wrote it, because as Python objects a page takes thirty times its bytes."""
         text: str | None = self.context["properties"][conversion.pk]
         return cast("dict[str, Any]", msgspec.Raw((text or "{}").encode()))
 
@@ -70,15 +70,15 @@ class ConversionQuery(Query):
         default=50,
         min_value=1,
         max_value=PAGE_LIMIT,
-        help_text="At most so many; fewer where their properties are more than 4 MiB. `next` goes on in either case.",
+        help_text="The most conversions of a page. It has fewer if their properties exceed 4 MiB; `next` continues.",
     )
-    cursor = serializers.CharField(required=False, help_text="`next` of the page before; its content is ours.")
+    cursor = serializers.CharField(required=False, help_text="`next` of the page before, unchanged.")
 
     def validate_cursor(self, cursor: str) -> Place:
         try:
             return read_cursor(cursor)
         except ValueError as error:
-            raise serializers.ValidationError("This is no cursor. Take `next` of the page before.") from error
+            raise serializers.ValidationError("This is no cursor. Send `next` of the page before.") from error
 
 
 class VisitorConversionQuery(ConversionQuery):
@@ -93,7 +93,7 @@ class GoalConversions(APIView):
         responses=answers(200, ConversionPage, 400, 404),
     )
     def get(self, request: Request, goal_id: int) -> HttpResponse:
-        """A goal's conversions, newest first, and those of goals merged into it: each has the goal it was made for."""
+        """List a goal's conversions, newest first, with those of goals merged into it. Each names its own goal."""
         query = ConversionQuery.read(request)
         goal = find_goal(request, goal_id, follows_merge=True)
         found = conversions_of_goal(goal, after=query.get("cursor"), limit=query["limit"] + 1)
@@ -108,7 +108,7 @@ class VisitorConversions(APIView):
         responses=answers(200, ConversionPage, 400, 404),
     )
     def get(self, request: Request, code: str) -> HttpResponse:
-        """What a visitor converted, newest first; deleted goals aside. Percent-encode the code, slashes too."""
+        """List a visitor's conversions, newest first, without deleted goals. Percent-encode the code, slashes too."""
         query = VisitorConversionQuery.read(request)
         found = conversions_of_visitor(
             visible_sites(request, query.get("site", "")),
@@ -120,9 +120,9 @@ class VisitorConversions(APIView):
 
 
 def answer_page(request: Request, found: Sequence[Conversion], *, limit: int) -> HttpResponse:
-    """Answer `{"results": […], "next": cursor or null}` with up to `limit` conversions of one more.
+    """Answer `{"results": […], "next": cursor or null}` from up to `limit + 1` conversions.
 
-    A page ends earlier where the properties would be more than PAGE_BYTES. Two queries for each 4 MiB of these.
+    A page ends earlier if its properties would exceed PAGE_BYTES. Two queries for each 4 MiB of them.
     """
     results, properties = with_properties(found[:limit])
     note_reading(request, {conversion.site_id for conversion in results})
@@ -132,28 +132,28 @@ def answer_page(request: Request, found: Sequence[Conversion], *, limit: int) ->
 
 
 def with_properties(conversions: Sequence[Conversion]) -> tuple[list[Conversion], dict[int, str | None]]:
-    """Return the first conversions whose properties are PAGE_BYTES together, at least one, and their JSON by id."""
-    found: dict[int, str | None] = {}
+    """Return the first conversions with PAGE_BYTES of properties, at least one, and the JSON of each by id."""
+    texts: dict[int, str | None] = {}
     total = 0
-    for chunk in iter_chunks(properties_bytes([each.pk for each in conversions])):
+    for chunk in iter_chunks(properties_bytes([conversion.pk for conversion in conversions])):
         loaded = properties_of(chunk)
         for id_ in chunk:
-            properties = loaded.get(id_)  # None too of a row that was erased at this moment
+            properties = loaded.get(id_)  # None also for a row that was erased at this moment
             total += len(properties or "")
-            if found and total > PAGE_BYTES:
-                return [each for each in conversions if each.pk in found], found
-            found[id_] = properties
-    return [each for each in conversions if each.pk in found], found
+            if texts and total > PAGE_BYTES:
+                return [conversion for conversion in conversions if conversion.pk in texts], texts
+            texts[id_] = properties
+    return [conversion for conversion in conversions if conversion.pk in texts], texts
 
 
 def write_cursor(conversion: Conversion) -> str:
-    """Where a page ends: opaque to clients, URL-safe."""
+    """Return the end of a page as URL-safe text, opaque to clients."""
     micros = (conversion.occurred_at - EPOCH) // RESOLUTION
     return base64.urlsafe_b64encode(msgspec.json.encode([micros, conversion.pk])).decode().rstrip("=")
 
 
 def read_cursor(cursor: str) -> Place:
-    """The place that `write_cursor` wrote. Raises ValueError for anything else."""
+    """Return the place that `write_cursor` wrote. Raises ValueError for anything else."""
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars="-_", validate=True)
         micros, id_ = msgspec.json.decode(text, type=tuple[int, int])

@@ -1,4 +1,4 @@
-"""Errors of everything that Django answers, in the one body of the API; the admin's are pages."""
+"""Error answers of Django: the one body of the API, and pages for the admin."""
 
 import math
 import sys
@@ -26,10 +26,10 @@ LONGEST_MESSAGE: Final = 1_000  # a message may quote what was sent
 NOT_FOUND: Final = Refusal(
     HTTPStatus.NOT_FOUND,
     "not_found",
-    "Nothing is here, or nothing that your credential opens. /api/docs describes what is.",
+    "Nothing is at this address, or your credential does not open it. /api/docs lists what there is.",
 )
 INTERNAL_ERROR: Final = Refusal(
-    HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "This is a defect of ours; the log has it."
+    HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "The server failed unexpectedly; its log has the details."
 )
 UNREADABLE: Final = Refusal(
     HTTPStatus.BAD_REQUEST,
@@ -37,18 +37,18 @@ UNREADABLE: Final = Refusal(
     "The request cannot be read, or its Host header names no host of this server (GOALPOST_ALLOWED_HOSTS).",
 )
 PAGE_UNAVAILABLE: Final = (
-    "The database cannot be reached just now, or is too slow. A form that you sent may not be saved: look before you "
-    "send it again."
+    "The database cannot be reached or is too slow at the moment. A form that you sent may not be saved: check before "
+    "you send it again."
 )
 HELD: Final = (
-    "Another session holds what this changes or reads. Nothing was changed. Try again in a moment; if it lasts, "
+    "Another database session has locked these rows. Nothing was changed. Try again in a moment; if this continues, "
     "`manage.py doctor` names the session."
 )
-FORBIDDEN: Final = Refusal(HTTPStatus.FORBIDDEN, "forbidden", "This is not allowed to you.")
+FORBIDDEN: Final = Refusal(HTTPStatus.FORBIDDEN, "forbidden", "You are not allowed to do this.")
 
 
 def respond(refusal: Refusal) -> HttpResponse:
-    """The error as Django's response."""
+    """Return a refusal as Django's response."""
     # A quoted lone surrogate has no bytes.
     message = refusal.message[:LONGEST_MESSAGE].encode(errors="replace").decode()
     answer = error_response(Refusal(refusal.status, refusal.code, message, refusal.headers))
@@ -56,13 +56,13 @@ def respond(refusal: Refusal) -> HttpResponse:
 
 
 def answer_exception(exception: Exception, _context: Mapping[str, Any]) -> HttpResponse | None:
-    """Django REST framework's exception handler; None, for what is not an answer, ends in `answer_server_error`."""
+    """Answer an exception in a view of Django REST framework. After None, `answer_server_error` answers."""
     refusal = refusal_for(exception)
     return None if refusal is None else respond(refusal)
 
 
 def refusal_for(exception: Exception) -> Refusal | None:  # noqa: PLR0911 - a table
-    """What an exception in a view tells the client; None when that is a defect."""
+    """Return the refusal that an exception in a view means, None for an unexpected one."""
     if is_of_database(exception):
         return replace(database_unavailable(), message=HELD) if is_lock_timeout(exception) else database_unavailable()
     match exception:
@@ -87,18 +87,18 @@ def refusal_for(exception: Exception) -> Refusal | None:  # noqa: PLR0911 - a ta
 
 
 def throttled(wait: float) -> Refusal:
-    """429: come again in `wait` seconds."""
+    """Return 429 with `Retry-After`."""
     seconds = max(1, math.ceil(wait))
     return Refusal(
         HTTPStatus.TOO_MANY_REQUESTS,
         "throttled",
-        f"Too many requests with this credential. Come again in {seconds} s.",
+        f"Too many requests with this credential. Try again in {seconds} s.",
         (("Retry-After", str(seconds)),),
     )
 
 
 def sentences(detail: Any, field: str = "") -> list[str]:
-    """A serializer's complaints, each behind the name of its field, as in `tags.0: Too long`."""
+    """Return a serializer's messages, each after the name of its field, as in `tags.0: Too long`."""
     if isinstance(detail, Mapping):
         return [
             sentence
@@ -111,11 +111,11 @@ def sentences(detail: Any, field: str = "") -> list[str]:
 
 
 def place(name: Any) -> str:
-    """A field's name, or nothing for what concerns all of them."""
+    """Return a field's name, an empty text for a message about all fields."""
     return "" if name == "non_field_errors" else str(name)
 
 
-# Django's handlers (api.urls): paths that lead nowhere, and whatever went wrong outside a view of the API.
+# Django's handlers (api.urls): unknown paths, and errors outside the views of the API.
 
 
 def answer_bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -135,7 +135,7 @@ def answer_not_found(request: HttpRequest, exception: Exception) -> HttpResponse
 
 
 def answer_server_error(request: HttpRequest) -> HttpResponse:
-    """Answer for the exception that Django handles just now: 503 if the database is away or too slow, else 500."""
+    """Answer the exception that Django is handling: 503 if the database is away or too slow, otherwise 500."""
     exception = sys.exception()
     if exception is not None and is_of_database(exception):
         held = HELD if is_lock_timeout(exception) else ""

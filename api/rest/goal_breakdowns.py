@@ -1,4 +1,4 @@
-"""`/api/goals/{id}/breakdown`: the figures of the goal's page of breakdowns, from the same code (promises K-87)."""
+"""`/api/goals/{id}/breakdown`: the figures of the breakdown page, from the same code (promise K-87)."""
 # ruff: noqa: N815 - the names are the wire's
 
 from datetime import timedelta
@@ -26,11 +26,11 @@ class PartShape(serializers.Serializer[Part]):
     """The figures of some conversions."""
 
     value = serializers.CharField(
-        allow_null=True, help_text="What they have in common: the id of a source or goal. Null: they have none."
+        allow_null=True, help_text="The value that these conversions share (of a source or goal its id), or null."
     )
     conversions = serializers.IntegerField()
-    visits = serializers.IntegerField(help_text="Converting visits, which began with one of them.")
-    visitors = serializers.IntegerField(help_text="Converting visitors.")
+    visits = serializers.IntegerField(help_text="Visits with a conversion.")
+    visitors = serializers.IntegerField(help_text="Visitors with a conversion.")
     revenue = serializers.DictField(
         child=serializers.DecimalField(max_digits=40, decimal_places=6),
         help_text="BreakdownBy currency, exact decimals.",
@@ -42,48 +42,48 @@ class BreakdownShape(serializers.Serializer[Any]):
     """A goal's conversions in parts, the largest first."""
 
     goalId = serializers.IntegerField(source="goal_id")
-    begin = serializers.DateTimeField(help_text="From when it looked: later than `from` where it is bounded.")
-    end = serializers.DateTimeField(help_text="Until before when.")
+    begin = serializers.DateTimeField(help_text="The first time included: later than asked for if `isBounded`.")
+    end = serializers.DateTimeField(help_text="The first time no longer included.")
     isBounded = serializers.BooleanField(
-        source="is_cut", help_text="Whether there are too many conversions, so that only the newest are in it."
+        source="is_cut", help_text="True if there are too many conversions, so that only the newest are included."
     )
-    values = serializers.IntegerField(help_text="How many different values there are, in all.")
+    values = serializers.IntegerField(help_text="The number of different values.")
     parts = PartShape(many=True, help_text="At most 20.")
     other = PartShape(allow_null=True, help_text="All further parts together.")
-    whole = PartShape(allow_null=True, help_text="All of it together; with a filter alone, else null.")
+    whole = PartShape(allow_null=True, help_text="All conversions that match the filter. Null without a filter.")
 
 
 class BreakdownQuery(Query):
     by = serializers.ChoiceField(
         choices=[by.value for by in BreakdownBy],
-        help_text="`property`, `currency` and `source` are those of each conversion; the others are what is known of "
+        help_text="`property`, `currency` and `source` come from each conversion; the others from what is known of "
         "each visitor now. With `persona` and `goal` a visitor may be in several parts.",
     )
     name = serializers.CharField(
-        required=False, help_text="Which property (with dots for what lies deeper) or trait; needed for these two."
+        required=False, help_text="The property (with dots for nested ones) or trait; needed for these two."
     )
-    begin = serializers.DateTimeField(required=False, help_text=f"{DAYS} days before `end` without it.")
-    end = serializers.DateTimeField(required=False, help_text="Until before then; now without it.")
+    begin = serializers.DateTimeField(required=False, help_text=f"Default: {DAYS} days before `end`.")
+    end = serializers.DateTimeField(required=False, help_text="The first time no longer included. Default: now.")
     onlyBy = serializers.ChoiceField(
         choices=[by.value for by in FILTERS],
         required=False,
-        help_text="Count only visitors of whom this is `onlyValue` now; who ever converted that goal, for `goal`.",
+        help_text="Count only visitors with this `onlyValue` now; for `goal`, visitors who ever converted that goal.",
     )
-    onlyName = serializers.CharField(required=False, help_text="Which trait; needed with `onlyBy=trait`.")
+    onlyName = serializers.CharField(required=False, help_text="The trait; needed with `onlyBy=trait`.")
     onlyValue = serializers.CharField(
         required=False,
         trim_whitespace=False,
-        help_text="As a part's value: a text as it is, anything else as JSON; the id of a goal, or its name.",
+        help_text="As in a part's `value`: a text as it is, anything else as JSON; for a goal its id or name.",
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Name what is missing; `begin` and `end` are always in what comes back."""
+        """Return the parameters with `begin` and `end` filled in. Raises ValidationError for a missing one."""
         if attrs["by"] in NAMED and "name" not in attrs:
-            raise serializers.ValidationError({"name": f"Say which {attrs['by']}."})
+            raise serializers.ValidationError({"name": f"Send the name of the {attrs['by']}."})
         if ("onlyBy" in attrs) != ("onlyValue" in attrs):
             raise serializers.ValidationError({"onlyBy": "Send onlyBy and onlyValue together."})
         if (attrs.get("onlyBy") == BreakdownBy.TRAIT) != ("onlyName" in attrs):
-            raise serializers.ValidationError({"onlyName": "Say which trait, and only for a trait."})
+            raise serializers.ValidationError({"onlyName": "Send the name of the trait, and only with onlyBy=trait."})
         end = attrs.setdefault("end", timezone.now())
         try:
             begin = attrs.setdefault("begin", end - timedelta(days=DAYS))
@@ -104,7 +104,7 @@ class GoalBreakdown(APIView):
         responses=answers(200, BreakdownShape, 400, 404),
     )
     def get(self, request: Request, goal_id: int) -> Response:
-        """A goal's conversions, and those of goals merged into it, by what they carried or by who converted."""
+        """Break down a goal's conversions, with those of merged goals, by property, source or visitor."""
         query = BreakdownQuery.read(request)
         goal = find_goal(request, goal_id, follows_merge=True)
         only = None
@@ -113,11 +113,11 @@ class GoalBreakdown(APIView):
         if only is not None and only.by == BreakdownBy.GOAL:
             other = find_other(goal.site, only.value)
             if other is None or other == goal:
-                raise serializers.ValidationError({"onlyValue": "This is no other goal of the site, by id or name."})
+                raise serializers.ValidationError({"onlyValue": "The site has no other goal with this id or name."})
             only = VisitorFilter(BreakdownBy.GOAL, str(other.pk))
         if only is not None and only.by == BreakdownBy.PERSONA and (unknown := unknown_persona(goal.site, only.value)):
-            near = f" There is: {', '.join(unknown.near)}." if unknown.near else ""
-            raise serializers.ValidationError({"onlyValue": f"This is no persona of the site.{near}"})
+            near = f" Did you mean: {', '.join(unknown.near)}?" if unknown.near else ""
+            raise serializers.ValidationError({"onlyValue": f"The site has no such persona.{near}"})
         by, name = BreakdownBy(query["by"]), query.get("name", "")
         seen = break_down(goal.site, goal, by, name=name, only=only, begin=query["begin"], end=query["end"])
         found = seen.breakdown

@@ -1,4 +1,4 @@
-"""Goals as the API spells them: the names of Kameleoon's Automation API (promises W13), and a few of ours."""
+"""Goals as JSON, with the names of Kameleoon's Automation API (promise W13) and a few more."""
 # ruff: noqa: N815 - the names are the wire's
 
 from typing import Any, Literal, cast
@@ -15,13 +15,13 @@ PAGE_LIMIT = 200
 
 
 class TagNames(serializers.ListField):
-    """Names of tags, without white space around them; case counts."""
+    """Names of tags, without surrounding white space; case-sensitive."""
 
     child = serializers.CharField(max_length=100)
 
 
 class Event(serializers.Serializer[GoalBinding]):
-    """What an event is called: its type (track, page, screen) and its name."""
+    """An event by its type (track, page, screen) and its name."""
 
     type = serializers.CharField(source="event_type")
     name = serializers.CharField(source="event_name")
@@ -39,23 +39,23 @@ class GoalShape(serializers.Serializer[Goal]):
     status = serializers.SerializerMethodField(help_text="INACTIVE once archived.")
     description = serializers.CharField()
     hasMultipleConversions = serializers.BooleanField(
-        source="has_multiple_conversions", help_text="Whether every conversion counts, or one a visit."
+        source="has_multiple_conversions", help_text="True: every conversion counts. False: one per visit."
     )
     tags = serializers.SerializerMethodField()
-    isArchived = serializers.SerializerMethodField(help_text="An archived goal still converts.")
-    origin = serializers.ChoiceField(choices=Goal.Origin.values, help_text="Who made it.")
-    autoMade = serializers.SerializerMethodField(help_text="Whether an event made it.")
+    isArchived = serializers.SerializerMethodField(help_text="An archived goal still counts conversions.")
+    origin = serializers.ChoiceField(choices=Goal.Origin.values, help_text="How the goal was created.")
+    autoMade = serializers.SerializerMethodField(help_text="True if an event created the goal.")
     dateCreated = serializers.DateTimeField(source="created_at")
     dateModified = serializers.DateTimeField(source="updated_at")
     lastConversion = serializers.DateTimeField(
-        source="last_conversion_at", allow_null=True, help_text="The latest time at which an event converted it."
+        source="last_conversion_at", allow_null=True, help_text="The time of the latest conversion."
     )
     boundEvents = Event(
-        source="bindings", many=True, help_text="The events that convert it whatever it is called (`keepReceiving`)."
+        source="bindings", many=True, help_text="Events that convert the goal under any name (`keepReceiving`)."
     )
 
     mergedInto = serializers.SerializerMethodField(
-        help_text="The id of this goal, where another one was asked for that is merged into it."
+        help_text="The id of this goal, if the goal asked for was merged into it."
     )
 
     def get_mergedInto(self, _goal: Goal) -> int | None:  # noqa: N802
@@ -75,10 +75,10 @@ class GoalShape(serializers.Serializer[Goal]):
 
 
 class GoalFields(serializers.Serializer[Any]):
-    """What a person decides about a goal."""
+    """The editable fields of a goal."""
 
     name = serializers.CharField(
-        max_length=GOAL_NAME_LENGTH, trim_whitespace=False, help_text="Unique among the site's goals; kept to the byte."
+        max_length=GOAL_NAME_LENGTH, trim_whitespace=False, help_text="Unique in the site; stored byte for byte."
     )
     type = serializers.ChoiceField(choices=Goal.Type.values, required=False)
     description = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False)
@@ -87,24 +87,26 @@ class GoalFields(serializers.Serializer[Any]):
 
 
 class NewGoal(GoalFields):
-    """A goal to be made. It consumes nothing of the quota that events have."""
+    """A goal to create. It does not count towards the new-goal limit."""
 
-    sitecode = serializers.CharField(required=False, help_text="Which site; or `siteId`, or neither if it is clear.")
+    sitecode = serializers.CharField(
+        required=False, help_text="The site. Send this, `siteId`, or neither if your credential opens one site."
+    )
     siteId = serializers.IntegerField(source="site_id", required=False, min_value=1, max_value=2**63 - 1)
 
 
 class GoalChange(GoalFields):
-    """What to change of a goal; what is left out stays. Other fields of a goal may be sent along as they are."""
+    """Changes of a goal. Fields that are left out stay; other fields may be sent unchanged."""
 
     keepReceiving = serializers.BooleanField(
         source="keeps_receiving",
         required=False,
-        help_text="With a new name: the events that convert the goal today go on doing so. "
-        "Otherwise a goal that an event made is not found again under a new name, and the next event makes another.",
+        help_text="With a new name: the events that convert the goal today continue to. "
+        "Without it, the next such event creates another goal under the old name.",
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Refuse a change that would be ignored."""
+        """Return the changes. Raises ValidationError for a change that would be ignored."""
         goal = self.context["goal"]
         given = self.initial_data
         for name in ("id", "siteId", "sitecode", "origin", "autoMade"):
@@ -113,21 +115,21 @@ class GoalChange(GoalFields):
         for name in ("status", "isArchived"):
             if name in given and given[name] != goal[name]:
                 way = f"POST /api/goals/{goal['id']}/{'restore' if goal['isArchived'] else 'archive'}"
-                raise serializers.ValidationError({name: f"This is changed by {way}."})
+                raise serializers.ValidationError({name: f"Change this by {way}."})
         return attrs
 
 
 class GoalQuery(Query):
-    """Which goals are wanted, and which page of them."""
+    """The filters, the order and the page of a list of goals."""
 
     tag = serializers.ListField(
-        child=serializers.CharField(trim_whitespace=False), required=False, help_text="Repeat it for several."
+        child=serializers.CharField(trim_whitespace=False), required=False, help_text="Repeat it for several tags."
     )
     tagsMode = serializers.ChoiceField(
-        choices=["any", "all"], default="any", help_text="Whether a goal needs any of the tags, or all of them."
+        choices=["any", "all"], default="any", help_text="A goal must have any of the tags, or all of them."
     )
     status = serializers.ChoiceField(choices=["ACTIVE", "INACTIVE"], required=False, help_text="INACTIVE: archived.")
-    autoMade = serializers.BooleanField(required=False, help_text="Whether an event made the goal.")
+    autoMade = serializers.BooleanField(required=False, help_text="True: only goals that an event created.")
     site = serializers.CharField(required=False, help_text="A sitecode.")
     search = serializers.CharField(
         required=False,
@@ -138,13 +140,13 @@ class GoalQuery(Query):
     ordering = serializers.ChoiceField(
         choices=[f"{sign}{key}" for key in ORDERINGS for sign in ("", "-")],
         default="name",
-        help_text="With `-` backwards. Goals of one rank stand in the order of their ids; those without a last "
-        "conversion, or without revenue in the currency, stand last either way.",
+        help_text="With `-` descending. Goals of equal rank are in the order of their ids. Goals without a last "
+        "conversion, or without revenue in the currency, are always last.",
     )
     currency = serializers.CharField(
         required=False,
         max_length=3,
-        help_text="Whose revenue `revenue` orders by; without it, that of the currency in which most goals have some.",
+        help_text="The currency of the order `revenue`. Default: the currency of most goals.",
     )
     page = serializers.IntegerField(default=1, min_value=1, help_text="From 1. A page beyond the last is empty.")
     perPage = serializers.IntegerField(default=50, min_value=1, max_value=PAGE_LIMIT)

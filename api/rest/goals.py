@@ -1,4 +1,4 @@
-"""`/api/goals`: what a site's goals are, and what people do to them (goals.catalogue)."""
+"""`/api/goals`: list, create, change, archive and delete goals (goals.catalogue)."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -22,12 +22,12 @@ from goals.finding import GoalFilter, find_live_goal
 from goals.models import Goal
 from goals.ordering import Order, find_goals
 
-FARTHEST: Final = 2**31  # no site has so many goals
+FARTHEST: Final = 2**31  # more goals than any site has
 
 
 @extend_schema(tags=["goals"])
 class Goals(ViewSet):
-    """Each method parses and answers; what it decides is in `goals`."""
+    """The goals of a caller's sites. Each method parses and answers; `goals` decides."""
 
     @extend_schema(
         operation_id="listGoals",
@@ -35,7 +35,7 @@ class Goals(ViewSet):
         responses=answers(200, GoalShape(many=True), 400, 404),
     )
     def list(self, request: Request) -> Response:
-        """The goals of your sites, a page of them as a JSON array."""
+        """List the goals of your sites, one page as a JSON array."""
         query = GoalQuery.read(request)
         sites = visible_sites(request, query.get("site", ""))
         key, is_descending = query["ordering"].removeprefix("-"), query["ordering"].startswith("-")
@@ -61,7 +61,7 @@ class Goals(ViewSet):
 
     @extend_schema(operation_id="createGoal", request=NewGoal, responses=answers(201, GoalShape, 400, 403, 404, 409))
     def create(self, request: Request) -> Response:
-        """Make a goal. It does not count against the limits on goals that events make."""
+        """Create a goal. It does not count towards the new-goal limit."""
         new = NewGoal(data=request.data)
         new.is_valid(raise_exception=True)
         fields: dict[str, Any] = new.validated_data
@@ -72,20 +72,20 @@ class Goals(ViewSet):
             with transaction.atomic():
                 catalogue.create_goal(goal, tags=tags, template=site.goal_name_template)
                 made = shape(find_goal(request, goal.pk))
-                note(request, site, f"Made the goal {goal.pk}", None, edited(made))
+                note(request, site, f"Created the goal {goal.pk}", None, edited(made))
         except catalogue.NameTakenError as taken:
             raise name_taken(taken) from taken
         return Response(made, status=HTTPStatus.CREATED)
 
     @extend_schema(operation_id="readGoal", responses=answers(200, GoalShape, 404))
     def retrieve(self, request: Request, goal_id: int) -> Response:
-        """A goal. The id of one that was merged into another is answered with that one, and `mergedInto`."""
+        """Return a goal. For a goal that was merged into another, return that one, with `mergedInto`."""
         goal = find_goal(request, goal_id, follows_merge=True)
         return Response(shape(goal, merged_into=goal.pk if goal.pk != goal_id else None))
 
     @extend_schema(operation_id="changeGoal", request=GoalChange, responses=answers(200, GoalShape, 400, 403, 404, 409))
     def partial_update(self, request: Request, goal_id: int) -> Response:
-        """Change a goal."""
+        """Change a goal. Fields that are left out stay as they are."""
         goal = find_goal(request, goal_id)
         before = shape(goal)
         change = GoalChange(data=request.data, partial=True, context={"goal": before})
@@ -113,7 +113,7 @@ class Goals(ViewSet):
 
     @extend_schema(operation_id="deleteGoal", responses=answers(204, None, 403, 404))
     def destroy(self, request: Request, goal_id: int) -> Response:
-        """Delete a goal: it and its conversions leave every count, and its name is free."""
+        """Delete a goal with its conversions. Its name can be used again."""
         goal = find_goal(request, goal_id)
         with transaction.atomic():
             catalogue.delete_goal(goal, now=timezone.now())
@@ -122,7 +122,7 @@ class Goals(ViewSet):
 
     @extend_schema(operation_id="archiveGoal", request=None, responses=answers(200, GoalShape, 403, 404))
     def archive(self, request: Request, goal_id: int) -> Response:
-        """Put a goal aside. It still converts."""
+        """Archive a goal. It still counts conversions."""
         goal = find_goal(request, goal_id)
         with transaction.atomic():
             catalogue.archive_goal(goal, now=timezone.now())
@@ -131,7 +131,7 @@ class Goals(ViewSet):
 
     @extend_schema(operation_id="restoreGoal", request=None, responses=answers(200, GoalShape, 403, 404))
     def restore(self, request: Request, goal_id: int) -> Response:
-        """Take a goal back from the archive."""
+        """Restore an archived goal."""
         goal = find_goal(request, goal_id)
         with transaction.atomic():
             catalogue.restore_goal(goal)
@@ -140,9 +140,9 @@ class Goals(ViewSet):
 
 
 def find_goal(request: Request, goal_id: int, *, follows_merge: bool = False) -> Goal:
-    """A live goal of the credential's sites, also by the id of one merged into it where it is read. Raises NotFound.
+    """Return a live goal of the caller's sites; with `follows_merge` also by the id of a goal merged into it.
 
-    Three queries, or four.
+    Raises NotFound. Three or four queries.
     """
     goal = find_live_goal(caller_of(request).site_ids, goal_id, follows_merge=follows_merge)
     if goal is None:
@@ -151,19 +151,19 @@ def find_goal(request: Request, goal_id: int, *, follows_merge: bool = False) ->
 
 
 def shape(goal: Goal, *, merged_into: int | None = None) -> Mapping[str, Any]:
-    """A goal as JSON."""
+    """Return a goal as JSON."""
     return GoalShape(goal, context={"merged_into": merged_into}).data
 
 
 def edited(shaped: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a goal as JSON, what people decide about it."""
+    """Return the editable fields of a goal as JSON."""
     return {name: shaped[name] for name in ("name", "type", "description", "hasMultipleConversions", "tags")}
 
 
 def name_taken(taken: catalogue.NameTakenError) -> Refusal:
-    """409, with the goal that has the name."""
+    """Return 409 with the id of the goal that has the name."""
     return Refusal(
         HTTPStatus.CONFLICT,
         "name_taken",
-        f"Goal {taken.goal_id} has this name already. Take another name, or rename or delete that goal.",
+        f"Goal {taken.goal_id} already has this name. Choose another name, or rename or delete that goal.",
     )

@@ -1,6 +1,4 @@
-"""`/api/messages/{id}/trace`, `/api/trace` and `/api/why-not`: what happened to a message, and why a visitor did not
-convert a goal (promise N-04). The sentences are those of the pages, from the same code.
-"""
+"""`/api/messages/{id}/trace`, `/api/trace` and `/api/why-not` (promise N-04), in the sentences of the pages."""
 # ruff: noqa: N815 - the names are the wire's
 
 from collections.abc import Collection
@@ -25,8 +23,8 @@ from api.rest.goals import find_goal
 from api.rest.reading import Query
 from api.rest.schema import answers
 
-MOST_FOUND: Final = 100  # a sender may try again what is rejected as often as it likes
-REASON_HELP: Final = f"A code, empty if all went well. One of {', '.join(REASONS)}."
+MOST_FOUND: Final = 100  # a sender may resend a rejected event as often as it likes
+REASON_HELP: Final = f"A code; empty if there was no problem. One of {', '.join(REASONS)}."
 MOODS: Final = {"good": "good", "warn": "warning", "bad": "bad", "": "plain"}
 
 
@@ -38,12 +36,12 @@ class LineShape(serializers.Serializer[TraceLine]):
     text = serializers.CharField()
     goalId = serializers.IntegerField(source="goal_id", allow_null=True)
     message = serializers.IntegerField(source="message_id", allow_null=True, help_text="The id of another message.")
-    person = serializers.CharField(help_text="An identifier of somebody; empty where it names nobody.")
+    person = serializers.CharField(help_text="An identifier of a person; empty if the line names no one.")
 
 
 @extend_schema_serializer(component_name="TraceStep")
 class StepShape(serializers.Serializer[TraceStep]):
-    """One step, with its reason and its time."""
+    """A step with its reason and time."""
 
     title = serializers.CharField()
     state = serializers.ChoiceField(choices=[state.value for state in StepState])
@@ -54,7 +52,7 @@ class StepShape(serializers.Serializer[TraceStep]):
 
 @extend_schema_serializer(component_name="Trace")
 class TraceShape(serializers.Serializer[Any]):
-    """A message, and what happened to it from the door to the profile."""
+    """A message and its way from the request to the profile."""
 
     id = serializers.IntegerField(source="message.pk")
     messageId = serializers.CharField(source="message.message_id", allow_null=True, help_text="The sender's.")
@@ -73,17 +71,17 @@ class TraceShape(serializers.Serializer[Any]):
     digestedAt = serializers.DateTimeField(source="message.digested_at", allow_null=True)
     reading = serializers.IntegerField(
         source="trace.reading",
-        help_text="The version of what events mean that it was read under; the newest where it is still to be read.",
+        help_text="The version of what events mean under which it was processed, or else the newest.",
     )
     steps = StepShape(source="trace.steps", many=True)
     differences = serializers.ListField(
-        source="trace.differences", child=serializers.CharField(), help_text="What would be different today."
+        source="trace.differences", child=serializers.CharField(), help_text="Results that would be different today."
     )
 
 
 @extend_schema_serializer(component_name="FoundMessage")
 class FoundShape(serializers.Serializer[Message]):
-    """A message with the messageId that was asked for."""
+    """A message with the messageId asked for."""
 
     id = serializers.IntegerField(source="pk")
     sitecode = serializers.CharField(source="site.sitecode")
@@ -100,19 +98,21 @@ class FoundShape(serializers.Serializer[Message]):
 
 @extend_schema_serializer(component_name="FoundTrace")
 class FoundTraceShape(TraceShape):
-    """The newest message with a messageId, and all that have it."""
+    """The newest message with a messageId, and all others with it."""
 
-    messages = FoundShape(many=True, help_text=f"All that have the messageId, newest first; {MOST_FOUND} at most.")
+    messages = FoundShape(many=True, help_text=f"All messages with the messageId, newest first; {MOST_FOUND} at most.")
 
 
 @extend_schema_serializer(component_name="Sentence")
 class SentenceShape(serializers.Serializer[Sentence]):
-    """A part of the answer."""
+    """A sentence of the answer."""
 
-    code = serializers.CharField(help_text="What it says, for programs: `kept_away`, `deferred`, `nearly_the_name`…")
+    code = serializers.CharField(help_text="The sentence for programs: `kept_away`, `deferred`, `nearly_the_name`…")
     text = serializers.CharField()
     mood = serializers.SerializerMethodField(help_text="good, warning, bad or plain.")
-    messages = serializers.ListField(child=serializers.IntegerField(), help_text="Ids of messages it is about.")
+    messages = serializers.ListField(
+        child=serializers.IntegerField(), help_text="Ids of the messages that it is about."
+    )
 
     def get_mood(self, sentence: Sentence) -> str:
         return MOODS[sentence.mood]
@@ -120,15 +120,17 @@ class SentenceShape(serializers.Serializer[Sentence]):
 
 @extend_schema_serializer(component_name="WhyNot")
 class WhyNotShape(serializers.Serializer[WhyNotAnswer]):
-    """Why there is, or is not, a conversion."""
+    """The reasons why there is, or is not, a conversion."""
 
     hasConverted = serializers.BooleanField(source="has_converted")
     sentences = SentenceShape(many=True)
 
 
 class TraceQuery(Query):
-    messageId = serializers.CharField(max_length=10_000, trim_whitespace=False, help_text="As its sender called it.")
-    type = serializers.ChoiceField(choices=TYPES, required=False, help_text="Where messages of several have this id.")
+    messageId = serializers.CharField(max_length=10_000, trim_whitespace=False, help_text="The sender's messageId.")
+    type = serializers.ChoiceField(
+        choices=TYPES, required=False, help_text="If messages of several types have this id."
+    )
     site = serializers.CharField(required=False, help_text="A sitecode; all your sites without it.")
 
 
@@ -137,18 +139,18 @@ class WhyNotQuery(Query):
         max_length=255, trim_whitespace=False, help_text="Any identifier: a visitor code, a user id, an anonymous id."
     )
     goal = serializers.IntegerField(min_value=1, max_value=2**63 - 1, help_text="The id of a goal.")
-    site = serializers.CharField(required=False, help_text="The sitecode of the goal, if you like: it is not needed.")
+    site = serializers.CharField(required=False, help_text="The sitecode of the goal; optional.")
 
 
 class TraceOfMessage(APIView):
     @extend_schema(operation_id="readTrace", tags=["messages"], responses=answers(200, TraceShape, 404))
     def get(self, request: Request, number: int) -> Response:
-        """What happened to a message, step by step, each with its reason and time; by its number."""
+        """Show what happened to a message, step by step, each with its reason and time."""
         message = Message.objects.filter(pk=number, site__in=caller_of(request).site_ids).select_related("site").first()
         if message is None:
             raise NotFound
         note_reading(request, {message.site_id})
-        return Response(TraceShape(told(message)).data)
+        return Response(TraceShape(with_trace(message)).data)
 
 
 class TraceOfMessageId(APIView):
@@ -159,17 +161,17 @@ class TraceOfMessageId(APIView):
         responses=answers(200, FoundTraceShape, 400, 404),
     )
     def get(self, request: Request) -> Response:
-        """The same of the newest message with a messageId, whatever became of it, and all others that have it.
+        """Show what happened to the newest message with a messageId, and list all others with it.
 
-        Where `/segmentio` points to in its answers. What was rejected and sent again has several.
+        Answers of `/segmentio` point here. A rejected event that was sent again has several messages.
         """
         query = TraceQuery.read(request)
         sites = visible_sites(request, query.get("site", ""))
-        found = find_by_message_id(sites, query["messageId"], type_=query.get("type", ""))
-        if not found:
+        messages = find_by_message_id(sites, query["messageId"], type_=query.get("type", ""))
+        if not messages:
             raise NotFound
-        note_reading(request, {message.site_id for message in found})
-        return Response(FoundTraceShape({**told(found[0]), "messages": found}).data)
+        note_reading(request, {message.site_id for message in messages})
+        return Response(FoundTraceShape({**with_trace(messages[0]), "messages": messages}).data)
 
 
 class WhyNot(APIView):
@@ -180,7 +182,7 @@ class WhyNot(APIView):
         responses=answers(200, WhyNotShape, 400, 404),
     )
     def get(self, request: Request) -> Response:
-        """Why there is, or is not, a conversion of a goal by a visitor. Looks at the newest 10,000 messages."""
+        """Explain why there is, or is not, a conversion of a goal by a visitor, from the newest 10,000 messages."""
         query = WhyNotQuery.read(request)
         goal = find_goal(request, query["goal"], follows_merge=True)
         site = open_site(request, sitecode=query.get("site"), site_id=goal.site_id)
@@ -189,8 +191,8 @@ class WhyNot(APIView):
         return Response(WhyNotShape(why_not(site, visitor, goal)).data)
 
 
-def told(message: Message) -> dict[str, Any]:
-    """A message and its trace, as TraceShape takes them. At most 13 queries."""
+def with_trace(message: Message) -> dict[str, Any]:
+    """Return a message and its trace, as TraceShape takes them. At most 13 queries."""
     prefetch_related_objects([message.site], "sources", "rules")
     return {"message": message, "trace": trace(message.site, message)}
 
@@ -198,7 +200,7 @@ def told(message: Message) -> dict[str, Any]:
 def find_by_message_id(site_ids: Collection[int], message_id: str, *, type_: str) -> list[Message]:
     """Return the messages with this messageId, newest first, MOST_FOUND at most. Two queries.
 
-    Those that were rejected are found by an index of their own: the index of the deduplication lacks them.
+    Rejected messages have an index of their own, because the index of the deduplication leaves them out.
     """
     stored_as, _ = read_message_id(message_id)  # a long one is stored as its hash
     messages = Message.objects.filter(
@@ -208,7 +210,6 @@ def find_by_message_id(site_ids: Collection[int], message_id: str, *, type_: str
     rejected = messages.filter(status=Message.Status.REJECTED)
     if type_:
         rejected = rejected.filter(type__in=[type_, ""])  # rejected before its type was known
-    # Without their bodies: a hundred copies of one that is rejected again and again may be 100 MB.
-    newest = [each.defer("body", "detail").order_by("-pk")[:MOST_FOUND] for each in (taken, rejected)]
-    found = [*newest[0], *newest[1]]
-    return sorted(found, key=lambda message: -message.pk)[:MOST_FOUND]
+    # Without bodies: a hundred copies of one that is rejected again and again may be 100 MB.
+    newest = [rows.defer("body", "detail").order_by("-pk")[:MOST_FOUND] for rows in (taken, rejected)]
+    return sorted([*newest[0], *newest[1]], key=lambda message: -message.pk)[:MOST_FOUND]

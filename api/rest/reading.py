@@ -1,4 +1,4 @@
-"""Reading requests: JSON bodies of a bounded size, and query strings without a word that would be ignored."""
+"""Readers of requests: JSON bodies of bounded size, and query strings in which every parameter is known."""
 
 import re
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 
 
 class BoundedJSONParser(BaseParser):
-    """JSON as the ingest reads it: strict, UTF-8 (or UTF-16 with its mark), no lone surrogates."""
+    """A parser as strict as the ingest's: UTF-8 (or UTF-16 with its mark), no lone surrogates."""
 
     media_type = "application/json"
 
     def parse(
         self, stream: IO[bytes], _media_type: str | None = None, _context: Mapping[str, Any] | None = None
     ) -> Any:
-        """The decoded body. Raises Refusal: 413 too_large, 400 invalid_json."""
+        """Return the decoded body. Raises Refusal: 413 too_large, 400 invalid_json."""
         body = stream.read(BODY_LIMIT + 1)
         if len(body) > BODY_LIMIT:
             raise Refusal(
@@ -41,11 +41,11 @@ class BoundedJSONParser(BaseParser):
                     f"The body is nested deeper than {DEPTH_LIMIT} levels. Nothing was changed.",
                 )
             return msgspec.json.decode(text)
-        except UnicodeDecodeError as error:  # PowerShell 5 sends ISO-8859-1 unless it is told otherwise
+        except UnicodeDecodeError as error:  # PowerShell 5 sends ISO-8859-1 by default
             raise Refusal(
                 HTTPStatus.BAD_REQUEST,
                 "invalid_json",
-                f"The body is not UTF-8 at byte {error.start:,}. Send it as UTF-8; nothing was changed.",
+                f"The body is not UTF-8 at byte {error.start:,}. Nothing was changed. Send it as UTF-8.",
             ) from error
         except (ValueError, RecursionError) as error:
             raise Refusal(HTTPStatus.BAD_REQUEST, "invalid_json", f"The body is not JSON: {error}.") from error
@@ -54,7 +54,7 @@ class BoundedJSONParser(BaseParser):
 def is_too_deep(text: str) -> bool:
     """Return True if more brackets are open at once than any value of this API needs.
 
-    A serializer that refuses such a value prints it, which ends in a RecursionError.
+    A serializer that rejects such a value prints it, which ends in a RecursionError.
     """
     if text.count("[") + text.count("{") <= DEPTH_LIMIT:
         return False
@@ -67,7 +67,7 @@ def is_too_deep(text: str) -> bool:
 
 
 class EventType(serializers.ChoiceField):
-    """A type of events, in any case, as the doors read it."""
+    """A type of events, in any case, as the ingest reads it."""
 
     def to_internal_value(self, data: Any) -> Any:
         """Return the type in lower case. Raises ValidationError."""
@@ -75,23 +75,24 @@ class EventType(serializers.ChoiceField):
 
 
 class Query(serializers.Serializer[Any]):
-    """The parameters that a list takes."""
+    """The parameters of a list."""
 
     @classmethod
     def read(cls, request: Request) -> dict[str, Any]:
-        """The parameters of a request, checked. Raises ValidationError, also for one that is unknown: a filter that
-        is misspelt must not give everything.
+        """Return the validated parameters of a request.
+
+        Raises ValidationError also for an unknown one, because a misspelt filter must not return everything.
         """
         fields = cls().fields
         given = {
-            # A plain dict: in a form, which is what the framework takes a QueryDict for, an absent boolean is False.
+            # A plain dict, because the framework takes a QueryDict for a form, in which an absent boolean is False.
             name: values if isinstance(fields.get(name), serializers.ListField) else values[0]
             for name, values in request.query_params.lists()
         }
         for name in given:
             if name not in fields:
                 known = ", ".join(fields)
-                raise serializers.ValidationError({name: f"There is no such parameter here; there are {known}."})
+                raise serializers.ValidationError({name: f"There is no such parameter; there are {known}."})
         query = cls(data=given)
         query.is_valid(raise_exception=True)
         read: dict[str, Any] = query.validated_data

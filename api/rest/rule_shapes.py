@@ -1,4 +1,4 @@
-"""Rules as the API spells them, and what they would change."""
+"""Rules as JSON, and the forecast of what they would change."""
 # ruff: noqa: N815 - the names are the wire's
 
 from typing import Any
@@ -15,7 +15,7 @@ from api.rules.validation import MAX_REDACTIONS, MAX_RULES, explain_too_many, fi
 
 
 class Text(serializers.CharField):
-    """Any text, to the byte; none if it is left out."""
+    """Any text, byte for byte; empty by default."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"default": "", "allow_blank": True, "trim_whitespace": False, "max_length": 500, **options})
@@ -27,7 +27,7 @@ class Fields(serializers.DictField):
     child = serializers.CharField(max_length=500, trim_whitespace=False)
 
     def to_internal_value(self, data: Any) -> dict[Any, Any]:
-        """The fields, their names checked like they are."""
+        """Return the fields. Raises ValidationError for a name as for a field."""
         fields = super().to_internal_value(data)
         for name in fields:
             self.child.run_validators(name)
@@ -36,7 +36,7 @@ class Fields(serializers.DictField):
 
 @extend_schema_serializer(component_name="Rule")
 class RuleShape(serializers.Serializer[Rule]):
-    """A condition, all parts of which must hold (an empty one always does), and an action."""
+    """A condition, all parts of which must hold (an empty part always does), and an action."""
 
     source = serializers.IntegerField(  # type: ignore[assignment]  # a field's own name, which is no field here
         source="source_id",
@@ -44,7 +44,7 @@ class RuleShape(serializers.Serializer[Rule]):
         allow_null=True,
         min_value=1,
         max_value=2**63 - 1,
-        help_text="The id of the only source whose events it concerns; null for all of the site.",
+        help_text="The id of the source whose events it applies to; null for all sources of the site.",
     )
     name = Text(max_length=100)
     isEnabled = serializers.BooleanField(source="is_enabled", default=True)
@@ -63,7 +63,7 @@ class RuleShape(serializers.Serializer[Rule]):
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Refuse what cannot be applied, each complaint under the field's name of the wire."""
+        """Return the rule. Raises ValidationError, each message under the field's JSON name."""
         names = {str(field.source): name for name, field in self.fields.items()}
         wrong = {names[name]: message for name, message in find_problems(rule_of(Rule(**attrs))).items()}
         if attrs["source_id"] is not None and attrs["source_id"] not in self.context["source_ids"]:
@@ -75,7 +75,7 @@ class RuleShape(serializers.Serializer[Rule]):
 
 @extend_schema_serializer(component_name="Rules")
 class RulesShape(serializers.Serializer[Any]):
-    """All rules of a site, in the order in which they act."""
+    """All rules of a site, in the order in which they run."""
 
     rules = serializers.ListField(
         child=RuleShape(),
@@ -83,7 +83,7 @@ class RulesShape(serializers.Serializer[Any]):
     )
 
     def validate_rules(self, rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Refuse more than a site may have."""
+        """Return the rules. Raises ValidationError for more than a site may have."""
         wrong = explain_too_many([rule["action"] for rule in rules], before=self.context["actions"])
         if wrong:
             raise serializers.ValidationError(wrong)
@@ -92,26 +92,26 @@ class RulesShape(serializers.Serializer[Any]):
 
 @extend_schema_serializer(component_name="RulesToTry")
 class Draft(RulesShape):
-    """Rules to be tried."""
+    """Rules for a forecast."""
 
     last = serializers.IntegerField(
-        default=1_000, min_value=1, max_value=MOST_MESSAGES, help_text="On how many messages, the last of the site."
+        default=1_000, min_value=1, max_value=MOST_MESSAGES, help_text="The number of messages, the latest of the site."
     )
 
 
 @extend_schema_serializer(component_name="GoalForecast")
 class GoalForecastShape(serializers.Serializer[GoalForecast]):
-    """A goal that the messages hit, under the rules that are or under those in hand."""
+    """A goal that the messages convert, under the present rules or under those tried."""
 
     name = serializers.CharField()
-    isMade = serializers.BooleanField(source="is_made", help_text="It does not exist yet.")
+    isMade = serializers.BooleanField(source="is_made", help_text="True if the goal does not exist yet.")
     conversionsNow = serializers.IntegerField(source="conversions_now")
     conversionsThen = serializers.IntegerField(source="conversions_then")
 
 
 @extend_schema_serializer(component_name="ProfileForecast")
 class ProfileForecastShape(serializers.Serializer[ProfileForecast]):
-    """What the messages alone say of one identity, under the rules that are and under those in hand."""
+    """The facts of one identity from these messages alone, under the present rules and under those tried."""
 
     kind = serializers.CharField(help_text="`user`, `anonymous` or `visitor`.")
     value = serializers.CharField()
@@ -121,9 +121,9 @@ class ProfileForecastShape(serializers.Serializer[ProfileForecast]):
 
 @extend_schema_serializer(component_name="Forecast")
 class ForecastShape(serializers.Serializer[Forecast]):
-    """What would be different. Each message counts once; quota and earlier conversions are left out of account."""
+    """The differences. Each message counts once; the new-goal limit and earlier conversions are ignored."""
 
-    messages = serializers.IntegerField(help_text="How many were looked at.")
+    messages = serializers.IntegerField(help_text="The number of messages examined.")
     goals = GoalForecastShape(many=True)
     goalsMadeNow = serializers.IntegerField(source="goals_made_now")
     goalsMadeThen = serializers.IntegerField(source="goals_made_then")

@@ -1,4 +1,4 @@
-"""`/api/sites/{sitecode}/rules`: what a site's people want done with its events, and what that would change."""
+"""`/api/sites/{sitecode}/rules`: a site's rules, and a forecast of what other rules would change."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ class SiteRules(APIView):
 
     @extend_schema(operation_id="listRules", tags=["rules"], responses=answers(200, RulesShape, 404))
     def get(self, request: Request, sitecode: str) -> Response:
-        """A site's rules, in the order in which they act."""
+        """List a site's rules in the order in which they run."""
         return Response(shape(open_site(request, sitecode=sitecode)))
 
     @extend_schema(
@@ -33,7 +33,7 @@ class SiteRules(APIView):
         responses=answers(200, RulesShape, 400, 403, 404),
     )
     def put(self, request: Request, sitecode: str) -> Response:
-        """Put rules in the place of all that the site has: all of them or, where one is wrong, none."""
+        """Replace all rules of a site, or none if one is wrong."""
         site = open_site(request, sitecode=sitecode)
         rules = read(RulesShape, request, site)["rules"]
         with transaction.atomic():
@@ -51,7 +51,7 @@ class WhatIf(APIView):
         operation_id="tryRules", tags=["rules"], request=Draft, responses=answers(200, ForecastShape, 400, 404)
     )
     def post(self, request: Request, sitecode: str) -> Response:
-        """What the last messages would do under other rules. Nothing is changed."""
+        """Forecast what the latest messages would do under other rules. Nothing is changed."""
         site = open_site(request, sitecode=sitecode)
         draft = read(Draft, request, site)
         rules = [Rule(**fields) for fields in draft["rules"]]
@@ -62,17 +62,17 @@ class WhatIf(APIView):
 
 
 def read(kind: type[RulesShape], request: Request, site: Site) -> dict[str, Any]:
-    """Return the rules of a body, checked as rules of this site. Raises ValidationError. Two queries."""
+    """Return the rules of a body, validated for this site. Raises ValidationError. Two queries."""
     context = {
         "source_ids": set(site.sources.values_list("pk", flat=True)),
         "actions": list(site.rules.values_list("action", flat=True)),
     }
-    given = kind(data=request.data, context=context)
-    given.is_valid(raise_exception=True)
-    checked: dict[str, Any] = given.validated_data
-    return checked
+    serializer = kind(data=request.data, context=context)
+    serializer.is_valid(raise_exception=True)
+    validated: dict[str, Any] = serializer.validated_data
+    return validated
 
 
 def shape(site: Site) -> Any:
-    """A site's rules as JSON. One query."""
+    """Return a site's rules as JSON. One query."""
     return RulesShape({"rules": site.rules.all()}).data

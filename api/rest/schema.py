@@ -1,4 +1,4 @@
-"""The OpenAPI document: how it is made, and the words that every operation shares."""
+"""The OpenAPI document, and the descriptions that all operations share."""
 
 import hashlib
 from dataclasses import dataclass
@@ -29,30 +29,34 @@ Endpoint = tuple[str, str, str, Any]
 
 PAGE_HEADERS: Final = [
     OpenApiParameter(
-        f"X-Pagination-{name}-Count", int, OpenApiParameter.HEADER, response=[200], description=f"How many {what}."
+        f"X-Pagination-{name}-Count",
+        int,
+        OpenApiParameter.HEADER,
+        response=[200],
+        description=f"The number of {things}.",
     )
-    for name, what in (("Page", "pages there are"), ("Total", "goals there are on all pages"))
+    for name, things in (("Page", "pages"), ("Total", "goals on all pages"))
 ]
 ERROR_STATUSES: Final = {
     400: "The body, a parameter or a field is wrong; the message names it.",
-    401: "No credential or token, or none that is valid.",
+    401: "The credential or token is missing or not valid.",
     403: "The token's role or the credential's scopes are not enough; the message names what is needed.",
-    404: "Nothing is here, or nothing that the credential opens.",
+    404: "Nothing is at this address, or the credential does not open it.",
     409: "Another goal of the site has this name.",
-    429: "Too many requests of this credential; come again after `Retry-After` seconds.",
-    503: "The database cannot be reached; come again after `Retry-After` seconds.",
+    429: "Too many requests with this credential. Try again after `Retry-After` seconds.",
+    503: "The database cannot be reached. Try again after `Retry-After` seconds.",
 }
 
 
 @extend_schema_serializer(component_name="Error")
 class ErrorBody(serializers.Serializer[Any]):
-    """What every error looks like."""
+    """The body of every error."""
 
     success = serializers.BooleanField(help_text="Always false.")
     code = serializers.ChoiceField(
         choices=list(ERROR_CODES), help_text="\n".join(f"* `{code}`: {text}" for code, text in ERROR_CODES.items())
     )
-    message = serializers.CharField(help_text="What was wrong, where, and what to do.")
+    message = serializers.CharField(help_text="The problem, its place, and what to do.")
 
 
 class CredentialScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # registers itself by being made
@@ -60,11 +64,11 @@ class CredentialScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyp
     name = ["basic", "token"]
 
     def get_security_requirement(self, auto_schema: AutoSchema) -> list[dict[str, list[Any]]]:  # noqa: ARG002
-        """Either of them is enough."""
+        """Return both schemes; either is enough."""
         return [{name: []} for name in self.name]
 
     def get_security_definition(self, auto_schema: AutoSchema) -> list[dict[str, str]]:  # noqa: ARG002 - its caller names it
-        """The two ways in."""
+        """Return both schemes, Basic and Bearer."""
         return [
             {
                 "type": "http",
@@ -80,13 +84,13 @@ class CredentialScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyp
 
 
 def answers(status: int, shape: Any, *errors: int) -> dict[int, Any]:
-    """What an operation answers: the one success, the errors named, and those that any operation has."""
+    """Return the answers of an operation: its success, its own errors, and those of every operation."""
     failures = {error: OpenApiResponse(ErrorBody, ERROR_STATUSES[error]) for error in (*errors, 401, 403, 429, 503)}
     return {status: shape, **dict(sorted(failures.items()))}
 
 
 def keep_one_spelling(endpoints: list[Endpoint], **_: Any) -> list[Endpoint]:
-    """Each path also answers with a slash at its end; the document has it once (SPECTACULAR_SETTINGS)."""
+    """Leave out the paths with a final slash, so that the document has each once (SPECTACULAR_SETTINGS)."""
     return [endpoint for endpoint in endpoints if not endpoint[0].endswith("/")]
 
 
@@ -104,18 +108,21 @@ class Document:
 
 @once
 def documents() -> dict[str, Document]:
-    """Return the OpenAPI document of this code as YAML and JSON, made once a process. It takes most of a second.
+    """Return the OpenAPI document as YAML and JSON, made once per process. It takes most of a second.
 
-    The generator is not made for threads: of several at once some failed.
+    The generator is not safe for threads: some of several concurrent ones failed.
     """
     generator = SchemaGenerator()  # type: ignore[no-untyped-call]
-    made = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    document = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     renderers = {"yaml": OpenApiYamlRenderer(), "json": OpenApiJsonRenderer()}
-    return {name: Document.of(force_bytes(each.render(made, renderer_context={}))) for name, each in renderers.items()}
+    return {
+        name: Document.of(force_bytes(renderer.render(document, renderer_context={})))
+        for name, renderer in renderers.items()
+    }
 
 
 class Schema(APIView):
-    """`/api/schema`, for everybody: YAML, or JSON to those who ask for it."""
+    """`/api/schema`, open to all: YAML, or JSON if the request accepts it."""
 
     authentication_classes = ()
     throttle_classes = ()
@@ -123,7 +130,7 @@ class Schema(APIView):
 
     @extend_schema(exclude=True)
     def get(self, request: Request) -> HttpResponseBase:
-        """Send the document, or 304 to a reader who has it already."""
+        """Send the document, or 304 if the reader has it already."""
         document = documents()["json" if request.accepted_renderer.format.endswith("json") else "yaml"]
         headers = {"ETag": document.etag, "Cache-Control": "no-cache", "Vary": "Accept"}
         response = HttpResponse(document.body, content_type=request.accepted_renderer.media_type, headers=headers)

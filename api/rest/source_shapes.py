@@ -1,4 +1,4 @@
-"""Sources as the API spells them."""
+"""Sources as JSON, with their write keys, counts and budgets."""
 # ruff: noqa: N815 - the names are the wire's
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class TwinOf:
 
 @dataclass(frozen=True, slots=True)
 class SourceReport:
-    """A source and what came through it."""
+    """A source with the counts of its events."""
 
     source: Source
     ever: SourceCounts
@@ -68,11 +68,11 @@ class Use:
 
 @extend_schema_serializer(component_name="WriteKey")
 class WriteKeyShape(serializers.Serializer[WriteKey]):
-    """A key that may only write, into one source. It is no secret: pages carry it."""
+    """A key that can only write, into one source. It is not secret: pages contain it."""
 
     key = serializers.CharField()
     dateCreated = serializers.DateTimeField(source="created_at")
-    endsAt = serializers.DateTimeField(source="ends_at", allow_null=True, help_text="Refused from then on.")
+    endsAt = serializers.DateTimeField(source="ends_at", allow_null=True, help_text="Refused from this time on.")
 
 
 @extend_schema_serializer(component_name="Twin")
@@ -80,44 +80,45 @@ class TwinShape(serializers.Serializer[TwinOf]):
     """Another source that sends the same events of the same visitors, each with a messageId of its own."""
 
     source = serializers.IntegerField(  # type: ignore[assignment]  # a field's own name, which is no field here
-        source="other_id", help_text="Its id. One of the two should not take track."
+        source="other_id", help_text="The id of the other source. One of the two should not take track events."
     )
-    eventName = serializers.CharField(source="twin.event_name", help_text="Of the latest pair.")
+    eventName = serializers.CharField(source="twin.event_name", help_text="The event of the latest pair.")
     count = serializers.IntegerField(source="twin.count")
     lastSeenAt = serializers.DateTimeField(source="twin.last_seen_at")
 
 
 class FiguresShape(serializers.Serializer[SourceCounts]):
-    """How many messages came in."""
+    """Counts of received messages."""
 
-    received = serializers.IntegerField(help_text="Duplicates and rejected ones among them.")
+    received = serializers.IntegerField(help_text="With duplicates and rejected events.")
     duplicates = serializers.IntegerField()
-    rejected = serializers.IntegerField(help_text="At the door.")
+    rejected = serializers.IntegerField(help_text="Rejected on arrival.")
 
 
 @extend_schema_serializer(component_name="BudgetUse")
 class UseShape(serializers.Serializer[Use]):
-    """A budget of a source, and what is used of it now."""
+    """A budget of a source, and its use now."""
 
-    span = serializers.ChoiceField(choices=[span.value for span in BudgetSpan], help_text="A day is one of UTC.")
+    span = serializers.ChoiceField(choices=[span.value for span in BudgetSpan], help_text="Days are UTC.")
     mostEvents = serializers.IntegerField(source="most_events")
-    mostBytes = serializers.IntegerField(source="most_bytes", help_text="Of bodies, inflated.")
-    events = serializers.IntegerField(source="used.events", help_text="Duplicates and rejected ones among them.")
+    mostBytes = serializers.IntegerField(source="most_bytes", help_text="Bytes of bodies after decompression.")
+    events = serializers.IntegerField(source="used.events", help_text="With duplicates and rejected events.")
     bytes = serializers.IntegerField(source="used.bytes")
     turnedAway = serializers.IntegerField(
-        source="used.turned_away", help_text="Requests answered 429 because it was used up; nothing of them was stored."
+        source="used.turned_away",
+        help_text="Requests answered 429 because the budget was used up; nothing of them was stored.",
     )
 
 
 @extend_schema_serializer(component_name="RejectedEvents")
 class RejectedShape(serializers.Serializer[RejectedFor]):
-    """Counts of the events of a source that were rejected at ingest, while such events are kept."""
+    """Counts of the events of a source that were rejected on arrival, as long as such events are kept."""
 
     reason = serializers.CharField()
-    kept = serializers.IntegerField(source="counts.kept", help_text="Stored, to be looked at and tried again.")
-    copies = serializers.IntegerField(source="counts.copies", help_text="Identical to one that was stored.")
+    kept = serializers.IntegerField(source="counts.kept", help_text="Stored; they can be read and retried.")
+    copies = serializers.IntegerField(source="counts.copies", help_text="Identical to a stored one.")
     notKept = serializers.IntegerField(
-        source="counts.not_kept", help_text="Over what a source may have stored a day: counted, not kept."
+        source="counts.not_kept", help_text="Over the daily allowance of a source: counted, not stored."
     )
 
 
@@ -129,15 +130,15 @@ class SourceShape(serializers.Serializer[SourceReport]):
     sitecode = serializers.CharField(source="source.site.sitecode")
     name = serializers.CharField(source="source.name")
     kind = serializers.ChoiceField(source="source.kind", choices=Source.Kind.values)
-    isEnabled = serializers.BooleanField(source="source.is_enabled", help_text="Else its events are answered 403.")
+    isEnabled = serializers.BooleanField(source="source.is_enabled", help_text="False: its events are answered 403.")
     takesTrack = serializers.BooleanField(
         source="source.takes_track",
-        help_text="Else its track events do nothing: another source of the site sends the same.",
+        help_text="False: its track events have no effect, because another source sends the same ones.",
     )
     dateCreated = serializers.DateTimeField(source="source.created_at")
     writeKeys = WriteKeyShape(source="source.write_keys", many=True)
     lastSeenAt = serializers.DateTimeField(source="ever.last_received_at", allow_null=True)
-    received = serializers.IntegerField(source="ever.received", help_text="Of all time, as the next two.")
+    received = serializers.IntegerField(source="ever.received", help_text="All time, as the next two.")
     duplicates = serializers.IntegerField(source="ever.duplicates")
     rejected = serializers.IntegerField(source="ever.rejected")
     last24Hours = FiguresShape(source="day", help_text="In whole hours.")
@@ -145,7 +146,7 @@ class SourceShape(serializers.Serializer[SourceReport]):
     eventsPerMinute = serializers.IntegerField(
         source="source.events_per_minute",
         allow_null=True,
-        help_text="Its own budget, as the next three; null: default.",
+        help_text="Its own budget, as the next three; null: the default.",
     )
     bytesPerMinute = serializers.IntegerField(source="source.bytes_per_minute", allow_null=True)
     eventsPerDay = serializers.IntegerField(source="source.events_per_day", allow_null=True)
@@ -155,27 +156,27 @@ class SourceShape(serializers.Serializer[SourceReport]):
 
 
 class BudgetField(serializers.IntegerField):
-    """A figure of a budget, null for the default."""
+    """A limit of a budget, null for the default."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(required=False, allow_null=True, min_value=1, max_value=MAX_BUDGET, **options)
 
 
 class SourceChange(serializers.Serializer[Any]):
-    """What to change of a source; what is left out stays. Other fields of it may be sent along as they are."""
+    """Changes of a source. Fields that are left out stay; other fields may be sent unchanged."""
 
     name = serializers.CharField(max_length=100, required=False)
     isEnabled = serializers.BooleanField(source="is_enabled", required=False)
     takesTrack = serializers.BooleanField(source="takes_track", required=False)
     eventsPerMinute = BudgetField(
-        source="events_per_minute", help_text="Over it senders get 429. Null: the default of its kind, as below."
+        source="events_per_minute", help_text="Beyond it senders get 429. Null: the default of its kind, as below."
     )
-    bytesPerMinute = BudgetField(source="bytes_per_minute", help_text="Of bodies, inflated.")
-    eventsPerDay = BudgetField(source="events_per_day", help_text="A day is one of UTC.")
+    bytesPerMinute = BudgetField(source="bytes_per_minute", help_text="Bytes of bodies after decompression.")
+    eventsPerDay = BudgetField(source="events_per_day", help_text="Days are UTC.")
     bytesPerDay = BudgetField(source="bytes_per_day")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Refuse a change that would be ignored."""
+        """Return the changes. Raises ValidationError for a change that would be ignored."""
         for name in ("id", "sitecode", "kind"):
             if name in self.initial_data and self.initial_data[name] != self.context["source"][name]:
                 raise serializers.ValidationError({name: "This cannot be changed."})
@@ -183,23 +184,26 @@ class SourceChange(serializers.Serializer[Any]):
 
 
 class NewSource(serializers.Serializer[Any]):
-    """A source to be made. A site has its Segment destination from the beginning, and no other."""
+    """A source to create. Every site has exactly one Segment destination already."""
 
-    sitecode = serializers.CharField(required=False, help_text="Which site, if your credential opens several.")
+    sitecode = serializers.CharField(required=False, help_text="The site, if your credential opens several.")
     name = serializers.CharField(max_length=100)
     kind = serializers.ChoiceField(choices=[kind for kind in Source.Kind.values if kind != Source.Kind.DESTINATION])
     writeKey = serializers.CharField(
-        source="write_key", required=False, max_length=64, help_text="One that its senders have already; else made."
+        source="write_key",
+        required=False,
+        max_length=64,
+        help_text="A key that its senders already use. Default: a new key.",
     )
 
 
 class Rotation(serializers.Serializer[Any]):
-    """For how long the keys that a source has still work."""
+    """The time for which the old keys of a source still work."""
 
     overlapHours = serializers.IntegerField(default=24, min_value=0, max_value=MOST_OVERLAP)
 
 
 class SourceQuery(Query):
-    """Whose sources are wanted."""
+    """The filter of the list of sources."""
 
     site = serializers.CharField(required=False, help_text="A sitecode; all your sites without it.")

@@ -1,4 +1,4 @@
-"""`/api/sources`: who may send into a site, with which keys, and what came through each."""
+"""`/api/sources`: the senders of a site, with their write keys and counts."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -40,7 +40,7 @@ DAY = timedelta(hours=24)
 
 @extend_schema(tags=["sources"])
 class Sources(ViewSet):
-    """Each method parses and answers; what it decides is in api.ingest.provisioning."""
+    """The sources of a caller's sites. Each method parses and answers; api.ingest.provisioning decides."""
 
     writes_need = Role.OWNER
 
@@ -48,14 +48,14 @@ class Sources(ViewSet):
         operation_id="listSources", parameters=[SourceQuery], responses=answers(200, SourceShape(many=True), 400, 404)
     )
     def list(self, request: Request) -> Response:
-        """The sources of your sites, oldest first."""
+        """List the sources of your sites, oldest first."""
         query = SourceQuery.read(request)
         found = Source.objects.filter(site__in=visible_sites(request, query.get("site", "")))
         return Response(shapes(found))
 
     @extend_schema(operation_id="createSource", request=NewSource, responses=answers(201, SourceShape, 400, 403, 404))
     def create(self, request: Request) -> Response:
-        """Make a source, with a write key and the rules that senders of its kind need."""
+        """Create a source with a write key and the rules that senders of its kind need."""
         new = NewSource(data=request.data)
         new.is_valid(raise_exception=True)
         fields: dict[str, Any] = new.validated_data
@@ -63,21 +63,21 @@ class Sources(ViewSet):
         try:
             with transaction.atomic():
                 source = provisioning.create_source(site, **fields)
-                note(request, site, f"Made the source {source.pk}", None, {"name": source.name, "kind": source.kind})
+                note(request, site, f"Created the source {source.pk}", None, {"name": source.name, "kind": source.kind})
         except ValidationError as error:  # the name and the kind are checked by now
             raise serializers.ValidationError({"writeKey": error.messages}) from error
         return Response(shape(source), status=HTTPStatus.CREATED)
 
     @extend_schema(operation_id="readSource", responses=answers(200, SourceShape, 404))
     def retrieve(self, request: Request, source_id: int) -> Response:
-        """A source, its keys and its figures."""
+        """Return a source with its keys and counts."""
         return Response(shape(find_source(request, source_id)))
 
     @extend_schema(
         operation_id="changeSource", request=SourceChange, responses=answers(200, SourceShape, 400, 403, 404)
     )
     def partial_update(self, request: Request, source_id: int) -> Response:
-        """Change a source. None is deleted, as its messages name it: switch it off."""
+        """Change a source. To end one, disable it: its messages name it, so it cannot be deleted."""
         source = find_source(request, source_id)
         change = SourceChange(data=request.data, partial=True, context={"source": shape(source)})
         change.is_valid(raise_exception=True)
@@ -92,7 +92,7 @@ class Sources(ViewSet):
 
 @extend_schema(tags=["sources"])
 class WriteKeys(ViewSet):
-    """The keys of a source."""
+    """Rotation and revocation of a source's keys."""
 
     writes_need = Role.OWNER
 
@@ -100,7 +100,7 @@ class WriteKeys(ViewSet):
         operation_id="rotateWriteKey", request=Rotation, responses=answers(201, WriteKeyShape, 400, 403, 404)
     )
     def rotate(self, request: Request, source_id: int) -> Response:
-        """Make a new key; the others of the source end after `overlapHours`, those that would end earlier as before."""
+        """Create a key. The other keys of the source end after `overlapHours`, or earlier if they already would."""
         source = find_source(request, source_id)
         rotation = Rotation(data=request.data)
         rotation.is_valid(raise_exception=True)
@@ -108,12 +108,12 @@ class WriteKeys(ViewSet):
         with transaction.atomic():
             key = provisioning.rotate_write_key(source, overlap=timedelta(hours=hours), now=timezone.now())
             after = {"key begins with": key.key[:4], "others end in hours": hours}
-            note(request, source.site, f"Made a new write key of the source {source_id}", None, after)
+            note(request, source.site, f"Rotated the write key of the source {source_id}", None, after)
         return Response(WriteKeyShape(key).data, status=HTTPStatus.CREATED)
 
     @extend_schema(operation_id="revokeWriteKey", responses=answers(204, None, 403, 404))
     def revoke(self, request: Request, source_id: int, key: str) -> Response:
-        """End a key: it is refused everywhere within 5 seconds."""
+        """Revoke a key. It is refused everywhere within 5 seconds."""
         source = find_source(request, source_id)
         write_key = source.write_keys.filter(key=key).first()
         if write_key is None:
@@ -126,7 +126,7 @@ class WriteKeys(ViewSet):
 
 
 def find_source(request: Request, source_id: int) -> Source:
-    """A source of the credential's sites. Raises NotFound. One query."""
+    """Return a source of the caller's sites. Raises NotFound. One query."""
     source = Source.objects.filter(site__in=caller_of(request).site_ids, pk=source_id).first()
     if source is None:
         raise NotFound

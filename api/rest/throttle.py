@@ -1,4 +1,4 @@
-"""How often a credential or a token may ask: counted in Redis, by the minute; without Redis nobody is held up."""
+"""Limit of requests per minute and credential or token, counted in Redis; without Redis there is no limit."""
 
 import time
 from typing import TYPE_CHECKING, Final
@@ -21,18 +21,18 @@ SPAN: Final = 60
 
 
 class CredentialThrottle(BaseThrottle):
-    """So many requests a minute and credential or token, over all processes; at a minute's turn up to twice as many."""
+    """A limit of requests per minute over all processes; around the turn of a minute up to twice as many pass."""
 
     def allow_request(self, request: Request, _view: "APIView") -> bool:
-        asked = count_request(caller_of(request).key, now=time.time())
-        return asked <= int(settings.API_REQUESTS_PER_MINUTE)
+        requests = count_request(caller_of(request).key, now=time.time())
+        return requests <= int(settings.API_REQUESTS_PER_MINUTE)
 
     def wait(self) -> float:
         return SPAN - time.time() % SPAN
 
 
 def count_request(caller: str, *, now: float) -> int:
-    """Which request of this minute it is; 0 when nobody can tell. Three round trips to Redis."""
+    """Return the number of this request in its minute, 0 without Redis. Three round trips to Redis."""
     key = f"requests:{caller}:{now // SPAN:.0f}"
     try:
         cache.add(key, 0, timeout=2 * SPAN)

@@ -1,4 +1,4 @@
-"""The paths below /api/. Each answers with and without a slash at its end: a redirect would lose a POST's body."""
+"""The paths below /api/, each with and without a final slash, because a redirect loses the body of a POST."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ from api.rest.sources import Sources, WriteKeys
 
 
 class Number:
-    """An id; what is longer than any of ours is no id."""
+    """An id; a longer number is none."""
 
     regex = "[0-9]{1,18}"
 
@@ -29,7 +29,7 @@ class Number:
 
 
 class Anything:
-    """A visitor code: any characters, slashes and line ends too. `a%2Fb` has become `a/b` before it gets here."""
+    """A visitor code: any characters, slashes and line ends too. `a%2Fb` arrives here as `a/b`."""
 
     regex = r"[\s\S]+"
 

@@ -201,7 +201,7 @@ def test_source__made__may_send_at_once(owner: Client, site: Site, world: World)
     answer = world.client.post("/v1/track", json={"writeKey": key, "userId": "u", "event": "Buy"})
     assert answer.status_code == 200
     what, _, after = last_entry()
-    assert (what, after) == (f"Made the source {source.pk}", {"name": "Altis", "kind": "altis"})
+    assert (what, after) == (f"Created the source {source.pk}", {"name": "Altis", "kind": "altis"})
     assert key not in str(AuditEntry.objects.values())
 
 

@@ -80,7 +80,7 @@ def make_goal(request: HttpRequest, site: Site) -> HttpResponseBase:
         try:
             with transaction.atomic():
                 catalogue.create_goal(goal, tags=tags, template=site.goal_name_template)
-                audit.note(request, site, f"Made the goal {goal.pk}", None, {**fields, "tags": tags})
+                audit.note(request, site, f"Created the goal {goal.pk}", None, {**fields, "tags": tags})
         except catalogue.NameTakenError as taken:
             form.add_error("name", _taken(taken))
         else:

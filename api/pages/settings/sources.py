@@ -135,7 +135,7 @@ def create(request: HttpRequest, site: Site) -> str:
     except ValidationError as error:
         messages.error(request, " ".join(error.messages))
         return ""
-    note(request, site, f"Made the source {source.pk}", None, {"name": source.name, "kind": source.kind})
+    note(request, site, f"Created the source {source.pk}", None, {"name": source.name, "kind": source.kind})
     return f"“{source.name}” may send now, with the write key below."
 
 
@@ -258,7 +258,7 @@ def rotate(request: HttpRequest, source: Source) -> str:
         return ""
     key = rotate_write_key(source, overlap=timedelta(hours=hours), now=timezone.now())
     after = {"key begins with": key.key[:4], "others end in hours": hours}
-    note(request, source.site, f"Made a new write key of the source {source.pk}", None, after)
+    note(request, source.site, f"Rotated the write key of the source {source.pk}", None, after)
     return f"There is a new key. The others of “{source.name}” end in {count_of(hours, 'hour')}."
 
 

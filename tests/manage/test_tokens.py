@@ -293,6 +293,6 @@ def test_error__of_a_role__says_what_is_needed(world: World, goal: Goal) -> None
     response = holder(world, "viewer").ask("DELETE", f"/api/goals/{goal.pk}")
 
     assert json.loads(response.content)["message"] == (
-        "This needs a token of the role editor; yours is of the role viewer."
+        "This needs the role editor; your token has the role viewer."
     )
     assert Goal.objects.filter(pk=goal.pk, deleted_at=None).exists()

@@ -85,7 +85,9 @@ def test_breakdown__of_a_persona_that_is_not_there__is_refused_with_the_near_one
     answer = viewer.ask("GET", address(goal, by="currency", onlyBy="persona", onlyValue="big spenders"))
 
     assert refusal(answer)[0] == 400
-    assert json.loads(answer.content)["message"] == "onlyValue: The site has no such persona. Did you mean: big_spenders?"
+    assert (
+        json.loads(answer.content)["message"] == "onlyValue: The site has no such persona. Did you mean: big_spenders?"
+    )
 
 
 def test_breakdown__of_a_merged_goal__is_that_of_the_other(world: World, goal: Goal, viewer: Caller) -> None:

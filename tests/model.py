@@ -7,7 +7,7 @@ It reads only the fields that the tests put into events.
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -134,69 +134,70 @@ def find_truth(stored: Sequence[Stored], *, ids: Sequence[str]) -> Truth:
     facts = [fact for message in messages for fact in (*read_facts(message), *read_links(message))]
     facts.sort(key=lambda fact: fact.order)
     known = {identity for message in messages for identity in {*message.ids.items()} | message.previous}
-
-    def latest(*people: Identity) -> dict[Field, Any]:
-        """Return each field with the value of the last fact about any of these identities."""
-        return {fact.field: fact.value for fact in facts if fact.identity in people}
-
-    def owner(identity: Identity) -> Identity | None:
-        """Return the latest user of an identity, otherwise its latest anonymous id."""
-        fields = latest(identity)
-        return next(
-            ((kind, fields["owner", kind]) for kind in ("user", "anonymous") if ("owner", kind) in fields), None
-        )
-
-    owners = {identity: owner(identity) for identity in known}
-
-    def find_root(identity: Identity) -> Identity:
-        """Follow owners and aliases to the end, or to the smallest identity of a cycle."""
-        way = [identity]
-        while (next_ := owners[way[-1]]) is not None:
-            if next_ in way:
-                return min(way[way.index(next_) :])
-            way.append(next_)
-        return way[-1]
-
-    def person(id_: str) -> dict[Field, Any]:
-        """Return the fields of all identities with an id's root. The id is tried as user, visitor, anonymous."""
-        roots = [find_root((kind, id_)) for kind in ("user", "visitor", "anonymous") if (kind, id_) in known]
-        return latest(*(identity for identity in known if find_root(identity) == roots[0])) if roots else {}
-
-    def convert(message: Stored, goal: str) -> tuple[Any, ...]:
-        """Return a conversion. Its visitor is the event's own code, otherwise a linked one, otherwise the id (K-51)."""
-        user, anonymous = message.ids.get("user"), message.ids.get("anonymous")
-        rules = {
-            "EVENT": message.visitor,
-            "ANONYMOUS_LINK": first_visitor({("anonymous", anonymous)}, facts) if anonymous else None,
-            "USER_LINK": first_visitor({("user", user)}, facts) if user else None,
-            "DEVICE_LINK": first_visitor(find_devices(("user", user), facts), facts) if user else None,
-            "USER": user,
-            "ANONYMOUS": anonymous,
-        }
-        rule, code = next((rule, code) for rule, code in rules.items() if code is not None)
-        key = f"{message.event['type']}:{message.message_id}" if message.message_id else None
-        values = message.properties
-        return goal, key, message.at, code, rule, user, anonymous, *read_money(values), canonical(values)
-
-    conversions = [convert(message, goal) for message in messages if (goal := read_goal(message))]
+    owners = {identity: find_owner(identity, facts) for identity in known}
+    people = {id_: find_person(id_, owners, facts) for id_ in ids}
+    conversions = [convert(message, goal, facts) for message in messages if (goal := read_goal(message))]
     goals = Counter(conversion[0] for conversion in conversions)
     groups = {message.event["groupId"] for message in messages if message.event["type"] == "group"}
+    persona_facts = [fact for fact in facts if fact.field[0] == "persona"]
     return Truth(
         goals={goal: ({"segment.io"}, count) for goal, count in goals.items()},
         conversions=Counter(conversions),
         owners=owners,
-        groups={id_: exact(pick("trait", latest(("group", id_)))) for id_ in groups},
+        groups={id_: exact(pick("trait", latest(facts, ("group", id_)))) for id_ in groups},
         documents={
-            **{f"IDENTIFY_{id_}": exact(read_profile(person(id_))) for id_ in ids},
-            **{f"COHORTS_{id_}": exact(pick("persona", person(id_))) for id_ in ids},
-            "common": {"cohorts": sorted({fact.field[1] for fact in facts if fact.field[0] == "persona"})},
+            **{f"IDENTIFY_{id_}": exact(read_profile(fields)) for id_, fields in people.items()},
+            **{f"COHORTS_{id_}": exact(pick("persona", fields)) for id_, fields in people.items()},
+            "common": {"cohorts": sorted({fact.field[1] for fact in persona_facts})},
         },
         persona_facts={
-            (*fact.identity, fact.field[1], fact.value, fact.message.at, fact.order[2])
-            for fact in facts
-            if fact.field[0] == "persona"
+            (*fact.identity, fact.field[1], fact.value, fact.message.at, fact.order[2]) for fact in persona_facts
         },
     )
+
+
+def latest(facts: Sequence[Fact], *identities: Identity) -> dict[Field, Any]:
+    """Return each field with the value of the last fact about any of these identities."""
+    return {fact.field: fact.value for fact in facts if fact.identity in identities}
+
+
+def find_owner(identity: Identity, facts: Sequence[Fact]) -> Identity | None:
+    """Return the latest user of an identity, otherwise its latest anonymous id."""
+    fields = latest(facts, identity)
+    return next(((kind, fields["owner", kind]) for kind in ("user", "anonymous") if ("owner", kind) in fields), None)
+
+
+def find_root(identity: Identity, owners: Mapping[Identity, Identity | None]) -> Identity:
+    """Follow owners and aliases to the end, or to the smallest identity of a cycle."""
+    way = [identity]
+    while (owner := owners[way[-1]]) is not None:
+        if owner in way:
+            return min(way[way.index(owner) :])
+        way.append(owner)
+    return way[-1]
+
+
+def find_person(id_: str, owners: Mapping[Identity, Identity | None], facts: Sequence[Fact]) -> dict[Field, Any]:
+    """Return the fields of all identities with an id's root. The id is tried as user, visitor, anonymous."""
+    roots = [find_root((kind, id_), owners) for kind in ("user", "visitor", "anonymous") if (kind, id_) in owners]
+    return latest(facts, *(identity for identity in owners if roots and find_root(identity, owners) == roots[0]))
+
+
+def convert(message: Stored, goal: str, facts: Sequence[Fact]) -> tuple[Any, ...]:
+    """Return a conversion. Its visitor is the event's own code, otherwise a linked one, otherwise the id (K-51)."""
+    user, anonymous = message.ids.get("user"), message.ids.get("anonymous")
+    rules = {
+        "EVENT": message.visitor,
+        "ANONYMOUS_LINK": first_visitor({("anonymous", anonymous)}, facts) if anonymous else None,
+        "USER_LINK": first_visitor({("user", user)}, facts) if user else None,
+        "DEVICE_LINK": first_visitor(find_devices(("user", user), facts), facts) if user else None,
+        "USER": user,
+        "ANONYMOUS": anonymous,
+    }
+    rule, code = next((rule, code) for rule, code in rules.items() if code is not None)
+    key = f"{message.event['type']}:{message.message_id}" if message.message_id else None
+    values = message.properties
+    return goal, key, message.at, code, rule, user, anonymous, *read_money(values), canonical(values)
 
 
 def first_visitor(people: set[Identity], facts: Sequence[Fact]) -> str | None:

@@ -175,6 +175,11 @@ class Load:
     failures: Counter[str] = field(default_factory=Counter)
     threads: list[threading.Thread] = field(default_factory=list)
 
+    def record(self, due: float, *, failure: str) -> None:
+        self.latencies.append((time.monotonic() - due) * 1000)
+        if failure:
+            self.failures[failure] += 1
+
     def join(self) -> None:
         """Wait for the last answer."""
         for thread in self.threads:
@@ -212,8 +217,7 @@ def at_rate(
         while not is_over.is_set() and (number := next(numbers)) < total:
             due = begun + number / rate
             if time.monotonic() > begun + seconds + overtime:
-                load.latencies.append((time.monotonic() - due) * 1000)
-                load.failures["unsent"] += 1
+                load.record(due, failure="unsent")
                 continue
             bytes_ = request(number)
             wait = due - time.monotonic()
@@ -227,9 +231,7 @@ def at_rate(
                 connection.close()
                 connection = Connection(port)
             else:
-                load.latencies.append((time.monotonic() - due) * 1000)
-                if not 200 <= status < 300:
-                    load.failures[str(status)] += 1
+                load.record(due, failure="" if 200 <= status < 300 else str(status))
         connection.close()
 
     load.threads = [threading.Thread(target=work, daemon=True) for _ in range(connections)]

@@ -7,7 +7,7 @@ import api.models.alerts
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("api", "0039_failed_status"),
+        ("api", "0040_describe_fields_of_ingest"),
     ]
 
     operations = [

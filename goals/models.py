@@ -189,7 +189,7 @@ class Conversion(models.Model):
 
 
 class GoalVisitor(models.Model):
-    """What a visitor converted of a goal, in all; written with the conversions (goals.rollups), as the next two are."""
+    """What a visitor converted of a goal, in all; written with the conversions (goals.totals), as the next two are."""
 
     # Also the order in which rows are locked.
     pk = models.CompositePrimaryKey("goal_id", "visitor_code")

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from django.db import connection
 
-from goals import quota, rollups, waiting
+from goals import quota, totals, waiting
 from goals.matching import EventName, KnownGoal, match_goal, names_to_look_up
 from goals.models import Conversion, Goal, Tag
 from goals.naming import name_goal
@@ -78,17 +78,17 @@ class FirstVisitor:
         return self.keyed_by == KeyedBy.ANONYMOUS_LINK
 
 
-def record(site_id: int, hits: Sequence[Hit], *, policy: Policy, moved: Sequence[rollups.Moved] = ()) -> list[Recorded]:
+def record(site_id: int, hits: Sequence[Hit], *, policy: Policy, moved: Sequence[totals.Moved] = ()) -> list[Recorded]:
     """Record hits of one site and say, in their order, what became of each. Call it inside a transaction.
 
     Unknown names become goals while the quota lasts (promises K-03, K-26, K-27); the rest is deferred, first come,
     first created (K-31). The figures follow, also those of what `rekey` moved before. Two queries when every name is
-    known, some eight more when one is not; and those of `rollups.count`. Raises HeldError when another session holds a
+    known, some eight more when one is not; and those of `totals.count`. Raises HeldError when another session holds a
     row for longer than `lock_timeout`.
     """
     if not hits:
         with waits_for(Lock.FIGURES):
-            rollups.count(site_id, [], moved)
+            totals.count(site_id, [], moved)
         return []
     events = list(dict.fromkeys(hit.event for hit in hits))
     goals = resolve(site_id, events, template=policy.template)
@@ -99,7 +99,7 @@ def record(site_id: int, hits: Sequence[Hit], *, policy: Policy, moved: Sequence
     with waits_for(Lock.GOAL):
         inserted = _insert(site_id, [(hit, goals[hit.event].id) for hit in hits if hit.event in goals])
     with waits_for(Lock.FIGURES):
-        rollups.count(site_id, list(inserted.values()), moved)
+        totals.count(site_id, list(inserted.values()), moved)
     recorded = []
     for hit in hits:
         goal = goals.get(hit.event)
@@ -166,7 +166,7 @@ def find_candidates(
 class Rekeyed:
     """The result of `rekey`."""
 
-    moved: list[rollups.Moved]  # pass it to `record`, which counts it
+    moved: list[totals.Moved]  # pass it to `record`, which counts it
     postponed: list[FirstVisitor]  # ids with too many conversions: call `rekey_next` for each, step by step
 
 
@@ -192,7 +192,7 @@ def rekey(site_id: int, links: Collection[FirstVisitor], *, most: int) -> Rekeye
     )
 
 
-def rekey_next(site_id: int, link: FirstVisitor, *, after: int, limit: int) -> tuple[list[rollups.Moved], int | None]:
+def rekey_next(site_id: int, link: FirstVisitor, *, after: int, limit: int) -> tuple[list[totals.Moved], int | None]:
     """Re-key the next conversions of one id as `rekey` does, and return what moved and the last one's number.
 
     The number is None at their end. Call it inside a transaction that has the identity locked: nobody adds conversions
@@ -239,7 +239,7 @@ def _count_rekeyable(site_id: int, ids: Collection[tuple[bool, str]], *, most: i
 
 def _rekey(
     site_id: int, links: Collection[FirstVisitor], *, after: int = 0, until: int | None = None
-) -> list[rollups.Moved]:
+) -> list[totals.Moved]:
     """Re-key the conversions of these ids, all of them or those with numbers in a range. One query."""
     within = "" if until is None else "AND c.id > %(after)s AND c.id <= %(until)s"
     order = list(KeyedBy)
@@ -295,7 +295,7 @@ def _rekey(
             },
         )
         return [
-            rollups.Moved(rollups.Happened(id_, (goal_id, now), at, revenue, currency), (goal_id, before))
+            totals.Moved(totals.Happened(id_, (goal_id, now), at, revenue, currency), (goal_id, before))
             for id_, at, goal_id, before, now, revenue, currency in cursor.fetchall()
             if before != now
         ]
@@ -360,7 +360,7 @@ def insert_goals(site_id: int, names: Sequence[str], *, tag: str, origin: Goal.O
     return {goal.name: KnownGoal(goal.pk, goal.name, is_named_by_event=True, is_archived=False) for goal in goals}
 
 
-def _insert(site_id: int, found: Sequence[tuple[Hit, int]]) -> dict[str, rollups.Happened]:
+def _insert(site_id: int, found: Sequence[tuple[Hit, int]]) -> dict[str, totals.Happened]:
     """Insert conversions, sorted by key; those whose message keys were new, by key."""
     if not found:
         return {}
@@ -395,7 +395,7 @@ def _insert(site_id: int, found: Sequence[tuple[Hit, int]]) -> dict[str, rollups
         )
         ids = dict(cursor.fetchall())
     return {
-        hit.message_key: rollups.Happened(
+        hit.message_key: totals.Happened(
             ids[hit.message_key], (goal_id, hit.visitor_code), hit.occurred_at, hit.revenue, hit.currency
         )
         for hit, goal_id in found

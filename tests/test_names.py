@@ -11,9 +11,9 @@ from django.utils import timezone
 import names
 from api.ingest.provisioning import create_site
 from cohorts.models import Group, Persona
-from goals.finding import GoalFilter
+from goals.list_order import Order, find_goals
 from goals.models import Goal, Tag
-from goals.ordering import Order, find_goals
+from goals.queries import GoalFilter
 
 NAMES = ["apple", "Banana", "Ebene", "éclair", "été", "Goal 9", "Goal 10", "Goal 100", "sign-up", "Zebra", "Ж", "東"]
 

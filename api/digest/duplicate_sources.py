@@ -6,7 +6,7 @@ from typing import Final
 from django.db import connection
 
 from api.models import Source
-from goals.twins import Twin, find_twins
+from goals.duplicate_sources import Twin, find_twins
 
 WARNING: Final = (
     "The same event of this visitor came {seconds} s apart through the sources “{one}” and “{other}”, each with a "

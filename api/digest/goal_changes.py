@@ -16,7 +16,7 @@ from django.db.models import Q, QuerySet
 from api import audit
 from api.http.wording import count_of
 from api.models import GoalsChange, Site
-from goals import many, reports
+from goals import bulk_changes, reports
 from goals.merging import merged_into
 from goals.models import Goal
 from goals.reports import Figures
@@ -79,12 +79,12 @@ def question(change: GoalsChange) -> Question:
 
 def goals_to_change(change: GoalsChange) -> QuerySet[Goal]:
     """Return the goals that a change has something to do with, in no order."""
-    goals = many.find(change.site_id, change.goal_ids)
+    goals = bulk_changes.find(change.site_id, change.goal_ids)
     match change.action:
         case Action.TAG:
             return goals.exclude(tags__name=change.tag)
         case Action.UNTAG:
-            return many.with_tag(goals, change.tag)
+            return bulk_changes.with_tag(goals, change.tag)
         case Action.ARCHIVE:
             return goals.filter(archived_at=None)
         case Action.RESTORE:
@@ -156,10 +156,10 @@ def _next_ids(change: GoalsChange) -> list[int]:
 
 STEPS: Final[Mapping[str, Callable[[GoalsChange, Sequence[int], datetime], int]]] = MappingProxyType(
     {
-        Action.TAG: lambda change, ids, _: many.tag(change.site_id, ids, change.tag),
-        Action.UNTAG: lambda change, ids, _: many.untag(change.site_id, ids, change.tag),
-        Action.ARCHIVE: lambda change, ids, now: many.archive(change.site_id, ids, now=now),
-        Action.RESTORE: lambda change, ids, now: many.restore(change.site_id, ids, now=now),
-        Action.DELETE: lambda change, ids, now: many.delete(change.site_id, ids, now=now),
+        Action.TAG: lambda change, ids, _: bulk_changes.tag(change.site_id, ids, change.tag),
+        Action.UNTAG: lambda change, ids, _: bulk_changes.untag(change.site_id, ids, change.tag),
+        Action.ARCHIVE: lambda change, ids, now: bulk_changes.archive(change.site_id, ids, now=now),
+        Action.RESTORE: lambda change, ids, now: bulk_changes.restore(change.site_id, ids, now=now),
+        Action.DELETE: lambda change, ids, now: bulk_changes.delete(change.site_id, ids, now=now),
     }
 )

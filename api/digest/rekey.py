@@ -19,7 +19,7 @@ from api.http.chunks import BODY_BYTES, iter_chunks
 from api.models import Backfill, Message, Site
 from cohorts import people
 from cohorts.models import Identity
-from goals import recording, rollups
+from goals import recording, totals
 from goals.models import Conversion
 from goals.recording import FirstVisitor, KeyedBy
 
@@ -114,7 +114,7 @@ def _apply(site_id: int, links: Collection[people.Link]) -> int:
                 late_ones = [*list_first_visitors(linked.changed), *_device_links(linked.visitors)]
                 rekeyed = recording.rekey(site_id, late_ones, most=settings.MOST_REKEYED)
                 late_links.postpone(site_id, shares=linked.postponed, rekeys=rekeyed.postponed)
-                rollups.count(site_id, [], rekeyed.moved)
+                totals.count(site_id, [], rekeyed.moved)
                 return len(rekeyed.moved)
         except people.LostRaceError as error:
             also |= error.also

@@ -23,7 +23,7 @@ from api.insight.people import message_ids_of
 from api.models import DuplicateSources, Erasure, GoalsChange, LateLink, Load, Message, Removal, Rule, Source
 from cohorts import merge, search
 from cohorts.models import Group, Identity, Link, Persona, PersonaFact, Username
-from goals import quota, rollups
+from goals import quota, totals
 from goals.models import Conversion, Goal, GoalBinding, Tag, WaitingName
 from goals.naming import events_named
 
@@ -78,10 +78,10 @@ def forget_conversions(erasure: Erasure, conversion_ids: Sequence[int]) -> None:
 def _count(erasure: Erasure, rows: Sequence[tuple[Any, ...]]) -> int:
     """Have the figures follow conversions that were given to the marker; how many there are."""
     moved = [
-        rollups.Moved(rollups.Happened(id_, (goal, new), at, revenue, currency), (goal, old))
+        totals.Moved(totals.Happened(id_, (goal, new), at, revenue, currency), (goal, old))
         for id_, at, goal, old, new, revenue, currency in rows
     ]
-    rollups.count(erasure.site_id, [], moved)
+    totals.count(erasure.site_id, [], moved)
     return len(rows)
 
 

@@ -16,8 +16,8 @@ from cohorts.facts import Path, find_facts
 from cohorts.models import Group, Persona
 from cohorts.reserved import NAME_PARTS
 from goals import breakdowns, reports
-from goals.finding import property_names
 from goals.models import Goal
+from goals.queries import property_names
 from goals.reports import Breakdown, Figures, Part
 from names import MOST_NEAR, nearest, search_folded
 
@@ -113,7 +113,7 @@ def break_down(
     visits and revenue in that time, by what is known now and whatever it is broken down by. The whole is then the
     part that a breakdown by `only.by` has under that value, of the same conversions.
 
-    Seven queries at most, of a goal of `finding.live_goals`, and two more where something is unknown.
+    Seven queries at most, of a goal of `queries.live_goals`, and two more where something is unknown.
     """
     is_of_people = only is not None or by not in OF_CONVERSIONS
     limit = NEWEST_OF_PEOPLE if is_of_people else NEWEST

@@ -20,8 +20,8 @@ from api.insight.people import (
 from api.models import Message, Site
 from cohorts.finding import visitor_codes
 from cohorts.models import Identity, Link
-from goals.finding import properties_bytes
 from goals.models import Conversion
+from goals.queries import properties_bytes
 
 PIECE: Final = 65_536  # bytes that are sent at a time
 

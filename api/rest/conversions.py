@@ -19,8 +19,8 @@ from api.rest.access import note_reading, visible_sites
 from api.rest.goals import find_goal
 from api.rest.reading import Query
 from api.rest.schema import answers
-from goals.finding import Place, conversions_of_goal, conversions_of_visitor, properties_bytes, properties_of
 from goals.models import Conversion
+from goals.queries import Place, conversions_of_goal, conversions_of_visitor, properties_bytes, properties_of
 
 PAGE_LIMIT: Final = 200
 PAGE_BYTES: Final = 4_194_304  # of properties: 200 events of 1 MB would be an answer of 400 MB

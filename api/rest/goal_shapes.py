@@ -7,8 +7,8 @@ from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from api.rest.reading import Query
+from goals.list_order import ORDERINGS
 from goals.models import GOAL_NAME_LENGTH, Goal, GoalBinding
-from goals.ordering import ORDERINGS
 
 TAGS_LIMIT = 100
 PAGE_LIMIT = 200
@@ -29,7 +29,7 @@ class Event(serializers.Serializer[GoalBinding]):
 
 @extend_schema_serializer(component_name="Goal")
 class GoalShape(serializers.Serializer[Goal]):
-    """A named target."""  # made from a row of goals.finding.live_goals
+    """A named target."""  # made from a row of goals.queries.live_goals
 
     id = serializers.IntegerField()
     name = serializers.CharField()

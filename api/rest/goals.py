@@ -18,9 +18,9 @@ from api.rest.access import caller_of, note, open_site, visible_sites
 from api.rest.goal_shapes import GoalChange, GoalQuery, GoalShape, NewGoal
 from api.rest.schema import PAGE_HEADERS, answers
 from goals import catalogue
-from goals.finding import GoalFilter, find_live_goal
+from goals.list_order import Order, find_goals
 from goals.models import Goal
-from goals.ordering import Order, find_goals
+from goals.queries import GoalFilter, find_live_goal
 
 FARTHEST: Final = 2**31  # more goals than any site has
 

@@ -12,10 +12,10 @@ from django.core.management import CommandError, call_command
 
 from api.ingest.provisioning import create_site
 from api.models import Site
-from goals import plan
+from goals import tracking_plan
 from goals.matching import EventName
 from goals.models import Goal, GoalCreation, WaitingName
-from goals.plan import Made, Plan, UnreadablePlanError, make_goals, read_plan
+from goals.tracking_plan import Made, Plan, UnreadablePlanError, make_goals, read_plan
 from tests.world import World
 
 Row = tuple[str, str]
@@ -192,7 +192,7 @@ def test_load_plan__with_names_that_wait_for_quota__wakes_them(world: World, tmp
 def test_load_plan__that_was_interrupted__goes_on(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "CHUNK", 10)
+    monkeypatch.setattr(tracking_plan, "CHUNK", 10)
     rows = [("track", f"Step {number}") for number in range(25)]
     site = world.site
     steps = make_goals(site.pk, read_plan(as_csv(rows)).events, template=site.goal_name_template, tag=site.auto_tag)

@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 
 from goals import catalogue, merging, reports
-from goals.finding import conversions_of_goal, live_goals
 from goals.models import Goal
+from goals.queries import conversions_of_goal, live_goals
 from goals.reports import By, Figures, Headline, Step
 from tests.world import START, World
 

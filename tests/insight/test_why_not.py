@@ -11,9 +11,9 @@ from api.insight.trace import trace
 from api.insight.why_not import WhyNotAnswer, why_not
 from api.models import Message, Rule, Site, Source
 from goals import catalogue
-from goals.finding import find_live_goal
 from goals.matching import EventName
 from goals.models import Goal
+from goals.queries import find_live_goal
 from tests.pages.ada import address, browser_of, text_of
 from tests.world import START, World
 

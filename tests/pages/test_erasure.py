@@ -19,7 +19,7 @@ from api.erasure.sweeps import TEXTS
 from api.models import AuditEntry, Erasure, Message, Rule, Site, Suppression
 from cohorts import people
 from cohorts.models import Identity, Link, PersonaFact
-from goals import rollups
+from goals import totals
 from goals.models import Conversion, Goal, GoalBinding, Tag
 from tests.cohorts.test_usernames import count_waiting
 from tests.flows.test_resilience import in_threads, wait_until
@@ -127,7 +127,7 @@ def test_erase__whom_others_named__leaves_stand_ins_and_every_proof(
         Message.objects.filter(status="done").delete()
         Conversion.objects.update(occurred_at=F("occurred_at") - timedelta(days=300))
         for goal in Goal.objects.all():
-            rollups.recount(goal.pk)
+            totals.recount(goal.pk)
     before = figures(site)
 
     owner.post(address("people/person/erase/"), {"id": id_})

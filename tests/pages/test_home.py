@@ -12,7 +12,7 @@ from api.alerts import evaluate
 from api.alerts.conditions import ConditionResult
 from api.ingest.provisioning import create_site, create_source
 from api.models import Alert, DuplicateSources, Message, Site, Source, SourceCount
-from goals import rollups
+from goals import totals as goal_totals
 from goals.models import Conversion, Goal, GoalCreation
 from tests.pages.conftest import Enter, text_of
 from tests.world import World
@@ -58,7 +58,7 @@ def convert(goal: Goal, *, at: datetime) -> None:
     conversion = Conversion.objects.create(
         site_id=goal.site_id, goal=goal, visitor_code="v", keyed_by=0, occurred_at=at, message_key=f"{goal.pk} {at}"
     )
-    rollups.count(goal.site_id, [rollups.Happened(conversion.pk, (goal.pk, "v"), at, None, None)])
+    goal_totals.count(goal.site_id, [goal_totals.Happened(conversion.pk, (goal.pk, "v"), at, None, None)])
 
 
 def look(person: Client) -> str:

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from api.audit import record
 from api.management.progress import progress
 from api.models import Site
-from goals.plan import UnreadablePlanError, make_goals, read_plan
+from goals.tracking_plan import UnreadablePlanError, make_goals, read_plan
 
 
 class Command(BaseCommand):

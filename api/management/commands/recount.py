@@ -9,7 +9,7 @@ from django.db import OperationalError
 from api.http.database import SessionKind, configure_open_connection
 from api.management.progress import progress
 from api.models import Site
-from goals import rollups
+from goals import totals
 from goals.models import Goal
 
 TRIES: Final = 20  # of a goal, after a deadlock with a digest, or if a session holds what is to be locked
@@ -47,7 +47,7 @@ def recount(goal_id: int) -> int:
     """Recount a goal, again after a deadlock or a wait in vain."""
     for attempt in range(1, TRIES + 1):
         try:
-            return rollups.recount(goal_id)
+            return totals.recount(goal_id)
         except OperationalError as error:
             if attempt == TRIES or getattr(error.__cause__, "sqlstate", None) not in {"40P01", "55P03"}:
                 raise

@@ -17,7 +17,7 @@ from api.pages.access import Role, show, site_page
 from api.pages.goals.goal_list import PER_PAGE, TAG_LENGTH, address_of_list, ids_in
 from api.pages.goals.list_query import read_wish
 from goals import catalogue
-from goals.ordering import ids_in_order
+from goals.list_order import ids_in_order
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

@@ -12,9 +12,9 @@ from api.models import Rule, Site
 from api.pages.access import show, site_page
 from api.pages.goals.goal_list import PER_PAGE
 from api.rules.identifiers import suggest_pattern
-from goals.finding import GoalFilter, filter_goals
-from goals.likeness import group_alike, split_name
 from goals.models import Goal
+from goals.queries import GoalFilter, filter_goals
+from goals.similar_names import group_alike, split_name
 
 MOST: Final = 50  # of each list
 STALE: Final = timedelta(days=90)

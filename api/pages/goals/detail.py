@@ -19,8 +19,8 @@ from api.pages.goals.goal_list import patterns_of
 from api.pages.goals.list_query import ID_DIGITS
 from api.pages.spans import Span, read_span
 from goals import catalogue, reports
-from goals.finding import Place, conversions_of_goal, find_live_goal, property_names
 from goals.models import Conversion, Goal
+from goals.queries import Place, conversions_of_goal, find_live_goal, property_names
 from goals.reports import Point, Step
 
 LAST: Final = 50  # conversions a page

@@ -15,9 +15,9 @@ from api.pages.access import site_page
 from api.pages.goals.goal_list import address_of_list, ids_in
 from api.pages.goals.list_query import read_wish
 from goals import reports
-from goals.finding import live_goals
+from goals.list_order import ids_in_order
 from goals.models import Goal
-from goals.ordering import ids_in_order
+from goals.queries import live_goals
 from goals.reports import Headline
 
 CHUNK: Final = 500  # goals that are held at a time

@@ -25,9 +25,9 @@ from api.pages.goals.list_query import (
 )
 from api.rules.identifiers import suggest_pattern
 from goals import reports
+from goals.list_order import find_goals
 from goals.models import Goal, Tag
 from goals.naming import events_named
-from goals.ordering import find_goals
 from goals.reports import Headline
 
 PER_PAGE: Final = 50

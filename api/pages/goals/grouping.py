@@ -23,10 +23,10 @@ from api.pages.goals.goal_list import pattern_of
 from api.pages.settings.rules import forecast_rule
 from api.rules.identifiers import suggest_pattern
 from goals import catalogue
-from goals.likeness import split_name
 from goals.matching import EventName
 from goals.models import Goal, GoalTotal
 from goals.naming import events_named, name_goal
+from goals.similar_names import split_name
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

@@ -9,9 +9,9 @@ from typing import Final, NamedTuple
 
 from django.http import QueryDict
 
-from goals.finding import GoalFilter
+from goals.list_order import COUNTS, GoalPlace, Order, Rank
 from goals.models import Goal
-from goals.ordering import COUNTS, GoalPlace, Order, Rank
+from goals.queries import GoalFilter
 
 ID_DIGITS: Final = 18
 MOST_PLACES: Final = 30  # of a sum of money

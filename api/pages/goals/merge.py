@@ -13,8 +13,8 @@ from api.models import Site
 from api.pages.access import Role, show, site_page
 from api.pages.goals.goal_list import ids_in
 from goals import merging, reports
-from goals.finding import GoalFilter, filter_goals, live_goals
 from goals.models import Goal
+from goals.queries import GoalFilter, filter_goals, live_goals
 
 MOST_OFFERED: Final = 20
 

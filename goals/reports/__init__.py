@@ -57,7 +57,7 @@ class Step(StrEnum):
 
 LENGTHS: Final = {Step.HOUR: timedelta(hours=1), Step.DAY: timedelta(days=1), Step.WEEK: timedelta(weeks=1)}
 VALUE_LENGTH: Final = 200  # characters of what a breakdown calls a part
-# A visit begins with a conversion when the one before it was so long ago (goals.rollups).
+# A visit begins with a conversion when the one before it was so long ago (goals.totals).
 GAP: Final = "interval '30 minutes'"
 VISIT: Final = f"coalesce(c.occurred_at >= lag(c.occurred_at) OVER mine + {GAP}, true)::int AS visit"
 # The conversions of some goals as one in a time, and in the gap before it, which says where visits begin. `place` is
@@ -165,7 +165,7 @@ class By(StrEnum):
 
 def headlines(goals: Sequence[Goal], *, now: datetime) -> dict[int, Headline]:
     """The figures of a page of goals, by goal id; every goal has one. One query, and one more for goals that
-    `finding.live_goals` did not give.
+    `queries.live_goals` did not give.
 
     It reads what is kept, and the conversions of the last 24 hours; of goals that others are merged into, the time of
     every conversion and what is kept of every visitor, for visits and visitors do not add up.
@@ -214,7 +214,7 @@ def totals_of(goal_ids: Sequence[int]) -> Figures:
 def members_of(goals: Sequence[Goal]) -> dict[int, list[int]]:
     """By goal id, the goals whose conversions it shows: itself, and what is merged into it.
 
-    One query, none for goals of `finding.live_goals`, which know.
+    One query, none for goals of `queries.live_goals`, which know.
     """
     members = {goal.pk: [goal.pk, *getattr(goal, "merged_ids", ())] for goal in goals}
     unknown = [goal.pk for goal in goals if not hasattr(goal, "merged_ids")]

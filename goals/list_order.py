@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 from django.db import connection
 
 import names
-from goals.finding import GoalFilter, filter_goals, live_goals
 from goals.models import Goal
+from goals.queries import GoalFilter, filter_goals, live_goals
 from goals.reports import first_day
 
 Rank = str | int | Decimal | datetime | None
@@ -78,7 +78,7 @@ class GoalPlace:
 
 @dataclass(frozen=True, slots=True)
 class GoalPage:
-    """Some goals of a list in its order, as `finding.live_goals` gives them."""
+    """Some goals of a list in its order, as `queries.live_goals` gives them."""
 
     goals: list[Goal]
     total: int  # of the whole list

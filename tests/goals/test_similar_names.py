@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goals.likeness import group_alike, likeness, split_name
 from goals.naming import TEMPLATE, conventional_names
+from goals.similar_names import group_alike, likeness, split_name
 
 
 @pytest.mark.promise("N-15")

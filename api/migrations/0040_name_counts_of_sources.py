@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
     """State only: the tables keep their names, because a rename would lock them and break the version before."""
 
     # The content types of renamed models are renamed too, which needs their last migration.
-    dependencies = [("contenttypes", "0002_remove_content_type_name"), ("api", "0038_describe_fields")]
+    dependencies = [("contenttypes", "0002_remove_content_type_name"), ("api", "0039_failed_status")]
 
     operations = [
         *keep_table("SourceTally", "SourceCount", "api_sourcetally"),

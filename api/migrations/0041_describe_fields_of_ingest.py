@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("api", "0039_name_counts_of_sources"),
+        ("api", "0040_name_counts_of_sources"),
     ]
 
     operations = [

@@ -7,7 +7,7 @@ import api.models.alerts
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("api", "0040_describe_fields_of_ingest"),
+        ("api", "0041_describe_fields_of_ingest"),
     ]
 
     operations = [

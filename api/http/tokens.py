@@ -6,7 +6,7 @@ token's role now, and none once the user is deactivated or deleted.
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import transaction
@@ -14,18 +14,11 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from api.http.credentials import MANAGEMENT_TOKEN_PREFIX, generate_secret, hash_secret
-from api.models import ManagementToken, Membership, Site
+from api.models import ManagementToken, Membership, Role, Site
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-Role = Membership.Role
-# Of the user, for a token of each role.
-ENOUGH: Final = {
-    Role.VIEWER: (Role.VIEWER, Role.EDITOR, Role.OWNER),
-    Role.EDITOR: (Role.EDITOR, Role.OWNER),
-    Role.OWNER: (Role.OWNER,),
-}
 Places = ManagementToken.sites.through  # a row says that a token is for a site
 
 
@@ -55,7 +48,8 @@ def make_token(
 def with_open_sites(tokens: "QuerySet[ManagementToken]") -> "QuerySet[ManagementToken]":
     """Give each token `open_sites`: the ids of those of its sites that it opens now. Part of the same query."""
     allowed = Q(managementtoken__user__is_superuser=True)
-    for role, enough in ENOUGH.items():
+    for role in Role:
+        enough = [own for own in Role if own.includes(role)]
         member = Membership.objects.filter(
             user=OuterRef("managementtoken__user"), site=OuterRef("site"), role__in=enough
         )

@@ -18,6 +18,7 @@ from api.models.runtime import DatabaseClock, Heartbeat, KeyFingerprint
 from api.models.sites import (
     AuditEntry,
     Membership,
+    Role,
     Site,
     entered_event_names,
     exited_event_names,
@@ -49,6 +50,7 @@ __all__ = [
     "RefusalCount",
     "RefusedKey",
     "Removal",
+    "Role",
     "Rule",
     "Scope",
     "Site",

@@ -4,7 +4,7 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-from api.models.sites import Membership, Site
+from api.models.sites import Role, Site
 from api.models.source import URL_SAFE
 
 
@@ -57,7 +57,7 @@ class ManagementToken(models.Model):
 
     token_hash = models.CharField(max_length=64, unique=True, editable=False)  # every request finds its token by it
     description = models.CharField(max_length=100)
-    role = models.CharField(max_length=8, choices=Membership.Role.choices, default=Membership.Role.VIEWER)
+    role = models.CharField(max_length=8, choices=Role.choices, default=Role.VIEWER)
     sites = models.ManyToManyField(Site, related_name="management_tokens")
     made_by = models.CharField(max_length=150)  # a name, which stays when its user is deleted
     # A token opens only sites of its user (api.http.tokens). None: the user was deleted.

@@ -92,13 +92,20 @@ class Site(models.Model):
         return f"{self.name} ({self.sitecode})"
 
 
-class Membership(models.Model):
-    """A person's place in a site."""
+class Role(models.TextChoices):
+    """Rights in a site. Each role includes those before it."""
 
-    class Role(models.TextChoices):
-        VIEWER = "viewer", "viewer"
-        EDITOR = "editor", "editor"
-        OWNER = "owner", "owner"
+    VIEWER = "viewer", "viewer"
+    EDITOR = "editor", "editor"
+    OWNER = "owner", "owner"
+
+    def includes(self, role: "Role") -> bool:
+        order = list(Role)
+        return order.index(self) >= order.index(role)
+
+
+class Membership(models.Model):
+    """A person's role in a site."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="memberships")

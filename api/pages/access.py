@@ -13,13 +13,11 @@ from django.views.decorators.cache import never_cache
 from unfold.sites import UnfoldAdminSite
 
 import names
-from api.models import Membership, Site
+from api.models import Role, Site
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
-Role = Membership.Role
-RANK: Final = {Role.VIEWER: 1, Role.EDITOR: 2, Role.OWNER: 3}
 View = Callable[..., HttpResponseBase]
 
 
@@ -37,7 +35,7 @@ class Frame(UnfoldAdminSite):  # type: ignore[misc]  # the theme's is untyped
 FRAME: Final = Frame()
 
 
-def site_page(role: Membership.Role = Role.VIEWER) -> Callable[[View], View]:
+def site_page(role: Role = Role.VIEWER) -> Callable[[View], View]:
     """Make `view(request, site, …)` a page under a site's code, for its members with this role or a higher one.
 
     Who is not signed in is sent to the login; to an outsider nothing is there (404); a member of a lower role is told
@@ -58,7 +56,7 @@ def site_page(role: Membership.Role = Role.VIEWER) -> Callable[[View], View]:
                 request.session["sitecode"] = site.sitecode
             mine = Role.OWNER if user.is_superuser else Role(site.role)  # type: ignore[attr-defined]
             request.goalpost_site, request.goalpost_role = site, mine  # type: ignore[attr-defined]
-            if RANK[mine] < RANK[role]:
+            if not mine.includes(role):
                 return show(request, "pages/forbidden.html", title="Not allowed", needed=role.label, status=403)
             if request.method == "POST":
                 request.POST = without_nul(request.POST)  # type: ignore[assignment]  # it may be set
@@ -87,9 +85,9 @@ def sites_of(user: User | AnonymousUser) -> "QuerySet[Site]":
     return sites.filter(memberships__user=user).annotate(role=F("memberships__role"))
 
 
-def may(request: HttpRequest, role: Membership.Role) -> bool:
+def may(request: HttpRequest, role: Role) -> bool:
     """Whether who looks at this page has at least this role."""
-    return RANK[getattr(request, "goalpost_role", Role.VIEWER)] >= RANK[role]
+    return bool(getattr(request, "goalpost_role", Role.VIEWER).includes(role))
 
 
 def current_site(request: HttpRequest) -> Site | None:

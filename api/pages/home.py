@@ -17,8 +17,8 @@ from api.ingest.source_counts import SourceCounts
 from api.insight import site_status
 from api.insight.delivery import DeliveryPeriod, measure_lag
 from api.insight.refused import Refused
-from api.models import Site
-from api.pages.access import Role, may, show, site_page
+from api.models import Role, Site
+from api.pages.access import may, show, site_page
 from api.pages.charts import Chart, Series
 from goals.models import Goal
 

@@ -17,15 +17,13 @@ from api.http.credentials import MANAGEMENT_TOKEN_PREFIX, check_authorization, h
 from api.http.key_usage import UsedKey, record_use
 from api.http.refused_keys import KeyProblem, hint_of, record_refused_key
 from api.http.tokens import live_tokens, with_open_sites
-from api.models import AuditEntry, Membership, Scope, Site
+from api.models import AuditEntry, Role, Scope, Site
 
 if TYPE_CHECKING:  # it reads the settings, which name this module
     from rest_framework.views import APIView
 
-Role = Membership.Role
 READ: Final = "Read data of people through the management API"
 NEWEST_ENTRIES: Final = 200  # of a log, searched at each read
-RANK: Final = {role: rank for rank, role in enumerate(Role)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,7 @@ class Caller:
 
     key: str  # unique per credential or token, for the throttle
     name: str  # for people
-    role: Membership.Role
+    role: Role
     site_ids: frozenset[int]
 
 
@@ -100,7 +98,7 @@ class RolePermission(BasePermission):
         """Return True, or raise Refusal (403)."""
         needed = Role.VIEWER if request.method in SAFE_METHODS else getattr(view, "writes_need", Role.EDITOR)
         caller = request.auth  # None where a view needs no authentication
-        if isinstance(caller, Caller) and RANK[caller.role] < RANK[needed]:
+        if isinstance(caller, Caller) and not caller.role.includes(needed):
             raise Refusal(
                 HTTPStatus.FORBIDDEN,
                 "forbidden_role",

@@ -12,8 +12,8 @@ from rest_framework.views import APIView
 from api.digest.forecast import what_if
 from api.digest.site_config import rule_of
 from api.ingest.provisioning import replace_rules
-from api.models import Rule, Site
-from api.rest.access import Role, note, open_site
+from api.models import Role, Rule, Site
+from api.rest.access import note, open_site
 from api.rest.rule_shapes import Draft, ForecastShape, RulesShape
 from api.rest.schema import answers
 

@@ -21,8 +21,8 @@ from api.http import budgets
 from api.ingest import provisioning
 from api.ingest.refusals import load_refusal_counts
 from api.ingest.source_counts import SourceCounts, load_source_counts
-from api.models import DuplicateSources, Source
-from api.rest.access import Role, caller_of, note, open_site, visible_sites
+from api.models import DuplicateSources, Role, Source
+from api.rest.access import caller_of, note, open_site, visible_sites
 from api.rest.schema import answers
 from api.rest.source_shapes import (
     NewSource,

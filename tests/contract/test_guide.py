@@ -17,7 +17,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 
-from api.models import Membership, Site, Source
+from api.models import Membership, Role, Site, Source
 from api.pages.guide import read_code
 from tests.contract.node import needs_curl, needs_node, needs_packages, run_node
 from tests.contract.server import Shop
@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 PACKAGES = HERE / "node_modules"
 
 
-def session_of(shop: Shop, role: str = Membership.Role.VIEWER) -> str:
+def session_of(shop: Shop, role: str = Role.VIEWER) -> str:
     """The session cookie of somebody who belongs to the shop's site."""
     user, _ = User.objects.get_or_create(username=role)
     Membership.objects.create(user=user, site=Site.objects.get(sitecode=shop.sitecode), role=role)

@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.test import Client
 
-from api.models import Membership, Site
+from api.models import Membership, Role, Site
 from tests.world import World
 
 ENTERED: dict[str, Any] = {"event": "Audience Entered", "properties": {"audience_key": "vip", "vip": True}}
@@ -32,7 +32,7 @@ def browser_of(site: Site, role: str) -> Client:
     client = Client(raise_request_exception=False)
     if role != "anonymous":
         user, is_new = User.objects.get_or_create(username=role, is_superuser=role == "superuser")
-        if is_new and role in Membership.Role.values:
+        if is_new and role in Role.values:
             Membership.objects.create(user=user, site=site, role=role)
         client.force_login(user)
     return client

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.http import HttpResponseBase
 from django.test import Client
 
-from api.models import Membership
+from api.models import Membership, Role
 from tests.world import World
 
 Enter = Callable[[str], Client]
@@ -24,7 +24,7 @@ def enter(world: World) -> Enter:
         client = Client(raise_request_exception=False)
         if role != "anonymous":
             user, _ = User.objects.get_or_create(username=role, is_superuser=role == "superuser")
-            if role in Membership.Role.values:
+            if role in Role.values:
                 Membership.objects.get_or_create(user=user, site=world.site, defaults={"role": role})
             client.force_login(user)
         return client

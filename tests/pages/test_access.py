@@ -11,14 +11,14 @@ from django.test import Client
 from django.urls import URLPattern
 
 from api.ingest import provisioning
-from api.models import Alert, Erasure, GoalsChange, Membership, Message, Rule, Source
+from api.models import Alert, Erasure, GoalsChange, Membership, Message, Role, Rule, Source
 from api.pages.urls import urlpatterns
 from goals.models import Goal, GoalBinding, Tag
 from tests.pages.ada import send_ada
 from tests.pages.conftest import Enter
 from tests.world import SITECODE, World
 
-VIEWER, EDITOR, OWNER = Membership.Role.VIEWER, Membership.Role.EDITOR, Membership.Role.OWNER
+VIEWER, EDITOR, OWNER = Role.VIEWER, Role.EDITOR, Role.OWNER
 MEMBERS: Final = (VIEWER, EDITOR, OWNER)
 
 
@@ -26,8 +26,8 @@ MEMBERS: Final = (VIEWER, EDITOR, OWNER)
 class Rights:
     """The least role that may look at a page and that may post to it; None: nobody, the method is not there."""
 
-    look: Membership.Role | None = VIEWER
-    act: Membership.Role | None = None
+    look: Role | None = VIEWER
+    act: Role | None = None
     query: str = ""
     form: dict[str, Any] = field(default_factory=dict)
     goal: str = "goal_id"
@@ -184,14 +184,14 @@ def outcome(response: HttpResponseBase) -> str:
     )
 
 
-def expected(who: str, least: Membership.Role | None) -> set[str]:
+def expected(who: str, least: Role | None) -> set[str]:
     if who == "anonymous":
         return {"login"}
     if who == "outsider":
         return {"absent"}
     if least is None:
         return {"no such method", "forbidden"}  # to one who may not anyway, no matter which
-    if who == "superuser" or MEMBERS.index(Membership.Role(who)) >= MEMBERS.index(least):
+    if who == "superuser" or MEMBERS.index(Role(who)) >= MEMBERS.index(least):
         return {"allowed"}
     return {"forbidden"}
 
@@ -218,7 +218,7 @@ def test_page__to_everybody__is_what_their_role_allows(place: Place, enter: Ente
 
 @pytest.mark.parametrize(("name", "form", "least"), FORMS)
 def test_form__sent_by_everybody__does_what_their_role_allows(
-    place: Place, enter: Enter, name: str, form: dict[str, str], least: Membership.Role
+    place: Place, enter: Enter, name: str, form: dict[str, str], least: Role
 ) -> None:
     for who in ("anonymous", "outsider", *MEMBERS, "superuser"):
         assert outcome(call(enter(who), "POST", place.address(name), form)) in expected(who, least), who

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 
-from api.models import Membership
+from api.models import Membership, Role
 from api.pages.frame import MENU
 from tests.pages.conftest import Enter, text_of
 from tests.world import SITECODE, World
@@ -18,7 +18,7 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;
 PASSWORD = "a long password"
 
 
-@pytest.mark.parametrize("role", [*Membership.Role.values, "superuser"])
+@pytest.mark.parametrize("role", [*Role.values, "superuser"])
 @pytest.mark.parametrize("page", ["", "goals/", "settings/", "people/", "guide/curl/"])
 def test_page__for_a_member_who_is_not_staff__has_menu_and_title(enter: Enter, role: str, page: str) -> None:
     response: Any = enter(role).get(HOME + page)
@@ -67,7 +67,7 @@ def test_root__for_a_program__is_the_error_of_the_api(
     assert json.loads(response.content)["success"] is False
 
 
-@pytest.mark.parametrize("role", Membership.Role.values)
+@pytest.mark.parametrize("role", Role.values)
 def test_admin__of_a_member_who_signs_in_there__leads_to_their_site(world: World, role: str) -> None:
     user = User.objects.create_user("marco", password=PASSWORD)
     Membership.objects.create(user=user, site=world.site, role=role)

@@ -13,7 +13,7 @@ from django.utils.html import escape
 
 import api
 from api.ingest.provisioning import create_source
-from api.models import Alert, DuplicateSources, Membership, Message, Site, Source, SourceCount
+from api.models import Alert, DuplicateSources, Message, Role, Site, Source, SourceCount
 from goals import catalogue
 from goals.models import Goal, WaitingName
 from tests.pages.conftest import Enter, text_of
@@ -84,9 +84,7 @@ def test_links__are_found_with_their_queries() -> None:
 
 
 @pytest.mark.parametrize("role", MEMBERS)
-def test_links__of_every_page__lead_a_member_to_what_they_may_see(
-    troubled: Place, enter: Enter, role: Membership.Role
-) -> None:
+def test_links__of_every_page__lead_a_member_to_what_they_may_see(troubled: Place, enter: Enter, role: Role) -> None:
     """None of them is staff. A link to the tables of the administrators would send them to the login."""
     member = enter(role)
     found: dict[str, str] = {}
@@ -107,9 +105,7 @@ def test_links__of_every_page__lead_a_member_to_what_they_may_see(
 
 
 @pytest.mark.parametrize("role", MEMBERS)
-def test_forms__of_every_page__are_shown_to_who_may_send_them(
-    troubled: Place, enter: Enter, role: Membership.Role
-) -> None:
+def test_forms__of_every_page__are_shown_to_who_may_send_them(troubled: Place, enter: Enter, role: Role) -> None:
     member = enter(role)
     wrong = []
     for name in RIGHTS:

@@ -35,6 +35,7 @@ from api.models import (
     RefusalCount,
     RefusedKey,
     Removal,
+    Role,
     Rule,
     Site,
     Source,
@@ -160,7 +161,7 @@ def site(db: None) -> Site:
     Group.objects.create(site=site, group_id="group-1", registers=traits)
     Username.objects.create(site=site, name="ada", user_value="user-1")
     member = User.objects.create_user("member")
-    Membership.objects.create(site=site, user=member, role=Membership.Role.EDITOR)
+    Membership.objects.create(site=site, user=member, role=Role.EDITOR)
     AuditEntry.objects.create(
         site=site, user=member, who="member", at=START, what="Renamed the site", after={"name": "<b>"}
     )
@@ -200,7 +201,7 @@ def test_tables__of_anybody_but_a_superuser__ask_to_sign_in(site: Site, model: t
     client, number = Client(raise_request_exception=False), row_of(model).pk if model is not User else 1
     if who != "anonymous":
         user = User.objects.create_user(who, is_staff=who == "staff")
-        Membership.objects.create(site=site, user=user, role=Membership.Role.OWNER)
+        Membership.objects.create(site=site, user=user, role=Role.OWNER)
         client.force_login(user)
 
     for path in (

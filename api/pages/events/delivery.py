@@ -35,8 +35,8 @@ from api.insight.delivery import (
     received_by_source,
 )
 from api.insight.refused import find_refused
-from api.models import Message, Site
-from api.pages.access import Role, show, site_page
+from api.models import Message, Role, Site
+from api.pages.access import show, site_page
 from api.pages.charts import Chart, Series, Tone
 from api.pages.events.event_list import read_number
 

@@ -19,8 +19,8 @@ from api.http.credentials import SourceAccess, find_source
 from api.http.database import DatabaseDownError
 from api.ingest import accept, tracking
 from api.insight.trace import Trace, same_key, trace
-from api.models import Message, Site, Source
-from api.pages.access import Role, may, show, site_page
+from api.models import Message, Role, Site, Source
+from api.pages.access import may, show, site_page
 
 IDS: Final = {"userId": "tester-1", "anonymousId": "tester-browser-1"}
 SAMPLES: Final[dict[str, dict[str, Any]]] = {

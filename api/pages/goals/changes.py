@@ -12,8 +12,8 @@ from django.views.decorators.http import require_POST
 from api.digest import goal_changes
 from api.digest.goal_changes import DONE, NEED_TAG, Action
 from api.http.wording import count_of
-from api.models import GoalsChange, Site
-from api.pages.access import Role, show, site_page
+from api.models import GoalsChange, Role, Site
+from api.pages.access import show, site_page
 from api.pages.goals.goal_list import PER_PAGE, TAG_LENGTH, address_of_list, ids_in
 from api.pages.goals.list_query import read_wish
 from goals import catalogue

@@ -15,8 +15,8 @@ from django.views.decorators.http import require_POST
 
 from api import audit
 from api.http.wording import count_of
-from api.models import Site
-from api.pages.access import Role, show, site_page
+from api.models import Role, Site
+from api.pages.access import show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.fields import LinesField
 from api.pages.goals.detail import find_goal

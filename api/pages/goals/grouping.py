@@ -15,8 +15,8 @@ from api import audit
 from api.digest import goal_changes
 from api.ingest.provisioning import note_rules_changed
 from api.insight.breakdowns import find_other, unknown_goal
-from api.models import Rule, Site
-from api.pages.access import Role, show, site_page
+from api.models import Role, Rule, Site
+from api.pages.access import show, site_page
 from api.pages.goals.changes import AT_ONCE
 from api.pages.goals.detail import find_goal
 from api.pages.goals.goal_list import pattern_of

@@ -9,8 +9,8 @@ from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_POST
 
 from api import audit
-from api.models import Site
-from api.pages.access import Role, show, site_page
+from api.models import Role, Site
+from api.pages.access import show, site_page
 from api.pages.goals.goal_list import ids_in
 from goals import merging, reports
 from goals.models import Goal

@@ -13,8 +13,8 @@ from django.views.decorators.http import require_POST
 import names
 from api import audit
 from api.http.wording import count_of
-from api.models import Site
-from api.pages.access import Role, show, site_page
+from api.models import Role, Site
+from api.pages.access import show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.goals.goal_list import TAG_LENGTH
 from goals.catalogue import TagTakenError, clean_tag, merge_tags, rename_tag

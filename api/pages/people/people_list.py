@@ -15,7 +15,7 @@ from api.erasure import erase, sweeps
 from api.http.wording import count_of
 from api.insight import people
 from api.insight.export import export
-from api.models import Erasure, Membership, Site
+from api.models import Erasure, Role, Site
 from api.pages.access import show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.events.event_list import read_number
@@ -24,7 +24,6 @@ from cohorts import finding, merge, search
 from cohorts.people import MOST_HISTORY
 from cohorts.remote_data import LARGE_BYTES
 
-Role = Membership.Role
 NEWEST = 20
 RECEIPTS = 50
 

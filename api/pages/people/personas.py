@@ -14,8 +14,8 @@ import times
 from api.audit import note
 from api.erasure import removal
 from api.insight import people
-from api.models import Removal, Site
-from api.pages.access import Role, show, site_page
+from api.models import Removal, Role, Site
+from api.pages.access import show, site_page
 from cohorts import finding, members, merge
 from cohorts.models import Group, Identity, Persona
 from cohorts.remote_data import COMMON_BYTES, MOST_LISTED

@@ -19,8 +19,8 @@ from api.alerts.channels import CHANNELS
 from api.alerts.conditions import CONDITIONS, describe, explain
 from api.audit import changed, note
 from api.http.wording import count_of
-from api.models import Alert, AlertDelivery, Site, make_signing_secret
-from api.pages.access import Role, show, site_page
+from api.models import Alert, AlertDelivery, Role, Site, make_signing_secret
+from api.pages.access import show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.fields import lines_field
 

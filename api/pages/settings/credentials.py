@@ -18,8 +18,8 @@ from api.http.credentials import encode_api_key
 from api.http.wording import count_of
 from api.ingest.provisioning import NewCredential, create_credential, read_scopes, renew_secret
 from api.insight.key_usage import describe_changes, describe_events, describe_use
-from api.models import Credential, ManagementToken, Scope, Site, Source
-from api.pages.access import Role, show, site_page, sites_of
+from api.models import Credential, ManagementToken, Role, Scope, Site, Source
+from api.pages.access import show, site_page, sites_of
 from api.pages.confirm import ask, is_confirmed
 
 if TYPE_CHECKING:

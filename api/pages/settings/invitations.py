@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 
 from api.audit import note
-from api.models import AuditEntry, Membership, Site
+from api.models import AuditEntry, Membership, Role, Site
 from api.pages.access import show
 
 DAYS: Final = 7
@@ -48,9 +48,7 @@ def join(request: HttpRequest, token: str) -> HttpResponseBase:
         if site is None:
             return show(request, "pages/join.html", title="No invitation", days=DAYS, status=404)
         if request.method != "POST":
-            return show(
-                request, "pages/join.html", title=f"Join {site.name}", to=site, role=Membership.Role(role).label
-            )
+            return show(request, "pages/join.html", title=f"Join {site.name}", to=site, role=Role(role).label)
         _, is_new = Membership.objects.get_or_create(user=request.user, site=site, defaults={"role": role})
         if is_new:
             note(request, site, ACCEPTED, None, {"role": role})
@@ -68,9 +66,9 @@ def open_invitation(token: str, username: str) -> tuple[Site | None, str]:
         return None, ""
     site = Site.objects.filter(pk=site_id).first()
     inviter = User.objects.filter(pk=inviter_id, is_active=True).first()
-    if site is None or inviter is None or invited != username or role not in Membership.Role.values:
+    if site is None or inviter is None or invited != username or role not in Role.values:
         return None, ""
-    owns = Membership.objects.filter(user=inviter, site=site, role=Membership.Role.OWNER).exists()
+    owns = Membership.objects.filter(user=inviter, site=site, role=Role.OWNER).exists()
     # Whoever accepted it and is no member any more was removed, by an administrator in the tables, say.
     since = AuditEntry.objects.filter(site=site, pk__gt=newest)
     is_over = since.filter(what=removed(username)).exists() or (

@@ -18,8 +18,8 @@ from api.digest.site_config import load_site_config, rule_of
 from api.http.wording import count_of
 from api.ingest.provisioning import note_rules_changed
 from api.insight.messages import MessageFilter, MessageRow, find_messages
-from api.models import Rule, Site
-from api.pages.access import Role, show, site_page
+from api.models import Role, Rule, Site
+from api.pages.access import show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.events.event_list import read_number
 from api.pages.settings.rule_form import FIELDS, RuleForm

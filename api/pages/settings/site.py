@@ -16,12 +16,12 @@ from django.views.decorators.http import require_POST
 
 import names
 from api.audit import changed, note
-from api.http.tokens import ENOUGH, describe, ended, tokens_that_end
+from api.http.tokens import describe, ended, tokens_that_end
 from api.http.wording import count_of
 from api.ingest.provisioning import note_rules_changed
 from api.insight.key_usage import describe_changes, describe_use
-from api.models import AuditEntry, ManagementToken, Membership, Site
-from api.pages.access import Role, show, site_page
+from api.models import AuditEntry, ManagementToken, Membership, Role, Site
+from api.pages.access import show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.events.event_list import read_number
 from api.pages.fields import lines_field
@@ -211,7 +211,7 @@ def change_role(request: HttpRequest, site: Site, member: str, role: str) -> str
     name, before = membership.user.get_username(), {"role": membership.role}
     if membership.role != role:
         of_theirs = tokens_that_end([membership.user_id], site=site)
-        of_theirs = [token for token in of_theirs if role not in ENOUGH[Role(token.role)]]
+        of_theirs = [token for token in of_theirs if not Role(role).includes(Role(token.role))]
         membership.role = role
         membership.save(update_fields=["role"])
         note(request, site, f"Changed the role of {name}", before, {"role": role})

@@ -23,9 +23,9 @@ from api.http.wording import count_of
 from api.ingest.provisioning import change_source, create_source, revoke_write_key, rotate_write_key
 from api.ingest.source_counts import SourceCounts, load_source_counts
 from api.insight.key_usage import describe_events, describe_use
-from api.models import DuplicateSources, Site, Source, WriteKey
+from api.models import DuplicateSources, Role, Site, Source, WriteKey
 from api.models.budgets import MAX_BUDGET, MIB, BudgetSpan
-from api.pages.access import Role, show, site_page
+from api.pages.access import show, site_page
 from api.pages.confirm import ask, is_confirmed
 
 MOST_HOURS: Final = 720  # of overlap

@@ -17,8 +17,8 @@ from django.views.decorators.http import require_POST
 from api.audit import note
 from api.http.tokens import describe, make_token, take_over, with_open_sites
 from api.insight.key_usage import describe_changes, describe_use
-from api.models import ManagementToken, Site
-from api.pages.access import Role, show, site_page
+from api.models import ManagementToken, Role, Site
+from api.pages.access import show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.settings.credentials import chosen_sites, find_owned, other_sites
 

@@ -81,7 +81,7 @@ def follow_links() -> None:
 def change_goals() -> None:
     """Continue changes of many goals."""
     with unless_held("change_goals") as until:
-        while time.monotonic() < until and goal_changes.step_any(now=datetime.now(UTC)):
+        while time.monotonic() < until and goal_changes.run_any_step(now=datetime.now(UTC)):
             pass
 
 

@@ -10,12 +10,12 @@ from django.db import connection
 
 from goals import reports
 from goals.models import Goal
-from goals.reports import COUNTED_HITS, IS_COUNTED, Breakdown, Figures, Part, members_of
+from goals.reports import COUNTED_HITS, IS_COUNTED, Breakdown, BreakdownPart, GoalFigures, load_member_ids
 
 MOST_OF_A_VISITOR: Final = 1_000  # conversions that are looked at for the other goals
 
 
-def newest_from(goal: Goal, *, begin: datetime, end: datetime, newest: int) -> datetime | None:
+def find_oldest_of_newest(goal: Goal, *, begin: datetime, end: datetime, newest: int) -> datetime | None:
     """When the oldest of a goal's newest conversions from `begin` until before `end` happened; None where it has no
     more than so many then.
 
@@ -33,13 +33,13 @@ def newest_from(goal: Goal, *, begin: datetime, end: datetime, newest: int) -> d
               ) AS c ON true
              ORDER BY occurred_at DESC OFFSET %(newest)s - 1 LIMIT 2
             """,
-            {"goals": members_of([goal])[goal.pk], "begin": begin, "end": end, "newest": newest},
+            {"goals": load_member_ids([goal])[goal.pk], "begin": begin, "end": end, "newest": newest},
         )
         rows = cursor.fetchall()
     return rows[0][0] if len(rows) > 1 else None
 
 
-def count_within(goal: Goal, *, begin: datetime, end: datetime, newest: int, most_bytes: int) -> int:
+def count_newest_within_bytes(goal: Goal, *, begin: datetime, end: datetime, newest: int, most_bytes: int) -> int:
     """Return how many of a goal's newest conversions have properties of at most so many bytes as stored, at least one.
 
     Two queries, which read the rows and none of their large values.
@@ -59,7 +59,7 @@ def count_within(goal: Goal, *, begin: datetime, end: datetime, newest: int, mos
             ) AS c WHERE so_far <= %(most)s
             """,
             {
-                "goals": members_of([goal])[goal.pk],
+                "goals": load_member_ids([goal])[goal.pk],
                 "begin": begin,
                 "end": end,
                 "newest": newest,
@@ -69,11 +69,11 @@ def count_within(goal: Goal, *, begin: datetime, end: datetime, newest: int, mos
         return max(1, int(cursor.fetchone()[0]))
 
 
-def visitors_of(goal: Goal, *, begin: datetime, end: datetime, newest: int) -> dict[str, Figures]:
+def load_visitor_figures(goal: Goal, *, begin: datetime, end: datetime, newest: int) -> dict[str, GoalFigures]:
     """What each visitor converted of a goal from `begin` until before `end`, by visitor code, of the newest so many
     conversions. Two queries that read these. A visit counts at the time of its first conversion.
     """
-    found: dict[str, Figures] = {}
+    found: dict[str, GoalFigures] = {}
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -81,16 +81,16 @@ def visitors_of(goal: Goal, *, begin: datetime, end: datetime, newest: int) -> d
               FROM ({COUNTED_HITS}) AS hit WHERE {IS_COUNTED}
              GROUP BY visitor_code, currency
             """,
-            {"goals": members_of([goal])[goal.pk], "begin": begin, "end": end, "newest": newest},
+            {"goals": load_member_ids([goal])[goal.pk], "begin": begin, "end": end, "newest": newest},
         )
         for code, currency, conversions, visits, revenue in cursor.fetchall():
-            its = found.get(code, Figures(visitors=1))
+            its = found.get(code, GoalFigures(visitors=1))
             money = its.revenue if revenue is None else {**its.revenue, currency or "": revenue}
-            found[code] = Figures(its.conversions + conversions, its.visits + visits, 1, money)
+            found[code] = GoalFigures(its.conversions + conversions, its.visits + visits, 1, money)
     return found
 
 
-def other_goals(goal: Goal, codes: Sequence[str]) -> dict[str, list[str]]:
+def load_other_goals(goal: Goal, codes: Sequence[str]) -> dict[str, list[str]]:
     """By visitor code, the ids of the other goals that these visitors ever converted, of their newest 1,000
     conversions; a merged goal is the one it counts for. One query.
     """
@@ -116,7 +116,7 @@ def other_goals(goal: Goal, codes: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
-def break_down(visitors: Mapping[str, Figures], labels: Mapping[str, Collection[str]]) -> Breakdown:
+def group_by_label(visitors: Mapping[str, GoalFigures], labels: Mapping[str, Collection[str]]) -> Breakdown:
     """The figures of visitors by their labels, each visitor with all it did in the part of each of its labels, and in
     that of None without any. The largest parts first, then by label; beyond the first 20 all others together. Pure.
 
@@ -127,14 +127,14 @@ def break_down(visitors: Mapping[str, Figures], labels: Mapping[str, Collection[
         its = labels.get(code)
         for label in its or (None,):
             parts[label].add(code)
-    summed = [sum_up(label, visitors, codes) for label, codes in parts.items()]
+    summed = [sum_visitors(label, visitors, codes) for label, codes in parts.items()]
     summed.sort(key=lambda part: (-part.conversions, part.value is None, part.value or ""))
     top, rest = summed[: reports.TOP], summed[reports.TOP :]
     others = set[str]().union(*(parts[part.value] for part in rest))
-    return Breakdown(top, sum_up(None, visitors, others) if rest else None, len(summed))
+    return Breakdown(top, sum_visitors(None, visitors, others) if rest else None, len(summed))
 
 
-def sum_up(label: str | None, visitors: Mapping[str, Figures], codes: Collection[str]) -> Part:
+def sum_visitors(label: str | None, visitors: Mapping[str, GoalFigures], codes: Collection[str]) -> BreakdownPart:
     """The part of some of the visitors. Pure."""
     revenue = defaultdict[str, Decimal](Decimal)
     for code in codes:
@@ -142,4 +142,4 @@ def sum_up(label: str | None, visitors: Mapping[str, Figures], codes: Collection
             revenue[currency] += total
     its = [visitors[code] for code in codes]
     conversions, visits = sum(each.conversions for each in its), sum(each.visits for each in its)
-    return Part(label, conversions, len(its), dict(sorted(revenue.items())), visits)
+    return BreakdownPart(label, conversions, len(its), dict(sorted(revenue.items())), visits)

@@ -12,34 +12,34 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Trim
 
 from goals import quota, waiting
-from goals.merging import merged_into
+from goals.merging import list_merged_into
 from goals.models import Goal, GoalBinding, Tag
 
 
-def find(site_id: int, ids: Collection[int]) -> QuerySet[Goal]:
+def select_live_goals(site_id: int, ids: Collection[int]) -> QuerySet[Goal]:
     """Return the goals of a site among these that are neither deleted nor merged."""
     return Goal.objects.filter(site_id=site_id, pk__in=ids, deleted_at=None, counts_for=None)
 
 
 def archive(site_id: int, ids: Collection[int], *, now: datetime) -> int:
     """Put goals aside. One query."""
-    return find(site_id, ids).filter(archived_at=None).update(archived_at=now, updated_at=now)
+    return select_live_goals(site_id, ids).filter(archived_at=None).update(archived_at=now, updated_at=now)
 
 
 def restore(site_id: int, ids: Collection[int], *, now: datetime) -> int:
     """Take goals back from the archive. One query."""
-    return find(site_id, ids).exclude(archived_at=None).update(archived_at=None, updated_at=now)
+    return select_live_goals(site_id, ids).exclude(archived_at=None).update(archived_at=None, updated_at=now)
 
 
 def delete(site_id: int, ids: Collection[int], *, now: datetime) -> int:
     """Delete goals with what is merged into them. Six queries."""
     with transaction.atomic():
         quota.lock_names(site_id)
-        mine = list(find(site_id, ids).values_list("pk", flat=True))
-        merged = merged_into(site_id, mine)
+        mine = list(select_live_goals(site_id, ids).values_list("pk", flat=True))
+        merged = list_merged_into(site_id, mine)
         GoalBinding.objects.filter(goal__in=[*mine, *merged]).delete()
         Goal.objects.filter(pk__in=[*mine, *merged], deleted_at=None).update(deleted_at=now)
-        waiting.call_back(site_id, now=now)
+        waiting.requeue_names(site_id, now=now)
     return len(mine)
 
 
@@ -47,7 +47,9 @@ def tag(site_id: int, ids: Collection[int], name: str) -> int:
     """Give goals a tag, which is made if the site does not have it. Five queries."""
     with transaction.atomic():
         quota.lock_names(site_id)  # otherwise the tag may be merged into another at this moment
-        mine: Sequence[int] = list(find(site_id, ids).exclude(tags__name=name).values_list("pk", flat=True))
+        mine: Sequence[int] = list(
+            select_live_goals(site_id, ids).exclude(tags__name=name).values_list("pk", flat=True)
+        )
         if mine:
             its, _ = Tag.objects.get_or_create(site_id=site_id, name=name)
             its.goals.add(*mine)
@@ -58,16 +60,16 @@ def untag(site_id: int, ids: Collection[int], name: str) -> int:
     """Take a tag from goals. Three queries."""
     with transaction.atomic():
         quota.lock_names(site_id)
-        mine = list(with_tag(find(site_id, ids), name).values_list("pk", flat=True))
-        Goal.tags.through.objects.filter(goal__in=mine, tag__in=_called(name)).delete()
+        mine = list(filter_tagged(select_live_goals(site_id, ids), name).values_list("pk", flat=True))
+        Goal.tags.through.objects.filter(goal__in=mine, tag__in=_tags_named(name)).delete()
     return len(mine)
 
 
-def with_tag(goals: QuerySet[Goal], name: str) -> QuerySet[Goal]:
+def filter_tagged(goals: QuerySet[Goal], name: str) -> QuerySet[Goal]:
     """Return those of these goals that have a tag of this name, with or without white space around it."""
-    return goals.filter(Exists(_called(name).filter(goals=OuterRef("pk"))))
+    return goals.filter(Exists(_tags_named(name).filter(goals=OuterRef("pk"))))
 
 
-def _called(name: str) -> QuerySet[Tag]:
+def _tags_named(name: str) -> QuerySet[Tag]:
     """Return the tags of this name; tags from before may have white space around theirs."""
     return Tag.objects.alias(bare_name=Trim("name")).filter(Q(name=name) | Q(bare_name=name))

@@ -9,8 +9,8 @@ from django.db import transaction
 from goals import merging, quota, totals, waiting
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalBinding, Tag, WaitingName
-from goals.naming import EVENT_NAME_LENGTH, EVENT_TYPES, events_named
-from goals.recording import resolve
+from goals.naming import EVENT_NAME_LENGTH, EVENT_TYPES, parse_goal_name
+from goals.recording import find_goals_of_events
 
 EDITABLE_FIELDS: Final = ("name", "type", "description", "has_multiple_conversions")
 PURGE_CHUNK = 5_000
@@ -42,7 +42,7 @@ def create_goal(goal: Goal, *, tags: Iterable[str] = (), template: str) -> Goal:
         _require_free(goal)
         goal.save()
         set_tags(goal, tags)
-        wake(goal.site_id, template=template)
+        release_waiting_names(goal.site_id, template=template)
     return goal
 
 
@@ -65,7 +65,7 @@ def change_goal(
         quota.lock_names(goal.site_id)
         before = Goal.objects.get(pk=goal.pk, deleted_at=None)
         if keeps_receiving:
-            for event in events_leading_to(before, template=template):
+            for event in list_events_leading_to(before, template=template):
                 bind_event(goal, event, template=template)
         if "name" in fields and goal.name != before.name:
             _require_free(goal)
@@ -75,18 +75,18 @@ def change_goal(
         if tags is not None:
             set_tags(goal, tags)
         if "name" in fields:
-            waiting.call_back(goal.site_id, now=datetime.now(UTC))  # before: some may lead to its new name
-            wake(goal.site_id, template=template)
+            waiting.requeue_names(goal.site_id, now=datetime.now(UTC))  # before: some may lead to its new name
+            release_waiting_names(goal.site_id, template=template)
     return goal
 
 
-def events_leading_to(goal: Goal, *, template: str) -> list[EventName]:
+def list_events_leading_to(goal: Goal, *, template: str) -> list[EventName]:
     """The events that convert this goal as things stand, by its name; bindings aside. One query."""
-    names = list(events_named(goal.name, template=template))
+    names = list(parse_goal_name(goal.name, template=template))
     if not goal.is_named_by_event:
         names += [(event_type, goal.name) for event_type in EVENT_TYPES]
     events = [EventName(*name) for name in names if len(name[1]) <= EVENT_NAME_LENGTH]
-    found = resolve(goal.site_id, events, template=template)
+    found = find_goals_of_events(goal.site_id, events, template=template)
     return [event for event in events if event in found and found[event].id == goal.pk]
 
 
@@ -97,7 +97,7 @@ def bind_event(goal: Goal, event: EventName, *, template: str) -> GoalBinding:
         binding, _ = GoalBinding.objects.update_or_create(
             site_id=goal.site_id, event_type=event.type, event_name=event.name, defaults={"goal": goal}
         )
-        wake(goal.site_id, template=template)
+        release_waiting_names(goal.site_id, template=template)
     return binding
 
 
@@ -106,7 +106,7 @@ def unbind_event(binding: GoalBinding) -> None:
     with transaction.atomic():
         quota.lock_names(binding.site_id)
         binding.delete()
-        waiting.call_back(binding.site_id, now=datetime.now(UTC))
+        waiting.requeue_names(binding.site_id, now=datetime.now(UTC))
 
 
 def archive_goal(goal: Goal, *, now: datetime) -> Goal:
@@ -131,10 +131,10 @@ def delete_goal(goal: Goal, *, now: datetime) -> None:
     """
     with transaction.atomic():
         quota.lock_names(goal.site_id)
-        ids = merging.merged_below(goal)
+        ids = merging.list_merged_below(goal)
         GoalBinding.objects.filter(goal__in=ids).delete()
         Goal.objects.filter(pk__in=ids, deleted_at=None).update(deleted_at=now)
-        waiting.call_back(goal.site_id, now=datetime.now(UTC))
+        waiting.requeue_names(goal.site_id, now=datetime.now(UTC))
 
 
 def purge_deleted() -> bool:
@@ -149,7 +149,7 @@ def purge_deleted() -> bool:
         chunk = list(rows.values_list("id", flat=True)[:PURGE_CHUNK])
         if chunk:
             Conversion.objects.filter(id__in=chunk).delete()
-        elif not totals.purge(goal.pk, limit=PURGE_CHUNK):
+        elif not totals.purge_visitor_totals(goal.pk, limit=PURGE_CHUNK):
             goal.delete()
     return True
 
@@ -200,7 +200,7 @@ def merge_tags(tag: Tag, into: Tag) -> Tag:
     return into
 
 
-def wake(site_id: int, *, template: str) -> int:
+def release_waiting_names(site_id: int, *, template: str) -> int:
     """Let the waiting names go on that have a goal now; how many. Reads the site's queue (20,000 rows by default)."""
     queue = {
         EventName(event_type, event_name): name
@@ -208,7 +208,7 @@ def wake(site_id: int, *, template: str) -> int:
             "event_type", "event_name", "name"
         )
     }
-    woken = [queue[event] for event in resolve(site_id, list(queue), template=template)] if queue else []
+    woken = [queue[event] for event in find_goals_of_events(site_id, list(queue), template=template)] if queue else []
     waiting.mark_created(site_id, woken)
     return len(woken)
 

@@ -7,12 +7,14 @@ from typing import Final
 
 from django.db import connection
 
-NEAR: Final = 5  # seconds
-LOOKED_AT: Final = 20  # conversions of the visitor before, and after: an id that all share has thousands in a second
+MOST_SECONDS_APART: Final = 5  # seconds
+MOST_NEIGHBOURS: Final = (
+    20  # conversions of the visitor before, and after: an id that all share has thousands in a second
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Twin:
+class DuplicateConversion:
     """A conversion and the nearest one that another source sent."""
 
     message_key: str
@@ -22,7 +24,7 @@ class Twin:
     apart: timedelta
 
 
-def find_twins(site_id: int, message_keys: Sequence[str]) -> list[Twin]:
+def find_duplicates(site_id: int, message_keys: Sequence[str]) -> list[DuplicateConversion]:
     """Those of these conversions that have a twin. One query: a look at the visitor's conversions each."""
     if not message_keys:
         return []
@@ -51,6 +53,13 @@ def find_twins(site_id: int, message_keys: Sequence[str]) -> list[Twin]:
                  LIMIT 1
               ) AS near ON true
             """,
-            [[site_id] * len(message_keys), list(message_keys), NEAR, LOOKED_AT, NEAR, LOOKED_AT],
+            [
+                [site_id] * len(message_keys),
+                list(message_keys),
+                MOST_SECONDS_APART,
+                MOST_NEIGHBOURS,
+                MOST_SECONDS_APART,
+                MOST_NEIGHBOURS,
+            ],
         )
-        return [Twin(*row) for row in cursor.fetchall()]
+        return [DuplicateConversion(*row) for row in cursor.fetchall()]

@@ -12,7 +12,7 @@ from django.db import connection
 import names
 from goals.models import Goal
 from goals.queries import GoalFilter, filter_goals, live_goals
-from goals.reports import first_day
+from goals.reports import month_start
 
 Rank = str | int | Decimal | datetime | None
 
@@ -60,7 +60,7 @@ COUNTS: Final = frozenset({"conversions24h", "conversions30d", "conversions", "v
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class GoalOrder:
     """By which of ORDERINGS, and from which end; revenue is that of one currency: without it, of the most usual one."""
 
     key: str = "name"
@@ -69,7 +69,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class GoalPlace:
+class GoalPosition:
     """Where a page of goals ended: the next one begins with what is ranked after it."""
 
     rank: Rank
@@ -82,7 +82,7 @@ class GoalPage:
 
     goals: list[Goal]
     total: int  # of the whole list
-    next: GoalPlace | None  # more follow after it
+    next: GoalPosition | None  # more follow after it
     currencies: list[str]  # of the sites' revenue, that of the most goals first, then by name
 
 
@@ -91,8 +91,8 @@ def find_goals(
     wanted: GoalFilter,
     *,
     now: datetime,
-    order: Order = Order(),
-    after: GoalPlace | None = None,
+    order: GoalOrder = GoalOrder(),
+    after: GoalPosition | None = None,
     offset: int = 0,
     limit: int | None = None,
     with_: Sequence[str] = ("tags", "bindings"),
@@ -112,7 +112,7 @@ def find_goals(
     return GoalPage(
         [goals[id_] for id_, _ in shown if id_ in goals],
         ranked.total,
-        GoalPlace(shown[-1][1], shown[-1][0]) if more and shown else None,
+        GoalPosition(shown[-1][1], shown[-1][0]) if more and shown else None,
         ranked.currencies,
     )
 
@@ -124,7 +124,7 @@ class GoalIds(NamedTuple):
     currencies: list[str]  # as of GoalPage
 
 
-def ids_in_order(site_ids: Collection[int], wanted: GoalFilter, *, now: datetime, order: Order) -> GoalIds:
+def find_goal_ids(site_ids: Collection[int], wanted: GoalFilter, *, now: datetime, order: GoalOrder) -> GoalIds:
     """Return the ids of a whole list of `find_goals`. One query."""
     ranked = _rank(site_ids, wanted, now=now, order=order, after=None, offset=0, limit=None)
     return GoalIds([id_ for id_, _ in ranked.rows], ranked.currencies)
@@ -141,8 +141,8 @@ def _rank(
     wanted: GoalFilter,
     *,
     now: datetime,
-    order: Order,
-    after: GoalPlace | None,
+    order: GoalOrder,
+    after: GoalPosition | None,
     offset: int,
     limit: int | None,
 ) -> _Ranked:
@@ -151,7 +151,7 @@ def _rank(
     parameters: dict[str, Any] = {
         "sites": list(site_ids),
         "day": now - timedelta(hours=24),
-        "month": first_day(now),
+        "month": month_start(now),
         "currency": order.currency,
         "offset": offset,
         "limit": None if limit is None else limit + 1,

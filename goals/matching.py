@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from goals.naming import conventional_names
+from goals.naming import list_conventional_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,9 @@ class EventName:
     name: str
 
 
-def candidate_names(event: EventName, *, template: str) -> tuple[str, ...]:
+def list_candidate_names(event: EventName, *, template: str) -> tuple[str, ...]:
     """Every goal name the event could match, in the order of the lookup."""
-    return (event.name, *conventional_names(event.type, event.name, template=template))
+    return (event.name, *list_conventional_names(event.type, event.name, template=template))
 
 
 def match_goal(
@@ -40,12 +40,12 @@ def match_goal(
     convention; the spellings that differ in the dash; `Segment.io – {name}`. Matching is exact (K-20).
     """
     for step in look_up(event, bindings=bindings, goals=goals, template=template):
-        if step.found == Found.MATCH:
+        if step.found == LookupResult.MATCH:
             return step.goal
     return None
 
 
-class Found(StrEnum):
+class LookupResult(StrEnum):
     """What a step of the lookup found."""
 
     NOTHING = "nothing"
@@ -53,35 +53,35 @@ class Found(StrEnum):
     MATCH = "match"
 
 
-class Step(NamedTuple):
+class LookupStep(NamedTuple):
     """A step of the lookup: a name that was tried, None for the binding, and what was there."""
 
     name: str | None
-    found: Found
+    found: LookupResult
     goal: KnownGoal | None = None
 
 
 def look_up(
     event: EventName, *, bindings: Mapping[EventName, KnownGoal], goals: Mapping[str, KnownGoal], template: str
-) -> Iterator[Step]:
+) -> Iterator[LookupStep]:
     """The steps of `match_goal` in their order, the first match last."""
     bound = bindings.get(event)
-    yield Step(None, Found.MATCH if bound is not None else Found.NOTHING, bound)
+    yield LookupStep(None, LookupResult.MATCH if bound is not None else LookupResult.NOTHING, bound)
     if bound is not None:
         return
     bare = goals.get(event.name)
     if bare is not None and not bare.is_named_by_event:
-        yield Step(event.name, Found.MATCH, bare)
+        yield LookupStep(event.name, LookupResult.MATCH, bare)
         return
-    yield Step(event.name, Found.NOTHING if bare is None else Found.NAMED_BY_EVENT, bare)
-    for name in conventional_names(event.type, event.name, template=template):
+    yield LookupStep(event.name, LookupResult.NOTHING if bare is None else LookupResult.NAMED_BY_EVENT, bare)
+    for name in list_conventional_names(event.type, event.name, template=template):
         goal = goals.get(name)
         if goal is not None:
-            yield Step(name, Found.MATCH, goal)
+            yield LookupStep(name, LookupResult.MATCH, goal)
             return
-        yield Step(name, Found.NOTHING)
+        yield LookupStep(name, LookupResult.NOTHING)
 
 
-def names_to_look_up(events: Iterable[EventName], *, template: str) -> list[str]:
+def list_lookup_names(events: Iterable[EventName], *, template: str) -> list[str]:
     """The goal names to fetch for a batch of events, each once, sorted."""
-    return sorted({name for event in events for name in candidate_names(event, template=template)})
+    return sorted({name for event in events for name in list_candidate_names(event, template=template)})

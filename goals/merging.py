@@ -12,7 +12,7 @@ from django.db import transaction
 
 from goals import quota
 from goals.models import Goal
-from goals.reports import Figures, figures_of
+from goals.reports import GoalFigures, load_figures
 
 
 class MergeError(Exception):
@@ -23,16 +23,16 @@ class MergeError(Exception):
 class Preview:
     """What a merge would do to the figures, all of them since ever."""
 
-    goal: Figures
-    into: Figures
-    union: Figures  # conversions added up, visits and visitors counted anew
+    goal: GoalFigures
+    into: GoalFigures
+    union: GoalFigures  # conversions added up, visits and visitors counted anew
 
 
 def preview_merge(goal: Goal, into: Goal) -> Preview:
     """The figures of two goals, and of both as one. Raises MergeError. Reads all conversions of both; four queries."""
     _require_mergeable(goal, into)
-    mine, its = merged_below(goal), merged_below(_end_of(into))
-    figures = figures_of({0: mine, 1: its, 2: [*mine, *its]})
+    mine, its = list_merged_below(goal), list_merged_below(_final_goal(into))
+    figures = load_figures({0: mine, 1: its, 2: [*mine, *its]})
     return Preview(figures[0], figures[1], figures[2])
 
 
@@ -46,8 +46,8 @@ def merge(goal: Goal, into: Goal) -> Goal:
         goal.refresh_from_db()
         into.refresh_from_db()
         _require_mergeable(goal, into)
-        _point(goal, into)
-        return _end_of(into)
+        _set_pointer(goal, into)
+        return _final_goal(into)
 
 
 def unmerge(goal: Goal) -> None:
@@ -57,22 +57,24 @@ def unmerge(goal: Goal) -> None:
     """
     with transaction.atomic():
         quota.lock_names(goal.site_id)
-        _point(goal, None)
+        _set_pointer(goal, None)
 
 
-def merged_into(site_id: int, goal_ids: Collection[int]) -> list[int]:
+def list_merged_into(site_id: int, goal_ids: Collection[int]) -> list[int]:
     """Return what is merged into these goals, directly or by way of others. One query."""
-    pointers, wanted = _pointers(site_id), set(goal_ids)
-    return sorted(id_ for id_ in pointers if id_ not in wanted and not wanted.isdisjoint(chain(id_, pointers)))
+    pointers, wanted = _load_pointers(site_id), set(goal_ids)
+    return sorted(
+        id_ for id_ in pointers if id_ not in wanted and not wanted.isdisjoint(follow_pointers(id_, pointers))
+    )
 
 
-def merged_below(goal: Goal) -> list[int]:
+def list_merged_below(goal: Goal) -> list[int]:
     """A goal and all that is merged into it, by id; the goal first. One query."""
-    pointers = _pointers(goal.site_id)
-    return [goal.pk, *sorted(id_ for id_ in pointers if goal.pk in chain(id_, pointers))]
+    pointers = _load_pointers(goal.site_id)
+    return [goal.pk, *sorted(id_ for id_ in pointers if goal.pk in follow_pointers(id_, pointers))]
 
 
-def chain(goal_id: int, pointers: Mapping[int, int]) -> Sequence[int]:
+def follow_pointers(goal_id: int, pointers: Mapping[int, int]) -> Sequence[int]:
     """The goals that a goal's pointer leads through, to the last. Pure."""
     through: list[int] = []
     while (next_ := pointers.get(through[-1] if through else goal_id)) is not None:
@@ -80,23 +82,23 @@ def chain(goal_id: int, pointers: Mapping[int, int]) -> Sequence[int]:
     return through
 
 
-def _pointers(site_id: int) -> dict[int, int]:
+def _load_pointers(site_id: int) -> dict[int, int]:
     merged = Goal.objects.filter(site_id=site_id, deleted_at=None, merged_into__isnull=False)
     return dict(merged.values_list("pk", "merged_into_id"))
 
 
-def _point(goal: Goal, into: Goal | None) -> None:
+def _set_pointer(goal: Goal, into: Goal | None) -> None:
     """Set a goal's pointer, and where it and those below it end."""
     now = datetime.now(UTC)
     Goal.objects.filter(pk=goal.pk).update(merged_into=into, updated_at=now)
-    pointers = _pointers(goal.site_id)
-    for id_ in merged_below(goal):
-        through = chain(id_, pointers)
+    pointers = _load_pointers(goal.site_id)
+    for id_ in list_merged_below(goal):
+        through = follow_pointers(id_, pointers)
         Goal.objects.filter(pk=id_).update(counts_for=through[-1] if through else None)
     goal.refresh_from_db()
 
 
-def _end_of(goal: Goal) -> Goal:
+def _final_goal(goal: Goal) -> Goal:
     return goal.counts_for or goal
 
 
@@ -107,5 +109,5 @@ def _require_mergeable(goal: Goal, into: Goal) -> None:
         raise MergeError("These goals belong to two sites.")
     if goal.merged_into_id is not None:
         raise MergeError(f"Goal {goal.pk} is merged already, into goal {goal.merged_into_id}. Take that back first.")
-    if _end_of(into).pk == goal.pk:
+    if _final_goal(into).pk == goal.pk:
         raise MergeError("A goal cannot be merged into itself, nor into what is merged into it.")

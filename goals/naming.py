@@ -18,14 +18,14 @@ def name_goal(event_type: str, event_name: str, *, template: str = TEMPLATE) -> 
     return before.replace("{type}", event_type) + event_name + after.replace("{type}", event_type)
 
 
-def conventional_names(event_type: str, event_name: str, *, template: str = TEMPLATE) -> tuple[str, ...]:
+def list_conventional_names(event_type: str, event_name: str, *, template: str = TEMPLATE) -> tuple[str, ...]:
     """The names under which an event's goal may stand, the site's own convention first (promises K-05 to K-07)."""
     names = [name_goal(event_type, event_name, template=each) for each in (template, TEMPLATE, *OTHER_TEMPLATES)]
     return tuple(dict.fromkeys(names))
 
 
-def events_named(goal_name: str, *, template: str = TEMPLATE) -> tuple[tuple[str, str], ...]:
-    """The events, as (type, name), whose conventional names include this one: the inverse of `conventional_names`.
+def parse_goal_name(goal_name: str, *, template: str = TEMPLATE) -> tuple[tuple[str, str], ...]:
+    """The events, as (type, name), whose conventional names include this one: the inverse of `list_conventional_names`.
 
     Three for a spelling without a type, such as `Segment.io – {name}`; none for a name that follows no convention.
     """

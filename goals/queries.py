@@ -14,7 +14,7 @@ from django.db.models.functions import Greatest
 
 import names
 from goals.models import Conversion, Goal, Tag
-from goals.reports import members_of
+from goals.reports import load_member_ids
 
 # Of a conversion's properties as JSON. An event of 1 MB has 1.9 MB at most; earlier versions stored up to 50 MB.
 MOST_PROPERTIES: Final = 2_097_152
@@ -41,7 +41,7 @@ class GoalFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ConversionPosition:
     """Where a page of conversions ended: the next one begins with what is older."""
 
     occurred_at: datetime
@@ -103,21 +103,21 @@ def filter_goals(site_ids: Collection[int], wanted: GoalFilter) -> QuerySet[Goal
     return goals
 
 
-def conversions_of_goal(goal: Goal, *, after: Place | None, limit: int) -> list[Conversion]:
+def list_goal_conversions(goal: Goal, *, after: ConversionPosition | None, limit: int) -> list[Conversion]:
     """Return a page of a goal's conversions, and of those merged into it, newest first, without their properties.
 
     However deep the page, two queries, and one more for each goal merged into it: the index holds each goal's in their
     order.
     """
     pages = (
-        _page(Conversion.objects.filter(goal=id_), after=after, limit=limit) for id_ in members_of([goal])[goal.pk]
+        _page(Conversion.objects.filter(goal=id_), after=after, limit=limit) for id_ in load_member_ids([goal])[goal.pk]
     )
     newest = sorted(chain.from_iterable(pages), key=lambda each: (each.occurred_at, each.pk), reverse=True)
     return newest[:limit]
 
 
-def conversions_of_visitor(
-    site_ids: Collection[int], visitor_code: str, *, after: Place | None, limit: int
+def list_visitor_conversions(
+    site_ids: Collection[int], visitor_code: str, *, after: ConversionPosition | None, limit: int
 ) -> list[Conversion]:
     """Return a page of what a visitor converted on these sites, newest first, without the properties.
 
@@ -127,7 +127,7 @@ def conversions_of_visitor(
     return _page(conversions, after=after, limit=limit)
 
 
-def _page(conversions: QuerySet[Conversion], *, after: Place | None, limit: int) -> list[Conversion]:
+def _page(conversions: QuerySet[Conversion], *, after: ConversionPosition | None, limit: int) -> list[Conversion]:
     conversions = conversions.filter(goal__deleted_at=None).select_related("goal").order_by("-occurred_at", "-id")
     conversions = conversions.defer("properties")  # 50 of them may be 100 MB
     if after is not None:
@@ -141,7 +141,7 @@ def _page(conversions: QuerySet[Conversion], *, after: Place | None, limit: int)
     return list(conversions[:limit])
 
 
-def properties_bytes(conversion_ids: Sequence[int]) -> list[tuple[int, int]]:
+def estimate_properties_bytes(conversion_ids: Sequence[int]) -> list[tuple[int, int]]:
     """Return (id, at most how many bytes of JSON its properties have) in the order of the ids. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -152,7 +152,7 @@ def properties_bytes(conversion_ids: Sequence[int]) -> list[tuple[int, int]]:
     return [(id_, sizes[id_]) for id_ in conversion_ids if id_ in sizes]
 
 
-def properties_of(conversion_ids: Sequence[int]) -> dict[int, str | None]:
+def load_properties(conversion_ids: Sequence[int]) -> dict[int, str | None]:
     """Return the properties of conversions as JSON, by id; None where they are more than MOST_PROPERTIES. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -166,7 +166,7 @@ def properties_of(conversion_ids: Sequence[int]) -> dict[int, str | None]:
         return dict(cursor.fetchall())
 
 
-def property_names(goal: Goal, *, latest: int) -> set[str]:
+def load_property_names(goal: Goal, *, latest: int) -> set[str]:
     """Return the names of the properties of a goal's last conversions, a bounded part of them. Two queries."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -184,7 +184,7 @@ def property_names(goal: Goal, *, latest: int) -> set[str]:
              LIMIT %(most)s
             """,
             {
-                "goals": members_of([goal])[goal.pk],
+                "goals": load_member_ids([goal])[goal.pk],
                 "latest": latest,
                 "length": NAME_LENGTH,
                 "most": MOST_NAMES,

@@ -21,7 +21,7 @@ class Window:
     span: timedelta
 
 
-def windows(*, per_10_seconds: int, per_hour: int) -> tuple[Window, Window]:
+def build_windows(*, per_10_seconds: int, per_hour: int) -> tuple[Window, Window]:
     """The two sliding windows of a site, consumed together (promises K-26, K-27)."""
     return Window(per_10_seconds, timedelta(seconds=10)), Window(per_hour, timedelta(minutes=60))
 
@@ -40,15 +40,15 @@ def lock_names(site_id: int) -> datetime:
     return now
 
 
-def room(site_id: int, limits: tuple[Window, ...], *, now: datetime) -> int:
+def count_free(site_id: int, limits: tuple[Window, ...], *, now: datetime) -> int:
     """How many goals may be created at `now`. Call it under `lock_names`. One query.
 
     What the ledger holds of later than `now` counts too: the windows hold also when the database's clock was set back.
     """
-    return min(places(site_id, limits, now=now))
+    return min(count_free_by_window(site_id, limits, now=now))
 
 
-def bring_back(site_id: int, *, now: datetime) -> int:
+def move_back_future_creations(site_id: int, *, now: datetime) -> int:
     """Move creations that a clock which was ahead dated later than `now` back to `now`; how many.
 
     Otherwise they would fill both windows until that time comes. Their distances stay, so that the windows hold. Call
@@ -67,7 +67,7 @@ def bring_back(site_id: int, *, now: datetime) -> int:
         return int(cursor.rowcount)
 
 
-def places(site_id: int, limits: tuple[Window, ...], *, now: datetime) -> list[int]:
+def count_free_by_window(site_id: int, limits: tuple[Window, ...], *, now: datetime) -> list[int]:
     """How many places each window has left at `now`. One query."""
     counted = ", ".join("count(*) FILTER (WHERE created_at > %s)" for _ in limits)
     with connection.cursor() as cursor:
@@ -79,7 +79,7 @@ def places(site_id: int, limits: tuple[Window, ...], *, now: datetime) -> list[i
     return [max(0, window.limit - count) for window, count in zip(limits, created, strict=True)]
 
 
-def fullest(times: Iterable[datetime], span: timedelta) -> tuple[int, datetime | None]:
+def find_peak(times: Iterable[datetime], span: timedelta) -> tuple[int, datetime | None]:
     """The most creations that any half-open span of this length holds, and when the first of them was.
 
     `times` ascend; of several such spans it is the earliest. Pure; as many times are held as one span has.

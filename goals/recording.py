@@ -9,7 +9,7 @@ from enum import StrEnum
 from django.db import connection
 
 from goals import quota, totals, waiting
-from goals.matching import EventName, KnownGoal, match_goal, names_to_look_up
+from goals.matching import EventName, KnownGoal, list_lookup_names, match_goal
 from goals.models import Conversion, Goal, Tag
 from goals.naming import name_goal
 from locks import Lock, waits_for
@@ -46,7 +46,7 @@ class Policy:
     max_waiting_names: int
 
 
-class Outcome(StrEnum):
+class HitOutcome(StrEnum):
     CONVERTED = "converted"
     ALREADY_CONVERTED = "already_converted"
     DEFERRED = "deferred"
@@ -54,10 +54,10 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedHit:
     """What became of a hit: its goal, or the name it waits for."""
 
-    outcome: Outcome
+    outcome: HitOutcome
     goal_id: int | None = None
     goal_name: str = ""
     is_new_goal: bool = False
@@ -78,28 +78,30 @@ class FirstVisitor:
         return self.keyed_by == KeyedBy.ANONYMOUS_LINK
 
 
-def record(site_id: int, hits: Sequence[Hit], *, policy: Policy, moved: Sequence[totals.Moved] = ()) -> list[Recorded]:
+def record(
+    site_id: int, hits: Sequence[Hit], *, policy: Policy, moved: Sequence[totals.MovedConversion] = ()
+) -> list[RecordedHit]:
     """Record hits of one site and say, in their order, what became of each. Call it inside a transaction.
 
     Unknown names become goals while the quota lasts (promises K-03, K-26, K-27); the rest is deferred, first come,
-    first created (K-31). The figures follow, also those of what `rekey` moved before. Two queries when every name is
-    known, some eight more when one is not; and those of `totals.count`. Raises HeldError when another session holds a
-    row for longer than `lock_timeout`.
+    first created (K-31). The totals follow, also those of what `rekey` moved before. Two queries when every name is
+    known, some eight more when one is not, and those of `totals.count_conversions`. Raises HeldError when another
+    session holds a row for longer than `lock_timeout`.
     """
     if not hits:
         with waits_for(Lock.FIGURES):
-            totals.count(site_id, [], moved)
+            totals.count_conversions(site_id, [], moved)
         return []
     events = list(dict.fromkeys(hit.event for hit in hits))
-    goals = resolve(site_id, events, template=policy.template)
+    goals = find_goals_of_events(site_id, events, template=policy.template)
     unknown = [hit for hit in hits if hit.event not in goals]
     with waits_for(Lock.NEW_GOALS):
-        creation = _create(site_id, unknown, policy=policy) if unknown else _Creation({}, set(), {})
+        creation = _create_goals(site_id, unknown, policy=policy) if unknown else _CreationResult({}, set(), {})
     goals |= creation.goals
     with waits_for(Lock.GOAL):
-        inserted = _insert(site_id, [(hit, goals[hit.event].id) for hit in hits if hit.event in goals])
+        inserted = _insert_conversions(site_id, [(hit, goals[hit.event].id) for hit in hits if hit.event in goals])
     with waits_for(Lock.FIGURES):
-        totals.count(site_id, list(inserted.values()), moved)
+        totals.count_conversions(site_id, list(inserted.values()), moved)
     recorded = []
     for hit in hits:
         goal = goals.get(hit.event)
@@ -108,8 +110,8 @@ def record(site_id: int, hits: Sequence[Hit], *, policy: Policy, moved: Sequence
             continue
         converted = hit.message_key in inserted
         recorded.append(
-            Recorded(
-                Outcome.CONVERTED if converted else Outcome.ALREADY_CONVERTED,
+            RecordedHit(
+                HitOutcome.CONVERTED if converted else HitOutcome.ALREADY_CONVERTED,
                 goal_id=goal.id,
                 goal_name=goal.name,
                 is_new_goal=converted and goal.id in creation.new_goal_ids,
@@ -121,7 +123,7 @@ def record(site_id: int, hits: Sequence[Hit], *, policy: Policy, moved: Sequence
     return recorded
 
 
-def resolve(site_id: int, events: Sequence[EventName], *, template: str) -> dict[EventName, KnownGoal]:
+def find_goals_of_events(site_id: int, events: Sequence[EventName], *, template: str) -> dict[EventName, KnownGoal]:
     """The goals of those events that have one, as things stand. One query."""
     bindings, goals = find_candidates(site_id, events, template=template)
     matches = {event: match_goal(event, bindings=bindings, goals=goals, template=template) for event in events}
@@ -151,7 +153,7 @@ def find_candidates(
             """,
             {
                 "site": site_id,
-                "names": names_to_look_up(events, template=template),
+                "names": list_lookup_names(events, template=template),
                 "types": [event.type for event in events],
                 "event_names": [event.name for event in events],
             },
@@ -163,14 +165,14 @@ def find_candidates(
 
 
 @dataclass(frozen=True, slots=True)
-class Rekeyed:
+class RekeyResult:
     """The result of `rekey`."""
 
-    moved: list[totals.Moved]  # pass it to `record`, which counts it
+    moved: list[totals.MovedConversion]  # pass it to `record`, which counts it
     postponed: list[FirstVisitor]  # ids with too many conversions: call `rekey_next` for each, step by step
 
 
-def rekey(site_id: int, links: Collection[FirstVisitor], *, most: int) -> Rekeyed:
+def rekey(site_id: int, links: Collection[FirstVisitor], *, most: int) -> RekeyResult:
     """Give the conversions of these ids to the visitor codes now known to be theirs, and return what changed hands.
 
     Only conversions whose event carried no code move. Of several links the first in the order of `KeyedBy` wins
@@ -179,7 +181,7 @@ def rekey(site_id: int, links: Collection[FirstVisitor], *, most: int) -> Rekeye
     At most `most` conversions of all ids together are touched; ids that have more are returned. Two queries.
     """
     if not links:
-        return Rekeyed([], [])
+        return RekeyResult([], [])
     counts = _count_rekeyable(site_id, {(link.is_device, link.id) for link in links}, most=most)
     fits, so_far = set[tuple[bool, str]](), 0
     for key, count in sorted(counts.items(), key=lambda each: each[1]):
@@ -187,12 +189,15 @@ def rekey(site_id: int, links: Collection[FirstVisitor], *, most: int) -> Rekeye
         if so_far <= most:
             fits.add(key)
     now = [link for link in links if (link.is_device, link.id) in fits]
-    return Rekeyed(
-        _rekey(site_id, now) if now else [], [link for link in links if (link.is_device, link.id) not in fits]
+    return RekeyResult(
+        _update_visitor_codes(site_id, now) if now else [],
+        [link for link in links if (link.is_device, link.id) not in fits],
     )
 
 
-def rekey_next(site_id: int, link: FirstVisitor, *, after: int, limit: int) -> tuple[list[totals.Moved], int | None]:
+def rekey_next(
+    site_id: int, link: FirstVisitor, *, after: int, limit: int
+) -> tuple[list[totals.MovedConversion], int | None]:
     """Re-key the next conversions of one id as `rekey` does, and return what moved and the last one's number.
 
     The number is None at their end. Call it inside a transaction that has the identity locked: nobody adds conversions
@@ -208,7 +213,7 @@ def rekey_next(site_id: int, link: FirstVisitor, *, after: int, limit: int) -> t
             [site_id, link.id, after, limit],
         )
         ids = [id_ for (id_,) in cursor.fetchall()]
-    moved = _rekey(site_id, [link], after=after, until=ids[-1]) if ids else []
+    moved = _update_visitor_codes(site_id, [link], after=after, until=ids[-1]) if ids else []
     return moved, ids[-1] if len(ids) == limit else None
 
 
@@ -237,9 +242,9 @@ def _count_rekeyable(site_id: int, ids: Collection[tuple[bool, str]], *, most: i
         return {(is_device, id_): count for is_device, id_, count in cursor.fetchall()}
 
 
-def _rekey(
+def _update_visitor_codes(
     site_id: int, links: Collection[FirstVisitor], *, after: int = 0, until: int | None = None
-) -> list[totals.Moved]:
+) -> list[totals.MovedConversion]:
     """Re-key the conversions of these ids, all of them or those with numbers in a range. One query."""
     within = "" if until is None else "AND c.id > %(after)s AND c.id <= %(until)s"
     order = list(KeyedBy)
@@ -295,33 +300,35 @@ def _rekey(
             },
         )
         return [
-            totals.Moved(totals.Happened(id_, (goal_id, now), at, revenue, currency), (goal_id, before))
+            totals.MovedConversion(
+                totals.CountedConversion(id_, (goal_id, now), at, revenue, currency), (goal_id, before)
+            )
             for id_, at, goal_id, before, now, revenue, currency in cursor.fetchall()
             if before != now
         ]
 
 
 @dataclass(frozen=True, slots=True)
-class _Creation:
+class _CreationResult:
     goals: dict[EventName, KnownGoal]
     new_goal_ids: set[int]
-    refused: dict[EventName, Recorded]
+    refused: dict[EventName, RecordedHit]
 
 
-def _create(site_id: int, hits: Sequence[Hit], *, policy: Policy) -> _Creation:
+def _create_goals(site_id: int, hits: Sequence[Hit], *, policy: Policy) -> _CreationResult:
     """Make goals for unknown events, as many as the quota and those who came before leave room for."""
     now = quota.lock_names(site_id)
     arrivals: dict[EventName, int] = {}
     for hit in hits:
         arrivals[hit.event] = min(hit.arrival, arrivals.get(hit.event, hit.arrival))
     events = list(arrivals)
-    goals = resolve(site_id, events, template=policy.template)  # another worker may have been faster
+    goals = find_goals_of_events(site_id, events, template=policy.template)  # another worker may have been faster
     names = {
         event: name_goal(event.type, event.name, template=policy.template) for event in events if event not in goals
     }
     if not names:
-        return _Creation(goals, set(), {})
-    free = quota.room(site_id, policy.windows, now=now)
+        return _CreationResult(goals, set(), {})
+    free = quota.count_free(site_id, policy.windows, now=now)
     queue = waiting.load_queue(site_id, names=names.values(), places=free)
     comers = [waiting.Newcomer(name, event, arrivals[event]) for event, name in names.items()]
     turns = dict(queue.head)
@@ -334,12 +341,12 @@ def _create(site_id: int, hits: Sequence[Hit], *, policy: Policy) -> _Creation:
     waiting.mark_created(site_id, new.keys() & queue.waiting)
     refused = [comer for comer in comers if comer.name not in new]
     waits = waiting.join_queue(site_id, refused, queue, most=policy.max_waiting_names)
-    return _Creation(
+    return _CreationResult(
         goals | {event: new[name] for event, name in names.items() if name in new},
         {goal.id for goal in new.values()},
         {
-            comer.event: Recorded(
-                Outcome.DEFERRED if comer.name in waits else Outcome.BACKLOG_FULL, goal_name=comer.name
+            comer.event: RecordedHit(
+                HitOutcome.DEFERRED if comer.name in waits else HitOutcome.BACKLOG_FULL, goal_name=comer.name
             )
             for comer in refused
         },
@@ -360,7 +367,7 @@ def insert_goals(site_id: int, names: Sequence[str], *, tag: str, origin: Goal.O
     return {goal.name: KnownGoal(goal.pk, goal.name, is_named_by_event=True, is_archived=False) for goal in goals}
 
 
-def _insert(site_id: int, found: Sequence[tuple[Hit, int]]) -> dict[str, totals.Happened]:
+def _insert_conversions(site_id: int, found: Sequence[tuple[Hit, int]]) -> dict[str, totals.CountedConversion]:
     """Insert conversions, sorted by key; those whose message keys were new, by key."""
     if not found:
         return {}
@@ -395,7 +402,7 @@ def _insert(site_id: int, found: Sequence[tuple[Hit, int]]) -> dict[str, totals.
         )
         ids = dict(cursor.fetchall())
     return {
-        hit.message_key: totals.Happened(
+        hit.message_key: totals.CountedConversion(
             ids[hit.message_key], (goal_id, hit.visitor_code), hit.occurred_at, hit.revenue, hit.currency
         )
         for hit, goal_id in found

@@ -25,7 +25,7 @@ def split_name(goal_name: str, *, template: str) -> tuple[str, str]:
     return "", goal_name
 
 
-def likeness(name: str) -> str:
+def normalise_name(name: str) -> str:
     """What is left of a name without case, separators, accents of width, and simple endings; names of one likeness
     mean the same most likely. Empty for a name without letters and digits.
     """
@@ -41,11 +41,11 @@ def _stem(word: str) -> str:
     return stem[:-1] if len(stem) > 3 and stem[-1] == stem[-2] else stem  # noqa: PLR2004 - stop and stopped
 
 
-def group_alike(names: Iterable[tuple[int, str]], *, template: str) -> list[list[int]]:
+def group_similar(names: Iterable[tuple[int, str]], *, template: str) -> list[list[int]]:
     """Of goals as (id, name), those of one type of event whose names are alike; each group in the order given."""
     groups = defaultdict[tuple[str, str], list[int]](list)
     for id_, goal_name in names:
         event_type, name = split_name(goal_name, template=template)
-        if key := likeness(name):
+        if key := normalise_name(name):
             groups[event_type, key].append(id_)
     return [ids for ids in groups.values() if len(ids) > 1]

@@ -15,31 +15,31 @@ from typing import Final, NamedTuple
 
 from django.db import connection, transaction
 
-GAP: Final = timedelta(minutes=30)  # between conversions of a visitor on a goal: the later one starts a new visit
+VISIT_GAP: Final = timedelta(minutes=30)  # between conversions of a visitor on a goal: the later one starts a new visit
 PARTS: Final = 64  # of a day's and a goal's figures: processes that start together share none
 
-Pair = tuple[int, str]  # a goal's id and a visitor code
+VisitorKey = tuple[int, str]  # a goal's id and a visitor code
 Times = tuple[datetime, datetime]
 
 
-class Happened(NamedTuple):
+class CountedConversion(NamedTuple):
     """What the figures need of a conversion."""
 
     id: int
-    pair: Pair
+    pair: VisitorKey
     at: datetime
     revenue: Decimal | None
     currency: str | None
 
 
-class Moved(NamedTuple):
+class MovedConversion(NamedTuple):
     """A conversion that counts for another visitor of its goal now."""
 
-    happened: Happened  # as it counts now
-    before: Pair
+    happened: CountedConversion  # as it counts now
+    before: VisitorKey
 
 
-class Tally(NamedTuple):
+class VisitorTotals(NamedTuple):
     """What a visitor converted of a goal."""
 
     conversions: int
@@ -49,13 +49,13 @@ class Tally(NamedTuple):
     revenue: Mapping[str, Decimal]
 
 
-def visit_starts(times: Iterable[datetime]) -> list[datetime]:
+def list_visit_starts(times: Iterable[datetime]) -> list[datetime]:
     """When the visits began that conversions at these times make, in whatever order they are given. Pure."""
     ordered = sorted(times)
-    return ordered[:1] + [at for before, at in pairwise(ordered) if at - before >= GAP]
+    return ordered[:1] + [at for before, at in pairwise(ordered) if at - before >= VISIT_GAP]
 
 
-def count(site_id: int, added: Sequence[Happened], moved: Sequence[Moved] = ()) -> None:
+def count_conversions(site_id: int, added: Sequence[CountedConversion], moved: Sequence[MovedConversion] = ()) -> None:
     """Count conversions of a site that this transaction inserted or re-keyed; the last locks before its commit.
 
     Two queries if every visitor is new to the goal, otherwise up to four more. They read the visitors' figures, and the
@@ -63,15 +63,20 @@ def count(site_id: int, added: Sequence[Happened], moved: Sequence[Moved] = ()) 
     """
     if not added and not moved:
         return
-    new = defaultdict[Pair, list[Happened]](list)
+    new = defaultdict[VisitorKey, list[CountedConversion]](list)
     for each in added:
         new[each.pair].append(each)
-    fresh = {pair: tally(happened) for pair, happened in new.items()}
-    joined, left = defaultdict[Pair, list[Happened]](list, new), defaultdict[Pair, list[Happened]](list)
+    fresh = {pair: sum_conversions(happened) for pair, happened in new.items()}
+    joined, left = (
+        defaultdict[VisitorKey, list[CountedConversion]](list, new),
+        defaultdict[VisitorKey, list[CountedConversion]](list),
+    )
     for each_moved in moved:
         joined[each_moved.happened.pair].append(each_moved.happened)
         left[each_moved.before].append(each_moved.happened)
-    touched = {pair: Tally(0, 0, each.at, each.at, {}) for each, before in moved for pair in (each.pair, before)}
+    touched = {
+        pair: VisitorTotals(0, 0, each.at, each.at, {}) for each, before in moved for pair in (each.pair, before)
+    }
     written = _add(fresh | touched)
 
     starts = Counter[tuple[int, date]]()
@@ -80,18 +85,18 @@ def count(site_id: int, added: Sequence[Happened], moved: Sequence[Moved] = ()) 
         if pair in touched:
             continue
         if pair in written:
-            begun = [its.first_at] if its.conversions == 1 else visit_starts(each.at for each in new[pair])
+            begun = [its.first_at] if its.conversions == 1 else list_visit_starts(each.at for each in new[pair])
             starts.update(_days(pair, begun[1:] if written[pair] else begun))
         else:
             unsure.add(pair)
 
-    changed: dict[Pair, Tally | None] = {}
+    changed: dict[VisitorKey, VisitorTotals | None] = {}
     old = _load(unsure)
     near = _load_neighbours(site_id, {pair: (joined.get(pair, ()), left.get(pair, ())) for pair in unsure})
     for pair in unsure:
         there, came, gone = near.get(pair, []), joined.get(pair, []), left.get(pair, [])
-        begun = visit_starts([*there, *(each.at for each in came)])
-        had = visit_starts([*there, *(each.at for each in gone)])
+        begun = list_visit_starts([*there, *(each.at for each in came)])
+        had = list_visit_starts([*there, *(each.at for each in gone)])
         starts.update(_days(pair, begun))
         starts.subtract(_days(pair, had))
         changed[pair] = _sum(old[pair], came, gone, visits=len(begun) - len(had))
@@ -109,16 +114,16 @@ def count(site_id: int, added: Sequence[Happened], moved: Sequence[Moved] = ()) 
     _sum_up(added, starts, visitors)
 
 
-def tally(happened: Collection[Happened]) -> Tally:
+def sum_conversions(happened: Collection[CountedConversion]) -> VisitorTotals:
     """What a visitor's conversions of a goal come to, at least one. Pure."""
     if len(happened) == 1:  # which most are
         (only,) = happened
-        return Tally(1, 1, only.at, only.at, revenue_of(happened))
+        return VisitorTotals(1, 1, only.at, only.at, sum_revenue(happened))
     times = [each.at for each in happened]
-    return Tally(len(times), len(visit_starts(times)), min(times), max(times), revenue_of(happened))
+    return VisitorTotals(len(times), len(list_visit_starts(times)), min(times), max(times), sum_revenue(happened))
 
 
-def revenue_of(happened: Iterable[Happened]) -> dict[str, Decimal]:
+def sum_revenue(happened: Iterable[CountedConversion]) -> dict[str, Decimal]:
     """By currency, exactly. Pure."""
     revenue = defaultdict[str, Decimal](Decimal)
     for each in happened:
@@ -127,7 +132,9 @@ def revenue_of(happened: Iterable[Happened]) -> dict[str, Decimal]:
     return dict(revenue)
 
 
-def _sum(old: Tally, came: Collection[Happened], gone: Collection[Happened], *, visits: int) -> Tally | None:
+def _sum(
+    old: VisitorTotals, came: Collection[CountedConversion], gone: Collection[CountedConversion], *, visits: int
+) -> VisitorTotals | None:
     """Return the tally of a visitor with what came and without what went; None if nothing is left. Pure.
 
     Its first and last times may be too far apart: if one of them went, only the conversions have the next one.
@@ -136,17 +143,17 @@ def _sum(old: Tally, came: Collection[Happened], gone: Collection[Happened], *, 
     if conversions == 0:
         return None
     revenue = defaultdict[str, Decimal](Decimal, old.revenue)
-    for currency, total in revenue_of(came).items():
+    for currency, total in sum_revenue(came).items():
         revenue[currency] += total
-    for currency, total in revenue_of(gone).items():
+    for currency, total in sum_revenue(gone).items():
         revenue[currency] -= total
         if not revenue[currency]:  # whether a conversion of this currency is left, all of them would tell
             del revenue[currency]
     times = [each.at for each in (*came, *gone)] + ([old.first_at, old.last_at] if old.conversions else [])
-    return Tally(conversions, old.visits + visits, min(times), max(times), dict(revenue))
+    return VisitorTotals(conversions, old.visits + visits, min(times), max(times), dict(revenue))
 
 
-def _days(pair: Pair, times: Iterable[datetime]) -> list[tuple[int, date]]:
+def _days(pair: VisitorKey, times: Iterable[datetime]) -> list[tuple[int, date]]:
     return [(pair[0], at.astimezone(UTC).date()) for at in times]
 
 
@@ -167,7 +174,7 @@ SUM_OF_REVENUES: Final = """
 """
 
 
-def _columns(tallies: Sequence[tuple[Pair, Tally]]) -> list[list[object]]:
+def _columns(tallies: Sequence[tuple[VisitorKey, VisitorTotals]]) -> list[list[object]]:
     return [
         *_keys([pair for pair, _ in tallies]),
         [its.conversions for _, its in tallies],
@@ -178,7 +185,7 @@ def _columns(tallies: Sequence[tuple[Pair, Tally]]) -> list[list[object]]:
     ]
 
 
-def _keys(pairs: Collection[Pair]) -> list[list[object]]:
+def _keys(pairs: Collection[VisitorKey]) -> list[list[object]]:
     return [[goal_id for goal_id, _ in pairs], [code for _, code in pairs]]
 
 
@@ -190,7 +197,7 @@ def _read(revenue: str) -> dict[str, Decimal]:
     return {currency: Decimal(total) for currency, total in json.loads(revenue).items()}
 
 
-def _add(tallies: Mapping[Pair, Tally]) -> dict[Pair, bool | None]:
+def _add(tallies: Mapping[VisitorKey, VisitorTotals]) -> dict[VisitorKey, bool | None]:
     """Add to the visitors' figures, and lock them all, also those that it leaves alone: where it is not all later.
 
     Of those written: whether the first visit went on one from before; None where there were no figures.
@@ -214,7 +221,7 @@ def _add(tallies: Mapping[Pair, Tally]) -> dict[Pair, bool | None]:
         return {(goal_id, code): has_gone_on for goal_id, code, has_gone_on in cursor.fetchall()}
 
 
-def _load(pairs: Collection[Pair]) -> dict[Pair, Tally]:
+def _load(pairs: Collection[VisitorKey]) -> dict[VisitorKey, VisitorTotals]:
     if not pairs:
         return {}
     with connection.cursor() as cursor:
@@ -226,12 +233,14 @@ def _load(pairs: Collection[Pair]) -> dict[Pair, Tally]:
             """,
             _keys(pairs),
         )
-        return {(row[0], row[1]): Tally(row[2], row[3], row[4], row[5], _read(row[6])) for row in cursor.fetchall()}
+        return {
+            (row[0], row[1]): VisitorTotals(row[2], row[3], row[4], row[5], _read(row[6])) for row in cursor.fetchall()
+        }
 
 
 def _load_neighbours(
-    site_id: int, pairs: Mapping[Pair, tuple[Collection[Happened], Collection[Happened]]]
-) -> dict[Pair, list[datetime]]:
+    site_id: int, pairs: Mapping[VisitorKey, tuple[Collection[CountedConversion], Collection[CountedConversion]]]
+) -> dict[VisitorKey, list[datetime]]:
     """Return the times next to those at which conversions of these visitors came or went, if less than a gap away.
 
     They are those of the other conversions. Two of these with no changed time between them begin as many visits as
@@ -246,7 +255,7 @@ def _load_neighbours(
         times += [(pair, before, at, after, there[at]) for before, at, after in nexts]
     if not times:
         return {}
-    found = defaultdict[Pair, list[datetime]](list)
+    found = defaultdict[VisitorKey, list[datetime]](list)
     of_visitor = "c.site_id = t.site_id AND c.visitor_code = t.visitor_code AND c.goal_id = t.goal_id AND c.occurred_at"
     with connection.cursor() as cursor:
         cursor.execute(
@@ -281,7 +290,7 @@ def _load_neighbours(
     return found
 
 
-def _load_ends(site_id: int, tallies: Mapping[Pair, Tally]) -> dict[Pair, Times]:
+def _load_ends(site_id: int, tallies: Mapping[VisitorKey, VisitorTotals]) -> dict[VisitorKey, Times]:
     """Return the first and last times of visitors' conversions, which are within those given."""
     if not tallies:
         return {}
@@ -309,7 +318,7 @@ def _load_ends(site_id: int, tallies: Mapping[Pair, Tally]) -> dict[Pair, Times]
         return {(goal_id, code): (first, last) for goal_id, code, first, last in cursor.fetchall()}
 
 
-def _update(changed: Mapping[Pair, Tally | None]) -> None:
+def _update(changed: Mapping[VisitorKey, VisitorTotals | None]) -> None:
     """Write the figures of visitors that `_insert` locked; None: there is no conversion any more."""
     kept = [(pair, its) for pair, its in changed.items() if its is not None]
     gone = [pair for pair, its in changed.items() if its is None]
@@ -335,10 +344,12 @@ def _update(changed: Mapping[Pair, Tally | None]) -> None:
             )
 
 
-def _sum_up(added: Sequence[Happened], starts: Mapping[tuple[int, date], int], visitors: Mapping[int, int]) -> None:
+def _sum_up(
+    added: Sequence[CountedConversion], starts: Mapping[tuple[int, date], int], visitors: Mapping[int, int]
+) -> None:
     """Add to this worker's parts of the days and the goals."""
-    by_day = defaultdict[tuple[int, date], list[Happened]](list)
-    by_goal = defaultdict[int, list[Happened]](list)
+    by_day = defaultdict[tuple[int, date], list[CountedConversion]](list)
+    by_goal = defaultdict[int, list[CountedConversion]](list)
     for each in added:
         by_day[each.pair[0], each.at.astimezone(UTC).date()].append(each)
         by_goal[each.pair[0]].append(each)
@@ -376,17 +387,17 @@ def _sum_up(added: Sequence[Happened], starts: Mapping[tuple[int, date], int], v
                 [day for _, day in days],
                 [len(by_day[day]) for day in days],
                 [starts.get(day, 0) for day in days],
-                [_write(revenue_of(by_day[day])) for day in days],
+                [_write(sum_revenue(by_day[day])) for day in days],
                 goals,
                 [len(by_goal[goal_id]) for goal_id in goals],
                 [visits[goal_id] for goal_id in goals],
                 [visitors.get(goal_id, 0) for goal_id in goals],
-                [_write(revenue_of(by_goal[goal_id])) for goal_id in goals],
+                [_write(sum_revenue(by_goal[goal_id])) for goal_id in goals],
             ],
         )
 
 
-def purge(goal_id: int, *, limit: int) -> int:
+def purge_visitor_totals(goal_id: int, *, limit: int) -> int:
     """Remove some of a deleted goal's figures of visitors; how many. Nothing counts them any more."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -435,7 +446,7 @@ RECOUNT: Final = """
 """
 
 
-def recount(goal_id: int) -> int:
+def recount_goal(goal_id: int) -> int:
     """Replace the figures of a goal by what its conversions come to; return how many conversions these are.
 
     One transaction. New conversions, of other goals too, wait until it ends: half a minute for a million. Raises

@@ -14,11 +14,11 @@ from typing import Any, Final
 from django.db import transaction
 
 from goals import quota, waiting
-from goals.catalogue import wake
+from goals.catalogue import release_waiting_names
 from goals.matching import EventName
 from goals.models import Goal
 from goals.naming import EVENT_NAME_LENGTH, EVENT_TYPES, name_goal
-from goals.recording import insert_goals, resolve
+from goals.recording import find_goals_of_events, insert_goals
 
 CHUNK: Final = 1_000  # names a transaction: while it lasts events of this site make no goals
 FIRST_CELL: Final = re.compile(r'\s*"?\w*"?[^\S\t]*([,;\t])')
@@ -32,7 +32,7 @@ class UnreadablePlanError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrackingPlan:
     """What a tracking plan says."""
 
     events: list[EventName] = field(default_factory=list)
@@ -57,14 +57,14 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class CreatedChunk:
     """What became of some events of a plan."""
 
     made: int
     existed: int
 
 
-def read_plan(content: bytes) -> Plan:
+def read_plan(content: bytes) -> TrackingPlan:
     """Return a plan given as CSV (`type,name`, see `read_csv`), or as JSON of Segment or RudderStack (`read_rules`).
 
     In UTF-8, or in UTF-16 with its byte order mark, as Excel saves "Unicode text" and PowerShell writes files. Raises
@@ -84,12 +84,12 @@ def read_plan(content: bytes) -> Plan:
         raise UnreadablePlanError(f"it is not JSON: {error}") from error
 
 
-def read_csv(text: str) -> Plan:
+def read_csv(text: str) -> TrackingPlan:
     """Return a plan with `type` and `name` first in each line, or where a header says.
 
     They are separated by commas, semicolons, or the tabs of a spreadsheet.
     """
-    plan = Plan()
+    plan = TrackingPlan()
     separator = FIRST_CELL.match(text)
     delimiter = separator[1] if separator else ","
     # Strict, or a quote that is never closed would swallow the lines after it.
@@ -116,11 +116,11 @@ def read_csv(text: str) -> Plan:
         plan.add(place, type_.strip().lower(), name)
 
 
-def read_rules(document: Any) -> Plan:
+def read_rules(document: Any) -> TrackingPlan:
     """A plan as Segment's Public API gives it (`rules` with `type` and `key`), as its older Config API did and
     RudderStack does (`rules.events` with `name`, there also with `eventType`), with or without `data` around it.
     """
-    plan = Plan()
+    plan = TrackingPlan()
     while isinstance(document, Mapping):
         wrapper = next((key for key in WRAPPERS if key in document), None)
         if wrapper is None:
@@ -146,7 +146,7 @@ def read_rules(document: Any) -> Plan:
     return plan
 
 
-def make_goals(site_id: int, events: Iterable[EventName], *, template: str, tag: str) -> Iterator[Made]:
+def create_goals(site_id: int, events: Iterable[EventName], *, template: str, tag: str) -> Iterator[CreatedChunk]:
     """Make the goals that events would make, ahead of them and outside their quota (promises K-23, K-32).
 
     A chunk a step, each in a transaction of its own, so that it goes on where it was when it is run again. Names that
@@ -155,17 +155,17 @@ def make_goals(site_id: int, events: Iterable[EventName], *, template: str, tag:
     remaining = iter(dict.fromkeys(events))
     while chunk := list(islice(remaining, CHUNK)):
         with transaction.atomic():
-            made = _make_chunk(site_id, chunk, template=template, tag=tag)
+            made = _create_chunk(site_id, chunk, template=template, tag=tag)
         yield made
     with transaction.atomic():
         quota.lock_names(site_id)
-        wake(site_id, template=template)  # those that began to wait under another convention
+        release_waiting_names(site_id, template=template)  # those that began to wait under another convention
 
 
-def _make_chunk(site_id: int, events: Sequence[EventName], *, template: str, tag: str) -> Made:
+def _create_chunk(site_id: int, events: Sequence[EventName], *, template: str, tag: str) -> CreatedChunk:
     quota.lock_names(site_id)
-    known = resolve(site_id, events, template=template)
+    known = find_goals_of_events(site_id, events, template=template)
     names = [name_goal(event.type, event.name, template=template) for event in events if event not in known]
     made = insert_goals(site_id, list(dict.fromkeys(names)), tag=tag, origin=Goal.Origin.IMPORT)
     waiting.mark_created(site_id, made)
-    return Made(len(made), len(events) - len(made))
+    return CreatedChunk(len(made), len(events) - len(made))

@@ -12,7 +12,7 @@ from goals.models import WaitingName
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
+class NameQueue:
     """What a creation needs of a site's queue."""
 
     head: Mapping[str, int]  # the names whose turn it is, as many as there are places, and their arrivals
@@ -27,23 +27,23 @@ class Newcomer:
     arrival: int
 
 
-def standing(site_id: int) -> "QuerySet[WaitingName]":
+def select_queue(site_id: int) -> "QuerySet[WaitingName]":
     """Return the names that stand in a site's queue, in its order."""
     return WaitingName.objects.filter(site_id=site_id, has_goal=False).order_by("arrival", "id")
 
 
-def load_queue(site_id: int, *, names: Iterable[str], places: int) -> Queue:
+def load_queue(site_id: int, *, names: Iterable[str], places: int) -> NameQueue:
     """Return the head of a site's queue, which of `names` wait, and how many do. Three queries, one if it is empty."""
-    queue = standing(site_id)
+    queue = select_queue(site_id)
     length = queue.count()
     if not length:
-        return Queue({}, {}, 0)
+        return NameQueue({}, {}, 0)
     head = dict(queue.values_list("name", "arrival")[:places])
     waiting = dict(queue.filter(name__in=list(names)).values_list("name", "arrival"))
-    return Queue(head, waiting, length)
+    return NameQueue(head, waiting, length)
 
 
-def join_queue(site_id: int, comers: Sequence[Newcomer], queue: Queue, *, most: int) -> set[str]:
+def join_queue(site_id: int, comers: Sequence[Newcomer], queue: NameQueue, *, most: int) -> set[str]:
     """Let names wait at the place of their arrival and return those that do: `most` in all, and no one loses its place.
 
     One query if anything changes.
@@ -88,7 +88,7 @@ def mark_created(site_id: int, names: Iterable[str]) -> None:
         WaitingName.objects.filter(site_id=site_id, name__in=names).update(has_goal=True, look_again_at=None)
 
 
-def look_again(site_id: int, *, now: datetime) -> None:
+def request_digest_again(site_id: int, *, now: datetime) -> None:
     """Have the messages of all names digested once more: what they mean may have changed.
 
     The names stand in the queue meanwhile. If their messages went on first, newcomers would overtake them. One query.
@@ -96,7 +96,7 @@ def look_again(site_id: int, *, now: datetime) -> None:
     WaitingName.objects.filter(site_id=site_id, has_goal=False).update(look_again_at=now)
 
 
-def call_back(site_id: int, *, now: datetime) -> None:
+def requeue_names(site_id: int, *, now: datetime) -> None:
     """Put the names that were about to leave the queue back in their places: a goal may no longer be theirs.
 
     Call it when a goal is deleted or renamed, or loses an event. One query.
@@ -104,18 +104,18 @@ def call_back(site_id: int, *, now: datetime) -> None:
     WaitingName.objects.filter(site_id=site_id, has_goal=True).update(has_goal=False, look_again_at=now)
 
 
-def names_to_look_at(site_id: int, *, limit: int) -> dict[str, datetime]:
+def load_names_to_digest_again(site_id: int, *, limit: int) -> dict[str, datetime]:
     """Return the first names whose messages must be digested once more, and since when. One query."""
-    rows = standing(site_id).filter(look_again_at__isnull=False)
+    rows = select_queue(site_id).filter(look_again_at__isnull=False)
     return dict(rows.values_list("name", "look_again_at")[:limit])  # type: ignore[arg-type]  # none is null
 
 
-def count_to_look_at(site_id: int) -> int:
+def count_names_to_digest_again(site_id: int) -> int:
     """Return how many names stand in the queue until their messages have been digested once more. One query."""
-    return standing(site_id).filter(look_again_at__isnull=False).count()
+    return select_queue(site_id).filter(look_again_at__isnull=False).count()
 
 
-def note_looked_at(site_id: int, names: Iterable[str], *, until: datetime) -> None:
+def mark_digested_again(site_id: int, names: Iterable[str], *, until: datetime) -> None:
     """Note that the messages of these names were digested once more, unless another change came later. One query."""
     rows = WaitingName.objects.filter(site_id=site_id, name__in=list(names), look_again_at__lte=until)
     rows.update(look_again_at=None)
@@ -124,26 +124,26 @@ def note_looked_at(site_id: int, names: Iterable[str], *, until: datetime) -> No
 def count_before(name: WaitingName, *, most: int) -> int:
     """Return how many names, up to `most`, become goals before this one. One query."""
     earlier = Q(arrival__lt=name.arrival) | Q(arrival=name.arrival, pk__lt=name.pk)
-    return standing(name.site_id).filter(earlier)[:most].count()
+    return select_queue(name.site_id).filter(earlier)[:most].count()
 
 
-def names_to_release(site_id: int) -> list[str]:
+def load_names_to_release(site_id: int) -> list[str]:
     """Return the names whose goal exists and whose messages have not all gone on yet. One query."""
     return list(
         WaitingName.objects.filter(site_id=site_id, has_goal=True).order_by("id").values_list("name", flat=True)
     )
 
 
-def forget(site_id: int, names: Iterable[str]) -> None:
+def remove_names(site_id: int, names: Iterable[str]) -> None:
     """Remove names that no message waits for any more. One query."""
     WaitingName.objects.filter(site_id=site_id, name__in=list(names)).delete()
 
 
-def waiting_sites() -> list[int]:
+def list_waiting_sites() -> list[int]:
     """Return the sites with anything in their queue, or on its way out of it. One query."""
     return list(WaitingName.objects.order_by("site_id").values_list("site_id", flat=True).distinct())
 
 
-def next_names(site_id: int, *, places: int) -> list[str]:
+def load_next_names(site_id: int, *, places: int) -> list[str]:
     """Return the head of the queue. One query."""
-    return list(standing(site_id).values_list("name", flat=True)[:places])
+    return list(select_queue(site_id).values_list("name", flat=True)[:places])

@@ -11,7 +11,7 @@ from django.utils import timezone
 import names
 from api.ingest.provisioning import create_site
 from cohorts.models import Group, Persona
-from goals.list_order import Order, find_goals
+from goals.list_order import GoalOrder, find_goals
 from goals.models import Goal, Tag
 from goals.queries import GoalFilter
 
@@ -83,7 +83,7 @@ def test_search__of_nothing__finds_everything(site: Any, text: str) -> None:
 def test_goals__by_name__are_in_the_order_people_read_them(site: Any, *, is_descending: bool) -> None:
     make(site, *random.Random(7).sample(NAMES, len(NAMES)))
 
-    order, shown, after = Order("name", is_descending), list[str](), None
+    order, shown, after = GoalOrder("name", is_descending), list[str](), None
     for _ in NAMES:
         page = find_goals([site.pk], GoalFilter(), now=timezone.now(), order=order, after=after, limit=1)
         shown += [goal.name for goal in page.goals]

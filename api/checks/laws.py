@@ -321,9 +321,9 @@ def check_quota(site_id: int | None, figures: Figures) -> Iterator[Difference]:
 def _check_windows(site: Site) -> Iterator[Difference]:
     since = last_change(site.pk, ("goals_per_10_seconds", "goals_per_hour"))
     ledger = GoalCreation.objects.filter(site=site, **({"created_at__gt": since} if since else {}))
-    for window in quota.windows(per_10_seconds=site.goals_per_10_seconds, per_hour=site.goals_per_hour):
+    for window in quota.build_windows(per_10_seconds=site.goals_per_10_seconds, per_hour=site.goals_per_hour):
         times = ledger.order_by("created_at").values_list("created_at", flat=True)
-        most, begin = quota.fullest(times.iterator(chunk_size=2_000), window.span)
+        most, begin = quota.find_peak(times.iterator(chunk_size=2_000), window.span)
         if most > window.limit:
             meaning = (
                 "Events made more goals than the site's present limits allow. If a limit was lowered, other than in "

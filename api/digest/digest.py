@@ -33,7 +33,7 @@ from cohorts import people
 from cohorts.models import Identity
 from goals import recording
 from goals.matching import EventName
-from goals.recording import FirstVisitor, KeyedBy, Outcome, Recorded
+from goals.recording import FirstVisitor, HitOutcome, KeyedBy, RecordedHit
 from locks import HeldError, Lock, waits_for
 
 RETRIES: Final = 5  # of a batch that lost a race or a deadlock
@@ -209,7 +209,7 @@ def _find_needs(
     unknown = set[EventName]()
     if lock == Lock.NEW_GOALS or claims.held_locks.is_held(config.site_id, NeededLock(Lock.NEW_GOALS)):
         unknown = {effects.goal.event for effects in derived.values() if effects.goal}
-        unknown -= recording.resolve(config.site_id, list(unknown), template=config.policy.template).keys()
+        unknown -= recording.find_goals_of_events(config.site_id, list(unknown), template=config.policy.template).keys()
     return {
         id_: find_needed_locks(effects, makes_goal=effects.goal is not None and effects.goal.event in unknown)
         for id_, effects in derived.items()
@@ -343,14 +343,14 @@ def list_first_visitors(changed: people.Visitors) -> list[FirstVisitor]:
     ]
 
 
-def _note_recorded(verdict: Verdict, recorded: Recorded) -> None:
-    if recorded.outcome == Outcome.CONVERTED:
+def _note_recorded(verdict: Verdict, recorded: RecordedHit) -> None:
+    if recorded.outcome == HitOutcome.CONVERTED:
         verdict.effects |= {Effect.CONVERTED, Effect.GOAL_CREATED} if recorded.is_new_goal else {Effect.CONVERTED}
         verdict.goal_id = recorded.goal_id
         verdict.warnings |= {"archived_goal"} if recorded.is_archived else set()
-    elif recorded.outcome == Outcome.DEFERRED:
+    elif recorded.outcome == HitOutcome.DEFERRED:
         verdict.status, verdict.reason, verdict.waiting_for = "deferred", "goal_quota", recorded.goal_name
-    elif recorded.outcome == Outcome.BACKLOG_FULL:
+    elif recorded.outcome == HitOutcome.BACKLOG_FULL:
         verdict.status, verdict.reason = "failed", "goal_backlog_full"
     else:
         verdict.reason = "already_converted"

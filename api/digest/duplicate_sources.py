@@ -6,7 +6,7 @@ from typing import Final
 from django.db import connection
 
 from api.models import Source
-from goals.duplicate_sources import Twin, find_twins
+from goals.duplicate_sources import DuplicateConversion, find_duplicates
 
 WARNING: Final = (
     "The same event of this visitor came {seconds} s apart through the sources “{one}” and “{other}”, each with a "
@@ -19,7 +19,7 @@ def warn_of_duplicate_sources(site_id: int, event_names: Mapping[str, str]) -> d
 
     The pairs of sources are counted. One query, two more when there are twins.
     """
-    twins = find_twins(site_id, list(event_names))
+    twins = find_duplicates(site_id, list(event_names))
     if not twins:
         return {}
     ids = {id_ for twin in twins for id_ in (twin.source_id, twin.other_source_id)}
@@ -35,12 +35,12 @@ def warn_of_duplicate_sources(site_id: int, event_names: Mapping[str, str]) -> d
     }
 
 
-def _is_second(twin: Twin, event_names: Mapping[str, str]) -> bool:
+def _is_second(twin: DuplicateConversion, event_names: Mapping[str, str]) -> bool:
     """Whether this is the one of two that completes the pair; both may be of one batch."""
     return twin.other_key not in event_names or twin.message_key > twin.other_key
 
 
-def _count(site_id: int, twins: Sequence[Twin], event_names: Mapping[str, str]) -> None:
+def _count(site_id: int, twins: Sequence[DuplicateConversion], event_names: Mapping[str, str]) -> None:
     pairs: dict[tuple[int, int], list[str]] = {}
     for twin in twins:
         one, other = sorted((twin.source_id, twin.other_source_id))

@@ -140,7 +140,7 @@ class _Side:
 
 def _compare(site: Site, config: SiteConfig, now: _Side, then: _Side, *, messages: int) -> Forecast:
     events = list({**now.hits, **then.hits})
-    known = recording.resolve(site.pk, events, template=config.policy.template)
+    known = recording.find_goals_of_events(site.pk, events, template=config.policy.template)
     names = {
         event: known[event].name
         if event in known

@@ -17,9 +17,9 @@ from api import audit
 from api.http.wording import count_of
 from api.models import GoalsChange, Site
 from goals import bulk_changes, reports
-from goals.merging import merged_into
+from goals.merging import list_merged_into
 from goals.models import Goal
-from goals.reports import Figures
+from goals.reports import GoalFigures
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 Action = GoalsChange.Action
 CHUNK: Final = 500  # goals a step: events of the site make no goals meanwhile
 NAMED: Final = 20  # goals that a page and the log name
-KEEP_ASKED: Final = timedelta(days=1)
+KEEP_UNSTARTED: Final = timedelta(days=1)
 KEEP_DONE: Final = timedelta(days=30)
-DONE: Final[Mapping[str, str]] = MappingProxyType(
+PAST_TENSE: Final[Mapping[str, str]] = MappingProxyType(
     {
         Action.TAG: "Tagged",
         Action.UNTAG: "Untagged",
@@ -42,17 +42,19 @@ NEED_TAG: Final = frozenset({Action.TAG, Action.UNTAG})
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ChangePreview:
     """What a change would do now, in figures."""
 
     goals: int  # that it would change
     left: int  # that are so already, or have gone since it was asked for
     names: Sequence[str]  # of the first of them
     merged: int  # goals that count for them
-    figures: Figures  # conversions and revenue of them and what is merged into them; visits and visitors do not add up
+    figures: (
+        GoalFigures  # conversions and revenue of them and what is merged into them; visits and visitors do not add up
+    )
 
 
-def ask(site: Site, action: Action, goal_ids: Sequence[int], *, tag: str = "", user: "User") -> GoalsChange:
+def prepare_change(site: Site, action: Action, goal_ids: Sequence[int], *, tag: str = "", user: "User") -> GoalsChange:
     """Write down which goals a person wants changed, and change nothing yet. One query."""
     return GoalsChange.objects.create(
         site=site,
@@ -63,28 +65,28 @@ def ask(site: Site, action: Action, goal_ids: Sequence[int], *, tag: str = "", u
     )
 
 
-def question(change: GoalsChange) -> Question:
+def preview_change(change: GoalsChange) -> ChangePreview:
     """Return what a change would do now. Four queries, which read the totals of these goals."""
-    waiting = goals_to_change(change)
+    waiting = select_goals_to_change(change)
     ids = list(waiting.values_list("pk", flat=True))
-    merged = merged_into(change.site_id, ids)
-    return Question(
+    merged = list_merged_into(change.site_id, ids)
+    return ChangePreview(
         len(ids),
         len(change.goal_ids) - len(ids),
         list(waiting.order_by("sort_key", "pk").values_list("name", flat=True)[:NAMED]),
         len(merged),
-        reports.totals_of([*ids, *merged]),
+        reports.sum_totals([*ids, *merged]),
     )
 
 
-def goals_to_change(change: GoalsChange) -> QuerySet[Goal]:
+def select_goals_to_change(change: GoalsChange) -> QuerySet[Goal]:
     """Return the goals that a change has something to do with, in no order."""
-    goals = bulk_changes.find(change.site_id, change.goal_ids)
+    goals = bulk_changes.select_live_goals(change.site_id, change.goal_ids)
     match change.action:
         case Action.TAG:
             return goals.exclude(tags__name=change.tag)
         case Action.UNTAG:
-            return bulk_changes.with_tag(goals, change.tag)
+            return bulk_changes.filter_tagged(goals, change.tag)
         case Action.ARCHIVE:
             return goals.filter(archived_at=None)
         case Action.RESTORE:
@@ -93,23 +95,23 @@ def goals_to_change(change: GoalsChange) -> QuerySet[Goal]:
             return goals
 
 
-def start(change: GoalsChange, *, user: "User", now: datetime) -> None:
+def start_change(change: GoalsChange, *, user: "User", now: datetime) -> None:
     """Start a change, with its one entry in the log; nothing where it was started already."""
     with transaction.atomic():
         locked = GoalsChange.objects.select_for_update().select_related("site").get(pk=change.pk)
         if locked.started_at is not None:
             return
-        waiting = goals_to_change(locked)
+        waiting = select_goals_to_change(locked)
         count, first = waiting.count(), waiting.order_by("sort_key", "pk").values_list("pk", "name")[:NAMED]
         after = {"goals": count, "change": locked.pk, "first": [f"{pk}: {name}" for pk, name in first]}
         if locked.tag:
             after["tag"] = locked.tag
-        what = f"{DONE[locked.action]} {count_of(count, 'goal')}"
+        what = f"{PAST_TENSE[locked.action]} {count_of(count, 'goal')}"
         audit.record(locked.site, what, None, after, who=user.get_username(), user=user)
         GoalsChange.objects.filter(pk=locked.pk).update(started_at=now, user=user)
 
 
-def run(change: GoalsChange, *, now: datetime, seconds: float) -> None:
+def run_change(change: GoalsChange, *, now: datetime, seconds: float) -> None:
     """Do steps of a change that was started, until it is done or the time is over."""
     until = time.monotonic() + seconds
     while _step(GoalsChange.objects.filter(pk=change.pk), now=now) and time.monotonic() < until:
@@ -117,14 +119,14 @@ def run(change: GoalsChange, *, now: datetime, seconds: float) -> None:
     change.refresh_from_db()
 
 
-def step_any(*, now: datetime) -> bool:
+def run_any_step(*, now: datetime) -> bool:
     """Do a step of the oldest change that is not done and that nobody else works at; whether there was one."""
     return _step(GoalsChange.objects.order_by("pk"), now=now)
 
 
 def prune(*, now: datetime) -> None:
     """Remove what was never started, and what was done long ago. One query."""
-    is_old = Q(started_at=None, created_at__lt=now - KEEP_ASKED) | Q(finished_at__lt=now - KEEP_DONE)
+    is_old = Q(started_at=None, created_at__lt=now - KEEP_UNSTARTED) | Q(finished_at__lt=now - KEEP_DONE)
     GoalsChange.objects.filter(is_old).delete()
 
 

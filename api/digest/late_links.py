@@ -117,7 +117,7 @@ def _rekey(late: LateLink, *, limit: int) -> None:
         moved, late.conversions_after = recording.rekey_next(
             late.site_id, link, after=late.conversions_after or 0, limit=limit
         )
-        totals.count(late.site_id, [], moved)
+        totals.count_conversions(late.site_id, [], moved)
     _save(late)
 
 
@@ -131,7 +131,7 @@ def _share(late: LateLink, *, limit: int, most_conversions: int, also: AbstractS
         return
     links = [FirstVisitor(KeyedBy.DEVICE_LINK, user, code) for user, code in shared.changed.device.items()]
     rekeyed = recording.rekey(late.site_id, links, most=most_conversions)
-    totals.count(late.site_id, [], rekeyed.moved)
+    totals.count_conversions(late.site_id, [], rekeyed.moved)
     late.users_after = users[-1] if len(users) == limit else None
     _save(late)
     postpone(late.site_id, shares=shared.postponed, rekeys=rekeyed.postponed)

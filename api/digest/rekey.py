@@ -114,7 +114,7 @@ def _apply(site_id: int, links: Collection[people.Link]) -> int:
                 late_ones = [*list_first_visitors(linked.changed), *_device_links(linked.visitors)]
                 rekeyed = recording.rekey(site_id, late_ones, most=settings.MOST_REKEYED)
                 late_links.postpone(site_id, shares=linked.postponed, rekeys=rekeyed.postponed)
-                totals.count(site_id, [], rekeyed.moved)
+                totals.count_conversions(site_id, [], rekeyed.moved)
                 return len(rekeyed.moved)
         except people.LostRaceError as error:
             also |= error.also

@@ -56,7 +56,7 @@ def tend_queues(claims: Claims) -> bool:
     moved = False
     with _trouble_of("claims"):
         moved = recover_from_dead_workers(attempts=settings.DIGEST_ATTEMPTS) > 0
-    for site in Site.objects.filter(id__in=waiting.waiting_sites()).prefetch_related("sources", "rules"):
+    for site in Site.objects.filter(id__in=waiting.list_waiting_sites()).prefetch_related("sources", "rules"):
         with _trouble_of(site.pk):
             moved = release(load_site_config(site), claims, now=datetime.now(UTC)) or moved
     return moved
@@ -69,12 +69,12 @@ def release(config: SiteConfig, claims: Claims, *, now: datetime) -> bool:
     """
     looked_at = _look_again(config.site_id, claims, now=now)
     with _names_locked(config.site_id, claims) as locked_at:
-        quota.bring_back(config.site_id, now=locked_at)
-        places = quota.room(config.site_id, config.policy.windows, now=locked_at)
-        names = waiting.next_names(config.site_id, places=places) if places else []
+        quota.move_back_future_creations(config.site_id, now=locked_at)
+        places = quota.count_free(config.site_id, config.policy.windows, now=locked_at)
+        names = waiting.load_next_names(config.site_id, places=places) if places else []
     # The digest checks the quota again: whoever creates meanwhile takes from it.
     taken = digest_deferred(config, claims, names, now=now) if names else 0
-    ready = waiting.names_to_release(config.site_id)
+    ready = waiting.load_names_to_release(config.site_id)
     released = _let_go(config.site_id, ready) if ready else 0
     _leave_queue(config.site_id, [*names, *ready], claims)
     return bool(looked_at or taken or released)
@@ -87,18 +87,18 @@ def _look_again(site_id: int, claims: Claims, *, now: datetime) -> int:
     newcomers would overtake them. At most RELEASE_CHUNK messages.
     """
     taken = 0
-    while taken < RELEASE_CHUNK and (times := waiting.names_to_look_at(site_id, limit=settings.DIGEST_BATCH)):
+    while taken < RELEASE_CHUNK and (times := waiting.load_names_to_digest_again(site_id, limit=settings.DIGEST_BATCH)):
         # Only after the names: what these rules do not know changes a time that was read.
         config = load_site_config(Site.objects.prefetch_related("sources", "rules").get(pk=site_id))
         # A name that its messages leave is not counted as waiting: their new name takes its place.
-        most = config.policy.max_waiting_names + waiting.count_to_look_at(site_id)
+        most = config.policy.max_waiting_names + waiting.count_names_to_digest_again(site_id)
         config = replace(config, policy=replace(config.policy, max_waiting_names=most))
         until = max(now, *times.values())  # the other clock may be ahead: without this it would never end
         looked_at = digest_waiting(config, claims, times, limit=settings.DIGEST_BATCH, now=until)
         if not looked_at:
             if claims.held_locks.blocked_messages(site_id):  # some of theirs may be among what is set aside
                 break
-            waiting.note_looked_at(site_id, times, until=max(times.values()))
+            waiting.mark_digested_again(site_id, times, until=max(times.values()))
             _leave_queue(site_id, list(times), claims)
         taken += looked_at
     return taken
@@ -137,7 +137,7 @@ def _leave_queue(site_id: int, names: Sequence[str], claims: Claims) -> None:
             [site_id, list(names)],
         )
         still_waiting = {row[0] for row in cursor.fetchall()}
-        waiting.forget(site_id, set(names) - still_waiting)
+        waiting.remove_names(site_id, set(names) - still_waiting)
 
 
 @contextmanager

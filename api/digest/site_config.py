@@ -51,7 +51,7 @@ def load_site_config(site: Site) -> SiteConfig:
         Policy(
             template=site.goal_name_template,
             tag=site.auto_tag,
-            windows=quota.windows(per_10_seconds=site.goals_per_10_seconds, per_hour=site.goals_per_hour),
+            windows=quota.build_windows(per_10_seconds=site.goals_per_10_seconds, per_hour=site.goals_per_hour),
             max_waiting_names=site.max_waiting_names,
         ),
         has_several_sources=len(sources) > 1,

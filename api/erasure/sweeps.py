@@ -25,7 +25,7 @@ from cohorts import merge, search
 from cohorts.models import Group, Identity, Link, Persona, PersonaFact, Username
 from goals import quota, totals
 from goals.models import Conversion, Goal, GoalBinding, Tag, WaitingName
-from goals.naming import events_named
+from goals.naming import parse_goal_name
 
 LINKS: Final = ("user", "anonymous", "visitor", "device_visitor")  # registers that name another identity
 LEFT: Final = "left"  # in `Erasure.replaced`: events whose amounts look like the id
@@ -78,10 +78,10 @@ def forget_conversions(erasure: Erasure, conversion_ids: Sequence[int]) -> None:
 def _count(erasure: Erasure, rows: Sequence[tuple[Any, ...]]) -> int:
     """Have the figures follow conversions that were given to the marker; how many there are."""
     moved = [
-        totals.Moved(totals.Happened(id_, (goal, new), at, revenue, currency), (goal, old))
+        totals.MovedConversion(totals.CountedConversion(id_, (goal, new), at, revenue, currency), (goal, old))
         for id_, at, goal, old, new, revenue, currency in rows
     ]
-    totals.count(erasure.site_id, [], moved)
+    totals.count_conversions(erasure.site_id, [], moved)
     return len(rows)
 
 
@@ -376,7 +376,7 @@ def _prose(stand_ins: StandIns, _: Erasure, text: str) -> str:
 
 def _goal_name(stand_ins: StandIns, erasure: Erasure, name: str) -> str:
     """The name of a goal whose event is called as the person is."""
-    for _, event in events_named(name, template=erasure.site.goal_name_template):
+    for _, event in parse_goal_name(name, template=erasure.site.goal_name_template):
         if event.strip() in stand_ins.of:
             before, _, after = name.rpartition(event)
             return f"{before}{stand_ins.text(event)}{after}"

@@ -124,7 +124,7 @@ def note_rules_changed(site_id: int, *, now: datetime) -> None:
     with transaction.atomic():
         Site.objects.filter(pk=site_id).update(rules_changed_at=now)
         quota.lock_names(site_id)
-        waiting.look_again(site_id, now=now)
+        waiting.request_digest_again(site_id, now=now)
 
 
 def create_credential(

@@ -17,8 +17,8 @@ from cohorts.models import Group, Persona
 from cohorts.reserved import NAME_PARTS
 from goals import breakdowns, reports
 from goals.models import Goal
-from goals.queries import property_names
-from goals.reports import Breakdown, Figures, Part
+from goals.queries import load_property_names
+from goals.reports import Breakdown, BreakdownPart, GoalFigures
 from names import MOST_NEAR, nearest, search_folded
 
 ID_DIGITS: Final = 18
@@ -45,9 +45,9 @@ class BreakdownBy(StrEnum):
 
 NAMED: Final = frozenset({BreakdownBy.PROPERTY, BreakdownBy.TRAIT})  # it takes a name to say which one
 OF_CONVERSIONS: Final = {
-    BreakdownBy.PROPERTY: reports.By.PROPERTY,
-    BreakdownBy.CURRENCY: reports.By.CURRENCY,
-    BreakdownBy.SOURCE: reports.By.SOURCE,
+    BreakdownBy.PROPERTY: reports.BreakdownField.PROPERTY,
+    BreakdownBy.CURRENCY: reports.BreakdownField.CURRENCY,
+    BreakdownBy.SOURCE: reports.BreakdownField.SOURCE,
 }
 FILTERS: Final = tuple(by for by in BreakdownBy if by not in OF_CONVERSIONS)
 OVERLAPS: Final = frozenset({BreakdownBy.PERSONA, BreakdownBy.GOAL})  # a visitor may be in several parts
@@ -80,7 +80,7 @@ class BreakdownView:
     breakdown: Breakdown
     begin: datetime  # later than was asked for, where there are too many conversions
     is_cut: bool
-    whole: Part | None  # all of it together, where visitors are filtered
+    whole: BreakdownPart | None  # all of it together, where visitors are filtered
     unknown: UnknownName | None  # why there is nothing to see, if what was asked for is nowhere
 
 
@@ -118,21 +118,21 @@ def break_down(
     is_of_people = only is not None or by not in OF_CONVERSIONS
     limit = NEWEST_OF_PEOPLE if is_of_people else NEWEST
     if by == BreakdownBy.PROPERTY:
-        limit = breakdowns.count_within(goal, begin=begin, end=end, newest=limit, most_bytes=LOOK_BYTES)
-    since = breakdowns.newest_from(goal, begin=begin, end=end, newest=limit)
+        limit = breakdowns.count_newest_within_bytes(goal, begin=begin, end=end, newest=limit, most_bytes=LOOK_BYTES)
+    since = breakdowns.find_oldest_of_newest(goal, begin=begin, end=end, newest=limit)
     begin = since or begin
-    visitors, whole, unknown = dict[str, Figures](), None, None
+    visitors, whole, unknown = dict[str, GoalFigures](), None, None
     if is_of_people:
-        visitors = breakdowns.visitors_of(goal, begin=begin, end=end, newest=limit)
+        visitors = breakdowns.load_visitor_figures(goal, begin=begin, end=end, newest=limit)
     if only is not None:
         labels = _labels(site, goal, only.by, only.name, list(visitors))
         looked_at = list(visitors)
         visitors = {code: its for code, its in visitors.items() if only.value in labels.get(code, ())}
         if not visitors:
             unknown = _unknown_value(site, only, labels, looked_at)
-        whole = breakdowns.sum_up(None, visitors, visitors)
+        whole = breakdowns.sum_visitors(None, visitors, visitors)
     if by in OF_CONVERSIONS:
-        found = reports.breakdown(
+        found = reports.load_breakdown(
             goal,
             OF_CONVERSIONS[by],
             path=name.split("."),
@@ -142,9 +142,11 @@ def break_down(
             visitors=None if only is None else list(visitors),
         )
     else:
-        found = breakdowns.break_down(visitors, _labels(site, goal, by, name, list(visitors)))
+        found = breakdowns.group_by_label(visitors, _labels(site, goal, by, name, list(visitors)))
     if by in NAMED and [part.value for part in found.parts] == [None]:
-        known = _traits_of(site, list(visitors)) if by == BreakdownBy.TRAIT else property_names(goal, latest=LATEST)
+        known = (
+            _traits_of(site, list(visitors)) if by == BreakdownBy.TRAIT else load_property_names(goal, latest=LATEST)
+        )
         unknown = unknown or replace(_unknown(by, name, "", known), is_of_filter=False)
     return BreakdownView(found, begin, since is not None, whole, unknown)
 
@@ -213,7 +215,9 @@ def find_other(site: Site, wanted: str) -> Goal | None:
 
 def _labels(site: Site, goal: Goal, by: BreakdownBy, name: str, codes: Sequence[str]) -> Mapping[str, Collection[str]]:
     """BreakdownBy visitor code, the labels of which a breakdown makes its parts. One query."""
-    return breakdowns.other_goals(goal, codes) if by == BreakdownBy.GOAL else _labels_of_people(site, by, name, codes)
+    return (
+        breakdowns.load_other_goals(goal, codes) if by == BreakdownBy.GOAL else _labels_of_people(site, by, name, codes)
+    )
 
 
 def _labels_of_people(site: Site, by: BreakdownBy, name: str, codes: Sequence[str]) -> dict[str, list[str]]:

@@ -21,7 +21,7 @@ from api.models import Message, Site
 from cohorts.finding import visitor_codes
 from cohorts.models import Identity, Link
 from goals.models import Conversion
-from goals.queries import properties_bytes
+from goals.queries import estimate_properties_bytes
 
 PIECE: Final = 65_536  # bytes that are sent at a time
 
@@ -132,7 +132,7 @@ def _pages(site: Site, person: Sequence[Identity]) -> Iterator[list[int]]:
 
 def _conversions(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]:
     for page in _pages(site, person):
-        for chunk in iter_chunks(properties_bytes(page)):
+        for chunk in iter_chunks(estimate_properties_bytes(page)):
             yield from _load_conversions(chunk)
 
 

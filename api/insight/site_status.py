@@ -140,8 +140,8 @@ def count_inbox(site: Site) -> InboxState:
 
 def measure_headroom(site: Site, *, now: datetime) -> list[QuotaHeadroom]:
     """What is left of both windows. One query."""
-    windows = quota.windows(per_10_seconds=site.goals_per_10_seconds, per_hour=site.goals_per_hour)
-    places = quota.places(site.pk, windows, now=now)
+    windows = quota.build_windows(per_10_seconds=site.goals_per_10_seconds, per_hour=site.goals_per_hour)
+    places = quota.count_free_by_window(site.pk, windows, now=now)
     return [QuotaHeadroom(window, left) for window, left in zip(windows, places, strict=True)]
 
 

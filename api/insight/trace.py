@@ -26,7 +26,7 @@ from cohorts import merge, people
 from cohorts.models import Identity
 from cohorts.remote_data import COHORTS, IDENTIFY
 from goals import recording, waiting
-from goals.matching import Found, look_up
+from goals.matching import LookupResult, look_up
 from goals.models import Conversion, Goal, WaitingName
 from goals.naming import name_goal
 
@@ -37,9 +37,9 @@ Status = Message.Status
 MOST_NAMES: Final = 100  # of traits, that a step names
 NAME_LENGTH: Final = 200  # of such a name
 FOUND: Final = {
-    Found.NOTHING: "there is none",
-    Found.NAMED_BY_EVENT: "there, but an event gave it this name: only the name with its type leads to it",
-    Found.MATCH: "this one",
+    LookupResult.NOTHING: "there is none",
+    LookupResult.NAMED_BY_EVENT: "there, but an event gave it this name: only the name with its type leads to it",
+    LookupResult.MATCH: "this one",
 }
 
 
@@ -338,7 +338,7 @@ class _Case:
             )
             for step in tried
         ]
-        matched = tried[-1].goal if tried[-1].found == Found.MATCH else None
+        matched = tried[-1].goal if tried[-1].found == LookupResult.MATCH else None
         would = f"“{name_goal(hit.event.type, hit.event.name, template=template)}”"
         text = (
             f"Its name leads to “{matched.name}”." if matched else f"Nothing matches: the goal {would} has to be made."

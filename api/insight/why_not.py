@@ -25,7 +25,7 @@ from cohorts.models import Identity
 from goals import recording, waiting
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalVisitor, WaitingName
-from goals.naming import EVENT_NAME_LENGTH, EVENT_TYPES, events_named
+from goals.naming import EVENT_NAME_LENGTH, EVENT_TYPES, parse_goal_name
 
 LOOK: Final = 10_000  # messages
 LOOK_BYTES: Final = 16_777_216  # of their bodies, from the newest on: 10,000 of 1.6 kB
@@ -224,7 +224,9 @@ class _Case:
         self.last_at = max((member.last_at for member in members if member.last_at), default=None)
         named = list(dict.fromkeys(event for member in members for event in _names_of(member, config.policy.template)))
         events = {event for each in look.seen for event in (each.event, each.unruled_event) if event is not None}
-        known = recording.resolve(site.pk, sorted({*named, *events}, key=str), template=config.policy.template)
+        known = recording.find_goals_of_events(
+            site.pk, sorted({*named, *events}, key=str), template=config.policy.template
+        )
         self.leads = {event for event, found in known.items() if found.id in self.members}
         self.ways_in = [event for event in named if event in self.leads]
 
@@ -405,7 +407,7 @@ class _Case:
 
 def _names_of(goal: Any, template: str) -> list[EventName]:
     """The events that may lead to a goal, with those that a person bound to it. Pure."""
-    named = list(events_named(goal.name, template=template))
+    named = list(parse_goal_name(goal.name, template=template))
     if not goal.is_named_by_event:
         named += [(type_, goal.name) for type_ in EVENT_TYPES]
     bound = [EventName(each["type"], each["name"]) for each in goal.bound]

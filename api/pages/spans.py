@@ -7,7 +7,7 @@ from typing import Final
 
 from django.utils.dateparse import parse_datetime
 
-from goals.reports import Step
+from goals.reports import SeriesStep
 
 DAYS: Final = 30  # unless the address says otherwise
 FIRST_YEAR, LAST_YEAR = 1990, 2200
@@ -19,7 +19,7 @@ class Span:
 
     first: date
     last: date
-    step: Step
+    step: SeriesStep
     now: datetime
     trouble: str = ""  # why there is nothing to show
     note: str = ""  # what is shown instead of what was asked for
@@ -38,7 +38,7 @@ class Span:
 def read_span(asked: Mapping[str, str], *, now: datetime) -> Span:
     """Return the days that an address asks for, else the last 30, by day."""
     today = now.astimezone(UTC).date()
-    step = Step(asked.get("step", "")) if asked.get("step", "") in set(Step) else Step.DAY
+    step = SeriesStep(asked.get("step", "")) if asked.get("step", "") in set(SeriesStep) else SeriesStep.DAY
     first, last = _day(asked.get("from", "")), _day(asked.get("to", ""))
     unreadable = [
         f"{label} (“{asked.get(name, '')[:40]}”)"

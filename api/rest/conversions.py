@@ -20,7 +20,13 @@ from api.rest.goals import find_goal
 from api.rest.reading import Query
 from api.rest.schema import answers
 from goals.models import Conversion
-from goals.queries import Place, conversions_of_goal, conversions_of_visitor, properties_bytes, properties_of
+from goals.queries import (
+    ConversionPosition,
+    estimate_properties_bytes,
+    list_goal_conversions,
+    list_visitor_conversions,
+    load_properties,
+)
 
 PAGE_LIMIT: Final = 200
 PAGE_BYTES: Final = 4_194_304  # of properties: 200 events of 1 MB would be an answer of 400 MB
@@ -74,7 +80,7 @@ class ConversionQuery(Query):
     )
     cursor = serializers.CharField(required=False, help_text="`next` of the page before, unchanged.")
 
-    def validate_cursor(self, cursor: str) -> Place:
+    def validate_cursor(self, cursor: str) -> ConversionPosition:
         try:
             return read_cursor(cursor)
         except ValueError as error:
@@ -96,7 +102,7 @@ class GoalConversions(APIView):
         """List a goal's conversions, newest first, with those of goals merged into it. Each names its own goal."""
         query = ConversionQuery.read(request)
         goal = find_goal(request, goal_id, follows_merge=True)
-        found = conversions_of_goal(goal, after=query.get("cursor"), limit=query["limit"] + 1)
+        found = list_goal_conversions(goal, after=query.get("cursor"), limit=query["limit"] + 1)
         return answer_page(request, found, limit=query["limit"])
 
 
@@ -110,7 +116,7 @@ class VisitorConversions(APIView):
     def get(self, request: Request, code: str) -> HttpResponse:
         """List a visitor's conversions, newest first, without deleted goals. Percent-encode the code, slashes too."""
         query = VisitorConversionQuery.read(request)
-        found = conversions_of_visitor(
+        found = list_visitor_conversions(
             visible_sites(request, query.get("site", "")),
             code.replace("\0", "\ufffd"),  # as it is stored
             after=query.get("cursor"),
@@ -135,8 +141,8 @@ def with_properties(conversions: Sequence[Conversion]) -> tuple[list[Conversion]
     """Return the first conversions with PAGE_BYTES of properties, at least one, and the JSON of each by id."""
     texts: dict[int, str | None] = {}
     total = 0
-    for chunk in iter_chunks(properties_bytes([conversion.pk for conversion in conversions])):
-        loaded = properties_of(chunk)
+    for chunk in iter_chunks(estimate_properties_bytes([conversion.pk for conversion in conversions])):
+        loaded = load_properties(chunk)
         for id_ in chunk:
             properties = loaded.get(id_)  # None also for a row that was erased at this moment
             total += len(properties or "")
@@ -152,7 +158,7 @@ def write_cursor(conversion: Conversion) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode([micros, conversion.pk])).decode().rstrip("=")
 
 
-def read_cursor(cursor: str) -> Place:
+def read_cursor(cursor: str) -> ConversionPosition:
     """Return the place that `write_cursor` wrote. Raises ValueError for anything else."""
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars="-_", validate=True)
@@ -162,4 +168,4 @@ def read_cursor(cursor: str) -> Place:
         raise ValueError(cursor) from error
     if abs(id_) > LARGEST_ID:
         raise ValueError(cursor)
-    return Place(occurred_at, id_)
+    return ConversionPosition(occurred_at, id_)

@@ -16,13 +16,13 @@ from api.rest.access import note_reading
 from api.rest.goals import find_goal
 from api.rest.reading import Query
 from api.rest.schema import answers
-from goals.reports import Part
+from goals.reports import BreakdownPart
 
 DAYS: Final = 30  # before `to`, unless `from` is given
 
 
 @extend_schema_serializer(component_name="BreakdownPart")
-class PartShape(serializers.Serializer[Part]):
+class PartShape(serializers.Serializer[BreakdownPart]):
     """The figures of some conversions."""
 
     value = serializers.CharField(

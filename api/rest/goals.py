@@ -18,7 +18,7 @@ from api.rest.access import caller_of, note, open_site, visible_sites
 from api.rest.goal_shapes import GoalChange, GoalQuery, GoalShape, NewGoal
 from api.rest.schema import PAGE_HEADERS, answers
 from goals import catalogue
-from goals.list_order import Order, find_goals
+from goals.list_order import GoalOrder, find_goals
 from goals.models import Goal
 from goals.queries import GoalFilter, find_live_goal
 
@@ -50,7 +50,7 @@ class Goals(ViewSet):
                 search=query.get("search", ""),
             ),
             now=timezone.now(),
-            order=Order(key, is_descending, query.get("currency", "")),
+            order=GoalOrder(key, is_descending, query.get("currency", "")),
             offset=min((query["page"] - 1) * per_page, FARTHEST),
             limit=per_page,
         )

@@ -25,7 +25,7 @@ Revenue = Mapping[str, Decimal]  # by currency, sorted
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class GoalFigures:
     """What happened in some time."""
 
     conversions: int = 0
@@ -39,23 +39,27 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class Headline:
+class GoalSummary:
     """The figures at the head of a goal."""
 
-    last_24_hours: Figures = Figures()
-    last_30_days: Figures = Figures()
-    ever: Figures = Figures()
+    last_24_hours: GoalFigures = GoalFigures()
+    last_30_days: GoalFigures = GoalFigures()
+    ever: GoalFigures = GoalFigures()
     last_conversion_at: datetime | None = None
     line: Sequence[int] = (0,) * MONTH  # what counts for the goal on each of the last 30 days, the oldest first
 
 
-class Step(StrEnum):
+class SeriesStep(StrEnum):
     HOUR = "hour"
     DAY = "day"
     WEEK = "week"  # from Monday
 
 
-LENGTHS: Final = {Step.HOUR: timedelta(hours=1), Step.DAY: timedelta(days=1), Step.WEEK: timedelta(weeks=1)}
+LENGTHS: Final = {
+    SeriesStep.HOUR: timedelta(hours=1),
+    SeriesStep.DAY: timedelta(days=1),
+    SeriesStep.WEEK: timedelta(weeks=1),
+}
 VALUE_LENGTH: Final = 200  # characters of what a breakdown calls a part
 # A visit begins with a conversion when the one before it was so long ago (goals.totals).
 GAP: Final = "interval '30 minutes'"
@@ -124,7 +128,7 @@ HOURS: Final = f"""
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class SeriesPoint:
     """A step of a series, from `begin` until the next one's."""
 
     begin: datetime
@@ -138,7 +142,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BreakdownPart:
     """The conversions that have one value in common."""
 
     value: str | None  # None: they have none; a text as it is, anything else as JSON; a source's id
@@ -152,46 +156,46 @@ class Part:
 class Breakdown:
     """A goal's conversions by something, the largest parts first."""
 
-    parts: list[Part]  # TOP at most
-    other: Part | None  # the rest together (value None), if there is one
+    parts: list[BreakdownPart]  # TOP at most
+    other: BreakdownPart | None  # the rest together (value None), if there is one
     values: int  # how many different values there are, in all
 
 
-class By(StrEnum):
+class BreakdownField(StrEnum):
     PROPERTY = "property"
     CURRENCY = "currency"
     SOURCE = "source"
 
 
-def headlines(goals: Sequence[Goal], *, now: datetime) -> dict[int, Headline]:
+def summarise_goals(goals: Sequence[Goal], *, now: datetime) -> dict[int, GoalSummary]:
     """The figures of a page of goals, by goal id; every goal has one. One query, and one more for goals that
     `queries.live_goals` did not give.
 
     It reads what is kept, and the conversions of the last 24 hours; of goals that others are merged into, the time of
     every conversion and what is kept of every visitor, for visits and visitors do not add up.
     """
-    members = members_of(goals)
-    first = first_day(now)
+    members = load_member_ids(goals)
+    first = month_start(now)
     kept = _load_kept(members, month=first, day=now - timedelta(hours=24))
-    found: dict[int, Headline] = {}
+    found: dict[int, GoalSummary] = {}
     for goal in goals:
         its = kept[goal.pk]
         days = [its.days.get(first + timedelta(days=number), (0, 0)) for number in range(MONTH)]
         line = tuple(conversions if goal.has_multiple_conversions else visits for conversions, visits in days)
-        found[goal.pk] = Headline(its.day, its.month, its.ever, its.last_at, line)
+        found[goal.pk] = GoalSummary(its.day, its.month, its.ever, its.last_at, line)
     return found
 
 
-def figures_of(groups: Mapping[int, Sequence[int]]) -> dict[int, Figures]:
+def load_figures(groups: Mapping[int, Sequence[int]]) -> dict[int, GoalFigures]:
     """The figures since ever of groups of goals, each counted as one goal. One query, which reads what is kept, and of
-    groups of several goals what `headlines` reads.
+    groups of several goals what `summarise_goals` reads.
     """
     now = datetime.now(UTC)
     kept = _load_kept(groups, month=now.date(), day=now)
     return {number: kept[number].ever for number in groups}
 
 
-def totals_of(goal_ids: Sequence[int]) -> Figures:
+def sum_totals(goal_ids: Sequence[int]) -> GoalFigures:
     """Return the conversions and the revenue of these goals together, since ever. One query, of what is kept.
 
     It leaves out visits and visitors, which do not add up.
@@ -211,7 +215,7 @@ def totals_of(goal_ids: Sequence[int]) -> Figures:
     return _figures(conversions, None, None, revenue)
 
 
-def members_of(goals: Sequence[Goal]) -> dict[int, list[int]]:
+def load_member_ids(goals: Sequence[Goal]) -> dict[int, list[int]]:
     """By goal id, the goals whose conversions it shows: itself, and what is merged into it.
 
     One query, none for goals of `queries.live_goals`, which know.
@@ -224,20 +228,20 @@ def members_of(goals: Sequence[Goal]) -> dict[int, list[int]]:
     return members
 
 
-def series(goal: Goal, *, begin: datetime, end: datetime, step: Step) -> list[Point]:
+def load_series(goal: Goal, *, begin: datetime, end: datetime, step: SeriesStep) -> list[SeriesPoint]:
     """The steps of a goal's curve from the one that holds `begin` to the one before `end`, empty ones too.
 
     Raises ValueError for more than MOST_POINTS of them. Two queries, which read what is kept of its days; where others
     are merged into it, the time of each conversion besides, and for hours the conversions.
     """
-    starts = steps(begin, end, step)
+    starts = list_step_starts(begin, end, step)
     if not starts:
         return []
-    members = members_of([goal])[goal.pk]
+    members = load_member_ids([goal])[goal.pk]
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            WITH part AS ({HOURS if step == Step.HOUR else DAYS}), money AS (
+            WITH part AS ({HOURS if step == SeriesStep.HOUR else DAYS}), money AS (
                 SELECT begin, jsonb_object_agg(currency, total)::text AS revenue
                   FROM (SELECT begin, each.key AS currency, sum(each.value::numeric)::text AS total
                           FROM part, jsonb_each_text(part.revenue) AS each GROUP BY 1, 2) AS each
@@ -254,13 +258,13 @@ def series(goal: Goal, *, begin: datetime, end: datetime, step: Step) -> list[Po
                 "end": starts[-1] + LENGTHS[step],
             },
         )
-        found = {row[0]: Point(row[0], int(row[1]), int(row[2]), _revenue(row[3])) for row in cursor.fetchall()}
-    return [found.get(start, Point(start)) for start in starts]
+        found = {row[0]: SeriesPoint(row[0], int(row[1]), int(row[2]), _revenue(row[3])) for row in cursor.fetchall()}
+    return [found.get(start, SeriesPoint(start)) for start in starts]
 
 
-def breakdown(
+def load_breakdown(
     goal: Goal,
-    by: By,
+    by: BreakdownField,
     *,
     path: Sequence[str] = (),
     begin: datetime | None = None,
@@ -273,11 +277,11 @@ def breakdown(
 
     Two queries that read every conversion in that time, or the newest so many.
     """
-    members = members_of([goal])[goal.pk]
-    value: dict[By, str] = {
-        By.PROPERTY: SHORT_VALUE,
-        By.CURRENCY: "currency",
-        By.SOURCE: "source_id::text",
+    members = load_member_ids([goal])[goal.pk]
+    value: dict[BreakdownField, str] = {
+        BreakdownField.PROPERTY: SHORT_VALUE,
+        BreakdownField.CURRENCY: "currency",
+        BreakdownField.SOURCE: "source_id::text",
     }
     with connection.cursor() as cursor:
         cursor.execute(
@@ -312,7 +316,7 @@ def breakdown(
             },
         )
         rows = cursor.fetchall()
-    parts = [(row[4], Part(row[0], row[1], row[2], _revenue(row[3]), row[6])) for row in rows]
+    parts = [(row[4], BreakdownPart(row[0], row[1], row[2], _revenue(row[3]), row[6])) for row in rows]
     return Breakdown(
         [part for rank, part in parts if rank <= TOP],
         next((part for rank, part in parts if rank > TOP), None),
@@ -320,17 +324,17 @@ def breakdown(
     )
 
 
-def first_day(now: datetime) -> date:
+def month_start(now: datetime) -> date:
     """The first of the last 30 days."""
     return now.astimezone(UTC).date() - timedelta(days=MONTH - 1)
 
 
-def steps(begin: datetime, end: datetime, step: Step) -> list[datetime]:
+def list_step_starts(begin: datetime, end: datetime, step: SeriesStep) -> list[datetime]:
     """When the steps of a series begin. Pure. Raises ValueError for more than MOST_POINTS."""
     start = begin.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    if step != Step.HOUR:
+    if step != SeriesStep.HOUR:
         start = start.replace(hour=0)
-    if step == Step.WEEK:
+    if step == SeriesStep.WEEK:
         start -= timedelta(days=start.weekday())
     length = LENGTHS[step]
     count = max(0, -((start - end) // length))
@@ -343,9 +347,9 @@ def steps(begin: datetime, end: datetime, step: Step) -> list[datetime]:
 class _Kept:
     """The figures of some goals as one."""
 
-    day: Figures
-    month: Figures
-    ever: Figures
+    day: GoalFigures
+    month: GoalFigures
+    ever: GoalFigures
     last_at: datetime | None
     days: Mapping[date, tuple[int, int]]  # of the month: conversions and visits
 
@@ -458,8 +462,8 @@ def _midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
-def _figures(conversions: int | None, visits: int | None, visitors: int | None, revenue: str | None) -> Figures:
-    return Figures(int(conversions or 0), int(visits or 0), int(visitors or 0), _revenue(revenue))
+def _figures(conversions: int | None, visits: int | None, visitors: int | None, revenue: str | None) -> GoalFigures:
+    return GoalFigures(int(conversions or 0), int(visits or 0), int(visitors or 0), _revenue(revenue))
 
 
 def _revenue(totals: str | None) -> Revenue:

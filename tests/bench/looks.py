@@ -105,7 +105,7 @@ def find_facts(site: Site) -> Facts:
         rule=site.rules.order_by("pk")[0],
         alert=site.alerts.order_by("pk")[0],
         erasure=site.erasures.order_by("pk")[0],
-        change=goal_changes.ask(
+        change=goal_changes.prepare_change(
             site, GoalsChange.Action.DELETE, list(live.values_list("pk", flat=True)), user=users.order_by("pk")[0]
         ),
         sources=list(site.sources.order_by("pk").values_list("pk", flat=True)),

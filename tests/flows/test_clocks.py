@@ -12,7 +12,7 @@ from goals.models import Goal, GoalCreation
 from tests.world import World
 
 AHEAD = timedelta(days=3)
-LIMITS = quota.windows(per_10_seconds=50, per_hour=1_000)
+LIMITS = quota.build_windows(per_10_seconds=50, per_hour=1_000)
 
 
 def test_quota__goals_were_made_by_a_clock_that_was_ahead__has_places_again_soon(world: World) -> None:
@@ -23,15 +23,15 @@ def test_quota__goals_were_made_by_a_clock_that_was_ahead__has_places_again_soon
     world.digest()
     with transaction.atomic():
         locked_at = quota.lock_names(world.site.pk)
-        moved = quota.bring_back(world.site.pk, now=locked_at)
+        moved = quota.move_back_future_creations(world.site.pk, now=locked_at)
 
     assert not Goal.objects.filter(name__contains="New").exists()  # the windows were full
     assert moved in {0, 50}  # the worker may have been faster
     dates = sorted(GoalCreation.objects.values_list("created_at", flat=True))
     assert dates[-1] <= locked_at
     assert dates[-1] - dates[0] == timedelta(milliseconds=49)
-    assert quota.places(world.site.pk, LIMITS, now=locked_at) == [0, 950]
-    assert quota.places(world.site.pk, LIMITS, now=locked_at + timedelta(seconds=10)) == [50, 950]
+    assert quota.count_free_by_window(world.site.pk, LIMITS, now=locked_at) == [0, 950]
+    assert quota.count_free_by_window(world.site.pk, LIMITS, now=locked_at + timedelta(seconds=10)) == [50, 950]
 
 
 def test_queue__goals_were_made_by_a_clock_that_was_ahead__brings_them_back(world: World) -> None:

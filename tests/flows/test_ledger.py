@@ -22,7 +22,7 @@ from tests.contract.server import environment_of_the_test
 from tests.flows.test_resilience import in_threads
 from tests.world import START, World
 
-WINDOWS = quota.windows(per_10_seconds=50, per_hour=1000)
+WINDOWS = quota.build_windows(per_10_seconds=50, per_hour=1000)
 PATIENCE = 120.0  # seconds that working off a burst may take on a slow machine
 
 
@@ -34,7 +34,7 @@ def test_fullest__of_any_ledger__is_what_counting_from_every_moment_finds(second
     times = [START + timedelta(seconds=each) for each in seconds]
     counts = [sum(begin <= each < begin + span for each in seconds) for begin in range(-1, 61)]
 
-    most, since = quota.fullest(times, timedelta(seconds=span))
+    most, since = quota.find_peak(times, timedelta(seconds=span))
 
     assert most == max(counts)
     assert since == (START + timedelta(seconds=min(s for s in seconds if counts[s + 1] == most)) if seconds else None)
@@ -103,7 +103,7 @@ def test_burst__of_1200_names__four_processes_with_wrong_clocks_make_each_goal_w
         assert began < min(first) <= max(first) < ended  # by the database's clock, whoever made them
         while WaitingName.objects.exists():
             assert time.monotonic() < until, "the queue never empties"
-            if quota.room(world.site.pk, WINDOWS, now=database_time()):
+            if quota.count_free(world.site.pk, WINDOWS, now=database_time()):
                 time.sleep(0.02)
             else:  # time goes by when nothing else can happen: the hour must be full before it is over
                 world.pass_time(chooser.choice([1, 3, 7]) if Goal.objects.count() < 1000 else 600)
@@ -112,7 +112,7 @@ def test_burst__of_1200_names__four_processes_with_wrong_clocks_make_each_goal_w
     assert {status for each in answers for status in each} == {200}
     assert set(world.statuses()) == {("done", "")}
     assert len(world.creations()) == 1200
-    assert [quota.fullest(world.creations(), window.span)[0] for window in WINDOWS] == [50, 1000]
+    assert [quota.find_peak(world.creations(), window.span)[0] for window in WINDOWS] == [50, 1000]
     made = Conversion.objects.order_by("occurred_at").values_list("goal__name", "occurred_at")
     assert list(made) == [
         (f"SegmentIO track – E{number:04}", START + timedelta(seconds=number - 5000)) for number in range(1200)

@@ -15,7 +15,7 @@ from api.models import Site
 from goals import tracking_plan
 from goals.matching import EventName
 from goals.models import Goal, GoalCreation, WaitingName
-from goals.tracking_plan import Made, Plan, UnreadablePlanError, make_goals, read_plan
+from goals.tracking_plan import CreatedChunk, TrackingPlan, UnreadablePlanError, create_goals, read_plan
 from tests.world import World
 
 Row = tuple[str, str]
@@ -132,7 +132,7 @@ def test_plan__that_is_none__says_so(content: bytes) -> None:
 
 
 def test_plan__of_nothing__has_no_events() -> None:
-    assert read_plan(b"") == Plan()
+    assert read_plan(b"") == TrackingPlan()
 
 
 def load(content: bytes, directory: Path, *options: str) -> str:
@@ -195,8 +195,8 @@ def test_load_plan__that_was_interrupted__goes_on(
     monkeypatch.setattr(tracking_plan, "CHUNK", 10)
     rows = [("track", f"Step {number}") for number in range(25)]
     site = world.site
-    steps = make_goals(site.pk, read_plan(as_csv(rows)).events, template=site.goal_name_template, tag=site.auto_tag)
-    assert next(steps) == Made(10, 0)
+    steps = create_goals(site.pk, read_plan(as_csv(rows)).events, template=site.goal_name_template, tag=site.auto_tag)
+    assert next(steps) == CreatedChunk(10, 0)
     del steps
     assert Goal.objects.count() == 10
     assert load(as_csv(rows), tmp_path) == "15 made, 10 existed, 0 refused\n"

@@ -77,7 +77,7 @@ def test_window__slides__and_is_half_open(world: World, clock: Clock, limits: st
 
 
 def room_in_windows_that_do_not_slide(site_id: int, limits: tuple[quota.Window, ...], *, now: datetime) -> int:
-    """A defect for `quota.room`: it counts from the last full ten seconds, and from the last full hour."""
+    """A defect for `quota.count_free`: it counts from the last full ten seconds, and from the last full hour."""
     rooms = []
     for window in limits:
         begin = times.EPOCH + (now - times.EPOCH) // window.span * window.span
@@ -87,11 +87,11 @@ def room_in_windows_that_do_not_slide(site_id: int, limits: tuple[quota.Window, 
 
 @pytest.mark.promise("K-26", "K-27")
 @pytest.mark.parametrize(("limit", "span"), [("goals_per_10_seconds", 10), ("goals_per_hour", 3600)])
-@pytest.mark.parametrize(("room", "is_held"), [(quota.room, True), (room_in_windows_that_do_not_slide, False)])
+@pytest.mark.parametrize(("room", "is_held"), [(quota.count_free, True), (room_in_windows_that_do_not_slide, False)])
 def test_ledger__of_a_long_burst__holds_the_limit_in_every_window_and_reaches_it(
     world: World, clock: Clock, monkeypatch: pytest.MonkeyPatch, *, room: Any, is_held: bool, limit: str, span: float
 ) -> None:
-    monkeypatch.setattr(quota, "room", room)
+    monkeypatch.setattr(quota, "count_free", room)
     world.change_site(**{limit: 5})
     world.post([world.event(event=f"E{number}") for number in range(30)])
     clock.forward(0.9 * span)
@@ -103,7 +103,7 @@ def test_ledger__of_a_long_burst__holds_the_limit_in_every_window_and_reaches_it
         assert clock.now < until, "it takes for ever"
 
     assert len(world.creations()) == 30
-    most, _ = quota.fullest(world.creations(), timedelta(seconds=span))
+    most, _ = quota.find_peak(world.creations(), timedelta(seconds=span))
     assert most == 5 if is_held else most > 5
 
 
@@ -113,7 +113,7 @@ def test_quota__checked_by_two_workers_at_once__holds_because_of_the_lock(
     world: World, clock: Clock, monkeypatch: pytest.MonkeyPatch, *, is_locked: bool, made: int
 ) -> None:
     """With a defect, no lock, both are made to look before either creates: they create twice as many."""
-    look, both = quota.room, threading.Barrier(2)
+    look, both = quota.count_free, threading.Barrier(2)
 
     def look_together(site_id: int, limits: tuple[quota.Window, ...], *, now: datetime) -> int:
         room = look(site_id, limits, now=now)
@@ -121,7 +121,7 @@ def test_quota__checked_by_two_workers_at_once__holds_because_of_the_lock(
             both.wait(0.2 if is_locked else 30)  # nobody comes where the lock keeps them out
         return room
 
-    monkeypatch.setattr(quota, "room", look_together)
+    monkeypatch.setattr(quota, "count_free", look_together)
     if not is_locked:
         monkeypatch.setattr(quota, "lock_names", lambda _: clock.now)
     for worker in range(2):
@@ -135,7 +135,7 @@ def test_quota__checked_by_two_workers_at_once__holds_because_of_the_lock(
         return taken
 
     assert in_threads(2, digest) == [60, 60]
-    assert quota.fullest(world.creations(), timedelta(seconds=10))[0] == Goal.objects.count() == made
+    assert quota.find_peak(world.creations(), timedelta(seconds=10))[0] == Goal.objects.count() == made
 
 
 @pytest.mark.promise("K-31")
@@ -302,7 +302,7 @@ def test_quota__databases_clock_set_back__still_holds_in_every_window(
     clock.forward(seconds + 10.1)
     world.tend()
     assert names(world) == ["A", "B", "C"]
-    assert quota.fullest(world.creations(), timedelta(seconds=10))[0] == 2
+    assert quota.find_peak(world.creations(), timedelta(seconds=10))[0] == 2
 
 
 @pytest.mark.promise("K-28", "K-29", "N-01")

@@ -21,7 +21,7 @@ from api.ingest.provisioning import create_site
 from api.models import Message
 from goals import catalogue, merging, reports
 from goals.models import Conversion, Goal
-from goals.reports import By, Figures, Step
+from goals.reports import BreakdownField, GoalFigures, SeriesStep
 from tests.goals.recount import assert_exact, visits_of
 from tests.pages.test_erasure import finish
 from tests.world import START, World
@@ -97,10 +97,10 @@ def merge(goal: Goal, into: Goal) -> None:
     with suppress(merging.MergeError):
         preview = merging.preview_merge(goal, into)
         target = merging.merge(goal, into)
-        assert preview.union == reports.headlines([target], now=NOW)[target.pk].ever
+        assert preview.union == reports.summarise_goals([target], now=NOW)[target.pk].ever
 
 
-def slow_figures(rows: list[Conversion], since: datetime | None = None) -> Figures:
+def slow_figures(rows: list[Conversion], since: datetime | None = None) -> GoalFigures:
     """The figures of conversions as of one goal, from a time on."""
     times: dict[str, list[datetime]] = {}
     revenue = Counter[str]()
@@ -111,7 +111,7 @@ def slow_figures(rows: list[Conversion], since: datetime | None = None) -> Figur
         if row.revenue is not None:
             revenue[str(row.currency)] += row.revenue  # type: ignore[assignment]  # a Decimal
     starts = [at for its in times.values() for at in visits_of(its)]
-    return Figures(
+    return GoalFigures(
         len(recent),
         sum(since is None or at >= since for at in starts),
         len({row.visitor_code for row in recent}),
@@ -123,11 +123,11 @@ def assert_reports_are_right(shop: World) -> None:
     month = datetime(2026, 10, 24, tzinfo=UTC)
     live = list(Goal.objects.filter(site=shop.site, deleted_at=None).order_by("id"))
     shown = [goal for goal in live if goal.merged_into_id is None]
-    heads = reports.headlines(shown, now=NOW)
+    heads = reports.summarise_goals(shown, now=NOW)
     for goal in shown:
         members = [each for each in live if end_of(each, live) == goal]
         rows = list(Conversion.objects.filter(goal__in=members))
-        assert replace(heads[goal.pk], line=()) == reports.Headline(
+        assert replace(heads[goal.pk], line=()) == reports.GoalSummary(
             slow_figures(rows, NOW - timedelta(hours=24)),
             slow_figures(rows, month),
             slow_figures(rows),
@@ -135,19 +135,19 @@ def assert_reports_are_right(shop: World) -> None:
             line=(),
         )
         begin, end = month, month + timedelta(days=30)
-        for step in (Step.DAY, Step.WEEK):
-            points = reports.series(goal, begin=begin, end=end, step=step)
+        for step in (SeriesStep.DAY, SeriesStep.WEEK):
+            points = reports.load_series(goal, begin=begin, end=end, step=step)
             ever = [slow_figures(rows, point.begin) for point in points] + [slow_figures(rows, end + timedelta(days=7))]
             assert [(point.conversions, point.visits) for point in points] == [
                 (one.conversions - next_.conversions, one.visits - next_.visits) for one, next_ in pairwise(ever)
             ]
-            if step == Step.DAY:
+            if step == SeriesStep.DAY:
                 assert heads[goal.pk].line == tuple(point.headline(goal) for point in points)
-        hours = reports.series(goal, begin=NOW - timedelta(days=2), end=NOW, step=Step.HOUR)
+        hours = reports.load_series(goal, begin=NOW - timedelta(days=2), end=NOW, step=SeriesStep.HOUR)
         recent = slow_figures(rows, NOW - timedelta(days=2))
         assert sum(point.conversions for point in hours) == recent.conversions
         assert sum(point.visits for point in hours) == recent.visits
-        parts = reports.breakdown(goal, By.CURRENCY).parts
+        parts = reports.load_breakdown(goal, BreakdownField.CURRENCY).parts
         assert {part.value: part.conversions for part in parts} == Counter(row.currency for row in rows)
 
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goals.matching import EventName, Found, KnownGoal, look_up, match_goal, names_to_look_up
-from goals.naming import TEMPLATE, conventional_names, name_goal
+from goals.matching import EventName, KnownGoal, LookupResult, list_lookup_names, look_up, match_goal
+from goals.naming import TEMPLATE, list_conventional_names, name_goal
 
 
 @pytest.mark.promise("K-05", "K-06")
@@ -23,7 +23,7 @@ def test_name__by_the_convention__is_these_bytes(type_: str, name: str, expected
 
 
 def test_name__by_a_sites_template__is_first_of_the_spellings() -> None:
-    names = conventional_names("track", "Buy", template="{name} ({type})")
+    names = list_conventional_names("track", "Buy", template="{name} ({type})")
 
     assert names[0] == "Buy (track)"
     assert names[1:] == (
@@ -80,7 +80,7 @@ def test_match__bare_name_that_an_event_gave__is_passed_over() -> None:
 
 
 def test_names_to_look_up__of_a_batch__are_sorted_and_each_once() -> None:
-    names = names_to_look_up([BUY, BUY, EventName("page", "Buy")], template=TEMPLATE)
+    names = list_lookup_names([BUY, BUY, EventName("page", "Buy")], template=TEMPLATE)
 
     assert names == sorted(set(names))
     assert len(names) == 1 + 1 + 2 * 3  # the bare name, `Segment.io – Buy`, three spellings of each type
@@ -90,23 +90,31 @@ def test_names_to_look_up__of_a_batch__are_sorted_and_each_once() -> None:
 @pytest.mark.parametrize(
     ("bound", "names", "expected"),
     [
-        ("Elsewhere", ["Buy"], [(None, Found.MATCH)]),
-        (None, ["Buy"], [(None, Found.NOTHING), ("Buy", Found.MATCH)]),
+        ("Elsewhere", ["Buy"], [(None, LookupResult.MATCH)]),
+        (None, ["Buy"], [(None, LookupResult.NOTHING), ("Buy", LookupResult.MATCH)]),
         (
             None,
             [SPELLINGS[1]],
             [
-                (None, Found.NOTHING),
-                ("Buy", Found.NOTHING),
-                (SPELLINGS[0], Found.NOTHING),
-                (SPELLINGS[1], Found.MATCH),
+                (None, LookupResult.NOTHING),
+                ("Buy", LookupResult.NOTHING),
+                (SPELLINGS[0], LookupResult.NOTHING),
+                (SPELLINGS[1], LookupResult.MATCH),
             ],
         ),
-        (None, [], [(None, Found.NOTHING), ("Buy", Found.NOTHING), *((name, Found.NOTHING) for name in SPELLINGS)]),
+        (
+            None,
+            [],
+            [
+                (None, LookupResult.NOTHING),
+                ("Buy", LookupResult.NOTHING),
+                *((name, LookupResult.NOTHING) for name in SPELLINGS),
+            ],
+        ),
     ],
 )
 def test_look_up__until_something_matches__tells_each_step(
-    bound: str | None, names: list[str], expected: list[tuple[str | None, Found]]
+    bound: str | None, names: list[str], expected: list[tuple[str | None, LookupResult]]
 ) -> None:
     goals = {
         name: KnownGoal(number, name, is_named_by_event=False, is_archived=False) for number, name in enumerate(names)
@@ -123,4 +131,4 @@ def test_look_up__bare_name_that_an_event_gave__says_that_it_was_there() -> None
 
     steps = list(look_up(BUY, bindings={}, goals=goals, template=TEMPLATE))
 
-    assert (steps[1].found, steps[1].goal) == (Found.NAMED_BY_EVENT, goals["Buy"])
+    assert (steps[1].found, steps[1].goal) == (LookupResult.NAMED_BY_EVENT, goals["Buy"])

@@ -8,16 +8,16 @@ import pytest
 
 from goals import catalogue, merging, reports
 from goals.models import Goal
-from goals.queries import conversions_of_goal, live_goals
-from goals.reports import By, Figures, Headline, Step
+from goals.queries import list_goal_conversions, live_goals
+from goals.reports import BreakdownField, GoalFigures, GoalSummary, SeriesStep
 from tests.world import START, World
 
 NOW = START + timedelta(hours=2)
 TEMPLATE = "SegmentIO {type} – {name}"
 
 
-def headline(goal: Goal) -> Headline:
-    return reports.headlines([goal], now=NOW)[goal.pk]
+def headline(goal: Goal) -> GoalSummary:
+    return reports.summarise_goals([goal], now=NOW)[goal.pk]
 
 
 @pytest.fixture
@@ -49,20 +49,20 @@ def test_merge__of_overlapping_goals__counts_the_union_and_is_undone(
     assert merging.merge(a, b) == b
 
     after = headline(b)
-    assert after == Headline(
-        Figures(5, 3, 2, {"EUR": Decimal(31)}),
-        Figures(6, 4, 3, {"EUR": Decimal(63)}),
-        Figures(6, 4, 3, {"EUR": Decimal(63)}),
+    assert after == GoalSummary(
+        GoalFigures(5, 3, 2, {"EUR": Decimal(31)}),
+        GoalFigures(6, 4, 3, {"EUR": Decimal(63)}),
+        GoalFigures(6, 4, 3, {"EUR": Decimal(63)}),
         START + timedelta(seconds=2_900),
         (*[0] * 26, 1, 0, 0, 3),
     )
     assert preview.union == after.ever
-    for step in Step:
-        points = reports.series(b, begin=START - timedelta(days=3), end=NOW, step=step)
+    for step in SeriesStep:
+        points = reports.load_series(b, begin=START - timedelta(days=3), end=NOW, step=step)
         assert sum(point.conversions for point in points) == 6
         assert sum(point.visits for point in points) == 4
-    assert [part.value for part in reports.breakdown(b, By.PROPERTY, path=["of"]).parts] == ["B", "A"]
-    assert [each.goal_id for each in conversions_of_goal(b, after=None, limit=3)] == [b.pk, a.pk, b.pk]
+    assert [part.value for part in reports.load_breakdown(b, BreakdownField.PROPERTY, path=["of"]).parts] == ["B", "A"]
+    assert [each.goal_id for each in list_goal_conversions(b, after=None, limit=3)] == [b.pk, a.pk, b.pk]
     live = {goal.pk: vars(goal)["last_conversion_at"] for goal in live_goals([world.site.pk])}
     assert a.pk not in live
     assert live[b.pk] == after.last_conversion_at
@@ -81,14 +81,14 @@ def test_merge__events_meanwhile__convert_the_target_and_go_back_with_their_goal
 
     world.track("A", at=7_000, userId="u9", properties={"revenue": 64, "currency": "EUR"})
     assert Goal.objects.count() == 3
-    assert headline(c).ever == Figures(7, 5, 4, {"EUR": Decimal(127)})
+    assert headline(c).ever == GoalFigures(7, 5, 4, {"EUR": Decimal(127)})
     assert headline(c).last_conversion_at == START + timedelta(seconds=7_000)
 
     merging.unmerge(b)
-    assert headline(c) == Headline()
+    assert headline(c) == GoalSummary()
     assert headline(b).ever.conversions == 7  # what was merged into it still is
     merging.unmerge(a)
-    assert headline(a).ever == Figures(3, 3, 3, {"EUR": Decimal(67)})
+    assert headline(a).ever == GoalFigures(3, 3, 3, {"EUR": Decimal(67)})
     assert headline(b).ever.conversions == 4
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from goals import reports
 from goals.models import Goal
-from goals.reports import Breakdown, By, Figures, Headline, Part, Point, Step
+from goals.reports import Breakdown, BreakdownField, BreakdownPart, GoalFigures, GoalSummary, SeriesPoint, SeriesStep
 from tests.world import START, World
 
 DAY = 86_400
@@ -32,20 +32,20 @@ def test_headlines__of_goals__count_conversions_visits_and_visitors(world: World
     other = Goal.objects.create(site=world.site, name="Never")
     euros, dollars = Decimal("7.000000"), Decimal("0.100000")
 
-    assert reports.headlines([goal, other], now=now()) == {
-        goal.pk: Headline(
-            Figures(4, 3, 2, {"EUR": euros}),
-            Figures(5, 4, 2, {"EUR": euros}),
-            Figures(6, 5, 3, {"EUR": euros, "USD": dollars}),
+    assert reports.summarise_goals([goal, other], now=now()) == {
+        goal.pk: GoalSummary(
+            GoalFigures(4, 3, 2, {"EUR": euros}),
+            GoalFigures(5, 4, 2, {"EUR": euros}),
+            GoalFigures(6, 5, 3, {"EUR": euros, "USD": dollars}),
             last_conversion_at=START + timedelta(hours=1),
             line=(*[0] * 27, 1, 0, 3),
         ),
-        other.pk: Headline(),
+        other.pk: GoalSummary(),
     }
 
 
 def test_headline__of_figures__is_what_the_goal_says_counts(goal: Goal) -> None:
-    figures = Figures(conversions=4, visits=3)
+    figures = GoalFigures(conversions=4, visits=3)
     assert figures.headline(goal) == 3
     goal.has_multiple_conversions = True
     assert figures.headline(goal) == 4
@@ -53,19 +53,19 @@ def test_headline__of_figures__is_what_the_goal_says_counts(goal: Goal) -> None:
 
 def test_headline__of_a_goal_where_every_conversion_counts__has_their_line(goal: Goal) -> None:
     goal.has_multiple_conversions = True
-    assert reports.headlines([goal], now=now())[goal.pk].line == (*[0] * 27, 1, 0, 4)
+    assert reports.summarise_goals([goal], now=now())[goal.pk].line == (*[0] * 27, 1, 0, 4)
 
 
 def test_series__by_step__has_every_step(goal: Goal) -> None:
     begin, end = START - timedelta(days=2), START + timedelta(minutes=61)
-    hours = reports.series(goal, begin=START - timedelta(hours=1), end=end, step=Step.HOUR)
-    days = reports.series(goal, begin=begin, end=end, step=Step.DAY)
-    weeks = reports.series(goal, begin=begin, end=end, step=Step.WEEK)
+    hours = reports.load_series(goal, begin=START - timedelta(hours=1), end=end, step=SeriesStep.HOUR)
+    days = reports.load_series(goal, begin=begin, end=end, step=SeriesStep.DAY)
+    weeks = reports.load_series(goal, begin=begin, end=end, step=SeriesStep.WEEK)
 
     assert hours == [
-        Point(START - timedelta(hours=1)),
-        Point(START, 3, 2, {"EUR": Decimal("7.000000")}),
-        Point(START + timedelta(hours=1), 1, 1),
+        SeriesPoint(START - timedelta(hours=1)),
+        SeriesPoint(START, 3, 2, {"EUR": Decimal("7.000000")}),
+        SeriesPoint(START + timedelta(hours=1), 1, 1),
     ]
     assert [(point.begin.day, point.conversions, point.visits) for point in days] == [
         (20, 1, 1),
@@ -74,28 +74,30 @@ def test_series__by_step__has_every_step(goal: Goal) -> None:
     ]
     assert [(point.begin.day, point.conversions, point.visits) for point in weeks] == [(16, 5, 4)]
     with pytest.raises(ValueError, match="points"):
-        reports.series(goal, begin=begin - timedelta(days=365), end=end, step=Step.HOUR)
+        reports.load_series(goal, begin=begin - timedelta(days=365), end=end, step=SeriesStep.HOUR)
 
 
 def test_breakdown__by_property__has_the_largest_parts_and_the_rest(
     goal: Goal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     euros, cents = Decimal("2.000000"), Decimal("0.100000")
-    whole = reports.breakdown(goal, By.PROPERTY, path=["size", "eu"])
-    assert whole.parts[0] == Part("2", 2, 2, {"EUR": euros}, 1)
+    whole = reports.load_breakdown(goal, BreakdownField.PROPERTY, path=["size", "eu"])
+    assert whole.parts[0] == BreakdownPart("2", 2, 2, {"EUR": euros}, 1)
     assert whole.values == 4
     assert whole.other is None
 
     monkeypatch.setattr(reports, "TOP", 1)
-    assert reports.breakdown(goal, By.PROPERTY, path=["size", "eu"]) == Breakdown(
-        [Part("2", 2, 2, {"EUR": euros}, 1)], Part(None, 4, 3, {"EUR": Decimal("5.000000"), "USD": cents}, 4), 4
+    assert reports.load_breakdown(goal, BreakdownField.PROPERTY, path=["size", "eu"]) == Breakdown(
+        [BreakdownPart("2", 2, 2, {"EUR": euros}, 1)],
+        BreakdownPart(None, 4, 3, {"EUR": Decimal("5.000000"), "USD": cents}, 4),
+        4,
     )
 
 
 def test_breakdown__by_currency_and_source__in_a_range(goal: Goal) -> None:
     euros = {"EUR": Decimal("7.000000")}
-    assert reports.breakdown(goal, By.CURRENCY, begin=START - timedelta(days=3)) == Breakdown(
-        [Part("EUR", 3, 2, euros, 2), Part(None, 2, 2, {}, 2)], None, 2
+    assert reports.load_breakdown(goal, BreakdownField.CURRENCY, begin=START - timedelta(days=3)) == Breakdown(
+        [BreakdownPart("EUR", 3, 2, euros, 2), BreakdownPart(None, 2, 2, {}, 2)], None, 2
     )
-    (part,) = reports.breakdown(goal, By.SOURCE, begin=START, end=START + timedelta(hours=1)).parts
+    (part,) = reports.load_breakdown(goal, BreakdownField.SOURCE, begin=START, end=START + timedelta(hours=1)).parts
     assert (part.conversions, part.visitors, part.revenue) == (3, 2, euros)

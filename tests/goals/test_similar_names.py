@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goals.naming import TEMPLATE, conventional_names
-from goals.similar_names import group_alike, likeness, split_name
+from goals.naming import TEMPLATE, list_conventional_names
+from goals.similar_names import group_similar, normalise_name, split_name
 
 
 @pytest.mark.promise("N-15")
@@ -19,24 +19,24 @@ from goals.similar_names import group_alike, likeness, split_name
     ],
 )
 def test_likeness__of_names_that_mean_the_same__is_one(names: list[str]) -> None:
-    assert len({likeness(name) for name in names}) == 1
+    assert len({normalise_name(name) for name in names}) == 1
 
 
 @pytest.mark.parametrize(
     "names", [["Sign Up", "Sign In"], ["Order 1", "Order 2"], ["Bus", "Bu"], ["Sing", "S"], ["Need", "Ne"]]
 )
 def test_likeness__of_other_names__differs(names: list[str]) -> None:
-    assert len({likeness(name) for name in names}) == len(names)
+    assert len({normalise_name(name) for name in names}) == len(names)
 
 
 @given(st.text(max_size=40))
 def test_likeness__of_any_text__is_one_of_its_cases(name: str) -> None:
-    assert likeness(name.lower()) == likeness(f" {name.lower()}_")
+    assert normalise_name(name.lower()) == normalise_name(f" {name.lower()}_")
 
 
 @pytest.mark.parametrize("event_type", ["track", "page", "screen"])
 def test_split_name__of_conventional_names__has_their_event(event_type: str) -> None:
-    for name in conventional_names(event_type, "Buy"):
+    for name in list_conventional_names(event_type, "Buy"):
         assert split_name(name, template=TEMPLATE) in {(event_type, "Buy"), ("", "Buy")}
 
 
@@ -50,4 +50,4 @@ def test_group_alike__of_goals__keeps_types_apart() -> None:
         (5, "–"),
         (6, "…"),
     ]
-    assert group_alike(names, template=TEMPLATE) == [[1, 2]]
+    assert group_similar(names, template=TEMPLATE) == [[1, 2]]

@@ -11,7 +11,7 @@ from api.insight import breakdowns
 from api.insight.breakdowns import FILTERS, BreakdownBy, VisitorFilter
 from goals import merging, reports
 from goals.models import Conversion, Goal
-from goals.reports import Breakdown, Part
+from goals.reports import Breakdown, BreakdownPart
 from tests.goals.recount import visits_of
 from tests.pages.ada import ENTERED, EXITED
 from tests.world import START, World
@@ -76,7 +76,7 @@ def by_name(breakdown: Breakdown, by: BreakdownBy) -> Any:
     return {names.get(part.value or "", part.value): figures_of(part) for part in breakdown.parts}
 
 
-def figures_of(part: Part) -> list[Any]:
+def figures_of(part: BreakdownPart) -> list[Any]:
     return [part.conversions, part.visits, part.visitors, sum(part.revenue.values())]
 
 
@@ -91,7 +91,7 @@ def test_breakdown__by_what_is_known_of_visitors__equals_a_recount(
     assert found == recount(goal, labels)
     assert (seen.is_cut, seen.breakdown.other, seen.breakdown.values) == (False, None, len(found))
     if by not in breakdowns.OVERLAPS:
-        ever = reports.headlines([goal], now=END)[goal.pk].ever
+        ever = reports.summarise_goals([goal], now=END)[goal.pk].ever
         sums = [sum(column) for column in zip(*found.values(), strict=True)]
         assert sums == [ever.conversions, ever.visits, ever.visitors, sum(ever.revenue.values())]
 
@@ -119,7 +119,7 @@ def test_breakdown__of_some_visitors__equals_a_recount_of_them(
     currencies = breakdowns.break_down(world.site, goal, BreakdownBy.CURRENCY, only=wanted, begin=START, end=END)
 
     whole = recount(goal, {}, of).get(None, [0, 0, 0, 0])
-    assert figures_of(currencies.whole or Part("?", -1, -1, {})) == whole
+    assert figures_of(currencies.whole or BreakdownPart("?", -1, -1, {})) == whole
     sums = [sum(column) for column in zip([0] * 4, *map(figures_of, currencies.breakdown.parts), strict=True)]
     assert (sums[0], sums[1], sums[3]) == (whole[0], whole[1], whole[3])
 

@@ -127,7 +127,7 @@ def test_erase__whom_others_named__leaves_stand_ins_and_every_proof(
         Message.objects.filter(status="done").delete()
         Conversion.objects.update(occurred_at=F("occurred_at") - timedelta(days=300))
         for goal in Goal.objects.all():
-            totals.recount(goal.pk)
+            totals.recount_goal(goal.pk)
     before = figures(site)
 
     owner.post(address("people/person/erase/"), {"id": id_})

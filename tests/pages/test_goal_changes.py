@@ -191,7 +191,7 @@ def test_ten_thousand_goals__deleted__go_in_the_background_with_one_entry(
     running = enter("editor").get(page.request["PATH_INFO"])
     assert "500 of 10,000 goals are done" in text_of(running)
     assert "data-running" in text_of(running)
-    while goal_changes.step_any(now=timezone.now()):
+    while goal_changes.run_any_step(now=timezone.now()):
         pass
 
     done = enter("editor").get(page.request["PATH_INFO"])
@@ -213,7 +213,7 @@ def test_change__interrupted__goes_on_where_it_was_and_is_started_once(
     broken = goal_changes.STEPS["tag"]
     monkeypatch.setattr(goal_changes, "STEPS", {"tag": lambda *_: 1 / 0})
     with pytest.raises(ZeroDivisionError):
-        goal_changes.step_any(now=timezone.now())
+        goal_changes.run_any_step(now=timezone.now())
     monkeypatch.setattr(goal_changes, "STEPS", {"tag": broken})
     Goal.objects.filter(name="Goal 8").update(deleted_at=timezone.now())
 
@@ -232,10 +232,10 @@ def test_steps__of_many_goals__cost_the_same_however_many(world: World, enter: E
     costs = []
     for size in (10, 500):
         for action in goal_changes.Action:
-            change = goal_changes.ask(world.site, action, ids[:size], tag="t", user=user)
-            goal_changes.start(change, user=user, now=timezone.now())
+            change = goal_changes.prepare_change(world.site, action, ids[:size], tag="t", user=user)
+            goal_changes.start_change(change, user=user, now=timezone.now())
             with CaptureQueriesContext(connection) as queries:
-                goal_changes.run(change, now=timezone.now(), seconds=10)
+                goal_changes.run_change(change, now=timezone.now(), seconds=10)
             costs.append(len(queries))
             Goal.objects.update(deleted_at=None)
 
@@ -246,7 +246,7 @@ def test_changes__never_started_or_long_done__are_pruned(world: World, enter: En
     goals = make(world, "One")
     user = User.objects.create(username="ada")
     for _ in range(4):
-        goal_changes.ask(world.site, goal_changes.Action.ARCHIVE, [goals[0].pk], user=user)
+        goal_changes.prepare_change(world.site, goal_changes.Action.ARCHIVE, [goals[0].pk], user=user)
     now = timezone.now()
     young, old, running, done = GoalsChange.objects.order_by("pk")
     GoalsChange.objects.filter(pk=old.pk).update(created_at=now - timedelta(days=2))

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from api.audit import record
 from api.management.progress import progress
 from api.models import Site
-from goals.tracking_plan import UnreadablePlanError, make_goals, read_plan
+from goals.tracking_plan import UnreadablePlanError, create_goals, read_plan
 
 
 class Command(BaseCommand):
@@ -29,7 +29,7 @@ class Command(BaseCommand):
             raise CommandError(f"{file} cannot be loaded: {error}") from error
         made = done = 0
         with progress(self.stdout, file.name, total=len(plan.events)) as report:
-            for chunk in make_goals(
+            for chunk in create_goals(
                 chosen_site.pk, plan.events, template=chosen_site.goal_name_template, tag=chosen_site.auto_tag
             ):
                 made += chunk.made

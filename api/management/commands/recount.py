@@ -47,7 +47,7 @@ def recount(goal_id: int) -> int:
     """Recount a goal, again after a deadlock or a wait in vain."""
     for attempt in range(1, TRIES + 1):
         try:
-            return totals.recount(goal_id)
+            return totals.recount_goal(goal_id)
         except OperationalError as error:
             if attempt == TRIES or getattr(error.__cause__, "sqlstate", None) not in {"40P01", "55P03"}:
                 raise

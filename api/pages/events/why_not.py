@@ -9,7 +9,7 @@ from api.models import Site
 from api.pages.access import show, site_page
 from api.pages.events.event_list import read_number
 from goals.models import Goal, WaitingName
-from goals.waiting import standing
+from goals.waiting import select_queue
 
 MOST_GOALS = 20  # that a part of a name is looked up in
 
@@ -61,6 +61,6 @@ def _find_goals(site: Site, wanted: str) -> list[Goal]:
 def _find_waiting(site: Site, wanted: str) -> list[WaitingName]:
     """Return the name of a goal or an event that waits for the limit of new goals, else some that have its words."""
     is_exact = ExpressionWrapper(Q(name=wanted) | Q(event_name=wanted), output_field=BooleanField())
-    rows = names.search(standing(site.pk), wanted, "name").order_by(is_exact.desc(), "arrival", "pk")
+    rows = names.search(select_queue(site.pk), wanted, "name").order_by(is_exact.desc(), "arrival", "pk")
     found = list(rows[:MOST_GOALS])
     return [each for each in found if wanted in {each.name, each.event_name}] or found

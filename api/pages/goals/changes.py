@@ -10,14 +10,14 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from api.digest import goal_changes
-from api.digest.goal_changes import DONE, NEED_TAG, Action
+from api.digest.goal_changes import NEED_TAG, PAST_TENSE, Action
 from api.http.wording import count_of
 from api.models import GoalsChange, Role, Site
 from api.pages.access import show, site_page
 from api.pages.goals.goal_list import PER_PAGE, TAG_LENGTH, address_of_list, ids_in
 from api.pages.goals.list_query import read_wish
 from goals import catalogue
-from goals.list_order import ids_in_order
+from goals.list_order import find_goal_ids
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -48,10 +48,10 @@ def ask_to_change(request: HttpRequest, site: Site) -> HttpResponseBase:
         if is_of_all:
             now = timezone.now()
             wish = read_wish(query, now=now)
-            picked = ids_in_order([site.pk], wish.filter, now=now, order=wish.order).ids
+            picked = find_goal_ids([site.pk], wish.filter, now=now, order=wish.order).ids
         if picked:
             user = cast("User", request.user)
-            change = goal_changes.ask(site, Action(action), picked, tag=tag, user=user)
+            change = goal_changes.prepare_change(site, Action(action), picked, tag=tag, user=user)
             return HttpResponseRedirect(address_of(site, change, query))
         messages.error(request, "Pick the goals first: tick them in the list.")
     return HttpResponseRedirect(list_of(site, query))
@@ -79,8 +79,8 @@ def change_goals(request: HttpRequest, site: Site, change_id: int) -> HttpRespon
             GoalsChange.objects.filter(pk=change.pk, started_at=None).update(action=Action.ARCHIVE, tag="")
             return HttpResponseRedirect(address_of(site, change, request.GET))
         now = timezone.now()
-        goal_changes.start(change, user=cast("User", request.user), now=now)
-        goal_changes.run(change, now=now, seconds=AT_ONCE)
+        goal_changes.start_change(change, user=cast("User", request.user), now=now)
+        goal_changes.run_change(change, now=now, seconds=AT_ONCE)
         if change.finished_at is None:
             return HttpResponseRedirect(address_of(site, change, request.GET))
         messages.success(request, sentence_of_end(change))
@@ -93,9 +93,9 @@ def change_goals(request: HttpRequest, site: Site, change_id: int) -> HttpRespon
         change=change,
         back=list_of(site, request.GET),
         size=len(change.goal_ids),
-        question=goal_changes.question(change) if is_asked else None,
+        question=goal_changes.preview_change(change) if is_asked else None,
         verb=Action(change.action).label.capitalize(),
-        done=DONE[change.action],
+        done=PAST_TENSE[change.action],
         end=sentence_of_end(change) if change.finished_at else "",
     )
 
@@ -103,6 +103,6 @@ def change_goals(request: HttpRequest, site: Site, change_id: int) -> HttpRespon
 def sentence_of_end(change: GoalsChange) -> str:
     """Return what a change has done."""
     left = len(change.goal_ids) - change.changed
-    done = f"{DONE[change.action]} {count_of(change.changed, 'goal')}"
+    done = f"{PAST_TENSE[change.action]} {count_of(change.changed, 'goal')}"
     tag = f": {change.tag}" if change.tag else ""
     return f"{done}{tag}. {left:,} had gone or needed no change." if left else f"{done}{tag}."

@@ -14,7 +14,7 @@ from api.pages.goals.goal_list import PER_PAGE
 from api.rules.identifiers import suggest_pattern
 from goals.models import Goal
 from goals.queries import GoalFilter, filter_goals
-from goals.similar_names import group_alike, split_name
+from goals.similar_names import group_similar, split_name
 
 MOST: Final = 50  # of each list
 STALE: Final = timedelta(days=90)
@@ -29,7 +29,7 @@ def list_twins(request: HttpRequest, site: Site) -> HttpResponseBase:
     patterns = patterns_in(site, goals)
     grouped = {id_ for ids in patterns.values() for id_ in ids}
     names = {id_: name for id_, name, _ in goals}
-    alike = group_alike(
+    alike = group_similar(
         ((id_, name) for id_, name in names.items() if id_ not in grouped), template=site.goal_name_template
     )
     unseen = filter_goals([site.pk], GoalFilter(is_archived=False, unseen_since=since)).filter(created_at__lt=since)

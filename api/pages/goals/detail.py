@@ -20,11 +20,11 @@ from api.pages.goals.list_query import ID_DIGITS
 from api.pages.spans import Span, read_span
 from goals import catalogue, reports
 from goals.models import Conversion, Goal
-from goals.queries import Place, conversions_of_goal, find_live_goal, property_names
-from goals.reports import Point, Step
+from goals.queries import ConversionPosition, find_live_goal, list_goal_conversions, load_property_names
+from goals.reports import SeriesPoint, SeriesStep
 
 LAST: Final = 50  # conversions a page
-PLACES: Final = {Step.HOUR: "%Y-%m-%d %H:%M", Step.DAY: "%Y-%m-%d", Step.WEEK: "%Y-%m-%d"}
+PLACES: Final = {SeriesStep.HOUR: "%Y-%m-%d %H:%M", SeriesStep.DAY: "%Y-%m-%d", SeriesStep.WEEK: "%Y-%m-%d"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,13 @@ def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
         return redirect("pages:goal", site.sitecode, goal.pk)
     now = timezone.now()
     span = read_span(request.GET, now=now)
-    trouble, points = span.trouble, list[Point]()
+    trouble, points = span.trouble, list[SeriesPoint]()
     if not trouble:
         try:
-            points = reports.series(goal, begin=span.begin, end=span.end, step=span.step)
+            points = reports.load_series(goal, begin=span.begin, end=span.end, step=span.step)
         except ValueError:
             trouble = "That is too much for one chart: choose a longer step or a shorter time."
-    headline = reports.headlines([goal], now=now)[goal.pk]
+    headline = reports.summarise_goals([goal], now=now)[goal.pk]
     spans = (
         ("Last 24 hours", headline.last_24_hours),
         ("Last 30 days", headline.last_30_days),
@@ -68,11 +68,11 @@ def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
         headline=headline,
         figures=[(label, {"value": value, "headline": value.headline(goal)}) for label, value in spans],
         span=span,
-        steps=list(Step),
+        steps=list(SeriesStep),
         trouble=trouble,
         chart=chart_of(goal, points, span.step),
         money_chart=money_chart_of(points, span.step),
-        events=catalogue.events_leading_to(goal, template=site.goal_name_template),
+        events=catalogue.list_events_leading_to(goal, template=site.goal_name_template),
         pattern=patterns_of(site, [goal]).get(goal.pk, ""),
     )
 
@@ -106,7 +106,7 @@ def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBa
         path=path,
         overlaps=by in OVERLAPS,
         is_of_people=by not in OF_CONVERSIONS,
-        paths=sorted(property_names(goal, latest=LAST)) if by == BreakdownBy.PROPERTY else [],
+        paths=sorted(load_property_names(goal, latest=LAST)) if by == BreakdownBy.PROPERTY else [],
         filters=FILTERS,
         only_by=request.GET.get("only", ""),
         only_trait=request.GET.get("trait", "").strip(),
@@ -149,7 +149,7 @@ def addresses_of(unknown: UnknownName, asked: QueryDict) -> list[tuple[str, str]
 def list_conversions(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBase:
     """A goal's conversions, newest first, each with its message: `?before=<time>&id=<number>`."""
     goal = find_goal(site, goal_id)
-    found = conversions_of_goal(goal, after=read_place(request.GET), limit=LAST + 1)
+    found = list_goal_conversions(goal, after=read_place(request.GET), limit=LAST + 1)
     shown = found[:LAST]
     older = QueryDict(mutable=True)
     if len(found) > LAST:
@@ -183,14 +183,14 @@ def read_only(site: Site, goal: Goal, asked: Mapping[str, str]) -> tuple[Visitor
     return VisitorFilter(BreakdownBy(by), value, trait if by == BreakdownBy.TRAIT else ""), "", None
 
 
-def read_place(asked: Mapping[str, str]) -> Place | None:
+def read_place(asked: Mapping[str, str]) -> ConversionPosition | None:
     """Where the page before ended; None at the beginning, and where the address says it wrongly."""
     try:
         at, number = datetime.fromisoformat(asked.get("before", "")), asked.get("id", "")
     except ValueError:
         return None
     return (
-        Place(at, int(number))
+        ConversionPosition(at, int(number))
         if at.tzinfo and number.isascii() and number.isdigit() and len(number) <= ID_DIGITS
         else None
     )
@@ -198,7 +198,7 @@ def read_place(asked: Mapping[str, str]) -> Place | None:
 
 def merged_into(goal: Goal) -> list[Goal]:
     """The goals that count for this one, with those that they are merged into. At most one query."""
-    ids = reports.members_of([goal])[goal.pk][1:]
+    ids = reports.load_member_ids([goal])[goal.pk][1:]
     return list(Goal.objects.filter(pk__in=ids).select_related("merged_into").order_by("pk")) if ids else []
 
 
@@ -210,7 +210,7 @@ def find_goal(site: Site, goal_id: int) -> Goal:
     return goal
 
 
-def chart_of(goal: Goal, points: Sequence[Point], step: Step) -> Chart:
+def chart_of(goal: Goal, points: Sequence[SeriesPoint], step: SeriesStep) -> Chart:
     """Conversions and converting visits, what counts for this goal first."""
     series = [
         Series("Conversions", [point.conversions for point in points]),
@@ -220,7 +220,7 @@ def chart_of(goal: Goal, points: Sequence[Point], step: Step) -> Chart:
     return Chart(labels, series if goal.has_multiple_conversions else series[::-1], unit=_unit(step), type="line")
 
 
-def money_chart_of(points: Sequence[Point], step: Step) -> Chart | None:
+def money_chart_of(points: Sequence[SeriesPoint], step: SeriesStep) -> Chart | None:
     """Revenue, a line for each currency; None without any."""
     currencies = sorted({currency for point in points for currency in point.revenue})
     series = [Series(each, [float(point.revenue.get(each, 0)) for point in points]) for each in currencies]
@@ -228,8 +228,8 @@ def money_chart_of(points: Sequence[Point], step: Step) -> Chart | None:
     return Chart(labels, series, unit=_unit(step), type="line") if series else None
 
 
-def _unit(step: Step) -> str:
-    return {Step.HOUR: "Hour (UTC)", Step.DAY: "Day (UTC)", Step.WEEK: "Week from (UTC)"}[step]
+def _unit(step: SeriesStep) -> str:
+    return {SeriesStep.HOUR: "Hour (UTC)", SeriesStep.DAY: "Day (UTC)", SeriesStep.WEEK: "Week from (UTC)"}[step]
 
 
 def parts_of(

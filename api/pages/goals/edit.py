@@ -98,7 +98,7 @@ def edit_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
     if form.is_valid() and save(request, site, goal, form):
         messages.success(request, "Saved.")
         return redirect("pages:goal", site.sitecode, goal.pk)
-    events = catalogue.events_leading_to(before, template=site.goal_name_template)
+    events = catalogue.list_events_leading_to(before, template=site.goal_name_template)
     return show(
         request,
         "pages/goals/edit.html",
@@ -108,7 +108,7 @@ def edit_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
         name_now=before.name,
         events=events,
         next_goals=[name_goal(event.type, event.name, template=site.goal_name_template) for event in events],
-        conversions=reports.headlines([goal], now=timezone.now())[goal.pk].ever.conversions,
+        conversions=reports.summarise_goals([goal], now=timezone.now())[goal.pk].ever.conversions,
         convention=convention_of(site),
     )
 
@@ -179,13 +179,13 @@ def delete_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseB
             audit.note(request, site, f"Deleted the goal {goal.pk}", before, None)
         messages.success(request, f"The goal {goal.name} is deleted.")
         return redirect("pages:goals", site.sitecode)
-    events = catalogue.events_leading_to(goal, template=site.goal_name_template)
+    events = catalogue.list_events_leading_to(goal, template=site.goal_name_template)
     return show(
         request,
         "pages/goals/delete.html",
         title="Delete goal",
         goal=goal,
-        ever=reports.headlines([goal], now=timezone.now())[goal.pk].ever,
+        ever=reports.summarise_goals([goal], now=timezone.now())[goal.pk].ever,
         events=[*events, *(EventName(each.event_type, each.event_name) for each in goal.bindings.all())],
     )
 

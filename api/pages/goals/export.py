@@ -15,10 +15,10 @@ from api.pages.access import site_page
 from api.pages.goals.goal_list import address_of_list, ids_in
 from api.pages.goals.list_query import read_wish
 from goals import reports
-from goals.list_order import ids_in_order
+from goals.list_order import find_goal_ids
 from goals.models import Goal
 from goals.queries import live_goals
-from goals.reports import Headline
+from goals.reports import GoalSummary
 
 CHUNK: Final = 500  # goals that are held at a time
 BYTE_ORDER_MARK: Final = "\ufeff"  # without it Excel reads UTF-8 as the computer's old code page
@@ -34,7 +34,7 @@ def export_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     asked = address_of_list(request) if request.method == "POST" else request.GET
     now = timezone.now()
     wish = read_wish(asked, now=now)
-    wanted = ids_in_order([site.pk], wish.filter, now=now, order=wish.order)
+    wanted = find_goal_ids([site.pk], wish.filter, now=now, order=wish.order)
     ids, picked = wanted.ids, set(ids_in(request.POST.getlist("goal")))
     if picked:
         ids = [id_ for id_ in ids if id_ in picked]
@@ -54,7 +54,7 @@ def csv_of(site: Site, ids: Sequence[int], currencies: Sequence[str], *, now: da
     for start in range(0, len(ids), CHUNK):
         goals = live_goals([site.pk]).in_bulk(ids[start : start + CHUNK])
         found = [goals[id_] for id_ in ids[start : start + CHUNK] if id_ in goals]
-        headlines = reports.headlines(found, now=now)
+        headlines = reports.summarise_goals(found, now=now)
         yield "".join(writer.writerow(cells_of(goal, headlines[goal.pk], currencies)) for goal in found)
 
 
@@ -65,7 +65,7 @@ class _Line:
         return line
 
 
-def cells_of(goal: Goal, headline: Headline, currencies: Sequence[str]) -> list[Any]:
+def cells_of(goal: Goal, headline: GoalSummary, currencies: Sequence[str]) -> list[Any]:
     """Return a goal's cells. Texts run nothing, numbers are plain, times are ISO 8601 of UTC."""
     spans = (headline.last_24_hours, headline.last_30_days, headline.ever)
     revenue, last = headline.ever.revenue, headline.last_conversion_at

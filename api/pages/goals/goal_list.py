@@ -27,8 +27,8 @@ from api.rules.identifiers import suggest_pattern
 from goals import reports
 from goals.list_order import find_goals
 from goals.models import Goal, Tag
-from goals.naming import events_named
-from goals.reports import Headline
+from goals.naming import parse_goal_name
+from goals.reports import GoalSummary
 
 PER_PAGE: Final = 50
 MOST_TAGS: Final = 100  # in the side panel
@@ -38,7 +38,7 @@ TAG_LENGTH: Final = 100
 @dataclass(frozen=True, slots=True)
 class Row:
     goal: Goal
-    headline: Headline
+    headline: GoalSummary
     pattern: str  # of its event's name, when that seems to hold an identifier
 
     @property
@@ -96,7 +96,7 @@ def tags_beside(site: Site, is_archived: bool | None) -> list[Any]:  # noqa: FBT
 
 def rows_of(site: Site, goals: Sequence[Goal], *, now: datetime) -> list[Row]:
     """Goals with their figures."""
-    headlines = reports.headlines(goals, now=now)
+    headlines = reports.summarise_goals(goals, now=now)
     patterns = patterns_of(site, goals)
     return [Row(goal, headlines[goal.pk], patterns.get(goal.pk, "")) for goal in goals]
 
@@ -115,7 +115,7 @@ def patterns_of(site: Site, goals: Sequence[Goal]) -> dict[int, str]:
 
 def pattern_of(site: Site, goal: Goal) -> str:
     """The pattern of the events that make goals like this one, such as `Viewed order {n}`; empty without identifier."""
-    events = events_named(goal.name, template=site.goal_name_template) if goal.is_named_by_event else ()
+    events = parse_goal_name(goal.name, template=site.goal_name_template) if goal.is_named_by_event else ()
     return (suggest_pattern(events[0][1]) or "") if events else ""
 
 

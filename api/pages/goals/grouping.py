@@ -25,7 +25,7 @@ from api.rules.identifiers import suggest_pattern
 from goals import catalogue
 from goals.matching import EventName
 from goals.models import Goal, GoalTotal
-from goals.naming import events_named, name_goal
+from goals.naming import name_goal, parse_goal_name
 from goals.similar_names import split_name
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def find_grouping(site: Site, goal: Goal) -> Grouping | None:
     if not pattern:
         return None
     template = site.goal_name_template
-    types = [event_type for event_type, _ in events_named(goal.name, template=template)]
+    types = [event_type for event_type, _ in parse_goal_name(goal.name, template=template)]
     its_type, _ = split_name(goal.name, template=template)
     active = Goal.objects.filter(site=site, deleted_at=None, counts_for=None, archived_at=None, is_named_by_event=True)
     alike = []
@@ -149,10 +149,10 @@ def group(
     name = into.name if into else grouping.name
     messages.success(request, f"From now on events called {grouping.pattern} convert the goal {name}.")
     if archives and others:
-        change = goal_changes.ask(site, goal_changes.Action.ARCHIVE, others, user=user)
+        change = goal_changes.prepare_change(site, goal_changes.Action.ARCHIVE, others, user=user)
         now = timezone.now()
-        goal_changes.start(change, user=user, now=now)
-        goal_changes.run(change, now=now, seconds=AT_ONCE)
+        goal_changes.start_change(change, user=user, now=now)
+        goal_changes.run_change(change, now=now, seconds=AT_ONCE)
         if change.finished_at is None:
             return redirect("pages:goals-changing", site.sitecode, change.pk)
     return redirect("pages:goal", site.sitecode, into.pk) if into else redirect("pages:goals-twins", site.sitecode)

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from django.http import QueryDict
 
-from goals.list_order import COUNTS, GoalPlace, Order, Rank
+from goals.list_order import COUNTS, GoalOrder, GoalPosition, Rank
 from goals.models import Goal
 from goals.queries import GoalFilter
 
@@ -64,8 +64,8 @@ class Wish:
     status: str
     made: str
     seen: str
-    order: Order
-    after: GoalPlace | None
+    order: GoalOrder
+    after: GoalPosition | None
 
     @property
     def is_narrowed(self) -> bool:
@@ -104,26 +104,26 @@ def read_wish(asked: QueryDict, *, now: datetime) -> Wish:
     return Wish(wanted, status, made, seen, order, read_place(asked, order))
 
 
-def read_order(text: str) -> Order:
+def read_order(text: str) -> GoalOrder:
     """The order that `-revenue.EUR` and its like say; by name for anything else."""
     key, _, currency = text.removeprefix("-").partition(".")
     if key not in SORTS:
-        return Order()
-    return Order(key, text.startswith("-"), currency if CURRENCY.fullmatch(currency) and key == "revenue" else "")
+        return GoalOrder()
+    return GoalOrder(key, text.startswith("-"), currency if CURRENCY.fullmatch(currency) and key == "revenue" else "")
 
 
-def write_order(order: Order) -> str:
+def write_order(order: GoalOrder) -> str:
     """As an address says it."""
     return f"{'-' if order.is_descending else ''}{order.key}{'.' if order.currency else ''}{order.currency}"
 
 
-def read_place(asked: QueryDict, order: Order) -> GoalPlace | None:
+def read_place(asked: QueryDict, order: GoalOrder) -> GoalPosition | None:
     """Where the page before ended: `after=<rank>&id=<goal>`, without a rank where that goal had none."""
     number, text = asked.get("id", ""), asked.get("after")
     if not (number.isascii() and number.isdigit() and len(number) <= ID_DIGITS):
         return None
     if text is None:
-        return GoalPlace(None, int(number)) if order.key in MAY_LACK else None
+        return GoalPosition(None, int(number)) if order.key in MAY_LACK else None
     read: Callable[[str], Rank] = str
     if order.key in COUNTS:
         read = _count
@@ -132,12 +132,12 @@ def read_place(asked: QueryDict, order: Order) -> GoalPlace | None:
     elif order.key != "name":
         read = _time
     try:
-        return GoalPlace(read(text), int(number))
+        return GoalPosition(read(text), int(number))
     except (ValueError, InvalidOperation):
         return None
 
 
-def with_place(asked: QueryDict, place: GoalPlace) -> str:
+def with_place(asked: QueryDict, place: GoalPosition) -> str:
     """The same list from a place on."""
     query = without_place(asked)
     if place.rank is not None:
@@ -154,24 +154,24 @@ def without_place(asked: QueryDict) -> QueryDict:
     return query
 
 
-def sorts_of(order: Order, currencies: Sequence[str]) -> list[tuple[str, str, bool]]:
+def sorts_of(order: GoalOrder, currencies: Sequence[str]) -> list[tuple[str, str, bool]]:
     """Every order, as (what the address says, what people read, whether it is this one)."""
     return [
         (write_order(each), f"{SORTS[key].name}{f' in {currency}' if currency else ''}, {way}", each == order)
         for key, currency in _columns(currencies)
         for falls, way in ((False, SORTS[key].rising), (True, SORTS[key].falling))[:: 1 if key in RISES_FIRST else -1]
-        for each in [Order(key, falls, currency)]
+        for each in [GoalOrder(key, falls, currency)]
     ]
 
 
-def heads_of(asked: QueryDict, order: Order, currencies: Sequence[str]) -> dict[str, list[Head]]:
+def heads_of(asked: QueryDict, order: GoalOrder, currencies: Sequence[str]) -> dict[str, list[Head]]:
     """By key, the heads of a column: one, or one for each currency."""
     query = without_place(asked)
     heads: dict[str, list[Head]] = {}
     for key, currency in _columns(currencies):
         is_this = (key, currency) == (order.key, order.currency)
         falls = not order.is_descending if is_this else key not in RISES_FIRST
-        query["sort"] = write_order(Order(key, falls, currency))
+        query["sort"] = write_order(GoalOrder(key, falls, currency))
         direction = ("descending" if order.is_descending else "ascending") if is_this else "none"
         heads.setdefault(key, []).append(Head(currency or SORTS[key].head, query.urlencode(), direction))
     return heads

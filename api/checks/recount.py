@@ -20,7 +20,7 @@ from api.digest.suppression import find_suppressed
 from api.erasure.sweeps import stand_ins_of
 from api.http.chunks import iter_chunks
 from api.models import Erasure, Removal, Site
-from cohorts import merge, people
+from cohorts import changes, merge
 from cohorts.models import SIZE
 from goals.models import Conversion
 
@@ -70,7 +70,7 @@ class DerivedMessage:
 
     message: ProcessedMessage
     effects: Derivation
-    said: dict[people.IdentityKey, merge.Registers]
+    said: dict[changes.IdentityKey, merge.Registers]
 
 
 IDENTITY: Final = {"site_id": "bigint", "kind": "smallint", "value": "text"}
@@ -125,7 +125,7 @@ def recount(site_id: int | None, figures: Figures) -> Iterator[Difference]:
                     figures["earlier"] += 1
                     continue
                 effects = _without_removed(message, effects, removed)
-                said = people.said_by(effects.change) if effects.change else {}
+                said = changes.registers_of(effects.change) if effects.change else {}
                 readings.append(DerivedMessage(message, effects, said))
         readings = _without_erased(readings)
         figures["recounted"] += len(readings)
@@ -280,9 +280,9 @@ def _missing(reading: DerivedMessage, known: Known) -> Iterator[str]:
     """What the tables lack of what a message says, in words that name no person."""
     site_id, change = reading.message.site_id, reading.effects.change
     for (kind, value), said in reading.said.items():
-        yield from _not_held(people.Kind(kind).label, said, known.identities.get((site_id, kind, value)))
+        yield from _not_held(changes.Kind(kind).label, said, known.identities.get((site_id, kind, value)))
     if change and change.group is not None:
-        yield from _not_held("group", people.said_of_group(change), known.groups.get((site_id, change.group)))
+        yield from _not_held("group", changes.group_registers_of(change), known.groups.get((site_id, change.group)))
     if change and not _links(reading) <= known.links:
         yield "a link to its user is missing"
     is_listed = not reading.message.is_unlisted
@@ -303,13 +303,13 @@ def _is_left_out(reading: DerivedMessage, fact: PersonaFact, known: Known) -> bo
 def _links(reading: DerivedMessage) -> set[tuple[int, int, str, str]]:
     """The links of an event, as (site, kind, value, user)."""
     change = reading.effects.change
-    links = people.links_said_by(change) if change else []
+    links = changes.links_of(change) if change else []
     return {(reading.message.site_id, *key, user) for key, user in links}
 
 
 def _persona_fact(reading: DerivedMessage) -> PersonaFact | None:
     change = reading.effects.change
-    said = people.said_of_persona(change) if change else None
+    said = changes.persona_fact_of(change) if change else None
     if change is None or said is None:
         return None
     (kind, value), name, is_member = said

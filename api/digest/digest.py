@@ -29,7 +29,7 @@ from api.digest.suppression import suppress
 from api.digest.transaction_settings import limit_lock_waits, prefer_index_plans
 from api.events.effects import Effect
 from api.http.database import is_server_error
-from cohorts import people
+from cohorts import changes, identities, people
 from cohorts.models import Identity
 from goals import recording
 from goals.matching import EventName
@@ -110,7 +110,7 @@ def _digest(
     not wait for long, and gets what it needs.
     """
     site_id, held_locks = config.site_id, claims.held_locks
-    also: frozenset[people.IdentityKey] = frozenset()
+    also: frozenset[changes.IdentityKey] = frozenset()
     most: int | None = None  # messages
     for attempt in range(1, RETRIES + 1):
         ids: list[int] = []
@@ -129,7 +129,7 @@ def _digest(
         except Exception as error:
             claims.forget()  # this worker lives; only a dead one leaves its note
             also |= getattr(error, "also", frozenset())
-            if isinstance(error, people.TooManyBytesError):
+            if isinstance(error, identities.TooManyBytesError):
                 most = max(1, len(ids) // SMALLER)
             if attempt == RETRIES or not _is_worth_retrying(error):
                 hooks.send_signal(hooks.batch_failed, site_id=site_id, message_ids=ids, error=error)
@@ -152,7 +152,7 @@ def _judge_batch(
     claims: Claims,
     batch: Sequence[ClaimedMessage],
     *,
-    also: frozenset[people.IdentityKey],
+    also: frozenset[changes.IdentityKey],
     failures: list[Exception],
     tried: set[NeededLock] | None,
 ) -> list[Verdict]:
@@ -180,7 +180,7 @@ def _judge_some(
     config: SiteConfig,
     batch: Sequence[ClaimedMessage],
     *,
-    also: frozenset[people.IdentityKey],
+    also: frozenset[changes.IdentityKey],
     failures: list[Exception],
 ) -> list[Verdict]:
     """Judge messages together; where that fails, note the failure and judge each alone. Raises HeldError."""
@@ -239,16 +239,18 @@ def _is_transient(error: Exception) -> bool:
     """
     if isinstance(error.__cause__, psycopg.errors.QueryCanceled):
         return False
-    return isinstance(error, people.LostRaceError | people.TooManyBytesError) or is_server_error(error.__cause__)
+    return isinstance(error, identities.LostRaceError | identities.TooManyBytesError) or is_server_error(
+        error.__cause__
+    )
 
 
 def _is_worth_retrying(error: Exception) -> bool:
     """Return whether an error is a lost race, too much at once, a deadlock or a serialization failure."""
     sqlstate = getattr(error.__cause__, "sqlstate", None)
-    return isinstance(error, people.LostRaceError | people.TooManyBytesError) or sqlstate in {"40001", "40P01"}
+    return isinstance(error, identities.LostRaceError | identities.TooManyBytesError) or sqlstate in {"40001", "40P01"}
 
 
-def _judge_alone(config: SiteConfig, message: ClaimedMessage, *, also: frozenset[people.IdentityKey]) -> Verdict:
+def _judge_alone(config: SiteConfig, message: ClaimedMessage, *, also: frozenset[changes.IdentityKey]) -> Verdict:
     """Digest one message in a savepoint; its failure is its own."""
     try:
         with transaction.atomic():
@@ -272,7 +274,7 @@ def _judge_alone(config: SiteConfig, message: ClaimedMessage, *, also: frozenset
 
 
 def judge(
-    config: SiteConfig, batch: Sequence[ClaimedMessage], *, also: frozenset[people.IdentityKey] = frozenset()
+    config: SiteConfig, batch: Sequence[ClaimedMessage], *, also: frozenset[changes.IdentityKey] = frozenset()
 ) -> list[Verdict]:
     """Apply what messages mean, and say what becomes of each. Inside a transaction.
 
@@ -283,7 +285,7 @@ def judge(
         return _judge(config, batch, also)
 
 
-def _judge(config: SiteConfig, batch: Sequence[ClaimedMessage], also: frozenset[people.IdentityKey]) -> list[Verdict]:
+def _judge(config: SiteConfig, batch: Sequence[ClaimedMessage], also: frozenset[changes.IdentityKey]) -> list[Verdict]:
     messages = [message.stored for message in batch]
     _require_times(messages)
     derived = suppress(config.site_id, messages, [derive(message, config.for_message(message)) for message in messages])
@@ -334,7 +336,7 @@ def _check_references() -> None:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
 
-def list_first_visitors(changed: people.Visitors) -> list[FirstVisitor]:
+def list_first_visitors(changed: changes.Visitors) -> list[FirstVisitor]:
     """Return the links by which conversions change hands."""
     rules = {Identity.Kind.USER: KeyedBy.USER_LINK, Identity.Kind.ANONYMOUS: KeyedBy.ANONYMOUS_LINK}
     return [

@@ -22,7 +22,7 @@ from api.http.wording import shorten
 from api.models import Site
 from api.rules.redaction import redact
 from api.rules.rule import REDACTIONS, EventRule
-from cohorts import merge, people
+from cohorts import changes, merge
 from cohorts.models import Identity
 from goals import recording
 from goals.matching import EventName
@@ -123,7 +123,7 @@ class _Side:
         self.hits: Counter[EventName] = Counter()
         self.revenue: dict[str, Decimal] = {}
         self.dropped = self.rejected = 0
-        self.said: dict[people.IdentityKey, merge.Registers] = {}
+        self.said: dict[changes.IdentityKey, merge.Registers] = {}
 
     def add(self, effects: Derivation) -> None:
         self.dropped += effects.idle_reason in DROPS
@@ -134,7 +134,7 @@ class _Side:
                 so_far = self.revenue.get(effects.goal.currency, Decimal(0))
                 self.revenue[effects.goal.currency] = so_far + effects.goal.revenue
         if effects.change:
-            for key, registers in people.said_by(effects.change).items():
+            for key, registers in changes.registers_of(effects.change).items():
                 merge.absorb(self.said.setdefault(key, {}), registers)
 
 

@@ -15,7 +15,7 @@ from django.db import transaction
 
 from api.digest.mapping import Derivation
 from api.http.database import TIMEOUTS, SessionKind
-from cohorts import people
+from cohorts import changes, identities
 from locks import HeldError, Lock
 
 WAIT: Final = TIMEOUTS[SessionKind.WORKER].lock  # seconds
@@ -50,7 +50,7 @@ def find_needed_locks(effects: Derivation, *, makes_goal: bool = False) -> set[N
     """Return the locks that applying a message takes. Pure."""
     needs: set[NeededLock] = set()
     if (change := effects.change) is not None:
-        needs |= {NeededLock(Lock.IDENTITY, key) for key in people.keys_of(change)}
+        needs |= {NeededLock(Lock.IDENTITY, key) for key in changes.keys_of(change)}
         if change.group is not None:
             needs.add(NeededLock(Lock.GROUP, change.group))
         if change.persona is not None:
@@ -210,12 +210,12 @@ def _divide(
 def _find_held_identities(site_id: int, part: Sequence[Message], needs: NeededLocks, *, held_locks: HeldLocks) -> bool:
     """Note which identities of these messages are held. Return False if none is."""
     keys = {
-        cast("people.IdentityKey", need.name)
+        cast("changes.IdentityKey", need.name)
         for message in part
         for need in needs[message.id]
         if need.lock == Lock.IDENTITY
     }
-    held = people.find_held(site_id, sorted(keys))
+    held = identities.find_held(site_id, sorted(keys))
     for key in held:
         held_locks.add(site_id, NeededLock(Lock.IDENTITY, key))
     return bool(held)

@@ -14,9 +14,10 @@ from django.db import OperationalError, connection, transaction
 
 from api.digest.transaction_settings import prefer_index_plans
 from api.models import LateLink
-from cohorts import people
+from cohorts import identities, people
+from cohorts.changes import IdentityKey, Visitors
+from cohorts.links import users_linked
 from cohorts.models import Identity
-from cohorts.people import IdentityKey, Visitors
 from goals import recording, totals
 from goals.recording import FirstVisitor, KeyedBy
 
@@ -70,9 +71,9 @@ def step_any(*, conversions: int = CONVERSIONS, users: int = USERS) -> bool:
                     else:
                         _share(late, limit=users, most_conversions=conversions, also=also)
                     return True
-            except people.LostRaceError as error:
+            except identities.LostRaceError as error:
                 also |= error.also
-            except people.TooManyBytesError:
+            except identities.TooManyBytesError:
                 users, also = max(1, users // 4), frozenset()
     except OperationalError as error:  # a deadlock with a batch, or somebody holds the identity
         log.warning("late_link.delayed", late_link=late.pk, error=str(error).splitlines()[0])
@@ -124,7 +125,7 @@ def _rekey(late: LateLink, *, limit: int) -> None:
 def _share(late: LateLink, *, limit: int, most_conversions: int, also: AbstractSet[IdentityKey]) -> None:
     """Share the id's first visitor code with the next users that it is linked to."""
     key = (late.kind, late.value)
-    users = people.users_linked(late.site_id, key, after=late.users_after or "", limit=limit)
+    users = users_linked(late.site_id, key, after=late.users_after or "", limit=limit)
     shared = people.share(late.site_id, [(key, user) for user in users], also=also, most_linked=limit)
     if not _is_still_so(late):
         transaction.set_rollback(True)

@@ -16,9 +16,9 @@ from api.digest.readings import NEWEST, READING, READINGS, reading_of
 from api.events.body import UnreadableBodyError, read_body, read_group_id, read_id, read_object
 from api.ingest.erased import VISITOR_FIELDS
 from api.rules.rule import NO_VALUE, EventRule, RuledEvent, apply_rules, name_event
+from cohorts.changes import Change, Visitors
 from cohorts.merge import is_too_long
 from cohorts.models import Identity
-from cohorts.people import Change, Visitors
 from cohorts.reserved import odd_traits
 from goals.matching import EventName
 from goals.money import NotMoneyError, parse_amount, parse_currency

@@ -17,7 +17,7 @@ from api.digest.mapping import StoredMessage, derive
 from api.digest.site_config import SiteConfig, load_site_config
 from api.http.chunks import BODY_BYTES, iter_chunks
 from api.models import Backfill, Message, Site
-from cohorts import people
+from cohorts import changes, identities, people
 from cohorts.models import Identity
 from goals import recording, totals
 from goals.models import Conversion
@@ -49,7 +49,7 @@ def step(backfill: Backfill, config: dict[int, SiteConfig]) -> int:
             links = _links_of_conversions(begin, end)
         case _:
             links = _links_of_messages(begin, end, config)
-    by_site: dict[int, set[people.Link]] = {}
+    by_site: dict[int, set[changes.Link]] = {}
     for site_id, link in links:
         by_site.setdefault(site_id, set()).add(link)
     moved = sum(_apply(site_id, linked) for site_id, linked in by_site.items())
@@ -75,7 +75,7 @@ def _find_end(backfill: Backfill) -> int | None:
     return ids[-1] if ids else None
 
 
-def _links_of_identities(begin: int, end: int) -> Iterator[tuple[int, people.Link]]:
+def _links_of_identities(begin: int, end: int) -> Iterator[tuple[int, changes.Link]]:
     """Yield the last owner of each device, and what aliases made of former ids."""
     rows = Identity.objects.filter(
         pk__gt=begin, pk__lte=end, kind__in=[Identity.Kind.USER, Identity.Kind.ANONYMOUS], registers__has_key="user"
@@ -84,14 +84,14 @@ def _links_of_identities(begin: int, end: int) -> Iterator[tuple[int, people.Lin
         yield identity.site_id, ((identity.kind, identity.value), identity.registers["user"][3])
 
 
-def _links_of_conversions(begin: int, end: int) -> Iterator[tuple[int, people.Link]]:
+def _links_of_conversions(begin: int, end: int) -> Iterator[tuple[int, changes.Link]]:
     """Yield the devices and users that one event named together, however long ago."""
     rows = Conversion.objects.filter(pk__gt=begin, pk__lte=end, user_id__isnull=False, anonymous_id__isnull=False)
     for site_id, anonymous, user in rows.values_list("site_id", "anonymous_id", "user_id"):
         yield site_id, ((int(Identity.Kind.ANONYMOUS), str(anonymous)), str(user))
 
 
-def _links_of_messages(begin: int, end: int, config: dict[int, SiteConfig]) -> Iterator[tuple[int, people.Link]]:
+def _links_of_messages(begin: int, end: int, config: dict[int, SiteConfig]) -> Iterator[tuple[int, changes.Link]]:
     """Yield what processed events that are still kept said, also the links that a later one replaced."""
     rows = Message.objects.filter(pk__gt=begin, pk__lte=end, digested_at__isnull=False).exclude(status="rejected")
     sizes = rows.order_by("pk").values_list("pk", BODY_BYTES)
@@ -100,12 +100,12 @@ def _links_of_messages(begin: int, end: int, config: dict[int, SiteConfig]) -> I
             config[message.site_id] = load_site_config(Site.objects.get(pk=message.site_id))
         stored = StoredMessage.of_message(message)
         change = derive(stored, config[message.site_id].for_message(stored)).change
-        yield from ((message.site_id, link) for link in (people.links_said_by(change) if change else ()))
+        yield from ((message.site_id, link) for link in (changes.links_of(change) if change else ()))
 
 
-def _apply(site_id: int, links: Collection[people.Link]) -> int:
+def _apply(site_id: int, links: Collection[changes.Link]) -> int:
     """Add the links of one site and re-key its conversions, and return how many moved."""
-    also: frozenset[people.IdentityKey] = frozenset()
+    also: frozenset[changes.IdentityKey] = frozenset()
     for attempt in range(1, RETRIES + 1):
         try:
             with transaction.atomic():
@@ -116,15 +116,15 @@ def _apply(site_id: int, links: Collection[people.Link]) -> int:
                 late_links.postpone(site_id, shares=linked.postponed, rekeys=rekeyed.postponed)
                 totals.count_conversions(site_id, [], rekeyed.moved)
                 return len(rekeyed.moved)
-        except people.LostRaceError as error:
+        except identities.LostRaceError as error:
             also |= error.also
         except OperationalError:  # a deadlock with a worker
             if attempt == RETRIES:
                 raise
-    raise people.LostRaceError(also)
+    raise identities.LostRaceError(also)
 
 
-def _device_links(visitors: people.Visitors) -> Iterable[FirstVisitor]:
+def _device_links(visitors: changes.Visitors) -> Iterable[FirstVisitor]:
     for (kind, value), code in visitors.first.items():
         if kind == Identity.Kind.ANONYMOUS:
             yield FirstVisitor(KeyedBy.ANONYMOUS_LINK, value, code)

@@ -22,7 +22,7 @@ from api.http.wording import shorten
 from api.ingest.accept import EVENT_BYTES
 from api.models import Message, Rule, Site, Source
 from api.rules.rule import REDACTIONS, matches_event, name_event
-from cohorts import merge, people
+from cohorts import changes, merge
 from cohorts.models import Identity
 from cohorts.remote_data import COHORTS, IDENTIFY
 from goals import recording, waiting
@@ -260,7 +260,7 @@ class _Case:
             return TraceStep("SourceConfig", StepState.SKIPPED, "No rule concerns it.")
         return TraceStep("SourceConfig", StepState.PASSED, "These rules acted, in this order:", lines=lines)
 
-    def _meaning(self, effects: Derivation, change: people.Change | None) -> Iterator[TraceStep]:
+    def _meaning(self, effects: Derivation, change: changes.Change | None) -> Iterator[TraceStep]:
         """Who, which goal, and what was written."""
         if change is None:
             return
@@ -283,12 +283,12 @@ class _Case:
             yield from self._goal(hit)
         yield self._profile(change)
 
-    def _visitors(self, change: people.Change) -> people.Visitors:
+    def _visitors(self, change: changes.Change) -> changes.Visitors:
         """Return the visitor codes that the ids of an event lead to. One query."""
         wanted = [(int(Kind.USER), change.user), (int(Kind.ANONYMOUS), change.anonymous)]
         values = [value for _, value in wanted if value is not None]
         found = Identity.objects.filter(site_id=self.site.pk, kind__in=[Kind.USER, Kind.ANONYMOUS], value__in=values)
-        return people.visitors_of(
+        return changes.visitors_of(
             {
                 (identity.kind, identity.value): identity.registers
                 for identity in found
@@ -299,8 +299,8 @@ class _Case:
     def _identity(
         self,
         effects: Derivation,
-        change: people.Change,
-        visitors: people.Visitors,
+        change: changes.Change,
+        visitors: changes.Visitors,
         hit: recording.Hit | None,
     ) -> TraceStep:
         ids = (
@@ -399,10 +399,10 @@ class _Case:
             text = f"{sentence_of('already_converted')} {text}"
         return TraceStep("Conversion", StepState.PASSED, text, message.digested_at, lines)
 
-    def _profile(self, change: people.Change) -> TraceStep:
+    def _profile(self, change: changes.Change) -> TraceStep:
         """What the event says of people, under which keys of the remote data."""
         lines = []
-        for (kind, value), registers in people.said_by(change).items():
+        for (kind, value), registers in changes.registers_of(change).items():
             said = _spell_out(registers)
             lines += [TraceLine(f"{Kind(kind).label} {value}", said, person=value)] if said else []
             keys = [IDENTIFY + value] if registers.keys() & {"traits", "group"} else []

@@ -14,8 +14,8 @@ from django.test.utils import CaptureQueriesContext
 from api.http.database import connection_parameters, fetch_all
 from api.ingest.provisioning import create_site
 from cohorts import people
+from cohorts.changes import Change
 from cohorts.models import Identity, Username
-from cohorts.people import Change
 from tests.flows.test_resilience import in_threads, wait_until
 from tests.world import START, World
 

@@ -18,7 +18,8 @@ from api.http.batching import PendingCall
 from api.http.database import fetch_all
 from api.models import Message
 from api.remote_data import map_reads as lookup
-from cohorts import finding, merge, people, remote_data
+from cohorts import finding, identities, merge, people, personas, remote_data
+from cohorts.changes import Change
 from cohorts.models import Group, Identity, Persona, PersonaFact
 from tests.flows.test_people import audience
 from tests.world import CLIENT_ID, SECRET, SITECODE, START, World
@@ -175,13 +176,11 @@ def test_person__at_the_limits__has_known_bytes(world: World) -> None:
     moment = datetime(2026, 11, 22, tzinfo=UTC)
     with transaction.atomic():
         changes = [
-            people.Change(
-                moment, 10**9, message_id, user="user-1", traits=dict(list(long.items())[begin : begin + 200])
-            )
+            Change(moment, 10**9, message_id, user="user-1", traits=dict(list(long.items())[begin : begin + 200]))
             for begin in range(0, len(long), 200)
         ]
         changes += [
-            people.Change(moment, number, message_id, user="user-1", persona=(f"{number:é>250}", True))
+            Change(moment, number, message_id, user="user-1", persona=(f"{number:é>250}", True))
             for number in range(merge.MOST["personas"] + 100)
         ]
         for begin in range(0, len(changes), 200):
@@ -240,11 +239,9 @@ def test_verify__people_of_whom_too_much_is_known_at_once__are_compared_in_parts
 def test_batch__of_people_of_whom_too_much_is_known__is_digested_in_parts(world: World) -> None:
     for number in range(6):
         world.identify(userId=f"user-{number}")
-    Identity.objects.update(bytes=people.MOST_BYTES // 3)
-    changes = [
-        people.Change(START, 0, f"m{number}", user=f"user-{number}", traits={"plan": number}) for number in range(6)
-    ]
-    with pytest.raises(people.TooManyBytesError), transaction.atomic():
+    Identity.objects.update(bytes=identities.MOST_BYTES // 3)
+    changes = [Change(START, 0, f"m{number}", user=f"user-{number}", traits={"plan": number}) for number in range(6)]
+    with pytest.raises(identities.TooManyBytesError), transaction.atomic():
         people.apply(world.site.pk, changes, most_linked=500)
 
     world.send(*(world.event("identify", userId=f"user-{number}", traits={"plan": number}) for number in range(6)))
@@ -255,7 +252,7 @@ def test_batch__of_people_of_whom_too_much_is_known__is_digested_in_parts(world:
 
 def test_batch__of_one_event_of_a_person_of_whom_too_much_is_known__is_digested(world: World) -> None:
     world.identify()
-    Identity.objects.update(bytes=people.MOST_BYTES + 1)
+    Identity.objects.update(bytes=identities.MOST_BYTES + 1)
 
     world.identify(traits={"plan": "scale"})
 
@@ -408,7 +405,7 @@ def test_persona__name_too_long_in_letters_or_bytes__is_ignored(world: World, na
 @pytest.mark.promise("N-10")
 @pytest.mark.parametrize("seed", [1, 2])
 def test_history__longer_than_is_kept__is_the_latest_in_any_order(world: World, seed: int) -> None:
-    most = people.MOST_HISTORY
+    most = personas.MOST_HISTORY
     events = [audience(world, "vip", entered=number % 2 == 0, at=number) for number in range(most + 20)]
     random.Random(seed).shuffle(events)
     for begin in range(0, len(events), 100):

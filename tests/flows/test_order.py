@@ -33,7 +33,7 @@ from api.digest.readings import NEWEST, Reading
 from api.events.envelope import NumberReader
 from api.ingest.provisioning import create_site, create_source
 from api.models import LateLink, Message, Site
-from cohorts import merge, people, remote_data
+from cohorts import changes, links, merge, people, remote_data
 from cohorts.models import Group, Identity, PersonaFact
 from goals import recording
 from goals.models import Conversion, Goal
@@ -420,25 +420,25 @@ def alias_backwards(event: Any) -> mapping.Derivation:
     return replace(effects, change=replace(change, user=change.previous_user, previous_user=change.user))
 
 
-def context_wins(event: Any, *, traits: Any = None, **facts: Any) -> people.Change:
+def context_wins(event: Any, *, traits: Any = None, **facts: Any) -> changes.Change:
     return change(event, traits={**(traits or {}), **event.context_traits}, **facts)
 
 
-def forget_context(event: Any, **facts: Any) -> people.Change:
+def forget_context(event: Any, **facts: Any) -> changes.Change:
     event.context_traits = {}
     return change(event, **facts)
 
 
-def user_first(self: mapping.GoalHit, visitors: people.Visitors) -> recording.Hit:
+def user_first(self: mapping.GoalHit, visitors: changes.Visitors) -> recording.Hit:
     firsts = {key: code for key, code in visitors.first.items() if key[0] == Identity.Kind.USER}
     return keyed(self, replace(visitors, first=firsts or visitors.first))
 
 
-def device_first(self: mapping.GoalHit, visitors: people.Visitors) -> recording.Hit:
+def device_first(self: mapping.GoalHit, visitors: changes.Visitors) -> recording.Hit:
     return keyed(self, replace(visitors, first={} if visitors.device else visitors.first))
 
 
-def links_of_last_owners(site_id: int, keys: Sequence[people.IdentityKey], _: int) -> list[people.Link]:
+def links_of_last_owners(site_id: int, keys: Sequence[changes.IdentityKey], _: int) -> list[changes.Link]:
     return [
         ((identity.kind, identity.value), identity.registers["user"][3])
         for identity in Identity.objects.filter(site_id=site_id, registers__has_key="user")
@@ -585,7 +585,7 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
     ),
     "a user whose device alone has a code": (
         [[hit()], [at(0, anonymousId="a1")], [link(1, "v1", userId=None, anonymousId="a1")]],
-        (people, "_new_links", lambda *_: []),
+        (people, "new_links_of", lambda *_: []),
     ),
     "a user's own code before its device's": (
         [[hit()], [at(0, anonymousId="a1")], [link(0, "v1", userId=None, anonymousId="a1")], [link(1, "v2")]],
@@ -607,7 +607,7 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
             [at(1, anonymousId="a1", userId="u2")],
             [link(2, "v1", userId=None, anonymousId="a1")],
         ],
-        (people, "_links_from", links_of_last_owners),
+        (links, "find_links", links_of_last_owners),
     ),
     "aliases of users whose devices have a code": (
         [
@@ -616,7 +616,7 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
             [at(0, type="alias", userId="u2", previousId="é")],
             [link(1, "v1", userId="é", anonymousId="a1"), link(2, "v2", userId=None, anonymousId="a2")],
         ],
-        (people, "_links_from", lambda *_: []),
+        (links, "find_links", lambda *_: []),
     ),
 }
 

@@ -17,7 +17,7 @@ from api.checks.run import verify
 from api.erasure import erase
 from api.erasure.sweeps import TEXTS
 from api.models import AuditEntry, Erasure, Message, Rule, Site, Suppression
-from cohorts import people
+from cohorts import changes, people
 from cohorts.models import Identity, Link, PersonaFact
 from goals import totals
 from goals.models import Conversion, Goal, GoalBinding, Tag
@@ -300,7 +300,7 @@ def test_erase__a_transaction_that_may_not_know__is_waited_for(owner: Client, si
 @pytest.mark.promise("N-13")
 def test_erase__while_a_batch_speaks_of_them__leaves_no_history_behind(world: World, site: Site) -> None:
     """The batch looked before the ids were suppressed: it locks the identity, and adds to its history."""
-    said = people.Change(START, 0, "late", user="ada-king", persona=("vip", True))
+    said = changes.Change(START, 0, "late", user="ada-king", persona=("vip", True))
     with ThreadPoolExecutor(1) as other:
         with transaction.atomic():
             people.apply(site.pk, [said], most_linked=500)

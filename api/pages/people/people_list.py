@@ -21,7 +21,7 @@ from api.pages.confirm import ask, is_confirmed
 from api.pages.events.event_list import read_number
 from api.pages.json_text import SHOWN, pretty, visible
 from cohorts import finding, merge, search
-from cohorts.people import MOST_HISTORY
+from cohorts.personas import MOST_HISTORY
 from cohorts.remote_data import LARGE_BYTES
 
 NEWEST = 20

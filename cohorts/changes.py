@@ -1,0 +1,226 @@
+"""Changes: what one event says of a person, as registers of the identities that it names. Pure."""
+
+import heapq
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from cohorts import merge
+from cohorts.models import Identity
+from times import EPOCH, RESOLUTION
+
+IdentityKey = tuple[int, str]  # (kind, value)
+Kind = Identity.Kind
+Link = tuple[IdentityKey, str]  # (a device or former id, the user that an event linked it to)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one event says of one person. Absent ids are None; a None trait removes it."""
+
+    occurred_at: datetime
+    position: int
+    message_id: str
+    user: str | None = None
+    anonymous: str | None = None
+    visitor: str | None = None
+    previous_user: str | None = None  # alias: this id's person is `user` from now on
+    traits: dict[str, Any] = field(default_factory=dict)
+    group: str | None = None
+    group_traits: dict[str, Any] = field(default_factory=dict)
+    persona: tuple[str, bool] | None = None
+
+    def register(self, value: Any) -> merge.Register:
+        """`value` with this event's stamp."""
+        return [(self.occurred_at - EPOCH) // RESOLUTION, self.position, self.message_id, value]
+
+
+@dataclass(frozen=True, slots=True)
+class Visitors:
+    """Whose the events of ids without a visitor code are."""
+
+    # The code that a user or an anonymous id was first seen with.
+    first: dict[IdentityKey, str] = field(default_factory=dict)
+    # By user, the earliest code of any device that was ever linked to it.
+    device: dict[str, str] = field(default_factory=dict)
+
+
+def visitors_of(identities: Mapping[IdentityKey, merge.Registers]) -> Visitors:
+    """Return the visitor codes that the registers of these identities name. Pure."""
+    return Visitors(
+        first={key: registers["visitor"][3] for key, registers in identities.items() if "visitor" in registers},
+        device={
+            value: registers["device_visitor"][3]
+            for (_, value), registers in identities.items()
+            if "device_visitor" in registers
+        },
+    )
+
+
+@dataclass(slots=True)
+class LoadedIdentity:
+    """An identity in hand: its row, or none yet, and its registers."""
+
+    id: int | None
+    registers: merge.Registers
+    is_shrunk: bool = False  # a large one of a version without limits: it has to be written
+
+
+def keys_of(change: Change) -> list[IdentityKey]:
+    """Return the identities that an event names. Pure."""
+    keys = [
+        (kind, value)
+        for kind, value in (
+            (Kind.USER, change.user),
+            (Kind.VISITOR, change.visitor),
+            (Kind.ANONYMOUS, change.anonymous),
+            # The id before an alias may have been either: analytics.js sends the user id or the anonymous one.
+            (Kind.USER, change.previous_user),
+            (Kind.ANONYMOUS, change.previous_user),
+        )
+        if value is not None
+    ]
+    return [(int(kind), value) for kind, value in keys]
+
+
+def holder_of(change: Change) -> IdentityKey | None:
+    """The highest identity that an event names: the facts are its."""
+    if change.user is not None:
+        return int(Kind.USER), change.user
+    if change.anonymous is not None:
+        return int(Kind.ANONYMOUS), change.anonymous
+    return (int(Kind.VISITOR), change.visitor) if change.visitor is not None else None
+
+
+def links_of(change: Change) -> list[Link]:
+    """The devices and former ids that one event links to its user. Pure."""
+    if change.user is None:
+        return []
+    former = change.previous_user
+    keys = [
+        (int(kind), value)
+        for kind, value in (
+            (Kind.ANONYMOUS, change.anonymous),
+            (Kind.ANONYMOUS, former),
+            (Kind.USER, former if former != change.user else None),
+        )
+        if value is not None
+    ]
+    return [(key, change.user) for key in dict.fromkeys(keys)]
+
+
+def registers_of(change: Change) -> dict[IdentityKey, merge.Registers]:
+    """What one event says of every identity it names: the registers that it alone would leave. Pure."""
+    known = {key: LoadedIdentity(None, {}) for key in keys_of(change)}
+    set_facts(change, known, set())
+    set_owners(change, known, set())
+    set_first_visitors(change, known, set(), set(), Visitors())
+    return {key: identity.registers for key, identity in known.items()}
+
+
+def persona_fact_of(change: Change) -> tuple[IdentityKey, str, bool] | None:
+    """(of whom, the persona, whether they are in it), if an event says so. Pure."""
+    key = holder_of(change)
+    return (key, *change.persona) if change.persona is not None and key is not None else None
+
+
+def group_registers_of(change: Change) -> merge.Registers:
+    """What one event says of its group, likewise. Pure."""
+    registers: merge.Registers = {}
+    set_traits(registers, change, change.group_traits)
+    return registers
+
+
+def set_facts(
+    change: Change, known: dict[IdentityKey, LoadedIdentity], dirty: set[IdentityKey]
+) -> tuple[merge.Move, AbstractSet[str]]:
+    """Put the facts of an event on the highest identity it names: (the largest move, warnings of what is left out)."""
+    key = holder_of(change)
+    if key is None:
+        return merge.Move.STAYED, frozenset()
+    registers = known[key].registers
+    move, beyond = set_traits(registers, change, change.traits)
+    if change.group is not None:
+        move = max(move, merge.set_latest(registers, "group", change.register(change.group)))
+    if change.persona is not None:
+        name, is_member = change.persona
+        said = {name: change.register(is_member)}
+        moved, left_out = merge.set_all_in_map(registers, "personas", said, most=merge.MOST["personas"])
+        move = max(move, moved)
+        beyond = beyond | {"many_personas"} if left_out else beyond
+    if move:
+        dirty.add(key)
+    return move, beyond
+
+
+def set_traits(
+    registers: merge.Registers, change: Change, traits: Mapping[str, Any]
+) -> tuple[merge.Move, AbstractSet[str]]:
+    if not traits:
+        return merge.Move.STAYED, frozenset()
+    most = merge.MOST["traits"]
+    # Of one event all have one stamp, so that their names decide: no register is made of 100,000 that 1 MB can hold.
+    names = heapq.nlargest(most + 1, traits) if len(traits) > most else traits
+    said = {name: change.register(traits[name]) for name in names}
+    move, left_out = merge.set_all_in_map(registers, "traits", said, most=most)
+    return move, frozenset({"many_traits"}) if left_out else frozenset()
+
+
+def new_links_of(change: Change, known: dict[IdentityKey, LoadedIdentity]) -> list[Link]:
+    """The links of an event that are not known to be there: before its owners are set, which are the last ones."""
+    return [
+        (key, user)
+        for key, user in links_of(change)
+        if (owner := known[key].registers.get("user")) is None or owner[3] != user
+    ]
+
+
+def set_owners(
+    change: Change, known: dict[IdentityKey, LoadedIdentity], dirty: set[IdentityKey]
+) -> tuple[merge.Move, bool]:
+    """Point each lower identity of an event at the higher ones; (the largest move, whether a visitor changed users)."""
+    user, anonymous, visitor = change.user, change.anonymous, change.visitor
+    links: list[tuple[IdentityKey, str, str]] = []
+    if user is not None:
+        links += [((int(Kind.ANONYMOUS), anonymous), "user", user)] if anonymous is not None else []
+        links += [((int(Kind.VISITOR), visitor), "user", user)] if visitor is not None else []
+        if change.previous_user is not None:
+            links.append(((int(Kind.ANONYMOUS), change.previous_user), "user", user))
+            if change.previous_user != user:
+                links.append(((int(Kind.USER), change.previous_user), "user", user))
+    if anonymous is not None and visitor is not None:
+        links.append(((int(Kind.VISITOR), visitor), "anonymous", anonymous))
+    largest, has_moved_visitor = merge.Move.STAYED, False
+    for key, name, owner in links:
+        registers = known[key].registers
+        had_owner = name in registers
+        move = merge.set_latest(registers, name, change.register(owner))
+        if move:
+            dirty.add(key)
+        largest = max(largest, move)
+        if key[0] == Kind.VISITOR and name == "user":
+            has_moved_visitor = had_owner and move == merge.Move.CHANGED
+    return largest, has_moved_visitor
+
+
+def set_first_visitors(
+    change: Change,
+    known: dict[IdentityKey, LoadedIdentity],
+    dirty: set[IdentityKey],
+    moved: set[IdentityKey],
+    changed: Visitors,
+) -> None:
+    """Keep the earliest visitor code of a user and an anonymous id, and note which registers moved or changed."""
+    if change.visitor is not None:
+        for kind, value in ((Kind.USER, change.user), (Kind.ANONYMOUS, change.anonymous)):
+            if value is None:
+                continue
+            key = (int(kind), value)
+            move = merge.set_earliest(known[key].registers, "visitor", change.register(change.visitor))
+            if move:
+                dirty.add(key)
+                moved.add(key)
+            if move == merge.Move.CHANGED:
+                changed.first[key] = change.visitor

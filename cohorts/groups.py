@@ -1,0 +1,90 @@
+"""Traits of groups, merged in the order of the group ids."""
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+import msgspec
+from django.db import connection
+
+from cohorts import merge
+from cohorts.changes import Change, set_traits
+from cohorts.identities import AT_ONCE, LostRaceError, read_large, read_registers
+from cohorts.models import SIZE, Group
+
+
+@dataclass(frozen=True, slots=True)
+class GroupOutcome:
+    """The outcome of one change for its group."""
+
+    is_news: bool = False
+    beyond_limits: AbstractSet[str] = frozenset()
+
+
+def save_groups(site_id: int, changes: Sequence[Change], *, most: int | None) -> list[GroupOutcome]:
+    """Merge group traits into their groups, and return what was news of one.
+
+    The groups are locked in the order of their ids, except those of which nothing is said: events of everybody may
+    name one group. Raises TooManyBytesError as `lock_identities` does. Three queries, one more for large groups.
+    """
+    unchanged = find_unchanged_groups(site_id, changes)
+    ids = sorted({change.group for change in changes if change.group is not None} - unchanged)
+    if not ids:
+        return [GroupOutcome()] * len(changes)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT i.group_id, i.id, i.bytes, {SIZE}, CASE WHEN {SIZE} <= {AT_ONCE} THEN i.registers::text END
+              FROM cohorts_group i
+             WHERE site_id = %s AND group_id = ANY(%b::text[]) ORDER BY group_id COLLATE "C" FOR UPDATE
+            """,
+            [site_id, ids],
+        )
+        found = cursor.fetchall()
+        texts = read_large("cohorts_group", [(id_, size, text) for _, id_, _, size, text in found], most=most)
+        groups = {
+            group: read_registers(text or texts[id_], is_limited=size is not None)
+            for group, id_, size, _, text in found
+        }
+        old = set(groups)
+        dirty = {group for group, _, size, estimate, _ in found if size is None and estimate > AT_ONCE}
+        news = []
+        for change in changes:
+            if change.group is None or change.group in unchanged:
+                news.append(GroupOutcome())
+                continue
+            is_new = change.group not in groups
+            registers = groups.setdefault(change.group, {})
+            move, beyond = set_traits(registers, change, change.group_traits)
+            if is_new or move:
+                dirty.add(change.group)
+            news.append(GroupOutcome(is_new or move == merge.Move.CHANGED, beyond))
+        rows = sorted(dirty)
+        cursor.execute(
+            """
+            INSERT INTO cohorts_group AS g (site_id, group_id, registers, bytes, created_at, updated_at)
+            SELECT %s, n.group_id, n.registers::jsonb, octet_length(n.registers), now(), now()
+              FROM unnest(%b::text[], %b::text[]) AS n (group_id, registers)
+            ON CONFLICT (site_id, group_id) DO UPDATE
+               SET registers = excluded.registers, bytes = excluded.bytes, updated_at = now()
+             WHERE g.group_id = ANY(%b::text[])
+            """,
+            [
+                site_id,
+                rows,
+                [msgspec.json.encode(groups[group]).decode() for group in rows],
+                list(old),
+            ],
+        )
+        if cursor.rowcount != len(rows):  # a group that was new to us was made by another worker meanwhile
+            raise LostRaceError
+    return news
+
+
+def find_unchanged_groups(site_id: int, changes: Sequence[Change]) -> AbstractSet[str]:
+    """Return the groups that are there and of which these changes say no trait. One query, if any is named so."""
+    told = {change.group for change in changes if change.group_traits}
+    only_named = {change.group for change in changes if change.group is not None} - told
+    if not only_named:
+        return frozenset()
+    return set(Group.objects.filter(site_id=site_id, group_id__in=only_named).values_list("group_id", flat=True))

@@ -1,0 +1,155 @@
+"""Links of devices and former ids to users, along which first visitor codes are shared."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+
+from django.db import connection
+
+from cohorts import merge
+from cohorts.changes import IdentityKey, Kind, Link, LoadedIdentity, Visitors
+from cohorts.identities import LostRaceError
+from cohorts.models import Link as LinkRow
+
+
+def users_linked(site_id: int, key: IdentityKey, *, after: str, limit: int) -> list[str]:
+    """Return the next users that a device or former id was ever linked to, in one order. One query, by the index."""
+    kind, value = key
+    links = LinkRow.objects.filter(site_id=site_id, kind=kind, value=value, user_value__gt=after)
+    return list(links.order_by("user_value").values_list("user_value", flat=True)[:limit])
+
+
+def share_visitors(
+    site_id: int,
+    known: dict[IdentityKey, LoadedIdentity],
+    links: Collection[Link],
+    moved: AbstractSet[IdentityKey],
+    *,
+    also: AbstractSet[IdentityKey],
+    dirty: set[IdentityKey],
+    changed: Visitors,
+    most: int,
+) -> AbstractSet[IdentityKey]:
+    """Tell users of the first visitor codes of the devices and former ids that were ever linked to them.
+
+    A code travels along new links, and from ids whose first code moved along those that are there. At most `most` of
+    these are read: ids whose code moved and that have more are returned, for `share`. `device_visitor` is a minimum, so
+    neither order nor repetition matters, and a ring of aliases comes to an end.
+
+    Raises LostRaceError when a user that is not of this batch has to be locked. One query, if anything is to travel,
+    two if there are too many links.
+    """
+    begin = {*moved, *((int(Kind.USER), user) for _, user in links)}
+    # An id that is new in this batch was never linked before.
+    old = {key for key in begin if known[key].id is not None}
+    known_links = find_links(site_id, sorted(old), most + 1)
+    unread = find_keys_with_more_links(site_id, old, known_links) if len(known_links) > most else frozenset()
+    known_links = [(key, user) for key, user in known_links if key not in unread]
+    travelled = set(moved)
+    users: dict[IdentityKey, set[str]] = {}
+    for key, user in (*known_links, *links):
+        users.setdefault(key, set()).add(user)
+    reached = {(int(Kind.USER), user) for linked in users.values() for user in linked}
+    if missing := reached - known.keys():
+        raise LostRaceError(missing)
+    to_do = [(key, user) for key in {*moved, *(key for key, _ in links)} for user in users.get(key, ())]
+    while to_do:
+        key, user = to_do.pop()
+        target = (int(Kind.USER), user)
+        if target in also and known[target].id is None and target not in dirty:
+            continue  # erased, and no event of this batch names it
+        if share_visitor(known, key, target, dirty, changed):
+            travelled.add(target)
+            to_do += [(target, further) for further in users.get(target, ())]
+    return travelled & unread
+
+
+def share_visitor(
+    known: Mapping[IdentityKey, LoadedIdentity],
+    key: IdentityKey,
+    target: IdentityKey,
+    dirty: set[IdentityKey],
+    changed: Visitors,
+) -> merge.Move:
+    """Move what a user knows of its devices back to the first visitor codes of one of them."""
+    move = max(
+        (
+            merge.set_earliest(known[target].registers, "device_visitor", known[key].registers[name])
+            for name in merge.EARLIEST
+            if name in known[key].registers
+        ),
+        default=merge.Move.STAYED,
+    )
+    if move:
+        dirty.add(target)
+    if move == merge.Move.CHANGED:
+        changed.device[target[1]] = known[target].registers["device_visitor"][3]
+    return move
+
+
+def find_links(site_id: int, keys: Sequence[IdentityKey], limit: int) -> list[Link]:
+    """Return the links of these ids, of the users they lead to, and so on along aliases. One query, if any.
+
+    No more links are read than the limit: PostgreSQL walks on only while rows are asked for.
+    """
+    if not keys:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH RECURSIVE reached (site_id, kind, value, user_value) AS (
+                SELECT l.site_id, l.kind, l.value, l.user_value
+                  FROM unnest(%b::bigint[], %b::smallint[], %b::text[]) AS k (site_id, kind, value)
+                  JOIN cohorts_link l ON l.site_id = k.site_id AND l.kind = k.kind AND l.value = k.value
+                 UNION
+                SELECT l.site_id, l.kind, l.value, l.user_value
+                  FROM reached r
+                  JOIN cohorts_link l ON l.site_id = r.site_id AND l.kind = 1 AND l.value = r.user_value
+            )
+            SELECT kind, value, user_value FROM reached LIMIT %b
+            """,
+            [[site_id] * len(keys), [kind for kind, _ in keys], [value for _, value in keys], limit],
+        )
+        return [((kind, value), user) for kind, value, user in cursor.fetchall()]
+
+
+def find_keys_with_more_links(
+    site_id: int, begin: AbstractSet[IdentityKey], links: Sequence[Link]
+) -> AbstractSet[IdentityKey]:
+    """Return which ids, of those with which a walk began and those that it came to, have more links than it read.
+
+    Keys are compared as rows, because only the unique index has their order. Otherwise, if most links of a site belong
+    to one id, the planner would read all of the table for each of the others.
+    """
+    read = Counter(key for key, _ in links)
+    keys = sorted(begin | {(int(Kind.USER), user) for _, user in links})
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT k.kind, k.value
+              FROM unnest(%b::bigint[], %b::smallint[], %b::text[], %b::int[]) AS k (site_id, kind, value, has_read)
+             WHERE k.has_read < (SELECT count(*) FROM (
+                SELECT 1 FROM cohorts_link l
+                 WHERE (l.site_id, l.kind, l.value) >= (k.site_id, k.kind, k.value)
+                   AND (l.site_id, l.kind, l.value) <= (k.site_id, k.kind, k.value)
+                 ORDER BY l.site_id, l.kind, l.value, l.user_value LIMIT k.has_read + 1) AS its)
+            """,
+            [[site_id] * len(keys), [kind for kind, _ in keys], [value for _, value in keys], [read[k] for k in keys]],
+        )
+        return set(cursor.fetchall())
+
+
+def save_links(site_id: int, links: Collection[Link]) -> None:
+    """Add links that are new, in the order of their keys. One query, if there are any."""
+    rows = sorted(set(links))
+    if not rows:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO cohorts_link (site_id, kind, value, user_value)
+            SELECT %s, * FROM unnest(%b::smallint[], %b::text[], %b::text[])
+            ON CONFLICT DO NOTHING
+            """,
+            [site_id, [kind for (kind, _), _ in rows], [value for (_, value), _ in rows], [user for _, user in rows]],
+        )

@@ -14,7 +14,7 @@ from django.db import connection
 
 from cohorts import merge, remote_data
 from cohorts.models import SIZE, Identity
-from cohorts.reserved import company_id
+from cohorts.reserved_traits import company_id
 
 MOST_SCANNED: Final = 20_000  # identities that a page of members looks at
 MOST_JOINED: Final = 200  # of which it joins so many with the rest of their person

@@ -8,7 +8,7 @@ import msgspec
 
 from cohorts import merge
 from cohorts.models import SIZE
-from cohorts.reserved import NAME_PARTS, company_id, full_name
+from cohorts.reserved_traits import NAME_PARTS, company_id, full_name
 
 IDENTIFY: Final = "IDENTIFY_"
 COHORTS: Final = "COHORTS_"

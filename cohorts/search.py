@@ -9,7 +9,7 @@ from django.db import connection
 from cohorts import merge
 from cohorts.members import find_roots
 from cohorts.models import Identity, Username
-from cohorts.reserved import full_name, only
+from cohorts.reserved_traits import full_name, only
 
 # The traits that people are found by.
 FOUND_BY: Final = frozenset({"email", "username", "name", "firstName", "first_name", "lastName", "last_name"})

@@ -19,7 +19,7 @@ from api.rules.rule import NO_VALUE, EventRule, RuledEvent, apply_rules, name_ev
 from cohorts.changes import Change, Visitors
 from cohorts.merge import is_too_long
 from cohorts.models import Identity
-from cohorts.reserved import odd_traits
+from cohorts.reserved_traits import odd_traits
 from goals.matching import EventName
 from goals.money import NotMoneyError, parse_amount, parse_currency
 from goals.recording import Hit, KeyedBy

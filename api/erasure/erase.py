@@ -20,8 +20,8 @@ from django.db.models.functions import Collate
 from api.erasure.sweeps import SWEEPS, end_of_step, forget_conversions, remove_links
 from api.ingest.erased import hash_id
 from api.models import Erasure, Site, Suppression
-from cohorts.finding import find_person
 from cohorts.models import Identity, Username
+from cohorts.queries import find_person
 from goals.models import Conversion
 
 MOST_IDENTITIES: Final = 1_000  # of a person; an id like "test" may be on every device

@@ -14,7 +14,7 @@ from api.models import Site
 from cohorts import remote_data
 from cohorts.facts import Path, find_facts
 from cohorts.models import Group, Persona
-from cohorts.reserved import NAME_PARTS
+from cohorts.reserved_traits import NAME_PARTS
 from goals import breakdowns, reports
 from goals.models import Goal
 from goals.queries import load_property_names

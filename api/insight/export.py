@@ -18,8 +18,8 @@ from api.insight.people import (
     with_messages,
 )
 from api.models import Message, Site
-from cohorts.finding import visitor_codes
 from cohorts.models import Identity, Link
+from cohorts.queries import visitor_codes
 from goals.models import Conversion
 from goals.queries import estimate_properties_bytes
 

@@ -12,8 +12,8 @@ import times
 from api.http.wording import shorten
 from api.models import Message, Site
 from cohorts import merge, remote_data
-from cohorts.finding import find_person, visitor_codes
 from cohorts.models import Group, Identity, Username
+from cohorts.queries import find_person, visitor_codes
 from goals.models import Conversion
 
 LAST_CONVERSIONS: Final = 20

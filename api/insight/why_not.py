@@ -20,8 +20,8 @@ from api.events.reasons import UNSAFE_TO_DERIVE, sentence_of
 from api.http.wording import count_of
 from api.insight.id_search import names, spellings
 from api.models import Message, Site
-from cohorts.finding import find_person, visitor_codes
 from cohorts.models import Identity
+from cohorts.queries import find_person, visitor_codes
 from goals import recording, waiting
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalVisitor, WaitingName

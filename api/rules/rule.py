@@ -11,7 +11,7 @@ from typing import Any, Final
 from api.events.body import read_name
 from api.rules.paths import ABSENT, find_value
 from api.rules.patterns import fill_template, list_template_fields, matches_pattern
-from cohorts.typed import matches
+from cohorts.value_match import matches
 
 REDACTIONS: Final = frozenset({"drop_field", "hash_field"})
 NO_VALUE: Final = (None, "")

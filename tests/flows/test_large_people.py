@@ -18,7 +18,8 @@ from api.http.batching import PendingCall
 from api.http.database import fetch_all
 from api.models import Message
 from api.remote_data import map_reads as lookup
-from cohorts import finding, identities, merge, people, personas, remote_data
+from cohorts import identities, merge, people, personas, remote_data
+from cohorts import queries as finding
 from cohorts.changes import Change
 from cohorts.models import Group, Identity, Persona, PersonaFact
 from tests.flows.test_people import audience

@@ -15,8 +15,8 @@ from api.digest import late_links
 from api.http.database import connect, fetch_all
 from api.models import LateLink
 from cohorts import members, remote_data
-from cohorts.finding import find_person
 from cohorts.models import Group, Identity
+from cohorts.queries import find_person
 from goals.models import Conversion
 from tests.goals.recount import assert_exact
 from tests.world import World

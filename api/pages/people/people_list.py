@@ -20,7 +20,7 @@ from api.pages.access import show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.events.event_list import read_number
 from api.pages.json_text import SHOWN, pretty, visible
-from cohorts import finding, merge, search
+from cohorts import merge, queries, search
 from cohorts.personas import MOST_HISTORY
 from cohorts.remote_data import LARGE_BYTES
 
@@ -32,7 +32,7 @@ RECEIPTS = 50
 def find_people(request: HttpRequest, site: Site) -> HttpResponseBase:
     """The search; one person found is shown at once."""
     text = request.GET.get("q", "").strip().replace("\0", "\ufffd")
-    found = search.find_people(site.pk, text) if text else finding.newest(site.pk, limit=NEWEST)
+    found = search.find_people(site.pk, text) if text else queries.newest(site.pk, limit=NEWEST)
     if text and len(found) == 1:
         return redirect(address(site, "person", found[0].value))
     return show(request, "pages/people/find.html", title="People", text=text, found=found, most=search.MOST_FOUND)
@@ -49,7 +49,7 @@ def show_person(request: HttpRequest, site: Site) -> HttpResponseBase:
         person=person,
         conversions=people.last_conversions(site, person.identities),
         changes=people.persona_changes(site, person.identities),
-        listed=finding.listed_personas(site.pk, [fact.name for fact in person.personas]),
+        listed=queries.listed_personas(site.pk, [fact.name for fact in person.personas]),
         most_changes=people.LAST_CHANGES,
         limits={**merge.MOST, "history": MOST_HISTORY},
         large_bytes=LARGE_BYTES,

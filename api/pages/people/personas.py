@@ -16,7 +16,7 @@ from api.erasure import removal
 from api.insight import people
 from api.models import Removal, Role, Site
 from api.pages.access import show, site_page
-from cohorts import finding, members, merge
+from cohorts import members, merge, queries
 from cohorts.models import Group, Identity, Persona
 from cohorts.remote_data import COMMON_BYTES, MOST_LISTED
 
@@ -29,7 +29,7 @@ def list_personas(request: HttpRequest, site: Site) -> HttpResponseBase:
     after = request.GET.get("after", "")
     personas = list(names.in_order(Persona.objects.filter(site=site), "name", after=after)[: PAGE + 1])
     sizes, is_complete = members.sizes(site.pk) if personas else ({}, True)
-    times = finding.spoken_of([persona.pk for persona in personas[:PAGE]])
+    times = queries.spoken_of([persona.pk for persona in personas[:PAGE]])
     return show(
         request,
         "pages/personas/personas.html",
@@ -60,7 +60,7 @@ def show_persona(request: HttpRequest, site: Site) -> HttpResponseBase:
         "pages/personas/persona.html",
         title=f"Persona {persona.name}",
         persona=persona,
-        times=finding.spoken_of([persona.pk]).get(persona.pk, (persona.created_at, None)),
+        times=queries.spoken_of([persona.pk]).get(persona.pk, (persona.created_at, None)),
         rows=[(each, _time(each.since)) for each in found.members],
         members=found,
         is_first=place is None,
@@ -76,7 +76,7 @@ def list_groups(request: HttpRequest, site: Site) -> HttpResponseBase:
     after = request.GET.get("after", "")
     its = Group.objects.filter(site=site).defer("registers")
     groups = list(names.in_order(its, "group_id", after=after)[: PAGE + 1])
-    traits = finding.count_traits([group.pk for group in groups[:PAGE]])
+    traits = queries.count_traits([group.pk for group in groups[:PAGE]])
     return show(
         request,
         "pages/personas/groups.html",

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cohorts import reserved
-from cohorts.reserved import company_id, full_name, odd_traits
+from cohorts import reserved_traits
+from cohorts.reserved_traits import company_id, full_name, odd_traits
 
 TEXT = ("text", ["ada", "", "é"], [3, True, {}, ["a", "b"], [3]])
 NUMBER = ("a number", [33, 33.5, "33", " 3.5 "], ["old", "", True, {}, [], ["1", "2"], "1_000"])
@@ -75,7 +75,7 @@ def test_odd_traits__reserved_name__wants_its_type(name: str) -> None:
 @pytest.mark.promise("I-10")
 def test_odd_traits__names__are_all_that_are_reserved() -> None:
     names = {name.partition(".")[0] for name in EXPECTED}
-    assert names == set(reserved.TRAITS)
+    assert names == set(reserved_traits.TRAITS)
 
 
 @pytest.mark.promise("I-17")
@@ -114,7 +114,7 @@ JSON = st.recursive(
 
 
 @pytest.mark.promise("I-17")
-@given(st.dictionaries(st.sampled_from([*reserved.TRAITS, "x"]), JSON))
+@given(st.dictionaries(st.sampled_from([*reserved_traits.TRAITS, "x"]), JSON))
 def test_reserved__of_any_values__never_fails(traits: dict[str, Any]) -> None:
     assert len(odd_traits(traits)) <= 2 * len(traits) + 10
     assert full_name(traits) != ""

@@ -6,7 +6,7 @@ from typing import Any, Final
 from django.utils.dateparse import parse_date, parse_datetime
 
 from cohorts.ids import read_id
-from cohorts.typed import NUMBER
+from cohorts.value_match import NUMBER
 
 TEXT: Final = "text"
 NUMERIC: Final = "a number"

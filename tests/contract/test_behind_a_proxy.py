@@ -12,6 +12,8 @@ from api.ingest.provisioning import create_source
 from api.models import Site, Source
 from tests.contract.server import Server, Shop, running_server
 
+pytestmark = pytest.mark.xdist_group("proxy")  # one server with a public address
+
 PASSWORD = "a long password"
 HOST = "goalpost.example:18942"
 PUBLIC = f"https://{HOST}"

@@ -18,6 +18,8 @@ from api.runtime.embedded import free_port
 from api.runtime.processes import start, stop
 from tests.contract.server import Server, Shop
 
+pytestmark = pytest.mark.xdist_group("caddy")  # one Caddy
+
 CADDYFILE = Path(__file__).parents[2] / "docker" / "Caddyfile"
 DOMAIN = "goalpost.test"
 MEBIBYTE = 1 << 20

@@ -20,14 +20,14 @@ from tests.chaos.faults import FaultFigures
 from tests.chaos.ledger import Ledger, book_answers, book_effects
 from tests.chaos.sender import Sender, paced, take_until
 from tests.chaos.stack import Site, Stack, find_free_port, wait_until
-from tests.run.house import House
+from tests.run.installation import Installation
 
 # Part of the command line of each child of `make run`.
 CHILDREN: Final = {"web": "granian", "worker": "api.celery worker ", "beat": "api.celery beat "}
 DAMAGES: Final = {"gone": None, "empty": b"", "garbage": b"\xff\xfe\0", "another": b"x" * 50}
 
 
-class Product(House):
+class Product(Installation):
     """A Goalpost that `manage.py up` runs, its database and its first site."""
 
     def fetch(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:

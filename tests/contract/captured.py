@@ -1,4 +1,4 @@
-"""The requests of Segment's genuine Kameleoon destination, sent to a site of a running server."""
+"""Requests of Segment's genuine Kameleoon destination, for a site of a running server."""
 
 import json
 from pathlib import Path
@@ -19,13 +19,13 @@ GOALS = {
 
 
 def send_captured(shop: Shop) -> None:
-    """Send each event as it was but for the site's own key and code."""
+    """Send each captured event, with the key and the sitecode of the site."""
     for body in BODIES:
         answer = shop.post(body, accept_encoding="gzip,deflate", connection="close")
         assert answer.status_code == 200, answer.text
 
 
 def remote_data(shop: Shop) -> dict[str, Any]:
-    """What is stored under every key that the events name."""
+    """Return the remote data under every key that the events name."""
     keys = [f"{prefix}_{id_}" for prefix in ("IDENTIFY", "COHORTS") for id_ in IDS]
     return {key: shop.read(key) for key in [*keys, "common"]}

@@ -1,7 +1,7 @@
-"""Run as a script: read remote data with Kameleoon's own SDK, with nothing of Goalpost in the process.
+"""Script that reads remote data with Kameleoon's SDK, without any code of Goalpost in the process.
 
-Takes a JSON object on standard input and prints the values read, by key, as its last line. The SDK is as published but
-for what a test server cannot have: TLS on port 443 and names in the DNS.
+It takes a JSON object on standard input and prints the values by key as its last line. The SDK is the published one
+except for TLS on port 443 and names in the DNS, which a test server cannot have.
 """
 
 import json
@@ -17,7 +17,7 @@ DOMAIN = "goalpost.test"
 
 
 def point_sdk_at(port: int) -> None:
-    """Leave the names to the SDK's `network_domain`, so that they arrive as Host; replace scheme, port and DNS."""
+    """Replace scheme, port and DNS. The names of `network_domain` stay, so that they arrive as Host."""
     for name in ("_CONFIGURATION_API_URL_FORMAT", "_ACCESS_TOKEN_URL_FORMAT", "_DATA_API_URL_FORMAT"):
         published: str = getattr(UrlProvider, name)
         assert published.startswith("https://{0}")
@@ -25,13 +25,13 @@ def point_sdk_at(port: int) -> None:
 
 
 def resolve(host: Any, *arguments: Any, **options: Any) -> Any:
-    """Every name of the domain is this machine; no other name is looked up."""
+    """Resolve every name of the domain to this machine, and refuse other names."""
     assert str(host).endswith(f".{DOMAIN}"), host
     return getaddrinfo("127.0.0.1", *arguments, **options)
 
 
 def read(task: dict[str, Any]) -> dict[str, Any]:
-    """The values under the task's keys. Does not wait for the feature flags, which remote data does not need."""
+    """Return the values under the task's keys. Do not wait for feature flags, which remote data does not need."""
     config = KameleoonClientConfig(task["client_id"], task["client_secret"], network_domain=DOMAIN)
     client = KameleoonClientFactory.create(task["sitecode"], config)
     if task["is_token_revoked"]:

@@ -1,4 +1,4 @@
-"""Scripts that run in Node.js, as browsers and Segment run theirs."""
+"""Runner of scripts in Node.js, in place of browsers and Segment's functions."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-# With CI set nothing is skipped: what is missing there must be noticed.
+# With CI set no test is skipped, because a missing Node.js must be noticed there.
 needs_node = pytest.mark.skipif(
     "CI" not in os.environ and shutil.which("node") is None, reason="needs Node.js on the PATH"
 )
@@ -22,7 +22,7 @@ needs_curl = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("bash
 
 
 def run_node(script: Path, task: Mapping[str, Any]) -> Any:
-    """What a script reports (task.mjs)."""
+    """Run a script and return its report (task.mjs)."""
     done = subprocess.run(
         ["node", str(script)], input=json.dumps(task), capture_output=True, text=True, timeout=120, check=False
     )

@@ -1,4 +1,4 @@
-"""A bad network between a sender and the web server: an HTTP proxy that fails as it is told."""
+"""HTTP proxy that injects faults between a sender and the web server."""
 
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,18 +15,18 @@ HOLD_SECONDS = 90.0
 
 
 class Fault(Enum):
-    """What becomes of a request."""
+    """A fault that happens to one request."""
 
     NONE = auto()
     BUSY = auto()  # 429 with Retry-After
     AWAY = auto()  # 503
-    HALVED = auto()  # the server gets half of its body, then both lose the connection
-    UNHEARD = auto()  # the server has stored it, and the sender loses the connection instead of hearing so
-    CRASH = auto()  # the server is killed with the request in its hands; the test starts it again and sets `is_up`
+    HALVED = auto()  # the server gets half of the body, then both lose the connection
+    UNHEARD = auto()  # the server stores the event, and the sender loses the connection before the answer
+    CRASH = auto()  # the server is killed during the request; the test restarts it and sets `is_up`
 
 
 class Proxy(ThreadingHTTPServer):
-    """`faults` are those of the first requests, in the order in which they come; later ones pass."""
+    """Proxy that applies `faults` to the first requests in their order and passes later ones."""
 
     def __init__(self, goalpost: Server, faults: Sequence[Fault]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -59,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
             try:
                 self.pass_on(body, fault)
             except (OSError, HTTPException):
-                # Until the server is back: rudder-node 3.0.13 gives up after a second and a half.
+                # Wait for the server, because rudder-node 3.0.13 gives up after a second and a half.
                 self.server.is_up.wait(HOLD_SECONDS)
                 self.cut()
 
@@ -93,16 +93,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def cut(self) -> None:
         self.close_connection = True
-        with suppress(OSError):  # the sender may have gone first
+        with suppress(OSError):  # the sender may have closed first
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Override the log of the standard library, which would write to stderr."""
 
 
 @contextmanager
 def running_proxy(goalpost: Server, *faults: Fault) -> Iterator[Proxy]:
-    """Stand before a server until the block ends."""
+    """Run a proxy in front of a server until the block ends."""
     with Proxy(goalpost, faults) as proxy:
         thread = Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()

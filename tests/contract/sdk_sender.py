@@ -1,6 +1,6 @@
-"""Run as a script: send calls with a published Python SDK, with nothing of Goalpost in the process.
+"""Script that sends calls with a published Python SDK, without any code of Goalpost in the process.
 
-Takes a JSON object on standard input and prints what became of it as its last line.
+It takes a JSON object on standard input and prints the result as its last line.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def send(task: dict[str, Any]) -> dict[str, Any]:
-    """Make every call, and wait until the SDK has delivered them or has given up."""
+    """Make every call, and wait until the SDK has delivered all calls or given up."""
     package = f"{task['package']}.analytics"
     errors: list[str] = []
     client = import_module(f"{package}.client").Client(

@@ -1,4 +1,4 @@
-"""The published SDKs for servers, each in a process of its own, and what they are made to send."""
+"""Published server SDKs, each run in a separate process, and the calls that they send."""
 
 import json
 import os
@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 SEND_SECONDS = 180
 TRAITS = {"plan": "scale", "age": 36, "tags": ["a", "b"], "city": "Kraków ☕"}
 
-# One of each type, and a visitor code in both places where an SDK can put it.
+# One call of each type, with a visitor code in both places where an SDK can put it.
 CALLS: Sequence[Mapping[str, Any]] = (
     {"type": "identify", "userId": "user-1", "anonymousId": "anon-1", "traits": TRAITS},
     {"type": "group", "userId": "user-1", "groupId": "initech", "traits": {"name": "Initech"}},
@@ -49,7 +49,7 @@ BURST: Sequence[Mapping[str, Any]] = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Sdk:
-    """A client of Segment or RudderStack as it is published, with the options that its users have."""
+    """A published client of Segment or RudderStack with its options."""
 
     package: str
     version: str
@@ -57,7 +57,7 @@ class Sdk:
     batch_size: int
 
     def send(self, url: str, shop: Shop, calls: Sequence[Mapping[str, Any]]) -> Any:
-        """Make the calls, and wait until they are delivered or given up: the SDK's version, and its errors."""
+        """Make the calls, and wait until they are delivered or given up. Return the SDK's version and its errors."""
         task = {
             "package": self.package,
             "url": url,
@@ -86,13 +86,13 @@ class Sdk:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """An older version lies beside the environment, which has room for one. Loopback is not behind a proxy."""
+        """The environment of the process, without proxies and with the folder of an older Python SDK."""
         beside = Path(sys.prefix) / f"{self.package}-{self.version}"
         return {**os.environ, "PYTHONPATH": str(beside), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
 
 def published(*, both_encodings: bool) -> list[Any]:
-    """Every SDK as a parameter of a test; with and without compression where that is an option."""
+    """Return every SDK as a parameter of a test, with and without compression if the SDK has that option."""
     sdks = [
         Sdk("segment", "2.4.0", gzip=True, batch_size=50),
         Sdk("segment", "2.3.3", gzip=False, batch_size=50),
@@ -113,13 +113,13 @@ def published(*, both_encodings: bool) -> list[Any]:
 
 
 def assert_arrived_once(shop: Shop, calls: Sequence[Mapping[str, Any]]) -> None:
-    """Every call is one digested message, and every one of the burst one conversion.
+    """Require that every call became one digested message, and every call of the burst one conversion.
 
-    A request that broke off is kept as refused, as far as it came.
+    A request that broke off is stored as rejected with the part of its body that arrived.
     """
     messages = Message.objects.filter(site__sitecode=shop.sitecode).exclude(reason="invalid_json")
     assert Counter(messages.values_list("type", flat=True)) == Counter(call["type"] for call in calls)
     assert set(messages.values_list("status", flat=True)) == {Message.Status.DONE}
     assert messages.exclude(message_id=None).values("message_id").distinct().count() == len(calls)
     burst = Conversion.objects.filter(site__sitecode=shop.sitecode, goal__name="SegmentIO track – Burst")
-    assert sorted(each.properties["number"] for each in burst) == list(range(len(BURST)))
+    assert sorted(message.properties["number"] for message in burst) == list(range(len(BURST)))

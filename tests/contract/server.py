@@ -1,4 +1,4 @@
-"""The real web server on a free port, started by the command of `manage.py up`, and a site to send to."""
+"""The real web server on a free port, started by the command of `manage.py up`, and a site on it."""
 
 import json
 import os
@@ -33,7 +33,7 @@ STOP_SECONDS = 4.0
 
 @dataclass(slots=True)
 class Server:
-    """A web server in processes of its own, on the database of the tests."""
+    """A web server in separate processes on the database of the tests."""
 
     url: str
     port: int
@@ -43,43 +43,43 @@ class Server:
     environment: Mapping[str, str]
 
     def kill(self) -> None:
-        """End all of it at once, as a crash does."""
+        """Kill all processes of the server at once, like a crash."""
         os.killpg(self.child.process.pid, signal.SIGKILL)
         self.child.process.wait()
 
     def start_again(self) -> None:
-        """Start it on its port after `kill`; it answers when this returns. Only the main thread may call this."""
+        """Restart it on its port after `kill` and wait until it answers. Only the main thread may call this."""
         self.child = start_web(self.port, self.log, lock=self.lock, environment=self.environment)
         await_ready(self)
 
     def processes(self) -> list[int]:
-        """The server and its workers."""
+        """Return the process ids of the server and its workers."""
         group = self.child.process.pid
-        found = []
+        pids = []
         for directory in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 if os.getpgid(int(directory.name)) == group:
-                    found.append(int(directory.name))
-        return found
+                    pids.append(int(directory.name))
+        return pids
 
     def memory(self) -> int:
-        """The bytes in memory of its largest process, which is the one that answers."""
+        """Return the bytes of memory of its largest process, which is the one that answers."""
         return max(resident(pid) for pid in self.processes())
 
     def peak_memory(self) -> int:
-        """The most that any of its processes ever had in memory."""
+        """Return the largest memory in bytes that one of its processes ever had."""
         return max(resident(pid, "VmHWM") for pid in self.processes())
 
 
 def resident(pid: int, field: str = "VmRSS") -> int:
-    """A figure in kB of /proc/<pid>/status, in bytes."""
+    """Return a figure of /proc/<pid>/status in bytes."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
 @contextmanager
 def running_server(directory: Path) -> Iterator[Server]:
-    """Run the web server until the block ends; it answers when the block begins."""
+    """Run the web server until the block ends. It answers when the block begins."""
     log = directory / "web.log"
     environment = environment_of_the_test(directory)
     with kept_port() as port, claim(directory) as lock:
@@ -94,7 +94,7 @@ def running_server(directory: Path) -> Iterator[Server]:
 
 @contextmanager
 def kept_port() -> Iterator[int]:
-    """A port that is given to nobody else, also while its server is down; the server too binds it with SO_REUSEPORT."""
+    """Reserve a port, also while its server is down. The server binds it with SO_REUSEPORT too."""
     with socket.socket() as keeper:
         keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         keeper.bind(("127.0.0.1", 0))
@@ -108,7 +108,7 @@ def start_web(port: int, log: Path, *, lock: int, environment: Mapping[str, str]
 
 @contextmanager
 def running_worker(server: Server) -> Iterator[None]:
-    """A Celery worker and beat beside a server. They must end before the test's database is emptied."""
+    """Run a Celery worker and beat for a server. They must end before the test's database is emptied."""
     children = []
     with server.log.with_name("worker.log").open("wb") as output:
         try:
@@ -120,7 +120,7 @@ def running_worker(server: Server) -> Iterator[None]:
 
 
 def environment_of_the_test(directory: Path) -> dict[str, str]:
-    """This process's environment, with the test's database in place of the one it was made beside."""
+    """Return the environment of this process with the test's database."""
     name = str(connections["default"].settings_dict["NAME"])
     place, _, options = os.environ["DATABASE_URL"].partition("?")
     database = f"{place.rpartition('/')[0]}/{name}" + (f"?{options}" if options else "")
@@ -140,7 +140,7 @@ def await_ready(server: Server) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """A site on a running server. Its names are new for every test, because the server remembers names for seconds."""
+    """A site on a running server. Each test has new names, because the server caches names for seconds."""
 
     server: Server
     client: httpx.Client
@@ -151,7 +151,7 @@ class Shop:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the destination sends with each event."""
+        """The headers that the destination sends with each event."""
         return {
             "user-agent": "Segment (Actions)",
             "authorization": f"Basic {encode_api_key(self.client_id, self.secret)}",
@@ -162,13 +162,13 @@ class Shop:
     # Sending
 
     def event(self, type_: str = "track", **fields: Any) -> dict[str, Any]:
-        """An event of now, with a messageId of its own."""
+        """Return a current event with a new messageId."""
         now = datetime.now(UTC).isoformat()
         name = {"event": "Signed Up"} if type_ == "track" else {}
         return {"type": type_, "messageId": uuid.uuid4().hex, "timestamp": now, "userId": "user-1", **name, **fields}
 
     def post(self, body: Any, *, path: str = "/segmentio", **headers: str) -> httpx.Response:
-        """POST a body: bytes as they are, an iterator chunked, anything else as JSON."""
+        """POST a body: bytes unchanged, an iterator chunked, anything else as JSON."""
         given = {**self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
         content = body if isinstance(body, bytes | Iterator) else json.dumps(body).encode()
         return self.client.post(path, content=content, headers=given)
@@ -181,7 +181,7 @@ class Shop:
         self.digest()
 
     def digest(self) -> None:
-        """What a worker does."""
+        """Digest all messages as a worker does."""
         claims = Claims()
         run.digest_all(claims, seconds=30)
         claims.close()
@@ -189,7 +189,7 @@ class Shop:
     # Reading
 
     def read(self, key: str) -> Any:
-        """The object under a key, as a reader with credentials."""
+        """Return the remote data under a key, read with credentials."""
         parameters = {"siteCode": self.sitecode, "key": key}
         authorization = {"authorization": f"Basic {encode_api_key(self.client_id, self.secret)}"}
         answer = self.client.get("/map/map", params=parameters, headers=authorization)
@@ -197,16 +197,18 @@ class Shop:
         return answer.json()
 
     def goals(self) -> dict[str, list[str]]:
-        """Whose the conversions of each goal are, in the order of their times."""
+        """Return the visitor codes of the conversions of each goal in the order of their times."""
         return {
-            goal.name: [each.visitor_code for each in goal.conversions.order_by("occurred_at", "message_key")]
+            goal.name: [
+                conversion.visitor_code for conversion in goal.conversions.order_by("occurred_at", "message_key")
+            ]
             for goal in Goal.objects.filter(site__sitecode=self.sitecode, deleted_at=None).order_by("name")
         }
 
 
 @contextmanager
 def open_shop(server: Server, *, requires_token: bool = False) -> Iterator[Shop]:
-    """A new site with a credential."""
+    """Yield a new site with a credential."""
     client_id, secret = generate_secret(), generate_secret()
     site = create_site(name="Shop", public_traits=["plan"])
     Site.objects.filter(pk=site.pk).update(requires_token=requires_token)

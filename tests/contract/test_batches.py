@@ -1,4 +1,4 @@
-"""Large batches over a real connection: answered as specified, and no memory is kept for them."""
+"""Large batches on a real connection get the specified answers and leave no memory behind."""
 
 import gzip
 import json
@@ -12,7 +12,7 @@ from tests.contract.server import Shop, resident
 from tests.contract.test_bodies import bomb, in_pieces, needs_proc
 
 MEBIBYTE = 1 << 20
-FLAT = 96 * MEBIBYTE  # a few bodies of 4 MiB with all that is made of them, at once
+FLAT = 96 * MEBIBYTE  # a few concurrent bodies of 4 MiB with all values decoded from them
 
 
 def post(shop: Shop, body: bytes | dict[str, Any], **headers: str) -> httpx.Response:
@@ -51,7 +51,7 @@ def test_batch__of_4000_events__is_one_insert(shop: Shop, coding: str) -> None:
 
 @pytest.mark.promise("A-04")
 def test_batch__as_altis_fills_it__is_taken(shop: Shop) -> None:
-    """Altis fills a batch with hundreds of calls up to 512,000 bytes."""
+    """Altis sends batches of hundreds of calls with up to 512,000 bytes."""
     events: list[dict[str, Any]] = batch(836, 512_000 // 836 - 105)["batch"]
     body = json.dumps({"batch": events}).encode()
     assert 480_000 < len(body) <= 512_000
@@ -64,13 +64,13 @@ def test_bodies__large_and_larger__leave_the_memory_flat(shop: Shop, capsys: pyt
     def rss() -> int:
         return max(resident(pid) for pid in shop.server.processes()) // 1024
 
-    post(shop, batch(4_000, 800))  # what the largest that is taken needs, is taken
+    post(shop, batch(4_000, 800))  # allocates the memory that the largest accepted batch needs
     before = rss()
     spaces = bomb(8 * MEBIBYTE)
     assert len(spaces) < 9_000
 
     for number in range(20):
-        events = [{**each, "messageId": f"{number}-{each['messageId']}"} for each in batch(4_000, 800)["batch"]]
+        events = [{**event, "messageId": f"{number}-{event['messageId']}"} for event in batch(4_000, 800)["batch"]]
         assert post(shop, {"batch": events}).json()["accepted"] == 4_000
         item = {"type": "track", "event": "E", "userId": "u", "properties": {"x": "x" * 100_000}}
         assert post(shop, {"batch": [item]}).json()["accepted"] == 1

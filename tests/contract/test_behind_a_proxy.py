@@ -1,4 +1,4 @@
-"""Signing in behind proxies that hide parts of the address, with GOALPOST_PUBLIC_URL and without it."""
+"""Sign-in behind proxies that hide parts of the address, with and without GOALPOST_PUBLIC_URL."""
 
 import html
 import re
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.xdist_group("proxy")  # one server with a public addres
 PASSWORD = "a long password"
 HOST = "goalpost.example:18942"
 PUBLIC = f"https://{HOST}"
-# What reaches the server from a browser at PUBLIC, by the proxy between them.
+# Headers that reach the server from a browser at PUBLIC, by proxy.
 PROXIES: dict[str, dict[str, str]] = {
     "as docker/README.md says": {"host": HOST, "x-forwarded-proto": "https"},
     "nginx's $host": {"host": "goalpost.example", "x-forwarded-proto": "https"},
@@ -38,7 +38,7 @@ def public_server(django_db_setup: None, tmp_path_factory: pytest.TempPathFactor
 
 
 def sign_in(server: Server, headers: Mapping[str, str], *, origin: str = PUBLIC) -> httpx.Response:
-    """Sign in as a browser does; `origin` is where it has the form from."""
+    """Sign in as a browser that got the form from `origin`."""
     User.objects.create_superuser("admin", password=PASSWORD)
     with httpx.Client(base_url=server.url, headers=headers, timeout=30) as browser:
         form = browser.get("/admin/login/")
@@ -69,10 +69,10 @@ def test_page__asked_for_by_a_made_up_forwarded_host__is_refused(transactional_d
 
     answer = httpx.get(f"{public_server.url}/admin/login/", headers=headers)
 
-    told = html.unescape(answer.text)
+    text = html.unescape(answer.text)
     assert answer.status_code == 400
-    assert all(each in told for each in ("evil.example", "web:8000", "GOALPOST_PUBLIC_URL", "GOALPOST_ALLOWED_HOSTS"))
-    assert "goalpost.example" not in told
+    assert all(part in text for part in ("evil.example", "web:8000", "GOALPOST_PUBLIC_URL", "GOALPOST_ALLOWED_HOSTS"))
+    assert "goalpost.example" not in text
 
 
 @pytest.mark.parametrize("proxy", ["nginx's $host", "neither port nor scheme"])
@@ -81,14 +81,14 @@ def test_sign_in__without_a_public_address__says_what_was_seen_and_what_to_set(
 ) -> None:
     answer = sign_in(server, {**PROXIES[proxy], "host": "localhost"}, origin="https://localhost:18942")
 
-    told = html.unescape(answer.text)
+    text = html.unescape(answer.text)
     assert answer.status_code == 403
-    assert "Nothing was changed." in told
-    assert "GOALPOST_PUBLIC_URL=https://localhost:18942" in told  # what to set
-    assert re.search(r"Origin</th><td><code>https://localhost:18942<", told)  # what was seen
-    assert re.search(r"Host</th><td><code>localhost<", told)
-    assert re.search(r"Scheme</th><td><code>https?<", told)
-    assert PASSWORD not in told
+    assert "Nothing was changed." in text
+    assert "GOALPOST_PUBLIC_URL=https://localhost:18942" in text  # the value to set
+    assert re.search(r"Origin</th><td><code>https://localhost:18942<", text)  # the address that the server received
+    assert re.search(r"Host</th><td><code>localhost<", text)
+    assert re.search(r"Scheme</th><td><code>https?<", text)
+    assert PASSWORD not in text
     assert "no-store" in answer.headers["cache-control"]
 
 

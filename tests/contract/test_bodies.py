@@ -1,4 +1,4 @@
-"""How large a body may be, on the wire and in memory (promises K-24, K-25)."""
+"""Limits of bodies on the wire and in memory (promises K-24, K-25)."""
 
 import gzip
 import http.client
@@ -24,7 +24,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc").exists(), reason="measures mem
 
 
 def event_of(size: int) -> bytes:
-    """An event of exactly so many bytes."""
+    """Return an event of exactly `size` bytes."""
     start = b'{"type":"track","event":"Large","userId":"user-1","properties":{"filling":"'
     return start + b"x" * (size - len(start) - 3) + b'"}}'
 
@@ -92,9 +92,7 @@ def test_curl__with_a_body_too_large__shows_the_reason(shop: Shop, tmp_path: Pat
 @pytest.mark.promise("K-24", "K-25")
 @pytest.mark.parametrize("coding", ["length", "chunked"])
 def test_sender__that_reads_nothing_before_all_is_written__still_gets_the_answer(shop: Shop, coding: str) -> None:
-    """Many clients do, and so do proxies: Caddy makes a 502 of a connection that closes while it writes, and a 502 is
-    sent again and again.
-    """
+    """Many clients and proxies do so. If the connection closes too early, Caddy answers 502, which senders retry."""
     for _ in range(5):
         sender = http.client.HTTPConnection("127.0.0.1", shop.server.port, timeout=20)
         body = in_pieces(event_of(8 * LIMIT)) if coding == "chunked" else event_of(8 * LIMIT)
@@ -105,7 +103,7 @@ def test_sender__that_reads_nothing_before_all_is_written__still_gets_the_answer
 
 
 def bomb(size: int) -> bytes:
-    """So many spaces, gzipped, without ever holding them: one MiB, compressed once and repeated."""
+    """Return `size` spaces as gzip without holding them: one MiB is compressed once and repeated."""
     deflater = zlib.compressobj(9, wbits=-15)
     space = b" " * MEBIBYTE
     block = deflater.compress(space) + deflater.flush(zlib.Z_FULL_FLUSH)
@@ -121,7 +119,7 @@ def bomb(size: int) -> bytes:
 @pytest.mark.parametrize("inflated", [8 * MEBIBYTE, 1024 * MEBIBYTE])
 def test_body__gzip_bomb__is_413_and_takes_no_memory(shop: Shop, inflated: int) -> None:
     assert gzip.decompress(bomb(MEBIBYTE)) == b" " * MEBIBYTE
-    shop.post(event_of(LIMIT))  # what a legal body takes is taken
+    shop.post(event_of(LIMIT))  # allocates the memory that a legal body needs
     before = shop.server.peak_memory()
 
     answer = shop.post(bomb(inflated), content_encoding="gzip")
@@ -146,7 +144,7 @@ def test_body__of_50_mb__is_413_and_takes_no_memory(shop: Shop, coding: str) -> 
 
 @pytest.mark.promise("K-25", "W1")
 def test_path__with_a_slash__takes_the_event_itself(shop: Shop) -> None:
-    """A redirect would arrive as a GET without a body, and its sender would call it delivered."""
+    """After a redirect the request would arrive as a GET without a body, and the sender would count it as delivered."""
     answer = shop.post(event_of(200), path="/segmentio/")
 
     assert (answer.status_code, answer.json()["status"], answer.history) == (200, "accepted", [])

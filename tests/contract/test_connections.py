@@ -1,4 +1,4 @@
-"""Connections that the web server keeps or closes, as genuine clients need it."""
+"""Connections stay open or close as genuine clients need it."""
 
 import gzip
 import json
@@ -18,13 +18,13 @@ SENDER = Path(__file__).with_name("sender.mjs")
 
 
 def request(shop: Shop, *headers: str, body: bytes = EVENT) -> bytes:
-    """The bytes of an event's request."""
+    """Return a request with an event and additional headers as bytes."""
     given = [f"{name}: {value}" for name, value in shop.headers.items()]
     return "\r\n".join(["POST /segmentio HTTP/1.1", "Host: goalpost.test", *given, *headers, "", ""]).encode() + body
 
 
 def talk(server: Server, sent: bytes) -> bytes:
-    """What the server answers until it closes the connection; fails when it keeps it open for 10 s."""
+    """Return all bytes until the server closes the connection. Fail if it stays open for 10 s."""
     received = b""
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         connection.sendall(sent)
@@ -36,7 +36,7 @@ def talk(server: Server, sent: bytes) -> bytes:
 @pytest.mark.promise("K-37", "W1")
 @pytest.mark.parametrize("body", [EVENT, b"{", b'{"name":"Home"}'])
 def test_server__asked_to_close__says_so_and_does(shop: Shop, body: bytes) -> None:
-    """Without the echo a genuine client takes the connection for alive and loses the next event on it."""
+    """Without the echo a genuine client considers the connection open and loses its next event."""
     answer = talk(shop.server, request(shop, "Connection: close", f"Content-Length: {len(body)}", body=body))
 
     head, _, content = answer.partition(b"\r\n\r\n")
@@ -57,7 +57,7 @@ def test_server__not_asked_to_close__keeps_the_connection(shop: Shop) -> None:
 @pytest.mark.promise("K-37")
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 def test_server__body_of_a_refused_request__is_never_read_as_the_next_request(shop: Shop, framing: str) -> None:
-    """401 is said before the body is read; what was in it must not be taken for a request of its own."""
+    """The server answers 401 before it reads the body, and must not parse the body as the next request."""
     smuggled = b"GET /segmentio/getapikey?id=a&secret=b HTTP/1.1\r\nHost: goalpost.test\r\n\r\n" * 3
     headers = ["POST /segmentio HTTP/1.1", "Host: goalpost.test"]
     if framing == "length":
@@ -76,7 +76,7 @@ def test_server__body_of_a_refused_request__is_never_read_as_the_next_request(sh
 
 @pytest.mark.promise("K-83")
 def test_server__connection_after_a_refusal__takes_events(shop: Shop) -> None:
-    """Every refusal leaves a connection that still works, or says that it is closed."""
+    """After a refusal the connection still works, or the answer says that it closes."""
     for body, authorization, status in [
         (b" " * 200_000, "Basic bad", 401),
         (b" " * 1_048_577, shop.headers["authorization"], 413),
@@ -97,7 +97,7 @@ def test_server__sender_that_hangs_up_halfway__stores_no_event_and_reports_no_fa
 
     assert list(shop.goals()) == ["SegmentIO track – Afterwards"]
     statuses = sorted(Message.objects.values_list("status", "reason"))
-    assert statuses == [("done", ""), ("rejected", "invalid_json")]  # kept, and no event
+    assert statuses == [("done", ""), ("rejected", "invalid_json")]  # stored without an event
     assert "request.failed" not in shop.server.log.read_text()
 
 
@@ -105,7 +105,7 @@ def test_server__sender_that_hangs_up_halfway__stores_no_event_and_reports_no_fa
 @pytest.mark.promise("K-01", "W1")
 @pytest.mark.parametrize("agent", ["default", "keepAlive", "closing"])
 def test_node__many_requests_that_close__all_arrive(shop: Shop, agent: str) -> None:
-    """Node's default agent keeps a connection whose answer does not say `close`, and fails on it."""
+    """Node's default agent reuses a connection if the answer does not say `close`, and fails on it."""
     result = run_node(SENDER, {"url": shop.server.url, "headers": shop.headers, "agent": agent, "count": 60})
 
     assert result == {"statuses": {"200": 60}, "errors": []}
@@ -113,7 +113,7 @@ def test_node__many_requests_that_close__all_arrive(shop: Shop, agent: str) -> N
 
 @pytest.mark.parametrize("path", ["/segmentio", "/map/map", "/oauth/token"])
 def test_server__strangers_that_never_finish_their_bodies__keep_nobody_waiting(shop: Shop, path: str) -> None:
-    """Reading a body has no time limit, and there are 32 threads."""
+    """Reading a body has no time limit, and there are only 32 threads."""
     started = f"POST {path} HTTP/1.1\r\nHost: goalpost.test\r\nContent-Length: 10\r\n\r\n".encode()
     with ExitStack() as stack:
         for _ in range(40):
@@ -128,7 +128,7 @@ def test_server__strangers_that_never_finish_their_bodies__keep_nobody_waiting(s
         assert time.monotonic() - begun < 5
 
     form = {"client_id": shop.client_id, "client_secret": shop.secret}
-    while shop.client.post("/oauth/token", data=form).status_code != 200:  # their seats are free again
+    while shop.client.post("/oauth/token", data=form).status_code != 200:  # until the threads are free again
         assert time.monotonic() - begun < 10
         time.sleep(0.1)
 
@@ -160,7 +160,7 @@ def test_body__of_a_sender_that_hangs_up__is_kept_as_far_as_it_came_and_is_no_ev
 
 
 def wait_for_message() -> Message:
-    """The one message, once it is stored."""
+    """Wait until the only message is stored, and return it."""
     until = time.monotonic() + 10
     while (message := Message.objects.first()) is None:
         assert time.monotonic() < until

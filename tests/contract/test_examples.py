@@ -1,4 +1,4 @@
-"""Examples of the guide's reference: rules and hooks, as its pages print them."""
+"""The examples of rules and hooks on the guide's pages work as printed."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""The Destination Function of the set-up guide, run as Segment runs it, and webhooks with raw events."""
+"""The guide's Destination Function, run as Segment runs it, and webhooks with raw events."""
 
 import json
 from pathlib import Path
@@ -29,9 +29,9 @@ EVENTS = [as_segment_knows_it(body) for body in BODIES]
 def run_function(
     shop: Shop, *events: dict[str, Any], status: int = 0, is_redirected: bool = False, **changed: str
 ) -> Any:
-    """Return what becomes of events.
+    """Run the function for events and return its outcomes.
 
-    `status` is answered in place of the server; `changed` are wrong settings.
+    `status` replaces the server's answer. `changed` holds wrong settings.
     """
     _, _, api_key = shop.headers["authorization"].partition(" ")
     settings = {"host": f"{shop.server.url}/", "apiKey": api_key, "sitecode": shop.sitecode, **changed}
@@ -51,11 +51,11 @@ def test_function__for_the_events_behind_the_captured_requests__sends_the_same_b
     shop.digest()
 
     assert set(result["outcomes"]) == {"delivered"}
-    assert [each["body"] for each in result["sent"]] == [
+    assert [request["body"] for request in result["sent"]] == [
         json.dumps(body, ensure_ascii=False, separators=(",", ":")) for body in BODIES
     ]
-    assert {each["url"] for each in result["sent"]} == {f"{shop.server.url}/segmentio"}
-    assert [{**shop.headers, **each["headers"]} for each in result["sent"]] == [shop.headers] * len(BODIES)
+    assert {request["url"] for request in result["sent"]} == {f"{shop.server.url}/segmentio"}
+    assert [{**shop.headers, **request["headers"]} for request in result["sent"]] == [shop.headers] * len(BODIES)
     assert shop.goals() == other_shop.goals() == GOALS
     assert remote_data(shop) == remote_data(other_shop)
 
@@ -70,7 +70,9 @@ def test_function__visitor_code_in_the_context__reaches_every_type(shop: Shop) -
 
     result = run_function(shop, *events)
 
-    assert [json.loads(each["body"])["properties"] for each in result["sent"]] == [{"kameleoonVisitorCode": "vc1"}] * 5
+    assert [json.loads(request["body"])["properties"] for request in result["sent"]] == [
+        {"kameleoonVisitorCode": "vc1"}
+    ] * 5
 
 
 @needs_node
@@ -103,7 +105,7 @@ def test_function__when_a_repetition_can_help__throws_what_segment_repeats(shop:
 @needs_node
 @pytest.mark.promise("K-83", "W1")
 def test_function__host_that_redirects__loses_nothing_in_silence(shop: Shop) -> None:
-    """A POST that follows a redirect arrives as a GET without the event, and its 200 looks like a delivery."""
+    """After a redirect the request arrives as a GET without the event, and its 200 looks like a delivery."""
     result = run_function(shop, shop.event(), is_redirected=True)
 
     assert result["outcomes"][0].startswith("ValidationError: HTTP 301")
@@ -112,7 +114,7 @@ def test_function__host_that_redirects__loses_nothing_in_silence(shop: Shop) -> 
 @pytest.mark.promise("K-01", "K-85")
 @pytest.mark.parametrize("size", [1, 4])
 def test_webhook__raw_events_single_or_in_arrays__come_out_as_through_the_destination(shop: Shop, size: int) -> None:
-    """Send as the guide sets up Segment's and RudderStack's webhooks."""
+    """Segment's and RudderStack's webhooks, set up as the guide says, send events in these two forms."""
     headers = {name: shop.headers[name] for name in ("authorization", "x-segment-settings")}
     bodies = EVENTS if size == 1 else [EVENTS[start : start + size] for start in range(0, len(EVENTS), size)]
     answers = [shop.client.post("/segmentio", json=body, headers=headers) for body in bodies]

@@ -1,4 +1,4 @@
-"""The code that the set-up guide shows for a site, copied from its page of a running server and run as it stands."""
+"""The code of the set-up guide, copied from its pages of a running server, works unchanged."""
 
 import html
 import json
@@ -27,7 +27,7 @@ PACKAGES = HERE / "node_modules"
 
 
 def session_of(shop: Shop, role: str = Role.VIEWER) -> str:
-    """The session cookie of somebody who belongs to the shop's site."""
+    """Return the session cookie of a member of the shop's site."""
     user, _ = User.objects.get_or_create(username=role)
     Membership.objects.create(user=user, site=Site.objects.get(sitecode=shop.sitecode), role=role)
     client = Client()
@@ -36,14 +36,14 @@ def session_of(shop: Shop, role: str = Role.VIEWER) -> str:
 
 
 def copied(shop: Shop, way: str) -> list[str]:
-    """What the buttons of a page of the guide copy."""
+    """Return the texts that the buttons of a page of the guide copy."""
     response = httpx.get(
         f"{shop.server.url}/admin/s/{shop.sitecode}/guide/{way}" + ("" if "?" in way else "/"),
         cookies={settings.SESSION_COOKIE_NAME: session_of(shop)},
         timeout=60,
     )
     assert response.status_code == 200
-    return [html.unescape(each) for each in re.findall(r'data-copy="([^"]*)"', response.text)]
+    return [html.unescape(text) for text in re.findall(r'data-copy="([^"]*)"', response.text)]
 
 
 def run_javascript(code: str, place: Path) -> None:
@@ -109,9 +109,9 @@ def test_node_code__with_and_without_the_cookie__adds_the_code_only_where_there_
 @needs_node
 @pytest.mark.promise("K-91")
 @pytest.mark.parametrize(
-    ("of", "found"), [("personas", ["big_spenders"]), ("trait&trait=plan", "team"), ("group", "acme")]
+    ("of", "expected"), [("personas", ["big_spenders"]), ("trait&trait=plan", "team"), ("group", "acme")]
 )
-def test_custom_data__run_as_copied__reads_it(shop: Shop, of: str, found: Any) -> None:
+def test_custom_data__run_as_copied__reads_it(shop: Shop, of: str, expected: Any) -> None:
     entered = {"audience_key": "big_spenders", "big_spenders": True}
     shop.send(
         shop.event("identify", userId="grace", properties={"plan": "team"}),
@@ -127,7 +127,7 @@ def test_custom_data__run_as_copied__reads_it(shop: Shop, of: str, found: Any) -
         ["node", "--input-type=module", "-e", code], check=True, timeout=120, capture_output=True, text=True
     )
 
-    assert json.loads(done.stdout) == [found, [] if of == "personas" else None]
+    assert json.loads(done.stdout) == [expected, [] if of == "personas" else None]
 
 
 @needs_curl

@@ -1,4 +1,4 @@
-"""Kameleoon's Python SDK, as published, reads what events have stored."""
+"""Kameleoon's published Python SDK reads the remote data of events."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ KEYS = [f"IDENTIFY_{USER}", f"COHORTS_{USER}", "common", "IDENTIFY_no such key/Ã
 
 
 def read(shop: Shop, *keys: str, secret: str = "", is_token_revoked: bool = False) -> dict[str, Any]:
-    """What the SDK's get_remote_data gives for each key."""
+    """Return the result of the SDK's `get_remote_data` for each key."""
     task = {
         "port": shop.server.port,
         "sitecode": shop.sitecode,
@@ -35,7 +35,7 @@ def read(shop: Shop, *keys: str, secret: str = "", is_token_revoked: bool = Fals
 
 @pytest.fixture
 def stocked(shop: Shop) -> Shop:
-    """A user with traits, a group and personas."""
+    """Store a user with traits, a group and personas."""
     shop.send(
         shop.event("identify", userId=USER, properties={"plan": "scale", "email": "ann@example.com", "age": 42}),
         shop.event("group", userId=USER, groupId="initech"),

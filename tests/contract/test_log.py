@@ -1,4 +1,4 @@
-"""What the server writes must hold no secret and nobody's data (promises K-36)."""
+"""The server's logs contain no secret and no personal data (promise K-36)."""
 
 import base64
 from typing import Any
@@ -8,13 +8,13 @@ import pytest
 from api.http.credentials import encode_api_key
 from tests.contract.server import Shop
 
-MARK = "7f3c9a1e"  # part of everything that must not be written, the secrets aside
+MARK = "7f3c9a1e"  # part of all personal data that must not be logged
 EMAIL = f"ann.{MARK}@example.com"
 BAD_KEY = base64.b64encode(f'{{"id":"{MARK}","secret":"{MARK}"}}'.encode()).decode()
 
 
 def requests(shop: Shop) -> list[tuple[int, str, str, dict[str, Any]]]:
-    """(the expected status, method, path, the rest) of requests that carry secrets and personal data."""
+    """Return (expected status, method, path, options) of requests with secrets and personal data."""
     read = {"siteCode": shop.sitecode, "key": f"IDENTIFY_{EMAIL}"}
     form = {"client_id": shop.client_id, "client_secret": shop.secret}
     event = shop.event(userId=EMAIL, properties={"email": EMAIL, "revenue": EMAIL})

@@ -1,4 +1,4 @@
-"""The source middleware of the set-up guide: the visitor code arrives with events of every type."""
+"""With the guide's source middleware the visitor code arrives with events of every type."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ CODE = read_code("visitor_code")
 def test_middleware__for_events_of_every_type__adds_the_cookies_code_where_it_is_read(
     cookie: str, code: str | None
 ) -> None:
-    bare = [{"type": each} for each in ("track", "page", "screen", "identify", "group", "alias")]
+    bare = [{"type": type_} for type_ in ("track", "page", "screen", "identify", "group", "alias")]
     events: list[dict[str, Any]] = [
         *bare,
         {"type": "track", "properties": {"a": 1}},

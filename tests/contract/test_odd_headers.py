@@ -1,4 +1,4 @@
-"""Headers with a byte beyond ASCII, which the web server blanks, and half requests, as a socket sends them."""
+"""Headers with bytes beyond ASCII, which the web server blanks, and incomplete requests."""
 
 import socket
 from contextlib import ExitStack
@@ -14,7 +14,7 @@ SITECODE = "aaaaaaaaaa"
 
 
 def ask(server: Server, head: str, *headers: bytes, body: bytes = b"") -> tuple[int, bytes]:
-    """Return (status, everything that came)."""
+    """Send a request and return its status and all received bytes."""
     lines = [head.encode(), b"Host: localhost", b"Connection: close", *headers]
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(b"\r\n".join([*lines, b"", b""]) + body)

@@ -1,4 +1,4 @@
-"""What a page reads with the snippets of Kameleoon's guide, in Node.js against a running server."""
+"""A page with the snippets of Kameleoon's guide reads remote data, in Node.js from a running server."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ def visit(shop: Shop, *users: str, bulk: tuple[str, ...] = ("common",)) -> Any:
 
 
 def audience(shop: Shop, change: str, persona: str, **fields: Any) -> dict[str, Any]:
-    """What Segment sends when somebody enters or leaves an audience."""
+    """Return the event with which Segment reports that a person enters or leaves an audience."""
     context = {"personas": {"computation_class": "audience", "computation_key": persona}}
     properties = {"audience_key": persona, persona: change == "Entered"}
     return shop.event(event=f"Audience {change}", context=context, properties=properties, **fields)

@@ -1,4 +1,4 @@
-"""The tour of the README, run as it is printed against a running server."""
+"""The tour of the README works as printed, against a running server."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The published SDKs for servers over a bad network: what they send again is counted once."""
+"""Retries of the published server SDKs on a bad network are counted once."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,7 +9,8 @@ from tests.contract.sdks import BURST, Sdk, assert_arrived_once, published
 from tests.contract.server import Shop
 
 PATIENCE = 120.0
-# What fails is sent again before or after the next batch, and no batch fails more often than rudder-node tries (three).
+# An SDK retries a failed batch before or after the next batch. No batch fails more than three times, because then
+# rudder-node gives up.
 FAULTS = (Fault.BUSY, Fault.NONE, Fault.AWAY, Fault.NONE, Fault.HALVED, Fault.NONE, Fault.UNHEARD)
 
 
@@ -17,10 +18,10 @@ FAULTS = (Fault.BUSY, Fault.NONE, Fault.AWAY, Fault.NONE, Fault.HALVED, Fault.NO
 @pytest.mark.parametrize("sdk", published(both_encodings=False))
 def test_sdk__over_a_network_that_fails_in_every_way__loses_and_doubles_nothing(shop: Shop, sdk: Sdk) -> None:
     with running_proxy(shop.server, *FAULTS) as proxy:
-        told = sdk.send(proxy.url, shop, BURST)
+        report = sdk.send(proxy.url, shop, BURST)
     shop.digest()
 
-    assert told["errors"] == []
+    assert report["errors"] == []
     assert tuple(proxy.met[: len(FAULTS)]) == FAULTS
     assert proxy.unheard == [200]
     assert_arrived_once(shop, BURST)
@@ -30,11 +31,11 @@ def test_sdk__over_a_network_that_fails_in_every_way__loses_and_doubles_nothing(
 @pytest.mark.parametrize("sdk", published(both_encodings=False))
 def test_sdk__whose_server_is_killed_in_the_middle__loses_and_doubles_nothing(shop: Shop, sdk: Sdk) -> None:
     with ThreadPoolExecutor(1) as pool, running_proxy(shop.server, Fault.NONE, Fault.CRASH) as proxy:
-        told = pool.submit(sdk.send, proxy.url, shop, BURST)
+        report = pool.submit(sdk.send, proxy.url, shop, BURST)
         assert proxy.is_down.wait(PATIENCE)
         shop.server.start_again()
         proxy.is_up.set()
-        assert told.result()["errors"] == []
+        assert report.result()["errors"] == []
     shop.digest()
 
     assert_arrived_once(shop, BURST)

@@ -1,4 +1,4 @@
-"""The published SDKs for servers, untouched, against a running server: what they send arrives as they mean it."""
+"""Calls of the published, unchanged server SDKs arrive with the meaning that the SDKs document."""
 
 from decimal import Decimal
 
@@ -14,10 +14,10 @@ from tests.contract.server import Shop
 def test_sdk__every_call_and_a_burst__arrives_once_with_what_it_carries(shop: Shop, sdk: Sdk) -> None:
     calls = [*CALLS, *BURST]
 
-    told = sdk.send(shop.server.url, shop, calls)
+    report = sdk.send(shop.server.url, shop, calls)
     shop.digest()
 
-    assert told == {"version": sdk.version, "errors": []}
+    assert report == {"version": sdk.version, "errors": []}
     assert_arrived_once(shop, calls)
     assert shop.goals() == {
         "SegmentIO page – Home": ["vc-properties"],

@@ -1,4 +1,4 @@
-"""Everything real: the web server, a Celery worker and beat, PostgreSQL and Valkey."""
+"""End-to-end tests with the real web server, Celery worker, beat, PostgreSQL and Valkey."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -36,7 +36,7 @@ def test_worker__beside_the_server__makes_goals_and_remote_data_of_events(shop: 
 
 
 def test_worker__with_a_long_queue__prunes_beside_it(shop: Shop) -> None:
-    """Under steady load tasks come faster than they are done."""
+    """Under steady load tasks arrive faster than they are finished."""
     shop.send(shop.event())
     old = datetime.now(UTC) - timedelta(days=40)
     Message.objects.update(received_at=old, digested_at=old)

@@ -1,4 +1,4 @@
-"""docker/compose.yml as Docker Compose would understand it."""
+"""Reader of docker/compose.yml that replaces variables like Docker Compose."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ import yaml
 DIRECTORY = Path(__file__).resolve().parents[2] / "docker"
 COMPOSE = DIRECTORY / "compose.yml"
 VARIABLE = re.compile(r"\$\{(\w+)(?:(:-|:\?)([^${}]*))?\}")
-# What a person must fill in before the first start.
+# Values that an operator must set before the first start.
 REQUIRED = {"GOALPOST_SECRET_KEY": "x" * 50, "POSTGRES_PASSWORD": "secret", "GOALPOST_DOMAIN": "goalpost.test"}
 
 
@@ -19,17 +19,17 @@ class MissingError(Exception):
 
 
 def load(variables: Mapping[str, str]) -> dict[str, Any]:
-    """The file with its variables replaced. Raises MissingError."""
+    """Return the file with its variables replaced. Raise MissingError if a required one is unset."""
     loaded: dict[str, Any] = interpolate(yaml.safe_load(COMPOSE.read_text()), variables)
     return loaded
 
 
 def interpolate(value: Any, variables: Mapping[str, str]) -> Any:
-    """Every string with its variables replaced: `${A}`, `${A:-default}` and `${A:?reason}`; `$$` is one `$`."""
+    """Replace `${A}`, `${A:-default}` and `${A:?reason}` in every string, and `$$` by `$`."""
     if isinstance(value, dict):
-        return {key: interpolate(each, variables) for key, each in value.items()}
+        return {key: interpolate(item, variables) for key, item in value.items()}
     if isinstance(value, list):
-        return [interpolate(each, variables) for each in value]
+        return [interpolate(item, variables) for item in value]
     if not isinstance(value, str):
         return value
 
@@ -47,7 +47,7 @@ def interpolate(value: Any, variables: Mapping[str, str]) -> Any:
 
 
 def example() -> dict[str, str]:
-    """env.example, as `docker compose` reads it."""
+    """Return the variables of env.example as `docker compose` reads them."""
     lines = (DIRECTORY / "env.example").read_text().splitlines()
     pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
     return {name: value for name, _, value in pairs}

@@ -1,4 +1,4 @@
-"""Enough of a Dockerfile's meaning to do what it says without Docker: its paths moved below a directory of ours."""
+"""Interpreter of docker/Dockerfile that runs its steps without Docker, with its paths below another directory."""
 
 import fcntl
 import fnmatch
@@ -19,13 +19,13 @@ import msgspec
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "docker" / "Dockerfile"
-PLACES = ("venv", "app", "data")  # what the image has of its own in its root
-MIRRORS = ("pip_", "ssl_", "http_proxy", "https_proxy", "no_proxy")  # how this machine reaches packages
+PLACES = ("venv", "app", "data")  # directories of the image's root that the Dockerfile creates
+MIRRORS = ("pip_", "ssl_", "http_proxy", "https_proxy", "no_proxy")  # variables with which this machine gets packages
 
 
 @dataclass
 class Image:
-    """What the instructions have made so far. All stages share one place, as they share their paths."""
+    """Result of the instructions so far. All stages share one directory, because they have the same paths."""
 
     place: Path
     build: Path
@@ -36,20 +36,20 @@ class Image:
     copied_from_build: set[str] = field(default_factory=set)
 
     def moved(self, text: str) -> str:
-        """`text` with the image's absolute paths below our place."""
+        """Return a text with the image's absolute paths moved below the directory."""
         return re.sub(rf"(?<![\w.}}/-])/({'|'.join(PLACES)})(?![\w-])", rf"{self.place}/\1", text)
 
     def path(self, given: str) -> Path:
-        return Path(self.moved(os.path.join(self.workdir, given)))  # noqa: PTH118 - an absolute one stands alone
+        return Path(self.moved(os.path.join(self.workdir, given)))  # noqa: PTH118 - an absolute path replaces workdir
 
     def run(self, script: str) -> None:
-        """RUN, in the environment of the instructions and no other."""
+        """RUN a script in the environment of the instructions only."""
         mirrors = {name: value for name, value in os.environ.items() if name.lower().startswith(MIRRORS)}
         environment = {**mirrors, "PATH": f"{self.build}:/usr/bin:/bin", "HOME": str(Path.home()), **self.environment}
         subprocess.run(["sh", "-c", self.moved(script)], cwd=self.path("."), env=environment, check=True, timeout=300)
 
     def copy(self, source: str, target: str, mode: int | None) -> None:
-        """COPY from the repository; what .dockerignore holds back is not there."""
+        """COPY from the repository without the files of .dockerignore."""
         assert is_in_context(source), f"{source} is held back by Dockerfile.dockerignore"
         destination = self.path(target)
         if target.endswith("/"):
@@ -63,7 +63,7 @@ class Image:
 
 
 def is_in_context(source: str) -> bool:
-    """Whether .dockerignore lets a path through; the last pattern that matches it decides."""
+    """Return True if .dockerignore does not exclude a path. The last matching pattern decides."""
     is_in = True
     for line in (DOCKERFILE.with_name("Dockerfile.dockerignore")).read_text().splitlines():
         pattern = line.removeprefix("!")
@@ -73,7 +73,7 @@ def is_in_context(source: str) -> bool:
 
 
 def instructions() -> list[tuple[str, str]]:
-    """(instruction, the rest) of each line, continued lines joined."""
+    """Return (instruction, arguments) of each line, with continued lines joined."""
     text = "\n".join(line for line in DOCKERFILE.read_text().splitlines() if not line.startswith("#"))
     lines = [line.strip() for line in text.replace("\\\n", " ").splitlines() if line.strip()]
     return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in lines)]
@@ -81,13 +81,13 @@ def instructions() -> list[tuple[str, str]]:
 
 @contextmanager
 def built(place: Path) -> Iterator[Image]:
-    """The image, made anew below a directory but for its packages, which stay until the instructions for them change.
+    """Build the image below a directory. Its packages stay there until the instructions for them change.
 
-    Not done: making the user and the data directory, which only root can; the caller does both.
+    The caller must create the user and the data directory, because only root can do so.
     """
     place.mkdir(parents=True, exist_ok=True)
     with (place / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one clone, one image: another run of the tests waits
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another test run of the same clone waits
         shutil.rmtree(place / "app", ignore_errors=True)
         yield build(place)
 
@@ -103,7 +103,7 @@ def build(place: Path) -> Image:
 
 
 def follow(image: Image, word: str, rest: str, *, are_packages_there: bool) -> None:
-    """Do what one instruction says."""
+    """Execute one instruction."""
     flags, rest = split_flags(rest)
     if word == "FROM":
         image.environment, image.workdir = {}, "/"
@@ -139,7 +139,7 @@ def copy(image: Image, flags: dict[str, str], *paths: str) -> None:
 
 
 def split_flags(rest: str) -> tuple[dict[str, str], str]:
-    """(the leading --flags, what follows them)."""
+    """Return the leading --flags and the words after them."""
     flags = {}
     while rest.startswith("--"):
         flag, _, rest = rest.partition(" ")
@@ -153,7 +153,7 @@ def is_about_packages(script: str) -> bool:
 
 
 def package_hash(steps: list[tuple[str, str]]) -> str:
-    """What the installed packages depend on."""
+    """Return a hash of everything that the installed packages depend on."""
     scripts = [rest for word, rest in steps if word == "RUN" and is_about_packages(rest)]
     return hashlib.sha256(
         "\n".join([sys.version, *scripts, (ROOT / "requirements.txt").read_text()]).encode()
@@ -161,7 +161,7 @@ def package_hash(steps: list[tuple[str, str]]) -> str:
 
 
 def forget_old_packages(place: Path, steps: list[tuple[str, str]]) -> bool:
-    """Whether the packages of these instructions are installed; removes others."""
+    """Return True if the packages of these instructions are installed, otherwise remove the packages."""
     stamp = place / "packages"
     if stamp.exists() and stamp.read_text() == package_hash(steps):
         return True
@@ -171,7 +171,7 @@ def forget_old_packages(place: Path, steps: list[tuple[str, str]]) -> bool:
 
 
 def provide_python(place: Path) -> Path:
-    """A directory with the `python` of the base image: ours, without the environment that the tests run in."""
+    """Return a directory with a `python` for the base image: this machine's, without the tests' environment."""
     directory = place / "bin"
     directory.mkdir(exist_ok=True)
     program = directory / "python"

@@ -1,4 +1,4 @@
-"""docker/compose.yml, its variables and its order of starting."""
+"""Variables, limits and starting order of docker/compose.yml."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ from tests.docker.compose import COMPOSE, DIRECTORY, REQUIRED, MissingError, exa
 
 ROOT = DIRECTORY.parent
 OURS = ("web", "worker", "beat")
-# Set by the image or by compose.yml itself, or of no use there.
+# Variables that the image or compose.yml sets, or that have no use in a container.
 NOT_TO_SET = {"GOALPOST_DATA_DIR", "GOALPOST_STATIC_ROOT", "GOALPOST_HOST"}
 
 
@@ -55,7 +55,7 @@ def test_compose__settings_of_the_code__can_all_be_set_and_have_its_defaults() -
 
 
 def test_compose__defaults__are_those_of_env_example() -> None:
-    """A line of env.example that somebody leaves as it is changes nothing."""
+    """An unchanged line of env.example has no effect."""
     empty, copied = load(REQUIRED), load({**example(), **REQUIRED})
 
     assert empty == copied

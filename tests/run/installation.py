@@ -1,4 +1,4 @@
-"""A Goalpost that `manage.py up` runs in a directory of its own, as a person would start it."""
+"""A Goalpost that `manage.py up` runs in a temporary directory, as a person starts it."""
 
 import os
 import signal
@@ -21,14 +21,14 @@ STOP_SECONDS = 10.0
 
 
 @dataclass
-class House:
+class Installation:
     data_dir: Path
     port: int = field(default_factory=free_port)
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     up: "subprocess.Popen[str] | None" = None
 
     def environment(self, **more: str) -> dict[str, str]:
-        """Nothing of the tests' own servers; the mark tells our processes from everybody else's."""
+        """Return an environment without the tests' servers. The mark identifies the processes of this installation."""
         ours = {"GOALPOST_DATA_DIR": str(self.data_dir), "GOALPOST_PORT": str(self.port), "GOALPOST_MARK": self.mark}
         hidden = ("GOALPOST_", "PYTEST_", "DATABASE_URL", "REDIS_URL", "DJANGO_")
         return {name: value for name, value in os.environ.items() if not name.startswith(hidden)} | ours | more
@@ -69,7 +69,7 @@ class House:
         return self.data_dir.with_suffix(".log").read_text()
 
     def sitecode(self) -> str:
-        """The first site's, as the running database has it."""
+        """Return the sitecode of the first site from the running database."""
         url = dotenv_values(self.data_dir / "servers.env")["DATABASE_URL"]
         assert url is not None
         with psycopg.connect(url) as connection:
@@ -78,31 +78,31 @@ class House:
         return str(rows[0][0])
 
     def processes(self) -> dict[int, str]:
-        """Everything alive that descends from a start of this house, whoever its parent is by now.
+        """Return the command by pid of all living descendants of `up`, whatever their parent is now.
 
-        Known by the mark in its environment or, since Valkey writes its title over that, by the lock it holds.
+        The mark in its environment identifies a process. Valkey overwrites that with its title, but holds the lock.
         """
-        found = {}
+        commands = {}
         for directory in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 is_marked = f"GOALPOST_MARK={self.mark}".encode() in (directory / "environ").read_bytes()
                 if is_marked or str(self.data_dir / "up.lock") in map(os.readlink, (directory / "fd").iterdir()):
-                    found[int(directory.name)] = (directory / "cmdline").read_text().replace("\0", " ")
-        return found
+                    commands[int(directory.name)] = (directory / "cmdline").read_text().replace("\0", " ")
+        return commands
 
     def process_of(self, words: str) -> int:
-        """Return the process with these words in its command that `up` started itself: ids do not tell who is older."""
-        found = [pid for pid, command in self.processes().items() if words in command]
-        return next(pid for pid in found if parent_of(pid) not in found)
+        """Return the process with these words in its command that `up` started; pids do not show which is older."""
+        pids = [pid for pid, command in self.processes().items() if words in command]
+        return next(pid for pid in pids if parent_of(pid) not in pids)
 
     def seconds_until_gone(self) -> float:
-        """How long it takes until no process is left; fails beyond the 10 s that are promised."""
+        """Return the seconds until no process is left. Fail after more than the promised 10 s."""
         begun = time.monotonic()
         while left := self.processes():
             assert time.monotonic() - begun < STOP_SECONDS, left
             time.sleep(0.05)
         if self.up is not None:
-            self.up.wait(STOP_SECONDS)  # a process on its way out has no environment left to know it by
+            self.up.wait(STOP_SECONDS)  # an exiting process has no environment that could identify it
         return time.monotonic() - begun
 
     def kill_everything(self) -> None:

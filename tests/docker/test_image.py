@@ -105,9 +105,9 @@ def installation(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iter
     account = Account(nobody.pw_uid, nobody.pw_gid) if os.geteuid() == 0 else Account(os.geteuid(), os.getegid())
     temporary, data = directory / "tmp", image.path("/data")
     shutil.rmtree(data, ignore_errors=True)
-    for directory in (temporary, data):
-        directory.mkdir(mode=0o700)
-        os.chown(directory, account.uid, account.gid)
+    for path in (temporary, data):
+        path.mkdir(mode=0o700)
+        os.chown(path, account.uid, account.gid)
     with ExitStack() as stack:
         lock = stack.enter_context(claim(directory / "servers"))
         running = stack.enter_context(servers(directory / "servers", lock=lock, throwaway=True))

@@ -1,4 +1,4 @@
-"""Three who call the management API: the site's own credential, a teammate's, and an outsider's."""
+"""Callers of the management API: the site's own credential, a teammate's and an outsider's."""
 
 import json
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from tests.world import CLIENT_ID, SECRET, World
 
 @dataclass
 class Caller:
-    """Somebody with a credential. Answers come as they would over HTTP: a defect is a 500, not an exception."""
+    """A client with a credential. As over HTTP, an unexpected exception becomes a 500."""
 
     authorization: str
     credential: Credential
@@ -28,7 +28,7 @@ class Caller:
         return cls(f"Basic {encode_api_key(new.credential.client_id, new.secret)}", new.credential)
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> HttpResponse:
-        """`body` is sent as it is when it is bytes, else as JSON."""
+        """Send a request. `body` is sent unchanged if it is bytes, otherwise as JSON."""
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         headers = {"authorization": self.authorization, **headers}
         response = self.client.generic(method, path, content, content_type="application/json", headers=headers)
@@ -36,7 +36,7 @@ class Caller:
         return response
 
     def get(self, path: str) -> Any:
-        """The JSON of a successful GET."""
+        """Return the JSON of a successful GET."""
         response = self.ask("GET", path)
         assert response.status_code == 200, response.content
         return json.loads(response.content)
@@ -48,12 +48,12 @@ class Caller:
         return self.ask("PATCH", path, body)
 
     def names(self, query: str = "") -> list[str]:
-        """The names that the list of goals gives, in its order."""
+        """Return the names in the list of goals in its order."""
         return [goal["name"] for goal in self.get(f"/api/goals?{query}")]
 
 
 def refusal(response: HttpResponse) -> tuple[int, str]:
-    """Status and code of an error, which must have the one body of the API."""
+    """Return status and code of an error, which must have the API's standard body."""
     assert response["Content-Type"] == "application/json", response.content
     body = json.loads(response.content)
     assert body.keys() == {"success", "code", "message"}
@@ -73,11 +73,11 @@ def owner(world: World) -> Caller:
 
 @pytest.fixture
 def teammate(world: World) -> Caller:
-    """Another credential of the same site, and of one more."""
+    """Return a second credential of the site, which also opens another site."""
     return Caller.build(world.site, create_site(name="Second shop"))
 
 
 @pytest.fixture
 def outsider(world: World) -> Caller:
-    """A credential of another site."""
+    """Return a credential of another site only."""
     return Caller.build(create_site(name="Elsewhere"))

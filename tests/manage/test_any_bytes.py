@@ -1,7 +1,6 @@
-"""Whatever bytes come to whatever path of the management API: an answer in the one body, never a defect.
+"""Any bytes at any path of the management API get an answer with the standard body and cause no exception.
 
-The paths, their parameters and the fields of their bodies are those of the published description, so that a new one is
-tried too.
+Paths, parameters and fields come from the OpenAPI document, so that new ones are tried too.
 """
 
 import codecs
@@ -25,7 +24,7 @@ from tests.world import SITECODE, World
 DESCRIPTION: Final = yaml.safe_load((Path(__file__).parents[2] / "api/rest/openapi.yaml").read_text())
 SHAPES: Final = DESCRIPTION["components"]["schemas"]
 
-# In the place of each field: of every type, at the end of every range, in odd spellings.
+# Values for each field: every type, the ends of every range, odd spellings.
 ODD: Final[Sequence[bytes]] = (
     b"1e308",
     b"-1",
@@ -66,12 +65,12 @@ WHOLE: Final[Sequence[bytes]] = (
 
 @dataclass(frozen=True)
 class Operation:
-    """One method of one path."""
+    """A method of a path."""
 
     method: str
     path: str
     parameters: tuple[str, ...]
-    body: Mapping[str, Any]  # its shape, empty where it takes none
+    body: Mapping[str, Any]  # schema of the body, empty if the method has none
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -80,25 +79,27 @@ class Operation:
 def operations() -> Iterator[Operation]:
     for path, methods in DESCRIPTION["paths"].items():
         for method, described in methods.items():
-            named = tuple(each["name"] for each in described.get("parameters", ()) if each["in"] == "query")
+            named = tuple(
+                parameter["name"] for parameter in described.get("parameters", ()) if parameter["in"] == "query"
+            )
             content = described.get("requestBody", {}).get("content", {})
             body = shape(content["application/json"]["schema"]) if content else {}
             yield Operation(method.upper(), path, named, body)
 
 
 def shape(described: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A shape, where the description only names it."""
-    for each in (described, *described.get("allOf", ())):
-        if "$ref" in each:
-            return shape(SHAPES[each["$ref"].rpartition("/")[2]])
+    """Return a schema, with a reference replaced by its target."""
+    for part in (described, *described.get("allOf", ())):
+        if "$ref" in part:
+            return shape(SHAPES[part["$ref"].rpartition("/")[2]])
     return described
 
 
 def usual(described: Mapping[str, Any]) -> Any:
-    """A value of a shape, as simple as it may be."""
+    """Return the simplest value of a schema."""
     described = shape(described)
-    for each in described.get("oneOf", ()):
-        return usual(each)
+    for choice in described.get("oneOf", ()):
+        return usual(choice)
     if "enum" in described:
         return described["enum"][0]
     if "properties" in described:
@@ -109,15 +110,15 @@ def usual(described: Mapping[str, Any]) -> Any:
 
 
 def oddly(value: Any) -> Iterator[bytes]:
-    """The JSON of a value with each odd one in the place of each of its parts."""
+    """Yield the JSON of a value with each odd value in place of each part."""
     match value:
         case dict():
             for name, part in value.items():
                 others = {other: kept for other, kept in value.items() if other != name}
                 begin = json.dumps(others)[1:-1] + ("," if others else "")
-                yield from (f'{{{begin}"{name}":'.encode() + each + b"}" for each in oddly(part))
+                yield from (f'{{{begin}"{name}":'.encode() + odd + b"}" for odd in oddly(part))
         case list():
-            yield from (b"[" + each + b"]" for part in value for each in oddly(part))
+            yield from (b"[" + odd + b"]" for part in value for odd in oddly(part))
     yield from ODD
 
 
@@ -133,7 +134,7 @@ def owner(world: World) -> Caller:
 
 @pytest.fixture
 def places(world: World, source: Source, owner: Caller) -> Mapping[str, str]:
-    """What stands in the paths."""
+    """Return the values of the parameters in paths."""
     world.track("Buy")
     goal = owner.get("/api/goals")[0]["id"]
     return {
@@ -147,13 +148,13 @@ def places(world: World, source: Source, owner: Caller) -> Mapping[str, str]:
 
 
 def is_answer(response: HttpResponse) -> bool:
-    """Whether it is one, and where it is an error, in the one body of the API."""
+    """Return True for a success, or for an error with the standard body."""
     if response.status_code < HTTPStatus.BAD_REQUEST:
         return True
     return response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR and bool(refusal(response))
 
 
-WRITING: Final = [each for each in operations() if each.method != "GET"]
+WRITING: Final = [operation for operation in operations() if operation.method != "GET"]
 
 
 @pytest.mark.parametrize("operation", WRITING, ids=str)
@@ -172,11 +173,11 @@ def test_body__of_any_bytes__is_answered(
     assert wrong == []
 
 
-@pytest.mark.parametrize("operation", [each for each in WRITING if each.body], ids=str)
+@pytest.mark.parametrize("operation", [operation for operation in WRITING if operation.body], ids=str)
 def test_body__not_in_utf_8__is_400_and_changes_nothing(
     world: World, owner: Caller, places: Mapping[str, str], operation: Operation
 ) -> None:
-    """PowerShell 5 sends ISO-8859-1 unless it is told otherwise."""
+    """PowerShell 5 sends ISO-8859-1 by default."""
     response = owner.ask(operation.method, operation.path.format_map(places), b'{"description": "caf\xe9"}')
 
     assert refusal(response) == (400, "invalid_json")
@@ -272,7 +273,7 @@ def test_path__of_any_bytes__is_answered(world: World, owner: Caller, path: str)
 
 
 def raw(owner: Caller, method: str, path: str, *, query: str = "", **environ: Any) -> HttpResponse:
-    """A request whose environment is as a server makes it of any bytes: each a character."""
+    """Send a request with the WSGI environment of a server, which decodes each byte as one character."""
     client = Client(raise_request_exception=False)
     content = b'{"name": "Buy"}' if method != "GET" else b""
     response = client.generic(

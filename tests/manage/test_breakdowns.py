@@ -1,4 +1,4 @@
-"""A goal broken down for programs: the figures of its page (promises K-87)."""
+"""The API's breakdown of a goal has the figures of its page (promise K-87)."""
 
 import json
 from datetime import timedelta
@@ -41,22 +41,22 @@ def address(goal: Goal, **query: str) -> str:
 def test_breakdown__by_anything__says_what_its_page_says(
     world: World, goal: Goal, viewer: Caller, by: BreakdownBy
 ) -> None:
-    told = viewer.get(
+    answer = viewer.get(
         address(goal, by=by, **({"name": "plan"} if by in {BreakdownBy.PROPERTY, BreakdownBy.TRAIT} else {}))
     )
 
     seen = break_down(world.site, goal, by, name="plan", begin=START, end=START + timedelta(days=1))
     assert [
         (part["value"], part["conversions"], part["visits"], part["visitors"], part["revenue"])
-        for part in told["parts"]
+        for part in answer["parts"]
     ] == [
         (part.value, part.conversions, part.visits, part.visitors, {k: f"{v:.6f}" for k, v in part.revenue.items()})
         for part in seen.breakdown.parts
     ]
-    assert sum(part["conversions"] for part in told["parts"]) == 3
-    assert (told["goalId"], told["isBounded"], told["other"], told["whole"]) == (goal.pk, False, None, None)
-    assert told["begin"] == "2026-11-22T03:00:00Z"
-    assert told["values"] == len(told["parts"])
+    assert sum(part["conversions"] for part in answer["parts"]) == 3
+    assert (answer["goalId"], answer["isBounded"], answer["other"], answer["whole"]) == (goal.pk, False, None, None)
+    assert answer["begin"] == "2026-11-22T03:00:00Z"
+    assert answer["values"] == len(answer["parts"])
 
 
 @pytest.mark.promise("K-87", "K-82")
@@ -73,10 +73,10 @@ def test_breakdown__of_some_visitors__counts_them_alone(
 ) -> None:
     Persona.objects.create(site=goal.site, name="vip")
 
-    told = viewer.get(address(goal, by="property", name="plan", **only))
+    answer = viewer.get(address(goal, by="property", name="plan", **only))
 
-    assert {part["value"]: part["conversions"] for part in told["parts"]} == parts
-    assert told["whole"]["visitors"] == len(parts)
+    assert {part["value"]: part["conversions"] for part in answer["parts"]} == parts
+    assert answer["whole"]["visitors"] == len(parts)
 
 
 def test_breakdown__of_a_persona_that_is_not_there__is_refused_with_the_near_ones(goal: Goal, viewer: Caller) -> None:
@@ -94,9 +94,9 @@ def test_breakdown__of_a_merged_goal__is_that_of_the_other(world: World, goal: G
     other = Goal.objects.get(name__endswith="Other")
     merging.merge(other, goal)
 
-    told = viewer.get(address(other, by="currency"))
+    answer = viewer.get(address(other, by="currency"))
 
-    assert (told["goalId"], sum(part["conversions"] for part in told["parts"])) == (goal.pk, 4)
+    assert (answer["goalId"], sum(part["conversions"] for part in answer["parts"])) == (goal.pk, 4)
 
 
 @pytest.mark.parametrize(

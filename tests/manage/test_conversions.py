@@ -1,4 +1,4 @@
-"""`/api/goals/{id}/conversions` and `/api/visitors/{code}/conversions` from outside."""
+"""Requests of `/api/goals/{id}/conversions` and `/api/visitors/{code}/conversions`."""
 
 import base64
 from datetime import timedelta
@@ -17,7 +17,7 @@ TEMPLATE = "SegmentIO {type} – {name}"
 
 
 def add_conversions(goal: Goal, count: int, *, apart: float = 0, visitor_code: str = "visitor") -> None:
-    """Conversions `apart` seconds from each other, the oldest first."""
+    """Add conversions `apart` seconds from each other, the oldest first."""
     Conversion.objects.bulk_create(
         Conversion(
             site=goal.site,
@@ -36,13 +36,13 @@ def make_goal(world: World, name: str = "Buy") -> Goal:
 
 
 def walk(caller: Caller, path: str, *, limit: int) -> list[Any]:
-    """Every conversion, page by page, at most a hundred pages."""
-    found, cursor = [], ""
+    """Return every conversion of at most a hundred pages."""
+    results, cursor = [], ""
     for _ in range(100):
         page = caller.get(f"{path}?limit={limit}{cursor}")
-        found += page["results"]
+        results += page["results"]
         if page["next"] is None:
-            return found
+            return results
         cursor = f"&cursor={quote(page['next'])}"
     raise AssertionError("no end")
 
@@ -52,9 +52,9 @@ def test_conversion__of_an_event__shows_what_the_event_said(world: World, owner:
     properties = {"revenue": 19.99, "currency": "eur", "value": 3, "plan": "pro", "nested": {"a": [1, None, "é"]}}
     world.track("Buy", at=1, properties=properties, userId="user-1", anonymousId="anon-1")
 
-    (found,) = owner.get(f"/api/goals/{Goal.objects.get().pk}/conversions")["results"]
+    (conversion,) = owner.get(f"/api/goals/{Goal.objects.get().pk}/conversions")["results"]
 
-    assert found == {
+    assert conversion == {
         "id": Conversion.objects.get().pk,
         "time": (START + timedelta(seconds=1)).isoformat().replace("+00:00", "Z"),
         "goalId": Goal.objects.get().pk,
@@ -76,9 +76,9 @@ def test_conversion__once_its_user_is_linked__is_matched_under_the_visitor_code(
     world.track("Buy", userId="user-1")
     world.identify(at=1, userId="user-1", traits={"kameleoonVisitorCode": "visitor"})
 
-    (found,) = owner.get("/api/visitors/visitor/conversions")["results"]
+    (conversion,) = owner.get("/api/visitors/visitor/conversions")["results"]
 
-    assert (found["isMatched"], found["userId"]) == (True, "user-1")
+    assert (conversion["isMatched"], conversion["userId"]) == (True, "user-1")
     assert owner.get("/api/visitors/user-1/conversions")["results"] == []
 
 
@@ -90,7 +90,7 @@ def test_pages__any_limit__give_each_conversion_once_newest_first(world: World, 
 
     for limit in (1, 2, 3, 7, 200):
         for path in (f"/api/goals/{goal.pk}/conversions", "/api/visitors/visitor/conversions"):
-            assert [each["id"] for each in walk(owner, path, limit=limit)] == newest_first
+            assert [conversion["id"] for conversion in walk(owner, path, limit=limit)] == newest_first
 
 
 def test_pages__events_arriving_between_them__repeat_and_skip_nothing(world: World, owner: Caller) -> None:
@@ -103,7 +103,7 @@ def test_pages__events_arriving_between_them__repeat_and_skip_nothing(world: Wor
     add_conversions(goal, 3, apart=10, visitor_code="newcomer")
     rest = owner.get(f"{path}?limit=200&cursor={first['next']}")
 
-    ids = [each["id"] for each in first["results"] + rest["results"]]
+    ids = [conversion["id"] for conversion in first["results"] + rest["results"]]
     assert len(ids) == len(set(ids))
     assert before <= set(ids)
 
@@ -151,7 +151,10 @@ def test_pages__conversions_at_the_ends_of_time__can_be_walked(world: World, own
     Conversion.objects.filter(pk=early.pk).update(occurred_at=START.replace(year=1))
     Conversion.objects.filter(pk=late.pk).update(occurred_at=START.replace(year=9999))
 
-    assert [each["id"] for each in walk(owner, f"/api/goals/{goal.pk}/conversions", limit=1)] == [late.pk, early.pk]
+    assert [conversion["id"] for conversion in walk(owner, f"/api/goals/{goal.pk}/conversions", limit=1)] == [
+        late.pk,
+        early.pk,
+    ]
 
 
 def test_visitor__on_sites_of_others__is_not_shown(
@@ -175,9 +178,9 @@ def test_visitor__of_two_sites__is_shown_in_one_order(world: World, teammate: Ca
     for site in (first, second):
         add_conversions(catalogue.create_goal(Goal(site=site, name="Buy"), template=TEMPLATE), 3, apart=1)
 
-    found = walk(teammate, "/api/visitors/visitor/conversions", limit=2)
+    conversions = walk(teammate, "/api/visitors/visitor/conversions", limit=2)
 
-    assert [each["id"] for each in found] == list(
+    assert [conversion["id"] for conversion in conversions] == list(
         Conversion.objects.order_by("-occurred_at", "-id").values_list("id", flat=True)
     )
 
@@ -213,7 +216,7 @@ def test_visitor__code_of_any_characters__is_found_percent_encoded(
 
     page = owner.get(f"/api/visitors/{quote(code, safe='')}/conversions{end}")
 
-    assert [each["visitorCode"] for each in page["results"]] == [code]
+    assert [conversion["visitorCode"] for conversion in page["results"]] == [code]
 
 
 @pytest.mark.parametrize("code", ["%00", "%ED%A0%80", "%FF", "x" * 5000, "..", "%2e%2e%2f"])

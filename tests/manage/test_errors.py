@@ -1,4 +1,4 @@
-"""Whatever is wrong: one body, a code of the closed list, never a page and never a redirect."""
+"""Every error has the standard body and a code of the closed list, and is no page and no redirect."""
 
 import ast
 import json
@@ -37,7 +37,7 @@ def ask(client: Client, method: str, path: str, **headers: str) -> HttpResponse:
     return response
 
 
-# Who asks
+# Authentication
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_credential__none_or_unknown__is_401(world: World, stranger: Client, aut
     for target in ("/api/goals", "/api/goals/1", "/api/goals/1/conversions", "/api/visitors/a/conversions"):
         response = ask(stranger, "GET", target, **headers)
         assert refusal(response) == (401, "unauthorized")
-        assert response["WWW-Authenticate"] == "Bearer"  # no browser asks for it, keeps it and sends it elsewhere
+        assert response["WWW-Authenticate"] == "Bearer"  # with Basic a browser would ask for a password and keep it
 
 
 def test_credential__access_token__opens_the_same(world: World, owner: Caller) -> None:
@@ -67,7 +67,7 @@ def test_credential__revoked__is_401(world: World, owner: Caller) -> None:
     assert refusal(owner.ask("GET", "/api/goals")) == (401, "unauthorized")
 
 
-# What is asked for
+# Paths and methods
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_credential__revoked__is_401(world: World, owner: Caller) -> None:
 def test_path__that_leads_nowhere__is_404_for_all(world: World, owner: Caller, target: str) -> None:
     for method in ("GET", "POST", "PATCH", "DELETE"):
         response = owner.ask(method, target)
-        # The path of a goal that is not there does not take a POST either.
+        # The path of a missing goal does not accept POST either.
         is_goal = method == "POST" and target == "/api/goals/" + "9" * 18
         assert refusal(response) == ((405, "method_not_allowed") if is_goal else (404, "not_found"))
         assert "Location" not in response
@@ -133,7 +133,7 @@ def test_method__that_a_path_does_not_take__is_405_with_allow(
     response = owner.ask(method, target)
 
     assert refusal(response) == (405, "method_not_allowed")
-    given = {each.strip() for each in response["Allow"].split(",")} - {"HEAD", "OPTIONS"}
+    given = {name.strip() for name in response["Allow"].split(",")} - {"HEAD", "OPTIONS"}
     assert given == set(allowed.split(", "))
 
 
@@ -177,7 +177,7 @@ def test_parameter__odd_but_possible__finds_nothing(world: World, owner: Caller,
     assert owner.get(f"/api/goals?{query}") == []
 
 
-# What is sent
+# Bodies
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_answer__wanted_by_a_browser_or_a_program__is_json(world: World, owner: 
     assert (response.status_code, response["Content-Type"]) == (200, "application/json")
 
 
-# Trouble of ours
+# Errors of the server
 
 
 def test_host__not_ours__is_400_in_our_body(stranger: Client) -> None:
@@ -313,17 +313,17 @@ def test_database__away__is_503_with_retry_after(stranger: Client) -> None:
     assert refusal_for(DatabaseDownError()) is not None
 
 
-@pytest.mark.parametrize("what", ["slow", "read-only"])
+@pytest.mark.parametrize("path", ["slow", "read-only"])
 @override_settings(ROOT_URLCONF=__name__)
 def test_database__too_slow_or_read_only__is_503_with_retry_after_everywhere(
-    world: World, stranger: Client, what: str
+    world: World, stranger: Client, path: str
 ) -> None:
-    page, api = ask(stranger, "GET", f"/admin/{what}"), ask(stranger, "GET", f"/api/{what}")
-    form = ask(stranger, "POST", f"/admin/{what}")
+    page, api = ask(stranger, "GET", f"/admin/{path}"), ask(stranger, "GET", f"/api/{path}")
+    form = ask(stranger, "POST", f"/admin/{path}")
 
     assert refusal(api) == (503, "unavailable")
-    assert [each.status_code for each in (page, form)] == [503, 503]
-    assert [each["Retry-After"] for each in (page, form, api)] == ["2", "2", "2"]
+    assert [response.status_code for response in (page, form)] == [503, 503]
+    assert [response["Retry-After"] for response in (page, form, api)] == ["2", "2", "2"]
     assert page["Content-Type"].startswith("text/html")
     assert b"The database cannot be reached" in page.content
     assert b'http-equiv="refresh"' in page.content
@@ -349,7 +349,7 @@ def test_pages__without_a_database__are_503_with_retry_after(world: World, stran
         ]
         assert ask(stranger, "GET", "/api/schema").status_code == 200
 
-    assert {(each.status_code, each["Retry-After"]) for each in answers} == {(503, "2")}
+    assert {(response.status_code, response["Retry-After"]) for response in answers} == {(503, "2")}
     assert ask(signed_in, "GET", f"/admin/s/{world.site.sitecode}/goals/").status_code == 200
 
 
@@ -369,7 +369,7 @@ def test_codes__of_every_refusal_in_the_code__are_listed() -> None:
 
 
 def refusal_codes(tree: ast.AST) -> set[str]:
-    """The second argument of every `Refusal(…)`, and the first of every `missing(…)`, which makes one."""
+    """Return the second argument of every `Refusal(…)`, and the first of every `missing(…)`, which creates one."""
     place_of_code = {"Refusal": 1, "missing": 0}
     calls = [
         (node.func.id, node.args)

@@ -1,4 +1,4 @@
-"""`/api/goals` from outside."""
+"""Requests of `/api/goals`."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -89,7 +89,7 @@ def test_list__with_and_without_slash__answers_without_a_redirect(world: World, 
     assert [goal["name"] for goal in owner.get(path)] == ["Buy"]
 
 
-# Who may
+# Permissions
 
 
 @pytest.mark.promise("K-40")
@@ -223,7 +223,7 @@ def test_list__many_goals__takes_the_same_queries(
         owner.names()
 
 
-# Making
+# Creating
 
 
 @pytest.mark.promise("K-32")

@@ -1,4 +1,4 @@
-"""The trace of a message, and why a visitor did not convert a goal, as programs ask for them (promise N-04)."""
+"""The API's trace of a message, and its reasons why a visitor did not convert a goal (promise N-04)."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -29,20 +29,20 @@ def test_trace__of_a_message__says_what_its_page_says(world: World, viewer: Call
     world.digest()
     message = Message.objects.get()
 
-    told = viewer.get(f"/api/messages/{message.pk}/trace")
+    shown = viewer.get(f"/api/messages/{message.pk}/trace")
 
     steps = trace(world.site, message).steps
-    assert [(step["title"], step["state"], step["text"]) for step in told["steps"]] == [
+    assert [(step["title"], step["state"], step["text"]) for step in shown["steps"]] == [
         (step.title, step.state.value, step.text) for step in steps
     ]
-    assert [[line["text"] for line in step["lines"]] for step in told["steps"]] == [
+    assert [[line["text"] for line in step["lines"]] for step in shown["steps"]] == [
         [line.text for line in step.lines] for step in steps
     ]
-    assert {step["title"] for step in told["steps"]} > {"Received", "Identity", "Goal", "Quota", "Conversion"}
-    assert (told["id"], told["messageId"], told["sitecode"]) == (message.pk, "m-1", SITECODE)
-    assert (told["status"], told["goalId"]) == ("done", Goal.objects.get().pk)
-    assert "converted" in told["effects"]
-    assert parse_datetime(told["steps"][0]["at"]) == message.received_at
+    assert {step["title"] for step in shown["steps"]} > {"Received", "Identity", "Goal", "Quota", "Conversion"}
+    assert (shown["id"], shown["messageId"], shown["sitecode"]) == (message.pk, "m-1", SITECODE)
+    assert (shown["status"], shown["goalId"]) == ("done", Goal.objects.get().pk)
+    assert "converted" in shown["effects"]
+    assert parse_datetime(shown["steps"][0]["at"]) == message.received_at
 
 
 @pytest.mark.promise("N-04")
@@ -51,11 +51,11 @@ def test_trace__of_what_was_refused__ends_at_the_door(world: World, viewer: Call
     world.digest()
     message = Message.objects.get()
 
-    told = viewer.get(f"/api/messages/{message.pk}/trace")
+    shown = viewer.get(f"/api/messages/{message.pk}/trace")
 
-    assert (told["status"], told["reason"]) == ("rejected", message.reason)
-    assert told["sentence"] == message.sentence
-    assert told["steps"][-1]["state"] == "stopped"
+    assert (shown["status"], shown["reason"]) == ("rejected", message.reason)
+    assert shown["sentence"] == message.sentence
+    assert shown["steps"][-1]["state"] == "stopped"
 
 
 @pytest.mark.promise("N-04", "K-82")
@@ -64,11 +64,11 @@ def test_answer__its_path__leads_to_the_trace(world: World, viewer: Caller, mess
     answer = world.post(world.event(messageId=message_id)).json()
     again = world.post(world.event(messageId=message_id)).json()
 
-    told = viewer.get(answer["trace"])
+    shown = viewer.get(answer["trace"])
 
     assert again["trace"] == answer["trace"]
-    assert (told["id"], told["messageId"]) == (Message.objects.get().pk, message_id)
-    assert viewer.get(f"/api/trace?messageId={quote(message_id, safe='')}")["id"] == told["id"]
+    assert (shown["id"], shown["messageId"]) == (Message.objects.get().pk, message_id)
+    assert viewer.get(f"/api/trace?messageId={quote(message_id, safe='')}")["id"] == shown["id"]
 
 
 @pytest.mark.promise("K-82")
@@ -91,11 +91,11 @@ def test_answer__to_what_is_rejected_later__leads_to_its_trace(
     answer = world.post(world.event(messageId="m-1", **fields)).json()
     world.digest()
 
-    told = viewer.get(answer["trace"])
+    shown = viewer.get(answer["trace"])
 
-    assert (answer["status"], told["status"], told["reason"]) == ("accepted", "rejected", reason)
-    assert told["sentence"]
-    assert told["steps"][-1]["state"] == "stopped"
+    assert (answer["status"], shown["status"], shown["reason"]) == ("accepted", "rejected", reason)
+    assert shown["sentence"]
+    assert shown["steps"][-1]["state"] == "stopped"
 
 
 @pytest.mark.promise("K-82")
@@ -103,7 +103,7 @@ def test_answer__to_what_is_rejected_later__leads_to_its_trace(
 def test_answer__to_what_its_site_ignores__leads_to_its_trace(
     world: World, viewer: Caller, *, takes_track: bool
 ) -> None:
-    """It is stored without its messageId, so that another source's copy of it counts."""
+    """The message is stored without its messageId, so that another source's copy of it counts."""
     if takes_track:
         source = Source.objects.get(site=world.site)
         Rule.objects.create(site=world.site, source=source, position=1, action="drop", argument="noise")
@@ -113,12 +113,12 @@ def test_answer__to_what_its_site_ignores__leads_to_its_trace(
     answers = [world.post(world.event(messageId="m-1")).json() for _ in range(2)]
     world.digest()
 
-    told = [viewer.get(answer["trace"]) for answer in answers]
+    shown = [viewer.get(answer["trace"]) for answer in answers]
 
     assert [answer["messageId"] for answer in answers] == ["m-1", "m-1"]
     reason = "dropped_by_rule" if takes_track else "track_not_taken"
-    assert [each["reason"] for each in told] == [reason, reason]
-    assert told[0]["id"] < told[1]["id"]
+    assert [entry["reason"] for entry in shown] == [reason, reason]
+    assert shown[0]["id"] < shown[1]["id"]
 
 
 @pytest.mark.promise("K-82")
@@ -132,24 +132,24 @@ def test_trace__of_several_with_one_message_id__tells_all_newest_first(
     world.post({"type": "track", "messageId": "another"})
     path = f"/api/trace?site={SITECODE}&type=track&messageId=m-1"
 
-    told, of_all_types = viewer.get(path), viewer.get("/api/trace?messageId=m-1")
+    shown, of_all_types = viewer.get(path), viewer.get("/api/trace?messageId=m-1")
 
-    found = list(Message.objects.filter(message_id="m-1").order_by("-id"))
-    assert [(each["id"], each["reason"]) for each in of_all_types["messages"]] == [
-        (each.pk, each.reason) for each in found
+    messages = list(Message.objects.filter(message_id="m-1").order_by("-id"))
+    assert [(entry["id"], entry["reason"]) for entry in of_all_types["messages"]] == [
+        (message.pk, message.reason) for message in messages
     ]
-    assert [(each["type"], each["status"], each["reason"]) for each in told["messages"]] == [
+    assert [(entry["type"], entry["status"], entry["reason"]) for entry in shown["messages"]] == [
         ("", "rejected", "invalid_event"),
         ("track", "done", ""),
         ("track", "rejected", "missing_name"),
         ("track", "rejected", "missing_name"),
     ]
-    assert told["id"] == told["messages"][0]["id"]
-    assert of_all_types["id"] == found[0].pk
-    for each in of_all_types["messages"]:
-        alone = viewer.get(each["trace"])
-        assert (alone["id"], alone["status"], alone["sentence"]) == (each["id"], each["status"], each["sentence"])
-        assert (each["sitecode"], alone["receivedAt"]) == (SITECODE, each["receivedAt"])
+    assert shown["id"] == shown["messages"][0]["id"]
+    assert of_all_types["id"] == messages[0].pk
+    for entry in of_all_types["messages"]:
+        alone = viewer.get(entry["trace"])
+        assert (alone["id"], alone["status"], alone["sentence"]) == (entry["id"], entry["status"], entry["sentence"])
+        assert (entry["sitecode"], alone["receivedAt"]) == (SITECODE, entry["receivedAt"])
     assert refusal(outsider.ask("GET", "/api/trace?messageId=m-1")) == (404, "not_found")
 
 
@@ -157,18 +157,18 @@ def test_trace__of_several_with_one_message_id__tells_all_newest_first(
 def test_trace__by_a_message_id_that_is_stored_as_its_hash__is_found(world: World, viewer: Caller) -> None:
     answer = world.post(world.event(messageId="m" * 300)).json()
 
-    told = viewer.get(f"/api/trace?messageId={'m' * 300}")
+    shown = viewer.get(f"/api/trace?messageId={'m' * 300}")
 
-    assert told["id"] == viewer.get(answer["trace"])["id"] == Message.objects.get().pk
+    assert shown["id"] == viewer.get(answer["trace"])["id"] == Message.objects.get().pk
 
 
 def test_trace__of_very_many_with_one_message_id__tells_the_newest(world: World, viewer: Caller) -> None:
     world.post([{**world.event(messageId="m-1"), "type": "purchase"} for _ in range(150)])
 
-    told = viewer.get("/api/trace?messageId=m-1")
+    shown = viewer.get("/api/trace?messageId=m-1")
 
     numbers = list(Message.objects.order_by("-id").values_list("pk", flat=True)[:100])
-    assert [each["id"] for each in told["messages"]] == numbers
+    assert [message["id"] for message in shown["messages"]] == numbers
 
 
 @pytest.mark.promise("N-04")
@@ -209,14 +209,14 @@ def test_why_not__of_a_visitor__answers_as_its_page(world: World, viewer: Caller
     world.digest()
     goal = Goal.objects.get(name="SegmentIO track – Bought")
 
-    told = viewer.get(f"/api/why-not?visitor={visitor}&goal={goal.pk}")
+    shown = viewer.get(f"/api/why-not?visitor={visitor}&goal={goal.pk}")
 
     answer = why_not(world.site, visitor, goal)
-    assert told["hasConverted"] == answer.has_converted == (visitor == "ada")
-    assert [(each["code"], each["text"], each["messages"]) for each in told["sentences"]] == [
-        (each.code, each.text, list(each.messages)) for each in answer.sentences
+    assert shown["hasConverted"] == answer.has_converted == (visitor == "ada")
+    assert [(sentence["code"], sentence["text"], sentence["messages"]) for sentence in shown["sentences"]] == [
+        (sentence.code, sentence.text, list(sentence.messages)) for sentence in answer.sentences
     ]
-    assert code in {each["code"] for each in told["sentences"]}
+    assert code in {sentence["code"] for sentence in shown["sentences"]}
 
 
 @pytest.mark.promise("N-04")

@@ -1,4 +1,4 @@
-"""People's data that leaves through the management API leaves a line in the log of changes, once a day and caller."""
+"""Reads of personal data through the management API are in the audit log, once per day and caller."""
 
 import json
 from datetime import timedelta
@@ -24,7 +24,7 @@ READS: Final = (
     "/api/trace?messageId=ada-1",
     "/api/why-not?goal={goal}&visitor=ada%40example.com",
 )
-# Figures, names and settings: nobody's data.
+# Figures, names and settings without personal data.
 OTHERS: Final = ("/api/goals", "/api/goals/{goal}", "/api/sources", "/api/sites/1q2w3e4r5t/rules", "/api/schema")
 
 

@@ -1,4 +1,4 @@
-"""`/api/sites/{sitecode}/rules` from outside: one ordered list, replaced whole, and tried before."""
+"""Requests of `/api/sites/{sitecode}/rules`: one ordered list, replaced as a whole, with a forecast."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -35,8 +35,8 @@ def put(caller: Caller, *rules: dict[str, Any], path: str = PATH) -> HttpRespons
 
 
 def rules_of(caller: Caller) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = caller.get(PATH)["rules"]
-    return found
+    rules: list[dict[str, Any]] = caller.get(PATH)["rules"]
+    return rules
 
 
 @pytest.mark.promise("B-11")
@@ -160,7 +160,7 @@ def test_put__two_hundred_rules__is_the_most(world: World, owner: Caller) -> Non
 
 
 def test_put__fifty_rules_about_fields__is_the_most_but_for_those_there_are(world: World, owner: Caller) -> None:
-    """They act at ingest, where senders wait for them."""
+    """These rules act at ingest, where senders wait for them."""
     redact = [{"action": "hash_field", "argument": f"traits.t{number}"} for number in range(60)]
     assert put(owner, *redact[:50]).status_code == 200
     response = put(owner, *redact[:51])
@@ -181,7 +181,7 @@ def test_put__any_list__notes_when_rules_changed(world: World, owner: Caller) ->
     put(owner, {"action": "drop"})
 
     assert first is not None
-    assert Site.objects.get().rules_changed_at > first  # type: ignore[operator]  # it is one
+    assert Site.objects.get().rules_changed_at > first  # type: ignore[operator]  # not None after a change
 
 
 def test_put__by_many_at_once__leaves_the_whole_list_of_one(world: World) -> None:
@@ -215,7 +215,7 @@ def test_rules__of_a_teammate_or_of_another_site__are_open_or_not_there(
     assert teammate.ask(method, path, {"rules": []}).status_code == 200
 
 
-# Trying
+# Forecasts
 
 
 @pytest.mark.promise("N-08", "B-11")
@@ -235,9 +235,9 @@ def test_what_if__rules_in_hand__are_told_and_not_kept(world: World, owner: Call
     response = owner.post(f"{PATH}/what-if{slash}", {"rules": rules})
 
     assert response.status_code == 200, response.content
-    told = json.loads(response.content)
-    profiles = told.pop("profiles")
-    assert told == {
+    forecast = json.loads(response.content)
+    profiles = forecast.pop("profiles")
+    assert forecast == {
         "messages": 3,
         "goals": [
             {"name": "SegmentIO track – Bot", "isMade": False, "conversionsNow": 1, "conversionsThen": 0},
@@ -264,20 +264,20 @@ def test_what_if__rules_in_hand__are_told_and_not_kept(world: World, owner: Call
 def test_what_if__fewer_messages__are_the_last_ones(world: World, owner: Caller) -> None:
     world.send(world.event(event="First"), world.event(event="Second"))
 
-    told = json.loads(owner.post(f"{PATH}/what-if", {"rules": [], "last": 1}).content)
+    forecast = json.loads(owner.post(f"{PATH}/what-if", {"rules": [], "last": 1}).content)
 
-    assert (told["messages"], [goal["name"] for goal in told["goals"]]) == (1, ["SegmentIO track – Second"])
+    assert (forecast["messages"], [goal["name"] for goal in forecast["goals"]]) == (1, ["SegmentIO track – Second"])
 
 
 def test_what_if__a_trait_that_would_be_removed__shows_in_its_profile(world: World, owner: Caller) -> None:
     world.identify(traits={"plan": "pro", "email": "ann@example.com"})
 
-    told = json.loads(
+    forecast = json.loads(
         owner.post(f"{PATH}/what-if", {"rules": [{"action": "drop_field", "argument": "traits.email"}]}).content
     )
 
-    (profile,) = told["profiles"]
-    assert (told["profilesChanged"], profile["kind"], profile["value"]) == (1, "user", "user-1")
+    (profile,) = forecast["profiles"]
+    assert (forecast["profilesChanged"], profile["kind"], profile["value"]) == (1, "user", "user-1")
     assert profile["now"]["traits"] == {"plan": "pro", "email": "ann@example.com"}
     assert profile["then"]["traits"] == {"plan": "pro"}
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document and the page that shows it."""
+"""The OpenAPI document, and the reference page that displays it."""
 
 import json
 import re
@@ -67,8 +67,8 @@ def test_page__loads__from_this_server_only() -> None:
     script = get("/api/docs?script=", "text/html").content.decode()
 
     loaded = re.findall(r'(?:src|href)="([^"]+)"', page)
-    assert any("swagger-ui-bundle.js" in each for each in loaded)
-    assert all(each.startswith("/") and not each.startswith("//") for each in loaded)
+    assert any("swagger-ui-bundle.js" in address for address in loaded)
+    assert all(address.startswith("/") and not address.startswith("//") for address in loaded)
     assert 'url: "/api/schema"' in script
     assert "<script>" not in page  # a strict content security policy runs nothing inline
 

@@ -1,4 +1,4 @@
-"""`/api/sources` from outside: who may send, with which keys, and what came through."""
+"""Requests of `/api/sources`: sources, their write keys and their figures."""
 
 import json
 from datetime import datetime, timedelta
@@ -32,7 +32,7 @@ def wire(time: datetime) -> str:
 
 
 def send(world: World, key: str, **event: Any) -> int:
-    """The status of a tracking call with this key, looked up afresh."""
+    """Send a tracking call with this key past the caches, and return its status."""
     clear_lookups()
     return world.client.post("/v1/track", json={"userId": "ann", "event": "Buy", "writeKey": key, **event}).status_code
 
@@ -127,7 +127,7 @@ def test_list__many_sources__takes_the_same_queries(
         assert len(owner.get("/api/sources")) == count + 1
 
 
-# Who may
+# Permissions
 
 
 @pytest.mark.promise("K-40")
@@ -171,7 +171,7 @@ def test_source__of_a_teammate_or_of_another_site__is_open_or_not_there(
 @pytest.mark.promise("B-02")
 @pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
 def test_write_key__shown_at_the_management_api__opens_nothing(web: Source, owner: Caller, scheme: str) -> None:
-    """A write key is in every page: it must not read or change anything."""
+    """A write key is public in every page, so it must not read or change anything."""
     key = "d3JpdGUta2V5LW9mLXRoZS13ZWI6" if scheme == "Basic" else KEY  # base64 of `KEY:`
 
     for path in ("/api/sources", f"/api/sources/{web.pk}", "/api/goals", f"/api/sites/{SITECODE}/rules"):
@@ -181,7 +181,7 @@ def test_write_key__shown_at_the_management_api__opens_nothing(web: Source, owne
     )
 
 
-# Making
+# Creating
 
 
 @pytest.mark.promise("A-02")
@@ -245,7 +245,7 @@ def test_change__of_its_budget__holds_and_is_noted(world: World, web: Source, ow
     changed = body(owner.patch(f"/api/sources/{web.pk}", {"eventsPerDay": 1, "bytesPerMinute": 5_000_000}))
 
     assert (changed["eventsPerDay"], changed["bytesPerMinute"], changed["eventsPerMinute"]) == (1, 5_000_000, None)
-    assert [(each["mostEvents"], each["mostBytes"]) for each in changed["budgets"]] == [
+    assert [(budget["mostEvents"], budget["mostBytes"]) for budget in changed["budgets"]] == [
         (30_000, 5_000_000),
         (1, 4_294_967_296),
     ]

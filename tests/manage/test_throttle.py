@@ -1,4 +1,4 @@
-"""So many requests a minute and credential, as long as Redis can count them."""
+"""Limit of requests per minute and credential, which applies while Redis can count them."""
 
 import socket
 import time
@@ -17,7 +17,7 @@ LIMIT = 3
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """A port that nobody listens on, held so that nobody will."""
+    """Yield a port without a listener, reserved so that no process can listen on it."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield held.getsockname()[1]
@@ -25,7 +25,7 @@ def closed_port() -> Iterator[int]:
 
 @override_settings(API_REQUESTS_PER_MINUTE=LIMIT)
 def test_throttle__more_than_the_limit__is_429_until_the_minute_turns(world: World, teammate: Caller) -> None:
-    # In no more than two minutes: one of them gets more than the limit.
+    # The requests touch at most two minutes, so one of these gets more than the limit.
     refused = [
         response for _ in range(2 * LIMIT + 1) if (response := teammate.ask("GET", "/api/goals")).status_code != 200
     ]

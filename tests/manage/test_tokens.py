@@ -1,4 +1,4 @@
-"""Management tokens at the management API: what each role may do, and when one is no more."""
+"""Management tokens: permissions of each role, and the end of a token."""
 
 import base64
 import json
@@ -27,7 +27,7 @@ NEW_RULES: dict[str, Any] = {"rules": []}
 
 
 def holder(world: World, role: str, **fields: Any) -> Caller:
-    """Somebody with a token of this role."""
+    """Return a caller with a token of this role."""
     _, value = make_token(
         [world.site], description="CI", role=role, made_by=owner_of(world.site), expires_at=None, **fields
     )
@@ -45,7 +45,7 @@ def source(world: World) -> Source:
 
 
 def calls(goal: Goal, source: Source) -> list[tuple[str, str, str, Any]]:
-    """The least role, and a call that works."""
+    """Return calls that work, each with the lowest role that may make it."""
     key = WriteKey.objects.create(source=source, key="to-be-revoked")
     return [
         ("viewer", "GET", "/api/goals", None),
@@ -150,7 +150,7 @@ def test_token__of_somebody_who_left__is_refused_until_taken_over(
 
     response = who.ask("GET", f"/api/goals/{goal.pk}")
 
-    if gone == "viewer now" and role == "viewer":  # it does no more than ada may
+    if gone == "viewer now" and role == "viewer":  # the token needs no more than ada's remaining role
         assert response.status_code == 200
         return
     assert refusal(response) == (401, "unauthorized")
@@ -228,7 +228,7 @@ def test_token__at_the_other_doors__opens_none(world: World) -> None:
 
 @pytest.mark.promise("I-29")
 def test_key__used__is_written_with_its_time(world: World, goal: Goal, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of all three kinds, by the thread that does so beside the requests."""
+    """A background thread writes the times of all three kinds of keys."""
     monkeypatch.setattr(key_usage, "INTERVAL_SECONDS", 0.05)
     writer = key_usage.KeyUsageWriter()
     monkeypatch.setattr(key_usage, "key_usage_writer", lambda: writer)
@@ -256,7 +256,7 @@ def test_key__used__is_written_with_its_time(world: World, goal: Goal, monkeypat
 def test_key__used_through_two_processes__keeps_the_later_time(
     world: World, kind: key_usage.UsedKey, *, minutes: float, is_kept: bool
 ) -> None:
-    """The other process wrote its use first, of a time `minutes` from now."""
+    """The other process has already written a use `minutes` from now."""
     holder(world, "viewer")
     models: dict[key_usage.UsedKey, tuple[Any, str]] = {
         key_usage.UsedKey.CREDENTIAL: (Credential, "pk"),

@@ -12,7 +12,7 @@ from api.http.credentials import clear_lookups
 from api.ingest.provisioning import create_source
 from api.models import AuditEntry, Site, Source, WriteKey
 from tests.flows.test_resilience import wait_until
-from tests.manage.conftest import Caller, message, refusal
+from tests.rest.conftest import Caller, message, refusal
 from tests.world import SITECODE, World
 
 KEY = "write-key-of-the-web"

@@ -19,7 +19,7 @@ from api.models import AuditEntry, Credential, ManagementToken, Membership, Sour
 from api.rest.access import find_token
 from goals.models import Goal
 from tests.flows.test_resilience import wait_until
-from tests.manage.conftest import Caller, message, refusal
+from tests.rest.conftest import Caller, message, refusal
 from tests.world import CLIENT_ID, World, owner_of
 
 ROLES = ["viewer", "editor", "owner"]

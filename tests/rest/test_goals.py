@@ -11,7 +11,7 @@ from django.http import HttpResponse
 
 from goals import catalogue, merging
 from goals.models import Conversion, Goal, GoalBinding, GoalCreation
-from tests.manage.conftest import Caller, message, refusal
+from tests.rest.conftest import Caller, message, refusal
 from tests.world import SITECODE, START, World
 
 TEMPLATE = "SegmentIO {type} – {name}"

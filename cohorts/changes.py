@@ -18,7 +18,7 @@ Link = tuple[IdentityKey, str]  # (a device or former id, the user that an event
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one event says of one person. Absent ids are None; a None trait removes it."""
+    """The facts and links of one event about one person. Absent ids are None; a None trait removes it."""
 
     occurred_at: datetime
     position: int
@@ -33,13 +33,13 @@ class Change:
     persona: tuple[str, bool] | None = None
 
     def register(self, value: Any) -> merge.Register:
-        """`value` with this event's stamp."""
+        """Return a register of this value with the event's stamp."""
         return [(self.occurred_at - EPOCH) // RESOLUTION, self.position, self.message_id, value]
 
 
 @dataclass(frozen=True, slots=True)
 class Visitors:
-    """Whose the events of ids without a visitor code are."""
+    """The visitor codes to which events without a visitor code belong, by their ids."""
 
     # The code that a user or an anonymous id was first seen with.
     first: dict[IdentityKey, str] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Visitors:
 
 
 def visitors_of(identities: Mapping[IdentityKey, merge.Registers]) -> Visitors:
-    """Return the visitor codes that the registers of these identities name. Pure."""
+    """Return the visitor codes that the registers of these identities name."""
     return Visitors(
         first={key: registers["visitor"][3] for key, registers in identities.items() if "visitor" in registers},
         device={
@@ -61,15 +61,15 @@ def visitors_of(identities: Mapping[IdentityKey, merge.Registers]) -> Visitors:
 
 @dataclass(slots=True)
 class LoadedIdentity:
-    """An identity in hand: its row, or none yet, and its registers."""
+    """An identity as a batch changes it: its row, or None for a new one, and its registers."""
 
     id: int | None
     registers: merge.Registers
-    is_shrunk: bool = False  # a large one of a version without limits: it has to be written
+    is_shrunk: bool = False  # written by a version without limits and now within them, so that it must be written
 
 
 def keys_of(change: Change) -> list[IdentityKey]:
-    """Return the identities that an event names. Pure."""
+    """Return the identities that an event names."""
     keys = [
         (kind, value)
         for kind, value in (
@@ -86,7 +86,7 @@ def keys_of(change: Change) -> list[IdentityKey]:
 
 
 def holder_of(change: Change) -> IdentityKey | None:
-    """The highest identity that an event names: the facts are its."""
+    """Return the highest identity that an event names. The facts of the event belong to it."""
     if change.user is not None:
         return int(Kind.USER), change.user
     if change.anonymous is not None:
@@ -95,7 +95,7 @@ def holder_of(change: Change) -> IdentityKey | None:
 
 
 def links_of(change: Change) -> list[Link]:
-    """The devices and former ids that one event links to its user. Pure."""
+    """Return the devices and former ids that one event links to its user."""
     if change.user is None:
         return []
     former = change.previous_user
@@ -112,7 +112,7 @@ def links_of(change: Change) -> list[Link]:
 
 
 def registers_of(change: Change) -> dict[IdentityKey, merge.Registers]:
-    """What one event says of every identity it names: the registers that it alone would leave. Pure."""
+    """Return the registers that one event alone would give each identity that it names."""
     known = {key: LoadedIdentity(None, {}) for key in keys_of(change)}
     set_facts(change, known, set())
     set_owners(change, known, set())
@@ -121,13 +121,13 @@ def registers_of(change: Change) -> dict[IdentityKey, merge.Registers]:
 
 
 def persona_fact_of(change: Change) -> tuple[IdentityKey, str, bool] | None:
-    """(of whom, the persona, whether they are in it), if an event says so. Pure."""
+    """Return (identity, persona, True if it entered) of an event about a persona."""
     key = holder_of(change)
     return (key, *change.persona) if change.persona is not None and key is not None else None
 
 
 def group_registers_of(change: Change) -> merge.Registers:
-    """What one event says of its group, likewise. Pure."""
+    """Return the registers that one event alone would give its group."""
     registers: merge.Registers = {}
     set_traits(registers, change, change.group_traits)
     return registers
@@ -136,7 +136,10 @@ def group_registers_of(change: Change) -> merge.Registers:
 def set_facts(
     change: Change, known: dict[IdentityKey, LoadedIdentity], dirty: set[IdentityKey]
 ) -> tuple[merge.Move, AbstractSet[str]]:
-    """Put the facts of an event on the highest identity it names: (the largest move, warnings of what is left out)."""
+    """Set the facts of an event on the highest identity that it names.
+
+    Return the largest move, and a warning for each limit that left something out.
+    """
     key = holder_of(change)
     if key is None:
         return merge.Move.STAYED, frozenset()
@@ -161,7 +164,7 @@ def set_traits(
     if not traits:
         return merge.Move.STAYED, frozenset()
     most = merge.MOST["traits"]
-    # Of one event all have one stamp, so that their names decide: no register is made of 100,000 that 1 MB can hold.
+    # All traits of an event have one stamp, so that their names decide. 1 MB can hold 100,000 traits.
     names = heapq.nlargest(most + 1, traits) if len(traits) > most else traits
     said = {name: change.register(traits[name]) for name in names}
     move, left_out = merge.set_all_in_map(registers, "traits", said, most=most)
@@ -169,7 +172,7 @@ def set_traits(
 
 
 def new_links_of(change: Change, known: dict[IdentityKey, LoadedIdentity]) -> list[Link]:
-    """The links of an event that are not known to be there: before its owners are set, which are the last ones."""
+    """Return the links of an event that may be new. Call it before `set_owners`, which changes the latest ones."""
     return [
         (key, user)
         for key, user in links_of(change)
@@ -180,7 +183,10 @@ def new_links_of(change: Change, known: dict[IdentityKey, LoadedIdentity]) -> li
 def set_owners(
     change: Change, known: dict[IdentityKey, LoadedIdentity], dirty: set[IdentityKey]
 ) -> tuple[merge.Move, bool]:
-    """Point each lower identity of an event at the higher ones; (the largest move, whether a visitor changed users)."""
+    """Point each lower identity of an event at the higher ones.
+
+    Return the largest move, and True if a visitor code changed users.
+    """
     user, anonymous, visitor = change.user, change.anonymous, change.visitor
     links: list[tuple[IdentityKey, str, str]] = []
     if user is not None:
@@ -212,7 +218,7 @@ def set_first_visitors(
     moved: set[IdentityKey],
     changed: Visitors,
 ) -> None:
-    """Keep the earliest visitor code of a user and an anonymous id, and note which registers moved or changed."""
+    """Set the earliest visitor code of a user and an anonymous id. Add identities that moved or changed to both."""
     if change.visitor is not None:
         for kind, value in ((Kind.USER, change.user), (Kind.ANONYMOUS, change.anonymous)):
             if value is None:

@@ -1,4 +1,4 @@
-"""Facts of many people at once: a few registers of each, joined as remote data joins them."""
+"""Facts of many people in one query: a few registers of each, joined as remote data joins them."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from cohorts import merge, remote_data
 
 MOST_POINTING: Final = 20  # identities that point at one and are read; remote data reads more of one person
 MOST_OF_PERSON: Final = 100  # identities, the nearest to the id
-MOST_BYTES: Final = 67_108_864  # of the registers that are looked into: some 1 s
+MOST_BYTES: Final = 67_108_864  # of registers that are read: some 1 s
 
 Path = tuple[str, ...]  # of a register: ("group",), ("traits", "plan"); or of all of a map: ("personas",)
 
 
 def find_facts(site_id: int, ids: Sequence[str], paths: Sequence[Path]) -> dict[str, merge.Registers]:
-    """Return what is said now of each id's person under these paths; ids that nobody has are left out.
+    """Return the joined registers of each id's person under these paths. Unknown ids are left out.
 
     An id is looked up as user, then visitor, then anonymous id, and its person is that of remote data. One query,
     about 50 µs an id. Identities that exceed 64 MiB, all together, are left out.

@@ -21,14 +21,14 @@ IDENTITIES: Final = """
 
 
 class TooManyBytesError(Exception):
-    """Roll back and digest fewer messages at once, because what is known of their people is too large to hold."""
+    """Raised to roll back and digest fewer messages at once: the registers of their people exceed the memory limit."""
 
 
 class LostRaceError(Exception):
-    """Roll back and digest the batch again, because its identities are not all locked.
+    """Raised to roll back and digest the batch again, because its identities are not all locked.
 
-    Another worker made one of them at the same moment, or the batch changes `also`, which must be locked in the order
-    of the keys with the others, so that two batches cannot deadlock.
+    Either another worker inserted one of them at the same moment, or the batch changes the identities of `also`.
+    All must be locked in the order of their keys, so that two batches cannot deadlock.
     """
 
     def __init__(self, also: Iterable[IdentityKey] = ()) -> None:
@@ -104,12 +104,12 @@ def as_columns(site_id: int, keys: Sequence[IdentityKey]) -> list[list[Any]]:
 
 
 def save_identities(site_id: int, identities: dict[IdentityKey, LoadedIdentity]) -> None:
-    """Write new and changed identities; both in the order of their keys. Two queries at most."""
+    """Insert new identities and update changed ones, in the order of their keys. Two queries at most."""
     new = {key: identity for key, identity in identities.items() if identity.id is None}
     old = {key: identity for key, identity in identities.items() if identity.id is not None}
     with connection.cursor() as cursor:
         if new:
-            # Whoever else inserts one of these keys at this moment is waited for here, then wins.
+            # If another transaction inserts one of these keys at the same moment, this waits for it, and it wins.
             cursor.execute(
                 """
                 INSERT INTO cohorts_identity (site_id, kind, value, registers, bytes, parent_kind, parent_value,
@@ -141,7 +141,7 @@ def save_identities(site_id: int, identities: dict[IdentityKey, LoadedIdentity])
 
 
 def register_columns(identities: Iterable[LoadedIdentity]) -> list[list[Any]]:
-    """The registers as JSON and the parent derived from them, column by column."""
+    """Return the columns registers (as JSON), parent kind and parent value of these identities."""
     identities = list(identities)
     parents = [merge.parent_of(identity.registers) for identity in identities]
     return [

@@ -1,8 +1,8 @@
-"""What counts as an identifier of a person, a group or a message, in whatever type a sender puts it. Pure.
+"""Identifiers of persons, groups and messages, read from any JSON type. Pure.
 
-Clients that have no id send something all the same: the text of a missing value, the name of the field, a template that
-nobody filled, a UUID of zeros. Strangers who share such an id would become one person, so it names nobody. The price is
-that a person whose id really is `nil` or `Unknown` names nobody either: the warning tells, and another id helps.
+Clients without an id send a placeholder: the text of a missing value, the name of the field, an unfilled template, a
+UUID of zeros. Strangers who share a placeholder would become one person, so a placeholder is no identifier. The price:
+a real id such as `nil` or `Unknown` is none either. The event gets a warning, and another id helps.
 """
 
 import re
@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 ID_LENGTH: Final = 255
-Opinion = Callable[[str], bool]  # of whether a text names nobody
+Opinion = Callable[[str], bool]  # True for a placeholder
 
-# Nearly every real id: plain characters, and a digit other than 0 among them. Nothing else is asked of these.
+# Nearly every real id: plain characters with a digit other than 0. These need no further check.
 PLAIN: Final = re.compile(r"(?!-1(?:\.0+)?\Z)(?=[^1-9]*[1-9])[\w.@:+|/=-]+")
-# Written by a language or a person for "no value". All compare as their letters and digits, without case. Words that
-# are also somebody's name in a user table (empty, nobody, void) or a region (NA) are left out.
+# Words for "no value", compared by their letters and digits without case. Words that are also a user name (empty,
+# void) or a region (NA) are left out.
 WORDS: Final = frozenset(
     """null nil nul none nan undefined undef unset true false array
     unknown unidentified unspecified unassigned notset notfound notavailable notapplicable notprovided notspecified
@@ -23,7 +23,7 @@ WORDS: Final = frozenset(
     notauthenticated unauthenticated notloggedin loggedout signedout""".split()  # noqa: SIM905 - quotes would hide the words
 )
 # The name of a field in place of its value: `user_id`, `kameleoonVisitorCode`, `YOUR-USER-ID`, `properties.userId`.
-# Not any word that ends in `id`: `budi_id` is somebody.
+# Not any word that ends in `id`: `budi_id` is a person.
 OWNERS: Final = (
     "account|ad|advertising|ajs|anon|anonymous|client|contact|context|cookie|current|customer|data|device|distinct|event|"
     "external|group|insert|installation|instance|kameleoon|lead|member|message|payload|person|previous|profile|"
@@ -33,7 +33,7 @@ NAMES: Final = "id|uid|uuid|guid|identifier|email|emailaddress|username"
 FIELD: Final = re.compile(rf"(?:your|my|the)?(?:(?:{NAMES})|[kx]?(?:{OWNERS})+(?:{NAMES}|ids|code|key))")
 # Zeros in any number and grouping, also as an address or a URN; and the other end of the UUIDs.
 ZEROS: Final = re.compile(r"(?:0x|urnuuid)?0+|f{32}")
-# What a template, a macro or a format leaves when nobody fills it in, and what a program prints of an object.
+# An unfilled template, macro or format, and the text that a program prints for an object.
 UNFILLED: Final = re.compile(
     r"""
     .*(?: \{\{.*\}\} | [$\#%@]\{.*\} | \{%.*%\} | <%.*%> | \[\[.*\]\] | \[%.*%\] | \*\|.*\|\* | %%.+%% ).*
@@ -49,7 +49,7 @@ SIGNS: Final = re.compile(r"[\W_]+")
 
 
 def names_nothing(text: str) -> bool:
-    """Return whether a text is what clients send when they have no id: blank, or a placeholder in any spelling."""
+    """Return True for a blank text or a placeholder in any spelling."""
     text = text.strip()
     if PLAIN.fullmatch(text):
         return False
@@ -75,8 +75,8 @@ def spell(value: Any) -> str | None:
 def read_id(value: Any, *, is_placeholder: Opinion = names_nothing) -> tuple[str | None, str]:
     """Return (id, warning): a string without its outer white space, or a number's text.
 
-    Without an id the warning says why (`unreadable_id`, `placeholder_id`); it is empty where nothing was given.
-    `is_placeholder` says which texts name nobody; a message that was digested long ago keeps the opinion of its time.
+    Without an id the warning is `unreadable_id` or `placeholder_id`, or empty if nothing was sent.
+    `is_placeholder` decides about texts; a message digested by an earlier version keeps the decision of that version.
     """
     if value is None:
         return None, ""

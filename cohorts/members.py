@@ -1,7 +1,7 @@
-"""Who is in a persona or a group now: persons, each once, whichever of their identifiers an event said it of.
+"""Members of personas and groups: persons, each once, whatever identifier an event named.
 
-A person is in if the facts of all their identities, joined as remote data joins them, say so. What one identity says by
-itself decides nothing: a visitor enters as a device and leaves as a user, or enters as both.
+A person is a member if the joined facts of all identities say so, as in remote data. One identity alone decides
+nothing: a visitor may enter as a device and leave as a user, or enter as both.
 """
 
 from collections import Counter
@@ -16,9 +16,9 @@ from cohorts import merge, remote_data
 from cohorts.models import SIZE, Identity
 from cohorts.reserved_traits import company_id
 
-MOST_SCANNED: Final = 20_000  # identities that a page of members looks at
-MOST_JOINED: Final = 200  # of which it joins so many with the rest of their person
-MOST_COUNTED: Final = 5_000  # identities in personas that the sizes of these are counted of
+MOST_SCANNED: Final = 20_000  # identities that a page of members examines
+MOST_JOINED: Final = 200  # of these, joined with the rest of their person
+MOST_COUNTED: Final = 5_000  # identities in personas from which their sizes are counted
 MOST_WALKED: Final = 20_000  # identities of all persons together: some 0.3 s; of fewer persons if it is more
 MOST_BYTES: Final = 33_554_432  # of the registers of these and of the rest of their persons
 PAGE: Final = 50
@@ -55,33 +55,33 @@ class Member:
 
     kind: Identity.Kind
     value: str  # the identifier that all others of the person lead to
-    since: int  # when the event happened that said so, in microseconds since 1970
+    since: int  # time of the event that entered, in microseconds since 1970
     ids: list[int]  # the rows of all identities
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """A page of members."""
+class MemberPage:
+    """Members in the order of their first identities, and the place where the next page begins."""
 
     members: list[Member]
     next: Key | None  # more may follow after it
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """What an identity says of the register that is asked for, and where it points."""
+class _MemberIdentity:
+    """The registers of an identity under the paths asked for, and its parent."""
 
     id: int
     parent: Key | None
     registers: merge.Registers
-    is_unread: bool = False  # all that were read before are too large together
+    is_unread: bool = False  # because those read before it already reach the limit
 
 
-_Person = dict[Key, _Said]
+_Person = dict[Key, _MemberIdentity]
 
 
 def sizes(site_id: int) -> tuple[dict[str, int], bool]:
-    """Return how many persons are in each persona, by its name, and whether all of the site were looked at.
+    """Return how many persons are in each persona, by its name, and True if all identities of the site were read.
 
     It reads the first 20,000 identities by kind and value, of which 5,000 were ever in a persona. Of these and the rest
     of their persons it reads 32 MiB. Beyond that the figures are lower bounds. An index instead would be written
@@ -94,19 +94,19 @@ def sizes(site_id: int) -> tuple[dict[str, int], bool]:
               FROM cohorts_identity i WHERE site_id = %(site)s AND kind IN (1, 2, 3) ORDER BY kind, value LIMIT %(most)s
         ) AS seen WHERE personas IS NOT NULL ORDER BY kind, value LIMIT %(joined)s
     """
-    found: Counter[str] = Counter()
-    looked_at, has_read_all = 0, True
+    counts: Counter[str] = Counter()
+    scanned, has_read_all = 0, True
     bounds = {"most": MOST_SCANNED, "joined": MOST_COUNTED}
     persons, joined = _persons(seed, {"site": site_id, **bounds}, [("personas",)], most_bytes=MOST_BYTES)
     for seeds, person in persons:
-        looked_at += len(seeds)
-        if any(said.is_unread for said in person.values()):  # the rest may say that somebody left
+        scanned += len(seeds)
+        if any(said.is_unread for said in person.values()):  # an unread identity may have left
             has_read_all = False
             continue
         for name, is_in in remote_data.memberships(_join(person)).items():
-            found[name] += is_in
-    is_complete = has_read_all and looked_at < joined and _place_after(site_id, None, MOST_SCANNED) is None
-    return {name: size for name, size in found.items() if size}, is_complete
+            counts[name] += is_in
+    is_complete = has_read_all and scanned < joined and _place_after(site_id, None, MOST_SCANNED) is None
+    return {name: size for name, size in counts.items() if size}, is_complete
 
 
 def find_members(
@@ -117,12 +117,12 @@ def find_members(
     after: Key | None,
     limit: int = PAGE,
     company_is_group: bool = False,
-) -> Page:
+) -> MemberPage:
     """Return a page of the persons who are in a persona or a group, as their remote data says.
 
     A person's place is that of the first identity, by kind and value, that says so by itself. At most 20,000 identities
     are looked at and 200 of them joined with their persons, so that a page may be short, or empty, and more follow.
-    With `company_is_group` a company stands in for the group of whom no group call tells. Three queries.
+    With `company_is_group` a company is the group of a person without a group call. Three queries.
     """
     paths: list[Path] = [("personas", name)]
     if of == "group":
@@ -145,17 +145,17 @@ def find_members(
         candidates += seeds
         since = _since(_join(person), of, name, company_is_group=company_is_group)
         saying = [key for key, said in person.items() if _says_so(said.registers, of, name)]
-        # Of a person whose first place is on an earlier page, that page has told.
+        # A person whose first identity is on an earlier page was listed there.
         if since is not None and (first := min(saying, key=_order)) in seeds:
             root = _root(person)
             firsts[first] = Member(Identity.Kind(root[0]), root[1], since, [said.id for said in person.values()])
     ordered = sorted(firsts, key=_order)
-    found = Page([firsts[key] for key in ordered[:limit]], None)
+    members = [firsts[key] for key in ordered[:limit]]
     if len(ordered) > limit:
-        return Page(found.members, ordered[limit - 1])
+        return MemberPage(members, ordered[limit - 1])
     if len(candidates) == joined:
-        return Page(found.members, max(candidates, key=_order))
-    return Page(found.members, _place_after(site_id, after, MOST_SCANNED))
+        return MemberPage(members, max(candidates, key=_order))
+    return MemberPage(members, _place_after(site_id, after, MOST_SCANNED))
 
 
 def find_roots(ids: Sequence[int]) -> list[int]:
@@ -171,7 +171,7 @@ def find_roots(ids: Sequence[int]) -> list[int]:
     return [roots[id_] for id_ in ids if id_ in roots]
 
 
-# Whether an identity may say by itself that it is in: a person who is in has at least one that does.
+# True for an identity that is in by itself. A person who is in has at least one such identity.
 _CANDIDATE: Final = {
     "personas": "registers #> ARRAY['personas', %(name)s, '3'] = 'true'",
     "group": """
@@ -183,35 +183,35 @@ _CANDIDATE: Final = {
 
 
 def _says_so(registers: merge.Registers, of: str, name: str) -> bool:
-    """Return whether these registers of one identity say that it is in. Pure."""
+    """Return True if these registers of one identity alone make it a member. Pure."""
     if of == "personas":
         return remote_data.memberships(registers).get(name, False)
     if "group" in registers:
         return bool(registers["group"][3] == name)
-    return company_id({each: register[3] for each, register in registers.get("traits", {}).items()}) == name
+    return company_id({trait: register[3] for trait, register in registers.get("traits", {}).items()}) == name
 
 
 def _since(joined: merge.Registers, of: str, name: str, *, company_is_group: bool) -> int | None:
-    """Since when a joined person is in, in microseconds; None for who is not. Pure."""
+    """Return the time in microseconds since which a joined person is a member, otherwise None. Pure."""
     register: merge.Register
     if of == "personas":
         is_in = remote_data.memberships(joined).get(name, False)
         register = joined.get("personas", {}).get(name, [])
     else:
-        profile = remote_data.profile(joined, public_traits=None, company_is_group=company_is_group)
+        profile = remote_data.profile(joined, remote_data.Reader(None, company_is_group=company_is_group))
         is_in = profile.get("groupId") == name
         register = joined.get("group") or joined.get("traits", {}).get("company", [])
     return register[0] if is_in else None
 
 
 def _join(person: _Person) -> merge.Registers:
-    if len(person) == 1:  # which most are
+    if len(person) == 1:  # most persons
         return next(iter(person.values())).registers
     return merge.join(said.registers for said in person.values())
 
 
 def _order(key: Key) -> tuple[int, bytes]:
-    """As the database orders identities."""
+    """Return a key in the order of the database."""
     return key[0], key[1].encode()
 
 
@@ -237,11 +237,11 @@ def _persons(
     most_bytes: int | None = None,
     most_walked: int = MOST_WALKED,
 ) -> tuple[list[tuple[set[Key], _Person]], int]:
-    """Return every person with an identity among the rows of `seed`, and which of their identities those are.
+    """Return every person with an identity among the rows of `seed`, with those of their identities.
 
-    And how many rows of `seed` that is at most: `joined`, or less if all persons together had more than `most_walked`
-    identities. Of each identity only the registers under `paths` are read, as long as all together have `most_bytes`.
-    One query, some more where less is tried.
+    Also return the limit of rows of `seed` that was used: `joined`, or less if all persons together had more than
+    `most_walked` identities. Only the registers under `paths` are read, up to `most_bytes` in all. One query, one more
+    for each smaller limit.
     """
     joined: int = parameters["joined"]
     while True:
@@ -250,7 +250,7 @@ def _persons(
             break
         joined = max(1, joined // 10)
     said = {
-        (kind, value): _Said(
+        (kind, value): _MemberIdentity(
             id_,
             None if parent_kind is None else (parent_kind, parent_value),
             _registers(paths, texts),
@@ -261,8 +261,8 @@ def _persons(
     persons: dict[Key, _Person] = {}
     seeds: dict[Key, set[Key]] = {}
     roots: dict[Key, Key] = {}
-    for key, each in said.items():
-        persons.setdefault(_find_root(key, said, roots), {})[key] = each
+    for key, identity in said.items():
+        persons.setdefault(_find_root(key, said, roots), {})[key] = identity
     for _, kind, value, _, _, is_seed, *_ in rows:
         if is_seed:
             seeds.setdefault(roots[kind, value], set()).add((kind, value))
@@ -312,20 +312,20 @@ def _root(person: _Person) -> Key:
     return _find_root(next(iter(person)), person, {})
 
 
-def _find_root(key: Key, said: Mapping[Key, _Said], roots: dict[Key, Key]) -> Key:
-    """Return the identity that this one leads to in the end, of a ring the smallest; it is noted in `roots`."""
+def _find_root(key: Key, said: Mapping[Key, _MemberIdentity], roots: dict[Key, Key]) -> Key:
+    """Return the identity at the end of the parents, of a ring the smallest. Add it to `roots`."""
     if said[key].parent is None:
         roots[key] = key
         return key
-    way: dict[Key, None] = {}  # in order; a chain of aliases may be long
+    path: dict[Key, None] = {}  # in order; a chain of aliases may be long
     at = key
-    while at not in roots and at not in way:
-        way[at] = None
+    while at not in roots and at not in path:
+        path[at] = None
         parent = said[at].parent
-        if parent is None or parent not in said:  # whom it pointed at was erased
+        if parent is None or parent not in said:  # the parent was erased
             break
         at = parent
-    ordered = list(way)
+    ordered = list(path)
     root = roots.get(at) or (at if ordered[-1] == at else min(ordered[ordered.index(at) :], key=_order))
-    roots |= dict.fromkeys(way, root)
+    roots |= dict.fromkeys(path, root)
     return root

@@ -1,9 +1,8 @@
-"""Registers and how they join: the laws that make any order and any repetition of events give one state.
+"""Registers and their join, which gives one state for any order and any repetition of events.
 
-A register is `[micros, position, message_id, value]`: when the event happened (microseconds since 1970, UTC), its
-place in its request, its messageId (empty when it has none) and what it said. The later one wins, ties are broken by
-the canonical JSON of the value (promises K-71), and `None` as a value is a tombstone (K-72). Registers are lists
-because that is how they come back from JSON.
+A register is `[micros, position, message_id, value]`: the time of the event in microseconds since 1970, its place in
+its request, its messageId (or an empty text), and a value. The later one wins. The canonical JSON of the value breaks
+ties (promise K-71), and `None` as a value is a tombstone (K-72). Registers are lists, as JSON returns them.
 """
 
 import heapq
@@ -17,10 +16,11 @@ import msgspec
 Register = list[Any]
 Registers = dict[str, Any]
 
-# An identity's registers: {"traits": {name: register}, "group": register, "personas": {name: register},
-# "user": register (its owner, or the user an alias made it), "anonymous": register, "visitor": its earliest link to a
-# visitor code, "device_visitor": of a user, the earliest such link of any device or former id it was ever linked to,
-# "left_out": {"traits": the time of the latest register that the limit of this map left out}}.
+# An identity's registers by name. `traits` and `personas` are maps of registers, and `group` is a register.
+# `user` holds the owner, or the user of an alias. `anonymous` holds the owner of a visitor code.
+# `visitor` holds the earliest link to a visitor code. `device_visitor` of a user holds the earliest such link of any
+# device or former id that was ever linked to it.
+# `left_out` maps `traits` and `personas` to the time of the latest register that the limit of the map left out.
 MAPS = ("traits", "personas")
 EARLIEST = ("visitor", "device_visitor")
 LEFT_OUT: Final = "left_out"
@@ -28,39 +28,37 @@ LEFT_OUT: Final = "left_out"
 # very worst; each event of such a person costs worker and database some 60 ms.
 MOST: Final[Mapping[str, int]] = {"traits": 500, "personas": 300}
 VALUE_BYTES: Final = 4_096  # of a trait's value as JSON
-VALUE_ELEMENTS: Final = (
-    256  # of the lists and objects in it: PostgreSQL takes ten times as long for numbers as for text
-)
+VALUE_ELEMENTS: Final = 256  # of its lists and objects: PostgreSQL needs ten times as long for numbers as for text
 NAME_BYTES: Final = 255  # of a trait's name as JSON
 MOST_ESCAPED: Final = len("\\u0000")  # bytes that a letter has as JSON
 
 
 def canonical(value: Any) -> bytes:
-    """The one JSON spelling of a value: keys sorted, no white space."""
+    """Return the one JSON spelling of a value, with sorted keys and no white space."""
     return msgspec.json.encode(value, order="sorted")
 
 
 def is_later(candidate: Register, current: Register) -> bool:
-    """Whether `candidate` wins over `current`. A total order, so equal registers change nothing."""
+    """Return True if `candidate` wins over `current`. The order is total, so equal registers change nothing."""
     if candidate[:3] != current[:3]:
         return bool(candidate[:3] > current[:3])
-    # Not compared as Python values, to which True is 1 and 1 is 1.0.
+    # As JSON, because for Python True equals 1 and 1 equals 1.0.
     return canonical(candidate[3]) > canonical(current[3])
 
 
 def is_earlier_link(candidate: Register, current: Register) -> bool:
-    """Whether `candidate` is the first link of the two: smallest time, ties by the bytes of the visitor code.
+    """Return True if `candidate` is the earlier link; the bytes of the visitor code break ties.
 
-    Position and messageId come last, only so that the register itself is the same in any order.
+    Position and messageId come last, so that the register is the same in any order of events.
     """
     return (candidate[0], candidate[3].encode(), *candidate[1:3]) < (current[0], current[3].encode(), *current[1:3])
 
 
 class Move(IntEnum):
-    """What became of a register."""
+    """The effect of an event on a register."""
 
     STAYED = 0
-    RESTAMPED = 1  # the same value, said again later: it has to be written, but changes no document
+    RESTAMPED = 1  # the same value with a later stamp: it must be written, but changes no document
     CHANGED = 2
 
 
@@ -121,7 +119,7 @@ def limit_map(registers: Registers, name: str, *, most: int) -> tuple[AbstractSe
 
 
 def note_left_out(registers: Registers, name: str, at: int) -> bool:
-    """Note the time of what was left out, in place, and return whether it is later than what was noted."""
+    """Record the time of a register that was left out, in place. Return True if it is later than the recorded one."""
     times = registers.setdefault(LEFT_OUT, {})
     if at <= times.get(name, -1):
         return False
@@ -130,7 +128,7 @@ def note_left_out(registers: Registers, name: str, at: int) -> bool:
 
 
 def is_too_long(name: str, value: Any) -> bool:
-    """Return whether a trait is left out because its name or its value is too long."""
+    """Return True if a trait is left out because its name or its value is too long."""
     if isinstance(value, bool | int | float) or value is None:
         return _bytes(name) > NAME_BYTES
     if isinstance(value, str) and len(value) < VALUE_BYTES // MOST_ESCAPED:  # most values: they need not be spelled
@@ -139,13 +137,13 @@ def is_too_long(name: str, value: Any) -> bool:
 
 
 def _has_many_elements(value: Any) -> bool:
-    """Return whether the lists and objects of a value have too many elements. A loop, because they may nest deep."""
+    """Return True if the lists and objects of a value have too many elements. A loop, because they may nest deep."""
     elements, to_do = 0, [value]
     while to_do and elements <= VALUE_ELEMENTS:
-        each = to_do.pop()
-        if isinstance(each, dict | list):
-            elements += len(each)
-            to_do += each.values() if isinstance(each, dict) else each
+        part = to_do.pop()
+        if isinstance(part, dict | list):
+            elements += len(part)
+            to_do += part.values() if isinstance(part, dict) else part
     return elements > VALUE_ELEMENTS
 
 
@@ -192,13 +190,13 @@ def join(all_registers: Iterable[Mapping[str, Any]], *, most: Mapping[str, int] 
 
 
 def absorb(registers: Registers, said: Registers) -> None:
-    """Join what was said of one identity into its registers, in place."""
+    """Join further registers of one identity into its registers, in place."""
     for name, register in said.items():
         if name in MAPS:
             set_all_in_map(registers, name, register, most=MOST[name])
         elif name == LEFT_OUT:
-            for each, at in register.items():
-                note_left_out(registers, each, at)
+            for of_map, at in register.items():
+                note_left_out(registers, of_map, at)
         elif name in EARLIEST:
             set_earliest(registers, name, register)
         else:
@@ -206,10 +204,10 @@ def absorb(registers: Registers, said: Registers) -> None:
 
 
 def not_joined(said: Registers, known: Registers) -> list[str]:
-    """Return the registers of `known` that do not hold what was `said`.
+    """Return the names of registers in `known` that do not include `said`.
 
-    Joining it in would move them, or one has the stamp of a message that said something else. A register that the
-    limit of a map may have left out is not missing.
+    Joining `said` would move them, or one has the stamp of a message with another value. A register that the limit of
+    a map may have left out is not missing.
     """
     missing = []
     for name, register in said.items():
@@ -236,7 +234,7 @@ def _holds(current: Register | None, said: Register, wins: Callable[[Register, R
 
 
 def parent_of(registers: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Where an identity points: its user (an owner or an alias), else its anonymous id, else nowhere."""
+    """Return the parent of an identity: its user (owner or alias), otherwise its anonymous id, otherwise None."""
     for name in ("user", "anonymous"):
         if name in registers:
             return name, registers[name][3]

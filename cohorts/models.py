@@ -1,4 +1,4 @@
-"""Who they are: identities with what was said of them, personas, groups and usernames."""
+"""Tables of people: identities with their registers, links, personas, groups and usernames."""
 
 from typing import Final
 
@@ -7,16 +7,16 @@ from django.db.models.functions import Collate, Lower
 
 import names
 
-# The bytes of the registers of a row `i`, an identity or a group: exact, or guessed by what is stored, which may be
-# compressed, if a version without limits wrote it.
+# The bytes of the registers of a row `i`, an identity or a group. A version without limits did not write `bytes`; the
+# stored size is then an estimate, because it may be compressed.
 SIZE: Final = "coalesce(i.bytes, 4 * pg_column_size(i.registers))"
 
 
 class Identity(models.Model):
-    """One identifier of a person: (site, kind, value), with registers that only ever move forward (cohorts.merge)."""
+    """One identifier of a person: (site, kind, value), with registers that only move forward (cohorts.merge)."""
 
     class Kind(models.IntegerChoices):
-        """In the order in which remote data looks an id up."""
+        """The kinds, in the order in which remote data looks an id up."""
 
         USER = 1, "user"
         VISITOR = 2, "visitor"
@@ -114,7 +114,7 @@ class Link(models.Model):
 
 
 class Persona(models.Model):
-    """A named audience that somebody of the site is in or was in; the remote data `common` lists them."""
+    """A named audience that a person of the site is or was in. The remote data `common` lists them."""
 
     site = models.ForeignKey("api.Site", on_delete=models.CASCADE, related_name="+")
     name = models.CharField(max_length=255)
@@ -129,7 +129,7 @@ class Persona(models.Model):
         indexes = [
             # The list of a site's personas, page by page.
             models.Index(fields=["site", "sort_key"], name="cohorts_persona_order"),
-            # `common` names the first so many. By id alone the planner would go through other sites' personas.
+            # `common` lists the first ones. By id alone the planner would go through other sites' personas.
             models.Index(fields=["site", "created_at", "id"], name="cohorts_persona_first"),
         ]
 
@@ -138,8 +138,9 @@ class Persona(models.Model):
 
 
 class PersonaFact(models.Model):
-    """An event said of an identity that it is in a persona, or no longer. Rows are only ever added, in any order: read
-    by their stamps, they are the history whose end is the identity's register.
+    """An event by which an identity entered or left a persona.
+
+    Rows are only added, in any order. Sorted by their stamps they are the history that ends in the identity's register.
     """
 
     # No database constraints: every insert would lock the one row of its persona.
@@ -161,7 +162,7 @@ class PersonaFact(models.Model):
             ),
         ]
         indexes = [
-            # When a persona was first and last spoken of.
+            # The first and last event of a persona.
             models.Index(fields=["persona", "occurred_at"], name="cohorts_personafact_time"),
         ]
 
@@ -195,7 +196,7 @@ class Group(models.Model):
 
 
 class Username(models.Model):
-    """Whose a username is: the first user who had it, as long as that user's trait `username` says so."""
+    """A username and the user who has it: the first claimant whose trait `username` still has it."""
 
     # No database constraint, see Identity.
     site = models.ForeignKey(

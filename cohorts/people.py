@@ -30,7 +30,7 @@ from locks import Lock, waits_for
 
 @dataclass(frozen=True, slots=True)
 class ChangeOutcome:
-    """What one change did."""
+    """The effects of one change."""
 
     has_new_facts: bool
     has_new_links: bool
@@ -41,11 +41,11 @@ class ChangeOutcome:
 
 @dataclass(frozen=True, slots=True)
 class BatchOutcome:
-    """What a batch of changes did, and whose the events of its ids are."""
+    """The effects of a batch of changes, and the visitor codes of its ids."""
 
     applied: list[ChangeOutcome]
     visitors: "Visitors"  # of every id of the batch
-    changed: "Visitors"  # those that this batch changed: their conversions change hands
+    changed: "Visitors"  # by this batch, so that conversions must be re-keyed
     postponed: AbstractSet[IdentityKey] = frozenset()  # linked to too many: call `share` for each, step by step
 
 
@@ -56,7 +56,7 @@ def apply(
     also: AbstractSet[IdentityKey] = frozenset(),
     most_linked: int,
 ) -> BatchOutcome:
-    """Apply what events of one site say. Call it inside a transaction, before anything that touches goals.
+    """Apply changes of one site. Call it inside a transaction, before any write to goals.
 
     The identities are locked in the order of their keys, those of `also` among them. Raises LostRaceError if another
     worker made one of them meanwhile, or if it has to be called again with more in `also`. Raises TooManyBytesError if
@@ -153,13 +153,13 @@ def share_along(
 
 
 def lock_visitors(site_id: int, key: IdentityKey) -> Visitors:
-    """Return whose the events of an identity are, and keep it so until the transaction ends. One query."""
+    """Return the visitor codes of an identity and lock it until the transaction ends. One query."""
     known = lock_identities(site_id, [key])
     return visitors_of({key: known[key].registers})
 
 
 def find_renamed(changes: Sequence[Change]) -> set[IdentityKey]:
-    """The identities to which events give a trait that people are found by."""
+    """Return the identities to which changes give a trait of the search."""
     holders = [holder_of(change) for change in changes if not search.FOUND_BY.isdisjoint(change.traits)]
     return {key for key in holders if key is not None}
 

@@ -1,4 +1,4 @@
-"""Finding people and personas: what pages read, by an index or of a bounded number of rows."""
+"""Queries of pages for people, groups and personas, each by an index or of a bounded number of rows."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -23,7 +23,7 @@ def find_person(site_id: int, ids: Sequence[str], *, most: int = remote_data.MOS
     )
     return list(
         Identity.objects.raw(
-            # OFFSET 0: the planner would join the whole table with so many rows as it expects of the walk.
+            # OFFSET 0, because the planner overestimates the rows of the walk and would join the whole table.
             f"""
             {remote_data.NEAREST}
             SELECT {columns}, CASE WHEN near.is_read THEN i.registers ELSE '{{}}' END AS registers,
@@ -37,14 +37,14 @@ def find_person(site_id: int, ids: Sequence[str], *, most: int = remote_data.MOS
 
 
 def newest(site_id: int, *, limit: int) -> list[Identity]:
-    """Return the identities that were made last, among the newest 2,000 of all sites, without registers. One query."""
+    """Return the newest identities, among the newest 2,000 of all sites, without registers. One query."""
     last = Identity.objects.order_by("-pk").values("pk")[:2_000]
     found = Identity.objects.filter(pk__in=last, site_id=site_id).defer("registers")
     return list(found.order_by("-pk")[:limit])
 
 
 def count_traits(group_ids: Sequence[int]) -> dict[int, int]:
-    """Return how many traits of each of these groups events named, removed ones among them. One query."""
+    """Return the number of traits of each group, with removed ones. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -62,7 +62,7 @@ def listed_personas(site_id: int, names: Sequence[str]) -> set[str]:
 
 
 def spoken_of(persona_ids: Sequence[int]) -> dict[int, tuple[datetime, datetime]]:
-    """When events first and last said of these personas that somebody is in or out. One query, by the index."""
+    """Return the times of the first and last event of each persona. One query, by the index."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -81,7 +81,7 @@ def spoken_of(persona_ids: Sequence[int]) -> dict[int, tuple[datetime, datetime]
 
 
 def visitor_codes(identities: Sequence[Identity]) -> list[str]:
-    """The codes that conversions of these identities may count for: theirs, and those first linked to them. Pure."""
+    """Return the visitor codes to which conversions of these identities may belong. Pure."""
     linked = (
         identity.registers[name][3] for identity in identities for name in merge.EARLIEST if name in identity.registers
     )

@@ -1,6 +1,6 @@
-"""Remote data: from a key (`IDENTIFY_<id>`, `COHORTS_<id>`, `common`) to the JSON object that SDKs read."""
+"""Remote data: the JSON object under a key (`IDENTIFY_<id>`, `COHORTS_<id>`, `common`), as SDKs read it."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,16 +15,16 @@ COHORTS: Final = "COHORTS_"
 COMMON: Final = "common"
 MOST_POINTING: Final = 1_000  # identities that point at one and are read: an id like "test" may be on every device
 MOST_OF_PERSON: Final = 1 + MOST_POINTING  # identities: each of a thousand devices may have a thousand visitors
-MOST_LISTED: Final = 2_000  # personas of a site; nobody targets by so many
-COMMON_BYTES: Final = 262_144  # of their names in `common`, which anybody may read
+MOST_LISTED: Final = 2_000  # personas of a site, many more than an experiment targets
+COMMON_BYTES: Final = 262_144  # of their names in `common`, which needs no token
 # Of the registers of a person whom STATEMENT reads with many others: 200 of the largest are 6 MB, some 0.2 s.
 ORDINARY_BYTES: Final = 32_768
 # Of a larger person whom LARGE reads alone: one identity has 3.6 MB at the very worst (cohorts.merge), some 0.2 s.
 LARGE_BYTES: Final = 4_194_304
 
-Wanted = tuple[int, str | None]  # (site, the id of a person), or (site, None) for the site's personas
-# As JSON: the registers of each identity of a person, or one list of personas. None of a person for LARGE.
-Found = Mapping[Wanted, Sequence[str] | None]
+Lookup = tuple[int, str | None]  # (site, the id of a person), or (site, None) for the site's personas
+# As JSON: the registers of each identity of a person, or one list of personas. None for a person of LARGE.
+Rows = Mapping[Lookup, Sequence[str] | None]
 
 # The identities of every person asked for, in one statement. An id is looked up as user, then visitor, then anonymous
 # (the order of Identity.Kind). Owners and aliases make a person's identities a tree; UNION ends also where aliases
@@ -71,7 +71,7 @@ STATEMENT: Final = f"""
 {PERSON}
 SELECT person.place, CASE WHEN sum(person.size) OVER (PARTITION BY person.place) <= {ORDINARY_BYTES} THEN
        (SELECT identity.registers::text FROM cohorts_identity identity WHERE identity.id = person.id) END
-  FROM person  -- a subquery, because the planner would hash the whole table for a join with so many rows as it expects
+  FROM person  -- a subquery: for a join the planner expects too many rows and would hash the whole table
  UNION ALL
 SELECT asked.place, (
     SELECT coalesce(json_agg(name), '[]')::text FROM (
@@ -111,152 +111,163 @@ SELECT (
 
 
 @dataclass(frozen=True, slots=True)
+class Reader:
+    """The rights of a reader at a site, and the site's choice of groups."""
+
+    public_traits: Collection[str] | None  # that a reader without a token may see; None for all
+    company_is_group: bool = False  # the company is the group of a person without a group call
+
+    @property
+    def source_traits(self) -> frozenset[str] | None:
+        """Return the traits from which the answers are made, None for all."""
+        if self.public_traits is None:
+            return None
+        parts = NAME_PARTS if "name" in self.public_traits else ()
+        return frozenset((*self.public_traits, *parts, *(("company",) if self.company_is_group else ())))
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFamily:
+    """The keys with one prefix, and the object that a reader gets of the joined person whose id follows it."""
+
+    prefix: str
+    render: Callable[[merge.Registers, Reader], dict[str, Any]]
+    has_traits: bool = False  # the object contains traits, of which a reader may see a part
+    has_personas: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LargePerson:
     """A person for LARGE, and the parts of it that the keys need."""
 
-    wanted: Wanted
-    traits: tuple[str, ...] | None  # None: everything
+    lookup: Lookup
+    traits: tuple[str, ...] | None  # None: all
     has_personas: bool
 
     def parameters(self) -> dict[str, Any]:
+        """Return the parameters of LARGE."""
         traits = None if self.traits is None else list(self.traits)
-        return {**parameters([self.wanted]), "traits": traits, "personas": self.has_personas}
+        return {**parameters([self.lookup]), "traits": traits, "personas": self.has_personas}
 
 
-def large_persons(
-    site_id: int, keys: Sequence[str], found: Found, *, public_traits: Collection[str] | None, company_is_group: bool
-) -> list[LargePerson]:
-    """Return the persons whom STATEMENT found too large, each once, with the parts that these keys need."""
-    large = {wanted: list[str]() for wanted, texts in found.items() if texts is None}
+def find_large(site_id: int, keys: Sequence[str], rows: Rows, reader: Reader) -> list[LargePerson]:
+    """Return the persons that are too large for STATEMENT, each once, with the parts that these keys need."""
+    large = {lookup: list[KeyFamily]() for lookup, texts in rows.items() if texts is None}
     for key in keys if large else ():
-        wanted = need(site_id, key)
-        if wanted in large:
-            large[wanted].append(key.strip())
-    visible = _visible_traits(public_traits, company_is_group=company_is_group)
+        lookup, family = lookup_of(site_id, key), family_of(key)
+        if lookup in large and family is not None:
+            large[lookup].append(family)
+    traits = None if reader.source_traits is None else tuple(sorted(reader.source_traits))
     return [
         LargePerson(
-            wanted,
-            (None if visible is None else tuple(sorted(visible))) if any(map(_is_profile, its)) else (),
-            not all(map(_is_profile, its)),
+            lookup,
+            traits if any(family.has_traits for family in families) else (),
+            any(family.has_personas for family in families),
         )
-        for wanted, its in large.items()
+        for lookup, families in large.items()
     ]
 
 
-def _is_profile(key: str) -> bool:
-    return key.startswith(IDENTIFY)
+def family_of(key: str) -> KeyFamily | None:
+    """Return the family of a key; None for `common` and an unknown key."""
+    return next((family for family in FAMILIES if key.lstrip().startswith(family.prefix)), None)
 
 
-def _visible_traits(public_traits: Collection[str] | None, *, company_is_group: bool) -> frozenset[str] | None:
-    """Return the traits from which the answer to a reader is made; None for all."""
-    if public_traits is None:
-        return None
-    return frozenset(
-        (*public_traits, *(NAME_PARTS if "name" in public_traits else ()), *(("company",) if company_is_group else ()))
-    )
+def lookups_of(site_id: int, keys: Sequence[str]) -> list[Lookup]:
+    """Return the distinct lookups that these keys need."""
+    lookups = (lookup_of(site_id, key) for key in keys)
+    return list(dict.fromkeys(lookup for lookup in lookups if lookup is not None))
 
 
-def wanted(site_id: int, keys: Sequence[str]) -> list[Wanted]:
-    """What these keys need from the database, each once."""
-    needs = (need(site_id, key) for key in keys)
-    return list(dict.fromkeys(each for each in needs if each is not None))
+def lookup_of(site_id: int, key: str) -> Lookup | None:
+    """Return the lookup that a key needs, None for an unknown key.
 
-
-def need(site_id: int, key: str) -> Wanted | None:
-    """What one key needs from the database. Space around it is none of it: a printed snippet adds a newline (K-74)."""
+    White space around the key is ignored, because printed snippets add a newline (promise K-74).
+    """
     key = key.strip()
     if key == COMMON:
         return site_id, None
-    for prefix in (IDENTIFY, COHORTS):
-        if key.startswith(prefix):
-            # PostgreSQL holds no NUL; no identity has one either.
-            return site_id, key.removeprefix(prefix).replace("\0", "\ufffd")
-    return None
+    family = family_of(key)
+    # PostgreSQL holds no NUL; no identity has one either.
+    return None if family is None else (site_id, key.removeprefix(family.prefix).replace("\0", "\ufffd"))
 
 
-def parameters(asked: Sequence[Wanted]) -> dict[str, Any]:
-    """The parameters of STATEMENT."""
+def parameters(lookups: Sequence[Lookup]) -> dict[str, Any]:
+    """Return the parameters of STATEMENT."""
     return {
-        "sites": [site for site, _ in asked],
-        "ids": [id_ for _, id_ in asked],
+        "sites": [site for site, _ in lookups],
+        "ids": [id_ for _, id_ in lookups],
         "most": MOST_POINTING,
         "in_all": MOST_OF_PERSON,
     }
 
 
-def find(asked: Sequence[Wanted], rows: Sequence[tuple[int, str | None]]) -> Found:
-    """The rows of STATEMENT, by what was asked for."""
-    found: dict[Wanted, list[str] | None] = {each: [] for each in asked}
+def rows_by_lookup(lookups: Sequence[Lookup], rows: Sequence[tuple[int, str | None]]) -> Rows:
+    """Return the rows of STATEMENT by lookup."""
+    by_lookup: dict[Lookup, list[str] | None] = {lookup: [] for lookup in lookups}
     for place, text in rows:
-        texts = found[asked[place - 1]]
+        texts = by_lookup[lookups[place - 1]]
         if text is None:
-            found[asked[place - 1]] = None
+            by_lookup[lookups[place - 1]] = None
         elif texts is not None:
             texts.append(text)
-    return found
+    return by_lookup
 
 
-def documents(
-    site_id: int,
-    keys: Sequence[str],
-    found: Found,
-    *,
-    public_traits: Collection[str] | None,
-    company_is_group: bool = False,
-) -> dict[str, dict[str, Any]]:
-    """The object under each key as asked for, `{}` for one that is unknown (promises K-56, K-59, K-67, K-69, K-76).
-
-    `public_traits` holds the traits a reader without a token may see, None means all. With `company_is_group` a
-    person's company stands in for the group of whom no group call tells.
-    """
+def documents(site_id: int, keys: Sequence[str], rows: Rows, reader: Reader) -> dict[str, dict[str, Any]]:
+    """Return the object under each key, `{}` for an unknown one (promises K-56, K-59, K-67, K-69, K-76)."""
     answers: dict[str, dict[str, Any]] = {}
-    visible = _visible_traits(public_traits, company_is_group=company_is_group)
+    visible = reader.source_traits
     for key in keys:
-        wanted = need(site_id, key)
-        said = [msgspec.json.decode(text) for text in found[wanted] or ()] if wanted else []
-        if wanted is None:
+        lookup, family = lookup_of(site_id, key), family_of(key)
+        parts = [msgspec.json.decode(text) for text in rows[lookup] or ()] if lookup else []
+        if lookup is None:
             answers[key] = {}
-        elif wanted[1] is None:
-            answers[key] = {"cohorts": sorted(said[0])}
-        elif _is_profile(key.strip()):
-            person = merge.join(_without_hidden(each, visible) for each in said)
-            answers[key] = profile(person, public_traits=public_traits, company_is_group=company_is_group)
+        elif family is None:
+            answers[key] = {"cohorts": sorted(parts[0])}
         else:
-            answers[key] = memberships(merge.join(said))
+            hides = family.has_traits and visible is not None
+            person = merge.join(_without_hidden(part, visible or ()) if hides else part for part in parts)
+            answers[key] = family.render(person, reader)
     return answers
 
 
-def _without_hidden(registers: merge.Registers, visible: Collection[str] | None) -> merge.Registers:
-    """Leave out traits that a reader does not see: later ones could push visible ones beyond the limit of a join."""
+def _without_hidden(registers: merge.Registers, visible: Collection[str]) -> merge.Registers:
+    """Leave out hidden traits, because later ones could push visible ones beyond the limit of a join."""
     traits = registers.get("traits")
-    if visible is None or traits is None:
+    if traits is None:
         return registers
     return {**registers, "traits": {name: traits[name] for name in visible if name in traits}}
 
 
-def profile(
-    person: Mapping[str, Any], *, public_traits: Collection[str] | None, company_is_group: bool
-) -> dict[str, Any]:
-    """Return `{"traits": {…}, "groupId": "…"}` of a joined person; `{}` if neither was ever said.
+def profile(person: Mapping[str, Any], reader: Reader) -> dict[str, Any]:
+    """Return `{"traits": {…}, "groupId": "…"}` of a joined person; `{}` if no event ever set either.
 
-    A reader without a token also gets `{}` if nothing that it may see is known. Otherwise the answer would show
-    whether somebody has this id, which may be an e-mail address.
+    A reader without a token also gets `{}` if no visible trait is known. Otherwise the answer would reveal that a
+    person has this id, which may be an e-mail address.
 
-    Derived values are made here, so that they change with their traits: a missing name from first and last name
-    (promises I-14, I-15), and the group from the company (I-12).
+    Derived values change with their traits: a missing name comes from first and last name (promises I-14, I-15), a
+    missing group from the company (I-12).
     """
     if "traits" not in person and "group" not in person:
         return {}
     traits = {name: register[3] for name, register in person.get("traits", {}).items() if register[3] is not None}
     if "name" not in traits and (name := full_name(traits)) is not None:
         traits["name"] = name
-    group = person["group"][3] if "group" in person else company_id(traits) if company_is_group else None
-    seen = {name: value for name, value in traits.items() if public_traits is None or name in public_traits}
-    if public_traits is not None and not seen and group is None:
+    group = person["group"][3] if "group" in person else company_id(traits) if reader.company_is_group else None
+    public = reader.public_traits
+    visible = {name: value for name, value in traits.items() if public is None or name in public}
+    if public is not None and not visible and group is None:
         return {}
-    return {"traits": seen, **({"groupId": group} if group is not None else {})}
+    return {"traits": visible, **({"groupId": group} if group is not None else {})}
 
 
 def memberships(person: Mapping[str, Any]) -> dict[str, bool]:
-    """`{"persona": true | false}` of a joined person: in, or out after having been in (promises K-56)."""
+    """Return `{"persona": true | false}` of a joined person: in, or out after having been in (promise K-56)."""
     return {name: register[3] for name, register in person.get("personas", {}).items()}
+
+
+FAMILIES: Final = (
+    KeyFamily(IDENTIFY, profile, has_traits=True),
+    KeyFamily(COHORTS, lambda person, _: memberships(person), has_personas=True),
+)

@@ -1,4 +1,4 @@
-"""The traits whose names Segment reserves (promises I-10 to I-15): what type each has, and what follows from them."""
+"""Traits with names that Segment reserves (promises I-10 to I-15): their types, and values derived from them."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -41,37 +41,37 @@ TRAITS: Final[Fields] = {
 }
 
 
-def odd_traits(traits: Mapping[str, Any]) -> list[str]:
-    """A sentence for every reserved trait of a foreign type (promises I-10, I-17), in the order of the traits. Pure.
+def find_type_mismatches(traits: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for every reserved trait of another type (promises I-10, I-17), in the order of the traits.
 
-    `traits.age: a number was expected, found text.` Nothing is odd about null, which removes a trait, about a list of
-    one value of the right type (Altis sends such) and about a number as text (Ibexa does). Values are never quoted:
-    they are personal. Costs about a microsecond unless something is odd.
+    `traits.age: a number was expected, found text.` Null is accepted, because it removes a trait. So are a list of
+    one value of the right type (sent by Altis) and a number as text (sent by Ibexa). Values are never quoted, because
+    they are personal. Costs about a microsecond if all types are right.
     """
-    odd: list[str] = []
-    _note_odd(traits, TRAITS, "traits", odd)
-    return odd
+    mismatches: list[str] = []
+    _add_mismatches(traits, TRAITS, "traits", mismatches)
+    return mismatches
 
 
-def _note_odd(fields: Mapping[str, Any], types: Fields, place: str, odd: list[str]) -> None:
+def _add_mismatches(fields: Mapping[str, Any], types: Fields, place: str, mismatches: list[str]) -> None:
     for name, value in fields.items():
         type_ = types.get(name)
         if type_ is None or value is None:
             continue
-        one = only(value)
+        one = unwrap_single(value)
         if isinstance(type_, str):
             if not _is(one, type_):
-                odd.append(f"{place}.{name}: {type_} was expected, found {_kind(one)}.")
+                mismatches.append(f"{place}.{name}: {type_} was expected, found {_kind(one)}.")
         elif one == []:  # an empty object, as PHP writes it
             continue
         elif isinstance(one, dict):
-            _note_odd(one, type_, f"{place}.{name}", odd)
+            _add_mismatches(one, type_, f"{place}.{name}", mismatches)
         else:
-            odd.append(f"{place}.{name}: an object was expected, found {_kind(one)}.")
+            mismatches.append(f"{place}.{name}: an object was expected, found {_kind(one)}.")
 
 
-def only(value: Any) -> Any:
-    """The element of a list of one, which Altis sends for a single value; else the value itself."""
+def unwrap_single(value: Any) -> Any:
+    """Return the element of a list of one, which Altis sends for a single value, otherwise the value itself."""
     return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
@@ -93,7 +93,7 @@ def _is_date(text: str) -> bool:
 
 
 def _kind(value: Any) -> str:
-    """What a value is, in JSON's words."""
+    """Return the type of a value in JSON's words."""
     if isinstance(value, bool):
         return "true or false"
     for types, name in ((str, TEXT), (int | float, NUMERIC), (list, "a list"), (dict, "an object")):
@@ -106,9 +106,9 @@ NAME_PARTS: Final = ("firstName", "first_name", "lastName", "last_name")
 
 
 def full_name(traits: Mapping[str, Any]) -> str | None:
-    """First and last name as one, for who has no `name` of their own; None unless both are there (promises I-14, I-15).
+    """Return first and last name as one text, None unless both are there (promises I-14, I-15).
 
-    The camel-case spelling wins over the other one. Pure.
+    The camel-case spelling wins.
     """
     parts = [
         next((part for part in (_text(traits.get(spelling)) for spelling in spellings) if part), "")
@@ -118,11 +118,11 @@ def full_name(traits: Mapping[str, Any]) -> str | None:
 
 
 def _text(value: Any) -> str:
-    value = only(value)
+    value = unwrap_single(value)
     return value.strip() if isinstance(value, str) else ""
 
 
 def company_id(traits: Mapping[str, Any]) -> str | None:
-    """The id of somebody's company, as a group id would be read (promise I-12). Pure."""
-    company = only(traits.get("company"))
-    return read_id(only(company.get("id")))[0] if isinstance(company, dict) else None
+    """Return the id of a person's company, read as a group id (promise I-12)."""
+    company = unwrap_single(traits.get("company"))
+    return read_id(unwrap_single(company.get("id")))[0] if isinstance(company, dict) else None

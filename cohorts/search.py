@@ -1,4 +1,4 @@
-"""People as other people look for them: by e-mail address, name, username or the beginning of an id."""
+"""Search for people by e-mail address, name, username or the beginning of an id."""
 
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from django.db import connection
 from cohorts import merge
 from cohorts.members import find_roots
 from cohorts.models import Identity, Username
-from cohorts.reserved_traits import full_name, only
+from cohorts.reserved_traits import full_name, unwrap_single
 
 # The traits that people are found by.
 FOUND_BY: Final = frozenset({"email", "username", "name", "firstName", "first_name", "lastName", "last_name"})
@@ -30,18 +30,18 @@ def fold(text: str) -> str:
 def search_texts(registers: merge.Registers) -> set[str]:
     """Return the texts by whose beginning an identity is found: its names, each from every word on. Pure."""
     traits = {name: register[3] for name, register in registers.get("traits", {}).items() if name in FOUND_BY}
-    found = set[str]()
-    for value in (only(traits.get("email")), only(traits.get("username")), only(traits.get("name")), full_name(traits)):
+    texts = set[str]()
+    for value in (*(unwrap_single(traits.get(name)) for name in ("email", "username", "name")), full_name(traits)):
         words = fold(value).split(" ") if isinstance(value, str) else []
-        found |= {" ".join(words[place:])[:TEXT_LENGTH] for place in range(min(len(words), MOST_WORDS))}
-    return found - {""}
+        texts |= {" ".join(words[place:])[:TEXT_LENGTH] for place in range(min(len(words), MOST_WORDS))}
+    return texts - {""}
 
 
 def write(site_id: int, texts: Texts) -> None:
     """Replace the texts of identities that this transaction has locked. One query, if there are any identities."""
     if not texts:
         return
-    rows = [(identity, text) for identity, its in texts.items() for text in sorted(its)]
+    rows = [(identity, text) for identity, own in texts.items() for text in sorted(own)]
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -54,21 +54,19 @@ def write(site_id: int, texts: Texts) -> None:
 
 
 def find_people(site_id: int, text: str) -> list[Identity]:
-    """Return the persons whom a text means, each by the identity that all others of theirs lead to; 50 at most.
+    """Return the persons that a text finds, 50 at most, each as its root identity without registers.
 
-    Without their registers, which may be large.
-
-    Whose id or username it is, to the letter, is meant; if nobody's, all whose names or ids begin so, in any case, the
-    words of a name in any order. Six queries, each by an index.
+    An exact id or username wins. Without one, the search finds names and ids that begin with the text, in any case,
+    with the words of a name in any order. Six queries, each by an index.
     """
-    found = _have_id(site_id, text) or _begin_so(site_id, text)
-    roots = list(dict.fromkeys(find_roots(found)))
+    matches = _find_exact(site_id, text) or _find_by_beginning(site_id, text)
+    roots = list(dict.fromkeys(find_roots(matches)))
     identities = Identity.objects.defer("registers").in_bulk(roots)
-    return [identities[each] for each in roots if each in identities]
+    return [identities[root] for root in roots if root in identities]
 
 
-def _have_id(site_id: int, text: str) -> list[int]:
-    """The rows of the identities that have this id, of any kind, or whose username it is. Three queries."""
+def _find_exact(site_id: int, text: str) -> list[int]:
+    """Return the identities with this id, of any kind, or with this username. Three queries."""
     ids = Identity.objects.filter(site_id=site_id, kind__in=Identity.Kind.values)
     found = list(ids.filter(value=text).order_by("kind").values_list("pk", flat=True))
     owner = Username.objects.filter(site_id=site_id, name=text).values_list("user_value", flat=True).first()
@@ -77,8 +75,8 @@ def _have_id(site_id: int, text: str) -> list[int]:
     return found
 
 
-def _begin_so(site_id: int, text: str) -> list[int]:
-    """The rows of identities whose names or ids begin so, names first. Two queries."""
+def _find_by_beginning(site_id: int, text: str) -> list[int]:
+    """Return the identities with names or ids that begin with the text, names first. Two queries."""
     words = fold(text).split(" ")[:MOST_WORDS]
     also = "".join(
         f"""

@@ -1,4 +1,4 @@
-"""How a trait or property of any type compares with a text that a person typed (promises K-79)."""
+"""Comparison of a trait or property of any type with a text that a person typed (promise K-79)."""
 
 import re
 from decimal import Decimal, InvalidOperation
@@ -7,8 +7,8 @@ from typing import Any, Final
 NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
-def matches(actual: Any, wanted: str) -> bool:
-    """Whether a JSON value is what the text says. Pure; never raises.
+def matches(actual: Any, text: str) -> bool:
+    """Return True if a JSON value equals the text. Never raises.
 
     | the value is | it matches                                            | for example                              |
     |--------------|-------------------------------------------------------|------------------------------------------|
@@ -20,15 +20,15 @@ def matches(actual: Any, wanted: str) -> bool:
     | an object    | nothing: name one of its fields instead               |                                          |
     """
     if isinstance(actual, list):
-        return any(not isinstance(each, list) and matches(each, wanted) for each in actual)
+        return any(not isinstance(element, list) and matches(element, text) for element in actual)
     if isinstance(actual, str):
-        return actual == wanted
+        return actual == text
     if isinstance(actual, bool):
-        return wanted == ("true" if actual else "false")
-    if isinstance(actual, int | float | Decimal) and NUMBER.fullmatch(wanted):
+        return text == ("true" if actual else "false")
+    if isinstance(actual, int | float | Decimal) and NUMBER.fullmatch(text):
         try:
-            # By way of the shortest text of a float: that is what the sender wrote (0.1 is 0.1).
-            return Decimal(repr(actual) if isinstance(actual, float) else actual) == Decimal(wanted)
+            # By the shortest text of a float, which is what the sender wrote (0.1 is 0.1).
+            return Decimal(repr(actual) if isinstance(actual, float) else actual) == Decimal(text)
         except InvalidOperation:  # an exponent that no number can have
             return False
     return False

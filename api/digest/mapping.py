@@ -19,7 +19,7 @@ from api.rules.rule import NO_VALUE, EventRule, RuledEvent, apply_rules, name_ev
 from cohorts.changes import Change, Visitors
 from cohorts.merge import is_too_long
 from cohorts.models import Identity
-from cohorts.reserved_traits import odd_traits
+from cohorts.reserved_traits import find_type_mismatches
 from goals.matching import EventName
 from goals.money import NotMoneyError, parse_amount, parse_currency
 from goals.recording import Hit, KeyedBy
@@ -417,7 +417,7 @@ def _read_page(event: _Event) -> Derivation:
 def _read_identify(event: _Event) -> Derivation:
     # The destination sends traits as `properties` (W4), others as `traits`, RudderStack's Python SDK in the context.
     traits = without_visitor_code({**event.context_traits, **event.traits, **event.properties})
-    oddities = odd_traits(traits)
+    oddities = find_type_mismatches(traits)
     if oddities:
         event.warnings.add("odd_trait")
         event.oddities += oddities

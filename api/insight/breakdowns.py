@@ -233,7 +233,7 @@ def _labels_of_people(site: Site, by: BreakdownBy, name: str, codes: Sequence[st
         if by == BreakdownBy.PERSONA:
             labels[code] = [each for each, is_in in remote_data.memberships(person).items() if is_in]
             continue
-        profile = remote_data.profile(person, public_traits=None, company_is_group=site.company_is_group)
+        profile = remote_data.profile(person, remote_data.Reader(None, company_is_group=site.company_is_group))
         value = profile.get("traits", {}).get(name) if by == BreakdownBy.TRAIT else profile.get("groupId")
         labels[code] = [] if value is None else [_text(value)]
     return labels

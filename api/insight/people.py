@@ -202,15 +202,15 @@ def with_messages(site: Site, rows: Sequence[tuple[Any, ...]]) -> list[PersonaCh
 
 
 def remote_documents(site: Site, id_: str) -> tuple[Documents, Documents]:
-    """What an SDK gets of a person without a token, and with one. One query."""
-    keys = [f"{remote_data.IDENTIFY}{id_}", f"{remote_data.COHORTS}{id_}"]
-    wanted = remote_data.wanted(site.pk, keys)
-    person = remote_data.LargePerson(wanted[0], traits=None, has_personas=True)  # it may be
+    """Return what an SDK gets of a person without a token, and with one. One query."""
+    keys = [f"{family.prefix}{id_}" for family in remote_data.FAMILIES]
+    lookup = remote_data.lookups_of(site.pk, keys)[0]
+    person = remote_data.LargePerson(lookup, traits=None, has_personas=True)  # it may be
     with connection.cursor() as cursor:
         cursor.execute(remote_data.LARGE, person.parameters())
-        found = {person.wanted: [text for (text,) in cursor.fetchall()]}
+        rows = {lookup: [text for (text,) in cursor.fetchall()]}
     without, with_token = (
-        remote_data.documents(site.pk, keys, found, public_traits=traits, company_is_group=site.company_is_group)
+        remote_data.documents(site.pk, keys, rows, remote_data.Reader(traits, company_is_group=site.company_is_group))
         for traits in (site.public_traits, None)
     )
     return without, with_token

@@ -1,4 +1,4 @@
-"""`/map/map` and `/map/maps`: remote data as Kameleoon's SDKs and web engine read it."""
+"""`/map/map` and `/map/maps`: remote data for Kameleoon's SDKs and web engine."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from api.http.database import DatabaseDownError, fetch_all, once
 from api.http.endpoint import Request, Response
 from api.models import Scope
 from cohorts import remote_data
-from cohorts.remote_data import Found, LargePerson, Wanted
+from cohorts.remote_data import LargePerson, Lookup, Reader, Rows
 
 KEYS_LIMIT: Final = 100
 READERS: Final = 2  # threads
@@ -26,16 +26,18 @@ KEYS: Final = msgspec.json.Decoder(list[str])
 
 
 def get_map(request: Request) -> Response:
-    """The object under one key; `{}` for an unknown one. One SQL statement."""
+    """Return the object under one key, `{}` for an unknown one. One SQL statement."""
     query = request.query()
     key = query.get("key", "")
     if not key.strip():
-        raise Refusal(HTTPStatus.BAD_REQUEST, "missing_key", "Give the parameter key, for example key=common.")
+        raise Refusal(
+            HTTPStatus.BAD_REQUEST, "missing_key", "The parameter key is missing. Send one, for example key=common."
+        )
     return _answer(request, _read(request, query, [key])[key])
 
 
 def get_maps(request: Request) -> Response:
-    """The objects under several keys, `keys=["k1","k2"]`, 100 at most, as one object by key. One SQL statement."""
+    """Return the objects under `keys=["k1","k2"]`, 100 at most, as one object by key. One SQL statement."""
     query = request.query()
     try:
         keys = KEYS.decode(query.get("keys", ""))
@@ -49,17 +51,20 @@ def get_maps(request: Request) -> Response:
 
 
 def refuse_quietly(refusal: Refusal) -> Response:
-    """`{}` with the right status and the reason in a header: an SDK takes any JSON body for data (promises K-76)."""
+    """Return `{}` with the refusal's status and its reason in a header.
+
+    An SDK takes any JSON body for data (promise K-76).
+    """
     return Response(refusal.status, b"{}", (*refusal.headers, refusal.as_header()))
 
 
 def _read(request: Request, query: dict[str, str], keys: list[str]) -> dict[str, dict[str, Any]]:
-    """The objects under these keys, as far as this reader may see them. Raises Refusal (401, 403, 404)."""
+    """Return the parts of the objects that this reader may see. Raises Refusal (401, 403, 404)."""
     site = find_site(query.get("siteCode", ""))
     if site is None:
-        raise Refusal(HTTPStatus.NOT_FOUND, "unknown_site", "The parameter siteCode names no site here.")
+        raise Refusal(HTTPStatus.NOT_FOUND, "unknown_site", "No site has the sitecode in the parameter siteCode.")
     authorization = request.header("HTTP_AUTHORIZATION")
-    # Empty but there: the server blanks a value with a byte beyond ASCII. Whoever shows a key is no anonymous reader.
+    # Present but empty: the server blanks a value with a byte beyond ASCII. Such a reader is not anonymous.
     shows_key = "HTTP_AUTHORIZATION" in request.environ
     if shows_key:
         bearer = check_authorization(authorization)
@@ -67,78 +72,74 @@ def _read(request: Request, query: dict[str, str], keys: list[str]) -> dict[str,
         if site.id not in bearer.site_ids:
             raise Refusal(HTTPStatus.FORBIDDEN, "forbidden_site", "This credential does not open this site.")
     elif site.requires_token:
-        raise unauthorized("This site serves remote data with an access token only. Fetch one at /oauth/token.")
-    wanted = remote_data.wanted(site.id, keys)
-    found = reader().call(wanted, timeout=PATIENCE) if wanted else {}
-    public_traits = None if shows_key else site.public_traits
-    large = remote_data.large_persons(
-        site.id, keys, found, public_traits=public_traits, company_is_group=site.company_is_group
-    )
+        raise unauthorized("This site requires an access token to read remote data. Get one at /oauth/token.")
+    lookups = remote_data.lookups_of(site.id, keys)
+    rows = batcher().call(lookups, timeout=PATIENCE) if lookups else {}
+    reader = Reader(None if shows_key else site.public_traits, company_is_group=site.company_is_group)
+    large = remote_data.find_large(site.id, keys, rows, reader)
     if large:
-        found = {**found, **reader_of_large().call(large, timeout=PATIENCE)}
-    return remote_data.documents(
-        site.id, keys, found, public_traits=public_traits, company_is_group=site.company_is_group
-    )
+        rows = {**rows, **batcher_of_large().call(large, timeout=PATIENCE)}
+    return remote_data.documents(site.id, keys, rows, reader)
 
 
-def _fetch(calls: Sequence[PendingCall[Sequence[Wanted], Found]]) -> None:
-    """Read for all these requests in one statement; where that takes too long, for each alone."""
-    wanted = list(dict.fromkeys(each for call in calls for each in call.argument))
+def _fetch(calls: Sequence[PendingCall[Sequence[Lookup], Rows]]) -> None:
+    """Read for all these requests in one statement. If that takes too long, read for each alone."""
+    lookups = list(dict.fromkeys(lookup for call in calls for lookup in call.argument))
     try:
-        found = remote_data.find(wanted, fetch_all(remote_data.STATEMENT, remote_data.parameters(wanted)))
+        rows = remote_data.rows_by_lookup(lookups, fetch_all(remote_data.STATEMENT, remote_data.parameters(lookups)))
     except DatabaseDownError as error:
         if len(calls) == 1 or not isinstance(error.__cause__, QueryCanceled):
             raise
-        for call in (each for each in calls if each.extend_deadline(0)):  # the others have left meanwhile
+        for call in (call for call in calls if call.extend_deadline(0)):  # the others have given up
             try:
                 _fetch([call])
             except DatabaseDownError as own:
                 call.reject(own)
     else:
         for call in calls:
-            call.resolve(found)
+            call.resolve(rows)
 
 
-def _fetch_large(calls: Sequence[PendingCall[Sequence[LargePerson], Found]]) -> None:
-    """Read large persons one after the other, as long as their reader waits and they fit into one answer."""
+def _fetch_large(calls: Sequence[PendingCall[Sequence[LargePerson], Rows]]) -> None:
+    """Read large persons one by one, as long as the request waits and they fit into one answer."""
     for call in calls:
-        found, room = dict[Wanted, list[str]](), ANSWER_BYTES
+        rows, room = dict[Lookup, list[str]](), ANSWER_BYTES
         for person in call.argument:
             if call.is_abandoned:
                 break
-            found[person.wanted] = [text for (text,) in fetch_all(remote_data.LARGE, person.parameters())]
-            room -= sum(map(len, found[person.wanted]))
+            rows[person.lookup] = [text for (text,) in fetch_all(remote_data.LARGE, person.parameters())]
+            room -= sum(map(len, rows[person.lookup]))
             if room < 0:
                 call.reject(
                     Refusal(
                         HTTPStatus.BAD_REQUEST,
                         "too_many_keys",
-                        "Too much is known of these people for one answer. Ask for fewer keys at once.",
+                        "The data of these people is too large for one answer. Ask for fewer keys at once.",
                     )
                 )
                 break
         else:
-            call.resolve(found)
+            call.resolve(rows)
 
 
 @once
-def reader_of_large() -> RequestBatcher[Sequence[LargePerson], Found]:
-    """Return the thread that reads large persons for this process, so that other readers do not wait for them."""
+def batcher_of_large() -> RequestBatcher[Sequence[LargePerson], Rows]:
+    """Return this process's thread for large persons, which must not block other reads."""
     return RequestBatcher(_fetch_large, name="large reads", max_size=1, size=lambda _: 1)
 
 
 @once
-def reader() -> RequestBatcher[Sequence[Wanted], Found]:
-    """This process's readers, started when the first key is asked for."""
+def batcher() -> RequestBatcher[Sequence[Lookup], Rows]:
+    """Return this process's threads for reads, started by the first request."""
     return RequestBatcher(_fetch, name="reads", max_size=MOST_KEYS, size=len, threads=READERS)
 
 
 def _answer(request: Request, document: dict[str, Any]) -> Response:
-    """A document with its ETag, or 304 when the reader has it already."""
+    """Return a document with its ETag, or 304 if the reader has it already."""
     body = msgspec.json.encode(document, order="sorted")
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = (("ETag", etag), ("Vary", "Authorization, Origin"), ("Cache-Control", "private, no-cache"))
-    known = [each.strip().removeprefix("W/") for each in request.header("HTTP_IF_NONE_MATCH").split(",")]
+    known = [tag.strip().removeprefix("W/") for tag in request.header("HTTP_IF_NONE_MATCH").split(",")]
     if etag in known:
         return Response(HTTPStatus.NOT_MODIFIED, b"", headers)
     return Response(HTTPStatus.OK, body, headers)

@@ -20,10 +20,10 @@ BODY_LIMIT: Final = 16_384
 
 
 def give_token(request: Request) -> Response:
-    """Give a token for two hours to `Authorization: Basic base64(id:secret)` or the form's client_id, client_secret.
+    """Issue a token for two hours to `Authorization: Basic base64(id:secret)` or the form's client_id, client_secret.
 
-    The token may do what the credential may when it is shown. A credential that only sends gets none, because SDKs
-    read with tokens. Raises Refusal: 400 invalid_request, 401 unauthorized, 403 insufficient_scope,
+    The token has the scopes that the credential has at the time of use. A credential that can only send gets none,
+    because SDKs read with tokens. Raises Refusal: 400 invalid_request, 401 unauthorized, 403 insufficient_scope,
     503 unavailable.
     """
     authorization = request.header("HTTP_AUTHORIZATION")
@@ -38,13 +38,13 @@ def give_token(request: Request) -> Response:
         bearer = check_secret(form.get("client_id", [""])[0], form.get("client_secret", [""])[0])
     require_scope(bearer, Scope.READ, Scope.MANAGE)
     if form.get("grant_type", ["client_credentials"]) != ["client_credentials"]:
-        raise invalid_request("The only grant_type here is client_credentials.")
+        raise invalid_request("The grant_type must be client_credentials.")
     token = {"access_token": issue_token(bearer), "token_type": "bearer", "expires_in": TOKEN_SECONDS}
     return json_response(token, headers=[("Cache-Control", "no-store")])
 
 
 def read_form(request: Request) -> dict[str, list[str]]:
-    """The fields of a small URL-encoded form. Raises Refusal (400)."""
+    """Return the fields of a small URL-encoded form. Raises Refusal (400)."""
     try:
         return parse_qs(request.body(BODY_LIMIT).decode("utf-8", "replace"))
     except (BodyTooLargeError, UndecodableBodyError) as error:
@@ -52,5 +52,4 @@ def read_form(request: Request) -> dict[str, list[str]]:
 
 
 def invalid_request(message: str) -> Refusal:
-    """400."""
     return Refusal(HTTPStatus.BAD_REQUEST, "invalid_request", message)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cohorts import reserved_traits
-from cohorts.reserved_traits import company_id, full_name, odd_traits
+from cohorts.reserved_traits import company_id, find_type_mismatches, full_name
 
 TEXT = ("text", ["ada", "", "é"], [3, True, {}, ["a", "b"], [3]])
 NUMBER = ("a number", [33, 33.5, "33", " 3.5 "], ["old", "", True, {}, [], ["1", "2"], "1_000"])
@@ -66,9 +66,9 @@ def test_odd_traits__reserved_name__wants_its_type(name: str) -> None:
     type_, right, foreign = EXPECTED[name]
 
     for value in [*right, *([each] for each in right), None]:
-        assert odd_traits(of(name, value)) == [], value
+        assert find_type_mismatches(of(name, value)) == [], value
     for value in foreign:
-        (said,) = odd_traits(of(name, value))
+        (said,) = find_type_mismatches(of(name, value))
         assert said.startswith(f"traits.{name}: {type_} was expected, found "), value
 
 
@@ -91,7 +91,7 @@ def test_odd_traits__names__are_all_that_are_reserved() -> None:
     ],
 )
 def test_odd_traits__foreign_type__is_named_and_the_value_is_not(value: object, found: str) -> None:
-    assert odd_traits({"plan": 3, "age": value, "email": "a@example.com"}) == [
+    assert find_type_mismatches({"plan": 3, "age": value, "email": "a@example.com"}) == [
         f"traits.age: a number was expected, found {found}."
     ]
 
@@ -100,7 +100,7 @@ def test_odd_traits__foreign_type__is_named_and_the_value_is_not(value: object, 
 def test_odd_traits__several__are_told_in_the_order_of_the_traits() -> None:
     traits = {"phone": 5, "favourite_colour": 1, "company": {"id": [], "size": "?"}, "address": "Austin", "age": "33"}
 
-    assert odd_traits(traits) == [
+    assert find_type_mismatches(traits) == [
         "traits.phone: text was expected, found a number.",
         "traits.company.id: text or a number was expected, found a list.",
         "traits.address: an object was expected, found text.",
@@ -116,7 +116,7 @@ JSON = st.recursive(
 @pytest.mark.promise("I-17")
 @given(st.dictionaries(st.sampled_from([*reserved_traits.TRAITS, "x"]), JSON))
 def test_reserved__of_any_values__never_fails(traits: dict[str, Any]) -> None:
-    assert len(odd_traits(traits)) <= 2 * len(traits) + 10
+    assert len(find_type_mismatches(traits)) <= 2 * len(traits) + 10
     assert full_name(traits) != ""
     assert company_id(traits) != ""
 

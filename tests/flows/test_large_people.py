@@ -304,9 +304,7 @@ def test_lookup__large_person_without_token__takes_what_the_reader_sees_from_the
     write_large("user-1")
     wanted = (world.site.pk, "user-1")
 
-    (person,) = remote_data.large_persons(
-        world.site.pk, [key], {wanted: None}, public_traits=["t0"], company_is_group=False
-    )
+    (person,) = remote_data.find_large(world.site.pk, [key], {wanted: None}, remote_data.Reader(["t0"]))
 
     ((text,),) = fetch_all(remote_data.LARGE, person.parameters())
     assert len(text) < merge.VALUE_BYTES + 200

@@ -17,7 +17,7 @@ from api.erasure import removal
 from api.http.batching import PendingCall
 from api.http.database import fetch_all
 from api.models import Message
-from api.remote_data import map_reads as lookup
+from api.remote_data import map_reads
 from cohorts import identities, merge, people, personas, remote_data
 from cohorts import queries as finding
 from cohorts.changes import Change
@@ -288,7 +288,7 @@ def test_lookup__large_person__is_not_read_with_others_and_is_answered_alike(wor
     calls: list[PendingCall[Any, Any]] = [
         PendingCall([(world.site.pk, id_)], timeout=60) for id_ in ("user-1", "nobody")
     ]
-    lookup._fetch(calls)
+    map_reads._fetch(calls)
     PendingCall.wake_all(calls)
     assert [call.wait()[call.argument[0]] for call in calls] == [None, []]
     large = read_all()

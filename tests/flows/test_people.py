@@ -12,7 +12,7 @@ from api.http.batching import PendingCall
 from api.http.credentials import clear_lookups
 from api.http.database import fetch_all
 from api.ingest.provisioning import create_site
-from api.remote_data import map_reads as lookup
+from api.remote_data import map_reads
 from cohorts import remote_data
 from cohorts.models import Group, Identity, Persona
 from goals.models import Goal
@@ -512,7 +512,7 @@ def test_lookup__too_slow_together__is_read_alone(world: World, monkeypatch: pyt
     """
     monkeypatch.setattr(remote_data, "STATEMENT", slow)
 
-    lookup._fetch(calls)
+    map_reads._fetch(calls)
 
     PendingCall.wake_all(calls)
     assert [len(call.wait()[call.argument[0]]) for call in calls] == [1, 0]

@@ -20,8 +20,9 @@ from api.http.chunks import iter_chunks
 from api.http.credentials import derive_redaction_key
 from api.http.wording import shorten
 from api.models import Site
+from api.rules.actions import REDACTIONS
 from api.rules.redaction import redact
-from api.rules.rule import REDACTIONS, EventRule
+from api.rules.rule import EventRule
 from cohorts import changes, merge
 from cohorts.models import Identity
 from goals import recording

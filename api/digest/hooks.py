@@ -27,7 +27,7 @@ from django.dispatch import Signal
 from psycopg.pq import TransactionStatus
 
 from api.events.body import clean_value
-from api.events.envelope import TYPES
+from api.events.types import TYPES
 
 SECONDS: Final = 5.0  # that a hook may take for an event, or for a batch's outcomes
 Event = dict[str, Any]

@@ -15,7 +15,8 @@ from api.digest import hooks
 from api.digest.readings import NEWEST, READING, READINGS, reading_of
 from api.events.body import UnreadableBodyError, read_body, read_group_id, read_id, read_object
 from api.ingest.erased import VISITOR_FIELDS
-from api.rules.rule import NO_VALUE, EventRule, RuledEvent, apply_rules, name_event
+from api.rules.actions import NO_VALUE, apply_rules
+from api.rules.rule import EventRule, RuledEvent, name_event
 from cohorts.changes import Change, Visitors
 from cohorts.merge import is_too_long
 from cohorts.models import Identity

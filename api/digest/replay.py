@@ -17,7 +17,6 @@ from api.digest.forecast import MOST_BYTES, Forecast, forecast
 from api.digest.mapping import StoredMessage
 from api.events.encodings import decode
 from api.events.envelope import (
-    TYPES,
     IncomingEvent,
     make_incoming_event,
     parse_envelope,
@@ -27,11 +26,12 @@ from api.events.envelope import (
 )
 from api.events.reasons import REASONS, REPLAYABLE, UNSAFE_TO_DERIVE
 from api.events.refusal import Refusal
+from api.events.types import TYPES
 from api.http.chunks import CHUNK_ROWS, iter_chunks
 from api.http.credentials import SourceAccess, find_sources_of
 from api.http.endpoint import unreadable_encoding
 from api.ingest.accept import EVENT_BYTES, make_refused, redact_event, too_large
-from api.ingest.tracking import BATCH_BYTES, merge_all, read_batch
+from api.ingest.event_batch import BATCH_BYTES, merge_all, read_batch
 from api.models import Message, Site
 
 MOST: Final = 10_000  # messages at a time

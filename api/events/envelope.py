@@ -16,9 +16,9 @@ import msgspec
 from api.events.clock import find_event_time
 from api.events.refusal import Refusal
 from api.events.splitting import split_array
+from api.events.types import TYPES, infer_type
 from cohorts import ids
 
-TYPES: Final = ("track", "page", "screen", "identify", "group", "alias")
 MESSAGE_ID_LENGTH: Final = 255
 MISSING: Final = msgspec.Raw(b"")
 MAX_NUMBER_LENGTH: Final = 40  # characters: jsonb writes 1e308 with 309 of them, and 1e-300 with 302
@@ -249,17 +249,12 @@ def read_type(envelope: Envelope) -> str:
             return folded
         shown = str(given)[:40].encode("ascii", "replace").decode()
         raise invalid_event(f"`type` is {shown!r}")
-    if is_present(envelope.previous_id):
-        return "alias"
-    if is_present(envelope.group_id):
-        return "group"
-    if is_present(envelope.event):
-        return "track"
+    inferred = infer_type(lambda name: is_present(getattr(envelope, name)))
+    if inferred is not None:
+        return inferred
     if is_present(envelope.name):
         raise invalid_event("`type` is missing, and `name` alone fits a page as well as a screen")
-    if any(map(is_present, (envelope.user_id, envelope.anonymous_id, envelope.properties, envelope.traits))):
-        return "identify"
-    raise invalid_event("`type` is missing and nothing tells what it is")
+    raise invalid_event("`type` is missing and no field tells what it is")
 
 
 def invalid_event(what: str) -> Refusal:

@@ -22,7 +22,7 @@ from api.http.key_usage import UsedKey, record_use
 from api.http.refused_keys import KeyProblem, record_refused_key
 from api.models import Scope
 from api.models.budgets import Budget, resolve_budget
-from api.rules.rule import REDACTIONS as ACTS_AT_INGEST
+from api.rules.actions import DROPS, REDACTIONS
 from api.rules.rule import EventRule
 
 CACHE_SECONDS: Final = 3.0  # a revoked credential is refused everywhere within 5 s
@@ -32,12 +32,13 @@ URL_SAFE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 SITECODE: Final = re.compile(r"[a-z0-9]{10}\Z")
 TOKEN_SECONDS: Final = 7_200  # as Kameleoon's own
 RULES: Final = msgspec.json.Decoder(list[EventRule])
-# A source `d`, and its rules.
-SOURCE_COLUMNS: Final = """
+DROP_LIST: Final = ", ".join(f"'{action}'" for action in DROPS)
+# Columns of a source `d`, with its rules.
+SOURCE_COLUMNS: Final = f"""
     d.id, d.kind, d.is_enabled, d.takes_track,
     d.events_per_minute, d.bytes_per_minute, d.events_per_day, d.bytes_per_day,
     (SELECT n.names_pages_by_title FROM api_site n WHERE n.id = d.site_id),
-    EXISTS (SELECT 1 FROM api_rule r WHERE r.source_id = d.id AND r.is_enabled AND r.action = 'drop'), (
+    EXISTS (SELECT 1 FROM api_rule r WHERE r.source_id = d.id AND r.is_enabled AND r.action IN ({DROP_LIST})), (
         SELECT json_agg(json_build_object(
                    'id', r.id, 'action', r.action, 'argument', r.argument, 'event_type', r.event_type,
                    'name_test', r.name_test, 'name_value', r.name_value,
@@ -315,7 +316,7 @@ def read_source(site_id: int, *columns: Any) -> SourceAccess | None:
         names_pages_by_title,
         has_own_drops,
         rules=decoded,
-        redactions=tuple(rule for rule in decoded if rule.action in ACTS_AT_INGEST),
+        redactions=tuple(rule for rule in decoded if rule.action in REDACTIONS),
         redaction_key=derive_redaction_key(site_id),
     )
 

@@ -22,8 +22,8 @@ from api.ingest.erased import strip_erased
 from api.ingest.new_message import NewMessage
 from api.ingest.refusals import make_refusal_key
 from api.ingest.refusals import refusal_counter as kept_refusals
+from api.rules.actions import apply_rules
 from api.rules.redaction import redact
-from api.rules.rule import apply_rules
 
 EVENT_BYTES: Final = 1_048_576  # promises K-24
 MAX_EVENTS: Final = 4_000  # of a request

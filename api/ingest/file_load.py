@@ -26,7 +26,7 @@ from api.ingest.accept import EVENT_BYTES, KEPT_BYTES, apply_source_rules, make_
 from api.ingest.erased import strip_erased
 from api.ingest.inbox import insert
 from api.ingest.new_message import NewMessage
-from api.ingest.tracking import read_item
+from api.ingest.parsed_event import parse_event
 from api.models import Load
 
 MIB: Final = 2**20
@@ -170,7 +170,7 @@ def read_line(line: FileLine, source: SourceAccess, *, received_at: datetime) ->
         refusal = too_large(f"The line is longer than {EVENT_BYTES:,} bytes.")
         event = make_refused(line.body, refusal, position=line.number, received_at=received_at)
     else:
-        event, _ = read_item(source, line.body, position=line.number, received_at=received_at)
+        event, _ = parse_event(source, line.body, position=line.number, received_at=received_at)
     return apply_source_rules(source, event)
 
 

@@ -7,8 +7,8 @@ from functools import partial
 from http import HTTPStatus
 from typing import Final
 
-from api.events.envelope import TYPES
 from api.events.refusal import Refusal
+from api.events.types import TYPES
 from api.http.endpoint import Endpoint, Request, Response
 from api.ingest.tracking import require_capacity, take_event
 from api.ingest.write_keys import find_senders_in_body, find_senders_of_request, read_request_keys

@@ -12,7 +12,7 @@ from api.digest.mapping import Glance, StoredMessage, glance
 from api.digest.readings import READING
 from api.digest.site_config import SiteConfig
 from api.events.effects import Effect
-from api.events.envelope import TYPES
+from api.events.types import TYPES
 from api.ingest import inbox
 from api.models import Message
 

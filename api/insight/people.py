@@ -9,6 +9,7 @@ import msgspec
 from django.db import connection
 
 import times
+from api.events.types import TYPES
 from api.http.wording import shorten
 from api.models import Message, Site
 from cohorts import merge, remote_data
@@ -187,9 +188,9 @@ def persona_changes(
 
 def with_messages(site: Site, rows: Sequence[tuple[Any, ...]]) -> list[PersonaChange]:
     """Return rows of CHANGES with the messages that said so, without their bodies. One query."""
-    named = Message.objects.filter(
-        site=site, type__in=("identify", "track", "group", "page", "screen", "alias"), message_id__isnull=False
-    ).exclude(status=Message.Status.REJECTED)
+    named = Message.objects.filter(site=site, type__in=TYPES, message_id__isnull=False).exclude(
+        status=Message.Status.REJECTED
+    )
     ids = {message_id for _, _, _, message_id, _, _ in rows if message_id}
     kept = named.filter(message_id__in=ids).defer("body", "detail").select_related("source") if ids else []
     messages = {(message.message_id, message.occurred_at): message for message in kept}

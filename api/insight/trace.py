@@ -21,7 +21,8 @@ from api.events.reasons import DROPS, UNSAFE_TO_DERIVE, WARNINGS, sentence_of
 from api.http.wording import shorten
 from api.ingest.accept import EVENT_BYTES
 from api.models import Message, Rule, Site, Source
-from api.rules.rule import REDACTIONS, matches_event, name_event
+from api.rules.actions import REDACTIONS
+from api.rules.rule import matches_event, name_event
 from cohorts import changes, merge
 from cohorts.models import Identity
 from cohorts.remote_data import COHORTS, IDENTIFY

@@ -1,15 +1,14 @@
-"""What a person wants done with events."""
+"""Rules of a site about its events."""
 
 from django.db import models
 
 from api.models.sites import Site
 from api.models.source import Source
+from api.rules.actions import RuleAction, list_action_choices
 
 
 class Rule(models.Model):
-    """What a person wants done with some events before they mean anything. Those of a site and of one source stand in
-    one order, by position.
-    """
+    """A rule about events of a site, or of one of its sources. All rules of a site have one order, by position."""
 
     class NameTest(models.TextChoices):
         EQUALS = "equals", "is"
@@ -20,16 +19,7 @@ class Rule(models.Model):
         EXISTS = "exists", "exists"
         EQUALS = "equals", "is"
 
-    class Action(models.TextChoices):
-        DROP = "drop", "ignore the event"
-        NO_GOAL = "no_goal", "make no goal and no conversion"
-        RENAME = "rename", "rename the event"
-        PAGE_TO_TRACK = "page_to_track", "take the page for a track event"
-        PATTERN_GOAL = "pattern_goal", "group names of one pattern under one goal"
-        GROUP_FROM = "group_from", "take the group from a field"
-        REVENUE_FROM = "revenue_from", "take the revenue from a field where the event has none"
-        DROP_FIELD = "drop_field", "remove a field before the event is stored"
-        HASH_FIELD = "hash_field", "hash a field before the event is stored"
+    Action = RuleAction
 
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="rules")
     source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="rules", null=True, blank=True)
@@ -42,9 +32,9 @@ class Rule(models.Model):
     path = models.CharField(max_length=500, blank=True, help_text="A field such as properties.plan or traits.tags.0")
     path_test = models.CharField(max_length=8, choices=PathTest.choices, blank=True)
     path_value = models.CharField(max_length=500, blank=True)
-    action = models.CharField(max_length=16, choices=Action.choices)
+    action = models.CharField(max_length=16, choices=list_action_choices)
     argument = models.CharField(
-        max_length=500, blank=True, help_text="The reason to ignore it, the template, the pattern, or the field."
+        max_length=500, blank=True, help_text="The reason of a drop, the template, the pattern, or the field."
     )
     group_traits = models.JSONField(default=dict, blank=True, help_text="Traits of the group, each with its field.")
     created_at = models.DateTimeField(auto_now_add=True)

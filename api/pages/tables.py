@@ -17,7 +17,7 @@ from unfold.forms import AuthenticationForm
 from unfold.sites import UnfoldAdminSite
 
 from api import models as api
-from api.events.envelope import TYPES
+from api.events.types import TYPES
 from api.pages.administration import MembershipAdmin, SiteAdmin, UserAdmin
 from cohorts import models as cohorts
 from goals import models as goals

@@ -13,8 +13,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from api.events.effects import Effect
-from api.events.envelope import TYPES, read_message_id
+from api.events.envelope import read_message_id
 from api.events.reasons import REASONS
+from api.events.types import TYPES
 from api.insight.trace import StepState, TraceLine, TraceStep, trace
 from api.insight.why_not import Sentence, WhyNotAnswer, why_not
 from api.models import Message

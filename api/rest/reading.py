@@ -66,7 +66,7 @@ def is_too_deep(text: str) -> bool:
     return False
 
 
-class EventType(serializers.ChoiceField):
+class EventTypeField(serializers.ChoiceField):
     """A type of events, in any case, as the ingest reads it."""
 
     def to_internal_value(self, data: Any) -> Any:

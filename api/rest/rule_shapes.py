@@ -8,9 +8,10 @@ from rest_framework import serializers
 
 from api.digest.forecast import MOST_MESSAGES, Forecast, GoalForecast, ProfileForecast
 from api.digest.site_config import rule_of
-from api.events.envelope import TYPES
+from api.events.types import TYPES
 from api.models import Rule
-from api.rest.reading import EventType
+from api.rest.reading import EventTypeField
+from api.rules.actions import list_action_choices
 from api.rules.validation import MAX_REDACTIONS, MAX_RULES, explain_too_many, find_problems
 
 
@@ -48,7 +49,7 @@ class RuleShape(serializers.Serializer[Rule]):
     )
     name = Text(max_length=100)
     isEnabled = serializers.BooleanField(source="is_enabled", default=True)
-    eventType = EventType(source="event_type", choices=TYPES, allow_blank=True, default="")
+    eventType = EventTypeField(source="event_type", choices=TYPES, allow_blank=True, default="")
     nameTest = serializers.ChoiceField(
         source="name_test", choices=Rule.NameTest.values, allow_blank=True, default="", help_text="With `nameValue`."
     )
@@ -56,7 +57,7 @@ class RuleShape(serializers.Serializer[Rule]):
     path = Text(help_text="A field such as `properties.plan` or `traits.tags.0`; with `pathTest`.")
     pathTest = serializers.ChoiceField(source="path_test", choices=Rule.PathTest.values, allow_blank=True, default="")
     pathValue = Text(source="path_value", help_text="With `equals`.")
-    action = serializers.ChoiceField(choices=Rule.Action.values)
+    action = serializers.ChoiceField(choices=list_action_choices())
     argument = Text(help_text="The reason to ignore an event, the template, the pattern, or the field.")
     groupTraits = Fields(
         source="group_traits", default=dict, help_text="With `group_from`: traits of the group, each with its field."

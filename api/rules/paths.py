@@ -1,9 +1,8 @@
 r"""Fields of an event, named by paths. Pure.
 
-A path is `properties.items.0.price`, `context.page.title` or `event`; a dot within a name is written `\.`. `traits.…`
-is looked for wherever senders put traits: `traits`, `context.traits`, and `properties`. The last are
-those of an identify or group (Segment's Kameleoon destination puts traits there: promises W4, A-15) or of the event of
-a computed trait. Names are compared exactly, letter case included, as traits of a profile are.
+A path is `properties.items.0.price`, `context.page.title` or `event`; a dot within a name is written `\.`. A path
+below `traits` leads to all places where senders put traits: `traits`, `context.traits`, and `properties` of some events
+(promises W4, A-15). Names are compared exactly, with case, as the traits of a person are.
 """
 
 import re
@@ -11,16 +10,19 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
+from api.events.types import EVENT_TYPES
+
 Path = tuple[str, ...]
 
 ABSENT: Final = object()
 DOT: Final = re.compile(r"(?<!\\)\.")
+TYPES_WITH_MOVED_TRAITS: Final = {type_.name for type_ in EVENT_TYPES.values() if type_.has_traits_in_properties}
 
 
 def find_value(type_: str, fields: Mapping[str, Any], path: str) -> Any:
-    """The value under a path, ABSENT where there is none."""
+    """Return the value of a path, ABSENT if it leads nowhere."""
     if path == "type":
-        return type_  # as it was taken: in lower case, or inferred
+        return type_  # in lower case, or inferred
     for place in expand_path(type_, fields, path):
         value = _walk(fields, place)
         if value is not ABSENT:
@@ -29,10 +31,10 @@ def find_value(type_: str, fields: Mapping[str, Any], path: str) -> Any:
 
 
 def replace_value(type_: str, fields: dict[str, Any], path: str, new: Callable[[Any], Any]) -> bool:
-    """Put `new(value)` wherever the path leads, in place, and return whether it leads anywhere.
+    """Replace the values of a path by `new(value)`, in place. Return False if the path leads nowhere.
 
-    A field that becomes ABSENT is left out. A list without a number means each of its items, so that no item
-    keeps what must not be stored.
+    A field that becomes ABSENT is removed. A list without an index means each of its items, so that no item keeps a
+    value that must not be stored.
     """
     return (
         sum(_change(fields, place, new) for place in expand_path(type_, fields, path)) > 0
@@ -40,33 +42,33 @@ def replace_value(type_: str, fields: dict[str, Any], path: str, new: Callable[[
 
 
 def may_exist(type_: str, fields: Mapping[str, Any], path: str) -> bool:
-    """Return whether a path may lead somewhere in an event: False only where objects alone tell that it does not."""
+    """Return False if a path certainly leads nowhere in an event. Looks into objects only, not into lists."""
     return any(_may_lead(fields, place) for place in expand_path(type_, fields, path))
 
 
 def is_path(path: str) -> bool:
-    """Whether all names of a path are there."""
+    """Return True if all names of a path are non-empty."""
     return bool(path) and all(parse_path(path))
 
 
 @lru_cache(maxsize=4_096)
 def parse_path(path: str) -> Path:
-    """The names of a path."""
+    """Return the names of a path."""
     return tuple(part.replace("\\.", ".") for part in DOT.split(path))
 
 
 def expand_path(type_: str, fields: Mapping[str, Any], path: str) -> list[Path]:
-    """Where a path may lead in an event of this type; more than one place for traits."""
+    """Return the places of a path in an event of this type: several for traits, otherwise one."""
     names = parse_path(path)
     if names[0] != "traits":
         return [names]
-    has_moved = type_ in {"identify", "group"} or names[1:2] in find_computed_traits(fields)
+    has_moved = type_ in TYPES_WITH_MOVED_TRAITS or names[1:2] in find_computed_traits(fields)
     moved = [("properties", *names[1:])] if has_moved else []
     return [names, *moved, ("context", *names)]
 
 
 def find_computed_traits(fields: Mapping[str, Any]) -> list[Path]:
-    """Return the names of the traits that an event says it computed; their values are among its properties."""
+    """Return the names of the computed traits of an event, the values of which are in its properties."""
     found = (_walk(fields, ("properties", "trait_key")), _walk(fields, ("context", "personas", "computation_key")))
     return [(name,) for name in found if isinstance(name, str)]
 
@@ -101,9 +103,9 @@ def _change(value: Any, path: Path, new: Callable[[Any], Any]) -> bool:
     elif name.isascii() and name.isdigit():
         at = int(name) if int(name) < len(value) else None
     else:
-        # A list may have a hundred thousand items: only those that may hold the field are looked into.
-        items = (each for each in value if type(each) is list or (type(each) is dict and name in each))
-        return sum(_change(each, path, new) for each in items) > 0
+        # A list may have a hundred thousand items: look only into those that may hold the field.
+        items = (item for item in value if type(item) is list or (type(item) is dict and name in item))
+        return sum(_change(item, path, new) for item in items) > 0
     if at is None:
         return False
     if rest:
@@ -113,7 +115,7 @@ def _change(value: Any, path: Path, new: Callable[[Any], Any]) -> bool:
 
 
 def _put(holder: Any, at: str | int, value: Any) -> None:
-    """Put a value into an object or a list, ABSENT by leaving it out; the other items of a list keep their places."""
+    """Put a value into an object or a list. ABSENT removes a field, and becomes null in a list."""
     if value is not ABSENT:
         holder[at] = value
     elif isinstance(holder, dict):

@@ -18,6 +18,7 @@ from api.http.credentials import clear_lookups
 from api.ingest.provisioning import note_rules_changed
 from api.insight.trace import Trace, TraceLine, TraceStep, trace
 from api.models import Message, Rule, Site, Source
+from api.rules.actions import RuleAction
 from goals import catalogue
 from goals.matching import EventName
 from goals.models import Goal
@@ -46,7 +47,7 @@ def lines(told: Trace, title: str) -> dict[str, str]:
     return {line.label: line.text for line in step(told, title).lines}
 
 
-def add_rule(world: World, action: Rule.Action, **fields: Any) -> Rule:
+def add_rule(world: World, action: RuleAction, **fields: Any) -> Rule:
     rule = Rule.objects.create(site=world.site, action=action, **fields)
     note_rules_changed(world.site.pk, now=timezone.now())
     clear_lookups()
@@ -377,7 +378,7 @@ def test_duplicates__rejected_that_came_again__leads_to_the_one_that_was_taken(w
     ],
 )
 def test_differences__rules_changed_since__are_told(
-    world: World, before: Rule.Action | None, after: Rule.Action | None, expected: str
+    world: World, before: RuleAction | None, after: RuleAction | None, expected: str
 ) -> None:
     world.identify()
     if before:

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from api.rules.actions import apply_rules
 from api.rules.paths import ABSENT, find_value
 from api.rules.patterns import PLACEHOLDER, PLACEHOLDERS, matches_pattern
 from api.rules.redaction import redact
-from api.rules.rule import EventRule, apply_rules
+from api.rules.rule import EventRule
 from api.rules.validation import find_problems
 
 EVENT: dict[str, Any] = {

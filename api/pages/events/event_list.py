@@ -9,9 +9,9 @@ from django.utils import timezone
 
 from api.digest.site_config import load_site_config
 from api.events.encodings import decode
-from api.events.envelope import TYPES
 from api.events.reasons import REASONS, sentence_of
-from api.ingest.tracking import BATCH_BYTES
+from api.events.types import TYPES
+from api.ingest.event_batch import BATCH_BYTES
 from api.insight.messages import (
     LOOK,
     OUTCOMES,

@@ -15,30 +15,21 @@ from django.urls import reverse
 from api.audit import note
 from api.events.envelope import IncomingEvent
 from api.events.refusal import Refusal
+from api.events.types import EVENT_TYPES, PERSON
 from api.http.credentials import SourceAccess, find_source
 from api.http.database import DatabaseDownError
-from api.ingest import accept, tracking
+from api.ingest import accept
+from api.ingest.parsed_event import ParsedEvent, parse_event, store_events
 from api.insight.trace import Trace, same_key, trace
 from api.models import Message, Role, Site, Source
 from api.pages.access import may, show, site_page
 
-IDS: Final = {"userId": "tester-1", "anonymousId": "tester-browser-1"}
 SAMPLES: Final[dict[str, dict[str, Any]]] = {
-    "track": {
-        "type": "track",
-        "event": "Clicked on Checkout",
-        **IDS,
-        "properties": {"revenue": 25.5, "currency": "EUR", "kameleoonVisitorCode": "vc-tester-1"},
-    },
-    "page": {"type": "page", "name": "Home", **IDS, "properties": {"path": "/", "title": "Home"}},
-    "screen": {"type": "screen", "name": "Welcome", **IDS, "properties": {}},
-    "identify": {"type": "identify", **IDS, "traits": {"plan": "enterprise"}},
-    "group": {"type": "group", "groupId": "tester-group", **IDS, "traits": {"name": "Testers"}},
-    "alias": {"type": "alias", "previousId": "tester-0", "userId": "tester-1"},
+    **{type_.name: {"type": type_.name, **type_.sample} for type_ in EVENT_TYPES.values()},
     "audience": {
         "type": "track",
         "event": "Audience Entered",
-        **IDS,
+        **PERSON,
         "properties": {"audience_key": "testers", "testers": True},
     },
 }
@@ -117,7 +108,7 @@ def read_event(access: SourceAccess, body: str) -> tuple[IncomingEvent, Refusal 
         fields = None
     if isinstance(fields, dict) and "messageId" not in fields:
         raw = json.dumps({**fields, "messageId": f"tester-{uuid.uuid4().hex}"}).encode()
-    return tracking.read_item(access, raw, position=0, received_at=datetime.now(UTC))
+    return parse_event(access, raw, position=0, received_at=datetime.now(UTC))
 
 
 def try_event(site: Site, access: SourceAccess, body: str) -> DryRun:
@@ -155,7 +146,7 @@ def send_event(site: Site, access: SourceAccess, body: str) -> int | None:
     accept.require_capacity(access.site_id, access)
     accept.count_bytes([access], len(body.encode()))
     incoming, refusal = read_event(access, body)
-    stored = tracking.store([tracking.ParsedEvent(access, incoming, refusal)])
+    stored = store_events([ParsedEvent(access, incoming, refusal)])
     if stored.duplicates:
         message = Message(type=incoming.type, message_id=incoming.message_id)
         return same_key(site.pk, message)

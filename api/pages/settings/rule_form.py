@@ -6,7 +6,7 @@ from typing import Any, Final
 from django import forms
 
 from api.digest.site_config import rule_of
-from api.events.envelope import TYPES
+from api.events.types import TYPES
 from api.models import Rule
 from api.rules.validation import explain_too_many, find_problems
 

@@ -50,9 +50,9 @@ call_command("prepare")
 from api.models import Scope
 from api.ingest.provisioning import create_credential, create_site
 sites = [create_site(name="Chaos") for _ in range(int(sys.argv[1]))]
-from api.models.budgets import FIELDS, MOST
+from api.models.budgets import BUDGET_FIELDS, MAX_BUDGET
 from api.models import Source
-Source.objects.update(**dict.fromkeys(FIELDS, MOST))
+Source.objects.update(**dict.fromkeys(BUDGET_FIELDS, MAX_BUDGET))
 new = create_credential(sites, name="Chaos", scopes=Scope.values)
 print(json.dumps([[new.credential.client_id, new.secret], [[site.pk, site.sitecode] for site in sites]]))
 """

@@ -214,14 +214,14 @@ def find_other(site: Site, wanted: str) -> Goal | None:
 
 
 def _labels(site: Site, goal: Goal, by: BreakdownBy, name: str, codes: Sequence[str]) -> Mapping[str, Collection[str]]:
-    """BreakdownBy visitor code, the labels of which a breakdown makes its parts. One query."""
+    """By visitor code, the labels of which a breakdown makes its parts. One query."""
     return (
         breakdowns.load_other_goals(goal, codes) if by == BreakdownBy.GOAL else _labels_of_people(site, by, name, codes)
     )
 
 
 def _labels_of_people(site: Site, by: BreakdownBy, name: str, codes: Sequence[str]) -> dict[str, list[str]]:
-    """BreakdownBy visitor code, the values of a trait, the group or the personas of its person now. One query."""
+    """By visitor code, the values of a trait, the group or the personas of its person now. One query."""
     # A name may follow from other traits, and a group from the company.
     paths: Mapping[BreakdownBy, list[Path]] = {
         BreakdownBy.TRAIT: [("traits", each) for each in (name, *(NAME_PARTS if name == "name" else ()))],

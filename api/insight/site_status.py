@@ -155,7 +155,7 @@ class Problems:
 
 
 def find_problems(site: Site, *, now: datetime, most: int = 5) -> Problems:
-    """Return the find_problems of a site. One query for all of them, because the home page makes many."""
+    """Return the problems of a site. One query for all of them, because the home page makes many."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""

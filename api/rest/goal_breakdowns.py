@@ -33,7 +33,7 @@ class PartShape(serializers.Serializer[BreakdownPart]):
     visitors = serializers.IntegerField(help_text="Visitors with a conversion.")
     revenue = serializers.DictField(
         child=serializers.DecimalField(max_digits=40, decimal_places=6),
-        help_text="BreakdownBy currency, exact decimals.",
+        help_text="By currency, exact decimals.",
     )
 
 

@@ -16,7 +16,8 @@ from api.events.effects import Effect
 from api.events.envelope import read_message_id
 from api.events.reasons import REASONS
 from api.events.types import TYPES
-from api.insight.trace import StepState, TraceLine, TraceStep, trace
+from api.insight.trace import trace
+from api.insight.trace_steps import StepState, TraceLine, TraceStep
 from api.insight.why_not import Sentence, WhyNotAnswer, why_not
 from api.models import Message
 from api.rest.access import caller_of, note_reading, open_site, visible_sites

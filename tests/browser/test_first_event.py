@@ -19,7 +19,7 @@ def test_tester__dry_run_then_send__shows_what_will_be_and_follows_what_is(shop:
 
         page.get_by_role("button", name="Dry run").click()
         page.get_by_text("Nothing was written").wait_for()
-        page.get_by_text("the goal “SegmentIO track – Clicked on Checkout” has to be made").wait_for()
+        page.get_by_text("the new goal “SegmentIO track – Clicked on Checkout” is needed").wait_for()
         assert not Message.objects.exists()
 
         page.get_by_role("button", name="Send it for real").click()

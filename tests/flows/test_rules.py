@@ -1,4 +1,4 @@
-"""SourceConfig at work: what is stored, which goals are made, and what is told before rules are saved."""
+"""Rules at work: what is stored, which goals are made, and what is told before rules are saved."""
 
 import random
 from dataclasses import asdict

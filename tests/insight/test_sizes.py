@@ -216,7 +216,7 @@ def test_event_page__of_a_large_body__shows_its_beginning_and_leads_to_the_whole
     with measured() as peak:
         page = text_of(viewer.get(address(f"events/{number}/")))
 
-    assert "VisitorFilter the beginning is shown: 65,536 characters" in page
+    assert "Only the beginning is shown: 65,536 characters" in page
     assert len(page) < MB
     assert peak.bytes < 20 * MB
     whole = viewer.get(address(f"events/{number}/body/"))
@@ -229,7 +229,7 @@ def test_event_page__of_a_usual_body__shows_all_of_it(world: World) -> None:
     page = text_of(browser_of(world.site, "viewer").get(address(f"events/{Message.objects.get().pk}/")))
 
     assert "x" * 32_000 in page
-    assert "VisitorFilter the beginning" not in page
+    assert "Only the beginning" not in page
 
 
 def test_trace_in_the_api__of_what_is_refused_again_and_again__holds_one_body(world: World) -> None:

@@ -16,7 +16,8 @@ from django.utils import timezone
 from api.digest import hooks
 from api.http.credentials import clear_lookups
 from api.ingest.provisioning import note_rules_changed
-from api.insight.trace import Trace, TraceLine, TraceStep, trace
+from api.insight.trace import Trace, trace
+from api.insight.trace_steps import TraceLine, TraceStep
 from api.models import Message, Rule, Site, Source
 from api.rules.actions import RuleAction
 from goals import catalogue
@@ -149,9 +150,9 @@ def digest_fails(world: World) -> None:
 
 
 DOOR = ["Received passed", "Authentication passed", "Size passed"]
-TAKEN = [*DOOR, "The door passed", "Duplicates passed", "Fields not to be stored skipped"]
-READ = [*TAKEN, "Digest passed", "Transform hook skipped"]
-UNDERSTOOD = [*READ, "SourceConfig skipped", "Understood passed", "Identity passed"]
+TAKEN = [*DOOR, "Accepted passed", "Duplicates passed", "Redaction skipped"]
+READ = [*TAKEN, "Processing passed", "Transform hook skipped"]
+UNDERSTOOD = [*READ, "Rules skipped", "Parsed passed", "Identity passed"]
 
 
 @pytest.mark.parametrize(
@@ -159,58 +160,72 @@ UNDERSTOOD = [*READ, "SourceConfig skipped", "Understood passed", "Identity pass
     [
         (
             converts,
-            [*UNDERSTOOD, "Goal passed", "Quota passed", "Conversion passed", "Profile passed"],
+            [*UNDERSTOOD, "Goal passed", "New-goal limit passed", "Conversion passed", "Profile passed"],
         ),
         (
             converts_known,
-            [*UNDERSTOOD, "Goal passed", "Quota skipped", "Conversion passed", "Profile passed"],
+            [*UNDERSTOOD, "Goal passed", "New-goal limit skipped", "Conversion passed", "Profile passed"],
         ),
         (
             waits_for_digest,
             [
                 *TAKEN,
-                "Digest waits",
+                "Processing waits",
                 *UNDERSTOOD[len(TAKEN) + 1 :],
                 "Goal passed",
-                "Quota waits",
+                "New-goal limit waits",
                 "Conversion waits",
                 "Profile waits",
             ],
         ),
         (
             waits_for_quota,
-            [*UNDERSTOOD, "Goal passed", "Quota waits", "Conversion waits", "Profile passed"],
+            [*UNDERSTOOD, "Goal passed", "New-goal limit waits", "Conversion waits", "Profile passed"],
         ),
         (
             fills_backlog,
-            [*UNDERSTOOD, "Goal passed", "Quota stopped", "Conversion skipped", "Profile passed", "Outcome stopped"],
+            [
+                *UNDERSTOOD,
+                "Goal passed",
+                "New-goal limit stopped",
+                "Conversion skipped",
+                "Profile passed",
+                "Outcome stopped",
+            ],
         ),
         (is_too_large, [*DOOR[:2], "Size stopped"]),
-        (is_no_json, [*DOOR, "Duplicates skipped", "The door stopped"]),
-        (has_no_type, [*DOOR, "Duplicates skipped", "The door stopped"]),
-        (meets_closed_door, [*DOOR, "Duplicates skipped", "The door stopped"]),
-        (names_nobody, [*READ, "SourceConfig skipped", "Understood stopped"]),
-        (has_no_name, [*READ, "SourceConfig skipped", "Understood stopped"]),
-        (is_dropped, [*READ, "SourceConfig stopped"]),
-        (is_not_wanted_here, [*READ, "The sender’s wish stopped"]),
+        (is_no_json, [*DOOR, "Duplicates skipped", "Accepted stopped"]),
+        (has_no_type, [*DOOR, "Duplicates skipped", "Accepted stopped"]),
+        (meets_closed_door, [*DOOR, "Duplicates skipped", "Accepted stopped"]),
+        (names_nobody, [*READ, "Rules skipped", "Parsed stopped"]),
+        (has_no_name, [*READ, "Rules skipped", "Parsed stopped"]),
+        (is_dropped, [*READ, "Rules stopped"]),
+        (is_not_wanted_here, [*READ, "Integrations stopped"]),
         (tells_of_a_group_alone, [*UNDERSTOOD, "Goal skipped", "Profile passed"]),
         (
             is_not_taken,
             [
                 *DOOR,
-                "The door passed",
+                "Accepted passed",
                 "Duplicates skipped",
-                "Fields not to be stored skipped",
+                "Redaction skipped",
                 *READ[len(TAKEN) :],
-                "SourceConfig stopped",
+                "Rules stopped",
             ],
         ),
-        (makes_no_goal, [*READ, "SourceConfig passed", *UNDERSTOOD[len(READ) + 1 :], "Goal skipped", "Profile passed"]),
+        (makes_no_goal, [*READ, "Rules passed", *UNDERSTOOD[len(READ) + 1 :], "Goal skipped", "Profile passed"]),
         (identifies, [*UNDERSTOOD, "Goal skipped", "Profile passed"]),
-        (worker_dies, [*TAKEN, "Digest passed", "Outcome stopped"]),
+        (worker_dies, [*TAKEN, "Processing passed", "Outcome stopped"]),
         (
             digest_fails,
-            [*UNDERSTOOD, "Goal passed", "Quota skipped", "Conversion skipped", "Profile passed", "Outcome stopped"],
+            [
+                *UNDERSTOOD,
+                "Goal passed",
+                "New-goal limit skipped",
+                "Conversion skipped",
+                "Profile passed",
+                "Outcome stopped",
+            ],
         ),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -287,9 +302,9 @@ def test_goal__looked_up__names_each_that_was_tried(world: World) -> None:
     told = [(line.label, line.text) for line in step(last(world), "Goal").lines]
 
     assert told == [
-        ("a goal that this event is bound to", "there is none"),
-        ("Buy", "there is none"),
-        ("SegmentIO track – Buy", "there is none"),
+        ("a goal that this event is bound to", "not found"),
+        ("Buy", "not found"),
+        ("SegmentIO track – Buy", "not found"),
         ("SegmentIO track - Buy", "this one"),
     ]
 
@@ -316,7 +331,10 @@ def test_goal__deleted_since__is_a_difference(world: World) -> None:
 def test_quota__of_a_waiting_name__says_how_many_are_before_it(world: World) -> None:
     waits_for_quota(world)
 
-    assert lines(last(world), "Quota") == {"waits for": "SegmentIO track – Third", "names before it": "1"}
+    assert lines(last(world), "New-goal limit") == {
+        "queued as": "SegmentIO track – Third",
+        "ahead in the queue": "1 name",
+    }
 
 
 def test_rules__that_acted__are_named_in_their_order(world: World) -> None:
@@ -325,16 +343,14 @@ def test_rules__that_acted__are_named_in_their_order(world: World) -> None:
     add_rule(world, Rule.Action.NO_GOAL, name="Nor that", name_test="equals", name_value="x", position=3)
     world.track("Buy", properties={"what": "tea"})
 
-    assert list(lines(last(world), "SourceConfig")) == ["By product", "Not this"]
+    assert list(lines(last(world), "Rules")) == ["By product", "Not this"]
 
 
 def test_redaction__of_a_field__is_told_with_its_rule(world: World) -> None:
     add_rule(world, Rule.Action.HASH_FIELD, argument="properties.email", name="Private")
     world.track("Buy", properties={"email": "a@b.c"})
 
-    assert lines(last(world), "Fields not to be stored") == {
-        "Private": "hash a field before the event is stored: properties.email"
-    }
+    assert lines(last(world), "Redaction") == {"Private": "hash a field before the event is stored: properties.email"}
 
 
 def test_profile__of_an_event__says_what_is_written_under_which_key(world: World) -> None:
@@ -372,7 +388,7 @@ def test_duplicates__rejected_that_came_again__leads_to_the_one_that_was_taken(w
     [
         (None, Rule.Action.DROP, "Today it would be ignored"),
         (None, Rule.Action.NO_GOAL, "Today it would convert no goal"),
-        (Rule.Action.DROP, None, "Today it would be read"),
+        (Rule.Action.DROP, None, "Today it would not be ignored"),
         (Rule.Action.NO_GOAL, None, "Today it would convert a goal"),
         (None, None, ""),
     ],
@@ -394,7 +410,7 @@ def test_differences__rules_changed_since__are_told(
 
     assert bool(differences) is bool(expected)
     if differences:
-        assert differences[0].startswith("It was digested before the rules changed")
+        assert differences[0].startswith("It was processed before the rules changed")
         assert differences[1].startswith(expected)
 
 
@@ -403,7 +419,7 @@ def test_differences__of_a_rejected_one_that_a_rule_now_saves__say_to_try_again(
     world.change_site(link_event_names=[])
     add_rule(world, Rule.Action.DROP)
 
-    assert "Today it would be taken: try it again." in last(world).differences
+    assert "Today it would be accepted: retry it." in last(world).differences
 
 
 @contextmanager

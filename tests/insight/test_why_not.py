@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from api.events.reasons import sentence_of
+from api.http.wording import count_of
 from api.ingest.provisioning import create_source, note_rules_changed
 from api.insight.trace import trace
 from api.insight.why_not import WhyNotAnswer, why_not
@@ -162,7 +163,7 @@ def test_trace__waiting_for_quota__tells_the_place(world: World, before: int) ->
 
     lines = {line.label: line.text for step in trace(world.site, message).steps for line in step.lines}
 
-    assert lines["names before it"] == str(before)
+    assert lines["ahead in the queue"] == count_of(before, "name")
 
 
 def test_why_not__with_a_conversion__says_yes(world: World) -> None:

@@ -38,7 +38,7 @@ def test_trace__of_a_message__says_what_its_page_says(world: World, viewer: Call
     assert [[line["text"] for line in step["lines"]] for step in shown["steps"]] == [
         [line.text for line in step.lines] for step in steps
     ]
-    assert {step["title"] for step in shown["steps"]} > {"Received", "Identity", "Goal", "Quota", "Conversion"}
+    assert {step["title"] for step in shown["steps"]} > {"Received", "Identity", "Goal", "New-goal limit", "Conversion"}
     assert (shown["id"], shown["messageId"], shown["sitecode"]) == (message.pk, "m-1", SITECODE)
     assert (shown["status"], shown["goalId"]) == ("done", Goal.objects.get().pk)
     assert "converted" in shown["effects"]

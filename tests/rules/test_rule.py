@@ -1,4 +1,4 @@
-"""SourceConfig as values: what their conditions mean and what their actions do to an event, without a database."""
+"""Rules as values: what their conditions mean and what their actions do to an event, without a database."""
 
 import re
 from copy import deepcopy

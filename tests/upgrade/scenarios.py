@@ -183,8 +183,8 @@ def send_names(shop: Sender, browser: Sender) -> None:
             ids: dict[str, Any] = {"anonymousId": f"reader-{number}"}
             browser.send(type_, **ids, properties={"title": f"Article {number} | The shop", "url": "http://127.0.0.1/"})
             browser.send(type_, **ids, category="Docs")
-            browser.send(type_, **ids, category="Docs", name="SourceConfig")
-            browser.send(type_, **ids, category="Docs", properties={"title": "SourceConfig of the shop"})
+            browser.send(type_, **ids, category="Docs", name="Rules")
+            browser.send(type_, **ids, category="Docs", properties={"title": "Rules of the shop"})
             browser.send(type_, **ids, properties={"name": "Named below", "title": "Titled below"})
             browser.send(type_, **ids, name="", properties={"path": "/a"})
             browser.send(type_, **ids, event="Named by event")

@@ -20,7 +20,8 @@ from api.http.credentials import SourceAccess, find_source
 from api.http.database import DatabaseDownError
 from api.ingest import accept
 from api.ingest.parsed_event import ParsedEvent, parse_event, store_events
-from api.insight.trace import Trace, same_key, trace
+from api.insight.trace import Trace, trace
+from api.insight.trace_facts import find_accepted
 from api.models import Message, Role, Site, Source
 from api.pages.access import may, show, site_page
 
@@ -131,7 +132,7 @@ def try_event(site: Site, access: SourceAccess, body: str) -> DryRun:
     )
     return DryRun(
         is_off=not access.is_enabled,
-        duplicate_of=same_key(site.pk, message) if event.message_id else None,
+        duplicate_of=find_accepted(site.pk, message) if event.message_id else None,
         trace=trace(site, message),
         body=event.body.decode(errors="backslashreplace"),
     )
@@ -149,5 +150,5 @@ def send_event(site: Site, access: SourceAccess, body: str) -> int | None:
     stored = store_events([ParsedEvent(access, incoming, refusal)])
     if stored.duplicates:
         message = Message(type=incoming.type, message_id=incoming.message_id)
-        return same_key(site.pk, message)
+        return find_accepted(site.pk, message)
     return stored.numbers[0] or None

@@ -1,4 +1,4 @@
-"""What a law is: a function that finds where the tables contradict it, and counts what it looked at."""
+"""Base of the checks: each yields the rows that contradict it, and counts what it read."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,38 +10,38 @@ from django.db import connection
 from api.digest.readings import FIRST
 
 AGAIN: Final = (
-    "To digest them again: UPDATE api_message SET status = 'pending', reason = '', waiting_for = '', attempts = 0, "
-    f"digested_at = NULL, reading = coalesce(reading, {FIRST}) WHERE id IN (...). Nothing counts twice by it."
+    "To process them again: UPDATE api_message SET status = 'pending', reason = '', waiting_for = '', attempts = 0, "
+    f"digested_at = NULL, reading = coalesce(reading, {FIRST}) WHERE id IN (...). Nothing counts twice."
 )
-Figures = Counter[str]
+Counts = Counter[str]  # by name, as the line of a check shows them
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A row that contradicts a law."""
+    """A row that contradicts a check."""
 
-    meaning: str  # what it means and what to do about it, the same for all of its kind
-    row: str  # which row: numbers and keys, nobody's values
+    meaning: str  # with the advice; the same for all rows of its kind
+    row: str  # names the row by numbers and keys, never by values of people
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`run` looks at one site, or at all for None, and counts into the figures that `line` tells."""
+    """One check. `run` reads one site, or all for None, and adds to the counts that `line` shows."""
 
     name: str
     line: str
-    run: Callable[[int | None, Figures], Iterator[Difference]]
+    run: Callable[[int | None, Counts], Iterator[Difference]]
 
 
 def stream(sql: str, parameters: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
-    """The rows of a statement, a few at a time, however many there are."""
+    """Yield the rows of a statement, a few at a time."""
     with connection.chunked_cursor() as cursor:
         cursor.execute(sql, parameters)
         yield from cursor
 
 
 def fetch_row(sql: str, parameters: dict[str, Any]) -> tuple[Any, ...]:
-    """The only row of a statement."""
+    """Return the only row of a statement."""
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         row: tuple[Any, ...] = cursor.fetchone()
@@ -49,5 +49,5 @@ def fetch_row(sql: str, parameters: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def of_site(column: str) -> str:
-    """The condition that a row belongs to the site asked for, if any."""
+    """Return the SQL condition that a row belongs to the site `%(site)s`, or to any site for NULL."""
     return f"(%(site)s::bigint IS NULL OR {column} = %(site)s)"

@@ -1,4 +1,4 @@
-"""When people last changed a site's settings: what was decided before may have been decided otherwise."""
+"""Times of the last changes of a site's settings, because earlier decisions followed other settings."""
 
 import json
 from collections.abc import Iterable
@@ -10,15 +10,13 @@ from api.models import AuditEntry, Site
 
 
 def last_change(site_id: int, fields: Iterable[str]) -> datetime | None:
-    """When one of these fields of a site was changed last, as the logs of its pages and of the admin tell. Two
-    queries.
-    """
-    wanted = set(fields)
-    columns = [each for each in Site._meta.concrete_fields if each.name in wanted]  # noqa: SLF001 - Django's own way
+    """Return when one of these fields was changed last, by the logs of the pages and the admin. Two queries."""
+    names = set(fields)
+    columns = [column for column in Site._meta.concrete_fields if column.name in names]  # noqa: SLF001 - Django's own way
     noted = AuditEntry.objects.filter(site=site_id, after__has_any_keys=[column.name for column in columns])
     times = [_last_in_admin(site_id, {str(column.verbose_name).lower() for column in columns})]
     times.append(noted.order_by("-pk").values_list("at", flat=True).first())
-    return max((each for each in times if each is not None), default=None)
+    return max((time for time in times if time is not None), default=None)
 
 
 def _last_in_admin(site_id: int, labels: set[str]) -> datetime | None:
@@ -32,7 +30,7 @@ def _last_in_admin(site_id: int, labels: set[str]) -> datetime | None:
 
 
 def changed_labels(message: str) -> set[str]:
-    """The labels of the form's fields that an entry of the admin's log names, in lower case."""
+    """Return the labels of the form's fields in an entry of the admin's log, in lower case."""
     if not message.startswith("["):
         return set()
     parts = [part.get("changed", {}) for part in json.loads(message)]

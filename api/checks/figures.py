@@ -1,11 +1,11 @@
-"""The law of the figures of goals: what is kept equals a recount."""
+"""Check of the figures of goals: the kept ones equal a recount."""
 
 from collections.abc import Iterator
 from typing import Final
 
-from api.checks.base import Difference, Figures, fetch_row, of_site, stream
+from api.checks.base import Counts, Difference, fetch_row, of_site, stream
 
-# Every figure is a line: of which goal, whose (a visitor's, a day's or the goal's own), and what it is, as a text.
+# Each figure is a row: its goal, its owner (a visitor, a day or the goal itself), and its value as text.
 FIND: Final = f"""
     WITH live AS (
         SELECT id AS goal_id FROM goals_goal WHERE deleted_at IS NULL AND {of_site("site_id")}
@@ -43,7 +43,7 @@ FIND: Final = f"""
                  UNION ALL
                 SELECT goal_id, 'total', '', revenue FROM goals_goaltotal) AS part
           JOIN live USING (goal_id), LATERAL jsonb_each_text(part.revenue) AS money
-         GROUP BY 1, 2, 3, money.key HAVING sum(money.value::numeric) <> 0  -- as if it were not there
+         GROUP BY 1, 2, 3, money.key HAVING sum(money.value::numeric) <> 0  -- 0 is the same as no row
     )
     SELECT goal_id, kind, CASE kind WHEN 'day' THEN whose END, count(DISTINCT whose)
       FROM ((TABLE counted EXCEPT TABLE kept) UNION ALL (TABLE kept EXCEPT TABLE counted)) AS either
@@ -51,16 +51,16 @@ FIND: Final = f"""
 """
 
 
-def check_figures(site_id: int | None, figures: Figures) -> Iterator[Difference]:
-    """What is kept of live goals, by visitor, by day and in all, is what their conversions come to."""
+def check_figures(site_id: int | None, counts: Counts) -> Iterator[Difference]:
+    """Yield live goals whose kept figures by visitor, by day or in total differ from their conversions."""
     for name, table in (("visitors", "goals_goalvisitor"), ("days", "goals_goalday"), ("goals", "goals_goaltotal")):
-        (figures[f"kept_{name}"],) = fetch_row(
+        (counts[f"kept_{name}"],) = fetch_row(
             f"SELECT count(*) FROM {table} JOIN goals_goal g ON g.id = goal_id WHERE {of_site('g.site_id')}",
             {"site": site_id},
         )
     meaning = (
-        "Figures that are kept of a goal contradict its conversions: rows were changed by hand. To count them again, "
-        "while everything runs: python manage.py recount"
+        "Kept figures of a goal contradict its conversions: rows were changed by hand. To count them again, while "
+        "everything runs: python manage.py recount"
     )
     for goal_id, kind, day, many in stream(FIND, {"site": site_id}):
         what = {"visitor": f"{many} visitors", "day": f"the day {day}", "total": "its totals"}[kind]

@@ -1,4 +1,4 @@
-"""All laws on one snapshot: a database may be verified while everybody works on it."""
+"""Every check on one snapshot, so that a database can be verified while it is in use."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -6,52 +6,57 @@ from typing import Final
 
 from django.db import connection, transaction
 
-from api.checks import laws
-from api.checks.base import Check, Figures
+from api.checks.base import Check, Counts
+from api.checks.claims import check_claims
+from api.checks.conversions import check_conversions
 from api.checks.figures import check_figures
-from api.checks.recount import recount
+from api.checks.inbox import check_inbox
+from api.checks.people import check_people
+from api.checks.queue import check_queue
+from api.checks.quota import check_quota
+from api.checks.recount import check_recount
 
-MOST_EXAMPLES: Final = 20  # rows that are named of a kind
+MOST_EXAMPLES: Final = 20  # rows named for each meaning
 
 CHECKS: Final = (
-    Check("claims", "{claims} in hand", laws.check_claims),  # first: locks are of this moment, not of the snapshot
+    Check("claims", "{claims} claims", check_claims),  # first, because locks are read now, not from the snapshot
     Check(
         "inbox",
         "{messages} messages = "
         "{done} done + {deferred} deferred + {rejected} rejected + {failed} failed + {pending} pending",
-        laws.check_inbox,
+        check_inbox,
     ),
-    Check("queue", "{deferred} deferred messages, {names} names in the queue, {ready} of them ready", laws.check_queue),
+    Check("queue", "{deferred} deferred messages, {names} names in the queue, {ready} of them ready", check_queue),
     Check(
         "conversions",
         "{conversions} conversions = {converted} messages converted - {deleted} with goals deleted since "
-        "- {untold} of an earlier version + {pruned} of messages pruned since + {resent} of these sent again",
-        laws.check_conversions,
+        "- {unrecorded} of an earlier version + {pruned} of messages pruned since + {resent} of these sent again",
+        check_conversions,
     ),
     Check(
         "people",
         "{identities} identities; {linked} conversions by a link, {unmatched} unmatched, {to_rekey} rows to re-key; "
         "{late} late links not done",
-        laws.check_people,
+        check_people,
     ),
     Check(
         "recount",
         "{recounted} messages derived again, {former} of them under an earlier reading; {earlier} under earlier rules "
         "left out",
-        recount,
+        check_recount,
     ),
     Check(
         "figures",
         "{kept_visitors} figures of visitors, {kept_days} of days, {kept_goals} of goals",
         check_figures,
     ),
-    Check("quota", "{made} goals made by events, {creations} creations in the ledger", laws.check_quota),
+    Check("quota", "{made} goals made by events, {creations} creations in the ledger", check_quota),
 )
 
 
 @dataclass(slots=True)
 class Contradiction:
-    """The rows of one meaning: how many, and some of them."""
+    """Rows that contradict a check in the same way: their number, and some of them."""
 
     count: int = 0
     examples: list[str] = field(default_factory=list)
@@ -59,18 +64,18 @@ class Contradiction:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What became of one check."""
+    """Result of one check."""
 
     check: str
     line: str
-    found: dict[str, Contradiction]  # by meaning; none when the law holds
+    found: dict[str, Contradiction]  # by meaning; empty if nothing contradicts the check
 
 
 def verify(site_id: int | None = None) -> Iterator[CheckReport]:
-    """Check every law, for one site or for all; a report of each as it is done.
+    """Run every check, for one site or for all, and yield its report when it is done.
 
-    Everything is read in one transaction that writes nothing and sees one moment. It keeps vacuum from what is
-    deleted meanwhile. Some ten scans of the tables, and five queries for every 500 messages.
+    One read-only transaction sees one moment. Meanwhile vacuum cannot remove rows that are deleted. Some ten scans of
+    the tables, and five queries for every 500 messages.
     """
     with transaction.atomic(durable=True):
         with connection.cursor() as cursor:
@@ -81,10 +86,10 @@ def verify(site_id: int | None = None) -> Iterator[CheckReport]:
 
 def run_check(check: Check, site_id: int | None) -> CheckReport:
     """Collect what contradicts one check. Call it inside a transaction."""
-    figures, found = Figures(), dict[str, Contradiction]()
-    for difference in check.run(site_id, figures):
+    counts, found = Counts(), dict[str, Contradiction]()
+    for difference in check.run(site_id, counts):
         kind = found.setdefault(difference.meaning, Contradiction())
         kind.count += 1
         if len(kind.examples) < MOST_EXAMPLES:
             kind.examples.append(difference.row)
-    return CheckReport(check.name, check.line.format_map(figures), found)
+    return CheckReport(check.name, check.line.format_map(counts), found)

@@ -14,7 +14,7 @@ from api.rules.rule import matches_event, name_event
 from cohorts import changes
 from cohorts.models import Identity
 from goals import recording, waiting
-from goals.matching import Found, KnownGoal, Step, look_up
+from goals.matching import KnownGoal, LookupResult, Step, look_up
 from goals.models import Conversion, Goal, WaitingName
 from goals.naming import name_goal
 
@@ -37,7 +37,7 @@ class GoalFacts:
     def match(self) -> KnownGoal | None:
         """Return the goal that the event's name leads to, or None if it would be created."""
         last = self.lookup[-1]
-        return last.goal if last.found == Found.MATCH else None
+        return last.goal if last.found == LookupResult.MATCH else None
 
 
 @dataclass(frozen=True, slots=True)

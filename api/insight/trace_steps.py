@@ -19,7 +19,7 @@ from api.models import Message
 from cohorts import changes, merge
 from cohorts.models import Identity
 from cohorts.remote_data import COHORTS, IDENTIFY
-from goals.matching import Found
+from goals.matching import LookupResult
 from goals.models import Conversion
 
 Kind = Identity.Kind
@@ -28,9 +28,9 @@ Status = Message.Status
 MOST_NAMES: Final = 100  # of traits, that a step names
 NAME_LENGTH: Final = 200  # of such a name
 FOUND: Final = {
-    Found.NOTHING: "not found",
-    Found.NAMED_BY_EVENT: "found, but an event named it so: only the name with its type leads to it",
-    Found.MATCH: "this one",
+    LookupResult.NOTHING: "not found",
+    LookupResult.NAMED_BY_EVENT: "found, but an event named it so: only the name with its type leads to it",
+    LookupResult.MATCH: "this one",
 }
 
 

@@ -154,8 +154,8 @@ def verified() -> dict[str, list[int]]:
     figures = {report.check: [int(number) for number in re.findall(r"\b\d+\b", report.line)] for report in reports}
     messages, *statuses = figures["inbox"]
     assert messages == sum(statuses)
-    conversions, converted, deleted, untold, pruned, resent = figures["conversions"]
-    assert conversions == converted - deleted - untold + pruned + resent
+    conversions, converted, deleted, unrecorded, pruned, resent = figures["conversions"]
+    assert conversions == converted - deleted - unrecorded + pruned + resent
     return figures
 
 

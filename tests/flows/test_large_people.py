@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 import times
-from api.checks import recount
+from api.checks import recount_rows
 from api.checks.run import verify
 from api.erasure import removal
 from api.http.batching import PendingCall
@@ -222,8 +222,8 @@ def test_verify__people_of_whom_too_much_is_known_at_once__are_compared_in_parts
     for number in range(3):
         world.identify(userId=f"user-{number}", traits={"plan": number})
         world.send(world.event("group", userId=f"user-{number}", groupId=f"g{number}", traits={"size": number}))
-    Identity.objects.update(bytes=recount.KNOWN_BYTES)
-    Group.objects.update(bytes=recount.KNOWN_BYTES)
+    Identity.objects.update(bytes=recount_rows.KNOWN_BYTES)
+    Group.objects.update(bytes=recount_rows.KNOWN_BYTES)
     with CaptureQueriesContext(connection) as queries:
         assert found_by_verify() == []
     assert sum("t.registers::text" in each["sql"] and "cohorts_identity" in each["sql"] for each in queries) == 6

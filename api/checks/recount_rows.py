@@ -1,0 +1,229 @@
+"""Rows that the recount compares: processed messages in batches, and the tables' rows of their people."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from django.db import connection
+
+from api.checks.base import of_site, stream
+from api.digest.mapping import MESSAGE_COLUMNS, Derivation, StoredMessage
+from api.http.chunks import iter_chunks
+from cohorts import changes, merge
+from cohorts.models import SIZE
+
+KNOWN_BYTES: Final = 67_108_864  # of registers of people and groups at a time: some 500 MB of memory
+SAID: Final = ("occurred_at", "user_id", "anonymous_id", "revenue", "currency", "value")
+COMPARED: Final = (*SAID, "visitor_code", "keyed_by", "properties")
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessedMessage:
+    """A message whose facts about people the digest applied."""
+
+    site_id: int
+    stored: StoredMessage
+    status: str
+    reason: str
+    has_converted: bool
+    is_unlisted: bool  # the site's list had no room for its persona
+    digested_at: datetime
+
+    @property
+    def name(self) -> str:
+        return f"message {self.stored.id} ({self.stored.key})"
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedMessage:
+    """A message with its derivation, and the registers that it sets, by identity."""
+
+    message: ProcessedMessage
+    effects: Derivation
+    said: dict[changes.IdentityKey, merge.Registers]
+
+
+IDENTITY: Final = {"site_id": "bigint", "kind": "smallint", "value": "text"}
+GROUP: Final = {"site_id": "bigint", "group_id": "text"}
+LINK: Final = {"site_id": "bigint", "kind": "smallint", "value": "text", "user_value": "text"}
+PersonaFact = tuple[int, int, str, str, datetime, int, str, bool]
+PERSONA_FACT: Final = {
+    "site_id": "bigint",
+    "kind": "smallint",
+    "value": "text",
+    "name": "text",
+    "occurred_at": "timestamptz",
+    "position": "int",
+    "message_id": "text",
+    "is_member": "bool",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Rows of the tables that concern a batch, by site and key."""
+
+    identities: dict[tuple[int, int, str], tuple[int, merge.Registers]]
+    groups: dict[tuple[int, str], tuple[int, merge.Registers]]
+    links: set[tuple[int, int, str, str]]
+    personas: set[tuple[int, str]]
+    persona_facts: set[PersonaFact]
+    conversions: dict[tuple[int, str], dict[str, Any]]
+
+
+def load_batches(site_id: int | None) -> Iterator[list[ProcessedMessage]]:
+    sizes = stream(
+        f"""
+        SELECT m.id, octet_length(m.body)
+          FROM api_message m
+         WHERE {of_site("m.site_id")} AND m.digested_at IS NOT NULL AND m.body <> ''  -- empty: of an erased person
+           AND (m.status IN ('done', 'deferred') OR m.reason = 'goal_backlog_full')
+        """,
+        {"site": site_id},
+    )
+    for chunk in iter_chunks((id_, size) for id_, size in sizes):
+        yield _load_messages(chunk)
+
+
+def _load_messages(ids: Sequence[int]) -> list[ProcessedMessage]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT {MESSAGE_COLUMNS}, m.site_id, m.status, m.reason, m.effects @> '{{converted}}',
+                   m.warnings @> '{{unlisted_persona}}', m.digested_at
+              FROM api_message m WHERE m.id = ANY(%b::bigint[])
+            """,
+            [list(ids)],
+        )
+        return [
+            ProcessedMessage(
+                site, StoredMessage.of_row(columns), status, reason, has_converted, is_unlisted, digested_at
+            )
+            for *columns, site, status, reason, has_converted, is_unlisted, digested_at in cursor.fetchall()
+        ]
+
+
+def split_by_size(messages: Sequence[DerivedMessage]) -> Iterator[list[DerivedMessage]]:
+    """Yield parts of a batch whose people and groups fit into KNOWN_BYTES together."""
+    size_of = SIZE.replace("i.", "t.")
+    sizes: dict[tuple[Any, ...], int] = {
+        tuple(key): size
+        for *key, size in (
+            *_join("cohorts_identity", f"t.site_id, t.kind, t.value, {size_of}", IDENTITY, _identities(messages)),
+            *_join("cohorts_group", f"t.site_id, t.group_id, {size_of}", GROUP, _groups(messages)),
+        )
+    }
+    part: list[DerivedMessage] = []
+    total = 0
+    for derived in messages:
+        size = sum(sizes.get(key, 0) for key in (*_identities([derived]), *_groups([derived])))
+        if part and total + size > KNOWN_BYTES:
+            yield part
+            part, total = [], 0
+        part.append(derived)
+        total += size
+    yield part
+
+
+def _identities(messages: Sequence[DerivedMessage]) -> set[tuple[int, int, str]]:
+    return {(derived.message.site_id, *key) for derived in messages for key in derived.said}
+
+
+def _groups(messages: Sequence[DerivedMessage]) -> set[tuple[int, str]]:
+    changes = [(derived.message.site_id, derived.effects.change) for derived in messages]
+    return {(site, change.group) for site, change in changes if change is not None and change.group is not None}
+
+
+def links_of(derived: DerivedMessage) -> set[tuple[int, int, str, str]]:
+    """Return the links of an event, as (site, kind, value, user)."""
+    change = derived.effects.change
+    links = changes.links_of(change) if change else []
+    return {(derived.message.site_id, *key, user) for key, user in links}
+
+
+def persona_fact_of(derived: DerivedMessage) -> PersonaFact | None:
+    change = derived.effects.change
+    said = changes.persona_fact_of(change) if change else None
+    if change is None or said is None:
+        return None
+    (kind, value), name, is_member = said
+    stamp = (change.occurred_at, change.position, change.message_id)
+    return derived.message.site_id, kind, value, name, *stamp, is_member
+
+
+def load_known(messages: Sequence[DerivedMessage], *, excuses_links: bool) -> Known:
+    """Load the rows that concern a batch. With `excuses_links` its links count as there. Six queries."""
+    links = set().union(*map(links_of, messages))
+    changes = [(derived.message.site_id, derived.effects.change) for derived in messages if derived.effects.change]
+    processed = [derived.message for derived in messages]
+    converted = [(message.site_id, message.stored.key) for message in processed if message.has_converted]
+    return Known(
+        identities={
+            (site, kind, value): (id_, msgspec.json.decode(registers))
+            for site, kind, value, id_, registers in _join(
+                "cohorts_identity",
+                "t.site_id, t.kind, t.value, t.id, t.registers::text",
+                IDENTITY,
+                _identities(messages),
+            )
+        },
+        groups={
+            (site, group): (id_, msgspec.json.decode(registers))
+            for site, group, id_, registers in _join(
+                "cohorts_group",
+                "t.site_id, t.group_id, t.id, t.registers::text",
+                GROUP,
+                _groups(messages),
+            )
+        },
+        # Until `manage.py rekey` has gone through the stored rows, links may be missing.
+        links=links if excuses_links else set(_join("cohorts_link", ", ".join(LINK), LINK, links)),
+        personas=set(
+            _join(
+                "cohorts_persona",
+                "t.site_id, t.name",
+                {"site_id": "bigint", "name": "text"},
+                {(site, change.persona[0]) for site, change in changes if change.persona is not None},
+            )
+        ),
+        persona_facts=set(
+            _join(
+                """
+                (SELECT i.site_id, i.kind, i.value, p.name, f.occurred_at, f.position, f.message_id, f.is_member
+                   FROM cohorts_personafact f
+                   JOIN cohorts_identity i ON i.id = f.identity_id JOIN cohorts_persona p ON p.id = f.persona_id)
+                """,
+                ", ".join(PERSONA_FACT),
+                PERSONA_FACT,
+                {fact for derived in messages if (fact := persona_fact_of(derived))},
+            )
+        ),
+        conversions={
+            (site, key): dict(zip(COMPARED, values, strict=True))
+            for site, key, *values in _join(
+                "goals_conversion",
+                f"t.site_id, t.message_key, {', '.join(f't.{name}' for name in COMPARED[:-1])}, t.properties::text",
+                {"site_id": "bigint", "message_key": "text"},
+                set(converted),
+            )
+        },
+    )
+
+
+def _join(
+    table: str, columns: str, keys: Mapping[str, str], values: AbstractSet[tuple[Any, ...]]
+) -> list[tuple[Any, ...]]:
+    """Return these columns of the rows of a table under the given keys. One query."""
+    if not values:
+        return []
+    arrays = [list(column) for column in zip(*values, strict=True)]
+    unnested, names = ", ".join(f"%b::{type_}[]" for type_ in keys.values()), ", ".join(keys)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {columns} FROM unnest({unnested}) AS k ({names}) JOIN {table} t USING ({names})", arrays
+        )
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows

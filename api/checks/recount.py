@@ -23,7 +23,8 @@ from api.checks.recount_rows import (
     split_by_size,
 )
 from api.digest import rekey
-from api.digest.mapping import Derivation, GoalHit, SourceConfig, derive
+from api.digest.derivation import Derivation, GoalHit, SourceConfig
+from api.digest.mapping import derive
 from api.digest.readings import NEWEST
 from api.digest.site_config import load_site_config
 from api.digest.suppression import find_suppressed

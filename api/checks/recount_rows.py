@@ -10,7 +10,7 @@ import msgspec
 from django.db import connection
 
 from api.checks.base import of_site, stream
-from api.digest.mapping import MESSAGE_COLUMNS, Derivation, StoredMessage
+from api.digest.derivation import MESSAGE_COLUMNS, Derivation, StoredMessage
 from api.http.chunks import iter_chunks
 from cohorts import changes, merge
 from cohorts.models import SIZE

@@ -20,9 +20,10 @@ from django.db import connection, transaction
 import times
 from api.digest import hooks, late_links, selection
 from api.digest.claims import Claims
+from api.digest.derivation import Derivation, GoalHit, StoredMessage
 from api.digest.duplicate_sources import warn_of_duplicate_sources
 from api.digest.held_locks import PROBE, WAIT, NeededLock, find_needed_locks, judge_unblocked, set_aside_blocked
-from api.digest.mapping import Derivation, GoalHit, StoredMessage, derive
+from api.digest.mapping import derive
 from api.digest.selection import ClaimedMessage
 from api.digest.site_config import SiteConfig
 from api.digest.suppression import suppress

@@ -12,7 +12,8 @@ from typing import Any, Final
 import msgspec
 from django.db import connection
 
-from api.digest.mapping import MESSAGE_COLUMNS, Derivation, StoredMessage, derive
+from api.digest.derivation import MESSAGE_COLUMNS, Derivation, StoredMessage
+from api.digest.mapping import derive
 from api.digest.site_config import SiteConfig, load_site_config
 from api.events.body import UnreadableBodyError, read_body
 from api.events.reasons import DROPS

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, Protocol, TypeVar, cast
 
 from django.db import transaction
 
-from api.digest.mapping import Derivation
+from api.digest.derivation import Derivation
 from api.http.database import TIMEOUTS, SessionKind
 from cohorts import changes, identities
 from locks import HeldError, Lock

@@ -26,11 +26,11 @@ from django.db import connection
 from django.dispatch import Signal
 from psycopg.pq import TransactionStatus
 
+from api.digest.derivation import Event, TransformError
 from api.events.body import clean_value
 from api.events.types import TYPES
 
 SECONDS: Final = 5.0  # that a hook may take for an event, or for a batch's outcomes
-Event = dict[str, Any]
 
 # After a batch was committed: `site_id`, and what became of each message as `messages`, a list of MessageOutcome.
 batch_digested = Signal()
@@ -51,10 +51,6 @@ class MessageOutcome:
     reason: str
     effects: frozenset[str]
     goal_id: int | None
-
-
-class TransformError(Exception):
-    """The hook raised, took too long, or returned no event; the text is the traceback."""
 
 
 class TransactionLostError(Exception):

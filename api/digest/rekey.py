@@ -12,8 +12,9 @@ from django.db import OperationalError, transaction
 from django.db.models import Manager, Max
 
 from api.digest import late_links
+from api.digest.derivation import StoredMessage
 from api.digest.digest import RETRIES, list_first_visitors
-from api.digest.mapping import StoredMessage, derive
+from api.digest.mapping import derive
 from api.digest.site_config import SiteConfig, load_site_config
 from api.http.chunks import BODY_BYTES, iter_chunks
 from api.models import Backfill, Message, Site

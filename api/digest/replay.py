@@ -13,8 +13,8 @@ from typing import Any, Final
 import structlog
 from django.db import IntegrityError, connection, transaction
 
+from api.digest.derivation import StoredMessage
 from api.digest.forecast import MOST_BYTES, Forecast, forecast
-from api.digest.mapping import StoredMessage
 from api.events.encodings import decode
 from api.events.envelope import (
     IncomingEvent,

@@ -8,8 +8,8 @@ from typing import Any
 
 from django.db import connection
 
+from api.digest.derivation import MESSAGE_COLUMNS, StoredMessage
 from api.digest.held_locks import NeededLock
-from api.digest.mapping import MESSAGE_COLUMNS, StoredMessage
 from api.http.chunks import CHUNK_BYTES
 
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from api import models
-from api.digest.mapping import SourceConfig, StoredMessage
+from api.digest import hooks
+from api.digest.derivation import SourceConfig, StoredMessage
 from api.models import Site
 from api.rules.rule import EventRule
 from goals import quota
@@ -36,6 +37,7 @@ def load_site_config(site: Site) -> SiteConfig:
         exited_event_names=frozenset(site.exited_event_names),
         link_event_names=frozenset(site.link_event_names),
         trait_event_names=frozenset(site.trait_event_names),
+        transform=hooks.transform,
     )
     rules = [rule for rule in site.rules.all() if rule.is_enabled]
     sources = list(site.sources.all())

@@ -6,7 +6,7 @@ from urllib.parse import quote
 from django.conf import settings
 from django.db import connection
 
-from api.digest.mapping import Derivation, StoredMessage
+from api.digest.derivation import Derivation, StoredMessage
 from api.ingest.erased import find_ids, hash_id
 from api.models import Suppression
 

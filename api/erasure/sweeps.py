@@ -11,7 +11,8 @@ from typing import Any, Final
 import msgspec
 from django.db import IntegrityError, connection, models, transaction
 
-from api.digest.mapping import MESSAGE_COLUMNS, Derivation, SourceConfig, StoredMessage, derive
+from api.digest.derivation import MESSAGE_COLUMNS, Derivation, SourceConfig, StoredMessage
+from api.digest.mapping import derive
 from api.digest.site_config import SiteConfig, load_site_config
 from api.digest.suppression import find_suppressed
 from api.erasure.stand_ins import StandIns

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from django.db import connection
 
-from api.digest.mapping import Glance, StoredMessage, glance
+from api.digest.derivation import StoredMessage
+from api.digest.mapping import Glance, glance
 from api.digest.readings import READING
 from api.digest.site_config import SiteConfig
 from api.events.effects import Effect

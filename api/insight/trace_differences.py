@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from api.digest.mapping import Derivation
+from api.digest.derivation import Derivation
 from api.digest.readings import NEWEST
 from api.events.effects import Effect
 from api.events.reasons import DROPS, sentence_of

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from api.digest.mapping import Derivation, StoredMessage, derive
+from api.digest.derivation import Derivation, StoredMessage
+from api.digest.mapping import derive
 from api.digest.readings import NEWEST
 from api.digest.site_config import SiteConfig, load_site_config, rule_of
 from api.events.body import UnreadableBodyError, read_body
@@ -14,7 +15,7 @@ from api.rules.rule import matches_event, name_event
 from cohorts import changes
 from cohorts.models import Identity
 from goals import recording, waiting
-from goals.matching import KnownGoal, LookupResult, Step, look_up
+from goals.matching import KnownGoal, LookupResult, LookupStep, look_up
 from goals.models import Conversion, Goal, WaitingName
 from goals.naming import name_goal
 
@@ -27,7 +28,7 @@ class GoalFacts:
     """The goal that an event leads to today, and the conversion that it made."""
 
     hit: recording.Hit
-    lookup: Sequence[Step]
+    lookup: Sequence[LookupStep]
     new_name: str  # the name that a new goal would have
     names_ahead: int | None  # goal names before it in the queue; None if it is not queued
     conversion: Conversion | None

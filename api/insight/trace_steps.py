@@ -8,7 +8,7 @@ from typing import Final
 
 from django.conf import settings
 
-from api.digest.mapping import Derivation
+from api.digest.derivation import Derivation
 from api.digest.readings import NEWEST
 from api.events.effects import Effect
 from api.events.reasons import UNSAFE_TO_DERIVE, WARNINGS, sentence_of

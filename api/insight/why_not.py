@@ -14,7 +14,8 @@ from django.db import connection
 from django.db.models import Max, OuterRef, Q, Subquery, Sum, Value, prefetch_related_objects
 from django.db.models.functions import JSONObject
 
-from api.digest.mapping import MESSAGE_COLUMNS, Derivation, StoredMessage, derive
+from api.digest.derivation import MESSAGE_COLUMNS, Derivation, StoredMessage
+from api.digest.mapping import derive
 from api.digest.site_config import SiteConfig, load_site_config
 from api.events.reasons import UNSAFE_TO_DERIVE, sentence_of
 from api.http.wording import count_of

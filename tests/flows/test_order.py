@@ -27,7 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.checks.run import CHECKS, run_check
-from api.digest import late_links, mapping, run
+from api.digest import derivation, late_links, mapping, parsed_event, run
 from api.digest.claims import Claims
 from api.digest.readings import NEWEST, Reading
 from api.events.envelope import NumberReader
@@ -413,7 +413,7 @@ def exit_at_once(registers: merge.Registers, name: str, key: str, register: merg
     return set_in_map(registers, name, key, register)
 
 
-def alias_backwards(event: Any) -> mapping.Derivation:
+def alias_backwards(event: Any) -> derivation.Derivation:
     effects = read_alias(event)
     change = effects.change
     assert change is not None
@@ -429,12 +429,12 @@ def forget_context(event: Any, **facts: Any) -> changes.Change:
     return change(event, **facts)
 
 
-def user_first(self: mapping.GoalHit, visitors: changes.Visitors) -> recording.Hit:
+def user_first(self: derivation.GoalHit, visitors: changes.Visitors) -> recording.Hit:
     firsts = {key: code for key, code in visitors.first.items() if key[0] == Identity.Kind.USER}
     return keyed(self, replace(visitors, first=firsts or visitors.first))
 
 
-def device_first(self: mapping.GoalHit, visitors: changes.Visitors) -> recording.Hit:
+def device_first(self: derivation.GoalHit, visitors: changes.Visitors) -> recording.Hit:
     return keyed(self, replace(visitors, first={} if visitors.device else visitors.first))
 
 
@@ -449,8 +449,8 @@ def links_of_last_owners(site_id: int, keys: Sequence[changes.IdentityKey], _: i
 set_in_map, parent_of, keyed, change, read_alias = (
     merge.set_in_map,
     merge.parent_of,
-    mapping.GoalHit.keyed,
-    mapping._Event.change,
+    derivation.GoalHit.keyed,
+    parsed_event.ParsedEvent.change,
     mapping.READERS["alias"],
 )
 Broken = tuple[Any, str, Any]  # where, what, and what stands there instead
@@ -461,7 +461,7 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
             [at(0, type="group", userId="(null)", groupId="g1", traits={"plan": 2, "age": 2})],
             [at(0, type="group", groupId="g1")],
         ],
-        (mapping, "READINGS", {NEWEST: Reading(takes_groups_alone=False)}),
+        (parsed_event, "READINGS", {NEWEST: Reading(takes_groups_alone=False)}),
     ),
     "an event that its sender does not want here": (
         [
@@ -477,7 +477,7 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
             [at(1, anonymousId="(null)", traits={"age": 1}), hit(messageId="(null)"), hit(messageId="(null)")],
             [at(2, userId="{{userId}}", anonymousId="a1", messageId="(null)", traits={"plan": 2})],
         ],
-        (mapping, "READINGS", {NEWEST: Reading(is_placeholder=lambda _: False)}),
+        (parsed_event, "READINGS", {NEWEST: Reading(is_placeholder=lambda _: False)}),
     ),
     "traits: time counts, not arrival": (
         [[at(1, traits={"plan": "new"})], [at(0, traits={"plan": "old"})]],
@@ -501,7 +501,7 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
     ),
     "one messageId under two types: two messages": (
         [[hit(messageId="m1")], [at(3, type="page", name="A", messageId="m1")]],
-        (mapping.StoredMessage, "key", property(lambda self: self.message_id)),
+        (derivation.StoredMessage, "key", property(lambda self: self.message_id)),
     ),
     "null stays removed": (
         [[at(1, traits={"plan": None})], [at(0, traits={"plan": "old"})]],
@@ -537,15 +537,15 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
             [at(1, type="group", userId=None, anonymousId="a1", groupId="g1", context={"traits": {"age": 1}})],
             [at(2, type="alias", previousId="a1", context={"traits": {"name": "Ada"}})],
         ],
-        (mapping._Event, "change", forget_context),
+        (parsed_event.ParsedEvent, "change", forget_context),
     ),
     "an event's own traits before those of its context": (
         [[at(0, traits={"plan": 1}, context={"traits": {"plan": 2, "age": 2}})], [at(1, traits={"age": None})]],
-        (mapping._Event, "change", context_wins),
+        (parsed_event.ParsedEvent, "change", context_wins),
     ),
     "a visitor code in the context": (
         [[hit(context={"kameleoonVisitorCode": "v1"})], [hit(context={"traits": {"k_visitorCode": "v2"}})]],
-        (mapping, "VISITOR_FIELDS", ()),
+        (parsed_event, "VISITOR_FIELDS", ()),
     ),
     "a name of its parts, until one is given": (
         [
@@ -581,7 +581,7 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
     ),
     "a device is nearer than its user": (
         [[hit(anonymousId="a1")], [link(1, "v1", userId=None, anonymousId="a1")], [link(0, "v2")]],
-        (mapping.GoalHit, "keyed", user_first),
+        (derivation.GoalHit, "keyed", user_first),
     ),
     "a user whose device alone has a code": (
         [[hit()], [at(0, anonymousId="a1")], [link(1, "v1", userId=None, anonymousId="a1")]],
@@ -589,7 +589,7 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
     ),
     "a user's own code before its device's": (
         [[hit()], [at(0, anonymousId="a1")], [link(0, "v1", userId=None, anonymousId="a1")], [link(1, "v2")]],
-        (mapping.GoalHit, "keyed", device_first),
+        (derivation.GoalHit, "keyed", device_first),
     ),
     "the earliest of several devices": (
         [

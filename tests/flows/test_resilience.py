@@ -23,8 +23,9 @@ from pytest_django import Settings
 from api.celery import app
 from api.digest import digest, run
 from api.digest.claims import Claims, recover_from_dead_workers
+from api.digest.derivation import Derivation, SourceConfig, StoredMessage
 from api.digest.digest import digest_deferred, digest_pending
-from api.digest.mapping import Derivation, SourceConfig, StoredMessage, derive
+from api.digest.mapping import derive
 from api.digest.prune import prune_old
 from api.digest.site_config import load_site_config
 from api.events.envelope import read_event
@@ -232,10 +233,10 @@ def test_sites__beside_one_whose_messages_kill_every_worker__have_their_turn(
     other = create_site(name="Other", sitecode="bbbbbbbbbb")
     world.credential.sites.add(other)
 
-    def derive_or_die(message: StoredMessage, rules: SourceConfig) -> Derivation:
+    def derive_or_die(message: StoredMessage, config: SourceConfig) -> Derivation:
         if "Kill" in message.body.decode():
             raise SystemExit
-        return derive(message, rules)
+        return derive(message, config)
 
     monkeypatch.setattr(digest, "derive", derive_or_die)
     world.post(world.event(event="Fine"), sitecode="bbbbbbbbbb")

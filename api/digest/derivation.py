@@ -1,0 +1,152 @@
+"""Values of a derivation: a message and its source's configuration lead to goal hits and facts about people."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from api.digest.readings import NEWEST, READING, reading_of
+from api.rules.rule import EventRule
+from cohorts.models import Identity
+from cohorts.changes import Change, Visitors
+from goals.matching import EventName
+from goals.recording import Hit, KeyedBy
+
+if TYPE_CHECKING:
+    from api.models import Message
+
+# The columns of `api_message` for `StoredMessage.of_row`.
+MESSAGE_COLUMNS: Final = f"id, type, message_id, position, occurred_at, body, source_id, {READING}"
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceConfig:
+    """Settings and rules by which the events of a source are read."""
+
+    default_currency: str = "USD"
+    user_id_is_visitor_code: bool = False
+    audience_events_make_goals: bool = False
+    entered_event_names: frozenset[str] = frozenset({"Audience Entered"})
+    exited_event_names: frozenset[str] = frozenset({"Audience Exited"})
+    link_event_names: frozenset[str] = frozenset({"Kameleoon identifier"})
+    trait_event_names: frozenset[str] = frozenset({"Trait Computed"})
+    takes_track: bool = True
+    heeds_integrations: bool = True
+    names_pages_by_title: bool = False
+    rules: tuple[EventRule, ...] = ()
+    transform: Callable[[Event], Event | None] = lambda event: event  # of an operator's hook; raises TransformError
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A stored message, as far as a derivation needs it."""
+
+    id: int
+    type: str
+    message_id: str | None
+    position: int
+    occurred_at: datetime
+    body: bytes
+    source_id: int | None = None
+    reading: int = NEWEST  # the version of what events mean under which it is derived
+
+    @classmethod
+    def of_row(cls, row: Sequence[Any]) -> Self:
+        """Return the message of a row that begins with the columns MESSAGE_COLUMNS."""
+        id_, type_, message_id, position, occurred_at, body, source_id, reading = row[:8]
+        return cls(id_, type_, message_id, position, occurred_at, bytes(body), source_id, reading)
+
+    @classmethod
+    def of_message(cls, message: "Message") -> Self:
+        """Return the message of a row that Django read."""
+        is_digested = message.status != "pending" and message.digested_at is not None
+        return cls(
+            message.pk or 0,
+            message.type,
+            message.message_id,
+            message.position,
+            message.occurred_at,
+            bytes(message.body),
+            message.source_id,
+            reading_of(message.reading, is_digested=is_digested),
+        )
+
+    @property
+    def key(self) -> str:
+        """Return the key that keeps its conversion unique, also after the message was pruned."""
+        return f"{self.type}:{self.message_id}" if self.message_id is not None else f"#{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """Meaning of a message. The hit lacks its visitor until the links are known."""
+
+    change: Change | None = None
+    goal: "GoalHit | None" = None
+    rejected: str = ""  # a reason code; then there is neither change nor hit
+    failed: str = ""  # a reason code if the transform hook failed
+    idle_reason: str = ""  # a reason code, used if the message has no effect
+    detail: str = ""  # of the reason or a warning, for people
+    warnings: tuple[str, ...] = ()
+    fired: tuple[int, ...] = ()  # the rules that acted, in their order
+    visitor_field: str = ""  # the path of the visitor code
+
+
+@dataclass(frozen=True, slots=True)
+class GoalHit:
+    """A hit of a goal, before its visitor is known."""
+
+    event: EventName
+    message_key: str
+    occurred_at: datetime
+    user_id: str | None
+    anonymous_id: str | None
+    visitor_code: str | None
+    revenue: Any
+    currency: str | None
+    value: Any
+    properties: str
+    arrival: int
+    source_id: int | None = None
+
+    def keyed(self, visitors: Visitors) -> Hit:
+        """Return the hit of the visitor that it counts for (promises K-51).
+
+        Candidates in this order: the event's own visitor code; the code first linked to its anonymous id, because a
+        device is nearer than a person; the code first linked to its user; the first code of any device that was ever
+        linked to that user; the id itself.
+        """
+        user, anonymous = self.user_id or "", self.anonymous_id or ""
+        codes = {
+            KeyedBy.EVENT: self.visitor_code,
+            KeyedBy.ANONYMOUS_LINK: visitors.first.get((int(Identity.Kind.ANONYMOUS), anonymous)),
+            KeyedBy.USER_LINK: visitors.first.get((int(Identity.Kind.USER), user)),
+            KeyedBy.DEVICE_LINK: visitors.device.get(user),
+            KeyedBy.USER: self.user_id,
+            KeyedBy.ANONYMOUS: self.anonymous_id,
+        }
+        keyed_by, code = next((rule, code) for rule in KeyedBy if (code := codes[rule]) is not None)
+        return Hit(
+            event=self.event,
+            message_key=self.message_key,
+            occurred_at=self.occurred_at,
+            visitor_code=code,
+            keyed_by=keyed_by,
+            user_id=self.user_id,
+            anonymous_id=self.anonymous_id,
+            revenue=self.revenue,
+            currency=self.currency,
+            value=self.value,
+            properties=self.properties,
+            arrival=self.arrival,
+            source_id=self.source_id,
+        )
+
+
+class RejectedError(Exception):
+    """The sender must change something; the argument is a reason code."""
+
+
+class TransformError(Exception):
+    """The transform hook raised, took too long, or returned no event; the text is the traceback."""

@@ -27,7 +27,12 @@ class ParsedEvent:
     """One event: its objects, and the ids of the person it is about. Raises RejectedError if it has no identity."""
 
     def __init__(
-        self, message: StoredMessage, config: SourceConfig, fields: Mapping[str, Any], ruled: RuledEvent, warnings: set[str]
+        self,
+        message: StoredMessage,
+        config: SourceConfig,
+        fields: Mapping[str, Any],
+        ruled: RuledEvent,
+        warnings: set[str],
     ) -> None:
         self.message = message
         self.config = config

@@ -325,7 +325,7 @@ def test_goal__deleted_since__is_a_difference(world: World) -> None:
 
     (difference,) = last(world).differences
 
-    assert difference.startswith(f"It converted the goal {goal.pk}; today no goal has its name")
+    assert difference == f"It converted goal {goal.pk}. Today “SegmentIO track – Buy” would be created."
 
 
 def test_quota__of_a_waiting_name__says_how_many_are_before_it(world: World) -> None:

@@ -132,7 +132,7 @@ def test_event__sent__leads_to_its_page_which_follows_it_to_its_end(
     done = text_of(editor.get(page))
 
     assert ("api/follow.js" in waiting, "api/follow.js" in done) == (True, False)
-    assert "converted" in done
+    assert "Converted" in done
     assert Message.objects.get().source_id == source.pk
 
 

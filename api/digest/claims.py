@@ -1,8 +1,8 @@
-"""What a worker has in hand, noted outside its transaction: a message that kills its worker must not do so for ever.
+"""Notes of the messages that each worker digests, kept outside its transaction.
 
-While it lives a worker holds a session lock on its number and keeps one row with the ids of its batch. The row of a
-worker whose lock is free is what a dead worker left behind: nobody takes its messages before the attempt is counted,
-and they are digested one at a time from then on.
+A message that kills its worker must not do so for ever. A living worker holds a session lock on its number and keeps
+one row with the ids of its batch. If the lock of a row is free, its worker died. Other workers leave its messages
+alone until the attempt is counted, and then digest them one at a time.
 """
 
 import secrets
@@ -18,11 +18,11 @@ from api.http.database import SessionKind, connect
 from api.models import Claim
 
 NUMBERS: Final = 2**62
-FROZEN: Final = timedelta(minutes=2)  # a note is of a batch, whose rows are locked while it is digested
+FROZEN: Final = timedelta(minutes=2)  # the rows of a noted batch are locked while it is digested
 
 
 class Claims:
-    """One worker's notes, on a connection of its own that is opened when needed and replaced when it was lost."""
+    """Notes of one worker, on a separate connection that is opened on first use and replaced when it is lost."""
 
     def __init__(self) -> None:
         self._connection: psycopg.Connection[Any] | None = None
@@ -30,7 +30,7 @@ class Claims:
         self.held_locks = HeldLocks()
 
     def note(self, message_ids: Sequence[int]) -> None:
-        """Say which messages are in hand. One query, committed at once."""
+        """Note the messages of the batch. One query, committed at once."""
         self._execute(
             """
             INSERT INTO api_claim (worker, message_ids, claimed_at, server_started_at)
@@ -41,11 +41,11 @@ class Claims:
         )
 
     def forget(self) -> None:
-        """Nothing is in hand."""
+        """Delete the note. One query."""
         self._execute("DELETE FROM api_claim WHERE worker = %(worker)s", {})
 
     def close(self) -> None:
-        """Let go of the worker's number."""
+        """Release the lock on the worker's number."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -56,8 +56,8 @@ class Claims:
                 if self._connection is None:
                     self._connection = self._connect()
                 self._connection.execute(sql, {**parameters, "worker": self._worker})
-            except psycopg.Error:  # also of a server that has become read-only
-                self.close()  # a note that stays under a living worker's lock would hold up its messages
+            except psycopg.Error:  # a server that has become read-only raises it too
+                self.close()  # a note under a living worker's lock would block its messages
                 if attempt == 2:  # noqa: PLR2004
                     raise
             else:
@@ -67,7 +67,7 @@ class Claims:
         connection = connect(SessionKind.CLAIMS)
         # Losing a note in a crash of PostgreSQL costs nothing: the crash ended the batch as well.
         connection.execute("SET synchronous_commit = off")
-        # A lost connection may hold the old number for a while; what was noted under it is not a dead worker's.
+        # A lost connection may hold the old number for a while. Its note is not a dead worker's, so delete it.
         connection.execute("DELETE FROM api_claim WHERE worker = %s", [self._worker])
         self._worker = secrets.randbelow(NUMBERS)
         connection.execute("SELECT pg_advisory_lock(%s)", [self._worker])
@@ -77,9 +77,9 @@ class Claims:
 def recover_from_dead_workers(*, attempts: int) -> int:
     """Count a failed attempt for every message that a dead worker had claimed, and return how many there were.
 
-    After `attempts` of them a message is `failed` with the reason `worker_died`. A frozen worker keeps its lock;
-    its messages go on when PostgreSQL has ended its transaction. Messages that are still locked are left for the next
-    time. One query, and four more for each such worker.
+    After `attempts` of them a message is `failed` with the reason `worker_died`. A frozen worker keeps its lock: its
+    messages go on once PostgreSQL has ended its transaction. Messages that are still locked are left for the next
+    call. One query, and four more for each dead worker.
     """
     recovered = 0
     for worker in Claim.objects.values_list("worker", flat=True):
@@ -95,10 +95,10 @@ def recover_from_dead_workers(*, attempts: int) -> int:
             )
             if (row := cursor.fetchone()) is None:
                 continue
-            ids, is_their_fault = row  # a worker that died with the server was not killed by its messages
+            ids, may_be_killers = row  # not if the worker died with the server
             cursor.execute("SELECT id FROM api_message WHERE id = ANY(%b::bigint[]) FOR UPDATE SKIP LOCKED", [ids])
             free = [id_ for (id_,) in cursor.fetchall()]
-            if is_their_fault:
+            if may_be_killers:
                 recovered += _count_attempt(cursor, free, attempts=attempts)
             cursor.execute(
                 "SELECT id FROM api_message WHERE id = ANY(%b::bigint[]) AND id <> ALL(%b::bigint[])", [ids, free]

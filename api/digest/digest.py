@@ -1,7 +1,7 @@
-"""From pending messages to their effects: a batch of one site, one transaction, everything in it or nothing.
+"""Digest of one batch: messages of one site become their effects in one transaction, all or nothing.
 
 Locks are taken in one order everywhere: messages, identities and groups (sorted), the site's goal names, the figures
-of goals (sorted). What needs a lock that another session holds for long is set aside (api.digest.held_locks).
+of goals (sorted). Messages that need a lock which another session holds for long are set aside (api.digest.held_locks).
 """
 
 import traceback
@@ -38,7 +38,7 @@ from goals.recording import FirstVisitor, HitOutcome, KeyedBy, RecordedHit
 from locks import HeldError, Lock, waits_for
 
 RETRIES: Final = 5  # of a batch that lost a race or a deadlock
-SMALLER: Final = 25  # a batch of too many bytes is tried again with so many times fewer messages: 500, 20, 1
+SMALLER: Final = 25  # divisor: a batch of too many bytes is tried again with 500, 20 or 1 messages
 DETAIL_LENGTH: Final = 10_000
 
 log = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Verdict:
-    """What a message becomes."""
+    """Result of a message, written to its row."""
 
     id: int
     status: str = "done"
@@ -57,13 +57,13 @@ class Verdict:
     waiting_for: str = ""
     goal_id: int | None = None
     failed_attempts: int = 0
-    reading: int | None = None  # the one it was derived under; none if that failed
+    reading: int | None = None  # the one it was derived under; None if that failed
 
 
 def digest_pending(config: SiteConfig, claims: Claims, *, limit: int, now: datetime) -> int:
-    """Digest one batch of a site's pending messages; how many it took, 0 when nothing was free to take.
+    """Digest one batch of a site's pending messages and return how many it took, 0 if none was free.
 
-    Messages that failed before, or were in hand when a worker died, go one at a time.
+    Messages that failed before, or whose worker died, go one at a time.
     """
     taken = _digest_again(config, claims, now=now)
     taken += _digest(config, claims, partial(selection.claim_pending, config.site_id, limit), now=now)
@@ -71,14 +71,14 @@ def digest_pending(config: SiteConfig, claims: Claims, *, limit: int, now: datet
 
 
 def digest_deferred(config: SiteConfig, claims: Claims, names: Sequence[str], *, now: datetime) -> int:
-    """Digest the first deferred message of each of these goal names, whose turn has come; how many it took."""
+    """Digest the first deferred message of each of these goal names and return how many it took."""
     return _digest(config, claims, partial(selection.claim_deferred, config.site_id, names), now=now)
 
 
 def digest_waiting(
     config: SiteConfig, claims: Claims, names: Mapping[str, datetime], *, limit: int, now: datetime
 ) -> int:
-    """Digest a batch of the deferred messages of goal names that were last digested before the name's time.
+    """Digest a batch of the messages that wait for these names and were last digested before the name's time.
 
     Return how many it took, 0 if none is left.
     """
@@ -86,7 +86,7 @@ def digest_waiting(
 
 
 def _digest_again(config: SiteConfig, claims: Claims, *, now: datetime) -> int:
-    """Digest a message of each lock that was held a while ago; where that works, the others of the lock may go on."""
+    """Try one message of each held lock again; if that works, release the other messages of the lock."""
     due = claims.held_locks.take_due(config.site_id)
     if not due:
         return 0
@@ -105,7 +105,7 @@ def _digest(
     now: datetime,
     tried: set[NeededLock] | None = None,
 ) -> int:
-    """Digest what `claim` takes, as a batch; where the batch fails, one message after the other in savepoints.
+    """Digest the messages that `claim` takes as a batch; if it fails, one message after the other in savepoints.
 
     What needs a lock that is held for long is set aside. `tried` is of a batch that was set aside before, which does
     not wait for long, and gets what it needs.
@@ -128,7 +128,7 @@ def _digest(
                 verdicts = _judge_batch(config, claims, batch, also=also, failures=failures, tried=tried)
                 _save(verdicts, now=now)
         except Exception as error:
-            claims.forget()  # this worker lives; only a dead one leaves its note
+            claims.forget()  # only a dead worker leaves its note
             also |= getattr(error, "also", frozenset())
             if isinstance(error, identities.TooManyBytesError):
                 most = max(1, len(ids) // SMALLER)
@@ -141,9 +141,9 @@ def _digest(
                 hooks.send_signal(hooks.batch_failed, site_id=site_id, message_ids=ids, error=failure)
             if verdicts:
                 hooks.send_signal(hooks.batch_digested, site_id=site_id, messages=_outcomes(batch, verdicts))
-            if tried is not None:  # no more messages wait behind these, and the run has to end
+            if tried is not None:  # no messages wait behind these, and the run has to end
                 return len(verdicts)
-            # Messages that were set aside just now count, too, because others may wait behind them.
+            # Messages that were set aside now count too, because others may wait behind them.
             return len(verdicts) + len(set(held_locks.blocked_messages(site_id)) & set(ids))
     raise AssertionError
 
@@ -157,7 +157,7 @@ def _judge_batch(
     failures: list[Exception],
     tried: set[NeededLock] | None,
 ) -> list[Verdict]:
-    """Judge the messages of a batch that need no lock which is held for long, and set the others aside."""
+    """Digest the messages of a batch whose locks are free, and set the others aside."""
     site_id, held_locks = config.site_id, claims.held_locks
     needs = _find_needs(config, batch, claims) if held_locks.has_any(site_id) or tried is not None else {}
     if tried is not None:
@@ -184,28 +184,28 @@ def _judge_some(
     also: frozenset[changes.IdentityKey],
     failures: list[Exception],
 ) -> list[Verdict]:
-    """Judge messages together; where that fails, note the failure and judge each alone. Raises HeldError."""
+    """Digest messages together; if that fails, note the failure and digest each alone. Raises HeldError."""
     try:
         with transaction.atomic():
             return judge(config, batch, also=also)
     except Exception as error:
         if _is_transient(error):
-            raise  # again, from the claim; or in parts
+            raise  # the batch is tried again from the claim, or in parts
         log.warning("batch.failed", site=config.site_id, messages=len(batch), error=type(error).__name__)
         failures.append(error)
-        return [_judge_alone(config, each, also=also) for each in batch]
+        return [_judge_alone(config, message, also=also) for message in batch]
 
 
 def _find_needs(
     config: SiteConfig, batch: Sequence[ClaimedMessage], claims: Claims, *, lock: Lock | None = None
 ) -> dict[int, set[NeededLock]]:
-    """Return the locks that each message needs, of those of `lock` all. One query where names of goals are held."""
+    """Return the locks that each message needs. One query if goal names are held, or if `lock` is of these."""
     derived: dict[int, Derivation] = {}
     for message in batch:
         try:
             with transaction.atomic() if settings.HOOKS else nullcontext():  # a hook may run SQL that fails
                 derived[message.id] = derive(message.stored, config.for_message(message.stored))
-        except Exception:  # noqa: BLE001 - it will raise again when it is judged
+        except Exception:  # noqa: BLE001 - it will raise again when it is digested
             derived[message.id] = Derivation()
     unknown = set[EventName]()
     if lock == Lock.NEW_GOALS or claims.held_locks.is_held(config.site_id, NeededLock(Lock.NEW_GOALS)):
@@ -234,9 +234,9 @@ def _outcomes(batch: Sequence[ClaimedMessage], verdicts: Sequence[Verdict]) -> l
 
 
 def _is_transient(error: Exception) -> bool:
-    """Return whether an error is a lost race, too much at once, or trouble of the database, not of a message.
+    """Return True for a lost race, too many bytes at once or a database error: no message caused it.
 
-    A statement that was ended after ten minutes is excluded: it was too much for this batch, or for this message.
+    A statement that was ended after ten minutes is excluded, because the batch or the message was too large for it.
     """
     if isinstance(error.__cause__, psycopg.errors.QueryCanceled):
         return False
@@ -246,13 +246,13 @@ def _is_transient(error: Exception) -> bool:
 
 
 def _is_worth_retrying(error: Exception) -> bool:
-    """Return whether an error is a lost race, too much at once, a deadlock or a serialization failure."""
+    """Return True for a lost race, too many bytes at once, a deadlock or a serialization failure."""
     sqlstate = getattr(error.__cause__, "sqlstate", None)
     return isinstance(error, identities.LostRaceError | identities.TooManyBytesError) or sqlstate in {"40001", "40P01"}
 
 
 def _judge_alone(config: SiteConfig, message: ClaimedMessage, *, also: frozenset[changes.IdentityKey]) -> Verdict:
-    """Digest one message in a savepoint; its failure is its own."""
+    """Digest one message in a savepoint, so that its failure leaves the others alone."""
     try:
         with transaction.atomic():
             return judge(config, [message], also=also)[0]
@@ -277,10 +277,10 @@ def _judge_alone(config: SiteConfig, message: ClaimedMessage, *, also: frozenset
 def judge(
     config: SiteConfig, batch: Sequence[ClaimedMessage], *, also: frozenset[changes.IdentityKey] = frozenset()
 ) -> list[Verdict]:
-    """Apply what messages mean, and say what becomes of each. Inside a transaction.
+    """Apply the meaning of messages and return the result of each. Call it inside a transaction.
 
-    Facts and links first, for the whole batch: whose a conversion is depends on them. Raises LostRaceError, upon which
-    the batch is digested again with what the error names in `also`, and HeldError.
+    Facts and links of the whole batch come first, because the visitor of a conversion depends on them. Raises HeldError,
+    and LostRaceError: then digest the batch again with the identities of the error in `also`.
     """
     with waits_for(Lock.OTHER):
         return _judge(config, batch, also)
@@ -307,8 +307,8 @@ def _judge(config: SiteConfig, batch: Sequence[ClaimedMessage], also: frozenset[
     recorded = recording.record(
         config.site_id, [goal.keyed(outcome.visitors) for _, goal in hits], policy=config.policy, moved=rekeyed.moved
     )
-    for (verdict, _), what in zip(hits, recorded, strict=True):
-        _note_recorded(verdict, what)
+    for (verdict, _), result in zip(hits, recorded, strict=True):
+        _note_recorded(verdict, result)
     if config.has_several_sources:
         with waits_for(Lock.GOAL):
             _note_duplicate_sources(config.site_id, hits)
@@ -319,26 +319,26 @@ def _judge(config: SiteConfig, batch: Sequence[ClaimedMessage], also: frozenset[
 
 
 class UnreadableTimeError(Exception):
-    """A row whose time was set by hand to what no event has."""
+    """A row whose time was set by hand to a time that no event can have."""
 
 
 def _require_times(messages: Sequence[StoredMessage]) -> None:
     """Raise UnreadableTimeError for a message whose time Python cannot hold."""
     if any(message.occurred_at in {times.EARLIEST, times.LATEST} for message in messages):
         raise UnreadableTimeError(
-            "The time of this row is infinite, before the year 1 or after 9999; somebody has set it by hand. "
+            "The time of this row is infinite, before the year 1 or after 9999, so it was set by hand. "
             "Correct `occurred_at` in api_message, then retry."
         )
 
 
 def _check_references() -> None:
-    """Check foreign keys now, so that a goal or site that is held stops this part of a batch and not its commit."""
+    """Check foreign keys now, so that a locked goal or site stops this part of a batch and not its commit."""
     with waits_for(Lock.GOAL), connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
 
 def list_first_visitors(changed: changes.Visitors) -> list[FirstVisitor]:
-    """Return the links by which conversions change hands."""
+    """Return the changed first visitors, by which conversions are re-keyed."""
     rules = {Identity.Kind.USER: KeyedBy.USER_LINK, Identity.Kind.ANONYMOUS: KeyedBy.ANONYMOUS_LINK}
     return [
         *(FirstVisitor(rules[Identity.Kind(kind)], value, code) for (kind, value), code in changed.first.items()),
@@ -371,8 +371,8 @@ def _note_duplicate_sources(site_id: int, hits: Sequence[tuple[Verdict, GoalHit]
 
 
 def _conclude(verdict: Verdict, effects: Derivation, message: ClaimedMessage) -> None:
-    """Join what the message did now with what it did before it was deferred."""
-    verdict.detail = "\n".join(each for each in (verdict.detail, effects.detail) if each)
+    """Add the effects that the message had before it was deferred."""
+    verdict.detail = "\n".join(detail for detail in (verdict.detail, effects.detail) if detail)
     verdict.warnings |= message.warnings | set(effects.warnings)
     verdict.effects |= message.effects
     if effects.rejected:
@@ -384,7 +384,7 @@ def _conclude(verdict: Verdict, effects: Derivation, message: ClaimedMessage) ->
 
 
 def _save(verdicts: Sequence[Verdict], *, now: datetime) -> None:
-    """Write what became of messages. One query."""
+    """Write the results of messages to their rows. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -1,6 +1,6 @@
-"""What rules in hand would make of the messages that came last, before they are saved (promises N-08).
+"""Forecast of unsaved rules: what they would make of the newest messages (promises N-08).
 
-The same `derive` that digests, once under the rules that are and once under those that might be. Nothing is written.
+It calls the `derive` of the digest under the saved rules and under the unsaved ones. Nothing is written.
 """
 
 from collections import Counter
@@ -31,28 +31,28 @@ from goals.matching import EventName
 from goals.naming import name_goal
 
 MOST_MESSAGES: Final = 10_000
-MOST_BYTES: Final = 16_777_216  # of their bodies: what they say of people is held until all are read
-SAMPLES: Final = 10  # of profiles that change
+MOST_BYTES: Final = 16_777_216  # of bodies, because their facts about people are held until all are read
+SAMPLES: Final = 10  # profiles that change
 MOST_KEYS: Final = 100  # of the traits and personas of such a profile
 KEY_LENGTH: Final = 200
 VALUE_LENGTH: Final = 1_000  # characters of a value as JSON
 
-DraftRules = Sequence[tuple[int | None, EventRule]]  # each with its source, None where it is the site's
+DraftRules = Sequence[tuple[int | None, EventRule]]  # each with its source, None for a rule of the site
 
 
 @dataclass(frozen=True, slots=True)
 class GoalForecast:
-    """A goal that the messages hit, under the rules that are or those that might be."""
+    """A goal that the messages hit under the saved rules or the unsaved ones."""
 
     name: str
-    is_made: bool  # it does not exist yet
+    is_made: bool  # it would be new
     conversions_now: int
     conversions_then: int
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileForecast:
-    """What the messages alone say of one identity: `{"traits", "group", "personas", "owner"}`."""
+    """Facts of the messages alone about one identity: `{"traits", "group", "personas", "owner"}`."""
 
     kind: str
     value: str
@@ -62,7 +62,7 @@ class ProfileForecast:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What would be different."""
+    """Difference between the saved rules and the unsaved ones."""
 
     messages: int
     goals: list[GoalForecast]  # by name
@@ -81,7 +81,7 @@ class Forecast:
 
 
 def what_if(site: Site, rules: DraftRules, *, last: int = 1_000, only: int | None = None) -> Forecast:
-    """Return what a site's last messages, or only the one of this number, would do under these rules.
+    """Return what a site's last messages, or the one with the id `only`, would do under these rules.
 
     Each message converts once; the quota and earlier conversions of a message do not count. Two queries and one for
     each 500 messages; it reads 10,000 of them and MOST_BYTES at most.
@@ -101,9 +101,9 @@ def what_if(site: Site, rules: DraftRules, *, last: int = 1_000, only: int | Non
 
 
 def forecast(site: Site, messages: Iterable[StoredMessage]) -> Forecast:
-    """What these messages would do if they were digested now, as the `then` of a forecast whose `now` is nothing.
+    """Return what these messages would do if they were digested now, as the `then` of a forecast with an empty `now`.
 
-    What cannot be derived counts as rejected. Three queries, besides those for the messages.
+    Messages that cannot be derived count as rejected. Three queries, in addition to those for the messages.
     """
     config = load_site_config(site)
     nothing, then = _Side(), _Side()
@@ -112,14 +112,14 @@ def forecast(site: Site, messages: Iterable[StoredMessage]) -> Forecast:
         count += 1
         try:
             effects = derive(message, config.for_message(message))
-        except Exception as error:  # noqa: BLE001 - what fails here fails in the digest
+        except Exception as error:  # noqa: BLE001 - it would fail in the digest too
             effects = Derivation(failed="digest_failed", detail=repr(error))
         then.add(effects)
     return _compare(site, config, nothing, then, messages=count)
 
 
 class _Side:
-    """What messages do under one set of rules."""
+    """Sums of what messages do under one set of rules."""
 
     def __init__(self) -> None:
         self.hits: Counter[EventName] = Counter()
@@ -185,7 +185,7 @@ def _by_name(hits: Counter[EventName], names: Mapping[EventName, str]) -> Counte
 
 
 def _spell_out(registers: merge.Registers | None) -> dict[str, Any]:
-    """The values of registers, without their stamps."""
+    """Return the values of registers, without their stamps."""
     if registers is None:
         return {}
     maps = {name: {key: each[3] for key, each in registers.get(name, {}).items()} for name in merge.MAPS}
@@ -198,7 +198,7 @@ def _spell_out(registers: merge.Registers | None) -> dict[str, Any]:
 
 
 def _in_short(told: dict[str, Any]) -> dict[str, Any]:
-    """Return the same with the first MOST_KEYS of each map, and the beginnings of what is long."""
+    """Return the values with the first MOST_KEYS of each map and the beginnings of long texts."""
     return {name: _shortened(value) for name, value in told.items()}
 
 
@@ -213,7 +213,7 @@ def _shortened(value: Any) -> Any:
 
 
 def _redacted(message: StoredMessage, rules: Sequence[EventRule], key: bytes, *, by_title: bool) -> StoredMessage:
-    """The message as it would be stored if it came again."""
+    """Return the message as it would be stored if it arrived again."""
     try:
         fields = read_body(message.body, set())
     except UnreadableBodyError:
@@ -222,7 +222,7 @@ def _redacted(message: StoredMessage, rules: Sequence[EventRule], key: bytes, *,
 
 
 def _last_messages(site_id: int, last: int, only: int | None) -> Iterator[StoredMessage]:
-    """Yield the newest messages that were taken, MOST_BYTES at most, in the order of their arrival, chunk by chunk."""
+    """Yield the newest accepted messages in the order of their arrival, MOST_BYTES at most, chunk by chunk."""
     with connection.cursor() as cursor:
         cursor.execute(
             """

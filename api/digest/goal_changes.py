@@ -1,4 +1,4 @@
-"""Changes of many goals: asked for, shown in figures, started by a person, done step by step whatever interrupts it.
+"""Changes of many goals: shown in figures first, started by a person, done in steps that survive interruptions.
 
 Each step is one transaction with the place that the change has come to, so that a worker goes on where another ended.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 Action = GoalsChange.Action
-CHUNK: Final = 500  # goals a step: events of the site make no goals meanwhile
+CHUNK: Final = 500  # goals a step, during which events of the site make no goals
 NAMED: Final = 20  # goals that a page and the log name
 KEEP_UNSTARTED: Final = timedelta(days=1)
 KEEP_DONE: Final = timedelta(days=30)
@@ -43,19 +43,19 @@ NEED_TAG: Final = frozenset({Action.TAG, Action.UNTAG})
 
 @dataclass(frozen=True, slots=True)
 class ChangePreview:
-    """What a change would do now, in figures."""
+    """Figures of what a change would do now."""
 
     goals: int  # that it would change
-    left: int  # that are so already, or have gone since it was asked for
+    left: int  # that need no change, or were deleted since
     names: Sequence[str]  # of the first of them
     merged: int  # goals that count for them
     figures: (
-        GoalFigures  # conversions and revenue of them and what is merged into them; visits and visitors do not add up
+        GoalFigures  # of these goals and those merged into them; visits and visitors do not add up
     )
 
 
 def prepare_change(site: Site, action: Action, goal_ids: Sequence[int], *, tag: str = "", user: "User") -> GoalsChange:
-    """Write down which goals a person wants changed, and change nothing yet. One query."""
+    """Store the goals that a person wants changed, and change nothing yet. One query."""
     return GoalsChange.objects.create(
         site=site,
         user=user,
@@ -80,7 +80,7 @@ def preview_change(change: GoalsChange) -> ChangePreview:
 
 
 def select_goals_to_change(change: GoalsChange) -> QuerySet[Goal]:
-    """Return the goals that a change has something to do with, in no order."""
+    """Return the goals that a change concerns, in no order."""
     goals = bulk_changes.select_live_goals(change.site_id, change.goal_ids)
     match change.action:
         case Action.TAG:
@@ -96,7 +96,7 @@ def select_goals_to_change(change: GoalsChange) -> QuerySet[Goal]:
 
 
 def start_change(change: GoalsChange, *, user: "User", now: datetime) -> None:
-    """Start a change, with its one entry in the log; nothing where it was started already."""
+    """Start a change, with its one entry in the log. Do nothing if it was started already."""
     with transaction.atomic():
         locked = GoalsChange.objects.select_for_update().select_related("site").get(pk=change.pk)
         if locked.started_at is not None:
@@ -112,7 +112,7 @@ def start_change(change: GoalsChange, *, user: "User", now: datetime) -> None:
 
 
 def run_change(change: GoalsChange, *, now: datetime, seconds: float) -> None:
-    """Do steps of a change that was started, until it is done or the time is over."""
+    """Do steps of a started change, until it is done or the time is over."""
     until = time.monotonic() + seconds
     while _step(GoalsChange.objects.filter(pk=change.pk), now=now) and time.monotonic() < until:
         pass
@@ -120,12 +120,12 @@ def run_change(change: GoalsChange, *, now: datetime, seconds: float) -> None:
 
 
 def run_any_step(*, now: datetime) -> bool:
-    """Do a step of the oldest change that is not done and that nobody else works at; whether there was one."""
+    """Do a step of the oldest unfinished change that no other worker has locked. Return True if there was one."""
     return _step(GoalsChange.objects.order_by("pk"), now=now)
 
 
 def prune(*, now: datetime) -> None:
-    """Remove what was never started, and what was done long ago. One query."""
+    """Delete changes that were never started, and those that were done long ago. One query."""
     is_old = Q(started_at=None, created_at__lt=now - KEEP_UNSTARTED) | Q(finished_at__lt=now - KEEP_DONE)
     GoalsChange.objects.filter(is_old).delete()
 

@@ -1,7 +1,7 @@
-"""What an operator's own module may do, named by GOALPOST_HOOKS: change or drop events at digest, hear of batches.
+"""Hooks of an operator's module, named by GOALPOST_HOOKS: change or drop events, receive signals of batches.
 
     # shop_hooks.py
-    def transform(event): ...            # the event or another in its place; None drops it
+    def transform(event): ...            # return the event or another one; None drops it
 
     @receiver(batch_digested)
     def note(sender, site_id, messages, **kwargs): ...
@@ -30,11 +30,11 @@ from api.digest.derivation import Event, TransformError
 from api.events.body import clean_value
 from api.events.types import TYPES
 
-SECONDS: Final = 5.0  # that a hook may take for an event, or for a batch's outcomes
+SECONDS: Final = 5.0  # for an event, or for the outcomes of a batch
 
-# After a batch was committed: `site_id`, and what became of each message as `messages`, a list of MessageOutcome.
+# Sent after a batch was committed, with `site_id` and `messages`, a list of MessageOutcome.
 batch_digested = Signal()
-# A batch was rolled back and its messages will be tried one by one, or later: `site_id`, `message_ids`, `error`.
+# Sent after a batch was rolled back, whose messages are tried one by one, or later: `site_id`, `message_ids`, `error`.
 batch_failed = Signal()
 
 log = structlog.get_logger(__name__)
@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MessageOutcome:
-    """What became of one message."""
+    """Outcome of one message, for receivers of `batch_digested`."""
 
     id: int
     type: str
@@ -54,7 +54,7 @@ class MessageOutcome:
 
 
 class TransactionLostError(Exception):
-    """The hook's SQL failed in the transaction that it runs in: nothing of it can be kept."""
+    """The hook's SQL failed in the digest's transaction, which must be rolled back."""
 
 
 class HookTimeoutError(BaseException):
@@ -67,9 +67,9 @@ def load() -> None:
 
 
 def transform(event: Event) -> Event | None:
-    """The event as the operator's hook returns it; None when it drops it.
+    """Return the event as the operator's hook returns it, None if it drops it.
 
-    Raises TransformError, and TransactionLostError, upon which the caller must roll back.
+    Raises TransformError, and TransactionLostError: then the caller must roll back.
     """
     function = _find_transform(settings.HOOKS)
     if function is None:
@@ -92,7 +92,7 @@ def transform(event: Event) -> Event | None:
 
 
 def is_transaction_lost() -> bool:
-    """Whether SQL of a hook failed, or was cut short, in the transaction around it. No query."""
+    """Return True if SQL of a hook failed or was cancelled in the surrounding transaction. No query."""
     link = connection.connection
     if link is None or not connection.in_atomic_block:
         return False
@@ -103,13 +103,13 @@ def is_transaction_lost() -> bool:
     return bool(link.info.transaction_status == TransactionStatus.INERROR)
 
 
-def send_signal(hook: Signal, **what: Any) -> None:
-    """Call the receivers of a signal; what they raise is logged and hurts nobody."""
+def send_signal(hook: Signal, **values: Any) -> None:
+    """Call the receivers of a signal, and log what they raise."""
     if not hook.receivers:
         return
     try:
         with time_limit(SECONDS):
-            answers: Sequence[tuple[Any, Any]] = hook.send_robust(sender=None, **what)
+            answers: Sequence[tuple[Any, Any]] = hook.send_robust(sender=None, **values)
     except HookTimeoutError:
         log.warning("hook.too_slow", seconds=SECONDS)
         return
@@ -120,9 +120,9 @@ def send_signal(hook: Signal, **what: Any) -> None:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise HookTimeoutError in the block after that many seconds: in a worker, whose tasks run in its main thread.
+    """Raise HookTimeoutError in the block after that many seconds.
 
-    Elsewhere, in a web server's threads, nothing can end a hook.
+    This works in a worker, whose tasks run in its main thread. In a web server's threads nothing can end a hook.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -142,7 +142,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 @lru_cache(maxsize=4)
 def _find_transform(module_name: str) -> Callable[[Event], Any] | None:
-    """The function `transform` of a module; None where the module, or its name, is missing."""
+    """Return the function `transform` of a module; None if no module is named, or it has no such function."""
     if not module_name:
         return None
     try:

@@ -1,8 +1,8 @@
 """Follows links of ids with too many conversions or users for one batch, a bounded step at a time.
 
-A batch changes the registers of its own identities at once: what comes later goes by them. What is there already, the
-steps bring after it, whatever interrupts them. Each reads the code that is valid when it runs, so that the order of
-links does not matter. An earlier link that comes meanwhile starts the steps again.
+A batch changes the registers of its own identities at once, and later messages use them. Steps update the rows that
+exist already, and survive interruptions. Each reads the code that is valid when it runs, so that the order of links
+does not matter. An earlier link that arrives meanwhile starts the steps again.
 """
 
 from collections.abc import Collection
@@ -22,15 +22,15 @@ from goals import recording, totals
 from goals.recording import FirstVisitor, KeyedBy
 
 Kind = Identity.Kind
-CONVERSIONS: Final = 1_000  # a step: some 0.1 s, in which the id's own events wait
-USERS: Final = 100  # a step, and as many again whom aliases make of these: what is known of all is in memory
+CONVERSIONS: Final = 1_000  # a step, some 0.1 s, during which the id's own events wait
+USERS: Final = 100  # a step, and as many by aliases; the registers of all are in memory
 RETRIES: Final = 10
 
 log = structlog.get_logger(__name__)
 
 
 def postpone(site_id: int, *, shares: Collection[IdentityKey], rekeys: Collection[FirstVisitor]) -> None:
-    """Leave to the steps what a batch did not do. Call it while these identities are locked. One query, if any."""
+    """Leave the rest of a batch to the steps. Call it while these identities are locked. One query, if any."""
     shared = set(shares)
     rekeyed = {(int(Kind.ANONYMOUS if link.is_device else Kind.USER), link.id) for link in rekeys}
     keys = sorted(shared | rekeyed)
@@ -75,13 +75,13 @@ def step_any(*, conversions: int = CONVERSIONS, users: int = USERS) -> bool:
                 also |= error.also
             except identities.TooManyBytesError:
                 users, also = max(1, users // 4), frozenset()
-    except OperationalError as error:  # a deadlock with a batch, or somebody holds the identity
+    except OperationalError as error:  # a deadlock with a batch, or another session has locked the identity
         log.warning("late_link.delayed", late_link=late.pk, error=str(error).splitlines()[0])
     return False
 
 
 def first_visitor(key: IdentityKey, visitors: Visitors) -> FirstVisitor | None:
-    """Return the code that the conversions of an identity count for, unless a device of theirs has one. Pure."""
+    """Return the code that the conversions of an identity count for, unless a device of them has one. Pure."""
     kind, value = key
     if key in visitors.first:
         rule = KeyedBy.ANONYMOUS_LINK if kind == Kind.ANONYMOUS else KeyedBy.USER_LINK
@@ -94,7 +94,7 @@ def first_visitor(key: IdentityKey, visitors: Visitors) -> FirstVisitor | None:
 def _take() -> LateLink | None:
     """Return the late link that waits longest, after putting it behind the others. One query, one commit.
 
-    Not locked from then on: identities are locked before late links everywhere.
+    It is not locked from then on, because identities are locked before late links everywhere.
     """
     taken = LateLink.objects.raw(
         """

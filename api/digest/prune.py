@@ -1,4 +1,4 @@
-"""Old messages leave the inbox, in chunks. Conversions have keys of their own: a late resend counts nothing twice."""
+"""Deletion of old messages in chunks. Conversions keep unique keys, so a late copy counts nothing twice."""
 
 import random
 import time
@@ -12,22 +12,22 @@ from django.db import connection
 from api.models import Message, RefusalCount, Site
 
 CHUNK: Final = 5_000
-FAILED_DAYS: Final = 90  # at least: they were accepted, and somebody must find the time to fix the cause
+FAILED_DAYS: Final = 90  # at least, because an operator needs time to fix the cause
 
 Status = Message.Status
 
 
 def days_kept(site: Site, status: str) -> int:
-    """Return how many days a site keeps messages of a status that nothing more comes of by itself."""
+    """Return how many days a site keeps messages of a final status."""
     days = site.keeps_done_days or settings.KEEP_DONE_DAYS
     return max(days, FAILED_DAYS) if status == Status.FAILED else days
 
 
 def prune_old(*, now: datetime, seconds: float) -> int:
-    """Delete done, rejected and failed messages that are older than their site keeps them; how many.
+    """Delete done, rejected and failed messages that are older than their site keeps them, and return how many.
 
-    For some seconds. What waits never expires. Each chunk is its own short transaction. The sites come in random order,
-    so that it is not always the same ones that the time does not suffice for.
+    It ends after some seconds. Waiting messages never expire. Each chunk is a short transaction. Sites come in random
+    order, so that the end of the time does not always skip the same ones.
     """
     until = time.monotonic() + seconds
     sites = list(Site.objects.only("keeps_done_days"))
@@ -48,8 +48,8 @@ def prune_old(*, now: datetime, seconds: float) -> int:
     return pruned
 
 
-# Rejected and failed messages have an index in the order of their ids, which is that of their receipt. Where the oldest
-# ones are young enough, the others are.
+# The index of rejected and failed messages is in the order of ids, which is that of receipt. If the oldest ones are
+# young enough, all are.
 FAILED: Final = """
 SELECT m.id FROM (
     SELECT id FROM api_message WHERE site_id = %(site)s AND status = '{status}' ORDER BY id LIMIT %(chunk)s) AS oldest
@@ -57,7 +57,7 @@ SELECT m.id FROM (
  WHERE m.received_at < %(before)s AND coalesce(m.digested_at, m.received_at) < %(before)s AND m.status = '{status}'
    FOR UPDATE OF m SKIP LOCKED  -- only what goes: to lock the young ones would write them every minute
 """
-# Both times: one is by another host's clock, which may have been behind.
+# Both times are compared, because one is by another host's clock, which may have been behind.
 STATEMENTS: Final[Mapping[str, str]] = {
     Status.DONE: """
 SELECT id FROM api_message
@@ -70,7 +70,7 @@ SELECT id FROM api_message
 
 
 def prune_chunk(site_id: int, statement: str, *, before: datetime) -> int:
-    """Delete up to CHUNK of a site's messages that are older than a time, oldest first; how many. One query."""
+    """Delete up to CHUNK of a site's messages older than a time, oldest first. Return how many. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"DELETE FROM api_message WHERE id IN ({statement})",

@@ -1,7 +1,7 @@
-"""Readings: the versions of what an event means, so that a stored message means for ever what it meant. Pure.
+"""Readings: versions of the meaning of events, so that a digested message keeps its meaning for ever. Pure.
 
-A message notes the reading it was digested under, and keeps it when it is digested again. Only what is tried again
-after a refusal is read anew. When events are to mean something else from now on, add a reading and a field in which it
+A message stores the reading it was digested under, and keeps it when it is digested again. Only a retry of a rejected
+or failed message uses the newest one. To change the meaning of future events, add a reading with a field in which it
 differs, and let `mapping` act on that field.
 """
 
@@ -18,11 +18,11 @@ FIRST_PLACEHOLDERS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What readings differ in; a field left out is as it is today."""
+    """Differences between readings; each default is the newest behaviour."""
 
     is_placeholder: ids.Opinion = ids.names_nothing
-    heeds_integrations: bool = True  # an event whose sender does not want it here does nothing
-    takes_groups_alone: bool = True  # a group event that names nobody sets the group's traits
+    heeds_integrations: bool = True  # an event that its sender excludes does nothing
+    takes_groups_alone: bool = True  # a group event without a person sets the group's traits
     keeps_long_numbers: bool = False  # 1e308 is a number of 309 digits, not its text
 
 
@@ -36,17 +36,17 @@ READINGS: Final[Mapping[int, Reading]] = {
     2: Reading(keeps_long_numbers=True),
     3: Reading(),
 }
-FIRST: Final = min(READINGS)  # also of messages that were digested before a reading was noted
+FIRST: Final = min(READINGS)  # also of messages that were digested before readings were stored
 NEWEST: Final = max(READINGS)
 
-# The reading of a row of `api_message` in SQL: the one noted; without, the first if a digest took it, else the newest.
-# A version that was rolled back reads what a newer one noted as well as it can.
+# The reading of a row of `api_message` in SQL: the stored one, otherwise FIRST if it was digested, otherwise NEWEST.
+# After a rollback an older version uses its NEWEST for the readings that it does not know.
 READING: Final = (
     f"least({NEWEST}, coalesce(reading, CASE WHEN status = 'pending' OR digested_at IS NULL"
     f" THEN {NEWEST} ELSE {FIRST} END))"
 )
 
 
-def reading_of(noted: int | None, *, is_digested: bool) -> int:
-    """Return the same for a row in Python."""
-    return min(NEWEST, noted or (FIRST if is_digested else NEWEST))
+def reading_of(stored: int | None, *, is_digested: bool) -> int:
+    """Return the reading of a row, as READING does in SQL."""
+    return min(NEWEST, stored or (FIRST if is_digested else NEWEST))

@@ -24,7 +24,7 @@ from goals import recording, totals
 from goals.models import Conversion
 from goals.recording import FirstVisitor, KeyedBy
 
-BATCH: Final = 1_000  # rows, whatever their site
+BATCH: Final = 1_000  # rows of any site
 Stage = Backfill.Stage
 TABLES: Final[dict[Stage, Manager[Any]]] = {
     Stage.IDENTITIES: Identity.objects,
@@ -60,12 +60,12 @@ def step(backfill: Backfill, config: dict[int, SiteConfig]) -> int:
 
 
 def is_waiting() -> bool:
-    """Return True after an upgrade until `manage.py rekey` has gone through what is stored. One query."""
+    """Return True after an upgrade until `manage.py rekey` has gone through the stored rows. One query."""
     return Backfill.objects.filter(finished_at=None).exists()
 
 
 def last_id(backfill: Backfill) -> int:
-    """Return the highest id of the current table: `position` is compared with it. One query."""
+    """Return the highest id of the current table, with which `position` is compared. One query."""
     return TABLES[Stage(backfill.stage)].aggregate(last=Max("pk"))["last"] or 0
 
 
@@ -77,7 +77,7 @@ def _find_end(backfill: Backfill) -> int | None:
 
 
 def _links_of_identities(begin: int, end: int) -> Iterator[tuple[int, changes.Link]]:
-    """Yield the last owner of each device, and what aliases made of former ids."""
+    """Yield the last owner of each device, and the users that aliases point former ids at."""
     rows = Identity.objects.filter(
         pk__gt=begin, pk__lte=end, kind__in=[Identity.Kind.USER, Identity.Kind.ANONYMOUS], registers__has_key="user"
     )
@@ -93,7 +93,7 @@ def _links_of_conversions(begin: int, end: int) -> Iterator[tuple[int, changes.L
 
 
 def _links_of_messages(begin: int, end: int, config: dict[int, SiteConfig]) -> Iterator[tuple[int, changes.Link]]:
-    """Yield what processed events that are still kept said, also the links that a later one replaced."""
+    """Yield the links of processed messages that are still kept, also those that a later one replaced."""
     rows = Message.objects.filter(pk__gt=begin, pk__lte=end, digested_at__isnull=False).exclude(status="rejected")
     sizes = rows.order_by("pk").values_list("pk", BODY_BYTES)
     for message in chain.from_iterable(Message.objects.filter(pk__in=chunk) for chunk in iter_chunks(sizes)):
@@ -111,7 +111,7 @@ def _apply(site_id: int, links: Collection[changes.Link]) -> int:
         try:
             with transaction.atomic():
                 linked = people.link(site_id, links, also=also, most_linked=settings.MOST_LINKED)
-                # Versions before let a user's link win over its device's.
+                # Earlier versions preferred a user's link to its device's.
                 late_ones = [*list_first_visitors(linked.changed), *_device_links(linked.visitors)]
                 rekeyed = recording.rekey(site_id, late_ones, most=settings.MOST_REKEYED)
                 late_links.postpone(site_id, shares=linked.postponed, rekeys=rekeyed.postponed)

@@ -300,7 +300,7 @@ def test_verify__with_differences__says_what_to_do_and_fails(town: World) -> Non
 
     lines = output.getvalue().splitlines()
     assert [line.split()[0] for line in lines if not line.startswith(" ")].count("FAIL") == 2
-    assert "-> 60: A message converted, and its conversion is gone" in output.getvalue()
+    assert "-> 60: A message converted and its goal exists, but its conversion" in output.getvalue()
     assert "UPDATE api_message SET status = 'pending'" in output.getvalue()
     assert sum("(track:many-" in line for line in lines) == 20
     assert lines.count(f"{'':22}and 40 more") == 1

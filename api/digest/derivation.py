@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from api.digest.readings import NEWEST, READING, reading_of
 from api.rules.rule import EventRule
-from cohorts.models import Identity
 from cohorts.changes import Change, Visitors
+from cohorts.models import Identity
 from goals.matching import EventName
 from goals.recording import Hit, KeyedBy
 

@@ -279,8 +279,8 @@ def judge(
 ) -> list[Verdict]:
     """Apply the meaning of messages and return the result of each. Call it inside a transaction.
 
-    Facts and links of the whole batch come first, because the visitor of a conversion depends on them. Raises HeldError,
-    and LostRaceError: then digest the batch again with the identities of the error in `also`.
+    Facts and links of the whole batch come first, because the visitor of a conversion depends on them. Raises
+    HeldError, and LostRaceError: then digest the batch again with the identities of the error in `also`.
     """
     with waits_for(Lock.OTHER):
         return _judge(config, batch, also)

@@ -49,9 +49,7 @@ class ChangePreview:
     left: int  # that need no change, or were deleted since
     names: Sequence[str]  # of the first of them
     merged: int  # goals that count for them
-    figures: (
-        GoalFigures  # of these goals and those merged into them; visits and visitors do not add up
-    )
+    figures: GoalFigures  # of these goals and those merged into them; visits and visitors do not add up
 
 
 def prepare_change(site: Site, action: Action, goal_ids: Sequence[int], *, tag: str = "", user: "User") -> GoalsChange:

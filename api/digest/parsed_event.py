@@ -13,7 +13,9 @@ from api.ingest.erased import VISITOR_FIELDS
 from api.rules.actions import NO_VALUE
 from api.rules.rule import RuledEvent
 from cohorts.merge import is_too_long
+from api.rules.rule import NO_VALUE, RuledEvent
 from cohorts.changes import Change
+from cohorts.merge import is_too_long
 from goals.matching import EventName
 from goals.money import NotMoneyError, parse_amount, parse_currency
 

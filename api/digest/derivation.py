@@ -113,9 +113,13 @@ class GoalHit:
     def keyed(self, visitors: Visitors) -> Hit:
         """Return the hit of the visitor that it counts for (promises K-51).
 
-        Candidates in this order: the event's own visitor code; the code first linked to its anonymous id, because a
-        device is nearer than a person; the code first linked to its user; the first code of any device that was ever
-        linked to that user; the id itself.
+        The first of these that exists:
+
+        - the event's own visitor code
+        - the code first linked to its anonymous id, because a device is nearer than a person
+        - the code first linked to its user
+        - the first code of any device that was ever linked to that user
+        - the id itself
         """
         user, anonymous = self.user_id or "", self.anonymous_id or ""
         codes = {

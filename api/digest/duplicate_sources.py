@@ -1,4 +1,4 @@
-"""The warning that two sources send the same events, and the note of which two."""
+"""Warning that two sources send the same events, and the count of each pair."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -9,43 +9,43 @@ from api.models import Source
 from goals.duplicate_sources import DuplicateConversion, find_duplicates
 
 WARNING: Final = (
-    "The same event of this visitor came {seconds} s apart through the sources “{one}” and “{other}”, each with a "
-    "messageId of its own, and counted twice. If both send what visitors do, switch off `takes track` at one of them."
+    "The same event of this visitor came {seconds} s apart through the sources “{one}” and “{other}”, with different "
+    "messageIds, and counted twice. If both send the events of visitors, switch off `takes track` at one of them."
 )
 
 
 def warn_of_duplicate_sources(site_id: int, event_names: Mapping[str, str]) -> dict[str, str]:
-    """The warnings, by message key, about conversions just made whose events have these names.
+    """Return the warnings by message key about new conversions whose events have these names, and count the pairs.
 
-    The pairs of sources are counted. One query, two more when there are twins.
+    One query, two more if there are duplicates.
     """
-    twins = find_duplicates(site_id, list(event_names))
-    if not twins:
+    duplicates = find_duplicates(site_id, list(event_names))
+    if not duplicates:
         return {}
-    ids = {id_ for twin in twins for id_ in (twin.source_id, twin.other_source_id)}
+    ids = {id_ for duplicate in duplicates for id_ in (duplicate.source_id, duplicate.other_source_id)}
     names = dict(Source.objects.filter(pk__in=ids).values_list("pk", "name"))
-    _count(site_id, [twin for twin in twins if _is_second(twin, event_names)], event_names)
+    _count(site_id, [duplicate for duplicate in duplicates if _is_second(duplicate, event_names)], event_names)
     return {
-        twin.message_key: WARNING.format(
-            seconds=round(twin.apart.total_seconds(), 1),
-            one=names.get(twin.source_id, "?"),
-            other=names.get(twin.other_source_id, "?"),
+        duplicate.message_key: WARNING.format(
+            seconds=round(duplicate.apart.total_seconds(), 1),
+            one=names.get(duplicate.source_id, "?"),
+            other=names.get(duplicate.other_source_id, "?"),
         )
-        for twin in twins
+        for duplicate in duplicates
     }
 
 
-def _is_second(twin: DuplicateConversion, event_names: Mapping[str, str]) -> bool:
-    """Whether this is the one of two that completes the pair; both may be of one batch."""
-    return twin.other_key not in event_names or twin.message_key > twin.other_key
+def _is_second(duplicate: DuplicateConversion, event_names: Mapping[str, str]) -> bool:
+    """Return True for the conversion that completes a pair; both may be of one batch."""
+    return duplicate.other_key not in event_names or duplicate.message_key > duplicate.other_key
 
 
-def _count(site_id: int, twins: Sequence[DuplicateConversion], event_names: Mapping[str, str]) -> None:
+def _count(site_id: int, duplicates: Sequence[DuplicateConversion], event_names: Mapping[str, str]) -> None:
     pairs: dict[tuple[int, int], list[str]] = {}
-    for twin in twins:
-        one, other = sorted((twin.source_id, twin.other_source_id))
-        pairs.setdefault((one, other), []).append(event_names[twin.message_key])
-    rows = sorted(pairs.items())  # two workers take the rows in one order
+    for duplicate in duplicates:
+        one, other = sorted((duplicate.source_id, duplicate.other_source_id))
+        pairs.setdefault((one, other), []).append(event_names[duplicate.message_key])
+    rows = sorted(pairs.items())  # in one order, so that two workers cannot deadlock
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -1,7 +1,7 @@
-"""Messages that a worker leaves alone for a while, because another session holds a row that they need.
+"""Locks that another session holds for long, and the messages that a worker sets aside because of them.
 
-A worker waits for a lock as long as healthy workers hold one. Messages that need a lock that is held for longer are set
-aside, later ones too, so that the others go on. Every two seconds the worker tries one message of each lock again. All
+A worker waits for a lock as long as healthy workers hold one. It sets aside messages that need a lock that is held for
+longer, later ones too, so that the others go on. Every two seconds the worker tries one message of each lock again. All
 this is in the memory of one process: each worker finds held locks for itself, and no attempt is counted.
 """
 
@@ -20,17 +20,17 @@ from locks import HeldError, Lock
 
 WAIT: Final = TIMEOUTS[SessionKind.WORKER].lock  # seconds
 PROBE: Final = 0.1  # seconds of a wait for a lock that may be held for long
-AGAIN: Final = 2.0  # seconds until what was set aside is tried again
-SEARCH: Final = 3.0  # seconds a batch for finding out what is held; the rest of it is set aside
+AGAIN: Final = 2.0  # seconds until messages that were set aside are tried again
+SEARCH: Final = 3.0  # seconds a batch to find the held locks; the rest of the batch is set aside
 MOST: Final = 200_000  # messages that a process remembers of a site; 30 MB
 TRIED: Final = 3  # messages of a lock, of which one is tried again; another worker may have the first
 MISSES: Final = 2
 
 
 class NeededLock(NamedTuple):
-    """A lock that a message needs: what it is of, and which one."""
+    """A lock that a message needs: its kind and its name."""
 
-    lock: Lock | None  # None: the message itself, of which is not known what it waits for
+    lock: Lock | None  # None: the message itself, if the lock is unknown
     name: Hashable = None
 
 
@@ -77,14 +77,14 @@ class HeldLocks:
 
     def __init__(self) -> None:
         self._sites: defaultdict[int, _Site] = defaultdict(_Site)
-        self.busy_names: set[int] = set()  # sites whose goal names were held when their queue was tended last
+        self.busy_names: set[int] = set()  # sites whose goal names were locked when `tend` ran last
 
     def blocked_messages(self, site_id: int) -> list[int]:
-        """Return the messages of a site that are not to be taken."""
+        """Return the messages of a site that must not be claimed."""
         return list(self._sites[site_id].messages) if site_id in self._sites else []
 
     def has_any(self, site_id: int) -> bool:
-        """Return True if a lock of this site is held."""
+        """Return True if a lock of this site is known to be held."""
         return site_id in self._sites
 
     def is_held(self, site_id: int, need: NeededLock) -> bool:
@@ -95,7 +95,7 @@ class HeldLocks:
         return next((need for need in needs if self.is_held(site_id, need)), None)
 
     def add(self, site_id: int, need: NeededLock, messages: Iterable[int] = ()) -> None:
-        """Set messages aside that need a lock which is held."""
+        """Note a held lock and set aside the messages that need it."""
         site = self._sites[site_id]
         site.held.setdefault(need, time.monotonic() + AGAIN)
         for message in messages:
@@ -103,9 +103,9 @@ class HeldLocks:
                 site.messages[message] = need
 
     def take_due(self, site_id: int) -> dict[NeededLock, list[int]]:
-        """Return the locks to try again, each with a few of its messages. They count as free until they are put back.
+        """Return the locks to try again, each with a few of its messages.
 
-        Call `settle` with them afterwards.
+        They count as free until they are added again. Call `settle` with them afterwards.
         """
         if site_id not in self._sites:
             return {}
@@ -119,7 +119,7 @@ class HeldLocks:
         return due
 
     def settle(self, site_id: int, due: Collection[NeededLock], *, tried: Collection[NeededLock]) -> None:
-        """Let the messages go on of locks that were tried and not put back. Keep those that another worker tries."""
+        """Release the messages of locks that were tried and not added again. Keep those that another worker tries."""
         site = self._sites[site_id]
         freed: set[NeededLock] = set()
         for need in due:
@@ -144,7 +144,7 @@ def judge_unblocked(
     held_locks: HeldLocks,
     judge: Callable[[Sequence[Message]], list[Verdict]],
 ) -> list[Verdict]:
-    """Judge the messages of a batch whose locks are free, and set the others aside. Inside a transaction.
+    """Digest the messages of a batch whose locks are free, and set the others aside. Call it inside a transaction.
 
     A part of the batch that waits in vain is divided by the locks of the kind that it waited for, until one is left.
     Held identities are looked up instead, because a frozen worker holds hundreds. Set `lock_timeout` to PROBE before.
@@ -172,7 +172,7 @@ def judge_unblocked(
 def set_aside_blocked(
     site_id: int, batch: Sequence[Message], needs: NeededLocks, *, held_locks: HeldLocks
 ) -> list[Message]:
-    """Return the messages of which no lock is known to be held; the others are set aside."""
+    """Return the messages whose locks are not known to be held, and set the others aside."""
     free = []
     for message in batch:
         need = held_locks.find_held(site_id, (NeededLock(None, message.id), *needs[message.id]))
@@ -186,7 +186,7 @@ def set_aside_blocked(
 def _divide(
     site_id: int, part: Sequence[Message], needs: NeededLocks, lock: Lock, *, held_locks: HeldLocks
 ) -> list[Sequence[Message]]:
-    """Return parts to try of one that waited in vain for a lock of this kind. One query for identities, else none."""
+    """Divide a part that waited in vain for a lock of this kind. One query for identities, otherwise none."""
     if lock == Lock.IDENTITY and _find_held_identities(site_id, part, needs, held_locks=held_locks):
         return [part]
     by_need: dict[NeededLock, list[Message]] = {}
@@ -197,8 +197,8 @@ def _divide(
     if len(by_need) == 1 or len(part) == 1:
         (message, *_) = part
         for need in by_need or [NeededLock(None, message.id)]:
-            held_locks.add(site_id, need, [each.id for each in by_need.get(need, [message])])
-        return [part]  # without those
+            held_locks.add(site_id, need, [waiting.id for waiting in by_need.get(need, [message])])
+        return [part]  # without these messages
     half = set(list(by_need)[: len(by_need) // 2])
     first = [message for message in part if not half.isdisjoint(needs[message.id])]
     if not 0 < len(first) < len(part):

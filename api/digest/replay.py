@@ -1,7 +1,7 @@
-"""Trying again what was refused or failed, once its cause is gone: after a look at what that would do.
+"""Retries of rejected and failed messages, with a forecast before.
 
-Bounded, and safe to repeat: what is tried again is pending, and no longer chosen. A refused message whose key was taken
-by another meanwhile stays as it is: it would be a duplicate.
+Bounded, and safe to repeat, because retried messages are pending and not chosen again. A rejected message stays as it
+is if another one was accepted with its key meanwhile: it would be a duplicate.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,34 +35,34 @@ from api.ingest.event_batch import BATCH_BYTES, merge_all, read_batch
 from api.models import Message, Site
 
 MOST: Final = 10_000  # messages at a time
-LOOK: Final = 500  # of them that a page looks into before
-TRIES: Final = 3  # when a sender's own retry takes a key in the same moment
+LOOK: Final = 500  # of them, which a page's forecast reads
+TRIES: Final = 3  # if a sender's own retry takes a key in the same moment
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayPlan:
-    """What trying again would do."""
+    """Forecast of a retry."""
 
     messages: int
-    has_more: bool  # than are tried at a time
-    duplicates: int  # that came again and were taken: they stay; counted up to MOST
-    forecast: Forecast | None  # None where it is not safe to look
-    looked_at: int  # the newest messages, which the forecast is of
+    has_more: bool  # than are retried at a time
+    duplicates: int  # a later copy of them was accepted, so they stay; counted up to MOST
+    forecast: Forecast | None  # None if it is unsafe to derive these messages
+    looked_at: int  # the number of newest messages that the forecast read
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """What was done."""
+    """Result of a retry."""
 
     messages: int
-    unreadable: int  # that have another reason now
+    unreadable: int  # these have another reason now
 
 
 @dataclass(frozen=True, slots=True)
 class _KeptMessage:
-    """A message that was kept."""
+    """A rejected or failed message, as it is stored."""
 
     id: int
     type: str
@@ -72,15 +72,15 @@ class _KeptMessage:
     occurred_at: datetime
     body: bytes
     source_id: int | None
-    is_from_the_door: bool  # refused before its time, or even its type, was read
+    is_rejected_on_arrival: bool  # before its time, or even its type, was read
     content_encoding: str = ""
 
     def read(self) -> list[IncomingEvent]:
-        """Return the events in it: one, unless a request was refused as a whole; bad ones beside good ones as refused.
+        """Return its events: one, or those of a whole rejected request. Unreadable ones bear their reason.
 
-        Raises Refusal if there is no good one.
+        Raises Refusal if every event is unreadable.
         """
-        if not self.is_from_the_door:
+        if not self.is_rejected_on_arrival:
             return [
                 IncomingEvent(self.type, self.message_id, self.position, self.received_at, self.occurred_at, self.body)
             ]
@@ -109,7 +109,7 @@ class _KeptMessage:
         return events
 
     def _split(self) -> tuple[list[bytes], Any]:
-        """Return the events' bytes, and the `sentAt` of the batch that they are of. Raises Refusal."""
+        """Return the bytes of each event, and the `sentAt` of their batch. Raises Refusal."""
         body = decode(self.body, self.content_encoding, most=BATCH_BYTES)
         if body is None and self.content_encoding:
             raise unreadable_encoding(f"Content-Encoding {self.content_encoding!r} cannot be taken off.")
@@ -123,10 +123,10 @@ class _KeptMessage:
 
 
 def plan_replay(site: Site, reason: str, *, is_worker: bool = False) -> ReplayPlan:
-    """Return what it would do to try the newest MOST messages with this reason again. Nothing is written.
+    """Return what a retry of the newest MOST messages with this reason would do. Nothing is written.
 
     It reads the newest LOOK of them, MOST_BYTES at most, with eight queries at most. With `is_worker` it reads as many
-    as MOST_BYTES allow, with one more query for each 500, and also messages that may end the process.
+    as MOST_BYTES allow, with one more query for each 500. It then reads messages that may end the process, too.
     """
     chosen = _choose(site.pk, reason)
     with connection.cursor() as cursor:
@@ -144,18 +144,18 @@ def plan_replay(site: Site, reason: str, *, is_worker: bool = False) -> ReplayPl
 
 
 def _within(most: int, chosen: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
-    """Return the first messages whose bodies have so many bytes together, at least one."""
+    """Return the first messages whose bodies fit into these bytes together, at least one."""
     so_far = accumulate(size for _, size in chosen)
-    return chosen[: max(1, sum(each <= most for each in so_far))]
+    return chosen[: max(1, sum(size <= most for size in so_far))]
 
 
 def replay(site_id: int, reason: str, *, who: str) -> ReplayResult:
     """Make the newest MOST messages with this reason pending again, as if they had never been tried.
 
-    Raises ValueError for a reason that no second try can change, IntegrityError when senders go on taking their keys.
+    Raises ValueError if a retry cannot change the reason, IntegrityError if senders go on taking the same keys.
     """
     if reason not in REPLAYABLE:
-        raise ValueError(f"{reason} cannot be tried again")
+        raise ValueError(f"{reason} cannot be retried")
     for attempt in range(1, TRIES + 1):
         try:
             with transaction.atomic():
@@ -182,7 +182,7 @@ def _replay(site_id: int, reason: str) -> ReplayResult:
             unreadable += 1
             continue
         if first.message_id is not None and (first.type, first.message_id) in seen:
-            continue  # a duplicate of one that goes on
+            continue  # a duplicate of one that is retried
         if first.message_id is not None:
             seen.add((first.type, first.message_id))
         messages += _put_back(site_id, kept, first)
@@ -194,12 +194,12 @@ def _replay(site_id: int, reason: str) -> ReplayResult:
 
 
 def _redacted(event: IncomingEvent, source: SourceAccess | None) -> IncomingEvent:
-    """Return an event without what the rules of now keep from being stored: it comes in as if it were new."""
+    """Apply today's redactions to an event, as if it were new."""
     return redact_event(source, event) if source is not None and source.redactions else event
 
 
 def _put_back(site_id: int, kept: _KeptMessage, event: IncomingEvent) -> int:
-    """Let a message be pending, unless its key is taken; how many that is."""
+    """Make a message pending, unless its key is taken, and return how many rows that changed."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -220,7 +220,7 @@ def _put_back(site_id: int, kept: _KeptMessage, event: IncomingEvent) -> int:
                 "at": event.occurred_at,
                 "is_part": event.body != kept.body,
                 "body": event.body,
-                "is_read": kept.is_from_the_door,
+                "is_read": kept.is_rejected_on_arrival,
                 "warnings": list(event.warnings),
             },
         )
@@ -228,7 +228,7 @@ def _put_back(site_id: int, kept: _KeptMessage, event: IncomingEvent) -> int:
 
 
 def _row(site_id: int, kept: _KeptMessage, event: IncomingEvent) -> Message:
-    """Another event of a request that was refused as a whole."""
+    """Return a row for another event of a rejected request."""
     return Message(
         site_id=site_id,
         source_id=kept.source_id,
@@ -247,7 +247,7 @@ def _row(site_id: int, kept: _KeptMessage, event: IncomingEvent) -> Message:
 
 
 def _foresee(chosen: Sequence[tuple[int, int]]) -> Iterator[StoredMessage]:
-    """The messages as the digest would find them."""
+    """Yield the messages as the digest would find them."""
     for kept in _load(chosen):
         try:
             events = [event for event in kept.read() if not event.reason]
@@ -259,7 +259,7 @@ def _foresee(chosen: Sequence[tuple[int, int]]) -> Iterator[StoredMessage]:
             )
 
 
-# A message that failed, and that is of a reason; whether another was taken with its key.
+# Conditions: a message has this reason; another one was accepted with its key.
 FAILED: Final = "m.site_id = %(site)s AND m.status = %(status)s AND m.reason = %(reason)s AND m.type = ANY(%(types)s)"
 IS_TAKEN: Final = """
     m.status = 'rejected' AND m.message_id IS NOT NULL AND EXISTS (
@@ -280,7 +280,7 @@ def _parameters(site_id: int, reason: str) -> dict[str, Any]:
 
 
 def _choose(site_id: int, reason: str, *, lock: str = "") -> list[tuple[int, int]]:
-    """(id, size of the body) of the newest messages to try again, one more than MOST if there are. One query."""
+    """Return id and body size of the newest messages to retry, one more than MOST if there are more. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -293,14 +293,14 @@ def _choose(site_id: int, reason: str, *, lock: str = "") -> list[tuple[int, int
 
 
 def _load(chosen: Sequence[tuple[int, int]]) -> Iterator[_KeptMessage]:
-    """The messages in the order of their arrival, a chunk of them in memory. One query a chunk."""
+    """Yield the messages in the order of their arrival, a chunk in memory at a time. One query a chunk."""
     for chunk in iter_chunks(sorted(chosen)):
         rows = Message.objects.filter(pk__in=chunk).order_by("pk")
         for row in rows:
-            is_from_the_door = (
+            is_rejected_on_arrival = (
                 row.status == Message.Status.REJECTED
                 and row.digested_at is None
-                and not (row.reason == "source_off" and row.type)  # its time was read before it was refused
+                and not (row.reason == "source_off" and row.type)  # its time was read before it was rejected
             )
             yield _KeptMessage(
                 row.pk,
@@ -311,6 +311,6 @@ def _load(chosen: Sequence[tuple[int, int]]) -> Iterator[_KeptMessage]:
                 row.occurred_at,
                 bytes(row.body),
                 row.source_id,
-                is_from_the_door,
+                is_rejected_on_arrival,
                 row.content_encoding,
             )

@@ -1,4 +1,4 @@
-"""A run of the digest over all sites, in turns, so that one site's flood does not delay another's events."""
+"""Run of the digest over all sites in turns, so that a flood of one site does not delay the events of another."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -29,9 +29,9 @@ log = structlog.get_logger(__name__)
 
 
 def digest_all(claims: Claims, *, seconds: float) -> bool:
-    """Digest until nothing is free to take or the time is up; whether something may be left.
+    """Digest until no message is free or the time is over. Return True if messages may be left.
 
-    Each round gives every site with pending messages one batch; once a second the queues are tended between rounds.
+    Each round gives every site with pending messages one batch. Once a second `tend` runs between two rounds.
     """
     until, tend_at = time.monotonic() + seconds, time.monotonic() + TEND_EVERY
     taken = 1
@@ -40,7 +40,7 @@ def digest_all(claims: Claims, *, seconds: float) -> bool:
         for config in _pending_sites():
             with _trouble_of(config.site_id):
                 taken += digest_pending(config, claims, limit=settings.DIGEST_BATCH, now=datetime.now(UTC))
-        if time.monotonic() > until:  # only between rounds: a round cut short would always cut the same sites
+        if time.monotonic() > until:  # only between rounds, because a round cut short would always skip the same sites
             return taken > 0
         if time.monotonic() > tend_at:
             taken += tend_queues(claims)
@@ -49,7 +49,7 @@ def digest_all(claims: Claims, *, seconds: float) -> bool:
 
 
 def tend_queues(claims: Claims) -> bool:
-    """What happens every second: dead workers' messages, and goal names whose turn has come.
+    """Run every second: recover messages of dead workers, then create goals for queued names.
 
     True when messages became pending or were digested.
     """
@@ -63,7 +63,7 @@ def tend_queues(claims: Claims) -> bool:
 
 
 def release(config: SiteConfig, claims: Claims, *, now: datetime) -> bool:
-    """Create the goals whose turn has come, each with its first conversion, and let their other messages go on.
+    """Create the goals for which the limit has room, each with its first conversion, and release their other messages.
 
     Return True if anything moved.
     """
@@ -72,7 +72,7 @@ def release(config: SiteConfig, claims: Claims, *, now: datetime) -> bool:
         quota.move_back_future_creations(config.site_id, now=locked_at)
         places = quota.count_free(config.site_id, config.policy.windows, now=locked_at)
         names = waiting.load_next_names(config.site_id, places=places) if places else []
-    # The digest checks the quota again: whoever creates meanwhile takes from it.
+    # The digest checks the limit again, because another worker may create goals meanwhile.
     taken = digest_deferred(config, claims, names, now=now) if names else 0
     ready = waiting.load_names_to_release(config.site_id)
     released = _let_go(config.site_id, ready) if ready else 0
@@ -81,22 +81,22 @@ def release(config: SiteConfig, claims: Claims, *, now: datetime) -> bool:
 
 
 def _look_again(site_id: int, claims: Claims, *, now: datetime) -> int:
-    """Digest once more what waits since before the site's rules changed and return how many messages that were.
+    """Digest the messages again that wait since before the site's rules changed, and return how many.
 
     They are digested where they wait. If they were pending meanwhile, their names would have to leave the queue, and
     newcomers would overtake them. At most RELEASE_CHUNK messages.
     """
     taken = 0
     while taken < RELEASE_CHUNK and (times := waiting.load_names_to_digest_again(site_id, limit=settings.DIGEST_BATCH)):
-        # Only after the names: what these rules do not know changes a time that was read.
+        # Read after the names: rules that change later than this change the time again.
         config = load_site_config(Site.objects.prefetch_related("sources", "rules").get(pk=site_id))
-        # A name that its messages leave is not counted as waiting: their new name takes its place.
+        # A name that its messages leave is not counted as queued, because their new name replaces it.
         most = config.policy.max_waiting_names + waiting.count_names_to_digest_again(site_id)
         config = replace(config, policy=replace(config.policy, max_waiting_names=most))
-        until = max(now, *times.values())  # the other clock may be ahead: without this it would never end
+        until = max(now, *times.values())  # the other clock may be ahead; without this it would never end
         looked_at = digest_waiting(config, claims, times, limit=settings.DIGEST_BATCH, now=until)
         if not looked_at:
-            if claims.held_locks.blocked_messages(site_id):  # some of theirs may be among what is set aside
+            if claims.held_locks.blocked_messages(site_id):  # some of their messages may be set aside
                 break
             waiting.mark_digested_again(site_id, times, until=max(times.values()))
             _leave_queue(site_id, list(times), claims)
@@ -105,7 +105,7 @@ def _look_again(site_id: int, claims: Claims, *, now: datetime) -> int:
 
 
 def _let_go(site_id: int, names: Sequence[str]) -> int:
-    """Make a chunk of the messages pending that wait for names whose goal exists; how many."""
+    """Make a chunk of the messages pending whose goal exists, and return how many."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -121,10 +121,10 @@ def _let_go(site_id: int, names: Sequence[str]) -> int:
 
 
 def _leave_queue(site_id: int, names: Sequence[str], claims: Claims) -> None:
-    """Take names out of the queue that no message waits for any more.
+    """Delete queued names for which no message waits any more.
 
-    Their messages went on, or mean something else since the site's rules changed. Under the names' lock nobody can be
-    deferring one at this moment, and what was deferred before is visible.
+    Their messages were digested, or mean something else since the site's rules changed. Under the names' lock no worker
+    can defer a message, and messages deferred before are visible.
     """
     if not names:
         return
@@ -142,7 +142,7 @@ def _leave_queue(site_id: int, names: Sequence[str], claims: Claims) -> None:
 
 @contextmanager
 def _names_locked(site_id: int, claims: Claims) -> Iterator[datetime]:
-    """Lock the goal names of a site for a transaction and give the time at which they were locked.
+    """Lock the goal names of a site for a transaction and yield the time of the lock.
 
     Raises HeldError. A site whose names were held the last time is not waited for long: others are behind it.
     """
@@ -164,14 +164,14 @@ def _trouble_of(subject: int | str) -> Iterator[None]:
     except OperationalError as error:
         if not is_lock_timeout(error):
             log.exception("site.failed", site=subject, sqlstate=getattr(error.__cause__, "sqlstate", None))
-        else:  # nothing is wrong here; `manage.py doctor` names the session
+        else:  # no defect; `manage.py doctor` names the session
             log.warning("site.held", site=subject, lock=getattr(error, "lock", ""))
     except Exception:
         log.exception("site.failed", site=subject)
 
 
 def _pending_sites() -> list[SiteConfig]:
-    """The sites that have pending messages, in random order: the messages of one may kill worker after worker.
+    """Return the sites with pending messages in random order, because the messages of one may kill worker after worker.
 
     Three queries, the first a probe of the partial index for each site. OFFSET keeps it one; without, the planner may
     read all that is pending and join it.

@@ -1,4 +1,4 @@
-"""Claims of messages by a worker: not those of another worker, those left by a dead one, or those set aside."""
+"""Selection of messages for a batch: each query locks rows that no worker has claimed or set aside."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from api.http.chunks import CHUNK_BYTES
 
 @dataclass(frozen=True, slots=True)
 class ClaimedMessage:
-    """A claimed message."""
+    """A claimed message, with the state that earlier attempts left."""
 
     stored: StoredMessage
     attempts: int
@@ -32,14 +32,16 @@ def claim_pending(site_id: int, limit: int, aside: Sequence[int]) -> list[int]:
 
 
 def claim_again(site_id: int, due: Mapping[NeededLock, Sequence[int]], _aside: Sequence[int]) -> list[int]:
-    """One message of each lock, the first that no other worker has."""
-    ids = [id_ for its in due.values() for id_ in its]
+    """Claim one message of each lock, the first that no other worker has."""
+    ids = [id_ for messages in due.values() for id_ in messages]
     free = set(_claim("status IN ('pending', 'deferred') AND id = ANY(%b::bigint[]) ORDER BY id", [site_id, ids], ()))
-    return sorted({next(id_ for id_ in its if id_ in free) for its in due.values() if not free.isdisjoint(its)})
+    return sorted(
+        {next(id_ for id_ in messages if id_ in free) for messages in due.values() if not free.isdisjoint(messages)}
+    )
 
 
 def claim_suspect(site_id: int, now: datetime, aside: Sequence[int]) -> list[int]:
-    """One message that failed before, a while after its last try."""
+    """Claim one message that failed before, a while after its last attempt."""
     return _claim(
         """
         status = 'pending' AND attempts > 0

@@ -1,4 +1,4 @@
-"""How a site's events are read and its goals made: its rows as the values that the digest works with."""
+"""Loads a site's settings and rules into immutable values for the digest."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -14,20 +14,20 @@ from goals.recording import Policy
 
 @dataclass(frozen=True, slots=True)
 class SiteConfig:
-    """How a site's events are read and its goals made: what a batch needs of the site."""
+    """Configuration of a site, as a batch needs it."""
 
     site_id: int
-    rules: Mapping[int | None, SourceConfig]  # by source; None holds the site's own
+    by_source: Mapping[int | None, SourceConfig]  # by source; None for messages without a source
     policy: Policy
-    has_several_sources: bool  # whether two sources may send the same
+    has_several_sources: bool  # two sources may send the same events
 
     def for_message(self, message: StoredMessage) -> SourceConfig:
-        """How a message is read."""
-        return self.rules.get(message.source_id) or self.rules[None]
+        """Return the configuration of a message's source."""
+        return self.by_source.get(message.source_id) or self.by_source[None]
 
 
 def load_site_config(site: Site) -> SiteConfig:
-    """A site's rules and policy, as values. Two queries, none where both were fetched with the site."""
+    """Load a site's rules and policy. Two queries, none if sources and rules were fetched with the site."""
     own = SourceConfig(
         default_currency=site.default_currency,
         user_id_is_visitor_code=site.user_id_is_visitor_code,
@@ -61,12 +61,12 @@ def load_site_config(site: Site) -> SiteConfig:
 
 
 def rules_of_source(rules: Iterable[models.Rule], source_id: int | None) -> tuple[EventRule, ...]:
-    """The rules for a source's events among a site's, in their order."""
+    """Return the rules of a site that concern the events of a source, in their order."""
     return tuple(rule_of(rule) for rule in rules if rule.source_id in {None, source_id})
 
 
 def rule_of(row: models.Rule) -> EventRule:
-    """A rule as the pure code takes it."""
+    """Return a rule as a value for the pure code."""
     return EventRule(
         action=row.action,
         argument=row.argument,

@@ -1,4 +1,4 @@
-"""Events that name somebody who was erased are dropped, so that a late retry brings nobody back (promises N-13)."""
+"""Drops events that name an erased person, so that a late retry does not bring the person back (promises N-13)."""
 
 from collections.abc import Collection, Mapping, Sequence
 from urllib.parse import quote
@@ -12,11 +12,11 @@ from api.models import Suppression
 
 
 def suppress(site_id: int, messages: Sequence[StoredMessage], derived: Sequence[Derivation]) -> list[Derivation]:
-    """Return the effects of messages without those of erased people, whose bodies are emptied.
+    """Return the derivations without those of erased people, and empty the bodies of these messages.
 
     A messageId goes too if an erased id is part of it: a retry is then dropped again instead of being a duplicate.
-    Inside the transaction that applies them. One query, two where the site has erased somebody, three where one of
-    them is named.
+    Call it inside the transaction that applies them. One query, two if the site has erased people, three if a message
+    names one.
     """
     suppressed = find_suppressed(site_id, messages, derived)
     if suppressed:
@@ -36,14 +36,14 @@ def suppress(site_id: int, messages: Sequence[StoredMessage], derived: Sequence[
 
 
 def _tells(message_id: str | None, erased: Collection[str]) -> bool:
-    """Return whether an erased id is part of a messageId, as it is or as addresses write it."""
+    """Return True if an erased id is part of a messageId, plain or percent-encoded."""
     return message_id is not None and any(each in message_id or quote(each, safe="") in message_id for each in erased)
 
 
 def find_suppressed(
     site_id: int, messages: Sequence[StoredMessage], derived: Sequence[Derivation]
 ) -> Mapping[int, Collection[str]]:
-    """Return the erased ids that messages name, by the message's id; no message that names nobody erased.
+    """Return the erased ids that messages name, by message id, without messages that name none.
 
     One query, two where the site has erased anybody.
     """
@@ -71,12 +71,14 @@ def find_suppressed(
 
 
 def _named_by(message: StoredMessage, effects: Derivation) -> set[str]:
-    """The ids that a message names, as rules and the transform hook left them; and as it was sent, where these made
-    nothing of it, or may have taken some away. To read every body again would cost a tenth of the digest. Pure.
+    """Return the ids of the derived change. Pure.
+
+    Add the ids of the raw body if the message was dropped or a transform hook is installed, because the hook may have
+    removed some. Reading every body again would cost a tenth of the digest.
     """
     change = effects.change
-    found = [message.message_id]  # of a retry of an event whose messageId was the id: a stand-in is in its place
-    found += [change.user, change.anonymous, change.visitor, change.previous_user] if change else []
+    ids = [message.message_id]  # a retry may have the id as its messageId, which a stand-in replaced
+    ids += [change.user, change.anonymous, change.visitor, change.previous_user] if change else []
     if change is None or settings.HOOKS:
-        found += find_ids(message.body)
-    return {each.strip() for each in found if each is not None}
+        ids += find_ids(message.body)
+    return {id_.strip() for id_ in ids if id_ is not None}

@@ -236,7 +236,7 @@ def _with_stand_ins(config: SiteConfig, stand_ins: StandIns) -> SiteConfig:
             ),
         )
 
-    return replace(config, rules={source: free(rules) for source, rules in config.rules.items()})
+    return replace(config, by_source={source: free(rules) for source, rules in config.by_source.items()})
 
 
 def _counts_alike(before: Derivation, after: Derivation) -> bool:

@@ -33,7 +33,7 @@ def test_person__in_a_browser__is_found_explained_and_erased(shop: Shop, browser
         page.get_by_label("Goal").fill("SegmentIO track – Buy")
         page.get_by_role("button", name="Why?").click()
         expect(page.get_by_role("heading", name="There is no conversion")).to_be_visible()
-        expect(page.get_by_text("“buy” came once: nearly the name")).to_be_visible()
+        expect(page.get_by_text("“buy” was sent once and nearly matches")).to_be_visible()
 
         # Erase
         page.get_by_role("link", name="The person").click()

@@ -250,7 +250,7 @@ def test_trace_in_the_api__of_what_is_refused_again_and_again__holds_one_body(wo
 def test_why_not__of_more_bytes_than_it_searches__says_of_how_many_messages_it_tells(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.insight.why_not.LOOK_BYTES", 10_000)
+    monkeypatch.setattr("api.insight.person_messages.LOOK_BYTES", 10_000)
     for number in range(6):
         world.track("Buy", userId="u1", properties={"text": "x" * 3_000, "number": number})
     goal = Goal.objects.get()

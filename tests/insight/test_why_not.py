@@ -112,17 +112,17 @@ def bind_later(world: World) -> None:
     ("happen", "why"),
     [
         (drop, "ignored by the rule “No noise”: only noise"),
-        (no_goal, "no goal and no conversion, says the rule “No noise”"),
-        (rename, "made something else of by the rule “No noise”"),
-        (take_no_track, "told to take no track events"),
+        (no_goal, "no goal and no conversion by the rule “No noise”"),
+        (rename, "changed by the rule “No noise”"),
+        (take_no_track, "takes no track events"),
         (exclude_us, "excluded by their sender"),
-        (write_it_otherwise, "“signed up” came once: nearly the name"),
-        (send_something_else, "instead: “Viewed” (track, once)"),
+        (write_it_otherwise, "“signed up” was sent once and nearly matches"),
+        (send_something_else, "They sent: “Viewed” (track, once)"),
         (leave_out_the_name, "A track event needs an event name"),
-        (not_digest, "not digested yet"),
+        (not_digest, "queued"),
         (switch_off, "“Old shop” is switched off"),
         (send_under_another_visitor, "counts for the visitor “shared”, who is not linked"),
-        (stay_unlinked, "linked to no user"),
+        (stay_unlinked, "not linked to a user"),
         (do_nothing, "None of the newest 10,000 messages"),
         (bind_later, "converted another goal"),
     ],
@@ -148,7 +148,7 @@ def test_why_not__waiting_for_quota__tells_the_place(world: World, before: int) 
     answer = ask(world)
 
     assert (
-        f"One message is deferred. {sentence_of('goal_quota', world.site)} Names before it in the queue: {before}."
+        f"One message is queued. {sentence_of('goal_quota', world.site)} Names ahead in the queue: {before}."
         in told(answer)
     )
     assert not answer.has_converted
@@ -219,7 +219,7 @@ def test_page__of_a_name_that_waits_for_the_limit__says_so_with_the_sites_own(
         with django_assert_max_num_queries(12):
             page = text_of(viewer.get(address("why/"), {"person": "user-2", "goal": typed}))
         assert waits in page, typed
-        assert "1 in any 10 seconds and 1,234 in any hour. Names before it in the queue: 1." in page
+        assert "1 in any 10 seconds and 1,234 in any hour. Ahead in the queue: 1 name." in page
         assert "One message of this person waits among them." in page
     assert waits in text_of(viewer.get(address("why/"), {"goal": "Clicked on Checkout"}))
     page = text_of(viewer.get(address("why/"), {"person": "user-9", "goal": "Clicked on Checkout"}))

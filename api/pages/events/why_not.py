@@ -4,7 +4,8 @@ from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.http import HttpRequest, HttpResponseBase
 
 import names
-from api.insight.why_not import LOOK, why_not, why_waiting
+from api.insight.person_messages import LOOK
+from api.insight.why_not import why_not, why_waiting
 from api.models import Site
 from api.pages.access import show, site_page
 from api.pages.events.event_list import read_number

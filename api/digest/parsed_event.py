@@ -12,8 +12,6 @@ from api.events.body import read_group_id, read_id, read_object
 from api.ingest.erased import VISITOR_FIELDS
 from api.rules.actions import NO_VALUE
 from api.rules.rule import RuledEvent
-from cohorts.merge import is_too_long
-from api.rules.rule import NO_VALUE, RuledEvent
 from cohorts.changes import Change
 from cohorts.merge import is_too_long
 from goals.matching import EventName

@@ -20,7 +20,6 @@ from api.http.credentials import SourceAccess, find_source
 from api.http.database import DatabaseDownError
 from api.ingest import accept
 from api.ingest.parsed_event import ParsedEvent, parse_event, store_events
-from api.ingest import accept, tracking
 from api.insight.trace import Trace, trace
 from api.insight.trace_facts import find_accepted
 from api.models import Message, Role, Site, Source

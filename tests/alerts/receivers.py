@@ -1,4 +1,4 @@
-"""Receivers of alerts in tests: a web server and a mail server on this machine."""
+"""Receivers of alerts for tests: a web server and a mail server on this machine."""
 
 import socket
 import threading
@@ -16,7 +16,7 @@ LOOPBACK: Final = [ip_network("127.0.0.0/8")]
 
 @dataclass
 class Receiver:
-    """Webhook that answers each request with the next status, the last of them for ever."""
+    """Webhook that answers each request with the next status, and with the last one from then on."""
 
     url: str
     statuses: list[int]
@@ -26,7 +26,7 @@ class Receiver:
 
 @contextmanager
 def receiving(*statuses: int, hang: threading.Event | None = None) -> Iterator[Receiver]:
-    """Run a webhook that the operator's settings let Goalpost reach."""
+    """Run a webhook in a network that the settings allow."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -62,7 +62,7 @@ def receiving(*statuses: int, hang: threading.Event | None = None) -> Iterator[R
 
 @dataclass
 class Mailbox:
-    """Mail that a server took, by recipient. It refuses those of `refused` with 550."""
+    """Mail that a server accepted, by recipient. It refuses the recipients in `refused` with 550."""
 
     refused: set[str]
     mails: list[tuple[str, str]] = field(default_factory=list)

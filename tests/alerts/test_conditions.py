@@ -1,4 +1,4 @@
-"""Whether a condition holds, as tables."""
+"""Tables of figures with the alert conditions that hold for them."""
 
 from collections import Counter
 from datetime import timedelta
@@ -21,12 +21,12 @@ def outcomes(**counts: int) -> Outcomes:
     ("counts", "percent", "holds"),
     [
         ({}, 95, False),
-        ({"pending": 9, "deferred": 9}, 95, False),  # nothing is decided
-        ({"converted": 95, "failed": 5}, 95, False),  # not under
+        ({"pending": 9, "deferred": 9}, 95, False),  # no event is processed yet
+        ({"converted": 95, "failed": 5}, 95, False),  # equal to the threshold
         ({"converted": 94, "failed": 6}, 95, True),
         ({"converted": 90, "done": 2, "ignored": 3, "rejected": 2, "failed": 3}, 95, False),
         ({"converted": 90, "done": 2, "ignored": 2, "rejected": 3, "failed": 3}, 95, True),
-        ({"converted": 94, "failed": 6, "pending": 1000}, 95, True),  # what waits is no success
+        ({"converted": 94, "failed": 6, "pending": 1000}, 95, True),  # waiting events are no successes
         ({"rejected": 1}, 0.5, True),
         ({"done": 1}, 100, False),
         ({"done": 49_999, "failed": 1}, 100, True),
@@ -49,7 +49,7 @@ def test_success__of_these_outcomes__holds_under_the_rate(
         (4.9, 4.9, 5, False),
         (5, 5, 5, False),
         (5.1, None, 5, True),
-        (None, 5.1, 5, True),  # nothing is digested any more
+        (None, 5.1, 5, True),  # the digest has stopped
         (0.1, 60, 5, True),
     ],
 )
@@ -75,7 +75,7 @@ def source(number: int, minutes: float | None, *, is_enabled: bool = True) -> So
         ([source(1, 9), source(2, 10.1)], None, [2]),
         ([source(1, 9), source(2, 10.1)], 1, []),
         ([source(1, 9), source(2, 10.1)], 2, [2]),
-        ([source(1, None)], None, []),  # never heard of, and nobody asked for this one
+        ([source(1, None)], None, []),  # it never sent an event, and the alert does not name it
         ([source(1, None), source(2, 11)], 1, [1]),
         ([source(1, 99, is_enabled=False)], None, []),
         ([source(1, 99, is_enabled=False)], 1, []),
@@ -88,7 +88,7 @@ def test_silence__of_these_sources__names_the_silent(
     finding = conditions.judge_silence(sources, source_id=source_id, minutes=10, now=START)
 
     assert finding.holds is bool(silent)
-    assert [each.id for each in sources if f"“{each.name}”" in finding.sentence] == silent
+    assert [source.id for source in sources if f"“{source.name}”" in finding.sentence] == silent
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_quota__of_these_rooms__holds_when_one_is_full_or_events_wait(
     *, left: tuple[int, int], waiting: int, holds: bool
 ) -> None:
     spans = (timedelta(seconds=10), timedelta(hours=1))
-    rooms = [QuotaHeadroom(Window(1000, span), each) for span, each in zip(spans, left, strict=True)]
+    rooms = [QuotaHeadroom(Window(1000, span), count) for span, count in zip(spans, left, strict=True)]
 
     assert conditions.judge_quota(rooms, waiting).holds is holds
 

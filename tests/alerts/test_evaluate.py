@@ -1,4 +1,4 @@
-"""An alert is told once when it begins to hold, and once when it is over."""
+"""Notifications of an alert: one when it starts firing and one when it resolves."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,17 +28,17 @@ def make_alert(world: World, condition: str = "quota", **fields: Any) -> Alert:
     return Alert.objects.create(site=world.site, condition=condition, **given)
 
 
-def told() -> list[str]:
-    """Return the events of the e-mails, in order."""
+def sent_events() -> list[str]:
+    """Return the events of the e-mails in order."""
     return [
-        str(each)
-        for each in AlertDelivery.objects.filter(channel="email").order_by("pk").values_list("event", flat=True)
+        str(event)
+        for event in AlertDelivery.objects.filter(channel="email").order_by("pk").values_list("event", flat=True)
     ]
 
 
 @pytest.fixture
 def settle(world: World) -> Callable[..., None]:
-    """Note a finding, so many minutes after the start, as a worker does that has just started."""
+    """Return a function that stores a finding some minutes after the start, like a worker that has just started."""
     alert = make_alert(world)
 
     def settle(finding: ConditionResult, minutes: float) -> None:
@@ -70,7 +70,7 @@ def test_alert__found_so__is_told_once_each_time(
         settle(finding, minutes)
 
     names = {"f": "fired", "r": "reminder", "d": "resolved"}
-    assert told() == [names.get(each, each) for each in expected]
+    assert sent_events() == [names.get(event, event) for event in expected]
     ways = AlertDelivery.objects.values_list("channel", flat=True)
     assert sorted(ways) == ["email"] * len(expected) + ["webhook"] * len(expected)
 
@@ -86,7 +86,7 @@ def test_alert__over__says_since_when_it_held(settle: Callable[..., None]) -> No
 
 
 def test_alert__not_held_for_a_moment__keeps_what_it_fires_for(settle: Callable[..., None]) -> None:
-    """Pages print the finding beside the state: the two must not contradict each other."""
+    """Pages show finding and state together, so they must not contradict each other."""
     settle(HOLDS, 0)
     assert explain(Alert.objects.get()) == "It is so."
 
@@ -106,7 +106,7 @@ def test_alert__switched_off_meanwhile__is_not_told(world: World) -> None:
 
     evaluate.update_state(alert, HOLDS, now=START)
 
-    assert told() == []
+    assert sent_events() == []
     assert Alert.objects.get().firing_since is None
 
 
@@ -128,10 +128,10 @@ def test_alert__looked_at_by_many_workers_at_once__is_told_once(world: World, fi
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(8)))
 
-    assert told() == (["fired"] if finding is HOLDS else ["fired", "resolved"])
+    assert sent_events() == (["fired"] if finding is HOLDS else ["fired", "resolved"])
 
 
-# What is looked at
+# Scope of the evaluation
 
 
 def lose_events(world: World) -> None:
@@ -181,14 +181,14 @@ def test_condition__of_real_figures__holds_where_it_should_only(
     )
     switched_off = make_alert(world, condition, threshold=threshold, is_enabled=False)
     evaluate.evaluate(now=timezone.now())
-    before = told()
+    before = sent_events()
 
     go_wrong(world)
     evaluate.evaluate(now=timezone.now())
 
-    for each in (alert, elsewhere, switched_off):
-        each.refresh_from_db()
-    assert (before, told()) == ([], ["fired"]), alert.finding
+    for row in (alert, elsewhere, switched_off):
+        row.refresh_from_db()
+    assert (before, sent_events()) == ([], ["fired"]), alert.finding
     assert alert.firing_since is not None
     assert elsewhere.checked_at is not None
     assert (elsewhere.firing_since, switched_off.checked_at) == (None, None)
@@ -213,7 +213,7 @@ def test_success__of_a_source__is_that_of_the_delivery_page(world: World, kind: 
 
 
 def test_lag__of_one_slow_event_long_ago__is_over(world: World) -> None:
-    """The newest 10,000 digested may be weeks old where few events come."""
+    """If few events arrive, the newest 10,000 digested messages may be weeks old."""
     alert = make_alert(world, "lag", threshold=60)
     world.send(world.event())
     Message.objects.update(received_at=START, digested_at=timezone.now() - timedelta(minutes=6))
@@ -233,7 +233,7 @@ def test_evaluate__of_many_alerts__reads_each_figure_once(world: World, django_a
         for source in sources:
             make_alert(world, condition, threshold=threshold, source=source)
 
-    # To note what was found: an UPDATE in a transaction each; of those that begin to hold, what the hour told.
+    # Each finding takes an UPDATE in a transaction. Alerts that start firing also read the last hour's notifications.
     with django_assert_max_num_queries(1 + 5 + 20 * 4 + 5):
         evaluate.evaluate(now=timezone.now())
     alerts = list(Alert.objects.all())

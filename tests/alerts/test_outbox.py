@@ -1,4 +1,4 @@
-"""Deliveries of alerts by webhook and e-mail: signed, repeated after a failure, sent by one of many workers."""
+"""Deliveries of alerts by webhook and e-mail: signatures, retries, and claims of one worker among many."""
 
 import json
 import threading
@@ -63,7 +63,7 @@ def test_webhook__of_an_alert__is_signed_as_the_guide_checks(tell: Tell) -> None
     assert is_genuine(headers["x-goalpost-signature"], body, secret)
     assert not is_genuine(headers["x-goalpost-signature"], body + b" ", secret)
     assert not is_genuine(headers["x-goalpost-signature"], body, secret + "x")
-    assert not is_genuine(webhook.sign(body, secret=secret, at=1), body, secret)  # an old one, sent again
+    assert not is_genuine(webhook.sign(body, secret=secret, at=1), body, secret)  # a replayed old request
     assert json.loads(body) == {
         "id": delivery.pk,
         "event": "fired",
@@ -94,7 +94,7 @@ def test_alert__with_a_public_address__holds_a_link(tell: Tell, settings: Any, p
     assert json.loads(body)["url"] == (f"{public_url}{path}" if public_url else None)
     assert json.loads(body)["path"] == path
     lines = message_from_string(mail, policy=policy.default).get_content().splitlines()
-    assert (f"{public_url}{path}" in lines) == bool(public_url)  # on a line of its own: no full stop gets into it
+    assert (f"{public_url}{path}" in lines) == bool(public_url)  # alone in its line, without a full stop
     assert any("GOALPOST_PUBLIC_URL" in line for line in lines) != bool(public_url)
 
 
@@ -118,7 +118,7 @@ def test_webhook__answers_500_then_200__is_sent_with_a_pause(tell: Tell) -> None
 def test_delivery__worker_that_took_longer_than_a_pause__leaves_the_next_try_alone(
     tell: Tell, meanwhile: str, late: str
 ) -> None:
-    """Another worker has claimed it since, and may have concluded."""
+    """Another worker has claimed it meanwhile, and may have finished it."""
     delivery = tell(webhook_url="https://example.com/hook")
     slow = outbox.claim(now=START)
     quick = outbox.claim(now=START + timedelta(hours=1))
@@ -187,7 +187,7 @@ def test_email__refused_by_the_server__is_tried_again_and_quotes_nobody(tell: Te
 
 
 def test_email__to_a_host_that_has_no_spelling__holds_up_no_other(tell: Tell) -> None:
-    """A label of 63 letters is longer as the network spells it."""
+    """A label of 63 letters becomes longer in its ASCII form for the DNS."""
     with mail_server() as server:
         delivery = tell(emails=[f"ops@{'ü' * 60}.de"])
         EmailField().clean(delivery.address)
@@ -245,13 +245,13 @@ def test_deliveries__of_a_site_whose_receiver_hangs__hold_up_no_other_sites(
         assert outbox.send_due(now=START + timedelta(seconds=2), seconds=600) == 2
 
     assert (len(hanging.requests), len(quick.requests)) == (1, 1)
-    assert b'"event": "fired"' in hanging.requests[0][1]  # tests come last
+    assert b'"event": "fired"' in hanging.requests[0][1]  # test notifications come last
 
 
 def test_delivery__whose_worker_was_killed__is_tried_again(tell: Tell) -> None:
     with receiving(200) as receiver:
         delivery = tell(webhook_url=receiver.url)
-        assert outbox.claim(now=START) is not None  # and then it is killed
+        assert outbox.claim(now=START) is not None  # then the worker is killed
         tries = send(0.4), send(0.5)
 
     assert tries == (0, 1)

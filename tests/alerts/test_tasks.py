@@ -1,4 +1,4 @@
-"""Beat has the alerts looked at, and a worker does."""
+"""Beat schedules the evaluation of alerts, and a worker runs it."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ from tests.world import World
 
 
 def finish_watching() -> None:
-    """Wait for what a worker does beside its tasks."""
+    """Wait for the background threads of a worker."""
     for thread in threading.enumerate():
         if thread.name == tasks.ALERTS_THREAD:
             thread.join(60)
@@ -49,7 +49,7 @@ def test_tasks__done_by_a_worker__look_at_alerts_and_prune_what_was_told(world: 
 
     alert.refresh_from_db()
     assert alert.checked_at is not None
-    assert AlertDelivery.objects.get().outcome == "failed"  # it was due, and has no webhook
+    assert AlertDelivery.objects.get().outcome == "failed"  # it was due and has no webhook
 
 
 def test_evaluate_alerts__a_webhook_that_does_not_answer__keeps_no_task_waiting(
@@ -62,9 +62,9 @@ def test_evaluate_alerts__a_webhook_that_does_not_answer__keeps_no_task_waiting(
         outbox.enqueue(alert, "fired", "All are made.", since=None, now=datetime.now(UTC))
 
         tasks.evaluate_alerts()
-        tasks.evaluate_alerts()  # the next look, while the first is at it
+        tasks.evaluate_alerts()  # the next evaluation, while the first is running
 
-        assert AlertDelivery.objects.get().outcome == "waiting"  # and the worker goes on
+        assert AlertDelivery.objects.get().outcome == "waiting"  # the worker continues
         silence.set()
         finish_watching()
     delivery = AlertDelivery.objects.get()

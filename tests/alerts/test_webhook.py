@@ -1,4 +1,4 @@
-"""Webhooks: POST to addresses that the policy allows, within a time that the receiver cannot stretch."""
+"""Webhooks POST only to allowed addresses, within a total time that the receiver cannot extend."""
 
 import shutil
 import socket
@@ -61,11 +61,11 @@ def test_webhook__that_redirects__is_not_followed() -> None:
 
 
 def test_webhook__that_answers_byte_by_byte__is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A timeout of each read alone would wait for ever."""
+    """A timeout per read alone would wait forever."""
     monkeypatch.setattr(webhook, "SECONDS", 1.0)
 
     def drip(link: socket.socket) -> None:
-        for _ in range(200):  # or until the other side has closed
+        for _ in range(200):  # at most, until the client closes
             link.sendall(b"H")
             time.sleep(0.05)
 
@@ -150,8 +150,8 @@ def test_webhook__that_is_refused__says_the_same_of_every_name_and_no_address(ho
 
 
 def test_webhook__to_an_address_of_this_machine__is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A public address may be this machine's own, whose firewall does not protect its ports from within."""
-    monkeypatch.setattr(webhook, "NOT_PUBLIC", ())  # loopback plays a public address of the machine
+    """A public address may belong to this machine, and a firewall does not protect its ports from local requests."""
+    monkeypatch.setattr(webhook, "NOT_PUBLIC", ())  # loopback serves as a public address of the machine
     address = ip_address("127.0.0.1")
 
     with override_settings(WEBHOOK_NETWORKS=[]):

@@ -1,4 +1,4 @@
-"""Budgets of sources, a minute and a day, at every endpoint that takes events."""
+"""Budgets of sources per minute and day, at every endpoint for events."""
 
 import base64
 import gzip
@@ -130,7 +130,7 @@ def test_budget__of_events__counts_duplicates_and_refused_ones(world: World, sou
         (gzip.compress(b" " * 100_000 + b'{"batch": []}'), {"content-encoding": "gzip"}, 100_013),
         (b"{" + b" " * 10_000, {}, 10_001),
         (b" " * 5_000_000, {}, 4 * 2**20),
-        # Empty members of gzip say nothing, whatever their number.
+        # Empty members of gzip contain no data, whatever their number.
         (gzip.compress(b"") * 1_000, {"content-encoding": "gzip"}, 20_000),
     ],
     ids=["no event", "inflated", "cut", "too large", "inflates to nothing"],
@@ -249,7 +249,7 @@ def test_ledger__that_cannot_be_written_for_minutes__refuses_by_the_day_only(
     now += 61
     ledger_.spend(7, events=1)
 
-    assert ledger_.find_over(7, Budget(5, 9, 9, 9)) is None  # of minutes that are over
+    assert ledger_.find_over(7, Budget(5, 9, 9, 9)) is None  # for past minutes
     assert ledger_.find_over(7, Budget(5, 9, 6, 9)) is not None
     with connect() as link:
         ledger_.write(link)

@@ -1,4 +1,4 @@
-"""When an event happened, as a table."""
+"""Tables of sent times with the resulting times of events."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,7 +23,7 @@ def iso(seconds: float) -> str:
         (iso(-5), None, None, -5, ()),
         (iso(-86_400 * 30), None, None, -86_400 * 30, ()),
         (None, iso(-5), None, -5, ()),
-        (iso(-5), iso(-900), iso(-890), -5, ()),  # corrected upstream: as it is
+        (iso(-5), iso(-900), iso(-890), -5, ()),  # corrected upstream, so unchanged
         (iso(-5), None, iso(-4), -5, ()),  # a clock that is right
         (iso(-65), None, iso(-60), -65, ()),  # off by exactly 60 s: not corrected
         (iso(-7205), None, iso(-7200), -5, ("clock_corrected",)),
@@ -46,7 +46,7 @@ def iso(seconds: float) -> str:
         ({"at": iso(-9)}, iso(-5), None, -5, ()),
         (iso(-5), "nonsense", None, -5, ()),
         ("nonsense", "", None, 0, ("invalid_timestamp",)),
-        ("", iso(-7205), iso(-7200), -5, ("clock_corrected",)),  # nobody has corrected it before
+        ("", iso(-7205), iso(-7200), -5, ("clock_corrected",)),  # not corrected before
         (iso(-7205), "", iso(-7200), -5, ("clock_corrected",)),
         (EPOCH - 7205, None, (EPOCH - 7200) * 1000, -5, ("clock_corrected",)),
     ],
@@ -111,7 +111,7 @@ def test_parse_time__of_a_spelling_of_noon__is_noon(given: Any) -> None:
         ("978307199", None),
         ("978307200", datetime(2001, 1, 1, tzinfo=UTC)),
         ("4102444800000", None),
-        ("20261122", datetime(2026, 11, 22, tzinfo=UTC)),  # a date, whose number would be of 1970
+        ("20261122", datetime(2026, 11, 22, tzinfo=UTC)),  # a date; as a number it would be in 1970
         ("20261122120000", None),
         (0, None),
         (-1, None),
@@ -122,8 +122,8 @@ def test_parse_time__of_a_spelling_of_noon__is_noon(given: Any) -> None:
         ("9" * 5_000, None),
         ("١٧٦٤١٥٠٠٠٠", None),
         ("2026-11-22 12:00:00 CET", None),
-        ("2026-11-22 12:00:00 +0100 UTC", None),  # says two things
-        ("Sun, 22 Nov 2026 12:00:00 CET", None),  # of names `email` knows only the American ones
+        ("2026-11-22 12:00:00 +0100 UTC", None),  # contradicts itself
+        ("Sun, 22 Nov 2026 12:00:00 CET", None),  # `email` knows only American names of time zones
         ("Sun, 22 Nov 2026 12:00:00 A", None),
         ("Sun, 31 Feb 2026 12:00:00 GMT", None),
         ("2026-13-22t12:00:00z", None),

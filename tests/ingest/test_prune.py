@@ -1,4 +1,4 @@
-"""How long each site keeps what is done."""
+"""Retention of processed messages by site."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +17,7 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 def keep(site: Site, *, days_ago: float, status: str = "done", number: int = 0) -> int:
-    """A message of some days ago; its number."""
+    """Store a message of some days ago and return its id."""
     at = NOW - timedelta(days=days_ago)
     message = Message.objects.create(
         site=site,
@@ -78,13 +78,13 @@ def test_prune__out_of_time__stops_after_a_chunk(world: World, monkeypatch: pyte
 
 @pytest.mark.parametrize("rows", [0, 3])
 def test_prune__its_rows__are_found_by_the_index_of_the_site(world: World, rows: int) -> None:
-    """Whatever the statistics say, which other tests leave behind: few rows are sorted quicker than looked up."""
+    """The plan must not depend on statistics that other tests leave behind, because few rows are sorted faster."""
     for number in range(rows):
         keep(world.site, days_ago=40, number=number)
-    with transaction.atomic(), connection.cursor() as cursor:  # outside a transaction SET LOCAL sets nothing
+    with transaction.atomic(), connection.cursor() as cursor:  # SET LOCAL needs a transaction
         cursor.execute("ANALYZE api_message")
         cursor.execute("SET LOCAL enable_seqscan = off")
-        cursor.execute("SET LOCAL enable_sort = off")  # a plan that sorts all the same has no index to read in order
+        cursor.execute("SET LOCAL enable_sort = off")  # a plan that still sorts has no index in this order
         cursor.execute(
             "EXPLAIN SELECT id FROM api_message WHERE site_id = %s AND status = 'done' AND digested_at < now() "
             "ORDER BY digested_at LIMIT 5000",

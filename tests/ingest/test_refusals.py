@@ -1,4 +1,4 @@
-"""Refused events are kept once, with a count, and within a daily allowance."""
+"""Refused events are stored once with a count, within a daily limit."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -30,7 +30,7 @@ def source(world: World) -> Source:
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a source have three refused events of a reason kept a day."""
+    """Limit the stored refused events of a source to three per reason and day."""
     monkeypatch.setattr(refusals, "ALLOWANCE", Allowance(3, 1_000_000))
     monkeypatch.setattr(refusals, "SWITCHED_OFF_ALLOWANCE", Allowance(3, 1_000_000))
 
@@ -46,8 +46,8 @@ def track(world: World, **fields: Any) -> tuple[int, str]:
 
 
 def counts(source: Source, reason: str) -> tuple[int, int, int]:
-    found = load_refusal_counts([source.pk])[source.pk].get(reason, RefusalCounts())
-    return found.kept, found.copies, found.not_kept
+    stored = load_refusal_counts([source.pk])[source.pk].get(reason, RefusalCounts())
+    return stored.kept, stored.copies, stored.not_kept
 
 
 # Once
@@ -101,7 +101,7 @@ def test_batch__with_refused_copies__is_answered_as_ever(world: World, source: S
     good = {**bad, "event": "Buy", "messageId": "m2"}
     for _ in range(2):
         answer = post(world, "/v1/batch", {"batch": [bad, good, bad]}).json()
-        assert [each["index"] for each in answer["rejected"]] == [0, 2]
+        assert [rejection["index"] for rejection in answer["rejected"]] == [0, 2]
 
     assert (answer["accepted"], answer["duplicates"]) == (0, 1)
     assert world.statuses() == [("rejected", "missing_name"), ("pending", "")]
@@ -175,7 +175,7 @@ def test_refused__over_the_allowance__is_counted_only(world: World, source: Sour
         source_counts = load_source_counts([source.pk])[source.pk]
         return source_counts.received, source_counts.duplicates, source_counts.rejected
 
-    wait_until(lambda: came() == (12, 0, 11))  # those of the last two requests may be written later
+    wait_until(lambda: came() == (12, 0, 11))  # the counts of the last two requests may be written later
 
 
 def test_refused__in_a_batch_over_the_allowance__is_answered_as_ever(world: World, source: Source, few: None) -> None:
@@ -186,7 +186,7 @@ def test_refused__in_a_batch_over_the_allowance__is_answered_as_ever(world: Worl
 
     assert answer.status_code == 200
     assert (answer.json()["accepted"], answer.json()["duplicates"]) == (1, 0)
-    assert [each["index"] for each in answer.json()["rejected"]] == [0, 1, 2, 3, 4]
+    assert [rejection["index"] for rejection in answer.json()["rejected"]] == [0, 1, 2, 3, 4]
     assert post(world, "/v1/batch", {"batch": bad}).status_code == 400
     assert Message.objects.count() == 4
 
@@ -222,7 +222,7 @@ def test_requests__that_break_off__are_kept_up_to_the_allowance(world: World, so
 def test_refused__of_a_site_whose_limit_is_taken__is_counted_only(
     world: World, source: Source, settings: Settings
 ) -> None:
-    """Refused events count against the backlog of their site; those that can be taken do not wait for that."""
+    """Refused events count against the backlog of their site, but do not delay acceptable events."""
     settings.SITE_INBOX_LIMIT = 4
     for number in range(3):
         track(world, messageId=f"m{number}")
@@ -302,7 +302,7 @@ def test_prune__of_rejected_and_failed_messages__keeps_them_as_long_as_told(
 
 
 def test_prune__of_rejected_messages__finds_the_oldest_by_their_index(world: World) -> None:
-    """Else it would look through all messages of a site that has few."""
+    """Otherwise it would read all messages of a site with few rejected ones."""
     now = datetime.now(UTC)
     messages = (
         Message(

@@ -1,4 +1,4 @@
-"""Arrays and objects are cut into their parts whatever the parts are."""
+"""Arrays and objects are split into their parts, whatever these contain."""
 
 import json
 
@@ -24,9 +24,9 @@ def test_split_array__of_json__gives_its_items(items: list[object], ascii_only: 
 
 @given(st.dictionaries(st.text(), VALUES))
 def test_split_object__of_json__gives_its_fields(fields: dict[str, object]) -> None:
-    found = split_object(json.dumps(fields, indent=1).encode())
+    parts = split_object(json.dumps(fields, indent=1).encode())
 
-    assert {name: json.loads(part) for name, part in found.items()} == fields
+    assert {name: json.loads(part) for name, part in parts.items()} == fields
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ def test_figures__of_what_came_through_a_source__are_those_of_its_requests(world
         world.client.post("/v1/track", json={**body, "writeKey": "key-of-the-server"})
 
     def counts() -> dict[int, tuple[int, int, int]]:
-        counts = load_source_counts([source.pk, other.pk])
-        return {id_: (count.received, count.duplicates, count.rejected) for id_, count in counts.items()}
+        loaded = load_source_counts([source.pk, other.pk])
+        return {id_: (count.received, count.duplicates, count.rejected) for id_, count in loaded.items()}
 
     wait_until(lambda: counts() == {source.pk: (3, 1, 0), other.pk: (2, 0, 1)})
 

@@ -11,6 +11,7 @@ from pytest_django import DjangoDbBlocker
 
 from api.digest.claims import Claims
 from api.http import credentials
+from api.http.database import configure_django
 from api.wsgi import application
 from tests.world import World
 
@@ -35,7 +36,8 @@ def transactional_db(django_db_setup: None, django_db_blocker: DjangoDbBlocker) 
         with connection.cursor() as cursor:
             cursor.execute("SET session_replication_role = replica")  # without foreign keys any order works
             cursor.execute("; ".join(f"DELETE FROM {name}" for name in tables))
-        connection.close()
+            cursor.execute("DISCARD ALL")  # a new session costs more, because it reads the catalogue again
+        configure_django(connection)
 
 
 @pytest.fixture

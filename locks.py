@@ -1,4 +1,4 @@
-"""Rows that another session holds for longer than ours may wait: what they are, in every room."""
+"""Names of the locks that transactions wait for, and the error for a lock that another session holds too long."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +9,9 @@ from psycopg.errors import LockNotAvailable
 
 
 class Lock(StrEnum):
-    """A lock that a transaction waited for in vain."""
+    """A kind of lock for which a transaction may wait in vain."""
 
-    IDENTITY = "identity"  # of a person, with its links, texts and conversions
+    IDENTITY = "identity"  # of a person, with its links, names and conversions
     GROUP = "group"
     PERSONA = "persona"
     USERNAME = "username"
@@ -31,7 +31,7 @@ class HeldError(OperationalError):
 
 @contextmanager
 def waits_for(lock: Lock) -> Iterator[None]:
-    """Raise HeldError, which names the lock, when a statement of the block waited for one in vain."""
+    """Raise HeldError with this lock if a statement of the block waits for a lock in vain."""
     try:
         yield
     except HeldError:

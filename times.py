@@ -1,4 +1,4 @@
-"""Times that PostgreSQL holds and Python cannot: `infinity`, years before Christ and beyond 9999.
+"""Times that PostgreSQL can hold and Python cannot: `infinity`, years before Christ and after 9999.
 
 Only a person writes such a row, by hand. It is read as the nearest year that leaves room for arithmetic, so that
 pages can show it. The digest refuses an event with such a time.
@@ -19,13 +19,13 @@ MICROSECONDS: Final = ((EARLIEST - EPOCH) // RESOLUTION, (LATEST - EPOCH) // RES
 
 
 def of_stamp(stamp: float) -> datetime:
-    """Return the time of a register's microseconds."""
+    """Return the time of the microseconds in a register."""
     first, last = MICROSECONDS
     return EPOCH + int(min(max(stamp, first), last)) * RESOLUTION
 
 
 def of_text(text: str) -> datetime:
-    """Return the time that JSON of PostgreSQL holds."""
+    """Return a time from JSON that PostgreSQL made."""
     try:
         return datetime.fromisoformat(text)
     except ValueError:
@@ -33,7 +33,7 @@ def of_text(text: str) -> datetime:
 
 
 def of_day(text: str) -> date:
-    """Return the day that JSON of PostgreSQL holds."""
+    """Return a day from JSON that PostgreSQL made."""
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -41,7 +41,7 @@ def of_day(text: str) -> date:
 
 
 def nearest(text: Any) -> datetime:
-    """Return what PostgreSQL's text of a time is read as that Python cannot hold."""
+    """Return the nearest time that Python can hold, from the text of PostgreSQL."""
     is_early = bytes(text).startswith(b"-") or bytes(text).endswith(b"BC")
     return EARLIEST if is_early else LATEST
 
@@ -74,7 +74,7 @@ class BoundedIntervalLoader(IntervalLoader):
 
 
 def read_all_times(session: psycopg.Connection[Any]) -> None:
-    """Let a session read every time, also those that Python cannot hold."""
+    """Let a session read times that Python cannot hold."""
     session.adapters.register_loader("timestamptz", BoundedTimestamptzLoader)
     session.adapters.register_loader("date", BoundedDateLoader)
     session.adapters.register_loader("interval", BoundedIntervalLoader)

@@ -1,4 +1,4 @@
-"""What the admin calls this room."""
+"""The Django application of Goalpost."""
 
 from django.apps import AppConfig
 from django.db.backends.signals import connection_created

@@ -1,4 +1,4 @@
-"""The Celery application: nudges, schedules and nothing that would be missed (PostgreSQL holds the truth)."""
+"""The Celery application: nudges and schedules, which may get lost, because PostgreSQL holds the truth."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from api.runtime.start import one_line
 
 
 class PromptConnection(Connection):
-    """Looks for a lost broker every few seconds: kombu's pauses grow to 30, which no setting of Celery's changes."""
+    """Reconnects to a lost broker every few seconds: kombu's pauses grow to 30 s, and Celery has no setting for it."""
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
         return super().ensure_connection(*args, **{"interval_max": 3, **kwargs})
@@ -28,5 +28,5 @@ app.autodiscover_tasks(["api"])
 
 
 @setup_logging.connect
-def keep_our_logging(**_: object) -> None:
-    """Celery would replace the log configuration; a listener here stops it."""
+def keep_log_configuration(**_: object) -> None:
+    """Keep Celery from replacing the log configuration, which it does unless this signal has a receiver."""

@@ -1,4 +1,4 @@
-"""The WSGI application: the wire endpoints answered by plain functions, everything else by Django."""
+"""The WSGI application: plain functions answer the wire endpoints, Django everything else."""
 
 import gc
 import sys
@@ -15,7 +15,7 @@ from api.runtime.start import one_line
 with one_line():
     django_application = get_wsgi_application()
 
-# Only now, with Django set up, may the rest be imported.
+# These imports need Django to be set up.
 from api import urls
 from api.http import django_requests, health, static_files
 from api.http.concurrency import LimitReachedError
@@ -41,23 +41,23 @@ ENDPOINTS: dict[str, Endpoint] = {
     **tracking.ENDPOINTS,
     **pixel.ENDPOINTS,
 }
-# What people and programs sign in to is Django's. Every other path is for senders and readers, who come from any page.
+# Django answers the paths that need a sign-in. All other paths are for senders and readers, from pages of any origin.
 STATIC = settings.STATIC_URL
-FOR_DJANGO = frozenset({STATIC.strip("/"), *(str(each.pattern).partition("/")[0] for each in urls.urlpatterns)}) - {""}
+FOR_DJANGO = frozenset({STATIC.strip("/"), *(str(url.pattern).partition("/")[0] for url in urls.urlpatterns)}) - {""}
 NOTHING_HERE = Endpoint({})
 STATUS_LINES = {int(status): f"{status:d} {status.phrase}" for status in HTTPStatus}
 WITHOUT_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 set_django_session_kind(SessionKind.WEB)
 refuse_other_key()
-# An event takes the interpreter some six times from threads that make pages, each time after this interval: with the
-# default of 5 ms its p50 was 2.7 times its own beside one page at a time, with this one twice beside two.
+# An event takes the interpreter lock about six times from threads that render pages, each time after this interval.
+# Beside one page at a time, the p50 of events grew 2.7 times with the default of 5 ms; with this, twice beside two.
 sys.setswitchinterval(0.0005)
-gc.freeze()  # what is loaded by now stays: no collection need look at it, and none is long
+gc.freeze()  # loaded modules stay, so that collections skip them and are short
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Answer a request. Trouble of ours is 503 with Retry-After, never a 4xx that makes a sender drop its event."""
+    """Answer a request. A server error is 503 with Retry-After, never a 4xx that makes a sender drop its event."""
     path = environ["PATH_INFO"]
     # Senders write a type in any case, also in a path (`/v1/Track`).
     endpoint = ENDPOINTS.get(path) or ENDPOINTS.get(path.lower()) or tracking.find_endpoint(path)
@@ -91,7 +91,7 @@ def send_static_file(environ: dict[str, Any], start_response: Callable[..., Any]
 
 
 def respond(answer: Response, start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Hand an answer to the server."""
+    """Hand a response to the server."""
     headers = [("Content-Type", answer.content_type), ("X-Content-Type-Options", "nosniff"), *answer.headers]
     if answer.status not in WITHOUT_BODY:
         headers.append(("Content-Length", str(len(answer.body))))

@@ -1,4 +1,4 @@
-"""The whole of an event, read leniently: whatever passed the door becomes values, with a warning where one was odd."""
+"""The body of an event, read leniently: an odd value becomes a usable one, with a warning. Pure."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -10,20 +10,20 @@ from cohorts import ids
 
 OBJECTS: Final = ("properties", "traits", "context", "integrations")
 FIRST_DECODER: Final = msgspec.json.Decoder(float_hook=read_float)
-# Escapes that may stand for NUL or a lone surrogate, which neither PostgreSQL nor a reader's JSON can hold.
+# Escapes of NUL or of a lone surrogate, which neither PostgreSQL nor the JSON of a reader can hold.
 SUSPECT: Final = (b"\\u0000", b"\\ud", b"\\uD")
 
 
 class UnreadableBodyError(ValueError):
-    """The body passed the door, which looks at the envelope only, but is not JSON all through."""
+    """Raised for a body that ingest accepted, because it reads the envelope only, and that is not JSON throughout."""
 
 
 def read_body(body: bytes, warnings: set[str], *, keeps_long_numbers: bool = False) -> dict[str, Any]:
     """Return the event as a dict that PostgreSQL can hold. Raises UnreadableBodyError.
 
-    Its JSON is at most 1.6 times the body and GROWTH_BYTES. Numbers that are long when jsonb writes them out are kept
-    as texts, with a warning. Before there was this bound, 1 MB became 50 MB; an event that was digested then
-    `keeps_long_numbers`, so that it means what it meant.
+    Its JSON is at most 1.6 times the body and MAX_GROWTH_BYTES. Numbers that are long when jsonb writes them out are
+    kept as texts, with a warning. Before there was this bound, 1 MB became 50 MB. An event that was digested then
+    `keeps_long_numbers`, so that its meaning stays.
     """
     event = _read_values(body, warnings, keeps_long_numbers=keeps_long_numbers)
     if not isinstance(event, dict):
@@ -42,7 +42,7 @@ def read_body(body: bytes, warnings: set[str], *, keeps_long_numbers: bool = Fal
 
 
 def _fill_empty_lists(event: dict[str, Any]) -> None:
-    """Put an object where PHP wrote an empty one: it encodes an empty array, with or without names, as a list."""
+    """Replace the empty list by an empty object: PHP encodes an empty array, with or without names, as a list."""
     for name in OBJECTS:
         if event.get(name) == []:
             event[name] = {}
@@ -72,18 +72,18 @@ def _read_leniently(body: bytes, warnings: set[str], read_number: Callable[[str]
 
 
 def clean_value(value: Any) -> Any:
-    """A JSON value as PostgreSQL can hold it."""
+    """Return a JSON value that PostgreSQL can hold."""
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, list):
-        return [clean_value(each) for each in value]
+        return [clean_value(item) for item in value]
     if isinstance(value, dict):
-        return {clean_text(name): clean_value(each) for name, each in value.items()}
+        return {clean_text(name): clean_value(item) for name, item in value.items()}
     return value
 
 
 def read_object(value: Any, warnings: set[str]) -> dict[str, Any]:
-    """Return `value` if it is an object, otherwise an empty one, with a warning unless there was nothing in it."""
+    """Return `value` if it is an object, otherwise an empty one, with a warning unless `value` is empty, too."""
     if isinstance(value, dict):
         return value
     if value is not None and value != []:
@@ -92,7 +92,7 @@ def read_object(value: Any, warnings: set[str]) -> dict[str, Any]:
 
 
 def read_id(value: Any, warnings: set[str], *, is_placeholder: ids.Opinion = ids.names_nothing) -> str | None:
-    """Return an identifier, or None with a warning why (cohorts.ids)."""
+    """Return an identifier, or None with a warning (cohorts.ids)."""
     id_, warning = ids.read_id(value, is_placeholder=is_placeholder)
     if warning:
         warnings.add(warning)
@@ -100,20 +100,20 @@ def read_id(value: Any, warnings: set[str], *, is_placeholder: ids.Opinion = ids
 
 
 def read_group_id(value: Any, warnings: set[str], *, is_placeholder: ids.Opinion = ids.names_nothing) -> str | None:
-    """Return a group's id; Altis sends it in a list of one."""
-    one = value[0] if isinstance(value, list) and len(value) == 1 else value
-    return read_id(one, warnings, is_placeholder=is_placeholder)
+    """Return a group's id, also from the list of one in which Altis sends it."""
+    id_ = value[0] if isinstance(value, list) and len(value) == 1 else value
+    return read_id(id_, warnings, is_placeholder=is_placeholder)
 
 
 def explain_bad_id(value: Any) -> str:
-    """Return why a value is no id, in words after its field's name; empty if it is one or is not given."""
+    """Return what is wrong with an id, in words that follow the name of its field; empty if it is valid or absent."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     id_, warning = ids.read_id(value)
     if id_ is not None or not warning:
         return ""
     if warning == "placeholder_id":
-        return "is a placeholder, which names nobody"
+        return "is a placeholder, which names no person"
     text = ids.spell(value)
     if text is None:
         return "is neither a string nor a number"
@@ -121,7 +121,7 @@ def explain_bad_id(value: Any) -> str:
 
 
 def read_name(value: Any, warnings: set[str]) -> str | None:
-    """An event's name exactly as sent, or a number's text; None when it is absent or blank."""
+    """Return an event's name exactly as sent, or the text of a number; None if it is absent or blank."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         if value is not None:
             warnings.add("unreadable_name")

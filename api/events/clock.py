@@ -1,4 +1,4 @@
-"""When an event happened: the sender's clock, corrected where it is plainly wrong. Pure."""
+"""The time of an event: the sender's clock, corrected if it is clearly wrong. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from django.utils.dateparse import parse_datetime
 MAX_SKEW: Final = timedelta(seconds=60)
 MAX_AHEAD: Final = timedelta(minutes=5)
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# From 2001 to 2100: no number is both so many seconds and so many milliseconds, and no year or compact date is either.
+# From 2001 to 2100: no number is both in seconds and in milliseconds, and no year or compact date is either.
 EPOCH_SECONDS: Final = (978_307_200, 4_102_444_800)
 EPOCH: Final = re.compile(r"\d{9,13}(?:\.\d*)?\Z", re.ASCII)
 # `2026-11-20 10:00:00 UTC` (Ruby), `… +0000 UTC` (Go), and `t` and `z`, which RFC 3339 allows.
 ISO_IN_UTC: Final = re.compile(r"(\d[\dT :.-]*\d)\s?(?:[+-]00:?00\s?)?(?:UTC|GMT|Z)\Z", re.ASCII)
-# Of the zones only those that name one offset: `email` takes every other name for UTC.
+# Only zones that name one offset, because `email` takes every other name for UTC.
 RFC_2822: Final = re.compile(
     r"(?:[a-z]{3},\s*)?\d{1,2}\s+[a-z]{3}\s+\d{4}\s+\d{2}:\d{2}(?::\d{2})?\s+"
     r"(?:[+-]\d{4}|Z|UT|UTC|GMT|EST|EDT|CST|CDT|MST|MDT|PST|PDT)(?:\s*\([^()]*\))?\Z",
@@ -29,14 +29,14 @@ JAVASCRIPT: Final = re.compile(  # Date.prototype.toString
 
 @dataclass(frozen=True, slots=True)
 class EventTime:
-    """The time an event counts at, and what was odd about it."""
+    """The time at which an event counts, with warnings."""
 
     at: datetime
     warnings: tuple[str, ...] = ()
 
 
 def parse_time(given: object) -> datetime | None:
-    """Return the time in UTC that a sender gave, None if it cannot be read (promises I-08).
+    """Return the time that a sender gave, in UTC; None if it cannot be read (promises I-08).
 
     ISO 8601 (UTC if it names no zone), RFC 2822, JavaScript's `toString()`, or seconds or milliseconds since 1970, as a
     number or in digits, if they lie between 2001 and 2100.
@@ -69,7 +69,7 @@ def _parse_epoch(number: float) -> datetime | None:
 
 
 def _parse_rare(text: str) -> datetime | None:
-    """Return the time in a spelling that few senders use. Raises ValueError."""
+    """Return the time in one of the rare formats. Raises ValueError."""
     in_utc = ISO_IN_UTC.match(text.upper())
     if in_utc:
         return parse_datetime(f"{in_utc[1]}Z")

@@ -1,4 +1,4 @@
-"""Bodies and files as plain UTF-8, whatever a Content-Encoding or a byte order mark says of them. Pure."""
+"""Decoding of bodies and files to plain UTF-8 by their Content-Encoding and byte order mark. Pure."""
 
 import codecs
 import zlib
@@ -7,44 +7,44 @@ from typing import Final
 UTF_16_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 MARKS: Final = (codecs.BOM_UTF8, *UTF_16_MARKS)
 NONE: Final = frozenset({"", "identity"})
-# What zlib calls them; `deflate` is decided by its first bytes, because senders leave its own frame away.
+# By zlib; for `deflate` the first bytes decide, because some senders leave its frame away.
 WINDOW_BITS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 UNFRAMED: Final = -15
 STEP: Final = 64  # bytes of a damaged body that are tried at a time
 
 
 def strip_byte_order_mark(body: bytes) -> bytes:
-    """Return the body as UTF-8, without the byte order mark at its start (PowerShell, .NET, Excel and editors put one).
+    """Return the body as UTF-8, without the byte order mark that PowerShell, .NET, Excel and editors put at its start.
 
-    What the mark says is UTF-16 is read as such: no UTF-8 begins with its bytes. Raises UnicodeDecodeError for UTF-16
-    that is none.
+    A body with the mark of UTF-16 is decoded as UTF-16, because no UTF-8 begins with these bytes. Raises
+    UnicodeDecodeError if it is not UTF-16.
     """
     if not body.startswith(MARKS):
         return body
     if body.startswith(UTF_16_MARKS):
         body = body.decode("utf-16").encode()
-    while body.startswith(codecs.BOM_UTF8):  # files that were joined bear several
+    while body.startswith(codecs.BOM_UTF8):  # joined files have several
         body = body[len(codecs.BOM_UTF8) :]
     return body
 
 
 class Inflater:
-    """Takes the Content-Encoding off one body, a piece at a time, and remembers what it could not read."""
+    """Inflates one body piece by piece, and keeps what it could not inflate."""
 
     def __init__(self, encoding: str) -> None:
-        self.fault = ""  # why nothing more can be read of it
+        self.fault = ""  # the reason why the rest cannot be inflated
         self._encoding = encoding
         self._stream = zlib.decompressobj(WINDOW_BITS[encoding])
         self._has_begun = False
-        self._raw: list[bytes] = []  # as it came, until there was something to be read
+        self._raw: list[bytes] = []  # as received, until the first output
 
     @property
     def raw(self) -> bytes:
-        """The body as it came, if nothing of it could be read."""
+        """Return the body as received if nothing of it could be inflated."""
         return b"".join(self._raw)
 
     def take(self, piece: bytes, most: int) -> bytes:
-        """Return what a piece says, no more than `most` bytes of it: what is left of it then is never inflated."""
+        """Return a piece inflated, at most `most` bytes of it; the rest of it is never inflated."""
         if not self._has_begun:
             if not self._raw and self._encoding == "deflate" and not _is_framed(piece):
                 self._stream = zlib.decompressobj(UNFRAMED)
@@ -64,14 +64,14 @@ class Inflater:
         return plain
 
     def end(self) -> None:
-        """Note a fault if the body ended too soon, or too late."""
+        """Set a fault if the body ended too soon or too late."""
         if not self.fault and not self._stream.eof:
             self.fault = "is cut short"
         elif not self.fault and self._stream.unused_data:
             self.fault = "is followed by something else"
 
     def _salvage(self, most: int) -> bytes:
-        """Return what can be read before the damage."""
+        """Return the part before the damage."""
         raw = self.raw
         is_bare = self._encoding == "deflate" and not _is_framed(raw)
         stream = zlib.decompressobj(UNFRAMED if is_bare else WINDOW_BITS[self._encoding])
@@ -87,14 +87,14 @@ class Inflater:
 
 
 def _is_framed(start: bytes) -> bool:
-    """Return whether zlib's own frame begins a body (RFC 1950)."""
+    """Return True if the frame of zlib begins a body (RFC 1950)."""
     return start[:1] == b"\x78" and (len(start) == 1 or int.from_bytes(start[:2]) % 31 == 0)
 
 
 def decode(body: bytes, encoding: str, *, most: int) -> bytes | None:
-    """Return a body without its Content-Encoding and its byte order mark, None if this version cannot take them off.
+    """Return a body without its Content-Encoding and its byte order mark; None if this version cannot decode it.
 
-    A body that is plain JSON under the name of an encoding is read as it is: proxies take one off and leave its name.
+    Plain JSON under the name of an encoding is read as it is, because proxies decode bodies and leave the name.
     """
     if encoding in WINDOW_BITS:
         inflater = Inflater(encoding)

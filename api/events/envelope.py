@@ -1,4 +1,4 @@
-"""What the door reads of an event: enough to know what it is, no more. Everything else stays in the stored bytes."""
+"""The envelope of an event: the fields that ingest reads. All other fields stay in the stored bytes. Pure."""
 
 import hashlib
 import json
@@ -22,12 +22,12 @@ from cohorts import ids
 MESSAGE_ID_LENGTH: Final = 255
 MISSING: Final = msgspec.Raw(b"")
 MAX_NUMBER_LENGTH: Final = 40  # characters: jsonb writes 1e308 with 309 of them, and 1e-300 with 302
-# By how much the numbers of an event may grow together when jsonb writes them out: the 4 bytes of 1e39 become 40.
+# The growth of all numbers of an event when jsonb writes them out: the 4 bytes of 1e39 become 40.
 MAX_GROWTH_BYTES: Final = 262_144
 
 
 class Envelope(msgspec.Struct, rename="camel"):
-    """The fields that say what an event is. Raw, because one odd value must not hide the others."""
+    """The fields that tell what an event is, raw, because one odd value must not hide the others."""
 
     type: msgspec.Raw = MISSING
     event: msgspec.Raw = MISSING
@@ -46,7 +46,7 @@ class Envelope(msgspec.Struct, rename="camel"):
 
 @dataclass(frozen=True, slots=True)
 class IncomingEvent:
-    """One event, as it goes into the inbox."""
+    """One event as the inbox stores it."""
 
     type: str
     message_id: str | None
@@ -55,10 +55,10 @@ class IncomingEvent:
     occurred_at: datetime
     body: bytes
     warnings: tuple[str, ...] = ()
-    reason: str = ""  # a code when it is refused, and kept
-    detail: str = ""  # what the sender was told, when it is refused
-    content_encoding: str = ""  # what the body still bears, because nobody here can take it off
-    refusal_key: UUID | None = None  # what identical refused events share (api.ingest.refusals)
+    reason: str = ""  # a code if the event is refused
+    detail: str = ""  # the message to the sender if the event is refused
+    content_encoding: str = ""  # of a body that could not be decoded
+    refusal_key: UUID | None = None  # shared by identical refused events (api.ingest.refusals)
 
 
 ENVELOPE_DECODER: Final = msgspec.json.Decoder(Envelope)
@@ -67,16 +67,16 @@ LIST_DECODER: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def read_events(body: bytes) -> tuple[list[bytes], bool]:
-    """Return the events of a request, each as its own bytes and not looked into, and whether they came as an array.
+    """Return the events of a request, each as unread bytes, and True if they came as an array.
 
-    An item that is no JSON does not spoil its neighbours: whoever reads it refuses it by itself. Raises Refusal (400,
-    `invalid_json`) for an empty body, or an array whose items cannot be told apart.
+    An item that is not JSON does not affect the others, because its reader refuses it alone. Raises Refusal (400,
+    `invalid_json`) for an empty body, or an array whose items cannot be separated.
     """
     stripped = body.lstrip(b" \t\r\n")
     if not stripped:
         raise invalid_json("it is empty")
     if not stripped.startswith(b"["):
-        return [body], False  # read_event says what is wrong with it
+        return [body], False  # read_event reports what is wrong with it
     try:
         if not body.isascii():
             body.decode()  # msgspec does not look inside the values it skips
@@ -92,14 +92,14 @@ def read_events(body: bytes) -> tuple[list[bytes], bool]:
 
 
 def invalid_json(what: str) -> Refusal:
-    """400, with the parser's own words."""
+    """Return 400 with the message of the parser."""
     return Refusal(
         HTTPStatus.BAD_REQUEST, "invalid_json", f"The body must be one JSON event or an array of events: {what}."
     )
 
 
 def read_event(raw: bytes, *, position: int, received_at: datetime) -> IncomingEvent:
-    """What the inbox needs of one event. Raises Refusal (400): `invalid_json` or `invalid_event`."""
+    """Return one event as the inbox stores it. Raises Refusal (400): `invalid_json` or `invalid_event`."""
     envelope = parse_envelope(raw, position=position)
     sent_at = read_scalar(envelope.sent_at)
     return make_incoming_event(
@@ -108,7 +108,7 @@ def read_event(raw: bytes, *, position: int, received_at: datetime) -> IncomingE
 
 
 def parse_envelope(raw: bytes, *, position: int) -> Envelope:
-    """The envelope of an event of a request. Raises Refusal (400, `invalid_json`)."""
+    """Return the envelope of an event. Raises Refusal (400, `invalid_json`)."""
     try:
         if not raw.isascii():
             raw.decode()  # msgspec does not look inside the values it skips
@@ -122,7 +122,7 @@ def parse_envelope(raw: bytes, *, position: int) -> Envelope:
 def make_incoming_event(
     envelope: Envelope, raw: bytes, *, type_: str, sent_at: object, position: int, received_at: datetime
 ) -> IncomingEvent:
-    """An event as it goes into the inbox. Its time is corrected by `sent_at`, if there is one (api.events.clock)."""
+    """Return an event as the inbox stores it. `sent_at` corrects its time (api.events.clock)."""
     message_id, id_warnings = read_message_id(read_scalar(envelope.message_id))
     stamped = find_event_time(
         timestamp=read_scalar(envelope.timestamp),
@@ -134,7 +134,7 @@ def make_incoming_event(
 
 
 def read_fields(raw: bytes) -> dict[str, msgspec.Raw]:
-    """The fields of an object, as they are. Raises ValueError for what is none."""
+    """Return the fields of an object, unread. Raises ValueError for any other value."""
     try:
         return OBJECT_DECODER.decode(raw)
     except msgspec.DecodeError:
@@ -146,7 +146,7 @@ def read_fields(raw: bytes) -> dict[str, msgspec.Raw]:
 
 
 def read_envelope(raw: bytes) -> Envelope:
-    """The envelope of one event. Raises msgspec.ValidationError for what is not an object, ValueError for no JSON."""
+    """Return the envelope of one event. Raises msgspec.ValidationError if it is no object, ValueError if no JSON."""
     try:
         return ENVELOPE_DECODER.decode(raw)
     except msgspec.ValidationError:
@@ -158,8 +158,8 @@ def read_envelope(raw: bytes) -> Envelope:
 def read_float(text: str) -> float | int:
     """Return a JSON number with a point or an exponent as jsonb gives it back. Raises ValueError if no float holds it.
 
-    jsonb keeps no exponent and no negative zero: 1e22 comes back as an integer. What is compared before it was stored
-    and after must be the same (promises K-71).
+    jsonb keeps no exponent and no negative zero: 1e22 comes back as an integer. A value must be equal to itself before
+    and after it was stored (promises K-71).
     """
     number = float(text)
     if math.isinf(number):
@@ -170,12 +170,12 @@ def read_float(text: str) -> float | int:
 
 
 def read_number(text: str) -> float | int:
-    """Return a JSON number as a body's reader does; ValueError for more digits than Python converts."""
+    """Return a JSON number as `read_body` does. Raises ValueError for more digits than Python converts."""
     return read_float(text) if set(text) & set(".eE") else int(text)
 
 
 def written_length(number: float) -> int:
-    """Return how many characters jsonb writes a number with: it keeps no exponent."""
+    """Return the number of characters with which jsonb writes a number, without an exponent."""
     mantissa, _, exponent = repr(number).partition("e")
     if not exponent:
         return len(mantissa)
@@ -184,14 +184,14 @@ def written_length(number: float) -> int:
 
 
 class NumberReader:
-    """Reads the numbers of one event that have a point or an exponent, within a bound of what they grow to."""
+    """Reads the numbers of one event that have a point or an exponent, and bounds their growth in jsonb."""
 
     def __init__(self) -> None:
         self._growth = 0
 
     @property
     def grow_too_much(self) -> bool:
-        """Return True if the numbers read so far are too many bytes more than in the event."""
+        """Return True if the numbers read so far grow by too many bytes."""
         return self._growth > MAX_GROWTH_BYTES
 
     def read(self, text: str) -> float | int:
@@ -239,13 +239,13 @@ def lenient_decoder(warnings: set[str], read_number: Callable[[str], float | int
 
 
 def read_type(envelope: Envelope) -> str:
-    """Return the event's type in lower case: given, or inferred as old destinations need it (promises W6)."""
+    """Return the event's type in lower case: given, or inferred for old destinations (promises W6)."""
     given = read_scalar(envelope.type)
     if given is not None:
         if given in TYPES:
             return str(given)
         folded = given.strip().lower() if isinstance(given, str) else ""
-        if folded in TYPES:  # `Track`, as some senders write it and RudderStack takes it
+        if folded in TYPES:  # some senders write `Track`, and RudderStack accepts it
             return folded
         shown = str(given)[:40].encode("ascii", "replace").decode()
         raise invalid_event(f"`type` is {shown!r}")
@@ -258,16 +258,16 @@ def read_type(envelope: Envelope) -> str:
 
 
 def invalid_event(what: str) -> Refusal:
-    """400 for an event whose type is unknown."""
+    """Return 400 for an event of an unknown type."""
     return Refusal(
         HTTPStatus.BAD_REQUEST, "invalid_event", f"The event cannot be taken: {what}. Send one of {', '.join(TYPES)}."
     )
 
 
 def read_message_id(given: Any) -> tuple[str | None, tuple[str, ...]]:
-    """Return (the messageId that deduplicates, warnings). Numbers count as their text; a very long one as its hash.
+    """Return (the messageId that deduplicates, warnings): a number as its text, a very long text as its hash.
 
-    What is no id of a person is none of a message either (cohorts.ids): different events would share it.
+    A placeholder (cohorts.ids) is no messageId, because different events would share it.
     """
     if given is None:
         return None, ()
@@ -285,7 +285,7 @@ def read_message_id(given: Any) -> tuple[str | None, tuple[str, ...]]:
 
 
 def find_message_id(raw: bytes) -> str | None:
-    """Return the messageId of an event that is refused, so that its message can be found by it."""
+    """Return the messageId of a refused event, so that its message can be found by it."""
     try:
         envelope = parse_envelope(raw, position=0)
     except Refusal:
@@ -294,12 +294,12 @@ def find_message_id(raw: bytes) -> str | None:
 
 
 def is_present(raw: msgspec.Raw) -> bool:
-    """Whether a field was given and is not null."""
+    """Return True if a field is given and not null."""
     return bytes(raw) not in {b"", b"null"}
 
 
 def read_scalar(raw: msgspec.Raw) -> Any:
-    """A field's value, None when absent. Lone surrogates, which msgspec refuses, are kept for `clean_text`."""
+    """Return a field's value, None if absent. Lone surrogates, which msgspec refuses, are kept for `clean_text`."""
     if not is_present(raw):
         return None
     try:
@@ -308,11 +308,11 @@ def read_scalar(raw: msgspec.Raw) -> Any:
         try:
             return json.loads(bytes(raw))
         except (ValueError, RecursionError):
-            return ()  # a value no field has a use for
+            return ()  # a value that no field accepts
 
 
 def clean_text(text: str) -> str:
-    """`text` as PostgreSQL can hold it: U+FFFD in place of NUL characters and lone surrogates."""
+    """Return a text that PostgreSQL can hold: U+FFFD replaces NUL characters and lone surrogates."""
     text = text.replace("\0", "\ufffd")
     if text.isascii():  # nearly always, and ten times faster
         return text

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(eq=False)
 class Refusal(Exception):  # noqa: N818 - an answer, not a defect
-    """An HTTP status, a code of the documented list, and a message: what was wrong and what to do."""
+    """An HTTP status, a code of the documented list, and a message that says what was wrong and what to do."""
 
     status: int
     code: str
@@ -13,6 +13,6 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a defect
     headers: tuple[tuple[str, str], ...] = ()
 
     def as_header(self) -> tuple[str, str]:
-        """Return the reason as a header, for an answer whose body cannot say it."""
+        """Return the reason as a header, for a response whose body cannot hold it."""
         # A header holds latin-1 at most, and proxies less.
         return "Goalpost-Error", f"{self.code}: {self.message}".encode("ascii", "replace").decode()

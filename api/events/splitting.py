@@ -1,7 +1,7 @@
-"""JSON cut into its parts by quotes and brackets alone, where a part of it is no JSON. Pure.
+"""Splitting of JSON by quotes and brackets alone, for arrays and objects with a part that is not JSON. Pure.
 
-One `NaN`, one byte that is no UTF-8, or an item nested beyond reading must not cost its neighbours in an array
-anything. Where the quotes or brackets themselves do not add up, nobody can tell what belongs to which part.
+One `NaN`, one byte that is not UTF-8, or one item that is nested too deeply must not affect other items of an array.
+If the quotes or brackets do not match, the parts cannot be separated.
 """
 
 import json
@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-DEEPEST: Final = 100_000  # brackets; more are a flood
+DEEPEST: Final = 100_000  # brackets
 MOST_SEPARATORS: Final = 20_000  # commas and colons; no request may hold as many events
-# A string as a whole, so that brackets within it are passed over; a quote alone opens one that never ends.
+# A whole string, so that brackets within it are skipped. A single quote opens a string that never ends.
 TOKENS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{},:]', re.DOTALL)
 SPACE: Final = b" \t\r\n"
 
@@ -33,7 +33,7 @@ def split_object(text: bytes) -> dict[str, bytes]:
 
 
 def _parts(text: bytes, opening: bytes, closing: bytes) -> Iterator[tuple[bytes, int]]:
-    """Yield what stands between the commas of an array or object, and where its first colon is, 0 if it has none."""
+    """Yield the parts between the commas of an array or object, each with the place of its first colon, or 0."""
     text = text.strip(SPACE)
     if not text.startswith(opening):
         raise ValueError(f"it does not begin with {opening.decode()}")
@@ -53,7 +53,7 @@ def _parts(text: bytes, opening: bytes, closing: bytes) -> Iterator[tuple[bytes,
 
 
 def _separators(text: bytes) -> Iterator[tuple[bytes, int]]:
-    """Yield each comma and colon within the outer brackets and not within inner ones, and the bracket at the end."""
+    """Yield the commas and colons directly within the outer brackets, and the closing bracket."""
     depth = 0
     for found in TOKENS.finditer(text):
         token = found[0]

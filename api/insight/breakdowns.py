@@ -19,7 +19,7 @@ from goals import breakdowns, reports
 from goals.models import Goal
 from goals.queries import load_property_names
 from goals.reports import Breakdown, BreakdownPart, GoalFigures
-from names import MOST_NEAR, nearest, search_folded
+from names import MAX_NEAREST, nearest, search_folded
 
 ID_DIGITS: Final = 18
 MOST_KNOWN: Final = 2_000  # names among which a near one is looked for
@@ -164,7 +164,7 @@ def unknown_persona(site: Site, name: str) -> UnknownName | None:
 def unknown_goal(site: Site, goal: Goal, wanted: str) -> UnknownName:
     """Return the other goals that a person may have meant who named none. At most two queries."""
     others = Goal.objects.filter(site=site, deleted_at=None, counts_for=None).exclude(pk=goal.pk).order_by("sort_key")
-    found = list(search_folded(others, wanted, "search_key").values_list("name", flat=True)[:MOST_NEAR])
+    found = list(search_folded(others, wanted, "search_key").values_list("name", flat=True)[:MAX_NEAREST])
     return UnknownName(
         BreakdownBy.GOAL, "", wanted, found or nearest(wanted, others.values_list("name", flat=True)[:MOST_KNOWN])
     )
@@ -194,7 +194,7 @@ def _unknown_value(
 
 def _unknown(what: BreakdownBy, name: str, value: str, known: Iterable[str]) -> UnknownName:
     there = sorted(known)
-    return UnknownName(what, name, value, nearest(name or value, there) or there[:MOST_NEAR])
+    return UnknownName(what, name, value, nearest(name or value, there) or there[:MAX_NEAREST])
 
 
 def _traits_of(site: Site, codes: Sequence[str]) -> set[str]:

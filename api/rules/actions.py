@@ -33,8 +33,8 @@ class ActionSpec:
     """The label and the argument of an action, and its effect: `act` at digest, or `redact` at ingest."""
 
     label: str
-    argument: str = ""  # what an argument must be, with an example; empty: it may be left out
-    check: Callable[[str], str] = lambda _: ""  # returns what is wrong with an argument, or an empty string
+    argument: str = ""  # the required argument in words, with an example; empty: it may be left out
+    check: Callable[[str], str] = lambda _: ""  # returns the problem of an argument, or an empty string
     act: Act | None = None
     redact: Callable[[bytes, Any], Any] | None = None  # from a key and a value to the stored value; ABSENT removes it
     is_drop: bool = False  # the event counts for another source if its own source drops it

@@ -1,8 +1,8 @@
 """Patterns of names, and templates for them. Pure.
 
-A pattern is a name with places: `{n}` digits, `{id}` letters, digits, `-` and `_` with a digit among them, `{word}`
-letters, digits and `_`, `{any}` anything. They are no regular expressions, and no name that is longer than a goal's may
-be has one, so that none can take for ever.
+A pattern is a name with placeholders. `{n}` is digits, `{word}` is letters, digits and `_`. `{id}` is
+letters, digits, `-` and `_` with at least one digit, `{any}` is any text. Patterns are no regular expressions, and
+match no name that is too long for a goal, so that every match ends soon.
 """
 
 import re
@@ -22,13 +22,13 @@ MAX_ANY: Final = 2
 
 
 def matches_pattern(name: str, pattern: str) -> bool:
-    """Return whether a whole name has a pattern. Less than a thousandth of a second."""
+    """Return True if the whole name matches a pattern. Takes less than a millisecond."""
     return len(name) <= EVENT_NAME_LENGTH and compile_pattern(pattern).fullmatch(name) is not None
 
 
 @lru_cache(maxsize=4_096)
 def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """A pattern as a regular expression for a whole name. Raises ValueError for a place that does not exist."""
+    """Return the regular expression of a pattern. Raises ValueError for an unknown placeholder."""
     parts = PLACEHOLDER.split(pattern)
     unknown = sorted(set(parts[1::2]) - PLACEHOLDERS.keys())
     if unknown:
@@ -38,8 +38,8 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     texts = [PLACEHOLDERS[part] if number % 2 else re.escape(part) for number, part in enumerate(parts)]
     anys = [number for number, part in enumerate(parts) if number % 2 and part == "any"]
     if len(anys) == MAX_ANY:
-        # The text between the two is taken where it comes first, and no other place is tried: there it ends first,
-        # since each part takes as much as it can. Trying every place took quadratic time.
+        # The text between the two is matched only where it comes first. Each part takes as much as it can, so the
+        # match ends first there. Trying every place took quadratic time.
         first, second = anys
         between = "".join(texts[first + 1 : second])
         texts[first : second + 1] = [f"(?>.+?{between}).+"]
@@ -47,11 +47,11 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
 
 
 def list_template_fields(template: str) -> list[str]:
-    """What stands between the braces of a template such as `Page: {name}`."""
+    """Return the fields between the braces of a template such as `Page: {name}`."""
     return PLACEHOLDER.findall(template)
 
 
 def fill_template(template: str, texts: list[str]) -> str:
-    """A template with a text for each of its fields."""
+    """Return a template with a text in place of each of its fields."""
     parts = PLACEHOLDER.split(template)
     return "".join([parts[0], *(text + rest for text, rest in zip(texts, parts[2::2], strict=True))])

@@ -51,8 +51,8 @@ class RuledEvent:
 def name_event(type_: str, fields: Mapping[str, Any], warnings: set[str], *, by_title: bool = False) -> str | None:
     """Return the name of an event; None for a track without one, and for types that make no goal.
 
-    A URL or path is never the name, and a title only if the site asks for it: each would make a goal of its own, and
-    analytics.js sends a title with every page (promises K-13).
+    A URL or path is never the name, because each would make a goal of its own. A title is the name only if the site
+    asks for it, because analytics.js sends one with every page (promises K-13).
     """
     event_type = EVENT_TYPES.get(type_)
     if event_type is None:

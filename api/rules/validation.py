@@ -11,8 +11,8 @@ from api.rules.patterns import compile_pattern
 from api.rules.rule import EventRule
 
 MAX_RULES: Final = 200  # of a site: each is compared with each of its events
-# Of them, those that act at ingest, where senders wait. Fifty take at most a millisecond of a large event's time, and
-# half a second of one that has a hundred thousand items in a list.
+# Rules among them that act at ingest, while senders wait. Fifty take at most a millisecond for a large event, and half
+# a second for one that has a hundred thousand items in a list.
 MAX_REDACTIONS: Final = 50
 
 

@@ -1,3 +1,3 @@
-"""How the admin shows a time: to the second, in UTC, the same to everybody (settings.FORMAT_MODULE_PATH)."""
+"""Formats of the admin: times to the second, in UTC (settings.FORMAT_MODULE_PATH)."""
 
 DATETIME_FORMAT = "Y-m-d H:i:s e"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from api.digest.derivation import Derivation, RejectedError, SourceConfig, StoredMessage, TransformError
-from api.digest.parsed_event import ParsedEvent, without_visitor_code
+from api.digest.identified_event import IdentifiedEvent, without_visitor_code
 from api.digest.readings import READINGS
 from api.events.body import UnreadableBodyError, read_body, read_object
 from api.rules.actions import apply_rules
@@ -74,7 +74,7 @@ def _read(
 ) -> Derivation:
     """Derive an event that the rules let pass."""
     try:
-        event = ParsedEvent(message, config, fields, ruled, warnings)
+        event = IdentifiedEvent(message, config, fields, ruled, warnings)
         effects = READERS[ruled.type](event)
     except RejectedError as rejection:
         return Derivation(rejected=str(rejection), warnings=tuple(sorted(warnings)), fired=tuple(ruled.fired))
@@ -108,7 +108,7 @@ def glance(message: StoredMessage, config: SourceConfig) -> Glance:
         return Glance()
     name = name_event(message.type, fields, warnings, by_title=config.names_pages_by_title)
     try:
-        event = ParsedEvent(message, config, fields, RuledEvent(message.type, name), warnings)
+        event = IdentifiedEvent(message, config, fields, RuledEvent(message.type, name), warnings)
     except RejectedError:
         return Glance(name or "")
     ids = (
@@ -120,7 +120,7 @@ def glance(message: StoredMessage, config: SourceConfig) -> Glance:
     return Glance(name or "", *next((id_, field) for id_, field in ids if id_ is not None))
 
 
-def _read_track(event: ParsedEvent) -> Derivation:
+def _read_track(event: IdentifiedEvent) -> Derivation:
     name, config = event.name, event.config
     if name in config.link_event_names:
         return Derivation(event.change(), idle_reason="already_known")
@@ -142,11 +142,11 @@ def _read_track(event: ParsedEvent) -> Derivation:
     return Derivation(event.change(), event.hit(), idle_reason="already_known")
 
 
-def _read_page(event: ParsedEvent) -> Derivation:
+def _read_page(event: IdentifiedEvent) -> Derivation:
     return Derivation(event.change(), event.hit(), idle_reason="already_known")
 
 
-def _read_identify(event: ParsedEvent) -> Derivation:
+def _read_identify(event: IdentifiedEvent) -> Derivation:
     # The destination sends traits as `properties` (W4), others as `traits`, RudderStack's Python SDK in the context.
     traits = without_visitor_code({**event.context_traits, **event.traits, **event.properties})
     oddities = find_type_mismatches(traits)
@@ -160,7 +160,7 @@ def _read_identify(event: ParsedEvent) -> Derivation:
     return Derivation(event.change(traits=traits, persona=persona), idle_reason="already_known")
 
 
-def _read_group(event: ParsedEvent) -> Derivation:
+def _read_group(event: IdentifiedEvent) -> Derivation:
     group = event.read_group_id(event.fields.get("groupId"))
     if group is None:
         raise RejectedError("missing_group_id")
@@ -168,7 +168,7 @@ def _read_group(event: ParsedEvent) -> Derivation:
     return Derivation(event.change(group=group, group_traits=group_traits), idle_reason="already_known")
 
 
-def _read_alias(event: ParsedEvent) -> Derivation:
+def _read_alias(event: IdentifiedEvent) -> Derivation:
     previous = event.read_id(event.fields.get("previousId"))
     if previous is None or event.user is None:
         raise RejectedError("missing_previous_id")
@@ -195,7 +195,7 @@ def _is_audience(personas: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
     )
 
 
-def _find_persona(event: ParsedEvent, name: str, personas: Mapping[str, Any]) -> tuple[str, bool] | None:
+def _find_persona(event: IdentifiedEvent, name: str, personas: Mapping[str, Any]) -> tuple[str, bool] | None:
     """Return persona and membership of an audience event: the named key, else the only boolean (K-56, K-62)."""
     properties = without_visitor_code(event.properties)
     named = (properties.get("audience_key"), personas.get("computation_key"))
@@ -211,14 +211,14 @@ def _find_persona(event: ParsedEvent, name: str, personas: Mapping[str, Any]) ->
     return _check_persona(event, key, is_member=membership)
 
 
-def _check_persona(event: ParsedEvent, name: str, *, is_member: bool) -> tuple[str, bool] | None:
+def _check_persona(event: IdentifiedEvent, name: str, *, is_member: bool) -> tuple[str, bool] | None:
     if len(name) > PERSONA_LENGTH or len(name.encode()) > PERSONA_BYTES:
         event.warnings.add("long_persona")
         return None
     return name, is_member
 
 
-def _find_trait(event: ParsedEvent) -> dict[str, Any]:
+def _find_trait(event: IdentifiedEvent) -> dict[str, Any]:
     """Return the trait of a computed-trait event, by the name that the event gives."""
     personas = read_object(event.context.get("personas"), event.warnings)
     for key in (event.properties.get("trait_key"), personas.get("computation_key")):

@@ -27,7 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.checks.run import CHECKS, run_check
-from api.digest import derivation, late_links, mapping, parsed_event, run
+from api.digest import derivation, identified_event, late_links, mapping, run
 from api.digest.claims import Claims
 from api.digest.readings import NEWEST, Reading
 from api.events.envelope import NumberReader
@@ -450,7 +450,7 @@ set_in_map, parent_of, keyed, change, read_alias = (
     merge.set_in_map,
     merge.parent_of,
     derivation.GoalHit.keyed,
-    parsed_event.ParsedEvent.change,
+    identified_event.IdentifiedEvent.change,
     mapping.READERS["alias"],
 )
 Broken = tuple[Any, str, Any]  # where, what, and what stands there instead
@@ -461,7 +461,7 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
             [at(0, type="group", userId="(null)", groupId="g1", traits={"plan": 2, "age": 2})],
             [at(0, type="group", groupId="g1")],
         ],
-        (parsed_event, "READINGS", {NEWEST: Reading(takes_groups_alone=False)}),
+        (identified_event, "READINGS", {NEWEST: Reading(takes_groups_alone=False)}),
     ),
     "an event that its sender does not want here": (
         [
@@ -477,7 +477,7 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
             [at(1, anonymousId="(null)", traits={"age": 1}), hit(messageId="(null)"), hit(messageId="(null)")],
             [at(2, userId="{{userId}}", anonymousId="a1", messageId="(null)", traits={"plan": 2})],
         ],
-        (parsed_event, "READINGS", {NEWEST: Reading(is_placeholder=lambda _: False)}),
+        (identified_event, "READINGS", {NEWEST: Reading(is_placeholder=lambda _: False)}),
     ),
     "traits: time counts, not arrival": (
         [[at(1, traits={"plan": "new"})], [at(0, traits={"plan": "old"})]],
@@ -537,15 +537,15 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
             [at(1, type="group", userId=None, anonymousId="a1", groupId="g1", context={"traits": {"age": 1}})],
             [at(2, type="alias", previousId="a1", context={"traits": {"name": "Ada"}})],
         ],
-        (parsed_event.ParsedEvent, "change", forget_context),
+        (identified_event.IdentifiedEvent, "change", forget_context),
     ),
     "an event's own traits before those of its context": (
         [[at(0, traits={"plan": 1}, context={"traits": {"plan": 2, "age": 2}})], [at(1, traits={"age": None})]],
-        (parsed_event.ParsedEvent, "change", context_wins),
+        (identified_event.IdentifiedEvent, "change", context_wins),
     ),
     "a visitor code in the context": (
         [[hit(context={"kameleoonVisitorCode": "v1"})], [hit(context={"traits": {"k_visitorCode": "v2"}})]],
-        (parsed_event, "VISITOR_FIELDS", ()),
+        (identified_event, "VISITOR_FIELDS", ()),
     ),
     "a name of its parts, until one is given": (
         [

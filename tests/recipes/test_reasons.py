@@ -4,7 +4,7 @@ import pytest
 
 from tests.recipes.conftest import Copy
 
-REASONS, DECISION = "api/events/reasons.py", "api/digest/parsed_event.py"
+REASONS, DECISION = "api/events/reasons.py", "api/digest/identified_event.py"
 
 REASON = """
         Reason("forbidden_name", "rejected", "The event name is forbidden.", is_replayable=True),"""

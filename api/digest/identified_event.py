@@ -1,4 +1,4 @@
-"""One parsed event: its identifiers, name, facts and hit. Pure."""
+"""One event with the identifiers of its person, its name, facts and hit. Pure."""
 
 from collections.abc import Mapping
 from itertools import islice
@@ -23,7 +23,7 @@ LONG_NAMES: Final = 5  # of traits that are left out, which the detail of a warn
 LONG_NAME: Final = 100  # characters of each
 
 
-class ParsedEvent:
+class IdentifiedEvent:
     """One event: its objects, and the ids of the person it is about. Raises RejectedError if it has no identity."""
 
     def __init__(

@@ -22,7 +22,6 @@ UNFINISHED: Final = (
     "api/guide/",
     "api/http/",
     "api/ingest/",
-    "api/insight/",
     "api/models/",
     "api/pages/*.py",
     "api/pages/delivery/",

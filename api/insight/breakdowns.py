@@ -1,4 +1,4 @@
-"""A goal's conversions by what they carried, and by what is known of who converted (promises K-87)."""
+"""Breakdowns of a goal's conversions by their own fields and by facts about their visitors (promise K-87)."""
 
 import hashlib
 import json
@@ -22,17 +22,15 @@ from goals.reports import Breakdown, BreakdownPart, GoalFigures
 from names import MAX_NEAREST, nearest, search_folded
 
 ID_DIGITS: Final = 18
-MOST_KNOWN: Final = 2_000  # names among which a near one is looked for
-LATEST: Final = 50  # conversions whose properties are known
-NEWEST: Final = 20_000  # conversions that are looked at
-NEWEST_OF_PEOPLE: Final = 2_000  # where each visitor's person is looked up
-LOOK_BYTES: Final = 33_554_432  # of the properties that are looked into, as stored: 20,000 events of 1.6 kB
+MOST_KNOWN: Final = 2_000  # names that are compared with an unknown one
+LATEST: Final = 50  # conversions whose properties are listed
+NEWEST: Final = 20_000  # conversions that are read
+NEWEST_OF_PEOPLE: Final = 2_000  # the same if each visitor's person is read
+LOOK_BYTES: Final = 33_554_432  # of properties, as stored: 20,000 events of 1.6 kB
 
 
 class BreakdownBy(StrEnum):
-    """What a goal's conversions are broken down by. The first three are of the conversion: they are as they were at
-    that time. The others are of the visitor, and as they are now.
-    """
+    """Fields of a breakdown. The first three are of the conversion, at its time; the others of the visitor, now."""
 
     PROPERTY = "property"
     CURRENCY = "currency"
@@ -43,7 +41,7 @@ class BreakdownBy(StrEnum):
     GOAL = "goal"
 
 
-NAMED: Final = frozenset({BreakdownBy.PROPERTY, BreakdownBy.TRAIT})  # it takes a name to say which one
+NAMED: Final = frozenset({BreakdownBy.PROPERTY, BreakdownBy.TRAIT})  # these need a name
 OF_CONVERSIONS: Final = {
     BreakdownBy.PROPERTY: reports.BreakdownField.PROPERTY,
     BreakdownBy.CURRENCY: reports.BreakdownField.CURRENCY,
@@ -55,33 +53,33 @@ OVERLAPS: Final = frozenset({BreakdownBy.PERSONA, BreakdownBy.GOAL})  # a visito
 
 @dataclass(frozen=True, slots=True)
 class VisitorFilter:
-    """Which visitors are counted: those that a breakdown `by` (one of FILTERS) has in the part of this value."""
+    """Filter of visitors: those in the part of this value of a breakdown `by` (one of FILTERS)."""
 
     by: BreakdownBy
-    value: str  # as of a part: a goal's id for `goal`
+    value: str  # of the part; a goal's id for `goal`
     name: str = ""  # the trait's, for `trait`
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownName:
-    """A name or value that nothing has which was looked at, and others that the person may have meant."""
+    """A name or value that no row has, and similar ones that exist."""
 
     what: BreakdownBy
-    name: str  # the property's or trait's; empty where a value is unknown
+    name: str  # of the property or trait; empty if a value is unknown
     value: str
-    near: Sequence[str]  # or some that there are, where none is near
-    is_of_filter: bool = True  # rather than of what it is broken down by
+    near: Sequence[str]  # or some existing ones if none is similar
+    is_of_filter: bool = True  # otherwise of the breakdown
 
 
 @dataclass(frozen=True, slots=True)
 class BreakdownView:
-    """A breakdown, with what it is of."""
+    """A breakdown with its period and its whole."""
 
     breakdown: Breakdown
-    begin: datetime  # later than was asked for, where there are too many conversions
+    begin: datetime  # later than asked for if there are too many conversions
     is_cut: bool
-    whole: BreakdownPart | None  # all of it together, where visitors are filtered
-    unknown: UnknownName | None  # why there is nothing to see, if what was asked for is nowhere
+    whole: BreakdownPart | None  # the sum, if visitors are filtered
+    unknown: UnknownName | None  # why the breakdown is empty
 
 
 def break_down(
@@ -104,16 +102,15 @@ def break_down(
     * `property` (at a path with dots), `currency`, `source`: each conversion is in one part. So conversions, visits
       and revenue add up to those of the goal in that time; a visitor may be in several parts.
     * `trait` (a top-level one), `group`: each visitor is in one part with all of its conversions, so that visitors add
-      up too. It is what remote data says under the visitor code now, whatever it was when the conversion happened: a
-      text as it is, anything else as JSON, so that a list is one value. None: nothing is known.
+      up too. The value is that of the visitor's remote data now, not at the time of the conversion. A text is used as
+      it is, anything else as JSON, so that a list is one value. None: no value.
     * `persona`: those that the visitor is in now; `goal`: the other goals that it ever converted, before or after. A
       visitor of several is in the part of each, and one of none in that of None: nothing adds up.
 
-    With `only`, visitors with that value alone are counted. A visitor is kept or left out with all of its conversions,
-    visits and revenue in that time, by what is known now and whatever it is broken down by. The whole is then the
-    part that a breakdown by `only.by` has under that value, of the same conversions.
+    With `only`, just visitors with that value now are counted, each with all of its conversions, visits and revenue in
+    that time. The whole is then the part that a breakdown by `only.by` has under that value, of the same conversions.
 
-    Seven queries at most, of a goal of `queries.live_goals`, and two more where something is unknown.
+    Seven queries at most, of a goal of `queries.live_goals`, and two more if something is unknown.
     """
     is_of_people = only is not None or by not in OF_CONVERSIONS
     limit = NEWEST_OF_PEOPLE if is_of_people else NEWEST
@@ -152,7 +149,7 @@ def break_down(
 
 
 def unknown_persona(site: Site, name: str) -> UnknownName | None:
-    """Return None if a site has this persona, else what it has near that name. At most two queries."""
+    """Return None if a site has this persona, otherwise similar names. At most two queries."""
     personas = Persona.objects.filter(site=site)
     if personas.filter(name=name).exists():
         return None
@@ -162,7 +159,7 @@ def unknown_persona(site: Site, name: str) -> UnknownName | None:
 
 
 def unknown_goal(site: Site, goal: Goal, wanted: str) -> UnknownName:
-    """Return the other goals that a person may have meant who named none. At most two queries."""
+    """Return the goals with names similar to an unknown one. At most two queries."""
     others = Goal.objects.filter(site=site, deleted_at=None, counts_for=None).exclude(pk=goal.pk).order_by("sort_key")
     found = list(search_folded(others, wanted, "search_key").values_list("name", flat=True)[:MAX_NEAREST])
     return UnknownName(
@@ -173,7 +170,7 @@ def unknown_goal(site: Site, goal: Goal, wanted: str) -> UnknownName:
 def _unknown_value(
     site: Site, only: VisitorFilter, labels: Mapping[str, Collection[str]], codes: Sequence[str]
 ) -> UnknownName | None:
-    """Return what is unknown of a filter that left no visitor; None where it is known. At most two queries."""
+    """Return the unknown name or value of a filter that left no visitor, None if all is known. At most two queries."""
     known = {label for its in labels.values() for label in its}
     match only.by:
         case BreakdownBy.PERSONA:
@@ -189,7 +186,7 @@ def _unknown_value(
             known.update(groups.order_by("sort_key").values_list("group_id", flat=True)[:MOST_KNOWN])
             return _unknown(BreakdownBy.GROUP, "", only.value, known)
         case _:
-            return None  # goals are looked up before
+            return None  # the caller has looked the goal up
 
 
 def _unknown(what: BreakdownBy, name: str, value: str, known: Iterable[str]) -> UnknownName:
@@ -198,7 +195,7 @@ def _unknown(what: BreakdownBy, name: str, value: str, known: Iterable[str]) -> 
 
 
 def _traits_of(site: Site, codes: Sequence[str]) -> set[str]:
-    """The names of the traits of some visitors. One query."""
+    """Return the names of the traits of some visitors. One query."""
     people = find_facts(site.pk, codes[:MOST_KNOWN], [("traits",)])
     return {name for person in people.values() for name in person.get("traits", {})}
 
@@ -214,14 +211,14 @@ def find_other(site: Site, wanted: str) -> Goal | None:
 
 
 def _labels(site: Site, goal: Goal, by: BreakdownBy, name: str, codes: Sequence[str]) -> Mapping[str, Collection[str]]:
-    """By visitor code, the labels of which a breakdown makes its parts. One query."""
+    """Return, by visitor code, the labels of its parts. One query."""
     return (
         breakdowns.load_other_goals(goal, codes) if by == BreakdownBy.GOAL else _labels_of_people(site, by, name, codes)
     )
 
 
 def _labels_of_people(site: Site, by: BreakdownBy, name: str, codes: Sequence[str]) -> dict[str, list[str]]:
-    """By visitor code, the values of a trait, the group or the personas of its person now. One query."""
+    """Return, by visitor code, the trait's value, the group or the personas of its person now. One query."""
     # A name may follow from other traits, and a group from the company.
     paths: Mapping[BreakdownBy, list[Path]] = {
         BreakdownBy.TRAIT: [("traits", each) for each in (name, *(NAME_PARTS if name == "name" else ()))],
@@ -240,7 +237,7 @@ def _labels_of_people(site: Site, by: BreakdownBy, name: str, codes: Sequence[st
 
 
 def _text(value: Any) -> str:
-    """Return what a part is called: a text as it is, anything else as JSON; if too long, with its hash in short."""
+    """Return the label of a part: a text as it is, other values as JSON. A long one is cut and gets a short hash."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
     if len(text) <= reports.VALUE_LENGTH:
         return text

@@ -1,4 +1,4 @@
-"""What came in through each source, and what came of it: by time, by outcome, by reason, and how long it took."""
+"""Delivery of events: received by source and time, outcomes, reasons and lag."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class DeliveryPeriod(StrEnum):
         return 24 if self == DeliveryPeriod.DAY else 14
 
     def times(self, now: datetime) -> list[datetime]:
-        """When the steps begin, the oldest first; the last one holds `now`."""
+        """Return the beginnings of the steps, the oldest first; the last step contains `now`."""
         last = now.replace(minute=0, second=0, microsecond=0)
         if self == DeliveryPeriod.FORTNIGHT:
             last = last.replace(hour=0)
@@ -40,7 +40,7 @@ class DeliveryPeriod(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """Seconds from receipt to digest, of events that neither waited for quota nor were retried."""
+    """Seconds from receipt to digest of events that neither waited for the new-goal limit nor were retried."""
 
     messages: int
     p50: float = 0
@@ -50,7 +50,7 @@ class Lag:
 
 @dataclass(slots=True)
 class ReasonCount:
-    """Messages that have a reason in common; the newest of them."""
+    """Count of the messages with one reason, and the newest of them."""
 
     code: str
     status: str
@@ -64,17 +64,17 @@ class ReasonCount:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What became of the newest messages."""
+    """Outcomes of the newest messages."""
 
     messages: int
-    since: datetime | None  # the oldest looked at; None where there was none
+    since: datetime | None  # the oldest message counted; None if there was none
     is_cut: bool  # there are older ones
     by_time: dict[datetime, Counter[str]]  # by the step of their receipt; converted, done, ignored or a status
     by_source: dict[int | None, Counter[str]]
     reasons: list[ReasonCount]  # the most frequent first
 
     def of_source(self, source_id: int) -> "Outcomes":
-        """The counts of one source, without times and reasons."""
+        """Return the counts of one source, without times and reasons."""
         counts = self.by_source.get(source_id, Counter())
         return replace(self, messages=counts.total(), by_source={source_id: counts}, by_time={}, reasons=[])
 
@@ -85,20 +85,20 @@ class Outcomes:
 
     @property
     def decided(self) -> int:
-        """All but those that wait, for the digest or for quota."""
+        """Return how many are no longer queued."""
         waiting = sum(counts["pending"] + counts["deferred"] for counts in self.by_source.values())
         return self.messages - waiting
 
     @property
     def success_rate(self) -> float | None:
-        """Of those decided, the per cent that is neither rejected nor failed; None where none is decided."""
+        """Return the per cent of decided messages that were neither rejected nor failed, None if none is decided."""
         return 100 * (self.decided - self.failed) / self.decided if self.decided else None
 
 
 def received_by_source(
     source_ids: Sequence[int], *, span: DeliveryPeriod, now: datetime
 ) -> dict[int, dict[datetime, SourceCounts]]:
-    """What came in through these sources, by source and step. One query by the index: a row a source and hour."""
+    """Return what these sources received, by source and step. One query by the index of (source, hour)."""
     times = span.times(now)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -117,7 +117,7 @@ def received_by_source(
 
 
 def count_outcomes(site_id: int, *, span: DeliveryPeriod, now: datetime, source_id: int | None = None) -> Outcomes:
-    """What became of the newest OUTCOMES_LOOK messages of a site that were received in this span. One query."""
+    """Return the outcomes of the newest OUTCOMES_LOOK messages of a site that were received in this span. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -166,8 +166,9 @@ def count_outcomes(site_id: int, *, span: DeliveryPeriod, now: datetime, source_
 
 
 def count_failures(site_id: int) -> list[ReasonCount]:
-    """Why messages of a site were rejected or failed, the most frequent first: of the newest FAILED_LOOK of each, by
-    their own index, whatever their age. One query.
+    """Count the reasons of a site's rejected and failed messages, the most frequent first.
+
+    It reads the newest FAILED_LOOK of each status by their index, whatever their age. One query.
     """
     with connection.cursor() as cursor:
         cursor.execute(

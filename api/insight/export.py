@@ -1,4 +1,4 @@
-"""All that is held of a person as one JSON file, which is sent while it is read: little of it is in memory."""
+"""Export of a person as one JSON file, which is sent while it is read, so that little of it is in memory."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -27,7 +27,7 @@ PIECE: Final = 65_536  # bytes that are sent at a time
 
 
 def export(site: Site, person: Person, *, now: datetime) -> Iterator[bytes]:
-    """Yield all that is held of a person: identities with their registers, history, conversions and their messages.
+    """Yield everything stored about a person: identities with registers, history, conversions and their messages.
 
     However much that is, some 4 MiB of bodies are in memory. Four queries for each 500 conversions, one more for each
     4 MiB of properties and of messages. Messages that made no conversion are found by no index: those that name the
@@ -46,7 +46,7 @@ def export(site: Site, person: Person, *, now: datetime) -> Iterator[bytes]:
 
 
 def _in_pieces(bits: Iterable[bytes]) -> Iterator[bytes]:
-    """Join small bits: each one that is yielded is a write to the network."""
+    """Join small pieces, because each one that is yielded is a write to the network."""
     piece = bytearray()
     for bit in bits:
         piece += bit
@@ -87,7 +87,7 @@ def _identity(identity: Identity) -> dict[str, Any]:
 
 
 def _registers(identity: Identity) -> Any:
-    """Return the registers of an identity, also where the page leaves them out. One query for such a one."""
+    """Return the registers of an identity. One query if the page has left them out."""
     if not getattr(identity, "is_unread", False):
         return identity.registers
     return Identity.objects.values_list("registers", flat=True).get(pk=identity.pk)
@@ -102,7 +102,7 @@ def _devices(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]
 
 
 def _changes(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]:
-    """Yield when the person entered and left personas, the newest first."""
+    """Yield the times at which the person entered and left personas, the newest first."""
     with connection.chunked_cursor() as cursor:
         cursor.execute(CHANGES, {"identities": [each.pk for each in person], "most": None, "limit": None})
         while rows := cursor.fetchmany(CHUNK_ROWS):
@@ -122,7 +122,7 @@ def _pages(site: Site, person: Sequence[Identity]) -> Iterator[list[int]]:
     for start in range(0, len(codes), MOST_CODES):
         its, after = codes[start : start + MOST_CODES], None
         while page := newest_conversions(site.pk, its, limit=CHUNK_ROWS, after=after):
-            if page[-1] == after:  # rows by hand of a time that Python cannot hold would come again and again
+            if page[-1] == after:  # rows with a time that Python cannot hold, set by hand, would come again and again
                 break
             yield [id_ for id_, _ in page]
             after = page[-1]

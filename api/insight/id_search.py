@@ -1,4 +1,4 @@
-"""Whom the body of a message names, whatever the field: no index leads from an id to the messages that hold it."""
+"""Search for ids in the bodies of messages, in any field, because no index leads from an id to its messages."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from cohorts import ids
 
 
 def spellings(wanted: Collection[str]) -> list[bytes]:
-    """How JSON may write these ids, without the quotes: what a search in bodies looks for first. Pure."""
+    """Return the spellings of these ids in JSON, without quotes, for a first search in bodies. Pure."""
     texts = {
         id_ for each in wanted for id_ in (each, *(json.dumps(each, ensure_ascii=way)[1:-1] for way in (True, False)))
     }
@@ -18,7 +18,7 @@ def spellings(wanted: Collection[str]) -> list[bytes]:
 
 
 def names(body: bytes, wanted: Collection[str]) -> bool:
-    """Return whether a value of an event is one of these ids; if the body cannot be read, whether it holds one."""
+    """Return True if a value of an event is one of these ids, or if an unreadable body contains one."""
     try:
         open_: list[Any] = [read_body(body, set())]
     except UnreadableBodyError:
@@ -29,13 +29,13 @@ def names(body: bytes, wanted: Collection[str]) -> bool:
             open_ += [*value, *value.values()]
         elif isinstance(value, list):
             open_ += value
-        elif (ids.spell(value) or "").strip() in wanted:  # also what names nobody today, and somebody once
+        elif (ids.spell(value) or "").strip() in wanted:  # also placeholders of today, which once were ids
             return True
     return False
 
 
 def in_other_encodings(texts: Collection[str]) -> list[bytes]:
-    """Return how a body that is no UTF-8 may hold these texts: in the encodings that Windows writes."""
+    """Return these texts in the encodings that Windows writes, for bodies that are not UTF-8."""
     return sorted(
         {text.encode("latin-1", "replace") for text in texts if not text.isascii()}
         | {text.encode(encoding) for text in texts for encoding in ("utf-16-le", "utf-16-be")}
@@ -43,7 +43,7 @@ def in_other_encodings(texts: Collection[str]) -> list[bytes]:
 
 
 def _holds(body: bytes, wanted: Collection[str]) -> bool:
-    """Return whether one of these ids stands in quotes in a body that cannot be read, or as a number."""
+    """Return True if an unreadable body contains one of these ids in quotes or as a number."""
     texts = [f'"{each.decode()}"' for each in spellings(wanted)]
     numbers = [each for each in wanted if each.isascii() and each.isdigit()]
     return any(each in body for each in (*(text.encode() for text in texts), *in_other_encodings(texts))) or any(

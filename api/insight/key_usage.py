@@ -1,4 +1,4 @@
-"""How a key was used of late: what its owner must know before it ends."""
+"""Recent use of a key, which its owner must know before it ends."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -36,13 +36,13 @@ def describe_events(sources: Collection[Source], *, now: datetime) -> list[str]:
 
 
 def describe_changes(sites: Collection[Site], who: str, *, now: datetime) -> str:
-    """Return how often a person or a key changed something on these sites lately. One query."""
+    """Return how often a person or a key changed something on these sites recently. One query."""
     count = AuditEntry.objects.filter(site__in=sites, who=who[:150], at__gt=now - CHANGES).count()
     return f"Changes that the log has of it in the last {CHANGES.days} days: {count:,}."
 
 
 def _last_sender(source: Source) -> str:
-    """Return the library that sent the last event of a source, as `analytics.js 4.2`; empty if none says so."""
+    """Return the library that sent the last event of a source, as `analytics.js 4.2`; empty if the event names none."""
     newest = Message.objects.filter(site_id=source.site_id).order_by("-pk")[:LOOK].values_list("pk", "source_id")
     last = next((number for number, source_id in newest if source_id == source.pk), None)
     if last is None:

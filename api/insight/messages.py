@@ -1,4 +1,4 @@
-"""The inbox as people read it: newest first, a bounded look at a time, whatever its size."""
+"""Lists of the inbox: newest first, in bounded steps whatever its size."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from api.models import Message
 
 Status = Message.Status
 
-LOOK: Final = 10_000  # messages that a filter without an index goes through at a time
+LOOK: Final = 10_000  # messages that a filter without an index searches at a time
 LIST_BYTES: Final = 65_536  # a larger body is not read for a list
 MOST_ID: Final = 2**63 - 1
 SETTLES: Final = timedelta(seconds=inbox.PATIENCE + 2)
@@ -34,14 +34,14 @@ OUTCOMES: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class MessageFilter:
-    """Which messages are wanted; what is empty or None does not matter."""
+    """Filter of messages; fields that are empty or None do not filter."""
 
     outcome: str = ""  # of OUTCOMES
     reason: str = ""
     source_id: int | None = None
     type: str = ""
     message_id: str = ""
-    text: str = ""  # anywhere in the body: a name, a visitor
+    text: str = ""  # anywhere in the body
     since: datetime | None = None
     until: datetime | None = None
 
@@ -59,24 +59,24 @@ class MessageRow:
     reason: str
     effects: Sequence[str]
     goal_id: int | None
-    is_large: bool  # too large to look into
+    is_large: bool  # its body is too large to read
     seen: Glance
 
     @property
     def outcome(self) -> str:
-        """In words."""
+        """Return the label of the status, or of the effects of a processed message."""
         if self.status == Status.DONE:
             return ", ".join(OUTCOMES.get(effect, effect) for effect in self.effects)
         return OUTCOMES[self.status]
 
     @property
     def is_open(self) -> bool:
-        """Whether more will come of it by itself."""
+        """Return True if the message is still queued."""
         return self.status in {Status.PENDING, Status.DEFERRED}
 
     @property
     def mood(self) -> str:
-        """good, warn, bad, or nothing in particular."""
+        """Return good, warn, bad or an empty string."""
         if self.status in {Status.REJECTED, Status.FAILED}:
             return "bad"
         if self.status == Status.DEFERRED:
@@ -89,19 +89,19 @@ class MessagePage:
     """A page of messages, newest first."""
 
     rows: list[MessageRow]
-    before: int | None  # the next page's `before`; None where no older message can be
-    looked_at: int  # LOOK where the look ended before the page was full, else 0
+    before: int | None  # the next page's `before`; None if there is no older message
+    looked_at: int  # LOOK if the search ended before the page was full, otherwise 0
     looked_back_to: datetime | None
 
 
 def find_messages(
     config: SiteConfig, wanted: MessageFilter, *, after: int = 0, before: int | None = None, limit: int = 50
 ) -> MessagePage:
-    """The newest messages of a site that are wanted, with ids above `after` and below `before`.
+    """Return the newest messages of a site that pass the filter, with ids above `after` and below `before`.
 
-    By (site, id), or by the index of those that failed; what has no index is looked for in the newest LOOK messages
-    below `before`, and the next page goes on from there. One query for a full page, one more for another, two more for
-    times: at most some 50 ms where bodies are looked into, some 10 ms where not.
+    It uses the index of (site, id), or that of failed messages. Other filters search the newest LOOK messages below
+    `before`, and the next page goes on from there. One query for a full page, otherwise two, and two more for times. At
+    most some 50 ms if bodies are searched, otherwise some 10 ms.
     """
     top = before if before is not None else MOST_ID
     if wanted.until is not None:
@@ -113,7 +113,7 @@ def find_messages(
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT {COLUMNS} FROM (
+            {SELECT} FROM (
                 SELECT * FROM api_message
                  WHERE site_id = %(site)s AND id > %(after)s AND id < %(before)s {inner}
                  ORDER BY id DESC LIMIT %(look)s
@@ -126,7 +126,7 @@ def find_messages(
         rows = [_row(config, columns) for columns in cursor.fetchall()]
         if len(rows) == limit:
             return MessagePage(rows, rows[-1].id, 0, None)
-        if wanted.message_id:  # never as many as a look
+        if wanted.message_id:  # never as many as LOOK
             return MessagePage(rows, None, 0, None)
         cursor.execute(
             f"""
@@ -141,11 +141,11 @@ def find_messages(
 
 
 def messages_by_id(config: SiteConfig, ids: Sequence[int]) -> list[MessageRow]:
-    """These messages of a site, as the list shows them, newest first. One query."""
+    """Return these messages of a site as rows of the list, newest first. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT {COLUMNS} FROM api_message m
+            {SELECT} FROM api_message m
              WHERE id = ANY(%b::bigint[]) AND site_id = %s ORDER BY id DESC
             """,
             [list(ids), config.site_id],
@@ -154,8 +154,10 @@ def messages_by_id(config: SiteConfig, ids: Sequence[int]) -> list[MessageRow]:
 
 
 def id_at(site_id: int, at: datetime) -> int:
-    """The id of a site's first message received at this time or later, as far as ids ascend with time (within a commit
-    they may not); above all where none was. One query: a probe of the index for each halving.
+    """Return the id of a site's first message received at this time or later, above all ids if there is none.
+
+    Ids ascend with time, except within a commit. One query, a binary search by the index of (site, id). An index of
+    (site, received_at) would make it simpler, at the cost of a write for each event.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -183,7 +185,7 @@ def id_at(site_id: int, at: datetime) -> int:
 
 
 def settled_id(site_id: int, *, after: int, now: datetime) -> int:
-    """The highest id above `after` below which no message of a site can turn up any more, else `after`. One query.
+    """Return the highest id above `after` below which no message can appear any more, otherwise `after`. One query.
 
     Ids are drawn before the commit, and commits may overtake one another; none takes longer than inbox.PATIENCE.
     """
@@ -198,9 +200,9 @@ def settled_id(site_id: int, *, after: int, now: datetime) -> int:
     return row[0] if row else after
 
 
-COLUMNS: Final = f"""
-    m.id, m.received_at, m.source_id, m.type, m.message_id, m.status, m.reason, m.effects, m.goal_id, m.position,
-    m.occurred_at, {READING}, CASE WHEN octet_length(m.body) <= {LIST_BYTES} THEN m.body END
+SELECT: Final = f"""
+SELECT m.id, m.received_at, m.source_id, m.type, m.message_id, m.status, m.reason, m.effects, m.goal_id, m.position,
+       m.occurred_at, {READING}, CASE WHEN octet_length(m.body) <= {LIST_BYTES} THEN m.body END
 """
 
 
@@ -217,12 +219,12 @@ def _row(config: SiteConfig, columns: tuple[Any, ...]) -> MessageRow:
 
 
 def _conditions(wanted: MessageFilter) -> tuple[str, str, dict[str, Any]]:
-    """(what an index serves, what is looked for among those, the parameters)."""
+    """Return conditions for the index, conditions for the rows that it finds, and the parameters."""
     inner: list[str] = []
     outer: list[str] = []
     given: dict[str, Any] = {}
     if wanted.message_id:
-        # The index of the deduplication lacks rejected messages; these have their own.
+        # The index of the deduplication lacks rejected messages, which have another one.
         inner.append(
             "((type = ANY(%(types)s) AND message_id = %(message_id)s AND status <> 'rejected') OR "
             "(status = 'rejected' AND message_id = %(message_id)s))"

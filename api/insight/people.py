@@ -1,4 +1,4 @@
-"""What is known of a person: identifiers and how they are linked, facts with who said them, what they converted."""
+"""A person for pages: linked identifiers, facts with their events, conversions and remote data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ from goals.models import Conversion
 
 LAST_CONVERSIONS: Final = 20
 MOST_CODES: Final = 200  # visitor codes whose conversions a page looks up
-LAST_CHANGES: Final = 100  # times that somebody entered or left a persona
-MOST_FACTS: Final = 2_000  # of which a page looks for them
+LAST_CHANGES: Final = 100  # changes of personas
+MOST_FACTS: Final = 2_000  # in which a page looks for changes
 MOST_SHOWN: Final = 200  # identifiers, traits and personas that a page shows
 SHOWN_LENGTH: Final = 500  # characters of a value
 
@@ -29,7 +29,7 @@ Documents = dict[str, dict[str, Any]]  # by key
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What an event said of somebody: a trait, a persona, a group or a link."""
+    """A fact from an event: a trait, a persona, a group or a link."""
 
     name: str
     value: Any
@@ -39,7 +39,7 @@ class Fact:
 
     @property
     def text(self) -> str:
-        """The value as people read it: a text as it is, anything else as JSON."""
+        """Return a text as it is, any other value as JSON."""
         return self.value if isinstance(self.value, str) else msgspec.json.encode(self.value).decode()
 
     @property
@@ -50,7 +50,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class PersonaChange:
-    """Somebody entered a persona or left it."""
+    """A change of a persona: a person entered or left it."""
 
     persona: str
     has_entered: bool
@@ -62,7 +62,7 @@ class PersonaChange:
 
 @dataclass(frozen=True, slots=True)
 class Identifier:
-    """One of a person's ids, what it points at, and the visitor code that its conversions without one count for."""
+    """An id of a person, the ids that it points at, and the visitor code for its conversions without one."""
 
     identity: Identity
     owners: list[Fact]
@@ -71,7 +71,7 @@ class Identifier:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Whom an id names."""
+    """A person found under an id."""
 
     asked: str
     identities: list[Identity]  # users first
@@ -79,17 +79,17 @@ class Person:
     usernames: list[str]
     traits: list[Fact]  # by name
     group: Fact | None
-    personas: list[Fact]  # by name; the value is whether they are in
-    left_out: dict[str, datetime]  # by map (cohorts.merge), when events said the latest that limits left out
+    personas: list[Fact]  # by name; the value is the membership
+    left_out: dict[str, datetime]  # by map (cohorts.merge): the time of the newest register that limits left out
 
     @property
     def values(self) -> list[str]:
-        """Every id, once."""
+        """Return every id once."""
         return list(dict.fromkeys(identity.value for identity in self.identities))
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether more identities point at one of them than are read."""
+        """Return True if more identities point at one of them than are read."""
         return len(self.identities) > remote_data.MOST_POINTING
 
     @property
@@ -99,7 +99,7 @@ class Person:
 
 
 def look_up(site: Site, id_: str) -> Person | None:
-    """The person that remote data finds under an id; None for nobody. Two queries."""
+    """Return the person that remote data finds under an id, or None. Two queries."""
     identities = find_person(site.pk, [id_])
     if not identities:
         return None
@@ -120,7 +120,7 @@ def look_up(site: Site, id_: str) -> Person | None:
 
 
 def last_conversions(site: Site, person: Sequence[Identity], *, limit: int = LAST_CONVERSIONS) -> list[Conversion]:
-    """Return what a person converted last, newest first, with the goals, without the properties.
+    """Return the latest conversions of a person, newest first, with their goals, without properties.
 
     Two queries, by the visitors' index; of more than MOST_CODES visitor codes only the first are looked at.
     """
@@ -152,9 +152,8 @@ def newest_conversions(
         return list(cursor.fetchall())
 
 
-# When identities entered and left personas. Only of the newest `most` facts, where that is given; of them, what says
-# again what is known is left out. Never the identities themselves: their registers are large, and each row would hold
-# them.
+# Changes of personas of identities, among the newest `most` facts if it is given. Facts that repeat the one before are
+# left out. The rows of identities are not selected, because their registers are large and each row would repeat them.
 CHANGES: Final = """
     SELECT p.name, f.is_member, f.occurred_at, f.message_id, i.kind, i.value
       FROM (
@@ -177,9 +176,9 @@ CHANGES: Final = """
 def persona_changes(
     site: Site, person: Sequence[Identity], *, limit: int = LAST_CHANGES, most: int = MOST_FACTS
 ) -> list[PersonaChange]:
-    """When a person entered and left personas, over all identities, newest first, with the messages that said so.
+    """Return the changes of personas of a person, over all identities, newest first, with their messages.
 
-    `most` facts are looked at, the newest: of them, what says again what is known is left out. Two queries.
+    Only the newest `most` facts are read. Two queries.
     """
     with connection.cursor() as cursor:
         cursor.execute(CHANGES, {"identities": [each.pk for each in person], "most": most, "limit": limit})
@@ -187,7 +186,7 @@ def persona_changes(
 
 
 def with_messages(site: Site, rows: Sequence[tuple[Any, ...]]) -> list[PersonaChange]:
-    """Return rows of CHANGES with the messages that said so, without their bodies. One query."""
+    """Return rows of CHANGES with their messages, without bodies. One query."""
     named = Message.objects.filter(site=site, type__in=TYPES, message_id__isnull=False).exclude(
         status=Message.Status.REJECTED
     )
@@ -206,7 +205,7 @@ def remote_documents(site: Site, id_: str) -> tuple[Documents, Documents]:
     """Return what an SDK gets of a person without a token, and with one. One query."""
     keys = [f"{family.prefix}{id_}" for family in remote_data.FAMILIES]
     lookup = remote_data.lookups_of(site.pk, keys)[0]
-    person = remote_data.LargePerson(lookup, traits=None, has_personas=True)  # it may be
+    person = remote_data.LargePerson(lookup, traits=None, has_personas=True)  # it may be large
     with connection.cursor() as cursor:
         cursor.execute(remote_data.LARGE, person.parameters())
         rows = {lookup: [text for (text,) in cursor.fetchall()]}
@@ -218,7 +217,7 @@ def remote_documents(site: Site, id_: str) -> tuple[Documents, Documents]:
 
 
 def message_ids_of(site_id: int, message_keys: Sequence[str]) -> list[int]:
-    """Return the numbers of the messages that made these conversions, those of them that are still there. One query."""
+    """Return the ids of the messages that made these conversions, as far as they are still kept. One query."""
     named = [key.split(":", 1) for key in message_keys if not key.startswith("#")]
     numbers = [int(key[1:]) for key in message_keys if key.startswith("#")]
     with connection.cursor() as cursor:
@@ -243,7 +242,7 @@ def message_ids_of(site_id: int, message_keys: Sequence[str]) -> list[int]:
 
 
 def traits_of_group(group: Group) -> list[Fact]:
-    """What events said of a group, by name. Pure."""
+    """Return the traits of a group by name. Pure."""
     traits = sorted(group.registers.get("traits", {}).items())
     return [_fact(name, register, group) for name, register in traits if register[3] is not None]
 
@@ -267,7 +266,7 @@ def _facts_of(joined: merge.Registers, of: str, identities: Sequence[Identity]) 
 
 
 def left_out(registers: merge.Registers) -> dict[str, datetime]:
-    """Return the time of the latest register that the limits left out, by map. Pure."""
+    """Return the time of the newest register that limits left out, by map. Pure."""
     return {name: times.of_stamp(at) for name, at in registers.get(merge.LEFT_OUT, {}).items()}
 
 

@@ -1,7 +1,8 @@
-"""Whether nothing was lost: what came in through each source is what it became, without a rest (promise K-89).
+"""Reconciliation: messages received per source against their outcomes; the difference should be 0 (promise K-89).
 
-Counted are the messages of the inbox, one by one, and the copies that the door did not keep a second time. Both begin
-with a whole hour, because copies are counted by the hour, and inside what the site keeps, so that none are pruned.
+It counts the messages of the inbox one by one, and the duplicates that ingest counted without storing them. Both begin
+at a whole hour, because duplicates are counted by the hour. The range is one that the site keeps, so that no message
+was pruned.
 """
 
 from collections import Counter
@@ -24,27 +25,27 @@ OutcomeKey = tuple[str, str]  # (converted, profile, ignored or a status; the re
 
 @dataclass(slots=True)
 class SourceAccount:
-    """What came in through one source, or through those that were deleted since."""
+    """Account of one source, or of all deleted sources together."""
 
     source_id: int | None
     lines: Counter[OutcomeKey] = field(default_factory=Counter)
-    counted: int = 0  # of the converted ones: their conversion is there
-    deleted: int = 0  # their goal was deleted since
-    missing: int = 0  # neither, which must never be
+    counted: int = 0  # converted messages whose conversion exists
+    deleted: int = 0  # converted messages whose goal was deleted since
+    missing: int = 0  # neither, which must never happen
     at_the_door: SourceCounts = field(default_factory=SourceCounts)
 
     @property
     def received(self) -> int:
-        """All there is to explain: stored messages, and copies of these."""
+        """Return the number of stored messages and their duplicates."""
         return sum(self.lines.values()) + self.at_the_door.duplicates
 
     @property
     def difference(self) -> int:
-        """What the door counted beyond that. Erased messages, mostly; below 0 what it is still to write down."""
+        """Return what ingest counted beyond that, mostly erased messages; below 0 while it has unsaved counts."""
         return self.at_the_door.received - self.received
 
     def of(self, outcome: str) -> int:
-        """All lines of an outcome."""
+        """Return the number of messages with an outcome."""
         return sum(count for (each, _), count in self.lines.items() if each == outcome)
 
 
@@ -58,7 +59,7 @@ class Reconciliation:
 
     @property
     def total(self) -> SourceAccount:
-        """All sources together."""
+        """Return the account of all sources together."""
         total = SourceAccount(None)
         for each in self.accounts:
             total.lines += each.lines
@@ -74,20 +75,20 @@ class Reconciliation:
 
 
 def days_of(site: Site) -> list[int]:
-    """The ranges in days that hold nothing that was pruned."""
+    """Return the ranges in days from which no message was pruned."""
     kept = site.keeps_done_days or settings.KEEP_DONE_DAYS
     return [days for days in DAYS if days <= kept]
 
 
 def reconcile(site: Site, source_ids: Sequence[int], *, days: int, now: datetime) -> Reconciliation:
-    """Where everything is that came in since `days` ago, of the newest MOST messages. Three queries."""
+    """Return the accounts of the last `days`, of the newest MOST messages. Three queries."""
     asked = now.replace(minute=0, second=0, microsecond=0) - timedelta(days=days, hours=-1)
     since = max(asked, _first_whole_hour(site.pk) or asked)
     accounts: Mapping[int | None, SourceAccount] = {
         None: SourceAccount(None),
         **{id_: SourceAccount(id_) for id_ in source_ids},
     }
-    # Before the messages: what comes in meanwhile would look like messages that were deleted.
+    # Read before the messages, because events that arrive in between would look like deleted messages.
     for source_id, came in load_source_counts(list(source_ids), since=since).items():
         accounts[source_id].at_the_door = came
     with connection.cursor() as cursor:
@@ -114,7 +115,7 @@ def reconcile(site: Site, source_ids: Sequence[int], *, days: int, now: datetime
                 SELECT id, goal_id FROM goals_conversion
                  WHERE site_id = %(site)s AND message_key = m.conversion LIMIT 1
               ) AS c ON true
-              -- The rows of a deleted goal go in steps: until then a conversion of it may be there, and counts nowhere.
+              -- Rows of a deleted goal are deleted in steps. Until then its conversions exist, and count nowhere.
               LEFT JOIN goals_goal g ON g.id = coalesce(c.goal_id, m.goal_id) AND g.deleted_at IS NULL
              WHERE m.received_at >= %(since)s
              GROUP BY 1, 2, 3
@@ -127,13 +128,13 @@ def reconcile(site: Site, source_ids: Sequence[int], *, days: int, now: datetime
             account.counted += counted
             account.deleted += deleted
             account.missing += missing
-    deleted = accounts[None]  # their doors' figures are deleted too
+    deleted = accounts[None]  # the counts of deleted sources are deleted too
     deleted.at_the_door = SourceCounts(deleted.received)
     return Reconciliation(since, since > asked, [each for each in accounts.values() if each.source_id or each.lines])
 
 
 def _first_whole_hour(site_id: int) -> datetime | None:
-    """The first hour of which all messages are among the newest MOST; None where these are all there are."""
+    """Return the first hour whose messages are all among the newest MOST, None if there are no more."""
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -1,20 +1,19 @@
-"""What people are told of requests whose key opened nothing, on the pages where they wait for events."""
+"""Sentences about refused requests whose key opened nothing, for pages on which people wait for events."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from django.db import connection
 
-import times
 from api.http.refused_keys import KeyProblem
 from api.http.wording import count_of
 from api.models import Site
 
 SPAN: Final = timedelta(hours=24)
 MOST_HINTS: Final = 5
-# Of a key that a site once knew, and of one that no site knows.
+# Descriptions of a key that the site once had, and of one that no site has.
 KNOWN: Final[Mapping[KeyProblem, str]] = {
     KeyProblem.WRITE_KEY: "a write key of this site that was revoked",
     KeyProblem.CREDENTIAL: "a credential of this site that was revoked, or a wrong secret of it",
@@ -54,17 +53,17 @@ REFUSED: Final = """
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """How many requests of a day were refused for the same reason."""
+    """Count of the requests of a day that were refused for the same reason."""
 
     reason: KeyProblem
-    is_of_site: bool  # else it may be of any sender of this installation
+    is_of_site: bool  # otherwise of any sender of this installation
     count: int
     last_at: datetime
     hints: tuple[str, ...]
 
     @property
     def sentence(self) -> str:
-        """Return what happened, what it means and what to do, in words."""
+        """Return a sentence about what happened, what it means and what to do."""
         requests = count_of(self.count, "request")
         where = "" if self.is_of_site else " to this Goalpost"
         shown = (KNOWN if self.is_of_site else UNKNOWN)[self.reason]
@@ -77,21 +76,10 @@ class Refused:
 
 
 def find_refused(site: Site, *, now: datetime) -> list[Refused]:
-    """Return what was refused in the last day, first of the site's own keys. One query of few rows."""
+    """Return the requests refused in the last day, those with keys of the site first. One query of few rows."""
     with connection.cursor() as cursor:
-        cursor.execute(REFUSED, parameters(site, now=now))
+        cursor.execute(REFUSED, {"site": site.pk, "refused_since": now - SPAN, "most_hints": MOST_HINTS})
         return [
             Refused(KeyProblem(reason), is_of_site, count, last_at, tuple(hints or ()))
             for reason, is_of_site, count, last_at, hints in cursor.fetchall()
         ]
-
-
-def parameters(site: Site, *, now: datetime) -> dict[str, Any]:
-    """Return what REFUSED takes."""
-    return {"site": site.pk, "refused_since": now - SPAN, "most_hints": MOST_HINTS}
-
-
-def read_refused(row: Mapping[str, Any]) -> Refused:
-    """Return a row of REFUSED that PostgreSQL made JSON of."""
-    last_at = times.of_text(row["last_at"])
-    return Refused(KeyProblem(row["reason"]), row["is_of_site"], row["count"], last_at, tuple(row["hints"] or ()))

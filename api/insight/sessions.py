@@ -1,4 +1,4 @@
-"""Sessions of PostgreSQL that hold what others need: whose they are, and for how long."""
+"""Sessions of PostgreSQL that block others, with their client and age."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,15 +11,15 @@ IDLE: Final = timedelta(seconds=5)  # no transaction of Goalpost pauses for long
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A session that others wait for, or that sits in a transaction with locks. Never its query: it holds ids."""
+    """A session that blocks others, or is idle in a transaction with locks. Without its query, which contains ids."""
 
     pid: int  # 0: a prepared transaction
     user: str
     application: str
     address: str
     state: str
-    since: timedelta | None  # since its transaction began; None where only pg_monitor sees it
-    waiting: int  # sessions that wait for it now, or for one that does
+    since: timedelta | None  # since its transaction began; None if only pg_monitor may see it
+    waiting: int  # sessions that wait for it now, directly or not
 
     def __str__(self) -> str:
         if not self.pid:
@@ -37,11 +37,10 @@ class Holder:
 
 
 def find_holders() -> list[Holder]:
-    """Return the sessions that block others, and those that do nothing in a transaction that has locks; the longest
-    first.
+    """Return sessions that block others, and idle ones in a transaction with locks, the longest first.
 
-    Goalpost's waits are short and repeated, so that at one moment no session may wait. One query. Any user may make it,
-    but of other users' sessions PostgreSQL then shows less.
+    Goalpost's waits are short and repeated, so that at one moment no session may wait. One query. Any user may run it,
+    but PostgreSQL shows less of other users' sessions.
     """
     with connection.cursor() as cursor:
         cursor.execute(

@@ -1,22 +1,23 @@
-"""How a site stands: what came in and converted by the hour, what waits now, and what needs a person.
+"""Status of a site: received and converted by the hour, queued messages, and problems that need attention.
 
-Every read is of figures that are kept, by an index, or of a bounded number of rows.
+Every query reads kept counts, uses an index, or reads a bounded number of rows.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from django.db import connection
+from django.db.models import Exists, OuterRef
 
 from api.ingest.source_counts import SourceCounts
-from api.insight.refused import REFUSED, Refused, parameters, read_refused
-from api.models import Site
+from api.insight.refused import Refused, find_refused
+from api.models import DuplicateSources, Site
 from goals import quota
+from goals.models import Conversion, Goal
 
-MOST_COUNTED: Final = 10_000  # messages that wait, or that a person must look at; more are told as "10,000+"
+MOST_COUNTED: Final = 10_000  # queued or failed messages; more are shown as "10,000+"
 SPAN: Final = timedelta(days=14)
 HOUR: Final = timedelta(hours=1)
 DAY: Final = 24  # hours
@@ -26,7 +27,7 @@ TWIN_AGE: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """A source, and what came through it in the last 14 days."""
+    """A source with its counts of the last 14 days."""
 
     id: int
     name: str
@@ -34,37 +35,37 @@ class SourceState:
     came: SourceCounts
 
     def is_silent(self, now: datetime, *, for_: timedelta = SILENT) -> bool:
-        """Whether it was heard of in these days, and in the last of them, or for another time, no more."""
+        """Return True if the source sent something in 14 days but nothing within `for_`."""
         return self.is_enabled and self.came.last_received_at is not None and now - self.came.last_received_at > for_
 
 
 @dataclass(frozen=True, slots=True)
 class InboxState:
-    """What waits. Counts end at 10,000."""
+    """Queued and failed messages. Counts end at 10,000."""
 
-    oldest: datetime | None  # receipt of the oldest message that waits for the digest
+    oldest: datetime | None  # receipt of the oldest pending message
     pending: int
     failed: int
-    deferred: Mapping[datetime, int]  # those that wait for quota, by the hour of their receipt
+    deferred: Mapping[datetime, int]  # by the hour of receipt
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaHeadroom:
-    """What is left of one window of the goal quota."""
+    """Places left in one window of the new-goal limit."""
 
     window: quota.Window
     left: int
 
 
 def list_hours(now: datetime) -> list[datetime]:
-    """The hours of the last 14 days of UTC, today's first ones the last of them."""
+    """Return the hours of the last 14 days of UTC, up to the current one."""
     current = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     first = current.replace(hour=0) - SPAN + timedelta(days=1)
     return [first + HOUR * number for number in range((current - first) // HOUR + 1)]
 
 
 def received_by_source(site: Site, *, now: datetime) -> tuple[list[SourceState], Mapping[datetime, SourceCounts]]:
-    """A site's sources by name, and what came in by the hour, both of 14 days. One query of figures that are kept."""
+    """Return a site's sources by name, and what they received by the hour, both of 14 days. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -84,9 +85,9 @@ def received_by_source(site: Site, *, now: datetime) -> tuple[list[SourceState],
 
 
 def count_conversions(site: Site, *, now: datetime) -> tuple[dict[datetime, int], dict[date, int]]:
-    """A site's conversions of the last 24 hours by the hour, and of 14 days by the day, when they happened.
+    """Return a site's conversions of the last 24 hours by the hour, and of 14 days by the day, by their own times.
 
-    One query: of the days, figures are kept; of the hours it reads an index, goal by goal.
+    One query: it reads kept figures of the days, and an index, goal by goal, of the hours.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -95,7 +96,7 @@ def count_conversions(site: Site, *, now: datetime) -> tuple[dict[datetime, int]
               FROM goals_goal g, LATERAL (
                    SELECT c.occurred_at FROM goals_conversion c
                     WHERE c.goal_id = g.id AND c.occurred_at >= %(hour)s AND c.occurred_at <= %(now)s
-                   OFFSET 0) AS each  -- else it might be a join that reads all there is
+                   OFFSET 0) AS each  -- OFFSET 0, because the planner might join the whole table
              WHERE g.site_id = %(site)s AND g.deleted_at IS NULL
              GROUP BY 1
              UNION ALL
@@ -112,7 +113,7 @@ def count_conversions(site: Site, *, now: datetime) -> tuple[dict[datetime, int]
 
 
 def count_inbox(site: Site) -> InboxState:
-    """Return what waits of a site now. One query."""
+    """Count the queued and failed messages of a site. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -139,7 +140,7 @@ def count_inbox(site: Site) -> InboxState:
 
 
 def measure_headroom(site: Site, *, now: datetime) -> list[QuotaHeadroom]:
-    """What is left of both windows. One query."""
+    """Return the places left in both windows of the new-goal limit. One query."""
     windows = quota.build_windows(per_10_seconds=site.goals_per_10_seconds, per_hour=site.goals_per_hour)
     places = quota.count_free_by_window(site.pk, windows, now=now)
     return [QuotaHeadroom(window, left) for window, left in zip(windows, places, strict=True)]
@@ -147,35 +148,20 @@ def measure_headroom(site: Site, *, now: datetime) -> list[QuotaHeadroom]:
 
 @dataclass(frozen=True, slots=True)
 class Problems:
-    """What a person should look at, at most five of each but the last."""
+    """Problems of a site that need attention, at most five duplicates and five archived goals."""
 
-    twins: list[tuple[str, str, int]]  # sources that sent the same in the last days: their names, how often
-    archived: list[tuple[int, str]]  # goals that an event has converted since they were archived: id, name
+    twins: list[tuple[str, str, int]]  # names of two sources that sent the same in the last days, and how often
+    archived: list[tuple[int, str]]  # id and name of goals that an event converted after they were archived
     refused: list[Refused]  # requests whose key opened nothing
 
 
 def find_problems(site: Site, *, now: datetime, most: int = 5) -> Problems:
-    """Return the problems of a site. One query for all of them, because the home page makes many."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            (SELECT one.name, other.name, t.count, NULL::bigint, NULL::jsonb
-               FROM api_twin t JOIN api_source one ON one.id = t.one_id JOIN api_source other ON other.id = t.other_id
-              WHERE t.site_id = %(site)s AND t.last_seen_at > %(since)s ORDER BY t.id LIMIT %(most)s)
-             UNION ALL
-            (SELECT g.name, '', 0, g.id, NULL
-               FROM goals_goal g
-              WHERE g.site_id = %(site)s AND g.deleted_at IS NULL AND g.archived_at IS NOT NULL
-                AND EXISTS (SELECT FROM goals_conversion c WHERE c.goal_id = g.id AND c.occurred_at > g.archived_at)
-              ORDER BY g.id LIMIT %(most)s)
-             UNION ALL
-            (SELECT '', '', 0, NULL, to_jsonb(r) FROM ({REFUSED}) r)
-            """,
-            {"since": now - TWIN_AGE, "most": most, **parameters(site, now=now)},
-        )
-        rows = cursor.fetchall()
+    """Return the problems of a site. Three queries."""
+    duplicates = DuplicateSources.objects.filter(site=site, last_seen_at__gt=now - TWIN_AGE).order_by("pk")
+    later = Conversion.objects.filter(goal=OuterRef("pk"), occurred_at__gt=OuterRef("archived_at"))
+    archived = Goal.objects.filter(Exists(later), site=site, deleted_at=None, archived_at__isnull=False).order_by("pk")
     return Problems(
-        twins=[(name, other, count) for name, other, count, id_, refused in rows if id_ is None and refused is None],
-        archived=[(id_, name) for name, _, _, id_, _ in rows if id_ is not None],
-        refused=[read_refused(json.loads(refused)) for *_, refused in rows if refused is not None],
+        twins=list(duplicates.values_list("one__name", "other__name", "count")[:most]),
+        archived=list(archived.values_list("pk", "name")[:most]),
+        refused=find_refused(site, now=now),
     )

@@ -50,7 +50,6 @@ UNFINISHED: Final = (
     "tests/cohorts/",
     "tests/erasure/",
     "tests/events/",
-    "tests/flows/",
     "tests/goals/",
     "tests/http/",
     "tests/insight/",

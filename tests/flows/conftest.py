@@ -11,7 +11,7 @@ from tests.world import START
 
 @dataclass
 class Clock:
-    """The database's, standing still until somebody moves it."""
+    """Clock of the database that moves only when a test moves it."""
 
     now: datetime
 
@@ -21,7 +21,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """What creations are stamped with, so that nothing depends on how long a test takes."""
+    """Control the time of goal creations, so that no result depends on the duration of a test."""
     clock, lock = Clock(START), quota.lock_names
 
     def lock_names(site_id: int) -> datetime:

@@ -54,7 +54,7 @@ QUERIES: Final = tuple(
 
 
 def ask(method: str, path: str, **environ: Any) -> int:
-    """The status of the answer to an environment as a server makes it of any bytes: each a character."""
+    """Return the status for a WSGI environment like a server's, which decodes each byte as one character."""
     statuses: list[str] = []
     body = environ.pop("body", b"{}")
     environ = {

@@ -112,13 +112,13 @@ class Load:
         self.world.tend()
 
     def lose_worker(self) -> None:
-        """A worker dies with a message in hand."""
+        """Let a worker die that has claimed a message."""
         dying = Claims()
         dying.note(list(Message.objects.filter(status="pending").values_list("id", flat=True)[:1]))
         dying.close()
 
     def grow_old(self) -> None:
-        """What is old was received then, and is pruned."""
+        """Make old messages old by receipt too, then prune them."""
         old = Message.objects.filter(status="done", occurred_at__lt=datetime.now(UTC) - MONTH / 2)
         old.update(digested_at=F("digested_at") - MONTH, received_at=F("received_at") - MONTH)
         prune_old(now=datetime.now(UTC), seconds=5)
@@ -148,7 +148,7 @@ class Load:
 
 
 def verified() -> dict[str, list[int]]:
-    """The figures of every law, none of which is broken; they add up."""
+    """Return the figures of every law. Require that no law is broken and the figures add up."""
     reports = list(verify())
     assert not {report.check: report.found for report in reports if report.found}
     figures = {report.check: [int(number) for number in re.findall(r"\b\d+\b", report.line)] for report in reports}

@@ -46,12 +46,12 @@ def source(world: World) -> Source:
 
 
 def allowed(response: httpx.Response, what: str) -> set[str]:
-    """What a preflight allows."""
+    """Return the methods and headers that a preflight allows."""
     return {each.strip() for each in response.headers[f"access-control-allow-{what}"].split(",")}
 
 
 def is_readable(response: httpx.Response) -> bool:
-    """Whether a browser gives an answer to a page of any origin, with all of its headers."""
+    """Return True if a browser passes an answer with all its headers to a page of any origin."""
     exposed = {each.strip().lower() for each in response.headers.get("access-control-expose-headers", "").split(",")}
     by_browser = {"content-type", "content-length"}  # it gives these in any case
     of_goalpost = {name.lower() for name in response.headers if not name.startswith("access-control-")} - by_browser

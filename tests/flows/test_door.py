@@ -1,4 +1,4 @@
-"""Who may come in, what is refused with which code, and what is never lost: `/segmentio` and its neighbours."""
+"""Authentication, refusals and their codes, and accepted events, at `/segmentio` and the other endpoints."""
 
 import base64
 import gzip
@@ -117,7 +117,7 @@ def test_getapikey__wrong_secret__is_401(world: World, query: str) -> None:
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
 
 
-# What is refused
+# Refusals
 
 
 @pytest.mark.promise("K-80", "K-81")
@@ -231,7 +231,7 @@ def test_integration__switched_off__refuses_and_keeps(world: World) -> None:
     assert (Message.objects.get().status, Message.objects.get().reason) == ("rejected", "integration_off")
     Source.objects.update(is_enabled=True)
     clear_lookups()
-    world.send(event)  # what was refused gets a new chance
+    world.send(event)  # a refused event gets a new chance
     assert world.goals() == {"SegmentIO track – Signed Up": 1}
 
 
@@ -257,7 +257,7 @@ def test_path__with_a_slash__is_no_redirect(world: World) -> None:
     assert world.post(world.event(), path="/segmentio/").status_code == 200
 
 
-# What is taken
+# Accepted events
 
 
 @pytest.mark.promise("K-82", "N-02")

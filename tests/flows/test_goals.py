@@ -231,7 +231,7 @@ def test_conversion__properties__are_kept_without_the_visitor_code(world: World)
     assert conversion.currency == "USD"
 
 
-# Whose conversion
+# Visitors of conversions
 
 
 @pytest.mark.promise("K-45", "K-46", "K-47", "K-49", "K-50", "K-86", "W5", "W8")

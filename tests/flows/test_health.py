@@ -1,4 +1,4 @@
-"""Whether the process can do its work, as whoever starts it asks."""
+"""Health checks for the supervisor of a process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,7 +48,7 @@ def read_only() -> Iterator[None]:
 
 
 def ready(world: World) -> httpx.Response:
-    """The answer as of now, not of the second before."""
+    """Return a fresh answer without the cache of the previous second."""
     readiness().forget()
     return world.client.get("/health/ready")
 

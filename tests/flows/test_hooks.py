@@ -1,4 +1,4 @@
-"""An operator's own code: what it may change, and that it hurts nobody when it fails or hangs."""
+"""An operator's hooks: their allowed changes, and no harm to others when they fail or hang."""
 
 import importlib
 import sys
@@ -69,7 +69,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.mark.promise("N-13")
 def test_transform__that_takes_ids_away__does_not_bring_back_who_was_erased(world: World, module: Any) -> None:
-    """The event names an erased user beside a device that nobody has erased; the hook leaves only the device."""
+    """The event names an erased user and a device that is not erased. The hook leaves only the device."""
     world.track("Buy")
     erase.erase(world.site, "user-1", by="owner", now=timezone.now())
 

@@ -270,8 +270,8 @@ def test_erasure__of_somebody_in_bodies_under_an_encoding__leaves_none(world: Wo
     world.identify(userId="ada@example.com", traits={"plan": "x"})
     name = json.dumps({**GOOD, "userId": "ada@example.com"}).encode()
     send(world, "/v1/track", name, "br")  # plain in truth
-    send(world, "/v1/track", zlib.compress(name), "br")  # hers, and nobody can tell
-    send(world, "/v1/track", ONE, "br")  # somebody else's
+    send(world, "/v1/track", zlib.compress(name), "br")  # hers, but unreadable
+    send(world, "/v1/track", ONE, "br")  # another person's
     send(world, "/v1/track", gzip.compress(name, mtime=0)[:-4], "gzip")
     post(world, "/v1/track", name[:-9])  # cut short, but she is in it
 

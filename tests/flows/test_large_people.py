@@ -37,7 +37,7 @@ def identity(value: str = "user-1") -> Identity:
 
 
 def warned(code: str) -> list[str | None]:
-    """The events that bear a warning."""
+    """Return the events with a warning."""
     found = Message.objects.filter(warnings__contains=[code]).order_by("occurred_at")
     return list(found.values_list("message_id", flat=True))
 
@@ -48,7 +48,7 @@ def stamp(event: Mapping[str, Any]) -> list[Any]:
 
 
 def said_last(said: Iterable[tuple[Mapping[str, Any], str, Any]], *, most: int) -> dict[str, list[Any]]:
-    """The registers that (event, name, value) leave, found by sorting all of them."""
+    """Return the registers that follow from (event, name, value), found by sorting all of them."""
     latest: dict[str, list[Any]] = {}
     for event, name, value in said:
         latest[name] = max(latest.get(name, [0, 0, ""]), [*stamp(event), value], key=lambda register: register[:3])
@@ -56,7 +56,7 @@ def said_last(said: Iterable[tuple[Mapping[str, Any], str, Any]], *, most: int) 
 
 
 def write_large(value: str, *, traits: int = MOST, size: int = merge.VALUE_BYTES - 2) -> None:
-    """Give an identity so many traits, `t0` the latest, as long as they may be."""
+    """Give an identity a number of traits of the maximum length, `t0` the latest."""
     registers = identity(value).registers
     registers["traits"] = {f"t{number}": [10**15 - number, 0, "m", "x" * size] for number in range(traits)}
     update(value, registers)
@@ -67,7 +67,7 @@ def update(value: str, registers: merge.Registers) -> None:
     Identity.objects.filter(value=value).update(registers=registers, bytes=size)
 
 
-# What one event says
+# One event
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_person__at_the_limits__has_known_bytes(world: World) -> None:
     assert len(world.get("COHORTS_user-1").content) < 160_000
 
 
-# What a version without limits left
+# Rows of a version without limits
 
 
 def test_person__that_a_version_without_limits_left__is_brought_within_them_by_the_next_event(world: World) -> None:
@@ -234,7 +234,7 @@ def test_verify__people_of_whom_too_much_is_known_at_once__are_compared_in_parts
     assert len(found_by_verify()) == 1
 
 
-# What a worker holds
+# Memory of a worker
 
 
 def test_batch__of_people_of_whom_too_much_is_known__is_digested_in_parts(world: World) -> None:
@@ -261,7 +261,7 @@ def test_batch__of_one_event_of_a_person_of_whom_too_much_is_known__is_digested(
     assert identity().bytes == len(json.dumps(identity().registers, separators=(",", ":")))
 
 
-# What a reader gets
+# Reads
 
 
 def test_lookup__large_person__is_not_read_with_others_and_is_answered_alike(world: World) -> None:

@@ -58,7 +58,7 @@ def known_by_device() -> set[str | None]:
 
 
 def rows_written(work: Callable[[], object], *tables: str) -> int:
-    """The rows of these tables that were inserted, updated or deleted while `work` ran."""
+    """Return the number of rows of these tables that `work` inserted, updated or deleted."""
     return rows_counted("n_tup_ins + n_tup_upd + n_tup_del", work, *tables)
 
 
@@ -92,7 +92,7 @@ def test_link__of_an_id_with_many_conversions__moves_them_step_by_step(world: Wo
     assert codes() == {"kiosk"}
     assert contradictions() == []  # it is known to go on
     world.track("Buy", at=101, **who)
-    assert world.visitors()[-1] == "v1"  # what comes meanwhile is right at once
+    assert world.visitors()[-1] == "v1"  # new conversions are right immediately
 
     for _ in steps():
         assert_exact()

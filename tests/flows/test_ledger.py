@@ -42,7 +42,7 @@ def test_fullest__of_any_ledger__is_what_counting_from_every_moment_finds(second
 
 @contextmanager
 def workers(*shifts: float, directory: Path) -> Iterator[None]:
-    """Worker processes whose clocks are off by so many seconds, without a broker, ready when the block begins."""
+    """Run worker processes with clocks that are off by these seconds, without a broker, ready before the block."""
     environment = {
         **environment_of_the_test(directory),
         "DJANGO_SETTINGS_MODULE": "api.settings",
@@ -117,7 +117,7 @@ def test_burst__of_1200_names__four_processes_with_wrong_clocks_make_each_goal_w
     assert list(made) == [
         (f"SegmentIO track – E{number:04}", START + timedelta(seconds=number - 5000)) for number in range(1200)
     ]
-    # Whose turn it is, is fifty names at a time; among these the faster worker is first.
+    # Fifty names have their turn at a time. Among these the faster worker is first.
     order = list(Goal.objects.filter(name__in=queue).order_by("id").values_list("name", flat=True))
     places = {name: place for place, name in enumerate(queue)}
     assert sorted(order) == sorted(queue)

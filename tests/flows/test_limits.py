@@ -39,7 +39,7 @@ LARGE_FILE = "/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nobody waits long, and every place is free again after each test."""
+    """Shorten the waits, and require that every place is free after each test."""
     for limit in LIMITS:
         monkeypatch.setattr(limit, "patience", min(limit.patience, 0.02))
     yield
@@ -70,7 +70,7 @@ def full(limit: ConcurrencyLimit) -> Iterator[None]:
 
 @pytest.fixture
 def signed_in(world: World) -> dict[str, str]:
-    """The session of an administrator, who needs no password for it here."""
+    """Return the session of an administrator, created without a password."""
     user = User.objects.create(username="root", is_superuser=True, is_staff=True)
     client = Client()
     client.force_login(user)
@@ -219,7 +219,7 @@ def test_query__with_more_parameters_than_anybody_sends__is_refused(world: World
         assert world.client.post(f"/v1/track?writeKey={WRITE_KEY}{rest}", json=event).status_code == status
 
 
-# What streams, and what fails
+# Streams and failures
 
 
 def pieces() -> Iterator[bytes]:
@@ -324,7 +324,7 @@ def test_file__large__is_sent_within_a_limit(world: World) -> None:
 def test_file__small__is_handed_over_whole_with_the_headers_of_a_file(world: World) -> None:
     answer = world.client.get("/static/api/colors.css")
 
-    assert isinstance(ask("/static/api/colors.css"), list)  # the server needs no thread of ours to send it
+    assert isinstance(ask("/static/api/colors.css"), list)  # the server sends it without one of the limited threads
     assert answer.headers["content-type"].startswith("text/css")
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "max-age" in answer.headers["cache-control"]

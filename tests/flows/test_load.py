@@ -32,19 +32,19 @@ SECONDS = 120.0  # the longest that anything may take on a slow machine
 
 @pytest.fixture
 def source(world: World) -> Source:
-    """A server's, which sends live events too: loading them must not depend on the kind."""
+    """Return a source of a server with live events, because loading must not depend on the kind of source."""
     return create_source(world.site, name="Archive", kind=Source.Kind.SERVER, write_key="archive-key")
 
 
 def write(path: Path, lines: Sequence[Event | bytes]) -> Path:
-    """A file of events, one a line; bytes stand as they are."""
+    """Write a file with one event per line, bytes unchanged."""
     content = b"".join((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines)
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
     return path
 
 
 def load(*files: Path, source: str = "Archive", **options: Any) -> list[str]:
-    """What the command says, without its speed."""
+    """Return the output of the command without its speed."""
     out = io.StringIO()
     call_command("load", *map(str, files), source=source, stdout=out, **options)
     return [line.partition(";")[0] for line in out.getvalue().splitlines()]
@@ -59,7 +59,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 @contextmanager
 def running_load(file: Path, log: Path, directory: Path, *, limit: int) -> Iterator["subprocess.Popen[bytes]"]:
-    """The command in a process of its own, killed at the end if it still runs."""
+    """Run the command in a separate process, and kill it at the end if it still runs."""
     command = [sys.executable, "manage.py", "load", str(file), "--source", "archive-key"]
     environment = {**environment_of_the_test(directory), "GOALPOST_INBOX_LIMIT": str(limit)}
     with log.open("wb") as output:

@@ -29,13 +29,13 @@ def as_csv(rows: Sequence[Row], *, header: bool = True, separator: str = ",", bo
 
 
 def as_segment(rows: Sequence[Row]) -> bytes:
-    """What GET /tracking-plans/{id}/rules of Segment's Public API answers."""
+    """Return an answer of Segment's Public API to `GET /tracking-plans/{id}/rules`."""
     rules = [{"key": name, "type": type_.upper(), "version": 1, "jsonSchema": {}} for type_, name in rows]
     return json.dumps({"data": {"rules": rules, "pagination": {"current": "MA=="}}}).encode()
 
 
 def as_export(rows: Sequence[Row]) -> bytes:
-    """The rules alone, as scripts keep them."""
+    """Return only the rules, as scripts store them."""
     return json.dumps({"rules": [{"key": name, "type": type_.upper()} for type_, name in rows]}).encode()
 
 
@@ -136,7 +136,7 @@ def test_plan__of_nothing__has_no_events() -> None:
 
 
 def load(content: bytes, directory: Path, *options: str) -> str:
-    """What the command says."""
+    """Return the output of the command."""
     file, out = directory / "plan.csv", io.StringIO()
     file.write_bytes(content)
     call_command("load_plan", str(file), *options, stdout=out, stderr=out)

@@ -39,7 +39,7 @@ OTHER = "bbbbbbbbbb"
 
 @contextmanager
 def holding(statement: str, *parameters: Any) -> Iterator[psycopg.Connection[Any]]:
-    """Hold what a statement locks, as somebody does who left a transaction open."""
+    """Hold the locks of a statement during the block, like a forgotten open transaction."""
     with psycopg.connect(**database.connection_parameters()) as other:
         other.execute(statement, parameters)
         yield other
@@ -65,7 +65,7 @@ def digest_until(world: World, condition: Callable[[], bool]) -> None:
     wait_until(look)
 
 
-# What is held, and the event that needs it; each time `event` made it before.
+# Locking statements, and the event that needs the locked row. Each time `event` made the row before.
 HELD: dict[str, tuple[str, dict[str, Any]]] = {
     "identity": ("SELECT 1 FROM cohorts_identity WHERE value = 'held' FOR UPDATE", {"userId": "held"}),
     "new identity": (

@@ -1,9 +1,12 @@
 """Any order, any repetition, any split into requests, any number of workers: the state that tests/model.py predicts.
 
-The law is about what the inbox stored: distinct (type, messageId) with fixed times, whichever of a site's sources
-brought them. So a repetition is the same event again; its time is its own timestamp (nothing ahead of us, no `sentAt` a
-minute off without an `originalTimestamp`); between equal times the place in the request decides, that of the copy that
-came first; and an event without a messageId counts as often as it comes.
+The law is about the stored messages: distinct (type, messageId) with fixed times, from any source of a site.
+
+- A repetition is the same event again.
+- Its time is its timestamp: never in the future, and without a `sentAt` that is a minute off, unless it has an
+  `originalTimestamp`.
+- Between equal times the position in the request decides, that of the first copy.
+- An event without a messageId counts as often as it arrives.
 
 For longer: ORDER_EXAMPLES=1000 .venv/bin/python -m pytest -q tests/flows/test_order.py
 """
@@ -72,7 +75,7 @@ computed = {"personas": {"computation_class": "audience", "computation_key": "p1
 
 
 def say(type_: str, **fields: Any) -> st.SearchStrategy[Event]:
-    """An event without ids and time."""
+    """Draw an event without ids and time."""
     return st.fixed_dictionaries({"type": st.just(type_), **fields})
 
 
@@ -139,7 +142,7 @@ def events(draw: st.DrawFn, pools: Mapping[str, Sequence[Any]]) -> Event:
     wishes = draw(st.sampled_from(pools["wishes"]))
     if wishes is not None:
         event["integrations"] = wishes
-    if draw(st.booleans()):  # corrected by whoever passes it on: it stands, though `sentAt` is days off
+    if draw(st.booleans()):  # already corrected by a forwarder, so a wrong `sentAt` must not change it
         event |= {"originalTimestamp": START.isoformat(), "sentAt": (START - timedelta(days=2)).isoformat()}
     return event
 
@@ -160,7 +163,7 @@ def several_events(draw: st.DrawFn) -> list[Event]:
 
 
 def split(said: Sequence[Event], chooser: random.Random) -> list[list[Event]]:
-    """Requests of one or more events each, in their order."""
+    """Return requests of one or more events each, in their order."""
     together = chooser.choice([0, 0.5])
     requests: list[list[Event]] = []
     for event in said:
@@ -172,9 +175,9 @@ def split(said: Sequence[Event], chooser: random.Random) -> list[list[Event]]:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a delivery goes."""
+    """Plan of a delivery."""
 
-    digest_after: int  # so many requests, and in the end
+    digest_after: int  # number of requests between two digests; the end is digested too
     workers: int
     batch: int
     in_arrays: bool  # also requests of one event
@@ -198,7 +201,7 @@ plans = st.builds(
 
 
 def digest(shop: World, plan: Plan) -> None:
-    """A run of so many workers at once."""
+    """Run the plan's number of workers concurrently."""
 
     def work(_: int) -> None:
         claims = Claims()
@@ -226,7 +229,7 @@ def follow_links(plan: Plan, steps: int) -> None:
 
 
 def is_complete(event: Event) -> bool:
-    """Whether the door of a write key takes it: it wants a user or an anonymous id, and for an alias a user."""
+    """Return True if a write key accepts it: with a user or an anonymous id, and for an alias with a user."""
     user, anonymous = (read_id(event.get(name)) for name in ("userId", "anonymousId"))
     if event["type"] == "group":
         return read_id(event["groupId"]) is not None
@@ -277,7 +280,7 @@ def deliver(shop: World, requests: Sequence[Sequence[Event]], plan: Plan) -> lis
 
 
 def read(world: World, site: Site) -> tuple[Truth, tuple[bytes, list[str]]]:
-    """What the product shows of a site, and the bytes of its remote data and registers."""
+    """Return the state of a site in the product, and the bytes of its remote data and registers."""
     keys = [f"{prefix}_{id_}" for prefix in ("IDENTIFY", "COHORTS") for id_ in IDS]
     params = {"siteCode": site.sitecode, "keys": json.dumps([*keys, "common"])}
     answer = world.client.get("/map/maps", params=params, auth=(CLIENT_ID, SECRET))
@@ -342,7 +345,7 @@ def follow(
 
 
 def spread(event: Event, *, microseconds: int) -> Event:
-    """The event a little later, so that no other has its time."""
+    """Return the event a little later, so that no other has its time."""
     at = datetime.fromisoformat(event["timestamp"]) + timedelta(microseconds=microseconds)
     return {**event, "timestamp": at.isoformat()}
 
@@ -384,7 +387,7 @@ def test_state__of_messages_in_any_order_repetition_and_split__is_what_the_model
 
 
 def at(second: int, **fields: Any) -> Event:
-    """An event at some second, without a messageId; unless said otherwise it identifies the user u1."""
+    """Return an event at some second without a messageId. By default it identifies the user u1."""
     return {"type": "identify", "userId": "u1", "timestamp": (START + timedelta(seconds=second)).isoformat(), **fields}
 
 
@@ -453,7 +456,7 @@ set_in_map, parent_of, keyed, change, read_alias = (
     identified_event.IdentifiedEvent.change,
     mapping.READERS["alias"],
 )
-Broken = tuple[Any, str, Any]  # where, what, and what stands there instead
+Broken = tuple[Any, str, Any]  # object, attribute, and the broken replacement
 SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
     "a group without a person": (
         [

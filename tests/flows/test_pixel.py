@@ -35,7 +35,7 @@ def pixel(world: World, type_: str, data: Any, *, query: str = "", **request: An
 
 
 def is_pixel(answer: httpx.Response) -> bool:
-    """Whether an answer is an image of one transparent pixel that nobody keeps."""
+    """Return True if an answer is an image of one transparent pixel that must not be cached."""
     width, height = struct.unpack("<HH", answer.content[6:10])
     return (
         answer.headers["content-type"] == "image/gif"

@@ -1,4 +1,4 @@
-"""What the digest and readers read follows from the batch or the person, not from the size of the tables."""
+"""Digest and reads touch a number of rows that depends on the batch or person, not on the size of tables."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -18,7 +18,7 @@ TABLES = ("api_message", "cohorts_identity", "cohorts_username", "goals_conversi
 
 
 def rows_read(work: Callable[[], object]) -> dict[str, int]:
-    """The rows of each table that were read while `work` ran."""
+    """Return the number of rows of each table that `work` read."""
     before = _rows_read_so_far()
     work()
     after = _rows_read_so_far()
@@ -67,9 +67,7 @@ def test_reader__that_made_its_plan_on_an_empty_table__reads_the_rows_of_the_per
 
 @pytest.mark.parametrize("is_analyzed", [True, False])
 def test_digest__of_a_batch__reads_its_own_rows_and_no_table(world: World, *, is_analyzed: bool) -> None:
-    """As many as a batch touches, the planner would join by hashing the whole table; or, before the table's first
-    statistics, by comparing every row with every other.
-    """
+    """For so large a batch the planner would hash the whole table, or without statistics use nested loops."""
     people, strangers = 250, 12_000
     Identity.objects.bulk_create(
         Identity(site=world.site, kind=kind, value=f"stranger-{number}")

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("clock")
 
 @pytest.fixture
 def queue(world: World) -> World:
-    """A goal for A; B and C wait."""
+    """Create a goal for A, and let B and C wait."""
     world.change_site(goals_per_10_seconds=1)
     for name in "ABC":
         world.track(name)
@@ -30,7 +30,7 @@ def queue(world: World) -> World:
 
 
 def made(world: World) -> str:
-    """The letters of the goals that events made, in the order in which they were made."""
+    """Return the letters of the goals made by events, in the order of their creation."""
     goals = Goal.objects.filter(site=world.site, deleted_at=None, origin=Goal.Origin.EVENT).order_by("id")
     return "".join(goal.name.removesuffix(" (track)").rpartition(" ")[2] for goal in goals)
 

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("clock")
 
 
 def names(world: World) -> list[str]:
-    """The goals in the order in which they were made, by their events' names."""
+    """Return the goals by their events' names, in the order of their creation."""
     return [goal.name.rpartition(" ")[2] for goal in Goal.objects.filter(site=world.site).order_by("id")]
 
 
@@ -77,7 +77,7 @@ def test_window__slides__and_is_half_open(world: World, clock: Clock, limits: st
 
 
 def room_in_windows_that_do_not_slide(site_id: int, limits: tuple[quota.Window, ...], *, now: datetime) -> int:
-    """A defect for `quota.count_free`: it counts from the last full ten seconds, and from the last full hour."""
+    """Replace `quota.count_free` by a defect that counts from the last full ten seconds and the last full hour."""
     rooms = []
     for window in limits:
         begin = times.EPOCH + (now - times.EPOCH) // window.span * window.span
@@ -118,7 +118,7 @@ def test_quota__checked_by_two_workers_at_once__holds_because_of_the_lock(
     def look_together(site_id: int, limits: tuple[quota.Window, ...], *, now: datetime) -> int:
         room = look(site_id, limits, now=now)
         with suppress(threading.BrokenBarrierError):
-            both.wait(0.2 if is_locked else 30)  # nobody comes where the lock keeps them out
+            both.wait(0.2 if is_locked else 30)  # with the lock the second thread never arrives
         return room
 
     monkeypatch.setattr(quota, "count_free", look_together)

@@ -1,4 +1,4 @@
-"""What must not hurt: a poisoned message, dead workers, concurrent ones, a database or broker that goes away."""
+"""Resilience against poisoned messages, dead and concurrent workers, and outages of database or broker."""
 
 import json
 import subprocess
@@ -182,7 +182,7 @@ def killer() -> int:
 
 
 def is_asleep() -> bool:
-    """Whether a worker's statement sleeps in the database."""
+    """Return True if a worker's statement sleeps in the database."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()")
         return cursor.fetchone() is not None
@@ -240,7 +240,7 @@ def test_sites__beside_one_whose_messages_kill_every_worker__have_their_turn(
 
     monkeypatch.setattr(digest, "derive", derive_or_die)
     world.post(world.event(event="Fine"), sitecode="bbbbbbbbbb")
-    for _ in range(60):  # which site is first is chance
+    for _ in range(60):  # the order of sites is random
         world.post(world.event(event="Kill"))
         claims = Claims()
         with suppress(SystemExit):
@@ -279,7 +279,7 @@ def test_note__that_could_not_be_taken_back__holds_up_its_messages_no_longer(wor
 
 
 def die_with(message_ids: Iterable[int]) -> None:
-    """What a worker leaves that dies with these messages in hand."""
+    """Leave the claim of a worker that died with these messages."""
     dying = Claims()
     dying.note(list(message_ids))
     dying.close()
@@ -413,7 +413,7 @@ def test_senders__many_at_once_with_repeats__store_each_message_once(world: Worl
 
 @contextmanager
 def database_down() -> Iterator[None]:
-    """Nobody gets into the test database: its connections are ended and new ones refused."""
+    """Close the test database during the block: end its connections and refuse new ones."""
     parameters = database.connection_parameters()
     name = parameters["dbname"]
     connection.close()
@@ -579,7 +579,7 @@ def test_worker__that_lost_its_broker__looks_for_it_every_few_seconds(monkeypatc
 
 
 def forget_backlog() -> None:
-    """Have this process count anew what is pending: it may still remember what a test before left."""
+    """Let this process count pending messages again, because it may remember those of an earlier test."""
     nudge.nudge()
     wait_until(lambda: not nudge.refuses_senders())
 

@@ -1,4 +1,4 @@
-"""Rules at work: what is stored, which goals are made, and what is told before rules are saved."""
+"""Rules in use: stored fields, created goals, and the forecast before rules are saved."""
 
 import random
 from dataclasses import asdict
@@ -296,7 +296,7 @@ def test_trait__of_an_event_that_was_kept_before_the_rule__is_not_in_what_is_tri
     assert "ada@example.com" not in everything_stored()
 
 
-# What if
+# Forecast
 
 
 NAMES = ("Signed Up", "Viewed order 1", "Viewed order 2", "Heartbeat", "Home")

@@ -36,7 +36,7 @@ def read(world: World, headers: dict[str, str], path: str = "/map/map?key=IDENTI
     return world.client.get(f"{path}&siteCode={SITECODE}", headers=headers)
 
 
-# What each scope opens: the status of a door for credentials with these scopes.
+# Status of each endpoint for credentials with these scopes.
 DOORS: Final[dict[str, Any]] = {
     "segmentio": (Scope.SEND, lambda world, given: world.post(world.event(), headers=given)),
     "getapikey": (Scope.SEND, None),

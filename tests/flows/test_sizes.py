@@ -57,7 +57,7 @@ def test_conversion__of_an_event_that_could_grow__has_at_most_twice_its_bytes(wo
         ("1e40", "1e40", True),
         ("1e39", 10**39, False),
         ("1e21", 10**21, False),
-        ("5.551115123125783e-17", 5.551115123125783e-17, False),  # what is left of 0.1 + 0.2 - 0.3
+        ("5.551115123125783e-17", 5.551115123125783e-17, False),  # result of 0.1 + 0.2 - 0.3
         ("-0.0", 0, False),
         ("19.99", 19.99, False),
         ("9" * 400, int("9" * 400), False),
@@ -100,7 +100,7 @@ def test_written_length__of_a_number__is_that_of_its_digits(number: float) -> No
 
 @given(st.lists(st.from_regex(r"-?[1-9](\.[0-9]{1,5})?[eE][+-]?[0-9]{1,3}", fullmatch=True), max_size=20))
 def test_event__read_again__is_the_same(numbers: list[str]) -> None:
-    """What was stored of it and read again must compare as what is read of it now (promises K-71)."""
+    """The stored value, read again, must compare like the value that is read now (promise K-71)."""
     read = read_body(b'{"n":[%s]}' % ",".join(numbers).encode(), set())
 
     assert read_body(json.dumps(read).encode(), set()) == read

@@ -94,7 +94,7 @@ def test_message_id__that_is_no_id_of_refused_events__is_not_kept(world: World, 
     assert list(Message.objects.values_list("message_id", "reason")) == [(None, "missing_name")] * 2
 
 
-# Who may send
+# Authentication
 
 
 @pytest.mark.promise("I-03")
@@ -197,7 +197,7 @@ def test_source__switched_off__refuses_and_keeps_what_was_sent(world: World, sou
     assert world.client.get(f"/v1/projects/{KEY}/settings").status_code == 404
 
 
-# What is answered
+# Answers
 
 
 @pytest.mark.promise("I-05", "I-18", "I-28")

@@ -28,7 +28,7 @@ def add_source(world: World, kind: str) -> Source:
 
 
 def send(world: World, request: Mapping[str, Any], **changed: Any) -> httpx.Response:
-    """A captured request as it was, but for what is changed in its body."""
+    """Return a captured request with some changes of its body."""
     body = None if request["body"] is None else json.dumps({**request["body"], **changed})
     return world.client.request(request["method"], request["path"], headers=request["headers"], content=body)
 

@@ -1,4 +1,4 @@
-"""Senders that mean harm, or are unlucky: nobody else is hurt, nothing is lost, doubled, or kept that must not be."""
+"""Hostile and unlucky senders harm no other sender, and cause no lost, doubled or forbidden data."""
 
 import gzip
 import json
@@ -129,7 +129,7 @@ def rows_read() -> int:
         return int(cursor.fetchone()[0] or 0)
 
 
-# What must not be stored
+# Data that must not be stored
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_redaction__of_a_type_in_another_case__acts_as_on_any(world: World, sour
     assert json.loads(bytes(world.last_message().body)) == {**event, "traits": {"plan": "x"}}
 
 
-# What must not be lost
+# Data that must not be lost
 
 
 @pytest.mark.promise("B-07")
@@ -271,7 +271,7 @@ def test_write_key__taken_by_two_at_once__is_one_sources(world: World, source: S
     assert WriteKey.objects.filter(key="wanted").count() == 1
 
 
-# What waits
+# Waiting names
 
 
 def test_messages__that_wait_for_quota__go_on_at_once_when_a_rule_speaks_of_them(world: World, source: Source) -> None:

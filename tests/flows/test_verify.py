@@ -64,7 +64,7 @@ def report_on(law: str) -> CheckReport:
 
 
 def rows(report: CheckReport) -> list[str]:
-    """What a report names."""
+    """Return the rows that a report names."""
     return [row for found in report.found.values() for row in found.examples]
 
 
@@ -86,7 +86,7 @@ def test_verify__of_what_came_to_be_by_itself__finds_nothing(town: World) -> Non
     assert "2 conversions by a link, 1 unmatched" in output.getvalue()
 
 
-# What somebody does to the tables, and how verify names the row, by the law that finds it.
+# Damages of the tables, and the row that verify names for each, by the law that finds it.
 TAMPERINGS = {
     "claims": {
         "INSERT INTO api_claim VALUES (77, '{1,2}', now() - interval '6 minutes', now())": r"worker 77, 2 messages$",
@@ -305,7 +305,7 @@ def test_verify__with_differences__says_what_to_do_and_fails(town: World) -> Non
     assert sum("(track:many-" in line for line in lines) == 20
     assert lines.count(f"{'':22}and 40 more") == 1
 
-    # What it advises mends it.
+    # Its advice repairs the rows.
     execute(
         "UPDATE api_message SET status = 'pending', reason = '', waiting_for = '', attempts = 0, digested_at = NULL "
         "WHERE message_id LIKE 'many-%'"
@@ -469,7 +469,7 @@ def test_verify__of_what_an_earlier_reading_took__compares_under_that_one(
 
 
 def test_verify__of_an_earlier_reading_digested_again__finds_nothing(world: World) -> None:
-    """What verify advises must not read old messages otherwise."""
+    """The advice of verify must not interpret old messages differently."""
     digest_formerly(world, *FORMERLY.values(), is_noted=False)
     Identity.objects.all().delete()
     Group.objects.all().delete()

@@ -1,4 +1,4 @@
-"""Whose a request is: one valid key is enough, wherever it stands; without one, each event's own key counts for it."""
+"""Source of a request: one valid key anywhere is enough. Otherwise each event's own key counts for it."""
 
 import base64
 import json
@@ -27,7 +27,7 @@ def mine(world: World) -> Source:
 
 @pytest.fixture
 def others(world: World, mine: Source) -> Source:
-    """A source of another site."""
+    """Return a source of another site."""
     return create_source(create_site(name="Other"), name="Theirs", kind="server", write_key=OTHERS)
 
 
@@ -152,7 +152,7 @@ def test_keys__of_several_sources__keep_the_rules_of_each(world: World, mine: So
 def test_keys__of_several_sources_over_a_limit__leave_each_a_refusal_without_a_body(
     world: World, mine: Source, others: Source
 ) -> None:
-    """What the request begins with may be another site's event."""
+    """The first event of the request may belong to another site."""
     events = batch(MINE, OTHERS)
     events["batch"] += [EVENT] * 4_000
 

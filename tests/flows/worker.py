@@ -18,7 +18,7 @@ def shift_clocks(seconds: float) -> None:
     true_time, shift = time.time, datetime.timedelta(seconds=seconds)
 
     class Meta(type):
-        def __instancecheck__(cls, instance: object) -> bool:  # what the database answers has the true type
+        def __instancecheck__(cls, instance: object) -> bool:  # values from the database have the real type
             return isinstance(instance, TrueDatetime)
 
     class Shifted(TrueDatetime, metaclass=Meta):

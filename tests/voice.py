@@ -18,7 +18,6 @@ from typing import Final
 UNFINISHED: Final = (
     "api/*.py",
     "api/alerts/",
-    "api/erasure/",
     "api/guide/",
     "api/http/",
     "api/ingest/",

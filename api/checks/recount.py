@@ -28,7 +28,7 @@ from api.digest.mapping import derive
 from api.digest.readings import NEWEST
 from api.digest.site_config import load_site_config
 from api.digest.suppression import find_suppressed
-from api.erasure.sweeps import stand_ins_of
+from api.erasure.conversions import pseudonyms_of
 from api.models import Erasure, Removal, Site
 from cohorts import changes, merge
 from goals.models import Conversion
@@ -88,7 +88,7 @@ def _find_erased_spellings() -> dict[int, list[bytes]]:
     """Return, by site, the spellings of people whose erasure goes on, because stand-ins replace them table by table."""
     by_site: dict[int, list[bytes]] = {}
     for erasure in Erasure.objects.filter(finished_at=None):
-        spellings = [erasure.marker, *stand_ins_of(erasure).spellings]
+        spellings = [erasure.marker, *pseudonyms_of(erasure).spellings]
         by_site.setdefault(erasure.site_id, []).extend(spelling.encode() for spelling in spellings)
     return by_site
 

@@ -77,7 +77,7 @@ def _named_by(message: StoredMessage, effects: Derivation) -> set[str]:
     removed some. Reading every body again would cost a tenth of the digest.
     """
     change = effects.change
-    ids = [message.message_id]  # a retry may have the id as its messageId, which a stand-in replaced
+    ids = [message.message_id]  # a retry may have the id as its messageId, which a pseudonym replaced
     ids += [change.user, change.anonymous, change.visitor, change.previous_user] if change else []
     if change is None or settings.HOOKS:
         ids += find_ids(message.body)

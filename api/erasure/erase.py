@@ -1,12 +1,12 @@
-"""Erasing a person: over all identifiers, in every table that events or people fill (promises N-13).
+"""Erasure of a person by all identifiers, in every table that events or people fill (promise N-13).
 
-What an index finds goes at once: identities, usernames, conversions by their keys, up to 5,000, and the messages of
-these. No index leads to other rows that name the person, so a worker sweeps them in chunks. The receipt says when it is
-done (api.erasure.sweeps). Conversions stay as figures: without ids, properties or message, under a marker that means
-nothing.
+Rows that an index finds are deleted at once: identities, usernames, up to 5,000 conversions and their messages. No
+index finds other rows that name the person. So a worker sweeps all tables in chunks (api.erasure.sweeps). The receipt
+says when it is done. Conversions stay in the totals without ids, properties or message, under a meaningless
+marker.
 
-What others said stays theirs: in their events, conversions, traits and groups a stand-in takes the place of the id. To
-delete such an event would leave its conversion without proof that it counts once.
+Other people's events, conversions, traits and groups get a pseudonym in place of the id. Deleting such an event would
+leave its conversion without proof that it counts once.
 """
 
 from datetime import datetime
@@ -17,7 +17,8 @@ from django.db import OperationalError, connection, transaction
 from django.db.models import Max
 from django.db.models.functions import Collate
 
-from api.erasure.sweeps import SWEEPS, end_of_step, forget_conversions, remove_links
+from api.erasure.conversions import forget_conversions, remove_links
+from api.erasure.sweeps import SWEEPS, end_of_step
 from api.ingest.erased import hash_id
 from api.models import Erasure, Site, Suppression
 from cohorts.models import Identity, Username
@@ -25,32 +26,32 @@ from cohorts.queries import find_person
 from goals.models import Conversion
 
 MOST_IDENTITIES: Final = 1_000  # of a person; an id like "test" may be on every device
-CHUNK: Final = 5_000  # rows of a table, whatever their site, that a step of a sweep looks at
+CHUNK: Final = 5_000  # rows of a table, of any site, that a step of a sweep searches
 CHUNK_BYTES: Final = 33_554_432  # of these rows, as stored: 5,000 events of 1 MB would be minutes in one statement
 
 log = structlog.get_logger(__name__)
 
 
 class TooManyIdentitiesError(Exception):
-    """So many identities are linked that they cannot be one person's."""
+    """Raised for more linked identities than one person can have."""
 
 
 def erase(site: Site, id_: str, *, by: str, now: datetime) -> Erasure | None:
-    """Erase the person whom an id names, as far as indexes lead; the receipt, or None where it names nobody.
+    """Erase the rows of a person that indexes find, and return the receipt, None for an unknown id.
 
-    From its first commit on, events that name the person are dropped. Raises TooManyIdentitiesError.
+    After the first commit, events that name the person are dropped. Raises TooManyIdentitiesError.
     """
-    found = find_person(site.pk, [id_], most=MOST_IDENTITIES + 1)
-    if not found:
+    identities = find_person(site.pk, [id_], most=MOST_IDENTITIES + 1)
+    if not identities:
         return None
-    if len(found) > MOST_IDENTITIES:
+    if len(identities) > MOST_IDENTITIES:
         raise TooManyIdentitiesError
-    sought = sorted({identity.value for identity in found})
-    hashes = [hash_id(site.pk, each) for each in sought]
+    sought = sorted({identity.value for identity in identities})
+    hashes = [hash_id(site.pk, value) for value in sought]
     with transaction.atomic():
         erasure = Erasure.objects.create(site=site, erased_by=by, created_at=now, sought=sought, hashes=hashes)
         Suppression.objects.bulk_create(
-            [Suppression(site=site, erasure=erasure, hash=each) for each in hashes], ignore_conflicts=True
+            [Suppression(site=site, erasure=erasure, hash=hash_) for hash_ in hashes], ignore_conflicts=True
         )
     try:
         step(erasure.pk, now=now)
@@ -61,7 +62,7 @@ def erase(site: Site, id_: str, *, by: str, now: datetime) -> Erasure | None:
 
 
 def sweep(*, now: datetime) -> bool:
-    """Do one step of the oldest erasure that is not done and that nobody else has in hand; whether there was one."""
+    """Do one step of the oldest unfinished erasure that no other worker has locked. Return True if there was one."""
     with transaction.atomic():
         waiting = Erasure.objects.filter(finished_at=None).order_by("pk").select_for_update(skip_locked=True)
         erasure = waiting.first()
@@ -69,21 +70,24 @@ def sweep(*, now: datetime) -> bool:
 
 
 def step(erasure_id: int, *, now: datetime) -> bool:
-    """Do one step of an erasure; whether it did anything."""
+    """Do one step of an erasure, and return True if it did anything."""
     with transaction.atomic():
         erasure = Erasure.objects.select_for_update().get(pk=erasure_id)
         return erasure.finished_at is None and _step(erasure, now=now)
 
 
 def allow_again(erasure: Erasure) -> None:
-    """Take events that name the person again. What was erased stays so."""
+    """Accept events that name the person again. Erased data stays erased."""
     with transaction.atomic():
         Suppression.objects.filter(erasure=erasure).delete()
         Erasure.objects.filter(pk=erasure.pk).update(is_allowed_again=True)
 
 
 def _step(erasure: Erasure, *, now: datetime) -> bool:
-    """Remove what indexes find; then, once no transaction runs that may not see the suppression, chunk by chunk."""
+    """Delete the rows that indexes find, later sweep the tables.
+
+    Between the two, wait until no transaction runs that may not see the suppression.
+    """
     if erasure.removed_at is None:
         _remove(erasure)
         erasure.removed_at = now
@@ -92,7 +96,7 @@ def _step(erasure: Erasure, *, now: datetime) -> bool:
         erasure.finished_at, erasure.sought = now, []
     elif erasure.waits_for is not None and is_older_work_going_on(erasure.waits_for):
         if erasure.waits_for > (now_here := clock()):
-            # The clock was ahead, and all work is older than that: wait for what runs now.
+            # The clock was ahead, so that all work is older. Wait for the transactions of this moment.
             Erasure.objects.filter(pk=erasure.pk).update(waits_for=now_here)
         return False
     else:
@@ -127,7 +131,7 @@ def _remove(erasure: Erasure) -> None:
         )
         conversions = [row[0] for row in cursor.fetchall()]
     mine = Identity.objects.filter(site_id=site_id, kind__in=Identity.Kind.values, value__in=sought)
-    # Locked first, as the digest locks them: what a batch adds to their history in personas meanwhile goes along.
+    # Lock first, as the digest does, so that persona history which a batch adds meanwhile is deleted too.
     locked = list(mine.order_by("kind", Collate("value", "C")).select_for_update().values_list("pk", flat=True))
     erasure.identities += Identity.objects.filter(pk__in=locked).delete()[1].get("cohorts.Identity", 0)
     remove_links(erasure)
@@ -136,7 +140,7 @@ def _remove(erasure: Erasure) -> None:
 
 
 def _sweep_chunk(erasure: Erasure) -> None:
-    """Look at the next rows of a table; at its end, go on to the next table."""
+    """Sweep the next rows of a table. At its end, continue with the next table."""
     model, sweep_rows = SWEEPS[Erasure.Stage(erasure.stage)]
     if erasure.until is None:
         erasure.until = model._default_manager.aggregate(last=Max("pk"))["last"] or 0  # noqa: SLF001
@@ -148,17 +152,17 @@ def _sweep_chunk(erasure: Erasure) -> None:
 
 
 def clock() -> datetime:
-    """When this transaction began, by the database's clock."""
+    """Return the start of this transaction by the database's clock."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT now()")
-        began: datetime = cursor.fetchone()[0]
-        return began
+        started_at: datetime = cursor.fetchone()[0]
+        return started_at
 
 
 def is_older_work_going_on(since: datetime) -> bool:
-    """Whether a transaction that writes began before: it may have looked before the ids were suppressed.
+    """Return True if a writing transaction began before this time, because it may not see the suppression.
 
-    A batch has claimed its messages when it looks, so that it is known to write by then.
+    A batch claims its messages before it reads suppressions, so that PostgreSQL knows by then that it writes.
     """
     with connection.cursor() as cursor:
         cursor.execute(

@@ -1,8 +1,8 @@
-"""Removing what was made by mistake: personas and groups, and sites with all that is in them.
+"""Removal of personas, groups and whole sites.
 
-A persona or group leaves the lists and `common` at once; a worker takes it from its members, a chunk of identities at a
-time. Of a site the doors are closed at once, then a worker deletes table by table; the site itself goes last, so that a
-worker that dies on the way is followed by another one. The log of changes stays.
+A persona or group leaves the lists and `common` at once. A worker removes it from its members, a chunk of identities at
+a time. A site refuses events and readers at once. Then a worker deletes its rows table by table, and the site last, so
+that another worker can continue after a crash. The audit log stays.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from api.models import Removal, Site, WriteKey
 from cohorts.models import Group, Identity, Persona
 
 CHUNK: Final = 5_000
-LOOKUPS_LAST: Final = timedelta(seconds=10)  # processes know keys for 5 s after these are gone (api.http.credentials)
+LOOKUPS_LAST: Final = timedelta(seconds=10)  # processes remember deleted keys for 5 s (api.http.credentials)
 
 # The tables of a site that may be large, in the order in which they are emptied, each with its rows of the site. The
 # others go with the site.
@@ -57,22 +57,22 @@ COUNTED: Final[Mapping[str, str]] = {
     "groups": "cohorts_group",
     "personas": "cohorts_persona",
 }
-MOST_COUNTED: Final = 1_000_000  # rows that a page of figures counts of a table
+MOST_COUNTED: Final = 1_000_000  # rows of a table that a page counts
 
 
 def remove_persona(persona: Persona, *, by: str, now: datetime) -> Removal:
-    """Take a persona from `common` at once and from everybody's facts in the background."""
+    """Remove a persona from `common` at once, and from all identities in the background."""
     with transaction.atomic():
         removal = _begin(persona.site, Removal.Of.PERSONA, persona.name, by=by, now=now)
         removal.number = persona.pk
         removal.save(update_fields=["number"])
-        # Its history may have millions of rows: Django's way would load them.
+        # Its history may have millions of rows, which Django's cascade would load.
         Persona.objects.filter(pk=persona.pk)._raw_delete(using="default")  # noqa: SLF001
     return removal
 
 
 def remove_group(group: Group, *, by: str, now: datetime) -> Removal:
-    """Delete a group and its traits at once; people leave it in the background."""
+    """Delete a group and its traits at once, and the memberships in the background."""
     with transaction.atomic():
         removal = _begin(group.site, Removal.Of.GROUP, group.group_id, by=by, now=now)
         group.delete()
@@ -80,10 +80,10 @@ def remove_group(group: Group, *, by: str, now: datetime) -> Removal:
 
 
 def remove_site(site: Site, *, by: str, now: datetime) -> Removal | None:
-    """Remove a site: an empty one at once, upon which nothing is returned; another one in the background.
+    """Remove an empty site at once and return None, or remove it in the background and return the removal.
 
-    Nothing comes in any more when this returns, but for the seconds that other processes remember keys; and only
-    administrators see the site.
+    The site then accepts no events, except for the seconds that other processes remember its keys. Only administrators
+    see it.
     """
     with transaction.atomic():
         if not any(count_rows(site).values()):
@@ -101,20 +101,20 @@ def remove_site(site: Site, *, by: str, now: datetime) -> Removal | None:
 
 
 def count_rows(site: Site) -> dict[str, int]:
-    """Return what is lost with a site, by what it is; a million stands for more. One query a table."""
-    found = {}
+    """Return the number of rows of a site by kind, a million at most. One query per kind."""
+    rows = {}
     with connection.cursor() as cursor:
         for name, table in COUNTED.items():
             cursor.execute(
                 f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE site_id = %s LIMIT %s) AS counted",
                 [site.pk, MOST_COUNTED],
             )
-            found[name] = cursor.fetchone()[0]
-    return found
+            rows[name] = cursor.fetchone()[0]
+    return rows
 
 
 def sweep(*, now: datetime) -> bool:
-    """Do one step of the oldest removal that is not done and that no other worker has; whether there was one."""
+    """Do one step of the oldest unfinished removal that no other worker has locked. Return True if there was one."""
     with transaction.atomic():
         waiting = Removal.objects.filter(finished_at=None).order_by("pk").select_for_update(skip_locked=True)
         removal = waiting.select_related("site").first()
@@ -129,7 +129,7 @@ def _begin(site: Site, of: Removal.Of, name: str, *, by: str, now: datetime) -> 
 
 
 def _step_members(removal: Removal, *, now: datetime) -> bool:
-    """Take a persona or a group from a chunk of identities; at their end, delete a chunk of the persona's history."""
+    """Remove a persona or a group from a chunk of identities. After the last chunk, delete the persona's history."""
     if removal.position < removal.until:
         begin, removal.position = removal.position, removal.position + CHUNK
         removal.rows += _forget(removal, begin, removal.position)
@@ -142,7 +142,7 @@ def _step_members(removal: Removal, *, now: datetime) -> bool:
 
 
 def _forget(removal: Removal, begin: int, end: int) -> int:
-    """Remove the register of some identities, locked in the order in which the digest locks them; how many had it."""
+    """Remove the register from some identities, locked in the digest's order. Return how many had it."""
     has, without = "registers #>> '{group,3}' = %(name)s", "registers - 'group'"
     if removal.of == Removal.Of.PERSONA:
         has = "registers -> 'personas' ? %(name)s"
@@ -166,7 +166,7 @@ def _forget(removal: Removal, begin: int, end: int) -> int:
 
 
 def _step_site(removal: Removal, *, now: datetime) -> bool:
-    """Delete a chunk of the first table that has rows of the site; where none has any, the site."""
+    """Delete a chunk of the first table that has rows of the site. If none has any, delete the site."""
     for table, condition in TABLES.items():
         deleted = _delete_some(table, condition, {"site": removal.site_id})
         if deleted:
@@ -175,8 +175,8 @@ def _step_site(removal: Removal, *, now: datetime) -> bool:
             return True
     closed_at = removal.created_at + LOOKUPS_LAST
     if now < closed_at or is_older_work_going_on(closed_at):
-        # A process may still know a key, or store an event that it took before. Work of the digest is waited for above:
-        # it has the rows of its events locked.
+        # A process may still remember a key, or store an event that it accepted before. The digest is no concern here:
+        # the deletions above wait for the events that it has locked.
         return False
     _finish_site(removal.site, by=removal.removed_by)
     return True

@@ -58,7 +58,7 @@ class Erasure(models.Model):
     replaced = models.JSONField(
         null=True,
         default=dict,
-        help_text="By stage, rows of others in which a stand-in took the place of an id; none of receipts from before.",
+        help_text="Rows of other people with a pseudonym in place of an id, by stage. Empty for older receipts.",
     )
     finished_at = models.DateTimeField(null=True)
     is_allowed_again = models.BooleanField(default=False)

@@ -15,7 +15,7 @@ from django.test import Client
 
 from api.checks.run import verify
 from api.erasure import erase
-from api.erasure.sweeps import TEXTS
+from api.erasure.text_sweep import TEXTS
 from api.models import AuditEntry, Erasure, Message, Rule, Site, Suppression
 from cohorts import changes, people
 from cohorts.models import Identity, Link, PersonaFact
@@ -109,7 +109,7 @@ STAYS = {
 @pytest.mark.promise("N-13")
 @pytest.mark.parametrize("id_", [*STAYS, "7"])
 @pytest.mark.parametrize("is_pruned", [False, True])
-def test_erase__whom_others_named__leaves_stand_ins_and_every_proof(
+def test_erase__whom_others_named__leaves_pseudonyms_and_every_proof(
     owner: Client, site: Site, world: World, id_: str, *, is_pruned: bool
 ) -> None:
     """Whatever the id stands in, whether the message that said so is still there or not."""

@@ -1,4 +1,4 @@
-"""However JSON spells an id: erasing it finds it, a stand-in takes its place, and it does not come back."""
+"""However JSON spells an id: erasing it finds it, a pseudonym takes its place, and it does not come back."""
 
 import base64
 import gzip
@@ -135,7 +135,7 @@ def test_erase__person_who_sent_their_id_so__leaves_nothing_and_stays_away(
 
 @pytest.mark.promise("N-13")
 @pytest.mark.parametrize(("id_", "spelling"), SPELLINGS)
-def test_erase__person_whom_others_named_so__leaves_a_stand_in(
+def test_erase__person_whom_others_named_so__leaves_a_pseudonym(
     world: World, site: Site, id_: str, spelling: bytes
 ) -> None:
     world.identify(userId=id_, traits={"a": 1})

@@ -11,7 +11,7 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_POST
 
 from api.audit import note
-from api.erasure import erase, sweeps
+from api.erasure import erase, message_sweep
 from api.http.wording import count_of
 from api.insight import people
 from api.insight.export import export
@@ -120,8 +120,8 @@ def show_erasure(request: HttpRequest, site: Site, erasure_id: int) -> HttpRespo
             for stage in Erasure.Stage
             if stage != Erasure.Stage.DONE
         ],
-        left=replaced.get(sweeps.LEFT, 0),
-        emptied=replaced.get(sweeps.EMPTIED, 0),
+        left=replaced.get(message_sweep.LEFT, 0),
+        emptied=replaced.get(message_sweep.EMPTIED, 0),
     )
 
 

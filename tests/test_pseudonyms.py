@@ -1,14 +1,14 @@
-"""Stand-ins replace an erased id where it is a value, and within texts where it is unambiguous."""
+"""Pseudonyms replace an erased id where it is a value, and within texts where it is unambiguous."""
 
 import json
 from typing import Any
 
 import pytest
 
-from api.erasure.stand_ins import StandIns
+from api.erasure.pseudonyms import Pseudonyms
 
 IDS = ["ada@example.com", "ada-king", "1234567", "7", "id/é"]
-STAND_INS = StandIns.make(IDS, "gone")
+PSEUDONYMS = Pseudonyms.make(IDS, "gone")
 ADA, KING, NUMBER, SEVEN, ODD = "gone", "gone:1", "gone:2", "gone:3", "gone:4"
 
 
@@ -27,9 +27,9 @@ ADA, KING, NUMBER, SEVEN, ODD = "gone", "gone:1", "gone:2", "gone:3", "gone:4"
         ("", ""),
     ],
 )
-def test_text__with_an_id__has_the_stand_in(before: str, after: str) -> None:
-    assert STAND_INS.text(before) == after
-    assert json.loads(STAND_INS.json(json.dumps([before, {before: 1}]).encode())) == [after, {after: 1}]
+def test_text__with_an_id__has_the_pseudonym(before: str, after: str) -> None:
+    assert PSEUDONYMS.text(before) == after
+    assert json.loads(PSEUDONYMS.json(json.dumps([before, {before: 1}]).encode())) == [after, {after: 1}]
 
 
 @pytest.mark.parametrize(
@@ -45,19 +45,19 @@ def test_text__with_an_id__has_the_stand_in(before: str, after: str) -> None:
     ],
 )
 def test_json__with_ids__keeps_all_else(before: bytes, after: Any) -> None:
-    assert json.loads(STAND_INS.json(before)) == after
+    assert json.loads(PSEUDONYMS.json(before)) == after
 
 
 def test_json__that_is_broken__is_read_as_far_as_it_goes() -> None:
-    assert STAND_INS.json(b'{"a": "ada-king", "b": ') == b'{"a": "gone:1", "b": '
-    assert STAND_INS.json(b'{"a": "ada-ki') == b'{"a": "ada-ki'
+    assert PSEUDONYMS.json(b'{"a": "ada-king", "b": ') == b'{"a": "gone:1", "b": '
+    assert PSEUDONYMS.json(b'{"a": "ada-ki') == b'{"a": "ada-ki'
 
 
 def test_strict__keeps_numbers_and_longer_texts() -> None:
-    assert STAND_INS.strict.json(b'[1234567, "1234567", "to ada@example.com"]') == (
+    assert PSEUDONYMS.strict.json(b'[1234567, "1234567", "to ada@example.com"]') == (
         b'[1234567, "gone:2", "to ada@example.com"]'
     )
 
 
 def test_prose__is_free_of_every_id_but_the_shortest() -> None:
-    assert STAND_INS.prose("KeyError: 'ada-king' at 7") == "KeyError: 'gone:1' at 7"
+    assert PSEUDONYMS.prose("KeyError: 'ada-king' at 7") == "KeyError: 'gone:1' at 7"

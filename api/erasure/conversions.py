@@ -1,0 +1,64 @@
+"""Conversions, links and totals of an erased person."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connection
+
+from api.erasure.pseudonyms import Pseudonyms
+from api.insight.people import message_ids_of
+from api.models import Erasure, LateLink, Message
+from cohorts.models import Identity, Link
+from goals import totals
+from goals.models import Conversion
+
+
+def pseudonyms_of(erasure: Erasure) -> Pseudonyms:
+    return Pseudonyms.make(erasure.sought, erasure.marker)
+
+
+def remove_links(erasure: Erasure) -> None:
+    """Delete the links from and to the person's ids, and their late links, by indexes."""
+    links = Link.objects.filter(site_id=erasure.site_id)
+    links.filter(kind__in=Identity.Kind.values, value__in=erasure.sought).delete()
+    links.filter(user_value__in=erasure.sought).delete()
+    late_links = LateLink.objects.filter(site_id=erasure.site_id)
+    late_links.filter(kind__in=Identity.Kind.values, value__in=erasure.sought).delete()
+    late_links.filter(users_after__in=erasure.sought).update(users_after="")  # an id as a cursor
+
+
+def forget_conversions(erasure: Erasure, conversion_ids: Sequence[int]) -> None:
+    """Delete the messages of these conversions, and keep of the conversions what totals need."""
+    if not conversion_ids:
+        return
+    keys = Conversion.objects.filter(pk__in=conversion_ids).values_list("message_key", flat=True)
+    messages = message_ids_of(erasure.site_id, list(keys))
+    erasure.messages += Message.objects.filter(pk__in=messages).delete()[0]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE goals_conversion AS c
+               SET visitor_code = %s, keyed_by = 0, user_id = NULL, anonymous_id = NULL, properties = '{}',
+                   message_key = 'erased:' || c.id
+              FROM (SELECT id, visitor_code FROM goals_conversion WHERE id = ANY(%s) ORDER BY id FOR UPDATE) AS old
+             WHERE c.id = old.id
+            RETURNING c.id, c.occurred_at, c.goal_id, old.visitor_code, c.visitor_code, c.revenue, c.currency
+            """,
+            [erasure.marker, list(conversion_ids)],
+        )
+        erasure.conversions += move_totals(erasure, cursor.fetchall())
+
+
+def move_totals(erasure: Erasure, rows: Sequence[tuple[Any, ...]]) -> int:
+    """Move conversions to the marker in the totals, and return how many there are."""
+    moved = [
+        totals.MovedConversion(totals.CountedConversion(id_, (goal, new), at, revenue, currency), (goal, old))
+        for id_, at, goal, old, new, revenue, currency in rows
+    ]
+    totals.count_conversions(erasure.site_id, [], moved)
+    return len(rows)
+
+
+def count_replaced(erasure: Erasure, what: str, rows: int = 1) -> None:
+    if rows:
+        erasure.replaced = {**(erasure.replaced or {}), what: (erasure.replaced or {}).get(what, 0) + rows}

@@ -14,7 +14,9 @@ class Migration(migrations.Migration):
             name="replaced",
             field=models.JSONField(
                 default=dict,
-                help_text="Rows of other people with a pseudonym in place of an id, by stage. Empty for older receipts.",
+                help_text=(
+                    "Rows of other people with a pseudonym in place of an id, by stage. Empty for older receipts."
+                ),
                 null=True,
             ),
         ),

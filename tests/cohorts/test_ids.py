@@ -1,4 +1,4 @@
-"""What names somebody, and what clients send when they have nobody to name."""
+"""Ids that identify a person, and placeholders that clients send without an id."""
 
 import pytest
 from hypothesis import given

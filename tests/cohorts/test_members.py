@@ -1,4 +1,4 @@
-"""Members of personas and groups are persons, as remote data joins them, each once."""
+"""Members of personas and groups are persons, joined like their remote data, each once."""
 
 from dataclasses import replace
 from typing import Any
@@ -118,7 +118,7 @@ def test_members__of_random_histories__are_whom_the_documents_name(
 
 
 def assert_agreement(shop: World, *, limit: int) -> None:
-    """Who is told to be in is whose document says so; each person once, each persona with its size."""
+    """Require that lists of members and documents agree: each person once, each persona with its size."""
     site = shop.site
     by_id: dict[str, Identity] = {}
     for identity in Identity.objects.filter(site=site).order_by("kind"):

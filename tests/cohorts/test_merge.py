@@ -1,4 +1,4 @@
-"""The laws of registers: any order, any repetition, any grouping, one result, and which one."""
+"""Laws of registers: any order, repetition and grouping of changes gives one defined result."""
 
 import copy
 import json

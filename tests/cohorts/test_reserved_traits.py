@@ -1,4 +1,4 @@
-"""What reserved traits are expected to hold; nothing of them is ever lost, only noted."""
+"""Expected types of reserved traits. Other values are stored too, with a warning."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ EXPECTED: dict[str, tuple[str, list[Any], list[Any]]] = {
 
 
 def of(name: str, value: Any) -> dict[str, Any]:
-    """The traits that hold `value` under a name or a path of two."""
+    """Return traits with `value` under a name or a path of two names."""
     first, dot, second = name.partition(".")
     return {first: {second: value}} if dot else {first: value}
 

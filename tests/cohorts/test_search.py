@@ -1,4 +1,4 @@
-"""People are found as a support desk looks for them."""
+"""Search of people by the terms of a support desk."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A username is one user's: who comes second is warned, and nobody is merged by it."""
+"""A username belongs to one user. A second user gets a warning, and users are not merged by it."""
 
 import itertools
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def say(user: str | None, username: Any, *, at: float = 0, **fields: Any) -> Cha
 
 
 def apply(site_id: int, *changes: Change) -> list[bool]:
-    """Whether each of these changes, in one batch, came with another user's name."""
+    """Apply changes in one batch. Return for each whether it had another user's name."""
     with transaction.atomic():
         return [each.has_taken_username for each in people.apply(site_id, changes, most_linked=500).applied]
 
@@ -127,7 +127,7 @@ def test_username__costs_three_queries__only_where_there_is_one(world: World) ->
 
 @pytest.mark.promise("I-16")
 def test_username__claimed_by_two_at_once__is_one_users_and_nobody_waits_in_a_ring(world: World) -> None:
-    """One comes with the names in their order, the other in the opposite one; somebody else makes both wait amid it."""
+    """Two batches claim the names in opposite orders while a third transaction makes both wait in the middle."""
     names = [f"name {number}" for number in range(9)]
 
     def claim(worker: int) -> list[bool]:

@@ -1,4 +1,4 @@
-"""How values of any type compare with a text."""
+"""Comparison of values of any type with a text."""
 
 from decimal import Decimal
 from typing import Any

@@ -1,4 +1,4 @@
-"""Breakdowns of a goal by what is known of its visitors (promises K-87)."""
+"""Breakdowns of a goal by properties of its visitors (promise K-87)."""
 
 from collections import defaultdict
 from collections.abc import Collection
@@ -54,7 +54,7 @@ KNOWN: dict[tuple[BreakdownBy, str], dict[str, list[str]]] = {
 
 
 def recount(goal: Goal, labels: dict[str, list[str]], of: Collection[str] | None = None) -> Any:
-    """The slow way: by label (conversions, visits, visitors, revenue), of some visitors only."""
+    """Recount slowly: (conversions, visits, visitors, revenue) by label, of some visitors only."""
     times, money = defaultdict[str, list[Any]](list), defaultdict[str, list[Any]](list)
     for each in Conversion.objects.filter(goal=goal, occurred_at__gte=START, occurred_at__lt=END):
         times[each.visitor_code].append(each.occurred_at)

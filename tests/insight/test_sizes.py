@@ -1,4 +1,4 @@
-"""Memory of reads and size of their answers: bounded in bytes, not only in rows."""
+"""Memory of reads and size of their answers are limited in bytes and in rows."""
 
 import json
 import tracemalloc
@@ -49,7 +49,7 @@ def measured() -> Iterator[Peak]:
 
 
 def add_conversions(world: World, count: int, *, size: int, with_messages: bool = False) -> Goal:
-    """Give the user u1 conversions of one goal whose properties have so many bytes, and their messages."""
+    """Give the user u1 conversions of one goal whose properties have `size` bytes, and their messages."""
     goal = Goal.objects.create(site=world.site, name="Buy")
     text = "".join(f"{number:07x}" for number in range(size // 7))  # nothing that PostgreSQL makes much smaller
     Conversion.objects.bulk_create(
@@ -93,7 +93,7 @@ def add_conversions(world: World, count: int, *, size: int, with_messages: bool 
 
 
 def make_person(world: World, *, trait: int, changes: int) -> Identity:
-    """Make the user u1 with a trait of so many bytes, who entered so many personas."""
+    """Make the user u1 with a trait of `trait` bytes, who entered `changes` personas."""
     world.identify(userId="u1", traits={"text": "x" * trait})
     identity = Identity.objects.get(value="u1")
     personas = Persona.objects.bulk_create(Persona(site=world.site, name=f"persona {n}") for n in range(changes))
@@ -195,7 +195,7 @@ def test_page__over_many_large_events__is_bounded_in_bytes(world: World, page: s
     goal = add_conversions(world, 40, size=700_000, with_messages=True)
     viewer = browser_of(world.site, "viewer")
     look = PAGES[page]
-    look(viewer, goal)  # what is loaded once: templates, modules
+    look(viewer, goal)  # loads templates and modules
 
     with measured() as peak:
         text = text_of(look(viewer, goal))

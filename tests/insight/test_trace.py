@@ -1,4 +1,4 @@
-"""The trace of a message, for every way that one can take."""
+"""The trace of a message for every outcome."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -56,7 +56,7 @@ def add_rule(world: World, action: RuleAction, **fields: Any) -> Rule:
 
 
 def stay(world: World, event: Any) -> None:
-    """Send an event that nobody digests."""
+    """Send an event and leave it pending."""
     world.post(event)
 
 
@@ -424,7 +424,7 @@ def test_differences__of_a_rejected_one_that_a_rule_now_saves__say_to_try_again(
 
 @contextmanager
 def hooked(transform: Callable[[Any], Any]) -> Iterator[None]:
-    """An operator's module is loaded."""
+    """Load an operator's hooks module during the block."""
     module = ModuleType("trace_hooks")
     module.transform = transform  # type: ignore[attr-defined]
     sys.modules["trace_hooks"] = module

@@ -1,4 +1,4 @@
-"""Why there is no conversion, in sentences."""
+"""Sentences that explain a missing conversion."""
 
 from collections.abc import Callable
 from typing import Any
@@ -86,7 +86,7 @@ def switch_off(world: World) -> None:
 
 
 def send_under_another_visitor(world: World) -> None:
-    """The event's own visitor code comes first; then the code moved to another user."""
+    """Send an event with its own visitor code, then move the code to another user."""
     shared = {"kameleoonVisitorCode": "shared"}
     world.identify(at=-1, traits={"kameleoonVisitorCode": "first"})
     world.track("Signed Up", properties=shared)

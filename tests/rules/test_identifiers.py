@@ -1,4 +1,4 @@
-"""Names that hold identifiers get a pattern that they have themselves; names that only look so get none."""
+"""Names with identifiers get a pattern that they match. Names that only look similar get none."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Rules as values: what their conditions mean and what their actions do to an event, without a database."""
+"""Conditions and actions of rules as values, without a database."""
 
 import re
 from copy import deepcopy
@@ -174,7 +174,7 @@ def test_names__of_one_pattern__become_one() -> None:
 
 @pytest.mark.promise("A-05", "A-13")
 def test_group__taken_from_a_field__has_traits_from_fields() -> None:
-    """What Altis calls register_segment_group_field."""
+    """Altis calls this register_segment_group_field."""
     event = {"properties": {"AudienceId": ["42"], "country": "GB", "deep": {"size": 3}}}
     traits = (("country", "properties.country"), ("size", "properties.deep.size"), ("none", "properties.none"))
 
@@ -289,7 +289,7 @@ def test_pattern__with_anything_twice__is_found_wherever_it_can_be(
     )
 
 
-# What is wrong with a rule
+# Errors of rules
 
 
 @pytest.mark.parametrize(

@@ -43,10 +43,10 @@ class Goal(models.Model):
         RATIO_METRICS = "RATIO_METRICS"
 
     class Origin(models.TextChoices):
-        EVENT = "event", "made by an event"
-        PERSON = "person", "made by a person"
+        EVENT = "event", "automatic"
+        PERSON = "person", "created manually"
         IMPORT = "import", "imported"
-        API = "api", "made through the API"
+        API = "api", "created through the API"
 
     site = models.ForeignKey("api.Site", on_delete=models.CASCADE, related_name="goals")
     name = models.CharField(max_length=GOAL_NAME_LENGTH, validators=[MinLengthValidator(1)])

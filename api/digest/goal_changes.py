@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 
-from api import audit
 from api.http.wording import count_of
 from api.models import GoalsChange, Site
+from api.models.audit import write_audit
 from goals import bulk_changes, reports
 from goals.merging import list_merged_into
 from goals.models import Goal
@@ -105,7 +105,7 @@ def start_change(change: GoalsChange, *, user: "User", now: datetime) -> None:
         if locked.tag:
             after["tag"] = locked.tag
         what = f"{PAST_TENSE[locked.action]} {count_of(count, 'goal')}"
-        audit.record(locked.site, what, None, after, who=user.get_username(), user=user)
+        write_audit(user, locked.site, what, None, after)
         GoalsChange.objects.filter(pk=locked.pk).update(started_at=now, user=user)
 
 

@@ -12,9 +12,9 @@ from typing import Final
 from django.db import connection, transaction
 from django.db.models import Max
 
-from api import audit
 from api.erasure.erase import is_older_work_going_on
 from api.models import Removal, Site, WriteKey
+from api.models.audit import write_audit
 from cohorts.models import Group, Identity, Persona
 
 CHUNK: Final = 5_000
@@ -197,4 +197,4 @@ def _delete_some(table: str, condition: str, parameters: Mapping[str, int]) -> i
 def _finish_site(site: Site, *, by: str) -> None:
     name, sitecode = site.name, site.sitecode
     site.delete()
-    audit.record(None, f"Removed the site {sitecode}", {"name": name, "sitecode": sitecode}, None, who=by)
+    write_audit(by, None, f"Removed the site {sitecode}", {"name": name, "sitecode": sitecode}, None)

@@ -1,34 +1,34 @@
-"""Whose page it is: every page belongs to one site, and only its members see that it exists."""
+"""Access to pages: every page belongs to one site, and only its members see that it exists."""
 
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.auth.views import redirect_to_login
-from django.db.models import F
+from django.db.models import F, Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponseBase, QueryDict
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
 from unfold.sites import UnfoldAdminSite
 
 import names
 from api.models import Role, Site
-
-if TYPE_CHECKING:
-    from django.db.models import QuerySet
+from api.pages.query_form import LARGEST_ID, read_id
 
 View = Callable[..., HttpResponseBase]
+M = TypeVar("M", bound=Model)
 
 
 class Frame(UnfoldAdminSite):  # type: ignore[misc]  # the theme's is untyped
     """The theme's menu, title and header around the pages of sites.
 
-    It knows no tables: their list would ask for permissions, two queries a page.
+    It has no tables, because their list would ask for permissions: two queries a page.
     """
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Return whether somebody active is signed in: members need not be what Django calls staff."""
+        """Return True for every active user: members need not be staff."""
         return bool(request.user.is_authenticated and request.user.is_active)
 
 
@@ -38,8 +38,8 @@ FRAME: Final = Frame()
 def site_page(role: Role = Role.VIEWER) -> Callable[[View], View]:
     """Make `view(request, site, …)` a page under a site's code, for its members with this role or a higher one.
 
-    Who is not signed in is sent to the login; to an outsider nothing is there (404); a member of a lower role is told
-    which is needed (403). A superuser is an owner everywhere. One query.
+    A visitor who is not signed in gets the login, an outsider 404. A member with a lower role gets 403 and the name of
+    the role. A superuser is an owner everywhere. One query.
     """
 
     def decorate(view: View) -> View:
@@ -67,16 +67,24 @@ def site_page(role: Role = Role.VIEWER) -> Callable[[View], View]:
     return decorate
 
 
+def get_in_site(rows: type[M] | QuerySet[M], site: Site, number: int | str | None, **lookup: Any) -> M:
+    """Return a row of a site by its id, as an address or a form writes it. Raises Http404. One query at most."""
+    id_ = number if isinstance(number, int) else read_id(number)
+    if id_ is None or id_ > LARGEST_ID:
+        raise Http404
+    return get_object_or_404(rows, pk=id_, site=site, **lookup)
+
+
 def without_nul(form: QueryDict) -> QueryDict:
-    """A form with U+FFFD for NUL, as in addresses (api.http.middleware): PostgreSQL takes no NUL in text."""
+    """Return a form with U+FFFD for NUL, as in addresses (api.http.middleware): PostgreSQL has no NUL in text."""
     clean = QueryDict(mutable=True)
     for name, values in form.lists():
         clean.setlist(name.replace("\0", "\ufffd"), [value.replace("\0", "\ufffd") for value in values])
     return clean
 
 
-def sites_of(user: User | AnonymousUser) -> "QuerySet[Site]":
-    """The sites that a person belongs to, each with their `role`, by name; all, without one, for a superuser."""
+def sites_of(user: User | AnonymousUser) -> QuerySet[Site]:
+    """Return a user's sites with their `role`, by name; all sites, without a role, for a superuser."""
     sites = Site.objects.order_by(names.sort_key("name"), "pk")
     if user.is_superuser:
         return sites
@@ -86,12 +94,12 @@ def sites_of(user: User | AnonymousUser) -> "QuerySet[Site]":
 
 
 def may(request: HttpRequest, role: Role) -> bool:
-    """Whether who looks at this page has at least this role."""
+    """Return True if the user of this page has at least this role."""
     return bool(getattr(request, "goalpost_role", Role.VIEWER).includes(role))
 
 
 def current_site(request: HttpRequest) -> Site | None:
-    """The site whose page this is; elsewhere the one last looked at, else the first. At most two queries a request."""
+    """Return the site of this page; elsewhere the last one visited, otherwise the first. At most two queries."""
     if not hasattr(request, "goalpost_site"):
         sites = sites_of(request.user)
         last = sites.filter(sitecode=request.session.get("sitecode", "")).first()
@@ -100,7 +108,7 @@ def current_site(request: HttpRequest) -> Site | None:
 
 
 def show(request: HttpRequest, template: str, *, title: str, status: int = 200, **context: Any) -> TemplateResponse:
-    """A page of ours within the admin's frame."""
+    """Return a page within the frame, with what each template needs."""
     site = getattr(request, "goalpost_site", None)
     frame = FRAME.each_context(request)
     return TemplateResponse(

@@ -16,12 +16,13 @@ from django.utils import timezone
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from api.audit import note
 from api.erasure import removal
 from api.http.credentials import generate_sitecode
 from api.http.tokens import describe, ended, tokens_that_end
+from api.http.wording import count_of
 from api.ingest.provisioning import add_destination
 from api.models import ManagementToken, Removal, Site
+from api.models.audit import write_audit
 
 
 class AuditedAdmin(ModelAdmin):  # type: ignore[misc]  # the theme's is untyped
@@ -36,14 +37,14 @@ class AuditedAdmin(ModelAdmin):  # type: ignore[misc]  # the theme's is untyped
         after = {name: to_audit_value(form.cleaned_data.get(name)) for name in names}
         before = None if add else {name: to_audit_value(form.initial.get(name)) for name in names}
         if form.changed_data:
-            note(request, site_of(row), f"{'Made' if add else 'Changed'} {name_row(row)}", before, after)
+            write_audit(request.user, site_of(row), f"{'Made' if add else 'Changed'} {name_row(row)}", before, after)
         return super().construct_change_message(request, form, formsets, add)
 
     def log_deletions(self, request: HttpRequest, rows: Any) -> Any:
         """Write the audit entries too: Django calls this before it deletes the rows."""
         for row in rows:
             before = {"id": row.pk, "name": str(row)}
-            note(request, site_of(row), f"Deleted {name_row(row)}", before, None)
+            write_audit(request.user, site_of(row), f"Deleted {name_row(row)}", before, None)
         return super().log_deletions(request, rows)
 
 
@@ -78,7 +79,7 @@ class MembershipAdmin(AuditedAdmin):
         for row in rows:
             for token in tokens_that_end([row.user_id], site=row.site):
                 what = f"Ended the management token {token.pk} of {row.user} here"
-                note(request, row.site, what, describe(token), None)
+                write_audit(request.user, row.site, what, describe(token), None)
         return super().log_deletions(request, rows)
 
 
@@ -137,7 +138,9 @@ def audit_end(request: HttpRequest, tokens: Collection[ManagementToken]) -> None
     """Write an entry into the log of each site of tokens that ended with their user."""
     for token in tokens:
         for site in token.sites.all():
-            note(request, site, f"Ended the management token {token.pk} of {token.user}", describe(token), None)
+            write_audit(
+                request.user, site, f"Ended the management token {token.pk} of {token.user}", describe(token), None
+            )
 
 
 class SiteAdmin(AuditedAdmin):
@@ -193,7 +196,7 @@ class SiteAdmin(AuditedAdmin):
         name, sitecode = site.name, site.sitecode
         with transaction.atomic():
             what = f"Began to remove the site {sitecode}"
-            note(request, None, what, {"name": name, **removal.count_rows(site)}, None)
+            write_audit(request.user, None, what, {"name": name, **removal.count_rows(site)}, None)
             has_begun = removal.remove_site(site, by=request.user.get_username(), now=timezone.now())
         state = "A worker removes it now. Its events are refused." if has_begun else "It was empty and is gone."
         messages.success(request, f"{name}: {state}")
@@ -202,4 +205,4 @@ class SiteAdmin(AuditedAdmin):
     @admin.display(description="State")
     def state(self, site: Site) -> str:
         going = next((row for row in site.removals.all() if row.of == Removal.Of.SITE), None)
-        return f"is being removed, {going.rows:,} rows so far" if going else ""
+        return f"is being removed, {count_of(going.rows, 'row')} so far" if going else ""

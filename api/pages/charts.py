@@ -1,4 +1,4 @@
-"""Charts as values: drawn by api/charts.js, told by a table (pages/chart.html)."""
+"""Charts as values. api/charts.js draws them, and pages/chart.html adds a table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-Tone = Literal["", "warn", "bad", "strong"]  # a colour of pages.css, for what it means; else the next shade
+Tone = Literal["", "warn", "bad", "strong"]  # a colour of pages.css, or the next shade
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,23 +20,23 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """What a chart shows over its labels."""
+    """A chart: its labels and the series over them."""
 
     labels: Sequence[str]
     series: Sequence[Series]
-    unit: str = "Time"  # what a label is, the head of the table's first column
+    unit: str = "Time"  # the head of the table's first column
     type: str = "bar"  # or line
     stacked: bool = False
 
     @property
     def json(self) -> str:
-        """For the canvas's `data-chart`."""
-        series = [{"label": each.label, "values": list(each.values), "tone": each.tone} for each in self.series]
+        """The value of the canvas's `data-chart`."""
+        series = [{"label": row.label, "values": list(row.values), "tone": row.tone} for row in self.series]
         return msgspec.json.encode(
             {"type": self.type, "labels": list(self.labels), "series": series, "stacked": self.stacked}
         ).decode()
 
     @property
     def rows(self) -> list[tuple[str, list[float]]]:
-        """(label, the values under it)."""
-        return [(label, [each.values[place] for each in self.series]) for place, label in enumerate(self.labels)]
+        """The rows of the table: a label and its values."""
+        return [(label, [series.values[place] for series in self.series]) for place, label in enumerate(self.labels)]

@@ -1,4 +1,4 @@
-"""What stands around every page: the menu, the switcher of sites, and nothing inline that a strict CSP would refuse."""
+"""Frame of every page: the menu and the switcher of sites, without inline styles, which the CSP refuses."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         {"title": title, "icon": icon, "link": reverse(f"pages:{name}", args=[site.sitecode])}
         for title, icon, name in MENU
     ]
-    for item in items:  # the home page's address begins all others
+    for item in items:  # all addresses begin with that of Home
         item["active"] = request.path == item["link"] or (
             item["title"] != "Home" and request.path.startswith(item["link"])
         )
@@ -48,7 +48,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 def dropdown(request: HttpRequest) -> list[dict[str, Any]]:
-    """The switcher: every site of whoever looks."""
+    """Return the switcher: the sites of this user."""
     if not request.user.is_authenticated:
         return []
     return [
@@ -62,11 +62,11 @@ def dropdown(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 def subheader(request: HttpRequest) -> str:
-    """The site whose page this is."""
+    """Return the name and code of the current site."""
     site = current_site(request) if request.user.is_authenticated else None
     return f"{site.name} · {site.sitecode}" if site else ""
 
 
 def leave_out_inline_style(_: HttpRequest) -> dict[str, Any]:
-    """The theme writes its colours into the page; ours stand in api/colors.css."""
+    """Return empty values for the theme's inline colours: api/colors.css has the colours."""
     return {"colors": None, "border_radius": None}

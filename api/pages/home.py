@@ -1,10 +1,9 @@
-"""The home page of a site: whether all is well, at a glance."""
+"""Home page of a site: its state at a glance, and what needs attention."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
-from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import reverse
@@ -12,11 +11,10 @@ from django.utils import timezone
 
 from api.alerts.conditions import explain
 from api.http.refused_keys import KeyProblem
-from api.http.wording import count_of
+from api.http.wording import count_of, duration_of
 from api.ingest.source_counts import SourceCounts
 from api.insight import site_status
 from api.insight.delivery import DeliveryPeriod, measure_lag
-from api.insight.refused import Refused
 from api.models import Role, Site
 from api.pages.access import may, show, site_page
 from api.pages.charts import Chart, Series
@@ -25,7 +23,7 @@ from goals.models import Goal
 NEWEST: Final = 8
 MOST_ALERTS: Final = 5
 LAG_WARNING: Final = timedelta(seconds=30)  # as the doctor's
-# Where an owner finds a key in place of one that was refused.
+# The page on which an owner finds a valid key.
 PLACES: Final[Mapping[KeyProblem, tuple[str, str]]] = {
     KeyProblem.WRITE_KEY: ("settings-sources", "Sources"),
     KeyProblem.NO_KEY: ("guide", "Set-up guide"),
@@ -38,16 +36,15 @@ NOT_OF_OWNERS: Final = ("guide", "Set-up guide")
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Something that needs a person, and the page where it is looked at."""
+    """Something that needs attention, and the pages on which to act: (label, address)."""
 
     sentence: str
-    link: str
-    action: str
+    actions: Sequence[tuple[str, str]]
 
 
 @site_page()
 def home(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Eight queries of its own, each of kept figures, an index or a bounded number of rows."""
+    """Show the home page. Eight queries of its own, each of stored figures, an index or a bounded number of rows."""
     now = timezone.now()
     sources, came = site_status.received_by_source(site, now=now)
     by_hour, by_day = site_status.count_conversions(site, now=now)
@@ -85,7 +82,7 @@ def draw(
     *,
     now: datetime,
 ) -> list[tuple[str, Chart]]:
-    """The last 24 hours by the hour and 14 days by the day, each with its label."""
+    """Return the charts of 24 hours by the hour and 14 days by the day, each with its label."""
     hours = site_status.list_hours(now)
     last = hours[-site_status.DAY :]
     days = sorted({hour.date() for hour in hours})
@@ -95,9 +92,9 @@ def draw(
         return Chart(
             labels,
             [
-                Series("Received", [sum(each.received for each in step) for step in figures]),
+                Series("Received", [sum(row.received for row in step) for step in figures]),
                 Series("Conversions", conversions),
-                Series("Rejected", [sum(each.rejected for each in step) for step in figures], "bad"),
+                Series("Rejected", [sum(row.rejected for row in step) for step in figures], "bad"),
                 Series("Queued (goal limit)", [sum(deferred.get(hour, 0) for hour in step) for step in steps], "warn"),
             ],
             unit=unit,
@@ -120,55 +117,58 @@ def needs(
     may_own: bool,
     now: datetime,
 ) -> Iterable[Need]:
-    """What needs a person. Two queries."""
+    """Yield what needs attention, alerts first. Two queries."""
     troubles = site_status.find_problems(site, now=now)
-    settings = reverse("pages:settings-sources", args=[site.sitecode])
     for alert in site.alerts.filter(is_enabled=True, firing_since__isnull=False).order_by("firing_since")[:MOST_ALERTS]:
-        since = f"{alert.firing_since:%Y-%m-%d %H:%M:%S}"
-        told = f"The alert “{alert.name}” has fired since {since} UTC. {explain(alert)}"
-        # Who is no owner may not see the alerts themselves; Delivery has the figures of all of them.
-        page, action = ("settings-alerts", "Alerts") if may_own else ("delivery", "Delivery")
-        yield Need(told, reverse(f"pages:{page}", args=[site.sitecode]), action)
-    if inbox.oldest and now - inbox.oldest > LAG_WARNING:
-        told = f"The oldest message has waited {(now - inbox.oldest).total_seconds():,.0f} seconds for the digest."
-        delivery = reverse("pages:delivery", args=[site.sitecode])
-        yield Need(f"{told} Is a worker running?", delivery, "Delivery")
-    if inbox.failed:
-        told = f"{in_words(inbox.failed)} failed. Fix the cause, then retry."
-        yield Need(told, messages(site, "failed"), "Look at them")
-    if inbox.deferred:
-        told = f"{in_words(sum(inbox.deferred.values()))} queued: the new-goal limit is reached"
-        yield Need(
-            f"{told}. Raise it, or set a rule for names with identifiers.", messages(site, "deferred"), "Look at them"
-        )
+        duration = duration_of((now - (alert.firing_since or now)).total_seconds())
+        # Only owners may open the alerts; Delivery shows their figures to everybody.
+        action = ("Alerts", page_of(site, "settings-alerts")) if may_own else ("Delivery", page_of(site, "delivery"))
+        yield Need(f"Alert “{alert.name}” has been firing for {duration}. {explain(alert)}", [action])
+    yield from queue_needs(site, inbox, may_own=may_own, now=now)
+    settings = page_of(site, "settings-sources")
     for one, other, count in troubles.twins:
-        told = f"“{one}” and “{other}” send the same events, each counted twice: {count:,} so far."
-        yield Need(told, settings, "Switch off “takes track” at one")
+        sentence = f"“{one}” and “{other}” are double-counting: {count_of(count, 'event')} so far."
+        yield Need(sentence, [("Stop counting one of them", settings)])
     for source in sources:
         if not source.is_enabled and source.came.received:
-            told = f"“{source.name}” is switched off; what it sends is rejected and kept."
-            yield Need(told, settings, "Sources")
+            yield Need(f"“{source.name}” is disabled; its events are rejected and stored.", [("Sources", settings)])
         elif source.is_silent(now):
-            told = f"“{source.name}” has been silent since {source.came.last_received_at:%Y-%m-%d %H:%M:%S} UTC."
-            yield Need(told, settings, "Sources")
+            last = f"{source.came.last_received_at:%Y-%m-%d %H:%M:%S}"
+            yield Need(f"No events from “{source.name}” since {last} UTC.", [("Sources", settings)])
     for id_, name in troubles.archived:
-        goal = reverse("pages:goal", args=[site.sitecode, id_])
-        yield Need(f"The archived goal “{name}” still converts.", goal, "The goal")
-    yield from refused_needs(site, troubles.refused, may_own=may_own)
+        sentence = f"The archived goal “{name}” still counts conversions."
+        yield Need(sentence, [("View goal", reverse("pages:goal", args=[site.sitecode, id_]))])
+    for refused in troubles.refused:
+        page, label = PLACES[refused.reason] if may_own else NOT_OF_OWNERS
+        yield Need(refused.sentence, [(label, page_of(site, page))])
 
 
-def refused_needs(site: Site, refusals: Iterable[Refused], *, may_own: bool) -> Iterable[Need]:
-    """Return what senders showed in vain."""
-    for refused in refusals:
-        place, action = PLACES[refused.reason] if may_own else NOT_OF_OWNERS
-        yield Need(refused.sentence, reverse(f"pages:{place}", args=[site.sitecode]), action)
+def queue_needs(site: Site, inbox: site_status.InboxState, *, may_own: bool, now: datetime) -> Iterable[Need]:
+    """Yield what is wrong with events that are queued or failed."""
+    events = page_of(site, "events")
+    if inbox.oldest and now - inbox.oldest > LAG_WARNING:
+        duration = duration_of((now - inbox.oldest).total_seconds())
+        sentence = f"The oldest event has been queued for {duration}. Is a worker running?"
+        yield Need(sentence, [("Delivery", page_of(site, "delivery"))])
+    if inbox.failed:
+        sentence = f"{in_words(inbox.failed)} failed. Fix the cause, then retry."
+        yield Need(sentence, [("Review", f"{events}?outcome=failed")])
+    if inbox.deferred:
+        count = sum(inbox.deferred.values())
+        limits = f"{site.goals_per_10_seconds:,} in 10 seconds, {site.goals_per_hour:,} an hour"
+        actions = [("Review", f"{events}?outcome=deferred"), ("Group names", page_of(site, "goals-cleanup"))]
+        if may_own:
+            actions.insert(1, ("Raise limit", page_of(site, "settings")))
+        verb = "is" if count == 1 else "are"
+        yield Need(f"{in_words(count)} {verb} queued: the new-goal limit ({limits}) is reached.", actions)
 
 
 def in_words(count: int) -> str:
+    """Return `1 event` or `10,000 events or more`: no more are counted."""
     more = " or more" if count >= site_status.MOST_COUNTED else ""
     return f"{count_of(min(count, site_status.MOST_COUNTED), 'event')}{more}"
 
 
-def messages(site: Site, outcome: str) -> str:
-    """Return the address of a site's messages with this outcome."""
-    return f"{reverse('pages:events', args=[site.sitecode])}?{urlencode({'outcome': outcome})}"
+def page_of(site: Site, page: str) -> str:
+    """Return the address of a page of a site."""
+    return reverse(f"pages:{page}", args=[site.sitecode])

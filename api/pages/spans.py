@@ -1,28 +1,50 @@
-"""Spans of days and times that addresses ask for: read, or told why they cannot be."""
+"""Periods that query strings ask for, by days or by times, and what is wrong with them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
-from django.utils.dateparse import parse_datetime
+from django import forms
 
+from api.pages.query_form import DayField, QueryForm, TimeField
 from goals.reports import SeriesStep
 
-DAYS: Final = 30  # unless the address says otherwise
-FIRST_YEAR, LAST_YEAR = 1990, 2200
+DAYS: Final = 30  # if the query string names none
+
+
+class SpanQuery(QueryForm):
+    """`from` and `to` are days in UTC, `step` is that of the chart."""
+
+    to = DayField()
+    step = forms.ChoiceField(choices=[(step, step) for step in SeriesStep], initial=SeriesStep.DAY)
+
+    def __init__(self, query: Mapping[str, Any]) -> None:
+        super().__init__(query)
+        self.fields["from"] = DayField()  # a keyword of Python
+
+
+class TimesQuery(QueryForm):
+    """`since` and `until` are times in UTC."""
+
+    since = TimeField(
+        label="From, UTC", widget=forms.DateTimeInput({"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
+    )
+    until = TimeField(
+        label="Until, UTC", widget=forms.DateTimeInput({"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The days of a goal's figures, and the step of its chart. Days are of UTC, the last one included."""
+    """The days of a goal's figures in UTC, the last one included, and the step of its chart."""
 
     first: date
     last: date
     step: SeriesStep
     now: datetime
-    trouble: str = ""  # why there is nothing to show
-    note: str = ""  # what is shown instead of what was asked for
+    trouble: str = ""  # the reason why nothing is shown
+    note: str = ""  # on what is shown instead
 
     @property
     def begin(self) -> datetime:
@@ -30,69 +52,46 @@ class Span:
 
     @property
     def end(self) -> datetime:
-        """The end of the last day, or now: of the future there is nothing to draw."""
+        """The end of the last day, or now if that is earlier."""
         midnight = datetime(self.last.year, self.last.month, self.last.day, tzinfo=UTC) + timedelta(days=1)
         return min(midnight, self.now)
 
 
-def read_span(asked: Mapping[str, str], *, now: datetime) -> Span:
-    """Return the days that an address asks for, else the last 30, by day."""
+def read_span(query: Mapping[str, str], *, now: datetime) -> Span:
+    """Return the days that a query string asks for, otherwise the last 30, by day."""
+    form = SpanQuery(query)
     today = now.astimezone(UTC).date()
-    step = SeriesStep(asked.get("step", "")) if asked.get("step", "") in set(SeriesStep) else SeriesStep.DAY
-    first, last = _day(asked.get("from", "")), _day(asked.get("to", ""))
-    unreadable = [
-        f"{label} (“{asked.get(name, '')[:40]}”)"
-        for name, label, day in (("from", "From", first), ("to", "To", last))
-        if day is None and asked.get(name, "").strip()
-    ]
+    step, first, last = SeriesStep(form.values["step"]), form.values["from"], form.values["to"]
     last = last or (max(today, first) if first else today)
     first = first or last - timedelta(days=DAYS - 1)
-    if unreadable:
-        trouble = f"{' and '.join(unreadable)} cannot be read as a day. Write it as {today}."
+    wrong = [f"{name.capitalize()} (“{form.raw(name)[:40]}”)" for name in ("from", "to") if name in form.errors]
+    if wrong:
+        verb = "is not a date" if len(wrong) == 1 else "are not dates"
+        trouble = f"{' and '.join(wrong)} {verb}. Write {today}, for example."
     else:
-        trouble = trouble_of(first, last, now=today)
+        trouble = find_trouble(first, last, now=today)
     if trouble or last <= today:
         return Span(first, last, step, now, trouble)
-    return Span(
-        first, today, step, now, note=f"To ({last}) is in the future. Days are shown up to today, {today} (UTC)."
-    )
+    note = f"To ({last}) is in the future. Showing days up to today, {today} (UTC)."
+    return Span(first, today, step, now, note=note)
 
 
-def trouble_of(since: date | None, until: date | None, *, now: date) -> str:
-    """Return why nothing can be between two days, or between two times; empty where something can."""
+def find_trouble(since: date | None, until: date | None, *, now: date, until_label: str = "To") -> str:
+    """Return why nothing can be between two days, or between two times; otherwise an empty text."""
     if since is not None and until is not None and since > until:
-        return f"From ({_say(since)}) is later than To ({_say(until)}): nothing is between them. Change one of the two."
+        return f"From ({_write(since)}) is after {until_label} ({_write(until)}). Change one of the two."
     if since is not None and since > now:
-        return f"From ({_say(since)}) is in the future: nothing has happened yet. It is {_say(now)} (UTC) now."
+        return f"From ({_write(since)}) is in the future. It is now {_write(now)} (UTC)."
     return ""
 
 
-def read_time(given: str) -> datetime | None:
-    """Return a time of UTC, as `<input type="datetime-local">` sends it; None where it cannot be read."""
-    try:
-        at = parse_datetime(given.strip())
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC) if at else None
-    except (ValueError, OverflowError):  # the year 1 of New Zealand begins before UTC's
-        return None
-
-
-def trouble_of_times(asked: Mapping[str, str], *, now: datetime) -> str:
-    """Return what is wrong with `since` and `until` of an address; empty where nothing is."""
+def find_trouble_of_times(form: QueryForm, *, now: datetime) -> str:
+    """Return what is wrong with `since` and `until` of a form; otherwise an empty text."""
     for name, label in (("since", "From"), ("until", "Until")):
-        text = asked.get(name, "").strip()
-        if text and read_time(text) is None:
-            return f"{label} (“{text[:40]}”) cannot be read as a time. Write it as {now:%Y-%m-%dT%H:%M}."
-    since, until = read_time(asked.get("since", "")), read_time(asked.get("until", ""))
-    return trouble_of(since, until, now=now).replace("To (", "Until (")
+        if name in form.errors:
+            return f"{label} (“{form.raw(name)[:40]}”) is not a time. Write it as {now:%Y-%m-%dT%H:%M}."
+    return find_trouble(form.values["since"], form.values["until"], now=now, until_label="Until")
 
 
-def _day(text: str) -> date | None:
-    try:
-        day = date.fromisoformat(text.strip())
-    except ValueError:
-        return None
-    return day if FIRST_YEAR <= day.year <= LAST_YEAR else None
-
-
-def _say(when: date) -> str:
-    return f"{when:%Y-%m-%d %H:%M}" if isinstance(when, datetime) else f"{when}"
+def _write(day: date) -> str:
+    return f"{day:%Y-%m-%d %H:%M}" if isinstance(day, datetime) else f"{day}"

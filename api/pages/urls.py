@@ -10,7 +10,7 @@ from django.views.decorators.csrf import csrf_exempt
 from api.pages import guide, home
 from api.pages.access import current_site, show
 from api.pages.events import delivery, event_list, reconciliation, tester, why_not
-from api.pages.goals import changes, cleanup, detail, edit, export, goal_list, grouping, merge, tags
+from api.pages.goals import breakdown, changes, cleanup, detail, edit, export, goal_list, grouping, merge, tags
 from api.pages.people import people_list, personas
 from api.pages.settings import alerts, credentials, rules, sources, tokens
 from api.pages.settings import site as settings
@@ -23,13 +23,13 @@ urlpatterns = [
     path("<slug:sitecode>/goals/changes/<int:change_id>/", changes.change_goals, name="goals-changing"),
     path("<slug:sitecode>/goals/export/", export.export_goals, name="goals-export"),
     path("<slug:sitecode>/goals/merge/", merge.merge_goals, name="goals-merge"),
-    path("<slug:sitecode>/goals/twins/", cleanup.list_twins, name="goals-twins"),
+    path("<slug:sitecode>/goals/cleanup/", cleanup.suggest_cleanup, name="goals-cleanup"),
     path("<slug:sitecode>/goals/tags/", tags.list_tags, name="tags"),
     path("<slug:sitecode>/goals/tags/<int:tag_id>/change/", tags.change_tag, name="tag-change"),
     path("<slug:sitecode>/goals/tags/<int:tag_id>/remove/", tags.remove_tag, name="tag-remove"),
-    path("<slug:sitecode>/goals/new/", edit.make_goal, name="goal-new"),
+    path("<slug:sitecode>/goals/new/", edit.create_goal, name="goal-new"),
     path("<slug:sitecode>/goals/<int:goal_id>/", detail.show_goal, name="goal"),
-    path("<slug:sitecode>/goals/<int:goal_id>/breakdown/", detail.break_down, name="goal-breakdown"),
+    path("<slug:sitecode>/goals/<int:goal_id>/breakdown/", breakdown.break_down, name="goal-breakdown"),
     path("<slug:sitecode>/goals/<int:goal_id>/conversions/", detail.list_conversions, name="goal-conversions"),
     path("<slug:sitecode>/goals/<int:goal_id>/edit/", edit.edit_goal, name="goal-edit"),
     path("<slug:sitecode>/goals/<int:goal_id>/archive/", edit.archive_goal, name="goal-archive"),
@@ -59,7 +59,7 @@ urlpatterns = [
     path("<slug:sitecode>/events/", event_list.list_events, name="events"),
     path("<slug:sitecode>/events/rows/", event_list.list_new_events, name="events-rows"),
     path("<slug:sitecode>/events/failed/", delivery.list_failed, name="events-failed"),
-    path("<slug:sitecode>/events/failed/again/", delivery.try_again, name="events-again"),
+    path("<slug:sitecode>/events/failed/again/", delivery.retry, name="events-again"),
     path("<slug:sitecode>/delivery/", delivery.show_delivery, name="delivery"),
     path("<slug:sitecode>/delivery/reconciliation/", reconciliation.show_reconciliation, name="reconciliation"),
     path("<slug:sitecode>/events/<int:number>/", event_list.show_event, name="event"),
@@ -88,10 +88,10 @@ urlpatterns = [
     path("<slug:sitecode>/settings/members/change/", settings.change_members, name="settings-members-change"),
     path("<slug:sitecode>/settings/changes/", settings.list_changes, name="settings-changes"),
     path("<slug:sitecode>/tester/", tester.test_event, name="tester"),
-    path("<slug:sitecode>/guide/", guide.list_ways, name="guide"),
-    path("<slug:sitecode>/guide/heard/<int:source_id>/", guide.tell_heard, name="guide-heard"),
+    path("<slug:sitecode>/guide/", guide.list_guide_pages, name="guide"),
+    path("<slug:sitecode>/guide/first-event/<int:source_id>/", guide.show_first_event, name="guide-first-event"),
     path("<slug:sitecode>/guide/custom-data/", guide.show_custom_data, name="guide-custom"),
-    path("<slug:sitecode>/guide/<slug:way>/", guide.show_way, name="guide-way"),
+    path("<slug:sitecode>/guide/<slug:way>/", guide.show_guide_page, name="guide-way"),
 ]
 
 

@@ -1,9 +1,9 @@
 """Authentication, roles and visible sites of the management API."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
@@ -11,13 +11,13 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
-from api import audit
 from api.events.refusal import Refusal
 from api.http.credentials import MANAGEMENT_TOKEN_PREFIX, check_authorization, hash_secret, require_scope, unauthorized
 from api.http.key_usage import UsedKey, record_use
 from api.http.refused_keys import KeyProblem, hint_of, record_refused_key
 from api.http.tokens import live_tokens, with_open_sites
 from api.models import AuditEntry, Role, Scope, Site
+from api.models.audit import write_audit
 
 if TYPE_CHECKING:  # it reads the settings, which name this module
     from rest_framework.views import APIView
@@ -112,18 +112,7 @@ def caller_of(request: Request) -> Caller:
     return cast("Caller", request.auth)
 
 
-def note(
-    request: Request,
-    site: Site,
-    what: str,
-    before: Mapping[str, Any] | None = None,
-    after: Mapping[str, Any] | None = None,
-) -> None:
-    """Put a change into the site's log. In the transaction that makes it; one query (api.audit)."""
-    audit.record(site, what, before, after, who=caller_of(request).name)
-
-
-def note_reading(request: Request, site_ids: Collection[int]) -> None:
+def audit_reading(request: Request, site_ids: Collection[int]) -> None:
     """Write to the audit logs of these sites that the caller read data of people, once a day. One query a site.
 
     A site that logs more than NEWEST_ENTRIES changes meanwhile gets a further line.
@@ -132,7 +121,7 @@ def note_reading(request: Request, site_ids: Collection[int]) -> None:
     for site in Site.objects.filter(pk__in=site_ids):
         newest = AuditEntry.objects.filter(site=site).order_by("-pk").values("pk")[:NEWEST_ENTRIES]
         if not AuditEntry.objects.filter(pk__in=newest, who=name[:150], what=READ, at__gte=day).exists():
-            audit.record(site, READ, None, {"day": f"{day:%Y-%m-%d}"}, who=name)
+            write_audit(name, site, READ, None, {"day": f"{day:%Y-%m-%d}"})
 
 
 def visible_sites(request: Request, sitecode: str = "") -> Collection[int]:

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from api.http.chunks import iter_chunks
-from api.rest.access import note_reading, visible_sites
+from api.rest.access import audit_reading, visible_sites
 from api.rest.goals import find_goal
 from api.rest.reading import Query
 from api.rest.schema import answers
@@ -131,7 +131,7 @@ def answer_page(request: Request, found: Sequence[Conversion], *, limit: int) ->
     A page ends earlier if its properties would exceed PAGE_BYTES. Two queries for each 4 MiB of them.
     """
     results, properties = with_properties(found[:limit])
-    note_reading(request, {conversion.site_id for conversion in results})
+    audit_reading(request, {conversion.site_id for conversion in results})
     following = write_cursor(results[-1]) if results and len(found) > len(results) else None
     page = ConversionPage({"results": results, "next": following}, context={"properties": properties})
     return HttpResponse(msgspec.json.encode(page.data), content_type="application/json")

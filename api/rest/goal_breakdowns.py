@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from api.insight.breakdowns import FILTERS, NAMED, BreakdownBy, VisitorFilter, break_down, find_other, unknown_persona
-from api.rest.access import note_reading
+from api.rest.access import audit_reading
 from api.rest.goals import find_goal
 from api.rest.reading import Query
 from api.rest.schema import answers
@@ -121,7 +121,7 @@ class GoalBreakdown(APIView):
         by, name = BreakdownBy(query["by"]), query.get("name", "")
         seen = break_down(goal.site, goal, by, name=name, only=only, begin=query["begin"], end=query["end"])
         found = seen.breakdown
-        note_reading(request, {goal.site_id})  # a value of a trait or property may be an e-mail address
+        audit_reading(request, {goal.site_id})  # a value of a trait or property may be an e-mail address
         shaped = BreakdownShape(
             {
                 "goal_id": goal.pk,

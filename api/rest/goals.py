@@ -12,9 +12,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from api.audit import changed
 from api.events.refusal import Refusal
-from api.rest.access import caller_of, note, open_site, visible_sites
+from api.models.audit import audit_values, write_audit
+from api.rest.access import caller_of, open_site, visible_sites
 from api.rest.goal_shapes import GoalChange, GoalQuery, GoalShape, NewGoal
 from api.rest.schema import PAGE_HEADERS, answers
 from goals import catalogue
@@ -72,7 +72,7 @@ class Goals(ViewSet):
             with transaction.atomic():
                 catalogue.create_goal(goal, tags=tags, template=site.goal_name_template)
                 made = shape(find_goal(request, goal.pk))
-                note(request, site, f"Created the goal {goal.pk}", None, edited(made))
+                write_audit(caller_of(request).name, site, f"Created the goal {goal.pk}", None, edited(made))
         except catalogue.NameTakenError as taken:
             raise name_taken(taken) from taken
         return Response(made, status=HTTPStatus.CREATED)
@@ -102,9 +102,9 @@ class Goals(ViewSet):
                     goal, fields=fields, tags=tags, keeps_receiving=keeps_receiving, template=template
                 )
                 after = shape(find_goal(request, goal_id))
-                was, is_now = changed(edited(before), edited(after))
+                was, is_now = audit_values(edited(before), edited(after))
                 if is_now:
-                    note(request, goal.site, f"Changed the goal {goal_id}", was, is_now)
+                    write_audit(caller_of(request).name, goal.site, f"Changed the goal {goal_id}", was, is_now)
         except catalogue.NameTakenError as taken:
             raise name_taken(taken) from taken
         except Goal.DoesNotExist as error:
@@ -117,7 +117,7 @@ class Goals(ViewSet):
         goal = find_goal(request, goal_id)
         with transaction.atomic():
             catalogue.delete_goal(goal, now=timezone.now())
-            note(request, goal.site, f"Deleted the goal {goal_id}", edited(shape(goal)), None)
+            write_audit(caller_of(request).name, goal.site, f"Deleted the goal {goal_id}", edited(shape(goal)), None)
         return Response(status=HTTPStatus.NO_CONTENT)
 
     @extend_schema(operation_id="archiveGoal", request=None, responses=answers(200, GoalShape, 403, 404))
@@ -126,7 +126,13 @@ class Goals(ViewSet):
         goal = find_goal(request, goal_id)
         with transaction.atomic():
             catalogue.archive_goal(goal, now=timezone.now())
-            note(request, goal.site, f"Archived the goal {goal_id}", {"status": "active"}, {"status": "archived"})
+            write_audit(
+                caller_of(request).name,
+                goal.site,
+                f"Archived the goal {goal_id}",
+                {"status": "active"},
+                {"status": "archived"},
+            )
         return Response(shape(find_goal(request, goal_id)))
 
     @extend_schema(operation_id="restoreGoal", request=None, responses=answers(200, GoalShape, 403, 404))
@@ -135,7 +141,13 @@ class Goals(ViewSet):
         goal = find_goal(request, goal_id)
         with transaction.atomic():
             catalogue.restore_goal(goal)
-            note(request, goal.site, f"Restored the goal {goal_id}", {"status": "archived"}, {"status": "active"})
+            write_audit(
+                caller_of(request).name,
+                goal.site,
+                f"Restored the goal {goal_id}",
+                {"status": "archived"},
+                {"status": "active"},
+            )
         return Response(shape(find_goal(request, goal_id)))
 
 

@@ -20,7 +20,7 @@ from api.insight.trace import trace
 from api.insight.trace_steps import StepState, TraceLine, TraceStep
 from api.insight.why_not import Sentence, WhyNotAnswer, why_not
 from api.models import Message
-from api.rest.access import caller_of, note_reading, open_site, visible_sites
+from api.rest.access import audit_reading, caller_of, open_site, visible_sites
 from api.rest.goals import find_goal
 from api.rest.reading import Query
 from api.rest.schema import answers
@@ -151,7 +151,7 @@ class TraceOfMessage(APIView):
         message = Message.objects.filter(pk=number, site__in=caller_of(request).site_ids).select_related("site").first()
         if message is None:
             raise NotFound
-        note_reading(request, {message.site_id})
+        audit_reading(request, {message.site_id})
         return Response(TraceShape(with_trace(message)).data)
 
 
@@ -172,7 +172,7 @@ class TraceOfMessageId(APIView):
         messages = find_by_message_id(sites, query["messageId"], type_=query.get("type", ""))
         if not messages:
             raise NotFound
-        note_reading(request, {message.site_id for message in messages})
+        audit_reading(request, {message.site_id for message in messages})
         return Response(FoundTraceShape({**with_trace(messages[0]), "messages": messages}).data)
 
 
@@ -189,7 +189,7 @@ class WhyNot(APIView):
         goal = find_goal(request, query["goal"], follows_merge=True)
         site = open_site(request, sitecode=query.get("site"), site_id=goal.site_id)
         visitor = query["visitor"].replace("\0", "\ufffd")  # as it is stored
-        note_reading(request, {site.pk})
+        audit_reading(request, {site.pk})
         return Response(WhyNotShape(why_not(site, visitor, goal)).data)
 
 

@@ -13,7 +13,8 @@ from api.digest.forecast import what_if
 from api.digest.site_config import rule_of
 from api.ingest.provisioning import replace_rules
 from api.models import Role, Rule, Site
-from api.rest.access import note, open_site
+from api.models.audit import write_audit
+from api.rest.access import caller_of, open_site
 from api.rest.rule_shapes import Draft, ForecastShape, RulesShape
 from api.rest.schema import answers
 
@@ -40,7 +41,7 @@ class SiteRules(APIView):
             before = shape(site)
             replace_rules(site, [Rule(**fields) for fields in rules], now=timezone.now())
             after = shape(site)
-            note(request, site, "Replaced the rules", before, after)
+            write_audit(caller_of(request).name, site, "Replaced the rules", before, after)
         return Response(after)
 
 

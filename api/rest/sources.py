@@ -16,13 +16,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from api.audit import changed
 from api.http import budgets
 from api.ingest import provisioning
 from api.ingest.refusals import load_refusal_counts
 from api.ingest.source_counts import SourceCounts, load_source_counts
 from api.models import DuplicateSources, Role, Source
-from api.rest.access import caller_of, note, open_site, visible_sites
+from api.models.audit import audit_values, write_audit
+from api.rest.access import caller_of, open_site, visible_sites
 from api.rest.schema import answers
 from api.rest.source_shapes import (
     NewSource,
@@ -63,7 +63,13 @@ class Sources(ViewSet):
         try:
             with transaction.atomic():
                 source = provisioning.create_source(site, **fields)
-                note(request, site, f"Created the source {source.pk}", None, {"name": source.name, "kind": source.kind})
+                write_audit(
+                    caller_of(request).name,
+                    site,
+                    f"Created the source {source.pk}",
+                    None,
+                    {"name": source.name, "kind": source.kind},
+                )
         except ValidationError as error:  # the name and the kind are checked by now
             raise serializers.ValidationError({"writeKey": error.messages}) from error
         return Response(shape(source), status=HTTPStatus.CREATED)
@@ -82,11 +88,11 @@ class Sources(ViewSet):
         change = SourceChange(data=request.data, partial=True, context={"source": shape(source)})
         change.is_valid(raise_exception=True)
         fields: dict[str, Any] = change.validated_data
-        was, is_now = changed({name: getattr(source, name) for name in fields}, fields)
+        was, is_now = audit_values({name: getattr(source, name) for name in fields}, fields)
         with transaction.atomic():
             provisioning.change_source(source, fields=fields, now=timezone.now())
             if is_now:
-                note(request, source.site, f"Changed the source {source_id}", was, is_now)
+                write_audit(caller_of(request).name, source.site, f"Changed the source {source_id}", was, is_now)
         return Response(shape(source))
 
 
@@ -108,7 +114,9 @@ class WriteKeys(ViewSet):
         with transaction.atomic():
             key = provisioning.rotate_write_key(source, overlap=timedelta(hours=hours), now=timezone.now())
             after = {"key begins with": key.key[:4], "others end in hours": hours}
-            note(request, source.site, f"Rotated the write key of the source {source_id}", None, after)
+            write_audit(
+                caller_of(request).name, source.site, f"Rotated the write key of the source {source_id}", None, after
+            )
         return Response(WriteKeyShape(key).data, status=HTTPStatus.CREATED)
 
     @extend_schema(operation_id="revokeWriteKey", responses=answers(204, None, 403, 404))
@@ -121,7 +129,9 @@ class WriteKeys(ViewSet):
         with transaction.atomic():
             provisioning.revoke_write_key(write_key, now=timezone.now())
             before = {"key begins with": key[:4]}
-            note(request, source.site, f"Revoked a write key of the source {source_id}", before, None)
+            write_audit(
+                caller_of(request).name, source.site, f"Revoked a write key of the source {source_id}", before, None
+            )
         return Response(status=HTTPStatus.NO_CONTENT)
 
 

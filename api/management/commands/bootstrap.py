@@ -10,11 +10,11 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, transaction
 
-from api.audit import record
 from api.http.credentials import encode_api_key, generate_secret, generate_sitecode
 from api.http.database import SessionKind, configure_open_connection
 from api.ingest.provisioning import create_credential, create_site
 from api.models import Scope, Site
+from api.models.audit import write_audit
 from api.runtime.secret_files import write_secret
 from api.settings import env
 
@@ -68,7 +68,7 @@ class Command(BaseCommand):
             write_key=first["GOALPOST_WRITE_KEY"],
             public_traits=["plan"],
         )
-        record(site, "Made the first site", None, {"sitecode": site.sitecode}, who="manage.py bootstrap")
+        write_audit("manage.py bootstrap", site, "Made the first site", None, {"sitecode": site.sitecode})
         create_credential(
             [site],
             name="First credential",

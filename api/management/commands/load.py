@@ -11,10 +11,10 @@ import psycopg
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Q
 
-from api.audit import record
 from api.ingest.file_load import LoadLostError, decode_lines, fingerprint, load_lines, open_contents
 from api.management.progress import progress
 from api.models import Load, Source
+from api.models.audit import write_audit
 
 BLANK = {"lines": 0, "stored": 0, "duplicates": 0, "rejected": 0, "finished_at": None}
 
@@ -66,7 +66,7 @@ class Command(BaseCommand):
     def load(self, lines: IO[bytes], file: IO[bytes], load: Load, *, size: int | None) -> None:
         begun, before = time.monotonic(), load.lines
         what = f"Loaded events through the source {load.source_id}, from the line {before + 1:,}"
-        record(load.source.site, what, None, {"file": load.file_name}, who="manage.py load")
+        write_audit("manage.py load", load.source.site, what, None, {"file": load.file_name})
         is_waiting = False
         try:
             with progress(self.stdout, load.file_name, total=size) as report:

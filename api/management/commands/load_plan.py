@@ -5,9 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from api.audit import record
 from api.management.progress import progress
 from api.models import Site
+from api.models.audit import write_audit
 from goals.tracking_plan import UnreadablePlanError, create_goals, read_plan
 
 
@@ -39,7 +39,7 @@ class Command(BaseCommand):
             self.stderr.write(refusal)
         ignored = "".join(f", {count:,} of {type_} ignored" for type_, count in sorted(plan.ignored.items()))
         if made:
-            record(chosen_site, f"Made {made:,} goals of a plan", None, {"file": file.name}, who="manage.py load_plan")
+            write_audit("manage.py load_plan", chosen_site, f"Made {made:,} goals of a plan", None, {"file": file.name})
         existed = len(plan.events) - made  # also those that the file holds twice
         self.stdout.write(f"{made:,} made, {existed:,} existed, {len(plan.refused):,} refused{ignored}")
         if plan.refused:

@@ -9,10 +9,10 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection, transaction
 
-from api.audit import record
 from api.http.database import is_lock_timeout
 from api.http.secret_key import explain, fingerprint
 from api.models import KeyFingerprint
+from api.models.audit import write_audit
 
 WAIT: Final = 3  # seconds for a lock: all who need the table wait behind it
 PAUSE: Final = 3.0  # seconds
@@ -71,4 +71,4 @@ def record_key() -> None:
             if ours != settings.ACCEPT_KEY:
                 raise CommandError(explain(known.value))
             KeyFingerprint.objects.update(value=ours)
-            record(None, "Accepted another secret key", {"key": known.value}, {"key": ours}, who="manage.py prepare")
+            write_audit("manage.py prepare", None, "Accepted another secret key", {"key": known.value}, {"key": ours})

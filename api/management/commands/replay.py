@@ -4,11 +4,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from api.audit import record
 from api.digest.replay import plan_replay, replay
 from api.events.reasons import REPLAYABLE
 from api.http.database import SessionKind, configure_open_connection
 from api.models import Site
+from api.models.audit import write_audit
 
 
 class Command(BaseCommand):
@@ -27,7 +27,7 @@ class Command(BaseCommand):
         if not dry_run:
             done = replay(chosen_site.pk, reason, who="manage.py")
             what = f"Tried {done.messages:,} messages again that were rejected or failed: {reason}"
-            record(chosen_site, what, {"status": "failed"}, {"status": "pending"}, who="manage.py replay")
+            write_audit("manage.py replay", chosen_site, what, {"status": "failed"}, {"status": "pending"})
             self.stdout.write(f"{done.messages} tried again, {done.unreadable} unreadable")
             return
         would = plan_replay(chosen_site, reason, is_worker=True)

@@ -1,4 +1,4 @@
-"""How events arrive and what comes of them; and those that failed, to be tried again."""
+"""Delivery: received events, their outcomes and delays; failed events and their retry."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,8 +13,6 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 import names
-from api import audit
-from api.alerts.conditions import show_percent
 from api.digest.prune import days_kept
 from api.digest.replay import MOST, plan_replay, replay
 from api.events.effects import Effect
@@ -36,9 +34,10 @@ from api.insight.delivery import (
 )
 from api.insight.refused import find_refused
 from api.models import Message, Role, Site
+from api.models.audit import write_audit
 from api.pages.access import show, site_page
 from api.pages.charts import Chart, Series, Tone
-from api.pages.events.event_list import read_number
+from api.pages.query_form import read_id
 
 UNPROCESSED: Final = tuple(status for status in Message.Status if status != Message.Status.DONE)
 # The kinds of outcomes, in the order in which they are stacked.
@@ -57,22 +56,24 @@ class SourceRow:
 
     id: int
     name: str
-    came: SourceCounts
+    received: SourceCounts
     outcomes: Sequence[int]  # of the kinds that occur
 
 
 @site_page()
 def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """What came in and what came of it, over 24 hours or 14 days, of all sources or one (promise K-84)."""
+    """Show received events and their outcomes over 24 hours or 14 days, of all sources or one (promise K-84)."""
     now = timezone.now()
     span = DeliveryPeriod.FORTNIGHT if request.GET.get("span") == DeliveryPeriod.FORTNIGHT else DeliveryPeriod.DAY
     sources = list(site.sources.order_by(names.sort_key("name"), "pk"))
-    wanted = read_number(request.GET.get("source"))
-    chosen = next((source for source in sources if source.pk == wanted), None)
+    source_pk = read_id(request.GET.get("source"))
+    chosen = next((source for source in sources if source.pk == source_pk), None)
     source_id = chosen.pk if chosen else None
-    came = received_by_source([chosen.pk] if chosen else [source.pk for source in sources], span=span, now=now)
-    became = count_outcomes(site.pk, span=span, now=now, source_id=source_id)
-    kinds = [(kind, label) for kind, label in KINDS if any(counts[kind] for counts in became.by_source.values())]
+    received = received_by_source([chosen.pk] if chosen else [source.pk for source in sources], span=span, now=now)
+    outcome_counts = count_outcomes(site.pk, span=span, now=now, source_id=source_id)
+    kinds = [
+        (kind, label) for kind, label in KINDS if any(counts[kind] for counts in outcome_counts.by_source.values())
+    ]
     return show(
         request,
         "pages/delivery/delivery.html",
@@ -81,23 +82,24 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
         spans=((DeliveryPeriod.DAY, "24 hours"), (DeliveryPeriod.FORTNIGHT, "14 days")),
         sources=sources,
         chosen=chosen,
-        received=chart_received(came, span=span, now=now),
-        became=chart_outcomes(became, span=span, now=now),
-        outcomes=became,
-        success_rate=show_percent(became.success_rate),
+        received=draw_received(received, span=span, now=now),
+        outcome_chart=draw_outcomes(outcome_counts, span=span, now=now),
+        outcomes=outcome_counts,
+        succeeded=outcome_counts.decided - outcome_counts.failed,
+        queued=sum(counts["pending"] + counts["deferred"] for counts in outcome_counts.by_source.values()),
         kinds=[label for _, label in kinds],
         rows=[
             SourceRow(
                 source.pk,
                 source.name,
-                total(came.get(source.pk, {}).values()),
-                [became.by_source.get(source.pk, Counter())[kind] for kind, _ in kinds],
+                total(received.get(source.pk, {}).values()),
+                [outcome_counts.by_source.get(source.pk, Counter())[kind] for kind, _ in kinds],
             )
             for source in sources
             if chosen in {None, source}
         ],
         lag=measure_lag(site.pk, source_id=source_id, since=span.times(now)[0]),
-        reasons=[(reason, sentence_of(reason.code, site)) for reason in became.reasons],
+        reasons=[(reason, sentence_of(reason.code, site)) for reason in outcome_counts.reasons],
         outcomes_look=OUTCOMES_LOOK,
         lag_look=LAG_LOOK,
         refused=find_refused(site, now=now),
@@ -106,25 +108,25 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
 
 @dataclass(frozen=True, slots=True)
 class FailedRow:
-    """A reason why events were rejected or failed, and what can be done about them."""
+    """A reason why events were rejected or failed, with its counts and whether a retry is possible."""
 
     reason: ReasonCount
     sentence: str
     may_replay: bool
-    is_cut: bool  # there are more than were counted
-    counts: RefusalCounts  # of what was rejected at ingest
+    is_cut: bool  # not all were counted
+    counts: RefusalCounts  # of events rejected by ingest
 
 
 @site_page()
 def list_failed(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Why events were rejected, failed or wait, each with what can be done about it (promise N-05)."""
-    counts = counted_in(site)
+    """List the reasons of rejected, failed and queued events, each with its action (promise N-05)."""
+    counts = count_rejected(site)
     reasons = count_failures(site.pk)
     listed = {reason.code for reason in reasons if reason.status == Message.Status.REJECTED}
     reasons += [
         ReasonCount(code, Message.Status.REJECTED)
-        for code, each in counts.items()
-        if each.not_kept and code not in listed
+        for code, rejected in counts.items()
+        if rejected.not_kept and code not in listed
     ]
     rows = [
         FailedRow(
@@ -149,18 +151,18 @@ def list_failed(request: HttpRequest, site: Site) -> HttpResponseBase:
     )
 
 
-def counted_in(site: Site) -> dict[str, RefusalCounts]:
-    """Return what became of rejected events of a site, by reason. Two queries."""
-    found: dict[str, RefusalCounts] = {}
+def count_rejected(site: Site) -> dict[str, RefusalCounts]:
+    """Return the counts of a site's rejected events by reason. Two queries."""
+    total: dict[str, RefusalCounts] = {}
     for of_source in load_refusal_counts(list(site.sources.values_list("pk", flat=True))).values():
         for reason, counts in of_source.items():
-            found[reason] = found.get(reason, RefusalCounts()) + counts
-    return found
+            total[reason] = total.get(reason, RefusalCounts()) + counts
+    return total
 
 
 @site_page(Role.EDITOR)
-def try_again(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """GET: what trying the events of a reason again would do. POST: do it."""
+def retry(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """Preview a retry of the events with a reason; on POST do it."""
     reason = request.GET.get("reason", "")
     if reason not in REPLAYABLE:
         raise Http404
@@ -169,18 +171,18 @@ def try_again(request: HttpRequest, site: Site) -> HttpResponseBase:
             with transaction.atomic():
                 done = replay(site.pk, reason, who=request.user.get_username())
                 if done.messages:
-                    what = f"Tried {count_of(done.messages, 'message')} again, rejected or failed: {reason}"
-                    audit.note(request, site, what, {"status": "failed"}, {"status": "pending"})
+                    what = f"Retried {count_of(done.messages, 'event')}: {reason}"
+                    write_audit(request.user, site, what, {"status": "failed"}, {"status": "pending"})
         except IntegrityError:
-            messages.error(request, "Their sender sends the same at this moment. Try again in a minute.")
+            messages.error(request, "The sender is sending the same events now. Retry in a minute.")
         else:
-            unreadable = f" Could not be read: {done.unreadable:,}." if done.unreadable else ""
-            messages.success(request, f"Tried again: {done.messages:,}.{unreadable}")
+            unreadable = f" {done.unreadable:,} can't be read." if done.unreadable else ""
+            messages.success(request, f"{count_of(done.messages, 'event')} retried.{unreadable}")
         return redirect("pages:events-failed", site.sitecode)
     return show(
         request,
         "pages/delivery/retry.html",
-        title="Try again",
+        title="Retry events",
         reason=reason,
         sentence=sentence_of(reason, site),
         plan=plan_replay(site, reason),
@@ -188,35 +190,35 @@ def try_again(request: HttpRequest, site: Site) -> HttpResponseBase:
     )
 
 
-def chart_received(came: dict[int, dict[datetime, SourceCounts]], *, span: DeliveryPeriod, now: datetime) -> Chart:
-    """What came in by time, all sources together."""
+def draw_received(received: dict[int, dict[datetime, SourceCounts]], *, span: DeliveryPeriod, now: datetime) -> Chart:
+    """Return a chart of received events by time, all sources together."""
     times = span.times(now)
-    at = [total(by_time[time] for by_time in came.values() if time in by_time) for time in times]
+    steps = [total(by_time[time] for by_time in received.values() if time in by_time) for time in times]
     return Chart(
-        labels_of(times, span),
+        label_times(times, span),
         [
-            Series("New", [each.received - each.duplicates - each.rejected for each in at]),
-            Series("Duplicates", [each.duplicates for each in at]),
-            Series("Rejected on arrival", [each.rejected for each in at], "bad"),
+            Series("New", [step.received - step.duplicates - step.rejected for step in steps]),
+            Series("Duplicates", [step.duplicates for step in steps]),
+            Series("Rejected on arrival", [step.rejected for step in steps], "bad"),
         ],
         unit=unit_of(span),
         stacked=True,
     )
 
 
-def chart_outcomes(became: Outcomes, *, span: DeliveryPeriod, now: datetime) -> Chart:
-    """What came of it by the time of receipt; kinds that do not occur are left out."""
+def draw_outcomes(outcome_counts: Outcomes, *, span: DeliveryPeriod, now: datetime) -> Chart:
+    """Return a chart of outcomes by time of receipt, without kinds that do not occur."""
     times = span.times(now)
-    at = [became.by_time.get(time, Counter()) for time in times]
+    steps = [outcome_counts.by_time.get(time, Counter()) for time in times]
     series = [
-        Series(label, [each[kind] for each in at], TONES.get(kind, ""))
+        Series(label, [step[kind] for step in steps], TONES.get(kind, ""))
         for kind, label in KINDS
-        if any(each[kind] for each in at)
+        if any(step[kind] for step in steps)
     ]
-    return Chart(labels_of(times, span), series, unit=unit_of(span), stacked=True)
+    return Chart(label_times(times, span), series, unit=unit_of(span), stacked=True)
 
 
-def labels_of(times: Sequence[datetime], span: DeliveryPeriod) -> list[str]:
+def label_times(times: Sequence[datetime], span: DeliveryPeriod) -> list[str]:
     return [f"{time:%H:%M}" if span == DeliveryPeriod.DAY else f"{time:%m-%d}" for time in times]
 
 
@@ -225,11 +227,11 @@ def unit_of(span: DeliveryPeriod) -> str:
 
 
 def total(figures: Iterable[SourceCounts]) -> SourceCounts:
-    """The sum of figures."""
-    each = list(figures)
+    """Return the sum of figures."""
+    rows = list(figures)
     return SourceCounts(
-        sum(one.received for one in each),
-        sum(one.duplicates for one in each),
-        sum(one.rejected for one in each),
-        max((one.last_received_at for one in each if one.last_received_at), default=None),
+        sum(row.received for row in rows),
+        sum(row.duplicates for row in rows),
+        sum(row.rejected for row in rows),
+        max((row.last_received_at for row in rows if row.last_received_at), default=None),
     )

@@ -1,4 +1,4 @@
-"""What came in is what it became: the account of every source, without a rest."""
+"""Reconciliation: received events of every source against their outcomes."""
 
 from typing import Final
 
@@ -10,12 +10,12 @@ from api.events.reasons import sentence_of
 from api.insight.reconciliation import MOST, SourceAccount, days_of, reconcile
 from api.models import Message, Site
 from api.pages.access import show, site_page
-from api.pages.events.event_list import read_number
+from api.pages.query_form import read_id
 from names import sort_key
 
 OUTCOMES: Final = {
     "converted": Effect.CONVERTED.label,
-    "profile": "Changed profiles or links only",
+    "profile": "Changed people only",
     "ignored": Effect.NONE.label,
     **{status.value: str(status.label) for status in Message.Status if status != Message.Status.DONE},
 }
@@ -23,15 +23,15 @@ OUTCOMES: Final = {
 
 @site_page()
 def show_reconciliation(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Of all sources or one, over a range that holds nothing pruned (promise K-89)."""
+    """Show the account of all sources or one, over a period without pruned events (promise K-89)."""
     ranges = days_of(site)
-    asked = read_number(request.GET.get("days"))
-    days = asked if asked in ranges else ranges[0]
+    days = read_id(request.GET.get("days"))
+    days = days if days in ranges else ranges[0]
     sources = list(site.sources.order_by(sort_key("name"), "pk"))
-    found = reconcile(site, [source.pk for source in sources], days=days, now=timezone.now())
-    wanted = read_number(request.GET.get("source"))
-    chosen = next((each for each in found.accounts if each.source_id and each.source_id == wanted), None)
-    account = chosen or found.total
+    result = reconcile(site, [source.pk for source in sources], days=days, now=timezone.now())
+    source_id = read_id(request.GET.get("source"))
+    chosen = next((row for row in result.accounts if row.source_id and row.source_id == source_id), None)
+    account = chosen or result.total
     names = {source.pk: source.name for source in sources}
     return show(
         request,
@@ -41,23 +41,23 @@ def show_reconciliation(request: HttpRequest, site: Site) -> HttpResponseBase:
         ranges=ranges,
         sources=sources,
         chosen=chosen,
-        found=found,
+        result=result,
         account=account,
-        lines=lines_of(site, account),
+        lines=make_lines(site, account),
         rows=[
-            (names.get(each.source_id or 0, "Deleted sources"), each, [each.of(outcome) for outcome in OUTCOMES])
-            for each in found.accounts
+            (names.get(row.source_id or 0, "Deleted sources"), row, [row.of(outcome) for outcome in OUTCOMES])
+            for row in result.accounts
         ],
         outcomes=OUTCOMES.values(),
         most=MOST,
     )
 
 
-def lines_of(site: Site, account: SourceAccount) -> list[tuple[str, str, str, int]]:
-    """(outcome, reason, its sentence, how many): what the received events are, in the order of outcomes."""
+def make_lines(site: Site, account: SourceAccount) -> list[tuple[str, str, str, int]]:
+    """Return (outcome, reason, its sentence, count) of the received events, in the order of outcomes."""
     order = list(OUTCOMES)
     lines = sorted(account.lines.items(), key=lambda line: (order.index(line[0][0]), -line[1], line[0][1]))
     return [
-        ("Duplicates", "", "Kept and counted once.", account.at_the_door.duplicates),
+        ("Duplicates", "", "Already received; counted once.", account.at_the_door.duplicates),
         *((OUTCOMES[outcome], reason, sentence_of(reason, site), count) for (outcome, reason), count in lines),
     ]

@@ -1,4 +1,4 @@
-"""The event tester: what an event would do, and sending it for real (promises K-82, W12)."""
+"""Event tester: a dry run of an event, and sending it live (promises K-82, W12)."""
 
 import json
 import uuid
@@ -12,7 +12,6 @@ from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
 
-from api.audit import note
 from api.events.envelope import IncomingEvent
 from api.events.refusal import Refusal
 from api.events.types import EVENT_TYPES, PERSON
@@ -23,7 +22,9 @@ from api.ingest.parsed_event import ParsedEvent, parse_event, store_events
 from api.insight.trace import Trace, trace
 from api.insight.trace_facts import find_accepted
 from api.models import Message, Role, Site, Source
+from api.models.audit import write_audit
 from api.pages.access import may, show, site_page
+from api.pages.query_form import read_id
 
 SAMPLES: Final[dict[str, dict[str, Any]]] = {
     **{type_.name: {"type": type_.name, **type_.sample} for type_ in EVENT_TYPES.values()},
@@ -38,22 +39,22 @@ SAMPLES: Final[dict[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What would become of an event; nothing was written."""
+    """The result of a dry run; nothing was written."""
 
-    refusal: Refusal | None = None  # at the door: it would be answered so, and kept as rejected
-    is_off: bool = False  # its source is switched off
-    duplicate_of: int | None = None  # the message that was taken with this messageId
+    refusal: Refusal | None = None  # the answer of ingest, which would store the event as rejected
+    is_off: bool = False  # the source is disabled
+    duplicate_of: int | None = None  # the message that has this messageId
     trace: Trace | None = None
     body: str = ""  # as it would be stored
 
 
 @site_page()
 def test_event(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Whoever sees the site may try an event dry; sending it takes an editor."""
+    """Try an event dry, which every member may; sending it takes an editor."""
     prefetch_related_objects([site], "sources", "rules")
     sources = list(site.sources.all())
-    chosen = request.POST.get("source", "")
-    source = next((each for each in sources if str(each.pk) == chosen), sources[0] if sources else None)
+    source_id = read_id(request.POST.get("source"))
+    source = next((row for row in sources if row.pk == source_id), sources[0] if sources else None)
     sample = request.GET.get("sample", "")
     sample = sample if sample in SAMPLES else "track"
     body = request.POST.get("body", json.dumps(SAMPLES[sample], indent=2))
@@ -62,7 +63,7 @@ def test_event(request: HttpRequest, site: Site) -> HttpResponseBase:
     problem = ""
     if request.method == "POST":
         if access is None:
-            problem = "This source has no write key that works. Make one in the settings, then test again."
+            problem = "This source has no valid write key. Create one in the settings, then test again."
         elif request.POST.get("do") != "send":
             dry = try_event(site, access, body)
         elif not may(request, Role.EDITOR):
@@ -73,9 +74,11 @@ def test_event(request: HttpRequest, site: Site) -> HttpResponseBase:
             except (Refusal, DatabaseDownError) as error:
                 problem = f"Nothing was stored: {error.message if isinstance(error, Refusal) else 'no database.'}"
             else:
-                note(request, site, f"Sent a test event through the source {access.id}", None, {"message": number})
-                messages.success(request, "Sent, as any sender's event. This is what came of it.")
-                if number is None:  # a flood has come since
+                write_audit(
+                    request.user, site, f"Sent a test event through the source {access.id}", None, {"message": number}
+                )
+                messages.success(request, "Event sent. Here is what happened.")
+                if number is None:  # it was counted only
                     return redirect("pages:events", site.sitecode)
                 return redirect(f"{reverse('pages:event', args=[site.sitecode, number])}?follow=1")
     return show(
@@ -93,14 +96,14 @@ def test_event(request: HttpRequest, site: Site) -> HttpResponseBase:
 
 
 def access_of(source: Source) -> SourceAccess | None:
-    """A source as the door knows it, by one of its keys that work. At most two queries."""
+    """Return a source as ingest finds it by a valid key; None without one. Two queries at most."""
     now = datetime.now(UTC)
     keys = [key for key in source.write_keys.order_by("-pk") if key.ends_at is None or key.ends_at > now]
     return find_source(keys[0].key) if keys else None
 
 
 def read_event(access: SourceAccess, body: str) -> tuple[IncomingEvent, Refusal | None]:
-    """The event as the tracking API reads it, with a messageId if it has none, so that it can be told from others."""
+    """Return the event as the tracking API reads it. An event without messageId gets one, to be found again."""
     body = body.lstrip("\ufeff")  # a byte order mark, from an editor
     raw = body.encode("utf-8", "surrogatepass")
     try:
@@ -113,7 +116,7 @@ def read_event(access: SourceAccess, body: str) -> tuple[IncomingEvent, Refusal 
 
 
 def try_event(site: Site, access: SourceAccess, body: str) -> DryRun:
-    """What would happen, by the code that would do it. It writes nothing; some ten queries."""
+    """Return what would happen, by the code that would do it. Writes nothing; some ten queries."""
     incoming, refusal = read_event(access, body)
     if refusal:
         return DryRun(refusal=refusal)
@@ -139,10 +142,10 @@ def try_event(site: Site, access: SourceAccess, body: str) -> DryRun:
 
 
 def send_event(site: Site, access: SourceAccess, body: str) -> int | None:
-    """Send an event through the intake of the tracking API. Return the number of its message, or of the one it repeats.
+    """Send an event through the tracking API's code. Return the id of its message, or of the message it repeats.
 
-    None if that one is gone meanwhile, or a refused event was counted only. Raises Refusal where nothing can be
-    stored, and DatabaseDownError.
+    None if that message is gone, or if a rejected event was only counted. Raises Refusal if nothing can be stored, and
+    DatabaseDownError.
     """
     accept.require_capacity(access.site_id, access)
     accept.count_bytes([access], len(body.encode()))

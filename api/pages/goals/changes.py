@@ -1,10 +1,9 @@
-"""The page of a change of many goals: what it would do, in figures; while it runs, how far it is."""
+"""Changes of many goals at once: a preview in figures, then the progress."""
 
 from typing import TYPE_CHECKING, Final, cast
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect, QueryDict
-from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
@@ -13,67 +12,67 @@ from api.digest import goal_changes
 from api.digest.goal_changes import NEED_TAG, PAST_TENSE, Action
 from api.http.wording import count_of
 from api.models import GoalsChange, Role, Site
-from api.pages.access import show, site_page
-from api.pages.goals.goal_list import PER_PAGE, TAG_LENGTH, address_of_list, ids_in
-from api.pages.goals.list_query import read_wish
+from api.pages.access import get_in_site, show, site_page
+from api.pages.goals.goal_list import PER_PAGE, TAG_LENGTH, query_of_list, read_ids
+from api.pages.goals.list_query import GoalListQuery
 from goals import catalogue
 from goals.list_order import find_goal_ids
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-AT_ONCE: Final = 0.5  # seconds that a request works itself; what is not done then is left to a worker
+AT_ONCE: Final = 0.5  # seconds of work in the request; a worker does the rest
 
 
 @site_page(Role.EDITOR)
 @require_POST
 def ask_to_change(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Take down which goals are to be changed: those that were picked, or all of a list; and ask."""
+    """Store a change of the selected goals, or of all in the list, and lead to its preview."""
     action, tag = request.POST.get("action", ""), catalogue.clean_tag(request.POST.get("tag_name", ""))
-    query = address_of_list(request)
-    if request.POST.get("back") == "twins":
-        query = QueryDict("back=twins")
-    picked = ids_in(request.POST.getlist("goal"))
+    query = query_of_list(request)
+    if request.POST.get("back") == "cleanup":
+        query = QueryDict("back=cleanup")
+    selected = read_ids(request.POST.getlist("goal"))
     is_of_all = request.POST.get("scope") == "all"
     if action == "merge" and is_of_all:
-        messages.error(request, f"Pick the goals to merge: {PER_PAGE} at most.")
-    elif action == "merge" and picked:
-        goals = "&".join(f"goal={id_}" for id_ in picked)
+        messages.error(request, f"Select up to {PER_PAGE} goals to merge.")
+    elif action == "merge" and selected:
+        goals = "&".join(f"goal={id_}" for id_ in selected)
         return HttpResponseRedirect(f"{reverse('pages:goals-merge', args=[site.sitecode])}?{goals}")
     elif action not in Action.values:
-        messages.error(request, "Choose what to do.")
+        messages.error(request, "Choose an action.")
     elif action in NEED_TAG and not 0 < len(tag) <= TAG_LENGTH:
-        messages.error(request, f"Give a tag of 1 to {TAG_LENGTH} characters.")
+        messages.error(request, f"Enter a tag (1–{TAG_LENGTH} characters).")
     else:
         if is_of_all:
             now = timezone.now()
-            wish = read_wish(query, now=now)
-            picked = find_goal_ids([site.pk], wish.filter, now=now, order=wish.order).ids
-        if picked:
+            form = GoalListQuery(query, now=now)
+            selected = find_goal_ids([site.pk], form.filter, now=now, order=form.order).ids
+        if selected:
             user = cast("User", request.user)
-            change = goal_changes.prepare_change(site, Action(action), picked, tag=tag, user=user)
+            change = goal_changes.prepare_change(site, Action(action), selected, tag=tag, user=user)
             return HttpResponseRedirect(address_of(site, change, query))
-        messages.error(request, "Pick the goals first: tick them in the list.")
-    return HttpResponseRedirect(list_of(site, query))
+        messages.error(request, "Select goals first.")
+    return HttpResponseRedirect(address_of_list(site, query))
 
 
 def address_of(site: Site, change: GoalsChange, query: QueryDict) -> str:
-    """Return the address of a change, with that of the list it was asked for on."""
+    """Return the address of a change with the query string of its list."""
     address = reverse("pages:goals-changing", args=[site.sitecode, change.pk])
     return f"{address}?{query.urlencode()}" if query else address
 
 
-def list_of(site: Site, query: QueryDict) -> str:
-    """Return the address of the list that a change was asked for on."""
-    if query.get("back") == "twins":
-        return reverse("pages:goals-twins", args=[site.sitecode])
+def address_of_list(site: Site, query: QueryDict) -> str:
+    """Return the address of the list from which a change was asked for."""
+    if query.get("back") == "cleanup":
+        return reverse("pages:goals-cleanup", args=[site.sitecode])
     return f"{reverse('pages:goals', args=[site.sitecode])}?{query.urlencode()}"
 
 
 @site_page(Role.EDITOR)
 def change_goals(request: HttpRequest, site: Site, change_id: int) -> HttpResponseBase:
-    """GET: what a change would do, or how far it is. POST: start it, or make it one that archives instead."""
-    change = get_object_or_404(GoalsChange.objects.filter(site=site), pk=change_id)
+    """Show the preview or the progress of a change; on POST start it, or archive instead of deleting."""
+    change = get_in_site(GoalsChange, site, change_id)
     if request.method == "POST":
         if request.POST.get("do") == "archive":  # instead of deleting
             GoalsChange.objects.filter(pk=change.pk, started_at=None).update(action=Action.ARCHIVE, tag="")
@@ -83,26 +82,26 @@ def change_goals(request: HttpRequest, site: Site, change_id: int) -> HttpRespon
         goal_changes.run_change(change, now=now, seconds=AT_ONCE)
         if change.finished_at is None:
             return HttpResponseRedirect(address_of(site, change, request.GET))
-        messages.success(request, sentence_of_end(change))
-        return HttpResponseRedirect(list_of(site, request.GET))
+        messages.success(request, describe_end(change))
+        return HttpResponseRedirect(address_of_list(site, request.GET))
     is_asked = change.started_at is None
     return show(
         request,
         "pages/goals/changing.html",
         title=f"{Action(change.action).label.capitalize()}: {count_of(len(change.goal_ids), 'goal')}",
         change=change,
-        back=list_of(site, request.GET),
+        back=address_of_list(site, request.GET),
         size=len(change.goal_ids),
         question=goal_changes.preview_change(change) if is_asked else None,
         verb=Action(change.action).label.capitalize(),
         done=PAST_TENSE[change.action],
-        end=sentence_of_end(change) if change.finished_at else "",
+        end=describe_end(change) if change.finished_at else "",
     )
 
 
-def sentence_of_end(change: GoalsChange) -> str:
-    """Return what a change has done."""
+def describe_end(change: GoalsChange) -> str:
+    """Return a sentence on what a change did."""
     left = len(change.goal_ids) - change.changed
     done = f"{PAST_TENSE[change.action]} {count_of(change.changed, 'goal')}"
     tag = f": {change.tag}" if change.tag else ""
-    return f"{done}{tag}. {left:,} had gone or needed no change." if left else f"{done}{tag}."
+    return f"{done}{tag}. {left:,} needed no change or no longer existed." if left else f"{done}{tag}."

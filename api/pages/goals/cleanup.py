@@ -1,4 +1,4 @@
-"""What to tidy in a site's goals: names that mean the same, names that hold identifiers, goals that stopped (N-15)."""
+"""Suggestions to clean up a site's goals: likely duplicates, names with IDs, goals without conversions (N-15)."""
 
 from collections import defaultdict
 from datetime import timedelta
@@ -21,12 +21,12 @@ STALE: Final = timedelta(days=90)
 
 
 @site_page()
-def list_twins(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """What a person may want to merge, group or archive. It reads the name of every active goal: 0.2 s for 10,000."""
+def suggest_cleanup(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """Show goals to merge, group or archive. Reads the names of all active goals: 0.2 s for 10,000."""
     since = timezone.now() - STALE
     active = Goal.objects.filter(site=site, deleted_at=None, counts_for=None, archived_at=None)
     goals = list(active.order_by("sort_key", "pk").values_list("pk", "name", "is_named_by_event"))
-    patterns = patterns_in(site, goals)
+    patterns = find_shared_patterns(site, goals)
     grouped = {id_ for ids in patterns.values() for id_ in ids}
     names = {id_: name for id_, name, _ in goals}
     alike = group_similar(
@@ -36,13 +36,13 @@ def list_twins(request: HttpRequest, site: Site) -> HttpResponseBase:
     stale = list(unseen.prefetch_related(None).order_by("pk")[: MOST + 1])
     return show(
         request,
-        "pages/goals/twins.html",
+        "pages/goals/cleanup.html",
         title="Tidy up",
-        twins=[
+        duplicates=[
             ([(id_, names[id_]) for id_ in ids[:PER_PAGE]], urlencode([("goal", id_) for id_ in ids[:PER_PAGE]]))
             for ids in alike[:MOST]
         ],
-        more_twins=len(alike) > MOST,
+        more_duplicates=len(alike) > MOST,
         patterns=[(pattern, len(ids), ids[0]) for pattern, ids in list(patterns.items())[:MOST]],
         stale=stale[:MOST],
         more_stale=len(stale) > MOST,
@@ -50,19 +50,20 @@ def list_twins(request: HttpRequest, site: Site) -> HttpResponseBase:
     )
 
 
-def patterns_in(site: Site, goals: list[tuple[int, str, bool]]) -> dict[str, list[int]]:
-    """Patterns that several goals' events have in common, unless a rule groups them already; the largest first. At
-    most one query.
+def find_shared_patterns(site: Site, goals: list[tuple[int, str, bool]]) -> dict[str, list[int]]:
+    """Return the patterns that events of several goals share, unless a rule groups them; the largest first.
+
+    One query at most.
     """
-    found = defaultdict[str, list[int]](list)
+    goals_of = defaultdict[str, list[int]](list)
     for id_, goal_name, is_named_by_event in goals:
         _, name = split_name(goal_name, template=site.goal_name_template)
         is_event = is_named_by_event and name != goal_name
         if is_event and (pattern := suggest_pattern(name)):
-            found[pattern].append(id_)
-    several = {pattern: ids for pattern, ids in found.items() if len(ids) > 1}
+            goals_of[pattern].append(id_)
+    several = {pattern: ids for pattern, ids in goals_of.items() if len(ids) > 1}
     if several:
         rules: Any = site.rules.filter(source=None, is_enabled=True, action=Rule.Action.PATTERN_GOAL)
         for pattern in rules.filter(argument__in=several).values_list("argument", flat=True):
             several.pop(pattern, None)
-    return dict(sorted(several.items(), key=lambda each: (-len(each[1]), each[0])))
+    return dict(sorted(several.items(), key=lambda item: (-len(item[1]), item[0])))

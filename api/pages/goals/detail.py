@@ -1,44 +1,52 @@
-"""One goal: its figures, what converts it, and its last conversions."""
+"""The pages of one goal: its figures, its events and its conversions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from django.http import Http404, HttpRequest, HttpResponseBase, QueryDict
 from django.shortcuts import redirect
 from django.utils import timezone
 
-from api.http.wording import count_of
-from api.insight import breakdowns
-from api.insight.breakdowns import FILTERS, NAMED, OF_CONVERSIONS, OVERLAPS, BreakdownBy, UnknownName, VisitorFilter
 from api.models import Message, Site
 from api.pages.access import show, site_page
 from api.pages.charts import Chart, Series
-from api.pages.goals.goal_list import patterns_of
-from api.pages.goals.list_query import ID_DIGITS
-from api.pages.spans import Span, read_span
+from api.pages.goals.goal_list import find_patterns
+from api.pages.query_form import IdField, PlaceTimeField, QueryForm
+from api.pages.spans import read_span
 from goals import catalogue, reports
 from goals.models import Conversion, Goal
-from goals.queries import ConversionPosition, find_live_goal, list_goal_conversions, load_property_names
+from goals.queries import ConversionPosition, find_live_goal, list_goal_conversions
 from goals.reports import SeriesPoint, SeriesStep
 
 LAST: Final = 50  # conversions a page
-PLACES: Final = {SeriesStep.HOUR: "%Y-%m-%d %H:%M", SeriesStep.DAY: "%Y-%m-%d", SeriesStep.WEEK: "%Y-%m-%d"}
+FORMATS: Final = {SeriesStep.HOUR: "%Y-%m-%d %H:%M", SeriesStep.DAY: "%Y-%m-%d", SeriesStep.WEEK: "%Y-%m-%d"}
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A conversion with what it came from."""
+class ConversionRow:
+    """A conversion with its source and its event."""
 
     conversion: Conversion
     source: str
-    message: int | None  # its number, while it is kept
+    message_id: int | None  # None if the message is no longer stored
+
+
+class PlaceQuery(QueryForm):
+    """The end of the page before: `?before=<time>&id=<number>`."""
+
+    before = PlaceTimeField()
+    id = IdField()
+
+    @property
+    def place(self) -> ConversionPosition | None:
+        at, id_ = self.values["before"], self.values["id"]
+        return ConversionPosition(at, id_) if at and id_ is not None else None
 
 
 @site_page()
 def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBase:
-    """The page of a goal: its figures and curve, and what converts it. That of a merged goal is the other's."""
+    """Show a goal's figures, curve and events. A merged goal leads to the one it counts for."""
     goal = find_live_goal([site.pk], goal_id, follows_merge=True)
     if goal is None:
         raise Http404
@@ -51,12 +59,12 @@ def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
         try:
             points = reports.load_series(goal, begin=span.begin, end=span.end, step=span.step)
         except ValueError:
-            trouble = "That is too much for one chart: choose a longer step or a shorter time."
+            trouble = "Too many points for one chart: choose a longer step or a shorter period."
     headline = reports.summarise_goals([goal], now=now)[goal.pk]
     spans = (
         ("Last 24 hours", headline.last_24_hours),
         ("Last 30 days", headline.last_30_days),
-        ("In all", headline.ever),
+        ("All time", headline.ever),
     )
     return show(
         request,
@@ -64,167 +72,68 @@ def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
         title=goal.name,
         tab="figures",
         goal=goal,
-        merged=merged_into(goal),
+        merged=find_merged(goal),
         headline=headline,
         figures=[(label, {"value": value, "headline": value.headline(goal)}) for label, value in spans],
         span=span,
         steps=list(SeriesStep),
         trouble=trouble,
-        chart=chart_of(goal, points, span.step),
-        money_chart=money_chart_of(points, span.step),
+        chart=draw_conversions(goal, points, span.step),
+        money_chart=draw_revenue(points, span.step),
         events=catalogue.list_events_leading_to(goal, template=site.goal_name_template),
-        pattern=patterns_of(site, [goal]).get(goal.pk, ""),
+        pattern=find_patterns(site, [goal]).get(goal.pk, ""),
     )
-
-
-@site_page()
-def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBase:
-    """A goal's conversions of some days by what they carried, or by who converted (promises K-87)."""
-    goal = find_goal(site, goal_id)
-    span = read_span(request.GET, now=timezone.now())
-    asked = request.GET.get("by", "")
-    by = BreakdownBy(asked) if asked in set(BreakdownBy) else BreakdownBy.PROPERTY
-    path = request.GET.get("path", "").strip()
-    only, trouble, unknown = read_only(site, goal, request.GET)
-    trouble = span.trouble or trouble
-    parts = None
-    if not trouble and unknown is None and (path or by not in NAMED):
-        parts = parts_of(site, goal, by, path, span, only=only)
-        unknown = parts["seen"].unknown
-    near = list[tuple[str, str]]()
-    if not trouble and unknown is not None:
-        trouble, near = sentence_of(unknown, only), addresses_of(unknown, request.GET)
-    return show(
-        request,
-        "pages/goals/breakdown.html",
-        title=goal.name,
-        tab="breakdown",
-        goal=goal,
-        span=span,
-        by=by,
-        bys=list(BreakdownBy),
-        path=path,
-        overlaps=by in OVERLAPS,
-        is_of_people=by not in OF_CONVERSIONS,
-        paths=sorted(load_property_names(goal, latest=LAST)) if by == BreakdownBy.PROPERTY else [],
-        filters=FILTERS,
-        only_by=request.GET.get("only", ""),
-        only_trait=request.GET.get("trait", "").strip(),
-        only_value=request.GET.get("value", ""),
-        trouble=trouble,
-        near=near,
-        breakdown=parts,
-    )
-
-
-def sentence_of(unknown: UnknownName, only: VisitorFilter | None) -> str:
-    """Return in words what nothing has that was looked at."""
-    match unknown.what:
-        case BreakdownBy.PERSONA:
-            return f"This site has no persona “{unknown.value}”."
-        case BreakdownBy.GOAL:
-            return f"There is no other goal of this id or name: “{unknown.value}”."
-        case BreakdownBy.GROUP:
-            return f"This site has no group “{unknown.value}”."
-        case BreakdownBy.PROPERTY:
-            return f"None of these conversions has a property “{unknown.name}”."
-        case _ if unknown.name:
-            return f"None of these visitors has a trait “{unknown.name}”."
-        case _:
-            return f"None of these visitors has “{unknown.value}” as {only.name if only else 'trait'} now."
-
-
-def addresses_of(unknown: UnknownName, asked: QueryDict) -> list[tuple[str, str]]:
-    """Return the names that may have been meant, each with the query that asks for it."""
-    parameter = ("trait" if unknown.name else "value") if unknown.is_of_filter else "path"
-    addresses = []
-    for name in unknown.near:
-        query = asked.copy()
-        query[parameter] = name
-        addresses.append((name, query.urlencode()))
-    return addresses
 
 
 @site_page()
 def list_conversions(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBase:
-    """A goal's conversions, newest first, each with its message: `?before=<time>&id=<number>`."""
+    """Show a goal's conversions with their events, newest first."""
     goal = find_goal(site, goal_id)
-    found = list_goal_conversions(goal, after=read_place(request.GET), limit=LAST + 1)
-    shown = found[:LAST]
+    conversions = list_goal_conversions(goal, after=PlaceQuery(request.GET).place, limit=LAST + 1)
     older = QueryDict(mutable=True)
-    if len(found) > LAST:
-        older.update({"before": shown[-1].occurred_at.isoformat(), "id": str(shown[-1].pk)})
+    if len(conversions) > LAST:
+        last = conversions[LAST - 1]
+        older.update({"before": last.occurred_at.isoformat(), "id": str(last.pk)})
     return show(
         request,
         "pages/goals/conversions.html",
         title=goal.name,
         tab="conversions",
         goal=goal,
-        shown=with_messages(site, shown),
+        rows=make_rows(site, conversions[:LAST]),
         older=older.urlencode(),
     )
 
 
-def read_only(site: Site, goal: Goal, asked: Mapping[str, str]) -> tuple[VisitorFilter | None, str, UnknownName | None]:
-    """Return the filter that an address asks for, if any, what it lacks, and what it names that is not there.
-
-    Three queries at most, for a goal.
-    """
-    by, value, trait = asked.get("only", ""), asked.get("value", ""), asked.get("trait", "").strip()
-    if by not in FILTERS:
-        return None, "", None
-    if not value or (by == BreakdownBy.TRAIT and not trait):
-        return None, "Say which visitors to count: the value, and for a trait its name too.", None
-    if by == BreakdownBy.GOAL:
-        other = breakdowns.find_other(site, value.strip())
-        if other is None or other == goal:
-            return None, "", breakdowns.unknown_goal(site, goal, value)
-        value = str(other.pk)
-    return VisitorFilter(BreakdownBy(by), value, trait if by == BreakdownBy.TRAIT else ""), "", None
-
-
-def read_place(asked: Mapping[str, str]) -> ConversionPosition | None:
-    """Where the page before ended; None at the beginning, and where the address says it wrongly."""
-    try:
-        at, number = datetime.fromisoformat(asked.get("before", "")), asked.get("id", "")
-    except ValueError:
-        return None
-    return (
-        ConversionPosition(at, int(number))
-        if at.tzinfo and number.isascii() and number.isdigit() and len(number) <= ID_DIGITS
-        else None
-    )
-
-
-def merged_into(goal: Goal) -> list[Goal]:
-    """The goals that count for this one, with those that they are merged into. At most one query."""
+def find_merged(goal: Goal) -> list[Goal]:
+    """Return the goals that count for this one, with the goals into which they are merged. One query at most."""
     ids = reports.load_member_ids([goal])[goal.pk][1:]
     return list(Goal.objects.filter(pk__in=ids).select_related("merged_into").order_by("pk")) if ids else []
 
 
 def find_goal(site: Site, goal_id: int) -> Goal:
-    """A live goal of this site. Raises Http404. Three queries."""
+    """Return a live goal of this site. Raises Http404. Three queries."""
     goal = find_live_goal([site.pk], goal_id)
     if goal is None:
         raise Http404
     return goal
 
 
-def chart_of(goal: Goal, points: Sequence[SeriesPoint], step: SeriesStep) -> Chart:
-    """Conversions and converting visits, what counts for this goal first."""
+def draw_conversions(goal: Goal, points: Sequence[SeriesPoint], step: SeriesStep) -> Chart:
+    """Return a chart of conversions and visits with a conversion; the one that this goal counts comes first."""
     series = [
         Series("Conversions", [point.conversions for point in points]),
-        Series("Converting visits", [point.visits for point in points]),
+        Series("Visits with a conversion", [point.visits for point in points]),
     ]
-    labels = [f"{point.begin:{PLACES[step]}}" for point in points]
+    labels = [f"{point.begin:{FORMATS[step]}}" for point in points]
     return Chart(labels, series if goal.has_multiple_conversions else series[::-1], unit=_unit(step), type="line")
 
 
-def money_chart_of(points: Sequence[SeriesPoint], step: SeriesStep) -> Chart | None:
-    """Revenue, a line for each currency; None without any."""
+def draw_revenue(points: Sequence[SeriesPoint], step: SeriesStep) -> Chart | None:
+    """Return a chart of revenue with a line for each currency, None without revenue."""
     currencies = sorted({currency for point in points for currency in point.revenue})
-    series = [Series(each, [float(point.revenue.get(each, 0)) for point in points]) for each in currencies]
-    labels = [f"{point.begin:{PLACES[step]}}" for point in points]
+    series = [Series(currency, [float(point.revenue.get(currency, 0)) for point in points]) for currency in currencies]
+    labels = [f"{point.begin:{FORMATS[step]}}" for point in points]
     return Chart(labels, series, unit=_unit(step), type="line") if series else None
 
 
@@ -232,45 +141,26 @@ def _unit(step: SeriesStep) -> str:
     return {SeriesStep.HOUR: "Hour (UTC)", SeriesStep.DAY: "Day (UTC)", SeriesStep.WEEK: "Week from (UTC)"}[step]
 
 
-def parts_of(
-    site: Site, goal: Goal, by: BreakdownBy, path: str, span: Span, *, only: VisitorFilter | None
-) -> dict[str, Any]:
-    """The parts of a goal's conversions in a time, with what to call each. Eight queries at most."""
-    seen = breakdowns.break_down(site, goal, by, name=path, only=only, begin=span.begin, end=span.end)
-    found = seen.breakdown
-    names: dict[str, str] = {}
-    if by == BreakdownBy.SOURCE:
-        names = {str(pk): name for pk, name in sources_of(site).items()}
-    elif by == BreakdownBy.GOAL:
-        ids = [part.value for part in found.parts if part.value]
-        names = {str(pk): name for pk, name in Goal.objects.filter(pk__in=ids).values_list("pk", "name")}
-    parts = [("(none)" if part.value is None else names.get(part.value, part.value), part) for part in found.parts]
-    if found.other is not None:
-        parts.append((count_of(found.values - len(found.parts), "other"), found.other))
-    return {"parts": parts, "values": found.values, "seen": seen}
-
-
-def sources_of(site: Site) -> dict[int, str]:
-    """The names of a site's sources by id. One query."""
+def name_sources(site: Site) -> dict[int, str]:
+    """Return the names of a site's sources by id. One query."""
     return dict(site.sources.values_list("pk", "name"))
 
 
-def with_messages(site: Site, conversions: Sequence[Conversion]) -> list[Shown]:
-    """Conversions with their sources and messages. A query for the sources, and one for each type of event."""
-    wanted: dict[str, list[str]] = {}
-    for each in conversions:
-        type_, colon, message_id = each.message_key.partition(":")
+def make_rows(site: Site, conversions: Sequence[Conversion]) -> list[ConversionRow]:
+    """Return conversions with their sources and messages. A query for the sources, and one for each type of event."""
+    message_ids: dict[str, list[str]] = {}
+    for conversion in conversions:
+        type_, colon, message_id = conversion.message_key.partition(":")
         if colon:
-            wanted.setdefault(type_, []).append(message_id)
-    found: dict[str, int] = {}
-    for type_, ids in wanted.items():
-        kept = Message.objects.filter(site=site, type=type_, message_id__in=ids)
-        kept = kept.exclude(status=Message.Status.REJECTED)
-        found |= {f"{type_}:{message_id}": pk for message_id, pk in kept.values_list("message_id", "pk")}
-    nameless = [int(each.message_key[1:]) for each in conversions if each.message_key.startswith("#")]
+            message_ids.setdefault(type_, []).append(message_id)
+    stored: dict[str, int] = {}  # ids by message_key
+    for type_, ids in message_ids.items():
+        messages = Message.objects.filter(site=site, type=type_, message_id__in=ids)
+        messages = messages.exclude(status=Message.Status.REJECTED)
+        stored |= {f"{type_}:{message_id}": pk for message_id, pk in messages.values_list("message_id", "pk")}
+    nameless = [int(row.message_key[1:]) for row in conversions if row.message_key.startswith("#")]
     if nameless:
-        found |= {
-            f"#{pk}": pk for pk in Message.objects.filter(site=site, pk__in=nameless).values_list("pk", flat=True)
-        }
-    sources = sources_of(site)
-    return [Shown(each, sources.get(each.source_id or 0, ""), found.get(each.message_key)) for each in conversions]
+        messages = Message.objects.filter(site=site, pk__in=nameless)
+        stored |= {f"#{pk}": pk for pk in messages.values_list("pk", flat=True)}
+    sources = name_sources(site)
+    return [ConversionRow(row, sources.get(row.source_id or 0, ""), stored.get(row.message_key)) for row in conversions]

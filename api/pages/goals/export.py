@@ -1,4 +1,4 @@
-"""A list of goals as CSV, written for spreadsheets: Excel, Numbers, LibreOffice, Google Sheets."""
+"""Export of the goal list as CSV for spreadsheets: Excel, Numbers, LibreOffice, Google Sheets."""
 
 import csv
 import re
@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from api.models import Site
 from api.pages.access import site_page
-from api.pages.goals.goal_list import address_of_list, ids_in
-from api.pages.goals.list_query import read_wish
+from api.pages.goals.goal_list import query_of_list, read_ids
+from api.pages.goals.list_query import GoalListQuery
 from goals import reports
 from goals.list_order import find_goal_ids
 from goals.models import Goal
@@ -22,29 +22,28 @@ from goals.reports import GoalSummary
 
 CHUNK: Final = 500  # goals that are held at a time
 BYTE_ORDER_MARK: Final = "\ufeff"  # without it Excel reads UTF-8 as the computer's old code page
-# A spreadsheet runs a cell that begins so: after white space and quotes too, and in the full width of Japanese
-# keyboards. One that separates by semicolons (Excel in most of Europe) begins a cell behind each of them as well.
+# Spreadsheets run a cell that begins like a formula, also after white space and quotes, and in the full width of
+# Japanese keyboards. Excel in most of Europe separates by semicolons, so a cell begins behind each of them too.
 FORMULA: Final = re.compile(r"""(^|[;\t\r\n])(?=[\s"']*[=+\-@＝＋－＠])|^(?=[\t\r\n])""")
 SPANS: Final = ("24 h", "30 days", "all")
 
 
 @site_page()
 def export_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Send the goals that were picked, else all of a list, in its order, with the figures of this moment."""
-    asked = address_of_list(request) if request.method == "POST" else request.GET
+    """Send the selected goals, otherwise all of the list, in its order, with their current figures."""
     now = timezone.now()
-    wish = read_wish(asked, now=now)
-    wanted = find_goal_ids([site.pk], wish.filter, now=now, order=wish.order)
-    ids, picked = wanted.ids, set(ids_in(request.POST.getlist("goal")))
-    if picked:
-        ids = [id_ for id_ in ids if id_ in picked]
-    lines = csv_of(site, ids, sorted(wanted.currencies), now=now)
-    answer = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="goals-{site.sitecode}.csv"'
-    return answer
+    query = GoalListQuery(query_of_list(request) if request.method == "POST" else request.GET, now=now)
+    ordered = find_goal_ids([site.pk], query.filter, now=now, order=query.order)
+    ids, selected = ordered.ids, set(read_ids(request.POST.getlist("goal")))
+    if selected:
+        ids = [id_ for id_ in ids if id_ in selected]
+    lines = write_csv(site, ids, sorted(ordered.currencies), now=now)
+    response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="goals-{site.sitecode}.csv"'
+    return response
 
 
-def csv_of(site: Site, ids: Sequence[int], currencies: Sequence[str], *, now: datetime) -> Iterator[str]:
+def write_csv(site: Site, ids: Sequence[int], currencies: Sequence[str], *, now: datetime) -> Iterator[str]:
     """Yield the lines of these goals, some hundred at a time. Five queries for each 500 goals."""
     writer = csv.writer(_Line())
     figures = [f"{figure}, {span}" for figure in ("conversions", "converting visits") for span in SPANS]
@@ -53,20 +52,20 @@ def csv_of(site: Site, ids: Sequence[int], currencies: Sequence[str], *, now: da
     yield BYTE_ORDER_MARK + writer.writerow(heads)
     for start in range(0, len(ids), CHUNK):
         goals = live_goals([site.pk]).in_bulk(ids[start : start + CHUNK])
-        found = [goals[id_] for id_ in ids[start : start + CHUNK] if id_ in goals]
-        headlines = reports.summarise_goals(found, now=now)
-        yield "".join(writer.writerow(cells_of(goal, headlines[goal.pk], currencies)) for goal in found)
+        chunk = [goals[id_] for id_ in ids[start : start + CHUNK] if id_ in goals]
+        headlines = reports.summarise_goals(chunk, now=now)
+        yield "".join(writer.writerow(make_cells(goal, headlines[goal.pk], currencies)) for goal in chunk)
 
 
 class _Line:
-    """A file for `csv.writer` that gives each line back."""
+    """File for `csv.writer` that returns each line."""
 
     def write(self, line: str) -> str:
         return line
 
 
-def cells_of(goal: Goal, headline: GoalSummary, currencies: Sequence[str]) -> list[Any]:
-    """Return a goal's cells. Texts run nothing, numbers are plain, times are ISO 8601 of UTC."""
+def make_cells(goal: Goal, headline: GoalSummary, currencies: Sequence[str]) -> list[Any]:
+    """Return a goal's cells: harmless texts, plain numbers, times in ISO 8601 and UTC."""
     spans = (headline.last_24_hours, headline.last_30_days, headline.ever)
     revenue, last = headline.ever.revenue, headline.last_conversion_at
     return [
@@ -75,8 +74,8 @@ def cells_of(goal: Goal, headline: GoalSummary, currencies: Sequence[str]) -> li
         "archived" if goal.archived_at else "active",
         goal.origin,
         as_text(", ".join(tag.name for tag in goal.tags.all())),
-        *(each.conversions for each in spans),
-        *(each.visits for each in spans),
+        *(span.conversions for span in spans),
+        *(span.visits for span in spans),
         headline.ever.visitors,
         *(as_number(revenue[currency]) if currency in revenue else "" for currency in currencies),
         f"{last.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if last else "",
@@ -84,7 +83,7 @@ def cells_of(goal: Goal, headline: GoalSummary, currencies: Sequence[str]) -> li
 
 
 def as_text(text: str) -> str:
-    """Return a stranger's text with an apostrophe wherever a spreadsheet would take it for a formula."""
+    """Return a text with an apostrophe wherever a spreadsheet would read a formula."""
     return FORMULA.sub(r"\1'", text)
 
 

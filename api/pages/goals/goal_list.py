@@ -1,4 +1,4 @@
-"""The goals of a site: the list."""
+"""The list of a site's goals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,18 +11,8 @@ from django.utils import timezone
 
 from api.models import Rule, Site
 from api.pages.access import show, site_page
-from api.pages.goals.list_query import (
-    ID_DIGITS,
-    MAKERS,
-    SEEN,
-    STATUSES,
-    TYPES,
-    heads_of,
-    read_wish,
-    sorts_of,
-    with_place,
-    without_place,
-)
+from api.pages.goals.list_query import GoalListQuery, link_sorts, list_sorts, with_place, without_place
+from api.pages.query_form import read_id
 from api.rules.identifiers import suggest_pattern
 from goals import reports
 from goals.list_order import find_goals
@@ -36,10 +26,12 @@ TAG_LENGTH: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class GoalRow:
+    """A goal in the list with its figures."""
+
     goal: Goal
     headline: GoalSummary
-    pattern: str  # of its event's name, when that seems to hold an identifier
+    pattern: str  # of its event's name, if that contains an ID
 
     @property
     def line_label(self) -> str:
@@ -50,43 +42,39 @@ class Row:
 
 @site_page()
 def list_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """A page of the list: `?tag=segment.io` and so on (promises K-09)."""
+    """Show a page of the list: `?tag=segment.io` and so on (promises K-09)."""
     now = timezone.now()
-    wish = read_wish(request.GET, now=now)
+    query = GoalListQuery(request.GET, now=now)
     found = find_goals(
-        [site.pk], wish.filter, now=now, order=wish.order, after=wish.after, limit=PER_PAGE, with_=["tags"]
+        [site.pk], query.filter, now=now, order=query.order, after=query.place, limit=PER_PAGE, with_=["tags"]
     )
-    order = wish.order
+    order = query.order
     if order.key == "revenue" and not order.currency:
         order = replace(order, currency=next(iter(found.currencies), ""))
-    largest = tags_beside(site, wish.filter.is_archived)
+    largest = find_tags(site, query.filter.is_archived)
     listed = {tag.name for tag in largest}
     return show(
         request,
         "pages/goals/list.html",
         title="Goals",
-        wish=wish,
+        query=query,
         order=order,
-        rows=rows_of(site, found.goals, now=now),
+        rows=make_rows(site, found.goals, now=now),
         count=found.total,
-        first=without_place(request.GET).urlencode() if wish.after else "",
+        first=without_place(request.GET).urlencode() if query.place else "",
         later=with_place(request.GET, found.next) if found.next else "",
         tags=[
             *sorted(largest, key=lambda tag: (tag.sort_key, tag.name)),
-            *(Tag(name=name) for name in wish.filter.tags if name not in listed),
+            *(Tag(name=name) for name in query.filter.tags if name not in listed),
         ],
-        statuses=STATUSES,
-        makers=MAKERS,
-        types=TYPES,
-        seen=SEEN,
-        sorts=sorts_of(order, found.currencies),
-        heads=heads_of(request.GET, order, found.currencies),
-        query=request.GET.urlencode(),
+        sorts=list_sorts(order, found.currencies),
+        links=link_sorts(request.GET, order, found.currencies),
+        query_string=request.GET.urlencode(),
     )
 
 
-def tags_beside(site: Site, is_archived: bool | None) -> list[Any]:  # noqa: FBT001 - as of GoalFilter
-    """The tags that most goals of a list have, each with the `size` of the list that it leads to. One query."""
+def find_tags(site: Site, is_archived: bool | None) -> list[Any]:  # noqa: FBT001 - as of GoalFilter
+    """Return the tags that most goals of a list have, each with the `size` of the list of its goals. One query."""
     listed = Q(goals__isnull=False, goals__deleted_at=None, goals__counts_for=None)
     if is_archived is not None:
         listed &= Q(goals__archived_at__isnull=not is_archived)
@@ -94,36 +82,34 @@ def tags_beside(site: Site, is_archived: bool | None) -> list[Any]:  # noqa: FBT
     return list(tags.filter(size__gt=0).order_by("-size", "sort_key", "name")[:MOST_TAGS])
 
 
-def rows_of(site: Site, goals: Sequence[Goal], *, now: datetime) -> list[Row]:
-    """Goals with their figures."""
+def make_rows(site: Site, goals: Sequence[Goal], *, now: datetime) -> list[GoalRow]:
+    """Return goals with their figures."""
     headlines = reports.summarise_goals(goals, now=now)
-    patterns = patterns_of(site, goals)
-    return [Row(goal, headlines[goal.pk], patterns.get(goal.pk, "")) for goal in goals]
+    patterns = find_patterns(site, goals)
+    return [GoalRow(goal, headlines[goal.pk], patterns.get(goal.pk, "")) for goal in goals]
 
 
-def patterns_of(site: Site, goals: Sequence[Goal]) -> dict[int, str]:
-    """Of goals whose names seem to hold an identifier, by id: the pattern, unless a rule of the site groups such names
-    already. At most one query.
-    """
-    found = {goal.pk: pattern for goal in goals if (pattern := pattern_of(site, goal))}
-    if found:
-        rules = site.rules.filter(source=None, is_enabled=True, action=Rule.Action.PATTERN_GOAL)
-        grouped = set(rules.filter(argument__in=found.values()).values_list("argument", flat=True))
-        found = {pk: pattern for pk, pattern in found.items() if pattern not in grouped}
-    return found
+def find_patterns(site: Site, goals: Sequence[Goal]) -> dict[int, str]:
+    """Return the patterns of names with IDs by goal, unless a rule of the site groups them. At most one query."""
+    patterns = {goal.pk: pattern for goal in goals if (pattern := suggest_pattern_of(site, goal))}
+    if not patterns:
+        return {}
+    rules = site.rules.filter(source=None, is_enabled=True, action=Rule.Action.PATTERN_GOAL)
+    grouped = set(rules.filter(argument__in=patterns.values()).values_list("argument", flat=True))
+    return {pk: pattern for pk, pattern in patterns.items() if pattern not in grouped}
 
 
-def pattern_of(site: Site, goal: Goal) -> str:
-    """The pattern of the events that make goals like this one, such as `Viewed order {n}`; empty without identifier."""
+def suggest_pattern_of(site: Site, goal: Goal) -> str:
+    """Return the pattern of a goal's events, such as `Viewed order {n}`; empty without an ID in the name."""
     events = parse_goal_name(goal.name, template=site.goal_name_template) if goal.is_named_by_event else ()
     return (suggest_pattern(events[0][1]) or "") if events else ""
 
 
-def address_of_list(request: HttpRequest) -> QueryDict:
-    """What the address of the list that a form was on asks for."""
+def query_of_list(request: HttpRequest) -> QueryDict:
+    """Return the query string of the list from which a form was sent."""
     return QueryDict(request.POST.get("query", "").replace("%00", "%EF%BF%BD"))  # as api.http.middleware does
 
 
-def ids_in(texts: Sequence[str]) -> list[int]:
-    """The ids of goals that a form or an address names; a page of them at most."""
-    return [int(each) for each in texts[:PER_PAGE] if each.isascii() and each.isdigit() and len(each) <= ID_DIGITS]
+def read_ids(texts: Sequence[str]) -> list[int]:
+    """Return the ids of goals that a form or a query string names, a page of them at most."""
+    return [id_ for text in texts[:PER_PAGE] if (id_ := read_id(text)) is not None]

@@ -1,27 +1,29 @@
-"""What the address of a list of goals asks for: a filter, an order, a place; and the addresses of other orders."""
+"""The query string of the goal list: its filter, its order and the place of a page, and links to other orders."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from functools import cached_property
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from django import forms
+from django.core.exceptions import ValidationError
 from django.http import QueryDict
 
-from goals.list_order import COUNTS, GoalOrder, GoalPosition, Rank
+from api.pages.query_form import IdField, PlaceTimeField, QueryForm
+from api.templatetags.figures import UNKNOWN
+from goals.list_order import COUNTS, GoalOrder, GoalPosition
 from goals.models import Goal
 from goals.queries import GoalFilter
 
-ID_DIGITS: Final = 18
-MOST_PLACES: Final = 30  # of a sum of money
-MOST_CURRENCIES: Final = 8  # whose revenue lists can be ordered by
-Choices = Sequence[tuple[str, str]]
+MOST_CURRENCIES: Final = 8  # by which the list can be ordered
 STATUSES: Final = (("active", "Active"), ("archived", "Archived"), ("all", "All"))
-MAKERS: Final = (("", "Any way"), ("events", "Made by events"), ("hand", "Made by hand"))
-TYPES: Final = (("", "Any type"), *Goal.Type.choices)
+MAKERS: Final = (("", "Any"), ("events", "Automatically"), ("hand", "Manually"))
+TYPES: Final = (("", "Any"), *Goal.Type.choices)
 SEEN: Final = (
-    ("", "At any time"),
+    ("", "Any time"),
     ("1", "In the last 24 hours"),
     ("7", "In the last 7 days"),
     ("30", "In the last 30 days"),
@@ -33,7 +35,7 @@ OLDEST: Final = ("oldest first", "newest first")
 
 
 class Sort(NamedTuple):
-    """What an order is called, in words and over its column, and its two directions."""
+    """An order by its name, the head of its column and its two directions."""
 
     name: str
     head: str
@@ -46,66 +48,99 @@ SORTS: Final = {
     "conversions24h": Sort("Conversions in 24 h", "24 h", *FEWEST),
     "conversions30d": Sort("Conversions in 30 days", "30 days", *FEWEST),
     "conversions": Sort("Conversions", "All", *FEWEST),
-    "visitors": Sort("Converting visitors", "Converting visitors", *FEWEST),
+    "visitors": Sort("Visitors", "Visitors", *FEWEST),
     "revenue": Sort("Revenue", "Revenue", "least first", "most first"),
     "lastConversion": Sort("Last conversion", "Last conversion", *OLDEST),
-    "created": Sort("Made", "Made", *OLDEST),
+    "created": Sort("Created", "Created", *OLDEST),
 }
 CURRENCY: Final = re.compile("[A-Z]{3}")
 MAY_LACK: Final = frozenset({"revenue", "lastConversion"})
 RISES_FIRST: Final = frozenset({"name"})  # the others begin with the largest, or the newest
+# The rank of a page's last goal, by the key of the order; a time for the other keys.
+RANKS: Final = MappingProxyType(
+    {
+        "name": forms.CharField(strip=False, required=False),
+        "revenue": forms.DecimalField(max_digits=60, decimal_places=30),
+        **dict.fromkeys(COUNTS, IdField()),
+    }
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What the address of a list asks for."""
+class GoalListQuery(QueryForm):
+    """The query string of the goal list; `after` and `id` say where the page before ended."""
 
-    filter: GoalFilter
-    status: str
-    made: str
-    seen: str
-    order: GoalOrder
-    after: GoalPosition | None
+    q = forms.CharField(strip=False)
+    tag = forms.Field(widget=forms.MultipleHiddenInput)
+    match = forms.ChoiceField(choices=[("all", "Match all")])
+    status = forms.ChoiceField(choices=STATUSES, initial="active")
+    made = forms.ChoiceField(choices=MAKERS)
+    type = forms.ChoiceField(choices=TYPES)
+    seen = forms.ChoiceField(choices=SEEN)
+    sort = forms.CharField()
+    after = forms.CharField(strip=False)
+    id = IdField()
+
+    def __init__(self, query: QueryDict, *, now: datetime) -> None:
+        super().__init__(query)
+        self.now = now
+
+    @cached_property
+    def filter(self) -> GoalFilter:
+        asked = self.values
+        seen = asked["seen"]
+        days = seen.removeprefix("not-")
+        since = self.now - timedelta(days=int(days)) if days.isdigit() else None
+        return GoalFilter(
+            tags=[name for name in dict.fromkeys(asked["tag"] or ()) if name],
+            needs_every_tag=asked["match"] == "all",
+            is_archived={"active": False, "archived": True}.get(asked["status"]),
+            is_made_by_event={"events": True, "hand": False}.get(asked["made"]),
+            search=asked["q"],
+            type=asked["type"],
+            seen_since=since if seen == days else None,
+            unseen_since=since if seen != days else None,
+            is_never_seen=seen == "never",
+        )
+
+    @cached_property
+    def order(self) -> GoalOrder:
+        return read_order(self.values["sort"])
+
+    @cached_property
+    def place(self) -> GoalPosition | None:
+        """The end of the page before; a goal may have no rank there."""
+        id_, key = self.values["id"], self.order.key
+        if id_ is None:
+            return None
+        if "after" not in self.data:
+            return GoalPosition(None, id_) if key in MAY_LACK else None
+        try:
+            return GoalPosition(RANKS.get(key, PlaceTimeField()).clean(self.values["after"]), id_)
+        except ValidationError:
+            return None
 
     @property
     def is_narrowed(self) -> bool:
-        """Whether anything but the archived goals is left out."""
-        return bool(self.filter.tags or self.filter.search or self.made or self.seen or self.filter.type)
+        """True if anything but archived goals is left out."""
+        return any(self.values[name] for name in ("tag", "q", "made", "seen", "type"))
+
+    @property
+    def is_set(self) -> bool:
+        """True if the list differs from that of all active goals."""
+        return self.is_narrowed or self.values["status"] != "active"
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """A way to order the list: the head of a column, or one currency in that of the revenue."""
+class SortLink:
+    """A link that orders the list: the head of a column, or one currency in the head of the revenue."""
 
     label: str
-    address: str  # the list in this order; the other way round where it is in this order already
+    query: str  # reverses the order if the list has it already
     direction: str  # ascending, descending, or none
 
 
-def read_wish(asked: QueryDict, *, now: datetime) -> Wish:
-    """What an address asks for; what it says wrongly counts as not said."""
-    status = _one_of(STATUSES, asked.get("status"))
-    made = _one_of(MAKERS, asked.get("made"))
-    seen = _one_of(SEEN, asked.get("seen"))
-    days = seen.removeprefix("not-")
-    since = now - timedelta(days=int(days)) if days.isdigit() else None
-    order = read_order(asked.get("sort", ""))
-    wanted = GoalFilter(
-        tags=[name for name in dict.fromkeys(asked.getlist("tag")) if name],
-        needs_every_tag=asked.get("match") == "all",
-        is_archived={"active": False, "archived": True}.get(status),
-        is_made_by_event={"events": True, "hand": False}.get(made),
-        search=asked.get("q", ""),
-        type=_one_of(TYPES, asked.get("type")),
-        seen_since=since if seen == days else None,
-        unseen_since=since if seen != days else None,
-        is_never_seen=seen == "never",
-    )
-    return Wish(wanted, status, made, seen, order, read_place(asked, order))
-
-
 def read_order(text: str) -> GoalOrder:
-    """The order that `-revenue.EUR` and its like say; by name for anything else."""
+    """Return the order that `-revenue.EUR` and its like say; by name for anything else."""
     key, _, currency = text.removeprefix("-").partition(".")
     if key not in SORTS:
         return GoalOrder()
@@ -113,68 +148,53 @@ def read_order(text: str) -> GoalOrder:
 
 
 def write_order(order: GoalOrder) -> str:
-    """As an address says it."""
+    """Return an order as the query string says it."""
     return f"{'-' if order.is_descending else ''}{order.key}{'.' if order.currency else ''}{order.currency}"
 
 
-def read_place(asked: QueryDict, order: GoalOrder) -> GoalPosition | None:
-    """Where the page before ended: `after=<rank>&id=<goal>`, without a rank where that goal had none."""
-    number, text = asked.get("id", ""), asked.get("after")
-    if not (number.isascii() and number.isdigit() and len(number) <= ID_DIGITS):
-        return None
-    if text is None:
-        return GoalPosition(None, int(number)) if order.key in MAY_LACK else None
-    read: Callable[[str], Rank] = str
-    if order.key in COUNTS:
-        read = _count
-    elif order.key == "revenue":
-        read = _amount
-    elif order.key != "name":
-        read = _time
-    try:
-        return GoalPosition(read(text), int(number))
-    except (ValueError, InvalidOperation):
-        return None
-
-
-def with_place(asked: QueryDict, place: GoalPosition) -> str:
-    """The same list from a place on."""
-    query = without_place(asked)
+def with_place(query: QueryDict, place: GoalPosition) -> str:
+    """Return the query string of the same list from a place on."""
+    query = without_place(query)
     if place.rank is not None:
         query["after"] = place.rank.isoformat() if isinstance(place.rank, datetime) else str(place.rank)
     query["id"] = str(place.id)
     return query.urlencode()
 
 
-def without_place(asked: QueryDict) -> QueryDict:
-    """The same list from its beginning."""
-    query = asked.copy()
+def without_place(query: QueryDict) -> QueryDict:
+    """Return the query string of the same list from its beginning."""
+    query = query.copy()
     for name in ("after", "id"):
         query.pop(name, None)
     return query
 
 
-def sorts_of(order: GoalOrder, currencies: Sequence[str]) -> list[tuple[str, str, bool]]:
-    """Every order, as (what the address says, what people read, whether it is this one)."""
+def list_sorts(order: GoalOrder, currencies: Sequence[str]) -> list[tuple[str, str, bool]]:
+    """Return every order as (value in the query string, words, True for this one)."""
     return [
-        (write_order(each), f"{SORTS[key].name}{f' in {currency}' if currency else ''}, {way}", each == order)
+        (
+            write_order(option),
+            f"{SORTS[key].name}{f' in {_name_currency(currency)}' if currency else ''}, {words}",
+            option == order,
+        )
         for key, currency in _columns(currencies)
-        for falls, way in ((False, SORTS[key].rising), (True, SORTS[key].falling))[:: 1 if key in RISES_FIRST else -1]
-        for each in [GoalOrder(key, falls, currency)]
+        for falls, words in ((False, SORTS[key].rising), (True, SORTS[key].falling))[:: 1 if key in RISES_FIRST else -1]
+        for option in [GoalOrder(key, falls, currency)]
     ]
 
 
-def heads_of(asked: QueryDict, order: GoalOrder, currencies: Sequence[str]) -> dict[str, list[Head]]:
-    """By key, the heads of a column: one, or one for each currency."""
-    query = without_place(asked)
-    heads: dict[str, list[Head]] = {}
+def link_sorts(query: QueryDict, order: GoalOrder, currencies: Sequence[str]) -> dict[str, list[SortLink]]:
+    """Return the links in the head of each column by key: one, or one for each currency."""
+    query = without_place(query)
+    links: dict[str, list[SortLink]] = {}
     for key, currency in _columns(currencies):
         is_this = (key, currency) == (order.key, order.currency)
         falls = not order.is_descending if is_this else key not in RISES_FIRST
         query["sort"] = write_order(GoalOrder(key, falls, currency))
         direction = ("descending" if order.is_descending else "ascending") if is_this else "none"
-        heads.setdefault(key, []).append(Head(currency or SORTS[key].head, query.urlencode(), direction))
-    return heads
+        label = _name_currency(currency) or SORTS[key].head
+        links.setdefault(key, []).append(SortLink(label, query.urlencode(), direction))
+    return links
 
 
 def _columns(currencies: Sequence[str]) -> list[tuple[str, str]]:
@@ -183,25 +203,5 @@ def _columns(currencies: Sequence[str]) -> list[tuple[str, str]]:
     ]
 
 
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= ID_DIGITS):
-        raise ValueError(text)
-    return int(text)
-
-
-def _amount(text: str) -> Decimal:
-    amount = Decimal(text)
-    if not amount.is_finite() or abs(amount.adjusted()) > MOST_PLACES:
-        raise ValueError(text)
-    return amount
-
-
-def _time(text: str) -> datetime:
-    at = datetime.fromisoformat(text)
-    if at.tzinfo is None:
-        raise ValueError(text)
-    return at
-
-
-def _one_of(choices: Choices, asked: str | None) -> str:
-    return asked if asked in dict(choices) else choices[0][0]
+def _name_currency(currency: str) -> str:
+    return UNKNOWN.capitalize() if currency == "XXX" else currency

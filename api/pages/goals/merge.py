@@ -1,17 +1,17 @@
-"""Merging goals: which, what that would make of their figures, and taking it back."""
+"""Merging goals with a preview of the figures, and undoing a merge."""
 
 from typing import Final
 
 from django.contrib import messages
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponseBase
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
-from api import audit
 from api.models import Role, Site
-from api.pages.access import show, site_page
-from api.pages.goals.goal_list import ids_in
+from api.models.audit import write_audit
+from api.pages.access import get_in_site, show, site_page
+from api.pages.goals.goal_list import read_ids
 from goals import merging, reports
 from goals.models import Goal
 from goals.queries import GoalFilter, filter_goals, live_goals
@@ -21,12 +21,12 @@ MOST_OFFERED: Final = 20
 
 @site_page(Role.EDITOR)
 def merge_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Merge goals into one of them: `?goal=1&goal=2&into=2` says what that would give, a POST of the same does it.
+    """Preview `?goal=1&goal=2&into=2`; on POST merge the goals into one of them.
 
-    The figures of the union are counted anew, from every conversion of these goals.
+    The figures of the union are counted from every conversion of these goals.
     """
     asked = request.POST if request.method == "POST" else request.GET
-    goals = list(live_goals([site.pk]).filter(pk__in=ids_in(asked.getlist("goal"))).order_by("sort_key", "pk"))
+    goals = list(live_goals([site.pk]).filter(pk__in=read_ids(asked.getlist("goal"))).order_by("sort_key", "pk"))
     into = next((goal for goal in goals if str(goal.pk) == asked.get("into")), None)
     if request.method == "POST" and into is not None and len(goals) > 1:
         return _merge(request, site, [goal for goal in goals if goal != into], into)
@@ -56,26 +56,26 @@ def _merge(request: HttpRequest, site: Site, goals: list[Goal], into: Goal) -> H
             for goal in goals:
                 merging.merge(goal, into)
                 what = f"Merged the goal {goal.pk} into the goal {into.pk}"
-                audit.note(request, site, what, {"merged_into": None}, {"merged_into": into.pk})
+                write_audit(request.user, site, what, {"merged_into": None}, {"merged_into": into.pk})
     except merging.MergeError as error:
         messages.error(request, str(error))
         return redirect("pages:goals", site.sitecode)
     names = ", ".join(goal.name for goal in goals)
-    messages.success(request, f"{names} {'counts' if len(goals) == 1 else 'count'} for this goal now.")
+    messages.success(request, f"{names} {'was' if len(goals) == 1 else 'were'} merged into this goal.")
     return redirect("pages:goal", site.sitecode, into.pk)
 
 
 @site_page(Role.EDITOR)
 @require_POST
 def unmerge_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBase:
-    """Take a merge back: the goal has its conversions to itself again."""
-    goal = get_object_or_404(Goal, pk=goal_id, site=site, deleted_at=None)
+    """Undo a merge: the goal's conversions count for itself again."""
+    goal = get_in_site(Goal, site, goal_id, deleted_at=None)
     before = goal.merged_into_id
     if before is None:
         raise Http404
     with transaction.atomic():
         merging.unmerge(goal)
-        what = f"Took back that the goal {goal.pk} was merged into the goal {before}"
-        audit.note(request, site, what, {"merged_into": before}, {"merged_into": None})
-    messages.success(request, f"{goal.name} has its conversions to itself again.")
+        what = f"Undid the merge of the goal {goal.pk} into the goal {before}"
+        write_audit(request.user, site, what, {"merged_into": before}, {"merged_into": None})
+    messages.success(request, "Merge undone.")
     return redirect("pages:goal", site.sitecode, goal.pk)

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.postgres.fields import ArrayField
 from django.db import transaction
-from django.http import Http404, HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
@@ -17,12 +17,13 @@ from django.views.decorators.http import require_POST
 from api.alerts import outbox, webhook
 from api.alerts.channels import CHANNELS
 from api.alerts.conditions import CONDITIONS, describe, explain
-from api.audit import changed, note
 from api.http.wording import count_of
 from api.models import Alert, AlertDelivery, Role, Site, make_signing_secret
-from api.pages.access import show, site_page
+from api.models.audit import audit_values, write_audit
+from api.pages.access import get_in_site, show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.fields import lines_field
+from api.pages.query_form import read_id
 
 PAGE: Final = 50
 MOST_ALERTS: Final = 50  # of a site
@@ -74,9 +75,8 @@ class AlertForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no paramete
 def list_alerts(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Show the alerts and, newest first, the notifications, in pages that begin below a number."""
     deliveries = AlertDelivery.objects.filter(site=site).select_related("alert").order_by("-pk")
-    below = request.GET.get("before", "")
-    if below.isdecimal() and len(below) < 19:  # noqa: PLR2004 - the largest number of a column has 19 digits
-        deliveries = deliveries.filter(pk__lt=int(below))
+    if (before := read_id(request.GET.get("before"))) is not None:
+        deliveries = deliveries.filter(pk__lt=before)
     page = list(deliveries[: PAGE + 1])
     return show(
         request,
@@ -97,7 +97,7 @@ def list_alerts(request: HttpRequest, site: Site) -> HttpResponseBase:
 @require_POST
 def change_alerts(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Test an alert, switch it on or off, rotate its secret, or delete it, as the button `do` says."""
-    alert = find_alert(site, request.POST.get("alert", ""))
+    alert = get_in_site(Alert, site, request.POST.get("alert", ""))
     do = request.POST.get("do", "")
     if do in QUESTIONS and not is_confirmed(request):
         return QUESTIONS[do](request, alert)
@@ -109,12 +109,12 @@ def change_alerts(request: HttpRequest, site: Site) -> HttpResponseBase:
         with transaction.atomic():
             alert.secret = make_signing_secret()
             alert.save(update_fields=["secret"])
-            note(request, site, f"Rotated the secret of the alert {alert.pk} “{alert}”")
+            write_audit(request.user, site, f"Rotated the secret of the alert {alert.pk} “{alert}”")
         messages.success(request, "Secret rotated. It signs every request from now on.")
         return redirect("pages:settings-alert", site.sitecode, alert.pk)
     elif do == "delete":
         with transaction.atomic():
-            note(request, site, f"Deleted the alert {alert.pk} “{alert}”", audit_values(alert), None)
+            write_audit(request.user, site, f"Deleted the alert {alert.pk} “{alert}”", read_values(alert), None)
             alert.delete()
         messages.success(request, f"Alert “{alert}” and its notification history deleted.")
     return redirect("pages:settings-alerts", site.sitecode)
@@ -167,7 +167,9 @@ def test(request: HttpRequest, alert: Alert) -> None:
             deliveries = outbox.enqueue_test(alert, now=timezone.now())
             addresses = count_of(len(deliveries), "address", "addresses")
             if deliveries:
-                note(request, alert.site, f"Tested the alert {alert.pk} “{alert}”", None, {"notifies": addresses})
+                write_audit(
+                    request.user, alert.site, f"Tested the alert {alert.pk} “{alert}”", None, {"notifies": addresses}
+                )
     except outbox.TooManyTestsError:
         limit = f"A site sends tests to {outbox.TESTS_AN_HOUR} addresses an hour at most. Nothing was sent: try later."
         messages.error(request, limit)
@@ -185,7 +187,13 @@ def switch(request: HttpRequest, alert: Alert) -> None:
         alert.is_enabled = not alert.is_enabled
         forget_state(alert)
         alert.save(update_fields=["is_enabled", *STATE])
-        note(request, alert.site, f"Switched the alert {alert.pk} “{alert}”", before, {"is_enabled": alert.is_enabled})
+        write_audit(
+            request.user,
+            alert.site,
+            f"Switched the alert {alert.pk} “{alert}”",
+            before,
+            {"is_enabled": alert.is_enabled},
+        )
 
 
 def forget_state(alert: Alert) -> None:
@@ -194,8 +202,8 @@ def forget_state(alert: Alert) -> None:
 
 @site_page(Role.OWNER)
 def edit_alert(request: HttpRequest, site: Site, alert_id: int | None = None) -> HttpResponseBase:
-    alert = find_alert(site, str(alert_id)) if alert_id is not None else None
-    before = audit_values(alert) if alert else None
+    alert = get_in_site(Alert, site, str(alert_id)) if alert_id is not None else None
+    before = read_values(alert) if alert else None
     form = AlertForm(request.POST or None, instance=alert or Alert(site=site))
     if request.method == "POST" and form.is_valid():
         if alert is None and site.alerts.count() >= MOST_ALERTS:
@@ -221,15 +229,15 @@ def save(request: HttpRequest, site: Site, form: AlertForm, before: dict[str, An
         alert = form.save(commit=False)
         if before is None:
             alert.save()
-            note(request, site, f"Created the alert {alert.pk} “{alert}”", None, audit_values(alert))
+            write_audit(request.user, site, f"Created the alert {alert.pk} “{alert}”", None, read_values(alert))
         else:
             forgets = not alert.is_enabled or bool({"condition", "source"} & set(form.changed_data))
             if forgets:
                 forget_state(alert)
             alert.save(update_fields=[*FIELDS, *(STATE if forgets else ())])  # the worker writes the state meanwhile
-            was, is_now = changed(before, audit_values(alert))
+            was, is_now = audit_values(before, read_values(alert))
             if was:
-                note(request, site, f"Changed the alert {alert.pk} “{alert}”", was, is_now)
+                write_audit(request.user, site, f"Changed the alert {alert.pk} “{alert}”", was, is_now)
     messages.success(request, "Alert saved. It is checked every 30 seconds.")
 
 
@@ -243,7 +251,7 @@ def describe_addresses(alert: Alert) -> str:
     return ", ".join(count_of(count, *channel.nouns) for channel, count in counts if count)
 
 
-def audit_values(alert: Alert) -> dict[str, Any]:
+def read_values(alert: Alert) -> dict[str, Any]:
     """Return what the audit log keeps of an alert."""
     return {
         "name": alert.name,
@@ -251,11 +259,3 @@ def audit_values(alert: Alert) -> dict[str, Any]:
         **{str(code): channel.audit_value(alert) for code, channel in CHANNELS.items()},
         "is_enabled": alert.is_enabled,
     }
-
-
-def find_alert(site: Site, number: str) -> Alert:
-    """Return an alert of the site. Raises Http404."""
-    alert = site.alerts.filter(pk=number).first() if number.isdecimal() and len(number) < 19 else None  # noqa: PLR2004
-    if alert is None:
-        raise Http404
-    return alert

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
@@ -13,14 +13,15 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from api.audit import note
 from api.http.credentials import encode_api_key
 from api.http.wording import count_of
 from api.ingest.provisioning import NewCredential, create_credential, read_scopes, renew_secret
 from api.insight.key_usage import describe_changes, describe_events, describe_use
 from api.models import Credential, ManagementToken, Role, Scope, Site, Source
+from api.models.audit import write_audits
 from api.pages.access import show, site_page, sites_of
 from api.pages.confirm import ask, is_confirmed
+from api.pages.query_form import read_id
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -62,7 +63,9 @@ def change_credentials(request: HttpRequest, site: Site) -> HttpResponseBase:  #
                 messages.error(request, " ".join(error.messages))
                 return redirect("pages:settings-credentials", site.sitecode)
             after = {"name": new.credential.name, "scopes": new.credential.scopes}
-            note_everywhere(request, new.credential, f"Made the credential {new.credential.client_id}", None, after)
+            write_audits(
+                request.user, new.credential.sites.all(), f"Made the credential {new.credential.client_id}", None, after
+            )
             return tell_secret(request, new)
         credential = find_owned(request, site.credentials.all(), request.POST.get("credential", ""))
         if do == "renew" and credential.revoked_at is None:
@@ -74,7 +77,7 @@ def change_credentials(request: HttpRequest, site: Site) -> HttpResponseBase:  #
                 return ask_renew(request, site, credential, hours=int(hours))
             new = renew_secret(credential, overlap=timedelta(hours=int(hours)), now=timezone.now())
             what = f"Renewed the secret of the credential {credential.client_id}"
-            note_everywhere(request, credential, what, None, {"the old one ends in hours": int(hours)})
+            write_audits(request.user, credential.sites.all(), what, None, {"the old one ends in hours": int(hours)})
             return tell_secret(request, new)
         if do == "scopes" and credential.revoked_at is None:
             return set_scopes(request, site, credential)
@@ -84,7 +87,9 @@ def change_credentials(request: HttpRequest, site: Site) -> HttpResponseBase:  #
             credential.revoked_at = timezone.now()
             credential.save(update_fields=["revoked_at"])
             what = f"Revoked the credential {credential.client_id}"
-            note_everywhere(request, credential, what, {"revoked": None}, {"revoked": credential.revoked_at})
+            write_audits(
+                request.user, credential.sites.all(), what, {"revoked": None}, {"revoked": credential.revoked_at}
+            )
             messages.success(request, f"Revoked: “{credential}” is refused everywhere within 5 seconds.")
     return redirect("pages:settings-credentials", site.sitecode)
 
@@ -101,7 +106,7 @@ def set_scopes(request: HttpRequest, site: Site, credential: Credential) -> Http
             return ask_scopes(request, site, credential, before=before)
         credential.save(update_fields=["scopes"])
         what = f"Changed what the credential {credential.client_id} may do"
-        note_everywhere(request, credential, what, {"scopes": before}, {"scopes": credential.scopes})
+        write_audits(request.user, credential.sites.all(), what, {"scopes": before}, {"scopes": credential.scopes})
     messages.success(request, f"Saved: “{credential}” may {credential.scopes_in_words}, within 5 seconds.")
     return redirect("pages:settings-credentials", site.sitecode)
 
@@ -173,7 +178,7 @@ def uses_of(credential: Credential, *, now: datetime) -> list[str]:
 
 def find_owned(request: HttpRequest, keys: "QuerySet[Opener]", number: str) -> Opener:
     """A credential or token of these, all of whose sites are this person's. Raises Http404. Three queries."""
-    key = keys.filter(pk=number).first() if number.isdecimal() and len(number) < 19 else None  # noqa: PLR2004
+    key = keys.filter(pk=read_id(number) or 0).first()
     if key is None or not {site.pk for site in key.sites.all()} <= {site.pk for site in owned_sites(request)}:
         raise Http404
     return key
@@ -194,14 +199,6 @@ def chosen_sites(request: HttpRequest, site: Site) -> list[Site]:
     """Return this site and the others that the form of a new credential or token names."""
     codes = set(request.POST.getlist("site"))
     return [site, *(other for other in owned_sites(request) if other.sitecode in codes and other != site)]
-
-
-def note_everywhere(
-    request: HttpRequest, credential: Credential, what: str, before: dict[str, Any] | None, after: dict[str, Any]
-) -> None:
-    """In the log of each site that a credential opens."""
-    for site in credential.sites.all():
-        note(request, site, what, before, after)
 
 
 def tell_secret(request: HttpRequest, new: NewCredential) -> HttpResponseBase:

@@ -16,8 +16,8 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 
-from api.audit import note
 from api.models import AuditEntry, Membership, Role, Site
+from api.models.audit import write_audit
 from api.pages.access import show
 
 DAYS: Final = 7
@@ -51,7 +51,7 @@ def join(request: HttpRequest, token: str) -> HttpResponseBase:
             return show(request, "pages/join.html", title=f"Join {site.name}", to=site, role=Role(role).label)
         _, is_new = Membership.objects.get_or_create(user=request.user, site=site, defaults={"role": role})
         if is_new:
-            note(request, site, ACCEPTED, None, {"role": role})
+            write_audit(request.user, site, ACCEPTED, None, {"role": role})
     return redirect("pages:home", site.sitecode)
 
 

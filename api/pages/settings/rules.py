@@ -6,22 +6,22 @@ from django.contrib import messages
 from django.db import transaction
 from django.db.models import Max
 from django.forms.models import model_to_dict
-from django.http import Http404, HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from api.audit import changed, note
 from api.digest.forecast import Forecast, what_if
 from api.digest.site_config import load_site_config, rule_of
 from api.http.wording import count_of
 from api.ingest.provisioning import note_rules_changed
 from api.insight.messages import MessageFilter, MessageRow, find_messages
 from api.models import Role, Rule, Site
-from api.pages.access import show, site_page
+from api.models.audit import audit_values, write_audit
+from api.pages.access import get_in_site, show, site_page
 from api.pages.confirm import ask, is_confirmed
-from api.pages.events.event_list import read_number
+from api.pages.query_form import read_id
 from api.pages.settings.rule_form import FIELDS, RuleForm
 
 LAST_EVENTS: Final = 20
@@ -52,19 +52,21 @@ def change_rules(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Move a rule up or down, switch it on or off, or delete it, as the button `do` says."""
     do = request.POST.get("do", "")
     if do == "delete" and not is_confirmed(request):
-        return ask_delete(request, site, find_rule(site, request.POST.get("rule", "")))
+        return ask_delete(request, site, get_in_site(Rule, site, request.POST.get("rule", "")))
     with transaction.atomic():
         note_rules_changed(site.pk, now=timezone.now())  # first: who changes them too waits for the site's row
-        rule = find_rule(site, request.POST.get("rule", ""))
+        rule = get_in_site(Rule, site, request.POST.get("rule", ""))
         if do in {"up", "down"}:
             move(request, rule, -1 if do == "up" else 1)
         elif do == "switch":
             before = {"is_enabled": rule.is_enabled}
             rule.is_enabled = not rule.is_enabled
             rule.save(update_fields=["is_enabled"])
-            note(request, site, f"Switched the rule {rule.pk} “{rule}”", before, {"is_enabled": rule.is_enabled})
+            write_audit(
+                request.user, site, f"Switched the rule {rule.pk} “{rule}”", before, {"is_enabled": rule.is_enabled}
+            )
         elif do == "delete":
-            note(request, site, f"Deleted the rule {rule.pk} “{rule}”", model_to_dict(rule, FIELDS), None)
+            write_audit(request.user, site, f"Deleted the rule {rule.pk} “{rule}”", model_to_dict(rule, FIELDS), None)
             name = str(rule)
             rule.delete()
             messages.success(request, f"Deleted: the rule “{name}” changes no event from now on.")
@@ -108,7 +110,7 @@ def move(request: HttpRequest, rule: Rule, by: int) -> None:
     for position, each in enumerate(rules):
         each.position = position
     Rule.objects.bulk_update(rules, ["position"])
-    note(request, rule.site, f"Moved the rule {rule.pk} “{rule}”", {"place": place + 1}, {"place": to + 1})
+    write_audit(request.user, rule.site, f"Moved the rule {rule.pk} “{rule}”", {"place": place + 1}, {"place": to + 1})
 
 
 @site_page(Role.OWNER)
@@ -116,13 +118,13 @@ def edit_rule(request: HttpRequest, site: Site, rule_id: int | None = None) -> H
     """A rule's form. The buttons `try` and `try-event` tell what it would change, for the last events or for the one
     that is chosen, and save nothing (promises N-08, B-11).
     """
-    rule = find_rule(site, str(rule_id)) if rule_id is not None else None
+    rule = get_in_site(Rule, site, str(rule_id)) if rule_id is not None else None
     last = site.rules.aggregate(last=Max("position"))["last"]
     blank = Rule(site=site, position=0 if last is None else last + 1)
     before = model_to_dict(rule, FIELDS) if rule else None
     form = RuleForm(request.POST or None, instance=rule or blank)
     forecast = None
-    event = read_number((request.POST or request.GET).get("event"))
+    event = read_id((request.POST or request.GET).get("event"))
     if request.method == "POST" and form.is_valid():
         do = request.POST.get("do")
         if do not in {"try", "try-event"}:
@@ -156,19 +158,11 @@ def save(request: HttpRequest, site: Site, form: RuleForm, before: dict[str, Any
     with transaction.atomic():
         note_rules_changed(site.pk, now=timezone.now())
         if before is not None:
-            find_rule(site, str(form.instance.pk))  # one that was just deleted must not come back
+            get_in_site(Rule, site, str(form.instance.pk))  # one that was just deleted must not come back
         rule = form.save()
         after = model_to_dict(rule, FIELDS)
         if before is None:
-            note(request, site, f"Made the rule {rule.pk} “{rule}”", None, after)
+            write_audit(request.user, site, f"Made the rule {rule.pk} “{rule}”", None, after)
         else:
-            note(request, site, f"Changed the rule {rule.pk} “{rule}”", *changed(before, after))
+            write_audit(request.user, site, f"Changed the rule {rule.pk} “{rule}”", *audit_values(before, after))
     messages.success(request, "Saved: it holds for what is digested from now on, a few seconds later for fields.")
-
-
-def find_rule(site: Site, number: str) -> Rule:
-    """Raises Http404 for one of another site."""
-    rule = site.rules.filter(pk=number).first() if number.isdecimal() and len(number) < 19 else None  # noqa: PLR2004
-    if rule is None:
-        raise Http404
-    return rule

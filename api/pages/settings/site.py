@@ -15,18 +15,18 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 import names
-from api.audit import changed, note
 from api.http.tokens import describe, ended, tokens_that_end
 from api.http.wording import count_of
 from api.ingest.provisioning import note_rules_changed
 from api.insight.key_usage import describe_changes, describe_use
 from api.models import AuditEntry, ManagementToken, Membership, Role, Site
+from api.models.audit import audit_values, write_audit
 from api.pages.access import show, site_page
 from api.pages.confirm import ask, is_confirmed
-from api.pages.events.event_list import read_number
 from api.pages.fields import lines_field
+from api.pages.query_form import IdField, read_id
 from api.pages.settings.invitations import DAYS, invitation, removed
-from api.pages.spans import read_time, trouble_of_times
+from api.pages.spans import TimesQuery, find_trouble_of_times
 from goals.naming import name_goal
 
 PAGE: Final = 50
@@ -90,11 +90,11 @@ def save_settings(request: HttpRequest, site: Site) -> HttpResponseBase:
         return show_form(request, site, form)
     with transaction.atomic():
         saved = form.save()
-        was, is_now = changed(before, model_to_dict(saved, SiteForm.Meta.fields))
+        was, is_now = audit_values(before, model_to_dict(saved, SiteForm.Meta.fields))
         if was:
             if was.keys() - MEAN_NOTHING:
                 note_rules_changed(site.pk, now=timezone.now())  # what its events mean may be something else
-            note(request, site, "Changed the site's settings", was, is_now)
+            write_audit(request.user, site, "Changed the site's settings", was, is_now)
     messages.success(request, "Saved.")
     return redirect("pages:settings", site.sitecode)
 
@@ -166,7 +166,7 @@ def show_invitation(request: HttpRequest, site: Site, username: str, role: str) 
         messages.error(request, problem)
         return redirect("pages:settings-members", site.sitecode)
     link = invitation(request, site, username, role)
-    note(request, site, f"Invited {username}", None, {"role": role})
+    write_audit(request.user, site, f"Invited {username}", None, {"role": role})
     return show(
         request,
         "pages/settings/invitation.html",
@@ -187,12 +187,12 @@ def invite(request: HttpRequest, site: Site, username: str, role: str) -> str:
     _, is_new = Membership.objects.get_or_create(user=user, site=site, defaults={"role": role})
     if not is_new:
         return f"{username} is a member already."
-    note(request, site, f"Invited {username}", None, {"role": role})
+    write_audit(request.user, site, f"Invited {username}", None, {"role": role})
     return ""
 
 
 def find_member(site: Site, number: str) -> Membership | None:
-    return site.memberships.filter(pk=read_number(number) or 0).select_related("user").first()
+    return site.memberships.filter(pk=read_id(number) or 0).select_related("user").first()
 
 
 def is_last_owner(membership: Membership) -> bool:
@@ -214,7 +214,7 @@ def change_role(request: HttpRequest, site: Site, member: str, role: str) -> str
         of_theirs = [token for token in of_theirs if not Role(role).includes(Role(token.role))]
         membership.role = role
         membership.save(update_fields=["role"])
-        note(request, site, f"Changed the role of {name}", before, {"role": role})
+        write_audit(request.user, site, f"Changed the role of {name}", before, {"role": role})
         note_ended(request, site, name, of_theirs)
     return ""
 
@@ -222,7 +222,7 @@ def change_role(request: HttpRequest, site: Site, member: str, role: str) -> str
 def note_ended(request: HttpRequest, site: Site, name: str, of_theirs: list[ManagementToken]) -> None:
     """Say and log that the tokens of somebody ended here with the role or the membership."""
     for token in of_theirs:
-        note(request, site, f"Ended the management token {token.pk} of {name} here", describe(token), None)
+        write_audit(request.user, site, f"Ended the management token {token.pk} of {name} here", describe(token), None)
     if of_theirs:
         messages.warning(request, f"{ended(of_theirs, name)} here. To keep one, take it over under Tokens.")
 
@@ -238,7 +238,7 @@ def remove(request: HttpRequest, site: Site, member: str) -> HttpResponseBase:
         name, before = membership.user.get_username(), {"role": membership.role}
         of_theirs = tokens_that_end([membership.user_id], site=site)
         membership.delete()
-        note(request, site, removed(name), before, None)
+        write_audit(request.user, site, removed(name), before, None)
         note_ended(request, site, name, of_theirs)
         messages.success(request, f"Removed: {name} sees this site no more.")
     return redirect("pages:settings-members", site.sitecode)
@@ -270,17 +270,29 @@ def ask_remove(request: HttpRequest, site: Site, membership: Membership) -> Http
 # What people changed
 
 
+class ChangesQuery(TimesQuery):
+    """The filters of the audit log; `before` says where the page before ended."""
+
+    who = forms.CharField()
+    what = forms.CharField()
+    before = IdField()
+
+
 @site_page(Role.OWNER)
 def list_changes(request: HttpRequest, site: Site) -> HttpResponseBase:
     """The audit log, newest first, in pages that begin below an entry's number."""
     entries = AuditEntry.objects.filter(site=site).order_by("-pk")
-    below = read_number(request.GET.get("before"))
-    if below is not None:
-        entries = entries.filter(pk__lt=below)
-    asked = {name: request.GET.get(name, "").replace("\0", "\ufffd").strip() for name in ("who", "what")}
-    since, until = read_time(request.GET.get("since", "")), read_time(request.GET.get("until", ""))
-    wanted = {"who": asked["who"], "what__icontains": asked["what"], "at__gte": since, "at__lt": until}
-    entries = entries.filter(**{name: value for name, value in wanted.items() if value})
+    query = ChangesQuery(request.GET)
+    asked = query.values
+    lookups = {
+        "pk__lt": asked["before"],
+        "who": asked["who"],
+        "what__icontains": asked["what"],
+        "at__gte": asked["since"],
+        "at__lt": asked["until"],
+    }
+    wanted = {name: value for name, value in lookups.items() if value not in (None, "")}
+    entries = entries.filter(**wanted)
     found = list(entries[: PAGE + 1])
     older = request.GET.copy()
     older["before"] = str(found[PAGE - 1].pk) if len(found) > PAGE else ""
@@ -292,8 +304,6 @@ def list_changes(request: HttpRequest, site: Site) -> HttpResponseBase:
         entries=found[:PAGE],
         older=older.urlencode() if older["before"] else "",
         asked=asked,
-        since=since,
-        until=until,
-        trouble=trouble_of_times(request.GET, now=timezone.now()),
-        is_narrowed=any(wanted.values()),
+        trouble=find_trouble_of_times(query, now=timezone.now()),
+        is_narrowed=bool(wanted.keys() - {"pk__lt"}),
     )

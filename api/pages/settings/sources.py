@@ -11,21 +11,21 @@ from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Prefetch, Q
-from django.http import Http404, HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from api.audit import changed, note
 from api.http import budgets
 from api.http.wording import count_of
 from api.ingest.provisioning import change_source, create_source, revoke_write_key, rotate_write_key
 from api.ingest.source_counts import SourceCounts, load_source_counts
 from api.insight.key_usage import describe_events, describe_use
 from api.models import DuplicateSources, Role, Site, Source, WriteKey
+from api.models.audit import audit_values, write_audit
 from api.models.budgets import MAX_BUDGET, MIB, BudgetSpan
-from api.pages.access import show, site_page
+from api.pages.access import get_in_site, show, site_page
 from api.pages.confirm import ask, is_confirmed
 
 MOST_HOURS: Final = 720  # of overlap
@@ -104,25 +104,17 @@ def change_sources(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Make a source, change one, or rotate or revoke a write key of one, as the button `do` says."""
     do = request.POST.get("do", "")
     if do in QUESTIONS and not is_confirmed(request):
-        question = QUESTIONS[do](request, find_source(site, request.POST.get("source", "")))
+        question = QUESTIONS[do](request, get_in_site(Source, site, request.POST.get("source", "")))
         return question or redirect("pages:settings-sources", site.sitecode)
     with transaction.atomic():
         if do == "create":
             told = create(request, site)
         else:
-            source = find_source(site, request.POST.get("source", ""))
+            source = get_in_site(Source, site, request.POST.get("source", ""))
             told = CHANGES[do](request, source) if do in CHANGES else ""
     if told:
         messages.success(request, told)
     return redirect("pages:settings-sources", site.sitecode)
-
-
-def find_source(site: Site, number: str) -> Source:
-    """Raises Http404 for one of another site."""
-    source = site.sources.filter(pk=number).first() if number.isdecimal() and len(number) < 19 else None  # noqa: PLR2004
-    if source is None:
-        raise Http404
-    return source
 
 
 def create(request: HttpRequest, site: Site) -> str:
@@ -135,7 +127,7 @@ def create(request: HttpRequest, site: Site) -> str:
     except ValidationError as error:
         messages.error(request, " ".join(error.messages))
         return ""
-    note(request, site, f"Created the source {source.pk}", None, {"name": source.name, "kind": source.kind})
+    write_audit(request.user, site, f"Created the source {source.pk}", None, {"name": source.name, "kind": source.kind})
     return f"“{source.name}” may send now, with the write key below."
 
 
@@ -180,7 +172,7 @@ def read_number(text: str, *, unit: int = 1) -> int:
 
 
 def apply_change(request: HttpRequest, source: Source, fields: Mapping[str, Any]) -> str:
-    before, after = changed({name: getattr(source, name) for name in fields}, fields)
+    before, after = audit_values({name: getattr(source, name) for name in fields}, fields)
     if not after:
         return "Nothing to change."
     try:
@@ -191,7 +183,7 @@ def apply_change(request: HttpRequest, source: Source, fields: Mapping[str, Any]
         messages.error(request, " ".join(error.messages))
         return ""
     change_source(source, fields=after, now=timezone.now())
-    note(request, source.site, f"Changed the source {source.pk}", before, after)
+    write_audit(request.user, source.site, f"Changed the source {source.pk}", before, after)
     return "Saved: it holds everywhere within 5 seconds."
 
 
@@ -258,7 +250,7 @@ def rotate(request: HttpRequest, source: Source) -> str:
         return ""
     key = rotate_write_key(source, overlap=timedelta(hours=hours), now=timezone.now())
     after = {"key begins with": key.key[:4], "others end in hours": hours}
-    note(request, source.site, f"Rotated the write key of the source {source.pk}", None, after)
+    write_audit(request.user, source.site, f"Rotated the write key of the source {source.pk}", None, after)
     return f"There is a new key. The others of “{source.name}” end in {count_of(hours, 'hour')}."
 
 
@@ -267,7 +259,7 @@ def revoke(request: HttpRequest, source: Source) -> str:
         if key.key == request.POST.get("key"):
             revoke_write_key(key, now=timezone.now())
             before = {"key begins with": key.key[:4]}
-            note(request, source.site, f"Revoked a write key of the source {source.pk}", before, None)
+            write_audit(request.user, source.site, f"Revoked a write key of the source {source.pk}", before, None)
             return "Revoked: it is refused everywhere within 5 seconds."
     return ""
 

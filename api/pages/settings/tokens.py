@@ -1,6 +1,5 @@
 """The management tokens of a site: for programs, with a role. A token is told on the page that answers its making."""
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, cast
 
@@ -14,10 +13,10 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from api.audit import note
 from api.http.tokens import describe, make_token, take_over, with_open_sites
 from api.insight.key_usage import describe_changes, describe_use
 from api.models import ManagementToken, Role, Site
+from api.models.audit import write_audits
 from api.pages.access import show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.settings.credentials import chosen_sites, find_owned, other_sites
@@ -62,13 +61,17 @@ def change_tokens(request: HttpRequest, site: Site) -> HttpResponseBase:
                     return ask_revoke(request, site, token)
                 token.revoked_at = timezone.now()
                 token.save(update_fields=["revoked_at"])
-                note_everywhere(request, token, f"Revoked the management token {token.pk}", describe(token), None)
+                write_audits(
+                    request.user, token.sites.all(), f"Revoked the management token {token.pk}", describe(token), None
+                )
                 messages.success(request, f"Revoked: “{token}” is refused from now on.")
             elif request.POST.get("do") == "take" and token.revoked_at is None and token.user != request.user:
                 before = {"belongs to": token.user.get_username() if token.user else None}
                 take_over(token, cast("User", request.user))
                 after = {"belongs to": request.user.get_username()}
-                note_everywhere(request, token, f"Took over the management token {token.pk}", before, after)
+                write_audits(
+                    request.user, token.sites.all(), f"Took over the management token {token.pk}", before, after
+                )
                 messages.success(request, f"“{token}” is yours: it goes on for as long as you are an owner.")
     return redirect("pages:settings-tokens", site.sitecode)
 
@@ -103,7 +106,7 @@ def create(request: HttpRequest, site: Site) -> HttpResponseBase:
         made_by=cast("User", request.user),
         expires_at=timezone.now() + timedelta(days=int(lifetime)) if lifetime else None,
     )
-    note_everywhere(request, token, f"Made the management token {token.pk}", None, describe(token))
+    write_audits(request.user, token.sites.all(), f"Made the management token {token.pk}", None, describe(token))
     return show(
         request,
         "pages/settings/secret.html",
@@ -113,15 +116,3 @@ def create(request: HttpRequest, site: Site) -> HttpResponseBase:
         credential=token,
         secrets=[("Token", value), ("Header", f"Authorization: Bearer {value}")],
     )
-
-
-def note_everywhere(
-    request: HttpRequest,
-    token: ManagementToken,
-    what: str,
-    before: Mapping[str, object] | None,
-    after: Mapping[str, object] | None,
-) -> None:
-    """In the log of each site that a token opens."""
-    for site in token.sites.all():
-        note(request, site, what, before, after)

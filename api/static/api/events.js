@@ -1,4 +1,4 @@
-// The list of events fills by itself: once a second it asks for what is new, and for what became of rows that waited.
+// Fills the list of events: asks once a second for new ones and for the current state of those that are queued.
 "use strict";
 
 addEventListener("DOMContentLoaded", () => {
@@ -42,7 +42,7 @@ addEventListener("DOMContentLoaded", () => {
     if (count) {
       document.getElementById("events").hidden = false;
       document.getElementById("no-events")?.remove();
-      news.textContent = count === 1 ? "One new event." : `${count} new events.`;
+      news.textContent = count === 1 ? "1 new event" : `${count} new events`;
     }
   };
 
@@ -51,12 +51,12 @@ addEventListener("DOMContentLoaded", () => {
       try {
         await look();
         if (news.dataset.trouble) {
-          news.textContent = "Live again.";
+          news.textContent = "Live";
           delete news.dataset.trouble;
         }
       } catch {
         if (!isPaused) {
-          news.textContent = "The server does not answer, or you are no longer signed in. Trying on.";
+          news.textContent = "The server does not answer, or you are signed out. Reconnecting…";
           news.dataset.trouble = "yes";
         }
       }
@@ -68,9 +68,9 @@ addEventListener("DOMContentLoaded", () => {
   pause.addEventListener("click", () => {
     isPaused = !isPaused;
     pause.setAttribute("aria-pressed", String(isPaused));
-    pause.textContent = isPaused ? "Go on" : "Pause";
-    news.textContent = isPaused ? "Paused." : "Live: new events appear by themselves.";
+    pause.textContent = isPaused ? "Resume" : "Pause";
+    news.textContent = isPaused ? "Paused" : "Live";
   });
-  news.textContent = "Live: new events appear by themselves.";
+  news.textContent = "Live";
   turn();
 });

@@ -11,7 +11,7 @@ addEventListener("DOMContentLoaded", () => {
       const now = page.getElementById("progress");
       if (response.ok && now) here.replaceWith(document.adoptNode(now));
     } catch {
-      // the next look will tell
+      // the next request may succeed
     }
     setTimeout(look, 1000);
   };

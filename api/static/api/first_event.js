@@ -1,11 +1,11 @@
-// Ask every two seconds whether a source has sent its first event. `<p data-heard="address of the figures">` then turns
-// green, and until then `<div data-refused>` names the refused keys.
+// Turns <p data-first-event="address of the counts"> green at the first event of a source; asks every two seconds.
+// Until then <div data-refused> says which keys were refused.
 "use strict";
 
 addEventListener("DOMContentLoaded", () => {
-  const place = document.querySelector("[data-heard]");
+  const place = document.querySelector("[data-first-event]");
   const box = document.querySelector("[data-refused]");
-  const tell = (sentences) => {
+  const showRefused = (sentences) => {
     const notes = sentences.map((sentence) => {
       const note = document.createElement("p");
       note.className = "gp-note gp-bad";
@@ -16,20 +16,20 @@ addEventListener("DOMContentLoaded", () => {
   };
   const look = async () => {
     try {
-      const response = await fetch(place.dataset.heard, { headers: { accept: "application/json" } });
+      const response = await fetch(place.dataset.firstEvent, { headers: { accept: "application/json" } });
       const { received, taken, refused } = response.ok ? await response.json() : { received: 0, taken: 0, refused: [] };
-      tell(refused);
+      showRefused(refused);
       if (taken > 0) {
         place.className = "gp-note gp-good";
-        place.textContent = `✓ The first event has come: ${taken.toLocaleString("en")} taken so far.`;
+        place.textContent = `✓ First event received: ${taken.toLocaleString("en")} so far.`;
         return;
       }
       if (received > 0) {
         place.className = "gp-note gp-bad";
-        place.textContent = `${received.toLocaleString("en")} came, and all were rejected. The events page says why.`;
+        place.textContent = `All ${received.toLocaleString("en")} events were rejected. The events page says why.`;
       }
     } catch {
-      // the next look will tell
+      // the next request may succeed
     }
     setTimeout(look, 2000);
   };

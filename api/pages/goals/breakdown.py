@@ -1,0 +1,134 @@
+"""Breakdown of a goal's conversions by what they carried, or by what is known of the visitors (promises K-87)."""
+
+from typing import Any, Final
+
+from django import forms
+from django.http import HttpRequest, HttpResponseBase, QueryDict
+from django.utils import timezone
+
+from api.http.wording import count_of
+from api.insight import breakdowns
+from api.insight.breakdowns import FILTERS, NAMED, OF_CONVERSIONS, BreakdownBy, UnknownName, VisitorFilter
+from api.models import Site
+from api.pages.access import show, site_page
+from api.pages.goals.detail import find_goal, name_sources
+from api.pages.query_form import QueryForm
+from api.pages.spans import Span, read_span
+from goals.models import Goal
+from goals.queries import load_property_names
+
+LATEST: Final = 50  # conversions whose properties are offered
+
+
+class BreakdownForm(QueryForm):
+    """`by` and `path` say what the rows are; `only`, `trait` and `value` filter the visitors."""
+
+    by = forms.ChoiceField(
+        label="Break down by", choices=[(by, by) for by in BreakdownBy], initial=BreakdownBy.PROPERTY
+    )
+    path = forms.CharField(
+        label="Property or trait", widget=forms.TextInput({"list": "paths", "placeholder": "e.g. plan"})
+    )
+    only = forms.ChoiceField(label="Filter visitors", choices=[("", "everyone"), *((by, by) for by in FILTERS)])
+    trait = forms.CharField(label="Trait", widget=forms.TextInput({"placeholder": "if filtered by trait"}))
+    value = forms.CharField(
+        label="Value", strip=False, widget=forms.TextInput({"placeholder": "for a goal: ID or name"})
+    )
+
+    def find_only(self, site: Site, goal: Goal) -> tuple[VisitorFilter | None, str, UnknownName | None]:
+        """Return the filter if there is one, what it lacks, and what it names that does not exist.
+
+        Three queries at most, for a goal.
+        """
+        by, value, trait = (self.values[name] for name in ("only", "value", "trait"))
+        if not by:
+            return None, "", None
+        if not value or (by == BreakdownBy.TRAIT and not trait):
+            return None, "Enter the value to filter visitors by, and for a trait its name too.", None
+        if by == BreakdownBy.GOAL:
+            other = breakdowns.find_other(site, value.strip())
+            if other is None or other == goal:
+                return None, "", breakdowns.unknown_goal(site, goal, value)
+            value = str(other.pk)
+        return VisitorFilter(BreakdownBy(by), value, trait if by == BreakdownBy.TRAIT else ""), "", None
+
+
+@site_page()
+def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBase:
+    """Show a goal's conversions of some days by what they carried, or by who converted."""
+    goal = find_goal(site, goal_id)
+    span = read_span(request.GET, now=timezone.now())
+    query = BreakdownForm(request.GET)
+    by, path = BreakdownBy(query.values["by"]), query.values["path"]
+    only, trouble, unknown = query.find_only(site, goal)
+    trouble = span.trouble or trouble
+    breakdown = None
+    if not trouble and unknown is None and (path or by not in NAMED):
+        breakdown = name_parts(site, goal, by, path, span, only=only)
+        unknown = breakdown["seen"].unknown
+    near = list[tuple[str, str]]()
+    if not trouble and unknown is not None:
+        trouble, near = describe_unknown(unknown, only), link_near(unknown, request.GET)
+    return show(
+        request,
+        "pages/goals/breakdown.html",
+        title=goal.name,
+        tab="breakdown",
+        goal=goal,
+        span=span,
+        query=query,
+        by=by,
+        path=path,
+        is_of_people=by not in OF_CONVERSIONS,
+        paths=sorted(load_property_names(goal, latest=LATEST)) if by == BreakdownBy.PROPERTY else [],
+        only=query.values,
+        trouble=trouble,
+        near=near,
+        breakdown=breakdown,
+    )
+
+
+def describe_unknown(unknown: UnknownName, only: VisitorFilter | None) -> str:
+    """Return a sentence on what a breakdown or its filter names in vain."""
+    match unknown.what:
+        case BreakdownBy.PERSONA:
+            return f"This site has no persona “{unknown.value}”."
+        case BreakdownBy.GOAL:
+            return f"No other goal has the ID or name “{unknown.value}”."
+        case BreakdownBy.GROUP:
+            return f"This site has no group “{unknown.value}”."
+        case BreakdownBy.PROPERTY:
+            return f"None of these conversions has a property “{unknown.name}”."
+        case _ if unknown.name:
+            return f"None of these visitors has a trait “{unknown.name}”."
+        case _:
+            return f"None of these visitors has “{unknown.value}” as {only.name if only else 'trait'}."
+
+
+def link_near(unknown: UnknownName, asked: QueryDict) -> list[tuple[str, str]]:
+    """Return names that are like the unknown one, each with the query string that asks for it."""
+    parameter = ("trait" if unknown.name else "value") if unknown.is_of_filter else "path"
+    links = []
+    for name in unknown.near:
+        query = asked.copy()
+        query[parameter] = name
+        links.append((name, query.urlencode()))
+    return links
+
+
+def name_parts(
+    site: Site, goal: Goal, by: BreakdownBy, path: str, span: Span, *, only: VisitorFilter | None
+) -> dict[str, Any]:
+    """Return the parts of a goal's conversions in a period, each with its name. Eight queries at most."""
+    seen = breakdowns.break_down(site, goal, by, name=path, only=only, begin=span.begin, end=span.end)
+    breakdown = seen.breakdown
+    names: dict[str, str] = {}
+    if by == BreakdownBy.SOURCE:
+        names = {str(pk): name for pk, name in name_sources(site).items()}
+    elif by == BreakdownBy.GOAL:
+        ids = [part.value for part in breakdown.parts if part.value]
+        names = {str(pk): name for pk, name in Goal.objects.filter(pk__in=ids).values_list("pk", "name")}
+    parts = [("(none)" if part.value is None else names.get(part.value, part.value), part) for part in breakdown.parts]
+    if breakdown.other is not None:
+        parts.append((count_of(breakdown.values - len(breakdown.parts), "other"), breakdown.other))
+    return {"parts": parts, "values": breakdown.values, "seen": seen}

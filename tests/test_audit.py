@@ -8,9 +8,9 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError, connection, transaction
 from django.test import RequestFactory
 
-from api.audit import changed, note
 from api.ingest.provisioning import create_site
 from api.models import AuditEntry, Site
+from api.models.audit import audit_values, write_audit
 from tests.world import START
 
 
@@ -23,8 +23,8 @@ def site(db: None) -> Site:
 def entry(site: Site) -> AuditEntry:
     request = RequestFactory().post("/")
     request.user = User.objects.create_user("ada")
-    return note(
-        request, site, "Renamed the goal 12", {"name": "Old", "at": START}, {"name": "New", "by": Decimal("1.5")}
+    return write_audit(
+        request.user, site, "Renamed the goal 12", {"name": "Old", "at": START}, {"name": "New", "by": Decimal("1.5")}
     )
 
 
@@ -67,4 +67,4 @@ def test_entry__changed_or_deleted_by_whatever_program__stays(entry: AuditEntry,
     ],
 )
 def test_changed__fields_of_two_states__are_those_that_differ(before: Any, after: Any, expected: Any) -> None:
-    assert changed(before, after) == expected
+    assert audit_values(before, after) == expected

@@ -157,7 +157,7 @@ def pages(site: Site, facts: Facts) -> Iterator[Look]:
     yield look("goals-merge", goal=[facts.usual.pk, facts.largest.pk])
     yield look("goals-merge", what="of the largest union", goal=[facts.union.pk, facts.largest.pk])
     yield look("goals-merge", what="search", goal=facts.usual.pk, q="form")
-    yield look("goals-twins")
+    yield look("goals-cleanup")
     yield look("goals-changing", facts.change.pk)
     yield look("tags")
     yield look("goal-new")
@@ -188,7 +188,7 @@ def pages(site: Site, facts: Facts) -> Iterator[Look]:
     yield look("settings-alert", facts.alert.pk)
     yield look("tester")
     yield look("guide")
-    yield look("guide-heard", facts.sources[1])
+    yield look("guide-first-event", facts.sources[1])
     yield look("guide-way", "curl")
 
 

@@ -38,7 +38,7 @@ def test_live_page__an_event_is_sent__shows_it_without_reload_and_its_trace(shop
     row = page.locator("tbody tr")
     expect(row).to_contain_text("First <b>order</b>")
     expect(row).to_contain_text("Queued")
-    expect(page.get_by_role("status")).to_contain_text("One new event.")
+    expect(page.get_by_role("status")).to_contain_text("1 new event")
     shop.digest()
     expect(row).to_contain_text("Converted, Goal created")
     assert page.evaluate("window.isStillThere")
@@ -57,9 +57,9 @@ def test_live_page__while_paused__stays_as_it_is(shop: Shop, desk: Desk) -> None
     page.get_by_role("button", name="Pause").click()
     with page.expect_response(lambda answer: "/events/rows/" in answer.url) as looked:
         send(shop, "While paused")
-        expect(page.get_by_role("status")).to_have_text("Paused.")
+        expect(page.get_by_role("status")).to_have_text("Paused")
         assert page.locator("tbody tr").count() == 0
-        page.get_by_role("button", name="Go on").click()
+        page.get_by_role("button", name="Resume").click()
     assert looked.value.ok
     expect(page.locator("tbody tr")).to_contain_text("While paused")
 
@@ -71,10 +71,10 @@ def test_failed__tried_again__becomes_a_conversion(shop: Shop, desk: Desk) -> No
     Message.objects.update(status="failed", reason="digest_failed")
     desk.open("delivery/")
     page.get_by_role("link", name="Failed events").click()
-    page.get_by_role("link", name="Try again …").click()
+    page.get_by_role("link", name="Retry …").click()
     expect(page.locator(".gp-figure").filter(has_text="conversion")).to_contain_text("1")
-    page.get_by_role("button", name="Try 1 event again").click()
-    expect(page.get_by_text("Tried again: 1.")).to_be_visible()
+    page.get_by_role("button", name="Retry 1 event").click()
+    expect(page.get_by_text("1 event retried.")).to_be_visible()
     shop.digest()
 
     assert shop.goals() == {"SegmentIO track – Order": ["visitor-1"]}

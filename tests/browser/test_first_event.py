@@ -22,7 +22,7 @@ def test_tester__dry_run_then_send__shows_what_will_be_and_follows_what_is(shop:
         page.get_by_text("the new goal “SegmentIO track – Clicked on Checkout” is needed").wait_for()
         assert not Message.objects.exists()
 
-        page.get_by_role("button", name="Send it for real").click()
+        page.get_by_role("button", name="Send live").click()
         page.wait_for_url("**/events/*/?follow=1")
         page.get_by_text("Queued").first.wait_for()
         shop.digest()
@@ -37,12 +37,12 @@ def test_guide__first_event_of_the_source__turns_the_check_green(shop: Shop, bro
         page = desk.page
         desk.open("guide/curl/")
         check = page.get_by_role("status")
-        check.get_by_text("Waiting for the first event of “SDK”").wait_for()
+        check.get_by_text("Waiting for the first event from “SDK”").wait_for()
 
         answer = shop.client.post(
             "/v1/track", json={"userId": "grace", "event": "Signed Up"}, auth=(shop.write_key, "")
         )
         assert answer.status_code == 200
 
-        check.get_by_text("The first event has come: 1 taken so far").wait_for()
+        check.get_by_text("First event received: 1 so far").wait_for()
         assert "gp-good" in str(check.get_attribute("class"))

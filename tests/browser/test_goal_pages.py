@@ -31,12 +31,12 @@ def test_goals__in_a_browser__are_found_renamed_merged_and_taken_apart(shop: Sho
 
         # Its page
         page.get_by_role("link", name="SegmentIO track – Buy").click()
-        expect(page.get_by_role("heading", name="Converted automatically by Segment events")).to_be_visible()
+        expect(page.get_by_role("heading", name="Counts these events")).to_be_visible()
         expect(page.get_by_role("img", name="Conversions by day")).to_be_visible()
 
         # A new name, with its warning
         page.get_by_role("link", name="Edit", exact=True).click()
-        warning = page.get_by_role("heading", name="What a new name means")
+        warning = page.get_by_role("heading", name="Renaming stops counting")
         expect(warning).to_be_hidden()
         page.get_by_label("Name", exact=True).fill("Purchase")
         expect(warning).to_be_visible()
@@ -56,11 +56,11 @@ def test_goals__in_a_browser__are_found_renamed_merged_and_taken_apart(shop: Sho
         # Two as one, and two again
         desk.open("goals/?tag=segment.io")
         page.get_by_role("checkbox", name="Pick Purchase").check()
-        page.get_by_role("checkbox", name="Pick SegmentIO track – Order").check()
-        page.get_by_label("What to do").select_option("merge")
-        page.get_by_role("button", name="Continue").click()
-        expect(page.get_by_role("row", name="As one goal")).to_contain_text("4")
-        page.get_by_role("button", name="Merge into the goal kept").click()
-        page.get_by_role("button", name="Take back the merge of SegmentIO track – Order").click()
-        expect(page.get_by_text("has its conversions to itself again")).to_be_visible()
+        page.get_by_role("checkbox", name="Select SegmentIO track – Order").check()
+        page.get_by_label("Action").select_option("merge")
+        page.get_by_role("button", name="Apply …").click()
+        expect(page.get_by_role("row", name="Combined")).to_contain_text("4")
+        page.get_by_role("button", name="Merge", exact=True).click()
+        page.get_by_role("button", name="Undo the merge of SegmentIO track – Order").click()
+        expect(page.get_by_text("Merge undone.")).to_be_visible()
         assert not Goal.objects.exclude(merged_into=None).exists()

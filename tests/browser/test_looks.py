@@ -52,7 +52,7 @@ def test_page__of_somebody_without_rights__is_a_page_too(shop: Shop, browser: Br
         # A tab of their own: a browser complains of each answer that is not 200.
         signed_in = desk.page.context.new_page()
         wrong = look_at(signed_in, shop, {"not found": Stop(strange), "not allowed": Stop(own)})
-        expect(signed_in.get_by_text("This needs the role “owner”")).to_be_visible()
+        expect(signed_in.get_by_text("You need the role “owner”")).to_be_visible()
     page = browser.new_page()
     wrong += look_at(page, shop, {"login": Stop("/admin/login/"), "login first": Stop("/admin/tables/")})
     page.context.close()
@@ -64,7 +64,7 @@ def test_keyboard__alone__skips_the_menu_and_sees_where_it_is(shop: Shop, browse
         page = desk.page
         desk.open("goals/")
         page.keyboard.press("Tab")
-        expect(page.get_by_role("link", name="Skip to the page")).to_be_focused()
+        expect(page.get_by_role("link", name="Skip to main content")).to_be_focused()
         page.keyboard.press("Enter")
         page.keyboard.press("Tab")
         new = page.get_by_role("link", name="New goal")

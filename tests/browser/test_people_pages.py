@@ -23,7 +23,7 @@ def test_person__in_a_browser__is_found_explained_and_erased(shop: Shop, browser
     with at_desk(browser, shop, role="owner") as desk:
         page = desk.page
         desk.open("people/")
-        page.get_by_label("E-mail address, name, username, or the beginning of an id").fill("anon-1")
+        page.get_by_label("E-mail, name, username, or start of an ID").fill("anon-1")
         page.get_by_role("button", name="Find").click()
         expect(page.get_by_role("cell", name="ada-king", exact=True).first).to_be_visible()
         expect(page.get_by_role("heading", name="Remote data")).to_be_visible()
@@ -32,11 +32,11 @@ def test_person__in_a_browser__is_found_explained_and_erased(shop: Shop, browser
         page.get_by_role("link", name="Why no conversion?").click()
         page.get_by_label("Goal").fill("SegmentIO track – Buy")
         page.get_by_role("button", name="Why?").click()
-        expect(page.get_by_role("heading", name="There is no conversion")).to_be_visible()
+        expect(page.get_by_role("heading", name="No conversion")).to_be_visible()
         expect(page.get_by_text("“buy” was sent once and nearly matches")).to_be_visible()
 
         # Erase
-        page.get_by_role("link", name="The person").click()
+        page.get_by_role("link", name="Person", exact=True).click()
         page.get_by_role("link", name="Erase …").click()
         page.get_by_role("button", name="Erase this person").click()
         expect(page.get_by_text("are dropped", exact=True)).to_be_visible()
@@ -45,7 +45,7 @@ def test_person__in_a_browser__is_found_explained_and_erased(shop: Shop, browser
         expect(page.get_by_text("identities removed")).to_be_visible()
         shop.send(shop.event("identify", userId="ada-king"))  # a late retry
         desk.open("people/?q=ada-king")
-        expect(page.get_by_text("Nobody here is called")).to_be_visible()
+        expect(page.get_by_text("No one found for")).to_be_visible()
     assert places_with("ada-king", "anon-1") == []
     assert not Identity.objects.filter(value="ada-king").exists()
     assert Erasure.objects.get().messages == 2

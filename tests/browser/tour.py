@@ -8,11 +8,10 @@ from django.urls import resolve, reverse
 from playwright.sync_api import Page, expect
 
 from api.models import Message, Site
-from api.pages.guide import REFERENCE, WAYS
+from api.pages.guide import INTEGRATIONS, REFERENCE
 from tests.bench.looks import Look, looks
+from tests.pages.catalogue import PAGES
 
-# Files, and what a page's script asks for.
-NO_PAGES: Final = {"event-body", "events-rows", "goals-export", "guide-heard", "person-export"}
 # More than the first look at a page.
 STATES: Final = {
     "goals search, none",
@@ -83,7 +82,7 @@ def addresses(site: Site, empty: Site) -> dict[str, str]:
     found: dict[str, str] = {}
     for look in looks(site):
         name = look.what.partition(" ")[0]
-        if look.is_api or name in NO_PAGES:
+        if look.is_api or (name in PAGES and not PAGES[name].is_page):
             continue
         if is_table(look) or name not in found or look.what in STATES:
             found[name if name not in found else look.what] = look.address
@@ -95,7 +94,7 @@ def addresses(site: Site, empty: Site) -> dict[str, str]:
     found["event failed"] = reverse("pages:event", args=[site.sitecode, failed.pk])
     found |= {
         f"guide-way {page.name}": reverse("pages:guide-way", args=[site.sitecode, page.name])
-        for page in (*WAYS, *REFERENCE)
+        for page in (*INTEGRATIONS, *REFERENCE)
     }
     found["form of a new site"] = reverse("admin:api_site_add")
     return found

@@ -132,4 +132,4 @@ def test_form__of_an_older_session__says_to_load_it_again(shop: Shop) -> None:
     answer = shop.client.post("/admin/login/", data={"username": "a", "csrfmiddlewaretoken": "x" * 64})
 
     assert answer.status_code == 403
-    assert "Load the page again" in answer.text
+    assert "Reload the page" in answer.text

@@ -197,12 +197,12 @@ def test_page__person_and_goal__answers_within_twelve_queries(world: World, djan
     viewer.get(address("why/"))
     with django_assert_max_num_queries(12):
         page = text_of(viewer.get(address("why/"), {"person": "user-1", "goal": NAME}))
-    assert "There is a conversion" in page
+    assert "Converted" in page
     assert "&lt;b&gt;" in text_of(viewer.get(address("why/"), {"person": "<b>", "goal": NAME}))
     assert "Which goal?" not in text_of(viewer.get(address("why/"), {"person": "user-1", "goal": "signed"}))
     world.track("Signed In")
     assert "Which goal?" in text_of(viewer.get(address("why/"), {"person": "user-1", "goal": "signed"}))
-    assert "No goal of this site" in text_of(viewer.get(address("why/"), {"person": "user-1", "goal": "\0nothing"}))
+    assert "No goal matches" in text_of(viewer.get(address("why/"), {"person": "user-1", "goal": "\0nothing"}))
 
 
 def test_page__of_a_name_that_waits_for_the_limit__says_so_with_the_sites_own(
@@ -225,7 +225,7 @@ def test_page__of_a_name_that_waits_for_the_limit__says_so_with_the_sites_own(
     page = text_of(viewer.get(address("why/"), {"person": "user-9", "goal": "Clicked on Checkout"}))
     assert "None of them is of this person" in page
     several = text_of(viewer.get(address("why/"), {"person": "user-2", "goal": "segmentio"}))
-    assert several.count("waits for the limit of new goals") == 2
+    assert several.count("queued (goal limit)") == 2
     assert "Signed In</a>" in several
     assert waits not in text_of(viewer.get(address("why/"), {"person": "user-2", "goal": "Signed In"}))
 

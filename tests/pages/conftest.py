@@ -1,4 +1,4 @@
-"""People of a site who look at its pages."""
+"""Fixtures for pages: the browsers of all kinds of users, and a site with one of everything."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,16 +8,21 @@ from django.contrib.auth.models import User
 from django.http import HttpResponseBase
 from django.test import Client
 
-from api.models import Membership, Role
-from tests.world import World
+from api.ingest import provisioning
+from api.models import Alert, Erasure, GoalsChange, Membership, Message, Role, Rule, Source
+from goals.models import Goal, GoalBinding, Tag
+from tests.pages.ada import send_ada
+from tests.pages.catalogue import Place
+from tests.world import SITECODE, World
 
 Enter = Callable[[str], Client]
 
 
 @pytest.fixture
 def enter(world: World) -> Enter:
-    """Gives the browser of a viewer, editor or owner of the site, of a `superuser`, of an `outsider`, who belongs to no
-    site, or of an `anonymous` person.
+    """Return a function that returns the browser of a user.
+
+    The user is a `viewer`, `editor` or `owner` of the site, a `superuser`, an `outsider` of no site, or `anonymous`.
     """
 
     def enter(role: str) -> Client:
@@ -32,8 +37,38 @@ def enter(world: World) -> Enter:
     return enter
 
 
+@pytest.fixture
+def place(world: World) -> Place:
+    """Return a site with one row of everything."""
+    send_ada(world)
+    world.track("Looked", userId="ada-king")
+    goal, other = Goal.objects.order_by("id")[:2]
+    merged = Goal.objects.create(site=world.site, name="Merged", merged_into=other)
+    Message.objects.filter(pk=world.last_message().pk).update(status="failed", reason="digest_failed")
+    source = provisioning.create_source(world.site, name="SDK", kind=Source.Kind.SERVER)
+    tag = Tag.objects.filter(site=world.site)[0]
+    binding = GoalBinding.objects.create(goal=goal, site=world.site, event_type="track", event_name="Buy")
+    rule = Rule.objects.create(site=world.site, action=Rule.Action.NO_GOAL, name_test="equals", name_value="Never")
+    now = source.created_at
+    erasure = Erasure.objects.create(site=world.site, created_at=now, finished_at=now, hashes=[], sought=[])
+    numbers = {
+        "goal_id": goal.pk,
+        "other_goal_id": other.pk,
+        "merged_id": merged.pk,
+        "tag_id": tag.pk,
+        "binding_id": binding.pk,
+        "erasure_id": erasure.pk,
+        "number": world.last_message().pk,
+        "source_id": source.pk,
+        "rule_id": rule.pk,
+        "change_id": GoalsChange.objects.create(site=world.site, action="archive", goal_ids=[goal.pk]).pk,
+        "alert_id": Alert.objects.create(site=world.site, name="Lag", condition="lag", threshold=5).pk,
+    }
+    return Place(SITECODE, numbers)
+
+
 def text_of(response: HttpResponseBase) -> str:
-    """The page, which must be one."""
+    """Return the text of a page; the response must be one."""
     assert response.status_code == 200, (response.status_code, response.headers)
     content: bytes = response.content  # type: ignore[attr-defined]  # pages are never streamed
     return content.decode()

@@ -7,10 +7,8 @@ import pytest
 from django.db import transaction
 from django.test import Client
 
+from tests.pages.catalogue import ACTIONS, Place
 from tests.pages.conftest import Enter
-from tests.pages.test_access import RIGHTS, Place, place
-
-__all__ = ["place"]  # a fixture
 
 FORM: Final = "application/x-www-form-urlencoded"
 PART: Final = b'--x\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b\r\n--x--\r\n'
@@ -34,7 +32,7 @@ BODIES: Final[Mapping[str, tuple[str, bytes]]] = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(name for name, rights in RIGHTS.items() if rights.act))
+@pytest.mark.parametrize("name", ACTIONS)
 def test_form__of_any_bytes__is_answered(place: Place, enter: Enter, name: str) -> None:
     client = enter("owner")
     address = place.address(name)

@@ -14,32 +14,14 @@ from django.test import Client
 from django.utils import timezone
 
 from api.models import AuditEntry, Credential, ManagementToken, SourceCount, WriteKey
+from tests.pages.catalogue import ACTIONS, PAGES, Place
 from tests.pages.conftest import Enter, text_of
-from tests.pages.test_access import RIGHTS, Place, place
-from tests.pages.test_log import FORMS, filled, prepare
+from tests.pages.test_log import filled, prepare
 from tests.world import World
 
-__all__ = ["place"]  # the fixture
-
-ACTIONS: Final = sorted(name for name, rights in RIGHTS.items() if rights.act)
+ASKS: Final = [(name, do) for name in ACTIONS for do in PAGES[name].asks]
 ENDS: Final = ("ends_at", "revoked_at", "deleted_at", "secret", "secret_hash", "scopes", "is_allowed_again")
 MOVES: Final = {"claim", "waitingname", "goalcreation", "goaltotal", "goalday", "goalvisitor", "session"}
-# What asks first; a button that comes to take something away has to.
-ASKS: Final = {
-    ("settings-sources-change", "rotate"),
-    ("settings-sources-change", "revoke"),
-    ("settings-credentials-change", "renew"),
-    ("settings-credentials-change", "revoke"),
-    ("settings-credentials-change", "scopes"),
-    ("settings-tokens-change", "revoke"),
-    ("settings-rules-change", "delete"),
-    ("settings-alerts-change", "rotate"),
-    ("settings-alerts-change", "delete"),
-    ("settings-members-change", "remove"),
-    ("goal-unbind", ""),
-    ("tag-remove", ""),
-    ("erasure-allow", ""),
-}
 
 
 def everything() -> set[tuple[Any, ...]]:
@@ -56,7 +38,7 @@ def everything() -> set[tuple[Any, ...]]:
 
 
 def forms_of(name: str, place: Place) -> Iterator[dict[str, Any]]:
-    for given in FORMS.get(name, [RIGHTS[name].form]):
+    for given in PAGES[name].logged_forms:
         yield filled(given, place.numbers)
 
 
@@ -91,14 +73,14 @@ def test_action__takes_something_away__asks_first(world: World, place: Place, en
                 asking.add((name, form.get("do", "")))
                 assert (lost, AuditEntry.objects.count()) == (set(), known)
             elif lost:
-                assert RIGHTS[name].look is not None, f"{name} takes {lost} away and does not ask"
+                assert PAGES[name].look is not None, f"{name} takes {lost} away and does not ask"
                 assert "<form" in text_of(page)
             transaction.set_rollback(True)
 
-    assert asking == {each for each in ASKS if each[0] == name}
+    assert asking == {(name, do) for do in PAGES[name].asks}
 
 
-@pytest.mark.parametrize(("name", "do"), sorted(ASKS))
+@pytest.mark.parametrize(("name", "do"), ASKS)
 def test_action__that_asks__is_done_by_the_button_and_says_so(
     world: World, place: Place, enter: Enter, name: str, do: str
 ) -> None:

@@ -87,13 +87,13 @@ def test_delivery__of_a_source__says_what_came_in_and_what_became_of_it(
     (row,) = [each for each in viewer.get(PATH).context["rows"] if each.id == source.pk]
 
     assert series(viewer, "received") == {"New": [6], "Duplicates": [2], "Rejected on arrival": [1]}
-    assert series(viewer, "became") == {
+    assert series(viewer, "outcome_chart") == {
         "Converted": [1],
         "No effect": [1],
         "Queued": [1],
         "Rejected": [1],
     }
-    assert (row.came.received, list(row.outcomes)) == (9, [1, 1, 1, 1])
+    assert (row.received.received, list(row.outcomes)) == (9, [1, 1, 1, 1])
     assert "No user: send userId" in page
     assert f"/events/{refused.pk}/" in page
 
@@ -113,7 +113,7 @@ def test_delivery__of_real_events__follows_them_from_the_door_to_their_end(viewe
 
     page = look(viewer)
 
-    assert series(viewer, "became") == {
+    assert series(viewer, "outcome_chart") == {
         label: [1] for label in ("Converted", "Processed, no conversion", "Queued (goal limit)", "Queued", "Rejected")
     }
     came = {label: sum(values) for label, values in series(viewer, "received").items()}
@@ -128,7 +128,7 @@ def test_delivery__older_than_the_span__is_left_out(
     store(site, source=source, at=timezone.now() - timedelta(days=days), status="failed", reason="worker_died")
     store(site, source=source, status="done", effects=["converted"])
 
-    assert series(viewer, "became", span=span) == {"Converted": [1]}
+    assert series(viewer, "outcome_chart", span=span) == {"Converted": [1]}
 
 
 def test_delivery__of_one_source__leaves_the_others_out(viewer: Client, site: Site, source: Source) -> None:
@@ -136,7 +136,7 @@ def test_delivery__of_one_source__leaves_the_others_out(viewer: Client, site: Si
     store(site, source=site.sources.get(kind="destination"), status="failed", reason="worker_died")
     store(create_site(name="Other"), status="failed", reason="worker_died")
 
-    assert series(viewer, "became", source=source.pk) == {"Converted": [1]}
+    assert series(viewer, "outcome_chart", source=source.pk) == {"Converted": [1]}
     assert [row.id for row in viewer.get(PATH, {"source": source.pk}).context["rows"]] == [source.pk]
 
 
@@ -174,7 +174,7 @@ def test_outcomes__of_more_messages_than_are_looked_at__say_so(
     became = delivery.count_outcomes(site.pk, span=DeliveryPeriod.DAY, now=timezone.now())
 
     assert (became.messages, became.is_cut) == (3, True)
-    assert "Outcomes are of the newest" in look(viewer)
+    assert "Based on the latest" in look(viewer)
 
 
 def test_span__at_midnight__holds_whole_steps() -> None:
@@ -185,7 +185,7 @@ def test_span__at_midnight__holds_whole_steps() -> None:
 
 
 def test_failed__of_a_site_without_any__says_so(viewer: Client) -> None:
-    assert "No event was rejected, and none failed." in look(viewer, FAILED)
+    assert "No rejected or failed events." in look(viewer, FAILED)
 
 
 @pytest.mark.promise("N-05")
@@ -194,16 +194,16 @@ def test_failed__tried_again_by_an_editor__is_shown_first_then_done_and_logged(
 ) -> None:
     store(site, source=source, status="failed", reason="digest_failed", took=1, message_id="m-1")
 
-    assert "Try again" in look(editor, FAILED)
+    assert "Retry …" in look(editor, FAILED)
     seen = editor.get(AGAIN, {"reason": "digest_failed"}).context["plan"]
     done = editor.post(f"{AGAIN}?reason=digest_failed", follow=True)
     world.digest()
 
     assert (seen.messages, seen.forecast.conversions_then, seen.forecast.goals_made_then) == (1, 1, 1)
-    assert "Tried again: 1." in text_of(done)
+    assert "1 event retried." in text_of(done)
     assert world.goals() == {"SegmentIO track – Buy": 1}
     assert "digest_failed" in AuditEntry.objects.get().what
-    assert "No event of this reason is left" in look(editor, AGAIN, reason="digest_failed")
+    assert "No events left to retry" in look(editor, AGAIN, reason="digest_failed")
 
 
 def test_failed__deferred_ones__go_on_by_themselves(viewer: Client, site: Site) -> None:

@@ -86,7 +86,7 @@ def test_admin__of_somebody_without_a_site__says_so(world: World) -> None:
 
     for address in ("/admin/", "/admin/password_change/"):
         assert "permission to view or edit anything" not in text_of(browser.get(address))
-    assert "member of no site yet" in text_of(browser.get("/admin/"))
+    assert "not a member of any site yet" in text_of(browser.get("/admin/"))
 
 
 def test_admin__of_a_superuser_without_a_site__leads_to_the_tables(db: None) -> None:

@@ -111,7 +111,7 @@ def test_picked_goals__when_something_is_missing__nothing_is_asked(world: World,
 def test_list__with_a_filter__is_changed_whole_and_nothing_else(world: World, enter: Enter) -> None:
     make(world, *(f"Shoe {number}" for number in range(70)))
     make(world, "Hat", "Scarf")
-    assert "all 70 of this list" in text_of(enter("editor").get(f"{BASE}?q=shoe"))
+    assert "all 70 in this list" in text_of(enter("editor").get(f"{BASE}?q=shoe"))
 
     page = ask(enter, action="archive", scope="all", query="q=shoe&after=Shoe+5&id=1")
     make(world, "Shoe, made after the question")
@@ -139,9 +139,11 @@ def test_deletion__of_goals_with_conversions__says_what_is_lost(world: World, en
     page = ask(enter, **asked)
     shown = re.sub(r"<.*?>", "", text_of(page))
 
-    assert "Deleting 1 goal loses 2 conversions with 1,234.50 EUR, 2.00 USD for good." in shown
-    assert "1 goal that was merged into it, and goes too" in shown
-    assert "1 of the 2 goals chosen" in shown
+    assert (
+        "This permanently deletes 1 goal and 2 conversions with EUR 1,234.50, USD 2.00, and can't be undone." in shown
+    )
+    assert "1 goal merged into it" in shown
+    assert "1 of the 2 goals selected" in shown
     assert "Delete: 1 goal" in shown
     start(enter, page)
     assert world.goals() == {look.name: 1}
@@ -173,7 +175,7 @@ def test_change__with_nothing_to_do__offers_no_button(world: World, enter: Enter
 
     page = ask(enter, goal=[goal.pk for goal in goals], action="restore", query="")
 
-    assert "There is nothing to do: all 2 goals are so already" in text_of(page)
+    assert "Nothing to change: all 2 goals are already like that or deleted." in text_of(page)
     assert 'method="post"' not in text_of(page).partition('class="gp"')[2]
 
 
@@ -266,4 +268,4 @@ def test_totals__of_goals__are_exact(world: World, enter: Enter) -> None:
 
     assert page.context["question"].figures.revenue == {"EUR": Decimal("0.3")}
     assert page.context["question"].figures.conversions == Conversion.objects.count()
-    assert "0.30 EUR" in html.unescape(text_of(page))
+    assert "EUR 0.30" in html.unescape(text_of(page))

@@ -13,14 +13,14 @@ from django.test import Client
 from api.http.error_codes import ERROR_CODES
 from api.ingest.provisioning import create_site, create_source
 from api.models import Site, Source, SourceCount
-from api.pages.guide import REFERENCE, WAYS
+from api.pages.guide import INTEGRATIONS, REFERENCE
 from tests.pages.conftest import Enter, text_of
 from tests.world import World
 
 BASE = "/admin/s/1q2w3e4r5t/guide/"
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docker/README.md")
-PAGES = (*WAYS, *REFERENCE)
+PAGES = (*INTEGRATIONS, *REFERENCE)
 
 
 @pytest.fixture
@@ -58,8 +58,8 @@ def test_page__of_each_way__holds_no_address_or_key_but_its_own(
     assert response.context["code"].keys() == set(way.codes)
     if way.kind:
         source = sources[way.kind]
-        assert f'data-heard="{BASE}heard/{source.pk}/"' in shown
-        assert f"Waiting for the first event of “{source.name}”" in shown
+        assert f'data-first-event="{BASE}first-event/{source.pk}/"' in shown
+        assert f"Waiting for the first event from “{source.name}”" in shown
     if way.kind and way.kind != "destination":
         assert source.write_keys.get().key in shown
 
@@ -107,7 +107,7 @@ def test_csp__of_the_configured_host__is_a_header_and_a_meta_tag_without_unsafe(
     assert f"Content-Security-Policy: {policy}\n" in shown
     assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in shown
     assert "unsafe" not in shown.partition('<div class="gp">')[2]
-    assert "pass no browser: nothing is to be changed for them" in shown  # the cloud route
+    assert "or your servers need no change" in shown  # the cloud route
     assert "connect-src 'self' http://testserver\n" in look(viewer, "csp/")  # one host, named once
 
 
@@ -124,13 +124,13 @@ def test_read__custom_data__has_key_path_and_call(viewer: Client) -> None:
     [
         pytest.param("function/", "Basic Settings: Name, host, API key, sitecode", marks=pytest.mark.promise("B-03")),
         pytest.param(
-            "", "Live messages to a page (server-sent events) are optional", marks=pytest.mark.promise("B-17")
+            "migration/", "Live messages to a page (server-sent events) are optional", marks=pytest.mark.promise("B-17")
         ),
-        pytest.param("", "Feedback surveys are out of scope", marks=pytest.mark.promise("B-18")),
-        pytest.param("", "The cloud route, which is Segment's", marks=pytest.mark.promise("I-04")),
+        pytest.param("migration/", "Feedback surveys are out of scope", marks=pytest.mark.promise("B-18")),
+        pytest.param("", "Segment functions and webhooks use an API key instead", marks=pytest.mark.promise("I-04")),
         pytest.param(
             "altis/",
-            "register_segment_group_field</code>, or <code>register_segment_group_map",
+            "register_segment_group_field</code> (or <code>register_segment_group_map",
             marks=pytest.mark.promise("A-06"),
         ),
     ],
@@ -180,7 +180,7 @@ def test_apps__behind_the_proxy__name_the_host_without_a_scheme(
 
 
 def tell(person: Client, source: Source) -> Any:
-    return json.loads(text_of(person.get(f"{BASE}heard/{source.pk}/")))
+    return json.loads(text_of(person.get(f"{BASE}first-event/{source.pk}/")))
 
 
 @pytest.mark.promise("K-41")
@@ -197,7 +197,7 @@ def test_check__first_event_of_the_source__is_heard(viewer: Client, world: World
     while tell(viewer, server) != {"received": 2, "taken": 1, "refused": []}:  # written once a second
         assert datetime.now(UTC).timestamp() < deadline, tell(viewer, server)
     assert tell(viewer, sources["browser"]) == {"received": 0, "taken": 0, "refused": []}
-    assert "✓ Events come through “Our server”" in look(viewer, "curl/")
+    assert "✓ Receiving events from “Our server”" in look(viewer, "curl/")
 
 
 def test_page__refused_events_only__still_waits(viewer: Client, sources: dict[str, Source]) -> None:
@@ -210,7 +210,7 @@ def test_page__refused_events_only__still_waits(viewer: Client, sources: dict[st
     assert "Waiting for the first event" in look(viewer, "curl/")
 
 
-@pytest.mark.parametrize(("switch", "words"), [("is_enabled", "switched off"), ("takes_track", "no track events")])
+@pytest.mark.parametrize(("switch", "words"), [("is_enabled", "is disabled"), ("takes_track", "count track events")])
 def test_page__of_a_source_that_does_not_convert__says_so(
     viewer: Client, sources: dict[str, Source], switch: str, words: str
 ) -> None:
@@ -237,12 +237,12 @@ def test_page__one_source_of_several__is_chosen_by_its_number(viewer: Client, si
     assert "-u 'key-1:'" in look(viewer, f"curl/?source={second.pk}")
     for odd in (str(other.pk), "x", "9" * 30, "%00"):
         assert "-u 'key-0:'" in look(viewer, f"curl/?source={odd}")
-    assert viewer.get(f"{BASE}heard/{other.pk}/").status_code == 404
-    assert viewer.get(f"{BASE}heard/{'9' * 30}/").status_code == 404
+    assert viewer.get(f"{BASE}first-event/{other.pk}/").status_code == 404
+    assert viewer.get(f"{BASE}first-event/{'9' * 30}/").status_code == 404
     assert viewer.get(f"{BASE}nothing/").status_code == 404
 
 
-@pytest.mark.parametrize("page", ["", *(f"{page.name}/" for page in PAGES), "heard/{source}/"])
+@pytest.mark.parametrize("page", ["", *(f"{page.name}/" for page in PAGES), "first-event/{source}/"])
 def test_page__whoever_asks__gets_what_is_theirs(
     enter: Enter, site: Site, django_assert_max_num_queries: Any, page: str
 ) -> None:

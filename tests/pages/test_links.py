@@ -16,11 +16,10 @@ from api.ingest.provisioning import create_source
 from api.models import Alert, DuplicateSources, Message, Role, Site, Source, SourceCount
 from goals import catalogue
 from goals.models import Goal, WaitingName
+from tests.pages.catalogue import PAGES, Page, Place
 from tests.pages.conftest import Enter, text_of
-from tests.pages.test_access import MEMBERS, RIGHTS, Place, Rights, expected, outcome, place
+from tests.pages.test_access import MEMBERS, expected, outcome
 from tests.world import SITECODE, World
-
-__all__ = ["place"]  # the fixture
 
 HREF: Final = re.compile(r'<a\b[^>]*\bhref="([^"]*)"')
 FORM: Final = re.compile(r"(<form\b[^>]*>)(.*?)</form>", re.DOTALL)
@@ -88,7 +87,7 @@ def test_links__of_every_page__lead_a_member_to_what_they_may_see(troubled: Plac
     """None of them is staff. A link to the tables of the administrators would send them to the login."""
     member = enter(role)
     found: dict[str, str] = {}
-    for name in RIGHTS:
+    for name in PAGES:
         address = troubled.address(name)
         response = member.get(address)
         if response.status_code == 200 and response.headers["Content-Type"].startswith("text/html"):
@@ -108,13 +107,13 @@ def test_links__of_every_page__lead_a_member_to_what_they_may_see(troubled: Plac
 def test_forms__of_every_page__are_shown_to_who_may_send_them(troubled: Place, enter: Enter, role: Role) -> None:
     member = enter(role)
     wrong = []
-    for name in RIGHTS:
+    for name in PAGES:
         address = troubled.address(name)
         response = member.get(address)
         if response.status_code == 200 and response.headers["Content-Type"].startswith("text/html"):
             for target in targets_of(text_of(response), address):
-                rights = RIGHTS.get(target, Rights())
-                if expected(role, rights.act or rights.look) != {"allowed"}:
+                page = PAGES.get(target, Page())
+                if expected(role, page.act or page.look) != {"allowed"}:
                     wrong.append((name, target))
 
     assert wrong == []
@@ -153,7 +152,7 @@ def test_home__what_needs_a_person__leads_to_where_it_is_mended(troubled: Place,
     site = Site.objects.get(sitecode=troubled.sitecode)
     sources = f"/admin/s/{site.sitecode}/settings/sources/"
 
-    for sentence in ("“Off” is switched off", "“Silent” has been silent", "send the same events"):
+    for sentence in ("“Off” is disabled", "No events from “Silent”", "are double-counting"):
         (note,) = [note for note in re.findall(r"<p class=\"gp-note.*?</p>", text) if escape(sentence) in note]
         assert sources in note
     assert outcome(owner.get(sources)) == "allowed"

@@ -13,52 +13,15 @@ from django.utils import timezone
 
 from api.http.tokens import make_token
 from api.models import AuditEntry, Credential, Membership, Message, Rule, Source
-from goals import catalogue
+from goals.catalogue import archive_goal
 from goals.models import Goal
+from tests.pages import catalogue
+from tests.pages.catalogue import PAGES, Place
 from tests.pages.conftest import Enter, text_of
-from tests.pages.test_access import RIGHTS, Place, place
 from tests.world import SECRET, SITECODE, World, owner_of
 
-__all__ = ["place"]  # the fixture
-
+ACTIONS: Final = [name for name in catalogue.ACTIONS if PAGES[name].is_logged]
 LOG: Final = f"/admin/s/{SITECODE}/settings/changes/"
-# What each action is sent; one that is not here is sent what the access test sends. `{…_id}` is filled in.
-FORMS: Final[dict[str, list[dict[str, Any]]]] = {
-    "goals-merge": [{"goal": ["{goal_id}", "{other_goal_id}"], "into": "{goal_id}"}],
-    "goal-new": [{"name": "By hand", "type": "CUSTOM", "has_multiple_conversions": "False"}],
-    "goal-edit": [{"name": "Another name", "type": "CUSTOM", "has_multiple_conversions": "False"}],
-    "settings-rules-change": [{"do": do, "rule": "{rule_id}"} for do in ("switch", "up", "delete")],
-    "settings-alerts-change": [{"do": do, "alert": "{alert_id}"} for do in ("switch", "rotate", "delete")],
-    "settings-rule-new": [{"position": "3", "action": "no_goal", "event_type": "page"}],
-    "settings-rule": [{"position": "3", "action": "no_goal", "event_type": "page"}],
-    "settings-save": [{"name": "Renamed"}],
-    "settings-sources-change": [
-        {"do": "create", "name": "App", "kind": "browser"},
-        {"do": "save", "source": "{source_id}", "name": "Renamed"},
-        {"do": "rotate", "source": "{source_id}", "hours": "1"},
-        {"do": "revoke", "source": "{source_id}", "key": "{key}"},
-    ],
-    "settings-credentials-change": [
-        {"do": "create", "name": "Another", "scope": "send"},
-        {"do": "scopes", "credential": "{credential_id}", "scope": ["send"]},
-        {"do": "renew", "credential": "{credential_id}", "hours": "1"},
-        {"do": "revoke", "credential": "{credential_id}"},
-    ],
-    "settings-tokens-change": [
-        {"do": "create", "description": "CI", "role": "viewer", "lifetime": "90"},
-        {"do": "take", "token": "{token_id}"},
-        {"do": "revoke", "token": "{token_id}"},
-    ],
-    "settings-members-change": [
-        {"do": "invite", "username": "eve", "role": "viewer"},
-        {"do": "role", "member": "{member_id}", "role": "editor"},
-        {"do": "remove", "member": "{member_id}"},
-    ],
-    "tester": [{"do": "send", "source": "{source_id}", "body": '{"type": "track", "event": "A", "userId": "u"}'}],
-}
-# Their own tests walk these (tests/pages/test_alerts.py); and what only asks changes nothing.
-ELSEWHERE: Final = ("settings-alert", "goals-change")
-ACTIONS: Final = sorted(name for name, rights in RIGHTS.items() if rights.act and not name.startswith(ELSEWHERE))
 
 
 def entries_after(known: int) -> list[AuditEntry]:
@@ -85,10 +48,10 @@ def prepare(world: World, place: Place) -> None:
 def test_action__of_a_page__is_in_the_log(world: World, place: Place, enter: Enter, name: str) -> None:
     prepare(world, place)
     owner = enter("owner")
-    for given in FORMS.get(name, [RIGHTS[name].form]):
+    for given in PAGES[name].logged_forms:
         with transaction.atomic():
             if name == "goal-restore":
-                catalogue.archive_goal(Goal.objects.get(pk=place.numbers["goal_id"]), now=timezone.now())
+                archive_goal(Goal.objects.get(pk=place.numbers["goal_id"]), now=timezone.now())
             if name == "goal-group":
                 viewed = "SegmentIO track – Viewed order 1234"
                 Goal.objects.filter(pk=place.numbers["goal_id"]).update(name=viewed, origin=Goal.Origin.EVENT)

@@ -14,11 +14,9 @@ from django.test import Client
 
 from api.http.tokens import make_token
 from api.models import Membership
+from tests.pages.catalogue import ACTIONS, PAGES, Place
 from tests.pages.conftest import Enter
-from tests.pages.test_access import RIGHTS, Place, place
-from tests.world import SITECODE, World, owner_of
-
-__all__ = ["place"]  # a fixture
+from tests.world import World, owner_of
 
 # In texts, numbers, times and places of pages.
 ODD: Final = (
@@ -40,77 +38,6 @@ ODD: Final = (
     "9999-12-31T23:59:59.999999-14:00",
     "[" * 5_000,
 )
-# Addresses that lead further than those of test_access.py.
-FURTHER: Final[Mapping[str, Sequence[Mapping[str, str]]]] = {
-    "goals": [{"sort": sort, "after": "5", "id": "5"} for sort in ("-revenue.EUR", "created")],
-    "goal-breakdown": [{"by": "property", "path": "plan"}],
-    "goal-conversions": [{"before": "2026-11-22T03:00:00+00:00", "id": "5"}],
-    "persona": [{"name": "vip", "kind": "0", "after": "a"}],
-    "group": [{"id": "acme", "kind": "0", "after": "a"}],
-    "why": [{"person": "ada-king", "goal": "{goal_id}"}],
-}
-# What the buttons of a form say, where it has several.
-BUTTONS: Final[Mapping[str, Sequence[Mapping[str, str]]]] = {
-    "goals-change": [
-        {"action": action, "goal": "{goal_id}", "tag_name": "vip", "query": "q=a"}
-        for action in ("tag", "untag", "archive", "restore", "merge", "delete")
-    ]
-    + [{"action": "archive", "scope": "all", "query": "q=a"}],
-    "goals-merge": [{"goal": "{goal_id}", "into": "{goal_id}"}],
-    "goal-group": [{"into": into, "other": "9", "old": "keep"} for into in ("", "other", "{other_goal_id}")],
-    "person-erase": [],  # its parameter is that of the page
-    "settings-sources-change": [
-        {"do": "create", "name": "App", "kind": "browser"},
-        {"do": "save", "source": "{source_id}", "name": "App"},
-        {"do": "rotate", "source": "{source_id}", "hours": "1"},
-        {"do": "rotate", "source": "{source_id}", "hours": "1", "confirmed": "yes"},
-        {"do": "revoke", "source": "{source_id}", "key": "none"},
-        {"do": "revoke", "source": "{source_id}", "key": "none", "confirmed": "yes"},
-    ],
-    "settings-rules-change": [{"do": do, "rule": "{rule_id}"} for do in ("up", "switch")],
-    "settings-alerts-change": [{"do": do, "alert": "{alert_id}"} for do in ("switch", "rotate", "test")],
-    "settings-credentials-change": [
-        {"do": "create", "name": "Another", "scope": "send"},
-        {"do": "scopes", "credential": "{credential_id}", "scope": "send"},
-        {"do": "scopes", "credential": "{credential_id}", "scope": "send", "confirmed": "yes"},
-        {"do": "renew", "credential": "{credential_id}", "hours": "1"},
-        {"do": "renew", "credential": "{credential_id}", "hours": "1", "confirmed": "yes"},
-        {"do": "revoke", "credential": "{credential_id}"},
-        {"do": "revoke", "credential": "{credential_id}", "confirmed": "yes"},
-    ],
-    "settings-tokens-change": [
-        {"do": "create", "description": "CI", "role": "viewer", "lifetime": "90", "site": SITECODE},
-        {"do": "take", "token": "{token_id}"},
-        {"do": "revoke", "token": "{token_id}"},
-        {"do": "revoke", "token": "{token_id}", "confirmed": "yes"},
-    ],
-    "settings-members-change": [
-        {"do": "invite", "username": "outsider", "role": "viewer"},
-        {"do": "change", "member": "{member_id}", "role": "viewer"},
-        {"do": "remove", "member": "{member_id}"},
-        {"do": "remove", "member": "{member_id}", "confirmed": "yes"},
-    ],
-    "settings-rule-new": [{"do": do, "action": "no_goal", "name": "A"} for do in ("save", "try", "try-event")],
-    "settings-alert-new": [{"name": "A", "condition": "success", "threshold": "5"}],
-    "settings-save": [
-        {
-            "name": "Shop",
-            "goal_name_template": "{{type}} {{name}}",
-            "auto_tag": "t",
-            "default_currency": "EUR",
-            "goals_per_10_seconds": "5",
-            "goals_per_hour": "5",
-            "max_waiting_names": "5",
-        }
-    ],
-    "tag-change": [{"name": "another"}, {"name": "another", "merges": "yes"}],
-    "tester": [
-        {"do": do, "source": "{source_id}", "body": '{{"type": "track", "event": "A", "userId": "u"}}'}
-        for do in ("try", "send")
-    ],
-}
-
-
 FEW: Final = 4  # beyond them it would take minutes
 CHOICES: Final = {"do", "action", "csrfmiddlewaretoken"}  # another one does nothing
 
@@ -165,12 +92,12 @@ def failures(client: Client, method: str, address: str, forms: Iterator[dict[str
     ]
 
 
-@pytest.mark.parametrize("name", sorted(name for name, rights in RIGHTS.items() if rights.look))
+@pytest.mark.parametrize("name", sorted(name for name, page in PAGES.items() if page.look))
 def test_page__asked_oddly__answers(place: Place, enter: Enter, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     client = enter("owner")
     address, _, query = place.address(name).partition("?")
     asked = dict(part.split("=") for part in query.split("&") if part)
-    for usual in [asked, *map(place.form, map(dict, FURTHER.get(name, ())))]:
+    for usual in [asked, *map(place.form, PAGES[name].queries)]:
         with names_asked_for(monkeypatch) as names:
             client.get(address, usual)
         if names:
@@ -182,7 +109,7 @@ def test_export__of_a_list_asked_for_oddly__is_answered(place: Place, enter: Ent
     assert send(enter("viewer"), "POST", place.address("goals-export"), form) == 200
 
 
-@pytest.mark.parametrize("name", sorted(name for name, rights in RIGHTS.items() if rights.act))
+@pytest.mark.parametrize("name", ACTIONS)
 def test_form__filled_in_oddly__is_answered(
     place: Place, enter: Enter, monkeypatch: pytest.MonkeyPatch, world: World, name: str
 ) -> None:
@@ -191,8 +118,9 @@ def test_form__filled_in_oddly__is_answered(
     token, _ = make_token([world.site], description="CI", role="viewer", made_by=owner_of(world.site), expires_at=None)
     place.numbers.update(member_id=editor.pk, token_id=token.pk, credential_id=world.credential.pk)
     address = place.address(name)
-    for form in BUTTONS.get(name, [RIGHTS[name].form]):
-        usual = place.form(dict(form))
+    page = PAGES[name]
+    for form in [page.form] if page.odd_forms is None else page.odd_forms:
+        usual = place.form(form)
         with names_asked_for(monkeypatch) as names, transaction.atomic():
             client.post(address, usual)
             transaction.set_rollback(True)

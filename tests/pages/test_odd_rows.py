@@ -14,12 +14,9 @@ from cohorts.models import Identity
 from goals.models import Goal
 from tests.flows.test_locks import digest_until, done
 from tests.pages.ada import send_ada
+from tests.pages.catalogue import PAGES, Place
 from tests.pages.conftest import Enter
-from tests.pages.test_access import RIGHTS, Place, place
-from tests.pages.test_odd_input import FURTHER
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
-
-__all__ = ["place"]  # a fixture
 
 ODD = ("infinity", "-infinity", "0044-03-15 BC", "20000-01-01")
 OF_USERS = {"django_session", "auth_user"}  # of these `expire_date` decides who may come in
@@ -61,9 +58,9 @@ def test_page__with_times_that_python_cannot_hold__answers(place: Place, enter: 
         registers={"traits": {"plan": [9e30, 0, "m", "pro"]}, "personas": {"vip": [-(10**30), 0, "m", True]}}
     )
 
-    pages = [name for name in sorted(RIGHTS) if RIGHTS[name].look]
+    pages = [name for name in sorted(PAGES) if PAGES[name].look]
     addresses: list[tuple[str, dict[str, Any]]] = [(place.address(name), {}) for name in pages]
-    addresses += [(place.address(name), place.form(dict(form))) for name in FURTHER for form in FURTHER[name]]
+    addresses += [(place.address(name), place.form(form)) for name, page in PAGES.items() for form in page.queries]
     assert failures(client, addresses) == []
 
 

@@ -97,7 +97,7 @@ def test_page__of_a_few_events__says_where_each_is(viewer: Client, world: World)
     assert {(outcome, reason): count for outcome, reason, _, count in response.context["lines"]} == {
         ("Duplicates", ""): 1,
         ("Converted", ""): 2,
-        ("Changed profiles or links only", ""): 1,
+        ("Changed people only", ""): 1,
         ("Queued", ""): 1,
         ("Rejected", "missing_name"): 1,
     }
@@ -161,7 +161,7 @@ def test_reconcile__while_events_come_in__takes_none_for_deleted(world: World) -
 
 
 def test_page__of_no_events__says_what_to_do(viewer: Client) -> None:
-    assert "Nothing came in since then" in text_of(viewer.get(PATH, {"days": "x", "source": "9"}))
+    assert "No events in this period" in text_of(viewer.get(PATH, {"days": "x", "source": "9"}))
 
 
 def test_range__of_a_site_that_prunes_early__ends_there(world: World) -> None:

@@ -173,7 +173,7 @@ def test_guide__while_it_waits__is_told_of_refused_keys(
     record_refused_key(KeyProblem.WRITE_KEY, UNKNOWN)
     writer.write()
 
-    heard = json.loads(text_of(enter("viewer").get(f"{HOME}guide/heard/{source.pk}/")))
+    heard = json.loads(text_of(enter("viewer").get(f"{HOME}guide/first-event/{source.pk}/")))
 
     assert heard["received"] == 0
     (sentence,) = heard["refused"]

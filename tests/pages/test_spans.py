@@ -10,10 +10,10 @@ from tests.world import SITECODE, World
 @pytest.mark.parametrize(
     ("query", "says"),
     [
-        ("since=2026-11-22T10:00&until=2026-11-22T09:00", "is later than Until (2026-11-22 09:00)"),
-        ("since=2126-11-22T10:00", "From (2126-11-22 10:00) is in the future: nothing has happened yet."),
-        ("since=yesterday", "From (“yesterday”) cannot be read as a time."),
-        ("until=2026-13-01T00:00", "Until (“2026-13-01T00:00”) cannot be read as a time."),
+        ("since=2026-11-22T10:00&until=2026-11-22T09:00", "is after Until (2026-11-22 09:00)"),
+        ("since=2126-11-22T10:00", "From (2126-11-22 10:00) is in the future."),
+        ("since=yesterday", "From (“yesterday”) is not a time."),
+        ("until=2026-13-01T00:00", "Until (“2026-13-01T00:00”) is not a time."),
         ("since=2026-11-21T10:00&until=2126-11-22T09:00", ""),
     ],
 )
@@ -21,4 +21,4 @@ def test_page__of_times_that_cannot_be__says_so(world: World, enter: Enter, page
     shown = text_of(enter("owner").get(f"/admin/s/{SITECODE}/{page}?{query}"))
 
     assert says in shown
-    assert bool(says) == ("is later than" in shown or "in the future" in shown or "cannot be read" in shown)
+    assert bool(says) == ("is after" in shown or "in the future" in shown or "is not a time" in shown)

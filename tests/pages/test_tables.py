@@ -331,7 +331,7 @@ def test_page__unknown_below_the_admin__says_so(superuser: Client) -> None:
     response = superuser.get("/admin/none/")
 
     assert response.status_code == 404
-    assert "To your site" in response.content.decode()
+    assert "Go to your site" in response.content.decode()
     assert response["Content-Type"].startswith("text/html")
 
 

@@ -51,7 +51,7 @@ def test_dry_run__of_each_sample__says_what_sending_does_and_writes_nothing(
 
     assert "Nothing was written" in shown
     assert "Identifiers:" in shown
-    assert "would be refused" not in shown
+    assert "would be rejected" not in shown
     for model in (Message, Goal, Conversion, Identity):
         assert not model.objects.exists()
 
@@ -143,7 +143,7 @@ def test_event__of_a_source_with_rules__is_stored_as_they_let_it(editor: Client,
     identified = dry(editor, source, SAMPLES["identify"])
     dropped = dry(editor, source, SAMPLES["track"])
 
-    assert "enterprise" not in identified.partition("As it would be stored")[2]
+    assert "enterprise" not in identified.partition("Stored form")[2]
     assert "A rule ignores it: no tests" in dropped
 
 
@@ -154,7 +154,7 @@ def test_event__through_a_source_that_is_off__is_told_so(editor: Client, source:
     response = post(editor, source, SAMPLES["track"], do=do)
 
     if do == "dry":
-        assert "Its source is switched off" in text_of(response)
+        assert "The source is disabled" in text_of(response)
         assert not Message.objects.exists()
     else:
         assert Message.objects.get().reason == "source_off"
@@ -163,7 +163,7 @@ def test_event__through_a_source_that_is_off__is_told_so(editor: Client, source:
 def test_event__through_a_source_without_a_key__is_told_so(editor: Client, source: Source) -> None:
     source.write_keys.all().delete()
 
-    assert "no write key that works" in text_of(post(editor, source, SAMPLES["track"], do="send"))
+    assert "no valid write key" in text_of(post(editor, source, SAMPLES["track"], do="send"))
     assert not Message.objects.exists()
 
 

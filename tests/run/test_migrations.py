@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from django.core.management import call_command
 
-from api.audit import record
 from api.checks.run import verify
 from api.models import Alert, AuditEntry, Message, Site
+from api.models.audit import write_audit
 from tests.pages.ada import send_ada
 from tests.world import World
 
@@ -25,8 +25,8 @@ def newest(world: World) -> Iterator[World]:
 
 def test_migrations__back_and_forward__keep_what_both_know(newest: World) -> None:
     send_ada(newest)
-    record(newest.site, "Made the goal 1", who="token 1")
-    record(None, "Made the user 1", who="manage.py")
+    write_audit("token 1", newest.site, "Made the goal 1")
+    write_audit("manage.py", None, "Made the user 1")
     Alert.objects.create(site=newest.site, name="Slow", condition=Alert.Condition.LAG, threshold=60)
     Site.objects.update(keeps_done_days=400)
 

@@ -4,7 +4,7 @@ from django.db import models
 
 
 class Backfill(models.Model):
-    """How far `manage.py rekey` has come. A migration adds the row where there is something to do."""
+    """Progress of `manage.py rekey`. A migration adds the row if there are rows to re-key."""
 
     class Stage(models.IntegerChoices):
         """The table whose rows it reads."""

@@ -79,7 +79,7 @@ class Erasure(models.Model):
 
     @property
     def percent(self) -> int:
-        """How far the sweep has come."""
+        """The progress of the sweep in percent."""
         of_stage = min(self.position / self.until, 1) if self.until else 0
         return 100 if self.finished_at else int(100 * (self.stage + of_stage) / self.Stage.DONE)
 

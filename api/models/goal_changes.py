@@ -1,4 +1,4 @@
-"""What people do to many goals at once."""
+"""Changes of many goals that a worker applies."""
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -35,7 +35,7 @@ class GoalsChange(models.Model):
 
     class Meta:
         indexes = [
-            # What a worker goes on with, oldest first.
+            # Serves the worker that continues the oldest unfinished change.
             models.Index(
                 fields=["id"],
                 condition=Q(started_at__isnull=False, finished_at__isnull=True),

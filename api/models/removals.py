@@ -7,7 +7,7 @@ from api.models.sites import Site
 
 
 class Removal(models.Model):
-    """What was made by mistake and is being removed (api.erasure.removal). It tells how far a worker has come."""
+    """A site, group or persona that is being removed (api.erasure.removal), with the progress of the worker."""
 
     class Of(models.TextChoices):
         PERSONA = "persona", "persona"

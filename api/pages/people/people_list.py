@@ -10,12 +10,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_POST
 
-<<<<<<< HEAD
-from api.audit import note
 from api.erasure import erase, message_sweep
-=======
-from api.erasure import erase, sweeps
->>>>>>> 1126199 (Squash of the pages)
 from api.http.wording import count_of
 from api.insight import people
 from api.insight.export import export

@@ -356,9 +356,9 @@ API_REQUESTS_PER_MINUTE = env.int("GOALPOST_API_REQUESTS_PER_MINUTE", 600, valid
 SPECTACULAR_SETTINGS = {
     "TITLE": "Goalpost",
     "VERSION": "1",
-    "DESCRIPTION": "The management API. A management token, which an owner of a site makes under Settings, sees what "
-    "belongs to its sites: as viewer it reads, as editor it also changes goals, as owner also sources, write keys and "
-    "rules. A credential with the scope `manage`, or an access token made from it, is an owner of its own sites. "
+    "DESCRIPTION": "The management API. An owner of a site creates a management token under Settings. It opens its "
+    "sites with a role: a viewer reads, an editor also changes goals, an owner also changes sources, write keys and "
+    "rules. A credential with the scope `manage`, or an access token of it, is an owner of its sites. "
     "Each path also answers with a slash at its end.",
     "PREPROCESSING_HOOKS": ["api.rest.schema.keep_one_spelling"],
     "PATH_CONVERTER_OVERRIDES": {"number": int, "anything": str},

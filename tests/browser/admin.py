@@ -18,7 +18,7 @@ PASSWORD = "a long password"
 
 @dataclass
 class Desk:
-    """Somebody's browser, signed in, at a site's pages."""
+    """A browser that is signed in, at a site's pages."""
 
     page: Page
     base: str  # of the site's pages, ends with a slash
@@ -61,7 +61,7 @@ def at_desk(browser: Browser, shop: Shop, *, role: str, **look: Any) -> Iterator
 
 @contextmanager
 def open_desk(browser: Browser, base: str, **look: Any) -> Iterator[Desk]:
-    """Open a browser of somebody who has not signed in. In the end no page complained or asked another host."""
+    """Open a browser without a session. In the end, assert that no page logged an error or asked another host."""
     context = browser.new_context(**look)
     context.set_default_timeout(PATIENCE * 1000)
     expect.set_options(timeout=PATIENCE * 1000)

@@ -53,7 +53,7 @@ class ShopFiles(SimpleHTTPRequestHandler):
 
 @contextmanager
 def running_shop() -> Iterator[str]:
-    """The address of a web server with the shop's page."""
+    """Yield the address of a web server with the shop's page."""
     with ThreadingHTTPServer(("127.0.0.1", 0), ShopFiles) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
@@ -62,7 +62,7 @@ def running_shop() -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """What the page posted, which of its tries this was, and the answer."""
+    """A request of the page: its messageIds, the number of the try, and the answer."""
 
     message_ids: tuple[str, ...]
     retry: str | None
@@ -99,7 +99,7 @@ class Visit:
         return self.page.evaluate(f"(given) => {function}(...given)", list(arguments))
 
     def answered(self, status: int) -> set[str]:
-        """The messageIds of what was answered so, once or more often."""
+        """Return the messageIds that were answered with this status."""
         return {each for posted in self.posted if posted.status == status for each in posted.message_ids}
 
     def wait_until(self, is_so: Callable[[], bool]) -> None:
@@ -133,7 +133,7 @@ class Visit:
 
 
 def open_visit(browser: Browser, url: str, *, visitor_code: str = "", storage: StorageState | None = None) -> Visit:
-    """A new browser profile, with a visitor code in its cookie or with what another profile stored, opens a page."""
+    """Open a page in a new profile, with a visitor code in its cookie or with the storage of another profile."""
     context = browser.new_context(storage_state=storage)
     context.set_default_timeout(PATIENCE * 1000)
     if visitor_code:

@@ -16,7 +16,7 @@ INBOX_LIMIT = 200
 
 @pytest.fixture(scope="package")
 def server(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The web server; it is overloaded with little, and its webhooks may lead to this machine."""
+    """Yield a web server with low limits, whose webhooks may lead to this machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GOALPOST_INBOX_LIMIT", str(INBOX_LIMIT))
         patch.setenv("GOALPOST_WEBHOOK_NETWORKS", "127.0.0.0/8")
@@ -26,14 +26,14 @@ def server(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture
 def shop(transactional_db: None, server: Server) -> Iterator[Shop]:
-    """A site."""
+    """Yield a site."""
     with open_shop(server) as shop:
         yield shop
 
 
 @pytest.fixture
 def source(shop: Shop) -> Source:
-    """The site's web pages, with a write key."""
+    """Return the source of the site's web pages, with a write key."""
     return create_source(Site.objects.get(sitecode=shop.sitecode), name="Website", kind=Source.Kind.BROWSER)
 
 
@@ -51,7 +51,7 @@ def shop_url() -> Iterator[str]:
 
 @pytest.fixture
 def arrive(browser: Browser, shop_url: str) -> Iterator[Callable[..., Visit]]:
-    """Opens the shop's page in a new profile. Whatever happens there, nothing is asked of another host than ours."""
+    """Yield a function that opens the shop's page in a new profile. Assert that it asks no other host."""
     visits: list[Visit] = []
 
     def arrive(**profile: Any) -> Visit:

@@ -50,23 +50,23 @@ def start(visit: Visit, shop: Shop, source: Source, *, mode: str, **integration:
 
 
 def sent(visit: Visit) -> list[str]:
-    """The messageId of each event, at each try that was answered."""
+    """Return the messageId of each event at each answered try."""
     return [each for posted in visit.posted for each in posted.message_ids]
 
 
 def arrived(shop: Shop) -> list[str]:
-    """The messageIds in the inbox that analytics.js made."""
+    """Return the messageIds in the inbox that come from analytics.js."""
     messages = Message.objects.filter(site__sitecode=shop.sitecode, message_id__startswith="ajs-next-")
     return sorted(filter(None, messages.values_list("message_id", flat=True)))
 
 
 def conversions(shop: Shop) -> dict[str, list[dict[str, Any]]]:
-    """What each goal got of analytics.js."""
+    """Return the conversions of analytics.js by goal."""
     fields = ("visitor_code", "revenue", "currency", "value")
-    found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    for each in Conversion.objects.filter(site__sitecode=shop.sitecode, message_key__contains="ajs-next-"):
-        found[each.goal.name].append({field: getattr(each, field) for field in fields})
-    return found
+    by_goal: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for conversion in Conversion.objects.filter(site__sitecode=shop.sitecode, message_key__contains="ajs-next-"):
+        by_goal[conversion.goal.name].append({field: getattr(conversion, field) for field in fields})
+    return by_goal
 
 
 @contextmanager
@@ -166,7 +166,7 @@ def start_in_every_mode(arrive: Arrive, shop: Shop, source: Source) -> list[Visi
 
 
 def await_second_tries(visits: list[Visit], shop: Shop) -> None:
-    """Wait until everything has arrived, and see that it was sent again, told as such, and taken once."""
+    """Wait for all events, and assert that each was sent twice, marked as such, and stored once."""
     visits[0].wait_until(lambda: all(len(visit.answered(200)) == len(EVERY_TYPE) for visit in visits))
     shop.digest()
     for visit in visits:

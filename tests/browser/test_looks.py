@@ -1,6 +1,6 @@
-"""Every page at two widths, light and dark: nothing that axe-core calls serious, no complaint, nothing too wide.
+"""Every page at two widths, light and dark: no serious finding of axe-core, no console error, nothing too wide.
 
-`make screenshots` takes pictures of them besides, and looks at the other two combinations too.
+`make screenshots` also takes pictures, and covers the other two combinations.
 """
 
 import os
@@ -32,7 +32,7 @@ DRESS: Final = """isDark => {
   document.documentElement.classList.toggle("dark", isDark);
   document.getAnimations().filter(each => each instanceof CSSTransition).forEach(each => each.finish());
 }"""
-# What width and colours decide; all else is the same document, which the first look has seen.
+# Rules that depend on width and colours. The first look has checked the rest of the document.
 OF_LOOKS: Final = {"type": "rule", "values": ["color-contrast", "scrollable-region-focusable"]}
 
 
@@ -80,7 +80,7 @@ def test_keyboard__alone__skips_the_menu_and_sees_where_it_is(shop: Shop, browse
 
 
 def look_at(page: Page, shop: Shop, stops: dict[str, Stop]) -> list[str]:
-    """What is wrong with each page, in each look; takes the pictures."""
+    """Return the faults of each page in each look, and take the pictures."""
     page.context.add_init_script(path=AXE)
     wrong: list[str] = []
     for name, stop in stops.items():
@@ -100,7 +100,7 @@ def look_at(page: Page, shop: Shop, stops: dict[str, Stop]) -> list[str]:
 
 
 def findings(page: Page, *, is_first: bool) -> list[str]:
-    """What axe-core finds serious or critical, and by how much the page is wider than the window."""
+    """Return axe-core's serious findings, and how much wider the page is than the window."""
     found = [
         f"{each['id']}: {node['target']} {node['failureSummary']}"
         for each in page.evaluate(RUN, STANDARD if is_first else OF_LOOKS)

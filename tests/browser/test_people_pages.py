@@ -1,4 +1,4 @@
-"""Somebody misses a conversion and learns why; an owner erases a person."""
+"""A member looks for a missing conversion, and an owner erases a person."""
 
 import pytest
 from playwright.sync_api import Browser, expect

@@ -35,7 +35,7 @@ pytestmark = [
 
 @pytest.fixture
 def arrive(browser: Browser, shop_url: str) -> Iterator[Arrive]:
-    """Opens the page in a new profile. Whatever happens there, nothing is asked of another host than ours."""
+    """Yield a function that opens the page in a new profile. Assert that it asks no other host."""
     visits: list[Visit] = []
 
     def arrive() -> Visit:

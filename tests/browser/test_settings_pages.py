@@ -35,7 +35,7 @@ def wait_for_status(expected: int, shop: Shop, *, auth: tuple[str, str] | None =
 
 
 def copied(desk: Desk, label: str) -> str:
-    """What the button beside a secret copies."""
+    """Return the text that the button beside a secret copies."""
     row = desk.page.locator(f'dt:text-is("{label}") + dd')
     return str(row.get_by_role("button", name="Copy").get_attribute("data-copy"))
 

@@ -56,7 +56,7 @@ def open_table(page: Page) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """A page, and what somebody does there before it is looked at."""
+    """A page, and the actions there before it is checked."""
 
     address: str
     act: Callable[[Page], None] = stay

@@ -18,7 +18,7 @@ from api.management.commands.prepare import record_key
 from api.models import AuditEntry, KeyFingerprint
 from tests.world import World
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 OTHER = "another key of the same length as the first one, or so"
 
 

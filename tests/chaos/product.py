@@ -20,7 +20,7 @@ from tests.chaos.faults import FaultFigures
 from tests.chaos.ledger import Ledger, book_answers, book_effects
 from tests.chaos.sender import Sender, paced, take_until
 from tests.chaos.stack import Site, Stack, find_free_port, wait_until
-from tests.run.installation import Installation
+from tests.runtime.installation import Installation
 
 # Part of the command line of each child of `make run`.
 CHILDREN: Final = {"web": "granian", "worker": "api.celery worker ", "beat": "api.celery beat "}

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from tests.run.installation import ROOT
+from tests.runtime.installation import ROOT
 from tests.upgrade.journey import FIXTURE
 
 pytestmark = pytest.mark.xdist_group("upgrade")  # one worker, because all tests share one upgrade

@@ -16,7 +16,7 @@ import pytest
 from api.management.commands import up
 from api.runtime.embedded import socket_directory
 from api.runtime.processes import StartRefusedError
-from tests.run.installation import START_SECONDS, Installation
+from tests.runtime.installation import START_SECONDS, Installation
 
 pytestmark = [
     pytest.mark.xdist_group("up"),  # one start at a time, because each takes both cores of a small machine

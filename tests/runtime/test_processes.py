@@ -12,7 +12,7 @@ from api.runtime import processes
 from api.runtime.processes import MAX_ENDS, StartRefusedError, SupervisedProgram, claim, describe_exit, start, stop
 
 PATIENCE = 60.0
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def restart_again_and_again(program: SupervisedProgram) -> None:

@@ -28,7 +28,7 @@ from tests.flows.test_health import read_only
 from tests.flows.test_resilience import wait_until
 from tests.world import World
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.django_db

@@ -1,4 +1,4 @@
-"""Findings of `manage.py doctor`. Its answer for a healthy installation is tested in tests/run."""
+"""Findings of `manage.py doctor`. Its answer for a healthy installation is tested in tests/runtime."""
 
 import os
 import re

@@ -19,7 +19,7 @@ from api.models import Message, Site
 from goals import catalogue
 from goals.models import Conversion, Goal
 from tests.flows.conftest import Clock, clock
-from tests.flows.test_conservation import Load
+from tests.flows.test_random_operations import Load
 from tests.flows.test_resilience import in_threads
 from tests.pages.conftest import Enter, text_of
 from tests.world import World

@@ -1,6 +1,6 @@
 """Random histories of a shop: the figures that are kept, and every report on them, are those of a slow recount.
 
-For longer: HISTORY_EXAMPLES=500 .venv/bin/python -m pytest -q tests/goals/test_histories.py
+For longer: HISTORY_EXAMPLES=500 .venv/bin/python -m pytest -q tests/goals/test_recount.py
 """
 
 import os

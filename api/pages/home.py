@@ -35,7 +35,7 @@ NOT_OF_OWNERS: Final = ("guide", "Set-up guide")
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class AttentionItem:
     """Something that needs attention, and the pages on which to act: (label, address)."""
 
     sentence: str
@@ -116,43 +116,45 @@ def needs(
     *,
     may_own: bool,
     now: datetime,
-) -> Iterable[Need]:
+) -> Iterable[AttentionItem]:
     """Yield what needs attention, alerts first. Two queries."""
     troubles = site_status.find_problems(site, now=now)
     for alert in site.alerts.filter(is_enabled=True, firing_since__isnull=False).order_by("firing_since")[:MOST_ALERTS]:
         duration = duration_of((now - (alert.firing_since or now)).total_seconds())
         # Only owners may open the alerts; Delivery shows their figures to everybody.
         action = ("Alerts", page_of(site, "settings-alerts")) if may_own else ("Delivery", page_of(site, "delivery"))
-        yield Need(f"Alert “{alert.name}” has been firing for {duration}. {explain(alert)}", [action])
+        yield AttentionItem(f"Alert “{alert.name}” has been firing for {duration}. {explain(alert)}", [action])
     yield from queue_needs(site, inbox, may_own=may_own, now=now)
     settings = page_of(site, "settings-sources")
     for one, other, count in troubles.twins:
         sentence = f"“{one}” and “{other}” are double-counting: {count_of(count, 'event')} so far."
-        yield Need(sentence, [("Stop counting one of them", settings)])
+        yield AttentionItem(sentence, [("Stop counting one of them", settings)])
     for source in sources:
         if not source.is_enabled and source.came.received:
-            yield Need(f"“{source.name}” is disabled; its events are rejected and stored.", [("Sources", settings)])
+            yield AttentionItem(
+                f"“{source.name}” is disabled; its events are rejected and stored.", [("Sources", settings)]
+            )
         elif source.is_silent(now):
             last = f"{source.came.last_received_at:%Y-%m-%d %H:%M:%S}"
-            yield Need(f"No events from “{source.name}” since {last} UTC.", [("Sources", settings)])
+            yield AttentionItem(f"No events from “{source.name}” since {last} UTC.", [("Sources", settings)])
     for id_, name in troubles.archived:
         sentence = f"The archived goal “{name}” still counts conversions."
-        yield Need(sentence, [("View goal", reverse("pages:goal", args=[site.sitecode, id_]))])
+        yield AttentionItem(sentence, [("View goal", reverse("pages:goal", args=[site.sitecode, id_]))])
     for refused in troubles.refused:
         page, label = PLACES[refused.reason] if may_own else NOT_OF_OWNERS
-        yield Need(refused.sentence, [(label, page_of(site, page))])
+        yield AttentionItem(refused.sentence, [(label, page_of(site, page))])
 
 
-def queue_needs(site: Site, inbox: site_status.InboxState, *, may_own: bool, now: datetime) -> Iterable[Need]:
+def queue_needs(site: Site, inbox: site_status.InboxState, *, may_own: bool, now: datetime) -> Iterable[AttentionItem]:
     """Yield what is wrong with events that are queued or failed."""
     events = page_of(site, "events")
     if inbox.oldest and now - inbox.oldest > LAG_WARNING:
         duration = duration_of((now - inbox.oldest).total_seconds())
         sentence = f"The oldest event has been queued for {duration}. Is a worker running?"
-        yield Need(sentence, [("Delivery", page_of(site, "delivery"))])
+        yield AttentionItem(sentence, [("Delivery", page_of(site, "delivery"))])
     if inbox.failed:
         sentence = f"{in_words(inbox.failed)} failed. Fix the cause, then retry."
-        yield Need(sentence, [("Review", f"{events}?outcome=failed")])
+        yield AttentionItem(sentence, [("Review", f"{events}?outcome=failed")])
     if inbox.deferred:
         count = sum(inbox.deferred.values())
         limits = f"{site.goals_per_10_seconds:,} in 10 seconds, {site.goals_per_hour:,} an hour"
@@ -160,7 +162,7 @@ def queue_needs(site: Site, inbox: site_status.InboxState, *, may_own: bool, now
         if may_own:
             actions.insert(1, ("Raise limit", page_of(site, "settings")))
         verb = "is" if count == 1 else "are"
-        yield Need(f"{in_words(count)} {verb} queued: the new-goal limit ({limits}) is reached.", actions)
+        yield AttentionItem(f"{in_words(count)} {verb} queued: the new-goal limit ({limits}) is reached.", actions)
 
 
 def in_words(count: int) -> str:

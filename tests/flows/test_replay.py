@@ -174,7 +174,7 @@ def test_replay__of_many__is_bounded(world: World, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("reason", ["too_large", "goal_quota", "nonsense"])
 def test_replay__of_what_no_second_try_changes__is_refused(world: World, reason: str) -> None:
     assert reason not in REPLAYABLE
-    with pytest.raises(ValueError, match="cannot be tried again"):
+    with pytest.raises(ValueError, match="cannot be retried"):
         replay(world.site.pk, reason, who="test")
 
 

@@ -9,31 +9,26 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F
 from django.test import Client
 from django.urls import reverse
 
-from api.checks.base import AGAIN, Check
-from api.checks.run import CHECKS, CheckReport, run_check, verify
+from api.checks.base import Check
+from api.checks.run import CHECKS, run_check
 from api.digest import run
 from api.digest.claims import Claims
-from api.digest.forecast import what_if
 from api.digest.prune import prune_old
-from api.digest.readings import NEWEST
-from api.digest.replay import replay
 from api.events.reasons import codes_of
 from api.ingest.provisioning import create_site
-from api.insight.trace import trace
-from api.models import Message, Site
-from api.rules.rule import EventRule
-from cohorts.models import Group, Identity
+from api.models import Message
 from goals import catalogue
 from goals.models import Conversion, Goal
 from tests.flows.conftest import Clock
 from tests.flows.test_resilience import in_threads
 from tests.goals.recount import assert_exact
 from tests.pages.test_settings import sent_form
+from tests.support.verifying import execute, report_on, rows
 from tests.world import World
 
 TEMPLATE = "SegmentIO {type} – {name}"
@@ -57,21 +52,6 @@ def town(world: World, clock: Clock) -> World:
     world.post(world.event(messageId="died"))
     Message.objects.filter(status="pending").update(status="failed", reason="worker_died", attempts=3)
     return world
-
-
-def report_on(law: str) -> CheckReport:
-    return next(report for report in verify() if report.check == law)
-
-
-def rows(report: CheckReport) -> list[str]:
-    """Return the rows that a report names."""
-    return [row for found in report.found.values() for row in found.examples]
-
-
-def execute(sql: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(sql)
-        assert cursor.rowcount > 0, "nothing was tampered with"
 
 
 @pytest.mark.promise("K-89")
@@ -196,25 +176,25 @@ TAMPERINGS = {
 
 
 @pytest.mark.promise("K-89")
-@pytest.mark.parametrize("law", CHECKS, ids=[law.name for law in CHECKS])
-def test_verify__after_tampering__names_the_row(town: World, law: Check) -> None:
-    for tampering, named in TAMPERINGS[law.name].items():
+@pytest.mark.parametrize("check", CHECKS, ids=[check.name for check in CHECKS])
+def test_verify__after_tampering__names_the_row(town: World, check: Check) -> None:
+    for tampering, named in TAMPERINGS[check.name].items():
         with transaction.atomic():
-            assert rows(run_check(law, None)) == []
+            assert rows(run_check(check, None)) == []
             execute(tampering)
-            found = rows(run_check(law, None))
+            found = rows(run_check(check, None))
             transaction.set_rollback(True)
         assert any(re.search(named, row) for row in found), (tampering, found)
 
 
 @pytest.mark.parametrize("reason", sorted(codes_of("failed")))
-def test_verify__message_dead_for_any_reason__is_ok(town: World, reason: str) -> None:
+def test_verify__message_failed_for_any_reason__is_ok(town: World, reason: str) -> None:
     Message.objects.filter(status="failed").update(reason=reason)
 
     assert rows(report_on("inbox")) == []
 
 
-def test_figures__that_somebody_changed__are_counted_anew(town: World) -> None:
+def test_figures__changed_by_hand__are_counted_again(town: World) -> None:
     execute("UPDATE goals_goalvisitor SET conversions = 7, has_gone_on = true")
     execute("DELETE FROM goals_goalday")
     execute("UPDATE goals_goaltotal SET visits = 63, revenue = '{}'")
@@ -422,101 +402,3 @@ def test_verify__settings_changed_on_their_page__judges_nothing_by_them_that_was
         report_on("recount").line
         == "0 messages derived again, 0 of them under an earlier reading; 8 under earlier rules left out"
     )
-
-
-# Events that the first reading took otherwise than today's.
-FORMERLY: dict[str, dict[str, Any]] = {
-    "an id that names nobody today": {"anonymousId": "(null)", "userId": "u1", "event": "Buy"},
-    "a visitor code that is none today": {"event": "Buy", "properties": {"kameleoonVisitorCode": "{{code}}"}},
-    "nobody else": {"type": "identify", "userId": "unknown", "traits": {"plan": "pro"}},
-    "a group that is none today": {"type": "group", "groupId": "nil", "traits": {"size": 3}},
-    "a wish that nobody heeded then": {"event": "Buy", "integrations": {"All": False}},
-    "an alias of nobody": {"type": "alias", "previousId": "<nil>", "userId": "u1"},
-    "a number that is too long today": {"type": "identify", "traits": {"size": 1e300}},
-}
-
-
-def digest_formerly(world: World, *events: dict[str, Any], is_noted: bool) -> None:
-    """Digest events under the first reading, noted or, as by the version before, not."""
-    assert world.post([{"type": "track", "userId": "u0", **event} for event in events]).status_code == 200
-    Message.objects.filter(status="pending").update(reading=1)
-    world.digest()
-    if not is_noted:
-        Message.objects.filter(reading=1).update(reading=None)
-
-
-@pytest.mark.promise("K-89")
-@pytest.mark.parametrize("is_noted", [True, False])
-@pytest.mark.parametrize("event", FORMERLY.values(), ids=FORMERLY)
-def test_verify__of_what_an_earlier_reading_took__compares_under_that_one(
-    world: World, event: dict[str, Any], *, is_noted: bool
-) -> None:
-    digest_formerly(world, event, is_noted=is_noted)
-    assert world.statuses() == [("done", "")]
-
-    call_command("verify", stdout=StringIO())
-
-    assert report_on("recount").line.startswith("1 messages derived again, 1 of them under an earlier reading;")
-    message = Message.objects.get()
-    told = trace(Site.objects.get(), message)
-    assert (told.reading, len(told.differences)) == (1, 1)
-    assert "under reading 1" in told.differences[0]
-    # The same event is read otherwise today, and verify is still content.
-    world.post([{"type": "track", "userId": "u0", **event}])
-    world.digest()
-    assert Message.objects.latest("pk").reading == NEWEST
-    call_command("verify", stdout=StringIO())
-
-
-def test_verify__of_an_earlier_reading_digested_again__finds_nothing(world: World) -> None:
-    """The advice of verify must not interpret old messages differently."""
-    digest_formerly(world, *FORMERLY.values(), is_noted=False)
-    Identity.objects.all().delete()
-    Group.objects.all().delete()
-    Conversion.objects.all().delete()
-    call_command("recount", stdout=StringIO())
-    assert rows(report_on("recount")) != []
-
-    execute(AGAIN.partition("again: ")[2].partition(" WHERE")[0])
-    world.digest()
-    call_command("recount", stdout=StringIO())
-
-    call_command("verify", stdout=StringIO())
-    assert set(Message.objects.values_list("reading", flat=True)) == {1}
-
-
-def test_reading__of_a_deferred_message__stays_when_its_turn_comes(world: World, clock: Clock) -> None:
-    world.change_site(goals_per_10_seconds=1)
-    world.track("First")
-    digest_formerly(
-        world, {"userId": "unknown", "event": "Second"}, {"userId": "nil", "event": "Second"}, is_noted=False
-    )
-    assert world.statuses()[1:] == [("deferred", "goal_quota")] * 2
-
-    clock.forward(11)
-    world.tend()
-
-    assert list(Message.objects.order_by("pk").values_list("status", "reading")) == [
-        ("done", NEWEST),
-        ("done", 1),
-        ("done", 1),
-    ]
-    call_command("verify", stdout=StringIO())
-
-
-def test_reading__of_what_is_tried_again__is_the_newest(world: World) -> None:
-    digest_formerly(world, {"event": None}, is_noted=False)
-    assert world.statuses() == [("rejected", "missing_name")]
-
-    assert replay(world.site.pk, "missing_name", who="test").messages == 1
-    world.digest()
-
-    assert Message.objects.get().reading == NEWEST
-
-
-def test_what_if__of_messages_of_an_earlier_reading__compares_under_that_one(world: World) -> None:
-    digest_formerly(world, {"userId": "unknown", "event": "Buy"}, is_noted=False)
-
-    forecast = what_if(world.site, [(None, EventRule("no_goal"))])
-
-    assert (forecast.rejected_now, forecast.conversions_now, forecast.conversions_then) == (0, 1, 0)

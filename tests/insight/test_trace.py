@@ -14,226 +14,21 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from api.digest import hooks
-from api.http.credentials import clear_lookups
 from api.ingest.provisioning import note_rules_changed
-from api.insight.trace import Trace, trace
-from api.insight.trace_steps import TraceLine, TraceStep
-from api.models import Message, Rule, Site, Source
+from api.insight.trace import trace
+from api.insight.trace_steps import TraceLine
+from api.models import Message, Rule, Site
 from api.rules.actions import RuleAction
 from goals import catalogue
 from goals.matching import EventName
 from goals.models import Goal
 from goals.naming import TEMPLATE
+from tests.support.traces import add_rule, converts_known, last, lines, look, names_nobody, step, waits_for_quota
 from tests.world import World
 
 pytestmark = pytest.mark.promise("N-04")
 
 Go = Callable[[World], None]
-
-
-def look(message: Message) -> Trace:
-    message.refresh_from_db()
-    return trace(Site.objects.get(), message)
-
-
-def last(world: World) -> Trace:
-    return look(world.last_message())
-
-
-def step(told: Trace, title: str) -> TraceStep:
-    return next(each for each in told.steps if each.title == title)
-
-
-def lines(told: Trace, title: str) -> dict[str, str]:
-    return {line.label: line.text for line in step(told, title).lines}
-
-
-def add_rule(world: World, action: RuleAction, **fields: Any) -> Rule:
-    rule = Rule.objects.create(site=world.site, action=action, **fields)
-    note_rules_changed(world.site.pk, now=timezone.now())
-    clear_lookups()
-    return rule
-
-
-def stay(world: World, event: Any) -> None:
-    """Send an event and leave it pending."""
-    world.post(event)
-
-
-def converts(world: World) -> None:
-    world.track("Buy")
-
-
-def converts_known(world: World) -> None:
-    world.track("Buy")
-    world.track("Buy", userId="user-2")
-
-
-def waits_for_digest(world: World) -> None:
-    stay(world, world.event(event="Buy"))
-
-
-def waits_for_quota(world: World) -> None:
-    world.change_site(goals_per_10_seconds=1)
-    world.track("First")
-    world.track("Second")
-    world.track("Third")
-
-
-def fills_backlog(world: World) -> None:
-    world.change_site(goals_per_10_seconds=1, max_waiting_names=0)
-    world.track("First")
-    world.track("Second")
-
-
-def is_too_large(world: World) -> None:
-    stay(world, world.event(x="y" * 1_100_000))
-
-
-def is_no_json(world: World) -> None:
-    stay(world, b"{")
-
-
-def has_no_type(world: World) -> None:
-    stay(world, {"name": "x"})
-
-
-def meets_closed_door(world: World) -> None:
-    Source.objects.update(is_enabled=False)
-    clear_lookups()
-    stay(world, world.event())
-
-
-def names_nobody(world: World) -> None:
-    world.track("Buy", userId=None)
-
-
-def has_no_name(world: World) -> None:
-    world.send(world.event(event=None))
-
-
-def is_dropped(world: World) -> None:
-    add_rule(world, Rule.Action.DROP, argument="noise", name="No noise")
-    world.track("Buy")
-
-
-def is_not_wanted_here(world: World) -> None:
-    world.track("Buy", integrations={"All": False})
-
-
-def tells_of_a_group_alone(world: World) -> None:
-    world.send(world.event("group", userId=None, groupId="g1", traits={"size": 3}))
-
-
-def is_not_taken(world: World) -> None:
-    Source.objects.update(takes_track=False)
-    world.track("Buy")
-
-
-def makes_no_goal(world: World) -> None:
-    add_rule(world, Rule.Action.NO_GOAL)
-    world.track("Buy")
-
-
-def identifies(world: World) -> None:
-    world.identify(traits={"plan": "pro"})
-
-
-def worker_dies(world: World) -> None:
-    stay(world, world.event())
-    Message.objects.update(status="failed", reason="worker_died", digested_at=timezone.now())
-
-
-def digest_fails(world: World) -> None:
-    stay(world, world.event())
-    Message.objects.update(status="failed", reason="digest_failed", digested_at=timezone.now(), detail="Traceback")
-
-
-DOOR = ["Received passed", "Authentication passed", "Size passed"]
-TAKEN = [*DOOR, "Accepted passed", "Duplicates passed", "Redaction skipped"]
-READ = [*TAKEN, "Processing passed", "Transform hook skipped"]
-UNDERSTOOD = [*READ, "Rules skipped", "Parsed passed", "Identity passed"]
-
-
-@pytest.mark.parametrize(
-    ("go", "expected"),
-    [
-        (
-            converts,
-            [*UNDERSTOOD, "Goal passed", "New-goal limit passed", "Conversion passed", "Profile passed"],
-        ),
-        (
-            converts_known,
-            [*UNDERSTOOD, "Goal passed", "New-goal limit skipped", "Conversion passed", "Profile passed"],
-        ),
-        (
-            waits_for_digest,
-            [
-                *TAKEN,
-                "Processing waits",
-                *UNDERSTOOD[len(TAKEN) + 1 :],
-                "Goal passed",
-                "New-goal limit waits",
-                "Conversion waits",
-                "Profile waits",
-            ],
-        ),
-        (
-            waits_for_quota,
-            [*UNDERSTOOD, "Goal passed", "New-goal limit waits", "Conversion waits", "Profile passed"],
-        ),
-        (
-            fills_backlog,
-            [
-                *UNDERSTOOD,
-                "Goal passed",
-                "New-goal limit stopped",
-                "Conversion skipped",
-                "Profile passed",
-                "Outcome stopped",
-            ],
-        ),
-        (is_too_large, [*DOOR[:2], "Size stopped"]),
-        (is_no_json, [*DOOR, "Duplicates skipped", "Accepted stopped"]),
-        (has_no_type, [*DOOR, "Duplicates skipped", "Accepted stopped"]),
-        (meets_closed_door, [*DOOR, "Duplicates skipped", "Accepted stopped"]),
-        (names_nobody, [*READ, "Rules skipped", "Parsed stopped"]),
-        (has_no_name, [*READ, "Rules skipped", "Parsed stopped"]),
-        (is_dropped, [*READ, "Rules stopped"]),
-        (is_not_wanted_here, [*READ, "Integrations stopped"]),
-        (tells_of_a_group_alone, [*UNDERSTOOD, "Goal skipped", "Profile passed"]),
-        (
-            is_not_taken,
-            [
-                *DOOR,
-                "Accepted passed",
-                "Duplicates skipped",
-                "Redaction skipped",
-                *READ[len(TAKEN) :],
-                "Rules stopped",
-            ],
-        ),
-        (makes_no_goal, [*READ, "Rules passed", *UNDERSTOOD[len(READ) + 1 :], "Goal skipped", "Profile passed"]),
-        (identifies, [*UNDERSTOOD, "Goal skipped", "Profile passed"]),
-        (worker_dies, [*TAKEN, "Processing passed", "Outcome stopped"]),
-        (
-            digest_fails,
-            [
-                *UNDERSTOOD,
-                "Goal passed",
-                "New-goal limit skipped",
-                "Conversion skipped",
-                "Profile passed",
-                "Outcome stopped",
-            ],
-        ),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-def test_trace__of_each_way__has_these_steps(world: World, go: Go, expected: list[str]) -> None:
-    go(world)
-
-    assert [f"{each.title} {each.state}" for each in last(world).steps] == expected
 
 
 @pytest.mark.promise("K-42")
@@ -257,9 +52,9 @@ def test_identity__of_an_event__names_the_field_of_each_id(
 ) -> None:
     world.track("Buy", **fields)
 
-    told = lines(last(world), "Identity")
+    shown = lines(last(world), "Identity")
 
-    assert {label: text for label, text in told.items() if "from" in label} == expected
+    assert {label: text for label, text in shown.items() if "from" in label} == expected
 
 
 @pytest.mark.promise("K-42")
@@ -267,14 +62,14 @@ def test_identity__event_without_a_code__counts_for_the_one_first_linked(world: 
     world.track("Buy", properties={"kameleoonVisitorCode": "v-1"})
     world.track("Buy", at=1)
 
-    told = last(world)
+    shown = last(world)
 
-    assert lines(told, "Identity") == {
+    assert lines(shown, "Identity") == {
         "user, from userId": "user-1",
         "link": "visitor v-1 was the first that user user-1 was seen with",
         "counts for": "v-1: the visitor code first linked to its user",
     }
-    assert lines(told, "Conversion")["visitor"] == "v-1: the visitor code first linked to its user"
+    assert lines(shown, "Conversion")["visitor"] == "v-1: the visitor code first linked to its user"
 
 
 @pytest.mark.promise("K-42", "K-51")
@@ -285,23 +80,23 @@ def test_identity__event_of_a_user_whose_device_has_a_code__counts_for_it(world:
     )
     world.track("Buy", at=2)
 
-    told = last(world)
+    shown = last(world)
 
-    assert lines(told, "Identity") == {
+    assert lines(shown, "Identity") == {
         "user, from userId": "user-1",
         "link": "visitor v-1 was the first on any device of user user-1",
         "counts for": "v-1: the first visitor code of a device of its user",
     }
-    assert lines(told, "Conversion")["visitor"] == "v-1: the first visitor code of a device of its user"
+    assert lines(shown, "Conversion")["visitor"] == "v-1: the first visitor code of a device of its user"
 
 
 def test_goal__looked_up__names_each_that_was_tried(world: World) -> None:
     catalogue.create_goal(Goal(site=world.site, name="SegmentIO track - Buy"), tags=[], template=TEMPLATE)
     world.track("Buy")
 
-    told = [(line.label, line.text) for line in step(last(world), "Goal").lines]
+    shown = [(line.label, line.text) for line in step(last(world), "Goal").lines]
 
-    assert told == [
+    assert shown == [
         ("a goal that this event is bound to", "not found"),
         ("Buy", "not found"),
         ("SegmentIO track – Buy", "not found"),
@@ -356,9 +151,9 @@ def test_redaction__of_a_field__is_told_with_its_rule(world: World) -> None:
 def test_profile__of_an_event__says_what_is_written_under_which_key(world: World) -> None:
     world.identify(traits={"plan": "pro", "name": "Ada"}, anonymousId="a-1")
 
-    told = [(line.label, line.text) for line in step(last(world), "Profile").lines]
+    shown = [(line.label, line.text) for line in step(last(world), "Profile").lines]
 
-    assert told == [
+    assert shown == [
         ("user user-1", "traits name, plan"),
         ("remote data", "IDENTIFY_user-1"),
         ("anonymous a-1", "belongs to user user-1"),
@@ -378,9 +173,9 @@ def test_duplicates__rejected_that_came_again__leads_to_the_one_that_was_taken(w
     rejected = world.last_message()
     world.track("Buy", messageId="m-1")
 
-    told = step(look(rejected), "Duplicates")
+    shown = step(look(rejected), "Duplicates")
 
-    assert told.lines[-1].message_id == world.last_message().pk
+    assert shown.lines[-1].message_id == world.last_message().pk
 
 
 @pytest.mark.parametrize(
@@ -449,9 +244,9 @@ def test_trace__of_what_hung_in_the_hook__does_not_call_it_again(world: World) -
     with hooked(fail):
         world.track("Buy")
     with hooked(lambda _: pytest.fail("called")):
-        told = last(world)
+        shown = last(world)
 
-    assert told.steps[-1].text.startswith("The transform hook raised")
+    assert shown.steps[-1].text.startswith("The transform hook raised")
 
 
 def test_trace__of_a_conversion__takes_few_queries(world: World) -> None:

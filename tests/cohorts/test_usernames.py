@@ -11,12 +11,12 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from api.http.database import connection_parameters, fetch_all
+from api.http.database import connection_parameters
 from api.ingest.provisioning import create_site
 from cohorts import people
 from cohorts.changes import Change
 from cohorts.models import Identity, Username
-from tests.flows.test_resilience import in_threads, wait_until
+from tests.support.concurrency import count_lock_waits, in_threads, wait_until
 from tests.world import START, World
 
 Said = tuple[str, Any]  # (user, username)
@@ -140,18 +140,9 @@ def test_username__claimed_by_two_at_once__is_one_users_and_nobody_waits_in_a_ri
             "INSERT INTO cohorts_username (site_id, name, user_value) VALUES (%s, 'name 4', 'x')", [world.site.pk]
         )
         answers = both.submit(in_threads, 2, claim)
-        wait_until(lambda: answers.done() or count_waiting() == 2)
+        wait_until(lambda: answers.done() or count_lock_waits() == 2)
         other.rollback()
         first, second = answers.result()
 
     assert sorted(owners()) == names
     assert [not is_taken for is_taken in first] == second
-
-
-def count_waiting() -> int:
-    (row,) = fetch_all(
-        "SELECT count(*) FROM pg_locks JOIN pg_stat_activity a USING (pid)"
-        " WHERE NOT granted AND a.datname = current_database()",
-        {},
-    )
-    return int(row[0])

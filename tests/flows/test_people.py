@@ -16,7 +16,7 @@ from api.remote_data import map_reads
 from cohorts import remote_data
 from cohorts.models import Group, Identity, Persona
 from goals.models import Goal
-from tests.flows.test_resilience import in_threads
+from tests.support.concurrency import in_threads
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
 
 

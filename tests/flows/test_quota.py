@@ -19,7 +19,7 @@ from api.models import Message
 from goals import catalogue, quota
 from goals.models import Conversion, Goal, GoalCreation, WaitingName
 from tests.flows.conftest import Clock
-from tests.flows.test_resilience import in_threads
+from tests.support.concurrency import in_threads
 from tests.world import START, World
 
 TEMPLATE = "SegmentIO {type} – {name}"

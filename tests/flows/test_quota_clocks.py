@@ -19,7 +19,7 @@ from api.models import Message
 from goals import quota
 from goals.models import Conversion, Goal, WaitingName
 from tests.contract.server import environment_of_the_test
-from tests.flows.test_resilience import in_threads
+from tests.support.concurrency import in_threads
 from tests.world import START, World
 
 WINDOWS = quota.build_windows(per_10_seconds=50, per_hour=1000)

@@ -3,9 +3,8 @@
 import json
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
@@ -39,6 +38,7 @@ from cohorts.models import Identity
 from goals import catalogue
 from goals.models import Conversion, Goal, GoalCreation, WaitingName
 from tests.contract.server import environment_of_the_test
+from tests.support.concurrency import in_threads, is_asleep, wait_until
 from tests.world import START, World
 
 
@@ -61,19 +61,6 @@ def poison(condition: str, sqlstate: str = "P0001") -> Iterator[None]:
     finally:
         with connection.cursor() as cursor:
             cursor.execute("DROP TRIGGER poison ON goals_conversion; DROP FUNCTION poison();")
-
-
-def in_threads(count: int, work: Callable[[int], Any]) -> list[Any]:
-    """Do the same in several threads at once, each with a database connection of its own."""
-
-    def alone(number: int) -> Any:
-        try:
-            return work(number)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(count) as threads:
-        return list(threads.map(alone, range(count)))
 
 
 @pytest.mark.parametrize("sqlstate", ["P0001", "22000", "23505", "54000"])
@@ -179,13 +166,6 @@ def test_worker__killed_by_a_message__leaves_it_and_its_neighbours_to_the_next(w
 
 def killer() -> int:
     return int(Message.objects.get(message_id="killer").pk)
-
-
-def is_asleep() -> bool:
-    """Return True if a worker's statement sleeps in the database."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()")
-        return cursor.fetchone() is not None
 
 
 def test_suspects__of_a_dead_worker__are_digested_one_at_a_time(world: World) -> None:
@@ -582,13 +562,6 @@ def forget_backlog() -> None:
     """Let this process count pending messages again, because it may remember those of an earlier test."""
     nudge.nudge()
     wait_until(lambda: not nudge.refuses_senders())
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < until, "waited a minute in vain"
-        threading.Event().wait(0.05)
 
 
 def test_prune__old_done_messages__go_and_a_late_resend_counts_nothing_twice(world: World) -> None:

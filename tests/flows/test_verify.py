@@ -25,9 +25,9 @@ from api.models import Message
 from goals import catalogue
 from goals.models import Conversion, Goal
 from tests.flows.conftest import Clock
-from tests.flows.test_resilience import in_threads
 from tests.goals.recount import assert_exact
 from tests.pages.test_settings import sent_form
+from tests.support.concurrency import in_threads
 from tests.support.verifying import execute, report_on, rows
 from tests.world import World
 

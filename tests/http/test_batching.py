@@ -8,7 +8,7 @@ import pytest
 
 from api.http.batching import PendingCall, RequestBatcher
 from api.http.database import DatabaseDownError
-from tests.flows.test_resilience import in_threads, wait_until
+from tests.support.concurrency import in_threads, wait_until
 
 Calls = Sequence[PendingCall[int, int]]
 

@@ -11,7 +11,7 @@ from api.ingest import source_counts
 from api.ingest.provisioning import create_source
 from api.ingest.source_counts import SourceCounts, load_source_counts
 from api.models import SourceCount
-from tests.flows.test_resilience import wait_until
+from tests.support.concurrency import wait_until
 from tests.world import START, World
 
 NINE = START.replace(hour=9)

@@ -25,7 +25,7 @@ from api.insight import sessions
 from api.management.commands import doctor
 from api.models import DatabaseClock, DuplicateSources, Heartbeat, Message
 from tests.flows.test_health import read_only
-from tests.flows.test_resilience import wait_until
+from tests.support.concurrency import wait_until
 from tests.world import World
 
 ROOT = Path(__file__).resolve().parents[2]

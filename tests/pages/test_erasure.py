@@ -21,10 +21,9 @@ from cohorts import changes, people
 from cohorts.models import Identity, Link, PersonaFact
 from goals import totals
 from goals.models import Conversion, Goal, GoalBinding, Tag
-from tests.cohorts.test_usernames import count_waiting
-from tests.flows.test_resilience import in_threads, wait_until
 from tests.goals.recount import assert_exact
 from tests.pages.ada import ENTERED, address, browser_of, send_ada, text_of
+from tests.support.concurrency import count_lock_waits, in_threads, wait_until
 from tests.world import START, World
 
 IDS = ("ada-king", "anon-1", "visitor-1", "lovelace")
@@ -306,7 +305,7 @@ def test_erase__while_a_batch_speaks_of_them__leaves_no_history_behind(world: Wo
             people.apply(site.pk, [said], most_linked=500)
             now = datetime.now(UTC)
             erased = other.submit(in_threads, 1, lambda _: erase.erase(site, "ada-king", by="x", now=now))
-            wait_until(lambda: erased.done() or count_waiting() == 1)
+            wait_until(lambda: erased.done() or count_lock_waits() == 1)
         erased.result()
     finish()
     identities = Identity.objects.values("pk")

@@ -20,8 +20,8 @@ from goals import catalogue
 from goals.models import Conversion, Goal
 from tests.flows.conftest import Clock, clock
 from tests.flows.test_random_operations import Load
-from tests.flows.test_resilience import in_threads
 from tests.pages.conftest import Enter, text_of
+from tests.support.concurrency import in_threads
 from tests.world import World
 
 __all__ = ["clock"]

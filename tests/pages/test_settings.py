@@ -22,9 +22,8 @@ from api.ingest.provisioning import create_credential, create_site, create_sourc
 from api.models import AuditEntry, Credential, Membership, Message, Rule, Scope, Site, Source, WriteKey
 from api.models.budgets import BUDGET_FIELDS, BudgetSpan
 from api.pages.settings.sources import budget_rows
-from tests.cohorts.test_usernames import count_waiting
-from tests.flows.test_resilience import in_threads, wait_until
 from tests.pages.conftest import Enter, text_of
+from tests.support.concurrency import count_lock_waits, in_threads, wait_until
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
 
 BASE = "/admin/s/1q2w3e4r5t/settings/"
@@ -485,7 +484,7 @@ def test_rule__deleted_while_somebody_changes_it__stays_deleted(
         other.execute("UPDATE api_site SET rules_changed_at = now() WHERE id = %s", [site.pk])
         other.execute("DELETE FROM api_rule WHERE id = %s", [rule.pk])
         answer = meanwhile.submit(in_threads, 1, change_it)
-        wait_until(lambda: answer.done() or count_waiting() == 1)
+        wait_until(lambda: answer.done() or count_lock_waits() == 1)
         other.commit()
         assert answer.result() == [404]
 
@@ -621,7 +620,7 @@ def test_credential__renewed_by_two_at_once__opens_with_both_secrets(owner: Clie
     with ThreadPoolExecutor(1) as meanwhile, psycopg.connect(**connection_parameters()) as other:
         other.execute("UPDATE api_credential SET secret_hash = %s", [hash_secret("what the first was told")])
         answer = meanwhile.submit(in_threads, 1, renew)
-        wait_until(lambda: answer.done() or count_waiting() == 1)
+        wait_until(lambda: answer.done() or count_lock_waits() == 1)
         other.commit()
         assert answer.result() == [200]
 

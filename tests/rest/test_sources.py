@@ -11,8 +11,8 @@ from django.utils import timezone
 from api.http.credentials import clear_lookups
 from api.ingest.provisioning import create_source
 from api.models import AuditEntry, Site, Source, WriteKey
-from tests.flows.test_resilience import wait_until
 from tests.rest.conftest import Caller, message, refusal
+from tests.support.concurrency import wait_until
 from tests.world import SITECODE, World
 
 KEY = "write-key-of-the-web"

@@ -22,9 +22,9 @@ from api.ingest.provisioning import create_site, create_source
 from api.models import LateLink, Message, Site
 from cohorts.models import Group, Identity, PersonaFact
 from goals.models import Conversion, Goal
-from tests.flows.test_resilience import in_threads
 from tests.goals.recount import assert_exact
 from tests.model import PLACEHOLDERS, Stored, Truth, canonical, exact, find_truth, read_id
+from tests.support.concurrency import in_threads
 from tests.world import CLIENT_ID, SECRET, START, World
 
 PEOPLE = next(check for check in CHECKS if check.name == "people")

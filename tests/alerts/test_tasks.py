@@ -10,7 +10,7 @@ from api.alerts import outbox, webhook
 from api.celery import app
 from api.models import Alert, AlertDelivery
 from tests.alerts.receivers import receiving
-from tests.http.test_heartbeats import steady
+from tests.support.outages import steady
 from tests.world import World
 
 

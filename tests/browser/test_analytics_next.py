@@ -2,15 +2,13 @@
 
 from base64 import b64encode
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import chain
 from typing import Any
 
 import pytest
-from django.db import connection
 from playwright.sync_api import Error as BrowserError
 
 from api.ingest.provisioning import revoke_write_key
@@ -22,6 +20,7 @@ from tests.browser.conftest import INBOX_LIMIT
 from tests.contract.node import needs_packages
 from tests.contract.server import Shop
 from tests.contract.test_middleware import CODE as MIDDLEWARE
+from tests.support.outages import full_disk
 
 Arrive = Callable[..., Visit]
 
@@ -67,24 +66,6 @@ def conversions(shop: Shop) -> dict[str, list[dict[str, Any]]]:
     for conversion in Conversion.objects.filter(site__sitecode=shop.sitecode, message_key__contains="ajs-next-"):
         by_goal[conversion.goal.name].append({field: getattr(conversion, field) for field in fields})
     return by_goal
-
-
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """PostgreSQL takes no message, as when its disk is full."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-            BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100'; END $$;
-            CREATE TRIGGER refuse BEFORE INSERT ON api_message FOR EACH ROW EXECUTE FUNCTION refuse();
-            """
-        )
-    try:
-        yield
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("DROP TRIGGER refuse ON api_message; DROP FUNCTION refuse();")
 
 
 @pytest.mark.promise("B-01", "B-16", "I-21", "K-46", "K-47", "K-53", "K-68", "K-75", "N-14")

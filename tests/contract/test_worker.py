@@ -10,7 +10,7 @@ from api.ingest.nudge import broker
 from api.models import Alert, Message, Site
 from tests.contract.captured import GOALS, remote_data, send_captured
 from tests.contract.server import Shop, running_worker
-from tests.http.test_heartbeats import steady
+from tests.support.outages import steady
 
 PATIENCE = 60.0
 

@@ -18,8 +18,8 @@ from api.ingest import nudge
 from api.ingest.provisioning import create_source
 from api.models import Source
 from api.wsgi import ENDPOINTS
-from tests.flows.test_resilience import database_down, forget_backlog
 from tests.support.concurrency import wait_until
+from tests.support.outages import database_down, forget_backlog
 from tests.world import SITECODE, World
 
 KEY = "test_write_key_0001"

@@ -15,6 +15,7 @@ from api.http.database import connect
 from api.http.health import probe_write, readiness
 from api.management.commands.prepare import record_key
 from api.models import Heartbeat
+from tests.support.outages import read_only_database
 from tests.world import World
 
 
@@ -27,24 +28,6 @@ def renamed(table: str) -> Iterator[None]:
             yield
         finally:
             cursor.execute(f"ALTER TABLE {table}_away RENAME TO {table}")
-
-
-@contextmanager
-def read_only() -> Iterator[None]:
-    """With a database that takes no writes, for a while."""
-    name = connection.settings_dict["NAME"]
-    others = (
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-        " WHERE datname = %s AND application_name LIKE 'goalpost%%' AND pid <> pg_backend_pid()"
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-        cursor.execute(others, [name])
-        try:
-            yield
-        finally:
-            cursor.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
-            cursor.execute(others, [name])
 
 
 def ready(world: World) -> httpx.Response:
@@ -85,10 +68,10 @@ def test_ready__worker_or_beat_are_missing__is_degraded_and_stays_ready(world: W
 
 
 def test_ready__database_takes_no_writes__says_so(world: World) -> None:
-    with read_only():
+    with read_only_database():
         answer = ready(world)
 
-    assert (answer.status_code, answer.json()["code"]) == (503, "read_only")
+    assert (answer.status_code, answer.json()["code"]) == (503, "read_only_database")
     assert answer.headers["Retry-After"]
     assert ready(world).json().get("code") is None
 

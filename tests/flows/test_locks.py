@@ -31,8 +31,8 @@ from api.models import Claim, Load, Message, Site
 from goals import quota
 from goals.models import Goal, GoalCreation, GoalTotal
 from tests.contract.server import environment_of_the_test
-from tests.flows.test_resilience import poison
 from tests.support.concurrency import is_asleep, wait_until
+from tests.support.outages import poison
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
 
 OTHER = "bbbbbbbbbb"

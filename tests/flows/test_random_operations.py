@@ -19,8 +19,8 @@ from goals import catalogue
 from goals.matching import EventName
 from goals.models import Conversion, Goal
 from tests.flows.conftest import Clock
-from tests.flows.test_resilience import poison
 from tests.support.concurrency import in_threads
+from tests.support.outages import poison
 from tests.world import World
 
 MONTH = timedelta(days=40)

@@ -4,9 +4,9 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,28 +39,8 @@ from goals import catalogue
 from goals.models import Conversion, Goal, GoalCreation, WaitingName
 from tests.contract.server import environment_of_the_test
 from tests.support.concurrency import in_threads, is_asleep, wait_until
+from tests.support.outages import database_down, forget_backlog, poison
 from tests.world import START, World
-
-
-@contextmanager
-def poison(condition: str, sqlstate: str = "P0001") -> Iterator[None]:
-    """Make PostgreSQL itself refuse conversions that meet a condition."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$
-            BEGIN
-                IF {condition} THEN RAISE EXCEPTION 'poisoned' USING ERRCODE = '{sqlstate}'; END IF;
-                RETURN NEW;
-            END $$;
-            CREATE TRIGGER poison BEFORE INSERT ON goals_conversion FOR EACH ROW EXECUTE FUNCTION poison();
-            """
-        )
-    try:
-        yield
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("DROP TRIGGER poison ON goals_conversion; DROP FUNCTION poison();")
 
 
 @pytest.mark.parametrize("sqlstate", ["P0001", "22000", "23505", "54000"])
@@ -391,21 +371,6 @@ def test_senders__many_at_once_with_repeats__store_each_message_once(world: Worl
     assert statuses.count("duplicate") == 120
 
 
-@contextmanager
-def database_down() -> Iterator[None]:
-    """Close the test database during the block: end its connections and refuse new ones."""
-    parameters = database.connection_parameters()
-    name = parameters["dbname"]
-    connection.close()
-    with psycopg.connect(**{**parameters, "dbname": "postgres"}, autocommit=True) as other:
-        other.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-        other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
-        try:
-            yield
-        finally:
-            other.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
-
-
 @pytest.mark.promise("K-83")
 def test_database__away__answers_503_and_loses_nothing(world: World) -> None:
     before, during = world.event(), world.event()
@@ -556,12 +521,6 @@ def test_worker__that_lost_its_broker__looks_for_it_every_few_seconds(monkeypatc
 
     assert len(pauses) == 20
     assert max(pauses) < 5
-
-
-def forget_backlog() -> None:
-    """Let this process count pending messages again, because it may remember those of an earlier test."""
-    nudge.nudge()
-    wait_until(lambda: not nudge.refuses_senders())
 
 
 def test_prune__old_done_messages__go_and_a_late_resend_counts_nothing_twice(world: World) -> None:

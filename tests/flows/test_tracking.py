@@ -20,8 +20,8 @@ from api.models import Message, Source, WriteKey
 from api.rules.rule import EventRule
 from cohorts.models import Group, Identity
 from goals.models import Conversion
-from tests.flows.test_resilience import forget_backlog
 from tests.support.concurrency import wait_until
+from tests.support.outages import forget_backlog
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
 
 KEY = "test_write_key_0001"

@@ -19,15 +19,10 @@ from api.http.heartbeats import (
     role_state,
 )
 from api.models import DatabaseClock, Heartbeat, Message
+from tests.support.outages import steady
 from tests.world import World
 
 OLD = timedelta(days=40)
-
-
-def steady(**since: float) -> None:
-    """Store that the database's clock has been steady for this long and that the last heartbeat is new."""
-    heartbeats.write_heartbeat(Role.BEAT, expected=None)
-    DatabaseClock.objects.update(steady_since=datetime.now(UTC) - timedelta(**since))
 
 
 def done_message(world: World, *, received: timedelta = OLD, digested: timedelta = OLD) -> None:

@@ -24,8 +24,8 @@ from api.ingest.provisioning import create_source
 from api.insight import sessions
 from api.management.commands import doctor
 from api.models import DatabaseClock, DuplicateSources, Heartbeat, Message
-from tests.flows.test_health import read_only
 from tests.support.concurrency import wait_until
+from tests.support.outages import read_only_database
 from tests.world import World
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -209,7 +209,7 @@ def test_clock__of_the_database_jumped__is_named_for_an_hour(world: World, secon
 
 
 def test_writes__database_is_read_only__fails_with_what_to_do(world: World) -> None:
-    with read_only():
+    with read_only_database():
         finding = doctor.look_at_writes()
 
     assert (finding.level, finding.text) == ("FAIL", "The database takes no writes")

@@ -19,8 +19,8 @@ from api.http.database import DatabaseDownError
 from api.http.error_codes import ERROR_CODES
 from api.models import Site
 from api.rest.errors import refusal_for, respond
-from tests.flows.test_resilience import database_down
 from tests.rest.conftest import Caller, message, refusal
+from tests.support.outages import database_down
 from tests.world import World
 
 SOURCE = Path(__file__).parents[2] / "api"

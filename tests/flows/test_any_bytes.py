@@ -1,14 +1,13 @@
 """Whatever bytes come in the headers and the query of the wire endpoints: an answer, never a defect."""
 
-import io
 from http import HTTPStatus
-from typing import Any, Final
-from wsgiref.util import setup_testing_defaults
+from typing import Final
 
 import pytest
 
-from api.wsgi import ENDPOINTS, application
-from tests.flows.test_tracking import KEY
+from api.wsgi import ENDPOINTS
+from tests.support.tracking import KEY
+from tests.support.wsgi import ask
 from tests.world import SITECODE, World
 
 VALUES: Final = (
@@ -51,22 +50,6 @@ QUERIES: Final = tuple(
         "{0}={0}",
     )
 )
-
-
-def ask(method: str, path: str, **environ: Any) -> int:
-    """Return the status for a WSGI environment like a server's, which decodes each byte as one character."""
-    statuses: list[str] = []
-    body = environ.pop("body", b"{}")
-    environ = {
-        "REQUEST_METHOD": method,
-        "PATH_INFO": path,
-        "CONTENT_LENGTH": str(len(body)),
-        "wsgi.input": io.BytesIO(body),
-        **environ,
-    }
-    setup_testing_defaults(environ)
-    b"".join(application(environ, lambda status, _: statuses.append(status)))
-    return int(statuses[0].split()[0])
 
 
 @pytest.mark.parametrize("path", sorted({path.rstrip("/") for path in ENDPOINTS} | {f"/v1/projects/{KEY}/settings"}))

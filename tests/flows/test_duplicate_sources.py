@@ -4,7 +4,7 @@ import pytest
 
 from api.ingest.provisioning import create_source
 from api.models import DuplicateSources, Message, Source
-from tests.flows.test_tracking import basic
+from tests.support.tracking import basic
 from tests.world import World
 
 

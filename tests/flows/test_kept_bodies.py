@@ -19,8 +19,8 @@ from api.events.encodings import WINDOW_BITS, decode
 from api.http.credentials import clear_lookups
 from api.ingest.provisioning import create_source
 from api.models import Erasure, Message, Rule, Source
-from tests.flows.test_any_bytes import ask
-from tests.flows.test_tracking import EVENTS, KEY, basic, post
+from tests.support.tracking import EVENTS, KEY, basic, post
+from tests.support.wsgi import ask
 from tests.world import SITECODE, World
 
 GOOD = {"type": "track", **EVENTS["track"]}

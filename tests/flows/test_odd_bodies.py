@@ -13,7 +13,7 @@ from django.core.management import call_command
 from api.ingest.provisioning import create_source
 from api.models import Message, Source
 from tests.flows.test_load import load
-from tests.flows.test_tracking import EVENTS, KEY, basic, post
+from tests.support.tracking import EVENTS, KEY, basic, post
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
 
 UTF_8 = codecs.BOM_UTF8

@@ -14,10 +14,10 @@ from api.http.endpoint import UNAUTHENTICATED_READS
 from api.ingest import nudge
 from api.ingest.provisioning import create_source
 from api.models import Message, Source
-from tests.flows.test_rules import add_rule
-from tests.flows.test_tracking import EVENTS
 from tests.support.concurrency import wait_until
 from tests.support.outages import database_down, forget_backlog
+from tests.support.rules import add_rule
+from tests.support.tracking import EVENTS
 from tests.world import World
 
 KEY = "test_write_key_0001"

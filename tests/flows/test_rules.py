@@ -19,7 +19,8 @@ from api.models import Message, Rule, Source
 from api.rules import rule as pure
 from cohorts.models import Identity
 from goals.models import Conversion, Goal
-from tests.flows.test_tracking import basic
+from tests.support.rules import add_rule
+from tests.support.tracking import basic
 from tests.world import World
 
 KEY = "test_write_key_0001"
@@ -28,13 +29,6 @@ KEY = "test_write_key_0001"
 @pytest.fixture
 def source(world: World) -> Source:
     return create_source(world.site, name="Web", kind="browser", write_key=KEY)
-
-
-def add_rule(world: World, action: str, argument: str = "", **fields: Any) -> Rule:
-    position = Rule.objects.filter(site=world.site).count()
-    rule = Rule.objects.create(site=world.site, action=action, argument=argument, position=position, **fields)
-    clear_lookups()
-    return rule
 
 
 def send(world: World, *events: dict[str, Any], key: str = KEY) -> None:

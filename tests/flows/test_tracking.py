@@ -3,12 +3,10 @@
 import base64
 import gzip
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import httpx
 import pytest
 from pytest_django import Settings
 
@@ -22,33 +20,13 @@ from cohorts.models import Group, Identity
 from goals.models import Conversion
 from tests.support.concurrency import wait_until
 from tests.support.outages import forget_backlog
+from tests.support.tracking import EVENTS, KEY, basic, post
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
-
-KEY = "test_write_key_0001"
 
 
 @pytest.fixture
 def source(world: World) -> Source:
     return create_source(world.site, name="Web", kind="browser", write_key=KEY)
-
-
-def basic(key: str = KEY, *, colon: str = ":") -> dict[str, str]:
-    return {"authorization": "Basic " + base64.b64encode(f"{key}{colon}".encode()).decode()}
-
-
-def post(world: World, path: str, body: Any, *, headers: Mapping[str, str] | None = None) -> httpx.Response:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return world.client.post(path, content=content, headers=basic() if headers is None else headers)
-
-
-EVENTS: dict[str, dict[str, Any]] = {
-    "track": {"userId": "u1", "event": "Signed Up"},
-    "identify": {"userId": "u1", "traits": {"plan": "gold"}},
-    "group": {"userId": "u1", "groupId": "g1", "traits": {"name": "Initech"}},
-    "page": {"anonymousId": "a1", "name": "Home"},
-    "screen": {"anonymousId": "a1", "name": "Main"},
-    "alias": {"userId": "u1", "previousId": "a1"},
-}
 
 
 @pytest.mark.promise("I-27", "I-26", "I-03")

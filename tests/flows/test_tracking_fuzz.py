@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from api.ingest.provisioning import create_source
 from api.models import Message
-from tests.flows.test_tracking import KEY, basic
+from tests.support.tracking import KEY, basic
 from tests.world import World
 
 SCALARS = st.one_of(

@@ -23,7 +23,7 @@ from api.ingest.write_keys import read_keys
 from api.models import Message, Rule, Source, WriteKey
 from api.rules.patterns import matches_pattern
 from goals.models import Conversion
-from tests.flows.test_tracking import EVENTS, KEY, basic, post
+from tests.support.tracking import EVENTS, KEY, basic, post
 from tests.world import START, World
 
 

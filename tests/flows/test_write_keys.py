@@ -13,7 +13,7 @@ from api.http.endpoint import UNAUTHENTICATED_READS
 from api.ingest.provisioning import create_site, create_source
 from api.ingest.write_keys import MAX_KEYS
 from api.models import Message, Source
-from tests.flows.test_rules import add_rule
+from tests.support.rules import add_rule
 from tests.world import CLIENT_ID, SECRET, World
 
 MINE, OTHERS, FOREIGN = "test_write_key_0001", "test_write_key_0002", "the-old-source"

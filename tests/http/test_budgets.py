@@ -18,9 +18,9 @@ from api.http.database import connect
 from api.ingest.provisioning import create_source
 from api.models import Message, Source, SourceUse
 from api.models.budgets import BUDGET_FIELDS, Budget, BudgetSpan, resolve_budget
-from tests.flows.test_tracking import KEY, basic, post
 from tests.support.concurrency import wait_until
 from tests.support.outages import database_down
+from tests.support.tracking import KEY, basic, post
 from tests.world import World
 
 LARGE = Budget(1_000, 1_000, 1_000, 1_000)

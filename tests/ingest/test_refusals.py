@@ -16,11 +16,11 @@ from api.ingest.provisioning import create_source
 from api.ingest.refusals import Allowance, RefusalCounter, RefusalCounts, load_refusal_counts
 from api.ingest.source_counts import load_source_counts
 from api.models import Message, RefusalCount, Source
-from tests.flows.test_any_bytes import ask
-from tests.flows.test_rules import add_rule
-from tests.flows.test_tracking import KEY, basic, post
 from tests.support.concurrency import wait_until
 from tests.support.outages import database_down
+from tests.support.rules import add_rule
+from tests.support.tracking import KEY, basic, post
+from tests.support.wsgi import ask
 from tests.world import World
 
 

@@ -10,7 +10,7 @@ from api.alerts import outbox, webhook
 from api.celery import app
 from api.models import Alert, AlertDelivery
 from tests.alerts.receivers import receiving
-from tests.support.outages import steady
+from tests.support.outages import write_steady_clock
 from tests.world import World
 
 
@@ -41,7 +41,7 @@ def test_tasks__done_by_a_worker__look_at_alerts_and_prune_what_was_told(world: 
         at = datetime.now(UTC) - timedelta(days=days)
         AlertDelivery.objects.create(site=world.site, alert=alert, event="test", channel="email", at=at, next_try_at=at)
 
-    steady(hours=2)
+    write_steady_clock(hours=2)
 
     tasks.evaluate_alerts()
     finish_watching()

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from django.contrib.auth.models import User
 from playwright.sync_api import Browser, Page, expect
 
-from api.models import Membership, Site
+from api.models import Membership, Site, Source, WriteKey
 from tests.browser.chromium import LOOPBACK, PATIENCE
 from tests.contract.server import Shop
 
@@ -70,3 +70,7 @@ def open_desk(browser: Browser, base: str, **look: Any) -> Iterator[Desk]:
     context.close()
     assert desk.complaints == []
     assert desk.hosts <= LOOPBACK
+
+
+def write_key(source: Source) -> WriteKey:
+    return source.write_keys.get()

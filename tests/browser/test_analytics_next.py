@@ -12,14 +12,14 @@ import pytest
 from playwright.sync_api import Error as BrowserError
 
 from api.ingest.provisioning import revoke_write_key
-from api.models import Message, Source, WriteKey
+from api.models import Message, Source
 from api.pages.guide import read_code
 from goals.models import Conversion
+from tests.browser.admin import write_key
 from tests.browser.chromium import Visit, needs_browser
 from tests.browser.conftest import INBOX_LIMIT
 from tests.contract.node import needs_packages
 from tests.contract.server import Shop
-from tests.contract.test_middleware import CODE as MIDDLEWARE
 from tests.support.outages import full_disk
 
 Arrive = Callable[..., Visit]
@@ -36,10 +36,6 @@ pytestmark = [
     needs_packages,
     pytest.mark.xdist_group("browser"),  # one browser: it takes both cores of a small machine
 ]
-
-
-def write_key(source: Source) -> WriteKey:
-    return source.write_keys.get()
 
 
 def start(visit: Visit, shop: Shop, source: Source, *, mode: str, **integration: str) -> None:
@@ -77,7 +73,7 @@ def test_page__sends_events_of_every_type_and_a_burst__all_arrive_once_and_are_r
     visit = arrive(visitor_code="vc 1")
     where = {"apiHost": f"127.0.0.1:{shop.server.port}/v1", "protocol": "http"} if told_by == "page" else {}
     start(visit, shop, source, mode=mode, **where)
-    visit.run(MIDDLEWARE)
+    visit.run(read_code("visitor_code"))
     visit.run(read_code("read_visitor"))
 
     visit.call("sendEveryType")

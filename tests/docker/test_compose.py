@@ -11,8 +11,8 @@ import pytest
 from api.http.database import POOL_SIZE
 from api.http.django_requests import EXPORT_LIMIT, PAGE_LIMIT, SIGN_IN_LIMIT
 from api.management.commands import up
-from tests.contract.test_caddy import CADDY
 from tests.docker.compose import COMPOSE, DIRECTORY, REQUIRED, MissingError, example, load
+from tests.support.caddy import CADDY
 
 ROOT = DIRECTORY.parent
 OURS = ("web", "worker", "beat")

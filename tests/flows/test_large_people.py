@@ -22,7 +22,7 @@ from cohorts import identities, merge, people, personas, remote_data
 from cohorts import queries as finding
 from cohorts.changes import Change
 from cohorts.models import Group, Identity, Persona, PersonaFact
-from tests.flows.test_people import audience
+from tests.support.people import audience
 from tests.world import CLIENT_ID, SECRET, SITECODE, START, World
 
 MOST = merge.MOST["traits"]

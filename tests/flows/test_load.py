@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from pytest_django import Settings
 
 from api.ingest import file_load
@@ -24,6 +24,7 @@ from api.ingest.provisioning import create_site, create_source
 from api.models import Load, Message, Rule, Source
 from goals.models import Conversion
 from tests.contract.server import ROOT, environment_of_the_test
+from tests.support.loads import load
 from tests.world import START, World
 
 Event = Mapping[str, Any]
@@ -41,13 +42,6 @@ def write(path: Path, lines: Sequence[Event | bytes]) -> Path:
     content = b"".join((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines)
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
     return path
-
-
-def load(*files: Path, source: str = "Archive", **options: Any) -> list[str]:
-    """Return the output of the command without its speed."""
-    out = io.StringIO()
-    call_command("load", *map(str, files), source=source, stdout=out, **options)
-    return [line.partition(";")[0] for line in out.getvalue().splitlines()]
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -31,7 +31,7 @@ from api.models import Claim, Load, Message, Site
 from goals import quota
 from goals.models import Goal, GoalCreation, GoalTotal
 from tests.contract.server import environment_of_the_test
-from tests.support.concurrency import is_asleep, wait_until
+from tests.support.concurrency import are_done, digest_until, is_asleep, wait_until
 from tests.support.outages import poison
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
 
@@ -51,19 +51,6 @@ def holding(statement: str, *parameters: Any) -> Iterator[psycopg.Connection[Any
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait less than in earnest."""
     monkeypatch.setattr(held_locks, "AGAIN", 0.2)
-
-
-def done(*message_ids: str) -> bool:
-    return set(Message.objects.filter(message_id__in=message_ids).values_list("status", flat=True)) == {"done"}
-
-
-def digest_until(world: World, condition: Callable[[], bool]) -> None:
-    def look() -> bool:
-        world.digest()
-        world.tend()
-        return condition()
-
-    wait_until(look)
 
 
 # Locking statements, and the event that needs the locked row. Each time `event` made the row before.
@@ -131,7 +118,7 @@ def test_digest__while_a_row_is_held__delays_what_needs_it_and_nothing_else(worl
         world.post(world.event(messageId="elsewhere"), sitecode=OTHER)
         world.digest()
 
-        assert done(*(f"{letter}{number}" for letter in "ab" for number in range(9)), "elsewhere")
+        assert are_done(*(f"{letter}{number}" for letter in "ab" for number in range(9)), "elsewhere")
         waiting = Message.objects.get(message_id="waits")
         assert (waiting.status, waiting.reason, waiting.attempts) == ("pending", "", 0)
 
@@ -140,11 +127,11 @@ def test_digest__while_a_row_is_held__delays_what_needs_it_and_nothing_else(worl
         world.post(world.event(**{"type": "track", "messageId": "waits too", **fields}))
         begun = time.monotonic()
         world.digest()
-        assert done("c")
+        assert are_done("c")
         assert time.monotonic() - begun < held_locks.WAIT
-        assert not done("waits too")
+        assert not are_done("waits too")
 
-    digest_until(world, lambda: done("waits", "waits too"))
+    digest_until(world, lambda: are_done("waits", "waits too"))
     assert set(Message.objects.values_list("status", "attempts")) == {("done", 0)}
     assert not Claim.objects.exists()
 
@@ -191,9 +178,9 @@ def test_worker__frozen_in_a_batch__delays_its_own_messages_and_doubles_none(
         for _ in range(2):
             world.digest()
             world.tend()
-        assert done(*(f"m{number}" for number in range(5)))
-        assert not done("needs it")
-        assert not done("message-also")
+        assert are_done(*(f"m{number}" for number in range(5)))
+        assert not are_done("needs it")
+        assert not are_done("message-also")
 
         if is_ended:
             with connection.cursor() as cursor:
@@ -203,10 +190,10 @@ def test_worker__frozen_in_a_batch__delays_its_own_messages_and_doubles_none(
                      WHERE state LIKE 'idle in%' AND datname = current_database()
                     """
                 )
-            digest_until(world, lambda: done("needs it", "message-also", "message-frozen"))
+            digest_until(world, lambda: are_done("needs it", "message-also", "message-frozen"))
 
     assert worker.returncode == 0
-    digest_until(world, lambda: done("needs it", "message-also", "message-frozen"))
+    digest_until(world, lambda: are_done("needs it", "message-also", "message-frozen"))
     assert world.goals() == {"SegmentIO track – Bought": 9}
     assert sum(GoalTotal.objects.values_list("conversions", flat=True)) == 9
     assert not Claim.objects.exists()
@@ -245,7 +232,7 @@ def test_messages__of_a_dead_worker_with_one_that_is_held__go_on_without_it(worl
         world.tend()
         assert [len(each) for each in Claim.objects.values_list("message_ids", flat=True)] == [1]
 
-    digest_until(world, lambda: done("m0", "m1", "m2"))
+    digest_until(world, lambda: are_done("m0", "m1", "m2"))
     assert set(Message.objects.values_list("attempts", flat=True)) == {1}
 
 
@@ -256,7 +243,7 @@ def test_statement__that_takes_its_whole_time__is_a_fault_of_its_message(world: 
     with poison("NEW.message_key = 'track:endless'", "57014"):
         world.digest()
 
-    assert done("quick")
+    assert are_done("quick")
     assert Message.objects.get(message_id="endless").attempts == 1
 
 

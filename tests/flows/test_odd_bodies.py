@@ -12,7 +12,7 @@ from django.core.management import call_command
 
 from api.ingest.provisioning import create_source
 from api.models import Message, Source
-from tests.flows.test_load import load
+from tests.support.loads import load
 from tests.support.tracking import EVENTS, KEY, basic, post
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
 

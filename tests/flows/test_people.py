@@ -17,6 +17,7 @@ from cohorts import remote_data
 from cohorts.models import Group, Identity, Persona
 from goals.models import Goal
 from tests.support.concurrency import in_threads
+from tests.support.people import audience
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
 
 
@@ -178,14 +179,6 @@ def test_types__left_out_by_old_versions__are_inferred(world: World) -> None:
 
 
 # Personas
-
-
-def audience(world: World, name: str, *, entered: bool, at: float = 0, **fields: Any) -> dict[str, Any]:
-    return world.event(
-        event="Audience Entered" if entered else "Audience Exited",
-        at=at,
-        **{"properties": {"audience_key": name, name: entered}, **fields},
-    )
 
 
 @pytest.mark.promise("K-55", "K-56", "K-63", "K-64")

@@ -23,7 +23,7 @@ from goals import catalogue, merging, reports
 from goals.models import Conversion, Goal
 from goals.reports import BreakdownField, GoalFigures, SeriesStep
 from tests.goals.recount import assert_exact, visits_of
-from tests.pages.test_erasure import finish
+from tests.support.erasures import finish_erasures
 from tests.world import START, World
 
 EXAMPLES = int(os.environ.get("HISTORY_EXAMPLES", "25"))
@@ -89,7 +89,7 @@ def take(shop: World, step: tuple[Any, ...]) -> None:
             Message.objects.filter(site=shop.site).update(status="pending", reason="", digested_at=None)
         case "erase", id_:
             erase.erase(shop.site, id_, by="owner", now=datetime.now(UTC))
-            finish()
+            finish_erasures()
     shop.digest()
 
 

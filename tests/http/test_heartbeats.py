@@ -19,7 +19,7 @@ from api.http.heartbeats import (
     role_state,
 )
 from api.models import DatabaseClock, Heartbeat, Message
-from tests.support.outages import steady
+from tests.support.outages import write_steady_clock
 from tests.world import World
 
 OLD = timedelta(days=40)
@@ -127,7 +127,7 @@ def test_state__by_the_last_signs__is_told(ages: list[int], connected: object, s
 
 
 def test_clock__after_a_commit_that_took_long__stays_steady(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    steady(hours=2)
+    write_steady_clock(hours=2)
     now, heart = 100.0, HeartbeatWriter(Role.WORKER)
     monkeypatch.setattr(heartbeats, "uptime", lambda: now)
     write = heartbeats.write_heartbeat
@@ -149,7 +149,7 @@ def test_clock__after_a_commit_that_took_long__stays_steady(world: World, monkey
 
 @pytest.mark.parametrize("seconds", [2_678_400, -2_678_400])
 def test_clock__jumps__is_unsteady_from_then_on(world: World, seconds: int) -> None:
-    steady(hours=2)
+    write_steady_clock(hours=2)
     assert read_steady_time() is not None
 
     heartbeats.write_heartbeat(Role.BEAT, expected=datetime.now(UTC) - timedelta(seconds=seconds))
@@ -161,7 +161,7 @@ def test_clock__jumps__is_unsteady_from_then_on(world: World, seconds: int) -> N
 
 
 def test_clock__runs_as_expected__stays_steady(world: World) -> None:
-    steady(hours=2)
+    write_steady_clock(hours=2)
     heartbeats.write_heartbeat(Role.BEAT, expected=datetime.now(UTC))
     heartbeats.write_heartbeat(Role.WORKER, expected=None)
 
@@ -171,7 +171,7 @@ def test_clock__runs_as_expected__stays_steady(world: World) -> None:
 
 def test_clock__was_not_watched_for_some_minutes__is_unsteady(world: World) -> None:
     """The clock may have jumped while no process watched it."""
-    steady(hours=2)
+    write_steady_clock(hours=2)
     DatabaseClock.objects.update(seen_at=datetime.now(UTC) - timedelta(minutes=2))
     assert read_steady_time() is None
 
@@ -182,7 +182,7 @@ def test_clock__was_not_watched_for_some_minutes__is_unsteady(world: World) -> N
 
 
 def test_clock__is_set_back_before_a_start__is_a_jump(world: World) -> None:
-    steady(hours=2)
+    write_steady_clock(hours=2)
     DatabaseClock.objects.update(seen_at=datetime.now(UTC) + timedelta(days=3))
 
     heartbeats.write_heartbeat(Role.BEAT, expected=None)
@@ -195,7 +195,7 @@ def test_clock__is_set_back_before_a_start__is_a_jump(world: World) -> None:
 @pytest.mark.parametrize(("minutes", "left"), [(59, 1), (61, 0)])
 def test_prune__clock_steady_for_some_time__waits_for_an_hour(world: World, minutes: int, left: int) -> None:
     done_message(world)
-    steady(minutes=minutes)
+    write_steady_clock(minutes=minutes)
 
     tasks.prune()
     tasks.prune_alerts()
@@ -205,7 +205,7 @@ def test_prune__clock_steady_for_some_time__waits_for_an_hour(world: World, minu
 
 def test_prune__workers_clock_was_behind__keeps_what_was_received_since(world: World) -> None:
     done_message(world, received=timedelta(days=1))
-    steady(hours=2)
+    write_steady_clock(hours=2)
 
     tasks.prune()
 

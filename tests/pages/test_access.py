@@ -1,7 +1,5 @@
 """Rights: every page and every action of a site, for every kind of user."""
 
-from typing import Final
-
 import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -12,10 +10,9 @@ from api.ingest import provisioning
 from api.models import Membership, Message, Role, Rule
 from api.pages.urls import urlpatterns
 from goals.models import Goal
-from tests.pages.catalogue import ACTIONS, EDITOR, FORMS, OWNER, PAGES, VIEWER, Place
+from tests.pages.catalogue import ACTIONS, FORMS, OWNER, PAGES, Place
 from tests.pages.conftest import Enter
-
-MEMBERS: Final = (VIEWER, EDITOR, OWNER)
+from tests.support.page_rights import MEMBERS, expected, outcome
 
 
 def call(client: Client, method: str, address: str, form: dict[str, str]) -> HttpResponseBase:
@@ -24,27 +21,6 @@ def call(client: Client, method: str, address: str, form: dict[str, str]) -> Htt
         response = client.post(address, form) if method == "POST" else client.get(address)
         transaction.set_rollback(True)
     return response
-
-
-def outcome(response: HttpResponseBase) -> str:
-    """Return what the answer says about the right to ask."""
-    if response.status_code == 302 and response.headers["Location"].startswith("/admin/login/"):
-        return "login"
-    return {403: "forbidden", 404: "absent", 405: "no such method"}.get(
-        response.status_code, "allowed" if response.status_code < 500 else f"error {response.status_code}"
-    )
-
-
-def expected(who: str, least: Role | None) -> set[str]:
-    if who == "anonymous":
-        return {"login"}
-    if who == "outsider":
-        return {"absent"}
-    if least is None:
-        return {"no such method", "forbidden"}  # to one who may not anyway, no matter which
-    if who == "superuser" or MEMBERS.index(Role(who)) >= MEMBERS.index(least):
-        return {"allowed"}
-    return {"forbidden"}
 
 
 def test_catalogue__names_every_page() -> None:

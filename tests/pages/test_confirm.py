@@ -16,7 +16,7 @@ from django.utils import timezone
 from api.models import AuditEntry, Credential, ManagementToken, SourceCount, WriteKey
 from tests.pages.catalogue import ACTIONS, PAGES, Place
 from tests.pages.conftest import Enter, text_of
-from tests.pages.test_log import filled, prepare
+from tests.support.page_forms import filled, prepare
 from tests.world import World
 
 ASKS: Final = [(name, do) for name in ACTIONS for do in PAGES[name].asks]

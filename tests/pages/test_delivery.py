@@ -15,7 +15,7 @@ from api.insight import delivery
 from api.insight.delivery import DeliveryPeriod, Lag
 from api.models import AuditEntry, Message, Site, Source, SourceCount
 from tests.pages.conftest import Enter, text_of
-from tests.pages.test_reconciliation import until_counted
+from tests.support.source_counts import wait_until_counted
 from tests.world import START, World
 
 PATH = "/admin/s/1q2w3e4r5t/delivery/"
@@ -109,7 +109,7 @@ def test_delivery__of_real_events__follows_them_from_the_door_to_their_end(viewe
     )
     world.post(world.event(messageId="one"))
     world.post(world.event())
-    until_counted(world.site, 6)
+    wait_until_counted(world.site, 6)
 
     page = look(viewer)
 

@@ -1,6 +1,5 @@
 """A person is erased over all their identifiers, and nothing that comes late brings them back."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -24,6 +23,7 @@ from goals.models import Conversion, Goal, GoalBinding, Tag
 from tests.goals.recount import assert_exact
 from tests.pages.ada import ENTERED, address, browser_of, send_ada, text_of
 from tests.support.concurrency import count_lock_waits, in_threads, wait_until
+from tests.support.erasures import finish_erasures, places_with
 from tests.world import START, World
 
 IDS = ("ada-king", "anon-1", "visitor-1", "lovelace")
@@ -42,35 +42,6 @@ def owner(site: Site) -> Client:
 
 def contradictions() -> list[Any]:
     return [report for report in verify() if report.found]
-
-
-def finish() -> None:
-    """What the worker does every few seconds."""
-    deadline = time.monotonic() + 60
-    while Erasure.objects.filter(finished_at=None).exists():
-        if not erase.sweep(now=datetime.now(UTC)):
-            assert time.monotonic() < deadline, "in vain"
-            time.sleep(0.05)
-
-
-def places_with(*texts: str) -> list[tuple[str, str]]:
-    """Every column of every table that holds one of these texts, the session of who looks aside."""
-    found = []
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT table_name, column_name, data_type FROM information_schema.columns
-             WHERE table_schema = 'public' AND table_name NOT LIKE 'django_%%' AND table_name NOT LIKE 'auth_%%'
-            """
-        )
-        for table, column, type_ in cursor.fetchall():
-            name = f'"{column}"'
-            text = f"encode({name}, 'escape')" if type_ == "bytea" else f"{name}::text"
-            for each in texts:
-                cursor.execute(f'SELECT count(*) FROM "{table}" WHERE position(%s IN {text}) > 0', [each])
-                if cursor.fetchone()[0]:
-                    found.append((table, f"{column}: {each}"))
-    return found
 
 
 def mention(world: World, id_: str) -> None:
@@ -167,7 +138,7 @@ def test_erase__a_person__leaves_no_id_anywhere(owner: Client, site: Site, world
     assert response.status_code == 302
     assert world.read("IDENTIFY_visitor-1") == {}  # at once
     assert contradictions() == []  # while the sweep goes on, too
-    finish()
+    finish_erasures()
 
     assert places_with(*IDS) == []
     assert figures(site) == before
@@ -193,7 +164,7 @@ def test_erase__a_person_whose_device_was_shared__takes_the_links_and_no_figure(
     before = figures(site)
 
     owner.post(address("people/person/erase/"), {"id": "ada-king"})
-    finish()
+    finish_erasures()
 
     assert places_with(*IDS) == []
     assert set(Link.objects.values_list("value", "user_value")) == {("grace", "bob")}
@@ -215,7 +186,7 @@ def test_erase__a_person_whose_device_was_shared__takes_the_links_and_no_figure(
 )
 def test_erase__a_late_retry__is_dropped(owner: Client, site: Site, world: World, late: dict[str, Any]) -> None:
     owner.post(address("people/person/erase/"), {"id": "ada-king"})
-    finish()
+    finish_erasures()
     before = (figures(site), Identity.objects.count())
     world.send(world.event(**late))
     assert (figures(site), Identity.objects.count()) == before
@@ -226,7 +197,7 @@ def test_erase__a_late_retry__is_dropped(owner: Client, site: Site, world: World
 
 def test_erase__then_allowed_again__the_person_may_come_back(owner: Client, site: Site, world: World) -> None:
     owner.post(address("people/person/erase/"), {"id": "ada-king"})
-    finish()
+    finish_erasures()
     receipt = Erasure.objects.get()
     owner.post(address(f"people/erased/{receipt.pk}/allow/"), {"confirmed": "yes"})
     assert not Suppression.objects.exists()
@@ -246,7 +217,7 @@ def test_erase__a_shared_browser__other_people_keep_what_is_theirs(owner: Client
     assert Identity.objects.get(kind=Identity.Kind.VISITOR, value="visitor-1").parent_value == "grace"
     owner.post(address("people/person/erase/"), {"id": "grace"})
     assert contradictions() == []
-    finish()
+    finish_erasures()
     assert places_with("grace", "Grace", "visitor-1", "visitor-2") == []
     assert world.traits("ada-king")["plan"] == "pro"
     assert len(figures(site)) == 3
@@ -260,7 +231,7 @@ def test_erase__a_conversion_under_somebody_elses_code__is_found_too(owner: Clie
     world.track("Bought", at=7, userId="ada-king", properties=tablet)
     world.identify(at=10, userId="grace", traits=tablet)  # no index leads from Ada to that conversion any more
     owner.post(address("people/person/erase/"), {"id": "ada-king"})
-    finish()
+    finish_erasures()
     assert places_with(*IDS) == []
     assert contradictions() == []
 
@@ -272,7 +243,7 @@ def test_erase__ids_in_many_spellings__are_found_in_bodies(owner: Client, world:
     kept = world.event("identify", userId="somebody", properties={"note": "not id/é, but a text with it"})
     world.send(kept)
     owner.post(address("people/person/erase/"), {"id": "id/é"})
-    finish()
+    finish_erasures()
     assert Erasure.objects.get().messages == 3
     assert Message.objects.filter(message_id=kept["messageId"]).exists()
 
@@ -281,7 +252,7 @@ def test_erase__a_short_number__takes_no_other_messages(owner: Client, world: Wo
     before = Message.objects.count()
     world.identify(userId=7, traits={"age": 36})
     owner.post(address("people/person/erase/"), {"id": "7"})
-    finish()
+    finish_erasures()
     assert Message.objects.count() == before
     assert world.traits("ada-king")["plan"] == "pro"
 
@@ -293,7 +264,7 @@ def test_erase__a_transaction_that_may_not_know__is_waited_for(owner: Client, si
         other.execute("SELECT pg_current_xact_id()")
         owner.post(address("people/person/erase/"), {"id": "ada-king"})
         assert not erase.sweep(now=datetime.now(UTC))
-    finish()
+    finish_erasures()
 
 
 @pytest.mark.promise("N-13")
@@ -307,7 +278,7 @@ def test_erase__while_a_batch_speaks_of_them__leaves_no_history_behind(world: Wo
             erased = other.submit(in_threads, 1, lambda _: erase.erase(site, "ada-king", by="x", now=now))
             wait_until(lambda: erased.done() or count_lock_waits() == 1)
         erased.result()
-    finish()
+    finish_erasures()
     identities = Identity.objects.values("pk")
     assert not PersonaFact.objects.exclude(identity__in=identities).exists()
     assert contradictions() == []
@@ -326,7 +297,7 @@ def test_erase__an_id_on_a_thousand_devices__is_refused(
 def test_receipt__after_an_erasure__says_what_went_and_names_nobody(owner: Client, site: Site) -> None:
     response = owner.post(address("people/person/erase/"), {"id": "ada-king"}, follow=True)
     assert "sweep" in text_of(response)
-    finish()
+    finish_erasures()
     receipt = Erasure.objects.get()
     page = text_of(owner.get(address(f"people/erased/{receipt.pk}/")))
     assert receipt.hashes[0] in page
@@ -428,7 +399,7 @@ def test_sweeps__of_every_column_that_holds_texts__are_there_or_not_promised(db:
 
 def test_suppression__another_site__is_not_meant(owner: Client, site: Site, world: World) -> None:
     owner.post(address("people/person/erase/"), {"id": "ada-king"})
-    finish()
+    finish_erasures()
     world.send(world.event("track", userId="grace-2", **ENTERED))
     assert world.read("COHORTS_grace-2") == {"vip": True}
     with transaction.atomic():
@@ -456,7 +427,7 @@ def test_erasure__of_somebody_with_very_many_conversions__forgets_them_some_at_a
 
     assert Conversion.objects.filter(user_id="kiosk").count() == many - erase.CHUNK
     assert [report.check for report in verify() if report.found] == []  # it is known to go on
-    finish()
+    finish_erasures()
     erased.refresh_from_db()
     assert erased.conversions == many
     assert not Conversion.objects.filter(user_id="kiosk").exists()

@@ -18,7 +18,7 @@ from goals import catalogue
 from goals.models import Goal, WaitingName
 from tests.pages.catalogue import PAGES, Page, Place
 from tests.pages.conftest import Enter, text_of
-from tests.pages.test_access import MEMBERS, expected, outcome
+from tests.support.page_rights import MEMBERS, expected, outcome
 from tests.world import SITECODE, World
 
 HREF: Final = re.compile(r'<a\b[^>]*\bhref="([^"]*)"')

@@ -11,14 +11,14 @@ from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
-from api.http.tokens import make_token
-from api.models import AuditEntry, Credential, Membership, Message, Rule, Source
+from api.models import AuditEntry, Credential, Message
 from goals.catalogue import archive_goal
 from goals.models import Goal
 from tests.pages import catalogue
 from tests.pages.catalogue import PAGES, Place
 from tests.pages.conftest import Enter, text_of
-from tests.world import SECRET, SITECODE, World, owner_of
+from tests.support.page_forms import filled, prepare
+from tests.world import SECRET, SITECODE, World
 
 ACTIONS: Final = [name for name in catalogue.ACTIONS if PAGES[name].is_logged]
 LOG: Final = f"/admin/s/{SITECODE}/settings/changes/"
@@ -26,21 +26,6 @@ LOG: Final = f"/admin/s/{SITECODE}/settings/changes/"
 
 def entries_after(known: int) -> list[AuditEntry]:
     return list(AuditEntry.objects.order_by("pk")[known:])
-
-
-def prepare(world: World, place: Place) -> None:
-    """What the forms above name, in states that can change."""
-    source = Source.objects.get(pk=place.numbers["source_id"])
-    User.objects.create(username="eve")
-    bob = User.objects.create(username="bob")
-    token, _ = make_token([world.site], description="Old", role="viewer", made_by=owner_of(world.site), expires_at=None)
-    Rule.objects.create(site=world.site, position=-1, action="no_goal", name_test="equals", name_value="First")
-    place.numbers.update(
-        credential_id=world.credential.pk,
-        token_id=token.pk,
-        key=source.write_keys.get().key,
-        member_id=Membership.objects.create(user=bob, site=world.site, role="viewer").pk,
-    )
 
 
 @pytest.mark.promise("I-29", "N-10")
@@ -70,15 +55,6 @@ def test_action__of_a_page__is_in_the_log(world: World, place: Place, enter: Ent
             assert entry.before != entry.after
             expect_no_secret()
             transaction.set_rollback(True)
-
-
-def filled(given: Any, numbers: dict[str, Any]) -> Any:
-    """A form with the numbers that it names."""
-    if isinstance(given, dict):
-        return {name: filled(value, numbers) for name, value in given.items()}
-    if isinstance(given, list):
-        return [filled(value, numbers) for value in given]
-    return given.format(**numbers) if given.endswith("_id}") or given == "{key}" else given
 
 
 def sent_form(owner: Client) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from api.http.credentials import encode_api_key
 from api.models import Message
 from cohorts.models import Identity
 from goals.models import Goal
-from tests.flows.test_locks import digest_until, done
 from tests.pages.ada import send_ada
 from tests.pages.catalogue import PAGES, Place
 from tests.pages.conftest import Enter
+from tests.support.concurrency import are_done, digest_until
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
 
 ODD = ("infinity", "-infinity", "0044-03-15 BC", "20000-01-01")
@@ -90,7 +90,7 @@ def test_digest__of_an_event_whose_time_python_cannot_hold__fails_it_and_no_othe
         cursor.execute("UPDATE api_message SET occurred_at = %s WHERE message_id = 'odd'", [value])
 
     world.digest()
-    assert done("good")
+    assert are_done("good")
     Message.objects.update(digested_at=None)
     Message.objects.filter(message_id="odd").update(attempts=2)
     digest_until(world, lambda: not Message.objects.filter(status="pending").exists())

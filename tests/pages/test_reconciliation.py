@@ -1,6 +1,5 @@
 """Events received are conversions and an explained rest, always, to the event."""
 
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -12,16 +11,16 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from api.ingest.source_counts import load_source_counts
 from api.insight import reconciliation
 from api.insight.reconciliation import SourceAccount, days_of, reconcile
 from api.models import Message, Site
 from goals import catalogue
 from goals.models import Conversion, Goal
 from tests.flows.conftest import Clock, clock
-from tests.flows.test_random_operations import Load
 from tests.pages.conftest import Enter, text_of
 from tests.support.concurrency import in_threads
+from tests.support.random_operations import RandomOperations
+from tests.support.source_counts import wait_until_counted
 from tests.world import World
 
 __all__ = ["clock"]
@@ -39,20 +38,11 @@ def account_of(site: Site, *, days: int = 30) -> SourceAccount:
     return found.total
 
 
-def until_counted(site: Site, received: int) -> None:
-    """Wait for the door, which writes its figures down once a second."""
-    deadline = time.monotonic() + 60
-    source_ids = list(site.sources.values_list("pk", flat=True))
-    while (counted := sum(each.received for each in load_source_counts(source_ids).values())) != received:
-        assert time.monotonic() < deadline, counted
-        time.sleep(0.05)
-
-
 @pytest.mark.promise("K-89")
 @pytest.mark.parametrize("seed", range(3))
 def test_reconciliation__after_any_load__explains_every_event(world: World, clock: Clock, seed: int) -> None:
     world.change_site(goals_per_10_seconds=2, max_waiting_names=4)
-    load, received = Load(world, clock, Random(seed)), 0
+    load, received = RandomOperations(world, clock, Random(seed)), 0
     post = world.post
 
     def count(body: Any, **options: Any) -> Any:
@@ -65,7 +55,7 @@ def test_reconciliation__after_any_load__explains_every_event(world: World, cloc
     things = (load.send, load.send, load.send, load.send_again, load.send_again, world.digest, load.tend, load.delete)
     for _ in range(150):
         load.chance.choice(things)()
-    until_counted(world.site, received)
+    wait_until_counted(world.site, received)
 
     account = account_of(world.site)
 
@@ -89,7 +79,7 @@ def test_page__of_a_few_events__says_where_each_is(viewer: Client, world: World)
     catalogue.delete_goal(Goal.objects.get(name="SegmentIO track – Gone"), now=timezone.now())
     while catalogue.purge_deleted():
         pass
-    until_counted(world.site, 6)
+    wait_until_counted(world.site, 6)
 
     response: Any = viewer.get(PATH, {"days": "7"})
 
@@ -127,7 +117,7 @@ def test_reconcile__goal_deleted__counts_none_of_its_conversions_however_far_it_
 def test_page__something_wrong__says_so(viewer: Client, world: World) -> None:
     world.track("Buy")
     world.track("Sell")
-    until_counted(world.site, 2)
+    wait_until_counted(world.site, 2)
     Conversion.objects.first().delete()  # type: ignore[union-attr]  # there are two
 
     assert "Conversions are missing" in text_of(viewer.get(PATH))
@@ -138,12 +128,12 @@ def test_page__something_wrong__says_so(viewer: Client, world: World) -> None:
 def test_reconcile__while_events_come_in__takes_none_for_deleted(world: World) -> None:
     """The door may have counted what came after the messages were: that must not look like messages that are gone."""
     world.track("Buy")
-    until_counted(world.site, 1)
+    wait_until_counted(world.site, 1)
     asked: list[str] = []
 
     def one_more(_: int) -> None:
         world.post(world.event())
-        until_counted(world.site, 1 + len(asked))
+        wait_until_counted(world.site, 1 + len(asked))
 
     def come_between(execute: Any, sql: str, *rest: Any) -> Any:
         answer = execute(sql, *rest)

@@ -16,7 +16,7 @@ from api.ingest.erased import MAX_TOKENS
 from api.models import Message, Site
 from cohorts import ids
 from cohorts.models import Identity
-from tests.pages.test_erasure import finish
+from tests.support.erasures import finish_erasures
 from tests.world import World
 
 # (id, how a sender may write it)
@@ -105,7 +105,7 @@ def stored() -> str:
 
 def erase(site: Site, id_: str) -> None:
     assert erasure.erase(site, id_, by="x", now=datetime.now(UTC)) is not None
-    finish()
+    finish_erasures()
 
 
 @pytest.mark.promise("N-13")

@@ -9,10 +9,12 @@ from typing import Any
 from django.db import connection
 
 from api.http.database import fetch_all
+from api.models import Message
+from tests.world import World
 
 
 def in_threads(count: int, work: Callable[[int], Any]) -> list[Any]:
-    """Do the same in several threads at once, each with a database connection of its own."""
+    """Run `work` with the numbers of several threads, each with its own database connection, and return the results."""
 
     def alone(number: int) -> Any:
         try:
@@ -32,6 +34,7 @@ def is_asleep() -> bool:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait until a condition is true, a minute at most."""
     until = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < until, "waited a minute in vain"
@@ -39,9 +42,25 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def count_lock_waits() -> int:
+    """Return the number of locks for which sessions of the test database wait."""
     (row,) = fetch_all(
         "SELECT count(*) FROM pg_locks JOIN pg_stat_activity a USING (pid)"
         " WHERE NOT granted AND a.datname = current_database()",
         {},
     )
     return int(row[0])
+
+
+def are_done(*message_ids: str) -> bool:
+    return set(Message.objects.filter(message_id__in=message_ids).values_list("status", flat=True)) == {"done"}
+
+
+def digest_until(world: World, condition: Callable[[], bool]) -> None:
+    """Digest and do the work of beat until a condition is true."""
+
+    def look() -> bool:
+        world.digest()
+        world.tend()
+        return condition()
+
+    wait_until(look)

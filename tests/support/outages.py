@@ -58,7 +58,7 @@ def forget_backlog() -> None:
 
 @contextmanager
 def read_only_database() -> Iterator[None]:
-    """With a database that takes no writes, for a while."""
+    """Make the test database read-only during the block, also for the sessions of other processes."""
     name = connection.settings_dict["NAME"]
     others = (
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
@@ -76,7 +76,7 @@ def read_only_database() -> Iterator[None]:
 
 @contextmanager
 def full_disk() -> Iterator[None]:
-    """PostgreSQL takes no message, as when its disk is full."""
+    """Let PostgreSQL refuse each message during the block, as when its disk is full."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -92,7 +92,7 @@ def full_disk() -> Iterator[None]:
             cursor.execute("DROP TRIGGER refuse ON api_message; DROP FUNCTION refuse();")
 
 
-def steady(**since: float) -> None:
+def write_steady_clock(**since: float) -> None:
     """Store that the database's clock has been steady for this long and that the last heartbeat is new."""
     heartbeats.write_heartbeat(Role.BEAT, expected=None)
     DatabaseClock.objects.update(steady_since=datetime.now(UTC) - timedelta(**since))

@@ -1,6 +1,7 @@
-"""The order of lists of goals: by name, by age or by a figure, each goal with all that is merged into it."""
+"""Orders of lists of goals: by name, by age or by a figure, each goal with all goals that are merged into it."""
 
-from collections.abc import Collection, Mapping, Sequence
+import operator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -8,71 +9,42 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from django.db import connection
+from django.db.models import Q, TextField, Value
 
 import names
 from goals.models import Goal
 from goals.queries import GoalFilter, filter_goals, live_goals
-from goals.reports import month_start
+from goals.reports.summaries import month_start
+from goals.sql import read_query
 
 Rank = str | int | Decimal | datetime | None
 
-# What ranks the goals that have it; `member` is every live goal with the one it counts for.
-FIGURES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "conversions24h": """
-            SELECT key, count(*) AS rank FROM member JOIN goals_conversion c USING (goal_id)
-             WHERE c.occurred_at >= %(day)s GROUP BY key
-        """,
-        "conversions30d": """
-            SELECT key, sum(d.conversions) AS rank FROM member JOIN goals_goalday d USING (goal_id)
-             WHERE d.day >= %(month)s GROUP BY key
-        """,
-        "conversions": """
-            SELECT key, sum(t.conversions) AS rank FROM member JOIN goals_goaltotal t USING (goal_id) GROUP BY key
-        """,
-        # A visitor of two goals that are one is one visitor.
-        "visitors": """
-            SELECT key, sum(t.visitors) AS rank FROM member JOIN goals_goaltotal t USING (goal_id)
-             WHERE key NOT IN (SELECT key FROM member WHERE goal_id <> key) GROUP BY key
-             UNION ALL
-            SELECT key, count(*) FROM (
-                SELECT DISTINCT key, v.visitor_code FROM member JOIN goals_goalvisitor v USING (goal_id)
-                 WHERE key IN (SELECT key FROM member WHERE goal_id <> key)) AS each GROUP BY key
-        """,
-        "revenue": """
-            SELECT key, sum((t.revenue ->> name)::numeric) AS rank
-              FROM (SELECT coalesce(nullif(%(currency)s, ''), names[1]) AS name FROM currency) AS wanted,
-                   member JOIN goals_goaltotal t USING (goal_id)
-             GROUP BY key
-        """,
-        "lastConversion": """
-            SELECT key, max(c.occurred_at) AS rank
-              FROM member
-              JOIN LATERAL (SELECT occurred_at FROM goals_conversion
-                             WHERE goal_id = member.goal_id ORDER BY occurred_at DESC LIMIT 1) AS c ON true
-             GROUP BY key
-        """,
-    }
-)
-FIELDS: Final = MappingProxyType({"name": "sort_key", "created": "created_at"})
-ORDERINGS: Final = (*FIELDS, *FIGURES)
+COLUMNS: Final = MappingProxyType({"name": "sort_key", "created": "created_at"})
 COUNTS: Final = frozenset({"conversions24h", "conversions30d", "conversions", "visitors"})
+RANKINGS: Final[Mapping[str, str]] = MappingProxyType(
+    {key: read_query(f"rankings/{key}") for key in (*sorted(COUNTS), "revenue", "lastConversion")}
+)
+CURRENCIES: Final = read_query("rankings/currencies")
+ORDERINGS: Final = (
+    *("name", "created"),
+    *("conversions24h", "conversions30d", "conversions", "visitors", "revenue", "lastConversion"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class GoalOrder:
-    """By which of ORDERINGS, and from which end; revenue is that of one currency: without it, of the most usual one."""
+    """One of ORDERINGS, and its direction."""
 
     key: str = "name"
     is_descending: bool = False
-    currency: str = ""
+    currency: str = ""  # of the revenue; empty for the currency of the most goals
 
 
 @dataclass(frozen=True, slots=True)
 class GoalPosition:
-    """Where a page of goals ended: the next one begins with what is ranked after it."""
+    """End of a page of goals; the next page begins with the goal after it."""
 
-    rank: Rank
+    rank: Rank  # a name, not its sort key, because addresses hold it
     id: int
 
 
@@ -82,39 +54,8 @@ class GoalPage:
 
     goals: list[Goal]
     total: int  # of the whole list
-    next: GoalPosition | None  # more follow after it
+    next: GoalPosition | None  # None on the last page
     currencies: list[str]  # of the sites' revenue, that of the most goals first, then by name
-
-
-def find_goals(
-    site_ids: Collection[int],
-    wanted: GoalFilter,
-    *,
-    now: datetime,
-    order: GoalOrder = GoalOrder(),
-    after: GoalPosition | None = None,
-    offset: int = 0,
-    limit: int | None = None,
-    with_: Sequence[str] = ("tags", "bindings"),
-) -> GoalPage:
-    """Live goals that pass the filter, in their order, then in that of their ids, which turns round with it.
-
-    Names are in the order in which people read them (names.sort_key), the same on every machine.
-
-    Goals that never converted stand last in either direction of `lastConversion`, and those without revenue in the
-    currency in either direction of `revenue`. One query that ranks every goal of the sites (0.2 s for 10,000 goals
-    with a million conversions at worst), and those of `live_goals`. Figures go on while people turn pages: a goal that
-    rises or falls meanwhile may be seen twice, or not.
-    """
-    ranked = _rank(site_ids, wanted, now=now, order=order, after=after, offset=offset, limit=limit)
-    shown, more = ranked.rows[:limit], ranked.rows[limit:] if limit is not None else []
-    goals = live_goals(site_ids).prefetch_related(None).prefetch_related(*with_).in_bulk([id_ for id_, _ in shown])
-    return GoalPage(
-        [goals[id_] for id_, _ in shown if id_ in goals],
-        ranked.total,
-        GoalPosition(shown[-1][1], shown[-1][0]) if more and shown else None,
-        ranked.currencies,
-    )
 
 
 class GoalIds(NamedTuple):
@@ -124,84 +65,123 @@ class GoalIds(NamedTuple):
     currencies: list[str]  # as of GoalPage
 
 
-def find_goal_ids(site_ids: Collection[int], wanted: GoalFilter, *, now: datetime, order: GoalOrder) -> GoalIds:
-    """Return the ids of a whole list of `find_goals`. One query."""
-    ranked = _rank(site_ids, wanted, now=now, order=order, after=None, offset=0, limit=None)
-    return GoalIds([id_ for id_, _ in ranked.rows], ranked.currencies)
-
-
 class _Ranked(NamedTuple):
-    rows: list[tuple[int, Rank]]  # ids with their ranks, one more than the limit
+    rows: list[tuple[int, Rank]]  # ids with their ranks
     total: int
-    currencies: list[str]
+
+
+def find_goals(
+    site_ids: Collection[int],
+    goal_filter: GoalFilter,
+    *,
+    now: datetime,
+    order: GoalOrder = GoalOrder(),
+    after: GoalPosition | None = None,
+    offset: int = 0,
+    limit: int | None = None,
+    with_: Sequence[str] = ("tags", "bindings"),
+) -> GoalPage:
+    """Return the live goals that pass the filter, in their order, then in that of their ids in the same direction.
+
+    Names are in the order in which people read them (`names.sort_key`), the same on every machine. In either direction
+    of `lastConversion` goals that never converted come last. So do goals without revenue in the currency in either
+    direction of `revenue`.
+
+    Three queries and those of `live_goals`. An order by a figure ranks every goal of the sites. Figures change while
+    people turn pages: a goal whose rank changes may be on two pages, or on none.
+    """
+    if not site_ids:
+        return GoalPage([], 0, None, [])
+    currencies = _load_currencies(site_ids)
+    end = None if limit is None else offset + limit + 1
+    ranked = _rank(site_ids, goal_filter, now=now, order=order, currencies=currencies, after=after, part=(offset, end))
+    rows, rest = ranked.rows[:limit], ranked.rows[limit:] if limit is not None else []
+    goals = live_goals(site_ids).prefetch_related(None).prefetch_related(*with_).in_bulk([id_ for id_, _ in rows])
+    return GoalPage(
+        [goals[id_] for id_, _ in rows if id_ in goals],
+        ranked.total,
+        GoalPosition(rows[-1][1], rows[-1][0]) if rest and rows else None,
+        currencies,
+    )
+
+
+def find_goal_ids(site_ids: Collection[int], goal_filter: GoalFilter, *, now: datetime, order: GoalOrder) -> GoalIds:
+    """Return the ids of a whole list of `find_goals`. Three queries."""
+    currencies = _load_currencies(site_ids)
+    ranked = _rank(site_ids, goal_filter, now=now, order=order, currencies=currencies)
+    return GoalIds([id_ for id_, _ in ranked.rows], currencies)
 
 
 def _rank(
     site_ids: Collection[int],
-    wanted: GoalFilter,
+    goal_filter: GoalFilter,
     *,
     now: datetime,
     order: GoalOrder,
-    after: GoalPosition | None,
-    offset: int,
-    limit: int | None,
+    currencies: Sequence[str],
+    after: GoalPosition | None = None,
+    part: tuple[int, int | None] = (0, None),
 ) -> _Ranked:
-    if not site_ids:
-        return _Ranked([], 0, [])
-    parameters: dict[str, Any] = {
+    if order.key in COLUMNS:
+        return _rank_by_column(site_ids, goal_filter, order=order, after=after, part=part)
+    ids = filter_goals(site_ids, goal_filter).values_list("pk", flat=True)
+    parameters = {
         "sites": list(site_ids),
         "day": now - timedelta(hours=24),
         "month": month_start(now),
-        "currency": order.currency,
-        "offset": offset,
-        "limit": None if limit is None else limit + 1,
+        "currency": order.currency or next(iter(currencies), ""),
     }
-    filtered, given = (
-        filter_goals(site_ids, wanted).values("pk", "name", "sort_key", "created_at").query.sql_with_params()
-    )
-    # Django's parameters have no names, and a statement has those of one kind.
-    given_names = [f"filter_{number}" for number in range(len(given))]
-    parameters |= dict(zip(given_names, given, strict=True))
-    filtered %= tuple(f"%({name})s" for name in given_names)
-    side, way = ("<", "DESC") if order.is_descending else (">", "ASC")
-    place = "true"
+    ranks: dict[int, Rank] = dict(_fetch(RANKINGS[order.key], parameters))
+    ordered = sort_by_rank(ids, ranks, order=order)
     if after is not None:
-        parameters |= {"rank": after.rank, "id": after.id}
-        its_rank = f"{names.SORT_KEY}(%(rank)s)" if order.key == "name" else "%(rank)s"
-        place = (
-            f"rank IS NULL AND id {side} %(id)s"
-            if after.rank is None
-            else f"((rank, id) {side} ({its_rank}, %(id)s) OR rank IS NULL)"
-        )
-    rank = f"g.{FIELDS[order.key]}" if order.key in FIELDS else "f.rank"
-    if order.key in COUNTS:
-        rank = "coalesce(f.rank, 0)::bigint"
-    shown = "name" if order.key == "name" else "rank"  # an address holds a name rather than its key
-    figure = FIGURES.get(order.key, "SELECT NULL::bigint AS key, 0 AS rank WHERE false")
+        ordered = [(id_, rank) for id_, rank in ordered if follows(id_, rank, after, order=order)]
+    return _Ranked(ordered[slice(*part)], total=len(ids))
+
+
+def sort_by_rank(ids: Collection[int], ranks: Mapping[int, Rank], *, order: GoalOrder) -> list[tuple[int, Rank]]:
+    """Return ids with their ranks in an order, those without a rank last. A count without a rank is 0. Pure."""
+    lowest = 0 if order.key in COUNTS else None
+    rows = [(ranks.get(id_, lowest), id_) for id_ in ids]
+    with_rank: list[Any] = sorted((row for row in rows if row[0] is not None), reverse=order.is_descending)
+    without_rank = sorted(
+        (row for row in rows if row[0] is None), key=operator.itemgetter(1), reverse=order.is_descending
+    )
+    return [(id_, rank) for rank, id_ in (*with_rank, *without_rank)]
+
+
+def follows(id_: int, rank: Any, position: GoalPosition, *, order: GoalOrder) -> bool:
+    """Return True if a goal comes after a position in an order. Pure."""
+    is_after = operator.lt if order.is_descending else operator.gt
+    if rank is None:
+        return position.rank is not None or bool(is_after(id_, position.id))
+    return position.rank is not None and bool(is_after((rank, id_), (position.rank, position.id)))
+
+
+def _rank_by_column(
+    site_ids: Collection[int],
+    goal_filter: GoalFilter,
+    *,
+    order: GoalOrder,
+    after: GoalPosition | None,
+    part: tuple[int, int | None],
+) -> _Ranked:
+    goals = filter_goals(site_ids, goal_filter)
+    total = goals.count()
+    column = COLUMNS[order.key]
+    direction, lookup = ("-", "lt") if order.is_descending else ("", "gt")
+    if after is not None:
+        rank = names.sort_key(Value(after.rank, output_field=TextField())) if order.key == "name" else after.rank
+        goals = goals.filter(Q((f"{column}__{lookup}", rank)) | Q((column, rank), (f"pk__{lookup}", after.id)))
+    rows = goals.order_by(f"{direction}{column}", f"{direction}pk")
+    shown = "name" if order.key == "name" else column
+    return _Ranked(list(rows.values_list("pk", shown)[slice(*part)]), total)
+
+
+def _load_currencies(site_ids: Collection[int]) -> list[str]:
+    return [name for (name,) in _fetch(CURRENCIES, {"sites": list(site_ids)})]
+
+
+def _fetch(query: str, parameters: Mapping[str, Any]) -> Iterator[Any]:
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            WITH member AS (
-                SELECT coalesce(counts_for_id, id) AS key, id AS goal_id
-                  FROM goals_goal WHERE site_id = ANY(%(sites)s) AND deleted_at IS NULL
-            ), currency AS MATERIALIZED (
-                SELECT array_agg(name ORDER BY goals DESC, name) AS names
-                  FROM (SELECT name, count(*) AS goals
-                          FROM member JOIN goals_goaltotal t USING (goal_id), jsonb_object_keys(t.revenue) AS name
-                         GROUP BY name) AS each
-            ), figure AS MATERIALIZED ({figure}
-            ), ranked AS MATERIALIZED (
-                SELECT g.id, g.name, {rank} AS rank FROM ({filtered}) AS g (id, name, sort_key, created_at)
-                  LEFT JOIN figure f ON f.key = g.id
-            )
-            SELECT total, (SELECT names FROM currency), id, {shown}
-              FROM (SELECT count(*) AS total FROM ranked) AS whole
-              LEFT JOIN LATERAL (
-                SELECT id, name, rank FROM ranked WHERE {place}
-                 ORDER BY rank {way} NULLS LAST, id {way} OFFSET %(offset)s LIMIT %(limit)s) AS page ON true
-             ORDER BY rank {way} NULLS LAST, id {way}
-            """,
-            parameters,
-        )
-        rows = cursor.fetchall()
-    return _Ranked([(row[2], row[3]) for row in rows if row[2] is not None], rows[0][0], rows[0][1] or [])
+        cursor.execute(query, parameters)
+        yield from cursor.fetchall()

@@ -12,7 +12,8 @@ from django.db import transaction
 
 from goals import quota
 from goals.models import Goal
-from goals.reports import GoalFigures, load_figures
+from goals.reports.figures import GoalFigures
+from goals.reports.summaries import load_figures
 
 
 class MergeError(Exception):

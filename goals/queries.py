@@ -14,7 +14,7 @@ from django.db.models.functions import Greatest
 
 import names
 from goals.models import Conversion, Goal, Tag
-from goals.reports import load_member_ids
+from goals.reports.figures import load_member_ids
 
 # Of a conversion's properties as JSON. An event of 1 MB has 1.9 MB at most; earlier versions stored up to 50 MB.
 MOST_PROPERTIES: Final = 2_097_152

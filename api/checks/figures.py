@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from api.checks.base import Counts, Difference, fetch_row, of_site, stream
+from goals.visits import VISIT_GAP
 
 # Each figure is a row: its goal, its owner (a visitor, a day or the goal itself), and its value as text.
 FIND: Final = f"""
@@ -11,7 +12,7 @@ FIND: Final = f"""
         SELECT id AS goal_id FROM goals_goal WHERE deleted_at IS NULL AND {of_site("site_id")}
     ), hit AS (
         SELECT goal_id, visitor_code, occurred_at, (occurred_at AT TIME ZONE 'UTC')::date AS day, revenue, currency,
-               coalesce(occurred_at >= lag(occurred_at) OVER mine + interval '30 minutes', true)::int AS visit
+               coalesce(occurred_at >= lag(occurred_at) OVER mine + %(visit_gap)s, true)::int AS visit
           FROM goals_conversion JOIN live USING (goal_id)
         WINDOW mine AS (PARTITION BY goal_id, visitor_code ORDER BY occurred_at)
     ), counted (goal_id, kind, whose, figures) AS (
@@ -62,6 +63,6 @@ def check_figures(site_id: int | None, counts: Counts) -> Iterator[Difference]:
         "Kept figures of a goal contradict its conversions: rows were changed by hand. To count them again, while "
         "everything runs: python manage.py recount"
     )
-    for goal_id, kind, day, many in stream(FIND, {"site": site_id}):
+    for goal_id, kind, day, many in stream(FIND, {"site": site_id, "visit_gap": VISIT_GAP}):
         what = {"visitor": f"{many} visitors", "day": f"the day {day}", "total": "its totals"}[kind]
         yield Difference(meaning, f"goal {goal_id}: {what}")

@@ -16,10 +16,11 @@ from django.db.models import Q, QuerySet
 from api.http.wording import count_of
 from api.models import GoalsChange, Site
 from api.models.audit import write_audit
-from goals import bulk_changes, reports
+from goals import bulk_changes
 from goals.merging import list_merged_into
 from goals.models import Goal
-from goals.reports import GoalFigures
+from goals.reports.figures import GoalFigures
+from goals.reports.summaries import sum_totals
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -73,7 +74,7 @@ def preview_change(change: GoalsChange) -> ChangePreview:
         len(change.goal_ids) - len(ids),
         list(waiting.order_by("sort_key", "pk").values_list("name", flat=True)[:NAMED]),
         len(merged),
-        reports.sum_totals([*ids, *merged]),
+        sum_totals([*ids, *merged]),
     )
 
 

@@ -15,10 +15,19 @@ from cohorts import remote_data
 from cohorts.facts import Path, find_facts
 from cohorts.models import Group, Persona
 from cohorts.reserved_traits import NAME_PARTS
-from goals import breakdowns, reports
 from goals.models import Goal
 from goals.queries import load_property_names
-from goals.reports import Breakdown, BreakdownPart, GoalFigures
+from goals.reports import breakdown
+from goals.reports.breakdown import Breakdown, BreakdownField, BreakdownPart, load_breakdown
+from goals.reports.figures import GoalFigures
+from goals.reports.visitors import (
+    count_newest_within_bytes,
+    find_oldest_of_newest,
+    group_by_label,
+    load_other_goals,
+    load_visitor_figures,
+    sum_visitors,
+)
 from names import MAX_NEAREST, nearest, search_folded
 
 ID_DIGITS: Final = 18
@@ -43,9 +52,9 @@ class BreakdownBy(StrEnum):
 
 NAMED: Final = frozenset({BreakdownBy.PROPERTY, BreakdownBy.TRAIT})  # these need a name
 OF_CONVERSIONS: Final = {
-    BreakdownBy.PROPERTY: reports.BreakdownField.PROPERTY,
-    BreakdownBy.CURRENCY: reports.BreakdownField.CURRENCY,
-    BreakdownBy.SOURCE: reports.BreakdownField.SOURCE,
+    BreakdownBy.PROPERTY: BreakdownField.PROPERTY,
+    BreakdownBy.CURRENCY: BreakdownField.CURRENCY,
+    BreakdownBy.SOURCE: BreakdownField.SOURCE,
 }
 FILTERS: Final = tuple(by for by in BreakdownBy if by not in OF_CONVERSIONS)
 OVERLAPS: Final = frozenset({BreakdownBy.PERSONA, BreakdownBy.GOAL})  # a visitor may be in several parts
@@ -115,21 +124,21 @@ def break_down(
     is_of_people = only is not None or by not in OF_CONVERSIONS
     limit = NEWEST_OF_PEOPLE if is_of_people else NEWEST
     if by == BreakdownBy.PROPERTY:
-        limit = breakdowns.count_newest_within_bytes(goal, begin=begin, end=end, newest=limit, most_bytes=LOOK_BYTES)
-    since = breakdowns.find_oldest_of_newest(goal, begin=begin, end=end, newest=limit)
+        limit = count_newest_within_bytes(goal, begin=begin, end=end, newest=limit, most_bytes=LOOK_BYTES)
+    since = find_oldest_of_newest(goal, begin=begin, end=end, newest=limit)
     begin = since or begin
     visitors, whole, unknown = dict[str, GoalFigures](), None, None
     if is_of_people:
-        visitors = breakdowns.load_visitor_figures(goal, begin=begin, end=end, newest=limit)
+        visitors = load_visitor_figures(goal, begin=begin, end=end, newest=limit)
     if only is not None:
         labels = _labels(site, goal, only.by, only.name, list(visitors))
         looked_at = list(visitors)
         visitors = {code: its for code, its in visitors.items() if only.value in labels.get(code, ())}
         if not visitors:
             unknown = _unknown_value(site, only, labels, looked_at)
-        whole = breakdowns.sum_visitors(None, visitors, visitors)
+        whole = sum_visitors(None, visitors, visitors)
     if by in OF_CONVERSIONS:
-        found = reports.load_breakdown(
+        found = load_breakdown(
             goal,
             OF_CONVERSIONS[by],
             path=name.split("."),
@@ -139,7 +148,7 @@ def break_down(
             visitors=None if only is None else list(visitors),
         )
     else:
-        found = breakdowns.group_by_label(visitors, _labels(site, goal, by, name, list(visitors)))
+        found = group_by_label(visitors, _labels(site, goal, by, name, list(visitors)))
     if by in NAMED and [part.value for part in found.parts] == [None]:
         known = (
             _traits_of(site, list(visitors)) if by == BreakdownBy.TRAIT else load_property_names(goal, latest=LATEST)
@@ -212,9 +221,7 @@ def find_other(site: Site, wanted: str) -> Goal | None:
 
 def _labels(site: Site, goal: Goal, by: BreakdownBy, name: str, codes: Sequence[str]) -> Mapping[str, Collection[str]]:
     """Return, by visitor code, the labels of its parts. One query."""
-    return (
-        breakdowns.load_other_goals(goal, codes) if by == BreakdownBy.GOAL else _labels_of_people(site, by, name, codes)
-    )
+    return load_other_goals(goal, codes) if by == BreakdownBy.GOAL else _labels_of_people(site, by, name, codes)
 
 
 def _labels_of_people(site: Site, by: BreakdownBy, name: str, codes: Sequence[str]) -> dict[str, list[str]]:
@@ -239,6 +246,6 @@ def _labels_of_people(site: Site, by: BreakdownBy, name: str, codes: Sequence[st
 def _text(value: Any) -> str:
     """Return the label of a part: a text as it is, other values as JSON. A long one is cut and gets a short hash."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
-    if len(text) <= reports.VALUE_LENGTH:
+    if len(text) <= breakdown.VALUE_LENGTH:
         return text
-    return f"{text[: reports.VALUE_LENGTH]}… ({hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:8]})"
+    return f"{text[: breakdown.VALUE_LENGTH]}… ({hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:8]})"

@@ -8,7 +8,7 @@ from typing import Any, Final
 from django import forms
 
 from api.pages.query_form import DayField, QueryForm, TimeField
-from goals.reports import SeriesStep
+from goals.reports.series import SeriesStep
 
 DAYS: Final = 30  # if the query string names none
 

@@ -16,7 +16,7 @@ from api.rest.access import audit_reading
 from api.rest.goals import find_goal
 from api.rest.reading import Query
 from api.rest.schema import answers
-from goals.reports import BreakdownPart
+from goals.reports.breakdown import BreakdownPart
 
 DAYS: Final = 30  # before `to`, unless `from` is given
 

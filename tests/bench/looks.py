@@ -28,7 +28,7 @@ from api.pages.urls import urlpatterns
 from cohorts.models import Group, Persona
 from goals.models import Conversion, Goal, GoalTotal, Tag
 
-MOST_QUERIES: Final = 12
+MOST_QUERIES: Final = 16
 MOST_OF_FILES: Final = 20
 Given = dict[str, Any]
 

@@ -6,10 +6,13 @@ from decimal import Decimal
 
 import pytest
 
-from goals import catalogue, merging, reports
+from goals import catalogue, merging
 from goals.models import Goal
 from goals.queries import list_goal_conversions, live_goals
-from goals.reports import BreakdownField, GoalFigures, GoalSummary, SeriesStep
+from goals.reports.breakdown import BreakdownField, load_breakdown
+from goals.reports.figures import GoalFigures
+from goals.reports.series import SeriesStep, load_series
+from goals.reports.summaries import GoalSummary, summarise_goals
 from tests.world import START, World
 
 NOW = START + timedelta(hours=2)
@@ -17,7 +20,7 @@ TEMPLATE = "SegmentIO {type} – {name}"
 
 
 def headline(goal: Goal) -> GoalSummary:
-    return reports.summarise_goals([goal], now=NOW)[goal.pk]
+    return summarise_goals([goal], now=NOW)[goal.pk]
 
 
 @pytest.fixture
@@ -58,10 +61,10 @@ def test_merge__of_overlapping_goals__counts_the_union_and_is_undone(
     )
     assert preview.union == after.ever
     for step in SeriesStep:
-        points = reports.load_series(b, begin=START - timedelta(days=3), end=NOW, step=step)
+        points = load_series(b, begin=START - timedelta(days=3), end=NOW, step=step)
         assert sum(point.conversions for point in points) == 6
         assert sum(point.visits for point in points) == 4
-    assert [part.value for part in reports.load_breakdown(b, BreakdownField.PROPERTY, path=["of"]).parts] == ["B", "A"]
+    assert [part.value for part in load_breakdown(b, BreakdownField.PROPERTY, path=["of"]).parts] == ["B", "A"]
     assert [each.goal_id for each in list_goal_conversions(b, after=None, limit=3)] == [b.pk, a.pk, b.pk]
     live = {goal.pk: vars(goal)["last_conversion_at"] for goal in live_goals([world.site.pk])}
     assert a.pk not in live

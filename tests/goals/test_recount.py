@@ -19,9 +19,12 @@ from hypothesis import strategies as st
 from api.erasure import erase
 from api.ingest.provisioning import create_site
 from api.models import Message
-from goals import catalogue, merging, reports
+from goals import catalogue, merging
 from goals.models import Conversion, Goal
-from goals.reports import BreakdownField, GoalFigures, SeriesStep
+from goals.reports.breakdown import BreakdownField, load_breakdown
+from goals.reports.figures import GoalFigures
+from goals.reports.series import SeriesStep, load_series
+from goals.reports.summaries import GoalSummary, summarise_goals
 from tests.goals.recount import assert_exact, visits_of
 from tests.support.erasures import finish_erasures
 from tests.world import START, World
@@ -97,7 +100,7 @@ def merge(goal: Goal, into: Goal) -> None:
     with suppress(merging.MergeError):
         preview = merging.preview_merge(goal, into)
         target = merging.merge(goal, into)
-        assert preview.union == reports.summarise_goals([target], now=NOW)[target.pk].ever
+        assert preview.union == summarise_goals([target], now=NOW)[target.pk].ever
 
 
 def slow_figures(rows: list[Conversion], since: datetime | None = None) -> GoalFigures:
@@ -123,11 +126,11 @@ def assert_reports_are_right(shop: World) -> None:
     month = datetime(2026, 10, 24, tzinfo=UTC)
     live = list(Goal.objects.filter(site=shop.site, deleted_at=None).order_by("id"))
     shown = [goal for goal in live if goal.merged_into_id is None]
-    heads = reports.summarise_goals(shown, now=NOW)
+    heads = summarise_goals(shown, now=NOW)
     for goal in shown:
         members = [each for each in live if end_of(each, live) == goal]
         rows = list(Conversion.objects.filter(goal__in=members))
-        assert replace(heads[goal.pk], line=()) == reports.GoalSummary(
+        assert replace(heads[goal.pk], line=()) == GoalSummary(
             slow_figures(rows, NOW - timedelta(hours=24)),
             slow_figures(rows, month),
             slow_figures(rows),
@@ -136,18 +139,18 @@ def assert_reports_are_right(shop: World) -> None:
         )
         begin, end = month, month + timedelta(days=30)
         for step in (SeriesStep.DAY, SeriesStep.WEEK):
-            points = reports.load_series(goal, begin=begin, end=end, step=step)
+            points = load_series(goal, begin=begin, end=end, step=step)
             ever = [slow_figures(rows, point.begin) for point in points] + [slow_figures(rows, end + timedelta(days=7))]
             assert [(point.conversions, point.visits) for point in points] == [
                 (one.conversions - next_.conversions, one.visits - next_.visits) for one, next_ in pairwise(ever)
             ]
             if step == SeriesStep.DAY:
                 assert heads[goal.pk].line == tuple(point.headline(goal) for point in points)
-        hours = reports.load_series(goal, begin=NOW - timedelta(days=2), end=NOW, step=SeriesStep.HOUR)
+        hours = load_series(goal, begin=NOW - timedelta(days=2), end=NOW, step=SeriesStep.HOUR)
         recent = slow_figures(rows, NOW - timedelta(days=2))
         assert sum(point.conversions for point in hours) == recent.conversions
         assert sum(point.visits for point in hours) == recent.visits
-        parts = reports.load_breakdown(goal, BreakdownField.CURRENCY).parts
+        parts = load_breakdown(goal, BreakdownField.CURRENCY).parts
         assert {part.value: part.conversions for part in parts} == Counter(row.currency for row in rows)
 
 

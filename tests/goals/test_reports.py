@@ -5,9 +5,12 @@ from decimal import Decimal
 
 import pytest
 
-from goals import reports
 from goals.models import Goal
-from goals.reports import Breakdown, BreakdownField, BreakdownPart, GoalFigures, GoalSummary, SeriesPoint, SeriesStep
+from goals.reports import breakdown
+from goals.reports.breakdown import Breakdown, BreakdownField, BreakdownPart, load_breakdown
+from goals.reports.figures import GoalFigures
+from goals.reports.series import SeriesPoint, SeriesStep, load_series
+from goals.reports.summaries import GoalSummary, summarise_goals
 from tests.world import START, World
 
 DAY = 86_400
@@ -32,7 +35,7 @@ def test_headlines__of_goals__count_conversions_visits_and_visitors(world: World
     other = Goal.objects.create(site=world.site, name="Never")
     euros, dollars = Decimal("7.000000"), Decimal("0.100000")
 
-    assert reports.summarise_goals([goal, other], now=now()) == {
+    assert summarise_goals([goal, other], now=now()) == {
         goal.pk: GoalSummary(
             GoalFigures(4, 3, 2, {"EUR": euros}),
             GoalFigures(5, 4, 2, {"EUR": euros}),
@@ -53,14 +56,14 @@ def test_headline__of_figures__is_what_the_goal_says_counts(goal: Goal) -> None:
 
 def test_headline__of_a_goal_where_every_conversion_counts__has_their_line(goal: Goal) -> None:
     goal.has_multiple_conversions = True
-    assert reports.summarise_goals([goal], now=now())[goal.pk].line == (*[0] * 27, 1, 0, 4)
+    assert summarise_goals([goal], now=now())[goal.pk].line == (*[0] * 27, 1, 0, 4)
 
 
 def test_series__by_step__has_every_step(goal: Goal) -> None:
     begin, end = START - timedelta(days=2), START + timedelta(minutes=61)
-    hours = reports.load_series(goal, begin=START - timedelta(hours=1), end=end, step=SeriesStep.HOUR)
-    days = reports.load_series(goal, begin=begin, end=end, step=SeriesStep.DAY)
-    weeks = reports.load_series(goal, begin=begin, end=end, step=SeriesStep.WEEK)
+    hours = load_series(goal, begin=START - timedelta(hours=1), end=end, step=SeriesStep.HOUR)
+    days = load_series(goal, begin=begin, end=end, step=SeriesStep.DAY)
+    weeks = load_series(goal, begin=begin, end=end, step=SeriesStep.WEEK)
 
     assert hours == [
         SeriesPoint(START - timedelta(hours=1)),
@@ -74,20 +77,20 @@ def test_series__by_step__has_every_step(goal: Goal) -> None:
     ]
     assert [(point.begin.day, point.conversions, point.visits) for point in weeks] == [(16, 5, 4)]
     with pytest.raises(ValueError, match="points"):
-        reports.load_series(goal, begin=begin - timedelta(days=365), end=end, step=SeriesStep.HOUR)
+        load_series(goal, begin=begin - timedelta(days=365), end=end, step=SeriesStep.HOUR)
 
 
 def test_breakdown__by_property__has_the_largest_parts_and_the_rest(
     goal: Goal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     euros, cents = Decimal("2.000000"), Decimal("0.100000")
-    whole = reports.load_breakdown(goal, BreakdownField.PROPERTY, path=["size", "eu"])
+    whole = load_breakdown(goal, BreakdownField.PROPERTY, path=["size", "eu"])
     assert whole.parts[0] == BreakdownPart("2", 2, 2, {"EUR": euros}, 1)
     assert whole.values == 4
     assert whole.other is None
 
-    monkeypatch.setattr(reports, "TOP", 1)
-    assert reports.load_breakdown(goal, BreakdownField.PROPERTY, path=["size", "eu"]) == Breakdown(
+    monkeypatch.setattr(breakdown, "TOP", 1)
+    assert load_breakdown(goal, BreakdownField.PROPERTY, path=["size", "eu"]) == Breakdown(
         [BreakdownPart("2", 2, 2, {"EUR": euros}, 1)],
         BreakdownPart(None, 4, 3, {"EUR": Decimal("5.000000"), "USD": cents}, 4),
         4,
@@ -96,8 +99,8 @@ def test_breakdown__by_property__has_the_largest_parts_and_the_rest(
 
 def test_breakdown__by_currency_and_source__in_a_range(goal: Goal) -> None:
     euros = {"EUR": Decimal("7.000000")}
-    assert reports.load_breakdown(goal, BreakdownField.CURRENCY, begin=START - timedelta(days=3)) == Breakdown(
+    assert load_breakdown(goal, BreakdownField.CURRENCY, begin=START - timedelta(days=3)) == Breakdown(
         [BreakdownPart("EUR", 3, 2, euros, 2), BreakdownPart(None, 2, 2, {}, 2)], None, 2
     )
-    (part,) = reports.load_breakdown(goal, BreakdownField.SOURCE, begin=START, end=START + timedelta(hours=1)).parts
+    (part,) = load_breakdown(goal, BreakdownField.SOURCE, begin=START, end=START + timedelta(hours=1)).parts
     assert (part.conversions, part.visitors, part.revenue) == (3, 2, euros)

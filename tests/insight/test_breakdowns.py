@@ -9,9 +9,11 @@ import pytest
 
 from api.insight import breakdowns
 from api.insight.breakdowns import FILTERS, BreakdownBy, VisitorFilter
-from goals import merging, reports
+from goals import merging
 from goals.models import Conversion, Goal
-from goals.reports import Breakdown, BreakdownPart
+from goals.reports import breakdown
+from goals.reports.breakdown import Breakdown, BreakdownPart
+from goals.reports.summaries import summarise_goals
 from tests.goals.recount import visits_of
 from tests.pages.ada import ENTERED, EXITED
 from tests.world import START, World
@@ -91,7 +93,7 @@ def test_breakdown__by_what_is_known_of_visitors__equals_a_recount(
     assert found == recount(goal, labels)
     assert (seen.is_cut, seen.breakdown.other, seen.breakdown.values) == (False, None, len(found))
     if by not in breakdowns.OVERLAPS:
-        ever = reports.summarise_goals([goal], now=END)[goal.pk].ever
+        ever = summarise_goals([goal], now=END)[goal.pk].ever
         sums = [sum(column) for column in zip(*found.values(), strict=True)]
         assert sums == [ever.conversions, ever.visits, ever.visitors, sum(ever.revenue.values())]
 
@@ -138,7 +140,7 @@ def test_find_other__by_id_or_name__follows_merges(world: World, goal: Goal, wan
 def test_breakdown__beyond_the_most_parts__has_the_rest_together(
     world: World, goal: Goal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reports, "TOP", 1)
+    monkeypatch.setattr(breakdown, "TOP", 1)
 
     found = breakdowns.break_down(world.site, goal, BreakdownBy.GOAL, begin=START, end=END).breakdown
 

@@ -14,10 +14,12 @@ from api.pages.charts import Chart, Series
 from api.pages.goals.goal_list import find_patterns
 from api.pages.query_form import IdField, PlaceTimeField, QueryForm
 from api.pages.spans import read_span
-from goals import catalogue, reports
+from goals import catalogue
 from goals.models import Conversion, Goal
 from goals.queries import ConversionPosition, find_live_goal, list_goal_conversions
-from goals.reports import SeriesPoint, SeriesStep
+from goals.reports.figures import load_member_ids
+from goals.reports.series import SeriesPoint, SeriesStep, load_series
+from goals.reports.summaries import summarise_goals
 
 LAST: Final = 50  # conversions a page
 FORMATS: Final = {SeriesStep.HOUR: "%Y-%m-%d %H:%M", SeriesStep.DAY: "%Y-%m-%d", SeriesStep.WEEK: "%Y-%m-%d"}
@@ -57,10 +59,10 @@ def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
     trouble, points = span.trouble, list[SeriesPoint]()
     if not trouble:
         try:
-            points = reports.load_series(goal, begin=span.begin, end=span.end, step=span.step)
+            points = load_series(goal, begin=span.begin, end=span.end, step=span.step)
         except ValueError:
             trouble = "Too many points for one chart: choose a longer step or a shorter period."
-    headline = reports.summarise_goals([goal], now=now)[goal.pk]
+    headline = summarise_goals([goal], now=now)[goal.pk]
     spans = (
         ("Last 24 hours", headline.last_24_hours),
         ("Last 30 days", headline.last_30_days),
@@ -107,7 +109,7 @@ def list_conversions(request: HttpRequest, site: Site, goal_id: int) -> HttpResp
 
 def find_merged(goal: Goal) -> list[Goal]:
     """Return the goals that count for this one, with the goals into which they are merged. One query at most."""
-    ids = reports.load_member_ids([goal])[goal.pk][1:]
+    ids = load_member_ids([goal])[goal.pk][1:]
     return list(Goal.objects.filter(pk__in=ids).select_related("merged_into").order_by("pk")) if ids else []
 
 

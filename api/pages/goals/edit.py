@@ -21,10 +21,11 @@ from api.pages.confirm import ask, is_confirmed
 from api.pages.fields import LinesField
 from api.pages.goals.detail import find_goal
 from api.pages.goals.goal_list import TAG_LENGTH
-from goals import catalogue, reports
+from goals import catalogue
 from goals.matching import EventName
 from goals.models import GOAL_NAME_LENGTH, Conversion, Goal, GoalBinding
 from goals.naming import name_goal
+from goals.reports.summaries import summarise_goals
 
 MOST_COUNTED: Final = 10_000  # conversions of a day
 COUNTING: Final = (("False", "once per visit (30-minute gap)"), ("True", "every time"))
@@ -110,7 +111,7 @@ def edit_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
         name_now=before.name,
         events=events,
         next_goals=[name_goal(event.type, event.name, template=site.goal_name_template) for event in events],
-        conversions=reports.summarise_goals([goal], now=timezone.now())[goal.pk].ever.conversions,
+        conversions=summarise_goals([goal], now=timezone.now())[goal.pk].ever.conversions,
         convention=name_convention(site),
     )
 
@@ -193,7 +194,7 @@ def delete_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseB
         "pages/goals/delete.html",
         title="Delete goal",
         goal=goal,
-        ever=reports.summarise_goals([goal], now=timezone.now())[goal.pk].ever,
+        ever=summarise_goals([goal], now=timezone.now())[goal.pk].ever,
         events=[*events, *(EventName(link.event_type, link.event_name) for link in goal.bindings.all())],
     )
 

@@ -14,11 +14,10 @@ from api.models import Site
 from api.pages.access import site_page
 from api.pages.goals.goal_list import query_of_list, read_ids
 from api.pages.goals.list_query import GoalListQuery
-from goals import reports
 from goals.list_order import find_goal_ids
 from goals.models import Goal
 from goals.queries import live_goals
-from goals.reports import GoalSummary
+from goals.reports.summaries import GoalSummary, summarise_goals
 
 CHUNK: Final = 500  # goals that are held at a time
 BYTE_ORDER_MARK: Final = "\ufeff"  # without it Excel reads UTF-8 as the computer's old code page
@@ -53,7 +52,7 @@ def write_csv(site: Site, ids: Sequence[int], currencies: Sequence[str], *, now:
     for start in range(0, len(ids), CHUNK):
         goals = live_goals([site.pk]).in_bulk(ids[start : start + CHUNK])
         chunk = [goals[id_] for id_ in ids[start : start + CHUNK] if id_ in goals]
-        headlines = reports.summarise_goals(chunk, now=now)
+        headlines = summarise_goals(chunk, now=now)
         yield "".join(writer.writerow(make_cells(goal, headlines[goal.pk], currencies)) for goal in chunk)
 
 

@@ -14,11 +14,10 @@ from api.pages.access import show, site_page
 from api.pages.goals.list_query import GoalListQuery, link_sorts, list_sorts, with_place, without_place
 from api.pages.query_form import read_id
 from api.rules.identifiers import suggest_pattern
-from goals import reports
 from goals.list_order import find_goals
 from goals.models import Goal, Tag
 from goals.naming import parse_goal_name
-from goals.reports import GoalSummary
+from goals.reports.summaries import GoalSummary, summarise_goals
 
 PER_PAGE: Final = 50
 MOST_TAGS: Final = 100  # in the side panel
@@ -84,7 +83,7 @@ def find_tags(site: Site, is_archived: bool | None) -> list[Any]:  # noqa: FBT00
 
 def make_rows(site: Site, goals: Sequence[Goal], *, now: datetime) -> list[GoalRow]:
     """Return goals with their figures."""
-    headlines = reports.summarise_goals(goals, now=now)
+    headlines = summarise_goals(goals, now=now)
     patterns = find_patterns(site, goals)
     return [GoalRow(goal, headlines[goal.pk], patterns.get(goal.pk, "")) for goal in goals]
 

@@ -12,9 +12,11 @@ from api.models import Role, Site
 from api.models.audit import write_audit
 from api.pages.access import get_in_site, show, site_page
 from api.pages.goals.goal_list import read_ids
-from goals import merging, reports
+from goals import merging
 from goals.models import Goal
 from goals.queries import GoalFilter, filter_goals, live_goals
+from goals.reports.figures import load_member_ids
+from goals.reports.summaries import load_figures
 
 MOST_OFFERED: Final = 20
 
@@ -30,9 +32,9 @@ def merge_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     into = next((goal for goal in goals if str(goal.pk) == asked.get("into")), None)
     if request.method == "POST" and into is not None and len(goals) > 1:
         return _merge(request, site, [goal for goal in goals if goal != into], into)
-    members = reports.load_member_ids(goals)
+    members = load_member_ids(goals)
     union = [id_ for ids in members.values() for id_ in ids]
-    figures = reports.load_figures({**members, 0: union}) if len(goals) > 1 else {}
+    figures = load_figures({**members, 0: union}) if len(goals) > 1 else {}
     search = request.GET.get("q", "")
     offered = filter_goals([site.pk], GoalFilter(search=search)).exclude(pk__in=[goal.pk for goal in goals])
     if into is None and figures:

@@ -1,0 +1,99 @@
+"""Breakdowns of a goal's conversions by what each of them carries: a property, its currency or its source."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+from django.db import connection
+
+from goals.models import Goal
+from goals.reports.figures import MOST_BEFORE, Revenue, load_member_ids, parse_revenue
+from goals.sql import read_query
+from goals.visits import VISIT_GAP
+
+TOP: Final = 20  # parts of a breakdown; the others are one more
+VALUE_LENGTH: Final = 200  # characters of a value that a part shows
+
+BREAKDOWN: Final = read_query("reports/breakdown")
+
+
+class BreakdownField(StrEnum):
+    PROPERTY = "property"
+    CURRENCY = "currency"
+    SOURCE = "source"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakdownPart:
+    """The conversions that have one value in common."""
+
+    value: str | None  # None without one; a text as it is, other values as JSON; a source's id
+    conversions: int
+    visitors: int
+    revenue: Revenue
+    visits: int = 0  # that began with one of them
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """A goal's conversions by something, the largest parts first."""
+
+    parts: list[BreakdownPart]  # TOP at most
+    other: BreakdownPart | None  # the rest together (value None), if there is one
+    values: int  # how many different values there are, in all
+
+
+class BreakdownRow(NamedTuple):
+    """Row of breakdown.sql."""
+
+    value: str | None
+    conversions: int
+    visitors: int
+    revenue: str | None  # JSON
+    visits: int
+    rank: int  # TOP + 1 for the others
+    values_in_all: int
+
+    @property
+    def part(self) -> BreakdownPart:
+        return BreakdownPart(self.value, self.conversions, self.visitors, parse_revenue(self.revenue), self.visits)
+
+
+def load_breakdown(
+    goal: Goal,
+    by: BreakdownField,
+    *,
+    path: Sequence[str] = (),
+    begin: datetime | None = None,
+    end: datetime | None = None,
+    newest: int | None = None,
+    visitors: Sequence[str] | None = None,
+) -> Breakdown:
+    """Return a goal's conversions from `begin` until before `end` by a property at a path, by currency or by source.
+
+    `newest` limits them to that many of the newest, `visitors` to those of these visitors. Two queries that read all
+    conversions of that time, or the newest ones.
+    """
+    parameters: dict[str, Any] = {
+        "goals": load_member_ids([goal])[goal.pk],
+        "by": by,
+        "path": list(path),
+        "length": VALUE_LENGTH,
+        "since": begin,
+        "until": end,
+        "newest": newest,
+        "before": MOST_BEFORE,
+        "visitors": None if visitors is None else list(visitors),
+        "top": TOP,
+        "visit_gap": VISIT_GAP,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(BREAKDOWN, parameters)
+        rows = [BreakdownRow(*row) for row in cursor.fetchall()]
+    return Breakdown(
+        [row.part for row in rows if row.rank <= TOP],
+        next((row.part for row in rows if row.rank > TOP), None),
+        values=rows[0].values_in_all if rows else 0,
+    )

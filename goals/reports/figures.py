@@ -1,0 +1,45 @@
+"""Figures that reports of goals have in common; a goal is counted with all goals that are merged into it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final
+
+from goals.models import Goal
+
+MOST_BEFORE: Final = 2_000  # conversions before the newest ones that a query reads to see where visits begin
+
+Revenue = Mapping[str, Decimal]  # by currency, sorted
+
+
+@dataclass(frozen=True, slots=True)
+class GoalFigures:
+    """Conversions of some time, their converting visits and visitors, and their revenue."""
+
+    conversions: int = 0
+    visits: int = 0
+    visitors: int = 0
+    revenue: Revenue = field(default_factory=dict)
+
+    def headline(self, goal: Goal) -> int:
+        """Return the figure that counts for this goal: conversions, or visits (`hasMultipleConversions`)."""
+        return self.conversions if goal.has_multiple_conversions else self.visits
+
+
+def load_member_ids(goals: Sequence[Goal]) -> dict[int, list[int]]:
+    """Return the goals whose conversions each goal shows, by its id: itself first, then all that count for it.
+
+    One query, none for goals of `queries.live_goals`, which have their `merged_ids`.
+    """
+    members = {goal.pk: [goal.pk, *getattr(goal, "merged_ids", ())] for goal in goals}
+    unknown = [goal.pk for goal in goals if not hasattr(goal, "merged_ids")]
+    merged = Goal.objects.filter(counts_for__in=unknown, deleted_at=None)
+    for id_, counts_for in merged.values_list("pk", "counts_for_id") if unknown else ():
+        members[counts_for].append(id_)
+    return members
+
+
+def parse_revenue(amounts: str | None) -> Revenue:
+    """Return revenue from a JSON object whose values are texts, because a float would not be exact."""
+    return {currency: Decimal(amount) for currency, amount in sorted(json.loads(amounts or "{}").items())}

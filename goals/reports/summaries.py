@@ -1,0 +1,216 @@
+"""Summaries of goals: figures of the last 24 hours, of the last 30 days and since ever, from the kept totals.
+
+A visit counts at the time of its first conversion. Days are of UTC; a month is today and the 29 days before it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from django.db import connection
+
+from goals.models import Goal
+from goals.reports.figures import GoalFigures, load_member_ids, parse_revenue
+from goals.sql import read_query
+from goals.visits import VISIT_GAP
+
+MONTH: Final = 30  # days
+NO_FIGURES: Final = GoalFigures()
+
+LAST_DAY: Final = read_query("reports/last_day")
+DAYS: Final = read_query("reports/days")
+TOTALS: Final = read_query("reports/totals")
+UNITED_VISITS: Final = read_query("reports/united_visits")
+UNITED_VISITORS: Final = read_query("reports/united_visitors")
+SUM: Final = read_query("reports/sum")
+
+Groups = Mapping[int, Sequence[int]]  # ids of goals that count as one, by a key
+
+
+@dataclass(frozen=True, slots=True)
+class GoalSummary:
+    """The figures at the head of a goal."""
+
+    last_24_hours: GoalFigures = NO_FIGURES
+    last_30_days: GoalFigures = NO_FIGURES
+    ever: GoalFigures = NO_FIGURES
+    last_conversion_at: datetime | None = None
+    line: Sequence[int] = (0,) * MONTH  # what counts for the goal on each of the last 30 days, the oldest first
+
+
+class FiguresRow(NamedTuple):
+    """Row of last_day.sql."""
+
+    key: int
+    conversions: int
+    visits: int
+    visitors: int
+    revenue: str | None  # JSON
+
+
+class DayRow(NamedTuple):
+    """Row of days.sql."""
+
+    key: int
+    day: date
+    conversions: int
+    visits: int
+
+
+class TotalsRow(NamedTuple):
+    """Row of totals.sql; None without any conversion."""
+
+    key: int
+    conversions: int | None
+    visits: int | None
+    visitors: int | None
+    revenue: str | None  # JSON
+    month_visitors: int
+    month_revenue: str | None  # JSON
+    last_at: datetime | None
+
+
+class UnitedVisitsRow(NamedTuple):
+    """Row of united_visits.sql."""
+
+    key: int
+    day: date
+    visits: int
+
+
+class UnitedVisitorsRow(NamedTuple):
+    """Row of united_visitors.sql."""
+
+    key: int
+    visitors: int
+    month_visitors: int
+
+
+def summarise_goals(goals: Sequence[Goal], *, now: datetime) -> dict[int, GoalSummary]:
+    """Return the summary of every goal by its id.
+
+    Three queries, and two more if others are merged into one of the goals; one more for goals that `queries.live_goals`
+    did not give. They read the kept totals and the conversions of the last 24 hours. Of goals that others are merged
+    into they read the time of every conversion and every visitor, because visits and visitors do not add up.
+    """
+    if not goals:
+        return {}
+    members = load_member_ids(goals)
+    month = month_start(now)
+    # The longest time last: a conversion that is committed meanwhile is never in the shorter one alone.
+    last_days = _load_last_day(members, since=now - timedelta(hours=24))
+    days = _load_days(members, month=month)
+    totals = _load_totals(members, month=month)
+    _unite(members, days, totals, month=month)
+    return {
+        goal.pk: GoalSummary(
+            last_days.get(goal.pk, NO_FIGURES),
+            _sum_month(totals[goal.pk], days[goal.pk]),
+            _read_figures(totals[goal.pk]),
+            totals[goal.pk].last_at,
+            _list_daily(goal, days[goal.pk], month),
+        )
+        for goal in goals
+    }
+
+
+def load_figures(groups: Groups) -> dict[int, GoalFigures]:
+    """Return the figures since ever of groups of goals, each group counted as one goal.
+
+    One query of the kept totals, and the two more that `summarise_goals` has for groups of several goals.
+    """
+    if not groups:
+        return {}
+    today = datetime.now(UTC).date()
+    totals = _load_totals(groups, month=today)
+    _unite(groups, defaultdict(dict), totals, month=today)
+    return {key: _read_figures(row) for key, row in totals.items()}
+
+
+def sum_totals(goal_ids: Sequence[int]) -> GoalFigures:
+    """Return the conversions and the revenue of these goals together, since ever. One query of the kept totals.
+
+    It leaves out visits and visitors, which do not add up.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(SUM, {"goals": list(goal_ids)})
+        conversions, revenue = cursor.fetchone()
+    return GoalFigures(int(conversions or 0), revenue=parse_revenue(revenue))
+
+
+def month_start(now: datetime) -> date:
+    """Return the first of the last 30 days."""
+    return now.astimezone(UTC).date() - timedelta(days=MONTH - 1)
+
+
+Days = dict[int, dict[date, DayRow]]  # by key and day
+
+
+def _load_last_day(groups: Groups, *, since: datetime) -> dict[int, GoalFigures]:
+    rows = map(FiguresRow._make, _fetch(LAST_DAY, groups, since=since, visit_gap=VISIT_GAP))
+    return {row.key: GoalFigures(row.conversions, row.visits, row.visitors, parse_revenue(row.revenue)) for row in rows}
+
+
+def _load_days(groups: Groups, *, month: date) -> Days:
+    days: Days = defaultdict(dict)
+    for row in map(DayRow._make, _fetch(DAYS, groups, month=month)):
+        days[row.key][row.day] = row
+    return days
+
+
+def _load_totals(groups: Groups, *, month: date) -> dict[int, TotalsRow]:
+    rows = _fetch(TOTALS, groups, month=month, month_start=_midnight(month))
+    return {row.key: row for row in map(TotalsRow._make, rows)}
+
+
+def _unite(groups: Groups, days: Days, totals: dict[int, TotalsRow], *, month: date) -> None:
+    """Replace visits and visitors of groups of several goals by those of their conversions. Two queries, if any."""
+    several = {key: ids for key, ids in groups.items() if len(ids) > 1}
+    if not several:
+        return
+    visits = defaultdict[int, dict[date, int]](dict)
+    for visits_row in map(UnitedVisitsRow._make, _fetch(UNITED_VISITS, several, visit_gap=VISIT_GAP)):
+        visits[visits_row.key][visits_row.day] = visits_row.visits
+    rows = map(UnitedVisitorsRow._make, _fetch(UNITED_VISITORS, several, month_start=_midnight(month)))
+    visitors = {row.key: row for row in rows}
+    for key in several:
+        row = visitors.get(key, UnitedVisitorsRow(key, 0, 0))
+        totals[key] = totals[key]._replace(
+            visits=sum(visits[key].values()), visitors=row.visitors, month_visitors=row.month_visitors
+        )
+        days[key] = {day: row._replace(visits=visits[key].get(day, 0)) for day, row in days[key].items()}
+
+
+def _fetch(query: str, groups: Groups, **parameters: Any) -> Iterator[tuple[Any, ...]]:
+    keys = [key for key, ids in groups.items() for _ in ids]
+    ids = [id_ for ids in groups.values() for id_ in ids]
+    parameters |= {"keys": keys, "ids": ids}
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters)
+        yield from cursor.fetchall()
+
+
+def _read_figures(row: TotalsRow) -> GoalFigures:
+    return GoalFigures(
+        int(row.conversions or 0), int(row.visits or 0), int(row.visitors or 0), parse_revenue(row.revenue)
+    )
+
+
+def _sum_month(row: TotalsRow, days: Mapping[date, DayRow]) -> GoalFigures:
+    return GoalFigures(
+        sum(day.conversions for day in days.values()),
+        sum(day.visits for day in days.values()),
+        int(row.month_visitors),
+        parse_revenue(row.month_revenue),
+    )
+
+
+def _list_daily(goal: Goal, days: Mapping[date, DayRow], month: date) -> tuple[int, ...]:
+    rows = [days.get(month + timedelta(days=number)) for number in range(MONTH)]
+    return tuple(0 if row is None else row.conversions if goal.has_multiple_conversions else row.visits for row in rows)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

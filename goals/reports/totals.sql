@@ -1,0 +1,39 @@
+-- Totals of groups of goals since ever, and what does not follow from the days of a month.
+-- key of the group, conversions, visits, visitors, revenue by currency; visitors and revenue of the month; last time
+WITH member AS MATERIALIZED (
+    SELECT key, goal_id, count(*) OVER (PARTITION BY key) > 1 AS is_of_several
+      FROM unnest(:keys::bigint[], :ids::bigint[]) AS member (key, goal_id)
+), total AS (
+    SELECT key, sum(conversions) AS conversions, sum(visits) AS visits, sum(visitors) AS visitors
+      FROM member JOIN goals_goaltotal USING (goal_id)
+     GROUP BY key
+), money AS (
+    SELECT key, jsonb_object_agg(currency, amount)::text AS revenue
+      FROM (SELECT member.key, item.key AS currency, sum(item.value::numeric)::text AS amount
+              FROM member JOIN goals_goaltotal AS t USING (goal_id), jsonb_each_text(t.revenue) AS item
+             GROUP BY member.key, item.key) AS amount
+     GROUP BY key
+), month_money AS (
+    SELECT key, jsonb_object_agg(currency, amount)::text AS revenue
+      FROM (SELECT member.key, item.key AS currency, sum(item.value::numeric)::text AS amount
+              FROM member JOIN goals_goalday AS d USING (goal_id), jsonb_each_text(d.revenue) AS item
+             WHERE d.day >= :month
+             GROUP BY member.key, item.key) AS amount
+     GROUP BY key
+), visitor AS (  -- of one goal each: several goals share visitors, see united_visitors.sql
+    SELECT key, sum(of_month.visitors) AS month_visitors, max(latest.last_at) AS last_at
+      FROM member
+      JOIN LATERAL (
+        SELECT count(*) AS visitors FROM goals_goalvisitor AS v
+         WHERE NOT member.is_of_several AND v.goal_id = member.goal_id AND v.last_at >= :month_start
+      ) AS of_month ON true
+      JOIN LATERAL (
+        SELECT max(v.last_at) AS last_at FROM goals_goalvisitor AS v WHERE v.goal_id = member.goal_id) AS latest ON true
+     GROUP BY key
+)
+SELECT key, total.conversions, total.visits, total.visitors, money.revenue,
+       visitor.month_visitors, month_money.revenue AS month_revenue, visitor.last_at
+  FROM visitor
+  LEFT JOIN total USING (key)
+  LEFT JOIN money USING (key)
+  LEFT JOIN month_money USING (key)

@@ -42,6 +42,7 @@ lint: $(VENV)/test.stamp ## check style, format, prose and the direction of impo
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports --no-logo
+	$(VENV)/bin/sqlfluff lint --disable-progress-bar goals
 	$(PYTHON) -m tests.voice
 
 types: $(VENV)/test.stamp ## check types with mypy, strict

@@ -1,4 +1,5 @@
 -- Conversions of the goals of sites since ever, without the goals that have none.
+--
 -- goal id, conversions
 WITH member AS (  -- every live goal, with the goal that shows its totals
     SELECT coalesce(counts_for_id, id) AS key, id AS goal_id

@@ -1,4 +1,5 @@
 -- Currencies of the sites' revenue: that of the most goals first, then by name.
+--
 -- currency
 SELECT money.name
   FROM goals_goal AS g

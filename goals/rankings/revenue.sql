@@ -1,4 +1,5 @@
 -- Revenue of the goals of sites in one currency since ever, without the goals that have none.
+--
 -- goal id, revenue
 WITH member AS (  -- every live goal, with the goal that shows its totals
     SELECT coalesce(counts_for_id, id) AS key, id AS goal_id

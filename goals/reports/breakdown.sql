@@ -1,4 +1,5 @@
 -- Conversions of some goals as one by a property, currency or source: the largest parts, and the others together.
+--
 -- value (NULL of the others), conversions, visitors, revenue by currency, visits that began, rank, number of all values
 WITH latest AS (  -- with conversions before them, which say whether the first ones begin a visit
     SELECT c.*, row_number() OVER (ORDER BY c.occurred_at DESC, c.id DESC) AS place

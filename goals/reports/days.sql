@@ -1,4 +1,5 @@
 -- Totals of each day since a day, of groups of goals. Visits of several goals do not add up: see united_visits.sql.
+--
 -- key of the group, day, conversions, visits that began
 SELECT member.key, d.day, sum(d.conversions) AS conversions, sum(d.visits) AS visits
   FROM unnest(:keys::bigint[], :ids::bigint[]) AS member (key, goal_id)

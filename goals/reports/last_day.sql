@@ -1,4 +1,5 @@
 -- Totals of groups of goals since a time; each group counts as one goal.
+--
 -- key of the group, conversions, visits that began, visitors, revenue by currency
 WITH hit AS MATERIALIZED (
     SELECT member.key, c.visitor_code, c.occurred_at, c.revenue, c.currency,

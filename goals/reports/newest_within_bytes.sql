@@ -1,4 +1,5 @@
--- Number of the newest conversions whose stored properties have together at most so many bytes. Reads no large value.
+-- Number of the newest conversions whose stored properties take at most a number of bytes. Reads no large value.
+--
 -- count
 SELECT count(*)
   FROM (SELECT sum(c.size) OVER (ORDER BY c.occurred_at DESC, c.id DESC) AS so_far

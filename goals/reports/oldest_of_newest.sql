@@ -1,4 +1,5 @@
--- Times of the last of a number of newest conversions and of the one after it; one row or none if there are no more.
+-- Time of the oldest of the newest conversions, and that of the one before it. Two rows only if there are more.
+--
 -- occurred_at
 SELECT c.occurred_at
   FROM unnest(:goals::bigint[]) AS member (id)

@@ -1,4 +1,5 @@
 -- Other goals that visitors converted, among the newest conversions of each visitor. A merged goal is its target.
+--
 -- visitor code, id of the goal
 SELECT DISTINCT visitor.code, coalesce(g.counts_for_id, g.id) AS goal_id
   FROM unnest(:codes::text[]) AS visitor (code)

@@ -1,4 +1,5 @@
 -- Totals of some goals as one, by day or week of UTC, from the kept totals of days.
+--
 -- begin of the step, conversions, visits that began, revenue by currency
 WITH part AS (
     SELECT date_trunc(:step, day::timestamp AT TIME ZONE 'UTC', 'UTC') AS begin, conversions,

@@ -1,4 +1,5 @@
 -- Totals of some goals as one, by hour, from the conversions.
+--
 -- begin of the step, conversions, visits that began, revenue by currency
 WITH part AS (
     SELECT date_trunc(:step, occurred_at, 'UTC') AS begin, currency, count(*) AS conversions, 0 AS visits,

@@ -1,4 +1,5 @@
 -- Conversions and revenue of goals together, since ever. Visits and visitors do not add up.
+--
 -- conversions, revenue by currency
 WITH total AS (SELECT * FROM goals_goaltotal WHERE goal_id = ANY(:goals))
 SELECT (SELECT sum(conversions) FROM total) AS conversions,

@@ -37,7 +37,7 @@ class GoalSummary:
     last_30_days: GoalFigures = NO_FIGURES
     ever: GoalFigures = NO_FIGURES
     last_conversion_at: datetime | None = None
-    line: Sequence[int] = (0,) * MONTH  # what counts for the goal on each of the last 30 days, the oldest first
+    line: Sequence[int] = (0,) * MONTH  # `headline` of each of the last 30 days, the oldest first
 
 
 class FiguresRow(NamedTuple):

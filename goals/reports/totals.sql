@@ -1,4 +1,5 @@
--- Totals of groups of goals since ever, and what does not follow from the days of a month.
+-- Totals of groups of goals since ever, and figures of a month that its days do not give.
+--
 -- key of the group, conversions, visits, visitors, revenue by currency; visitors and revenue of the month; last time
 WITH member AS MATERIALIZED (
     SELECT key, goal_id, count(*) OVER (PARTITION BY key) > 1 AS is_of_several

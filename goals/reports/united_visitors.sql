@@ -1,4 +1,5 @@
 -- Visitors of several goals that count as one: since ever, and those who converted since a time.
+--
 -- key of the group, visitors, visitors of the month
 SELECT key, count(*) AS visitors, count(*) FILTER (WHERE last_at >= :month_start) AS month_visitors
   FROM (SELECT member.key, max(v.last_at) AS last_at

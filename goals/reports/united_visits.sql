@@ -1,4 +1,5 @@
 -- Visits of several goals that count as one, by the day on which they began.
+--
 -- key of the group, day, visits
 SELECT key, day, sum(visit) AS visits
   FROM (SELECT member.key, (c.occurred_at AT TIME ZONE 'UTC')::date AS day,

@@ -37,7 +37,7 @@ def find_oldest_of_newest(goal: Goal, *, begin: datetime, end: datetime, newest:
 
 
 def count_newest_within_bytes(goal: Goal, *, begin: datetime, end: datetime, newest: int, most_bytes: int) -> int:
-    """Return how many of a goal's newest conversions have properties of at most so many stored bytes; one at least.
+    """Return how many of the newest conversions have properties of `most_bytes` stored bytes at most, at least one.
 
     Two queries, which read the rows and none of their large values.
     """

@@ -1,4 +1,5 @@
 -- Conversions of some goals as one, by visitor and currency.
+--
 -- visitor code, currency, conversions, visits that began, revenue
 WITH latest AS (  -- with conversions before them, which say whether the first ones begin a visit
     SELECT c.*, row_number() OVER (ORDER BY c.occurred_at DESC, c.id DESC) AS place

@@ -1,4 +1,4 @@
-"""A site, who belongs to it, and what people changed there."""
+"""Sites, their members with roles, and the audit log."""
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -9,7 +9,7 @@ from django.db import models
 
 
 def validate_template(template: str) -> None:
-    """A goal name template holds {type} and {name} once each; raises ValidationError."""
+    """Raise ValidationError unless a goal name template holds {type} and {name} once each."""
     if template.count("{type}") != 1 or template.count("{name}") != 1:
         raise ValidationError("The template must contain {type} and {name} once each.")
 
@@ -31,7 +31,7 @@ def trait_event_names() -> list[str]:
 
 
 class Site(models.Model):
-    """One project, known to the world by its sitecode, and how its events are read."""
+    """One project, with the settings that decide how its events are interpreted. Its public name is the sitecode."""
 
     sitecode = models.CharField(
         max_length=10,
@@ -43,48 +43,58 @@ class Site(models.Model):
         models.CharField(max_length=255),
         default=list,
         blank=True,
-        help_text="Traits that a reader without a token gets; all others need one.",
+        help_text="Readers without a token get these traits only.",
     )
-    requires_token = models.BooleanField(default=False, help_text="Remote data is served to nobody without a token.")
+    requires_token = models.BooleanField("require a token to read remote data", default=False)
     goal_name_template = models.CharField(
         max_length=90, default="SegmentIO {type} – {name}", validators=[validate_template]
     )
-    auto_tag = models.CharField(max_length=100, default="segment.io", help_text="The tag of goals made by events.")
+    auto_tag = models.CharField("tag for automatic goals", max_length=100, default="segment.io")
     default_currency = models.CharField(
         max_length=3, default="USD", validators=[RegexValidator(r"^[A-Z]{3}\Z", "Three capital letters (ISO 4217).")]
     )
     user_id_is_visitor_code = models.BooleanField(
-        default=False, help_text="The user id doubles as the visitor code of events that carry none."
+        default=False, help_text="If an event has no visitor code, its user id is used."
     )
     company_is_group = models.BooleanField(
-        default=False, help_text="The id of the trait `company` is the group of people of whom no group call tells."
+        default=False, help_text="Use the `company` trait's id as the group if no group call is sent."
     )
     audience_events_make_goals = models.BooleanField(default=False)
     names_pages_by_title = models.BooleanField(
         "a goal for each page title",
         default=False,
         db_default=False,
-        help_text="A page or screen without a name is called by its title; otherwise all of them count for the one "
-        "goal Unnamed page or Unnamed screen. Scripts in browsers send a title with every page.",
+        help_text="For pages and screens without a name, which otherwise count for one goal.",
     )
-    entered_event_names = ArrayField(models.CharField(max_length=500), default=entered_event_names, blank=True)
-    exited_event_names = ArrayField(models.CharField(max_length=500), default=exited_event_names, blank=True)
-    link_event_names = ArrayField(models.CharField(max_length=500), default=link_event_names, blank=True)
-    trait_event_names = ArrayField(models.CharField(max_length=500), default=trait_event_names, blank=True)
-    goals_per_10_seconds = models.PositiveIntegerField(default=50, validators=[MinValueValidator(1)])
-    goals_per_hour = models.PositiveIntegerField(default=1000, validators=[MinValueValidator(1)])
-    max_waiting_names = models.PositiveIntegerField(default=20_000)
+    entered_event_names = ArrayField(
+        models.CharField(max_length=500), verbose_name="persona entered", default=entered_event_names, blank=True
+    )
+    exited_event_names = ArrayField(
+        models.CharField(max_length=500), verbose_name="persona left", default=exited_event_names, blank=True
+    )
+    link_event_names = ArrayField(
+        models.CharField(max_length=500), verbose_name="identifiers linked", default=link_event_names, blank=True
+    )
+    trait_event_names = ArrayField(
+        models.CharField(max_length=500), verbose_name="trait computed", default=trait_event_names, blank=True
+    )
+    goals_per_10_seconds = models.PositiveIntegerField(
+        "new goals per 10 seconds", default=50, validators=[MinValueValidator(1)]
+    )
+    goals_per_hour = models.PositiveIntegerField("new goals per hour", default=1000, validators=[MinValueValidator(1)])
+    max_waiting_names = models.PositiveIntegerField("queue size for new goals", default=20_000)
     keeps_done_days = models.PositiveSmallIntegerField(
-        "days that events are kept",
+        "event retention (days)",
         null=True,
         blank=True,
         validators=[MinValueValidator(7), MaxValueValidator(3_650)],
-        help_text="Counted from when an event was done. Then its body and its trace are deleted; goals, conversions "
-        "and people stay. What was rejected goes as many days after it came, what failed after 90 at the earliest; "
-        "what waits stays. At least 7; empty: as this installation keeps them (GOALPOST_KEEP_DONE_DAYS, 30).",
+        help_text="Processed and rejected events are deleted then, failed ones after 90 days at the earliest. "
+        "Goals, conversions and people stay. At least 7. Empty: the default of this installation.",
     )
     rules_changed_at = models.DateTimeField(
-        null=True, editable=False, help_text="When its rules, or what its sources take, were changed last."
+        null=True,
+        editable=False,
+        help_text="The last change of its rules, its settings or the events that its sources count.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -114,7 +124,7 @@ class Membership(models.Model):
 
     class Meta:
         constraints = [
-            # A person has one role in a site; serves the look at whose page it is.
+            # A person has one role in a site. Serves the access check of every page.
             models.UniqueConstraint(fields=["user", "site"], name="api_membership_person"),
         ]
 
@@ -123,9 +133,9 @@ class Membership(models.Model):
 
 
 class AuditEntry(models.Model):
-    """One change that a person made. The database refuses to change or delete it (migration 0009)."""
+    """One change by a person, a key or a command. A trigger rejects updates and deletions (migration 0009)."""
 
-    # None: of the installation, its users for example. The entries of a site that was removed stay, with its number.
+    # None: a change of the installation, such as of its users. Entries of a removed site stay, with its number.
     site = models.ForeignKey(
         Site,
         on_delete=models.DO_NOTHING,
@@ -134,7 +144,7 @@ class AuditEntry(models.Model):
         db_index=False,
         related_name="audit_entries",
     )
-    # A person may be deleted; what they did stays, under the name they had. None: a key of theirs, or a command.
+    # Entries of a deleted user stay, under the name that the user had. None: a change by a key or a command.
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.DO_NOTHING,

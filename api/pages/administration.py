@@ -78,8 +78,8 @@ class MembershipAdmin(AuditedAdmin):
     def log_deletions(self, request: HttpRequest, rows: Any) -> Any:
         for row in rows:
             for token in tokens_that_end([row.user_id], site=row.site):
-                what = f"Ended the management token {token.pk} of {row.user} here"
-                write_audit(request.user, row.site, what, describe(token), None)
+                action = f"Ended the management token {token.pk} of {row.user} here"
+                write_audit(request.user, row.site, action, describe(token), None)
         return super().log_deletions(request, rows)
 
 
@@ -165,7 +165,8 @@ class SiteAdmin(AuditedAdmin):
         super().save_model(request, site, form, change)
         add_destination(site)
 
-    def response_add(self, _request: HttpRequest, site: Site, _post_url_continue: str | None = None) -> HttpResponse:
+    def response_add(self, request: HttpRequest, site: Site, _post_url_continue: str | None = None) -> HttpResponse:
+        messages.success(request, f"Site “{site.name}” created.")
         return redirect("pages:settings", site.sitecode)
 
     def delete_view(
@@ -195,8 +196,8 @@ class SiteAdmin(AuditedAdmin):
     def _remove(self, request: HttpRequest, site: Site) -> HttpResponse:
         name, sitecode = site.name, site.sitecode
         with transaction.atomic():
-            what = f"Began to remove the site {sitecode}"
-            write_audit(request.user, None, what, {"name": name, **removal.count_rows(site)}, None)
+            action = f"Began to remove the site {sitecode}"
+            write_audit(request.user, None, action, {"name": name, **removal.count_rows(site)}, None)
             has_begun = removal.remove_site(site, by=request.user.get_username(), now=timezone.now())
         state = "A worker removes it now. Its events are refused." if has_begun else "It was empty and is gone."
         messages.success(request, f"{name}: {state}")

@@ -12,7 +12,7 @@ from api.pages.access import current_site, show
 from api.pages.events import delivery, event_list, reconciliation, tester, why_not
 from api.pages.goals import breakdown, changes, cleanup, detail, edit, export, goal_list, grouping, merge, tags
 from api.pages.people import people_list, personas
-from api.pages.settings import alerts, credentials, rules, sources, tokens
+from api.pages.settings import alerts, audit_log, credentials, members, rules, sources, tokens
 from api.pages.settings import site as settings
 
 app_name = "pages"
@@ -84,9 +84,9 @@ urlpatterns = [
     ),
     path("<slug:sitecode>/settings/tokens/", tokens.list_tokens, name="settings-tokens"),
     path("<slug:sitecode>/settings/tokens/change/", tokens.change_tokens, name="settings-tokens-change"),
-    path("<slug:sitecode>/settings/members/", settings.list_members, name="settings-members"),
-    path("<slug:sitecode>/settings/members/change/", settings.change_members, name="settings-members-change"),
-    path("<slug:sitecode>/settings/changes/", settings.list_changes, name="settings-changes"),
+    path("<slug:sitecode>/settings/members/", members.list_members, name="settings-members"),
+    path("<slug:sitecode>/settings/members/change/", members.change_members, name="settings-members-change"),
+    path("<slug:sitecode>/settings/changes/", audit_log.list_audit_entries, name="settings-changes"),
     path("<slug:sitecode>/tester/", tester.test_event, name="tester"),
     path("<slug:sitecode>/guide/", guide.list_guide_pages, name="guide"),
     path("<slug:sitecode>/guide/first-event/<int:source_id>/", guide.show_first_event, name="guide-first-event"),

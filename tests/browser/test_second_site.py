@@ -61,7 +61,7 @@ def make_site(page: Page, name: str) -> str:
     page.get_by_label("Name", exact=False).first.fill(name)
     sitecode = page.get_by_label("Sitecode").input_value()
     page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_text("was added successfully")).to_be_visible()
+    expect(page.get_by_text(f"Site “{name}” created.")).to_be_visible()
     return sitecode
 
 
@@ -86,11 +86,11 @@ def make_source(page: Page) -> str:
     """Return its write key, as the page shows it."""
     open_from_menu(page, "Settings")
     page.get_by_role("link", name="Sources and write keys").click()
-    form = page.locator("form", has=page.get_by_role("button", name="Make it"))
+    form = page.locator("form", has=page.get_by_role("button", name="Create source"))
     form.get_by_label("Name").fill("Shop server")
     form.get_by_label("Kind").select_option("server")
-    form.get_by_role("button", name="Make it").click()
-    expect(page.get_by_text("may send now")).to_be_visible()
+    form.get_by_role("button", name="Create source").click()
+    expect(page.get_by_text("Send events with the write key below")).to_be_visible()
     return str(page.locator("[data-copy]").last.get_attribute("data-copy"))
 
 
@@ -100,7 +100,7 @@ def invite(page: Page, username: str, role: str) -> None:
     form = page.locator("form", has=page.get_by_label("Username"))
     form.get_by_label("Username").fill(username)
     form.get_by_label("Role").select_option(role)
-    form.get_by_role("button", name="Make a member").click()
+    form.get_by_role("button", name="Add member").click()
     expect(page.get_by_role("row", name=username)).to_be_visible()
 
 

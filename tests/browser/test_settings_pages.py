@@ -79,36 +79,36 @@ def test_alert__made_and_tested__reaches_the_webhook_and_stands_in_the_log(desk:
 def test_keys__made_renewed_and_revoked__are_told_once_and_open_until_then(shop: Shop, desk: Desk) -> None:
     page = desk.page
     desk.open("settings/tokens/")
-    page.get_by_label("What it is for").fill("Dashboard")
-    page.get_by_role("button", name="Make it").click()
+    page.get_by_label("Name").fill("Dashboard")
+    page.get_by_role("button", name="Create token").click()
     token = copied(desk, "Token")
     assert copied(desk, "Header") == f"Authorization: Bearer {token}"
     wait_for_status(200, shop, token=token)
 
-    page.get_by_role("link", name="I have copied it").click()
+    page.get_by_role("link", name="Done").click()
     row = page.get_by_role("row", name="Dashboard")
     expect(row).to_contain_text("viewer")
     assert token not in page.content()
     row.get_by_role("button", name="Revoke Dashboard").click()
-    page.get_by_role("button", name="Revoke the token").click()
+    page.get_by_role("button", name="Revoke token").click()
     expect(row.get_by_text("revoked")).to_be_visible()
     wait_for_status(401, shop, token=token)
 
     desk.open("settings/credentials/")
-    page.get_by_label("Old secret goes on for (hours)").fill("1")
-    page.get_by_role("button", name="Renew the secret").click()
+    page.get_by_label("Keep old secret for (hours)").fill("1")
+    page.get_by_role("button", name="Rotate secret").click()
     expect(page.get_by_role("link", name="Cancel")).to_be_visible()  # it asks first
-    page.get_by_role("button", name="Renew the secret").click()
+    page.get_by_role("button", name="Rotate secret").click()
     secret = copied(desk, "Secret")
     assert secret != shop.secret
     wait_for_status(200, shop, auth=(shop.client_id, secret))
     wait_for_status(200, shop, auth=(shop.client_id, shop.secret))
 
-    page.get_by_role("link", name="I have copied it").click()
+    page.get_by_role("link", name="Done").click()
     expect(page.get_by_text("Old secret", exact=True)).to_be_visible()
     page.get_by_role("button", name="Revoke").click()
-    page.get_by_role("button", name="Revoke the credential").click()
-    expect(page.get_by_text("is refused everywhere within 5 seconds")).to_be_visible()
+    page.get_by_role("button", name="Revoke credential").click()
+    expect(page.get_by_text("It is rejected within 5 seconds")).to_be_visible()
     wait_for_status(401, shop, auth=(shop.client_id, secret))
     wait_for_status(401, shop, auth=(shop.client_id, shop.secret))
 
@@ -118,14 +118,14 @@ def test_rule__tried_then_saved__does_what_the_page_foretold(shop: Shop, desk: D
     shop.send(shop.event(event="Test order", userId="u1"), shop.event(event="Order", userId="u1"))
     page = desk.page
     desk.open("settings/rules/")
-    page.get_by_role("link", name="New rule").click()
+    page.get_by_role("link", name="Create rule").click()
     page.get_by_label("Name", exact=True).fill("No tests")
-    page.get_by_label("The name …").select_option("prefix")
+    page.get_by_label("Name test").select_option("prefix")
     page.locator("#id_name_value").fill("Test ")
     page.get_by_label("Action").select_option("drop")
 
-    page.get_by_role("button", name="Try it on the last 1,000 messages").click()
-    foretold = page.get_by_role("region", name="What would change")
+    page.get_by_role("button", name="Test on the latest 1,000 events").click()
+    foretold = page.get_by_role("region", name="Forecast")
     expect(foretold.get_by_role("row", name="Conversions 2 1")).to_be_visible()
     assert not Rule.objects.exists()
 

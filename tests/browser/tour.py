@@ -36,9 +36,9 @@ def run_dry(page: Page) -> None:
 
 
 def make_secret(page: Page) -> None:
-    page.get_by_label("What it is for").fill("Reports of the board")
-    page.get_by_role("button", name="Make it").click()
-    expect(page.get_by_text("This page cannot be called up again")).to_be_visible()
+    page.get_by_label("Name").fill("Reports of the board")
+    page.get_by_role("button", name="Create token").click()
+    expect(page.get_by_text("You won't see this again")).to_be_visible()
 
 
 def try_rule(page: Page) -> None:

@@ -26,8 +26,8 @@ from goals import catalogue
 from goals.models import Conversion, Goal
 from tests.flows.conftest import Clock
 from tests.goals.recount import assert_exact
-from tests.pages.test_settings import sent_form
 from tests.support.concurrency import in_threads
+from tests.support.settings_pages import sent_form
 from tests.support.verifying import execute, report_on, rows
 from tests.world import World
 

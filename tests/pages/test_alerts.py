@@ -36,7 +36,7 @@ def look(person: Client, path: str = BASE) -> str:
 
 
 def press(person: Client, do: str, alert: Alert) -> str:
-    """What the page says after a button was pressed."""
+    """Press a button and return the page that follows."""
     return html.unescape(
         text_of(person.post(f"{BASE}change/", {"do": do, "alert": alert.pk, "confirmed": "yes"}, follow=True))
     )
@@ -96,7 +96,7 @@ def test_alerts__to_whoever_is_no_owner__are_offered_nowhere(enter: Enter, alert
 
     home, settings = (look(enter(who), path) for path in (HOME, f"{HOME}settings/"))
 
-    assert "Alert “Lag of the shop” has been firing" in home  # what is wrong with the site concerns everybody
+    assert "Alert “Lag of the shop” has been firing" in home  # all members see the problems of the site
     assert f'href="{BASE}"' not in home + settings
     assert not [word for word in ("ada@", "hooks.example", alert.secret) if word in home + settings]
     assert f'href="{BASE}"' in look(enter("owner"), HOME)
@@ -235,7 +235,7 @@ def test_test__of_all_ways__is_sent_by_a_worker_and_its_outcome_shown(
         alert.save()
         shown = press(owner, "test", alert)
         assert "Test queued for 3 addresses." in shown
-        assert (mailbox.mails, receiver.requests) == ([], [])  # a person waits for nobody
+        assert (mailbox.mails, receiver.requests) == ([], [])  # the request sends nothing itself
 
         assert outbox.send_due(now=timezone.now(), seconds=600) == 3
 

@@ -116,7 +116,7 @@ def test_log__filtered__tells_what_was_asked_for(world: World, enter: Enter) -> 
     assert shown("since=2026-01-02T00:00") == {"Made the rule 7", "Made a goal"}
     assert shown("until=2026-01-02T00:00&who=ada") == {"Renamed the goal 1"}
     assert shown("what=%00") == set()
-    assert "Nothing that was changed" in text_of(owner.get(f"{LOG}?who=nobody"))
+    assert "No matching changes" in text_of(owner.get(f"{LOG}?who=nobody"))
 
 
 def test_log__filtered_and_longer_than_a_page__goes_on_below(world: World, enter: Enter) -> None:

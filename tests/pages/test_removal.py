@@ -1,4 +1,4 @@
-"""What was made by mistake can go: personas, groups, tags and sites."""
+"""Removal of personas, groups, tags and sites that were created by mistake."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,7 +32,7 @@ def owner(site: Site) -> Client:
 
 
 def finish(*, steps: int = 1_000) -> int:
-    """What the worker does every few seconds; how many steps it took."""
+    """Run the removal as the worker does every few seconds, and return the number of steps."""
     for number in range(steps):
         if not removal.sweep(now=datetime.now(UTC)):
             return number
@@ -137,7 +137,7 @@ def remove(client: Client, site: Site, code: str | None = None) -> Any:
 
 
 def rows_of(site: Site) -> list[str]:
-    """The tables that hold rows of a site, the log aside."""
+    """Return the tables that hold rows of a site, without the log."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT table_name FROM information_schema.columns WHERE column_name = 'site_id'")
         tables = [row[0] for row in cursor.fetchall()]

@@ -1,4 +1,4 @@
-"""Management tokens: made and told once, with a role, in the sites of whoever makes them."""
+"""Management tokens: shown once, with a role, in sites of the user who creates them."""
 
 from datetime import timedelta
 from typing import Any
@@ -50,7 +50,7 @@ def test_token__made__is_told_once_and_kept_as_a_hash(owner: Client, world: Worl
     assert "never" in shown
     assert value not in shown
     entry = AuditEntry.objects.get()
-    assert entry.what == f"Made the management token {token.pk}"
+    assert entry.what == f"Created the management token {token.pk}"
     assert entry.after is not None
     assert entry.after["role"] == "editor"
     with connection.cursor() as cursor:
@@ -142,7 +142,7 @@ def test_member__with_tokens__is_shown_with_them_before_anybody_removes_them(own
     shown = text_of(owner.get(MEMBERS))
 
     assert "Nightly" in shown
-    assert "End here with the membership" in shown
+    assert "They end with the membership" in shown
     assert "Gone already" not in shown
 
 
@@ -166,7 +166,7 @@ def test_member__who_goes_or_may_do_less__ends_their_tokens_and_says_so(
     ending = AuditEntry.objects.filter(what=f"Ended the management token {token.pk} of ada here", site=world.site)
     assert ending.exists() is ends
     listed = text_of(owner.get(PAGE))
-    assert ("It is refused here until an owner takes it over." in listed) is ends
+    assert ("It is rejected here until an owner takes it over." in listed) is ends
 
 
 def test_token__of_somebody_who_left__is_taken_over_and_logged(owner: Client, world: World) -> None:
@@ -176,8 +176,8 @@ def test_token__of_somebody_who_left__is_taken_over_and_logged(owner: Client, wo
 
     shown = text_of(owner.post(f"{PAGE}change/", {"do": "take", "token": token.pk}, follow=True))
 
-    assert "“Nightly” is yours" in shown
-    assert "refused here until" not in shown
+    assert "“Nightly” belongs to you now" in shown
+    assert "rejected here until" not in shown
     assert "belongs to owner" in shown
     token.refresh_from_db()
     assert (token.made_by, token.user) == ("ada", User.objects.get(username="owner"))

@@ -1,4 +1,4 @@
-"""The credentials that open a site. A secret is told on the page that answers its making, and nowhere else."""
+"""The credentials of a site. A secret is shown once, on the page that answers its creation or rotation."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
 MOST_HOURS: Final = 720  # of overlap
-MOST_TOLD: Final = 10  # sites of a credential
+MOST_SITES: Final = 10  # of a credential, that a page names
 Opener = TypeVar("Opener", Credential, ManagementToken)
 
 
@@ -49,7 +49,7 @@ def list_credentials(request: HttpRequest, site: Site) -> HttpResponseBase:
 @site_page(Role.OWNER)
 @require_POST
 def change_credentials(request: HttpRequest, site: Site) -> HttpResponseBase:  # noqa: PLR0911 - a button each
-    """Make a credential, renew or revoke one, or change what it may do, as the button `do` says."""
+    """Create a credential, rotate its secret, revoke it, or change its scopes, as the button `do` says."""
     do = request.POST.get("do", "")
     with transaction.atomic():
         if do == "create":
@@ -64,21 +64,25 @@ def change_credentials(request: HttpRequest, site: Site) -> HttpResponseBase:  #
                 return redirect("pages:settings-credentials", site.sitecode)
             after = {"name": new.credential.name, "scopes": new.credential.scopes}
             write_audits(
-                request.user, new.credential.sites.all(), f"Made the credential {new.credential.client_id}", None, after
+                request.user,
+                new.credential.sites.all(),
+                f"Created the credential {new.credential.client_id}",
+                None,
+                after,
             )
-            return tell_secret(request, new)
+            return show_secret(request, new)
         credential = find_owned(request, site.credentials.all(), request.POST.get("credential", ""))
-        if do == "renew" and credential.revoked_at is None:
+        if do == "rotate" and credential.revoked_at is None:
             hours = request.POST.get("hours", "")
             if not hours.isdecimal() or len(hours) > 4 or int(hours) > MOST_HOURS:  # noqa: PLR2004
-                messages.error(request, f"The old secret may go on for 0 to {MOST_HOURS} hours.")
+                messages.error(request, f"Keep the old secret for 0 to {MOST_HOURS} hours.")
                 return redirect("pages:settings-credentials", site.sitecode)
             if not is_confirmed(request):
-                return ask_renew(request, site, credential, hours=int(hours))
+                return ask_rotate(request, site, credential, hours=int(hours))
             new = renew_secret(credential, overlap=timedelta(hours=int(hours)), now=timezone.now())
-            what = f"Renewed the secret of the credential {credential.client_id}"
-            write_audits(request.user, credential.sites.all(), what, None, {"the old one ends in hours": int(hours)})
-            return tell_secret(request, new)
+            action = f"Rotated the secret of the credential {credential.client_id}"
+            write_audits(request.user, credential.sites.all(), action, None, {"the old one ends in hours": int(hours)})
+            return show_secret(request, new)
         if do == "scopes" and credential.revoked_at is None:
             return set_scopes(request, site, credential)
         if do == "revoke" and credential.revoked_at is None:
@@ -86,16 +90,16 @@ def change_credentials(request: HttpRequest, site: Site) -> HttpResponseBase:  #
                 return ask_revoke(request, site, credential)
             credential.revoked_at = timezone.now()
             credential.save(update_fields=["revoked_at"])
-            what = f"Revoked the credential {credential.client_id}"
+            action = f"Revoked the credential {credential.client_id}"
             write_audits(
-                request.user, credential.sites.all(), what, {"revoked": None}, {"revoked": credential.revoked_at}
+                request.user, credential.sites.all(), action, {"revoked": None}, {"revoked": credential.revoked_at}
             )
-            messages.success(request, f"Revoked: “{credential}” is refused everywhere within 5 seconds.")
+            messages.success(request, f"“{credential}” revoked. It is rejected within 5 seconds.")
     return redirect("pages:settings-credentials", site.sitecode)
 
 
 def set_scopes(request: HttpRequest, site: Site, credential: Credential) -> HttpResponseBase:
-    """Let a credential do what the form says, once the person has seen what it may do no more."""
+    """Change the scopes of a credential after a confirmation that names the lost ones."""
     try:
         before, credential.scopes = credential.scopes, read_scopes(request.POST.getlist("scope"))
     except ValidationError as error:
@@ -105,71 +109,70 @@ def set_scopes(request: HttpRequest, site: Site, credential: Credential) -> Http
         if not is_confirmed(request):
             return ask_scopes(request, site, credential, before=before)
         credential.save(update_fields=["scopes"])
-        what = f"Changed what the credential {credential.client_id} may do"
-        write_audits(request.user, credential.sites.all(), what, {"scopes": before}, {"scopes": credential.scopes})
-    messages.success(request, f"Saved: “{credential}” may {credential.scopes_in_words}, within 5 seconds.")
+        action = f"Changed the scopes of the credential {credential.client_id}"
+        write_audits(request.user, credential.sites.all(), action, {"scopes": before}, {"scopes": credential.scopes})
+    messages.success(request, f"Saved. Within 5 seconds “{credential}” can {credential.scopes_in_words}.")
     return redirect("pages:settings-credentials", site.sitecode)
 
 
 def ask_scopes(
     request: HttpRequest, site: Site, credential: Credential, *, before: Collection[str]
 ) -> HttpResponseBase:
-    """Return the page that says what a credential, whose scopes were these, may do from now on."""
+    """Return the page that says how the access of a credential with these scopes changes."""
     lost = [scope.label for scope in Scope if scope in before and scope not in credential.scopes]
     return ask(
         request,
-        title=f"Change what “{credential}” may do",
+        title=f"Change the access of “{credential}”",
         facts=[
-            f"From now on it may {credential.scopes_in_words}.",
-            *(f"It may no longer {each}." for each in lost),
-            *uses_of(credential, now=timezone.now()),
+            f"From now on it can {credential.scopes_in_words}.",
+            *(f"It can no longer {label}." for label in lost),
+            *describe_uses(credential, now=timezone.now()),
         ],
-        warning="Within 5 seconds, programs that use it or its access tokens for that are refused. Events that they "
-        "then send are lost."
+        warning="Programs that use it or its access tokens for that are rejected within 5 seconds. Events are lost."
         if lost
-        else "Whoever has its API key or its secret may do that; Segment too, if it is pasted there.",
-        action="Change it",
+        else "Every program with its API key or secret can do that, also Segment if you pasted it there.",
+        action="Change access",
         back=reverse("pages:settings-credentials", args=[site.sitecode]),
     )
 
 
-def ask_renew(request: HttpRequest, site: Site, credential: Credential, *, hours: int) -> HttpResponseBase:
-    """Return the page that says what a new secret ends."""
+def ask_rotate(request: HttpRequest, site: Site, credential: Credential, *, hours: int) -> HttpResponseBase:
+    """Return the page that says which secrets end."""
     now = timezone.now()
     then = f"in {count_of(hours, 'hour')}" if hours else "within 5 seconds"
     is_renewed = credential.old_secret_ends_at is not None and credential.old_secret_ends_at > now
     return ask(
         request,
-        title=f"Renew the secret of “{credential}”",
+        title=f"Rotate the secret of “{credential}”",
         facts=[
-            f"The secret of now ends {then}.",
-            "The one before it, which is still taken, ends at once." if is_renewed else "",
-            *uses_of(credential, now=now),
+            f"The present secret ends {then}.",
+            "The previous secret, which still works, ends at once." if is_renewed else "",
+            *describe_uses(credential, now=now),
         ],
-        warning="Whatever uses the old secret when it ends is refused, and the events that it sends are lost.",
-        action="Renew the secret",
+        warning="Programs that still use the old secret then are rejected, and their events are lost.",
+        action="Rotate secret",
         back=reverse("pages:settings-credentials", args=[site.sitecode]),
     )
 
 
 def ask_revoke(request: HttpRequest, site: Site, credential: Credential) -> HttpResponseBase:
-    """Return the page that says who still uses a credential."""
+    """Return the page that shows the use of a credential."""
     return ask(
         request,
         title=f"Revoke the credential “{credential}”",
-        facts=uses_of(credential, now=timezone.now()),
-        warning="Whatever uses it is refused within 5 seconds, and the events that it sends are lost.",
-        action="Revoke the credential",
+        facts=describe_uses(credential, now=timezone.now()),
+        warning="Programs that use it are rejected within 5 seconds, and their events are lost. This can't be undone.",
+        action="Revoke credential",
         back=reverse("pages:settings-credentials", args=[site.sitecode]),
     )
 
 
-def uses_of(credential: Credential, *, now: datetime) -> list[str]:
-    """Return what a credential opens and how it was used. Some queries a site."""
+def describe_uses(credential: Credential, *, now: datetime) -> list[str]:
+    """Return the sites of a credential and its uses, in sentences. Some queries a site."""
     sites = list(credential.sites.all())
-    destinations = Source.objects.filter(site__in=sites[:MOST_TOLD], kind=Source.Kind.DESTINATION).order_by("pk")
+    destinations = Source.objects.filter(site__in=sites[:MOST_SITES], kind=Source.Kind.DESTINATION).order_by("pk")
     return [
-        f"It opens {count_of(len(sites), 'site')}: {', '.join(site.name for site in sites[:MOST_TOLD])}.",
+        f"It opens {count_of(len(sites), 'site')}: {', '.join(site.name for site in sites[:MOST_SITES])}.",
         describe_use(credential.last_used_at),
         *describe_events(destinations, now=now),
         describe_changes(sites, f"credential {credential.client_id}", now=now),
@@ -177,7 +180,7 @@ def uses_of(credential: Credential, *, now: datetime) -> list[str]:
 
 
 def find_owned(request: HttpRequest, keys: "QuerySet[Opener]", number: str) -> Opener:
-    """A credential or token of these, all of whose sites are this person's. Raises Http404. Three queries."""
+    """Return a credential or token if the person owns all of its sites. Raises Http404. Three queries."""
     key = keys.filter(pk=read_id(number) or 0).first()
     if key is None or not {site.pk for site in key.sites.all()} <= {site.pk for site in owned_sites(request)}:
         raise Http404
@@ -185,7 +188,7 @@ def find_owned(request: HttpRequest, keys: "QuerySet[Opener]", number: str) -> O
 
 
 def owned_sites(request: HttpRequest) -> "QuerySet[Site]":
-    """The sites of a person that they own."""
+    """Return the sites that the person owns."""
     least = {} if request.user.is_superuser else {"role": Role.OWNER}
     return sites_of(request.user).filter(**least)
 
@@ -201,12 +204,12 @@ def chosen_sites(request: HttpRequest, site: Site) -> list[Site]:
     return [site, *(other for other in owned_sites(request) if other.sitecode in codes and other != site)]
 
 
-def tell_secret(request: HttpRequest, new: NewCredential) -> HttpResponseBase:
-    """A page that cannot be called up again."""
+def show_secret(request: HttpRequest, new: NewCredential) -> HttpResponseBase:
+    """Return the page that shows a secret. It has no address, so that it cannot be opened again."""
     return show(
         request,
         "pages/settings/secret.html",
-        title="Copy it now: a secret is shown once",
+        title="Copy your key now",
         tab="settings-credentials",
         back="pages:settings-credentials",
         credential=new.credential,

@@ -1,7 +1,7 @@
 """Invitations to a site: a signed link for one username, which an owner passes on and the person accepts.
 
-An owner of a site adds nobody who has not accepted, and does not learn which usernames exist: the link looks the same
-for a username without a user. Administrators, who see all users, make members at once.
+An owner cannot add people who have not accepted. Nor can an owner find out which usernames exist, because the link
+looks the same for a username without a user. Administrators, who see all users, add members without an invitation.
 """
 
 from typing import Final
@@ -26,12 +26,12 @@ SALT: Final = "api.pages.joining"  # invitations that were sent depend on it
 
 
 def removed(username: str) -> str:
-    """Return what the log says of a member who was removed; it ends the invitations made before."""
+    """Return the audit entry of a removed member, which ends earlier invitations."""
     return f"Removed the member {username}"
 
 
 def invitation(request: HttpRequest, site: Site, username: str, role: str) -> str:
-    """Return the address at which whoever has this username may join a site, for DAYS."""
+    """Return the address at which the user of this name may join a site, for DAYS."""
     newest = AuditEntry.objects.filter(site=site).order_by("-pk").values_list("pk", flat=True).first() or 0
     token = signing.dumps([site.pk, username, role, request.user.pk, newest], salt=SALT)
     host = settings.PUBLIC_URL or f"{request.scheme}://{request.get_host()}"
@@ -40,7 +40,7 @@ def invitation(request: HttpRequest, site: Site, username: str, role: str) -> st
 
 @never_cache
 def join(request: HttpRequest, token: str) -> HttpResponseBase:
-    """Ask whoever is signed in whether they join, and let them; 404 for what is no invitation of theirs any more."""
+    """Ask the person who is signed in to confirm, then add the member. 404 for an invalid or foreign invitation."""
     if not request.user.is_authenticated or not request.user.is_active:
         return redirect_to_login(request.get_full_path(), "/admin/login/")
     with transaction.atomic():
@@ -56,9 +56,9 @@ def join(request: HttpRequest, token: str) -> HttpResponseBase:
 
 
 def open_invitation(token: str, username: str) -> tuple[Site | None, str]:
-    """Return the site and the role of an invitation of this person; no site if it is over, or somebody else's.
+    """Return the site and role of a person's invitation, no site if it has ended or names another user.
 
-    It ends with its time, with the ownership of who made it, and when the person is removed from the site.
+    It ends after DAYS, when its sender is not an owner any more, and when the person is removed from the site.
     """
     try:
         site_id, invited, role, inviter_id, newest = signing.loads(token, salt=SALT, max_age=DAYS * 24 * 3600)
@@ -69,7 +69,7 @@ def open_invitation(token: str, username: str) -> tuple[Site | None, str]:
     if site is None or inviter is None or invited != username or role not in Role.values:
         return None, ""
     owns = Membership.objects.filter(user=inviter, site=site, role=Role.OWNER).exists()
-    # Whoever accepted it and is no member any more was removed, by an administrator in the tables, say.
+    # A user who accepted it and is not a member any more was removed, for example in the tables.
     since = AuditEntry.objects.filter(site=site, pk__gt=newest)
     is_over = since.filter(what=removed(username)).exists() or (
         since.filter(what=ACCEPTED, who=username[:150]).exists()

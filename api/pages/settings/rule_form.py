@@ -49,12 +49,12 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameter
         fields = FIELDS
         formfield_callback = make_field
         labels = {
-            "is_enabled": "On",
-            "name_test": "The name …",
-            "name_value": "… this",
-            "path": "A field …",
-            "path_test": "… that",
-            "path_value": "… this",
+            "is_enabled": "Enabled",
+            "name_test": "Name test",
+            "name_value": "Name",
+            "path": "Field",
+            "path_test": "Field test",
+            "path_value": "Field value",
         }
         widgets = {"group_traits": forms.Textarea(attrs={"rows": 2})}
 
@@ -64,14 +64,12 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameter
         source: Any = self.fields["source"]
         source.queryset = self.instance.site.sources.order_by("pk")
         source.label_from_instance = lambda row: row.name
-        source.empty_label = "All of the site"
+        source.empty_label = "all sources"
 
     def clean_group_traits(self) -> dict[str, str]:
         traits = self.cleaned_data["group_traits"] or {}
         if not isinstance(traits, dict) or not all(isinstance(path, str) for path in traits.values()):
-            raise forms.ValidationError(
-                'Give each trait the field it is taken from: {"country": "properties.country"}.'
-            )
+            raise forms.ValidationError('Enter the field of each trait: {"country": "properties.country"}.')
         if "\0" in "".join([*traits, *traits.values()]):
             raise forms.ValidationError("Null characters are not allowed.")
         return traits

@@ -1,4 +1,4 @@
-"""The rules of a site: their order, and each tried on what came last before it is saved."""
+"""The rules of a site: their order, their forms, and the forecast on past events."""
 
 from typing import Any, Final
 
@@ -28,8 +28,8 @@ LAST_EVENTS: Final = 20
 LAST_FORECAST: Final = 1_000  # events
 PARTS: Final = (
     ("", ("name", "source", "is_enabled")),
-    ("Which events: all of this holds; what is left empty always does", FIELDS[3:9]),
-    ("What becomes of them", FIELDS[9:]),
+    ("Conditions (all must match; empty = any)", FIELDS[3:9]),
+    ("Action", FIELDS[9:]),
 )
 
 
@@ -42,7 +42,7 @@ def list_rules(request: HttpRequest, site: Site) -> HttpResponseBase:
 
 
 def last_events(site: Site) -> list[MessageRow]:
-    """The stored events that a rule may be tried on, newest first."""
+    """Return the stored events on which a rule may be tested, newest first."""
     return find_messages(load_site_config(site), MessageFilter(), limit=LAST_EVENTS).rows
 
 
@@ -54,7 +54,7 @@ def change_rules(request: HttpRequest, site: Site) -> HttpResponseBase:
     if do == "delete" and not is_confirmed(request):
         return ask_delete(request, site, get_in_site(Rule, site, request.POST.get("rule", "")))
     with transaction.atomic():
-        note_rules_changed(site.pk, now=timezone.now())  # first: who changes them too waits for the site's row
+        note_rules_changed(site.pk, now=timezone.now())  # first: a concurrent change waits for the site's row
         rule = get_in_site(Rule, site, request.POST.get("rule", ""))
         if do in {"up", "down"}:
             move(request, rule, -1 if do == "up" else 1)
@@ -69,54 +69,55 @@ def change_rules(request: HttpRequest, site: Site) -> HttpResponseBase:
             write_audit(request.user, site, f"Deleted the rule {rule.pk} “{rule}”", model_to_dict(rule, FIELDS), None)
             name = str(rule)
             rule.delete()
-            messages.success(request, f"Deleted: the rule “{name}” changes no event from now on.")
+            messages.success(request, f"Rule “{name}” deleted.")
     return redirect("pages:settings-rules", site.sitecode)
 
 
 def ask_delete(request: HttpRequest, site: Site, rule: Rule) -> HttpResponseBase:
-    """Return the page that says what the last events would do without a rule."""
-    facts = ["It is switched off: no event means something else without it."]
+    """Return the page that forecasts the latest events without a rule."""
+    facts = ["The rule is off, so that no event changes."]
     if rule.is_enabled:
-        rule.is_enabled = False  # only here: it is not saved
+        rule.is_enabled = False  # not saved
         without = forecast_rule(rule)
         kept = without.dropped_now - without.dropped_then
         facts = [
             (
-                f"The last {count_of(without.messages, 'event')}, read without it, would make "
+                f"The latest {count_of(without.messages, 'event')} would make "
                 f"{count_of(without.conversions_then, 'conversion')} instead of {without.conversions_now:,}, and "
                 f"{count_of(without.goals_made_then, 'new goal')} instead of {without.goals_made_now:,}."
             ),
-            f"{count_of(kept, 'event')} that it ignores would be taken." if kept > 0 else "",
-            f"{count_of(without.profiles_changed, 'profile')} would be another." if without.profiles_changed else "",
+            f"{count_of(kept, 'event')} would no longer be ignored." if kept > 0 else "",
+            f"{count_of(without.profiles_changed, 'profile')} would change." if without.profiles_changed else "",
         ]
     return ask(
         request,
         title=f"Delete the rule “{rule}”",
         facts=facts,
-        warning="What events did so far stays. A rule that is switched off has no effect either, and can come back.",
-        action="Delete the rule",
+        warning="Past effects stay. To pause a rule, switch it off instead.",
+        action="Delete rule",
         back=reverse("pages:settings-rules", args=[site.sitecode]),
     )
 
 
 def move(request: HttpRequest, rule: Rule, by: int) -> None:
-    """Let a rule change places with its neighbour; all get positions of their own."""
+    """Swap a rule with its neighbour, and number all rules."""
     rules = list(rule.site.rules.all())
     place = rules.index(rule)
     to = place + by
     if not 0 <= to < len(rules):
         return
     rules[place], rules[to] = rules[to], rules[place]
-    for position, each in enumerate(rules):
-        each.position = position
+    for position, other in enumerate(rules):
+        other.position = position
     Rule.objects.bulk_update(rules, ["position"])
     write_audit(request.user, rule.site, f"Moved the rule {rule.pk} “{rule}”", {"place": place + 1}, {"place": to + 1})
 
 
 @site_page(Role.OWNER)
 def edit_rule(request: HttpRequest, site: Site, rule_id: int | None = None) -> HttpResponseBase:
-    """A rule's form. The buttons `try` and `try-event` tell what it would change, for the last events or for the one
-    that is chosen, and save nothing (promises N-08, B-11).
+    """Show and save a rule's form. The buttons `try` and `try-event` forecast the latest events or the chosen one.
+
+    They save nothing (promises N-08, B-11).
     """
     rule = get_in_site(Rule, site, str(rule_id)) if rule_id is not None else None
     last = site.rules.aggregate(last=Max("position"))["last"]
@@ -158,11 +159,11 @@ def save(request: HttpRequest, site: Site, form: RuleForm, before: dict[str, Any
     with transaction.atomic():
         note_rules_changed(site.pk, now=timezone.now())
         if before is not None:
-            get_in_site(Rule, site, str(form.instance.pk))  # one that was just deleted must not come back
+            get_in_site(Rule, site, str(form.instance.pk))  # a rule that was just deleted must not come back
         rule = form.save()
         after = model_to_dict(rule, FIELDS)
         if before is None:
-            write_audit(request.user, site, f"Made the rule {rule.pk} “{rule}”", None, after)
+            write_audit(request.user, site, f"Created the rule {rule.pk} “{rule}”", None, after)
         else:
             write_audit(request.user, site, f"Changed the rule {rule.pk} “{rule}”", *audit_values(before, after))
-    messages.success(request, "Saved: it holds for what is digested from now on, a few seconds later for fields.")
+    messages.success(request, "Rule saved. It applies to events processed from now on, for fields a few seconds later.")

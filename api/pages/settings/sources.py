@@ -34,7 +34,7 @@ KINDS: Final = [(kind.value, kind.label) for kind in Source.Kind if kind != Sour
 
 @site_page()
 def list_sources(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Six queries of its own."""
+    """Show the sources with their counts, budgets and live keys. Six queries of its own."""
     now = timezone.now()
     live = WriteKey.objects.filter(Q(ends_at=None) | Q(ends_at__gt=now)).order_by("pk")
     sources = list(site.sources.order_by("pk").prefetch_related(Prefetch("write_keys", queryset=live)))
@@ -51,14 +51,16 @@ def list_sources(request: HttpRequest, site: Site) -> HttpResponseBase:
         tab="settings-sources",
         sources=[
             (
-                each,
-                ever.get(each.pk, SourceCounts()),
-                day.get(each.pk, SourceCounts()),
-                budget_rows(each, used[each.pk]),
+                source,
+                ever.get(source.pk, SourceCounts()),
+                day.get(source.pk, SourceCounts()),
+                budget_rows(source, used[source.pk]),
             )
-            for each in sources
+            for source in sources
         ],
-        twins=DuplicateSources.objects.filter(site=site).select_related("one", "other").order_by("-last_seen_at")[:10],
+        duplicates=DuplicateSources.objects.filter(site=site)
+        .select_related("one", "other")
+        .order_by("-last_seen_at")[:10],
         kinds=KINDS,
         most_hours=MOST_HOURS,
     )
@@ -66,7 +68,7 @@ def list_sources(request: HttpRequest, site: Site) -> HttpResponseBase:
 
 @dataclass(frozen=True, slots=True)
 class BudgetRow:
-    """A budget of a source as its page shows it: what is used of it, and its own figures as they are typed."""
+    """One budget of a source on its page: its use, and the figures of the form as they were typed."""
 
     span: BudgetSpan
     used: budgets.BudgetUse
@@ -87,33 +89,33 @@ class BudgetRow:
 def budget_rows(source: Source, used: Mapping[BudgetSpan, budgets.BudgetUse]) -> list[BudgetRow]:
     rows = []
     for span in BudgetSpan:
-        own_events, own_bytes = (getattr(source, f"{what}_per_{span}") for what in ("events", "bytes"))
+        own_events, own_bytes = (getattr(source, f"{unit}_per_{span}") for unit in ("events", "bytes"))
         own = "" if own_events is None else str(own_events), "" if own_bytes is None else spell_mib(own_bytes)
         rows.append(BudgetRow(span, used[span], *source.budget.limits(span), *own))
     return rows
 
 
 def spell_mib(size: int) -> str:
-    """Return bytes in MiB; with seven digits none of them is lost."""
+    """Return bytes in MiB. Seven digits lose no byte."""
     return f"{Decimal(size) / MIB:.7f}".rstrip("0").rstrip(".")
 
 
 @site_page(Role.OWNER)
 @require_POST
 def change_sources(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Make a source, change one, or rotate or revoke a write key of one, as the button `do` says."""
+    """Create or change a source, or rotate or revoke a write key, as the button `do` says."""
     do = request.POST.get("do", "")
     if do in QUESTIONS and not is_confirmed(request):
         question = QUESTIONS[do](request, get_in_site(Source, site, request.POST.get("source", "")))
         return question or redirect("pages:settings-sources", site.sitecode)
     with transaction.atomic():
         if do == "create":
-            told = create(request, site)
+            answer = create(request, site)
         else:
             source = get_in_site(Source, site, request.POST.get("source", ""))
-            told = CHANGES[do](request, source) if do in CHANGES else ""
-    if told:
-        messages.success(request, told)
+            answer = CHANGES[do](request, source) if do in CHANGES else ""
+    if answer:
+        messages.success(request, answer)
     return redirect("pages:settings-sources", site.sitecode)
 
 
@@ -128,7 +130,7 @@ def create(request: HttpRequest, site: Site) -> str:
         messages.error(request, " ".join(error.messages))
         return ""
     write_audit(request.user, site, f"Created the source {source.pk}", None, {"name": source.name, "kind": source.kind})
-    return f"“{source.name}” may send now, with the write key below."
+    return f"Source “{source.name}” created. Send events with the write key below."
 
 
 def save(request: HttpRequest, source: Source) -> str:
@@ -144,13 +146,13 @@ def save_budget(request: HttpRequest, source: Source) -> str:
     try:
         fields = read_budget(request)
     except ValueError:
-        messages.error(request, "A budget is a number of events or of MiB above 0; empty, it is the default.")
+        messages.error(request, "Enter a number of events or MiB above 0, or leave it empty for the default.")
         return ""
     return apply_change(request, source, fields)
 
 
 def read_budget(request: HttpRequest) -> dict[str, int | None]:
-    """Return the figures of a form, None for the default. Raises ValueError for what is no number above 0."""
+    """Return the figures of a form, None for the default. Raises ValueError for anything but numbers above 0."""
     fields: dict[str, int | None] = {}
     for span in BudgetSpan:
         events = request.POST.get(f"events_per_{span}", "").strip().replace(",", "")
@@ -161,7 +163,7 @@ def read_budget(request: HttpRequest) -> dict[str, int | None]:
 
 
 def read_number(text: str, *, unit: int = 1) -> int:
-    """Return a number of units. Raises ValueError unless it is plain and a budget can be as large."""
+    """Return a number of units. Raises ValueError for other spellings and for more than a budget can hold."""
     parts = r"(\.[0-9]{0,7})?" if unit > 1 else ""
     if not re.fullmatch(r"[0-9]{1,16}" + parts, text, re.ASCII):
         raise ValueError
@@ -174,7 +176,7 @@ def read_number(text: str, *, unit: int = 1) -> int:
 def apply_change(request: HttpRequest, source: Source, fields: Mapping[str, Any]) -> str:
     before, after = audit_values({name: getattr(source, name) for name in fields}, fields)
     if not after:
-        return "Nothing to change."
+        return "No changes."
     try:
         for name, value in after.items():
             setattr(source, name, value)
@@ -184,25 +186,25 @@ def apply_change(request: HttpRequest, source: Source, fields: Mapping[str, Any]
         return ""
     change_source(source, fields=after, now=timezone.now())
     write_audit(request.user, source.site, f"Changed the source {source.pk}", before, after)
-    return "Saved: it holds everywhere within 5 seconds."
+    return "Saved. It takes effect within 5 seconds."
 
 
 def read_hours(request: HttpRequest) -> int | None:
-    """Return how long the old keys go on; None, after saying so, if that is no such number."""
+    """Return how long the old keys keep working, None after an error message for an invalid number."""
     hours = request.POST.get("hours", "")
     if not hours.isdecimal() or len(hours) > 4 or int(hours) > MOST_HOURS:  # noqa: PLR2004
-        messages.error(request, f"The old keys may go on for 0 to {MOST_HOURS} hours.")
+        messages.error(request, f"Keep old keys for 0 to {MOST_HOURS} hours.")
         return None
     return int(hours)
 
 
 def live_keys(source: Source) -> list[WriteKey]:
-    """Return the write keys of a source that are taken now, the oldest first. One query."""
+    """Return the valid write keys of a source, oldest first. One query."""
     return list(source.write_keys.filter(Q(ends_at=None) | Q(ends_at__gt=timezone.now())).order_by("pk"))
 
 
 def ask_rotate(request: HttpRequest, source: Source) -> HttpResponseBase | None:
-    """Return the page that says what a new key ends; None if there is nothing to ask."""
+    """Return the page that says which keys end, None if the number of hours is invalid."""
     hours = read_hours(request)
     if hours is None:
         return None
@@ -210,21 +212,20 @@ def ask_rotate(request: HttpRequest, source: Source) -> HttpResponseBase | None:
     keys = live_keys(source)
     return ask(
         request,
-        title=f"Make a new write key for “{source.name}”",
+        title=f"Rotate the write key of “{source.name}”",
         facts=[
             f"{count_of(len(keys), 'write key')} of this source {'ends' if len(keys) == 1 else 'end'} {then}.",
             *(f"The key {key.key[:4]}…: {describe_use(key.last_used_at)}" for key in keys),
             *describe_events([source], now=timezone.now()),
         ],
-        warning="Give the new key to the senders before the old ones end. Events that come with a key that has ended "
-        "are refused and lost.",
-        action="Make a new key",
+        warning="Give the new key to the senders in time. Events with an ended key are rejected and lost.",
+        action="Rotate key",
         back=reverse("pages:settings-sources", args=[source.site.sitecode]),
     )
 
 
 def ask_revoke(request: HttpRequest, source: Source) -> HttpResponseBase | None:
-    """Return the page that says who still uses a key; None for a key that the source does not have."""
+    """Return the page that shows the use of a key, None for a key that the source does not have."""
     keys = live_keys(source)
     key = next((key for key in keys if key.key == request.POST.get("key")), None)
     if key is None:
@@ -238,8 +239,8 @@ def ask_revoke(request: HttpRequest, source: Source) -> HttpResponseBase | None:
             *describe_events([source], now=timezone.now()),
             f"The source keeps {count_of(others, 'other key')}." if others else "The source has no other key.",
         ],
-        warning="Events that come with this key are refused within 5 seconds and lost. It cannot be taken back.",
-        action="Revoke the key",
+        warning="Events with this key are rejected within 5 seconds, and lost. This can't be undone.",
+        action="Revoke key",
         back=reverse("pages:settings-sources", args=[source.site.sitecode]),
     )
 
@@ -251,7 +252,7 @@ def rotate(request: HttpRequest, source: Source) -> str:
     key = rotate_write_key(source, overlap=timedelta(hours=hours), now=timezone.now())
     after = {"key begins with": key.key[:4], "others end in hours": hours}
     write_audit(request.user, source.site, f"Rotated the write key of the source {source.pk}", None, after)
-    return f"There is a new key. The others of “{source.name}” end in {count_of(hours, 'hour')}."
+    return f"New key created. Old keys of “{source.name}” work for {count_of(hours, 'more hour')}."
 
 
 def revoke(request: HttpRequest, source: Source) -> str:
@@ -260,7 +261,7 @@ def revoke(request: HttpRequest, source: Source) -> str:
             revoke_write_key(key, now=timezone.now())
             before = {"key begins with": key.key[:4]}
             write_audit(request.user, source.site, f"Revoked a write key of the source {source.pk}", before, None)
-            return "Revoked: it is refused everywhere within 5 seconds."
+            return "Key revoked. It is rejected within 5 seconds."
     return ""
 
 

@@ -1,4 +1,4 @@
-"""The management tokens of a site: for programs, with a role. A token is told on the page that answers its making."""
+"""The management tokens of a site, for programs, each with a role. A token is shown once, on its creation."""
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, cast
@@ -24,12 +24,12 @@ from api.pages.settings.credentials import chosen_sites, find_owned, other_sites
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-LIFETIMES: Final = {"30": "30 days", "90": "90 days", "365": "a year", "": "until it is revoked"}
+LIFETIMES: Final = {"30": "30 days", "90": "90 days", "365": "a year", "": "never"}
 
 
 @site_page(Role.OWNER)
 def list_tokens(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Three queries of its own (promises I-29)."""
+    """Show the tokens, revoked ones last. Three queries of its own (promises I-29)."""
     tokens = with_open_sites(site.management_tokens.order_by(F("revoked_at").desc(nulls_first=True), "-pk"))
     return show(
         request,
@@ -47,7 +47,7 @@ def list_tokens(request: HttpRequest, site: Site) -> HttpResponseBase:
 @site_page(Role.OWNER)
 @require_POST
 def change_tokens(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Make a token, revoke one, or take one over, as the button `do` says."""
+    """Create, revoke or take over a token, as the button `do` says."""
     with transaction.atomic():
         if request.POST.get("do") == "create":
             try:
@@ -64,7 +64,7 @@ def change_tokens(request: HttpRequest, site: Site) -> HttpResponseBase:
                 write_audits(
                     request.user, token.sites.all(), f"Revoked the management token {token.pk}", describe(token), None
                 )
-                messages.success(request, f"Revoked: “{token}” is refused from now on.")
+                messages.success(request, f"Token “{token}” revoked.")
             elif request.POST.get("do") == "take" and token.revoked_at is None and token.user != request.user:
                 before = {"belongs to": token.user.get_username() if token.user else None}
                 take_over(token, cast("User", request.user))
@@ -72,33 +72,33 @@ def change_tokens(request: HttpRequest, site: Site) -> HttpResponseBase:
                 write_audits(
                     request.user, token.sites.all(), f"Took over the management token {token.pk}", before, after
                 )
-                messages.success(request, f"“{token}” is yours: it goes on for as long as you are an owner.")
+                messages.success(request, f"“{token}” belongs to you now. It works while you are an owner.")
     return redirect("pages:settings-tokens", site.sitecode)
 
 
 def ask_revoke(request: HttpRequest, site: Site, token: ManagementToken) -> HttpResponseBase:
-    """Return the page that says what still uses a token."""
+    """Return the page that shows the use of a token."""
     sites = list(token.sites.all())
-    names = ", ".join(each.name for each in sites)
+    names = ", ".join(other.name for other in sites)
     return ask(
         request,
         title=f"Revoke the token “{token}”",
         facts=[
-            f"{token.made_by} made it. It is {token.get_role_display().lower()} of {names}.",
+            f"Created by {token.made_by}, with the role {token.get_role_display().lower()} in {names}.",
             describe_use(token.last_used_at),
             describe_changes(sites, f"token {token.pk} “{token}”", now=timezone.now()),
         ],
-        warning="Programs that use it are refused from then on. It cannot be taken back.",
-        action="Revoke the token",
+        warning="Programs that use it are rejected at once. This can't be undone.",
+        action="Revoke token",
         back=reverse("pages:settings-tokens", args=[site.sitecode]),
     )
 
 
 def create(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """The page that tells a new token. Raises ValidationError."""
+    """Create a token and return the page that shows it. Raises ValidationError."""
     lifetime = request.POST.get("lifetime", "90")
     if lifetime not in LIFETIMES:
-        raise ValidationError("Choose how long it is to live.")
+        raise ValidationError("Choose when it expires.")
     token, value = make_token(
         chosen_sites(request, site),
         description=request.POST.get("description", "").strip(),
@@ -106,11 +106,11 @@ def create(request: HttpRequest, site: Site) -> HttpResponseBase:
         made_by=cast("User", request.user),
         expires_at=timezone.now() + timedelta(days=int(lifetime)) if lifetime else None,
     )
-    write_audits(request.user, token.sites.all(), f"Made the management token {token.pk}", None, describe(token))
+    write_audits(request.user, token.sites.all(), f"Created the management token {token.pk}", None, describe(token))
     return show(
         request,
         "pages/settings/secret.html",
-        title="Copy it now: a token is shown once",
+        title="Copy your token now",
         tab="settings-tokens",
         back="pages:settings-tokens",
         credential=token,

@@ -1,0 +1,179 @@
+"""The members of a site: invited, changed and removed."""
+
+from typing import Final
+
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+
+import names
+from api.http.tokens import describe, ended, tokens_that_end
+from api.http.wording import count_of
+from api.insight.key_usage import describe_changes, describe_use
+from api.models import ManagementToken, Membership, Role, Site
+from api.models.audit import write_audit
+from api.pages.access import show, site_page
+from api.pages.confirm import ask, is_confirmed
+from api.pages.query_form import read_id
+from api.pages.settings.invitations import DAYS, invitation, removed
+
+LONGEST_USERNAME: Final = 150  # Django's
+MOST_TOKENS: Final = 20  # of a member, on the page that asks before the removal
+NOT_A_MEMBER: Final = "This user is not a member any more."
+LAST_OWNER: Final = "This is the last owner. Make another member an owner first."
+
+
+@site_page(Role.OWNER)
+def list_members(request: HttpRequest, site: Site) -> HttpResponseBase:
+    members = list(site.memberships.select_related("user").order_by(names.sort_key("user__username")))
+    ending = tokens_that_end([member.user_id for member in members], site=site)
+    for member in members:
+        vars(member)["tokens"] = [token for token in ending if token.user_id == member.user_id]
+    return show(
+        request, "pages/settings/members.html", title="Members", tab="settings-members", members=members, roles=Role
+    )
+
+
+@site_page(Role.OWNER)
+@require_POST
+def change_members(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """Invite a user, change a role, or remove a member. One owner always stays.
+
+    An administrator adds a member without an invitation.
+    """
+    role = request.POST.get("role", "")
+    with transaction.atomic():
+        Site.objects.select_for_update().get(pk=site.pk)  # two owners must not remove each other
+        problem = ""
+        if request.POST.get("do") != "remove" and role not in Role.values:
+            problem = "Choose a role."
+        elif request.POST.get("do") == "invite" and not request.user.is_superuser:
+            return show_invitation(request, site, request.POST.get("username", "").strip(), role)
+        elif request.POST.get("do") == "invite":
+            problem = invite(request, site, request.POST.get("username", "").strip(), role)
+        elif request.POST.get("do") == "remove":
+            return remove(request, site, request.POST.get("member", ""))
+        else:
+            problem = change_role(request, site, request.POST.get("member", ""), role)
+    if problem:
+        messages.error(request, problem)
+    else:
+        messages.success(request, "Member saved.")
+    return redirect("pages:settings-members", site.sitecode)
+
+
+def show_invitation(request: HttpRequest, site: Site, username: str, role: str) -> HttpResponseBase:
+    """Return the page with a link for this username. It looks the same if the user does not exist."""
+    problem = ""
+    if not username or len(username) > LONGEST_USERNAME:
+        problem = f"Enter a username of at most {LONGEST_USERNAME} characters."
+    elif site.memberships.filter(user__username=username).exists():
+        problem = f"{username} is already a member."
+    if problem:
+        messages.error(request, problem)
+        return redirect("pages:settings-members", site.sitecode)
+    link = invitation(request, site, username, role)
+    write_audit(request.user, site, f"Invited {username}", None, {"role": role})
+    return show(
+        request,
+        "pages/settings/invitation.html",
+        title="Invitation",
+        tab="settings-members",
+        username=username,
+        role=Role(role).label,
+        link=link,
+        days=DAYS,
+    )
+
+
+def invite(request: HttpRequest, site: Site, username: str, role: str) -> str:
+    """Add a member and return why that failed, empty if it did not."""
+    user = User.objects.filter(username=username, is_active=True).first() if "\0" not in username else None
+    if user is None:
+        return "This user does not exist. Create it under “All tables”, Users."
+    _, is_new = Membership.objects.get_or_create(user=user, site=site, defaults={"role": role})
+    if not is_new:
+        return f"{username} is already a member."
+    write_audit(request.user, site, f"Invited {username}", None, {"role": role})
+    return ""
+
+
+def find_member(site: Site, number: str) -> Membership | None:
+    return site.memberships.filter(pk=read_id(number) or 0).select_related("user").first()
+
+
+def is_last_owner(membership: Membership) -> bool:
+    """Return True if no other active user owns the site. One query."""
+    owners = membership.site.memberships.filter(role=Role.OWNER, user__is_active=True)
+    return list(owners) == [membership]
+
+
+def change_role(request: HttpRequest, site: Site, member: str, role: str) -> str:
+    """Change a role and return why that failed, empty if it did not."""
+    membership = find_member(site, member)
+    if membership is None:
+        return NOT_A_MEMBER
+    if role != Role.OWNER and is_last_owner(membership):
+        return LAST_OWNER
+    name, before = membership.user.get_username(), {"role": membership.role}
+    if membership.role != role:
+        ending = tokens_that_end([membership.user_id], site=site)
+        ending = [token for token in ending if not Role(role).includes(Role(token.role))]
+        membership.role = role
+        membership.save(update_fields=["role"])
+        write_audit(request.user, site, f"Changed the role of {name}", before, {"role": role})
+        audit_end(request, site, name, ending)
+    return ""
+
+
+def audit_end(request: HttpRequest, site: Site, name: str, ending: list[ManagementToken]) -> None:
+    """Audit the tokens that ended here with a role or a membership, and name them to the owner."""
+    for token in ending:
+        write_audit(request.user, site, f"Ended the management token {token.pk} of {name} here", describe(token), None)
+    if ending:
+        messages.warning(request, f"{ended(ending, name)} here. To keep one, take it over under Tokens.")
+
+
+def remove(request: HttpRequest, site: Site, member: str) -> HttpResponseBase:
+    """Remove a member after a confirmation."""
+    membership = find_member(site, member)
+    if membership is None or is_last_owner(membership):
+        messages.error(request, LAST_OWNER if membership else NOT_A_MEMBER)
+    elif not is_confirmed(request):
+        return ask_remove(request, site, membership)
+    else:
+        name, before = membership.user.get_username(), {"role": membership.role}
+        ending = tokens_that_end([membership.user_id], site=site)
+        membership.delete()
+        write_audit(request.user, site, removed(name), before, None)
+        audit_end(request, site, name, ending)
+        messages.success(request, f"{name} removed. They can't see this site any more.")
+    return redirect("pages:settings-members", site.sitecode)
+
+
+def ask_remove(request: HttpRequest, site: Site, membership: Membership) -> HttpResponseBase:
+    """Return the page that shows what a member did and leaves behind."""
+    now, user = timezone.now(), membership.user
+    name, role = user.get_username(), membership.get_role_display().lower()
+    tokens = tokens_that_end([user.pk], site=site)
+    signed_in = f"last signed in on {user.last_login:%Y-%m-%d}" if user.last_login else "never signed in"
+    return ask(
+        request,
+        title=f"Remove {name}",
+        facts=[
+            f"{name} has been {role} since {membership.created_at:%Y-%m-%d} and {signed_in}.",
+            describe_changes([site], name, now=now),
+            f"{count_of(len(tokens), 'management token')} of this user {'ends' if len(tokens) == 1 else 'end'} here.",
+            "Credentials and write keys belong to the site and keep working. Rotate those that this user knows.",
+            *(f"Token “{token}”: {describe_use(token.last_used_at)}" for token in tokens[:MOST_TOKENS]),
+        ],
+        warning="They lose access at once. Their changes stay, and an owner can invite them again. Take over tokens "
+        "that you want to keep, under Tokens.",
+        action=f"Remove {name}",
+        back=reverse("pages:settings-members", args=[site.sitecode]),
+    )

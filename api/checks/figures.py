@@ -64,5 +64,5 @@ def check_figures(site_id: int | None, counts: Counts) -> Iterator[Difference]:
         "everything runs: python manage.py recount"
     )
     for goal_id, kind, day, many in stream(FIND, {"site": site_id, "visit_gap": VISIT_GAP}):
-        what = {"visitor": f"{many} visitors", "day": f"the day {day}", "total": "its totals"}[kind]
-        yield Difference(meaning, f"goal {goal_id}: {what}")
+        subject = {"visitor": f"{many} visitors", "day": f"the day {day}", "total": "its totals"}[kind]
+        yield Difference(meaning, f"goal {goal_id}: {subject}")

@@ -158,8 +158,6 @@ def load_known(messages: Sequence[DerivedMessage], *, excuses_links: bool) -> Kn
     """Load the rows that concern a batch. With `excuses_links` its links count as there. Six queries."""
     links = set().union(*map(links_of, messages))
     changes = [(derived.message.site_id, derived.effects.change) for derived in messages if derived.effects.change]
-    processed = [derived.message for derived in messages]
-    converted = [(message.site_id, message.stored.key) for message in processed if message.has_converted]
     return Known(
         identities={
             (site, kind, value): (id_, msgspec.json.decode(registers))
@@ -201,16 +199,16 @@ def load_known(messages: Sequence[DerivedMessage], *, excuses_links: bool) -> Kn
                 {fact for derived in messages if (fact := persona_fact_of(derived))},
             )
         ),
-        conversions={
-            (site, key): dict(zip(COMPARED, values, strict=True))
-            for site, key, *values in _join(
-                "goals_conversion",
-                f"t.site_id, t.message_key, {', '.join(f't.{name}' for name in COMPARED[:-1])}, t.properties::text",
-                {"site_id": "bigint", "message_key": "text"},
-                set(converted),
-            )
-        },
+        conversions=_load_conversions([derived.message for derived in messages]),
     )
+
+
+def _load_conversions(messages: Sequence[ProcessedMessage]) -> dict[tuple[int, str], dict[str, Any]]:
+    """Load the compared columns of the messages' conversions, by site and key. One query."""
+    columns = f"t.site_id, t.message_key, {', '.join(f't.{name}' for name in COMPARED[:-1])}, t.properties::text"
+    keys = {(message.site_id, message.stored.key) for message in messages if message.has_converted}
+    rows = _join("goals_conversion", columns, {"site_id": "bigint", "message_key": "text"}, keys)
+    return {(site, key): dict(zip(COMPARED, values, strict=True)) for site, key, *values in rows}
 
 
 def _join(

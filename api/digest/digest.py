@@ -7,7 +7,6 @@ of goals (sorted). Messages that need a lock which another session holds for lon
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -20,21 +19,21 @@ from django.db import connection, transaction
 import times
 from api.digest import hooks, late_links, selection
 from api.digest.claims import Claims
-from api.digest.derivation import Derivation, GoalHit, StoredMessage
-from api.digest.duplicate_sources import warn_of_duplicate_sources
+from api.digest.derivation import Derivation, StoredMessage
 from api.digest.held_locks import PROBE, WAIT, NeededLock, find_needed_locks, judge_unblocked, set_aside_blocked
 from api.digest.mapping import derive
 from api.digest.selection import ClaimedMessage
 from api.digest.site_config import SiteConfig
 from api.digest.suppression import suppress
 from api.digest.transaction_settings import limit_lock_waits, prefer_index_plans
+from api.digest.verdict import Verdict, conclude, note_duplicate_sources, note_recorded, save_verdicts
 from api.events.effects import Effect
 from api.http.database import is_server_error
 from cohorts import changes, identities, people
 from cohorts.models import Identity
 from goals import recording
 from goals.matching import EventName
-from goals.recording import FirstVisitor, HitOutcome, KeyedBy, RecordedHit
+from goals.recording import FirstVisitor, KeyedBy
 from locks import HeldError, Lock, waits_for
 
 RETRIES: Final = 5  # of a batch that lost a race or a deadlock
@@ -42,22 +41,6 @@ SMALLER: Final = 25  # divisor: a batch of too many bytes is tried again with 50
 DETAIL_LENGTH: Final = 10_000
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Verdict:
-    """Result of a message, written to its row."""
-
-    id: int
-    status: str = "done"
-    reason: str = ""
-    detail: str = ""
-    effects: set[str] = field(default_factory=set)
-    warnings: set[str] = field(default_factory=set)
-    waiting_for: str = ""
-    goal_id: int | None = None
-    failed_attempts: int = 0
-    reading: int | None = None  # the one it was derived under; None if that failed
 
 
 def digest_pending(config: SiteConfig, claims: Claims, *, limit: int, now: datetime) -> int:
@@ -126,7 +109,7 @@ def _digest(
                 claims.note(ids)
                 batch = selection.load(ids)
                 verdicts = _judge_batch(config, claims, batch, also=also, failures=failures, tried=tried)
-                _save(verdicts, now=now)
+                save_verdicts(verdicts, now=now)
         except Exception as error:
             claims.forget()  # only a dead worker leaves its note
             also |= getattr(error, "also", frozenset())
@@ -161,7 +144,7 @@ def _judge_batch(
     site_id, held_locks = config.site_id, claims.held_locks
     needs = _find_needs(config, batch, claims) if held_locks.has_any(site_id) or tried is not None else {}
     if tried is not None:
-        tried.update(*needs.values(), *([NeededLock(None, each.id)] for each in batch))
+        tried.update(*needs.values(), *([NeededLock(None, message.id)] for message in batch))
     free = set_aside_blocked(site_id, batch, needs, held_locks=held_locks) if needs else batch
     judge_some = partial(_judge_some, config, also=also, failures=failures)
     if not free:
@@ -308,13 +291,13 @@ def _judge(config: SiteConfig, batch: Sequence[ClaimedMessage], also: frozenset[
         config.site_id, [goal.keyed(outcome.visitors) for _, goal in hits], policy=config.policy, moved=rekeyed.moved
     )
     for (verdict, _), result in zip(hits, recorded, strict=True):
-        _note_recorded(verdict, result)
+        note_recorded(verdict, result)
     if config.has_several_sources:
         with waits_for(Lock.GOAL):
-            _note_duplicate_sources(config.site_id, hits)
+            note_duplicate_sources(config.site_id, hits)
     _check_references()
     for verdict, effects, message in zip(verdicts, derived, batch, strict=True):
-        _conclude(verdict, effects, message)
+        conclude(verdict, effects, message)
     return verdicts
 
 
@@ -344,72 +327,3 @@ def list_first_visitors(changed: changes.Visitors) -> list[FirstVisitor]:
         *(FirstVisitor(rules[Identity.Kind(kind)], value, code) for (kind, value), code in changed.first.items()),
         *(FirstVisitor(KeyedBy.DEVICE_LINK, user, code) for user, code in changed.device.items()),
     ]
-
-
-def _note_recorded(verdict: Verdict, recorded: RecordedHit) -> None:
-    if recorded.outcome == HitOutcome.CONVERTED:
-        verdict.effects |= {Effect.CONVERTED, Effect.GOAL_CREATED} if recorded.is_new_goal else {Effect.CONVERTED}
-        verdict.goal_id = recorded.goal_id
-        verdict.warnings |= {"archived_goal"} if recorded.is_archived else set()
-    elif recorded.outcome == HitOutcome.DEFERRED:
-        verdict.status, verdict.reason, verdict.waiting_for = "deferred", "goal_quota", recorded.goal_name
-    elif recorded.outcome == HitOutcome.BACKLOG_FULL:
-        verdict.status, verdict.reason = "failed", "goal_backlog_full"
-    else:
-        verdict.reason = "already_converted"
-
-
-def _note_duplicate_sources(site_id: int, hits: Sequence[tuple[Verdict, GoalHit]]) -> None:
-    converted = {
-        hit.message_key: (verdict, hit.event.name) for verdict, hit in hits if Effect.CONVERTED in verdict.effects
-    }
-    warnings = warn_of_duplicate_sources(site_id, {key: name for key, (_, name) in converted.items()})
-    for key, warning in warnings.items():
-        verdict, _ = converted[key]
-        verdict.warnings.add("twin")
-        verdict.detail = warning
-
-
-def _conclude(verdict: Verdict, effects: Derivation, message: ClaimedMessage) -> None:
-    """Add the effects that the message had before it was deferred."""
-    verdict.detail = "\n".join(detail for detail in (verdict.detail, effects.detail) if detail)
-    verdict.warnings |= message.warnings | set(effects.warnings)
-    verdict.effects |= message.effects
-    if effects.rejected:
-        verdict.status, verdict.reason = "rejected", effects.rejected
-    elif effects.failed:
-        verdict.status, verdict.reason = "failed", effects.failed
-    elif verdict.status == "done" and not verdict.effects:
-        verdict.effects, verdict.reason = {Effect.NONE}, verdict.reason or effects.idle_reason
-
-
-def _save(verdicts: Sequence[Verdict], *, now: datetime) -> None:
-    """Write the results of messages to their rows. One query."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE api_message AS m
-               SET status = v.status, reason = v.reason, detail = v.detail, waiting_for = v.waiting_for,
-                   effects = string_to_array(v.effects, ' '), warnings = string_to_array(v.warnings, ' '),
-                   goal_id = v.goal_id, attempts = m.attempts + v.failed_attempts, digested_at = %s,
-                   has_waited = m.has_waited OR v.status = 'deferred',
-                   reading = coalesce(v.reading, m.reading)
-              FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
-                          %b::bigint[], %b::int[], %b::smallint[])
-                   AS v (id, status, reason, detail, waiting_for, effects, warnings, goal_id, failed_attempts, reading)
-             WHERE m.id = v.id
-            """,
-            [
-                now,
-                [verdict.id for verdict in verdicts],
-                [verdict.status for verdict in verdicts],
-                [verdict.reason for verdict in verdicts],
-                [verdict.detail for verdict in verdicts],
-                [verdict.waiting_for for verdict in verdicts],
-                [" ".join(effect for effect in Effect if effect in verdict.effects) for verdict in verdicts],
-                [" ".join(sorted(verdict.warnings)) for verdict in verdicts],
-                [verdict.goal_id for verdict in verdicts],
-                [verdict.failed_attempts for verdict in verdicts],
-                [verdict.reading for verdict in verdicts],
-            ],
-        )

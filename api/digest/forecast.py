@@ -152,9 +152,10 @@ def _compare(site: Site, config: SiteConfig, now: _Side, then: _Side, *, message
     existing = {goal.name for goal in known.values()}
     before, after = _by_name(now.hits, names), _by_name(then.hits, names)
     changed = [
-        ProfileForecast(Identity.Kind(kind).label, value, told, would_tell)
+        ProfileForecast(Identity.Kind(kind).label, value, facts_now, facts_then)
         for kind, value in sorted(now.said.keys() | then.said.keys())
-        if (told := _spell_out(now.said.get((kind, value)))) != (would_tell := _spell_out(then.said.get((kind, value))))
+        if (facts_now := _spell_out(now.said.get((kind, value))))
+        != (facts_then := _spell_out(then.said.get((kind, value))))
     ]
     return Forecast(
         messages=messages,
@@ -173,7 +174,9 @@ def _compare(site: Site, config: SiteConfig, now: _Side, then: _Side, *, message
         revenue_now=now.revenue,
         revenue_then=then.revenue,
         profiles_changed=len(changed),
-        profiles=[replace(each, now=_in_short(each.now), then=_in_short(each.then)) for each in changed[:SAMPLES]],
+        profiles=[
+            replace(profile, now=_in_short(profile.now), then=_in_short(profile.then)) for profile in changed[:SAMPLES]
+        ],
     )
 
 
@@ -188,7 +191,7 @@ def _spell_out(registers: merge.Registers | None) -> dict[str, Any]:
     """Return the values of registers, without their stamps."""
     if registers is None:
         return {}
-    maps = {name: {key: each[3] for key, each in registers.get(name, {}).items()} for name in merge.MAPS}
+    maps = {name: {key: register[3] for key, register in registers.get(name, {}).items()} for name in merge.MAPS}
     owner = registers.get("user") or registers.get("anonymous")
     return {
         **maps,
@@ -197,9 +200,9 @@ def _spell_out(registers: merge.Registers | None) -> dict[str, Any]:
     }
 
 
-def _in_short(told: dict[str, Any]) -> dict[str, Any]:
+def _in_short(facts: dict[str, Any]) -> dict[str, Any]:
     """Return the values with the first MOST_KEYS of each map and the beginnings of long texts."""
-    return {name: _shortened(value) for name, value in told.items()}
+    return {name: _shortened(value) for name, value in facts.items()}
 
 
 def _shortened(value: Any) -> Any:

@@ -105,8 +105,8 @@ def start_change(change: GoalsChange, *, user: "User", now: datetime) -> None:
         after = {"goals": count, "change": locked.pk, "first": [f"{pk}: {name}" for pk, name in first]}
         if locked.tag:
             after["tag"] = locked.tag
-        what = f"{PAST_TENSE[locked.action]} {count_of(count, 'goal')}"
-        write_audit(user, locked.site, what, None, after)
+        summary = f"{PAST_TENSE[locked.action]} {count_of(count, 'goal')}"
+        write_audit(user, locked.site, summary, None, after)
         GoalsChange.objects.filter(pk=locked.pk).update(started_at=now, user=user)
 
 

@@ -37,7 +37,7 @@ def suppress(site_id: int, messages: Sequence[StoredMessage], derived: Sequence[
 
 def _tells(message_id: str | None, erased: Collection[str]) -> bool:
     """Return True if an erased id is part of a messageId, plain or percent-encoded."""
-    return message_id is not None and any(each in message_id or quote(each, safe="") in message_id for each in erased)
+    return message_id is not None and any(id_ in message_id or quote(id_, safe="") in message_id for id_ in erased)
 
 
 def find_suppressed(
@@ -50,7 +50,7 @@ def find_suppressed(
     if not Suppression.objects.filter(site_id=site_id).exists():
         return {}
     named = [
-        {hash_id(site_id, each): each for each in _named_by(message, effects)}
+        {hash_id(site_id, id_): id_ for id_ in _named_by(message, effects)}
         for message, effects in zip(messages, derived, strict=True)
     ]
     hashes = sorted(set().union(*named))
@@ -64,9 +64,9 @@ def find_suppressed(
         )
         erased = {row[0] for row in cursor.fetchall()}
     return {
-        message.id: [its[each] for each in its.keys() & erased]
-        for message, its in zip(messages, named, strict=True)
-        if its.keys() & erased
+        message.id: [hashes[id_] for id_ in hashes.keys() & erased]
+        for message, hashes in zip(messages, named, strict=True)
+        if hashes.keys() & erased
     }
 
 

@@ -73,7 +73,7 @@ class VisitorFilter:
 class UnknownName:
     """A name or value that no row has, and similar ones that exist."""
 
-    what: BreakdownBy
+    by: BreakdownBy
     name: str  # of the property or trait; empty if a value is unknown
     value: str
     near: Sequence[str]  # or some existing ones if none is similar
@@ -138,7 +138,7 @@ def break_down(
             unknown = _unknown_value(site, only, labels, looked_at)
         whole = sum_visitors(None, visitors, visitors)
     if by in OF_CONVERSIONS:
-        found = load_breakdown(
+        breakdown = load_breakdown(
             goal,
             OF_CONVERSIONS[by],
             path=name.split("."),
@@ -148,13 +148,13 @@ def break_down(
             visitors=None if only is None else list(visitors),
         )
     else:
-        found = group_by_label(visitors, _labels(site, goal, by, name, list(visitors)))
-    if by in NAMED and [part.value for part in found.parts] == [None]:
+        breakdown = group_by_label(visitors, _labels(site, goal, by, name, list(visitors)))
+    if by in NAMED and [part.value for part in breakdown.parts] == [None]:
         known = (
             _traits_of(site, list(visitors)) if by == BreakdownBy.TRAIT else load_property_names(goal, latest=LATEST)
         )
         unknown = unknown or replace(_unknown(by, name, "", known), is_of_filter=False)
-    return BreakdownView(found, begin, since is not None, whole, unknown)
+    return BreakdownView(breakdown, begin, since is not None, whole, unknown)
 
 
 def unknown_persona(site: Site, name: str) -> UnknownName | None:
@@ -167,12 +167,12 @@ def unknown_persona(site: Site, name: str) -> UnknownName | None:
     )
 
 
-def unknown_goal(site: Site, goal: Goal, wanted: str) -> UnknownName:
+def unknown_goal(site: Site, goal: Goal, name: str) -> UnknownName:
     """Return the goals with names similar to an unknown one. At most two queries."""
     others = Goal.objects.filter(site=site, deleted_at=None, counts_for=None).exclude(pk=goal.pk).order_by("sort_key")
-    found = list(search_folded(others, wanted, "search_key").values_list("name", flat=True)[:MAX_NEAREST])
+    similar = list(search_folded(others, name, "search_key").values_list("name", flat=True)[:MAX_NEAREST])
     return UnknownName(
-        BreakdownBy.GOAL, "", wanted, found or nearest(wanted, others.values_list("name", flat=True)[:MOST_KNOWN])
+        BreakdownBy.GOAL, "", name, similar or nearest(name, others.values_list("name", flat=True)[:MOST_KNOWN])
     )
 
 
@@ -180,7 +180,7 @@ def _unknown_value(
     site: Site, only: VisitorFilter, labels: Mapping[str, Collection[str]], codes: Sequence[str]
 ) -> UnknownName | None:
     """Return the unknown name or value of a filter that left no visitor, None if all is known. At most two queries."""
-    known = {label for its in labels.values() for label in its}
+    known = {label for values in labels.values() for label in values}
     match only.by:
         case BreakdownBy.PERSONA:
             return unknown_persona(site, only.value)
@@ -198,9 +198,9 @@ def _unknown_value(
             return None  # the caller has looked the goal up
 
 
-def _unknown(what: BreakdownBy, name: str, value: str, known: Iterable[str]) -> UnknownName:
-    there = sorted(known)
-    return UnknownName(what, name, value, nearest(name or value, there) or there[:MAX_NEAREST])
+def _unknown(by: BreakdownBy, name: str, value: str, known: Iterable[str]) -> UnknownName:
+    names = sorted(known)
+    return UnknownName(by, name, value, nearest(name or value, names) or names[:MAX_NEAREST])
 
 
 def _traits_of(site: Site, codes: Sequence[str]) -> set[str]:
@@ -209,13 +209,13 @@ def _traits_of(site: Site, codes: Sequence[str]) -> set[str]:
     return {name for person in people.values() for name in person.get("traits", {})}
 
 
-def find_other(site: Site, wanted: str) -> Goal | None:
+def find_other(site: Site, name: str) -> Goal | None:
     """Return the live goal with this id or name; of a merged one the goal it counts for. One query."""
-    match = Q(name=wanted)
-    if wanted.isascii() and wanted.isdigit() and len(wanted) <= ID_DIGITS:
-        match |= Q(pk=int(wanted))
-    found = list(Goal.objects.filter(match, site=site, deleted_at=None).select_related("counts_for"))
-    goal = min(found, key=lambda each: str(each.pk) != wanted, default=None)
+    match = Q(name=name)
+    if name.isascii() and name.isdigit() and len(name) <= ID_DIGITS:
+        match |= Q(pk=int(name))
+    goals = list(Goal.objects.filter(match, site=site, deleted_at=None).select_related("counts_for"))
+    goal = min(goals, key=lambda goal: str(goal.pk) != name, default=None)
     return goal and (goal.counts_for or goal)
 
 
@@ -228,14 +228,14 @@ def _labels_of_people(site: Site, by: BreakdownBy, name: str, codes: Sequence[st
     """Return, by visitor code, the trait's value, the group or the personas of its person now. One query."""
     # A name may follow from other traits, and a group from the company.
     paths: Mapping[BreakdownBy, list[Path]] = {
-        BreakdownBy.TRAIT: [("traits", each) for each in (name, *(NAME_PARTS if name == "name" else ()))],
+        BreakdownBy.TRAIT: [("traits", part) for part in (name, *(NAME_PARTS if name == "name" else ()))],
         BreakdownBy.GROUP: [("group",), *([("traits", "company")] if site.company_is_group else [])],
         BreakdownBy.PERSONA: [("personas",)],
     }
     labels: dict[str, list[str]] = {}
     for code, person in find_facts(site.pk, codes, paths[by]).items():
         if by == BreakdownBy.PERSONA:
-            labels[code] = [each for each, is_in in remote_data.memberships(person).items() if is_in]
+            labels[code] = [persona for persona, is_in in remote_data.memberships(person).items() if is_in]
             continue
         profile = remote_data.profile(person, remote_data.Reader(None, company_is_group=site.company_is_group))
         value = profile.get("traits", {}).get(name) if by == BreakdownBy.TRAIT else profile.get("groupId")

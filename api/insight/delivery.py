@@ -110,10 +110,10 @@ def received_by_source(
             """,
             ["hour" if span == DeliveryPeriod.DAY else "day", list(source_ids), times[0]],
         )
-        found: dict[int, dict[datetime, SourceCounts]] = {}
+        received: dict[int, dict[datetime, SourceCounts]] = {}
         for source_id, at, *figures in cursor.fetchall():
-            found.setdefault(source_id, {})[at] = SourceCounts(*figures)
-    return found
+            received.setdefault(source_id, {})[at] = SourceCounts(*figures)
+    return received
 
 
 def count_outcomes(site_id: int, *, span: DeliveryPeriod, now: datetime, source_id: int | None = None) -> Outcomes:
@@ -174,10 +174,10 @@ def count_failures(site_id: int) -> list[ReasonCount]:
         cursor.execute(
             """
             SELECT status, reason, count(*), (array_agg(id ORDER BY id DESC))[:%(samples)s]
-              FROM (VALUES ('rejected'), ('failed')) AS failed (wanted)
+              FROM (VALUES ('rejected'), ('failed')) AS kind (name)
               JOIN LATERAL (
                 SELECT id, status, reason FROM api_message
-                 WHERE site_id = %(site)s AND status = failed.wanted AND status IN ('rejected', 'failed')
+                 WHERE site_id = %(site)s AND status = kind.name AND status IN ('rejected', 'failed')
                  ORDER BY id DESC LIMIT %(look)s
               ) AS m ON true
              GROUP BY 1, 2

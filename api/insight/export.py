@@ -104,7 +104,7 @@ def _devices(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]
 def _changes(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]:
     """Yield the times at which the person entered and left personas, the newest first."""
     with connection.chunked_cursor() as cursor:
-        cursor.execute(CHANGES, {"identities": [each.pk for each in person], "most": None, "limit": None})
+        cursor.execute(CHANGES, {"identities": [identity.pk for identity in person], "most": None, "limit": None})
         while rows := cursor.fetchmany(CHUNK_ROWS):
             for change in with_messages(site, rows):
                 yield {
@@ -120,8 +120,8 @@ def _pages(site: Site, person: Sequence[Identity]) -> Iterator[list[int]]:
     """Yield the ids of the person's conversions, the newest first among MOST_CODES visitor codes."""
     codes = visitor_codes(person)
     for start in range(0, len(codes), MOST_CODES):
-        its, after = codes[start : start + MOST_CODES], None
-        while page := newest_conversions(site.pk, its, limit=CHUNK_ROWS, after=after):
+        part, after = codes[start : start + MOST_CODES], None
+        while page := newest_conversions(site.pk, part, limit=CHUNK_ROWS, after=after):
             if page[-1] == after:  # rows with a time that Python cannot hold, set by hand, would come again and again
                 break
             yield [id_ for id_, _ in page]

@@ -9,27 +9,29 @@ from api.events.body import UnreadableBodyError, read_body
 from cohorts import ids
 
 
-def spellings(wanted: Collection[str]) -> list[bytes]:
+def spellings(ids_: Collection[str]) -> list[bytes]:
     """Return the spellings of these ids in JSON, without quotes, for a first search in bodies. Pure."""
     texts = {
-        id_ for each in wanted for id_ in (each, *(json.dumps(each, ensure_ascii=way)[1:-1] for way in (True, False)))
+        id_
+        for id_value in ids_
+        for id_ in (id_value, *(json.dumps(id_value, ensure_ascii=way)[1:-1] for way in (True, False)))
     }
-    return sorted({each.encode() for text in texts for each in (text, text.replace("/", "\\/"))})
+    return sorted({spelling.encode() for text in texts for spelling in (text, text.replace("/", "\\/"))})
 
 
-def names(body: bytes, wanted: Collection[str]) -> bool:
+def names(body: bytes, ids_: Collection[str]) -> bool:
     """Return True if a value of an event is one of these ids, or if an unreadable body contains one."""
     try:
         open_: list[Any] = [read_body(body, set())]
     except UnreadableBodyError:
-        return _holds(body, wanted)
+        return _holds(body, ids_)
     while open_:
         value = open_.pop()
         if isinstance(value, dict):
             open_ += [*value, *value.values()]
         elif isinstance(value, list):
             open_ += value
-        elif (ids.spell(value) or "").strip() in wanted:  # also placeholders of today, which once were ids
+        elif (ids.spell(value) or "").strip() in ids_:  # also placeholders of today, which once were ids
             return True
     return False
 
@@ -42,10 +44,10 @@ def in_other_encodings(texts: Collection[str]) -> list[bytes]:
     )
 
 
-def _holds(body: bytes, wanted: Collection[str]) -> bool:
+def _holds(body: bytes, ids_: Collection[str]) -> bool:
     """Return True if an unreadable body contains one of these ids in quotes or as a number."""
-    texts = [f'"{each.decode()}"' for each in spellings(wanted)]
-    numbers = [each for each in wanted if each.isascii() and each.isdigit()]
-    return any(each in body for each in (*(text.encode() for text in texts), *in_other_encodings(texts))) or any(
-        re.search(rb"[:,[\s]%b[,\]}\s]" % each.encode(), body) for each in numbers
-    )
+    texts = [f'"{spelling.decode()}"' for spelling in spellings(ids_)]
+    numbers = [spelling for spelling in ids_ if spelling.isascii() and spelling.isdigit()]
+    return any(
+        spelling in body for spelling in (*(text.encode() for text in texts), *in_other_encodings(texts))
+    ) or any(re.search(rb"[:,[\s]%b[,\]}\s]" % spelling.encode(), body) for spelling in numbers)

@@ -24,15 +24,15 @@ def describe_use(last_used_at: datetime | None) -> str:
 def describe_events(sources: Collection[Source], *, now: datetime) -> list[str]:
     """Return what came in through each source in the last 24 hours, and what sent the last event. Two queries each."""
     came = load_source_counts([source.pk for source in sources], since=now - DAY)
-    told = []
+    uses = []
     for source in sources:
         count = came.get(source.pk, SourceCounts()).received
         sender = _last_sender(source)
-        told.append(
+        uses.append(
             f"{count_of(count, 'event')} came in through “{source.name}” in the last 24 hours"
             f"{f', the last one from {sender}' if sender and count else ''}."
         )
-    return told
+    return uses
 
 
 def describe_changes(sites: Collection[Site], who: str, *, now: datetime) -> str:

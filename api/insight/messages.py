@@ -95,7 +95,7 @@ class MessagePage:
 
 
 def find_messages(
-    config: SiteConfig, wanted: MessageFilter, *, after: int = 0, before: int | None = None, limit: int = 50
+    config: SiteConfig, query: MessageFilter, *, after: int = 0, before: int | None = None, limit: int = 50
 ) -> MessagePage:
     """Return the newest messages of a site that pass the filter, with ids above `after` and below `before`.
 
@@ -104,11 +104,11 @@ def find_messages(
     most some 50 ms if bodies are searched, otherwise some 10 ms.
     """
     top = before if before is not None else MOST_ID
-    if wanted.until is not None:
-        top = min(top, id_at(config.site_id, wanted.until))
-    if wanted.since is not None:
-        after = max(after, id_at(config.site_id, wanted.since) - 1)
-    inner, outer, parameters = _conditions(wanted)
+    if query.until is not None:
+        top = min(top, id_at(config.site_id, query.until))
+    if query.since is not None:
+        after = max(after, id_at(config.site_id, query.since) - 1)
+    inner, outer, parameters = _conditions(query)
     parameters |= {"site": config.site_id, "after": after, "before": top, "look": LOOK, "limit": limit}
     with connection.cursor() as cursor:
         cursor.execute(
@@ -126,7 +126,7 @@ def find_messages(
         rows = [_row(config, columns) for columns in cursor.fetchall()]
         if len(rows) == limit:
             return MessagePage(rows, rows[-1].id, 0, None)
-        if wanted.message_id:  # never as many as LOOK
+        if query.message_id:  # never as many as LOOK
             return MessagePage(rows, None, 0, None)
         cursor.execute(
             f"""
@@ -218,36 +218,40 @@ def _row(config: SiteConfig, columns: tuple[Any, ...]) -> MessageRow:
     )
 
 
-def _conditions(wanted: MessageFilter) -> tuple[str, str, dict[str, Any]]:
+def _conditions(query: MessageFilter) -> tuple[str, str, dict[str, Any]]:
     """Return conditions for the index, conditions for the rows that it finds, and the parameters."""
     inner: list[str] = []
     outer: list[str] = []
-    given: dict[str, Any] = {}
-    if wanted.message_id:
+    parameters: dict[str, Any] = {}
+    if query.message_id:
         # The index of the deduplication lacks rejected messages, which have another one.
         inner.append(
             "((type = ANY(%(types)s) AND message_id = %(message_id)s AND status <> 'rejected') OR "
             "(status = 'rejected' AND message_id = %(message_id)s))"
         )
-        given |= {"message_id": wanted.message_id, "types": list(TYPES)}
-    if wanted.outcome in Status.values:
+        parameters |= {"message_id": query.message_id, "types": list(TYPES)}
+    if query.outcome in Status.values:
         inner.append("status = %(outcome)s")
-    elif wanted.outcome:
+    elif query.outcome:
         outer.append("status = 'done' AND %(outcome)s = ANY(effects)")
-    if wanted.reason:
+    if query.reason:
         outer.append("reason = %(reason)s")
-    if wanted.source_id is not None:
+    if query.source_id is not None:
         outer.append("source_id = %(source)s")
-    if wanted.type:
+    if query.type:
         outer.append("type = %(type)s")
-    if wanted.text:
+    if query.text:
         outer.append(
             f"octet_length(body) <= {LIST_BYTES} "
             "AND (position(%(text)s::bytea IN body) > 0 OR position(%(escaped)s::bytea IN body) > 0)"
         )
-        given |= {
-            "text": json.dumps(wanted.text, ensure_ascii=False)[1:-1].encode(errors="replace"),
-            "escaped": json.dumps(wanted.text)[1:-1].encode(),
+        parameters |= {
+            "text": json.dumps(query.text, ensure_ascii=False)[1:-1].encode(errors="replace"),
+            "escaped": json.dumps(query.text)[1:-1].encode(),
         }
-    given |= {"outcome": wanted.outcome, "reason": wanted.reason, "source": wanted.source_id, "type": wanted.type}
-    return ("".join(f" AND {each}" for each in inner), "".join(f" AND {each}" for each in outer), given)
+    parameters |= {"outcome": query.outcome, "reason": query.reason, "source": query.source_id, "type": query.type}
+    return (
+        "".join(f" AND {condition}" for condition in inner),
+        "".join(f" AND {condition}" for condition in outer),
+        parameters,
+    )

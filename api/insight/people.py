@@ -106,7 +106,11 @@ def look_up(site: Site, id_: str) -> Person | None:
     users = [identity.value for identity in identities if identity.kind == Identity.Kind.USER]
     names = Username.objects.filter(site=site, user_value__in=users).order_by("name") if users else []
     joined = merge.join(identity.registers for identity in identities)
-    groups = [_fact("group", each.registers["group"], each) for each in identities if "group" in each.registers]
+    groups = [
+        _fact("group", identity.registers["group"], identity)
+        for identity in identities
+        if "group" in identity.registers
+    ]
     return Person(
         asked=id_,
         identities=identities,
@@ -125,8 +129,8 @@ def last_conversions(site: Site, person: Sequence[Identity], *, limit: int = LAS
     Two queries, by the visitors' index; of more than MOST_CODES visitor codes only the first are looked at.
     """
     ids = [id_ for id_, _ in newest_conversions(site.pk, visitor_codes(person)[:MOST_CODES], limit=limit)]
-    found = Conversion.objects.filter(pk__in=ids).defer("properties").select_related("goal")
-    return sorted(found, key=lambda each: (each.occurred_at, each.pk), reverse=True)
+    conversions = Conversion.objects.filter(pk__in=ids).defer("properties").select_related("goal")
+    return sorted(conversions, key=lambda conversion: (conversion.occurred_at, conversion.pk), reverse=True)
 
 
 def newest_conversions(
@@ -181,7 +185,7 @@ def persona_changes(
     Only the newest `most` facts are read. Two queries.
     """
     with connection.cursor() as cursor:
-        cursor.execute(CHANGES, {"identities": [each.pk for each in person], "most": most, "limit": limit})
+        cursor.execute(CHANGES, {"identities": [identity.pk for identity in person], "most": most, "limit": limit})
         return with_messages(site, cursor.fetchall())
 
 
@@ -232,8 +236,8 @@ def message_ids_of(site_id: int, message_keys: Sequence[str]) -> list[int]:
             """,
             [
                 [site_id] * len(named),
-                [each[0] for each in named],
-                [each[1] for each in named],
+                [key[0] for key in named],
+                [key[1] for key in named],
                 numbers,
                 site_id,
             ],
@@ -260,7 +264,11 @@ def _identifier(identity: Identity) -> Identifier:
 def _facts_of(joined: merge.Registers, of: str, identities: Sequence[Identity]) -> list[Fact]:
     """Return a map's facts of a person's joined identities, by name, each with the first identity that holds it."""
     return [
-        _fact(name, register, next(each for each in identities if each.registers.get(of, {}).get(name) == register))
+        _fact(
+            name,
+            register,
+            next(identity for identity in identities if identity.registers.get(of, {}).get(name) == register),
+        )
         for name, register in sorted(joined.get(of, {}).items())
     ]
 

@@ -32,21 +32,21 @@ class SourceAccount:
     counted: int = 0  # converted messages whose conversion exists
     deleted: int = 0  # converted messages whose goal was deleted since
     missing: int = 0  # neither, which must never happen
-    at_the_door: SourceCounts = field(default_factory=SourceCounts)
+    at_ingest: SourceCounts = field(default_factory=SourceCounts)
 
     @property
     def received(self) -> int:
         """Return the number of stored messages and their duplicates."""
-        return sum(self.lines.values()) + self.at_the_door.duplicates
+        return sum(self.lines.values()) + self.at_ingest.duplicates
 
     @property
     def difference(self) -> int:
         """Return what ingest counted beyond that, mostly erased messages; below 0 while it has unsaved counts."""
-        return self.at_the_door.received - self.received
+        return self.at_ingest.received - self.received
 
     def of(self, outcome: str) -> int:
         """Return the number of messages with an outcome."""
-        return sum(count for (each, _), count in self.lines.items() if each == outcome)
+        return sum(count for (kind, _), count in self.lines.items() if kind == outcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +61,15 @@ class Reconciliation:
     def total(self) -> SourceAccount:
         """Return the account of all sources together."""
         total = SourceAccount(None)
-        for each in self.accounts:
-            total.lines += each.lines
-            total.counted += each.counted
-            total.deleted += each.deleted
-            total.missing += each.missing
-        total.at_the_door = SourceCounts(
-            sum(each.at_the_door.received for each in self.accounts),
-            sum(each.at_the_door.duplicates for each in self.accounts),
-            sum(each.at_the_door.rejected for each in self.accounts),
+        for account in self.accounts:
+            total.lines += account.lines
+            total.counted += account.counted
+            total.deleted += account.deleted
+            total.missing += account.missing
+        total.at_ingest = SourceCounts(
+            sum(account.at_ingest.received for account in self.accounts),
+            sum(account.at_ingest.duplicates for account in self.accounts),
+            sum(account.at_ingest.rejected for account in self.accounts),
         )
         return total
 
@@ -78,6 +78,35 @@ def days_of(site: Site) -> list[int]:
     """Return the ranges in days from which no message was pruned."""
     kept = site.keeps_done_days or settings.KEEP_DONE_DAYS
     return [days for days in DAYS if days <= kept]
+
+
+OUTCOMES: Final = """
+WITH newest AS MATERIALIZED (
+    SELECT source_id, received_at, status, reason, effects, goal_id,
+           CASE WHEN 'converted' = ANY(effects) THEN
+               CASE WHEN message_id IS NULL THEN '#' || id ELSE type || ':' || message_id END
+           END AS conversion
+      FROM api_message WHERE site_id = %(site)s ORDER BY id DESC LIMIT %(most)s
+)
+SELECT m.source_id,
+       CASE WHEN m.status <> 'done' THEN m.status
+            WHEN m.conversion IS NOT NULL THEN 'converted'
+            WHEN 'nothing' = ANY(m.effects) THEN 'ignored'
+            ELSE 'profile' END,
+       m.reason, count(*),
+       count(*) FILTER (WHERE c.id IS NOT NULL AND g.id IS NOT NULL),
+       count(*) FILTER (WHERE m.conversion IS NOT NULL AND g.id IS NULL),
+       count(*) FILTER (WHERE m.conversion IS NOT NULL AND c.id IS NULL AND g.id IS NOT NULL)
+  FROM newest m
+  LEFT JOIN LATERAL (
+    SELECT id, goal_id FROM goals_conversion
+     WHERE site_id = %(site)s AND message_key = m.conversion LIMIT 1
+  ) AS c ON true
+  -- Rows of a deleted goal are deleted in steps. Until then its conversions exist, and count nowhere.
+  LEFT JOIN goals_goal g ON g.id = coalesce(c.goal_id, m.goal_id) AND g.deleted_at IS NULL
+ WHERE m.received_at >= %(since)s
+ GROUP BY 1, 2, 3
+"""
 
 
 def reconcile(site: Site, source_ids: Sequence[int], *, days: int, now: datetime) -> Reconciliation:
@@ -90,36 +119,10 @@ def reconcile(site: Site, source_ids: Sequence[int], *, days: int, now: datetime
     }
     # Read before the messages, because events that arrive in between would look like deleted messages.
     for source_id, came in load_source_counts(list(source_ids), since=since).items():
-        accounts[source_id].at_the_door = came
+        accounts[source_id].at_ingest = came
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            WITH newest AS MATERIALIZED (
-                SELECT source_id, received_at, status, reason, effects, goal_id,
-                       CASE WHEN 'converted' = ANY(effects) THEN
-                           CASE WHEN message_id IS NULL THEN '#' || id ELSE type || ':' || message_id END
-                       END AS conversion
-                  FROM api_message WHERE site_id = %(site)s ORDER BY id DESC LIMIT %(most)s
-            )
-            SELECT m.source_id,
-                   CASE WHEN m.status <> 'done' THEN m.status
-                        WHEN m.conversion IS NOT NULL THEN 'converted'
-                        WHEN 'nothing' = ANY(m.effects) THEN 'ignored'
-                        ELSE 'profile' END,
-                   m.reason, count(*),
-                   count(*) FILTER (WHERE c.id IS NOT NULL AND g.id IS NOT NULL),
-                   count(*) FILTER (WHERE m.conversion IS NOT NULL AND g.id IS NULL),
-                   count(*) FILTER (WHERE m.conversion IS NOT NULL AND c.id IS NULL AND g.id IS NOT NULL)
-              FROM newest m
-              LEFT JOIN LATERAL (
-                SELECT id, goal_id FROM goals_conversion
-                 WHERE site_id = %(site)s AND message_key = m.conversion LIMIT 1
-              ) AS c ON true
-              -- Rows of a deleted goal are deleted in steps. Until then its conversions exist, and count nowhere.
-              LEFT JOIN goals_goal g ON g.id = coalesce(c.goal_id, m.goal_id) AND g.deleted_at IS NULL
-             WHERE m.received_at >= %(since)s
-             GROUP BY 1, 2, 3
-            """,
+            OUTCOMES,
             {"site": site.pk, "most": MOST, "since": since},
         )
         for source_id, outcome, reason, count, counted, deleted, missing in cursor.fetchall():
@@ -129,8 +132,10 @@ def reconcile(site: Site, source_ids: Sequence[int], *, days: int, now: datetime
             account.deleted += deleted
             account.missing += missing
     deleted = accounts[None]  # the counts of deleted sources are deleted too
-    deleted.at_the_door = SourceCounts(deleted.received)
-    return Reconciliation(since, since > asked, [each for each in accounts.values() if each.source_id or each.lines])
+    deleted.at_ingest = SourceCounts(deleted.received)
+    return Reconciliation(
+        since, since > asked, [account for account in accounts.values() if account.source_id or account.lines]
+    )
 
 
 def _first_whole_hour(site_id: int) -> datetime | None:

@@ -24,7 +24,7 @@ class Holder:
     def __str__(self) -> str:
         if not self.pid:
             return "a prepared transaction"
-        who = ", ".join(each for each in (self.application, self.address) if each)
+        who = ", ".join(part for part in (self.application, self.address) if part)
         state = "its state is hidden" if self.since is None else f"{self.state} for {self.since.total_seconds():.0f} s"
         return f"session {self.pid} of the user {self.user}" + (f" ({who})" if who else "") + f", {state}"
 

@@ -137,7 +137,7 @@ def test_bearer__of_our_own__writes_to_the_source_that_the_body_names(world: Wor
 
 
 @pytest.mark.promise("B-02")
-def test_write_key__at_the_doors_of_readers_and_administrators__opens_nothing(world: World, source: Source) -> None:
+def test_write_key__at_endpoints_of_readers_and_administrators__opens_nothing(world: World, source: Source) -> None:
     world.identify(traits={"secret": 1})
 
     for path in ("/api/goals", "/api/sites"):

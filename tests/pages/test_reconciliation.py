@@ -66,7 +66,7 @@ def test_reconciliation__after_any_load__explains_every_event(world: World, cloc
         assert account.of(status) == statuses[status]
     assert account.of("converted") == account.counted + account.deleted
     assert account.counted == Conversion.objects.filter(goal__deleted_at=None).count()
-    assert min(account.at_the_door.duplicates, account.counted, account.of("rejected")) > 0, "hardly anything happened"
+    assert min(account.at_ingest.duplicates, account.counted, account.of("rejected")) > 0, "hardly anything happened"
 
 
 def test_page__of_a_few_events__says_where_each_is(viewer: Client, world: World) -> None:

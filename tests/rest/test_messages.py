@@ -46,7 +46,7 @@ def test_trace__of_a_message__says_what_its_page_says(world: World, viewer: Call
 
 
 @pytest.mark.promise("N-04")
-def test_trace__of_what_was_refused__ends_at_the_door(world: World, viewer: Caller) -> None:
+def test_trace__of_what_was_refused__ends_at_ingest(world: World, viewer: Caller) -> None:
     assert world.post(world.event(event=None, messageId="m-1")).status_code == 200
     world.digest()
     message = Message.objects.get()

@@ -58,6 +58,6 @@ def make_lines(site: Site, account: SourceAccount) -> list[tuple[str, str, str, 
     order = list(OUTCOMES)
     lines = sorted(account.lines.items(), key=lambda line: (order.index(line[0][0]), -line[1], line[0][1]))
     return [
-        ("Duplicates", "", "Already received; counted once.", account.at_the_door.duplicates),
+        ("Duplicates", "", "Already received; counted once.", account.at_ingest.duplicates),
         *((OUTCOMES[outcome], reason, sentence_of(reason, site), count) for (outcome, reason), count in lines),
     ]

@@ -90,7 +90,7 @@ def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBa
 
 def describe_unknown(unknown: UnknownName, only: VisitorFilter | None) -> str:
     """Return a sentence on what a breakdown or its filter names in vain."""
-    match unknown.what:
+    match unknown.by:
         case BreakdownBy.PERSONA:
             return f"This site has no persona “{unknown.value}”."
         case BreakdownBy.GOAL:

@@ -86,9 +86,9 @@ def list_homonyms(files: Iterable[tuple[str, str]]) -> list[str]:
     """Return the names that several classes of the product share, except the commands' `Command`."""
     places: dict[str, list[str]] = {}
     for path, source in files:
-        if path.endswith(".py") and not path.startswith("tests/") and "management/commands" not in path:
+        if path.endswith(".py") and not path.startswith("tests/"):
             for node in ast.parse(source).body:
-                if isinstance(node, ast.ClassDef):
+                if isinstance(node, ast.ClassDef) and node.name != "Command":
                     places.setdefault(node.name, []).append(f"{path}:{node.lineno}")
     return [f"{name}: {', '.join(lines)}" for name, lines in sorted(places.items()) if len(lines) > 1]
 

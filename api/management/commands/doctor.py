@@ -47,7 +47,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class HealthCheck:
     subject: str
     look: Callable[[], Finding]
     advice: str  # for when looking itself fails
@@ -70,7 +70,7 @@ class Command(BaseCommand):
             raise CommandError(f"not well: {', '.join(sorted(failed))}")
 
 
-def findings() -> Iterator[tuple[Check, Finding]]:
+def findings() -> Iterator[tuple[HealthCheck, Finding]]:
     """Yield every check with its finding. An exception of a check is a finding too."""
     unreachable: set[str] = set()
     for check in CHECKS:
@@ -246,16 +246,16 @@ def grade(measured: Any, warning: Any, failure: Any, text: str, advice: str) -> 
 
 
 CHECKS = (
-    Check("database", look_at_database, "start PostgreSQL (`make run` brings its own) or correct DATABASE_URL"),
-    Check("migrations", look_at_migrations, "run `python manage.py prepare`", needs="database"),
-    Check("key", look_at_key, "restore GOALPOST_SECRET_KEY, or the file secret-key", needs="database"),
-    Check("writes", look_at_writes, "see the database's log: events are answered 503", needs="database"),
-    Check("broker", look_at_broker, "start Redis or Valkey, or correct REDIS_URL; no event is lost meanwhile"),
-    Check("worker", look_at_worker, "run `python manage.py prepare`", needs="database"),
-    Check("beat", look_at_beat, "run `python manage.py prepare`", needs="database"),
-    Check("locks", look_at_locks, "run `python manage.py prepare`", needs="database"),
-    Check("inbox", look_at_inbox, "run `python manage.py prepare`", needs="database"),
-    Check("sources", look_at_sources, "run `python manage.py prepare`", needs="database"),
-    Check("clock", look_at_clock, "see the database's log", needs="database"),
-    Check("disk", look_at_disk, "make the directory, or correct GOALPOST_DATA_DIR"),
+    HealthCheck("database", look_at_database, "start PostgreSQL (`make run` brings its own) or correct DATABASE_URL"),
+    HealthCheck("migrations", look_at_migrations, "run `python manage.py prepare`", needs="database"),
+    HealthCheck("key", look_at_key, "restore GOALPOST_SECRET_KEY, or the file secret-key", needs="database"),
+    HealthCheck("writes", look_at_writes, "see the database's log: events are answered 503", needs="database"),
+    HealthCheck("broker", look_at_broker, "start Redis or Valkey, or correct REDIS_URL; no event is lost meanwhile"),
+    HealthCheck("worker", look_at_worker, "run `python manage.py prepare`", needs="database"),
+    HealthCheck("beat", look_at_beat, "run `python manage.py prepare`", needs="database"),
+    HealthCheck("locks", look_at_locks, "run `python manage.py prepare`", needs="database"),
+    HealthCheck("inbox", look_at_inbox, "run `python manage.py prepare`", needs="database"),
+    HealthCheck("sources", look_at_sources, "run `python manage.py prepare`", needs="database"),
+    HealthCheck("clock", look_at_clock, "see the database's log", needs="database"),
+    HealthCheck("disk", look_at_disk, "make the directory, or correct GOALPOST_DATA_DIR"),
 )

@@ -1,7 +1,7 @@
-"""Budgets of sources, a minute and a day: counted in memory, added up once a second by the nudger's thread.
+"""Budgets of sources for a minute and a day, counted in memory and written once a second by the nudger's thread.
 
-A process refuses by the sum of what all processes had written and what it has counted itself since then. So the excess
-is what a process takes in about a second, and one request for each of its threads.
+A process refuses by the sum of the written use of all processes and its own unwritten use. So the excess is at most
+the use of about a second, and one request for each thread.
 """
 
 import threading
@@ -24,17 +24,17 @@ NO_RETRY_FACTOR: Final = 2  # times the budget, for a sender that never sends ag
 
 @dataclass(frozen=True, slots=True)
 class ExhaustedBudget:
-    """A budget that is used up, and for how many seconds."""
+    """A used-up budget, and the seconds until it begins again."""
 
     span: BudgetSpan
-    what: str  # events or bytes
+    unit: str  # events or bytes
     limit: int
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetUse:
-    """The use of a source in a span, and how many requests were refused because of its budget."""
+    """The use of a source in a span, and the number of requests that its budget refused."""
 
     events: int = 0
     bytes: int = 0
@@ -43,7 +43,7 @@ class BudgetUse:
 
 @dataclass(slots=True)
 class StoredUse:
-    """The use that all processes had written of a span, and when the span ends by this process's own clock."""
+    """The use of a span that all processes had written, and the end of the span by this process's clock."""
 
     events: int = 0
     bytes: int = 0
@@ -51,18 +51,18 @@ class StoredUse:
 
 
 class UseCounter:
-    """The use of one source: through this process and not written yet, and through all processes."""
+    """The use of one source: in this process and not written yet, and in all processes."""
 
     __slots__ = ("bytes", "day", "events", "minute", "since", "turned_away")
 
     def __init__(self) -> None:
         self.events = self.bytes = self.turned_away = 0
-        self.since = 0.0  # when the first of what is not written came
+        self.since = 0.0  # the time of the first unwritten use
         self.minute = self.day = StoredUse()
 
 
-# Times are the database's: hosts whose clocks differ share one minute. A span that has begun since starts at zero. What
-# could not be written for longer than a minute is of minutes that are over.
+# Times are the database's, because the clocks of hosts differ. A new span starts at zero. Use that could not be written
+# for longer than a minute belongs to minutes that are over.
 WRITE: Final = """
 INSERT INTO api_sourceuse AS u (source_id, span, begins_at, events, bytes, turned_away)
 SELECT n.source_id, s.span, date_trunc(s.span, now(), 'UTC'),
@@ -85,58 +85,58 @@ RETURNING source_id, span, events, bytes,
 
 
 class BudgetCounter:
-    """The use of all sources, as far as a process knows."""
+    """The use of all sources, as far as a process knows it."""
 
     def __init__(self) -> None:
-        self._accounts: dict[int, UseCounter] = {}
+        self._counters: dict[int, UseCounter] = {}
         self._lock = threading.Lock()
 
-    def spend(self, source_id: int, *, events: int = 0, size: int = 0) -> None:
-        """Count what came through a source; less than zero gives back what was not stored because of a fault here."""
+    def count(self, source_id: int, *, events: int = 0, size: int = 0) -> None:
+        """Count use of a source. Negative use returns what was not stored because of a server error."""
         with self._lock:
-            account = self._account(source_id)
-            if not account.events and not account.bytes:
-                account.since = time.monotonic()
-            account.events += events
-            account.bytes += size
+            counter = self._counter(source_id)
+            if not counter.events and not counter.bytes:
+                counter.since = time.monotonic()
+            counter.events += events
+            counter.bytes += size
 
-    def find_over(self, source_id: int, budget: Budget, *, times: int = 1) -> ExhaustedBudget | None:
-        """Return the budget that a source has used up, the one that ends last first, and count the refusal."""
-        account = self._accounts.get(source_id)
-        if account is None:
+    def find_exhausted(self, source_id: int, budget: Budget, *, times: int = 1) -> ExhaustedBudget | None:
+        """Return a used-up budget of a source, the day's before the minute's, and count the refusal."""
+        counter = self._counters.get(source_id)
+        if counter is None:
             return None
         now = time.monotonic()
         for span, seen, most_events, most_bytes in (
-            (BudgetSpan.DAY, account.day, budget.events_per_day, budget.bytes_per_day),
-            (BudgetSpan.MINUTE, account.minute, budget.events_per_minute, budget.bytes_per_minute),
+            (BudgetSpan.DAY, counter.day, budget.events_per_day, budget.bytes_per_day),
+            (BudgetSpan.MINUTE, counter.minute, budget.events_per_minute, budget.bytes_per_minute),
         ):
-            is_late = span == BudgetSpan.MINUTE and now - account.since > MINUTE
-            events, size = (0, 0) if is_late else (account.events, account.bytes)
+            is_late = span == BudgetSpan.MINUTE and now - counter.since > MINUTE
+            events, size = (0, 0) if is_late else (counter.events, counter.bytes)
             if now < seen.ends_at:
                 events += seen.events
                 size += seen.bytes
             is_events = events >= most_events * times
             if is_events or size >= most_bytes * times:
                 with self._lock:
-                    account.turned_away += 1
+                    counter.turned_away += 1
                 seconds = max(1.0, seen.ends_at - now)
                 return ExhaustedBudget(
                     span, "events" if is_events else "bytes", most_events if is_events else most_bytes, seconds
                 )
         return None
 
-    def write(self, link: "psycopg.Connection[Any]") -> None:
-        """Write what was counted, and read what all processes have. One query; it is the connection's to commit.
+    def write(self, session: "psycopg.Connection[Any]") -> None:
+        """Write the counts, and read those of all processes. One query, which the caller commits.
 
-        What could not be written stays for the next time. Raises psycopg.Error.
+        Counts that cannot be written stay for the next time. Raises psycopg.Error.
         """
         with self._lock:
             now = time.monotonic()
-            late = {source_id for source_id, account in self._accounts.items() if now - account.since > MINUTE}
+            late = {source_id for source_id, counter in self._counters.items() if now - counter.since > MINUTE}
             counts = {
-                source_id: (account.events, account.bytes, account.turned_away)
-                for source_id, account in sorted(self._accounts.items())
-                if account.events or account.bytes or account.turned_away
+                source_id: (counter.events, counter.bytes, counter.turned_away)
+                for source_id, counter in sorted(self._counters.items())
+                if counter.events or counter.bytes or counter.turned_away
             }
         if not counts:
             return
@@ -144,38 +144,40 @@ class BudgetCounter:
             zip(("events", "bytes", "turned_away"), map(list, zip(*counts.values(), strict=True)), strict=True)
         )
         columns["late"] = [source_id in late for source_id in counts]
-        rows = link.execute(WRITE, {"sources": list(counts), **columns}).fetchall()
+        rows = session.execute(WRITE, {"sources": list(counts), **columns}).fetchall()
         now = time.monotonic()
         with self._lock:
             for source_id, (events, size, turned_away) in counts.items():
-                account = self._account(source_id)
-                account.events -= events
-                account.bytes -= size
-                account.turned_away -= turned_away
-                account.since = now
+                counter = self._counter(source_id)
+                counter.events -= events
+                counter.bytes -= size
+                counter.turned_away -= turned_away
+                counter.since = now
             for source_id, span, events, size, seconds in rows:
-                setattr(self._account(source_id), span, StoredUse(events, size, now + seconds))
+                setattr(self._counter(source_id), span, StoredUse(events, size, now + seconds))
 
     @property
     def is_written(self) -> bool:
-        """Return whether everything that was counted is in the table."""
-        return not any(each.events or each.bytes or each.turned_away for each in list(self._accounts.values()))
+        """Return True if all counts are in the table."""
+        return not any(
+            counter.events or counter.bytes or counter.turned_away for counter in list(self._counters.values())
+        )
 
-    def _account(self, source_id: int) -> UseCounter:
-        account = self._accounts.get(source_id)
-        if account is None:
-            account = self._accounts[source_id] = UseCounter()
-        return account
+    def _counter(self, source_id: int) -> UseCounter:
+        counter = self._counters.get(source_id)
+        if counter is None:
+            counter = self._counters[source_id] = UseCounter()
+        return counter
 
 
 @once
 def budget_counter() -> BudgetCounter:
-    """Return this process's."""
+    """Return the counter of this process."""
     return BudgetCounter()
 
 
 def load_use(source_ids: Collection[int]) -> Mapping[int, Mapping[BudgetSpan, BudgetUse]]:
-    """Return what these sources have sent in the minute and on the day that are now. One query by keys."""
+    """Return the use of these sources in the current minute and on the current day. One query by keys."""
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -1,7 +1,6 @@
-"""Limits of how many requests of a kind run at a time, each with a short queue that refuses.
+"""Limits of the requests of a kind that run at a time in a process, each with a short queue.
 
-One limit holds the requests of one kind in one web process. It knows nothing of HTTP. Call `enter` before the work
-and `leave` after it, from the same thread or another one.
+A limit knows nothing of HTTP. Call `enter` before the work and `leave` after it, from any thread.
 """
 
 import threading
@@ -10,21 +9,21 @@ from contextlib import contextmanager
 
 
 class LimitReachedError(Exception):
-    """As many requests run and wait as may, or a request waited as long as it may: refuse it."""
+    """Raised if too many requests run and wait already, or if the request waited too long: refuse it."""
 
 
 class ConcurrencyLimit:
-    """So many requests at a time, so many more that wait, and none longer than `patience` seconds."""
+    """A limit of running and waiting requests. None waits for more than `patience` seconds."""
 
     def __init__(self, *, running: int, waiting: int = 0, patience: float = 0.0) -> None:
         self.patience = patience
         self.running = running
-        self.threads = running + waiting  # that requests of this kind can hold at most
+        self.threads = running + waiting  # the most that requests of this kind can hold
         self._entered = threading.BoundedSemaphore(running + waiting)
         self._running = threading.BoundedSemaphore(running)
 
     def enter(self) -> None:
-        """Take a place, or wait for one. Raises FullError."""
+        """Take a place, or wait for one. Raises LimitReachedError."""
         if not self._entered.acquire(blocking=False):
             raise LimitReachedError
         if not self._running.acquire(timeout=self.patience):
@@ -38,7 +37,7 @@ class ConcurrencyLimit:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Hold a place during the block. Raises FullError."""
+        """Hold a place during the block. Raises LimitReachedError."""
         self.enter()
         try:
             yield
@@ -47,6 +46,6 @@ class ConcurrencyLimit:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Hold a place during the block, for work that has begun elsewhere and must not be refused any more."""
+        """Hold a place during the block, for work that has begun and must not be refused any more."""
         with self._running:
             yield

@@ -1,4 +1,4 @@
-"""Who may come in: credentials and access tokens, and the sites they open; each remembered for seconds."""
+"""Lookups of credentials, access tokens, sites and sources, each cached for seconds."""
 
 import base64
 import binascii
@@ -54,7 +54,7 @@ MANAGEMENT_TOKEN_PREFIX: Final = "gpm_"  # noqa: S105 - of a management token: w
 
 @dataclass(frozen=True, slots=True)
 class SiteAccess:
-    """What the hot paths need of a site."""
+    """A site as ingest and remote data need it."""
 
     id: int
     sitecode: str
@@ -66,7 +66,7 @@ class SiteAccess:
 
 @dataclass(frozen=True, slots=True)
 class SourceAccess:
-    """What the hot paths need of a source."""
+    """A source as ingest needs it."""
 
     id: int
     site_id: int
@@ -75,9 +75,9 @@ class SourceAccess:
     takes_track: bool
     budget: Budget
     names_pages_by_title: bool  # of its site
-    has_own_drops: bool  # events of it may be dropped that another source's copy of them counts
+    has_own_drops: bool  # a drop rule of this source: the copy that another source sends must count
     rules: tuple[EventRule, ...]
-    redactions: tuple[EventRule, ...]  # those of the rules that say what must not be stored of its events
+    redactions: tuple[EventRule, ...]  # the rules that act at ingest
     redaction_key: bytes
 
     @property
@@ -87,51 +87,51 @@ class SourceAccess:
 
     @property
     def corrects_clocks(self) -> bool:
-        """Whether `sentAt` tells how far off the sender's clock is; what is imported keeps its times."""
+        """Return True if `sentAt` corrects the sender's clock. Imported events keep their times."""
         return self.kind != "import"
 
 
 @dataclass(frozen=True, slots=True)
 class CredentialAccess:
-    """A credential that was shown, the sites it opens, and what it may do there."""
+    """A credential of a request, the sites that it opens, and its scopes."""
 
     credential_id: int
     client_id: str
-    secret_hash: str  # of the secret that was shown
+    secret_hash: str  # of the secret in the request
     site_ids: frozenset[int]
     scopes: frozenset[str]
-    old_secret_hash: str = ""  # of the one before, while both are taken
+    old_secret_hash: str = ""  # of the previous secret, while both are valid
 
 
 def generate_sitecode() -> str:
-    """Ten lower-case letters and digits: the destination refuses any other length (promises W3)."""
+    """Return ten lower-case letters and digits: the destination refuses any other length (promises W3)."""
     return "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(10))
 
 
 def generate_secret() -> str:
-    """32 URL-safe characters: Segment puts a secret in a URL unencoded (promises W2)."""
+    """Return 32 URL-safe characters: Segment puts a secret in a URL unencoded (promises W2)."""
     return secrets.token_urlsafe(24)
 
 
 def hash_secret(secret: str) -> str:
-    """SHA-256, in hex. Generated secrets have 192 bits, so a slow hash would protect nothing and cost every request."""
+    """Return the SHA-256 in hex. Secrets have 192 bits, so a slow hash would cost every request and protect nothing."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def encode_api_key(client_id: str, secret: str) -> str:
-    """What is pasted in Segment: base64 of `{"id":…,"secret":…}` (promises K-36)."""
+    """Return the API key for Segment: base64 of `{"id":…,"secret":…}` (promises K-36)."""
     return base64.b64encode(msgspec.json.encode({"id": client_id, "secret": secret})).decode()
 
 
 def unauthorized(message: str) -> Refusal:
-    """401, with the scheme that is expected."""
+    """Return 401 with the expected scheme."""
     return Refusal(HTTPStatus.UNAUTHORIZED, "unauthorized", message, (("WWW-Authenticate", "Basic"),))
 
 
-def require_scope(bearer: CredentialAccess, *scopes: Scope) -> None:
+def require_scope(credential: CredentialAccess, *scopes: Scope) -> None:
     """Raise Refusal (403) unless the credential has one of these scopes."""
-    if bearer.scopes.isdisjoint(scopes):
-        record_refused_key(KeyProblem.SCOPE, bearer.client_id)
+    if credential.scopes.isdisjoint(scopes):
+        record_refused_key(KeyProblem.SCOPE, credential.client_id)
         lacking = " or ".join(f"`{scope}`" for scope in scopes)
         raise Refusal(
             HTTPStatus.FORBIDDEN,
@@ -142,30 +142,31 @@ def require_scope(bearer: CredentialAccess, *scopes: Scope) -> None:
 
 
 def check_secret(client_id: str, secret: str) -> CredentialAccess:
-    """The credential with this id and secret. Raises Refusal (401)."""
-    bearer = find_credential(client_id)
-    bearer = _match_secret(bearer, hash_secret(secret))
-    if bearer is None:
+    """Return the credential with this id and secret. Raises Refusal (401)."""
+    credential = find_credential(client_id)
+    credential = _match_secret(credential, hash_secret(secret))
+    if credential is None:
         record_refused_key(KeyProblem.CREDENTIAL, client_id)
         raise unauthorized("Unknown client id, or the wrong secret. Check both, or have the secret renewed.")
-    record_use(UsedKey.CREDENTIAL, bearer.credential_id)
-    return bearer
+    record_use(UsedKey.CREDENTIAL, credential.credential_id)
+    return credential
 
 
-def _match_secret(bearer: CredentialAccess | None, start_of_hash: str) -> CredentialAccess | None:
-    """The credential as whoever holds the secret with this hash, its new one or the old one, or with its beginning."""
-    if bearer is None:
+def _match_secret(credential: CredentialAccess | None, prefix: str) -> CredentialAccess | None:
+    """Return the credential if its current or previous secret hash starts with this prefix, otherwise None."""
+    if credential is None:
         return None
-    for each in (bearer.secret_hash, bearer.old_secret_hash):
-        if each and hmac.compare_digest(each[: len(start_of_hash)], start_of_hash):
-            return replace(bearer, secret_hash=each)
+    for secret_hash in (credential.secret_hash, credential.old_secret_hash):
+        if secret_hash and hmac.compare_digest(secret_hash[: len(prefix)], prefix):
+            return replace(credential, secret_hash=secret_hash)
     return None
 
 
 def check_authorization(authorization: str) -> CredentialAccess:
-    """Who an Authorization header speaks for: `Basic <API key>`, `Basic base64(id:secret)` or `Bearer <token>`.
+    """Return the credential of an Authorization header. Raises Refusal (401).
 
-    The destination's API key is the Basic token itself, not a user and a password (promises W1). Raises Refusal (401).
+    It is `Basic <API key>`, `Basic base64(id:secret)` or `Bearer <token>`. The API key is the Basic token itself, not
+    a user and a password (promises W1).
     """
     scheme, _, token = authorization.strip().partition(" ")
     token = token.strip()
@@ -193,38 +194,38 @@ def check_authorization(authorization: str) -> CredentialAccess:
     return check_secret(client_id, secret)
 
 
-def issue_token(bearer: CredentialAccess) -> str:
-    """An access token for two hours. Signed, not stored; renewing the secret or revoking the credential ends it."""
-    return signing.dumps([bearer.client_id, bearer.secret_hash[:16]], salt=TOKEN_SALT)
+def issue_token(credential: CredentialAccess) -> str:
+    """Return a signed access token for two hours. Renewing the secret or revoking the credential ends it."""
+    return signing.dumps([credential.client_id, credential.secret_hash[:16]], salt=TOKEN_SALT)
 
 
 def check_token(token: str) -> CredentialAccess:
-    """The credential an access token was issued to. Raises Refusal (401)."""
+    """Return the credential of an access token. Raises Refusal (401)."""
     try:
         client_id, fingerprint = signing.loads(token, salt=TOKEN_SALT, max_age=TOKEN_SECONDS)
     except (signing.BadSignature, ValueError, TypeError) as error:
         raise unauthorized("The access token is unknown or older than two hours. Fetch one at /oauth/token.") from error
-    bearer = _match_secret(find_credential(client_id), fingerprint)
-    if bearer is None:
+    credential = _match_secret(find_credential(client_id), fingerprint)
+    if credential is None:
         record_refused_key(KeyProblem.CREDENTIAL, client_id)
         raise unauthorized("The access token's credential was revoked or renewed. Fetch a token at /oauth/token.")
-    record_use(UsedKey.CREDENTIAL, bearer.credential_id)
-    return bearer
+    record_use(UsedKey.CREDENTIAL, credential.credential_id)
+    return credential
 
 
 def find_credential(client_id: str) -> CredentialAccess | None:
-    """The live credential with this id. One query, at most every few seconds."""
-    # What cannot be an id is not remembered: a stranger could fill the memory with it.
+    """Return the live credential with this id. One query, at most every few seconds."""
+    # Look up well-formed ids only, otherwise a client could fill the cache with other texts.
     return _find_credential(client_id) if URL_SAFE_ID.match(client_id) else None
 
 
 def find_site(sitecode: str) -> SiteAccess | None:
-    """The site with this code. One query, at most every few seconds."""
+    """Return the site with this code. One query, at most every few seconds."""
     return _find_site(sitecode) if SITECODE.match(sitecode) else None
 
 
 def find_source(write_key: str) -> SourceAccess | None:
-    """The source that a write key opens, also one that is switched off. One query, at most every few seconds."""
+    """Return the source of a write key, also if it is switched off. One query, at most every few seconds."""
     source = _find_source(write_key) if URL_SAFE_ID.match(write_key) else None
     if source is not None:
         record_use(UsedKey.WRITE_KEY, write_key)
@@ -232,7 +233,7 @@ def find_source(write_key: str) -> SourceAccess | None:
 
 
 def find_sources(write_keys: Iterable[str]) -> dict[str, SourceAccess]:
-    """Return the sources that these write keys open, by key. One query, not remembered: few requests have several."""
+    """Return the sources of these write keys, by key. One query, not cached: few requests have several keys."""
     rows = fetch_all(
         f"""
         SELECT k.key, d.site_id, {SOURCE_COLUMNS}
@@ -247,7 +248,7 @@ def find_sources(write_keys: Iterable[str]) -> dict[str, SourceAccess]:
 
 
 def find_sources_of(site_id: int) -> dict[int, SourceAccess]:
-    """Return all sources of a site, by id. One query, not remembered."""
+    """Return all sources of a site, by id. One query, not cached."""
     statement = f"SELECT d.id, d.site_id, {SOURCE_COLUMNS} FROM api_source d WHERE d.site_id = %(site)s"
     rows = fetch_all(statement, {"site": site_id})
     return {id_: source for id_, *columns in rows if (source := read_source(*columns)) is not None}
@@ -301,7 +302,7 @@ def _find_source(write_key: str) -> SourceAccess | None:
 
 
 def read_source(site_id: int, *columns: Any) -> SourceAccess | None:
-    """A source and its rules, as SOURCE selects them; None where a site has none."""
+    """Return a source and its rules from SOURCE_COLUMNS; None if the columns are empty."""
     id_, kind, is_enabled, takes_track, *budget, names_pages_by_title, has_own_drops, rules = columns
     if id_ is None:
         return None
@@ -322,12 +323,12 @@ def read_source(site_id: int, *columns: Any) -> SourceAccess | None:
 
 
 def derive_redaction_key(site_id: int) -> bytes:
-    """The key under which fields of a site's events are hashed; another one when GOALPOST_SECRET_KEY changes."""
+    """Return the key that hashes fields of a site's events. It changes with GOALPOST_SECRET_KEY."""
     return hmac.digest(settings.SECRET_KEY.encode(), b"api.access.redaction:%d" % site_id, "sha256")
 
 
 def clear_lookups() -> None:
-    """Look everything up afresh from now on, in this process."""
+    """Clear the caches of this process."""
     _find_credential.cache_clear()
     _find_site.cache_clear()
     _find_source.cache_clear()

@@ -1,8 +1,8 @@
-"""Lets pages of any origin send events and read remote data, with whatever headers they add.
+"""Cross-origin headers, with which pages of any origin can send events and read remote data.
 
-No list of names here: every SDK and every page adds headers of its own, and a browser blocks the request when a single
-one is not allowed. Cookies are never allowed (`Access-Control-Allow-Credentials`), and no wire endpoint reads them, so
-a page cannot act with the session of a person who is signed in to the admin.
+There is no list of header names, because SDKs and pages add headers of their own. A browser blocks a request with a
+header that is not allowed. Cookies are never allowed (`Access-Control-Allow-Credentials`), and no wire endpoint reads
+them. So a page cannot use the session of a person who is signed in to the admin.
 """
 
 import re
@@ -24,7 +24,7 @@ VARY: Final = ("Vary", "Access-Control-Request-Headers, Access-Control-Request-M
 def answer_preflight(request: Request) -> Response:
     """Allow the method and the headers that a browser asks for before it sends to another origin.
 
-    They are repeated because Safari before 15.4 takes `*` for a header of that name.
+    Repeat the names, because Safari before 15.4 reads `*` as a name.
     """
     method = request.header("HTTP_ACCESS_CONTROL_REQUEST_METHOD")
     names = request.header("HTTP_ACCESS_CONTROL_REQUEST_HEADERS")
@@ -33,11 +33,11 @@ def answer_preflight(request: Request) -> Response:
     return Response(HTTPStatus.NO_CONTENT, b"", (methods, headers, MAX_AGE, VARY))
 
 
-def allow_any_origin(answer: Response) -> Response:
-    """Return the answer with leave for any page to read it, its headers included."""
-    return replace(answer, headers=(*answer.headers, ORIGIN, expose_headers(answer.headers)))
+def allow_any_origin(response: Response) -> Response:
+    """Return the response with headers that let a page of any origin read it."""
+    return replace(response, headers=(*response.headers, ORIGIN, expose_headers(response.headers)))
 
 
 def expose_headers(headers: Sequence[tuple[str, str]]) -> tuple[str, str]:
-    """Return the header that names those which a page may read: `*` for what a proxy adds, and these by name."""
+    """Return the header with the names that a page may read: these, and `*` for headers that a proxy adds."""
     return "Access-Control-Expose-Headers", ", ".join(("*", *dict.fromkeys(name for name, _ in headers)))

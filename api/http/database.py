@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: how long each kind may wait and work, and the hot paths' own pool beside Django's."""
+"""Connections to PostgreSQL: timeouts for each kind of session, and a pool for ingest and remote data."""
 
 import atexit
 import sys
@@ -18,18 +18,18 @@ from times import read_all_times
 
 POOL_SIZE = 8  # more connections than cores only wait for each other
 Made = TypeVar("Made")
-POOL_TIMEOUT = 2.0  # seconds until a request without a connection is told to come again
+POOL_TIMEOUT = 2.0  # seconds that a request waits for a connection
 
 
 class SessionKind(StrEnum):
-    """The purpose of a session: it sets its limits and the end of its application_name (`goalpost worker`)."""
+    """The purpose of a session, which sets its timeouts and the end of its application_name (`goalpost worker`)."""
 
     WEB = "web"  # pages and the management API
     INBOX = "inbox"  # stores events
     READS = "reads"  # remote data and lookups
-    NOTES = "notes"  # figures that a process writes beside its requests
+    NOTES = "notes"  # counts that a process writes in the background
     WORKER = "worker"
-    CLAIMS = "claims"  # a worker's notes of which messages it digests
+    CLAIMS = "claims"  # the ids of messages that a worker is processing
     BEAT = "beat"
     LOAD = "load"
     UPKEEP = "upkeep"  # commands that run beside the digest
@@ -48,17 +48,17 @@ class Timeouts:
 TIMEOUTS: Final[Mapping[SessionKind, Timeouts]] = {
     # A proxy gives up a page after a minute.
     SessionKind.WEB: Timeouts(lock=3, statement=30, idle=60),
-    # Whoever was answered 503 sends again, so that the statement must have ended before the answer (api.ingest.inbox).
+    # A sender repeats after 503, so the statement must have ended before that response (api.ingest.inbox).
     SessionKind.INBOX: Timeouts(lock=3, statement=4, idle=5),
     SessionKind.READS: Timeouts(lock=1, statement=2, idle=5),
     SessionKind.NOTES: Timeouts(lock=2, statement=10, idle=10),
-    # Longer than `deadlock_timeout`, so that a deadlock is seen as one, and than most batches of another worker. A
-    # statement of a worker is one of 5,000 rows at most; beyond ten minutes it would never end.
+    # Longer than `deadlock_timeout`, so that a deadlock is reported as one, and than most batches of other workers. A
+    # worker's statement has at most 5,000 rows; after ten minutes it would never end.
     SessionKind.WORKER: Timeouts(lock=1.5, statement=600, idle=60),
     SessionKind.CLAIMS: Timeouts(lock=2, statement=10, idle=10),
     SessionKind.BEAT: Timeouts(lock=2, statement=10, idle=10),
     SessionKind.LOAD: Timeouts(lock=10, statement=60, idle=60),
-    # A statement may read a whole table. While it waits for a lock, it makes others wait.
+    # A statement may read a whole table. While it waits for a lock, others wait behind it.
     SessionKind.UPKEEP: Timeouts(lock=3, statement=0, idle=600),
     # `CREATE INDEX CONCURRENTLY` waits for every older transaction; cut short it leaves an invalid index.
     SessionKind.COMMAND: Timeouts(lock=0, statement=0, idle=600),
@@ -66,7 +66,7 @@ TIMEOUTS: Final[Mapping[SessionKind, Timeouts]] = {
 
 
 def once(make: Callable[[], Made]) -> Callable[[], Made]:
-    """What `make` makes, made once a process: functools.cache would let threads that come together make several."""
+    """Make a value once a process. With functools.cache, concurrent threads could make several."""
     lock = threading.Lock()
     made: list[Made] = []
 
@@ -81,30 +81,30 @@ def once(make: Callable[[], Made]) -> Callable[[], Made]:
 
 
 def connection_parameters() -> dict[str, Any]:
-    """What psycopg.connect takes to reach the configured database (under test: the test database)."""
+    """Return the parameters of psycopg.connect for the configured database; in tests, for the test database."""
     parameters = connections["default"].get_connection_params()
     for key in ("cursor_factory", "context", "prepare_threshold", "server_side_binding"):
         parameters.pop(key, None)
     return dict(parameters)
 
 
-# Kinds whose sessions last, and that write what depends on the secret key.
+# Kinds of long sessions that write values which depend on the secret key.
 KEY_CHECKED_KINDS: Final = frozenset(
     {SessionKind.INBOX, SessionKind.WORKER, SessionKind.CLAIMS, SessionKind.LOAD, SessionKind.UPKEEP}
 )
 
 
 def connect(kind: SessionKind = SessionKind.NOTES) -> psycopg.Connection[Any]:
-    """A new autocommitting connection, in UTC, that commits durably. Raises psycopg.OperationalError."""
+    """Return a new autocommitting connection in UTC that commits durably. Raises psycopg.OperationalError."""
     opened = psycopg.connect(**connection_parameters(), autocommit=True)
     configure(opened, kind)
     return opened
 
 
 def configure(session: psycopg.Connection[Any], kind: SessionKind, **others: str) -> None:
-    """Give a session its limits and its name; whatever the server's defaults, accepted means durable. One query.
+    """Set timeouts, name and durability of a session, whatever the server's defaults. One query.
 
-    Not by `options` of the connection, which pgbouncer refuses.
+    The connection's `options` would not do, because pgbouncer refuses them.
     """
     wanted = {
         "synchronous_commit": "on",
@@ -125,7 +125,7 @@ def configure(session: psycopg.Connection[Any], kind: SessionKind, **others: str
 
 
 def as_settings(timeouts: Timeouts) -> dict[str, str]:
-    """Return timeouts as PostgreSQL's settings."""
+    """Return timeouts as settings of PostgreSQL."""
     return {
         "lock_timeout": f"{timeouts.lock * 1000:.0f}",
         "statement_timeout": f"{timeouts.statement * 1000:.0f}",
@@ -134,31 +134,31 @@ def as_settings(timeouts: Timeouts) -> dict[str, str]:
 
 
 def set_django_session_kind(kind: SessionKind) -> None:
-    """Say what Django's connections of this process are for. Those that are open keep what they have."""
+    """Set the kind of Django's connections in this process. Open connections keep their kind."""
     connections["default"].settings_dict["KIND"] = kind
 
 
 def configure_django(connection: BaseDatabaseWrapper, **_: Any) -> None:
-    """Configure a connection that Django has opened, as a receiver of `connection_created`."""
+    """Configure a connection that Django opened, as a receiver of `connection_created`."""
     configure(connection.connection, connection.settings_dict.get("KIND", SessionKind.COMMAND))
 
 
 def configure_open_connection(kind: SessionKind) -> None:
-    """Give the open connection of this command the limits of its work."""
+    """Set the kind of Django's open connection, and open it if necessary."""
     connection.ensure_connection()
     configure(connection.connection, kind)
 
 
 def configure_reader(session: psycopg.Connection[Any]) -> None:
-    """Make a connection a reader's: every read goes by keys, so one plan fits all values.
+    """Configure a connection for reads by keys, for which one plan fits all values.
 
-    Without the second setting a plan made while the tables were new would scan them when they are not.
+    Without `enable_seqscan=off`, a plan made for empty tables would scan them when they are full.
     """
     configure(session, SessionKind.READS, plan_cache_mode="force_generic_plan", enable_seqscan="off")
 
 
 def refuse_other_key(**_: Any) -> None:
-    """End this process with one line if the database has recorded another key. A database that is away says nothing."""
+    """Exit with one line if the database has recorded another secret key. Do nothing if it cannot be reached."""
     try:
         connect(SessionKind.INBOX).close()
     except OtherKeyError as error:
@@ -169,16 +169,16 @@ def refuse_other_key(**_: Any) -> None:
 
 @once
 def pool() -> ConnectionPool[Any]:
-    """The pool of this process, opened when first needed."""
+    """Return the pool of this process, opened with its first use."""
     opened = ConnectionPool(
-        # Planning the walk over a person's identities takes longer than the walk: prepare it at once, plan it once.
+        # Planning the query of a person's identities takes longer than running it: prepare it at once, plan it once.
         kwargs={**connection_parameters(), "autocommit": True, "prepare_threshold": 0},
         configure=configure_reader,
         min_size=1,
         max_size=POOL_SIZE,
         timeout=POOL_TIMEOUT,
         max_idle=60,
-        reconnect_timeout=0,  # no waiting between tries: the next request tries again
+        reconnect_timeout=0,  # no pause between tries, because the next request tries again
         open=True,
         name="reads",
     )
@@ -187,7 +187,7 @@ def pool() -> ConnectionPool[Any]:
 
 
 def fetch_all(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """The rows of one statement. A connection that went stale is replaced once.
+    """Return the rows of one statement. A stale connection is replaced once.
 
     Raises DatabaseDownError when the database cannot be reached.
     """
@@ -201,33 +201,33 @@ def fetch_all(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         except psycopg.OperationalError as error:
             if attempt == 2 or isinstance(error, ENDED_BY_LIMITS):  # noqa: PLR2004
                 raise DatabaseDownError from error
-            pool().check()  # the server was restarted: drop every dead connection, not only this one
+            pool().check()  # the server restarted: drop every dead connection, not only this one
     raise AssertionError
 
 
 ENDED_BY_LIMITS: Final = (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable)
 
-# SQLSTATE classes that are about the values being written: data, constraints, limits of a row; P0 is a trigger's word.
+# SQLSTATE classes of errors in the written values: data, constraints, limits of a row, and P0 of triggers.
 VALUE_ERROR_CLASSES: Final = frozenset({"22", "23", "54", "P0"})
 
 
 def is_server_error(error: BaseException | None) -> bool:
-    """Whether a database error is trouble of ours, to be over some time, and not the fault of what was being written.
+    """Return True if the server is at fault, so that a retry helps, and not the values being written.
 
-    Everything is ours but the classes about values: also a schema that is not migrated yet, missing rights, a server
-    that has become read-only.
+    That is any class but those of values: also a schema that is not migrated yet, missing rights and a server that
+    became read-only.
     """
     if not isinstance(error, psycopg.Error):
         return False
-    if error.sqlstate is None:  # the client's own: a lost connection is ours, a value that cannot be sent is not
+    if error.sqlstate is None:  # raised by psycopg itself: a lost connection, or a value that cannot be sent
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
     return error.sqlstate[:2] not in VALUE_ERROR_CLASSES
 
 
 def is_lock_timeout(error: BaseException | None) -> bool:
-    """Return True if Django raised because another session held a lock for longer than ours may wait."""
+    """Return True if Django raised because another session held a lock for longer than `lock_timeout`."""
     return isinstance(error, OperationalError) and isinstance(error.__cause__, psycopg.errors.LockNotAvailable)
 
 
 class DatabaseDownError(Exception):
-    """PostgreSQL cannot be reached: 503, come again."""
+    """PostgreSQL cannot be reached or is too slow: answer 503."""

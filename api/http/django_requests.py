@@ -1,7 +1,7 @@
-"""Requests that Django answers, within limits: pages, the management API, exports, and signing in.
+"""Limits of the requests that Django answers: pages, the management API, exports and sign-ins.
 
-They run in the threads that also take events. So a process answers two at a time and lets a few more wait; what is
-beyond that gets 503 at once. Events, remote data and health never pass this module.
+They run in the same threads as events. So a process answers two at a time and lets a few more wait. All others get 503
+at once. Events, remote data and health never pass this module.
 """
 
 import io
@@ -22,18 +22,18 @@ log = structlog.get_logger(__name__)
 Environ = dict[str, Any]
 Respond = Callable[[Response, Callable[..., Any]], Iterable[bytes]]
 
-# Beside a storm of pages the p50 of events was three times its own with three at a time, and twice with two
-# (tests.bench.storms). A page takes some 50 ms, so that the last of 12 waits half a second.
+# Under a flood of pages, the p50 of events tripled with three pages at a time, and doubled with two
+# (tests.bench.storms). A page takes about 50 ms, so the last of 12 waits half a second.
 PAGE_LIMIT: Final = ConcurrencyLimit(running=2, waiting=12, patience=5.0)
-# A password takes most of a second of one core. One at a time, and never in the place of a page: strangers who try
-# passwords hold up nobody who is signed in.
+# A password takes most of a second of one core. One at a time, and never in the place of a page, so that guessing
+# passwords does not delay people who are signed in.
 SIGN_IN_LIMIT: Final = ConcurrencyLimit(running=1, waiting=3, patience=5.0)
-# Bodies are read before there is a place for the request: their sender may never end them.
+# Bodies are read before the request gets a place, because a sender may never end one.
 BODY_LIMIT: Final = ConcurrencyLimit(running=6)
-# A reader may stop reading: the server then holds the thread, but no place of a page.
+# If a client stops reading, the server holds the thread, but no place of a page.
 EXPORT_LIMIT: Final = ConcurrencyLimit(running=2)
 
-BODY_BYTES: Final = settings.DATA_UPLOAD_MAX_MEMORY_SIZE  # of a form; no page takes files
+BODY_BYTES: Final = settings.DATA_UPLOAD_MAX_MEMORY_SIZE  # of a form; no page accepts files
 SIGN_IN_BYTES: Final = 16 * 1024
 # Of headers and query; browsers send 16 kB at most. Django takes 2 s for a Content-Type of 400 kB, 0.05 s for this.
 HEAD_BYTES: Final = 64 * 1024
@@ -47,7 +47,7 @@ INCOMPLETE: Final = (
 def answer(
     environ: Environ, start_response: Callable[..., Any], *, application: Callable[..., Any], respond: Respond
 ) -> Iterable[bytes]:
-    """Let Django, which is `application`, answer a request once there is a place for it; refuse it otherwise."""
+    """Let Django answer a request when there is a place for it; otherwise refuse it. `application` is Django's."""
     try:
         check_head(environ)
         limit = choose_limit(environ)
@@ -66,7 +66,7 @@ def answer(
 def finish_response(
     response: Any, start_response: Callable[..., Any], respond: Respond, environ: Environ
 ) -> Iterable[bytes]:
-    """Return the body of Django's response: whole, or an export that gives its place back when it is closed."""
+    """Return the body of Django's response: whole, or an export that returns its place when it is closed."""
     if not response.streaming:
         try:
             return [b"".join(response)]
@@ -81,10 +81,10 @@ def finish_response(
 
 
 class Export:
-    """The body of a response that is made while it is sent.
+    """The body of a streaming response.
 
-    Each piece is made in the place of a page, so that no more than two threads work at a time. While the response
-    waits for its reader, another request has the place.
+    Each piece is made in the place of a page, so that only two threads work at a time. While the response waits for
+    its reader, another request has the place.
     """
 
     def __init__(self, response: Any) -> None:
@@ -105,13 +105,13 @@ class Export:
             self.close()
             raise
         except Exception:
-            # The server ends an answer that breaks off like one that is whole: only its last line can tell them apart.
+            # The server ends an interrupted response like a complete one: only its last line tells the difference.
             log.exception("export.failed")
             self.close()
             return INCOMPLETE
 
     def close(self) -> None:
-        """Give the place back, however the export ended. The server may call it again."""
+        """Return the place. The server may call this several times."""
         if self._is_open:
             self._is_open = False
             try:
@@ -138,17 +138,17 @@ def check_head(environ: Environ) -> None:
 
 
 def buffer_body(environ: Environ, *, most: int) -> None:
-    """Put the whole body, of so many bytes at most, in the place of its stream. Raises FullError, Refusal (400, 413).
+    """Replace the stream of a body by the whole body, of `most` bytes. Raises LimitReachedError, Refusal (400, 413).
 
-    Without a Content-Length Django reads none, so neither does this.
+    Without a Content-Length, Django does not read a body, so this does not either.
     """
     length = environ.get("CONTENT_LENGTH") or ""
     if not (length.isascii() and length.isdigit()) or not int(length[:20]):
         return
-    wanted = int(length[:20])
-    if wanted > most:
+    missing = int(length[:20])
+    if missing > most:
         with BODY_LIMIT.place():
-            Request(environ).take_rest()
+            Request(environ).discard_rest()
         raise Refusal(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             "too_large",
@@ -156,10 +156,10 @@ def buffer_body(environ: Environ, *, most: int) -> None:
         )
     pieces = []
     with BODY_LIMIT.place():
-        while wanted > 0 and (piece := environ["wsgi.input"].read(min(CHUNK_BYTES, wanted))):
+        while missing > 0 and (piece := environ["wsgi.input"].read(min(CHUNK_BYTES, missing))):
             pieces.append(piece)
-            wanted -= len(piece)
-    if wanted > 0:
+            missing -= len(piece)
+    if missing > 0:
         raise Refusal(
             HTTPStatus.BAD_REQUEST, "bad_request", "The body ended too soon. Nothing was changed. Send the same again."
         )
@@ -167,7 +167,7 @@ def buffer_body(environ: Environ, *, most: int) -> None:
 
 
 def too_busy() -> Refusal:
-    """Return 503 for a request that found no place and was not begun."""
+    """Return 503 for a request that got no place and was not begun."""
     return Refusal(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "unavailable",
@@ -177,7 +177,7 @@ def too_busy() -> Refusal:
 
 
 def make_error_response(environ: Environ, refusal: Refusal) -> Response:
-    """Return an error as a page where people look, and as JSON elsewhere."""
+    """Return an error as a page on the paths of pages, and as JSON elsewhere."""
     if not is_page(environ["PATH_INFO"]):
         return error_response(refusal)
     page = render_refusal(refusal, loads_again=environ["REQUEST_METHOD"] == "GET")

@@ -21,17 +21,17 @@ from api.events.refusal import Refusal
 CHUNK_BYTES: Final = 64 * 1024
 DRAIN_BYTES: Final = 32 * 1024 * 1024
 DRAIN_SECONDS: Final = 5.0
-MAX_LENGTH_DIGITS: Final = 18  # of a length; Python refuses to convert some thousands
-MAX_PARAMETERS: Final = 1_000  # of a query; an address of 400 kB held 200,000, which cost 0.1 s of the interpreter
+MAX_LENGTH_DIGITS: Final = 18  # of a length; Python does not convert thousands of digits
+MAX_PARAMETERS: Final = 1_000  # of a query; an address of 400 kB can hold 200,000, which take 0.1 s to parse
 JSON: Final = "application/json"
-# The server sets no time limit for bodies. So no more than these threads of a process, of 48, wait for the body of
-# somebody who has shown no valid key, or whose request is refused: anybody could keep them all.
+# The server has no timeout for bodies. So only these of a process's 48 threads wait for the body of a request that is
+# refused or has no valid key yet. Otherwise one client could occupy all threads.
 UNAUTHENTICATED_READS: Final = threading.BoundedSemaphore(8)
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What goes back: a status, a body and headers."""
+    """A response: status, body and headers."""
 
     status: int
     body: bytes = b""
@@ -46,18 +46,18 @@ def error_response(refusal: Refusal) -> Response:
 
 
 class BodyTooLargeError(Exception):
-    """The body is larger than the limit; `start` holds how it begins."""
+    """Raised for a body larger than the limit; `start` holds its beginning."""
 
     def __init__(self, start: bytes, content_encoding: str = "") -> None:
         super().__init__()
         self.start = start
-        self.content_encoding = content_encoding  # which `start` still bears
+        self.content_encoding = content_encoding  # of `start`
 
 
 class UndecodableBodyError(Exception):
-    """The body ended too soon, or its encoding is not what its header says, or not one that is read here.
+    """Raised for a body that ended too soon, or whose encoding is unknown or not that of its header.
 
-    `body` holds what came of it: plain as far as it could be read, else as it came, under `content_encoding`.
+    `body` holds what arrived: decoded as far as possible, or as received, with its `content_encoding`.
     """
 
     def __init__(self, refusal: Refusal, body: bytes, content_encoding: str = "") -> None:
@@ -78,13 +78,13 @@ class Request:
         return str(self.environ["REQUEST_METHOD"])
 
     def header(self, name: str) -> str:
-        """A header's value, or an empty string; `name` in WSGI's spelling, e.g. `HTTP_AUTHORIZATION`."""
+        """Return a header's value or an empty string. `name` is in WSGI's spelling, such as `HTTP_AUTHORIZATION`."""
         return str(self.environ.get(name, ""))
 
     def query(self) -> dict[str, str]:
-        """Return the query parameters, decoded exactly once, the first of each name; a bad escape becomes U+FFFD.
+        """Return the query parameters, decoded once, the first of each name. A bad escape becomes U+FFFD.
 
-        Raises Refusal (400) for more than anybody sends.
+        Raises Refusal (400) for too many parameters.
         """
         text = str(self.environ.get("QUERY_STRING", ""))
         if text.count("&") >= MAX_PARAMETERS:
@@ -97,7 +97,7 @@ class Request:
         """Return the body as UTF-8 without a byte order mark, inflated if it is gzip or deflate.
 
         Reads in pieces, and never beyond `limit` bytes. Trusts neither Content-Length nor the compressed size
-        (promises K-24). Raises TooLargeError or UnreadableBodyError.
+        (promises K-24). Raises BodyTooLargeError or UndecodableBodyError.
         """
         encoding = self.header("HTTP_CONTENT_ENCODING").strip().lower()
         body = self._read(_as_it_is, limit) if encoding in NONE else self._inflate(encoding, limit)
@@ -134,16 +134,16 @@ class Request:
         return body
 
     def drain(self) -> None:
-        """Take what is still on its way and forget it, so that a refused sender gets its answer and its connection.
+        """Read and discard the rest of the body, so that a refused sender gets its response and keeps its connection.
 
-        A server closes a connection with an unread body. Caddy makes a 502 of that, which Segment sends again and
-        again; the next request of others fails.
+        The server closes a connection with an unread body. Caddy then answers 502, which Segment repeats again and
+        again, and the next request of other clients fails.
         """
         with suppress(Refusal), limit_unauthenticated_reads():
-            self.take_rest()
+            self.discard_rest()
 
-    def take_rest(self) -> None:
-        """Read and forget what is left of the body, 32 MB and some seconds at most."""
+    def discard_rest(self) -> None:
+        """Read and discard the rest of the body, 32 MB and five seconds at most."""
         until = time.monotonic() + DRAIN_SECONDS
         drained = 0
         while drained < DRAIN_BYTES and time.monotonic() < until:
@@ -155,7 +155,7 @@ class Request:
     def _read(self, decode: Callable[[bytes, int], bytes], limit: int) -> bytes:
         stream = self.environ["wsgi.input"]
         declared = self.header("CONTENT_LENGTH")
-        # Without a length the body is chunked and ends with the stream; with one, reading past it may wait for ever.
+        # Without a length, the body is chunked and ends with the stream. With one, reading past it may block for ever.
         is_number = declared.isascii() and declared.isdigit() and len(declared) <= MAX_LENGTH_DIGITS
         left = int(declared) if is_number else None
         pieces: list[bytes] = []
@@ -172,7 +172,7 @@ class Request:
             if size > limit or raw_size > limit + CHUNK_BYTES:  # gzip may inflate to nothing for ever
                 raise BodyTooLargeError(b"".join(pieces)[:4096])
         body = b"".join(pieces)
-        if left:  # nobody waits for the answer; what matters is that half a request is never an event
+        if left:  # the sender is gone; half a request must not become an event
             raise UndecodableBodyError(invalid_body("The connection ended before the whole body had come."), body)
         return body
 
@@ -183,15 +183,15 @@ def _as_it_is(piece: bytes, _most: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """The functions of one path by method, and how the path spells an error."""
+    """The functions of one path by method, and its format of errors."""
 
     methods: Mapping[str, Callable[[Request], Response]]
-    # How an error looks here; remote data answers `{}` with the reason in a header.
+    # Remote data answers `{}`, with the reason in a header.
     refuse: Callable[[Refusal], Response] = field(default=error_response)
     is_open: bool = True  # to pages of any origin (api.http.cross_origin)
 
     def serve(self, request: Request) -> Response:
-        """Answer a request; refusals are answers too."""
+        """Return the response to a request, also if it is refused."""
         method = self.methods.get(request.method)
         try:
             if method is None:
@@ -211,13 +211,13 @@ class Endpoint:
 
 
 def json_response(value: Any, *, status: int = HTTPStatus.OK, headers: Iterable[tuple[str, str]] = ()) -> Response:
-    """`value` as JSON."""
+    """Return a response with `value` as JSON."""
     return Response(status, msgspec.json.encode(value), tuple(headers))
 
 
 @contextmanager
 def limit_unauthenticated_reads() -> Iterator[None]:
-    """Leave to wait for a body that may never come. Raises Refusal (503) when too many wait already."""
+    """Limit the threads that wait for bodies of unauthenticated requests. Raises Refusal (503) if too many wait."""
     if not UNAUTHENTICATED_READS.acquire(blocking=False):
         raise Refusal(
             HTTPStatus.SERVICE_UNAVAILABLE,
@@ -232,18 +232,18 @@ def limit_unauthenticated_reads() -> Iterator[None]:
 
 
 def unreadable_encoding(what: str) -> Refusal:
-    """400 for a body whose Content-Encoding cannot be taken off."""
+    """Return 400 for a body that cannot be decoded."""
     message = f"{what} The body is kept and shown as rejected; send gzip, deflate or none."
     return Refusal(HTTPStatus.BAD_REQUEST, "unreadable_encoding", message)
 
 
 def invalid_body(what: str) -> Refusal:
-    """400 for a body that is not what was sent, or no text."""
+    """Return 400 for a body that is incomplete, or no text."""
     return Refusal(HTTPStatus.BAD_REQUEST, "invalid_json", f"{what} What came is kept; send the same again.")
 
 
 def internal_error() -> Refusal:
-    """A defect of ours: the sender keeps its event, and comes again when it is mended."""
+    """Return 503 for an unexpected exception, so that the sender retries."""
     return Refusal(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "unavailable",
@@ -253,7 +253,7 @@ def internal_error() -> Refusal:
 
 
 def database_unavailable() -> Refusal:
-    """The database cannot be reached: the sender keeps its event and comes again."""
+    """Return 503 for a database that cannot be reached, so that the sender retries."""
     return Refusal(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "unavailable",

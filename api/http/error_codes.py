@@ -1,8 +1,8 @@
-"""The closed list of error codes: what `code` may be in `{"success": false, "code": …, "message": …}`."""
+"""The closed list of error codes: the values of `code` in `{"success": false, "code": …, "message": …}`."""
 
 from typing import Final
 
-# The message of an answer says what was wrong with this request; here is what the code means in general.
+# Each with its general meaning. The message of a response says what was wrong with that request.
 ERROR_CODES: Final[dict[str, str]] = {
     # The request.
     "invalid_request": "400: a parameter or a field is missing or wrong; the message names it.",
@@ -12,7 +12,7 @@ ERROR_CODES: Final[dict[str, str]] = {
     "missing_name": "400: a track event has no `event`.",
     "missing_group_id": "400: a group event has no `groupId`.",
     "missing_previous_id": "400: an alias event lacks `previousId` or `userId`.",
-    "no_identity": "400: an event names nobody: neither `userId` nor `anonymousId`.",
+    "no_identity": "400: an event names no person: neither `userId` nor `anonymousId`.",
     "invalid_keys": "400: `keys` is not a JSON array of strings.",
     "missing_key": "400: the parameter `key` is missing.",
     "too_many_keys": "400: more keys at once than are answered.",
@@ -20,25 +20,25 @@ ERROR_CODES: Final[dict[str, str]] = {
     "not_acceptable": "406: the Accept header allows nothing that can be answered.",
     "too_large": "413: the body is too large.",
     "unsupported_media_type": "415: the body is of a type that is not read here.",
-    # Who sends it.
+    # The sender.
     "unauthorized": "401: no credential or access token, an unknown one, or one that was revoked.",
-    "forbidden": "403: not allowed to you.",
+    "forbidden": "403: you may not do this.",
     "forbidden_role": "403: the management token's role may not do this; the message names the one that is needed.",
     "insufficient_scope": "403: the credential may not do this; the message names the scope that it lacks.",
     "forbidden_site": "403: the credential does not open this site.",
     "integration_off": "403: the site's Segment destination is switched off.",
     "source_off": "403: the source of this write key is switched off.",
-    # What it is about.
+    # The subject.
     "not_found": "404: nothing is here, or nothing that your credential opens.",
     "unknown_write_key": "404: no source has this write key, or it is switched off.",
     "unknown_site": "404: no such site, or none that your credential opens.",
     "method_not_allowed": "405: this path takes other methods; the Allow header lists them.",
     "name_taken": "409: another goal of the site has this name.",
-    # Trouble of ours: come again after Retry-After.
+    # Limits and server errors: retry after Retry-After.
     "throttled": "429: too many requests of one credential in a minute.",
     "overloaded": "429: too many events wait to be digested, or the site's rules take too long for this request.",
     "over_budget": "429: the source has sent as many events or bytes as it may in this minute or on this day.",
-    "internal_error": "500: a defect of ours; the log has it.",
+    "internal_error": "500: an internal error; the log has it.",
     "unavailable": "503: the database cannot be reached just now, or too many requests are being answered.",
     "disk_full": "503: the disk of the database is full.",
     "read_only": "503: the database takes no writes.",

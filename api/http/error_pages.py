@@ -1,6 +1,6 @@
-"""Pages for a request that reaches no view: what was seen, what was expected, which setting to set, when to come again.
+"""Pages for requests that reach no view. They say what was wrong, which setting to change, and when to retry.
 
-Most people whose form or host is refused have a proxy that hides from Django how they reached it.
+Most refused forms and hosts come from a proxy that hides the public address from Django.
 """
 
 from functools import cache
@@ -19,13 +19,13 @@ from api.events.refusal import Refusal
 from api.http import middleware
 
 MAX_SHOWN: Final = 200  # of a header that is shown
-PAGE_PATHS: Final = ("/admin/", "/api/docs")  # what these paths begin with is for people
+PAGE_PATHS: Final = ("/admin/", "/api/docs")  # beginnings of the paths of pages
 TITLES: Final = {
     HTTPStatus.SERVICE_UNAVAILABLE: "Not available just now",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Too large",
     HTTPStatus.BAD_REQUEST: "This request cannot be read",
 }
-PAGE_HEADERS: Final = (  # those of every page, for one that is sent without Django's middleware
+PAGE_HEADERS: Final = (  # of every page, also without Django's middleware
     ("Cache-Control", "no-store"),
     ("Content-Security-Policy", middleware.PAGE_POLICY),
     ("X-Frame-Options", settings.X_FRAME_OPTIONS),
@@ -40,7 +40,7 @@ HEADERS: Final = {
 
 @never_cache
 def show_refused_form(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Answer a form whose origin or token Django does not believe, as CSRF_FAILURE_VIEW."""
+    """Answer a form with a wrong origin or token, as CSRF_FAILURE_VIEW."""
     is_of_address = reason.startswith(("Origin", "Referer"))
     is_of_cookie = reason == REASON_NO_CSRF_COOKIE
     context = {
@@ -59,12 +59,12 @@ def show_refused_form(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 @never_cache
 def show_refused_host(request: HttpRequest) -> HttpResponse:
-    """Answer a request to a host name that is not this installation's. Expected names are not told to strangers."""
+    """Answer a request to an unknown host name, without naming the expected ones."""
     return render(request, "refused_host.html", {"seen": describe_address_headers(request)}, status=400)
 
 
 def describe_address_headers(request: HttpRequest) -> list[tuple[str, str]]:
-    """Return the headers by which Django decides, with their values; of addresses no path, which may name a person."""
+    """Return the headers that Django checks, with their values. Paths are left out, because they may name a person."""
     addresses = [(name, read_origin(request.headers.get(name, ""))) for name in ("Origin", "Referer")]
     others = [(label, str(request.META.get(name, ""))[:MAX_SHOWN]) for name, label in HEADERS.items()]
     return [*addresses, *others, ("Scheme", request.scheme or "")]
@@ -76,7 +76,7 @@ def read_origin(address: str) -> str:
         parts = urlsplit(address)
     except ValueError:
         return "unreadable"
-    host = parts.netloc.rpartition("@")[2]  # a password may be before it
+    host = parts.netloc.rpartition("@")[2]  # without a user and a password
     return (f"{parts.scheme}://{host}" if host else address)[:MAX_SHOWN]
 
 
@@ -91,11 +91,11 @@ def show_refusal(request: HttpRequest, refusal: Refusal) -> HttpResponse:
 
 
 def render_refusal(refusal: Refusal, *, loads_again: bool) -> str:
-    """Return the page of a refusal. One that says when to come again comes again by itself, unless it was a form."""
+    """Return the page of a refusal. With Retry-After it reloads itself, unless the request was a form."""
     seconds = dict(refusal.headers).get("Retry-After", "") if loads_again else ""
     return _render(TITLES[HTTPStatus(refusal.status)], refusal.message, seconds)
 
 
-@cache  # there are some five of them, and they are sent when there is no time to make them
+@cache  # few pages, and they are sent when the process is busy
 def _render(title: str, message: str, seconds: str) -> str:
     return render_to_string("refusal.html", {"title": title, "message": message, "seconds": seconds})

@@ -1,4 +1,4 @@
-"""Health of this process: it runs, and it can accept events."""
+"""Health checks: the process runs, and it can accept events."""
 
 import threading
 import time
@@ -16,21 +16,21 @@ from api.http.endpoint import Request, Response, database_unavailable, json_resp
 from api.http.heartbeats import MAX_AGE
 from api.http.secret_key import OtherKeyError, require_same_key
 
-CHECK_INTERVAL: Final = 1.0  # seconds between two looks of a process: strangers may ask as often as they like
-MAX_CHECK_AGE: Final = 10.0  # seconds after which the last look says nothing any more: one takes 4 at most
-# Writes a row that fills a page with what is free in it (the table's fill factor), so that the file has to grow, and
-# takes it back. The commit waits for the disk. Costs 1 kB of write-ahead log.
+CHECK_INTERVAL: Final = 1.0  # seconds between two checks of a process, because clients may ask as often as they like
+MAX_CHECK_AGE: Final = 10.0  # seconds after which the last check is out of date: one takes 4 at most
+# Writes a row and rolls it back. It fills the free part of a page (the table's fill factor), so that the file has to
+# grow. The commit waits for the disk. Costs 1 kB of write-ahead log.
 PROBE_WRITE: Final = """
 BEGIN; SAVEPOINT probe;
 INSERT INTO api_probe (filler) VALUES (repeat('x', 500));
 ROLLBACK TO SAVEPOINT probe; COMMIT
 """
-# Errors of a PostgreSQL that runs and stores nothing.
+# Errors of a PostgreSQL that runs and cannot store.
 REFUSALS: Final[dict[type[Exception], Refusal]] = {
     psycopg.errors.DiskFull: Refusal(
         503,
         "disk_full",
-        "The disk of the database is full: make room. Until then senders have to send their events again.",
+        "The disk of the database is full. Until it has room again, senders must send their events again.",
         (("Retry-After", "5"),),
     ),
     psycopg.errors.ReadOnlySqlTransaction: Refusal(
@@ -42,18 +42,18 @@ REFUSALS: Final[dict[type[Exception], Refusal]] = {
 }
 
 OTHER_KEY: Final = (
-    "This process has another GOALPOST_SECRET_KEY than its database. Until it has the right one, senders are told to "
-    "send their events again; `manage.py doctor` says more."
+    "This process has another GOALPOST_SECRET_KEY than its database. Until it has the right one, senders must send "
+    "their events again. `manage.py doctor` says more."
 )
 
 
 def answer_live(_: Request) -> Response:
-    """The process answers."""
+    """Return 200, because the process answers."""
     return json_response({"status": "ok"})
 
 
 def answer_ready(_: Request) -> Response:
-    """Return whether this process can accept events, as it was a second ago. Raises Refusal (503).
+    """Return 200 if this process could accept events a second ago. Raises Refusal (503) otherwise.
 
     Without a worker or beat events are still accepted, so the answer is 200, and load balancers keep the web servers.
     The status is then `degraded`, and `missing` names them.
@@ -62,31 +62,31 @@ def answer_ready(_: Request) -> Response:
 
 
 class Readiness:
-    """The last look of this process, shared by all who ask."""
+    """The last check of this process, shared by all requests."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._found: Response | Refusal | None = None
-        self._looked_at = 0.0
+        self._result: Response | Refusal | None = None
+        self._checked_at = 0.0
 
     def look(self) -> Response:
-        """Return what was found, or raise it. At most one request at a time waits for the database."""
-        age = time.monotonic() - self._looked_at
-        if (self._found is None or age > CHECK_INTERVAL) and self._lock.acquire(blocking=False):
+        """Return the last result, or raise it. At most one request at a time waits for the database."""
+        age = time.monotonic() - self._checked_at
+        if (self._result is None or age > CHECK_INTERVAL) and self._lock.acquire(blocking=False):
             try:
-                self._found = check_readiness()
+                self._result = check_readiness()
             finally:
-                self._looked_at = time.monotonic()
+                self._checked_at = time.monotonic()
                 self._lock.release()
-        elif self._found is None or age > MAX_CHECK_AGE:
+        elif self._result is None or age > MAX_CHECK_AGE:
             raise database_unavailable()
-        if isinstance(self._found, Refusal):
-            raise self._found
-        return self._found
+        if isinstance(self._result, Refusal):
+            raise self._result
+        return self._result
 
     def forget(self) -> None:
-        """Look again when asked next."""
-        self._found = None
+        """Let the next request check again."""
+        self._result = None
 
 
 @once
@@ -95,21 +95,21 @@ def readiness() -> Readiness:
 
 
 def check_readiness() -> Response | Refusal:
-    """Return what `/health/ready` says. Four statements."""
+    """Return the result of `/health/ready`. Four statements."""
     try:
         try:
             return check_database()
         except psycopg.OperationalError:
-            pool().check()  # the server was restarted: a session that it dropped says nothing about it
+            pool().check()  # the server restarted: a dropped session says nothing about it
             return check_database()
-    except OtherKeyError:  # whose text is for operators: it names fingerprints and a file
+    except OtherKeyError:  # its text is for operators, because it names fingerprints and a file
         return Refusal(503, "other_secret_key", OTHER_KEY, (("Retry-After", "60"),))
     except (psycopg.Error, PoolTimeout) as error:
         return REFUSALS.get(type(error)) or database_unavailable()
 
 
 def check_database() -> Response | Refusal:
-    """Ask the database whether it stores events, and for worker and beat. Raises psycopg.Error, PoolTimeout."""
+    """Check that the database can store events, and that worker and beat run. Raises psycopg.Error, PoolTimeout."""
     with pool().connection() as session:
         if missing := list_missing_migrations(session):
             text = f"Run `python manage.py prepare`; missing: {', '.join(missing)}."
@@ -130,7 +130,7 @@ def list_missing_migrations(session: "psycopg.Connection[tuple[object, ...]]") -
 
 
 def probe_write(session: "psycopg.Connection[tuple[object, ...]]") -> None:
-    """Write something durably, as an event would be, and take it back. Raises psycopg.Error."""
+    """Write a row durably, as an event would be, and roll it back. Raises psycopg.Error."""
     try:
         session.execute(PROBE_WRITE, prepare=False)
     except psycopg.Error:
@@ -140,7 +140,7 @@ def probe_write(session: "psycopg.Connection[tuple[object, ...]]") -> None:
 
 
 def list_absent_roles(session: "psycopg.Connection[tuple[object, ...]]") -> list[str]:
-    """Return who has given no sign of life for half a minute. One query."""
+    """Return the roles without a heartbeat for half a minute. One query."""
     rows = session.execute(
         """
         SELECT role FROM unnest('{beat,worker}'::text[]) AS wanted (role)
@@ -154,5 +154,5 @@ def list_absent_roles(session: "psycopg.Connection[tuple[object, ...]]") -> list
 
 @cache
 def list_latest_migrations() -> frozenset[tuple[str, str]]:
-    """The last migration of each app, read from the code once a process."""
+    """Return the last migration of each app, read from the code once a process."""
     return frozenset(MigrationLoader(None).graph.leaf_nodes())

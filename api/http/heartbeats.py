@@ -1,10 +1,10 @@
-"""Signs of life of beat and worker, and a watch over the database's clock.
+"""Heartbeats of beat and worker, and a watch over the database's clock.
 
-Whoever works beside requests writes one small row every few seconds: `/health/ready` and `manage.py doctor` see by it
-who is absent or frozen. All times are the database's, so that no host's clock can make somebody look alive.
+Beat and each worker write one small row every few seconds. `/health/ready` and `manage.py doctor` read from it which of
+them is absent or frozen. All times are the database's, so that no host's clock can make a dead process look alive.
 
-The same row tells whether the database's clock runs steadily. Deletion by age waits for an hour after a jump:
-a clock that is a month ahead would otherwise make everything old.
+The same row tells whether the database's clock runs steadily. Deletion by age waits for an hour after a jump, because
+a clock that is a month ahead would make every row old.
 """
 
 import os
@@ -26,10 +26,10 @@ from api.models import Heartbeat
 
 Role = Heartbeat.Role
 INTERVAL_SECONDS: Final = 5.0  # seconds
-MAX_AGE: Final = timedelta(seconds=30)  # a run of the digest takes 5 s, and one batch of it may take longer
-JUMP_SECONDS: Final = 5.0  # seconds that a clock may be from where it is expected: NTP corrects more at once
-MAX_PAUSE: Final = timedelta(minutes=1)  # without a heartbeat: then nobody knows whether the clock jumped
-STEADY_AFTER: Final = timedelta(hours=1)  # before anything is deleted because of its age
+MAX_AGE: Final = timedelta(seconds=30)  # a run of the digest takes 5 s, and one of its batches may take longer
+JUMP_SECONDS: Final = 5.0  # seconds of deviation from the expected time: NTP corrects more at once
+MAX_PAUSE: Final = timedelta(minutes=1)  # without a heartbeat, after which a jump cannot be excluded
+STEADY_AFTER: Final = timedelta(hours=1)  # before rows are deleted by age
 
 log = structlog.get_logger(__name__)
 
@@ -38,25 +38,25 @@ class RoleState(StrEnum):
     """The state of worker or beat."""
 
     ALIVE = "alive"
-    FROZEN = "frozen"  # gives no sign, though its session with the database is open
+    FROZEN = "frozen"  # no heartbeat, though its database session is open
     ABSENT = "absent"
 
 
 @dataclass(frozen=True, slots=True)
 class LastHeartbeat:
-    """The last sign of life of a role on a host."""
+    """The last heartbeat of a role on a host."""
 
     role: str
     host: str
     process: int
     age: timedelta
-    is_connected: bool  # the session that wrote it is still open
+    is_connected: bool  # the session that wrote it is open
     clock_ahead: float  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class ClockJump:
-    """The last jump of the database's clock, and how long ago it was by that clock."""
+    """The last jump of the database's clock, and its age by that clock."""
 
     seconds: float
     age: timedelta
@@ -65,7 +65,7 @@ class ClockJump:
 class HeartbeatWriter:
     """Writes the heartbeat of this process, at most every few seconds.
 
-    On a session of its own, which is open for as long as the process lives: Celery closes Django's after each task.
+    Its own session stays open as long as the process lives, because Celery closes Django's after each task.
     """
 
     def __init__(self, role: str) -> None:
@@ -75,16 +75,18 @@ class HeartbeatWriter:
         self._tried_at = -INTERVAL_SECONDS
 
     def beat(self) -> None:
-        """Write a sign of life if one is due. One query, and one more at the first. Never raises psycopg.Error."""
-        if uptime() - self._tried_at < INTERVAL_SECONDS:  # after a failure, too: the process has other work to do
+        """Write a heartbeat if one is due. One query, and another one at the first. Never raises psycopg.Error."""
+        if (
+            uptime() - self._tried_at < INTERVAL_SECONDS
+        ):  # also after a failure, because the process has other work to do
             return
         self._tried_at = uptime()
         try:
             if self._session is None:
                 self._session = connect(SessionKind.NOTES)
                 delete_ended_sessions(self._role, self._session)
-            # From beginning to beginning, because the database takes the time first: a commit that waits for the disk
-            # is no jump of its clock.
+            # Measure from start to start, because the database reads its clock first: a commit that waits for the disk
+            # is no jump of the clock.
             begun = uptime()
             expected = None
             if self._last is not None and begun - self._last[1] < MAX_PAUSE.total_seconds():
@@ -103,19 +105,19 @@ class HeartbeatWriter:
 
 @cache
 def heartbeat_writer(role: str) -> HeartbeatWriter:
-    """Return this process's heart."""
+    """Return the writer of this process."""
     return HeartbeatWriter(role)
 
 
 def uptime() -> float:
-    """Return seconds of a clock that nobody can set and that goes on while the machine sleeps, where there is one."""
+    """Return seconds of a clock that cannot be set and, on Linux, also runs while the machine sleeps."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def write_heartbeat(role: str, *, expected: datetime | None, session: Any = connection) -> datetime:
-    """Write a sign of life and return the database's time.
+    """Write a heartbeat and return the database's time.
 
-    `expected` is what that should be by this process's reckoning. Without it only a clock that was set back is seen.
+    `expected` is that time as this process computes it. Without it, only a clock that was set back is detected.
     """
     with session.cursor() as cursor:
         cursor.execute(
@@ -160,7 +162,7 @@ def write_heartbeat(role: str, *, expected: datetime | None, session: Any = conn
 
 
 def delete_ended_sessions(role: str, session: Any = connection) -> None:
-    """Delete the rows of a role whose sessions have ended: of hosts and containers that are gone. One query."""
+    """Delete the rows of a role with ended sessions, of hosts and containers that are gone. One query."""
     with session.cursor() as cursor:
         cursor.execute(f"DELETE FROM api_heartbeat AS h WHERE role = %s AND NOT {IS_CONNECTED}", [str(role)])
 
@@ -170,7 +172,7 @@ IS_CONNECTED: Final = """EXISTS (
 
 
 def load_heartbeats() -> list[LastHeartbeat]:
-    """Return the last sign of every role on every host, the newest first. One query."""
+    """Return the last heartbeat of every role on every host, the newest first. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT role, host, process, clock_timestamp() - at, {IS_CONNECTED}, clock_ahead"
@@ -179,18 +181,18 @@ def load_heartbeats() -> list[LastHeartbeat]:
         return [LastHeartbeat(*row) for row in cursor.fetchall()]
 
 
-def role_state(load_heartbeats: Sequence[LastHeartbeat]) -> RoleState:
-    """Return how a role is by its last signs on all hosts. Pure.
+def role_state(heartbeats: Sequence[LastHeartbeat]) -> RoleState:
+    """Return the state of a role by its last heartbeats on all hosts. Pure.
 
-    A sign from the future is a late one: the clock was set back since, and whoever lives has written again.
+    A heartbeat from the future is too old: the clock was set back since, and a live process has written again.
     """
-    if any(abs(each.age) <= MAX_AGE for each in load_heartbeats):
+    if any(abs(heartbeat.age) <= MAX_AGE for heartbeat in heartbeats):
         return RoleState.ALIVE
-    return RoleState.FROZEN if any(each.is_connected for each in load_heartbeats) else RoleState.ABSENT
+    return RoleState.FROZEN if any(heartbeat.is_connected for heartbeat in heartbeats) else RoleState.ABSENT
 
 
 def load_last_jump() -> ClockJump | None:
-    """Return the last jump of the database's clock, if there was one. One query."""
+    """Return the last jump of the database's clock, if any. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT jumped_by, abs(extract(epoch FROM clock_timestamp() - jumped_at)) FROM api_databaseclock"
@@ -203,7 +205,7 @@ def load_last_jump() -> ClockJump | None:
 def read_steady_time() -> datetime | None:
     """Return the database's time if its clock has run steadily for an hour, otherwise None. One query.
 
-    Everything that deletes by age takes its time from here.
+    All deletions by age use this time.
     """
     with connection.cursor() as cursor:
         cursor.execute(

@@ -1,4 +1,4 @@
-"""What every request to Django passes, the wire endpoints excepted (api.wsgi)."""
+"""Middleware of all requests to Django; the wire endpoints bypass it (api.wsgi)."""
 
 from collections.abc import Callable
 from typing import Final
@@ -8,8 +8,8 @@ from django.http import HttpRequest, HttpResponse
 
 from api.http.public_address import forwarded_host, is_public
 
-# Own host only. The theme's exceptions, and no others: Alpine.js evaluates the expressions of its attributes
-# (unsafe-eval) and sets widths by writing style attributes; htmx adds one style element, always the same (its hash).
+# The own host only, with two exceptions for the theme. Alpine.js evaluates the expressions of its attributes
+# (unsafe-eval) and writes style attributes. htmx adds one style element, always the same (its hash).
 PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self' 'unsafe-eval'; "
     "style-src 'self' 'sha256-bsV5JivYxvGywDAZ22EZJKBFip65Ng9xoJVLbBg7bdo='; style-src-attr 'unsafe-inline'; "
@@ -27,7 +27,7 @@ OTHER_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
 def set_content_security_policy(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
-    """Let a page load from its own host only, and whatever is no page load nothing (promises B-13)."""
+    """Let a page load from its own host only, and any other response load nothing (promises B-13)."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
@@ -42,7 +42,7 @@ def set_content_security_policy(
 
 
 def replace_nul(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Let NUL in a query string be U+FFFD, as in everything that is stored: PostgreSQL takes no NUL in text."""
+    """Replace NUL in a query string by U+FFFD, because PostgreSQL refuses NUL in text."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         query = request.META.get("QUERY_STRING", "")
@@ -54,7 +54,7 @@ def replace_nul(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable
 
 
 def take_forwarded_host(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Let a request whose proxy asks under a name of its own be one to the public address (api.http.public_address)."""
+    """Replace the host of a request by the public one if its proxy forwards that (api.http.public_address)."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         if is_public(forwarded_host(request.META)):

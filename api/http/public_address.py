@@ -1,4 +1,4 @@
-"""Where this installation is reached from outside (GOALPOST_PUBLIC_URL), as links and senders' settings name it."""
+"""The public address of this installation (GOALPOST_PUBLIC_URL), for links and for settings of senders."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -7,7 +7,7 @@ from django.conf import settings
 
 from api.settings import without_port
 
-HOST_HEADERS: Final = "Host, X-Forwarded-Host, X-Forwarded-Proto"  # what `asked_address` depends on
+HOST_HEADERS: Final = "Host, X-Forwarded-Host, X-Forwarded-Proto"  # the headers that `asked_address` reads
 
 
 def link_to(path: str) -> str:
@@ -16,24 +16,24 @@ def link_to(path: str) -> str:
 
 
 def forwarded_host(headers: Mapping[str, Any]) -> str:
-    """Return the host that the first proxy was asked for, if a proxy says so; `headers` as in a WSGI environment."""
+    """Return the host of the request to the first proxy, if a proxy forwards it. `headers` is a WSGI environment."""
     return str(headers.get("HTTP_X_FORWARDED_HOST", "")).partition(",")[0].strip()
 
 
 def is_public(host: str) -> bool:
-    """Return whether a host header names the public address, with its port or without one as nginx's `$host` does.
+    """Return True if a host header names the public address, also without its port, as nginx's `$host` does.
 
-    Only such a host is believed of X-Forwarded-Host, which any client may send: nobody can make up another one.
+    X-Forwarded-Host counts only if it names this host, because any client can send that header.
     """
     public = settings.PUBLIC_HOST
     return bool(public) and host.lower() in {public, without_port(public)}
 
 
 def asked_address(headers: Mapping[str, Any]) -> tuple[str, str]:
-    """Return (scheme, host) under which a sender reached this server, as far as its proxies tell.
+    """Return (scheme, host) of the address that a sender used, as far as its proxies forward it.
 
-    It is the public address if the host is, whatever a proxy left out. Any other host stays: senders and readers may
-    have names of their own (docker/Caddyfile).
+    A public host means the public address, whatever a proxy left out. Any other host stays, because senders and
+    readers may have host names of their own (docker/Caddyfile).
     """
     host = str(headers.get("HTTP_HOST", ""))
     if is_public(forwarded_host(headers)) or is_public(host):

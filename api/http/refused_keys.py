@@ -1,7 +1,7 @@
-"""Requests with a key that opens nothing: counted in memory, written beside the requests once a minute and process.
+"""Counts of requests with a key that opens nothing, written by a thread once a minute and process.
 
-Anybody may send them, in any number. So a process remembers few keys at a time, a site keeps few hints an hour, and
-rows older than two days go. A process that ends leaves its last minute unwritten.
+Any client can send them in any number. So a process counts few keys at a time, a site keeps few hints an hour, and
+rows older than two days are deleted. A process that ends does not write its last minute.
 """
 
 import re
@@ -19,27 +19,27 @@ import structlog
 from api.http.database import connect, once
 
 INTERVAL_SECONDS: Final = 60.0  # seconds; the first refusal is written at once
-MAX_KEYS: Final = 100  # that a process tells apart between two writes
+MAX_KEYS: Final = 100  # that a process distinguishes between two writes
 MAX_HINTS: Final = 5  # of a site, reason and hour
 RETENTION: Final = timedelta(days=2)
 HINT_LENGTH: Final = 4  # characters, and a third of a key at most
-MAX_KEY_LENGTH: Final = 64  # of a key that could be one (api.models.URL_SAFE)
+MAX_KEY_LENGTH: Final = 64  # of a well-formed key (api.models.URL_SAFE)
 
 log = structlog.get_logger(__name__)
 
 
 class KeyProblem(StrEnum):
-    """What was shown in vain."""
+    """The reason why a request's key was refused."""
 
     WRITE_KEY = "write_key"
-    CREDENTIAL = "credential"  # its client id; the secret is wrong, or it was revoked
+    CREDENTIAL = "credential"  # an unknown client id, a wrong secret, or a revoked credential
     SITECODE = "sitecode"  # a valid credential with a sitecode that it does not open
-    SCOPE = "scope"  # a valid credential that may not do what was asked
+    SCOPE = "scope"  # a valid credential without the scope
     TOKEN = "token"  # noqa: S105 - a management token, by its hash
     NO_KEY = "no_key"
 
 
-# Whose a key was that once opened something, for each reason.
+# The sites that a key opens or once opened, for each reason.
 SITE_QUERIES: Final[Mapping[KeyProblem, str]] = {
     KeyProblem.WRITE_KEY: """
         SELECT k.key, d.site_id FROM api_writekey k JOIN api_source d ON d.id = k.source_id
@@ -69,52 +69,52 @@ ON CONFLICT (site_id, hour, reason, hint) DO UPDATE
    SET count = r.count + excluded.count, last_at = greatest(r.last_at, excluded.last_at)
 """
 
-HourKey = tuple[int | None, datetime, KeyProblem]  # a site, or none, in an hour
-Counts = dict[str, tuple[int, datetime]]  # by hint: how many, the last when
+HourKey = tuple[int | None, datetime, KeyProblem]  # a site or none, an hour, a reason
+Counts = dict[str, tuple[int, datetime]]  # by hint: the number of requests, and the time of the last one
 
 
 def record_refused_key(reason: KeyProblem, key: str = "", *, hint: str = "") -> None:
-    """Count a request that was refused because of what it showed. Returns at once.
+    """Count a request that was refused because of its key. Returns at once.
 
-    `key` finds whose it was, and is never stored. The hint is the beginning of the key unless another one is given.
+    `key` leads to the sites that it once opened, and is never stored. The hint is its beginning unless one is given.
     """
     refused_key_counter().note(reason, key[:MAX_KEY_LENGTH], hint or hint_of(key))
 
 
 def hint_of(key: str) -> str:
-    """Return the first characters of a key, fewer of one so short that they would tell too much of it."""
+    """Return the first characters of a key, fewer of a short one, so that they reveal little of it."""
     return re.sub(r"[^A-Za-z0-9_-]", "?", key[: min(HINT_LENGTH, len(key) // 3)])
 
 
 class RefusedKeyCounter:
-    """What a process has counted, and the thread that writes it."""
+    """The counts of a process, and the thread that writes them."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[KeyProblem, str, str], tuple[int, float]] = {}
         self._lock = threading.Lock()
-        self._wanted = threading.Event()
+        self._requested = threading.Event()
         threading.Thread(target=self._work, name="refused-keys", daemon=True).start()
 
     def note(self, reason: KeyProblem, key: str, hint: str) -> None:
         with self._lock:
             if (reason, key, hint) not in self._counts and len(self._counts) >= MAX_KEYS:
-                key = hint = ""  # one more for each reason at most
+                key = hint = ""  # at most one more entry for each reason
             count, _ = self._counts.get((reason, key, hint), (0, 0.0))
             self._counts[reason, key, hint] = (count + 1, time.time())
-        self._wanted.set()
+        self._requested.set()
 
     def _work(self) -> None:
         while True:
-            self._wanted.wait()
-            self._wanted.clear()
+            self._requested.wait()
+            self._requested.clear()
             try:
                 self.write()
             except psycopg.Error as error:
-                log.warning("refused_keys.unwritten", error=type(error).__name__)  # those of this minute are lost
+                log.warning("refused_keys.unwritten", error=type(error).__name__)  # the counts of this minute are lost
             time.sleep(INTERVAL_SECONDS)
 
     def write(self) -> None:
-        """Write all that was counted, in a few short statements."""
+        """Write all counts in a few short statements."""
         with self._lock:
             counts, self._counts = self._counts, {}
         if not counts:
@@ -129,20 +129,20 @@ class RefusedKeyCounter:
 def find_sites(
     connection: psycopg.Connection[Any], counts: Mapping[tuple[KeyProblem, str, str], Any]
 ) -> dict[Any, set[int]]:
-    """Return the sites of the keys that are known, by (reason, key). One query a reason."""
-    found: defaultdict[Any, set[int]] = defaultdict(set)
+    """Return the sites of known keys, by (reason, key). One query for each reason."""
+    sites: defaultdict[Any, set[int]] = defaultdict(set)
     for reason, statement in _SITES_OF.items():
-        keys = [key for each, key, _ in counts if each == reason and key.isascii() and "\0" not in key]
+        keys = [key for counted, key, _ in counts if counted == reason and key.isascii() and "\0" not in key]
         if keys:
             for key, site_id in connection.execute(statement, {"keys": keys}).fetchall():
-                found[reason, key].add(site_id)
-    return found
+                sites[reason, key].add(site_id)
+    return sites
 
 
 def group_by_hour(
     counts: Mapping[tuple[KeyProblem, str, str], tuple[int, float]], sites: Mapping[Any, set[int]]
 ) -> dict[HourKey, Counts]:
-    """Return the counts of each site and hour; those of keys that nobody knows have no site."""
+    """Return the counts of each site, hour and reason. Unknown keys have no site."""
     places: defaultdict[HourKey, Counts] = defaultdict(dict)
     for (reason, key, hint), (count, at) in counts.items():
         last = datetime.fromtimestamp(at, UTC)
@@ -154,7 +154,7 @@ def group_by_hour(
 
 
 def limit_hints(connection: psycopg.Connection[Any], places: Mapping[HourKey, Counts]) -> dict[HourKey, Counts]:
-    """Return the same counts with few enough hints, those in the table included. One query."""
+    """Return the counts with at most MAX_HINTS hints, including those in the table. One query."""
     taken: defaultdict[HourKey, set[str]] = defaultdict(set)
     statement = "SELECT site_id, hour, reason, hint FROM api_refusedkey WHERE hour = ANY(%s)"
     for site_id, hour, reason, hint in connection.execute(statement, [[hour for _, hour, _ in places]]).fetchall():
@@ -174,8 +174,8 @@ def add(counts: Counts, hint: str, count: int, last: datetime) -> None:
 
 
 def make_columns(places: Mapping[HourKey, Counts]) -> dict[str, list[Any]]:
-    """Return the rows as arrays, in the order of their keys: processes that write at once must not deadlock."""
-    rows = [(*place, hint, *each) for place, counts in places.items() for hint, each in counts.items()]
+    """Return the rows as arrays in the order of their keys, so that concurrent processes cannot deadlock."""
+    rows = [(*place, hint, *count) for place, counts in places.items() for hint, count in counts.items()]
     rows.sort(key=lambda row: (row[0] or 0, *row[1:4]))
     names = ("sites", "hours", "reasons", "hints", "counts", "last")
     return {name: [str(row[at]) if name == "reasons" else row[at] for row in rows] for at, name in enumerate(names)}
@@ -183,5 +183,5 @@ def make_columns(places: Mapping[HourKey, Counts]) -> dict[str, list[Any]]:
 
 @once
 def refused_key_counter() -> RefusedKeyCounter:
-    """This process's, started with the first refusal."""
+    """Return the counter of this process, started with the first refused key."""
     return RefusedKeyCounter()

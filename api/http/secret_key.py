@@ -1,4 +1,4 @@
-"""The secret key's fingerprint, kept in the database: nothing is written under another key than its data were."""
+"""The fingerprint of the secret key in the database, so that no process writes under another key."""
 
 import hmac
 from typing import Any
@@ -8,16 +8,16 @@ from django.conf import settings
 
 
 class OtherKeyError(psycopg.OperationalError):
-    """Raised by a session of a process whose secret key is not that of the database."""
+    """Raised by a session if the secret key of the process is not that of the database."""
 
 
 def fingerprint() -> str:
-    """Return 16 hexadecimal digits that tell one secret key from another and reveal nothing of it."""
+    """Return 16 hexadecimal digits that differ for each secret key and reveal nothing of it."""
     return hmac.digest(settings.SECRET_KEY.encode(), b"api.secret_key.fingerprint", "sha256").hex()[:16]
 
 
 def require_same_key(session: psycopg.Connection[Any]) -> None:
-    """Raise OtherKeyError if the database has recorded another key. One query. Without a record every key is right."""
+    """Raise OtherKeyError if the database has recorded another key. Without a record, every key is right. One query."""
     try:
         row = session.execute("SELECT value FROM api_keyfingerprint").fetchone()
     except psycopg.errors.UndefinedTable:  # not migrated yet
@@ -27,7 +27,7 @@ def require_same_key(session: psycopg.Connection[Any]) -> None:
 
 
 def explain(recorded: str) -> str:
-    """Return one line: which key is wrong, what would be lost under it, and how to go on."""
+    """Return one line that names the wrong key, the loss that it would cause, and the remedy."""
     return (
         f"the secret key in {settings.SECRET_KEY_PLACE} is not the one of this database ({fingerprint()}, not "
         f"{recorded}). "

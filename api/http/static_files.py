@@ -1,4 +1,4 @@
-"""Static files, sent without Django: a page asks for a dozen at once, and none of them may wait for pages."""
+"""Static files, sent without Django, because a page asks for a dozen at once and they must not wait for pages."""
 
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
@@ -9,22 +9,22 @@ from whitenoise.middleware import WhiteNoiseMiddleware  # type: ignore[import-un
 from api.http.concurrency import ConcurrencyLimit, LimitReachedError
 from api.http.middleware import OTHER_POLICY
 
-# A file of this size is handed to the server whole, so that a reader who stops reading holds no thread. All that pages
-# load are smaller; larger are Swagger's script, the other reference's and maps for debugging.
+# A smaller file is handed to the server whole, so that a client that stops reading holds no thread. All files of pages
+# are smaller; the scripts of the API reference and source maps are larger.
 WHOLE_BYTES: Final = 512 * 1024
 PIECE: Final = 64 * 1024
 LARGE: Final = ConcurrencyLimit(running=2, waiting=2, patience=5.0)
 HEADERS: Final = (("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", OTHER_POLICY))
 
-files: Final = WhiteNoiseMiddleware()  # scans the directories once; a name that is not among them costs a look-up
+files: Final = WhiteNoiseMiddleware()  # scans the directories once
 
 
 def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes] | None:
-    """Send the file of this path; None if there is none. Raises FullError if too many large ones are being sent."""
-    found = files.files.get(environ["PATH_INFO"])
-    if found is None:
+    """Send the file of this path; return None if there is none. Raises LimitReachedError for too many large files."""
+    static_file = files.files.get(environ["PATH_INFO"])
+    if static_file is None:
         return None
-    response = found.get_response(environ["REQUEST_METHOD"], environ)
+    response = static_file.get_response(environ["REQUEST_METHOD"], environ)
     headers = [*response.headers, *HEADERS]
     status = HTTPStatus(response.status)
     length = int(dict(response.headers).get("Content-Length", 0))
@@ -54,7 +54,7 @@ class LargeFile:
         return iter(lambda: self._file.read(PIECE), b"")
 
     def close(self) -> None:
-        """Give the place back; the server may call it again."""
+        """Return the place. The server may call this several times."""
         if not self._file.closed:
             self._file.close()
             LARGE.leave()

@@ -1,7 +1,7 @@
-"""Management tokens: whose each one is, which sites it opens because of that, and who takes it over.
+"""Management tokens, their users and the sites that they open.
 
-A token can do no more than the user it belongs to. It opens those of its sites in which that user has at least the
-token's role now, and none once the user is deactivated or deleted.
+A token can do no more than its user. It opens its sites in which the user has at least the token's role now, and none
+if the user is deactivated or deleted.
 """
 
 from collections.abc import Collection, Sequence
@@ -19,13 +19,13 @@ from api.models import ManagementToken, Membership, Role, Site
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-Places = ManagementToken.sites.through  # a row says that a token is for a site
+Places = ManagementToken.sites.through  # the rows of a token's sites
 
 
 def make_token(
     sites: Sequence[Site], *, description: str, role: str, made_by: "User", expires_at: datetime | None
 ) -> tuple[ManagementToken, str]:
-    """Make a management token and return it with its value, which is told once (promises I-29).
+    """Make a management token and return it with its value, which is shown once (promises I-29).
 
     Raises ValidationError.
     """
@@ -46,7 +46,7 @@ def make_token(
 
 
 def with_open_sites(tokens: "QuerySet[ManagementToken]") -> "QuerySet[ManagementToken]":
-    """Give each token `open_sites`: the ids of those of its sites that it opens now. Part of the same query."""
+    """Annotate each token with `open_sites`, the ids of the sites that it opens now. Part of the same query."""
     allowed = Q(managementtoken__user__is_superuser=True)
     for role in Role:
         enough = [own for own in Role if own.includes(role)]
@@ -59,7 +59,7 @@ def with_open_sites(tokens: "QuerySet[ManagementToken]") -> "QuerySet[Management
 
 
 def live_tokens() -> "QuerySet[ManagementToken]":
-    """Return the tokens that were neither revoked nor have expired."""
+    """Return the tokens that are neither revoked nor expired."""
     return ManagementToken.objects.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()), revoked_at=None)
 
 
@@ -75,13 +75,13 @@ def tokens_that_end(user_ids: Collection[int], *, site: Site | None = None) -> l
 
 
 def ended(tokens: Collection[ManagementToken], name: str) -> str:
-    """Return a sentence, without its full stop, that names the tokens which ended with somebody."""
+    """Return a sentence, without its full stop, that names the ended tokens of a user."""
     names = ", ".join(f"“{token}”" for token in tokens)
     return f"The management token{'' if len(tokens) == 1 else 's'} {names} of {name} ended"
 
 
 def describe(token: ManagementToken) -> dict[str, object]:
-    """Return what the log says of a token."""
+    """Return a token's values for the audit log."""
     return {
         "description": token.description,
         "role": token.role,
@@ -91,6 +91,6 @@ def describe(token: ManagementToken) -> dict[str, object]:
 
 
 def take_over(token: ManagementToken, user: "User") -> None:
-    """Have a token belong to another user, who must own all of its sites. It goes on with its value and its role."""
+    """Give a token to another user, who must own all of its sites. Its value and its role stay."""
     token.user = user
     token.save(update_fields=["user"])

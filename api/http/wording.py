@@ -9,7 +9,7 @@ def count_of(number: int, noun: str, plural: str = "") -> str:
 
 
 def shorten(text: str, length: int) -> str:
-    """Return a text with an ellipsis in place of what is beyond a length."""
+    """Return a text, cut with an ellipsis if it is longer than a length."""
     return text if len(text) <= length else f"{text[:length]}…"
 
 

@@ -74,7 +74,7 @@ def require_capacity(site_id: int, source: SourceAccess | None) -> None:
             (("Retry-After", "10"),),
         )
     if source is not None:
-        over = budget_counter().find_over(
+        over = budget_counter().find_exhausted(
             source.id, source.budget, times=NO_RETRY_FACTOR if source.never_retries else 1
         )
         if over is not None:
@@ -89,7 +89,7 @@ def over_budget(over: ExhaustedBudget) -> Refusal:
     return Refusal(
         HTTPStatus.TOO_MANY_REQUESTS,
         "over_budget",
-        f"This source has used up its budget of {over.limit:,} {over.what} a {over.span}. Nothing was stored; send "
+        f"This source has used up its budget of {over.limit:,} {over.unit} a {over.span}. Nothing was stored; send "
         "the same again later. An owner of the site can raise the budget on the page of its sources.",
         (("Retry-After", str(min(math.ceil(over.seconds), MAX_WAIT))),),
     )
@@ -98,7 +98,7 @@ def over_budget(over: ExhaustedBudget) -> Refusal:
 def count_bytes(sources: Collection[SourceAccess], size: int) -> None:
     """Count the bytes of a body against the budgets of whose events are in it, in equal parts."""
     for source in sources:
-        budget_counter().spend(source.id, size=size // len(sources))
+        budget_counter().count(source.id, size=size // len(sources))
 
 
 def measure_body(request: Request, body: bytes) -> int:
@@ -191,7 +191,7 @@ def count_events(rows: Iterable[tuple[int, SourceAccess | None, IncomingEvent]])
         if source is not None:
             counts[source.id] = counts.get(source.id, 0) + 1
     for source_id, events in counts.items():
-        budget_counter().spend(source_id, events=events)
+        budget_counter().count(source_id, events=events)
 
 
 def make_row(row: tuple[int, SourceAccess | None, IncomingEvent]) -> NewMessage | None:
@@ -209,7 +209,7 @@ def undo_counts(rows: Iterable[NewMessage]) -> None:
     """Count neither as sent nor as kept what could not be stored because of a fault here."""
     for row in rows:
         if row.source_id is not None:
-            budget_counter().spend(row.source_id, size=-len(row.event.body))
+            budget_counter().count(row.source_id, size=-len(row.event.body))
             if row.event.reason:
                 kept_refusals().give_back(row.source_id, row.event.reason, len(row.event.body))
 

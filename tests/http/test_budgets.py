@@ -187,73 +187,73 @@ def test_budget__used_up__is_looked_at_again_without_a_commit(world: World, sour
     wait_until(is_taken)
 
 
-# The ledger
+# The budget counter
 
 
-def test_ledger__of_several_processes__is_shared_once_a_second(transactional_db: None) -> None:
+def test_budget_counter__of_several_processes__is_shared_once_a_second(transactional_db: None) -> None:
     one, other = BudgetCounter(), BudgetCounter()
     with connect() as link:
-        for ledger_ in (one, other):
-            ledger_.spend(7, events=2, size=10)
-            ledger_.write(link)
-        one.spend(7, events=1)
+        for counter in (one, other):
+            counter.count(7, events=2, size=10)
+            counter.write(link)
+        one.count(7, events=1)
         one.write(link)
 
-    assert one.find_over(7, Budget(5, 1_000, 1_000, 1_000)) is not None
-    assert one.find_over(7, Budget(6, 1_000, 1_000, 1_000)) is None
-    over = other.find_over(7, Budget(1_000, 20, 1_000, 1_000))
+    assert one.find_exhausted(7, Budget(5, 1_000, 1_000, 1_000)) is not None
+    assert one.find_exhausted(7, Budget(6, 1_000, 1_000, 1_000)) is None
+    over = other.find_exhausted(7, Budget(1_000, 20, 1_000, 1_000))
     assert over is not None
-    assert (over.span, over.what, over.limit) == (BudgetSpan.MINUTE, "bytes", 20)
+    assert (over.span, over.unit, over.limit) == (BudgetSpan.MINUTE, "bytes", 20)
     assert 0 < over.seconds <= 60
     assert load_use([7])[7][BudgetSpan.DAY] == BudgetUse(5, 20, 0)
 
 
-def test_ledger__of_a_minute_that_is_over__starts_again_with_the_next(transactional_db: None) -> None:
-    ledger_ = BudgetCounter()
-    ledger_.spend(7, events=5)
+def test_budget_counter__of_a_minute_that_is_over__starts_again_with_the_next(transactional_db: None) -> None:
+    counter = BudgetCounter()
+    counter.count(7, events=5)
     with connect() as link:
-        ledger_.write(link)
+        counter.write(link)
         SourceUse.objects.filter(span="minute").update(begins_at="2026-01-01T00:00:00Z")
         assert load_use([7])[7] == {BudgetSpan.MINUTE: BudgetUse(), BudgetSpan.DAY: BudgetUse(5, 0, 0)}
-        ledger_.spend(7, events=1)
-        ledger_.write(link)
+        counter.count(7, events=1)
+        counter.write(link)
 
     assert load_use([7])[7] == {BudgetSpan.MINUTE: BudgetUse(1, 0, 0), BudgetSpan.DAY: BudgetUse(6, 0, 0)}
-    assert ledger_.find_over(7, Budget(2, 9, 9, 9)) is None
-    assert ledger_.find_over(7, Budget(9, 9, 6, 9)) is not None
+    assert counter.find_exhausted(7, Budget(2, 9, 9, 9)) is None
+    assert counter.find_exhausted(7, Budget(9, 9, 6, 9)) is not None
 
 
-def test_ledger__while_the_database_is_away__refuses_by_what_it_knows(transactional_db: None) -> None:
-    ledger_ = BudgetCounter()
-    ledger_.spend(7, events=5)
+def test_budget_counter__while_the_database_is_away__refuses_by_what_it_knows(transactional_db: None) -> None:
+    counter = BudgetCounter()
+    counter.count(7, events=5)
     closed = connect()
     closed.close()
 
     with pytest.raises(Exception, match="closed"):
-        ledger_.write(closed)
+        counter.write(closed)
 
-    assert ledger_.find_over(7, Budget(5, 9, 9, 9)) is not None
+    assert counter.find_exhausted(7, Budget(5, 9, 9, 9)) is not None
     with connect() as link:
-        ledger_.write(link)
-    assert ledger_.is_written
+        counter.write(link)
+    assert counter.is_written
     assert load_use([7])[7][BudgetSpan.MINUTE].events == 5
 
 
-def test_ledger__that_cannot_be_written_for_minutes__refuses_by_the_day_only(
+def test_budget_counter__that_cannot_be_written_for_minutes__refuses_by_the_day_only(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger_, now = BudgetCounter(), 100.0
+    counter, now = BudgetCounter(), 100.0
     monkeypatch.setattr("api.http.budgets.time.monotonic", lambda: now)
-    ledger_.spend(7, events=5)
-    assert ledger_.find_over(7, Budget(5, 9, 9, 9)) is not None
+    counter.count(7, events=5)
+    assert counter.find_exhausted(7, Budget(5, 9, 9, 9)) is not None
 
     now += 61
-    ledger_.spend(7, events=1)
+    counter.count(7, events=1)
 
-    assert ledger_.find_over(7, Budget(5, 9, 9, 9)) is None  # for past minutes
-    assert ledger_.find_over(7, Budget(5, 9, 6, 9)) is not None
+    assert counter.find_exhausted(7, Budget(5, 9, 9, 9)) is None  # for past minutes
+    assert counter.find_exhausted(7, Budget(5, 9, 6, 9)) is not None
     with connect() as link:
-        ledger_.write(link)
+        counter.write(link)
     assert load_use([7])[7] == {BudgetSpan.MINUTE: BudgetUse(0, 0, 2), BudgetSpan.DAY: BudgetUse(6, 0, 2)}
 
 
@@ -266,13 +266,13 @@ def test_budget__while_another_table_of_counts_is_held__is_written(world: World,
     assert load_use([source.pk])[source.pk][BudgetSpan.DAY].events == 1
 
 
-def test_ledger__written_by_many_at_once__is_added_up(transactional_db: None) -> None:
+def test_budget_counter__written_by_many_at_once__is_added_up(transactional_db: None) -> None:
     def write(_: int) -> None:
         mine = BudgetCounter()
         with connect() as link:
             for _ in range(20):
                 for source_id in (9, 8):
-                    mine.spend(source_id, events=1, size=2)
+                    mine.count(source_id, events=1, size=2)
                 mine.write(link)
 
     threads = [threading.Thread(target=write, args=[number]) for number in range(4)]

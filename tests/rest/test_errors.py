@@ -369,8 +369,8 @@ def test_codes__of_every_refusal_in_the_code__are_listed() -> None:
 
 
 def refusal_codes(tree: ast.AST) -> set[str]:
-    """Return the second argument of every `Refusal(…)`, and the first of every `missing(…)`, which creates one."""
-    place_of_code = {"Refusal": 1, "missing": 0}
+    """Return the second argument of every `Refusal(…)`, and the first of every `Need(…)`, which leads to one."""
+    place_of_code = {"Refusal": 1, "Need": 0}
     calls = [
         (node.func.id, node.args)
         for node in ast.walk(tree)

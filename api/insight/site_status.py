@@ -12,7 +12,7 @@ from django.db import connection
 from django.db.models import Exists, OuterRef
 
 from api.ingest.source_counts import SourceCounts
-from api.insight.refused import Refused, find_refused
+from api.insight.refused_requests import RefusedRequests, find_refused_requests
 from api.models import DuplicateSources, Site
 from goals import quota
 from goals.models import Conversion, Goal
@@ -150,9 +150,9 @@ def measure_headroom(site: Site, *, now: datetime) -> list[QuotaHeadroom]:
 class Problems:
     """Problems of a site that need attention, at most five duplicates and five archived goals."""
 
-    twins: list[tuple[str, str, int]]  # names of two sources that sent the same in the last days, and how often
+    duplicates: list[tuple[str, str, int]]  # names of two sources that sent the same in the last days, and how often
     archived: list[tuple[int, str]]  # id and name of goals that an event converted after they were archived
-    refused: list[Refused]  # requests whose key opened nothing
+    refused: list[RefusedRequests]  # requests whose key opened nothing
 
 
 def find_problems(site: Site, *, now: datetime, most: int = 5) -> Problems:
@@ -161,7 +161,7 @@ def find_problems(site: Site, *, now: datetime, most: int = 5) -> Problems:
     later = Conversion.objects.filter(goal=OuterRef("pk"), occurred_at__gt=OuterRef("archived_at"))
     archived = Goal.objects.filter(Exists(later), site=site, deleted_at=None, archived_at__isnull=False).order_by("pk")
     return Problems(
-        twins=list(duplicates.values_list("one__name", "other__name", "count")[:most]),
+        duplicates=list(duplicates.values_list("one__name", "other__name", "count")[:most]),
         archived=list(archived.values_list("pk", "name")[:most]),
-        refused=find_refused(site, now=now),
+        refused=find_refused_requests(site, now=now),
     )

@@ -15,7 +15,7 @@ from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
 from django.utils import timezone
 
 from api.ingest.source_counts import SourceCounts, load_source_counts
-from api.insight.refused import find_refused
+from api.insight.refused_requests import find_refused
 from api.models import Site, Source
 from api.pages.access import get_in_site, show, site_page
 from api.pages.query_form import read_id

@@ -126,7 +126,7 @@ def needs(
         yield AttentionItem(f"Alert “{alert.name}” has been firing for {duration}. {explain(alert)}", [action])
     yield from queue_needs(site, inbox, may_own=may_own, now=now)
     settings = page_of(site, "settings-sources")
-    for one, other, count in troubles.twins:
+    for one, other, count in troubles.duplicates:
         sentence = f"“{one}” and “{other}” are double-counting: {count_of(count, 'event')} so far."
         yield AttentionItem(sentence, [("Stop counting one of them", settings)])
     for source in sources:

@@ -32,7 +32,7 @@ from api.insight.delivery import (
     measure_lag,
     received_by_source,
 )
-from api.insight.refused import find_refused
+from api.insight.refused_requests import find_refused
 from api.models import Message, Role, Site
 from api.models.audit import write_audit
 from api.pages.access import show, site_page

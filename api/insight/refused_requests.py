@@ -52,7 +52,7 @@ REFUSED: Final = """
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedRequests:
     """Count of the requests of a day that were refused for the same reason."""
 
     reason: KeyProblem
@@ -75,11 +75,11 @@ class Refused:
         )
 
 
-def find_refused(site: Site, *, now: datetime) -> list[Refused]:
+def find_refused_requests(site: Site, *, now: datetime) -> list[RefusedRequests]:
     """Return the requests refused in the last day, those with keys of the site first. One query of few rows."""
     with connection.cursor() as cursor:
         cursor.execute(REFUSED, {"site": site.pk, "refused_since": now - SPAN, "most_hints": MOST_HINTS})
         return [
-            Refused(KeyProblem(reason), is_of_site, count, last_at, tuple(hints or ()))
+            RefusedRequests(KeyProblem(reason), is_of_site, count, last_at, tuple(hints or ()))
             for reason, is_of_site, count, last_at, hints in cursor.fetchall()
         ]

@@ -20,13 +20,13 @@ import times
 from api.digest import hooks, late_links, selection
 from api.digest.claims import Claims
 from api.digest.derivation import Derivation, StoredMessage
-from api.digest.held_locks import PROBE, WAIT, NeededLock, find_needed_locks, judge_unblocked, set_aside_blocked
+from api.digest.held_locks import PROBE, WAIT, NeededLock, apply_unblocked, find_needed_locks, set_aside_blocked
 from api.digest.mapping import derive
+from api.digest.message_result import MessageResult, conclude, note_duplicate_sources, note_recorded, save_results
 from api.digest.selection import ClaimedMessage
 from api.digest.site_config import SiteConfig
 from api.digest.suppression import suppress
 from api.digest.transaction_settings import limit_lock_waits, prefer_index_plans
-from api.digest.verdict import Verdict, conclude, note_duplicate_sources, note_recorded, save_verdicts
 from api.events.effects import Effect
 from api.http.database import is_server_error
 from cohorts import changes, identities, people
@@ -108,8 +108,8 @@ def _digest(
                 ids = ids[:most]
                 claims.note(ids)
                 batch = selection.load(ids)
-                verdicts = _judge_batch(config, claims, batch, also=also, failures=failures, tried=tried)
-                save_verdicts(verdicts, now=now)
+                results = _apply_batch(config, claims, batch, also=also, failures=failures, tried=tried)
+                save_results(results, now=now)
         except Exception as error:
             claims.forget()  # only a dead worker leaves its note
             also |= getattr(error, "also", frozenset())
@@ -122,16 +122,16 @@ def _digest(
             claims.forget()
             for failure in failures[:1]:
                 hooks.send_signal(hooks.batch_failed, site_id=site_id, message_ids=ids, error=failure)
-            if verdicts:
-                hooks.send_signal(hooks.batch_digested, site_id=site_id, messages=_outcomes(batch, verdicts))
+            if results:
+                hooks.send_signal(hooks.batch_digested, site_id=site_id, messages=_outcomes(batch, results))
             if tried is not None:  # no messages wait behind these, and the run has to end
-                return len(verdicts)
+                return len(results)
             # Messages that were set aside now count too, because others may wait behind them.
-            return len(verdicts) + len(set(held_locks.blocked_messages(site_id)) & set(ids))
+            return len(results) + len(set(held_locks.blocked_messages(site_id)) & set(ids))
     raise AssertionError
 
 
-def _judge_batch(
+def _apply_batch(
     config: SiteConfig,
     claims: Claims,
     batch: Sequence[ClaimedMessage],
@@ -139,44 +139,44 @@ def _judge_batch(
     also: frozenset[changes.IdentityKey],
     failures: list[Exception],
     tried: set[NeededLock] | None,
-) -> list[Verdict]:
+) -> list[MessageResult]:
     """Digest the messages of a batch whose locks are free, and set the others aside."""
     site_id, held_locks = config.site_id, claims.held_locks
     needs = _find_needs(config, batch, claims) if held_locks.has_any(site_id) or tried is not None else {}
     if tried is not None:
         tried.update(*needs.values(), *([NeededLock(None, message.id)] for message in batch))
     free = set_aside_blocked(site_id, batch, needs, held_locks=held_locks) if needs else batch
-    judge_some = partial(_judge_some, config, also=also, failures=failures)
+    apply_some = partial(_apply_some, config, also=also, failures=failures)
     if not free:
         return []
     try:
         with transaction.atomic():
-            return judge_some(free)
+            return apply_some(free)
     except HeldError as error:
         lock = error.lock
     log.warning("batch.held", site=site_id, messages=len(batch), lock=lock)
     limit_lock_waits(PROBE)
     needs = _find_needs(config, free, claims, lock=lock)
-    return judge_unblocked(site_id, free, needs, held_locks=held_locks, judge=judge_some)
+    return apply_unblocked(site_id, free, needs, held_locks=held_locks, apply=apply_some)
 
 
-def _judge_some(
+def _apply_some(
     config: SiteConfig,
     batch: Sequence[ClaimedMessage],
     *,
     also: frozenset[changes.IdentityKey],
     failures: list[Exception],
-) -> list[Verdict]:
+) -> list[MessageResult]:
     """Digest messages together; if that fails, note the failure and digest each alone. Raises HeldError."""
     try:
         with transaction.atomic():
-            return judge(config, batch, also=also)
+            return apply_messages(config, batch, also=also)
     except Exception as error:
         if _is_transient(error):
             raise  # the batch is tried again from the claim, or in parts
         log.warning("batch.failed", site=config.site_id, messages=len(batch), error=type(error).__name__)
         failures.append(error)
-        return [_judge_alone(config, message, also=also) for message in batch]
+        return [_apply_alone(config, message, also=also) for message in batch]
 
 
 def _find_needs(
@@ -200,19 +200,19 @@ def _find_needs(
     }
 
 
-def _outcomes(batch: Sequence[ClaimedMessage], verdicts: Sequence[Verdict]) -> list[hooks.MessageOutcome]:
+def _outcomes(batch: Sequence[ClaimedMessage], results: Sequence[MessageResult]) -> list[hooks.MessageOutcome]:
     messages = {message.id: message.stored for message in batch}
     return [
         hooks.MessageOutcome(
-            verdict.id,
-            messages[verdict.id].type,
-            messages[verdict.id].message_id,
-            verdict.status,
-            verdict.reason,
-            frozenset(verdict.effects),
-            verdict.goal_id,
+            result.id,
+            messages[result.id].type,
+            messages[result.id].message_id,
+            result.status,
+            result.reason,
+            frozenset(result.effects),
+            result.goal_id,
         )
-        for verdict in verdicts
+        for result in results
     ]
 
 
@@ -234,11 +234,11 @@ def _is_worth_retrying(error: Exception) -> bool:
     return isinstance(error, identities.LostRaceError | identities.TooManyBytesError) or sqlstate in {"40001", "40P01"}
 
 
-def _judge_alone(config: SiteConfig, message: ClaimedMessage, *, also: frozenset[changes.IdentityKey]) -> Verdict:
+def _apply_alone(config: SiteConfig, message: ClaimedMessage, *, also: frozenset[changes.IdentityKey]) -> MessageResult:
     """Digest one message in a savepoint, so that its failure leaves the others alone."""
     try:
         with transaction.atomic():
-            return judge(config, [message], also=also)[0]
+            return apply_messages(config, [message], also=also)[0]
     except Exception as error:
         if _is_transient(error):
             raise
@@ -246,7 +246,7 @@ def _judge_alone(config: SiteConfig, message: ClaimedMessage, *, also: frozenset
         is_hooks = isinstance(error, hooks.TransactionLostError)
         has_failed = is_hooks or attempts >= settings.DIGEST_ATTEMPTS
         log.exception("message.failed", message=message.stored.id, attempts=attempts, has_failed=has_failed)
-        return Verdict(
+        return MessageResult(
             message.stored.id,
             status="failed" if has_failed else "pending",
             reason="transform_failed" if is_hooks else "digest_failed",
@@ -257,48 +257,50 @@ def _judge_alone(config: SiteConfig, message: ClaimedMessage, *, also: frozenset
         )
 
 
-def judge(
+def apply_messages(
     config: SiteConfig, batch: Sequence[ClaimedMessage], *, also: frozenset[changes.IdentityKey] = frozenset()
-) -> list[Verdict]:
+) -> list[MessageResult]:
     """Apply the meaning of messages and return the result of each. Call it inside a transaction.
 
     Facts and links of the whole batch come first, because the visitor of a conversion depends on them. Raises
     HeldError, and LostRaceError: then digest the batch again with the identities of the error in `also`.
     """
     with waits_for(Lock.OTHER):
-        return _judge(config, batch, also)
+        return _apply(config, batch, also)
 
 
-def _judge(config: SiteConfig, batch: Sequence[ClaimedMessage], also: frozenset[changes.IdentityKey]) -> list[Verdict]:
+def _apply(
+    config: SiteConfig, batch: Sequence[ClaimedMessage], also: frozenset[changes.IdentityKey]
+) -> list[MessageResult]:
     messages = [message.stored for message in batch]
     _require_times(messages)
     derived = suppress(config.site_id, messages, [derive(message, config.for_message(message)) for message in messages])
-    verdicts = [Verdict(message.id, reading=message.reading) for message in messages]
-    changes = [(verdict, effects.change) for verdict, effects in zip(verdicts, derived, strict=True) if effects.change]
+    results = [MessageResult(message.id, reading=message.reading) for message in messages]
+    changes = [(result, effects.change) for result, effects in zip(results, derived, strict=True) if effects.change]
     outcome = people.apply(
         config.site_id, [change for _, change in changes], also=also, most_linked=settings.MOST_LINKED
     )
     rekeyed = recording.rekey(config.site_id, list_first_visitors(outcome.changed), most=settings.MOST_REKEYED)
     late_links.postpone(config.site_id, shares=outcome.postponed, rekeys=rekeyed.postponed)
-    for (verdict, _), applied in zip(changes, outcome.applied, strict=True):
-        verdict.effects |= {Effect.PROFILE_UPDATED} if applied.has_new_facts else set()
-        verdict.effects |= {Effect.LINKED} if applied.has_new_links else set()
-        verdict.warnings |= {"visitor_moved"} if applied.has_moved_visitor else set()
-        verdict.warnings |= {"username_taken"} if applied.has_taken_username else set()
-        verdict.warnings |= applied.beyond_limits
-    hits = [(verdict, effects.goal) for verdict, effects in zip(verdicts, derived, strict=True) if effects.goal]
+    for (result, _), applied in zip(changes, outcome.applied, strict=True):
+        result.effects |= {Effect.PROFILE_UPDATED} if applied.has_new_facts else set()
+        result.effects |= {Effect.LINKED} if applied.has_new_links else set()
+        result.warnings |= {"visitor_moved"} if applied.has_moved_visitor else set()
+        result.warnings |= {"username_taken"} if applied.has_taken_username else set()
+        result.warnings |= applied.beyond_limits
+    hits = [(result, effects.goal) for result, effects in zip(results, derived, strict=True) if effects.goal]
     recorded = recording.record(
         config.site_id, [goal.keyed(outcome.visitors) for _, goal in hits], policy=config.policy, moved=rekeyed.moved
     )
-    for (verdict, _), result in zip(hits, recorded, strict=True):
-        note_recorded(verdict, result)
+    for (result, _), recorded_hit in zip(hits, recorded, strict=True):
+        note_recorded(result, recorded_hit)
     if config.has_several_sources:
         with waits_for(Lock.GOAL):
             note_duplicate_sources(config.site_id, hits)
     _check_references()
-    for verdict, effects, message in zip(verdicts, derived, batch, strict=True):
-        conclude(verdict, effects, message)
-    return verdicts
+    for result, effects, message in zip(results, derived, batch, strict=True):
+        conclude(result, effects, message)
+    return results
 
 
 class UnreadableTimeError(Exception):

@@ -34,15 +34,15 @@ class NeededLock(NamedTuple):
     name: Hashable = None
 
 
-class Judged(Protocol):
+class Blockable(Protocol):
     """A claimed message."""
 
     @property
     def id(self) -> int: ...
 
 
-Message = TypeVar("Message", bound=Judged)
-Verdict = TypeVar("Verdict")
+Message = TypeVar("Message", bound=Blockable)
+Result = TypeVar("Result")
 NeededLocks = Mapping[int, Collection[NeededLock]]  # by message
 
 
@@ -136,22 +136,22 @@ class HeldLocks:
             del self._sites[site_id]
 
 
-def judge_unblocked(
+def apply_unblocked(
     site_id: int,
     batch: Sequence[Message],
     needs: NeededLocks,
     *,
     held_locks: HeldLocks,
-    judge: Callable[[Sequence[Message]], list[Verdict]],
-) -> list[Verdict]:
+    apply: Callable[[Sequence[Message]], list[Result]],
+) -> list[Result]:
     """Digest the messages of a batch whose locks are free, and set the others aside. Call it inside a transaction.
 
     A part of the batch that waits in vain is divided by the locks of the kind that it waited for, until one is left.
     Held identities are looked up instead, because a frozen worker holds hundreds. Set `lock_timeout` to PROBE before.
-    After SEARCH seconds the messages that have not been judged are set aside.
+    After SEARCH seconds the messages that have not been applied are set aside.
     """
     until = time.monotonic() + SEARCH
-    verdicts: list[Verdict] = []
+    results: list[Result] = []
     parts: list[Sequence[Message]] = [batch]
     while parts:
         part = set_aside_blocked(site_id, parts.pop(), needs, held_locks=held_locks)
@@ -163,10 +163,10 @@ def judge_unblocked(
             continue
         try:
             with transaction.atomic():
-                verdicts += judge(part)
+                results += apply(part)
         except HeldError as error:
             parts += reversed(_divide(site_id, part, needs, error.lock, held_locks=held_locks))
-    return verdicts
+    return results
 
 
 def set_aside_blocked(

@@ -15,7 +15,7 @@ from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
 from django.utils import timezone
 
 from api.ingest.source_counts import SourceCounts, load_source_counts
-from api.insight.refused_requests import find_refused
+from api.insight.refused_requests import find_refused_requests
 from api.models import Site, Source
 from api.pages.access import get_in_site, show, site_page
 from api.pages.query_form import read_id
@@ -129,7 +129,7 @@ def list_guide_pages(request: HttpRequest, site: Site) -> HttpResponseBase:
         integrations=INTEGRATIONS,
         reference=REFERENCE,
         places=addresses(request),
-        refused=find_refused(site, now=timezone.now()),
+        refused=find_refused_requests(site, now=timezone.now()),
     )
 
 
@@ -181,7 +181,7 @@ def show_guide_page(request: HttpRequest, site: Site, way: str) -> HttpResponseB
         source=source,
         write_key=key,
         totals=totals_of(source) if source else None,
-        refused=find_refused(site, now=timezone.now()) if chosen.kind else [],
+        refused=find_refused_requests(site, now=timezone.now()) if chosen.kind else [],
         places=places,
         code={name: code_for(name, site, places, key) for name in chosen.codes},
     )
@@ -195,7 +195,7 @@ def show_first_event(_: HttpRequest, site: Site, source_id: int) -> HttpResponse
     """
     source = get_in_site(Source, site, source_id)
     totals = totals_of(source)
-    refused = [row.sentence for row in find_refused(site, now=timezone.now())]
+    refused = [row.sentence for row in find_refused_requests(site, now=timezone.now())]
     return JsonResponse({"received": totals.received, "taken": totals.received - totals.rejected, "refused": refused})
 
 

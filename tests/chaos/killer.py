@@ -16,4 +16,4 @@ def derive_or_die(message: StoredMessage, config: SourceConfig) -> Derivation:
     return derive(message, config)
 
 
-digest.derive = derive_or_die  # type: ignore[attr-defined]  # the name that `judge` calls
+digest.derive = derive_or_die  # type: ignore[attr-defined]  # the name that `apply_messages` calls

@@ -32,7 +32,7 @@ from api.insight.delivery import (
     measure_lag,
     received_by_source,
 )
-from api.insight.refused_requests import find_refused
+from api.insight.refused_requests import find_refused_requests
 from api.models import Message, Role, Site
 from api.models.audit import write_audit
 from api.pages.access import show, site_page
@@ -102,7 +102,7 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
         reasons=[(reason, sentence_of(reason.code, site)) for reason in outcome_counts.reasons],
         outcomes_look=OUTCOMES_LOOK,
         lag_look=LAG_LOOK,
-        refused=find_refused(site, now=now),
+        refused=find_refused_requests(site, now=now),
     )
 
 

@@ -1,4 +1,4 @@
-"""Verdicts: the results of messages, collected from their effects and written to their rows."""
+"""Results of messages, collected from their effects and written to their rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from goals.recording import HitOutcome, RecordedHit
 
 
 @dataclass(slots=True)
-class Verdict:
+class MessageResult:
     """Result of a message, written to its row."""
 
     id: int
@@ -29,44 +29,44 @@ class Verdict:
     reading: int | None = None  # the one it was derived under; None if that failed
 
 
-def note_recorded(verdict: Verdict, recorded: RecordedHit) -> None:
+def note_recorded(result: MessageResult, recorded: RecordedHit) -> None:
     if recorded.outcome == HitOutcome.CONVERTED:
-        verdict.effects |= {Effect.CONVERTED, Effect.GOAL_CREATED} if recorded.is_new_goal else {Effect.CONVERTED}
-        verdict.goal_id = recorded.goal_id
-        verdict.warnings |= {"archived_goal"} if recorded.is_archived else set()
+        result.effects |= {Effect.CONVERTED, Effect.GOAL_CREATED} if recorded.is_new_goal else {Effect.CONVERTED}
+        result.goal_id = recorded.goal_id
+        result.warnings |= {"archived_goal"} if recorded.is_archived else set()
     elif recorded.outcome == HitOutcome.DEFERRED:
-        verdict.status, verdict.reason, verdict.waiting_for = "deferred", "goal_quota", recorded.goal_name
+        result.status, result.reason, result.waiting_for = "deferred", "goal_quota", recorded.goal_name
     elif recorded.outcome == HitOutcome.BACKLOG_FULL:
-        verdict.status, verdict.reason = "failed", "goal_backlog_full"
+        result.status, result.reason = "failed", "goal_backlog_full"
     else:
-        verdict.reason = "already_converted"
+        result.reason = "already_converted"
 
 
-def note_duplicate_sources(site_id: int, hits: Sequence[tuple[Verdict, GoalHit]]) -> None:
+def note_duplicate_sources(site_id: int, hits: Sequence[tuple[MessageResult, GoalHit]]) -> None:
     converted = {
-        hit.message_key: (verdict, hit.event.name) for verdict, hit in hits if Effect.CONVERTED in verdict.effects
+        hit.message_key: (result, hit.event.name) for result, hit in hits if Effect.CONVERTED in result.effects
     }
     warnings = warn_of_duplicate_sources(site_id, {key: name for key, (_, name) in converted.items()})
     for key, warning in warnings.items():
-        verdict, _ = converted[key]
-        verdict.warnings.add("twin")
-        verdict.detail = warning
+        result, _ = converted[key]
+        result.warnings.add("twin")
+        result.detail = warning
 
 
-def conclude(verdict: Verdict, effects: Derivation, message: ClaimedMessage) -> None:
+def conclude(result: MessageResult, effects: Derivation, message: ClaimedMessage) -> None:
     """Add the effects that the message had before it was deferred."""
-    verdict.detail = "\n".join(detail for detail in (verdict.detail, effects.detail) if detail)
-    verdict.warnings |= message.warnings | set(effects.warnings)
-    verdict.effects |= message.effects
+    result.detail = "\n".join(detail for detail in (result.detail, effects.detail) if detail)
+    result.warnings |= message.warnings | set(effects.warnings)
+    result.effects |= message.effects
     if effects.rejected:
-        verdict.status, verdict.reason = "rejected", effects.rejected
+        result.status, result.reason = "rejected", effects.rejected
     elif effects.failed:
-        verdict.status, verdict.reason = "failed", effects.failed
-    elif verdict.status == "done" and not verdict.effects:
-        verdict.effects, verdict.reason = {Effect.NONE}, verdict.reason or effects.idle_reason
+        result.status, result.reason = "failed", effects.failed
+    elif result.status == "done" and not result.effects:
+        result.effects, result.reason = {Effect.NONE}, result.reason or effects.idle_reason
 
 
-def save_verdicts(verdicts: Sequence[Verdict], *, now: datetime) -> None:
+def save_results(results: Sequence[MessageResult], *, now: datetime) -> None:
     """Write the results of messages to their rows. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -84,15 +84,15 @@ def save_verdicts(verdicts: Sequence[Verdict], *, now: datetime) -> None:
             """,
             [
                 now,
-                [verdict.id for verdict in verdicts],
-                [verdict.status for verdict in verdicts],
-                [verdict.reason for verdict in verdicts],
-                [verdict.detail for verdict in verdicts],
-                [verdict.waiting_for for verdict in verdicts],
-                [" ".join(effect for effect in Effect if effect in verdict.effects) for verdict in verdicts],
-                [" ".join(sorted(verdict.warnings)) for verdict in verdicts],
-                [verdict.goal_id for verdict in verdicts],
-                [verdict.failed_attempts for verdict in verdicts],
-                [verdict.reading for verdict in verdicts],
+                [result.id for result in results],
+                [result.status for result in results],
+                [result.reason for result in results],
+                [result.detail for result in results],
+                [result.waiting_for for result in results],
+                [" ".join(effect for effect in Effect if effect in result.effects) for result in results],
+                [" ".join(sorted(result.warnings)) for result in results],
+                [result.goal_id for result in results],
+                [result.failed_attempts for result in results],
+                [result.reading for result in results],
             ],
         )

@@ -80,7 +80,7 @@ class Forecast:
     profiles: list[ProfileForecast]  # the first few of them
 
 
-def what_if(site: Site, rules: DraftRules, *, last: int = 1_000, only: int | None = None) -> Forecast:
+def forecast_rules(site: Site, rules: DraftRules, *, last: int = 1_000, only: int | None = None) -> Forecast:
     """Return what a site's last messages, or the one with the id `only`, would do under these rules.
 
     Each message converts once; the quota and earlier conversions of a message do not count. Two queries and one for
@@ -100,7 +100,7 @@ def what_if(site: Site, rules: DraftRules, *, last: int = 1_000, only: int | Non
     return _compare(site, config, now, then, messages=messages)
 
 
-def forecast(site: Site, messages: Iterable[StoredMessage]) -> Forecast:
+def forecast_messages(site: Site, messages: Iterable[StoredMessage]) -> Forecast:
     """Return what these messages would do if they were digested now, as the `then` of a forecast with an empty `now`.
 
     Messages that cannot be derived count as rejected. Three queries, in addition to those for the messages.

@@ -14,7 +14,7 @@ import structlog
 from django.db import IntegrityError, connection, transaction
 
 from api.digest.derivation import StoredMessage
-from api.digest.forecast import MOST_BYTES, Forecast, forecast
+from api.digest.forecast import MOST_BYTES, Forecast, forecast_messages
 from api.events.encodings import decode
 from api.events.envelope import (
     IncomingEvent,
@@ -139,7 +139,7 @@ def plan_replay(site: Site, reason: str, *, is_worker: bool = False) -> ReplayPl
     looked_at = _within(MOST_BYTES, chosen[: MOST if is_worker else LOOK])
     # In a web server nothing ends what killed a worker, or a hook that hangs.
     if is_worker or reason not in UNSAFE_TO_DERIVE:
-        foreseen = forecast(site, _foresee(looked_at))
+        foreseen = forecast_messages(site, _foresee(looked_at))
     return ReplayPlan(len(chosen[:MOST]), len(chosen) > MOST, duplicates, foreseen, len(looked_at))
 
 

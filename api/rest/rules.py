@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from api.digest.forecast import what_if
+from api.digest.forecast import forecast_rules
 from api.digest.site_config import rule_of
 from api.ingest.provisioning import replace_rules
 from api.models import Role, Rule, Site
@@ -56,7 +56,7 @@ class WhatIf(APIView):
         site = open_site(request, sitecode=sitecode)
         draft = read(Draft, request, site)
         rules = [Rule(**fields) for fields in draft["rules"]]
-        forecast = what_if(
+        forecast = forecast_rules(
             site, [(rule.source_id, rule_of(rule)) for rule in rules if rule.is_enabled], last=draft["last"]
         )
         return Response(ForecastShape(forecast).data)

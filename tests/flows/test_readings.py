@@ -7,7 +7,7 @@ import pytest
 from django.core.management import call_command
 
 from api.checks.base import AGAIN
-from api.digest.forecast import what_if
+from api.digest.forecast import forecast_rules
 from api.digest.readings import NEWEST
 from api.digest.replay import replay
 from api.insight.trace import trace
@@ -112,6 +112,6 @@ def test_reading__of_what_is_tried_again__is_the_newest(world: World) -> None:
 def test_what_if__of_messages_of_an_earlier_reading__compares_under_that_one(world: World) -> None:
     digest_formerly(world, {"userId": "unknown", "event": "Buy"}, is_noted=False)
 
-    forecast = what_if(world.site, [(None, EventRule("no_goal"))])
+    forecast = forecast_rules(world.site, [(None, EventRule("no_goal"))])
 
     assert (forecast.rejected_now, forecast.conversions_now, forecast.conversions_then) == (0, 1, 0)

@@ -10,7 +10,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from api.digest.forecast import Forecast, what_if
+from api.digest.forecast import Forecast, forecast_rules
 from api.digest.replay import replay
 from api.http.credentials import clear_lookups
 from api.ingest import accept
@@ -174,7 +174,7 @@ def test_revenue_from__a_field__counts_where_the_event_has_no_revenue(
 ) -> None:
     world.post(world.event(event="Order Completed", properties=properties))
     rules = [pure.EventRule("revenue_from", "properties.total"), pure.EventRule("revenue_from", "properties.value")]
-    forecast = what_if(world.site, [(None, rule) for rule in rules])
+    forecast = forecast_rules(world.site, [(None, rule) for rule in rules])
     for rule in rules:
         add_rule(world, rule.action, rule.argument)
     world.digest()
@@ -335,7 +335,7 @@ def test_what_if__of_random_rules__is_what_happens_once_they_are_saved(world: Wo
     world.client.post("/v1/batch", json={"batch": events[:40]}, headers=basic())
     world.post(events[40:])
 
-    forecast = what_if(world.site, rules, last=1_000)
+    forecast = forecast_rules(world.site, rules, last=1_000)
 
     for number, (source_id, rule) in enumerate(rules):
         fields = {**asdict(rule), "group_traits": dict(rule.group_traits)}
@@ -362,11 +362,11 @@ def test_what_if__of_no_rules_more__changes_nothing_and_writes_nothing(world: Wo
     send(world, {"type": "page", "name": "Home", "userId": "u1"}, {"type": "track", "event": "E", "userId": "u1"})
     before = (Message.objects.count(), Goal.objects.count(), Conversion.objects.count())
 
-    same = what_if(world.site, [(None, pure.EventRule("no_goal", event_type="page", id=rule.pk))])
+    same = forecast_rules(world.site, [(None, pure.EventRule("no_goal", event_type="page", id=rule.pk))])
 
     assert (same.conversions_now, same.conversions_then, same.profiles_changed) == (1, 1, 0)
     assert (Message.objects.count(), Goal.objects.count(), Conversion.objects.count()) == before
-    none = what_if(world.site, [])
+    none = forecast_rules(world.site, [])
     assert isinstance(none, Forecast)
     assert (none.conversions_then, none.goals_made_then, none.messages) == (2, 1, 2)
 
@@ -374,7 +374,7 @@ def test_what_if__of_no_rules_more__changes_nothing_and_writes_nothing(world: Wo
 def test_what_if__of_a_redaction__shows_profiles_without_the_field(world: World, source: Source) -> None:
     send(world, {"type": "identify", "userId": "u1", "traits": {"email": "ada@example.com", "plan": "a"}})
 
-    forecast = what_if(world.site, [(None, pure.EventRule("drop_field", "traits.email"))])
+    forecast = forecast_rules(world.site, [(None, pure.EventRule("drop_field", "traits.email"))])
 
     assert [(each.now["traits"], each.then["traits"]) for each in forecast.profiles] == [
         ({"email": "ada@example.com", "plan": "a"}, {"plan": "a"})

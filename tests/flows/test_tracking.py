@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from api.digest.forecast import what_if
+from api.digest.forecast import forecast_rules
 from api.http.credentials import clear_lookups
 from api.ingest import nudge
 from api.ingest.provisioning import create_source, revoke_write_key, rotate_write_key
@@ -645,7 +645,7 @@ def test_properties__of_any_name_and_type__are_kept_with_the_conversion(world: W
 
     assert Conversion.objects.get().properties == properties
     of_coupon = EventRule("drop", path="properties.coupon", path_test="equals", path_value="SPRING")
-    assert what_if(world.site, [(None, of_coupon)]).dropped_then == 1
+    assert forecast_rules(world.site, [(None, of_coupon)]).dropped_then == 1
 
 
 # Identity

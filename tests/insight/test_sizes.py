@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from api.digest.forecast import what_if
+from api.digest.forecast import forecast_rules
 from api.erasure import erase
 from api.insight import breakdowns
 from api.insight.breakdowns import BreakdownBy
@@ -290,7 +290,7 @@ def test_what_if__of_large_events__looks_at_as_many_as_fit(world: World, monkeyp
     for number in range(6):
         world.identify(userId=f"u{number}", traits={"text": "x" * 3_000})
 
-    forecast = what_if(world.site, [(None, EventRule("drop"))])
+    forecast = forecast_rules(world.site, [(None, EventRule("drop"))])
 
     assert (forecast.messages, forecast.dropped_then) == (3, 3)
     assert len(forecast.profiles[0].now["traits"]["text"]) < 1_100  # and shows their beginnings

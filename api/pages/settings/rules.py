@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from api.digest.forecast import Forecast, what_if
+from api.digest.forecast import Forecast, forecast_rules
 from api.digest.site_config import load_site_config, rule_of
 from api.http.wording import count_of
 from api.ingest.provisioning import note_rules_changed
@@ -152,7 +152,7 @@ def forecast_rule(rule: Rule, *, only: int | None = None) -> Forecast:
     # A rule without a number yet will get the largest.
     in_order = sorted([*others, rule], key=lambda row: (row.position, row.pk or float("inf")))
     enabled = [(row.source_id, rule_of(row)) for row in in_order if row.is_enabled]
-    return what_if(rule.site, enabled, last=LAST_FORECAST, only=only)
+    return forecast_rules(rule.site, enabled, last=LAST_FORECAST, only=only)
 
 
 def save(request: HttpRequest, site: Site, form: RuleForm, before: dict[str, Any] | None) -> None:

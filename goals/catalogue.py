@@ -6,7 +6,7 @@ from typing import Final
 
 from django.db import transaction
 
-from goals import merging, quota, totals, waiting
+from goals import merging, quota, visitor_totals, waiting
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalBinding, Tag, WaitingName
 from goals.naming import EVENT_NAME_LENGTH, EVENT_TYPES, parse_goal_name
@@ -149,7 +149,7 @@ def purge_deleted() -> bool:
         chunk = list(rows.values_list("id", flat=True)[:PURGE_CHUNK])
         if chunk:
             Conversion.objects.filter(id__in=chunk).delete()
-        elif not totals.purge_visitor_totals(goal.pk, limit=PURGE_CHUNK):
+        elif not visitor_totals.purge_visitor_totals(goal.pk, limit=PURGE_CHUNK):
             goal.delete()
     return True
 

@@ -12,6 +12,7 @@ from goals import quota, totals, waiting
 from goals.matching import EventName, KnownGoal, list_lookup_names, match_goal
 from goals.models import Conversion, Goal, Tag
 from goals.naming import name_goal
+from goals.visitor_totals import CountedConversion
 from locks import Lock, waits_for
 
 KeyedBy = Conversion.KeyedBy
@@ -300,9 +301,7 @@ def _update_visitor_codes(
             },
         )
         return [
-            totals.MovedConversion(
-                totals.CountedConversion(id_, (goal_id, now), at, revenue, currency), (goal_id, before)
-            )
+            totals.MovedConversion(CountedConversion(id_, (goal_id, now), at, revenue, currency), (goal_id, before))
             for id_, at, goal_id, before, now, revenue, currency in cursor.fetchall()
             if before != now
         ]
@@ -367,7 +366,7 @@ def insert_goals(site_id: int, names: Sequence[str], *, tag: str, origin: Goal.O
     return {goal.name: KnownGoal(goal.pk, goal.name, is_named_by_event=True, is_archived=False) for goal in goals}
 
 
-def _insert_conversions(site_id: int, found: Sequence[tuple[Hit, int]]) -> dict[str, totals.CountedConversion]:
+def _insert_conversions(site_id: int, found: Sequence[tuple[Hit, int]]) -> dict[str, CountedConversion]:
     """Insert conversions, sorted by key; those whose message keys were new, by key."""
     if not found:
         return {}
@@ -402,7 +401,7 @@ def _insert_conversions(site_id: int, found: Sequence[tuple[Hit, int]]) -> dict[
         )
         ids = dict(cursor.fetchall())
     return {
-        hit.message_key: totals.CountedConversion(
+        hit.message_key: CountedConversion(
             ids[hit.message_key], (goal_id, hit.visitor_code), hit.occurred_at, hit.revenue, hit.currency
         )
         for hit, goal_id in found

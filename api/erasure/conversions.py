@@ -11,6 +11,7 @@ from api.models import Erasure, LateLink, Message
 from cohorts.models import Identity, Link
 from goals import totals
 from goals.models import Conversion
+from goals.visitor_totals import CountedConversion
 
 
 def pseudonyms_of(erasure: Erasure) -> Pseudonyms:
@@ -52,7 +53,7 @@ def forget_conversions(erasure: Erasure, conversion_ids: Sequence[int]) -> None:
 def move_totals(erasure: Erasure, rows: Sequence[tuple[Any, ...]]) -> int:
     """Move conversions to the marker in the totals, and return how many there are."""
     moved = [
-        totals.MovedConversion(totals.CountedConversion(id_, (goal, new), at, revenue, currency), (goal, old))
+        totals.MovedConversion(CountedConversion(id_, (goal, new), at, revenue, currency), (goal, old))
         for id_, at, goal, old, new, revenue, currency in rows
     ]
     totals.count_conversions(erasure.site_id, [], moved)

@@ -9,6 +9,8 @@ from django.db import transaction
 from api.models import Message
 from goals import totals
 from goals.models import Conversion
+from goals.visitor_totals import CountedConversion
+from goals.visits import list_visit_starts
 from tests.goals.recount import assert_exact, kept, visits_of
 from tests.world import START, World
 
@@ -57,7 +59,7 @@ def test_figures__of_a_visit_that_begins_on_another_day_now__are_of_that_day(wor
     moved = Conversion.objects.order_by("occurred_at")[1]
     with transaction.atomic():
         Conversion.objects.filter(pk=moved.pk).update(visitor_code="v1")
-        happened = totals.CountedConversion(moved.pk, (moved.goal_id, "v1"), moved.occurred_at, None, None)
+        happened = CountedConversion(moved.pk, (moved.goal_id, "v1"), moved.occurred_at, None, None)
         totals.count_conversions(world.site.pk, [], [totals.MovedConversion(happened, (moved.goal_id, "v2"))])
 
     assert_exact()
@@ -74,7 +76,5 @@ def test_figures__of_what_is_sent_and_digested_again__count_once(world: World) -
 
 def test_visit_starts__of_times__ignore_their_order() -> None:
     times = [START + timedelta(minutes=minute) for minute in (0, 10, 40, 69)]
-    assert (
-        totals.list_visit_starts(times) == totals.list_visit_starts(reversed(times)) == visits_of(times) == times[0:3:2]
-    )
-    assert totals.list_visit_starts([]) == []
+    assert list_visit_starts(times) == list_visit_starts(reversed(times)) == visits_of(times) == times[0:3:2]
+    assert list_visit_starts([]) == []

@@ -14,6 +14,7 @@ from api.ingest.provisioning import create_site, create_source
 from api.models import Alert, DuplicateSources, Message, Site, Source, SourceCount
 from goals import totals as goal_totals
 from goals.models import Conversion, Goal, GoalCreation
+from goals.visitor_totals import CountedConversion
 from tests.pages.conftest import Enter, text_of
 from tests.world import World
 
@@ -58,9 +59,7 @@ def convert(goal: Goal, *, at: datetime) -> None:
     conversion = Conversion.objects.create(
         site_id=goal.site_id, goal=goal, visitor_code="v", keyed_by=0, occurred_at=at, message_key=f"{goal.pk} {at}"
     )
-    goal_totals.count_conversions(
-        goal.site_id, [goal_totals.CountedConversion(conversion.pk, (goal.pk, "v"), at, None, None)]
-    )
+    goal_totals.count_conversions(goal.site_id, [CountedConversion(conversion.pk, (goal.pk, "v"), at, None, None)])
 
 
 def look(person: Client) -> str:

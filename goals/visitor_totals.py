@@ -1,0 +1,287 @@
+"""Totals of a goal and a visitor: arithmetic on them, and the statements on their rows."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+from django.db import connection
+
+from goals.visits import VISIT_GAP, list_visit_starts
+
+VisitorKey = tuple[int, str]  # a goal's id and a visitor code
+
+
+class CountedConversion(NamedTuple):
+    """The fields of a conversion that its totals depend on."""
+
+    id: int
+    key: VisitorKey
+    at: datetime
+    revenue: Decimal | None
+    currency: str | None
+
+
+class VisitorTotals(NamedTuple):
+    """Sums of a visitor's conversions of a goal."""
+
+    conversions: int
+    visits: int
+    first_at: datetime
+    last_at: datetime
+    revenue: Mapping[str, Decimal]  # by currency
+
+
+def sum_conversions(conversions: Collection[CountedConversion]) -> VisitorTotals:
+    """Return the totals of a visitor's conversions of a goal, at least one. Pure."""
+    if len(conversions) == 1:  # the usual case
+        (only,) = conversions
+        return VisitorTotals(1, 1, only.at, only.at, sum_revenue(conversions))
+    times = [conversion.at for conversion in conversions]
+    visits = len(list_visit_starts(times))
+    return VisitorTotals(len(times), visits, min(times), max(times), sum_revenue(conversions))
+
+
+def sum_revenue(conversions: Iterable[CountedConversion]) -> dict[str, Decimal]:
+    """Return the exact revenue by currency. Pure."""
+    revenue = defaultdict[str, Decimal](Decimal)
+    for conversion in conversions:
+        if conversion.revenue is not None:
+            revenue[conversion.currency or ""] += conversion.revenue
+    return dict(revenue)
+
+
+def change_totals(
+    old: VisitorTotals, joined: Collection[CountedConversion], left: Collection[CountedConversion], *, visits: int
+) -> VisitorTotals | None:
+    """Return totals with the conversions that joined and without those that left; None if none remains. Pure.
+
+    `visits` is the change of their number. The first and last times may be too far apart. If the conversion at one of
+    them left, only the rows of the conversions have the next time.
+    """
+    conversions = old.conversions + len(joined) - len(left)
+    if conversions == 0:
+        return None
+    revenue = defaultdict[str, Decimal](Decimal, old.revenue)
+    for currency, amount in sum_revenue(joined).items():
+        revenue[currency] += amount
+    for currency, amount in sum_revenue(left).items():
+        revenue[currency] -= amount
+        if not revenue[currency]:  # only all conversions would say whether one of this currency remains
+            del revenue[currency]
+    times = [conversion.at for conversion in (*joined, *left)]
+    if old.conversions:
+        times += [old.first_at, old.last_at]
+    return VisitorTotals(conversions, old.visits + visits, min(times), max(times), dict(revenue))
+
+
+COLUMNS: Final = "goal_id, visitor_code, conversions, visits, first_at, last_at, revenue"
+UNNESTED: Final = (
+    "unnest(%b::bigint[], %b::text[], %b::int[], %b::int[], %b::timestamptz[], %b::timestamptz[], %b::jsonb[])"
+)
+# Adds the new revenue to that of the row `t` by currency.
+SUM_OF_REVENUES: Final = """
+    CASE WHEN excluded.revenue = '{}' THEN t.revenue ELSE (
+        SELECT jsonb_object_agg(currency, total) FROM (
+            SELECT key AS currency, sum(value::numeric)::text AS total
+              FROM (SELECT * FROM jsonb_each_text(t.revenue) UNION ALL SELECT * FROM jsonb_each_text(excluded.revenue))
+                   AS either
+             GROUP BY key) AS amount) END
+"""
+
+
+def add_totals(totals: Mapping[VisitorKey, VisitorTotals]) -> dict[VisitorKey, bool | None]:
+    """Upsert totals of visitors. Lock every row, also the rows that it leaves unchanged.
+
+    A row stays as it is if the new conversions are not all later. Return, for each row that was written, whether the
+    first new visit continues an earlier one; None for a new row. One query.
+    """
+    ordered = sorted(totals.items(), key=lambda item: item[0])
+    parameters: list[Any] = [*_list_columns(ordered), VISIT_GAP, VISIT_GAP]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            INSERT INTO goals_goalvisitor AS t ({COLUMNS})
+            SELECT {COLUMNS} FROM {UNNESTED} WITH ORDINALITY AS n ({COLUMNS}, place) ORDER BY place
+            ON CONFLICT (goal_id, visitor_code) DO UPDATE
+               SET conversions = t.conversions + excluded.conversions,
+                   visits = t.visits + excluded.visits - (excluded.first_at < t.last_at + %b::interval)::int,
+                   last_at = excluded.last_at, revenue = {SUM_OF_REVENUES},
+                   has_gone_on = excluded.first_at < t.last_at + %b::interval
+             -- A row that this condition leaves out is locked, too: no other transaction changes it meanwhile.
+             WHERE excluded.conversions > 0 AND excluded.first_at >= t.last_at
+            RETURNING goal_id, visitor_code, has_gone_on
+            """,
+            parameters,
+        )
+        return {(goal_id, code): has_gone_on for goal_id, code, has_gone_on in cursor.fetchall()}
+
+
+def load_totals(keys: Collection[VisitorKey]) -> dict[VisitorKey, VisitorTotals]:
+    """Return the totals of these visitors that have any. One query."""
+    if not keys:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT goal_id, visitor_code, conversions, visits, first_at, last_at, revenue::text
+              FROM unnest(%b::bigint[], %b::text[]) AS p (goal_id, visitor_code)
+              JOIN goals_goalvisitor USING (goal_id, visitor_code)
+            """,
+            _list_keys(keys),
+        )
+        return {
+            (row[0], row[1]): VisitorTotals(row[2], row[3], row[4], row[5], _parse_revenue(row[6]))
+            for row in cursor.fetchall()
+        }
+
+
+def load_neighbours(
+    site_id: int,
+    changes: Mapping[VisitorKey, tuple[Collection[CountedConversion], Collection[CountedConversion]]],
+) -> dict[VisitorKey, list[datetime]]:
+    """Return the times next to those at which conversions of these visitors joined or left, less than a gap away.
+
+    They are times of the other conversions. If no changed time lies between two of these, they begin as many visits as
+    before. So the neighbours of each changed time suffice to count visits that began or ended. Three probes of an index
+    for each time, however many conversions a visitor has. One query.
+    """
+    times = []
+    for key, (joined, left) in changes.items():
+        counts = Counter(conversion.at for conversion in joined)  # rows that have this visitor's code by now
+        ordered = sorted({*counts, *(conversion.at for conversion in left)})
+        nexts = zip([None, *ordered], ordered, [*ordered[1:], None], strict=False)
+        times += [(key, before, at, after, counts[at]) for before, at, after in nexts]
+    if not times:
+        return {}
+    of_visitor = "c.site_id = t.site_id AND c.visitor_code = t.visitor_code AND c.goal_id = t.goal_id AND c.occurred_at"
+    parameters: list[Any] = [
+        [site_id] * len(times),
+        *_list_keys([key for key, *_ in times]),
+        [before for _, before, _, _, _ in times],
+        [at for _, _, at, _, _ in times],
+        [after for _, _, _, after, _ in times],
+        [added for *_, added in times],
+        VISIT_GAP,
+        VISIT_GAP,
+    ]
+    neighbours = defaultdict[VisitorKey, list[datetime]](list)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT t.goal_id, t.visitor_code, near.at
+              FROM unnest(%b::bigint[], %b::bigint[], %b::text[], %b::timestamptz[], %b::timestamptz[],
+                          %b::timestamptz[], %b::int[])
+                   AS t (site_id, goal_id, visitor_code, before, at, after, added)
+              JOIN LATERAL (
+                (SELECT c.occurred_at AS at FROM goals_conversion c
+                  WHERE {of_visitor} > greatest(t.before, t.at - %b::interval) AND c.occurred_at < t.at
+                  ORDER BY c.occurred_at DESC LIMIT 1)
+                 UNION ALL
+                (SELECT c.occurred_at FROM goals_conversion c
+                  WHERE {of_visitor} < least(t.after, t.at + %b::interval) AND c.occurred_at > t.at
+                  ORDER BY c.occurred_at LIMIT 1)
+                 UNION ALL
+                (SELECT c.occurred_at FROM goals_conversion c WHERE {of_visitor} = t.at LIMIT 1 OFFSET t.added)
+              ) AS near ON true
+            """,
+            parameters,
+        )
+        for goal_id, code, at in cursor.fetchall():
+            neighbours[goal_id, code].append(at)
+    return neighbours
+
+
+def load_ends(site_id: int, totals: Mapping[VisitorKey, VisitorTotals]) -> dict[VisitorKey, tuple[datetime, datetime]]:
+    """Return the first and last times of visitors' conversions, which are within those of the totals. One query."""
+    if not totals:
+        return {}
+    among = """
+        SELECT c.occurred_at AS at FROM goals_conversion c
+         WHERE c.site_id = p.site_id AND c.visitor_code = p.visitor_code AND c.goal_id = p.goal_id
+           AND c.occurred_at BETWEEN p.first_at AND p.last_at ORDER BY c.occurred_at
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT p.goal_id, p.visitor_code, first.at, last.at
+              FROM unnest(%b::bigint[], %b::bigint[], %b::text[], %b::timestamptz[], %b::timestamptz[])
+                   AS p (site_id, goal_id, visitor_code, first_at, last_at)
+              JOIN LATERAL ({among} LIMIT 1) AS first ON true
+              JOIN LATERAL ({among} DESC LIMIT 1) AS last ON true
+            """,
+            [
+                [site_id] * len(totals),
+                *_list_keys(totals.keys()),
+                [row.first_at for row in totals.values()],
+                [row.last_at for row in totals.values()],
+            ],
+        )
+        return {(goal_id, code): (first, last) for goal_id, code, first, last in cursor.fetchall()}
+
+
+def replace_totals(changed: Mapping[VisitorKey, VisitorTotals | None]) -> None:
+    """Replace totals that `add_totals` locked, and delete those that are None. Two queries at most."""
+    kept = [(key, totals) for key, totals in changed.items() if totals is not None]
+    gone = [key for key, totals in changed.items() if totals is None]
+    with connection.cursor() as cursor:
+        if kept:
+            cursor.execute(
+                f"""
+                UPDATE goals_goalvisitor AS v
+                   SET conversions = t.conversions, visits = t.visits, first_at = t.first_at, last_at = t.last_at,
+                       revenue = t.revenue
+                  FROM {UNNESTED} AS t ({COLUMNS})
+                 WHERE v.goal_id = t.goal_id AND v.visitor_code = t.visitor_code
+                """,
+                _list_columns(kept),
+            )
+        if gone:
+            cursor.execute(
+                """
+                DELETE FROM goals_goalvisitor AS v USING unnest(%b::bigint[], %b::text[]) AS t (goal_id, visitor_code)
+                 WHERE v.goal_id = t.goal_id AND v.visitor_code = t.visitor_code
+                """,
+                _list_keys(gone),
+            )
+
+
+def purge_visitor_totals(goal_id: int, *, limit: int) -> int:
+    """Delete up to `limit` rows of a deleted goal's visitors and return their number. No report counts them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            DELETE FROM goals_goalvisitor
+             WHERE goal_id = %(goal)s AND visitor_code IN (
+                   SELECT visitor_code FROM goals_goalvisitor
+                    WHERE goal_id = %(goal)s ORDER BY visitor_code LIMIT %(limit)s)
+            """,
+            {"goal": goal_id, "limit": limit},
+        )
+        return int(cursor.rowcount)
+
+
+def _list_columns(rows: Sequence[tuple[VisitorKey, VisitorTotals]]) -> list[list[object]]:
+    return [
+        *_list_keys([key for key, _ in rows]),
+        [totals.conversions for _, totals in rows],
+        [totals.visits for _, totals in rows],
+        [totals.first_at for _, totals in rows],
+        [totals.last_at for _, totals in rows],
+        [write_revenue(totals.revenue) for _, totals in rows],
+    ]
+
+
+def _list_keys(keys: Collection[VisitorKey]) -> list[list[object]]:
+    return [[goal_id for goal_id, _ in keys], [code for _, code in keys]]
+
+
+def write_revenue(revenue: Mapping[str, Decimal]) -> str:
+    """Return revenue as JSON whose values are texts, because a float would not be exact. Pure."""
+    return "{" + ",".join([f'"{currency}":"{amount}"' for currency, amount in revenue.items()]) + "}"
+
+
+def _parse_revenue(revenue: str) -> dict[str, Decimal]:
+    return {currency: Decimal(amount) for currency, amount in json.loads(revenue).items()}

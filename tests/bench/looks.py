@@ -27,6 +27,7 @@ from api.pages.tables import TABLES
 from api.pages.urls import urlpatterns
 from cohorts.models import Group, Persona
 from goals.models import Conversion, Goal, GoalTotal, Tag
+from tests.pages.catalogue import PAGES
 
 MOST_QUERIES: Final = 16
 MOST_OF_FILES: Final = 20
@@ -114,20 +115,6 @@ def find_facts(site: Site) -> Facts:
     )
 
 
-SETTINGS = (
-    "settings",
-    "settings-sources",
-    "settings-rules",
-    "settings-rule-new",
-    "settings-credentials",
-    "settings-alerts",
-    "settings-alert-new",
-    "settings-members",
-    "settings-tokens",
-    "settings-changes",
-)
-
-
 def pages(site: Site, facts: Facts) -> Iterator[Look]:
     """Yield the site's own pages, each with its variants."""
 
@@ -135,8 +122,7 @@ def pages(site: Site, facts: Facts) -> Iterator[Look]:
         address = reverse(f"pages:{page}", args=[site.sitecode, *arguments])
         return Look(f"{page} {what}".strip(), with_query(address, query), most)
 
-    yield look("home")
-    yield look("goals")
+    yield from catalogued(look)
     yield look("goals", what="by a tag that most have", tag=site.auto_tag)
     yield look("goals", what="by another tag", tag=facts.tag)
     yield look("goals", what="by two tags, all", tag=[site.auto_tag, facts.tag], match="all")
@@ -157,12 +143,8 @@ def pages(site: Site, facts: Facts) -> Iterator[Look]:
     yield look("goals-merge", goal=[facts.usual.pk, facts.largest.pk])
     yield look("goals-merge", what="of the largest union", goal=[facts.union.pk, facts.largest.pk])
     yield look("goals-merge", what="search", goal=facts.usual.pk, q="form")
-    yield look("goals-cleanup")
     yield look("goals-changing", facts.change.pk)
-    yield look("tags")
-    yield look("goal-new")
     yield look("goals-export", what="of a tag", tag=facts.tag)
-    yield look("goals-export", what="of all")
     for size, goal in (("largest", facts.largest), ("union", facts.union), ("usual", facts.usual)):
         yield look("goal", goal.pk, what=size)
         yield look("goal", goal.pk, what=f"{size}, by hour", step="hour", **span_of(facts, 7))
@@ -182,36 +164,35 @@ def pages(site: Site, facts: Facts) -> Iterator[Look]:
         yield Look(f"goal-group {size}", group, allowed=(200, 302))  # a redirect if the name holds no identifier
     yield from people(look, facts)
     yield from events(look, facts)
-    for name in SETTINGS:
-        yield look(name)
     yield look("settings-rule", facts.rule.pk)
     yield look("settings-alert", facts.alert.pk)
-    yield look("tester")
-    yield look("guide")
     yield look("guide-first-event", facts.sources[1])
     yield look("guide-way", "curl")
 
 
+def catalogued(look: Any) -> Iterator[Look]:
+    """Yield the pages of the catalogue that need nothing but the site."""
+    for pattern in urlpatterns:
+        page = PAGES[str(pattern.name)]
+        if page.look and not page.query and set(pattern.pattern.converters) == {"sitecode"}:
+            yield look(pattern.name)
+
+
 def people(look: Any, facts: Facts) -> Iterator[Look]:
     user, code = {"id": "user-8"}, facts.conversion.visitor_code
-    yield look("people")
     yield look("people", what="search, none", q="nobody-is-called-so")
     yield look("person", what="with everything", id="ada-king")
     yield look("person", what="usual", **user)
     yield look("person", what="a visitor", id=code)
     yield look("person-export", **user)
     yield look("person-erase", **user)
-    yield look("erasures")
     yield look("erasure", facts.erasure.pk)
-    yield look("why")
     yield look("why", what="answered", person="user-8", goal=facts.largest.pk)
     yield look("why", what="answered, of the union", person="ada-king", goal=facts.union.pk)
     yield look("why", what="many goals", person="user-8", goal="Clicked")
-    yield look("personas")
     yield look("persona", name=facts.persona)
     yield look("persona", what="deep", name=facts.persona, kind=1, after="user-5")
     yield look("persona-remove", name=facts.persona)
-    yield look("groups")
     yield look("groups", what="deep", after="company-3")
     yield look("group", id=facts.group)
     yield look("group-remove", id=facts.group)
@@ -219,7 +200,6 @@ def people(look: Any, facts: Facts) -> Iterator[Look]:
 
 def events(look: Any, facts: Facts) -> Iterator[Look]:
     newest, middle = facts.newest, facts.middle
-    yield look("events")
     yield look("events", what="deep", before=middle)
     for outcome in ("converted", "nothing", "deferred", "pending", "rejected", "failed", "goal_created"):
         yield look("events", what=f"outcome {outcome}", outcome=outcome)
@@ -244,7 +224,6 @@ def events(look: Any, facts: Facts) -> Iterator[Look]:
     yield look("events-rows", what="100 open", most=50, after=newest.pk, open=opened)
     yield look("event", newest.pk)
     yield look("event-body", newest.pk)
-    yield look("events-failed")
     for reason in sorted(set(facts.reasons) - {"invalid_json"}):
         yield look("events-again", what=reason, reason=reason)
     for span in DeliveryPeriod:

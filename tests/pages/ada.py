@@ -28,7 +28,7 @@ def send_ada(world: World) -> None:
 
 
 def browser_of(site: Site, role: str) -> Client:
-    """The browser of a viewer, editor or owner of the site, a superuser, an outsider, or somebody anonymous."""
+    """Return the browser of a viewer, editor or owner of the site, a superuser, an outsider, or a stranger."""
     client = Client(raise_request_exception=False)
     if role != "anonymous":
         user, is_new = User.objects.get_or_create(username=role, is_superuser=role == "superuser")
@@ -43,6 +43,6 @@ def address(page: str) -> str:
 
 
 def text_of(response: Any) -> str:
-    """The page, which must be one."""
+    """Return the text of a page; the response must be one."""
     assert response.status_code == 200, (response.status_code, response.headers)
     return str(response.getvalue().decode())

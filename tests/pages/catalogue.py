@@ -21,7 +21,7 @@ Form = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Page:
-    """A page or an action. `{…_id}` in texts stands for a number of `Place`."""
+    """A page or an action. `{…_id}` in a text is filled in from the numbers of `Place`."""
 
     look: Role | None = VIEWER  # the least role for GET; None: there is no GET
     act: Role | None = None  # the least role for POST; None: there is no POST
@@ -30,7 +30,7 @@ class Page:
     goal: str = "goal_id"
     queries: Sequence[Form] = ()  # further ones for the test of odd input
     forms: Sequence[Form] | None = None  # one for each change that the log must hold; None: `form`
-    odd_forms: Sequence[Form] | None = None  # those that the test of odd input changes; None: `form`
+    odd_forms: Sequence[Form] | None = None  # for the test of odd input; None: `form`
     asks: Sequence[str] = ()  # values of `do` that need a confirmation
     is_logged: bool = True
     is_page: bool = True  # False: a file, or an answer to a script

@@ -67,6 +67,14 @@ def place(world: World) -> Place:
     return Place(SITECODE, numbers)
 
 
+@pytest.fixture
+def goal(world: World) -> Goal:
+    """Return a goal with two conversions of two visitors, one with revenue."""
+    world.track("Buy", userId="u1", properties={"revenue": "1234.5", "currency": "EUR", "plan": "pro"})
+    world.track("Buy", at=1, userId="u2", properties={"plan": "<b>free</b>"})
+    return Goal.objects.get()
+
+
 def text_of(response: HttpResponseBase) -> str:
     """Return the text of a page; the response must be one."""
     assert response.status_code == 200, (response.status_code, response.headers)
@@ -75,7 +83,7 @@ def text_of(response: HttpResponseBase) -> str:
 
 
 def form_of(person: Client, path: str) -> dict[str, Any]:
-    """Return what a browser would send back from a form of the tables: every field as it stands."""
+    """Return what a browser would send back from a form of the tables: every field unchanged."""
     response: Any = person.get(path)
     text_of(response)
     values = {field.html_name: field.value() for field in response.context["adminform"].form}

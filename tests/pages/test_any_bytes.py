@@ -47,7 +47,7 @@ def test_form__of_any_bytes_beside_the_pages__is_answered(place: Place, enter: E
 
 
 def post(client: Client, address: str, what: str) -> int:
-    """The status of the answer to a body; what it did is taken back."""
+    """Return the status of the answer to a body, and roll its changes back."""
     client.raise_request_exception = False
     content_type, content = BODIES[what]
     with transaction.atomic():

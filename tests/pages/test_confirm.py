@@ -1,4 +1,4 @@
-"""Nothing is taken away at one click: a page says first what that means, in figures, and afterwards that it is done."""
+"""Confirmations: a page says in figures what an action takes away, before it does so."""
 
 import html
 import re
@@ -25,7 +25,7 @@ MOVES: Final = {"claim", "waitingname", "goalcreation", "goaltotal", "goalday", 
 
 
 def everything() -> set[tuple[Any, ...]]:
-    """Every row there is, with what says that it has ended and with its secret."""
+    """Return every row with its end and its secret."""
     rows: set[tuple[Any, ...]] = set()
     for model in apps.get_models():
         if model._meta.app_label in {"api", "goals", "cohorts", "auth"} and model._meta.model_name not in MOVES:
@@ -43,7 +43,7 @@ def forms_of(name: str, place: Place) -> Iterator[dict[str, Any]]:
 
 
 def press(client: Client, address: str, form: dict[str, Any], **options: Any) -> tuple[Any, set[tuple[Any, ...]]]:
-    """The answer to a form, and what there is no more after it."""
+    """Send a form and return the answer with the rows that are gone after it."""
     before = everything()
     response = client.post(address, form, **options)
     return response, before - everything()
@@ -54,7 +54,7 @@ def asks(response: HttpResponseBase) -> bool:
 
 
 def sent_by(response: HttpResponseBase) -> dict[str, str]:
-    """What the button of a page that asks sends."""
+    """Return what the button of a confirmation sends."""
     ((form, _),) = re.findall(r'(<form method="post" class="gp-bar">(.*?)</form>)', text_of(response), re.DOTALL)
     pairs = re.findall(r'<(?:input type="hidden"|button class="[^"]*") name="([^"]*)" value="([^"]*)"', form)
     return {name: html.unescape(value) for name, value in pairs}
@@ -62,7 +62,7 @@ def sent_by(response: HttpResponseBase) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", ACTIONS)
 def test_action__takes_something_away__asks_first(world: World, place: Place, enter: Enter, name: str) -> None:
-    """Where the form has a page of its own, this page has said it."""
+    """Expect a form without confirmation to have a page of its own that says what is lost."""
     prepare(world, place)
     owner, asking = enter("owner"), set()
     for form in forms_of(name, place):

@@ -1,4 +1,4 @@
-"""How events arrive and what comes of them; and those that failed, tried again by a person."""
+"""Delivery of events, and the retry of failed ones."""
 
 import html
 from datetime import datetime, timedelta
@@ -44,7 +44,7 @@ def editor(enter: Enter) -> Client:
 
 
 def store(site: Site, *, took: float | None = None, at: datetime | None = None, **fields: Any) -> Message:
-    """A message in the inbox, digested `took` seconds after its receipt."""
+    """Insert a message, processed `took` seconds after its receipt."""
     at = at or timezone.now()
     digested_at = at + timedelta(seconds=took) if took is not None else None
     return Message.objects.create(
@@ -65,7 +65,7 @@ def look(person: Client, path: str = PATH, **query: Any) -> str:
 
 
 def series(person: Client, name: str, **query: Any) -> dict[str, list[float]]:
-    """The values of a chart's series, without the steps in which nothing happened."""
+    """Return the values of a chart's series, without empty steps."""
     response = person.get(PATH, query)
     text_of(response)
     return {each.label: [value for value in each.values if value] for each in response.context[name].series}

@@ -14,7 +14,6 @@ from django.test import Client
 
 from api.checks.run import verify
 from api.erasure import erase
-from api.erasure.text_sweep import TEXTS
 from api.models import AuditEntry, Erasure, Message, Rule, Site, Suppression
 from cohorts import changes, people
 from cohorts.models import Identity, Link, PersonaFact
@@ -45,7 +44,7 @@ def contradictions() -> list[Any]:
 
 
 def mention(world: World, id_: str) -> None:
-    """Everything that others may say of somebody, in every place."""
+    """Send every kind of event of other people that may contain an id."""
     number = int(id_) if id_.isdigit() else id_
     world.send(
         world.event("group", userId="grace", groupId="umbrella", traits={"owner": number, "staff": [{"id": id_}]}),
@@ -82,7 +81,7 @@ STAYS = {
 def test_erase__whom_others_named__leaves_pseudonyms_and_every_proof(
     owner: Client, site: Site, world: World, id_: str, *, is_pruned: bool
 ) -> None:
-    """Whatever the id stands in, whether the message that said so is still there or not."""
+    """Expect it for every place of the id, with and without the message that brought it."""
     world.identify(userId=id_, traits={"plan": "pro"})
     mention(world, id_)
     Goal.objects.get(name__endswith="Invited").tags.add(Tag.objects.create(site=site, name=id_))
@@ -322,79 +321,6 @@ def test_erase__who_may_not__erases_nothing(site: Site, who: str) -> None:
     read = {"anonymous": 302, "outsider": 404}.get(who, 200)
     assert client.get(address("people/erased/")).status_code == read
     assert client.get(address(f"people/erased/{receipt.pk}/")).status_code == read
-
-
-# Columns that hold texts and that no sweep looks at, by table; `*` for all. The receipt names what they hold.
-NOT_SEARCHED = {
-    "api_auditentry": {"*"},  # the database refuses to change it
-    "api_alert": {"*"},
-    "api_alertdelivery": {"*"},
-    "api_credential": {"*"},
-    "api_managementtoken": {"*"},
-    "api_membership": {"*"},
-    "api_writekey": {"*"},
-    "api_refusedkey": {"*"},  # four characters of a key, for two days
-    "api_site": {"*"},
-    "api_erasure": {"*"},  # the receipts themselves; the ids are emptied when they are done
-    "api_suppression": {"*"},  # hashes
-    # Of this installation, nobody's.
-    "api_keyfingerprint": {"*"},
-    "api_heartbeat": {"*"},
-    "api_probe": {"*"},
-    # Codes of ours.
-    "api_message": {"type", "status", "reason", "warnings", "effects"},
-    "api_rule": {"event_type", "name_test", "path_test", "action"},
-    "api_source": {"kind"},
-    "api_sourceuse": {"span"},
-    "api_refusaltally": {"reason"},
-    "api_load": {"fingerprint"},
-    "api_removal": {"of", "removed_by"},
-    "goals_goal": {"type", "origin"},
-    "goals_goalbinding": {"event_type"},
-    "goals_waitingname": {"event_type"},
-    "goals_conversion": {"currency"},
-    "goals_goalvisitor": {"revenue"},
-    "goals_goalday": {"revenue"},
-    "goals_goaltotal": {"revenue"},
-    "api_claim": {"message_ids"},  # numbers
-    "api_goalschange": {"action", "goal_ids"},
-}
-# Swept by code of their own.
-SEARCHED = {
-    "api_message": {"body", "content_encoding", "message_id", "detail", "waiting_for"},
-    "cohorts_identity": {"value", "registers", "parent_value"},
-    "cohorts_link": {"value", "user_value"},
-    "api_latelink": {"value", "users_after"},
-    "cohorts_searchtext": {"text"},  # goes with its identity, and follows its traits
-    "cohorts_username": {"user_value"},
-    "goals_conversion": {"visitor_code", "user_id", "anonymous_id"},
-    "goals_goalvisitor": {"visitor_code"},  # follows the conversions
-    # PostgreSQL makes them of the names.
-    "goals_goal": {"search_key", "sort_key"},
-    "goals_tag": {"sort_key"},
-    "cohorts_persona": {"sort_key"},
-    "cohorts_group": {"sort_key"},
-}
-
-
-def test_sweeps__of_every_column_that_holds_texts__are_there_or_not_promised(db: None) -> None:
-    """A new table or column has to be entered: swept, or named on the receipt as not searched."""
-    swept = {texts.model._meta.db_table: set(texts.columns) for texts in TEXTS.values()}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT table_name, column_name FROM information_schema.columns
-             WHERE table_schema = 'public' AND table_name ~ '^(api|goals|cohorts)_'
-               AND data_type IN ('text', 'character varying', 'jsonb', 'bytea', 'ARRAY')
-            """
-        )
-        columns = cursor.fetchall()
-    unknown = [
-        (table, column)
-        for table, column in columns
-        if not {column, "*"} & (swept.get(table, set()) | SEARCHED.get(table, set()) | NOT_SEARCHED.get(table, set()))
-    ]
-    assert unknown == []
 
 
 def test_suppression__another_site__is_not_meant(owner: Client, site: Site, world: World) -> None:

@@ -32,7 +32,7 @@ def viewer(enter: Enter) -> Client:
 
 
 def store(site: Site, **fields: Any) -> Message:
-    """A message in the inbox, received now and still to be digested, unless fields say otherwise."""
+    """Insert a message, received now and pending unless fields say otherwise."""
     now = timezone.now()
     body = fields.pop("event", {"event": "Signed Up", "userId": "user-1"})
     return Message.objects.create(
@@ -48,14 +48,14 @@ def store(site: Site, **fields: Any) -> Message:
 
 
 def shown(person: Client, path: str = PATH, **query: Any) -> list[int]:
-    """The messages of a list, in its order."""
+    """Return the messages of a list in its order."""
     response = person.get(path, query)
     text_of(response)
     return [row.id for row, _ in response.context["rows"]]
 
 
 def poll(person: Client, **query: Any) -> tuple[int, str]:
-    """Where to begin the next time, and the rows as HTML."""
+    """Return the `after` of the next request, and the rows as HTML."""
     answer = json.loads(text_of(person.get(ROWS, query)))
     return answer["after"], answer["html"]
 

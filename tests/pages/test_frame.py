@@ -1,4 +1,4 @@
-"""What stands around every page, for everybody there is, and how somebody finds in."""
+"""The frame of every page, for every kind of user, and the way to it."""
 
 import json
 from typing import Any
@@ -26,7 +26,7 @@ def test_page__for_a_member_who_is_not_staff__has_menu_and_title(enter: Enter, r
     shown = text_of(response)
     items = [item["title"] for group in response.context["sidebar_navigation"] for item in group["items"]]
     assert items[: len(MENU)] == [title for title, _, _ in MENU]
-    assert response.context["has_permission"] is True  # what the theme shows the title for
+    assert response.context["has_permission"] is True  # otherwise the theme shows no title
     assert "permission to view or edit anything" not in shown
 
 

@@ -34,7 +34,7 @@ def make_many(world: World, count: int) -> None:
 
 
 def ask(enter: Enter, **form: Any) -> Any:
-    """The page that the list's form leads to."""
+    """Send the list's form and return the page that follows."""
     editor = enter("editor")
     response = editor.post(f"{BASE}change/", form)
     assert response.headers["Location"].startswith(f"{BASE}changes/"), response.headers

@@ -43,7 +43,7 @@ def store(site: Site, status: str, *, at: datetime, digested_at: datetime | None
 
 
 def count(source: Source, *, hours: float, received: int, rejected: int = 0) -> None:
-    """What came in through a source some hours ago."""
+    """Insert the count of a source of some hours ago."""
     at = timezone.now() - timedelta(hours=hours)
     SourceCount.objects.create(
         source=source,
@@ -67,7 +67,7 @@ def look(person: Client) -> str:
 
 
 def charts(person: Client) -> dict[str, dict[str, list[float]]]:
-    """The values of each series of each chart."""
+    """Return the values of each series of each chart."""
     response = person.get(PATH)
     text_of(response)
     return {

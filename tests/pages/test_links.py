@@ -31,7 +31,7 @@ TEMPLATES: Final = Path(api.__file__).parent / "templates"
 
 @pytest.fixture
 def troubled(world: World, place: Place) -> Place:
-    """A site with everything that the home page tells of."""
+    """Return a site with everything that the home page mentions."""
     now = timezone.now()
     site = world.site
     silent, off = (create_source(site, name=name, kind="server") for name in ("Silent", "Off"))
@@ -60,7 +60,7 @@ def troubled(world: World, place: Place) -> Place:
 
 
 def links_of(text: str, page: str) -> set[str]:
-    """The addresses of this server that a page links to, without their fragments."""
+    """Return the addresses of this server that a page links to, without fragments."""
     links = {urldefrag(link.replace("&amp;", "&")).url for link in HREF.findall(text)}
     return {urlsplit(page).path + link if link.startswith("?") else link for link in links if link[:1] in {"/", "?"}}
 

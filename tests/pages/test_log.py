@@ -1,4 +1,4 @@
-"""Everything that a person changes stands in the log: who, when, before and after, and never a secret."""
+"""The audit log has every change by a person: who, when, before and after, and never a secret."""
 
 import json
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_action__of_a_page__is_in_the_log(world: World, place: Place, enter: Ent
 
 
 def sent_form(owner: Client) -> dict[str, Any]:
-    """What a browser would send back of the site's settings."""
+    """Return what a browser would send back of the site's settings."""
     page: Any = owner.get(f"/admin/s/{SITECODE}/settings/")
     values = {field.html_name: field.value() for field in page.context["form"]}
     values = {name: "\n".join(value) if isinstance(value, list) else value for name, value in values.items()}

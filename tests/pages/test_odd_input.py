@@ -1,4 +1,4 @@
-"""Whatever an address or a form holds, a page answers; it never fails, and nobody is shown a defect of ours."""
+"""Odd input: a page answers every address and form, and never with a 500."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,7 +44,7 @@ CHOICES: Final = {"do", "action", "csrfmiddlewaretoken"}  # another one does not
 
 @contextmanager
 def names_asked_for(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
-    """The names that a view looks up in addresses and forms meanwhile."""
+    """Yield the set of names that a view looks up in addresses and forms meanwhile."""
     names: set[str] = set()
 
     def noting(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -61,7 +61,7 @@ def names_asked_for(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
 
 
 def send(client: Client, method: str, address: str, given: Mapping[str, Any]) -> int:
-    """The status of the answer; what it did is taken back."""
+    """Return the status of the answer, and roll its changes back."""
     form = urlencode(given)
     with transaction.atomic():
         if method == "POST":
@@ -75,7 +75,7 @@ def send(client: Client, method: str, address: str, given: Mapping[str, Any]) ->
 
 
 def oddly(names: Sequence[str], usual: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Each value in the place of each name; where these are many, of one in turn, and of all at once."""
+    """Yield forms with each odd value for each name; for many names, one in turn and all at once."""
     for at, value in enumerate(ODD):
         if len(names) <= FEW:
             yield from ({**usual, name: value} for name in names)
@@ -85,7 +85,7 @@ def oddly(names: Sequence[str], usual: Mapping[str, Any]) -> Iterator[dict[str, 
 
 
 def failures(client: Client, method: str, address: str, forms: Iterator[dict[str, Any]]) -> list[tuple[int, Any]]:
-    """What was answered as a defect of ours, and to what."""
+    """Return the answers with a 5xx status, and the forms that caused them."""
     answers = ((send(client, method, address, form), form) for form in forms)
     return [
         (status, {name: f"{value!r:.40}" for name, value in form.items()}) for status, form in answers if status >= 500

@@ -176,7 +176,7 @@ def test_group__with_members__shows_traits_members_and_conversions(viewer: Clien
         world.event("group", at=7, userId="grace", groupId="umbrella", traits={"tier": "silver"}),
         world.event("track", at=8, event="Sold", userId="grace"),
         world.event("group", at=9, userId="linus", groupId="acme"),
-        world.event("group", at=10, userId="linus", groupId="umbrella"),  # who left
+        world.event("group", at=10, userId="linus", groupId="umbrella"),
     )
     assert {"acme", "umbrella"} <= set(re.findall(r"id=(\w+)", text_of(viewer.get(address("groups/")))))
     theirs = {"acme": ("gold", {"ada-king"}, "Bought"), "umbrella": ("silver", {"grace", "linus"}, "Sold")}

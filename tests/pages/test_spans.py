@@ -1,4 +1,4 @@
-"""Times that an address asks for: what is wrong with them is told on every page that takes them."""
+"""Periods of query strings: every page that takes them says what is wrong with them."""
 
 import pytest
 

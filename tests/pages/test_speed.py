@@ -1,4 +1,4 @@
-"""How many queries every page makes; `python -m tests.bench.pages` takes the times of the same table."""
+"""Query counts of every page; `python -m tests.bench.pages` measures the times of the same table."""
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -10,7 +10,7 @@ from tests.world import World
 
 @pytest.fixture
 def viewer(world: World) -> Viewer:
-    """The administrator of a site that is full of everything."""
+    """Return the administrator of a site that is full of everything."""
     get_user_model().objects.create_superuser("admin")
     seed(world.site, goals=60, conversions=2_000, messages=1_500)
     viewer = Viewer.of(world.site)

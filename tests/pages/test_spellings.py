@@ -218,7 +218,7 @@ REFUSED: Final = [
 def test_erased__late_event_that_is_refused__is_kept_without_its_body(
     world: World, site: Site, path: str, sent: bytes, spelling: bytes
 ) -> None:
-    """What is refused never comes to the digest, which keeps the erased away."""
+    """Expect ingest to drop the body itself, because rejected events never reach the digest."""
     key = site.sources.get().write_keys.get().key
     headers = {} if path == "/segmentio" else {"authorization": "Basic " + _basic(key)}
     world.identify(userId="ada-king")
@@ -247,7 +247,7 @@ def test_erased__request_with_too_many_values_to_compare__keeps_the_rest_without
     )
 
     assert response.status_code == 400
-    assert Message.objects.filter(status="rejected").count() == 2  # those without bodies are alike
+    assert Message.objects.filter(status="rejected").count() == 2  # events without bodies are identical
     assert "needle-0" in stored()  # compared, and not of the person
     assert "needle-3" not in stored()
 

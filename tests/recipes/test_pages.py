@@ -55,4 +55,4 @@ def test_recipe__of_a_page__is_shown_to_members_and_in_the_catalogue(world: Worl
     copy.insert("tests/pages/catalogue.py", ENTRY, after="PAGES: Final[dict[str, Page]] = {")
 
     assert copy.run(LOOK).split() == ["True", "True", "404"]
-    assert copy.files == {"api/pages/urls.py", "tests/pages/catalogue.py"}  # besides the two new files
+    assert copy.files == {"api/pages/urls.py", "tests/pages/catalogue.py"}  # and the two new files

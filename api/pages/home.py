@@ -44,7 +44,7 @@ class AttentionItem:
 
 @site_page()
 def home(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Show the home page. Eight queries of its own, each of stored figures, an index or a bounded number of rows."""
+    """Show the home page. Ten queries of its own, each of stored figures, an index or a bounded number of rows."""
     now = timezone.now()
     sources, came = site_status.received_by_source(site, now=now)
     by_hour, by_day = site_status.count_conversions(site, now=now)
@@ -117,7 +117,7 @@ def needs(
     may_own: bool,
     now: datetime,
 ) -> Iterable[AttentionItem]:
-    """Yield what needs attention, alerts first. Two queries."""
+    """Yield what needs attention, alerts first. Four queries."""
     troubles = site_status.find_problems(site, now=now)
     for alert in site.alerts.filter(is_enabled=True, firing_since__isnull=False).order_by("firing_since")[:MOST_ALERTS]:
         duration = duration_of((now - (alert.firing_since or now)).total_seconds())

@@ -178,7 +178,7 @@ def test_home__alert_that_fires__is_told_with_the_finding_of_its_state(enter: En
 
 
 @pytest.mark.parametrize("rows", [1, 15])
-def test_home__of_much__takes_twelve_queries(
+def test_home__of_much__takes_fourteen_queries(
     viewer: Client, site: Site, django_assert_max_num_queries: Any, rows: int
 ) -> None:
     look(viewer)  # the session learns the site
@@ -190,7 +190,7 @@ def test_home__of_much__takes_twelve_queries(
         for status in ("pending", "failed", "deferred"):
             store(site, status, at=now)
 
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(14):
         look(viewer)
 
 

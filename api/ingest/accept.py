@@ -1,4 +1,4 @@
-"""From the door to the inbox: what every endpoint that takes events does alike."""
+"""Acceptance of events: limits, rules, storage and counts, shared by all endpoints that receive events."""
 
 import math
 import time
@@ -27,15 +27,15 @@ from api.rules.redaction import redact
 
 EVENT_BYTES: Final = 1_048_576  # promises K-24
 MAX_EVENTS: Final = 4_000  # of a request
-KEPT_BYTES: Final = 4_096  # of what is too large
-# Seconds of a processor for the rules of a request. 4,000 ordinary events under fifty rules take half of one.
+KEPT_BYTES: Final = 4_096  # of a body that is too large
+# Seconds of CPU time for the rules of a request. 4,000 ordinary events with fifty rules take half a second.
 RULE_SECONDS: Final = 2.0
-MAX_WAIT: Final = 3_600  # seconds that a sender over its budget is asked to wait
+MAX_WAIT: Final = 3_600  # seconds that a sender over its budget must wait at most
 
 
 @dataclass(eq=False)
 class KeptRefusalError(Exception):
-    """The request is refused, and what was read of it is kept, so that it can be looked at and replayed."""
+    """Raised for a refused request, so that its body is kept and can be retried."""
 
     refusal: Refusal
     body: bytes
@@ -44,26 +44,27 @@ class KeptRefusalError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoreResult:
-    """What became of the events of a request."""
+    """The outcome of the events of a request."""
 
     accepted: int
     duplicates: int
-    refusals: Mapping[int, Refusal]  # by the event's place
+    refusals: Mapping[int, Refusal]  # by the place of the event
     events: Sequence[IncomingEvent]  # as they were stored
-    numbers: Sequence[int]  # of their messages, 0 of a duplicate
+    numbers: Sequence[int]  # ids of their messages, 0 for a duplicate
 
     def describe(self) -> dict[str, Any]:
-        """As an array or a batch is answered."""
+        """Return the counts and the refused events for the response to an array or a batch."""
         rejected = [
-            {"index": place, "code": each.code, "message": each.message} for place, each in self.refusals.items()
+            {"index": place, "code": refusal.code, "message": refusal.message}
+            for place, refusal in self.refusals.items()
         ]
         return {"accepted": self.accepted, "duplicates": self.duplicates, "rejected": rejected}
 
 
 def require_capacity(site_id: int, source: SourceAccess | None) -> None:
-    """Turn senders away while too much of their site, or of all, waits for the digest; last those who never retry.
+    """Raise Refusal (429) if too many events of the site or of all are pending, or the source's budget is used up.
 
-    So are those of a source that has used up its budget. Raises Refusal (429).
+    Sources that never retry get twice the limits.
     """
     overload = nudge.find_overload(site_id, is_last_chance=source is not None and source.never_retries)
     if overload is not None:
@@ -82,9 +83,9 @@ def require_capacity(site_id: int, source: SourceAccess | None) -> None:
 
 
 def over_budget(over: ExhaustedBudget) -> Refusal:
-    """Return 429 for a source that has sent as much as it may, until its minute or its day ends.
+    """Return 429 for a source with a used-up budget, until its minute or its day ends.
 
-    After an hour the sender asks again: somebody may have raised the budget of the day.
+    The sender retries after an hour, because an owner may have raised the budget of the day.
     """
     return Refusal(
         HTTPStatus.TOO_MANY_REQUESTS,
@@ -96,15 +97,15 @@ def over_budget(over: ExhaustedBudget) -> Refusal:
 
 
 def count_bytes(sources: Collection[SourceAccess], size: int) -> None:
-    """Count the bytes of a body against the budgets of whose events are in it, in equal parts."""
+    """Count the bytes of a body against the budgets of its sources, in equal parts."""
     for source in sources:
         budget_counter().count(source.id, size=size // len(sources))
 
 
 def measure_body(request: Request, body: bytes) -> int:
-    """Return the bytes of a body that came whole: inflated, or as it came if that was more.
+    """Return the bytes of a complete body: inflated, or as received if that is more.
 
-    A length that the door believes is true, since all of it came; one that it does not, or none, says nothing.
+    A readable Content-Length is true, because the body is complete. Otherwise only the inflated size counts.
     """
     declared = request.header("CONTENT_LENGTH")
     is_number = declared.isascii() and declared.isdigit() and len(declared) <= MAX_LENGTH_DIGITS
@@ -114,7 +115,7 @@ def measure_body(request: Request, body: bytes) -> int:
 def store(
     site_id: int, source: SourceAccess | None, events: Sequence[IncomingEvent], refusals: Mapping[int, Refusal]
 ) -> StoreResult:
-    """Store the events of a request that are all of one site. Raises as `store_rows` does."""
+    """Store the events of a request for one site. Raises as `store_rows` does."""
     return store_rows([(site_id, source, event) for event in events], refusals, count=len(events))
 
 
@@ -155,9 +156,9 @@ def store_rows(
 def apply_ingest_rules(
     rows: Sequence[tuple[int, SourceAccess | None, IncomingEvent]],
 ) -> list[tuple[int, SourceAccess | None, IncomingEvent]]:
-    """Return the events of a request as the rules of their sources let them be stored.
+    """Return the events of a request as the rules of their sources allow them to be stored.
 
-    Raises Refusal (429) if that takes longer than RULE_SECONDS: nothing may be stored that a rule was to remove.
+    Raises Refusal (429) if that takes longer than RULE_SECONDS, because a value that a rule removes must not be stored.
     """
     if not any(source.rules or not source.takes_track for _, source, _ in rows if source):
         return list(rows)
@@ -173,7 +174,7 @@ def apply_ingest_rules(
 
 
 def slow_rules(events: int) -> Refusal:
-    """Return 429 for a request whose site has rules that take too long."""
+    """Return 429 for a request for which the site's rules take too long."""
     return Refusal(
         HTTPStatus.TOO_MANY_REQUESTS,
         "overloaded",
@@ -195,7 +196,7 @@ def count_events(rows: Iterable[tuple[int, SourceAccess | None, IncomingEvent]])
 
 
 def make_row(row: tuple[int, SourceAccess | None, IncomingEvent]) -> NewMessage | None:
-    """Return a row for the inbox, None for a refused event that is counted only (api.ingest.refusals)."""
+    """Return a row for the inbox, or None for a refused event that is only counted (api.ingest.refusals)."""
     site_id, source, event = row
     if source is not None and event.reason:
         room = nudge.nudger().backlog.room(site_id)
@@ -206,7 +207,7 @@ def make_row(row: tuple[int, SourceAccess | None, IncomingEvent]) -> NewMessage 
 
 
 def undo_counts(rows: Iterable[NewMessage]) -> None:
-    """Count neither as sent nor as kept what could not be stored because of a fault here."""
+    """Undo the counts of rows that could not be stored because of a server error."""
     for row in rows:
         if row.source_id is not None:
             budget_counter().count(row.source_id, size=-len(row.event.body))
@@ -219,7 +220,7 @@ def count_rows(
     kept: Mapping[int, NewMessage],
     numbers: Mapping[int, int],
 ) -> None:
-    """Count the events of a request against the budgets of their sources, and what became of refused ones."""
+    """Count the events of a request against the budgets of their sources, and the outcomes of refused ones."""
     count_events(rows)
     for place, row in kept.items():
         if not numbers[place] and row.source_id is not None and row.event.refusal_key is not None:
@@ -235,14 +236,14 @@ def count_rows(
 
 
 def apply_source_rules(source: SourceAccess, event: IncomingEvent) -> IncomingEvent:
-    """An event as the rules of its source let it be stored."""
+    """Return an event as the rules of its source allow it to be stored."""
     if source.has_own_drops or not source.takes_track:
         event = drop_ignored_message_id(source, event)
     return redact_event(source, event) if source.redactions else event
 
 
 def drop_ignored_message_id(source: SourceAccess, event: IncomingEvent) -> IncomingEvent:
-    """An event without its messageId where the digest will ignore it: another source's copy of it must count."""
+    """Remove the messageId of an event that the digest will ignore, so that the copy of another source counts."""
     if event.reason or event.message_id is None:
         return event
     is_ignored = event.type == "track" and not source.takes_track
@@ -258,10 +259,10 @@ def drop_ignored_message_id(source: SourceAccess, event: IncomingEvent) -> Incom
 
 
 def redact_event(source: SourceAccess, event: IncomingEvent) -> IncomingEvent:
-    """Return an event without the fields that rules drop or hash; without a body if they cannot be told apart."""
-    if not event.type or event.content_encoding:  # refused as a whole, or of a type that says where no field is
+    """Return an event without the fields that rules drop or hash; without a body if the fields cannot be read."""
+    if not event.type or event.content_encoding:  # refused as a whole, or without a type that locates the fields
         return replace(event, body=b"", content_encoding="")
-    warnings = set(event.warnings)  # the stored event does not show what was read otherwise than sent
+    warnings = set(event.warnings)  # the stored event hides what was read differently from what was sent
     try:
         fields = redact(
             event.type,
@@ -285,7 +286,7 @@ def make_refused(
     message_id: str | None = None,
     content_encoding: str = "",
 ) -> IncomingEvent:
-    """Return a message for the inbox that is rejected from the start, with what its sender is told."""
+    """Return a rejected message for the inbox, with the message to its sender."""
     return IncomingEvent(
         type_,
         message_id,
@@ -300,5 +301,5 @@ def make_refused(
 
 
 def too_large(what: str) -> Refusal:
-    """413."""
+    """Return 413 with the limit that was exceeded."""
     return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", f"{what} Send less at a time.")

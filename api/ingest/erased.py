@@ -1,6 +1,6 @@
-"""Refused events of erased people: kept without their bodies, because no digest will ever look at them.
+"""Refused events of erased people, which are kept without their bodies, because the digest never processes them.
 
-Only hashes of erased ids are kept, so the ids of a refused event are hashed and compared.
+Only hashes of erased ids are stored, so the ids of a refused event are hashed and compared.
 """
 
 import hmac
@@ -18,22 +18,22 @@ from api.http.database import fetch_all
 from cohorts import ids
 
 VISITOR_FIELDS: Final = ("kameleoonVisitorCode", "k_visitorCode")
-# A string or a number of JSON, also within a body that is broken elsewhere.
+# A JSON string or number, also within a body that is not JSON elsewhere.
 TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|(?<![\w.+-])-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.])', re.DOTALL)
-MAX_TOKENS: Final = 20_000  # of bodies that cannot be read; hashing them takes a tenth of a second
+MAX_TOKENS: Final = 20_000  # of unreadable bodies; hashing them takes 0.1 s
 Owner = TypeVar("Owner")
 
 
 def hash_id(site_id: int, id_: str) -> str:
-    """Return the hash that is kept of an erased id; without the secret key nobody can compare it with an id."""
+    """Return the stored hash of an erased id. It cannot be compared with an id without the secret key."""
     return hmac.digest(settings.SECRET_KEY.encode(), f"erased\0{site_id}\0{id_}".encode(), "sha256").hex()
 
 
 def strip_erased(rows: Sequence[tuple[int, Owner, IncomingEvent]]) -> list[tuple[int, Owner, IncomingEvent]]:
-    """Return the rows, those that are refused and name somebody who was erased without body and messageId.
+    """Return the rows, without body and messageId of refused ones that name an erased person.
 
-    What cannot be compared because a request holds too many values loses them, too. No query where nothing is refused,
-    one more where the site has erased anybody.
+    Refused rows that cannot be compared, because a request has too many values, lose them, too. No query without
+    refused rows, two queries if a site has erased a person, otherwise one.
     """
     refused = {place: event for place, (_, _, event) in enumerate(rows) if event.reason and event.body}
     if not refused:
@@ -59,7 +59,7 @@ def strip_erased(rows: Sequence[tuple[int, Owner, IncomingEvent]]) -> list[tuple
 
 
 def find_erasing_sites(site_ids: Collection[int]) -> set[int]:
-    """Return those of the sites that have erased somebody. One query."""
+    """Return the sites among these that have erased a person. One query."""
     statement = """
         SELECT s FROM unnest(%(sites)s::bigint[]) AS s
          WHERE EXISTS (SELECT 1 FROM api_suppression p WHERE p.site_id = s)
@@ -68,7 +68,7 @@ def find_erasing_sites(site_ids: Collection[int]) -> set[int]:
 
 
 def find_erased_hashes(hashes: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
-    """Return those of the hashes, each with its site, whose person was erased. One query."""
+    """Return the hashes among these, each with its site, of erased ids. One query."""
     statement = """
         SELECT site_id, hash FROM unnest(%(sites)s::bigint[], %(hashes)s::text[]) AS named (site_id, hash)
           JOIN api_suppression USING (site_id, hash)
@@ -79,7 +79,7 @@ def find_erased_hashes(hashes: Collection[tuple[int, str]]) -> set[tuple[int, st
 
 
 def find_ids(body: bytes) -> set[str]:
-    """Return the ids of whom an event is about, as it was sent; every value of a body that cannot be read."""
+    """Return the ids of an event's person as sent, or every value of an unreadable body."""
     try:
         fields = read_body(body, set())
     except (UnreadableBodyError, RecursionError):
@@ -89,12 +89,12 @@ def find_ids(body: bytes) -> set[str]:
     places.append(read_object(context.get("traits"), set()))
     sent = [fields.get(name) for name in ("userId", "anonymousId", "previousId")]
     sent += [place.get(name) for place in places for name in VISITOR_FIELDS]
-    # As text: what names nobody under the newest reading may have named whoever was erased.
+    # As text, because a placeholder of the newest reading may have been an id when the person was erased.
     return {text for value in sent if (text := (ids.spell(value) or "").strip())}
 
 
 def iter_values(body: bytes) -> Iterator[str]:
-    """Yield the strings and numbers of a body that is no JSON, as ids; the first MOST_TOKENS of them."""
+    """Yield the strings and numbers of an unreadable body as ids, MAX_TOKENS at most."""
     for count, token in enumerate(TOKEN.finditer(body)):
         if count == MAX_TOKENS:
             return
@@ -102,13 +102,13 @@ def iter_values(body: bytes) -> Iterator[str]:
         if text:
             yield text
         if text and not token[0].startswith(b'"'):
-            yield token[0].decode()  # a number that is long when it is written out is an id as its text
+            yield token[0].decode()  # a number that is long when it is written out is read as its text
 
 
 def read_token(token: bytes) -> str:
-    """Return a string or a number of JSON as it would be read as an id; empty if it cannot be."""
+    """Return a JSON string or number as an id; empty if it is none."""
     try:
         value = json.loads(token, strict=False) if token.startswith(b'"') else read_number(token.decode())
-    except ValueError:  # of a broken body
+    except ValueError:  # the body is not JSON
         return ""
     return clean_text(ids.spell(value) or "").strip()

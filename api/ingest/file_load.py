@@ -1,4 +1,4 @@
-"""Files of events into the inbox, as fast as PostgreSQL takes them, each line exactly once whatever interrupts it."""
+"""Loading of event files into the inbox, each line exactly once, also after an interruption."""
 
 import codecs
 import gzip
@@ -32,19 +32,19 @@ from api.models import Load
 MIB: Final = 2**20
 CHUNK_ROWS: Final = 5_000  # a transaction
 CHUNK_BYTES: Final = 4 * MIB
-RECOUNT_ROWS: Final = 100_000  # after so many, what is pending is counted again: live senders add to it
-POLL_SECONDS: Final = 1.0  # seconds between two looks while too much is pending
+RECOUNT_ROWS: Final = 100_000  # after these, pending messages are counted again, because live senders add some
+POLL_SECONDS: Final = 1.0  # seconds between two counts while too many messages are pending
 
 log = structlog.get_logger(__name__)
 
 
 class LoadLostError(Exception):
-    """Another process has gone on with this load, or its source was deleted."""
+    """Raised if another process has continued this load, or its source was deleted."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileLine:
-    """One line of a file; of one that is too large only the start."""
+    """One line of a file, or the beginning of a line that is too large."""
 
     number: int  # from 0
     body: bytes
@@ -52,7 +52,7 @@ class FileLine:
 
 
 def fingerprint(path: Path) -> str:
-    """What tells a file from others, as it lies on the disk: SHA-256 of its size, its first and its last MiB."""
+    """Return the fingerprint of a file: SHA-256 of its size, its first and its last MiB on the disk."""
     size = path.stat().st_size
     digest = hashlib.sha256(f"{size}\n".encode())
     with path.open("rb") as file:
@@ -64,7 +64,7 @@ def fingerprint(path: Path) -> str:
 
 @contextmanager
 def open_contents(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """Give the contents of a file, gunzipped if it begins as gzip does, and the file itself, which knows its place."""
+    """Yield the contents of a file, gunzipped if it is gzip, and the file itself, which knows its position."""
     with path.open("rb") as file:
         if file.peek(2)[:2] == b"\x1f\x8b":
             with gzip.open(file) as contents:
@@ -74,7 +74,7 @@ def open_contents(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
 
 
 def decode_lines(file: IO[bytes]) -> IO[bytes]:
-    """Return a file to read lines from as UTF-8, also where its byte order mark says UTF-16 (PowerShell's `>`)."""
+    """Return a file with lines in UTF-8, also for a file with the byte order mark of UTF-16 (PowerShell's `>`)."""
     if cast("io.BufferedReader", file).peek(2)[:2] not in UTF_16_MARKS:
         return file
     return cast("IO[bytes]", Utf8Lines(io.TextIOWrapper(cast("io.BufferedReader", file), "utf-16", newline="\n")))
@@ -92,12 +92,12 @@ class Utf8Lines:
 
 
 def load_lines(file: IO[bytes], load: Load) -> Iterator[int]:
-    """Load the lines of a file that `load` has not read yet, a chunk a step, each in one transaction with `load`.
+    """Load the lines of a file that `load` has not read yet, each chunk in one transaction with `load`.
 
-    Yields 0 after each chunk. While more than half of the limit of the site, or of all sites, is pending, it waits,
-    because live senders would soon be refused. It then yields the number of pending messages every second. An unsaved
-    `load` is only counted up. Holds one chunk in memory. Raises LoadLostError, psycopg.Error, and what reading raises;
-    what was yielded stays.
+    Yields 0 after each chunk. Waits while more than half of the limit of the site, or of all sites, is pending, because
+    live senders would soon be refused. It then yields the number of pending messages every second. An unsaved `load` is
+    only counted. Holds one chunk in memory. Raises LoadLostError, psycopg.Error, and errors of reading. Chunks that
+    were yielded stay.
     """
     half, half_of_site = settings.INBOX_LIMIT // 2, settings.SITE_INBOX_LIMIT // 2
     lines = islice(read_lines(file), load.lines, None)
@@ -124,7 +124,7 @@ def load_lines(file: IO[bytes], load: Load) -> Iterator[int]:
 
 
 def _try_to_store(connection: psycopg.Connection[Any], load: Load, chunk: Sequence[FileLine]) -> bool:
-    """Store lines as `store_chunk` does. Return False if another session held a row of theirs for too long."""
+    """Store lines as `store_chunk` does. Return False if another session held one of their rows for too long."""
     try:
         store_chunk(connection, load, chunk)
     except psycopg.errors.LockNotAvailable:
@@ -134,7 +134,7 @@ def _try_to_store(connection: psycopg.Connection[Any], load: Load, chunk: Sequen
 
 
 def store_chunk(connection: psycopg.Connection[Any], load: Load, chunk: Sequence[FileLine]) -> None:
-    """Store lines and, in the same transaction, how far the load has come. Four statements."""
+    """Store lines and, in the same transaction, the progress of the load. Four statements."""
     now = datetime.now(UTC)
     source = load_import_source(connection, load.source_id)
     read = [(source.site_id, source.id, read_line(line, source, received_at=now)) for line in chunk if line.body]
@@ -165,7 +165,7 @@ def store_chunk(connection: psycopg.Connection[Any], load: Load, chunk: Sequence
 
 
 def read_line(line: FileLine, source: SourceAccess, *, received_at: datetime) -> IncomingEvent:
-    """A line as `/v1/import` would store it; what would be refused there is a rejected message here."""
+    """Return a line as `/v1/import` would store it, or as a rejected message if that would refuse it."""
     if line.is_too_large:
         refusal = too_large(f"The line is longer than {EVENT_BYTES:,} bytes.")
         event = make_refused(line.body, refusal, position=line.number, received_at=received_at)
@@ -175,7 +175,7 @@ def read_line(line: FileLine, source: SourceAccess, *, received_at: datetime) ->
 
 
 def load_import_source(connection: psycopg.Connection[Any], source_id: int) -> SourceAccess:
-    """A source as it is now, with the rules about what must not be stored, and believed about its times. One query."""
+    """Return the current source with its rules, as one that imports, so that events keep their times. One query."""
     row = connection.execute(
         f"SELECT d.site_id, {SOURCE_COLUMNS} FROM api_source d WHERE d.id = %s", [source_id]
     ).fetchone()
@@ -186,11 +186,11 @@ def load_import_source(connection: psycopg.Connection[Any], source_id: int) -> S
 
 
 def read_lines(file: IO[bytes]) -> Iterator[FileLine]:
-    """Yield the lines of a file without white space and byte order marks, holding no more than the limit of a line."""
+    """Yield the lines of a file without white space and byte order marks. Holds one line at most in memory."""
     number = 0
-    while line := file.readline(EVENT_BYTES + 2):  # with room for its end
+    while line := file.readline(EVENT_BYTES + 2):  # with its line end
         is_whole = len(line) < EVENT_BYTES + 2 or line.endswith(b"\n")
-        body = line.removeprefix(codecs.BOM_UTF8).strip(b" \t\r\n")  # at any line: files may have been joined
+        body = line.removeprefix(codecs.BOM_UTF8).strip(b" \t\r\n")  # in any line, because files may have been joined
         is_too_large = not is_whole or len(body) > EVENT_BYTES
         yield FileLine(number, body[:KEPT_BYTES] if is_too_large else body, is_too_large)
         number += 1
@@ -200,7 +200,7 @@ def read_lines(file: IO[bytes]) -> Iterator[FileLine]:
 
 
 def take_chunk(lines: Iterable[FileLine], *, rows: int) -> list[FileLine]:
-    """The next lines, as many as a transaction takes."""
+    """Return the next lines for one transaction."""
     chunk, size = [], 0
     for line in lines:
         chunk.append(line)

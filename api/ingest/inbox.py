@@ -1,10 +1,10 @@
-"""Accepting a message durably: concurrent requests of a process share one insert and one commit.
+"""Durable storage of messages: concurrent requests of a process share one insert and one commit.
 
-An answer is given only after the commit. What was committed but not answered is a duplicate when it comes again.
+A request is answered only after the commit. If the response gets lost, the repeated event is a duplicate.
 
-An event that was answered 503 is not stored afterwards. PostgreSQL ends the statement before the request gives up, and
-a request whose statement runs waits for its end. One gap is left: the connection is lost, or the disk hangs, exactly
-during the commit. Then the outcome is unknown, and a sender without messageIds may store its event twice.
+An event with a response of 503 is not stored later. PostgreSQL ends the statement before the request gives up, and a
+request waits for the end of its running statement. One gap is left, if the connection is lost or the disk hangs during
+the commit. Then the outcome is unknown, and a sender without messageIds may store its event twice.
 """
 
 import contextlib
@@ -20,16 +20,18 @@ from api.http.database import ENDED_BY_LIMITS, TIMEOUTS, DatabaseDownError, Sess
 from api.ingest import nudge, source_counts
 from api.ingest.new_message import NewMessage
 
-MAX_ROWS: Final = 2_000  # a commit; more wait for the next
+MAX_ROWS: Final = 2_000  # of a commit; others wait for the next one
 ROW_BYTES: Final = 8_192  # a larger body counts as several rows, so that a statement ends well within its time
-PATIENCE: Final = 8.0  # seconds a request waits for its commit: Segment hangs up after 10
-MAX_SECONDS: Final = TIMEOUTS[SessionKind.INBOX].statement + 0.5  # seconds a statement takes at most, with its answer
-MAX_TRIES: Final = 3  # of a batch that lost a deadlock or a serialization
+PATIENCE: Final = 8.0  # seconds that a request waits for its commit: Segment hangs up after 10
+MAX_SECONDS: Final = (
+    TIMEOUTS[SessionKind.INBOX].statement + 0.5
+)  # seconds that a statement takes at most, with its result
+MAX_TRIES: Final = 3  # of a batch after a deadlock or a serialization failure
 
 log = structlog.get_logger(__name__)
 
-# The ids are drawn in order of arrival; the rows are inserted in the order of their keys, so that two overlapping
-# batches cannot deadlock. Rows that were there already give no line.
+# Ids are drawn in order of arrival. Rows are inserted in the order of their keys, so that overlapping batches cannot
+# deadlock. Duplicates return no row.
 INSERT: Final = """
 WITH arrived AS MATERIALIZED (
     SELECT nextval((SELECT pg_get_serial_sequence('api_message', 'id'))::regclass) AS id, row.*
@@ -55,20 +57,19 @@ SELECT arrived.place, id FROM stored JOIN arrived USING (id)
 """
 
 
-PendingRows = PendingCall[Sequence[NewMessage], list[int]]  # the rows of one request; for each, its new number, or 0
+PendingRows = PendingCall[Sequence[NewMessage], list[int]]  # the rows of one request; the id of each, or 0
 
 
 def store(rows: Sequence[NewMessage]) -> list[int]:
-    """Store messages durably and return the number of each, 0 of a duplicate. One commit, shared by requests.
+    """Store messages durably and return the id of each, 0 for a duplicate. One commit, shared by requests.
 
-    Raises DatabaseDownError when it cannot be said that they are stored, RowRefusedError for a row that PostgreSQL
-    cannot hold.
+    Raises DatabaseDownError if they may not be stored, RowRefusedError for a row that PostgreSQL cannot hold.
     """
     return committer().call(rows, timeout=PATIENCE)
 
 
 def insert(connection: psycopg.Connection[Any], rows: Sequence[NewMessage]) -> list[int]:
-    """Insert messages in one statement and return the number of each, 0 of a duplicate. The caller commits."""
+    """Insert messages in one statement and return the id of each, 0 for a duplicate. The caller commits."""
     parameters = {
         "site": [row.site_id for row in rows],
         "source": [row.source_id for row in rows],
@@ -90,53 +91,53 @@ def insert(connection: psycopg.Connection[Any], rows: Sequence[NewMessage]) -> l
 
 
 class RowRefusedError(Exception):
-    """PostgreSQL cannot hold a row of this request; its neighbours are stored."""
+    """Raised if PostgreSQL cannot hold a row of the request; its other rows are stored."""
 
 
 class Committer:
-    """What stores for all requests of a process, on one connection."""
+    """Stores the messages of all requests of a process on one connection."""
 
     def __init__(self) -> None:
         self._connection: psycopg.Connection[Any] | None = None
 
-    def commit(self, deliveries: Sequence[PendingRows]) -> None:
-        """Store all rows in one commit, and tell each request what became of its own."""
+    def commit(self, calls: Sequence[PendingRows]) -> None:
+        """Store all rows in one commit, and resolve the call of each request."""
         try:
-            self._commit(deliveries)
+            self._commit(calls)
         except Exception:
             self._disconnect()
             raise
         nudge.nudge()
 
-    def _commit(self, deliveries: Sequence[PendingRows]) -> None:
-        until = min(delivery.deadline for delivery in deliveries)
+    def _commit(self, calls: Sequence[PendingRows]) -> None:
+        until = min(call.deadline for call in calls)
         try:
-            stored = self._insert([row for delivery in deliveries for row in delivery.argument], until=until)
+            stored = self._insert([row for call in calls for row in call.argument], until=until)
         except psycopg.Error as error:
             if is_server_error(error):
                 log.warning("inbox.unavailable", error=type(error).__name__)
                 raise DatabaseDownError from error
-            if len(deliveries) > 1:  # one bad row must not refuse its neighbours' requests
-                for delivery in deliveries:
-                    self._commit([delivery])
+            if len(calls) > 1:  # one bad row must not refuse other requests
+                for call in calls:
+                    self._commit([call])
             else:
-                self._commit_singly(deliveries[0], error)
+                self._commit_singly(calls[0], error)
         else:
             start = 0
-            for delivery in deliveries:
-                delivery.resolve(stored[start : start + len(delivery.argument)])
-                start += len(delivery.argument)
+            for call in calls:
+                call.resolve(stored[start : start + len(call.argument)])
+                start += len(call.argument)
 
-    def _commit_singly(self, delivery: PendingRows, error: psycopg.Error) -> None:
+    def _commit_singly(self, call: PendingRows, error: psycopg.Error) -> None:
         """Store what can be stored of one request, in one commit."""
         log.error("inbox.row_refused", error=type(error).__name__, sqlstate=error.sqlstate)
-        delivery.reject(RowRefusedError())
-        if len(delivery.argument) == 1 or self._connection is None:
+        call.reject(RowRefusedError())
+        if len(call.argument) == 1 or self._connection is None:
             return
         try:
             with self._connection.transaction():
-                for row in delivery.argument:
-                    _require_time(delivery.deadline)
+                for row in call.argument:
+                    _require_time(call.deadline)
                     try:
                         with self._connection.transaction():
                             insert(self._connection, [row])
@@ -144,14 +145,13 @@ class Committer:
                         if is_server_error(own):
                             raise
         except (psycopg.Error, DatabaseDownError):
-            delivery.reject(DatabaseDownError())
+            call.reject(DatabaseDownError())
             raise
 
     def _insert(self, rows: Sequence[NewMessage], *, until: float) -> list[int]:
-        """Insert and commit in one round trip. A connection that the server dropped is replaced once, where a second
-        try cannot store anything twice.
+        """Insert and commit in one round trip. Raises DatabaseDownError if there is too little time until `until`.
 
-        Raises DatabaseDownError when there is too little time until `until`.
+        A connection that the server dropped is replaced once, if a second try cannot store a row twice.
         """
         is_repeatable = all(
             row.event.refusal_key is not None if row.event.reason else row.event.message_id is not None for row in rows
@@ -184,19 +184,19 @@ class Committer:
 
 
 def _require_time(until: float) -> None:
-    """Raise DatabaseDownError when a statement that begins now might end after `until`."""
+    """Raise DatabaseDownError if a statement that begins now might end after `until`."""
     if time.monotonic() + MAX_SECONDS > until:
         raise DatabaseDownError
 
 
 @once
 def committer() -> RequestBatcher[Sequence[NewMessage], list[int]]:
-    """This process's committer, started when the first message comes."""
+    """Return the committer of this process, started with the first message."""
     return RequestBatcher(
         Committer().commit, name="inbox", max_size=MAX_ROWS, size=measure_rows, max_seconds=MAX_SECONDS
     )
 
 
 def measure_rows(rows: Sequence[NewMessage]) -> int:
-    """Return how much of a commit these rows take, in rows of ROW_BYTES."""
+    """Return the share of a commit that these rows take, in rows of ROW_BYTES."""
     return sum(1 + len(row.event.body) // ROW_BYTES for row in rows)

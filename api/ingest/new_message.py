@@ -1,4 +1,4 @@
-"""A message on its way into the inbox."""
+"""A message that is not stored yet."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from api.events.envelope import IncomingEvent
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """One message on its way into the inbox."""
+    """One message that is not stored yet."""
 
     site_id: int
     source_id: int | None

@@ -1,7 +1,7 @@
-"""Telling the workers that something waits, after the commit and beside the request: the broker may be away for hours.
+"""Nudges to the workers after a commit, from a thread, because the broker may be away for hours.
 
-A nudge carries nothing and is never retried: beat nudges every second besides. The same thread watches how much waits,
-and writes once a second what came in through each source: in the commits themselves it cost a tenth of each.
+A nudge has no payload and is never retried, because beat nudges every second, too. The same thread counts pending
+messages and writes the counts of sources once a second: in the commits themselves these cost a tenth of each.
 """
 
 import threading
@@ -23,14 +23,14 @@ from api.http.database import SessionKind, connect, once
 from api.ingest import source_counts
 from api.ingest.refusals import refusal_counter
 
-DEBOUNCE_SECONDS: Final = 0.02  # seconds: one nudge for all commits within
-RETRY_SECONDS: Final = 1.0  # seconds without a try after the broker was unreachable
+DEBOUNCE_SECONDS: Final = 0.02  # one nudge for all commits within
+RETRY_SECONDS: Final = 1.0  # without a try after the broker was unreachable
 BACKLOG_SECONDS: Final = 1.0
 NO_RETRY_FACTOR: Final = 2  # times the limit
-MAX_QUEUED: Final = 10  # tasks in a queue while nobody takes them: one of each that beat sends to it, and some more
-# Bytes of a site's pending messages, of which some are weighed. A full limit of ordinary events of 1 kB has 250 MB.
+MAX_QUEUED: Final = 10  # tasks in a queue without a worker: one of each that beat sends, and some more
+# Estimated bytes of a site's pending messages. A full limit of ordinary events of 1 kB has 250 MB.
 SITE_BYTES: Final = 4 * 2**30
-SAMPLED: Final = 50  # of the oldest and of the newest; weighing all would read each of them every second
+SAMPLED: Final = 50  # of the oldest and of the newest; measuring all would read each of them every second
 NUDGE_FLAG: Final = "goalpost:nudged"
 FLAG_SECONDS: Final = 2  # then a nudge counts as lost
 
@@ -38,12 +38,12 @@ log = structlog.get_logger(__name__)
 
 
 def nudge() -> None:
-    """Have the workers look at the inbox soon. Returns at once, whatever the broker does."""
+    """Have a worker process the inbox soon. Returns at once, whatever the broker does."""
     nudger().wanted.set()
 
 
 class Overload(Enum):
-    """The backlog that is over its limit: of one site or of all."""
+    """The backlog over its limit: of one site or of all."""
 
     SITE = "This site has too many messages that wait for the digest"
     ALL = "Too many messages wait for the digest"
@@ -51,16 +51,16 @@ class Overload(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """The messages that wait for the digest, by site, as of a second ago or so."""
+    """The pending messages by site, as of about a second ago."""
 
-    messages: Mapping[int, int] = field(default_factory=dict)  # counted as far as the limits need; no zeros
-    bytes: Mapping[int, int] = field(default_factory=dict)  # weighed by the oldest and the newest of them
+    messages: Mapping[int, int] = field(default_factory=dict)  # counted up to the limits; no zeros
+    bytes: Mapping[int, int] = field(default_factory=dict)  # estimated from the oldest and the newest of them
 
     def overload(self, site_id: int, *, times: int = 1) -> Overload | None:
-        """Return whether a site's senders must wait, and because of whom; `times` multiplies every limit.
+        """Return the backlog because of which a site's senders must wait, if any; `times` multiplies every limit.
 
-        Over the limit of all sites, only sites with an average share of it or more wait. From twice the limit on all
-        sites wait, so a flood of one site does not reach the others' senders before.
+        Over the limit of all sites, only sites with an average share or more wait. All sites wait from twice the limit
+        on, so a flood of one site affects the senders of others late.
         """
         own = self.messages.get(site_id, 0)
         if own >= settings.SITE_INBOX_LIMIT * times or self.bytes.get(site_id, 0) >= SITE_BYTES * times:
@@ -70,47 +70,47 @@ class Backlog:
         return Overload.ALL if total >= settings.INBOX_LIMIT * times and is_share else None
 
     def room(self, site_id: int) -> tuple[int, int]:
-        """Return how many messages and bytes a site's limit has left beside what waits."""
+        """Return how many messages and bytes a site's limit has left."""
         own, size = self.messages.get(site_id, 0), self.bytes.get(site_id, 0)
         return settings.SITE_INBOX_LIMIT - own, SITE_BYTES - size
 
     def is_any_over(self) -> bool:
-        """Return whether any sender is turned away."""
+        """Return True if any sender is refused."""
         return any(self.overload(site_id) for site_id in self.messages)
 
 
 def find_overload(site_id: int, *, is_last_chance: bool = False) -> Overload | None:
-    """Return whether a site's senders must come again later, and because of whom.
+    """Return the backlog because of which a site's senders must retry later, if any.
 
-    From GOALPOST_SITE_INBOX_LIMIT pending messages of the site on, or GOALPOST_INBOX_LIMIT of all; from twice as many
-    for what its sender will not send again.
+    The limits are GOALPOST_SITE_INBOX_LIMIT pending messages of the site and GOALPOST_INBOX_LIMIT of all sites, and
+    twice as many for senders that never retry.
     """
     return nudger().backlog.overload(site_id, times=NO_RETRY_FACTOR if is_last_chance else 1)
 
 
 def refuses_senders() -> bool:
-    """Return whether this process turns any sender away because too much waits."""
+    """Return True if this process refuses any sender because of a backlog."""
     return nudger().backlog.is_any_over()
 
 
 def has_room(queue: str) -> bool:
-    """Return whether a queue takes another task: the broker keeps tasks in memory, and a worker may be away for days.
+    """Return True if a queue accepts another task: the broker keeps tasks in memory, and workers may be away for days.
 
-    Tasks have no time of expiry instead, because the worker would compare the sender's clock with its own.
+    An expiry of tasks would not do, because the worker would compare the sender's clock with its own.
     """
     try:
         return int(broker().llen(queue)) < MAX_QUEUED
     except redis.RedisError:
-        return True  # whoever sends finds out
+        return True  # sending shows it
 
 
 def clear_nudge() -> None:
-    """A worker begins to look at the inbox: what is committed from now on needs a nudge of its own."""
+    """Clear the nudge flag, so that the next commit sends a new nudge. A worker calls it before it reads the inbox."""
     with suppress(redis.RedisError):
         broker().delete(NUDGE_FLAG)
 
 
-# For each site two probes of the index of pending rows, and a look at as many entries as the limits need.
+# For each site two probes of the index of pending rows, and a count up to the limits.
 PENDING: Final = """
 SELECT s.id, p.messages, coalesce(p.messages * w.size, 0)::bigint
   FROM api_site s
@@ -126,14 +126,14 @@ SELECT s.id, p.messages, coalesce(p.messages * w.size, 0)::bigint
 
 
 def count_pending(connection: psycopg.Connection[Any], *, limit: int) -> Backlog:
-    """Return what waits for the digest, of each site up to a limit. One query."""
+    """Return the pending messages of each site, up to a limit. One query."""
     rows = connection.execute(PENDING, {"limit": limit, "weighed": SAMPLED}).fetchall()
     return Backlog({id_: messages for id_, messages, _ in rows}, {id_: size for id_, _, size in rows})
 
 
 @once
 def broker() -> "redis.Redis":
-    """This process's connection to the broker, beside Celery's; impatient, because nothing depends on it."""
+    """Return this process's own connection to the broker, with short timeouts, because nothing depends on it."""
     return redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=0.5, socket_timeout=0.5)
 
 
@@ -155,7 +155,7 @@ class Nudger:
                 self.wanted.clear()
                 self._publish()
                 is_counted = False
-            # While senders are turned away nothing is committed, so look again without being asked.
+            # While senders are refused, no commit asks for a count, so count without being asked.
             is_settled = is_counted and self._is_written() and not self.backlog.is_any_over()
             if not is_settled and time.monotonic() - counted_at >= BACKLOG_SECONDS:
                 counted_at, is_counted = time.monotonic(), self._count()
@@ -166,7 +166,7 @@ class Nudger:
 
     def _publish(self) -> None:
         try:
-            # One nudge lies in the queue at a time, or the queue would fill the broker while no worker runs.
+            # One nudge at a time, otherwise the queue would fill the broker while no worker runs.
             if has_room("goalpost") and self._broker.set(NUDGE_FLAG, 1, nx=True, ex=FLAG_SECONDS):
                 app.send_task("api.tasks.digest", retry=False, ignore_result=True)
         except Exception as error:  # noqa: BLE001 - no trouble of the broker may reach a sender; kombu has no one base
@@ -174,11 +174,11 @@ class Nudger:
             time.sleep(RETRY_SECONDS)
 
     def _count(self) -> bool:
-        """Count what is pending, write what came in, and return whether that worked. If not, the last count is kept.
+        """Count pending messages, write the counts of sources, and return True if all of it worked.
 
-        It counts no further than where all senders of a site are turned away.
+        Otherwise the last count stays. It counts a site up to the number at which all of its senders are refused.
         """
-        # Each by itself: one row that somebody holds must not keep the others from being written.
+        # Each step alone: one locked row must not keep the other steps from writing.
         steps = (self._count_pending, self.uncounted.write, budget_counter().write, refusal_counter().write)
         return not [step for step in steps if not self._try(step)]
 
@@ -187,7 +187,7 @@ class Nudger:
         self.backlog = count_pending(connection, limit=limit)
 
     def _try(self, step: Callable[[psycopg.Connection[Any]], None]) -> bool:
-        """Return False if PostgreSQL did not let a step be done; the next one gets another connection."""
+        """Return False if PostgreSQL refused a step; the next one gets another connection."""
         try:
             self._connection = self._connection or connect_without_scans()
             step(self._connection)
@@ -200,7 +200,7 @@ class Nudger:
 
 
 def connect_without_scans(kind: SessionKind = SessionKind.NOTES) -> psycopg.Connection[Any]:
-    """Return a connection that finds pending rows by their index, whatever the statistics say of them."""
+    """Return a connection that finds pending rows by their index, whatever the statistics say."""
     connection = connect(kind)
     connection.execute("SET enable_seqscan = off")
     return connection
@@ -208,5 +208,5 @@ def connect_without_scans(kind: SessionKind = SessionKind.NOTES) -> psycopg.Conn
 
 @once
 def nudger() -> Nudger:
-    """This process's nudger, started with the first message."""
+    """Return the nudger of this process, started with the first message."""
     return Nudger()

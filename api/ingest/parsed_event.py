@@ -71,7 +71,7 @@ def parse_batch(senders: Senders, batch: EventBatch, *, received_at: datetime, i
     parsed, added_size = [], 0
     for position, raw in enumerate(map(bytes, batch.batch)):
         try:
-            source = senders.sender_of(raw)
+            source = senders.find_source_of(raw)
         except Refusal as refusal:
             event = accept.make_refused(raw, refusal, position=position, received_at=received_at)
             parsed.append(ParsedEvent(None, event, refusal))

@@ -1,4 +1,4 @@
-"""`/v1/pixel/…`: one event in the address of an image, from mails and from pages without scripts."""
+"""`/v1/pixel/…`: one event in the address of an image, for e-mails and pages without scripts."""
 
 import base64
 import binascii
@@ -15,16 +15,16 @@ from api.ingest.write_keys import find_senders_in_body, find_senders_of_request,
 
 GIF: Final = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")  # 1×1, transparent
 HEADERS: Final = (
-    ("Cache-Control", "no-store, no-cache, max-age=0"),  # each time that it is looked at is an event
-    ("Cross-Origin-Resource-Policy", "cross-origin"),  # or a page that asks for isolation would not load it
+    ("Cache-Control", "no-store, no-cache, max-age=0"),  # every view is an event
+    ("Cross-Origin-Resource-Policy", "cross-origin"),  # so that isolated pages load it, too
 )
 ALPHABET: Final = str.maketrans("-_ ", "+/+", "\t\r\n")
-# Whoever can come again, or has asked wrongly, is told so by the status.
-TOLD: Final = {HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+# Statuses for clients that can retry or that used a wrong method.
+SHOWN_STATUSES: Final = {HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 
 
 def receive_pixel(request: Request, *, type_: str) -> Response:
-    """Take the event in the parameter `data`, as `tracking.receive_event` takes a body. Raises Refusal as that does."""
+    """Accept the event in the parameter `data` as `tracking.receive_event` does that of a body. Raises Refusal, too."""
     received_at = datetime.now(UTC)
     query = request.query()
     body = read_data(query.get("data", ""))
@@ -39,8 +39,8 @@ def receive_pixel(request: Request, *, type_: str) -> Response:
 def read_data(text: str) -> bytes:
     """Return the JSON in base64 or base64url, padded or not, on one line or several.
 
-    A plus that was not escaped arrives as a space. What is no base64 is returned as it is: it is refused as no JSON,
-    and kept.
+    A plus that was not escaped arrives as a space. A text that is not base64 is returned as it is, so that it is
+    refused as no JSON and kept.
     """
     encoded = text.translate(ALPHABET).rstrip("=")
     try:
@@ -50,11 +50,11 @@ def read_data(text: str) -> bytes:
 
 
 def refuse_as_image(refusal: Refusal) -> Response:
-    """Return the image with the reason in a header; 200 where asking again would not help.
+    """Return the image with the reason in a header, with status 200 if a retry would not help.
 
-    As Segment does: a mail shows a broken image for any other status, and its reader can mend nothing.
+    Segment does so, too: a mail shows a broken image for any other status, and its reader cannot fix the cause.
     """
-    if refusal.status not in TOLD:
+    if refusal.status not in SHOWN_STATUSES:
         return Response(HTTPStatus.OK, GIF, (*HEADERS, refusal.as_header()), "image/gif")
     return Response(refusal.status, GIF, (*HEADERS, *refusal.headers, refusal.as_header()), "image/gif")
 

@@ -1,4 +1,4 @@
-"""Making a site with what it needs: its Segment destination, and a credential that opens it."""
+"""Creation and changes of sites, sources, write keys, rules and credentials."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from api.http.credentials import generate_secret, generate_sitecode, hash_secret
 from api.models import Credential, Rule, Scope, Site, Source, WriteKey
 from goals import quota, waiting
 
-# Altis sends every page view under the page's title, and its own bookkeeping as events: each would be a goal (A-03).
+# Altis names every page view by the page's title and sends sessions as events: each would make a goal (A-03).
 RULES_OF_KIND: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
     Source.Kind.ALTIS: (
         {
@@ -30,14 +30,14 @@ RULES_OF_KIND: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
 
 @dataclass(frozen=True, slots=True)
 class NewCredential:
-    """A credential with its secret, which is told once."""
+    """A credential with its secret, which is shown once."""
 
     credential: Credential
     secret: str
 
 
 def create_site(*, name: str, sitecode: str = "", write_key: str = "", public_traits: list[str] | None = None) -> Site:
-    """A site with its Segment destination source. Raises ValidationError for a sitecode that no sender would take."""
+    """Create a site with its Segment destination. Raises ValidationError for a sitecode that senders would refuse."""
     site = Site(name=name, sitecode=sitecode or generate_sitecode(), public_traits=public_traits or [])
     site.full_clean()
     with transaction.atomic():
@@ -47,12 +47,12 @@ def create_site(*, name: str, sitecode: str = "", write_key: str = "", public_tr
 
 
 def add_destination(site: Site, *, write_key: str = "") -> Source:
-    """The source that stands for the site's Segment destination."""
+    """Create the source of the site's Segment destination."""
     return create_source(site, name="Segment destination", kind=Source.Kind.DESTINATION, write_key=write_key)
 
 
 def create_source(site: Site, *, name: str, kind: str, write_key: str = "") -> Source:
-    """A source with its first write key, and the rules that senders of its kind need (promises A-03).
+    """Create a source with its first write key, and the rules that its kind needs (promises A-03).
 
     Raises ValidationError for a key that is taken or does not fit in a URL, and for a second Segment destination.
     """
@@ -65,7 +65,7 @@ def create_source(site: Site, *, name: str, kind: str, write_key: str = "") -> S
 
 
 def equip_source(source: Source, *, write_key: str = "") -> None:
-    """What a new source needs: a write key, and the rules of its kind."""
+    """Give a new source a write key, and the rules of its kind."""
     add_write_key(source, key=write_key)
     Rule.objects.bulk_create(
         Rule(site=source.site, source=source, position=position, **fields)
@@ -74,19 +74,19 @@ def equip_source(source: Source, *, write_key: str = "") -> None:
 
 
 def add_write_key(source: Source, *, key: str = "") -> WriteKey:
-    """One more key for a source. Raises ValidationError for one that is taken or does not fit in a URL."""
+    """Add a write key to a source. Raises ValidationError for one that is taken or does not fit in a URL."""
     write_key = WriteKey(source=source, key=key or generate_secret())
     write_key.full_clean()
     try:
         with transaction.atomic():
             write_key.save()
-    except IntegrityError as error:  # somebody took it at this moment
+    except IntegrityError as error:  # another request took it at this moment
         raise ValidationError({"key": "This write key is taken."}) from error
     return write_key
 
 
 def rotate_write_key(source: Source, *, overlap: timedelta, now: datetime) -> WriteKey:
-    """A new key for a source; its other ones end after `overlap`, or when they would have ended before."""
+    """Add a write key to a source, and let its other keys end after `overlap`, or earlier if they would."""
     with transaction.atomic():
         ends_at = now + overlap
         source.write_keys.filter(Q(ends_at=None) | Q(ends_at__gt=ends_at)).update(ends_at=ends_at)
@@ -100,7 +100,7 @@ def revoke_write_key(write_key: WriteKey, *, now: datetime) -> None:
 
 
 def change_source(source: Source, *, fields: Mapping[str, Any], now: datetime) -> None:
-    """Change a source's name, whether it is on, or whether its track events are taken."""
+    """Change fields of a source: name, is_enabled, takes_track or budgets."""
     for name, value in fields.items():
         setattr(source, name, value)
     with transaction.atomic():
@@ -110,9 +110,9 @@ def change_source(source: Source, *, fields: Mapping[str, Any], now: datetime) -
 
 
 def replace_rules(site: Site, rules: Sequence[Rule], *, now: datetime) -> None:
-    """These rules in this order, all or none, in the place of those that a site has."""
+    """Replace the rules of a site by these, in this order."""
     with transaction.atomic():
-        note_rules_changed(site.pk, now=now)  # first: who replaces them too waits for the site's row
+        note_rules_changed(site.pk, now=now)  # first, so that a concurrent replacement waits for the site's row
         site.rules.all().delete()
         for position, rule in enumerate(rules):
             rule.site, rule.position = site, position
@@ -120,7 +120,7 @@ def replace_rules(site: Site, rules: Sequence[Rule], *, now: datetime) -> None:
 
 
 def note_rules_changed(site_id: int, *, now: datetime) -> None:
-    """Remember that events of a site may mean something else from now on, and look again at those that wait."""
+    """Note that events of a site may have another meaning from now on, and check the waiting ones again."""
     with transaction.atomic():
         Site.objects.filter(pk=site_id).update(rules_changed_at=now)
         quota.lock_names(site_id)
@@ -130,9 +130,9 @@ def note_rules_changed(site_id: int, *, now: datetime) -> None:
 def create_credential(
     sites: list[Site], *, name: str, scopes: Collection[str] = (Scope.SEND,), client_id: str = "", secret: str = ""
 ) -> NewCredential:
-    """Make a credential that opens these sites. Raises ValidationError.
+    """Create a credential that opens these sites.
 
-    That is for an id that does not fit in a URL, and for scopes as `read_scopes` does.
+    Raises ValidationError for an id that does not fit in a URL, and for scopes as `read_scopes` does.
     """
     secret = secret or generate_secret()
     credential = Credential(
@@ -153,13 +153,13 @@ def read_scopes(given: Collection[str]) -> list[str]:
 
 
 def renew_secret(credential: Credential, *, now: datetime, overlap: timedelta = timedelta()) -> NewCredential:
-    """A new secret for a credential; the one before and its access tokens end after `overlap`, without one within 5 s.
+    """Give a credential a new secret. The previous secret and its access tokens end after `overlap`, or within 5 s.
 
-    Of three secrets the first ends at once.
+    A secret that was already the previous one stops working immediately.
     """
     secret = generate_secret()
     with transaction.atomic():
-        # Of two who renew it at once both are told one that works: that of the first is the old one.
+        # Lock it, so that of two concurrent renewals both secrets work: the first becomes the previous one.
         before = Credential.objects.select_for_update().get(pk=credential.pk).secret_hash
         credential.old_secret_hash = before if overlap else ""
         credential.old_secret_ends_at = now + overlap if overlap else None

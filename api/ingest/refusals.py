@@ -1,7 +1,7 @@
-"""Refused events: identical ones are kept once, and of each source and reason no more than a daily allowance.
+"""Limits of refused events: identical ones are kept once, others up to a daily allowance of their source and reason.
 
-Counts are in memory and are added up once a second by the nudger's thread, as budgets are (api.http.budgets). So the
-excess is what the processes keep in about a second.
+Counts are collected in memory and written once a second by the nudger's thread, as budgets are (api.http.budgets). So
+the excess is the number that the processes keep in about a second.
 """
 
 import hashlib
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     import psycopg
 
 MIB: Final = 2**20
-# Refused because somebody switched a source off, not because of what they are: each counts when it is tried again.
+# Refused because a source is switched off, not because of their content, so that each counts when it is retried.
 SWITCHED_OFF: Final = frozenset({"integration_off", "source_off"})
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """The most refused events of one source and reason that are kept a day of UTC, and the most bytes of them."""
+    """The most refused events and bytes of one source and reason that are kept on a day of UTC."""
 
     rows: int
     size: int
 
 
-ALLOWANCE: Final = Allowance(1_000, 16 * MIB)  # a person looks at a few; each page of them has 50
-SWITCHED_OFF_ALLOWANCE: Final = Allowance(10_000, 64 * MIB)  # as many as are tried again at a time (api.digest.replay)
+ALLOWANCE: Final = Allowance(1_000, 16 * MIB)  # people look at a few; a page has 50
+SWITCHED_OFF_ALLOWANCE: Final = Allowance(10_000, 64 * MIB)  # as many as one retry takes (api.digest.replay)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,11 @@ class RefusalCounts:
 
     kept: int = 0
     kept_bytes: int = 0
-    copies: int = 0  # identical to one that is kept
+    copies: int = 0  # identical to a kept one
     not_kept: int = 0  # over the allowance: counted only
 
     def __add__(self, other: "RefusalCounts") -> "RefusalCounts":
-        return RefusalCounts(*(one + its for one, its in zip(astuple(self), astuple(other), strict=True)))
+        return RefusalCounts(*(one + two for one, two in zip(astuple(self), astuple(other), strict=True)))
 
     def __neg__(self) -> "RefusalCounts":
         return RefusalCounts(*(-one for one in astuple(self)))
@@ -55,7 +55,7 @@ class RefusalCounts:
 
 @dataclass(frozen=True, slots=True)
 class StoredRefusals:
-    """Refused events that all processes had kept of the current day, and its end by this process's own clock."""
+    """The refused events that all processes had kept on the current day, and its end by this process's clock."""
 
     kept: int = 0
     kept_bytes: int = 0
@@ -78,7 +78,7 @@ ON CONFLICT (source_id, day, reason) DO UPDATE
 RETURNING source_id, reason, kept, kept_bytes,
           extract(epoch FROM (day + 1)::timestamp AT TIME ZONE 'UTC' - clock_timestamp())::float8
 """
-# Of all days that are kept; what was tried again since is still among them.
+# Of all kept days, with events that were retried since.
 SITE_TOTALS: Final = """
 SELECT s.site_id, sum(t.kept)::bigint, sum(t.kept_bytes)::bigint
   FROM api_source s JOIN api_refusaltally t ON t.source_id = s.id
@@ -92,21 +92,20 @@ UPDATE api_message AS m SET copies = coalesce(m.copies, 0) + n.copies
 
 
 def make_refusal_key(source_id: int, event: IncomingEvent, *, secret: bytes) -> UUID | None:
-    """Return what identical refused events of a source share: their type, reason, and messageId, else their body.
+    """Return a keyed hash that identical refused events of a source share: of type, reason, and messageId or body.
 
-    A keyed hash, which tells nothing of either. None if each counts when it is tried again, because it has no
-    messageId.
+    It reveals nothing of them. None for an event without a messageId that counts when it is retried.
     """
     if event.message_id is None and event.reason in SWITCHED_OFF:
         return None
     parts = [str(source_id), event.type, event.reason, event.content_encoding]
-    what = event.body if event.message_id is None else b"messageId " + event.message_id.encode()
-    digest = hashlib.blake2b("\0".join(parts).encode() + b"\0" + what, digest_size=16, key=secret)
+    content = event.body if event.message_id is None else b"messageId " + event.message_id.encode()
+    digest = hashlib.blake2b("\0".join(parts).encode() + b"\0" + content, digest_size=16, key=secret)
     return UUID(bytes=digest.digest())
 
 
 class RefusalCounter:
-    """Refused events of one process, kept and not kept."""
+    """Counts the refused events of one process, kept and not kept."""
 
     def __init__(self) -> None:
         self._unwritten: dict[SourceReason, RefusalCounts] = {}
@@ -116,9 +115,9 @@ class RefusalCounter:
         self._lock = threading.Lock()
 
     def take(self, site_id: int, source_id: int, reason: str, size: int, *, room: tuple[int, int]) -> bool:
-        """Return whether an event may be kept, and count it either way.
+        """Count an event, and return True if it may be kept.
 
-        `room` is how many messages and bytes the site's limit has left for refused events beside what waits.
+        `room` is the number of messages and bytes that the site's limit has left for refused events.
         """
         allowance = SWITCHED_OFF_ALLOWANCE if reason in SWITCHED_OFF else ALLOWANCE
         key = (source_id, reason)
@@ -139,24 +138,24 @@ class RefusalCounter:
         return fits
 
     def give_back(self, source_id: int, reason: str, size: int) -> None:
-        """Count one event less: it could not be stored."""
+        """Subtract an event that could not be stored."""
         self._add((source_id, reason), RefusalCounts(kept=-1, kept_bytes=-size))
 
     def note_copy(self, site_id: int, source_id: int, reason: str, size: int, key: UUID) -> None:
-        """Count an event, of which an identical one was kept before, as a copy of that."""
+        """Count an event as a copy of an identical one that was kept before."""
         self._add((source_id, reason), RefusalCounts(kept=-1, kept_bytes=-size, copies=1))
         with self._lock:
             self._copies[site_id, key] = self._copies.get((site_id, key), 0) + 1
 
     @property
     def is_written(self) -> bool:
-        """Return whether everything that was counted is in the tables."""
+        """Return True if all counts are in the tables."""
         return not self._unwritten and not self._copies
 
     def write(self, link: "psycopg.Connection[Any]") -> None:
-        """Write what was counted, and read what all processes have. Three queries; the caller commits.
+        """Write the counts, and read those of all processes. Three queries, which the caller commits.
 
-        What could not be written stays for the next time. Raises psycopg.Error.
+        Counts that cannot be written stay for the next time. Raises psycopg.Error.
         """
         with self._lock:
             counts, copies = dict(self._unwritten), dict(self._copies)
@@ -194,12 +193,12 @@ class RefusalCounter:
 
 @once
 def refusal_counter() -> RefusalCounter:
-    """Return this process's."""
+    """Return the counter of this process."""
     return RefusalCounter()
 
 
 def load_refusal_counts(source_ids: Collection[int]) -> dict[int, dict[str, RefusalCounts]]:
-    """Return what became of refused events by source and reason, on the days that are kept. One query by keys."""
+    """Return the counts of refused events by source and reason, of all kept days. One query by keys."""
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -24,12 +24,13 @@ from api.models import Scope
 
 
 def receive_events(request: Request) -> Response:
-    """Take one event, or an array of them. 200 only after the commit.
+    """Accept one event or an array of events. Answer 200 only after the commit.
 
     One event answers `{"success": true, "messageId": …, "status": "accepted" | "duplicate", "trace": …}`. `trace` is
-    the path of its effects in the management API (promises K-82). An array answers
-    `accepted`, `duplicates` and `rejected: [{index, code, message}]`. What is refused after authentication is kept in
-    the inbox. Raises Refusal: 401 unauthorized, 403 insufficient_scope, 403 forbidden_site, 403 integration_off,
+    the path of its effects in the management API (promises K-82). An array answers `accepted`, `duplicates` and
+    `rejected: [{index, code, message}]`. Events that are refused after authentication are kept in the inbox.
+
+    Raises Refusal: 401 unauthorized, 403 insufficient_scope, 403 forbidden_site, 403 integration_off,
     400 invalid_json, 400 invalid_event, 413 too_large, 429 overloaded, over_budget.
     """
     received_at = datetime.now(UTC)
@@ -67,9 +68,9 @@ def receive_events(request: Request) -> Response:
 
 
 def trace_path(site: SiteAccess, stored: IncomingEvent, *, number: int) -> str:
-    """Return where the management API tells what became of an event, by its messageId if it was stored with one.
+    """Return the path of an event's trace in the management API, by its messageId if it was stored with one.
 
-    Without one it is new, and its message has this number: its sender gave none, or a rule will ignore it.
+    An event without a messageId is never a duplicate, and its message has this id.
     """
     if stored.message_id is None:
         return f"/api/messages/{number}/trace"
@@ -77,7 +78,7 @@ def trace_path(site: SiteAccess, stored: IncomingEvent, *, number: int) -> str:
 
 
 def give_api_key(request: Request) -> Response:
-    """`GET /segmentio/getapikey?id=&secret=`: the API key as plain text (promises K-36). Raises Refusal (401, 403)."""
+    """Return the API key as plain text: `GET /segmentio/getapikey?id=&secret=` (promises K-36). Raises Refusal."""
     query = request.query()
     require_scope(check_secret(query.get("id", ""), query.get("secret", "")), Scope.SEND)
     return Response(
@@ -89,7 +90,7 @@ def give_api_key(request: Request) -> Response:
 
 
 def find_destination(request: Request) -> SiteAccess:
-    """The site that the headers name and open. Raises Refusal (401, 403)."""
+    """Return the site that the headers name and open. Raises Refusal (401, 403)."""
     bearer = check_authorization(request.header("HTTP_AUTHORIZATION"))
     require_scope(bearer, Scope.SEND)
     sitecode = request.header("HTTP_X_SEGMENT_SETTINGS")
@@ -105,7 +106,7 @@ def find_destination(request: Request) -> SiteAccess:
 
 
 def read_request(request: Request, site: SiteAccess) -> tuple[list[bytes], bool]:
-    """(the events' bytes, whether they came as an array). Raises KeptRefusalError."""
+    """Return the bytes of the events, and True if they came as an array. Raises KeptRefusalError."""
     sources = [site.destination] if site.destination else []
     try:
         body = request.body(EVENT_BYTES)

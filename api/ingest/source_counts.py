@@ -1,7 +1,7 @@
-"""What came in through each source, by the hour: counted in memory, written once a second by the nudger's thread.
+"""Counts of messages by source and hour, collected in memory and written once a second by the nudger's thread.
 
-In the commits themselves it cost a tenth of each. A web process that is killed leaves its last second uncounted; the
-messages are all there.
+In the commits themselves they cost a tenth of each. A web process that is killed loses the counts of its last second,
+but no message.
 """
 
 import threading
@@ -29,7 +29,7 @@ ON CONFLICT (source_id, hour) DO UPDATE
 
 @dataclass(frozen=True, slots=True)
 class SourceCounts:
-    """What came in through a source: messages, duplicates and those refused at the door among them."""
+    """Counts of messages received from a source, duplicates and refused ones included."""
 
     received: int = 0
     duplicates: int = 0
@@ -38,7 +38,7 @@ class SourceCounts:
 
 
 def count_messages(rows: Iterable[NewMessage], is_new: Iterable[bool]) -> HourlyCounts:
-    """What these messages add, of which some were new to the inbox."""
+    """Return the counts of these messages, of which some were new to the inbox."""
     counts: dict[tuple[int, datetime], SourceCounts] = {}
     for row, new in zip(rows, is_new, strict=True):
         if row.source_id is not None:
@@ -51,7 +51,7 @@ def count_messages(rows: Iterable[NewMessage], is_new: Iterable[bool]) -> Hourly
 
 
 def write_counts(link: "psycopg.Connection[Any]", counts: HourlyCounts) -> None:
-    """Add counts to those in the table, in the order of their keys. One query; it is the connection's to commit."""
+    """Add counts to those in the table, in the order of their keys. One query, which the caller commits."""
     if not counts:
         return
     rows = sorted(counts.items())
@@ -60,16 +60,16 @@ def write_counts(link: "psycopg.Connection[Any]", counts: HourlyCounts) -> None:
         [
             [source for (source, _), _ in rows],
             [hour for (_, hour), _ in rows],
-            [each.received for _, each in rows],
-            [each.duplicates for _, each in rows],
-            [each.rejected for _, each in rows],
-            [each.last_received_at for _, each in rows],
+            [counts.received for _, counts in rows],
+            [counts.duplicates for _, counts in rows],
+            [counts.rejected for _, counts in rows],
+            [counts.last_received_at for _, counts in rows],
         ],
     )
 
 
 class UnwrittenCounts:
-    """What a process has stored and not yet written into the figures."""
+    """The counts of a process that are not written yet."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[int, datetime], SourceCounts] = {}
@@ -82,11 +82,11 @@ class UnwrittenCounts:
 
     @property
     def is_written(self) -> bool:
-        """Return whether everything that was counted is in the table."""
+        """Return True if all counts are in the table."""
         return not self._counts
 
     def write(self, link: "psycopg.Connection[Any]") -> None:
-        """Write all of it; what could not be written stays for the next time. Raises psycopg.Error."""
+        """Write all counts. Counts that cannot be written stay for the next time. Raises psycopg.Error."""
         with self._lock:
             counts, self._counts = self._counts, {}
         try:
@@ -107,9 +107,9 @@ def _sum(one: SourceCounts, other: SourceCounts) -> SourceCounts:
 
 
 def load_source_counts(source_ids: Collection[int], *, since: datetime | None = None) -> dict[int, SourceCounts]:
-    """The figures of these sources, in whole hours from the one of `since`, else of all time. One query.
+    """Return the counts of these sources, in whole hours from that of `since`, or of all time. One query.
 
-    A source through which nothing came is not in it.
+    A source without messages is left out.
     """
     with connection.cursor() as cursor:
         cursor.execute(

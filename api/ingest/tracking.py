@@ -44,7 +44,7 @@ def receive_event(request: Request, *, type_: str) -> Response:
 
 def take_event(senders: Senders, body: bytes, *, type_: str, received_at: datetime) -> None:
     """Store one event. Raises Refusal and keeps the refused event if its source is known."""
-    source = senders.sender_of(body)
+    source = senders.find_source_of(body)
     event, refusal = parse_event(source, body, type_=type_, position=0, received_at=received_at)
     stored = store_events([ParsedEvent(source, event, refusal)])
     if stored.refusals:

@@ -17,28 +17,28 @@ from api.ingest.accept import too_large
 
 
 class KeyedBody(msgspec.Struct, rename="camel"):
-    """A body as far as it may say whose it is."""
+    """The fields of a body that may hold write keys."""
 
     write_key: msgspec.Raw = MISSING
     batch: msgspec.Raw = MISSING
 
 
 KEYED_BODY_DECODER: Final = msgspec.json.Decoder(KeyedBody)
-MAX_KEYS: Final = 100  # in the events of one batch; a stranger has them looked up
+MAX_KEYS: Final = 100  # in the events of one batch, because each is looked up
 
 
 @dataclass(frozen=True, slots=True)
 class RequestKeys:
-    """What a request shows before its body: write keys, an access token, and what is wrong with its header."""
+    """Write keys and access token of a request before its body, and the problem of its header."""
 
     write_keys: tuple[str, ...] = ()
     token: str = ""
-    trouble: str = ""
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class BodyKeys:
-    """The write keys in a body: at its top, and in the events of a batch."""
+    """Write keys of a body: at its top, and in the events of a batch."""
 
     top: str = ""
     items: frozenset[str] = frozenset()
@@ -46,19 +46,19 @@ class BodyKeys:
 
 @dataclass(frozen=True, slots=True)
 class Senders:
-    """Whose the events of a request are: all of one source, or each of the source whose write key it bears."""
+    """The sources of a request's events: one for all, or one for each write key."""
 
     only: SourceAccess | None
     by_key: Mapping[str, SourceAccess] = field(default_factory=dict)
 
     @property
     def all(self) -> Collection[SourceAccess]:
-        """Each source once."""
+        """Return each source once."""
         if self.only is not None:
             return (self.only,)
         return {source.id: source for source in self.by_key.values()}.values()
 
-    def sender_of(self, event: bytes) -> SourceAccess:
+    def find_source_of(self, event: bytes) -> SourceAccess:
         """Return the source of an event. Raises Refusal (401) if neither the request nor the event has a valid key."""
         source = self.only or self.by_key.get(key := read_keys(event).top)
         if source is not None:
@@ -71,16 +71,16 @@ class Senders:
 
 
 def read_request_keys(request: Request) -> RequestKeys:
-    """Return what the Authorization header and the query show; a key of the header comes first."""
+    """Return the keys of the Authorization header and of the query, in this order."""
     shown = read_authorization(request.header("HTTP_AUTHORIZATION"))
     asked = request.query().get("writeKey")
     return replace(shown, write_keys=(*shown.write_keys, asked)) if asked else shown
 
 
 def read_authorization(header: str) -> RequestKeys:
-    """Return what the header shows. Whatever is no write key is no error yet: the query or the body may hold one.
+    """Return the keys of the header. A header without a write key is no error, because the query or body may hold one.
 
-    A proxy in front may want a name and a password of its own here.
+    A proxy in front may need a name and a password of its own in this header.
     """
     scheme, _, token = header.strip().partition(" ")
     token = token.strip()
@@ -89,22 +89,22 @@ def read_authorization(header: str) -> RequestKeys:
     if scheme.lower() == "bearer":
         return RequestKeys(token=token)
     if scheme.lower() != "basic":
-        return RequestKeys(trouble="Send `Authorization: Basic base64(write_key:)`; the admin shows the write key.")
+        return RequestKeys(problem="Send `Authorization: Basic base64(write_key:)`; the admin shows the write key.")
     try:
         decoded = base64.b64decode(token + "=" * (-len(token) % 4), validate=True).decode()
     except (binascii.Error, ValueError):
-        return RequestKeys(trouble="The Authorization header is not base64 of a write key and a colon.")
+        return RequestKeys(problem="The Authorization header is not base64 of a write key and a colon.")
     key = decoded.partition(":")[0]
-    return RequestKeys((key,) if key else ())  # some HTTP clients send an empty user where the key stands in the body
+    return RequestKeys((key,) if key else ())  # some HTTP clients send an empty user if the key is in the body
 
 
 def find_first(*write_keys: str) -> SourceAccess | None:
-    """Return the source of the first of these keys that is valid."""
+    """Return the source of the first valid key."""
     return next(filter(None, map(find_source, filter(None, write_keys))), None)
 
 
 def find_senders_of_request(shown: RequestKeys) -> Senders:
-    """Return whose the request is by what it shows before its body, nobody's if that is not enough.
+    """Return the senders of a request by its keys before the body; none if there is no valid one.
 
     Raises Refusal (401) for a token that does not open the site of the key.
     """
@@ -112,9 +112,9 @@ def find_senders_of_request(shown: RequestKeys) -> Senders:
 
 
 def find_senders_in_body(body: bytes, shown: RequestKeys) -> Senders:
-    """Return whose the events of a body are, by the keys in it.
+    """Return the senders of a body by its keys.
 
-    Raises Refusal: 401 if none of them is valid, 413 for more keys than are looked up.
+    Raises Refusal: 401 if no key is valid, 413 for too many keys.
     """
     keys = read_keys(body)
     senders = limit_to_token(find_senders_of_keys(keys), shown)
@@ -125,13 +125,13 @@ def find_senders_in_body(body: bytes, shown: RequestKeys) -> Senders:
         raise unauthorized("Unknown write key, or one that was revoked. The admin shows the keys of each source.")
     lacking = "Send the source's write key: `Authorization: Basic base64(write_key:)`, or `writeKey`."
     record_refused_key(KeyProblem.NO_KEY)
-    raise unauthorized(shown.trouble or lacking)
+    raise unauthorized(shown.problem or lacking)
 
 
 def find_senders_of_keys(keys: BodyKeys) -> Senders:
-    """Return whose the events of a body with these keys are, nobody's if none is valid. Raises Refusal (413).
+    """Return the senders of a body with these keys; none if no key is valid. Raises Refusal (413).
 
-    A key that stands alone in the events of a batch is valid for those without one too.
+    A single key among the events of a batch counts for events without a key, too.
     """
     top = find_first(keys.top)
     if top is not None or not keys.items:
@@ -144,9 +144,9 @@ def find_senders_of_keys(keys: BodyKeys) -> Senders:
 
 
 def limit_to_token(senders: Senders, shown: RequestKeys) -> Senders:
-    """Return those of the senders whose sites the access token opens; all of them without a token.
+    """Return the senders of sites that the access token opens; all senders without a token.
 
-    Raises Refusal (401) if it opens none of them.
+    Raises Refusal (401) if it opens none of their sites.
     """
     if not shown.token or not senders.all:
         return senders
@@ -159,7 +159,7 @@ def limit_to_token(senders: Senders, shown: RequestKeys) -> Senders:
 
 
 def read_keys(body: bytes) -> BodyKeys:
-    """Return the write keys in a body; none of what is no JSON, of which its reader says what is wrong."""
+    """Return the write keys in a body; none if it is not JSON, which its reader reports."""
     if b'"writeKey"' not in body:
         return BodyKeys()
     try:
@@ -173,23 +173,23 @@ def read_keys(body: bytes) -> BodyKeys:
 
 
 def read_key(raw: msgspec.Raw) -> str:
-    """A write key, empty where there is none."""
+    """Return a write key, empty if there is none."""
     return str(read_scalar(raw) or "")
 
 
 def read_keys_leniently(body: bytes) -> BodyKeys:
-    """Return the same of a body that msgspec refuses: a part of it may be no JSON, its key is read all the same."""
+    """Return the write keys in a body with a part that is not JSON."""
     fields = split_fields(body)
     try:
         items = split_array(fields["batch"]) if fields.get("batch", b"").startswith(b"[") else []
     except ValueError:
         items = []
-    keys = [read_key(msgspec.Raw(each.get("writeKey", b""))) for each in (fields, *map(split_fields, items))]
+    keys = [read_key(msgspec.Raw(item.get("writeKey", b""))) for item in (fields, *map(split_fields, items))]
     return BodyKeys(keys[0], frozenset(filter(None, keys[1:])))
 
 
 def split_fields(body: bytes) -> dict[str, bytes]:
-    """Return the fields of an object, of which each may be no JSON; none of what is no object."""
+    """Return the fields of an object, each of which may not be JSON; none of any other value."""
     try:
         return split_object(body) if b'"writeKey"' in body else {}
     except (ValueError, RecursionError):

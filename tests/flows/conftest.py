@@ -5,9 +5,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from api.ingest.provisioning import create_site
-from api.models import Message
+from api.ingest.provisioning import create_site, create_source
+from api.models import Message, Source
 from goals import quota
+from tests.support.tracking import KEY
 from tests.world import START, World
 
 
@@ -52,3 +53,8 @@ def town(world: World, clock: Clock) -> World:
     world.post(world.event(messageId="died"))
     Message.objects.filter(status="pending").update(status="failed", reason="worker_died", attempts=3)
     return world
+
+
+@pytest.fixture
+def source(world: World) -> Source:
+    return create_source(world.site, name="Web", kind="browser", write_key=KEY)

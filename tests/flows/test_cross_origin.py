@@ -15,14 +15,13 @@ from pytest_django import Settings
 from api.http.cross_origin import answer_preflight
 from api.http.endpoint import Request
 from api.ingest import nudge
-from api.ingest.provisioning import create_source
 from api.models import Source
 from api.wsgi import ENDPOINTS
 from tests.support.concurrency import wait_until
 from tests.support.outages import database_down, forget_backlog
+from tests.support.tracking import KEY
 from tests.world import SITECODE, World
 
-KEY = "test_write_key_0001"
 ORIGIN = {"origin": "https://shop.example"}
 # Nothing of them is for a page: they give keys out, or answer operators.
 CLOSED = {"/segmentio/getapikey", "/oauth/token", "/health/live", "/health/ready"}
@@ -39,11 +38,6 @@ FOR_PEOPLE = [
     "/static/nothing.js",
 ]
 TOKEN = st.text(f"!#$%&'*+.^_`|~-{string.digits}{string.ascii_letters}", min_size=1)
-
-
-@pytest.fixture
-def source(world: World) -> Source:
-    return create_source(world.site, name="Web", kind="browser", write_key=KEY)
 
 
 def allowed(response: httpx.Response, what: str) -> set[str]:

@@ -17,10 +17,8 @@ from api.models import Message, Source
 from tests.support.concurrency import wait_until
 from tests.support.outages import database_down, forget_backlog
 from tests.support.rules import add_rule
-from tests.support.tracking import EVENTS
+from tests.support.tracking import EVENTS, KEY
 from tests.world import World
-
-KEY = "test_write_key_0001"
 
 
 @pytest.fixture

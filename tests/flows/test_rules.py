@@ -20,15 +20,8 @@ from api.rules import rule as pure
 from cohorts.models import Identity
 from goals.models import Conversion, Goal
 from tests.support.rules import add_rule
-from tests.support.tracking import basic
+from tests.support.tracking import KEY, basic
 from tests.world import World
-
-KEY = "test_write_key_0001"
-
-
-@pytest.fixture
-def source(world: World) -> Source:
-    return create_source(world.site, name="Web", kind="browser", write_key=KEY)
 
 
 def send(world: World, *events: dict[str, Any], key: str = KEY) -> None:

@@ -24,11 +24,6 @@ from tests.support.tracking import EVENTS, KEY, basic, post
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
 
 
-@pytest.fixture
-def source(world: World) -> Source:
-    return create_source(world.site, name="Web", kind="browser", write_key=KEY)
-
-
 @pytest.mark.promise("I-27", "I-26", "I-03")
 @pytest.mark.parametrize("slash", ["", "/"])
 @pytest.mark.parametrize("path", [*EVENTS, *(name[0] for name in EVENTS)])

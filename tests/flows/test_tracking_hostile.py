@@ -23,13 +23,8 @@ from api.ingest.write_keys import read_keys
 from api.models import Message, Rule, Source, WriteKey
 from api.rules.patterns import matches_pattern
 from goals.models import Conversion
-from tests.support.tracking import EVENTS, KEY, basic, post
+from tests.support.tracking import EVENTS, basic, post
 from tests.world import START, World
-
-
-@pytest.fixture
-def source(world: World) -> Source:
-    return create_source(world.site, name="Web", kind="browser", write_key=KEY)
 
 
 def add_rule(world: World, action: str, argument: str = "", **fields: Any) -> None:

@@ -105,3 +105,16 @@ def test_retention__below_a_week_or_above_ten_years__is_refused(
     else:
         with pytest.raises(ValidationError, match="keeps_done_days"):
             world.site.full_clean()
+
+
+def test_prune__old_done_messages__go_and_a_late_resend_counts_nothing_twice(world: World) -> None:
+    event, rejected = world.event(), world.event(event=None)
+    world.send(event, rejected)
+
+    assert prune_old(now=datetime.now(UTC), seconds=5) == 0
+    assert prune_old(now=datetime.now(UTC) + timedelta(days=30, seconds=1), seconds=5) == 2
+    world.send(event)
+
+    assert world.goals() == {"SegmentIO track – Signed Up": 1}
+    assert (world.last_message().effects, world.last_message().reason) == (["nothing"], "already_converted")
+    assert not Message.objects.filter(status="rejected").exists()  # it has had as long to be tried again

@@ -62,12 +62,6 @@ def test_message_id__that_is_no_id_of_refused_events__is_not_kept(world: World, 
     assert list(Message.objects.values_list("message_id", "reason")) == [(None, "missing_name")] * 2
 
 
-# Authentication
-
-
-# Answers
-
-
 @pytest.mark.promise("I-05", "I-18", "I-28")
 @pytest.mark.parametrize(
     ("type_", "lacks", "code"),
@@ -179,17 +173,11 @@ def test_messages__of_one_site__count_once_whatever_their_source(world: World, s
     assert world.goals() == {"SegmentIO track – Signed Up": 1}
 
 
-# Browsers
-
-
 def test_metrics__of_analytics_js__are_dropped(world: World, source: Source) -> None:
     response = post(world, "/v1/m", {"series": [{"type": "Counter"}]}, headers={})
 
     assert (response.status_code, response.json()) == (200, {"success": True})
     assert not Message.objects.exists()
-
-
-# How much
 
 
 def test_event__over_a_mebibyte__is_refused_by_itself(world: World, source: Source) -> None:
@@ -226,9 +214,3 @@ def test_inbox__over_its_limit__refuses_last_who_would_not_come_again(
     assert Message.objects.count() == 6
     world.digest()
     wait_until(lambda: not nudge.refuses_senders())
-
-
-# Money and properties (the Ibexa Connect dialog's fields)
-
-
-# Identity

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,28 +12,14 @@ from django.test.utils import CaptureQueriesContext
 
 import times
 from api.checks import recount_rows
-from api.checks.run import verify
 from api.erasure import removal
-from api.http.batching import PendingCall
-from api.http.database import fetch_all
 from api.models import Message
-from api.remote_data import map_reads
 from cohorts import identities, merge, people, personas, remote_data
-from cohorts import queries as finding
 from cohorts.changes import Change
 from cohorts.models import Group, Identity, Persona, PersonaFact
-from tests.support.people import audience
-from tests.world import CLIENT_ID, SECRET, SITECODE, START, World
-
-MOST = merge.MOST["traits"]
-
-
-def found_by_verify() -> list[str]:
-    return [row for report in verify() for found in report.found.values() for row in found.examples]
-
-
-def identity(value: str = "user-1") -> Identity:
-    return Identity.objects.get(value=value)
+from tests.support.people import MOST_TRAITS, audience, get_identity
+from tests.support.verifying import found_by_verify
+from tests.world import START, World
 
 
 def warned(code: str) -> list[str | None]:
@@ -53,21 +39,6 @@ def said_last(said: Iterable[tuple[Mapping[str, Any], str, Any]], *, most: int) 
     for event, name, value in said:
         latest[name] = max(latest.get(name, [0, 0, ""]), [*stamp(event), value], key=lambda register: register[:3])
     return dict(sorted(latest.items(), key=lambda item: (item[1][:3], item[0]))[-most:])
-
-
-def write_large(value: str, *, traits: int = MOST, size: int = merge.VALUE_BYTES - 2) -> None:
-    """Give an identity a number of traits of the maximum length, `t0` the latest."""
-    registers = identity(value).registers
-    registers["traits"] = {f"t{number}": [10**15 - number, 0, "m", "x" * size] for number in range(traits)}
-    update(value, registers)
-
-
-def update(value: str, registers: merge.Registers) -> None:
-    size = len(json.dumps(registers, separators=(",", ":"), ensure_ascii=False).encode())
-    Identity.objects.filter(value=value).update(registers=registers, bytes=size)
-
-
-# One event
 
 
 @pytest.mark.parametrize(
@@ -97,7 +68,7 @@ def test_trait__too_long__is_left_out_with_a_warning(
 
     world.send(world.event(type_, **fields))
 
-    holder = Group.objects.get() if type_ == "group" else identity()
+    holder = Group.objects.get() if type_ == "group" else get_identity()
     said = {each: register[3] for each, register in holder.registers["traits"].items()}
     before = {} if type_ == "group" else {"plan": "before"}
     assert said == before | {"other": 1} | ({name: value} if is_kept else {})
@@ -106,14 +77,11 @@ def test_trait__too_long__is_left_out_with_a_warning(
     assert found_by_verify() == []
 
 
-# A person, a group
-
-
 @pytest.mark.promise("N-10")
 @pytest.mark.parametrize("type_", ["identify", "group"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_traits__more_than_are_kept__are_those_said_last_in_any_order(world: World, type_: str, seed: int) -> None:
-    names = [f"t{number}" for number in range(MOST + 40)]
+    names = [f"t{number}" for number in range(MOST_TRAITS + 40)]
     ids = {"groupId": "g1"} if type_ == "group" else {}
     events = [
         world.event(type_, at=number, traits=dict.fromkeys(names[number * 60 : (number + 1) * 60], number), **ids)
@@ -125,27 +93,29 @@ def test_traits__more_than_are_kept__are_those_said_last_in_any_order(world: Wor
     world.send(*events[:5])
     world.send(*events[5:])
 
-    holder = Group.objects.get() if type_ == "group" else identity()
+    holder = Group.objects.get() if type_ == "group" else get_identity()
     said = [(event, name, value) for event in events for name, value in event["traits"].items()]
     latest = said_last(said, most=len(names))
-    assert holder.registers["traits"] == said_last(said, most=MOST)
-    assert holder.registers["left_out"] == {"traits": sorted(latest.values(), key=lambda each: each[:3])[-MOST - 1][0]}
+    assert holder.registers["traits"] == said_last(said, most=MOST_TRAITS)
+    assert holder.registers["left_out"] == {
+        "traits": sorted(latest.values(), key=lambda each: each[:3])[-MOST_TRAITS - 1][0]
+    }
     assert warned("many_traits")
     assert found_by_verify() == []
 
 
 def test_traits__one_event_with_more_than_are_kept__keeps_as_many(world: World) -> None:
-    names = [f"t{number:04}" for number in range(MOST + 3)]
+    names = [f"t{number:04}" for number in range(MOST_TRAITS + 3)]
     world.identify(traits=dict.fromkeys(names, 1))
     world.identify(at=-1, traits={"older": 1})
 
-    assert identity().registers["traits"].keys() == set(names[3:])
+    assert get_identity().registers["traits"].keys() == set(names[3:])
     assert warned("many_traits") == ["message-2", "message-1"]
     assert found_by_verify() == []
 
 
 def test_username__beyond_the_traits_that_are_kept__claims_no_name(world: World) -> None:
-    world.identify(at=1, traits={f"t{number}": 1 for number in range(MOST)})
+    world.identify(at=1, traits={f"t{number}": 1 for number in range(MOST_TRAITS)})
 
     world.identify(at=0, traits={"username": "ada"})
 
@@ -164,7 +134,7 @@ def test_personas__more_than_a_person_keeps__are_those_said_last_in_any_order(wo
     world.send(*events)
 
     said = [(each, each["properties"]["audience_key"], each["event"] == "Audience Entered") for each in events]
-    assert identity().registers["personas"] == said_last(said, most=most)
+    assert get_identity().registers["personas"] == said_last(said, most=most)
     assert world.read("COHORTS_user-1").keys() == said_last(said, most=most).keys()
     assert warned("many_personas")
     assert found_by_verify() == []
@@ -173,7 +143,7 @@ def test_personas__more_than_a_person_keeps__are_those_said_last_in_any_order(wo
 def test_person__at_the_limits__has_known_bytes(world: World) -> None:
     """As large as any events make a person: the figure of merge.MOST and remote_data.LARGE_BYTES."""
     message_id = "\U0001f600" * 255
-    long = {f"{number:0>{merge.NAME_BYTES}}": "x" * (merge.VALUE_BYTES - 2) for number in range(MOST + 100)}
+    long = {f"{number:0>{merge.NAME_BYTES}}": "x" * (merge.VALUE_BYTES - 2) for number in range(MOST_TRAITS + 100)}
     moment = datetime(2026, 11, 22, tzinfo=UTC)
     with transaction.atomic():
         changes = [
@@ -187,31 +157,28 @@ def test_person__at_the_limits__has_known_bytes(world: World) -> None:
         for begin in range(0, len(changes), 200):
             people.apply(world.site.pk, changes[begin : begin + 200], most_linked=500)
 
-    size = identity().bytes
+    size = get_identity().bytes
     assert size is not None
     assert 3_000_000 < size < 3_800_000 < remote_data.LARGE_BYTES
     assert len(world.get("IDENTIFY_user-1").content) < 2_300_000
     assert len(world.get("COHORTS_user-1").content) < 160_000
 
 
-# Rows of a version without limits
-
-
 def test_person__that_a_version_without_limits_left__is_brought_within_them_by_the_next_event(world: World) -> None:
     world.identify(at=0, traits={"long": "short", "plan": "scale"})
-    registers = identity().registers
+    registers = get_identity().registers
     registers["traits"]["long"] = [registers["traits"]["long"][0] + 1, 0, "before", "x" * 20_000]
-    many = {f"t{number}": [number, 0, "before", 1] for number in range(MOST + 100)}
+    many = {f"t{number}": [number, 0, "before", 1] for number in range(MOST_TRAITS + 100)}
     registers["traits"] |= {**many, "n" * 300: [10**15, 0, "before", 1]}
     Identity.objects.update(registers=registers, bytes=None)
     assert found_by_verify() == []
 
     world.track("Buy")
 
-    after = identity()
+    after = get_identity()
     assert after.bytes is not None
     assert after.bytes < 40_000
-    assert len(after.registers["traits"]) == MOST
+    assert len(after.registers["traits"]) == MOST_TRAITS
     assert after.registers["traits"]["long"] == [*registers["traits"]["long"][:3], None]
     assert after.registers["traits"]["plan"][3] == "scale"
     assert after.registers["left_out"] == {"traits": 101}
@@ -228,13 +195,10 @@ def test_verify__people_of_whom_too_much_is_known_at_once__are_compared_in_parts
         assert found_by_verify() == []
     assert sum("t.registers::text" in each["sql"] and "cohorts_identity" in each["sql"] for each in queries) == 6
 
-    registers = identity("user-2").registers
+    registers = get_identity("user-2").registers
     Identity.objects.filter(value="user-2").update(registers={**registers, "traits": {}})
 
     assert len(found_by_verify()) == 1
-
-
-# Memory of a worker
 
 
 def test_batch__of_people_of_whom_too_much_is_known__is_digested_in_parts(world: World) -> None:
@@ -258,91 +222,7 @@ def test_batch__of_one_event_of_a_person_of_whom_too_much_is_known__is_digested(
     world.identify(traits={"plan": "scale"})
 
     assert world.traits("user-1") == {"plan": "scale"}
-    assert identity().bytes == len(json.dumps(identity().registers, separators=(",", ":")))
-
-
-# Reads
-
-
-def test_lookup__large_person__is_not_read_with_others_and_is_answered_alike(world: World) -> None:
-    world.change_site(public_traits=["plan", "name"], company_is_group=True)
-    said = {"plan": "scale", "firstName": "Ada", "last_name": "Lovelace", "email": "a@b.c", "company": {"id": "c1"}}
-    world.identify(traits=said, anonymousId="anon-1")
-    world.send(audience(world, "vip", entered=True))
-    keys = json.dumps(["IDENTIFY_user-1", "COHORTS_user-1", "COHORTS_anon-1", "IDENTIFY_nobody"])
-
-    def read_all() -> list[Any]:
-        parameters = {"siteCode": SITECODE, "keys": keys}
-        return [
-            *(world.read(key, token=False) for key in json.loads(keys)),
-            world.client.get("/map/maps", params=parameters).json(),
-            world.traits("user-1"),
-            world.read("COHORTS_user-1"),
-        ]
-
-    small = read_all()
-    registers = identity().registers
-    registers["traits"]["more"] = [0, 0, "m", "x" * remote_data.ORDINARY_BYTES]
-    update("user-1", registers)
-
-    calls: list[PendingCall[Any, Any]] = [
-        PendingCall([(world.site.pk, id_)], timeout=60) for id_ in ("user-1", "nobody")
-    ]
-    map_reads._fetch(calls)
-    PendingCall.wake_all(calls)
-    assert [call.wait()[call.argument[0]] for call in calls] == [None, []]
-    large = read_all()
-    assert large[-2].pop("more") == "x" * remote_data.ORDINARY_BYTES
-    assert large == small
-
-
-@pytest.mark.parametrize("key", ["IDENTIFY_user-1", "COHORTS_user-1"])
-def test_lookup__large_person_without_token__takes_what_the_reader_sees_from_the_database(
-    world: World, key: str
-) -> None:
-    world.identify(traits={"plan": "scale"})
-    write_large("user-1")
-    wanted = (world.site.pk, "user-1")
-
-    (person,) = remote_data.find_large(world.site.pk, [key], {wanted: None}, remote_data.Reader(["t0"]))
-
-    ((text,),) = fetch_all(remote_data.LARGE, person.parameters())
-    assert len(text) < merge.VALUE_BYTES + 200
-
-
-def test_lookup__person_beyond_the_bytes_of_a_read__is_what_is_nearest_to_the_id(world: World) -> None:
-    for number in range(4):
-        world.identify(anonymousId=f"anon-{number}", traits={"plan": "scale"})
-        Identity.objects.filter(value=f"anon-{number}").update(
-            registers={**identity(f"anon-{number}").registers, "personas": {f"p{number}": [1, 0, "", True]}},
-            bytes=remote_data.LARGE_BYTES // 3,
-        )
-
-    assert world.read("COHORTS_user-1") == {"p0": True, "p1": True}
-    assert world.read("COHORTS_anon-3") == {"p3": True, "p0": True}
-    assert world.traits("anon-3") == {"plan": "scale"}
-    unread = [each.value for each in finding.find_person(world.site.pk, ["anon-3"]) if each.is_unread]  # type: ignore[attr-defined]  # of the statement
-    assert unread == ["anon-1", "anon-2"]
-
-
-def test_lookup__large_people_beyond_one_answer__is_refused(world: World) -> None:
-    ids = [f"user-{number}" for number in range(5)]
-    for id_ in ids:
-        world.identify(userId=id_)
-        write_large(id_, size=merge.VALUE_BYTES * 2 - 200)
-    keys = [f"IDENTIFY_{id_}" for id_ in ids]
-
-    def read(keys: Sequence[str], **how: Any) -> Any:
-        return world.client.get("/map/maps", params={"siteCode": SITECODE, "keys": json.dumps(keys)}, **how)
-
-    refused = read(keys, auth=(CLIENT_ID, SECRET))
-    assert (refused.status_code, refused.content) == (400, b"{}")
-    assert refused.headers["goalpost-error"].startswith("too_many_keys: ")
-    assert len(read(keys[:4], auth=(CLIENT_ID, SECRET)).content) > 15_000_000
-    assert read(keys).json() == {key: {} for key in keys}
-
-
-# Personas of a site
+    assert get_identity().bytes == len(json.dumps(get_identity().registers, separators=(",", ":")))
 
 
 def list_personas(world: World, *names: str) -> None:
@@ -415,7 +295,7 @@ def test_history__longer_than_is_kept__is_the_latest_in_any_order(world: World, 
     assert kept.count() == most
     first = kept[0].occurred_at
     assert (first - START).total_seconds() == 20
-    assert identity().registers["left_out"]["history"] == (first - times.EPOCH) // times.RESOLUTION - 1_000_000
+    assert get_identity().registers["left_out"]["history"] == (first - times.EPOCH) // times.RESOLUTION - 1_000_000
     assert found_by_verify() == []
 
 

@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from pytest_django import Settings
 
-from api.http import heartbeats
+from api.http import health, heartbeats
 from api.http.database import connect
 from api.http.health import probe_write, readiness
 from api.management.commands.prepare import record_key
@@ -129,3 +129,12 @@ PAGE = 8192
 def file_size(cursor: CursorWrapper) -> int:
     cursor.execute("SELECT pg_relation_size('api_probe')")
     return int(cursor.fetchone()[0])
+
+
+def test_health__of_a_working_process__is_ok(world: World) -> None:
+    for role in heartbeats.Role:
+        heartbeats.write_heartbeat(role, expected=None)
+    health.readiness().forget()
+
+    assert world.client.get("/health/live").json() == {"status": "ok"}
+    assert world.client.get("/health/ready").json() == {"status": "ok"}

@@ -37,7 +37,7 @@ def read(world: World, headers: dict[str, str], path: str = "/map/map?key=IDENTI
 
 
 # Status of each endpoint for credentials with these scopes.
-DOORS: Final[dict[str, Any]] = {
+ENDPOINTS: Final[dict[str, Any]] = {
     "segmentio": (Scope.SEND, lambda world, given: world.post(world.event(), headers=given)),
     "getapikey": (Scope.SEND, None),
     "map": (Scope.READ, read),
@@ -47,19 +47,19 @@ DOORS: Final[dict[str, Any]] = {
 
 
 def ask(world: World, door: str, new: NewCredential) -> httpx.Response:
-    _, way = DOORS[door]
+    _, way = ENDPOINTS[door]
     if way is None:
         return world.client.get(f"/segmentio/getapikey?id={new.credential.client_id}&secret={new.secret}")
     answer: httpx.Response = way(world, basic(new))
     return answer
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", ENDPOINTS)
 @pytest.mark.parametrize("scopes", [[each] for each in Scope.values] + [Scope.values])
-def test_door__credential_with_some_scopes__opens_with_the_one_it_needs(
+def test_endpoint__credential_with_some_scopes__opens_with_the_one_it_needs(
     world: World, door: str, scopes: Sequence[str]
 ) -> None:
-    needed, _ = DOORS[door]
+    needed, _ = ENDPOINTS[door]
 
     answer = ask(world, door, make(world, *scopes))
 

@@ -68,7 +68,7 @@ def test_event__of_one_source_or_visitor_or_moment_of_its_own__is_no_twin(
     assert not DuplicateSources.objects.exists()
 
 
-def test_duplicate_sources__seen_again_and_again__are_one_row_a_pair(world: World, sources: tuple[Source, Source]) -> None:
+def test_pair__seen_again_and_again__is_one_row(world: World, sources: tuple[Source, Source]) -> None:
     for second in (0, 10, 20):
         track(world, "web", second)
         track(world, "server", second)

@@ -11,6 +11,9 @@ from django.test import Client
 from api.http.credentials import encode_api_key
 from api.ingest.provisioning import create_credential, create_site
 from api.models import Credential, Scope, Site
+from goals import catalogue
+from goals.models import Goal
+from goals.naming import TEMPLATE
 from tests.world import CLIENT_ID, SECRET, World
 
 
@@ -62,8 +65,16 @@ def refusal(response: HttpResponse) -> tuple[int, str]:
     return response.status_code, body["code"]
 
 
+def body(response: HttpResponse) -> Any:
+    return json.loads(response.content)
+
+
 def message(response: HttpResponse) -> str:
-    return str(json.loads(response.content)["message"])
+    return str(body(response)["message"])
+
+
+def make_goal(world: World, name: str, *tags: str, **fields: Any) -> Goal:
+    return catalogue.create_goal(Goal(site=world.site, name=name, **fields), tags=tags, template=TEMPLATE)
 
 
 @pytest.fixture

@@ -1,17 +1,15 @@
 """Requests of `/api/sources`: sources, their write keys and their figures."""
 
-import json
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.http import HttpResponse
 from django.utils import timezone
 
 from api.http.credentials import clear_lookups
 from api.ingest.provisioning import create_source
 from api.models import AuditEntry, Site, Source, WriteKey
-from tests.rest.conftest import Caller, message, refusal
+from tests.rest.conftest import Caller, body, message, refusal
 from tests.support.concurrency import wait_until
 from tests.world import SITECODE, World
 
@@ -21,10 +19,6 @@ KEY = "write-key-of-the-web"
 @pytest.fixture
 def web(world: World) -> Source:
     return create_source(world.site, name="Web", kind="browser", write_key=KEY)
-
-
-def body(response: HttpResponse) -> Any:
-    return json.loads(response.content)
 
 
 def wire(time: datetime) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.digest.forecast import what_if
+from api.digest.forecast import forecast_rules
 from api.models import Message, Source
 from api.rules.rule import EventRule
 from cohorts.models import Group, Identity
@@ -103,7 +103,7 @@ def test_properties__of_any_name_and_type__are_kept_with_the_conversion(world: W
 
     assert Conversion.objects.get().properties == properties
     of_coupon = EventRule("drop", path="properties.coupon", path_test="equals", path_value="SPRING")
-    assert what_if(world.site, [(None, of_coupon)]).dropped_then == 1
+    assert forecast_rules(world.site, [(None, of_coupon)]).dropped_then == 1
 
 
 @pytest.mark.promise("K-49", "K-45")

@@ -42,7 +42,7 @@ class Erasure(models.Model):
     erased_by = models.CharField(max_length=150)
     created_at = models.DateTimeField()
     marker = models.CharField(
-        max_length=32, default=make_marker, help_text="Stands for the person wherever others named them."
+        max_length=32, default=make_marker, help_text="The text in place of the person in rows of others."
     )
     hashes = ArrayField(models.CharField(max_length=64), help_text="Keyed hashes of the ids.")
     sought = ArrayField(models.CharField(max_length=255), help_text="The ids; emptied when it is finished.")

@@ -1,6 +1,6 @@
 """Traits of groups, merged in the order of the group ids."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -22,15 +22,33 @@ class GroupOutcome:
 
 
 def save_groups(site_id: int, changes: Sequence[Change], *, most: int | None) -> list[GroupOutcome]:
-    """Merge group traits into their groups, and return what was news of one.
+    """Merge group traits into their groups, and return the outcome of each change.
 
-    The groups are locked in the order of their ids, except those of which nothing is said: events of everybody may
-    name one group. Raises TooManyBytesError as `lock_identities` does. Three queries, one more for large groups.
+    Groups are locked in the order of their ids. A group that is only named is not locked, because the events of all
+    people may name it. Raises TooManyBytesError as `lock_identities` does. Three queries, one more for large groups.
     """
     unchanged = find_unchanged_groups(site_id, changes)
     ids = sorted({change.group for change in changes if change.group is not None} - unchanged)
     if not ids:
         return [GroupOutcome()] * len(changes)
+    groups, dirty = _lock_groups(site_id, ids, most=most)
+    old = list(groups)
+    outcomes = []
+    for change in changes:
+        if change.group is None or change.group in unchanged:
+            outcomes.append(GroupOutcome())
+            continue
+        is_new = change.group not in groups
+        move, beyond = set_traits(groups.setdefault(change.group, {}), change, change.group_traits)
+        if is_new or move:
+            dirty.add(change.group)
+        outcomes.append(GroupOutcome(is_new or move == merge.Move.CHANGED, beyond))
+    _write_groups(site_id, {group: groups[group] for group in sorted(dirty)}, old)
+    return outcomes
+
+
+def _lock_groups(site_id: int, ids: list[str], *, most: int | None) -> tuple[dict[str, merge.Registers], set[str]]:
+    """Lock these groups and return their registers, and the groups that a version without limits wrote too large."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -40,26 +58,17 @@ def save_groups(site_id: int, changes: Sequence[Change], *, most: int | None) ->
             """,
             [site_id, ids],
         )
-        found = cursor.fetchall()
-        texts = read_large("cohorts_group", [(id_, size, text) for _, id_, _, size, text in found], most=most)
-        groups = {
-            group: read_registers(text or texts[id_], is_limited=size is not None)
-            for group, id_, size, _, text in found
-        }
-        old = set(groups)
-        dirty = {group for group, _, size, estimate, _ in found if size is None and estimate > AT_ONCE}
-        news = []
-        for change in changes:
-            if change.group is None or change.group in unchanged:
-                news.append(GroupOutcome())
-                continue
-            is_new = change.group not in groups
-            registers = groups.setdefault(change.group, {})
-            move, beyond = set_traits(registers, change, change.group_traits)
-            if is_new or move:
-                dirty.add(change.group)
-            news.append(GroupOutcome(is_new or move == merge.Move.CHANGED, beyond))
-        rows = sorted(dirty)
+        rows = cursor.fetchall()
+    texts = read_large("cohorts_group", [(id_, size, text) for _, id_, _, size, text in rows], most=most)
+    groups = {
+        group: read_registers(text or texts[id_], is_limited=size is not None) for group, id_, size, _, text in rows
+    }
+    return groups, {group for group, _, size, estimate, _ in rows if size is None and estimate > AT_ONCE}
+
+
+def _write_groups(site_id: int, groups: Mapping[str, merge.Registers], old: list[str]) -> None:
+    """Insert or update groups. Raises LostRaceError if another worker inserted one that is not in `old`."""
+    with connection.cursor() as cursor:
         cursor.execute(
             """
             INSERT INTO cohorts_group AS g (site_id, group_id, registers, bytes, created_at, updated_at)
@@ -69,16 +78,10 @@ def save_groups(site_id: int, changes: Sequence[Change], *, most: int | None) ->
                SET registers = excluded.registers, bytes = excluded.bytes, updated_at = now()
              WHERE g.group_id = ANY(%b::text[])
             """,
-            [
-                site_id,
-                rows,
-                [msgspec.json.encode(groups[group]).decode() for group in rows],
-                list(old),
-            ],
+            [site_id, list(groups), [msgspec.json.encode(one).decode() for one in groups.values()], old],
         )
-        if cursor.rowcount != len(rows):  # a group that was new to us was made by another worker meanwhile
+        if cursor.rowcount != len(groups):
             raise LostRaceError
-    return news
 
 
 def find_unchanged_groups(site_id: int, changes: Sequence[Change]) -> AbstractSet[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cohorts import merge, search
 from cohorts.changes import (
@@ -35,7 +35,7 @@ class ChangeOutcome:
     has_new_facts: bool
     has_new_links: bool
     has_moved_visitor: bool  # its visitor code belonged to another user before
-    has_taken_username: bool  # its username is another user's (promise I-16)
+    has_taken_username: bool = False  # its username is another user's (promise I-16)
     beyond_limits: AbstractSet[str] = frozenset()  # warnings (api.events.reasons) of what the limits left out
 
 
@@ -58,11 +58,10 @@ def apply(
 ) -> BatchOutcome:
     """Apply changes of one site. Call it inside a transaction, before any write to goals.
 
-    The identities are locked in the order of their keys, those of `also` among them. Raises LostRaceError if another
-    worker made one of them meanwhile, or if it has to be called again with more in `also`. Raises TooManyBytesError if
-    too much is known of the people of several changes together. Raises HeldError if another session holds a row for
-    longer than `lock_timeout`. Three queries, a few more when there are groups, personas, names, new links or people of
-    whom much is known.
+    The identities are locked in the order of their keys, with those of `also`. Raises LostRaceError if another worker
+    inserted one of them meanwhile, or if the batch must lock more in `also`. Raises TooManyBytesError if the registers
+    of several changes together exceed the limit. Raises HeldError if another session holds a row for longer than
+    `lock_timeout`. Three queries, a few more for groups, personas, usernames, new links or large registers.
     """
     keys = {key for change in changes for key in keys_of(change)}
     most = MOST_BYTES if len(changes) > 1 else None
@@ -71,44 +70,41 @@ def apply(
     links, moved = list[Link](), set[IdentityKey]()
     changed = Visitors()
     named = {key: search.search_texts(known[key].registers) for key in find_renamed(changes)}
-    moves = []
+    outcomes = []
     for change in changes:
         facts, beyond = set_facts(change, known, dirty)
         links += new_links_of(change, known)
         owner, has_moved_visitor = set_owners(change, known, dirty)
         set_first_visitors(change, known, dirty, moved, changed)
-        moves.append((facts == merge.Move.CHANGED, owner == merge.Move.CHANGED, has_moved_visitor, beyond))
+        has_changed, has_new_links = facts == merge.Move.CHANGED, owner == merge.Move.CHANGED
+        outcomes.append(ChangeOutcome(has_changed, has_new_links, has_moved_visitor, beyond_limits=beyond))
     postponed = share_visitors(site_id, known, links, moved, also=also, dirty=dirty, changed=changed, most=most_linked)
     with waits_for(Lock.IDENTITY):
         save_identities(site_id, {key: known[key] for key in sorted(dirty)})
         save_search_texts(site_id, known, named)
         save_links(site_id, links)
     with waits_for(Lock.GROUP):
-        news_of_groups = save_groups(site_id, changes, most=most)
+        groups = save_groups(site_id, changes, most=most)
     with waits_for(Lock.PERSONA):
         unlisted = save_personas(site_id, changes, known)
     claims = [username_claim_of(change, known) for change in changes]
     with waits_for(Lock.USERNAME):
         owners = claim_usernames(site_id, [claim for claim in claims if claim is not None])
-    return BatchOutcome(
-        [
-            ChangeOutcome(
-                has_new_facts=has_new_facts or news_of_group.is_news,
-                has_new_links=has_new_links,
-                has_moved_visitor=has_moved_visitor,
-                has_taken_username=claim is not None and owners[claim[0]] != claim[1],
-                beyond_limits=beyond
-                | news_of_group.beyond_limits
-                | ({"unlisted_persona"} if change.persona and change.persona[0] in unlisted else frozenset()),
-            )
-            for change, (has_new_facts, has_new_links, has_moved_visitor, beyond), news_of_group, claim in zip(
-                changes, moves, news_of_groups, claims, strict=True
-            )
-        ],
-        visitors_of({key: identity.registers for key, identity in known.items()}),
-        changed,
-        postponed,
-    )
+    outcomes = [
+        replace(
+            outcome,
+            has_new_facts=outcome.has_new_facts or group.is_news,
+            has_taken_username=claim is not None and owners[claim[0]] != claim[1],
+            beyond_limits=outcome.beyond_limits | group.beyond_limits | _unlisted_warning(change, unlisted),
+        )
+        for change, outcome, group, claim in zip(changes, outcomes, groups, claims, strict=True)
+    ]
+    visitors = visitors_of({key: identity.registers for key, identity in known.items()})
+    return BatchOutcome(outcomes, visitors, changed, postponed)
+
+
+def _unlisted_warning(change: Change, unlisted: AbstractSet[str]) -> AbstractSet[str]:
+    return {"unlisted_persona"} if change.persona and change.persona[0] in unlisted else frozenset()
 
 
 def link(

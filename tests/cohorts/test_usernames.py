@@ -30,7 +30,7 @@ def say(user: str | None, username: Any, *, at: float = 0, **fields: Any) -> Cha
 def apply(site_id: int, *changes: Change) -> list[bool]:
     """Apply changes in one batch. Return for each whether it had another user's name."""
     with transaction.atomic():
-        return [each.has_taken_username for each in people.apply(site_id, changes, most_linked=500).applied]
+        return [outcome.has_taken_username for outcome in people.apply(site_id, changes, most_linked=500).applied]
 
 
 def owners() -> dict[str, str]:

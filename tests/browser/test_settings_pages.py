@@ -139,8 +139,8 @@ def test_tag__renamed__leads_to_the_same_goals(shop: Shop, desk: Desk) -> None:
     shop.send(shop.event(event="Order", userId="u1"))
     page = desk.page
     desk.open("goals/tags/")
-    page.get_by_label("Another name for segment.io").fill("from Segment")
+    page.get_by_label("New name of segment.io").fill("from Segment")
     page.get_by_role("button", name="Rename").click()
-    expect(page.get_by_text("segment.io is from Segment now.")).to_be_visible()
+    expect(page.get_by_text("Tag segment.io renamed to from Segment.")).to_be_visible()
     page.get_by_role("link", name="from Segment").click()
     expect(page.get_by_role("link", name="SegmentIO track – Order")).to_be_visible()

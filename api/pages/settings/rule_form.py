@@ -51,7 +51,7 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameter
         labels = {
             "is_enabled": "Enabled",
             "name_test": "Name test",
-            "name_value": "Name",
+            "name_value": "Name value",
             "path": "Field",
             "path_test": "Field test",
             "path_value": "Field value",

@@ -71,7 +71,7 @@ def test_ready__database_takes_no_writes__says_so(world: World) -> None:
     with read_only_database():
         answer = ready(world)
 
-    assert (answer.status_code, answer.json()["code"]) == (503, "read_only_database")
+    assert (answer.status_code, answer.json()["code"]) == (503, "read_only")
     assert answer.headers["Retry-After"]
     assert ready(world).json().get("code") is None
 

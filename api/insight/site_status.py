@@ -22,7 +22,7 @@ SPAN: Final = timedelta(days=14)
 HOUR: Final = timedelta(hours=1)
 DAY: Final = 24  # hours
 SILENT: Final = timedelta(hours=24)
-TWIN_AGE: Final = timedelta(days=1)
+DUPLICATES_AGE: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ class Problems:
 
 def find_problems(site: Site, *, now: datetime, most: int = 5) -> Problems:
     """Return the problems of a site. Three queries."""
-    duplicates = DuplicateSources.objects.filter(site=site, last_seen_at__gt=now - TWIN_AGE).order_by("pk")
+    duplicates = DuplicateSources.objects.filter(site=site, last_seen_at__gt=now - DUPLICATES_AGE).order_by("pk")
     later = Conversion.objects.filter(goal=OuterRef("pk"), occurred_at__gt=OuterRef("archived_at"))
     archived = Goal.objects.filter(Exists(later), site=site, deleted_at=None, archived_at__isnull=False).order_by("pk")
     return Problems(

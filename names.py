@@ -73,12 +73,12 @@ def in_order(rows: QuerySet[Row], field: str, *, after: str = "") -> QuerySet[Ro
 
 def _search(rows: QuerySet[Row], text: str, columns: dict[str, F | Func]) -> QuerySet[Row]:
     for number, word in enumerate(text.split()[:MAX_WORDS]):
-        wanted = fold(Value(word, output_field=TextField()))
-        found = Q()
+        folded = fold(Value(word, output_field=TextField()))
+        matches = Q()
         for place, column in enumerate(columns.values()):
             # A position, not LIKE: a name may hold per cent signs.
             at = f"_word_{number}_{place}"
-            rows = rows.alias(**{at: StrIndex(column, wanted)})
-            found |= Q(**{f"{at}__gt": 0})
-        rows = rows.filter(found)
+            rows = rows.alias(**{at: StrIndex(column, folded)})
+            matches |= Q(**{f"{at}__gt": 0})
+        rows = rows.filter(matches)
     return rows

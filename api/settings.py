@@ -339,7 +339,7 @@ UNFOLD = {
     "SIDEBAR": {"navigation": "api.pages.frame.navigation"},
 }
 
-# The management API: JSON in, JSON out, a credential at every door but the reference page's.
+# The management API: JSON in, JSON out, a credential at every path but the reference page's.
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["api.rest.access.CallerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["api.rest.access.RolePermission"],

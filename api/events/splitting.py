@@ -55,8 +55,8 @@ def _parts(text: bytes, opening: bytes, closing: bytes) -> Iterator[tuple[bytes,
 def _separators(text: bytes) -> Iterator[tuple[bytes, int]]:
     """Yield the commas and colons directly within the outer brackets, and the closing bracket."""
     depth = 0
-    for found in TOKENS.finditer(text):
-        token = found[0]
+    for match in TOKENS.finditer(text):
+        token = match[0]
         if token in b"[{":
             depth += 1
             if depth > DEEPEST:
@@ -64,10 +64,10 @@ def _separators(text: bytes) -> Iterator[tuple[bytes, int]]:
         elif token in b"]}":
             depth -= 1
             if not depth:
-                yield token, found.start()
+                yield token, match.start()
                 return
         elif token == b'"':
             raise ValueError("a string in it does not end")
         elif depth == 1 and token in b",:":
-            yield token, found.start()
+            yield token, match.start()
     raise ValueError("it does not end")

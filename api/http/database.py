@@ -106,7 +106,7 @@ def configure(session: psycopg.Connection[Any], kind: SessionKind, **others: str
 
     The connection's `options` would not do, because pgbouncer refuses them.
     """
-    wanted = {
+    settings = {
         "synchronous_commit": "on",
         "TimeZone": "UTC",
         "application_name": f"{connections['default'].settings_dict['OPTIONS']['application_name']} {kind}",
@@ -118,7 +118,7 @@ def configure(session: psycopg.Connection[Any], kind: SessionKind, **others: str
     read_all_times(session)
     session.execute(
         "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS wanted (name, value)",
-        [list(wanted), list(wanted.values())],
+        [list(settings), list(settings.values())],
     )
     if kind in KEY_CHECKED_KINDS:
         require_same_key(session)

@@ -44,15 +44,17 @@ def strip_erased(rows: Sequence[tuple[int, Owner, IncomingEvent]]) -> list[tuple
     left = MAX_TOKENS
     for place, event in refused.items():
         if rows[place][0] in erasing and left > 0:
-            named[place] = {hash_id(rows[place][0], each) for each in find_ids(event.body)}
+            named[place] = {hash_id(rows[place][0], id_) for id_ in find_ids(event.body)}
             left -= len(named[place])
     unread = {place for place in refused if rows[place][0] in erasing and place not in named}
     erased = (
-        find_erased_hashes([(rows[place][0], each) for place, its in named.items() for each in its]) if named else set()
+        find_erased_hashes([(rows[place][0], hash_) for place, hashes in named.items() for hash_ in hashes])
+        if named
+        else set()
     )
     return [
         (site_id, owner, replace(event, body=b"", message_id=None, content_encoding=""))
-        if place in unread or any((site_id, each) in erased for each in named.get(place, ()))
+        if place in unread or any((site_id, hash_) in erased for hash_ in named.get(place, ()))
         else (site_id, owner, event)
         for place, (site_id, owner, event) in enumerate(rows)
     ]
@@ -74,8 +76,8 @@ def find_erased_hashes(hashes: Collection[tuple[int, str]]) -> set[tuple[int, st
           JOIN api_suppression USING (site_id, hash)
     """
     ordered = sorted(hashes)
-    wanted = {"sites": [site for site, _ in ordered], "hashes": [each for _, each in ordered]}
-    return {(site_id, each) for site_id, each in fetch_all(statement, wanted)}
+    parameters = {"sites": [site for site, _ in ordered], "hashes": [hash_ for _, hash_ in ordered]}
+    return {(site_id, hash_) for site_id, hash_ in fetch_all(statement, parameters)}
 
 
 def find_ids(body: bytes) -> set[str]:
@@ -85,7 +87,8 @@ def find_ids(body: bytes) -> set[str]:
     except (UnreadableBodyError, RecursionError):
         return set(iter_values(body))
     context = read_object(fields.get("context"), set())
-    places = [fields, context, *(read_object(each, set()) for each in (fields.get("properties"), fields.get("traits")))]
+    places = [fields, context]
+    places += [read_object(value, set()) for value in (fields.get("properties"), fields.get("traits"))]
     places.append(read_object(context.get("traits"), set()))
     sent = [fields.get(name) for name in ("userId", "anonymousId", "previousId")]
     sent += [place.get(name) for place in places for name in VISITOR_FIELDS]

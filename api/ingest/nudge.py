@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 def nudge() -> None:
     """Have a worker process the inbox soon. Returns at once, whatever the broker does."""
-    nudger().wanted.set()
+    nudger().requested.set()
 
 
 class Overload(Enum):
@@ -141,7 +141,7 @@ class Nudger:
     """The thread that publishes nudges for a process."""
 
     def __init__(self) -> None:
-        self.wanted = threading.Event()
+        self.requested = threading.Event()
         self.backlog = Backlog()
         self.uncounted = source_counts.UnwrittenCounts()
         self._connection: psycopg.Connection[Any] | None = None
@@ -151,8 +151,8 @@ class Nudger:
     def _work(self) -> None:
         counted_at, is_counted = 0.0, True
         while True:
-            if self.wanted.wait(timeout=BACKLOG_SECONDS):
-                self.wanted.clear()
+            if self.requested.wait(timeout=BACKLOG_SECONDS):
+                self.requested.clear()
                 self._publish()
                 is_counted = False
             # While senders are refused, no commit asks for a count, so count without being asked.

@@ -178,10 +178,10 @@ class RefusalCounter:
         rows = link.execute(WRITE, {"sources": sources, "reasons": reasons, **columns}).fetchall()
         of_sites = link.execute(SITE_TOTALS, [sources]).fetchall()
         now = time.monotonic()
-        for key, each in counts.items():
-            self._add(key, -each)
+        for key, written in counts.items():
+            self._add(key, -written)
         with self._lock:
-            self._unwritten = {key: each for key, each in self._unwritten.items() if each != RefusalCounts()}
+            self._unwritten = {key: left for key, left in self._unwritten.items() if left != RefusalCounts()}
             for source_id, reason, kept, kept_bytes, seconds in rows:
                 self._seen[source_id, reason] = StoredRefusals(kept, kept_bytes, now + seconds)
             self._of_sites |= {site_id: (rows_of_site, size) for site_id, rows_of_site, size in of_sites}

@@ -77,8 +77,8 @@ class UnwrittenCounts:
 
     def add(self, counts: HourlyCounts) -> None:
         with self._lock:
-            for key, each in counts.items():
-                self._counts[key] = _sum(self._counts.get(key, SourceCounts()), each)
+            for key, added in counts.items():
+                self._counts[key] = _sum(self._counts.get(key, SourceCounts()), added)
 
     @property
     def is_written(self) -> bool:
@@ -122,4 +122,4 @@ def load_source_counts(source_ids: Collection[int], *, since: datetime | None = 
             """,
             [list(source_ids), since],
         )
-        return {source_id: SourceCounts(*found) for source_id, *found in cursor.fetchall()}
+        return {source_id: SourceCounts(*columns) for source_id, *columns in cursor.fetchall()}

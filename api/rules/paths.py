@@ -69,8 +69,8 @@ def expand_path(type_: str, fields: Mapping[str, Any], path: str) -> list[Path]:
 
 def find_computed_traits(fields: Mapping[str, Any]) -> list[Path]:
     """Return the names of the computed traits of an event, the values of which are in its properties."""
-    found = (_walk(fields, ("properties", "trait_key")), _walk(fields, ("context", "personas", "computation_key")))
-    return [(name,) for name in found if isinstance(name, str)]
+    names = (_walk(fields, ("properties", "trait_key")), _walk(fields, ("context", "personas", "computation_key")))
+    return [(name,) for name in names if isinstance(name, str)]
 
 
 def _walk(value: Any, path: Path) -> Any:

@@ -32,7 +32,9 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     parts = PLACEHOLDER.split(pattern)
     unknown = sorted(set(parts[1::2]) - PLACEHOLDERS.keys())
     if unknown:
-        raise ValueError(f"there is no place {{{unknown[0]}}}; use {', '.join(f'{{{each}}}' for each in PLACEHOLDERS)}")
+        raise ValueError(
+            f"there is no place {{{unknown[0]}}}; use {', '.join(f'{{{place}}}' for place in PLACEHOLDERS)}"
+        )
     if parts[1::2].count("any") > MAX_ANY:
         raise ValueError(f"no more than {MAX_ANY} places may be {{any}}")
     texts = [PLACEHOLDERS[part] if number % 2 else re.escape(part) for number, part in enumerate(parts)]

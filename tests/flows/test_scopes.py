@@ -46,33 +46,33 @@ ENDPOINTS: Final[dict[str, Any]] = {
 }
 
 
-def ask(world: World, door: str, new: NewCredential) -> httpx.Response:
-    _, way = ENDPOINTS[door]
+def ask(world: World, endpoint: str, new: NewCredential) -> httpx.Response:
+    _, way = ENDPOINTS[endpoint]
     if way is None:
         return world.client.get(f"/segmentio/getapikey?id={new.credential.client_id}&secret={new.secret}")
     answer: httpx.Response = way(world, basic(new))
     return answer
 
 
-@pytest.mark.parametrize("door", ENDPOINTS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize("scopes", [[each] for each in Scope.values] + [Scope.values])
 def test_endpoint__credential_with_some_scopes__opens_with_the_one_it_needs(
-    world: World, door: str, scopes: Sequence[str]
+    world: World, endpoint: str, scopes: Sequence[str]
 ) -> None:
-    needed, _ = ENDPOINTS[door]
+    needed, _ = ENDPOINTS[endpoint]
 
-    answer = ask(world, door, make(world, *scopes))
+    answer = ask(world, endpoint, make(world, *scopes))
 
     if needed in scopes:
         assert answer.status_code == 200, answer.text
     else:
         assert answer.status_code == 403
-        reason = answer.headers["goalpost-error"] if door.startswith("map") else answer.text
+        reason = answer.headers["goalpost-error"] if endpoint.startswith("map") else answer.text
         assert "insufficient_scope" in reason
         assert f"`{needed}`" in reason
         assert "Settings, Credentials" in reason
-        assert door not in {"map", "maps"} or answer.content == b"{}"
-    assert Message.objects.count() == (1 if door == "segmentio" and needed in scopes else 0)
+        assert endpoint not in {"map", "maps"} or answer.content == b"{}"
+    assert Message.objects.count() == (1 if endpoint == "segmentio" and needed in scopes else 0)
 
 
 @pytest.mark.parametrize("scopes", [[each] for each in Scope.values])

@@ -41,7 +41,7 @@ def has_no_type(world: World) -> None:
     stay(world, {"name": "x"})
 
 
-def meets_closed_door(world: World) -> None:
+def meets_source_off(world: World) -> None:
     Source.objects.update(is_enabled=False)
     clear_lookups()
     stay(world, world.event())
@@ -88,8 +88,8 @@ def digest_fails(world: World) -> None:
     Message.objects.update(status="failed", reason="digest_failed", digested_at=timezone.now(), detail="Traceback")
 
 
-DOOR = ["Received passed", "Authentication passed", "Size passed"]
-TAKEN = [*DOOR, "Accepted passed", "Duplicates passed", "Redaction skipped"]
+INGEST = ["Received passed", "Authentication passed", "Size passed"]
+TAKEN = [*INGEST, "Accepted passed", "Duplicates passed", "Redaction skipped"]
 READ = [*TAKEN, "Processing passed", "Transform hook skipped"]
 UNDERSTOOD = [*READ, "Rules skipped", "Parsed passed", "Identity passed"]
 
@@ -132,10 +132,10 @@ UNDERSTOOD = [*READ, "Rules skipped", "Parsed passed", "Identity passed"]
                 "Outcome stopped",
             ],
         ),
-        (is_too_large, [*DOOR[:2], "Size stopped"]),
-        (is_no_json, [*DOOR, "Duplicates skipped", "Accepted stopped"]),
-        (has_no_type, [*DOOR, "Duplicates skipped", "Accepted stopped"]),
-        (meets_closed_door, [*DOOR, "Duplicates skipped", "Accepted stopped"]),
+        (is_too_large, [*INGEST[:2], "Size stopped"]),
+        (is_no_json, [*INGEST, "Duplicates skipped", "Accepted stopped"]),
+        (has_no_type, [*INGEST, "Duplicates skipped", "Accepted stopped"]),
+        (meets_source_off, [*INGEST, "Duplicates skipped", "Accepted stopped"]),
         (names_nobody, [*READ, "Rules skipped", "Parsed stopped"]),
         (has_no_name, [*READ, "Rules skipped", "Parsed stopped"]),
         (is_dropped, [*READ, "Rules stopped"]),
@@ -144,7 +144,7 @@ UNDERSTOOD = [*READ, "Rules skipped", "Parsed passed", "Identity passed"]
         (
             is_not_taken,
             [
-                *DOOR,
+                *INGEST,
                 "Accepted passed",
                 "Duplicates skipped",
                 "Redaction skipped",

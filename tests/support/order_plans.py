@@ -221,7 +221,7 @@ def is_complete(event: Event) -> bool:
 
 
 def send(shop: World, request: Sequence[Event], write_key: str | None, *, in_array: bool) -> None:
-    """Send a request through the door of a write key, if there is one and it would refuse nothing of it."""
+    """Send a request through a write key, if there is one and it would refuse nothing of it."""
     body = request if in_array or len(request) > 1 else request[0]
     if write_key is None or not all(is_complete(event) for event in request):
         answer = shop.post(body, sitecode=shop.site.sitecode)

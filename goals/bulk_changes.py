@@ -1,4 +1,4 @@
-"""What people do with many goals at once: the same as goals.catalogue does with one, in a few queries however many.
+"""Changes of many goals at once, as goals.catalogue makes them of one goal, in a constant number of queries.
 
 Each function leaves alone what is deleted or merged, and returns how many goals it changed. Call it with a bounded
 number of ids: events of the site make no goals until the caller's transaction ends.
@@ -17,59 +17,59 @@ from goals.models import Goal, GoalBinding, Tag
 
 
 def select_live_goals(site_id: int, ids: Collection[int]) -> QuerySet[Goal]:
-    """Return the goals of a site among these that are neither deleted nor merged."""
+    """Return the goals among these ids of a site that are neither deleted nor merged."""
     return Goal.objects.filter(site_id=site_id, pk__in=ids, deleted_at=None, counts_for=None)
 
 
 def archive(site_id: int, ids: Collection[int], *, now: datetime) -> int:
-    """Put goals aside. One query."""
+    """Archive goals. One query."""
     return select_live_goals(site_id, ids).filter(archived_at=None).update(archived_at=now, updated_at=now)
 
 
 def restore(site_id: int, ids: Collection[int], *, now: datetime) -> int:
-    """Take goals back from the archive. One query."""
+    """Restore archived goals. One query."""
     return select_live_goals(site_id, ids).exclude(archived_at=None).update(archived_at=None, updated_at=now)
 
 
 def delete(site_id: int, ids: Collection[int], *, now: datetime) -> int:
-    """Delete goals with what is merged into them. Six queries."""
+    """Delete goals and the goals merged into them. Six queries."""
     with transaction.atomic():
         quota.lock_names(site_id)
-        mine = list(select_live_goals(site_id, ids).values_list("pk", flat=True))
-        merged = list_merged_into(site_id, mine)
-        GoalBinding.objects.filter(goal__in=[*mine, *merged]).delete()
-        Goal.objects.filter(pk__in=[*mine, *merged], deleted_at=None).update(deleted_at=now)
+        live = list(select_live_goals(site_id, ids).values_list("pk", flat=True))
+        merged = list_merged_into(site_id, live)
+        GoalBinding.objects.filter(goal__in=[*live, *merged]).delete()
+        Goal.objects.filter(pk__in=[*live, *merged], deleted_at=None).update(deleted_at=now)
         waiting.requeue_names(site_id, now=now)
-    return len(mine)
+    return len(live)
 
 
 def tag(site_id: int, ids: Collection[int], name: str) -> int:
-    """Give goals a tag, which is made if the site does not have it. Five queries."""
+    """Add a tag to goals; create it if the site does not have it. Five queries."""
     with transaction.atomic():
         quota.lock_names(site_id)  # otherwise the tag may be merged into another at this moment
-        mine: Sequence[int] = list(
+        untagged: Sequence[int] = list(
             select_live_goals(site_id, ids).exclude(tags__name=name).values_list("pk", flat=True)
         )
-        if mine:
-            its, _ = Tag.objects.get_or_create(site_id=site_id, name=name)
-            its.goals.add(*mine)
-    return len(mine)
+        if untagged:
+            tag_, _ = Tag.objects.get_or_create(site_id=site_id, name=name)
+            tag_.goals.add(*untagged)
+    return len(untagged)
 
 
 def untag(site_id: int, ids: Collection[int], name: str) -> int:
-    """Take a tag from goals. Three queries."""
+    """Remove a tag from goals. Three queries."""
     with transaction.atomic():
         quota.lock_names(site_id)
-        mine = list(filter_tagged(select_live_goals(site_id, ids), name).values_list("pk", flat=True))
-        Goal.tags.through.objects.filter(goal__in=mine, tag__in=_tags_named(name)).delete()
-    return len(mine)
+        tagged = list(filter_tagged(select_live_goals(site_id, ids), name).values_list("pk", flat=True))
+        Goal.tags.through.objects.filter(goal__in=tagged, tag__in=_tags_named(name)).delete()
+    return len(tagged)
 
 
 def filter_tagged(goals: QuerySet[Goal], name: str) -> QuerySet[Goal]:
-    """Return those of these goals that have a tag of this name, with or without white space around it."""
+    """Return the goals that have a tag of this name, with or without white space around it."""
     return goals.filter(Exists(_tags_named(name).filter(goals=OuterRef("pk"))))
 
 
 def _tags_named(name: str) -> QuerySet[Tag]:
-    """Return the tags of this name; tags from before may have white space around theirs."""
+    """Return the tags of this name. Old tags may have white space around their names."""
     return Tag.objects.alias(bare_name=Trim("name")).filter(Q(name=name) | Q(bare_name=name))

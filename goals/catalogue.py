@@ -1,4 +1,4 @@
-"""What people do with goals: make, rename, bind, archive, delete; one transaction each."""
+"""Changes of a goal by people: creation, renaming, binding, archiving, deletion. One transaction each."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -33,9 +33,10 @@ class TagTakenError(Exception):
 
 
 def create_goal(goal: Goal, *, tags: Iterable[str] = (), template: str) -> Goal:
-    """Save a goal made by hand, by import or through the API; it consumes no quota (promises K-32).
+    """Save a goal created by hand, by import or through the API. It consumes no quota (promises K-32).
 
-    `goal` is unsaved and has its site, name and origin. Raises NameTakenError. Names that wait for it are woken.
+    `goal` is unsaved and has its site, name and origin. Raises NameTakenError. Releases waiting names that
+    lead to it.
     """
     with transaction.atomic():
         quota.lock_names(goal.site_id)
@@ -54,11 +55,11 @@ def change_goal(
     keeps_receiving: bool = False,
     template: str,
 ) -> Goal:
-    """Save what a person edited. A new name is a person's choice: events find it as promises K-15 to K-17 say.
+    """Save the fields that a person edited. Events find a goal that a person renamed by promises K-15 to K-17.
 
     Only `fields` are written, so that two people may edit two fields at a time. `tags=None` leaves the tags alone.
-    `keeps_receiving` binds the events that lead here to the goal, before the name changes. Raises NameTakenError, and
-    Goal.DoesNotExist when it was deleted meanwhile.
+    `keeps_receiving` binds the events that lead to the goal before its name changes. Raises NameTakenError, and
+    Goal.DoesNotExist if it was deleted meanwhile.
     """
     fields = set(fields)
     with transaction.atomic():
@@ -75,23 +76,23 @@ def change_goal(
         if tags is not None:
             set_tags(goal, tags)
         if "name" in fields:
-            waiting.requeue_names(goal.site_id, now=datetime.now(UTC))  # before: some may lead to its new name
+            waiting.requeue_names(goal.site_id, now=datetime.now(UTC))  # first, because some may lead to its new name
             release_waiting_names(goal.site_id, template=template)
     return goal
 
 
 def list_events_leading_to(goal: Goal, *, template: str) -> list[EventName]:
-    """The events that convert this goal as things stand, by its name; bindings aside. One query."""
+    """Return the events that convert this goal by its name at present, without its bindings. One query."""
     names = list(parse_goal_name(goal.name, template=template))
     if not goal.is_named_by_event:
         names += [(event_type, goal.name) for event_type in EVENT_TYPES]
     events = [EventName(*name) for name in names if len(name[1]) <= EVENT_NAME_LENGTH]
-    found = find_goals_of_events(goal.site_id, events, template=template)
-    return [event for event in events if event in found and found[event].id == goal.pk]
+    goals = find_goals_of_events(goal.site_id, events, template=template)
+    return [event for event in events if event in goals and goals[event].id == goal.pk]
 
 
 def bind_event(goal: Goal, event: EventName, *, template: str) -> GoalBinding:
-    """Give further events of this name to a goal, whatever either is called later ("keep receiving these events")."""
+    """Bind later events of this name to a goal, whatever its name is then ("keep receiving these events")."""
     with transaction.atomic():
         quota.lock_names(goal.site_id)
         binding, _ = GoalBinding.objects.update_or_create(
@@ -102,7 +103,7 @@ def bind_event(goal: Goal, event: EventName, *, template: str) -> GoalBinding:
 
 
 def unbind_event(binding: GoalBinding) -> None:
-    """Take a binding back: from now on the event finds its goal by name."""
+    """Remove a binding, so that the event finds its goal by name."""
     with transaction.atomic():
         quota.lock_names(binding.site_id)
         binding.delete()
@@ -110,24 +111,24 @@ def unbind_event(binding: GoalBinding) -> None:
 
 
 def archive_goal(goal: Goal, *, now: datetime) -> Goal:
-    """Put a goal aside; it still converts, and its conversions are flagged (promises K-19)."""
+    """Archive a goal. It still converts, and its conversions are flagged (promises K-19)."""
     goal.archived_at = goal.archived_at or now
     Goal.objects.filter(pk=goal.pk).update(archived_at=goal.archived_at, updated_at=now)
     return goal
 
 
 def restore_goal(goal: Goal) -> Goal:
-    """Take a goal back from the archive."""
+    """Restore an archived goal."""
     goal.archived_at = None
     Goal.objects.filter(pk=goal.pk).update(archived_at=None, updated_at=datetime.now(UTC))
     return goal
 
 
 def delete_goal(goal: Goal, *, now: datetime) -> None:
-    """Delete a goal: it and its conversions leave every count at once, its name is free (promises K-18).
+    """Delete a goal and the goals merged into it. Their conversions leave every count at once (promises K-18).
 
-    So does what is merged into it. The rows go later, in chunks (`purge_deleted`): a goal with millions of conversions
-    is deleted in milliseconds.
+    Their names are free. `purge_deleted` removes the rows later, in chunks, so that deleting a goal with millions of
+    conversions takes milliseconds.
     """
     with transaction.atomic():
         quota.lock_names(goal.site_id)
@@ -138,13 +139,13 @@ def delete_goal(goal: Goal, *, now: datetime) -> None:
 
 
 def purge_deleted() -> bool:
-    """Remove one chunk of a deleted goal's rows, or the goal itself when none is left; whether there is more."""
+    """Delete a chunk of a deleted goal's rows, or the goal after its last row. Return False if none is left."""
     with transaction.atomic():
         deleted = Goal.objects.filter(deleted_at__isnull=False).order_by("deleted_at")
-        goal = deleted.select_for_update(skip_locked=True).first()  # another worker may be at one
+        goal = deleted.select_for_update(skip_locked=True).first()  # another worker may purge one
         if goal is None:
             return False
-        # In the order of the index of a goal's conversions; by id the others' would be walked past.
+        # In the order of the index of a goal's conversions. By id the scan would pass other goals' rows.
         rows = Conversion.objects.filter(goal=goal).order_by("occurred_at", "id")
         chunk = list(rows.values_list("id", flat=True)[:PURGE_CHUNK])
         if chunk:
@@ -155,29 +156,29 @@ def purge_deleted() -> bool:
 
 
 def clean_tag(name: str) -> str:
-    """Return the name of a tag as it is kept: without white space around it. Case counts. Pure."""
+    """Return the name of a tag without white space around it. Case counts. Pure."""
     return name.strip()
 
 
 def set_tags(goal: Goal, names: Iterable[str]) -> None:
-    """Give a goal exactly these tags, making those that the site does not have."""
-    names = sorted({name for each in names if (name := clean_tag(each))})
+    """Set the tags of a goal; create the ones that the site does not have."""
+    names = sorted({cleaned for name in names if (cleaned := clean_tag(name))})
     Tag.objects.bulk_create([Tag(site_id=goal.site_id, name=name) for name in names], ignore_conflicts=True)
     goal.tags.set(Tag.objects.filter(site_id=goal.site_id, name__in=names))
 
 
 def rename_tag(tag: Tag, name: str) -> Tag:
-    """Give a tag another name. Raises TagTakenError when the site has a tag of that name (merge the two), and
-    Tag.DoesNotExist when this one has gone meanwhile.
+    """Rename a tag. Raises TagTakenError if the site has a tag of that name: merge the two.
 
-    A site goes on giving its own tag (`auto_tag`) to what events make: change that too, or the tag comes back.
+    Raises Tag.DoesNotExist if this one was deleted meanwhile. Goals of events get the site's `auto_tag`. Change that,
+    too, otherwise the old tag comes back.
     """
     name = clean_tag(name)
     with transaction.atomic():
         quota.lock_names(tag.site_id)
-        twin = Tag.objects.filter(site_id=tag.site_id, name=name).exclude(pk=tag.pk).first()
-        if twin is not None:
-            raise TagTakenError(twin.pk)
+        existing = Tag.objects.filter(site_id=tag.site_id, name=name).exclude(pk=tag.pk).first()
+        if existing is not None:
+            raise TagTakenError(existing.pk)
         tag = Tag.objects.get(pk=tag.pk)
         tag.name = name
         tag.save(update_fields=["name"])
@@ -185,15 +186,15 @@ def rename_tag(tag: Tag, name: str) -> Tag:
 
 
 def merge_tags(tag: Tag, into: Tag) -> Tag:
-    """Give what has a tag another one of its site instead, and delete the first. Not to be undone.
+    """Move the goals of a tag to another tag of its site and delete the first. This cannot be undone.
 
-    Raises Tag.DoesNotExist when one of them has gone meanwhile.
+    Raises Tag.DoesNotExist if one of them was deleted meanwhile.
     """
     if tag.site_id != into.site_id:
         raise ValueError("these tags belong to two sites")
     with transaction.atomic():
         quota.lock_names(tag.site_id)  # events tag new goals under it
-        tag, into = (Tag.objects.get(pk=each.pk) for each in (tag, into))
+        tag, into = (Tag.objects.get(pk=old.pk) for old in (tag, into))
         if tag.pk != into.pk:
             into.goals.add(*tag.goals.values_list("pk", flat=True))
             tag.delete()
@@ -201,25 +202,27 @@ def merge_tags(tag: Tag, into: Tag) -> Tag:
 
 
 def release_waiting_names(site_id: int, *, template: str) -> int:
-    """Let the waiting names go on that have a goal now; how many. Reads the site's queue (20,000 rows by default)."""
+    """Release the waiting names that have a goal now and return their number. Reads the whole queue of the site."""
     queue = {
         EventName(event_type, event_name): name
         for event_type, event_name, name in WaitingName.objects.filter(site_id=site_id, has_goal=False).values_list(
             "event_type", "event_name", "name"
         )
     }
-    woken = [queue[event] for event in find_goals_of_events(site_id, list(queue), template=template)] if queue else []
-    waiting.mark_created(site_id, woken)
-    return len(woken)
+    released = (
+        [queue[event] for event in find_goals_of_events(site_id, list(queue), template=template)] if queue else []
+    )
+    waiting.mark_created(site_id, released)
+    return len(released)
 
 
 def require_free_name(goal: Goal) -> None:
-    """Raises NameTakenError when another live goal of the site has this name; holds until the transaction ends."""
+    """Raise NameTakenError if another live goal of the site has this name. Valid until the transaction ends."""
     quota.lock_names(goal.site_id)
     _require_free(goal)
 
 
 def _require_free(goal: Goal) -> None:
-    twin = Goal.objects.filter(site_id=goal.site_id, name=goal.name, deleted_at=None).exclude(pk=goal.pk).first()
-    if twin is not None:
-        raise NameTakenError(twin.pk)
+    existing = Goal.objects.filter(site_id=goal.site_id, name=goal.name, deleted_at=None).exclude(pk=goal.pk).first()
+    if existing is not None:
+        raise NameTakenError(existing.pk)

@@ -1,4 +1,4 @@
-"""Conversions that two sources may have made of one happening: same goal and visitor, nearly the same time (B-06)."""
+"""Conversions that two sources may have sent for one action: same goal and visitor, nearly the same time (B-06)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from django.db import connection
 
 MOST_SECONDS_APART: Final = 5  # seconds
 MOST_NEIGHBOURS: Final = (
-    20  # conversions of the visitor before, and after: an id that all share has thousands in a second
+    20  # conversions of the visitor before and after: an id that all visitors share has thousands a second
 )
 
 
 @dataclass(frozen=True, slots=True)
 class DuplicateConversion:
-    """A conversion and the nearest one that another source sent."""
+    """A conversion and the nearest one from another source."""
 
     message_key: str
     other_key: str
@@ -25,7 +25,7 @@ class DuplicateConversion:
 
 
 def find_duplicates(site_id: int, message_keys: Sequence[str]) -> list[DuplicateConversion]:
-    """Those of these conversions that have a twin. One query: a look at the visitor's conversions each."""
+    """Return the conversions that have a near one of another source. One query, which probes an index for each."""
     if not message_keys:
         return []
     with connection.cursor() as cursor:

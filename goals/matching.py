@@ -1,4 +1,4 @@
-"""Which goal an event belongs to, given the goals that could be it: a pure decision, tested as a table."""
+"""Choice of an event's goal among the goals that it may belong to. Pure, and tested as a table."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from goals.naming import list_conventional_names
 
 @dataclass(frozen=True, slots=True)
 class KnownGoal:
-    """What the decision needs of a live goal."""
+    """The fields of a live goal that the choice depends on."""
 
     id: int
     name: str
@@ -20,33 +20,33 @@ class KnownGoal:
 
 @dataclass(frozen=True, slots=True)
 class EventName:
-    """What names an event's goal: its type (track, page or screen) and its own name."""
+    """The two parts of an event that name its goal: the type (track, page or screen) and the event's name."""
 
     type: str
     name: str
 
 
 def list_candidate_names(event: EventName, *, template: str) -> tuple[str, ...]:
-    """Every goal name the event could match, in the order of the lookup."""
+    """Return every goal name that the event may match, in the order of the lookup."""
     return (event.name, *list_conventional_names(event.type, event.name, template=template))
 
 
 def match_goal(
     event: EventName, *, bindings: Mapping[EventName, KnownGoal], goals: Mapping[str, KnownGoal], template: str
 ) -> KnownGoal | None:
-    """The goal of an event, or None when it has to be created (promises K-02, K-07, K-14).
+    """Return the goal of an event, or None if it has to be created (promises K-02, K-07, K-14).
 
-    The order: a binding made by a person; the bare event name, if a person or an import chose it; the site's
-    convention; the spellings that differ in the dash; `Segment.io – {name}`. Matching is exact (K-20).
+    A binding made by a person comes first. The bare event name is next, if a person or an import chose it. Then come
+    the site's convention, the spellings that differ in the dash, and `Segment.io – {name}`. Matching is exact (K-20).
     """
     for step in look_up(event, bindings=bindings, goals=goals, template=template):
-        if step.found == LookupResult.MATCH:
+        if step.result == LookupResult.MATCH:
             return step.goal
     return None
 
 
 class LookupResult(StrEnum):
-    """What a step of the lookup found."""
+    """Result of a step of the lookup."""
 
     NOTHING = "nothing"
     NAMED_BY_EVENT = "named_by_event"  # a goal of the bare name, which an event gave it: passed over
@@ -54,17 +54,17 @@ class LookupResult(StrEnum):
 
 
 class LookupStep(NamedTuple):
-    """A step of the lookup: a name that was tried, None for the binding, and what was there."""
+    """A step of the lookup: the name that was tried, or None for the binding, and the result."""
 
     name: str | None
-    found: LookupResult
+    result: LookupResult
     goal: KnownGoal | None = None
 
 
 def look_up(
     event: EventName, *, bindings: Mapping[EventName, KnownGoal], goals: Mapping[str, KnownGoal], template: str
 ) -> Iterator[LookupStep]:
-    """The steps of `match_goal` in their order, the first match last."""
+    """Yield the steps of `match_goal` in their order; the first match is the last step."""
     bound = bindings.get(event)
     yield LookupStep(None, LookupResult.MATCH if bound is not None else LookupResult.NOTHING, bound)
     if bound is not None:
@@ -83,5 +83,5 @@ def look_up(
 
 
 def list_lookup_names(events: Iterable[EventName], *, template: str) -> list[str]:
-    """The goal names to fetch for a batch of events, each once, sorted."""
+    """Return the goal names to fetch for a batch of events, sorted, each once."""
     return sorted({name for event in events for name in list_candidate_names(event, template=template)})

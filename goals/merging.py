@@ -1,46 +1,26 @@
-"""Goals merged into others, by a pointer: nothing is moved, so taking a merge back restores both (promises N-06).
+"""Merges of goals by a pointer. No row is moved, so that undoing a merge restores both goals (promises N-06).
 
-A conversion keeps the goal that its event led to, also while that is merged; the figures of a goal are those of it and
-of all whose pointers lead to it (goals.reports).
+A conversion keeps the goal that its event led to, also while that goal is merged. Reports count a goal together with
+all goals whose pointers lead to it (goals.reports).
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from django.db import transaction
 
 from goals import quota
 from goals.models import Goal
-from goals.reports.figures import GoalFigures
-from goals.reports.summaries import load_figures
 
 
 class MergeError(Exception):
-    """These two goals cannot be merged; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What a merge would do to the figures, all of them since ever."""
-
-    goal: GoalFigures
-    into: GoalFigures
-    union: GoalFigures  # conversions added up, visits and visitors counted anew
-
-
-def preview_merge(goal: Goal, into: Goal) -> Preview:
-    """The figures of two goals, and of both as one. Raises MergeError. Reads all conversions of both; four queries."""
-    _require_mergeable(goal, into)
-    mine, its = list_merged_below(goal), list_merged_below(_final_goal(into))
-    figures = load_figures({0: mine, 1: its, 2: [*mine, *its]})
-    return Preview(figures[0], figures[1], figures[2])
+    """Two goals cannot be merged; the message says why."""
 
 
 def merge(goal: Goal, into: Goal) -> Goal:
-    """Have a goal count for another one of its site from now on; the goal that shows the figures of both.
+    """Let a goal count for another one of its site. Return the goal that shows the figures of both.
 
-    Its events go on leading to it. With it goes what is merged into it. Raises MergeError.
+    Events still lead to the merged goal. The goals merged into it follow it. Raises MergeError.
     """
     with transaction.atomic():
         quota.lock_names(goal.site_id)
@@ -52,9 +32,9 @@ def merge(goal: Goal, into: Goal) -> Goal:
 
 
 def unmerge(goal: Goal) -> None:
-    """Take a merge back: the goal has its conversions to itself again, those included that came meanwhile.
+    """Undo a merge: the goal counts for itself again, with the conversions that came meanwhile.
 
-    What is merged into it stays so. Nothing happens to a goal that is not merged.
+    Goals merged into it stay merged. A goal that is not merged stays as it is.
     """
     with transaction.atomic():
         quota.lock_names(goal.site_id)
@@ -62,21 +42,21 @@ def unmerge(goal: Goal) -> None:
 
 
 def list_merged_into(site_id: int, goal_ids: Collection[int]) -> list[int]:
-    """Return what is merged into these goals, directly or by way of others. One query."""
-    pointers, wanted = _load_pointers(site_id), set(goal_ids)
+    """Return the ids of the goals merged into these, directly or through others. One query."""
+    pointers, targets = _load_pointers(site_id), set(goal_ids)
     return sorted(
-        id_ for id_ in pointers if id_ not in wanted and not wanted.isdisjoint(follow_pointers(id_, pointers))
+        id_ for id_ in pointers if id_ not in targets and not targets.isdisjoint(follow_pointers(id_, pointers))
     )
 
 
 def list_merged_below(goal: Goal) -> list[int]:
-    """A goal and all that is merged into it, by id; the goal first. One query."""
+    """Return the ids of a goal and of all goals merged into it; the goal itself is first. One query."""
     pointers = _load_pointers(goal.site_id)
     return [goal.pk, *sorted(id_ for id_ in pointers if goal.pk in follow_pointers(id_, pointers))]
 
 
 def follow_pointers(goal_id: int, pointers: Mapping[int, int]) -> Sequence[int]:
-    """The goals that a goal's pointer leads through, to the last. Pure."""
+    """Return the goals that a goal's pointer leads through, up to the last. Pure."""
     through: list[int] = []
     while (next_ := pointers.get(through[-1] if through else goal_id)) is not None:
         through.append(next_)
@@ -89,7 +69,7 @@ def _load_pointers(site_id: int) -> dict[int, int]:
 
 
 def _set_pointer(goal: Goal, into: Goal | None) -> None:
-    """Set a goal's pointer, and where it and those below it end."""
+    """Set a goal's pointer, and `counts_for` of this goal and of all goals merged into it."""
     now = datetime.now(UTC)
     Goal.objects.filter(pk=goal.pk).update(merged_into=into, updated_at=now)
     pointers = _load_pointers(goal.site_id)

@@ -1,4 +1,4 @@
-"""What happened: goals with their tags, the conversions that hit them, and how fast goals may be made."""
+"""Goals with their tags, their conversions and kept totals, and the queue of names that wait for quota."""
 
 from django.core.validators import MinLengthValidator
 from django.db import models
@@ -6,7 +6,7 @@ from django.db.models import Q
 
 import names
 
-# An event name of 500 characters is stored whole; the rest is room for the site's template.
+# An event name of 500 characters is stored whole; the rest is for the site's template.
 GOAL_NAME_LENGTH = 600
 
 
@@ -30,7 +30,7 @@ class Goal(models.Model):
     """A named target. Its name is unique among the live goals of its site; a deleted goal's name is free."""
 
     class Type(models.TextChoices):
-        """As Kameleoon's Automation API spells them."""
+        """Types as Kameleoon's Automation API spells them."""
 
         CLICK = "CLICK"
         CUSTOM = "CUSTOM"
@@ -55,7 +55,7 @@ class Goal(models.Model):
     type = models.CharField(max_length=16, choices=Type.choices, default=Type.CUSTOM)
     description = models.TextField(blank=True)
     has_multiple_conversions = models.BooleanField(
-        default=False, help_text="Whether every conversion counts, or one a visit."
+        default=False, help_text="True if every conversion counts, False if one a visit counts."
     )
     origin = models.CharField(max_length=8, choices=Origin.choices, default=Origin.PERSON)
     is_named_by_event = models.BooleanField(
@@ -65,7 +65,7 @@ class Goal(models.Model):
     tags = models.ManyToManyField(Tag, blank=True, related_name="goals")
     archived_at = models.DateTimeField(null=True, blank=True)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
-    # Nothing else remembers a merge: its conversions stay its own, and undoing it is forgetting these two.
+    # These two fields are all that a merge changes, so clearing them undoes it.
     merged_into = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, editable=False, db_index=False, related_name="+"
     )
@@ -92,7 +92,7 @@ class Goal(models.Model):
         indexes = [
             # The purge looks for deleted goals only.
             models.Index(fields=["deleted_at"], condition=Q(deleted_at__isnull=False), name="goals_goal_deleted"),
-            # What is merged into a goal; and the foreign keys, when a goal goes.
+            # The goals merged into a goal, and the foreign keys when a goal is deleted.
             models.Index(fields=["counts_for"], condition=Q(counts_for__isnull=False), name="goals_goal_counts_for"),
             models.Index(fields=["merged_into"], condition=Q(merged_into__isnull=False), name="goals_goal_merged_into"),
         ]
@@ -102,7 +102,7 @@ class Goal(models.Model):
 
 
 class GoalBinding(models.Model):
-    """A person's word that an event belongs to a goal, whatever the goal is called ("keep receiving these events")."""
+    """Assignment of an event to a goal by a person, whatever the goal's name is ("keep receiving these events")."""
 
     site = models.ForeignKey("api.Site", on_delete=models.CASCADE, related_name="+")
     event_type = models.CharField(max_length=16)
@@ -150,7 +150,7 @@ class Conversion(models.Model):
     value = models.DecimalField(max_digits=20, decimal_places=6, null=True)
     properties = models.JSONField(default=dict)
     message_key = models.CharField(max_length=300)
-    source_id = models.BigIntegerField(null=True, help_text="Who sent its event; empty before this was noted.")
+    source_id = models.BigIntegerField(null=True, help_text="Sender of its event; empty in rows of old versions.")
 
     class Meta:
         constraints = [
@@ -158,20 +158,20 @@ class Conversion(models.Model):
             models.UniqueConstraint(fields=["site", "message_key"], name="goals_conversion_message"),
         ]
         indexes = [
-            # A goal's conversions, newest first, in keyset pages; with whose they are, it counts visits of merged goals
-            # without the rows.
+            # A goal's conversions, newest first, in keyset pages. The visitor code lets an index-only scan count the
+            # visits of merged goals.
             models.Index(
                 fields=["goal", "occurred_at", "id"], include=["visitor_code"], name="goals_conversion_of_goal"
             ),
             # A visitor's conversions, newest first.
             models.Index(fields=["site", "visitor_code", "occurred_at", "id"], name="goals_conversion_visitor"),
-            # Re-keying when a user's first visitor code is learnt, some conversions at a time.
+            # Re-keying by a user's first visitor code, a batch at a time.
             models.Index(
                 fields=["site", "user_id", "id"],
                 condition=Q(keyed_by__gte=1, user_id__isnull=False),
                 name="goals_conversion_of_user",
             ),
-            # Re-keying when an anonymous id's first visitor code is learnt.
+            # Re-keying by an anonymous id's first visitor code, a batch at a time.
             models.Index(
                 fields=["site", "anonymous_id", "id"],
                 condition=Q(keyed_by__gte=1, anonymous_id__isnull=False),
@@ -184,14 +184,14 @@ class Conversion(models.Model):
 
     @property
     def is_matched(self) -> bool:
-        """Return True if it counts for a visitor code, not for a user id or anonymous id in place of one."""
+        """Return True if it counts for a visitor code, False for a user id or anonymous id in place of one."""
         return self.keyed_by not in self.UNMATCHED
 
 
 class GoalVisitor(models.Model):
-    """What a visitor converted of a goal, in all; written with the conversions (goals.totals), as the next two are."""
+    """Totals of a visitor and a goal; written with the conversions (goals.totals), as the next two models are."""
 
-    # Also the order in which rows are locked.
+    # Rows are locked in the order of this key.
     pk = models.CompositePrimaryKey("goal_id", "visitor_code")
     # No database constraint: each row is written with a conversion, which has one.
     goal = models.ForeignKey(Goal, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
@@ -202,12 +202,12 @@ class GoalVisitor(models.Model):
     last_at = models.DateTimeField()
     revenue = models.JSONField(help_text="By currency, as texts: a float would not be exact.")
     has_gone_on = models.BooleanField(
-        null=True, help_text="Whether what was added last belongs to a visit from before; only its writer asks."
+        null=True, help_text="True if the last upsert continued an existing visit; read only by that statement."
     )
 
     class Meta:
         indexes = [
-            # How many visitors converted a goal since a time.
+            # Counts the visitors who converted a goal since a time.
             models.Index(fields=["goal", "last_at"], name="goals_goalvisitor_last"),
         ]
 
@@ -216,14 +216,14 @@ class GoalVisitor(models.Model):
 
 
 class GoalDay(models.Model):
-    """A part of a goal's figures of a day of UTC. Each worker adds to a part of its own, so that none waits."""
+    """Part of the totals of a goal and a day of UTC. Each worker adds to a part of its own, so that none waits."""
 
     pk = models.CompositePrimaryKey("goal_id", "day", "part")
     goal = models.ForeignKey(Goal, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
     day = models.DateField()
     part = models.SmallIntegerField()
     conversions = models.IntegerField()
-    visits = models.IntegerField(help_text="That began on this day; less than 0 where other parts hold too many.")
+    visits = models.IntegerField(help_text="Visits that began on this day; below 0 if other parts hold too many.")
     revenue = models.JSONField(help_text="By currency, as texts.")
 
     def __str__(self) -> str:
@@ -231,7 +231,7 @@ class GoalDay(models.Model):
 
 
 class GoalTotal(models.Model):
-    """A part of a goal's figures in all."""
+    """Part of the totals of a goal since ever."""
 
     pk = models.CompositePrimaryKey("goal_id", "part")
     goal = models.ForeignKey(Goal, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
@@ -246,7 +246,7 @@ class GoalTotal(models.Model):
 
 
 class GoalCreation(models.Model):
-    """The ledger of goals made by events: the quota counts here, and deleting a goal does not shorten it."""
+    """Entry of the ledger of goals created by events. The quota counts here; deleting a goal removes no entry."""
 
     site = models.ForeignKey("api.Site", on_delete=models.CASCADE, related_name="+")
     created_at = models.DateTimeField()
@@ -273,14 +273,14 @@ class WaitingName(models.Model):
     event_type = models.CharField(max_length=16)
     event_name = models.CharField(max_length=500)
     has_goal = models.BooleanField(
-        default=False, help_text="Its goal exists now: its messages may go on, and it no longer stands in the queue."
+        default=False, help_text="Its goal exists now: its messages are released, and it is no longer in the queue."
     )
     arrival = models.BigIntegerField(
         default=0, db_default=0, help_text="The number of the earliest message that waits for it."
     )
     look_again_at = models.DateTimeField(
         null=True,
-        help_text="The site's rules changed at this time. The messages that were digested before it are digested once "
+        help_text="The site's rules changed at this time. Messages that were digested before it are digested once "
         "more, and the name keeps its place until then.",
     )
     created_at = models.DateTimeField(auto_now_add=True)

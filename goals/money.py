@@ -11,7 +11,8 @@ LIMIT: Final = Decimal(10) ** 14
 
 # ISO 4217, active codes, with XXX ("no currency").
 CURRENCIES: Final = frozenset(
-    """AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE
+    """
+    AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE
     CHF CHW CLF CLP CNY COP COU CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF
     GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR
     LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN
@@ -27,7 +28,7 @@ class NotMoneyError(ValueError):
 
 
 def parse_amount(given: object) -> Decimal | None:
-    """A decimal with six places from a JSON number or a plain decimal string; None when there is none.
+    """Return a decimal with six places from a JSON number or a plain decimal string; None for an absent value.
 
     A currency sign, a comma, an exponent in a string or more than 14 digits before the point raise NotMoneyError
     (promises I-21). Places beyond the sixth are rounded half to even: a float has no exact ones.
@@ -54,7 +55,7 @@ def parse_amount(given: object) -> Decimal | None:
 
 
 def parse_currency(given: object, *, default: str) -> tuple[str, bool]:
-    """(an ISO 4217 code in capitals, whether it was understood); what is not understood is kept apart under XXX."""
+    """Return an ISO 4217 code in capitals, and True. For an unknown currency return XXX and False."""
     if given is None or given == "":
         return default, True
     code = given.strip().upper() if isinstance(given, str) else ""

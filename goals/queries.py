@@ -1,4 +1,4 @@
-"""Finding goals and conversions: the lists that people and programs read, of live goals only."""
+"""Lists of live goals and of their conversions, as people and programs read them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -18,22 +18,22 @@ from goals.reports.figures import load_member_ids
 
 # Of a conversion's properties as JSON. An event of 1 MB has 1.9 MB at most; earlier versions stored up to 50 MB.
 MOST_PROPERTIES: Final = 2_097_152
-MOST_NAMES: Final = 500  # of properties, that a page offers
+MOST_NAMES: Final = 500  # of properties that a page offers
 NAME_LENGTH: Final = 200  # of such a name
 NAMED_BYTES: Final = 65_536  # of the properties, as stored, that are looked into for names
-# At most how many bytes of JSON a conversion `c` has, known without reading it: PostgreSQL compresses 90 times at most.
+# Upper limit of the JSON of a conversion `c` without reading it: PostgreSQL compresses by a factor of 90 at most.
 PROPERTIES_BYTES: Final = f"least(pg_column_size(c.properties)::bigint * 100, {MOST_PROPERTIES})"
 
 
 @dataclass(frozen=True, slots=True)
 class GoalFilter:
-    """Which goals are wanted; what is None or empty does not matter."""
+    """Conditions of a list of goals. A field that is None or empty is no condition."""
 
     tags: Collection[str] = ()
     needs_every_tag: bool = False
     is_archived: bool | None = None
     is_made_by_event: bool | None = None
-    search: str = ""  # words that the name has, in any order (names.search)
+    search: str = ""  # words of the name, in any order (names.search)
     type: str = ""
     seen_since: datetime | None = None  # converted at this time or later
     unseen_since: datetime | None = None  # not since then, or never
@@ -42,17 +42,17 @@ class GoalFilter:
 
 @dataclass(frozen=True, slots=True)
 class ConversionPosition:
-    """Where a page of conversions ended: the next one begins with what is older."""
+    """End of a page of conversions; the next page begins with older ones."""
 
     occurred_at: datetime
     id: int
 
 
 def live_goals(site_ids: Collection[int]) -> QuerySet[Goal]:
-    """The goals of these sites that are neither deleted nor merged, with site, tags, bindings, `last_conversion_at`
-    and `merged_ids`.
+    """Return the goals of these sites that are neither deleted nor merged, with `last_conversion_at` and `merged_ids`.
 
-    Three queries a page, and two looks at the end of an index a goal, and one for each goal merged into it.
+    Site, tags and bindings are loaded, too. Three queries a page, two probes of an index for each goal, and one for
+    each goal merged into it.
     """
     last = Conversion.objects.filter(goal=OuterRef("pk")).order_by("-occurred_at", "-id").values("occurred_at")[:1]
     merged = Goal.objects.filter(counts_for=OuterRef("pk"), deleted_at=None).annotate(last_at=Subquery(last))
@@ -69,7 +69,7 @@ def live_goals(site_ids: Collection[int]) -> QuerySet[Goal]:
 
 
 def find_live_goal(site_ids: Collection[int], goal_id: int, *, follows_merge: bool = False) -> Goal | None:
-    """A goal of `live_goals` by its id; if it `follows_merge`, by the id of one merged into it too. Four queries."""
+    """Return a goal of `live_goals` by its id; if it `follows_merge`, also by that of a merged goal. Four queries."""
     goal = live_goals(site_ids).filter(pk=goal_id).first()
     if goal is None and follows_merge:
         merged = Goal.objects.filter(pk=goal_id, site_id__in=site_ids, deleted_at=None)
@@ -77,49 +77,50 @@ def find_live_goal(site_ids: Collection[int], goal_id: int, *, follows_merge: bo
     return goal
 
 
-def filter_goals(site_ids: Collection[int], wanted: GoalFilter) -> QuerySet[Goal]:
-    """Live goals that pass the filter, in no order."""
+def filter_goals(site_ids: Collection[int], goal_filter: GoalFilter) -> QuerySet[Goal]:
+    """Return the live goals that pass the filter, in no order."""
     goals = live_goals(site_ids)
-    if wanted.tags:
+    if goal_filter.tags:
         tagged = Tag.objects.filter(site_id__in=site_ids)
-        wanted_tags = sorted(set(wanted.tags))
-        for each in [[name] for name in wanted_tags] if wanted.needs_every_tag else [wanted_tags]:
-            goals = goals.filter(pk__in=tagged.filter(name__in=each).values("goals"))
-    if wanted.is_archived is not None:
-        goals = goals.filter(archived_at__isnull=not wanted.is_archived)
-    if wanted.is_made_by_event is not None:
+        names_of_tags = sorted(set(goal_filter.tags))
+        for choice in [[name] for name in names_of_tags] if goal_filter.needs_every_tag else [names_of_tags]:
+            goals = goals.filter(pk__in=tagged.filter(name__in=choice).values("goals"))
+    if goal_filter.is_archived is not None:
+        goals = goals.filter(archived_at__isnull=not goal_filter.is_archived)
+    if goal_filter.is_made_by_event is not None:
         by_event = {"origin": Goal.Origin.EVENT}
-        goals = goals.filter(**by_event) if wanted.is_made_by_event else goals.exclude(**by_event)
-    if wanted.search:
-        goals = names.search_folded(goals, wanted.search, "search_key")
-    if wanted.type:
-        goals = goals.filter(type=wanted.type)
-    if wanted.seen_since is not None:
-        goals = goals.filter(Q(last_conversion_at__gte=wanted.seen_since))
-    if wanted.unseen_since is not None:
-        goals = goals.filter(Q(last_conversion_at__lt=wanted.unseen_since) | Q(last_conversion_at=None))
-    if wanted.is_never_seen:
+        goals = goals.filter(**by_event) if goal_filter.is_made_by_event else goals.exclude(**by_event)
+    if goal_filter.search:
+        goals = names.search_folded(goals, goal_filter.search, "search_key")
+    if goal_filter.type:
+        goals = goals.filter(type=goal_filter.type)
+    if goal_filter.seen_since is not None:
+        goals = goals.filter(Q(last_conversion_at__gte=goal_filter.seen_since))
+    if goal_filter.unseen_since is not None:
+        goals = goals.filter(Q(last_conversion_at__lt=goal_filter.unseen_since) | Q(last_conversion_at=None))
+    if goal_filter.is_never_seen:
         goals = goals.filter(Q(last_conversion_at=None))
     return goals
 
 
 def list_goal_conversions(goal: Goal, *, after: ConversionPosition | None, limit: int) -> list[Conversion]:
-    """Return a page of a goal's conversions, and of those merged into it, newest first, without their properties.
+    """Return a page of the conversions of a goal and of the goals merged into it, newest first, without properties.
 
-    However deep the page, two queries, and one more for each goal merged into it: the index holds each goal's in their
-    order.
+    Two queries, however deep the page, and one more for each merged goal, because the index has the order of one goal.
     """
     pages = (
         _page(Conversion.objects.filter(goal=id_), after=after, limit=limit) for id_ in load_member_ids([goal])[goal.pk]
     )
-    newest = sorted(chain.from_iterable(pages), key=lambda each: (each.occurred_at, each.pk), reverse=True)
+    newest = sorted(
+        chain.from_iterable(pages), key=lambda conversion: (conversion.occurred_at, conversion.pk), reverse=True
+    )
     return newest[:limit]
 
 
 def list_visitor_conversions(
     site_ids: Collection[int], visitor_code: str, *, after: ConversionPosition | None, limit: int
 ) -> list[Conversion]:
-    """Return a page of what a visitor converted on these sites, newest first, without the properties.
+    """Return a page of a visitor's conversions on these sites, newest first, without their properties.
 
     One query, however deep the page.
     """
@@ -131,7 +132,7 @@ def _page(conversions: QuerySet[Conversion], *, after: ConversionPosition | None
     conversions = conversions.filter(goal__deleted_at=None).select_related("goal").order_by("-occurred_at", "-id")
     conversions = conversions.defer("properties")  # 50 of them may be 100 MB
     if after is not None:
-        # A comparison of rows, which the index answers; the same with OR would read every row of one time again.
+        # The index answers this comparison of rows. The same with OR would read every row of one time again.
         older = RawSQL(
             "(goals_conversion.occurred_at, goals_conversion.id) < (%s, %s)",
             (after.occurred_at, after.id),
@@ -142,7 +143,7 @@ def _page(conversions: QuerySet[Conversion], *, after: ConversionPosition | None
 
 
 def estimate_properties_bytes(conversion_ids: Sequence[int]) -> list[tuple[int, int]]:
-    """Return (id, at most how many bytes of JSON its properties have) in the order of the ids. One query."""
+    """Return ids with an upper limit of the bytes of their properties as JSON, in the order given. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT c.id, {PROPERTIES_BYTES} FROM goals_conversion c WHERE c.id = ANY(%b::bigint[])",
@@ -157,8 +158,8 @@ def load_properties(conversion_ids: Sequence[int]) -> dict[int, str | None]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT c.id, CASE WHEN octet_length(its.properties) <= %s THEN its.properties END
-              FROM goals_conversion c, LATERAL (SELECT c.properties::text AS properties OFFSET 0) AS its
+            SELECT c.id, CASE WHEN octet_length(json.properties) <= %s THEN json.properties END
+              FROM goals_conversion c, LATERAL (SELECT c.properties::text AS properties OFFSET 0) AS json
              WHERE c.id = ANY(%b::bigint[])
             """,
             [MOST_PROPERTIES, list(conversion_ids)],
@@ -171,7 +172,7 @@ def load_property_names(goal: Goal, *, latest: int) -> set[str]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT DISTINCT its.name
+            SELECT DISTINCT property.name
               FROM (SELECT c.properties
                       FROM unnest(%(goals)s::bigint[]) AS member (id)
                       JOIN LATERAL (
@@ -179,7 +180,7 @@ def load_property_names(goal: Goal, *, latest: int) -> set[str]:
                          ORDER BY occurred_at DESC, id DESC LIMIT %(latest)s) AS c ON true
                      ORDER BY c.occurred_at DESC, c.id DESC LIMIT %(latest)s) AS c,
                    LATERAL (SELECT name FROM jsonb_object_keys(c.properties) AS name
-                             WHERE length(name) <= %(length)s LIMIT %(most)s) AS its
+                             WHERE length(name) <= %(length)s LIMIT %(most)s) AS property
              WHERE pg_column_size(c.properties) <= %(bytes)s
              LIMIT %(most)s
             """,

@@ -1,4 +1,4 @@
-"""How many goals events may still create for a site, exactly, under any number of workers."""
+"""New-goal limit of a site: two sliding windows, exact under any number of workers."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from django.db import connection
 
 from goals.models import GoalCreation
 
-# Any constant: it keeps our advisory locks apart from another program's in the same database.
+# An arbitrary constant that keeps these advisory locks apart from another program's in the same database.
 LOCK_SPACE = 0x474F414C
 
 
@@ -22,15 +22,15 @@ class Window:
 
 
 def build_windows(*, per_10_seconds: int, per_hour: int) -> tuple[Window, Window]:
-    """The two sliding windows of a site, consumed together (promises K-26, K-27)."""
+    """Return the two sliding windows of a site, which are consumed together (promises K-26, K-27)."""
     return Window(per_10_seconds, timedelta(seconds=10)), Window(per_hour, timedelta(minutes=60))
 
 
 def lock_names(site_id: int) -> datetime:
-    """Become the only writer of a site's goal names until the transaction ends; the database's time once locked.
+    """Lock the goal names of a site until the transaction ends. Return the database's time after the lock was granted.
 
-    Everything that creates, renames, binds or deletes a goal takes this lock before it touches a goal,
-    so two workers never both see the last free place, nor both find a name missing. One query.
+    Each creation, renaming, binding or deletion of a goal takes this lock first. So two workers never both see the last
+    free place, nor both miss a name. Two queries.
     """
     with connection.cursor() as cursor:
         # Two statements: the clock must be read after the lock was granted.
@@ -41,18 +41,18 @@ def lock_names(site_id: int) -> datetime:
 
 
 def count_free(site_id: int, limits: tuple[Window, ...], *, now: datetime) -> int:
-    """How many goals may be created at `now`. Call it under `lock_names`. One query.
+    """Return how many goals may be created at `now`. Call it under `lock_names`. One query.
 
-    What the ledger holds of later than `now` counts too: the windows hold also when the database's clock was set back.
+    Entries of the ledger later than `now` count, too: the limit holds also after the database's clock was set back.
     """
     return min(count_free_by_window(site_id, limits, now=now))
 
 
 def move_back_future_creations(site_id: int, *, now: datetime) -> int:
-    """Move creations that a clock which was ahead dated later than `now` back to `now`; how many.
+    """Move creations that are dated later than `now` back to `now` and return their number.
 
-    Otherwise they would fill both windows until that time comes. Their distances stay, so that the windows hold. Call
-    it under `lock_names`. One query.
+    A clock that was ahead has dated them. Otherwise they would fill both windows until that time. Their distances stay,
+    so that the limit holds. Call it under `lock_names`. One query.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -68,7 +68,7 @@ def move_back_future_creations(site_id: int, *, now: datetime) -> int:
 
 
 def count_free_by_window(site_id: int, limits: tuple[Window, ...], *, now: datetime) -> list[int]:
-    """How many places each window has left at `now`. One query."""
+    """Return how many creations each window has left at `now`. One query."""
     counted = ", ".join("count(*) FILTER (WHERE created_at > %s)" for _ in limits)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -80,9 +80,9 @@ def count_free_by_window(site_id: int, limits: tuple[Window, ...], *, now: datet
 
 
 def find_peak(times: Iterable[datetime], span: timedelta) -> tuple[int, datetime | None]:
-    """The most creations that any half-open span of this length holds, and when the first of them was.
+    """Return the most creations in any half-open span of this length, and the time of the first of them.
 
-    `times` ascend; of several such spans it is the earliest. Pure; as many times are held as one span has.
+    `times` ascend. Of several such spans the earliest counts. Pure; it keeps as many times as one span has.
     """
     most, since = 0, None
     held: deque[datetime] = deque()
@@ -96,5 +96,5 @@ def find_peak(times: Iterable[datetime], span: timedelta) -> tuple[int, datetime
 
 
 def consume(site_id: int, granted: int, *, now: datetime) -> None:
-    """Note `granted` creations in the ledger; a rollback gives them back. One query."""
+    """Insert `granted` creations into the ledger. A rollback returns them. One query."""
     GoalCreation.objects.bulk_create(GoalCreation(site_id=site_id, created_at=now) for _ in range(granted))

@@ -1,4 +1,4 @@
-"""Hits become conversions: the lookup, the creation of goals within their quota, and the re-keying by late links."""
+"""Recording of hits as conversions: the lookup of their goals, and the creation of goals within their quota."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -33,13 +33,13 @@ class Hit:
     currency: str | None
     value: Decimal | None
     properties: str  # JSON
-    arrival: int  # the number of its message; a name that waits for quota has the place of the earliest
+    arrival: int  # the number of its message; a waiting name has the place of its earliest message
     source_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How a site wants its goals made."""
+    """Settings of a site for the goals that events create."""
 
     template: str
     tag: str
@@ -56,7 +56,7 @@ class HitOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RecordedHit:
-    """What became of a hit: its goal, or the name it waits for."""
+    """Result of a hit: its goal, or the name that waits for quota."""
 
     outcome: HitOutcome
     goal_id: int | None = None
@@ -82,7 +82,7 @@ class FirstVisitor:
 def record(
     site_id: int, hits: Sequence[Hit], *, policy: Policy, moved: Sequence[totals.MovedConversion] = ()
 ) -> list[RecordedHit]:
-    """Record hits of one site and say, in their order, what became of each. Call it inside a transaction.
+    """Record hits of one site and return their results in the same order. Call it inside a transaction.
 
     Unknown names become goals while the quota lasts (promises K-03, K-26, K-27); the rest is deferred, first come,
     first created (K-31). The totals follow, also those of what `rekey` moved before. Two queries when every name is
@@ -120,12 +120,12 @@ def record(
             )
         )
         if converted:
-            creation.new_goal_ids.discard(goal.id)  # the first hit made it, the next ones found it
+            creation.new_goal_ids.discard(goal.id)  # only the first hit created it
     return recorded
 
 
 def find_goals_of_events(site_id: int, events: Sequence[EventName], *, template: str) -> dict[EventName, KnownGoal]:
-    """The goals of those events that have one, as things stand. One query."""
+    """Return the goals of the events that have one at present. One query."""
     bindings, goals = find_candidates(site_id, events, template=template)
     matches = {event: match_goal(event, bindings=bindings, goals=goals, template=template) for event in events}
     return {event: goal for event, goal in matches.items() if goal is not None}
@@ -134,7 +134,7 @@ def find_goals_of_events(site_id: int, events: Sequence[EventName], *, template:
 def find_candidates(
     site_id: int, events: Sequence[EventName], *, template: str
 ) -> tuple[dict[EventName, KnownGoal], dict[str, KnownGoal]]:
-    """What the lookup of these events goes by: the goals they are bound to, and the goals by name. One query."""
+    """Return the goals that these events are bound to, and the goals that they may match by name. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -174,7 +174,7 @@ class RekeyResult:
 
 
 def rekey(site_id: int, links: Collection[FirstVisitor], *, most: int) -> RekeyResult:
-    """Give the conversions of these ids to the visitor codes now known to be theirs, and return what changed hands.
+    """Re-key the conversions of these ids to their visitor codes, and return the conversions that moved.
 
     Only conversions whose event carried no code move. Of several links the first in the order of `KeyedBy` wins
     (promises K-51, N-09). The rows are locked in the order of their ids, so that two links cannot deadlock.
@@ -199,10 +199,10 @@ def rekey(site_id: int, links: Collection[FirstVisitor], *, most: int) -> RekeyR
 def rekey_next(
     site_id: int, link: FirstVisitor, *, after: int, limit: int
 ) -> tuple[list[totals.MovedConversion], int | None]:
-    """Re-key the next conversions of one id as `rekey` does, and return what moved and the last one's number.
+    """Re-key the next conversions of one id as `rekey` does. Return the moved ones and the number of the last one.
 
-    The number is None at their end. Call it inside a transaction that has the identity locked: nobody adds conversions
-    of it meanwhile. Two queries, which read `limit` conversions.
+    The number is None at their end. Call it inside a transaction that has locked the identity, so that no worker adds
+    conversions of it meanwhile. Two queries, which read `limit` conversions.
     """
     column = "anonymous_id" if link.is_device else "user_id"
     with connection.cursor() as cursor:
@@ -315,13 +315,13 @@ class _CreationResult:
 
 
 def _create_goals(site_id: int, hits: Sequence[Hit], *, policy: Policy) -> _CreationResult:
-    """Make goals for unknown events, as many as the quota and those who came before leave room for."""
+    """Create goals for unknown events, as many as the quota and the queue allow."""
     now = quota.lock_names(site_id)
     arrivals: dict[EventName, int] = {}
     for hit in hits:
         arrivals[hit.event] = min(hit.arrival, arrivals.get(hit.event, hit.arrival))
     events = list(arrivals)
-    goals = find_goals_of_events(site_id, events, template=policy.template)  # another worker may have been faster
+    goals = find_goals_of_events(site_id, events, template=policy.template)  # another worker may have created some
     names = {
         event: name_goal(event.type, event.name, template=policy.template) for event in events if event not in goals
     }
@@ -367,7 +367,7 @@ def insert_goals(site_id: int, names: Sequence[str], *, tag: str, origin: Goal.O
 
 
 def _insert_conversions(site_id: int, found: Sequence[tuple[Hit, int]]) -> dict[str, CountedConversion]:
-    """Insert conversions, sorted by key; those whose message keys were new, by key."""
+    """Insert conversions, sorted by message key, and return the new ones by that key. One query."""
     if not found:
         return {}
     found = sorted(found, key=lambda pair: pair[0].message_key)

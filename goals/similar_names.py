@@ -1,4 +1,4 @@
-"""Goals whose names mean the same: `Sign Up`, `sign_up`, `SignUp` and `Signed Up`. Pure."""
+"""Groups of goals whose names mean the same: `Sign Up`, `sign_up`, `SignUp` and `Signed Up`. Pure."""
 
 import re
 import unicodedata
@@ -16,18 +16,19 @@ VOWEL: Final = re.compile("[aeiouy]")
 
 
 def split_name(goal_name: str, *, template: str) -> tuple[str, str]:
-    """The event's type and name in a goal's name that follows a convention; else no type and the name. Pure."""
-    for each in (template, TEMPLATE, *OTHER_TEMPLATES):
-        for event_type in EVENT_TYPES if "{type}" in each else ("",):
-            before = name_goal(event_type, "", template=each)
+    """Return the event's type and name in a goal's name; an empty type if it follows no convention. Pure."""
+    for convention in (template, TEMPLATE, *OTHER_TEMPLATES):
+        for event_type in EVENT_TYPES if "{type}" in convention else ("",):
+            before = name_goal(event_type, "", template=convention)
             if before and goal_name.startswith(before):
                 return event_type, goal_name.removeprefix(before)
     return "", goal_name
 
 
 def normalise_name(name: str) -> str:
-    """What is left of a name without case, separators, accents of width, and simple endings; names of one likeness
-    mean the same most likely. Empty for a name without letters and digits.
+    """Return a name without case, separators, variants of width and simple endings.
+
+    Names that are then equal probably mean the same. Empty for a name without letters and digits.
     """
     text = HUMP.sub(" ", unicodedata.normalize("NFKC", name))
     return "".join(map(_stem, WORDS.findall(text.casefold())))
@@ -42,7 +43,7 @@ def _stem(word: str) -> str:
 
 
 def group_similar(names: Iterable[tuple[int, str]], *, template: str) -> list[list[int]]:
-    """Of goals as (id, name), those of one type of event whose names are alike; each group in the order given."""
+    """Return groups of goals, given as (id, name), of one type of event and with similar names. The order stays."""
     groups = defaultdict[tuple[str, str], list[int]](list)
     for id_, goal_name in names:
         event_type, name = split_name(goal_name, template=template)

@@ -1,4 +1,4 @@
-"""Tracking plans: the events that somebody means to send, and their goals ahead of the first of them."""
+"""Tracking plans: files of events that will be sent, and the creation of their goals in advance."""
 
 import codecs
 import csv
@@ -28,19 +28,19 @@ UNSTORABLE: Final = re.compile(r"[\0\ud800-\udfff]")
 
 
 class UnreadablePlanError(Exception):
-    """The file is no tracking plan; says why."""
+    """The file is no tracking plan; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrackingPlan:
-    """What a tracking plan says."""
+    """Content of a tracking plan."""
 
     events: list[EventName] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)  # a sentence each, with the line or the rule
-    ignored: Counter[str] = field(default_factory=Counter)  # rules that are about no goal, by type
+    ignored: Counter[str] = field(default_factory=Counter)  # rules without a goal, by type
 
     def add(self, place: str, type_: str, name: Any) -> None:
-        """Take one line or rule, or say why not."""
+        """Add one line or rule, or the reason why it is refused."""
         if type_ in NAMELESS_TYPES:
             self.ignored[type_] += 1
         elif type_ not in EVENT_TYPES:
@@ -58,7 +58,7 @@ class TrackingPlan:
 
 @dataclass(frozen=True, slots=True)
 class CreatedChunk:
-    """What became of some events of a plan."""
+    """Numbers of goals of a chunk of a plan: created, and there before."""
 
     made: int
     existed: int
@@ -117,8 +117,10 @@ def read_csv(text: str) -> TrackingPlan:
 
 
 def read_rules(document: Any) -> TrackingPlan:
-    """A plan as Segment's Public API gives it (`rules` with `type` and `key`), as its older Config API did and
-    RudderStack does (`rules.events` with `name`, there also with `eventType`), with or without `data` around it.
+    """Return a plan in JSON of Segment or RudderStack, with or without `data` around it.
+
+    Segment's Public API has `rules` with `type` and `key`. Its older Config API and RudderStack have `rules.events`
+    with `name`; RudderStack also has `eventType`.
     """
     plan = TrackingPlan()
     while isinstance(document, Mapping):
@@ -147,10 +149,10 @@ def read_rules(document: Any) -> TrackingPlan:
 
 
 def create_goals(site_id: int, events: Iterable[EventName], *, template: str, tag: str) -> Iterator[CreatedChunk]:
-    """Make the goals that events would make, ahead of them and outside their quota (promises K-23, K-32).
+    """Create the goals of events before the events, outside their quota (promises K-23, K-32).
 
-    A chunk a step, each in a transaction of its own, so that it goes on where it was when it is run again. Names that
-    wait for a goal made here are woken with it. Some ten queries a chunk, and at the end two of the whole queue.
+    Each chunk is a transaction of its own, so that a second run continues after the last one. Names that wait for a
+    goal created here are released with it. Some ten queries a chunk, and at the end two of the whole queue.
     """
     remaining = iter(dict.fromkeys(events))
     while chunk := list(islice(remaining, CHUNK)):
@@ -159,7 +161,7 @@ def create_goals(site_id: int, events: Iterable[EventName], *, template: str, ta
         yield made
     with transaction.atomic():
         quota.lock_names(site_id)
-        release_waiting_names(site_id, template=template)  # those that began to wait under another convention
+        release_waiting_names(site_id, template=template)  # names that began to wait under another convention
 
 
 def _create_chunk(site_id: int, events: Sequence[EventName], *, template: str, tag: str) -> CreatedChunk:

@@ -1,4 +1,4 @@
-"""The queue of goal names that wait for quota: first come, first created. Everything runs under `quota.lock_names`."""
+"""Queue of goal names that wait for quota, in order of arrival. Call its functions under `quota.lock_names`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from goals.models import WaitingName
 
 @dataclass(frozen=True, slots=True)
 class NameQueue:
-    """What a creation needs of a site's queue."""
+    """Parts of a site's queue that a creation depends on."""
 
-    head: Mapping[str, int]  # the names whose turn it is, as many as there are places, and their arrivals
-    waiting: Mapping[str, int]  # which of the names asked for stand in it, and their arrivals
+    head: Mapping[str, int]  # the first names, as many as may be created, and their arrivals
+    waiting: Mapping[str, int]  # the requested names that are in the queue, and their arrivals
     length: int
 
 
@@ -28,7 +28,7 @@ class Newcomer:
 
 
 def select_queue(site_id: int) -> "QuerySet[WaitingName]":
-    """Return the names that stand in a site's queue, in its order."""
+    """Return the names in a site's queue, in its order."""
     return WaitingName.objects.filter(site_id=site_id, has_goal=False).order_by("arrival", "id")
 
 
@@ -44,12 +44,12 @@ def load_queue(site_id: int, *, names: Iterable[str], places: int) -> NameQueue:
 
 
 def join_queue(site_id: int, comers: Sequence[Newcomer], queue: NameQueue, *, most: int) -> set[str]:
-    """Let names wait at the place of their arrival and return those that do: `most` in all, and no one loses its place.
+    """Insert names at the place of their arrival, up to `most` in all. Return those that wait; none loses its place.
 
     One query if anything changes.
     """
     earliest: dict[str, Newcomer] = {}
-    for comer in sorted(comers, key=lambda each: each.arrival):
+    for comer in sorted(comers, key=lambda newcomer: newcomer.arrival):
         earliest.setdefault(comer.name, comer)
     newcomers = [comer for comer in earliest.values() if comer.name not in queue.waiting]
     admitted = newcomers[: max(0, most - queue.length)]
@@ -68,7 +68,7 @@ def _insert(site_id: int, rows: Sequence[Newcomer]) -> None:
               FROM unnest(%b::text[], %b::text[], %b::text[], %b::bigint[]) WITH ORDINALITY
                    AS n (name, type, event_name, arrival, place)
              ORDER BY place
-            ON CONFLICT (site_id, name) DO UPDATE  -- it is in the queue, or its goal was deleted before its turn came
+            ON CONFLICT (site_id, name) DO UPDATE  -- it is in the queue, or its goal was deleted before the release
                SET has_goal = false, arrival = least(goals_waitingname.arrival, EXCLUDED.arrival)
             """,
             [
@@ -82,22 +82,23 @@ def _insert(site_id: int, rows: Sequence[Newcomer]) -> None:
 
 
 def mark_created(site_id: int, names: Iterable[str]) -> None:
-    """Note that these names have their goal: they leave the queue, and their messages may go on. One query, if any."""
+    """Mark names whose goal exists: they leave the queue, and their messages are released. One query, if any."""
     names = list(names)
     if names:
         WaitingName.objects.filter(site_id=site_id, name__in=names).update(has_goal=True, look_again_at=None)
 
 
 def request_digest_again(site_id: int, *, now: datetime) -> None:
-    """Have the messages of all names digested once more: what they mean may have changed.
+    """Request that the messages of all names are digested again, because the rules have changed.
 
-    The names stand in the queue meanwhile. If their messages went on first, newcomers would overtake them. One query.
+    The names keep their places meanwhile. If their messages were released first, newcomers would overtake them.
+    One query.
     """
     WaitingName.objects.filter(site_id=site_id, has_goal=False).update(look_again_at=now)
 
 
 def requeue_names(site_id: int, *, now: datetime) -> None:
-    """Put the names that were about to leave the queue back in their places: a goal may no longer be theirs.
+    """Put the names that are about to leave the queue back in their places, because their goal may have gone.
 
     Call it when a goal is deleted or renamed, or loses an event. One query.
     """
@@ -105,18 +106,18 @@ def requeue_names(site_id: int, *, now: datetime) -> None:
 
 
 def load_names_to_digest_again(site_id: int, *, limit: int) -> dict[str, datetime]:
-    """Return the first names whose messages must be digested once more, and since when. One query."""
+    """Return the first names whose messages must be digested again, with the time of the request. One query."""
     rows = select_queue(site_id).filter(look_again_at__isnull=False)
     return dict(rows.values_list("name", "look_again_at")[:limit])  # type: ignore[arg-type]  # none is null
 
 
 def count_names_to_digest_again(site_id: int) -> int:
-    """Return how many names stand in the queue until their messages have been digested once more. One query."""
+    """Return how many names wait until their messages have been digested again. One query."""
     return select_queue(site_id).filter(look_again_at__isnull=False).count()
 
 
 def mark_digested_again(site_id: int, names: Iterable[str], *, until: datetime) -> None:
-    """Note that the messages of these names were digested once more, unless another change came later. One query."""
+    """Mark names whose messages were digested again, unless another request came later. One query."""
     rows = WaitingName.objects.filter(site_id=site_id, name__in=list(names), look_again_at__lte=until)
     rows.update(look_again_at=None)
 
@@ -128,19 +129,19 @@ def count_before(name: WaitingName, *, most: int) -> int:
 
 
 def load_names_to_release(site_id: int) -> list[str]:
-    """Return the names whose goal exists and whose messages have not all gone on yet. One query."""
+    """Return the names whose goal exists and that still have messages to release. One query."""
     return list(
         WaitingName.objects.filter(site_id=site_id, has_goal=True).order_by("id").values_list("name", flat=True)
     )
 
 
 def remove_names(site_id: int, names: Iterable[str]) -> None:
-    """Remove names that no message waits for any more. One query."""
+    """Delete names without waiting messages. One query."""
     WaitingName.objects.filter(site_id=site_id, name__in=list(names)).delete()
 
 
 def list_waiting_sites() -> list[int]:
-    """Return the sites with anything in their queue, or on its way out of it. One query."""
+    """Return the sites with names in their queue or names to release. One query."""
     return list(WaitingName.objects.order_by("site_id").values_list("site_id", flat=True).distinct())
 
 

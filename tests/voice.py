@@ -1,6 +1,6 @@
 """Checks of the project's prose: docstrings, comments, messages to users, templates and documents.
 
-`python -m tests.voice` checks all that is finished, `python -m tests.voice PATH…` files and folders.
+`python -m tests.voice` checks the whole project, `python -m tests.voice PATH…` files and folders.
 A finding goes away by a rewrite. There is no list of exceptions, but a quotation in backticks or `<code>` is not read.
 """
 
@@ -14,11 +14,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-# Not rewritten yet: a folder and all below it, or files of one folder. Remove a line when its last finding is gone.
-UNFINISHED: Final = (
-    "goals/",
-    "tests/goals/",
-)
 MOST_WORDS: Final = 25  # of a sentence; code and lists aside
 FEWEST_WORDS: Final = 4  # of a literal that reads as a message
 SHAPES: Final = re.compile(
@@ -72,10 +67,6 @@ def read_files(*paths: str) -> Iterator[tuple[str, str]]:
                 is_template = file.suffix in {".html", ".txt"} and "templates" in file.parts
                 if is_template or file.name.endswith((".py", ".md", *OTHERS)):
                     yield file.as_posix(), file.read_text()
-
-
-def is_finished(path: str) -> bool:
-    return not any(path.startswith(entry) or Path(path).match(entry) for entry in UNFINISHED)
 
 
 def list_homonyms(files: Iterable[tuple[str, str]]) -> list[str]:
@@ -200,7 +191,7 @@ def _blank(match: re.Match[str]) -> str:
 
 if __name__ == "__main__":
     given = sys.argv[1:]
-    files = [(path, source) for path, source in read_files(*given) if given or is_finished(path)]
+    files = list(read_files(*given))
     findings = [finding for path, source in files for finding in check(path, source)]
     findings += [] if given else list_homonyms(files)
     print(*findings, sep="\n", end="\n" if findings else "")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Action = GoalsChange.Action
 CHUNK: Final = 500  # goals a step, during which events of the site make no goals
-NAMED: Final = 20  # goals that a page and the log name
+NAMED: Final = 20  # goals that a page and the log list by name
 KEEP_UNSTARTED: Final = timedelta(days=1)
 KEEP_DONE: Final = timedelta(days=30)
 PAST_TENSE: Final[Mapping[str, str]] = MappingProxyType(

@@ -38,7 +38,7 @@ class GoalFacts:
     def match(self) -> KnownGoal | None:
         """Return the goal that the event's name leads to, or None if it would be created."""
         last = self.lookup[-1]
-        return last.goal if last.found == LookupResult.MATCH else None
+        return last.goal if last.result == LookupResult.MATCH else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,7 +233,7 @@ def _describe_identity(facts: TraceFacts, derived: Derivation, change: changes.C
 def _describe_lookup(goal: GoalFacts) -> TraceStep:
     lines = [
         TraceLine(
-            step.name or "a goal that this event is bound to", FOUND[step.found], step.goal.id if step.goal else None
+            step.name or "a goal that this event is bound to", FOUND[step.result], step.goal.id if step.goal else None
         )
         for step in goal.lookup
     ]

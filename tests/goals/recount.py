@@ -1,4 +1,4 @@
-"""The slow way to a goal's figures: a recount from its conversions, beside what the tables of the figures have."""
+"""Slow recount of a goal's totals from its conversions, to compare with the kept totals."""
 
 import json
 from collections import Counter, defaultdict
@@ -14,14 +14,14 @@ HALF = timedelta(minutes=30)
 
 
 def visits_of(times: list[datetime]) -> list[datetime]:
-    """The slow way: a conversion begins a visit when none happened in the half hour before it."""
-    found: list[datetime] = []
+    """Return visits the slow way: a conversion begins one if there was none in the half hour before it."""
+    starts: list[datetime] = []
     latest: datetime | None = None
     for time in sorted(times):
         if latest is None or time >= latest + HALF:
-            found.append(time)
+            starts.append(time)
         latest = time
-    return found
+    return starts
 
 
 def recount() -> tuple[dict[Any, Any], dict[Any, Any], dict[Any, Any]]:
@@ -54,7 +54,7 @@ def recount() -> tuple[dict[Any, Any], dict[Any, Any], dict[Any, Any]]:
 
 
 def kept() -> tuple[dict[Any, Any], dict[Any, Any], dict[Any, Any]]:
-    """The same as the tables of the figures have it."""
+    """Return the same from the tables of the kept totals."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -94,7 +94,7 @@ def add(sums: dict[Any, Any], key: Any, part: dict[str, Any], *names: str) -> No
 
 
 def exact(revenue: Any) -> dict[str, Decimal]:
-    """The totals by currency; one of 0 is as if it were not there."""
+    """Return the amounts by currency without those that are 0."""
     totals = json.loads(revenue) if isinstance(revenue, str) else revenue
     return {name: Decimal(total) for name, total in totals.items() if Decimal(total)}
 

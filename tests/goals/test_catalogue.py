@@ -1,4 +1,4 @@
-"""What people do to goals, also two at a time."""
+"""Changes of goals by people, also by two at a time."""
 
 import pytest
 
@@ -70,7 +70,7 @@ def test_change_goal__keeps_receiving__binds_the_event_of_a_made_goal(site: Site
 
 
 def test_change_goal__keeps_receiving__binds_only_events_that_led_here(site: Site) -> None:
-    """`Segment.io – Buy` stands last in the lookup: tracks and screens go to other goals."""
+    """`Segment.io – Buy` is last in the lookup: tracks and screens go to other goals."""
     make_goal(site, "SegmentIO track – Buy", by_event=True)
     bound_elsewhere = make_goal(site, "Other")
     binding = GoalBinding(site=site, event_type="screen", event_name="Buy", goal=bound_elsewhere)

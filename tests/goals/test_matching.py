@@ -123,7 +123,7 @@ def test_look_up__until_something_matches__tells_each_step(
 
     steps = look_up(BUY, bindings=bindings, goals=goals, template=TEMPLATE)
 
-    assert [(step.name, step.found) for step in steps] == expected
+    assert [(step.name, step.result) for step in steps] == expected
 
 
 def test_look_up__bare_name_that_an_event_gave__says_that_it_was_there() -> None:
@@ -131,4 +131,4 @@ def test_look_up__bare_name_that_an_event_gave__says_that_it_was_there() -> None
 
     steps = list(look_up(BUY, bindings={}, goals=goals, template=TEMPLATE))
 
-    assert (steps[1].found, steps[1].goal) == (LookupResult.NAMED_BY_EVENT, goals["Buy"])
+    assert (steps[1].result, steps[1].goal) == (LookupResult.NAMED_BY_EVENT, goals["Buy"])

@@ -47,7 +47,7 @@ def test_figures__after_late_links__follow_the_visitor(world: World) -> None:
     ((its),) = kept()[0].values()
     assert its[:2] == (3, 1)
 
-    world.identify(at=10, userId="u1", kameleoonVisitorCode="v2")  # which was earlier
+    world.identify(at=10, userId="u1", kameleoonVisitorCode="v2")  # an earlier link
     assert_exact()
 
 

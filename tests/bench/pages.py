@@ -3,7 +3,7 @@
     python -m tests.bench.pages --data-dir /tmp/million-data [--rounds 7] [--only goals]
 
 It starts a web server on the database of the data directory (or of DATABASE_URL) and reads the first site, which
-tests.bench.seed filled. It marks more than 12 queries and medians over 300 ms. The limit is 50 ms for the request
+tests.bench.seed filled. It marks more than 16 queries and medians over 300 ms. The limit is 50 ms for the request
 that an open page of events sends every second. It fails for a page that tests/bench/looks.py does not name.
 """
 

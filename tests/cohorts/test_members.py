@@ -12,7 +12,7 @@ from api.models import Site
 from cohorts import members
 from cohorts.members import Member
 from cohorts.models import SIZE, Group, Identity, Persona
-from tests.pages.ada import ENTERED, EXITED
+from tests.support.ada import ENTERED, EXITED
 from tests.support.order_plans import ONE_BY_ONE, Event, deliver, several_events
 from tests.world import CLIENT_ID, SECRET, World
 

@@ -15,7 +15,7 @@ from goals.reports import breakdown
 from goals.reports.breakdown import Breakdown, BreakdownPart
 from goals.reports.summaries import summarise_goals
 from tests.goals.recount import visits_of
-from tests.pages.ada import ENTERED, EXITED
+from tests.support.ada import ENTERED, EXITED
 from tests.world import START, World
 
 END = START + timedelta(days=1)

@@ -22,8 +22,8 @@ from api.rest.conversions import PAGE_BYTES
 from api.rules.rule import EventRule
 from cohorts.models import Identity, Persona, PersonaFact
 from goals.models import Conversion, Goal
-from tests.pages.ada import address, browser_of, text_of
 from tests.rest.conftest import Caller
+from tests.support.pages import address, browser_of, text_of
 from tests.world import START, World
 
 MB = 1_000_000

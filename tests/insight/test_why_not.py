@@ -15,7 +15,7 @@ from goals import catalogue
 from goals.matching import EventName
 from goals.models import Goal
 from goals.queries import find_live_goal
-from tests.pages.ada import address, browser_of, text_of
+from tests.support.pages import address, browser_of, text_of
 from tests.world import START, World
 
 NAME = "SegmentIO track – Signed Up"

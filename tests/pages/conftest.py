@@ -1,21 +1,16 @@
 """Fixtures for pages: the browsers of all kinds of users, and a site with one of everything."""
 
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import pytest
-from django.contrib.auth.models import User
-from django.http import HttpResponseBase
-from django.test import Client
 
 from api.ingest import provisioning
-from api.models import Alert, Erasure, GoalsChange, Membership, Message, Role, Rule, Source
+from api.models import Alert, Erasure, GoalsChange, Message, Rule, Source
 from goals.models import Goal, GoalBinding, Tag
-from tests.pages.ada import send_ada
 from tests.pages.catalogue import Place
+from tests.support.ada import send_ada
+from tests.support.pages import Enter, browser_of
 from tests.world import SITECODE, World
-
-Enter = Callable[[str], Client]
 
 
 @pytest.fixture
@@ -24,17 +19,7 @@ def enter(world: World) -> Enter:
 
     The user is a `viewer`, `editor` or `owner` of the site, a `superuser`, an `outsider` of no site, or `anonymous`.
     """
-
-    def enter(role: str) -> Client:
-        client = Client(raise_request_exception=False)
-        if role != "anonymous":
-            user, _ = User.objects.get_or_create(username=role, is_superuser=role == "superuser")
-            if role in Role.values:
-                Membership.objects.get_or_create(user=user, site=world.site, defaults={"role": role})
-            client.force_login(user)
-        return client
-
-    return enter
+    return partial(browser_of, world.site)
 
 
 @pytest.fixture
@@ -73,18 +58,3 @@ def goal(world: World) -> Goal:
     world.track("Buy", userId="u1", properties={"revenue": "1234.5", "currency": "EUR", "plan": "pro"})
     world.track("Buy", at=1, userId="u2", properties={"plan": "<b>free</b>"})
     return Goal.objects.get()
-
-
-def text_of(response: HttpResponseBase) -> str:
-    """Return the text of a page; the response must be one."""
-    assert response.status_code == 200, (response.status_code, response.headers)
-    content: bytes = response.content  # type: ignore[attr-defined]  # pages are never streamed
-    return content.decode()
-
-
-def form_of(person: Client, path: str) -> dict[str, Any]:
-    """Return what a browser would send back from a form of the tables: every field unchanged."""
-    response: Any = person.get(path)
-    text_of(response)
-    values = {field.html_name: field.value() for field in response.context["adminform"].form}
-    return {name: "on" if value is True else value for name, value in values.items() if value not in (None, False)}

@@ -11,8 +11,8 @@ from api.models import Membership, Message, Role, Rule
 from api.pages.urls import urlpatterns
 from goals.models import Goal
 from tests.pages.catalogue import ACTIONS, FORMS, OWNER, PAGES, Place
-from tests.pages.conftest import Enter
 from tests.support.page_rights import MEMBERS, expected, outcome
+from tests.support.pages import Enter
 
 
 def call(client: Client, method: str, address: str, form: dict[str, str]) -> HttpResponseBase:

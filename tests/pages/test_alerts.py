@@ -12,7 +12,7 @@ from api.alerts import outbox, webhook
 from api.ingest.provisioning import create_site, create_source
 from api.models import Alert, AlertDelivery, AuditEntry, Site
 from tests.alerts.receivers import mail_server, receiving
-from tests.pages.conftest import Enter, text_of
+from tests.support.pages import Enter, text_of
 from tests.world import START, World
 
 HOME: Final = "/admin/s/1q2w3e4r5t/"

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.test import Client
 
 from tests.pages.catalogue import ACTIONS, Place
-from tests.pages.conftest import Enter
+from tests.support.pages import Enter
 
 FORM: Final = "application/x-www-form-urlencoded"
 PART: Final = b'--x\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b\r\n--x--\r\n'

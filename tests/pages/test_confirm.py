@@ -15,8 +15,8 @@ from django.utils import timezone
 
 from api.models import AuditEntry, Credential, ManagementToken, SourceCount, WriteKey
 from tests.pages.catalogue import ACTIONS, PAGES, Place
-from tests.pages.conftest import Enter, text_of
 from tests.support.page_forms import filled, prepare
+from tests.support.pages import Enter, text_of
 from tests.world import World
 
 ASKS: Final = [(name, do) for name in ACTIONS for do in PAGES[name].asks]

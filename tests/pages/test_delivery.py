@@ -14,7 +14,7 @@ from api.ingest.provisioning import create_site, create_source
 from api.insight import delivery
 from api.insight.delivery import DeliveryPeriod, Lag
 from api.models import AuditEntry, Message, Site, Source, SourceCount
-from tests.pages.conftest import Enter, text_of
+from tests.support.pages import Enter, text_of
 from tests.support.source_counts import wait_until_counted
 from tests.world import START, World
 

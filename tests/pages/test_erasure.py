@@ -20,9 +20,10 @@ from cohorts.models import Identity, Link, PersonaFact
 from goals import totals
 from goals.models import Conversion, Goal, GoalBinding, Tag
 from tests.goals.recount import assert_exact
-from tests.pages.ada import ENTERED, address, browser_of, send_ada, text_of
+from tests.support.ada import ENTERED, send_ada
 from tests.support.concurrency import count_lock_waits, in_threads, wait_until
 from tests.support.erasures import finish_erasures, places_with
+from tests.support.pages import address, browser_of, text_of
 from tests.world import START, World
 
 IDS = ("ada-king", "anon-1", "visitor-1", "lovelace")

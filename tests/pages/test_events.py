@@ -14,7 +14,7 @@ from django.utils import timezone
 from api.ingest.provisioning import create_site, create_source
 from api.insight import messages
 from api.models import Message, Site
-from tests.pages.conftest import Enter, text_of
+from tests.support.pages import Enter, text_of
 from tests.world import World
 
 PATH = "/admin/s/1q2w3e4r5t/events/"

@@ -10,7 +10,7 @@ from django.test import Client
 
 from api.models import Membership, Role
 from api.pages.frame import MENU
-from tests.pages.conftest import Enter, text_of
+from tests.support.pages import Enter, text_of
 from tests.world import SITECODE, World
 
 HOME = f"/admin/s/{SITECODE}/"

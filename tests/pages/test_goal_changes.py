@@ -19,7 +19,7 @@ from goals import catalogue, merging
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalBinding, Tag
 from goals.naming import TEMPLATE
-from tests.pages.conftest import Enter, text_of
+from tests.support.pages import Enter, text_of
 from tests.world import SITECODE, World
 
 BASE = f"/admin/s/{SITECODE}/goals/"

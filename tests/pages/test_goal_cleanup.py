@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from goals.models import Goal, GoalCreation
 from goals.naming import name_goal
-from tests.pages.conftest import Enter, text_of
+from tests.support.pages import Enter, text_of
 from tests.world import SITECODE, World
 
 BASE = f"/admin/s/{SITECODE}/goals/"

@@ -11,9 +11,9 @@ from goals import catalogue
 from goals.matching import EventName
 from goals.models import Goal
 from goals.naming import TEMPLATE
-from tests.pages.ada import ENTERED
-from tests.pages.conftest import Enter, text_of
+from tests.support.ada import ENTERED
 from tests.support.goal_pages import BASE, make, page_of
+from tests.support.pages import Enter, text_of
 from tests.world import SITECODE, World
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from api.models import AuditEntry
 from goals.models import Goal, GoalBinding, GoalCreation
-from tests.pages.conftest import Enter, text_of
 from tests.support.goal_pages import BASE, NAME, edit, make, page_of
+from tests.support.pages import Enter, text_of
 from tests.world import World
 
 

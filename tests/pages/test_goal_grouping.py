@@ -7,8 +7,8 @@ import pytest
 
 from api.models import Rule
 from goals.models import Goal
-from tests.pages.conftest import Enter, text_of
 from tests.support.goal_pages import BASE, make, names_in, page_of
+from tests.support.pages import Enter, text_of
 from tests.world import World
 
 

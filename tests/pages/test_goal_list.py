@@ -17,8 +17,8 @@ from api.pages.goals.export import as_text
 from api.pages.goals.list_query import SEEN, SORTS
 from goals import catalogue, merging
 from goals.models import Conversion, Goal
-from tests.pages.conftest import Enter, text_of
 from tests.support.goal_pages import BASE, NAME, make, names_in
+from tests.support.pages import Enter, text_of
 from tests.world import World
 
 

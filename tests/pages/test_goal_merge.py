@@ -6,8 +6,8 @@ import pytest
 
 from api.models import AuditEntry
 from goals.models import Goal
-from tests.pages.conftest import Enter, text_of
 from tests.support.goal_pages import BASE, NAME, make, names_in, page_of
+from tests.support.pages import Enter, text_of
 from tests.world import World
 
 

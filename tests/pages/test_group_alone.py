@@ -7,7 +7,7 @@ import pytest
 from api.checks.run import verify
 from api.ingest.provisioning import create_source
 from api.models import Message
-from tests.pages.conftest import Enter, text_of
+from tests.support.pages import Enter, text_of
 from tests.world import World
 
 PAGES = (

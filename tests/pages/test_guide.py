@@ -14,7 +14,7 @@ from api.http.error_codes import ERROR_CODES
 from api.ingest.provisioning import create_site, create_source
 from api.models import Site, Source, SourceCount
 from api.pages.guide import INTEGRATIONS, REFERENCE
-from tests.pages.conftest import Enter, text_of
+from tests.support.pages import Enter, text_of
 from tests.world import World
 
 BASE = "/admin/s/1q2w3e4r5t/guide/"

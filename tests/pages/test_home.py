@@ -15,7 +15,7 @@ from api.models import Alert, DuplicateSources, Message, Site, Source, SourceCou
 from goals import totals as goal_totals
 from goals.models import Conversion, Goal, GoalCreation
 from goals.visitor_totals import CountedConversion
-from tests.pages.conftest import Enter, text_of
+from tests.support.pages import Enter, text_of
 from tests.world import World
 
 PATH = "/admin/s/1q2w3e4r5t/"

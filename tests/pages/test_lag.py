@@ -11,7 +11,7 @@ from api.digest.replay import replay
 from api.ingest.provisioning import note_rules_changed
 from api.insight import delivery
 from api.models import Alert, Message
-from tests.pages.conftest import Enter
+from tests.support.pages import Enter
 from tests.world import SITECODE, World
 
 HOME, DELIVERY = f"/admin/s/{SITECODE}/", f"/admin/s/{SITECODE}/delivery/"

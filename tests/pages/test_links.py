@@ -17,8 +17,8 @@ from api.models import Alert, DuplicateSources, Message, Role, Site, Source, Sou
 from goals import catalogue
 from goals.models import Goal, WaitingName
 from tests.pages.catalogue import PAGES, Page, Place
-from tests.pages.conftest import Enter, text_of
 from tests.support.page_rights import MEMBERS, expected, outcome
+from tests.support.pages import Enter, text_of
 from tests.world import SITECODE, World
 
 HREF: Final = re.compile(r'<a\b[^>]*\bhref="([^"]*)"')

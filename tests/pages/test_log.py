@@ -16,8 +16,8 @@ from goals.catalogue import archive_goal
 from goals.models import Goal
 from tests.pages import catalogue
 from tests.pages.catalogue import PAGES, Place
-from tests.pages.conftest import Enter, text_of
 from tests.support.page_forms import filled, prepare
+from tests.support.pages import Enter, text_of
 from tests.world import SECRET, SITECODE, World
 
 ACTIONS: Final = [name for name in catalogue.ACTIONS if PAGES[name].is_logged]

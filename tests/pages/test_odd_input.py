@@ -15,7 +15,7 @@ from django.test import Client
 from api.http.tokens import make_token
 from api.models import Membership
 from tests.pages.catalogue import ACTIONS, PAGES, Place
-from tests.pages.conftest import Enter
+from tests.support.pages import Enter
 from tests.world import World, owner_of
 
 # In texts, numbers, times and places of pages.

@@ -12,10 +12,10 @@ from api.http.credentials import encode_api_key
 from api.models import Message
 from cohorts.models import Identity
 from goals.models import Goal
-from tests.pages.ada import send_ada
 from tests.pages.catalogue import PAGES, Place
-from tests.pages.conftest import Enter
+from tests.support.ada import send_ada
 from tests.support.concurrency import are_done, digest_until
+from tests.support.pages import Enter
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
 
 ODD = ("infinity", "-infinity", "0044-03-15 BC", "20000-01-01")

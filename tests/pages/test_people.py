@@ -15,7 +15,8 @@ from api.insight.people import persona_changes
 from api.models import AuditEntry, Message, Site
 from cohorts import remote_data
 from cohorts.models import Group, Identity, Persona
-from tests.pages.ada import ENTERED, EXITED, address, browser_of, send_ada, text_of
+from tests.support.ada import ENTERED, EXITED, send_ada
+from tests.support.pages import address, browser_of, text_of
 from tests.world import World
 
 PAGES = (

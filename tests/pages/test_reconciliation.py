@@ -17,8 +17,8 @@ from api.models import Message, Site
 from goals import catalogue
 from goals.models import Conversion, Goal
 from tests.flows.conftest import Clock, clock
-from tests.pages.conftest import Enter, text_of
 from tests.support.concurrency import in_threads
+from tests.support.pages import Enter, text_of
 from tests.support.random_operations import RandomOperations
 from tests.support.source_counts import wait_until_counted
 from tests.world import World

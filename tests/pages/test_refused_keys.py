@@ -17,7 +17,7 @@ from api.http.refused_keys import KeyProblem, RefusedKeyCounter, record_refused_
 from api.http.tokens import make_token
 from api.ingest.provisioning import create_credential, create_site, create_source, revoke_write_key
 from api.models import ManagementToken, RefusedKey, Site, Source
-from tests.pages.conftest import Enter, text_of
+from tests.support.pages import Enter, text_of
 from tests.world import CLIENT_ID, SECRET, SITECODE, World, owner_of
 
 HOME = f"/admin/s/{SITECODE}/"

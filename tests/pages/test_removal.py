@@ -16,7 +16,8 @@ from api.ingest import provisioning
 from api.models import AuditEntry, Message, Removal, Site
 from cohorts.models import Group, Persona, PersonaFact
 from goals.models import Conversion, Goal, GoalVisitor, Tag
-from tests.pages.ada import ENTERED, address, browser_of, send_ada, text_of
+from tests.support.ada import ENTERED, send_ada
+from tests.support.pages import address, browser_of, text_of
 from tests.world import World
 
 

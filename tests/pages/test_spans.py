@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.pages.conftest import Enter, text_of
+from tests.support.pages import Enter, text_of
 from tests.world import SITECODE, World
 
 

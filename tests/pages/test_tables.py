@@ -49,7 +49,7 @@ from cohorts.models import Group, Identity, Link, Persona, PersonaFact, SearchTe
 from goals import catalogue
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalCreation, GoalDay, GoalTotal, GoalVisitor, Tag, WaitingName
-from tests.pages.conftest import form_of, text_of
+from tests.support.pages import form_of, text_of
 from tests.world import START
 
 TEMPLATE = "SegmentIO {type} – {name}"

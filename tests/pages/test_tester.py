@@ -12,7 +12,7 @@ from api.models import Message, Rule, Site, Source
 from api.pages.events.tester import SAMPLES
 from cohorts.models import Identity
 from goals.models import Conversion, Goal
-from tests.pages.conftest import Enter, text_of
+from tests.support.pages import Enter, text_of
 from tests.world import World
 
 PATH = "/admin/s/1q2w3e4r5t/tester/"

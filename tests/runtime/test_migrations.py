@@ -8,7 +8,7 @@ from django.core.management import call_command
 from api.checks.run import verify
 from api.models import Alert, AuditEntry, Message, Site
 from api.models.audit import write_audit
-from tests.pages.ada import send_ada
+from tests.support.ada import send_ada
 from tests.world import World
 
 EARLIER = {"cohorts": "0003", "api": "0011", "goals": "0005"}  # before persona histories and programs in the audit log

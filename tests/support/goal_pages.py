@@ -9,7 +9,7 @@ from django.http import HttpResponseBase
 from goals import catalogue
 from goals.models import Goal
 from goals.naming import TEMPLATE
-from tests.pages.conftest import Enter
+from tests.support.pages import Enter
 from tests.world import SITECODE, World
 
 BASE = f"/admin/s/{SITECODE}/goals/"

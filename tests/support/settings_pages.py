@@ -6,7 +6,7 @@ from typing import Any
 from django.test import Client
 
 from api.models import AuditEntry
-from tests.pages.conftest import text_of
+from tests.support.pages import text_of
 
 BASE = "/admin/s/1q2w3e4r5t/settings/"
 

@@ -5,7 +5,7 @@ from django.test import Client
 
 from api.ingest.provisioning import create_source
 from api.models import Site, Source
-from tests.pages.conftest import Enter
+from tests.support.pages import Enter
 from tests.world import World
 
 

@@ -8,7 +8,7 @@ from django.test import Client
 
 from api.ingest.provisioning import create_credential, create_source
 from api.models import AuditEntry, Membership, Rule, Site, Source, WriteKey
-from tests.pages.conftest import Enter
+from tests.support.pages import Enter
 from tests.support.settings_pages import BASE, look
 
 TABS = ["", "sources/", "rules/", "rules/new/", "credentials/", "members/", "changes/"]

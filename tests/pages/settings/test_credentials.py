@@ -15,8 +15,8 @@ from api.http.credentials import check_secret, check_token, clear_lookups, encod
 from api.http.database import connection_parameters
 from api.ingest.provisioning import create_site, renew_secret
 from api.models import AuditEntry, Credential, Membership, Scope, Site
-from tests.pages.conftest import Enter, text_of
 from tests.support.concurrency import count_lock_waits, in_threads, wait_until
+from tests.support.pages import Enter, text_of
 from tests.support.settings_pages import BASE, change, last_entry, look
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
 

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from api.models import AuditEntry, Membership, Site
-from tests.pages.conftest import text_of
+from tests.support.pages import text_of
 from tests.support.settings_pages import BASE, change, look, told
 
 

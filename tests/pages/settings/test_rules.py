@@ -10,8 +10,8 @@ from django.test import Client
 from api.http.database import connection_parameters
 from api.ingest.provisioning import create_site
 from api.models import AuditEntry, Message, Rule, Site
-from tests.pages.conftest import text_of
 from tests.support.concurrency import count_lock_waits, in_threads, wait_until
+from tests.support.pages import text_of
 from tests.support.settings_pages import BASE, change, told
 from tests.world import World
 

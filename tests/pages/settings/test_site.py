@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from api.ingest.provisioning import create_site
 from api.models import AuditEntry, Site
-from tests.pages.conftest import text_of
+from tests.support.pages import text_of
 from tests.support.settings_pages import BASE, change, last_entry, look, sent_form
 
 

@@ -13,8 +13,8 @@ from api.ingest.provisioning import create_site
 from api.models import AuditEntry, Site, Source, WriteKey
 from api.models.budgets import BUDGET_FIELDS, BudgetSpan
 from api.pages.settings.sources import budget_rows
-from tests.pages.conftest import Enter
 from tests.support.concurrency import wait_until
+from tests.support.pages import Enter
 from tests.support.settings_pages import BASE, change, last_entry, look, told
 from tests.world import World
 

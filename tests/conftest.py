@@ -1,7 +1,8 @@
-"""Fixtures for all tests: a site and an HTTP client of the WSGI application."""
+"""Fixtures for all tests: a site, an HTTP client of the WSGI application, and a clock of the new-goal limit."""
 
 import logging
 from collections.abc import Iterator
+from datetime import datetime
 
 import httpx
 import pytest
@@ -13,7 +14,9 @@ from api.digest.claims import Claims
 from api.http import credentials
 from api.http.database import configure_django
 from api.wsgi import application
-from tests.world import World
+from goals import quota
+from tests.support.clock import Clock
+from tests.world import START, World
 
 logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every request hides the rest
 settings.register_profile("patient", deadline=None, suppress_health_check=list(HealthCheck))  # a machine may be slow
@@ -48,3 +51,16 @@ def world(transactional_db: None) -> Iterator[World]:
     with httpx.Client(transport=httpx.WSGITransport(app=application), base_url="http://testserver") as client:
         yield World.build(client, claims)
     claims.close()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Control the time of goal creations, so that no result depends on the duration of a test."""
+    clock, lock = Clock(START), quota.lock_names
+
+    def lock_names(site_id: int) -> datetime:
+        lock(site_id)
+        return clock.now
+
+    monkeypatch.setattr(quota, "lock_names", lock_names)
+    return clock

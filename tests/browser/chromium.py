@@ -22,6 +22,7 @@ ANALYTICS = PACKAGES / "@segment/analytics-next/dist/umd"
 RUDDERSTACK = PACKAGES / "@rudderstack/analytics-js/dist/npm/modern/bundled/umd/index.js"
 LOOPBACK = {"127.0.0.1", "localhost"}
 PATIENCE = 60.0
+INBOX_LIMIT = 200  # messages that the server of the browser tests keeps waiting
 
 # No name but loopback's resolves. Requests are not routed to block them: Playwright would answer the preflights then.
 ARGUMENTS = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"]

@@ -8,10 +8,8 @@ from playwright.sync_api import Browser
 
 from api.ingest.provisioning import create_source
 from api.models import Site, Source
-from tests.browser.chromium import LOOPBACK, Visit, open_visit, running_browser, running_shop
+from tests.browser.chromium import INBOX_LIMIT, LOOPBACK, Visit, open_visit, running_browser, running_shop
 from tests.contract.server import Server, Shop, open_shop, running_server
-
-INBOX_LIMIT = 200
 
 
 @pytest.fixture(scope="package")

@@ -16,8 +16,7 @@ from api.models import Message, Source
 from api.pages.guide import read_code
 from goals.models import Conversion
 from tests.browser.admin import write_key
-from tests.browser.chromium import Visit, needs_browser
-from tests.browser.conftest import INBOX_LIMIT
+from tests.browser.chromium import INBOX_LIMIT, Visit, needs_browser
 from tests.contract.node import needs_packages
 from tests.contract.server import Shop
 from tests.support.outages import full_disk

@@ -10,7 +10,7 @@ from django.test import override_settings
 
 from api.digest import hooks
 from api.pages.guide import read_code
-from tests.rest.conftest import Caller
+from tests.support.management_api import Caller
 from tests.world import SITECODE, World
 
 

@@ -1,38 +1,12 @@
-"""Fixtures of the flows: a clock for the new-goal limit that a test moves, and a site with something of everything."""
-
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+"""Fixtures of the flows: a site with something of everything, and a source with a write key."""
 
 import pytest
 
 from api.ingest.provisioning import create_site, create_source
 from api.models import Message, Source
-from goals import quota
+from tests.support.clock import Clock
 from tests.support.tracking import KEY
-from tests.world import START, World
-
-
-@dataclass
-class Clock:
-    """Clock of the database that moves only when a test moves it."""
-
-    now: datetime
-
-    def forward(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Control the time of goal creations, so that no result depends on the duration of a test."""
-    clock, lock = Clock(START), quota.lock_names
-
-    def lock_names(site_id: int) -> datetime:
-        lock(site_id)
-        return clock.now
-
-    monkeypatch.setattr(quota, "lock_names", lock_names)
-    return clock
+from tests.world import World
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from api.models import Message, Rule
 from goals import catalogue, merging
 from goals.matching import EventName
 from goals.models import Goal, WaitingName
-from tests.flows.conftest import Clock
+from tests.support.clock import Clock
 from tests.world import START, World
 
 TEMPLATE = "SegmentIO {type} – {name}"

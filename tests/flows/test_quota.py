@@ -18,7 +18,7 @@ from api.ingest.provisioning import create_site
 from api.models import Message
 from goals import catalogue, quota
 from goals.models import Conversion, Goal, GoalCreation, WaitingName
-from tests.flows.conftest import Clock
+from tests.support.clock import Clock
 from tests.support.concurrency import in_threads
 from tests.world import START, World
 

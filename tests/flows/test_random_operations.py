@@ -13,7 +13,7 @@ from api.digest.claims import Claims
 from api.models import Message
 from goals import catalogue
 from goals.models import Conversion, Goal
-from tests.flows.conftest import Clock
+from tests.support.clock import Clock
 from tests.support.concurrency import in_threads
 from tests.support.outages import poison
 from tests.support.random_operations import RandomOperations

@@ -15,7 +15,7 @@ from api.models import Message, Site
 from api.rules.rule import EventRule
 from cohorts.models import Group, Identity
 from goals.models import Conversion
-from tests.flows.conftest import Clock
+from tests.support.clock import Clock
 from tests.support.verifying import execute, report_on, rows
 from tests.world import World
 

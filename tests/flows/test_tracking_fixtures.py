@@ -13,7 +13,7 @@ import pytest
 from api.ingest.provisioning import create_source
 from api.models import Message, Source
 from goals.models import Conversion
-from tests.flows.conftest import Clock
+from tests.support.clock import Clock
 from tests.world import World
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"

@@ -22,7 +22,7 @@ from api.rest.conversions import PAGE_BYTES
 from api.rules.rule import EventRule
 from cohorts.models import Identity, Persona, PersonaFact
 from goals.models import Conversion, Goal
-from tests.rest.conftest import Caller
+from tests.support.management_api import Caller
 from tests.support.pages import address, browser_of, text_of
 from tests.world import START, World
 

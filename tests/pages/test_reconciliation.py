@@ -16,14 +16,13 @@ from api.insight.reconciliation import SourceAccount, days_of, reconcile
 from api.models import Message, Site
 from goals import catalogue
 from goals.models import Conversion, Goal
-from tests.flows.conftest import Clock, clock
+from tests.support.clock import Clock
 from tests.support.concurrency import in_threads
 from tests.support.pages import Enter, text_of
 from tests.support.random_operations import RandomOperations
 from tests.support.source_counts import wait_until_counted
 from tests.world import World
 
-__all__ = ["clock"]
 PATH = "/admin/s/1q2w3e4r5t/delivery/reconciliation/"
 
 

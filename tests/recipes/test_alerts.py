@@ -4,7 +4,7 @@ from textwrap import indent
 
 import pytest
 
-from tests.recipes.conftest import Copy
+from tests.support.throwaway_copy import Copy
 
 MODELS, CHANNELS, CONDITIONS = "api/models/alerts.py", "api/alerts/channels.py", "api/alerts/conditions.py"
 

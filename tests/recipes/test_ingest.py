@@ -1,6 +1,6 @@
 """The recipes "An event type" and "A rule action" of CONTRIBUTING.md."""
 
-from tests.recipes.conftest import Copy
+from tests.support.throwaway_copy import Copy
 
 TYPES, NAMING, MAPPING, ACTIONS = (
     "api/events/types.py",

@@ -4,7 +4,7 @@ import shutil
 
 from django.conf import settings
 
-from tests.recipes.conftest import Copy
+from tests.support.throwaway_copy import Copy
 from tests.world import World, owner_of
 
 VIEW = '''"""Notes of a site."""

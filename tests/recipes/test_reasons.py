@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.recipes.conftest import Copy
+from tests.support.throwaway_copy import Copy
 
 REASONS, DECISION = "api/events/reasons.py", "api/digest/identified_event.py"
 

@@ -1,6 +1,6 @@
 """The recipe "A key family of remote data" of CONTRIBUTING.md."""
 
-from tests.recipes.conftest import Copy
+from tests.support.throwaway_copy import Copy
 from tests.world import World
 
 FAMILY = """

@@ -18,7 +18,7 @@ from django.test import Client
 
 from api.ingest.provisioning import create_source
 from api.models import Source
-from tests.rest.conftest import Caller, refusal
+from tests.support.management_api import Caller, refusal
 from tests.world import SITECODE, World
 
 DESCRIPTION: Final = yaml.safe_load((Path(__file__).parents[2] / "api/rest/openapi.yaml").read_text())

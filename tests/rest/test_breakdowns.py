@@ -11,7 +11,7 @@ from api.insight.breakdowns import BreakdownBy, break_down
 from cohorts.models import Persona
 from goals import merging
 from goals.models import Goal
-from tests.rest.conftest import Caller, refusal
+from tests.support.management_api import Caller, refusal
 from tests.world import START, World, owner_of
 
 DAY = {"begin": START.isoformat(), "end": (START + timedelta(days=1)).isoformat()}

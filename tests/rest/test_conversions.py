@@ -10,7 +10,7 @@ import pytest
 from api.ingest.provisioning import create_site
 from goals import catalogue
 from goals.models import Conversion, Goal
-from tests.rest.conftest import Caller, refusal
+from tests.support.management_api import Caller, refusal
 from tests.world import START, World
 
 TEMPLATE = "SegmentIO {type} – {name}"

@@ -19,7 +19,7 @@ from api.http.database import DatabaseDownError
 from api.http.error_codes import ERROR_CODES
 from api.models import Site
 from api.rest.errors import refusal_for, respond
-from tests.rest.conftest import Caller, message, refusal
+from tests.support.management_api import Caller, message, refusal
 from tests.support.outages import database_down
 from tests.world import World
 

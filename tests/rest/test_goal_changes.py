@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from goals.models import Conversion, Goal, GoalBinding
-from tests.rest.conftest import Caller, body, make_goal, message, refusal
+from tests.support.management_api import Caller, body, make_goal, message, refusal
 from tests.world import World
 
 

@@ -9,7 +9,7 @@ from django.db import connection
 
 from goals import merging
 from goals.models import Goal, GoalCreation
-from tests.rest.conftest import Caller, body, make_goal, message, refusal
+from tests.support.management_api import Caller, body, make_goal, message, refusal
 from tests.world import SITECODE, START, World
 
 # Reading

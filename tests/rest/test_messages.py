@@ -13,7 +13,7 @@ from api.insight.trace import trace
 from api.insight.why_not import why_not
 from api.models import Message, Rule, Source
 from goals.models import Goal
-from tests.rest.conftest import Caller, refusal
+from tests.support.management_api import Caller, refusal
 from tests.world import SITECODE, World, owner_of
 
 

@@ -12,7 +12,7 @@ from api.http.tokens import make_token
 from api.ingest.provisioning import create_site
 from api.models import AuditEntry, Message
 from goals.models import Goal
-from tests.rest.conftest import Caller
+from tests.support.management_api import Caller
 from tests.world import World, owner_of
 
 PERSON: Final = "ada@example.com"

@@ -11,7 +11,7 @@ from django.http import HttpResponse
 
 from api.ingest.provisioning import create_site, create_source
 from api.models import Rule, Site
-from tests.rest.conftest import Caller, message, refusal
+from tests.support.management_api import Caller, message, refusal
 from tests.world import SITECODE, World
 
 PATH = f"/api/sites/{SITECODE}/rules"

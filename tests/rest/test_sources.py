@@ -9,8 +9,8 @@ from django.utils import timezone
 from api.http.credentials import clear_lookups
 from api.ingest.provisioning import create_source
 from api.models import AuditEntry, Site, Source, WriteKey
-from tests.rest.conftest import Caller, body, message, refusal
 from tests.support.concurrency import wait_until
+from tests.support.management_api import Caller, body, message, refusal
 from tests.world import SITECODE, World
 
 KEY = "write-key-of-the-web"

@@ -9,7 +9,7 @@ from django.core.cache import cache
 from django.test import override_settings
 
 from api.rest.throttle import count_request
-from tests.rest.conftest import Caller, message, refusal
+from tests.support.management_api import Caller, message, refusal
 from tests.world import World
 
 LIMIT = 3

@@ -18,8 +18,8 @@ from api.ingest.provisioning import create_site
 from api.models import AuditEntry, Credential, ManagementToken, Membership, Source, WriteKey
 from api.rest.access import find_token
 from goals.models import Goal
-from tests.rest.conftest import Caller, message, refusal
 from tests.support.concurrency import wait_until
+from tests.support.management_api import Caller, message, refusal
 from tests.world import CLIENT_ID, World, owner_of
 
 ROLES = ["viewer", "editor", "owner"]

@@ -13,7 +13,7 @@ from api.models import Message
 from goals import catalogue
 from goals.matching import EventName
 from goals.models import Goal
-from tests.flows.conftest import Clock
+from tests.support.clock import Clock
 from tests.world import World
 
 MONTH = timedelta(days=40)

@@ -47,7 +47,7 @@ def test_live_page__an_event_is_sent__shows_it_without_reload_and_its_trace(shop
     expect(page.get_by_role("heading", name="What happened")).to_be_visible()
     expect(page.get_by_text("visitor code, from properties.kameleoonVisitorCode")).to_be_visible()
     expect(page.get_by_text("SegmentIO track – First <b>order</b>").first).to_be_visible()
-    expect(page.get_by_text("There was room: this event made the goal.")).to_be_visible()
+    expect(page.get_by_text("There was room: this event created the goal.")).to_be_visible()
 
 
 @pytest.mark.promise("B-04")

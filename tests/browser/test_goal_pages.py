@@ -25,7 +25,7 @@ def test_goals__in_a_browser__are_found_renamed_merged_and_taken_apart(shop: Sho
 
         # By the tag
         page.get_by_role("checkbox", name="segment.io").check()
-        page.get_by_role("button", name="Show").click()
+        page.get_by_role("button", name="Apply", exact=True).click()
         expect(page.get_by_role("link", name="By hand")).to_have_count(0)
         assert "tag=segment.io" in page.url
 
@@ -55,7 +55,7 @@ def test_goals__in_a_browser__are_found_renamed_merged_and_taken_apart(shop: Sho
 
         # Two as one, and two again
         desk.open("goals/?tag=segment.io")
-        page.get_by_role("checkbox", name="Pick Purchase").check()
+        page.get_by_role("checkbox", name="Select Purchase").check()
         page.get_by_role("checkbox", name="Select SegmentIO track – Order").check()
         page.get_by_label("Action").select_option("merge")
         page.get_by_role("button", name="Apply …").click()

@@ -39,7 +39,7 @@ def test_person__in_a_browser__is_found_explained_and_erased(shop: Shop, browser
         page.get_by_role("link", name="Person", exact=True).click()
         page.get_by_role("link", name="Erase …").click()
         page.get_by_role("button", name="Erase this person").click()
-        expect(page.get_by_text("are dropped", exact=True)).to_be_visible()
+        expect(page.get_by_text("dropped", exact=True)).to_be_visible()
         finish_erasures()
         page.reload()
         expect(page.get_by_text("identities removed")).to_be_visible()

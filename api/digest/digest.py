@@ -31,9 +31,10 @@ from api.events.effects import Effect
 from api.http.database import is_server_error
 from cohorts import changes, identities, people
 from cohorts.models import Identity
-from goals import recording
+from goals import recording, rekeying
 from goals.matching import EventName
-from goals.recording import FirstVisitor, KeyedBy
+from goals.recording import KeyedBy
+from goals.rekeying import FirstVisitor
 from locks import HeldError, Lock, waits_for
 
 RETRIES: Final = 5  # of a batch that lost a race or a deadlock
@@ -280,7 +281,7 @@ def _apply(
     outcome = people.apply(
         config.site_id, [change for _, change in changes], also=also, most_linked=settings.MOST_LINKED
     )
-    rekeyed = recording.rekey(config.site_id, list_first_visitors(outcome.changed), most=settings.MOST_REKEYED)
+    rekeyed = rekeying.rekey(config.site_id, list_first_visitors(outcome.changed), most=settings.MOST_REKEYED)
     late_links.postpone(config.site_id, shares=outcome.postponed, rekeys=rekeyed.postponed)
     for (result, _), applied in zip(changes, outcome.applied, strict=True):
         result.effects |= {Effect.PROFILE_UPDATED} if applied.has_new_facts else set()

@@ -18,8 +18,9 @@ from cohorts import identities, people
 from cohorts.changes import IdentityKey, Visitors
 from cohorts.links import users_linked
 from cohorts.models import Identity
-from goals import recording, totals
-from goals.recording import FirstVisitor, KeyedBy
+from goals import rekeying, totals
+from goals.recording import KeyedBy
+from goals.rekeying import FirstVisitor
 
 Kind = Identity.Kind
 CONVERSIONS: Final = 1_000  # a step, some 0.1 s, during which the id's own events wait
@@ -115,7 +116,7 @@ def _rekey(late: LateLink, *, limit: int) -> None:
     if link is None:  # erased meanwhile
         late.conversions_after = None
     else:
-        moved, late.conversions_after = recording.rekey_next(
+        moved, late.conversions_after = rekeying.rekey_next(
             late.site_id, link, after=late.conversions_after or 0, limit=limit
         )
         totals.count_conversions(late.site_id, [], moved)
@@ -131,7 +132,7 @@ def _share(late: LateLink, *, limit: int, most_conversions: int, also: AbstractS
         transaction.set_rollback(True)
         return
     links = [FirstVisitor(KeyedBy.DEVICE_LINK, user, code) for user, code in shared.changed.device.items()]
-    rekeyed = recording.rekey(late.site_id, links, most=most_conversions)
+    rekeyed = rekeying.rekey(late.site_id, links, most=most_conversions)
     totals.count_conversions(late.site_id, [], rekeyed.moved)
     late.users_after = users[-1] if len(users) == limit else None
     _save(late)

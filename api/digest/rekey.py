@@ -20,9 +20,10 @@ from api.http.chunks import BODY_BYTES, iter_chunks
 from api.models import Backfill, Message, Site
 from cohorts import changes, identities, people
 from cohorts.models import Identity
-from goals import recording, totals
+from goals import rekeying, totals
 from goals.models import Conversion
-from goals.recording import FirstVisitor, KeyedBy
+from goals.recording import KeyedBy
+from goals.rekeying import FirstVisitor
 
 BATCH: Final = 1_000  # rows of any site
 Stage = Backfill.Stage
@@ -113,7 +114,7 @@ def _apply(site_id: int, links: Collection[changes.Link]) -> int:
                 linked = people.link(site_id, links, also=also, most_linked=settings.MOST_LINKED)
                 # Earlier versions preferred a user's link to its device's.
                 late_ones = [*list_first_visitors(linked.changed), *_device_links(linked.visitors)]
-                rekeyed = recording.rekey(site_id, late_ones, most=settings.MOST_REKEYED)
+                rekeyed = rekeying.rekey(site_id, late_ones, most=settings.MOST_REKEYED)
                 late_links.postpone(site_id, shares=linked.postponed, rekeys=rekeyed.postponed)
                 totals.count_conversions(site_id, [], rekeyed.moved)
                 return len(rekeyed.moved)

@@ -10,7 +10,7 @@ from api.digest.readings import NEWEST, Reading
 from api.events.envelope import NumberReader
 from cohorts import changes, links, merge, people, remote_data
 from cohorts.models import Identity
-from goals import recording
+from goals import recording, rekeying
 from tests.support.order_plans import Event
 from tests.world import START
 
@@ -197,7 +197,7 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
     ),
     "links later than their conversions, and a code of the event's own": (
         [[hit(), hit(properties={"k_visitorCode": "v2"})], [link(2, "v2"), link(1, "v1")], [link(2, "é")]],
-        (recording, "rekey", lambda *_, **__: recording.RekeyResult([], [])),
+        (recording, "rekey", lambda *_, **__: rekeying.RekeyResult([], [])),
     ),
     "the first link": (
         [[hit()], [link(1, "v1")], [link(2, "v2")]],

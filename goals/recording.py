@@ -210,12 +210,12 @@ def insert_goals(site_id: int, names: Sequence[str], *, tag: str, origin: Goal.O
     return {goal.name: KnownGoal(goal.pk, goal.name, is_named_by_event=True, is_archived=False) for goal in goals}
 
 
-def _insert_conversions(site_id: int, found: Sequence[tuple[Hit, int]]) -> dict[str, CountedConversion]:
+def _insert_conversions(site_id: int, goal_hits: Sequence[tuple[Hit, int]]) -> dict[str, CountedConversion]:
     """Insert conversions, sorted by message key, and return the new ones by that key. One query."""
-    if not found:
+    if not goal_hits:
         return {}
-    found = sorted(found, key=lambda pair: pair[0].message_key)
-    hits = [hit for hit, _ in found]
+    goal_hits = sorted(goal_hits, key=lambda pair: pair[0].message_key)
+    hits = [hit for hit, _ in goal_hits]
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -229,7 +229,7 @@ def _insert_conversions(site_id: int, found: Sequence[tuple[Hit, int]]) -> dict[
             """,
             [
                 site_id,
-                [goal_id for _, goal_id in found],
+                [goal_id for _, goal_id in goal_hits],
                 [hit.message_key for hit in hits],
                 [hit.occurred_at for hit in hits],
                 [hit.visitor_code for hit in hits],
@@ -248,6 +248,6 @@ def _insert_conversions(site_id: int, found: Sequence[tuple[Hit, int]]) -> dict[
         hit.message_key: CountedConversion(
             ids[hit.message_key], (goal_id, hit.visitor_code), hit.occurred_at, hit.revenue, hit.currency
         )
-        for hit, goal_id in found
+        for hit, goal_id in goal_hits
         if hit.message_key in ids
     }

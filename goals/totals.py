@@ -118,6 +118,28 @@ def _list_days(key: VisitorKey, times: Iterable[datetime]) -> list[tuple[int, da
     return [(key[0], _day_of(at)) for at in times]
 
 
+ADD_TO_DAYS_AND_GOALS: Final = f"""
+    WITH days AS (
+        INSERT INTO goals_goalday AS t (goal_id, day, part, conversions, visits, revenue)
+        SELECT goal_id, day, pg_backend_pid() %% {PARTS}, conversions, visits, revenue
+          FROM unnest(%b::bigint[], %b::date[], %b::int[], %b::int[], %b::jsonb[])
+               WITH ORDINALITY AS d (goal_id, day, conversions, visits, revenue, place)
+         ORDER BY place
+        ON CONFLICT (goal_id, day, part) DO UPDATE
+           SET conversions = t.conversions + excluded.conversions, visits = t.visits + excluded.visits,
+               revenue = {SUM_OF_REVENUES}
+    )
+    INSERT INTO goals_goaltotal AS t (goal_id, part, conversions, visits, visitors, revenue)
+    SELECT goal_id, pg_backend_pid() %% {PARTS}, conversions, visits, visitors, revenue
+      FROM unnest(%b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[], %b::jsonb[])
+           WITH ORDINALITY AS g (goal_id, conversions, visits, visitors, revenue, place)
+     ORDER BY place
+    ON CONFLICT (goal_id, part) DO UPDATE
+       SET conversions = t.conversions + excluded.conversions, visits = t.visits + excluded.visits,
+           visitors = t.visitors + excluded.visitors, revenue = {SUM_OF_REVENUES}
+"""
+
+
 def _add_to_days_and_goals(
     added: Sequence[CountedConversion], starts: Mapping[tuple[int, date], int], visitors: Mapping[int, int]
 ) -> None:
@@ -137,26 +159,7 @@ def _add_to_days_and_goals(
         return
     with connection.cursor() as cursor:
         cursor.execute(
-            f"""
-            WITH days AS (
-                INSERT INTO goals_goalday AS t (goal_id, day, part, conversions, visits, revenue)
-                SELECT goal_id, day, pg_backend_pid() %% {PARTS}, conversions, visits, revenue
-                  FROM unnest(%b::bigint[], %b::date[], %b::int[], %b::int[], %b::jsonb[])
-                       WITH ORDINALITY AS d (goal_id, day, conversions, visits, revenue, place)
-                 ORDER BY place
-                ON CONFLICT (goal_id, day, part) DO UPDATE
-                   SET conversions = t.conversions + excluded.conversions, visits = t.visits + excluded.visits,
-                       revenue = {SUM_OF_REVENUES}
-            )
-            INSERT INTO goals_goaltotal AS t (goal_id, part, conversions, visits, visitors, revenue)
-            SELECT goal_id, pg_backend_pid() %% {PARTS}, conversions, visits, visitors, revenue
-              FROM unnest(%b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[], %b::jsonb[])
-                   WITH ORDINALITY AS g (goal_id, conversions, visits, visitors, revenue, place)
-             ORDER BY place
-            ON CONFLICT (goal_id, part) DO UPDATE
-               SET conversions = t.conversions + excluded.conversions, visits = t.visits + excluded.visits,
-                   visitors = t.visitors + excluded.visitors, revenue = {SUM_OF_REVENUES}
-            """,
+            ADD_TO_DAYS_AND_GOALS,
             [
                 [goal_id for goal_id, _ in days],
                 [day for _, day in days],

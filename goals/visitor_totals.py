@@ -138,6 +138,28 @@ def load_totals(keys: Collection[VisitorKey]) -> dict[VisitorKey, VisitorTotals]
         }
 
 
+OF_VISITOR: Final = (
+    "c.site_id = t.site_id AND c.visitor_code = t.visitor_code AND c.goal_id = t.goal_id AND c.occurred_at"
+)
+NEIGHBOURS: Final = f"""
+    SELECT t.goal_id, t.visitor_code, near.at
+      FROM unnest(%b::bigint[], %b::bigint[], %b::text[], %b::timestamptz[], %b::timestamptz[],
+                  %b::timestamptz[], %b::int[])
+           AS t (site_id, goal_id, visitor_code, before, at, after, added)
+      JOIN LATERAL (
+        (SELECT c.occurred_at AS at FROM goals_conversion c
+          WHERE {OF_VISITOR} > greatest(t.before, t.at - %b::interval) AND c.occurred_at < t.at
+          ORDER BY c.occurred_at DESC LIMIT 1)
+         UNION ALL
+        (SELECT c.occurred_at FROM goals_conversion c
+          WHERE {OF_VISITOR} < least(t.after, t.at + %b::interval) AND c.occurred_at > t.at
+          ORDER BY c.occurred_at LIMIT 1)
+         UNION ALL
+        (SELECT c.occurred_at FROM goals_conversion c WHERE {OF_VISITOR} = t.at LIMIT 1 OFFSET t.added)
+      ) AS near ON true
+"""
+
+
 def load_neighbours(
     site_id: int,
     changes: Mapping[VisitorKey, tuple[Collection[CountedConversion], Collection[CountedConversion]]],
@@ -156,7 +178,6 @@ def load_neighbours(
         times += [(key, before, at, after, counts[at]) for before, at, after in nexts]
     if not times:
         return {}
-    of_visitor = "c.site_id = t.site_id AND c.visitor_code = t.visitor_code AND c.goal_id = t.goal_id AND c.occurred_at"
     parameters: list[Any] = [
         [site_id] * len(times),
         *_list_keys([key for key, *_ in times]),
@@ -169,26 +190,7 @@ def load_neighbours(
     ]
     neighbours = defaultdict[VisitorKey, list[datetime]](list)
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT t.goal_id, t.visitor_code, near.at
-              FROM unnest(%b::bigint[], %b::bigint[], %b::text[], %b::timestamptz[], %b::timestamptz[],
-                          %b::timestamptz[], %b::int[])
-                   AS t (site_id, goal_id, visitor_code, before, at, after, added)
-              JOIN LATERAL (
-                (SELECT c.occurred_at AS at FROM goals_conversion c
-                  WHERE {of_visitor} > greatest(t.before, t.at - %b::interval) AND c.occurred_at < t.at
-                  ORDER BY c.occurred_at DESC LIMIT 1)
-                 UNION ALL
-                (SELECT c.occurred_at FROM goals_conversion c
-                  WHERE {of_visitor} < least(t.after, t.at + %b::interval) AND c.occurred_at > t.at
-                  ORDER BY c.occurred_at LIMIT 1)
-                 UNION ALL
-                (SELECT c.occurred_at FROM goals_conversion c WHERE {of_visitor} = t.at LIMIT 1 OFFSET t.added)
-              ) AS near ON true
-            """,
-            parameters,
-        )
+        cursor.execute(NEIGHBOURS, parameters)
         for goal_id, code, at in cursor.fetchall():
             neighbours[goal_id, code].append(at)
     return neighbours

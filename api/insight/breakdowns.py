@@ -133,27 +133,19 @@ def break_down(
     if only is not None:
         labels = _labels(site, goal, only.by, only.name, list(visitors))
         looked_at = list(visitors)
-        visitors = {code: its for code, its in visitors.items() if only.value in labels.get(code, ())}
+        visitors = {code: figures for code, figures in visitors.items() if only.value in labels.get(code, ())}
         if not visitors:
             unknown = _unknown_value(site, only, labels, looked_at)
         whole = sum_visitors(None, visitors, visitors)
     if by in OF_CONVERSIONS:
+        codes = None if only is None else list(visitors)
         breakdown = load_breakdown(
-            goal,
-            OF_CONVERSIONS[by],
-            path=name.split("."),
-            begin=begin,
-            end=end,
-            newest=limit,
-            visitors=None if only is None else list(visitors),
+            goal, OF_CONVERSIONS[by], path=name.split("."), begin=begin, end=end, newest=limit, visitors=codes
         )
     else:
         breakdown = group_by_label(visitors, _labels(site, goal, by, name, list(visitors)))
     if by in NAMED and [part.value for part in breakdown.parts] == [None]:
-        known = (
-            _traits_of(site, list(visitors)) if by == BreakdownBy.TRAIT else load_property_names(goal, latest=LATEST)
-        )
-        unknown = unknown or replace(_unknown(by, name, "", known), is_of_filter=False)
+        unknown = unknown or _unknown_name(site, goal, by, name, list(visitors))
     return BreakdownView(breakdown, begin, since is not None, whole, unknown)
 
 
@@ -196,6 +188,12 @@ def _unknown_value(
             return _unknown(BreakdownBy.GROUP, "", only.value, known)
         case _:
             return None  # the caller has looked the goal up
+
+
+def _unknown_name(site: Site, goal: Goal, by: BreakdownBy, name: str, codes: Sequence[str]) -> UnknownName:
+    """Return the traits or properties similar to a name that no conversion has. One query."""
+    known = _traits_of(site, codes) if by == BreakdownBy.TRAIT else load_property_names(goal, latest=LATEST)
+    return replace(_unknown(by, name, "", known), is_of_filter=False)
 
 
 def _unknown(by: BreakdownBy, name: str, value: str, known: Iterable[str]) -> UnknownName:

@@ -21,6 +21,7 @@ from api.runtime.processes import claim
 
 CHECKLIST = Path(__file__).with_name("promises.txt")
 ADDRESSES = ("DATABASE_URL", "REDIS_URL")
+pytest.register_assert_rewrite("tests.support")  # so that a failed assertion of a helper shows its values
 started = ExitStack()
 atexit.register(started.close)  # for a run that ends before pytest could unconfigure
 

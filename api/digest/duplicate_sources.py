@@ -10,7 +10,8 @@ from goals.duplicate_sources import DuplicateConversion, find_duplicates
 
 WARNING: Final = (
     "The same event of this visitor came {seconds} s apart through the sources “{one}” and “{other}”, with different "
-    "messageIds, and counted twice. If both send the events of visitors, switch off `takes track` at one of them."
+    "messageIds, and counted twice. If both send the events of visitors, switch off “Count track events” at one of "
+    "them."
 )
 
 

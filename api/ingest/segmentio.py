@@ -120,8 +120,8 @@ def read_request(request: Request, site: SiteAccess) -> tuple[list[bytes], bool]
         raise KeptRefusalError(error.refusal, error.body, error.content_encoding) from error
     if site.destination is None or not site.destination.is_enabled:
         off = (
-            "The Segment destination of this site is switched off. What was sent is kept up to a daily allowance; "
-            "switch it on in the admin, then replay."
+            "The Segment destination of this site is switched off. What was sent is kept up to a daily allowance. "
+            "Switch it on under Settings, Sources, then retry."
         )
         raise KeptRefusalError(Refusal(HTTPStatus.FORBIDDEN, "integration_off", off), body)
     try:

@@ -89,7 +89,7 @@ def read_authorization(header: str) -> RequestKeys:
     if scheme.lower() == "bearer":
         return RequestKeys(token=token)
     if scheme.lower() != "basic":
-        return RequestKeys(problem="Send `Authorization: Basic base64(write_key:)`; the admin shows the write key.")
+        return RequestKeys(problem="Send `Authorization: Basic base64(write_key:)`; Settings, Sources, shows the key.")
     try:
         decoded = base64.b64decode(token + "=" * (-len(token) % 4), validate=True).decode()
     except (binascii.Error, ValueError):
@@ -122,7 +122,7 @@ def find_senders_in_body(body: bytes, shown: RequestKeys) -> Senders:
         return senders
     if unknown := [*shown.write_keys, *filter(None, [keys.top]), *sorted(keys.items)]:
         record_refused_key(KeyProblem.WRITE_KEY, unknown[0])
-        raise unauthorized("Unknown write key, or one that was revoked. The admin shows the keys of each source.")
+        raise unauthorized("Unknown write key, or one that was revoked. Settings, Sources, shows all keys.")
     lacking = "Send the source's write key: `Authorization: Basic base64(write_key:)`, or `writeKey`."
     record_refused_key(KeyProblem.NO_KEY)
     raise unauthorized(shown.problem or lacking)

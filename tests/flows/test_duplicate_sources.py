@@ -43,7 +43,7 @@ def test_event__through_two_sources_within_seconds__warns_and_counts_both(
     assert "“Web”" in message.detail
     assert "“Server”" in message.detail
     assert "2.5 s apart" in message.detail
-    assert "takes track" in message.detail
+    assert "Count track events" in message.detail
     twin = DuplicateSources.objects.get()
     assert ({twin.one, twin.other}, twin.count, twin.event_name) == (set(sources), 1, "Order Completed")
 

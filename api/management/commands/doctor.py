@@ -201,7 +201,7 @@ def look_at_sources() -> Finding:
     pairs = [f"{twin.one} and {twin.other} of {twin.site}" for twin in recent.order_by("-last_seen_at")[:3]]
     if pairs:
         text = f"send the same events: {'; '.join(pairs)}"
-        return Finding("warn", text, "in the admin, switch off `takes track` at one of each pair")
+        return Finding("warn", text, "under Settings, Sources, switch off “Count track events” at one of each pair")
     return Finding("ok", "no two send the same events")
 
 

@@ -97,7 +97,7 @@ def find_source(name_or_key: str, sitecode: str | None) -> Source:
         case [Source(is_enabled=True) as source]:
             return source
         case [_]:
-            raise CommandError("this source is switched off; switch it on in the admin")
+            raise CommandError("this source is switched off; switch it on under Settings, Sources")
         case []:
             raise CommandError("no source has this name or write key; make one under Settings, Sources: an import")
         case _:

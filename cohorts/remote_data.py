@@ -132,8 +132,7 @@ class KeyFamily:
 
     prefix: str
     render: Callable[[merge.Registers, Reader], dict[str, Any]]
-    has_traits: bool = False  # the object contains traits, of which a reader may see a part
-    has_personas: bool = False
+    registers: frozenset[str]  # of which the object is made
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +160,8 @@ def find_large(site_id: int, keys: Sequence[str], rows: Rows, reader: Reader) ->
     return [
         LargePerson(
             lookup,
-            traits if any(family.has_traits for family in families) else (),
-            any(family.has_personas for family in families),
+            traits if any("traits" in family.registers for family in families) else (),
+            any("personas" in family.registers for family in families),
         )
         for lookup, families in large.items()
     ]
@@ -226,7 +225,7 @@ def documents(site_id: int, keys: Sequence[str], rows: Rows, reader: Reader) -> 
         elif family is None:
             answers[key] = {"cohorts": sorted(parts[0])}
         else:
-            hides = family.has_traits and visible is not None
+            hides = "traits" in family.registers and visible is not None
             person = merge.join(_without_hidden(part, visible or ()) if hides else part for part in parts)
             answers[key] = family.render(person, reader)
     return answers
@@ -268,6 +267,6 @@ def memberships(person: Mapping[str, Any]) -> dict[str, bool]:
 
 
 FAMILIES: Final = (
-    KeyFamily(IDENTIFY, profile, has_traits=True),
-    KeyFamily(COHORTS, lambda person, _: memberships(person), has_personas=True),
+    KeyFamily(IDENTIFY, profile, frozenset({"traits", "group"})),
+    KeyFamily(COHORTS, lambda person, _: memberships(person), frozenset({"personas"})),
 )

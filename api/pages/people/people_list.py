@@ -53,6 +53,7 @@ def show_person(request: HttpRequest, site: Site) -> HttpResponseBase:
         most_changes=people.LAST_CHANGES,
         limits={**merge.MOST, "history": MOST_HISTORY},
         large_bytes=LARGE_BYTES,
+        keys=list(full),
         documents=[("Without a token", _format_json(public)), ("With a token", _format_json(full))],
         most_characters=SHOWN,
         most=people.MOST_SHOWN,

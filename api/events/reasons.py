@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
+from api.events.types import TYPES
+
 
 @dataclass(frozen=True, slots=True)
 class Reason:
@@ -43,8 +45,7 @@ REASONS: Final[Mapping[str, Reason]] = {
         Reason(
             "invalid_event",
             "rejected",
-            "The event has no type and none can be inferred. Send `type`: track, page, screen, identify, group or "
-            "alias.",
+            f"The event has no type and none can be inferred. Send `type`: {', '.join(TYPES[:-1])} or {TYPES[-1]}.",
             is_replayable=True,
             is_of_request=True,
         ),

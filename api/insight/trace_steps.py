@@ -18,9 +18,10 @@ from api.insight.trace_facts import GoalFacts, TraceFacts
 from api.models import Message
 from cohorts import changes, merge
 from cohorts.models import Identity
-from cohorts.remote_data import COHORTS, IDENTIFY
+from cohorts.remote_data import FAMILIES
 from goals.matching import LookupResult
 from goals.models import Conversion
+from goals.naming import EVENT_TYPES as GOAL_TYPES
 
 Kind = Identity.Kind
 Status = Message.Status
@@ -192,19 +193,25 @@ def _describe_rules(facts: TraceFacts, derived: Derivation) -> TraceStep:
 
 def _describe_meaning(facts: TraceFacts, derived: Derivation, change: changes.Change) -> Iterator[TraceStep]:
     type_ = facts.goal.hit.event.type if facts.goal else facts.message.type
-    kind = f"{'An' if type_ in {'alias', 'identify'} else 'A'} {type_} event"
+    article = "An" if type_.startswith(("a", "e", "i", "o", "u")) else "A"
     name = f" called “{facts.goal.hit.event.name}”" if facts.goal else ""
-    yield TraceStep("Parsed", StepState.PASSED, f"{kind}{name}.")
+    yield TraceStep("Parsed", StepState.PASSED, f"{article} {type_} event{name}.")
     yield _describe_identity(facts, derived, change)
     if facts.goal is None:
-        is_by_rule = derived.idle_reason == "no_goal_by_rule"
-        text = "A rule lets it make no goal." if is_by_rule else f"{kind} of this kind has none."
-        yield TraceStep("Goal", StepState.SKIPPED, text)
+        yield TraceStep("Goal", StepState.SKIPPED, _explain_no_goal(type_, derived))
     else:
         yield _describe_lookup(facts.goal)
         yield _describe_quota(facts, facts.goal)
         yield _describe_conversion(facts.message, facts.goal)
     yield _describe_profile(facts.message, change)
+
+
+def _explain_no_goal(type_: str, derived: Derivation) -> str:
+    if derived.idle_reason == "no_goal_by_rule":
+        return "A rule lets it make no goal."
+    if type_ not in GOAL_TYPES:
+        return f"{type_.capitalize()} events make no goal."
+    return "It only says something about the person, so it makes no goal."
 
 
 def _describe_identity(facts: TraceFacts, derived: Derivation, change: changes.Change) -> TraceStep:
@@ -291,8 +298,7 @@ def _describe_profile(message: Message, change: changes.Change) -> TraceStep:
     for (kind, value), registers in changes.registers_of(change).items():
         facts = _list_registers(registers)
         lines += [TraceLine(f"{Kind(kind).label} {value}", facts, person=value)] if facts else []
-        keys = [IDENTIFY + value] if registers.keys() & {"traits", "group"} else []
-        keys += [COHORTS + value] if "personas" in registers else []
+        keys = [family.prefix + value for family in FAMILIES if registers.keys() & family.registers]
         lines += [TraceLine("remote data", key, person=value) for key in keys]
     if change.group is not None and change.group_traits:
         lines.append(TraceLine(f"group {change.group}", f"traits {_list_names(change.group_traits)}"))

@@ -14,11 +14,13 @@ from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
 from django.utils import timezone
 
+from api.events.types import TYPES
 from api.ingest.source_counts import SourceCounts, load_source_counts
 from api.insight.refused_requests import find_refused_requests
 from api.models import Site, Source
 from api.pages.access import get_in_site, show, site_page
 from api.pages.query_form import read_id
+from cohorts.remote_data import COHORTS, IDENTIFY
 
 CODE: Final = Path(settings.BASE_DIR) / "api" / "guide"
 Kind = Source.Kind
@@ -74,9 +76,9 @@ REFERENCE: Final = (
 
 # Values of custom data: label, type, key of remote data, and path in the document.
 CUSTOM_DATA: Final = {
-    "personas": ("Personas", "list of strings", "COHORTS_<id>", "names with the value true"),
-    "trait": ("A trait", "string", "IDENTIFY_<id>", "traits.{trait}"),
-    "group": ("The group", "string", "IDENTIFY_<id>", "groupId"),
+    "personas": ("Personas", "list of strings", f"{COHORTS}<id>", "names with the value true"),
+    "trait": ("A trait", "string", f"{IDENTIFY}<id>", "traits.{trait}"),
+    "group": ("The group", "string", f"{IDENTIFY}<id>", "groupId"),
 }
 
 
@@ -176,6 +178,7 @@ def show_guide_page(request: HttpRequest, site: Site, way: str) -> HttpResponseB
         f"pages/guide/{chosen.name}.html",
         title=chosen.title,
         way=chosen,
+        event_types=TYPES,
         kind=Kind(chosen.kind).label if chosen.kind else "",
         sources=sources,
         source=source,

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from api.events.types import TYPES
 from api.ingest.provisioning import create_source
 from api.models import Message
 from tests.support.tracking import KEY, basic
@@ -29,7 +30,6 @@ FIELDS = (
     *("type", "event", "name", "userId", "anonymousId", "previousId", "groupId", "messageId", "timestamp"),
     *("originalTimestamp", "sentAt", "receivedAt", "properties", "traits", "context", "integrations", "category"),
 )
-TYPES = ["track", "identify", "group", "page", "screen", "alias"]
 EVENTS = st.builds(
     lambda type_, odd, sound: {"type": type_, **sound, **odd},
     st.sampled_from(TYPES),

@@ -20,9 +20,9 @@ def write_audit(
 ) -> AuditEntry:
     """Insert an entry into the log of a site, or with None of the installation. One query in the caller's transaction.
 
-    `actor` is a user, a program with a key, or a command: `manage.py load`. `what` is a sentence: `Renamed the goal
-    12`. `before` and `after` hold the fields that changed, as JSON, None if the thing did not exist. Never pass a
-    secret.
+    `actor` is a user, a program with a key, or a command: `manage.py load`. A task names the author of the request that
+    it carries out. `what` is a sentence: `Renamed the goal 12`. `before` and `after` hold the fields that changed, as
+    JSON, None if the thing did not exist. Never pass a secret.
     """
     who, user = (actor, None) if isinstance(actor, str) else (actor.get_username(), actor if actor.pk else None)
     return AuditEntry.objects.create(

@@ -203,9 +203,10 @@ def resting_until() -> dict[str, float]:
 
 @contextmanager
 def unless_held(task: str, *, seconds: float = RUN_SECONDS) -> Iterator[float]:
-    """Yield the monotonic time at which a run must end; for a task that rests, the present.
+    """Yield the monotonic time at which a run must end.
 
-    A task rests after it waited in vain for a lock, because the digest waits behind it in the same worker.
+    If the task rests, yield the present time, so that it does nothing. A task rests after it waited in vain for a lock,
+    because the digest waits behind it in the same worker.
     """
     now = time.monotonic()
     try:

@@ -30,7 +30,7 @@ def share_visitors(
     changed: Visitors,
     most: int,
 ) -> AbstractSet[IdentityKey]:
-    """Tell users of the first visitor codes of the devices and former ids that were ever linked to them.
+    """Set `device_visitor` of users to the earliest first visitor code of their linked devices and former ids.
 
     A code travels along new links, and from ids whose first code moved along those that are there. At most `most` of
     these are read: ids whose code moved and that have more are returned, for `share`. `device_visitor` is a minimum, so
@@ -116,7 +116,7 @@ def find_links(site_id: int, keys: Sequence[IdentityKey], limit: int) -> list[Li
 def find_keys_with_more_links(
     site_id: int, begin: AbstractSet[IdentityKey], links: Sequence[Link]
 ) -> AbstractSet[IdentityKey]:
-    """Return which ids, of those with which a walk began and those that it came to, have more links than it read.
+    """Return the start and reached ids whose links `find_links` did not read in full.
 
     Keys are compared as rows, because only the unique index has their order. Otherwise, if most links of a site belong
     to one id, the planner would read all of the table for each of the others.

@@ -120,9 +120,9 @@ def find_members(
 ) -> MemberPage:
     """Return a page of the persons who are in a persona or a group, as their remote data says.
 
-    A person's place is that of the first identity, by kind and value, that says so by itself. At most 20,000 identities
-    are looked at and 200 of them joined with their persons, so that a page may be short, or empty, and more follow.
-    With `company_is_group` a company is the group of a person without a group call. Three queries.
+    A page orders persons by their first identity, by kind and value, whose own registers make it a member. At most
+    20,000 identities are read and 200 of them joined with their persons. So a page may be short or empty although more
+    follow. With `company_is_group` a company is the group of a person without a group call. Three queries.
     """
     paths: list[Path] = [("personas", name)]
     if of == "group":
@@ -159,7 +159,7 @@ def find_members(
 
 
 def find_roots(ids: Sequence[int]) -> list[int]:
-    """Return for the rows of identities those that all identities of their persons lead to, in the same order."""
+    """Return the root identity of each row's person, in the order of the rows."""
     seed = f"""
         SELECT id, site_id, kind, value, parent_kind, parent_value, {SIZE} AS size
           FROM cohorts_identity i WHERE id = ANY(%(ids)s) LIMIT %(joined)s

@@ -19,7 +19,7 @@ MOST_HISTORY: Final = 1_000  # times that an identity entered or left a persona,
 def save_personas(
     site_id: int, changes: Sequence[Change], known: Mapping[IdentityKey, LoadedIdentity]
 ) -> AbstractSet[str]:
-    """Add personas that the site did not know, and to the history who is in and who is out.
+    """Add new personas to the site's list, and each entry and exit to the history.
 
     Return the names for which the site's list has no room: they have no history. After the identities were written,
     which are locked. Three queries, if any, two more for personas that are new and for identities with much history.

@@ -19,7 +19,7 @@ def username_claim_of(change: Change, known: dict[IdentityKey, LoadedIdentity]) 
 
 
 def claim_usernames(site_id: int, claims: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Give each username to the first who claims it, unless another user still has it; whose each is then.
+    """Give each username to its first claimant unless another user has it. Return the owner by name.
 
     After the identities were written: their traits say who still has a name. Two queries, if there are any claims.
     """

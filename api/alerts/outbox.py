@@ -11,8 +11,8 @@ from django.db import connection, transaction
 from api.alerts.channels import CHANNELS, DeliveryError, list_addresses
 from api.models import Alert, AlertDelivery, Site
 
-# After each attempt but the last. The first is also the longest that an attempt may take: if its worker is killed,
-# another one follows.
+# Pauses between attempts. If a worker dies, another one retries after the pause, so an attempt must end within the
+# first pause.
 PAUSES: Final = (timedelta(seconds=30), timedelta(minutes=2), timedelta(minutes=10), timedelta(hours=1))
 TRIES: Final = len(PAUSES) + 1
 LEASE: Final = timedelta(minutes=1)  # of the last attempt

@@ -91,8 +91,8 @@ def _digest(
 ) -> int:
     """Digest the messages that `claim` takes as a batch; if it fails, one message after the other in savepoints.
 
-    What needs a lock that is held for long is set aside. `tried` is of a batch that was set aside before, which does
-    not wait for long, and gets what it needs.
+    Messages that need a lock that another session holds for long are set aside. Pass `tried` for messages that were
+    set aside: they wait PROBE seconds, and the digest adds the locks that they need to `tried`.
     """
     site_id, held_locks = config.site_id, claims.held_locks
     also: frozenset[changes.IdentityKey] = frozenset()

@@ -101,9 +101,10 @@ def forecast_rules(site: Site, rules: DraftRules, *, last: int = 1_000, only: in
 
 
 def forecast_messages(site: Site, messages: Iterable[StoredMessage]) -> Forecast:
-    """Return what these messages would do if they were digested now, as the `then` of a forecast with an empty `now`.
+    """Return the effects that these messages would have if they were digested now.
 
-    Messages that cannot be derived count as rejected. Three queries, in addition to those for the messages.
+    The fields `…_then` of the forecast hold them; its `…_now` fields are zero. Messages that cannot be derived count as
+    rejected. Three queries, in addition to those for the messages.
     """
     config = load_site_config(site)
     nothing, then = _Side(), _Side()

@@ -77,7 +77,7 @@ class HeldLocks:
 
     def __init__(self) -> None:
         self._sites: defaultdict[int, _Site] = defaultdict(_Site)
-        self.busy_names: set[int] = set()  # sites whose goal names were locked when `tend` ran last
+        self.busy_names: set[int] = set()  # sites whose goal names were locked when `tend_queues` ran last
 
     def blocked_messages(self, site_id: int) -> list[int]:
         """Return the messages of a site that must not be claimed."""

@@ -55,7 +55,7 @@ SELECT m.id FROM (
     SELECT id FROM api_message WHERE site_id = %(site)s AND status = '{status}' ORDER BY id LIMIT %(chunk)s) AS oldest
   JOIN api_message m ON m.id = oldest.id
  WHERE m.received_at < %(before)s AND coalesce(m.digested_at, m.received_at) < %(before)s AND m.status = '{status}'
-   FOR UPDATE OF m SKIP LOCKED  -- only what goes: to lock the young ones would write them every minute
+   FOR UPDATE OF m SKIP LOCKED  -- locks only rows that this statement deletes, because a row lock writes the row
 """
 # Both times are compared, because one is by another host's clock, which may have been behind.
 STATEMENTS: Final[Mapping[str, str]] = {

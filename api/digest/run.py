@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 def digest_all(claims: Claims, *, seconds: float) -> bool:
     """Digest until no message is free or the time is over. Return True if messages may be left.
 
-    Each round gives every site with pending messages one batch. Once a second `tend` runs between two rounds.
+    Each round gives every site with pending messages one batch. Once a second `tend_queues` runs between two rounds.
     """
     until, tend_at = time.monotonic() + seconds, time.monotonic() + TEND_EVERY
     taken = 1
@@ -81,7 +81,7 @@ def release(config: SiteConfig, claims: Claims, *, now: datetime) -> bool:
 
 
 def _look_again(site_id: int, claims: Claims, *, now: datetime) -> int:
-    """Digest the messages again that wait since before the site's rules changed, and return how many.
+    """Digest again the messages that the digest deferred before the site's rules changed, and return how many.
 
     They are digested where they wait. If they were pending meanwhile, their names would have to leave the queue, and
     newcomers would overtake them. At most RELEASE_CHUNK messages.
@@ -173,8 +173,8 @@ def _trouble_of(subject: int | str) -> Iterator[None]:
 def _pending_sites() -> list[SiteConfig]:
     """Return the sites with pending messages in random order, because the messages of one may kill worker after worker.
 
-    Three queries, the first a probe of the partial index for each site. OFFSET keeps it one; without, the planner may
-    read all that is pending and join it.
+    Three queries, the first a probe of the partial index for each site. OFFSET keeps the probe. Without it, the planner
+    may join all pending rows.
     """
     sites = Site.objects.extra(
         where=["EXISTS (SELECT 1 FROM api_message m WHERE m.site_id = api_site.id AND m.status = 'pending' OFFSET 0)"]

@@ -72,7 +72,7 @@ REASONS: Final[Mapping[str, Reason]] = {
         Reason(
             "no_identity",
             "rejected",
-            "No user: send userId, anonymousId or a visitor code.",
+            "The event names no person. Send userId, anonymousId or a visitor code.",
             is_replayable=True,
         ),
         Reason("missing_name", "rejected", "A track event needs an event name.", is_replayable=True),
@@ -117,8 +117,8 @@ REASONS: Final[Mapping[str, Reason]] = {
         # Done without effect.
         Reason("already_known", "done", "It says nothing new."),
         Reason("already_converted", "done", "This event had converted before."),
-        Reason("no_persona", "done", "An audience event without the name of a persona."),
-        Reason("no_trait", "done", "A computed-trait event without the name of a trait."),
+        Reason("no_persona", "done", "The audience event names no persona."),
+        Reason("no_trait", "done", "The computed-trait event names no trait."),
         Reason("dropped_by_rule", "done", "A rule ignores it; the detail holds the rule's reason.", is_drop=True),
         Reason("dropped_by_transform", "done", "The transform hook returned None for it.", is_drop=True),
         Reason("no_goal_by_rule", "done", "A rule lets it make no goal, and it says nothing else that is new."),

@@ -147,7 +147,7 @@ def check_secret(client_id: str, secret: str) -> CredentialAccess:
     credential = _match_secret(credential, hash_secret(secret))
     if credential is None:
         record_refused_key(KeyProblem.CREDENTIAL, client_id)
-        raise unauthorized("Unknown client id, or the wrong secret. Check both, or have the secret renewed.")
+        raise unauthorized("Unknown client id, or the wrong secret. Check both, or ask an owner to rotate the secret.")
     record_use(UsedKey.CREDENTIAL, credential.credential_id)
     return credential
 

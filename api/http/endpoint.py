@@ -1,6 +1,6 @@
-"""The plain side of WSGI: a request and an answer, and nothing between them.
+"""The plain side of WSGI: a request and a response, and nothing between them.
 
-The wire endpoints are functions from Request to Answer, called by api.wsgi before Django's middleware: no session, no
+The wire endpoints are functions from Request to Response, called by api.wsgi before Django's middleware: no session, no
 CSRF, no redirect, no URL resolver. One error body everywhere: `{"success": false, "code": …, "message": …}`.
 """
 

@@ -101,7 +101,7 @@ def has_room(queue: str) -> bool:
     try:
         return int(broker().llen(queue)) < MAX_QUEUED
     except redis.RedisError:
-        return True  # sending shows it
+        return True  # if the broker is away, sending the task raises
 
 
 def clear_nudge() -> None:

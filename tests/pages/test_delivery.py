@@ -94,7 +94,7 @@ def test_delivery__of_a_source__says_what_came_in_and_what_became_of_it(
         "Rejected": [1],
     }
     assert (row.received.received, list(row.outcomes)) == (9, [1, 1, 1, 1])
-    assert "No user: send userId" in page
+    assert "The event names no person" in page
     assert f"/events/{refused.pk}/" in page
 
 

@@ -76,7 +76,7 @@ def test_list__of_messages__shows_who_did_what_and_what_came_of_it(viewer: Clien
     for part in ("Shop server", "Ordered &lt;b&gt;", "visitor-7", "properties.kameleoonVisitorCode"):
         assert part in page
     assert "Converted, Goal created" in page
-    assert "No user: send userId" in page
+    assert "The event names no person" in page
 
 
 def test_list__of_a_site_without_messages__says_what_to_do(viewer: Client) -> None:

@@ -49,7 +49,7 @@ class Command(BaseCommand):
 
 
 def wait_briefly(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Mapping[str, Any]) -> Any:  # noqa: FBT001 - Django's call
-    """Wait for a lock for some seconds, where a rollback undoes the whole migration: not outside a transaction."""
+    """Limit the wait for a lock inside a transaction only, because a migration outside one cannot be rolled back."""
     if context["connection"].in_atomic_block:
         context["connection"].connection.execute(f"SET LOCAL lock_timeout = '{WAIT}s'")
     return execute(sql, params, many, context)

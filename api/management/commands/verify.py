@@ -1,4 +1,4 @@
-"""`manage.py verify`: nothing was lost, doubled or invented, or which rows say otherwise and what to do about them."""
+"""`manage.py verify`: names each row that was lost, doubled or invented."""
 
 from typing import Any
 

@@ -289,7 +289,7 @@ def test_erase__an_id_on_a_thousand_devices__is_refused(
 ) -> None:
     monkeypatch.setattr(erase, "MOST_IDENTITIES", 2)
     response = owner.post(address("people/person/erase/"), {"id": "ada-king"}, follow=True)
-    assert "cannot be one person" in text_of(response)
+    assert "can’t be one person" in text_of(response)
     assert not Erasure.objects.exists()
     assert Identity.objects.filter(value="ada-king").exists()
 

@@ -2,6 +2,8 @@
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+# The first of these from 3.11 on makes the environment.
+INTERPRETERS := python3 python3.14 python3.13 python3.12 python3.11
 UV := $(or $(shell command -v uv 2>/dev/null),$(VENV)/bin/uv)
 COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --universal --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --python-version 3.11
@@ -17,7 +19,7 @@ export SSL_CERT_FILE ?= $(PIP_CERT)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench screenshots chaos lint types promises fmt lock clean
+.PHONY: help run test suite bench screenshots chaos lint types promises fmt lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-11s %s\n", $$1, $$2 }'
@@ -25,7 +27,9 @@ help: ## show this list
 run: $(VENV)/run.stamp ## start Goalpost with its own PostgreSQL and Valkey; Ctrl-C stops all of it
 	@exec $(PYTHON) manage.py up
 
-test: $(VENV)/test.stamp $(VENV)/node.stamp lint types ## run all checks, then the tests on real servers
+test: $(VENV)/test.stamp $(VENV)/node.stamp lint types suite ## run all checks, then the tests on real servers
+
+suite: $(VENV)/test.stamp $(VENV)/node.stamp
 	$(PYTHON) -m pytest -n auto --maxprocesses 8 --dist loadgroup $(ARGS)
 
 bench: $(VENV)/test.stamp ## measure every figure and its yardstick in ten minutes (needs wrk); ARGS=--full takes longer
@@ -80,8 +84,8 @@ $(VENV)/node.stamp: tests/contract/package-lock.json | $(PYTHON)
 	fi
 
 $(PYTHON):
-	@for each in python3 python3.14 python3.13 python3.12 python3.11; do \
-		$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && found=$$each && break; \
+	@for name in $(INTERPRETERS); do \
+		$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && found=$$name && break; \
 	done; \
 	if [ -z "$$found" ]; then \
 		echo "Goalpost needs Python 3.11 or newer; here is: $$(python3 --version 2>&1)" >&2; exit 1; \

@@ -20,8 +20,7 @@ from api.celery import app
 from api.digest import goal_changes, late_links, run
 from api.digest.claims import Claims
 from api.digest.prune import prune_old
-from api.erasure import erase as erasure
-from api.erasure import removal
+from api.erasure import erase, removal
 from api.http.database import SessionKind, is_lock_timeout, refuse_other_key, set_django_session_kind
 from api.http.heartbeats import Role, heartbeat_writer, read_steady_time
 from api.ingest import nudge
@@ -35,12 +34,12 @@ SCHEDULE: Final = (
     ("tend_queues", 1.0, DIGEST),
     ("follow_links", 1.0, UPKEEP),
     ("change_goals", 1.0, UPKEEP),
-    ("erase", 5.0, UPKEEP),
-    ("remove", 5.0, UPKEEP),
+    ("erase_people", 5.0, UPKEEP),
+    ("remove_sites_and_personas", 5.0, UPKEEP),
     ("evaluate_alerts", 30.0, UPKEEP),
-    ("prune", 60.0, UPKEEP),
-    ("purge", 60.0, UPKEEP),
-    ("prune_alerts", 3600.0, UPKEEP),
+    ("prune_messages", 60.0, UPKEEP),
+    ("purge_goals", 60.0, UPKEEP),
+    ("prune_notifications", 3600.0, UPKEEP),
 )
 RUN_SECONDS: Final = 5.0  # then the next task has its turn
 # Senders cause as many late links as they like, and with one worker all events wait for a run.
@@ -86,17 +85,17 @@ def change_goals() -> None:
 
 
 @app.task
-def erase() -> None:
+def erase_people() -> None:
     """Continue erasing people."""
-    with unless_held("erase") as until:
-        while time.monotonic() < until and erasure.sweep(now=datetime.now(UTC)):
+    with unless_held("erase_people") as until:
+        while time.monotonic() < until and erase.sweep(now=datetime.now(UTC)):
             pass
 
 
 @app.task
-def remove() -> None:
+def remove_sites_and_personas() -> None:
     """Continue removing personas, groups and sites."""
-    with unless_held("remove") as until:
+    with unless_held("remove_sites_and_personas") as until:
         while time.monotonic() < until and removal.sweep(now=datetime.now(UTC)):
             pass
 
@@ -112,9 +111,9 @@ def evaluate_alerts() -> None:
 
 
 @app.task
-def prune() -> None:
+def prune_messages() -> None:
     """Delete processed messages that are old enough."""
-    with unless_held("prune") as until:
+    with unless_held("prune_messages") as until:
         now = read_steady_time()
         if now is not None:
             prune_old(now=now, seconds=until - time.monotonic())
@@ -122,15 +121,15 @@ def prune() -> None:
 
 
 @app.task
-def purge() -> None:
+def purge_goals() -> None:
     """Delete the rows of deleted goals."""
-    with unless_held("purge") as until:
+    with unless_held("purge_goals") as until:
         while time.monotonic() < until and purge_deleted():
             pass
 
 
 @app.task
-def prune_alerts() -> None:
+def prune_notifications() -> None:
     """Delete old notifications."""
     now = read_steady_time()
     if now is not None:

@@ -45,7 +45,7 @@ def test_tasks__done_by_a_worker__look_at_alerts_and_prune_what_was_told(world: 
 
     tasks.evaluate_alerts()
     finish_watching()
-    tasks.prune_alerts()
+    tasks.prune_notifications()
 
     alert.refresh_from_db()
     assert alert.checked_at is not None

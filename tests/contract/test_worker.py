@@ -42,7 +42,7 @@ def test_worker__with_a_long_queue__prunes_beside_it(shop: Shop) -> None:
     Message.objects.update(received_at=old, digested_at=old)
     for _ in range(3_000):
         tasks.tend_queues.apply_async()
-    tasks.prune.apply_async(queue=tasks.UPKEEP)
+    tasks.prune_messages.apply_async(queue=tasks.UPKEEP)
     write_steady_clock(hours=2)
 
     with running_worker(shop.server):

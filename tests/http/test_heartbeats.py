@@ -197,8 +197,8 @@ def test_prune__clock_steady_for_some_time__waits_for_an_hour(world: World, minu
     done_message(world)
     write_steady_clock(minutes=minutes)
 
-    tasks.prune()
-    tasks.prune_alerts()
+    tasks.prune_messages()
+    tasks.prune_notifications()
 
     assert Message.objects.count() == left
 
@@ -207,6 +207,6 @@ def test_prune__workers_clock_was_behind__keeps_what_was_received_since(world: W
     done_message(world, received=timedelta(days=1))
     write_steady_clock(hours=2)
 
-    tasks.prune()
+    tasks.prune_messages()
 
     assert Message.objects.count() == 1

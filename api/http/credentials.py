@@ -195,7 +195,7 @@ def check_authorization(authorization: str) -> CredentialAccess:
 
 
 def issue_token(credential: CredentialAccess) -> str:
-    """Return a signed access token for two hours. Renewing the secret or revoking the credential ends it."""
+    """Return a signed access token for two hours. Rotating the secret or revoking the credential ends it."""
     return signing.dumps([credential.client_id, credential.secret_hash[:16]], salt=TOKEN_SALT)
 
 
@@ -208,7 +208,9 @@ def check_token(token: str) -> CredentialAccess:
     credential = _match_secret(find_credential(client_id), fingerprint)
     if credential is None:
         record_refused_key(KeyProblem.CREDENTIAL, client_id)
-        raise unauthorized("The access token's credential was revoked or renewed. Fetch a token at /oauth/token.")
+        raise unauthorized(
+            "The credential of this token was revoked, or its secret rotated. Fetch a token at /oauth/token."
+        )
     record_use(UsedKey.CREDENTIAL, credential.credential_id)
     return credential
 

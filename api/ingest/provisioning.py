@@ -152,14 +152,14 @@ def read_scopes(given: Collection[str]) -> list[str]:
     return [scope for scope in Scope.values if scope in given]
 
 
-def renew_secret(credential: Credential, *, now: datetime, overlap: timedelta = timedelta()) -> NewCredential:
+def rotate_secret(credential: Credential, *, now: datetime, overlap: timedelta = timedelta()) -> NewCredential:
     """Give a credential a new secret. The previous secret and its access tokens end after `overlap`, or within 5 s.
 
     A secret that was already the previous one stops working immediately.
     """
     secret = generate_secret()
     with transaction.atomic():
-        # Lock it, so that of two concurrent renewals both secrets work: the first becomes the previous one.
+        # Lock it, so that of two concurrent rotations both secrets work: the first becomes the previous one.
         before = Credential.objects.select_for_update().get(pk=credential.pk).secret_hash
         credential.old_secret_hash = before if overlap else ""
         credential.old_secret_ends_at = now + overlap if overlap else None

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from api.http.credentials import clear_lookups, encode_api_key
-from api.ingest.provisioning import create_credential, create_site, renew_secret
+from api.ingest.provisioning import create_credential, create_site, rotate_secret
 from api.models import Credential, Message, Source
 from tests.world import CLIENT_ID, SECRET, SITECODE, START, World
 
@@ -68,15 +68,15 @@ def test_segmentio__credential_of_another_site__is_refused(world: World) -> None
 
 
 @pytest.mark.promise("K-35")
-@pytest.mark.parametrize("how", ["revoke", "renew"])
-def test_segmentio__credential_revoked_or_renewed__ends(world: World, how: str) -> None:
+@pytest.mark.parametrize("how", ["revoke", "rotate"])
+def test_segmentio__credential_revoked_or_rotated__ends(world: World, how: str) -> None:
     token = world.client.post("/oauth/token", auth=(CLIENT_ID, SECRET)).json()["access_token"]
     assert world.post(world.event()).status_code == 200
 
     if how == "revoke":
         Credential.objects.update(revoked_at=START)
     else:
-        renew_secret(world.credential, now=START)
+        rotate_secret(world.credential, now=START)
     clear_lookups()  # in a running process: within seconds
 
     assert world.post(world.event()).status_code == 401

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST
 
 from api.http.credentials import encode_api_key
 from api.http.wording import count_of
-from api.ingest.provisioning import NewCredential, create_credential, read_scopes, renew_secret
+from api.ingest.provisioning import NewCredential, create_credential, read_scopes, rotate_secret
 from api.insight.key_usage import describe_changes, describe_events, describe_use
 from api.models import Credential, ManagementToken, Role, Scope, Site, Source
 from api.models.audit import write_audits
@@ -79,7 +79,7 @@ def change_credentials(request: HttpRequest, site: Site) -> HttpResponseBase:  #
                 return redirect("pages:settings-credentials", site.sitecode)
             if not is_confirmed(request):
                 return ask_rotate(request, site, credential, hours=int(hours))
-            new = renew_secret(credential, overlap=timedelta(hours=int(hours)), now=timezone.now())
+            new = rotate_secret(credential, overlap=timedelta(hours=int(hours)), now=timezone.now())
             action = f"Rotated the secret of the credential {credential.client_id}"
             write_audits(request.user, credential.sites.all(), action, None, {"the old one ends in hours": int(hours)})
             return show_secret(request, new)

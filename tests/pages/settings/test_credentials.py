@@ -13,7 +13,7 @@ from django.utils import timezone
 from api.events.refusal import Refusal
 from api.http.credentials import check_secret, check_token, clear_lookups, encode_api_key, hash_secret, issue_token
 from api.http.database import connection_parameters
-from api.ingest.provisioning import create_site, renew_secret
+from api.ingest.provisioning import create_site, rotate_secret
 from api.models import AuditEntry, Credential, Membership, Scope, Site
 from tests.support.concurrency import count_lock_waits, in_threads, wait_until
 from tests.support.pages import Enter, text_of
@@ -83,7 +83,7 @@ def test_credential__renewed__goes_on_with_its_old_secret_as_long_as_told(
 def test_credential__its_access_token__ends_with_the_secret_that_made_it(world: World) -> None:
     credential = world.credential
     with_old = issue_token(check_secret(CLIENT_ID, SECRET))
-    new = renew_secret(credential, overlap=timedelta(hours=1), now=timezone.now())
+    new = rotate_secret(credential, overlap=timedelta(hours=1), now=timezone.now())
     clear_lookups()
     made_later_with_old = issue_token(check_secret(CLIENT_ID, SECRET))
     with_new = issue_token(check_secret(CLIENT_ID, new.secret))

@@ -158,7 +158,7 @@ class RuleTable(Table[api.Rule]):
 
 
 @admin.register(api.DuplicateSources, site=TABLES)
-class TwinTable(Table[api.DuplicateSources]):
+class DuplicateSourcesTable(Table[api.DuplicateSources]):
     list_display = ("id", "site", "one", "other", "event_name", "count", "last_seen_at")
     list_filter = ("last_seen_at", "site")
 

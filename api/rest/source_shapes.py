@@ -19,10 +19,10 @@ MOST_OVERLAP = 8_760  # hours
 
 
 @dataclass(frozen=True, slots=True)
-class TwinOf:
-    """A twin, as one of the two sources sees it."""
+class DuplicateOf:
+    """A pair of sources that send the same events, as one of the two sees it."""
 
-    twin: DuplicateSources
+    pair: DuplicateSources
     other_id: int
 
 
@@ -33,7 +33,7 @@ class SourceReport:
     source: Source
     ever: SourceCounts
     day: SourceCounts
-    twins: list[TwinOf]
+    duplicate_sources: list[DuplicateOf]
     used: Mapping[BudgetSpan, BudgetUse]
     counted: Mapping[str, RefusalCounts]
 
@@ -75,16 +75,16 @@ class WriteKeyShape(serializers.Serializer[WriteKey]):
     endsAt = serializers.DateTimeField(source="ends_at", allow_null=True, help_text="Refused from this time on.")
 
 
-@extend_schema_serializer(component_name="Twin")
-class TwinShape(serializers.Serializer[TwinOf]):
+@extend_schema_serializer(component_name="DuplicateSource")
+class DuplicateShape(serializers.Serializer[DuplicateOf]):
     """Another source that sends the same events of the same visitors, each with a messageId of its own."""
 
     source = serializers.IntegerField(  # type: ignore[assignment]  # a field's own name, which is no field here
         source="other_id", help_text="The id of the other source. One of the two should not take track events."
     )
-    eventName = serializers.CharField(source="twin.event_name", help_text="The event of the latest pair.")
-    count = serializers.IntegerField(source="twin.count")
-    lastSeenAt = serializers.DateTimeField(source="twin.last_seen_at")
+    eventName = serializers.CharField(source="pair.event_name", help_text="The event of the latest pair.")
+    count = serializers.IntegerField(source="pair.count")
+    lastSeenAt = serializers.DateTimeField(source="pair.last_seen_at")
 
 
 class FiguresShape(serializers.Serializer[SourceCounts]):
@@ -142,7 +142,7 @@ class SourceShape(serializers.Serializer[SourceReport]):
     duplicates = serializers.IntegerField(source="ever.duplicates")
     rejected = serializers.IntegerField(source="ever.rejected")
     last24Hours = FiguresShape(source="day", help_text="In whole hours.")
-    twins = TwinShape(many=True)
+    duplicateSources = DuplicateShape(source="duplicate_sources", many=True)
     eventsPerMinute = serializers.IntegerField(
         source="source.events_per_minute",
         allow_null=True,

@@ -25,13 +25,13 @@ from api.models.audit import audit_values, write_audit
 from api.rest.access import caller_of, open_site, visible_sites
 from api.rest.schema import answers
 from api.rest.source_shapes import (
+    DuplicateOf,
     NewSource,
     Rotation,
     SourceChange,
     SourceQuery,
     SourceReport,
     SourceShape,
-    TwinOf,
     WriteKeyShape,
 )
 
@@ -158,14 +158,19 @@ def shapes(sources: QuerySet[Source]) -> Sequence[Mapping[str, Any]]:
         budgets.load_use(ids),
     )
     refused = load_refusal_counts(ids)
-    twins: dict[int, list[TwinOf]] = {id_: [] for id_ in ids}
-    for twin in DuplicateSources.objects.filter(Q(one__in=ids) | Q(other__in=ids)).order_by("pk"):
-        for mine, theirs in ((twin.one_id, twin.other_id), (twin.other_id, twin.one_id)):
-            if mine in twins:
-                twins[mine].append(TwinOf(twin, theirs))
+    duplicates: dict[int, list[DuplicateOf]] = {id_: [] for id_ in ids}
+    for pair in DuplicateSources.objects.filter(Q(one__in=ids) | Q(other__in=ids)).order_by("pk"):
+        for id_, other_id in ((pair.one_id, pair.other_id), (pair.other_id, pair.one_id)):
+            if id_ in duplicates:
+                duplicates[id_].append(DuplicateOf(pair, other_id))
     reports = [
         SourceReport(
-            source, ever.get(id_, SourceCounts()), day.get(id_, SourceCounts()), twins[id_], used[id_], refused[id_]
+            source,
+            ever.get(id_, SourceCounts()),
+            day.get(id_, SourceCounts()),
+            duplicates[id_],
+            used[id_],
+            refused[id_],
         )
         for id_, source in zip(ids, found, strict=True)
     ]

@@ -59,7 +59,7 @@ def test_source__through_which_events_came__tells_all_of_it(world: World, web: S
         "duplicates": 1,
         "rejected": 1,
         "last24Hours": {"received": 3, "duplicates": 1, "rejected": 1},
-        "twins": [],
+        "duplicateSources": [],
         "eventsPerMinute": None,
         "bytesPerMinute": None,
         "eventsPerDay": None,
@@ -100,9 +100,9 @@ def test_source__whose_events_another_sends_too__names_the_other(world: World, w
     world.digest()
 
     for one, other in ((web, server), (server, web)):
-        (twin,) = owner.get(f"/api/sources/{one.pk}")["twins"]
-        assert (twin["source"], twin["eventName"], twin["count"]) == (other.pk, "Buy", 1)
-        assert twin["lastSeenAt"].endswith("Z")
+        (duplicate,) = owner.get(f"/api/sources/{one.pk}")["duplicateSources"]
+        assert (duplicate["source"], duplicate["eventName"], duplicate["count"]) == (other.pk, "Buy", 1)
+        assert duplicate["lastSeenAt"].endswith("Z")
 
 
 @pytest.mark.parametrize("path", ["/api/sources", "/api/sources/", f"/api/sources?site={SITECODE}"])
@@ -117,7 +117,7 @@ def test_list__many_sources__takes_the_same_queries(
     for number in range(count):
         create_source(world.site, name=f"Source {number}", kind="server")
 
-    with django_assert_num_queries(7):  # sources; keys; figures, of all time and of a day; budgets; refused; twins
+    with django_assert_num_queries(7):  # sources; keys; figures, of all time and of a day; budgets; refused; duplicates
         assert len(owner.get("/api/sources")) == count + 1
 
 

@@ -198,7 +198,7 @@ def look_at_sources() -> Finding:
     recent = DuplicateSources.objects.filter(last_seen_at__gt=datetime.now(UTC) - TWIN_AGE).select_related(
         "one", "other", "site"
     )
-    pairs = [f"{twin.one} and {twin.other} of {twin.site}" for twin in recent.order_by("-last_seen_at")[:3]]
+    pairs = [f"{pair.one} and {pair.other} of {pair.site}" for pair in recent.order_by("-last_seen_at")[:3]]
     if pairs:
         text = f"send the same events: {'; '.join(pairs)}"
         return Finding("warn", text, "under Settings, Sources, switch off “Count track events” at one of each pair")

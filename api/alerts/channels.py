@@ -59,9 +59,8 @@ class EmailChannel(AlertChannel):
         return alert.emails
 
     def obstacle(self, delivery: AlertDelivery) -> str:
-        if not settings.EMAIL_HOST:
-            return "No mail server is set: GOALPOST_EMAIL_URL."
-        return super().obstacle(delivery)
+        no_server = "" if settings.EMAIL_HOST else "No mail server is set: GOALPOST_EMAIL_URL."
+        return super().obstacle(delivery) or no_server
 
     def send(self, delivery: AlertDelivery) -> str:
         """Send an e-mail. Errors leave out what the mail server says, because that may quote addresses."""
@@ -100,7 +99,7 @@ class WebhookChannel(AlertChannel):
         alert = delivery.alert
         try:
             return webhook.post(alert.webhook_url, webhook_content(delivery), secret=alert.secret)
-        except webhook.WebhookError as error:
+        except (webhook.WebhookError, OSError, ValueError) as error:  # one webhook must not end the run of all
             raise DeliveryError(str(error)) from error
 
     def clean(self, value: str) -> str:

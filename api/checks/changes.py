@@ -14,7 +14,11 @@ def last_change(site_id: int, fields: Iterable[str]) -> datetime | None:
     names = set(fields)
     columns = [column for column in Site._meta.concrete_fields if column.name in names]  # noqa: SLF001 - Django's own way
     noted = AuditEntry.objects.filter(site=site_id, after__has_any_keys=[column.name for column in columns])
-    times = [_last_in_admin(site_id, {str(column.verbose_name).lower() for column in columns})]
+    # Entries of the admin's log have the labels of their time, which were the columns' names.
+    labels = {
+        label for column in columns for label in (str(column.verbose_name).lower(), column.name.replace("_", " "))
+    }
+    times = [_last_in_admin(site_id, labels)]
     times.append(noted.order_by("-pk").values_list("at", flat=True).first())
     return max((time for time in times if time is not None), default=None)
 

@@ -113,7 +113,7 @@ def explain_bad_id(value: Any) -> str:
     if id_ is not None or not warning:
         return ""
     if warning == "placeholder_id":
-        return "is a placeholder, which names no person"
+        return "is a placeholder, which is no identifier"
     text = ids.spell(value)
     if text is None:
         return "is neither a string nor a number"

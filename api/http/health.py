@@ -30,13 +30,13 @@ REFUSALS: Final[dict[type[Exception], Refusal]] = {
     psycopg.errors.DiskFull: Refusal(
         503,
         "disk_full",
-        "The disk of the database is full. Until it has room again, senders must send their events again.",
+        "The disk of the database is full: make room. Until then senders must send their events again.",
         (("Retry-After", "5"),),
     ),
     psycopg.errors.ReadOnlySqlTransaction: Refusal(
         503,
         "read_only",
-        "The database takes no writes: make it writable, or correct DATABASE_URL. Until then senders send again.",
+        "The database takes no writes: make it writable, or correct DATABASE_URL. Until then senders must send their events again.",
         (("Retry-After", "5"),),
     ),
 }

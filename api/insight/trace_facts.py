@@ -50,7 +50,7 @@ class TraceFacts:
     stored: StoredMessage
     source: Source | None
     rules: Mapping[int, Rule]  # of the site, by id
-    redactions: Sequence[Rule] | None  # that act on it before it is stored; None if the body cannot be read
+    redactions: Sequence[Rule] | None  # that act on it before it is stored; None if rejected on arrival or unreadable
     accepted_id: int | None = None  # the message that was accepted with the key of this rejected one
     derived: Derivation | None = None  # under its own reading; None if it is unsafe to derive or deriving raised
     derived_now: Derivation | None = None  # the same under the newest reading
@@ -67,16 +67,17 @@ def gather_facts(site: Site, message: Message) -> TraceFacts:
     """Read the facts of a site's message. At most nine queries, all by keys."""
     config, stored = load_site_config(site), StoredMessage.of_message(message)
     rules = {rule.pk: rule for rule in site.rules.all()}
+    is_rejected_on_arrival = message.status == Status.REJECTED and message.digested_at is None
     facts = TraceFacts(
         site,
         message,
         stored,
         next((source for source in site.sources.all() if source.pk == message.source_id), None),
         rules,
-        _find_redactions(site, message, rules.values()),
+        None if is_rejected_on_arrival else _find_redactions(site, message, rules.values()),  # may parse 4 MiB
         find_accepted(site.pk, message) if message.status == Status.REJECTED and message.message_id else None,
     )
-    if facts.is_rejected_on_arrival or message.reason in UNSAFE_TO_DERIVE:
+    if is_rejected_on_arrival or message.reason in UNSAFE_TO_DERIVE:
         return facts
     try:
         derived = derive(stored, config.for_message(stored))

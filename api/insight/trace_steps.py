@@ -90,7 +90,7 @@ def _describe_arrival(facts: TraceFacts) -> Iterator[TraceStep]:
     if facts.is_rejected_on_arrival:
         yield _describe_duplicates(facts)
         lines = [TraceLine("Answer to the sender", message.detail)] if message.detail else []
-        yield TraceStep("Accepted", StepState.STOPPED, message.sentence, message.received_at, lines)
+        yield TraceStep("Rejected on arrival", StepState.STOPPED, message.sentence, message.received_at, lines)
         return
     yield TraceStep("Accepted", StepState.PASSED, f"Accepted as a {message.type} event.", message.received_at)
     yield _describe_duplicates(facts)

@@ -1,6 +1,7 @@
 """Forms of superusers for users, memberships and new sites, which no page of a site has. Changes are audited."""
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
@@ -37,13 +38,14 @@ class AuditedAdmin(ModelAdmin):  # type: ignore[misc]  # the theme's is untyped
         after = {name: to_audit_value(form.cleaned_data.get(name)) for name in names}
         before = None if add else {name: to_audit_value(form.initial.get(name)) for name in names}
         if form.changed_data:
-            write_audit(request.user, site_of(row), f"{'Made' if add else 'Changed'} {name_row(row)}", before, after)
+            write_audit(request.user, site_of(row), f"{'Created' if add else 'Changed'} {name_row(row)}", before, after)
         return super().construct_change_message(request, form, formsets, add)
 
     def log_deletions(self, request: HttpRequest, rows: Any) -> Any:
         """Write the audit entries too: Django calls this before it deletes the rows."""
         for row in rows:
-            before = {"id": row.pk, "name": str(row)}
+            columns = [field for field in row._meta.concrete_fields if field.name != "password"]  # noqa: SLF001 - documented
+            before = {field.name: to_audit_value(getattr(row, field.attname)) for field in columns}
             write_audit(request.user, site_of(row), f"Deleted {name_row(row)}", before, None)
         return super().log_deletions(request, rows)
 
@@ -57,7 +59,9 @@ def name_row(row: Model) -> str:
 
 
 def to_audit_value(value: Any) -> Any:
-    return f"{value.pk}: {value}" if isinstance(value, Model) else value
+    if isinstance(value, Model):
+        return f"{value.pk}: {value}"
+    return value if isinstance(value, bool | int | str | list | datetime | None) else str(value)
 
 
 class MembershipAdmin(AuditedAdmin):

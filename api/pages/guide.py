@@ -184,7 +184,8 @@ def show_guide_page(request: HttpRequest, site: Site, way: str) -> HttpResponseB
         source=source,
         write_key=key,
         totals=totals_of(source) if source else None,
-        refused=find_refused_requests(site, now=timezone.now()) if chosen.kind else [],
+        is_integration=chosen in INTEGRATIONS,
+        refused=find_refused_requests(site, now=timezone.now()) if chosen in INTEGRATIONS else [],
         places=places,
         code={name: code_for(name, site, places, key) for name in chosen.codes},
     )

@@ -29,6 +29,7 @@ PLACES: Final[Mapping[KeyProblem, tuple[str, str]]] = {
     KeyProblem.NO_KEY: ("guide", "Set-up guide"),
     KeyProblem.CREDENTIAL: ("settings-credentials", "Credentials"),
     KeyProblem.SITECODE: ("settings-credentials", "Credentials"),
+    KeyProblem.SCOPE: ("settings-credentials", "Credentials"),
     KeyProblem.TOKEN: ("settings-tokens", "Tokens"),
 }
 NOT_OF_OWNERS: Final = ("guide", "Set-up guide")

@@ -20,6 +20,7 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
 from api.http import database, heartbeats
+from api.http.health import REFUSALS
 from api.ingest.provisioning import create_source
 from api.insight import sessions
 from api.management.commands import doctor
@@ -215,3 +216,10 @@ def test_writes__database_is_read_only__fails_with_what_to_do(world: World) -> N
     assert (finding.level, finding.text) == ("FAIL", "The database takes no writes")
     assert finding.advice.startswith("make it writable")
     assert doctor.look_at_writes().level == "ok"
+
+
+def test_doctor__database_that_stores_nothing__has_a_finding_and_an_advice_for_each_reason() -> None:
+    for refusal in REFUSALS.values():
+        text, _, advice = refusal.message.partition(": ")
+        assert text
+        assert advice

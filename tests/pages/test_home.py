@@ -10,8 +10,10 @@ from django.utils import timezone
 
 from api.alerts import evaluate
 from api.alerts.conditions import ConditionResult
+from api.http.refused_keys import KeyProblem
 from api.ingest.provisioning import create_site, create_source
 from api.models import Alert, DuplicateSources, Message, Site, Source, SourceCount
+from api.pages.home import PLACES
 from goals import totals as goal_totals
 from goals.models import Conversion, Goal, GoalCreation
 from goals.visitor_totals import CountedConversion
@@ -200,3 +202,7 @@ def test_home__of_much__takes_fourteen_queries(
 )
 def test_home__whoever_asks__gets_what_is_theirs(enter: Enter, who: str, status: int) -> None:
     assert enter(who).get(PATH).status_code == status
+
+
+def test_home__key_refused_for_any_reason__names_a_page() -> None:
+    assert set(PLACES) == set(KeyProblem)

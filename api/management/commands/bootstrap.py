@@ -68,7 +68,7 @@ class Command(BaseCommand):
             write_key=first["GOALPOST_WRITE_KEY"],
             public_traits=["plan"],
         )
-        write_audit("manage.py bootstrap", site, "Made the first site", None, {"sitecode": site.sitecode})
+        write_audit("manage.py bootstrap", site, "Created the first site", None, {"sitecode": site.sitecode})
         create_credential(
             [site],
             name="First credential",

@@ -39,7 +39,9 @@ class Command(BaseCommand):
             self.stderr.write(refusal)
         ignored = "".join(f", {count:,} of {type_} ignored" for type_, count in sorted(plan.ignored.items()))
         if made:
-            write_audit("manage.py load_plan", chosen_site, f"Made {made:,} goals of a plan", None, {"file": file.name})
+            write_audit(
+                "manage.py load_plan", chosen_site, f"Created {made:,} goals of a plan", None, {"file": file.name}
+            )
         existed = len(plan.events) - made  # also those that the file holds twice
         self.stdout.write(f"{made:,} made, {existed:,} existed, {len(plan.refused):,} refused{ignored}")
         if plan.refused:

@@ -40,8 +40,8 @@ class EventListQuery(TimesQuery):
     outcome = forms.ChoiceField(label="Status", choices=[ANY, *OUTCOMES.items()])
     reason = forms.ChoiceField(label="Reason", choices=[ANY, *((code, code) for code in REASONS)])
     type = forms.ChoiceField(label="Type", choices=[ANY, *((type_, type_) for type_ in TYPES)])
-    text = forms.CharField(label="Search name, ID or content", max_length=500)
-    message_id = forms.CharField(label="messageId", max_length=255)
+    text = forms.CharField(label="Search name, ID or content")
+    message_id = forms.CharField(label="messageId")
     before = IdField()
     field_order = ("outcome", "reason", "source", "type", "text", "message_id", "since", "until")
 
@@ -63,10 +63,10 @@ class EventListQuery(TimesQuery):
         return MessageFilter(
             outcome=asked["outcome"],
             reason=asked["reason"],
-            source_id=asked["source"],
+            source_id=asked["source"] or read_id(self.raw("source")),  # a deleted source has no events
             type=asked["type"],
-            message_id=asked["message_id"],
-            text=asked["text"],
+            message_id=asked["message_id"][:255],
+            text=asked["text"][:500],
             since=asked["since"],
             until=asked["until"],
         )

@@ -36,7 +36,7 @@ REFUSALS: Final[dict[type[Exception], Refusal]] = {
     psycopg.errors.ReadOnlySqlTransaction: Refusal(
         503,
         "read_only",
-        "The database takes no writes: make it writable, or correct DATABASE_URL. Until then senders must send their events again.",
+        "The database takes no writes: make it writable, or correct DATABASE_URL. Until then senders must send again.",
         (("Retry-After", "5"),),
     ),
 }

@@ -150,7 +150,7 @@ def set_facts(
     if change.persona is not None:
         name, is_member = change.persona
         said = {name: change.register(is_member)}
-        moved, left_out = merge.set_all_in_map(registers, "personas", said, most=merge.MOST["personas"])
+        moved, left_out = merge.set_all_in_map(registers, "personas", said, most=merge.MOST_VALUES["personas"])
         move = max(move, moved)
         beyond = beyond | {"many_personas"} if left_out else beyond
     if move:
@@ -163,7 +163,7 @@ def set_traits(
 ) -> tuple[merge.Move, AbstractSet[str]]:
     if not traits:
         return merge.Move.STAYED, frozenset()
-    most = merge.MOST["traits"]
+    most = merge.MOST_VALUES["traits"]
     # All traits of an event have one stamp, so that their names decide. 1 MB can hold 100,000 traits.
     names = heapq.nlargest(most + 1, traits) if len(traits) > most else traits
     said = {name: change.register(traits[name]) for name in names}

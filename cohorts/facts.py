@@ -28,7 +28,7 @@ def find_facts(site_id: int, ids: Sequence[str], paths: Sequence[Path]) -> dict[
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            {remote_data.PERSON}
+            {remote_data.WALK_PEOPLE}
             SELECT person.place, facts.*
               FROM (SELECT place, id, sum(size) OVER (ROWS UNBOUNDED PRECEDING) AS so_far FROM person) AS person,
                    LATERAL (SELECT {columns} FROM cohorts_identity i WHERE i.id = person.id OFFSET 0) AS facts

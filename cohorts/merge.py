@@ -26,7 +26,7 @@ EARLIEST = ("visitor", "device_visitor")
 LEFT_OUT: Final = "left_out"
 # Names in a map of one identity or group, removed traits among them. With traits of VALUE_BYTES that is 3.5 MB at the
 # very worst; each event of such a person costs worker and database some 60 ms.
-MOST: Final[Mapping[str, int]] = {"traits": 500, "personas": 300}
+MOST_VALUES: Final[Mapping[str, int]] = {"traits": 500, "personas": 300}
 VALUE_BYTES: Final = 4_096  # of a trait's value as JSON
 VALUE_ELEMENTS: Final = 256  # of its lists and objects: PostgreSQL needs ten times as long for numbers as for text
 NAME_BYTES: Final = 255  # of a trait's name as JSON
@@ -165,13 +165,13 @@ def shrink(registers: Registers) -> None:
     limit_maps(registers)
 
 
-def limit_maps(registers: Registers, *, most: Mapping[str, int] = MOST) -> None:
+def limit_maps(registers: Registers, *, most: Mapping[str, int] = MOST_VALUES) -> None:
     """Bring the maps of registers within their limits, in place."""
     for name in MAPS:
         limit_map(registers, name, most=most[name])
 
 
-def join(all_registers: Iterable[Mapping[str, Any]], *, most: Mapping[str, int] = MOST) -> Registers:
+def join(all_registers: Iterable[Mapping[str, Any]], *, most: Mapping[str, int] = MOST_VALUES) -> Registers:
     """Join the registers of several identities of one person: per field, the latest. The arguments do not change.
 
     A person has no more traits and personas than one identity may have.
@@ -193,7 +193,7 @@ def absorb(registers: Registers, said: Registers) -> None:
     """Join further registers of one identity into its registers, in place."""
     for name, register in said.items():
         if name in MAPS:
-            set_all_in_map(registers, name, register, most=MOST[name])
+            set_all_in_map(registers, name, register, most=MOST_VALUES[name])
         elif name == LEFT_OUT:
             for of_map, at in register.items():
                 note_left_out(registers, of_map, at)

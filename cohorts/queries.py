@@ -25,7 +25,7 @@ def find_person(site_id: int, ids: Sequence[str], *, most: int = remote_data.MOS
         Identity.objects.raw(
             # OFFSET 0, because the planner overestimates the rows of the walk and would join the whole table.
             f"""
-            {remote_data.NEAREST}
+            {remote_data.WALK_NEAREST}
             SELECT {columns}, CASE WHEN near.is_read THEN i.registers ELSE '{{}}' END AS registers,
                    NOT near.is_read AS is_unread
               FROM near, LATERAL (SELECT * FROM cohorts_identity WHERE id = near.id OFFSET 0) AS i
@@ -61,7 +61,7 @@ def listed_personas(site_id: int, names: Sequence[str]) -> set[str]:
     return set(Persona.objects.filter(site_id=site_id, name__in=names).values_list("name", flat=True))
 
 
-def spoken_of(persona_ids: Sequence[int]) -> dict[int, tuple[datetime, datetime]]:
+def load_first_and_last_events(persona_ids: Sequence[int]) -> dict[int, tuple[datetime, datetime]]:
     """Return the times of the first and last event of each persona. One query, by the index."""
     with connection.cursor() as cursor:
         cursor.execute(

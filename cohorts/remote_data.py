@@ -17,13 +17,14 @@ MOST_POINTING: Final = 1_000  # identities that point at one and are read: an id
 MOST_OF_PERSON: Final = 1 + MOST_POINTING  # identities: each of a thousand devices may have a thousand visitors
 MOST_LISTED: Final = 2_000  # personas of a site, many more than an experiment targets
 COMMON_BYTES: Final = 262_144  # of their names in `common`, which needs no token
-# Of the registers of a person whom STATEMENT reads with many others: 200 of the largest are 6 MB, some 0.2 s.
+# Of the registers of a person whom READ_PEOPLE reads with many others: 200 of the largest are 6 MB, some 0.2 s.
 ORDINARY_BYTES: Final = 32_768
-# Of a larger person whom LARGE reads alone: one identity has 3.6 MB at the very worst (cohorts.merge), some 0.2 s.
+# Of a larger person whom READ_LARGE_PERSON reads alone: one identity has 3.6 MB at the very worst (cohorts.merge), some
+# 0.2 s.
 LARGE_BYTES: Final = 4_194_304
 
 Lookup = tuple[int, str | None]  # (site, the id of a person), or (site, None) for the site's personas
-# As JSON: the registers of each identity of a person, or one list of personas. None for a person of LARGE.
+# As JSON: the registers of each identity of a person, or one list of personas. None for a person of READ_LARGE_PERSON.
 Rows = Mapping[Lookup, Sequence[str] | None]
 
 # The identities of every person asked for, in one statement. An id is looked up as user, then visitor, then anonymous
@@ -32,7 +33,7 @@ Rows = Mapping[Lookup, Sequence[str] | None]
 # walks on only while rows are asked for. An unknown person gives no row; the personas of a site give one.
 # A reader keeps the plan that it made when the table was empty. Every index with the site costs the same then, and the
 # planner takes the one that returns the order asked for. Hence the owner is looked up with ANY and an ORDER BY.
-PERSON: Final = f"""
+WALK_PEOPLE: Final = f"""
 WITH RECURSIVE asked AS (
     SELECT * FROM unnest(%(sites)b::bigint[], %(ids)b::text[]) WITH ORDINALITY AS asked (site_id, id, place)
 ), person AS (
@@ -67,8 +68,8 @@ WITH RECURSIVE asked AS (
      ) AS its
 )
 """
-STATEMENT: Final = f"""
-{PERSON}
+READ_PEOPLE: Final = f"""
+{WALK_PEOPLE}
 SELECT person.place, CASE WHEN sum(person.size) OVER (PARTITION BY person.place) <= {ORDINARY_BYTES} THEN
        (SELECT identity.registers::text FROM cohorts_identity identity WHERE identity.id = person.id) END
   FROM person  -- a subquery: for a join the planner expects too many rows and would hash the whole table
@@ -85,15 +86,15 @@ SELECT asked.place, (
 """
 # The identities of a person, and which of them are read: the nearest to its id, as many as there is room for. The walk
 # returns its own first, then its owner and those that point at it, and so on.
-NEAREST: Final = f"""
-{PERSON}, near AS (
+WALK_NEAREST: Final = f"""
+{WALK_PEOPLE}, near AS (
     SELECT id, sum(size) OVER (ORDER BY nearness) <= {LARGE_BYTES} AS is_read
       FROM (SELECT id, size, row_number() OVER () AS nearness FROM person) AS walked
 )
 """
 # The identities of one large person. Only the parts that are asked for leave the database.
-LARGE: Final = f"""
-{NEAREST}
+READ_LARGE_PERSON: Final = f"""
+{WALK_NEAREST}
 SELECT (
     SELECT CASE WHEN %(traits)b::text[] IS NULL THEN i.registers::text ELSE (
         jsonb_build_object(
@@ -137,20 +138,20 @@ class KeyFamily:
 
 @dataclass(frozen=True, slots=True)
 class LargePerson:
-    """A person for LARGE, and the parts of it that the keys need."""
+    """A person for READ_LARGE_PERSON, and the parts of it that the keys need."""
 
     lookup: Lookup
     traits: tuple[str, ...] | None  # None: all
     has_personas: bool
 
     def parameters(self) -> dict[str, Any]:
-        """Return the parameters of LARGE."""
+        """Return the parameters of READ_LARGE_PERSON."""
         traits = None if self.traits is None else list(self.traits)
         return {**parameters([self.lookup]), "traits": traits, "personas": self.has_personas}
 
 
 def find_large(site_id: int, keys: Sequence[str], rows: Rows, reader: Reader) -> list[LargePerson]:
-    """Return the persons that are too large for STATEMENT, each once, with the parts that these keys need."""
+    """Return the persons that are too large for READ_PEOPLE, each once, with the parts that these keys need."""
     large = {lookup: list[KeyFamily]() for lookup, texts in rows.items() if texts is None}
     for key in keys if large else ():
         lookup, family = lookup_of(site_id, key), family_of(key)
@@ -192,7 +193,7 @@ def lookup_of(site_id: int, key: str) -> Lookup | None:
 
 
 def parameters(lookups: Sequence[Lookup]) -> dict[str, Any]:
-    """Return the parameters of STATEMENT."""
+    """Return the parameters of READ_PEOPLE."""
     return {
         "sites": [site for site, _ in lookups],
         "ids": [id_ for _, id_ in lookups],
@@ -202,7 +203,7 @@ def parameters(lookups: Sequence[Lookup]) -> dict[str, Any]:
 
 
 def rows_by_lookup(lookups: Sequence[Lookup], rows: Sequence[tuple[int, str | None]]) -> Rows:
-    """Return the rows of STATEMENT by lookup."""
+    """Return the rows of READ_PEOPLE by lookup."""
     by_lookup: dict[Lookup, list[str] | None] = {lookup: [] for lookup in lookups}
     for place, text in rows:
         texts = by_lookup[lookups[place - 1]]

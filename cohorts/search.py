@@ -17,7 +17,7 @@ TEXT_LENGTH: Final = 255
 MOST_WORDS: Final = 8  # of a text or of a search
 MOST_FOUND: Final = 50
 MOST_LOOKED_AT: Final = 10_000  # texts that begin with the first word of a search
-LAST: Final = "\U0010ffff"  # sorts after whatever may follow a beginning
+LAST_CHARACTER: Final = "\U0010ffff"  # sorts after whatever may follow a beginning
 
 Texts = Mapping[int, Iterable[str]]  # by the row of an identity
 
@@ -86,7 +86,7 @@ def _find_by_beginning(site_id: int, text: str) -> list[int]:
         for number in range(1, len(words))
     )
     bounds = {f"word_{number}": word for number, word in enumerate(words)}
-    bounds |= {f"end_{number}": word + LAST for number, word in enumerate(words)}
+    bounds |= {f"end_{number}": word + LAST_CHARACTER for number, word in enumerate(words)}
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -106,7 +106,7 @@ def _find_by_beginning(site_id: int, text: str) -> list[int]:
                AND lower(value) COLLATE "C" < lower(%(text)s) || %(last)s
              ORDER BY lower(value) COLLATE "C" LIMIT {MOST_FOUND}
             """,
-            {"site": site_id, "text": text, "last": LAST},
+            {"site": site_id, "text": text, "last": LAST_CHARACTER},
         )
         found += [row[0] for row in cursor.fetchall()]
     return found[:MOST_FOUND]

@@ -149,7 +149,7 @@ def resolve(host: str, port: int) -> Address:
     return addresses[0]
 
 
-class Backend(httpcore.NetworkBackend):
+class CheckedBackend(httpcore.NetworkBackend):
     """Connects to no address before `resolve` has allowed it."""
 
     def connect_tcp(
@@ -165,10 +165,10 @@ class Backend(httpcore.NetworkBackend):
             stream = httpcore.SyncBackend().connect_tcp(address, port, SECONDS, local_address, socket_options)
         except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
             raise WebhookError(f"{host} could not be reached: {reason(error)}.") from error
-        return Stream(stream, until=time.monotonic() + SECONDS)
+        return DeadlineStream(stream, until=time.monotonic() + SECONDS)
 
 
-class Stream(httpcore.NetworkStream):
+class DeadlineStream(httpcore.NetworkStream):
     """Ends all reads and writes at one moment: httpcore's timeouts begin again with each byte."""
 
     def __init__(self, stream: httpcore.NetworkStream, *, until: float) -> None:
@@ -193,7 +193,7 @@ class Stream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
-        return Stream(self._stream.start_tls(ssl_context, server_hostname, self._left()), until=self._until)
+        return DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, self._left()), until=self._until)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
@@ -244,7 +244,7 @@ def exchange(url: httpcore.URL, headers: dict[bytes | str, bytes | str], body: b
     context = ssl.create_default_context()  # the machine's certificates; httpcore's own would be certifi's
     excerpt = b""
     with (
-        httpcore.HTTPConnection(url.origin, ssl_context=context, network_backend=Backend()) as connection,
+        httpcore.HTTPConnection(url.origin, ssl_context=context, network_backend=CheckedBackend()) as connection,
         connection.stream("POST", url, headers=headers, content=body) as response,
     ):
         with suppress(httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError):

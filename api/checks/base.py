@@ -9,7 +9,7 @@ from django.db import connection
 
 from api.digest.readings import FIRST
 
-AGAIN: Final = (
+DERIVE_AGAIN: Final = (
     "To process them again: UPDATE api_message SET status = 'pending', reason = '', waiting_for = '', attempts = 0, "
     f"digested_at = NULL, reading = coalesce(reading, {FIRST}) WHERE id IN (...). Nothing counts twice."
 )

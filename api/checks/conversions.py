@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from api.checks.base import AGAIN, Counts, Difference, fetch_row, of_site, stream
+from api.checks.base import DERIVE_AGAIN, Counts, Difference, fetch_row, of_site, stream
 
 # `StoredMessage.key` in SQL.
 KEY: Final = "CASE WHEN m.message_id IS NULL THEN '#' || m.id ELSE m.type || ':' || m.message_id END"
@@ -40,7 +40,7 @@ def _find_lost(site_id: int | None, counts: Counts) -> Iterator[Difference]:
         """,
         {"site": site_id},
     )
-    lost = f"A message converted and its goal exists, but its conversion was deleted by hand. {AGAIN}"
+    lost = f"A message converted and its goal exists, but its conversion was deleted by hand. {DERIVE_AGAIN}"
     moved = "A conversion was moved by hand to another goal than its message converted."
     for id_, key, goal_id, conversion_id, is_live in rows:
         if conversion_id is not None:

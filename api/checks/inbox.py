@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from api.checks.base import AGAIN, Counts, Difference, of_site, stream
+from api.checks.base import DERIVE_AGAIN, Counts, Difference, of_site, stream
 from api.events.effects import Effect
 from api.events.reasons import WARNINGS, codes_of
 from api.models import Message
@@ -47,7 +47,8 @@ def check_inbox(site_id: int | None, counts: Counts) -> Iterator[Difference]:
         },
     )
     meaning = (
-        f"Status, reason, effects or site of a message contradict each other: the digest writes no such row. {AGAIN}"
+        "Status, reason, effects or site of a message contradict each other: the digest writes no such row. "
+        f"{DERIVE_AGAIN}"
     )
     for id_, status, reason, effects in misfits:
         yield Difference(meaning, f"message {id_}: {status}, reason {reason or 'none'}, effects {effects or 'none'}")

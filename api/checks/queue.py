@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from api.checks.base import AGAIN, Counts, Difference, fetch_row, of_site, stream
+from api.checks.base import DERIVE_AGAIN, Counts, Difference, fetch_row, of_site, stream
 
 
 def check_queue(site_id: int | None, counts: Counts) -> Iterator[Difference]:
@@ -26,6 +26,8 @@ def check_queue(site_id: int | None, counts: Counts) -> Iterator[Difference]:
         """,
         {"site": site_id},
     )
-    meaning = f"A deferred message waits for a name that is not in the queue, so its turn would never come. {AGAIN}"
+    meaning = (
+        f"A deferred message waits for a name that is not in the queue, so its turn would never come. {DERIVE_AGAIN}"
+    )
     for (id_,) in stranded:
         yield Difference(meaning, f"message {id_}")

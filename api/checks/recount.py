@@ -8,10 +8,10 @@ from typing import Any, Final
 import msgspec
 
 import times
-from api.checks.base import AGAIN, Counts, Difference
+from api.checks.base import DERIVE_AGAIN, Counts, Difference
 from api.checks.changes import last_change
 from api.checks.recount_rows import (
-    SAID,
+    EVENT_FIELDS,
     DerivedMessage,
     Known,
     PersonaFact,
@@ -25,7 +25,7 @@ from api.checks.recount_rows import (
 from api.digest import rekey
 from api.digest.derivation import Derivation, GoalHit, SourceConfig
 from api.digest.mapping import derive
-from api.digest.readings import NEWEST
+from api.digest.readings import NEWEST_READING
 from api.digest.site_config import load_site_config
 from api.digest.suppression import find_suppressed
 from api.erasure.conversions import pseudonyms_of
@@ -39,13 +39,15 @@ SETTLED: Final = timedelta(minutes=5)
 UNREAD: Final = "A processed message would be rejected today. Goalpost or GOALPOST_HOOKS may have been changed since."
 MISSING: Final = (
     "The tables lack what a processed message says of a person or group. The row was changed by hand, GOALPOST_HOOKS "
-    f"was changed since, or it is a defect: then please report it. {AGAIN}"
+    f"was changed since, or it is a defect: then please report it. {DERIVE_AGAIN}"
 )
 FORGOTTEN: Final = (
     "The history lacks a change of a persona. The message was processed before there was a history, or the row was "
-    f"deleted by hand. {AGAIN}"
+    f"deleted by hand. {DERIVE_AGAIN}"
 )
-UNCONVERTED: Final = f"A processed message hits a goal and did not convert: please report it as a defect. {AGAIN}"
+UNCONVERTED: Final = (
+    f"A processed message hits a goal and did not convert: please report it as a defect. {DERIVE_AGAIN}"
+)
 DIFFERENT: Final = "A conversion differs from its message: one of the two rows was changed by hand."
 
 
@@ -77,7 +79,7 @@ def check_recount(site_id: int | None, counts: Counts) -> Iterator[Difference]:
                 messages.append(DerivedMessage(message, effects, said))
         messages = _without_erased(messages)
         counts["recounted"] += len(messages)
-        counts["former"] += sum(derived.message.stored.reading < NEWEST for derived in messages)
+        counts["former"] += sum(derived.message.stored.reading < NEWEST_READING for derived in messages)
         for part in split_by_size(messages):
             known = load_known(part, excuses_links=excuses_links)
             for derived in part:
@@ -198,7 +200,7 @@ def _find_missing_registers(
 
 def _contradictions(hit: GoalHit, conversion: dict[str, Any]) -> list[str]:
     """Return the columns of a conversion that differ from its event. check_people checks visitors by late links."""
-    names = [name for name in SAID if conversion[name] != getattr(hit, name)]
+    names = [name for name in EVENT_FIELDS if conversion[name] != getattr(hit, name)]
     if merge.canonical(msgspec.json.decode(conversion["properties"])) != merge.canonical(
         msgspec.json.decode(hit.properties)
     ):

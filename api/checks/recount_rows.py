@@ -16,8 +16,8 @@ from cohorts import changes, merge
 from cohorts.models import SIZE
 
 KNOWN_BYTES: Final = 67_108_864  # of registers of people and groups at a time: some 500 MB of memory
-SAID: Final = ("occurred_at", "user_id", "anonymous_id", "revenue", "currency", "value")
-COMPARED: Final = (*SAID, "visitor_code", "keyed_by", "properties")
+EVENT_FIELDS: Final = ("occurred_at", "user_id", "anonymous_id", "revenue", "currency", "value")
+COMPARED: Final = (*EVENT_FIELDS, "visitor_code", "keyed_by", "properties")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from api.digest.readings import NEWEST, READING, reading_of
+from api.digest.readings import NEWEST_READING, READING, reading_of
 from api.rules.rule import EventRule
 from cohorts.changes import Change, Visitors
 from cohorts.models import Identity
@@ -49,7 +49,7 @@ class StoredMessage:
     occurred_at: datetime
     body: bytes
     source_id: int | None = None
-    reading: int = NEWEST  # the version of what events mean under which it is derived
+    reading: int = NEWEST_READING  # the version of what events mean under which it is derived
 
     @classmethod
     def of_row(cls, row: Sequence[Any]) -> Self:

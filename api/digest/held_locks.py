@@ -20,9 +20,9 @@ from locks import HeldError, Lock
 
 WAIT: Final = TIMEOUTS[SessionKind.WORKER].lock  # seconds
 PROBE: Final = 0.1  # seconds of a wait for a lock that may be held for long
-AGAIN: Final = 2.0  # seconds until messages that were set aside are tried again
-SEARCH: Final = 3.0  # seconds a batch to find the held locks; the rest of the batch is set aside
-MOST: Final = 200_000  # messages that a process remembers of a site; 30 MB
+RETRY_SECONDS: Final = 2.0  # seconds until messages that were set aside are tried again
+SEARCH_SECONDS: Final = 3.0  # seconds a batch to find the held locks; the rest of the batch is set aside
+MOST_MESSAGES: Final = 200_000  # messages that a process remembers of a site; 30 MB
 TRIED: Final = 3  # messages of a lock, of which one is tried again; another worker may have the first
 MISSES: Final = 2
 
@@ -97,9 +97,9 @@ class HeldLocks:
     def add(self, site_id: int, need: NeededLock, messages: Iterable[int] = ()) -> None:
         """Note a held lock and set aside the messages that need it."""
         site = self._sites[site_id]
-        site.held.setdefault(need, time.monotonic() + AGAIN)
+        site.held.setdefault(need, time.monotonic() + RETRY_SECONDS)
         for message in messages:
-            if len(site.messages) < MOST:
+            if len(site.messages) < MOST_MESSAGES:
                 site.messages[message] = need
 
     def take_due(self, site_id: int) -> dict[NeededLock, list[int]]:
@@ -130,7 +130,7 @@ class HeldLocks:
                 freed.add(need)
             else:
                 site.misses[need] += 1
-                site.held[need] = time.monotonic() + AGAIN
+                site.held[need] = time.monotonic() + RETRY_SECONDS
         site.messages = {message: need for message, need in site.messages.items() if need not in freed}
         if not site.held:
             del self._sites[site_id]
@@ -148,9 +148,9 @@ def apply_unblocked(
 
     A part of the batch that waits in vain is divided by the locks of the kind that it waited for, until one is left.
     Held identities are looked up instead, because a frozen worker holds hundreds. Set `lock_timeout` to PROBE before.
-    After SEARCH seconds the messages that have not been applied are set aside.
+    After SEARCH_SECONDS the messages that have not been applied are set aside.
     """
-    until = time.monotonic() + SEARCH
+    until = time.monotonic() + SEARCH_SECONDS
     results: list[Result] = []
     parts: list[Sequence[Message]] = [batch]
     while parts:

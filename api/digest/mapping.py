@@ -43,7 +43,7 @@ def derive(message: StoredMessage, config: SourceConfig) -> Derivation:
     if ruled.is_dropped or (ruled.type == "track" and not config.takes_track):
         reason = "dropped_by_rule" if ruled.is_dropped else "track_not_taken"
         return Derivation(idle_reason=reason, detail=ruled.reason, fired=tuple(ruled.fired))
-    return _read(message, config, fields, ruled, warnings | ruled.warnings)
+    return _derive_ruled(message, config, fields, ruled, warnings | ruled.warnings)
 
 
 def is_excluded(fields: Mapping[str, Any]) -> bool:
@@ -69,7 +69,7 @@ def _is_computed(fields: Mapping[str, Any]) -> bool:
     return "computation_class" in read_object(context.get("personas"), set())
 
 
-def _read(
+def _derive_ruled(
     message: StoredMessage, config: SourceConfig, fields: Mapping[str, Any], ruled: RuledEvent, warnings: set[str]
 ) -> Derivation:
     """Derive an event that the rules let pass."""

@@ -34,7 +34,7 @@ def prune_old(*, now: datetime, seconds: float) -> int:
     random.shuffle(sites)
     pruned = 0
     for site in sites:
-        for status, statement in STATEMENTS.items():
+        for status, statement in OLD_MESSAGES.items():
             before = now - timedelta(days=days_kept(site, status))
             while True:
                 gone = prune_chunk(site.pk, statement, before=before)
@@ -50,7 +50,7 @@ def prune_old(*, now: datetime, seconds: float) -> int:
 
 # The index of rejected and failed messages is in the order of ids, which is that of receipt. If the oldest ones are
 # young enough, all are.
-FAILED: Final = """
+OLD_BY_RECEIPT: Final = """
 SELECT m.id FROM (
     SELECT id FROM api_message WHERE site_id = %(site)s AND status = '{status}' ORDER BY id LIMIT %(chunk)s) AS oldest
   JOIN api_message m ON m.id = oldest.id
@@ -58,14 +58,14 @@ SELECT m.id FROM (
    FOR UPDATE OF m SKIP LOCKED  -- locks only rows that this statement deletes, because a row lock writes the row
 """
 # Both times are compared, because one is by another host's clock, which may have been behind.
-STATEMENTS: Final[Mapping[str, str]] = {
+OLD_MESSAGES: Final[Mapping[str, str]] = {
     Status.DONE: """
 SELECT id FROM api_message
  WHERE site_id = %(site)s AND status = 'done' AND digested_at < %(before)s AND received_at < %(before)s
  ORDER BY digested_at LIMIT %(chunk)s FOR UPDATE SKIP LOCKED
 """,
-    Status.REJECTED: FAILED.format(status="rejected"),
-    Status.FAILED: FAILED.format(status="failed"),
+    Status.REJECTED: OLD_BY_RECEIPT.format(status="rejected"),
+    Status.FAILED: OLD_BY_RECEIPT.format(status="failed"),
 }
 
 

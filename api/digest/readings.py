@@ -37,16 +37,16 @@ READINGS: Final[Mapping[int, Reading]] = {
     3: Reading(),
 }
 FIRST: Final = min(READINGS)  # also of messages that were digested before readings were stored
-NEWEST: Final = max(READINGS)
+NEWEST_READING: Final = max(READINGS)
 
-# The reading of a row of `api_message` in SQL: the stored one, otherwise FIRST if it was digested, otherwise NEWEST.
-# After a rollback an older version uses its NEWEST for the readings that it does not know.
+# The reading of a row of `api_message` in SQL: the stored one, otherwise FIRST if it was digested, otherwise the newest
+# one. After a rollback an older version uses its NEWEST_READING for the readings that it does not know.
 READING: Final = (
-    f"least({NEWEST}, coalesce(reading, CASE WHEN status = 'pending' OR digested_at IS NULL"
-    f" THEN {NEWEST} ELSE {FIRST} END))"
+    f"least({NEWEST_READING}, coalesce(reading, CASE WHEN status = 'pending' OR digested_at IS NULL"
+    f" THEN {NEWEST_READING} ELSE {FIRST} END))"
 )
 
 
 def reading_of(stored: int | None, *, is_digested: bool) -> int:
     """Return the reading of a row, as READING does in SQL."""
-    return min(NEWEST, stored or (FIRST if is_digested else NEWEST))
+    return min(NEWEST_READING, stored or (FIRST if is_digested else NEWEST_READING))

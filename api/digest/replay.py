@@ -34,8 +34,8 @@ from api.ingest.accept import EVENT_BYTES, make_refused, redact_event, too_large
 from api.ingest.event_batch import BATCH_BYTES, merge_all, read_batch
 from api.models import Message, Site
 
-MOST: Final = 10_000  # messages at a time
-LOOK: Final = 500  # of them, which a page's forecast reads
+MOST_MESSAGES: Final = 10_000  # messages at a time
+FORECAST_MESSAGES: Final = 500  # of them, which a page's forecast reads
 TRIES: Final = 3  # if a sender's own retry takes a key in the same moment
 
 log = structlog.get_logger(__name__)
@@ -47,7 +47,7 @@ class ReplayPlan:
 
     messages: int
     has_more: bool  # than are retried at a time
-    duplicates: int  # a later copy of them was accepted, so they stay; counted up to MOST
+    duplicates: int  # a later copy of them was accepted, so they stay; counted up to MOST_MESSAGES
     forecast: Forecast | None  # None if it is unsafe to derive these messages
     looked_at: int  # the number of newest messages that the forecast read
 
@@ -123,24 +123,27 @@ class _KeptMessage:
 
 
 def plan_replay(site: Site, reason: str, *, is_worker: bool = False) -> ReplayPlan:
-    """Return what a retry of the newest MOST messages with this reason would do. Nothing is written.
+    """Return what a retry of the newest MOST_MESSAGES with this reason would do. Nothing is written.
 
-    It reads the newest LOOK of them, MOST_BYTES at most, with eight queries at most. With `is_worker` it reads as many
-    as MOST_BYTES allow, with one more query for each 500. It then reads messages that may end the process, too.
+    It reads the newest FORECAST_MESSAGES of them, MOST_BYTES at most, with eight queries at most. With `is_worker` it
+    reads as many as MOST_BYTES allow, with one more query for each 500. It then reads messages that may end the
+    process, too.
     """
     chosen = _choose(site.pk, reason)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT count(*) FROM (SELECT 1 FROM api_message m WHERE {FAILED} AND {IS_TAKEN} LIMIT %(most)s) AS taken",
+            f"""
+            SELECT count(*) FROM (SELECT 1 FROM api_message m WHERE {MATCHING} AND {IS_TAKEN} LIMIT %(most)s) AS taken
+            """,
             _parameters(site.pk, reason),
         )
         duplicates = cursor.fetchone()[0]
     foreseen = None
-    looked_at = _within(MOST_BYTES, chosen[: MOST if is_worker else LOOK])
+    looked_at = _within(MOST_BYTES, chosen[: MOST_MESSAGES if is_worker else FORECAST_MESSAGES])
     # In a web server nothing ends what killed a worker, or a hook that hangs.
     if is_worker or reason not in UNSAFE_TO_DERIVE:
         foreseen = forecast_messages(site, _foresee(looked_at))
-    return ReplayPlan(len(chosen[:MOST]), len(chosen) > MOST, duplicates, foreseen, len(looked_at))
+    return ReplayPlan(len(chosen[:MOST_MESSAGES]), len(chosen) > MOST_MESSAGES, duplicates, foreseen, len(looked_at))
 
 
 def _within(most: int, chosen: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
@@ -150,7 +153,7 @@ def _within(most: int, chosen: Sequence[tuple[int, int]]) -> Sequence[tuple[int,
 
 
 def replay(site_id: int, reason: str, *, who: str) -> ReplayResult:
-    """Make the newest MOST messages with this reason pending again, as if they had never been tried.
+    """Make the newest MOST_MESSAGES with this reason pending again, as if they had never been tried.
 
     Raises ValueError if a retry cannot change the reason, IntegrityError if senders go on taking the same keys.
     """
@@ -172,7 +175,7 @@ def _replay(site_id: int, reason: str) -> ReplayResult:
     messages = unreadable = 0
     sources = find_sources_of(site_id)
     seen: set[tuple[str, str]] = set()
-    for kept in _load(_choose(site_id, reason, lock="FOR UPDATE OF m SKIP LOCKED")[:MOST]):
+    for kept in _load(_choose(site_id, reason, lock="FOR UPDATE OF m SKIP LOCKED")[:MOST_MESSAGES]):
         try:
             events = [_redacted(event, sources.get(kept.source_id or 0)) for event in kept.read()]
             first, *others = sorted(events, key=lambda event: bool(event.reason))
@@ -260,7 +263,7 @@ def _foresee(chosen: Sequence[tuple[int, int]]) -> Iterator[StoredMessage]:
 
 
 # Conditions: a message has this reason; another one was accepted with its key.
-FAILED: Final = "m.site_id = %(site)s AND m.status = %(status)s AND m.reason = %(reason)s AND m.type = ANY(%(types)s)"
+MATCHING: Final = "m.site_id = %(site)s AND m.status = %(status)s AND m.reason = %(reason)s AND m.type = ANY(%(types)s)"
 IS_TAKEN: Final = """
     m.status = 'rejected' AND m.message_id IS NOT NULL AND EXISTS (
         SELECT 1 FROM api_message t
@@ -275,17 +278,17 @@ def _parameters(site_id: int, reason: str) -> dict[str, Any]:
         "status": REASONS[reason].status,
         "reason": reason,
         "types": [*TYPES, *([""] if REASONS[reason].is_of_request else [])],
-        "most": MOST,
+        "most": MOST_MESSAGES,
     }
 
 
 def _choose(site_id: int, reason: str, *, lock: str = "") -> list[tuple[int, int]]:
-    """Return id and body size of the newest messages to retry, one more than MOST if there are more. One query."""
+    """Return id and body size of the newest messages to retry: MOST_MESSAGES, one more if there are more. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             SELECT m.id, octet_length(m.body) FROM api_message m
-             WHERE {FAILED} AND NOT ({IS_TAKEN}) ORDER BY m.id DESC LIMIT %(most)s + 1 {lock}
+             WHERE {MATCHING} AND NOT ({IS_TAKEN}) ORDER BY m.id DESC LIMIT %(most)s + 1 {lock}
             """,
             _parameters(site_id, reason),
         )

@@ -20,7 +20,7 @@ from api.insight.id_search import in_other_encodings, names
 from api.models import Erasure, Message
 from goals.models import Conversion
 
-LEFT: Final = "left"  # in `Erasure.replaced`: events that keep the id, because an amount in them equals it
+LEFT_EVENTS: Final = "left"  # in `Erasure.replaced`: events that keep the id, because an amount in them equals it
 EMPTIED: Final = "emptied"  # also there: rejected bodies that cannot be searched
 MOST_DECODED: Final = 4 * 2**20  # bytes of a body, as much as a request may have
 UNSEARCHABLE: Final = "Its body was removed when a person was erased, because its Content-Encoding cannot be searched."
@@ -118,7 +118,7 @@ def _pseudonymise_message(
         if _has_same_effects(effects, _derive(freed, then)):
             break
     else:
-        count_replaced(erasure, LEFT)
+        count_replaced(erasure, LEFT_EVENTS)
         return
     freed = _write_message(freed, detail=pseudonyms.prose(detail))
     with connection.cursor() as cursor:

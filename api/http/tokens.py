@@ -19,7 +19,7 @@ from api.models import ManagementToken, Membership, Role, Site
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-Places = ManagementToken.sites.through  # the rows of a token's sites
+TokenSite = ManagementToken.sites.through  # the rows of a token's sites
 
 
 def make_token(
@@ -54,7 +54,7 @@ def with_open_sites(tokens: "QuerySet[ManagementToken]") -> "QuerySet[Management
             user=OuterRef("managementtoken__user"), site=OuterRef("site"), role__in=enough
         )
         allowed |= Q(Exists(member), managementtoken__role=role)
-    opened = Places.objects.filter(allowed, managementtoken=OuterRef("pk"), managementtoken__user__is_active=True)
+    opened = TokenSite.objects.filter(allowed, managementtoken=OuterRef("pk"), managementtoken__user__is_active=True)
     return tokens.annotate(open_sites=ArraySubquery(opened.order_by("site_id").values("site_id")))
 
 

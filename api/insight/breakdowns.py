@@ -32,8 +32,8 @@ from names import MAX_NEAREST, nearest, search_folded
 
 ID_DIGITS: Final = 18
 MOST_KNOWN: Final = 2_000  # names that are compared with an unknown one
-LATEST: Final = 50  # conversions whose properties are listed
-NEWEST: Final = 20_000  # conversions that are read
+LATEST_CONVERSIONS: Final = 50  # conversions whose properties are listed
+NEWEST_CONVERSIONS: Final = 20_000  # conversions that are read
 NEWEST_OF_PEOPLE: Final = 2_000  # the same if each visitor's person is read
 LOOK_BYTES: Final = 33_554_432  # of properties, as stored: 20,000 events of 1.6 kB
 
@@ -103,7 +103,7 @@ def break_down(
 ) -> BreakdownView:
     """Return a goal's conversions from `begin` until before `end`, in at most 20 parts, all others together.
 
-    It reads the newest NEWEST conversions, by time and then by id. It reads NEWEST_OF_PEOPLE if parts or filter need
+    It reads the NEWEST_CONVERSIONS, by time and then by id. It reads NEWEST_OF_PEOPLE if parts or filter need
     people, and LOOK_BYTES of a property. The cost is bounded, however many conversions happened at one time.
 
     A part has the conversions, the visits that began with one of them, the visitors that made them and the revenue.
@@ -122,7 +122,7 @@ def break_down(
     Seven queries at most, of a goal of `queries.live_goals`, and two more if something is unknown.
     """
     is_of_people = only is not None or by not in OF_CONVERSIONS
-    limit = NEWEST_OF_PEOPLE if is_of_people else NEWEST
+    limit = NEWEST_OF_PEOPLE if is_of_people else NEWEST_CONVERSIONS
     if by == BreakdownBy.PROPERTY:
         limit = count_newest_within_bytes(goal, begin=begin, end=end, newest=limit, most_bytes=LOOK_BYTES)
     since = find_oldest_of_newest(goal, begin=begin, end=end, newest=limit)
@@ -192,7 +192,7 @@ def _unknown_value(
 
 def _unknown_name(site: Site, goal: Goal, by: BreakdownBy, name: str, codes: Sequence[str]) -> UnknownName:
     """Return the traits or properties similar to a name that no conversion has. One query."""
-    known = _traits_of(site, codes) if by == BreakdownBy.TRAIT else load_property_names(goal, latest=LATEST)
+    known = _traits_of(site, codes) if by == BreakdownBy.TRAIT else load_property_names(goal, latest=LATEST_CONVERSIONS)
     return replace(_unknown(by, name, "", known), is_of_filter=False)
 
 

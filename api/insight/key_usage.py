@@ -9,7 +9,7 @@ from api.http.wording import count_of
 from api.ingest.source_counts import SourceCounts, load_source_counts
 from api.models import AuditEntry, Message, Site, Source
 
-LOOK: Final = 1_000  # the newest events of a site among which a source's last one is looked for
+NEWEST_EVENTS: Final = 1_000  # the newest events of a site among which a source's last one is looked for
 CHANGES: Final = timedelta(days=30)
 DAY: Final = timedelta(hours=24)
 
@@ -43,7 +43,9 @@ def describe_changes(sites: Collection[Site], who: str, *, now: datetime) -> str
 
 def _last_sender(source: Source) -> str:
     """Return the library that sent the last event of a source, as `analytics.js 4.2`; empty if the event names none."""
-    newest = Message.objects.filter(site_id=source.site_id).order_by("-pk")[:LOOK].values_list("pk", "source_id")
+    newest = (
+        Message.objects.filter(site_id=source.site_id).order_by("-pk")[:NEWEST_EVENTS].values_list("pk", "source_id")
+    )
     last = next((number for number, source_id in newest if source_id == source.pk), None)
     if last is None:
         return ""

@@ -19,7 +19,7 @@ from api.models import Message
 
 Status = Message.Status
 
-LOOK: Final = 10_000  # messages that a filter without an index searches at a time
+SEARCHED_MESSAGES: Final = 10_000  # messages that a filter without an index searches at a time
 LIST_BYTES: Final = 65_536  # a larger body is not read for a list
 MOST_ID: Final = 2**63 - 1
 SETTLES: Final = timedelta(seconds=inbox.PATIENCE + 2)
@@ -90,7 +90,7 @@ class MessagePage:
 
     rows: list[MessageRow]
     before: int | None  # the next page's `before`; None if there is no older message
-    looked_at: int  # LOOK if the search ended before the page was full, otherwise 0
+    looked_at: int  # SEARCHED_MESSAGES if the search ended before the page was full, otherwise 0
     looked_back_to: datetime | None
 
 
@@ -99,7 +99,7 @@ def find_messages(
 ) -> MessagePage:
     """Return the newest messages of a site that pass the filter, with ids above `after` and below `before`.
 
-    It uses the index of (site, id), or that of failed messages. Other filters search the newest LOOK messages below
+    It uses the index of (site, id), or that of failed messages. Other filters search the newest SEARCHED_MESSAGES below
     `before`, and the next page goes on from there. One query for a full page, otherwise two, and two more for times. At
     most some 50 ms if bodies are searched, otherwise some 10 ms.
     """
@@ -109,7 +109,7 @@ def find_messages(
     if query.since is not None:
         after = max(after, id_at(config.site_id, query.since) - 1)
     inner, outer, parameters = _conditions(query)
-    parameters |= {"site": config.site_id, "after": after, "before": top, "look": LOOK, "limit": limit}
+    parameters |= {"site": config.site_id, "after": after, "before": top, "look": SEARCHED_MESSAGES, "limit": limit}
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -126,7 +126,7 @@ def find_messages(
         rows = [_row(config, columns) for columns in cursor.fetchall()]
         if len(rows) == limit:
             return MessagePage(rows, rows[-1].id, 0, None)
-        if query.message_id:  # never as many as LOOK
+        if query.message_id:  # never as many as SEARCHED_MESSAGES
             return MessagePage(rows, None, 0, None)
         cursor.execute(
             f"""
@@ -137,7 +137,7 @@ def find_messages(
             parameters,
         )
         last = cursor.fetchone()
-    return MessagePage(rows, last[0], LOOK, last[1]) if last else MessagePage(rows, None, 0, None)
+    return MessagePage(rows, last[0], SEARCHED_MESSAGES, last[1]) if last else MessagePage(rows, None, 0, None)
 
 
 def messages_by_id(config: SiteConfig, ids: Sequence[int]) -> list[MessageRow]:

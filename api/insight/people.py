@@ -211,7 +211,7 @@ def remote_documents(site: Site, id_: str) -> tuple[Documents, Documents]:
     lookup = remote_data.lookups_of(site.pk, keys)[0]
     person = remote_data.LargePerson(lookup, traits=None, has_personas=True)  # it may be large
     with connection.cursor() as cursor:
-        cursor.execute(remote_data.LARGE, person.parameters())
+        cursor.execute(remote_data.READ_LARGE_PERSON, person.parameters())
         rows = {lookup: [text for (text,) in cursor.fetchall()]}
     without, with_token = (
         remote_data.documents(site.pk, keys, rows, remote_data.Reader(traits, company_is_group=site.company_is_group))

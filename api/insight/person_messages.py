@@ -13,7 +13,7 @@ from api.events.reasons import UNSAFE_TO_DERIVE
 from api.insight.id_search import names, spellings
 from goals.matching import EventName
 
-LOOK: Final = 10_000  # messages
+SEARCHED_MESSAGES: Final = 10_000  # messages
 LOOK_BYTES: Final = 16_777_216  # of their bodies, from the newest on: 10,000 of 1.6 kB
 MOST_READ: Final = 500  # messages that name the person
 FEW: Final = 4  # bodies in memory at a time
@@ -69,15 +69,21 @@ def find_person_messages(config: SiteConfig, ids: set[str]) -> PersonMessages:
               ) AS found ON true
              ORDER BY id DESC
             """,
-            {"site": config.site_id, "look": LOOK, "most": LOOK_BYTES, "spellings": spellings(ids), "read": MOST_READ},
+            {
+                "site": config.site_id,
+                "look": SEARCHED_MESSAGES,
+                "most": LOOK_BYTES,
+                "spellings": spellings(ids),
+                "read": MOST_READ,
+            },
         )
         while rows := cursor.fetchmany(FEW):
             for row in rows:
                 *columns, newest, searched = row
                 message = None if columns[0] is None else _read(config, ids, columns)
                 messages += [message] if message is not None else []
-    # Fewer than LOOK only if their bodies are too large, not if the site has no more.
-    return PersonMessages(LOOK if searched == newest else searched, messages)
+    # Fewer than SEARCHED_MESSAGES only if their bodies are too large, not if the site has no more.
+    return PersonMessages(SEARCHED_MESSAGES if searched == newest else searched, messages)
 
 
 def _read(config: SiteConfig, ids: set[str], row: Sequence[Any]) -> PersonMessage | None:

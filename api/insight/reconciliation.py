@@ -17,7 +17,7 @@ from django.db import connection
 from api.ingest.source_counts import SourceCounts, load_source_counts
 from api.models import Site
 
-MOST: Final = 50_000  # the newest messages, of which all conversions are looked up
+MOST_MESSAGES: Final = 50_000  # the newest messages, of which all conversions are looked up
 DAYS: Final = (1, 7, 14, 30)
 
 OutcomeKey = tuple[str, str]  # (converted, profile, ignored or a status; the reason)
@@ -110,7 +110,7 @@ SELECT m.source_id,
 
 
 def reconcile(site: Site, source_ids: Sequence[int], *, days: int, now: datetime) -> Reconciliation:
-    """Return the accounts of the last `days`, of the newest MOST messages. Three queries."""
+    """Return the accounts of the last `days`, of the newest MOST_MESSAGES. Three queries."""
     asked = now.replace(minute=0, second=0, microsecond=0) - timedelta(days=days, hours=-1)
     since = max(asked, _first_whole_hour(site.pk) or asked)
     accounts: Mapping[int | None, SourceAccount] = {
@@ -123,7 +123,7 @@ def reconcile(site: Site, source_ids: Sequence[int], *, days: int, now: datetime
     with connection.cursor() as cursor:
         cursor.execute(
             OUTCOMES,
-            {"site": site.pk, "most": MOST, "since": since},
+            {"site": site.pk, "most": MOST_MESSAGES, "since": since},
         )
         for source_id, outcome, reason, count, counted, deleted, missing in cursor.fetchall():
             account = accounts[source_id if source_id in accounts else None]
@@ -139,14 +139,14 @@ def reconcile(site: Site, source_ids: Sequence[int], *, days: int, now: datetime
 
 
 def _first_whole_hour(site_id: int) -> datetime | None:
-    """Return the first hour whose messages are all among the newest MOST, None if there are no more."""
+    """Return the first hour whose messages are all among the newest MOST_MESSAGES, None if there are no more."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT date_trunc('hour', received_at, 'UTC') + interval '1 hour' FROM api_message
              WHERE id = (SELECT id FROM api_message WHERE site_id = %(site)s ORDER BY id DESC OFFSET %(most)s LIMIT 1)
             """,
-            {"site": site_id, "most": MOST - 1},
+            {"site": site_id, "most": MOST_MESSAGES - 1},
         )
         row = cursor.fetchone()
     return row[0] if row else None

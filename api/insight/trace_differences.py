@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from api.digest.derivation import Derivation
-from api.digest.readings import NEWEST
+from api.digest.readings import NEWEST_READING
 from api.events.effects import Effect
 from api.events.reasons import DROPS, sentence_of
 from api.insight.trace_facts import TraceFacts
@@ -56,7 +56,7 @@ def _compare_readings(facts: TraceFacts, derived: Derivation, derived_now: Deriv
     meaning = sentence_of(reason) if reason else "It would name other people, or mean something else."
     yield (
         f"It keeps the meaning that it had under reading {facts.stored.reading}. "
-        f"The same event would be read under reading {NEWEST} today: {meaning}"
+        f"The same event would be read under reading {NEWEST_READING} today: {meaning}"
     )
 
 

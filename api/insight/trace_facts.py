@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from api.digest.derivation import Derivation, StoredMessage
 from api.digest.mapping import derive
-from api.digest.readings import NEWEST
+from api.digest.readings import NEWEST_READING
 from api.digest.site_config import SiteConfig, load_site_config, rule_of
 from api.events.body import UnreadableBodyError, read_body
 from api.events.reasons import UNSAFE_TO_DERIVE
@@ -81,7 +81,7 @@ def gather_facts(site: Site, message: Message) -> TraceFacts:
         return facts
     try:
         derived = derive(stored, config.for_message(stored))
-        derived_now = derive(replace(stored, reading=NEWEST), config.for_message(stored))
+        derived_now = derive(replace(stored, reading=NEWEST_READING), config.for_message(stored))
     except Exception as error:  # noqa: BLE001 - whatever failed in the digest
         return replace(facts, error=f"{type(error).__name__}: {error}")
     facts = replace(facts, derived=derived, derived_now=derived_now)

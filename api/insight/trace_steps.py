@@ -9,7 +9,7 @@ from typing import Final
 from django.conf import settings
 
 from api.digest.derivation import Derivation
-from api.digest.readings import NEWEST
+from api.digest.readings import NEWEST_READING
 from api.events.effects import Effect
 from api.events.reasons import UNSAFE_TO_DERIVE, WARNINGS, sentence_of
 from api.http.wording import count_of, shorten
@@ -161,8 +161,8 @@ def _describe_time(facts: TraceFacts) -> TraceStep:
         lag = "The time was not recorded."
     else:
         lag = f"{(message.digested_at - message.received_at).total_seconds():,.3f} s after it was received."
-    if reading != NEWEST:
-        lag += f" It was read under reading {reading}; events are read under reading {NEWEST} today."
+    if reading != NEWEST_READING:
+        lag += f" It was read under reading {reading}; events are read under reading {NEWEST_READING} today."
     return TraceStep("Processing", StepState.PASSED, lag, message.digested_at)
 
 

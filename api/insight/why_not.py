@@ -17,7 +17,13 @@ from django.db.models.functions import JSONObject
 from api.digest.site_config import SiteConfig, load_site_config
 from api.events.reasons import sentence_of
 from api.http.wording import count_of
-from api.insight.person_messages import LOOK, MOST_READ, PersonMessage, PersonMessages, find_person_messages
+from api.insight.person_messages import (
+    MOST_READ,
+    SEARCHED_MESSAGES,
+    PersonMessage,
+    PersonMessages,
+    find_person_messages,
+)
 from api.models import Message, Site
 from cohorts.models import Identity
 from cohorts.queries import find_person, visitor_codes
@@ -71,8 +77,10 @@ def why_waiting(site: Site, id_: str, name: WaitingName) -> WhyNotAnswer:
 
     Without an id the answer is about the name alone. Four queries, and with an id those of `why_not`.
     """
-    before = waiting.count_before(name, most=LOOK)
-    events = Message.objects.filter(site=site, status=Status.DEFERRED, waiting_for=name.name)[:LOOK].count()
+    before = waiting.count_before(name, most=SEARCHED_MESSAGES)
+    events = Message.objects.filter(site=site, status=Status.DEFERRED, waiting_for=name.name)[
+        :SEARCHED_MESSAGES
+    ].count()
     limits = f"{site.goals_per_10_seconds:,} in any 10 seconds and {site.goals_per_hour:,} in any hour"
     sentences = [
         Sentence(
@@ -246,7 +254,7 @@ class _Question:
         name = WaitingName.objects.filter(site=self.site, has_goal=False, name=self.goal.name).first()
         place = ""
         if name is not None:
-            place = f" Names ahead in the queue: {waiting.count_before(name, most=LOOK):,}."
+            place = f" Names ahead in the queue: {waiting.count_before(name, most=SEARCHED_MESSAGES):,}."
         yield Sentence(
             "deferred",
             f"{_count(deferred)} {_be(deferred)} queued. {sentence_of('goal_quota', self.site)}{place}",

@@ -20,7 +20,7 @@ from api.pages.access import may, show, site_page
 from api.pages.charts import Chart, Series
 from goals.models import Goal
 
-NEWEST: Final = 8
+NEWEST_GOALS: Final = 8
 MOST_ALERTS: Final = 5
 LAG_WARNING: Final = timedelta(seconds=30)  # as the doctor's
 # The page on which an owner finds a valid key.
@@ -69,7 +69,7 @@ def home(request: HttpRequest, site: Site) -> HttpResponseBase:
         oldest_seconds=waits.total_seconds() if waits else None,
         lag=measure_lag(site.pk, since=DeliveryPeriod.DAY.times(now)[0]),
         rooms=site_status.measure_headroom(site, now=now),
-        newest=Goal.objects.filter(site=site, deleted_at=None).order_by("-pk")[:NEWEST],
+        newest=Goal.objects.filter(site=site, deleted_at=None).order_by("-pk")[:NEWEST_GOALS],
         needs=list(needs(site, sources, inbox, may_own=may(request, Role.OWNER), now=now)),
         is_new=not came,
     )

@@ -86,7 +86,7 @@ def _fetch(calls: Sequence[PendingCall[Sequence[Lookup], Rows]]) -> None:
     """Read for all these requests in one statement. If that takes too long, read for each alone."""
     lookups = list(dict.fromkeys(lookup for call in calls for lookup in call.argument))
     try:
-        rows = remote_data.rows_by_lookup(lookups, fetch_all(remote_data.STATEMENT, remote_data.parameters(lookups)))
+        rows = remote_data.rows_by_lookup(lookups, fetch_all(remote_data.READ_PEOPLE, remote_data.parameters(lookups)))
     except DatabaseDownError as error:
         if len(calls) == 1 or not isinstance(error.__cause__, QueryCanceled):
             raise
@@ -107,7 +107,7 @@ def _fetch_large(calls: Sequence[PendingCall[Sequence[LargePerson], Rows]]) -> N
         for person in call.argument:
             if call.is_abandoned:
                 break
-            rows[person.lookup] = [text for (text,) in fetch_all(remote_data.LARGE, person.parameters())]
+            rows[person.lookup] = [text for (text,) in fetch_all(remote_data.READ_LARGE_PERSON, person.parameters())]
             room -= sum(map(len, rows[person.lookup]))
             if room < 0:
                 call.reject(

@@ -22,7 +22,7 @@ from api.models.audit import write_audit
 if TYPE_CHECKING:  # it reads the settings, which name this module
     from rest_framework.views import APIView
 
-READ: Final = "Read data of people through the management API"
+READ_SENTENCE: Final = "Read data of people through the management API"
 NEWEST_ENTRIES: Final = 200  # of a log, searched at each read
 
 
@@ -120,8 +120,8 @@ def audit_reading(request: Request, site_ids: Collection[int]) -> None:
     name, day = caller_of(request).name, timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
     for site in Site.objects.filter(pk__in=site_ids):
         newest = AuditEntry.objects.filter(site=site).order_by("-pk").values("pk")[:NEWEST_ENTRIES]
-        if not AuditEntry.objects.filter(pk__in=newest, who=name[:150], what=READ, at__gte=day).exists():
-            write_audit(name, site, READ, None, {"day": f"{day:%Y-%m-%d}"})
+        if not AuditEntry.objects.filter(pk__in=newest, who=name[:150], what=READ_SENTENCE, at__gte=day).exists():
+            write_audit(name, site, READ_SENTENCE, None, {"day": f"{day:%Y-%m-%d}"})
 
 
 def visible_sites(request: Request, sitecode: str = "") -> Collection[int]:

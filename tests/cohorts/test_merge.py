@@ -149,7 +149,7 @@ def test_join__of_more_names_than_are_kept__is_the_same_in_any_grouping(
 
 def test_shrink__registers_of_a_version_without_limits__keeps_what_fits() -> None:
     long, fits = "x" * (merge.VALUE_BYTES - 1), "x" * (merge.VALUE_BYTES - 2)
-    traits = {f"t{number}": [number, 0, "m", 1] for number in range(merge.MOST["traits"])}
+    traits = {f"t{number}": [number, 0, "m", 1] for number in range(merge.MOST_VALUES["traits"])}
     known: merge.Registers = {
         "traits": {
             **traits,

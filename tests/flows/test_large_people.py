@@ -126,7 +126,7 @@ def test_username__beyond_the_traits_that_are_kept__claims_no_name(world: World)
 @pytest.mark.promise("N-10", "K-64")
 @pytest.mark.parametrize("seed", [1, 2])
 def test_personas__more_than_a_person_keeps__are_those_said_last_in_any_order(world: World, seed: int) -> None:
-    most = merge.MOST["personas"]
+    most = merge.MOST_VALUES["personas"]
     events = [audience(world, f"p{number}", entered=number % 3 > 0, at=number) for number in range(most + 5)]
     events.append(audience(world, "p1", entered=False, at=most + 9))
     random.Random(seed).shuffle(events)
@@ -141,7 +141,7 @@ def test_personas__more_than_a_person_keeps__are_those_said_last_in_any_order(wo
 
 
 def test_person__at_the_limits__has_known_bytes(world: World) -> None:
-    """As large as any events make a person: the figure of merge.MOST and remote_data.LARGE_BYTES."""
+    """As large as any events make a person: the figure of merge.MOST_VALUES and remote_data.LARGE_BYTES."""
     message_id = "\U0001f600" * 255
     long = {f"{number:0>{merge.NAME_BYTES}}": "x" * (merge.VALUE_BYTES - 2) for number in range(MOST_TRAITS + 100)}
     moment = datetime(2026, 11, 22, tzinfo=UTC)
@@ -152,7 +152,7 @@ def test_person__at_the_limits__has_known_bytes(world: World) -> None:
         ]
         changes += [
             Change(moment, number, message_id, user="user-1", persona=(f"{number:é>250}", True))
-            for number in range(merge.MOST["personas"] + 100)
+            for number in range(merge.MOST_VALUES["personas"] + 100)
         ]
         for begin in range(0, len(changes), 200):
             people.apply(world.site.pk, changes[begin : begin + 200], most_linked=500)

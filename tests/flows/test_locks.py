@@ -50,7 +50,7 @@ def holding(statement: str, *parameters: Any) -> Iterator[psycopg.Connection[Any
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait less than in earnest."""
-    monkeypatch.setattr(held_locks, "AGAIN", 0.2)
+    monkeypatch.setattr(held_locks, "RETRY_SECONDS", 0.2)
 
 
 # Locking statements, and the event that needs the locked row. Each time `event` made the row before.

@@ -51,7 +51,7 @@ def test_reader__that_made_its_plan_on_an_empty_table__reads_the_rows_of_the_per
 
         def read() -> int:
             asked = remote_data.parameters([(world.site.pk, "ada")])
-            return len(reader.execute(remote_data.STATEMENT, asked, prepare=True).fetchall())
+            return len(reader.execute(remote_data.READ_PEOPLE, asked, prepare=True).fetchall())
 
         assert read() == 0
         Identity.objects.bulk_create(

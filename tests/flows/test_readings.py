@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from api.checks.base import AGAIN
+from api.checks.base import DERIVE_AGAIN
 from api.digest.forecast import forecast_rules
-from api.digest.readings import NEWEST
+from api.digest.readings import NEWEST_READING
 from api.digest.replay import replay
 from api.insight.trace import trace
 from api.models import Message, Site
@@ -59,7 +59,7 @@ def test_verify__of_what_an_earlier_reading_took__compares_under_that_one(
     # The same event is read otherwise today, and verify is still content.
     world.post([{"type": "track", "userId": "u0", **event}])
     world.digest()
-    assert Message.objects.latest("pk").reading == NEWEST
+    assert Message.objects.latest("pk").reading == NEWEST_READING
     call_command("verify", stdout=StringIO())
 
 
@@ -72,7 +72,7 @@ def test_verify__of_an_earlier_reading_digested_again__finds_nothing(world: Worl
     call_command("recount", stdout=StringIO())
     assert rows(report_on("recount")) != []
 
-    execute(AGAIN.partition("again: ")[2].partition(" WHERE")[0])
+    execute(DERIVE_AGAIN.partition("again: ")[2].partition(" WHERE")[0])
     world.digest()
     call_command("recount", stdout=StringIO())
 
@@ -92,7 +92,7 @@ def test_reading__of_a_deferred_message__stays_when_its_turn_comes(world: World,
     world.tend()
 
     assert list(Message.objects.order_by("pk").values_list("status", "reading")) == [
-        ("done", NEWEST),
+        ("done", NEWEST_READING),
         ("done", 1),
         ("done", 1),
     ]
@@ -106,7 +106,7 @@ def test_reading__of_what_is_tried_again__is_the_newest(world: World) -> None:
     assert replay(world.site.pk, "missing_name", who="test").messages == 1
     world.digest()
 
-    assert Message.objects.get().reading == NEWEST
+    assert Message.objects.get().reading == NEWEST_READING
 
 
 def test_what_if__of_messages_of_an_earlier_reading__compares_under_that_one(world: World) -> None:

@@ -150,7 +150,7 @@ def test_plan__of_what_killed_a_worker__is_not_tried_in_a_web_server(world: Worl
 
 def test_plan__of_many__looks_into_the_newest(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     reason = refuse_at_a_source(world)
-    monkeypatch.setattr("api.digest.replay.LOOK", 2)
+    monkeypatch.setattr("api.digest.replay.FORECAST_MESSAGES", 2)
 
     on_a_page, in_a_command = plan_replay(world.site, reason), plan_replay(world.site, reason, is_worker=True)
 
@@ -162,7 +162,7 @@ def test_plan__of_many__looks_into_the_newest(world: World, monkeypatch: pytest.
 
 def test_replay__of_many__is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     reason = refuse_at_a_source(world)
-    monkeypatch.setattr("api.digest.replay.MOST", 2)
+    monkeypatch.setattr("api.digest.replay.MOST_MESSAGES", 2)
 
     planned = plan_replay(world.site, reason)
     first = replay(world.site.pk, reason, who="test")

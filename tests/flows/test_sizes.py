@@ -9,7 +9,7 @@ from django.db import connection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.digest.readings import NEWEST
+from api.digest.readings import NEWEST_READING
 from api.events.body import read_body
 from api.events.envelope import MAX_GROWTH_BYTES, MAX_NUMBER_LENGTH, written_length
 from api.ingest.accept import EVENT_BYTES
@@ -117,4 +117,4 @@ def test_long_numbers__of_an_event_that_was_redacted__are_told_in_a_warning(worl
 
     message = Message.objects.get()
     assert json.loads(bytes(message.body))["properties"] == {"n": "1e308"}
-    assert (message.warnings, message.reading) == (["number_out_of_range"], NEWEST)
+    assert (message.warnings, message.reading) == (["number_out_of_range"], NEWEST_READING)

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from pytest_django import Settings
 
-from api.digest.prune import STATEMENTS, prune_old
+from api.digest.prune import OLD_MESSAGES, prune_old
 from api.digest.replay import replay
 from api.http.credentials import clear_lookups
 from api.http.database import connect
@@ -320,6 +320,6 @@ def test_prune__of_rejected_messages__finds_the_oldest_by_their_index(world: Wor
     Message.objects.bulk_create(messages, batch_size=1_000)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE api_message")
-        cursor.execute("EXPLAIN " + STATEMENTS["rejected"], {"site": world.site.pk, "before": now, "chunk": 5_000})
+        cursor.execute("EXPLAIN " + OLD_MESSAGES["rejected"], {"site": world.site.pk, "before": now, "chunk": 5_000})
         plan = "\n".join(row[0] for row in cursor.fetchall())
     assert "api_message_failures" in plan

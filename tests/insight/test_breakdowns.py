@@ -163,7 +163,7 @@ def test_breakdown__by_a_merged_goal__names_the_one_it_counts_for(world: World, 
 def test_breakdown__of_too_many_conversions__is_of_the_newest_and_says_so(
     world: World, goal: Goal, by: BreakdownBy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("NEWEST", "NEWEST_OF_PEOPLE"):
+    for name in ("NEWEST_CONVERSIONS", "NEWEST_OF_PEOPLE"):
         monkeypatch.setattr(breakdowns, name, 4)
 
     seen = breakdowns.break_down(world.site, goal, by, begin=START, end=END)
@@ -177,14 +177,14 @@ def test_breakdown__of_too_many_conversions_at_one_time__is_bounded_all_the_same
     world: World, goal: Goal, by: BreakdownBy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Conversion.objects.filter(goal=goal).update(occurred_at=START)
-    for module, name, most in ((breakdowns, "NEWEST", 4), (breakdowns, "NEWEST_OF_PEOPLE", 4)):
+    for module, name, most in ((breakdowns, "NEWEST_CONVERSIONS", 4), (breakdowns, "NEWEST_OF_PEOPLE", 4)):
         monkeypatch.setattr(module, name, most)
 
     seen = breakdowns.break_down(world.site, goal, by, begin=START, end=END)
 
     assert (seen.is_cut, seen.begin) == (True, START)
     assert sum(part.conversions for part in seen.breakdown.parts) == 4
-    monkeypatch.setattr(breakdowns, "NEWEST", 10)
+    monkeypatch.setattr(breakdowns, "NEWEST_CONVERSIONS", 10)
     monkeypatch.setattr(breakdowns, "NEWEST_OF_PEOPLE", 10)
     assert not breakdowns.break_down(world.site, goal, by, begin=START, end=END).is_cut
 

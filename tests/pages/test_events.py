@@ -198,7 +198,7 @@ def test_pages__of_a_long_list__show_each_message_once(viewer: Client, site: Sit
 def test_filter__that_finds_nothing_near__says_how_far_it_looked_and_goes_on_from_there(
     viewer: Client, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(messages, "LOOK", 10)
+    monkeypatch.setattr(messages, "SEARCHED_MESSAGES", 10)
     wanted = store(site, type="page")
     for _ in range(15):
         store(site)

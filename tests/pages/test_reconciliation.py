@@ -162,7 +162,7 @@ def test_range__of_a_site_that_prunes_early__ends_there(world: World) -> None:
 def test_reconcile__more_messages_than_are_counted__begins_with_a_whole_hour(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconciliation, "MOST", 3)
+    monkeypatch.setattr(reconciliation, "MOST_MESSAGES", 3)
     now = timezone.now().replace(minute=30)
     for back in (30, 5, 3, 3, 0):
         world.track("Buy")

@@ -58,7 +58,7 @@ def test_lookup__large_person_without_token__takes_what_the_reader_sees_from_the
 
     (person,) = remote_data.find_large(world.site.pk, [key], {wanted: None}, remote_data.Reader(["t0"]))
 
-    ((text,),) = fetch_all(remote_data.LARGE, person.parameters())
+    ((text,),) = fetch_all(remote_data.READ_LARGE_PERSON, person.parameters())
     assert len(text) < merge.VALUE_BYTES + 200
 
 

@@ -172,7 +172,7 @@ def test_lookup__id_on_very_many_devices__reads_a_bounded_number_of_them(world: 
 
     assert world.traits("test") == world.traits("anon-1199") == {"plan": "scale"}
     parameters = remote_data.parameters([(world.site.pk, "test")])
-    assert len(fetch_all(remote_data.STATEMENT, parameters)) == 1 + remote_data.MOST_POINTING
+    assert len(fetch_all(remote_data.READ_PEOPLE, parameters)) == 1 + remote_data.MOST_POINTING
 
 
 def test_lookup__many_readers_at_once__each_gets_its_own(world: World) -> None:
@@ -213,9 +213,9 @@ def test_lookup__too_slow_together__is_read_alone(world: World, monkeypatch: pyt
     ]
     slow = f"""
         SELECT found.* FROM (SELECT pg_sleep(1.2 * cardinality(%(ids)b::text[]))) AS slow,
-               LATERAL ({remote_data.STATEMENT}) AS found
+               LATERAL ({remote_data.READ_PEOPLE}) AS found
     """
-    monkeypatch.setattr(remote_data, "STATEMENT", slow)
+    monkeypatch.setattr(remote_data, "READ_PEOPLE", slow)
 
     map_reads._fetch(calls)
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from api.digest import derivation, identified_event, mapping
-from api.digest.readings import NEWEST, Reading
+from api.digest.readings import NEWEST_READING, Reading
 from api.events.envelope import NumberReader
 from cohorts import changes, links, merge, people, remote_data
 from cohorts.models import Identity
@@ -93,7 +93,7 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
             [at(0, type="group", userId="(null)", groupId="g1", traits={"plan": 2, "age": 2})],
             [at(0, type="group", groupId="g1")],
         ],
-        (identified_event, "READINGS", {NEWEST: Reading(takes_groups_alone=False)}),
+        (identified_event, "READINGS", {NEWEST_READING: Reading(takes_groups_alone=False)}),
     ),
     "an event that its sender does not want here": (
         [
@@ -101,7 +101,7 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
             [at(0, traits={"plan": 1}, integrations={"Goalpost": False, "Kameleoon": True})],
             [at(1, traits={"age": 1}, integrations={"All": False, "Kameleoon": {}})],
         ],
-        (mapping, "READINGS", {NEWEST: Reading(heeds_integrations=False)}),
+        (mapping, "READINGS", {NEWEST_READING: Reading(heeds_integrations=False)}),
     ),
     "placeholders: strangers stay apart, and so do their messages": (
         [
@@ -109,7 +109,7 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
             [at(1, anonymousId="(null)", traits={"age": 1}), hit(messageId="(null)"), hit(messageId="(null)")],
             [at(2, userId="{{userId}}", anonymousId="a1", messageId="(null)", traits={"plan": 2})],
         ],
-        (identified_event, "READINGS", {NEWEST: Reading(is_placeholder=lambda _: False)}),
+        (identified_event, "READINGS", {NEWEST_READING: Reading(is_placeholder=lambda _: False)}),
     ),
     "traits: time counts, not arrival": (
         [[at(1, traits={"plan": "new"})], [at(0, traits={"plan": "old"})]],

@@ -7,7 +7,7 @@ from cohorts import merge
 from cohorts.models import Identity
 from tests.world import World
 
-MOST_TRAITS = merge.MOST["traits"]
+MOST_TRAITS = merge.MOST_VALUES["traits"]
 
 
 def audience(world: World, name: str, *, entered: bool, at: float = 0, **fields: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 import names
 from api.digest.prune import days_kept
-from api.digest.replay import MOST, plan_replay, replay
+from api.digest.replay import MOST_MESSAGES, plan_replay, replay
 from api.events.effects import Effect
 from api.events.reasons import REPLAYABLE, sentence_of
 from api.http.wording import count_of
@@ -186,7 +186,7 @@ def retry(request: HttpRequest, site: Site) -> HttpResponseBase:
         reason=reason,
         sentence=sentence_of(reason, site),
         plan=plan_replay(site, reason),
-        most=MOST,
+        most=MOST_MESSAGES,
     )
 
 

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from api.events.effects import Effect
 from api.events.reasons import sentence_of
-from api.insight.reconciliation import MOST, SourceAccount, days_of, reconcile
+from api.insight.reconciliation import MOST_MESSAGES, SourceAccount, days_of, reconcile
 from api.models import Message, Site
 from api.pages.access import show, site_page
 from api.pages.query_form import read_id
@@ -49,7 +49,7 @@ def show_reconciliation(request: HttpRequest, site: Site) -> HttpResponseBase:
             for row in result.accounts
         ],
         outcomes=OUTCOMES.values(),
-        most=MOST,
+        most=MOST_MESSAGES,
     )
 
 

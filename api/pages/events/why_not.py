@@ -4,7 +4,7 @@ from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.http import HttpRequest, HttpResponseBase
 
 import names
-from api.insight.person_messages import LOOK
+from api.insight.person_messages import SEARCHED_MESSAGES
 from api.insight.why_not import why_not, why_waiting
 from api.models import Site
 from api.pages.access import show, site_page
@@ -39,7 +39,7 @@ def ask_why(request: HttpRequest, site: Site) -> HttpResponseBase:
         goal=goal,
         names_waiting=names_waiting,
         answer=answer,
-        look=LOOK,
+        look=SEARCHED_MESSAGES,
     )
 
 

@@ -17,7 +17,7 @@ from api.pages.spans import Span, read_span
 from goals.models import Goal
 from goals.queries import load_property_names
 
-LATEST: Final = 50  # conversions whose properties are offered
+LATEST_CONVERSIONS: Final = 50  # conversions whose properties are offered
 
 
 class BreakdownForm(QueryForm):
@@ -80,7 +80,7 @@ def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBa
         by=by,
         path=path,
         is_of_people=by not in OF_CONVERSIONS,
-        paths=sorted(load_property_names(goal, latest=LATEST)) if by == BreakdownBy.PROPERTY else [],
+        paths=sorted(load_property_names(goal, latest=LATEST_CONVERSIONS)) if by == BreakdownBy.PROPERTY else [],
         only=query.values,
         trouble=trouble,
         near=near,

@@ -16,7 +16,7 @@ from goals.models import Goal
 from goals.queries import GoalFilter, filter_goals
 from goals.similar_names import group_similar, split_name
 
-MOST: Final = 50  # of each list
+MOST_ROWS: Final = 50  # of each list
 STALE: Final = timedelta(days=90)
 
 
@@ -33,19 +33,19 @@ def suggest_cleanup(request: HttpRequest, site: Site) -> HttpResponseBase:
         ((id_, name) for id_, name in names.items() if id_ not in grouped), template=site.goal_name_template
     )
     unseen = filter_goals([site.pk], GoalFilter(is_archived=False, unseen_since=since)).filter(created_at__lt=since)
-    stale = list(unseen.prefetch_related(None).order_by("pk")[: MOST + 1])
+    stale = list(unseen.prefetch_related(None).order_by("pk")[: MOST_ROWS + 1])
     return show(
         request,
         "pages/goals/cleanup.html",
         title="Tidy up",
         duplicates=[
             ([(id_, names[id_]) for id_ in ids[:PER_PAGE]], urlencode([("goal", id_) for id_ in ids[:PER_PAGE]]))
-            for ids in alike[:MOST]
+            for ids in alike[:MOST_ROWS]
         ],
-        more_duplicates=len(alike) > MOST,
-        patterns=[(pattern, len(ids), ids[0]) for pattern, ids in list(patterns.items())[:MOST]],
-        stale=stale[:MOST],
-        more_stale=len(stale) > MOST,
+        more_duplicates=len(alike) > MOST_ROWS,
+        patterns=[(pattern, len(ids), ids[0]) for pattern, ids in list(patterns.items())[:MOST_ROWS]],
+        stale=stale[:MOST_ROWS],
+        more_stale=len(stale) > MOST_ROWS,
         days=STALE.days,
     )
 

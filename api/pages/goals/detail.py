@@ -21,7 +21,7 @@ from goals.reports.figures import load_member_ids
 from goals.reports.series import SeriesPoint, SeriesStep, load_series
 from goals.reports.summaries import summarise_goals
 
-LAST: Final = 50  # conversions a page
+PAGE_CONVERSIONS: Final = 50  # conversions a page
 FORMATS: Final = {SeriesStep.HOUR: "%Y-%m-%d %H:%M", SeriesStep.DAY: "%Y-%m-%d", SeriesStep.WEEK: "%Y-%m-%d"}
 
 
@@ -91,10 +91,10 @@ def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
 def list_conversions(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBase:
     """Show a goal's conversions with their events, newest first."""
     goal = find_goal(site, goal_id)
-    conversions = list_goal_conversions(goal, after=PlaceQuery(request.GET).place, limit=LAST + 1)
+    conversions = list_goal_conversions(goal, after=PlaceQuery(request.GET).place, limit=PAGE_CONVERSIONS + 1)
     older = QueryDict(mutable=True)
-    if len(conversions) > LAST:
-        last = conversions[LAST - 1]
+    if len(conversions) > PAGE_CONVERSIONS:
+        last = conversions[PAGE_CONVERSIONS - 1]
         older.update({"before": last.occurred_at.isoformat(), "id": str(last.pk)})
     return show(
         request,
@@ -102,7 +102,7 @@ def list_conversions(request: HttpRequest, site: Site, goal_id: int) -> HttpResp
         title=goal.name,
         tab="conversions",
         goal=goal,
-        rows=make_rows(site, conversions[:LAST]),
+        rows=make_rows(site, conversions[:PAGE_CONVERSIONS]),
         older=older.urlencode(),
     )
 

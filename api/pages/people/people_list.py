@@ -24,7 +24,7 @@ from cohorts import merge, queries, search
 from cohorts.personas import MOST_HISTORY
 from cohorts.remote_data import LARGE_BYTES
 
-NEWEST = 20
+NEWEST_PEOPLE = 20
 RECEIPTS = 50
 
 
@@ -32,7 +32,7 @@ RECEIPTS = 50
 def find_people(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Search people; a single result leads to its page."""
     text = request.GET.get("q", "").strip()
-    people = search.find_people(site.pk, text) if text else queries.newest(site.pk, limit=NEWEST)
+    people = search.find_people(site.pk, text) if text else queries.newest(site.pk, limit=NEWEST_PEOPLE)
     if text and len(people) == 1:
         return redirect(page_of(site, "person", people[0].value))
     return show(request, "pages/people/find.html", title="People", text=text, people=people, most=search.MOST_FOUND)
@@ -51,7 +51,7 @@ def show_person(request: HttpRequest, site: Site) -> HttpResponseBase:
         changes=people.persona_changes(site, person.identities),
         listed=queries.listed_personas(site.pk, [fact.name for fact in person.personas]),
         most_changes=people.LAST_CHANGES,
-        limits={**merge.MOST, "history": MOST_HISTORY},
+        limits={**merge.MOST_VALUES, "history": MOST_HISTORY},
         large_bytes=LARGE_BYTES,
         keys=list(full),
         documents=[("Without a token", _format_json(public)), ("With a token", _format_json(full))],
@@ -121,7 +121,7 @@ def show_erasure(request: HttpRequest, site: Site, erasure_id: int) -> HttpRespo
             for stage in Erasure.Stage
             if stage != Erasure.Stage.DONE
         ],
-        left=replaced.get(message_sweep.LEFT, 0),
+        left=replaced.get(message_sweep.LEFT_EVENTS, 0),
         emptied=replaced.get(message_sweep.EMPTIED, 0),
     )
 

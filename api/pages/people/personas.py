@@ -29,7 +29,7 @@ def list_personas(request: HttpRequest, site: Site) -> HttpResponseBase:
     after = request.GET.get("after", "")
     personas = list(names.in_order(Persona.objects.filter(site=site), "name", after=after)[: PAGE + 1])
     sizes, is_complete = members.sizes(site.pk) if personas else ({}, True)
-    seen = queries.spoken_of([persona.pk for persona in personas[:PAGE]])
+    seen = queries.load_first_and_last_events([persona.pk for persona in personas[:PAGE]])
     return show(
         request,
         "pages/personas/personas.html",
@@ -60,7 +60,7 @@ def show_persona(request: HttpRequest, site: Site) -> HttpResponseBase:
         "pages/personas/persona.html",
         title=f"Persona {persona.name}",
         persona=persona,
-        times=queries.spoken_of([persona.pk]).get(persona.pk, (persona.created_at, None)),
+        times=queries.load_first_and_last_events([persona.pk]).get(persona.pk, (persona.created_at, None)),
         rows=[(member, times.of_stamp(member.since)) for member in page.members],
         members=page,
         is_first=place is None,
@@ -102,7 +102,7 @@ def show_group(request: HttpRequest, site: Site) -> HttpResponseBase:
         group=group,
         traits=people.traits_of_group(group),
         left_out=people.left_out(group.registers),
-        most_traits=merge.MOST["traits"],
+        most_traits=merge.MOST_VALUES["traits"],
         most_shown=people.MOST_SHOWN,
         rows=[(member, times.of_stamp(member.since)) for member in page.members],
         members=page,

@@ -58,6 +58,7 @@ JSON = st.recursive(
         (False, "false", True),
         (True, "false", False),
         (True, "True", False),
+        (True, "yes", False),
         (True, "1", False),
         (False, "0", False),
         (1, "true", False),

@@ -26,9 +26,11 @@ def iso(seconds: float) -> str:
         (iso(-5), iso(-900), iso(-890), -5, ()),  # corrected upstream, so unchanged
         (iso(-5), None, iso(-4), -5, ()),  # a clock that is right
         (iso(-65), None, iso(-60), -65, ()),  # off by exactly 60 s: not corrected
+        (iso(-66), None, iso(-61), -5, ("clock_corrected",)),
         (iso(-7205), None, iso(-7200), -5, ("clock_corrected",)),
         (iso(7195), None, iso(7200), -5, ("clock_corrected",)),
         (iso(299), None, None, 299, ()),
+        (iso(300), None, None, 300, ()),
         (iso(301), None, None, 0, ("future_timestamp",)),
         (iso(-5), None, "nonsense", -5, ()),
         ("2026-11-22T11:59:55.000Z", None, None, -5, ()),
@@ -106,8 +108,11 @@ def test_parse_time__of_a_spelling_of_noon__is_noon(given: Any) -> None:
         (4_102_444_800, None),
         (978_307_199_999, None),
         (978_307_200_000, datetime(2001, 1, 1, tzinfo=UTC)),
+        (978_307_200_500, datetime(2001, 1, 1, microsecond=500_000, tzinfo=UTC)),
         (4_102_444_799_000, datetime(2099, 12, 31, 23, 59, 59, tzinfo=UTC)),
         (4_102_444_800_000, None),
+        ("1969-12-31T23:59:59Z", None),
+        ("1970-01-01T00:00:00Z", datetime(1970, 1, 1, tzinfo=UTC)),
         ("978307199", None),
         ("978307200", datetime(2001, 1, 1, tzinfo=UTC)),
         ("4102444800000", None),

@@ -14,6 +14,8 @@ from goals.similar_names import group_similar, normalise_name, split_name
     [
         ["Sign Up", "sign_up", "Signed Up", "SignUp", "SIGN-UP", "signing up", "Ｓｉｇｎ Up"],
         ["Purchase", "purchased", "Purchases"],
+        ["Time", "timed", "Timing"],
+        ["Tap", "tapped"],
         ["Stop video", "Stopped Video", "stopping-video"],
         ["إضافة إلى السلة", "إضافة_إلى_السلة"],
     ],
@@ -23,7 +25,18 @@ def test_likeness__of_names_that_mean_the_same__is_one(names: list[str]) -> None
 
 
 @pytest.mark.parametrize(
-    "names", [["Sign Up", "Sign In"], ["Order 1", "Order 2"], ["Bus", "Bu"], ["Sing", "S"], ["Need", "Ne"]]
+    "names",
+    [
+        ["Sign Up", "Sign In"],
+        ["Order 1", "Order 2"],
+        ["Bus", "Bu"],
+        ["Sing", "S"],
+        ["Need", "Ne"],
+        ["Use", "Us"],
+        ["We", "W"],
+        ["Add", "Ad"],
+        ["Card", "Car"],
+    ],
 )
 def test_likeness__of_other_names__differs(names: list[str]) -> None:
     assert len({normalise_name(name) for name in names}) == len(names)

@@ -149,6 +149,8 @@ def test_rules__in_their_order__each_see_what_those_before_left() -> None:
         ("a.c {any}", "a.c x\ny", True),
         ("Order {n} of {n}", "Order 1 of 22", True),
         ("plain", "plain", True),
+        ("{any}", "x" * 500, True),
+        ("{any}", "x" * 501, False),
     ],
 )
 def test_pattern__of_names__has_places(pattern: str, name: str, matches: bool) -> None:  # noqa: FBT001

@@ -19,7 +19,7 @@ export SSL_CERT_FILE ?= $(PIP_CERT)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test suite bench screenshots chaos lint types promises fmt lock clean
+.PHONY: help run test suite bench screenshots chaos mutants lint types promises fmt lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-11s %s\n", $$1, $$2 }'
@@ -42,6 +42,9 @@ screenshots: $(VENV)/test.stamp $(VENV)/node.stamp ## save a picture of every pa
 chaos: $(VENV)/test.stamp ## run all faults against a temporary Goalpost on the full scale, in half an hour
 	$(PYTHON) -m tests.chaos $(ARGS)
 
+mutants: $(VENV)/test.stamp .build/mutants/stamp ## change the pure modules bit by bit to find what no test notices; ARGS=goals/money.py for one
+	PYTHONPATH=.build/mutants $(PYTHON) -m tests.mutants $(ARGS)
+
 lint: $(VENV)/test.stamp ## check style, format, prose and the direction of imports
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -63,9 +66,10 @@ lock: $(UV) ## write requirements*.txt from pyproject.toml, with hashes
 	$(COMPILE) pyproject.toml -o requirements.txt $(ARGS)
 	$(COMPILE) --group embedded -c requirements.txt -o requirements-embedded.txt $(ARGS)
 	$(COMPILE) pyproject.toml --group dev -c requirements.txt -c requirements-embedded.txt -o requirements-dev.txt $(ARGS)
+	$(COMPILE) --group mutants -c requirements-dev.txt -o requirements-mutants.txt $(ARGS)
 
 clean: ## remove the environment and the caches, never the data
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis tests/contract/node_modules
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .build/mutants tests/contract/node_modules
 
 $(VENV)/run.stamp: requirements.txt requirements-embedded.txt | $(PYTHON) $(UV)
 	$(UV) pip install --quiet --python $(PYTHON) --require-hashes -r requirements.txt -r requirements-embedded.txt
@@ -75,6 +79,12 @@ $(VENV)/test.stamp: requirements-dev.txt tests/contract/segment-2.3.3.txt | $(PY
 	$(UV) pip install --quiet --python $(PYTHON) --require-hashes -r requirements-dev.txt
 	$(UV) pip install --quiet --python $(PYTHON) --target $(VENV)/segment-2.3.3 --no-deps --require-hashes \
 		-r tests/contract/segment-2.3.3.txt
+	@touch $@
+
+# A folder of its own, so that tests find only what the lists of the other targets install.
+.build/mutants/stamp: requirements-mutants.txt | $(PYTHON) $(UV)
+	@rm -rf $(@D)
+	$(UV) pip install --quiet --python $(PYTHON) --target $(@D) --require-hashes -r requirements-mutants.txt
 	@touch $@
 
 # Without npm the tests that need these modules are skipped, except with CI=true.

@@ -1,6 +1,6 @@
 """Search and order of names on all pages: names folded for search, and sort keys for lists.
 
-Matching of events is exact and uses none of this (promises K-20). Both are SQL functions (goals/migrations/0009). An
+Matching of events is exact and uses none of this (promise K-20). Both are SQL functions (goals/migrations/0009). An
 ICU collation would not do: the embedded PostgreSQL has no ICU, and the order must be the same on every machine.
 """
 

@@ -33,7 +33,7 @@ class TagTakenError(Exception):
 
 
 def create_goal(goal: Goal, *, tags: Iterable[str] = (), template: str) -> Goal:
-    """Save a goal created by hand, by import or through the API. It consumes no quota (promises K-32).
+    """Save a goal created by hand, by import or through the API. It consumes no quota (promise K-32).
 
     `goal` is unsaved and has its site, name and origin. Raises NameTakenError. Releases waiting names that
     lead to it.
@@ -111,7 +111,7 @@ def unbind_event(binding: GoalBinding) -> None:
 
 
 def archive_goal(goal: Goal, *, now: datetime) -> Goal:
-    """Archive a goal. It still converts, and its conversions are flagged (promises K-19)."""
+    """Archive a goal. It still converts, and its conversions are flagged (promise K-19)."""
     goal.archived_at = goal.archived_at or now
     Goal.objects.filter(pk=goal.pk).update(archived_at=goal.archived_at, updated_at=now)
     return goal
@@ -125,7 +125,7 @@ def restore_goal(goal: Goal) -> Goal:
 
 
 def delete_goal(goal: Goal, *, now: datetime) -> None:
-    """Delete a goal and the goals merged into it. Their conversions leave every count at once (promises K-18).
+    """Delete a goal and the goals merged into it. Their conversions leave every count at once (promise K-18).
 
     Their names are free. `purge_deleted` removes the rows later, in chunks, so that deleting a goal with millions of
     conversions takes milliseconds.

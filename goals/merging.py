@@ -1,4 +1,4 @@
-"""Merges of goals by a pointer. No row is moved, so that undoing a merge restores both goals (promises N-06).
+"""Merges of goals by a pointer. No row is moved, so that undoing a merge restores both goals (promise N-06).
 
 A conversion keeps the goal that its event led to, also while that goal is merged. Reports count a goal together with
 all goals whose pointers lead to it (goals.reports).

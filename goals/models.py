@@ -120,7 +120,7 @@ class GoalBinding(models.Model):
 
 
 class Conversion(models.Model):
-    """One hit of a goal, kept for ever. A late link re-keys it to the visitor that it counts for (promises K-51)."""
+    """One hit of a goal, kept for ever. A late link re-keys it to the visitor that it counts for (promise K-51)."""
 
     class KeyedBy(models.IntegerChoices):
         """The rule that gave `visitor_code`. The first that applies wins; the numbers are older than this order."""

@@ -31,7 +31,7 @@ def parse_amount(given: object) -> Decimal | None:
     """Return a decimal with six places from a JSON number or a plain decimal string; None for an absent value.
 
     A currency sign, a comma, an exponent in a string or more than 14 digits before the point raise NotMoneyError
-    (promises I-21). Places beyond the sixth are rounded half to even: a float has no exact ones.
+    (promise I-21). Places beyond the sixth are rounded half to even: a float has no exact ones.
     """
     if given is None or given == "":
         return None

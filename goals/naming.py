@@ -3,11 +3,11 @@
 import re
 from typing import Final
 
-EVENT_TYPES: Final = ("track", "page", "screen")  # the types that make goals (promises K-11)
+EVENT_TYPES: Final = ("track", "page", "screen")  # the types that make goals (promise K-11)
 EVENT_NAME_LENGTH: Final = 500  # a longer one makes no goal (K-20)
 TEMPLATE: Final = "SegmentIO {type} – {name}"
 
-# The spellings that Kameleoon's own pages and its classic destination have used (promises K-07).
+# The spellings that Kameleoon's own pages and its classic destination have used (promise K-07).
 OTHER_TEMPLATES: Final = ("SegmentIO {type} - {name}", "SegmentIO {type} — {name}", "Segment.io – {name}")
 
 

@@ -1,4 +1,4 @@
-"""Re-keying of conversions: late links give them the visitor codes that they count for (promises K-51)."""
+"""Re-keying of conversions: late links give them the visitor codes that they count for (promise K-51)."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

@@ -12,7 +12,7 @@ from goals.models import Conversion
 def check_people(site_id: int | None, counts: Counts) -> Iterator[Difference]:
     """Yield conversions and identities that contradict the registers.
 
-    Every conversion counts for the visitor that the registers name (promises K-51), also after its message was pruned.
+    Every conversion counts for the visitor that the registers name (promise K-51), also after its message was pruned.
     Every identity points where its registers say, and every user has the first visitor codes of its devices. Rows
     that a step of a late link or of an erasure has not reached yet are left out.
     """

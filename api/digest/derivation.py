@@ -111,7 +111,7 @@ class GoalHit:
     source_id: int | None = None
 
     def keyed(self, visitors: Visitors) -> Hit:
-        """Return the hit of the visitor that it counts for (promises K-51).
+        """Return the hit of the visitor that it counts for (promise K-51).
 
         The first of these that exists:
 

@@ -1,4 +1,4 @@
-"""Forecast of unsaved rules: what they would make of the newest messages (promises N-08).
+"""Forecast of unsaved rules: what they would make of the newest messages (promise N-08).
 
 It calls the `derive` of the digest under the saved rules and under the unsaved ones. Nothing is written.
 """

@@ -146,5 +146,5 @@ class IdentifiedEvent:
 
 
 def without_visitor_code(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Return properties or traits without the visitor code among them (promises W5)."""
+    """Return properties or traits without the visitor code among them (promise W5)."""
     return {name: value for name, value in properties.items() if name not in VISITOR_FIELDS}

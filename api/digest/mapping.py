@@ -155,7 +155,7 @@ def _read_identify(event: IdentifiedEvent) -> Derivation:
         event.oddities += oddities
     personas = read_object(event.context.get("personas"), event.warnings)
     persona = None
-    if _is_audience(personas, traits):  # promises K-65: persona and trait
+    if _is_audience(personas, traits):  # promise K-65: persona and trait
         persona = _check_persona(event, str(personas["computation_key"]), is_member=traits[personas["computation_key"]])
     return Derivation(event.change(traits=traits, persona=persona), idle_reason="already_known")
 

@@ -1,4 +1,4 @@
-"""Drops events that name an erased person, so that a late retry does not bring the person back (promises N-13)."""
+"""Drops events that name an erased person, so that a late retry does not bring the person back (promise N-13)."""
 
 from collections.abc import Collection, Mapping, Sequence
 from urllib.parse import quote

@@ -36,7 +36,7 @@ class EventTime:
 
 
 def parse_time(given: object) -> datetime | None:
-    """Return the time that a sender gave, in UTC; None if it cannot be read (promises I-08).
+    """Return the time that a sender gave, in UTC; None if it cannot be read (promise I-08).
 
     ISO 8601 (UTC if it names no zone), RFC 2822, JavaScript's `toString()`, or seconds or milliseconds since 1970, as a
     number or in digits, if they lie between 2001 and 2100.

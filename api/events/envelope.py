@@ -159,7 +159,7 @@ def read_float(text: str) -> float | int:
     """Return a JSON number with a point or an exponent as jsonb gives it back. Raises ValueError if no float holds it.
 
     jsonb keeps no exponent and no negative zero: 1e22 comes back as an integer. A value must be equal to itself before
-    and after it was stored (promises K-71).
+    and after it was stored (promise K-71).
     """
     number = float(text)
     if math.isinf(number):
@@ -239,7 +239,7 @@ def lenient_decoder(warnings: set[str], read_number: Callable[[str], float | int
 
 
 def read_type(envelope: Envelope) -> str:
-    """Return the event's type in lower case: given, or inferred for old destinations (promises W6)."""
+    """Return the event's type in lower case: given, or inferred for old destinations (promise W6)."""
     given = read_scalar(envelope.type)
     if given is not None:
         if given in TYPES:

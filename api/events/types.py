@@ -106,7 +106,7 @@ TYPE_PATHS: Final[Mapping[str, str]] = {
 
 
 def infer_type(is_given: Callable[[str], bool]) -> str | None:
-    """Return the type of an event that names none, by the fields of the envelope that it has (promises W6).
+    """Return the type of an event that names none, by the fields of the envelope that it has (promise W6).
 
     The last type in the list whose own field is given wins: `previousId` makes an alias of an event that also has a
     `groupId`. A `name` alone fits a page as well as a screen.

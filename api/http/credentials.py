@@ -104,12 +104,12 @@ class CredentialAccess:
 
 
 def generate_sitecode() -> str:
-    """Return ten lower-case letters and digits: the destination refuses any other length (promises W3)."""
+    """Return ten lower-case letters and digits: the destination refuses any other length (promise W3)."""
     return "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(10))
 
 
 def generate_secret() -> str:
-    """Return 32 URL-safe characters: Segment puts a secret in a URL unencoded (promises W2)."""
+    """Return 32 URL-safe characters: Segment puts a secret in a URL unencoded (promise W2)."""
     return secrets.token_urlsafe(24)
 
 
@@ -119,7 +119,7 @@ def hash_secret(secret: str) -> str:
 
 
 def encode_api_key(client_id: str, secret: str) -> str:
-    """Return the API key for Segment: base64 of `{"id":…,"secret":…}` (promises K-36)."""
+    """Return the API key for Segment: base64 of `{"id":…,"secret":…}` (promise K-36)."""
     return base64.b64encode(msgspec.json.encode({"id": client_id, "secret": secret})).decode()
 
 
@@ -166,7 +166,7 @@ def check_authorization(authorization: str) -> CredentialAccess:
     """Return the credential of an Authorization header. Raises Refusal (401).
 
     It is `Basic <API key>`, `Basic base64(id:secret)` or `Bearer <token>`. The API key is the Basic token itself, not
-    a user and a password (promises W1).
+    a user and a password (promise W1).
     """
     scheme, _, token = authorization.strip().partition(" ")
     token = token.strip()

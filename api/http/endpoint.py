@@ -97,7 +97,7 @@ class Request:
         """Return the body as UTF-8 without a byte order mark, inflated if it is gzip or deflate.
 
         Reads in pieces, and never beyond `limit` bytes. Trusts neither Content-Length nor the compressed size
-        (promises K-24). Raises BodyTooLargeError or UndecodableBodyError.
+        (promise K-24). Raises BodyTooLargeError or UndecodableBodyError.
         """
         encoding = self.header("HTTP_CONTENT_ENCODING").strip().lower()
         body = self._read(_as_it_is, limit) if encoding in NONE else self._inflate(encoding, limit)

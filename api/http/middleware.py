@@ -27,7 +27,7 @@ OTHER_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
 def set_content_security_policy(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
-    """Let a page load from its own host only, and any other response load nothing (promises B-13)."""
+    """Let a page load from its own host only, and any other response load nothing (promise B-13)."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)

@@ -25,7 +25,7 @@ TokenSite = ManagementToken.sites.through  # the rows of a token's sites
 def make_token(
     sites: Sequence[Site], *, description: str, role: str, made_by: "User", expires_at: datetime | None
 ) -> tuple[ManagementToken, str]:
-    """Make a management token and return it with its value, which is shown once (promises I-29).
+    """Make a management token and return it with its value, which is shown once (promise I-29).
 
     Raises ValidationError.
     """

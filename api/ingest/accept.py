@@ -25,7 +25,7 @@ from api.ingest.refusals import refusal_counter as kept_refusals
 from api.rules.actions import apply_rules
 from api.rules.redaction import redact
 
-EVENT_BYTES: Final = 1_048_576  # promises K-24
+EVENT_BYTES: Final = 1_048_576  # promise K-24
 MAX_EVENTS: Final = 4_000  # of a request
 KEPT_BYTES: Final = 4_096  # of a body that is too large
 # Seconds of CPU time for the rules of a request. 4,000 ordinary events with fifty rules take half a second.

@@ -52,7 +52,7 @@ def add_destination(site: Site, *, write_key: str = "") -> Source:
 
 
 def create_source(site: Site, *, name: str, kind: str, write_key: str = "") -> Source:
-    """Create a source with its first write key, and the rules that its kind needs (promises A-03).
+    """Create a source with its first write key, and the rules that its kind needs (promise A-03).
 
     Raises ValidationError for a key that is taken or does not fit in a URL, and for a second Segment destination.
     """

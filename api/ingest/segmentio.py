@@ -27,7 +27,7 @@ def receive_events(request: Request) -> Response:
     """Accept one event or an array of events. Answer 200 only after the commit.
 
     One event answers `{"success": true, "messageId": …, "status": "accepted" | "duplicate", "trace": …}`. `trace` is
-    the path of its effects in the management API (promises K-82). An array answers `accepted`, `duplicates` and
+    the path of its effects in the management API (promise K-82). An array answers `accepted`, `duplicates` and
     `rejected: [{index, code, message}]`. Events that are refused after authentication are kept in the inbox.
 
     Raises Refusal: 401 unauthorized, 403 insufficient_scope, 403 forbidden_site, 403 integration_off,
@@ -78,7 +78,7 @@ def trace_path(site: SiteAccess, stored: IncomingEvent, *, number: int) -> str:
 
 
 def give_api_key(request: Request) -> Response:
-    """Return the API key as plain text: `GET /segmentio/getapikey?id=&secret=` (promises K-36). Raises Refusal."""
+    """Return the API key as plain text: `GET /segmentio/getapikey?id=&secret=` (promise K-36). Raises Refusal."""
     query = request.query()
     require_scope(check_secret(query.get("id", ""), query.get("secret", "")), Scope.SEND)
     return Response(

@@ -199,7 +199,7 @@ RECEIVERS: Final[Mapping[str, Callable[[Request], Response]]] = {
     "/v1/m": drop_metrics,
     "/beacon/v1/batch": receive_batch,  # RudderStack's `useBeacon`
 }
-# Each path with and without a slash at its end, because a redirected POST loses its event (promises I-26).
+# Each path with and without a slash at its end, because a redirected POST loses its event (promise I-26).
 ENDPOINTS: Final = {
     path + slash: Endpoint({"POST": receive}) for path, receive in RECEIVERS.items() for slash in ("", "/")
 }

@@ -52,7 +52,7 @@ def name_event(type_: str, fields: Mapping[str, Any], warnings: set[str], *, by_
     """Return the name of an event; None for a track without one, and for types that make no goal.
 
     A URL or path is never the name, because each would make a goal of its own. A title is the name only if the site
-    asks for it, because analytics.js sends one with every page (promises K-13).
+    asks for it, because analytics.js sends one with every page (promise K-13).
     """
     event_type = EVENT_TYPES.get(type_)
     if event_type is None:

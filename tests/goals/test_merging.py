@@ -1,4 +1,4 @@
-"""Merges of goals are pointers: counts of the union, undone for nothing (promises N-06)."""
+"""Merges of goals are pointers: counts of the union, undone for nothing (promise N-06)."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Goals whose names mean the same (promises N-15)."""
+"""Goals whose names mean the same (promise N-15)."""
 
 import pytest
 from hypothesis import given

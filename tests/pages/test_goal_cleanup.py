@@ -1,4 +1,4 @@
-"""The page of what to tidy in the goals: twins, patterns, stale goals (promises N-15)."""
+"""The page of what to tidy in the goals: twins, patterns, stale goals (promise N-15)."""
 
 import html
 import re

@@ -82,7 +82,7 @@ def test_home__of_a_new_site__says_where_to_begin(viewer: Client) -> None:
 
     assert "No events yet" in shown
     assert "Needs attention" not in shown
-    assert 'data-copy="1q2w3e4r5t"' in shown  # promises K-39
+    assert 'data-copy="1q2w3e4r5t"' in shown  # promise K-39
 
 
 def test_home__charts__add_up_to_what_happened(viewer: Client, site: Site, source: Source) -> None:

@@ -1,4 +1,4 @@
-"""Breakdown of a goal's conversions by what they carried, or by what is known of the visitors (promises K-87)."""
+"""Breakdown of a goal's conversions by what they carried, or by what is known of the visitors (promise K-87)."""
 
 from typing import Any, Final
 

@@ -74,7 +74,7 @@ def read_values(goal: Goal) -> dict[str, Any]:
 
 @site_page(Role.EDITOR)
 def create_goal(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Create a goal, without using the new-goal limit (promises K-32)."""
+    """Create a goal, without using the new-goal limit (promise K-32)."""
     form = GoalForm(request.POST if request.method == "POST" else None)
     if form.is_valid():
         fields = dict(form.cleaned_data)
@@ -156,7 +156,7 @@ def _describe_taken(taken: catalogue.NameTakenError) -> str:
 @site_page(Role.EDITOR)
 @require_POST
 def archive_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBase:
-    """Archive a goal; it still counts conversions (promises K-19)."""
+    """Archive a goal; it still counts conversions (promise K-19)."""
     goal = find_goal(site, goal_id)
     with transaction.atomic():
         catalogue.archive_goal(goal, now=timezone.now())
@@ -179,7 +179,7 @@ def restore_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponse
 
 @site_page(Role.EDITOR)
 def delete_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBase:
-    """Show what deleting loses and offer the archive instead; on POST delete (promises K-18)."""
+    """Show what deleting loses and offer the archive instead; on POST delete (promise K-18)."""
     goal = find_goal(site, goal_id)
     if request.method == "POST":
         with transaction.atomic():

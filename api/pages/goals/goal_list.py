@@ -41,7 +41,7 @@ class GoalRow:
 
 @site_page()
 def list_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Show a page of the list: `?tag=segment.io` and so on (promises K-09)."""
+    """Show a page of the list: `?tag=segment.io` and so on (promise K-09)."""
     now = timezone.now()
     query = GoalListQuery(request.GET, now=now)
     found = find_goals(

@@ -29,7 +29,7 @@ LIFETIMES: Final = {"30": "30 days", "90": "90 days", "365": "a year", "": "neve
 
 @site_page(Role.OWNER)
 def list_tokens(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Show the tokens, revoked ones last. Three queries of its own (promises I-29)."""
+    """Show the tokens, revoked ones last. Three queries of its own (promise I-29)."""
     tokens = with_open_sites(site.management_tokens.order_by(F("revoked_at").desc(nulls_first=True), "-pk"))
     return show(
         request,

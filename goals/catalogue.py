@@ -9,7 +9,7 @@ from django.db import transaction
 from goals import merging, quota, visitor_totals, waiting
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalBinding, Tag, WaitingName
-from goals.naming import EVENT_NAME_LENGTH, EVENT_TYPES, parse_goal_name
+from goals.naming import EVENT_NAME_LENGTH, GOAL_TYPES, parse_goal_name
 from goals.recording import find_goals_of_events
 
 EDITABLE_FIELDS: Final = ("name", "type", "description", "has_multiple_conversions")
@@ -82,10 +82,10 @@ def change_goal(
 
 
 def list_events_leading_to(goal: Goal, *, template: str) -> list[EventName]:
-    """Return the events that convert this goal by its name at present, without its bindings. One query."""
+    """Return the events that convert a goal by its name, without its bindings. One query."""
     names = list(parse_goal_name(goal.name, template=template))
     if not goal.is_named_by_event:
-        names += [(event_type, goal.name) for event_type in EVENT_TYPES]
+        names += [(event_type, goal.name) for event_type in GOAL_TYPES]
     events = [EventName(*name) for name in names if len(name[1]) <= EVENT_NAME_LENGTH]
     goals = find_goals_of_events(goal.site_id, events, template=template)
     return [event for event in events if event in goals and goals[event].id == goal.pk]

@@ -65,7 +65,7 @@ class Goal(models.Model):
     tags = models.ManyToManyField(Tag, blank=True, related_name="goals")
     archived_at = models.DateTimeField(null=True, blank=True)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
-    # These two fields are all that a merge changes, so clearing them undoes it.
+    # Only these two columns record a merge. Setting both to NULL undoes it.
     merged_into = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, editable=False, db_index=False, related_name="+"
     )
@@ -189,7 +189,7 @@ class Conversion(models.Model):
 
 
 class GoalVisitor(models.Model):
-    """Totals of a visitor and a goal; written with the conversions (goals.totals), as the next two models are."""
+    """Totals of a visitor on a goal. `goals.totals` writes them with the conversions, as GoalDay and GoalTotal."""
 
     # Rows are locked in the order of this key.
     pk = models.CompositePrimaryKey("goal_id", "visitor_code")

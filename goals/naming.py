@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-EVENT_TYPES: Final = ("track", "page", "screen")  # the types that make goals (promise K-11)
+GOAL_TYPES: Final = ("track", "page", "screen")  # the types that make goals (promise K-11)
 EVENT_NAME_LENGTH: Final = 500  # a longer one makes no goal (K-20)
 TEMPLATE: Final = "SegmentIO {type} – {name}"
 
@@ -35,10 +35,10 @@ def parse_goal_name(goal_name: str, *, template: str = TEMPLATE) -> tuple[tuple[
 
 
 def _read_name(goal_name: str, template: str) -> list[tuple[str, str]]:
-    parts = {"{type}": f"(?P<type>{'|'.join(EVENT_TYPES)})", "{name}": "(?P<name>.+)"}
+    parts = {"{type}": f"(?P<type>{'|'.join(GOAL_TYPES)})", "{name}": "(?P<name>.+)"}
     pattern = "".join(parts.get(part, re.escape(part)) for part in re.split(r"({type}|{name})", template))
     match = re.fullmatch(pattern, goal_name, re.DOTALL)
     if match is None:
         return []
-    types = (match["type"],) if "{type}" in template else EVENT_TYPES
+    types = (match["type"],) if "{type}" in template else GOAL_TYPES
     return [(event_type, match["name"]) for event_type in types]

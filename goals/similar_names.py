@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final
 
-from goals.naming import EVENT_TYPES, OTHER_TEMPLATES, TEMPLATE, name_goal
+from goals.naming import GOAL_TYPES, OTHER_TEMPLATES, TEMPLATE, name_goal
 
 HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 WORDS: Final = re.compile(r"[^\W_]+")
@@ -18,7 +18,7 @@ VOWEL: Final = re.compile("[aeiouy]")
 def split_name(goal_name: str, *, template: str) -> tuple[str, str]:
     """Return the event's type and name in a goal's name; an empty type if it follows no convention. Pure."""
     for convention in (template, TEMPLATE, *OTHER_TEMPLATES):
-        for event_type in EVENT_TYPES if "{type}" in convention else ("",):
+        for event_type in GOAL_TYPES if "{type}" in convention else ("",):
             before = name_goal(event_type, "", template=convention)
             if before and goal_name.startswith(before):
                 return event_type, goal_name.removeprefix(before)

@@ -17,7 +17,7 @@ from goals import quota, waiting
 from goals.catalogue import release_waiting_names
 from goals.matching import EventName
 from goals.models import Goal
-from goals.naming import EVENT_NAME_LENGTH, EVENT_TYPES, name_goal
+from goals.naming import EVENT_NAME_LENGTH, GOAL_TYPES, name_goal
 from goals.recording import find_goals_of_events, insert_goals
 
 CHUNK: Final = 1_000  # names a transaction: while it lasts events of this site make no goals
@@ -43,8 +43,8 @@ class TrackingPlan:
         """Add one line or rule, or the reason why it is refused."""
         if type_ in NAMELESS_TYPES:
             self.ignored[type_] += 1
-        elif type_ not in EVENT_TYPES:
-            self.refused.append(f"{place}: the type is {type_[:40]!r}; it must be one of {', '.join(EVENT_TYPES)}")
+        elif type_ not in GOAL_TYPES:
+            self.refused.append(f"{place}: the type is {type_[:40]!r}; it must be one of {', '.join(GOAL_TYPES)}")
         elif not isinstance(name, str) or not name.strip():
             self.refused.append(f"{place}: the name is empty")
         elif len(name) > EVENT_NAME_LENGTH:

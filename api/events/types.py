@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from goals.naming import EVENT_TYPES as GOAL_TYPES
+from goals.naming import GOAL_TYPES
 
 PERSON: Final = {"userId": "tester-1", "anonymousId": "tester-browser-1"}
 
@@ -27,7 +27,7 @@ class Need:
 class EventType:
     """A type of event.
 
-    It makes goals if it is in goals.naming.EVENT_TYPES. Its goal has the first name found in `name_fields`, which are
+    It makes goals if it is in goals.naming.GOAL_TYPES. Its goal has the first name found in `name_fields`, which are
     paths below the event (`title` only if the site asks for it), otherwise the name `unnamed`.
     """
 

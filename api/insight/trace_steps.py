@@ -21,7 +21,7 @@ from cohorts.models import Identity
 from cohorts.remote_data import FAMILIES
 from goals.matching import LookupResult
 from goals.models import Conversion
-from goals.naming import EVENT_TYPES as GOAL_TYPES
+from goals.naming import GOAL_TYPES
 
 Kind = Identity.Kind
 Status = Message.Status

@@ -30,7 +30,7 @@ from cohorts.queries import find_person, visitor_codes
 from goals import recording, waiting
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalVisitor, WaitingName
-from goals.naming import EVENT_NAME_LENGTH, EVENT_TYPES, parse_goal_name
+from goals.naming import EVENT_NAME_LENGTH, GOAL_TYPES, parse_goal_name
 
 MOST_LISTED: Final = 5  # messages, names or visitors of a kind
 Status = Message.Status
@@ -338,7 +338,7 @@ def _list_event_names(goal: Any, template: str) -> list[EventName]:
     """Return the events that may lead to a goal, with those that a person bound to it. Pure."""
     named = list(parse_goal_name(goal.name, template=template))
     if not goal.is_named_by_event:
-        named += [(type_, goal.name) for type_ in EVENT_TYPES]
+        named += [(type_, goal.name) for type_ in GOAL_TYPES]
     bound = [EventName(binding["type"], binding["name"]) for binding in goal.bound]
     return bound + [EventName(type_, name) for type_, name in named if len(name) <= EVENT_NAME_LENGTH]
 

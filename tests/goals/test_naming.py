@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goals.naming import EVENT_TYPES, OTHER_TEMPLATES, TEMPLATE, list_conventional_names, name_goal, parse_goal_name
+from goals.naming import GOAL_TYPES, OTHER_TEMPLATES, TEMPLATE, list_conventional_names, name_goal, parse_goal_name
 
 TEMPLATES = (
     TEMPLATE,
@@ -39,12 +39,12 @@ def test_events_named__goal_name__are_those_it_conventionally_belongs_to(
     assert parse_goal_name(goal_name, template="Shop/{type}/{name}") == events
 
 
-@given(st.sampled_from(EVENT_TYPES), st.text(min_size=1), st.sampled_from(TEMPLATES))
+@given(st.sampled_from(GOAL_TYPES), st.text(min_size=1), st.sampled_from(TEMPLATES))
 def test_events_named__any_event__is_found_from_its_goals_name(event_type: str, name: str, template: str) -> None:
     assert (event_type, name) in parse_goal_name(name_goal(event_type, name, template=template), template=template)
 
 
-@given(st.sampled_from(EVENT_TYPES), st.text(min_size=1), st.sampled_from(TEMPLATES))
+@given(st.sampled_from(GOAL_TYPES), st.text(min_size=1), st.sampled_from(TEMPLATES))
 def test_events_named__whatever_it_finds__has_the_name_among_its_own(event_type: str, name: str, template: str) -> None:
     goal_name = name_goal(event_type, name, template=template)
     for event in parse_goal_name(goal_name, template=template):

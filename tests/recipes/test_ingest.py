@@ -60,7 +60,7 @@ print("- shout" in schema.getvalue())
 def test_event_type__added_by_its_recipe__makes_a_goal(copy: Copy) -> None:
     copy.insert(TYPES, REVIEW, after='the one from now on.",\n            ),\n        ),\n')
     copy.insert(MAPPING, '    "review": _read_page,\n', after='    "alias": _read_alias,\n')
-    copy.insert(NAMING, ', "review"', after='EVENT_TYPES: Final = ("track", "page", "screen"')
+    copy.insert(NAMING, ', "review"', after='GOAL_TYPES: Final = ("track", "page", "screen"')
 
     assert copy.run(SEND).splitlines() == [
         "True True review review",

@@ -93,14 +93,14 @@ def transform(event: Event) -> Event | None:
 
 def is_transaction_lost() -> bool:
     """Return True if SQL of a hook failed or was cancelled in the surrounding transaction. No query."""
-    link = connection.connection
-    if link is None or not connection.in_atomic_block:
+    session = connection.connection
+    if session is None or not connection.in_atomic_block:
         return False
-    if link.info.transaction_status == TransactionStatus.ACTIVE:  # the time limit ended a query in the middle
-        link.cancel_safe(timeout=SECONDS)
-        while link.pgconn.get_result() is not None:
+    if session.info.transaction_status == TransactionStatus.ACTIVE:  # the time limit ended a query in the middle
+        session.cancel_safe(timeout=SECONDS)
+        while session.pgconn.get_result() is not None:
             pass
-    return bool(link.info.transaction_status == TransactionStatus.INERROR)
+    return bool(session.info.transaction_status == TransactionStatus.INERROR)
 
 
 def send_signal(hook: Signal, **values: Any) -> None:

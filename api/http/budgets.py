@@ -125,7 +125,7 @@ class BudgetCounter:
                 )
         return None
 
-    def write(self, session: "psycopg.Connection[Any]") -> None:
+    def write(self, connection: "psycopg.Connection[Any]") -> None:
         """Write the counts, and read those of all processes. One query, which the caller commits.
 
         Counts that cannot be written stay for the next time. Raises psycopg.Error.
@@ -144,7 +144,7 @@ class BudgetCounter:
             zip(("events", "bytes", "turned_away"), map(list, zip(*counts.values(), strict=True)), strict=True)
         )
         columns["late"] = [source_id in late for source_id in counts]
-        rows = session.execute(WRITE, {"sources": list(counts), **columns}).fetchall()
+        rows = connection.execute(WRITE, {"sources": list(counts), **columns}).fetchall()
         now = time.monotonic()
         with self._lock:
             for source_id, (events, size, turned_away) in counts.items():

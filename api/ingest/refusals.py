@@ -152,7 +152,7 @@ class RefusalCounter:
         """Return True if all counts are in the tables."""
         return not self._unwritten and not self._copies
 
-    def write(self, link: "psycopg.Connection[Any]") -> None:
+    def write(self, connection: "psycopg.Connection[Any]") -> None:
         """Write the counts, and read those of all processes. Three queries, which the caller commits.
 
         Counts that cannot be written stay for the next time. Raises psycopg.Error.
@@ -160,23 +160,23 @@ class RefusalCounter:
         with self._lock:
             counts, copies = dict(self._unwritten), dict(self._copies)
         if counts:
-            self._write(link, counts)
+            self._write(connection, counts)
         if copies:
             rows = [(*key, count) for key, count in sorted(copies.items())]
-            link.execute(COUNT_COPIES, [list(column) for column in zip(*rows, strict=True)])
+            connection.execute(COUNT_COPIES, [list(column) for column in zip(*rows, strict=True)])
             with self._lock:
                 self._copies = {
                     key: left for key, count in self._copies.items() if (left := count - copies.get(key, 0))
                 }
 
-    def _write(self, link: "psycopg.Connection[Any]", counts: Mapping[SourceReason, RefusalCounts]) -> None:
+    def _write(self, connection: "psycopg.Connection[Any]", counts: Mapping[SourceReason, RefusalCounts]) -> None:
         keys = sorted(counts)
         columns = {
             name: [getattr(counts[key], name) for key in keys] for name in ("kept", "kept_bytes", "copies", "not_kept")
         }
         sources, reasons = [source_id for source_id, _ in keys], [reason for _, reason in keys]
-        rows = link.execute(WRITE, {"sources": sources, "reasons": reasons, **columns}).fetchall()
-        of_sites = link.execute(SITE_TOTALS, [sources]).fetchall()
+        rows = connection.execute(WRITE, {"sources": sources, "reasons": reasons, **columns}).fetchall()
+        of_sites = connection.execute(SITE_TOTALS, [sources]).fetchall()
         now = time.monotonic()
         for key, written in counts.items():
             self._add(key, -written)

@@ -50,12 +50,12 @@ def count_messages(rows: Iterable[NewMessage], is_new: Iterable[bool]) -> Hourly
     return counts
 
 
-def write_counts(link: "psycopg.Connection[Any]", counts: HourlyCounts) -> None:
+def write_counts(connection: "psycopg.Connection[Any]", counts: HourlyCounts) -> None:
     """Add counts to those in the table, in the order of their keys. One query, which the caller commits."""
     if not counts:
         return
     rows = sorted(counts.items())
-    link.execute(
+    connection.execute(
         WRITE,
         [
             [source for (source, _), _ in rows],
@@ -85,12 +85,12 @@ class UnwrittenCounts:
         """Return True if all counts are in the table."""
         return not self._counts
 
-    def write(self, link: "psycopg.Connection[Any]") -> None:
+    def write(self, connection: "psycopg.Connection[Any]") -> None:
         """Write all counts. Counts that cannot be written stay for the next time. Raises psycopg.Error."""
         with self._lock:
             counts, self._counts = self._counts, {}
         try:
-            write_counts(link, counts)
+            write_counts(connection, counts)
         except psycopg.Error:
             self.add(counts)
             raise

@@ -152,7 +152,7 @@ def to_the_end(stage: Stage, given: argparse.Namespace) -> list[Figure]:
     with (
         stage.goalpost(workers=given.workers, threads=given.threads) as web,
         stage.worker(),
-        stage.connect() as link,
+        stage.connect() as connection,
     ):
         for number in range(given.rounds):
             stage.empty_inbox()
@@ -164,7 +164,7 @@ def to_the_end(stage: Stage, given: argparse.Namespace) -> list[Figure]:
                 seconds=given.seconds,
                 connections=given.connections,
             )
-            stage.wait_until(lambda: is_digested(link, stage), "the digest", 600)
+            stage.wait_until(lambda: is_digested(connection, stage), "the digest", 600)
             seconds = time.monotonic() - begun
             events = stage.scalar("SELECT count(*) FROM api_message WHERE status = 'done'")
             accepted.append(done.rate * 100)

@@ -192,12 +192,12 @@ def test_budget__used_up__is_looked_at_again_without_a_commit(world: World, sour
 
 def test_budget_counter__of_several_processes__is_shared_once_a_second(transactional_db: None) -> None:
     one, other = BudgetCounter(), BudgetCounter()
-    with connect() as link:
+    with connect() as connection:
         for counter in (one, other):
             counter.count(7, events=2, size=10)
-            counter.write(link)
+            counter.write(connection)
         one.count(7, events=1)
-        one.write(link)
+        one.write(connection)
 
     assert one.find_exhausted(7, Budget(5, 1_000, 1_000, 1_000)) is not None
     assert one.find_exhausted(7, Budget(6, 1_000, 1_000, 1_000)) is None
@@ -211,12 +211,12 @@ def test_budget_counter__of_several_processes__is_shared_once_a_second(transacti
 def test_budget_counter__of_a_minute_that_is_over__starts_again_with_the_next(transactional_db: None) -> None:
     counter = BudgetCounter()
     counter.count(7, events=5)
-    with connect() as link:
-        counter.write(link)
+    with connect() as connection:
+        counter.write(connection)
         SourceUse.objects.filter(span="minute").update(begins_at="2026-01-01T00:00:00Z")
         assert load_use([7])[7] == {BudgetSpan.MINUTE: BudgetUse(), BudgetSpan.DAY: BudgetUse(5, 0, 0)}
         counter.count(7, events=1)
-        counter.write(link)
+        counter.write(connection)
 
     assert load_use([7])[7] == {BudgetSpan.MINUTE: BudgetUse(1, 0, 0), BudgetSpan.DAY: BudgetUse(6, 0, 0)}
     assert counter.find_exhausted(7, Budget(2, 9, 9, 9)) is None
@@ -233,8 +233,8 @@ def test_budget_counter__while_the_database_is_away__refuses_by_what_it_knows(tr
         counter.write(closed)
 
     assert counter.find_exhausted(7, Budget(5, 9, 9, 9)) is not None
-    with connect() as link:
-        counter.write(link)
+    with connect() as connection:
+        counter.write(connection)
     assert counter.is_written
     assert load_use([7])[7][BudgetSpan.MINUTE].events == 5
 
@@ -252,8 +252,8 @@ def test_budget_counter__that_cannot_be_written_for_minutes__refuses_by_the_day_
 
     assert counter.find_exhausted(7, Budget(5, 9, 9, 9)) is None  # for past minutes
     assert counter.find_exhausted(7, Budget(5, 9, 6, 9)) is not None
-    with connect() as link:
-        counter.write(link)
+    with connect() as connection:
+        counter.write(connection)
     assert load_use([7])[7] == {BudgetSpan.MINUTE: BudgetUse(0, 0, 2), BudgetSpan.DAY: BudgetUse(6, 0, 2)}
 
 
@@ -269,11 +269,11 @@ def test_budget__while_another_table_of_counts_is_held__is_written(world: World,
 def test_budget_counter__written_by_many_at_once__is_added_up(transactional_db: None) -> None:
     def write(_: int) -> None:
         mine = BudgetCounter()
-        with connect() as link:
+        with connect() as connection:
             for _ in range(20):
                 for source_id in (9, 8):
                     mine.count(source_id, events=1, size=2)
-                mine.write(link)
+                mine.write(connection)
 
     threads = [threading.Thread(target=write, args=[number]) for number in range(4)]
     for thread in threads:

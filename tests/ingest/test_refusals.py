@@ -251,14 +251,14 @@ def test_refused__while_the_database_is_away__is_not_counted_as_kept(world: Worl
 def test_refusals__of_several_processes__share_the_allowance(transactional_db: None, few: None) -> None:
     one, other = RefusalCounter(), RefusalCounter()
     room = (100, 100_000)
-    with connect() as link:
+    with connect() as connection:
         assert [one.take(1, 7, "missing_name", 10, room=room) for _ in range(2)] == [True, True]
-        one.write(link)
+        one.write(connection)
         assert other.take(1, 7, "missing_name", 10, room=room)
-        other.write(link)
+        other.write(connection)
         one.take(1, 7, "invalid_json", 10, room=room)
         one.take(1, 7, "missing_name", 10, room=room)
-        one.write(link)
+        one.write(connection)
 
     assert not other.take(1, 7, "missing_name", 10, room=room)
     assert one.is_written
@@ -267,8 +267,8 @@ def test_refusals__of_several_processes__share_the_allowance(transactional_db: N
         "missing_name": RefusalCounts(4, 40, 0, 0),
     }
     RefusalCount.objects.update(day="2026-01-01")
-    with connect() as link:  # another day
-        other.write(link)
+    with connect() as connection:  # another day
+        other.write(connection)
     assert other.take(1, 7, "invalid_json", 10, room=room)
 
 

@@ -37,14 +37,14 @@ def test_figures__written_by_many_at_once__are_added_up(transactional_db: None) 
     hours = [NINE, NINE + timedelta(hours=1)]
 
     def write(part: int) -> None:
-        with connect() as link:
+        with connect() as connection:
             for number in range(20):
                 counts = {
                     (source, hour): SourceCounts(1, number % 2, 0, hour + timedelta(seconds=part))
                     for source in (2, 1)
                     for hour in reversed(hours)
                 }
-                source_counts.write_counts(link, counts)
+                source_counts.write_counts(connection, counts)
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(write, range(4)))
@@ -66,8 +66,8 @@ def test_uncounted__while_the_database_is_away__is_kept_for_the_next_time(transa
     with pytest.raises(psycopg.Error):
         uncounted.write(closed)
     uncounted.add({(1, NINE): SourceCounts(2, 1, 1, NINE + timedelta(minutes=1))})
-    with connect() as link:
-        uncounted.write(link)
-        uncounted.write(link)
+    with connect() as connection:
+        uncounted.write(connection)
+        uncounted.write(connection)
 
     assert load_source_counts([1]) == {1: SourceCounts(3, 1, 1, NINE + timedelta(minutes=1))}

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from api.rules.actions import apply_rules
 from api.rules.paths import ABSENT, find_value
-from api.rules.patterns import PLACEHOLDER, PLACEHOLDERS, matches_pattern
+from api.rules.patterns import PLACEHOLDER, PLACEHOLDERS, compile_pattern, matches_pattern
 from api.rules.redaction import redact
-from api.rules.rule import EventRule
-from api.rules.validation import find_problems
+from api.rules.rule import EventRule, name_event
+from api.rules.validation import explain_too_many, find_problems
 
 EVENT: dict[str, Any] = {
     "event": "Order Completed",
@@ -75,6 +75,7 @@ def test_path__of_a_trait__is_found_wherever_a_sender_puts_it() -> None:
         ({"event_type": "page"}, False),
         ({"name_test": "equals", "name_value": "Order Completed"}, True),
         ({"name_test": "equals", "name_value": "order completed"}, False),
+        ({"name_test": "equals", "name_value": "Order {word}"}, False),
         ({"name_test": "prefix", "name_value": "Order"}, True),
         ({"name_test": "prefix", "name_value": "Orders"}, False),
         ({"name_test": "pattern", "name_value": "Order {word}"}, True),
@@ -134,6 +135,12 @@ def test_rules__in_their_order__each_see_what_those_before_left() -> None:
     assert ruled.fired == [1, 2, 4, 5]
 
 
+def test_event__without_rules__makes_a_goal_of_its_name() -> None:
+    ruled = apply_rules("track", EVENT, [])
+
+    assert (ruled.name, ruled.makes_goal, ruled.is_dropped, ruled.fired) == ("Order Completed", True, False, [])
+
+
 @pytest.mark.parametrize(
     ("pattern", "name", "matches"),
     [
@@ -148,6 +155,15 @@ def test_rules__in_their_order__each_see_what_those_before_left() -> None:
         ("a.c {any}", "abc x", False),
         ("a.c {any}", "a.c x\ny", True),
         ("Order {n} of {n}", "Order 1 of 22", True),
+        ("Order {n} of {n}", "Order x of y", False),
+        ("{any}-{any}", "a-b", True),
+        ("{any}-{any}!", "a-b", False),
+        ("{any}any{any}", "1any2", True),
+        # The word in a name is no placeholder.
+        ("any{any}", "one", False),
+        ("{n}any{any}", "1one", False),
+        ("{n}any{n}any{any}", "1any1one", False),
+        ("{n}x{n}any{any}", "1x1one", False),
         ("plain", "plain", True),
         ("{any}", "x" * 500, True),
         ("{any}", "x" * 501, False),
@@ -155,6 +171,12 @@ def test_rules__in_their_order__each_see_what_those_before_left() -> None:
 )
 def test_pattern__of_names__has_places(pattern: str, name: str, matches: bool) -> None:  # noqa: FBT001
     assert matches_pattern(name, pattern) == matches
+
+
+@pytest.mark.parametrize(("pattern", "problem"), [("{any}{any}{any}", "no more than 2"), ("{z}{a}", "no place {a}")])
+def test_pattern__with_places_that_cannot_be__is_refused(pattern: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        compile_pattern(pattern)
 
 
 def test_pattern__against_a_hostile_name__ends() -> None:
@@ -253,6 +275,19 @@ def test_redaction__under_conditions__sees_what_the_rules_before_left() -> None:
     assert redact("page", page, rules, key=KEY) == {"properties": {"phone": "b"}}
 
 
+def test_rules__of_a_page_with_only_a_title__name_it_by_that_if_the_site_asks() -> None:
+    page = {"properties": {"title": "Shop", "email": "a"}}
+    named = partial(EventRule, name_test="equals", name_value="Shop")
+    redaction, drop = named("drop_field", "properties.email"), named("drop")
+
+    assert redact("page", deepcopy(page), [redaction], key=KEY) == page
+    assert redact("page", deepcopy(page), [redaction], key=KEY, by_title=True) == {"properties": {"title": "Shop"}}
+    assert name_event("page", page, set()) == "Unnamed page"
+    assert not apply_rules("page", page, [drop]).is_dropped
+    assert not apply_rules("page", page, [EventRule("drop", event_type="track")]).is_dropped
+    assert apply_rules("page", page, [drop], by_title=True).is_dropped
+
+
 def test_redaction__of_a_field_that_is_not_there__matches_no_pattern(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
@@ -336,3 +371,22 @@ def test_rule__that_cannot_be_used__is_told_by_its_field(rule: EventRule, field:
 )
 def test_rule__that_can_be_used__has_no_problems(rule: EventRule) -> None:
     assert find_problems(rule) == {}
+
+
+@pytest.mark.parametrize(
+    ("actions", "before", "limits"),
+    [
+        (["drop"] * 200, [], []),
+        (["drop"] * 201, [], [200]),
+        (["drop"] * 201, ["rename"] * 201, []),
+        (["drop"] * 202, ["rename"] * 201, [200]),
+        (["drop_field"] * 50, [], []),
+        (["drop_field"] * 51, [], [50]),
+        (["drop_field"] * 51, ["hash_field"] * 51, []),
+        (["drop_field"] * 52, ["hash_field"] * 51, [50]),
+    ],
+)
+def test_rules__of_a_site__have_a_limit_that_keeps_what_it_had(
+    actions: list[str], before: list[str], limits: list[int]
+) -> None:
+    assert [int(number) for number in re.findall(r"\d+", explain_too_many(actions, before=before))] == limits

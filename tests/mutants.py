@@ -49,7 +49,7 @@ def list_mutants(source: str) -> Iterator[tuple[int, str, str]]:
             code = mutate_code(source, operator(), occurrence)
             if (dump := _dump(code)) not in seen:
                 seen.add(dump)
-                diff = difflib.ndiff(source.splitlines(), code.splitlines())
+                diff = [row for row in difflib.ndiff(source.splitlines(), code.splitlines()) if row[1:].strip()]
                 yield line, "\n".join(f"{row[0]} {row[1:].strip()}" for row in diff if row[0] in "+-"), code
 
 
@@ -87,17 +87,16 @@ def passes(path: str, code: str) -> bool:
         os._exit(result)
 
 
-def find_survivors(path: str, accepted: set[str]) -> Iterator[str]:
-    """Yield the survivors that the list lacks, and the entries of the list that survive no more."""
+def check(path: str, accepted: set[str]) -> bool:
+    """Print survivors that the list lacks, and its entries that survive no more. Return True if there are none."""
     source = Path(path).read_text()
     mutants = list(list_mutants(source))
-    if not passes(path, source):
-        yield f"{path}: its tests fail without a change"
+    findings = [] if passes(path, source) else [f"{path}: its tests fail without a change"]
     survivors = {change: line for line, change, code in mutants if passes(path, code)}
-    print(f"{path}: {len(mutants) - len(survivors)} killed, {len(survivors)} survived", flush=True)
-    yield from (f"{path}:{line} survived:\n{change}" for change, line in survivors.items() if change not in accepted)
-    for change in accepted - survivors.keys():
-        yield f"{path}: remove this from the list, because it does not survive:\n{change}"
+    findings += [f"{path}:{survivors[change]} survived:\n{change}" for change in survivors if change not in accepted]
+    findings += [f"{path}: remove from the list, because it fails:\n{change}" for change in accepted - survivors.keys()]
+    print(f"{path}: {len(mutants) - len(survivors)} killed, {len(survivors)} survived", *findings, sep="\n", flush=True)
+    return not findings
 
 
 def main(paths: list[str]) -> int:
@@ -110,9 +109,7 @@ def main(paths: list[str]) -> int:
         heading, _, changes = entry.strip().partition("\n")
         found = re.findall(r"(?:^-.*\n)+(?:^\+.*\n)*", f"{changes}\n", re.MULTILINE)
         accepted[heading.partition(":")[0]].update(change.strip() for change in found)
-    findings = [finding for path in paths or TESTS for finding in find_survivors(path, accepted[path])]
-    print("\n".join(findings or ["Each change fails a test or is in the list."]))
-    return bool(findings)
+    return sum(not check(path, accepted[path]) for path in paths or TESTS)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A browser, a shop's page for it, and a Goalpost on another origin that takes few messages at once."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -15,11 +16,12 @@ from tests.contract.server import Server, Shop, open_shop, running_server
 @pytest.fixture(scope="package")
 def server(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Yield a web server with low limits, whose webhooks may lead to this machine."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GOALPOST_INBOX_LIMIT", str(INBOX_LIMIT))
-        patch.setenv("GOALPOST_WEBHOOK_NETWORKS", "127.0.0.0/8")
-        with running_server(tmp_path_factory.mktemp("server")) as server:
-            yield server
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:  # only for its start: another server may start meanwhile
+            patch.setenv("GOALPOST_INBOX_LIMIT", str(INBOX_LIMIT))
+            patch.setenv("GOALPOST_WEBHOOK_NETWORKS", "127.0.0.0/8")
+            server = stack.enter_context(running_server(tmp_path_factory.mktemp("server")))
+        yield server
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -31,10 +32,11 @@ PROXIES: dict[str, dict[str, str]] = {
 
 @pytest.fixture(scope="module")
 def public_server(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GOALPOST_PUBLIC_URL", f"{PUBLIC}/")
-        with running_server(tmp_path_factory.mktemp("public")) as server:
-            yield server
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:  # only for its start: the session's server may start meanwhile
+            patch.setenv("GOALPOST_PUBLIC_URL", f"{PUBLIC}/")
+            server = stack.enter_context(running_server(tmp_path_factory.mktemp("public")))
+        yield server
 
 
 def sign_in(server: Server, headers: Mapping[str, str], *, origin: str = PUBLIC) -> httpx.Response:

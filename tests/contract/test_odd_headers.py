@@ -50,7 +50,7 @@ def test_cookies__with_a_letter_beyond_ascii__are_named_as_the_reason(transactio
     )
 
     assert status == 403
-    assert b"a letter beyond ASCII" in answer
+    assert b"a character beyond ASCII" in answer
 
 
 def test_half_forms__however_many__hold_no_page_and_no_health(transactional_db: None, server: Server) -> None:

@@ -197,7 +197,7 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
     ),
     "links later than their conversions, and a code of the event's own": (
         [[hit(), hit(properties={"k_visitorCode": "v2"})], [link(2, "v2"), link(1, "v1")], [link(2, "é")]],
-        (recording, "rekey", lambda *_, **__: rekeying.RekeyResult([], [])),
+        (rekeying, "rekey", lambda *_, **__: rekeying.RekeyResult([], [])),
     ),
     "the first link": (
         [[hit()], [link(1, "v1")], [link(2, "v2")]],

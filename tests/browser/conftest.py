@@ -19,6 +19,7 @@ def server(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> I
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:  # only for its start: another server may start meanwhile
             patch.setenv("GOALPOST_INBOX_LIMIT", str(INBOX_LIMIT))
+            patch.setenv("GOALPOST_SITE_INBOX_LIMIT", str(INBOX_LIMIT))  # a burst is more than its default, a quarter
             patch.setenv("GOALPOST_WEBHOOK_NETWORKS", "127.0.0.0/8")
             server = stack.enter_context(running_server(tmp_path_factory.mktemp("server")))
         yield server

@@ -26,7 +26,7 @@ def test_goals__merged__are_previewed_counted_as_one_and_taken_back(world: World
     assert merged.headers["Location"] == page_of(goal)
     assert editor.get(page_of(other)).headers["Location"] == page_of(goal)
     page = editor.get(page_of(goal))
-    assert "Undo the merge of SegmentIO track – Bought" in text_of(page)
+    assert "Undo merge of SegmentIO track – Bought" in text_of(page)
     assert page.context["headline"].ever.conversions == 3
     assert names_in(text_of(editor.get(BASE))) == [NAME]
     assert len(editor.get(page_of(goal, "conversions/")).context["rows"]) == 3

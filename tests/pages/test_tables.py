@@ -240,7 +240,8 @@ def test_list__odd_searches_filters_and_pages__never_fail(superuser: Client, mod
         for parameter in ("q", "p", *filters):
             answer = superuser.get(f"{page(model, 'changelist')}?{parameter}={odd}")
             assert answer.status_code in {200, 302, 400}, (parameter, odd)
-        assert superuser.get(page(model, "change", "1").replace("1", odd)).status_code in {302, 404}, odd
+        # Python reads %D9%A1 as 1, which may be the id of a row.
+        assert superuser.get(page(model, "change", "1").replace("1", odd)).status_code in {200, 302, 404}, odd
     if model in READ_ONLY:
         for column in {field.name for field in model._meta.get_fields() if field.concrete} - set(table.list_filter):
             assert superuser.get(f"{page(model, 'changelist')}?{column}=x").status_code == 400, column

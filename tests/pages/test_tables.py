@@ -86,6 +86,7 @@ MODELS = [model for model in ALL if model not in WITHOUT_TABLE]
 READ_ONLY = [model for model in MODELS if isinstance(TABLES.get_model_admin(model), Table)]
 EDITED = [Membership, Site, User]
 
+ARABIC_ONE = "%D9%A1"
 ODD = [
     "%00",
     "a%00b",
@@ -99,7 +100,7 @@ ODD = [
     "9" * 5000,
     "-1",
     "1e9",
-    "%D9%A1",
+    ARABIC_ONE,
     "x" * 5000,
     "%20",
 ]
@@ -240,8 +241,8 @@ def test_list__odd_searches_filters_and_pages__never_fail(superuser: Client, mod
         for parameter in ("q", "p", *filters):
             answer = superuser.get(f"{page(model, 'changelist')}?{parameter}={odd}")
             assert answer.status_code in {200, 302, 400}, (parameter, odd)
-        # Python reads %D9%A1 as 1, which may be the id of a row.
-        assert superuser.get(page(model, "change", "1").replace("1", odd)).status_code in {200, 302, 404}, odd
+        number = odd * 18 if odd == ARABIC_ONE else odd  # Python reads it as 1, which may be the id of a row
+        assert superuser.get(page(model, "change", "1").replace("1", number)).status_code in {302, 404}, odd
     if model in READ_ONLY:
         for column in {field.name for field in model._meta.get_fields() if field.concrete} - set(table.list_filter):
             assert superuser.get(f"{page(model, 'changelist')}?{column}=x").status_code == 400, column

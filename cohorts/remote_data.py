@@ -153,7 +153,9 @@ class LargePerson:
 def find_large(site_id: int, keys: Sequence[str], rows: Rows, reader: Reader) -> list[LargePerson]:
     """Return the persons that are too large for READ_PEOPLE, each once, with the parts that these keys need."""
     large = {lookup: list[KeyFamily]() for lookup, texts in rows.items() if texts is None}
-    for key in keys if large else ():
+    if not large:
+        return []
+    for key in keys:
         lookup, family = lookup_of(site_id, key), family_of(key)
         if lookup in large and family is not None:
             large[lookup].append(family)

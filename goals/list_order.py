@@ -55,14 +55,6 @@ class GoalPage:
     goals: list[Goal]
     total: int  # of the whole list
     next: GoalPosition | None  # None on the last page
-    currencies: list[str]  # of the sites' revenue, that of the most goals first, then by name
-
-
-class GoalIds(NamedTuple):
-    """A whole list of `find_goals`."""
-
-    ids: list[int]
-    currencies: list[str]  # as of GoalPage
 
 
 class _Ranked(NamedTuple):
@@ -87,29 +79,30 @@ def find_goals(
     of `lastConversion` goals that never converted come last. So do goals without revenue in the currency in either
     direction of `revenue`.
 
-    Three queries and those of `live_goals`. An order by a figure ranks every goal of the sites. Figures change while
-    people turn pages: a goal whose rank changes may be on two pages, or on none.
+    Two queries and those of `live_goals`; one more for `revenue` without a currency. An order by a figure ranks every
+    goal of the sites. Figures change while people turn pages: a goal whose rank changes may be on two pages or none.
     """
     if not site_ids:
-        return GoalPage([], 0, None, [])
-    currencies = _load_currencies(site_ids)
+        return GoalPage([], 0, None)
     end = None if limit is None else offset + limit + 1
-    ranked = _rank(site_ids, goal_filter, now=now, order=order, currencies=currencies, after=after, part=(offset, end))
+    ranked = _rank(site_ids, goal_filter, now=now, order=order, after=after, part=(offset, end))
     rows, rest = ranked.rows[:limit], ranked.rows[limit:] if limit is not None else []
     goals = live_goals(site_ids).prefetch_related(None).prefetch_related(*with_).in_bulk([id_ for id_, _ in rows])
     return GoalPage(
         [goals[id_] for id_, _ in rows if id_ in goals],
         ranked.total,
         GoalPosition(rows[-1][1], rows[-1][0]) if rest and rows else None,
-        currencies,
     )
 
 
-def find_goal_ids(site_ids: Collection[int], goal_filter: GoalFilter, *, now: datetime, order: GoalOrder) -> GoalIds:
-    """Return the ids of a whole list of `find_goals`. Three queries."""
-    currencies = _load_currencies(site_ids)
-    ranked = _rank(site_ids, goal_filter, now=now, order=order, currencies=currencies)
-    return GoalIds([id_ for id_, _ in ranked.rows], currencies)
+def find_goal_ids(site_ids: Collection[int], goal_filter: GoalFilter, *, now: datetime, order: GoalOrder) -> list[int]:
+    """Return the ids of a whole list of `find_goals`. Two queries, one more as there."""
+    return [id_ for id_, _ in _rank(site_ids, goal_filter, now=now, order=order).rows]
+
+
+def load_currencies(site_ids: Collection[int]) -> list[str]:
+    """Return the currencies of the sites' revenue, that of the most goals first, then by name. One query."""
+    return [name for (name,) in _fetch(CURRENCIES, {"sites": list(site_ids)})]
 
 
 def _rank(
@@ -118,18 +111,20 @@ def _rank(
     *,
     now: datetime,
     order: GoalOrder,
-    currencies: Sequence[str],
     after: GoalPosition | None = None,
     part: tuple[int, int | None] = (0, None),
 ) -> _Ranked:
     if order.key in COLUMNS:
         return _rank_by_column(site_ids, goal_filter, order=order, after=after, part=part)
     ids = filter_goals(site_ids, goal_filter).values_list("pk", flat=True)
+    currency = order.currency
+    if order.key == "revenue" and not currency:
+        currency = next(iter(load_currencies(site_ids)), "")
     parameters = {
         "sites": list(site_ids),
         "day": now - timedelta(hours=24),
         "month": month_start(now),
-        "currency": order.currency or next(iter(currencies), ""),
+        "currency": currency,
     }
     ranks: dict[int, Rank] = dict(_fetch(RANKINGS[order.key], parameters))
     ordered = sort_by_rank(ids, ranks, order=order)
@@ -175,10 +170,6 @@ def _rank_by_column(
     rows = goals.order_by(f"{direction}{column}", f"{direction}pk")
     shown = "name" if order.key == "name" else column
     return _Ranked(list(rows.values_list("pk", shown)[slice(*part)]), total)
-
-
-def _load_currencies(site_ids: Collection[int]) -> list[str]:
-    return [name for (name,) in _fetch(CURRENCIES, {"sites": list(site_ids)})]
 
 
 def _fetch(query: str, parameters: Mapping[str, Any]) -> Iterator[Any]:

@@ -206,7 +206,7 @@ def test_list__many_goals__takes_the_same_queries(
     for number in range(count):
         make_goal(world, f"Goal {number}", "shop")
 
-    with django_assert_num_queries(6):  # currencies; count; ids; goals with sites; tags; bindings
+    with django_assert_num_queries(5):  # count; ids; goals with sites; tags; bindings
         owner.names()
 
 

@@ -47,7 +47,7 @@ def ask_to_change(request: HttpRequest, site: Site) -> HttpResponseBase:
         if is_of_all:
             now = timezone.now()
             form = GoalListQuery(query, now=now)
-            selected = find_goal_ids([site.pk], form.filter, now=now, order=form.order).ids
+            selected = find_goal_ids([site.pk], form.filter, now=now, order=form.order)
         if selected:
             user = cast("User", request.user)
             change = goal_changes.prepare_change(site, Action(action), selected, tag=tag, user=user)

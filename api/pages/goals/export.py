@@ -14,7 +14,7 @@ from api.models import Site
 from api.pages.access import site_page
 from api.pages.goals.goal_list import query_of_list, read_ids
 from api.pages.goals.list_query import GoalListQuery
-from goals.list_order import find_goal_ids
+from goals.list_order import find_goal_ids, load_currencies
 from goals.models import Goal
 from goals.queries import live_goals
 from goals.reports.summaries import GoalSummary, summarise_goals
@@ -32,11 +32,11 @@ def export_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Send the selected goals, otherwise all of the list, in its order, with their current figures."""
     now = timezone.now()
     query = GoalListQuery(query_of_list(request) if request.method == "POST" else request.GET, now=now)
-    ordered = find_goal_ids([site.pk], query.filter, now=now, order=query.order)
-    ids, selected = ordered.ids, set(read_ids(request.POST.getlist("goal")))
+    ids = find_goal_ids([site.pk], query.filter, now=now, order=query.order)
+    selected = set(read_ids(request.POST.getlist("goal")))
     if selected:
         ids = [id_ for id_ in ids if id_ in selected]
-    lines = write_csv(site, ids, sorted(ordered.currencies), now=now)
+    lines = write_csv(site, ids, sorted(load_currencies([site.pk])), now=now)
     response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="goals-{site.sitecode}.csv"'
     return response

@@ -14,7 +14,7 @@ from api.pages.access import show, site_page
 from api.pages.goals.list_query import GoalListQuery, link_sorts, list_sorts, with_place, without_place
 from api.pages.query_form import read_id
 from api.rules.identifiers import suggest_pattern
-from goals.list_order import find_goals
+from goals.list_order import find_goals, load_currencies
 from goals.models import Goal, Tag
 from goals.naming import parse_goal_name
 from goals.reports.summaries import GoalSummary, summarise_goals
@@ -44,12 +44,10 @@ def list_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Show a page of the list: `?tag=segment.io` and so on (promise K-09)."""
     now = timezone.now()
     query = GoalListQuery(request.GET, now=now)
-    found = find_goals(
-        [site.pk], query.filter, now=now, order=query.order, after=query.place, limit=PER_PAGE, with_=["tags"]
-    )
-    order = query.order
+    order, currencies = query.order, load_currencies([site.pk])
     if order.key == "revenue" and not order.currency:
-        order = replace(order, currency=next(iter(found.currencies), ""))
+        order = replace(order, currency=next(iter(currencies), ""))
+    found = find_goals([site.pk], query.filter, now=now, order=order, after=query.place, limit=PER_PAGE, with_=["tags"])
     largest = find_tags(site, query.filter.is_archived)
     listed = {tag.name for tag in largest}
     return show(
@@ -66,8 +64,8 @@ def list_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
             *sorted(largest, key=lambda tag: (tag.sort_key, tag.name)),
             *(Tag(name=name) for name in query.filter.tags if name not in listed),
         ],
-        sorts=list_sorts(order, found.currencies),
-        links=link_sorts(request.GET, order, found.currencies),
+        sorts=list_sorts(order, currencies),
+        links=link_sorts(request.GET, order, currencies),
         query_string=request.GET.urlencode(),
     )
 

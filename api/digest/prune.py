@@ -73,7 +73,8 @@ def prune_chunk(site_id: int, statement: str, *, before: datetime) -> int:
     """Delete up to CHUNK of a site's messages older than a time, oldest first. Return how many. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"DELETE FROM api_message WHERE id IN ({statement})",
+            # IN (SELECT … LIMIT) may run once for each row of the table, which locks and deletes other rows each time.
+            f"WITH old AS MATERIALIZED ({statement}) DELETE FROM api_message m USING old WHERE m.id = old.id",
             {"site": site_id, "before": before, "chunk": CHUNK},
         )
         gone: int = cursor.rowcount

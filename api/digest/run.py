@@ -109,13 +109,14 @@ def _let_go(site_id: int, names: Sequence[str]) -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE api_message SET status = 'pending', reason = '', waiting_for = '', digested_at = NULL,
-                   reading = coalesce(reading, %s)  -- its facts were applied: the rest must fit them
-             WHERE id IN (SELECT id FROM api_message
-                           WHERE site_id = %s AND status = 'deferred' AND waiting_for = ANY(%b::text[])
-                           ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
+            WITH released AS MATERIALIZED (  -- IN (SELECT … LIMIT) may run once for each row, and lock others each time
+                SELECT id FROM api_message WHERE site_id = %s AND status = 'deferred' AND waiting_for = ANY(%b::text[])
+                 ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
+            UPDATE api_message m SET status = 'pending', reason = '', waiting_for = '', digested_at = NULL,
+                   reading = coalesce(m.reading, %s)  -- its facts were applied: the rest must fit them
+              FROM released WHERE m.id = released.id
             """,
-            [FIRST, site_id, list(names), RELEASE_CHUNK],
+            [site_id, list(names), RELEASE_CHUNK, FIRST],
         )
         return int(cursor.rowcount)
 

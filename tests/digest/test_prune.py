@@ -76,6 +76,18 @@ def test_prune__out_of_time__stops_after_a_chunk(world: World, monkeypatch: pyte
     assert prune_old(now=NOW, seconds=-1) == 2
 
 
+def test_prune__by_a_nested_loop__stops_after_a_chunk(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop over the table could run the search for a chunk once for each row and delete more than a chunk."""
+    monkeypatch.setattr(prune, "CHUNK", 2)
+    for number in range(5):
+        keep(world.site, days_ago=40, number=number)
+
+    with transaction.atomic(), connection.cursor() as cursor:  # SET LOCAL needs a transaction
+        for other_plan in ("hashjoin", "mergejoin", "hashagg", "sort", "material"):
+            cursor.execute(f"SET LOCAL enable_{other_plan} = off")
+        assert prune_old(now=NOW, seconds=-1) == 2
+
+
 @pytest.mark.parametrize("rows", [0, 3])
 def test_prune__its_rows__are_found_by_the_index_of_the_site(world: World, rows: int) -> None:
     """The plan must not depend on statistics that other tests leave behind, because few rows are sorted faster."""

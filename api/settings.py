@@ -267,7 +267,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
 ]
-# The hot paths and static files (api.wsgi) are answered before any of these run.
+# The hot paths and static files (api.asgi) are answered before any of these run.
 MIDDLEWARE = [
     "api.http.middleware.replace_nul",
     "api.http.middleware.take_forwarded_host",
@@ -281,7 +281,6 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "api.urls"
-WSGI_APPLICATION = "api.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",

@@ -1,4 +1,4 @@
-"""Paths that Django answers: the admin and the management API. The wire endpoints are in api.wsgi, before Django."""
+"""Paths that Django answers: the admin and the management API. The wire endpoints are in api.asgi, before Django."""
 
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a site, an HTTP client of the WSGI application, and a clock of the new-goal limit."""
+"""Fixtures for all tests: a site, an HTTP client of the application, and a clock of the new-goal limit."""
 
 import logging
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ from pytest_django import DjangoDbBlocker
 from api.digest.claims import Claims
 from api.http import credentials
 from api.http.database import configure_django
-from api.wsgi import application
 from goals import quota
+from tests.support.asgi import Transport
 from tests.support.clock import Clock
 from tests.world import START, World
 
@@ -48,7 +48,7 @@ def world(transactional_db: None) -> Iterator[World]:
     """Yield a site with a credential and a client that sends requests to the application."""
     credentials.clear_lookups()
     claims = Claims()
-    with httpx.Client(transport=httpx.WSGITransport(app=application), base_url="http://testserver") as client:
+    with httpx.Client(transport=Transport(), base_url="http://testserver") as client:
         yield World.build(client, claims)
     claims.close()
 

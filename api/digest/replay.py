@@ -27,9 +27,9 @@ from api.events.envelope import (
 from api.events.reasons import REASONS, REPLAYABLE, UNSAFE_TO_DERIVE
 from api.events.refusal import Refusal
 from api.events.types import TYPES
+from api.http.bodies import unreadable_encoding
 from api.http.chunks import CHUNK_ROWS, iter_chunks
 from api.http.credentials import SourceAccess, find_sources_of
-from api.http.endpoint import unreadable_encoding
 from api.ingest.accept import EVENT_BYTES, make_refused, redact_event, too_large
 from api.ingest.event_batch import BATCH_BYTES, merge_all, read_batch
 from api.models import Message, Site

@@ -1,15 +1,15 @@
 """Batches of concurrent requests: one SQL statement and one commit serve all requests that are waiting.
 
-A thread takes the calls that wait and serves them at once; a lone call does not wait for others. Without batches each
-thread of a process would talk to PostgreSQL by itself and spend most of its time waiting for the other threads.
+Requests wait for futures on the event loop. A thread serves the calls that wait at the moment at which it is free; a
+lone call does not wait for others.
 """
 
-import contextlib
+import asyncio
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Final, Generic, TypeVar
 
 import structlog
@@ -26,89 +26,48 @@ log = structlog.get_logger(__name__)
 
 
 class PendingCall(Generic[Argument, Result]):
-    """A call of one request, and its wait for the result.
+    """A call of one request. The thread that serves it sets its result or its error."""
 
-    Each call of a batch wakes the next one. If all were woken at once, they would compete for the interpreter lock,
-    which took a third of a request's time. A concurrent.futures.Future cannot do this.
-    """
+    __slots__ = ("argument", "deadline", "error", "future", "result", "size")
 
-    __slots__ = (
-        "_error",
-        "_is_woken",
-        "_lock",
-        "_next_call",
-        "_result",
-        "_wakeup",
-        "argument",
-        "deadline",
-        "is_abandoned",
-        "size",
-    )
-
-    def __init__(self, argument: Argument, *, timeout: float, size: int = 1) -> None:
+    def __init__(self, argument: Argument, future: "asyncio.Future[Result]", *, timeout: float, size: int) -> None:
         self.argument = argument
+        self.future = future
         self.size = size
         self.deadline = time.monotonic() + timeout  # when the request gives up
-        self.is_abandoned = False
-        self._result: Result | None = None
-        self._error: Exception | None = DatabaseDownError()
-        self._next_call: PendingCall[Argument, Result] | None = None
-        self._wakeup = threading.Lock()  # held until the request is woken
-        self._wakeup.acquire()
-        self._is_woken = False
-        self._lock = threading.Lock()  # guards the deadline: a request is either woken or abandoned, never both
+        self.result: Result | None = None
+        self.error: Exception | None = DatabaseDownError()
 
-    def extend_deadline(self, seconds: float) -> bool:
-        """Have the request wait for at least this long from now. Return False if it has given up."""
-        with self._lock:
-            self.deadline = max(self.deadline, time.monotonic() + seconds)
-            return not self.is_abandoned
+    @property
+    def is_abandoned(self) -> bool:
+        """Return True if the request has given up."""
+        return self.future.done()
 
     def resolve(self, result: Result) -> None:
-        """Set the result, which the request gets when it is woken."""
-        self._result, self._error = result, None
+        """Set the result of the call."""
+        self.result, self.error = result, None
 
     def reject(self, error: Exception) -> None:
-        """Let the request raise this error when it is woken."""
-        self._result, self._error = None, error
+        """Have the request raise this error."""
+        self.result, self.error = None, error
 
-    def wait(self) -> Result:
-        """Return the result. Raises the error of a rejection, and DatabaseDownError when the request gives up."""
-        while not self._wakeup.acquire(timeout=max(0.0, self.deadline - time.monotonic())):
-            if self._give_up():
-                raise DatabaseDownError
-        if self._next_call is not None:
-            self._next_call.wake()
-        if self._error is not None:
-            raise self._error
-        return self._result  # type: ignore[return-value]  # it is set if there is no error
+    def settle(self) -> None:
+        """Give the request its result or its error, unless it has given up. Call it on the event loop."""
+        if self.future.done():
+            return
+        if self.error is None:
+            self.future.set_result(self.result)  # type: ignore[arg-type]  # it is set if there is no error
+        else:
+            self.future.set_exception(self.error)
 
-    def wake(self) -> None:
-        """Wake the request, or the first one after it that has not given up."""
-        call: PendingCall[Argument, Result] | None = self
-        while call is not None and not call._try_to_wake():  # noqa: SLF001 - another instance of this class
-            call = call._next_call  # noqa: SLF001
-
-    def _give_up(self) -> bool:
-        """Abandon the call, unless the request was woken or its deadline was extended."""
-        with self._lock:
-            self.is_abandoned = not self._is_woken and time.monotonic() >= self.deadline
-            return self.is_abandoned
-
-    def _try_to_wake(self) -> bool:
-        with self._lock:
-            if self.is_abandoned:
-                return False
-            self._is_woken = True
-            self._wakeup.release()
-            return True
-
-    @staticmethod
-    def wake_all(calls: "Sequence[PendingCall[Argument, Result]]") -> None:
-        """Wake the requests of a batch that is done."""
-        for call, next_call in pairwise(calls):
-            call._next_call = next_call  # noqa: SLF001
-        calls[0].wake()
+    def expire(self) -> None:
+        """Have the request give up at its deadline, which may have been extended. Call it on the event loop."""
+        if not self.future.done():
+            left = self.deadline - time.monotonic()
+            if left > 0:
+                self.future.get_loop().call_later(left, self.expire)
+            else:
+                self.future.set_exception(DatabaseDownError())
 
 
 class RequestBatcher(Generic[Argument, Result]):
@@ -119,6 +78,8 @@ class RequestBatcher(Generic[Argument, Result]):
 
     With `max_seconds`, the time that `serve` takes at most, no request gives up while its call is served, because a
     rejected call must not take effect later. A call with less time left is rejected before it is served.
+
+    All requests of a process run on one event loop. Only that loop calls these methods.
     """
 
     def __init__(
@@ -136,40 +97,68 @@ class RequestBatcher(Generic[Argument, Result]):
         self._name = name
         self._max_size = max_size
         self._size = size
-        self._calls: queue.SimpleQueue[PendingCall[Argument, Result]] = queue.SimpleQueue()
+        self._waiting: deque[PendingCall[Argument, Result]] = deque()
+        self._free_threads = threads
+        self._is_scheduled = False
+        self._loop = asyncio.get_running_loop()
+        self._batches: queue.SimpleQueue[list[PendingCall[Argument, Result]]] = queue.SimpleQueue()
         for _ in range(threads):
             threading.Thread(target=self._work, name=name, daemon=True).start()
 
-    def call(self, argument: Argument, *, timeout: float) -> Result:
+    async def call(self, argument: Argument, *, timeout: float) -> Result:  # noqa: ASYNC109 - of every call, in one place
         """Return the result. Raises the error of a rejection, and DatabaseDownError after `timeout` seconds."""
-        call: PendingCall[Argument, Result] = PendingCall(argument, timeout=timeout, size=self._size(argument))
-        self._calls.put(call)
-        return call.wait()
+        future: asyncio.Future[Result] = self._loop.create_future()
+        call = PendingCall(argument, future, timeout=timeout, size=self._size(argument))
+        self._waiting.append(call)
+        if self._free_threads and not self._is_scheduled:
+            # Requests that the loop reads in this turn share the batch.
+            self._is_scheduled = True
+            self._loop.call_soon(self._hand_out)
+        timer = self._loop.call_later(timeout, call.expire)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    def _hand_out(self) -> None:
+        """Give free threads the calls that wait."""
+        self._is_scheduled = False
+        while self._free_threads and (calls := self._take_batch()):
+            self._free_threads -= 1
+            self._batches.put(calls)
+
+    def _take_batch(self) -> list[PendingCall[Argument, Result]]:
+        """Take the calls that wait, up to a full batch, without those that gave up or have too little time left."""
+        calls: list[PendingCall[Argument, Result]] = []
+        size = 0
+        latest = time.monotonic() + self._max_seconds
+        while self._waiting and size < self._max_size:
+            call = self._waiting.popleft()
+            # The sender of an abandoned call was answered 503 and sends again: storing it now would store it twice.
+            if call.is_abandoned:
+                continue
+            if call.deadline < latest:
+                call.settle()
+                continue
+            if self._max_seconds:
+                call.deadline = max(call.deadline, latest + OVERDUE_SECONDS)
+            calls.append(call)
+            size += call.size
+        return calls
 
     def _work(self) -> None:
         while True:
-            calls = self._take_batch()
-            late = [call for call in calls if call.deadline - time.monotonic() < self._max_seconds]
-            if late:
-                calls = [call for call in calls if call not in late]
-                PendingCall.wake_all(late)
-            # The sender of an abandoned call was answered 503 and sends again: storing it now would store it twice.
-            seconds = self._max_seconds + OVERDUE_SECONDS if self._max_seconds else 0
-            calls = [call for call in calls if call.extend_deadline(seconds)]
-            if calls:
-                try:
-                    with contextlib.suppress(DatabaseDownError):
-                        self._serve(calls)
-                except Exception:  # the thread must outlive any defect, because no later call is served without it
-                    log.exception("request_batcher.failed", name=self._name)
-                PendingCall.wake_all(calls)
+            calls = self._batches.get()
+            try:
+                self._serve(calls)
+            except DatabaseDownError:
+                pass
+            except Exception:  # the thread must outlive any defect, because no later call is served without it
+                log.exception("request_batcher.failed", name=self._name)
+            self._loop.call_soon_threadsafe(self._finish, calls)
 
-    def _take_batch(self) -> list[PendingCall[Argument, Result]]:
-        """Wait for a call, and return it with those that wait behind it."""
-        calls = [self._calls.get()]
-        size = calls[0].size
-        with contextlib.suppress(queue.Empty):
-            while size < self._max_size:
-                calls.append(self._calls.get_nowait())
-                size += calls[-1].size
-        return calls
+    def _finish(self, calls: Sequence[PendingCall[Argument, Result]]) -> None:
+        self._free_threads += 1
+        self._hand_out()  # before the requests go on, so that the thread works at the same time
+        for call in calls:
+            call.settle()

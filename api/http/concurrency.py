@@ -1,11 +1,8 @@
-"""Limits of the requests of a kind that run at a time in a process, each with a short queue.
+"""Limits of the requests of a kind that run at a time in a process, each with a short queue, on the event loop."""
 
-A limit knows nothing of HTTP. Call `enter` before the work and `leave` after it, from any thread.
-"""
-
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 
 class LimitReachedError(Exception):
@@ -18,34 +15,30 @@ class ConcurrencyLimit:
     def __init__(self, *, running: int, waiting: int = 0, patience: float = 0.0) -> None:
         self.patience = patience
         self.running = running
-        self.threads = running + waiting  # the most that requests of this kind can hold
-        self._entered = threading.BoundedSemaphore(running + waiting)
-        self._running = threading.BoundedSemaphore(running)
+        self._room = running + waiting
+        self._running = asyncio.Semaphore(running)
 
-    def enter(self) -> None:
-        """Take a place, or wait for one. Raises LimitReachedError."""
-        if not self._entered.acquire(blocking=False):
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Hold a place during the block, or wait for one. Raises LimitReachedError."""
+        if not self._room:
             raise LimitReachedError
-        if not self._running.acquire(timeout=self.patience):
-            self._entered.release()
-            raise LimitReachedError
-
-    def leave(self) -> None:
-        """Give the place back."""
-        self._running.release()
-        self._entered.release()
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold a place during the block. Raises LimitReachedError."""
-        self.enter()
+        self._room -= 1
         try:
-            yield
+            try:
+                async with asyncio.timeout(self.patience):
+                    await self._running.acquire()
+            except TimeoutError as error:
+                raise LimitReachedError from error
+            try:
+                yield
+            finally:
+                self._running.release()
         finally:
-            self.leave()
+            self._room += 1
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
         """Hold a place during the block, for work that has begun and must not be refused any more."""
-        with self._running:
+        async with self._running:
             yield

@@ -26,8 +26,8 @@ def answer_preflight(request: Request) -> Response:
 
     Repeat the names, because Safari before 15.4 reads `*` as a name.
     """
-    method = request.header("HTTP_ACCESS_CONTROL_REQUEST_METHOD")
-    names = request.header("HTTP_ACCESS_CONTROL_REQUEST_HEADERS")
+    method = request.header("access-control-request-method")
+    names = request.header("access-control-request-headers")
     methods = ("Access-Control-Allow-Methods", method if re.fullmatch(TOKEN, method) else "*")
     headers = ("Access-Control-Allow-Headers", names if NAMES.fullmatch(names) else EVERY_NAME)
     return Response(HTTPStatus.NO_CONTENT, b"", (methods, headers, MAX_AGE, VARY))

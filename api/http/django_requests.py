@@ -1,134 +1,158 @@
-"""Limits of the requests that Django answers: pages, the management API, exports and sign-ins.
+"""Requests that Django answers: pages, the management API, exports and sign-ins.
 
-They run in the same threads as events. So a process answers two at a time and lets a few more wait. All others get 503
-at once. Events, remote data and health never pass this module.
+Their views are synchronous, so they run in threads of their own, two at a time. A few more requests wait on the event
+loop; all others get 503 at once. Events, remote data and health never pass this module.
+
+Django's ASGI handler would start a thread for every request, and so open a connection to PostgreSQL for each.
 """
 
+import asyncio
 import io
-from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from django.conf import settings
+from django.core import signals
+from django.core.handlers.asgi import ASGIRequest
+from django.core.handlers.base import BaseHandler
+from django.db import close_old_connections
+from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import set_script_prefix
 
 from api.events.refusal import Refusal
+from api.http.bodies import STRANGERS, BodyReader, Receive
 from api.http.concurrency import ConcurrencyLimit, LimitReachedError
-from api.http.endpoint import CHUNK_BYTES, Request, Response, error_response
+from api.http.endpoint import Response, Scope, Send, error_response, internal_error, respond
 from api.http.error_pages import PAGE_HEADERS, is_page, render_refusal
 
 log = structlog.get_logger(__name__)
 
-Environ = dict[str, Any]
-Respond = Callable[[Response, Callable[..., Any]], Iterable[bytes]]
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Threads for one kind of requests, and the limit of those that run and wait."""
+
+    limit: ConcurrencyLimit
+    threads: Executor
+
 
 # Under a flood of pages, the p50 of events tripled with three pages at a time, and doubled with two
 # (tests.bench.storms). A page takes about 50 ms, so the last of 12 waits half a second.
-PAGE_LIMIT: Final = ConcurrencyLimit(running=2, waiting=12, patience=5.0)
+PAGES: Final = Room(ConcurrencyLimit(running=2, waiting=12, patience=5.0), ThreadPoolExecutor(2, "pages"))
 # A password takes most of a second of one core. One at a time, and never in the place of a page, so that guessing
 # passwords does not delay people who are signed in.
-SIGN_IN_LIMIT: Final = ConcurrencyLimit(running=1, waiting=3, patience=5.0)
-# Bodies are read before the request gets a place, because a sender may never end one.
-BODY_LIMIT: Final = ConcurrencyLimit(running=6)
-# If a client stops reading, the server holds the thread, but no place of a page.
+SIGN_INS: Final = Room(ConcurrencyLimit(running=1, waiting=3, patience=5.0), ThreadPoolExecutor(1, "sign-ins"))
 EXPORT_LIMIT: Final = ConcurrencyLimit(running=2)
 
 BODY_BYTES: Final = settings.DATA_UPLOAD_MAX_MEMORY_SIZE  # of a form; no page accepts files
 SIGN_IN_BYTES: Final = 16 * 1024
 # Of headers and query; browsers send 16 kB at most. Django takes 2 s for a Content-Type of 400 kB, 0.05 s for this.
 HEAD_BYTES: Final = 64 * 1024
-HEAD: Final = ("HTTP_", "CONTENT_TYPE", "QUERY_STRING", "PATH_INFO")
 RETRY_AFTER: Final = (("Retry-After", "2"),)
 INCOMPLETE: Final = (
     b"\r\nThis file is not complete: the database could not be reached, or Goalpost failed. Export it again.\r\n"
 )
 
 
-def answer(
-    environ: Environ, start_response: Callable[..., Any], *, application: Callable[..., Any], respond: Respond
-) -> Iterable[bytes]:
-    """Let Django answer a request when there is a place for it; otherwise refuse it. `application` is Django's."""
-    try:
-        check_head(environ)
-        limit = choose_limit(environ)
-        buffer_body(environ, most=SIGN_IN_BYTES if limit is SIGN_IN_LIMIT else BODY_BYTES)
-        limit.enter()
-    except LimitReachedError:
-        return respond(make_error_response(environ, too_busy()), start_response)
-    except Refusal as refusal:
-        return respond(make_error_response(environ, refusal), start_response)
-    try:
-        return finish_response(application(environ, start_response), start_response, respond, environ)
-    finally:
-        limit.leave()
+class Handler(BaseHandler):
+    """Django's middleware and views, called from a thread."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.load_middleware()
 
-def finish_response(
-    response: Any, start_response: Callable[..., Any], respond: Respond, environ: Environ
-) -> Iterable[bytes]:
-    """Return the body of Django's response: whole, or an export that returns its place when it is closed."""
-    if not response.streaming:
-        try:
-            return [b"".join(response)]
-        finally:
+    def answer(self, scope: Scope, body: bytes) -> HttpResponseBase:
+        """Return the response to a request: whole and closed, or streaming and not begun."""
+        set_script_prefix("/")
+        signals.request_started.send(sender=self.__class__, scope=scope)
+        request = ASGIRequest(scope, io.BytesIO(body))
+        response: HttpResponseBase = self.get_response(request)
+        response._handler_class = self.__class__  # type: ignore[attr-defined]  # noqa: SLF001 - the sender of a signal
+        if response.streaming:
+            close_old_connections()  # another thread makes the pieces, with its own connection
+        else:
             response.close()
+        return response
+
+
+HANDLER: Final = Handler()
+
+
+async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+    """Let Django answer a request when there is a place for it; otherwise refuse it."""
     try:
-        EXPORT_LIMIT.enter()
+        check_head(scope)
+        room = SIGN_INS if is_sign_in(scope) else PAGES
+        body = await read_form(receive, most=SIGN_IN_BYTES if room is SIGN_INS else BODY_BYTES)
+        async with room.limit.place():
+            response = await asyncio.get_running_loop().run_in_executor(
+                room.threads, HANDLER.answer, with_readable_query(scope), body
+            )
+        if isinstance(response, StreamingHttpResponse):
+            async with EXPORT_LIMIT.place():
+                await send_export(response, receive, send)
+        else:
+            await send_head(response, send)
+            await send({"type": "http.response.body", "body": response.content})  # type: ignore[attr-defined]
     except LimitReachedError:
-        response.close()
-        return respond(make_error_response(environ, too_busy()), start_response)
-    return Export(response)
+        await respond(make_error_response(scope, too_busy()), send)
+    except Refusal as refusal:
+        await respond(make_error_response(scope, refusal), send)
+    except Exception:
+        log.exception("page.failed", path=scope["path"])
+        await respond(make_error_response(scope, internal_error()), send)
 
 
-class Export:
-    """The body of a streaming response.
+async def send_head(response: HttpResponseBase, send: Send) -> None:
+    """Send status and headers of a response of Django."""
+    headers = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
+    headers += [
+        (b"set-cookie", cookie.output(header="").strip().encode("ascii")) for cookie in response.cookies.values()
+    ]
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
 
-    Each piece is made in the place of a page, so that only two threads work at a time. While the response waits for
-    its reader, another request has the place.
+
+async def send_export(response: StreamingHttpResponse, receive: Receive, send: Send) -> None:
+    """Send a streaming response piece by piece, until its end or until the client is gone.
+
+    One thread makes all pieces, because a transaction belongs to a thread. It makes each in the place of a page, so
+    that only two threads work at a time. While the response waits for its reader, another request has the place.
     """
-
-    def __init__(self, response: Any) -> None:
-        self._response = response
-        self._pieces: Iterator[bytes] = iter(response)
-        self._is_open = True
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        if not self._is_open:
-            raise StopIteration
-        try:
-            with PAGE_LIMIT.turn():
-                return next(self._pieces)
-        except StopIteration:
-            self.close()
-            raise
-        except Exception:
-            # The server ends an interrupted response like a complete one: only its last line tells the difference.
-            log.exception("export.failed")
-            self.close()
-            return INCOMPLETE
-
-    def close(self) -> None:
-        """Return the place. The server may call this several times."""
-        if self._is_open:
-            self._is_open = False
-            try:
-                self._response.close()
-            finally:
-                EXPORT_LIMIT.leave()
+    loop = asyncio.get_running_loop()
+    disconnected = asyncio.ensure_future(receive())
+    thread = ThreadPoolExecutor(1, "export")
+    try:
+        await send_head(response, send)
+        pieces = iter(response)
+        while not disconnected.done():
+            async with PAGES.limit.turn():
+                piece = await loop.run_in_executor(thread, next, pieces, None)
+            if piece is None:
+                break
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except Exception:
+        # The server ends an interrupted response like a complete one: only its last line tells the difference.
+        log.exception("export.failed")
+        await send({"type": "http.response.body", "body": INCOMPLETE, "more_body": True})
+    finally:
+        disconnected.cancel()
+        await loop.run_in_executor(thread, response.close)
+        thread.shutdown(wait=False)
+    await send({"type": "http.response.body", "body": b""})
 
 
-def choose_limit(environ: Environ) -> ConcurrencyLimit:
-    is_sign_in = environ["PATH_INFO"] == settings.LOGIN_URL and environ["REQUEST_METHOD"] == "POST"
-    return SIGN_IN_LIMIT if is_sign_in else PAGE_LIMIT
+def is_sign_in(scope: Scope) -> bool:
+    return bool(scope["path"] == settings.LOGIN_URL and scope["method"] == "POST")
 
 
-def check_head(environ: Environ) -> None:
+def check_head(scope: Scope) -> None:
     """Raise Refusal (400) if headers and query are larger than any that a browser sends."""
-    head = sum(len(str(value)) for name, value in environ.items() if name.startswith(HEAD))
-    if head > HEAD_BYTES:
+    head = sum(len(name) + len(value) for name, value in scope["headers"])
+    if head + len(scope["query_string"]) + len(scope["path"]) > HEAD_BYTES:
         raise Refusal(
             HTTPStatus.BAD_REQUEST,
             "bad_request",
@@ -137,33 +161,30 @@ def check_head(environ: Environ) -> None:
         )
 
 
-def buffer_body(environ: Environ, *, most: int) -> None:
-    """Replace the stream of a body by the whole body, of `most` bytes. Raises LimitReachedError, Refusal (400, 413).
+def with_readable_query(scope: Scope) -> Scope:
+    """Return the scope with a query in UTF-8, because Django fails at any other."""
+    return {**scope, "query_string": scope["query_string"].decode("utf-8", "replace").encode()}
 
-    Without a Content-Length, Django does not read a body, so this does not either.
+
+async def read_form(receive: Receive, *, most: int) -> bytes:
+    """Return the whole body, of `most` bytes. It is read before the request gets a place: a sender may never end it.
+
+    Raises Refusal (400, 413, 503).
     """
-    length = environ.get("CONTENT_LENGTH") or ""
-    if not (length.isascii() and length.isdigit()) or not int(length[:20]):
-        return
-    missing = int(length[:20])
-    if missing > most:
-        with BODY_LIMIT.place():
-            Request(environ).discard_rest()
+    reader = BodyReader(receive)
+    raw = await reader.read(most, STRANGERS)
+    if raw.is_too_large:
+        await reader.drain()
         raise Refusal(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             "too_large",
             f"The body is larger than {most:,} bytes. Nothing was changed. Send less at a time.",
         )
-    pieces = []
-    with BODY_LIMIT.place():
-        while missing > 0 and (piece := environ["wsgi.input"].read(min(CHUNK_BYTES, missing))):
-            pieces.append(piece)
-            missing -= len(piece)
-    if missing > 0:
+    if not raw.is_complete:
         raise Refusal(
             HTTPStatus.BAD_REQUEST, "bad_request", "The body ended too soon. Nothing was changed. Send the same again."
         )
-    environ["wsgi.input"] = io.BytesIO(b"".join(pieces))
+    return raw.content
 
 
 def too_busy() -> Refusal:
@@ -176,9 +197,9 @@ def too_busy() -> Refusal:
     )
 
 
-def make_error_response(environ: Environ, refusal: Refusal) -> Response:
+def make_error_response(scope: Scope, refusal: Refusal) -> Response:
     """Return an error as a page on the paths of pages, and as JSON elsewhere."""
-    if not is_page(environ["PATH_INFO"]):
+    if not is_page(scope["path"]):
         return error_response(refusal)
-    page = render_refusal(refusal, loads_again=environ["REQUEST_METHOD"] == "GET")
+    page = render_refusal(refusal, loads_again=scope["method"] == "GET")
     return Response(refusal.status, page.encode(), (*refusal.headers, *PAGE_HEADERS), "text/html; charset=utf-8")

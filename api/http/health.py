@@ -15,6 +15,7 @@ from api.http.database import once, pool
 from api.http.endpoint import Request, Response, database_unavailable, json_response
 from api.http.heartbeats import MAX_AGE
 from api.http.secret_key import OtherKeyError, require_same_key
+from api.http.threads import look_up
 
 CHECK_INTERVAL: Final = 1.0  # seconds between two checks of a process, because clients may ask as often as they like
 MAX_CHECK_AGE: Final = 10.0  # seconds after which the last check is out of date: one takes 4 at most
@@ -47,18 +48,18 @@ OTHER_KEY: Final = (
 )
 
 
-def answer_live(_: Request) -> Response:
+async def answer_live(_: Request) -> Response:
     """Return 200, because the process answers."""
     return json_response({"status": "ok"})
 
 
-def answer_ready(_: Request) -> Response:
+async def answer_ready(_: Request) -> Response:
     """Return 200 if this process could accept events a second ago. Raises Refusal (503) otherwise.
 
     Without a worker or beat events are still accepted, so the answer is 200, and load balancers keep the web servers.
     The status is then `degraded`, and `missing` names them.
     """
-    return readiness().look()
+    return await look_up(readiness().look)
 
 
 class Readiness:

@@ -1,4 +1,4 @@
-"""Middleware of all requests to Django; the wire endpoints bypass it (api.wsgi)."""
+"""Middleware of all requests to Django; the wire endpoints bypass it (api.asgi)."""
 
 from collections.abc import Callable
 from typing import Final
@@ -57,7 +57,7 @@ def take_forwarded_host(get_response: Callable[[HttpRequest], HttpResponse]) -> 
     """Replace the host of a request by the public one if its proxy forwards that (api.http.public_address)."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        if is_public(forwarded_host(request.META)):
+        if is_public(forwarded_host(request.headers.get("x-forwarded-host", ""))):
             request.META["HTTP_HOST"] = settings.PUBLIC_HOST
         return get_response(request)
 

@@ -1,7 +1,7 @@
 """The public address of this installation (GOALPOST_PUBLIC_URL), for links and for settings of senders."""
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 from django.conf import settings
 
@@ -15,9 +15,9 @@ def link_to(path: str) -> str:
     return f"{settings.PUBLIC_URL}{path}"
 
 
-def forwarded_host(headers: Mapping[str, Any]) -> str:
-    """Return the host of the request to the first proxy, if a proxy forwards it. `headers` is a WSGI environment."""
-    return str(headers.get("HTTP_X_FORWARDED_HOST", "")).partition(",")[0].strip()
+def forwarded_host(header: str) -> str:
+    """Return the host of the request to the first proxy, from X-Forwarded-Host; empty if no proxy forwards it."""
+    return header.partition(",")[0].strip()
 
 
 def is_public(host: str) -> bool:
@@ -29,14 +29,16 @@ def is_public(host: str) -> bool:
     return bool(public) and host.lower() in {public, without_port(public)}
 
 
-def asked_address(headers: Mapping[str, Any]) -> tuple[str, str]:
+def asked_address(header: Callable[[str], str], *, scheme: str) -> tuple[str, str]:
     """Return (scheme, host) of the address that a sender used, as far as its proxies forward it.
+
+    `header` returns the value of a header by its name in lower case.
 
     A public host means the public address, whatever a proxy left out. Any other host stays, because senders and
     readers may have host names of their own (docker/Caddyfile).
     """
-    host = str(headers.get("HTTP_HOST", ""))
-    if is_public(forwarded_host(headers)) or is_public(host):
+    host = header("host")
+    if is_public(forwarded_host(header("x-forwarded-host"))) or is_public(host):
         return settings.PUBLIC_URL.partition("://")[0], settings.PUBLIC_HOST
-    scheme = str(headers.get("HTTP_X_FORWARDED_PROTO") or headers.get("wsgi.url_scheme", ""))
+    scheme = header("x-forwarded-proto") or scheme
     return "https" if scheme.startswith("https") else "http", host

@@ -1,60 +1,47 @@
 """Static files, sent without Django, because a page asks for a dozen at once and they must not wait for pages."""
 
-from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any, Final
 
 from whitenoise.middleware import WhiteNoiseMiddleware  # type: ignore[import-untyped]  # it has no types
 
-from api.http.concurrency import ConcurrencyLimit, LimitReachedError
+from api.http.endpoint import Scope, Send
 from api.http.middleware import OTHER_POLICY
+from api.http.threads import look_up
 
-# A smaller file is handed to the server whole, so that a client that stops reading holds no thread. All files of pages
-# are smaller; the scripts of the API reference and source maps are larger.
-WHOLE_BYTES: Final = 512 * 1024
-PIECE: Final = 64 * 1024
-LARGE: Final = ConcurrencyLimit(running=2, waiting=2, patience=5.0)
-HEADERS: Final = (("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", OTHER_POLICY))
+PIECE: Final = 256 * 1024
+HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"content-security-policy", OTHER_POLICY.encode()))
 
 files: Final = WhiteNoiseMiddleware()  # scans the directories once
 
 
-def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes] | None:
-    """Send the file of this path; return None if there is none. Raises LimitReachedError for too many large files."""
-    static_file = files.files.get(environ["PATH_INFO"])
+async def answer(scope: Scope, send: Send) -> bool:
+    """Send the file of this path; return False if there is none.
+
+    A client that stops reading holds one piece of a file, and no thread.
+    """
+    static_file = files.files.get(scope["path"])
     if static_file is None:
-        return None
-    response = static_file.get_response(environ["REQUEST_METHOD"], environ)
-    headers = [*response.headers, *HEADERS]
-    status = HTTPStatus(response.status)
-    length = int(dict(response.headers).get("Content-Length", 0))
-    if response.file is None or length <= WHOLE_BYTES:
-        body = b""
-        if response.file is not None:
-            with response.file as file:
-                body = file.read()
-        start_response(f"{status:d} {status.phrase}", headers)
-        return [body]
+        return False
+    response = await look_up(static_file.get_response, scope["method"], list_conditions(scope))
+    headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in response.headers]
+    status = int(HTTPStatus(response.status))
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *HEADERS]})
     try:
-        LARGE.enter()
-    except LimitReachedError:
-        response.file.close()
-        raise
-    start_response(f"{status:d} {status.phrase}", headers)
-    return LargeFile(response.file)
+        piece = await look_up(response.file.read, PIECE) if response.file is not None else b""
+        while len(piece) == PIECE:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            piece = await look_up(response.file.read, PIECE)
+        await send({"type": "http.response.body", "body": piece})
+    finally:
+        if response.file is not None:
+            response.file.close()
+    return True
 
 
-class LargeFile:
-    """A file that is read while it is sent."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(lambda: self._file.read(PIECE), b"")
-
-    def close(self) -> None:
-        """Return the place. The server may call this several times."""
-        if not self._file.closed:
-            self._file.close()
-            LARGE.leave()
+def list_conditions(scope: Scope) -> dict[str, Any]:
+    """Return the headers of a request as whitenoise reads them, by their names in WSGI."""
+    return {
+        f"HTTP_{name.decode('latin-1').upper().replace('-', '_')}": value.decode("latin-1")
+        for name, value in scope["headers"]
+    }

@@ -16,7 +16,8 @@ from api.events.refusal import Refusal
 from api.http.budgets import NO_RETRY_FACTOR, ExhaustedBudget, budget_counter
 from api.http.credentials import SourceAccess
 from api.http.database import DatabaseDownError
-from api.http.endpoint import MAX_LENGTH_DIGITS, Request
+from api.http.endpoint import Request
+from api.http.threads import LIGHT_BYTES, compute, look_up
 from api.ingest import inbox, nudge, source_counts
 from api.ingest.erased import strip_erased
 from api.ingest.new_message import NewMessage
@@ -29,7 +30,9 @@ EVENT_BYTES: Final = 1_048_576  # promise K-24
 MAX_EVENTS: Final = 4_000  # of a request
 KEPT_BYTES: Final = 4_096  # of a body that is too large
 # Seconds of CPU time for the rules of a request. 4,000 ordinary events with fifty rules take half a second.
+MAX_LENGTH_DIGITS: Final = 18  # of a length; Python does not convert thousands of digits
 RULE_SECONDS: Final = 2.0
+Row = tuple[int, SourceAccess | None, IncomingEvent]  # of the site with this id
 MAX_WAIT: Final = 3_600  # seconds that a sender over its budget must wait at most
 
 
@@ -107,36 +110,32 @@ def measure_body(request: Request, body: bytes) -> int:
 
     A readable Content-Length is true, because the body is complete. Otherwise only the inflated size counts.
     """
-    declared = request.header("CONTENT_LENGTH")
+    declared = request.header("content-length")
     is_number = declared.isascii() and declared.isdigit() and len(declared) <= MAX_LENGTH_DIGITS
     return max(len(body), int(declared) if is_number else 0)
 
 
-def store(
+async def store(
     site_id: int, source: SourceAccess | None, events: Sequence[IncomingEvent], refusals: Mapping[int, Refusal]
 ) -> StoreResult:
     """Store the events of a request for one site. Raises as `store_rows` does."""
-    return store_rows([(site_id, source, event) for event in events], refusals, count=len(events))
+    return await store_rows([(site_id, source, event) for event in events], refusals, count=len(events))
 
 
-def store_rows(
-    rows: Sequence[tuple[int, SourceAccess | None, IncomingEvent]], refusals: Mapping[int, Refusal], *, count: int
-) -> StoreResult:
+async def store_rows(rows: Sequence[Row], refusals: Mapping[int, Refusal], *, count: int) -> StoreResult:
     """Store the events of a request in one commit, without what the rules of their sites keep from being stored.
 
     Refused events are among them, but for those of no known site, which `count` includes. Raises DatabaseDownError,
     and Refusal (400) when PostgreSQL cannot hold one of them.
     """
-    rows = apply_ingest_rules(rows)
+    if is_light(rows):
+        rows, kept = prepare(rows)
+    elif any(event.reason for _, _, event in rows):  # the ids of erased people are compared in the database
+        rows, kept = await look_up(prepare, rows)
+    else:
+        rows, kept = await compute(prepare, rows)
     try:
-        rows = strip_erased(rows)
-    except DatabaseDownError:
-        for _, source, event in rows:
-            count_bytes([source] if source else [], -len(event.body))
-        raise
-    kept = {place: row for place, row in enumerate(map(make_row, rows)) if row is not None}
-    try:
-        stored = inbox.store(list(kept.values())) if kept else []
+        stored = await inbox.store(list(kept.values())) if kept else []
     except inbox.RowRefusedError as error:
         count_events(rows)
         raise Refusal(
@@ -153,9 +152,34 @@ def store_rows(
     return StoreResult(accepted, duplicates, refusals, events, [numbers.get(place, 0) for place in range(len(rows))])
 
 
+def is_light(rows: Sequence[Row]) -> bool:
+    """Return True if the event loop itself may prepare the rows: they need no query and little time."""
+    size = 0
+    for _, _, event in rows:
+        size += len(event.body)
+        if event.reason or size > LIGHT_BYTES:
+            return False
+    return True
+
+
+def prepare(rows: Sequence[Row]) -> tuple[Sequence[Row], dict[int, NewMessage]]:
+    """Return the events as they may be stored, and the rows for the inbox by their places.
+
+    Raises DatabaseDownError, and Refusal (429) as `apply_ingest_rules` does.
+    """
+    rows = apply_ingest_rules(rows)
+    try:
+        rows = strip_erased(rows)
+    except DatabaseDownError:
+        for _, source, event in rows:
+            count_bytes([source] if source else [], -len(event.body))
+        raise
+    return rows, {place: row for place, row in enumerate(map(make_row, rows)) if row is not None}
+
+
 def apply_ingest_rules(
-    rows: Sequence[tuple[int, SourceAccess | None, IncomingEvent]],
-) -> list[tuple[int, SourceAccess | None, IncomingEvent]]:
+    rows: Sequence[Row],
+) -> list[Row]:
     """Return the events of a request as the rules of their sources allow them to be stored.
 
     Raises Refusal (429) if that takes longer than RULE_SECONDS, because a value that a rule removes must not be stored.
@@ -185,7 +209,7 @@ def slow_rules(events: int) -> Refusal:
     )
 
 
-def count_events(rows: Iterable[tuple[int, SourceAccess | None, IncomingEvent]]) -> None:
+def count_events(rows: Iterable[Row]) -> None:
     """Count the events of a request against the budgets of their sources."""
     counts: dict[int, int] = {}
     for _, source, _ in rows:
@@ -195,7 +219,7 @@ def count_events(rows: Iterable[tuple[int, SourceAccess | None, IncomingEvent]])
         budget_counter().count(source_id, events=events)
 
 
-def make_row(row: tuple[int, SourceAccess | None, IncomingEvent]) -> NewMessage | None:
+def make_row(row: Row) -> NewMessage | None:
     """Return a row for the inbox, or None for a refused event that is only counted (api.ingest.refusals)."""
     site_id, source, event = row
     if source is not None and event.reason:
@@ -216,7 +240,7 @@ def undo_counts(rows: Iterable[NewMessage]) -> None:
 
 
 def count_rows(
-    rows: Sequence[tuple[int, SourceAccess | None, IncomingEvent]],
+    rows: Sequence[Row],
     kept: Mapping[int, NewMessage],
     numbers: Mapping[int, int],
 ) -> None:

@@ -60,12 +60,12 @@ SELECT arrived.place, id FROM stored JOIN arrived USING (id)
 PendingRows = PendingCall[Sequence[NewMessage], list[int]]  # the rows of one request; the id of each, or 0
 
 
-def store(rows: Sequence[NewMessage]) -> list[int]:
+async def store(rows: Sequence[NewMessage]) -> list[int]:
     """Store messages durably and return the id of each, 0 for a duplicate. One commit, shared by requests.
 
     Raises DatabaseDownError if they may not be stored, RowRefusedError for a row that PostgreSQL cannot hold.
     """
-    return committer().call(rows, timeout=PATIENCE)
+    return await committer().call(rows, timeout=PATIENCE)
 
 
 def insert(connection: psycopg.Connection[Any], rows: Sequence[NewMessage]) -> list[int]:

@@ -87,7 +87,7 @@ def parse_batch(senders: Senders, batch: EventBatch, *, received_at: datetime, i
     return parsed
 
 
-def store_events(parsed: Sequence[ParsedEvent]) -> accept.StoreResult:
+async def store_events(parsed: Sequence[ParsedEvent]) -> accept.StoreResult:
     """Store the events of a request in one commit; those of a source that is switched off are refused."""
     refusals: dict[int, Refusal] = {}
     rows = []
@@ -99,7 +99,7 @@ def store_events(parsed: Sequence[ParsedEvent]) -> accept.StoreResult:
             rows.append((item.source.site_id, item.source, event))
         if refusal is not None:
             refusals[place] = refusal
-    return accept.store_rows(rows, refusals, count=len(parsed))
+    return await accept.store_rows(rows, refusals, count=len(parsed))
 
 
 def _source_off() -> Refusal:

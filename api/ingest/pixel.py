@@ -11,7 +11,7 @@ from api.events.refusal import Refusal
 from api.events.types import TYPES
 from api.http.endpoint import Endpoint, Request, Response
 from api.ingest.tracking import require_capacity, take_event
-from api.ingest.write_keys import find_senders_in_body, find_senders_of_request, read_request_keys
+from api.ingest.write_keys import SENDERS, find_senders_in_body, read_request_keys
 
 GIF: Final = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")  # 1×1, transparent
 HEADERS: Final = (
@@ -23,16 +23,16 @@ ALPHABET: Final = str.maketrans("-_ ", "+/+", "\t\r\n")
 SHOWN_STATUSES: Final = {HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 
 
-def receive_pixel(request: Request, *, type_: str) -> Response:
+async def receive_pixel(request: Request, *, type_: str) -> Response:
     """Accept the event in the parameter `data` as `tracking.receive_event` does that of a body. Raises Refusal, too."""
     received_at = datetime.now(UTC)
     query = request.query()
     body = read_data(query.get("data", ""))
     shown = read_request_keys(request)
-    senders = find_senders_of_request(shown)
-    senders = senders if senders.all else find_senders_in_body(body, shown)
+    senders = await SENDERS.find(shown)
+    senders = senders if senders.all else await find_senders_in_body(body, shown)
     require_capacity(senders)
-    take_event(senders, body, type_=type_, received_at=received_at)
+    await take_event(senders, body, type_=type_, received_at=received_at)
     return Response(HTTPStatus.OK, GIF, HEADERS, "image/gif")
 
 

@@ -1,14 +1,19 @@
 """`/segmentio`: events of Segment's Kameleoon destination, and raw events as webhooks send them."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
+from typing import Final
 from urllib.parse import quote
 
 from api.events.envelope import IncomingEvent, find_message_id, read_event, read_events
 from api.events.refusal import Refusal
+from api.http.access import AccessCheck
+from api.http.bodies import KNOWN_SENDERS, BodyTooLargeError, UndecodableBodyError
 from api.http.credentials import SiteAccess, check_authorization, check_secret, encode_api_key, find_site, require_scope
-from api.http.endpoint import BodyTooLargeError, Request, Response, UndecodableBodyError, json_response
+from api.http.endpoint import Request, Response, json_response
 from api.http.refused_keys import KeyProblem, record_refused_key
+from api.http.threads import LIGHT_BYTES, compute, look_up
 from api.ingest.accept import (
     EVENT_BYTES,
     MAX_EVENTS,
@@ -23,7 +28,7 @@ from api.ingest.accept import (
 from api.models import Scope
 
 
-def receive_events(request: Request) -> Response:
+async def receive_events(request: Request) -> Response:
     """Accept one event or an array of events. Answer 200 only after the commit.
 
     One event answers `{"success": true, "messageId": …, "status": "accepted" | "duplicate", "trace": …}`. `trace` is
@@ -34,11 +39,12 @@ def receive_events(request: Request) -> Response:
     400 invalid_json, 400 invalid_event, 413 too_large, 429 overloaded, over_budget.
     """
     received_at = datetime.now(UTC)
-    site = find_destination(request)
+    headers = request.headers
+    site = await DESTINATIONS.find((headers.get("authorization", ""), headers.get("x-segment-settings", "")))
     source = site.destination
     require_capacity(site.id, source)
     try:
-        raws, is_array = read_request(request, site)
+        raws, is_array = await read_request(request, site)
     except KeptRefusalError as kept:
         event = make_refused(
             kept.body,
@@ -47,17 +53,13 @@ def receive_events(request: Request) -> Response:
             received_at=received_at,
             content_encoding=kept.content_encoding,
         )
-        store(site.id, source, [event], {0: kept.refusal})
+        await store(site.id, source, [event], {0: kept.refusal})
         raise kept.refusal from kept
-    events, refusals = [], {}
-    for position, raw in enumerate(raws):
-        try:
-            events.append(read_event(raw, position=position, received_at=received_at))
-        except Refusal as refusal:
-            refusals[position] = refusal
-            message_id = find_message_id(raw)
-            events.append(make_refused(raw, refusal, position=position, received_at=received_at, message_id=message_id))
-    stored = store(site.id, source, events, refusals)
+    if is_array and sum(map(len, raws)) > LIGHT_BYTES:
+        events, refusals = await compute(parse_events, raws, received_at=received_at)
+    else:
+        events, refusals = parse_events(raws, received_at=received_at)
+    stored = await store(site.id, source, events, refusals)
     if len(refusals) == len(raws):
         raise refusals[0]
     if is_array:
@@ -65,6 +67,20 @@ def receive_events(request: Request) -> Response:
     status = "accepted" if stored.accepted else "duplicate"
     trace = trace_path(site, stored.events[0], number=stored.numbers[0])
     return json_response({"success": True, "messageId": events[0].message_id, "status": status, "trace": trace})
+
+
+def parse_events(raws: Sequence[bytes], *, received_at: datetime) -> tuple[list[IncomingEvent], dict[int, Refusal]]:
+    """Return the events of a request as they are stored, and the refusals of bad ones by their places. Pure."""
+    events: list[IncomingEvent] = []
+    refusals: dict[int, Refusal] = {}
+    for position, raw in enumerate(raws):
+        try:
+            events.append(read_event(raw, position=position, received_at=received_at))
+        except Refusal as refusal:
+            refusals[position] = refusal
+            message_id = find_message_id(raw)
+            events.append(make_refused(raw, refusal, position=position, received_at=received_at, message_id=message_id))
+    return events, refusals
 
 
 def trace_path(site: SiteAccess, stored: IncomingEvent, *, number: int) -> str:
@@ -77,10 +93,11 @@ def trace_path(site: SiteAccess, stored: IncomingEvent, *, number: int) -> str:
     return f"/api/trace?site={site.sitecode}&type={stored.type}&messageId={quote(stored.message_id, safe='')}"
 
 
-def give_api_key(request: Request) -> Response:
+async def give_api_key(request: Request) -> Response:
     """Return the API key as plain text: `GET /segmentio/getapikey?id=&secret=` (promise K-36). Raises Refusal."""
     query = request.query()
-    require_scope(check_secret(query.get("id", ""), query.get("secret", "")), Scope.SEND)
+    credential = await look_up(check_secret, query.get("id", ""), query.get("secret", ""))
+    require_scope(credential, Scope.SEND)
     return Response(
         HTTPStatus.OK,
         encode_api_key(query["id"], query["secret"]).encode(),
@@ -89,11 +106,14 @@ def give_api_key(request: Request) -> Response:
     )
 
 
-def find_destination(request: Request) -> SiteAccess:
-    """Return the site that the headers name and open. Raises Refusal (401, 403)."""
-    bearer = check_authorization(request.header("HTTP_AUTHORIZATION"))
+def find_destination(shown: tuple[str, str]) -> SiteAccess:
+    """Return the site that these headers name and open: Authorization, x-segment-settings. Raises Refusal (401, 403).
+
+    Two queries, at most every few seconds.
+    """
+    authorization, sitecode = shown
+    bearer = check_authorization(authorization)
     require_scope(bearer, Scope.SEND)
-    sitecode = request.header("HTTP_X_SEGMENT_SETTINGS")
     site = find_site(sitecode) if sitecode else None
     if site is None or site.id not in bearer.site_ids:
         record_refused_key(KeyProblem.SITECODE, bearer.client_id)
@@ -105,11 +125,14 @@ def find_destination(request: Request) -> SiteAccess:
     return site
 
 
-def read_request(request: Request, site: SiteAccess) -> tuple[list[bytes], bool]:
+DESTINATIONS: Final = AccessCheck(find_destination)
+
+
+async def read_request(request: Request, site: SiteAccess) -> tuple[list[bytes], bool]:
     """Return the bytes of the events, and True if they came as an array. Raises KeptRefusalError."""
     sources = [site.destination] if site.destination else []
     try:
-        body = request.body(EVENT_BYTES)
+        body = await request.body(EVENT_BYTES, KNOWN_SENDERS)
         count_bytes(sources, measure_body(request, body))
     except BodyTooLargeError as error:
         count_bytes(sources, EVENT_BYTES)

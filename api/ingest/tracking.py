@@ -1,7 +1,6 @@
 """`/v1/…`: the Segment tracking API, as its SDKs, RudderStack's and plain HTTP senders use it."""
 
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
@@ -9,27 +8,21 @@ from typing import Any, Final
 
 from api.events.refusal import Refusal
 from api.events.types import TYPE_PATHS
+from api.http.bodies import KNOWN_SENDERS, STRANGERS, BodyMemory, BodyTooLargeError, UndecodableBodyError
 from api.http.credentials import find_source
-from api.http.endpoint import (
-    BodyTooLargeError,
-    Endpoint,
-    Request,
-    Response,
-    UndecodableBodyError,
-    json_response,
-    limit_unauthenticated_reads,
-)
+from api.http.endpoint import Endpoint, Request, Response, json_response
 from api.http.public_address import HOST_HEADERS, asked_address
 from api.http.refused_keys import KeyProblem, record_refused_key
+from api.http.threads import LIGHT_BYTES, compute, look_up
 from api.ingest import accept
 from api.ingest.event_batch import BATCH_BYTES, read_batch
 from api.ingest.parsed_event import ParsedEvent, parse_batch, parse_event, store_events
-from api.ingest.write_keys import Senders, find_senders_in_body, find_senders_of_request, read_request_keys
+from api.ingest.write_keys import SENDERS, Senders, find_senders_in_body, read_request_keys
 
 SUCCESS: Final = Response(HTTPStatus.OK, b'{"success":true}')
 
 
-def receive_event(request: Request, *, type_: str) -> Response:
+async def receive_event(request: Request, *, type_: str) -> Response:
     """Accept one event of the type that the path says. Answer 200 `{"success": true}` only after the commit.
 
     An event that is refused after authentication is kept in the inbox. Raises Refusal: 401 unauthorized,
@@ -37,39 +30,39 @@ def receive_event(request: Request, *, type_: str) -> Response:
     429 overloaded, over_budget.
     """
     received_at = datetime.now(UTC)
-    senders, body = open_request(request, received_at=received_at, limit=accept.EVENT_BYTES, type_=type_)
-    take_event(senders, body, type_=type_, received_at=received_at)
+    senders, body = await open_request(request, received_at=received_at, limit=accept.EVENT_BYTES, type_=type_)
+    await take_event(senders, body, type_=type_, received_at=received_at)
     return SUCCESS
 
 
-def take_event(senders: Senders, body: bytes, *, type_: str, received_at: datetime) -> None:
+async def take_event(senders: Senders, body: bytes, *, type_: str, received_at: datetime) -> None:
     """Store one event. Raises Refusal and keeps the refused event if its source is known."""
     source = senders.find_source_of(body)
     event, refusal = parse_event(source, body, type_=type_, position=0, received_at=received_at)
-    stored = store_events([ParsedEvent(source, event, refusal)])
+    stored = await store_events([ParsedEvent(source, event, refusal)])
     if stored.refusals:
         raise stored.refusals[0]
 
 
-def receive_batch(request: Request, *, is_import: bool = False) -> Response:
+async def receive_batch(request: Request, *, is_import: bool = False) -> Response:
     """Accept a batch: `{"success": true, "accepted": …, "duplicates": …, "rejected": [{index, code, …}]}`.
 
     Bad events are kept as rejected, except those with an unknown write key, and the good ones are accepted. If all
     are bad, answer 400 with the code of the first one and `rejected`. Raises Refusal as `receive_event` does.
     """
     received_at = datetime.now(UTC)
-    senders, body = open_request(request, received_at=received_at, limit=BATCH_BYTES)
+    senders, body = await open_request(request, received_at=received_at, limit=BATCH_BYTES)
     try:
-        batch = read_batch(body)
-        if len(batch.batch) > accept.MAX_EVENTS:
-            raise accept.too_large(f"The batch holds more than {accept.MAX_EVENTS:,} events.")
-        items = parse_batch(senders, batch, received_at=received_at, is_import=is_import)
+        if len(body) > LIGHT_BYTES:
+            items = await compute(read_events, senders, body, received_at=received_at, is_import=is_import)
+        else:
+            items = read_events(senders, body, received_at=received_at, is_import=is_import)
     except Refusal as refusal:
-        keep_refused(senders, refusal, body, received_at=received_at)
+        await keep_refused(senders, refusal, body, received_at=received_at)
         raise
     if not items:
         return json_response({"success": True, "accepted": 0, "duplicates": 0, "rejected": []})
-    stored = store_events(items)
+    stored = await store_events(items)
     if len(stored.refusals) < len(items):
         return json_response({"success": True, **stored.describe()})
     first = stored.refusals[0]
@@ -78,23 +71,31 @@ def receive_batch(request: Request, *, is_import: bool = False) -> Response:
     return json_response(refusal_body, status=HTTPStatus.FORBIDDEN if is_off else HTTPStatus.BAD_REQUEST)
 
 
-def drop_metrics(request: Request) -> Response:
+def read_events(senders: Senders, body: bytes, *, received_at: datetime, is_import: bool) -> list[ParsedEvent]:
+    """Return the events of a batch. Raises Refusal (400, 413)."""
+    batch = read_batch(body)
+    if len(batch.batch) > accept.MAX_EVENTS:
+        raise accept.too_large(f"The batch holds more than {accept.MAX_EVENTS:,} events.")
+    return parse_batch(senders, batch, received_at=received_at, is_import=is_import)
+
+
+async def drop_metrics(request: Request) -> Response:
     """Discard the metrics of analytics-next, which it sends to `/v1/m`."""
-    request.drain()
+    await request.drain()
     return SUCCESS
 
 
-def give_settings(request: Request, *, write_key: str) -> Response:
+async def give_settings(request: Request, *, write_key: str) -> Response:
     """Return the settings that analytics-next loads first, with this host as the address to send to.
 
     Raises Refusal (404), on which `load()` rejects.
     """
-    source = find_source(write_key)
+    source = await look_up(find_source, write_key)
     if source is None:
         record_refused_key(KeyProblem.WRITE_KEY, write_key)
     if source is None or not source.is_enabled:
         raise Refusal(HTTPStatus.NOT_FOUND, "unknown_write_key", "No source has this write key, or it is switched off.")
-    scheme, host = asked_address(request.environ)
+    scheme, host = asked_address(request.header, scheme=request.scope["scheme"])
     segment: dict[str, Any] = {
         "apiKey": write_key,
         "apiHost": f"{host}/v1",
@@ -116,22 +117,24 @@ def give_settings(request: Request, *, write_key: str) -> Response:
     return json_response(settings, headers=(("Cache-Control", "private, no-store"), ("Vary", HOST_HEADERS)))
 
 
-def open_request(request: Request, *, received_at: datetime, limit: int, type_: str = "") -> tuple[Senders, bytes]:
+async def open_request(
+    request: Request, *, received_at: datetime, limit: int, type_: str = ""
+) -> tuple[Senders, bytes]:
     """Return the senders of a request, and its body.
 
     One valid write key is enough. It is taken from the header, the query or the top of the body, in this order.
     Otherwise the events have keys of their own. Raises Refusal and keeps what was read if its source is known.
     """
     keys = read_request_keys(request)
-    senders = find_senders_of_request(keys)
+    senders = await SENDERS.find(keys)
     if senders.all:
         require_capacity(senders)
         # A browser's key is public, because it is in its pages, so it does not authenticate the sender of a slow body.
-        with limit_unauthenticated_reads() if senders.only and senders.only.kind == "browser" else nullcontext():
-            return senders, read_body(request, senders, received_at=received_at, limit=limit, type_=type_)
-    with limit_unauthenticated_reads():
-        body = read_body(request, senders, received_at=received_at, limit=limit, type_=type_)
-    senders = find_senders_in_body(body, keys)
+        memory = STRANGERS if senders.only and senders.only.kind == "browser" else KNOWN_SENDERS
+        body = await read_body(request, senders, received_at=received_at, limit=limit, type_=type_, memory=memory)
+        return senders, body
+    body = await read_body(request, senders, received_at=received_at, limit=limit, type_=type_, memory=STRANGERS)
+    senders = await find_senders_in_body(body, keys)
     require_capacity(senders)
     accept.count_bytes(senders.all, accept.measure_body(request, body))
     return senders, body
@@ -143,10 +146,12 @@ def require_capacity(senders: Senders) -> None:
         accept.require_capacity(source.site_id, source)
 
 
-def read_body(request: Request, senders: Senders, *, received_at: datetime, limit: int, type_: str) -> bytes:
+async def read_body(
+    request: Request, senders: Senders, *, received_at: datetime, limit: int, type_: str, memory: BodyMemory
+) -> bytes:
     """Return the body. Raises Refusal (400, 413) and keeps what was read if the source is known."""
     try:
-        body = request.body(limit)
+        body = await request.body(limit, memory)
     except BodyTooLargeError as error:
         accept.count_bytes(senders.all, limit)
         refusal = accept.too_large(f"The body is larger than {limit:,} bytes.")
@@ -157,11 +162,11 @@ def read_body(request: Request, senders: Senders, *, received_at: datetime, limi
     else:
         accept.count_bytes(senders.all, accept.measure_body(request, body))
         return body
-    keep_refused(senders, refusal, body, received_at=received_at, type_=type_, content_encoding=content_encoding)
+    await keep_refused(senders, refusal, body, received_at=received_at, type_=type_, content_encoding=content_encoding)
     raise refusal
 
 
-def keep_refused(
+async def keep_refused(
     senders: Senders,
     refusal: Refusal,
     body: bytes,
@@ -179,7 +184,7 @@ def keep_refused(
         event = accept.make_refused(
             own, refusal, position=0, received_at=received_at, type_=type_, content_encoding=content_encoding
         )
-        accept.store(source.site_id, source, [event], {0: refusal})
+        await accept.store(source.site_id, source, [event], {0: refusal})
 
 
 def find_endpoint(path: str) -> Endpoint | None:
@@ -191,7 +196,7 @@ def find_endpoint(path: str) -> Endpoint | None:
     return None
 
 
-RECEIVERS: Final[Mapping[str, Callable[[Request], Response]]] = {
+RECEIVERS: Final[Mapping[str, Callable[[Request], Awaitable[Response]]]] = {
     **{f"/v1/{name}": partial(receive_event, type_=type_) for name, type_ in TYPE_PATHS.items()},
     "/v1/batch": receive_batch,
     "/v1/b": receive_batch,

@@ -10,9 +10,11 @@ import msgspec
 
 from api.events.envelope import MISSING, is_present, read_scalar
 from api.events.splitting import split_array, split_object
+from api.http.access import AccessCheck
 from api.http.credentials import SourceAccess, check_token, find_source, find_sources, unauthorized
 from api.http.endpoint import Request
 from api.http.refused_keys import KeyProblem, record_refused_key
+from api.http.threads import LIGHT_BYTES, compute
 from api.ingest.accept import too_large
 
 
@@ -72,7 +74,7 @@ class Senders:
 
 def read_request_keys(request: Request) -> RequestKeys:
     """Return the keys of the Authorization header and of the query, in this order."""
-    shown = read_authorization(request.header("HTTP_AUTHORIZATION"))
+    shown = read_authorization(request.header("authorization"))
     asked = request.query().get("writeKey")
     return replace(shown, write_keys=(*shown.write_keys, asked)) if asked else shown
 
@@ -111,12 +113,21 @@ def find_senders_of_request(shown: RequestKeys) -> Senders:
     return limit_to_token(Senders(find_first(*shown.write_keys)), shown)
 
 
-def find_senders_in_body(body: bytes, shown: RequestKeys) -> Senders:
+SENDERS: Final = AccessCheck(find_senders_of_request)
+
+
+async def find_senders_in_body(body: bytes, shown: RequestKeys) -> Senders:
     """Return the senders of a body by its keys.
 
     Raises Refusal: 401 if no key is valid, 413 for too many keys.
     """
-    keys = read_keys(body)
+    keys = read_keys(body) if len(body) <= LIGHT_BYTES else await compute(read_keys, body)
+    return await SENDERS_BY_BODY.find((keys, shown))
+
+
+def check_body_keys(asked: tuple[BodyKeys, RequestKeys]) -> Senders:
+    """Return the senders of these keys of body and request. Raises Refusal as `find_senders_in_body` does."""
+    keys, shown = asked
     senders = limit_to_token(find_senders_of_keys(keys), shown)
     if senders.all:
         return senders
@@ -126,6 +137,9 @@ def find_senders_in_body(body: bytes, shown: RequestKeys) -> Senders:
     lacking = "Send the source's write key: `Authorization: Basic base64(write_key:)`, or `writeKey`."
     record_refused_key(KeyProblem.NO_KEY)
     raise unauthorized(shown.problem or lacking)
+
+
+SENDERS_BY_BODY: Final = AccessCheck(check_body_keys)
 
 
 def find_senders_of_keys(keys: BodyKeys) -> Senders:

@@ -9,10 +9,12 @@ import msgspec
 from psycopg.errors import QueryCanceled
 
 from api.events.refusal import Refusal
+from api.http.access import AccessCheck
 from api.http.batching import PendingCall, RequestBatcher
-from api.http.credentials import check_authorization, find_site, require_scope, unauthorized
+from api.http.credentials import SiteAccess, check_authorization, find_site, require_scope, unauthorized
 from api.http.database import DatabaseDownError, fetch_all, once
 from api.http.endpoint import Request, Response
+from api.http.threads import compute
 from api.models import Scope
 from cohorts import remote_data
 from cohorts.remote_data import LargePerson, Lookup, Reader, Rows
@@ -25,7 +27,7 @@ PATIENCE: Final = 5.0  # seconds
 KEYS: Final = msgspec.json.Decoder(list[str])
 
 
-def get_map(request: Request) -> Response:
+async def get_map(request: Request) -> Response:
     """Return the object under one key, `{}` for an unknown one. One SQL statement."""
     query = request.query()
     key = query.get("key", "")
@@ -33,10 +35,10 @@ def get_map(request: Request) -> Response:
         raise Refusal(
             HTTPStatus.BAD_REQUEST, "missing_key", "The parameter key is missing. Send one, for example key=common."
         )
-    return _answer(request, _read(request, query, [key])[key])
+    return _answer(request, (await _read(request, query, [key]))[key])
 
 
-def get_maps(request: Request) -> Response:
+async def get_maps(request: Request) -> Response:
     """Return the objects under `keys=["k1","k2"]`, 100 at most, as one object by key. One SQL statement."""
     query = request.query()
     try:
@@ -47,7 +49,7 @@ def get_maps(request: Request) -> Response:
         ) from error
     if len(keys) > KEYS_LIMIT:
         raise Refusal(HTTPStatus.BAD_REQUEST, "too_many_keys", f"Ask for {KEYS_LIMIT} keys at most.")
-    return _answer(request, _read(request, query, keys))
+    return _answer(request, await _read(request, query, keys))
 
 
 def refuse_quietly(refusal: Refusal) -> Response:
@@ -58,28 +60,39 @@ def refuse_quietly(refusal: Refusal) -> Response:
     return Response(refusal.status, b"{}", (*refusal.headers, refusal.as_header()))
 
 
-def _read(request: Request, query: dict[str, str], keys: list[str]) -> dict[str, dict[str, Any]]:
+async def _read(request: Request, query: dict[str, str], keys: list[str]) -> dict[str, dict[str, Any]]:
     """Return the parts of the objects that this reader may see. Raises Refusal (401, 403, 404)."""
-    site = find_site(query.get("siteCode", ""))
+    site, is_anonymous = await READERS_OF_SITES.find((query.get("siteCode", ""), request.headers.get("authorization")))
+    lookups = remote_data.lookups_of(site.id, keys)
+    rows = await batcher().call(lookups, timeout=PATIENCE) if lookups else {}
+    reader = Reader(site.public_traits if is_anonymous else None, company_is_group=site.company_is_group)
+    large = remote_data.find_large(site.id, keys, rows, reader)
+    if large:
+        rows = {**rows, **await batcher_of_large().call(large, timeout=PATIENCE)}
+        return await compute(remote_data.documents, site.id, keys, rows, reader)
+    return remote_data.documents(site.id, keys, rows, reader)
+
+
+def check_reader(shown: tuple[str, str | None]) -> tuple[SiteAccess, bool]:
+    """Return the site with this sitecode, and True if the reader shows no key. Raises Refusal (401, 403, 404).
+
+    `shown` also has the Authorization header. A reader with an empty one is not anonymous.
+    """
+    sitecode, authorization = shown
+    site = find_site(sitecode)
     if site is None:
         raise Refusal(HTTPStatus.NOT_FOUND, "unknown_site", "No site has the sitecode in the parameter siteCode.")
-    authorization = request.header("HTTP_AUTHORIZATION")
-    # Present but empty: the server blanks a value with a byte beyond ASCII. Such a reader is not anonymous.
-    shows_key = "HTTP_AUTHORIZATION" in request.environ
-    if shows_key:
+    if authorization is not None:
         bearer = check_authorization(authorization)
         require_scope(bearer, Scope.READ)
         if site.id not in bearer.site_ids:
             raise Refusal(HTTPStatus.FORBIDDEN, "forbidden_site", "This credential does not open this site.")
     elif site.requires_token:
         raise unauthorized("This site requires an access token to read remote data. Get one at /oauth/token.")
-    lookups = remote_data.lookups_of(site.id, keys)
-    rows = batcher().call(lookups, timeout=PATIENCE) if lookups else {}
-    reader = Reader(None if shows_key else site.public_traits, company_is_group=site.company_is_group)
-    large = remote_data.find_large(site.id, keys, rows, reader)
-    if large:
-        rows = {**rows, **batcher_of_large().call(large, timeout=PATIENCE)}
-    return remote_data.documents(site.id, keys, rows, reader)
+    return site, authorization is None
+
+
+READERS_OF_SITES: Final = AccessCheck(check_reader)
 
 
 def _fetch(calls: Sequence[PendingCall[Sequence[Lookup], Rows]]) -> None:
@@ -90,7 +103,7 @@ def _fetch(calls: Sequence[PendingCall[Sequence[Lookup], Rows]]) -> None:
     except DatabaseDownError as error:
         if len(calls) == 1 or not isinstance(error.__cause__, QueryCanceled):
             raise
-        for call in (call for call in calls if call.extend_deadline(0)):  # the others have given up
+        for call in (call for call in calls if not call.is_abandoned):
             try:
                 _fetch([call])
             except DatabaseDownError as own:
@@ -139,7 +152,7 @@ def _answer(request: Request, document: dict[str, Any]) -> Response:
     body = msgspec.json.encode(document, order="sorted")
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = (("ETag", etag), ("Vary", "Authorization, Origin"), ("Cache-Control", "private, no-cache"))
-    known = [tag.strip().removeprefix("W/") for tag in request.header("HTTP_IF_NONE_MATCH").split(",")]
+    known = [tag.strip().removeprefix("W/") for tag in request.header("if-none-match").split(",")]
     if etag in known:
         return Response(HTTPStatus.NOT_MODIFIED, b"", headers)
     return Response(HTTPStatus.OK, body, headers)

@@ -4,8 +4,8 @@ from http import HTTPStatus
 from typing import Final
 
 import pytest
-
 from api.wsgi import ENDPOINTS
+
 from tests.support.tracking import KEY
 from tests.support.wsgi import ask
 from tests.world import SITECODE, World

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from api.wsgi import ENDPOINTS
 from django.contrib.auth.models import User
 from django.test import Client
 from hypothesis import given
@@ -16,7 +17,6 @@ from api.http.cross_origin import answer_preflight
 from api.http.endpoint import Request
 from api.ingest import nudge
 from api.models import Source
-from api.wsgi import ENDPOINTS
 from tests.support.concurrency import wait_until
 from tests.support.outages import database_down, forget_backlog
 from tests.support.tracking import KEY

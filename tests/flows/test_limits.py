@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from api.wsgi import application
 from django.contrib.auth.hashers import PBKDF2PasswordHasher, check_password, make_password
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -28,7 +29,6 @@ from api.http.django_requests import (
     SIGN_IN_LIMIT,
 )
 from api.ingest.provisioning import create_source
-from api.wsgi import application
 from tests.world import World
 
 WRITE_KEY = "test_write_key_0001"

@@ -118,6 +118,7 @@ def ask(site: str, key: str) -> str:
 @cache
 def sdk() -> httpx.Client:
     from api.wsgi import application
+
     from tests.upgrade.snapshot import CLIENT_ID, CLIENT_SECRET
 
     transport = httpx.WSGITransport(app=application)

@@ -42,10 +42,11 @@ WORKER_MEMORY = 524_288
 
 def web_command() -> list[str]:
     return [
-        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws", "--log-level", "error"),
+        *(sys.executable, "-m", "granian", "--interface", "asgi", "--no-ws", "--log-level", "error"),
         *("--host", settings.HOST, "--port", str(settings.PORT)),
-        *("--workers", "1", "--blocking-threads", "48"),
-        "api.wsgi:application",
+        # A connection that sends nothing must not keep others from being accepted.
+        *("--workers", "1", "--backpressure", "16384"),
+        "api.asgi:application",
     ]
 
 

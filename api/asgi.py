@@ -1,0 +1,108 @@
+"""The ASGI application: plain async functions answer the wire endpoints, Django everything else in its own threads."""
+
+import gc
+import sys
+from http import HTTPStatus
+from typing import Final
+
+import structlog
+from django.conf import settings
+
+from api.runtime.start import one_line
+
+with one_line():
+    import django
+
+    django.setup()
+
+# These imports need Django to be set up.
+from api import urls
+from api.http import django_requests, health, static_files
+from api.http.cross_origin import allow_any_origin, answer_preflight
+from api.http.database import DatabaseDownError, SessionKind, refuse_other_key, set_django_session_kind
+from api.http.endpoint import (
+    Endpoint,
+    Receive,
+    Request,
+    Response,
+    Scope,
+    Send,
+    database_unavailable,
+    internal_error,
+    respond,
+)
+from api.ingest import pixel, segmentio, tracking
+from api.remote_data import map_reads, token
+
+log = structlog.get_logger(__name__)
+
+EVENTS = Endpoint({"POST": segmentio.receive_events})
+ENDPOINTS: Final[dict[str, Endpoint]] = {
+    "/segmentio": EVENTS,
+    "/segmentio/": EVENTS,
+    "/segmentio/getapikey": Endpoint({"GET": segmentio.give_api_key}, is_open=False),
+    "/map/map": Endpoint({"GET": map_reads.get_map}, refuse=map_reads.refuse_quietly),
+    "/map/maps": Endpoint({"GET": map_reads.get_maps}, refuse=map_reads.refuse_quietly),
+    "/oauth/token": Endpoint({"POST": token.give_token}, is_open=False),
+    "/health/live": Endpoint({"GET": health.answer_live}, is_open=False),
+    "/health/ready": Endpoint({"GET": health.answer_ready}, is_open=False),
+    **tracking.ENDPOINTS,
+    **pixel.ENDPOINTS,
+}
+# Django answers the paths that need a sign-in. All other paths are for senders and readers, from pages of any origin.
+STATIC: Final = settings.STATIC_URL
+FOR_DJANGO: Final = frozenset(
+    {STATIC.strip("/"), *(str(url.pattern).partition("/")[0] for url in urls.urlpatterns)}
+) - {""}
+NOTHING_HERE: Final = Endpoint({})
+
+set_django_session_kind(SessionKind.WEB)
+refuse_other_key()
+# The event loop takes the interpreter from threads that render pages, each time after this interval. The default of
+# 5 ms would be the time of several events.
+sys.setswitchinterval(0.0005)
+gc.freeze()  # loaded modules stay, so that collections skip them and are short
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request. A server error is 503 with Retry-After, never a 4xx that makes a sender drop its event."""
+    if scope["type"] != "http":
+        await serve_lifespan(receive, send)
+        return
+    path: str = scope["path"]
+    # Senders write a type in any case, also in a path (`/v1/Track`).
+    endpoint = ENDPOINTS.get(path) or ENDPOINTS.get(path.lower()) or tracking.find_endpoint(path)
+    if endpoint is None:
+        if path.startswith(STATIC) and await static_files.answer(scope, send):
+            return
+        if path == "/" or path.removeprefix("/").partition("/")[0] in FOR_DJANGO - {STATIC.strip("/")}:
+            await django_requests.answer(scope, receive, send)
+            return
+        endpoint = NOTHING_HERE
+    request = Request(scope, receive)
+    if endpoint.is_open and request.method == "OPTIONS":
+        await respond(allow_any_origin(answer_preflight(request)), send)
+        return
+    answer = await serve(endpoint, request)
+    await respond(allow_any_origin(answer) if endpoint.is_open else answer, send)
+
+
+async def serve(endpoint: Endpoint, request: Request) -> Response:
+    """Return the response to a request, also if it is refused or fails."""
+    try:
+        answer = await endpoint.serve(request)
+    except DatabaseDownError:
+        answer = endpoint.refuse(database_unavailable())
+    except Exception:
+        log.exception("request.failed", path=request.path)
+        answer = endpoint.refuse(internal_error())
+    if answer.status >= HTTPStatus.BAD_REQUEST:
+        await request.drain()
+    return answer
+
+
+async def serve_lifespan(receive: Receive, send: Send) -> None:
+    """Tell the server that nothing has to be started or stopped."""
+    while (event := (await receive())["type"]) != "lifespan.shutdown":
+        await send({"type": f"{event}.complete"})
+    await send({"type": "lifespan.shutdown.complete"})

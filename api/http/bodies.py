@@ -1,0 +1,231 @@
+"""Bodies of requests: read from the server piece by piece, bounded in bytes and time, and decoded."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from api.events.encodings import NONE, WINDOW_BITS, Inflater, strip_byte_order_mark
+from api.events.refusal import Refusal
+from api.http.threads import compute
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]  # of ASGI
+
+PIECE_BYTES: Final = 64 * 1024  # that are inflated at a time
+MOST_COMPRESSED: Final = 64 * 1024  # bytes of a compressed body beyond the limit: gzip may inflate to nothing for ever
+INLINE_COMPRESSED: Final = 1_024  # bytes that the event loop inflates itself: they become 1 MB at most, in 2 ms
+START_BYTES: Final = 4_096  # of a body that is too large
+BODY_SECONDS: Final = 60.0  # of a body that comes in pieces
+DRAIN_BYTES: Final = 32 * 1024 * 1024
+DRAIN_SECONDS: Final = 5.0
+
+
+class BodyTooLargeError(Exception):
+    """Raised for a body larger than the limit; `start` holds its beginning."""
+
+    def __init__(self, start: bytes, content_encoding: str = "") -> None:
+        super().__init__()
+        self.start = start[:START_BYTES]
+        self.content_encoding = content_encoding  # of `start`
+
+
+class UndecodableBodyError(Exception):
+    """Raised for a body that ended too soon, or whose encoding is unknown or not that of its header.
+
+    `body` holds what arrived: decoded as far as possible, or as received, with its `content_encoding`.
+    """
+
+    def __init__(self, refusal: Refusal, body: bytes, content_encoding: str = "") -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+        self.body = body
+        self.content_encoding = content_encoding
+
+
+class BodyMemory:
+    """Bytes of unfinished bodies that a process holds at a time for one kind of senders."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def take(self, size: int) -> None:
+        """Count bytes that were received. Raises Refusal (503) if there is no room."""
+        if size > self._left:
+            raise Refusal(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "unavailable",
+                "Too many requests are being read just now. Send the same again.",
+                (("Retry-After", "2"),),
+            )
+        self._left -= size
+
+    def give_back(self, size: int) -> None:
+        self._left += size
+
+
+# Senders without a valid key, or with the public key of a page, cannot take the room of the others.
+STRANGERS: Final = BodyMemory(64 * 1024 * 1024)
+KNOWN_SENDERS: Final = BodyMemory(256 * 1024 * 1024)
+
+
+@dataclass(frozen=True, slots=True)
+class RawBody:
+    """A body as received, and the fault of one that is not complete."""
+
+    content: bytes
+    is_complete: bool = True
+    is_too_large: bool = False
+
+
+class BodyReader:
+    """The body of one request. It can be read once."""
+
+    __slots__ = ("_has_ended", "_receive")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._has_ended = False
+
+    async def read(self, most: int, memory: BodyMemory) -> RawBody:
+        """Return the body, or the first `most` bytes and some more of a larger one.
+
+        Raises Refusal (503) if it comes too slowly, or if too many bodies are being received.
+        """
+        message = await self._receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            self._has_ended = True
+            content = message.get("body", b"")
+            return RawBody(content, is_too_large=len(content) > most)
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while message["type"] == "http.request":
+                    piece = message.get("body", b"")
+                    memory.take(len(piece))
+                    size += len(piece)
+                    pieces.append(piece)
+                    self._has_ended = not message.get("more_body", False)
+                    if self._has_ended or size > most:
+                        return RawBody(b"".join(pieces), is_too_large=size > most)
+                    message = await self._receive()
+        except TimeoutError as error:
+            raise too_slow() from error
+        finally:
+            memory.give_back(size)
+        self._has_ended = True
+        return RawBody(b"".join(pieces), is_complete=False)
+
+    async def drain(self) -> None:
+        """Read and discard the rest of the body, 32 MB and five seconds at most.
+
+        The server closes a connection with an unread body. Caddy then answers 502, which Segment repeats again and
+        again, and the next request of other clients fails.
+        """
+        drained = 0
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while not self._has_ended and drained < DRAIN_BYTES:
+                    message = await self._receive()
+                    drained += len(message.get("body", b""))
+                    self._has_ended = message["type"] != "http.request" or not message.get("more_body", False)
+        except TimeoutError:
+            return
+
+
+async def read_body(reader: BodyReader, encoding: str, *, limit: int, memory: BodyMemory) -> bytes:
+    """Return a body as UTF-8 without a byte order mark, inflated if it is gzip or deflate, of `limit` bytes at most.
+
+    Trusts neither Content-Length nor the compressed size (promise K-24). Raises BodyTooLargeError,
+    UndecodableBodyError, and Refusal (503) as `BodyReader.read` does.
+    """
+    if encoding in NONE:
+        raw = await reader.read(limit, memory)
+        return decode(raw, encoding, limit=limit)
+    raw = await reader.read(limit + MOST_COMPRESSED, memory)
+    if len(raw.content) <= INLINE_COMPRESSED:
+        return decode(raw, encoding, limit=limit)
+    return await compute(decode, raw, encoding, limit=limit)
+
+
+def decode(raw: RawBody, encoding: str, *, limit: int) -> bytes:
+    """Return a body as `read_body` does. Pure."""
+    if encoding in NONE:
+        body = require_complete(raw, raw.content)
+    elif encoding in WINDOW_BITS:
+        body = inflate(raw, encoding, limit)
+    else:
+        refusal = unreadable_encoding(f"Content-Encoding {encoding[:40]!r} is not read here.")
+        if len(raw.content) > limit:
+            raise BodyTooLargeError(raw.content, encoding)
+        if not raw.is_complete:
+            raise UndecodableBodyError(cut_short(), raw.content, encoding)
+        raise UndecodableBodyError(refusal, raw.content, encoding)
+    try:
+        plain = strip_byte_order_mark(body)
+    except UnicodeDecodeError as error:
+        refusal = invalid_body("The body is not UTF-16, though its byte order mark says so.")
+        raise UndecodableBodyError(refusal, body.decode("utf-16", "replace").encode()) from error
+    if plain is not body and len(plain) > limit:
+        raise BodyTooLargeError(plain)
+    return plain
+
+
+def require_complete(raw: RawBody, body: bytes) -> bytes:
+    """Return the body. Raises BodyTooLargeError, and UndecodableBodyError if the sender is gone."""
+    if raw.is_too_large:
+        raise BodyTooLargeError(body)
+    if not raw.is_complete:  # half a request must not become an event
+        raise UndecodableBodyError(cut_short(), body)
+    return body
+
+
+def inflate(raw: RawBody, encoding: str, limit: int) -> bytes:
+    """Return an inflated body of `limit` bytes at most. Raises BodyTooLargeError and UndecodableBodyError."""
+    inflater = Inflater(encoding)
+    pieces: list[bytes] = []
+    size = 0
+    for start in range(0, len(raw.content), PIECE_BYTES):
+        piece = inflater.take(raw.content[start : start + PIECE_BYTES], limit + 1)  # one byte more is enough to know
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit:
+            raise BodyTooLargeError(b"".join(pieces))
+    body = b"".join(pieces)
+    if raw.is_too_large:
+        raise BodyTooLargeError(body)
+    if raw.is_complete:
+        inflater.end()
+        refusal = unreadable_encoding(f"The body {inflater.fault}; Content-Encoding says {encoding}.")
+    else:
+        refusal = cut_short()
+    if inflater.fault or not raw.is_complete:
+        raise UndecodableBodyError(refusal, body or inflater.raw, "" if body else encoding)
+    return body
+
+
+def unreadable_encoding(what: str) -> Refusal:
+    """Return 400 for a body that cannot be decoded."""
+    message = f"{what} The body is kept and shown as rejected; send gzip, deflate or none."
+    return Refusal(HTTPStatus.BAD_REQUEST, "unreadable_encoding", message)
+
+
+def cut_short() -> Refusal:
+    """Return 400 for a body whose connection ended."""
+    return invalid_body("The connection ended before the whole body had come.")
+
+
+def invalid_body(what: str) -> Refusal:
+    """Return 400 for a body that is incomplete, or no text."""
+    return Refusal(HTTPStatus.BAD_REQUEST, "invalid_json", f"{what} What came is kept; send the same again.")
+
+
+def too_slow() -> Refusal:
+    """Return 503 for a body that takes too long, so that the sender retries."""
+    return Refusal(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "unavailable",
+        f"The body took longer than {BODY_SECONDS:.0f} seconds. Nothing was stored. Send the same again.",
+        (("Retry-After", "2"),),
+    )

@@ -1,11 +1,11 @@
 """The time of an event: the sender's clock, corrected if it is clearly wrong. Pure."""
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+import msgspec
 from django.utils.dateparse import parse_datetime
 
 MAX_SKEW: Final = timedelta(seconds=60)
@@ -27,8 +27,7 @@ JAVASCRIPT: Final = re.compile(  # Date.prototype.toString
 )
 
 
-@dataclass(frozen=True, slots=True)
-class EventTime:
+class EventTime(msgspec.Struct, frozen=True):
     """The time at which an event counts, with warnings."""
 
     at: datetime

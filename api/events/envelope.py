@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from http import HTTPStatus
@@ -44,8 +43,7 @@ class Envelope(msgspec.Struct, rename="camel"):
     sent_at: msgspec.Raw = MISSING
 
 
-@dataclass(frozen=True, slots=True)
-class IncomingEvent:
+class IncomingEvent(msgspec.Struct, frozen=True):
     """One event as the inbox stores it."""
 
     type: str

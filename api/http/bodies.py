@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
+
+import msgspec
 
 from api.events.encodings import NONE, WINDOW_BITS, Inflater, strip_byte_order_mark
 from api.events.refusal import Refusal
@@ -69,8 +70,7 @@ STRANGERS: Final = BodyMemory(64 * 1024 * 1024)
 KNOWN_SENDERS: Final = BodyMemory(256 * 1024 * 1024)
 
 
-@dataclass(frozen=True, slots=True)
-class RawBody:
+class RawBody(msgspec.Struct, frozen=True):
     """A body as received, and the fault of one that is not complete."""
 
     content: bytes
@@ -87,15 +87,17 @@ class BodyReader:
         self._receive = receive
         self._has_ended = False
 
-    async def read(self, most: int, memory: BodyMemory) -> RawBody:
+    async def read(self, most: int, memory: BodyMemory, *, length: str = "") -> RawBody:
         """Return the body, or the first `most` bytes and some more of a larger one.
 
-        Raises Refusal (503) if it comes too slowly, or if too many bodies are being received.
+        `length` is the Content-Length. Raises Refusal (503) if the body comes too slowly, or if too many bodies are
+        being received.
         """
         message = await self._receive()
-        if message["type"] == "http.request" and not message.get("more_body", False):
+        content = message.get("body", b"")
+        # Some servers send an empty piece after the last one. Nobody needs to wait for it if the length is known.
+        if length == str(len(content)) or (message["type"] == "http.request" and not message.get("more_body", False)):
             self._has_ended = True
-            content = message.get("body", b"")
             return RawBody(content, is_too_large=len(content) > most)
         pieces: list[bytes] = []
         size = 0
@@ -134,16 +136,17 @@ class BodyReader:
             return
 
 
-async def read_body(reader: BodyReader, encoding: str, *, limit: int, memory: BodyMemory) -> bytes:
+async def read_body(reader: BodyReader, header: Callable[[str], str], *, limit: int, memory: BodyMemory) -> bytes:
     """Return a body as UTF-8 without a byte order mark, inflated if it is gzip or deflate, of `limit` bytes at most.
 
-    Trusts neither Content-Length nor the compressed size (promise K-24). Raises BodyTooLargeError,
-    UndecodableBodyError, and Refusal (503) as `BodyReader.read` does.
+    `header` returns a header by its name in lower case. Neither Content-Length nor the compressed size is trusted
+    (promise K-24). Raises BodyTooLargeError, UndecodableBodyError, and Refusal (503) as `BodyReader.read` does.
     """
+    encoding, length = header("content-encoding").strip().lower(), header("content-length")
     if encoding in NONE:
-        raw = await reader.read(limit, memory)
+        raw = await reader.read(limit, memory, length=length)
         return decode(raw, encoding, limit=limit)
-    raw = await reader.read(limit + MOST_COMPRESSED, memory)
+    raw = await reader.read(limit + MOST_COMPRESSED, memory, length=length)
     if len(raw.content) <= INLINE_COMPRESSED:
         return decode(raw, encoding, limit=limit)
     return await compute(decode, raw, encoding, limit=limit)

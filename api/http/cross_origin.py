@@ -6,8 +6,7 @@ them. So a page cannot use the session of a person who is signed in to the admin
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -35,9 +34,11 @@ def answer_preflight(request: Request) -> Response:
 
 def allow_any_origin(response: Response) -> Response:
     """Return the response with headers that let a page of any origin read it."""
-    return replace(response, headers=(*response.headers, ORIGIN, expose_headers(response.headers)))
+    return Response(response.status, response.body, with_origin(response.headers), response.content_type)
 
 
-def expose_headers(headers: Sequence[tuple[str, str]]) -> tuple[str, str]:
-    """Return the header with the names that a page may read: these, and `*` for headers that a proxy adds."""
-    return "Access-Control-Expose-Headers", ", ".join(("*", *dict.fromkeys(name for name, _ in headers)))
+@lru_cache(maxsize=1_024)
+def with_origin(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Return headers with the origin, and the names that a page may read: these, and `*` for those of a proxy."""
+    names = ", ".join(("*", *dict.fromkeys(name for name, _ in headers)))
+    return (*headers, ORIGIN, ("Access-Control-Expose-Headers", names))

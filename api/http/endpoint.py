@@ -6,6 +6,7 @@ no redirect, no URL resolver. One error body everywhere: `{"success": false, "co
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -23,8 +24,7 @@ JSON: Final = "application/json"
 WITHOUT_BODY: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """A response: status, body and headers."""
 
     status: int
@@ -35,15 +35,21 @@ class Response:
 
 async def respond(response: Response, send: Send) -> None:
     """Hand a response to the server."""
-    headers = [
-        (b"content-type", response.content_type.encode()),
-        (b"x-content-type-options", b"nosniff"),
-        *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers),
-    ]
+    headers = encode_headers(response.content_type, response.headers)
     if response.status not in WITHOUT_BODY:
-        headers.append((b"content-length", b"%d" % len(response.body)))
+        headers = (*headers, (b"content-length", b"%d" % len(response.body)))
     await send({"type": "http.response.start", "status": int(response.status), "headers": headers})
     await send({"type": "http.response.body", "body": response.body})
+
+
+@lru_cache(maxsize=1_024)  # nearly all responses have one of a few dozen sets of headers
+def encode_headers(content_type: str, headers: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes], ...]:
+    """Return headers as ASGI sends them."""
+    return (
+        (b"content-type", content_type.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers),
+    )
 
 
 def error_response(refusal: Refusal) -> Response:
@@ -93,9 +99,7 @@ class Request:
 
     async def body(self, limit: int, memory: BodyMemory = STRANGERS) -> bytes:
         """Return the decoded body, of `limit` bytes at most (api.http.bodies.read_body)."""
-        return await read_body(
-            self._reader, self.header("content-encoding").strip().lower(), limit=limit, memory=memory
-        )
+        return await read_body(self._reader, self.header, limit=limit, memory=memory)
 
     async def drain(self) -> None:
         """Read and discard the rest of the body (api.http.bodies.BodyReader.drain)."""

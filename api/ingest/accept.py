@@ -3,12 +3,13 @@
 import math
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from api.events.body import UnreadableBodyError, read_body
 from api.events.envelope import IncomingEvent, clean_text

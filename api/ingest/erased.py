@@ -7,10 +7,10 @@ import hmac
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 from typing import Final, TypeVar
 
 from django.conf import settings
+from msgspec.structs import replace
 
 from api.events.body import UnreadableBodyError, read_body, read_object
 from api.events.envelope import IncomingEvent, clean_text, read_number

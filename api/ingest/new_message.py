@@ -1,12 +1,11 @@
 """A message that is not stored yet."""
 
-from dataclasses import dataclass
+import msgspec
 
 from api.events.envelope import IncomingEvent
 
 
-@dataclass(frozen=True, slots=True)
-class NewMessage:
+class NewMessage(msgspec.Struct, frozen=True):
     """One message that is not stored yet."""
 
     site_id: int

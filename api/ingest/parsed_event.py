@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
 
+from msgspec import structs
+
 from api.events.clock import parse_time
 from api.events.envelope import (
     IncomingEvent,
@@ -95,7 +97,7 @@ async def store_events(parsed: Sequence[ParsedEvent]) -> accept.StoreResult:
         event, refusal = item.event, item.refusal
         if item.source is not None:
             if not item.source.is_enabled:
-                event, refusal = replace(event, reason="source_off"), _source_off()
+                event, refusal = structs.replace(event, reason="source_off"), _source_off()
             rows.append((item.source.site_id, item.source, event))
         if refusal is not None:
             refusals[place] = refusal

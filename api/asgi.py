@@ -18,11 +18,11 @@ with one_line():
 # These imports need Django to be set up.
 from api import urls
 from api.http import django_requests, health, static_files
+from api.http.bodies import Receive
 from api.http.cross_origin import allow_any_origin, answer_preflight
 from api.http.database import DatabaseDownError, SessionKind, refuse_other_key, set_django_session_kind
 from api.http.endpoint import (
     Endpoint,
-    Receive,
     Request,
     Response,
     Scope,
@@ -51,9 +51,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
 }
 # Django answers the paths that need a sign-in. All other paths are for senders and readers, from pages of any origin.
 STATIC: Final = settings.STATIC_URL
-FOR_DJANGO: Final = frozenset(
-    {STATIC.strip("/"), *(str(url.pattern).partition("/")[0] for url in urls.urlpatterns)}
-) - {""}
+FOR_DJANGO: Final = frozenset(str(url.pattern).partition("/")[0] for url in urls.urlpatterns) - {""}
 NOTHING_HERE: Final = Endpoint({})
 
 set_django_session_kind(SessionKind.WEB)
@@ -75,7 +73,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     if endpoint is None:
         if path.startswith(STATIC) and await static_files.answer(scope, send):
             return
-        if path == "/" or path.removeprefix("/").partition("/")[0] in FOR_DJANGO - {STATIC.strip("/")}:
+        if path == "/" or path.removeprefix("/").partition("/")[0] in FOR_DJANGO:
             await django_requests.answer(scope, receive, send)
             return
         endpoint = NOTHING_HERE

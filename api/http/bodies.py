@@ -95,29 +95,27 @@ class BodyReader:
         """
         message = await self._receive()
         content = message.get("body", b"")
-        # Some servers send an empty piece after the last one. Nobody needs to wait for it if the length is known.
+        # Some servers send an empty piece after the last one. If the length is known, it need not be waited for.
         if length == str(len(content)) or (message["type"] == "http.request" and not message.get("more_body", False)):
             self._has_ended = True
             return RawBody(content, is_too_large=len(content) > most)
-        pieces: list[bytes] = []
-        size = 0
+        received = bytearray()  # no list of pieces: each of a byte would take fifty
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 while message["type"] == "http.request":
                     piece = message.get("body", b"")
                     memory.take(len(piece))
-                    size += len(piece)
-                    pieces.append(piece)
+                    received += piece
                     self._has_ended = not message.get("more_body", False)
-                    if self._has_ended or size > most:
-                        return RawBody(b"".join(pieces), is_too_large=size > most)
+                    if self._has_ended or len(received) > most:
+                        return RawBody(bytes(received), is_too_large=len(received) > most)
                     message = await self._receive()
         except TimeoutError as error:
             raise too_slow() from error
         finally:
-            memory.give_back(size)
+            memory.give_back(len(received))
         self._has_ended = True
-        return RawBody(b"".join(pieces), is_complete=False)
+        return RawBody(bytes(received), is_complete=False)
 
     async def drain(self) -> None:
         """Read and discard the rest of the body, 32 MB and five seconds at most.

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -135,8 +136,24 @@ async def store_rows(rows: Sequence[Row], refusals: Mapping[int, Refusal], *, co
         rows, kept = await look_up(prepare, rows)
     else:
         rows, kept = await compute(prepare, rows)
-    try:
+    with counts_undone(rows, kept):
         stored = await inbox.store(list(kept.values())) if kept else []
+    return finish(rows, kept, stored, refusals, count=count)
+
+
+def store_now(rows: Sequence[Row], refusals: Mapping[int, Refusal]) -> StoreResult:
+    """Store the events of a page as `store_rows` does, outside the event loop and in a commit of their own."""
+    rows, kept = prepare(rows)
+    with counts_undone(rows, kept):
+        stored = inbox.store_alone(list(kept.values())) if kept else []
+    return finish(rows, kept, stored, refusals, count=len(rows))
+
+
+@contextmanager
+def counts_undone(rows: Sequence[Row], kept: Mapping[int, NewMessage]) -> Iterator[None]:
+    """Keep the budgets right if rows cannot be stored during the block. Raises DatabaseDownError and Refusal (400)."""
+    try:
+        yield
     except inbox.RowRefusedError as error:
         count_events(rows)
         raise Refusal(
@@ -145,6 +162,17 @@ async def store_rows(rows: Sequence[Row], refusals: Mapping[int, Refusal], *, co
     except DatabaseDownError:
         undo_counts(kept.values())
         raise
+
+
+def finish(
+    rows: Sequence[Row],
+    kept: Mapping[int, NewMessage],
+    stored: Sequence[int],
+    refusals: Mapping[int, Refusal],
+    *,
+    count: int,
+) -> StoreResult:
+    """Count stored rows and return the outcome. `stored` has the id of each kept row, 0 for a duplicate."""
     numbers = dict(zip(kept, stored, strict=True))
     count_rows(rows, kept, numbers)
     accepted = sum(bool(numbers[place]) for place, (_, _, event) in enumerate(rows) if not event.reason)

@@ -68,6 +68,22 @@ async def store(rows: Sequence[NewMessage]) -> list[int]:
     return await committer().call(rows, timeout=PATIENCE)
 
 
+def store_alone(rows: Sequence[NewMessage]) -> list[int]:
+    """Store messages of a page, outside the event loop, with a connection and a commit of their own.
+
+    Returns and raises as `store` does.
+    """
+    committer = Committer()
+    try:
+        numbers = committer.insert(rows, until=time.monotonic() + PATIENCE)
+    except psycopg.Error as error:
+        raise (DatabaseDownError if is_server_error(error) else RowRefusedError) from error
+    finally:
+        committer.disconnect()
+    nudge.nudge()
+    return numbers
+
+
 def insert(connection: psycopg.Connection[Any], rows: Sequence[NewMessage]) -> list[int]:
     """Insert messages in one statement and return the id of each, 0 for a duplicate. The caller commits."""
     parameters = {
@@ -105,14 +121,14 @@ class Committer:
         try:
             self._commit(calls)
         except Exception:
-            self._disconnect()
+            self.disconnect()
             raise
         nudge.nudge()
 
     def _commit(self, calls: Sequence[PendingRows]) -> None:
         until = min(call.deadline for call in calls)
         try:
-            stored = self._insert([row for call in calls for row in call.argument], until=until)
+            stored = self.insert([row for call in calls for row in call.argument], until=until)
         except psycopg.Error as error:
             if is_server_error(error):
                 log.warning("inbox.unavailable", error=type(error).__name__)
@@ -148,7 +164,7 @@ class Committer:
             call.reject(DatabaseDownError())
             raise
 
-    def _insert(self, rows: Sequence[NewMessage], *, until: float) -> list[int]:
+    def insert(self, rows: Sequence[NewMessage], *, until: float) -> list[int]:
         """Insert and commit in one round trip. Raises DatabaseDownError if there is too little time until `until`.
 
         A connection that the server dropped is replaced once, if a second try cannot store a row twice.
@@ -167,7 +183,7 @@ class Committer:
                 if attempt == MAX_TRIES:
                     raise
             except psycopg.OperationalError as error:
-                self._disconnect()
+                self.disconnect()
                 is_over = isinstance(error, ENDED_BY_LIMITS) or not is_server_error(error)
                 if is_fresh or is_over or not is_repeatable or attempt == MAX_TRIES:
                     raise
@@ -176,7 +192,7 @@ class Committer:
                 return numbers
         raise AssertionError
 
-    def _disconnect(self) -> None:
+    def disconnect(self) -> None:
         if self._connection is not None:
             with contextlib.suppress(psycopg.Error):
                 self._connection.close()

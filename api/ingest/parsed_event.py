@@ -91,8 +91,14 @@ def parse_batch(senders: Senders, batch: EventBatch, *, received_at: datetime, i
 
 async def store_events(parsed: Sequence[ParsedEvent]) -> accept.StoreResult:
     """Store the events of a request in one commit; those of a source that is switched off are refused."""
+    rows, refusals = list_rows(parsed)
+    return await accept.store_rows(rows, refusals, count=len(parsed))
+
+
+def list_rows(parsed: Sequence[ParsedEvent]) -> tuple[list[accept.Row], dict[int, Refusal]]:
+    """Return the events that are stored, those of unknown sources left out, and all refusals by their places. Pure."""
     refusals: dict[int, Refusal] = {}
-    rows = []
+    rows: list[accept.Row] = []
     for place, item in enumerate(parsed):
         event, refusal = item.event, item.refusal
         if item.source is not None:
@@ -101,7 +107,7 @@ async def store_events(parsed: Sequence[ParsedEvent]) -> accept.StoreResult:
             rows.append((item.source.site_id, item.source, event))
         if refusal is not None:
             refusals[place] = refusal
-    return await accept.store_rows(rows, refusals, count=len(parsed))
+    return rows, refusals
 
 
 def _source_off() -> Refusal:

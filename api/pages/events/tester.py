@@ -18,7 +18,7 @@ from api.events.types import EVENT_TYPES, PERSON
 from api.http.credentials import SourceAccess, find_source
 from api.http.database import DatabaseDownError
 from api.ingest import accept
-from api.ingest.parsed_event import ParsedEvent, parse_event, store_events
+from api.ingest.parsed_event import ParsedEvent, list_rows, parse_event
 from api.insight.trace import Trace, trace
 from api.insight.trace_facts import find_accepted
 from api.models import Message, Role, Site, Source
@@ -150,7 +150,7 @@ def send_event(site: Site, access: SourceAccess, body: str) -> int | None:
     accept.require_capacity(access.site_id, access)
     accept.count_bytes([access], len(body.encode()))
     incoming, refusal = read_event(access, body)
-    stored = store_events([ParsedEvent(access, incoming, refusal)])
+    stored = accept.store_now(*list_rows([ParsedEvent(access, incoming, refusal)]))
     if stored.duplicates:
         message = Message(type=incoming.type, message_id=incoming.message_id)
         return find_accepted(site.pk, message)

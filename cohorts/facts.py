@@ -22,7 +22,6 @@ def find_facts(site_id: int, ids: Sequence[str], paths: Sequence[Path]) -> dict[
     An id is looked up as user, then visitor, then anonymous id, and its person is that of remote data. One query,
     about 50 µs an id. Identities that exceed 64 MiB, all together, are left out.
     """
-    asked = [(site_id, id_) for id_ in ids]
     columns = ", ".join(f"(i.registers #> %(path_{number})s)::text" for number in range(len(paths)))
     said = defaultdict[str, list[merge.Registers]](list)
     with connection.cursor() as cursor:
@@ -30,19 +29,21 @@ def find_facts(site_id: int, ids: Sequence[str], paths: Sequence[Path]) -> dict[
             f"""
             {remote_data.WALK_PEOPLE}
             SELECT person.place, facts.*
-              FROM (SELECT place, id, sum(size) OVER (ROWS UNBOUNDED PRECEDING) AS so_far FROM person) AS person,
-                   LATERAL (SELECT {columns} FROM cohorts_identity i WHERE i.id = person.id OFFSET 0) AS facts
+              FROM (SELECT place, row, sum(size) OVER (ROWS UNBOUNDED PRECEDING) AS so_far FROM person) AS person,
+                   LATERAL (
+                    SELECT {columns} FROM cohorts_identity i WHERE i.site_id = %(site)b AND i.ctid = person.row OFFSET 0
+                   ) AS facts
              WHERE person.so_far <= {MOST_BYTES}
             """,
             {
-                **remote_data.parameters(asked),
+                **remote_data.parameters(site_id, ids),
                 "most": MOST_POINTING,
                 "in_all": MOST_OF_PERSON,
                 **{f"path_{number}": list(path) for number, path in enumerate(paths)},
             },
         )
         for place, *texts in cursor.fetchall():
-            found = said[asked[place - 1][1]]
+            found = said[ids[place - 1]]
             for path, text in zip(paths, texts, strict=True):
                 if text is not None:
                     register = msgspec.json.decode(text)

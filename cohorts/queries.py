@@ -15,7 +15,7 @@ def find_person(site_id: int, ids: Sequence[str], *, most: int = remote_data.MOS
     At most one more than `most` identities are found. Of those that remote data leaves out, because all
     together they are too large, the registers are empty and `is_unread` is true.
     """
-    asked = {**remote_data.parameters([(site_id, id_) for id_ in ids]), "most": most, "in_all": 1 + most}
+    asked = {**remote_data.parameters(site_id, ids), "most": most, "in_all": 1 + most}
     columns = ", ".join(
         f"i.{field.column}"
         for field in Identity._meta.concrete_fields  # noqa: SLF001 - Django's own way
@@ -28,7 +28,9 @@ def find_person(site_id: int, ids: Sequence[str], *, most: int = remote_data.MOS
             {remote_data.WALK_NEAREST}
             SELECT {columns}, CASE WHEN near.is_read THEN i.registers ELSE '{{}}' END AS registers,
                    NOT near.is_read AS is_unread
-              FROM near, LATERAL (SELECT * FROM cohorts_identity WHERE id = near.id OFFSET 0) AS i
+              FROM near, LATERAL (
+                SELECT * FROM cohorts_identity WHERE site_id = %(site)b AND ctid = near.row OFFSET 0
+              ) AS i
              ORDER BY i.kind, i.value
             """,
             asked,

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from cohorts import merge
-from cohorts.models import SIZE
+from cohorts.models import SIZE, Identity
 from cohorts.reserved_traits import NAME_PARTS, company_id, full_name
 
 IDENTIFY: Final = "IDENTIFY_"
@@ -27,58 +27,62 @@ Lookup = tuple[int, str | None]  # (site, the id of a person), or (site, None) f
 # As JSON: the registers of each identity of a person, or one list of personas. None for a person of READ_LARGE_PERSON.
 Rows = Mapping[Lookup, Sequence[str] | None]
 
-# The identities of every person asked for, in one statement. An id is looked up as user, then visitor, then anonymous
+# The identities of the persons of one site, in one statement. An id is looked up as user, then visitor, then anonymous
 # (the order of Identity.Kind). Owners and aliases make a person's identities a tree; UNION ends also where aliases
 # form a ring. Each person is walked by itself, the nearest identities first, and no further than the limit: PostgreSQL
 # walks on only while rows are asked for. An unknown person gives no row; the personas of a site give one.
 # A reader keeps the plan that it made when the table was empty. Every index with the site costs the same then, and the
-# planner takes the one that returns the order asked for. Hence the owner is looked up with ANY and an ORDER BY.
+# planner takes the one that returns the order asked for. Hence kinds are compared with ANY and are part of an ORDER BY.
+# A found row is read again by its place (ctid), because no plan can take a wrong index for it.
+# No identity points at a visitor code, so that `nullif` saves the look into the index for each.
 WALK_PEOPLE: Final = f"""
 WITH RECURSIVE asked AS (
-    SELECT * FROM unnest(%(sites)b::bigint[], %(ids)b::text[]) WITH ORDINALITY AS asked (site_id, id, place)
+    SELECT * FROM unnest(%(ids)b::text[]) WITH ORDINALITY AS asked (id, place)
 ), person AS (
-    SELECT asked.place, asked.site_id, its.*
+    SELECT asked.place, its.*
       FROM asked
      CROSS JOIN LATERAL (
         WITH RECURSIVE walk AS (
-            (SELECT i.id, i.kind, i.value, i.parent_kind, i.parent_value, {SIZE} AS size
+            (SELECT i.ctid AS row, i.kind, i.value, i.parent_kind, i.parent_value, {SIZE} AS size
                FROM cohorts_identity i
-              WHERE i.site_id = asked.site_id AND i.kind IN (1, 2, 3) AND i.value = asked.id
+              WHERE i.site_id = %(site)b AND i.kind IN (1, 2, 3) AND i.value = asked.id
               ORDER BY i.kind
               LIMIT 1)
             UNION
             SELECT next.*
               FROM walk
               JOIN LATERAL (
-                    (SELECT i.id, i.kind, i.value, i.parent_kind, i.parent_value, {SIZE} AS size
+                    (SELECT i.ctid AS row, i.kind, i.value, i.parent_kind, i.parent_value, {SIZE} AS size
                        FROM cohorts_identity i
-                      WHERE i.site_id = asked.site_id AND i.kind = ANY (ARRAY[walk.parent_kind])
+                      WHERE i.site_id = %(site)b AND i.kind = ANY (ARRAY[walk.parent_kind])
                         AND i.value = walk.parent_value
                       ORDER BY i.kind
                       LIMIT 1)
                      UNION ALL
-                    (SELECT i.id, i.kind, i.value, i.parent_kind, i.parent_value, {SIZE} AS size
+                    (SELECT i.ctid AS row, i.kind, i.value, i.parent_kind, i.parent_value, {SIZE} AS size
                        FROM cohorts_identity i
-                      WHERE i.site_id = asked.site_id AND i.parent_kind = walk.kind AND i.parent_value = walk.value
-                      ORDER BY i.id
+                      WHERE i.site_id = %(site)b
+                        AND i.parent_kind = ANY (ARRAY[nullif(walk.kind, {Identity.Kind.VISITOR})])
+                        AND i.parent_value = walk.value
+                      ORDER BY i.parent_kind, i.id
                       LIMIT %(most)b)
               ) AS next ON true
         )
-        SELECT * FROM walk LIMIT %(in_all)b
+        SELECT row, size, sum(size) OVER () AS bytes FROM (SELECT * FROM walk LIMIT %(in_all)b) AS walked
      ) AS its
 )
 """
 READ_PEOPLE: Final = f"""
 {WALK_PEOPLE}
-SELECT person.place, CASE WHEN sum(person.size) OVER (PARTITION BY person.place) <= {ORDINARY_BYTES} THEN
-       (SELECT identity.registers::text FROM cohorts_identity identity WHERE identity.id = person.id) END
+SELECT person.place, CASE WHEN person.bytes <= {ORDINARY_BYTES} THEN
+       (SELECT i.registers::text FROM cohorts_identity i WHERE i.site_id = %(site)b AND i.ctid = person.row) END
   FROM person  -- a subquery: for a join the planner expects too many rows and would hash the whole table
  UNION ALL
 SELECT asked.place, (
     SELECT coalesce(json_agg(name), '[]')::text FROM (
         SELECT name, sum(octet_length(name)) OVER (ORDER BY created_at, id) AS so_far FROM (
             SELECT name, created_at, id FROM cohorts_persona
-             WHERE site_id = asked.site_id ORDER BY created_at, id LIMIT {MOST_LISTED}
+             WHERE site_id = %(site)b ORDER BY created_at, id LIMIT {MOST_LISTED}
         ) AS first
     ) AS listed WHERE so_far <= {COMMON_BYTES}
 )
@@ -88,8 +92,8 @@ SELECT asked.place, (
 # returns its own first, then its owner and those that point at it, and so on.
 WALK_NEAREST: Final = f"""
 {WALK_PEOPLE}, near AS (
-    SELECT id, sum(size) OVER (ORDER BY nearness) <= {LARGE_BYTES} AS is_read
-      FROM (SELECT id, size, row_number() OVER () AS nearness FROM person) AS walked
+    SELECT row, sum(size) OVER (ORDER BY nearness) <= {LARGE_BYTES} AS is_read
+      FROM (SELECT row, size, row_number() OVER () AS nearness FROM person) AS walked
 )
 """
 # The identities of one large person. Only the parts that are asked for leave the database.
@@ -105,7 +109,7 @@ SELECT (
             'personas', CASE WHEN %(personas)b THEN coalesce(i.registers -> 'personas', '{{}}') ELSE '{{}}' END
         ) || CASE WHEN i.registers ? 'group' THEN jsonb_build_object('group', i.registers -> 'group') ELSE '{{}}' END
     )::text END
-      FROM cohorts_identity i WHERE i.id = near.id
+      FROM cohorts_identity i WHERE i.site_id = %(site)b AND i.ctid = near.row
 )
   FROM near WHERE near.is_read
 """
@@ -147,7 +151,8 @@ class LargePerson:
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of READ_LARGE_PERSON."""
         traits = None if self.traits is None else list(self.traits)
-        return {**parameters([self.lookup]), "traits": traits, "personas": self.has_personas}
+        site_id, id_ = self.lookup
+        return {**parameters(site_id, [id_]), "traits": traits, "personas": self.has_personas}
 
 
 def find_large(site_id: int, keys: Sequence[str], rows: Rows, reader: Reader) -> list[LargePerson]:
@@ -194,26 +199,21 @@ def lookup_of(site_id: int, key: str) -> Lookup | None:
     return None if family is None else (site_id, key.removeprefix(family.prefix).replace("\0", "\ufffd"))
 
 
-def parameters(lookups: Sequence[Lookup]) -> dict[str, Any]:
-    """Return the parameters of READ_PEOPLE."""
-    return {
-        "sites": [site for site, _ in lookups],
-        "ids": [id_ for _, id_ in lookups],
-        "most": MOST_POINTING,
-        "in_all": MOST_OF_PERSON,
-    }
+def parameters(site_id: int, ids: Sequence[str | None]) -> dict[str, Any]:
+    """Return the parameters of READ_PEOPLE for persons of a site. None asks for the site's personas."""
+    return {"site": site_id, "ids": list(ids), "most": MOST_POINTING, "in_all": MOST_OF_PERSON}
 
 
-def rows_by_lookup(lookups: Sequence[Lookup], rows: Sequence[tuple[int, str | None]]) -> Rows:
-    """Return the rows of READ_PEOPLE by lookup."""
-    by_lookup: dict[Lookup, list[str] | None] = {lookup: [] for lookup in lookups}
+def rows_by_lookup(site_id: int, ids: Sequence[str | None], rows: Sequence[tuple[int, str | None]]) -> Rows:
+    """Return the rows of READ_PEOPLE for these ids by lookup."""
+    by_id: dict[str | None, list[str] | None] = {id_: [] for id_ in ids}
     for place, text in rows:
-        texts = by_lookup[lookups[place - 1]]
+        texts = by_id[ids[place - 1]]
         if text is None:
-            by_lookup[lookups[place - 1]] = None
+            by_id[ids[place - 1]] = None
         elif texts is not None:
             texts.append(text)
-    return by_lookup
+    return {(site_id, id_): texts for id_, texts in by_id.items()}
 
 
 def documents(site_id: int, keys: Sequence[str], rows: Rows, reader: Reader) -> dict[str, dict[str, Any]]:

@@ -152,9 +152,10 @@ def configure_open_connection(kind: SessionKind) -> None:
 def configure_reader(session: psycopg.Connection[Any]) -> None:
     """Configure a connection for reads by keys, for which one plan fits all values.
 
-    Without `enable_seqscan=off`, a plan made for empty tables would scan them when they are full.
+    Without `enable_seqscan=off`, a plan made for empty tables would scan them when they are full. Without
+    `enable_sort=off`, a plan made for few rows would read those of the whole site and sort them.
     """
-    configure(session, SessionKind.READS, plan_cache_mode="force_generic_plan", enable_seqscan="off")
+    configure(session, SessionKind.READS, plan_cache_mode="force_generic_plan", enable_seqscan="off", enable_sort="off")
 
 
 def refuse_other_key(**_: Any) -> None:

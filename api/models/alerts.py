@@ -8,13 +8,14 @@ from django.db.models import Q
 
 from api.models.sites import Site
 from api.models.source import Source
+from site_rows import SiteColumn, SiteForeignKey, SiteRow
 
 
 def make_signing_secret() -> str:
     return secrets.token_urlsafe(32)
 
 
-class Alert(models.Model):
+class Alert(SiteRow):
     """A condition that the worker checks (api.alerts), and the addresses that it notifies when that changes."""
 
     class Condition(models.TextChoices):
@@ -23,7 +24,7 @@ class Alert(models.Model):
         SILENCE = "silence", "source silent for"
         QUOTA = "quota", "new-goal limit reached"
 
-    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="alerts")
+    site = SiteColumn(Site, on_delete=models.CASCADE, related_name="alerts")
     name = models.CharField(max_length=100)
     condition = models.CharField("when", max_length=8, choices=Condition.choices)
     threshold = models.FloatField(
@@ -31,7 +32,7 @@ class Alert(models.Model):
         blank=True,
         help_text="Percent of the success rate, seconds of lag, minutes of silence. Empty for the goal limit.",
     )
-    source = models.ForeignKey(
+    source = SiteForeignKey(
         Source,
         on_delete=models.CASCADE,
         related_name="+",
@@ -71,7 +72,7 @@ class Alert(models.Model):
         return self.name
 
 
-class AlertDelivery(models.Model):
+class AlertDelivery(SiteRow):
     """A notification to one address of an alert. The rows are the queue of the worker and the history on the page."""
 
     class Event(models.TextChoices):
@@ -89,8 +90,8 @@ class AlertDelivery(models.Model):
         SENT = "sent", "sent"
         FAILED = "failed", "failed"
 
-    site = models.ForeignKey(Site, on_delete=models.CASCADE, db_index=False, related_name="+")
-    alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="deliveries")
+    site = SiteColumn(Site, on_delete=models.CASCADE, db_index=False, related_name="+")
+    alert = SiteForeignKey(Alert, on_delete=models.CASCADE, related_name="deliveries")
     event = models.CharField(max_length=8, choices=Event.choices)
     channel = models.CharField(max_length=7, choices=Channel.choices, db_column="way")
     address = models.CharField(max_length=254, blank=True, help_text="Empty if only the alert may hold the address.")

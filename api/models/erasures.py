@@ -7,13 +7,14 @@ from django.db import models
 from django.db.models import Q
 
 from api.models.sites import Site
+from site_rows import SiteColumn, SiteForeignKey, SiteRow
 
 
 def make_marker() -> str:
     return f"erased:{secrets.token_hex(8)}"
 
 
-class Erasure(models.Model):
+class Erasure(SiteRow):
     """A person who was erased: the receipt, and how far the sweep has come. Of their ids only hashes stay."""
 
     class Stage(models.IntegerChoices):
@@ -38,7 +39,7 @@ class Erasure(models.Model):
         GOAL_CHANGES = 16, "changes of many goals"
         DONE = 17, "done"
 
-    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="erasures")
+    site = SiteColumn(Site, on_delete=models.CASCADE, related_name="erasures")
     erased_by = models.CharField(max_length=150)
     created_at = models.DateTimeField()
     marker = models.CharField(
@@ -84,11 +85,11 @@ class Erasure(models.Model):
         return 100 if self.finished_at else int(100 * (self.stage + of_stage) / self.Stage.DONE)
 
 
-class Suppression(models.Model):
+class Suppression(SiteRow):
     """An id whose person was erased: events that name it are dropped."""
 
-    site = models.ForeignKey(Site, on_delete=models.CASCADE, db_index=False, related_name="+")
-    erasure = models.ForeignKey(Erasure, on_delete=models.CASCADE, related_name="suppressions")
+    site = SiteColumn(Site, on_delete=models.CASCADE, db_index=False, related_name="+")
+    erasure = SiteForeignKey(Erasure, on_delete=models.CASCADE, related_name="suppressions")
     hash = models.CharField(max_length=64)
 
     class Meta:

@@ -6,9 +6,10 @@ from django.db import models
 from django.db.models import Q
 
 from api.models.sites import Site
+from site_rows import SiteColumn, SiteRow
 
 
-class GoalsChange(models.Model):
+class GoalsChange(SiteRow):
     """A change of many goals: which ones, as they were when a person asked for it, and how far it has come.
 
     It is asked for first, shown in figures, then started; what is never started goes after a day.
@@ -21,7 +22,7 @@ class GoalsChange(models.Model):
         RESTORE = "restore", "restore"
         DELETE = "delete", "delete"
 
-    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="goal_changes")
+    site = SiteColumn(Site, on_delete=models.CASCADE, related_name="goal_changes")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
     action = models.CharField(max_length=8, choices=Action.choices)
     tag = models.CharField(max_length=100, blank=True)

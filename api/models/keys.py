@@ -6,6 +6,7 @@ from django.db import models
 
 from api.models.sites import Role, Site
 from api.models.source import URL_SAFE
+from site_rows import SiteColumn, SiteRow
 
 
 class Scope(models.TextChoices):
@@ -77,16 +78,14 @@ class ManagementToken(models.Model):
         return self.description
 
 
-class RefusedKey(models.Model):
+class RefusedKey(SiteRow):
     """The requests of an hour that showed a key which opens nothing, by the first characters of the key.
 
     See api.http.refused_keys.
     """
 
     # The site that the key once opened, or none. No database constraint: the site may be removed meanwhile.
-    site = models.ForeignKey(
-        Site, on_delete=models.CASCADE, null=True, db_constraint=False, db_index=False, related_name="+"
-    )
+    site = SiteColumn(Site, on_delete=models.CASCADE, null=True, db_constraint=False, db_index=False, related_name="+")
     hour = models.DateTimeField()
     reason = models.CharField(max_length=16)
     hint = models.CharField(max_length=8, blank=True)

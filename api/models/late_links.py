@@ -4,16 +4,17 @@ from django.db import models
 from django.db.models.functions import Now
 
 from api.models.sites import Site
+from site_rows import SiteColumn, SiteRow
 
 
-class LateLink(models.Model):
+class LateLink(SiteRow):
     """An id whose first visitor code changed, and which has too many conversions or users for one batch (api.digest).
 
     A worker goes on from where it says, a step at a time. Whoever writes a row has its identity locked.
     """
 
     # No database constraint: every insert would lock the one row of its site.
-    site = models.ForeignKey(Site, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    site = SiteColumn(Site, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
     kind = models.PositiveSmallIntegerField()  # as an identity's
     value = models.CharField(max_length=255)
     conversions_after = models.BigIntegerField(

@@ -4,9 +4,10 @@ from django.db import models
 from django.db.models import Q
 
 from api.models.sites import Site
+from site_rows import SiteColumn, SiteRow
 
 
-class Removal(models.Model):
+class Removal(SiteRow):
     """A site, group or persona that is being removed (api.erasure.removal), with the progress of the worker."""
 
     class Of(models.TextChoices):
@@ -14,7 +15,7 @@ class Removal(models.Model):
         GROUP = "group", "group"
         SITE = "site", "site"
 
-    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="removals")
+    site = SiteColumn(Site, on_delete=models.CASCADE, related_name="removals")
     of = models.CharField(max_length=7, choices=Of.choices)
     name = models.CharField(max_length=255)
     number = models.BigIntegerField(default=0, help_text="Of the row that is gone: its history is found by it.")

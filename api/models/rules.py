@@ -5,9 +5,10 @@ from django.db import models
 from api.models.sites import Site
 from api.models.source import Source
 from api.rules.actions import RuleAction, list_action_choices
+from site_rows import SiteColumn, SiteForeignKey, SiteRow
 
 
-class Rule(models.Model):
+class Rule(SiteRow):
     """A rule about events of a site, or of one of its sources. All rules of a site have one order, by position."""
 
     class NameTest(models.TextChoices):
@@ -21,8 +22,8 @@ class Rule(models.Model):
 
     Action = RuleAction
 
-    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="rules")
-    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="rules", null=True, blank=True)
+    site = SiteColumn(Site, on_delete=models.CASCADE, related_name="rules")
+    source = SiteForeignKey(Source, on_delete=models.CASCADE, related_name="rules", null=True, blank=True)
     position = models.IntegerField(default=0)
     name = models.CharField(max_length=100, blank=True)
     is_enabled = models.BooleanField(default=True)

@@ -7,6 +7,8 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 
+from site_rows import SiteColumn, SiteRow
+
 
 def validate_template(template: str) -> None:
     """Raise ValidationError unless a goal name template holds {type} and {name} once each."""
@@ -132,11 +134,11 @@ class Membership(models.Model):
         return f"{self.user} as {self.role} of {self.site}"
 
 
-class AuditEntry(models.Model):
+class AuditEntry(SiteRow):
     """One change by a person, a key or a command. A trigger rejects updates and deletions (migration 0009)."""
 
     # None: a change of the installation, such as of its users. Entries of a removed site stay, with its number.
-    site = models.ForeignKey(
+    site = SiteColumn(
         Site,
         on_delete=models.DO_NOTHING,
         null=True,

@@ -6,6 +6,7 @@ from django.db.models import Q
 
 from api.models.budgets import BUDGET_FIELDS, MAX_BUDGET, Budget, BudgetSpan, resolve_budget
 from api.models.sites import Site
+from site_rows import SiteColumn, SiteForeignKey, SiteRow
 
 BUDGET_VALIDATORS = [
     MinValueValidator(1, "A budget is at least 1. Switch the source off to refuse all of its events."),
@@ -14,7 +15,7 @@ BUDGET_VALIDATORS = [
 URL_SAFE = RegexValidator(r"^[A-Za-z0-9_-]+\Z", "Only letters, digits, _ and -: Segment puts it in a URL unencoded.")
 
 
-class Source(models.Model):
+class Source(SiteRow):
     """One sender of events into a site."""
 
     class Kind(models.TextChoices):
@@ -24,7 +25,7 @@ class Source(models.Model):
         IMPORT = "import", "an import"
         ALTIS = "altis", "Altis Analytics"
 
-    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="sources")
+    site = SiteColumn(Site, on_delete=models.CASCADE, related_name="sources")
     name = models.CharField(max_length=100)
     kind = models.CharField(max_length=16, choices=Kind.choices)
     is_enabled = models.BooleanField(default=True)
@@ -140,12 +141,12 @@ class RefusalCount(models.Model):
         return f"{self.reason} through {self.source_id} on {self.day}"
 
 
-class DuplicateSources(models.Model):
+class DuplicateSources(SiteRow):
     """Two sources that send the same events of the same visitors, each with messageIds of its own."""
 
-    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="duplicate_sources")
-    one = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="+")
-    other = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="+")
+    site = SiteColumn(Site, on_delete=models.CASCADE, related_name="duplicate_sources")
+    one = SiteForeignKey(Source, on_delete=models.CASCADE, related_name="+")
+    other = SiteForeignKey(Source, on_delete=models.CASCADE, related_name="+")
     event_name = models.CharField(max_length=500, help_text="Of the latest pair.")
     count = models.BigIntegerField()
     last_seen_at = models.DateTimeField()

@@ -96,10 +96,15 @@ READERS_OF_SITES: Final = AccessCheck(check_reader)
 
 
 def _fetch(calls: Sequence[PendingCall[Sequence[Lookup], Rows]]) -> None:
-    """Read for all these requests in one statement. If that takes too long, read for each alone."""
-    lookups = list(dict.fromkeys(lookup for call in calls for lookup in call.argument))
+    """Read for all these requests, in one statement for each site. If that takes too long, read for each alone."""
+    ids_by_site: dict[int, list[str | None]] = {}
+    for site_id, id_ in dict.fromkeys(lookup for call in calls for lookup in call.argument):
+        ids_by_site.setdefault(site_id, []).append(id_)
     try:
-        rows = remote_data.rows_by_lookup(lookups, fetch_all(remote_data.READ_PEOPLE, remote_data.parameters(lookups)))
+        rows: dict[Lookup, Sequence[str] | None] = {}
+        for site_id, ids in ids_by_site.items():
+            found = fetch_all(remote_data.READ_PEOPLE, remote_data.parameters(site_id, ids))
+            rows |= remote_data.rows_by_lookup(site_id, ids, found)
     except DatabaseDownError as error:
         if len(calls) == 1 or not isinstance(error.__cause__, QueryCanceled):
             raise

@@ -1,40 +1,50 @@
-"""Bench of the digest. The yardstick is bare INSERTs of the same bodies into a plain table of the same PostgreSQL.
+"""Bench of the digest. The yardsticks are another checkout, and bare INSERTs of the same bodies into a plain table.
 
-    python -m tests.bench.digest [--rounds 5] [--events 100000] [--processes 1 2] [--json FILE]
+    python -m tests.bench.digest [--before DIR] [--rounds 5] [--events 100000] [--processes 1 2] [--json FILE]
 
-The clock starts with the commit of the transaction that fills the inbox and stops when no message is pending. The
-worker is warm. Each round measures the yardstick (500 rows per commit, in as many processes), events of new people,
-and events of the same people again. A last pass without clock counts the statements.
+The clock starts when the paused worker goes on with a full inbox, and stops when no message is pending. The worker is
+warm. Each round measures the INSERTs (500 rows per commit, in as many processes), events of new people, and events of
+the same people again. Two checkouts take turns. `python -m tests.bench.wal` says which statements write what.
 """
 
 import argparse
 import multiprocessing
 import os
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import psycopg
 
-from tests.bench.events import fill_inbox, is_digested, make_events
+from tests.bench.events import is_digested, make_events
 from tests.bench.figures import Figure, describe_machine, make_parser, median, publish
-from tests.bench.stage import Link, Stage, expect, running_stage
+from tests.bench.load import fill_inbox
+from tests.bench.stage import Link, Stage, Web, Worker, add_before, expect, running_stages
 
 BATCH = 500
-TABLES = ("api_message", "cohorts_identity", "goals_conversion")
 WARM_UP = 2_000
 SLOWEST = 0.01  # seconds per event; a slower run counts as stuck
 PLAIN = 50_000  # minimum rows of the yardstick, because fewer are too fast to be timed
+CROWDS = ("new", "known")
+KEYS = {  # attribute of a run: (title, unit)
+    "rate": ("", "events/s"),
+    "wal": (": WAL", "B/event"),
+    "worker": (": CPU of the worker", "µs/event"),
+    "postgresql": (": CPU of PostgreSQL", "µs/event"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Cost of digesting an inbox."""
+    """Cost of digesting an inbox, without that of the filling."""
 
     rate: float  # events/s
-    wal: float  # bytes per event, without those of the filling
-    growth: dict[str, float]  # bytes per event by table, with indexes and with the filling
+    wal: float  # bytes per event
+    worker: float  # CPU in microseconds per event
+    postgresql: float
 
 
 def main() -> None:
@@ -42,73 +52,89 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--events", type=int, default=100_000)
     options.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    add_before(options)
     given = options.parse_args()
-    with running_stage() as stage:
-        with stage.connect() as connection:
+    with running_stages(given.before) as stages:
+        with stages[0].connect() as connection:
             print(describe_machine(connection), flush=True)
-        figures = [figure for processes in given.processes for figure in compare(stage, given, processes)]
-        figures.append(count_statements(stage))
+        rates: dict[tuple[str, int], float] = {}
+        figures = [figure for processes in given.processes for figure in compare(stages, given, processes, rates)]
+        figures += [
+            Figure(f"digest, {who} people, 2 processes", rates[who, 2], "events/s", rates[who, 1], "1", "1.6", "1.9")
+            for who in CROWDS
+            if (who, 1) in rates and (who, 2) in rates
+        ]
         publish(figures, given.json)
 
 
-def compare(stage: Stage, given: argparse.Namespace, processes: int) -> list[Figure]:
-    yardsticks: list[float] = []
-    runs: dict[str, list[Run]] = {"new": [], "known": []}
-    with stage.worker(processes):
+def compare(
+    stages: Sequence[Stage], given: argparse.Namespace, processes: int, rates: dict[tuple[str, int], float]
+) -> list[Figure]:
+    """Measure new and known people with a number of worker processes. Put the rates of this checkout into `rates`."""
+    plain: list[float] = []
+    runs: dict[tuple[str, str], list[Run]] = {(who, stage.name): [] for who in CROWDS for stage in stages}
+    with ExitStack() as stack:
+        sides = []
+        for stage in stages:
+            sides.append((stack.enter_context(stage.goalpost()), stack.enter_context(stage.worker(processes))))
+            digest(*sides[-1], WARM_UP * processes, crowd="warm", run=f"warm-{processes}", processes=processes)
         for number in range(given.rounds):
             crowd = f"{processes}-{number}"
-            if number == 0:
-                digest(stage, WARM_UP, crowd="warm", run=f"warm-{processes}", processes=processes)
-            yardsticks.append(insert_rows(max(given.events, PLAIN), processes))
-            for shift, (who, done) in enumerate(runs.items()):
-                done.append(
-                    digest(stage, given.events, crowd=crowd, run=f"{crowd}-{who}", processes=processes, shift=7 * shift)
-                )
-                print(f"round {number + 1}: {who} {done[-1].rate:,.0f} events/s", flush=True)
-    yardstick = median(yardsticks)
+            plain.append(insert_rows(max(given.events, PLAIN), processes))
+            for shift, who in enumerate(CROWDS):
+                for web, worker in sides if number % 2 else sides[::-1]:
+                    run = f"{crowd}-{who}"
+                    shape = {"processes": processes, "shift": 7 * shift}
+                    done = digest(web, worker, given.events, crowd=crowd, run=run, **shape)
+                    runs[who, worker.stage.name].append(done)
+                    print(
+                        f"round {number + 1}, load {os.getloadavg()[0]:.1f}: {who} {worker.stage.name}",
+                        f"{done.rate:,.0f} events/s, {done.wal:,.0f} B of WAL,",
+                        f"{done.worker:.0f}+{done.postgresql:.0f} µs of CPU an event",
+                        flush=True,
+                    )
+    of = {key: {name: median([getattr(run, name) for run in done]) for name in KEYS} for key, done in runs.items()}
+    rates |= {(who, processes): of[who, "now"]["rate"] for who in CROWDS}
     figures = []
-    for who, done in runs.items():
-        name = f"digest, {who} people, {processes} process{'es' if processes > 1 else ''}"
-        rate = median([run.rate for run in done])
-        floor, aim = ("3000 on 2 cores", "6000") if processes == 1 else ("", "")
-        figures.append(Figure(name, rate, "events/s", yardstick, "bare INSERTs", floor, aim))
-        if processes == 1:
-            figures.append(Figure(f"digest, {who} people: WAL", median([run.wal for run in done]), "B/event"))
-            figures += [
-                Figure(f"digest, {who} people: {table}", median([run.growth[table] for run in done]), "B/event")
-                for table in TABLES
-            ]
+    for who in CROWDS:
+        title = f"digest, {who} people, {processes} process{'es' if processes > 1 else ''}"
+        figures.append(Figure(title, of[who, "now"]["rate"], "events/s", median(plain), "bare INSERTs"))
+        for key, (what, unit) in KEYS.items():
+            limits = (
+                {"rate": ("1.4", "2.0"), "wal": ("2500 B", "1800 B")}.get(key, ("", "")) if processes == 1 else ("", "")
+            )
+            yardstick = of[who, "before"][key] if len(stages) > 1 else None
+            if key != "rate" or yardstick:
+                name = "before" if yardstick else ""
+                figures.append(Figure(f"{title}{what}", of[who, "now"][key], unit, yardstick, name, *limits))
     return figures
 
 
-def digest(stage: Stage, events: int, *, crowd: str, run: str, processes: int, shift: int = 0) -> Run:
-    """Let the worker digest `events` events of as many people, and require that all are digested."""
-    from api.tasks import digest as task
+def digest(
+    web: Web, worker: Worker, events: int, *, crowd: str, run: str, people: int = 0, processes: int = 1, shift: int = 0
+) -> Run:
+    """Let the worker digest events of `people` people, or of as many as events, and require that all are digested.
 
+    The worker is paused afterwards.
+    """
+    stage = worker.stage
     with stage.connect() as connection:
-        sizes, conversions = measure_tables(connection), count(connection, "goals_conversion")
-        with connection.transaction():
-            hits = fill_inbox(connection, stage, make_events(events, people=events, crowd=crowd, run=run, shift=shift))
-            wal = wal_position(connection)
-        begun = time.monotonic()
-        for _ in range(processes):
-            task.apply_async(expires=10, retry=False)
+        worker.pause()
+        conversions = count(connection, "goals_conversion")
+        hits = fill_inbox(web.port, make_events(events, people=people or events, crowd=crowd, run=run, shift=shift))
+        costs, wal, begun = (worker.cpu(), stage.cpu()), wal_position(connection), time.monotonic()
+        worker.go_on(nudges=processes)
         stage.wait_until(lambda: is_digested(connection, stage), "the digest", SLOWEST * events + 30)
         seconds = time.monotonic() - begun
+        spent = [(now - then) * 1e6 / events for now, then in zip((worker.cpu(), stage.cpu()), costs, strict=True)]
         written = wal_position(connection) - wal
+        worker.pause()
         made = count(connection, "goals_conversion") - conversions
         done = connection.execute(
             "SELECT status, count(*) FROM api_message GROUP BY 1 HAVING status <> 'done'"
         ).fetchall()
         expect(made == hits and not done, f"{hits} hits became {made} conversions; messages that are not done: {done}")
-        growth = {name: (size - sizes[name]) / events for name, size in measure_tables(connection).items()}
-    return Run(events / seconds, written / events, growth)
-
-
-def measure_tables(connection: Link) -> dict[str, int]:
-    """Return the bytes of each table with its indexes."""
-    sizes = [connection.execute("SELECT pg_total_relation_size(%s)", [table]).fetchone() for table in TABLES]
-    return {table: size[0] for table, size in zip(TABLES, sizes, strict=True) if size}
+    return Run(events / seconds, written / events, *spent)
 
 
 def count(connection: Link, table: str) -> int:
@@ -156,36 +182,6 @@ def insert_share(barrier: Barrier, times: Any, run: str, events: int) -> None:
             )
             connection.commit()
         times.put((begun, time.monotonic()))
-
-
-def count_statements(stage: Stage) -> Figure:
-    """Count all statements that a worker sends for a batch, and print them."""
-    events = 10 * BATCH
-    with stage.connect() as connection:
-        track_statements(connection, "all")
-        with stage.worker():
-            connection.execute("SELECT pg_stat_statements_reset()")
-            digest(stage, events, crowd="counted", run="counted", processes=1)
-            rows = connection.execute(
-                """
-                SELECT calls, total_exec_time, query LIKE '% FOR KEY SHARE OF x',
-                       left(regexp_replace(query, '\\s+', ' ', 'g'), 110)
-                  FROM pg_stat_statements ORDER BY total_exec_time DESC
-                """
-            ).fetchall()
-        track_statements(connection, "none")
-    batches = events / BATCH
-    print("statements of the digest: calls a batch, ms a call")
-    for calls, ms, is_check, query in rows[:20]:
-        print(f"{calls / batches:6.1f} {ms / calls:8.2f}  {'(a foreign key) ' if is_check else ''}{query}")
-    sent = sum(calls for calls, _, is_check, _ in rows if not is_check)
-    return Figure("digest: statements", sent / batches, f"a batch of {BATCH}")
-
-
-def track_statements(connection: Link, track: str) -> None:
-    """Switch pg_stat_statements on (`all`) or off (`none`) for new connections."""
-    connection.execute(f"ALTER SYSTEM SET pg_stat_statements.track = '{track}'")
-    connection.execute("SELECT pg_reload_conf()")
 
 
 if __name__ == "__main__":

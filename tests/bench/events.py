@@ -1,8 +1,7 @@
-"""Events as the Segment destination sends them, and inboxes filled with them."""
+"""Events as the Segment destination sends them."""
 
 import json
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -74,48 +73,6 @@ def make_event(number: int, *, person: str, at: datetime, message_id: str, shift
     }
     encoded = json.dumps(body, separators=(",", ":")).encode()
     return Event(type_, message_id, at, encoded, is_hit=type_ == "page" or (type_ == "track" and kind != 19))
-
-
-COPY = """
-COPY api_message (site_id, source_id, type, message_id, position, received_at, occurred_at, body, status, reason,
-                  detail, warnings, effects, attempts, waiting_for) FROM STDIN
-"""
-
-
-def fill_inbox(connection: Link, stage: Stage, events: Iterable[Event]) -> int:
-    """COPY events into the inbox in the form that the product stores, and return the number of hits."""
-    hits = 0
-    empty: list[str] = []
-    with connection.cursor() as cursor, cursor.copy(COPY) as copy:
-        for event in events:
-            hits += event.is_hit
-            row = (
-                stage.site_id,
-                stage.source_id,
-                event.type,
-                event.message_id,
-                0,
-                event.occurred_at,
-                event.occurred_at,
-            )
-            copy.write_row((*row, event.body, "pending", "", "", empty, empty, 0, ""))
-    return hits
-
-
-def fill_and_digest(stage: Stage, events: Iterable[Event]) -> float:
-    """Fill the inbox with events, digest them in this process, and return the seconds of the digest."""
-    from api.digest import run
-    from api.digest.claims import Claims
-
-    with stage.connect() as connection:
-        fill_inbox(connection, stage, events)
-    claims = Claims()
-    begun = time.monotonic()
-    while run.digest_all(claims, seconds=5):
-        pass
-    seconds = time.monotonic() - begun
-    claims.close()
-    return seconds
 
 
 PENDING = "SELECT 1 FROM api_message WHERE site_id = %s AND status = 'pending' ORDER BY id DESC LIMIT 1"

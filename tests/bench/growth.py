@@ -13,11 +13,20 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from tests.bench.digest import PLAIN, insert_rows
-from tests.bench.events import fill_and_digest, make_events
+from tests.bench.digest import PLAIN, digest, insert_rows
+from tests.bench.events import make_events
 from tests.bench.figures import Figure, describe_machine, make_parser, median, percentile, publish
-from tests.bench.load import Connection, basic, get, post_script, read_script, require_wrk, run_wrk
-from tests.bench.stage import Link, Stage, expect, running_stage
+from tests.bench.load import (
+    Connection,
+    basic,
+    fill_and_digest,
+    get,
+    post_script,
+    read_script,
+    require_wrk,
+    run_wrk,
+)
+from tests.bench.stage import Link, Stage, Web, Worker, expect, running_stage
 
 LARGEST = 1_000_000  # of identities, and of messages
 DIGESTED = 5_000  # events per round
@@ -128,13 +137,17 @@ def compare(stage: Stage, given: argparse.Namespace, size: int) -> list[Figure]:
     """Measure all figures at one size."""
     rates: dict[str, list[float]] = {"hello": [], "ingest": [], "read": [], "INSERTs": [], "digest": []}
     waits: dict[str, list[float]] = {}
-    shape = {"workers": 1, "threads": given.threads}
-    with stage.hello(**shape) as hello, stage.goalpost(**shape) as web:
+    with (
+        stage.hello(threads=given.threads) as hello,
+        stage.goalpost() as web,
+        stage.worker() as worker,
+        worker.paused(),
+    ):
         for number in range(given.rounds):
             turn, run = number % len(rates), f"{size}-{number}"
             for name in [*rates, *rates][turn : turn + len(rates)]:
-                port = hello.port if name == "hello" else web.port
-                rates[name].append(measure(stage, given, port, name, size=size, run=run))
+                server = hello if name == "hello" else web
+                rates[name].append(measure(server, worker, given, name, size=size, run=run))
             print(
                 f"round {number + 1}:", *(f"{name} {values[-1]:,.0f}/s" for name, values in rates.items()), flush=True
             )
@@ -154,8 +167,9 @@ def compare(stage: Stage, given: argparse.Namespace, size: int) -> list[Figure]:
     ]
 
 
-def measure(stage: Stage, given: argparse.Namespace, port: int, name: str, *, size: int, run: str) -> float:
+def measure(web: Web, worker: Worker, given: argparse.Namespace, name: str, *, size: int, run: str) -> float:
     """Measure one rate of one round."""
+    port, stage = web.port, worker.stage
     shape = {"seconds": given.seconds, "connections": CONNECTIONS}
     if name == "hello":
         return run_wrk(port, "/hello", **shape).rate
@@ -164,12 +178,7 @@ def measure(stage: Stage, given: argparse.Namespace, port: int, name: str, *, si
     if name == "INSERTs":
         return insert_rows(PLAIN, 1)
     if name == "digest":
-        before = stage.scalar("SELECT last_value FROM goals_conversion_id_seq")
-        rate = DIGESTED / fill_and_digest(
-            stage, make_events(DIGESTED, people=people_of(size), crowd="grown", run=f"digest-{run}")
-        )
-        expect(stage.scalar("SELECT last_value FROM goals_conversion_id_seq") > before, "nothing was digested")
-        return rate
+        return digest(web, worker, DIGESTED, people=people_of(size), crowd="grown", run=f"digest-{run}").rate
     ingested = run_wrk(port, "/segmentio", post_script(run), **shape)
     with stage.connect() as connection:
         gone = connection.execute("DELETE FROM api_message WHERE status = 'pending'").rowcount

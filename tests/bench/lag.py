@@ -1,18 +1,21 @@
 """Bench of the time from an accepted event until remote data shows it, with the processes of `make run`.
 
-    python -m tests.bench.lag [--rounds 5] [--seconds 20] [--rates 100 500] [--probes 10] [--poll-ms 3]
-        [--waiting 1150] [--json FILE]
+    python -m tests.bench.lag [--before DIR] [--rounds 5] [--seconds 20] [--rates 100 500] [--probes 10]
+                              [--poll-ms 3] [--waiting 1150] [--json FILE]
 
 At each rate most events are the mix of the other benches, and `--probes` per second are probes. The 200 of a probe's
 identify starts the clock, then its key is read repeatedly until the new trait appears. The last wait between two reads
-is the resolution. The yardstick is a bare Django view's answer at the same rate. The last measurement repeats the
-lowest rate while `--waiting` new goal names wait for the site's quota.
+is the resolution. The yardsticks are a bare Django view's answer at the same rate, and another checkout. The last
+measurement repeats the lowest rate while `--waiting` new goal names wait for the site's quota.
 """
 
 import argparse
 import json
+import os
 import threading
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
@@ -20,11 +23,30 @@ from itertools import count
 from tests.bench.events import is_digested
 from tests.bench.figures import Figure, describe_machine, make_parser, median, percentile, publish
 from tests.bench.load import Connection, at_rate, get, mixed_post, post, read
-from tests.bench.stage import Stage, expect, running_stage
+from tests.bench.stage import Stage, Web, Worker, add_before, expect, running_stages
 
 PROBERS = 16
 PATIENCE = 30.0
 PEOPLE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A checkout with web and worker. The worker is paused while others are measured."""
+
+    web: Web
+    worker: Worker
+
+    @property
+    def stage(self) -> Stage:
+        return self.worker.stage
+
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """Let the worker work during the block."""
+        self.worker.go_on()
+        yield
+        self.worker.pause()
 
 
 @dataclass(slots=True)
@@ -48,29 +70,37 @@ def main() -> None:
     ):
         options.add_argument(f"--{name}", type=int, default=default)
     options.add_argument("--rates", type=int, nargs="+", default=[100, 500])
+    add_before(options)
     given = options.parse_args()
-    with running_stage() as stage:
-        with stage.connect() as connection:
+    with running_stages(given.before) as stages:
+        with stages[0].connect() as connection:
             print(describe_machine(connection), flush=True)
-        shape = {"workers": 1, "threads": given.threads}
-        with stage.hello(**shape) as hello, stage.goalpost(**shape) as web, stage.worker():
-            measure(stage, given, web.port, rate=given.rates[0], run="warm")
-            figures = [
-                figure for rate in given.rates for figure in compare(stage, given, hello.port, web.port, rate=rate)
+        with ExitStack() as stack:
+            hello = stack.enter_context(stages[0].hello(threads=given.threads))
+            sides = [
+                Side(stack.enter_context(stage.goalpost()), stack.enter_context(stage.worker())) for stage in stages
             ]
-            queue_names(stage, given, web.port)
-            figures += compare(stage, given, hello.port, web.port, rate=given.rates[0], beside=" beside waiting names")
-            left = stage.scalar("SELECT count(*) FROM goals_waitingname WHERE NOT has_goal")
-            expect(left > 0, "all names had their goals before the end")
-            print(f"{left} names still wait", flush=True)
+            for side in sides:
+                measure(side, given, rate=given.rates[0], run="warm")
+                side.worker.pause()
+            figures = [figure for rate in given.rates for figure in compare(sides, given, hello, rate=rate)]
+            for side in sides:
+                with side.awake():
+                    queue_names(side, given)
+            figures += compare(sides, given, hello, rate=given.rates[0], beside=" beside waiting names")
+            for side in sides:
+                left = side.stage.scalar("SELECT count(*) FROM goals_waitingname WHERE NOT has_goal")
+                expect(left > 0, "all names had their goals before the end")
+                print(f"{left} names still wait", flush=True)
         publish(figures, given.json)
 
 
-def queue_names(stage: Stage, given: argparse.Namespace, port: int) -> None:
+def queue_names(side: Side, given: argparse.Namespace) -> None:
     """Set the usual quota of a site, and send new names until enough of them wait."""
+    stage = side.stage
     stage.scalar("UPDATE api_site SET goals_per_10_seconds = 50, goals_per_hour = 1000 RETURNING id")
     stage.scalar("DELETE FROM goals_goalcreation RETURNING id")
-    connection = Connection(port)
+    connection = Connection(side.web.port)
     for number in range(given.waiting + 50):
         body = {"type": "track", "event": f"New {number}", "userId": "user-1", "messageId": f"new-{number}"}
         status, answer = connection.ask(post(json.dumps(body).encode()))
@@ -81,44 +111,46 @@ def queue_names(stage: Stage, given: argparse.Namespace, port: int) -> None:
 
 
 def compare(
-    stage: Stage, given: argparse.Namespace, hello: int, web: int, *, rate: int, beside: str = ""
+    sides: Sequence[Side], given: argparse.Namespace, hello: Web, *, rate: int, beside: str = ""
 ) -> list[Figure]:
-    """Measure the lag and the yardstick at one rate."""
-    lags: list[list[float]] = []
-    plain: list[list[float]] = []
+    """Measure the lag and the yardsticks at one rate."""
+    waits: dict[str, list[list[float]]] = {"hello": [], **{side.stage.name: [] for side in sides}}
     for number in range(given.rounds):
-        for name in ("hello", "lag") if number % 2 else ("lag", "hello"):
+        turn = number % len(waits)
+        for name in [*waits, *waits][turn : turn + len(waits)]:
             if name == "hello":
-                with at_rate(hello, lambda _: get("/hello"), rate=rate, seconds=given.seconds) as load:
+                with at_rate(hello.port, lambda _: get("/hello"), rate=rate, seconds=given.seconds) as load:
                     pass
                 load.check("hello")
-                plain.append(load.latencies)
-            else:
-                probes = measure(stage, given, web, rate=rate, run=f"{rate}-{number}{beside}")
-                lags.append(probes.lags)
-                print(
-                    f"round {number + 1} at {rate}/s: p50 {percentile(probes.lags, 50):.0f} ms,",
-                    f"p99 {percentile(probes.lags, 99):.0f} ms of {len(probes.lags)} probes;",
-                    f"the poll resolves {percentile(probes.steps, 50):.1f} ms, p99 {percentile(probes.steps, 99):.1f}",
-                    flush=True,
-                )
-    return [
-        Figure(
-            f"200 until visible at {rate} events/s{beside}: p{percent}",
-            median([percentile(times, percent) for times in lags]),
-            "ms",
-            median([percentile(times, percent) for times in plain]),
-            "hello view's answer",
-            floor="< 1000" if beside and percent == 99 else "",
-            aim="< 150" if (rate, percent, beside) == (100, 99, "") else "",
-        )
-        for percent in (50, 99)
-    ]
+                waits[name].append(load.latencies)
+                continue
+            side = next(side for side in sides if side.stage.name == name)
+            with side.awake():
+                probes = measure(side, given, rate=rate, run=f"{rate}-{number}{beside}")
+            waits[name].append(probes.lags)
+            print(
+                f"round {number + 1}, load {os.getloadavg()[0]:.1f}, {name} at {rate}/s:",
+                f"p50 {percentile(probes.lags, 50):.0f} ms, p99 {percentile(probes.lags, 99):.0f} ms",
+                f"of {len(probes.lags)} probes; the poll resolves {percentile(probes.steps, 50):.1f} ms,",
+                f"p99 {percentile(probes.steps, 99):.1f}",
+                flush=True,
+            )
+    figures = []
+    for percent in (50, 99):
+        of = {name: median([percentile(times, percent) for times in seen]) for name, seen in waits.items()}
+        title = f"200 until visible at {rate} events/s{beside}: p{percent}"
+        floor = "< 1000" if beside and percent == 99 else ""
+        aim = "< 150" if (rate, percent, beside) == (100, 99, "") else ""
+        figures.append(Figure(title, of["now"], "ms", of["hello"], "hello view's answer", floor, aim))
+        if "before" in of:
+            limits = ("1.0", "0.7") if aim else ("", "")
+            figures.append(Figure(title, of["now"], "ms", of["before"], "before", *limits))
+    return figures
 
 
-def measure(stage: Stage, given: argparse.Namespace, port: int, *, rate: int, run: str) -> Probes:
+def measure(side: Side, given: argparse.Namespace, *, rate: int, run: str) -> Probes:
     """Send probes during a load of events, and require that all of them are digested."""
-    probes = Probes()
+    probes, stage, port = Probes(), side.stage, side.web.port
     with at_rate(port, mixed_post(run, people=PEOPLE), rate=rate - given.probes, seconds=given.seconds) as load:
         probe(port, probes, given, run)
     sent = len(load.latencies) + len(probes.lags)

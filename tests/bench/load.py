@@ -11,15 +11,15 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import count
+from itertools import count, islice
 from urllib.parse import quote
 
-from tests.bench.events import make_event, person
-from tests.bench.stage import CLIENT_ID, SECRET, SITECODE
+from tests.bench.events import Event, is_digested, make_event, person
+from tests.bench.stage import CLIENT_ID, SECRET, SITECODE, WRITE_KEY, Stage, expect
 
 # Requests with unique messageIds. The event has three ids.
 WRK_POST = """
@@ -49,6 +49,8 @@ request = function()
   return requests[counter * 7 %% %(people)d]
 end
 """
+FILLERS = 8  # connections that fill an inbox
+FILLED = 500  # events of each of their requests
 UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 PATIENCE = 30.0
 
@@ -58,7 +60,8 @@ class WrkResult:
     """Result of a wrk run."""
 
     rate: float  # requests/s
-    p99: float  # ms
+    p50: float  # ms
+    p99: float
     requests: int
 
 
@@ -75,11 +78,13 @@ def run_wrk(port: int, path: str, script: str = "", *, seconds: int, connections
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     trouble = " ".join(re.findall(r"(?:Non-2xx|Socket errors).*", output))
     rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
-    tail = re.search(r"99%\s+([\d.]+)(us|ms|s|m)", output)
+    waits = {
+        name: float(wait) * UNITS[unit] for name, wait, unit in re.findall(r"(\d+)%\s+([\d.]+)(us|ms|s|m)", output)
+    }
     requests = re.search(r"(\d+) requests in", output)
-    if trouble or rate is None or tail is None or requests is None:
+    if trouble or rate is None or "99" not in waits or requests is None:
         sys.exit(f"{path}: {trouble or output}")
-    return WrkResult(float(rate[1]), float(tail[1]) * UNITS[tail[2]], int(requests[1]))
+    return WrkResult(float(rate[1]), waits["50"], waits["99"], int(requests[1]))
 
 
 def require_wrk() -> None:
@@ -242,3 +247,51 @@ def at_rate(
         load.join()
     finally:
         is_over.set()
+
+
+def fill_inbox(port: int, events: Iterable[Event]) -> int:
+    """Send events in batches by `/v1/batch`, which every version has, and return the number of hits."""
+    key = base64.b64encode(f"{WRITE_KEY}:".encode()).decode()
+    hits, failures, lock = 0, Counter[str](), threading.Lock()
+    batches = take(iter(events), FILLED)
+
+    def work() -> None:
+        nonlocal hits
+        connection = Connection(port)
+        while not failures:
+            with lock:
+                batch = next(batches, None)
+            if batch is None:
+                break
+            body = b'{"batch":[%b]}' % b",".join(event.body for event in batch)
+            head = (
+                f"POST /v1/batch HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Basic {key}\r\n"
+                f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            )
+            status, answer = connection.ask(head.encode() + body)
+            with lock:
+                hits += sum(event.is_hit for event in batch)
+                if status != 200:
+                    failures[f"{status} {answer[:200]!r}"] += 1
+        connection.close()
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(FILLERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    expect(not failures, f"an inbox was not filled: {dict(failures)}")
+    return hits
+
+
+def take(events: Iterator[Event], size: int) -> Iterator[list[Event]]:
+    while batch := list(islice(events, size)):
+        yield batch
+
+
+def fill_and_digest(stage: Stage, events: Iterable[Event]) -> None:
+    """Send events to a stage without processes, and have them digested."""
+    with stage.goalpost() as web, stage.worker() as worker, stage.connect() as connection:
+        fill_inbox(web.port, events)
+        worker.go_on()
+        stage.wait_until(lambda: is_digested(connection, stage), "the digest", 600)

@@ -23,7 +23,7 @@ import httpx
 from api.runtime.processes import claim
 from tests.bench.figures import percentile
 from tests.bench.seed import database
-from tests.bench.stage import ENVIRONMENT, Stage, Web, expect
+from tests.bench.stage import ENVIRONMENT, ROOT, Stage, Web, expect
 
 if TYPE_CHECKING:
     from tests.bench.looks import Look, Viewer
@@ -59,6 +59,7 @@ def main() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     os.environ |= {name: ENVIRONMENT[name] for name in KEPT}
     with database(given.data_dir), tempfile.TemporaryDirectory() as name, claim(Path(name)) as lock:
+        from api.management.commands import up  # needs the settings
         from api.models import Site
         from tests.bench.looks import Viewer, looks
 
@@ -69,7 +70,8 @@ def main() -> None:
             unnamed = viewer.unnamed(site, named)
             expect(not unnamed, f"tests/bench/looks.py does not name the pages {unnamed}")
             queries = {look: count_queries(viewer, look) for look in named if given.only in look.what}
-            with Stage(Path(name), lock, site.pk, 0).goalpost(workers=1, threads=32) as web:
+            stage = Stage("now", ROOT, Path(name), lock, {}, {"web": up.web_command()}, 0, site.pk, 0)
+            with stage.goalpost() as web:
                 timings = [
                     Timed(look, count, take_times(viewer, web, look, rounds=given.rounds))
                     for look, count in queries.items()

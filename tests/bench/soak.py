@@ -11,13 +11,13 @@ import os
 import statistics
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import redis
 
 from api.runtime.processes import Child
+from tests.bench.costs import resident
 from tests.bench.events import is_digested, person
 from tests.bench.figures import Figure, describe_machine, make_parser, percentile, publish
 from tests.bench.load import Load, at_rate, get, mixed_post, read
@@ -25,7 +25,6 @@ from tests.bench.stage import Stage, expect, running_stage
 
 PEOPLE = 100_000
 SAMPLES_A_MINUTE = 6
-MEGABYTE = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -46,9 +45,9 @@ def main() -> None:
     with running_stage() as stage, ExitStack() as stack:
         with stage.connect() as connection:
             print(describe_machine(connection), flush=True)
-        hello = stack.enter_context(stage.hello(workers=1, threads=32))
-        web = stack.enter_context(stage.goalpost(workers=1, threads=32))
-        worker, beat = stack.enter_context(stage.worker())
+        hello = stack.enter_context(stage.hello(threads=32))
+        web = stack.enter_context(stage.goalpost())
+        worker = stack.enter_context(stage.worker())
         before = stage.scalar("SELECT count(*) FROM api_message")
         shape = {"seconds": given.warm_up + given.minutes * 60}
         requests = {
@@ -65,7 +64,7 @@ def main() -> None:
             for name, (port, request, rate) in requests.items()
         }
         time.sleep(given.warm_up)
-        children = {"hello": hello.child, "web": web.child, "worker": worker, "beat": beat}
+        children = {"hello": hello.child, "web": web.child, "worker": worker.worker, "beat": worker.beat}
         samples = watch(stage, children, minutes=given.minutes)
         finish(stage, loads, before=before)
         publish(figures_of(samples), given.json)
@@ -80,7 +79,11 @@ def watch(stage: Stage, children: Mapping[str, Child], *, minutes: float) -> Sam
     for number in range(total + 1):
         time.sleep(max(0.0, begun + number * 60 / SAMPLES_A_MINUTE - time.monotonic()))
         samples.minutes.append(number / SAMPLES_A_MINUTE)
-        sizes = {name: size for role, child in children.items() for name, size in resident(role, child).items()}
+        sizes = {
+            f"{role} {place}": size
+            for role, child in children.items()
+            for place, size in enumerate(resident(child.process.pid))
+        }
         expect(not samples.memory or sizes.keys() == samples.memory.keys(), f"processes came or went: {sorted(sizes)}")
         for name, size in sizes.items():
             samples.memory.setdefault(name, []).append(size)
@@ -94,17 +97,6 @@ def watch(stage: Stage, children: Mapping[str, Child], *, minutes: float) -> Sam
                 flush=True,
             )
     return samples
-
-
-def resident(role: str, child: Child) -> dict[str, float]:
-    """Return the resident memory in MB of a child and its children, by name. The child itself is the first."""
-    bytes_by_pid = {}
-    for directory in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if os.getpgid(int(directory.name)) == child.process.pid:
-                pages = int((directory / "statm").read_text().split()[1])
-                bytes_by_pid[int(directory.name)] = pages * os.sysconf("SC_PAGE_SIZE") / MEGABYTE
-    return {f"{role} {number}": bytes_by_pid[pid] for number, pid in enumerate(sorted(bytes_by_pid))}
 
 
 def finish(stage: Stage, loads: Mapping[str, Load], *, before: int) -> None:

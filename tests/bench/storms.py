@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from tests.bench.events import fill_and_digest, make_events
+from tests.bench.events import make_events
 from tests.bench.figures import Figure, describe_machine, make_parser, percentile, publish
-from tests.bench.load import Load, at_rate, basic, get
+from tests.bench.load import Load, at_rate, basic, fill_and_digest, get
 from tests.bench.stage import CLIENT_ID, SITECODE, Stage, Web, running_stage
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Spell:
 
 def main() -> None:
     options = make_parser(__doc__)
-    for name, default in (("rounds", 1), ("seconds", 3), ("rate", 40), ("threads", 48)):
+    for name, default in (("rounds", 1), ("seconds", 3), ("rate", 40)):
         options.add_argument(f"--{name}", type=int, default=default)
     options.add_argument("--only", nargs="+", default=[], help="storms by name")
     given = options.parse_args()
@@ -74,7 +74,7 @@ def main() -> None:
         fill_and_digest(stage, make_events(6_000, people=PEOPLE, crowd="storm", run="storm"))
         add_other_site()
         storms = [storm for storm in storms_on(stage) if not given.only or storm.name in given.only]
-        with stage.goalpost(workers=1, threads=given.threads) as web:
+        with stage.goalpost() as web:
             measure(web, given.rate, 1, Spell(), "warm")
             figures = [
                 figure for storm in storms for figure in compare(web, storm, given.rounds, given.seconds, given.rate)

@@ -274,7 +274,7 @@ def test_person__of_more_identities_than_are_read__is_walked_no_further(world: W
     assert world.traits("test") == world.traits("v7-1") == {"plan": "pro"}
     for id_ in ("test", "v7-1", "u1", "u1500"):
         assert len(find_person(world.site.pk, [id_])) == remote_data.MOST_OF_PERSON
-    read = fetch_all(remote_data.READ_PEOPLE, remote_data.parameters([(world.site.pk, "test"), (world.site.pk, "u1")]))
+    read = fetch_all(remote_data.READ_PEOPLE, remote_data.parameters(world.site.pk, ["test", "u1"]))
     assert Counter(place for place, _ in read) == {1: remote_data.MOST_OF_PERSON, 2: remote_data.MOST_OF_PERSON}
     assert members.sizes(world.site.pk) == ({"vip": 1}, True)
 

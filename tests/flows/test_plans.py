@@ -36,21 +36,47 @@ def _rows_read_so_far() -> dict[str, int]:
         return dict(cursor.fetchall())
 
 
+ROWS = """
+INSERT INTO cohorts_identity (site_id, kind, value, registers, parent_kind, parent_value, created_at, updated_at)
+SELECT %(site)s + {site}, {kind}, 'early-' || n, '{{}}', {parent_kind}, {parent_value}, now(), now()
+  FROM generate_series(1, {number}) AS n
+"""
+
+
+def early_rows(
+    number: int, *, site: int = 0, kind: str = "1 + n % 3", parent: tuple[str, str] = ("NULL", "NULL")
+) -> str:
+    kind = kind.replace("%", "%%")
+    return ROWS.format(number=number, site=site, kind=kind, parent_kind=parent[0], parent_value=parent[1])
+
+
+EARLY: dict[str, str] = {  # rows when the reader makes its plan
+    "none": "SELECT 1",
+    "one": early_rows(1),
+    "some": early_rows(1_000),
+    "some of another site": early_rows(1_000, site=1),
+    "all of one user": early_rows(1_000, kind="2", parent=("1", "'early-user'")),
+}
+
+
 @pytest.mark.parametrize("is_analyzed", [True, False])
-def test_reader__that_made_its_plan_on_an_empty_table__reads_the_rows_of_the_person(
-    world: World, *, is_analyzed: bool
+@pytest.mark.parametrize("early", EARLY)
+def test_reader__that_made_its_plan_early__reads_the_rows_of_the_person(
+    world: World, early: str, *, is_analyzed: bool
 ) -> None:
     """A new installation is read from its first second on; autovacuum comes a minute later at best."""
     with closing(psycopg.connect(**database.connection_parameters(), autocommit=True)) as reader:
         database.configure_reader(reader)
         with connection.cursor() as cursor:
             cursor.execute("TRUNCATE cohorts_identity CASCADE")  # its indexes may be large of another test
+            cursor.execute(EARLY[early], {"site": world.site.pk})
             cursor.execute("DELETE FROM pg_statistic WHERE starelid = 'cohorts_identity'::regclass")
+            cursor.execute("SELECT pg_clear_relation_stats('public', 'cohorts_identity')")
             if is_analyzed:
                 cursor.execute("ANALYZE cohorts_identity")
 
         def read() -> int:
-            asked = remote_data.parameters([(world.site.pk, "ada")])
+            asked = remote_data.parameters(world.site.pk, ["ada"])
             return len(reader.execute(remote_data.READ_PEOPLE, asked, prepare=True).fetchall())
 
         assert read() == 0

@@ -171,7 +171,7 @@ def test_lookup__id_on_very_many_devices__reads_a_bounded_number_of_them(world: 
         cursor.execute("ANALYZE cohorts_identity")  # as autovacuum does; statistics may be those of another test
 
     assert world.traits("test") == world.traits("anon-1199") == {"plan": "scale"}
-    parameters = remote_data.parameters([(world.site.pk, "test")])
+    parameters = remote_data.parameters(world.site.pk, ["test"])
     assert len(fetch_all(remote_data.READ_PEOPLE, parameters)) == 1 + remote_data.MOST_POINTING
 
 

@@ -1,0 +1,213 @@
+"""Pytest plugin: a test fails if the product sends a statement in it that does not name its site.
+
+Each text is parsed once a process. The plugin looks at the stack only if a statement has a fault.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cache, wraps
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from pglast.parser import ParseError
+from psycopg import AsyncCursor, AsyncServerCursor, Cursor, ServerCursor, sql
+
+from tests.support.site_judge import SITE, Fault, Judgement, judge
+
+ROOT: Final = Path(__file__).parents[2]
+KNOWN: Final = ROOT / "tests" / "unpinned.txt"
+PACKAGES: Final = ("api", "goals", "cohorts", "tests")
+
+# Tables whose rows are not of one site, or are asked for before the site is known.
+COMMON_TABLES: Final = {
+    "api_site": "the list of sites",
+    "api_writekey": "finds the source, and so the site, of a request",
+    "api_credential": "opens several sites",
+    "api_credential_sites": "finds the sites of a credential",
+    "api_managementtoken": "opens several sites",
+    "api_managementtoken_sites": "finds the sites of a token",
+    "api_membership": "finds the sites of a person",
+    "api_keyfingerprint": "one row of the installation",
+    "api_heartbeat": "processes of the installation",
+    "api_databaseclock": "one row of the installation",
+    "api_backfill": "progress of a command over all sites",
+}
+# Applications of Django, whose tables know no sites.
+COMMON_APPS: Final = {"auth", "contenttypes", "sessions", "admin", "messages", "staticfiles"}
+
+# The beginnings of `path:function` from which a statement may go to all sites.
+ALLOWED_PLACES: Final = {
+    "tests/": "a test looks at rows of all sites",
+    "api/checks/": "`verify` reads the whole database, in one snapshot",
+    "api/management/": "commands of the operator, over all sites",
+    "api/pages/tables.py": "the tables that Django's administrators read, over all sites",
+}
+# Modules that send the statements of their callers.
+TRANSPORTS: Final = {"api/http/database.py", "site_rows.py"}
+
+
+@dataclass
+class Recorder:
+    """The statements of this process, and the faults of the test that runs."""
+
+    judgements: dict[tuple[str, bool], Judgement] = field(default_factory=dict)
+    places: dict[str, set[str]] = field(default_factory=dict)  # of each text with a fault
+    offences: list[str] = field(default_factory=list)
+    is_strict: bool = True
+
+    def note(self, query: Any, parameters: Any, connection: Any) -> None:
+        """Judge a statement that is about to be sent."""
+        text = query.decode() if isinstance(query, bytes) else query
+        if isinstance(text, sql.Composable):
+            text = text.as_string(connection)
+        if text.startswith(("SAVEPOINT", "RELEASE", "ROLLBACK")):  # a new name each time
+            return
+        key = (text, parameters is not None)
+        judgement = self.judgements.get(key)
+        if judgement is None:
+            judgement = self.judgements[key] = _judge(*key)
+        faults = judgement.faults
+        if len(judgement.site_parameters) > 1 and len(sites := judgement.name_sites(parameters)) > 1:
+            faults = (*faults, Fault("two-sites", f"the statement names the sites {sorted(map(str, sites))}"))
+        if faults:
+            self._note_faults(text, faults)
+
+    def _note_faults(self, text: str, faults: tuple[Fault, ...]) -> None:
+        place = find_place()
+        if place is None or place.startswith(tuple(ALLOWED_PLACES)):
+            return
+        for fault in faults:
+            line = f"{place} {fault.table}"
+            if not is_known(line):
+                self.places.setdefault(text, set()).add(line)
+                self.offences.append(f"{line}\n    {fault.text}\n    {' '.join(text.split())[:1_000]}")
+
+    def raise_offences(self) -> None:
+        """Fail the test that runs if it sent a statement with a fault."""
+        if self.offences and self.is_strict:
+            offences = "\n".join(dict.fromkeys(self.offences))
+            self.offences.clear()
+            pytest.fail(f"Statements do not name their site (tests/support/site_law.py):\n{offences}", pytrace=False)
+
+
+recorder = Recorder()
+
+
+def _judge(text: str, has_parameters: bool) -> Judgement:  # noqa: FBT001 - the key of a dict
+    try:
+        return judge(text, list_site_tables(), has_parameters=has_parameters)
+    except ParseError:  # a test sends text that is no SQL, and PostgreSQL refuses it
+        return Judgement((), ())
+
+
+@cache
+def list_site_tables() -> frozenset[str]:
+    """Return the tables with a column of the site, except those of no single site."""
+    from django.apps import apps
+
+    return frozenset(
+        model._meta.db_table
+        for model in apps.get_models(include_auto_created=True)
+        if any(field.column == SITE for field in model._meta.local_concrete_fields)
+    ).difference(COMMON_TABLES)
+
+
+@cache
+def read_known() -> frozenset[str]:
+    """Return the lines of the faults that are known."""
+    return frozenset(line for line in KNOWN.read_text().splitlines() if line and line[0] != "#")
+
+
+@cache
+def is_known(line: str) -> bool:
+    """Return True if a line is listed, itself or by a pattern with `*`."""
+    return line in read_known() or any(fnmatchcase(line, known) for known in read_known() if "*" in known)
+
+
+def find_place() -> str | None:
+    """Return `path:function` of the project's code that sends the statement, or None for a migration."""
+    place = None
+    for path, function in _list_frames():
+        if "migrations" in Path(path).parts:
+            return None
+        if place is None and path not in TRANSPORTS:
+            place = f"{path}:{function}"
+    return place or "?:?"
+
+
+def _list_frames() -> Iterator[tuple[str, str]]:
+    """Yield path and function of the project's frames and of Django's migrations, the innermost first."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        path = Path(frame.f_code.co_filename)
+        if path.parts[-4:-1] == ("django", "db", "migrations"):
+            yield path.as_posix(), ""
+        elif path.is_relative_to(ROOT) and path != Path(__file__):
+            relative = path.relative_to(ROOT)
+            if relative.parts[0] in PACKAGES or len(relative.parts) == 1:
+                yield relative.as_posix(), frame.f_code.co_qualname.partition(".<locals>")[0]
+        frame = frame.f_back  # type: ignore[assignment]  # None ends the loop
+
+
+def _record(cursors: type[Any], name: str) -> None:
+    """Let a method of psycopg's cursors note each statement."""
+    method: Callable[..., Any] = cursors.__dict__[name]
+
+    @wraps(method)
+    def noting(self: Any, query: Any, *arguments: Any, **options: Any) -> Any:
+        parameters = arguments[0] if arguments else options.get("params", options.get("params_seq"))
+        if name != "executemany":
+            recorder.note(query, parameters, self.connection)
+        elif isinstance(parameters, list | tuple):
+            for row in parameters:
+                recorder.note(query, row, self.connection)
+        else:
+            recorder.note(query, (), self.connection)
+        return method(self, query, *arguments, **options)
+
+    setattr(cursors, name, noting)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--statements", type=Path, help="write each statement with its faults to this file, and fail no test"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    recorder.is_strict = config.getoption("--statements") is None
+    for cursors in (Cursor, AsyncCursor, ServerCursor, AsyncServerCursor):
+        for name in ("execute", "executemany", "stream", "copy"):
+            if name in cursors.__dict__:
+                _record(cursors, name)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    path: Path | None = config.getoption("--statements")
+    if path is not None:
+        with path.open("a") as file:
+            for (text, _), judgement in recorder.judgements.items():
+                row = {"sql": text, "faults": [f"{fault.table}: {fault.text}" for fault in judgement.faults]}
+                file.write(json.dumps({**row, "places": sorted(recorder.places.get(text, []))}) + "\n")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None]:
+    yield
+    recorder.raise_offences()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None]:
+    yield
+    recorder.raise_offences()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None]:
+    yield
+    recorder.raise_offences()

@@ -1,5 +1,6 @@
 """Static files, sent without Django, because a page asks for a dozen at once and they must not wait for pages."""
 
+import asyncio
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -7,7 +8,6 @@ from whitenoise.middleware import WhiteNoiseMiddleware  # type: ignore[import-un
 
 from api.http.endpoint import Scope, Send
 from api.http.middleware import OTHER_POLICY
-from api.http.threads import look_up
 
 PIECE: Final = 256 * 1024
 HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"content-security-policy", OTHER_POLICY.encode()))
@@ -23,15 +23,15 @@ async def answer(scope: Scope, send: Send) -> bool:
     static_file = files.files.get(scope["path"])
     if static_file is None:
         return False
-    response = await look_up(static_file.get_response, scope["method"], list_conditions(scope))
+    response = await asyncio.to_thread(static_file.get_response, scope["method"], list_conditions(scope))
     headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in response.headers]
     status = int(HTTPStatus(response.status))
     await send({"type": "http.response.start", "status": status, "headers": [*headers, *HEADERS]})
     try:
-        piece = await look_up(response.file.read, PIECE) if response.file is not None else b""
+        piece = await asyncio.to_thread(response.file.read, PIECE) if response.file is not None else b""
         while len(piece) == PIECE:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
-            piece = await look_up(response.file.read, PIECE)
+            piece = await asyncio.to_thread(response.file.read, PIECE)
         await send({"type": "http.response.body", "body": piece})
     finally:
         if response.file is not None:

@@ -9,22 +9,30 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
+from api.http.database import DatabaseDownError
+
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 # Bytes of bodies that the loop itself parses. A thousand events of 1 kB take some 60 ms, and all others would wait.
 LIGHT_BYTES: Final = 16_384
-# They mostly wait for PostgreSQL, as many as the pool has connections (api.http.database).
-LOOKUPS: Final = ThreadPoolExecutor(8, "lookups")
-# Every computing thread takes the interpreter from the loop, so a second one would delay each event twice as long.
-COMPUTATIONS: Final = ThreadPoolExecutor(1, "computations")
+LOOKUPS: Final = ThreadPoolExecutor(4, "lookups")  # half of the connections of the pool (api.http.database)
+LOOKUP_SECONDS: Final = 5.0  # of waiting for a thread and for the database: Segment hangs up after 10
+# Each computing thread takes the interpreter from the loop for half a millisecond. One alone would let a batch under
+# slow rules hold up the batches of all other sites.
+COMPUTATIONS: Final = ThreadPoolExecutor(2, "computations")
 
 
 async def look_up(
     function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
 ) -> Result:
-    """Return the result of a function that asks the database or waits otherwise."""
-    return await asyncio.get_running_loop().run_in_executor(LOOKUPS, partial(function, *args, **kwargs))
+    """Return the result of a function that asks the database. Raises DatabaseDownError after LOOKUP_SECONDS."""
+    work = asyncio.get_running_loop().run_in_executor(LOOKUPS, partial(function, *args, **kwargs))
+    try:
+        async with asyncio.timeout(LOOKUP_SECONDS):
+            return await work
+    except TimeoutError as error:
+        raise DatabaseDownError from error
 
 
 async def compute(

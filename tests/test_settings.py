@@ -47,7 +47,7 @@ def test_command__bad_setting__names_it_in_one_line(name: str, value: str) -> No
     assert name in refusal("manage.py", "check", **{name: value})
 
 
-@pytest.mark.parametrize("program", [("-c", "import api.wsgi"), ("-m", "celery", "-A", "api.celery", "report")])
+@pytest.mark.parametrize("program", [("-c", "import api.asgi"), ("-m", "celery", "-A", "api.celery", "report")])
 def test_web_and_worker__bad_setting__name_it_in_one_line(program: tuple[str, ...]) -> None:
     assert "GOALPOST_KEEP_DONE_DAYS" in refusal(*program, GOALPOST_KEEP_DONE_DAYS="1")
 

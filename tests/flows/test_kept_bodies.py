@@ -19,8 +19,8 @@ from api.events.encodings import WINDOW_BITS, decode
 from api.http.credentials import clear_lookups
 from api.ingest.provisioning import create_source
 from api.models import Erasure, Message, Rule, Source
+from tests.support.asgi import ask
 from tests.support.tracking import EVENTS, KEY, basic, post
-from tests.support.wsgi import ask
 from tests.world import SITECODE, World
 
 GOOD = {"type": "track", **EVENTS["track"]}
@@ -117,18 +117,18 @@ def test_connection__that_ends_too_soon__leaves_what_came(
     world: World, source: Source, path: str, encoding: str, compress: Any
 ) -> None:
     body = compress(LONG)
-    environ = {"HTTP_AUTHORIZATION": basic()["authorization"]}
+    headers = [(b"authorization", basic()["authorization"].encode())]
     if path == "/segmentio":
-        environ = {
-            "HTTP_AUTHORIZATION": world.post(b"{}").request.headers["authorization"],
-            "HTTP_X_SEGMENT_SETTINGS": SITECODE,
-        }
+        headers = [
+            (b"authorization", world.post(b"{}").request.headers["authorization"].encode()),
+            (b"x-segment-settings", SITECODE.encode()),
+        ]
         Message.objects.all().delete()
     cut = body[: len(body) // 2]
 
-    status = ask(
-        "POST", path, body=cut, HTTP_CONTENT_ENCODING=encoding, **{**environ, "CONTENT_LENGTH": str(len(body))}
-    )
+    headers += [(b"content-encoding", encoding.encode()), (b"content-length", b"%d" % len(body))]
+
+    status = ask("POST", path, body=cut, headers=headers, is_cut=True)
 
     assert status == 400
     status_, reason, came, kept_encoding = kept()

@@ -1,40 +1,42 @@
 """Requests that Django answers run within limits, and hold up no event, remote data or health."""
 
-import io
 import os
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 
 import httpx
 import pytest
-from api.wsgi import application
 from django.contrib.auth.hashers import PBKDF2PasswordHasher, check_password, make_password
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import Client, override_settings
 from django.urls import path
 
-from api.http import passwords, static_files
+from api.http import bodies, passwords, static_files
+from api.http.bodies import STRANGERS
 from api.http.concurrency import ConcurrencyLimit, LimitReachedError
 from api.http.django_requests import (
     BODY_BYTES,
-    BODY_LIMIT,
     EXPORT_LIMIT,
     HEAD_BYTES,
     INCOMPLETE,
-    PAGE_LIMIT,
+    PAGES,
     SIGN_IN_BYTES,
-    SIGN_IN_LIMIT,
+    SIGN_INS,
 )
 from api.ingest.provisioning import create_source
+from tests.support import asgi
+from tests.support.asgi import Exchange, wait_for
+from tests.support.concurrency import wait_until
 from tests.world import World
 
 WRITE_KEY = "test_write_key_0001"
 FORM = {"csrfmiddlewaretoken": "a" * 32, "username": "ada", "password": "wrong"}
-LIMITS = (PAGE_LIMIT, SIGN_IN_LIMIT, BODY_LIMIT, EXPORT_LIMIT, static_files.LARGE)
+LIMITS = (PAGES.limit, SIGN_INS.limit, EXPORT_LIMIT)
 LARGE_FILE = "/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js"
+HOST = [(b"host", b"localhost")]
 
 
 @pytest.fixture(autouse=True)
@@ -43,29 +45,39 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for limit in LIMITS:
         monkeypatch.setattr(limit, "patience", min(limit.patience, 0.02))
     yield
-    for limit in LIMITS:
-        assert free_places(limit) == limit.running
+    wait_until(lambda: [free_places(limit) for limit in LIMITS] == [limit.running for limit in LIMITS])
 
 
 def free_places(limit: ConcurrencyLimit) -> int:
     """Return how many more may run, by taking them."""
-    taken = 0
-    with suppress(LimitReachedError):
-        while True:
-            limit.enter()
-            taken += 1
-    for _ in range(taken):
-        limit.leave()
-    return taken
+
+    async def take_all() -> int:
+        taken = 0
+        async with AsyncExitStack() as stack:
+            try:
+                while True:
+                    await stack.enter_async_context(limit.place())
+                    taken += 1
+            except LimitReachedError:
+                return taken
+
+    return wait_for(take_all())
 
 
 @contextmanager
 def full(limit: ConcurrencyLimit) -> Iterator[None]:
     """Have others hold every place."""
-    with ExitStack() as stack:
+    stack = AsyncExitStack()
+
+    async def take_all() -> None:
         for _ in range(limit.running):
-            stack.enter_context(limit.place())
+            await stack.enter_async_context(limit.place())
+
+    wait_for(take_all())
+    try:
         yield
+    finally:
+        wait_for(stack.aclose())
 
 
 @pytest.fixture
@@ -86,7 +98,7 @@ def sign_in(world: World) -> httpx.Response:
 
 
 def test_pages__full__refuse_with_a_page_and_the_api_with_json(world: World, signed_in: dict[str, str]) -> None:
-    with full(PAGE_LIMIT):
+    with full(PAGES.limit):
         page = world.client.get("/admin/s/1q2w3e4r5t/", headers=signed_in)
         form = world.client.post("/admin/s/1q2w3e4r5t/settings/save/", headers=signed_in, data={"name": "x"})
         api = world.client.get("/api/goals", headers={"host": "localhost"})
@@ -123,61 +135,59 @@ def test_everything_of_django__full__holds_no_event_no_read_no_health_no_file(wo
 
 
 def test_sign_ins__full__hold_nobody_who_is_signed_in(world: World, signed_in: dict[str, str]) -> None:
-    with full(SIGN_IN_LIMIT):
+    with full(SIGN_INS.limit):
         assert sign_in(world).status_code == 503
         assert world.client.get("/admin/login/", headers={"host": "localhost"}).status_code == 200
         assert world.client.get("/admin/s/1q2w3e4r5t/", headers=signed_in).status_code == 200
-    with full(PAGE_LIMIT):
+    with full(PAGES.limit):
         assert sign_in(world).status_code == 200  # with a wrong password
-
-
-def test_threads__that_django_can_hold__leave_a_third_to_senders_and_readers() -> None:
-    from api.management.commands.up import web_command
-
-    command = web_command()
-    threads = int(command[command.index("--blocking-threads") + 1])
-
-    assert sum(limit.threads for limit in LIMITS) <= threads * 2 / 3
 
 
 # Bodies
 
 
-class Half(io.RawIOBase):
-    """A body of which half comes; meanwhile no place of a page or a sign-in may be taken."""
-
-    def __init__(self) -> None:
-        self.free: list[int] = []
-        self._left = b"username=a"
-
-    def read(self, _size: int = -1) -> bytes:
-        self.free.append(free_places(PAGE_LIMIT) + free_places(SIGN_IN_LIMIT))
-        left, self._left = self._left, b""
-        return left
+def post_in_pieces(target: str) -> Exchange:
+    """Begin a form of which half comes."""
+    begun = Exchange("POST", target, headers=[*HOST, (b"content-length", b"20")])
+    begun.give(b"username=a", more=True)
+    return begun
 
 
 @pytest.mark.parametrize("target", ["/admin/login/", "/api/goals"])
 def test_body__that_comes_slowly_and_in_half__waits_for_no_place_and_changes_nothing(world: World, target: str) -> None:
-    body, started = Half(), []
-    environ = {
-        "REQUEST_METHOD": "POST",
-        "PATH_INFO": target,
-        "QUERY_STRING": "",
-        "CONTENT_LENGTH": "20",
-        "SERVER_NAME": "localhost",
-        "SERVER_PORT": "80",
-        "HTTP_HOST": "localhost",
-        "wsgi.input": body,
-    }
-    answer = b"".join(application(environ, lambda status, _headers: started.append(status)))
+    begun = [post_in_pieces(target) for _ in range(3 * PAGES.limit.running)]
 
-    assert started == ["400 Bad Request"]
-    assert b"ended too soon" in answer
-    assert body.free == [PAGE_LIMIT.running + SIGN_IN_LIMIT.running] * 2
+    assert free_places(PAGES.limit) == PAGES.limit.running
+    assert free_places(SIGN_INS.limit) == SIGN_INS.limit.running
+    for each in begun:
+        each.end_too_soon()
+        status, _, answer = each.read()
+        assert status == 400
+        assert b"ended too soon" in answer
 
 
-def test_bodies__full__are_refused_and_pages_are_not(world: World, signed_in: dict[str, str]) -> None:
-    with full(BODY_LIMIT):
+@pytest.mark.parametrize("piece", [b"username=a", b""])
+@pytest.mark.parametrize("target", ["/admin/login/", "/api/goals", "/v1/track", "/segmentio"])
+def test_body__that_never_ends__is_refused_after_a_minute(
+    world: World, monkeypatch: pytest.MonkeyPatch, target: str, piece: bytes
+) -> None:
+    """With an empty piece nothing of the body comes at all."""
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(bodies, "DRAIN_SECONDS", 0.1)
+    headers = [(name.encode(), value.encode()) for name, value in world.post(b"{}").request.headers.items()]
+    begun = Exchange("POST", target, headers=[header for header in headers if header[0] != b"host"] + HOST)
+    if piece:
+        begun.give(piece, more=True)
+
+    status, headers_, _ = begun.read()
+
+    assert (status, headers_["retry-after"]) == (503, "2")
+
+
+def test_bodies__beyond_the_memory_for_strangers__are_refused_and_pages_are_not(
+    world: World, signed_in: dict[str, str]
+) -> None:
+    with asgi.full(STRANGERS):
         assert sign_in(world).status_code == 503
         assert world.client.get("/admin/s/1q2w3e4r5t/", headers=signed_in).status_code == 200
 
@@ -222,15 +232,29 @@ def test_query__with_more_parameters_than_anybody_sends__is_refused(world: World
 # Streams and failures
 
 
+closed = threading.Event()  # of the pieces that were made last
+
+
 def pieces() -> Iterator[bytes]:
-    yield b"first"
-    assert free_places(PAGE_LIMIT) == PAGE_LIMIT.running - 1  # it is made in the place of a page
-    yield b"second"
+    try:
+        yield b"first"
+        assert free_places(PAGES.limit) == PAGES.limit.running - 1  # it is made in the place of a page
+        yield b"second"
+    finally:
+        closed.set()
 
 
 def broken_pieces() -> Iterator[bytes]:
     yield b"first"
     raise KeyError("the database went away")
+
+
+def endless_pieces() -> Iterator[bytes]:
+    try:
+        while True:
+            yield b"x" * 65_536
+    finally:
+        closed.set()
 
 
 def stream(_: HttpRequest) -> StreamingHttpResponse:
@@ -241,90 +265,145 @@ def stream_broken(_: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(broken_pieces())
 
 
+def stream_endlessly(_: HttpRequest) -> StreamingHttpResponse:
+    return StreamingHttpResponse(endless_pieces())
+
+
 def fail(_: HttpRequest) -> HttpResponse:
     raise KeyError("a defect")
 
 
-urlpatterns = [path("admin/stream", stream), path("admin/broken", stream_broken), path("admin/fail", fail)]
+urlpatterns = [
+    path("admin/stream", stream),
+    path("admin/broken", stream_broken),
+    path("admin/endless", stream_endlessly),
+    path("admin/fail", fail),
+]
 handler500 = "api.rest.errors.answer_server_error"
 
 
-def ask(target: str) -> Any:
-    environ = {
-        "REQUEST_METHOD": "GET",
-        "PATH_INFO": target,
-        "QUERY_STRING": "",
-        "wsgi.input": io.BytesIO(),
-        "SERVER_NAME": "localhost",
-        "SERVER_PORT": "80",
-        "HTTP_HOST": "localhost",
-        "wsgi.url_scheme": "http",
-    }
-    return application(environ, lambda _status, _headers: None)
+def get(target: str) -> Exchange:
+    closed.clear()
+    begun = Exchange("GET", target, headers=HOST)
+    begun.give(b"")
+    return begun
+
+
+def take_first(begun: Exchange) -> bytes:
+    """Take status, headers and the first piece of a response."""
+    head, body = begun.take(), begun.take()
+    assert head is not None
+    assert body is not None
+    assert head["status"] == 200
+    return bytes(body["body"])
 
 
 @override_settings(ROOT_URLCONF=__name__)
 def test_export__while_it_is_sent__holds_no_place_of_a_page(world: World) -> None:
-    body = ask("/admin/stream")
-    assert free_places(PAGE_LIMIT) == PAGE_LIMIT.running
+    begun = get("/admin/stream")
+    begun.take()
+    assert free_places(PAGES.limit) == PAGES.limit.running
     assert free_places(EXPORT_LIMIT) == EXPORT_LIMIT.running - 1
 
-    assert list(body) == [b"first", b"second"]
+    rest = []
+    while message := begun.take():
+        rest.append((message["body"], message.get("more_body", False)))
+        assert free_places(PAGES.limit) == PAGES.limit.running
+    assert rest == [(b"first", True), (b"second", True), (b"", False)]
+    assert closed.is_set()
     assert free_places(EXPORT_LIMIT) == EXPORT_LIMIT.running
-    body.close()  # the server closes it, too
 
 
 @override_settings(ROOT_URLCONF=__name__)
-def test_export__whose_reader_goes__gives_its_place_back(world: World) -> None:
-    for _ in range(EXPORT_LIMIT.running + 1):
-        body = ask("/admin/stream")
-        assert next(body) == b"first"
-        body.close()
-        body.close()
+def test_export__whose_reader_goes__ends_and_gives_its_place_back(world: World) -> None:
+    for target in ("/admin/stream", "/admin/endless"):
+        for _ in range(EXPORT_LIMIT.running + 1):
+            begun = get(target)
+            take_first(begun)
+            begun.leave()
+            wait_until(begun.is_over)
+            assert closed.is_set()
+
+
+@override_settings(ROOT_URLCONF=__name__)
+def test_export__while_others_hold_every_place__waits_for_its_turn_and_is_not_broken_off(world: World) -> None:
+    begun = get("/admin/stream")
+    assert take_first(begun) == b"first"
+    with full(PAGES.limit):
+        time.sleep(0.1)
+        assert not closed.is_set()
+
+    assert begun.read_rest() == b"second"
 
 
 @override_settings(ROOT_URLCONF=__name__)
 def test_export__that_breaks_off__says_so_at_its_end_and_gives_its_place_back(world: World) -> None:
     for _ in range(EXPORT_LIMIT.running + 1):
-        assert list(ask("/admin/broken")) == [b"first", INCOMPLETE]
+        assert get("/admin/broken").read()[2] == b"first" + INCOMPLETE
 
 
 @override_settings(ROOT_URLCONF=__name__)
 def test_exports__full__are_refused_and_pages_are_not(world: World) -> None:
-    bodies = [ask("/admin/stream") for _ in range(EXPORT_LIMIT.running)]
+    begun = [get("/admin/stream") for _ in range(EXPORT_LIMIT.running)]
+    for each in begun:
+        take_first(each)
 
-    assert b"Not available just now" in b"".join(ask("/admin/stream"))
-    assert free_places(PAGE_LIMIT) == PAGE_LIMIT.running
-    for body in bodies:
-        body.close()
+    status, headers, answer = get("/admin/stream").read()
+    assert (status, headers["retry-after"]) == (503, "2")
+    assert b"Not available just now" in answer
+    assert free_places(PAGES.limit) == PAGES.limit.running
+    for each in begun:
+        each.leave()
 
 
 @override_settings(ROOT_URLCONF=__name__)
 def test_view__that_fails__gives_its_place_back(world: World) -> None:
-    for _ in range(PAGE_LIMIT.running + 1):
-        assert b"Server Error" in b"".join(ask("/admin/fail"))
+    for _ in range(PAGES.limit.running + 1):
+        assert b"Server Error" in get("/admin/fail").read()[2]
 
 
 # Files
 
 
-def test_file__large__is_sent_within_a_limit(world: World) -> None:
+def test_file__large__is_sent_in_pieces_as_its_reader_takes_them(world: World) -> None:
     whole = world.client.get(LARGE_FILE)
-    assert len(whole.content) == int(whole.headers["content-length"]) > static_files.WHOLE_BYTES
-    with full(static_files.LARGE):
-        assert world.client.get(LARGE_FILE).status_code == 503
-        assert world.client.head(LARGE_FILE).status_code == 200
-        known = {"if-none-match": whole.headers["etag"]}
-        assert world.client.get(LARGE_FILE, headers=known).status_code == 304
-    body = ask(LARGE_FILE)
-    body.close()
-    body.close()
+    assert len(whole.content) == int(whole.headers["content-length"]) > 2 * static_files.PIECE
+    assert world.client.head(LARGE_FILE).status_code == 200
+    assert world.client.head(LARGE_FILE).content == b""
+    known = {"if-none-match": whole.headers["etag"]}
+    assert world.client.get(LARGE_FILE, headers=known).status_code == 304
+
+    begun = [get(LARGE_FILE) for _ in range(30)]  # many more than there are threads
+    for each in begun:
+        assert len(take_first(each)) == static_files.PIECE
+    assert world.client.get(LARGE_FILE).content == whole.content
+    assert world.client.get("/health/ready").status_code == 200
+    for each in begun[1:]:
+        each.leave()
+    assert whole.content.endswith(begun[0].read_rest())
+    wait_until(lambda: all(each.is_over() for each in begun))
+
+
+@pytest.mark.parametrize(
+    ("range_", "start", "end"), [("bytes=10-19", 10, 20), ("bytes=-7", -7, None), ("bytes=300000-", 300_000, None)]
+)
+def test_file__of_which_a_part_is_asked_for__sends_that_part(
+    world: World, range_: str, start: int, end: int | None
+) -> None:
+    whole = world.client.get(LARGE_FILE).content
+
+    part = world.client.get(LARGE_FILE, headers={"range": range_})
+
+    assert (part.status_code, part.content) == (206, whole[start:end])
+    assert int(part.headers["content-length"]) == len(part.content)
 
 
 def test_file__small__is_handed_over_whole_with_the_headers_of_a_file(world: World) -> None:
     answer = world.client.get("/static/api/colors.css")
 
-    assert isinstance(ask("/static/api/colors.css"), list)  # the server sends it without one of the limited threads
+    begun = get("/static/api/colors.css")
+    assert take_first(begun) == answer.content
+    assert begun.read_rest() == b""
     assert answer.headers["content-type"].startswith("text/css")
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "max-age" in answer.headers["cache-control"]

@@ -16,6 +16,7 @@ from api.http import database
 from api.ingest import inbox
 from api.ingest.new_message import NewMessage
 from api.models import Message
+from tests.support.asgi import wait_for
 from tests.support.concurrency import in_threads
 from tests.support.outages import database_down
 from tests.world import START, World
@@ -116,7 +117,7 @@ def test_committer__after_a_row_that_is_a_defect_of_ours__stores_the_next(world:
     nonsense = NewMessage(world.site.pk, None, replace(event, warnings=None))  # type: ignore[arg-type]  # on purpose
 
     with pytest.raises(database.DatabaseDownError):
-        inbox.store([nonsense])
+        wait_for(inbox.store([nonsense]))
 
     assert world.post(world.event()).status_code == 200
 

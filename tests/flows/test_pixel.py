@@ -10,10 +10,11 @@ import httpx
 import pytest
 from pytest_django import Settings
 
-from api.http.endpoint import UNAUTHENTICATED_READS
+from api.http.bodies import STRANGERS
 from api.ingest import nudge
 from api.ingest.provisioning import create_source
 from api.models import Message, Source
+from tests.support.asgi import full
 from tests.support.concurrency import wait_until
 from tests.support.outages import database_down, forget_backlog
 from tests.support.rules import add_rule
@@ -174,13 +175,9 @@ def test_pixel__under_a_redaction__does_not_store_what_it_drops(world: World, so
     assert json.loads(bytes(world.last_message().body))["properties"] == {"other": 2}
 
 
-def test_pixel__while_strangers_keep_all_seats__needs_none(world: World, source: Source) -> None:
-    taken = [UNAUTHENTICATED_READS.acquire(blocking=False) for _ in range(8)]
-    try:
+def test_pixel__while_strangers_take_all_room__needs_none(world: World, source: Source) -> None:
+    with full(STRANGERS):
         answer = pixel(world, "track", {**EVENTS["track"], "writeKey": KEY})
-    finally:
-        for _ in filter(None, taken):
-            UNAUTHENTICATED_READS.release()
 
     assert "goalpost-error" not in answer.headers
     assert world.last_message().source == source

@@ -16,13 +16,14 @@ from django.db import connections
 from django.test import override_settings
 
 from api.digest import hooks
-from api.http import endpoint
+from api.http.bodies import STRANGERS
 from api.http.credentials import clear_lookups
 from api.ingest.provisioning import add_write_key, create_source, note_rules_changed
 from api.ingest.write_keys import read_keys
 from api.models import Message, Rule, Source, WriteKey
 from api.rules.patterns import matches_pattern
 from goals.models import Conversion
+from tests.support.asgi import full
 from tests.support.tracking import EVENTS, basic, post
 from tests.world import START, World
 
@@ -57,18 +58,14 @@ def test_pattern__against_a_long_name__takes_no_time(pattern: str) -> None:
     assert time.process_time() - begun < 20  # it was hours
 
 
-def test_key__in_the_page_of_a_browser_source__gives_no_leave_to_keep_every_thread(
+def test_key__in_the_page_of_a_browser_source__gives_no_leave_to_take_the_room_of_others(
     world: World, source: Source
 ) -> None:
     """Whoever shows it is a stranger as far as waiting for bodies goes; a server's key is not in any page."""
     create_source(world.site, name="Server", kind="server", write_key="server_key")
-    taken = [endpoint.UNAUTHENTICATED_READS.acquire(blocking=False) for _ in range(8)]
-    try:
+    with full(STRANGERS):
         assert post(world, "/v1/track", EVENTS["track"]).status_code == 503
         assert post(world, "/v1/track", EVENTS["track"], headers=basic("server_key")).status_code == 200
-    finally:
-        for _ in filter(None, taken):
-            endpoint.UNAUTHENTICATED_READS.release()
     assert post(world, "/v1/track", EVENTS["track"]).status_code == 200
 
 

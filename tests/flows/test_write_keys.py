@@ -8,11 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
+from api.http.bodies import STRANGERS
 from api.http.credentials import clear_lookups
-from api.http.endpoint import UNAUTHENTICATED_READS
 from api.ingest.provisioning import create_site, create_source
 from api.ingest.write_keys import MAX_KEYS
 from api.models import Message, Source
+from tests.support.asgi import full
 from tests.support.rules import add_rule
 from tests.world import CLIENT_ID, SECRET, World
 
@@ -242,10 +243,6 @@ def test_token__beside_keys_in_the_events__counts_for_the_sites_that_it_opens(
 
 
 def test_key__in_the_query__has_its_body_read_while_strangers_wait(world: World, mine: Source) -> None:
-    taken = [UNAUTHENTICATED_READS.acquire(blocking=False) for _ in range(8)]
-    try:
+    with full(STRANGERS):
         assert post(world, f"/v1/track?writeKey={MINE}", EVENT).status_code == 200
         assert post(world, "/v1/track?writeKey=unknown", EVENT).status_code == 503
-    finally:
-        for _ in filter(None, taken):
-            UNAUTHENTICATED_READS.release()

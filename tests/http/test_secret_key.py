@@ -108,7 +108,7 @@ def test_worker__under_another_key__takes_nothing(world: World, settings: Settin
 @pytest.mark.parametrize(
     "program",
     [
-        ("-c", "import api.wsgi"),
+        ("-c", "import api.asgi"),
         ("-m", "celery", "--quiet", "-A", "api.celery", "worker", "--concurrency", "1", "--loglevel", "ERROR"),
         ("-m", "celery", "--quiet", "-A", "api.celery", "beat"),
     ],

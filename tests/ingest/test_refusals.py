@@ -16,11 +16,11 @@ from api.ingest.provisioning import create_source
 from api.ingest.refusals import Allowance, RefusalCounter, RefusalCounts, load_refusal_counts
 from api.ingest.source_counts import load_source_counts
 from api.models import Message, RefusalCount, Source
+from tests.support.asgi import ask
 from tests.support.concurrency import wait_until
 from tests.support.outages import database_down
 from tests.support.rules import add_rule
 from tests.support.tracking import KEY, basic, post
-from tests.support.wsgi import ask
 from tests.world import World
 
 
@@ -212,10 +212,11 @@ def test_destination__that_is_off__takes_bounded_room(world: World, few: None) -
 
 
 def test_requests__that_break_off__are_kept_up_to_the_allowance(world: World, source: Source, few: None) -> None:
-    environ = {"HTTP_AUTHORIZATION": basic()["authorization"]}
+    authorization = (b"authorization", basic()["authorization"].encode())
     for number in range(8):
         body = b'{"userId": "u%d", ' % number
-        assert ask("POST", "/v1/track", body=body, CONTENT_LENGTH=str(len(body) + 9), **environ) == 400
+        length = (b"content-length", b"%d" % (len(body) + 9))
+        assert ask("POST", "/v1/track", body=body, headers=[authorization, length], is_cut=True) == 400
 
     assert Message.objects.count() == 3
 

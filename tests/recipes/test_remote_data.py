@@ -6,13 +6,17 @@ from tests.world import World
 FAMILY = """
     KeyFamily("TRAITS_", lambda person, reader: profile(person, reader).get("traits", {}), frozenset({"traits"})),"""
 READ = """
+import asyncio
+
 from api.insight.people import remote_documents
 from api.models import Site
 from api.http.endpoint import Request
 from api.remote_data.map_reads import get_map
 
 site = Site.objects.get()
-answer = get_map(Request({"QUERY_STRING": f"siteCode={site.sitecode}&key=TRAITS_user-1", "REQUEST_METHOD": "GET"}))
+query = f"siteCode={site.sitecode}&key=TRAITS_user-1".encode()
+scope = {"type": "http", "method": "GET", "path": "/map/map", "query_string": query, "headers": []}
+answer = asyncio.run(get_map(Request(scope, None)))
 print(answer.body.decode(), remote_documents(site, "user-1")[0]["TRAITS_user-1"])
 """
 

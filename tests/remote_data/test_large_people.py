@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from api.http.batching import PendingCall
 from api.http.database import fetch_all
 from api.remote_data import map_reads
 from cohorts import merge, remote_data
 from cohorts import queries as finding
 from cohorts.models import Identity
+from tests.support.asgi import pending
 from tests.support.people import audience, get_identity, save_registers, write_large
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
 
@@ -37,12 +37,10 @@ def test_lookup__large_person__is_not_read_with_others_and_is_answered_alike(wor
     registers["traits"]["more"] = [0, 0, "m", "x" * remote_data.ORDINARY_BYTES]
     save_registers("user-1", registers)
 
-    calls: list[PendingCall[Any, Any]] = [
-        PendingCall([(world.site.pk, id_)], timeout=60) for id_ in ("user-1", "nobody")
-    ]
+    calls = [pending([(world.site.pk, id_)]) for id_ in ("user-1", "nobody")]
     map_reads._fetch(calls)
-    PendingCall.wake_all(calls)
-    assert [call.wait()[call.argument[0]] for call in calls] == [None, []]
+    assert [call.error for call in calls] == [None, None]
+    assert [call.result[call.argument[0]] for call in calls] == [None, []]
     large = read_all()
     assert large[-2].pop("more") == "x" * remote_data.ORDINARY_BYTES
     assert large == small

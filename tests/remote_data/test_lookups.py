@@ -1,18 +1,17 @@
 """Lookups of remote data by the ids of a person, with and without a token."""
 
 import json
-from typing import Any
 
 import pytest
 from django.db import connection
 
-from api.http.batching import PendingCall
 from api.http.credentials import clear_lookups
 from api.http.database import fetch_all
 from api.ingest.provisioning import create_site
 from api.remote_data import map_reads
 from cohorts import remote_data
 from cohorts.models import Identity
+from tests.support.asgi import pending
 from tests.support.concurrency import in_threads
 from tests.support.people import audience
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
@@ -208,9 +207,7 @@ def test_lookup__many_readers_at_once__each_gets_its_own(world: World) -> None:
 
 def test_lookup__too_slow_together__is_read_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.identify(traits={"plan": "scale"})
-    calls: list[PendingCall[Any, Any]] = [
-        PendingCall([(world.site.pk, id_)], timeout=60) for id_ in ("user-1", "nobody")
-    ]
+    calls = [pending([(world.site.pk, id_)]) for id_ in ("user-1", "nobody")]
     slow = f"""
         SELECT found.* FROM (SELECT pg_sleep(1.2 * cardinality(%(ids)b::text[]))) AS slow,
                LATERAL ({remote_data.READ_PEOPLE}) AS found
@@ -219,8 +216,8 @@ def test_lookup__too_slow_together__is_read_alone(world: World, monkeypatch: pyt
 
     map_reads._fetch(calls)
 
-    PendingCall.wake_all(calls)
-    assert [len(call.wait()[call.argument[0]]) for call in calls] == [1, 0]
+    assert [call.error for call in calls] == [None, None]
+    assert [len(call.result[call.argument[0]]) for call in calls] == [1, 0]
 
 
 def test_lookup__known_etag__answers_304_until_something_changes(world: World) -> None:

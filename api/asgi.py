@@ -53,6 +53,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
 STATIC: Final = settings.STATIC_URL
 FOR_DJANGO: Final = frozenset(str(url.pattern).partition("/")[0] for url in urls.urlpatterns) - {""}
 NOTHING_HERE: Final = Endpoint({})
+NO_FILE: Final = Endpoint({}, is_open=False)
 
 set_django_session_kind(SessionKind.WEB)
 refuse_other_key()
@@ -71,12 +72,13 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     # Senders write a type in any case, also in a path (`/v1/Track`).
     endpoint = ENDPOINTS.get(path) or ENDPOINTS.get(path.lower()) or tracking.find_endpoint(path)
     if endpoint is None:
-        if path.startswith(STATIC) and await static_files.answer(scope, send):
-            return
         if path == "/" or path.removeprefix("/").partition("/")[0] in FOR_DJANGO:
             await django_requests.answer(scope, receive, send)
             return
-        endpoint = NOTHING_HERE
+        is_static = path.startswith(STATIC)
+        if is_static and await static_files.answer(scope, send):
+            return
+        endpoint = NO_FILE if is_static else NOTHING_HERE
     request = Request(scope, receive)
     if endpoint.is_open and request.method == "OPTIONS":
         await respond(allow_any_origin(answer_preflight(request)), send)

@@ -93,15 +93,16 @@ class BodyReader:
         `length` is the Content-Length. Raises Refusal (503) if the body comes too slowly, or if too many bodies are
         being received.
         """
-        message = await self._receive()
-        content = message.get("body", b"")
-        # Some servers send an empty piece after the last one. If the length is known, it need not be waited for.
-        if length == str(len(content)) or (message["type"] == "http.request" and not message.get("more_body", False)):
-            self._has_ended = True
-            return RawBody(content, is_too_large=len(content) > most)
         received = bytearray()  # no list of pieces: each of a byte would take fifty
         try:
             async with asyncio.timeout(BODY_SECONDS):
+                message = await self._receive()
+                content = message.get("body", b"")
+                is_last = message["type"] == "http.request" and not message.get("more_body", False)
+                # Some servers send an empty piece after the last one, which need not be waited for.
+                if is_last or length == str(len(content)):
+                    self._has_ended = True
+                    return RawBody(content, is_too_large=len(content) > most)
                 while message["type"] == "http.request":
                     piece = message.get("body", b"")
                     memory.take(len(piece))

@@ -3,12 +3,12 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
 from kombu.exceptions import OperationalError as BrokerError
+from msgspec.structs import replace
 
 from api.celery import app
 from api.events.envelope import read_event
@@ -105,9 +105,9 @@ def test_committer__connection_lost_after_the_commit__stores_nothing_twice(
 
     if None in message_ids:
         with pytest.raises(psycopg.OperationalError):
-            committer._insert(rows, until=time.monotonic() + 60)
+            committer.insert(rows, until=time.monotonic() + 60)
     else:
-        assert committer._insert(rows, until=time.monotonic() + 60) == [False, False]
+        assert committer.insert(rows, until=time.monotonic() + 60) == [False, False]
 
     assert Message.objects.count() == 2
 

@@ -49,8 +49,6 @@ def show_refused_form(request: HttpRequest, reason: str = "") -> HttpResponse:
         "seen": describe_address_headers(request),
         "public_url": settings.PUBLIC_URL,
         "asked_for": f"{request.scheme}://{request.get_host()}",
-        # The server blanks a header with a byte beyond ASCII.
-        "cookies_are_unreadable": request.META.get("HTTP_COOKIE") == "",
         "cookies_need_tls": settings.CSRF_COOKIE_SECURE and not request.is_secure(),
         "origin": read_origin(request.headers.get("Origin", "")),
     }

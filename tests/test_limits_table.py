@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from api.http.bodies import BodyMemory
+from api.http.concurrency import ConcurrencyLimit
+from api.http.django_requests import Room
+
 MANUAL = Path(__file__).parents[1] / "docker" / "README.md"
 HEAD = "| of | at most | beyond it | in the code |"
 UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
@@ -22,7 +26,13 @@ def rows() -> list[tuple[str, str]]:
 
 
 def numbers(value: Any) -> Iterator[float]:
-    """Yield the numbers of a constant: itself, the fields of a dataclass or the values of a mapping."""
+    """Yield the numbers of a constant: itself, the fields of a dataclass, the values of a mapping or of a limit."""
+    if isinstance(value, Room):
+        value = value.limit
+    if isinstance(value, ConcurrencyLimit):
+        value = {"running": value.running, "waiting": value._room - value.running, "patience": value.patience}
+    if isinstance(value, BodyMemory):
+        value = value._left
     if is_dataclass(value) and not isinstance(value, type):
         value = {field.name: getattr(value, field.name) for field in fields(value)}
     for number in value.values() if isinstance(value, Mapping) else [value]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from api.http.database import POOL_SIZE
-from api.http.django_requests import EXPORT_LIMIT, PAGE_LIMIT, SIGN_IN_LIMIT
+from api.http.django_requests import EXPORT_LIMIT, PAGES, SIGN_INS
 from api.management.commands import up
 from tests.docker.compose import COMPOSE, DIRECTORY, REQUIRED, MissingError, example, load
 from tests.support.caddy import CADDY
@@ -97,7 +97,7 @@ def test_compose__data__is_kept_in_named_volumes() -> None:
 def test_compose__connections__fit_what_postgresql_takes() -> None:
     services = load(REQUIRED)["services"]
     web, worker = services["web"]["environment"], services["worker"]["environment"]
-    each_web = POOL_SIZE + 2 + sum(limit.running for limit in (PAGE_LIMIT, SIGN_IN_LIMIT, EXPORT_LIMIT))
+    each_web = POOL_SIZE + 2 + sum(limit.running for limit in (PAGES.limit, SIGN_INS.limit, EXPORT_LIMIT))
     most = int(web["GOALPOST_WEB_PROCESSES"]) * each_web + int(worker["GOALPOST_WORKER_PROCESSES"]) * 3 + 10
     allowed = next(word for word in services["postgresql"]["command"] if word.startswith("max_connections="))
 

@@ -19,6 +19,7 @@ from django.utils.functional import cached_property
 # ruff: noqa: SLF001 - Django's managers and collectors have no public names for these
 Assigned = TypeVar("Assigned")
 Given = TypeVar("Given")
+Row = TypeVar("Row", bound=models.Model)
 SITES: Final = "api.Site"
 
 if TYPE_CHECKING:  # without types when they run
@@ -57,6 +58,18 @@ def delete_row(row: models.Model, *, using: str | None = None) -> tuple[int, dic
     collector.site = _site_of(row)
     collector.collect([row])
     return collector.delete()
+
+
+def lock_first(rows: models.QuerySet[Row], *, most: int = 20) -> Row | None:
+    """Lock and return the first of these rows, of any site, that no other session has locked. One query, and one a row.
+
+    The first query goes to all sites and locks nothing. The others each name the site of a row, of `most` rows at most.
+    """
+    for site_id, id_ in list(rows.values_list("site_id", "pk")[:most]):
+        row = rows.filter(site_id=site_id, pk=id_).select_for_update(skip_locked=True, of=("self",)).first()
+        if row is not None:
+            return row
+    return None
 
 
 def has_site(model: type[models.Model]) -> bool:
@@ -98,18 +111,6 @@ class SiteCollector(Collector):
         return counts
 
 
-class SiteColumn(models.ForeignKey[Assigned, Given]):
-    """The foreign key `site` of a row. Migrations see an ordinary one."""
-
-    def get_placeholder(self, value: Any, compiler: Any, connection: Any) -> str:  # noqa: ARG002
-        """Let bulk_create() send VALUES, because unnest() would take the site of each row from an array."""
-        return "%s"
-
-    def deconstruct(self) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
-        name, _, arguments, options = super().deconstruct()
-        return name, "django.db.models.ForeignKey", arguments, options
-
-
 class _ForwardDescriptor(Forward):
     """The row that a foreign key points to, prefetched by its site."""
 
@@ -129,7 +130,8 @@ class _ReverseDescriptor(Reverse):
         class RelatedManager(manager):  # type: ignore[misc]  # Django makes the base while the program runs
             def __init__(self, instance: Any) -> None:
                 super().__init__(instance)
-                self.core_filters |= _site_of(instance)
+                if self.field.name != "site":
+                    self.core_filters |= _site_of(instance)
 
             def get_prefetch_querysets(self, instances: Any, querysets: Any = None) -> Any:
                 rows = querysets[0] if querysets else self.model._default_manager.all()
@@ -137,6 +139,20 @@ class _ReverseDescriptor(Reverse):
                 return super().get_prefetch_querysets(instances, [rows])
 
         return RelatedManager
+
+
+class SiteColumn(models.ForeignKey[Assigned, Given]):
+    """The foreign key `site` of a row. Migrations see an ordinary one."""
+
+    related_accessor_class = _ReverseDescriptor
+
+    def get_placeholder(self, value: Any, compiler: Any, connection: Any) -> str:  # noqa: ARG002
+        """Let bulk_create() send VALUES, because unnest() would take the site of each row from an array."""
+        return "%s"
+
+    def deconstruct(self) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
+        name, _, arguments, options = super().deconstruct()
+        return name, "django.db.models.ForeignKey", arguments, options
 
 
 class SiteForeignKey(models.ForeignKey[Assigned, Given]):

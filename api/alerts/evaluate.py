@@ -13,7 +13,7 @@ from django.db.models import Case, F, TextField, Value, When
 
 from api.alerts import outbox
 from api.alerts.conditions import CALM, ConditionResult, Readings, check_condition
-from api.models import Alert, AlertDelivery
+from api.models import Alert, AlertDelivery, Site
 
 REMIND: Final = timedelta(hours=24)
 
@@ -22,18 +22,22 @@ Event = AlertDelivery.Event
 
 
 def evaluate(*, now: datetime) -> None:
-    """Check every alert. One query for all, at most five for each site, one or two for each alert to store the result.
+    """Check every alert. One query, at most six for each site, one or two for each alert to store the result.
 
     With a million messages a site takes some 0.6 s, nearly all of it for outcomes.
     """
-    readings: Readings | None = None
-    for alert in Alert.objects.filter(is_enabled=True).select_related("site").order_by("site", "pk"):
-        if readings is None or readings.site.pk != alert.site_id:
-            readings = Readings(alert.site, now)
-        try:
-            update_state(alert, check_condition(alert, readings), now=now)
-        except Exception:  # the error of one alert must not silence the others
-            log.exception("alert.failed", alert=alert.pk)
+    for site in list_watched_sites():
+        readings = Readings(site, now)
+        for alert in Alert.objects.filter(site=site, is_enabled=True).order_by("pk"):
+            try:
+                update_state(alert, check_condition(alert, readings), now=now)
+            except Exception:  # the error of one alert must not silence the others
+                log.exception("alert.failed", alert=alert.pk)
+
+
+def list_watched_sites() -> list[Site]:
+    """Return the sites with alerts that are on."""
+    return list(Site.objects.filter(pk__in=Alert.objects.filter(is_enabled=True).values("site")).order_by("pk"))
 
 
 def update_state(alert: Alert, result: ConditionResult, *, now: datetime) -> None:
@@ -41,7 +45,7 @@ def update_state(alert: Alert, result: ConditionResult, *, now: datetime) -> Non
 
     The change and its notifications are one transaction.
     """
-    rows = Alert.objects.filter(pk=alert.pk, is_enabled=True)
+    rows = Alert.objects.filter(site_id=alert.site_id, pk=alert.pk, is_enabled=True)
     fields: dict[str, Any] = {"checked_at": now, "finding": result.sentence}
     with transaction.atomic():
         if result.holds:

@@ -6,10 +6,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
-from django.db import connection, transaction
+from django.db import transaction
+from django.db.models import Case, Q, When
 
 from api.alerts.channels import CHANNELS, DeliveryError, list_addresses
 from api.models import Alert, AlertDelivery, Site
+from site_rows import lock_first
 
 # Pauses between attempts. If a worker dies, another one retries after the pause, so an attempt must end within the
 # first pause.
@@ -77,7 +79,7 @@ def count_last_hour(site_id: int, *, now: datetime, **only: Any) -> int:
 def send_due(*, now: datetime, seconds: float) -> int:
     """Send due notifications for some seconds and return the number of attempts. The last attempt may end later.
 
-    An UPDATE claims each, so that one of many workers sends it. If that worker is killed, another one sends it
+    A row lock claims each, so that one of many workers sends it. If that worker is killed, another one sends it
     again with the same id: receivers may get it twice. After a slow attempt the site waits for the next call, so that
     its receiver does not delay other sites.
     """
@@ -93,28 +95,22 @@ def send_due(*, now: datetime, seconds: float) -> int:
 
 
 def claim(*, now: datetime, without: Collection[int] = ()) -> AlertDelivery | None:
-    """Return the longest due notification of the sites that are not in `without`, tests last. Two queries.
+    """Return the longest due notification of the sites that are not in `without`, tests last. Three queries.
 
     The attempt counts at once. The notification is due again after the time in which its worker may have died.
     """
-    pauses = ", ".join(f"interval '{pause.total_seconds():.0f} s'" for pause in (*PAUSES, LEASE))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            UPDATE api_alertdelivery
-               SET attempts = attempts + 1, next_try_at = %(now)s + (ARRAY[{pauses}])[least(attempts + 1, {TRIES})]
-             WHERE id = (SELECT id FROM api_alertdelivery
-                          -- A clock that was ahead wrote rows that are due later than any pause allows.
-                          WHERE outcome = 'waiting' AND (next_try_at <= %(now)s OR next_try_at > %(latest)s)
-                            AND site_id <> ALL(%(without)s)
-                          ORDER BY event = 'test', next_try_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-            RETURNING id
-            """,
-            {"now": now, "latest": now + 2 * max(*PAUSES, LEASE), "without": list(without)},
-        )
-        row = cursor.fetchone()
-    # None too if the alert was deleted at this moment: the next run goes on.
-    return AlertDelivery.objects.select_related("alert", "site").filter(pk=row[0]).first() if row else None
+    latest = now + 2 * max(*PAUSES, LEASE)  # a clock that was ahead wrote rows that are due later than any pause allows
+    is_due = Q(next_try_at__lte=now) | Q(next_try_at__gt=latest)
+    waiting = AlertDelivery.objects.filter(is_due, outcome=Outcome.WAITING).exclude(site_id__in=list(without))
+    tests_last = Case(When(event=Event.TEST, then=1), default=0)
+    with transaction.atomic():
+        first = waiting.select_related("alert", "site").order_by(tests_last, "next_try_at")
+        delivery = lock_first(first)
+        if delivery is not None:
+            pause = (*PAUSES, LEASE)[min(delivery.attempts, TRIES - 1)]
+            delivery.attempts, delivery.next_try_at = delivery.attempts + 1, now + pause
+            delivery.save(update_fields=["attempts", "next_try_at"])
+        return delivery
 
 
 def send(delivery: AlertDelivery) -> None:
@@ -140,7 +136,9 @@ def send(delivery: AlertDelivery) -> None:
 def conclude(delivery: AlertDelivery, outcome: str, detail: str) -> None:
     """Store the outcome of an attempt. If another worker has claimed the delivery meanwhile, keep its result."""
     delivery.outcome, delivery.detail = outcome, detail.replace("\0", "")[:500]
-    this_attempt = AlertDelivery.objects.filter(pk=delivery.pk, attempts=delivery.attempts, outcome=Outcome.WAITING)
+    this_attempt = AlertDelivery.objects.filter(
+        site_id=delivery.site_id, pk=delivery.pk, attempts=delivery.attempts, outcome=Outcome.WAITING
+    )
     this_attempt.update(outcome=delivery.outcome, detail=delivery.detail)
     log.info(
         "alert.sent",
@@ -152,12 +150,15 @@ def conclude(delivery: AlertDelivery, outcome: str, detail: str) -> None:
 
 
 def prune(*, before: datetime, seconds: float) -> int:
-    """Delete notifications older than a time for some seconds and return how many. Each chunk is a transaction."""
+    """Delete notifications older than a time for some seconds and return how many. Each chunk is a transaction.
+
+    Sites come in random order, so that the end of the time does not always skip the same ones.
+    """
     until, pruned = time.monotonic() + seconds, 0
-    while time.monotonic() < until:
-        old = AlertDelivery.objects.filter(at__lt=before).order_by("at").values_list("pk", flat=True)[:CHUNK]
-        count, _ = AlertDelivery.objects.filter(pk__in=list(old)).delete()
-        pruned += count
-        if count < CHUNK:
-            break
+    for site_id in Site.objects.order_by("?").values_list("pk", flat=True):
+        of_site, count = AlertDelivery.objects.filter(site_id=site_id), CHUNK
+        while count == CHUNK and time.monotonic() < until:
+            old = of_site.filter(at__lt=before).order_by("at").values_list("pk", flat=True)[:CHUNK]
+            count, _ = of_site.filter(pk__in=list(old)).delete()
+            pruned += count
     return pruned

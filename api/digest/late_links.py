@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 from django.db import OperationalError, connection, transaction
+from django.db.models.functions import Now
 
 from api.digest.transaction_settings import prefer_index_plans
 from api.models import LateLink
@@ -21,6 +22,7 @@ from cohorts.models import Identity
 from goals import rekeying, totals
 from goals.recording import KeyedBy
 from goals.rekeying import FirstVisitor
+from site_rows import lock_first
 
 Kind = Identity.Kind
 CONVERSIONS: Final = 1_000  # a step, some 0.1 s, during which the id's own events wait
@@ -93,18 +95,15 @@ def first_visitor(key: IdentityKey, visitors: Visitors) -> FirstVisitor | None:
 
 
 def _take() -> LateLink | None:
-    """Return the late link that waits longest, after putting it behind the others. One query, one commit.
+    """Return the late link that waits longest, after putting it behind the others. Three queries, one commit.
 
     It is not locked from then on, because identities are locked before late links everywhere.
     """
-    taken = LateLink.objects.raw(
-        """
-        UPDATE api_latelink SET stepped_at = clock_timestamp() WHERE id = (
-            SELECT id FROM api_latelink ORDER BY stepped_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
-        RETURNING *
-        """
-    )
-    return next(iter(taken), None)
+    with transaction.atomic():
+        late = lock_first(LateLink.objects.order_by("stepped_at", "id"))
+        if late is not None:
+            LateLink.objects.filter(site_id=late.site_id, pk=late.pk).update(stepped_at=Now())
+        return late
 
 
 def _rekey(late: LateLink, *, limit: int) -> None:
@@ -141,7 +140,9 @@ def _share(late: LateLink, *, limit: int, most_conversions: int, also: AbstractS
 
 def _is_still_so(late: LateLink) -> bool:
     """Lock the late link after its identity; False if another worker or an earlier link changed it meanwhile."""
-    rows = LateLink.objects.filter(pk=late.pk, conversions_after=late.conversions_after, users_after=late.users_after)
+    rows = LateLink.objects.filter(
+        site_id=late.site_id, pk=late.pk, conversions_after=late.conversions_after, users_after=late.users_after
+    )
     return rows.select_for_update().exists()
 
 

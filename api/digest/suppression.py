@@ -57,10 +57,10 @@ def find_suppressed(
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT hash FROM unnest(%s::bigint[], %s::text[]) AS named (site_id, hash)
-              JOIN api_suppression USING (site_id, hash)
+            SELECT s.hash FROM unnest(%(hashes)s::text[]) AS named (hash)
+              JOIN api_suppression s ON s.site_id = %(site)s AND s.hash = named.hash
             """,
-            [[site_id] * len(hashes), hashes],
+            {"site": site_id, "hashes": hashes},
         )
         erased = {row[0] for row in cursor.fetchall()}
     return {

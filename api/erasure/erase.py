@@ -24,9 +24,10 @@ from api.models import Erasure, Site, Suppression
 from cohorts.models import Identity, Username
 from cohorts.queries import find_person
 from goals.models import Conversion
+from site_rows import has_site, lock_first
 
 MOST_IDENTITIES: Final = 1_000  # of a person; an id like "test" may be on every device
-CHUNK: Final = 5_000  # rows of a table, of any site, that a step of a sweep searches
+CHUNK: Final = 5_000  # ids of a table that a step of a sweep searches
 CHUNK_BYTES: Final = 33_554_432  # of these rows, as stored: 5,000 events of 1 MB would be minutes in one statement
 
 log = structlog.get_logger(__name__)
@@ -54,7 +55,7 @@ def erase(site: Site, id_: str, *, by: str, now: datetime) -> Erasure | None:
             [Suppression(site=site, erasure=erasure, hash=hash_) for hash_ in hashes], ignore_conflicts=True
         )
     try:
-        step(erasure.pk, now=now)
+        step(erasure, now=now)
     except OperationalError:  # a deadlock with a worker; the sweep begins with it
         log.warning("erasure.delayed", erasure=erasure.pk)
     erasure.refresh_from_db()
@@ -64,23 +65,22 @@ def erase(site: Site, id_: str, *, by: str, now: datetime) -> Erasure | None:
 def sweep(*, now: datetime) -> bool:
     """Do one step of the oldest unfinished erasure that no other worker has locked. Return True if there was one."""
     with transaction.atomic():
-        waiting = Erasure.objects.filter(finished_at=None).order_by("pk").select_for_update(skip_locked=True)
-        erasure = waiting.first()
+        erasure = lock_first(Erasure.objects.filter(finished_at=None).order_by("pk"))
         return erasure is not None and _step(erasure, now=now)
 
 
-def step(erasure_id: int, *, now: datetime) -> bool:
+def step(erasure: Erasure, *, now: datetime) -> bool:
     """Do one step of an erasure, and return True if it did anything."""
     with transaction.atomic():
-        erasure = Erasure.objects.select_for_update().get(pk=erasure_id)
+        erasure = Erasure.objects.select_for_update().get(site_id=erasure.site_id, pk=erasure.pk)
         return erasure.finished_at is None and _step(erasure, now=now)
 
 
 def allow_again(erasure: Erasure) -> None:
     """Accept events that name the person again. Erased data stays erased."""
     with transaction.atomic():
-        Suppression.objects.filter(erasure=erasure).delete()
-        Erasure.objects.filter(pk=erasure.pk).update(is_allowed_again=True)
+        erasure.suppressions.all().delete()
+        Erasure.objects.filter(site_id=erasure.site_id, pk=erasure.pk).update(is_allowed_again=True)
 
 
 def _step(erasure: Erasure, *, now: datetime) -> bool:
@@ -97,7 +97,7 @@ def _step(erasure: Erasure, *, now: datetime) -> bool:
     elif erasure.waits_for is not None and is_older_work_going_on(erasure.waits_for):
         if erasure.waits_for > (now_here := clock()):
             # The clock was ahead, so that all work is older. Wait for the transactions of this moment.
-            Erasure.objects.filter(pk=erasure.pk).update(waits_for=now_here)
+            Erasure.objects.filter(site_id=erasure.site_id, pk=erasure.pk).update(waits_for=now_here)
         return False
     else:
         _sweep_chunk(erasure)
@@ -111,19 +111,19 @@ def _remove(erasure: Erasure) -> None:
         cursor.execute(
             """
             SELECT DISTINCT id FROM (
-            SELECT c.id FROM unnest(%(sites)s::bigint[], %(ids)s::text[]) AS n (site_id, id)
+            SELECT c.id FROM unnest(%(ids)s::text[]) AS n (id)
               JOIN goals_conversion c
-                ON c.site_id = n.site_id AND c.visitor_code = n.id AND c.keyed_by <> ALL(%(linked)s)
+                ON c.site_id = %(site)s AND c.visitor_code = n.id AND c.keyed_by <> ALL(%(linked)s)
              UNION ALL
-            SELECT c.id FROM unnest(%(sites)s::bigint[], %(ids)s::text[]) AS n (site_id, id)
-              JOIN goals_conversion c ON c.site_id = n.site_id AND c.user_id = n.id AND c.keyed_by >= 1
+            SELECT c.id FROM unnest(%(ids)s::text[]) AS n (id)
+              JOIN goals_conversion c ON c.site_id = %(site)s AND c.user_id = n.id AND c.keyed_by >= 1
              UNION ALL
-            SELECT c.id FROM unnest(%(sites)s::bigint[], %(ids)s::text[]) AS n (site_id, id)
-              JOIN goals_conversion c ON c.site_id = n.site_id AND c.anonymous_id = n.id AND c.keyed_by >= 1
+            SELECT c.id FROM unnest(%(ids)s::text[]) AS n (id)
+              JOIN goals_conversion c ON c.site_id = %(site)s AND c.anonymous_id = n.id AND c.keyed_by >= 1
              LIMIT %(most)s) AS its
             """,
             {
-                "sites": [site_id] * len(sought),
+                "site": site_id,
                 "ids": sought,
                 "linked": list(Conversion.LINKED),
                 "most": CHUNK,  # the sweep finds the others
@@ -143,9 +143,12 @@ def _sweep_chunk(erasure: Erasure) -> None:
     """Sweep the next rows of a table. At its end, continue with the next table."""
     model, sweep_rows = SWEEPS[Erasure.Stage(erasure.stage)]
     if erasure.until is None:
-        erasure.until = model._default_manager.aggregate(last=Max("pk"))["last"] or 0  # noqa: SLF001
+        rows = model._default_manager.all()  # noqa: SLF001 - Django's own way
+        if has_site(model):
+            rows = rows.filter(site_id=erasure.site_id)
+        erasure.until = rows.aggregate(last=Max("pk"))["last"] or 0
     begin, stage = erasure.position, Erasure.Stage(erasure.stage)
-    erasure.position = end_of_step(stage, begin, most_rows=CHUNK, most_bytes=CHUNK_BYTES)
+    erasure.position = end_of_step(erasure.site_id, stage, begin, most_rows=CHUNK, most_bytes=CHUNK_BYTES)
     sweep_rows(erasure, begin, erasure.position)
     if erasure.position >= erasure.until:
         erasure.stage, erasure.position, erasure.until = erasure.stage + 1, 0, None

@@ -16,6 +16,7 @@ from api.erasure.erase import is_older_work_going_on
 from api.models import Removal, Site, WriteKey
 from api.models.audit import write_audit
 from cohorts.models import Group, Identity, Persona
+from site_rows import delete_row, lock_first
 
 CHUNK: Final = 5_000
 LOOKUPS_LAST: Final = timedelta(seconds=10)  # processes remember deleted keys for 5 s (api.http.credentials)
@@ -67,7 +68,7 @@ def remove_persona(persona: Persona, *, by: str, now: datetime) -> Removal:
         removal.number = persona.pk
         removal.save(update_fields=["number"])
         # Its history may have millions of rows, which Django's cascade would load.
-        Persona.objects.filter(pk=persona.pk)._raw_delete(using="default")  # noqa: SLF001
+        Persona.objects.filter(site_id=persona.site_id, pk=persona.pk)._raw_delete(using="default")  # noqa: SLF001
     return removal
 
 
@@ -116,15 +117,14 @@ def count_rows(site: Site) -> dict[str, int]:
 def sweep(*, now: datetime) -> bool:
     """Do one step of the oldest unfinished removal that no other worker has locked. Return True if there was one."""
     with transaction.atomic():
-        waiting = Removal.objects.filter(finished_at=None).order_by("pk").select_for_update(skip_locked=True)
-        removal = waiting.select_related("site").first()
+        removal = lock_first(Removal.objects.filter(finished_at=None).select_related("site").order_by("pk"))
         if removal is None:
             return False
         return _step_site(removal, now=now) if removal.of == Removal.Of.SITE else _step_members(removal, now=now)
 
 
 def _begin(site: Site, of: Removal.Of, name: str, *, by: str, now: datetime) -> Removal:
-    last = Identity.objects.aggregate(last=Max("pk"))["last"] or 0
+    last = Identity.objects.filter(site=site).aggregate(last=Max("pk"))["last"] or 0
     return Removal.objects.create(site=site, of=of, name=name, removed_by=by, created_at=now, until=last)
 
 
@@ -186,7 +186,7 @@ def _delete_some(table: str, condition: str, parameters: Mapping[str, int]) -> i
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            DELETE FROM {table} WHERE ctid = ANY(ARRAY(
+            DELETE FROM {table} WHERE {condition} AND ctid = ANY(ARRAY(
                 SELECT ctid FROM {table} WHERE {condition} LIMIT {CHUNK} FOR UPDATE))
             """,
             parameters,
@@ -196,5 +196,5 @@ def _delete_some(table: str, condition: str, parameters: Mapping[str, int]) -> i
 
 def _finish_site(site: Site, *, by: str) -> None:
     name, sitecode = site.name, site.sitecode
-    site.delete()
+    delete_row(site)
     write_audit(by, None, f"Removed the site {sitecode}", {"name": name, "sitecode": sitecode}, None)

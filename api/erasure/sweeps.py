@@ -26,8 +26,8 @@ ROW_BYTES: Final[Mapping[Erasure.Stage, str]] = {
 }
 
 
-def end_of_step(stage: Erasure.Stage, begin: int, *, most_rows: int, most_bytes: int) -> int:
-    """Return the last id of the rows after `begin` that one step searches, limited in rows and bytes.
+def end_of_step(site_id: int, stage: Erasure.Stage, begin: int, *, most_rows: int, most_bytes: int) -> int:
+    """Return the last id after `begin` that one step searches, limited in ids and in bytes of the site's rows.
 
     PostgreSQL searches the texts of all of them in one statement. At most one query.
     """
@@ -41,9 +41,9 @@ def end_of_step(stage: Erasure.Stage, begin: int, *, most_rows: int, most_bytes:
             SELECT max(id) FILTER (WHERE so_far <= %(bytes)s), min(id), bool_and(so_far <= %(bytes)s)
               FROM (SELECT id, sum(size) OVER (ORDER BY id) AS so_far
                       FROM (SELECT id, {ROW_BYTES[stage]} AS size FROM {table}
-                             WHERE id > %(begin)s AND id <= %(end)s) AS t) AS t
+                             WHERE site_id = %(site)s AND id > %(begin)s AND id <= %(end)s) AS t) AS t
             """,
-            {"begin": begin, "end": end, "bytes": most_bytes},
+            {"site": site_id, "begin": begin, "end": end, "bytes": most_bytes},
         )
         last, first, is_all = cursor.fetchone()
     return end if is_all in {None, True} else last or first

@@ -39,7 +39,8 @@ SOURCE_COLUMNS: Final = f"""
     d.id, d.kind, d.is_enabled, d.takes_track,
     d.events_per_minute, d.bytes_per_minute, d.events_per_day, d.bytes_per_day,
     (SELECT n.names_pages_by_title FROM api_site n WHERE n.id = d.site_id),
-    EXISTS (SELECT 1 FROM api_rule r WHERE r.source_id = d.id AND r.is_enabled AND r.action IN ({DROP_LIST})), (
+    EXISTS (SELECT 1 FROM api_rule r WHERE r.site_id = d.site_id AND r.source_id = d.id AND r.is_enabled
+               AND r.action IN ({DROP_LIST})), (
         SELECT json_agg(json_build_object(
                    'id', r.id, 'action', r.action, 'argument', r.argument, 'event_type', r.event_type,
                    'name_test', r.name_test, 'name_value', r.name_value,
@@ -49,6 +50,8 @@ SOURCE_COLUMNS: Final = f"""
          WHERE r.site_id = d.site_id AND (r.source_id IS NULL OR r.source_id = d.id) AND r.is_enabled
     )
 """
+# The same in a statement of one site, `%(site)s`.
+SOURCE_COLUMNS_OF_SITE: Final = SOURCE_COLUMNS.replace("d.site_id", "%(site)s")
 TOKEN_SALT: Final = "api.access.token"  # noqa: S105 - a name space that tokens depend on, not a secret
 MANAGEMENT_TOKEN_PREFIX: Final = "gpm_"  # noqa: S105 - of a management token: whoever finds one knows what it is
 
@@ -252,7 +255,7 @@ def find_sources(write_keys: Iterable[str]) -> dict[str, SourceAccess]:
 
 def find_sources_of(site_id: int) -> dict[int, SourceAccess]:
     """Return all sources of a site, by id. One query, not cached."""
-    statement = f"SELECT d.id, d.site_id, {SOURCE_COLUMNS} FROM api_source d WHERE d.site_id = %(site)s"
+    statement = f"SELECT d.id, d.site_id, {SOURCE_COLUMNS_OF_SITE} FROM api_source d WHERE d.site_id = %(site)s"
     rows = fetch_all(statement, {"site": site_id})
     return {id_: source for id_, *columns in rows if (source := read_source(*columns)) is not None}
 

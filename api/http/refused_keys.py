@@ -61,15 +61,17 @@ _SITES_OF: Final = {
     KeyProblem.SCOPE: SITE_QUERIES[KeyProblem.CREDENTIAL],
 }
 
+# Of one site, NULL for keys that opened none.
 WRITE: Final = """
 INSERT INTO api_refusedkey AS r (site_id, hour, reason, hint, count, last_at)
-SELECT * FROM unnest(%(sites)s::bigint[], %(hours)s::timestamptz[], %(reasons)s::text[], %(hints)s::text[],
-                     %(counts)s::bigint[], %(last)s::timestamptz[])
+SELECT %(site)s, *
+  FROM unnest(%(hours)s::timestamptz[], %(reasons)s::text[], %(hints)s::text[], %(counts)s::bigint[],
+              %(last)s::timestamptz[])
 ON CONFLICT (site_id, hour, reason, hint) DO UPDATE
    SET count = r.count + excluded.count, last_at = greatest(r.last_at, excluded.last_at)
 """
 
-HourKey = tuple[int | None, datetime, KeyProblem]  # a site or none, an hour, a reason
+HourKey = tuple[datetime, KeyProblem]
 Counts = dict[str, tuple[int, datetime]]  # by hint: the number of requests, and the time of the last one
 
 
@@ -120,10 +122,12 @@ class RefusedKeyCounter:
         if not counts:
             return
         with connect() as connection:
-            places = group_by_hour(counts, find_sites(connection, counts))
-            rows = limit_hints(connection, places)
-            connection.execute(WRITE, make_columns(rows))
-            connection.execute("DELETE FROM api_refusedkey WHERE hour < %s", [datetime.now(UTC) - RETENTION])
+            for site_id, hours in group_by_site(counts, find_sites(connection, counts)).items():
+                rows = limit_hints(connection, site_id, hours)
+                connection.execute(WRITE, {"site": site_id, **make_columns(rows)})
+            old = datetime.now(UTC) - RETENTION
+            for site_id in find_sites_with_old_rows(connection, old):
+                connection.execute(f"DELETE FROM api_refusedkey WHERE {of_site(site_id)} AND hour < %s", [old])
 
 
 def find_sites(
@@ -139,26 +143,39 @@ def find_sites(
     return sites
 
 
-def group_by_hour(
+def of_site(site_id: int | None) -> str:
+    """Return the condition on the site. PostgreSQL finds no NULL by `=`."""
+    return "site_id IS NULL" if site_id is None else f"site_id = {site_id:d}"
+
+
+def find_sites_with_old_rows(connection: psycopg.Connection[Any], old: datetime) -> list[int | None]:
+    """Return the sites, and None, with rows of hours before this one. One query of all sites."""
+    statement = "SELECT DISTINCT site_id FROM api_refusedkey WHERE hour < %s"
+    return [row[0] for row in connection.execute(statement, [old]).fetchall()]
+
+
+def group_by_site(
     counts: Mapping[tuple[KeyProblem, str, str], tuple[int, float]], sites: Mapping[Any, set[int]]
-) -> dict[HourKey, Counts]:
-    """Return the counts of each site, hour and reason. Unknown keys have no site."""
-    places: defaultdict[HourKey, Counts] = defaultdict(dict)
+) -> dict[int | None, dict[HourKey, Counts]]:
+    """Return the counts of each site by hour and reason. Unknown keys have the site None."""
+    places: defaultdict[int | None, defaultdict[HourKey, Counts]] = defaultdict(lambda: defaultdict(dict))
     for (reason, key, hint), (count, at) in counts.items():
         last = datetime.fromtimestamp(at, UTC)
         hour = last.replace(minute=0, second=0, microsecond=0)
         known: list[int | None] = [*sorted(sites.get((reason, key), ()))]
         for site_id in known or [None]:
-            add(places[site_id, hour, reason], hint, count, last)
-    return places
+            add(places[site_id][hour, reason], hint, count, last)
+    return {site_id: dict(hours) for site_id, hours in places.items()}
 
 
-def limit_hints(connection: psycopg.Connection[Any], places: Mapping[HourKey, Counts]) -> dict[HourKey, Counts]:
-    """Return the counts with at most MAX_HINTS hints, including those in the table. One query."""
+def limit_hints(
+    connection: psycopg.Connection[Any], site_id: int | None, places: Mapping[HourKey, Counts]
+) -> dict[HourKey, Counts]:
+    """Return the counts of a site with at most MAX_HINTS hints, including those in the table. One query."""
     taken: defaultdict[HourKey, set[str]] = defaultdict(set)
-    statement = "SELECT site_id, hour, reason, hint FROM api_refusedkey WHERE hour = ANY(%s)"
-    for site_id, hour, reason, hint in connection.execute(statement, [[hour for _, hour, _ in places]]).fetchall():
-        taken[site_id, hour, KeyProblem(reason)].add(hint)
+    statement = f"SELECT hour, reason, hint FROM api_refusedkey WHERE {of_site(site_id)} AND hour = ANY(%s)"
+    for hour, reason, hint in connection.execute(statement, [[hour for hour, _ in places]]).fetchall():
+        taken[hour, KeyProblem(reason)].add(hint)
     kept: defaultdict[HourKey, Counts] = defaultdict(dict)
     for place, counts in places.items():
         for hint, (count, last) in counts.items():
@@ -174,10 +191,9 @@ def add(counts: Counts, hint: str, count: int, last: datetime) -> None:
 
 
 def make_columns(places: Mapping[HourKey, Counts]) -> dict[str, list[Any]]:
-    """Return the rows as arrays in the order of their keys, so that concurrent processes cannot deadlock."""
-    rows = [(*place, hint, *count) for place, counts in places.items() for hint, count in counts.items()]
-    rows.sort(key=lambda row: (row[0] or 0, *row[1:4]))
-    names = ("sites", "hours", "reasons", "hints", "counts", "last")
+    """Return the rows of a site as arrays in the order of their keys, so that concurrent processes cannot deadlock."""
+    rows = sorted((*place, hint, *count) for place, counts in places.items() for hint, count in counts.items())
+    names = ("hours", "reasons", "hints", "counts", "last")
     return {name: [str(row[at]) if name == "reasons" else row[at] for row in rows] for at, name in enumerate(names)}
 
 

@@ -19,7 +19,7 @@ from django.conf import settings
 
 from api.events.encodings import UTF_16_MARKS
 from api.events.envelope import IncomingEvent
-from api.http.credentials import SOURCE_COLUMNS, SourceAccess, read_source
+from api.http.credentials import SOURCE_COLUMNS_OF_SITE, SourceAccess, read_source
 from api.http.database import SessionKind
 from api.ingest import nudge, source_counts
 from api.ingest.accept import EVENT_BYTES, KEPT_BYTES, apply_source_rules, make_refused, too_large
@@ -136,7 +136,7 @@ def _try_to_store(connection: psycopg.Connection[Any], load: Load, chunk: Sequen
 def store_chunk(connection: psycopg.Connection[Any], load: Load, chunk: Sequence[FileLine]) -> None:
     """Store lines and, in the same transaction, the progress of the load. Four statements."""
     now = datetime.now(UTC)
-    source = load_import_source(connection, load.source_id)
+    source = load_import_source(connection, load.source.site_id, load.source_id)
     read = [(source.site_id, source.id, read_line(line, source, received_at=now)) for line in chunk if line.body]
     rows = [NewMessage(*row) for row in strip_erased(read)]
     with connection.transaction():
@@ -174,11 +174,11 @@ def read_line(line: FileLine, source: SourceAccess, *, received_at: datetime) ->
     return apply_source_rules(source, event)
 
 
-def load_import_source(connection: psycopg.Connection[Any], source_id: int) -> SourceAccess:
+def load_import_source(connection: psycopg.Connection[Any], site_id: int, source_id: int) -> SourceAccess:
     """Return the current source with its rules, as one that imports, so that events keep their times. One query."""
-    row = connection.execute(
-        f"SELECT d.site_id, {SOURCE_COLUMNS} FROM api_source d WHERE d.id = %s", [source_id]
-    ).fetchone()
+    columns = f"d.site_id, {SOURCE_COLUMNS_OF_SITE}"
+    statement = f"SELECT {columns} FROM api_source d WHERE d.site_id = %(site)s AND d.id = %(source)s"
+    row = connection.execute(statement, {"site": site_id, "source": source_id}).fetchone()
     source = read_source(*row) if row else None
     if source is None:
         raise LoadLostError

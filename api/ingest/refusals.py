@@ -78,11 +78,11 @@ ON CONFLICT (source_id, day, reason) DO UPDATE
 RETURNING source_id, reason, kept, kept_bytes,
           extract(epoch FROM (day + 1)::timestamp AT TIME ZONE 'UTC' - clock_timestamp())::float8
 """
-# Of all kept days, with events that were retried since.
+# Of a site on all kept days, with events that were retried since.
 SITE_TOTALS: Final = """
-SELECT s.site_id, sum(t.kept)::bigint, sum(t.kept_bytes)::bigint
+SELECT coalesce(sum(t.kept), 0)::bigint, coalesce(sum(t.kept_bytes), 0)::bigint
   FROM api_source s JOIN api_refusaltally t ON t.source_id = s.id
- WHERE s.site_id IN (SELECT site_id FROM api_source WHERE id = ANY(%s)) GROUP BY 1
+ WHERE s.site_id = %s
 """
 COUNT_COPIES: Final = """
 UPDATE api_message AS m SET copies = coalesce(m.copies, 0) + n.copies
@@ -110,6 +110,7 @@ class RefusalCounter:
     def __init__(self) -> None:
         self._unwritten: dict[SourceReason, RefusalCounts] = {}
         self._seen: dict[SourceReason, StoredRefusals] = {}
+        self._sites: dict[int, int] = {}  # by source
         self._of_sites: dict[int, tuple[int, int]] = {}  # rows and bytes
         self._copies: dict[tuple[int, UUID], int] = {}
         self._lock = threading.Lock()
@@ -122,6 +123,7 @@ class RefusalCounter:
         allowance = SWITCHED_OFF_ALLOWANCE if reason in SWITCHED_OFF else ALLOWANCE
         key = (source_id, reason)
         with self._lock:
+            self._sites[source_id] = site_id
             counts, seen = self._unwritten.get(key, RefusalCounts()), self._seen.get(key, StoredRefusals())
             if time.monotonic() >= seen.ends_at:
                 seen = StoredRefusals()
@@ -153,7 +155,7 @@ class RefusalCounter:
         return not self._unwritten and not self._copies
 
     def write(self, connection: "psycopg.Connection[Any]") -> None:
-        """Write the counts, and read those of all processes. Three queries, which the caller commits.
+        """Write the counts, and read those of all processes. Two queries and one a site, which the caller commits.
 
         Counts that cannot be written stay for the next time. Raises psycopg.Error.
         """
@@ -176,7 +178,8 @@ class RefusalCounter:
         }
         sources, reasons = [source_id for source_id, _ in keys], [reason for _, reason in keys]
         rows = connection.execute(WRITE, {"sources": sources, "reasons": reasons, **columns}).fetchall()
-        of_sites = connection.execute(SITE_TOTALS, [sources]).fetchall()
+        sites = {self._sites[source_id] for source_id in sources}
+        of_sites = {site_id: connection.execute(SITE_TOTALS, [site_id]).fetchone() for site_id in sites}
         now = time.monotonic()
         for key, written in counts.items():
             self._add(key, -written)
@@ -184,7 +187,7 @@ class RefusalCounter:
             self._unwritten = {key: left for key, left in self._unwritten.items() if left != RefusalCounts()}
             for source_id, reason, kept, kept_bytes, seconds in rows:
                 self._seen[source_id, reason] = StoredRefusals(kept, kept_bytes, now + seconds)
-            self._of_sites |= {site_id: (rows_of_site, size) for site_id, rows_of_site, size in of_sites}
+            self._of_sites |= {site_id: row for site_id, row in of_sites.items() if row is not None}
 
     def _add(self, key: SourceReason, counts: RefusalCounts) -> None:
         with self._lock:

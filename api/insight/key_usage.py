@@ -36,8 +36,9 @@ def describe_events(sources: Collection[Source], *, now: datetime) -> list[str]:
 
 
 def describe_changes(sites: Collection[Site], who: str, *, now: datetime) -> str:
-    """Return how often a person or a key changed something on these sites recently. One query."""
-    count = AuditEntry.objects.filter(site__in=sites, who=who[:150], at__gt=now - CHANGES).count()
+    """Return how often a person or a key changed something on these sites recently. One query a site."""
+    recent = AuditEntry.objects.filter(who=who[:150], at__gt=now - CHANGES)
+    count = sum(recent.filter(site=site).count() for site in sites)
     return f"Changes that the log has of it in the last {CHANGES.days} days: {count:,}."
 
 

@@ -42,10 +42,13 @@ ADVICE: Final[Mapping[KeyProblem, str]] = {
 
 
 REFUSED: Final = """
-    SELECT reason, site_id IS NOT NULL AS is_of_site, sum(count)::bigint AS count, max(last_at) AS last_at,
+    SELECT reason, is_of_site, sum(count)::bigint AS count, max(last_at) AS last_at,
            (array_agg(DISTINCT hint) FILTER (WHERE hint <> ''))[:%(most_hints)s] AS hints
-      FROM api_refusedkey
-     WHERE (site_id = %(site)s OR site_id IS NULL) AND hour >= date_trunc('hour', %(refused_since)s, 'UTC')
+      FROM (SELECT true AS is_of_site, * FROM api_refusedkey
+             WHERE site_id = %(site)s AND hour >= date_trunc('hour', %(refused_since)s, 'UTC')
+             UNION ALL
+            SELECT false, * FROM api_refusedkey
+             WHERE site_id IS NULL AND hour >= date_trunc('hour', %(refused_since)s, 'UTC')) AS refused
      GROUP BY 1, 2
      ORDER BY 2 DESC, 3 DESC
 """

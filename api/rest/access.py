@@ -3,11 +3,12 @@
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
+from django.db.models import Model, QuerySet
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
@@ -22,6 +23,7 @@ from api.models.audit import write_audit
 if TYPE_CHECKING:  # it reads the settings, which name this module
     from rest_framework.views import APIView
 
+Row = TypeVar("Row", bound=Model)
 READ_SENTENCE: Final = "Read data of people through the management API"
 NEWEST_ENTRIES: Final = 200  # of a log, searched at each read
 
@@ -120,7 +122,8 @@ def audit_reading(request: Request, site_ids: Collection[int]) -> None:
     name, day = caller_of(request).name, timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
     for site in Site.objects.filter(pk__in=site_ids):
         newest = AuditEntry.objects.filter(site=site).order_by("-pk").values("pk")[:NEWEST_ENTRIES]
-        if not AuditEntry.objects.filter(pk__in=newest, who=name[:150], what=READ_SENTENCE, at__gte=day).exists():
+        read_today = AuditEntry.objects.filter(site=site, who=name[:150], what=READ_SENTENCE, at__gte=day)
+        if not read_today.filter(pk__in=newest).exists():
             write_audit(name, site, READ_SENTENCE, None, {"day": f"{day:%Y-%m-%d}"})
 
 
@@ -132,6 +135,15 @@ def visible_sites(request: Request, sitecode: str = "") -> Collection[int]:
     if not sitecode:
         return caller_of(request).site_ids
     return {open_site(request, sitecode=sitecode).pk}
+
+
+def find_in_sites(request: Request, rows: QuerySet[Row], id_: int) -> Row:
+    """Return the row with this id of one of the caller's sites. Raises NotFound. One query a site at most."""
+    for site_id in sorted(caller_of(request).site_ids):
+        row = rows.filter(site_id=site_id, pk=id_).first()
+        if row is not None:
+            return row
+    raise NotFound
 
 
 def open_site(request: Request, *, sitecode: str | None = None, site_id: int | None = None) -> Site:

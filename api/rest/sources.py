@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -22,7 +22,7 @@ from api.ingest.refusals import load_refusal_counts
 from api.ingest.source_counts import SourceCounts, load_source_counts
 from api.models import DuplicateSources, Role, Source
 from api.models.audit import audit_values, write_audit
-from api.rest.access import caller_of, open_site, visible_sites
+from api.rest.access import caller_of, find_in_sites, open_site, visible_sites
 from api.rest.schema import answers
 from api.rest.source_shapes import (
     DuplicateOf,
@@ -50,8 +50,10 @@ class Sources(ViewSet):
     def list(self, request: Request) -> Response:
         """List the sources of your sites, oldest first."""
         query = SourceQuery.read(request)
-        found = Source.objects.filter(site__in=visible_sites(request, query.get("site", "")))
-        return Response(shapes(found))
+        site_ids = visible_sites(request, query.get("site", ""))
+        reports = [report for site_id in site_ids for report in reports_of(site_id)]
+        reports.sort(key=lambda report: (report.source.created_at, report.source.pk))
+        return Response([SourceShape(report).data for report in reports])
 
     @extend_schema(operation_id="createSource", request=NewSource, responses=answers(201, SourceShape, 400, 403, 404))
     def create(self, request: Request) -> Response:
@@ -136,20 +138,18 @@ class WriteKeys(ViewSet):
 
 
 def find_source(request: Request, source_id: int) -> Source:
-    """Return a source of the caller's sites. Raises NotFound. One query."""
-    source = Source.objects.filter(site__in=caller_of(request).site_ids, pk=source_id).first()
-    if source is None:
-        raise NotFound
-    return source
+    """Return a source of the caller's sites. Raises NotFound. One query a site."""
+    return find_in_sites(request, Source.objects.all(), source_id)
 
 
 def shape(source: Source) -> Mapping[str, Any]:
     """Return a source as JSON. Eight queries."""
-    return shapes(Source.objects.filter(pk=source.pk))[0]
+    return SourceShape(reports_of(source.site_id, pk=source.pk)[0]).data
 
 
-def shapes(sources: QuerySet[Source]) -> Sequence[Mapping[str, Any]]:
-    """Return sources as JSON, oldest first. Seven queries."""
+def reports_of(site_id: int, **only: Any) -> Sequence[SourceReport]:
+    """Return the sources of a site, oldest first. Seven queries."""
+    sources = Source.objects.filter(site_id=site_id, **only)
     found = list(sources.select_related("site").prefetch_related("write_keys").order_by("pk"))
     ids = [source.pk for source in found]
     ever, day, used = (
@@ -159,11 +159,11 @@ def shapes(sources: QuerySet[Source]) -> Sequence[Mapping[str, Any]]:
     )
     refused = load_refusal_counts(ids)
     duplicates: dict[int, list[DuplicateOf]] = {id_: [] for id_ in ids}
-    for pair in DuplicateSources.objects.filter(Q(one__in=ids) | Q(other__in=ids)).order_by("pk"):
+    for pair in DuplicateSources.objects.filter(Q(one__in=ids) | Q(other__in=ids), site_id=site_id).order_by("pk"):
         for id_, other_id in ((pair.one_id, pair.other_id), (pair.other_id, pair.one_id)):
             if id_ in duplicates:
                 duplicates[id_].append(DuplicateOf(pair, other_id))
-    reports = [
+    return [
         SourceReport(
             source,
             ever.get(id_, SourceCounts()),
@@ -174,4 +174,3 @@ def shapes(sources: QuerySet[Source]) -> Sequence[Mapping[str, Any]]:
         )
         for id_, source in zip(ids, found, strict=True)
     ]
-    return [SourceShape(report).data for report in reports]

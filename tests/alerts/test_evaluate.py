@@ -233,8 +233,9 @@ def test_evaluate__of_many_alerts__reads_each_figure_once(world: World, django_a
         for source in sources:
             make_alert(world, condition, threshold=threshold, source=source)
 
-    # Each finding takes an UPDATE in a transaction. Alerts that start firing also read the last hour's notifications.
-    with django_assert_max_num_queries(1 + 5 + 20 * 4 + 5):
+    # The sites and the alerts of one. Each finding takes an UPDATE in a transaction.
+    # Alerts that start firing also read the last hour's notifications.
+    with django_assert_max_num_queries(2 + 5 + 20 * 4 + 5):
         evaluate.evaluate(now=timezone.now())
     alerts = list(Alert.objects.all())
     with django_assert_max_num_queries(5):

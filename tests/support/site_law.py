@@ -44,6 +44,13 @@ ALLOWED_PLACES: Final = {
     "tests/": "a test looks at rows of all sites",
     "api/checks/": "`verify` reads the whole database, in one snapshot",
     "api/management/": "commands of the operator, over all sites",
+    "site_rows.py:lock_first": "finds the site whose turn it is",
+    "api/http/refused_keys.py:find_sites": "a refused key names no site; the sites that it once opened are found by it",
+    "api/http/refused_keys.py:find_sites_with_old_rows": "finds the sites with rows to delete",
+    "api/http/credentials.py:_find_site": "finds the site of a sitecode, with its source and rules",
+    "api/http/credentials.py:_find_source": "finds the site of a write key, with its source and rules",
+    "api/http/credentials.py:find_sources": "finds the sites of write keys, with their sources and rules",
+    "api/alerts/evaluate.py:list_watched_sites": "finds the sites with alerts, once a round",
     "api/pages/tables.py": "the tables that Django's administrators read, over all sites",
 }
 # Modules that send the statements of their callers.
@@ -134,7 +141,7 @@ def find_place() -> str | None:
     for path, function in _list_frames():
         if "migrations" in Path(path).parts:
             return None
-        if place is None and path not in TRANSPORTS:
+        if place is None and (path not in TRANSPORTS or f"{path}:{function}" in ALLOWED_PLACES):
             place = f"{path}:{function}"
     return place or "?:?"
 

@@ -96,6 +96,8 @@ async def serve(endpoint: Endpoint, request: Request) -> Response:
     except Exception:
         log.exception("request.failed", path=request.path)
         answer = endpoint.refuse(internal_error())
+    finally:
+        request.let_go()
     if answer.status >= HTTPStatus.BAD_REQUEST:
         await request.drain()
     return answer

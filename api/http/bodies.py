@@ -9,13 +9,14 @@ import msgspec
 
 from api.events.encodings import NONE, WINDOW_BITS, Inflater, strip_byte_order_mark
 from api.events.refusal import Refusal
-from api.http.threads import compute
+from api.http.threads import LIGHT_BYTES, compute
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]  # of ASGI
 
 PIECE_BYTES: Final = 64 * 1024  # that are inflated at a time
 MOST_COMPRESSED: Final = 64 * 1024  # bytes of a compressed body beyond the limit: gzip may inflate to nothing for ever
 INLINE_COMPRESSED: Final = 1_024  # bytes that the event loop inflates itself: they become 1 MB at most, in 2 ms
+MOST_INFLATION: Final = 1_032  # times that deflate makes a body larger
 START_BYTES: Final = 4_096  # of a body that is too large
 BODY_SECONDS: Final = 60.0  # of a body that comes in pieces
 DRAIN_BYTES: Final = 32 * 1024 * 1024
@@ -45,13 +46,16 @@ class UndecodableBodyError(Exception):
 
 
 class BodyMemory:
-    """Bytes of unfinished bodies that a process holds at a time for one kind of senders."""
+    """Bytes of bodies that a process holds at a time for one kind of senders, until their requests are answered.
+
+    It does not count bodies that came at once and are light.
+    """
 
     def __init__(self, most: int) -> None:
         self._left = most
 
     def take(self, size: int) -> None:
-        """Count bytes that were received. Raises Refusal (503) if there is no room."""
+        """Count bytes of a body. Raises Refusal (503) if there is no room."""
         if size > self._left:
             raise Refusal(
                 HTTPStatus.SERVICE_UNAVAILABLE,
@@ -81,11 +85,13 @@ class RawBody(msgspec.Struct, frozen=True):
 class BodyReader:
     """The body of one request. It can be read once."""
 
-    __slots__ = ("_has_ended", "_receive")
+    __slots__ = ("_has_ended", "_held", "_memory", "_receive")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._has_ended = False
+        self._memory = STRANGERS
+        self._held = 0  # bytes of the memory
 
     async def read(self, most: int, memory: BodyMemory, *, length: str = "") -> RawBody:
         """Return the body, or the first `most` bytes and some more of a larger one.
@@ -93,6 +99,7 @@ class BodyReader:
         `length` is the Content-Length. Raises Refusal (503) if the body comes too slowly, or if too many bodies are
         being received.
         """
+        self._memory = memory
         received = bytearray()  # no list of pieces: each of a byte would take fifty
         try:
             async with asyncio.timeout(BODY_SECONDS):
@@ -102,10 +109,12 @@ class BodyReader:
                 # Some servers send an empty piece after the last one, which need not be waited for.
                 if is_last or length == str(len(content)):
                     self._has_ended = True
+                    if len(content) > LIGHT_BYTES:
+                        self.hold(len(content))
                     return RawBody(content, is_too_large=len(content) > most)
                 while message["type"] == "http.request":
                     piece = message.get("body", b"")
-                    memory.take(len(piece))
+                    self.hold(len(received) + len(piece))
                     received += piece
                     self._has_ended = not message.get("more_body", False)
                     if self._has_ended or len(received) > most:
@@ -113,10 +122,19 @@ class BodyReader:
                     message = await self._receive()
         except TimeoutError as error:
             raise too_slow() from error
-        finally:
-            memory.give_back(len(received))
         self._has_ended = True
         return RawBody(bytes(received), is_complete=False)
+
+    def hold(self, size: int) -> None:
+        """Count this many bytes for the body until the request is answered. Raises Refusal (503)."""
+        self._memory.take(size - self._held)
+        self._held = size
+
+    def let_go(self) -> None:
+        """Count no more bytes, because the request is answered."""
+        if self._held:
+            self._memory.give_back(self._held)
+            self._held = 0
 
     async def drain(self) -> None:
         """Read and discard the rest of the body, 32 MB and five seconds at most.
@@ -147,8 +165,13 @@ async def read_body(reader: BodyReader, header: Callable[[str], str], *, limit: 
         return decode(raw, encoding, limit=limit)
     raw = await reader.read(limit + MOST_COMPRESSED, memory, length=length)
     if len(raw.content) <= INLINE_COMPRESSED:
-        return decode(raw, encoding, limit=limit)
-    return await compute(decode, raw, encoding, limit=limit)
+        body = decode(raw, encoding, limit=limit)
+    else:
+        # Before it waits for a thread, so that few bodies of strangers wait there.
+        reader.hold(min(limit, MOST_INFLATION * len(raw.content)))
+        body = await compute(decode, raw, encoding, limit=limit)
+    reader.hold(len(body) if len(body) > LIGHT_BYTES else 0)
+    return body
 
 
 def decode(raw: RawBody, encoding: str, *, limit: int) -> bytes:

@@ -172,7 +172,10 @@ async def read_form(receive: Receive, *, most: int) -> bytes:
     Raises Refusal (400, 413, 503).
     """
     reader = BodyReader(receive)
-    raw = await reader.read(most, STRANGERS)
+    try:
+        raw = await reader.read(most, STRANGERS)
+    finally:
+        reader.let_go()
     if raw.is_too_large:
         await reader.drain()
         raise Refusal(

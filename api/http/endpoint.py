@@ -101,6 +101,10 @@ class Request:
         """Return the decoded body, of `limit` bytes at most (api.http.bodies.read_body)."""
         return await read_body(self._reader, self.header, limit=limit, memory=memory)
 
+    def let_go(self) -> None:
+        """Free the room of the body, because the request is answered (api.http.bodies.BodyReader.let_go)."""
+        self._reader.let_go()
+
     async def drain(self) -> None:
         """Read and discard the rest of the body (api.http.bodies.BodyReader.drain)."""
         await self._reader.drain()

@@ -4,7 +4,9 @@ import gzip
 import http.client
 import json
 import shutil
+import socket
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -137,3 +139,28 @@ def test_path__asked_in_another_way__is_405_in_json(shop: Shop, method: str, pat
 
     assert (answer.status_code, answer.headers["allow"]) == (405, "OPTIONS, POST")
     assert answer.json()["code"] == "method_not_allowed"
+
+
+@needs_proc
+@pytest.mark.promise("K-24")
+def test_bodies__gzip_of_many_strangers_at_once__take_bounded_memory(shop: Shop) -> None:
+    """Three kilobytes each, which become three megabytes: those beyond the room of strangers are refused."""
+    shop.post(event_of(LIMIT))
+    before = shop.server.peak_memory()
+    body = bomb(3 * MEBIBYTE)
+    head = f"POST /v1/batch HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n"
+    statuses = set()
+    with ExitStack() as stack:
+        senders = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", shop.server.port), timeout=60))
+            for _ in range(200)
+        ]
+        for sender in senders:
+            sender.sendall(head.encode() + body)
+        assert shop.post(event_of(LIMIT)).status_code == 200
+        for sender in senders:
+            statuses.add(sender.recv(65_536).split(b" ", 2)[1])
+
+    assert statuses <= {b"401", b"503"}
+    assert b"401" in statuses
+    assert shop.server.peak_memory() - before < 3 * FLAT  # all of them are 600 MB

@@ -106,6 +106,11 @@ class Exchange:
             pieces.append(message.get("body", b""))
         return b"".join(pieces)
 
+    def finish(self) -> None:
+        """Take all that is left, also if the client is gone, until the application has finished with the request."""
+        while self.take():
+            pass
+
     def is_over(self) -> bool:
         """Return True if the application has finished with the request."""
         return self._task.done()

@@ -8,9 +8,7 @@ from datetime import datetime, timedelta
 from django.db import connection
 
 from goals.models import GoalCreation
-
-# An arbitrary constant that keeps these advisory locks apart from another program's in the same database.
-LOCK_SPACE = 0x474F414C
+from sessions import LockSpace, lock_until_commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +30,8 @@ def lock_names(site_id: int) -> datetime:
     Each creation, renaming, binding or deletion of a goal takes this lock first. So two workers never both see the last
     free place, nor both miss a name. Two queries.
     """
-    with connection.cursor() as cursor:
-        # Two statements: the clock must be read after the lock was granted.
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [LOCK_SPACE, site_id])
+    lock_until_commit(LockSpace.GOAL_NAMES, site_id)
+    with connection.cursor() as cursor:  # a second statement, because the clock must be read after the lock was granted
         cursor.execute("SELECT clock_timestamp()")
         now: datetime = cursor.fetchone()[0]
     return now

@@ -3,17 +3,15 @@
 from collections.abc import Iterator
 
 from api.checks.base import Counts, Difference, stream
+from sessions import IS_WORKER_ALIVE
 
 
 def check_claims(_: int | None, counts: Counts) -> Iterator[Difference]:
     """Yield claims of workers that died more than 5 minutes ago. Of all sites, because a claim belongs to none."""
     rows = stream(
-        """
+        f"""
         SELECT c.worker, cardinality(c.message_ids),
-               c.claimed_at < clock_timestamp() - interval '5 minutes' AND NOT EXISTS (
-                   SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
-                    WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND d.datname = current_database()
-                      AND (l.classid::bigint << 32 | l.objid::bigint) = c.worker)
+               c.claimed_at < clock_timestamp() - interval '5 minutes' AND NOT {IS_WORKER_ALIVE}
           FROM api_claim c ORDER BY c.claimed_at
         """,
         {},

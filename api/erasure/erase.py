@@ -24,6 +24,7 @@ from api.models import Erasure, Site, Suppression
 from cohorts.models import Identity, Username
 from cohorts.queries import find_person
 from goals.models import Conversion
+from sessions import is_older_writer_at_work
 from site_rows import has_site, lock_first
 
 MOST_IDENTITIES: Final = 1_000  # of a person; an id like "test" may be on every device
@@ -86,7 +87,8 @@ def allow_again(erasure: Erasure) -> None:
 def _step(erasure: Erasure, *, now: datetime) -> bool:
     """Delete the rows that indexes find, later sweep the tables.
 
-    Between the two, wait until no transaction runs that may not see the suppression.
+    Between the two, wait until no transaction runs that may not see the suppression. A batch claims its messages before
+    it reads suppressions, so that PostgreSQL knows by then that it writes.
     """
     if erasure.removed_at is None:
         _remove(erasure)
@@ -94,7 +96,7 @@ def _step(erasure: Erasure, *, now: datetime) -> bool:
         erasure.waits_for = clock()
     elif erasure.stage == Erasure.Stage.DONE:
         erasure.finished_at, erasure.sought = now, []
-    elif erasure.waits_for is not None and is_older_work_going_on(erasure.waits_for):
+    elif erasure.waits_for is not None and is_older_writer_at_work(erasure.waits_for):
         if erasure.waits_for > (now_here := clock()):
             # The clock was ahead, so that all work is older. Wait for the transactions of this moment.
             Erasure.objects.filter(site_id=erasure.site_id, pk=erasure.pk).update(waits_for=now_here)
@@ -160,20 +162,3 @@ def clock() -> datetime:
         cursor.execute("SELECT now()")
         started_at: datetime = cursor.fetchone()[0]
         return started_at
-
-
-def is_older_work_going_on(since: datetime) -> bool:
-    """Return True if a writing transaction began before this time, because it may not see the suppression.
-
-    A batch claims its messages before it reads suppressions, so that PostgreSQL knows by then that it writes.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT EXISTS (
-                SELECT 1 FROM pg_stat_activity
-                 WHERE datname = current_database() AND backend_xid IS NOT NULL AND xact_start < %s)
-            """,
-            [since],
-        )
-        return bool(cursor.fetchone()[0])

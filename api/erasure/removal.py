@@ -12,10 +12,10 @@ from typing import Final
 from django.db import connection, transaction
 from django.db.models import Max
 
-from api.erasure.erase import is_older_work_going_on
 from api.models import Removal, Site, WriteKey
 from api.models.audit import write_audit
 from cohorts.models import Group, Identity, Persona
+from sessions import is_older_writer_at_work
 from site_rows import delete_row, lock_first
 
 CHUNK: Final = 5_000
@@ -174,7 +174,7 @@ def _step_site(removal: Removal, *, now: datetime) -> bool:
             removal.save()
             return True
     closed_at = removal.created_at + LOOKUPS_LAST
-    if now < closed_at or is_older_work_going_on(closed_at):
+    if now < closed_at or is_older_writer_at_work(closed_at):
         # A process may still remember a key, or store an event that it accepted before. The digest is no concern here:
         # the deletions above wait for the events that it has locked.
         return False

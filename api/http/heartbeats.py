@@ -23,6 +23,7 @@ from django.db import connection
 
 from api.http.database import SessionKind, connect
 from api.models import Heartbeat
+from sessions import IS_CONNECTED, THIS_SESSION
 
 Role = Heartbeat.Role
 INTERVAL_SECONDS: Final = 5.0  # seconds
@@ -121,7 +122,7 @@ def write_heartbeat(role: str, *, expected: datetime | None, session: Any = conn
     """
     with session.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             WITH moment AS MATERIALIZED (
                 SELECT now,
                        extract(epoch FROM now - coalesce(%(expected)s::timestamptz, greatest(now, k.seen_at))) AS jump
@@ -141,7 +142,7 @@ def write_heartbeat(role: str, *, expected: datetime | None, session: Any = conn
             INSERT INTO api_heartbeat AS known (role, host, process, at, backend, backend_started_at, clock_ahead)
             SELECT %(role)s, %(host)s, %(process)s, now, pid, backend_start,
                    extract(epoch FROM %(ours)s::timestamptz - now)
-              FROM moment, pg_stat_activity WHERE pid = pg_backend_pid()
+              FROM moment, {THIS_SESSION} AS this
             ON CONFLICT (role, host) DO UPDATE SET
                 process = excluded.process, at = excluded.at, backend = excluded.backend,
                 backend_started_at = excluded.backend_started_at, clock_ahead = excluded.clock_ahead
@@ -165,10 +166,6 @@ def delete_ended_sessions(role: str, session: Any = connection) -> None:
     """Delete the rows of a role with ended sessions, of hosts and containers that are gone. One query."""
     with session.cursor() as cursor:
         cursor.execute(f"DELETE FROM api_heartbeat AS h WHERE role = %s AND NOT {IS_CONNECTED}", [str(role)])
-
-
-IS_CONNECTED: Final = """EXISTS (
-    SELECT FROM pg_stat_activity a WHERE a.pid = h.backend AND a.backend_start = h.backend_started_at)"""
 
 
 def load_heartbeats() -> list[LastHeartbeat]:

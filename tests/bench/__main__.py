@@ -1,59 +1,91 @@
-"""Command that runs all benches in turn and prints one table of their figures.
+"""Command that runs all benches in turn, prints one table of their figures, and says what changed since the last run.
 
-    python -m tests.bench [--full] [--json FILE]
+    python -m tests.bench [--full] [--only NAME ...] [--list] [--before DIR] [--json FILE]
 
-It takes ten minutes on a quiet machine of two cores. `--full` takes an hour: medians of five rounds, 10000000
-conversions and a soak of ten minutes. Each bench also runs alone, for example `python -m tests.bench.digest --help`.
+It takes ten minutes on a quiet machine of two cores. `--full` takes over an hour: medians of five rounds, 10000000
+conversions, a million pruned messages and a soak of ten minutes. `--before` compares with another checkout and takes
+twice as long. Each bench also runs alone, for example `python -m tests.bench.digest --help`.
+
+The figures of the last run are in .build/bench. A change is that of the ratio to the yardstick, if there is one.
 """
 
+import importlib
 import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from api.management.commands.up import STOP_SIGNALS
-from tests.bench.figures import load, make_parser, print_table
+from tests.bench.figures import load, make_parser, print_table, save
 from tests.bench.load import require_wrk
+from tests.bench.stage import ROOT, add_before
 
-QUICK = {
-    "hot_paths": "--rounds 3 --seconds 2 --workers 1 2",
-    "batches": "--rounds 3 --seconds 2 --events 20000",
+KEPT: Final = ROOT / ".build" / "bench"
+QUICK: Final = {
+    "hot_paths": "--rounds 3 --seconds 2 --workers 1 2 4",
+    "batches": "--rounds 3 --seconds 2 --events 10000",
     "digest": "--rounds 3 --events 10000",
-    "lag": "--rounds 3 --seconds 6 --probes 20",
-    "growth": "--rounds 1 --seconds 2",
-    "soak": "--minutes 2 --warm-up 20",
+    "wal": "--events 5000 --top 8",
+    "lag": "--rounds 3 --seconds 5 --probes 20 --rates 100 --waiting 300",
+    "slow": "--rounds 2 --seconds 5",
+    "growth": "--rounds 1 --seconds 2 --sizes 10000 300000",
+    "kept": "",
+    "soak": "--minutes 1 --warm-up 15",
     "bulk": "--events 100000",
 }
-FULL = {
+FULL: Final = {
     "hot_paths": "--workers 1 2 4",
     "batches": "",
     "digest": "",
+    "wal": "",
     "lag": "",
+    "slow": "",
     "growth": "--sizes 10000 100000 1000000 10000000",
+    "kept": "--events 1000000",
     "soak": "",
     "bulk": "",
 }
+INTERRUPTED: Final = 128 + signal.SIGINT
+COMPARABLE: Final = {"hot_paths", "batches", "digest", "wal", "lag", "slow", "kept"}
 
 
 def main() -> None:
     options = make_parser(__doc__)
     options.add_argument("--full", action="store_true")
+    options.add_argument("--only", nargs="+", choices=QUICK, default=list(QUICK), metavar="NAME")
+    options.add_argument("--list", action="store_true", help="print the names of the benches and end")
+    add_before(options)
     given = options.parse_args()
+    if given.list:
+        for name in QUICK:
+            print(f"{name:10} {describe(name)}")
+        return
     require_wrk()
+    last = KEPT / ("full.json" if given.full else "quick.json")
     with tempfile.TemporaryDirectory(prefix="goalpost-bench-") as name:
         figures = given.json or Path(name) / "figures"
-        figures.touch()
-        known = len(load(figures))
-        failed = ""
-        for program, arguments in (FULL if given.full else QUICK).items():
+        known, failed = len(load(figures)), []
+        for program in given.only:
+            arguments = (FULL if given.full else QUICK)[program]
+            if given.before and program in COMPARABLE:
+                arguments += f" --before {given.before}"
             print(f"{program} {arguments}", flush=True)
-            if run(program, [*arguments.split(), "--json", str(figures)]):
-                failed = program
+            code = run(program, [*arguments.split(), "--json", str(figures)])
+            failed += [program] if code else []
+            if code == INTERRUPTED:
                 break
             print(flush=True)
-        print_table(load(figures)[known:])
-        sys.exit(f"{failed} did not end well" if failed else 0)
+        done = load(figures)[known:]
+    print_table(done, load(last))
+    save([*load(last), *done], last)
+    sys.exit(f"these did not end well: {', '.join(failed)}" if failed else 0)
+
+
+def describe(program: str) -> str:
+    """Return the first line of a bench's docstring."""
+    return (importlib.import_module(f"tests.bench.{program}").__doc__ or "").partition("\n")[0]
 
 
 def run(program: str, arguments: list[str]) -> int:

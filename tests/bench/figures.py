@@ -29,13 +29,26 @@ class Figure:
     def ratio(self) -> str:
         return f"{self.value / self.yardstick:.2f}" if self.yardstick else ""
 
+    @property
+    def measured(self) -> float:
+        """Return the ratio to the yardstick, or the value if there is none."""
+        return self.value / self.yardstick if self.yardstick else self.value
+
 
 HEADS = ("figure", "value", "unit", "yardstick", "ratio", "of", "floor", "aim")
 
 
-def print_table(figures: Sequence[Figure]) -> None:
+def print_table(figures: Sequence[Figure], last: Sequence[Figure] = ()) -> None:
+    """Print figures, and behind each how much it is of the last run's."""
     rows = [HEADS, *map(format_cells, figures)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
+    if last:
+        known = {(figure.what, figure.of): figure.measured for figure in last}
+        before = [known.get((figure.what, figure.of)) for figure in figures]
+        changes = [
+            f"{figure.measured / then:.2f}" if then else "" for figure, then in zip(figures, before, strict=True)
+        ]
+        rows = [(*row, change) for row, change in zip(rows, ["of the last run", *changes], strict=True)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         pairs = enumerate(zip(row, widths, strict=True))
         line = "  ".join(
@@ -72,7 +85,15 @@ def publish(figures: Sequence[Figure], path: Path | None) -> None:
 
 
 def load(path: Path) -> list[Figure]:
-    return [Figure(**json.loads(line)) for line in path.read_text().splitlines()]
+    """Return the figures of a file, none if it does not exist."""
+    return [Figure(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def save(figures: Sequence[Figure], path: Path) -> None:
+    """Write a file of figures. Of several with one name the last one stays."""
+    latest = {(figure.what, figure.of): figure for figure in figures}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{json.dumps(asdict(figure))}\n" for figure in latest.values()))
 
 
 def describe_machine(connection: psycopg.Connection[Any]) -> str:

@@ -28,8 +28,8 @@ from api.ingest.file_load import load_lines
 from api.ingest.provisioning import create_site, create_source
 from api.management.commands import prepare
 from api.models import Claim, Load, Message, Site
-from goals import quota
 from goals.models import Goal, GoalCreation, GoalTotal
+from sessions import LockSpace
 from tests.contract.server import environment_of_the_test
 from tests.support.concurrency import are_done, digest_until, is_asleep, wait_until
 from tests.support.outages import poison
@@ -82,7 +82,10 @@ HELD: dict[str, tuple[str, dict[str, Any]]] = {
         "SELECT 1 FROM goals_goalvisitor WHERE visitor_code = 'held' FOR UPDATE",
         {"event": "Bought", "userId": "held"},
     ),
-    "new goals": (f"SELECT pg_advisory_xact_lock({quota.LOCK_SPACE}, id::int) FROM api_site LIMIT 1", {"event": "New"}),
+    "new goals": (
+        f"SELECT pg_advisory_xact_lock({LockSpace.GOAL_NAMES.value}, id::int) FROM api_site LIMIT 1",
+        {"event": "New"},
+    ),
     "conversions": (
         "SELECT 1 FROM goals_conversion WHERE user_id = 'late' FOR UPDATE",
         {"userId": "late", "context": {"traits": {"kameleoonVisitorCode": "v1"}}},
@@ -209,7 +212,7 @@ def test_queue__of_a_site_whose_goal_names_are_held__does_not_delay_that_of_anot
     world.digest()
     GoalCreation.objects.update(created_at=F("created_at") - timedelta(seconds=11))
 
-    with holding("SELECT pg_advisory_xact_lock(%s, %s)", quota.LOCK_SPACE, world.site.pk):
+    with holding("SELECT pg_advisory_xact_lock(%s, %s)", LockSpace.GOAL_NAMES.value, world.site.pk):
         world.tend()
         begun = time.monotonic()
         world.tend()
@@ -257,7 +260,7 @@ def test_change__of_what_another_session_holds__is_503_with_a_sentence_and_chang
     key = encode_api_key(CLIENT_ID, SECRET)
     client = Client(raise_request_exception=False)
     client.force_login(User.objects.create(username="root", is_superuser=True))
-    with holding("SELECT pg_advisory_xact_lock(%s, %s)", quota.LOCK_SPACE, world.site.pk):
+    with holding("SELECT pg_advisory_xact_lock(%s, %s)", LockSpace.GOAL_NAMES.value, world.site.pk):
         if role == "api":
             answer = client.delete(f"/api/goals/{goal.pk}", headers={"authorization": f"Basic {key}"})
         else:

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connection, transaction
+from django.db import transaction
 
 from api.http.credentials import encode_api_key, generate_secret, generate_sitecode
 from api.http.database import SessionKind, configure_open_connection
@@ -17,8 +17,8 @@ from api.models import Scope, Site
 from api.models.audit import write_audit
 from api.runtime.secret_files import write_secret
 from api.settings import env
+from sessions import LockSpace, lock_until_commit
 
-LOCK = 0x474F414C626F6F74  # two processes that start at once make one first site
 URL_SAFE_SECRET = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 
@@ -42,8 +42,7 @@ class Command(BaseCommand):
         path = settings.DATA_DIR / "first-site.env"
         try:
             with transaction.atomic():
-                with connection.cursor() as cursor:
-                    cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+                lock_until_commit(LockSpace.FIRST_SITE)
                 if Site.objects.exists():
                     self.stdout.write("bootstrap: a site exists, nothing to do")
                     return

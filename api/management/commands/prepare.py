@@ -13,11 +13,11 @@ from api.http.database import is_lock_timeout
 from api.http.secret_key import explain, fingerprint
 from api.models import KeyFingerprint
 from api.models.audit import write_audit
+from sessions import LockSpace, lock_until_commit, set_for_transaction
 
 WAIT: Final = 3  # seconds for a lock: all who need the table wait behind it
 PAUSE: Final = 3.0  # seconds
 TRIES: Final = 50
-LOCK: Final = 0x474F414C6B6579  # two processes that start at once record one key
 
 
 class Command(BaseCommand):
@@ -51,7 +51,7 @@ class Command(BaseCommand):
 def wait_briefly(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Mapping[str, Any]) -> Any:  # noqa: FBT001 - Django's call
     """Limit the wait for a lock inside a transaction only, because a migration outside one cannot be rolled back."""
     if context["connection"].in_atomic_block:
-        context["connection"].connection.execute(f"SET LOCAL lock_timeout = '{WAIT}s'")
+        set_for_transaction({"lock_timeout": f"{WAIT}s"}, session=context["connection"].connection)
     return execute(sql, params, many, context)
 
 
@@ -62,8 +62,7 @@ def record_key() -> None:
     """
     ours = fingerprint()
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+        lock_until_commit(LockSpace.SECRET_KEY)
         known = KeyFingerprint.objects.first()
         if known is None:
             KeyFingerprint.objects.create(value=ours)

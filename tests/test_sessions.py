@@ -1,0 +1,54 @@
+"""Settings, advisory locks and lists of sessions, which only `sessions.py` uses."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+from django.db import connection, transaction
+
+from sessions import LockSpace, lock_until_commit, set_for_transaction
+from tests.support.site_law import ROOT
+
+OF_SESSIONS: Final = re.compile(
+    r"pg_(?:try_)?advisory\w*|set_config|SET (?:LOCAL|SESSION)\b|pg_stat_activity|pg_locks|pg_backend_pid|"
+    r"pg_blocking_pids|pg_postmaster_start_time"
+)
+# To become functions of sessions.py. The list only shrinks.
+OTHERS: Final = {"api/digest/claims.py", "api/http/database.py", "goals/totals.py"}
+
+
+def list_product_files() -> list[Path]:
+    files = [
+        *ROOT.glob("*.py"),
+        *(path for folder in ("api", "goals", "cohorts") for path in (ROOT / folder).rglob("*")),
+    ]
+    return [path for path in files if path.suffix in {".py", ".sql"} and "migrations" not in path.parts]
+
+
+def test_features_of_sessions__in_the_product__are_in_one_module() -> None:
+    found = {str(path.relative_to(ROOT)) for path in list_product_files() if OF_SESSIONS.search(path.read_text())}
+
+    assert found - OTHERS == {"sessions.py"}
+    assert found >= OTHERS
+
+
+@pytest.mark.django_db
+def test_settings__of_a_transaction__are_set_together() -> None:
+    with connection.cursor() as cursor:
+        set_for_transaction({"lock_timeout": "1234", "enable_seqscan": "off", "application_name": "it's"})
+        cursor.execute("SHOW lock_timeout")
+        assert cursor.fetchone() == ("1234ms",)
+        cursor.execute("SHOW application_name")
+        assert cursor.fetchone() == ("it's",)
+
+
+def test_lock__of_a_transaction__ends_with_it(transactional_db: None) -> None:
+    held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid = 7"
+    with connection.cursor() as cursor:
+        with transaction.atomic():
+            lock_until_commit(LockSpace.GOAL_NAMES, 7)
+            cursor.execute(held, [LockSpace.GOAL_NAMES.value])
+            assert cursor.fetchone() == (1,)
+        cursor.execute(held, [LockSpace.GOAL_NAMES.value])
+        assert cursor.fetchone() == (0,)

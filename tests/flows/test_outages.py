@@ -114,7 +114,7 @@ def test_committer__connection_lost_after_the_commit__stores_nothing_twice(
 
 def test_committer__after_a_row_that_is_a_defect_of_ours__stores_the_next(world: World) -> None:
     event = read_event(json.dumps(world.event()).encode(), position=0, received_at=START)
-    nonsense = NewMessage(world.site.pk, None, replace(event, warnings=None))  # type: ignore[arg-type]  # on purpose
+    nonsense = NewMessage(world.site.pk, None, replace(event, warnings=None))
 
     with pytest.raises(database.DatabaseDownError):
         wait_for(inbox.store([nonsense]))

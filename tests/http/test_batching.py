@@ -131,7 +131,7 @@ def test_batches__of_two_threads__are_served_at_the_same_time() -> None:
     async def ask(batcher: Batcher) -> None:
         first = asyncio.create_task(batcher.call(1, timeout=60))
         await asyncio.sleep(0.05)
-        assert await asyncio.gather(first, batcher.call(2, timeout=60)) == [1, 2]
+        assert list(await asyncio.gather(first, batcher.call(2, timeout=60))) == [1, 2]
 
     with_batcher(serve, ask, threads=2)
 
@@ -169,7 +169,7 @@ def test_call__of_a_request_that_was_cancelled__is_not_served() -> None:
         second.cancel()
         await asyncio.wait([second])
         gate.open()
-        assert await asyncio.gather(first, third) == [0, 4]
+        assert list(await asyncio.gather(first, third)) == [0, 4]
 
     with_batcher(gate.serve, ask)
 
@@ -184,7 +184,7 @@ def test_calls__abandoned_while_served__do_not_disturb_the_others() -> None:
         await give_up(calls[0])
         await give_up(calls[2])
         gate.open()
-        assert await asyncio.gather(calls[1], calls[3]) == [2, 6]
+        assert list(await asyncio.gather(calls[1], calls[3])) == [2, 6]
         assert await batcher.call(5, timeout=60) == 10
 
     with_batcher(gate.serve, ask)

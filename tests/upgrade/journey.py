@@ -117,12 +117,10 @@ def ask(site: str, key: str) -> str:
 
 @cache
 def sdk() -> httpx.Client:
-    from api.wsgi import application
-
+    from tests.support.asgi import Transport
     from tests.upgrade.snapshot import CLIENT_ID, CLIENT_SECRET
 
-    transport = httpx.WSGITransport(app=application)
-    return httpx.Client(transport=transport, base_url="http://testserver", auth=(CLIENT_ID, CLIENT_SECRET))
+    return httpx.Client(transport=Transport(), base_url="http://testserver", auth=(CLIENT_ID, CLIENT_SECRET))
 
 
 def digest() -> None:

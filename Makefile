@@ -32,7 +32,7 @@ test: $(VENV)/test.stamp $(VENV)/node.stamp lint types suite ## run all checks, 
 suite: $(VENV)/test.stamp $(VENV)/node.stamp
 	$(PYTHON) -m pytest -n auto --maxprocesses 8 --dist loadgroup $(ARGS)
 
-bench: $(VENV)/test.stamp ## measure every figure and its yardstick in ten minutes (needs wrk); ARGS=--full takes longer
+bench: $(VENV)/test.stamp ## measure every figure and its yardstick in ten minutes (needs wrk); ARGS=--full takes longer, ARGS=--list lists them
 	@exec $(PYTHON) -m tests.bench $(ARGS)
 
 screenshots: $(VENV)/test.stamp $(VENV)/node.stamp ## save a picture of every page, wide and narrow, light and dark, in .build/screenshots

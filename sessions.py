@@ -41,6 +41,7 @@ class LockSpace(IntEnum):
     """A kind of advisory lock. The numbers are arbitrary, so that no other program in the database has the same."""
 
     GOAL_NAMES = 0x474F414C  # of a site: its names, its tag, its queue
+    GOAL_TOTALS = 0x474F4150  # a part of the totals of days and goals
     FIRST_SITE = 0x474F626F  # two processes that start at once make one first site
     SECRET_KEY = 0x474F6B65  # two processes that start at once record one key
 
@@ -49,6 +50,22 @@ def lock_until_commit(space: LockSpace, number: int = 0) -> None:
     """Wait for an advisory lock, and hold it until the end of the transaction. One query."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [space.value, number])
+
+
+def lock_lowest_free(space: LockSpace, *, count: int) -> int:
+    """Hold the lowest of `count` advisory locks that no other session has until the end of the transaction.
+
+    Return its number. Wait for lock 0 if all are taken. One query, in that case two.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT number FROM generate_series(0, %s) AS number WHERE pg_try_advisory_xact_lock(%s, number) LIMIT 1",
+            [count - 1, space.value],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        lock_until_commit(space)
+    return row[0] if row else 0
 
 
 # A digest worker holds the lock of its number while it lives (api.digest.claims).

@@ -13,7 +13,7 @@ from django.db.models.functions import Trim
 
 from goals import quota, waiting
 from goals.merging import list_merged_into
-from goals.models import Goal, GoalBinding, Tag
+from goals.models import Goal, GoalBinding, GoalTag, Tag
 
 
 def select_live_goals(site_id: int, ids: Collection[int]) -> QuerySet[Goal]:
@@ -37,8 +37,8 @@ def delete(site_id: int, ids: Collection[int], *, now: datetime) -> int:
         quota.lock_names(site_id)
         live = list(select_live_goals(site_id, ids).values_list("pk", flat=True))
         merged = list_merged_into(site_id, live)
-        GoalBinding.objects.filter(goal__in=[*live, *merged]).delete()
-        Goal.objects.filter(pk__in=[*live, *merged], deleted_at=None).update(deleted_at=now)
+        GoalBinding.objects.filter(site_id=site_id, goal__in=[*live, *merged]).delete()
+        Goal.objects.filter(site_id=site_id, pk__in=[*live, *merged], deleted_at=None).update(deleted_at=now)
         waiting.requeue_names(site_id, now=now)
     return len(live)
 
@@ -52,7 +52,9 @@ def tag(site_id: int, ids: Collection[int], name: str) -> int:
         )
         if untagged:
             tag_, _ = Tag.objects.get_or_create(site_id=site_id, name=name)
-            tag_.goals.add(*untagged)
+            GoalTag.objects.bulk_create(
+                [GoalTag(site_id=site_id, goal_id=goal_id, tag=tag_) for goal_id in untagged], ignore_conflicts=True
+            )
     return len(untagged)
 
 
@@ -60,16 +62,17 @@ def untag(site_id: int, ids: Collection[int], name: str) -> int:
     """Remove a tag from goals. Three queries."""
     with transaction.atomic():
         quota.lock_names(site_id)
-        tagged = list(filter_tagged(select_live_goals(site_id, ids), name).values_list("pk", flat=True))
-        Goal.tags.through.objects.filter(goal__in=tagged, tag__in=_tags_named(name)).delete()
+        tagged = list(filter_tagged(site_id, select_live_goals(site_id, ids), name).values_list("pk", flat=True))
+        GoalTag.objects.filter(site_id=site_id, goal__in=tagged, tag__in=_tags_named(site_id, name)).delete()
     return len(tagged)
 
 
-def filter_tagged(goals: QuerySet[Goal], name: str) -> QuerySet[Goal]:
-    """Return the goals that have a tag of this name, with or without white space around it."""
-    return goals.filter(Exists(_tags_named(name).filter(goals=OuterRef("pk"))))
+def filter_tagged(site_id: int, goals: QuerySet[Goal], name: str) -> QuerySet[Goal]:
+    """Return the goals of a site that have a tag of this name, with or without white space around it."""
+    return goals.filter(Exists(_tags_named(site_id, name).filter(goals=OuterRef("pk"))))
 
 
-def _tags_named(name: str) -> QuerySet[Tag]:
+def _tags_named(site_id: int, name: str) -> QuerySet[Tag]:
     """Return the tags of this name. Old tags may have white space around their names."""
-    return Tag.objects.alias(bare_name=Trim("name")).filter(Q(name=name) | Q(bare_name=name))
+    tags = Tag.objects.filter(site_id=site_id).alias(bare_name=Trim("name"))
+    return tags.filter(Q(name=name) | Q(bare_name=name))

@@ -8,7 +8,7 @@ from django.db import transaction
 
 from goals import merging, quota, visitor_totals, waiting
 from goals.matching import EventName
-from goals.models import Conversion, Goal, GoalBinding, Tag, WaitingName
+from goals.models import Conversion, Goal, GoalBinding, GoalTag, Tag, WaitingName
 from goals.naming import EVENT_NAME_LENGTH, GOAL_TYPES, parse_goal_name
 from goals.recording import find_goals_of_events
 
@@ -140,17 +140,24 @@ def delete_goal(goal: Goal, *, now: datetime) -> None:
 
 def purge_deleted() -> bool:
     """Delete a chunk of a deleted goal's rows, or the goal after its last row. Return False if none is left."""
+    # Site by site: a distributed PostgreSQL locks rows of one site at a time.
+    deleted = Goal.objects.filter(deleted_at__isnull=False).order_by("deleted_at")
+    return any(_purge_some(site_id) for site_id in dict.fromkeys(deleted.values_list("site_id", flat=True)))
+
+
+def _purge_some(site_id: int) -> bool:
+    """Delete a chunk of the rows of a site's first deleted goal. Return False if other workers purge all of them."""
     with transaction.atomic():
-        deleted = Goal.objects.filter(deleted_at__isnull=False).order_by("deleted_at")
-        goal = deleted.select_for_update(skip_locked=True).first()  # another worker may purge one
+        deleted = Goal.objects.filter(site_id=site_id, deleted_at__isnull=False).order_by("deleted_at")
+        goal = deleted.select_for_update(skip_locked=True).first()
         if goal is None:
             return False
         # In the order of the index of a goal's conversions. By id the scan would pass other goals' rows.
-        rows = Conversion.objects.filter(goal=goal).order_by("occurred_at", "id")
+        rows = Conversion.objects.filter(site_id=site_id, goal=goal).order_by("occurred_at", "id")
         chunk = list(rows.values_list("id", flat=True)[:PURGE_CHUNK])
         if chunk:
-            Conversion.objects.filter(id__in=chunk).delete()
-        elif not visitor_totals.purge_visitor_totals(goal.pk, limit=PURGE_CHUNK):
+            Conversion.objects.filter(site_id=site_id, id__in=chunk).delete()
+        elif not visitor_totals.purge_visitor_totals(site_id, goal.pk, limit=PURGE_CHUNK):
             goal.delete()
     return True
 
@@ -164,7 +171,18 @@ def set_tags(goal: Goal, names: Iterable[str]) -> None:
     """Set the tags of a goal; create the ones that the site does not have."""
     names = sorted({cleaned for name in names if (cleaned := clean_tag(name))})
     Tag.objects.bulk_create([Tag(site_id=goal.site_id, name=name) for name in names], ignore_conflicts=True)
-    goal.tags.set(Tag.objects.filter(site_id=goal.site_id, name__in=names))
+    tags = Tag.objects.filter(site_id=goal.site_id, name__in=names)
+    GoalTag.objects.filter(site_id=goal.site_id, goal=goal).exclude(tag__in=tags).delete()
+    add_tag(goal.site_id, tags, [goal.pk])
+
+
+def add_tag(site_id: int, tags: Iterable[Tag], goal_ids: Iterable[int]) -> None:
+    """Add tags to goals that may have them already. One query."""
+    goal_ids = list(goal_ids)
+    GoalTag.objects.bulk_create(
+        [GoalTag(site_id=site_id, goal_id=goal_id, tag=tag) for tag in tags for goal_id in goal_ids],
+        ignore_conflicts=True,
+    )
 
 
 def rename_tag(tag: Tag, name: str) -> Tag:
@@ -196,7 +214,8 @@ def merge_tags(tag: Tag, into: Tag) -> Tag:
         quota.lock_names(tag.site_id)  # events tag new goals under it
         tag, into = (Tag.objects.get(pk=old.pk) for old in (tag, into))
         if tag.pk != into.pk:
-            into.goals.add(*tag.goals.values_list("pk", flat=True))
+            tagged = GoalTag.objects.filter(site_id=tag.site_id, tag=tag)
+            add_tag(tag.site_id, [into], tagged.values_list("goal_id", flat=True))
             tag.delete()
     return into
 

@@ -32,34 +32,32 @@ def find_duplicates(site_id: int, message_keys: Sequence[str]) -> list[Duplicate
         cursor.execute(
             """
             SELECT c.message_key, near.message_key, c.source_id, near.source_id, near.apart
-              FROM unnest(%b::bigint[], %b::text[]) AS k (site_id, message_key)
-              JOIN goals_conversion c ON c.site_id = k.site_id AND c.message_key = k.message_key
+              FROM unnest(%(keys)b::text[]) AS k (message_key)
+              JOIN goals_conversion c ON c.site_id = %(site)s AND c.message_key = k.message_key
               JOIN LATERAL (
                 SELECT o.message_key, o.source_id,
                        greatest(o.occurred_at - c.occurred_at, c.occurred_at - o.occurred_at) AS apart
                   FROM (
                     (SELECT * FROM goals_conversion b
-                      WHERE b.site_id = k.site_id AND b.visitor_code = c.visitor_code
-                        AND b.occurred_at BETWEEN c.occurred_at - make_interval(secs => %s) AND c.occurred_at
-                      ORDER BY b.occurred_at DESC, b.id DESC LIMIT %s)
+                      WHERE b.site_id = %(site)s AND b.visitor_code = c.visitor_code
+                        AND b.occurred_at BETWEEN c.occurred_at - make_interval(secs => %(seconds)s) AND c.occurred_at
+                      ORDER BY b.occurred_at DESC, b.id DESC LIMIT %(most)s)
                      UNION ALL
                     (SELECT * FROM goals_conversion a
-                      WHERE a.site_id = k.site_id AND a.visitor_code = c.visitor_code
-                        AND a.occurred_at BETWEEN c.occurred_at AND c.occurred_at + make_interval(secs => %s)
-                      ORDER BY a.occurred_at, a.id LIMIT %s)
+                      WHERE a.site_id = %(site)s AND a.visitor_code = c.visitor_code
+                        AND a.occurred_at BETWEEN c.occurred_at AND c.occurred_at + make_interval(secs => %(seconds)s)
+                      ORDER BY a.occurred_at, a.id LIMIT %(most)s)
                   ) AS o
                  WHERE o.goal_id = c.goal_id AND o.source_id <> c.source_id
                  ORDER BY apart, o.id
                  LIMIT 1
               ) AS near ON true
             """,
-            [
-                [site_id] * len(message_keys),
-                list(message_keys),
-                MOST_SECONDS_APART,
-                MOST_NEIGHBOURS,
-                MOST_SECONDS_APART,
-                MOST_NEIGHBOURS,
-            ],
+            {
+                "site": site_id,
+                "keys": list(message_keys),
+                "seconds": MOST_SECONDS_APART,
+                "most": MOST_NEIGHBOURS,
+            },
         )
         return [DuplicateConversion(*row) for row in cursor.fetchall()]

@@ -1,6 +1,7 @@
 """Orders of lists of goals: by name, by age or by a figure, each goal with all goals that are merged into it."""
 
 import operator
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -101,8 +102,11 @@ def find_goal_ids(site_ids: Collection[int], goal_filter: GoalFilter, *, now: da
 
 
 def load_currencies(site_ids: Collection[int]) -> list[str]:
-    """Return the currencies of the sites' revenue, that of the most goals first, then by name. One query."""
-    return [name for (name,) in _fetch(CURRENCIES, {"sites": list(site_ids)})]
+    """Return the currencies of the sites' revenue, that of the most goals first, then by name. One query a site."""
+    goals = Counter[str]()
+    for site_id in site_ids:
+        goals.update(dict(_fetch(CURRENCIES, {"site": site_id})))
+    return [name for name, _ in sorted(goals.items(), key=lambda item: (-item[1], item[0]))]
 
 
 def _rank(
@@ -120,13 +124,10 @@ def _rank(
     currency = order.currency
     if order.key == "revenue" and not currency:
         currency = next(iter(load_currencies(site_ids)), "")
-    parameters = {
-        "sites": list(site_ids),
-        "day": now - timedelta(hours=24),
-        "month": month_start(now),
-        "currency": currency,
-    }
-    ranks: dict[int, Rank] = dict(_fetch(RANKINGS[order.key], parameters))
+    parameters = {"day": now - timedelta(hours=24), "month": month_start(now), "currency": currency}
+    ranks: dict[int, Rank] = {}
+    for site_id in site_ids:
+        ranks |= dict(_fetch(RANKINGS[order.key], parameters | {"site": site_id}))
     ordered = sort_by_rank(ids, ranks, order=order)
     if after is not None:
         ordered = [(id_, rank) for id_, rank in ordered if follows(id_, rank, after, order=order)]

@@ -1,17 +1,21 @@
 """Goals with their tags, their conversions and kept totals, and the queue of names that wait for quota."""
 
+from datetime import UTC
+
 from django.core.validators import MinLengthValidator
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import TruncDate
 
 import names
+from site_rows import SiteColumn, SiteForeignKey, SiteRow
 
 # An event name of 500 characters is stored whole; the rest is for the site's template.
 GOAL_NAME_LENGTH = 600
 
 
-class Tag(models.Model):
-    site = models.ForeignKey("api.Site", on_delete=models.CASCADE, related_name="tags")
+class Tag(SiteRow):
+    site = SiteColumn("api.Site", on_delete=models.CASCADE, related_name="tags")
     name = models.CharField(max_length=100, validators=[MinLengthValidator(1)])
     sort_key = names.sort_column("name")
 
@@ -26,7 +30,7 @@ class Tag(models.Model):
         return self.name
 
 
-class Goal(models.Model):
+class Goal(SiteRow):
     """A named target. Its name is unique among the live goals of its site; a deleted goal's name is free."""
 
     class Type(models.TextChoices):
@@ -48,7 +52,7 @@ class Goal(models.Model):
         IMPORT = "import", "imported"
         API = "api", "created through the API"
 
-    site = models.ForeignKey("api.Site", on_delete=models.CASCADE, related_name="goals")
+    site = SiteColumn("api.Site", on_delete=models.CASCADE, related_name="goals")
     name = models.CharField(max_length=GOAL_NAME_LENGTH, validators=[MinLengthValidator(1)])
     search_key = names.search_column("name")
     sort_key = names.sort_column("name")
@@ -62,14 +66,14 @@ class Goal(models.Model):
         default=False,
         help_text="False once a person has chosen the name: only such goals match a bare event name.",
     )
-    tags = models.ManyToManyField(Tag, blank=True, related_name="goals")
+    tags = models.ManyToManyField(Tag, through="GoalTag", blank=True, related_name="goals")
     archived_at = models.DateTimeField(null=True, blank=True)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
     # Only these two columns record a merge. Setting both to NULL undoes it.
-    merged_into = models.ForeignKey(
+    merged_into = SiteForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, editable=False, db_index=False, related_name="+"
     )
-    counts_for = models.ForeignKey(
+    counts_for = SiteForeignKey(
         "self",
         on_delete=models.SET_NULL,
         null=True,
@@ -101,13 +105,31 @@ class Goal(models.Model):
         return self.name
 
 
-class GoalBinding(models.Model):
+class GoalTag(SiteRow):
+    """Assignment of a tag to a goal."""
+
+    site = SiteColumn("api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    goal = SiteForeignKey(Goal, on_delete=models.CASCADE, related_name="+")
+    tag = SiteForeignKey(Tag, on_delete=models.CASCADE, related_name="+")
+
+    class Meta:
+        db_table = "goals_goal_tags"
+        constraints = [
+            # Two people who add a tag at once add it once.
+            models.UniqueConstraint(fields=["site", "goal", "tag"], name="goals_goal_tags_key"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.goal_id} has {self.tag_id}"
+
+
+class GoalBinding(SiteRow):
     """Assignment of an event to a goal by a person, whatever the goal's name is ("keep receiving these events")."""
 
-    site = models.ForeignKey("api.Site", on_delete=models.CASCADE, related_name="+")
+    site = SiteColumn("api.Site", on_delete=models.CASCADE, related_name="+")
     event_type = models.CharField(max_length=16)
     event_name = models.CharField(max_length=500)
-    goal = models.ForeignKey(Goal, on_delete=models.CASCADE, related_name="bindings")
+    goal = SiteForeignKey(Goal, on_delete=models.CASCADE, related_name="bindings")
 
     class Meta:
         constraints = [
@@ -119,7 +141,7 @@ class GoalBinding(models.Model):
         return f"{self.event_type} {self.event_name}"
 
 
-class Conversion(models.Model):
+class Conversion(SiteRow):
     """One hit of a goal, kept for ever. A late link re-keys it to the visitor that it counts for (promise K-51)."""
 
     class KeyedBy(models.IntegerChoices):
@@ -136,10 +158,8 @@ class Conversion(models.Model):
     UNMATCHED = (KeyedBy.USER, KeyedBy.ANONYMOUS)
 
     # No database constraint: every insert would lock the one row of its site.
-    site = models.ForeignKey(
-        "api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+"
-    )
-    goal = models.ForeignKey(Goal, on_delete=models.CASCADE, db_index=False, related_name="conversions")
+    site = SiteColumn("api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    goal = SiteForeignKey(Goal, on_delete=models.CASCADE, db_index=False, related_name="conversions")
     visitor_code = models.CharField(max_length=255)
     keyed_by = models.PositiveSmallIntegerField(choices=KeyedBy.choices)
     user_id = models.CharField(max_length=255, null=True)  # noqa: DJ001 - absent is not empty
@@ -161,7 +181,9 @@ class Conversion(models.Model):
             # A goal's conversions, newest first, in keyset pages. The visitor code lets an index-only scan count the
             # visits of merged goals.
             models.Index(
-                fields=["goal", "occurred_at", "id"], include=["visitor_code"], name="goals_conversion_of_goal"
+                fields=["site", "goal", "occurred_at", "id"],
+                include=["visitor_code"],
+                name="goals_conversion_goal",
             ),
             # A visitor's conversions, newest first.
             models.Index(fields=["site", "visitor_code", "occurred_at", "id"], name="goals_conversion_visitor"),
@@ -188,38 +210,42 @@ class Conversion(models.Model):
         return self.keyed_by not in self.UNMATCHED
 
 
-class GoalVisitor(models.Model):
+class GoalVisitor(SiteRow):
     """Totals of a visitor on a goal. `goals.totals` writes them with the conversions, as GoalDay and GoalTotal."""
 
     # Rows are locked in the order of this key.
-    pk = models.CompositePrimaryKey("goal_id", "visitor_code")
-    # No database constraint: each row is written with a conversion, which has one.
-    goal = models.ForeignKey(Goal, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
-    visitor_code = models.CharField(max_length=255)
-    conversions = models.IntegerField()
-    visits = models.IntegerField(help_text="Stretches of conversions with less than 30 minutes between any two.")
+    pk = models.CompositePrimaryKey("site_id", "goal_id", "visitor_code")
+    # No database constraints: each row is written with a conversion, which has one.
+    site = SiteColumn("api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    goal = SiteForeignKey(Goal, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
     first_at = models.DateTimeField()
     last_at = models.DateTimeField()
-    revenue = models.JSONField(help_text="By currency, as texts: a float would not be exact.")
-    has_gone_on = models.BooleanField(
-        null=True, help_text="True if the last upsert continued an existing visit; read only by that statement."
+    conversions = models.IntegerField()
+    visits = models.IntegerField(help_text="Stretches of conversions with less than 30 minutes between any two.")
+    last_day = models.GeneratedField(
+        expression=TruncDate("last_at", tzinfo=UTC), output_field=models.DateField(), db_persist=True
     )
+    visitor_code = models.CharField(max_length=255)
+    revenue = models.JSONField(help_text="By currency, as texts: a float would not be exact.")
 
     class Meta:
         indexes = [
-            # Counts the visitors who converted a goal since a time.
-            models.Index(fields=["goal", "last_at"], name="goals_goalvisitor_last"),
+            # Counts the visitors who converted a goal since a day. An index of `last_at` would be written with each
+            # conversion, this one with the first of a day. If the site came first, a planner without statistics would
+            # prefer it to the key.
+            models.Index(fields=["goal", "last_day", "site"], name="goals_goalvisitor_day"),
         ]
 
     def __str__(self) -> str:
         return f"{self.goal_id} by {self.visitor_code}: {self.conversions}"
 
 
-class GoalDay(models.Model):
+class GoalDay(SiteRow):
     """Part of the totals of a goal and a day of UTC. Each worker adds to a part of its own, so that none waits."""
 
-    pk = models.CompositePrimaryKey("goal_id", "day", "part")
-    goal = models.ForeignKey(Goal, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    pk = models.CompositePrimaryKey("site_id", "goal_id", "day", "part")
+    site = SiteColumn("api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    goal = SiteForeignKey(Goal, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
     day = models.DateField()
     part = models.SmallIntegerField()
     conversions = models.IntegerField()
@@ -230,11 +256,12 @@ class GoalDay(models.Model):
         return f"{self.goal_id} on {self.day}: {self.conversions}"
 
 
-class GoalTotal(models.Model):
+class GoalTotal(SiteRow):
     """Part of the totals of a goal since ever."""
 
-    pk = models.CompositePrimaryKey("goal_id", "part")
-    goal = models.ForeignKey(Goal, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    pk = models.CompositePrimaryKey("site_id", "goal_id", "part")
+    site = SiteColumn("api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    goal = SiteForeignKey(Goal, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
     part = models.SmallIntegerField()
     conversions = models.BigIntegerField()
     visits = models.BigIntegerField()
@@ -245,10 +272,10 @@ class GoalTotal(models.Model):
         return f"{self.goal_id}: {self.conversions}"
 
 
-class GoalCreation(models.Model):
+class GoalCreation(SiteRow):
     """Entry of the ledger of goals created by events. The quota counts here; deleting a goal removes no entry."""
 
-    site = models.ForeignKey("api.Site", on_delete=models.CASCADE, related_name="+")
+    site = SiteColumn("api.Site", on_delete=models.CASCADE, related_name="+")
     created_at = models.DateTimeField()
 
     class Meta:
@@ -261,14 +288,14 @@ class GoalCreation(models.Model):
         return f"{self.site_id} at {self.created_at}"
 
 
-class WaitingName(models.Model):
+class WaitingName(SiteRow):
     """A goal name that waits for quota; its messages are `deferred` in the inbox.
 
     The queue is in the order of `arrival`, then of ids. A name may leave the queue and join it again: its place depends
     on its messages alone.
     """
 
-    site = models.ForeignKey("api.Site", on_delete=models.CASCADE, related_name="+")
+    site = SiteColumn("api.Site", on_delete=models.CASCADE, related_name="+")
     name = models.CharField(max_length=GOAL_NAME_LENGTH)
     event_type = models.CharField(max_length=16)
     event_name = models.CharField(max_length=500)

@@ -108,9 +108,9 @@ def list_goal_conversions(goal: Goal, *, after: ConversionPosition | None, limit
 
     Two queries, however deep the page, and one more for each merged goal, because the index has the order of one goal.
     """
-    pages = (
-        _page(Conversion.objects.filter(goal=id_), after=after, limit=limit) for id_ in load_member_ids([goal])[goal.pk]
-    )
+    conversions = Conversion.objects.filter(site_id=goal.site_id)
+    members = load_member_ids(goal.site_id, [goal])[goal.pk]
+    pages = (_page(conversions.filter(goal=id_), after=after, limit=limit) for id_ in members)
     newest = sorted(
         chain.from_iterable(pages), key=lambda conversion: (conversion.occurred_at, conversion.pk), reverse=True
     )
@@ -176,7 +176,8 @@ def load_property_names(goal: Goal, *, latest: int) -> set[str]:
               FROM (SELECT c.properties
                       FROM unnest(%(goals)s::bigint[]) AS member (id)
                       JOIN LATERAL (
-                        SELECT properties, occurred_at, id FROM goals_conversion WHERE goal_id = member.id
+                        SELECT properties, occurred_at, id FROM goals_conversion
+                         WHERE site_id = %(site)s AND goal_id = member.id
                          ORDER BY occurred_at DESC, id DESC LIMIT %(latest)s) AS c ON true
                      ORDER BY c.occurred_at DESC, c.id DESC LIMIT %(latest)s) AS c,
                    LATERAL (SELECT name FROM jsonb_object_keys(c.properties) AS name
@@ -185,7 +186,8 @@ def load_property_names(goal: Goal, *, latest: int) -> set[str]:
              LIMIT %(most)s
             """,
             {
-                "goals": load_member_ids([goal])[goal.pk],
+                "site": goal.site_id,
+                "goals": load_member_ids(goal.site_id, [goal])[goal.pk],
                 "latest": latest,
                 "length": NAME_LENGTH,
                 "most": MOST_NAMES,

@@ -10,7 +10,7 @@ from django.db import connection
 
 from goals import quota, totals, waiting
 from goals.matching import EventName, KnownGoal, list_lookup_names, match_goal
-from goals.models import Conversion, Goal, Tag
+from goals.models import Conversion, Goal, GoalTag, Tag
 from goals.naming import name_goal
 from goals.visitor_totals import CountedConversion
 from locks import Lock, waits_for
@@ -127,7 +127,7 @@ def find_candidates(
             SELECT NULL, NULL, g.id, g.name, g.is_named_by_event,
                    CASE WHEN target.id IS NULL THEN g.archived_at ELSE target.archived_at END IS NOT NULL
               FROM goals_goal g
-              LEFT JOIN goals_goal target ON target.id = g.counts_for_id
+              LEFT JOIN goals_goal target ON target.site_id = %(site)s AND target.id = g.counts_for_id
              WHERE g.site_id = %(site)s AND g.deleted_at IS NULL AND g.name = ANY(%(names)b::text[])
              UNION ALL
             SELECT b.event_type, b.event_name, g.id, g.name, g.is_named_by_event,
@@ -135,8 +135,8 @@ def find_candidates(
               FROM unnest(%(types)b::text[], %(event_names)b::text[]) AS e (type, name)
               JOIN goals_goalbinding b
                 ON b.site_id = %(site)s AND b.event_type = e.type AND b.event_name = e.name
-              JOIN goals_goal g ON g.id = b.goal_id AND g.deleted_at IS NULL
-              LEFT JOIN goals_goal target ON target.id = g.counts_for_id
+              JOIN goals_goal g ON g.site_id = %(site)s AND g.id = b.goal_id AND g.deleted_at IS NULL
+              LEFT JOIN goals_goal target ON target.site_id = %(site)s AND target.id = g.counts_for_id
             """,
             {
                 "site": site_id,
@@ -206,48 +206,54 @@ def insert_goals(site_id: int, names: Sequence[str], *, tag: str, origin: Goal.O
     tag = tag.strip()
     if tag:
         tagged, _ = Tag.objects.get_or_create(site_id=site_id, name=tag)
-        Goal.tags.through.objects.bulk_create(Goal.tags.through(goal=goal, tag=tagged) for goal in goals)
+        GoalTag.objects.bulk_create(GoalTag(site_id=site_id, goal=goal, tag=tagged) for goal in goals)
     return {goal.name: KnownGoal(goal.pk, goal.name, is_named_by_event=True, is_archived=False) for goal in goals}
 
 
 def _insert_conversions(site_id: int, goal_hits: Sequence[tuple[Hit, int]]) -> dict[str, CountedConversion]:
-    """Insert conversions, sorted by message key, and return the new ones by that key. One query."""
-    if not goal_hits:
+    """Insert conversions, sorted by message key, and return the new ones by that key. One query.
+
+    The inbox holds no key twice, so that two workers never insert one at a time. ON CONFLICT would write a record more
+    to the log for each row. Raises IntegrityError if it happens after all; then each message is digested alone.
+    """
+    by_key = {hit.message_key: (hit, goal_id) for hit, goal_id in reversed(goal_hits)}
+    if not by_key:
         return {}
-    goal_hits = sorted(goal_hits, key=lambda pair: pair[0].message_key)
+    goal_hits = [by_key[key] for key in sorted(by_key)]
     hits = [hit for hit, _ in goal_hits]
     with connection.cursor() as cursor:
         cursor.execute(
             """
             INSERT INTO goals_conversion (site_id, goal_id, message_key, occurred_at, visitor_code, keyed_by, user_id,
                                           anonymous_id, revenue, currency, value, properties, source_id)
-            SELECT %s, * FROM unnest(%b::bigint[], %b::text[], %b::timestamptz[], %b::text[], %b::smallint[],
-                                     %b::text[], %b::text[], %b::numeric[], %b::text[], %b::numeric[], %b::jsonb[],
-                                     %b::bigint[])
-            ON CONFLICT (site_id, message_key) DO NOTHING
-            RETURNING message_key, id
+            SELECT %(site)s, n.*
+              FROM unnest(%(goals)b::bigint[], %(keys)b::text[], %(times)b::timestamptz[], %(codes)b::text[],
+                          %(keyed_by)b::smallint[], %(users)b::text[], %(devices)b::text[], %(revenue)b::numeric[],
+                          %(currencies)b::text[], %(values)b::numeric[], %(properties)b::jsonb[], %(sources)b::bigint[])
+                   AS n (goal_id, message_key)
+             WHERE NOT EXISTS (SELECT FROM goals_conversion c
+                                WHERE c.site_id = %(site)s AND c.message_key = n.message_key)
+            RETURNING message_key
             """,
-            [
-                site_id,
-                [goal_id for _, goal_id in goal_hits],
-                [hit.message_key for hit in hits],
-                [hit.occurred_at for hit in hits],
-                [hit.visitor_code for hit in hits],
-                [hit.keyed_by for hit in hits],
-                [hit.user_id for hit in hits],
-                [hit.anonymous_id for hit in hits],
-                [hit.revenue for hit in hits],
-                [hit.currency for hit in hits],
-                [hit.value for hit in hits],
-                [hit.properties for hit in hits],
-                [hit.source_id for hit in hits],
-            ],
+            {
+                "site": site_id,
+                "goals": [goal_id for _, goal_id in goal_hits],
+                "keys": [hit.message_key for hit in hits],
+                "times": [hit.occurred_at for hit in hits],
+                "codes": [hit.visitor_code for hit in hits],
+                "keyed_by": [hit.keyed_by for hit in hits],
+                "users": [hit.user_id for hit in hits],
+                "devices": [hit.anonymous_id for hit in hits],
+                "revenue": [hit.revenue for hit in hits],
+                "currencies": [hit.currency for hit in hits],
+                "values": [hit.value for hit in hits],
+                "properties": [hit.properties for hit in hits],
+                "sources": [hit.source_id for hit in hits],
+            },
         )
-        ids = dict(cursor.fetchall())
+        inserted = {key for (key,) in cursor.fetchall()}
     return {
-        hit.message_key: CountedConversion(
-            ids[hit.message_key], (goal_id, hit.visitor_code), hit.occurred_at, hit.revenue, hit.currency
-        )
+        hit.message_key: CountedConversion((goal_id, hit.visitor_code), hit.occurred_at, hit.revenue, hit.currency)
         for hit, goal_id in goal_hits
-        if hit.message_key in ids
+        if hit.message_key in inserted
     }

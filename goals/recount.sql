@@ -5,26 +5,26 @@ WITH hit AS MATERIALIZED (
     SELECT visitor_code, occurred_at, (occurred_at AT TIME ZONE 'UTC')::date AS day, revenue,
            coalesce(currency, '') AS currency,
            coalesce(occurred_at >= lag(occurred_at) OVER visitor + :visit_gap::interval, true)::int AS visit
-      FROM goals_conversion WHERE goal_id = :goal
+      FROM goals_conversion WHERE site_id = :site AND goal_id = :goal
     WINDOW visitor AS (PARTITION BY visitor_code ORDER BY occurred_at)
 ), visitors AS (
-    INSERT INTO goals_goalvisitor (goal_id, visitor_code, conversions, visits, first_at, last_at, revenue)
-    SELECT :goal, visitor_code, sum(conversions), sum(visits), min(first_at), max(last_at),
+    INSERT INTO goals_goalvisitor (site_id, goal_id, visitor_code, conversions, visits, first_at, last_at, revenue)
+    SELECT :site, :goal, visitor_code, sum(conversions), sum(visits), min(first_at), max(last_at),
            coalesce(jsonb_object_agg(currency, total) FILTER (WHERE total IS NOT NULL), '{}')
       FROM (SELECT visitor_code, currency, count(*) AS conversions, sum(visit) AS visits,
                    min(occurred_at) AS first_at, max(occurred_at) AS last_at, sum(revenue)::text AS total
               FROM hit GROUP BY 1, 2) AS amount
      GROUP BY visitor_code
 ), days AS (
-    INSERT INTO goals_goalday (goal_id, day, part, conversions, visits, revenue)
-    SELECT :goal, day, 0, sum(conversions), sum(visits),
+    INSERT INTO goals_goalday (site_id, goal_id, day, part, conversions, visits, revenue)
+    SELECT :site, :goal, day, 0, sum(conversions), sum(visits),
            coalesce(jsonb_object_agg(currency, total) FILTER (WHERE total IS NOT NULL), '{}')
       FROM (SELECT day, currency, count(*) AS conversions, sum(visit) AS visits, sum(revenue)::text AS total
               FROM hit GROUP BY 1, 2) AS amount
      GROUP BY day
 )
-INSERT INTO goals_goaltotal (goal_id, part, conversions, visits, visitors, revenue)
-SELECT :goal, 0, sum(conversions), sum(visits), (SELECT count(DISTINCT visitor_code) FROM hit),
+INSERT INTO goals_goaltotal (site_id, goal_id, part, conversions, visits, visitors, revenue)
+SELECT :site, :goal, 0, sum(conversions), sum(visits), (SELECT count(DISTINCT visitor_code) FROM hit),
        coalesce(jsonb_object_agg(currency, total) FILTER (WHERE total IS NOT NULL), '{}')
   FROM (SELECT currency, count(*) AS conversions, sum(visit) AS visits, sum(revenue)::text AS total
           FROM hit GROUP BY 1) AS amount

@@ -23,18 +23,16 @@ UPDATE_VISITOR_CODES: Final = """
             SELECT DISTINCT ON (id) id, visitor_code, keyed_by, rank
               FROM (
                 SELECT c.id, l.visitor_code, l.keyed_by, l.rank
-                  FROM unnest(%(sites)b::bigint[], %(ids)b::text[], %(codes)b::text[],
-                              %(keyed_by)b::smallint[], %(ranks)b::int[])
-                       AS l (site_id, id, visitor_code, keyed_by, rank)
-                  JOIN goals_conversion c ON c.site_id = l.site_id AND c.user_id = l.id AND c.keyed_by >= 1
+                  FROM unnest(%(ids)b::text[], %(codes)b::text[], %(keyed_by)b::smallint[], %(ranks)b::int[])
+                       AS l (id, visitor_code, keyed_by, rank)
+                  JOIN goals_conversion c ON c.site_id = %(site)s AND c.user_id = l.id AND c.keyed_by >= 1
                    AND (%(until)s::bigint IS NULL OR (c.id > %(after)s AND c.id <= %(until)s))
                  WHERE l.keyed_by <> %(anonymous_link)s
                  UNION ALL
                 SELECT c.id, l.visitor_code, l.keyed_by, l.rank
-                  FROM unnest(%(sites)b::bigint[], %(ids)b::text[], %(codes)b::text[],
-                              %(keyed_by)b::smallint[], %(ranks)b::int[])
-                       AS l (site_id, id, visitor_code, keyed_by, rank)
-                  JOIN goals_conversion c ON c.site_id = l.site_id AND c.anonymous_id = l.id AND c.keyed_by >= 1
+                  FROM unnest(%(ids)b::text[], %(codes)b::text[], %(keyed_by)b::smallint[], %(ranks)b::int[])
+                       AS l (id, visitor_code, keyed_by, rank)
+                  JOIN goals_conversion c ON c.site_id = %(site)s AND c.anonymous_id = l.id AND c.keyed_by >= 1
                    AND (%(until)s::bigint IS NULL OR (c.id > %(after)s AND c.id <= %(until)s))
                  WHERE l.keyed_by = %(anonymous_link)s
               ) AS link
@@ -42,13 +40,14 @@ UPDATE_VISITOR_CODES: Final = """
           ) AS reached
           -- Compared only here, after waiting for a worker that may have re-keyed the row.
           JOIN goals_conversion c
-            ON c.id = reached.id AND array_position(%(order)b::smallint[], c.keyed_by) >= reached.rank
+            ON c.site_id = %(site)s AND c.id = reached.id
+               AND array_position(%(order)b::smallint[], c.keyed_by) >= reached.rank
                AND (c.visitor_code, c.keyed_by) <> (reached.visitor_code, reached.keyed_by)
          ORDER BY c.id
            FOR UPDATE OF c
       ) AS late
-     WHERE conversion.id = late.id
-    RETURNING late.id, conversion.occurred_at, conversion.goal_id, late.before, late.visitor_code,
+     WHERE conversion.site_id = %(site)s AND conversion.id = late.id
+    RETURNING conversion.occurred_at, conversion.goal_id, late.before, late.visitor_code,
               conversion.revenue, conversion.currency
 """
 
@@ -119,10 +118,7 @@ def rekey_next(site_id: int, link: FirstVisitor, *, after: int, limit: int) -> t
 
 
 def _count_rekeyable(site_id: int, ids: Collection[tuple[bool, str]], *, most: int) -> dict[tuple[bool, str], int]:
-    """Return how many conversions without a code of their own each id has, more than `most` as one more. One query.
-
-    The site is part of each key: as a constant it would let the planner read all of the site's conversions.
-    """
+    """Return how many conversions without a code of their own each id has, more than `most` as one more. One query."""
     keys = sorted(ids)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -130,15 +126,20 @@ def _count_rekeyable(site_id: int, ids: Collection[tuple[bool, str]], *, most: i
             SELECT l.is_device, l.id, (
                 SELECT count(*) FROM (
                     SELECT 1 FROM goals_conversion c
-                     WHERE NOT l.is_device AND c.site_id = l.site_id AND c.user_id = l.id AND c.keyed_by >= 1
+                     WHERE NOT l.is_device AND c.site_id = %(site)s AND c.user_id = l.id AND c.keyed_by >= 1
                      UNION ALL
                     SELECT 1 FROM goals_conversion c
-                     WHERE l.is_device AND c.site_id = l.site_id AND c.anonymous_id = l.id AND c.keyed_by >= 1
-                     LIMIT %b
+                     WHERE l.is_device AND c.site_id = %(site)s AND c.anonymous_id = l.id AND c.keyed_by >= 1
+                     LIMIT %(enough)s
                 ) AS rekeyable)
-              FROM unnest(%b::bigint[], %b::bool[], %b::text[]) AS l (site_id, is_device, id)
+              FROM unnest(%(are_devices)b::bool[], %(ids)b::text[]) AS l (is_device, id)
             """,
-            [most + 1, [site_id] * len(keys), [is_device for is_device, _ in keys], [id_ for _, id_ in keys]],
+            {
+                "site": site_id,
+                "enough": most + 1,
+                "are_devices": [is_device for is_device, _ in keys],
+                "ids": [id_ for _, id_ in keys],
+            },
         )
         return {(is_device, id_): count for is_device, id_, count in cursor.fetchall()}
 
@@ -149,7 +150,7 @@ def _update_visitor_codes(
     """Re-key the conversions of these ids, all of them or those with numbers in a range. One query."""
     order = list(KeyedBy)
     parameters: dict[str, Any] = {
-        "sites": [site_id] * len(links),
+        "site": site_id,
         "ids": [link.id for link in links],
         "codes": [link.visitor_code for link in links],
         "keyed_by": [int(link.keyed_by) for link in links],
@@ -162,7 +163,7 @@ def _update_visitor_codes(
     with waits_for(Lock.IDENTITY), connection.cursor() as cursor:
         cursor.execute(UPDATE_VISITOR_CODES, parameters)
         return [
-            MovedConversion(CountedConversion(id_, (goal_id, code), at, revenue, currency), (goal_id, before))
-            for id_, at, goal_id, before, code, revenue, currency in cursor.fetchall()
+            MovedConversion(CountedConversion((goal_id, code), at, revenue, currency), (goal_id, before))
+            for at, goal_id, before, code, revenue, currency in cursor.fetchall()
             if before != code
         ]

@@ -1,12 +1,12 @@
 """Totals that are kept: per goal and visitor, per goal and day, per goal. They equal a recount at every commit.
 
 A transaction writes them last and in one order. First come the rows of visitors, by goal and visitor: their locks keep
-two workers from counting one visitor's visits at a time. Then come the rows of days and goals. Each worker has rows of
-its own there, so that workers with conversions of one goal on one day do not wait for each other.
+two workers from counting one visitor's visits at a time. Then come the rows of days and goals. Each transaction has
+rows of its own there, so that workers with conversions of one goal on one day do not wait for each other.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +15,6 @@ from django.db import connection, transaction
 from goals import visitor_totals
 from goals.sql import read_query
 from goals.visitor_totals import (
-    SUM_OF_REVENUES,
     CountedConversion,
     VisitorKey,
     VisitorTotals,
@@ -25,8 +24,9 @@ from goals.visitor_totals import (
     write_revenue,
 )
 from goals.visits import VISIT_GAP, list_visit_starts
+from sessions import LockSpace, lock_lowest_free
 
-PARTS: Final = 64  # rows of a day and of a goal: processes that start together share none
+PARTS: Final = 64  # rows of a day and of a goal at most: as many transactions add to them at a time
 
 RECOUNT: Final = read_query("recount")
 
@@ -43,52 +43,64 @@ class MovedConversion(NamedTuple):
 def count_conversions(site_id: int, added: Sequence[CountedConversion], moved: Sequence[MovedConversion] = ()) -> None:
     """Count conversions of a site that this transaction inserted or re-keyed. It takes the last locks of the commit.
 
-    Two queries if every visitor is new to the goal, otherwise up to four more. They never read all conversions of a
-    visitor, but its totals and the neighbours of each time that is not after the old ones.
+    Four queries if every visitor is new to the goal or comes back later; up to four more. They never read all
+    conversions of a visitor, but its totals and the neighbours of each time that is not after the old ones.
     """
     if not added and not moved:
         return
-    new = _group((conversion.key, conversion) for conversion in added)
-    new_totals = {key: sum_conversions(conversions) for key, conversions in new.items()}
-    moved_keys = {
-        key: VisitorTotals(0, 0, conversion.at, conversion.at, {})
-        for conversion, before in moved
-        for key in (conversion.key, before)
-    }
-    continued = visitor_totals.add_totals(new_totals | moved_keys)
-    later = (new_totals.keys() & continued.keys()) - moved_keys.keys()
-    starts = Counter[tuple[int, date]]()
-    for key in later:
-        begun = list_visit_starts(conversion.at for conversion in new[key])
-        starts.update(_list_days(key, begun[1:] if continued[key] else begun))
-
-    counted = [*added, *(conversion for conversion, _ in moved)]
-    joined = _group((conversion.key, conversion) for conversion in counted)
+    joined = _group((each.key, each) for each in (*added, *(conversion for conversion, _ in moved)))
     left = _group((before, conversion) for conversion, before in moved)
-    changed = _change_visitors(site_id, (new_totals.keys() | moved_keys.keys()) - later, joined, left, starts)
-    visitors = Counter(goal_id for (goal_id, _), is_continued in continued.items() if is_continued is None)
+    starts = Counter[tuple[int, date]]()
+    old, new = _lock_visitors(site_id, joined, left)
+    for key in new:
+        starts.update(_list_days(key, list_visit_starts(conversion.at for conversion in joined[key])))
+    later = {
+        key: totals
+        for key, totals in old.items()
+        if key not in left and all(conversion.at >= totals.last_at for conversion in joined[key])
+    }
+    changed: dict[VisitorKey, VisitorTotals | None] = {}
+    for key, totals in later.items():
+        # The last old conversion begins the first of these visits, so that it is no new one.
+        begun = list_visit_starts([totals.last_at, *(conversion.at for conversion in joined[key])])[1:]
+        starts.update(_list_days(key, begun))
+        changed[key] = change_totals(totals, joined[key], (), visits=len(begun))
+    earlier = {key: totals for key, totals in old.items() if key not in later}
+    changed |= _change_earlier(site_id, earlier, joined, left, starts)
+    visitor_totals.replace_totals(site_id, changed)
+    visitors = Counter(goal_id for goal_id, _ in new)
     visitors.subtract(goal_id for (goal_id, _), totals in changed.items() if totals is None)
-    _add_to_days_and_goals(added, starts, visitors)
+    _add_to_days_and_goals(site_id, added, starts, visitors)
 
 
-def _change_visitors(
+def _lock_visitors(
+    site_id: int, joined: Conversions, left: Conversions
+) -> tuple[dict[VisitorKey, VisitorTotals], set[VisitorKey]]:
+    """Lock the totals of these visitors, or insert them. Return the old totals, and the keys of the inserted ones."""
+    old = visitor_totals.lock_totals(site_id, joined.keys() | left.keys())
+    new = set[VisitorKey]()
+    while missing := joined.keys() - old.keys() - new:
+        new |= visitor_totals.insert_totals(site_id, {key: sum_conversions(joined[key]) for key in missing})
+        # Another worker inserted these meanwhile, and has committed by now.
+        old |= visitor_totals.lock_totals(site_id, missing - new)
+    return old, new
+
+
+def _change_earlier(
     site_id: int,
-    keys: Collection[VisitorKey],
+    old: Mapping[VisitorKey, VisitorTotals],
     joined: Conversions,
     left: Conversions,
     starts: Counter[tuple[int, date]],
 ) -> dict[VisitorKey, VisitorTotals | None]:
-    """Replace the totals of visitors whose new conversions are not all later, and return them; None for no more rows.
+    """Return the totals of visitors whose new conversions are not all later; None for no more conversions.
 
     The days on which visits begin now, and began before, are added to `starts`.
     """
-    old = visitor_totals.load_totals(keys)
-    neighbours = visitor_totals.load_neighbours(
-        site_id, {key: (joined.get(key, ()), left.get(key, ())) for key in keys}
-    )
+    neighbours = visitor_totals.load_neighbours(site_id, {key: (joined.get(key, ()), left.get(key, ())) for key in old})
     changed: dict[VisitorKey, VisitorTotals | None] = {}
     lost_ends: dict[VisitorKey, VisitorTotals] = {}
-    for key in keys:
+    for key in old:
         near, came, gone = neighbours.get(key, []), joined.get(key, []), left.get(key, [])
         begun = list_visit_starts([*near, *(conversion.at for conversion in came)])
         before = list_visit_starts([*near, *(conversion.at for conversion in gone)])
@@ -99,7 +111,6 @@ def _change_visitors(
             lost_ends[key] = totals
     for key, (first_at, last_at) in visitor_totals.load_ends(site_id, lost_ends).items():
         changed[key] = lost_ends[key]._replace(first_at=first_at, last_at=last_at)
-    visitor_totals.replace_totals(changed)
     return changed
 
 
@@ -118,32 +129,56 @@ def _list_days(key: VisitorKey, times: Iterable[datetime]) -> list[tuple[int, da
     return [(key[0], _day_of(at)) for at in times]
 
 
+# Adds the new revenue of `n` to that of the row `t` by currency.
+SUM_OF_REVENUES: Final = """
+    CASE WHEN n.revenue = '{}' THEN t.revenue ELSE (
+        SELECT jsonb_object_agg(currency, total) FROM (
+            SELECT key AS currency, sum(value::numeric)::text AS total
+              FROM (SELECT * FROM jsonb_each_text(t.revenue) UNION ALL SELECT * FROM jsonb_each_text(n.revenue))
+                   AS either
+             GROUP BY key) AS amount) END
+"""
+# No other transaction writes this part at a time, so that rows that no UPDATE finds can be inserted.
 ADD_TO_DAYS_AND_GOALS: Final = f"""
-    WITH days AS (
-        INSERT INTO goals_goalday AS t (goal_id, day, part, conversions, visits, revenue)
-        SELECT goal_id, day, pg_backend_pid() %% {PARTS}, conversions, visits, revenue
-          FROM unnest(%b::bigint[], %b::date[], %b::int[], %b::int[], %b::jsonb[])
-               WITH ORDINALITY AS d (goal_id, day, conversions, visits, revenue, place)
-         ORDER BY place
-        ON CONFLICT (goal_id, day, part) DO UPDATE
-           SET conversions = t.conversions + excluded.conversions, visits = t.visits + excluded.visits,
-               revenue = {SUM_OF_REVENUES}
+    WITH day AS MATERIALIZED (
+        SELECT * FROM unnest(%(day_goals)b::bigint[], %(days)b::date[], %(day_conversions)b::int[],
+                             %(day_visits)b::int[], %(day_revenue)b::jsonb[])
+                      AS n (goal_id, day, conversions, visits, revenue)
+    ), changed_day AS (
+        UPDATE goals_goalday AS t
+           SET conversions = t.conversions + n.conversions, visits = t.visits + n.visits, revenue = {SUM_OF_REVENUES}
+          FROM day AS n
+         WHERE t.site_id = %(site)s AND t.goal_id = n.goal_id AND t.day = n.day AND t.part = %(part)s
+        RETURNING t.goal_id, t.day
+    ), new_day AS (
+        INSERT INTO goals_goalday (site_id, goal_id, day, part, conversions, visits, revenue)
+        SELECT %(site)s, goal_id, day, %(part)s, conversions, visits, revenue
+          FROM day WHERE (goal_id, day) NOT IN (SELECT goal_id, day FROM changed_day)
+    ), goal AS MATERIALIZED (
+        SELECT * FROM unnest(%(goals)b::bigint[], %(conversions)b::bigint[], %(visits)b::bigint[],
+                             %(visitors)b::bigint[], %(revenue)b::jsonb[])
+                      AS n (goal_id, conversions, visits, visitors, revenue)
+    ), changed_goal AS (
+        UPDATE goals_goaltotal AS t
+           SET conversions = t.conversions + n.conversions, visits = t.visits + n.visits,
+               visitors = t.visitors + n.visitors, revenue = {SUM_OF_REVENUES}
+          FROM goal AS n
+         WHERE t.site_id = %(site)s AND t.goal_id = n.goal_id AND t.part = %(part)s
+        RETURNING t.goal_id
     )
-    INSERT INTO goals_goaltotal AS t (goal_id, part, conversions, visits, visitors, revenue)
-    SELECT goal_id, pg_backend_pid() %% {PARTS}, conversions, visits, visitors, revenue
-      FROM unnest(%b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[], %b::jsonb[])
-           WITH ORDINALITY AS g (goal_id, conversions, visits, visitors, revenue, place)
-     ORDER BY place
-    ON CONFLICT (goal_id, part) DO UPDATE
-       SET conversions = t.conversions + excluded.conversions, visits = t.visits + excluded.visits,
-           visitors = t.visitors + excluded.visitors, revenue = {SUM_OF_REVENUES}
+    INSERT INTO goals_goaltotal (site_id, goal_id, part, conversions, visits, visitors, revenue)
+    SELECT %(site)s, goal_id, %(part)s, conversions, visits, visitors, revenue
+      FROM goal WHERE goal_id NOT IN (SELECT goal_id FROM changed_goal)
 """
 
 
 def _add_to_days_and_goals(
-    added: Sequence[CountedConversion], starts: Mapping[tuple[int, date], int], visitors: Mapping[int, int]
+    site_id: int,
+    added: Sequence[CountedConversion],
+    starts: Mapping[tuple[int, date], int],
+    visitors: Mapping[int, int],
 ) -> None:
-    """Add to the rows of this worker for days and goals. One query, if any total changes."""
+    """Add to the rows of one part for days and goals. Two queries, if any total changes."""
     by_day = defaultdict[tuple[int, date], list[CountedConversion]](list)
     by_goal = defaultdict[int, list[CountedConversion]](list)
     for conversion in added:
@@ -157,36 +192,37 @@ def _add_to_days_and_goals(
     goals = sorted(by_goal.keys() | {id_ for counts in (visits, visitors) for id_, more in counts.items() if more})
     if not days and not goals:
         return
+    parameters: dict[str, Any] = {
+        "site": site_id,
+        # The lowest free one: a day then has no more rows than there are workers.
+        "part": lock_lowest_free(LockSpace.GOAL_TOTALS, count=PARTS),
+        "day_goals": [goal_id for goal_id, _ in days],
+        "days": [day for _, day in days],
+        "day_conversions": [len(by_day[day]) for day in days],
+        "day_visits": [starts.get(day, 0) for day in days],
+        "day_revenue": [write_revenue(sum_revenue(by_day[day])) for day in days],
+        "goals": goals,
+        "conversions": [len(by_goal[goal_id]) for goal_id in goals],
+        "visits": [visits[goal_id] for goal_id in goals],
+        "visitors": [visitors.get(goal_id, 0) for goal_id in goals],
+        "revenue": [write_revenue(sum_revenue(by_goal[goal_id])) for goal_id in goals],
+    }
     with connection.cursor() as cursor:
-        cursor.execute(
-            ADD_TO_DAYS_AND_GOALS,
-            [
-                [goal_id for goal_id, _ in days],
-                [day for _, day in days],
-                [len(by_day[day]) for day in days],
-                [starts.get(day, 0) for day in days],
-                [write_revenue(sum_revenue(by_day[day])) for day in days],
-                goals,
-                [len(by_goal[goal_id]) for goal_id in goals],
-                [visits[goal_id] for goal_id in goals],
-                [visitors.get(goal_id, 0) for goal_id in goals],
-                [write_revenue(sum_revenue(by_goal[goal_id])) for goal_id in goals],
-            ],
-        )
+        cursor.execute(ADD_TO_DAYS_AND_GOALS, parameters)
 
 
-def recount_goal(goal_id: int) -> int:
+def recount_goal(site_id: int, goal_id: int) -> int:
     """Replace the totals of a goal by the sums of its conversions and return how many conversions it has.
 
     One transaction. New conversions, of other goals too, wait until it ends: half a minute for a million. Raises
     OperationalError for a deadlock with a digest, after which it may be called again.
     """
-    parameters: dict[str, Any] = {"goal": goal_id, "visit_gap": VISIT_GAP}
+    parameters: dict[str, Any] = {"site": site_id, "goal": goal_id, "visit_gap": VISIT_GAP}
     with transaction.atomic(), connection.cursor() as cursor:
         # A digest or a re-keying locks totals later than this table, so totals cannot change in between.
         cursor.execute("LOCK TABLE goals_conversion IN SHARE ROW EXCLUSIVE MODE")
         for table in ("goals_goalvisitor", "goals_goalday", "goals_goaltotal"):
-            cursor.execute(f"DELETE FROM {table} WHERE goal_id = %s", [goal_id])
+            cursor.execute(f"DELETE FROM {table} WHERE site_id = %s AND goal_id = %s", [site_id, goal_id])
         cursor.execute(RECOUNT, parameters)
         row = cursor.fetchone()
     return int(row[0]) if row else 0

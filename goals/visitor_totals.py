@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from django.db import connection
@@ -17,7 +18,6 @@ VisitorKey = tuple[int, str]  # a goal's id and a visitor code
 class CountedConversion(NamedTuple):
     """The fields of a conversion that its totals depend on."""
 
-    id: int
     key: VisitorKey
     at: datetime
     revenue: Decimal | None
@@ -81,56 +81,22 @@ COLUMNS: Final = "goal_id, visitor_code, conversions, visits, first_at, last_at,
 UNNESTED: Final = (
     "unnest(%b::bigint[], %b::text[], %b::int[], %b::int[], %b::timestamptz[], %b::timestamptz[], %b::jsonb[])"
 )
-# Adds the new revenue to that of the row `t` by currency.
-SUM_OF_REVENUES: Final = """
-    CASE WHEN excluded.revenue = '{}' THEN t.revenue ELSE (
-        SELECT jsonb_object_agg(currency, total) FROM (
-            SELECT key AS currency, sum(value::numeric)::text AS total
-              FROM (SELECT * FROM jsonb_each_text(t.revenue) UNION ALL SELECT * FROM jsonb_each_text(excluded.revenue))
-                   AS either
-             GROUP BY key) AS amount) END
-"""
 
 
-def add_totals(totals: Mapping[VisitorKey, VisitorTotals]) -> dict[VisitorKey, bool | None]:
-    """Upsert totals of visitors. Lock every row, also the rows that it leaves unchanged.
-
-    A row stays as it is if the new conversions are not all later. Return, for each row that was written, whether the
-    first new visit continues an earlier one; None for a new row. One query.
-    """
-    ordered = sorted(totals.items(), key=lambda item: item[0])
-    parameters: list[Any] = [*_list_columns(ordered), VISIT_GAP, VISIT_GAP]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            INSERT INTO goals_goalvisitor AS t ({COLUMNS})
-            SELECT {COLUMNS} FROM {UNNESTED} WITH ORDINALITY AS n ({COLUMNS}, place) ORDER BY place
-            ON CONFLICT (goal_id, visitor_code) DO UPDATE
-               SET conversions = t.conversions + excluded.conversions,
-                   visits = t.visits + excluded.visits - (excluded.first_at < t.last_at + %b::interval)::int,
-                   last_at = excluded.last_at, revenue = {SUM_OF_REVENUES},
-                   has_gone_on = excluded.first_at < t.last_at + %b::interval
-             -- A row that this condition leaves out is locked, too: no other transaction changes it meanwhile.
-             WHERE excluded.conversions > 0 AND excluded.first_at >= t.last_at
-            RETURNING goal_id, visitor_code, has_gone_on
-            """,
-            parameters,
-        )
-        return {(goal_id, code): has_gone_on for goal_id, code, has_gone_on in cursor.fetchall()}
-
-
-def load_totals(keys: Collection[VisitorKey]) -> dict[VisitorKey, VisitorTotals]:
-    """Return the totals of these visitors that have any. One query."""
+def lock_totals(site_id: int, keys: Collection[VisitorKey]) -> dict[VisitorKey, VisitorTotals]:
+    """Lock the totals of these visitors that have any, in the order of their keys, and return them. One query."""
     if not keys:
         return {}
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT goal_id, visitor_code, conversions, visits, first_at, last_at, revenue::text
-              FROM unnest(%b::bigint[], %b::text[]) AS p (goal_id, visitor_code)
-              JOIN goals_goalvisitor USING (goal_id, visitor_code)
+            SELECT v.goal_id, v.visitor_code, v.conversions, v.visits, v.first_at, v.last_at, v.revenue::text
+              FROM unnest(%b::bigint[], %b::text[]) WITH ORDINALITY AS k (goal_id, visitor_code, place)
+              JOIN goals_goalvisitor v
+                ON v.site_id = %s AND v.goal_id = k.goal_id AND v.visitor_code = k.visitor_code
+             ORDER BY k.place FOR NO KEY UPDATE OF v
             """,
-            _list_keys(keys),
+            [*_list_keys(sorted(keys)), site_id],
         )
         return {
             (row[0], row[1]): VisitorTotals(row[2], row[3], row[4], row[5], _parse_revenue(row[6]))
@@ -138,21 +104,38 @@ def load_totals(keys: Collection[VisitorKey]) -> dict[VisitorKey, VisitorTotals]
         }
 
 
+def insert_totals(site_id: int, totals: Mapping[VisitorKey, VisitorTotals]) -> set[VisitorKey]:
+    """Insert totals of visitors that had none, and return the keys of those that still had none. One query, if any."""
+    if not totals:
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            INSERT INTO goals_goalvisitor (site_id, {COLUMNS})
+            SELECT %s, {COLUMNS} FROM {UNNESTED} WITH ORDINALITY AS n ({COLUMNS}, place) ORDER BY place
+            ON CONFLICT (site_id, goal_id, visitor_code) DO NOTHING
+            RETURNING goal_id, visitor_code
+            """,
+            [site_id, *_list_columns(sorted(totals.items(), key=itemgetter(0)))],
+        )
+        return set(cursor.fetchall())
+
+
 OF_VISITOR: Final = (
-    "c.site_id = t.site_id AND c.visitor_code = t.visitor_code AND c.goal_id = t.goal_id AND c.occurred_at"
+    "c.site_id = %(site)s AND c.visitor_code = t.visitor_code AND c.goal_id = t.goal_id AND c.occurred_at"
 )
 NEIGHBOURS: Final = f"""
     SELECT t.goal_id, t.visitor_code, near.at
-      FROM unnest(%b::bigint[], %b::bigint[], %b::text[], %b::timestamptz[], %b::timestamptz[],
-                  %b::timestamptz[], %b::int[])
-           AS t (site_id, goal_id, visitor_code, before, at, after, added)
+      FROM unnest(%(goals)b::bigint[], %(codes)b::text[], %(before)b::timestamptz[], %(at)b::timestamptz[],
+                  %(after)b::timestamptz[], %(added)b::int[])
+           AS t (goal_id, visitor_code, before, at, after, added)
       JOIN LATERAL (
         (SELECT c.occurred_at AS at FROM goals_conversion c
-          WHERE {OF_VISITOR} > greatest(t.before, t.at - %b::interval) AND c.occurred_at < t.at
+          WHERE {OF_VISITOR} > greatest(t.before, t.at - %(visit_gap)s::interval) AND c.occurred_at < t.at
           ORDER BY c.occurred_at DESC LIMIT 1)
          UNION ALL
         (SELECT c.occurred_at FROM goals_conversion c
-          WHERE {OF_VISITOR} < least(t.after, t.at + %b::interval) AND c.occurred_at > t.at
+          WHERE {OF_VISITOR} < least(t.after, t.at + %(visit_gap)s::interval) AND c.occurred_at > t.at
           ORDER BY c.occurred_at LIMIT 1)
          UNION ALL
         (SELECT c.occurred_at FROM goals_conversion c WHERE {OF_VISITOR} = t.at LIMIT 1 OFFSET t.added)
@@ -178,16 +161,17 @@ def load_neighbours(
         times += [(key, before, at, after, counts[at]) for before, at, after in nexts]
     if not times:
         return {}
-    parameters: list[Any] = [
-        [site_id] * len(times),
-        *_list_keys([key for key, *_ in times]),
-        [before for _, before, _, _, _ in times],
-        [at for _, _, at, _, _ in times],
-        [after for _, _, _, after, _ in times],
-        [added for *_, added in times],
-        VISIT_GAP,
-        VISIT_GAP,
-    ]
+    goals, codes = _list_keys([key for key, *_ in times])
+    parameters: dict[str, Any] = {
+        "site": site_id,
+        "goals": goals,
+        "codes": codes,
+        "before": [before for _, before, _, _, _ in times],
+        "at": [at for _, _, at, _, _ in times],
+        "after": [after for _, _, _, after, _ in times],
+        "added": [added for *_, added in times],
+        "visit_gap": VISIT_GAP,
+    }
     neighbours = defaultdict[VisitorKey, list[datetime]](list)
     with connection.cursor() as cursor:
         cursor.execute(NEIGHBOURS, parameters)
@@ -202,30 +186,31 @@ def load_ends(site_id: int, totals: Mapping[VisitorKey, VisitorTotals]) -> dict[
         return {}
     among = """
         SELECT c.occurred_at AS at FROM goals_conversion c
-         WHERE c.site_id = p.site_id AND c.visitor_code = p.visitor_code AND c.goal_id = p.goal_id
+         WHERE c.site_id = %(site)s AND c.visitor_code = p.visitor_code AND c.goal_id = p.goal_id
            AND c.occurred_at BETWEEN p.first_at AND p.last_at ORDER BY c.occurred_at
     """
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             SELECT p.goal_id, p.visitor_code, first.at, last.at
-              FROM unnest(%b::bigint[], %b::bigint[], %b::text[], %b::timestamptz[], %b::timestamptz[])
-                   AS p (site_id, goal_id, visitor_code, first_at, last_at)
+              FROM unnest(%(goals)b::bigint[], %(codes)b::text[], %(first)b::timestamptz[], %(last)b::timestamptz[])
+                   AS p (goal_id, visitor_code, first_at, last_at)
               JOIN LATERAL ({among} LIMIT 1) AS first ON true
               JOIN LATERAL ({among} DESC LIMIT 1) AS last ON true
             """,
-            [
-                [site_id] * len(totals),
-                *_list_keys(totals.keys()),
-                [row.first_at for row in totals.values()],
-                [row.last_at for row in totals.values()],
-            ],
+            {
+                "site": site_id,
+                "goals": [goal_id for goal_id, _ in totals],
+                "codes": [code for _, code in totals],
+                "first": [row.first_at for row in totals.values()],
+                "last": [row.last_at for row in totals.values()],
+            },
         )
         return {(goal_id, code): (first, last) for goal_id, code, first, last in cursor.fetchall()}
 
 
-def replace_totals(changed: Mapping[VisitorKey, VisitorTotals | None]) -> None:
-    """Replace totals that `add_totals` locked, and delete those that are None. Two queries at most."""
+def replace_totals(site_id: int, changed: Mapping[VisitorKey, VisitorTotals | None]) -> None:
+    """Replace totals that `lock_totals` locked, and delete those that are None. Two queries at most."""
     kept = [(key, totals) for key, totals in changed.items() if totals is not None]
     gone = [key for key, totals in changed.items() if totals is None]
     with connection.cursor() as cursor:
@@ -236,31 +221,31 @@ def replace_totals(changed: Mapping[VisitorKey, VisitorTotals | None]) -> None:
                    SET conversions = t.conversions, visits = t.visits, first_at = t.first_at, last_at = t.last_at,
                        revenue = t.revenue
                   FROM {UNNESTED} AS t ({COLUMNS})
-                 WHERE v.goal_id = t.goal_id AND v.visitor_code = t.visitor_code
+                 WHERE v.site_id = %s AND v.goal_id = t.goal_id AND v.visitor_code = t.visitor_code
                 """,
-                _list_columns(kept),
+                [*_list_columns(kept), site_id],
             )
         if gone:
             cursor.execute(
                 """
                 DELETE FROM goals_goalvisitor AS v USING unnest(%b::bigint[], %b::text[]) AS t (goal_id, visitor_code)
-                 WHERE v.goal_id = t.goal_id AND v.visitor_code = t.visitor_code
+                 WHERE v.site_id = %s AND v.goal_id = t.goal_id AND v.visitor_code = t.visitor_code
                 """,
-                _list_keys(gone),
+                [*_list_keys(gone), site_id],
             )
 
 
-def purge_visitor_totals(goal_id: int, *, limit: int) -> int:
+def purge_visitor_totals(site_id: int, goal_id: int, *, limit: int) -> int:
     """Delete up to `limit` rows of a deleted goal's visitors and return their number. No report counts them."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             DELETE FROM goals_goalvisitor
-             WHERE goal_id = %(goal)s AND visitor_code IN (
+             WHERE site_id = %(site)s AND goal_id = %(goal)s AND visitor_code IN (
                    SELECT visitor_code FROM goals_goalvisitor
-                    WHERE goal_id = %(goal)s ORDER BY visitor_code LIMIT %(limit)s)
+                    WHERE site_id = %(site)s AND goal_id = %(goal)s ORDER BY visitor_code LIMIT %(limit)s)
             """,
-            {"goal": goal_id, "limit": limit},
+            {"site": site_id, "goal": goal_id, "limit": limit},
         )
         return int(cursor.rowcount)
 

@@ -4,10 +4,11 @@ import re
 from pathlib import Path
 from typing import Final
 
+import psycopg
 import pytest
 from django.db import connection, transaction
 
-from sessions import LockSpace, lock_until_commit, set_for_transaction
+from sessions import LockSpace, lock_lowest_free, lock_until_commit, set_for_transaction
 from tests.support.site_law import ROOT
 
 OF_SESSIONS: Final = re.compile(
@@ -15,7 +16,7 @@ OF_SESSIONS: Final = re.compile(
     r"pg_blocking_pids|pg_postmaster_start_time"
 )
 # To become functions of sessions.py. The list only shrinks.
-OTHERS: Final = {"api/digest/claims.py", "api/http/database.py", "goals/totals.py"}
+OTHERS: Final = {"api/digest/claims.py", "api/http/database.py"}
 
 
 def list_product_files() -> list[Path]:
@@ -52,3 +53,14 @@ def test_lock__of_a_transaction__ends_with_it(transactional_db: None) -> None:
             assert cursor.fetchone() == (1,)
         cursor.execute(held, [LockSpace.GOAL_NAMES.value])
         assert cursor.fetchone() == (0,)
+
+
+def test_lowest_free_lock__while_others_hold_some__is_the_next(transactional_db: None) -> None:
+    take = "SELECT pg_advisory_xact_lock(%s, %s)"
+    with psycopg.connect(**connection.get_connection_params()) as other, transaction.atomic():
+        other.execute(take, [LockSpace.GOAL_TOTALS.value, 0])
+        assert lock_lowest_free(LockSpace.GOAL_TOTALS, count=3) == 1
+        other.execute(take, [LockSpace.GOAL_TOTALS.value, 2])
+        assert lock_lowest_free(LockSpace.GOAL_TOTALS, count=3) == 1  # its own
+        other.commit()
+        assert lock_lowest_free(LockSpace.GOAL_TOTALS, count=3) == 0

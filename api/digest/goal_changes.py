@@ -74,7 +74,7 @@ def preview_change(change: GoalsChange) -> ChangePreview:
         len(change.goal_ids) - len(ids),
         list(waiting.order_by("sort_key", "pk").values_list("name", flat=True)[:NAMED]),
         len(merged),
-        sum_totals([*ids, *merged]),
+        sum_totals(change.site_id, [*ids, *merged]),
     )
 
 
@@ -85,7 +85,7 @@ def select_goals_to_change(change: GoalsChange) -> QuerySet[Goal]:
         case Action.TAG:
             return goals.exclude(tags__name=change.tag)
         case Action.UNTAG:
-            return bulk_changes.filter_tagged(goals, change.tag)
+            return bulk_changes.filter_tagged(change.site_id, goals, change.tag)
         case Action.ARCHIVE:
             return goals.filter(archived_at=None)
         case Action.RESTORE:

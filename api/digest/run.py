@@ -16,6 +16,7 @@ from api.digest.digest import digest_deferred, digest_pending, digest_waiting
 from api.digest.held_locks import PROBE, WAIT
 from api.digest.readings import FIRST
 from api.digest.site_config import SiteConfig, load_site_config
+from api.digest.statistics import collect_missing_statistics
 from api.digest.transaction_settings import limit_lock_waits
 from api.http.database import is_lock_timeout
 from api.models import Site
@@ -49,11 +50,13 @@ def digest_all(claims: Claims, *, seconds: float) -> bool:
 
 
 def tend_queues(claims: Claims) -> bool:
-    """Run every second: recover messages of dead workers, then create goals for queued names.
+    """Run every second: analyze new tables, recover messages of dead workers, then create goals for queued names.
 
     True when messages became pending or were digested.
     """
     moved = False
+    with _trouble_of("statistics"):
+        collect_missing_statistics()
     with _trouble_of("claims"):
         moved = recover_from_dead_workers(attempts=settings.DIGEST_ATTEMPTS) > 0
     for site in Site.objects.filter(id__in=waiting.list_waiting_sites()).prefetch_related("sources", "rules"):

@@ -17,6 +17,7 @@ def prefer_index_plans(*, lock_timeout: float = WAIT) -> None:
     set_for_transaction(
         {
             "enable_hashjoin": "off",
+            "enable_material": "off",
             "enable_mergejoin": "off",
             "enable_seqscan": "off",
             "lock_timeout": _milliseconds(lock_timeout),

@@ -43,7 +43,7 @@ def forget_conversions(erasure: Erasure, conversion_ids: Sequence[int]) -> None:
                    message_key = 'erased:' || c.id
               FROM (SELECT id, visitor_code FROM goals_conversion WHERE id = ANY(%s) ORDER BY id FOR UPDATE) AS old
              WHERE c.id = old.id
-            RETURNING c.id, c.occurred_at, c.goal_id, old.visitor_code, c.visitor_code, c.revenue, c.currency
+            RETURNING c.occurred_at, c.goal_id, old.visitor_code, c.visitor_code, c.revenue, c.currency
             """,
             [erasure.marker, list(conversion_ids)],
         )
@@ -53,8 +53,8 @@ def forget_conversions(erasure: Erasure, conversion_ids: Sequence[int]) -> None:
 def move_totals(erasure: Erasure, rows: Sequence[tuple[Any, ...]]) -> int:
     """Move conversions to the marker in the totals, and return how many there are."""
     moved = [
-        totals.MovedConversion(CountedConversion(id_, (goal, new), at, revenue, currency), (goal, old))
-        for id_, at, goal, old, new, revenue, currency in rows
+        totals.MovedConversion(CountedConversion((goal, new), at, revenue, currency), (goal, old))
+        for at, goal, old, new, revenue, currency in rows
     ]
     totals.count_conversions(erasure.site_id, [], moved)
     return len(rows)

@@ -111,7 +111,7 @@ def _forget_link(erasure: Erasure, key: tuple[int, str], visitor_code: str, pseu
             f"""
             UPDATE goals_conversion AS c SET visitor_code = %s
              WHERE site_id = %s AND visitor_code = %s AND keyed_by = ANY(%s) AND {column} = %s
-            RETURNING c.id, c.occurred_at, c.goal_id, %s, c.visitor_code, c.revenue, c.currency
+            RETURNING c.occurred_at, c.goal_id, %s, c.visitor_code, c.revenue, c.currency
             """,
             [pseudonym, erasure.site_id, visitor_code, list(Conversion.LINKED), key[1], visitor_code],
         )

@@ -23,18 +23,17 @@ LOOKUPS_LAST: Final = timedelta(seconds=10)  # processes remember deleted keys f
 
 # The tables of a site that may be large, in the order in which they are emptied, each with its rows of the site. The
 # others go with the site.
-OF_GOAL: Final = "goal_id IN (SELECT id FROM goals_goal WHERE site_id = %(site)s)"
 OF_SOURCE: Final = "source_id IN (SELECT id FROM api_source WHERE site_id = %(site)s)"
 TABLES: Final[Mapping[str, str]] = {
     "api_message": "site_id = %(site)s",
     "goals_conversion": "site_id = %(site)s",
-    "goals_goalvisitor": OF_GOAL,
-    "goals_goalday": OF_GOAL,
-    "goals_goaltotal": OF_GOAL,
+    "goals_goalvisitor": "site_id = %(site)s",
+    "goals_goalday": "site_id = %(site)s",
+    "goals_goaltotal": "site_id = %(site)s",
     "goals_waitingname": "site_id = %(site)s",
     "goals_goalcreation": "site_id = %(site)s",
     "goals_goalbinding": "site_id = %(site)s",
-    "goals_goal_tags": OF_GOAL,
+    "goals_goal_tags": "site_id = %(site)s",
     "goals_goal": "site_id = %(site)s",
     "goals_tag": "site_id = %(site)s",
     "cohorts_personafact": "persona_id IN (SELECT id FROM cohorts_persona WHERE site_id = %(site)s)",

@@ -77,7 +77,8 @@ def load_breakdown(
     conversions of that time, or the newest ones.
     """
     parameters: dict[str, Any] = {
-        "goals": load_member_ids([goal])[goal.pk],
+        "site": goal.site_id,
+        "goals": load_member_ids(goal.site_id, [goal])[goal.pk],
         "by": by,
         "path": list(path),
         "length": VALUE_LENGTH,

@@ -6,7 +6,7 @@ WITH latest AS (  -- with conversions before them, which say whether the first o
       FROM unnest(:goals::bigint[]) AS member (id)
       JOIN LATERAL (
         SELECT * FROM goals_conversion
-         WHERE goal_id = member.id
+         WHERE site_id = :site AND goal_id = member.id
                AND occurred_at >= coalesce(:since, '-infinity'::timestamptz) - :visit_gap::interval
                AND occurred_at < coalesce(:until, 'infinity'::timestamptz)
          ORDER BY occurred_at DESC, id DESC LIMIT :newest::int + :before) AS c ON true

@@ -3,6 +3,6 @@
 -- key of the group, day, conversions, visits that began
 SELECT member.key, d.day, sum(d.conversions) AS conversions, sum(d.visits) AS visits
   FROM unnest(:keys::bigint[], :ids::bigint[]) AS member (key, goal_id)
-  JOIN goals_goalday AS d USING (goal_id)
+  JOIN goals_goalday AS d ON d.site_id = :site AND d.goal_id = member.goal_id
  WHERE d.day >= :month
  GROUP BY member.key, d.day

@@ -27,14 +27,14 @@ class GoalFigures:
         return self.conversions if goal.has_multiple_conversions else self.visits
 
 
-def load_member_ids(goals: Sequence[Goal]) -> dict[int, list[int]]:
-    """Return the goals whose conversions each goal shows, by its id: itself first, then all that count for it.
+def load_member_ids(site_id: int, goals: Sequence[Goal]) -> dict[int, list[int]]:
+    """Return the goals whose conversions each goal of a site shows, by its id: itself, then all that count for it.
 
     One query, none for goals of `queries.live_goals`, which have their `merged_ids`.
     """
     members = {goal.pk: [goal.pk, *getattr(goal, "merged_ids", ())] for goal in goals}
     unknown = [goal.pk for goal in goals if not hasattr(goal, "merged_ids")]
-    merged = Goal.objects.filter(counts_for__in=unknown, deleted_at=None)
+    merged = Goal.objects.filter(site_id=site_id, counts_for__in=unknown, deleted_at=None)
     for id_, counts_for in merged.values_list("pk", "counts_for_id") if unknown else ():
         members[counts_for].append(id_)
     return members

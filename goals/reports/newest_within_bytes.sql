@@ -6,7 +6,7 @@ SELECT count(*)
           FROM unnest(:goals::bigint[]) AS member (id)
           JOIN LATERAL (
             SELECT id, occurred_at, pg_column_size(properties) AS size FROM goals_conversion
-             WHERE goal_id = member.id AND occurred_at >= :since AND occurred_at < :until
+             WHERE site_id = :site AND goal_id = member.id AND occurred_at >= :since AND occurred_at < :until
              ORDER BY occurred_at DESC, id DESC LIMIT :newest) AS c ON true
          ORDER BY c.occurred_at DESC, c.id DESC LIMIT :newest) AS sized
  WHERE so_far <= :most_bytes

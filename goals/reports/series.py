@@ -54,8 +54,9 @@ def load_series(goal: Goal, *, begin: datetime, end: datetime, step: SeriesStep)
     starts = list_step_starts(begin, end, step)
     if not starts:
         return []
-    members = load_member_ids([goal])[goal.pk]
+    members = load_member_ids(goal.site_id, [goal])[goal.pk]
     parameters: dict[str, Any] = {
+        "site": goal.site_id,
         "goals": members,
         "is_of_several": len(members) > 1,
         "step": step,

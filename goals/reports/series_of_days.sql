@@ -5,7 +5,7 @@ WITH part AS (
     SELECT date_trunc(:step, day::timestamp AT TIME ZONE 'UTC', 'UTC') AS begin, conversions,
            CASE WHEN :is_of_several THEN 0 ELSE visits END AS visits, revenue
       FROM goals_goalday
-     WHERE goal_id = ANY(:goals) AND day >= (:since::timestamptz AT TIME ZONE 'UTC')::date
+     WHERE site_id = :site AND goal_id = ANY(:goals) AND day >= (:since::timestamptz AT TIME ZONE 'UTC')::date
            AND day < (:until::timestamptz AT TIME ZONE 'UTC')::date
      UNION ALL
     -- Visits of several goals do not add up.
@@ -16,7 +16,8 @@ WITH part AS (
               -- OFFSET 0 makes the planner read each goal's index once, not once for each visitor.
               JOIN LATERAL (
                 SELECT visitor_code, occurred_at FROM goals_conversion
-                 WHERE goal_id = member.id AND occurred_at >= :since::timestamptz - :visit_gap::interval
+                 WHERE site_id = :site AND goal_id = member.id
+                       AND occurred_at >= :since::timestamptz - :visit_gap::interval
                        AND occurred_at < :until::timestamptz
                 OFFSET 0) AS c ON true
             WINDOW visitor AS (PARTITION BY c.visitor_code ORDER BY c.occurred_at)) AS hit

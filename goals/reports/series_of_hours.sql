@@ -5,7 +5,7 @@ WITH part AS (
     SELECT date_trunc(:step, occurred_at, 'UTC') AS begin, currency, count(*) AS conversions, 0 AS visits,
            sum(revenue) AS revenue
       FROM goals_conversion
-     WHERE goal_id = ANY(:goals) AND occurred_at >= :since AND occurred_at < :until
+     WHERE site_id = :site AND goal_id = ANY(:goals) AND occurred_at >= :since AND occurred_at < :until
      GROUP BY 1, currency
      UNION ALL
     SELECT date_trunc(:step, occurred_at, 'UTC'), NULL, 0, sum(visit), NULL
@@ -15,7 +15,8 @@ WITH part AS (
               -- OFFSET 0 makes the planner read each goal's index once, not once for each visitor.
               JOIN LATERAL (
                 SELECT visitor_code, occurred_at FROM goals_conversion
-                 WHERE goal_id = member.id AND occurred_at >= :since::timestamptz - :visit_gap::interval
+                 WHERE site_id = :site AND goal_id = member.id
+                       AND occurred_at >= :since::timestamptz - :visit_gap::interval
                        AND occurred_at < :until::timestamptz
                 OFFSET 0) AS c ON true
             WINDOW visitor AS (PARTITION BY c.visitor_code ORDER BY c.occurred_at)) AS hit

@@ -1,7 +1,7 @@
 -- Conversions and revenue of goals together, since ever. Visits and visitors do not add up.
 --
 -- conversions, revenue by currency
-WITH total AS (SELECT * FROM goals_goaltotal WHERE goal_id = ANY(:goals))
+WITH total AS (SELECT * FROM goals_goaltotal WHERE site_id = :site AND goal_id = ANY(:goals))
 SELECT (SELECT sum(conversions) FROM total) AS conversions,
        (SELECT jsonb_object_agg(currency, amount)::text
           FROM (SELECT item.key AS currency, sum(item.value::numeric)::text AS amount

@@ -88,8 +88,8 @@ class UnitedVisitorsRow(NamedTuple):
     month_visitors: int
 
 
-def summarise_goals(goals: Sequence[Goal], *, now: datetime) -> dict[int, GoalSummary]:
-    """Return the summary of every goal by its id.
+def summarise_goals(site_id: int, goals: Sequence[Goal], *, now: datetime) -> dict[int, GoalSummary]:
+    """Return the summary of each of these goals of a site by its id.
 
     Three queries, and two more if others are merged into one of the goals; one more for goals that `queries.live_goals`
     did not give. They read the kept totals and the conversions of the last 24 hours. Of goals that others are merged
@@ -97,13 +97,13 @@ def summarise_goals(goals: Sequence[Goal], *, now: datetime) -> dict[int, GoalSu
     """
     if not goals:
         return {}
-    members = load_member_ids(goals)
+    members = load_member_ids(site_id, goals)
     month = month_start(now)
     # The longest time last: a conversion that is committed meanwhile is never in the shorter one alone.
-    last_days = _load_last_day(members, since=now - timedelta(hours=24))
-    days = _load_days(members, month=month)
-    totals = _load_totals(members, month=month)
-    _unite(members, days, totals, month=month)
+    last_days = _load_last_day(site_id, members, since=now - timedelta(hours=24))
+    days = _load_days(site_id, members, month=month)
+    totals = _load_totals(site_id, members, month=month)
+    _unite(site_id, members, days, totals, month=month)
     return {
         goal.pk: GoalSummary(
             last_days.get(goal.pk, NO_FIGURES),
@@ -116,26 +116,26 @@ def summarise_goals(goals: Sequence[Goal], *, now: datetime) -> dict[int, GoalSu
     }
 
 
-def load_figures(groups: Groups) -> dict[int, GoalFigures]:
-    """Return the figures since ever of groups of goals, each group counted as one goal.
+def load_figures(site_id: int, groups: Groups) -> dict[int, GoalFigures]:
+    """Return the figures since ever of groups of goals of a site, each group counted as one goal.
 
     One query of the kept totals, and the two more that `summarise_goals` has for groups of several goals.
     """
     if not groups:
         return {}
     today = datetime.now(UTC).date()
-    totals = _load_totals(groups, month=today)
-    _unite(groups, defaultdict(dict), totals, month=today)
+    totals = _load_totals(site_id, groups, month=today)
+    _unite(site_id, groups, defaultdict(dict), totals, month=today)
     return {key: _read_figures(row) for key, row in totals.items()}
 
 
-def sum_totals(goal_ids: Sequence[int]) -> GoalFigures:
-    """Return the conversions and the revenue of these goals together, since ever. One query of the kept totals.
+def sum_totals(site_id: int, goal_ids: Sequence[int]) -> GoalFigures:
+    """Return the conversions and the revenue of these goals of a site together, since ever.
 
-    It leaves out visits and visitors, which do not add up.
+    It leaves out visits and visitors, which do not add up. One query of the kept totals.
     """
     with connection.cursor() as cursor:
-        cursor.execute(SUM, {"goals": list(goal_ids)})
+        cursor.execute(SUM, {"site": site_id, "goals": list(goal_ids)})
         conversions, revenue = cursor.fetchone()
     return GoalFigures(int(conversions or 0), revenue=parse_revenue(revenue))
 
@@ -148,32 +148,32 @@ def month_start(now: datetime) -> date:
 Days = dict[int, dict[date, DayRow]]  # by key and day
 
 
-def _load_last_day(groups: Groups, *, since: datetime) -> dict[int, GoalFigures]:
-    rows = map(FiguresRow._make, _fetch(LAST_DAY, groups, since=since, visit_gap=VISIT_GAP))
+def _load_last_day(site_id: int, groups: Groups, *, since: datetime) -> dict[int, GoalFigures]:
+    rows = map(FiguresRow._make, _fetch(LAST_DAY, site_id, groups, since=since, visit_gap=VISIT_GAP))
     return {row.key: GoalFigures(row.conversions, row.visits, row.visitors, parse_revenue(row.revenue)) for row in rows}
 
 
-def _load_days(groups: Groups, *, month: date) -> Days:
+def _load_days(site_id: int, groups: Groups, *, month: date) -> Days:
     days: Days = defaultdict(dict)
-    for row in map(DayRow._make, _fetch(DAYS, groups, month=month)):
+    for row in map(DayRow._make, _fetch(DAYS, site_id, groups, month=month)):
         days[row.key][row.day] = row
     return days
 
 
-def _load_totals(groups: Groups, *, month: date) -> dict[int, TotalsRow]:
-    rows = _fetch(TOTALS, groups, month=month, month_start=_midnight(month))
+def _load_totals(site_id: int, groups: Groups, *, month: date) -> dict[int, TotalsRow]:
+    rows = _fetch(TOTALS, site_id, groups, month=month)
     return {row.key: row for row in map(TotalsRow._make, rows)}
 
 
-def _unite(groups: Groups, days: Days, totals: dict[int, TotalsRow], *, month: date) -> None:
+def _unite(site_id: int, groups: Groups, days: Days, totals: dict[int, TotalsRow], *, month: date) -> None:
     """Replace visits and visitors of groups of several goals by those of their conversions. Two queries, if any."""
     several = {key: ids for key, ids in groups.items() if len(ids) > 1}
     if not several:
         return
     visits = defaultdict[int, dict[date, int]](dict)
-    for visits_row in map(UnitedVisitsRow._make, _fetch(UNITED_VISITS, several, visit_gap=VISIT_GAP)):
+    for visits_row in map(UnitedVisitsRow._make, _fetch(UNITED_VISITS, site_id, several, visit_gap=VISIT_GAP)):
         visits[visits_row.key][visits_row.day] = visits_row.visits
-    rows = map(UnitedVisitorsRow._make, _fetch(UNITED_VISITORS, several, month_start=_midnight(month)))
+    rows = map(UnitedVisitorsRow._make, _fetch(UNITED_VISITORS, site_id, several, month=month))
     visitors = {row.key: row for row in rows}
     for key in several:
         row = visitors.get(key, UnitedVisitorsRow(key, 0, 0))
@@ -183,10 +183,10 @@ def _unite(groups: Groups, days: Days, totals: dict[int, TotalsRow], *, month: d
         days[key] = {day: row._replace(visits=visits[key].get(day, 0)) for day, row in days[key].items()}
 
 
-def _fetch(query: str, groups: Groups, **parameters: Any) -> Iterator[tuple[Any, ...]]:
+def _fetch(query: str, site_id: int, groups: Groups, **parameters: Any) -> Iterator[tuple[Any, ...]]:
     keys = [key for key, ids in groups.items() for _ in ids]
     ids = [id_ for ids in groups.values() for id_ in ids]
-    parameters |= {"keys": keys, "ids": ids}
+    parameters |= {"site": site_id, "keys": keys, "ids": ids}
     with connection.cursor() as cursor:
         cursor.execute(query, parameters)
         yield from cursor.fetchall()
@@ -210,7 +210,3 @@ def _sum_month(row: TotalsRow, days: Mapping[date, DayRow]) -> GoalFigures:
 def _list_daily(goal: Goal, days: Mapping[date, DayRow], month: date) -> tuple[int, ...]:
     rows = [days.get(month + timedelta(days=number)) for number in range(MONTH)]
     return tuple(0 if row is None else row.conversions if goal.has_multiple_conversions else row.visits for row in rows)
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)

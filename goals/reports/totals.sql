@@ -6,18 +6,22 @@ WITH member AS MATERIALIZED (
       FROM unnest(:keys::bigint[], :ids::bigint[]) AS member (key, goal_id)
 ), total AS (
     SELECT key, sum(conversions) AS conversions, sum(visits) AS visits, sum(visitors) AS visitors
-      FROM member JOIN goals_goaltotal USING (goal_id)
+      FROM member JOIN goals_goaltotal AS t ON t.site_id = :site AND t.goal_id = member.goal_id
      GROUP BY key
 ), money AS (
     SELECT key, jsonb_object_agg(currency, amount)::text AS revenue
       FROM (SELECT member.key, item.key AS currency, sum(item.value::numeric)::text AS amount
-              FROM member JOIN goals_goaltotal AS t USING (goal_id), jsonb_each_text(t.revenue) AS item
+              FROM member
+              JOIN goals_goaltotal AS t ON t.site_id = :site AND t.goal_id = member.goal_id,
+                   jsonb_each_text(t.revenue) AS item
              GROUP BY member.key, item.key) AS amount
      GROUP BY key
 ), month_money AS (
     SELECT key, jsonb_object_agg(currency, amount)::text AS revenue
       FROM (SELECT member.key, item.key AS currency, sum(item.value::numeric)::text AS amount
-              FROM member JOIN goals_goalday AS d USING (goal_id), jsonb_each_text(d.revenue) AS item
+              FROM member
+              JOIN goals_goalday AS d ON d.site_id = :site AND d.goal_id = member.goal_id,
+                   jsonb_each_text(d.revenue) AS item
              WHERE d.day >= :month
              GROUP BY member.key, item.key) AS amount
      GROUP BY key
@@ -26,10 +30,12 @@ WITH member AS MATERIALIZED (
       FROM member
       JOIN LATERAL (
         SELECT count(*) AS visitors FROM goals_goalvisitor AS v
-         WHERE NOT member.is_of_several AND v.goal_id = member.goal_id AND v.last_at >= :month_start
+         WHERE NOT member.is_of_several AND v.site_id = :site AND v.goal_id = member.goal_id AND v.last_day >= :month
       ) AS of_month ON true
-      JOIN LATERAL (
-        SELECT max(v.last_at) AS last_at FROM goals_goalvisitor AS v WHERE v.goal_id = member.goal_id) AS latest ON true
+      LEFT JOIN LATERAL (
+        SELECT c.occurred_at AS last_at FROM goals_conversion AS c
+         WHERE c.site_id = :site AND c.goal_id = member.goal_id
+         ORDER BY c.occurred_at DESC LIMIT 1) AS latest ON true
      GROUP BY key
 )
 SELECT key, total.conversions, total.visits, total.visitors, money.revenue,

@@ -7,6 +7,6 @@ SELECT key, day, sum(visit) AS visits
           FROM unnest(:keys::bigint[], :ids::bigint[]) AS member (key, goal_id)
           -- OFFSET 0 makes the planner read each goal's index once, not once for each visitor.
           JOIN LATERAL (SELECT visitor_code, occurred_at FROM goals_conversion
-                         WHERE goal_id = member.goal_id OFFSET 0) AS c ON true
+                         WHERE site_id = :site AND goal_id = member.goal_id OFFSET 0) AS c ON true
         WINDOW visitor AS (PARTITION BY member.key, c.visitor_code ORDER BY c.occurred_at)) AS hit
  GROUP BY key, day

@@ -28,8 +28,8 @@ def find_oldest_of_newest(goal: Goal, *, begin: datetime, end: datetime, newest:
 
     None if it has no more than `newest` then. Two queries, which read as many entries of an index.
     """
-    members = load_member_ids([goal])[goal.pk]
-    rows = _fetch(OLDEST_OF_NEWEST, goals=members, since=begin, until=end, newest=newest)
+    members = load_member_ids(goal.site_id, [goal])[goal.pk]
+    rows = _fetch(OLDEST_OF_NEWEST, site=goal.site_id, goals=members, since=begin, until=end, newest=newest)
     if len(rows) < 2:  # noqa: PLR2004 - the oldest and one more
         return None
     at: datetime = rows[0][0]
@@ -41,8 +41,16 @@ def count_newest_within_bytes(goal: Goal, *, begin: datetime, end: datetime, new
 
     Two queries, which read the rows and none of their large values.
     """
-    members = load_member_ids([goal])[goal.pk]
-    rows = _fetch(NEWEST_WITHIN_BYTES, goals=members, since=begin, until=end, newest=newest, most_bytes=most_bytes)
+    members = load_member_ids(goal.site_id, [goal])[goal.pk]
+    rows = _fetch(
+        NEWEST_WITHIN_BYTES,
+        site=goal.site_id,
+        goals=members,
+        since=begin,
+        until=end,
+        newest=newest,
+        most_bytes=most_bytes,
+    )
     return max(1, int(rows[0][0]))
 
 
@@ -54,7 +62,8 @@ def load_visitor_figures(goal: Goal, *, begin: datetime, end: datetime, newest: 
     figures: dict[str, GoalFigures] = {}
     rows = _fetch(
         VISITORS,
-        goals=load_member_ids([goal])[goal.pk],
+        site=goal.site_id,
+        goals=load_member_ids(goal.site_id, [goal])[goal.pk],
         since=begin,
         until=end,
         newest=newest,

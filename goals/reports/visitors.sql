@@ -6,8 +6,8 @@ WITH latest AS (  -- with conversions before them, which say whether the first o
       FROM unnest(:goals::bigint[]) AS member (id)
       JOIN LATERAL (
         SELECT * FROM goals_conversion
-         WHERE goal_id = member.id AND occurred_at >= :since::timestamptz - :visit_gap::interval
-               AND occurred_at < :until
+         WHERE site_id = :site AND goal_id = member.id
+               AND occurred_at >= :since::timestamptz - :visit_gap::interval AND occurred_at < :until
          ORDER BY occurred_at DESC, id DESC LIMIT :newest::int + :before) AS c ON true
      ORDER BY c.occurred_at DESC, c.id DESC LIMIT :newest::int + :before
 ), hit AS (

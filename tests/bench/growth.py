@@ -4,8 +4,8 @@
 
 A size is a number of conversions, up to 10000000 or more. There are as many identities and messages, at most 1000000.
 A few real events are digested, then PostgreSQL multiplies their rows over 60 goals and the last half year. Goals differ
-in popularity, and some visitors come often. Indexes are dropped meanwhile. Each load is compared with a bare Django
-view of the same round, the digest with bare INSERTs.
+in popularity, and some visitors come often. Indexes are dropped meanwhile. The messages are received by HTTP. Each load
+is compared with a bare Django view of the same round, the digest with bare INSERTs.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from tests.bench.load import (
     Connection,
     basic,
     fill_and_digest,
+    fill_inbox,
     get,
     post_script,
     read_script,
@@ -79,18 +80,27 @@ def grow(connection: Link, stage: Stage, start: int, stop: int) -> None:
         "occurred_at": "now() - random() * interval '180 days'",
         "message_key": "'track:' || md5('grown' || n)",
     }
-    message = {"message_id": "md5('grown' || n)", "digested_at": "now() - random() * interval '30 days'"}
     identity = {name: f"replace(t.{name}, '{SEED}', 'grown-' || n)" for name in ("value", "parent_value")}
     identity["registers"] = f"replace(t.registers::text, '{SEED}', 'grown-' || n)::jsonb"
-    messages = range(min(start, LARGEST), min(stop, LARGEST))
     multiply(connection, "goals_conversion", "message_key = 'track:seed-0'", conversion, range(start, stop))
-    multiply(connection, "api_message", "message_id = 'seed-0'", message, messages)
+    add_messages(connection, stage, min(start, LARGEST), min(stop, LARGEST))
     multiply(
         connection, "cohorts_identity", f"value LIKE '%{SEED}'", identity, range(people_of(start), people_of(stop))
     )
     connection.execute("CHECKPOINT")  # otherwise it would disturb the next measurement
     conversions = stage.scalar("SELECT count(*) FROM goals_conversion")
     expect(conversions >= stop, f"{conversions} conversions instead of {stop}")
+
+
+def add_messages(connection: Link, stage: Stage, start: int, stop: int) -> None:
+    """Receive messages by HTTP, whatever their tables are, and call them done within the last month."""
+    with stage.goalpost() as web:
+        fill_inbox(web.port, make_events(stop - start, people=people_of(stop), crowd="grown", run=f"grown-{start}"))
+    connection.execute(
+        "UPDATE api_message SET status = 'done', digested_at = now() - random() * interval '30 days' "
+        "WHERE status = 'pending'"
+    )
+    connection.execute(f"VACUUM (FULL, ANALYZE) {', '.join(stage.inbox_tables())}")
 
 
 def multiply(connection: Link, table: str, where: str, changed: Mapping[str, str], numbers: range) -> None:

@@ -226,7 +226,7 @@ def build_goal(site: "Site", place: int, event: NamedEvent, now: datetime) -> "G
 
 def add_bindings_and_tags(site: "Site", goals: "list[Goal]", named: list[NamedEvent]) -> None:
     """Bind an old name to one goal in 25, and give each goal up to four tags."""
-    from goals.models import Goal, GoalBinding, Tag
+    from goals.models import Goal, GoalBinding, GoalTag, Tag
 
     GoalBinding.objects.bulk_create(
         GoalBinding(site=site, event_type="track", event_name=f"{event.name[:400]} (old)", goal=goal)
@@ -235,10 +235,9 @@ def add_bindings_and_tags(site: "Site", goals: "list[Goal]", named: list[NamedEv
     teams = [f"team {number}" for number in range(len(named) // 200)]
     tags = [Tag(site=site, name=name) for name in (site.auto_tag, *TAGS, *teams)]
     Tag.objects.bulk_create(tags)
-    through = Goal.tags.through
-    through.objects.bulk_create(
+    GoalTag.objects.bulk_create(
         [
-            through(goal_id=goal.pk, tag_id=tags[number].pk)
+            GoalTag(site=site, goal_id=goal.pk, tag_id=tags[number].pk)
             for place, goal in enumerate(goals)
             for number in sorted(
                 ({0} if goal.origin == Goal.Origin.EVENT else set())

@@ -103,7 +103,7 @@ def fill(site: Stage, *, events: int) -> None:
     from django.db import connection
 
     from cohorts.models import Identity, Persona, PersonaFact
-    from goals.models import Goal, Tag
+    from goals.models import Goal, GoalTag, Tag
 
     names = [f"{number:04} {'p' * 250}" for number in range(PERSONAS)]
     registers = {
@@ -118,8 +118,9 @@ def fill(site: Stage, *, events: int) -> None:
     )
     tags = Tag.objects.bulk_create(Tag(site_id=site.site_id, name=f"{n:03} {'é' * 95}") for n in range(100))
     goals = Goal.objects.bulk_create(Goal(site_id=site.site_id, name=f"{n:03} {'é' * 490}") for n in range(200))
-    through = Goal.tags.through
-    through.objects.bulk_create(through(goal_id=goal.pk, tag_id=tag.pk) for goal in goals for tag in tags)
+    GoalTag.objects.bulk_create(
+        GoalTag(site_id=site.site_id, goal_id=goal.pk, tag_id=tag.pk) for goal in goals for tag in tags
+    )
     refused = event("quotes", 0, userId=None).replace(b'"messageId": "quotes-0"', b'"messageId": "refused"')
     insert(site, [("track", "refused", refused)] * events, status="rejected", reason="missing_name")
     connection.close()

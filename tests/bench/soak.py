@@ -122,7 +122,7 @@ def figures_of(samples: Samples) -> list[Figure]:
         slope = statistics.linear_regression(samples.minutes, sizes).slope
         figures += [
             Figure(f"memory of {name}, at the end", sizes[-1], "MB", sizes[0], "at the start"),
-            Figure(f"memory of {name}, slope", slope, "MB/minute"),
+            Figure(f"memory of {name}, slope", slope, "MB/minute", floor="flat" if name.startswith("web") else ""),
         ]
     return [
         *figures,

@@ -45,10 +45,9 @@ HELLO = [
 ]
 READY_SECONDS = 60.0
 STOP_SECONDS = 8.0  # a worker finishes its batch first
-# Every table of messages, by whatever version. Partitions follow their table.
-INBOX = (
-    r"SELECT relname FROM pg_class WHERE relname LIKE 'api\_message%%' AND relkind IN ('r', 'p') AND NOT relispartition"
-)
+INBOX = r"""
+SELECT relname FROM pg_class WHERE relname LIKE 'api\_message%' AND relkind IN ('r', 'p') AND NOT relispartition
+"""
 SIZE = """
 SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
  WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'm')
@@ -155,8 +154,12 @@ class Stage:
     def empty_inbox(self) -> None:
         """Delete all messages. No worker may run."""
         with self.connect() as connection:
-            tables = [row[0] for row in connection.execute(INBOX.replace("%%", "%")).fetchall()]
-            connection.execute(f"TRUNCATE {', '.join(tables)}")
+            connection.execute(f"TRUNCATE {', '.join(self.inbox_tables())}")
+
+    def inbox_tables(self) -> list[str]:
+        """Return the tables of messages, of whatever version. Partitions follow their table."""
+        with self.connect() as connection:
+            return [row[0] for row in connection.execute(INBOX).fetchall()]
 
     @contextmanager
     def running(self, name: str, command: Sequence[str], *, cwd: Path) -> Iterator[Child]:

@@ -22,7 +22,7 @@ TEMPLATE = "SegmentIO {type} – {name}"
 
 
 def test_figures__changed_by_hand__are_counted_again(town: World) -> None:
-    execute("UPDATE goals_goalvisitor SET conversions = 7, has_gone_on = true")
+    execute("UPDATE goals_goalvisitor SET conversions = 7")
     execute("DELETE FROM goals_goalday")
     execute("UPDATE goals_goaltotal SET visits = 63, revenue = '{}'")
     assert rows(report_on("figures")) != []
@@ -50,8 +50,8 @@ def test_recount__goals_without_conversions_and_deleted_ones__have_no_figures_af
     buy = Goal.objects.get(name="SegmentIO track – Buy")
     catalogue.delete_goal(buy, now=datetime.now(UTC))
     execute(
-        "INSERT INTO goals_goaltotal (goal_id, part, conversions, visits, visitors, revenue) "
-        "SELECT id, 5, 1, 1, 1, '{}' FROM goals_goal WHERE name = 'Nothing yet'"
+        "INSERT INTO goals_goaltotal (site_id, goal_id, part, conversions, visits, visitors, revenue) "
+        "SELECT site_id, id, 5, 1, 1, 1, '{}' FROM goals_goal WHERE name = 'Nothing yet'"
     )
 
     call_command("recount", stdout=StringIO())

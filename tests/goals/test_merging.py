@@ -20,7 +20,7 @@ TEMPLATE = "SegmentIO {type} – {name}"
 
 
 def headline(goal: Goal) -> GoalSummary:
-    return summarise_goals([goal], now=NOW)[goal.pk]
+    return summarise_goals(goal.site_id, [goal], now=NOW)[goal.pk]
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_merge__of_overlapping_goals__counts_the_union_and_is_undone(
 ) -> None:
     a, b, _ = goals
     before = (headline(a), headline(b))
-    figures = load_figures({1: [a.pk], 2: [b.pk], 3: [a.pk, b.pk]})
+    figures = load_figures(a.site_id, {1: [a.pk], 2: [b.pk], 3: [a.pk, b.pk]})
     assert (figures[1], figures[2]) == (before[0].ever, before[1].ever)
 
     assert merging.merge(a, b) == b

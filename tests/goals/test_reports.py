@@ -35,7 +35,7 @@ def test_headlines__of_goals__count_conversions_visits_and_visitors(world: World
     other = Goal.objects.create(site=world.site, name="Never")
     euros, dollars = Decimal("7.000000"), Decimal("0.100000")
 
-    assert summarise_goals([goal, other], now=now()) == {
+    assert summarise_goals(goal.site_id, [goal, other], now=now()) == {
         goal.pk: GoalSummary(
             GoalFigures(4, 3, 2, {"EUR": euros}),
             GoalFigures(5, 4, 2, {"EUR": euros}),
@@ -56,7 +56,7 @@ def test_headline__of_figures__is_what_the_goal_says_counts(goal: Goal) -> None:
 
 def test_headline__of_a_goal_where_every_conversion_counts__has_their_line(goal: Goal) -> None:
     goal.has_multiple_conversions = True
-    assert summarise_goals([goal], now=now())[goal.pk].line == (*[0] * 27, 1, 0, 4)
+    assert summarise_goals(goal.site_id, [goal], now=now())[goal.pk].line == (*[0] * 27, 1, 0, 4)
 
 
 def test_series__by_step__has_every_step(goal: Goal) -> None:

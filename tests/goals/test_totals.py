@@ -59,7 +59,7 @@ def test_figures__of_a_visit_that_begins_on_another_day_now__are_of_that_day(wor
     moved = Conversion.objects.order_by("occurred_at")[1]
     with transaction.atomic():
         Conversion.objects.filter(pk=moved.pk).update(visitor_code="v1")
-        happened = CountedConversion(moved.pk, (moved.goal_id, "v1"), moved.occurred_at, None, None)
+        happened = CountedConversion((moved.goal_id, "v1"), moved.occurred_at, None, None)
         totals.count_conversions(world.site.pk, [], [totals.MovedConversion(happened, (moved.goal_id, "v2"))])
 
     assert_exact()

@@ -93,7 +93,7 @@ def test_breakdown__by_what_is_known_of_visitors__equals_a_recount(
     assert found == recount(goal, labels)
     assert (seen.is_cut, seen.breakdown.other, seen.breakdown.values) == (False, None, len(found))
     if by not in breakdowns.OVERLAPS:
-        ever = summarise_goals([goal], now=END)[goal.pk].ever
+        ever = summarise_goals(goal.site_id, [goal], now=END)[goal.pk].ever
         sums = [sum(column) for column in zip(*found.values(), strict=True)]
         assert sums == [ever.conversions, ever.visits, ever.visitors, sum(ever.revenue.values())]
 

@@ -85,7 +85,9 @@ def test_erase__whom_others_named__leaves_pseudonyms_and_every_proof(
     """Expect it for every place of the id, with and without the message that brought it."""
     world.identify(userId=id_, traits={"plan": "pro"})
     mention(world, id_)
-    Goal.objects.get(name__endswith="Invited").tags.add(Tag.objects.create(site=site, name=id_))
+    Goal.objects.get(name__endswith="Invited").tags.add(
+        Tag.objects.create(site=site, name=id_), through_defaults={"site": site}
+    )
     Rule.objects.create(site=site, event_type="alias", action="drop", name=id_, path_value=id_, group_traits={id_: id_})
     GoalBinding.objects.create(goal=Goal.objects.all()[0], site=site, event_type="screen", event_name=id_)
     world.change_site(goals_per_10_seconds=1)
@@ -97,7 +99,7 @@ def test_erase__whom_others_named__leaves_pseudonyms_and_every_proof(
         Message.objects.filter(status="done").delete()
         Conversion.objects.update(occurred_at=F("occurred_at") - timedelta(days=300))
         for goal in Goal.objects.all():
-            totals.recount_goal(goal.pk)
+            totals.recount_goal(goal.site_id, goal.pk)
     before = figures(site)
 
     owner.post(address("people/person/erase/"), {"id": id_})

@@ -58,10 +58,10 @@ def count(source: Source, *, hours: float, received: int, rejected: int = 0) -> 
 
 
 def convert(goal: Goal, *, at: datetime) -> None:
-    conversion = Conversion.objects.create(
+    Conversion.objects.create(
         site_id=goal.site_id, goal=goal, visitor_code="v", keyed_by=0, occurred_at=at, message_key=f"{goal.pk} {at}"
     )
-    goal_totals.count_conversions(goal.site_id, [CountedConversion(conversion.pk, (goal.pk, "v"), at, None, None)])
+    goal_totals.count_conversions(goal.site_id, [CountedConversion((goal.pk, "v"), at, None, None)])
 
 
 def look(person: Client) -> str:

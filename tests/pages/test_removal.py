@@ -110,7 +110,7 @@ def test_tag__with_space_around_it__is_the_one_without(owner: Client, site: Site
 def test_tag__removed__leaves_its_goals(owner: Client, site: Site) -> None:
     goal = Goal.objects.get(site=site)
     tag = Tag.objects.create(site=site, name="mistake")
-    goal.tags.add(tag)
+    goal.tags.add(tag, through_defaults={"site": goal.site})
     owner.post(address(f"goals/tags/{tag.pk}/remove/"), {"confirmed": "yes"})
     assert sorted(goal.tags.values_list("name", flat=True)) == ["segment.io"]
     assert AuditEntry.objects.get(site=site).before == {"name": "mistake"}

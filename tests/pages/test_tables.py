@@ -48,14 +48,14 @@ from api.pages.tables import LIST_LIMIT, TABLES, BoundedPaginator, Table
 from cohorts.models import Group, Identity, Link, Persona, PersonaFact, SearchText, Username
 from goals import catalogue
 from goals.matching import EventName
-from goals.models import Conversion, Goal, GoalCreation, GoalDay, GoalTotal, GoalVisitor, Tag, WaitingName
+from goals.models import Conversion, Goal, GoalCreation, GoalDay, GoalTag, GoalTotal, GoalVisitor, Tag, WaitingName
 from tests.support.pages import form_of, text_of
 from tests.world import START
 
 TEMPLATE = "SegmentIO {type} – {name}"
 
-# Pages of a site show keys and counts of sources, figures of goals, receipts of erasures, alerts and running changes.
-# A person's export holds links and histories; `doctor` and `verify` report on the rest.
+# Pages of a site show keys and counts of sources, figures and tags of goals, receipts of erasures, alerts and running
+# changes. A person's export holds links and histories; `doctor` and `verify` report on the rest.
 WITHOUT_TABLE = {
     Alert,
     AlertDelivery,
@@ -71,6 +71,7 @@ WITHOUT_TABLE = {
     WriteKey,
     SourceCount,
     SourceUse,
+    GoalTag,
     GoalVisitor,
     GoalDay,
     GoalTotal,

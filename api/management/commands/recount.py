@@ -34,20 +34,20 @@ class Command(BaseCommand):
             if chosen_site is None:
                 raise CommandError(f"there is no site {site}")
             goals = goals.filter(site=chosen_site)
-        ids = list(goals.order_by("pk").values_list("pk", flat=True))
+        ids = list(goals.order_by("pk").values_list("site_id", "pk"))
         conversions = 0
         with progress(self.stdout, "recount", total=len(ids) or None) as report:
-            for done, goal_id in enumerate(ids, start=1):
-                conversions += recount(goal_id)
+            for done, (site_id, goal_id) in enumerate(ids, start=1):
+                conversions += recount(site_id, goal_id)
                 report(done, f"{done:,} goals, {conversions:,} conversions")
         self.stdout.write(f"{len(ids):,} goals recounted, {conversions:,} conversions")
 
 
-def recount(goal_id: int) -> int:
+def recount(site_id: int, goal_id: int) -> int:
     """Recount a goal, again after a deadlock or a wait in vain."""
     for attempt in range(1, TRIES + 1):
         try:
-            return totals.recount_goal(goal_id)
+            return totals.recount_goal(site_id, goal_id)
         except OperationalError as error:
             if attempt == TRIES or getattr(error.__cause__, "sqlstate", None) not in {"40P01", "55P03"}:
                 raise

@@ -62,7 +62,7 @@ def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
             points = load_series(goal, begin=span.begin, end=span.end, step=span.step)
         except ValueError:
             trouble = "Too many points for one chart: choose a longer step or a shorter period."
-    headline = summarise_goals([goal], now=now)[goal.pk]
+    headline = summarise_goals(site.pk, [goal], now=now)[goal.pk]
     spans = (
         ("Last 24 hours", headline.last_24_hours),
         ("Last 30 days", headline.last_30_days),
@@ -109,8 +109,9 @@ def list_conversions(request: HttpRequest, site: Site, goal_id: int) -> HttpResp
 
 def find_merged(goal: Goal) -> list[Goal]:
     """Return the goals that count for this one, with the goals into which they are merged. One query at most."""
-    ids = load_member_ids([goal])[goal.pk][1:]
-    return list(Goal.objects.filter(pk__in=ids).select_related("merged_into").order_by("pk")) if ids else []
+    ids = load_member_ids(goal.site_id, [goal])[goal.pk][1:]
+    goals = Goal.objects.filter(site_id=goal.site_id, pk__in=ids).select_related("merged_into").order_by("pk")
+    return list(goals) if ids else []
 
 
 def find_goal(site: Site, goal_id: int) -> Goal:

@@ -111,7 +111,7 @@ def edit_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
         name_now=before.name,
         events=events,
         next_goals=[name_goal(event.type, event.name, template=site.goal_name_template) for event in events],
-        conversions=summarise_goals([goal], now=timezone.now())[goal.pk].ever.conversions,
+        conversions=summarise_goals(goal.site_id, [goal], now=timezone.now())[goal.pk].ever.conversions,
         convention=name_convention(site),
     )
 
@@ -194,7 +194,7 @@ def delete_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseB
         "pages/goals/delete.html",
         title="Delete goal",
         goal=goal,
-        ever=summarise_goals([goal], now=timezone.now())[goal.pk].ever,
+        ever=summarise_goals(goal.site_id, [goal], now=timezone.now())[goal.pk].ever,
         events=[*events, *(EventName(link.event_type, link.event_name) for link in goal.bindings.all())],
     )
 

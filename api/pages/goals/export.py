@@ -52,7 +52,7 @@ def write_csv(site: Site, ids: Sequence[int], currencies: Sequence[str], *, now:
     for start in range(0, len(ids), CHUNK):
         goals = live_goals([site.pk]).in_bulk(ids[start : start + CHUNK])
         chunk = [goals[id_] for id_ in ids[start : start + CHUNK] if id_ in goals]
-        headlines = summarise_goals(chunk, now=now)
+        headlines = summarise_goals(site.pk, chunk, now=now)
         yield "".join(writer.writerow(make_cells(goal, headlines[goal.pk], currencies)) for goal in chunk)
 
 

@@ -81,7 +81,7 @@ def find_tags(site: Site, is_archived: bool | None) -> list[Any]:  # noqa: FBT00
 
 def make_rows(site: Site, goals: Sequence[Goal], *, now: datetime) -> list[GoalRow]:
     """Return goals with their figures."""
-    headlines = summarise_goals(goals, now=now)
+    headlines = summarise_goals(site.pk, goals, now=now)
     patterns = find_patterns(site, goals)
     return [GoalRow(goal, headlines[goal.pk], patterns.get(goal.pk, "")) for goal in goals]
 

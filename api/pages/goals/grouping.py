@@ -57,9 +57,9 @@ def group_names(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseB
         into, trouble = read_target(request, site, goal)
         if not trouble:
             return group(request, site, grouping, into, archives=request.POST.get("old") == "archive")
-    totals = count_conversions(grouping.member_ids)
+    totals = count_conversions(site, grouping.member_ids)
     largest = sorted(grouping.member_ids, key=lambda id_: (-totals.get(id_, 0), id_))[:MOST_OFFERED]
-    offered = Goal.objects.in_bulk(largest)
+    offered = Goal.objects.filter(site=site).in_bulk(largest)
     return show(
         request,
         "pages/goals/group.html",
@@ -96,10 +96,10 @@ def find_grouping(site: Site, goal: Goal) -> Grouping | None:
     return Grouping(pattern, types, name_goal(types[0], pattern, template=template), alike)
 
 
-def count_conversions(goal_ids: Sequence[int]) -> dict[int, int]:
+def count_conversions(site: Site, goal_ids: Sequence[int]) -> dict[int, int]:
     """Return the conversions of each of these goals that has any. One query."""
-    totals = GoalTotal.objects.filter(goal__in=goal_ids).values_list("goal_id").annotate(sum=Sum("conversions"))
-    return dict(totals)
+    totals = GoalTotal.objects.filter(site=site, goal__in=goal_ids).values_list("goal_id")
+    return dict(totals.annotate(sum=Sum("conversions")))
 
 
 def draft_rule(site: Site, grouping: Grouping) -> Rule:

@@ -32,9 +32,9 @@ def merge_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     into = next((goal for goal in goals if str(goal.pk) == asked.get("into")), None)
     if request.method == "POST" and into is not None and len(goals) > 1:
         return _merge(request, site, [goal for goal in goals if goal != into], into)
-    members = load_member_ids(goals)
+    members = load_member_ids(site.pk, goals)
     union = [id_ for ids in members.values() for id_ in ids]
-    figures = load_figures({**members, 0: union}) if len(goals) > 1 else {}
+    figures = load_figures(site.pk, {**members, 0: union}) if len(goals) > 1 else {}
     search = request.GET.get("q", "")
     offered = filter_goals([site.pk], GoalFilter(search=search)).exclude(pk__in=[goal.pk for goal in goals])
     if into is None and figures:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -23,10 +24,12 @@ from api.http.credentials import encode_api_key, generate_secret
 from api.ingest.provisioning import create_credential, create_site, create_source
 from api.management.commands import up
 from api.models import Scope, Site, Source
+from api.runtime.embedded import free_port
 from api.runtime.processes import Child, claim, start, stop
 from goals.models import Goal
 
 ROOT = Path(__file__).resolve().parents[2]
+APPLICATION = "api.asgi:application"
 READY_SECONDS = 60.0
 STOP_SECONDS = 4.0
 
@@ -93,6 +96,22 @@ def running_server(directory: Path) -> Iterator[Server]:
 
 
 @contextmanager
+def running_uvicorn(directory: Path) -> Iterator[Server]:
+    """Run the application under uvicorn until the block ends."""
+    port, log = free_port(), directory / "web.log"
+    environment = environment_of_the_test(directory)
+    command = [sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
+    with claim(directory) as lock, log.open("ab") as output:
+        child = start("web", [*command, APPLICATION], lock=lock, env=environment, cwd=ROOT, output=output)
+        server = Server(f"http://127.0.0.1:{port}", port, log, child, lock, environment)
+        try:
+            await_ready(server)
+            yield server
+        finally:
+            stop([child], within=STOP_SECONDS)
+
+
+@contextmanager
 def kept_port() -> Iterator[int]:
     """Reserve a port, also while its server is down. The server binds it with SO_REUSEPORT too."""
     with socket.socket() as keeper:
@@ -148,6 +167,7 @@ class Shop:
     client_id: str
     secret: str
     write_key: str
+    site_id: int
 
     @property
     def headers(self) -> dict[str, str]:
@@ -215,4 +235,4 @@ def open_shop(server: Server, *, requires_token: bool = False) -> Iterator[Shop]
     create_credential([site], name="Segment", scopes=Scope.values, client_id=client_id, secret=secret)
     write_key = create_source(site, name="SDK", kind=Source.Kind.SERVER).write_keys.get().key
     with httpx.Client(base_url=server.url, timeout=30) as client:
-        yield Shop(server, client, site.sitecode, client_id, secret, write_key)
+        yield Shop(server, client, site.sitecode, client_id, secret, write_key, site.pk)

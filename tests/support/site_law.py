@@ -34,6 +34,10 @@ COMMON_TABLES: Final = {
     "api_keyfingerprint": "one row of the installation",
     "api_heartbeat": "processes of the installation",
     "api_databaseclock": "one row of the installation",
+    "api_sourcetally": "counts of a source, which a process writes for all sources at once",
+    "api_sourceuse": "counts of a source, which a process writes for all sources at once",
+    "api_refusaltally": "counts of a source, which a process writes for all sources at once",
+    "api_load": "progress of a command, by its source",
     "api_backfill": "progress of a command over all sites",
 }
 # Applications of Django, whose tables know no sites.

@@ -6,6 +6,7 @@ Django's key of a row stays `id`. The database finds it by site and id, so that 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.db.models.deletion import Collector
@@ -167,6 +168,17 @@ class SiteForeignKey(models.ForeignKey[Assigned, Given]):
 
     def get_extra_descriptor_filter(self, instance: Any) -> dict[str, Any]:
         return _site_of(instance)
+
+    def validate(self, value: Any, model_instance: models.Model | None) -> None:
+        """Raise ValidationError unless a row of the same site has this id. One query."""
+        site = {} if model_instance is None else _site_of(model_instance)
+        if site.get("site_id") is None:  # a form sets it later
+            super().validate(value, model_instance)
+            return
+        models.Field.validate(self, value, model_instance)
+        if value is not None and not self.remote_field.model._base_manager.filter(**site, pk=value).exists():
+            names = {"model": self.remote_field.model._meta.verbose_name, "pk": value, "field": "id", "value": value}
+            raise ValidationError(self.error_messages["invalid"], code="invalid", params=names)
 
     def deconstruct(self) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
         name, _, arguments, options = super().deconstruct()

@@ -16,7 +16,7 @@ OF_SESSIONS: Final = re.compile(
     r"pg_blocking_pids|pg_postmaster_start_time"
 )
 # To become functions of sessions.py. The list only shrinks.
-OTHERS: Final = {"api/digest/claims.py", "api/http/database.py"}
+OTHERS: Final = {"api/digest/claims.py"}
 
 
 def list_product_files() -> list[Path]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -103,6 +104,15 @@ def test_foreign_key__of_another_site__is_not_followed(alert: Alert) -> None:
         _ = Alert.objects.get().source
     assert Alert.objects.filter(source__name="Theirs").count() == 0
     assert [alert.source for alert in Alert.objects.select_related("source")] == [None]
+
+
+def test_foreign_key__to_a_row_of_another_site__is_not_valid(alert: Alert) -> None:
+    with statements_that_name_their_site(most=3):
+        alert.full_clean()
+
+    alert.source = create_source(create_site(name="Other"), name="Theirs", kind="browser")
+    with pytest.raises(ValidationError, match="is not a valid choice"):
+        alert.full_clean()
 
 
 def test_joins__of_rows_of_one_site__name_it(site: Site, alert: Alert) -> None:

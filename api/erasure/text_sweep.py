@@ -16,6 +16,7 @@ from cohorts.models import Group, Persona, PersonaFact, Username
 from goals import quota
 from goals.models import Conversion, Goal, GoalBinding, Tag, WaitingName
 from goals.naming import parse_goal_name
+from site_rows import has_site
 
 Replace = Callable[[Pseudonyms, Erasure, str], str]  # replaces the ids in a column's text
 
@@ -114,13 +115,16 @@ def replace_texts(stage: Erasure.Stage, erasure: Erasure, begin: int, end: int) 
         sizes = _without_messages(erasure, sizes)
     for chunk in iter_chunks(sizes):
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT id, {as_texts} FROM {table} t WHERE id = ANY(%s) ORDER BY id", [chunk])
+            cursor.execute(
+                f"SELECT id, {as_texts} FROM {table} t WHERE {texts.of_site} AND id = ANY(%(ids)s) ORDER BY id",
+                {"site": erasure.site_id, "ids": chunk},
+            )
             rows = cursor.fetchall()
         for id_, *before in rows:
             replacing = zip(texts.columns.values(), before, strict=True)
             after = [replace_text(pseudonyms, erasure, text) for replace_text, text in replacing]
             if after != before:
-                _write_row(texts.model, id_, dict(zip(columns, after, strict=True)))
+                _write_row(erasure.site_id, texts.model, id_, dict(zip(columns, after, strict=True)))
                 count_replaced(erasure, stage.name)
 
 
@@ -134,7 +138,7 @@ def _without_messages(erasure: Erasure, sizes: Sequence[tuple[int, int]]) -> lis
     return [(id_, size) for id_, size in sizes if keys.get(id_) not in kept]
 
 
-def _write_row(model: type[models.Model], id_: int, texts: Mapping[str, str]) -> None:
+def _write_row(site_id: int, model: type[models.Model], id_: int, texts: Mapping[str, str]) -> None:
     """Write the texts of a row. A name that another row has gets the row's number."""
     values: dict[str, Any] = {}
     for name, text in texts.items():
@@ -142,6 +146,8 @@ def _write_row(model: type[models.Model], id_: int, texts: Mapping[str, str]) ->
         is_json = isinstance(field, models.JSONField)
         values[name] = msgspec.json.decode(text) if is_json else text[: getattr(field, "max_length", None)]
     row = model._default_manager.filter(pk=id_)  # noqa: SLF001
+    if has_site(model):
+        row = row.filter(site_id=site_id)
     try:
         with transaction.atomic():
             row.update(**values)
@@ -155,7 +161,7 @@ def sweep_waiting_names(erasure: Erasure, begin: int, end: int) -> None:
     names_before = WaitingName.objects.filter(site_id=erasure.site_id, pk__gt=begin, pk__lte=end)
     before = dict(names_before.values_list("pk", "name"))
     replace_texts(Stage.WAITING_NAMES, erasure, begin, end)
-    for pk, name in WaitingName.objects.filter(pk__in=before).values_list("pk", "name"):
+    for pk, name in WaitingName.objects.filter(site_id=erasure.site_id, pk__in=before).values_list("pk", "name"):
         if name != before[pk]:
             waiting = Message.objects.filter(
                 site_id=erasure.site_id, status=Message.Status.DEFERRED, waiting_for=before[pk]

@@ -14,6 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from api.http.secret_key import OtherKeyError, require_same_key
+from sessions import SET_FOR_SESSION
 from times import read_all_times
 
 POOL_SIZE = 8  # more connections than cores only wait for each other
@@ -116,10 +117,7 @@ def configure(session: psycopg.Connection[Any], kind: SessionKind, **others: str
         **others,
     }
     read_all_times(session)
-    session.execute(
-        "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS wanted (name, value)",
-        [list(settings), list(settings.values())],
-    )
+    session.execute(SET_FOR_SESSION, [list(settings), list(settings.values())])
     if kind in KEY_CHECKED_KINDS:
         require_same_key(session)
 

@@ -122,7 +122,7 @@ def change_alerts(request: HttpRequest, site: Site) -> HttpResponseBase:
 
 def ask_delete(request: HttpRequest, alert: Alert) -> HttpResponseBase:
     """Return the page that says which notifications end."""
-    deliveries = AlertDelivery.objects.filter(alert=alert)
+    deliveries = alert.deliveries.all()
     queued = deliveries.filter(outcome=AlertDelivery.Outcome.WAITING).count()
     return ask(
         request,
@@ -142,7 +142,7 @@ def ask_delete(request: HttpRequest, alert: Alert) -> HttpResponseBase:
 def ask_rotate(request: HttpRequest, alert: Alert) -> HttpResponseBase:
     """Return the page that says which receivers reject requests after the rotation."""
     day_ago = timezone.now() - timedelta(hours=24)
-    sent = AlertDelivery.objects.filter(alert=alert, channel=AlertDelivery.Channel.WEBHOOK, at__gt=day_ago)
+    sent = alert.deliveries.filter(channel=AlertDelivery.Channel.WEBHOOK, at__gt=day_ago)
     return ask(
         request,
         title=f"Rotate the secret of “{alert}”",

@@ -170,7 +170,9 @@ def ask_revoke(request: HttpRequest, site: Site, credential: Credential) -> Http
 def describe_uses(credential: Credential, *, now: datetime) -> list[str]:
     """Return the sites of a credential and its uses, in sentences. Some queries a site."""
     sites = list(credential.sites.all())
-    destinations = Source.objects.filter(site__in=sites[:MOST_SITES], kind=Source.Kind.DESTINATION).order_by("pk")
+    destinations = [
+        source for site in sites[:MOST_SITES] for source in site.sources.filter(kind=Source.Kind.DESTINATION)
+    ]
     return [
         f"It opens {count_of(len(sites), 'site')}: {', '.join(site.name for site in sites[:MOST_SITES])}.",
         describe_use(credential.last_used_at),

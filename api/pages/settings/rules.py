@@ -109,7 +109,7 @@ def move(request: HttpRequest, rule: Rule, by: int) -> None:
     rules[place], rules[to] = rules[to], rules[place]
     for position, other in enumerate(rules):
         other.position = position
-    Rule.objects.bulk_update(rules, ["position"])
+    rule.site.rules.bulk_update(rules, ["position"])
     write_audit(request.user, rule.site, f"Moved the rule {rule.pk} “{rule}”", {"place": place + 1}, {"place": to + 1})
 
 

@@ -25,15 +25,15 @@ from tests.bench.stage import ROOT, add_before
 KEPT: Final = ROOT / ".build" / "bench"
 QUICK: Final = {
     "hot_paths": "--rounds 3 --seconds 2 --workers 1 2 4",
-    "batches": "--rounds 3 --seconds 2 --events 10000",
+    "batches": "--rounds 3 --seconds 2 --events 5000 --sizes 1 100",
     "digest": "--rounds 3 --events 10000",
     "wal": "--events 5000 --top 8",
-    "lag": "--rounds 3 --seconds 5 --probes 20 --rates 100 --waiting 300",
+    "lag": "--rounds 3 --seconds 4 --probes 20 --rates 100 --waiting 300",
     "slow": "--rounds 2 --seconds 5",
-    "growth": "--rounds 1 --seconds 2 --sizes 10000 300000",
+    "growth": "--rounds 1 --seconds 2 --sizes 10000 100000",
     "kept": "",
     "soak": "--minutes 1 --warm-up 15",
-    "bulk": "--events 100000",
+    "bulk": "--events 50000",
 }
 FULL: Final = {
     "hot_paths": "--workers 1 2 4",

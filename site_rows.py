@@ -4,7 +4,7 @@ Django's key of a row stays `id`. The database finds it by site and id, so that 
 """
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -22,6 +22,7 @@ Assigned = TypeVar("Assigned")
 Given = TypeVar("Given")
 Row = TypeVar("Row", bound=models.Model)
 SITES: Final = "api.Site"
+MOST_PARAMETERS: Final = 65_535  # of a statement of PostgreSQL
 
 if TYPE_CHECKING:  # without types when they run
     Forward = ForwardManyToOneDescriptor[Any]
@@ -30,8 +31,18 @@ else:
     Forward, Reverse = ForwardManyToOneDescriptor, ReverseManyToOneDescriptor
 
 
+class SiteRows(models.QuerySet[Row]):
+    """Rows of sites, inserted with as many parameters a statement as PostgreSQL takes."""
+
+    def bulk_create(self, objs: Iterable[Row], batch_size: int | None = None, **options: Any) -> list[Row]:  # type: ignore[override]  # the options of Django
+        most = MOST_PARAMETERS // len(self.model._meta.concrete_fields)
+        return super().bulk_create(objs, min(batch_size or most, most), **options)
+
+
 class SiteRow(models.Model):
     """A row of one site, with the foreign key `site`."""
+
+    objects: ClassVar[models.Manager[Self]] = models.Manager.from_queryset(SiteRows)()
 
     class Meta:
         abstract = True

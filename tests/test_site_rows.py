@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from api.ingest.provisioning import create_site, create_source
 from api.models import Alert, AlertDelivery, DuplicateSources, Rule, Site, Source
+from goals.models import Tag
 from site_rows import delete_row
 from tests.support.site_judge import judge
 from tests.support.site_law import list_site_tables
@@ -157,3 +158,9 @@ def test_site__with_its_rows__is_deleted(site: Site, alert: Alert) -> None:
 
     assert [*Site.objects.all()] == [other]
     assert not Alert.objects.exists()
+
+
+def test_rows__more_than_a_statement_has_parameters_for__are_all_inserted(site: Site) -> None:
+    Tag.objects.bulk_create(Tag(site=site, name=f"tag {number}") for number in range(33_000))
+
+    assert Tag.objects.filter(site=site).count() == 33_000

@@ -301,15 +301,16 @@ def take_first(begun: Exchange) -> bytes:
 @override_settings(ROOT_URLCONF=__name__)
 def test_export__while_it_is_sent__holds_no_place_of_a_page(world: World) -> None:
     begun = get("/admin/stream")
-    begun.take()
-    assert free_places(PAGES.limit) == PAGES.limit.running
-    assert free_places(EXPORT_LIMIT) == EXPORT_LIMIT.running - 1
-
-    rest = []
-    while message := begun.take():
-        rest.append((message["body"], message.get("more_body", False)))
+    bodies = []
+    for _ in range(3):  # the head and two pieces
+        wait_until(begun.is_sending)
         assert free_places(PAGES.limit) == PAGES.limit.running
-    assert rest == [(b"first", True), (b"second", True), (b"", False)]
+        assert free_places(EXPORT_LIMIT) == EXPORT_LIMIT.running - 1
+        message = begun.take()
+        assert message is not None
+        bodies.append(message.get("body"))
+    assert bodies == [None, b"first", b"second"]
+    assert begun.read_rest() == b""
     assert closed.is_set()
     assert free_places(EXPORT_LIMIT) == EXPORT_LIMIT.running
 
@@ -327,13 +328,17 @@ def test_export__whose_reader_goes__ends_and_gives_its_place_back(world: World) 
 
 @override_settings(ROOT_URLCONF=__name__)
 def test_export__while_others_hold_every_place__waits_for_its_turn_and_is_not_broken_off(world: World) -> None:
-    begun = get("/admin/stream")
-    assert take_first(begun) == b"first"
+    begun = get("/admin/endless")
+    begun.take()
+    wait_until(begun.is_sending)
     with full(PAGES.limit):
-        time.sleep(0.1)
-        assert not closed.is_set()
+        begun.take()
+        time.sleep(0.2)
+        assert not begun.is_sending()
 
-    assert begun.read_rest() == b"second"
+    assert begun.take() == {"type": "http.response.body", "body": b"x" * 65_536, "more_body": True}
+    begun.leave()
+    wait_until(begun.is_over)
 
 
 @override_settings(ROOT_URLCONF=__name__)
@@ -344,9 +349,9 @@ def test_export__that_breaks_off__says_so_at_its_end_and_gives_its_place_back(wo
 
 @override_settings(ROOT_URLCONF=__name__)
 def test_exports__full__are_refused_and_pages_are_not(world: World) -> None:
-    begun = [get("/admin/stream") for _ in range(EXPORT_LIMIT.running)]
+    begun = [get("/admin/endless") for _ in range(EXPORT_LIMIT.running)]
     for each in begun:
-        take_first(each)
+        wait_until(each.is_sending)
 
     status, headers, answer = get("/admin/stream").read()
     assert (status, headers["retry-after"]) == (503, "2")

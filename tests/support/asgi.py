@@ -111,6 +111,10 @@ class Exchange:
         while self.take():
             pass
 
+    def is_sending(self) -> bool:
+        """Return True while the application waits until the test takes a message."""
+        return not self._sent.empty()
+
     def is_over(self) -> bool:
         """Return True if the application has finished with the request."""
         return self._task.done()

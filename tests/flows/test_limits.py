@@ -2,82 +2,40 @@
 
 import os
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import ExitStack
 
 import httpx
 import pytest
 from django.contrib.auth.hashers import PBKDF2PasswordHasher, check_password, make_password
 from django.contrib.auth.models import User
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.test import Client, override_settings
-from django.urls import path
+from django.test import Client
 
 from api.http import bodies, passwords, static_files
 from api.http.bodies import STRANGERS
-from api.http.concurrency import ConcurrencyLimit, LimitReachedError
 from api.http.django_requests import (
     BODY_BYTES,
-    EXPORT_LIMIT,
     HEAD_BYTES,
-    INCOMPLETE,
     PAGES,
     SIGN_IN_BYTES,
     SIGN_INS,
 )
 from api.ingest.provisioning import create_source
 from tests.support import asgi
-from tests.support.asgi import Exchange, wait_for
+from tests.support.asgi import Exchange
 from tests.support.concurrency import wait_until
+from tests.support.limits import LIMITS, free_places, full, get, take_first, with_short_waits
 from tests.world import World
 
 WRITE_KEY = "test_write_key_0001"
 FORM = {"csrfmiddlewaretoken": "a" * 32, "username": "ada", "password": "wrong"}
-LIMITS = (PAGES.limit, SIGN_INS.limit, EXPORT_LIMIT)
 LARGE_FILE = "/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js"
 HOST = [(b"host", b"localhost")]
 
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Shorten the waits, and require that every place is free after each test."""
-    for limit in LIMITS:
-        monkeypatch.setattr(limit, "patience", min(limit.patience, 0.02))
-    yield
-    wait_until(lambda: [free_places(limit) for limit in LIMITS] == [limit.running for limit in LIMITS])
-
-
-def free_places(limit: ConcurrencyLimit) -> int:
-    """Return how many more may run, by taking them."""
-
-    async def take_all() -> int:
-        taken = 0
-        async with AsyncExitStack() as stack:
-            try:
-                while True:
-                    await stack.enter_async_context(limit.place())
-                    taken += 1
-            except LimitReachedError:
-                return taken
-
-    return wait_for(take_all())
-
-
-@contextmanager
-def full(limit: ConcurrencyLimit) -> Iterator[None]:
-    """Have others hold every place."""
-    stack = AsyncExitStack()
-
-    async def take_all() -> None:
-        for _ in range(limit.running):
-            await stack.enter_async_context(limit.place())
-
-    wait_for(take_all())
-    try:
-        yield
-    finally:
-        wait_for(stack.aclose())
+    yield from with_short_waits(monkeypatch)
 
 
 @pytest.fixture
@@ -227,144 +185,6 @@ def test_query__with_more_parameters_than_anybody_sends__is_refused(world: World
         assert world.client.get(f"/map/map?siteCode=1q2w3e4r5t&key=common{rest}").status_code == status
         event = {"event": "Bought", "userId": "user-1"}
         assert world.client.post(f"/v1/track?writeKey={WRITE_KEY}{rest}", json=event).status_code == status
-
-
-# Streams and failures
-
-
-closed = threading.Event()  # of the pieces that were made last
-
-
-def pieces() -> Iterator[bytes]:
-    try:
-        yield b"first"
-        assert free_places(PAGES.limit) == PAGES.limit.running - 1  # it is made in the place of a page
-        yield b"second"
-    finally:
-        closed.set()
-
-
-def broken_pieces() -> Iterator[bytes]:
-    yield b"first"
-    raise KeyError("the database went away")
-
-
-def endless_pieces() -> Iterator[bytes]:
-    try:
-        while True:
-            yield b"x" * 65_536
-    finally:
-        closed.set()
-
-
-def stream(_: HttpRequest) -> StreamingHttpResponse:
-    return StreamingHttpResponse(pieces())
-
-
-def stream_broken(_: HttpRequest) -> StreamingHttpResponse:
-    return StreamingHttpResponse(broken_pieces())
-
-
-def stream_endlessly(_: HttpRequest) -> StreamingHttpResponse:
-    return StreamingHttpResponse(endless_pieces())
-
-
-def fail(_: HttpRequest) -> HttpResponse:
-    raise KeyError("a defect")
-
-
-urlpatterns = [
-    path("admin/stream", stream),
-    path("admin/broken", stream_broken),
-    path("admin/endless", stream_endlessly),
-    path("admin/fail", fail),
-]
-handler500 = "api.rest.errors.answer_server_error"
-
-
-def get(target: str) -> Exchange:
-    closed.clear()
-    begun = Exchange("GET", target, headers=HOST)
-    begun.give(b"")
-    return begun
-
-
-def take_first(begun: Exchange) -> bytes:
-    """Take status, headers and the first piece of a response."""
-    head, body = begun.take(), begun.take()
-    assert head is not None
-    assert body is not None
-    assert head["status"] == 200
-    return bytes(body["body"])
-
-
-@override_settings(ROOT_URLCONF=__name__)
-def test_export__while_it_is_sent__holds_no_place_of_a_page(world: World) -> None:
-    begun = get("/admin/stream")
-    bodies = []
-    for _ in range(3):  # the head and two pieces
-        wait_until(begun.is_sending)
-        assert free_places(PAGES.limit) == PAGES.limit.running
-        assert free_places(EXPORT_LIMIT) == EXPORT_LIMIT.running - 1
-        message = begun.take()
-        assert message is not None
-        bodies.append(message.get("body"))
-    assert bodies == [None, b"first", b"second"]
-    assert begun.read_rest() == b""
-    assert closed.is_set()
-    assert free_places(EXPORT_LIMIT) == EXPORT_LIMIT.running
-
-
-@override_settings(ROOT_URLCONF=__name__)
-def test_export__whose_reader_goes__ends_and_gives_its_place_back(world: World) -> None:
-    for target in ("/admin/stream", "/admin/endless"):
-        for _ in range(EXPORT_LIMIT.running + 1):
-            begun = get(target)
-            take_first(begun)
-            begun.leave()
-            wait_until(begun.is_over)
-            assert closed.is_set()
-
-
-@override_settings(ROOT_URLCONF=__name__)
-def test_export__while_others_hold_every_place__waits_for_its_turn_and_is_not_broken_off(world: World) -> None:
-    begun = get("/admin/endless")
-    begun.take()
-    wait_until(begun.is_sending)
-    with full(PAGES.limit):
-        begun.take()
-        time.sleep(0.2)
-        assert not begun.is_sending()
-
-    assert begun.take() == {"type": "http.response.body", "body": b"x" * 65_536, "more_body": True}
-    begun.leave()
-    wait_until(begun.is_over)
-
-
-@override_settings(ROOT_URLCONF=__name__)
-def test_export__that_breaks_off__says_so_at_its_end_and_gives_its_place_back(world: World) -> None:
-    for _ in range(EXPORT_LIMIT.running + 1):
-        assert get("/admin/broken").read()[2] == b"first" + INCOMPLETE
-
-
-@override_settings(ROOT_URLCONF=__name__)
-def test_exports__full__are_refused_and_pages_are_not(world: World) -> None:
-    begun = [get("/admin/endless") for _ in range(EXPORT_LIMIT.running)]
-    for each in begun:
-        wait_until(each.is_sending)
-
-    status, headers, answer = get("/admin/stream").read()
-    assert (status, headers["retry-after"]) == (503, "2")
-    assert b"Not available just now" in answer
-    assert free_places(PAGES.limit) == PAGES.limit.running
-    for each in begun:
-        each.leave()
-
-
-@override_settings(ROOT_URLCONF=__name__)
-def test_view__that_fails__gives_its_place_back(world: World) -> None:
-    for _ in range(PAGES.limit.running + 1):
-        assert b"Server Error" in get("/admin/fail").read()[2]
 
 
 # Files

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 import psycopg
-from django.db.backends.postgresql.psycopg_any import BaseTzLoader
+from psycopg.adapt import Loader
 from psycopg.types.datetime import DateLoader, IntervalLoader
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -46,15 +46,14 @@ def nearest(text: Any) -> datetime:
     return EARLIEST if is_early else LATEST
 
 
-class BoundedTimestamptzLoader(BaseTzLoader):  # type: ignore[misc]  # untyped in django-stubs
-    timezone = UTC
+class BoundedTimestamptzLoader(Loader):
+    """Reads times much faster than Django's loader: a digest reads three for each event."""
+
+    timezone = UTC  # Django registers its own loader for a connection whose loader has another one
 
     def load(self, data: Any) -> datetime:
-        try:
-            loaded: datetime = super().load(data)
-        except psycopg.DataError:
-            return nearest(data)
-        return loaded
+        loaded = of_text(bytes(data).decode())
+        return loaded if loaded.tzinfo is UTC else loaded.astimezone(UTC)
 
 
 class BoundedDateLoader(DateLoader):

@@ -68,8 +68,8 @@ class IdentifiedEvent:
         places = (self.properties, self.traits, self.context, self.context_traits, self.fields)
         for name in VISITOR_FIELDS:
             for prefix, place in zip(PLACES, places, strict=True):
-                code = self.read_id(place.get(name))
-                if code is not None:
+                value = place.get(name)
+                if value is not None and (code := self.read_id(value)) is not None:
                     return code, prefix + name
         return (self.user, "userId") if self.config.user_id_is_visitor_code else (None, "")
 

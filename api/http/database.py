@@ -110,6 +110,7 @@ def configure(session: psycopg.Connection[Any], kind: SessionKind, **others: str
     settings = {
         "synchronous_commit": "on",
         "TimeZone": "UTC",
+        "DateStyle": "ISO",  # the loaders of times read no other (times.py)
         "application_name": f"{connections['default'].settings_dict['OPTIONS']['application_name']} {kind}",
         # The statement of a process that was killed must not hold its locks for long.
         "client_connection_check_interval": "1s",

@@ -1,4 +1,4 @@
-"""Exports hold no place of a page while they are sent, and give theirs back however they end."""
+"""Places of pages and of exports while other requests wait for them."""
 
 import threading
 import time

@@ -282,11 +282,11 @@ def raw(owner: Caller, method: str, path: str, *, query: str = "", **headers: st
         "content-length": str(len(content)),
         **headers,
     }
-    status, _, body = exchange(
+    status, answered, body = exchange(
         method,
         path,
         body=content,
         query=query.encode("latin-1"),
         headers=[(name.encode(), value.encode("latin-1")) for name, value in sent.items()],
     )
-    return HttpResponse(body, status=status)
+    return HttpResponse(body, status=status, content_type=answered.get("content-type"))

@@ -66,6 +66,11 @@ class LoadedIdentity:
     id: int | None
     registers: merge.Registers
     is_shrunk: bool = False  # written by a version without limits and now within them, so that it must be written
+    is_changed: bool = False  # more than the stamps of its registers
+
+    def note(self, move: merge.Move) -> None:
+        """Note a move of one of its registers."""
+        self.is_changed = self.is_changed or move == merge.Move.CHANGED
 
 
 def keys_of(change: Change) -> list[IdentityKey]:
@@ -155,6 +160,7 @@ def set_facts(
         beyond = beyond | {"many_personas"} if left_out else beyond
     if move:
         dirty.add(key)
+        known[key].note(move)
     return move, beyond
 
 
@@ -205,6 +211,7 @@ def set_owners(
         move = merge.set_latest(registers, name, change.register(owner))
         if move:
             dirty.add(key)
+            known[key].note(move)
         largest = max(largest, move)
         if key[0] == Kind.VISITOR and name == "user":
             has_moved_visitor = had_owner and move == merge.Move.CHANGED
@@ -227,6 +234,7 @@ def set_first_visitors(
             move = merge.set_earliest(known[key].registers, "visitor", change.register(change.visitor))
             if move:
                 dirty.add(key)
+                known[key].note(move)
                 moved.add(key)
             if move == merge.Move.CHANGED:
                 changed.first[key] = change.visitor

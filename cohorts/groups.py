@@ -59,7 +59,7 @@ def _lock_groups(site_id: int, ids: list[str], *, most: int | None) -> tuple[dic
             [site_id, ids],
         )
         rows = cursor.fetchall()
-    texts = read_large("cohorts_group", [(id_, size, text) for _, id_, _, size, text in rows], most=most)
+    texts = read_large(site_id, "cohorts_group", [(id_, size, text) for _, id_, _, size, text in rows], most=most)
     groups = {
         group: read_registers(text or texts[id_], is_limited=size is not None) for group, id_, size, _, text in rows
     }
@@ -75,7 +75,7 @@ def _write_groups(site_id: int, groups: Mapping[str, merge.Registers], old: list
             SELECT %s, n.group_id, n.registers::jsonb, octet_length(n.registers), now(), now()
               FROM unnest(%b::text[], %b::text[]) AS n (group_id, registers)
             ON CONFLICT (site_id, group_id) DO UPDATE
-               SET registers = excluded.registers, bytes = excluded.bytes, updated_at = now()
+               SET registers = excluded.registers, bytes = excluded.bytes, updated_at = excluded.updated_at
              WHERE g.group_id = ANY(%b::text[])
             """,
             [site_id, list(groups), [msgspec.json.encode(one).decode() for one in groups.values()], old],

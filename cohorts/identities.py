@@ -1,23 +1,20 @@
 """Rows of identities: locked, read and written in the order of their keys."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from django.db import connection
+from django.db import IntegrityError, connection
+from psycopg.errors import UniqueViolation
 
 from cohorts import merge
 from cohorts.changes import IdentityKey, Kind, LoadedIdentity
-from cohorts.models import SIZE
+from cohorts.models import SIZE, PersonaFact, SearchText
 from locks import Lock, waits_for
 
 MOST_BYTES: Final = 8_388_608  # of registers that a batch of several changes reads: some 0.5 s, 100 MB of memory
 AT_ONCE: Final = 16_384  # bytes of registers that are read with the lock; larger ones after their sizes are added up
 KIND_NAMES = {"user": Kind.USER, "visitor": Kind.VISITOR, "anonymous": Kind.ANONYMOUS}
-IDENTITIES: Final = """
-    unnest(%b::bigint[], %b::smallint[], %b::text[]) AS k (site_id, kind, value)
-      JOIN cohorts_identity i ON i.site_id = k.site_id AND i.kind = k.kind AND i.value = k.value
-"""
 
 
 class TooManyBytesError(Exception):
@@ -42,28 +39,33 @@ def lock_identities(
     """Return the identities under these keys, those that exist locked in the order of the keys.
 
     Raises TooManyBytesError before it reads more than about `most` bytes. One query, one more for large identities.
-    The site is part of each key: as a constant it would let the planner read all of the site's identities.
+    Each is looked up by itself, in the order of the keys: for a join the planner may read all of the site's identities.
     """
     known = {key: LoadedIdentity(None, {}) for key in keys}
     with waits_for(Lock.IDENTITY), connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT i.kind, i.value, i.id, i.bytes, {SIZE}, CASE WHEN {SIZE} <= {AT_ONCE} THEN i.registers::text END
-              FROM {IDENTITIES}
-             ORDER BY i.kind, i.value COLLATE "C"
-               FOR UPDATE OF i
+            SELECT k.kind, k.value, its.* FROM unnest(%(kinds)b::smallint[], %(values)b::text[]) AS k (kind, value),
+                   LATERAL (
+                    SELECT i.id, i.bytes, {SIZE}, CASE WHEN {SIZE} <= {AT_ONCE} THEN i.registers::text END
+                      FROM cohorts_identity i
+                     WHERE i.site_id = %(site)b AND i.kind = k.kind AND i.value = k.value
+                       FOR UPDATE
+                   ) AS its
             """,
-            as_columns(site_id, keys),
+            {"site": site_id, **as_columns(keys)},
         )
         rows = cursor.fetchall()
-    texts = read_large("cohorts_identity", [(id_, size, text) for _, _, id_, _, size, text in rows], most=most)
+    texts = read_large(site_id, "cohorts_identity", [(id_, size, text) for _, _, id_, _, size, text in rows], most=most)
     for kind, value, id_, size, _, text in rows:
         registers = read_registers(text or texts[id_], is_limited=size is not None)
         known[kind, value] = LoadedIdentity(id_, registers, is_shrunk=size is None and text is None)
     return known
 
 
-def read_large(table: str, rows: Sequence[tuple[int, int, str | None]], *, most: int | None) -> dict[int, str]:
+def read_large(
+    site_id: int, table: str, rows: Sequence[tuple[int, int, str | None]], *, most: int | None
+) -> dict[int, str]:
     """Return the registers of those of the rows (id, size, registers) that came without. One query, if there are any.
 
     Raises TooManyBytesError if all of them together have more than `most` bytes.
@@ -74,7 +76,9 @@ def read_large(table: str, rows: Sequence[tuple[int, int, str | None]], *, most:
     if not large:
         return {}
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT id, registers::text FROM {table} WHERE id = ANY(%b::bigint[])", [large])
+        cursor.execute(
+            f"SELECT id, registers::text FROM {table} WHERE site_id = %b AND id = ANY(%b::bigint[])", [site_id, large]
+        )
         return dict(cursor.fetchall())
 
 
@@ -90,62 +94,114 @@ def find_held(site_id: int, keys: Sequence[IdentityKey]) -> set[IdentityKey]:
 
     An identity that another transaction has made and not committed is not seen.
     """
+    found: list[set[IdentityKey]] = []
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT i.kind, i.value FROM {IDENTITIES} FOR UPDATE OF i SKIP LOCKED", as_columns(site_id, keys)
-        )
-        free = set(cursor.fetchall())
-        cursor.execute(f"SELECT i.kind, i.value FROM {IDENTITIES}", as_columns(site_id, keys))
-        return set(cursor.fetchall()) - free
+        for lock in ("FOR UPDATE SKIP LOCKED", "OFFSET 0"):
+            cursor.execute(
+                f"""
+                SELECT k.kind, k.value FROM unnest(%(kinds)b::smallint[], %(values)b::text[]) AS k (kind, value),
+                       LATERAL (
+                        SELECT 1 FROM cohorts_identity i
+                         WHERE i.site_id = %(site)b AND i.kind = k.kind AND i.value = k.value {lock}
+                       ) AS its
+                """,
+                {"site": site_id, **as_columns(keys)},
+            )
+            found.append(set(cursor.fetchall()))
+    free, there = found
+    return there - free
 
 
-def as_columns(site_id: int, keys: Sequence[IdentityKey]) -> list[list[Any]]:
-    return [[site_id] * len(keys), [kind for kind, _ in keys], [value for _, value in keys]]
+def as_columns(keys: Collection[IdentityKey]) -> dict[str, list[Any]]:
+    kinds, values = zip(*keys, strict=True) if keys else ((), ())
+    return {"kinds": list(kinds), "values": list(values)}
 
 
 def save_identities(site_id: int, identities: dict[IdentityKey, LoadedIdentity]) -> None:
     """Insert new identities and update changed ones, in the order of their keys. Two queries at most."""
     new = {key: identity for key, identity in identities.items() if identity.id is None}
     old = {key: identity for key, identity in identities.items() if identity.id is not None}
+    if new:
+        _insert(site_id, new)
+    if old:
+        _update(site_id, old)
+
+
+def _insert(site_id: int, identities: Mapping[IdentityKey, LoadedIdentity]) -> None:
+    """Insert new identities. Raises LostRaceError if another transaction has just inserted one of them.
+
+    This waits for such a transaction. With ON CONFLICT each row would cost a second record of the write-ahead log.
+    """
     with connection.cursor() as cursor:
-        if new:
-            # If another transaction inserts one of these keys at the same moment, this waits for it, and it wins.
+        try:
             cursor.execute(
                 """
                 INSERT INTO cohorts_identity (site_id, kind, value, registers, bytes, parent_kind, parent_value,
                                               created_at, updated_at)
-                SELECT %s, i.kind, i.value, i.registers::jsonb, octet_length(i.registers), i.parent_kind,
-                       i.parent_value, now(), now()
-                  FROM unnest(%b::smallint[], %b::text[], %b::text[], %b::smallint[], %b::text[])
-                       AS i (kind, value, registers, parent_kind, parent_value)
-                ON CONFLICT (site_id, kind, value) DO NOTHING RETURNING kind, value, id
+                SELECT %(site)s, n.kind, n.value, n.registers::jsonb, octet_length(n.registers), n.parent_kind,
+                       n.parent_value, now(), now()
+                  FROM unnest(%(kinds)b::smallint[], %(values)b::text[], %(registers)b::text[],
+                              %(parent_kinds)b::smallint[], %(parent_values)b::text[])
+                       AS n (kind, value, registers, parent_kind, parent_value)
+                RETURNING kind, value, id
                 """,
-                [site_id, [kind for kind, _ in new], [value for _, value in new], *register_columns(new.values())],
+                {"site": site_id, **as_columns(identities), **register_columns(identities.values())},
             )
-            if cursor.rowcount != len(new):
-                raise LostRaceError
-            for kind, value, id_ in cursor.fetchall():
-                new[kind, value].id = id_
-        if old:
-            cursor.execute(
-                """
-                UPDATE cohorts_identity AS i
-                   SET registers = n.registers::jsonb, bytes = octet_length(n.registers),
-                       parent_kind = n.parent_kind, parent_value = n.parent_value, updated_at = now()
-                  FROM unnest(%b::bigint[], %b::text[], %b::smallint[], %b::text[])
-                       AS n (id, registers, parent_kind, parent_value)
-                 WHERE i.id = n.id
-                """,
-                [[identity.id for identity in old.values()], *register_columns(old.values())],
-            )
+        except IntegrityError as error:
+            if isinstance(error.__cause__, UniqueViolation):
+                raise LostRaceError from error
+            raise
+        for kind, value, id_ in cursor.fetchall():
+            identities[kind, value].id = id_
 
 
-def register_columns(identities: Iterable[LoadedIdentity]) -> list[list[Any]]:
+def _update(site_id: int, identities: Mapping[IdentityKey, LoadedIdentity]) -> None:
+    """Update identities that this transaction has locked.
+
+    ON CONFLICT finds each by its key. For the join of an UPDATE the planner may read all of the site's identities.
+    The time stays if only stamps move, so that the write-ahead log has little more than those stamps.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO cohorts_identity AS i (id, site_id, kind, value, registers, bytes, parent_kind, parent_value,
+                                               created_at, updated_at)
+            SELECT n.id, %(site)s, n.kind, n.value, n.registers::jsonb, octet_length(n.registers), n.parent_kind,
+                   n.parent_value, now(), CASE WHEN n.is_changed THEN now() ELSE 'epoch' END
+              FROM unnest(%(row_ids)b::bigint[], %(kinds)b::smallint[], %(values)b::text[], %(registers)b::text[],
+                          %(parent_kinds)b::smallint[], %(parent_values)b::text[], %(changed)b::bool[])
+                   AS n (id, kind, value, registers, parent_kind, parent_value, is_changed)
+            ON CONFLICT (site_id, kind, value) DO UPDATE
+               SET registers = excluded.registers, bytes = excluded.bytes, parent_kind = excluded.parent_kind,
+                   parent_value = excluded.parent_value, updated_at = greatest(i.updated_at, excluded.updated_at)
+            """,
+            {
+                "site": site_id,
+                "row_ids": [identity.id for identity in identities.values()],
+                "changed": [identity.is_changed for identity in identities.values()],
+                **as_columns(identities),
+                **register_columns(identities.values()),
+            },
+        )
+
+
+def delete(site_id: int, ids: Sequence[int]) -> int:
+    """Delete identities with all that belongs to them alone, and return how many there were. Three queries."""
+    for rows in (SearchText.objects.filter(identity__in=ids), PersonaFact.objects.filter(identity__in=ids)):
+        rows.filter(site_id=site_id).delete()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM cohorts_identity WHERE site_id = %b AND id = ANY(%b::bigint[])", [site_id, list(ids)]
+        )
+        return int(cursor.rowcount)
+
+
+def register_columns(identities: Iterable[LoadedIdentity]) -> dict[str, list[Any]]:
     """Return the columns registers (as JSON), parent kind and parent value of these identities."""
     identities = list(identities)
     parents = [merge.parent_of(identity.registers) for identity in identities]
-    return [
-        [msgspec.json.encode(identity.registers).decode() for identity in identities],
-        [int(KIND_NAMES[parent[0]]) if parent else None for parent in parents],
-        [parent[1] if parent else None for parent in parents],
-    ]
+    return {
+        "registers": [msgspec.json.encode(identity.registers).decode() for identity in identities],
+        "parent_kinds": [int(KIND_NAMES[parent[0]]) if parent else None for parent in parents],
+        "parent_values": [parent[1] if parent else None for parent in parents],
+    }

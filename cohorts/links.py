@@ -8,7 +8,7 @@ from django.db import connection
 
 from cohorts import merge
 from cohorts.changes import IdentityKey, Kind, Link, LoadedIdentity, Visitors
-from cohorts.identities import LostRaceError
+from cohorts.identities import LostRaceError, as_columns
 from cohorts.models import Link as LinkRow
 
 
@@ -82,6 +82,7 @@ def share_visitor(
     )
     if move:
         dirty.add(target)
+        known[target].note(move)
     if move == merge.Move.CHANGED:
         changed.device[target[1]] = known[target].registers["device_visitor"][3]
     return move
@@ -97,18 +98,22 @@ def find_links(site_id: int, keys: Sequence[IdentityKey], limit: int) -> list[Li
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            WITH RECURSIVE reached (site_id, kind, value, user_value) AS (
-                SELECT l.site_id, l.kind, l.value, l.user_value
-                  FROM unnest(%b::bigint[], %b::smallint[], %b::text[]) AS k (site_id, kind, value)
-                  JOIN cohorts_link l ON l.site_id = k.site_id AND l.kind = k.kind AND l.value = k.value
+            WITH RECURSIVE reached (kind, value, user_value) AS (
+                SELECT k.kind, k.value, l.user_value
+                  FROM unnest(%(kinds)b::smallint[], %(values)b::text[]) AS k (kind, value), LATERAL (
+                    SELECT user_value FROM cohorts_link WHERE site_id = %(site)b AND kind = k.kind AND value = k.value
+                    OFFSET 0
+                  ) AS l
                  UNION
-                SELECT l.site_id, l.kind, l.value, l.user_value
-                  FROM reached r
-                  JOIN cohorts_link l ON l.site_id = r.site_id AND l.kind = 1 AND l.value = r.user_value
+                SELECT 1::smallint, r.user_value, l.user_value
+                  FROM reached r, LATERAL (
+                    SELECT user_value FROM cohorts_link WHERE site_id = %(site)b AND kind = 1 AND value = r.user_value
+                    OFFSET 0
+                  ) AS l
             )
-            SELECT kind, value, user_value FROM reached LIMIT %b
+            SELECT kind, value, user_value FROM reached LIMIT %(limit)b
             """,
-            [[site_id] * len(keys), [kind for kind, _ in keys], [value for _, value in keys], limit],
+            {"site": site_id, **as_columns(keys), "limit": limit},
         )
         return [((kind, value), user) for kind, value, user in cursor.fetchall()]
 
@@ -127,14 +132,14 @@ def find_keys_with_more_links(
         cursor.execute(
             """
             SELECT k.kind, k.value
-              FROM unnest(%b::bigint[], %b::smallint[], %b::text[], %b::int[]) AS k (site_id, kind, value, has_read)
+              FROM unnest(%(kinds)b::smallint[], %(values)b::text[], %(read)b::int[]) AS k (kind, value, has_read)
              WHERE k.has_read < (SELECT count(*) FROM (
                 SELECT 1 FROM cohorts_link l
-                 WHERE (l.site_id, l.kind, l.value) >= (k.site_id, k.kind, k.value)
-                   AND (l.site_id, l.kind, l.value) <= (k.site_id, k.kind, k.value)
-                 ORDER BY l.site_id, l.kind, l.value, l.user_value LIMIT k.has_read + 1) AS its)
+                 WHERE l.site_id = %(site)b
+                   AND (l.kind, l.value) >= (k.kind, k.value) AND (l.kind, l.value) <= (k.kind, k.value)
+                 ORDER BY l.kind, l.value, l.user_value LIMIT k.has_read + 1) AS its)
             """,
-            [[site_id] * len(keys), [kind for kind, _ in keys], [value for _, value in keys], [read[k] for k in keys]],
+            {"site": site_id, **as_columns(keys), "read": [read[key] for key in keys]},
         )
         return set(cursor.fetchall())
 
@@ -148,8 +153,8 @@ def save_links(site_id: int, links: Collection[Link]) -> None:
         cursor.execute(
             """
             INSERT INTO cohorts_link (site_id, kind, value, user_value)
-            SELECT %s, * FROM unnest(%b::smallint[], %b::text[], %b::text[])
+            SELECT %(site)b, * FROM unnest(%(kinds)b::smallint[], %(values)b::text[], %(users)b::text[])
             ON CONFLICT DO NOTHING
             """,
-            [site_id, [kind for (kind, _), _ in rows], [value for (_, value), _ in rows], [user for _, user in rows]],
+            {"site": site_id, **as_columns([key for key, _ in rows]), "users": [user for _, user in rows]},
         )

@@ -30,18 +30,18 @@ Path = tuple[str, ...]  # of what is read of an identity's registers
 # which costs some 10 µs an identity; PERSON of remote data walks from each id by itself.
 PERSONS: Final = f"""
 person AS (
-    SELECT id, site_id, kind, value, parent_kind, parent_value, size FROM seed
+    SELECT id, kind, value, parent_kind, parent_value, size FROM seed
     UNION
     SELECT next.*
       FROM person
       JOIN LATERAL (
-            SELECT i.id, i.site_id, i.kind, i.value, i.parent_kind, i.parent_value, {SIZE} AS size
+            SELECT i.id, i.kind, i.value, i.parent_kind, i.parent_value, {SIZE} AS size
               FROM cohorts_identity i
-             WHERE i.site_id = person.site_id AND i.kind = person.parent_kind AND i.value = person.parent_value
+             WHERE i.site_id = %(site)s AND i.kind = person.parent_kind AND i.value = person.parent_value
              UNION ALL
-            (SELECT i.id, i.site_id, i.kind, i.value, i.parent_kind, i.parent_value, {SIZE} AS size
+            (SELECT i.id, i.kind, i.value, i.parent_kind, i.parent_value, {SIZE} AS size
                FROM cohorts_identity i
-              WHERE i.site_id = person.site_id AND i.parent_kind = person.kind AND i.parent_value = person.value
+              WHERE i.site_id = %(site)s AND i.parent_kind = person.kind AND i.parent_value = person.value
               ORDER BY i.id
               LIMIT %(most_pointing)s)
       ) AS next ON true
@@ -89,7 +89,7 @@ def sizes(site_id: int) -> tuple[dict[str, int], bool]:
     """
     seed = f"""
         SELECT * FROM (
-            SELECT id, site_id, kind, value, parent_kind, parent_value, {SIZE} AS size,
+            SELECT id, kind, value, parent_kind, parent_value, {SIZE} AS size,
                    registers -> 'personas' AS personas
               FROM cohorts_identity i WHERE site_id = %(site)s AND kind IN (1, 2, 3) ORDER BY kind, value LIMIT %(most)s
         ) AS seen WHERE personas IS NOT NULL ORDER BY kind, value LIMIT %(joined)s
@@ -130,7 +130,7 @@ def find_members(
     asked = {"site": site_id, "name": name, "kind": after[0] if after else 0, "value": after[1] if after else ""}
     seed = f"""
         SELECT * FROM (
-            SELECT id, site_id, kind, value, parent_kind, parent_value, {SIZE} AS size,
+            SELECT id, kind, value, parent_kind, parent_value, {SIZE} AS size,
                    {_CANDIDATE[of]} AS is_candidate
               FROM cohorts_identity i
              WHERE site_id = %(site)s AND (kind, value) > (%(kind)s, %(value)s)
@@ -158,14 +158,16 @@ def find_members(
     return MemberPage(members, _place_after(site_id, after, MOST_SCANNED))
 
 
-def find_roots(ids: Sequence[int]) -> list[int]:
+def find_roots(site_id: int, ids: Sequence[int]) -> list[int]:
     """Return the root identity of each row's person, in the order of the rows."""
     seed = f"""
-        SELECT id, site_id, kind, value, parent_kind, parent_value, {SIZE} AS size
-          FROM cohorts_identity i WHERE id = ANY(%(ids)s) LIMIT %(joined)s
+        SELECT id, kind, value, parent_kind, parent_value, {SIZE} AS size
+          FROM cohorts_identity i WHERE site_id = %(site)s AND id = ANY(%(ids)s) LIMIT %(joined)s
     """
     roots: dict[int, int] = {}
-    for seeds, person in _persons(seed, {"ids": list(ids), "joined": len(ids)}, [("user",)])[0] if ids else ():
+    for seeds, person in (
+        _persons(seed, {"site": site_id, "ids": list(ids), "joined": len(ids)}, [("user",)])[0] if ids else ()
+    ):
         root = person[_root(person)].id
         roots |= {person[key].id: root for key in seeds}
     return [roots[id_] for id_ in ids if id_ in roots]
@@ -284,7 +286,8 @@ def _walk(
                       FROM (SELECT * FROM person LIMIT %(limit)s) AS walked) AS person
               LEFT JOIN LATERAL (
                 SELECT i.id, {columns} FROM cohorts_identity i
-                 WHERE i.id = person.id AND (%(most_bytes)s::bigint IS NULL OR person.so_far <= %(most_bytes)s) OFFSET 0
+                 WHERE i.site_id = %(site)s AND i.id = person.id
+                   AND (%(most_bytes)s::bigint IS NULL OR person.so_far <= %(most_bytes)s) OFFSET 0
               ) AS facts ON true
             """,
             {

@@ -6,13 +6,14 @@ from django.db import models
 from django.db.models.functions import Collate, Lower
 
 import names
+from site_rows import SiteColumn, SiteForeignKey, SiteRow
 
 # The bytes of the registers of a row `i`, an identity or a group. A version without limits did not write `bytes`; the
 # stored size is then an estimate, because it may be compressed.
 SIZE: Final = "coalesce(i.bytes, 4 * pg_column_size(i.registers))"
 
 
-class Identity(models.Model):
+class Identity(SiteRow):
     """One identifier of a person: (site, kind, value), with registers that only move forward (cohorts.merge)."""
 
     class Kind(models.IntegerChoices):
@@ -23,9 +24,7 @@ class Identity(models.Model):
         ANONYMOUS = 3, "anonymous"
 
     # No database constraint: every insert would lock the one row of its site.
-    site = models.ForeignKey(
-        "api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+"
-    )
+    site = SiteColumn("api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
     kind = models.PositiveSmallIntegerField(choices=Kind.choices)
     value = models.CharField(max_length=255)
     registers = models.JSONField(default=dict, help_text="Traits, group, personas, owners and first visitor codes.")
@@ -59,17 +58,17 @@ class Identity(models.Model):
         return f"{self.get_kind_display()} {self.value}"
 
 
-class SearchText(models.Model):
+class SearchText(SiteRow):
     """A name, e-mail address or username of an identity as people look for it (cohorts.search), from a word on.
 
     Derived from its traits. A table of its own, because an index of the traits would be written with every event.
     """
 
     # No database constraints, see Identity.
-    site = models.ForeignKey(
-        "api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+"
+    site = SiteColumn("api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    identity = SiteForeignKey(
+        Identity, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="search_texts"
     )
-    identity = models.ForeignKey(Identity, on_delete=models.CASCADE, db_constraint=False, related_name="search_texts")
     text = models.CharField(max_length=255)
 
     class Meta:
@@ -78,13 +77,15 @@ class SearchText(models.Model):
             models.Index(
                 fields=["site", "text"], opclasses=["int8_ops", "varchar_pattern_ops"], name="cohorts_searchtext_text"
             ),
+            # The texts of an identity, when they change.
+            models.Index(fields=["site", "identity"], name="cohorts_searchtext_identity"),
         ]
 
     def __str__(self) -> str:
         return self.text
 
 
-class Link(models.Model):
+class Link(SiteRow):
     """A device (an anonymous id) or a former id (by an alias) that an event ever linked to a user.
 
     An identity remembers its latest user; this set remembers all of them, for the user's `device_visitor`. Rows are
@@ -92,9 +93,7 @@ class Link(models.Model):
     """
 
     # No database constraint, see Identity.
-    site = models.ForeignKey(
-        "api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+"
-    )
+    site = SiteColumn("api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
     kind = models.PositiveSmallIntegerField(choices=Identity.Kind.choices)
     value = models.CharField(max_length=255)
     user_value = models.CharField(max_length=255)
@@ -113,10 +112,10 @@ class Link(models.Model):
         return f"{self.get_kind_display()} {self.value} of user {self.user_value}"
 
 
-class Persona(models.Model):
+class Persona(SiteRow):
     """A named audience that a person of the site is or was in. The remote data `common` lists them."""
 
-    site = models.ForeignKey("api.Site", on_delete=models.CASCADE, related_name="+")
+    site = SiteColumn("api.Site", on_delete=models.CASCADE, related_name="+")
     name = models.CharField(max_length=255)
     sort_key = names.sort_column("name")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -137,17 +136,18 @@ class Persona(models.Model):
         return self.name
 
 
-class PersonaFact(models.Model):
+class PersonaFact(SiteRow):
     """An event by which an identity entered or left a persona.
 
     Rows are only added, in any order. Sorted by their stamps they are the history that ends in the identity's register.
     """
 
     # No database constraints: every insert would lock the one row of its persona.
-    identity = models.ForeignKey(
+    site = SiteColumn("api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    identity = SiteForeignKey(
         Identity, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="persona_facts"
     )
-    persona = models.ForeignKey(Persona, on_delete=models.CASCADE, db_constraint=False, db_index=False)
+    persona = SiteForeignKey(Persona, on_delete=models.CASCADE, db_constraint=False, db_index=False)
     occurred_at = models.DateTimeField()
     position = models.PositiveIntegerField()
     message_id = models.CharField(max_length=255, blank=True)
@@ -157,23 +157,23 @@ class PersonaFact(models.Model):
         constraints = [
             # A message that is digested again adds nothing; the history of an identity.
             models.UniqueConstraint(
-                fields=["identity", "persona", "occurred_at", "position", "message_id", "is_member"],
-                name="cohorts_personafact_stamp",
+                fields=["site", "identity", "persona", "occurred_at", "position", "message_id", "is_member"],
+                name="cohorts_personafact_event",
             ),
         ]
         indexes = [
             # The first and last event of a persona.
-            models.Index(fields=["persona", "occurred_at"], name="cohorts_personafact_time"),
+            models.Index(fields=["site", "persona", "occurred_at"], name="cohorts_personafact_of_persona"),
         ]
 
     def __str__(self) -> str:
         return f"{'in' if self.is_member else 'out of'} {self.persona_id} since {self.occurred_at}"
 
 
-class Group(models.Model):
+class Group(SiteRow):
     """A company or account that people belong to, with traits of its own (never a user's)."""
 
-    site = models.ForeignKey("api.Site", on_delete=models.CASCADE, related_name="+")
+    site = SiteColumn("api.Site", on_delete=models.CASCADE, related_name="+")
     group_id = models.CharField(max_length=255)
     sort_key = names.sort_column("group_id")
     registers = models.JSONField(default=dict, help_text="Its traits, each a register as an identity's are.")
@@ -195,13 +195,11 @@ class Group(models.Model):
         return self.group_id
 
 
-class Username(models.Model):
+class Username(SiteRow):
     """A username and the user who has it: the first claimant whose trait `username` still has it."""
 
     # No database constraint, see Identity.
-    site = models.ForeignKey(
-        "api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+"
-    )
+    site = SiteColumn("api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
     name = models.CharField(max_length=255)
     user_value = models.CharField(max_length=255)
 

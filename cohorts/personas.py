@@ -22,27 +22,27 @@ def save_personas(
     """Add new personas to the site's list, and each entry and exit to the history.
 
     Return the names for which the site's list has no room: they have no history. After the identities were written,
-    which are locked. Three queries, if any, two more for personas that are new and for identities with much history.
+    which are locked. Three queries, if any, three more for personas that are new and for identities with much history.
     """
     said = [(change, fact) for change in changes if (fact := persona_fact_of(change)) is not None]
     if not said:
         return frozenset()
-    unlisted = list_new_personas(site_id, list(dict.fromkeys(name for _, (_, name, _) in said)))
+    names = list(dict.fromkeys(name for _, (_, name, _) in said))
+    personas = list_new_personas(site_id, names)
+    said = [(change, fact) for change, fact in said if fact[1] in personas]
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            INSERT INTO cohorts_personafact (identity_id, persona_id, occurred_at, position, message_id, is_member)
-            SELECT f.identity_id, p.id, f.occurred_at, f.position, f.message_id, f.is_member
-              FROM unnest(%b::bigint[], %b::bigint[], %b::text[], %b::timestamptz[], %b::int[], %b::text[],
-                          %b::bool[])
-                   AS f (site_id, identity_id, name, occurred_at, position, message_id, is_member)
-              JOIN cohorts_persona p ON p.site_id = f.site_id AND p.name = f.name
+            INSERT INTO cohorts_personafact (site_id, identity_id, persona_id, occurred_at, position, message_id,
+                                             is_member)
+            SELECT %b, f.* FROM unnest(%b::bigint[], %b::bigint[], %b::timestamptz[], %b::int[], %b::text[],
+                                       %b::bool[]) AS f
                 ON CONFLICT DO NOTHING
             """,
             [
-                [site_id] * len(said),
+                site_id,
                 [known[key].id for _, (key, _, _) in said],
-                [name for _, (_, name, _) in said],
+                [personas[name] for _, (_, name, _) in said],
                 [change.occurred_at for change, _ in said],
                 [change.position for change, _ in said],
                 [change.message_id for change, _ in said],
@@ -50,24 +50,24 @@ def save_personas(
             ],
         )
     limit_history(site_id, {key: known[key] for _, (key, _, _) in said})
-    return unlisted
+    return {name for name in names if name not in personas}
 
 
-def list_new_personas(site_id: int, names: Sequence[str]) -> AbstractSet[str]:
-    """Add names to the site's list as far as there is room, and return the others. One query, three for new names.
+def list_new_personas(site_id: int, names: Sequence[str]) -> dict[str, int]:
+    """Add names to the site's list as far as there is room, and return the ids of those listed.
 
-    First come, first listed: a flood of names leaves those alone that are there, whatever times it claims. Two workers
-    at one moment may exceed the limit by a batch.
+    One query, four for new names. First come, first listed: a flood of names leaves those alone that are there,
+    whatever times it claims. Two workers at one moment may exceed the limit by a batch.
     """
     listed = Persona.objects.filter(site_id=site_id)
-    known = set(listed.filter(name__in=names).values_list("name", flat=True))
-    new = [name for name in names if name not in known]
-    if not new:
-        return frozenset()
-    room = max(0, MOST_LISTED - listed[:MOST_LISTED].count())
-    added = sorted(new[:room])
-    Persona.objects.bulk_create([Persona(site_id=site_id, name=name) for name in added], ignore_conflicts=True)
-    return frozenset(new[room:])
+    ids = dict(listed.filter(name__in=names).values_list("name", "id"))
+    new = [name for name in names if name not in ids]
+    if new:
+        room = max(0, MOST_LISTED - listed[:MOST_LISTED].count())
+        added = sorted(new[:room])
+        Persona.objects.bulk_create([Persona(site_id=site_id, name=name) for name in added], ignore_conflicts=True)
+        ids |= dict(listed.filter(name__in=added).values_list("name", "id"))
+    return ids
 
 
 def limit_history(site_id: int, identities: Mapping[IdentityKey, LoadedIdentity]) -> None:
@@ -76,16 +76,16 @@ def limit_history(site_id: int, identities: Mapping[IdentityKey, LoadedIdentity]
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            DELETE FROM cohorts_personafact WHERE id = ANY(ARRAY(
-                SELECT old.id FROM unnest(%b::bigint[]) AS i (id) CROSS JOIN LATERAL (
-                    SELECT f.id FROM cohorts_personafact f WHERE f.identity_id = i.id
+            DELETE FROM cohorts_personafact WHERE site_id = %(site)b AND id = ANY(ARRAY(
+                SELECT old.id FROM unnest(%(ids)b::bigint[]) AS i (id) CROSS JOIN LATERAL (
+                    SELECT f.id FROM cohorts_personafact f WHERE f.site_id = %(site)b AND f.identity_id = i.id
                      ORDER BY f.occurred_at DESC, f.position DESC, f.message_id COLLATE "C" DESC, f.persona_id DESC,
                               f.is_member DESC
-                    OFFSET %b
+                    OFFSET %(most)b
                 ) AS old
             )) RETURNING identity_id, occurred_at
             """,
-            [list(by_id), MOST_HISTORY],
+            {"site": site_id, "ids": list(by_id), "most": MOST_HISTORY},
         )
         gone = cursor.fetchall()
     dirty = {}

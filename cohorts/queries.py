@@ -8,6 +8,8 @@ from django.db import connection
 from cohorts import merge, remote_data
 from cohorts.models import Identity, Persona
 
+NEWEST = 2_000  # identities among which the newest of a site are looked for
+
 
 def find_person(site_id: int, ids: Sequence[str], *, most: int = remote_data.MOST_POINTING) -> list[Identity]:
     """Return all identities of the persons of these ids, as remote data finds them, users first. One query.
@@ -39,21 +41,23 @@ def find_person(site_id: int, ids: Sequence[str], *, most: int = remote_data.MOS
 
 
 def newest(site_id: int, *, limit: int) -> list[Identity]:
-    """Return the newest identities, among the newest 2,000 of all sites, without registers. One query."""
-    last = Identity.objects.order_by("-pk").values("pk")[:2_000]
-    found = Identity.objects.filter(pk__in=last, site_id=site_id).defer("registers")
+    """Return the newest identities, among the newest 2,000 of all sites, without registers. Two queries."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT last_value FROM cohorts_identity_id_seq")
+        (last,) = cursor.fetchone()
+    found = Identity.objects.filter(site_id=site_id, pk__gt=last - NEWEST).defer("registers")
     return list(found.order_by("-pk")[:limit])
 
 
-def count_traits(group_ids: Sequence[int]) -> dict[int, int]:
+def count_traits(site_id: int, group_ids: Sequence[int]) -> dict[int, int]:
     """Return the number of traits of each group, with removed ones. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT id, (SELECT count(*) FROM jsonb_object_keys(coalesce(registers -> 'traits', '{}')))
-              FROM cohorts_group WHERE id = ANY(%s::bigint[])
+              FROM cohorts_group WHERE site_id = %s AND id = ANY(%s::bigint[])
             """,
-            [list(group_ids)],
+            [site_id, list(group_ids)],
         )
         return dict(cursor.fetchall())
 
@@ -63,21 +67,22 @@ def listed_personas(site_id: int, names: Sequence[str]) -> set[str]:
     return set(Persona.objects.filter(site_id=site_id, name__in=names).values_list("name", flat=True))
 
 
-def load_first_and_last_events(persona_ids: Sequence[int]) -> dict[int, tuple[datetime, datetime]]:
+def load_first_and_last_events(site_id: int, persona_ids: Sequence[int]) -> dict[int, tuple[datetime, datetime]]:
     """Return the times of the first and last event of each persona. One query, by the index."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT p.id, first.occurred_at, last.occurred_at FROM unnest(%s::bigint[]) AS p (id)
+            SELECT p.id, first.occurred_at, last.occurred_at FROM unnest(%(personas)s::bigint[]) AS p (id)
               JOIN LATERAL (
-                SELECT occurred_at FROM cohorts_personafact f WHERE f.persona_id = p.id ORDER BY occurred_at LIMIT 1
+                SELECT occurred_at FROM cohorts_personafact f
+                 WHERE f.site_id = %(site)s AND f.persona_id = p.id ORDER BY occurred_at LIMIT 1
               ) AS first ON true
               JOIN LATERAL (
                 SELECT occurred_at FROM cohorts_personafact f
-                 WHERE f.persona_id = p.id ORDER BY occurred_at DESC LIMIT 1
+                 WHERE f.site_id = %(site)s AND f.persona_id = p.id ORDER BY occurred_at DESC LIMIT 1
               ) AS last ON true
             """,
-            [list(persona_ids)],
+            {"site": site_id, "personas": list(persona_ids)},
         )
         return {row[0]: (row[1], row[2]) for row in cursor.fetchall()}
 

@@ -45,11 +45,18 @@ def write(site_id: int, texts: Texts) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            WITH gone AS (DELETE FROM cohorts_searchtext WHERE identity_id = ANY(%b::bigint[]))
+            WITH gone AS (
+                DELETE FROM cohorts_searchtext WHERE site_id = %(site)b AND identity_id = ANY(%(ids)b::bigint[])
+            )
             INSERT INTO cohorts_searchtext (site_id, identity_id, text)
-            SELECT %s, n.identity_id, n.text FROM unnest(%b::bigint[], %b::text[]) AS n (identity_id, text)
+            SELECT %(site)b, n.* FROM unnest(%(identities)b::bigint[], %(texts)b::text[]) AS n
             """,
-            [list(texts), site_id, [row[0] for row in rows], [row[1] for row in rows]],
+            {
+                "site": site_id,
+                "ids": list(texts),
+                "identities": [row[0] for row in rows],
+                "texts": [row[1] for row in rows],
+            },
         )
 
 
@@ -60,8 +67,8 @@ def find_people(site_id: int, text: str) -> list[Identity]:
     with the words of a name in any order. Six queries, each by an index.
     """
     matches = _find_exact(site_id, text) or _find_by_beginning(site_id, text)
-    roots = list(dict.fromkeys(find_roots(matches)))
-    identities = Identity.objects.defer("registers").in_bulk(roots)
+    roots = list(dict.fromkeys(find_roots(site_id, matches)))
+    identities = Identity.objects.filter(site_id=site_id).defer("registers").in_bulk(roots)
     return [identities[root] for root in roots if root in identities]
 
 
@@ -80,8 +87,9 @@ def _find_by_beginning(site_id: int, text: str) -> list[int]:
     words = fold(text).split(" ")[:MOST_WORDS]
     also = "".join(
         f"""
-        AND EXISTS (SELECT 1 FROM cohorts_searchtext t WHERE t.identity_id = first.identity_id
-                       AND t.text ~>=~ %(word_{number})s AND t.text ~<~ %(end_{number})s)
+        AND EXISTS (SELECT 1 FROM cohorts_searchtext t
+                     WHERE t.site_id = %(site)s AND t.identity_id = first.identity_id AND t.text ~>=~ %(word_{number})s
+                       AND t.text ~<~ %(end_{number})s)
         """
         for number in range(1, len(words))
     )

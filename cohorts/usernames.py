@@ -40,31 +40,34 @@ def claim_usernames(site_id: int, claims: Sequence[tuple[str, str]]) -> dict[str
             """,
             [site_id, names, users],
         )
-        # Of the rows only those that change hands are locked: everybody may be called "guest".
+        # Of the rows only those that change hands are locked, in the order of names: everybody may be called "guest".
         cursor.execute(
             """
             WITH held AS MATERIALIZED (
-                SELECT u.id, n.name, n.claimant, u.user_value AS holder,
-                       (  -- unless an alias made the holder the claimant; a subquery, because without statistics the
-                          -- planner would join with all users of the site
+                -- Subqueries, because without statistics the planner would join with all users or names of the site.
+                SELECT n.name, n.claimant, u.user_value AS holder,
+                       (  -- unless an alias made the holder the claimant
                           SELECT i.registers #> '{traits,username,3}' = to_jsonb(n.name)
                                  AND (i.parent_kind, i.parent_value) IS DISTINCT FROM (1, n.claimant)
                             FROM cohorts_identity i
-                           WHERE i.site_id = u.site_id AND i.kind = 1 AND i.value = u.user_value
+                           WHERE i.site_id = %(site)b AND i.kind = 1 AND i.value = u.user_value
                        ) AS is_theirs
-                  FROM unnest(%b::bigint[], %b::text[], %b::text[]) AS n (site_id, name, claimant)
-                  JOIN cohorts_username u ON u.site_id = n.site_id AND u.name = n.name AND u.user_value <> n.claimant
+                  FROM unnest(%(names)b::text[], %(users)b::text[]) AS n (name, claimant), LATERAL (
+                    SELECT user_value FROM cohorts_username WHERE site_id = %(site)b AND name = n.name OFFSET 0
+                  ) AS u
+                 WHERE u.user_value <> n.claimant
             ), free AS (
-                SELECT u.id, held.claimant
-                  FROM held JOIN cohorts_username u ON u.id = held.id AND u.user_value = held.holder
+                SELECT held.name, held.claimant FROM held, LATERAL (
+                    SELECT 1 FROM cohorts_username
+                     WHERE site_id = %(site)b AND name = held.name AND user_value = held.holder FOR UPDATE
+                ) AS u
                  WHERE held.is_theirs IS NOT TRUE
-                 ORDER BY u.name COLLATE "C"
-                   FOR UPDATE OF u
             ), moved AS (
-                UPDATE cohorts_username AS u SET user_value = free.claimant FROM free WHERE u.id = free.id
+                INSERT INTO cohorts_username (site_id, name, user_value) SELECT %(site)b, name, claimant FROM free
+                    ON CONFLICT (site_id, name) DO UPDATE SET user_value = excluded.user_value
             )
             SELECT name, holder FROM held WHERE is_theirs
             """,
-            [[site_id] * len(names), names, users],
+            {"site": site_id, "names": names, "users": users},
         )
         return first | dict(cursor.fetchall())

@@ -192,7 +192,8 @@ def load_known(messages: Sequence[DerivedMessage], *, excuses_links: bool) -> Kn
                 """
                 (SELECT i.site_id, i.kind, i.value, p.name, f.occurred_at, f.position, f.message_id, f.is_member
                    FROM cohorts_personafact f
-                   JOIN cohorts_identity i ON i.id = f.identity_id JOIN cohorts_persona p ON p.id = f.persona_id)
+                   JOIN cohorts_identity i ON i.site_id = f.site_id AND i.id = f.identity_id
+                   JOIN cohorts_persona p ON p.site_id = f.site_id AND p.id = f.persona_id)
                 """,
                 ", ".join(PERSONA_FACT),
                 PERSONA_FACT,

@@ -21,6 +21,7 @@ from api.erasure.conversions import forget_conversions, remove_links
 from api.erasure.sweeps import SWEEPS, end_of_step
 from api.ingest.erased import hash_id
 from api.models import Erasure, Site, Suppression
+from cohorts import identities
 from cohorts.models import Identity, Username
 from cohorts.queries import find_person
 from goals.models import Conversion
@@ -135,7 +136,7 @@ def _remove(erasure: Erasure) -> None:
     mine = Identity.objects.filter(site_id=site_id, kind__in=Identity.Kind.values, value__in=sought)
     # Lock first, as the digest does, so that persona history which a batch adds meanwhile is deleted too.
     locked = list(mine.order_by("kind", Collate("value", "C")).select_for_update().values_list("pk", flat=True))
-    erasure.identities += Identity.objects.filter(pk__in=locked).delete()[1].get("cohorts.Identity", 0)
+    erasure.identities += identities.delete(site_id, locked)
     remove_links(erasure)
     erasure.usernames += Username.objects.filter(site_id=site_id, user_value__in=sought).delete()[0]
     forget_conversions(erasure, conversions)  # after the identities, as the digest locks them

@@ -11,7 +11,7 @@ from api.erasure.pseudonyms import Pseudonyms
 from api.erasure.text_sweep import replace_texts
 from api.http.chunks import iter_chunks
 from api.models import Erasure
-from cohorts import merge, search
+from cohorts import identities, merge, search
 from cohorts.models import Identity
 from goals.models import Conversion
 
@@ -67,22 +67,21 @@ def sweep_identities(erasure: Erasure, begin: int, end: int) -> None:
         )
         sizes = cursor.fetchall()
     for chunk in iter_chunks(sizes):
-        for id_, kind, value, text in _load_identities(chunk):
+        for id_, kind, value, text in _load_identities(erasure.site_id, chunk):
             if value in pseudonyms.of:
-                Identity.objects.filter(pk=id_).delete()
-                erasure.identities += 1
+                erasure.identities += identities.delete(erasure.site_id, [id_])
             else:
                 _pseudonymise_identity(erasure, id_, (kind, value), text, pseudonyms)
 
 
-def _load_identities(ids: Sequence[int]) -> list[tuple[int, int, str, str]]:
+def _load_identities(site_id: int, ids: Sequence[int]) -> list[tuple[int, int, str, str]]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT id, kind, value, registers::text FROM cohorts_identity
-             WHERE id = ANY(%s) ORDER BY kind, value COLLATE "C"
+             WHERE site_id = %s AND id = ANY(%s) ORDER BY kind, value COLLATE "C"
             """,
-            [list(ids)],
+            [site_id, list(ids)],
         )
         return list(cursor.fetchall())
 
@@ -98,7 +97,8 @@ def _pseudonymise_identity(erasure: Erasure, id_: int, key: tuple[int, str], tex
                 _forget_link(erasure, key, owner, after[name][3])
     if after != before:
         parent = merge.parent_of(after)
-        Identity.objects.filter(pk=id_).update(registers=after, parent_value=parent[1] if parent else None)
+        found = Identity.objects.filter(site_id=erasure.site_id, pk=id_)
+        found.update(registers=after, parent_value=parent[1] if parent else None)
         search.write(erasure.site_id, {id_: search.search_texts(after)})
         count_replaced(erasure, Erasure.Stage.IDENTITIES.name)
 

@@ -36,7 +36,7 @@ TABLES: Final[Mapping[str, str]] = {
     "goals_goal_tags": "site_id = %(site)s",
     "goals_goal": "site_id = %(site)s",
     "goals_tag": "site_id = %(site)s",
-    "cohorts_personafact": "persona_id IN (SELECT id FROM cohorts_persona WHERE site_id = %(site)s)",
+    "cohorts_personafact": "site_id = %(site)s",
     "api_latelink": "site_id = %(site)s",
     "cohorts_link": "site_id = %(site)s",
     "cohorts_username": "site_id = %(site)s",
@@ -133,7 +133,9 @@ def _step_members(removal: Removal, *, now: datetime) -> bool:
         begin, removal.position = removal.position, removal.position + CHUNK
         removal.rows += _forget(removal, begin, removal.position)
     elif removal.of == Removal.Of.GROUP or not _delete_some(
-        "cohorts_personafact", "persona_id = %(persona)s", {"persona": removal.number}
+        "cohorts_personafact",
+        "site_id = %(site)s AND persona_id = %(persona)s",
+        {"site": removal.site_id, "persona": removal.number},
     ):
         removal.finished_at = now
     removal.save()

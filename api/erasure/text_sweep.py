@@ -63,12 +63,11 @@ class TextColumns:
 
 Stage = Erasure.Stage
 OF_SOURCE: Final = "EXISTS (SELECT 1 FROM api_source s WHERE s.id = t.source_id AND s.site_id = %(site)s)"
-OF_IDENTITY: Final = "EXISTS (SELECT 1 FROM cohorts_identity i WHERE i.id = t.identity_id AND i.site_id = %(site)s)"
 TEXTS: Final[Mapping[Erasure.Stage, TextColumns]] = {
     Stage.CONVERSIONS: TextColumns(Conversion, {"properties": _json, "message_key": _message_key}),
     Stage.GROUPS: TextColumns(Group, {"group_id": _text, "registers": _json}),
     Stage.PERSONAS: TextColumns(Persona, {"name": _text}),
-    Stage.PERSONA_FACTS: TextColumns(PersonaFact, {"message_id": _message_id}, OF_IDENTITY),
+    Stage.PERSONA_FACTS: TextColumns(PersonaFact, {"message_id": _message_id}),
     Stage.USERNAMES: TextColumns(Username, {"name": _text}),
     Stage.GOALS: TextColumns(Goal, {"name": _goal_name, "description": _prose}),
     Stage.BINDINGS: TextColumns(GoalBinding, {"event_name": _text}),

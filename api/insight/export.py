@@ -90,7 +90,7 @@ def _registers(identity: Identity) -> Any:
     """Return the registers of an identity. One query if the page has left them out."""
     if not getattr(identity, "is_unread", False):
         return identity.registers
-    return Identity.objects.values_list("registers", flat=True).get(pk=identity.pk)
+    return Identity.objects.values_list("registers", flat=True).get(site_id=identity.site_id, pk=identity.pk)
 
 
 def _devices(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]:
@@ -104,7 +104,8 @@ def _devices(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]
 def _changes(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]:
     """Yield the times at which the person entered and left personas, the newest first."""
     with connection.chunked_cursor() as cursor:
-        cursor.execute(CHANGES, {"identities": [identity.pk for identity in person], "most": None, "limit": None})
+        ids = [identity.pk for identity in person]
+        cursor.execute(CHANGES, {"site": site.pk, "identities": ids, "most": None, "limit": None})
         while rows := cursor.fetchmany(CHUNK_ROWS):
             for change in with_messages(site, rows):
                 yield {

@@ -165,12 +165,13 @@ CHANGES: Final = """
                    PARTITION BY f.persona_id
                    -- By bytes, as registers are compared, whatever order the database has.
                    ORDER BY f.occurred_at, f.position, f.message_id COLLATE "C", f.is_member) AS was_member
-          FROM (SELECT * FROM cohorts_personafact WHERE identity_id = ANY(%(identities)s::bigint[])
+          FROM (SELECT * FROM cohorts_personafact
+                 WHERE site_id = %(site)s AND identity_id = ANY(%(identities)s::bigint[])
                  ORDER BY occurred_at DESC, position DESC, message_id COLLATE "C" DESC, is_member DESC
                  LIMIT %(most)s::bigint) AS f
       ) AS f
-      JOIN cohorts_persona p ON p.id = f.persona_id
-      JOIN cohorts_identity i ON i.id = f.identity_id
+      JOIN cohorts_persona p ON p.site_id = %(site)s AND p.id = f.persona_id
+      JOIN cohorts_identity i ON i.site_id = %(site)s AND i.id = f.identity_id
      WHERE f.was_member IS DISTINCT FROM f.is_member
      ORDER BY f.occurred_at DESC, f.position DESC, f.message_id COLLATE "C" DESC, f.is_member DESC
      LIMIT %(limit)s::bigint
@@ -185,7 +186,8 @@ def persona_changes(
     Only the newest `most` facts are read. Two queries.
     """
     with connection.cursor() as cursor:
-        cursor.execute(CHANGES, {"identities": [identity.pk for identity in person], "most": most, "limit": limit})
+        ids = [identity.pk for identity in person]
+        cursor.execute(CHANGES, {"site": site.pk, "identities": ids, "most": most, "limit": limit})
         return with_messages(site, cursor.fetchall())
 
 

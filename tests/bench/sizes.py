@@ -113,7 +113,15 @@ def fill(site: Stage, *, events: int) -> None:
     person = Identity.objects.create(site_id=site.site_id, kind=Identity.Kind.USER, value="u3", registers=registers)
     personas = Persona.objects.bulk_create(Persona(site_id=site.site_id, name=name) for name in names)
     PersonaFact.objects.bulk_create(
-        PersonaFact(identity=person, persona=persona, occurred_at=NOW, position=number, message_id="", is_member=True)
+        PersonaFact(
+            site_id=site.site_id,
+            identity=person,
+            persona=persona,
+            occurred_at=NOW,
+            position=number,
+            message_id="",
+            is_member=True,
+        )
         for number, persona in enumerate(personas)
     )
     tags = Tag.objects.bulk_create(Tag(site_id=site.site_id, name=f"{n:03} {'é' * 95}") for n in range(100))

@@ -162,11 +162,12 @@ def test_members__of_persons_with_more_identities_than_are_walked__are_found_few
     world.digest()
     seed = f"""
         SELECT i.id, site_id, kind, value, parent_kind, parent_value, {SIZE} AS size FROM cohorts_identity i
-         WHERE kind = 1 ORDER BY value LIMIT %(joined)s
+         WHERE site_id = %(site)s AND kind = 1 ORDER BY value LIMIT %(joined)s
     """
 
     found = {
-        most: members._persons(seed, {"joined": 100}, [("personas",)], most_walked=most) for most in (1_000, 60, 6, 3)
+        most: members._persons(seed, {"site": world.site.pk, "joined": 100}, [("personas",)], most_walked=most)
+        for most in (1_000, 60, 6, 3)
     }
 
     assert {most: (len(persons), joined) for most, (persons, joined) in found.items()} == {

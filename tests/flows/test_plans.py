@@ -96,13 +96,19 @@ def test_digest__of_a_batch__reads_its_own_rows_and_no_table(world: World, *, is
     """For so large a batch the planner would hash the whole table, or without statistics use nested loops."""
     people, strangers = 250, 12_000
     Identity.objects.bulk_create(
-        Identity(site=world.site, kind=kind, value=f"stranger-{number}")
-        for number in range(strangers)
-        for kind in (1, 3)
+        [
+            Identity(site=world.site, kind=kind, value=f"stranger-{number}")
+            for number in range(strangers)
+            for kind in (1, 3)
+        ],
+        batch_size=2_000,
     )
     Username.objects.bulk_create(
-        Username(site=world.site, name=f"strange-{number}", user_value=f"stranger-{number}")
-        for number in range(strangers)
+        [
+            Username(site=world.site, name=f"strange-{number}", user_value=f"stranger-{number}")
+            for number in range(strangers)
+        ],
+        batch_size=2_000,
     )
     events = [
         world.event(

@@ -98,7 +98,15 @@ def make_person(world: World, *, trait: int, changes: int) -> Identity:
     identity = Identity.objects.get(value="u1")
     personas = Persona.objects.bulk_create(Persona(site=world.site, name=f"persona {n}") for n in range(changes))
     PersonaFact.objects.bulk_create(
-        PersonaFact(identity=identity, persona=each, occurred_at=START, position=n, message_id="", is_member=True)
+        PersonaFact(
+            site=world.site,
+            identity=identity,
+            persona=each,
+            occurred_at=START,
+            position=n,
+            message_id="",
+            is_member=True,
+        )
         for n, each in enumerate(personas)
     )
     return identity

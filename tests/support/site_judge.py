@@ -57,14 +57,16 @@ def judge(sql: str, tables: AbstractSet[str], *, has_parameters: bool) -> Judgem
 
 def _number_placeholders(sql: str, parameters: list[Parameter]) -> str:
     """Return psycopg's placeholders as PostgreSQL's, and append the key of each to `parameters`."""
+    numbers: dict[Parameter, int] = {}  # a statement of bulk_create() has thousands
 
     def number(match: "re.Match[str]") -> str:
         if match["percent"]:
             return "%"
-        key: Parameter = match["name"] or len(parameters)
-        if key not in parameters:
+        key: Parameter = match["name"] or len(numbers)
+        if key not in numbers:
+            numbers[key] = len(numbers) + 1
             parameters.append(key)
-        return f"${parameters.index(key) + 1}"
+        return f"${numbers[key]}"
 
     return PLACEHOLDER.sub(number, sql)
 

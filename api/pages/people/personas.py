@@ -29,7 +29,7 @@ def list_personas(request: HttpRequest, site: Site) -> HttpResponseBase:
     after = request.GET.get("after", "")
     personas = list(names.in_order(Persona.objects.filter(site=site), "name", after=after)[: PAGE + 1])
     sizes, is_complete = members.sizes(site.pk) if personas else ({}, True)
-    seen = queries.load_first_and_last_events([persona.pk for persona in personas[:PAGE]])
+    seen = queries.load_first_and_last_events(site.pk, [persona.pk for persona in personas[:PAGE]])
     return show(
         request,
         "pages/personas/personas.html",
@@ -60,7 +60,7 @@ def show_persona(request: HttpRequest, site: Site) -> HttpResponseBase:
         "pages/personas/persona.html",
         title=f"Persona {persona.name}",
         persona=persona,
-        times=queries.load_first_and_last_events([persona.pk]).get(persona.pk, (persona.created_at, None)),
+        times=queries.load_first_and_last_events(site.pk, [persona.pk]).get(persona.pk, (persona.created_at, None)),
         rows=[(member, times.of_stamp(member.since)) for member in page.members],
         members=page,
         is_first=place is None,
@@ -76,7 +76,7 @@ def list_groups(request: HttpRequest, site: Site) -> HttpResponseBase:
     after = request.GET.get("after", "")
     rows = Group.objects.filter(site=site).defer("registers")
     groups = list(names.in_order(rows, "group_id", after=after)[: PAGE + 1])
-    traits = queries.count_traits([group.pk for group in groups[:PAGE]])
+    traits = queries.count_traits(site.pk, [group.pk for group in groups[:PAGE]])
     return show(
         request,
         "pages/personas/groups.html",
@@ -94,7 +94,7 @@ def show_group(request: HttpRequest, site: Site) -> HttpResponseBase:
     group = get_object_or_404(Group, site=site, group_id=_text(request, "id"))
     place = _place(request.GET)
     page = members.find_members(site.pk, "group", group.group_id, after=place, company_is_group=site.company_is_group)
-    identities = Identity.objects.filter(pk__in=[id_ for member in page.members for id_ in member.ids])
+    identities = Identity.objects.filter(site=site, pk__in=[id_ for member in page.members for id_ in member.ids])
     return show(
         request,
         "pages/personas/group.html",

@@ -71,7 +71,7 @@ class BodyMemory:
 
 # Senders without a valid key, or with the public key of a page, cannot take the room of the others.
 STRANGERS: Final = BodyMemory(64 * 1024 * 1024)
-KNOWN_SENDERS: Final = BodyMemory(256 * 1024 * 1024)
+KNOWN_SENDERS: Final = BodyMemory(128 * 1024 * 1024)  # parsed, batches take five times as much
 
 
 class RawBody(msgspec.Struct, frozen=True):

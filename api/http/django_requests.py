@@ -93,8 +93,13 @@ async def answer(scope: Scope, receive: Receive, send: Send) -> None:
                 room.threads, HANDLER.answer, with_readable_query(scope), body
             )
         if isinstance(response, StreamingHttpResponse):
-            async with EXPORT_LIMIT.place():
-                await send_export(response, receive, send)
+            thread = ThreadPoolExecutor(1, "export")
+            try:
+                async with EXPORT_LIMIT.place():
+                    await send_export(response, receive, send, thread=thread)
+            finally:
+                thread.submit(response.close)
+                thread.shutdown(wait=False)
         else:
             await send_head(response, send)
             await send({"type": "http.response.body", "body": response.content})  # type: ignore[attr-defined]
@@ -116,15 +121,16 @@ async def send_head(response: HttpResponseBase, send: Send) -> None:
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
 
 
-async def send_export(response: StreamingHttpResponse, receive: Receive, send: Send) -> None:
+async def send_export(
+    response: StreamingHttpResponse, receive: Receive, send: Send, *, thread: ThreadPoolExecutor
+) -> None:
     """Send a streaming response piece by piece, until its end or until the client is gone.
 
-    One thread makes all pieces, because a transaction belongs to a thread. It makes each in the place of a page, so
+    The thread makes all pieces, because a transaction belongs to a thread. It makes each in the place of a page, so
     that only two threads work at a time. While the response waits for its reader, another request has the place.
     """
     loop = asyncio.get_running_loop()
     disconnected = asyncio.ensure_future(receive())
-    thread = ThreadPoolExecutor(1, "export")
     try:
         await send_head(response, send)
         pieces = iter(response)
@@ -140,8 +146,6 @@ async def send_export(response: StreamingHttpResponse, receive: Receive, send: S
         await send({"type": "http.response.body", "body": INCOMPLETE, "more_body": True})
     finally:
         disconnected.cancel()
-        await loop.run_in_executor(thread, response.close)
-        thread.shutdown(wait=False)
     await send({"type": "http.response.body", "body": b""})
 
 

@@ -6,6 +6,7 @@ number of ids: events of the site make no goals until the caller's transaction e
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -48,7 +49,7 @@ def tag(site_id: int, ids: Collection[int], name: str) -> int:
     with transaction.atomic():
         quota.lock_names(site_id)  # otherwise the tag may be merged into another at this moment
         untagged: Sequence[int] = list(
-            select_live_goals(site_id, ids).exclude(tags__name=name).values_list("pk", flat=True)
+            select_live_goals(site_id, ids).exclude(has_tag(site_id, tag__name=name)).values_list("pk", flat=True)
         )
         if untagged:
             tag_, _ = Tag.objects.get_or_create(site_id=site_id, name=name)
@@ -69,7 +70,12 @@ def untag(site_id: int, ids: Collection[int], name: str) -> int:
 
 def filter_tagged(site_id: int, goals: QuerySet[Goal], name: str) -> QuerySet[Goal]:
     """Return the goals of a site that have a tag of this name, with or without white space around it."""
-    return goals.filter(Exists(_tags_named(site_id, name).filter(goals=OuterRef("pk"))))
+    return goals.filter(has_tag(site_id, tag__in=_tags_named(site_id, name)))
+
+
+def has_tag(site_id: int, **condition: Any) -> Exists:
+    """Return the condition that a goal has a tag with these fields."""
+    return Exists(GoalTag.objects.filter(site_id=site_id, goal=OuterRef("pk"), **condition))
 
 
 def _tags_named(site_id: int, name: str) -> QuerySet[Tag]:

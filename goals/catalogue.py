@@ -11,6 +11,7 @@ from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalBinding, GoalTag, Tag, WaitingName
 from goals.naming import EVENT_NAME_LENGTH, GOAL_TYPES, parse_goal_name
 from goals.recording import find_goals_of_events
+from site_rows import lock_first
 
 EDITABLE_FIELDS: Final = ("name", "type", "description", "has_multiple_conversions")
 PURGE_CHUNK = 5_000
@@ -64,7 +65,7 @@ def change_goal(
     fields = set(fields)
     with transaction.atomic():
         quota.lock_names(goal.site_id)
-        before = Goal.objects.get(pk=goal.pk, deleted_at=None)
+        before = Goal.objects.get(site_id=goal.site_id, pk=goal.pk, deleted_at=None)
         if keeps_receiving:
             for event in list_events_leading_to(before, template=template):
                 bind_event(goal, event, template=template)
@@ -113,14 +114,15 @@ def unbind_event(binding: GoalBinding) -> None:
 def archive_goal(goal: Goal, *, now: datetime) -> Goal:
     """Archive a goal. It still converts, and its conversions are flagged (promise K-19)."""
     goal.archived_at = goal.archived_at or now
-    Goal.objects.filter(pk=goal.pk).update(archived_at=goal.archived_at, updated_at=now)
+    Goal.objects.filter(site_id=goal.site_id, pk=goal.pk).update(archived_at=goal.archived_at, updated_at=now)
     return goal
 
 
 def restore_goal(goal: Goal) -> Goal:
     """Restore an archived goal."""
     goal.archived_at = None
-    Goal.objects.filter(pk=goal.pk).update(archived_at=None, updated_at=datetime.now(UTC))
+    now = datetime.now(UTC)
+    Goal.objects.filter(site_id=goal.site_id, pk=goal.pk).update(archived_at=None, updated_at=now)
     return goal
 
 
@@ -133,25 +135,19 @@ def delete_goal(goal: Goal, *, now: datetime) -> None:
     with transaction.atomic():
         quota.lock_names(goal.site_id)
         ids = merging.list_merged_below(goal)
-        GoalBinding.objects.filter(goal__in=ids).delete()
-        Goal.objects.filter(pk__in=ids, deleted_at=None).update(deleted_at=now)
+        GoalBinding.objects.filter(site_id=goal.site_id, goal__in=ids).delete()
+        Goal.objects.filter(site_id=goal.site_id, pk__in=ids, deleted_at=None).update(deleted_at=now)
         waiting.requeue_names(goal.site_id, now=datetime.now(UTC))
 
 
 def purge_deleted() -> bool:
     """Delete a chunk of a deleted goal's rows, or the goal after its last row. Return False if none is left."""
-    # Site by site: a distributed PostgreSQL locks rows of one site at a time.
-    deleted = Goal.objects.filter(deleted_at__isnull=False).order_by("deleted_at")
-    return any(_purge_some(site_id) for site_id in dict.fromkeys(deleted.values_list("site_id", flat=True)))
-
-
-def _purge_some(site_id: int) -> bool:
-    """Delete a chunk of the rows of a site's first deleted goal. Return False if other workers purge all of them."""
     with transaction.atomic():
-        deleted = Goal.objects.filter(site_id=site_id, deleted_at__isnull=False).order_by("deleted_at")
-        goal = deleted.select_for_update(skip_locked=True).first()
+        # Another worker may purge the first one.
+        goal = lock_first(Goal.objects.filter(deleted_at__isnull=False).order_by("deleted_at"))
         if goal is None:
             return False
+        site_id = goal.site_id
         # In the order of the index of a goal's conversions. By id the scan would pass other goals' rows.
         rows = Conversion.objects.filter(site_id=site_id, goal=goal).order_by("occurred_at", "id")
         chunk = list(rows.values_list("id", flat=True)[:PURGE_CHUNK])
@@ -197,7 +193,7 @@ def rename_tag(tag: Tag, name: str) -> Tag:
         existing = Tag.objects.filter(site_id=tag.site_id, name=name).exclude(pk=tag.pk).first()
         if existing is not None:
             raise TagTakenError(existing.pk)
-        tag = Tag.objects.get(pk=tag.pk)
+        tag = Tag.objects.get(site_id=tag.site_id, pk=tag.pk)
         tag.name = name
         tag.save(update_fields=["name"])
     return tag
@@ -212,7 +208,7 @@ def merge_tags(tag: Tag, into: Tag) -> Tag:
         raise ValueError("these tags belong to two sites")
     with transaction.atomic():
         quota.lock_names(tag.site_id)  # events tag new goals under it
-        tag, into = (Tag.objects.get(pk=old.pk) for old in (tag, into))
+        tag, into = (Tag.objects.get(site_id=old.site_id, pk=old.pk) for old in (tag, into))
         if tag.pk != into.pk:
             tagged = GoalTag.objects.filter(site_id=tag.site_id, tag=tag)
             add_tag(tag.site_id, [into], tagged.values_list("goal_id", flat=True))

@@ -80,15 +80,18 @@ def find_goals(
     of `lastConversion` goals that never converted come last. So do goals without revenue in the currency in either
     direction of `revenue`.
 
-    Two queries and those of `live_goals`; one more for `revenue` without a currency. An order by a figure ranks every
-    goal of the sites. Figures change while people turn pages: a goal whose rank changes may be on two pages or none.
+    Two queries a site and those of `live_goals`; one more for `revenue` without a currency. An order by a figure ranks
+    every goal of the sites, and a page of several sites reads those before it. Figures change while people turn pages:
+    a goal whose rank changes may be on two pages or none.
     """
     if not site_ids:
         return GoalPage([], 0, None)
     end = None if limit is None else offset + limit + 1
     ranked = _rank(site_ids, goal_filter, now=now, order=order, after=after, part=(offset, end))
     rows, rest = ranked.rows[:limit], ranked.rows[limit:] if limit is not None else []
-    goals = live_goals(site_ids).prefetch_related(None).prefetch_related(*with_).in_bulk([id_ for id_, _ in rows])
+    goals: dict[int, Goal] = {}
+    for site_id in site_ids:
+        goals |= live_goals(site_id, with_=with_).in_bulk([id_ for id_, _ in rows])
     return GoalPage(
         [goals[id_] for id_, _ in rows if id_ in goals],
         ranked.total,
@@ -120,7 +123,7 @@ def _rank(
 ) -> _Ranked:
     if order.key in COLUMNS:
         return _rank_by_column(site_ids, goal_filter, order=order, after=after, part=part)
-    ids = filter_goals(site_ids, goal_filter).values_list("pk", flat=True)
+    ids = [id_ for site_id in site_ids for id_ in filter_goals(site_id, goal_filter).values_list("pk", flat=True)]
     currency = order.currency
     if order.key == "revenue" and not currency:
         currency = next(iter(load_currencies(site_ids)), "")
@@ -161,16 +164,23 @@ def _rank_by_column(
     after: GoalPosition | None,
     part: tuple[int, int | None],
 ) -> _Ranked:
-    goals = filter_goals(site_ids, goal_filter)
-    total = goals.count()
     column = COLUMNS[order.key]
     direction, lookup = ("-", "lt") if order.is_descending else ("", "gt")
+    later = Q()
     if after is not None:
         rank = names.sort_key(Value(after.rank, output_field=TextField())) if order.key == "name" else after.rank
-        goals = goals.filter(Q((f"{column}__{lookup}", rank)) | Q((column, rank), (f"pk__{lookup}", after.id)))
-    rows = goals.order_by(f"{direction}{column}", f"{direction}pk")
+        later = Q((f"{column}__{lookup}", rank)) | Q((column, rank), (f"pk__{lookup}", after.id))
     shown = "name" if order.key == "name" else column
-    return _Ranked(list(rows.values_list("pk", shown)[slice(*part)]), total)
+    is_of_one = len(site_ids) == 1
+    total, rows = 0, list[tuple[Any, int, Rank]]()
+    for site_id in site_ids:
+        goals = filter_goals(site_id, goal_filter)
+        total += goals.count()
+        ordered = goals.filter(later).order_by(f"{direction}{column}", f"{direction}pk")
+        rows += ordered.values_list(column, "pk", shown)[slice(*part) if is_of_one else slice(part[1])]
+    if not is_of_one:  # the sort keys compare in Python as in PostgreSQL, by code points
+        rows = sorted(rows, key=operator.itemgetter(0, 1), reverse=order.is_descending)[slice(*part)]
+    return _Ranked([(id_, rank) for _, id_, rank in rows], total)
 
 
 def _fetch(query: str, parameters: Mapping[str, Any]) -> Iterator[Any]:

@@ -71,11 +71,12 @@ def _load_pointers(site_id: int) -> dict[int, int]:
 def _set_pointer(goal: Goal, into: Goal | None) -> None:
     """Set a goal's pointer, and `counts_for` of this goal and of all goals merged into it."""
     now = datetime.now(UTC)
-    Goal.objects.filter(pk=goal.pk).update(merged_into=into, updated_at=now)
+    goals = Goal.objects.filter(site_id=goal.site_id)
+    goals.filter(pk=goal.pk).update(merged_into=into, updated_at=now)
     pointers = _load_pointers(goal.site_id)
     for id_ in list_merged_below(goal):
         through = follow_pointers(id_, pointers)
-        Goal.objects.filter(pk=id_).update(counts_for=through[-1] if through else None)
+        goals.filter(pk=id_).update(counts_for=through[-1] if through else None)
     goal.refresh_from_db()
 
 

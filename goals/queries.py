@@ -1,6 +1,6 @@
 """Lists of live goals and of their conversions, as people and programs read them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -8,12 +8,12 @@ from typing import Final
 
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import connection
-from django.db.models import BooleanField, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import BooleanField, F, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Greatest
 
 import names
-from goals.models import Conversion, Goal, Tag
+from goals.models import Conversion, Goal, GoalTag, Tag
 from goals.reports.figures import load_member_ids
 
 # Of a conversion's properties as JSON. An event of 1 MB has 1.9 MB at most; earlier versions stored up to 50 MB.
@@ -48,43 +48,46 @@ class ConversionPosition:
     id: int
 
 
-def live_goals(site_ids: Collection[int]) -> QuerySet[Goal]:
-    """Return the goals of these sites that are neither deleted nor merged, with `last_conversion_at` and `merged_ids`.
+def live_goals(site_id: int, *, with_: Iterable[str] = ("tags", "bindings")) -> QuerySet[Goal]:
+    """Return the goals of a site that are neither deleted nor merged, with `last_conversion_at` and `merged_ids`.
 
-    Site, tags and bindings are loaded, too. Three queries a page, two probes of an index for each goal, and one for
+    The site, tags and bindings are loaded, too. Three queries a page, two probes of an index for each goal, and one for
     each goal merged into it.
     """
-    last = Conversion.objects.filter(goal=OuterRef("pk")).order_by("-occurred_at", "-id").values("occurred_at")[:1]
-    merged = Goal.objects.filter(counts_for=OuterRef("pk"), deleted_at=None).annotate(last_at=Subquery(last))
+    conversions = Conversion.objects.filter(site_id=site_id, goal=OuterRef("pk"))
+    last = conversions.order_by("-occurred_at", "-id").values("occurred_at")[:1]
+    members = Goal.objects.filter(site_id=site_id, counts_for=OuterRef("pk"), deleted_at=None)
+    merged = members.annotate(last_at=Subquery(last))
+    tags = Prefetch("tags", Tag.objects.filter(site_id=site_id))
     last_of_merged = merged.order_by(F("last_at").desc(nulls_last=True)).values("last_at")[:1]
     return (
-        Goal.objects.filter(site_id__in=site_ids, deleted_at=None, counts_for=None)
+        Goal.objects.filter(site_id=site_id, deleted_at=None, counts_for=None)
         .annotate(
             last_conversion_at=Greatest(Subquery(last), Subquery(last_of_merged)),
             merged_ids=ArraySubquery(merged.order_by("pk").values("pk")),
         )
         .select_related("site")
-        .prefetch_related("tags", "bindings")
+        .prefetch_related(*(tags if name == "tags" else name for name in with_))
     )
 
 
-def find_live_goal(site_ids: Collection[int], goal_id: int, *, follows_merge: bool = False) -> Goal | None:
+def find_live_goal(site_id: int, goal_id: int, *, follows_merge: bool = False) -> Goal | None:
     """Return a goal of `live_goals` by its id; if it `follows_merge`, also by that of a merged goal. Four queries."""
-    goal = live_goals(site_ids).filter(pk=goal_id).first()
+    goal = live_goals(site_id).filter(pk=goal_id).first()
     if goal is None and follows_merge:
-        merged = Goal.objects.filter(pk=goal_id, site_id__in=site_ids, deleted_at=None)
-        goal = live_goals(site_ids).filter(pk__in=merged.values("counts_for")).first()
+        merged = Goal.objects.filter(site_id=site_id, pk=goal_id, deleted_at=None)
+        goal = live_goals(site_id).filter(pk__in=merged.values("counts_for")).first()
     return goal
 
 
-def filter_goals(site_ids: Collection[int], goal_filter: GoalFilter) -> QuerySet[Goal]:
-    """Return the live goals that pass the filter, in no order."""
-    goals = live_goals(site_ids)
+def filter_goals(site_id: int, goal_filter: GoalFilter) -> QuerySet[Goal]:
+    """Return the live goals of a site that pass the filter, in no order."""
+    goals = live_goals(site_id)
     if goal_filter.tags:
-        tagged = Tag.objects.filter(site_id__in=site_ids)
+        tagged = GoalTag.objects.filter(site_id=site_id)
         names_of_tags = sorted(set(goal_filter.tags))
         for choice in [[name] for name in names_of_tags] if goal_filter.needs_every_tag else [names_of_tags]:
-            goals = goals.filter(pk__in=tagged.filter(name__in=choice).values("goals"))
+            goals = goals.filter(pk__in=tagged.filter(tag__name__in=choice).values("goal_id"))
     if goal_filter.is_archived is not None:
         goals = goals.filter(archived_at__isnull=not goal_filter.is_archived)
     if goal_filter.is_made_by_event is not None:
@@ -118,13 +121,13 @@ def list_goal_conversions(goal: Goal, *, after: ConversionPosition | None, limit
 
 
 def list_visitor_conversions(
-    site_ids: Collection[int], visitor_code: str, *, after: ConversionPosition | None, limit: int
+    site_id: int, visitor_code: str, *, after: ConversionPosition | None, limit: int
 ) -> list[Conversion]:
-    """Return a page of a visitor's conversions on these sites, newest first, without their properties.
+    """Return a page of a visitor's conversions on a site, newest first, without their properties.
 
     One query, however deep the page.
     """
-    conversions = Conversion.objects.filter(site_id__in=site_ids, visitor_code=visitor_code)
+    conversions = Conversion.objects.filter(site_id=site_id, visitor_code=visitor_code)
     return _page(conversions, after=after, limit=limit)
 
 
@@ -142,27 +145,30 @@ def _page(conversions: QuerySet[Conversion], *, after: ConversionPosition | None
     return list(conversions[:limit])
 
 
-def estimate_properties_bytes(conversion_ids: Sequence[int]) -> list[tuple[int, int]]:
+def estimate_properties_bytes(site_id: int, conversion_ids: Sequence[int]) -> list[tuple[int, int]]:
     """Return ids with an upper limit of the bytes of their properties as JSON, in the order given. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT c.id, {PROPERTIES_BYTES} FROM goals_conversion c WHERE c.id = ANY(%b::bigint[])",
-            [list(conversion_ids)],
+            f"""
+            SELECT c.id, {PROPERTIES_BYTES} FROM goals_conversion c
+             WHERE c.site_id = %s AND c.id = ANY(%b::bigint[])
+            """,
+            [site_id, list(conversion_ids)],
         )
         sizes = dict(cursor.fetchall())
     return [(id_, sizes[id_]) for id_ in conversion_ids if id_ in sizes]
 
 
-def load_properties(conversion_ids: Sequence[int]) -> dict[int, str | None]:
+def load_properties(site_id: int, conversion_ids: Sequence[int]) -> dict[int, str | None]:
     """Return the properties of conversions as JSON, by id; None where they are more than MOST_PROPERTIES. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT c.id, CASE WHEN octet_length(json.properties) <= %s THEN json.properties END
               FROM goals_conversion c, LATERAL (SELECT c.properties::text AS properties OFFSET 0) AS json
-             WHERE c.id = ANY(%b::bigint[])
+             WHERE c.site_id = %s AND c.id = ANY(%b::bigint[])
             """,
-            [MOST_PROPERTIES, list(conversion_ids)],
+            [MOST_PROPERTIES, site_id, list(conversion_ids)],
         )
         return dict(cursor.fetchall())
 

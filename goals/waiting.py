@@ -141,7 +141,7 @@ def remove_names(site_id: int, names: Iterable[str]) -> None:
 
 
 def list_waiting_sites() -> list[int]:
-    """Return the sites with names in their queue or names to release. One query."""
+    """Return the sites with names in their queue or names to release. One query, which goes to all sites."""
     return list(WaitingName.objects.order_by("site_id").values_list("site_id", flat=True).distinct())
 
 

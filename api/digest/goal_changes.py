@@ -83,7 +83,7 @@ def select_goals_to_change(change: GoalsChange) -> QuerySet[Goal]:
     goals = bulk_changes.select_live_goals(change.site_id, change.goal_ids)
     match change.action:
         case Action.TAG:
-            return goals.exclude(tags__name=change.tag)
+            return goals.exclude(bulk_changes.has_tag(change.site_id, tag__name=change.tag))
         case Action.UNTAG:
             return bulk_changes.filter_tagged(change.site_id, goals, change.tag)
         case Action.ARCHIVE:
@@ -97,7 +97,11 @@ def select_goals_to_change(change: GoalsChange) -> QuerySet[Goal]:
 def start_change(change: GoalsChange, *, user: "User", now: datetime) -> None:
     """Start a change, with its one entry in the log. Do nothing if it was started already."""
     with transaction.atomic():
-        locked = GoalsChange.objects.select_for_update().select_related("site").get(pk=change.pk)
+        locked = (
+            GoalsChange.objects.select_for_update(of=("self",))
+            .select_related("site")
+            .get(site_id=change.site_id, pk=change.pk)
+        )
         if locked.started_at is not None:
             return
         waiting = select_goals_to_change(locked)

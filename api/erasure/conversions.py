@@ -32,7 +32,9 @@ def forget_conversions(erasure: Erasure, conversion_ids: Sequence[int]) -> None:
     """Delete the messages of these conversions, and keep of the conversions what totals need."""
     if not conversion_ids:
         return
-    keys = Conversion.objects.filter(pk__in=conversion_ids).values_list("message_key", flat=True)
+    keys = Conversion.objects.filter(site_id=erasure.site_id, pk__in=conversion_ids).values_list(
+        "message_key", flat=True
+    )
     messages = message_ids_of(erasure.site_id, list(keys))
     erasure.messages += Message.objects.filter(pk__in=messages).delete()[0]
     with connection.cursor() as cursor:
@@ -41,11 +43,12 @@ def forget_conversions(erasure: Erasure, conversion_ids: Sequence[int]) -> None:
             UPDATE goals_conversion AS c
                SET visitor_code = %s, keyed_by = 0, user_id = NULL, anonymous_id = NULL, properties = '{}',
                    message_key = 'erased:' || c.id
-              FROM (SELECT id, visitor_code FROM goals_conversion WHERE id = ANY(%s) ORDER BY id FOR UPDATE) AS old
-             WHERE c.id = old.id
+              FROM (SELECT id, visitor_code FROM goals_conversion
+                     WHERE site_id = %s AND id = ANY(%s) ORDER BY id FOR UPDATE) AS old
+             WHERE c.site_id = %s AND c.id = old.id
             RETURNING c.occurred_at, c.goal_id, old.visitor_code, c.visitor_code, c.revenue, c.currency
             """,
-            [erasure.marker, list(conversion_ids)],
+            [erasure.marker, erasure.site_id, list(conversion_ids), erasure.site_id],
         )
         erasure.conversions += move_totals(erasure, cursor.fetchall())
 

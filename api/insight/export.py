@@ -133,23 +133,23 @@ def _pages(site: Site, person: Sequence[Identity]) -> Iterator[list[int]]:
 
 def _conversions(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]:
     for page in _pages(site, person):
-        for chunk in iter_chunks(estimate_properties_bytes(page)):
-            yield from _load_conversions(chunk)
+        for chunk in iter_chunks(estimate_properties_bytes(site.pk, page)):
+            yield from _load_conversions(site.pk, chunk)
 
 
-def _load_conversions(ids: Sequence[int]) -> Iterator[dict[str, Any]]:
+def _load_conversions(site_id: int, ids: Sequence[int]) -> Iterator[dict[str, Any]]:
     """Yield conversions in the order of their ids. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT g.name, c.visitor_code, c.user_id, c.anonymous_id, c.occurred_at, c.revenue, c.currency, c.value,
                    c.properties::text, c.message_key
-              FROM unnest(%s::bigint[]) WITH ORDINALITY AS wanted (id, place)
-              JOIN goals_conversion c ON c.id = wanted.id
-              JOIN goals_goal g ON g.id = c.goal_id
+              FROM unnest(%(ids)s::bigint[]) WITH ORDINALITY AS wanted (id, place)
+              JOIN goals_conversion c ON c.site_id = %(site)s AND c.id = wanted.id
+              JOIN goals_goal g ON g.site_id = %(site)s AND g.id = c.goal_id
              ORDER BY wanted.place
             """,
-            [list(ids)],
+            {"site": site_id, "ids": list(ids)},
         )
         for goal, code, user, anonymous, at, revenue, currency, value, properties, key in cursor.fetchall():
             yield {
@@ -169,7 +169,7 @@ def _load_conversions(ids: Sequence[int]) -> Iterator[dict[str, Any]]:
 def _messages(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]:
     """Yield the messages that made the conversions, as received, in the order of these."""
     for page in _pages(site, person):
-        keys = list(Conversion.objects.filter(pk__in=page).values_list("message_key", flat=True))
+        keys = list(Conversion.objects.filter(site=site, pk__in=page).values_list("message_key", flat=True))
         kept = Message.objects.filter(pk__in=message_ids_of(site.pk, keys)).order_by("pk")
         for chunk in iter_chunks(kept.values_list("pk", BODY_BYTES)):
             for message in kept.filter(pk__in=chunk):

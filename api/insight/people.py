@@ -129,7 +129,7 @@ def last_conversions(site: Site, person: Sequence[Identity], *, limit: int = LAS
     Two queries, by the visitors' index; of more than MOST_CODES visitor codes only the first are looked at.
     """
     ids = [id_ for id_, _ in newest_conversions(site.pk, visitor_codes(person)[:MOST_CODES], limit=limit)]
-    conversions = Conversion.objects.filter(pk__in=ids).defer("properties").select_related("goal")
+    conversions = Conversion.objects.filter(site=site, pk__in=ids).defer("properties").select_related("goal")
     return sorted(conversions, key=lambda conversion: (conversion.occurred_at, conversion.pk), reverse=True)
 
 
@@ -141,17 +141,17 @@ def newest_conversions(
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT last.id, last.occurred_at FROM unnest(%(sites)s::bigint[], %(codes)s::text[]) AS code (site_id, code)
+            SELECT last.id, last.occurred_at FROM unnest(%(codes)s::text[]) AS code (code)
               JOIN LATERAL (
                 SELECT c.id, c.occurred_at FROM goals_conversion c
-                  JOIN goals_goal g ON g.id = c.goal_id AND g.deleted_at IS NULL
-                 WHERE c.site_id = code.site_id AND c.visitor_code = code.code
+                  JOIN goals_goal g ON g.site_id = %(site)s AND g.id = c.goal_id AND g.deleted_at IS NULL
+                 WHERE c.site_id = %(site)s AND c.visitor_code = code.code
                    AND (c.occurred_at, c.id) < (coalesce(%(at)s, 'infinity'::timestamptz), %(id)s)
                  ORDER BY c.occurred_at DESC, c.id DESC LIMIT %(limit)s
               ) AS last ON true
              ORDER BY last.occurred_at DESC, last.id DESC LIMIT %(limit)s
             """,
-            {"sites": [site_id] * len(codes), "codes": list(codes), "at": at, "id": id_, "limit": limit},
+            {"site": site_id, "codes": list(codes), "at": at, "id": id_, "limit": limit},
         )
         return list(cursor.fetchall())
 

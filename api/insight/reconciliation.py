@@ -103,7 +103,7 @@ SELECT m.source_id,
      WHERE site_id = %(site)s AND message_key = m.conversion LIMIT 1
   ) AS c ON true
   -- Rows of a deleted goal are deleted in steps. Until then its conversions exist, and count nowhere.
-  LEFT JOIN goals_goal g ON g.id = coalesce(c.goal_id, m.goal_id) AND g.deleted_at IS NULL
+  LEFT JOIN goals_goal g ON g.site_id = %(site)s AND g.id = coalesce(c.goal_id, m.goal_id) AND g.deleted_at IS NULL
  WHERE m.received_at >= %(since)s
  GROUP BY 1, 2, 3
 """

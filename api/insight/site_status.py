@@ -95,13 +95,15 @@ def count_conversions(site: Site, *, now: datetime) -> tuple[dict[datetime, int]
             SELECT date_bin('1 hour', occurred_at, 'epoch'), NULL::date, count(*)
               FROM goals_goal g, LATERAL (
                    SELECT c.occurred_at FROM goals_conversion c
-                    WHERE c.goal_id = g.id AND c.occurred_at >= %(hour)s AND c.occurred_at <= %(now)s
+                    WHERE c.site_id = %(site)s AND c.goal_id = g.id
+                      AND c.occurred_at >= %(hour)s AND c.occurred_at <= %(now)s
                    OFFSET 0) AS each  -- OFFSET 0, because the planner might join the whole table
              WHERE g.site_id = %(site)s AND g.deleted_at IS NULL
              GROUP BY 1
              UNION ALL
             SELECT NULL, d.day, sum(d.conversions)::bigint
-              FROM goals_goal g JOIN goals_goalday d ON d.goal_id = g.id AND d.day >= %(day)s
+              FROM goals_goal g
+              JOIN goals_goalday d ON d.site_id = %(site)s AND d.goal_id = g.id AND d.day >= %(day)s
              WHERE g.site_id = %(site)s AND g.deleted_at IS NULL
              GROUP BY d.day
             """,
@@ -158,7 +160,7 @@ class Problems:
 def find_problems(site: Site, *, now: datetime, most: int = 5) -> Problems:
     """Return the problems of a site. Three queries."""
     duplicates = DuplicateSources.objects.filter(site=site, last_seen_at__gt=now - DUPLICATES_AGE).order_by("pk")
-    later = Conversion.objects.filter(goal=OuterRef("pk"), occurred_at__gt=OuterRef("archived_at"))
+    later = Conversion.objects.filter(site=site, goal=OuterRef("pk"), occurred_at__gt=OuterRef("archived_at"))
     archived = Goal.objects.filter(Exists(later), site=site, deleted_at=None, archived_at__isnull=False).order_by("pk")
     return Problems(
         duplicates=list(duplicates.values_list("one__name", "other__name", "count")[:most]),

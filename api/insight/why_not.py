@@ -124,9 +124,9 @@ class _Question:
         self.site, self.config, self.goal, self.person, self.ids = site, config, goal, person, ids
         self.messages, self.searched = found.messages, found.searched
         self.codes = visitor_codes(person)
-        kept = GoalVisitor.objects.filter(goal=OuterRef("pk"), visitor_code__in=self.codes).values("goal")
+        kept = GoalVisitor.objects.filter(site=site, goal=OuterRef("pk"), visitor_code__in=self.codes).values("goal")
         members = list(
-            Goal.objects.filter(Q(pk=goal.pk) | Q(counts_for=goal.pk), deleted_at=None).annotate(
+            Goal.objects.filter(Q(pk=goal.pk) | Q(counts_for=goal.pk), site=site, deleted_at=None).annotate(
                 total=Subquery(kept.annotate(sum=Sum("conversions")).values("sum")),
                 last_at=Subquery(kept.annotate(max=Max("last_at")).values("max")),
                 bound=ArrayAgg(

@@ -3,7 +3,8 @@
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
@@ -116,19 +117,24 @@ class VisitorConversions(APIView):
     def get(self, request: Request, code: str) -> HttpResponse:
         """List a visitor's conversions, newest first, without deleted goals. Percent-encode the code, slashes too."""
         query = VisitorConversionQuery.read(request)
-        found = list_visitor_conversions(
-            visible_sites(request, query.get("site", "")),
-            code.replace("\0", "\ufffd"),  # as it is stored
-            after=query.get("cursor"),
-            limit=query["limit"] + 1,
-        )
-        return answer_page(request, found, limit=query["limit"])
+        found = [
+            conversion
+            for site_id in visible_sites(request, query.get("site", ""))
+            for conversion in list_visitor_conversions(
+                site_id,
+                code.replace("\0", "\ufffd"),  # as it is stored
+                after=query.get("cursor"),
+                limit=query["limit"] + 1,
+            )
+        ]
+        found.sort(key=lambda conversion: (conversion.occurred_at, conversion.pk), reverse=True)
+        return answer_page(request, found[: query["limit"] + 1], limit=query["limit"])
 
 
 def answer_page(request: Request, found: Sequence[Conversion], *, limit: int) -> HttpResponse:
     """Answer `{"results": […], "next": cursor or null}` from up to `limit + 1` conversions.
 
-    A page ends earlier if its properties would exceed PAGE_BYTES. Two queries for each 4 MiB of them.
+    A page ends earlier if its properties would exceed PAGE_BYTES. Two queries a site for each 4 MiB of them.
     """
     results, properties = with_properties(found[:limit])
     audit_reading(request, {conversion.site_id for conversion in results})
@@ -141,8 +147,14 @@ def with_properties(conversions: Sequence[Conversion]) -> tuple[list[Conversion]
     """Return the first conversions with PAGE_BYTES of properties, at least one, and the JSON of each by id."""
     texts: dict[int, str | None] = {}
     total = 0
-    for chunk in iter_chunks(estimate_properties_bytes([conversion.pk for conversion in conversions])):
-        loaded = load_properties(chunk)
+    sizes: dict[int, int] = {}
+    site_of = {conversion.pk: conversion.site_id for conversion in conversions}
+    for site_id, ids in group_by_site(site_of).items():
+        sizes |= dict(estimate_properties_bytes(site_id, ids))
+    for chunk in iter_chunks((id_, sizes[id_]) for id_ in site_of if id_ in sizes):
+        loaded: dict[int, str | None] = {}
+        for site_id, ids in group_by_site({id_: site_of[id_] for id_ in chunk}).items():
+            loaded |= load_properties(site_id, ids)
         for id_ in chunk:
             properties = loaded.get(id_)  # None also for a row that was erased at this moment
             total += len(properties or "")
@@ -150,6 +162,14 @@ def with_properties(conversions: Sequence[Conversion]) -> tuple[list[Conversion]
                 return [conversion for conversion in conversions if conversion.pk in texts], texts
             texts[id_] = properties
     return [conversion for conversion in conversions if conversion.pk in texts], texts
+
+
+def group_by_site(site_of: Mapping[int, int]) -> dict[int, list[int]]:
+    """Return the ids of rows by site. Pure."""
+    ids = defaultdict[int, list[int]](list)
+    for id_, site_id in site_of.items():
+        ids[site_id].append(id_)
+    return ids
 
 
 def write_cursor(conversion: Conversion) -> str:

@@ -66,7 +66,7 @@ def test_merge__of_overlapping_goals__counts_the_union_and_is_undone(
         assert sum(point.visits for point in points) == 4
     assert [part.value for part in load_breakdown(b, BreakdownField.PROPERTY, path=["of"]).parts] == ["B", "A"]
     assert [each.goal_id for each in list_goal_conversions(b, after=None, limit=3)] == [b.pk, a.pk, b.pk]
-    live = {goal.pk: vars(goal)["last_conversion_at"] for goal in live_goals([world.site.pk])}
+    live = {goal.pk: vars(goal)["last_conversion_at"] for goal in live_goals(world.site.pk)}
     assert a.pk not in live
     assert live[b.pk] == after.last_conversion_at
 

@@ -23,7 +23,7 @@ NAME = "SegmentIO track – Signed Up"
 
 def ask(world: World, person: str = "user-1", goal: str = NAME) -> WhyNotAnswer:
     pk = Goal.objects.get(site=world.site, name=goal).pk
-    found = find_live_goal([world.site.pk], pk)
+    found = find_live_goal(world.site.pk, pk)
     assert found is not None
     return why_not(Site.objects.get(pk=world.site.pk), person, found)
 

@@ -55,6 +55,7 @@ ALLOWED_PLACES: Final = {
     "api/http/credentials.py:_find_source": "finds the site of a write key, with its source and rules",
     "api/http/credentials.py:find_sources": "finds the sites of write keys, with their sources and rules",
     "api/alerts/evaluate.py:list_watched_sites": "finds the sites with alerts, once a round",
+    "goals/waiting.py:list_waiting_sites": "finds the sites with waiting names, once a second",
     "api/pages/tables.py": "the tables that Django's administrators read, over all sites",
 }
 # Modules that send the statements of their callers.

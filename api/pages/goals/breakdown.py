@@ -127,7 +127,7 @@ def name_parts(
         names = {str(pk): name for pk, name in name_sources(site).items()}
     elif by == BreakdownBy.GOAL:
         ids = [part.value for part in breakdown.parts if part.value]
-        names = {str(pk): name for pk, name in Goal.objects.filter(pk__in=ids).values_list("pk", "name")}
+        names = {str(pk): name for pk, name in Goal.objects.filter(site=site, pk__in=ids).values_list("pk", "name")}
     parts = [("(none)" if part.value is None else names.get(part.value, part.value), part) for part in breakdown.parts]
     if breakdown.other is not None:
         parts.append((count_of(breakdown.values - len(breakdown.parts), "other"), breakdown.other))

@@ -32,7 +32,7 @@ def suggest_cleanup(request: HttpRequest, site: Site) -> HttpResponseBase:
     alike = group_similar(
         ((id_, name) for id_, name in names.items() if id_ not in grouped), template=site.goal_name_template
     )
-    unseen = filter_goals([site.pk], GoalFilter(is_archived=False, unseen_since=since)).filter(created_at__lt=since)
+    unseen = filter_goals(site.pk, GoalFilter(is_archived=False, unseen_since=since)).filter(created_at__lt=since)
     stale = list(unseen.prefetch_related(None).order_by("pk")[: MOST_ROWS + 1])
     return show(
         request,

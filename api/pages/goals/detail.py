@@ -49,7 +49,7 @@ class PlaceQuery(QueryForm):
 @site_page()
 def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBase:
     """Show a goal's figures, curve and events. A merged goal leads to the one it counts for."""
-    goal = find_live_goal([site.pk], goal_id, follows_merge=True)
+    goal = find_live_goal(site.pk, goal_id, follows_merge=True)
     if goal is None:
         raise Http404
     if goal.pk != goal_id:
@@ -116,7 +116,7 @@ def find_merged(goal: Goal) -> list[Goal]:
 
 def find_goal(site: Site, goal_id: int) -> Goal:
     """Return a live goal of this site. Raises Http404. Three queries."""
-    goal = find_live_goal([site.pk], goal_id)
+    goal = find_live_goal(site.pk, goal_id)
     if goal is None:
         raise Http404
     return goal

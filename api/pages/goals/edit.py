@@ -217,7 +217,7 @@ def unbind_event(request: HttpRequest, site: Site, goal_id: int, binding_id: int
 def ask_unbind(request: HttpRequest, site: Site, binding: GoalBinding) -> HttpResponseBase:
     """Return the page that asks for confirmation, with the goal's conversions of a day. One query."""
     day = timezone.now() - timedelta(hours=24)
-    count = Conversion.objects.filter(goal=binding.goal, occurred_at__gt=day)[: MOST_COUNTED + 1].count()
+    count = Conversion.objects.filter(site=site, goal=binding.goal, occurred_at__gt=day)[: MOST_COUNTED + 1].count()
     conversions = f"more than {MOST_COUNTED:,} conversions" if count > MOST_COUNTED else count_of(count, "conversion")
     return ask(
         request,

@@ -50,7 +50,7 @@ def write_csv(site: Site, ids: Sequence[int], currencies: Sequence[str], *, now:
     heads = ["id", "name", "status", "made by", "tags", *figures, "converting visitors", *money, "last conversion"]
     yield BYTE_ORDER_MARK + writer.writerow(heads)
     for start in range(0, len(ids), CHUNK):
-        goals = live_goals([site.pk]).in_bulk(ids[start : start + CHUNK])
+        goals = live_goals(site.pk).in_bulk(ids[start : start + CHUNK])
         chunk = [goals[id_] for id_ in ids[start : start + CHUNK] if id_ in goals]
         headlines = summarise_goals(site.pk, chunk, now=now)
         yield "".join(writer.writerow(make_cells(goal, headlines[goal.pk], currencies)) for goal in chunk)

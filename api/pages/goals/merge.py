@@ -28,7 +28,7 @@ def merge_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     The figures of the union are counted from every conversion of these goals.
     """
     asked = request.POST if request.method == "POST" else request.GET
-    goals = list(live_goals([site.pk]).filter(pk__in=read_ids(asked.getlist("goal"))).order_by("sort_key", "pk"))
+    goals = list(live_goals(site.pk).filter(pk__in=read_ids(asked.getlist("goal"))).order_by("sort_key", "pk"))
     into = next((goal for goal in goals if str(goal.pk) == asked.get("into")), None)
     if request.method == "POST" and into is not None and len(goals) > 1:
         return _merge(request, site, [goal for goal in goals if goal != into], into)
@@ -36,7 +36,7 @@ def merge_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     union = [id_ for ids in members.values() for id_ in ids]
     figures = load_figures(site.pk, {**members, 0: union}) if len(goals) > 1 else {}
     search = request.GET.get("q", "")
-    offered = filter_goals([site.pk], GoalFilter(search=search)).exclude(pk__in=[goal.pk for goal in goals])
+    offered = filter_goals(site.pk, GoalFilter(search=search)).exclude(pk__in=[goal.pk for goal in goals])
     if into is None and figures:
         into = max(goals, key=lambda goal: figures[goal.pk].conversions)
     return show(

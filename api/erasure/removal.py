@@ -159,7 +159,8 @@ def _forget(removal: Removal, begin: int, end: int) -> int:
                  WHERE id > %(begin)s AND id <= %(end)s AND site_id = %(site)s AND {has}
                  ORDER BY kind, value COLLATE "C" FOR UPDATE
             )
-            UPDATE cohorts_identity SET registers = {without}, updated_at = now() WHERE id IN (SELECT id FROM mine)
+            UPDATE cohorts_identity SET registers = {without}, updated_at = now()
+             WHERE site_id = %(site)s AND id IN (SELECT id FROM mine)
             """,
             {"begin": begin, "end": end, "site": removal.site_id, "name": removal.name},
         )

@@ -56,6 +56,7 @@ ALLOWED_PLACES: Final = {
     "api/http/credentials.py:find_sources": "finds the sites of write keys, with their sources and rules",
     "api/alerts/evaluate.py:list_watched_sites": "finds the sites with alerts, once a round",
     "goals/waiting.py:list_waiting_sites": "finds the sites with waiting names, once a second",
+    "api/digest/rekey.py": "work of `manage.py rekey`, over all sites",
     "api/pages/tables.py": "the tables that Django's administrators read, over all sites",
 }
 # Modules that send the statements of their callers.
@@ -158,6 +159,8 @@ def _list_frames() -> Iterator[tuple[str, str]]:
         path = Path(frame.f_code.co_filename)
         if path.parts[-4:-1] == ("django", "db", "migrations"):
             yield path.as_posix(), ""
+        elif path.parent.parts[-3:] == ("contrib", "admin", "templatetags") or path.parent.name == "admin":
+            yield "api/pages/tables.py", "render"  # a list of Django's admin is read while its template is rendered
         elif path.is_relative_to(ROOT) and path != Path(__file__):
             relative = path.relative_to(ROOT)
             if relative.parts[0] in PACKAGES or len(relative.parts) == 1:

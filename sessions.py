@@ -44,6 +44,7 @@ class LockSpace(IntEnum):
     GOAL_TOTALS = 0x474F4150  # a part of the totals of days and goals
     FIRST_SITE = 0x474F626F  # two processes that start at once make one first site
     SECRET_KEY = 0x474F6B65  # two processes that start at once record one key
+    PARTITIONS = 0x474F6461  # two workers change the partitions of the inbox one after the other
 
 
 def lock_until_commit(space: LockSpace, number: int = 0) -> None:

@@ -19,6 +19,7 @@ from api.alerts import evaluate, outbox
 from api.celery import app
 from api.digest import goal_changes, late_links, run
 from api.digest.claims import Claims
+from api.digest.partitions import advance_ids
 from api.digest.prune import prune_old
 from api.erasure import erase, removal
 from api.http.database import SessionKind, is_lock_timeout, refuse_other_key, set_django_session_kind
@@ -37,6 +38,7 @@ SCHEDULE: Final = (
     ("erase_people", 5.0, UPKEEP),
     ("remove_sites_and_personas", 5.0, UPKEEP),
     ("evaluate_alerts", 30.0, UPKEEP),
+    ("advance_message_ids", 60.0, UPKEEP),
     ("prune_messages", 60.0, UPKEEP),
     ("purge_goals", 60.0, UPKEEP),
     ("prune_notifications", 3600.0, UPKEEP),
@@ -108,6 +110,13 @@ def evaluate_alerts() -> None:
     """
     if ALERTS_THREAD not in {thread.name for thread in threading.enumerate()}:
         threading.Thread(target=evaluate_and_notify, name=ALERTS_THREAD, daemon=True).start()
+
+
+@app.task
+def advance_message_ids() -> None:
+    """Draw the ids of messages from the partition of the day."""
+    with unless_held("advance_message_ids"):
+        advance_ids(now=datetime.now(UTC))
 
 
 @app.task

@@ -9,9 +9,10 @@ from typing import Any, Final
 import msgspec
 from django.db import connection
 
-from api.checks.base import of_site, stream
-from api.digest.derivation import MESSAGE_COLUMNS, Derivation, StoredMessage
+from api.checks.base import stream
+from api.digest.derivation import MESSAGE_COLUMNS, MESSAGE_TABLES, Derivation, StoredMessage
 from api.http.chunks import iter_chunks
+from api.models import Site
 from cohorts import changes, merge
 from cohorts.models import SIZE
 
@@ -75,34 +76,34 @@ class Known:
 
 
 def load_batches(site_id: int | None) -> Iterator[list[ProcessedMessage]]:
-    sizes = stream(
-        f"""
-        SELECT m.id, octet_length(m.body)
-          FROM api_message m
-         WHERE {of_site("m.site_id")} AND m.digested_at IS NOT NULL AND m.body <> ''  -- empty: of an erased person
-           AND (m.status IN ('done', 'deferred') OR m.reason = 'goal_backlog_full')
-        """,
-        {"site": site_id},
-    )
-    for chunk in iter_chunks((id_, size) for id_, size in sizes):
-        yield _load_messages(chunk)
+    for site in Site.objects.order_by("pk").values_list("pk", flat=True) if site_id is None else [site_id]:
+        sizes = stream(
+            """
+            SELECT id, size FROM api_message
+             WHERE site_id = %(site)s AND digested_at IS NOT NULL AND size > 0  -- 0: of an erased person
+               AND (status IN ('done', 'deferred') OR reason = 'goal_backlog_full')
+            """,
+            {"site": site},
+        )
+        for chunk in iter_chunks((id_, size) for id_, size in sizes):
+            yield _load_messages(site, chunk)
 
 
-def _load_messages(ids: Sequence[int]) -> list[ProcessedMessage]:
+def _load_messages(site_id: int, ids: Sequence[int]) -> list[ProcessedMessage]:
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT {MESSAGE_COLUMNS}, m.site_id, m.status, m.reason, m.effects @> '{{converted}}',
+            SELECT {MESSAGE_COLUMNS}, m.status, m.reason, m.effects @> '{{converted}}',
                    m.warnings @> '{{unlisted_persona}}', m.digested_at
-              FROM api_message m WHERE m.id = ANY(%b::bigint[])
+              FROM {MESSAGE_TABLES} WHERE m.site_id = %(site)s AND m.id = ANY(%(ids)b::bigint[])
             """,
-            [list(ids)],
+            {"site": site_id, "ids": list(ids)},
         )
         return [
             ProcessedMessage(
-                site, StoredMessage.of_row(columns), status, reason, has_converted, is_unlisted, digested_at
+                site_id, StoredMessage.of_row(columns), status, reason, has_converted, is_unlisted, digested_at
             )
-            for *columns, site, status, reason, has_converted, is_unlisted, digested_at in cursor.fetchall()
+            for *columns, status, reason, has_converted, is_unlisted, digested_at in cursor.fetchall()
         ]
 
 

@@ -29,15 +29,16 @@ class Claims:
         self._worker = 0
         self.held_locks = HeldLocks()
 
-    def note(self, message_ids: Sequence[int]) -> None:
+    def note(self, site_id: int, message_ids: Sequence[int]) -> None:
         """Note the messages of the batch. One query, committed at once."""
         self._execute(
             """
-            INSERT INTO api_claim (worker, message_ids, claimed_at, server_started_at)
-            VALUES (%(worker)s, %(ids)s, clock_timestamp(), pg_postmaster_start_time())
-            ON CONFLICT (worker) DO UPDATE SET message_ids = excluded.message_ids, claimed_at = excluded.claimed_at
+            INSERT INTO api_claim (site_id, worker, message_ids, claimed_at, server_started_at)
+            VALUES (%(site)s, %(worker)s, %(ids)s, clock_timestamp(), pg_postmaster_start_time())
+            ON CONFLICT (worker) DO UPDATE SET site_id = excluded.site_id, message_ids = excluded.message_ids,
+                                               claimed_at = excluded.claimed_at
             """,
-            {"ids": list(message_ids)},
+            {"site": site_id, "ids": list(message_ids)},
         )
 
     def forget(self) -> None:
@@ -86,7 +87,7 @@ def recover_from_dead_workers(*, attempts: int) -> int:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(
                 """
-                SELECT message_ids, server_started_at = pg_postmaster_start_time() FROM api_claim
+                SELECT site_id, message_ids, server_started_at = pg_postmaster_start_time() FROM api_claim
                  WHERE worker = %s AND (claimed_at < clock_timestamp() - %s * interval '1 second'
                                       OR pg_try_advisory_xact_lock(worker))
                    FOR UPDATE SKIP LOCKED
@@ -95,13 +96,22 @@ def recover_from_dead_workers(*, attempts: int) -> int:
             )
             if (row := cursor.fetchone()) is None:
                 continue
-            ids, may_be_killers = row  # not if the worker died with the server
-            cursor.execute("SELECT id FROM api_message WHERE id = ANY(%b::bigint[]) FOR UPDATE SKIP LOCKED", [ids])
+            site_id, ids, may_be_killers = row  # not if the worker died with the server
+            cursor.execute(
+                """
+                SELECT id FROM api_message WHERE site_id = %s AND id = ANY(%b::bigint[]) FOR UPDATE SKIP LOCKED
+                """,
+                [site_id, ids],
+            )
             free = [id_ for (id_,) in cursor.fetchall()]
             if may_be_killers:
-                recovered += _count_attempt(cursor, free, attempts=attempts)
+                recovered += _count_attempt(cursor, site_id, free, attempts=attempts)
             cursor.execute(
-                "SELECT id FROM api_message WHERE id = ANY(%b::bigint[]) AND id <> ALL(%b::bigint[])", [ids, free]
+                """
+                SELECT id FROM api_message
+                 WHERE site_id = %s AND id = ANY(%b::bigint[]) AND id <> ALL(%b::bigint[])
+                """,
+                [site_id, ids, free],
             )
             locked = [id_ for (id_,) in cursor.fetchall()]
             cursor.execute("UPDATE api_claim SET message_ids = %b::bigint[] WHERE worker = %s", [locked, worker])
@@ -109,7 +119,7 @@ def recover_from_dead_workers(*, attempts: int) -> int:
     return recovered
 
 
-def _count_attempt(cursor: Any, ids: Sequence[int], *, attempts: int) -> int:
+def _count_attempt(cursor: Any, site_id: int, ids: Sequence[int], *, attempts: int) -> int:
     cursor.execute(
         """
         UPDATE api_message
@@ -117,8 +127,8 @@ def _count_attempt(cursor: Any, ids: Sequence[int], *, attempts: int) -> int:
                status = CASE WHEN attempts + 1 >= %s THEN 'failed' ELSE status END,
                reason = CASE WHEN attempts + 1 >= %s THEN 'worker_died' ELSE reason END,
                digested_at = CASE WHEN attempts + 1 >= %s THEN now() END
-         WHERE status IN ('pending', 'deferred') AND id = ANY(%b::bigint[])
+         WHERE site_id = %s AND status IN ('pending', 'deferred') AND id = ANY(%b::bigint[])
         """,
-        [attempts, attempts, attempts, ids],
+        [attempts, attempts, attempts, site_id, ids],
     )
     return int(cursor.rowcount)

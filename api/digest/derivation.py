@@ -15,8 +15,12 @@ from goals.recording import Hit, KeyedBy
 if TYPE_CHECKING:
     from api.models import Message
 
-# The columns of `api_message` for `StoredMessage.of_row`.
-MESSAGE_COLUMNS: Final = f"id, type, message_id, position, occurred_at, body, source_id, {READING}"
+# The columns for `StoredMessage.of_row`, and the tables that have them. A condition names the site of `m`.
+COLUMNS: Final = f"id, type, message_id, position, occurred_at, source_id, {READING}"  # without the body, the last one
+MESSAGE_COLUMNS: Final = (
+    f"m.id, m.type, m.message_id, m.position, m.occurred_at, m.source_id, {READING}, coalesce(b.body, '')"
+)
+MESSAGE_TABLES: Final = "api_message m LEFT JOIN api_messagebody b ON b.site_id = %(site)s AND b.id = m.id"
 Event = dict[str, Any]
 
 
@@ -54,11 +58,11 @@ class StoredMessage:
     @classmethod
     def of_row(cls, row: Sequence[Any]) -> Self:
         """Return the message of a row that begins with the columns MESSAGE_COLUMNS."""
-        id_, type_, message_id, position, occurred_at, body, source_id, reading = row[:8]
+        id_, type_, message_id, position, occurred_at, source_id, reading, body = row[:8]
         return cls(id_, type_, message_id, position, occurred_at, bytes(body), source_id, reading)
 
     @classmethod
-    def of_message(cls, message: "Message") -> Self:
+    def of_message(cls, message: "Message", body: bytes) -> Self:
         """Return the message of a row that Django read."""
         is_digested = message.status != "pending" and message.digested_at is not None
         return cls(
@@ -67,7 +71,7 @@ class StoredMessage:
             message.message_id,
             message.position,
             message.occurred_at,
-            bytes(message.body),
+            body,
             message.source_id,
             reading_of(message.reading, is_digested=is_digested),
         )

@@ -44,14 +44,14 @@ DETAIL_LENGTH: Final = 10_000
 log = structlog.get_logger(__name__)
 
 
-def digest_pending(config: SiteConfig, claims: Claims, *, limit: int, now: datetime) -> int:
+def digest_pending(config: SiteConfig, claims: Claims, *, first: int = 0, limit: int, now: datetime) -> int:
     """Digest one batch of a site's pending messages and return how many it took, 0 if none was free.
 
-    Messages that failed before, or whose worker died, go one at a time.
+    No pending message has an id below `first`. Messages that failed before, or whose worker died, go one at a time.
     """
     taken = _digest_again(config, claims, now=now)
-    taken += _digest(config, claims, partial(selection.claim_pending, config.site_id, limit), now=now)
-    return taken + _digest(config, claims, partial(selection.claim_suspect, config.site_id, now), now=now)
+    taken += _digest(config, claims, partial(selection.claim_pending, config.site_id, first, limit), now=now)
+    return taken + _digest(config, claims, partial(selection.claim_suspect, config.site_id, first, now), now=now)
 
 
 def digest_deferred(config: SiteConfig, claims: Claims, names: Sequence[str], *, now: datetime) -> int:
@@ -107,10 +107,10 @@ def _digest(
                 if not ids:
                     return 0
                 ids = ids[:most]
-                claims.note(ids)
-                batch = selection.load(ids)
+                claims.note(site_id, ids)
+                batch = selection.load(site_id, ids)
                 results = _apply_batch(config, claims, batch, also=also, failures=failures, tried=tried)
-                save_results(results, now=now)
+                save_results(site_id, results, now=now)
         except Exception as error:
             claims.forget()  # only a dead worker leaves its note
             also |= getattr(error, "also", frozenset())

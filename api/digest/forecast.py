@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from django.db import connection
 
-from api.digest.derivation import MESSAGE_COLUMNS, Derivation, StoredMessage
+from api.digest.derivation import MESSAGE_COLUMNS, MESSAGE_TABLES, Derivation, StoredMessage
 from api.digest.mapping import derive
 from api.digest.site_config import SiteConfig, load_site_config
 from api.events.body import UnreadableBodyError, read_body
@@ -232,7 +232,7 @@ def _last_messages(site_id: int, last: int, only: int | None) -> Iterator[Stored
             """
             SELECT id, size FROM (
                 SELECT id, size, sum(size) OVER (ORDER BY id DESC) AS so_far FROM (
-                    SELECT id, octet_length(body) AS size FROM api_message
+                    SELECT id, size FROM api_message
                      WHERE site_id = %s AND status <> 'rejected' AND (%s::bigint IS NULL OR id = %s)
                      ORDER BY id DESC LIMIT %s
                 ) AS m
@@ -242,6 +242,10 @@ def _last_messages(site_id: int, last: int, only: int | None) -> Iterator[Stored
         )
         for chunk in iter_chunks(cursor.fetchall()):
             cursor.execute(
-                f"SELECT {MESSAGE_COLUMNS} FROM api_message WHERE id = ANY(%b::bigint[]) ORDER BY id", [chunk]
+                f"""
+                SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES}
+                 WHERE m.site_id = %(site)s AND m.id = ANY(%(ids)b::bigint[]) ORDER BY m.id
+                """,
+                {"site": site_id, "ids": chunk},
             )
             yield from map(StoredMessage.of_row, cursor.fetchall())

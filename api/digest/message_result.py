@@ -9,7 +9,9 @@ from django.db import connection
 from api.digest.derivation import Derivation, GoalHit
 from api.digest.duplicate_sources import warn_of_duplicate_sources
 from api.digest.selection import ClaimedMessage
+from api.digest.transaction_settings import prefer_hash_joins
 from api.events.effects import Effect
+from api.models.message_rows import free_keys
 from goals.recording import HitOutcome, RecordedHit
 
 
@@ -66,8 +68,14 @@ def conclude(result: MessageResult, effects: Derivation, message: ClaimedMessage
         result.effects, result.reason = {Effect.NONE}, result.reason or effects.idle_reason
 
 
-def save_results(results: Sequence[MessageResult], *, now: datetime) -> None:
-    """Write the results of messages to their rows. One query."""
+def save_results(site_id: int, results: Sequence[MessageResult], *, now: datetime) -> None:
+    """Write the results of a site's messages to their rows. Two queries, three if any was rejected."""
+    if rejected := [result.id for result in results if result.status == "rejected"]:
+        free_keys(site_id, rejected)  # a resend of a rejected event gets a new chance
+    if not results:
+        return
+    prefer_hash_joins()
+    ids = [result.id for result in results]
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -80,11 +88,11 @@ def save_results(results: Sequence[MessageResult], *, now: datetime) -> None:
               FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
                           %b::bigint[], %b::int[], %b::smallint[])
                    AS v (id, status, reason, detail, waiting_for, effects, warnings, goal_id, failed_attempts, reading)
-             WHERE m.id = v.id
+             WHERE m.site_id = %s AND m.id = v.id AND m.id = ANY(%b::bigint[]) AND m.id BETWEEN %s AND %s
             """,
             [
                 now,
-                [result.id for result in results],
+                ids,
                 [result.status for result in results],
                 [result.reason for result in results],
                 [result.detail for result in results],
@@ -94,5 +102,9 @@ def save_results(results: Sequence[MessageResult], *, now: datetime) -> None:
                 [result.goal_id for result in results],
                 [result.failed_attempts for result in results],
                 [result.reading for result in results],
+                site_id,
+                ids,
+                min(ids),
+                max(ids),
             ],
         )

@@ -4,20 +4,20 @@ Runs beside the digest and can be interrupted: every batch is one transaction th
 """
 
 from collections.abc import Collection, Iterable, Iterator
-from itertools import chain
 from typing import Any, Final
 
 from django.conf import settings
 from django.db import OperationalError, transaction
-from django.db.models import Manager, Max
+from django.db.models import Manager, Max, QuerySet
 
 from api.digest import late_links
 from api.digest.derivation import StoredMessage
 from api.digest.digest import RETRIES, list_first_visitors
 from api.digest.mapping import derive
 from api.digest.site_config import SiteConfig, load_site_config
-from api.http.chunks import BODY_BYTES, iter_chunks
+from api.http.chunks import iter_chunks
 from api.models import Backfill, Message, Site
+from api.models.message_rows import load_bodies
 from cohorts import changes, identities, people
 from cohorts.models import Identity
 from goals import rekeying, totals
@@ -73,7 +73,14 @@ def last_id(backfill: Backfill) -> int:
 def _find_end(backfill: Backfill) -> int | None:
     """Return the last id of the next batch, None at the end of the table."""
     rows = TABLES[Stage(backfill.stage)]
-    ids = list(rows.filter(pk__gt=backfill.position).order_by("pk").values_list("pk", flat=True)[:BATCH])
+    if backfill.stage == Stage.MESSAGES:  # their ids have an index only within a site
+        of_sites = [_find_end_in(rows.filter(site=site), backfill.position) for site in Site.objects.only("pk")]
+        return min((end for end in of_sites if end is not None), default=None)
+    return _find_end_in(rows, backfill.position)
+
+
+def _find_end_in(rows: Manager[Any] | QuerySet[Any], after: int) -> int | None:
+    ids = list(rows.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[:BATCH])
     return ids[-1] if ids else None
 
 
@@ -95,14 +102,16 @@ def _links_of_conversions(begin: int, end: int) -> Iterator[tuple[int, changes.L
 
 def _links_of_messages(begin: int, end: int, config: dict[int, SiteConfig]) -> Iterator[tuple[int, changes.Link]]:
     """Yield the links of processed messages that are still kept, also those that a later one replaced."""
-    rows = Message.objects.filter(pk__gt=begin, pk__lte=end, digested_at__isnull=False).exclude(status="rejected")
-    sizes = rows.order_by("pk").values_list("pk", BODY_BYTES)
-    for message in chain.from_iterable(Message.objects.filter(pk__in=chunk) for chunk in iter_chunks(sizes)):
-        if message.site_id not in config:
-            config[message.site_id] = load_site_config(Site.objects.get(pk=message.site_id))
-        stored = StoredMessage.of_message(message)
-        change = derive(stored, config[message.site_id].for_message(stored)).change
-        yield from ((message.site_id, link) for link in (changes.links_of(change) if change else ()))
+    for site in Site.objects.prefetch_related("sources", "rules"):
+        rows = Message.objects.filter(site=site, pk__gt=begin, pk__lte=end, digested_at__isnull=False)
+        for chunk in iter_chunks(rows.exclude(status="rejected").order_by("pk").values_list("pk", "size")):
+            if site.pk not in config:
+                config[site.pk] = load_site_config(site)
+            bodies = load_bodies(site.pk, chunk)
+            for message in Message.objects.filter(site=site, pk__in=chunk):
+                stored = StoredMessage.of_message(message, bodies[message.pk].body)
+                change = derive(stored, config[site.pk].for_message(stored)).change
+                yield from ((site.pk, link) for link in (changes.links_of(change) if change else ()))
 
 
 def _apply(site_id: int, links: Collection[changes.Link]) -> int:

@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import Any, Final
 
 import structlog
-from django.db import IntegrityError, connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from api.digest.derivation import StoredMessage
 from api.digest.forecast import MOST_BYTES, Forecast, forecast_messages
@@ -28,17 +28,24 @@ from api.events.reasons import REASONS, REPLAYABLE, UNSAFE_TO_DERIVE
 from api.events.refusal import Refusal
 from api.events.types import TYPES
 from api.http.bodies import unreadable_encoding
-from api.http.chunks import CHUNK_ROWS, iter_chunks
+from api.http.chunks import iter_chunks
 from api.http.credentials import SourceAccess, find_sources_of
 from api.ingest.accept import EVENT_BYTES, make_refused, redact_event, too_large
 from api.ingest.event_batch import BATCH_BYTES, merge_all, read_batch
+from api.ingest.inbox import insert
+from api.ingest.new_message import NewMessage
 from api.models import Message, Site
+from api.models.message_rows import free_keys, key_of, load_bodies, take_key
 
 MOST_MESSAGES: Final = 10_000  # messages at a time
 FORECAST_MESSAGES: Final = 500  # of them, which a page's forecast reads
-TRIES: Final = 3  # if a sender's own retry takes a key in the same moment
+TRIES: Final = 3  # if senders store the same keys in another order at the same moment
 
 log = structlog.get_logger(__name__)
+
+
+class BusyKeysError(Exception):
+    """Raised if senders store the same events at the same moment, again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +149,7 @@ def plan_replay(site: Site, reason: str, *, is_worker: bool = False) -> ReplayPl
     looked_at = _within(MOST_BYTES, chosen[: MOST_MESSAGES if is_worker else FORECAST_MESSAGES])
     # In a web server nothing ends what killed a worker, or a hook that hangs.
     if is_worker or reason not in UNSAFE_TO_DERIVE:
-        foreseen = forecast_messages(site, _foresee(looked_at))
+        foreseen = forecast_messages(site, _foresee(site.pk, looked_at))
     return ReplayPlan(len(chosen[:MOST_MESSAGES]), len(chosen) > MOST_MESSAGES, duplicates, foreseen, len(looked_at))
 
 
@@ -155,7 +162,7 @@ def _within(most: int, chosen: Sequence[tuple[int, int]]) -> Sequence[tuple[int,
 def replay(site_id: int, reason: str, *, who: str) -> ReplayResult:
     """Make the newest MOST_MESSAGES with this reason pending again, as if they had never been tried.
 
-    Raises ValueError if a retry cannot change the reason, IntegrityError if senders go on taking the same keys.
+    Raises ValueError if a retry cannot change the reason, BusyKeysError if senders go on sending the same events.
     """
     if reason not in REPLAYABLE:
         raise ValueError(f"{reason} cannot be retried")
@@ -164,9 +171,11 @@ def replay(site_id: int, reason: str, *, who: str) -> ReplayResult:
             with transaction.atomic():
                 done = _replay(site_id, reason)
             break
-        except IntegrityError:
-            if attempt == TRIES:
+        except OperationalError as error:
+            if getattr(error.__cause__, "sqlstate", None) != "40P01":
                 raise
+            if attempt == TRIES:
+                raise BusyKeysError from error
     log.info("inbox.replayed", site=site_id, reason=reason, messages=done.messages, who=who)
     return done
 
@@ -175,13 +184,15 @@ def _replay(site_id: int, reason: str) -> ReplayResult:
     messages = unreadable = 0
     sources = find_sources_of(site_id)
     seen: set[tuple[str, str]] = set()
-    for kept in _load(_choose(site_id, reason, lock="FOR UPDATE OF m SKIP LOCKED")[:MOST_MESSAGES]):
+    for kept in _load(site_id, _choose(site_id, reason, lock="FOR UPDATE OF m SKIP LOCKED")[:MOST_MESSAGES]):
         try:
             events = [_redacted(event, sources.get(kept.source_id or 0)) for event in kept.read()]
             first, *others = sorted(events, key=lambda event: bool(event.reason))
         except (Refusal, ValueError) as refusal:
             code = refusal.code if isinstance(refusal, Refusal) else "invalid_event"  # an empty array
-            Message.objects.filter(pk=kept.id).update(reason=code, detail=str(getattr(refusal, "message", "")))
+            Message.objects.filter(site_id=site_id, pk=kept.id).update(
+                reason=code, detail=str(getattr(refusal, "message", ""))
+            )
             unreadable += 1
             continue
         if first.message_id is not None and (first.type, first.message_id) in seen:
@@ -189,10 +200,7 @@ def _replay(site_id: int, reason: str) -> ReplayResult:
         if first.message_id is not None:
             seen.add((first.type, first.message_id))
         messages += _put_back(site_id, kept, first)
-        added = Message.objects.bulk_create(
-            (_row(site_id, kept, event) for event in others), ignore_conflicts=True, batch_size=CHUNK_ROWS
-        )
-        messages += sum(row.status == Message.Status.PENDING for row in added)
+        messages += _add(site_id, kept, others)
     return ReplayResult(messages, unreadable)
 
 
@@ -203,55 +211,57 @@ def _redacted(event: IncomingEvent, source: SourceAccess | None) -> IncomingEven
 
 def _put_back(site_id: int, kept: _KeptMessage, event: IncomingEvent) -> int:
     """Make a message pending, unless its key is taken, and return how many rows that changed."""
+    if event.message_id is None:
+        free_keys(site_id, [kept.id])
+    elif not take_key(site_id, kept.id, event.type, event.message_id):
+        return 0
+    parameters: dict[str, Any] = {
+        "id": kept.id,
+        "site": site_id,
+        "type": event.type,
+        "message_id": event.message_id,
+        "at": event.occurred_at,
+        "body": event.body,
+        "is_read": kept.is_rejected_on_arrival,
+        "warnings": list(event.warnings),
+    }
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE api_message SET status = 'pending', reason = '', detail = '', waiting_for = '', attempts = 0,
                    digested_at = NULL, has_waited = true, reading = NULL, refusal_key = NULL,
                    type = %(type)s, message_id = %(message_id)s, occurred_at = %(at)s,
-                   body = CASE WHEN %(is_part)s THEN %(body)s::bytea ELSE body END,
-                   content_encoding = '', warnings = CASE WHEN %(is_read)s THEN %(warnings)s::text[] ELSE warnings END
-             WHERE id = %(id)s AND (status = 'failed' OR %(message_id)s::text IS NULL OR NOT EXISTS (
-                   SELECT 1 FROM api_message t WHERE t.site_id = %(site)s AND t.type = %(type)s
-                      AND t.message_id = %(message_id)s AND t.status <> 'rejected'))
+                   size = octet_length(%(body)s::bytea),
+                   warnings = CASE WHEN %(is_read)s THEN %(warnings)s::text[] ELSE warnings END
+             WHERE site_id = %(site)s AND id = %(id)s
             """,
-            {
-                "id": kept.id,
-                "site": site_id,
-                "type": event.type,
-                "message_id": event.message_id,
-                "at": event.occurred_at,
-                "is_part": event.body != kept.body,
-                "body": event.body,
-                "is_read": kept.is_rejected_on_arrival,
-                "warnings": list(event.warnings),
-            },
+            parameters,
         )
-        return int(cursor.rowcount)
+        changed = int(cursor.rowcount)
+        if changed and (event.body != kept.body or kept.content_encoding):
+            cursor.execute(
+                """
+                UPDATE api_messagebody SET body = %(body)s, content_encoding = ''
+                 WHERE site_id = %(site)s AND id = %(id)s
+                """,
+                parameters,
+            )
+        return changed
 
 
-def _row(site_id: int, kept: _KeptMessage, event: IncomingEvent) -> Message:
-    """Return a row for another event of a rejected request."""
-    return Message(
-        site_id=site_id,
-        source_id=kept.source_id,
-        type=event.type,
-        message_id=event.message_id,
-        position=event.position,
-        received_at=event.received_at,
-        occurred_at=event.occurred_at,
-        body=event.body,
-        status=Message.Status.REJECTED if event.reason else Message.Status.PENDING,
-        reason=event.reason,
-        detail=event.detail,
-        warnings=list(event.warnings),
-        has_waited=True,
-    )
+def _add(site_id: int, kept: _KeptMessage, events: Sequence[IncomingEvent]) -> int:
+    """Store the other events of a rejected request, and return how many of them are pending."""
+    if not events:
+        return 0
+    connection.ensure_connection()
+    numbers = insert(connection.connection, [NewMessage(site_id, kept.source_id, event) for event in events])
+    Message.objects.filter(site_id=site_id, pk__in=[number for number in numbers if number]).update(has_waited=True)
+    return sum(bool(number) and not event.reason for number, event in zip(numbers, events, strict=True))
 
 
-def _foresee(chosen: Sequence[tuple[int, int]]) -> Iterator[StoredMessage]:
+def _foresee(site_id: int, chosen: Sequence[tuple[int, int]]) -> Iterator[StoredMessage]:
     """Yield the messages as the digest would find them."""
-    for kept in _load(chosen):
+    for kept in _load(site_id, chosen):
         try:
             events = [event for event in kept.read() if not event.reason]
         except Refusal:
@@ -264,10 +274,10 @@ def _foresee(chosen: Sequence[tuple[int, int]]) -> Iterator[StoredMessage]:
 
 # Conditions: a message has this reason; another one was accepted with its key.
 MATCHING: Final = "m.site_id = %(site)s AND m.status = %(status)s AND m.reason = %(reason)s AND m.type = ANY(%(types)s)"
-IS_TAKEN: Final = """
+IS_TAKEN: Final = f"""
     m.status = 'rejected' AND m.message_id IS NOT NULL AND EXISTS (
-        SELECT 1 FROM api_message t
-         WHERE t.site_id = m.site_id AND t.type = m.type AND t.message_id = m.message_id AND t.status <> 'rejected'
+        SELECT 1 FROM api_messagekey k
+         WHERE k.site_id = %(site)s AND k.key = {key_of("m.type", "m.message_id")} AND k.id <> m.id
     )
 """
 
@@ -287,7 +297,7 @@ def _choose(site_id: int, reason: str, *, lock: str = "") -> list[tuple[int, int
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT m.id, octet_length(m.body) FROM api_message m
+            SELECT m.id, m.size FROM api_message m
              WHERE {MATCHING} AND NOT ({IS_TAKEN}) ORDER BY m.id DESC LIMIT %(most)s + 1 {lock}
             """,
             _parameters(site_id, reason),
@@ -295,11 +305,11 @@ def _choose(site_id: int, reason: str, *, lock: str = "") -> list[tuple[int, int
         return list(cursor.fetchall())
 
 
-def _load(chosen: Sequence[tuple[int, int]]) -> Iterator[_KeptMessage]:
-    """Yield the messages in the order of their arrival, a chunk in memory at a time. One query a chunk."""
+def _load(site_id: int, chosen: Sequence[tuple[int, int]]) -> Iterator[_KeptMessage]:
+    """Yield the messages in the order of their arrival, a chunk in memory at a time. Two queries a chunk."""
     for chunk in iter_chunks(sorted(chosen)):
-        rows = Message.objects.filter(pk__in=chunk).order_by("pk")
-        for row in rows:
+        bodies = load_bodies(site_id, chunk)
+        for row in Message.objects.filter(site_id=site_id, pk__in=chunk).order_by("pk"):
             is_rejected_on_arrival = (
                 row.status == Message.Status.REJECTED
                 and row.digested_at is None
@@ -312,8 +322,8 @@ def _load(chosen: Sequence[tuple[int, int]]) -> Iterator[_KeptMessage]:
                 row.position,
                 row.received_at,
                 row.occurred_at,
-                bytes(row.body),
+                bodies[row.pk].body,
                 row.source_id,
                 is_rejected_on_arrival,
-                row.content_encoding,
+                bodies[row.pk].content_encoding,
             )

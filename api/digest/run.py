@@ -38,9 +38,9 @@ def digest_all(claims: Claims, *, seconds: float) -> bool:
     taken = 1
     while taken:
         taken = 0
-        for config in _pending_sites():
+        for config, first in _pending_sites():
             with _trouble_of(config.site_id):
-                taken += digest_pending(config, claims, limit=settings.DIGEST_BATCH, now=datetime.now(UTC))
+                taken += digest_pending(config, claims, first=first, limit=settings.DIGEST_BATCH, now=datetime.now(UTC))
         if time.monotonic() > until:  # only between rounds, because a round cut short would always skip the same sites
             return taken > 0
         if time.monotonic() > tend_at:
@@ -117,9 +117,9 @@ def _let_go(site_id: int, names: Sequence[str]) -> int:
                  ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
             UPDATE api_message m SET status = 'pending', reason = '', waiting_for = '', digested_at = NULL,
                    reading = coalesce(m.reading, %s)  -- its facts were applied: the rest must fit them
-              FROM released WHERE m.id = released.id
+              FROM released WHERE m.site_id = %s AND m.id = released.id
             """,
-            [site_id, list(names), RELEASE_CHUNK, FIRST],
+            [site_id, list(names), RELEASE_CHUNK, FIRST, site_id],
         )
         return int(cursor.rowcount)
 
@@ -174,13 +174,21 @@ def _trouble_of(subject: int | str) -> Iterator[None]:
         log.exception("site.failed", site=subject)
 
 
-def _pending_sites() -> list[SiteConfig]:
-    """Return the sites with pending messages in random order, because the messages of one may kill worker after worker.
+def _pending_sites() -> list[tuple[SiteConfig, int]]:
+    """Return the sites with pending messages, each with the id of its first one.
 
-    Three queries, the first a probe of the partial index for each site. OFFSET keeps the probe. Without it, the planner
-    may join all pending rows.
+    Their order is random, because the messages of one may kill worker after worker. Four queries, the first a probe of
+    the partial index for each site.
     """
-    sites = Site.objects.extra(
-        where=["EXISTS (SELECT 1 FROM api_message m WHERE m.site_id = api_site.id AND m.status = 'pending' OFFSET 0)"]
-    )
-    return [load_site_config(site) for site in sites.prefetch_related("sources", "rules").order_by("?")]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT s.id, m.id FROM api_site s
+              JOIN LATERAL (
+                SELECT id FROM api_message WHERE site_id = s.id AND status = 'pending' ORDER BY id LIMIT 1
+              ) AS m ON true
+            """
+        )
+        first = dict(cursor.fetchall())
+    sites = Site.objects.filter(pk__in=first).prefetch_related("sources", "rules").order_by("?") if first else []
+    return [(load_site_config(site), first[site.pk]) for site in sites]

@@ -1,6 +1,7 @@
 """Drops events that name an erased person, so that a late retry does not bring the person back (promise N-13)."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 from urllib.parse import quote
 
 from django.conf import settings
@@ -9,25 +10,32 @@ from django.db import connection
 from api.digest.derivation import Derivation, StoredMessage
 from api.ingest.erased import find_ids, hash_id
 from api.models import Suppression
+from api.models.message_rows import free_keys
 
 
 def suppress(site_id: int, messages: Sequence[StoredMessage], derived: Sequence[Derivation]) -> list[Derivation]:
     """Return the derivations without those of erased people, and empty the bodies of these messages.
 
     A messageId goes too if an erased id is part of it: a retry is then dropped again instead of being a duplicate.
-    Call it inside the transaction that applies them. One query, two if the site has erased people, three if a message
+    Call it inside the transaction that applies them. One query, two if the site has erased people, five if a message
     names one.
     """
     suppressed = find_suppressed(site_id, messages, derived)
     if suppressed:
         telling = [message.id for message in messages if _tells(message.message_id, suppressed.get(message.id, ()))]
+        free_keys(site_id, telling)
+        parameters: dict[str, Any] = {"site": site_id, "ids": sorted(suppressed), "telling": telling}
         with connection.cursor() as cursor:
             cursor.execute(
                 """
-                UPDATE api_message SET body = '', message_id = CASE WHEN id <> ALL(%s) THEN message_id END
-                 WHERE id = ANY(%s)
+                UPDATE api_message
+                   SET size = 0, message_id = CASE WHEN id <> ALL(%(telling)s::bigint[]) THEN message_id END
+                 WHERE site_id = %(site)s AND id = ANY(%(ids)s)
                 """,
-                [telling, sorted(suppressed)],
+                parameters,
+            )
+            cursor.execute(
+                "UPDATE api_messagebody SET body = '' WHERE site_id = %(site)s AND id = ANY(%(ids)s)", parameters
             )
     return [
         Derivation(idle_reason="suppressed") if message.id in suppressed else effects

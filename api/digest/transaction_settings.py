@@ -26,6 +26,14 @@ def prefer_index_plans(*, lock_timeout: float = WAIT) -> None:
     )
 
 
+def prefer_hash_joins() -> None:
+    """Have the last statements of this transaction read rows by lists of keys, and join them by hashes. One query.
+
+    As long as PostgreSQL takes a new partition for an empty one, it would compare each row with each value.
+    """
+    set_for_transaction({"enable_hashjoin": "on", "enable_nestloop": "off"})
+
+
 def limit_lock_waits(seconds: float) -> None:
     """Wait for locks no longer than this in the rest of the transaction. One query."""
     set_for_transaction({"lock_timeout": _milliseconds(seconds)})

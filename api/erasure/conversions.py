@@ -7,7 +7,8 @@ from django.db import connection
 
 from api.erasure.pseudonyms import Pseudonyms
 from api.insight.people import message_ids_of
-from api.models import Erasure, LateLink, Message
+from api.models import Erasure, LateLink
+from api.models.message_rows import delete_messages
 from cohorts.models import Identity, Link
 from goals import totals
 from goals.models import Conversion
@@ -35,8 +36,7 @@ def forget_conversions(erasure: Erasure, conversion_ids: Sequence[int]) -> None:
     keys = Conversion.objects.filter(site_id=erasure.site_id, pk__in=conversion_ids).values_list(
         "message_key", flat=True
     )
-    messages = message_ids_of(erasure.site_id, list(keys))
-    erasure.messages += Message.objects.filter(pk__in=messages).delete()[0]
+    erasure.messages += delete_messages(erasure.site_id, message_ids_of(erasure.site_id, list(keys)))
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -5,9 +5,9 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any, Final
 
-from django.db import IntegrityError, connection, transaction
+from django.db import connection
 
-from api.digest.derivation import MESSAGE_COLUMNS, Derivation, SourceConfig, StoredMessage
+from api.digest.derivation import MESSAGE_COLUMNS, MESSAGE_TABLES, Derivation, SourceConfig, StoredMessage
 from api.digest.mapping import derive
 from api.digest.site_config import SiteConfig, load_site_config
 from api.digest.suppression import find_suppressed
@@ -15,9 +15,10 @@ from api.erasure.conversions import count_replaced, forget_conversions, pseudony
 from api.erasure.pseudonyms import Pseudonyms
 from api.events.encodings import decode
 from api.events.envelope import MESSAGE_ID_LENGTH
-from api.http.chunks import BODY_BYTES, iter_chunks
+from api.http.chunks import iter_chunks
 from api.insight.id_search import in_other_encodings, names
-from api.models import Erasure, Message
+from api.models import Erasure, Message, MessageBody
+from api.models.message_rows import delete_messages, load_bodies, take_key
 from goals.models import Conversion
 
 LEFT_EVENTS: Final = "left"  # in `Erasure.replaced`: events that keep the id, because an amount in them equals it
@@ -32,14 +33,14 @@ def sweep_messages(erasure: Erasure, begin: int, end: int) -> None:
     pseudonyms = pseudonyms_of(erasure)
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            SELECT id, octet_length(body) FROM api_message m
-             WHERE id > %(begin)s AND id <= %(end)s AND site_id = %(site)s
-               AND (EXISTS (SELECT 1 FROM unnest(%(bytes)s::bytea[]) AS n (s) WHERE position(n.s IN m.body) > 0)
+            f"""
+            SELECT m.id, m.size FROM {MESSAGE_TABLES}
+             WHERE m.id > %(begin)s AND m.id <= %(end)s AND m.site_id = %(site)s
+               AND (EXISTS (SELECT 1 FROM unnest(%(bytes)s::bytea[]) AS n (s) WHERE position(n.s IN b.body) > 0)
                     OR EXISTS (SELECT 1 FROM unnest(%(texts)s::text[]) AS n (s)
                                 WHERE position(n.s IN concat_ws(' ', m.message_id, m.detail)) > 0)
-                    OR encode(m.body, 'escape') ~ %(odd)s)
-             ORDER BY id
+                    OR encode(b.body, 'escape') ~ %(odd)s)
+             ORDER BY m.id
             """,
             {
                 "begin": begin,
@@ -64,39 +65,47 @@ def sweep_messages(erasure: Erasure, begin: int, end: int) -> None:
 def _sweep_bodies(erasure: Erasure, message_ids: Sequence[int], config: SiteConfig, pseudonyms: Pseudonyms) -> None:
     """Delete or pseudonymise these events, which may name the person."""
     with connection.cursor() as cursor:
-        statement = f"SELECT {MESSAGE_COLUMNS}, detail FROM api_message WHERE id = ANY(%s) ORDER BY id FOR UPDATE"
-        cursor.execute(statement, [list(message_ids)])
-        rows = [(StoredMessage.of_row(row), row[-1]) for row in cursor.fetchall()]
-    messages = [message for message, _ in rows]
+        cursor.execute(
+            f"""
+            SELECT {MESSAGE_COLUMNS}, m.detail, m.status <> 'rejected' FROM {MESSAGE_TABLES}
+             WHERE m.site_id = %(site)s AND m.id = ANY(%(ids)s) ORDER BY m.id FOR UPDATE OF m
+            """,
+            {"site": erasure.site_id, "ids": list(message_ids)},
+        )
+        rows = [(StoredMessage.of_row(row), *row[-2:]) for row in cursor.fetchall()]
+    messages = [message for message, *_ in rows]
     derived = [_derive(message, config) for message in messages]
     about = find_suppressed(erasure.site_id, messages, derived)
-    for (message, detail), effects in zip(rows, derived, strict=True):
+    for (message, detail, is_keyed), effects in zip(rows, derived, strict=True):
         is_unreadable = effects.rejected == "unreadable_body" and names(message.body, set(erasure.sought))
         if message.id in about or is_unreadable:
             _delete_message(erasure, message)
         else:
-            _pseudonymise_message(erasure, message, effects, detail=detail, config=config, pseudonyms=pseudonyms)
+            _pseudonymise_message(
+                erasure, message, effects, detail=detail, is_keyed=is_keyed, config=config, pseudonyms=pseudonyms
+            )
 
 
 def _sweep_encoded_bodies(erasure: Erasure, begin: int, end: int) -> None:
     """Delete rejected requests that name the person under a Content-Encoding. Empty those that cannot be searched."""
-    kept = Message.objects.filter(site_id=erasure.site_id, pk__gt=begin, pk__lte=end).exclude(content_encoding="")
-    sizes = list(kept.order_by("pk").select_for_update().values_list("pk", BODY_BYTES))
-    for message in chain.from_iterable(
-        Message.objects.filter(pk__in=chunk).order_by("pk") for chunk in iter_chunks(sizes)
-    ):
-        body = decode(bytes(message.body), message.content_encoding, most=MOST_DECODED)
+    site_id = erasure.site_id
+    encoded = MessageBody.objects.filter(site_id=site_id, pk__gt=begin, pk__lte=end).exclude(content_encoding="")
+    messages = Message.objects.filter(site_id=site_id, pk__in=list(encoded.values_list("pk", flat=True)))
+    sizes = list(messages.order_by("pk").select_for_update().values_list("pk", "size"))
+    for id_, kept in chain.from_iterable(load_bodies(site_id, chunk).items() for chunk in iter_chunks(sizes)):
+        body = decode(kept.body, kept.content_encoding, most=MOST_DECODED)
         if body is None:
-            Message.objects.filter(pk=message.pk).update(body=b"", content_encoding="", detail=UNSEARCHABLE)
+            Message.objects.filter(site_id=site_id, pk=id_).update(size=0, detail=UNSEARCHABLE)
+            MessageBody.objects.filter(site_id=site_id, pk=id_).update(body=b"", content_encoding="")
             count_replaced(erasure, EMPTIED)
         elif names(body, set(erasure.sought)):
-            erasure.messages += Message.objects.filter(pk=message.pk).delete()[0]
+            erasure.messages += delete_messages(site_id, [id_])
 
 
 def _delete_message(erasure: Erasure, message: StoredMessage) -> None:
     conversions = Conversion.objects.filter(site_id=erasure.site_id, message_key=message.key)
     forget_conversions(erasure, list(conversions.values_list("pk", flat=True)))
-    erasure.messages += Message.objects.filter(pk=message.id).delete()[0]
+    erasure.messages += delete_messages(erasure.site_id, [message.id])
 
 
 def _pseudonymise_message(
@@ -105,6 +114,7 @@ def _pseudonymise_message(
     effects: Derivation,
     *,
     detail: str,
+    is_keyed: bool,
     config: SiteConfig,
     pseudonyms: Pseudonyms,
 ) -> None:
@@ -120,7 +130,7 @@ def _pseudonymise_message(
     else:
         count_replaced(erasure, LEFT_EVENTS)
         return
-    freed = _write_message(freed, detail=pseudonyms.prose(detail))
+    freed = _write_message(erasure.site_id, freed, detail=pseudonyms.prose(detail), is_keyed=is_keyed)
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT id, properties::text FROM goals_conversion WHERE site_id = %s AND message_key = %s FOR UPDATE",
@@ -135,15 +145,17 @@ def _pseudonymise_message(
     count_replaced(erasure, Erasure.Stage.MESSAGES.name)
 
 
-def _write_message(message: StoredMessage, *, detail: str) -> StoredMessage:
+def _write_message(site_id: int, message: StoredMessage, *, detail: str, is_keyed: bool) -> StoredMessage:
     """Write an event with its pseudonyms and return it. A messageId that another event has gets the row's number."""
-    row = Message.objects.filter(pk=message.id)
-    try:
-        with transaction.atomic():
-            row.update(body=message.body, message_id=message.message_id, detail=detail)
-    except IntegrityError:
-        message = replace(message, message_id=f"{message.message_id}:{message.id}"[-MESSAGE_ID_LENGTH:])
-        row.update(body=message.body, message_id=message.message_id, detail=detail)
+    name = message.message_id
+    if is_keyed and name is not None and not take_key(site_id, message.id, message.type, name):
+        name = f"{name}:{message.id}"[-MESSAGE_ID_LENGTH:]
+        take_key(site_id, message.id, message.type, name)
+        message = replace(message, message_id=name)
+    Message.objects.filter(site_id=site_id, pk=message.id).update(
+        message_id=message.message_id, detail=detail, size=len(message.body)
+    )
+    MessageBody.objects.filter(site_id=site_id, pk=message.id).update(body=message.body)
     return message
 
 

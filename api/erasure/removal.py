@@ -26,6 +26,8 @@ LOOKUPS_LAST: Final = timedelta(seconds=10)  # processes remember deleted keys f
 OF_SOURCE: Final = "source_id IN (SELECT id FROM api_source WHERE site_id = %(site)s)"
 TABLES: Final[Mapping[str, str]] = {
     "api_message": "site_id = %(site)s",
+    "api_messagebody": "site_id = %(site)s",
+    "api_messagekey": "site_id = %(site)s",
     "goals_conversion": "site_id = %(site)s",
     "goals_goalvisitor": "site_id = %(site)s",
     "goals_goalday": "site_id = %(site)s",

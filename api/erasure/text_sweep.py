@@ -131,7 +131,9 @@ def _without_messages(erasure: Erasure, sizes: Sequence[tuple[int, int]]) -> lis
     """Leave out conversions that still have their message, because the sweep of messages covers them."""
     keys = dict(Conversion.objects.filter(pk__in=[id_ for id_, _ in sizes]).values_list("pk", "message_key"))
     kept = set()
-    messages = Message.objects.filter(pk__in=message_ids_of(erasure.site_id, list(keys.values())))
+    messages = Message.objects.filter(
+        site_id=erasure.site_id, pk__in=message_ids_of(erasure.site_id, list(keys.values()))
+    )
     for pk, type_, message_id in messages.values_list("pk", "type", "message_id"):
         kept |= {f"#{pk}", f"{type_}:{message_id}"}
     return [(id_, size) for id_, size in sizes if keys.get(id_) not in kept]

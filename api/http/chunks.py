@@ -3,12 +3,9 @@
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from django.db.models import F, Func, IntegerField
-
 CHUNK_ROWS: Final = 500
 # Of bodies: nested `{"":{"":{}}}` takes 34 times as much as Python objects.
 CHUNK_BYTES: Final = 4_194_304
-BODY_BYTES: Final = Func(F("body"), function="octet_length", output_field=IntegerField())  # does not read large bodies
 
 
 def iter_chunks(sizes: Iterable[tuple[int, int]]) -> Iterator[list[int]]:

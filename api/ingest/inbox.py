@@ -19,6 +19,7 @@ from api.http.batching import PendingCall, RequestBatcher
 from api.http.database import ENDED_BY_LIMITS, TIMEOUTS, DatabaseDownError, SessionKind, connect, is_server_error, once
 from api.ingest import nudge, source_counts
 from api.ingest.new_message import NewMessage
+from api.models.message_rows import key_of
 
 MAX_ROWS: Final = 2_000  # of a commit; others wait for the next one
 ROW_BYTES: Final = 8_192  # a larger body counts as several rows, so that a statement ends well within its time
@@ -30,11 +31,12 @@ MAX_TRIES: Final = 3  # of a batch after a deadlock or a serialization failure
 
 log = structlog.get_logger(__name__)
 
-# Ids are drawn in order of arrival. Rows are inserted in the order of their keys, so that overlapping batches cannot
-# deadlock. Duplicates return no row.
-INSERT: Final = """
+# Ids are drawn in order of arrival. Keys are inserted in their order, so that overlapping batches cannot deadlock.
+# Duplicates return no row.
+INSERT: Final = f"""
 WITH arrived AS MATERIALIZED (
-    SELECT nextval((SELECT pg_get_serial_sequence('api_message', 'id'))::regclass) AS id, row.*
+    SELECT nextval((SELECT pg_get_serial_sequence('api_message', 'id'))::regclass) AS id, row.*,
+           CASE WHEN status = 'rejected' THEN refusal_key ELSE {key_of("type", "message_id")} END AS key
       FROM unnest(%(site)b::bigint[], %(source)b::bigint[], %(type)b::text[], %(message_id)b::text[],
                   %(position)b::int[], %(received_at)b::timestamptz[], %(occurred_at)b::timestamptz[],
                   %(body)b::bytea[], %(content_encoding)b::text[], %(status)b::text[], %(reason)b::text[],
@@ -42,18 +44,24 @@ WITH arrived AS MATERIALIZED (
            WITH ORDINALITY AS row (site_id, source_id, type, message_id, position, received_at, occurred_at,
                                    body, content_encoding, status, reason, detail, warnings, refusal_key,
                                    place)
-), stored AS (
-    INSERT INTO api_message (id, site_id, source_id, type, message_id, position, received_at, occurred_at, body,
-                             content_encoding, status, reason, detail, warnings, refusal_key, effects, attempts,
-                             waiting_for)
-    SELECT id, site_id, source_id, type, message_id, position, received_at, occurred_at, body,
-           content_encoding, status, reason, detail, string_to_array(warnings, ' '), refusal_key, '{}', 0, ''
-      FROM arrived
-     ORDER BY site_id, type, message_id, refusal_key, id
+), first AS (
+    INSERT INTO api_messagekey (site_id, key, id)
+    SELECT site_id, key, id FROM arrived WHERE key IS NOT NULL ORDER BY site_id, key, id
     ON CONFLICT DO NOTHING
     RETURNING id
+), fresh AS MATERIALIZED (
+    SELECT * FROM arrived WHERE key IS NULL OR id IN (SELECT id FROM first)
+), messages AS (
+    INSERT INTO api_message (id, site_id, source_id, type, message_id, position, received_at, occurred_at, size,
+                             status, reason, detail, warnings, refusal_key, effects, attempts, waiting_for)
+    SELECT id, site_id, source_id, type, message_id, position, received_at, occurred_at, octet_length(body),
+           status, reason, detail, string_to_array(warnings, ' '), refusal_key, '{{}}', 0, ''
+      FROM fresh ORDER BY id
+), bodies AS (
+    INSERT INTO api_messagebody (site_id, id, body, content_encoding)
+    SELECT site_id, id, body, content_encoding FROM fresh ORDER BY id
 )
-SELECT arrived.place, id FROM stored JOIN arrived USING (id)
+SELECT place, id FROM fresh
 """
 
 

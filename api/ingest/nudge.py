@@ -116,10 +116,10 @@ SELECT s.id, p.messages, coalesce(p.messages * w.size, 0)::bigint
   FROM api_site s
  CROSS JOIN LATERAL (SELECT count(*) AS messages FROM (
        SELECT FROM api_message m WHERE m.site_id = s.id AND m.status = 'pending' LIMIT %(limit)s) AS own) AS p
- CROSS JOIN LATERAL (SELECT avg(octet_length(body)) AS size FROM (
-       (SELECT body FROM api_message m WHERE m.site_id = s.id AND m.status = 'pending' ORDER BY id LIMIT %(weighed)s)
+ CROSS JOIN LATERAL (SELECT avg(size) AS size FROM (
+       (SELECT size FROM api_message m WHERE m.site_id = s.id AND m.status = 'pending' ORDER BY id LIMIT %(weighed)s)
         UNION ALL
-       (SELECT body FROM api_message m WHERE m.site_id = s.id AND m.status = 'pending'
+       (SELECT size FROM api_message m WHERE m.site_id = s.id AND m.status = 'pending'
          ORDER BY id DESC LIMIT %(weighed)s)) AS ends) AS w
  WHERE p.messages > 0
 """

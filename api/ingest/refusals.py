@@ -86,8 +86,9 @@ SELECT coalesce(sum(t.kept), 0)::bigint, coalesce(sum(t.kept_bytes), 0)::bigint
 """
 COUNT_COPIES: Final = """
 UPDATE api_message AS m SET copies = coalesce(m.copies, 0) + n.copies
-  FROM unnest(%s::bigint[], %s::uuid[], %s::bigint[]) AS n (site_id, refusal_key, copies)
- WHERE m.site_id = n.site_id AND m.refusal_key = n.refusal_key AND m.status = 'rejected'
+  FROM unnest(%(keys)s::uuid[], %(copies)s::bigint[]) AS n (key, copies)
+  JOIN api_messagekey k ON k.site_id = %(site)s AND k.key = n.key
+ WHERE m.site_id = %(site)s AND m.id = k.id AND m.status = 'rejected'
 """
 
 
@@ -164,8 +165,11 @@ class RefusalCounter:
         if counts:
             self._write(connection, counts)
         if copies:
-            rows = [(*key, count) for key, count in sorted(copies.items())]
-            connection.execute(COUNT_COPIES, [list(column) for column in zip(*rows, strict=True)])
+            for site_id in {site_id for site_id, _ in copies}:
+                of_site = {key: count for (site, key), count in sorted(copies.items()) if site == site_id}
+                connection.execute(
+                    COUNT_COPIES, {"site": site_id, "keys": list(of_site), "copies": list(of_site.values())}
+                )
             with self._lock:
                 self._copies = {
                     key: left for key, count in self._copies.items() if (left := count - copies.get(key, 0))

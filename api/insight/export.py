@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from django.db import connection
 
-from api.http.chunks import BODY_BYTES, CHUNK_ROWS, iter_chunks
+from api.http.chunks import CHUNK_ROWS, iter_chunks
 from api.insight.people import (
     CHANGES,
     MOST_CODES,
@@ -18,6 +18,7 @@ from api.insight.people import (
     with_messages,
 )
 from api.models import Message, Site
+from api.models.message_rows import load_bodies
 from cohorts.models import Identity, Link
 from cohorts.queries import visitor_codes
 from goals.models import Conversion
@@ -170,8 +171,9 @@ def _messages(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]
     """Yield the messages that made the conversions, as received, in the order of these."""
     for page in _pages(site, person):
         keys = list(Conversion.objects.filter(site=site, pk__in=page).values_list("message_key", flat=True))
-        kept = Message.objects.filter(pk__in=message_ids_of(site.pk, keys)).order_by("pk")
-        for chunk in iter_chunks(kept.values_list("pk", BODY_BYTES)):
+        kept = Message.objects.filter(site=site, pk__in=message_ids_of(site.pk, keys)).order_by("pk")
+        for chunk in iter_chunks(kept.values_list("pk", "size")):
+            bodies = load_bodies(site.pk, chunk)
             for message in kept.filter(pk__in=chunk):
                 yield {
                     "type": message.type,
@@ -179,5 +181,5 @@ def _messages(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]
                     "receivedAt": message.received_at,
                     "occurredAt": message.occurred_at,
                     "status": message.status,
-                    "body": bytes(message.body).decode(errors="replace"),
+                    "body": bodies[message.pk].body.decode(errors="replace"),
                 }

@@ -8,6 +8,7 @@ from api.events.body import UnreadableBodyError, read_body, read_object
 from api.http.wording import count_of
 from api.ingest.source_counts import SourceCounts, load_source_counts
 from api.models import AuditEntry, Message, Site, Source
+from api.models.message_rows import load_body
 
 NEWEST_EVENTS: Final = 1_000  # the newest events of a site among which a source's last one is looked for
 CHANGES: Final = timedelta(days=30)
@@ -51,8 +52,8 @@ def _last_sender(source: Source) -> str:
     if last is None:
         return ""
     try:
-        fields = read_body(bytes(Message.objects.values_list("body", flat=True).get(pk=last)), set())
-    except (Message.DoesNotExist, UnreadableBodyError):
+        fields = read_body(load_body(source.site_id, last).body, set())
+    except UnreadableBodyError:
         return ""
     library = read_object(read_object(fields.get("context"), set()).get("library"), set())
     return " ".join(str(library[name])[:50] for name in ("name", "version") if isinstance(library.get(name), str))

@@ -16,6 +16,7 @@ from api.events.effects import Effect
 from api.events.types import TYPES
 from api.ingest import inbox
 from api.models import Message
+from api.models.message_rows import key_of
 
 Status = Message.Status
 
@@ -119,7 +120,7 @@ def find_messages(
                  ORDER BY id DESC LIMIT %(look)s
             ) AS m
              WHERE true {outer}
-             ORDER BY id DESC LIMIT %(limit)s
+             ORDER BY m.id DESC LIMIT %(limit)s
             """,
             parameters,
         )
@@ -146,9 +147,9 @@ def messages_by_id(config: SiteConfig, ids: Sequence[int]) -> list[MessageRow]:
         cursor.execute(
             f"""
             {SELECT} FROM api_message m
-             WHERE id = ANY(%b::bigint[]) AND site_id = %s ORDER BY id DESC
+             WHERE m.id = ANY(%(ids)b::bigint[]) AND m.site_id = %(site)s ORDER BY m.id DESC
             """,
-            [list(ids), config.site_id],
+            {"ids": list(ids), "site": config.site_id},
         )
         return [_row(config, columns) for columns in cursor.fetchall()]
 
@@ -200,9 +201,14 @@ def settled_id(site_id: int, *, after: int, now: datetime) -> int:
     return row[0] if row else after
 
 
+KEYED: Final = f"""
+SELECT k.id FROM unnest(%(types)s::text[]) AS t (type)
+  JOIN api_messagekey k ON k.site_id = %(site)s AND k.key = {key_of("t.type", "%(message_id)s")}
+"""
+BODY: Final = "SELECT b.body FROM api_messagebody b WHERE b.site_id = %(site)s AND b.id = m.id"
 SELECT: Final = f"""
 SELECT m.id, m.received_at, m.source_id, m.type, m.message_id, m.status, m.reason, m.effects, m.goal_id, m.position,
-       m.occurred_at, {READING}, CASE WHEN octet_length(m.body) <= {LIST_BYTES} THEN m.body END
+       m.occurred_at, {READING}, CASE WHEN m.size <= {LIST_BYTES} THEN ({BODY}) END
 """
 
 
@@ -224,9 +230,9 @@ def _conditions(query: MessageFilter) -> tuple[str, str, dict[str, Any]]:
     outer: list[str] = []
     parameters: dict[str, Any] = {}
     if query.message_id:
-        # The index of the deduplication lacks rejected messages, which have another one.
+        # Rejected messages have no key of their messageId, but an index.
         inner.append(
-            "((type = ANY(%(types)s) AND message_id = %(message_id)s AND status <> 'rejected') OR "
+            f"((id = ANY(ARRAY({KEYED})) AND status <> 'rejected') OR "
             "(status = 'rejected' AND message_id = %(message_id)s))"
         )
         parameters |= {"message_id": query.message_id, "types": list(TYPES)}
@@ -242,8 +248,8 @@ def _conditions(query: MessageFilter) -> tuple[str, str, dict[str, Any]]:
         outer.append("type = %(type)s")
     if query.text:
         outer.append(
-            f"octet_length(body) <= {LIST_BYTES} "
-            "AND (position(%(text)s::bytea IN body) > 0 OR position(%(escaped)s::bytea IN body) > 0)"
+            f"m.size <= {LIST_BYTES} AND EXISTS ({BODY}"
+            " AND (position(%(text)s::bytea IN b.body) > 0 OR position(%(escaped)s::bytea IN b.body) > 0))"
         )
         parameters |= {
             "text": json.dumps(query.text, ensure_ascii=False)[1:-1].encode(errors="replace"),

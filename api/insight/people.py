@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import product
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +13,7 @@ import times
 from api.events.types import TYPES
 from api.http.wording import shorten
 from api.models import Message, Site
+from api.models.message_rows import find_by_keys
 from cohorts import merge, remote_data
 from cohorts.models import Group, Identity, Username
 from cohorts.queries import find_person, visitor_codes
@@ -192,12 +194,10 @@ def persona_changes(
 
 
 def with_messages(site: Site, rows: Sequence[tuple[Any, ...]]) -> list[PersonaChange]:
-    """Return rows of CHANGES with their messages, without bodies. One query."""
-    named = Message.objects.filter(site=site, type__in=TYPES, message_id__isnull=False).exclude(
-        status=Message.Status.REJECTED
-    )
-    ids = {message_id for _, _, _, message_id, _, _ in rows if message_id}
-    kept = named.filter(message_id__in=ids).defer("body", "detail").select_related("source") if ids else []
+    """Return rows of CHANGES with their messages. Two queries."""
+    names = {message_id for _, _, _, message_id, _, _ in rows if message_id}
+    ids = find_by_keys(site.pk, product(TYPES, names)).values() if names else ()
+    kept = Message.objects.filter(site=site, pk__in=ids).defer("detail").select_related("source") if ids else []
     messages = {(message.message_id, message.occurred_at): message for message in kept}
     return [
         PersonaChange(
@@ -223,28 +223,11 @@ def remote_documents(site: Site, id_: str) -> tuple[Documents, Documents]:
 
 
 def message_ids_of(site_id: int, message_keys: Sequence[str]) -> list[int]:
-    """Return the ids of the messages that made these conversions, as far as they are still kept. One query."""
-    named = [key.split(":", 1) for key in message_keys if not key.startswith("#")]
+    """Return the ids of the messages that made these conversions, as far as they are still kept. Two queries."""
+    named = find_by_keys(site_id, (key.partition(":")[::2] for key in message_keys if not key.startswith("#")))
     numbers = [int(key[1:]) for key in message_keys if key.startswith("#")]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT m.id FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS k (site_id, type, message_id)
-              JOIN api_message m ON m.site_id = k.site_id AND m.type = k.type AND m.message_id = k.message_id
-             WHERE m.status <> 'rejected'
-             UNION
-            SELECT m.id FROM api_message m WHERE m.id = ANY(%s::bigint[]) AND m.site_id = %s
-             ORDER BY 1
-            """,
-            [
-                [site_id] * len(named),
-                [key[0] for key in named],
-                [key[1] for key in named],
-                numbers,
-                site_id,
-            ],
-        )
-        return [row[0] for row in cursor.fetchall()]
+    nameless = Message.objects.filter(site_id=site_id, pk__in=numbers).values_list("pk", flat=True) if numbers else ()
+    return sorted({*named.values(), *nameless})
 
 
 def traits_of_group(group: Group) -> list[Fact]:

@@ -53,21 +53,24 @@ def find_person_messages(config: SiteConfig, ids: set[str]) -> PersonMessages:
             f"""
             WITH newest AS MATERIALIZED (
                 SELECT id, sum(size) OVER (ORDER BY id DESC) AS so_far
-                  FROM (SELECT id, octet_length(body) AS size FROM api_message
+                  FROM (SELECT id, size FROM api_message
                          WHERE site_id = %(site)s ORDER BY id DESC LIMIT %(look)s) AS m
             ), counted AS (
                 SELECT count(*) AS messages, count(*) FILTER (WHERE so_far <= %(most)s) AS looked_at FROM newest
             )
-            SELECT {MESSAGE_COLUMNS}, status, reason, effects @> '{{converted}}', goal_id, messages, looked_at
+            SELECT found.*, messages, looked_at
               FROM counted
               LEFT JOIN (
-                SELECT m.* FROM newest JOIN api_message m USING (id)
+                SELECT {MESSAGE_COLUMNS}, m.status, m.reason, m.effects @> '{{converted}}', m.goal_id
+                  FROM newest
+                  JOIN api_message m ON m.site_id = %(site)s AND m.id = newest.id
+                  JOIN api_messagebody b ON b.site_id = %(site)s AND b.id = newest.id
                  WHERE so_far <= %(most)s AND EXISTS (
                        SELECT 1 FROM unnest(%(spellings)s::bytea[]) AS n (spelling)
-                        WHERE position(n.spelling IN m.body) > 0)
-                 ORDER BY id DESC LIMIT %(read)s
+                        WHERE position(n.spelling IN b.body) > 0)
+                 ORDER BY m.id DESC LIMIT %(read)s
               ) AS found ON true
-             ORDER BY id DESC
+             ORDER BY 1 DESC
             """,
             {
                 "site": config.site_id,

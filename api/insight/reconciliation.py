@@ -144,7 +144,8 @@ def _first_whole_hour(site_id: int) -> datetime | None:
         cursor.execute(
             """
             SELECT date_trunc('hour', received_at, 'UTC') + interval '1 hour' FROM api_message
-             WHERE id = (SELECT id FROM api_message WHERE site_id = %(site)s ORDER BY id DESC OFFSET %(most)s LIMIT 1)
+             WHERE site_id = %(site)s AND id = (
+                   SELECT id FROM api_message WHERE site_id = %(site)s ORDER BY id DESC OFFSET %(most)s LIMIT 1)
             """,
             {"site": site_id, "most": MOST_MESSAGES - 1},
         )

@@ -10,6 +10,7 @@ from api.insight.trace_differences import describe_differences
 from api.insight.trace_facts import gather_facts
 from api.insight.trace_steps import TraceStep, describe_steps
 from api.models import Message, Site
+from api.models.message_rows import load_body
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Trace:
     reading: int  # the version of what events mean that it was read under, or would be
 
 
-def trace(site: Site, message: Message) -> Trace:
+def trace(site: Site, message: Message, body: bytes | None = None) -> Trace:
     """Return the trace of a site's message. At most nine queries, all by keys."""
-    facts = gather_facts(site, message)
+    facts = gather_facts(site, message, load_body(site.pk, message.pk).body if body is None else body)
     return Trace(list(describe_steps(facts)), describe_differences(facts), facts.stored.reading)

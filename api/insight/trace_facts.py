@@ -10,6 +10,7 @@ from api.digest.site_config import SiteConfig, load_site_config, rule_of
 from api.events.body import UnreadableBodyError, read_body
 from api.events.reasons import UNSAFE_TO_DERIVE
 from api.models import Message, Rule, Site, Source
+from api.models.message_rows import find_by_keys
 from api.rules.actions import REDACTIONS
 from api.rules.rule import matches_event, name_event
 from cohorts import changes
@@ -63,9 +64,9 @@ class TraceFacts:
         return self.message.status == Status.REJECTED and self.message.digested_at is None
 
 
-def gather_facts(site: Site, message: Message) -> TraceFacts:
+def gather_facts(site: Site, message: Message, body: bytes) -> TraceFacts:
     """Read the facts of a site's message. At most nine queries, all by keys."""
-    config, stored = load_site_config(site), StoredMessage.of_message(message)
+    config, stored = load_site_config(site), StoredMessage.of_message(message, body)
     rules = {rule.pk: rule for rule in site.rules.all()}
     is_rejected_on_arrival = message.status == Status.REJECTED and message.digested_at is None
     facts = TraceFacts(
@@ -74,7 +75,7 @@ def gather_facts(site: Site, message: Message) -> TraceFacts:
         stored,
         next((source for source in site.sources.all() if source.pk == message.source_id), None),
         rules,
-        None if is_rejected_on_arrival else _find_redactions(site, message, rules.values()),  # may parse 4 MiB
+        None if is_rejected_on_arrival else _find_redactions(site, stored, rules.values()),  # may parse 4 MiB
         find_accepted(site.pk, message) if message.status == Status.REJECTED and message.message_id else None,
     )
     if is_rejected_on_arrival or message.reason in UNSAFE_TO_DERIVE:
@@ -94,13 +95,13 @@ def gather_facts(site: Site, message: Message) -> TraceFacts:
 
 def find_accepted(site_id: int, message: Message) -> int | None:
     """Return the id of the message that was accepted with the type and messageId of a rejected one. One query."""
-    accepted = Message.objects.filter(site_id=site_id, type=message.type, message_id=message.message_id)
-    return accepted.exclude(status=Status.REJECTED).values_list("pk", flat=True).first()
+    name = (message.type, message.message_id or "")
+    return find_by_keys(site_id, [name]).get(name)
 
 
-def _find_redactions(site: Site, message: Message, rules: Iterable[Rule]) -> Sequence[Rule] | None:
+def _find_redactions(site: Site, message: StoredMessage, rules: Iterable[Rule]) -> Sequence[Rule] | None:
     try:
-        fields = read_body(bytes(message.body), set())
+        fields = read_body(message.body, set())
     except UnreadableBodyError:
         return None
     name = name_event(message.type, fields, set(), by_title=site.names_pages_by_title)

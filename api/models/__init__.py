@@ -11,7 +11,7 @@ from api.models.keys import (
     Scope,
 )
 from api.models.late_links import LateLink
-from api.models.message import Claim, Load, Message
+from api.models.message import Claim, Load, Message, MessageBody, MessageKey
 from api.models.removals import Removal
 from api.models.rules import Rule
 from api.models.runtime import DatabaseClock, Heartbeat, KeyFingerprint
@@ -47,6 +47,8 @@ __all__ = [
     "ManagementToken",
     "Membership",
     "Message",
+    "MessageBody",
+    "MessageKey",
     "RefusalCount",
     "RefusedKey",
     "Removal",

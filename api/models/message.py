@@ -10,7 +10,10 @@ from api.models.source import Source
 
 
 class Message(models.Model):
-    """One event as received: a row of the inbox."""
+    """One event as received: a row of the inbox, without its body.
+
+    The table's key is (site_id, id), so each statement names the site. `id` alone has no index.
+    """
 
     class Status(models.TextChoices):
         PENDING = "pending", "Queued"
@@ -29,14 +32,8 @@ class Message(models.Model):
     position = models.PositiveIntegerField(default=0, help_text="The place in the request that brought it.")
     received_at = models.DateTimeField()
     occurred_at = models.DateTimeField()
-    body = models.BinaryField(help_text="The bytes as received.")
-    content_encoding = models.CharField(
-        max_length=40,
-        blank=True,
-        default="",
-        db_default="",  # a web process of the version before writes none
-        help_text="The Content-Encoding of a refused body that could not be decoded.",
-    )
+    # Claims and lists need it without a visit of the bodies.
+    size = models.PositiveIntegerField(default=0, help_text="The bytes of the body.")
     status = models.CharField(max_length=8, choices=Status.choices, default=Status.PENDING)
     reason = models.CharField(max_length=32, blank=True)
     detail = models.TextField(
@@ -63,20 +60,6 @@ class Message(models.Model):
     copies = models.BigIntegerField(null=True, help_text="Identical events that were refused later and not stored.")
 
     class Meta:
-        constraints = [
-            # Deduplication. A resend of a rejected event gets a new chance.
-            models.UniqueConstraint(
-                fields=["site", "type", "message_id"],
-                condition=Q(message_id__isnull=False) & ~Q(status="rejected"),
-                name="api_message_key",
-            ),
-            # A refused event is stored once. A retry makes room for another one.
-            models.UniqueConstraint(
-                fields=["site", "refusal_key"],
-                condition=Q(status="rejected", refusal_key__isnull=False),
-                name="api_message_refusal",
-            ),
-        ]
         indexes = [
             # Claims of the digest, site by site; small whatever the size of the table.
             models.Index(fields=["site", "id"], condition=Q(status="pending"), name="api_message_pending"),
@@ -88,22 +71,18 @@ class Message(models.Model):
             models.Index(
                 fields=["site", "waiting_for", "id"], condition=Q(status="deferred"), name="api_message_deferred"
             ),
-            # Pruning of a site's done messages by age; ascending receipt keeps it cheap to maintain.
-            models.Index(fields=["site", "digested_at"], condition=Q(status="done"), name="api_message_old"),
             # The pages list rejected and failed messages of a site, newest first.
             models.Index(
                 fields=["site", "status", "-id"],
                 condition=Q(status__in=["rejected", "failed"]),
                 name="api_message_failures",
             ),
-            # Rejected messages by messageId, which the deduplication's index leaves out.
+            # Rejected messages by messageId, which have no key.
             models.Index(
                 fields=["site", "message_id", "-id"],
                 condition=Q(status="rejected", message_id__isnull=False),
                 name="api_message_rejected_key",
             ),
-            # The newest messages, for pages and for figures of the newest thousands.
-            models.Index(fields=["site", "-id"], name="api_message_newest"),
         ]
 
     def __str__(self) -> str:
@@ -115,12 +94,53 @@ class Message(models.Model):
         return sentence_of(self.reason, self.site) if self.reason else ""
 
 
+class MessageBody(models.Model):
+    """The body of a message, apart from its status, because each update of a row writes the whole row.
+
+    The table's key is (site_id, id), as that of messages.
+    """
+
+    id = models.BigIntegerField(primary_key=True)
+    # No database constraint: every insert would lock the one row of its site.
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    body = models.BinaryField(help_text="The bytes as received.")
+    content_encoding = models.CharField(
+        max_length=40, blank=True, help_text="The Content-Encoding of a refused body that could not be decoded."
+    )
+
+    def __str__(self) -> str:
+        return f"body of message {self.pk}"
+
+
+class MessageKey(models.Model):
+    """The key by which a message counts once: of its type and messageId, or of a refused event.
+
+    The database's key is (site_id, key). The table is slim, and no update of a message touches it.
+    """
+
+    key = models.UUIDField(primary_key=True)
+    # No database constraint: every insert would lock the one row of its site.
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    message_number = models.BigIntegerField(db_column="id", help_text="The id of the message.")
+
+    class Meta:
+        indexes = [
+            # Keys of messages that are pruned, by their ids.
+            models.Index(fields=["site", "message_number"], name="api_messagekey_message"),
+        ]
+
+    def __str__(self) -> str:
+        return f"key of message {self.message_number}"
+
+
 class Claim(models.Model):
     """The messages that a digest worker is processing, written outside its transaction, so that they outlive it."""
 
     worker = models.BigIntegerField(
         primary_key=True, help_text="The advisory lock that the worker holds while it lives."
     )
+    # No database constraint: a note would wait for whoever changes the site.
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
     message_ids = ArrayField(models.BigIntegerField())
     claimed_at = models.DateTimeField()
     server_started_at = models.DateTimeField(

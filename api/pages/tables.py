@@ -18,6 +18,7 @@ from unfold.sites import UnfoldAdminSite
 
 from api import models as api
 from api.events.types import TYPES
+from api.models.message_rows import find_by_keys
 from api.pages.administration import MembershipAdmin, SiteAdmin, UserAdmin
 from cohorts import models as cohorts
 from goals import models as goals
@@ -83,7 +84,7 @@ class Table(BaseTable[Row]):
     list_per_page = 50
     list_max_show_all = 0
     sortable_by = ()
-    ordering = ("-pk",)
+    ordering: ClassVar[Any] = ("-pk",)
     change_list_template = "admin/large_table.html"
     exclude: ClassVar[Any] = ()  # columns that are secret or may be large; no statement reads them
     only: ClassVar[Q] = Q()
@@ -169,19 +170,21 @@ class MessageTable(Table[api.Message]):
     list_filter = ("status", "site")
     search_fields = ("message_id",)
     search_help_text = "A whole messageId."
-    exclude = ("body", "detail")
+    exclude = ("detail",)
+    ordering = ("-site", "-pk")  # as the key of the table
 
     def get_search_results(
         self, _request: HttpRequest, queryset: QuerySet[api.Message], search_term: str
     ) -> tuple[QuerySet[api.Message], bool]:
-        """Use the deduplication's index, and another one for the rejected messages that it lacks."""
+        """Use the keys, and the index of the rejected messages, which have none."""
         if not search_term:
             return queryset, False
-        is_rejected = Q(status=api.Message.Status.REJECTED)
-        sites = list(api.Site.objects.values_list("pk", flat=True))
-        return queryset.filter(
-            Q(type__in=TYPES) & ~is_rejected | is_rejected, site__in=sites, message_id=search_term
-        ), False
+        found = Q(pk=None)
+        for site_id in api.Site.objects.values_list("pk", flat=True):
+            keyed = find_by_keys(site_id, ((type_, search_term) for type_ in TYPES)).values()
+            found |= Q(site_id=site_id, pk__in=list(keyed))
+            found |= Q(site_id=site_id, status=api.Message.Status.REJECTED, message_id=search_term)
+        return queryset.filter(found), False
 
 
 @admin.register(api.Claim, site=TABLES)

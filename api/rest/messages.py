@@ -2,6 +2,7 @@
 # ruff: noqa: N815 - the names are the wire's
 
 from collections.abc import Collection
+from itertools import product
 from typing import Any, Final
 
 from django.db.models import prefetch_related_objects
@@ -20,6 +21,7 @@ from api.insight.trace import trace
 from api.insight.trace_steps import StepState, TraceLine, TraceStep
 from api.insight.why_not import Sentence, WhyNotAnswer, why_not
 from api.models import Message
+from api.models.message_rows import find_by_keys
 from api.rest.access import audit_reading, caller_of, open_site, visible_sites
 from api.rest.goals import find_goal
 from api.rest.reading import Query
@@ -200,18 +202,18 @@ def with_trace(message: Message) -> dict[str, Any]:
 
 
 def find_by_message_id(site_ids: Collection[int], message_id: str, *, type_: str) -> list[Message]:
-    """Return the messages with this messageId, newest first, MOST_FOUND at most. Two queries.
+    """Return the messages with this messageId, newest first, MOST_FOUND at most. Three queries a site.
 
-    Rejected messages have an index of their own, because the index of the deduplication leaves them out.
+    Rejected messages have an index of their own, because they have no key.
     """
     stored_as, _ = read_message_id(message_id)  # a long one is stored as its hash
-    messages = Message.objects.filter(
-        site__in=site_ids, message_id__in={message_id, stored_as or message_id}
-    ).select_related("site")
-    taken = messages.filter(type__in=[type_] if type_ else TYPES).exclude(status=Message.Status.REJECTED)
-    rejected = messages.filter(status=Message.Status.REJECTED)
-    if type_:
-        rejected = rejected.filter(type__in=[type_, ""])  # rejected before its type was known
-    # Without bodies: a hundred copies of one that is rejected again and again may be 100 MB.
-    newest = [rows.defer("body", "detail").order_by("-pk")[:MOST_FOUND] for rows in (taken, rejected)]
-    return sorted([*newest[0], *newest[1]], key=lambda message: -message.pk)[:MOST_FOUND]
+    names = {message_id, stored_as or message_id}
+    found: list[Message] = []
+    for site_id in site_ids:
+        messages = Message.objects.filter(site_id=site_id).select_related("site").defer("detail")
+        taken = find_by_keys(site_id, product([type_] if type_ else TYPES, names)).values()
+        rejected = messages.filter(status=Message.Status.REJECTED, message_id__in=names)
+        if type_:
+            rejected = rejected.filter(type__in=[type_, ""])  # rejected before its type was known
+        found += [*messages.filter(pk__in=taken), *rejected.order_by("-pk")[:MOST_FOUND]]
+    return sorted(found, key=lambda message: -message.pk)[:MOST_FOUND]

@@ -35,8 +35,16 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 MESSAGE_DAYS, CONVERSION_DAYS = 20, 90
 FILLED = (
-    *("api_message", "api_sourcetally", "cohorts_identity", "goals_goal", "goals_goal_tags", "goals_conversion"),
-    *("goals_goalvisitor", "goals_goalday", "goals_goaltotal", "goals_goalcreation"),
+    *(
+        "api_message",
+        "api_messagebody",
+        "api_sourcetally",
+        "cohorts_identity",
+        "goals_goal",
+        "goals_goal_tags",
+        "goals_conversion",
+    ),
+    *("goals_conversion", "goals_goalvisitor", "goals_goalday", "goals_goaltotal", "goals_goalcreation"),
 )
 SEEDED_GOAL = """
 CREATE TEMPORARY TABLE seeded_goal (place int PRIMARY KEY, goal_id bigint, goal_name text, type text, name text)
@@ -90,6 +98,7 @@ def seed(site: "Site", *, goals: int, conversions: int, messages: int, number: i
     from django.core.management import call_command
     from django.db import connection, transaction
 
+    from api.models.message_rows import key_of
     from goals.models import Goal
 
     if Goal.objects.filter(site=site).exists():
@@ -116,7 +125,8 @@ def seed(site: "Site", *, goals: int, conversions: int, messages: int, number: i
     # This cursor inserts the parameters on the client, because PostgreSQL cannot prepare several statements at once.
     with transaction.atomic(), psycopg.ClientCursor(connection.connection) as cursor:
         make_goals(site, events(goals, number=number), waiting=parameters["waiting"], now=now, cursor=cursor)
-        cursor.execute((ROOT / "tests/bench/seed.sql").read_text(), parameters)
+        sql = (ROOT / "tests/bench/seed.sql").read_text()
+        cursor.execute(sql.replace(":key", key_of("type", "message_id")), parameters)
         call_command("recount", site=site.sitecode)
     with connection.cursor() as cursor:  # the state in which autovacuum leaves growing tables
         cursor.execute(f"VACUUM ANALYZE {', '.join(FILLED)}")

@@ -112,27 +112,39 @@ UPDATE seeded SET properties = json_strip_nulls(json_build_object(
     'url', 'https://shop.example.com/p/' || n %% 500, 'revenue', revenue, 'currency', currency))
  WHERE type NOT IN ('identify', 'group');
 
-INSERT INTO api_message (site_id, source_id, type, message_id, position, received_at, occurred_at, body, status, reason,
-                         detail, warnings, effects, attempts, waiting_for, goal_id, digested_at)
-SELECT %(site)s, CASE WHEN reason = 'source_off' THEN (%(sources)s::bigint[])[4] ELSE source_id END, type, message_id, 0,
+ALTER TABLE seeded ADD id bigint, ADD body bytea;
+UPDATE seeded SET id = numbered.id, body = convert_to(CASE WHEN reason = 'invalid_json' THEN '{"type": "track", "event": "Order Comp' ELSE
+       json_strip_nulls(json_build_object(
+           'type', type, 'messageId', message_id,
+           'event', CASE WHEN reason = 'missing_name' THEN NULL WHEN reason = 'name_too_long' THEN repeat(name, 600)
+                         WHEN type = 'track' THEN name END,
+           'name', CASE WHEN type IN ('page', 'screen') THEN name END,
+           'userId', CASE WHEN reason = 'no_identity' THEN NULL ELSE user_id END,
+           'anonymousId', CASE WHEN reason = 'no_identity' THEN NULL ELSE anonymous_id END,
+           'groupId', CASE WHEN type = 'group' THEN pg_temp.company(person) END,
+           'traits', CASE WHEN type = 'identify' THEN json_build_object('plan', pg_temp.plan(person)) END,
+           'properties', properties,
+           'context', json_build_object(
+               'kameleoonVisitorCode', CASE WHEN reason = 'no_identity' THEN NULL ELSE code END,
+               'library', json_build_object('name', 'analytics.js', 'version', '4.1.0'), 'locale', 'fr-CH',
+               'userAgent', 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'),
+           'timestamp', to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')))::text END,
+       'UTF8')
+  FROM (SELECT n, nextval(pg_get_serial_sequence('api_message', 'id')) AS id
+          FROM (SELECT n FROM seeded WHERE kind <> 'old' ORDER BY n) AS ordered) AS numbered
+ WHERE seeded.n = numbered.n;
+
+INSERT INTO api_messagebody (site_id, id, body, content_encoding)
+SELECT %(site)s, id, body, '' FROM seeded WHERE kind <> 'old' ORDER BY n;
+
+INSERT INTO api_messagekey (site_id, key, id)
+SELECT %(site)s, :key, id FROM seeded WHERE kind NOT IN ('old', 'rejected') AND message_id IS NOT NULL ORDER BY 2;
+
+INSERT INTO api_message (id, site_id, source_id, type, message_id, position, received_at, occurred_at, size, status,
+                         reason, detail, warnings, effects, attempts, waiting_for, goal_id, digested_at)
+SELECT id, %(site)s, CASE WHEN reason = 'source_off' THEN (%(sources)s::bigint[])[4] ELSE source_id END, type, message_id, 0,
        received_at, occurred_at,
-       convert_to(CASE WHEN reason = 'invalid_json' THEN '{"type": "track", "event": "Order Comp' ELSE
-           json_strip_nulls(json_build_object(
-               'type', type, 'messageId', message_id,
-               'event', CASE WHEN reason = 'missing_name' THEN NULL WHEN reason = 'name_too_long' THEN repeat(name, 600)
-                             WHEN type = 'track' THEN name END,
-               'name', CASE WHEN type IN ('page', 'screen') THEN name END,
-               'userId', CASE WHEN reason = 'no_identity' THEN NULL ELSE user_id END,
-               'anonymousId', CASE WHEN reason = 'no_identity' THEN NULL ELSE anonymous_id END,
-               'groupId', CASE WHEN type = 'group' THEN pg_temp.company(person) END,
-               'traits', CASE WHEN type = 'identify' THEN json_build_object('plan', pg_temp.plan(person)) END,
-               'properties', properties,
-               'context', json_build_object(
-                   'kameleoonVisitorCode', CASE WHEN reason = 'no_identity' THEN NULL ELSE code END,
-                   'library', json_build_object('name', 'analytics.js', 'version', '4.1.0'), 'locale', 'fr-CH',
-                   'userAgent', 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'),
-               'timestamp', to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')))::text END,
-           'UTF8'),
+       octet_length(body),
        CASE kind WHEN 'rejected' THEN 'rejected' WHEN 'failed' THEN 'failed' WHEN 'deferred' THEN 'deferred' ELSE 'done' END,
        reason,
        CASE reason WHEN 'digest_failed' THEN E'Traceback (most recent call last):\n  File "api/digest/digest.py", line '

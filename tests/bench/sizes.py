@@ -90,11 +90,15 @@ def insert(
     with site.connect() as connection, connection.transaction(), connection.cursor() as cursor:
         cursor.executemany(
             """
-            INSERT INTO api_message (site_id, source_id, type, message_id, position, received_at, occurred_at, body,
-                                     content_encoding, status, reason, detail, warnings, effects, attempts, waiting_for)
-            VALUES (%s, %s, %s, %s, 0, %s, %s, %s, '', %s, %s, '', '{}', '{}', 0, '')
+            WITH message AS (
+                INSERT INTO api_message (site_id, source_id, type, message_id, position, received_at, occurred_at, size,
+                                         status, reason, detail, warnings, effects, attempts, waiting_for)
+                VALUES (%s, %s, %s, %s, 0, %s, %s, %s, %s, %s, '', '{}', '{}', 0, '')
+                RETURNING site_id, id
+            )
+            INSERT INTO api_messagebody (site_id, id, body, content_encoding) SELECT site_id, id, %s, '' FROM message
             """,
-            [(site.site_id, site.source_id, *row[:2], NOW, NOW, row[2], status, reason) for row in rows],
+            [(site.site_id, site.source_id, *row[:2], NOW, NOW, len(row[2]), status, reason, row[2]) for row in rows],
         )
 
 

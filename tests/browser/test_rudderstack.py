@@ -16,6 +16,7 @@ from tests.browser.admin import write_key
 from tests.browser.chromium import LOOPBACK, Visit, needs_browser, open_visit
 from tests.contract.node import needs_packages
 from tests.contract.server import Shop
+from tests.support.messages import body_of
 from tests.support.outages import full_disk
 
 Arrive = Callable[[], Visit]
@@ -150,4 +151,4 @@ def test_page__with_a_pixel__shows_it_and_the_event_is_stored(arrive: Arrive, sh
     assert visit.call("loadPixel", shop.server.url, event) == [1, 1]
     assert visit.call("loadPixel", shop.server.url, {**event, "writeKey": "unknown"}) == [1, 1]
 
-    assert [json.loads(bytes(each.body))["event"] for each in messages(shop)] == ["Seen"]
+    assert [json.loads(body_of(each))["event"] for each in messages(shop)] == ["Seen"]

@@ -164,10 +164,14 @@ def shift_clock(stack: Stack, figures: FaultFigures, chooser: random.Random) -> 
 def insert_by_hand(stack: Stack, site: Site) -> int:
     """Insert a message without a nudge, so that only the schedule finds it."""
     sql = """
-    INSERT INTO api_message (site_id, type, position, received_at, occurred_at, body, status, reason, detail,
-                             warnings, effects, attempts, waiting_for)
-    VALUES (%(site)s, 'identify', 0, now(), now(), '{"type":"identify","userId":"by-hand"}', 'pending', '', '',
-            '{}', '{}', 0, '')
+    WITH message AS (
+        INSERT INTO api_message (site_id, type, position, received_at, occurred_at, size, status, reason, detail,
+                                 warnings, effects, attempts, waiting_for)
+        VALUES (%(site)s, 'identify', 0, now(), now(), 38, 'pending', '', '', '{}', '{}', 0, '')
+        RETURNING site_id, id
+    )
+    INSERT INTO api_messagebody (site_id, id, body, content_encoding)
+    SELECT site_id, id, '{"type":"identify","userId":"by-hand"}', '' FROM message
     RETURNING id
     """
     return int(stack.fetch(sql, site=site.id)[0][0])

@@ -23,6 +23,7 @@ from goals.models import Goal
 from tests.contract.bodies import needs_proc
 from tests.contract.server import Server, Shop
 from tests.support.concurrency import count_lock_waits, wait_until
+from tests.support.messages import bodies_of
 
 DRIBBLING = 300
 GOALS = 8_000
@@ -198,7 +199,7 @@ def test_events__of_several_sites_that_wait_together__share_commits_and_reach_th
 
     for each in shops:
         stored = Message.objects.filter(site_id=each.site_id)
-        assert {json.loads(bytes(body))["event"] for body in stored.values_list("body", flat=True)} == {each.sitecode}
+        assert {json.loads(body)["event"] for body in bodies_of(stored)} == {each.sitecode}
     assert Message.objects.count() == 10  # of each two sendings of one id to a site, one
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(DISTINCT xmin::text) FROM api_message")

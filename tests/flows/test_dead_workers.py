@@ -16,7 +16,7 @@ from api.digest.digest import digest_deferred, digest_pending
 from api.digest.mapping import derive
 from api.digest.site_config import load_site_config
 from api.ingest.provisioning import create_site
-from api.models import Claim, Message
+from api.models import Claim, Message, Site
 from goals.models import WaitingName
 from tests.contract.server import environment_of_the_test
 from tests.support.concurrency import is_asleep, wait_until
@@ -30,7 +30,7 @@ def test_claim__of_a_dead_worker__counts_an_attempt_and_ends_failed(world: World
 
     for attempt in (1, 2, 3):
         dying = Claims()
-        dying.note([first])
+        dying.note(world.site.pk, [first])
         assert run.tend_queues(world.claims) is False  # it lives, so nothing is taken from it
         dying.close()
         wait_until(lambda: run.tend_queues(world.claims))
@@ -61,7 +61,7 @@ def test_worker__killed_by_a_message__leaves_it_and_its_neighbours_to_the_next(w
     with poison("NEW.message_key = 'track:killer' AND pg_sleep(30) IS NOT NULL"):
         for attempt in (1, 2, 3):
             process = subprocess.Popen([sys.executable, "-c", DIGEST_ALONE], env=environment)
-            wait_until(lambda: Claim.objects.filter(message_ids__contains=[killer()]).exists())
+            wait_until(lambda: any(killer() in claim.message_ids for claim in Claim.objects.all()))
             wait_until(is_asleep)
             process.kill()
             process.wait()
@@ -90,7 +90,7 @@ def test_suspects__of_a_dead_worker__are_digested_one_at_a_time(world: World) ->
 def test_claim__of_a_worker_that_died_with_the_server__is_forgotten(world: World) -> None:
     world.post(world.event())
     gone = Claims()
-    gone.note([Message.objects.get().pk])
+    gone.note(world.site.pk, [Message.objects.get().pk])
     gone.close()
     Claim.objects.update(server_started_at=datetime.now(UTC) - timedelta(days=1))
 
@@ -160,7 +160,7 @@ def test_release__that_killed_its_worker__goes_on_one_name_at_a_time(world: Worl
 
 def test_note__that_could_not_be_taken_back__holds_up_its_messages_no_longer(world: World) -> None:
     world.post(world.event())
-    world.claims.note([Message.objects.get().pk])
+    world.claims.note(world.site.pk, [Message.objects.get().pk])
     world.claims._connection.execute("SET default_transaction_read_only = on")  # type: ignore[union-attr]
 
     world.claims.forget()
@@ -171,5 +171,5 @@ def test_note__that_could_not_be_taken_back__holds_up_its_messages_no_longer(wor
 def die_with(message_ids: Iterable[int]) -> None:
     """Leave the claim of a worker that died with these messages."""
     dying = Claims()
-    dying.note(list(message_ids))
+    dying.note(Site.objects.order_by("pk")[0].pk, list(message_ids))
     dying.close()

@@ -15,11 +15,13 @@ from api.digest import hooks
 from api.erasure import erase
 from api.models import Message
 from cohorts.models import Identity
+from tests.support.messages import body_of
 from tests.world import World
 
 MODULE = """
 import time
 from django.dispatch import receiver
+from tests.support.messages import body_of
 from api.digest.hooks import batch_digested, batch_failed
 
 told = []
@@ -76,7 +78,7 @@ def test_transform__that_takes_ids_away__does_not_bring_back_who_was_erased(worl
     world.track("anonymous", anonymousId="device-1")
 
     assert world.last_message().reason == "suppressed"
-    assert bytes(world.last_message().body) == b""
+    assert body_of(world.last_message()) == b""
     assert not Identity.objects.filter(site=world.site, value="device-1").exists()
 
 
@@ -102,7 +104,7 @@ def test_transform__that_fails__leaves_its_message_dead_and_hurts_no_other(
     message = Message.objects.get(status="failed")
     assert (message.reason, message.attempts) == ("transform_failed", 0)
     assert said in message.detail
-    assert b"messageId" in bytes(message.body)
+    assert b"messageId" in body_of(message)
 
 
 @pytest.mark.promise("A-07", "A-08", "A-09")

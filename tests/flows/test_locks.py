@@ -13,7 +13,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from django.contrib.auth.models import User
 from django.db import OperationalError, connection
@@ -31,20 +30,11 @@ from api.models import Claim, Load, Message, Site
 from goals.models import Goal, GoalCreation, GoalTotal
 from sessions import LockSpace
 from tests.contract.server import environment_of_the_test
-from tests.support.concurrency import are_done, digest_until, is_asleep, wait_until
+from tests.support.concurrency import are_done, digest_until, holding, is_asleep, wait_until
 from tests.support.outages import poison
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
 
 OTHER = "bbbbbbbbbb"
-
-
-@contextmanager
-def holding(statement: str, *parameters: Any) -> Iterator[psycopg.Connection[Any]]:
-    """Hold the locks of a statement during the block, like a forgotten open transaction."""
-    with psycopg.connect(**database.connection_parameters()) as other:
-        other.execute(statement, parameters)
-        yield other
-        other.rollback()
 
 
 @pytest.fixture(autouse=True)
@@ -227,7 +217,7 @@ def test_queue__of_a_site_whose_goal_names_are_held__does_not_delay_that_of_anot
 def test_messages__of_a_dead_worker_with_one_that_is_held__go_on_without_it(world: World) -> None:
     world.post([world.event(messageId=f"m{number}") for number in range(3)])
     dying = claims.Claims()
-    dying.note(list(Message.objects.values_list("pk", flat=True)))
+    dying.note(world.site.pk, list(Message.objects.values_list("pk", flat=True)))
     dying.close()
     with holding("SELECT 1 FROM api_message WHERE message_id = 'm1' FOR UPDATE"):
         wait_until(lambda: run.tend_queues(world.claims))
@@ -281,9 +271,9 @@ def test_load__of_an_event_that_another_session_is_storing__goes_on_later(
     file.write_text("".join(f"{json.dumps(world.event(messageId=f'm{number}'))}\n" for number in range(3)))
     load = Load.objects.create(source=source, fingerprint="", file_name="past.jsonl")
     storing = """
-        INSERT INTO api_message (site_id, type, message_id, position, received_at, occurred_at, body, status, reason,
+        INSERT INTO api_message (site_id, type, message_id, position, received_at, occurred_at, size, status, reason,
                                  detail, warnings, effects, attempts, waiting_for)
-        VALUES (%s, 'track', 'm1', 0, now(), now(), '', 'pending', '', '', '{}', '{}', 0, '')
+        VALUES (%s, 'track', 'm1', 0, now(), now(), 0, 'pending', '', '', '{}', '{}', 0, '')
     """
     with holding(storing, world.site.pk) as other, file.open("rb") as lines:
         timer = threading.Timer(1, other.rollback)

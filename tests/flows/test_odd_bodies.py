@@ -13,6 +13,7 @@ from django.core.management import call_command
 from api.ingest.provisioning import create_source
 from api.models import Message, Source
 from tests.support.loads import load
+from tests.support.messages import all_bodies, body_of, forget_messages
 from tests.support.tracking import EVENTS, KEY, basic, post
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
 
@@ -59,7 +60,7 @@ def test_body__with_a_byte_order_mark__is_taken_as_utf_8(world: World, source: S
     assert send(world, path, encode(text)) == 200
     assert send(world, path, gzip.compress(encode(text)), **{"content-encoding": "gzip"}) == 200
 
-    assert {json.loads(bytes(message.body))["userId"] for message in Message.objects.all()} == {"é1"}
+    assert {json.loads(body)["userId"] for body in all_bodies()} == {"é1"}
     world.digest()
     assert {status for status, _ in world.statuses()} == {"done"}
 
@@ -95,10 +96,10 @@ def test_load__of_files_that_windows_wrote__takes_every_line(world: World, sourc
     }
 
     for name, content in contents.items():
-        Message.objects.all().delete()
+        forget_messages()
         (tmp_path / name).write_bytes(content)
         assert load(tmp_path / name, source="Web") == [f"{name}: 3 lines: 3 stored, 0 duplicates, 0 rejected"]
-        assert {json.loads(bytes(message.body))["userId"] for message in Message.objects.all()} == {"é"}
+        assert {json.loads(body)["userId"] for body in all_bodies()} == {"é"}
 
 
 def test_load__of_utf_16_with_a_line_that_is_too_long__loads_the_others(
@@ -184,7 +185,7 @@ def test_array__with_an_item_that_is_no_json__loses_no_neighbour(
     assert [(each["index"], each["code"]) for each in answer.json()["rejected"]] == [(1, "invalid_json")]
     kept = Message.objects.get(position=1)
     assert (kept.status, kept.reason) == ("rejected", "invalid_json")
-    assert bytes(kept.body).startswith(bad[:-1])  # as it came, or with the context of its batch
+    assert body_of(kept).startswith(bad[:-1])  # as it came, or with the context of its batch
     world.digest()
     assert set(world.goals()) == {"SegmentIO track – First", "SegmentIO track – Last"}
     if path != "/segmentio":
@@ -198,7 +199,7 @@ def test_array__with_a_number_no_reader_holds__is_taken_whole(world: World, sour
 
     assert post(world, "/v1/batch", b'{"batch":[' + odd + b"," + good + b"]}").json()["accepted"] == 2
     assert world.post(b"[" + odd + b"," + good + b"]").json()["accepted"] == 2
-    assert bytes(Message.objects.order_by("id")[0].body) == odd  # as it was received
+    assert all_bodies()[0] == odd  # as it was received
     world.digest()
     assert {status for status, _ in world.statuses()} == {"done"}
 
@@ -220,7 +221,7 @@ def test_batch__of_which_nobody_can_tell_what_holds_for_all__is_refused_as_a_who
 
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_json")
     kept = Message.objects.get()
-    assert (kept.status, kept.reason, bytes(kept.body)) == ("rejected", "invalid_json", body)
+    assert (kept.status, kept.reason, body_of(kept)) == ("rejected", "invalid_json", body)
 
 
 @pytest.mark.promise("K-80")

@@ -16,6 +16,7 @@ from api.ingest.provisioning import create_source
 from api.models import Message, Source
 from tests.support.asgi import full
 from tests.support.concurrency import wait_until
+from tests.support.messages import body_of
 from tests.support.outages import database_down, forget_backlog
 from tests.support.rules import add_rule
 from tests.support.tracking import EVENTS, KEY
@@ -105,7 +106,7 @@ def test_pixel__with_data_in_any_base64__is_read(world: World, source: Source, r
     answer = world.client.get(f"/v1/pixel/track?data={raw}")
 
     assert is_pixel(answer)
-    assert json.loads(bytes(world.last_message().body)) == ODD
+    assert json.loads(body_of(world.last_message())) == ODD
 
 
 @pytest.mark.parametrize(
@@ -172,7 +173,7 @@ def test_pixel__under_a_redaction__does_not_store_what_it_drops(world: World, so
 
     pixel(world, "track", {**EVENTS["track"], "writeKey": KEY, "properties": {"secret": 1, "other": 2}})
 
-    assert json.loads(bytes(world.last_message().body))["properties"] == {"other": 2}
+    assert json.loads(body_of(world.last_message()))["properties"] == {"other": 2}
 
 
 def test_pixel__while_strangers_take_all_room__needs_none(world: World, source: Source) -> None:

@@ -15,6 +15,7 @@ from api.events.envelope import MAX_GROWTH_BYTES, MAX_NUMBER_LENGTH, written_len
 from api.ingest.accept import EVENT_BYTES
 from api.models import Message
 from goals.models import Conversion
+from tests.support.messages import body_of
 from tests.world import World
 
 
@@ -116,5 +117,5 @@ def test_long_numbers__of_an_event_that_was_redacted__are_told_in_a_warning(worl
     world.digest()
 
     message = Message.objects.get()
-    assert json.loads(bytes(message.body))["properties"] == {"n": "1e308"}
+    assert json.loads(body_of(message))["properties"] == {"n": "1e308"}
     assert (message.warnings, message.reading) == (["number_out_of_range"], NEWEST_READING)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from api.models import Message, Source
+from tests.support.messages import body_of
 from tests.support.tracking import KEY, basic, post
 from tests.world import World
 
@@ -69,7 +70,7 @@ def test_batch__that_is_none__is_refused_and_kept(world: World, source: Source, 
     assert response.status_code == status
     if status == 400:
         assert response.json()["code"] == "invalid_json"
-        assert bytes(world.last_message().body) == body
+        assert body_of(world.last_message()) == body
 
 
 def test_batch__with_lone_surrogates_and_odd_numbers__loses_no_neighbour(world: World, source: Source) -> None:
@@ -96,8 +97,8 @@ def test_batch__with_context_of_its_own__gives_it_to_its_events(world: World, so
     world.digest()
 
     assert sorted(world.visitors()) == ["of the batch", "own"]
-    assert json.loads(bytes(world.last_message().body))["context"] == {**context, "kameleoonVisitorCode": "own"}
-    assert json.loads(bytes(world.last_message().body))["integrations"] == {"All": True}
+    assert json.loads(body_of(world.last_message()))["context"] == {**context, "kameleoonVisitorCode": "own"}
+    assert json.loads(body_of(world.last_message()))["integrations"] == {"All": True}
 
 
 def test_batch__with_the_clock_of_its_sender__corrects_the_times_of_its_events(world: World, source: Source) -> None:

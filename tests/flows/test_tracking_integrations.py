@@ -7,6 +7,7 @@ import pytest
 
 from api.models import Source
 from cohorts.models import Identity
+from tests.support.messages import body_of
 from tests.support.tracking import post
 from tests.world import World
 
@@ -62,7 +63,7 @@ def test_integrations__that_exclude_us__are_the_senders_wish(
     else:
         assert (message.status, message.reason) == ("done", "excluded_by_sender")
         assert (message.effects, world.visitors(), Identity.objects.count()) == (["nothing"], [], 0)
-        assert json.loads(bytes(message.body))["userId"] == "u1"
+        assert json.loads(body_of(message))["userId"] == "u1"
 
 
 def test_integrations__of_a_batch__stand_beneath_the_events_own(world: World, source: Source) -> None:

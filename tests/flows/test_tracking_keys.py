@@ -9,6 +9,7 @@ import pytest
 from api.http.credentials import clear_lookups
 from api.ingest.provisioning import revoke_write_key, rotate_write_key
 from api.models import Message, Source, WriteKey
+from tests.support.messages import bodies_of
 from tests.support.tracking import EVENTS, KEY, basic, post
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
 
@@ -109,7 +110,7 @@ def test_source__switched_off__refuses_and_keeps_what_was_sent(world: World, sou
     large = [{"type": "track", **EVENTS["track"], "messageId": f"m{number}", "x": "x" * 900} for number in range(30)]
     assert post(world, "/v1/batch", {"batch": large}).status_code == 403
     kept = Message.objects.filter(reason="source_off", type="track").exclude(message_id=None).order_by("position")
-    assert [json.loads(bytes(message.body)) for message in kept] == large
+    assert [json.loads(body) for body in bodies_of(kept)] == large
     assert world.client.get(f"/v1/projects/{KEY}/settings").status_code == 404
 
 

@@ -41,7 +41,7 @@ def test_verify__of_what_came_to_be_by_itself__finds_nothing(town: World) -> Non
 # Damages of the tables, and the row that verify names for each, by the law that finds it.
 TAMPERINGS = {
     "claims": {
-        "INSERT INTO api_claim VALUES (77, '{1,2}', now() - interval '6 minutes', now())": r"worker 77, 2 messages$",
+        "INSERT INTO api_claim SELECT 77, '{1,2}', now() - interval '6 minutes', now(), 1": r"worker 77, 2 messages$",
     },
     "inbox": {
         "UPDATE api_message SET status = 'lost' WHERE message_id = 'died'": r"message \d+: lost, reason worker_died",
@@ -118,7 +118,7 @@ TAMPERINGS = {
             }.items()
         },
         "UPDATE api_message SET type = 'identify' WHERE message_id = 'alone'": r"\(identify:alone\): hits no goal$",
-        "UPDATE api_message SET body = '[' WHERE message_id = 'alone'": r"\(track:alone\): unreadable_body$",
+        "UPDATE api_messagebody SET body = '[' WHERE body LIKE '%\"alone\"%'": r"\(track:alone\): unreadable_body$",
         "UPDATE api_message SET effects = '{linked}', goal_id = NULL WHERE message_id = 'linked'": r"\(track:linked\)$",
     },
     "figures": {

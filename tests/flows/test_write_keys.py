@@ -14,6 +14,7 @@ from api.ingest.provisioning import create_site, create_source
 from api.ingest.write_keys import MAX_KEYS
 from api.models import Message, Source
 from tests.support.asgi import ask, full
+from tests.support.messages import body_of
 from tests.support.rules import add_rule
 from tests.world import CLIENT_ID, SECRET, World
 
@@ -146,7 +147,7 @@ def test_keys__of_several_sources__keep_the_rules_of_each(world: World, mine: So
 
     assert post(world, "/v1/batch", events).json()["accepted"] == 2
 
-    kept = {each.site_id: json.loads(bytes(each.body))["properties"] for each in Message.objects.all()}
+    kept = {each.site_id: json.loads(body_of(each))["properties"] for each in Message.objects.all()}
     assert kept == {world.site.pk: {}, others.site_id: {"secret": 1}}
 
 
@@ -161,7 +162,7 @@ def test_keys__of_several_sources_over_a_limit__leave_each_a_refusal_without_a_b
 
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
     kept = Message.objects.order_by("source_id")
-    assert [(each.source_id, each.reason, bytes(each.body)) for each in kept] == [
+    assert [(each.source_id, each.reason, body_of(each)) for each in kept] == [
         (mine.pk, "too_large", b""),
         (others.pk, "too_large", b""),
     ]

@@ -102,7 +102,7 @@ def test_worker__under_another_key__takes_nothing(world: World, settings: Settin
     claims = Claims()
 
     with pytest.raises(psycopg.OperationalError):
-        claims.note([1])
+        claims.note(world.site.pk, [1])
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from api.ingest.provisioning import create_site, create_source
 from api.insight import delivery
 from api.insight.delivery import DeliveryPeriod, Lag
 from api.models import AuditEntry, Message, Site, Source, SourceCount
+from tests.support.messages import store_message
 from tests.support.pages import Enter, text_of
 from tests.support.source_counts import wait_until_counted
 from tests.world import START, World
@@ -47,7 +48,7 @@ def store(site: Site, *, took: float | None = None, at: datetime | None = None, 
     """Insert a message, processed `took` seconds after its receipt."""
     at = at or timezone.now()
     digested_at = at + timedelta(seconds=took) if took is not None else None
-    return Message.objects.create(
+    return store_message(
         **{
             "site": site,
             "type": "track",

@@ -23,6 +23,7 @@ from tests.goals.recount import assert_exact
 from tests.support.ada import ENTERED, send_ada
 from tests.support.concurrency import count_lock_waits, in_threads, wait_until
 from tests.support.erasures import finish_erasures, places_with
+from tests.support.messages import forget_messages
 from tests.support.pages import address, browser_of, text_of
 from tests.world import START, World
 
@@ -66,7 +67,7 @@ def mention(world: World, id_: str) -> None:
 
 # Where an id may stay: a word or a number within a longer text, and an amount of money.
 GOAL = {f"goals_goal.{column}" for column in ("name", "search_key", "sort_key")}
-WORD = {"api_message.body", "cohorts_identity.registers", *GOAL}
+WORD = {"api_messagebody.body", "cohorts_identity.registers", *GOAL}
 AMOUNT = {f"goals_{table}.revenue" for table in ("conversion", "goalvisitor", "goalday", "goaltotal")}
 STAYS = {
     "ada@example.com": set[str](),
@@ -96,7 +97,7 @@ def test_erase__whom_others_named__leaves_pseudonyms_and_every_proof(
     world.change_site(goals_per_10_seconds=50)
     world.post(world.event("track", userId="grace", event="Invited", properties={"by": id_}))  # not processed yet
     if is_pruned:
-        Message.objects.filter(status="done").delete()
+        forget_messages(status="done")
         Conversion.objects.update(occurred_at=F("occurred_at") - timedelta(days=300))
         for goal in Goal.objects.all():
             totals.recount_goal(goal.site_id, goal.pk)

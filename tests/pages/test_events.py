@@ -14,6 +14,7 @@ from django.utils import timezone
 from api.ingest.provisioning import create_site, create_source
 from api.insight import messages
 from api.models import Message, Site
+from tests.support.messages import replace_bodies, store_message
 from tests.support.pages import Enter, text_of
 from tests.world import World
 
@@ -35,7 +36,7 @@ def store(site: Site, **fields: Any) -> Message:
     """Insert a message, received now and pending unless fields say otherwise."""
     now = timezone.now()
     body = fields.pop("event", {"event": "Signed Up", "userId": "user-1"})
-    return Message.objects.create(
+    return store_message(
         **{
             "site": site,
             "type": "track",
@@ -98,7 +99,7 @@ def test_poll__after_what_the_page_shows__gives_what_came_since(viewer: Client, 
 def test_poll__message_that_is_committed_after_a_later_one__is_not_missed(viewer: Client, site: Site) -> None:
     """Ids are drawn before the commit."""
     old = store(site, received_at=ago(minutes=1))
-    late = Message(pk=old.pk + 1, site=site, type="track", occurred_at=timezone.now(), body=b"{}")
+    late = Message(pk=old.pk + 1, site=site, type="track", occurred_at=timezone.now())
     store(site, pk=old.pk + 2)
     after, _ = poll(viewer, after=0)
     late.received_at = timezone.now()
@@ -237,7 +238,7 @@ ODD = [b"", b"null", b"[1]", b'{"event": "\\u0000 \\ud800"}', b"\xff\xfe", b'{"a
 @pytest.mark.parametrize("status", ["pending", "deferred", "done", "rejected", "failed"])
 def test_pages__of_an_odd_body__open(viewer: Client, site: Site, body: bytes, status: str) -> None:
     message = store(site, status=status, digested_at=timezone.now(), reason="", type="track")
-    Message.objects.filter(pk=message.pk).update(body=body)
+    replace_bodies(body)
 
     text_of(viewer.get(PATH))
     text_of(viewer.get(f"{PATH}{message.pk}/"))

@@ -12,11 +12,12 @@ from api.alerts import evaluate
 from api.alerts.conditions import ConditionResult
 from api.http.refused_keys import KeyProblem
 from api.ingest.provisioning import create_site, create_source
-from api.models import Alert, DuplicateSources, Message, Site, Source, SourceCount
+from api.models import Alert, DuplicateSources, Site, Source, SourceCount
 from api.pages.home import PLACES
 from goals import totals as goal_totals
 from goals.models import Conversion, Goal, GoalCreation
 from goals.visitor_totals import CountedConversion
+from tests.support.messages import store_message
 from tests.support.pages import Enter, text_of
 from tests.world import World
 
@@ -39,9 +40,7 @@ def source(site: Site) -> Source:
 
 
 def store(site: Site, status: str, *, at: datetime, digested_at: datetime | None = None) -> None:
-    Message.objects.create(
-        site=site, type="track", received_at=at, occurred_at=at, body=b"{}", status=status, digested_at=digested_at
-    )
+    store_message(site=site, type="track", received_at=at, occurred_at=at, status=status, digested_at=digested_at)
 
 
 def count(source: Source, *, hours: float, received: int, rejected: int = 0) -> None:

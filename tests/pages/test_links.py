@@ -13,10 +13,11 @@ from django.utils.html import escape
 
 import api
 from api.ingest.provisioning import create_source
-from api.models import Alert, DuplicateSources, Message, Role, Site, Source, SourceCount
+from api.models import Alert, DuplicateSources, Role, Site, Source, SourceCount
 from goals import catalogue
 from goals.models import Goal, WaitingName
 from tests.pages.catalogue import PAGES, Page, Place
+from tests.support.messages import store_message
 from tests.support.page_rights import MEMBERS, expected, outcome
 from tests.support.pages import Enter, text_of
 from tests.world import SITECODE, World
@@ -46,7 +47,7 @@ def troubled(world: World, place: Place) -> Place:
     for status in ("pending", "deferred"):
         at = now - timedelta(hours=1)
         body = b'{"type":"track","event":"W","userId":"ada-king"}'
-        Message.objects.create(
+        store_message(
             site=site,
             type="track",
             received_at=at,

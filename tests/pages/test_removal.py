@@ -140,7 +140,10 @@ def remove(client: Client, site: Site, code: str | None = None) -> Any:
 def rows_of(site: Site) -> list[str]:
     """Return the tables that hold rows of a site, without the log."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT table_name FROM information_schema.columns WHERE column_name = 'site_id'")
+        cursor.execute(
+            "SELECT table_name FROM information_schema.columns WHERE column_name = 'site_id'"
+            " AND table_name NOT IN (SELECT relname FROM pg_class WHERE relispartition)"
+        )
         tables = [row[0] for row in cursor.fetchall()]
         found = []
         for table in tables:

@@ -32,6 +32,8 @@ from api.models import (
     ManagementToken,
     Membership,
     Message,
+    MessageBody,
+    MessageKey,
     RefusalCount,
     RefusedKey,
     Removal,
@@ -49,6 +51,7 @@ from cohorts.models import Group, Identity, Link, Persona, PersonaFact, SearchTe
 from goals import catalogue
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalCreation, GoalDay, GoalTag, GoalTotal, GoalVisitor, Tag, WaitingName
+from tests.support.messages import store_message
 from tests.support.pages import form_of, text_of
 from tests.world import START
 
@@ -63,6 +66,8 @@ WITHOUT_TABLE = {
     LateLink,
     Link,
     ManagementToken,
+    MessageBody,
+    MessageKey,
     RefusalCount,
     RefusedKey,
     PersonaFact,
@@ -142,7 +147,7 @@ def site(db: None) -> Site:
     )
     GoalCreation.objects.create(site=site, created_at=START)
     WaitingName.objects.create(site=site, name="SegmentIO track – Wait", event_type="track", event_name="Wait")
-    Message.objects.create(
+    store_message(
         site=site,
         source=source,
         type="track",
@@ -156,7 +161,7 @@ def site(db: None) -> Site:
         effects=["converted"],
         detail="Traceback <i>",
     )
-    Claim.objects.create(worker=7, message_ids=[1], claimed_at=START, server_started_at=START)
+    Claim.objects.create(site=site, worker=7, message_ids=[1], claimed_at=START, server_started_at=START)
     traits = {"plan": [1, 0, "m1", "<b>pro</b>"]}
     Identity.objects.create(site=site, kind=Identity.Kind.USER, value="user-1", registers={"traits": traits})
     Persona.objects.create(site=site, name="big spenders")

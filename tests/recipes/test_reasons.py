@@ -22,17 +22,18 @@ from api.digest.replay import plan_replay, replay
 from api.digest.site_config import load_site_config
 from api.ingest.provisioning import create_site
 from api.insight.trace import trace
-from api.models import Message
+from api.models import Message, MessageBody
 
 now = datetime.now(UTC)
 with transaction.atomic():
     site = create_site(name="Shop")
     body = b'{"type": "track", "userId": "u", "event": "Forbidden"}'
-    message = Message(site=site, type="track", body=body, received_at=now, occurred_at=now)
-    stored = StoredMessage.of_message(message)
+    message = Message(site=site, type="track", size=len(body), received_at=now, occurred_at=now)
+    stored = StoredMessage.of_message(message, body)
     message.status, message.reason = "rejected", derive(stored, load_site_config(site).for_message(stored)).rejected
     message.digested_at = now
     message.save()
+    MessageBody.objects.create(pk=message.pk, site=site, body=body)
     print(trace(site, message).steps[-1].text, [row.row for row in check_inbox(site.pk, Counts())])
     print(plan_replay(site, message.reason).messages, replay(site.pk, message.reason, who="test").messages)
     transaction.set_rollback(True)

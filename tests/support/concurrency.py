@@ -2,13 +2,15 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 from django.db import connection
 
-from api.http.database import fetch_all
+from api.http.database import connection_parameters, fetch_all
 from api.models import Message
 from tests.world import World
 
@@ -24,6 +26,15 @@ def in_threads(count: int, work: Callable[[int], Any]) -> list[Any]:
 
     with ThreadPoolExecutor(count) as threads:
         return list(threads.map(alone, range(count)))
+
+
+@contextmanager
+def holding(statement: str, *parameters: Any) -> Iterator[psycopg.Connection[Any]]:
+    """Hold the locks of a statement during the block, like a forgotten open transaction."""
+    with psycopg.connect(**connection_parameters()) as other:
+        other.execute(statement, parameters)
+        yield other
+        other.rollback()
 
 
 def is_asleep() -> bool:

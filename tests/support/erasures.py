@@ -26,6 +26,7 @@ def places_with(*texts: str) -> list[tuple[str, str]]:
             """
             SELECT table_name, column_name, data_type FROM information_schema.columns
              WHERE table_schema = 'public' AND table_name NOT LIKE 'django_%%' AND table_name NOT LIKE 'auth_%%'
+               AND table_name NOT IN (SELECT relname FROM pg_class WHERE relispartition)
             """
         )
         for table, column, type_ in cursor.fetchall():

@@ -112,7 +112,7 @@ class RandomOperations:
     def lose_worker(self) -> None:
         """Let a worker die that has claimed a message."""
         dying = Claims()
-        dying.note(list(Message.objects.filter(status="pending").values_list("id", flat=True)[:1]))
+        dying.note(self.world.site.pk, list(Message.objects.filter(status="pending").values_list("id", flat=True)[:1]))
         dying.close()
 
     def grow_old(self) -> None:

@@ -7,14 +7,14 @@ from datetime import datetime
 from typing import Final
 
 from django.contrib import messages
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.utils import timezone
 
 import names
 from api.digest.prune import days_kept
-from api.digest.replay import MOST_MESSAGES, plan_replay, replay
+from api.digest.replay import MOST_MESSAGES, BusyKeysError, plan_replay, replay
 from api.events.effects import Effect
 from api.events.reasons import REPLAYABLE, sentence_of
 from api.http.wording import count_of
@@ -173,7 +173,7 @@ def retry(request: HttpRequest, site: Site) -> HttpResponseBase:
                 if done.messages:
                     what = f"Retried {count_of(done.messages, 'event')}: {reason}"
                     write_audit(request.user, site, what, {"status": "failed"}, {"status": "pending"})
-        except IntegrityError:
+        except BusyKeysError:
             messages.error(request, "The sender is sending the same events now. Retry in a minute.")
         else:
             unreadable = f" {done.unreadable:,} can't be read." if done.unreadable else ""

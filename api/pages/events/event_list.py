@@ -5,7 +5,7 @@ from typing import Final
 
 from django import forms
 from django.db.models import prefetch_related_objects
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, QueryDict
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, QueryDict
 from django.template.loader import render_to_string
 from django.utils import timezone
 
@@ -24,6 +24,7 @@ from api.insight.messages import (
 )
 from api.insight.trace import trace
 from api.models import Message, Site
+from api.models.message_rows import StoredBody, load_body
 from api.pages.access import get_in_site, show, site_page
 from api.pages.json_text import pretty_body, visible
 from api.pages.query_form import IdField, read_id
@@ -129,28 +130,29 @@ def show_event(request: HttpRequest, site: Site, number: int) -> HttpResponseBas
     message = get_in_site(Message, site, number)
     message.site = site  # its sentence names the site's limits
     sources = {source.pk: source for source in site.sources.all()}
-    body, is_part = pretty_body(decode_body(message))
+    stored = load_body(site.pk, number)
+    body, is_part = pretty_body(decode_body(stored))
     return show(
         request,
         "pages/events/event.html",
         title=f"Event {number}",
         message=message,
         source=sources.get(message.source_id or 0),
-        trace=trace(site, message),
+        trace=trace(site, message, stored.body),
         effects=[OUTCOMES.get(effect, effect) for effect in message.effects],
         body=visible(body),
         is_part=is_part,
-        size=len(message.body),
+        content_encoding=stored.content_encoding,
+        size=len(stored.body),
     )
 
 
 @site_page()
 def download_body(_request: HttpRequest, site: Site, number: int) -> HttpResponseBase:
     """Send the stored body of an event, because its page shows only the beginning of a large one."""
-    body = Message.objects.filter(site=site, pk=number).values_list("body", flat=True).first()
-    if body is None:
-        raise Http404
-    response = HttpResponse(bytes(body), content_type="application/octet-stream")  # so that no browser shows it
+    get_in_site(Message, site, number)
+    body = load_body(site.pk, number).body
+    response = HttpResponse(body, content_type="application/octet-stream")  # so that no browser shows it
     response["Content-Disposition"] = f'attachment; filename="event-{number}.json"'
     return response
 
@@ -161,8 +163,7 @@ def with_sources(site: Site, rows: list[MessageRow]) -> list[tuple[MessageRow, s
     return [(row, names.get(row.source_id or 0, "")) for row in rows]
 
 
-def decode_body(message: Message) -> bytes:
+def decode_body(stored: StoredBody) -> bytes:
     """Return the body of a message without its Content-Encoding if it can be decoded, otherwise as received."""
-    body = bytes(message.body)
-    plain = decode(body, message.content_encoding, most=BATCH_BYTES) if message.content_encoding else body
-    return body if plain is None else plain
+    plain = decode(stored.body, stored.content_encoding, most=BATCH_BYTES) if stored.content_encoding else stored.body
+    return stored.body if plain is None else plain

@@ -129,14 +129,13 @@ def try_event(site: Site, access: SourceAccess, body: str) -> DryRun:
         message_id=event.message_id,
         received_at=event.received_at,
         occurred_at=event.occurred_at,
-        body=event.body,
         status=Message.Status.PENDING,
         warnings=list(event.warnings),
     )
     return DryRun(
         is_off=not access.is_enabled,
         duplicate_of=find_accepted(site.pk, message) if event.message_id else None,
-        trace=trace(site, message),
+        trace=trace(site, message, event.body),
         body=event.body.decode(errors="backslashreplace"),
     )
 

@@ -9,6 +9,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from api.models import Message, Site
+from api.models.message_rows import find_by_keys
 from api.pages.access import show, site_page
 from api.pages.charts import Chart, Series
 from api.pages.goals.goal_list import find_patterns
@@ -150,17 +151,10 @@ def name_sources(site: Site) -> dict[int, str]:
 
 
 def make_rows(site: Site, conversions: Sequence[Conversion]) -> list[ConversionRow]:
-    """Return conversions with their sources and messages. A query for the sources, and one for each type of event."""
-    message_ids: dict[str, list[str]] = {}
-    for conversion in conversions:
-        type_, colon, message_id = conversion.message_key.partition(":")
-        if colon:
-            message_ids.setdefault(type_, []).append(message_id)
-    stored: dict[str, int] = {}  # ids by message_key
-    for type_, ids in message_ids.items():
-        messages = Message.objects.filter(site=site, type=type_, message_id__in=ids)
-        messages = messages.exclude(status=Message.Status.REJECTED)
-        stored |= {f"{type_}:{message_id}": pk for message_id, pk in messages.values_list("message_id", "pk")}
+    """Return conversions with their sources and messages. Three queries at most."""
+    names = [row.message_key.partition(":") for row in conversions]
+    found = find_by_keys(site.pk, ((type_, message_id) for type_, colon, message_id in names if colon))
+    stored = {f"{type_}:{message_id}": pk for (type_, message_id), pk in found.items()}  # ids by message_key
     nameless = [int(row.message_key[1:]) for row in conversions if row.message_key.startswith("#")]
     if nameless:
         messages = Message.objects.filter(site=site, pk__in=nameless)

@@ -1,0 +1,147 @@
+"""Partitions of the inbox: ids of the day, and old messages that leave by DROP."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection, transaction
+
+from api.digest import partitions, prune
+from api.digest.partitions import EPOCH, IDS_A_DAY, Partition, advance_ids, last_id, load_partitions
+from api.digest.prune import prune_old
+from api.ingest.provisioning import create_site
+from api.models import Message, MessageBody, MessageKey, Site
+from api.models.message_rows import find_by_keys
+from tests.support.concurrency import holding
+from tests.support.messages import store_message
+from tests.world import World
+
+LONG_AGO = EPOCH + timedelta(days=5_000)
+
+
+@pytest.fixture
+def old(world: World) -> Iterator[Partition]:
+    """Return a partition of a day long ago, in place of the first one."""
+    del world
+    first = load_partitions()[0]
+    begin = (LONG_AGO - EPOCH).days * IDS_A_DAY
+    with transaction.atomic(), connection.cursor() as cursor:
+        if first.begin == 0:
+            for table in partitions.TABLES:
+                cursor.execute(f"ALTER TABLE {table} DETACH PARTITION {table}{first.suffix}")
+                cursor.execute(f"DROP TABLE {table}{first.suffix}")
+        made = partitions._add_partition(begin, days=1)
+    yield made
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE IF EXISTS {', '.join(made.tables)}")
+
+
+def keep(site: Site, partition: Partition, number: int, *, status: str = "done", at: datetime = LONG_AGO) -> int:
+    """Store a message in a partition and return its id."""
+    return store_message(
+        pk=partition.begin + number,
+        site=site,
+        type="track",
+        message_id=f"m{number}",
+        received_at=at,
+        occurred_at=at,
+        digested_at=at,
+        status=status,
+    ).pk
+
+
+def names(partition: Partition) -> bool:
+    return partition.suffix in {each.suffix for each in load_partitions()}
+
+
+def test_prune__of_a_day_without_messages_that_stay__drops_it(world: World, old: Partition) -> None:
+    for number in range(5):
+        keep(world.site, old, number)
+    today = world.post(world.event())
+    del today
+
+    assert prune_old(now=datetime.now(UTC), seconds=60) == 5
+
+    assert not names(old)
+    assert Message.objects.count() == MessageBody.objects.count() == MessageKey.objects.count() == 1
+
+
+@pytest.mark.parametrize("status", ["pending", "deferred"])
+def test_prune__of_a_day_with_messages_that_wait__keeps_only_these(world: World, old: Partition, status: str) -> None:
+    waits = keep(world.site, old, 1, status=status)
+    keep(world.site, old, 2)
+    keep(world.site, old, 3, status="rejected")
+    keep(world.site, old, 4, status="failed")
+
+    assert prune_old(now=datetime.now(UTC), seconds=60) == 3
+
+    assert names(old)
+    assert list(Message.objects.values_list("pk", flat=True)) == [waits]
+    assert list(MessageBody.objects.values_list("pk", flat=True)) == [waits]
+    assert find_by_keys(world.site.pk, [("track", "m1"), ("track", "m2")]) == {("track", "m1"): waits}
+    assert prune_old(now=datetime.now(UTC), seconds=60) == 0
+
+
+def test_prune__of_a_day_that_another_site_keeps__keeps_its_messages(world: World, old: Partition) -> None:
+    other = create_site(name="Keeps long")
+    Site.objects.filter(pk=other.pk).update(keeps_done_days=3_650)
+    recent = datetime.now(UTC) - timedelta(days=3_000)
+    theirs = {keep(other, old, number, at=recent) for number in range(3)}
+    mine = {keep(world.site, old, number, at=recent) for number in range(10, 13)}
+
+    assert prune_old(now=datetime.now(UTC), seconds=60) == len(mine)
+
+    assert set(Message.objects.values_list("pk", flat=True)) == theirs
+
+
+def test_prune__of_a_day_that_many_messages_stay_in__deletes_the_others(
+    world: World, old: Partition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prune, "MOST_KEPT", 1)
+    monkeypatch.setattr(prune, "CHUNK", 2)
+    waiting = {keep(world.site, old, number, status="pending") for number in range(3)}
+    for number in range(10, 15):
+        keep(world.site, old, number)
+
+    assert prune_old(now=datetime.now(UTC), seconds=60) == 5
+
+    assert set(Message.objects.values_list("pk", flat=True)) == waiting
+    assert set(MessageKey.objects.values_list("message_number", flat=True)) == waiting
+
+
+def test_prune__beside_a_session_that_reads_the_day__leaves_it_for_the_next_run(world: World, old: Partition) -> None:
+    keep(world.site, old, 1)
+    with holding(f"LOCK TABLE {old.tables[0]} IN ACCESS SHARE MODE"):
+        assert prune_old(now=datetime.now(UTC), seconds=60) == 0
+        assert Message.objects.count() == 1
+    assert prune_old(now=datetime.now(UTC), seconds=60) == 1
+    assert not names(old)
+
+
+def test_ids__when_a_day_has_come__are_of_its_partition(world: World) -> None:
+    world.post(world.event())
+    before = world.last_message().pk
+    following = next(each for each in load_partitions() if each.begin > before)
+
+    assert advance_ids(now=following.ends_at - timedelta(days=following.days, seconds=1)) is False
+    assert advance_ids(now=following.ends_at - timedelta(seconds=1)) is True
+    assert advance_ids(now=datetime.now(UTC) - timedelta(days=9)) is False  # a clock that went back
+
+    world.post(world.event())
+    assert world.last_message().pk == following.begin + 1
+    assert len([each for each in load_partitions() if each.begin > last_id()]) >= partitions.AHEAD - 1
+
+
+def test_ids__by_a_clock_years_ahead__move_one_partition_at_a_time(world: World) -> None:
+    del world
+    before = last_id()
+
+    assert advance_ids(now=datetime.now(UTC) + timedelta(days=4_000)) is True
+
+    assert (last_id() - before) < 2 * IDS_A_DAY
+
+
+def test_partitions__of_a_site_that_keeps_years__are_of_several_days(world: World) -> None:
+    assert partitions._count_days() == 1
+    world.change_site(keeps_done_days=3_650)
+    assert partitions._count_days() == 41

@@ -138,8 +138,8 @@ def _pseudonymise_message(
         )
         for id_, properties in cursor.fetchall():
             cursor.execute(
-                "UPDATE goals_conversion SET properties = %s::jsonb, message_key = %s WHERE id = %s",
-                [variant.json(properties.encode()).decode(), freed.key, id_],
+                "UPDATE goals_conversion SET properties = %s::jsonb, message_key = %s WHERE site_id = %s AND id = %s",
+                [variant.json(properties.encode()).decode(), freed.key, erasure.site_id, id_],
             )
             count_replaced(erasure, Erasure.Stage.CONVERSIONS.name)
     count_replaced(erasure, Erasure.Stage.MESSAGES.name)

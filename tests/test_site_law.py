@@ -6,6 +6,7 @@ from typing import Any, Final
 import pytest
 from django.apps import apps
 from django.db import connection
+from django.db.models import UniqueConstraint
 
 from tests.support import site_law
 from tests.support.site_judge import judge
@@ -220,3 +221,16 @@ def test_statement__from_an_allowed_place__is_none(offences: list[str], path: st
     compile_sender(path)("SELECT 1 FROM api_alert")
 
     assert offences == []
+
+
+def test_unique_keys__of_tables_with_sites__begin_with_the_site() -> None:
+    models = [model for model in apps.get_models() if model._meta.db_table in list_site_tables()]
+    keys = {
+        key.name: key.fields for model in models for key in model._meta.constraints if isinstance(key, UniqueConstraint)
+    }
+    alone = {
+        f"{model.__name__}.{field.name}" for model in models for field in model._meta.local_fields if field._unique
+    }
+
+    assert {name: fields for name, fields in keys.items() if fields[:1] != ("site",)} == {}
+    assert alone == set()

@@ -24,7 +24,7 @@ def warn_of_duplicate_sources(site_id: int, event_names: Mapping[str, str]) -> d
     if not duplicates:
         return {}
     ids = {id_ for duplicate in duplicates for id_ in (duplicate.source_id, duplicate.other_source_id)}
-    names = dict(Source.objects.filter(pk__in=ids).values_list("pk", "name"))
+    names = dict(Source.objects.filter(site_id=site_id, pk__in=ids).values_list("pk", "name"))
     _count(site_id, [duplicate for duplicate in duplicates if _is_second(duplicate, event_names)], event_names)
     return {
         duplicate.message_key: WARNING.format(
@@ -51,18 +51,20 @@ def _count(site_id: int, duplicates: Sequence[DuplicateConversion], event_names:
         cursor.execute(
             """
             INSERT INTO api_twin AS t (site_id, one_id, other_id, event_name, count, last_seen_at)
-            SELECT %s, n.one, n.other, n.name, n.count, now()
-              FROM unnest(%b::bigint[], %b::bigint[], %b::text[], %b::bigint[]) AS n (one, other, name, count)
-              JOIN api_source a ON a.id = n.one
-              JOIN api_source b ON b.id = n.other
-            ON CONFLICT (one_id, other_id) DO UPDATE
-               SET event_name = excluded.event_name, count = t.count + excluded.count, last_seen_at = now()
+            SELECT %(site)s, n.one, n.other, n.name, n.count, now()
+              FROM unnest(%(ones)b::bigint[], %(others)b::bigint[], %(names)b::text[], %(counts)b::bigint[])
+                   AS n (one, other, name, count)
+              JOIN api_source a ON a.site_id = %(site)s AND a.id = n.one
+              JOIN api_source b ON b.site_id = %(site)s AND b.id = n.other
+            ON CONFLICT (site_id, one_id, other_id) DO UPDATE
+               SET event_name = excluded.event_name, count = t.count + excluded.count,
+                   last_seen_at = excluded.last_seen_at
             """,
-            [
-                site_id,
-                [one for (one, _), _ in rows],
-                [other for (_, other), _ in rows],
-                [names[-1] for _, names in rows],
-                [len(names) for _, names in rows],
-            ],
+            {
+                "site": site_id,
+                "ones": [one for (one, _), _ in rows],
+                "others": [other for (_, other), _ in rows],
+                "names": [names[-1] for _, names in rows],
+                "counts": [len(names) for _, names in rows],
+            },
         )

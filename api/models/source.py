@@ -155,7 +155,7 @@ class DuplicateSources(SiteRow):
         db_table = "api_twin"
         constraints = [
             # One row for each pair; `one` is the smaller number.
-            models.UniqueConstraint(fields=["one", "other"], name="api_twin_pair"),
+            models.UniqueConstraint(fields=["site", "one", "other"], name="api_twin_sources"),
         ]
 
     def __str__(self) -> str:

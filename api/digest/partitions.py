@@ -89,7 +89,15 @@ def advance_ids(*, now: datetime) -> bool:
         # A sequence keeps its new value even if this transaction fails, and never goes back.
         if later[0].begin > (now - EPOCH).days * IDS_A_DAY:
             return False
-        cursor.execute("SELECT setval('api_message_id_seq', %s)", [later[0].begin])
+        cursor.execute(
+            # In the steps of a sequence that several servers share (docker/README.md).
+            """
+            SELECT setval('api_message_id_seq', %(begin)s + mod(mod(%(last)s - %(begin)s, seqincrement) + seqincrement,
+                                                                seqincrement))
+              FROM pg_sequence WHERE seqrelid = 'api_message_id_seq'::regclass
+            """,
+            {"begin": later[0].begin, "last": last},
+        )
         cursor.execute("ANALYZE api_message")  # autovacuum analyzes partitions only
     return True
 

@@ -138,8 +138,7 @@ def _prune_partition(partition: Partition, retentions: Collection[Retention]) ->
             yield from prune_rows(retention, partition.begin, partition.end)
         return
     for retention in covering:
-        while _delete_keys(retention, partition):
-            yield 0
+        yield from _delete_keys(retention, partition)
     try:
         yield _empty(partition, retentions)
     except OperationalError as error:
@@ -169,22 +168,33 @@ def _count_kept(partition: Partition, retentions: Collection[Retention]) -> int:
     return kept
 
 
-def _delete_keys(retention: Retention, partition: Partition) -> int:
-    """Delete a chunk of the keys of old messages, and return how many."""
+def _delete_keys(retention: Retention, partition: Partition) -> Iterator[int]:
+    """Delete the keys of old messages by chunks, and yield 0 after each. One query, and two a chunk."""
+    parameters = retention.parameters(partition.begin, partition.end)
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            WITH old AS MATERIALIZED (
-                SELECT k.key FROM api_messagekey k
-                 WHERE k.site_id = %(site)s AND k.id >= %(begin)s AND k.id < %(end)s AND NOT EXISTS (
-                       SELECT FROM api_message m
-                        WHERE m.id = k.id AND {_kept(retention, partition)})
-                 ORDER BY k.id LIMIT %(chunk)s)
-            DELETE FROM api_messagekey k USING old WHERE k.site_id = %(site)s AND k.key = old.key
-            """,
-            retention.parameters(partition.begin, partition.end) | {"chunk": KEYS},
-        )
-        return int(cursor.rowcount)
+        cursor.execute(f"SELECT m.id FROM api_message m WHERE {_kept(retention, partition)}", parameters)
+        kept = [id_ for (id_,) in cursor.fetchall()]
+        while parameters["begin"] < partition.end:
+            cursor.execute(
+                """
+                SELECT k.id FROM api_messagekey k
+                 WHERE k.site_id = %(site)s AND k.id >= %(begin)s AND k.id < %(end)s
+                 ORDER BY k.id OFFSET %(chunk)s LIMIT 1
+                """,
+                parameters | {"chunk": KEYS, "end": partition.end},
+            )
+            row = cursor.fetchone()
+            parameters["end"] = row[0] if row else partition.end
+            cursor.execute(
+                """
+                DELETE FROM api_messagekey k
+                 WHERE k.site_id = %(site)s AND k.id >= %(begin)s AND k.id < %(end)s
+                   AND k.id <> ALL(%(kept)s::bigint[])
+                """,
+                parameters | {"kept": kept},
+            )
+            parameters["begin"] = parameters["end"]
+            yield 0
 
 
 def _empty(partition: Partition, retentions: Collection[Retention]) -> int:

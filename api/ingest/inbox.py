@@ -1,4 +1,4 @@
-"""Durable storage of messages: concurrent requests of a process share one insert and one commit.
+"""Durable storage of messages: concurrent requests of a process share one commit, and those of a site one insert.
 
 A request is answered only after the commit. If the response gets lost, the repeated event is a duplicate.
 
@@ -32,21 +32,21 @@ MAX_TRIES: Final = 3  # of a batch after a deadlock or a serialization failure
 log = structlog.get_logger(__name__)
 
 # Ids are drawn in order of arrival. Keys are inserted in their order, so that overlapping batches cannot deadlock.
-# Duplicates return no row.
+# Duplicates return no row. All rows are of one site.
 INSERT: Final = f"""
 WITH arrived AS MATERIALIZED (
     SELECT nextval((SELECT pg_get_serial_sequence('api_message', 'id'))::regclass) AS id, row.*,
            CASE WHEN status = 'rejected' THEN refusal_key ELSE {key_of("type", "message_id")} END AS key
-      FROM unnest(%(site)b::bigint[], %(source)b::bigint[], %(type)b::text[], %(message_id)b::text[],
+      FROM unnest(%(source)b::bigint[], %(type)b::text[], %(message_id)b::text[],
                   %(position)b::int[], %(received_at)b::timestamptz[], %(occurred_at)b::timestamptz[],
                   %(body)b::bytea[], %(content_encoding)b::text[], %(status)b::text[], %(reason)b::text[],
                   %(detail)b::text[], %(warnings)b::text[], %(refusal_key)b::uuid[])
-           WITH ORDINALITY AS row (site_id, source_id, type, message_id, position, received_at, occurred_at,
+           WITH ORDINALITY AS row (source_id, type, message_id, position, received_at, occurred_at,
                                    body, content_encoding, status, reason, detail, warnings, refusal_key,
                                    place)
 ), first AS (
     INSERT INTO api_messagekey (site_id, key, id)
-    SELECT site_id, key, id FROM arrived WHERE key IS NOT NULL ORDER BY site_id, key, id
+    SELECT %(site)b::bigint, key, id FROM arrived WHERE key IS NOT NULL ORDER BY key, id
     ON CONFLICT DO NOTHING
     RETURNING id
 ), fresh AS MATERIALIZED (
@@ -54,12 +54,12 @@ WITH arrived AS MATERIALIZED (
 ), messages AS (
     INSERT INTO api_message (id, site_id, source_id, type, message_id, position, received_at, occurred_at, size,
                              status, reason, detail, warnings, refusal_key, effects, attempts, waiting_for)
-    SELECT id, site_id, source_id, type, message_id, position, received_at, occurred_at, octet_length(body),
+    SELECT id, %(site)b::bigint, source_id, type, message_id, position, received_at, occurred_at, octet_length(body),
            status, reason, detail, string_to_array(warnings, ' '), refusal_key, '{{}}', 0, ''
       FROM fresh ORDER BY id
 ), bodies AS (
     INSERT INTO api_messagebody (site_id, id, body, content_encoding)
-    SELECT site_id, id, body, content_encoding FROM fresh ORDER BY id
+    SELECT %(site)b::bigint, id, body, content_encoding FROM fresh ORDER BY id
 )
 SELECT place, id FROM fresh
 """
@@ -93,9 +93,28 @@ def store_alone(rows: Sequence[NewMessage]) -> list[int]:
 
 
 def insert(connection: psycopg.Connection[Any], rows: Sequence[NewMessage]) -> list[int]:
-    """Insert messages in one statement and return the id of each, 0 for a duplicate. The caller commits."""
+    """Insert messages and return the id of each, 0 for a duplicate.
+
+    One statement for each site. The caller commits the statement of one site; those of several sites share a commit.
+    """
+    places: dict[int, list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(row.site_id, []).append(place)
+    if len(places) == 1:
+        return insert_of_site(connection, rows[0].site_id, rows)
+    numbers = [0] * len(rows)
+    with connection.transaction():
+        for site_id, of_site in sorted(places.items()):  # in one order, so that batches cannot deadlock
+            stored = insert_of_site(connection, site_id, [rows[place] for place in of_site])
+            for place, number in zip(of_site, stored, strict=True):
+                numbers[place] = number
+    return numbers
+
+
+def insert_of_site(connection: psycopg.Connection[Any], site_id: int, rows: Sequence[NewMessage]) -> list[int]:
+    """Insert messages of one site in one statement and return the id of each, 0 for a duplicate."""
     parameters = {
-        "site": [row.site_id for row in rows],
+        "site": site_id,
         "source": [row.source_id for row in rows],
         "type": [row.event.type for row in rows],
         "message_id": [row.event.message_id for row in rows],

@@ -6,7 +6,8 @@ WITH hit AS MATERIALIZED (
            coalesce(c.occurred_at >= lag(c.occurred_at) OVER visitor + :visit_gap::interval, true)::int AS visit
       FROM unnest(:keys::bigint[], :ids::bigint[]) AS member (key, goal_id)
       JOIN goals_conversion AS c
-        ON c.site_id = :site AND c.goal_id = member.goal_id AND c.occurred_at >= :since::timestamptz - :visit_gap::interval
+        ON c.site_id = :site AND c.goal_id = member.goal_id
+           AND c.occurred_at >= :since::timestamptz - :visit_gap::interval
     WINDOW visitor AS (PARTITION BY member.key, c.visitor_code ORDER BY c.occurred_at)
 ), money AS (
     SELECT key, jsonb_object_agg(currency, total)::text AS revenue

@@ -141,6 +141,22 @@ def test_ids__by_a_clock_years_ahead__move_one_partition_at_a_time(world: World)
     assert (last_id() - before) < 2 * IDS_A_DAY
 
 
+def test_ids__of_a_sequence_that_servers_share__keep_its_steps(world: World) -> None:
+    del world
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER SEQUENCE api_message_id_seq INCREMENT BY 7")
+        try:
+            cursor.execute("SELECT nextval('api_message_id_seq')")
+            before = last_id()
+            following = next(each for each in load_partitions() if each.begin > before)
+            assert advance_ids(now=following.ends_at - timedelta(seconds=1)) is True
+        finally:
+            cursor.execute("ALTER SEQUENCE api_message_id_seq INCREMENT BY 1")
+
+    assert (last_id() - before) % 7 == 0
+    assert last_id() >= following.begin
+
+
 def test_partitions__of_a_site_that_keeps_years__are_of_several_days(world: World) -> None:
     assert partitions._count_days() == 1
     world.change_site(keeps_done_days=3_650)

@@ -229,7 +229,10 @@ def test_unique_keys__of_tables_with_sites__begin_with_the_site() -> None:
         key.name: key.fields for model in models for key in model._meta.constraints if isinstance(key, UniqueConstraint)
     }
     alone = {
-        f"{model.__name__}.{field.name}" for model in models for field in model._meta.local_fields if field._unique
+        f"{model.__name__}.{field.name}"
+        for model in models
+        for field in model._meta.local_fields
+        if field.unique and not field.primary_key
     }
 
     assert {name: fields for name, fields in keys.items() if fields[:1] != ("site",)} == {}

@@ -4,8 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from django.db import IntegrityError, connection
-from psycopg.errors import UniqueViolation
+from django.db import connection
 
 from cohorts import merge
 from cohorts.changes import IdentityKey, Kind, LoadedIdentity
@@ -130,27 +129,25 @@ def save_identities(site_id: int, identities: dict[IdentityKey, LoadedIdentity])
 def _insert(site_id: int, identities: Mapping[IdentityKey, LoadedIdentity]) -> None:
     """Insert new identities. Raises LostRaceError if another transaction has just inserted one of them.
 
-    This waits for such a transaction. With ON CONFLICT each row would cost a second record of the write-ahead log.
+    This waits for such a transaction. Without ON CONFLICT, PostgreSQL would write the identifier to its log.
     """
     with connection.cursor() as cursor:
-        try:
-            cursor.execute(
-                """
-                INSERT INTO cohorts_identity (site_id, kind, value, registers, bytes, parent_kind, parent_value,
-                                              created_at, updated_at)
-                SELECT %(site)s, n.kind, n.value, n.registers::jsonb, octet_length(n.registers), n.parent_kind,
-                       n.parent_value, now(), now()
-                  FROM unnest(%(kinds)b::smallint[], %(values)b::text[], %(registers)b::text[],
-                              %(parent_kinds)b::smallint[], %(parent_values)b::text[])
-                       AS n (kind, value, registers, parent_kind, parent_value)
-                RETURNING kind, value, id
-                """,
-                {"site": site_id, **as_columns(identities), **register_columns(identities.values())},
-            )
-        except IntegrityError as error:
-            if isinstance(error.__cause__, UniqueViolation):
-                raise LostRaceError from error
-            raise
+        cursor.execute(
+            """
+            INSERT INTO cohorts_identity (site_id, kind, value, registers, bytes, parent_kind, parent_value,
+                                          created_at, updated_at)
+            SELECT %(site)s, n.kind, n.value, n.registers::jsonb, octet_length(n.registers), n.parent_kind,
+                   n.parent_value, now(), now()
+              FROM unnest(%(kinds)b::smallint[], %(values)b::text[], %(registers)b::text[],
+                          %(parent_kinds)b::smallint[], %(parent_values)b::text[])
+                   AS n (kind, value, registers, parent_kind, parent_value)
+            ON CONFLICT (site_id, kind, value) DO NOTHING
+            RETURNING kind, value, id
+            """,
+            {"site": site_id, **as_columns(identities), **register_columns(identities.values())},
+        )
+        if cursor.rowcount != len(identities):
+            raise LostRaceError
         for kind, value, id_ in cursor.fetchall():
             identities[kind, value].id = id_
 

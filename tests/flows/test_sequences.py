@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from django.db import connection
 
+from api.digest.partitions import IDS_A_DAY, last_id
 from api.erasure import erase, removal
 from api.http.credentials import encode_api_key
 from api.ingest.provisioning import create_credential, create_site
@@ -22,11 +23,13 @@ SECOND_SECRET = "secret-of-the-second"
 
 
 def share_sequences(*, increment: int, start: int) -> None:
-    """Let the sequences of all tables go on from a number in such steps."""
+    """Let the sequences of all tables go on from a number in such steps; that of messages within its day."""
+    day = last_id() // IDS_A_DAY * IDS_A_DAY
     with connection.cursor() as cursor:
         cursor.execute("SELECT sequencename FROM pg_sequences WHERE sequencename ~ '^(api|goals|cohorts)_'")
         for (name,) in cursor.fetchall():
-            cursor.execute(f'ALTER SEQUENCE "{name}" INCREMENT BY {increment} RESTART WITH {start}')
+            first = start + (day if name == "api_message_id_seq" else 0)
+            cursor.execute(f'ALTER SEQUENCE "{name}" INCREMENT BY {increment} RESTART WITH {first}')
 
 
 @pytest.fixture

@@ -82,7 +82,8 @@ def full_disk() -> Iterator[None]:
             """
             CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
             BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100'; END $$;
-            CREATE TRIGGER refuse BEFORE INSERT ON api_message FOR EACH ROW EXECUTE FUNCTION refuse();
+            -- Of statements: a trigger of rows is one of each partition, and to drop it could deadlock with an INSERT.
+            CREATE TRIGGER refuse BEFORE INSERT ON api_message FOR EACH STATEMENT EXECUTE FUNCTION refuse();
             """
         )
     try:

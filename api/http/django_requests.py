@@ -98,7 +98,7 @@ async def answer(scope: Scope, receive: Receive, send: Send) -> None:
                 async with EXPORT_LIMIT.place():
                     await send_export(response, receive, send, thread=thread)
             finally:
-                thread.submit(response.close)
+                await asyncio.get_running_loop().run_in_executor(thread, response.close)
                 thread.shutdown(wait=False)
         else:
             await send_head(response, send)

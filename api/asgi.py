@@ -1,6 +1,7 @@
 """The ASGI application: plain async functions answer the wire endpoints, Django everything else in its own threads."""
 
 import gc
+import resource
 import sys
 from http import HTTPStatus
 from typing import Final
@@ -52,6 +53,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
 # Django answers the paths that need a sign-in. All other paths are for senders and readers, from pages of any origin.
 STATIC: Final = settings.STATIC_URL
 FOR_DJANGO: Final = frozenset(str(url.pattern).partition("/")[0] for url in urls.urlpatterns) - {""}
+MOST_FILES: Final = 65_536
 NOTHING_HERE: Final = Endpoint({})
 NO_FILE: Final = Endpoint({}, is_open=False)
 
@@ -60,6 +62,9 @@ refuse_other_key()
 # The event loop takes the interpreter from threads that render pages, each time after this interval. The default of
 # 5 ms would be the time of several events.
 sys.setswitchinterval(0.0005)
+# Each connection takes a file, and the usual limit is 1,024.
+hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit if 0 < hard_limit < MOST_FILES else MOST_FILES, hard_limit))
 gc.freeze()  # loaded modules stay, so that collections skip them and are short
 
 

@@ -1,5 +1,6 @@
 """Results of access checks, remembered for seconds by what the request showed, for the event loop."""
 
+import time
 from collections.abc import Callable, Hashable
 from typing import Final, Generic, TypeVar
 
@@ -11,6 +12,7 @@ from api.http.threads import look_up
 Shown = TypeVar("Shown", bound=Hashable)
 Result = TypeVar("Result")
 
+FRESH_SECONDS: Final = 1.0
 MOST_SHOWN: Final = 4_096  # characters that are remembered: a client can send a header of 64 kB
 
 
@@ -32,7 +34,9 @@ class AccessCheck(Generic[Shown, Result]):
             return self._results[shown]
         except KeyError:
             pass
+        begun = time.monotonic()
         result = await look_up(self._check, shown)
-        if len(str(shown)) <= MOST_SHOWN:
+        is_fresh = time.monotonic() - begun < FRESH_SECONDS  # otherwise a revoked key would live longer
+        if is_fresh and len(str(shown)) <= MOST_SHOWN:
             self._results[shown] = result
         return result

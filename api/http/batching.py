@@ -67,7 +67,7 @@ class PendingCall(Generic[Argument, Result]):
             if left > 0:
                 self.future.get_loop().call_later(left, self.expire)
             else:
-                self.future.set_exception(DatabaseDownError())
+                self.settle()  # with the result if the batch has just ended
 
 
 class RequestBatcher(Generic[Argument, Result]):

@@ -15,6 +15,7 @@ from api.http.endpoint import Request, Response
 TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - a name as HTTP allows it
 NAMES: Final = re.compile(rf"{TOKEN}(?:, ?{TOKEN})*", re.ASCII)
 MOST_NAMES: Final = 4_096  # characters that are repeated, because headers of responses are remembered
+MOST_METHOD: Final = 100  # characters of a method that is repeated
 EVERY_NAME: Final = "*, Authorization"  # for a browser, `*` does not include Authorization
 ORIGIN: Final = ("Access-Control-Allow-Origin", "*")
 MAX_AGE: Final = ("Access-Control-Max-Age", "7200")  # the most that Chromium remembers
@@ -28,7 +29,10 @@ def answer_preflight(request: Request) -> Response:
     """
     method = request.header("access-control-request-method")
     names = request.header("access-control-request-headers")
-    methods = ("Access-Control-Allow-Methods", method if re.fullmatch(TOKEN, method) else "*")
+    methods = (
+        "Access-Control-Allow-Methods",
+        method if len(method) <= MOST_METHOD and re.fullmatch(TOKEN, method) else "*",
+    )
     is_list = len(names) <= MOST_NAMES and NAMES.fullmatch(names)
     headers = ("Access-Control-Allow-Headers", names if is_list else EVERY_NAME)
     return Response(HTTPStatus.NO_CONTENT, b"", (methods, headers, MAX_AGE, VARY))

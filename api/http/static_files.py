@@ -9,7 +9,7 @@ from whitenoise.middleware import WhiteNoiseMiddleware  # type: ignore[import-un
 from api.http.endpoint import Scope, Send
 from api.http.middleware import OTHER_POLICY
 
-PIECE: Final = 256 * 1024
+PIECE: Final = 64 * 1024  # the server keeps up to five of a client that stops reading
 HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"content-security-policy", OTHER_POLICY.encode()))
 
 files: Final = WhiteNoiseMiddleware()  # scans the directories once
@@ -18,7 +18,7 @@ files: Final = WhiteNoiseMiddleware()  # scans the directories once
 async def answer(scope: Scope, send: Send) -> bool:
     """Send the file of this path; return False if there is none.
 
-    A client that stops reading holds one piece of a file, and no thread.
+    A client that stops reading holds a few pieces of a file, and no thread.
     """
     static_file = files.files.get(scope["path"])
     if static_file is None:

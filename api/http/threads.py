@@ -7,8 +7,10 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from http import HTTPStatus
 from typing import Final, ParamSpec, TypeVar
 
+from api.events.refusal import Refusal
 from api.http.database import DatabaseDownError
 
 Parameters = ParamSpec("Parameters")
@@ -16,11 +18,13 @@ Result = TypeVar("Result")
 
 # Bytes of bodies that the loop itself parses. A thousand events of 1 kB take some 60 ms, and all others would wait.
 LIGHT_BYTES: Final = 16_384
+LIGHT_ROWS: Final = 50  # events, or events times rules, that the loop itself looks at
 LOOKUPS: Final = ThreadPoolExecutor(4, "lookups")  # half of the connections of the pool (api.http.database)
 LOOKUP_SECONDS: Final = 5.0  # of waiting for a thread and for the database: Segment hangs up after 10
 # Each computing thread takes the interpreter from the loop for half a millisecond. One alone would let a batch under
 # slow rules hold up the batches of all other sites.
 COMPUTATIONS: Final = ThreadPoolExecutor(2, "computations")
+COMPUTE_SECONDS: Final = 8.0  # of waiting for a thread and for its result
 
 
 async def look_up(
@@ -38,5 +42,18 @@ async def look_up(
 async def compute(
     function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
 ) -> Result:
-    """Return the result of a function that needs the processor for longer than a millisecond."""
-    return await asyncio.get_running_loop().run_in_executor(COMPUTATIONS, partial(function, *args, **kwargs))
+    """Return the result of a function that needs the processor for longer than a millisecond.
+
+    Raises Refusal (503) after COMPUTE_SECONDS.
+    """
+    work = asyncio.get_running_loop().run_in_executor(COMPUTATIONS, partial(function, *args, **kwargs))
+    try:
+        async with asyncio.timeout(COMPUTE_SECONDS):
+            return await work
+    except TimeoutError as error:
+        raise Refusal(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "unavailable",
+            "Too many large requests are being read just now. Nothing was stored. Send the same again.",
+            (("Retry-After", "10"),),
+        ) from error

@@ -19,7 +19,7 @@ from api.http.budgets import NO_RETRY_FACTOR, ExhaustedBudget, budget_counter
 from api.http.credentials import SourceAccess
 from api.http.database import DatabaseDownError
 from api.http.endpoint import Request
-from api.http.threads import LIGHT_BYTES, compute, look_up
+from api.http.threads import LIGHT_BYTES, LIGHT_ROWS, compute, look_up
 from api.ingest import inbox, nudge, source_counts
 from api.ingest.erased import strip_erased
 from api.ingest.new_message import NewMessage
@@ -130,20 +130,22 @@ async def store_rows(rows: Sequence[Row], refusals: Mapping[int, Refusal], *, co
     Refused events are among them, but for those of no known site, which `count` includes. Raises DatabaseDownError,
     and Refusal (400) when PostgreSQL cannot hold one of them.
     """
-    if is_light(rows):
-        rows, kept = prepare(rows)
-    elif any(event.reason for _, _, event in rows):  # the ids of erased people are compared in the database
-        rows, kept = await look_up(prepare, rows)
-    else:
-        rows, kept = await compute(prepare, rows)
+    light = is_light(rows)
+    rows = apply_ingest_rules(rows) if light else await compute(apply_ingest_rules, rows)
+    if any(event.reason for _, _, event in rows):  # the ids of erased people are compared in the database
+        rows = await look_up(strip_erased_or_undo, rows)
+    kept = make_rows(rows)
     with counts_undone(rows, kept):
         stored = await inbox.store(list(kept.values())) if kept else []
-    return finish(rows, kept, stored, refusals, count=count)
+    if light:
+        return finish(rows, kept, stored, refusals, count=count)
+    return await compute(finish, rows, kept, stored, refusals, count=count)
 
 
 def store_now(rows: Sequence[Row], refusals: Mapping[int, Refusal]) -> StoreResult:
     """Store the events of a page as `store_rows` does, outside the event loop and in a commit of their own."""
-    rows, kept = prepare(rows)
+    rows = strip_erased_or_undo(apply_ingest_rules(rows))
+    kept = make_rows(rows)
     with counts_undone(rows, kept):
         stored = inbox.store_alone(list(kept.values())) if kept else []
     return finish(rows, kept, stored, refusals, count=len(rows))
@@ -182,28 +184,27 @@ def finish(
 
 
 def is_light(rows: Sequence[Row]) -> bool:
-    """Return True if the event loop itself may prepare the rows: they need no query and little time."""
-    size = 0
-    for _, _, event in rows:
+    """Return True if the event loop itself may work on the rows, because they take little time."""
+    size = work = 0
+    for _, source, event in rows:
         size += len(event.body)
-        if event.reason or size > LIGHT_BYTES:
-            return False
-    return True
+        work += 1 + (len(source.rules) if source else 0)
+    return size <= LIGHT_BYTES and work <= LIGHT_ROWS
 
 
-def prepare(rows: Sequence[Row]) -> tuple[Sequence[Row], dict[int, NewMessage]]:
-    """Return the events as they may be stored, and the rows for the inbox by their places.
-
-    Raises DatabaseDownError, and Refusal (429) as `apply_ingest_rules` does.
-    """
-    rows = apply_ingest_rules(rows)
+def strip_erased_or_undo(rows: Sequence[Row]) -> Sequence[Row]:
+    """Return the rows as `strip_erased` does. If it fails, their bytes count against no budget."""
     try:
-        rows = strip_erased(rows)
+        return strip_erased(rows)
     except DatabaseDownError:
         for _, source, event in rows:
             count_bytes([source] if source else [], -len(event.body))
         raise
-    return rows, {place: row for place, row in enumerate(map(make_row, rows)) if row is not None}
+
+
+def make_rows(rows: Sequence[Row]) -> dict[int, NewMessage]:
+    """Return the rows for the inbox by their places."""
+    return {place: row for place, row in enumerate(map(make_row, rows)) if row is not None}
 
 
 def apply_ingest_rules(

@@ -92,10 +92,11 @@ def store_alone(rows: Sequence[NewMessage]) -> list[int]:
     return numbers
 
 
-def insert(connection: psycopg.Connection[Any], rows: Sequence[NewMessage]) -> list[int]:
+def insert(connection: psycopg.Connection[Any], rows: Sequence[NewMessage], *, until: float | None = None) -> list[int]:
     """Insert messages and return the id of each, 0 for a duplicate.
 
     One statement for each site. The caller commits the statement of one site; those of several sites share a commit.
+    Raises DatabaseDownError if a statement might end after `until`.
     """
     places: dict[int, list[int]] = {}
     for place, row in enumerate(rows):
@@ -105,6 +106,8 @@ def insert(connection: psycopg.Connection[Any], rows: Sequence[NewMessage]) -> l
     numbers = [0] * len(rows)
     with connection.transaction():
         for site_id, of_site in sorted(places.items()):  # in one order, so that batches cannot deadlock
+            if until is not None:
+                _require_time(until)
             stored = insert_of_site(connection, site_id, [rows[place] for place in of_site])
             for place, number in zip(of_site, stored, strict=True):
                 numbers[place] = number
@@ -205,7 +208,7 @@ class Committer:
                 self._connection = connect(SessionKind.INBOX)
             _require_time(until)
             try:
-                numbers = insert(self._connection, rows)
+                numbers = insert(self._connection, rows, until=until)
             except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
                 if attempt == MAX_TRIES:
                     raise

@@ -13,7 +13,7 @@ from api.http.credentials import find_source
 from api.http.endpoint import Endpoint, Request, Response, json_response
 from api.http.public_address import HOST_HEADERS, asked_address
 from api.http.refused_keys import KeyProblem, record_refused_key
-from api.http.threads import LIGHT_BYTES, compute, look_up
+from api.http.threads import LIGHT_BYTES, LIGHT_ROWS, compute, look_up
 from api.ingest import accept
 from api.ingest.event_batch import BATCH_BYTES, read_batch
 from api.ingest.parsed_event import ParsedEvent, parse_batch, parse_event, store_events
@@ -37,11 +37,20 @@ async def receive_event(request: Request, *, type_: str) -> Response:
 
 async def take_event(senders: Senders, body: bytes, *, type_: str, received_at: datetime) -> None:
     """Store one event. Raises Refusal and keeps the refused event if its source is known."""
-    source = senders.find_source_of(body)
-    event, refusal = parse_event(source, body, type_=type_, position=0, received_at=received_at)
-    stored = await store_events([ParsedEvent(source, event, refusal)])
+    if len(body) > LIGHT_BYTES:
+        item = await compute(read_one, senders, body, type_=type_, received_at=received_at)
+    else:
+        item = read_one(senders, body, type_=type_, received_at=received_at)
+    stored = await store_events([item])
     if stored.refusals:
         raise stored.refusals[0]
+
+
+def read_one(senders: Senders, body: bytes, *, type_: str, received_at: datetime) -> ParsedEvent:
+    """Return the event of a request. Raises Refusal (401) if its source is unknown."""
+    source = senders.find_source_of(body)
+    event, refusal = parse_event(source, body, type_=type_, position=0, received_at=received_at)
+    return ParsedEvent(source, event, refusal)
 
 
 async def receive_batch(request: Request, *, is_import: bool = False) -> Response:
@@ -53,7 +62,7 @@ async def receive_batch(request: Request, *, is_import: bool = False) -> Respons
     received_at = datetime.now(UTC)
     senders, body = await open_request(request, received_at=received_at, limit=BATCH_BYTES)
     try:
-        if len(body) > LIGHT_BYTES:
+        if len(body) > LIGHT_BYTES or body.count(b"{") > LIGHT_ROWS:
             items = await compute(read_events, senders, body, received_at=received_at, is_import=is_import)
         else:
             items = read_events(senders, body, received_at=received_at, is_import=is_import)

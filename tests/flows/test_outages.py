@@ -15,6 +15,7 @@ from api.events.envelope import read_event
 from api.http import database
 from api.ingest import inbox
 from api.ingest.new_message import NewMessage
+from api.ingest.provisioning import create_site
 from api.models import Message
 from tests.support.asgi import wait_for
 from tests.support.concurrency import in_threads
@@ -144,3 +145,15 @@ def test_worker__that_lost_its_broker__looks_for_it_every_few_seconds(monkeypatc
 
     assert len(pauses) == 20
     assert max(pauses) < 5
+
+
+def test_insert__of_several_sites__stores_none_if_its_time_ends_between_them(world: World) -> None:
+    """Each site has a statement of its own, and a sender that was answered 503 sends again."""
+    rows = [
+        NewMessage(site_id, None, read_event(json.dumps(world.event()).encode(), position=0, received_at=START))
+        for site_id in (world.site.pk, create_site(name="Other").pk)
+    ]
+    with database.connect(database.SessionKind.INBOX) as session, pytest.raises(database.DatabaseDownError):
+        inbox.insert(session, rows, until=time.monotonic() + inbox.MAX_SECONDS - 0.1)
+
+    assert not Message.objects.exists()

@@ -251,3 +251,15 @@ def test_call__rejected_with_an_error__raises_it() -> None:
             await batcher.call(7, timeout=60)
 
     with_batcher(serve, ask)
+
+
+def test_call__whose_result_is_there_at_its_deadline__gets_it() -> None:
+    """A loop that was blocked looks at the deadline first. The event is stored, so 503 would have it stored twice."""
+
+    async def ask() -> int:
+        call: PendingCall[int, int] = PendingCall(1, asyncio.get_running_loop().create_future(), timeout=0, size=1)
+        call.resolve(7)
+        call.expire()
+        return await call.future
+
+    assert asyncio.run(ask()) == 7

@@ -213,8 +213,8 @@ def insert_goals(site_id: int, names: Sequence[str], *, tag: str, origin: Goal.O
 def _insert_conversions(site_id: int, goal_hits: Sequence[tuple[Hit, int]]) -> dict[str, CountedConversion]:
     """Insert conversions, sorted by message key, and return the new ones by that key. One query.
 
-    The inbox holds no key twice, so that two workers never insert one at a time. ON CONFLICT would write a record more
-    to the log for each row. Raises IntegrityError if it happens after all; then each message is digested alone.
+    Two workers insert one key at a time only if its message was pruned and sent again. Without ON CONFLICT,
+    PostgreSQL would write the messageId to its log.
     """
     by_key = {hit.message_key: (hit, goal_id) for hit, goal_id in reversed(goal_hits)}
     if not by_key:
@@ -233,6 +233,7 @@ def _insert_conversions(site_id: int, goal_hits: Sequence[tuple[Hit, int]]) -> d
                    AS n (goal_id, message_key)
              WHERE NOT EXISTS (SELECT FROM goals_conversion c
                                 WHERE c.site_id = %(site)s AND c.message_key = n.message_key)
+            ON CONFLICT (site_id, message_key) DO NOTHING
             RETURNING message_key
             """,
             {

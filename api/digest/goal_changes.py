@@ -111,13 +111,13 @@ def start_change(change: GoalsChange, *, user: "User", now: datetime) -> None:
             after["tag"] = locked.tag
         summary = f"{PAST_TENSE[locked.action]} {count_of(count, 'goal')}"
         write_audit(user, locked.site, summary, None, after)
-        GoalsChange.objects.filter(pk=locked.pk).update(started_at=now, user=user)
+        GoalsChange.objects.filter(site_id=locked.site_id, pk=locked.pk).update(started_at=now, user=user)
 
 
 def run_change(change: GoalsChange, *, now: datetime, seconds: float) -> None:
     """Do steps of a started change, until it is done or the time is over."""
     until = time.monotonic() + seconds
-    while _step(GoalsChange.objects.filter(pk=change.pk), now=now) and time.monotonic() < until:
+    while _step(GoalsChange.objects.filter(site_id=change.site_id, pk=change.pk), now=now) and time.monotonic() < until:
         pass
     change.refresh_from_db()
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import structlog
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import Max
 
 from api.models import Site
@@ -27,6 +28,8 @@ SELECT i.inhrelid::regclass::text, i.inhparent::regclass::text
   FROM pg_index x JOIN pg_inherits i ON i.inhrelid = x.indexrelid WHERE x.indrelid = %s::regclass
 """
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +83,13 @@ def advance_ids(*, now: datetime) -> bool:
     At most one step a call: if a clock is years ahead for a minute, later ids are a day ahead, not years. A clock that
     goes back changes nothing. Without this function, ids only run on in an older partition.
     """
+    _add_partitions_ahead()
     with transaction.atomic(), connection.cursor() as cursor:
         lock_until_commit(LockSpace.PARTITIONS)
-        partitions, last = load_partitions(), last_id()
-        later = [partition for partition in partitions if partition.begin > last]
-        while len(later) < AHEAD:
-            later.append(_add_partition(max(partitions[-1].end, later[-1].end if later else 0), days=_count_days()))
-        # A sequence keeps its new value even if this transaction fails, and never goes back.
-        if later[0].begin > (now - EPOCH).days * IDS_A_DAY:
+        last = last_id()
+        # Committed partitions only, because a sequence keeps its new value even if this transaction fails.
+        following = next((partition for partition in load_partitions() if partition.begin > last), None)
+        if following is None or following.begin > (now - EPOCH).days * IDS_A_DAY:
             return False
         cursor.execute(
             # In the steps of a sequence that several servers share (docker/README.md).
@@ -96,10 +98,30 @@ def advance_ids(*, now: datetime) -> bool:
                                                                 seqincrement))
               FROM pg_sequence WHERE seqrelid = 'api_message_id_seq'::regclass
             """,
-            {"begin": later[0].begin, "last": last},
+            {"begin": following.begin, "last": last},
         )
-        cursor.execute("ANALYZE api_message")  # autovacuum analyzes partitions only
+    _analyze()
     return True
+
+
+def _add_partitions_ahead() -> None:
+    """Add partitions until AHEAD of them are after the current one."""
+    with transaction.atomic():
+        lock_until_commit(LockSpace.PARTITIONS)
+        partitions, last = load_partitions(), last_id()
+        later = [partition for partition in partitions if partition.begin > last]
+        while len(later) < AHEAD:
+            later.append(_add_partition(max(partitions[-1].end, later[-1].end if later else 0), days=_count_days()))
+
+
+def _analyze() -> None:
+    """Analyze the inbox as a whole, because autovacuum analyzes partitions only. A held table is left out."""
+    with connection.cursor() as cursor:
+        for table in TABLES:
+            try:
+                cursor.execute(f"ANALYZE {table}")
+            except OperationalError:
+                log.warning("inbox.not_analyzed", table=table)
 
 
 def _count_days() -> int:

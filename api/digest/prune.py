@@ -26,6 +26,7 @@ CHUNK: Final = 5_000
 KEYS: Final = 20_000  # deleted in a statement; their rows are small
 MOST_KEPT: Final = 20_000  # messages that are written again when their partition is emptied, in about a second
 LOCK_SECONDS: Final = 0.3  # because new statements wait behind a lock that is waited for
+SETTLED: Final = timedelta(days=1)  # after the days of a partition, no insert is on its way to it any more
 WAITED_DAYS: Final = 7  # of retention for each day that old messages may wait until their partition is over
 
 Status = Message.Status
@@ -99,7 +100,7 @@ def prune_old(*, now: datetime, seconds: float) -> int:
     for retention in retentions:
         days = RefusalCount.objects.filter(source__site=retention.site, day__lt=retention.before.date())
         days.delete()
-    drop_empty(partitions)
+    drop_empty([partition for partition in partitions if partition.ends_at < now - SETTLED])
     return pruned
 
 
@@ -111,9 +112,11 @@ def _prune(retentions: Collection[Retention], partitions: Collection[Partition])
             yield from _prune_partition(partition, retentions)
         tried |= todo
     for retention in retentions:
-        # Old messages of these partitions leave with them.
-        begin = max((partition.end for partition in partitions if retention.waits_for(partition)), default=0)
-        yield from prune_rows(retention, begin, 2**63 - 1)
+        for partition in partitions:
+            # Old messages of the others have left with their partition, or wait until they leave with it.
+            if not retention.waits_for(partition) and not retention.covers(partition):
+                yield from prune_rows(retention, partition.begin, partition.end)
+        yield from prune_rows(retention, max((partition.end for partition in partitions), default=0), 2**63 - 1)
 
 
 def _first_with_old(retention: Retention, partitions: Collection[Partition]) -> Partition | None:
@@ -242,6 +245,8 @@ def drop_empty(partitions: Collection[Partition]) -> None:
         try:
             with transaction.atomic(), connection.cursor() as cursor:
                 limit_lock_waits(LOCK_SECONDS)
+                # Before it looks, because an insert that has not committed is not seen.
+                cursor.execute(f"LOCK TABLE {messages}, {bodies} IN SHARE ROW EXCLUSIVE MODE")
                 cursor.execute(f"SELECT EXISTS (SELECT FROM {messages}) OR EXISTS (SELECT FROM {bodies})")
                 if not cursor.fetchone()[0]:
                     cursor.execute(f"DROP TABLE {messages}, {bodies}")

@@ -28,6 +28,10 @@ class Migration(migrations.Migration):
     operations = [
         migrations.SeparateDatabaseAndState(
             database_operations=[
+                migrations.RunSQL(  # of a run that was interrupted, because its index could not be built again
+                    "ALTER TABLE cohorts_personafact DROP CONSTRAINT IF EXISTS cohorts_personafact_event",
+                    migrations.RunSQL.noop,
+                ),
                 index("cohorts_personafact_event", f"cohorts_personafact ({COLUMNS})"),
                 index("cohorts_personafact_of_persona", "cohorts_personafact (site_id, persona_id, occurred_at)"),
                 index("cohorts_searchtext_identity", "cohorts_searchtext (site_id, identity_id)"),

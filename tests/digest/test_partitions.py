@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 from django.db import connection, transaction
 
 from api.digest import partitions, prune
 from api.digest.partitions import EPOCH, IDS_A_DAY, Partition, advance_ids, last_id, load_partitions
 from api.digest.prune import prune_old
+from api.http.database import connection_parameters
 from api.ingest.provisioning import create_site
 from api.models import Message, MessageBody, MessageKey, Site
 from api.models.message_rows import find_by_keys
@@ -19,10 +21,8 @@ from tests.world import World
 LONG_AGO = EPOCH + timedelta(days=5_000)
 
 
-@pytest.fixture
-def old(world: World) -> Iterator[Partition]:
-    """Return a partition of a day long ago, in place of the first one."""
-    del world
+def replace_first(*, days: int) -> Partition:
+    """Put a partition that begins long ago in place of the first one, and return it."""
     first = load_partitions()[0]
     begin = (LONG_AGO - EPOCH).days * IDS_A_DAY
     with transaction.atomic(), connection.cursor() as cursor:
@@ -30,10 +30,31 @@ def old(world: World) -> Iterator[Partition]:
             for table in partitions.TABLES:
                 cursor.execute(f"ALTER TABLE {table} DETACH PARTITION {table}{first.suffix}")
                 cursor.execute(f"DROP TABLE {table}{first.suffix}")
-        made = partitions._add_partition(begin, days=1)
-    yield made
+        return partitions._add_partition(begin, days=days)
+
+
+def drop(partition: Partition) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(f"DROP TABLE IF EXISTS {', '.join(made.tables)}")
+        cursor.execute(f"DROP TABLE IF EXISTS {', '.join(partition.tables)}")
+
+
+@pytest.fixture
+def old(world: World) -> Iterator[Partition]:
+    """Return a partition of a day long ago, in place of the first one."""
+    del world
+    made = replace_first(days=1)
+    yield made
+    drop(made)
+
+
+@pytest.fixture
+def years(world: World) -> Iterator[Partition]:
+    """Return a partition from long ago until today, as that of the messages before an upgrade."""
+    del world
+    today = next(partition.begin for partition in load_partitions() if partition.begin)
+    made = replace_first(days=today // IDS_A_DAY - (LONG_AGO - EPOCH).days)
+    yield made
+    drop(made)
 
 
 def keep(site: Site, partition: Partition, number: int, *, status: str = "done", at: datetime = LONG_AGO) -> int:
@@ -139,6 +160,35 @@ def test_ids__by_a_clock_years_ahead__move_one_partition_at_a_time(world: World)
     assert advance_ids(now=datetime.now(UTC) + timedelta(days=4_000)) is True
 
     assert (last_id() - before) < 2 * IDS_A_DAY
+
+
+def test_prune__of_a_partition_of_years__goes_on_when_later_days_are_over(world: World, years: Partition) -> None:
+    ended = years.ends_at - timedelta(days=40)
+    keep(world.site, years, 1, at=ended)
+    keep(world.site, years, 2, at=years.ends_at - timedelta(seconds=1))
+    following = next(each for each in load_partitions() if each.begin > last_id())
+    assert advance_ids(now=following.ends_at - timedelta(seconds=1)) is True
+
+    assert prune_old(now=years.ends_at, seconds=60) == 1
+
+    assert [*Message.objects.values_list("pk", flat=True)] == [years.begin + 2]
+
+
+def test_drop__of_a_partition_with_an_insert_on_its_way__leaves_it(world: World, old: Partition) -> None:
+    """Its sender is answered 200 after the commit, so the event must not leave with the partition."""
+    with psycopg.connect(**connection_parameters()) as sender:
+        sender.execute(
+            """
+            INSERT INTO api_message (id, site_id, type, position, received_at, occurred_at, size, status, reason,
+                                     detail, warnings, effects, attempts, waiting_for)
+            VALUES (%s, %s, 'track', 0, now(), now(), 0, 'pending', '', '', '{}', '{}', 0, '')
+            """,
+            [old.begin + 1, world.site.pk],
+        )
+        prune.drop_empty([old])
+        sender.commit()
+
+    assert Message.objects.filter(pk=old.begin + 1).exists()
 
 
 def test_ids__of_a_sequence_that_servers_share__keep_its_steps(world: World) -> None:

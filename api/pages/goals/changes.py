@@ -75,7 +75,7 @@ def change_goals(request: HttpRequest, site: Site, change_id: int) -> HttpRespon
     change = get_in_site(GoalsChange, site, change_id)
     if request.method == "POST":
         if request.POST.get("do") == "archive":  # instead of deleting
-            GoalsChange.objects.filter(pk=change.pk, started_at=None).update(action=Action.ARCHIVE, tag="")
+            GoalsChange.objects.filter(site=site, pk=change.pk, started_at=None).update(action=Action.ARCHIVE, tag="")
             return HttpResponseRedirect(address_of(site, change, request.GET))
         now = timezone.now()
         goal_changes.start_change(change, user=cast("User", request.user), now=now)

@@ -63,8 +63,10 @@ refuse_other_key()
 # 5 ms would be the time of several events.
 sys.setswitchinterval(0.0005)
 # Each connection takes a file, and the usual limit is 1,024.
-hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit if 0 < hard_limit < MOST_FILES else MOST_FILES, hard_limit))
+soft_limit, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+if 0 < soft_limit < MOST_FILES:
+    enough = min(MOST_FILES, hard_limit) if hard_limit > 0 else MOST_FILES
+    resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard_limit))
 gc.freeze()  # loaded modules stay, so that collections skip them and are short
 
 

@@ -19,7 +19,7 @@ from api.http.budgets import NO_RETRY_FACTOR, ExhaustedBudget, budget_counter
 from api.http.credentials import SourceAccess
 from api.http.database import DatabaseDownError
 from api.http.endpoint import Request
-from api.http.threads import LIGHT_BYTES, LIGHT_ROWS, compute, look_up
+from api.http.threads import LIGHT_BYTES, LIGHT_ROWS, compute, compute_to_the_end, look_up
 from api.ingest import inbox, nudge, source_counts
 from api.ingest.erased import strip_erased
 from api.ingest.new_message import NewMessage
@@ -139,7 +139,7 @@ async def store_rows(rows: Sequence[Row], refusals: Mapping[int, Refusal], *, co
         stored = await inbox.store(list(kept.values())) if kept else []
     if light:
         return finish(rows, kept, stored, refusals, count=count)
-    return await compute(finish, rows, kept, stored, refusals, count=count)
+    return await compute_to_the_end(finish, rows, kept, stored, refusals, count=count)
 
 
 def store_now(rows: Sequence[Row], refusals: Mapping[int, Refusal]) -> StoreResult:

@@ -211,3 +211,72 @@ class Username(SiteRow):
 
     def __str__(self) -> str:
         return self.name
+
+
+class CustomData(SiteRow):
+    """A value that each visitor of a site may have, with its index, as Kameleoon's SDKs know it."""
+
+    class Type(models.TextChoices):
+        """Types as Kameleoon's Automation API spells them."""
+
+        UNIQUE = "UNIQUE", "one value"
+        LIST = "LIST", "a list"
+        COUNT_LIST = "COUNT_LIST", "a counted list"
+
+    class Format(models.TextChoices):
+        STRING = "STRING", "text"
+        NUMBER = "NUMBER", "number"
+        BOOLEAN = "BOOLEAN", "true or false"
+
+    class Scope(models.TextChoices):
+        VISITOR = "VISITOR", "visitor"
+        VISIT = "VISIT", "visit"
+        PAGE = "PAGE", "page"
+
+    class Filling(models.TextChoices):
+        """The places that its values come from."""
+
+        SDK = "sdk", "SDKs"
+        TRAIT = "trait", "a trait"
+        GROUP = "group", "the group"
+        PERSONAS = "personas", "the personas"
+        SEGMENT = "segment", "a segment"
+
+    site = SiteColumn("api.Site", on_delete=models.CASCADE, related_name="+")
+    index = models.PositiveIntegerField(help_text="The number by which SDKs send and target it, from 1.")
+    name = models.CharField(max_length=255)
+    description = models.TextField(max_length=1_000, blank=True)
+    type = models.CharField(max_length=10, choices=Type.choices, default=Type.UNIQUE)
+    format = models.CharField(max_length=7, choices=Format.choices, default=Format.STRING)
+    scope = models.CharField(max_length=7, choices=Scope.choices, default=Scope.VISITOR)
+    is_mapping_identifier = models.BooleanField(
+        "identifies a person", default=False, help_text="Its value links the visitor codes of one person."
+    )
+    is_local_only = models.BooleanField("stays in the SDK", default=False, help_text="SDKs do not send it.")
+    filled_from = models.CharField(max_length=8, choices=Filling.choices, default=Filling.SDK)
+    filling = models.CharField(
+        max_length=500, blank=True, help_text="The path of the trait, such as address.city, or the id of the segment."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name = verbose_name_plural = "custom data"
+        constraints = [
+            # SDKs send an index; the list in its order.
+            models.UniqueConstraint(fields=["site", "index"], name="cohorts_customdata_index"),
+            # SDKs may send a name in place of an index.
+            models.UniqueConstraint(fields=["site", "name"], name="cohorts_customdata_name"),
+            # Two concurrent changes cannot make two mapping identifiers of a site.
+            models.UniqueConstraint(
+                fields=["site"],
+                condition=models.Q(is_mapping_identifier=True),
+                name="cohorts_customdata_mapping",
+            ),
+            # The JavaScript SDK never recognises a mapping identifier with the index 0.
+            models.CheckConstraint(condition=models.Q(index__gte=1), name="cohorts_customdata_index_from_1"),
+        ]
+        ordering = ["index"]
+
+    def __str__(self) -> str:
+        return f"{self.index}: {self.name}"

@@ -289,3 +289,10 @@ class UsernameTable(IndexedTable[cohorts.Username]):
     list_filter = ("site",)
     search_fields = ("name",)
     search_help_text = "A whole username."
+
+
+@admin.register(cohorts.CustomData, site=TABLES)
+class CustomDataTable(Table[cohorts.CustomData]):
+    list_display = ("index", "name", "site", "type", "format", "scope", "is_mapping_identifier", "filled_from")
+    list_filter = ("filled_from", "scope", "site")
+    search_fields = ("name",)

@@ -38,6 +38,8 @@ NOT_SEARCHED = {
     "goals_goaltotal": {"revenue"},
     "api_claim": {"message_ids"},  # numbers
     "api_goalschange": {"action", "goal_ids"},
+    # Written by the members of a site, about values and not about persons.
+    "cohorts_customdata": {"*"},
 }
 # Swept by code of their own.
 SEARCHED = {

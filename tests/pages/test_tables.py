@@ -47,7 +47,7 @@ from api.models import (
     WriteKey,
 )
 from api.pages.tables import LIST_LIMIT, TABLES, BoundedPaginator, Table
-from cohorts.models import Group, Identity, Link, Persona, PersonaFact, SearchText, Username
+from cohorts.models import CustomData, Group, Identity, Link, Persona, PersonaFact, SearchText, Username
 from goals import catalogue
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalCreation, GoalDay, GoalTag, GoalTotal, GoalVisitor, Tag, WaitingName
@@ -165,6 +165,7 @@ def site(db: None) -> Site:
     traits = {"plan": [1, 0, "m1", "<b>pro</b>"]}
     Identity.objects.create(site=site, kind=Identity.Kind.USER, value="user-1", registers={"traits": traits})
     Persona.objects.create(site=site, name="big spenders")
+    CustomData.objects.create(site=site, index=1, name="personas")
     Group.objects.create(site=site, group_id="group-1", registers=traits)
     Username.objects.create(site=site, name="ada", user_value="user-1")
     member = User.objects.create_user("member")

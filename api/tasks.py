@@ -25,6 +25,7 @@ from api.erasure import erase, removal
 from api.http.database import SessionKind, is_lock_timeout, refuse_other_key, set_django_session_kind
 from api.http.heartbeats import Role, heartbeat_writer, read_steady_time
 from api.ingest import nudge
+from api.rest import idempotency
 from goals.catalogue import purge_deleted
 
 DIGEST: Final = "goalpost"  # queues: events never wait behind upkeep
@@ -42,6 +43,7 @@ SCHEDULE: Final = (
     ("prune_messages", 60.0, UPKEEP),
     ("purge_goals", 60.0, UPKEEP),
     ("prune_notifications", 3600.0, UPKEEP),
+    ("prune_stored_answers", 3600.0, UPKEEP),
 )
 RUN_SECONDS: Final = 5.0  # then the next task has its turn
 # Senders cause as many late links as they like, and with one worker all events wait for a run.
@@ -143,6 +145,14 @@ def prune_notifications() -> None:
     now = read_steady_time()
     if now is not None:
         outbox.prune(before=now - outbox.KEEP, seconds=RUN_SECONDS)
+
+
+@app.task
+def prune_stored_answers() -> None:
+    """Delete old answers to requests with an `Idempotency-Key`."""
+    now = read_steady_time()
+    if now is not None:
+        idempotency.prune(now=now)
 
 
 def evaluate_and_notify() -> None:

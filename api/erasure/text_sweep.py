@@ -11,7 +11,7 @@ from api.erasure.conversions import count_replaced, pseudonyms_of
 from api.erasure.pseudonyms import Pseudonyms
 from api.http.chunks import iter_chunks
 from api.insight.people import message_ids_of
-from api.models import DuplicateSources, Erasure, GoalsChange, Load, Message, Removal, Rule, Source
+from api.models import DuplicateSources, Erasure, GoalsChange, Load, Message, Removal, Rule, Source, StoredAnswer
 from cohorts.models import Group, Persona, PersonaFact, Username
 from goals import quota
 from goals.models import Conversion, Goal, GoalBinding, Tag, WaitingName
@@ -89,6 +89,7 @@ TEXTS: Final[Mapping[Erasure.Stage, TextColumns]] = {
     Stage.LOADS: TextColumns(Load, {"file_name": _text}, OF_SOURCE),
     Stage.REMOVALS: TextColumns(Removal, {"name": _text}),
     Stage.GOAL_CHANGES: TextColumns(GoalsChange, {"tag": _text}),
+    Stage.STORED_ANSWERS: TextColumns(StoredAnswer, {"answer": _json}),
 }
 
 

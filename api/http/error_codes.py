@@ -34,6 +34,7 @@ ERROR_CODES: Final[dict[str, str]] = {
     "unknown_site": "404: no such site, or none that your credential opens.",
     "method_not_allowed": "405: this path takes other methods; the Allow header lists them.",
     "name_taken": "409: another goal of the site has this name.",
+    "idempotency_key_reused": "409: another request had this `Idempotency-Key` less than a day ago.",
     # Limits and server errors: retry after Retry-After.
     "throttled": "429: too many requests of one credential in a minute.",
     "overloaded": "429: too many events wait to be digested, or the site's rules take too long for this request.",

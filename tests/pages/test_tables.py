@@ -43,6 +43,7 @@ from api.models import (
     Source,
     SourceCount,
     SourceUse,
+    StoredAnswer,
     Suppression,
     WriteKey,
 )
@@ -58,7 +59,8 @@ from tests.world import START
 TEMPLATE = "SegmentIO {type} – {name}"
 
 # Pages of a site show keys and counts of sources, figures and tags of goals, receipts of erasures, alerts and running
-# changes. A person's export holds links and histories; `doctor` and `verify` report on the rest.
+# changes. A person's export holds links and histories; a repeated request shows its stored answer; `doctor` and
+# `verify` report on the rest.
 WITHOUT_TABLE = {
     Alert,
     AlertDelivery,
@@ -86,6 +88,7 @@ WITHOUT_TABLE = {
     DatabaseClock,
     Heartbeat,
     KeyFingerprint,
+    StoredAnswer,
 }
 ALL = [model for app in ("api", "goals", "cohorts") for model in apps.get_app_config(app).get_models()]
 MODELS = [model for model in ALL if model not in WITHOUT_TABLE]

@@ -26,6 +26,7 @@ from api.http.database import SessionKind, is_lock_timeout, refuse_other_key, se
 from api.http.heartbeats import Role, heartbeat_writer, read_steady_time
 from api.ingest import nudge
 from api.rest import idempotency
+from cohorts.own_keys import purge_expired
 from goals.catalogue import purge_deleted
 
 DIGEST: Final = "goalpost"  # queues: events never wait behind upkeep
@@ -42,6 +43,7 @@ SCHEDULE: Final = (
     ("advance_message_ids", 60.0, UPKEEP),
     ("prune_messages", 60.0, UPKEEP),
     ("purge_goals", 60.0, UPKEEP),
+    ("purge_own_keys", 600.0, UPKEEP),
     ("prune_notifications", 3600.0, UPKEEP),
     ("prune_stored_answers", 3600.0, UPKEEP),
 )
@@ -136,6 +138,15 @@ def purge_goals() -> None:
     """Delete the rows of deleted goals."""
     with unless_held("purge_goals") as until:
         while time.monotonic() < until and purge_deleted():
+            pass
+
+
+@app.task
+def purge_own_keys() -> None:
+    """Delete expired remote data of operators."""
+    with unless_held("purge_own_keys") as until:
+        now = read_steady_time()
+        while now is not None and time.monotonic() < until and purge_expired(now=now):
             pass
 
 

@@ -11,9 +11,9 @@ from django.db import connection, models
 
 from api.erasure.message_sweep import sweep_messages
 from api.erasure.people_sweep import sweep_conversions, sweep_identities
-from api.erasure.text_sweep import TEXTS, Stage, replace_texts, sweep_waiting_names
+from api.erasure.text_sweep import TEXTS, Stage, replace_texts, sweep_own_keys, sweep_waiting_names
 from api.models import Erasure, Message
-from cohorts.models import Identity
+from cohorts.models import Identity, OwnKey
 from goals.models import Conversion, WaitingName
 
 MOST_ID: Final = 2**63 - 1
@@ -23,6 +23,7 @@ ROW_BYTES: Final[Mapping[Erasure.Stage, str]] = {
     Stage.CONVERSIONS: "pg_column_size(properties)",
     Stage.IDENTITIES: "pg_column_size(registers)",
     Stage.GROUPS: "pg_column_size(registers)",
+    Stage.OWN_KEYS: "pg_column_size(document)",
 }
 
 
@@ -69,4 +70,5 @@ SWEEPS: Final[Mapping[Erasure.Stage, tuple[type[models.Model], Sweep]]] = {
     Stage.CONVERSIONS: (Conversion, sweep_conversions),
     Stage.IDENTITIES: (Identity, sweep_identities),
     Stage.WAITING_NAMES: (WaitingName, sweep_waiting_names),
+    Stage.OWN_KEYS: (OwnKey, sweep_own_keys),
 }

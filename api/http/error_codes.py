@@ -15,6 +15,7 @@ ERROR_CODES: Final[dict[str, str]] = {
     "no_identity": "400: an event names no person: neither `userId` nor `anonymousId`.",
     "invalid_keys": "400: `keys` is not a JSON array of strings.",
     "missing_key": "400: the parameter `key` is missing.",
+    "reserved_key": "400: Goalpost itself fills this key of remote data.",
     "too_many_keys": "400: more keys at once than are answered.",
     "bad_request": "400: the request cannot be read at all, or is meant for another host.",
     "not_acceptable": "406: the Accept header allows nothing that can be answered.",

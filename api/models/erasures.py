@@ -38,7 +38,8 @@ class Erasure(SiteRow):
         REMOVALS = 15, "removed personas and groups"
         GOAL_CHANGES = 16, "changes of many goals"
         STORED_ANSWERS = 17, "answers kept for repeated requests"
-        DONE = 18, "done"
+        OWN_KEYS = 18, "own keys of remote data"
+        DONE = 19, "done"
 
     site = SiteColumn(Site, on_delete=models.CASCADE, related_name="erasures")
     erased_by = models.CharField(max_length=150)

@@ -48,7 +48,7 @@ from api.models import (
     WriteKey,
 )
 from api.pages.tables import LIST_LIMIT, TABLES, BoundedPaginator, Table
-from cohorts.models import CustomData, Group, Identity, Link, Persona, PersonaFact, SearchText, Username
+from cohorts.models import CustomData, Group, Identity, Link, OwnKey, Persona, PersonaFact, SearchText, Username
 from goals import catalogue
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalCreation, GoalDay, GoalTag, GoalTotal, GoalVisitor, Tag, WaitingName
@@ -171,6 +171,7 @@ def site(db: None) -> Site:
     CustomData.objects.create(site=site, index=1, name="personas")
     Group.objects.create(site=site, group_id="group-1", registers=traits)
     Username.objects.create(site=site, name="ada", user_value="user-1")
+    OwnKey.objects.create(site=site, key="prices", document="{}", updated_at=START, expires_at=START)
     member = User.objects.create_user("member")
     Membership.objects.create(site=site, user=member, role=Role.EDITOR)
     AuditEntry.objects.create(
@@ -308,6 +309,7 @@ def test_list__of_more_rows_than_it_shows__says_so(
         (Persona, "spend"),
         (Group, "group-1"),
         (Username, "ada"),
+        (OwnKey, "prices"),
         (WaitingName, "wait"),
         (User, "member"),
     ],

@@ -24,7 +24,7 @@ from api.models import Message, RefusalCount, Site
 from sessions import LockSpace, lock_until_commit
 
 CHUNK: Final = 5_000
-KEYS: Final = 20_000  # of messages, deleted in a statement; their rows are small
+KEYS: Final = 100_000  # of messages, deleted in a statement; their rows are small
 MOST_KEPT: Final = 20_000  # messages that are written again when their partition is emptied, in about a second
 MOST_BY_ROWS: Final = 5_000  # old messages for which a partition is not emptied, because those that stay are copied
 NO_ID: Final = 2**63 - 1

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from cohorts import merge
+from cohorts.custom_values import CustomValues
 from cohorts.models import Identity
 from times import EPOCH, RESOLUTION
 
@@ -31,6 +32,7 @@ class Change:
     group: str | None = None
     group_traits: dict[str, Any] = field(default_factory=dict)
     persona: tuple[str, bool] | None = None
+    custom_data: CustomValues | None = None
 
     def register(self, value: Any) -> merge.Register:
         """Return a register of this value with the event's stamp."""
@@ -158,6 +160,11 @@ def set_facts(
         moved, left_out = merge.set_all_in_map(registers, "personas", said, most=merge.MOST_VALUES["personas"])
         move = max(move, moved)
         beyond = beyond | {"many_personas"} if left_out else beyond
+    if change.custom_data is not None:
+        said = {change.custom_data.key(change.message_id): change.register(change.custom_data.counts)}
+        moved, left_out = merge.set_all_in_map(registers, "custom_data", said, most=merge.MOST_VALUES["custom_data"])
+        move = max(move, moved)
+        beyond = beyond | {"many_custom_data"} if left_out else beyond
     if move:
         dirty.add(key)
         known[key].note(move)

@@ -16,17 +16,17 @@ import msgspec
 Register = list[Any]
 Registers = dict[str, Any]
 
-# An identity's registers by name. `traits` and `personas` are maps of registers, and `group` is a register.
+# An identity's registers by name. `traits`, `personas` and `custom_data` are maps of registers; `group` is a register.
 # `user` holds the owner, or the user of an alias. `anonymous` holds the owner of a visitor code.
 # `visitor` holds the earliest link to a visitor code. `device_visitor` of a user holds the earliest such link of any
 # device or former id that was ever linked to it.
-# `left_out` maps `traits` and `personas` to the time of the latest register that the limit of the map left out.
-MAPS = ("traits", "personas")
+# `left_out` maps the name of such a map to the time of the latest register that the limit of the map left out.
+MAPS = ("traits", "personas", "custom_data")
 EARLIEST = ("visitor", "device_visitor")
 LEFT_OUT: Final = "left_out"
 # Names in a map of one identity or group, removed traits among them. With traits of VALUE_BYTES that is 3.5 MB at the
 # very worst; each event of such a person costs worker and database some 60 ms.
-MOST_VALUES: Final[Mapping[str, int]] = {"traits": 500, "personas": 300}
+MOST_VALUES: Final[Mapping[str, int]] = {"traits": 500, "personas": 300, "custom_data": 500}
 VALUE_BYTES: Final = 4_096  # of a trait's value as JSON
 VALUE_ELEMENTS: Final = 256  # of its lists and objects: PostgreSQL needs ten times as long for numbers as for text
 NAME_BYTES: Final = 255  # of a trait's name as JSON

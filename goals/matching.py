@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from goals.naming import list_conventional_names
+
+BY_ID: Final = "conversion"  # the type of events by SDKs
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +22,17 @@ class KnownGoal:
 
 @dataclass(frozen=True, slots=True)
 class EventName:
-    """The two parts of an event that name its goal: the type (track, page or screen) and the event's name."""
+    """The two parts of an event that name its goal: the type (track, page or screen) and the event's name.
+
+    An event of the type BY_ID names the id of its goal, which must exist.
+    """
 
     type: str
     name: str
+
+    @property
+    def is_goal_id(self) -> bool:
+        return self.type == BY_ID
 
 
 def list_candidate_names(event: EventName, *, template: str) -> tuple[str, ...]:
@@ -67,7 +76,7 @@ def look_up(
     """Yield the steps of `match_goal` in their order; the first match is the last step."""
     bound = bindings.get(event)
     yield LookupStep(None, LookupResult.MATCH if bound is not None else LookupResult.NOTHING, bound)
-    if bound is not None:
+    if bound is not None or event.is_goal_id:
         return
     bare = goals.get(event.name)
     if bare is not None and not bare.is_named_by_event:
@@ -84,4 +93,5 @@ def look_up(
 
 def list_lookup_names(events: Iterable[EventName], *, template: str) -> list[str]:
     """Return the goal names to fetch for a batch of events, sorted, each once."""
-    return sorted({name for event in events for name in list_candidate_names(event, template=template)})
+    named = (event for event in events if not event.is_goal_id)
+    return sorted({name for event in named for name in list_candidate_names(event, template=template)})

@@ -8,6 +8,7 @@ from django.db.models import Q
 from django.db.models.functions import TruncDate
 
 import names
+from goals import visit_models  # noqa: F401 - Django finds models through this module
 from site_rows import SiteColumn, SiteForeignKey, SiteRow
 
 # An event name of 500 characters is stored whole; the rest is for the site's template.

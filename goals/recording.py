@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Final
 
 from django.db import connection
 
 from goals import quota, totals, waiting
-from goals.matching import EventName, KnownGoal, list_lookup_names, match_goal
+from goals.matching import BY_ID, EventName, KnownGoal, list_lookup_names, match_goal
 from goals.models import Conversion, Goal, GoalTag, Tag
 from goals.naming import name_goal
 from goals.visitor_totals import CountedConversion
 from locks import Lock, waits_for
 
 KeyedBy = Conversion.KeyedBy
+ID_DIGITS: Final = 18  # of a goal's id; all of them fit into a bigint
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class HitOutcome(StrEnum):
     ALREADY_CONVERTED = "already_converted"
     DEFERRED = "deferred"
     BACKLOG_FULL = "backlog_full"
+    UNKNOWN_GOAL = "unknown_goal"  # the event names a goal by an id that no live goal has
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ def record(
         return []
     events = list(dict.fromkeys(hit.event for hit in hits))
     goals = find_goals_of_events(site_id, events, template=policy.template)
-    unknown = [hit for hit in hits if hit.event not in goals]
+    unknown = [hit for hit in hits if hit.event not in goals and not hit.event.is_goal_id]
     with waits_for(Lock.NEW_GOALS):
         creation = _create_goals(site_id, unknown, policy=policy) if unknown else _CreationResult({}, set(), {})
     goals |= creation.goals
@@ -93,7 +96,8 @@ def record(
     for hit in hits:
         goal = goals.get(hit.event)
         if goal is None:
-            recorded.append(creation.refused[hit.event])
+            refused = creation.refused.get(hit.event)
+            recorded.append(RecordedHit(HitOutcome.UNKNOWN_GOAL) if refused is None else refused)
             continue
         converted = hit.message_key in inserted
         recorded.append(
@@ -120,7 +124,10 @@ def find_goals_of_events(site_id: int, events: Sequence[EventName], *, template:
 def find_candidates(
     site_id: int, events: Sequence[EventName], *, template: str
 ) -> tuple[dict[EventName, KnownGoal], dict[str, KnownGoal]]:
-    """Return the goals that these events are bound to, and the goals that they may match by name. One query."""
+    """Return the goals that these events are bound to, and the goals that they may match by name. One query.
+
+    An event that names the id of a goal is bound to it.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -137,9 +144,17 @@ def find_candidates(
                 ON b.site_id = %(site)s AND b.event_type = e.type AND b.event_name = e.name
               JOIN goals_goal g ON g.site_id = %(site)s AND g.id = b.goal_id AND g.deleted_at IS NULL
               LEFT JOIN goals_goal target ON target.site_id = %(site)s AND target.id = g.counts_for_id
+             UNION ALL
+            SELECT %(by_id)s, g.id::text, g.id, g.name, g.is_named_by_event,
+                   CASE WHEN target.id IS NULL THEN g.archived_at ELSE target.archived_at END IS NOT NULL
+              FROM goals_goal g
+              LEFT JOIN goals_goal target ON target.site_id = %(site)s AND target.id = g.counts_for_id
+             WHERE g.site_id = %(site)s AND g.id = ANY(%(ids)b::bigint[]) AND g.deleted_at IS NULL
             """,
             {
                 "site": site_id,
+                "by_id": BY_ID,
+                "ids": [int(event.name) for event in events if event.is_goal_id and len(event.name) <= ID_DIGITS],
                 "names": list_lookup_names(events, template=template),
                 "types": [event.type for event in events],
                 "event_names": [event.name for event in events],

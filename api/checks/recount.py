@@ -16,11 +16,13 @@ from api.checks.recount_rows import (
     Known,
     PersonaFact,
     ProcessedMessage,
+    exposure_of,
     links_of,
     load_batches,
     load_known,
     persona_fact_of,
     split_by_size,
+    visit_fact_of,
 )
 from api.digest import rekey
 from api.digest.derivation import Derivation, GoalHit, SourceConfig
@@ -55,7 +57,7 @@ def check_recount(site_id: int | None, counts: Counts) -> Iterator[Difference]:
     """Yield messages whose second derivation would change the tables.
 
     Messages digested before their site's rules changed are left out, because they may have said something else then.
-    Eight queries a batch, of which one is in memory. Six more for each further part if its people are large.
+    Ten queries a batch, of which one is in memory. Eight more for each further part if its people are large.
     """
     configs = {site.pk: (load_site_config(site), _rules_changed(site)) for site in Site.objects.all()}
     erased, removed, excuses_links = _find_erased_spellings(), _load_removals(), rekey.is_waiting()
@@ -174,6 +176,11 @@ def _missing(derived: DerivedMessage, known: Known) -> Iterator[str]:
         )
     if change and not links_of(derived) <= known.links:
         yield "a link to its user is missing"
+    if (fact := visit_fact_of(derived)) and fact not in known.visit_facts:
+        yield "its fact of a visit is missing"
+    exposure = derived.effects.exposure
+    if exposure and known.exposures.get(exposure_of(derived) or (), times.LATEST) > exposure.at:
+        yield "its exposure is missing, or later"
     is_listed = not derived.message.is_unlisted
     if change and change.persona is not None and is_listed and (site_id, change.persona[0]) not in known.personas:
         yield "its persona is missing"

@@ -51,6 +51,22 @@ IDENTITY: Final = {"site_id": "bigint", "kind": "smallint", "value": "text"}
 GROUP: Final = {"site_id": "bigint", "group_id": "text"}
 LINK: Final = {"site_id": "bigint", "kind": "smallint", "value": "text", "user_value": "text"}
 PersonaFact = tuple[int, int, str, str, datetime, int, str, bool]
+VISIT_FACT: Final = {
+    "site_id": "bigint",
+    "visitor_code": "text",
+    "is_user": "bool",
+    "type": "smallint",
+    "occurred_at": "timestamptz",
+    "position": "int",
+    "message_id": "text",
+}
+EXPOSURE: Final = {
+    "site_id": "bigint",
+    "visitor_code": "text",
+    "is_user": "bool",
+    "experiment_id": "bigint",
+    "variation_id": "bigint",
+}
 PERSONA_FACT: Final = {
     "site_id": "bigint",
     "kind": "smallint",
@@ -73,6 +89,8 @@ class Known:
     personas: set[tuple[int, str]]
     persona_facts: set[PersonaFact]
     conversions: dict[tuple[int, str], dict[str, Any]]
+    visit_facts: AbstractSet[tuple[Any, ...]]
+    exposures: Mapping[tuple[Any, ...], datetime]
 
 
 def load_batches(site_id: int | None) -> Iterator[list[ProcessedMessage]]:
@@ -155,8 +173,20 @@ def persona_fact_of(derived: DerivedMessage) -> PersonaFact | None:
     return derived.message.site_id, kind, value, name, *stamp, is_member
 
 
+def visit_fact_of(derived: DerivedMessage) -> tuple[Any, ...] | None:
+    """Return the key of the fact of a visit that an event says, with its site."""
+    fact = derived.effects.visit_fact
+    return None if fact is None else (derived.message.site_id, *fact.key)
+
+
+def exposure_of(derived: DerivedMessage) -> tuple[Any, ...] | None:
+    """Return the key of the exposure that an event says, with its site."""
+    exposure = derived.effects.exposure
+    return None if exposure is None else (derived.message.site_id, *exposure.key)
+
+
 def load_known(messages: Sequence[DerivedMessage], *, excuses_links: bool) -> Known:
-    """Load the rows that concern a batch. With `excuses_links` its links count as there. Six queries."""
+    """Load the rows that concern a batch. With `excuses_links` its links count as there. Eight queries."""
     links = set().union(*map(links_of, messages))
     changes = [(derived.message.site_id, derived.effects.change) for derived in messages if derived.effects.change]
     return Known(
@@ -202,6 +232,23 @@ def load_known(messages: Sequence[DerivedMessage], *, excuses_links: bool) -> Kn
             )
         ),
         conversions=_load_conversions([derived.message for derived in messages]),
+        visit_facts=set(
+            _join(
+                "goals_visitfact",
+                ", ".join(VISIT_FACT),
+                VISIT_FACT,
+                set(filter(None, map(visit_fact_of, messages))),
+            )
+        ),
+        exposures={
+            tuple(key): first_at
+            for *key, first_at in _join(
+                "goals_exposure",
+                f"{', '.join(EXPOSURE)}, first_at",
+                EXPOSURE,
+                set(filter(None, map(exposure_of, messages))),
+            )
+        },
     )
 
 

@@ -11,6 +11,7 @@ from cohorts.changes import Change, Visitors
 from cohorts.models import Identity
 from goals.matching import EventName
 from goals.recording import Hit, KeyedBy
+from goals.visit_facts import NewExposure, NewFact
 
 if TYPE_CHECKING:
     from api.models import Message
@@ -95,6 +96,8 @@ class Derivation:
     warnings: tuple[str, ...] = ()
     fired: tuple[int, ...] = ()  # the rules that acted, in their order
     visitor_field: str = ""  # the path of the visitor code
+    visit_fact: NewFact | None = None
+    exposure: NewExposure | None = None
 
 
 @dataclass(frozen=True, slots=True)

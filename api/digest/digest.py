@@ -22,7 +22,14 @@ from api.digest.claims import Claims
 from api.digest.derivation import Derivation, StoredMessage
 from api.digest.held_locks import PROBE, WAIT, NeededLock, apply_unblocked, find_needed_locks, set_aside_blocked
 from api.digest.mapping import derive
-from api.digest.message_result import MessageResult, conclude, note_duplicate_sources, note_recorded, save_results
+from api.digest.message_result import (
+    MessageResult,
+    conclude,
+    note_duplicate_sources,
+    note_recorded,
+    note_visits,
+    save_results,
+)
 from api.digest.selection import ClaimedMessage
 from api.digest.site_config import SiteConfig
 from api.digest.suppression import suppress
@@ -193,7 +200,8 @@ def _find_needs(
             derived[message.id] = Derivation()
     unknown = set[EventName]()
     if lock == Lock.NEW_GOALS or claims.held_locks.is_held(config.site_id, NeededLock(Lock.NEW_GOALS)):
-        unknown = {effects.goal.event for effects in derived.values() if effects.goal}
+        goals = (effects.goal for effects in derived.values() if effects.goal)
+        unknown = {goal.event for goal in goals if not goal.event.is_goal_id}
         unknown -= recording.find_goals_of_events(config.site_id, list(unknown), template=config.policy.template).keys()
     return {
         id_: find_needed_locks(effects, makes_goal=effects.goal is not None and effects.goal.event in unknown)
@@ -289,6 +297,7 @@ def _apply(
         result.warnings |= {"visitor_moved"} if applied.has_moved_visitor else set()
         result.warnings |= {"username_taken"} if applied.has_taken_username else set()
         result.warnings |= applied.beyond_limits
+    note_visits(config.site_id, zip(results, derived, strict=True))
     hits = [(result, effects.goal) for result, effects in zip(results, derived, strict=True) if effects.goal]
     recorded = recording.record(
         config.site_id, [goal.keyed(outcome.visitors) for _, goal in hits], policy=config.policy, moved=rekeyed.moved

@@ -144,6 +144,10 @@ class _Side:
 def _compare(site: Site, config: SiteConfig, now: _Side, then: _Side, *, messages: int) -> Forecast:
     events = list({**now.hits, **then.hits})
     known = recording.find_goals_of_events(site.pk, events, template=config.policy.template)
+    unknown = [event for event in events if event.is_goal_id and event not in known]
+    for side in (now, then):
+        side.rejected += sum(side.hits.pop(event, 0) for event in unknown)
+    events = [event for event in events if event not in unknown]
     names = {
         event: known[event].name
         if event in known

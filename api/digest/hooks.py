@@ -28,7 +28,7 @@ from psycopg.pq import TransactionStatus
 
 from api.digest.derivation import Event, TransformError
 from api.events.body import clean_value
-from api.events.types import TYPES
+from api.events.types import ALL_TYPES
 
 SECONDS: Final = 5.0  # for an event, or for the outcomes of a batch
 
@@ -77,8 +77,8 @@ def transform(event: Event) -> Event | None:
     try:
         with time_limit(SECONDS):
             changed = function(event)
-        if changed is not None and (not isinstance(changed, dict) or changed.get("type") not in TYPES):
-            raise TypeError(f"transform must return None or an event whose type is one of {', '.join(TYPES)}")
+        if changed is not None and (not isinstance(changed, dict) or changed.get("type") not in ALL_TYPES):
+            raise TypeError(f"transform must return None or an event whose type is one of {', '.join(ALL_TYPES)}")
         if changed is not None:
             changed = cast("Event", clean_value(changed))
     except (Exception, HookTimeoutError) as error:

@@ -113,8 +113,8 @@ class IdentifiedEvent:
         self.oddities.append(f"Left out because they are too long: {names}{more}.")
         return {name: value for name, value in traits.items() if name not in long}
 
-    def hit(self) -> GoalHit:
-        """Return the event as a hit of the goal that its name leads to."""
+    def hit(self, event: EventName | None = None) -> GoalHit:
+        """Return the event as a hit of the goal that its name leads to, or that `event` names."""
         given = self.properties.get("revenue")
         revenue = self._amount(given if given not in NO_VALUE else self.ruled.revenue, "invalid_revenue")
         currency = None
@@ -123,7 +123,7 @@ class IdentifiedEvent:
             if not is_known:
                 self.warnings.add("unknown_currency")
         return GoalHit(
-            event=EventName(self.ruled.type, self.name),
+            event=event or EventName(self.ruled.type, self.name),
             message_key=self.message.key,
             occurred_at=self.message.occurred_at,
             user_id=self.user,

@@ -1,6 +1,7 @@
 """Derivation from a stored message to its goal hit and its facts about people. Pure.
 
-The only module that knows both goals and cohorts. Live digest, replay, forecast and trace call the same `derive`.
+With `sdk_readers` the only module that knows both goals and cohorts. Live digest, replay, forecast and trace call the
+same `derive`.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any, Final
 from api.digest.derivation import Derivation, RejectedError, SourceConfig, StoredMessage, TransformError
 from api.digest.identified_event import IdentifiedEvent, without_visitor_code
 from api.digest.readings import READINGS
+from api.digest.sdk_readers import SDK_READERS
 from api.events.body import UnreadableBodyError, read_body, read_object
 from api.rules.actions import apply_rules
 from api.rules.rule import RuledEvent, name_event
@@ -87,6 +89,8 @@ def _derive_ruled(
         warnings=tuple(sorted(warnings)),
         fired=tuple(ruled.fired),
         visitor_field=event.visitor_field,
+        visit_fact=effects.visit_fact,
+        exposure=effects.exposure,
     )
 
 
@@ -182,6 +186,7 @@ READERS: Final = {
     "identify": _read_identify,
     "group": _read_group,
     "alias": _read_alias,
+    **SDK_READERS,
 }
 
 

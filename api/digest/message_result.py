@@ -1,6 +1,6 @@
 """Results of messages, collected from their effects and written to their rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -13,6 +13,7 @@ from api.digest.transaction_settings import prefer_hash_joins
 from api.events.effects import Effect
 from api.models.message_rows import free_keys
 from goals.recording import HitOutcome, RecordedHit
+from goals.visit_facts import record_exposures, record_facts
 
 
 @dataclass(slots=True)
@@ -40,8 +41,24 @@ def note_recorded(result: MessageResult, recorded: RecordedHit) -> None:
         result.status, result.reason, result.waiting_for = "deferred", "goal_quota", recorded.goal_name
     elif recorded.outcome == HitOutcome.BACKLOG_FULL:
         result.status, result.reason = "failed", "goal_backlog_full"
+    elif recorded.outcome == HitOutcome.UNKNOWN_GOAL:
+        result.status, result.reason = "rejected", "unknown_goal"
     else:
         result.reason = "already_converted"
+
+
+def note_visits(site_id: int, derived: Iterable[tuple[MessageResult, Derivation]]) -> None:
+    """Record the facts of visits and the exposures of a batch, and note what was new. Two queries, if there are any."""
+    said = [(result, effects) for result, effects in derived if effects.visit_fact or effects.exposure]
+    new_facts = record_facts(site_id, [effects.visit_fact for _, effects in said if effects.visit_fact])
+    new_exposures = record_exposures(site_id, [effects.exposure for _, effects in said if effects.exposure])
+    for result, effects in said:
+        fact, exposure = effects.visit_fact, effects.exposure
+        is_new = (fact is not None and fact.message_id in new_facts) or (
+            exposure is not None and exposure.key in new_exposures
+        )
+        result.effects |= {Effect.RECORDED} if is_new else set()
+        new_exposures -= {exposure.key} if exposure is not None else set()  # only the first line of a batch is new
 
 
 def note_duplicate_sources(site_id: int, hits: Sequence[tuple[MessageResult, GoalHit]]) -> None:

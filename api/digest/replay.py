@@ -26,7 +26,7 @@ from api.events.envelope import (
 )
 from api.events.reasons import REASONS, REPLAYABLE, UNSAFE_TO_DERIVE
 from api.events.refusal import Refusal
-from api.events.types import TYPES
+from api.events.types import ALL_TYPES
 from api.http.bodies import unreadable_encoding
 from api.http.chunks import iter_chunks
 from api.http.credentials import SourceAccess, find_sources_of
@@ -287,7 +287,7 @@ def _parameters(site_id: int, reason: str) -> dict[str, Any]:
         "site": site_id,
         "status": REASONS[reason].status,
         "reason": reason,
-        "types": [*TYPES, *([""] if REASONS[reason].is_of_request else [])],
+        "types": [*ALL_TYPES, *([""] if REASONS[reason].is_of_request else [])],
         "most": MOST_MESSAGES,
     }
 

@@ -12,6 +12,7 @@ from api.models.message_rows import delete_messages
 from cohorts.models import Identity, Link
 from goals import totals
 from goals.models import Conversion
+from goals.visit_models import Exposure, VisitActivity, VisitFact
 from goals.visitor_totals import CountedConversion
 
 
@@ -27,6 +28,13 @@ def remove_links(erasure: Erasure) -> None:
     late_links = LateLink.objects.filter(site_id=erasure.site_id)
     late_links.filter(kind__in=Identity.Kind.values, value__in=erasure.sought).delete()
     late_links.filter(users_after__in=erasure.sought).update(users_after="")  # an id as a cursor
+
+
+def remove_visits(erasure: Erasure) -> None:
+    """Delete the visits and exposures of the person's ids, by indexes."""
+    for model in (VisitFact, VisitActivity, Exposure):
+        rows = model._default_manager.filter(site_id=erasure.site_id)  # noqa: SLF001 - Django's own way
+        rows.filter(visitor_code__in=erasure.sought).delete()
 
 
 def forget_conversions(erasure: Erasure, conversion_ids: Sequence[int]) -> None:

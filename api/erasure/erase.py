@@ -17,7 +17,7 @@ from django.db import OperationalError, connection, transaction
 from django.db.models import Max
 from django.db.models.functions import Collate
 
-from api.erasure.conversions import forget_conversions, remove_links
+from api.erasure.conversions import forget_conversions, remove_links, remove_visits
 from api.erasure.sweeps import SWEEPS, end_of_step
 from api.ingest.erased import hash_id
 from api.models import Erasure, Site, Suppression
@@ -138,6 +138,7 @@ def _remove(erasure: Erasure) -> None:
     locked = list(mine.order_by("kind", Collate("value", "C")).select_for_update().values_list("pk", flat=True))
     erasure.identities += identities.delete(site_id, locked)
     remove_links(erasure)
+    remove_visits(erasure)
     erasure.usernames += Username.objects.filter(site_id=site_id, user_value__in=sought).delete()[0]
     forget_conversions(erasure, conversions)  # after the identities, as the digest locks them
 

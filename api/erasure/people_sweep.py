@@ -6,7 +6,14 @@ from typing import Final
 import msgspec
 from django.db import connection
 
-from api.erasure.conversions import count_replaced, forget_conversions, move_totals, pseudonyms_of, remove_links
+from api.erasure.conversions import (
+    count_replaced,
+    forget_conversions,
+    move_totals,
+    pseudonyms_of,
+    remove_links,
+    remove_visits,
+)
 from api.erasure.pseudonyms import Pseudonyms
 from api.erasure.text_sweep import replace_texts
 from api.http.chunks import iter_chunks
@@ -39,6 +46,12 @@ def sweep_conversions(erasure: Erasure, begin: int, end: int) -> None:
         found = [row[0] for row in cursor.fetchall()]
     forget_conversions(erasure, found)
     replace_texts(Erasure.Stage.CONVERSIONS, erasure, begin, end)
+
+
+def sweep_visit_facts(erasure: Erasure, begin: int, end: int) -> None:
+    """Delete visits that were recorded during the erasure. Pseudonymise the facts of others."""
+    remove_visits(erasure)
+    replace_texts(Erasure.Stage.VISIT_FACTS, erasure, begin, end)
 
 
 def sweep_identities(erasure: Erasure, begin: int, end: int) -> None:

@@ -13,6 +13,7 @@ class Effect(StrEnum):
     GOAL_CREATED = "goal_created", "Goal created"
     PROFILE_UPDATED = "profile_updated", "Profile updated"
     LINKED = "linked", "Linked"
+    RECORDED = "recorded", "Visit or exposure recorded"
     # Stored as `nothing` since the first version: most of the inbox would be rewritten to call it `none`.
     NONE = "nothing", "No effect"
 

@@ -68,6 +68,11 @@ REASONS: Final[Mapping[str, Reason]] = {
             is_replayable=True,
             is_of_request=True,
         ),
+        Reason(
+            "invalid_line",
+            "rejected",
+            "A line of an SDK that means nothing; the detail says which line, and why. Other lines were taken.",
+        ),
         # Rejected by the digest: the sender must change something.
         Reason(
             "no_identity",
@@ -79,6 +84,12 @@ REASONS: Final[Mapping[str, Reason]] = {
         Reason("name_too_long", "rejected", "The event name is longer than 500 characters.", is_replayable=True),
         Reason("missing_group_id", "rejected", "A group event needs a groupId.", is_replayable=True),
         Reason("missing_previous_id", "rejected", "An alias event needs previousId and userId.", is_replayable=True),
+        Reason(
+            "unknown_goal",
+            "rejected",
+            "No live goal of the site has the id in `goalId`. Create or restore it, or correct the id, then retry.",
+            is_replayable=True,
+        ),
         Reason(
             "unreadable_body",
             "rejected",
@@ -193,6 +204,9 @@ WARNINGS: Final[Mapping[str, str]] = {
     "invalid_value": "The value is not a plain decimal number; the conversion has none.",
     "unknown_currency": "The currency is not an ISO 4217 code; the revenue is kept under XXX.",
     "archived_goal": "The event converted an archived goal.",
+    "long_custom_data": "The values of a custom data index have more than 4,096 bytes as JSON or 256 elements. They "
+    "are in the visit, but not kept of the person.",
+    "many_custom_data": "A person keeps the 500 newest values of custom data; an older one is left out.",
     "long_persona": "The persona's name is longer than 255 characters or 500 bytes; it is ignored.",
     "long_trait": "The name of a trait is longer than 255 bytes, or its value has more than 4,096 bytes as JSON or 256 "
     "elements. The trait is left out; conversions keep all of their properties. Send less.",

@@ -31,6 +31,7 @@ from api.events.sdk_facts import (
 from cohorts import ids
 
 LINE_BYTES: Final = 1_048_576
+KEPT_BYTES: Final = 4_096  # of a line that means nothing
 NONCE: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 INTEGER: Final = re.compile(r"-?\d{1,18}", re.ASCII)
 JSON_NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
@@ -81,6 +82,12 @@ class BadLine(msgspec.Struct, frozen=True):
     raw: bytes
     reason: str  # a sentence that names the line
     type: str = ""  # of its message, if the line tells it
+    ids: tuple[str, ...] = ()  # of its visitor, as sent
+
+    def body(self) -> bytes:
+        """Return the beginning of the line in JSON, with the names that the inbox reads identifiers by."""
+        event = dict(zip(("kameleoonVisitorCode", "userId"), self.ids, strict=False))
+        return msgspec.json.encode({**event, "line": clean_text(self.raw[:KEPT_BYTES].decode("utf-8", "replace"))})
 
 
 def read_lines(body: bytes, *, visitor_code: str = "", is_json: bool = False) -> Iterator[SdkLine | BadLine]:
@@ -161,11 +168,14 @@ def _read(raw: bytes, parameters: Parameters, user_agent: str, *, number: int, v
         type_ = fact_type.type
         visitor, user = _read_holder(parameters, visitor_code)
         fact = read(parameters)
+        if user is None and isinstance(fact, CustomDataFact) and fact.mapping_identifier:
+            user, _ = ids.read_id(next(iter(fact.values_count_map), None))
         nonce = _text(parameters, "nonce") or ""
         if fact.type and not NONCE.fullmatch(nonce):
             raise BadLineError("has no nonce of 1 to 64 letters and digits, without which a repetition would count")
     except BadLineError as error:
-        return BadLine(number, raw, f"Line {number} {error}.", type_)
+        named = (_text(parameters, name) or "" for name in ("visitorCode", "mappingValue"))
+        return BadLine(number, raw, f"Line {number} {error}.", type_, tuple(named))
     return SdkLine(number, fact, nonce, visitor, user, user_agent)
 
 

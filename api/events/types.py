@@ -100,6 +100,9 @@ EVENT_TYPES: Final[Mapping[str, EventType]] = {
     )
 }
 TYPES: Final[Sequence[str]] = tuple(EVENT_TYPES)
+# Types of the lines of Kameleoon's SDKs (api.events.sdk_facts). They come to `/visit/events`; no sender names one.
+SDK_TYPES: Final = ("conversion", "custom_data", "page_view", "static_data", "geolocation", "exposure")
+ALL_TYPES: Final = (*TYPES, *SDK_TYPES)  # of stored messages
 TYPE_PATHS: Final[Mapping[str, str]] = {
     path: type_.name for type_ in EVENT_TYPES.values() for path in (type_.name, type_.short_path)
 }

@@ -13,7 +13,7 @@ from api.digest.mapping import Glance, glance
 from api.digest.readings import READING
 from api.digest.site_config import SiteConfig
 from api.events.effects import Effect
-from api.events.types import TYPES
+from api.events.types import ALL_TYPES
 from api.ingest import inbox
 from api.models import Message
 from api.models.message_rows import key_of
@@ -235,7 +235,7 @@ def _conditions(query: MessageFilter) -> tuple[str, str, dict[str, Any]]:
             f"((id = ANY(ARRAY({KEYED})) AND status <> 'rejected') OR "
             "(status = 'rejected' AND message_id = %(message_id)s))"
         )
-        parameters |= {"message_id": query.message_id, "types": list(TYPES)}
+        parameters |= {"message_id": query.message_id, "types": list(ALL_TYPES)}
     if query.outcome in Status.values:
         inner.append("status = %(outcome)s")
     elif query.outcome:

@@ -10,7 +10,7 @@ import msgspec
 from django.db import connection
 
 import times
-from api.events.types import TYPES
+from api.events.types import ALL_TYPES
 from api.http.wording import shorten
 from api.models import Message, Site
 from api.models.message_rows import find_by_keys
@@ -196,7 +196,7 @@ def persona_changes(
 def with_messages(site: Site, rows: Sequence[tuple[Any, ...]]) -> list[PersonaChange]:
     """Return rows of CHANGES with their messages. Two queries."""
     names = {message_id for _, _, _, message_id, _, _ in rows if message_id}
-    ids = find_by_keys(site.pk, product(TYPES, names)).values() if names else ()
+    ids = find_by_keys(site.pk, product(ALL_TYPES, names)).values() if names else ()
     kept = Message.objects.filter(site=site, pk__in=ids).defer("detail").select_related("source") if ids else []
     messages = {(message.message_id, message.occurred_at): message for message in kept}
     return [

@@ -17,9 +17,10 @@ from api.ingest.accept import EVENT_BYTES
 from api.insight.trace_facts import GoalFacts, TraceFacts
 from api.models import Message
 from cohorts import changes, merge
+from cohorts.custom_values import ADDS
 from cohorts.models import Identity
 from cohorts.remote_data import FAMILIES
-from goals.matching import LookupResult
+from goals.matching import EventName, LookupResult
 from goals.models import Conversion
 from goals.naming import GOAL_TYPES
 
@@ -194,8 +195,8 @@ def _describe_rules(facts: TraceFacts, derived: Derivation) -> TraceStep:
 def _describe_meaning(facts: TraceFacts, derived: Derivation, change: changes.Change) -> Iterator[TraceStep]:
     type_ = facts.goal.hit.event.type if facts.goal else facts.message.type
     article = "An" if type_.startswith(("a", "e", "i", "o", "u")) else "A"
-    name = f" called “{facts.goal.hit.event.name}”" if facts.goal else ""
-    yield TraceStep("Parsed", StepState.PASSED, f"{article} {type_} event{name}.")
+    name = _describe_name(facts.goal.hit.event) if facts.goal else ""
+    yield TraceStep("Parsed", StepState.PASSED, f"{article} {_in_words(type_)} event{name}.")
     yield _describe_identity(facts, derived, change)
     if facts.goal is None:
         yield TraceStep("Goal", StepState.SKIPPED, _explain_no_goal(type_, derived))
@@ -204,13 +205,23 @@ def _describe_meaning(facts: TraceFacts, derived: Derivation, change: changes.Ch
         yield _describe_quota(facts, facts.goal)
         yield _describe_conversion(facts.message, facts.goal)
     yield _describe_profile(facts.message, change)
+    if derived.visit_fact or derived.exposure:
+        yield _describe_visit(facts.message, derived)
+
+
+def _describe_name(event: EventName) -> str:
+    return f" of the goal {event.name}" if event.is_goal_id else f" called “{event.name}”"
+
+
+def _in_words(type_: str) -> str:
+    return type_.replace("_", " ")
 
 
 def _explain_no_goal(type_: str, derived: Derivation) -> str:
     if derived.idle_reason == "no_goal_by_rule":
         return "A rule lets it make no goal."
     if type_ not in GOAL_TYPES:
-        return f"{type_.capitalize()} events make no goal."
+        return f"{_in_words(type_).capitalize()} events make no goal."
     return "It only says something about the person, so it makes no goal."
 
 
@@ -238,13 +249,14 @@ def _describe_identity(facts: TraceFacts, derived: Derivation, change: changes.C
 
 
 def _describe_lookup(goal: GoalFacts) -> TraceStep:
+    is_goal_id = goal.hit.event.is_goal_id
+    bound = "a live goal with this id" if is_goal_id else "a goal that this event is bound to"
     lines = [
-        TraceLine(
-            step.name or "a goal that this event is bound to", FOUND[step.result], step.goal.id if step.goal else None
-        )
-        for step in goal.lookup
+        TraceLine(step.name or bound, FOUND[step.result], step.goal.id if step.goal else None) for step in goal.lookup
     ]
-    if goal.match is None:
+    if is_goal_id:
+        text = f"Its id leads to “{goal.match.name}”." if goal.match else sentence_of("unknown_goal")
+    elif goal.match is None:
         text = f"No match, so the new goal “{goal.new_name}” is needed."
     else:
         text = f"Its name leads to “{goal.match.name}”."
@@ -313,9 +325,24 @@ def _describe_profile(message: Message, change: changes.Change) -> TraceStep:
     return TraceStep("Profile", StepState.PASSED, text, message.digested_at, lines)
 
 
+def _describe_visit(message: Message, derived: Derivation) -> TraceStep:
+    """Describe the fact of a visit or the exposure that the event says."""
+    if message.status == Status.PENDING:
+        return TraceStep("Visit", StepState.WAITS, "It would be recorded.")
+    if derived.exposure:
+        exposure = derived.exposure
+        what = f"Variation {exposure.variation_id} of the experiment {exposure.experiment_id}"
+        text = f"{what}: the first time." if Effect.RECORDED in message.effects else f"{what}, as before."
+    else:
+        text = "Recorded." if Effect.RECORDED in message.effects else "It was recorded before."
+    return TraceStep("Visit", StepState.PASSED, text, message.digested_at)
+
+
 def _list_registers(registers: merge.Registers) -> str:
     """List the names of registers, without their values."""
     parts = [f"{name} {_list_names(registers[name])}" for name in ("traits", "personas") if registers.get(name)]
+    indexes = {key.partition(ADDS)[0] for key in registers.get("custom_data", ())}
+    parts += [f"custom data {_list_names(indexes)}"] if indexes else []
     parts += [f"group {registers['group'][3]}"] if "group" in registers else []
     parts += [f"belongs to {name} {registers[name][3]}" for name in ("user", "anonymous") if name in registers]
     parts += [f"seen with visitor {registers['visitor'][3]}"] if "visitor" in registers else []

@@ -34,11 +34,12 @@ BUDGET_FIELDS: Final = ("events_per_minute", "bytes_per_minute", "events_per_day
 # key is in its pages, where anybody reads it: a quarter of the events, and a day of 1 kB each.
 SERVER_DEFAULTS: Final = Budget(120_000, 256 * MIB, 50_000_000, 40 * 1_024 * MIB)
 BROWSER_DEFAULTS: Final = Budget(30_000, 32 * MIB, 5_000_000, 4 * 1_024 * MIB)
+PUBLIC_KINDS: Final = ("browser", "sdk")  # of sources into which anybody may send
 
 
 def resolve_budget(kind: str, *own: int | None) -> Budget:
     """Return the budget of a source of this kind: its own figures in the order of BUDGET_FIELDS, defaults for None."""
-    default = BROWSER_DEFAULTS if kind == "browser" else SERVER_DEFAULTS
+    default = BROWSER_DEFAULTS if kind in PUBLIC_KINDS else SERVER_DEFAULTS
     return Budget(
         *(getattr(default, name) if value is None else value for name, value in zip(BUDGET_FIELDS, own, strict=True))
     )

@@ -48,6 +48,12 @@ class Site(models.Model):
         help_text="Readers without a token get these traits only.",
     )
     requires_token = models.BooleanField("require a token to read remote data", default=False)
+    visits_require_token = models.BooleanField(
+        "require a token to read visits",
+        default=False,
+        db_default=False,
+        help_text="Otherwise web pages read the visits of a visitor code, with custom data and conversions.",
+    )
     goal_name_template = models.CharField(
         max_length=90, default="SegmentIO {type} – {name}", validators=[validate_template]
     )

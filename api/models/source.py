@@ -24,6 +24,10 @@ class Source(SiteRow):
         BROWSER = "browser", "a browser"
         IMPORT = "import", "an import"
         ALTIS = "altis", "Altis Analytics"
+        SDK = "sdk", "Kameleoon's SDKs"
+
+    # A site has one of each, which Goalpost makes itself.
+    SINGLE_KINDS = (Kind.DESTINATION, Kind.SDK)
 
     site = SiteColumn(Site, on_delete=models.CASCADE, related_name="sources")
     name = models.CharField(max_length=100)
@@ -50,6 +54,8 @@ class Source(SiteRow):
         constraints = [
             # /segmentio finds its source by (site, kind). A site has one Segment destination.
             models.UniqueConstraint(fields=["site"], condition=Q(kind="destination"), name="api_source_destination"),
+            # /visit/events finds its source so, and makes it with the first request of a site.
+            models.UniqueConstraint(fields=["site"], condition=Q(kind="sdk"), name="api_source_sdk"),
         ]
 
     def __str__(self) -> str:

@@ -17,7 +17,7 @@ from unfold.forms import AuthenticationForm
 from unfold.sites import UnfoldAdminSite
 
 from api import models as api
-from api.events.types import TYPES
+from api.events.types import ALL_TYPES
 from api.models.message_rows import find_by_keys
 from api.pages.administration import MembershipAdmin, SiteAdmin, UserAdmin
 from cohorts import models as cohorts
@@ -181,7 +181,7 @@ class MessageTable(Table[api.Message]):
             return queryset, False
         found = Q(pk=None)
         for site_id in api.Site.objects.values_list("pk", flat=True):
-            keyed = find_by_keys(site_id, ((type_, search_term) for type_ in TYPES)).values()
+            keyed = find_by_keys(site_id, ((type_, search_term) for type_ in ALL_TYPES)).values()
             found |= Q(site_id=site_id, pk__in=list(keyed))
             found |= Q(site_id=site_id, status=api.Message.Status.REJECTED, message_id=search_term)
         return queryset.filter(found), False
@@ -296,12 +296,3 @@ class CustomDataTable(Table[cohorts.CustomData]):
     list_display = ("index", "name", "site", "type", "format", "scope", "is_mapping_identifier", "filled_from")
     list_filter = ("filled_from", "scope", "site")
     search_fields = ("name",)
-
-
-@admin.register(cohorts.OwnKey, site=TABLES)
-class OwnKeyTable(IndexedTable[cohorts.OwnKey]):
-    list_display = ("key", "site", "updated_at", "expires_at")
-    list_filter = ("site",)
-    search_fields = ("key",)
-    search_help_text = "A whole key."
-    exclude = ("document",)

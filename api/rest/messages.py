@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 from api.events.effects import Effect
 from api.events.envelope import read_message_id
 from api.events.reasons import REASONS
-from api.events.types import TYPES
+from api.events.types import ALL_TYPES
 from api.insight.trace import trace
 from api.insight.trace_steps import StepState, TraceLine, TraceStep
 from api.insight.why_not import Sentence, WhyNotAnswer, why_not
@@ -133,7 +133,7 @@ class WhyNotShape(serializers.Serializer[WhyNotAnswer]):
 class TraceQuery(Query):
     messageId = serializers.CharField(max_length=10_000, trim_whitespace=False, help_text="The sender's messageId.")
     type = serializers.ChoiceField(
-        choices=TYPES, required=False, help_text="If messages of several types have this id."
+        choices=ALL_TYPES, required=False, help_text="If messages of several types have this id."
     )
     site = serializers.CharField(required=False, help_text="A sitecode; all your sites without it.")
 
@@ -211,7 +211,7 @@ def find_by_message_id(site_ids: Collection[int], message_id: str, *, type_: str
     found: list[Message] = []
     for site_id in site_ids:
         messages = Message.objects.filter(site_id=site_id).select_related("site").defer("detail")
-        taken = find_by_keys(site_id, product([type_] if type_ else TYPES, names)).values()
+        taken = find_by_keys(site_id, product([type_] if type_ else ALL_TYPES, names)).values()
         rejected = messages.filter(status=Message.Status.REJECTED, message_id__in=names)
         if type_:
             rejected = rejected.filter(type__in=[type_, ""])  # rejected before its type was known

@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from api.digest.forecast import MOST_MESSAGES, Forecast, GoalForecast, ProfileForecast
 from api.digest.site_config import rule_of
-from api.events.types import TYPES
+from api.events.types import ALL_TYPES
 from api.models import Rule
 from api.rest.reading import EventTypeField
 from api.rules.actions import list_action_choices
@@ -49,7 +49,7 @@ class RuleShape(serializers.Serializer[Rule]):
     )
     name = Text(max_length=100)
     isEnabled = serializers.BooleanField(source="is_enabled", default=True)
-    eventType = EventTypeField(source="event_type", choices=TYPES, allow_blank=True, default="")
+    eventType = EventTypeField(source="event_type", choices=ALL_TYPES, allow_blank=True, default="")
     nameTest = serializers.ChoiceField(
         source="name_test", choices=Rule.NameTest.values, allow_blank=True, default="", help_text="With `nameValue`."
     )

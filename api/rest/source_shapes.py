@@ -188,7 +188,7 @@ class NewSource(serializers.Serializer[Any]):
 
     sitecode = serializers.CharField(required=False, help_text="The site, if your credential opens several.")
     name = serializers.CharField(max_length=100)
-    kind = serializers.ChoiceField(choices=[kind for kind in Source.Kind.values if kind != Source.Kind.DESTINATION])
+    kind = serializers.ChoiceField(choices=[kind for kind in Source.Kind.values if kind not in Source.SINGLE_KINDS])
     writeKey = serializers.CharField(
         source="write_key",
         required=False,

@@ -51,7 +51,8 @@ def _make_no_goal(_rule: EventRule, ruled: RuledEvent, *_: Any) -> bool:
 
 
 def _convert_to_track(_rule: EventRule, ruled: RuledEvent, *_: Any) -> bool:
-    if not EVENT_TYPES[ruled.type].unnamed:
+    event_type = EVENT_TYPES.get(ruled.type)
+    if event_type is None or not event_type.unnamed:
         return False
     ruled.type = "track"
     return True

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from api.events.types import TYPES
+from api.events.types import ALL_TYPES
 from api.rules.actions import REDACTIONS, RULE_ACTIONS
 from api.rules.paths import is_path
 from api.rules.patterns import compile_pattern
@@ -43,8 +43,8 @@ def _acts_at_ingest(action: str) -> bool:
 
 
 def _check_condition(rule: EventRule) -> Iterator[tuple[str, str]]:
-    if rule.event_type and rule.event_type not in TYPES:
-        yield "event_type", f"Choose one of {', '.join(TYPES)}, or none for all."
+    if rule.event_type and rule.event_type not in ALL_TYPES:
+        yield "event_type", f"Choose one of {', '.join(ALL_TYPES)}, or none for all."
     if rule.name_test not in {"", "equals", "prefix", "pattern"}:
         yield "name_test", "Choose one of equals, prefix, pattern."
     if bool(rule.name_test) != bool(rule.name_value):

@@ -40,7 +40,6 @@ NOT_SEARCHED = {
     "api_goalschange": {"action", "goal_ids"},
     # Written by the members of a site, about values and not about persons.
     "cohorts_customdata": {"*"},
-    "api_storedanswer": {"caller", "key_hash", "request_hash", "salt"},
 }
 # Swept by code of their own.
 SEARCHED = {
@@ -53,6 +52,7 @@ SEARCHED = {
     "cohorts_username": {"user_value"},
     "goals_conversion": {"visitor_code", "user_id", "anonymous_id"},
     "goals_goalvisitor": {"visitor_code"},  # follows the conversions
+    **{key: {"visitor_code"} for key in ("goals_visitfact", "goals_visitactivity", "goals_exposure")},
     # PostgreSQL makes them of the names.
     "goals_goal": {"search_key", "sort_key"},
     "goals_tag": {"sort_key"},

@@ -12,7 +12,7 @@ from django.utils import timezone
 from api.digest.site_config import load_site_config
 from api.events.encodings import decode
 from api.events.reasons import REASONS
-from api.events.types import TYPES
+from api.events.types import ALL_TYPES
 from api.ingest.event_batch import BATCH_BYTES
 from api.insight.messages import (
     OUTCOMES,
@@ -40,7 +40,7 @@ class EventListQuery(TimesQuery):
 
     outcome = forms.ChoiceField(label="Status", choices=[ANY, *OUTCOMES.items()])
     reason = forms.ChoiceField(label="Reason", choices=[ANY, *((code, code) for code in REASONS)])
-    type = forms.ChoiceField(label="Type", choices=[ANY, *((type_, type_) for type_ in TYPES)])
+    type = forms.ChoiceField(label="Type", choices=[ANY, *((type_, type_) for type_ in ALL_TYPES)])
     text = forms.CharField(label="Search name, ID or content")
     message_id = forms.CharField(label="messageId")
     before = IdField()

@@ -6,7 +6,7 @@ from typing import Any, Final
 from django import forms
 
 from api.digest.site_config import rule_of
-from api.events.types import TYPES
+from api.events.types import ALL_TYPES
 from api.models import Rule
 from api.rules.validation import explain_too_many, find_problems
 
@@ -42,7 +42,7 @@ def make_field(field: Any, **options: Any) -> Any:
 
 
 class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameters at run time
-    event_type = forms.ChoiceField(choices=[("", "any"), *zip(TYPES, TYPES, strict=True)], required=False)
+    event_type = forms.ChoiceField(choices=[("", "any"), *zip(ALL_TYPES, ALL_TYPES, strict=True)], required=False)
 
     class Meta:
         model = Rule

@@ -30,11 +30,18 @@ PARTS: Final = (
     ("New-goal limit", ("goals_per_10_seconds", "goals_per_hour", "max_waiting_names")),
     ("Event retention", ("keeps_done_days",)),
     ("People", ("user_id_is_visitor_code", "company_is_group")),
-    ("Remote data", ("public_traits", "requires_token")),
+    ("Remote data", ("public_traits", "requires_token", "visits_require_token")),
     ("Special event names", LISTS[1:]),
 )
 # Changing these does not change how events are interpreted.
-WITHOUT_MEANING: Final = {"name", *PARTS[2][1], "keeps_done_days", "public_traits", "requires_token"}
+WITHOUT_MEANING: Final = {
+    "name",
+    *PARTS[2][1],
+    "keeps_done_days",
+    "public_traits",
+    "requires_token",
+    "visits_require_token",
+}
 
 
 def make_field(field: Any, **options: Any) -> Any:

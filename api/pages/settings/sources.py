@@ -29,7 +29,7 @@ from api.pages.access import get_in_site, show, site_page
 from api.pages.confirm import ask, is_confirmed
 
 MOST_HOURS: Final = 720  # of overlap
-KINDS: Final = [(kind.value, kind.label) for kind in Source.Kind if kind != Source.Kind.DESTINATION]
+KINDS: Final = [(kind.value, kind.label) for kind in Source.Kind if kind not in Source.SINGLE_KINDS]
 
 
 @site_page()

@@ -1,0 +1,90 @@
+"""Tables of visits: facts that SDKs send, activity between them, and exposures to variations.
+
+A row belongs to a visitor code, or to a user if its sender knew no visitor code. The user's visitor code is found when
+the row is read, so that rows never move.
+"""
+
+from django.db import models
+
+from site_rows import SiteColumn, SiteRow
+
+
+class VisitFact(SiteRow):
+    """A fact of a visit at a moment. Rows are only added, in any order. Visits are computed when they are read."""
+
+    class Type(models.IntegerChoices):
+        """Types of facts; the names are those of messages."""
+
+        PAGE_VIEW = 1, "page view"
+        STATIC_DATA = 2, "static data"
+        GEOLOCATION = 3, "geolocation"
+        CUSTOM_DATA = 4, "custom data"
+
+    # No database constraint: every insert would lock the one row of its site.
+    site = SiteColumn("api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    visitor_code = models.CharField(max_length=255)
+    is_user = models.BooleanField(help_text="True if the visitor code is the id of a user.")
+    type = models.PositiveSmallIntegerField(choices=Type.choices)
+    occurred_at = models.DateTimeField()
+    position = models.PositiveIntegerField(help_text="The place in the request that brought it.")
+    message_id = models.CharField(max_length=255)
+    fact = models.JSONField()
+
+    class Meta:
+        constraints = [
+            # A message adds its fact once. Serves the latest facts of a visitor, type by type.
+            models.UniqueConstraint(
+                fields=["site", "visitor_code", "is_user", "type", "occurred_at", "position", "message_id"],
+                name="goals_visitfact_event",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_type_display()} of {self.visitor_code}"
+
+
+class VisitActivity(SiteRow):
+    """A stretch of time in which a visitor was active, without 30 minutes of silence.
+
+    Web processes write it a few seconds later, and rows of two processes may overlap.
+    """
+
+    site = SiteColumn("api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    visitor_code = models.CharField(max_length=255)
+    is_user = models.BooleanField()
+    started_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            # The latest stretch of a visitor, which each sign of activity extends.
+            models.UniqueConstraint(
+                fields=["site", "visitor_code", "is_user", "started_at"], name="goals_visitactivity_start"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.visitor_code} since {self.started_at}"
+
+
+class Exposure(SiteRow):
+    """The first time that a visitor saw a variation of an experiment."""
+
+    site = SiteColumn("api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    visitor_code = models.CharField(max_length=255)
+    is_user = models.BooleanField()
+    experiment_id = models.BigIntegerField()
+    variation_id = models.BigIntegerField()
+    first_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            # SDKs send a line at each evaluation, and the set keeps the first.
+            models.UniqueConstraint(
+                fields=["site", "visitor_code", "is_user", "experiment_id", "variation_id"],
+                name="goals_exposure_variation",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.visitor_code} saw {self.variation_id} of {self.experiment_id}"

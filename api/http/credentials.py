@@ -66,6 +66,7 @@ class SiteAccess:
     requires_token: bool
     company_is_group: bool
     destination: "SourceAccess | None"
+    visits_require_token: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +283,8 @@ def _find_credential(client_id: str) -> CredentialAccess | None:
 def _find_site(sitecode: str) -> SiteAccess | None:
     rows = fetch_all(
         f"""
-        SELECT s.id, s.sitecode, s.public_traits, s.requires_token, s.company_is_group, {SOURCE_COLUMNS}
+        SELECT s.id, s.sitecode, s.public_traits, s.requires_token, s.company_is_group, s.visits_require_token,
+               {SOURCE_COLUMNS}
           FROM api_site s LEFT JOIN api_source d ON d.site_id = s.id AND d.kind = 'destination'
          WHERE s.sitecode = %(sitecode)s
         """,
@@ -290,8 +292,11 @@ def _find_site(sitecode: str) -> SiteAccess | None:
     )
     if not rows:
         return None
-    id_, code, public_traits, requires_token, company_is_group, *source = rows[0]
-    return SiteAccess(id_, code, frozenset(public_traits), requires_token, company_is_group, read_source(id_, *source))
+    id_, code, public_traits, requires_token, company_is_group, visits_require_token, *source = rows[0]
+    destination = read_source(id_, *source)
+    return SiteAccess(
+        id_, code, frozenset(public_traits), requires_token, company_is_group, destination, visits_require_token
+    )
 
 
 @ttl_cache(maxsize=CACHE_ENTRIES, ttl=CACHE_SECONDS)

@@ -235,7 +235,18 @@ def test_lines__with_blank_ones_and_a_code_in_the_address__are_numbered_as_sent(
 
     assert isinstance(conversion, SdkLine)
     assert (conversion.number, conversion.visitor_code) == (2, "of-the-address")
-    assert bad == BadLine(5, b"nonsense", "Line 5 has no eventType.")
+    assert isinstance(bad, BadLine)
+    assert (bad.number, bad.raw, bad.reason) == (5, b"nonsense", "Line 5 has no eventType.")
+
+
+def test_bad_line__that_names_a_visitor__is_stored_with_its_ids() -> None:
+    bad = read_line(b"eventType=what&visitorCode=v%20w&mappingValue=u", number=1)
+
+    assert read_body(bad.body(), set()) == {
+        "kameleoonVisitorCode": "v w",
+        "userId": "u",
+        "line": "eventType=what&visitorCode=v%20w&mappingValue=u",
+    }
 
 
 def test_message_id__of_a_nonce__differs_by_visitor_and_hides_it() -> None:

@@ -33,7 +33,7 @@ from api.http.endpoint import (
     respond,
 )
 from api.ingest import pixel, sdk_events, segmentio, tracking
-from api.remote_data import map_reads, token, visitor_reads
+from api.remote_data import map_reads, map_writes, token, visitor_reads
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +43,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
     "/segmentio/": EVENTS,
     "/segmentio/getapikey": Endpoint({"GET": segmentio.give_api_key}, is_open=False),
     "/map/map": Endpoint({"GET": map_reads.get_map}, refuse=map_reads.refuse_quietly),
-    "/map/maps": Endpoint({"GET": map_reads.get_maps}, refuse=map_reads.refuse_quietly),
+    "/map/maps": Endpoint({"GET": map_reads.get_maps, "POST": map_writes.post_maps}, refuse=map_reads.refuse_quietly),
     "/visit/events": Endpoint({"POST": sdk_events.receive_lines}),
     "/visit/visitor": Endpoint({"GET": visitor_reads.get_visitor}, refuse=map_reads.refuse_quietly),
     "/oauth/token": Endpoint({"POST": token.give_token}, is_open=False),

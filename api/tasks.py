@@ -25,6 +25,8 @@ from api.erasure import erase, removal
 from api.http.database import SessionKind, is_lock_timeout, refuse_other_key, set_django_session_kind
 from api.http.heartbeats import Role, heartbeat_writer, read_steady_time
 from api.ingest import nudge
+from api.rest import idempotency
+from cohorts.own_keys import purge_expired
 from goals.catalogue import purge_deleted
 
 DIGEST: Final = "goalpost"  # queues: events never wait behind upkeep
@@ -41,7 +43,9 @@ SCHEDULE: Final = (
     ("advance_message_ids", 60.0, UPKEEP),
     ("prune_messages", 60.0, UPKEEP),
     ("purge_goals", 60.0, UPKEEP),
+    ("purge_own_keys", 600.0, UPKEEP),
     ("prune_notifications", 3600.0, UPKEEP),
+    ("prune_stored_answers", 3600.0, UPKEEP),
 )
 RUN_SECONDS: Final = 5.0  # then the next task has its turn
 # Senders cause as many late links as they like, and with one worker all events wait for a run.
@@ -138,11 +142,28 @@ def purge_goals() -> None:
 
 
 @app.task
+def purge_own_keys() -> None:
+    """Delete expired remote data of operators."""
+    with unless_held("purge_own_keys") as until:
+        now = read_steady_time()
+        while now is not None and time.monotonic() < until and purge_expired(now=now):
+            pass
+
+
+@app.task
 def prune_notifications() -> None:
     """Delete old notifications."""
     now = read_steady_time()
     if now is not None:
         outbox.prune(before=now - outbox.KEEP, seconds=RUN_SECONDS)
+
+
+@app.task
+def prune_stored_answers() -> None:
+    """Delete old answers to requests with an `Idempotency-Key`."""
+    now = read_steady_time()
+    if now is not None:
+        idempotency.prune(now=now)
 
 
 def evaluate_and_notify() -> None:

@@ -280,3 +280,27 @@ class CustomData(SiteRow):
 
     def __str__(self) -> str:
         return f"{self.index}: {self.name}"
+
+
+class OwnKey(SiteRow):
+    """A key of remote data that the operator fills, and the object under it, until it expires."""
+
+    # No database constraint, see Identity.
+    site = SiteColumn("api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    key = models.CharField(max_length=100)
+    document = models.TextField(help_text="A JSON object.")
+    expires_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            # Reading remote data by key; two requests that write a new key make one row.
+            models.UniqueConstraint(fields=["site", "key"], name="cohorts_ownkey_key"),
+        ]
+        indexes = [
+            # A worker looks for expired keys of any site.
+            models.Index(fields=["expires_at"], name="cohorts_ownkey_expiry"),
+        ]
+
+    def __str__(self) -> str:
+        return self.key

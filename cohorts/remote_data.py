@@ -1,8 +1,8 @@
-"""Remote data: the JSON object under a key (`IDENTIFY_<id>`, `COHORTS_<id>`, `common`), as SDKs read it."""
+"""Remote data: the JSON object under a key (`IDENTIFY_<id>`, `COHORTS_<id>`, `common`, own keys), as SDKs read it."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -13,6 +13,9 @@ from cohorts.reserved_traits import NAME_PARTS, company_id, full_name
 IDENTIFY: Final = "IDENTIFY_"
 COHORTS: Final = "COHORTS_"
 COMMON: Final = "common"
+# Keys that Goalpost fills: `common`, and those that begin so.
+RESERVED: Final = (IDENTIFY, COHORTS, "SEGMENTS_")
+MOST_KEY: Final = 100  # characters of an operator's own key
 MOST_POINTING: Final = 1_000  # identities that point at one and are read: an id like "test" may be on every device
 MOST_OF_PERSON: Final = 1 + MOST_POINTING  # identities: each of a thousand devices may have a thousand visitors
 MOST_LISTED: Final = 2_000  # personas of a site, many more than an experiment targets
@@ -23,8 +26,18 @@ ORDINARY_BYTES: Final = 32_768
 # 0.2 s.
 LARGE_BYTES: Final = 4_194_304
 
-Lookup = tuple[int, str | None]  # (site, the id of a person), or (site, None) for the site's personas
-# As JSON: the registers of each identity of a person, or one list of personas. None for a person of READ_LARGE_PERSON.
+
+@dataclass(frozen=True, slots=True)
+class OwnName:
+    """The name of an operator's own key, in place of the id of a person."""
+
+    text: str
+
+
+Sought = str | OwnName | None  # the id of a person, an own key, or None for the site's personas
+Lookup = tuple[int, Sought]  # with the site
+# As JSON: the registers of each identity of a person, one list of personas, or the object of an own key. None for what
+# is too large to be read with others.
 Rows = Mapping[Lookup, Sequence[str] | None]
 
 # The identities of the persons of one site, in one statement. An id is looked up as user, then visitor, then anonymous
@@ -88,6 +101,25 @@ SELECT asked.place, (
 )
   FROM asked WHERE asked.id IS NULL
 """
+# The same with own keys, which come after the persons. The subquery keeps PostgreSQL from the index of expiry.
+READ_PEOPLE_AND_KEYS: Final = f"""
+{READ_PEOPLE}
+ UNION ALL
+SELECT cardinality(%(ids)b::text[]) + own.place,
+       CASE WHEN octet_length(k.document) <= {ORDINARY_BYTES} THEN k.document END
+  FROM unnest(%(own)b::text[]) WITH ORDINALITY AS own (key, place)
+ CROSS JOIN LATERAL (
+    SELECT document, expires_at FROM cohorts_ownkey k
+     WHERE k.site_id = %(site)b AND k.key = own.key ORDER BY k.key LIMIT 1
+ ) AS k
+ WHERE k.expires_at > now()
+"""
+READ_OWN_KEY: Final = """
+SELECT document FROM (
+    SELECT document, expires_at FROM cohorts_ownkey k
+     WHERE k.site_id = %(site)b AND k.key = (%(own)b::text[])[1] ORDER BY k.key LIMIT 1
+) AS k WHERE expires_at > now()
+"""
 # The identities of a person, and which of them are read: the nearest to its id, as many as there is room for. The walk
 # returns its own first, then its owner and those that point at it, and so on.
 WALK_NEAREST: Final = f"""
@@ -144,6 +176,7 @@ class KeyFamily:
 class LargePerson:
     """A person for READ_LARGE_PERSON, and the parts of it that the keys need."""
 
+    statement: ClassVar[str] = READ_LARGE_PERSON
     lookup: Lookup
     traits: tuple[str, ...] | None  # None: all
     has_personas: bool
@@ -155,8 +188,21 @@ class LargePerson:
         return {**parameters(site_id, [id_]), "traits": traits, "personas": self.has_personas}
 
 
-def find_large(site_id: int, keys: Sequence[str], rows: Rows, reader: Reader) -> list[LargePerson]:
-    """Return the persons that are too large for READ_PEOPLE, each once, with the parts that these keys need."""
+@dataclass(frozen=True, slots=True)
+class LargeOwnKey:
+    """An own key for READ_OWN_KEY."""
+
+    statement: ClassVar[str] = READ_OWN_KEY
+    lookup: Lookup
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters of READ_OWN_KEY."""
+        site_id, name = self.lookup
+        return parameters(site_id, [name])
+
+
+def find_large(site_id: int, keys: Sequence[str], rows: Rows, reader: Reader) -> Sequence[LargePerson | LargeOwnKey]:
+    """Return what is too large for READ_PEOPLE, each once, with the parts of persons that these keys need."""
     large = {lookup: list[KeyFamily]() for lookup, texts in rows.items() if texts is None}
     if not large:
         return []
@@ -166,7 +212,9 @@ def find_large(site_id: int, keys: Sequence[str], rows: Rows, reader: Reader) ->
             large[lookup].append(family)
     traits = None if reader.source_traits is None else tuple(sorted(reader.source_traits))
     return [
-        LargePerson(
+        LargeOwnKey(lookup)
+        if isinstance(lookup[1], OwnName)
+        else LargePerson(
             lookup,
             traits if any("traits" in family.registers for family in families) else (),
             any("personas" in family.registers for family in families),
@@ -175,8 +223,13 @@ def find_large(site_id: int, keys: Sequence[str], rows: Rows, reader: Reader) ->
     ]
 
 
+def is_reserved(key: str) -> bool:
+    """Return True if Goalpost itself fills this key."""
+    return key == COMMON or key.startswith(RESERVED)
+
+
 def family_of(key: str) -> KeyFamily | None:
-    """Return the family of a key; None for `common` and an unknown key."""
+    """Return the family of a key; None for `common` and an own key."""
     return next((family for family in FAMILIES if key.lstrip().startswith(family.prefix)), None)
 
 
@@ -187,7 +240,7 @@ def lookups_of(site_id: int, keys: Sequence[str]) -> list[Lookup]:
 
 
 def lookup_of(site_id: int, key: str) -> Lookup | None:
-    """Return the lookup that a key needs, None for an unknown key.
+    """Return the lookup that a key needs, None for one under which nothing can be.
 
     White space around the key is ignored, because printed snippets add a newline (promise K-74).
     """
@@ -195,18 +248,34 @@ def lookup_of(site_id: int, key: str) -> Lookup | None:
     if key == COMMON:
         return site_id, None
     family = family_of(key)
-    # PostgreSQL holds no NUL; no identity has one either.
-    return None if family is None else (site_id, key.removeprefix(family.prefix).replace("\0", "\ufffd"))
+    if family is not None:
+        # PostgreSQL holds no NUL; no identity has one either.
+        return site_id, key.removeprefix(family.prefix).replace("\0", "\ufffd")
+    if not key or len(key) > MOST_KEY or "\0" in key or is_reserved(key):
+        return None
+    return site_id, OwnName(key)
 
 
-def parameters(site_id: int, ids: Sequence[str | None]) -> dict[str, Any]:
-    """Return the parameters of READ_PEOPLE for persons of a site. None asks for the site's personas."""
-    return {"site": site_id, "ids": list(ids), "most": MOST_POINTING, "in_all": MOST_OF_PERSON}
+def statement_for(ids: Sequence[Sought]) -> str:
+    """Return the statement that reads all of these. Without own keys it is the one that costs less."""
+    return READ_PEOPLE_AND_KEYS if any(isinstance(id_, OwnName) for id_ in ids) else READ_PEOPLE
 
 
-def rows_by_lookup(site_id: int, ids: Sequence[str | None], rows: Sequence[tuple[int, str | None]]) -> Rows:
+def parameters(site_id: int, ids: Sequence[Sought]) -> dict[str, Any]:
+    """Return the parameters of READ_PEOPLE for persons and own keys of a site. None asks for the site's personas."""
+    return {
+        "site": site_id,
+        "ids": [id_ for id_ in ids if not isinstance(id_, OwnName)],
+        "own": [id_.text for id_ in ids if isinstance(id_, OwnName)],
+        "most": MOST_POINTING,
+        "in_all": MOST_OF_PERSON,
+    }
+
+
+def rows_by_lookup(site_id: int, ids: Sequence[Sought], rows: Sequence[tuple[int, str | None]]) -> Rows:
     """Return the rows of READ_PEOPLE for these ids by lookup."""
-    by_id: dict[str | None, list[str] | None] = {id_: [] for id_ in ids}
+    ids = sorted(ids, key=lambda id_: isinstance(id_, OwnName))  # the order of their places in the statement
+    by_id: dict[Sought, list[str] | None] = {id_: [] for id_ in ids}
     for place, text in rows:
         texts = by_id[ids[place - 1]]
         if text is None:
@@ -225,6 +294,8 @@ def documents(site_id: int, keys: Sequence[str], rows: Rows, reader: Reader) -> 
         parts = [msgspec.json.decode(text) for text in rows[lookup] or ()] if lookup else []
         if lookup is None:
             answers[key] = {}
+        elif isinstance(lookup[1], OwnName):
+            answers[key] = parts[0] if parts else {}
         elif family is None:
             answers[key] = {"cohorts": sorted(parts[0])}
         else:

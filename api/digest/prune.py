@@ -2,6 +2,7 @@
 
 A partition whose days are old enough is emptied at once, except for the few messages in it that stay. DELETE would
 leave its pages behind. If many of its messages stay, because their site keeps them longer, DELETE removes the others.
+It also removes the last few, which become old one by one.
 """
 
 import random
@@ -9,22 +10,24 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
+import psycopg
 import structlog
 from django.conf import settings
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, ProgrammingError, connection, transaction
 
 from api.digest.partitions import FAILED_DAYS, Partition, last_id, load_partitions
 from api.digest.transaction_settings import limit_lock_waits
 from api.http.database import is_lock_timeout
 from api.models import Message, RefusalCount, Site
-from api.models.message_rows import key_of
 from sessions import LockSpace, lock_until_commit
 
 CHUNK: Final = 5_000
-KEYS: Final = 20_000  # deleted in a statement; their rows are small
+KEYS: Final = 100_000  # of messages, deleted in a statement; their rows are small
 MOST_KEPT: Final = 20_000  # messages that are written again when their partition is emptied, in about a second
+MOST_BY_ROWS: Final = 5_000  # old messages for which a partition is not emptied, because those that stay are copied
+NO_ID: Final = 2**63 - 1
 LOCK_SECONDS: Final = 0.3  # because new statements wait behind a lock that is waited for
 SETTLED: Final = timedelta(days=1)  # after the days of a partition, no insert is on its way to it any more
 WAITED_DAYS: Final = 7  # of retention for each day that old messages may wait until their partition is over
@@ -106,98 +109,113 @@ def prune_old(*, now: datetime, seconds: float) -> int:
 
 def _prune(retentions: Collection[Retention], partitions: Collection[Partition]) -> Iterator[int]:
     """Delete old messages step by step, and yield how many each step deleted."""
-    tried: set[Partition] = set()
-    while todo := {found for retention in retentions if (found := _first_with_old(retention, partitions))} - tried:
-        for partition in todo:
-            yield from _prune_partition(partition, retentions)
-        tried |= todo
+    first_old = {retention: _find_old(retention, partitions) for retention in retentions}
+    for partition in partitions:
+        found = [retention for retention, id_ in first_old.items() if partition.begin <= id_ < partition.end]
+        if found:
+            yield from _prune_partition(partition, retentions, found)
+        first_old |= {retention: _find_old(retention, partitions, begin=partition.end) for retention in found}
     for retention in retentions:
         for partition in partitions:
             # Old messages of the others have left with their partition, or wait until they leave with it.
             if not retention.waits_for(partition) and not retention.covers(partition):
                 yield from prune_rows(retention, partition.begin, partition.end)
-        yield from prune_rows(retention, max((partition.end for partition in partitions), default=0), 2**63 - 1)
+        yield from prune_rows(retention, max((partition.end for partition in partitions), default=0), NO_ID)
 
 
-def _first_with_old(retention: Retention, partitions: Collection[Partition]) -> Partition | None:
-    """Return the first partition with old messages of a site, of those whose days are old. One query at most."""
+def _find_old(retention: Retention, partitions: Collection[Partition], *, begin: int = 0) -> int:
+    """Return the first id of an old message of a site in the partitions whose days are old, or NO_ID. One query."""
     covered = [partition for partition in partitions if retention.covers(partition)]
     if not covered:
-        return None
+        return NO_ID
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT m.id FROM api_message m WHERE {IN_RANGE} AND {OLD} ORDER BY m.id LIMIT 1",
-            retention.parameters(0, covered[-1].end),
+            retention.parameters(begin, covered[-1].end),
         )
         row = cursor.fetchone()
-    return next(partition for partition in covered if row[0] < partition.end) if row else None
+    return int(row[0]) if row else NO_ID
 
 
-def _prune_partition(partition: Partition, retentions: Collection[Retention]) -> Iterator[int]:
-    """Empty a partition except for the messages that stay, or delete its old messages if many stay."""
-    covering = [retention for retention in retentions if retention.covers(partition)]
-    if _count_kept(partition, retentions) > MOST_KEPT:
-        for retention in covering:
-            yield from prune_rows(retention, partition.begin, partition.end)
-        return
-    for retention in covering:
-        yield from _delete_keys(retention, partition)
-    try:
-        yield _empty(partition, retentions)
-    except OperationalError as error:
-        if not is_lock_timeout(error):
-            raise
-        log.info("partition.held", partition=partition.suffix)  # the next run tries again
+def _prune_partition(
+    partition: Partition, retentions: Collection[Retention], found: Collection[Retention]
+) -> Iterator[int]:
+    """Empty a partition except for the messages that stay, or delete its old messages if few are old or many stay.
+
+    `found` are those of the sites with old messages in it.
+    """
+    if _count(partition, dict.fromkeys(found, OLD), most=MOST_BY_ROWS) > MOST_BY_ROWS:
+        others = {retention: "true" for retention in retentions if not retention.covers(partition)}
+        kept = _count(partition, others, most=MOST_KEPT)
+        try:
+            for retention in found:
+                for kept_of_chunk in _delete_keys(retention, partition, most=MOST_KEPT - kept):
+                    kept += kept_of_chunk
+                    yield 0
+            if kept <= MOST_KEPT:
+                yield _empty(partition, retentions)
+                return
+        except (OperationalError, ProgrammingError) as error:
+            if not _is_busy_or_gone(error):
+                raise
+            log.info("partition.held", partition=partition.suffix)  # the next run tries again
+            return
+    for retention in found:
+        yield from prune_rows(retention, partition.begin, partition.end)
 
 
-def _kept(retention: Retention, partition: Partition) -> str:
-    """Return the condition of the messages of a site that stay in a partition."""
-    return f"{IN_RANGE} AND NOT coalesce({OLD}, false)" if retention.covers(partition) else IN_RANGE
+def _is_busy_or_gone(error: Exception) -> bool:
+    """Return True if another session holds the table for long, or another worker dropped it."""
+    return is_lock_timeout(error) or isinstance(error.__cause__, psycopg.errors.UndefinedTable)
 
 
-def _count_kept(partition: Partition, retentions: Collection[Retention]) -> int:
-    """Count the messages that stay, up to one more than MOST_KEPT. One query a site."""
-    kept = 0
+def _count(partition: Partition, conditions: Mapping[Retention, str], *, most: int) -> int:
+    """Count messages of sites in a partition, up to one more than `most`. One query a site."""
+    counted = 0
     with connection.cursor() as cursor:
-        for retention in retentions:
+        for retention, condition in conditions.items():
             cursor.execute(
                 f"""
                 SELECT count(*) FROM (
-                    SELECT FROM api_message m WHERE {_kept(retention, partition)} LIMIT %(most)s) AS m
+                    SELECT FROM api_message m WHERE {IN_RANGE} AND {condition} LIMIT %(most)s) AS m
                 """,
-                retention.parameters(partition.begin, partition.end) | {"most": MOST_KEPT + 1 - kept},
+                retention.parameters(partition.begin, partition.end) | {"most": most + 1 - counted},
             )
-            kept += cursor.fetchone()[0]
-    return kept
+            counted += cursor.fetchone()[0]
+    return counted
 
 
-def _delete_keys(retention: Retention, partition: Partition) -> Iterator[int]:
-    """Delete the keys of old messages by chunks, and yield 0 after each. One query, and two a chunk."""
-    parameters = retention.parameters(partition.begin, partition.end)
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT m.id FROM api_message m WHERE {_kept(retention, partition)}", parameters)
-        kept = [id_ for (id_,) in cursor.fetchall()]
-        while parameters["begin"] < partition.end:
+def _delete_keys(retention: Retention, partition: Partition, *, most: int) -> Iterator[int]:
+    """Delete the keys of a site's old messages by chunks, and yield how many messages of each chunk stay.
+
+    It ends when more than `most` messages stay. A message that is retried later takes its key again. One that is being
+    retried now holds the lock, because its key must not be deleted. Raises OperationalError. Three queries a chunk.
+    """
+    parameters = retention.parameters(partition.begin, partition.end) | {"chunk": KEYS}
+    while parameters["begin"] < partition.end and most >= 0:
+        with transaction.atomic(), connection.cursor() as cursor:
+            limit_lock_waits(LOCK_SECONDS)
+            cursor.execute(f"LOCK TABLE {partition.tables[0]} IN EXCLUSIVE MODE")
             cursor.execute(
-                """
-                SELECT k.id FROM api_messagekey k
-                 WHERE k.site_id = %(site)s AND k.id >= %(begin)s AND k.id < %(end)s
-                 ORDER BY k.id OFFSET %(chunk)s LIMIT 1
+                f"""
+                SELECT count(*), max(id), coalesce(array_agg(id) FILTER (WHERE NOT coalesce(is_old, false)), '{{}}')
+                  FROM (SELECT m.id, {OLD} AS is_old FROM api_message m WHERE {IN_RANGE} ORDER BY m.id LIMIT %(chunk)s)
                 """,
-                parameters | {"chunk": KEYS, "end": partition.end},
+                parameters,
             )
-            row = cursor.fetchone()
-            parameters["end"] = row[0] if row else partition.end
+            count, last, kept = cursor.fetchone()
+            next_begin = last + 1 if count == KEYS else partition.end
             cursor.execute(
                 """
                 DELETE FROM api_messagekey k
-                 WHERE k.site_id = %(site)s AND k.id >= %(begin)s AND k.id < %(end)s
+                 WHERE k.site_id = %(site)s AND k.id >= %(begin)s AND k.id < %(next)s
                    AND k.id <> ALL(%(kept)s::bigint[])
                 """,
-                parameters | {"kept": kept},
+                parameters | {"next": next_begin, "kept": kept},
             )
-            parameters["begin"] = parameters["end"]
-            yield 0
+        parameters["begin"] = next_begin
+        most -= len(kept)
+        yield len(kept)
 
 
 def _empty(partition: Partition, retentions: Collection[Retention]) -> int:
@@ -209,13 +227,14 @@ def _empty(partition: Partition, retentions: Collection[Retention]) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         limit_lock_waits(LOCK_SECONDS)
         lock_until_commit(LockSpace.PARTITIONS)
-        cursor.execute(f"LOCK TABLE {messages}, {bodies} IN SHARE ROW EXCLUSIVE MODE")
+        cursor.execute(f"LOCK TABLE {messages}, {bodies} IN EXCLUSIVE MODE")
         cursor.execute(f"SELECT count(*) FROM {messages}")
         gone: int = cursor.fetchone()[0]
         cursor.execute(f"CREATE TEMPORARY TABLE kept (LIKE {messages}) ON COMMIT DROP")
         for retention in retentions:
+            is_kept = f"NOT coalesce({OLD}, false)" if retention.covers(partition) else "true"
             cursor.execute(
-                f"INSERT INTO kept SELECT m.* FROM {messages} m WHERE {_kept(retention, partition)}",
+                f"INSERT INTO kept SELECT m.* FROM {messages} m WHERE {IN_RANGE} AND {is_kept}",
                 retention.parameters(partition.begin, partition.end),
             )
             gone -= cursor.rowcount
@@ -226,15 +245,6 @@ def _empty(partition: Partition, retentions: Collection[Retention]) -> int:
         cursor.execute(f"TRUNCATE {messages}, {bodies}")
         cursor.execute(f"INSERT INTO {messages} SELECT * FROM kept")
         cursor.execute(f"INSERT INTO {bodies} SELECT * FROM kept_bodies")
-        # A message that was retried while its key was deleted.
-        cursor.execute(
-            f"""
-            INSERT INTO api_messagekey (site_id, key, id)
-            SELECT site_id, {key_of("type", "message_id")}, id FROM kept
-             WHERE status <> 'rejected' AND message_id IS NOT NULL ORDER BY 1, 2
-            ON CONFLICT DO NOTHING
-            """
-        )
     return gone
 
 
@@ -250,45 +260,63 @@ def drop_empty(partitions: Collection[Partition]) -> None:
                 cursor.execute(f"SELECT EXISTS (SELECT FROM {messages}) OR EXISTS (SELECT FROM {bodies})")
                 if not cursor.fetchone()[0]:
                     cursor.execute(f"DROP TABLE {messages}, {bodies}")
-        except OperationalError as error:
-            if not is_lock_timeout(error):
+        except (OperationalError, ProgrammingError) as error:
+            if not _is_busy_or_gone(error):
                 raise
-            return
+            if is_lock_timeout(error):
+                return
 
 
 def prune_rows(retention: Retention, begin: int, end: int) -> Iterator[int]:
-    """Delete the old messages of a site in a range of ids by chunks, oldest first, and yield how many each had."""
+    """Delete the old messages of a site in a range of ids by chunks, and yield how many each had.
+
+    It reads by pages in the order of ids, which is that of receipt, until all messages of a page are young. A page of
+    messages that were received long ago and digested lately has none to delete, but a later one may have.
+    """
     for statement in OLD_MESSAGES.values():
-        while gone := prune_chunk(retention.parameters(begin, end), statement):
-            yield gone
-            if gone < CHUNK:
-                break
+        parameters = retention.parameters(begin, end)
+        while (page := prune_page(parameters, statement)).goes_on:
+            yield page.pruned
+            parameters["begin"] = page.last + 1
+        yield page.pruned
 
 
-# In the order of ids, which is that of receipt. If the oldest ones are young enough, all are.
-OLD_BY_RECEIPT: Final = f"""
-SELECT m.id FROM (
-    SELECT m.id FROM api_message m WHERE {IN_RANGE} AND m.status = '{{status}}' ORDER BY m.id LIMIT %(chunk)s) AS oldest
-  JOIN api_message m ON m.id = oldest.id
- WHERE {IN_RANGE} AND m.status = '{{status}}' AND {OLD}
-   FOR UPDATE OF m SKIP LOCKED  -- locks only rows that this statement deletes, because a row lock writes the row
-"""
+class Page(NamedTuple):
+    """Counts of a page of messages of a status that were looked at."""
+
+    pruned: int
+    last: int  # the highest id
+    goes_on: bool  # until a page is not full, or has no message that was received long ago
+
+
+AGE: Final = {Status.FAILED: "failed_before"}
 OLD_MESSAGES: Final[Mapping[str, str]] = {
-    status: OLD_BY_RECEIPT.format(status=status.value) for status in (Status.DONE, Status.REJECTED, Status.FAILED)
+    status: f"""
+SELECT m.id, m.received_at < %({AGE.get(status, "before")})s AS is_received_before, {OLD} AS is_old
+  FROM api_message m WHERE {IN_RANGE} AND m.status = '{status.value}' ORDER BY m.id LIMIT %(chunk)s
+"""
+    for status in (Status.DONE, Status.REJECTED, Status.FAILED)
 }
 
 
-def prune_chunk(parameters: Mapping[str, Any], statement: str) -> int:
-    """Delete up to CHUNK of a site's old messages, oldest first. Return how many. One query."""
+def prune_page(parameters: Mapping[str, Any], statement: str) -> Page:
+    """Delete the old ones of the first CHUNK of a site's messages of a status and a range of ids. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             # IN (SELECT … LIMIT) may run once for each row of the table, which locks and deletes other rows each time.
             f"""
-            WITH old AS MATERIALIZED ({statement}),
+            WITH page AS MATERIALIZED ({statement}),
+                 old AS MATERIALIZED (
+                     -- It locks only rows that this statement deletes, because a row lock writes the row.
+                     SELECT m.id FROM page JOIN api_message m ON m.id = page.id
+                      WHERE {IN_RANGE} AND page.is_old AND {OLD} FOR UPDATE OF m SKIP LOCKED),
                  bodies AS (DELETE FROM api_messagebody b USING old WHERE b.site_id = %(site)s AND b.id = old.id),
-                 keys AS (DELETE FROM api_messagekey k USING old WHERE k.site_id = %(site)s AND k.id = old.id)
-            DELETE FROM api_message m USING old WHERE m.site_id = %(site)s AND m.id = old.id
+                 keys AS (DELETE FROM api_messagekey k USING old WHERE k.site_id = %(site)s AND k.id = old.id),
+                 pruned AS (DELETE FROM api_message m USING old WHERE m.site_id = %(site)s AND m.id = old.id
+                            RETURNING 1)
+            SELECT (SELECT count(*) FROM pruned), max(id),
+                   count(*) = %(chunk)s AND bool_or(is_received_before) FROM page
             """,
             {**parameters, "chunk": CHUNK},
         )
-        return int(cursor.rowcount)
+        return Page(*cursor.fetchone())

@@ -48,6 +48,7 @@ TABLES: Final[Mapping[str, str]] = {
     "cohorts_searchtext": "site_id = %(site)s",
     "cohorts_identity": "site_id = %(site)s",
     "cohorts_group": "site_id = %(site)s",
+    "cohorts_ownkey": "site_id = %(site)s",
     "cohorts_persona": "site_id = %(site)s",
     "api_sourcetally": OF_SOURCE,
     "api_sourceuse": OF_SOURCE,

@@ -11,9 +11,9 @@ from django.db import connection, models
 
 from api.erasure.message_sweep import sweep_messages
 from api.erasure.people_sweep import sweep_conversions, sweep_identities, sweep_visit_facts
-from api.erasure.text_sweep import TEXTS, Stage, replace_texts, sweep_waiting_names
+from api.erasure.text_sweep import TEXTS, Stage, replace_texts, sweep_own_keys, sweep_waiting_names
 from api.models import Erasure, Message
-from cohorts.models import Identity
+from cohorts.models import Identity, OwnKey
 from goals.models import Conversion, WaitingName
 from goals.visit_models import VisitFact
 
@@ -24,6 +24,7 @@ ROW_BYTES: Final[Mapping[Erasure.Stage, str]] = {
     Stage.CONVERSIONS: "pg_column_size(properties)",
     Stage.IDENTITIES: "pg_column_size(registers)",
     Stage.GROUPS: "pg_column_size(registers)",
+    Stage.OWN_KEYS: "pg_column_size(document)",
 }
 
 
@@ -70,5 +71,6 @@ SWEEPS: Final[Mapping[Erasure.Stage, tuple[type[models.Model], Sweep]]] = {
     Stage.CONVERSIONS: (Conversion, sweep_conversions),
     Stage.IDENTITIES: (Identity, sweep_identities),
     Stage.WAITING_NAMES: (WaitingName, sweep_waiting_names),
+    Stage.OWN_KEYS: (OwnKey, sweep_own_keys),
     Stage.VISIT_FACTS: (VisitFact, sweep_visit_facts),
 }

@@ -11,8 +11,9 @@ from api.erasure.conversions import count_replaced, pseudonyms_of
 from api.erasure.pseudonyms import Pseudonyms
 from api.http.chunks import iter_chunks
 from api.insight.people import message_ids_of
-from api.models import DuplicateSources, Erasure, GoalsChange, Load, Message, Removal, Rule, Source
-from cohorts.models import Group, Persona, PersonaFact, Username
+from api.models import DuplicateSources, Erasure, GoalsChange, Load, Message, Removal, Rule, Source, StoredAnswer
+from cohorts import own_keys
+from cohorts.models import Group, OwnKey, Persona, PersonaFact, Username
 from goals import quota
 from goals.models import Conversion, Goal, GoalBinding, Tag, WaitingName
 from goals.naming import parse_goal_name
@@ -90,6 +91,8 @@ TEXTS: Final[Mapping[Erasure.Stage, TextColumns]] = {
     Stage.LOADS: TextColumns(Load, {"file_name": _text}, OF_SOURCE),
     Stage.REMOVALS: TextColumns(Removal, {"name": _text}),
     Stage.GOAL_CHANGES: TextColumns(GoalsChange, {"tag": _text}),
+    Stage.STORED_ANSWERS: TextColumns(StoredAnswer, {"answer": _json}),
+    Stage.OWN_KEYS: TextColumns(OwnKey, {"key": _text, "document": _json}),
     Stage.VISIT_FACTS: TextColumns(VisitFact, {"message_id": _message_id, "fact": _json}),
 }
 
@@ -170,3 +173,10 @@ def sweep_waiting_names(erasure: Erasure, begin: int, end: int) -> None:
                 site_id=erasure.site_id, status=Message.Status.DEFERRED, waiting_for=before[pk]
             )
             waiting.update(waiting_for=name)
+
+
+def sweep_own_keys(erasure: Erasure, begin: int, end: int) -> None:
+    """Delete own keys that are named after the person. Replace the ids in others by pseudonyms."""
+    mine = own_keys.named_after(erasure.site_id, erasure.sought).filter(pk__gt=begin, pk__lte=end)
+    count_replaced(erasure, Stage.OWN_KEYS.name, mine.delete()[0])
+    replace_texts(Stage.OWN_KEYS, erasure, begin, end)

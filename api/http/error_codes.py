@@ -16,6 +16,7 @@ ERROR_CODES: Final[dict[str, str]] = {
     "no_identity": "400: an event names no person: neither `userId` nor `anonymousId`.",
     "invalid_keys": "400: `keys` is not a JSON array of strings.",
     "missing_key": "400: the parameter `key` is missing.",
+    "reserved_key": "400: Goalpost itself fills this key of remote data.",
     "too_many_keys": "400: more keys at once than are answered.",
     "bad_request": "400: the request cannot be read at all, or is meant for another host.",
     "not_acceptable": "406: the Accept header allows nothing that can be answered.",
@@ -35,6 +36,7 @@ ERROR_CODES: Final[dict[str, str]] = {
     "unknown_site": "404: no such site, or none that your credential opens.",
     "method_not_allowed": "405: this path takes other methods; the Allow header lists them.",
     "name_taken": "409: another goal of the site has this name.",
+    "idempotency_key_reused": "409: another request had this `Idempotency-Key` less than a day ago.",
     # Limits and server errors: retry after Retry-After.
     "throttled": "429: too many requests of one credential in a minute.",
     "overloaded": "429: too many events wait to be digested, or the site's rules take too long for this request.",

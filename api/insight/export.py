@@ -19,6 +19,7 @@ from api.insight.people import (
 )
 from api.models import Message, Site
 from api.models.message_rows import load_bodies
+from cohorts import own_keys
 from cohorts.models import Identity, Link
 from cohorts.queries import visitor_codes
 from goals.models import Conversion
@@ -37,6 +38,7 @@ def export(site: Site, person: Person, *, now: datetime) -> Iterator[bytes]:
     parts = (
         _fields({"site": site.sitecode, "exportedAt": now, "askedFor": person.asked, "usernames": person.usernames}),
         _fields({"remoteData": remote_documents(site, person.asked)[1]}),
+        _list("ownKeys", _own_keys(site, person.identities)),
         _list("identities", map(_identity, person.identities)),
         _list("devices", _devices(site, person.identities)),
         _list("personaHistory", _changes(site, person.identities)),
@@ -100,6 +102,13 @@ def _devices(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]
     links = Link.objects.filter(site=site, user_value__in=users).order_by("kind", "value", "user_value")
     for link in links.iterator(chunk_size=CHUNK_ROWS):
         yield {"kind": link.get_kind_display(), "id": link.value, "user": link.user_value}
+
+
+def _own_keys(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]:
+    """Yield the remote data that the operator stored under keys named after the person."""
+    keys = own_keys.named_after(site.pk, {identity.value for identity in person}).order_by("key")
+    for key in keys.iterator(chunk_size=1):  # each may have 1 MB
+        yield {"key": key.key, "expiresAt": key.expires_at, "data": msgspec.Raw(key.document.encode())}
 
 
 def _changes(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]:

@@ -27,6 +27,7 @@ from api.models.sites import (
     validate_template,
 )
 from api.models.source import URL_SAFE, DuplicateSources, RefusalCount, Source, SourceCount, SourceUse, WriteKey
+from api.models.stored_answers import StoredAnswer
 
 __all__ = [
     "URL_SAFE",
@@ -59,6 +60,7 @@ __all__ = [
     "Source",
     "SourceCount",
     "SourceUse",
+    "StoredAnswer",
     "Suppression",
     "WriteKey",
     "entered_event_names",

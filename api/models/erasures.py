@@ -37,8 +37,10 @@ class Erasure(SiteRow):
         LOADS = 14, "loaded files"
         REMOVALS = 15, "removed personas and groups"
         GOAL_CHANGES = 16, "changes of many goals"
-        VISIT_FACTS = 17, "facts of visits"
-        DONE = 18, "done"
+        STORED_ANSWERS = 17, "answers kept for repeated requests"
+        OWN_KEYS = 18, "own keys of remote data"
+        VISIT_FACTS = 19, "facts of visits"
+        DONE = 20, "done"
 
     site = SiteColumn(Site, on_delete=models.CASCADE, related_name="erasures")
     erased_by = models.CharField(max_length=150)

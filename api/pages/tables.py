@@ -296,3 +296,12 @@ class CustomDataTable(Table[cohorts.CustomData]):
     list_display = ("index", "name", "site", "type", "format", "scope", "is_mapping_identifier", "filled_from")
     list_filter = ("filled_from", "scope", "site")
     search_fields = ("name",)
+
+
+@admin.register(cohorts.OwnKey, site=TABLES)
+class OwnKeyTable(IndexedTable[cohorts.OwnKey]):
+    list_display = ("key", "site", "updated_at", "expires_at")
+    list_filter = ("site",)
+    search_fields = ("key",)
+    search_help_text = "A whole key."
+    exclude = ("document",)

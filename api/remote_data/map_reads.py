@@ -17,14 +17,15 @@ from api.http.endpoint import Request, Response
 from api.http.threads import LIGHT_BYTES, compute
 from api.models import Scope
 from cohorts import remote_data
-from cohorts.remote_data import LargePerson, Lookup, Reader, Rows
+from cohorts.remote_data import LargeOwnKey, LargePerson, Lookup, Reader, Rows, Sought
 
 KEYS_LIMIT: Final = 100
 READERS: Final = 2  # threads
 MOST_KEYS: Final = 200  # a statement
-ANSWER_BYTES: Final = 16_777_216  # of large persons: four of the largest
+ANSWER_BYTES: Final = 16_777_216  # of large objects: four of the largest persons
 PATIENCE: Final = 5.0  # seconds
 KEYS: Final = msgspec.json.Decoder(list[str])
+Large = LargePerson | LargeOwnKey
 
 
 async def get_map(request: Request) -> Response:
@@ -75,28 +76,31 @@ async def _read(request: Request, query: dict[str, str], keys: list[str]) -> dic
 
 
 def check_reader(shown: tuple[str, str | None]) -> tuple[SiteAccess, bool]:
-    """Return the site with this sitecode, and True if the reader shows no key. Raises Refusal (401, 403, 404)."""
-    site, is_anonymous = check_access(shown)
-    if is_anonymous and site.requires_token:
-        raise unauthorized("This site requires an access token to read remote data. Get one at /oauth/token.")
-    return site, is_anonymous
-
-
-def check_access(shown: tuple[str, str | None]) -> tuple[SiteAccess, bool]:
     """Return the site with this sitecode, and True if the reader shows no key. Raises Refusal (401, 403, 404).
 
     `shown` also has the Authorization header. A reader with an empty one is not anonymous.
     """
     sitecode, authorization = shown
+    site = open_site(sitecode, authorization, Scope.READ)
+    if authorization is None and site.requires_token:
+        raise unauthorized("This site requires an access token to read remote data. Get one at /oauth/token.")
+    return site, authorization is None
+
+
+def open_site(sitecode: str, authorization: str | None, scope: Scope) -> SiteAccess:
+    """Return the site with this sitecode, if it is opened by the credential of the Authorization header, if any.
+
+    Raises Refusal (401, 403, 404).
+    """
     site = find_site(sitecode)
     if site is None:
         raise Refusal(HTTPStatus.NOT_FOUND, "unknown_site", "No site has the sitecode in the parameter siteCode.")
     if authorization is not None:
         bearer = check_authorization(authorization)
-        require_scope(bearer, Scope.READ)
+        require_scope(bearer, scope)
         if site.id not in bearer.site_ids:
             raise Refusal(HTTPStatus.FORBIDDEN, "forbidden_site", "This credential does not open this site.")
-    return site, authorization is None
+    return site
 
 
 READERS_OF_SITES: Final = AccessCheck(check_reader)
@@ -104,13 +108,13 @@ READERS_OF_SITES: Final = AccessCheck(check_reader)
 
 def _fetch(calls: Sequence[PendingCall[Sequence[Lookup], Rows]]) -> None:
     """Read for all these requests, in one statement for each site. If that takes too long, read for each alone."""
-    ids_by_site: dict[int, list[str | None]] = {}
+    ids_by_site: dict[int, list[Sought]] = {}
     for site_id, id_ in dict.fromkeys(lookup for call in calls for lookup in call.argument):
         ids_by_site.setdefault(site_id, []).append(id_)
     try:
         rows: dict[Lookup, Sequence[str] | None] = {}
         for site_id, ids in ids_by_site.items():
-            found = fetch_all(remote_data.READ_PEOPLE, remote_data.parameters(site_id, ids))
+            found = fetch_all(remote_data.statement_for(ids), remote_data.parameters(site_id, ids))
             rows |= remote_data.rows_by_lookup(site_id, ids, found)
     except DatabaseDownError as error:
         if len(calls) == 1 or not isinstance(error.__cause__, QueryCanceled):
@@ -125,21 +129,21 @@ def _fetch(calls: Sequence[PendingCall[Sequence[Lookup], Rows]]) -> None:
             call.resolve(rows)
 
 
-def _fetch_large(calls: Sequence[PendingCall[Sequence[LargePerson], Rows]]) -> None:
-    """Read large persons one by one, as long as the request waits and they fit into one answer."""
+def _fetch_large(calls: Sequence[PendingCall[Sequence[Large], Rows]]) -> None:
+    """Read large persons and own keys one by one, as long as the request waits and they fit into one answer."""
     for call in calls:
         rows, room = dict[Lookup, list[str]](), ANSWER_BYTES
-        for person in call.argument:
+        for large in call.argument:
             if call.is_abandoned:
                 break
-            rows[person.lookup] = [text for (text,) in fetch_all(remote_data.READ_LARGE_PERSON, person.parameters())]
-            room -= sum(map(len, rows[person.lookup]))
+            rows[large.lookup] = [text for (text,) in fetch_all(large.statement, large.parameters())]
+            room -= sum(map(len, rows[large.lookup]))
             if room < 0:
                 call.reject(
                     Refusal(
                         HTTPStatus.BAD_REQUEST,
                         "too_many_keys",
-                        "The data of these people is too large for one answer. Ask for fewer keys at once.",
+                        "The data under these keys is too large for one answer. Ask for fewer keys at once.",
                     )
                 )
                 break
@@ -148,8 +152,8 @@ def _fetch_large(calls: Sequence[PendingCall[Sequence[LargePerson], Rows]]) -> N
 
 
 @once
-def batcher_of_large() -> RequestBatcher[Sequence[LargePerson], Rows]:
-    """Return this process's thread for large persons, which must not block other reads."""
+def batcher_of_large() -> RequestBatcher[Sequence[Large], Rows]:
+    """Return this process's thread for large objects, which must not block other reads."""
     return RequestBatcher(_fetch_large, name="large reads", max_size=1, size=lambda _: 1)
 
 

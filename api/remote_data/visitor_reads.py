@@ -13,7 +13,8 @@ from api.http.credentials import SiteAccess, unauthorized
 from api.http.database import fetch_all, once
 from api.http.endpoint import Request, Response
 from api.http.threads import LIGHT_ROWS, compute
-from api.remote_data.map_reads import answer_document, check_access
+from api.models import Scope
+from api.remote_data.map_reads import answer_document, open_site
 from api.remote_data.visitor_document import LISTS, VisitorQuery, VisitorRow, describe_visitor
 from cohorts import ids
 
@@ -141,9 +142,13 @@ def read_query(parameters: dict[str, str]) -> VisitorQuery:
 
 
 def check_reader_of_visits(shown: tuple[str, str | None]) -> SiteAccess:
-    """Return the site with this sitecode. Raises Refusal (401, 403, 404)."""
-    site, is_anonymous = check_access(shown)
-    if is_anonymous and site.visits_require_token:
+    """Return the site with this sitecode. Raises Refusal (401, 403, 404).
+
+    `shown` also has the Authorization header. A reader with an empty one is not anonymous.
+    """
+    sitecode, authorization = shown
+    site = open_site(sitecode, authorization, Scope.READ)
+    if authorization is None and site.visits_require_token:
         raise unauthorized("This site requires an access token to read visits. Get one at /oauth/token.")
     return site
 

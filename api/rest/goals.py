@@ -14,6 +14,7 @@ from rest_framework.viewsets import ViewSet
 
 from api.events.refusal import Refusal
 from api.models.audit import audit_values, write_audit
+from api.rest import idempotency
 from api.rest.access import caller_of, open_site, visible_sites
 from api.rest.goal_shapes import GoalChange, GoalQuery, GoalShape, NewGoal
 from api.rest.schema import PAGE_HEADERS, answers
@@ -59,7 +60,12 @@ class Goals(ViewSet):
         headers = {f"X-Pagination-{name}-Count": str(count) for name, count in counts.items()}
         return Response([shape(goal) for goal in found.goals], headers=headers)
 
-    @extend_schema(operation_id="createGoal", request=NewGoal, responses=answers(201, GoalShape, 400, 403, 404, 409))
+    @extend_schema(
+        operation_id="createGoal",
+        request=NewGoal,
+        parameters=idempotency.PARAMETERS,
+        responses=answers(201, GoalShape, 400, 403, 404, 409),
+    )
     def create(self, request: Request) -> Response:
         """Create a goal. It does not count towards the new-goal limit."""
         new = NewGoal(data=request.data)
@@ -67,15 +73,18 @@ class Goals(ViewSet):
         fields: dict[str, Any] = new.validated_data
         site = open_site(request, sitecode=fields.pop("sitecode", None), site_id=fields.pop("site_id", None))
         tags = fields.pop("tags", ())
-        goal = Goal(site=site, origin=Goal.Origin.API, **fields)
+
+        def create(_secret: str) -> Mapping[str, Any]:
+            goal = Goal(site=site, origin=Goal.Origin.API, **fields)
+            catalogue.create_goal(goal, tags=tags, template=site.goal_name_template)
+            made = shape(find_goal(request, goal.pk))
+            write_audit(caller_of(request).name, site, f"Created the goal {goal.pk}", None, edited(made))
+            return made
+
         try:
-            with transaction.atomic():
-                catalogue.create_goal(goal, tags=tags, template=site.goal_name_template)
-                made = shape(find_goal(request, goal.pk))
-                write_audit(caller_of(request).name, site, f"Created the goal {goal.pk}", None, edited(made))
+            return idempotency.create_once(request, site, create)
         except catalogue.NameTakenError as taken:
             raise name_taken(taken) from taken
-        return Response(made, status=HTTPStatus.CREATED)
 
     @extend_schema(operation_id="readGoal", responses=answers(200, GoalShape, 404))
     def retrieve(self, request: Request, goal_id: int) -> Response:

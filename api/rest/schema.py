@@ -42,7 +42,7 @@ ERROR_STATUSES: Final = {
     401: "The credential or token is missing or not valid.",
     403: "The token's role or the credential's scopes are not enough; the message names what is needed.",
     404: "Nothing is at this address, or the credential does not open it.",
-    409: "Another goal of the site has this name.",
+    409: "Another goal of the site has this name, or another request had this `Idempotency-Key`.",
     429: "Too many requests with this credential. Try again after `Retry-After` seconds.",
     503: "The database cannot be reached. Try again after `Retry-After` seconds.",
 }

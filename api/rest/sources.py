@@ -22,6 +22,7 @@ from api.ingest.refusals import load_refusal_counts
 from api.ingest.source_counts import SourceCounts, load_source_counts
 from api.models import DuplicateSources, Role, Source
 from api.models.audit import audit_values, write_audit
+from api.rest import idempotency
 from api.rest.access import caller_of, find_in_sites, open_site, visible_sites
 from api.rest.schema import answers
 from api.rest.source_shapes import (
@@ -55,26 +56,29 @@ class Sources(ViewSet):
         reports.sort(key=lambda report: (report.source.created_at, report.source.pk))
         return Response([SourceShape(report).data for report in reports])
 
-    @extend_schema(operation_id="createSource", request=NewSource, responses=answers(201, SourceShape, 400, 403, 404))
+    @extend_schema(
+        operation_id="createSource",
+        request=NewSource,
+        parameters=idempotency.PARAMETERS,
+        responses=answers(201, SourceShape, 400, 403, 404, 409),
+    )
     def create(self, request: Request) -> Response:
         """Create a source with a write key and the rules that senders of its kind need."""
         new = NewSource(data=request.data)
         new.is_valid(raise_exception=True)
         fields: dict[str, Any] = new.validated_data
         site = open_site(request, sitecode=fields.pop("sitecode", None))
+
+        def create(_secret: str) -> Mapping[str, Any]:
+            source = provisioning.create_source(site, **fields)
+            after = {"name": source.name, "kind": source.kind}
+            write_audit(caller_of(request).name, site, f"Created the source {source.pk}", None, after)
+            return shape(source)
+
         try:
-            with transaction.atomic():
-                source = provisioning.create_source(site, **fields)
-                write_audit(
-                    caller_of(request).name,
-                    site,
-                    f"Created the source {source.pk}",
-                    None,
-                    {"name": source.name, "kind": source.kind},
-                )
+            return idempotency.create_once(request, site, create)
         except ValidationError as error:  # the name and the kind are checked by now
             raise serializers.ValidationError({"writeKey": error.messages}) from error
-        return Response(shape(source), status=HTTPStatus.CREATED)
 
     @extend_schema(operation_id="readSource", responses=answers(200, SourceShape, 404))
     def retrieve(self, request: Request, source_id: int) -> Response:
@@ -105,7 +109,10 @@ class WriteKeys(ViewSet):
     writes_need = Role.OWNER
 
     @extend_schema(
-        operation_id="rotateWriteKey", request=Rotation, responses=answers(201, WriteKeyShape, 400, 403, 404)
+        operation_id="rotateWriteKey",
+        request=Rotation,
+        parameters=idempotency.PARAMETERS,
+        responses=answers(201, WriteKeyShape, 400, 403, 404, 409),
     )
     def rotate(self, request: Request, source_id: int) -> Response:
         """Create a key. The other keys of the source end after `overlapHours`, or earlier if they already would."""
@@ -113,13 +120,15 @@ class WriteKeys(ViewSet):
         rotation = Rotation(data=request.data)
         rotation.is_valid(raise_exception=True)
         hours = rotation.validated_data["overlapHours"]
-        with transaction.atomic():
+
+        def create(_secret: str) -> Mapping[str, Any]:
             key = provisioning.rotate_write_key(source, overlap=timedelta(hours=hours), now=timezone.now())
             after = {"key begins with": key.key[:4], "others end in hours": hours}
-            write_audit(
-                caller_of(request).name, source.site, f"Rotated the write key of the source {source_id}", None, after
-            )
-        return Response(WriteKeyShape(key).data, status=HTTPStatus.CREATED)
+            action = f"Rotated the write key of the source {source_id}"
+            write_audit(caller_of(request).name, source.site, action, None, after)
+            return WriteKeyShape(key).data
+
+        return idempotency.create_once(request, source.site, create)
 
     @extend_schema(operation_id="revokeWriteKey", responses=answers(204, None, 403, 404))
     def revoke(self, request: Request, source_id: int, key: str) -> Response:

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("api", "0052_sources_of_sdks"),
+        ("api", "0054_sources_of_sdks"),
         ("goals", "0014_conversions_of_goal"),
     ]
 

@@ -1,6 +1,7 @@
 """Partitions of the inbox: ids of the day, and old messages that leave by DROP."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -8,16 +9,17 @@ import pytest
 from django.db import connection, transaction
 
 from api.digest import partitions, prune
-from api.digest.partitions import EPOCH, IDS_A_DAY, Partition, advance_ids, last_id, load_partitions
+from api.digest.partitions import EPOCH, FAILED_DAYS, IDS_A_DAY, Partition, advance_ids, last_id, load_partitions
 from api.digest.prune import prune_old
 from api.http.database import connection_parameters
 from api.ingest.provisioning import create_site
 from api.models import Message, MessageBody, MessageKey, Site
 from api.models.message_rows import find_by_keys
-from tests.support.concurrency import holding
+from tests.support.concurrency import count_lock_waits, holding, in_threads, wait_until
 from tests.support.messages import store_message
 from tests.world import World
 
+RETRY = "UPDATE api_message SET status = 'pending', digested_at = NULL WHERE id = {}"
 LONG_AGO = EPOCH + timedelta(days=5_000)
 
 
@@ -39,9 +41,10 @@ def drop(partition: Partition) -> None:
 
 
 @pytest.fixture
-def old(world: World) -> Iterator[Partition]:
-    """Return a partition of a day long ago, in place of the first one."""
+def old(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Partition]:
+    """Return a partition of a day long ago, in place of the first one. It is emptied however few of it are old."""
     del world
+    monkeypatch.setattr(prune, "MOST_BY_ROWS", 0)
     made = replace_first(days=1)
     yield made
     drop(made)
@@ -69,6 +72,14 @@ def keep(site: Site, partition: Partition, number: int, *, status: str = "done",
         digested_at=at,
         status=status,
     ).pk
+
+
+def relation_file(partition: Partition) -> int:
+    """Return the file of the messages, which is another one after the partition was emptied."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_relation_filenode(%s)", [partition.tables[0]])
+        number: int = cursor.fetchone()[0]
+        return number
 
 
 def names(partition: Partition) -> bool:
@@ -137,6 +148,70 @@ def test_prune__beside_a_session_that_reads_the_day__leaves_it_for_the_next_run(
         assert Message.objects.count() == 1
     assert prune_old(now=datetime.now(UTC), seconds=60) == 1
     assert not names(old)
+
+
+@pytest.mark.parametrize("statement", ["SELECT FROM api_message WHERE id = {} FOR UPDATE", RETRY])
+def test_prune__beside_a_retry__keeps_the_key_of_the_message(world: World, old: Partition, statement: str) -> None:
+    """Otherwise a second copy of the event would be stored before the retried one is digested."""
+    retried = keep(world.site, old, 1, status="failed")
+    keep(world.site, old, 2)
+    with psycopg.connect(**connection_parameters()) as retry:
+        retry.execute(statement.format(retried).encode())
+        assert prune_old(now=datetime.now(UTC), seconds=60) == 0
+        retry.execute(RETRY.format(retried).encode())
+        retry.commit()
+
+    assert find_by_keys(world.site.pk, [("track", "m1")]) == {("track", "m1"): retried}
+    assert prune_old(now=datetime.now(UTC), seconds=60) == 1
+    assert find_by_keys(world.site.pk, [("track", "m1"), ("track", "m2")]) == {("track", "m1"): retried}
+
+
+def test_prune__of_a_partition_that_another_worker_drops__goes_on(
+    world: World, old: Partition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prune, "LOCK_SECONDS", 20)
+    keep(world.site, old, 1)
+    with holding(f"LOCK TABLE {old.tables[0]} IN ROW EXCLUSIVE MODE") as other, ThreadPoolExecutor(1) as threads:
+        pruned = threads.submit(in_threads, 1, lambda _: prune_old(now=datetime.now(UTC), seconds=60))
+        wait_until(lambda: count_lock_waits() == 1)
+        other.execute(f"DROP TABLE {', '.join(old.tables)}")
+        other.commit()
+        assert pruned.result() == [0]
+
+    prune.drop_empty([old])
+
+
+def test_prune__of_failed_messages_that_become_old_one_by_one__leaves_the_others_where_they_are(
+    world: World, old: Partition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise each run of a day would write all of them again."""
+    monkeypatch.setattr(prune, "MOST_BY_ROWS", 2)
+    failed_at = datetime.now(UTC) - timedelta(days=FAILED_DAYS)
+    for number in range(10):
+        keep(world.site, old, number, status="failed", at=failed_at + timedelta(minutes=number, seconds=1))
+    file = relation_file(old)
+
+    assert prune_old(now=datetime.now(UTC) + timedelta(minutes=1, seconds=30), seconds=60) == 2
+    assert relation_file(old) == file
+    assert prune_old(now=datetime.now(UTC) + timedelta(minutes=4, seconds=30), seconds=60) == 3
+    assert relation_file(old) != file
+    assert Message.objects.count() == 5
+
+
+def test_prune__behind_messages_that_were_digested_lately__finds_the_old_ones(
+    world: World, years: Partition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prune, "CHUNK", 2)
+    received, now = years.ends_at - timedelta(days=200), datetime.now(UTC)
+    for number in range(5):
+        keep(world.site, years, number, at=received)
+    Message.objects.update(digested_at=now)
+    for number in range(5, 8):
+        keep(world.site, years, number, at=received)
+    keep(world.site, years, 8, at=now)
+
+    assert prune_old(now=now, seconds=60) == 3
+    assert Message.objects.count() == 6
 
 
 def test_ids__when_a_day_has_come__are_of_its_partition(world: World) -> None:

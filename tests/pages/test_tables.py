@@ -43,11 +43,12 @@ from api.models import (
     Source,
     SourceCount,
     SourceUse,
+    StoredAnswer,
     Suppression,
     WriteKey,
 )
 from api.pages.tables import LIST_LIMIT, TABLES, BoundedPaginator, Table
-from cohorts.models import CustomData, Group, Identity, Link, Persona, PersonaFact, SearchText, Username
+from cohorts.models import CustomData, Group, Identity, Link, OwnKey, Persona, PersonaFact, SearchText, Username
 from goals import catalogue
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalCreation, GoalDay, GoalTag, GoalTotal, GoalVisitor, Tag, WaitingName
@@ -58,7 +59,8 @@ from tests.world import START
 TEMPLATE = "SegmentIO {type} – {name}"
 
 # Pages of a site show keys and counts of sources, figures and tags of goals, receipts of erasures, alerts and running
-# changes. A person's export holds links and histories; `doctor` and `verify` report on the rest.
+# changes. A person's export holds links and histories; a repeated request shows its stored answer; `doctor` and
+# `verify` report on the rest.
 WITHOUT_TABLE = {
     Alert,
     AlertDelivery,
@@ -86,6 +88,7 @@ WITHOUT_TABLE = {
     DatabaseClock,
     Heartbeat,
     KeyFingerprint,
+    StoredAnswer,
 }
 ALL = [model for app in ("api", "goals", "cohorts") for model in apps.get_app_config(app).get_models()]
 MODELS = [model for model in ALL if model not in WITHOUT_TABLE]
@@ -168,6 +171,7 @@ def site(db: None) -> Site:
     CustomData.objects.create(site=site, index=1, name="personas")
     Group.objects.create(site=site, group_id="group-1", registers=traits)
     Username.objects.create(site=site, name="ada", user_value="user-1")
+    OwnKey.objects.create(site=site, key="prices", document="{}", updated_at=START, expires_at=START)
     member = User.objects.create_user("member")
     Membership.objects.create(site=site, user=member, role=Role.EDITOR)
     AuditEntry.objects.create(
@@ -305,6 +309,7 @@ def test_list__of_more_rows_than_it_shows__says_so(
         (Persona, "spend"),
         (Group, "group-1"),
         (Username, "ada"),
+        (OwnKey, "prices"),
         (WaitingName, "wait"),
         (User, "member"),
     ],

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("api", "0051_pairs_of_sources_by_site"),
+        ("api", "0053_erase_own_keys"),
     ]
 
     operations = [
@@ -31,8 +31,10 @@ class Migration(migrations.Migration):
                     (14, "loaded files"),
                     (15, "removed personas and groups"),
                     (16, "changes of many goals"),
-                    (17, "facts of visits"),
-                    (18, "done"),
+                    (17, "answers kept for repeated requests"),
+                    (18, "own keys of remote data"),
+                    (19, "facts of visits"),
+                    (20, "done"),
                 ],
                 default=0,
             ),

@@ -1,0 +1,85 @@
+"""Facts of one person, as one frozen value, of which alone the evaluator judges."""
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from cohorts import merge
+from cohorts.reserved_traits import company_id, full_name
+
+
+class GoalConversion(NamedTuple):
+    """One conversion of a goal."""
+
+    at: datetime
+    revenue: Decimal | None = None
+    currency: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertedGoal:
+    """Conversions of one goal by a person: the sums, and the latest ones if a segment asks for a period."""
+
+    conversions: int
+    last_at: datetime
+    revenue: Mapping[str, Decimal] = field(default_factory=dict)  # by currency
+    latest: Sequence[GoalConversion] = ()  # the newest first
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideFacts:
+    """Facts of a person that are not in its registers."""
+
+    goals: Mapping[int, ConvertedGoal] = field(default_factory=dict)
+    first_seen: datetime | None = None
+    last_seen: datetime | None = None
+    visits: int = 0
+    sources: AbstractSet[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class PersonFacts:
+    """Everything that conditions may ask of a person."""
+
+    traits: Mapping[str, Any] = field(default_factory=dict)
+    group: str | None = None
+    group_traits: Mapping[str, Any] = field(default_factory=dict)
+    personas: AbstractSet[str] = frozenset()
+    custom_data: Mapping[int, Sequence[str]] = field(default_factory=dict)  # values by index
+    outside: OutsideFacts = OutsideFacts()
+
+
+def group_of(joined: merge.Registers, *, company_is_group: bool) -> str | None:
+    """Return the group of a joined person, as its remote data names it (promise I-12)."""
+    if "group" in joined:
+        return joined["group"][3]  # type: ignore[no-any-return]  # a group id
+    return company_id(_present(joined)) if company_is_group else None
+
+
+def facts_of(
+    joined: merge.Registers, *, group: str | None, group_registers: merge.Registers, outside: OutsideFacts
+) -> PersonFacts:
+    """Return the facts of a joined person, with the traits that its remote data shows (promises I-14, I-15)."""
+    traits = _present(joined)
+    if "name" not in traits and (name := full_name(traits)) is not None:
+        traits["name"] = name
+    return PersonFacts(
+        traits=traits,
+        group=group,
+        group_traits=_present(group_registers),
+        personas=frozenset(name for name, register in joined.get("personas", {}).items() if register[3]),
+        custom_data=custom_data_of(joined),
+        outside=outside,
+    )
+
+
+def custom_data_of(joined: merge.Registers) -> dict[int, Sequence[str]]:
+    """Return the values of custom data by index."""
+    return {int(index): tuple(register[3]) for index, register in joined.get("customData", {}).items() if register[3]}
+
+
+def _present(registers: merge.Registers) -> dict[str, Any]:
+    return {name: register[3] for name, register in registers.get("traits", {}).items() if register[3] is not None}

@@ -341,11 +341,11 @@ UNFOLD = {
 # The management API: JSON in, JSON out, a credential at every path but the reference page's.
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["api.rest.access.CallerAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["api.rest.access.RolePermission"],
+    "DEFAULT_PERMISSION_CLASSES": ["api.rest.access.ScopePermission"],
     "DEFAULT_THROTTLE_CLASSES": ["api.rest.throttle.CredentialThrottle"],
     "DEFAULT_PARSER_CLASSES": ["api.rest.reading.BoundedJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "api.rest.schema.ScopedSchema",
     "DEFAULT_METADATA_CLASS": None,
     "EXCEPTION_HANDLER": "api.rest.errors.answer_exception",
     "UNAUTHENTICATED_USER": None,
@@ -356,8 +356,9 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Goalpost",
     "VERSION": "1",
     "DESCRIPTION": "The management API. An owner of a site creates a management token under Settings. It opens its "
-    "sites with a role: a viewer reads, an editor also changes goals, an owner also changes sources, write keys and "
-    "rules. A credential with the scope `manage`, or an access token of it, is an owner of its sites. "
+    "sites with the scopes that were chosen: `read`, `read:personal` for data of people, `write`, `admin`, and "
+    "`ingest` to send events. Each operation names the one scope that it needs. A credential with the scope `manage`, "
+    "or an access token of it, has all of them but `ingest`. "
     "Each path also answers with a slash at its end.",
     "PREPROCESSING_HOOKS": ["api.rest.schema.keep_one_spelling"],
     "PATH_CONVERTER_OVERRIDES": {"number": int, "anything": str},

@@ -19,7 +19,7 @@ from django.core import signing
 from api.events.refusal import Refusal
 from api.http.database import fetch_all
 from api.http.key_usage import UsedKey, record_use
-from api.http.refused_keys import KeyProblem, record_refused_key
+from api.http.refused_keys import KeyProblem, hint_of, record_refused_key
 from api.models import Scope
 from api.models.budgets import Budget, resolve_budget
 from api.rules.actions import DROPS, REDACTIONS
@@ -98,7 +98,7 @@ class SourceAccess:
 
 @dataclass(frozen=True, slots=True)
 class CredentialAccess:
-    """A credential of a request, the sites that it opens, and its scopes."""
+    """A credential or management token of a request, the sites that it opens, and its scopes."""
 
     credential_id: int
     client_id: str
@@ -176,7 +176,7 @@ def check_authorization(authorization: str) -> CredentialAccess:
     scheme, _, token = authorization.strip().partition(" ")
     token = token.strip()
     if scheme.lower() == "bearer":
-        return check_token(token)
+        return check_sender_token(token) if token.startswith(MANAGEMENT_TOKEN_PREFIX) else check_token(token)
     if scheme.lower() != "basic" or not token:
         record_refused_key(KeyProblem.NO_KEY)
         raise unauthorized("Send `Authorization: Basic <API key>`, in ASCII; /segmentio/getapikey gives the key.")
@@ -218,6 +218,21 @@ def check_token(token: str) -> CredentialAccess:
         )
     record_use(UsedKey.CREDENTIAL, credential.credential_id)
     return credential
+
+
+def check_sender_token(token: str) -> CredentialAccess:
+    """Return the access of a management token with the scope `ingest`, which may send. Raises Refusal (401)."""
+    access = _find_sender_token(hash_secret(token))
+    if access is None:
+        record_refused_key(KeyProblem.TOKEN, hash_secret(token), hint=hint_of_token(token))
+        raise unauthorized("This management token lacks the scope `ingest`, or it is unknown, revoked or expired.")
+    record_use(UsedKey.TOKEN, access.credential_id)
+    return access
+
+
+def hint_of_token(token: str) -> str:
+    """Return the first characters of a management token after the prefix that all of them have."""
+    return f"{MANAGEMENT_TOKEN_PREFIX}{hint_of(token.removeprefix(MANAGEMENT_TOKEN_PREFIX))}"
 
 
 def find_credential(client_id: str) -> CredentialAccess | None:
@@ -277,6 +292,28 @@ def _find_credential(client_id: str) -> CredentialAccess | None:
         return None
     id_, client_id, secret_hash, site_ids, old_secret_hash, scopes = rows[0]
     return CredentialAccess(id_, client_id, secret_hash, frozenset(site_ids or ()), frozenset(scopes), old_secret_hash)
+
+
+@ttl_cache(maxsize=CACHE_ENTRIES, ttl=CACHE_SECONDS)
+def _find_sender_token(token_hash: str) -> CredentialAccess | None:
+    """Return the access of a token to those of its sites that its user still owns (api.http.tokens)."""
+    rows = fetch_all(
+        """
+        SELECT t.id, array_agg(s.site_id)
+          FROM api_managementtoken t
+          JOIN api_managementtoken_sites s ON s.managementtoken_id = t.id
+          JOIN auth_user u ON u.id = t.user_id AND u.is_active
+          LEFT JOIN api_membership m ON m.user_id = u.id AND m.site_id = s.site_id AND m.role = 'owner'
+         WHERE t.token_hash = %(token_hash)s AND 'ingest' = ANY(t.scopes) AND t.revoked_at IS NULL
+           AND (t.expires_at IS NULL OR t.expires_at > now()) AND (u.is_superuser OR m.id IS NOT NULL)
+         GROUP BY t.id
+        """,
+        {"token_hash": token_hash},
+    )
+    if not rows:
+        return None
+    id_, site_ids = rows[0]
+    return CredentialAccess(id_, f"token-{id_}", token_hash, frozenset(site_ids), frozenset([Scope.SEND]))
 
 
 @ttl_cache(maxsize=CACHE_ENTRIES, ttl=CACHE_SECONDS)
@@ -340,5 +377,7 @@ def derive_redaction_key(site_id: int) -> bytes:
 
 def clear_lookups() -> None:
     """Clear the caches of this process."""
-    for clear in (_find_credential.cache_clear, _find_site.cache_clear, _find_source.cache_clear, *CACHES):
+    for look_up in (_find_credential, _find_sender_token, _find_site, _find_source):
+        look_up.cache_clear()
+    for clear in CACHES:
         clear()

@@ -25,8 +25,8 @@ ERROR_CODES: Final[dict[str, str]] = {
     # The sender.
     "unauthorized": "401: no credential or access token, an unknown one, or one that was revoked.",
     "forbidden": "403: you may not do this.",
-    "forbidden_role": "403: the management token's role may not do this; the message names the one that is needed.",
-    "insufficient_scope": "403: the credential may not do this; the message names the scope that it lacks.",
+    "forbidden_role": "403: a management token from before scopes has a role that may not do this.",
+    "insufficient_scope": "403: the credential or token may not do this; the message names the scope that it lacks.",
     "forbidden_site": "403: the credential does not open this site.",
     "integration_off": "403: the site's Segment destination is switched off.",
     "source_off": "403: the source of this write key is switched off.",

@@ -9,12 +9,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from django.contrib.postgres.expressions import ArraySubquery
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from api.http.credentials import MANAGEMENT_TOKEN_PREFIX, generate_secret, hash_secret
-from api.models import ManagementToken, Membership, Role, Site
+from api.models import ManagementToken, Membership, Role, Site, TokenScope
+from api.models.keys import ROLE_OF_SCOPE
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -23,17 +25,27 @@ TokenSite = ManagementToken.sites.through  # the rows of a token's sites
 
 
 def make_token(
-    sites: Sequence[Site], *, description: str, role: str, made_by: "User", expires_at: datetime | None
+    sites: Sequence[Site],
+    *,
+    description: str,
+    scopes: Collection[str] = (),
+    role: str = "",
+    made_by: "User",
+    expires_at: datetime | None,
 ) -> tuple[ManagementToken, str]:
     """Make a management token and return it with its value, which is shown once (promise I-29).
 
-    Raises ValidationError.
+    With a role instead of scopes it is like a token from before scopes. Raises ValidationError.
     """
+    if not set(scopes) <= set(TokenScope.values) or bool(scopes) == bool(role):
+        raise ValidationError({"scopes": f"Say what it may do: {', '.join(TokenScope.values)}."})
+    granted = [scope for scope in TokenScope if scope in scopes]
     value = MANAGEMENT_TOKEN_PREFIX + generate_secret()
     token = ManagementToken(
         token_hash=hash_secret(value),
         description=description,
-        role=role,
+        role=role or max((ROLE_OF_SCOPE[scope] for scope in granted), key=list(Role).index),
+        scopes=granted,
         made_by=made_by.get_username(),
         user=made_by,
         expires_at=expires_at,
@@ -84,7 +96,7 @@ def describe(token: ManagementToken) -> dict[str, object]:
     """Return a token's values for the audit log."""
     return {
         "description": token.description,
-        "role": token.role,
+        "scopes": list(token.granted),
         "sites": sorted(site.sitecode for site in token.sites.all()),
         "expires": token.expires_at,
     }

@@ -9,6 +9,7 @@ from api.models.keys import (
     ManagementToken,
     RefusedKey,
     Scope,
+    TokenScope,
 )
 from api.models.late_links import LateLink
 from api.models.message import Claim, Load, Message, MessageBody, MessageKey
@@ -62,6 +63,7 @@ __all__ = [
     "SourceUse",
     "StoredAnswer",
     "Suppression",
+    "TokenScope",
     "WriteKey",
     "entered_event_names",
     "exited_event_names",

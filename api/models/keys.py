@@ -1,5 +1,8 @@
 """Keys that open a site to senders, readers and programs, and counts of keys that open nothing."""
 
+from collections.abc import Mapping, Sequence
+from typing import Final
+
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -20,6 +23,32 @@ class Scope(models.TextChoices):
 def least_scopes() -> list[str]:
     """Return the scopes of a credential for which none was chosen."""
     return [Scope.SEND]
+
+
+class TokenScope(models.TextChoices):
+    """A permission of a management token in its sites. None includes another one."""
+
+    INGEST = "ingest", "send events to /segmentio"
+    READ = "read", "read goals, sources, rules and settings, without data of people"
+    READ_PERSONAL = "read:personal", "read data of people: conversions, traces, traits, members, exports"
+    WRITE = "write", "change goals"
+    ADMIN = "admin", "change settings, sources, keys, rules and alerts, and erase people"
+
+
+# A token can do no more than its user, who needs this role in its sites. An editor may export a person.
+ROLE_OF_SCOPE: Final[Mapping[TokenScope, Role]] = {
+    TokenScope.INGEST: Role.OWNER,
+    TokenScope.READ: Role.VIEWER,
+    TokenScope.READ_PERSONAL: Role.EDITOR,
+    TokenScope.WRITE: Role.EDITOR,
+    TokenScope.ADMIN: Role.OWNER,
+}
+# Of a token from before scopes.
+SCOPES_OF_ROLE: Final[Mapping[Role, Sequence[TokenScope]]] = {
+    Role.VIEWER: [TokenScope.READ, TokenScope.READ_PERSONAL],
+    Role.EDITOR: [TokenScope.READ, TokenScope.READ_PERSONAL, TokenScope.WRITE],
+    Role.OWNER: [TokenScope.READ, TokenScope.READ_PERSONAL, TokenScope.WRITE, TokenScope.ADMIN],
+}
 
 
 class Credential(models.Model):
@@ -54,11 +83,20 @@ class Credential(models.Model):
 
 
 class ManagementToken(models.Model):
-    """A hashed key to the management API, with a role in its sites."""
+    """A hashed key to the management API, with scopes in its sites."""
 
     token_hash = models.CharField(max_length=64, unique=True, editable=False)  # every request finds its token by it
     description = models.CharField(max_length=100)
-    role = models.CharField(max_length=8, choices=Role.choices, default=Role.VIEWER)
+    role = models.CharField(
+        max_length=8, choices=Role.choices, default=Role.VIEWER, help_text="The least role that its user needs."
+    )
+    scopes = ArrayField(
+        models.CharField(max_length=16, choices=TokenScope.choices),
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text="Empty for a token from before scopes: it does what its role may.",
+    )
     sites = models.ManyToManyField(Site, related_name="management_tokens")
     made_by = models.CharField(max_length=150)  # a name, which stays when its user is deleted
     # A token opens only sites of its user (api.http.tokens). None: the user was deleted.
@@ -76,6 +114,11 @@ class ManagementToken(models.Model):
 
     def __str__(self) -> str:
         return self.description
+
+    @property
+    def granted(self) -> list[TokenScope]:
+        """Return the scopes, those of the role for a token from before scopes."""
+        return [TokenScope(scope) for scope in self.scopes] or list(SCOPES_OF_ROLE[Role(self.role)])
 
 
 class RefusedKey(SiteRow):

@@ -1,4 +1,4 @@
-"""Authentication, roles and visible sites of the management API."""
+"""Authentication, scopes and visible sites of the management API."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -13,14 +13,25 @@ from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
 from api.events.refusal import Refusal
-from api.http.credentials import MANAGEMENT_TOKEN_PREFIX, check_authorization, hash_secret, require_scope, unauthorized
+from api.http.credentials import (
+    MANAGEMENT_TOKEN_PREFIX,
+    check_authorization,
+    hash_secret,
+    hint_of_token,
+    require_scope,
+    unauthorized,
+)
 from api.http.key_usage import UsedKey, record_use
-from api.http.refused_keys import KeyProblem, hint_of, record_refused_key
+from api.http.refused_keys import KeyProblem, record_refused_key
 from api.http.tokens import live_tokens, with_open_sites
-from api.models import AuditEntry, Role, Scope, Site
+from api.models import AuditEntry, Role, Scope, Site, TokenScope
 from api.models.audit import write_audit
+from api.models.keys import SCOPES_OF_ROLE
 
-if TYPE_CHECKING:  # it reads the settings, which name this module
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+    # It reads the settings, which name this module.
     from rest_framework.views import APIView
 
 Row = TypeVar("Row", bound=Model)
@@ -35,7 +46,14 @@ class Caller:
     key: str  # unique per credential or token, for the throttle
     name: str  # for people
     role: Role
+    scopes: frozenset[TokenScope]
     site_ids: frozenset[int]
+    user: "User | None" = None  # of a token
+
+    @property
+    def granted(self) -> list[TokenScope]:
+        """Return the scopes in the order of the pages."""
+        return [scope for scope in TokenScope if scope in self.scopes]
 
 
 class CallerAuthentication(BaseAuthentication):
@@ -63,7 +81,9 @@ def find_caller(authorization: str) -> Caller:
         return find_token(value.strip())
     bearer = check_authorization(authorization)
     require_scope(bearer, Scope.MANAGE)
-    return Caller(f"credential-{bearer.credential_id}", f"credential {bearer.client_id}", Role.OWNER, bearer.site_ids)
+    scopes = frozenset(SCOPES_OF_ROLE[Role.OWNER])
+    key, name = f"credential-{bearer.credential_id}", f"credential {bearer.client_id}"
+    return Caller(key, name, Role.OWNER, scopes, bearer.site_ids)
 
 
 def find_token(value: str) -> Caller:
@@ -71,7 +91,8 @@ def find_token(value: str) -> Caller:
 
     One query at each use, so that a token that is revoked, expired or without a user is refused at once.
     """
-    token = with_open_sites(live_tokens()).filter(token_hash=hash_secret(value)).first()
+    tokens = with_open_sites(live_tokens()).select_related("user")
+    token = tokens.filter(token_hash=hash_secret(value)).first()
     if token is None:
         record_refused_key(KeyProblem.TOKEN, hash_secret(value), hint=hint_of_token(value))
         raise unauthorized("This management token is unknown, revoked or expired. Create one under Settings, Tokens.")
@@ -84,29 +105,46 @@ def find_token(value: str) -> Caller:
         )
     record_use(UsedKey.TOKEN, token.pk)
     return Caller(
-        f"token-{token.pk}", f"token {token.pk} “{token.description}”", Role(token.role), frozenset(open_sites)
+        f"token-{token.pk}",
+        f"token {token.pk} “{token.description}”",
+        Role(token.role),
+        frozenset(token.granted),
+        frozenset(open_sites),
+        token.user,
     )
 
 
-def hint_of_token(value: str) -> str:
-    """Return the first characters of a management token after the prefix that all of them have."""
-    return f"{MANAGEMENT_TOKEN_PREFIX}{hint_of(value.removeprefix(MANAGEMENT_TOKEN_PREFIX))}"
-
-
-class RolePermission(BasePermission):
-    """Permission by role: viewers read; a change needs the view's `writes_need`, which is editor by default."""
+class ScopePermission(BasePermission):
+    """Permission by the scope that a method of the view needs, and by the view's `least_role` if it has one."""
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
         """Return True, or raise Refusal (403)."""
-        needed = Role.VIEWER if request.method in SAFE_METHODS else getattr(view, "writes_need", Role.EDITOR)
         caller = request.auth  # None where a view needs no authentication
-        if isinstance(caller, Caller) and not caller.role.includes(needed):
+        if not isinstance(caller, Caller):
+            return True
+        needed = scope_needed(view, request.method or "")
+        if needed not in caller.scopes:
+            raise Refusal(
+                HTTPStatus.FORBIDDEN,
+                "insufficient_scope",
+                f"This needs the scope `{needed}`; your token has {', '.join(f'`{own}`' for own in caller.granted)}. "
+                "An owner of the site creates one that may, under Settings, Tokens.",
+            )
+        least = getattr(view, "least_role", Role.VIEWER)
+        if not caller.role.includes(least):
             raise Refusal(
                 HTTPStatus.FORBIDDEN,
                 "forbidden_role",
-                f"This needs the role {needed.value}; your token has the role {caller.role.value}.",
+                f"This needs a token with scopes; yours is older and has the role {caller.role}, less than {least}.",
             )
         return True
+
+
+def scope_needed(view: "APIView", method: str) -> TokenScope:
+    """Return the scope that a method needs: `reads_need` or `writes_need` of the view, otherwise read or write."""
+    if method in SAFE_METHODS:
+        return getattr(view, "reads_need", TokenScope.READ)
+    return getattr(view, "writes_need", TokenScope.WRITE)
 
 
 def caller_of(request: Request) -> Caller:

@@ -16,6 +16,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from api.http.chunks import iter_chunks
+from api.models import TokenScope
 from api.rest.access import audit_reading, visible_sites
 from api.rest.goals import find_goal
 from api.rest.reading import Query
@@ -93,6 +94,8 @@ class VisitorConversionQuery(ConversionQuery):
 
 
 class GoalConversions(APIView):
+    reads_need = TokenScope.READ_PERSONAL
+
     @extend_schema(
         operation_id="listConversionsOfGoal",
         tags=["conversions"],
@@ -108,6 +111,8 @@ class GoalConversions(APIView):
 
 
 class VisitorConversions(APIView):
+    reads_need = TokenScope.READ_PERSONAL
+
     @extend_schema(
         operation_id="listConversionsOfVisitor",
         tags=["conversions"],

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from api.insight.breakdowns import FILTERS, NAMED, BreakdownBy, VisitorFilter, break_down, find_other, unknown_persona
+from api.models import TokenScope
 from api.rest.access import audit_reading
 from api.rest.goals import find_goal
 from api.rest.reading import Query
@@ -97,6 +98,8 @@ class BreakdownQuery(Query):
 
 
 class GoalBreakdown(APIView):
+    reads_need = TokenScope.READ_PERSONAL
+
     @extend_schema(
         operation_id="breakDownGoal",
         tags=["goals"],

@@ -20,7 +20,7 @@ from api.events.types import ALL_TYPES
 from api.insight.trace import trace
 from api.insight.trace_steps import StepState, TraceLine, TraceStep
 from api.insight.why_not import Sentence, WhyNotAnswer, why_not
-from api.models import Message
+from api.models import Message, TokenScope
 from api.models.message_rows import find_by_keys
 from api.rest.access import audit_reading, caller_of, open_site, visible_sites
 from api.rest.goals import find_goal
@@ -147,6 +147,8 @@ class WhyNotQuery(Query):
 
 
 class TraceOfMessage(APIView):
+    reads_need = TokenScope.READ_PERSONAL
+
     @extend_schema(operation_id="readTrace", tags=["messages"], responses=answers(200, TraceShape, 404))
     def get(self, request: Request, number: int) -> Response:
         """Show what happened to a message, step by step, each with its reason and time."""
@@ -158,6 +160,8 @@ class TraceOfMessage(APIView):
 
 
 class TraceOfMessageId(APIView):
+    reads_need = TokenScope.READ_PERSONAL
+
     @extend_schema(
         operation_id="findTrace",
         tags=["messages"],
@@ -179,6 +183,8 @@ class TraceOfMessageId(APIView):
 
 
 class WhyNot(APIView):
+    reads_need = TokenScope.READ_PERSONAL
+
     @extend_schema(
         operation_id="readWhyNot",
         tags=["messages"],

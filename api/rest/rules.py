@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 from api.digest.forecast import forecast_rules
 from api.digest.site_config import rule_of
 from api.ingest.provisioning import replace_rules
-from api.models import Role, Rule, Site
+from api.models import Rule, Site, TokenScope
 from api.models.audit import write_audit
 from api.rest.access import caller_of, open_site
 from api.rest.rule_shapes import Draft, ForecastShape, RulesShape
@@ -20,7 +20,7 @@ from api.rest.schema import answers
 
 
 class SiteRules(APIView):
-    writes_need = Role.OWNER
+    writes_need = TokenScope.ADMIN
 
     @extend_schema(operation_id="listRules", tags=["rules"], responses=answers(200, RulesShape, 404))
     def get(self, request: Request, sitecode: str) -> Response:
@@ -46,7 +46,7 @@ class SiteRules(APIView):
 
 
 class WhatIf(APIView):
-    writes_need = Role.VIEWER  # it writes nothing
+    writes_need = TokenScope.READ_PERSONAL  # it writes nothing, and shows profiles
 
     @extend_schema(
         operation_id="tryRules", tags=["rules"], request=Draft, responses=answers(200, ForecastShape, 400, 404)

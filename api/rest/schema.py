@@ -24,6 +24,7 @@ from rest_framework.views import APIView
 
 from api.http.database import once
 from api.http.error_codes import ERROR_CODES
+from api.rest.access import scope_needed
 
 Endpoint = tuple[str, str, str, Any]
 
@@ -40,7 +41,7 @@ PAGE_HEADERS: Final = [
 ERROR_STATUSES: Final = {
     400: "The body, a parameter or a field is wrong; the message names it.",
     401: "The credential or token is missing or not valid.",
-    403: "The token's role or the credential's scopes are not enough; the message names what is needed.",
+    403: "The scopes of the token or credential are not enough; the message names the one that is needed.",
     404: "Nothing is at this address, or the credential does not open it.",
     409: "Another goal of the site has this name, or another request had this `Idempotency-Key`.",
     429: "Too many requests with this credential. Try again after `Retry-After` seconds.",
@@ -81,6 +82,18 @@ class CredentialScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyp
                 "description": "A management token, or an access token of `POST /oauth/token`.",
             },
         ]
+
+
+class ScopedSchema(AutoSchema):
+    """The description of an operation, with the scope that it needs."""
+
+    def get_operation(self, *arguments: Any, **options: Any) -> Any:
+        operation = super().get_operation(*arguments, **options)
+        if operation is not None and self.view.authentication_classes:
+            scope = scope_needed(self.view, self.method)
+            operation["x-required-scope"] = str(scope)
+            operation["description"] = f"{operation['description']}\n\nNeeds the scope `{scope}`."
+        return operation
 
 
 def answers(status: int, shape: Any, *errors: int) -> dict[int, Any]:

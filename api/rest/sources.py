@@ -20,7 +20,7 @@ from api.http import budgets
 from api.ingest import provisioning
 from api.ingest.refusals import load_refusal_counts
 from api.ingest.source_counts import SourceCounts, load_source_counts
-from api.models import DuplicateSources, Role, Source
+from api.models import DuplicateSources, Source, TokenScope
 from api.models.audit import audit_values, write_audit
 from api.rest import idempotency
 from api.rest.access import caller_of, find_in_sites, open_site, visible_sites
@@ -43,7 +43,7 @@ DAY = timedelta(hours=24)
 class Sources(ViewSet):
     """The sources of a caller's sites. Each method parses and answers; api.ingest.provisioning decides."""
 
-    writes_need = Role.OWNER
+    writes_need = TokenScope.ADMIN
 
     @extend_schema(
         operation_id="listSources", parameters=[SourceQuery], responses=answers(200, SourceShape(many=True), 400, 404)
@@ -106,7 +106,7 @@ class Sources(ViewSet):
 class WriteKeys(ViewSet):
     """Rotation and revocation of a source's keys."""
 
-    writes_need = Role.OWNER
+    writes_need = TokenScope.ADMIN
 
     @extend_schema(
         operation_id="rotateWriteKey",

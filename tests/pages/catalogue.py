@@ -218,15 +218,15 @@ PAGES: Final[dict[str, Page]] = {
     "settings-tokens-change": Page(
         None,
         OWNER,
-        form={"do": "create", "description": "CI", "role": "viewer", "lifetime": "90"},
+        form={"do": "create", "description": "CI", "scope": "read", "lifetime": "90"},
         odd_forms=[
-            {"do": "create", "description": "CI", "role": "viewer", "lifetime": "90", "site": SITECODE},
+            {"do": "create", "description": "CI", "scope": "read", "lifetime": "90", "site": SITECODE},
             {"do": "take", "token": "{token_id}"},
             {"do": "revoke", "token": "{token_id}"},
             {"do": "revoke", "token": "{token_id}", "confirmed": "yes"},
         ],
         forms=[
-            {"do": "create", "description": "CI", "role": "viewer", "lifetime": "90"},
+            {"do": "create", "description": "CI", "scope": "read", "lifetime": "90"},
             {"do": "take", "token": "{token_id}"},
             {"do": "revoke", "token": "{token_id}"},
         ],

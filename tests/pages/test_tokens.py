@@ -1,4 +1,4 @@
-"""Management tokens: shown once, with a role, in sites of the user who creates them."""
+"""Management tokens: shown once, with scopes, in sites of the user who creates them."""
 
 from datetime import timedelta
 from typing import Any
@@ -27,20 +27,21 @@ def owner(enter: Enter, world: World) -> Client:
 
 
 def make(person: Client, **fields: Any) -> HttpResponse:
-    given = {"do": "create", "description": "CI", "role": "viewer", "lifetime": "90", **fields}
+    given = {"do": "create", "description": "CI", "scope": ["read"], "lifetime": "90", **fields}
     response: Any = person.post(PAGE + "change/", given)
     return response  # type: ignore[no-any-return]
 
 
 @pytest.mark.promise("I-29")
 def test_token__made__is_told_once_and_kept_as_a_hash(owner: Client, world: World) -> None:
-    response = make(owner, role="editor")
+    response = make(owner, scope=["write", "read"])
     value = dict(response.context["secrets"])["Token"]  # type: ignore[attr-defined]
 
     assert value in text_of(response)
     assert "no-store" in response["Cache-Control"]
     token = ManagementToken.objects.get()
     assert (token.description, token.role, token.made_by) == ("CI", "editor", "owner")
+    assert token.scopes == ["read", "write"]
     assert token.token_hash == hash_secret(value)
     assert token.expires_at is not None
     assert timedelta(days=89) < token.expires_at - timezone.now() <= timedelta(days=90)
@@ -52,7 +53,7 @@ def test_token__made__is_told_once_and_kept_as_a_hash(owner: Client, world: Worl
     entry = AuditEntry.objects.get()
     assert entry.what == f"Created the management token {token.pk}"
     assert entry.after is not None
-    assert entry.after["role"] == "editor"
+    assert entry.after["scopes"] == ["read", "write"]
     with connection.cursor() as cursor:
         cursor.execute("SELECT string_agg(t::text, '') FROM (SELECT * FROM api_auditentry) AS t")
         assert value not in cursor.fetchone()[0]
@@ -74,9 +75,9 @@ def test_token__revoked__says_so_and_is_noted(owner: Client, world: World) -> No
 
 @pytest.mark.parametrize(
     "fields",
-    [{"role": "king"}, {"role": ""}, {"description": " "}, {"description": "a" * 101}, {"lifetime": "7"}],
+    [{"scope": ["king"]}, {"scope": []}, {"description": " "}, {"description": "a" * 101}, {"lifetime": "7"}],
 )
-def test_token__that_cannot_be__is_not_made(owner: Client, world: World, fields: dict[str, str]) -> None:
+def test_token__that_cannot_be__is_not_made(owner: Client, world: World, fields: dict[str, Any]) -> None:
     assert make(owner, **fields).status_code == 302
     assert not ManagementToken.objects.exists()
     assert not AuditEntry.objects.exists()
@@ -155,7 +156,7 @@ def test_member__with_tokens__is_shown_with_them_before_anybody_removes_them(own
     ],
 )
 def test_member__who_goes_or_may_do_less__ends_their_tokens_and_says_so(
-    *, owner: Client, world: World, fields: dict[str, str], role: str, ends: bool
+    *, owner: Client, world: World, fields: dict[str, Any], role: str, ends: bool
 ) -> None:
     token = token_of_ada(world, role=role)
     member = Membership.objects.get(user__username="ada")

@@ -23,6 +23,7 @@ from tests.support.management_api import Caller, message, refusal
 from tests.world import CLIENT_ID, World, owner_of
 
 ROLES = ["viewer", "editor", "owner"]
+SCOPES = {"editor": "write", "owner": "admin"}  # that a token from before scopes lacks below this role
 NEW_RULES: dict[str, Any] = {"rules": []}
 
 
@@ -77,8 +78,8 @@ def test_token__of_a_role__does_what_the_role_may(world: World, goal: Goal, sour
         if ROLES.index(role) >= ROLES.index(least):
             assert response.status_code in {200, 201, 204}, (method, path, response.content)
         else:
-            assert refusal(response) == (403, "forbidden_role"), (method, path)
-            assert f"role {least}" in message(response)
+            assert refusal(response) == (403, "insufficient_scope"), (method, path)
+            assert f"needs the scope `{SCOPES[least]}`" in message(response)
 
 
 @pytest.mark.promise("I-29")
@@ -223,6 +224,7 @@ def test_token__at_the_other_doors__opens_none(world: World) -> None:
 
     refused = world.post(world.event(), headers={"authorization": who.authorization})
     assert refused.status_code == 401
+    assert "lacks the scope `ingest`" in refused.text
     assert world.get("IDENTIFY_a", token=False, headers={"authorization": who.authorization}).status_code == 401
 
 
@@ -289,8 +291,11 @@ def test_key__shown_with_a_wrong_secret__is_not_used(world: World, monkeypatch: 
     assert len(used) == 1
 
 
-def test_error__of_a_role__says_what_is_needed(world: World, goal: Goal) -> None:
+def test_error__of_a_scope__says_what_is_needed(world: World, goal: Goal) -> None:
     response = holder(world, "viewer").ask("DELETE", f"/api/goals/{goal.pk}")
 
-    assert json.loads(response.content)["message"] == ("This needs the role editor; your token has the role viewer.")
+    assert json.loads(response.content)["message"] == (
+        "This needs the scope `write`; your token has `read`, `read:personal`. "
+        "An owner of the site creates one that may, under Settings, Tokens."
+    )
     assert Goal.objects.filter(pk=goal.pk, deleted_at=None).exists()

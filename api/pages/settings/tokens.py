@@ -1,4 +1,4 @@
-"""The management tokens of a site, for programs, each with a role. A token is shown once, on its creation."""
+"""The management tokens of a site, for programs, each with scopes. A token is shown once, on its creation."""
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, cast
@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST
 
 from api.http.tokens import describe, make_token, take_over, with_open_sites
 from api.insight.key_usage import describe_changes, describe_use
-from api.models import ManagementToken, Role, Site
+from api.models import ManagementToken, Role, Site, TokenScope
 from api.models.audit import write_audits
 from api.pages.access import show, site_page
 from api.pages.confirm import ask, is_confirmed
@@ -38,7 +38,7 @@ def list_tokens(request: HttpRequest, site: Site) -> HttpResponseBase:
         tab="settings-tokens",
         tokens=tokens.select_related("user").prefetch_related("sites")[:200],
         others=other_sites(request, site),
-        roles=Role,
+        scopes=TokenScope,
         lifetimes=LIFETIMES.items(),
         now=timezone.now(),
     )
@@ -84,7 +84,7 @@ def ask_revoke(request: HttpRequest, site: Site, token: ManagementToken) -> Http
         request,
         title=f"Revoke the token “{token}”",
         facts=[
-            f"Created by {token.made_by}, with the role {token.get_role_display().lower()} in {names}.",
+            f"Created by {token.made_by}, with the scopes {', '.join(token.granted)} in {names}.",
             describe_use(token.last_used_at),
             describe_changes(sites, f"token {token.pk} “{token}”", now=timezone.now()),
         ],
@@ -102,7 +102,7 @@ def create(request: HttpRequest, site: Site) -> HttpResponseBase:
     token, value = make_token(
         chosen_sites(request, site),
         description=request.POST.get("description", "").strip(),
-        role=request.POST.get("role", ""),
+        scopes=request.POST.getlist("scope"),
         made_by=cast("User", request.user),
         expires_at=timezone.now() + timedelta(days=int(lifetime)) if lifetime else None,
     )

@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import TruncDate
 
+import goals.flags.models  # noqa: F401 - Django looks for the tables of a package here
 import names
 from goals import visit_models  # noqa: F401 - Django finds models through this module
 from site_rows import SiteColumn, SiteForeignKey, SiteRow

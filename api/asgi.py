@@ -33,7 +33,7 @@ from api.http.endpoint import (
     respond,
 )
 from api.ingest import pixel, sdk_events, segmentio, tracking
-from api.remote_data import map_reads, map_writes, token, visitor_reads
+from api.remote_data import configuration, map_reads, map_writes, token, visitor_reads
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +79,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         return
     path: str = scope["path"]
     # Senders write a type in any case, also in a path (`/v1/Track`).
-    endpoint = ENDPOINTS.get(path) or ENDPOINTS.get(path.lower()) or tracking.find_endpoint(path)
+    endpoint = ENDPOINTS.get(path) or ENDPOINTS.get(path.lower()) or find_endpoint(path)
     if endpoint is None:
         if path == "/" or path.removeprefix("/").partition("/")[0] in FOR_DJANGO:
             await django_requests.answer(scope, receive, send)
@@ -94,6 +94,11 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         return
     answer = await serve(endpoint, request)
     await respond(allow_any_origin(answer) if endpoint.is_open else answer, send)
+
+
+def find_endpoint(path: str) -> Endpoint | None:
+    """Return the endpoint of a path that names a write key or a site."""
+    return tracking.find_endpoint(path) or configuration.find_endpoint(path)
 
 
 async def serve(endpoint: Endpoint, request: Request) -> Response:

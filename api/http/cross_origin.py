@@ -18,7 +18,7 @@ MOST_NAMES: Final = 4_096  # characters that are repeated, because headers of re
 MOST_METHOD: Final = 100  # characters of a method that is repeated
 EVERY_NAME: Final = "*, Authorization"  # for a browser, `*` does not include Authorization
 ORIGIN: Final = ("Access-Control-Allow-Origin", "*")
-MAX_AGE: Final = ("Access-Control-Max-Age", "7200")  # the most that Chromium remembers
+MAX_AGE: Final = ("Access-Control-Max-Age", "86400")  # the most that Firefox remembers; Chromium remembers 2 hours
 VARY: Final = ("Vary", "Access-Control-Request-Headers, Access-Control-Request-Method")
 
 

@@ -34,6 +34,7 @@ ERROR_CODES: Final[dict[str, str]] = {
     "not_found": "404: nothing is here, or nothing that your credential opens.",
     "unknown_write_key": "404: no source has this write key, or it is switched off.",
     "unknown_site": "404: no such site, or none that your credential opens.",
+    "unknown_environment": "404: the site has no environment of this name.",
     "method_not_allowed": "405: this path takes other methods; the Allow header lists them.",
     "name_taken": "409: another goal of the site has this name.",
     "idempotency_key_reused": "409: another request had this `Idempotency-Key` less than a day ago.",

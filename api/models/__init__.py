@@ -16,6 +16,7 @@ from api.models.message import Claim, Load, Message, MessageBody, MessageKey
 from api.models.removals import Removal
 from api.models.rules import Rule
 from api.models.runtime import DatabaseClock, Heartbeat, KeyFingerprint
+from api.models.sdk_configuration import SdkConfiguration
 from api.models.sites import (
     AuditEntry,
     Membership,
@@ -57,6 +58,7 @@ __all__ = [
     "Role",
     "Rule",
     "Scope",
+    "SdkConfiguration",
     "Site",
     "Source",
     "SourceCount",

@@ -22,6 +22,7 @@ from api.models.message_rows import find_by_keys
 from api.pages.administration import MembershipAdmin, SiteAdmin, UserAdmin
 from cohorts import models as cohorts
 from goals import models as goals
+from goals.flags import models as flags
 
 Row = TypeVar("Row", bound=Model)
 
@@ -305,3 +306,10 @@ class OwnKeyTable(IndexedTable[cohorts.OwnKey]):
     search_fields = ("key",)
     search_help_text = "A whole key."
     exclude = ("document",)
+
+
+@admin.register(flags.FeatureFlag, site=TABLES)
+class FeatureFlagTable(Table[flags.FeatureFlag]):
+    list_display = ("key", "site", "version", "enabled_in", "updated_at")
+    list_filter = ("updated_at", "site")
+    search_fields = ("key",)

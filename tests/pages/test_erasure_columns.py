@@ -41,6 +41,11 @@ NOT_SEARCHED = {
     # Written by the members of a site, about values and not about persons.
     "cohorts_customdata": {"*"},
     "api_storedanswer": {"caller", "key_hash", "request_hash", "salt"},
+    "api_sdkconfiguration": {"*"},
+    "goals_environment": {"*"},
+    "goals_featureflag": {"*"},
+    "goals_flagversion": {"*"},
+    "goals_importedsegment": {"*"},
 }
 # Swept by code of their own.
 SEARCHED = {

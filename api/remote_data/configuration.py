@@ -1,0 +1,214 @@
+"""`GET /v3/<sitecode>`: the configuration file of Kameleoon's SDKs, with custom data, segments and feature flags.
+
+The file holds only what every SDK reads alike. A segment that cannot be said so is left out, with every rule that
+uses it. Otherwise SDKs would target everybody.
+
+A file is built once for each version and environment and process. Each request reads the version, so that no file is
+older than the last commit.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+from cachetools import LRUCache
+from django.conf import settings
+
+from api.events.refusal import Refusal
+from api.http.access import AccessCheck
+from api.http.batching import PendingCall, RequestBatcher
+from api.http.credentials import SITECODE, SiteAccess, find_site
+from api.http.database import fetch_all, once
+from api.http.endpoint import Endpoint, Request, Response
+from api.http.public_address import asked_address
+from api.http.sdk_hosts import domain_of
+from goals.flags.saving import PRODUCTION
+from goals.flags.segment_checks import find_withheld
+
+PATH: Final = "/v3/"
+PATIENCE: Final = 5.0  # seconds
+MOST_BYTES: Final = 67_108_864  # of files that a process keeps
+BEGINNING: Final = datetime(2026, 1, 1, tzinfo=UTC)  # the version of a site without any change
+LONGEST_NAME: Final = 64  # of an environment
+READ_VERSION: Final = "SELECT changed_at FROM api_sdkconfiguration WHERE site_id = %(site)s"
+READ_FILE: Final = """
+    SELECT c.changed_at, c.has_real_time, c.requires_consent, c.opt_out,
+           (SELECT coalesce(json_agg(json_build_object(
+                       'id', d.index, 'index', d.index, 'name', d.name, 'localOnly', d.is_local_only,
+                       'isMappingIdentifier', d.is_mapping_identifier, 'scope', d.scope
+                   ) ORDER BY d.index), '[]')::text
+              FROM cohorts_customdata d WHERE d.site_id = %(site)s),
+           (SELECT coalesce(json_agg(i.document ORDER BY i.number), '[]')::text
+              FROM goals_importedsegment i WHERE i.site_id = %(site)s),
+           (SELECT coalesce(json_agg(json_build_object(
+                       'id', f.id, 'document', f.document, 'is_enabled', %(environment)s = ANY(f.enabled_in)
+                   ) ORDER BY f.key), '[]')::text
+              FROM goals_featureflag f WHERE f.site_id = %(site)s),
+           EXISTS (SELECT 1 FROM goals_environment e WHERE e.site_id = %(site)s AND e.name = %(environment)s)
+      FROM (SELECT 1) AS one LEFT JOIN api_sdkconfiguration c ON c.site_id = %(site)s
+"""
+
+Key = tuple[int, str]  # site and environment
+Json = msgspec.json.Decoder()
+
+
+class Flag(msgspec.Struct, frozen=True):
+    """A flag as the statement reads it."""
+
+    id: int
+    document: dict[str, Any]
+    is_enabled: bool
+
+
+class ConfigurationFile(msgspec.Struct, frozen=True):
+    """A file in two parts, before and after the domain, and its version."""
+
+    changed_at: datetime
+    last_modified: str
+    before: bytes
+    after: bytes
+
+
+FLAGS: Final = msgspec.json.Decoder(list[Flag])
+
+
+async def get_configuration(request: Request, *, sitecode: str) -> Response:
+    """Return the file of a site, or 304 if the SDK has it. One small statement, and a larger one after a change.
+
+    `ts`, which SDKs send after a real-time event, needs no answer of its own: every answer is as new as that.
+    """
+    site = await SITES.find(sitecode)
+    environment = request.query().get("environment") or PRODUCTION
+    if len(environment) > LONGEST_NAME:
+        raise unknown_environment(environment[:LONGEST_NAME])
+    file = await batcher().call((site.id, environment), timeout=PATIENCE)
+    headers = (("Last-Modified", file.last_modified), ("Cache-Control", "no-cache"))
+    if request.header("if-modified-since") == file.last_modified:
+        return Response(HTTPStatus.NOT_MODIFIED, b"", headers)
+    _, host = asked_address(request.header, scheme="https")
+    domain = msgspec.json.encode(f"data.{domain_of(host) or domain_of(settings.PUBLIC_HOST) or 'localhost'}")
+    return Response(HTTPStatus.OK, file.before + domain + file.after, headers)
+
+
+def find_endpoint(path: str) -> Endpoint | None:
+    """Return the endpoint of the path `/v3/<sitecode>`, with or without a slash at its end."""
+    if not path.startswith(PATH):
+        return None
+    return Endpoint({"GET": partial(get_configuration, sitecode=path.removeprefix(PATH).removesuffix("/"))})
+
+
+def check_site(sitecode: str) -> SiteAccess:
+    """Return the site with this code. Raises Refusal (404); SDKs show the message."""
+    site = find_site(sitecode) if SITECODE.match(sitecode) else None
+    if site is None:
+        raise Refusal(HTTPStatus.NOT_FOUND, "unknown_site", "No site has this sitecode. It is under Settings.")
+    return site
+
+
+SITES: Final = AccessCheck(check_site)
+
+
+def unknown_environment(name: str) -> Refusal:
+    return Refusal(
+        HTTPStatus.NOT_FOUND,
+        "unknown_environment",
+        f"The site has no environment {name}. Create it under Settings, Feature flags.",
+    )
+
+
+@once
+def batcher() -> RequestBatcher[Key, ConfigurationFile]:
+    """Return this process's thread for files, started by the first request."""
+    return RequestBatcher(_serve, name="configurations", max_size=200, size=lambda _: 1)
+
+
+@once
+def files() -> "LRUCache[Key, ConfigurationFile]":
+    """Return the files that this process keeps. Only the thread of the batcher calls it."""
+    return LRUCache(MOST_BYTES, getsizeof=size_of)
+
+
+def size_of(file: ConfigurationFile) -> int:
+    return len(file.before) + len(file.after)
+
+
+def _serve(calls: Sequence[PendingCall[Key, ConfigurationFile]]) -> None:
+    """Read the version of each site once, and build the files that are older."""
+    versions: dict[int, datetime] = {}
+    for site_id in {call.argument[0] for call in calls}:
+        rows = fetch_all(READ_VERSION, {"site": site_id})
+        versions[site_id] = rows[0][0] if rows else BEGINNING
+    for call in calls:
+        key = call.argument
+        file = files().get(key)
+        try:
+            if file is None or file.changed_at < versions[key[0]]:
+                file = keep(key, read_file(*key))
+        except Refusal as refusal:
+            call.reject(refusal)
+        else:
+            call.resolve(file)
+
+
+def keep(key: Key, file: ConfigurationFile) -> ConfigurationFile:
+    """Keep a file for the next requests, unless it alone is too large."""
+    if size_of(file) <= MOST_BYTES:
+        files()[key] = file
+    return file
+
+
+def read_file(site_id: int, environment: str) -> ConfigurationFile:
+    """Return the present file of a site. One statement. Raises Refusal (404) for an unknown environment."""
+    rows = fetch_all(READ_FILE, {"site": site_id, "environment": environment})
+    changed_at, has_real_time, requires_consent, opt_out, custom_data, imported, flags, has_environment = rows[0]
+    if environment != PRODUCTION and not has_environment:
+        raise unknown_environment(environment)
+    changed_at = changed_at or BEGINNING
+    segments, _ = serve_segments(Json.decode(imported))
+    configuration = {
+        "realTimeUpdate": bool(has_real_time),
+        "consentType": "REQUIRED" if requires_consent else "NOT_REQUIRED",
+        "consentOptOutBehavior": opt_out or "PARTIALLY_BLOCK",
+    }
+    sections = {
+        "customData": Json.decode(custom_data),
+        "segments": segments,
+        "featureFlags": serve_flags(FLAGS.decode(flags), {segment["id"] for segment in segments}),
+        "dateModified": int(changed_at.timestamp() * 1000),
+    }
+    stamp = format_datetime(changed_at, usegmt=True)
+    return ConfigurationFile(
+        changed_at=changed_at,
+        # The JavaScript SDK keeps one file for all environments, and would take another environment's 304 for its own.
+        last_modified=stamp if environment == PRODUCTION else f"{stamp}; {environment}",
+        before=b'{"configuration":{"dataApiDomain":',
+        after=b"," + msgspec.json.encode(configuration)[1:] + b"," + msgspec.json.encode(sections)[1:],
+    )
+
+
+def serve_segments(imported: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], set[int]]:
+    """Return the segments that SDKs get, and the ids of those withheld."""
+    by_id = {segment["id"]: segment for segment in imported}
+    withheld = find_withheld(by_id)
+    return [segment for segment in imported if segment["id"] not in withheld], withheld
+
+
+def serve_flags(flags: Iterable[Flag], segment_ids: set[int]) -> list[dict[str, Any]]:
+    """Return the flags without the rules whose segment is not served."""
+    return [
+        {
+            "id": flag.id,
+            **flag.document,
+            "environmentEnabled": flag.is_enabled,
+            "rules": [
+                rule
+                for rule in flag.document["rules"]
+                if rule.get("segmentId") is None or rule["segmentId"] in segment_ids
+            ],
+        }
+        for flag in flags
+    ]

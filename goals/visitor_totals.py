@@ -84,17 +84,21 @@ UNNESTED: Final = (
 
 
 def lock_totals(site_id: int, keys: Collection[VisitorKey]) -> dict[VisitorKey, VisitorTotals]:
-    """Lock the totals of these visitors that have any, in the order of their keys, and return them. One query."""
+    """Lock the totals of these visitors that have any, in the order of their keys, and return them. One query.
+
+    Each is looked up by itself. For a join with a table without statistics the planner may read it whole for each key.
+    """
     if not keys:
         return {}
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT v.goal_id, v.visitor_code, v.conversions, v.visits, v.first_at, v.last_at, v.revenue::text
-              FROM unnest(%b::bigint[], %b::text[]) WITH ORDINALITY AS k (goal_id, visitor_code, place)
-              JOIN goals_goalvisitor v
-                ON v.site_id = %s AND v.goal_id = k.goal_id AND v.visitor_code = k.visitor_code
-             ORDER BY k.place FOR NO KEY UPDATE OF v
+            SELECT k.goal_id, k.visitor_code, its.*
+              FROM unnest(%b::bigint[], %b::text[]) AS k (goal_id, visitor_code), LATERAL (
+                SELECT v.conversions, v.visits, v.first_at, v.last_at, v.revenue::text FROM goals_goalvisitor v
+                 WHERE v.site_id = %s AND v.goal_id = k.goal_id AND v.visitor_code = k.visitor_code
+                   FOR NO KEY UPDATE
+              ) AS its
             """,
             [*_list_keys(sorted(keys)), site_id],
         )

@@ -4,7 +4,14 @@ from typing import Final
 
 from django.db import connection
 
-TABLES: Final = ("api_message", "cohorts_identity", "cohorts_link", "goals_conversion", "goals_goalvisitor")
+TABLES: Final = (
+    "api_message",
+    "cohorts_identity",
+    "cohorts_link",
+    "cohorts_personafact",
+    "goals_conversion",
+    "goals_goalvisitor",
+)
 
 
 def collect_missing_statistics() -> None:

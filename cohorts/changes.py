@@ -243,5 +243,5 @@ def set_first_visitors(
                 dirty.add(key)
                 known[key].note(move)
                 moved.add(key)
-            if move == merge.Move.CHANGED:
+            if move == merge.Move.CHANGED and known[key].id is not None:
                 changed.first[key] = change.visitor

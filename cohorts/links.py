@@ -83,7 +83,7 @@ def share_visitor(
     if move:
         dirty.add(target)
         known[target].note(move)
-    if move == merge.Move.CHANGED:
+    if move == merge.Move.CHANGED and known[target].id is not None:
         changed.device[target[1]] = known[target].registers["device_visitor"][3]
     return move
 

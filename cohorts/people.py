@@ -45,7 +45,9 @@ class BatchOutcome:
 
     applied: list[ChangeOutcome]
     visitors: "Visitors"  # of every id of the batch
-    changed: "Visitors"  # by this batch, so that conversions must be re-keyed
+    # Changed by this batch, so that conversions must be re-keyed. A new identity has none, because a conversion is
+    # written after its identities.
+    changed: "Visitors"
     postponed: AbstractSet[IdentityKey] = frozenset()  # linked to too many: call `share` for each, step by step
 
 

@@ -51,14 +51,19 @@ DETAIL_LENGTH: Final = 10_000
 log = structlog.get_logger(__name__)
 
 
-def digest_pending(config: SiteConfig, claims: Claims, *, first: int = 0, limit: int, now: datetime) -> int:
+def digest_pending(
+    config: SiteConfig, claims: Claims, *, first: int = 0, has_suspects: bool = True, limit: int, now: datetime
+) -> int:
     """Digest one batch of a site's pending messages and return how many it took, 0 if none was free.
 
-    No pending message has an id below `first`. Messages that failed before, or whose worker died, go one at a time.
+    No pending message has an id below `first`. Messages that failed before, or whose worker died, go one at a time; if
+    there are none, `has_suspects` may be False.
     """
     taken = _digest_again(config, claims, now=now)
     taken += _digest(config, claims, partial(selection.claim_pending, config.site_id, first, limit), now=now)
-    return taken + _digest(config, claims, partial(selection.claim_suspect, config.site_id, first, now), now=now)
+    if has_suspects:
+        taken += _digest(config, claims, partial(selection.claim_suspect, config.site_id, first, now), now=now)
+    return taken
 
 
 def digest_deferred(config: SiteConfig, claims: Claims, names: Sequence[str], *, now: datetime) -> int:
@@ -130,7 +135,7 @@ def _digest(
             claims.forget()
             for failure in failures[:1]:
                 hooks.send_signal(hooks.batch_failed, site_id=site_id, message_ids=ids, error=failure)
-            if results:
+            if results and hooks.batch_digested.receivers:
                 hooks.send_signal(hooks.batch_digested, site_id=site_id, messages=_outcomes(batch, results))
             if tried is not None:  # no messages wait behind these, and the run has to end
                 return len(results)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -38,9 +38,16 @@ def digest_all(claims: Claims, *, seconds: float) -> bool:
     taken = 1
     while taken:
         taken = 0
-        for config, first in _pending_sites():
+        for config, pending in _pending_sites():
             with _trouble_of(config.site_id):
-                taken += digest_pending(config, claims, first=first, limit=settings.DIGEST_BATCH, now=datetime.now(UTC))
+                taken += digest_pending(
+                    config,
+                    claims,
+                    first=pending.first,
+                    has_suspects=pending.has_suspects,
+                    limit=settings.DIGEST_BATCH,
+                    now=datetime.now(UTC),
+                )
         if time.monotonic() > until:  # only between rounds, because a round cut short would always skip the same sites
             return taken > 0
         if time.monotonic() > tend_at:
@@ -174,21 +181,31 @@ def _trouble_of(subject: int | str) -> Iterator[None]:
         log.exception("site.failed", site=subject)
 
 
-def _pending_sites() -> list[tuple[SiteConfig, int]]:
-    """Return the sites with pending messages, each with the id of its first one.
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """Pending messages of a site."""
 
-    Their order is random, because the messages of one may kill worker after worker. Four queries, the first a probe of
-    the partial index for each site.
+    first: int  # the lowest id
+    has_suspects: bool  # some failed before, or their worker died
+
+
+def _pending_sites() -> list[tuple[SiteConfig, _Pending]]:
+    """Return the sites with pending messages.
+
+    Their order is random, because the messages of one may kill worker after worker. Four queries, the first two probes
+    of partial indexes for each site.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT s.id, m.id FROM api_site s
+            SELECT s.id, m.id, EXISTS (
+                       SELECT FROM api_message WHERE site_id = s.id AND status = 'pending' AND attempts > 0)
+              FROM api_site s
               JOIN LATERAL (
                 SELECT id FROM api_message WHERE site_id = s.id AND status = 'pending' ORDER BY id LIMIT 1
               ) AS m ON true
             """
         )
-        first = dict(cursor.fetchall())
-    sites = Site.objects.filter(pk__in=first).prefetch_related("sources", "rules").order_by("?") if first else []
-    return [(load_site_config(site), first[site.pk]) for site in sites]
+        pending = {site_id: _Pending(first, has_suspects) for site_id, first, has_suspects in cursor.fetchall()}
+    sites = Site.objects.filter(pk__in=pending).prefetch_related("sources", "rules").order_by("?") if pending else []
+    return [(load_site_config(site), pending[site.pk]) for site in sites]

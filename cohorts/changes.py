@@ -14,10 +14,11 @@ from times import EPOCH, RESOLUTION
 
 IdentityKey = tuple[int, str]  # (kind, value)
 Kind = Identity.Kind
+USER, VISITOR, ANONYMOUS = int(Kind.USER), int(Kind.VISITOR), int(Kind.ANONYMOUS)  # int() of a member takes longer
 Link = tuple[IdentityKey, str]  # (a device or former id, the user that an event linked it to)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: a batch makes one for each event, and setting a frozen field takes longer
 class Change:
     """The facts and links of one event about one person. Absent ids are None; a None trait removes it."""
 
@@ -33,10 +34,14 @@ class Change:
     group_traits: dict[str, Any] = field(default_factory=dict)
     persona: tuple[str, bool] | None = None
     custom_data: CustomValues | None = None
+    micros: int = field(init=False, repr=False)  # `occurred_at` as registers hold it
+
+    def __post_init__(self) -> None:
+        self.micros = (self.occurred_at - EPOCH) // RESOLUTION
 
     def register(self, value: Any) -> merge.Register:
         """Return a register of this value with the event's stamp."""
-        return [(self.occurred_at - EPOCH) // RESOLUTION, self.position, self.message_id, value]
+        return [self.micros, self.position, self.message_id, value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,28 +82,27 @@ class LoadedIdentity:
 
 def keys_of(change: Change) -> list[IdentityKey]:
     """Return the identities that an event names."""
-    keys = [
+    return [
         (kind, value)
         for kind, value in (
-            (Kind.USER, change.user),
-            (Kind.VISITOR, change.visitor),
-            (Kind.ANONYMOUS, change.anonymous),
+            (USER, change.user),
+            (VISITOR, change.visitor),
+            (ANONYMOUS, change.anonymous),
             # The id before an alias may have been either: analytics.js sends the user id or the anonymous one.
-            (Kind.USER, change.previous_user),
-            (Kind.ANONYMOUS, change.previous_user),
+            (USER, change.previous_user),
+            (ANONYMOUS, change.previous_user),
         )
         if value is not None
     ]
-    return [(int(kind), value) for kind, value in keys]
 
 
 def holder_of(change: Change) -> IdentityKey | None:
     """Return the highest identity that an event names. The facts of the event belong to it."""
     if change.user is not None:
-        return int(Kind.USER), change.user
+        return USER, change.user
     if change.anonymous is not None:
-        return int(Kind.ANONYMOUS), change.anonymous
-    return (int(Kind.VISITOR), change.visitor) if change.visitor is not None else None
+        return ANONYMOUS, change.anonymous
+    return (VISITOR, change.visitor) if change.visitor is not None else None
 
 
 def links_of(change: Change) -> list[Link]:
@@ -107,11 +111,11 @@ def links_of(change: Change) -> list[Link]:
         return []
     former = change.previous_user
     keys = [
-        (int(kind), value)
+        (kind, value)
         for kind, value in (
-            (Kind.ANONYMOUS, change.anonymous),
-            (Kind.ANONYMOUS, former),
-            (Kind.USER, former if former != change.user else None),
+            (ANONYMOUS, change.anonymous),
+            (ANONYMOUS, former),
+            (USER, former if former != change.user else None),
         )
         if value is not None
     ]
@@ -203,14 +207,14 @@ def set_owners(
     user, anonymous, visitor = change.user, change.anonymous, change.visitor
     links: list[tuple[IdentityKey, str, str]] = []
     if user is not None:
-        links += [((int(Kind.ANONYMOUS), anonymous), "user", user)] if anonymous is not None else []
-        links += [((int(Kind.VISITOR), visitor), "user", user)] if visitor is not None else []
+        links += [((ANONYMOUS, anonymous), "user", user)] if anonymous is not None else []
+        links += [((VISITOR, visitor), "user", user)] if visitor is not None else []
         if change.previous_user is not None:
-            links.append(((int(Kind.ANONYMOUS), change.previous_user), "user", user))
+            links.append(((ANONYMOUS, change.previous_user), "user", user))
             if change.previous_user != user:
-                links.append(((int(Kind.USER), change.previous_user), "user", user))
+                links.append(((USER, change.previous_user), "user", user))
     if anonymous is not None and visitor is not None:
-        links.append(((int(Kind.VISITOR), visitor), "anonymous", anonymous))
+        links.append(((VISITOR, visitor), "anonymous", anonymous))
     largest, has_moved_visitor = merge.Move.STAYED, False
     for key, name, owner in links:
         registers = known[key].registers
@@ -220,7 +224,7 @@ def set_owners(
             dirty.add(key)
             known[key].note(move)
         largest = max(largest, move)
-        if key[0] == Kind.VISITOR and name == "user":
+        if key[0] == VISITOR and name == "user":
             has_moved_visitor = had_owner and move == merge.Move.CHANGED
     return largest, has_moved_visitor
 
@@ -234,10 +238,10 @@ def set_first_visitors(
 ) -> None:
     """Set the earliest visitor code of a user and an anonymous id. Add identities that moved or changed to both."""
     if change.visitor is not None:
-        for kind, value in ((Kind.USER, change.user), (Kind.ANONYMOUS, change.anonymous)):
+        for kind, value in ((USER, change.user), (ANONYMOUS, change.anonymous)):
             if value is None:
                 continue
-            key = (int(kind), value)
+            key = (kind, value)
             move = merge.set_earliest(known[key].registers, "visitor", change.register(change.visitor))
             if move:
                 dirty.add(key)

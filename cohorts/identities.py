@@ -40,7 +40,7 @@ def lock_identities(
     Raises TooManyBytesError before it reads more than about `most` bytes. One query, one more for large identities.
     Each is looked up by itself, in the order of the keys: for a join the planner may read all of the site's identities.
     """
-    known = {key: LoadedIdentity(None, {}) for key in keys}
+    known: dict[IdentityKey, LoadedIdentity] = {}
     with waits_for(Lock.IDENTITY), connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -59,7 +59,7 @@ def lock_identities(
     for kind, value, id_, size, _, text in rows:
         registers = read_registers(text or texts[id_], is_limited=size is not None)
         known[kind, value] = LoadedIdentity(id_, registers, is_shrunk=size is None and text is None)
-    return known
+    return known | {key: LoadedIdentity(None, {}) for key in keys if key not in known}
 
 
 def read_large(

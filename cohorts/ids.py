@@ -80,7 +80,7 @@ def read_id(value: Any, *, is_placeholder: Opinion = names_nothing) -> tuple[str
     """
     if value is None:
         return None, ""
-    text = spell(value)
+    text = value if isinstance(value, str) else spell(value)
     if text is None:
         return None, "unreadable_id"
     text = text.strip()

@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from django.db import connection
 
 from cohorts import merge
-from cohorts.changes import IdentityKey, Kind, Link, LoadedIdentity, Visitors
+from cohorts.changes import USER, IdentityKey, Link, LoadedIdentity, Visitors
 from cohorts.identities import LostRaceError, as_columns
 from cohorts.models import Link as LinkRow
 
@@ -39,7 +39,7 @@ def share_visitors(
     Raises LostRaceError when a user that is not of this batch has to be locked. One query, if anything is to travel,
     two if there are too many links.
     """
-    begin = {*moved, *((int(Kind.USER), user) for _, user in links)}
+    begin = {*moved, *((USER, user) for _, user in links)}
     # An id that is new in this batch was never linked before.
     old = {key for key in begin if known[key].id is not None}
     known_links = find_links(site_id, sorted(old), most + 1)
@@ -49,13 +49,13 @@ def share_visitors(
     users: dict[IdentityKey, set[str]] = {}
     for key, user in (*known_links, *links):
         users.setdefault(key, set()).add(user)
-    reached = {(int(Kind.USER), user) for linked in users.values() for user in linked}
+    reached = {(USER, user) for linked in users.values() for user in linked}
     if missing := reached - known.keys():
         raise LostRaceError(missing)
     to_do = [(key, user) for key in {*moved, *(key for key, _ in links)} for user in users.get(key, ())]
     while to_do:
         key, user = to_do.pop()
-        target = (int(Kind.USER), user)
+        target = (USER, user)
         if target in also and known[target].id is None and target not in dirty:
             continue  # erased, and no event of this batch names it
         if share_visitor(known, key, target, dirty, changed):
@@ -127,7 +127,7 @@ def find_keys_with_more_links(
     to one id, the planner would read all of the table for each of the others.
     """
     read = Counter(key for key, _ in links)
-    keys = sorted(begin | {(int(Kind.USER), user) for _, user in links})
+    keys = sorted(begin | {(USER, user) for _, user in links})
     with connection.cursor() as cursor:
         cursor.execute(
             """

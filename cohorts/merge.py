@@ -40,6 +40,8 @@ def canonical(value: Any) -> bytes:
 
 def is_later(candidate: Register, current: Register) -> bool:
     """Return True if `candidate` wins over `current`. The order is total, so equal registers change nothing."""
+    if candidate[0] != current[0]:  # of nearly all events
+        return bool(candidate[0] > current[0])
     if candidate[:3] != current[:3]:
         return bool(candidate[:3] > current[:3])
     # As JSON, because for Python True equals 1 and 1 equals 1.0.
@@ -52,6 +54,13 @@ def is_earlier_link(candidate: Register, current: Register) -> bool:
     Position and messageId come last, so that the register is the same in any order of events.
     """
     return (candidate[0], candidate[3].encode(), *candidate[1:3]) < (current[0], current[3].encode(), *current[1:3])
+
+
+def is_same(value: Any, other: Any) -> bool:
+    """Return True if two values have one canonical JSON."""
+    if isinstance(value, str) and isinstance(other, str):
+        return value == other
+    return canonical(value) == canonical(other)
 
 
 class Move(IntEnum):
@@ -68,7 +77,7 @@ def set_latest(registers: Registers, name: str, register: Register) -> Move:
     if current is not None and not is_later(register, current):
         return Move.STAYED
     registers[name] = register
-    return Move.RESTAMPED if current is not None and canonical(current[3]) == canonical(register[3]) else Move.CHANGED
+    return Move.RESTAMPED if current is not None and is_same(current[3], register[3]) else Move.CHANGED
 
 
 def set_earliest(registers: Registers, name: str, register: Register) -> Move:

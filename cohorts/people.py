@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from cohorts import merge, search
 from cohorts.changes import (
@@ -28,8 +29,7 @@ from cohorts.usernames import claim_usernames, username_claim_of
 from locks import Lock, waits_for
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeOutcome:
+class ChangeOutcome(NamedTuple):
     """The effects of one change."""
 
     has_new_facts: bool
@@ -72,14 +72,14 @@ def apply(
     links, moved = list[Link](), set[IdentityKey]()
     changed = Visitors()
     named = {key: search.search_texts(known[key].registers) for key in find_renamed(changes)}
-    outcomes = []
+    effects = []
     for change in changes:
         facts, beyond = set_facts(change, known, dirty)
         links += new_links_of(change, known)
         owner, has_moved_visitor = set_owners(change, known, dirty)
         set_first_visitors(change, known, dirty, moved, changed)
         has_changed, has_new_links = facts == merge.Move.CHANGED, owner == merge.Move.CHANGED
-        outcomes.append(ChangeOutcome(has_changed, has_new_links, has_moved_visitor, beyond_limits=beyond))
+        effects.append((has_changed, has_new_links, has_moved_visitor, beyond))
     postponed = share_visitors(site_id, known, links, moved, also=also, dirty=dirty, changed=changed, most=most_linked)
     with waits_for(Lock.IDENTITY):
         save_identities(site_id, {key: known[key] for key in sorted(dirty)})
@@ -93,13 +93,16 @@ def apply(
     with waits_for(Lock.USERNAME):
         owners = claim_usernames(site_id, [claim for claim in claims if claim is not None])
     outcomes = [
-        replace(
-            outcome,
-            has_new_facts=outcome.has_new_facts or group.is_news,
+        ChangeOutcome(
+            has_changed or group.is_news,
+            has_new_links,
+            has_moved_visitor,
             has_taken_username=claim is not None and owners[claim[0]] != claim[1],
-            beyond_limits=outcome.beyond_limits | group.beyond_limits | _unlisted_warning(change, unlisted),
+            beyond_limits=beyond | group.beyond_limits | _unlisted_warning(change, unlisted),
         )
-        for change, outcome, group, claim in zip(changes, outcomes, groups, claims, strict=True)
+        for change, (has_changed, has_new_links, has_moved_visitor, beyond), group, claim in zip(
+            changes, effects, groups, claims, strict=True
+        )
     ]
     visitors = visitors_of({key: identity.registers for key, identity in known.items()})
     return BatchOutcome(outcomes, visitors, changed, postponed)

@@ -24,6 +24,8 @@ Texts = Mapping[int, Iterable[str]]  # by the row of an identity
 
 def fold(text: str) -> str:
     """Return a text as it is compared: one case and form of its letters, single spaces. Pure."""
+    if text.isascii():
+        return " ".join(text.lower().split())
     return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).split())
 
 

@@ -20,8 +20,7 @@ class KnownGoal:
     is_archived: bool
 
 
-@dataclass(frozen=True, slots=True)
-class EventName:
+class EventName(NamedTuple):
     """The two parts of an event that name its goal: the type (track, page or screen) and the event's name.
 
     An event of the type BY_ID names the id of its goal, which must exist.

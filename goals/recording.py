@@ -7,6 +7,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
+import msgspec
 from django.db import connection
 
 from goals import quota, totals, waiting
@@ -20,8 +21,7 @@ KeyedBy = Conversion.KeyedBy
 ID_DIGITS: Final = 18  # of a goal's id; all of them fit into a bigint
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(msgspec.Struct, frozen=True):
     """One event that hits a goal, with the visitor it counts for already resolved."""
 
     event: EventName
@@ -57,8 +57,7 @@ class HitOutcome(StrEnum):
     UNKNOWN_GOAL = "unknown_goal"  # the event names a goal by an id that no live goal has
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedHit:
+class RecordedHit(msgspec.Struct, frozen=True):
     """Result of a hit: its goal, or the name that waits for quota."""
 
     outcome: HitOutcome

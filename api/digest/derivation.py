@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
+import msgspec
+
 from api.digest.readings import NEWEST_READING, READING, reading_of
 from api.rules.rule import EventRule
-from cohorts.changes import Change, Visitors
-from cohorts.models import Identity
+from cohorts.changes import ANONYMOUS, USER, Change, Visitors
 from goals.matching import EventName
 from goals.recording import Hit, KeyedBy
 from goals.visit_facts import NewExposure, NewFact
@@ -43,8 +44,7 @@ class SourceConfig:
     transform: Callable[[Event], Event | None] = lambda event: event  # of an operator's hook; raises TransformError
 
 
-@dataclass(frozen=True, slots=True)
-class StoredMessage:
+class StoredMessage(msgspec.Struct, frozen=True):
     """A stored message, as far as a derivation needs it."""
 
     id: int
@@ -100,8 +100,7 @@ class Derivation:
     exposure: NewExposure | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GoalHit:
+class GoalHit(msgspec.Struct, frozen=True):
     """A hit of a goal, before its visitor is known."""
 
     event: EventName
@@ -128,16 +127,9 @@ class GoalHit:
         - the first code of any device that was ever linked to that user
         - the id itself
         """
-        user, anonymous = self.user_id or "", self.anonymous_id or ""
-        codes = {
-            KeyedBy.EVENT: self.visitor_code,
-            KeyedBy.ANONYMOUS_LINK: visitors.first.get((int(Identity.Kind.ANONYMOUS), anonymous)),
-            KeyedBy.USER_LINK: visitors.first.get((int(Identity.Kind.USER), user)),
-            KeyedBy.DEVICE_LINK: visitors.device.get(user),
-            KeyedBy.USER: self.user_id,
-            KeyedBy.ANONYMOUS: self.anonymous_id,
-        }
-        keyed_by, code = next((rule, code) for rule in KeyedBy if (code := codes[rule]) is not None)
+        keyed_by, code = KeyedBy.EVENT, self.visitor_code
+        if code is None:
+            keyed_by, code = self._find_linked_code(visitors)
         return Hit(
             event=self.event,
             message_key=self.message_key,
@@ -153,6 +145,18 @@ class GoalHit:
             arrival=self.arrival,
             source_id=self.source_id,
         )
+
+    def _find_linked_code(self, visitors: Visitors) -> tuple[KeyedBy, str]:
+        user, anonymous = self.user_id or "", self.anonymous_id or ""
+        codes = {
+            KeyedBy.EVENT: None,
+            KeyedBy.ANONYMOUS_LINK: visitors.first.get((ANONYMOUS, anonymous)),
+            KeyedBy.USER_LINK: visitors.first.get((USER, user)),
+            KeyedBy.DEVICE_LINK: visitors.device.get(user),
+            KeyedBy.USER: self.user_id,
+            KeyedBy.ANONYMOUS: self.anonymous_id,
+        }
+        return next((rule, code) for rule in KeyedBy if (code := codes[rule]) is not None)
 
 
 class RejectedError(Exception):

@@ -226,7 +226,8 @@ def _redacted(message: StoredMessage, rules: Sequence[EventRule], key: bytes, *,
         fields = read_body(message.body, set())
     except UnreadableBodyError:
         return message
-    return replace(message, body=msgspec.json.encode(redact(message.type, fields, rules, key=key, by_title=by_title)))
+    body = msgspec.json.encode(redact(message.type, fields, rules, key=key, by_title=by_title))
+    return msgspec.structs.replace(message, body=body)
 
 
 def _last_messages(site_id: int, last: int, only: int | None) -> Iterator[StoredMessage]:

@@ -1,11 +1,11 @@
 """Selection of messages for a batch: each query locks rows that no worker has claimed or set aside."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
 from typing import Any, Final
 
+import msgspec
 from django.db import connection
 
 from api.digest.derivation import COLUMNS, StoredMessage
@@ -15,8 +15,7 @@ from api.http.chunks import CHUNK_BYTES
 THESE: Final = "site_id = %(site)s AND id = ANY(%(ids)b::bigint[]) AND id BETWEEN %(first)s AND %(last)s"
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimedMessage:
+class ClaimedMessage(msgspec.Struct, frozen=True):
     """A claimed message, with the state that earlier attempts left."""
 
     stored: StoredMessage
@@ -120,13 +119,18 @@ def load(site_id: int, ids: Sequence[int]) -> list[ClaimedMessage]:
         bodies = dict(cursor.fetchall())
         cursor.execute(
             f"""
-            SELECT {COLUMNS}, attempts, effects, warnings FROM api_message WHERE {THESE} ORDER BY id
+            -- Of nearly all messages they are empty, and psycopg takes longer for an empty array than for NULL.
+            SELECT {COLUMNS}, attempts, nullif(effects, '{{}}'), nullif(warnings, '{{}}') FROM api_message
+             WHERE {THESE} ORDER BY id
             """,
             parameters,
         )
         return [
             ClaimedMessage(
-                StoredMessage.of_row((*row, bodies.get(row[0], b""))), attempts, frozenset(effects), frozenset(warnings)
+                StoredMessage.of_row((*row, bodies.get(row[0], b""))),
+                attempts,
+                frozenset(effects or ()),
+                frozenset(warnings or ()),
             )
             for *row, attempts, effects, warnings in cursor.fetchall()
         ]

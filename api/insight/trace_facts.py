@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from api.digest.derivation import Derivation, StoredMessage
 from api.digest.mapping import derive
 from api.digest.readings import NEWEST_READING
@@ -82,7 +84,7 @@ def gather_facts(site: Site, message: Message, body: bytes) -> TraceFacts:
         return facts
     try:
         derived = derive(stored, config.for_message(stored))
-        derived_now = derive(replace(stored, reading=NEWEST_READING), config.for_message(stored))
+        derived_now = derive(msgspec.structs.replace(stored, reading=NEWEST_READING), config.for_message(stored))
     except Exception as error:  # noqa: BLE001 - whatever failed in the digest
         return replace(facts, error=f"{type(error).__name__}: {error}")
     facts = replace(facts, derived=derived, derived_now=derived_now)

@@ -25,6 +25,7 @@ from api.digest.mapping import derive
 from api.digest.message_result import (
     MessageResult,
     conclude,
+    note_applied,
     note_duplicate_sources,
     note_recorded,
     note_visits,
@@ -34,7 +35,6 @@ from api.digest.selection import ClaimedMessage
 from api.digest.site_config import SiteConfig
 from api.digest.suppression import suppress
 from api.digest.transaction_settings import limit_lock_waits, prefer_index_plans
-from api.events.effects import Effect
 from api.http.database import is_server_error
 from cohorts import changes, identities, people
 from cohorts.models import Identity
@@ -297,11 +297,7 @@ def _apply(
     rekeyed = rekeying.rekey(config.site_id, list_first_visitors(outcome.changed), most=settings.MOST_REKEYED)
     late_links.postpone(config.site_id, shares=outcome.postponed, rekeys=rekeyed.postponed)
     for (result, _), applied in zip(changes, outcome.applied, strict=True):
-        result.effects |= {Effect.PROFILE_UPDATED} if applied.has_new_facts else set()
-        result.effects |= {Effect.LINKED} if applied.has_new_links else set()
-        result.warnings |= {"visitor_moved"} if applied.has_moved_visitor else set()
-        result.warnings |= {"username_taken"} if applied.has_taken_username else set()
-        result.warnings |= applied.beyond_limits
+        note_applied(result, applied)
     note_visits(config.site_id, zip(results, derived, strict=True))
     hits = [(result, effects.goal) for result, effects in zip(results, derived, strict=True) if effects.goal]
     recorded = recording.record(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any, Final
 
 from django.db import connection
 
@@ -12,8 +13,11 @@ from api.digest.selection import ClaimedMessage
 from api.digest.transaction_settings import prefer_hash_joins
 from api.events.effects import Effect
 from api.models.message_rows import free_keys
+from cohorts.people import ChangeOutcome
 from goals.recording import HitOutcome, RecordedHit
 from goals.visit_facts import record_exposures, record_facts
+
+EFFECTS: Final = tuple(Effect)
 
 
 @dataclass(slots=True)
@@ -30,6 +34,18 @@ class MessageResult:
     goal_id: int | None = None
     failed_attempts: int = 0
     reading: int | None = None  # the one it was derived under; None if that failed
+
+
+def note_applied(result: MessageResult, applied: ChangeOutcome) -> None:
+    if applied.has_new_facts:
+        result.effects.add(Effect.PROFILE_UPDATED)
+    if applied.has_new_links:
+        result.effects.add(Effect.LINKED)
+    if applied.has_moved_visitor:
+        result.warnings.add("visitor_moved")
+    if applied.has_taken_username:
+        result.warnings.add("username_taken")
+    result.warnings |= applied.beyond_limits
 
 
 def note_recorded(result: MessageResult, recorded: RecordedHit) -> None:
@@ -93,35 +109,49 @@ def save_results(site_id: int, results: Sequence[MessageResult], *, now: datetim
         return
     prefer_hash_joins()
     ids = [result.id for result in results]
+    outcomes: dict[tuple[Any, ...], int] = {}
+    numbers = [outcomes.setdefault(_outcome_of(result), len(outcomes)) for result in results]
+    columns = zip(*outcomes, strict=True)
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE api_message AS m
                SET status = v.status, reason = v.reason, detail = v.detail, waiting_for = v.waiting_for,
                    effects = string_to_array(v.effects, ' '), warnings = string_to_array(v.warnings, ' '),
-                   goal_id = v.goal_id, attempts = m.attempts + v.failed_attempts, digested_at = %s,
+                   goal_id = r.goal_id, attempts = m.attempts + v.failed_attempts, digested_at = %s,
                    has_waited = m.has_waited OR v.status = 'deferred',
                    reading = coalesce(v.reading, m.reading)
-              FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
-                          %b::bigint[], %b::int[], %b::smallint[])
-                   AS v (id, status, reason, detail, waiting_for, effects, warnings, goal_id, failed_attempts, reading)
-             WHERE m.site_id = %s AND m.id = v.id AND m.id = ANY(%b::bigint[]) AND m.id BETWEEN %s AND %s
+              FROM unnest(%b::bigint[], %b::bigint[], %b::int[]) AS r (id, goal_id, outcome),
+                   unnest(%b::int[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::int[],
+                          %b::smallint[])
+                   AS v (outcome, status, reason, detail, waiting_for, effects, warnings, failed_attempts, reading)
+             WHERE r.outcome = v.outcome
+               AND m.site_id = %s AND m.id = r.id AND m.id = ANY(%b::bigint[]) AND m.id BETWEEN %s AND %s
             """,
             [
                 now,
                 ids,
-                [result.status for result in results],
-                [result.reason for result in results],
-                [result.detail for result in results],
-                [result.waiting_for for result in results],
-                [" ".join(effect for effect in Effect if effect in result.effects) for result in results],
-                [" ".join(sorted(result.warnings)) for result in results],
                 [result.goal_id for result in results],
-                [result.failed_attempts for result in results],
-                [result.reading for result in results],
+                numbers,
+                list(range(len(outcomes))),
+                *map(list, columns),
                 site_id,
                 ids,
                 min(ids),
                 max(ids),
             ],
         )
+
+
+def _outcome_of(result: MessageResult) -> tuple[Any, ...]:
+    """Return the columns that few results of a batch differ in."""
+    return (
+        result.status,
+        result.reason,
+        result.detail,
+        result.waiting_for,
+        " ".join([effect for effect in EFFECTS if effect in result.effects]),
+        " ".join(sorted(result.warnings)),
+        result.failed_attempts,
+        result.reading,
+    )

@@ -373,7 +373,7 @@ SPECTACULAR_SETTINGS = {
 # The inbox: how much may wait before senders get 429, and how many events the digest takes at once.
 INBOX_LIMIT = env.int("GOALPOST_INBOX_LIMIT", 1_000_000, validate=validate.Range(min=1))
 SITE_INBOX_LIMIT = env.int("GOALPOST_SITE_INBOX_LIMIT", max(1, INBOX_LIMIT // 4), validate=validate.Range(min=1))
-DIGEST_BATCH = env.int("GOALPOST_DIGEST_BATCH", 500, validate=validate.Range(min=1))
+DIGEST_BATCH = env.int("GOALPOST_DIGEST_BATCH", 1_000, validate=validate.Range(min=1))
 # Not from the environment; tests set less. What goes beyond is done step by step (api.digest.late_links).
 MOST_REKEYED = 1_000  # conversions without a code of their own that links of a batch move: some 0.1 s
 MOST_LINKED = 500  # users beside those of its events that a batch locks, as many as it has events

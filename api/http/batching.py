@@ -8,7 +8,7 @@ import asyncio
 import queue
 import threading
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 
@@ -97,7 +97,7 @@ class RequestBatcher(Generic[Argument, Result]):
         self._name = name
         self._max_size = max_size
         self._size = size
-        self._waiting: deque[PendingCall[Argument, Result]] = deque()
+        self._waiting: OrderedDict[PendingCall[Argument, Result], None] = OrderedDict()
         self._free_threads = threads
         self._is_scheduled = False
         self._loop = asyncio.get_running_loop()
@@ -109,7 +109,7 @@ class RequestBatcher(Generic[Argument, Result]):
         """Return the result. Raises the error of a rejection, and DatabaseDownError after `timeout` seconds."""
         future: asyncio.Future[Result] = self._loop.create_future()
         call = PendingCall(argument, future, timeout=timeout, size=self._size(argument))
-        self._waiting.append(call)
+        self._waiting[call] = None
         if self._free_threads and not self._is_scheduled:
             # Requests that the loop reads in this turn share the batch.
             self._is_scheduled = True
@@ -119,6 +119,7 @@ class RequestBatcher(Generic[Argument, Result]):
             return await future
         finally:
             timer.cancel()
+            self._waiting.pop(call, None)  # its rows must not stay in memory while the threads hang
 
     def _hand_out(self) -> None:
         """Give free threads the calls that wait."""
@@ -133,7 +134,7 @@ class RequestBatcher(Generic[Argument, Result]):
         size = 0
         latest = time.monotonic() + self._max_seconds
         while self._waiting and size < self._max_size:
-            call = self._waiting.popleft()
+            call, _ = self._waiting.popitem(last=False)
             # The sender of an abandoned call was answered 503 and sends again: storing it now would store it twice.
             if call.is_abandoned:
                 continue

@@ -1,7 +1,7 @@
 """Bodies of requests: read from the server piece by piece, bounded in bytes and time, and decoded."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ import msgspec
 
 from api.events.encodings import NONE, WINDOW_BITS, Inflater, strip_byte_order_mark
 from api.events.refusal import Refusal
-from api.http.threads import LIGHT_BYTES, compute
+from api.http.threads import LIGHT_BYTES, compute_for
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]  # of ASGI
 
@@ -48,25 +48,33 @@ class UndecodableBodyError(Exception):
 class BodyMemory:
     """Bytes of bodies that a process holds at a time for one kind of senders, until their requests are answered.
 
-    It does not count bodies that came at once and are light.
+    It does not count bodies that came at once and are light. A sender may hold as much as is left for the others: half
+    of the room if it is alone, a third beside another one.
     """
 
     def __init__(self, most: int) -> None:
         self._left = most
+        self._of_senders: dict[Hashable, int] = {}
 
-    def take(self, size: int) -> None:
-        """Count bytes of a body. Raises Refusal (503) if there is no room."""
-        if size > self._left:
+    def take(self, size: int, sender: Hashable = None) -> None:
+        """Count bytes of a body. Raises Refusal (503) if there is no room. None has no share of its own."""
+        held = self._of_senders.get(sender, 0) + size
+        left = self._left - size
+        if size > 0 and (left < 0 or (sender is not None and held > left)):
             raise Refusal(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "unavailable",
                 "Too many requests are being read just now. Send the same again.",
                 (("Retry-After", "2"),),
             )
-        self._left -= size
+        self._left = left
+        if held:
+            self._of_senders[sender] = held
+        else:
+            self._of_senders.pop(sender, None)
 
-    def give_back(self, size: int) -> None:
-        self._left += size
+    def give_back(self, size: int, sender: Hashable = None) -> None:
+        self.take(-size, sender)
 
 
 # Senders without a valid key, or with the public key of a page, cannot take the room of the others.
@@ -85,21 +93,22 @@ class RawBody(msgspec.Struct, frozen=True):
 class BodyReader:
     """The body of one request. It can be read once."""
 
-    __slots__ = ("_has_ended", "_held", "_memory", "_receive")
+    __slots__ = ("_has_ended", "_held", "_memory", "_receive", "_sender")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
+        self._sender: Hashable = None
         self._has_ended = False
         self._memory = STRANGERS
         self._held = 0  # bytes of the memory
 
-    async def read(self, most: int, memory: BodyMemory, *, length: str = "") -> RawBody:
-        """Return the body, or the first `most` bytes and some more of a larger one.
+    async def read(self, most: int, memory: BodyMemory, *, sender: Hashable, length: str = "") -> RawBody:
+        """Return the body of a sender, or the first `most` bytes and some more of a larger one.
 
         `length` is the Content-Length. Raises Refusal (503) if the body comes too slowly, or if too many bodies are
         being received.
         """
-        self._memory = memory
+        self._memory, self._sender = memory, sender
         received = bytearray()  # no list of pieces: each of a byte would take fifty
         try:
             async with asyncio.timeout(BODY_SECONDS):
@@ -127,13 +136,13 @@ class BodyReader:
 
     def hold(self, size: int) -> None:
         """Count this many bytes for the body until the request is answered. Raises Refusal (503)."""
-        self._memory.take(size - self._held)
+        self._memory.take(size - self._held, self._sender)
         self._held = size
 
     def let_go(self) -> None:
         """Count no more bytes, because the request is answered."""
         if self._held:
-            self._memory.give_back(self._held)
+            self._memory.give_back(self._held, self._sender)
             self._held = 0
 
     async def drain(self) -> None:
@@ -153,7 +162,9 @@ class BodyReader:
             return
 
 
-async def read_body(reader: BodyReader, header: Callable[[str], str], *, limit: int, memory: BodyMemory) -> bytes:
+async def read_body(
+    reader: BodyReader, header: Callable[[str], str], *, limit: int, memory: BodyMemory, sender: Hashable
+) -> bytes:
     """Return a body as UTF-8 without a byte order mark, inflated if it is gzip or deflate, of `limit` bytes at most.
 
     `header` returns a header by its name in lower case. Neither Content-Length nor the compressed size is trusted
@@ -161,15 +172,15 @@ async def read_body(reader: BodyReader, header: Callable[[str], str], *, limit: 
     """
     encoding, length = header("content-encoding").strip().lower(), header("content-length")
     if encoding in NONE:
-        raw = await reader.read(limit, memory, length=length)
+        raw = await reader.read(limit, memory, sender=sender, length=length)
         return decode(raw, encoding, limit=limit)
-    raw = await reader.read(limit + MOST_COMPRESSED, memory, length=length)
+    raw = await reader.read(limit + MOST_COMPRESSED, memory, sender=sender, length=length)
     if len(raw.content) <= INLINE_COMPRESSED:
         body = decode(raw, encoding, limit=limit)
     else:
         # Before it waits for a thread, so that few bodies of strangers wait there.
         reader.hold(min(limit, MOST_INFLATION * len(raw.content)))
-        body = await compute(decode, raw, encoding, limit=limit)
+        body = await compute_for(sender, decode, raw, encoding, limit=limit)
     reader.hold(len(body) if len(body) > LIGHT_BYTES else 0)
     return body
 

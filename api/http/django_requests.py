@@ -26,7 +26,7 @@ from django.urls import set_script_prefix
 from api.events.refusal import Refusal
 from api.http.bodies import STRANGERS, BodyReader, Receive
 from api.http.concurrency import ConcurrencyLimit, LimitReachedError
-from api.http.endpoint import Response, Scope, Send, error_response, internal_error, respond
+from api.http.endpoint import Request, Response, Scope, Send, error_response, internal_error, respond
 from api.http.error_pages import PAGE_HEADERS, is_page, render_refusal
 
 log = structlog.get_logger(__name__)
@@ -87,10 +87,12 @@ async def answer(scope: Scope, receive: Receive, send: Send) -> None:
     try:
         check_head(scope)
         room = SIGN_INS if is_sign_in(scope) else PAGES
-        body = await read_form(receive, most=SIGN_IN_BYTES if room is SIGN_INS else BODY_BYTES)
+        reader = BodyReader(receive)
+        most = SIGN_IN_BYTES if room is SIGN_INS else BODY_BYTES
+        body = await read_form(reader, most=most, address=Request(scope, receive).address)
         async with room.limit.place():
             response = await asyncio.get_running_loop().run_in_executor(
-                room.threads, HANDLER.answer, with_readable_query(scope), body
+                room.threads, HANDLER.answer, make_readable(scope), body
             )
         if isinstance(response, StreamingHttpResponse):
             thread = ThreadPoolExecutor(1, "export")
@@ -165,19 +167,26 @@ def check_head(scope: Scope) -> None:
         )
 
 
-def with_readable_query(scope: Scope) -> Scope:
-    """Return the scope with a query in UTF-8, because Django fails at any other."""
-    return {**scope, "query_string": scope["query_string"].decode("utf-8", "replace").encode()}
+def make_readable(scope: Scope) -> Scope:
+    """Return the scope with a query in UTF-8, because Django fails at any other, and with its cookies in one header.
+
+    HTTP/2 lets a client divide its cookies, a proxy may hand on the parts, and Django would join them by commas.
+    """
+    headers = scope["headers"]
+    cookies = [value for name, value in headers if name == b"cookie"]
+    if len(cookies) > 1:
+        headers = [(name, value) for name, value in headers if name != b"cookie"]
+        headers.append((b"cookie", b"; ".join(cookies)))
+    return {**scope, "headers": headers, "query_string": scope["query_string"].decode("utf-8", "replace").encode()}
 
 
-async def read_form(receive: Receive, *, most: int) -> bytes:
+async def read_form(reader: BodyReader, *, most: int, address: str) -> bytes:
     """Return the whole body, of `most` bytes. It is read before the request gets a place: a sender may never end it.
 
     Raises Refusal (400, 413, 503).
     """
-    reader = BodyReader(receive)
     try:
-        raw = await reader.read(most, STRANGERS)
+        raw = await reader.read(most, STRANGERS, sender=address)
     finally:
         reader.let_go()
     if raw.is_too_large:

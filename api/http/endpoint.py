@@ -4,10 +4,11 @@ The wire endpoints are async functions from Request to Response, called by api.a
 no redirect, no URL resolver. One error body everywhere: `{"success": false, "code": …, "message": …}`.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http import HTTPStatus
+from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -19,7 +20,8 @@ from api.http.bodies import STRANGERS, BodyMemory, BodyReader, Receive, read_bod
 Scope = MutableMapping[str, Any]  # of ASGI
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-MAX_PARAMETERS: Final = 1_000  # of a query; an address of 400 kB can hold 200,000, which take 0.1 s to parse
+QUERY_BYTES: Final = 65_536  # the server takes 400 kB, of which escapes take 0.1 s to parse
+MAX_PARAMETERS: Final = 1_000  # of a query
 JSON: Final = "application/json"
 WITHOUT_BODY: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
@@ -77,7 +79,8 @@ class Request:
             headers: dict[str, str] = {}
             for name_bytes, value_bytes in self.scope["headers"]:
                 name, value = name_bytes.decode("latin-1"), value_bytes.decode("latin-1")
-                headers[name] = f"{headers[name]},{value}" if name in headers else value
+                separator = "; " if name == "cookie" else ","  # HTTP/2 lets a client divide its cookies
+                headers[name] = f"{headers[name]}{separator}{value}" if name in headers else value
             self._headers = headers
         return self._headers
 
@@ -85,21 +88,43 @@ class Request:
         """Return a header's value or an empty string. `name` is in lower case."""
         return self.headers.get(name, "")
 
+    @property
+    def query_string(self) -> str:
+        """The query as it came. Bytes that are not UTF-8 become U+FFFD. Raises Refusal (414) for a long one."""
+        if len(self.scope["query_string"]) > QUERY_BYTES:
+            raise Refusal(
+                HTTPStatus.REQUEST_URI_TOO_LONG,
+                "too_large",
+                f"The query is longer than {QUERY_BYTES:,} bytes. Nothing was stored. Send it in a body, or send less.",
+            )
+        return bytes(self.scope["query_string"]).decode("utf-8", "replace")
+
     def query(self) -> dict[str, str]:
         """Return the query parameters, the first of each name. A bad escape becomes U+FFFD.
 
-        Raises Refusal (400) for too many parameters.
+        Raises Refusal: 414 for a long query, 400 for too many parameters.
         """
-        text = self.scope["query_string"].decode("utf-8", "replace")
+        text = self.query_string
         if text.count("&") >= MAX_PARAMETERS:
             raise Refusal(
                 HTTPStatus.BAD_REQUEST, "invalid_request", f"The address has more than {MAX_PARAMETERS:,} parameters."
             )
         return {name: values[0] for name, values in parse_qs(text, keep_blank_values=True).items()}
 
-    async def body(self, limit: int, memory: BodyMemory = STRANGERS) -> bytes:
-        """Return the decoded body, of `limit` bytes at most (api.http.bodies.read_body)."""
-        return await read_body(self._reader, self.header, limit=limit, memory=memory)
+    @property
+    def address(self) -> str:
+        """The address of the client: of the connection, or what a proxy of the same network says of it."""
+        peer: str = (self.scope.get("client") or ("",))[0]
+        forwarded = self.header("x-forwarded-for").rpartition(",")[2].strip()
+        return forwarded if forwarded and is_internal(peer) else peer
+
+    async def body(self, limit: int, memory: BodyMemory = STRANGERS, *, sender: Hashable = None) -> bytes:
+        """Return the decoded body, of `limit` bytes at most (api.http.bodies.read_body).
+
+        `sender` is whose share of the memory it takes: a site or a source, otherwise the address of the client.
+        """
+        sender = self.address if sender is None else sender
+        return await read_body(self._reader, self.header, limit=limit, memory=memory, sender=sender)
 
     def let_go(self) -> None:
         """Free the room of the body, because the request is answered (api.http.bodies.BodyReader.let_go)."""
@@ -108,6 +133,15 @@ class Request:
     async def drain(self) -> None:
         """Read and discard the rest of the body (api.http.bodies.BodyReader.drain)."""
         await self._reader.drain()
+
+
+@lru_cache(maxsize=1_024)
+def is_internal(peer: str) -> bool:
+    """Return True for an address that is not of the internet. A Unix socket has none."""
+    try:
+        return not peer or ip_address(peer).is_private
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

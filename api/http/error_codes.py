@@ -20,7 +20,7 @@ ERROR_CODES: Final[dict[str, str]] = {
     "too_many_keys": "400: more keys at once than are answered.",
     "bad_request": "400: the request cannot be read at all, or is meant for another host.",
     "not_acceptable": "406: the Accept header allows nothing that can be answered.",
-    "too_large": "413: the body is too large.",
+    "too_large": "413: the body is too large; 414: the query is.",
     "unsupported_media_type": "415: the body is of a type that is not read here.",
     # The sender.
     "unauthorized": "401: no credential or access token, an unknown one, or one that was revoked.",

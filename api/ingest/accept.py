@@ -19,7 +19,7 @@ from api.http.budgets import NO_RETRY_FACTOR, ExhaustedBudget, budget_counter
 from api.http.credentials import SourceAccess
 from api.http.database import DatabaseDownError
 from api.http.endpoint import Request
-from api.http.threads import LIGHT_BYTES, LIGHT_ROWS, compute, compute_to_the_end, look_up
+from api.http.threads import LIGHT_BYTES, LIGHT_ROWS, compute_for, compute_to_the_end, look_up
 from api.ingest import inbox, nudge, source_counts
 from api.ingest.erased import strip_erased
 from api.ingest.new_message import NewMessage
@@ -131,7 +131,7 @@ async def store_rows(rows: Sequence[Row], refusals: Mapping[int, Refusal], *, co
     and Refusal (400) when PostgreSQL cannot hold one of them.
     """
     light = is_light(rows)
-    rows = apply_ingest_rules(rows) if light else await compute(apply_ingest_rules, rows)
+    rows = apply_ingest_rules(rows) if light else await compute_for(rows[0][0], apply_ingest_rules, rows)
     if any(event.reason for _, _, event in rows):  # the ids of erased people are compared in the database
         rows = await look_up(strip_erased_or_undo, rows)
     kept = make_rows(rows)
@@ -139,7 +139,7 @@ async def store_rows(rows: Sequence[Row], refusals: Mapping[int, Refusal], *, co
         stored = await inbox.store(list(kept.values())) if kept else []
     if light:
         return finish(rows, kept, stored, refusals, count=count)
-    return await compute_to_the_end(finish, rows, kept, stored, refusals, count=count)
+    return await compute_to_the_end(rows[0][0], finish, rows, kept, stored, refusals, count=count)
 
 
 def store_now(rows: Sequence[Row], refusals: Mapping[int, Refusal]) -> StoreResult:

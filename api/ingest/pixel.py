@@ -30,7 +30,7 @@ async def receive_pixel(request: Request, *, type_: str) -> Response:
     body = read_data(query.get("data", ""))
     shown = read_request_keys(request)
     senders = await SENDERS.find(shown)
-    senders = senders if senders.all else await find_senders_in_body(body, shown)
+    senders = senders if senders.all else await find_senders_in_body(body, shown, address=request.address)
     require_capacity(senders)
     await take_event(senders, body, type_=type_, received_at=received_at)
     return Response(HTTPStatus.OK, GIF, HEADERS, "image/gif")

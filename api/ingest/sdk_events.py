@@ -18,7 +18,7 @@ from api.http.bodies import STRANGERS, BodyTooLargeError, UndecodableBodyError
 from api.http.credentials import SOURCE_COLUMNS_OF_SITE, SourceAccess, find_site, read_source
 from api.http.database import fetch_all
 from api.http.endpoint import Request, Response
-from api.http.threads import LIGHT_BYTES, LIGHT_ROWS, compute
+from api.http.threads import LIGHT_BYTES, LIGHT_ROWS, compute_for
 from api.ingest import accept
 from api.ingest.parsed_event import ParsedEvent, store_events
 
@@ -57,7 +57,7 @@ async def receive_lines(request: Request) -> Response:
     accept.require_capacity(source.site_id, source)
     body = await read_body(request, source, received_at=received_at)
     if len(body) > LIGHT_BYTES or body.count(b"\n") > LIGHT_ROWS or query.is_json:
-        events = await compute(read_events, body, query, source, received_at=received_at)
+        events = await compute_for(("source", source.id), read_events, body, query, source, received_at=received_at)
     else:
         events = read_events(body, query, source, received_at=received_at)
     try:
@@ -70,7 +70,7 @@ async def receive_lines(request: Request) -> Response:
 
 def read_query(request: Request) -> SdkQuery:
     """Return the parameters, in which a plus is a plus. Raises Refusal (400) if the sitecode is missing."""
-    parameters, _ = split_line(request.scope["query_string"].decode("utf-8", "replace"))
+    parameters, _ = split_line(request.query_string)
     if not parameters.get("siteCode"):
         raise Refusal(
             HTTPStatus.BAD_REQUEST, "invalid_request", "The parameter siteCode is missing. Send the site's sitecode."

@@ -13,7 +13,7 @@ from api.http.bodies import KNOWN_SENDERS, BodyTooLargeError, UndecodableBodyErr
 from api.http.credentials import SiteAccess, check_authorization, check_secret, encode_api_key, find_site, require_scope
 from api.http.endpoint import Request, Response, json_response
 from api.http.refused_keys import KeyProblem, record_refused_key
-from api.http.threads import LIGHT_BYTES, LIGHT_ROWS, compute, look_up
+from api.http.threads import LIGHT_BYTES, LIGHT_ROWS, compute_for, look_up
 from api.ingest.accept import (
     EVENT_BYTES,
     MAX_EVENTS,
@@ -56,7 +56,7 @@ async def receive_events(request: Request) -> Response:
         await store(site.id, source, [event], {0: kept.refusal})
         raise kept.refusal from kept
     if len(raws) > LIGHT_ROWS or sum(map(len, raws)) > LIGHT_BYTES:
-        events, refusals = await compute(parse_events, raws, received_at=received_at)
+        events, refusals = await compute_for(site.id, parse_events, raws, received_at=received_at)
     else:
         events, refusals = parse_events(raws, received_at=received_at)
     stored = await store(site.id, source, events, refusals)
@@ -132,7 +132,7 @@ async def read_request(request: Request, site: SiteAccess) -> tuple[list[bytes],
     """Return the bytes of the events, and True if they came as an array. Raises KeptRefusalError."""
     sources = [site.destination] if site.destination else []
     try:
-        body = await request.body(EVENT_BYTES, KNOWN_SENDERS)
+        body = await request.body(EVENT_BYTES, KNOWN_SENDERS, sender=site.id)
         count_bytes(sources, measure_body(request, body))
     except BodyTooLargeError as error:
         count_bytes(sources, EVENT_BYTES)
@@ -148,7 +148,7 @@ async def read_request(request: Request, site: SiteAccess) -> tuple[list[bytes],
         )
         raise KeptRefusalError(Refusal(HTTPStatus.FORBIDDEN, "integration_off", off), body)
     try:
-        raws, is_array = await compute(read_events, body) if len(body) > LIGHT_BYTES else read_events(body)
+        raws, is_array = await compute_for(site.id, read_events, body) if len(body) > LIGHT_BYTES else read_events(body)
     except Refusal as refusal:
         raise KeptRefusalError(refusal, body) from refusal
     if len(raws) > MAX_EVENTS:

@@ -13,7 +13,7 @@ from api.http.credentials import find_source
 from api.http.endpoint import Endpoint, Request, Response, json_response
 from api.http.public_address import HOST_HEADERS, asked_address
 from api.http.refused_keys import KeyProblem, record_refused_key
-from api.http.threads import LIGHT_BYTES, LIGHT_ROWS, compute, look_up
+from api.http.threads import LIGHT_BYTES, LIGHT_ROWS, compute_for, look_up
 from api.ingest import accept
 from api.ingest.event_batch import BATCH_BYTES, read_batch
 from api.ingest.parsed_event import ParsedEvent, parse_batch, parse_event, store_events
@@ -38,7 +38,7 @@ async def receive_event(request: Request, *, type_: str) -> Response:
 async def take_event(senders: Senders, body: bytes, *, type_: str, received_at: datetime) -> None:
     """Store one event. Raises Refusal and keeps the refused event if its source is known."""
     if len(body) > LIGHT_BYTES:
-        item = await compute(read_one, senders, body, type_=type_, received_at=received_at)
+        item = await compute_for(senders.share, read_one, senders, body, type_=type_, received_at=received_at)
     else:
         item = read_one(senders, body, type_=type_, received_at=received_at)
     stored = await store_events([item])
@@ -63,7 +63,9 @@ async def receive_batch(request: Request, *, is_import: bool = False) -> Respons
     senders, body = await open_request(request, received_at=received_at, limit=BATCH_BYTES)
     try:
         if len(body) > LIGHT_BYTES or body.count(b"{") > LIGHT_ROWS:
-            items = await compute(read_events, senders, body, received_at=received_at, is_import=is_import)
+            items = await compute_for(
+                senders.share, read_events, senders, body, received_at=received_at, is_import=is_import
+            )
         else:
             items = read_events(senders, body, received_at=received_at, is_import=is_import)
     except Refusal as refusal:
@@ -143,7 +145,7 @@ async def open_request(
         body = await read_body(request, senders, received_at=received_at, limit=limit, type_=type_, memory=memory)
         return senders, body
     body = await read_body(request, senders, received_at=received_at, limit=limit, type_=type_, memory=STRANGERS)
-    senders = await find_senders_in_body(body, keys)
+    senders = await find_senders_in_body(body, keys, address=request.address)
     require_capacity(senders)
     accept.count_bytes(senders.all, accept.measure_body(request, body))
     return senders, body
@@ -160,7 +162,8 @@ async def read_body(
 ) -> bytes:
     """Return the body. Raises Refusal (400, 413) and keeps what was read if the source is known."""
     try:
-        body = await request.body(limit, memory)
+        share = senders.share if memory is KNOWN_SENDERS else request.address
+        body = await request.body(limit, memory, sender=share)
     except BodyTooLargeError as error:
         accept.count_bytes(senders.all, limit)
         refusal = accept.too_large(f"The body is larger than {limit:,} bytes.")

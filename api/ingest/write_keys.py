@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -14,7 +14,7 @@ from api.http.access import AccessCheck
 from api.http.credentials import SourceAccess, check_token, find_source, find_sources, unauthorized
 from api.http.endpoint import Request
 from api.http.refused_keys import KeyProblem, record_refused_key
-from api.http.threads import LIGHT_BYTES, compute
+from api.http.threads import LIGHT_BYTES, compute_for
 from api.ingest.accept import too_large
 
 
@@ -59,6 +59,11 @@ class Senders:
         if self.only is not None:
             return (self.only,)
         return {source.id: source for source in self.by_key.values()}.values()
+
+    @property
+    def share(self) -> Hashable:
+        """Return whose share of memory and threads they take: that of one of the sources."""
+        return "source", next(iter(self.all)).id
 
     def find_source_of(self, event: bytes) -> SourceAccess:
         """Return the source of an event. Raises Refusal (401) if neither the request nor the event has a valid key."""
@@ -116,12 +121,12 @@ def find_senders_of_request(shown: RequestKeys) -> Senders:
 SENDERS: Final = AccessCheck(find_senders_of_request)
 
 
-async def find_senders_in_body(body: bytes, shown: RequestKeys) -> Senders:
+async def find_senders_in_body(body: bytes, shown: RequestKeys, *, address: str) -> Senders:
     """Return the senders of a body by its keys.
 
     Raises Refusal: 401 if no key is valid, 413 for too many keys.
     """
-    keys = read_keys(body) if len(body) <= LIGHT_BYTES else await compute(read_keys, body)
+    keys = read_keys(body) if len(body) <= LIGHT_BYTES else await compute_for(address, read_keys, body)
     return await SENDERS_BY_BODY.find((keys, shown))
 
 

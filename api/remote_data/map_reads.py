@@ -14,7 +14,7 @@ from api.http.batching import PendingCall, RequestBatcher
 from api.http.credentials import SiteAccess, check_authorization, find_site, require_scope, unauthorized
 from api.http.database import DatabaseDownError, fetch_all, once
 from api.http.endpoint import Request, Response
-from api.http.threads import LIGHT_BYTES, compute
+from api.http.threads import LIGHT_BYTES, compute_for
 from api.models import Scope
 from cohorts import remote_data
 from cohorts.remote_data import LargeOwnKey, LargePerson, Lookup, Reader, Rows, Sought
@@ -71,7 +71,7 @@ async def _read(request: Request, query: dict[str, str], keys: list[str]) -> dic
     if large:
         rows = {**rows, **await batcher_of_large().call(large, timeout=PATIENCE)}
     if sum(len(text) for lookup in lookups for text in rows[lookup] or ()) > LIGHT_BYTES:
-        return await compute(remote_data.documents, site.id, keys, rows, reader)
+        return await compute_for(site.id, remote_data.documents, site.id, keys, rows, reader)
     return remote_data.documents(site.id, keys, rows, reader)
 
 

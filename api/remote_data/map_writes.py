@@ -14,7 +14,7 @@ from api.http.bodies import KNOWN_SENDERS, BodyTooLargeError, UndecodableBodyErr
 from api.http.credentials import SiteAccess, unauthorized
 from api.http.database import fetch_all, once
 from api.http.endpoint import Request, Response, error_response
-from api.http.threads import LIGHT_BYTES, compute
+from api.http.threads import LIGHT_BYTES, compute_for
 from api.models import Scope
 from api.remote_data.map_reads import PATIENCE, open_site
 from cohorts import own_keys, remote_data
@@ -34,8 +34,8 @@ async def post_maps(request: Request) -> Response:
         query = request.query()
         site = await WRITERS_OF_SITES.find((query.get("siteCode", ""), request.headers.get("authorization")))
         hours = read_hours(query.get("ttlHours", str(DEFAULT_HOURS)))
-        body = await _read_body(request)
-        documents = await compute(read_maps, body) if len(body) > LIGHT_BYTES else read_maps(body)
+        body = await _read_body(request, site.id)
+        documents = await compute_for(site.id, read_maps, body) if len(body) > LIGHT_BYTES else read_maps(body)
         if documents:
             now = datetime.now(UTC)
             expires_at = now + timedelta(hours=hours)
@@ -68,9 +68,9 @@ def read_hours(text: str) -> int:
     )
 
 
-async def _read_body(request: Request) -> bytes:
+async def _read_body(request: Request, site_id: int) -> bytes:
     try:
-        return await request.body(BODY_BYTES, KNOWN_SENDERS)
+        return await request.body(BODY_BYTES, KNOWN_SENDERS, sender=site_id)
     except BodyTooLargeError as error:
         raise Refusal(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

@@ -12,7 +12,7 @@ from api.http.batching import PendingCall, RequestBatcher
 from api.http.credentials import SiteAccess, unauthorized
 from api.http.database import fetch_all, once
 from api.http.endpoint import Request, Response
-from api.http.threads import LIGHT_ROWS, compute
+from api.http.threads import LIGHT_ROWS, compute_for
 from api.models import Scope
 from api.remote_data.map_reads import answer_document, open_site
 from api.remote_data.visitor_document import LISTS, VisitorQuery, VisitorRow, describe_visitor
@@ -112,7 +112,7 @@ async def get_visitor(request: Request) -> Response:
 
     Raises Refusal: 400 invalid_request, 401 unauthorized, 403 insufficient_scope, forbidden_site, 404 unknown_site.
     """
-    parameters, _ = split_line(request.scope["query_string"].decode("utf-8", "replace"))
+    parameters, _ = split_line(request.query_string)
     site = await READERS_OF_VISITS.find((parameters.get("siteCode", ""), request.headers.get("authorization")))
     query = read_query(parameters)
     mapping = ids.read_id(parameters.get("mappingValue"))[0]
@@ -129,7 +129,7 @@ async def get_visitor(request: Request) -> Response:
 async def _describe(site: SiteAccess, found: FoundVisitor, query: VisitorQuery) -> dict[str, Any]:
     arguments = (site.sitecode, found.code, found.rows, query)
     if len(found.rows) > LIGHT_ROWS:
-        return await compute(describe_visitor, *arguments, now=datetime.now(UTC))
+        return await compute_for(site.id, describe_visitor, *arguments, now=datetime.now(UTC))
     return describe_visitor(*arguments, now=datetime.now(UTC))
 
 

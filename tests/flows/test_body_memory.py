@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from django.test import Client
 
 from api.http.bodies import KNOWN_SENDERS, STRANGERS, BodyMemory
 from api.http.endpoint import Request
 from api.ingest.provisioning import create_source
 from api.models import Message, Source
-from tests.support.asgi import Exchange, ask, wait_for
+from tests.support.asgi import Exchange, ask, exchange, wait_for
+from tests.support.concurrency import wait_until
 from tests.support.tracking import EVENTS, KEY, basic
 from tests.world import World
 
@@ -20,6 +23,7 @@ EVENT = json.dumps(EVENTS["track"]).encode()
 LARGE = json.dumps({**EVENTS["track"], "properties": {"filling": list(range(120_000))}}).encode()
 KNOWN = (b"authorization", basic("server_key")["authorization"].encode())
 BROWSER = (b"authorization", basic(KEY)["authorization"].encode())
+OTHER = (b"authorization", basic("other_key")["authorization"].encode())
 STRANGE = (b"authorization", basic("unknown")["authorization"].encode())
 GZIP = (b"content-encoding", b"gzip")
 
@@ -69,8 +73,8 @@ def test_body__in_gzip__takes_its_inflated_size_until_it_is_answered(world: Worl
     lows: list[int] = []
 
     class Watched(BodyMemory):
-        def take(self, size: int) -> None:
-            super().take(size)
+        def take(self, size: int, sender: Any = None) -> None:
+            super().take(size, sender)
             lows.append(self._left)
 
     watched: Any = Watched(10_000_000)
@@ -117,3 +121,52 @@ def test_room__of_a_body_that_cannot_be_inflated__is_free_again(world: World, en
     bomb = gzip.compress(b" " * 20_000_000)
     for body in (LARGE, gzip.compress(LARGE)[:-9], bomb):
         assert ask("POST", "/v1/track", body=body, headers=[KNOWN, (b"content-encoding", encoding)]) in {400, 413}
+
+
+def begin(key: tuple[bytes, bytes], *, address: str, size: int = 400_000) -> Exchange:
+    """Begin a request whose body comes slowly."""
+    headers = [key, (b"x-forwarded-for", address.encode()), (b"content-length", b"900000")]
+    begun = Exchange("POST", "/v1/track", headers=headers)
+    begun.give(b"x" * size, more=True)
+    return begun
+
+
+@pytest.mark.parametrize(
+    ("memory", "flood", "other"),
+    [
+        (STRANGERS, (STRANGE, "192.0.2.1"), (STRANGE, "192.0.2.2")),
+        (STRANGERS, (BROWSER, "192.0.2.1"), (BROWSER, "192.0.2.2")),
+        (KNOWN_SENDERS, (KNOWN, "192.0.2.1"), (OTHER, "192.0.2.1")),
+    ],
+)
+def test_sender__with_many_slow_bodies__leaves_room_for_others(
+    world: World, memory: BodyMemory, flood: tuple[tuple[bytes, bytes], str], other: tuple[tuple[bytes, bytes], str]
+) -> None:
+    """Otherwise it would take the room of all for a minute, again and again."""
+    create_source(world.site, name="Other", kind="server", write_key="other_key")
+    with room(memory, 4_000_000):
+        slow = [begin(flood[0], address=flood[1]) for _ in range(9)]
+        wait_until(lambda: sum(begun.is_sending() for begun in slow) == 4)
+        headers = [other[0], (b"x-forwarded-for", other[1].encode())]
+        assert ask("POST", "/v1/track", body=LARGE, headers=headers) != 503
+        for begun in slow:
+            begun.leave()
+            begun.finish()
+
+
+def test_cookies__in_several_headers__are_read_as_one(world: World) -> None:
+    """HTTP/2 lets a browser divide its cookies, and a proxy hands on the parts."""
+    del world
+    browser = Client()
+    browser.force_login(User.objects.create(username="root", is_superuser=True))
+    session = b"sessionid=" + browser.cookies["sessionid"].value.encode()
+    headers = [(b"host", b"localhost"), (b"cookie", session), (b"cookie", b"theme=dark")]
+    assert "login" not in exchange("GET", "/admin/", headers=headers)[1]["location"]
+    assert "login" in exchange("GET", "/admin/", headers=headers[:1])[1]["location"]
+
+
+def test_query__of_many_bytes__is_refused_before_it_is_read(world: World) -> None:
+    del world
+    for path, refused, status in (("/v1/pixel/track", 200, 200), ("/map/map", 414, 400), ("/visit/visitor", 414, 404)):
+        assert ask("GET", path, query=b"data=" + b"%41" * 100_000) == refused
+        assert ask("GET", path, query=b"data=" + b"%41" * 20_000) == status

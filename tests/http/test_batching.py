@@ -263,3 +263,17 @@ def test_call__whose_result_is_there_at_its_deadline__gets_it() -> None:
         return await call.future
 
     assert asyncio.run(ask()) == 7
+
+
+def test_call__that_gave_up_while_the_thread_hangs__leaves_nothing_in_memory() -> None:
+    gate = Gate()
+
+    async def ask(batcher: Batcher) -> None:
+        first = asyncio.create_task(batcher.call(0, timeout=60))
+        await gate.until_busy()
+        await asyncio.gather(*(give_up(batcher.call(number, timeout=0.01)) for number in range(1, 100)))
+        assert not batcher._waiting
+        gate.open()
+        assert await first == 0
+
+    with_batcher(gate.serve, ask)

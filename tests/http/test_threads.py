@@ -1,12 +1,16 @@
 """Work that leaves the event loop: what may be refused because it takes long, and what may not."""
 
+import asyncio
 import time
+from collections.abc import Awaitable
+from functools import partial
+from typing import Any
 
 import pytest
 
 from api.events.refusal import Refusal
 from api.http import threads
-from api.http.threads import compute, compute_to_the_end
+from api.http.threads import Turns, compute_for, compute_to_the_end
 from tests.support.asgi import wait_for
 
 
@@ -19,7 +23,7 @@ def test_computation__that_takes_too_long__is_refused_with_503(monkeypatch: pyte
     monkeypatch.setattr(threads, "COMPUTE_SECONDS", 0.01)
 
     with pytest.raises(Refusal) as refused:
-        wait_for(compute(slowly, 7))
+        wait_for(compute_for("sender", slowly, 7))
 
     assert (refused.value.status, refused.value.code) == (503, "unavailable")
 
@@ -28,4 +32,53 @@ def test_computation__after_the_commit__is_waited_for(monkeypatch: pytest.Monkey
     """A sender that was answered 503 sends again, and its events without messageIds would be stored twice."""
     monkeypatch.setattr(threads, "COMPUTE_SECONDS", 0.01)
 
-    assert wait_for(compute_to_the_end(slowly, 7)) == 7
+    assert wait_for(compute_to_the_end("sender", slowly, 7)) == 7
+
+
+def run_together(*computations: Awaitable[object]) -> list[Any]:
+    """Await computations that begin in this order, and return their results or their refusals."""
+
+    async def run() -> list[Any]:
+        return await asyncio.gather(*computations, return_exceptions=True)
+
+    return wait_for(run())
+
+
+def test_computations__of_one_sender__go_one_at_a_time_and_leave_a_thread_to_others() -> None:
+    done: list[str] = []
+
+    def work(name: str) -> None:
+        time.sleep(0.05)
+        done.append(name)
+
+    turns = Turns(2, "test")
+    flood = [turns.run("flood", partial(work, f"flood {number}"), most_waiting=99) for number in range(5)]
+    others = [turns.run(name, partial(work, name), most_waiting=99) for name in ("a", "b")]
+    run_together(*flood, *others)
+
+    assert done.index("a") <= 2
+    assert done.index("b") <= 4
+    assert [name for name in done if name.startswith("flood")] == [f"flood {number}" for number in range(5)]
+
+
+def test_computations__of_one_sender_beyond_its_limit__are_refused_and_those_of_others_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threads, "MOST_WAITING", 2)
+    results = run_together(
+        *(compute_for("flood", slowly, number) for number in range(5)), compute_for("other", slowly, 7)
+    )
+
+    assert [result for result in results if not isinstance(result, Refusal)] == [0, 1, 2, 7]
+    assert {(result.status, result.code) for result in results if isinstance(result, Refusal)} == {(503, "unavailable")}
+
+
+def test_computations__that_were_given_up__keep_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "COMPUTE_SECONDS", 0.05)
+    for sender in ("a", "b"):
+        refused = run_together(*(compute_for(sender, slowly, number) for number in range(3)))
+        assert all(isinstance(result, Refusal) for result in refused)
+    monkeypatch.setattr(threads, "COMPUTE_SECONDS", 60)
+
+    assert run_together(*(compute_for(sender, slowly, 7) for sender in ("a", "b", "c"))) == [7, 7, 7]
+    assert not threads.COMPUTATIONS._waiting

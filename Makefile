@@ -24,8 +24,8 @@ endif
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-11s %s\n", $$1, $$2 }'
 
-run: $(VENV)/run.stamp ## start Goalpost with its own PostgreSQL and Valkey; Ctrl-C stops all of it
-	@exec $(PYTHON) manage.py up
+run: $(VENV)/run.stamp ## start Goalpost with its own PostgreSQL and Valkey; Ctrl-C stops all of it; ARGS=--tls adds TLS for SDKs
+	@exec $(PYTHON) manage.py up $(ARGS)
 
 test: $(VENV)/test.stamp $(VENV)/node.stamp lint types suite ## run all checks, then the tests on real servers
 

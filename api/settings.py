@@ -4,7 +4,7 @@ import os
 import re
 import secrets
 from contextlib import suppress
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -17,6 +17,7 @@ from kombu import Exchange, Queue
 from psycopg.conninfo import make_conninfo
 
 from api import logs
+from api.http.sdk_hosts import domain_of, hosts_of
 from api.runtime.secret_files import write_secret
 
 PORTS = {"http": 80, "https": 443}
@@ -221,6 +222,26 @@ def hosts_from(names: list[str]) -> list[str]:
     return names
 
 
+def sdk_domains_from(names: list[str], public_host: str) -> list[str]:
+    """Return the domains of SDKs: that of the public address, if it is a name, and these. Raises ImproperlyConfigured.
+
+    SDKs put data., api. and others before such a domain. One of these in front of it is left out.
+    """
+    domains = []
+    for name in (each.strip() for each in names if each.strip()):
+        if ":" in name or "/" in name or not (domain := domain_of(name)):
+            raise ImproperlyConfigured(
+                f"GOALPOST_SDK_DOMAINS: {name[:100]} is no domain; write what SDKs have as network_domain, without "
+                "scheme, port and path"
+            )
+        domains.append(domain)
+    own = domain_of(public_host)
+    with suppress(ValueError):
+        ip_address(without_port(public_host).strip("[]"))
+        own = ""
+    return list(dict.fromkeys([*([own] if own else []), *domains]))
+
+
 # `manage.py up` writes the addresses of the embedded servers here, so that every other command finds them.
 for name, value in read_addresses(DATA_DIR / "servers.env").items():
     os.environ.setdefault(name, value)
@@ -239,6 +260,10 @@ PUBLIC_URL = public_url_from(env.str("GOALPOST_PUBLIC_URL", ""))
 PUBLIC_HOST = PUBLIC_URL.partition("://")[2]  # with its port
 ALLOWED_HOSTS = hosts_from(env.list("GOALPOST_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"]))
 ALLOWED_HOSTS += [without_port(PUBLIC_HOST)] if PUBLIC_HOST else []
+# Domains of which Kameleoon's SDKs use the names data., api. and others. Events and remote data are served under any
+# name; pages and the management API under api. of each.
+SDK_DOMAINS = sdk_domains_from(env.list("GOALPOST_SDK_DOMAINS", []), PUBLIC_HOST)
+ALLOWED_HOSTS += [name for name in hosts_of(SDK_DOMAINS) if name.startswith("api.") and name not in ALLOWED_HOSTS]
 # A proxy may hide scheme and port from Django, so that only the public address itself equals a browser's Origin.
 CSRF_TRUSTED_ORIGINS = [f"https://{host.lstrip('.')}" for host in ALLOWED_HOSTS if host != "*"]
 CSRF_TRUSTED_ORIGINS += [PUBLIC_URL] if PUBLIC_URL else []

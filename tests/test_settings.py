@@ -19,6 +19,7 @@ from api.settings import (
     read_database,
     read_secret_key,
     redis_url_from,
+    sdk_domains_from,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,6 +41,7 @@ ROOT = Path(__file__).resolve().parents[1]
         ("DATABASE_URL", "mysql://localhost/goalpost"),
         ("DATABASE_URL", "postgresql://localhost:port/goalpost"),
         ("REDIS_URL", "localhost:6379"),
+        ("GOALPOST_SDK_DOMAINS", "shop.example,https://other.example"),
         ("GOALPOST_HOOKS", "no_such_module"),
     ],
 )
@@ -279,3 +281,27 @@ def test_public_url__that_is_none__is_refused_without_repeating_it(text: str) ->
 def test_public_url__with_a_path__says_that_paths_are_not_supported(text: str) -> None:
     with pytest.raises(ImproperlyConfigured, match="does not run under a path"):
         public_url_from(text)
+
+
+@pytest.mark.parametrize(
+    ("names", "public_host", "domains"),
+    [
+        ([], "", []),
+        ([], "goalpost.example:8443", ["goalpost.example"]),
+        ([], "api.goalpost.example", ["goalpost.example"]),
+        ([], "127.0.0.1:8000", []),
+        ([], "[::1]:8000", []),
+        (["Shop.Example", " data.other.example ", "", "goalpost.example"], "api.goalpost.example", None),
+    ],
+)
+def test_sdk_domains__of_the_public_address_and_others__are_names_without_sdk_labels(
+    names: list[str], public_host: str, domains: list[str] | None
+) -> None:
+    expected = ["goalpost.example", "shop.example", "other.example"] if domains is None else domains
+    assert sdk_domains_from(names, public_host) == expected
+
+
+@pytest.mark.parametrize("name", ["https://shop.example", "shop.example:443", "shop.example/", "a b", "shop..example!"])
+def test_sdk_domain__that_sdks_cannot_use__is_refused(name: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="GOALPOST_SDK_DOMAINS"):
+        sdk_domains_from([name], "")

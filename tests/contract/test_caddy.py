@@ -31,14 +31,15 @@ class Proxy:
     """Caddy on a free port with certificates of its internal issuer."""
 
     port: int
+    events_port: int  # in place of 8110
     trust: ssl.SSLContext
     client: httpx.Client
 
-    def request(self, name: str, method: str, path: str, **options: Any) -> httpx.Response:
+    def request(self, name: str, method: str, path: str, *, port: int | None = None, **options: Any) -> httpx.Response:
         """Send a request to one of the names without the DNS."""
         host = f"{name}.{DOMAIN}"
         headers = {**options.pop("headers", {}), "host": host}
-        url = f"https://127.0.0.1:{self.port}{path}"
+        url = f"https://127.0.0.1:{port or self.port}{path}"
         return self.client.request(method, url, headers=headers, extensions={"sni_hostname": host}, **options)
 
 
@@ -49,7 +50,9 @@ def proxy(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     ours = [f"{name} {port}" for name, port in ports.items()]
     ours += ["admin off", "local_certs", "skip_install_trust", f"storage file_system {directory}"]
     config = directory / "Caddyfile"
-    config.write_text(CADDYFILE.read_text().replace("\n{\n", "\n{\n" + "".join(f"\t{line}\n" for line in ours), 1))
+    events_port = free_port()
+    text = CADDYFILE.read_text().replace(":8110", f":{events_port}")
+    config.write_text(text.replace("\n{\n", "\n{\n" + "".join(f"\t{line}\n" for line in ours), 1))
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(directory),
@@ -68,7 +71,7 @@ def proxy(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             time.sleep(0.05)
         trust = ssl.create_default_context(cafile=str(root))
         with httpx.Client(verify=trust, timeout=30) as client:
-            proxy = Proxy(ports["https_port"], trust, client)
+            proxy = Proxy(ports["https_port"], events_port, trust, client)
             await_certificates(proxy, deadline)
             yield proxy
     finally:
@@ -124,6 +127,26 @@ def test_caddy__admin__answers_under_its_own_name_only(transactional_db: None, p
     assert proxy.request("data", "GET", "/admin/login/").status_code == 404
     assert proxy.request("integrations", "GET", "/admin").status_code == 404
     assert proxy.request("api", "GET", "/health/live").headers["strict-transport-security"]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_caddy__names_and_ports_of_sdks__answer_with_both_versions_of_tls(
+    transactional_db: None, proxy: Proxy, shop: Shop, version: ssl.TLSVersion
+) -> None:
+    """PHP's SDK speaks TLS 1.2 only."""
+    plain = socket.create_connection(("127.0.0.1", proxy.events_port), timeout=10)
+    trust = ssl.create_default_context()
+    trust.load_verify_locations(cadata=ssl.DER_cert_to_PEM_cert(proxy.trust.get_ca_certs(binary_form=True)[0]))
+    trust.minimum_version = trust.maximum_version = version
+    with trust.wrap_socket(plain, server_hostname=f"events.{DOMAIN}") as connection:
+        assert connection.version() == version.name.replace("v1_", "v1.")
+
+    file = proxy.request("sdk-config", "GET", f"/v3/{shop.sitecode}")
+    again = {"if-modified-since": file.headers["last-modified"]}
+
+    assert file.json()["configuration"]["dataApiDomain"] == f"data.{DOMAIN}"
+    assert proxy.request("sdk-config", "GET", f"/v3/{shop.sitecode}", headers=again).status_code == 304
+    assert proxy.request("events", "GET", "/health/live", port=proxy.events_port).status_code == 200
 
 
 def test_caddy__many_strangers_that_never_finish_their_bodies__keep_nobody_waiting(

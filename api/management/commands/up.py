@@ -18,16 +18,20 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import psycopg
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from dotenv import dotenv_values
 
+from api.http.sdk_hosts import hosts_of
 from api.runtime.embedded import Servers, last_log_line, servers, start_postgresql, start_valkey
 from api.runtime.processes import Child, StartRefusedError, SupervisedProgram, claim, start, stop
 from api.runtime.secret_files import write_secret
+
+if TYPE_CHECKING:
+    from api.runtime.certificates import Certificates
 
 ADDRESSES = ("DATABASE_URL", "REDIS_URL")
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -35,6 +39,12 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOP_SECONDS = 4.0
 DATABASE_SECONDS = 30.0
 READY_SECONDS = 60.0
+TLS_PORTS = (443, 8110)  # the ports of SDKs; the second is for real-time updates
+TLS_DOMAIN = "goalpost.test"  # unless the settings name one
+TLS_HINT = (
+    "SDKs know no other port. Stop what uses it. If the permission is missing, let programs of all users listen there "
+    "with `sudo sysctl net.ipv4.ip_unprivileged_port_start=443` (Linux), or start Goalpost as root"
+)
 LAST_LINES = 3  # of a child that ended too often
 # KiB of a worker's process, after which it is replaced between two tasks: a batch of 500 events of 1 MB needs it once.
 WORKER_MEMORY = 524_288
@@ -65,15 +75,29 @@ def beat_command() -> list[str]:
     return [sys.executable, "-m", "celery", "--quiet", "-A", "api.celery", "beat", "--loglevel", "WARNING"]
 
 
+def tls_command(files: "Certificates") -> list[str]:
+    return [
+        *(sys.executable, "-m", "api.runtime.tls_proxy", str(files.certificate), str(files.key)),
+        *(base_url().partition("://")[2], *(f"{tls_host()}:{port}" for port in TLS_PORTS)),
+    ]
+
+
 class Command(BaseCommand):
     help = "Start Goalpost: its own servers (unless DATABASE_URL, REDIS_URL are set), migrations, web, worker, beat."
     requires_system_checks = ()  # before the database is there; the children check
 
-    def handle(self, **_: Any) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--tls",
+            action="store_true",
+            help="answer under the names of SDKs too, with certificates of an own authority",
+        )
+
+    def handle(self, *, tls: bool, **_: Any) -> None:
         for number in STOP_SIGNALS:
             signal.signal(number, interrupt_once)
         try:
-            run(settings.DATA_DIR)
+            run(settings.DATA_DIR, has_tls=tls)
         except StartRefusedError as error:
             raise CommandError(str(error)) from error
         except OSError as error:
@@ -89,35 +113,54 @@ def interrupt_once(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def run(data_dir: Path) -> None:
+def run(data_dir: Path, *, has_tls: bool = False) -> None:
     """Start everything, and keep it running until a signal comes or a program ends again and again."""
     begun = time.monotonic()
     address_file = data_dir / "servers.env"
     with contextlib.ExitStack() as stack:
         lock = stack.enter_context(claim(data_dir))
         refuse_taken_port(settings.HOST, settings.PORT)
+        files = prepare_tls(data_dir) if has_tls else None
         given = addresses_given(address_file)
         wanted = [name for name in ADDRESSES if name not in given]
         running = stack.enter_context(servers(data_dir, lock=lock, wanted=wanted))
         stack.enter_context(published(address_file, running.environment))
         environment = {**os.environ, **given, **running.environment, "GOALPOST_DATA_DIR": str(data_dir)}
+        if has_tls:
+            environment["GOALPOST_SDK_DOMAINS"] = ",".join(tls_domains())
         if "DATABASE_URL" in given:
             await_database(given["DATABASE_URL"])
         prepare(environment, lock)
-        children = stack.enter_context(group(environment, lock))
-        watch([*supervise_servers(running, data_dir, lock), *children], begun)
+        children = stack.enter_context(group(environment, lock, files))
+        watch([*supervise_servers(running, data_dir, lock), *children], begun, files)
 
 
-def refuse_taken_port(host: str, port: int) -> None:
+def prepare_tls(data_dir: Path) -> "Certificates":
+    """Return the certificates for the names of SDKs. Raises StartRefusedError if a port of SDKs cannot be had."""
+    from api.runtime.certificates import make_certificates  # noqa: PLC0415 - the image for production lacks its library
+
+    for port in TLS_PORTS:
+        refuse_taken_port(tls_host(), port, TLS_HINT)
+    return make_certificates(data_dir / "tls", hosts_of(tls_domains()))
+
+
+def tls_domains() -> list[str]:
+    return settings.SDK_DOMAINS or [TLS_DOMAIN]
+
+
+def tls_host() -> str:
+    return settings.HOST if ":" not in settings.HOST else f"[{settings.HOST}]"
+
+
+def refuse_taken_port(host: str, port: int, hint: str = "stop what uses it, or set another GOALPOST_PORT") -> None:
+    host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that linger do not take the port
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise StartRefusedError(
-                f"cannot listen on {host}:{port} ({error.strerror}): stop what uses it, or set another GOALPOST_PORT"
-            ) from error
+            raise StartRefusedError(f"cannot listen on {host}:{port} ({error.strerror}): {hint}") from error
 
 
 def addresses_given(address_file: Path) -> dict[str, str]:
@@ -167,8 +210,8 @@ def prepare(environment: Mapping[str, str], lock: int) -> None:
 
 
 @contextlib.contextmanager
-def group(environment: Mapping[str, str], lock: int) -> Iterator[list[SupervisedProgram]]:
-    """Run web, worker and beat. Their lines appear on our output behind their names."""
+def group(environment: Mapping[str, str], lock: int, files: "Certificates | None") -> Iterator[list[SupervisedProgram]]:
+    """Run web, worker and beat, and TLS if there are certificates. Their lines are printed after their names."""
     group: list[SupervisedProgram] = []
     printers: list[threading.Thread] = []
 
@@ -194,8 +237,10 @@ def group(environment: Mapping[str, str], lock: int) -> Iterator[list[Supervised
         return SupervisedProgram(name, start_again, last_lines=lambda: " | ".join(last_lines) or "none")
 
     try:
-        for name, command in (("web", web_command()), ("worker", worker_command()), ("beat", beat_command())):
-            group.append(keep(name, command))
+        commands = {"web": web_command(), "worker": worker_command(), "beat": beat_command()}
+        if files is not None:
+            commands["tls"] = tls_command(files)
+        group.extend(keep(name, command) for name, command in commands.items())
         yield group
     finally:
         stop([program.child for program in group], within=STOP_SECONDS)
@@ -228,7 +273,7 @@ def repeat_lines(name: str, lines: IO[bytes], last_lines: deque[str]) -> None:
             say(f"{name:6} | {line}")
 
 
-def watch(programs: Sequence[SupervisedProgram], begun: float) -> None:
+def watch(programs: Sequence[SupervisedProgram], begun: float, files: "Certificates | None") -> None:
     """Print once that all is ready, and start programs again that end by themselves.
 
     Raises StartRefusedError if a program ends again and again, or the web never becomes ready.
@@ -243,6 +288,8 @@ def watch(programs: Sequence[SupervisedProgram], begun: float) -> None:
             is_ready = answers_ready()
             if is_ready:
                 print_banner(time.monotonic() - begun)
+                if files is not None:
+                    print_tls(files)
             elif time.monotonic() > deadline:
                 raise StartRefusedError(
                     f"the web server does not become ready: see {base_url()}/health/ready and the log"
@@ -273,6 +320,17 @@ def print_banner(seconds: float) -> None:
         f"              POST {base_url()}/v1/track, /v1/batch, … (SDKs and plain HTTP, with a write key)\n"
         f"  first site  {settings.DATA_DIR / 'first-site.env'} (its secrets and the admin's password)\n"
         f"  Ctrl-C stops everything; the data stays in {settings.DATA_DIR}"
+    )
+
+
+def print_tls(files: "Certificates") -> None:
+    names = hosts_of(tls_domains())
+    say(
+        f"  TLS         https://api.{tls_domains()[0]}/admin/, and SDKs with the network domain {tls_domains()[0]}\n"
+        f"  hosts file  {settings.HOST} {' '.join(names)}\n"
+        "  clients     must trust the authority of this installation:\n"
+        f"              SSL_CERT_FILE={files.authority} REQUESTS_CA_BUNDLE={files.authority} (Python)\n"
+        f"              NODE_EXTRA_CA_CERTS={files.authority} (Node.js)"
     )
 
 

@@ -44,6 +44,22 @@ def erase(site: Site, id_: str, *, by: str, now: datetime) -> Erasure | None:
 
     After the first commit, events that name the person are dropped. Raises TooManyIdentitiesError.
     """
+    erasure = begin(site, id_, by=by, now=now)
+    if erasure is None:
+        return None
+    try:
+        step(erasure, now=now)
+    except OperationalError:  # a deadlock with a worker; the sweep begins with it
+        log.warning("erasure.delayed", erasure=erasure.pk)
+    erasure.refresh_from_db()
+    return erasure
+
+
+def begin(site: Site, id_: str, *, by: str, now: datetime) -> Erasure | None:
+    """Insert the receipt of a person, whose events are dropped after the commit. Return None for an unknown id.
+
+    A worker does the rest. Raises TooManyIdentitiesError.
+    """
     identities = find_person(site.pk, [id_], most=MOST_IDENTITIES + 1)
     if not identities:
         return None
@@ -56,11 +72,6 @@ def erase(site: Site, id_: str, *, by: str, now: datetime) -> Erasure | None:
         Suppression.objects.bulk_create(
             [Suppression(site=site, erasure=erasure, hash=hash_) for hash_ in hashes], ignore_conflicts=True
         )
-    try:
-        step(erasure, now=now)
-    except OperationalError:  # a deadlock with a worker; the sweep begins with it
-        log.warning("erasure.delayed", erasure=erasure.pk)
-    erasure.refresh_from_db()
     return erasure
 
 

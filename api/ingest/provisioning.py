@@ -27,6 +27,24 @@ RULES_OF_KIND: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
     )
 }
 
+# The fields of a site that its owners change.
+SITE_SETTINGS: Final = tuple(
+    field.name
+    for field in Site._meta.concrete_fields  # noqa: SLF001 - documented
+    if field.editable and not field.primary_key and field.name != "sitecode"
+)
+# Changing these does not change how events are interpreted.
+WITHOUT_MEANING: Final = {
+    "name",
+    "goals_per_10_seconds",
+    "goals_per_hour",
+    "max_waiting_names",
+    "keeps_done_days",
+    "public_traits",
+    "requires_token",
+    "visits_require_token",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class NewCredential:
@@ -44,6 +62,23 @@ def create_site(*, name: str, sitecode: str = "", write_key: str = "", public_tr
         site.save()
         add_destination(site, write_key=write_key)
     return site
+
+
+def change_site(site: Site, *, fields: Mapping[str, Any], now: datetime) -> None:
+    """Change settings of a site. Raises ValidationError."""
+    for name, value in fields.items():
+        setattr(site, name, value)
+    site.full_clean()
+    with transaction.atomic():
+        if fields:
+            site.save(update_fields=list(fields))
+        note_site_changed(site.pk, fields, now=now)
+
+
+def note_site_changed(site_id: int, names: Collection[str], *, now: datetime) -> None:
+    """Note that these settings of a site changed, which may change what its events mean."""
+    if set(names) - WITHOUT_MEANING:
+        note_rules_changed(site_id, now=now)
 
 
 def add_destination(site: Site, *, write_key: str = "") -> Source:
@@ -145,6 +180,18 @@ def create_credential(
     return NewCredential(credential, secret)
 
 
+def change_scopes(credential: Credential, scopes: Collection[str]) -> None:
+    """Replace the scopes of a credential within 5 s. Raises ValidationError as `read_scopes` does."""
+    credential.scopes = read_scopes(scopes)
+    credential.save(update_fields=["scopes"])
+
+
+def revoke_credential(credential: Credential, *, now: datetime) -> None:
+    """Refuse a credential everywhere within 5 s."""
+    credential.revoked_at = now
+    credential.save(update_fields=["revoked_at"])
+
+
 def read_scopes(given: Collection[str]) -> list[str]:
     """Return each scope once, in the order of the pages. Raises ValidationError for none or an unknown one."""
     if not given or not set(given) <= set(Scope.values):
@@ -152,12 +199,14 @@ def read_scopes(given: Collection[str]) -> list[str]:
     return [scope for scope in Scope.values if scope in given]
 
 
-def rotate_secret(credential: Credential, *, now: datetime, overlap: timedelta = timedelta()) -> NewCredential:
+def rotate_secret(
+    credential: Credential, *, now: datetime, overlap: timedelta = timedelta(), secret: str = ""
+) -> NewCredential:
     """Give a credential a new secret. The previous secret and its access tokens end after `overlap`, or within 5 s.
 
     A secret that was already the previous one stops working immediately.
     """
-    secret = generate_secret()
+    secret = secret or generate_secret()
     with transaction.atomic():
         # Lock it, so that of two concurrent rotations both secrets work: the first becomes the previous one.
         before = Credential.objects.select_for_update().get(pk=credential.pk).secret_hash

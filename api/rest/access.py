@@ -24,14 +24,11 @@ from api.http.credentials import (
 from api.http.key_usage import UsedKey, record_use
 from api.http.refused_keys import KeyProblem, record_refused_key
 from api.http.tokens import live_tokens, with_open_sites
-from api.models import AuditEntry, Role, Scope, Site, TokenScope
+from api.models import AuditEntry, ManagementToken, Role, Scope, Site, TokenScope
 from api.models.audit import write_audit
 from api.models.keys import SCOPES_OF_ROLE
 
-if TYPE_CHECKING:
-    from django.contrib.auth.models import User
-
-    # It reads the settings, which name this module.
+if TYPE_CHECKING:  # it reads the settings, which name this module
     from rest_framework.views import APIView
 
 Row = TypeVar("Row", bound=Model)
@@ -48,7 +45,7 @@ class Caller:
     role: Role
     scopes: frozenset[TokenScope]
     site_ids: frozenset[int]
-    user: "User | None" = None  # of a token
+    token: ManagementToken | None = None
 
     @property
     def granted(self) -> list[TokenScope]:
@@ -110,7 +107,7 @@ def find_token(value: str) -> Caller:
         Role(token.role),
         frozenset(token.granted),
         frozenset(open_sites),
-        token.user,
+        token,
     )
 
 

@@ -6,12 +6,11 @@ from typing import Any, Literal, cast
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from api.rest.reading import Query
+from api.rest.reading import PageQuery
 from goals.list_order import ORDERINGS
 from goals.models import GOAL_NAME_LENGTH, Goal, GoalBinding
 
 TAGS_LIMIT = 100
-PAGE_LIMIT = 200
 
 
 class TagNames(serializers.ListField):
@@ -119,7 +118,7 @@ class GoalChange(GoalFields):
         return attrs
 
 
-class GoalQuery(Query):
+class GoalQuery(PageQuery):
     """The filters, the order and the page of a list of goals."""
 
     tag = serializers.ListField(
@@ -148,5 +147,3 @@ class GoalQuery(Query):
         max_length=3,
         help_text="The currency of the order `revenue`. Default: the currency of most goals.",
     )
-    page = serializers.IntegerField(default=1, min_value=1, help_text="From 1. A page beyond the last is empty.")
-    perPage = serializers.IntegerField(default=50, min_value=1, max_value=PAGE_LIMIT)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -17,13 +17,12 @@ from api.models.audit import audit_values, write_audit
 from api.rest import idempotency
 from api.rest.access import caller_of, open_site, visible_sites
 from api.rest.goal_shapes import GoalChange, GoalQuery, GoalShape, NewGoal
+from api.rest.reading import first_row, page_headers
 from api.rest.schema import PAGE_HEADERS, answers
 from goals import catalogue
 from goals.list_order import GoalOrder, find_goals
 from goals.models import Goal
 from goals.queries import GoalFilter, find_live_goal
-
-FARTHEST: Final = 2**31  # more goals than any site has
 
 
 @extend_schema(tags=["goals"])
@@ -52,12 +51,10 @@ class Goals(ViewSet):
             ),
             now=timezone.now(),
             order=GoalOrder(key, is_descending, query.get("currency", "")),
-            offset=min((query["page"] - 1) * per_page, FARTHEST),
+            offset=first_row(query),
             limit=per_page,
         )
-        # In headers: an array is what Kameleoon's clients expect.
-        counts = {"Page": -(-found.total // per_page), "Total": found.total}
-        headers = {f"X-Pagination-{name}-Count": str(count) for name, count in counts.items()}
+        headers = page_headers(found.total, per_page=per_page)
         return Response([shape(goal) for goal in found.goals], headers=headers)
 
     @extend_schema(

@@ -74,6 +74,10 @@ class EventTypeField(serializers.ChoiceField):
         return super().to_internal_value(data.strip().lower() if isinstance(data, str) else data)
 
 
+PAGE_LIMIT: Final = 200
+FARTHEST: Final = 2**31  # more rows than any list has
+
+
 class Query(serializers.Serializer[Any]):
     """The parameters of a list."""
 
@@ -97,3 +101,21 @@ class Query(serializers.Serializer[Any]):
         query.is_valid(raise_exception=True)
         read: dict[str, Any] = query.validated_data
         return read
+
+
+class PageQuery(Query):
+    """The page of a list."""
+
+    page = serializers.IntegerField(default=1, min_value=1, help_text="From 1. A page beyond the last is empty.")
+    perPage = serializers.IntegerField(default=50, min_value=1, max_value=PAGE_LIMIT)  # noqa: N815 - the wire's name
+
+
+def first_row(query: Mapping[str, Any]) -> int:
+    """Return the offset of the first row of a page."""
+    return min((int(query["page"]) - 1) * int(query["perPage"]), FARTHEST)
+
+
+def page_headers(total: int, *, per_page: int) -> dict[str, str]:
+    """Return the headers that count pages and rows. In headers, because Kameleoon's clients expect an array."""
+    counts = {"Page": -(-total // per_page), "Total": total}
+    return {f"X-Pagination-{name}-Count": str(count) for name, count in counts.items()}

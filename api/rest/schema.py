@@ -36,14 +36,14 @@ PAGE_HEADERS: Final = [
         response=[200],
         description=f"The number of {things}.",
     )
-    for name, things in (("Page", "pages"), ("Total", "goals on all pages"))
+    for name, things in (("Page", "pages"), ("Total", "rows on all pages"))
 ]
 ERROR_STATUSES: Final = {
     400: "The body, a parameter or a field is wrong; the message names it.",
     401: "The credential or token is missing or not valid.",
     403: "The scopes of the token or credential are not enough; the message names the one that is needed.",
     404: "Nothing is at this address, or the credential does not open it.",
-    409: "Another goal of the site has this name, or another request had this `Idempotency-Key`.",
+    409: "It contradicts what exists, or another request had this `Idempotency-Key`; the code says which.",
     429: "Too many requests with this credential. Try again after `Retry-After` seconds.",
     503: "The database cannot be reached. Try again after `Retry-After` seconds.",
 }

@@ -7,12 +7,19 @@ from django.http import HttpResponseBase
 from django.urls import URLPattern, path, register_converter
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
+from api.rest.alerts import Alerts
+from api.rest.audit_log import AuditLog
 from api.rest.conversions import GoalConversions, VisitorConversions
+from api.rest.credentials import Credentials
 from api.rest.goal_breakdowns import GoalBreakdown
 from api.rest.goals import Goals
+from api.rest.members import SiteMembers
 from api.rest.messages import TraceOfMessage, TraceOfMessageId, WhyNot
+from api.rest.people import Erasures, OnePerson, People, PersonExport
+from api.rest.personas import GroupMembers, Groups, GroupTraits, PersonaMembers, Personas
 from api.rest.rules import SiteRules, WhatIf
 from api.rest.schema import Schema
+from api.rest.sites import Sites
 from api.rest.sources import Sources, WriteKeys
 
 
@@ -57,6 +64,34 @@ PATHS: dict[str, Callable[..., HttpResponseBase]] = {
     "sources/<number:source_id>": Sources.as_view({"get": "retrieve", "patch": "partial_update"}),
     "sources/<number:source_id>/write-keys": WriteKeys.as_view({"post": "rotate"}),
     "sources/<number:source_id>/write-keys/<slug:key>": WriteKeys.as_view({"delete": "revoke"}),
+    "sites": Sites.as_view({"get": "list", "post": "create"}),
+    "sites/<slug:sitecode>": Sites.as_view({"get": "retrieve", "patch": "partial_update"}),
+    "sites/<slug:sitecode>/alerts": Alerts.as_view({"get": "list", "post": "create"}),
+    "sites/<slug:sitecode>/alerts/<number:alert_id>": Alerts.as_view(
+        {"get": "retrieve", "patch": "partial_update", "delete": "destroy"}
+    ),
+    "sites/<slug:sitecode>/alerts/<number:alert_id>/test": Alerts.as_view({"post": "test"}),
+    "sites/<slug:sitecode>/audit-log": AuditLog.as_view(),
+    "sites/<slug:sitecode>/credentials": Credentials.as_view({"get": "list", "post": "create"}),
+    "sites/<slug:sitecode>/credentials/<number:credential_id>": Credentials.as_view(
+        {"patch": "partial_update", "delete": "destroy"}
+    ),
+    "sites/<slug:sitecode>/credentials/<number:credential_id>/secret": Credentials.as_view({"post": "rotate"}),
+    "sites/<slug:sitecode>/erasures": Erasures.as_view({"get": "list", "post": "create"}),
+    "sites/<slug:sitecode>/erasures/<number:erasure_id>": Erasures.as_view({"get": "retrieve"}),
+    "sites/<slug:sitecode>/erasures/<number:erasure_id>/allow": Erasures.as_view({"post": "allow"}),
+    "sites/<slug:sitecode>/groups": Groups.as_view(),
+    "sites/<slug:sitecode>/groups/<anything:group_id>/members": GroupMembers.as_view(),
+    "sites/<slug:sitecode>/groups/<anything:group_id>/traits": GroupTraits.as_view(),
+    "sites/<slug:sitecode>/members": SiteMembers.as_view({"get": "list"}),
+    "sites/<slug:sitecode>/members/<number:member_id>": SiteMembers.as_view(
+        {"patch": "partial_update", "delete": "destroy"}
+    ),
+    "sites/<slug:sitecode>/people": People.as_view(),
+    "sites/<slug:sitecode>/person": OnePerson.as_view(),
+    "sites/<slug:sitecode>/person/export": PersonExport.as_view(),
+    "sites/<slug:sitecode>/personas": Personas.as_view(),
+    "sites/<slug:sitecode>/personas/<anything:name>/members": PersonaMembers.as_view(),
     "sites/<slug:sitecode>/rules": SiteRules.as_view(),
     "sites/<slug:sitecode>/rules/what-if": WhatIf.as_view(),
     "visitors/<anything:code>/conversions": VisitorConversions.as_view(),

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.test import Client
 
 from api.http.credentials import encode_api_key
@@ -34,6 +34,8 @@ class Caller:
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         headers = {"authorization": self.authorization, **headers}
         response = self.client.generic(method, path, content, content_type="application/json", headers=headers)
+        if isinstance(response, StreamingHttpResponse):
+            response = HttpResponse(response.getvalue(), status=response.status_code, headers=dict(response.headers))
         assert isinstance(response, HttpResponse)
         return response
 

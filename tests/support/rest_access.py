@@ -4,12 +4,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from django.contrib.auth.models import User
+
 from api.http.tokens import make_token
 from api.ingest.provisioning import create_source
-from api.models import Site, TokenScope
+from api.models import Alert, Erasure, Membership, Site, TokenScope
 from api.rest.urls import PATHS
 from tests.support.management_api import Caller, make_goal
-from tests.world import SITECODE, World, owner_of
+from tests.world import SITECODE, START, World, owner_of
 
 OPEN: Final = {"GET docs", "GET schema"}  # without a token
 NOT_FOUND: Final = 404
@@ -25,6 +27,7 @@ class Operation:
     status: int = 200
     query: str = ""
     elsewhere: int | str = NOT_FOUND  # the answer to a caller of another site
+    by_superuser: bool = False
 
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
@@ -46,6 +49,37 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "PATCH sources/<number:source_id>": Operation("admin", {"name": "Renamed"}),
     "POST sources/<number:source_id>/write-keys": Operation("admin", {"overlapHours": 1}, 201),
     "DELETE sources/<number:source_id>/write-keys/<slug:key>": Operation("admin", status=204),
+    "GET sites": Operation("read", elsewhere=NOTHING),
+    "POST sites": Operation("admin", {"name": "New"}, 201, by_superuser=True, elsewhere=403),
+    "GET sites/<slug:sitecode>": Operation("read"),
+    "PATCH sites/<slug:sitecode>": Operation("admin", {"name": "Renamed"}),
+    "GET sites/<slug:sitecode>/alerts": Operation("admin"),
+    "POST sites/<slug:sitecode>/alerts": Operation("admin", {"name": "Quota", "condition": "quota"}, 201),
+    "GET sites/<slug:sitecode>/alerts/<number:alert_id>": Operation("admin"),
+    "PATCH sites/<slug:sitecode>/alerts/<number:alert_id>": Operation("admin", {"isEnabled": False}),
+    "DELETE sites/<slug:sitecode>/alerts/<number:alert_id>": Operation("admin", status=204),
+    "POST sites/<slug:sitecode>/alerts/<number:alert_id>/test": Operation("admin"),
+    "GET sites/<slug:sitecode>/credentials": Operation("admin"),
+    "POST sites/<slug:sitecode>/credentials": Operation("admin", {"name": "CI", "scopes": ["send"]}, 201),
+    "PATCH sites/<slug:sitecode>/credentials/<number:credential_id>": Operation("admin", {"scopes": ["read"]}),
+    "DELETE sites/<slug:sitecode>/credentials/<number:credential_id>": Operation("admin", status=204),
+    "POST sites/<slug:sitecode>/credentials/<number:credential_id>/secret": Operation("admin", {}, 201),
+    "GET sites/<slug:sitecode>/members": Operation("admin"),
+    "PATCH sites/<slug:sitecode>/members/<number:member_id>": Operation("admin", {"role": "editor"}),
+    "DELETE sites/<slug:sitecode>/members/<number:member_id>": Operation("admin", status=204),
+    "GET sites/<slug:sitecode>/audit-log": Operation("admin"),
+    "GET sites/<slug:sitecode>/erasures": Operation("read"),
+    "POST sites/<slug:sitecode>/erasures": Operation("admin", {"id": "user-1"}, 201),
+    "GET sites/<slug:sitecode>/erasures/<number:erasure_id>": Operation("read"),
+    "POST sites/<slug:sitecode>/erasures/<number:erasure_id>/allow": Operation("admin"),
+    "GET sites/<slug:sitecode>/groups": Operation("read"),
+    "GET sites/<slug:sitecode>/groups/<anything:group_id>/members": Operation("read:personal"),
+    "GET sites/<slug:sitecode>/groups/<anything:group_id>/traits": Operation("read:personal"),
+    "GET sites/<slug:sitecode>/people": Operation("read:personal", query="search=user-1"),
+    "GET sites/<slug:sitecode>/person": Operation("read:personal", query="id=user-1"),
+    "GET sites/<slug:sitecode>/person/export": Operation("read:personal", query="id=user-1"),
+    "GET sites/<slug:sitecode>/personas": Operation("read"),
+    "GET sites/<slug:sitecode>/personas/<anything:name>/members": Operation("read:personal"),
     "GET sites/<slug:sitecode>/rules": Operation("read"),
     "PUT sites/<slug:sitecode>/rules": Operation("admin", {"rules": []}),
     "POST sites/<slug:sitecode>/rules/what-if": Operation("read:personal", {"rules": []}),
@@ -65,6 +99,14 @@ def list_operations() -> Iterator[str]:
 def make_places(world: World) -> dict[str, str]:
     """Make a row of each kind, and return the values of the parameters in paths."""
     world.track("Buy")
+    world.send(world.event("group", event=None, groupId="acme/1", properties={"plan": "gold"}))
+    world.send(enter_persona(world, "big/spenders"))
+    erasure = Erasure.objects.create(
+        site=world.site, erased_by="ada", created_at=START, hashes=[], sought=[], finished_at=START
+    )
+    alert = Alert.objects.create(site=world.site, name="Quota", condition="quota", emails=["a@example.com"])
+    teammate = User.objects.create_user("teammate")
+    member = Membership.objects.create(user=teammate, site=world.site, role="viewer")
     source = create_source(world.site, name="Web", kind="server", write_key="a_write_key")
     return {
         "goal_id": str(make_goal(world, "Bought").pk),
@@ -73,7 +115,19 @@ def make_places(world: World) -> dict[str, str]:
         "sitecode": SITECODE,
         "number": str(world.last_message().pk),
         "code": "user-1",
+        "alert_id": str(alert.pk),
+        "credential_id": str(world.credential.pk),
+        "member_id": str(member.pk),
+        "erasure_id": str(erasure.pk),
+        "group_id": "acme%2F1",
+        "name": "big%2Fspenders",
     }
+
+
+def enter_persona(world: World, name: str) -> dict[str, Any]:
+    """Return the event of a person who enters a persona."""
+    context = {"personas": {"computation_class": "audience", "computation_key": name}}
+    return world.event(event="Audience Entered", properties={name: True}, context=context)
 
 
 def fill(path: str, places: Mapping[str, str]) -> str:
@@ -83,10 +137,11 @@ def fill(path: str, places: Mapping[str, str]) -> str:
     return "/api/" + head[0] + "".join(places[name.partition(":")[2]] + tail for name, _, tail in rest)
 
 
-def holder_of(world: World, *scopes: str, site: Site | None = None) -> Caller:
+def holder_of(world: World, *scopes: str, site: Site | None = None, is_superuser: bool = False) -> Caller:
     """Return a caller whose token has these scopes in a site, all of them if none is given."""
     of = site or world.site
-    _, value = make_token(
-        [of], description="CI", scopes=scopes or TokenScope.values, made_by=owner_of(of), expires_at=None
-    )
+    user = owner_of(of)
+    if is_superuser:
+        User.objects.filter(pk=user.pk).update(is_superuser=True)
+    _, value = make_token([of], description="CI", scopes=scopes or TokenScope.values, made_by=user, expires_at=None)
     return Caller(f"Bearer {value}", world.credential)

@@ -14,22 +14,19 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from api.alerts import outbox, webhook
+from api.alerts import editing, outbox, webhook
 from api.alerts.channels import CHANNELS
-from api.alerts.conditions import CONDITIONS, describe, explain
+from api.alerts.conditions import CONDITIONS, explain
+from api.alerts.editing import describe_condition, read_values
 from api.http.wording import count_of
 from api.models import Alert, AlertDelivery, Role, Site, make_signing_secret
-from api.models.audit import audit_values, write_audit
+from api.models.audit import write_audit
 from api.pages.access import get_in_site, show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.fields import lines_field
 from api.pages.query_form import read_id
 
 PAGE: Final = 50
-MOST_ALERTS: Final = 50  # of a site
-ADDRESSES: Final = tuple(channel.column for channel in CHANNELS.values())
-FIELDS: Final = ("name", "condition", "threshold", "source", *ADDRESSES, "is_enabled")
-STATE: Final = ("firing_since", "held_at", "notified_at")  # the worker writes these
 
 
 def make_field(field: Any, **options: Any) -> Any:
@@ -39,7 +36,7 @@ def make_field(field: Any, **options: Any) -> Any:
 class AlertForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameters at run time
     class Meta:
         model = Alert
-        fields = FIELDS
+        fields = editing.FIELDS
         formfield_callback = make_field
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -65,10 +62,10 @@ class AlertForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no paramete
             self.cleaned_data["source"] = None
         if kind is None or "threshold" in self.errors:
             return
-        if kind.most is None:
-            self.cleaned_data["threshold"] = None
-        elif threshold is None or not 0 < threshold <= kind.most:
-            self.add_error("threshold", f"Enter a number above 0, {kind.most:,} at most.")
+        try:
+            self.cleaned_data["threshold"] = editing.clean_threshold(condition or "", threshold)
+        except forms.ValidationError as error:
+            self.add_error("threshold", error)
 
 
 @site_page(Role.OWNER)
@@ -113,9 +110,7 @@ def change_alerts(request: HttpRequest, site: Site) -> HttpResponseBase:
         messages.success(request, "Secret rotated. It signs every request from now on.")
         return redirect("pages:settings-alert", site.sitecode, alert.pk)
     elif do == "delete":
-        with transaction.atomic():
-            write_audit(request.user, site, f"Deleted the alert {alert.pk} “{alert}”", read_values(alert), None)
-            alert.delete()
+        editing.delete_alert(alert, by=request.user)
         messages.success(request, f"Alert “{alert}” and its notification history deleted.")
     return redirect("pages:settings-alerts", site.sitecode)
 
@@ -185,8 +180,8 @@ def switch(request: HttpRequest, alert: Alert) -> None:
     before = {"is_enabled": alert.is_enabled}
     with transaction.atomic():
         alert.is_enabled = not alert.is_enabled
-        forget_state(alert)
-        alert.save(update_fields=["is_enabled", *STATE])
+        alert.firing_since = alert.held_at = alert.notified_at = None
+        alert.save(update_fields=["is_enabled", *editing.STATE])
         write_audit(
             request.user,
             alert.site,
@@ -196,21 +191,22 @@ def switch(request: HttpRequest, alert: Alert) -> None:
         )
 
 
-def forget_state(alert: Alert) -> None:
-    alert.firing_since = alert.held_at = alert.notified_at = None
-
-
 @site_page(Role.OWNER)
 def edit_alert(request: HttpRequest, site: Site, alert_id: int | None = None) -> HttpResponseBase:
     alert = get_in_site(Alert, site, str(alert_id)) if alert_id is not None else None
     before = read_values(alert) if alert else None
     form = AlertForm(request.POST or None, instance=alert or Alert(site=site))
     if request.method == "POST" and form.is_valid():
-        if alert is None and site.alerts.count() >= MOST_ALERTS:
-            form.add_error(None, f"A site has {MOST_ALERTS} alerts at most.")
-        else:
-            save(request, site, form, before)
+        edited = form.save(commit=False)
+        try:
+            if before is None:
+                editing.create_alert(edited, by=request.user)
+            else:
+                editing.change_alert(edited, form.changed_data, before=before, by=request.user)
+            messages.success(request, "Alert saved. It is checked every 30 seconds.")
             return redirect("pages:settings-alerts", site.sitecode)
+        except editing.TooManyAlertsError:
+            form.add_error(None, editing.TOO_MANY)
     return show(
         request,
         "pages/settings/alert.html",
@@ -224,38 +220,6 @@ def edit_alert(request: HttpRequest, site: Site, alert_id: int | None = None) ->
     )
 
 
-def save(request: HttpRequest, site: Site, form: AlertForm, before: dict[str, Any] | None) -> None:
-    with transaction.atomic():
-        alert = form.save(commit=False)
-        if before is None:
-            alert.save()
-            write_audit(request.user, site, f"Created the alert {alert.pk} “{alert}”", None, read_values(alert))
-        else:
-            forgets = not alert.is_enabled or bool({"condition", "source"} & set(form.changed_data))
-            if forgets:
-                forget_state(alert)
-            alert.save(update_fields=[*FIELDS, *(STATE if forgets else ())])  # the worker writes the state meanwhile
-            was, is_now = audit_values(before, read_values(alert))
-            if was:
-                write_audit(request.user, site, f"Changed the alert {alert.pk} “{alert}”", was, is_now)
-    messages.success(request, "Alert saved. It is checked every 30 seconds.")
-
-
-def describe_condition(alert: Alert) -> str:
-    words = describe(alert.condition, alert.threshold)
-    return f"{words}: {alert.source.name}" if alert.source else words
-
-
 def describe_addresses(alert: Alert) -> str:
     counts = [(channel, len(channel.addresses(alert))) for channel in CHANNELS.values()]
     return ", ".join(count_of(count, *channel.nouns) for channel, count in counts if count)
-
-
-def read_values(alert: Alert) -> dict[str, Any]:
-    """Return what the audit log keeps of an alert."""
-    return {
-        "name": alert.name,
-        "condition": describe_condition(alert),
-        **{str(code): channel.audit_value(alert) for code, channel in CHANNELS.items()},
-        "is_enabled": alert.is_enabled,
-    }

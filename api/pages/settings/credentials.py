@@ -15,7 +15,13 @@ from django.views.decorators.http import require_POST
 
 from api.http.credentials import encode_api_key
 from api.http.wording import count_of
-from api.ingest.provisioning import NewCredential, create_credential, read_scopes, rotate_secret
+from api.ingest.provisioning import (
+    NewCredential,
+    create_credential,
+    read_scopes,
+    revoke_credential,
+    rotate_secret,
+)
 from api.insight.key_usage import describe_changes, describe_events, describe_use
 from api.models import Credential, ManagementToken, Role, Scope, Site, Source
 from api.models.audit import write_audits
@@ -88,8 +94,7 @@ def change_credentials(request: HttpRequest, site: Site) -> HttpResponseBase:  #
         if do == "revoke" and credential.revoked_at is None:
             if not is_confirmed(request):
                 return ask_revoke(request, site, credential)
-            credential.revoked_at = timezone.now()
-            credential.save(update_fields=["revoked_at"])
+            revoke_credential(credential, now=timezone.now())
             action = f"Revoked the credential {credential.client_id}"
             write_audits(
                 request.user, credential.sites.all(), action, {"revoked": None}, {"revoked": credential.revoked_at}

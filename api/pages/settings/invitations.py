@@ -16,6 +16,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 
+from api.http.memberships import removed
 from api.models import AuditEntry, Membership, Role, Site
 from api.models.audit import write_audit
 from api.pages.access import show
@@ -23,11 +24,6 @@ from api.pages.access import show
 DAYS: Final = 7
 ACCEPTED: Final = "Accepted an invitation"
 SALT: Final = "api.pages.joining"  # invitations that were sent depend on it
-
-
-def removed(username: str) -> str:
-    """Return the audit entry of a removed member, which ends earlier invitations."""
-    return f"Removed the member {username}"
 
 
 def invitation(request: HttpRequest, site: Site, username: str, role: str) -> str:

@@ -12,7 +12,8 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 import names
-from api.http.tokens import describe, ended, tokens_that_end
+from api.http import memberships
+from api.http.tokens import ended, tokens_that_end
 from api.http.wording import count_of
 from api.insight.key_usage import describe_changes, describe_use
 from api.models import ManagementToken, Membership, Role, Site
@@ -20,12 +21,11 @@ from api.models.audit import write_audit
 from api.pages.access import show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.query_form import read_id
-from api.pages.settings.invitations import DAYS, invitation, removed
+from api.pages.settings.invitations import DAYS, invitation
 
 LONGEST_USERNAME: Final = 150  # Django's
 MOST_TOKENS: Final = 20  # of a member, on the page that asks before the removal
 NOT_A_MEMBER: Final = "This user is not a member any more."
-LAST_OWNER: Final = "This is the last owner. Make another member an owner first."
 
 
 @site_page(Role.OWNER)
@@ -107,34 +107,21 @@ def find_member(site: Site, number: str) -> Membership | None:
     return site.memberships.filter(pk=read_id(number) or 0).select_related("user").first()
 
 
-def is_last_owner(membership: Membership) -> bool:
-    """Return True if no other active user owns the site. One query."""
-    owners = membership.site.memberships.filter(role=Role.OWNER, user__is_active=True)
-    return list(owners) == [membership]
-
-
 def change_role(request: HttpRequest, site: Site, member: str, role: str) -> str:
     """Change a role and return why that failed, empty if it did not."""
     membership = find_member(site, member)
     if membership is None:
         return NOT_A_MEMBER
-    if role != Role.OWNER and is_last_owner(membership):
-        return LAST_OWNER
-    name, before = membership.user.get_username(), {"role": membership.role}
-    if membership.role != role:
-        ending = tokens_that_end([membership.user_id], site=site)
-        ending = [token for token in ending if not Role(role).includes(Role(token.role))]
-        membership.role = role
-        membership.save(update_fields=["role"])
-        write_audit(request.user, site, f"Changed the role of {name}", before, {"role": role})
-        audit_end(request, site, name, ending)
+    try:
+        ending = memberships.change_role(membership, Role(role), by=request.user)
+    except memberships.LastOwnerError as error:
+        return str(error)
+    announce_end(request, membership.user.get_username(), ending)
     return ""
 
 
-def audit_end(request: HttpRequest, site: Site, name: str, ending: list[ManagementToken]) -> None:
-    """Audit the tokens that ended here with a role or a membership, and name them to the owner."""
-    for token in ending:
-        write_audit(request.user, site, f"Ended the management token {token.pk} of {name} here", describe(token), None)
+def announce_end(request: HttpRequest, name: str, ending: list[ManagementToken]) -> None:
+    """Name the tokens that ended here with a role or a membership to the owner."""
     if ending:
         messages.warning(request, f"{ended(ending, name)} here. To keep one, take it over under Tokens.")
 
@@ -142,16 +129,13 @@ def audit_end(request: HttpRequest, site: Site, name: str, ending: list[Manageme
 def remove(request: HttpRequest, site: Site, member: str) -> HttpResponseBase:
     """Remove a member after a confirmation."""
     membership = find_member(site, member)
-    if membership is None or is_last_owner(membership):
-        messages.error(request, LAST_OWNER if membership else NOT_A_MEMBER)
+    if membership is None or memberships.is_last_owner(membership):
+        messages.error(request, memberships.LAST_OWNER if membership else NOT_A_MEMBER)
     elif not is_confirmed(request):
         return ask_remove(request, site, membership)
     else:
-        name, before = membership.user.get_username(), {"role": membership.role}
-        ending = tokens_that_end([membership.user_id], site=site)
-        membership.delete()
-        write_audit(request.user, site, removed(name), before, None)
-        audit_end(request, site, name, ending)
+        name = membership.user.get_username()
+        announce_end(request, name, memberships.remove_member(membership, by=request.user))
         messages.success(request, f"{name} removed. They can't see this site any more.")
     return redirect("pages:settings-members", site.sitecode)
 

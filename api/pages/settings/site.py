@@ -12,7 +12,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from api.ingest.provisioning import note_rules_changed
+from api.ingest.provisioning import note_site_changed
 from api.models import Role, Site
 from api.models.audit import audit_values, write_audit
 from api.pages.access import show, site_page
@@ -33,15 +33,6 @@ PARTS: Final = (
     ("Remote data", ("public_traits", "requires_token", "visits_require_token")),
     ("Special event names", LISTS[1:]),
 )
-# Changing these does not change how events are interpreted.
-WITHOUT_MEANING: Final = {
-    "name",
-    *PARTS[2][1],
-    "keeps_done_days",
-    "public_traits",
-    "requires_token",
-    "visits_require_token",
-}
 
 
 def make_field(field: Any, **options: Any) -> Any:
@@ -82,8 +73,7 @@ def save_settings(request: HttpRequest, site: Site) -> HttpResponseBase:
         saved = form.save()
         was, is_now = audit_values(before, model_to_dict(saved, SiteForm.Meta.fields))
         if was:
-            if was.keys() - WITHOUT_MEANING:
-                note_rules_changed(site.pk, now=timezone.now())  # the meaning of its events may change
+            note_site_changed(site.pk, was, now=timezone.now())
             write_audit(request.user, site, "Changed the site's settings", was, is_now)
     messages.success(request, "Settings saved.")
     return redirect("pages:settings", site.sitecode)

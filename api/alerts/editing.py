@@ -1,0 +1,89 @@
+"""Changes of alerts by people and programs, each with its audit entry."""
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from api.alerts.channels import CHANNELS
+from api.alerts.conditions import CONDITIONS, describe
+from api.models import Alert
+from api.models.audit import audit_values, write_audit
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser, User
+
+MOST_ALERTS: Final = 50  # of a site
+TOO_MANY: Final = f"A site has {MOST_ALERTS} alerts at most."
+FIELDS: Final = (
+    "name",
+    "condition",
+    "threshold",
+    "source",
+    *(channel.column for channel in CHANNELS.values()),
+    "is_enabled",
+)
+STATE: Final = ("firing_since", "held_at", "notified_at")  # the worker writes these
+
+
+class TooManyAlertsError(Exception):
+    """Raised for more alerts than a site may have."""
+
+
+def clean_threshold(condition: str, threshold: float | None) -> float | None:
+    """Return the threshold of a condition, None if it has none. Raises ValidationError."""
+    most = CONDITIONS[condition].most
+    if most is None:
+        return None
+    if threshold is None or not 0 < threshold <= most:
+        raise ValidationError(f"Enter a number above 0, {most:,} at most.")
+    return threshold
+
+
+def create_alert(alert: Alert, *, by: "User | AnonymousUser | str") -> None:
+    """Insert an alert. Raises TooManyAlertsError."""
+    if alert.site.alerts.count() >= MOST_ALERTS:
+        raise TooManyAlertsError
+    with transaction.atomic():
+        alert.save()
+        write_audit(by, alert.site, f"Created the alert {alert.pk} “{alert}”", None, read_values(alert))
+
+
+def change_alert(
+    alert: Alert, changed: Collection[str], *, before: Mapping[str, Any], by: "User | AnonymousUser | str"
+) -> None:
+    """Save the fields of an alert. Its state is forgotten if it is off or judges something else than before.
+
+    `before` is what `read_values` returned then.
+    """
+    forgets = not alert.is_enabled or bool({"condition", "source", "is_enabled"} & set(changed))
+    with transaction.atomic():
+        if forgets:
+            alert.firing_since = alert.held_at = alert.notified_at = None
+        alert.save(update_fields=[*FIELDS, *(STATE if forgets else ())])  # the worker writes the state meanwhile
+        was, is_now = audit_values(before, read_values(alert))
+        if was:
+            write_audit(by, alert.site, f"Changed the alert {alert.pk} “{alert}”", was, is_now)
+
+
+def delete_alert(alert: Alert, *, by: "User | AnonymousUser | str") -> None:
+    """Delete an alert with the history of its notifications."""
+    with transaction.atomic():
+        write_audit(by, alert.site, f"Deleted the alert {alert.pk} “{alert}”", read_values(alert), None)
+        alert.delete()
+
+
+def describe_condition(alert: Alert) -> str:
+    words = describe(alert.condition, alert.threshold)
+    return f"{words}: {alert.source.name}" if alert.source else words
+
+
+def read_values(alert: Alert) -> dict[str, Any]:
+    """Return what the audit log keeps of an alert."""
+    return {
+        "name": alert.name,
+        "condition": describe_condition(alert),
+        **{str(code): channel.audit_value(alert) for code, channel in CHANNELS.items()},
+        "is_enabled": alert.is_enabled,
+    }

@@ -22,6 +22,7 @@ from api.http.budgets import budget_counter
 from api.http.database import SessionKind, connect, once
 from api.ingest import source_counts
 from api.ingest.refusals import refusal_counter
+from api.ingest.visit_activity import activity_buffer
 
 DEBOUNCE_SECONDS: Final = 0.02  # one nudge for all commits within
 RETRY_SECONDS: Final = 1.0  # without a try after the broker was unreachable
@@ -162,7 +163,8 @@ class Nudger:
             time.sleep(DEBOUNCE_SECONDS)
 
     def _is_written(self) -> bool:
-        return budget_counter().is_written and refusal_counter().is_written and self.uncounted.is_written
+        counters = (budget_counter(), refusal_counter(), self.uncounted, activity_buffer())
+        return all(counter.is_written for counter in counters)
 
     def _publish(self) -> None:
         try:
@@ -179,7 +181,13 @@ class Nudger:
         Otherwise the last count stays. It counts a site up to the number at which all of its senders are refused.
         """
         # Each step alone: one locked row must not keep the other steps from writing.
-        steps = (self._count_pending, self.uncounted.write, budget_counter().write, refusal_counter().write)
+        steps = (
+            self._count_pending,
+            self.uncounted.write,
+            budget_counter().write,
+            refusal_counter().write,
+            activity_buffer().write,
+        )
         return not [step for step in steps if not self._try(step)]
 
     def _count_pending(self, connection: psycopg.Connection[Any]) -> None:

@@ -7,6 +7,7 @@ the others, and trouble of the server is 429 or 503 before the commit.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -20,7 +21,9 @@ from api.http.database import fetch_all
 from api.http.endpoint import Request, Response
 from api.http.threads import LIGHT_BYTES, LIGHT_ROWS, compute_for
 from api.ingest import accept
+from api.ingest.known_facts import drop_known, holder_of, remember
 from api.ingest.parsed_event import ParsedEvent, store_events
+from api.ingest.visit_activity import activity_buffer
 
 BODY_BYTES: Final = 3 * 1_048_576
 NOTHING: Final = Response(HTTPStatus.NO_CONTENT)
@@ -56,15 +59,22 @@ async def receive_lines(request: Request) -> Response:
     source = await SOURCES.find(query.sitecode)
     accept.require_capacity(source.site_id, source)
     body = await read_body(request, source, received_at=received_at)
-    if len(body) > LIGHT_BYTES or body.count(b"\n") > LIGHT_ROWS or query.is_json:
-        events = await compute_for(("source", source.id), read_events, body, query, source, received_at=received_at)
-    else:
-        events = read_events(body, query, source, received_at=received_at)
+    lines = await read_all(body, query, source)
+    good = [line for line in lines if isinstance(line, SdkLine)]
+    new = await drop_known(source.site_id, good, now=received_at) if source.is_enabled else good
+    bad = [line for line in lines if isinstance(line, BadLine)]
+    make = partial(make_events, source, new, bad, received_at=received_at)
+    events = await compute_for(("source", source.id), make) if len(lines) > LIGHT_ROWS else make()
     try:
-        await store_events(events)
+        if events:
+            await store_events(events)
     except Refusal as refusal:
         if refusal.status != HTTPStatus.BAD_REQUEST:
             raise  # otherwise a line that cannot be stored would come again for ever
+    if source.is_enabled:
+        remember(source.site_id, new, now=received_at)
+        for holder in dict.fromkeys(map(holder_of, good)):
+            activity_buffer().touch(source.site_id, holder, received_at)
     return NOTHING
 
 
@@ -114,16 +124,24 @@ async def read_body(request: Request, source: SourceAccess, *, received_at: date
     raise refusal
 
 
-def read_events(body: bytes, query: SdkQuery, source: SourceAccess, *, received_at: datetime) -> Sequence[ParsedEvent]:
-    """Return the lines of a body as events of the inbox. Signs of activity are none. Pure."""
-    lines = read_lines(body, visitor_code=query.visitor_code, is_json=query.is_json)
-    return [
-        refuse_line(source, line, received_at=received_at)
-        if isinstance(line, BadLine)
-        else ParsedEvent(source, make_event(line, received_at=received_at))
-        for line in lines
-        if isinstance(line, BadLine) or line.fact.type
-    ]
+async def read_all(body: bytes, query: SdkQuery, source: SourceAccess) -> list[SdkLine | BadLine]:
+    """Return the lines of a body, which a thread reads if it is large."""
+    read = partial(list_lines, body, query)
+    is_heavy = len(body) > LIGHT_BYTES or body.count(b"\n") > LIGHT_ROWS
+    return await compute_for(("source", source.id), read) if is_heavy else read()
+
+
+def list_lines(body: bytes, query: SdkQuery) -> list[SdkLine | BadLine]:
+    return list(read_lines(body, visitor_code=query.visitor_code, is_json=query.is_json))
+
+
+def make_events(
+    source: SourceAccess, lines: Sequence[SdkLine], bad: Sequence[BadLine], *, received_at: datetime
+) -> list[ParsedEvent]:
+    """Return lines as events of the inbox. Signs of activity are none. Pure."""
+    events = [ParsedEvent(source, make_event(line, received_at=received_at)) for line in lines if line.fact.type]
+    events += [refuse_line(source, line, received_at=received_at) for line in bad]
+    return sorted(events, key=lambda item: item.event.position)
 
 
 def make_event(line: SdkLine, *, received_at: datetime) -> IncomingEvent:

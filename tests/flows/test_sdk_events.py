@@ -248,9 +248,10 @@ def test_traces__of_each_type_of_line__say_what_happened(world: World) -> None:
         conversion(goal.pk + 1),
         custom_data(1, "a", overwrite=False),
         line("experiment", id=1, variationId=2),
-        line("experiment", id=1, variationId=2),
-        "eventType=nonsense",
     )
+    post_lines(world, line("experiment", id=3, variationId=4))
+    post_lines(world, line("experiment", id=3, variationId=4), "eventType=nonsense")  # before the first is digested
+    world.digest()
 
     traces = [{step.title: step.text for step in look(message).steps} for message in Message.objects.order_by("id")]
 
@@ -258,5 +259,5 @@ def test_traces__of_each_type_of_line__say_what_happened(world: World) -> None:
     assert traces[1]["Goal"].startswith("No live goal of the site has the id")
     assert traces[2]["Visit"] == "Recorded."
     assert traces[3]["Visit"] == "Variation 2 of the experiment 1: the first time."
-    assert traces[4]["Visit"] == "Variation 2 of the experiment 1, as before."
-    assert "Rejected on arrival" in traces[5]
+    assert traces[5]["Visit"] == "Variation 4 of the experiment 3, as before."
+    assert "Rejected on arrival" in traces[6]

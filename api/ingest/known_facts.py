@@ -1,0 +1,268 @@
+"""Lines of SDKs that repeat what is known: they extend the visit and are no messages.
+
+Open pages repeat their static data every 15 seconds, and SDKs send an exposure at each evaluation of a flag. The state
+of all visitors of a request is read at once, with that of other requests that wait.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from cachetools import LRUCache
+
+from api.events.sdk_facts import CustomDataFact, ExposureFact, GeolocationFact, SdkFact, StaticDataFact
+from api.events.sdk_lines import SdkLine
+from api.http.batching import PendingCall, RequestBatcher
+from api.http.database import fetch_all, once
+from api.ingest.visit_activity import activity_buffer
+from goals.visit_facts import VisitHolder
+from goals.visit_models import VisitFact
+from goals.visits import VISIT_GAP, Stretch, join_stretches
+
+Type = VisitFact.Type
+READERS: Final = 2  # threads
+MOST_VISITORS: Final = 200  # a statement
+PATIENCE: Final = 5.0  # seconds
+REMEMBERED: Final = 20_000  # visitors whose last facts a process remembers until they are digested
+REPEATABLE: Final = (StaticDataFact, GeolocationFact, CustomDataFact, ExposureFact)
+MOST_PENDING: Final = 200  # messages of a site in which pending custom data is looked for
+
+# The kinds of rows of a visitor, beside those of the types of facts (goals.visit_models).
+OWNER, ACTIVITY, EXPOSURE, PENDING = 0, 5, 6, 7
+# Rows of each visitor: its latest stretch of activity (5), and the newest facts of the types 2 to 4. Row 0 says that it
+# belongs to a user, 6 that it saw a variation, 7 that custom data of the site may wait for the digest.
+READ: Final = f"""
+WITH asked AS MATERIALIZED (
+    SELECT * FROM unnest(%(codes)b::text[], %(users)b::bool[], %(custom)b::bool[]) WITH ORDINALITY
+                  AS asked (code, is_user, has_custom, place)
+)
+SELECT a.place, 5 AS kind, v.started_at, v.last_at, 0 AS position, '' FROM asked a CROSS JOIN LATERAL (
+    SELECT v.started_at, v.last_at FROM goals_visitactivity v
+     WHERE v.site_id = %(site)b AND v.visitor_code = a.code AND v.is_user = a.is_user
+     ORDER BY v.started_at DESC LIMIT 1
+) AS v
+ UNION ALL
+SELECT a.place, t.type, f.occurred_at, f.occurred_at, f.position, f.fact::text
+  FROM asked a CROSS JOIN (VALUES (2, 20), (3, 1), (4, 100)) AS t (type, most)
+ CROSS JOIN LATERAL (
+    SELECT f.occurred_at, f.position, f.fact FROM goals_visitfact f
+     WHERE f.site_id = %(site)b AND f.visitor_code = a.code AND f.is_user = a.is_user AND f.type = t.type
+       AND (a.has_custom OR t.type < 4)
+     ORDER BY f.occurred_at DESC, f.position DESC, f.message_id DESC LIMIT t.most
+ ) AS f
+ UNION ALL
+SELECT a.place, 0, NULL, NULL, 0, '' FROM asked a CROSS JOIN LATERAL (
+    SELECT i.registers ? 'user' AS has_owner FROM cohorts_identity i
+     WHERE i.site_id = %(site)b AND i.kind = 2 AND i.value = a.code AND a.has_custom AND NOT a.is_user OFFSET 0
+) AS its WHERE its.has_owner
+ UNION ALL
+SELECT s.place, 6, NULL, NULL, 0, ''
+  FROM unnest(%(seen_codes)b::text[], %(seen_users)b::bool[], %(experiments)b::bigint[], %(variations)b::bigint[])
+       WITH ORDINALITY AS s (code, is_user, experiment, variation, place)
+ CROSS JOIN LATERAL (
+    SELECT 1 FROM goals_exposure e
+     WHERE e.site_id = %(site)b AND e.visitor_code = s.code AND e.is_user = s.is_user
+       AND e.experiment_id = s.experiment AND e.variation_id = s.variation OFFSET 0
+ ) AS e
+ UNION ALL
+SELECT 0, 7, NULL, NULL, 0, '' FROM (
+    SELECT count(*) AS messages, bool_or(p.type = 'custom_data') AS has_custom FROM (
+        SELECT m.type FROM api_message m
+         WHERE m.site_id = %(site)b AND m.status = 'pending' AND (SELECT bool_or(has_custom) FROM asked)
+         ORDER BY m.id LIMIT {MOST_PENDING}
+    ) AS p
+) AS pending WHERE pending.messages >= {MOST_PENDING} OR pending.has_custom
+"""
+
+
+class AskedState(NamedTuple):
+    """A visitor whose state is read, and the exposures that may be known."""
+
+    site_id: int
+    holder: VisitHolder
+    has_custom_data: bool
+    exposures: frozenset[tuple[int, int]]  # (experiment, variation)
+
+
+@dataclass(slots=True)
+class VisitorState:
+    """The facts of a visitor in the current visit, as far as they are known; all empty if there is no such visit."""
+
+    static_data: dict[str, Any] = field(default_factory=dict)
+    geolocation: dict[str, Any] | None = None
+    custom_data: dict[int, dict[str, Any]] = field(default_factory=dict)  # the last event of each index
+    exposures: set[tuple[int, int]] = field(default_factory=set)  # of all visits
+    at: datetime | None = None  # of the newest of static data and geolocation
+    has_owner: bool = False
+    has_pending_custom_data: bool = False
+
+    def repeats(self, fact: SdkFact) -> bool:
+        """Return True if a fact says nothing new; otherwise note what it says."""
+        if isinstance(fact, ExposureFact):
+            key = (fact.id, fact.variation_id)
+            is_known = key in self.exposures
+            self.exposures.add(key)
+            return is_known
+        said = fact.properties()
+        match fact:
+            case StaticDataFact():
+                is_known = said.items() <= self.static_data.items()
+            case GeolocationFact():
+                is_known = said == self.geolocation
+            case CustomDataFact():
+                is_known = said == self.custom_data.get(fact.index) and self._is_replaced_only_here(fact)
+            case _:
+                return False
+        self.note(VisitFact.Type[fact.type.upper()], said)
+        return is_known
+
+    def note(self, type_: int, said: dict[str, Any]) -> None:
+        """Note the fields of a fact that is later than those before."""
+        match type_:
+            case Type.STATIC_DATA:
+                self.static_data |= said
+            case Type.GEOLOCATION:
+                self.geolocation = said
+            case Type.CUSTOM_DATA:
+                self.custom_data[said.get("index", 0)] = said
+
+    def _is_replaced_only_here(self, fact: CustomDataFact) -> bool:
+        """Return True if no other event may have changed the values meanwhile.
+
+        A later event of another device of the user would win. The mapping itself is the same on each device.
+        """
+        is_alone = fact.mapping_identifier or not self.has_owner
+        return fact.overwrite and is_alone and not self.has_pending_custom_data
+
+
+class StateRow(NamedTuple):
+    """A row of READ."""
+
+    kind: int
+    started_at: datetime
+    last_at: datetime
+    position: int
+    fact: str  # JSON
+    exposure: tuple[int, int] | None = None
+
+
+StateRows = dict[AskedState, list[StateRow]]
+
+
+async def drop_known(site_id: int, lines: Sequence[SdkLine], *, now: datetime) -> list[SdkLine]:
+    """Return the lines that say something new, in their order. At most one read for each 200 visitors."""
+    asked = _list_asked(site_id, [line for line in lines if isinstance(line.fact, REPEATABLE)])
+    if not asked:
+        return list(lines)
+    rows: StateRows = {}
+    for start in range(0, len(asked), MOST_VISITORS):
+        rows |= await batcher().call(tuple(asked[start : start + MOST_VISITORS]), timeout=PATIENCE)
+    states = {each.holder: _make_state(each, rows[each], now=now) for each in asked}
+    return [
+        line
+        for line in lines
+        if not isinstance(line.fact, REPEATABLE) or not states[holder_of(line)].repeats(line.fact)
+    ]
+
+
+def remember(site_id: int, lines: Iterable[SdkLine], *, now: datetime) -> None:
+    """Remember the static data and geolocations that were stored, because the digest may be behind."""
+    memory = last_facts()
+    for line in lines:
+        if isinstance(line.fact, StaticDataFact | GeolocationFact):
+            key = (site_id, holder_of(line))
+            state = memory.get(key)
+            if state is None or state.at is None or now - state.at >= VISIT_GAP:
+                state = memory[key] = VisitorState()
+            state.repeats(line.fact)
+            state.at = now
+
+
+def holder_of(line: SdkLine) -> VisitHolder:
+    """Return the visitor code of a line, or its user if it has no code."""
+    if line.visitor_code is not None:
+        return VisitHolder(line.visitor_code, is_user=False)
+    return VisitHolder(line.user or "", is_user=True)
+
+
+def _list_asked(site_id: int, lines: Sequence[SdkLine]) -> list[AskedState]:
+    custom = {holder_of(line) for line in lines if isinstance(line.fact, CustomDataFact)}
+    exposures: dict[VisitHolder, set[tuple[int, int]]] = {holder_of(line): set() for line in lines}
+    for line in lines:
+        if isinstance(line.fact, ExposureFact):
+            exposures[holder_of(line)].add((line.fact.id, line.fact.variation_id))
+    return [AskedState(site_id, holder, holder in custom, frozenset(seen)) for holder, seen in exposures.items()]
+
+
+def _make_state(asked: AskedState, rows: Sequence[StateRow], *, now: datetime) -> VisitorState:
+    """Return the state of a visitor from its rows, from signs that are not written, and from memory."""
+    kinds = {row.kind for row in rows}
+    state = VisitorState(
+        exposures={row.exposure for row in rows if row.exposure is not None},
+        has_owner=OWNER in kinds,
+        has_pending_custom_data=PENDING in kinds,
+    )
+    written = [Stretch(row.started_at, row.last_at) for row in rows if row.kind == ACTIVITY]
+    visits = join_stretches([*written, *activity_buffer().find(asked.site_id, asked.holder)])
+    if not visits or now - visits[-1].last_at >= VISIT_GAP:
+        return state
+    begun_at = visits[-1].started_at
+    facts = [row for row in rows if row.kind in Type.values and row.started_at >= begun_at]
+    for row in sorted(facts, key=lambda row: (row.started_at, row.position)):
+        state.note(row.kind, msgspec.json.decode(row.fact))
+        if row.kind != Type.CUSTOM_DATA:
+            state.at = row.started_at
+    remembered = last_facts().get((asked.site_id, asked.holder))
+    if remembered and remembered.at and remembered.at >= begun_at and (state.at is None or remembered.at > state.at):
+        state.static_data |= remembered.static_data
+        state.geolocation = remembered.geolocation or state.geolocation
+    return state
+
+
+def _fetch(calls: Sequence[PendingCall[Sequence[AskedState], StateRows]]) -> None:
+    """Read for all these requests, in one statement for each site."""
+    by_site: dict[int, list[AskedState]] = {}
+    for asked in dict.fromkeys(asked for call in calls for asked in call.argument):
+        by_site.setdefault(asked.site_id, []).append(asked)
+    rows: StateRows = {}
+    for site_id, asked_of_site in by_site.items():
+        rows |= _read(site_id, asked_of_site)
+    for call in calls:
+        call.resolve(rows)
+
+
+def _read(site_id: int, asked: Sequence[AskedState]) -> StateRows:
+    seen = [(place, each.holder, key) for place, each in enumerate(asked, 1) for key in sorted(each.exposures)]
+    found: dict[int, list[StateRow]] = {place: [] for place in range(1, len(asked) + 1)}
+    parameters = {
+        "site": site_id,
+        "codes": [each.holder.visitor_code for each in asked],
+        "users": [each.holder.is_user for each in asked],
+        "custom": [each.has_custom_data for each in asked],
+        "seen_codes": [holder.visitor_code for _, holder, _ in seen],
+        "seen_users": [holder.is_user for _, holder, _ in seen],
+        "experiments": [experiment for _, _, (experiment, _) in seen],
+        "variations": [variation for _, _, (_, variation) in seen],
+    }
+    for place, kind, *columns in fetch_all(READ, parameters):
+        if kind == EXPOSURE:
+            of, _, key = seen[place - 1]
+            found[of].append(StateRow(kind, *columns)._replace(exposure=key))
+        else:
+            for of in [place] if kind != PENDING else found:
+                found[of].append(StateRow(kind, *columns))
+    return {each: found[place] for place, each in enumerate(asked, 1)}
+
+
+@once
+def batcher() -> RequestBatcher[Sequence[AskedState], StateRows]:
+    """Return this process's threads for states, started by the first request that needs one."""
+    return RequestBatcher(_fetch, name="states", max_size=MOST_VISITORS, size=len, threads=READERS)
+
+
+@once
+def last_facts() -> LRUCache[tuple[int, VisitHolder], VisitorState]:
+    """Return the last static data and geolocations that this process stored. Only the event loop uses it."""
+    return LRUCache(REMEMBERED)

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Final
 
@@ -24,14 +25,14 @@ from tests.bench.stage import ROOT, add_before
 
 KEPT: Final = ROOT / ".build" / "bench"
 QUICK: Final = {
-    "hot_paths": "--rounds 3 --seconds 2 --workers 1 2 4",
-    "batches": "--rounds 3 --seconds 2 --events 5000 --sizes 1 100",
-    "digest": "--rounds 3 --events 10000",
+    "hot_paths": "--rounds 2 --seconds 1 --workers 1 2 4",
+    "batches": "--rounds 2 --seconds 1 --events 5000 --sizes 1 100",
+    "digest": "--rounds 2 --events 10000",
     "wal": "--events 5000 --top 8",
-    "lag": "--rounds 3 --seconds 4 --probes 20 --rates 100 --waiting 300",
+    "lag": "--rounds 2 --seconds 4 --probes 20 --rates 100 --waiting 300",
     "slow": "--rounds 2 --seconds 5",
     "growth": "--rounds 1 --seconds 2 --sizes 10000 100000",
-    "kept": "",
+    "kept": "--events 20000 --slices 2",
     "soak": "--minutes 1 --warm-up 15",
     "bulk": "--events 50000",
 }
@@ -72,7 +73,9 @@ def main() -> None:
             if given.before and program in COMPARABLE:
                 arguments += f" --before {given.before}"
             print(f"{program} {arguments}", flush=True)
+            began = time.monotonic()
             code = run(program, [*arguments.split(), "--json", str(figures)])
+            print(f"{program} took {time.monotonic() - began:.0f} s", flush=True)
             failed += [program] if code else []
             if code == INTERRUPTED:
                 break

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from itertools import count, islice
 from urllib.parse import quote
 
@@ -51,6 +52,7 @@ request = function()
 end
 """
 FILLERS = 8  # connections that fill an inbox
+FILL_TRIES = 20  # a second apart, while the database is too slow
 FILLED = 500  # events of each of their requests
 UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 PATIENCE = 30.0
@@ -268,7 +270,11 @@ def fill_inbox(port: int, events: Iterable[Event]) -> int:
                 f"POST /v1/batch HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Basic {key}\r\n"
                 f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
             )
-            status, answer = connection.ask(head.encode() + body)
+            for _ in range(FILL_TRIES):
+                status, answer = connection.ask(head.encode() + body)
+                if status != HTTPStatus.SERVICE_UNAVAILABLE:
+                    break
+                time.sleep(1)
             with lock:
                 hits += sum(event.is_hit for event in batch)
                 if status != 200:

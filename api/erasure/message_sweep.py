@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Any, Final
 
 from django.db import connection
+from msgspec import structs
 
 from api.digest.derivation import MESSAGE_COLUMNS, MESSAGE_TABLES, Derivation, SourceConfig, StoredMessage
 from api.digest.mapping import derive
@@ -122,7 +123,7 @@ def _pseudonymise_message(
     then = _with_pseudonyms(config, pseudonyms)
     for variant in (pseudonyms, pseudonyms.strict):
         message_id = None if message.message_id is None else variant.message_id(message.message_id)
-        freed = replace(message, body=variant.json(message.body), message_id=message_id)
+        freed = structs.replace(message, body=variant.json(message.body), message_id=message_id)
         if freed == message and pseudonyms.prose(detail) == detail:
             return
         if _has_same_effects(effects, _derive(freed, then)):
@@ -151,7 +152,7 @@ def _write_message(site_id: int, message: StoredMessage, *, detail: str, is_keye
     if is_keyed and name is not None and not take_key(site_id, message.id, message.type, name):
         name = f"{name}:{message.id}"[-MESSAGE_ID_LENGTH:]
         take_key(site_id, message.id, message.type, name)
-        message = replace(message, message_id=name)
+        message = structs.replace(message, message_id=name)
     Message.objects.filter(site_id=site_id, pk=message.id).update(
         message_id=message.message_id, detail=detail, size=len(message.body)
     )

@@ -10,7 +10,7 @@ import msgspec
 from django.db import connection
 
 from api.checks.base import stream
-from api.digest.derivation import MESSAGE_COLUMNS, MESSAGE_TABLES, Derivation, StoredMessage
+from api.digest.derivation import MESSAGE_COLUMNS, MESSAGE_TABLES, THESE, Derivation, StoredMessage, choose_messages
 from api.http.chunks import iter_chunks
 from api.models import Site
 from cohorts import changes, merge
@@ -113,9 +113,9 @@ def _load_messages(site_id: int, ids: Sequence[int]) -> list[ProcessedMessage]:
             f"""
             SELECT {MESSAGE_COLUMNS}, m.status, m.reason, m.effects @> '{{converted}}',
                    m.warnings @> '{{unlisted_persona}}', m.digested_at
-              FROM {MESSAGE_TABLES} WHERE m.site_id = %(site)s AND m.id = ANY(%(ids)b::bigint[])
+              FROM {MESSAGE_TABLES} WHERE {THESE}
             """,
-            {"site": site_id, "ids": list(ids)},
+            choose_messages(site_id, ids),
         )
         return [
             ProcessedMessage(

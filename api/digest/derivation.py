@@ -17,13 +17,23 @@ from goals.visit_facts import NewExposure, NewFact
 if TYPE_CHECKING:
     from api.models import Message
 
-# The columns for `StoredMessage.of_row`, and the tables that have them. A condition names the site of `m`.
+# The columns for `StoredMessage.of_row`, and the tables that have them. A condition names site and range of `m`, too.
+# The range keeps other partitions out of the plan, because a join by hashes would read all bodies of the site.
 COLUMNS: Final = f"id, type, message_id, position, occurred_at, source_id, {READING}"  # without the body, the last one
 MESSAGE_COLUMNS: Final = (
     f"m.id, m.type, m.message_id, m.position, m.occurred_at, m.source_id, {READING}, coalesce(b.body, '')"
 )
-MESSAGE_TABLES: Final = "api_message m LEFT JOIN api_messagebody b ON b.site_id = %(site)s AND b.id = m.id"
+MESSAGE_TABLES: Final = """
+    api_message m
+    LEFT JOIN api_messagebody b ON b.site_id = %(site)s AND b.id = m.id AND b.id BETWEEN %(first)s AND %(last)s
+"""
+THESE: Final = "m.site_id = %(site)s AND m.id = ANY(%(ids)b::bigint[]) AND m.id BETWEEN %(first)s AND %(last)s"
 Event = dict[str, Any]
+
+
+def choose_messages(site_id: int, ids: Sequence[int]) -> dict[str, Any]:
+    """Return the parameters of MESSAGE_TABLES and THESE for some messages of a site, one at least."""
+    return {"site": site_id, "ids": list(ids), "first": min(ids), "last": max(ids)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from django.db import connection
 
-from api.digest.derivation import MESSAGE_COLUMNS, MESSAGE_TABLES, Derivation, StoredMessage
+from api.digest.derivation import MESSAGE_COLUMNS, MESSAGE_TABLES, THESE, Derivation, StoredMessage, choose_messages
 from api.digest.mapping import derive
 from api.digest.site_config import SiteConfig, load_site_config
 from api.events.body import UnreadableBodyError, read_body
@@ -248,9 +248,8 @@ def _last_messages(site_id: int, last: int, only: int | None) -> Iterator[Stored
         for chunk in iter_chunks(cursor.fetchall()):
             cursor.execute(
                 f"""
-                SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES}
-                 WHERE m.site_id = %(site)s AND m.id = ANY(%(ids)b::bigint[]) ORDER BY m.id
+                SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE {THESE} ORDER BY m.id
                 """,
-                {"site": site_id, "ids": chunk},
+                choose_messages(site_id, chunk),
             )
             yield from map(StoredMessage.of_row, cursor.fetchall())

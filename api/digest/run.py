@@ -20,6 +20,7 @@ from api.digest.statistics import collect_missing_statistics
 from api.digest.transaction_settings import limit_lock_waits
 from api.http.database import is_lock_timeout
 from api.models import Site
+from api.models.message_rows import find_first_pending
 from goals import quota, waiting
 from locks import Lock, waits_for
 
@@ -35,10 +36,11 @@ def digest_all(claims: Claims, *, seconds: float) -> bool:
     Each round gives every site with pending messages one batch. Once a second `tend_queues` runs between two rounds.
     """
     until, tend_at = time.monotonic() + seconds, time.monotonic() + TEND_EVERY
+    first = find_first_pending()
     taken = 1
     while taken:
         taken = 0
-        for config, pending in _pending_sites():
+        for config, pending in _pending_sites(first):
             with _trouble_of(config.site_id):
                 taken += digest_pending(
                     config,
@@ -53,6 +55,7 @@ def digest_all(claims: Claims, *, seconds: float) -> bool:
         if time.monotonic() > tend_at:
             taken += tend_queues(claims)
             tend_at = time.monotonic() + TEND_EVERY
+            first = find_first_pending()  # it may have released older messages
     return False
 
 
@@ -189,22 +192,27 @@ class _Pending:
     has_suspects: bool  # some failed before, or their worker died
 
 
-def _pending_sites() -> list[tuple[SiteConfig, _Pending]]:
-    """Return the sites with pending messages.
+def _pending_sites(begin: int | None) -> list[tuple[SiteConfig, _Pending]]:
+    """Return the sites with pending messages from an id on, or none for None.
 
     Their order is random, because the messages of one may kill worker after worker. Four queries, the first two probes
     of partial indexes for each site.
     """
+    if begin is None:
+        return []
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT s.id, m.id, EXISTS (
-                       SELECT FROM api_message WHERE site_id = s.id AND status = 'pending' AND attempts > 0)
+                       SELECT FROM api_message
+                        WHERE site_id = s.id AND status = 'pending' AND attempts > 0 AND id >= %(begin)s)
               FROM api_site s
               JOIN LATERAL (
-                SELECT id FROM api_message WHERE site_id = s.id AND status = 'pending' ORDER BY id LIMIT 1
+                SELECT id FROM api_message
+                 WHERE site_id = s.id AND status = 'pending' AND id >= %(begin)s ORDER BY id LIMIT 1
               ) AS m ON true
-            """
+            """,
+            {"begin": begin},
         )
         pending = {site_id: _Pending(first, has_suspects) for site_id, first, has_suspects in cursor.fetchall()}
     sites = Site.objects.filter(pk__in=pending).prefetch_related("sources", "rules").order_by("?") if pending else []

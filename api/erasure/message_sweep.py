@@ -8,7 +8,15 @@ from typing import Any, Final
 from django.db import connection
 from msgspec import structs
 
-from api.digest.derivation import MESSAGE_COLUMNS, MESSAGE_TABLES, Derivation, SourceConfig, StoredMessage
+from api.digest.derivation import (
+    MESSAGE_COLUMNS,
+    MESSAGE_TABLES,
+    THESE,
+    Derivation,
+    SourceConfig,
+    StoredMessage,
+    choose_messages,
+)
 from api.digest.mapping import derive
 from api.digest.site_config import SiteConfig, load_site_config
 from api.digest.suppression import find_suppressed
@@ -36,7 +44,7 @@ def sweep_messages(erasure: Erasure, begin: int, end: int) -> None:
         cursor.execute(
             f"""
             SELECT m.id, m.size FROM {MESSAGE_TABLES}
-             WHERE m.id > %(begin)s AND m.id <= %(end)s AND m.site_id = %(site)s
+             WHERE m.id BETWEEN %(first)s AND %(last)s AND m.site_id = %(site)s
                AND (EXISTS (SELECT 1 FROM unnest(%(bytes)s::bytea[]) AS n (s) WHERE position(n.s IN b.body) > 0)
                     OR EXISTS (SELECT 1 FROM unnest(%(texts)s::text[]) AS n (s)
                                 WHERE position(n.s IN concat_ws(' ', m.message_id, m.detail)) > 0)
@@ -44,8 +52,8 @@ def sweep_messages(erasure: Erasure, begin: int, end: int) -> None:
              ORDER BY m.id
             """,
             {
-                "begin": begin,
-                "end": end,
+                "first": begin + 1,
+                "last": end,
                 "site": erasure.site_id,
                 "bytes": [
                     *(spelling.encode() for spelling in pseudonyms.spellings),
@@ -69,9 +77,9 @@ def _sweep_bodies(erasure: Erasure, message_ids: Sequence[int], config: SiteConf
         cursor.execute(
             f"""
             SELECT {MESSAGE_COLUMNS}, m.detail, m.status <> 'rejected' FROM {MESSAGE_TABLES}
-             WHERE m.site_id = %(site)s AND m.id = ANY(%(ids)s) ORDER BY m.id FOR UPDATE OF m
+             WHERE {THESE} ORDER BY m.id FOR UPDATE OF m
             """,
-            {"site": erasure.site_id, "ids": list(message_ids)},
+            choose_messages(erasure.site_id, message_ids),
         )
         rows = [(StoredMessage.of_row(row), *row[-2:]) for row in cursor.fetchall()]
     messages = [message for message, *_ in rows]

@@ -23,6 +23,7 @@ from api.http.database import SessionKind, connect, once
 from api.ingest import source_counts
 from api.ingest.refusals import refusal_counter
 from api.ingest.visit_activity import activity_buffer
+from api.models.message_rows import find_first_pending
 
 DEBOUNCE_SECONDS: Final = 0.02  # one nudge for all commits within
 RETRY_SECONDS: Final = 1.0  # without a try after the broker was unreachable
@@ -111,24 +112,30 @@ def clear_nudge() -> None:
         broker().delete(NUDGE_FLAG)
 
 
-# For each site two probes of the index of pending rows, and a count up to the limits.
+# For each site two probes of the index of pending rows from an id on, and a count up to the limits.
 PENDING: Final = """
 SELECT s.id, p.messages, coalesce(p.messages * w.size, 0)::bigint
   FROM api_site s
  CROSS JOIN LATERAL (SELECT count(*) AS messages FROM (
-       SELECT FROM api_message m WHERE m.site_id = s.id AND m.status = 'pending' LIMIT %(limit)s) AS own) AS p
+       SELECT FROM api_message m
+        WHERE m.site_id = s.id AND m.status = 'pending' AND m.id >= %(first)s LIMIT %(limit)s) AS own) AS p
  CROSS JOIN LATERAL (SELECT avg(size) AS size FROM (
-       (SELECT size FROM api_message m WHERE m.site_id = s.id AND m.status = 'pending' ORDER BY id LIMIT %(weighed)s)
+       (SELECT size FROM api_message m
+         WHERE m.site_id = s.id AND m.status = 'pending' AND m.id >= %(first)s ORDER BY id LIMIT %(weighed)s)
         UNION ALL
-       (SELECT size FROM api_message m WHERE m.site_id = s.id AND m.status = 'pending'
+       (SELECT size FROM api_message m
+         WHERE m.site_id = s.id AND m.status = 'pending' AND m.id >= %(first)s
          ORDER BY id DESC LIMIT %(weighed)s)) AS ends) AS w
  WHERE p.messages > 0
 """
 
 
 def count_pending(connection: psycopg.Connection[Any], *, limit: int) -> Backlog:
-    """Return the pending messages of each site, up to a limit. One query."""
-    rows = connection.execute(PENDING, {"limit": limit, "weighed": SAMPLED}).fetchall()
+    """Return the pending messages of each site, up to a limit. Three queries at most."""
+    first = find_first_pending(connection)
+    if first is None:
+        return Backlog()
+    rows = connection.execute(PENDING, {"first": first, "limit": limit, "weighed": SAMPLED}).fetchall()
     return Backlog({id_: messages for id_, messages, _ in rows}, {id_: size for id_, _, size in rows})
 
 

@@ -65,7 +65,8 @@ def find_person_messages(config: SiteConfig, ids: set[str]) -> PersonMessages:
                   FROM newest
                   JOIN api_message m ON m.site_id = %(site)s AND m.id = newest.id
                   JOIN api_messagebody b ON b.site_id = %(site)s AND b.id = newest.id
-                 WHERE so_far <= %(most)s AND EXISTS (
+                 WHERE so_far <= %(most)s
+                   AND m.id >= (SELECT min(id) FROM newest) AND b.id >= (SELECT min(id) FROM newest) AND EXISTS (
                        SELECT 1 FROM unnest(%(spellings)s::bytea[]) AS n (spelling)
                         WHERE position(n.spelling IN b.body) > 0)
                  ORDER BY m.id DESC LIMIT %(read)s

@@ -42,6 +42,7 @@ POSTGRESQL_SETTINGS = (
     "port=5432",  # part of the socket's name; PGPORT in the environment must not change it
     "unix_socket_permissions=0700",
     "timezone=UTC",
+    "max_locks_per_transaction=256",  # a list of events locks each day of the inbox with its indexes
     "jit=off",  # compiling pays for reports over gigabytes, not for rows by key
     "log_checkpoints=off",
 )

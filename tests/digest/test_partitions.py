@@ -2,19 +2,22 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from api.digest import partitions, prune
 from api.digest.partitions import EPOCH, FAILED_DAYS, IDS_A_DAY, Partition, advance_ids, last_id, load_partitions
 from api.digest.prune import prune_old
 from api.http.database import connection_parameters
+from api.ingest import nudge
 from api.ingest.provisioning import create_site
 from api.models import Message, MessageBody, MessageKey, Site
-from api.models.message_rows import find_by_keys
+from api.models.message_rows import find_by_keys, find_first_pending
 from tests.support.concurrency import count_lock_waits, holding, in_threads, wait_until
 from tests.support.messages import store_message
 from tests.world import World
@@ -212,6 +215,31 @@ def test_prune__behind_messages_that_were_digested_lately__finds_the_old_ones(
 
     assert prune_old(now=now, seconds=60) == 3
     assert Message.objects.count() == 6
+
+
+def test_digest__of_the_messages_of_a_day__plans_no_older_day(world: World, old: Partition) -> None:
+    """A statement that names no id plans all days, and looks for each site in each of them."""
+    waits = keep(world.site, old, 1, status="deferred")
+    world.post(world.event())
+    with CaptureQueriesContext(connection) as digested:
+        world.digest()
+    assert nudge.count_pending(connection.connection, limit=9) == nudge.Backlog()
+    world.post(world.event())
+    with closing(nudge.connect_without_scans()) as session:
+        first = find_first_pending(session)
+        session.execute("SET plan_cache_mode = force_custom_plan")
+        plan = session.execute("EXPLAIN " + nudge.PENDING, {"first": first, "limit": 9, "weighed": 9}).fetchall()
+    assert old.tables[0] not in str(plan)
+
+    looked = [query["sql"] for query in digested if "FROM api_message" in query["sql"]]
+    assert len(looked) > 3
+    for sql in looked:
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN {sql}".replace("%", "%%"), [])
+            assert old.tables[0] not in str(cursor.fetchall()) or old.tables[0] in sql, sql
+    Message.objects.filter(site=world.site, pk=waits).update(status="pending")
+    world.digest()
+    assert Message.objects.get(site=world.site, pk=waits).status != "pending"
 
 
 def test_ids__when_a_day_has_come__are_of_its_partition(world: World) -> None:

@@ -1,0 +1,103 @@
+"""`GET /sse`: an event for each change of a site's configuration, comments between them, and no stream too many."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from time import monotonic
+
+import pytest
+
+from api.ingest.provisioning import create_site
+from api.models import SdkConfiguration
+from api.models.sdk_configuration import note_configuration_changed
+from api.remote_data import stream
+from tests.support.asgi import Exchange
+from tests.world import SITECODE, World
+
+
+def change(site_id: int, **fields: bool) -> int:
+    """Change the configuration of a site, and return its version in milliseconds."""
+    version = note_configuration_changed(site_id, now=datetime.now(UTC))
+    SdkConfiguration.objects.filter(site_id=site_id).update(**fields)
+    return int(version.timestamp() * 1000)
+
+
+@contextmanager
+def opened(sitecode: str = SITECODE) -> Iterator[Exchange]:
+    exchange = Exchange("GET", "/sse", query=f"siteCode={sitecode}".encode())
+    exchange.give(b"")
+    try:
+        yield exchange
+    finally:
+        exchange.leave()
+        exchange.finish()
+
+
+def take(exchange: Exchange) -> bytes:
+    message = exchange.take()
+    assert message is not None
+    return bytes(message["body"])
+
+
+def ts_of(event: bytes, sitecode: str = SITECODE) -> int:
+    head, _, rest = event.decode().partition("\ndata: ")
+    found = json.loads(rest)
+    assert (head, rest[-2:], found["siteCode"]) == ("event: configuration-update-event", "\n\n", sitecode)
+    return int(found["ts"])
+
+
+def test_stream__of_a_site_with_real_time__has_an_event_at_once_and_for_each_change(world: World) -> None:
+    other = create_site(name="Other", sitecode="5t4r3e2w1q")
+    first, elsewhere = change(world.site.pk, has_real_time=True), change(other.pk, has_real_time=True)
+    with opened() as mine, opened("5t4r3e2w1q") as others:
+        head = mine.take()
+        assert head is not None
+        headers = dict(head["headers"])
+        assert (head["status"], headers[b"content-type"]) == (200, b"text/event-stream")
+        assert headers[b"access-control-allow-origin"] == b"*"
+        assert b"content-length" not in headers  # without it the server sends chunks
+        assert ts_of(take(mine)) == first
+        others.take()
+        assert ts_of(take(others), "5t4r3e2w1q") == elsewhere
+        for _ in range(2):
+            begun = monotonic()
+            changed = change(world.site.pk)
+            assert ts_of(take(mine)) == changed
+            assert monotonic() - begun < 5  # half a second on a free machine
+        assert not others.is_sending()
+    assert stream.streams().count == 0
+
+
+def test_stream__without_a_change__has_comments(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "COMMENT_SECONDS", 0.05)
+    change(world.site.pk, has_real_time=True)
+    with opened() as exchange:
+        exchange.take()
+        take(exchange)
+        assert take(exchange) == take(exchange) == b": \n\n"
+
+
+def test_stream__when_real_time_is_switched_off__has_a_last_event_and_ends(world: World) -> None:
+    change(world.site.pk, has_real_time=True)
+    with opened() as exchange:
+        exchange.take()
+        take(exchange)
+        last = change(world.site.pk, has_real_time=False)
+        assert ts_of(take(exchange)) == last
+        assert take(exchange) == b""
+        assert exchange.take() is None
+
+
+def test_stream__that_cannot_be_opened__is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    off = world.client.get("/sse", params={"siteCode": SITECODE})
+    unknown = world.client.get("/sse", params={"siteCode": "aaaaaaaaaa"})
+    change(world.site.pk, has_real_time=True)
+    monkeypatch.setattr(stream, "MOST_STREAMS", 0)
+    full = world.client.get("/sse", params={"siteCode": SITECODE})
+
+    assert [answer.status_code for answer in (off, unknown, full)] == [404, 404, 503]
+    assert [answer.json()["code"] for answer in (off, unknown, full)] == ["not_found", "unknown_site", "unavailable"]
+    assert full.headers["retry-after"] == "60"
+    assert full.headers["access-control-allow-origin"] == "*"
+    assert world.client.post("/sse").status_code == 405

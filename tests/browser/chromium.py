@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -32,11 +32,11 @@ needs_browser = pytest.mark.skipif("CI" not in os.environ and not CHROMIUM.exist
 
 
 @contextmanager
-def running_browser() -> Iterator[Browser]:
+def running_browser(arguments: Sequence[str] = ARGUMENTS) -> Iterator[Browser]:
     """Chromium without a window. Meanwhile Playwright runs an event loop in this thread, which Django must bear."""
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, timeout=PATIENCE * 1000)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments, timeout=PATIENCE * 1000)
         yield browser
         browser.close()
 

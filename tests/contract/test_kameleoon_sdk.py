@@ -1,36 +1,25 @@
-"""Kameleoon's published Python SDK reads the remote data of events."""
+"""Kameleoon's published Python SDK reads the remote data of events, over TLS on the names of its `network_domain`."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.contract.kameleoon_clients import Lab, needs_own_network
 from tests.contract.server import Shop
 
-READER = Path(__file__).with_name("kameleoon_reader.py")
+pytestmark = [needs_own_network, pytest.mark.xdist_group("kameleoon")]  # one front
 USER = "user/1 é+&"
 KEYS = [f"IDENTIFY_{USER}", f"COHORTS_{USER}", "common", "IDENTIFY_no such key/é", f"IDENTIFY_{USER}\n"]
+OpenLab = Callable[[Shop], Lab]
 
 
-def read(shop: Shop, *keys: str, secret: str = "", is_token_revoked: bool = False) -> dict[str, Any]:
+def read(lab: Lab, *keys: str, secret: str = "", is_token_revoked: bool = False) -> dict[str, Any]:
     """Return the result of the SDK's `get_remote_data` for each key."""
-    task = {
-        "port": shop.server.port,
-        "sitecode": shop.sitecode,
-        "client_id": shop.client_id,
-        "client_secret": secret or shop.secret,
-        "is_token_revoked": is_token_revoked,
-        "keys": keys,
-    }
-    done = subprocess.run(
-        [sys.executable, str(READER)], input=json.dumps(task), capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    values: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return values
+    client = lab.start_python(**({"secret": secret} if secret else {}))
+    if is_token_revoked:
+        client.call("spoil_token")
+    return {key: client.call("remote", key) for key in keys}
 
 
 @pytest.fixture
@@ -46,10 +35,10 @@ def stocked(shop: Shop) -> Shop:
 
 
 @pytest.mark.promise("K-37", "K-53", "K-66", "K-68", "K-69", "K-74", "K-76", "K-77", "W10")
-def test_sdk__with_its_credentials__reads_everything_by_token(stocked: Shop) -> None:
+def test_sdk__with_its_credentials__reads_everything_by_token(stocked: Shop, open_lab: OpenLab) -> None:
     profile = {"traits": {"age": 42, "email": "ann@example.com", "plan": "scale"}, "groupId": "initech"}
 
-    assert read(stocked, *KEYS) == {
+    assert read(open_lab(stocked), *KEYS) == {
         KEYS[0]: profile,
         KEYS[1]: {"new": False, "vip": True},
         "common": {"cohorts": ["new", "vip"]},
@@ -61,12 +50,13 @@ def test_sdk__with_its_credentials__reads_everything_by_token(stocked: Shop) -> 
 @pytest.mark.promise("K-66", "W10")
 @pytest.mark.parametrize("refused", ["token endpoint", "remote data"])
 def test_sdk__whose_credentials_are_refused__goes_on_without_and_reads_what_is_public(
-    stocked: Shop, refused: str
+    stocked: Shop, open_lab: OpenLab, refused: str
 ) -> None:
+    lab = open_lab(stocked)
     if refused == "token endpoint":
-        values = read(stocked, *KEYS, secret="wrong")
+        values = read(lab, *KEYS, secret="wrong")
     else:
-        values = read(stocked, *KEYS, is_token_revoked=True)
+        values = read(lab, *KEYS, is_token_revoked=True)
 
     assert values[KEYS[0]] == {"traits": {"plan": "scale"}, "groupId": "initech"}
     assert values[KEYS[1]] == {"new": False, "vip": True}
@@ -75,8 +65,9 @@ def test_sdk__whose_credentials_are_refused__goes_on_without_and_reads_what_is_p
 
 
 @pytest.mark.promise("K-76", "W10")
-def test_sdk__without_a_token_where_one_is_demanded__gets_an_empty_object(closed_shop: Shop) -> None:
+def test_sdk__without_a_token_where_one_is_demanded__gets_an_empty_object(closed_shop: Shop, open_lab: OpenLab) -> None:
+    lab = open_lab(closed_shop)
     closed_shop.send(closed_shop.event("identify", userId=USER, properties={"plan": "scale"}))
 
-    assert read(closed_shop, KEYS[0]) == {KEYS[0]: {"traits": {"plan": "scale"}}}
-    assert read(closed_shop, KEYS[0], secret="wrong") == {KEYS[0]: {}}
+    assert read(lab, KEYS[0]) == {KEYS[0]: {"traits": {"plan": "scale"}}}
+    assert read(lab, KEYS[0], secret="wrong") == {KEYS[0]: {}}

@@ -17,7 +17,7 @@ from django.db import OperationalError, connections
 
 from api.alerts import evaluate, outbox
 from api.celery import app
-from api.digest import goal_changes, late_links, run
+from api.digest import goal_changes, late_links, run, segments
 from api.digest.claims import Claims
 from api.digest.partitions import advance_ids
 from api.digest.prune import prune_old
@@ -36,10 +36,12 @@ SCHEDULE: Final = (
     ("digest", 1.0, DIGEST),
     ("tend_queues", 1.0, DIGEST),
     ("follow_links", 1.0, UPKEEP),
+    ("keep_segments", 1.0, UPKEEP),
     ("change_goals", 1.0, UPKEEP),
     ("erase_people", 5.0, UPKEEP),
     ("remove_sites_and_personas", 5.0, UPKEEP),
     ("evaluate_alerts", 30.0, UPKEEP),
+    ("tend_segments", 60.0, UPKEEP),
     ("advance_message_ids", 60.0, UPKEEP),
     ("prune_messages", 60.0, UPKEEP),
     ("purge_goals", 60.0, UPKEEP),
@@ -80,6 +82,20 @@ def follow_links() -> None:
     with unless_held("follow_links", seconds=LINKS_SECONDS) as until:
         while time.monotonic() < until and late_links.step_any():
             pass
+
+
+@app.task
+def keep_segments() -> None:
+    """Turn memberships of segments whose time has come, and continue sweeps."""
+    with unless_held("keep_segments") as until:
+        segments.run_upkeep(now=datetime.now(UTC), until=until)
+
+
+@app.task
+def tend_segments() -> None:
+    """Sweep segments whose goals were merged or deleted, and delete old entries and exits."""
+    with unless_held("tend_segments") as until:
+        segments.tend(now=datetime.now(UTC), until=until)
 
 
 @app.task

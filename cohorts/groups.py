@@ -18,6 +18,7 @@ class GroupOutcome:
     """The outcome of one change for its group."""
 
     is_news: bool = False
+    has_new_traits: bool = False  # of a group that was there, so that it may have members
     beyond_limits: AbstractSet[str] = frozenset()
 
 
@@ -32,7 +33,7 @@ def save_groups(site_id: int, changes: Sequence[Change], *, most: int | None) ->
     if not ids:
         return [GroupOutcome()] * len(changes)
     groups, dirty = _lock_groups(site_id, ids, most=most)
-    old = list(groups)
+    old = set(groups)
     outcomes = []
     for change in changes:
         if change.group is None or change.group in unchanged:
@@ -42,8 +43,9 @@ def save_groups(site_id: int, changes: Sequence[Change], *, most: int | None) ->
         move, beyond = set_traits(groups.setdefault(change.group, {}), change, change.group_traits)
         if is_new or move:
             dirty.add(change.group)
-        outcomes.append(GroupOutcome(is_new or move == merge.Move.CHANGED, beyond))
-    _write_groups(site_id, {group: groups[group] for group in sorted(dirty)}, old)
+        has_changed = move == merge.Move.CHANGED
+        outcomes.append(GroupOutcome(is_new or has_changed, has_changed and change.group in old, beyond))
+    _write_groups(site_id, {group: groups[group] for group in sorted(dirty)}, sorted(old))
     return outcomes
 
 

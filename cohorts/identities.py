@@ -9,6 +9,7 @@ from django.db import connection
 from cohorts import merge
 from cohorts.changes import IdentityKey, Kind, LoadedIdentity
 from cohorts.models import SIZE, PersonaFact, SearchText
+from cohorts.segment_tables import SegmentChange, SegmentMember, SegmentRecheck
 from locks import Lock, waits_for
 
 MOST_BYTES: Final = 8_388_608  # of registers that a batch of several changes reads: some 0.5 s, 100 MB of memory
@@ -183,9 +184,9 @@ def _update(site_id: int, identities: Mapping[IdentityKey, LoadedIdentity]) -> N
 
 
 def delete(site_id: int, ids: Sequence[int]) -> int:
-    """Delete identities with all that belongs to them alone, and return how many there were. Three queries."""
-    for rows in (SearchText.objects.filter(identity__in=ids), PersonaFact.objects.filter(identity__in=ids)):
-        rows.filter(site_id=site_id).delete()
+    """Delete identities with all that belongs to them alone, and return how many there were. Six queries."""
+    for model in (SearchText, PersonaFact, SegmentMember, SegmentChange, SegmentRecheck):
+        model.objects.filter(site_id=site_id, identity__in=ids).delete()
     with connection.cursor() as cursor:
         cursor.execute(
             "DELETE FROM cohorts_identity WHERE site_id = %b AND id = ANY(%b::bigint[])", [site_id, list(ids)]

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models.functions import Collate, Lower
 
 import names
+from cohorts import segment_tables  # noqa: F401 - Django looks for models here
 from site_rows import SiteColumn, SiteForeignKey, SiteRow
 
 # The bytes of the registers of a row `i`, an identity or a group. A version without limits did not write `bytes`; the

@@ -10,6 +10,7 @@ from django.db import connection
 from hypothesis import HealthCheck, settings
 from pytest_django import DjangoDbBlocker
 
+from api.digest import segments
 from api.digest.claims import Claims
 from api.http import credentials
 from api.http.database import configure_django
@@ -47,6 +48,7 @@ def transactional_db(django_db_setup: None, django_db_blocker: DjangoDbBlocker) 
 def world(transactional_db: None) -> Iterator[World]:
     """Yield a site with a credential and a client that sends requests to the application."""
     credentials.clear_lookups()
+    segments.forget_lookups()
     claims = Claims()
     with httpx.Client(transport=Transport(), base_url="http://testserver") as client:
         yield World.build(client, claims)

@@ -15,6 +15,7 @@ from api.checks.people import check_people
 from api.checks.queue import check_queue
 from api.checks.quota import check_quota
 from api.checks.recount import check_recount
+from api.checks.segments import check_segments
 
 MOST_EXAMPLES: Final = 20  # rows named for each meaning
 
@@ -50,6 +51,7 @@ CHECKS: Final = (
         "{kept_visitors} figures of visitors, {kept_days} of days, {kept_goals} of goals",
         check_figures,
     ),
+    Check("segments", "{segments} segments, {memberships} memberships", check_segments),
     Check("quota", "{made} goals made by events, {creations} creations in the ledger", check_quota),
 )
 

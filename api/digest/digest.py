@@ -7,7 +7,7 @@ of goals (sorted). Messages that need a lock which another session holds for lon
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 import times
-from api.digest import hooks, late_links, selection
+from api.digest import hooks, late_links, segments, selection
 from api.digest.claims import Claims
 from api.digest.derivation import Derivation, StoredMessage
 from api.digest.held_locks import PROBE, WAIT, NeededLock, apply_unblocked, find_needed_locks, set_aside_blocked
@@ -291,8 +291,11 @@ def _apply(
     derived = suppress(config.site_id, messages, [derive(message, config.for_message(message)) for message in messages])
     results = [MessageResult(message.id, reading=message.reading) for message in messages]
     changes = [(result, effects.change) for result, effects in zip(results, derived, strict=True) if effects.change]
+    has_segments = segments.has_segments(config.site_id)
+    said = [change for _, change in changes]
+    also |= segments.find_owners(config.site_id, said) if has_segments else frozenset()
     outcome = people.apply(
-        config.site_id, [change for _, change in changes], also=also, most_linked=settings.MOST_LINKED
+        config.site_id, said, also=also, most_linked=settings.MOST_LINKED, follows_people=has_segments
     )
     rekeyed = rekeying.rekey(config.site_id, list_first_visitors(outcome.changed), most=settings.MOST_REKEYED)
     late_links.postpone(config.site_id, shares=outcome.postponed, rekeys=rekeyed.postponed)
@@ -300,14 +303,16 @@ def _apply(
         note_applied(result, applied)
     note_visits(config.site_id, zip(results, derived, strict=True))
     hits = [(result, effects.goal) for result, effects in zip(results, derived, strict=True) if effects.goal]
-    recorded = recording.record(
-        config.site_id, [goal.keyed(outcome.visitors) for _, goal in hits], policy=config.policy, moved=rekeyed.moved
-    )
+    keyed = [goal.keyed(outcome.visitors) for _, goal in hits]
+    recorded = recording.record(config.site_id, keyed, policy=config.policy, moved=rekeyed.moved)
     for (result, _), recorded_hit in zip(hits, recorded, strict=True):
         note_recorded(result, recorded_hit)
     if config.has_several_sources:
         with waits_for(Lock.GOAL):
             note_duplicate_sources(config.site_id, hits)
+    if has_segments:
+        touched = segments.TouchedFacts(said, outcome, keyed, recorded, rekeyed.moved)
+        segments.follow(config, touched, also=also, now=datetime.now(UTC))
     _check_references()
     for result, effects, message in zip(results, derived, batch, strict=True):
         conclude(result, effects, message)

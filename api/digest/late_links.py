@@ -13,6 +13,7 @@ import structlog
 from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 
+from api.digest import segments
 from api.digest.transaction_settings import prefer_index_plans
 from api.models import LateLink
 from cohorts import identities, people
@@ -119,6 +120,7 @@ def _rekey(late: LateLink, *, limit: int) -> None:
             late.site_id, link, after=late.conversions_after or 0, limit=limit
         )
         totals.count_conversions(late.site_id, [], moved)
+        segments.note_moved(late.site_id, moved)
     _save(late)
 
 
@@ -133,6 +135,7 @@ def _share(late: LateLink, *, limit: int, most_conversions: int, also: AbstractS
     links = [FirstVisitor(KeyedBy.DEVICE_LINK, user, code) for user, code in shared.changed.device.items()]
     rekeyed = rekeying.rekey(late.site_id, links, most=most_conversions)
     totals.count_conversions(late.site_id, [], rekeyed.moved)
+    segments.note_moved(late.site_id, rekeyed.moved)
     late.users_after = users[-1] if len(users) == limit else None
     _save(late)
     postpone(late.site_id, shares=shared.postponed, rekeys=rekeyed.postponed)

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import OperationalError, transaction
 from django.db.models import Manager, Max, QuerySet
 
-from api.digest import late_links
+from api.digest import late_links, segments
 from api.digest.derivation import StoredMessage
 from api.digest.digest import RETRIES, list_first_visitors
 from api.digest.mapping import derive
@@ -126,6 +126,7 @@ def _apply(site_id: int, links: Collection[changes.Link]) -> int:
                 rekeyed = rekeying.rekey(site_id, late_ones, most=settings.MOST_REKEYED)
                 late_links.postpone(site_id, shares=linked.postponed, rekeys=rekeyed.postponed)
                 totals.count_conversions(site_id, [], rekeyed.moved)
+                segments.note_moved(site_id, rekeyed.moved)
                 return len(rekeyed.moved)
         except identities.LostRaceError as error:
             also |= error.also

@@ -20,6 +20,7 @@ class SiteConfig:
     by_source: Mapping[int | None, SourceConfig]  # by source; None for messages without a source
     policy: Policy
     has_several_sources: bool  # two sources may send the same events
+    company_is_group: bool = False  # of a person without a group call
 
     def for_message(self, message: StoredMessage) -> SourceConfig:
         """Return the configuration of a message's source."""
@@ -57,6 +58,7 @@ def load_site_config(site: Site) -> SiteConfig:
             max_waiting_names=site.max_waiting_names,
         ),
         has_several_sources=len(sources) > 1,
+        company_is_group=site.company_is_group,
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db import connection
 
+from api.digest import segments
 from api.erasure.pseudonyms import Pseudonyms
 from api.insight.people import message_ids_of
 from api.models import Erasure, LateLink
@@ -68,6 +69,7 @@ def move_totals(erasure: Erasure, rows: Sequence[tuple[Any, ...]]) -> int:
         for at, goal, old, new, revenue, currency in rows
     ]
     totals.count_conversions(erasure.site_id, [], moved)
+    segments.note_moved(erasure.site_id, moved)
     return len(rows)
 
 

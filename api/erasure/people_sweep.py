@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 from django.db import connection
 
+from api.digest import segments
 from api.erasure.conversions import (
     count_replaced,
     forget_conversions,
@@ -113,6 +114,7 @@ def _pseudonymise_identity(erasure: Erasure, id_: int, key: tuple[int, str], tex
         found = Identity.objects.filter(site_id=erasure.site_id, pk=id_)
         found.update(registers=after, parent_value=parent[1] if parent else None)
         search.write(erasure.site_id, {id_: search.search_texts(after)})
+        segments.note_people(erasure.site_id, [id_])
         count_replaced(erasure, Erasure.Stage.IDENTITIES.name)
 
 

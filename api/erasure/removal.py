@@ -12,9 +12,11 @@ from typing import Final
 from django.db import connection, transaction
 from django.db.models import Max
 
+from api.digest import segments
 from api.models import Removal, Site, WriteKey
 from api.models.audit import write_audit
 from cohorts.models import Group, Identity, Persona
+from cohorts.segments import upkeep
 from sessions import is_older_writer_at_work
 from site_rows import delete_row, lock_first
 
@@ -42,6 +44,10 @@ TABLES: Final[Mapping[str, str]] = {
     "goals_goal": "site_id = %(site)s",
     "goals_tag": "site_id = %(site)s",
     "cohorts_personafact": "site_id = %(site)s",
+    "cohorts_segmentmember": "site_id = %(site)s",
+    "cohorts_segmentchange": "site_id = %(site)s",
+    "cohorts_segmentrecheck": "site_id = %(site)s",
+    "cohorts_segment": "site_id = %(site)s",
     "api_latelink": "site_id = %(site)s",
     "cohorts_link": "site_id = %(site)s",
     "cohorts_username": "site_id = %(site)s",
@@ -81,6 +87,7 @@ def remove_group(group: Group, *, by: str, now: datetime) -> Removal:
     """Delete a group and its traits at once, and the memberships in the background."""
     with transaction.atomic():
         removal = _begin(group.site, Removal.Of.GROUP, group.group_id, by=by, now=now)
+        upkeep.note_all(group.site_id)  # of those whose company it is, no identity changes
         group.delete()
     return removal
 
@@ -167,10 +174,13 @@ def _forget(removal: Removal, begin: int, end: int) -> int:
             )
             UPDATE cohorts_identity SET registers = {without}, updated_at = now()
              WHERE site_id = %(site)s AND id IN (SELECT id FROM mine)
+            RETURNING id
             """,
             {"begin": begin, "end": end, "site": removal.site_id, "name": removal.name},
         )
-        return int(cursor.rowcount)
+        changed = [id_ for (id_,) in cursor.fetchall()]
+    segments.note_people(removal.site_id, changed)
+    return len(changed)
 
 
 def _step_site(removal: Removal, *, now: datetime) -> bool:

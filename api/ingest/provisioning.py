@@ -11,6 +11,7 @@ from django.db.models import Q
 
 from api.http.credentials import generate_secret, generate_sitecode, hash_secret
 from api.models import Credential, Rule, Scope, Site, Source, WriteKey
+from cohorts.segments import upkeep
 from goals import quota, waiting
 
 # Altis names every page view by the page's title and sends sessions as events: each would make a goal (A-03).
@@ -79,6 +80,8 @@ def note_site_changed(site_id: int, names: Collection[str], *, now: datetime) ->
     """Note that these settings of a site changed, which may change what its events mean."""
     if set(names) - WITHOUT_MEANING:
         note_rules_changed(site_id, now=now)
+    if "company_is_group" in names:
+        upkeep.note_all(site_id)
 
 
 def add_destination(site: Site, *, write_key: str = "") -> Source:

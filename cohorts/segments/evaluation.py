@@ -44,7 +44,7 @@ class Judgement:
     @property
     def until(self) -> datetime | None:
         """Return the time at which time alone will turn the membership, None if never."""
-        return self.signal.turns[0] if self.signal.turns else None
+        return self.signal.next_turn
 
 
 def in_order(segments: Iterable[CompiledSegment]) -> list[CompiledSegment]:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from cohorts import merge
+from cohorts.custom_values import read_custom_values
 from cohorts.reserved_traits import company_id, full_name
 
 
@@ -78,7 +79,7 @@ def facts_of(
 
 def custom_data_of(joined: merge.Registers) -> dict[int, Sequence[str]]:
     """Return the values of custom data by index."""
-    return {int(index): tuple(register[3]) for index, register in joined.get("customData", {}).items() if register[3]}
+    return {index: tuple(counts) for index, counts in read_custom_values(joined).items()}
 
 
 def _present(registers: merge.Registers) -> dict[str, Any]:

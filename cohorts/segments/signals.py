@@ -15,6 +15,11 @@ class Signal(NamedTuple):
         """Return True if the claim holds at a later moment."""
         return self.holds != (sum(turn <= moment for turn in self.turns) % 2 == 1)
 
+    @property
+    def next_turn(self) -> datetime | None:
+        """Return the time at which time alone turns it first, None if never."""
+        return self.turns[0] if self.turns else None
+
 
 ALWAYS = Signal(holds=True)
 NEVER = Signal(holds=False)

@@ -5,6 +5,7 @@ import pytest
 from api.ingest.provisioning import create_site, create_source
 from api.models import Message, Source
 from tests.support.clock import Clock
+from tests.support.segments import make_segment
 from tests.support.tracking import KEY
 from tests.world import World
 
@@ -20,6 +21,7 @@ def town(world: World, clock: Clock) -> World:
     )
     world.track("See", messageId="alone", userId=None, anonymousId="anon-2")
     world.send(world.event("group", messageId="group", groupId="group-1", traits={"size": 3}))
+    make_segment(world.site, [{"on": "persona", "name": "big_spenders"}])
     world.track("Audience Entered", messageId="persona", properties={"audience_key": "big_spenders"})
     world.send(world.event("page", messageId=None, name="Home"), world.event(event=None))
     world.change_site(goals_per_10_seconds=3)

@@ -32,7 +32,7 @@ def test_verify__of_what_came_to_be_by_itself__finds_nothing(town: World) -> Non
 
     call_command("verify", stdout=output)
 
-    assert [line.split()[0] for line in output.getvalue().splitlines()] == ["ok"] * 8
+    assert [line.split()[0] for line in output.getvalue().splitlines()] == ["ok"] * 9
     assert "10 messages = 7 done + 1 deferred + 1 rejected + 1 failed + 0 pending" in output.getvalue()
     assert "4 conversions = 4 messages converted - 0" in output.getvalue()
     assert "2 conversions by a link, 1 unmatched" in output.getvalue()
@@ -137,6 +137,12 @@ TAMPERINGS = {
         **{f"UPDATE goals_goaltotal SET {name} = 9": r"goal \d+: its totals$" for name in ("visits", "visitors")},
         'UPDATE goals_goaltotal SET revenue = \'{"EUR": "9.5"}\'': r"goal \d+: its totals$",
         "DELETE FROM goals_conversion": r"goal \d+: its totals$",
+    },
+    "segments": {
+        "DELETE FROM cohorts_segmentmember": r"segment \d+, identity \d+$",
+        "UPDATE cohorts_segmentmember SET is_member = false": r"segment \d+, identity \d+$",
+        "UPDATE cohorts_segmentmember SET until = '2099-01-01'": r"segment \d+, identity \d+$",
+        "UPDATE cohorts_identity SET registers = registers - 'personas'": r"segment \d+, identity \d+$",
     },
     "quota": {
         "DELETE FROM goals_goalcreation": "site 1q2w3e4r5t: 3 goals, 0 creations",

@@ -50,7 +50,7 @@ WITHOUT_TABLE = {
             "ManagementToken MessageBody MessageKey RefusalCount RefusedKey Removal SdkConfiguration SourceCount "
             "SourceUse StoredAnswer Suppression WriteKey"
         ),
-        "cohorts": "Link PersonaFact SearchText",
+        "cohorts": "Link PersonaFact SearchText Segment SegmentChange SegmentMember SegmentRecheck",
         "goals": (
             "Environment Exposure FlagVersion GoalDay GoalTag GoalTotal GoalVisitor ImportedSegment VisitActivity "
             "VisitFact"

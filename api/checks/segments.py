@@ -1,0 +1,110 @@
+"""Check of segments: the stored memberships are those that the evaluator gives for the facts of each person."""
+
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime
+from typing import Final
+
+from api.checks.base import Counts, Difference, of_site, stream
+from api.digest.segments import load_outside
+from api.models import Site
+from cohorts.changes import IdentityKey
+from cohorts.segment_tables import Segment, SegmentRecheck
+from cohorts.segments import membership
+from cohorts.segments.conditions import CompiledSegment, references_of
+from cohorts.segments.evaluation import judge
+from cohorts.segments.membership import MemberRow, SiteSegments
+from cohorts.segments.persons import JoinedPerson, find_roots, load_persons
+from cohorts.segments.signals import Signal
+
+PERSONS: Final = 500  # at once
+MEANING: Final = (
+    "A stored membership of a segment differs from what the facts of the person say. Please report it as a defect. "
+    "Save the conditions of the segment again, which evaluates everybody."
+)
+
+
+def check_segments(site_id: int | None, counts: Counts) -> Iterator[Difference]:
+    """Yield memberships that contradict the facts.
+
+    Segments that a sweep has to evaluate for everybody, and people who are noted to be evaluated, are left out.
+    """
+    now = datetime.now(UTC)
+    sites = {} if site_id is None else {"pk": site_id}
+    for site in Site.objects.filter(**sites):
+        segments = membership.read_segments(site.pk)
+        if segments is None:
+            continue
+        counts["segments"] += len(segments.ordered)
+        noted = SegmentRecheck.objects.filter(site=site)
+        steady = _find_steady(site, segments, set(noted.exclude(segment=None).values_list("segment_id", flat=True)))
+        to_recheck = set(noted.exclude(identity=None).values_list("identity_id", flat=True))
+        for page in _pages(site.pk) if steady else ():
+            roots = sorted({root for key, root in find_roots(site.pk, page).items() if key == root})
+            persons = [person for person in load_persons(site.pk, roots) if to_recheck.isdisjoint(person.ids)]
+            yield from _check_persons(site, segments, steady, persons, now=now, counts=counts)
+
+
+def _find_steady(site: Site, segments: SiteSegments, noted: AbstractSet[int]) -> set[int]:
+    """Return the segments whose members are complete, and that name only such segments."""
+    swept = Segment.objects.filter(site=site, sweep=False, is_filled=True).values_list("id", flat=True)
+    steady = set(swept) - noted
+    for segment in segments.ordered:  # the named ones come first
+        if not {id_ for id_ in references_of(segment.conditions) if id_ in segments.ids} <= steady:
+            steady.discard(segment.id)
+    return steady
+
+
+def _pages(site_id: int) -> Iterator[list[IdentityKey]]:
+    page = list[IdentityKey]()
+    rows = stream(
+        f"SELECT kind, value FROM cohorts_identity i WHERE {of_site('i.site_id')} ORDER BY kind, value",
+        {"site": site_id},
+    )
+    for kind, value in rows:
+        page.append((kind, value))
+        if len(page) == PERSONS:
+            yield page
+            page = []
+    if page:
+        yield page
+
+
+def _check_persons(
+    site: Site,
+    segments: SiteSegments,
+    steady: AbstractSet[int],
+    persons: Sequence[JoinedPerson],
+    *,
+    now: datetime,
+    counts: Counts,
+) -> Iterator[Difference]:
+    facts = membership.load_facts(
+        site.pk,
+        persons,
+        segments.needs,
+        load_outside=load_outside,
+        company_is_group=site.company_is_group,
+        now=now,
+    )
+    stored = membership.read_members(site.pk, [id_ for person in persons for id_ in person.ids])
+    for person in persons:
+        judgements = judge(segments.ordered, facts[person.root], now=now)
+        rows = [row for id_ in person.ids for row in stored.get(id_, ())]
+        counts["memberships"] += sum(row.is_member for row in rows)
+        for segment in segments.ordered:
+            its = [row for row in rows if row.segment_id == segment.id]
+            if segment.id in steady and _differs(person, segment, its, judgements[segment.id].signal, now):
+                yield Difference(MEANING, f"segment {segment.id}, identity {person.root_id}")
+
+
+def _differs(
+    person: JoinedPerson, segment: CompiledSegment, rows: Sequence[MemberRow], signal: Signal, now: datetime
+) -> bool:
+    """Return True if the stored rows of a person and a segment are not those that its signal asks for. Pure."""
+    if not rows:
+        return signal.holds or signal.next_turn is not None
+    if len(rows) > 1 or rows[0].identity_id != person.root_id or rows[0].version != segment.version:
+        return True
+    is_due = rows[0].until is not None and rows[0].until <= now
+    return rows[0].at(now)[0] != signal.holds or (not is_due and rows[0].until != signal.next_turn)

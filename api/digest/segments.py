@@ -1,0 +1,287 @@
+"""Segments of the people that a batch touched, and their upkeep: where facts of goals meet those of people."""
+
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import cache
+from itertools import product
+from typing import Final
+
+from api.digest.site_config import SiteConfig
+from api.models import Site
+from cohorts.changes import Change, IdentityKey, keys_of
+from cohorts.models import Identity
+from cohorts.people import BatchOutcome
+from cohorts.segment_tables import Segment
+from cohorts.segments import membership, upkeep
+from cohorts.segments.conditions import GroupTraitCondition, flatten
+from cohorts.segments.facts import ConvertedGoal, GoalConversion, OutsideFacts
+from cohorts.segments.membership import SiteSegments
+from cohorts.segments.needs import SegmentNeeds
+from cohorts.segments.persons import JoinedPerson, find_roots
+from goals import by_visitor
+from goals.recording import Hit, HitOutcome, RecordedHit
+from goals.totals import MovedConversion
+from sessions import is_older_writer_at_work
+from times import EPOCH
+
+KEEP_CHANGES: Final = timedelta(days=400)  # entries and exits
+PRUNED: Final = 5_000  # of them at once
+LOOKUP_LASTS: Final = 2.0  # seconds for which a worker remembers that a site has no segments
+
+
+@cache
+def _without_segments() -> dict[int, float]:
+    """Return the sites without segments, each with the monotonic time at which this process looks again."""
+    return {}
+
+
+def forget_lookups() -> None:
+    """Forget which sites have no segments."""
+    _without_segments().clear()
+
+
+def has_segments(site_id: int) -> bool:
+    """Return True if a site has segments. One query, none for two seconds after one that found none.
+
+    A sweep begins after that time, so that it comes to the people of batches that did not know of the first segment.
+    """
+    if _without_segments().get(site_id, 0) > time.monotonic():
+        return False
+    looked_up_at = time.monotonic()
+    if Segment.objects.filter(site_id=site_id).exists():
+        return True
+    _without_segments()[site_id] = looked_up_at + LOOKUP_LASTS
+    return False
+
+
+def find_owners(site_id: int, changes: Iterable[Change]) -> AbstractSet[IdentityKey]:
+    """Return the roots of the persons that changes name, to be locked in the order of the keys. One query."""
+    keys = {key for change in changes for key in keys_of(change)}
+    return frozenset(find_roots(site_id, keys).values()) - keys
+
+
+@dataclass(frozen=True, slots=True)
+class TouchedFacts:
+    """The facts that a batch changed."""
+
+    changes: Sequence[Change]
+    outcome: BatchOutcome
+    hits: Sequence[Hit]
+    recorded: Sequence[RecordedHit]
+    moved: Sequence[MovedConversion]
+
+    def find_seeds(self, segments: SiteSegments) -> set[IdentityKey]:
+        """Return identities of all persons of whom a fact changed that the segments ask for. Pure."""
+        seeds = set(self.outcome.touched)
+        for change, applied in zip(self.changes, self.outcome.applied, strict=True):
+            if applied.has_new_group_traits and segments.needs.group_traits:
+                seeds.update(keys_of(change))
+        is_any, counted = segments.needs.any_conversion, segments.counted_goals
+        codes = {
+            hit.visitor_code
+            for hit, recorded in zip(self.hits, self.recorded, strict=True)
+            if recorded.outcome == HitOutcome.CONVERTED and (is_any or recorded.goal_id in counted)
+        }
+        for conversion, before in self.moved:
+            if is_any or before[0] in counted:
+                codes |= {before[1], conversion.key[1]}
+        # Conversions without a visitor code count for an id in its place.
+        seeds.update(product(map(int, Identity.Kind), codes))
+        return seeds
+
+
+def follow(config: SiteConfig, touched: TouchedFacts, *, also: AbstractSet[IdentityKey], now: datetime) -> None:
+    """Evaluate the people again whom a batch touched. Call it last in the transaction.
+
+    `also` has the identities that are locked beside those of the changes. Raises LostRaceError if the root of a person
+    is not locked. One query if no fact changed that segments ask for.
+    """
+    segments = membership.read_segments(config.site_id)
+    if segments is None:
+        return
+    seeds = touched.find_seeds(segments)
+    if seeds:
+        membership.update(
+            config.site_id,
+            seeds,
+            segments=segments,
+            locked=also | {key for change in touched.changes for key in keys_of(change)},
+            load_outside=load_outside,
+            company_is_group=config.company_is_group,
+            now=now,
+        )
+    if segments.needs.group_traits and any(each.has_new_group_traits for each in touched.outcome.applied):
+        upkeep.note_segments(config.site_id, find_by_group_traits(segments, touched))
+
+
+def find_by_group_traits(segments: SiteSegments, touched: TouchedFacts) -> list[int]:
+    """Return the segments that ask for group traits that a batch changed, and those that may name them. Pure."""
+    names = {
+        name
+        for change, applied in zip(touched.changes, touched.outcome.applied, strict=True)
+        if applied.has_new_group_traits
+        for name in change.group_traits
+    }
+    return [
+        segment.id
+        for segment in segments.ordered
+        if any(
+            isinstance(condition, GroupTraitCondition) and condition.path[0] in names
+            for condition in flatten(segment.conditions)
+        )
+    ]
+
+
+def note_moved(site_id: int, moved: Sequence[MovedConversion]) -> None:
+    """Note the people of whom a step re-keyed conversions, because it has not locked them. Two queries, if any."""
+    codes = {code for conversion, before in moved for code in (before[1], conversion.key[1])}
+    if codes and has_segments(site_id):
+        found = Identity.objects.filter(site_id=site_id, kind__in=Identity.Kind.values, value__in=codes)
+        upkeep.note_people(site_id, list(found.values_list("id", flat=True)))
+
+
+def note_people(site_id: int, ids: Collection[int]) -> None:
+    """Note people whose identities were changed other than by events. One query, if the site has segments."""
+    if ids and has_segments(site_id):
+        upkeep.note_people(site_id, ids)
+
+
+def run_upkeep(*, now: datetime, until: float) -> None:
+    """Turn, recheck and sweep memberships of all sites in turns until a monotonic time, or until none is left."""
+    sites = list_sites()
+    while sites and time.monotonic() < until:
+        sites = [site for site in sites if time.monotonic() < until and _keep_up(site, now=now)]
+
+
+def list_sites() -> list[Site]:
+    """Return the sites with segments, in a random order, because a run may end before it comes to the last ones."""
+    ids = Segment.objects.values_list("site_id", flat=True).distinct()
+    return list(Site.objects.filter(pk__in=list(ids)).order_by("?"))
+
+
+def _keep_up(site: Site, *, now: datetime) -> bool:
+    """Do a step of each kind for a site and return True if there may be more."""
+    work = upkeep.Upkeep(site.pk, site.company_is_group, load_outside, now)
+    has_turned, has_rechecked = upkeep.turn_due(work), upkeep.recheck(work)
+    return (is_settled(site.pk) and upkeep.sweep(work)) or has_turned or has_rechecked
+
+
+def is_settled(site_id: int) -> bool:
+    """Return True if every batch that is at work knows that the site has segments. Two queries at most."""
+    if Segment.objects.filter(site_id=site_id, is_filled=True).exists():
+        return True
+    first = Segment.objects.filter(site_id=site_id).earliest("created_at").created_at
+    known_from = first + timedelta(seconds=LOOKUP_LASTS)
+    return known_from <= datetime.now(UTC) and not is_older_writer_at_work(known_from)
+
+
+def tend(*, now: datetime, until: float) -> None:
+    """Look at the goals of each segment, and delete old entries and exits."""
+    for site in list_sites():
+        note_goals(site.pk)
+        while time.monotonic() < until and upkeep.prune_changes(site.pk, before=now - KEEP_CHANGES, limit=PRUNED):
+            pass
+
+
+def note_goals(site_id: int) -> None:
+    """Sweep the segments for which other goals count than before, because goals were merged or deleted."""
+    segments = membership.read_segments(site_id)
+    for segment in segments.ordered if segments else ():
+        goals = SegmentNeeds.of([segment]).goals
+        if goals:
+            upkeep.note_counted_goals(site_id, {segment.id: by_visitor.find_counted_goals(site_id, goals)})
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Conversions of a person on a goal, over all visitor codes."""
+
+    conversions: int = 0
+    last_at: datetime = EPOCH
+    revenue: defaultdict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    latest: list[GoalConversion] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Outside:
+    goals: defaultdict[int, _Sums] = field(default_factory=lambda: defaultdict(_Sums))
+    seen: list[datetime] = field(default_factory=list)
+    sources: set[int] = field(default_factory=set)
+
+    def freeze(self) -> OutsideFacts:
+        goals = {
+            goal: ConvertedGoal(
+                sums.conversions,
+                sums.last_at,
+                sums.revenue,
+                sorted(sums.latest, key=lambda conversion: conversion.at, reverse=True),
+            )
+            for goal, sums in self.goals.items()
+            if sums.conversions
+        }
+        return OutsideFacts(
+            goals,
+            first_seen=min(self.seen, default=None),
+            last_seen=max(self.seen, default=None),
+            sources=frozenset(self.sources),
+        )
+
+
+def load_outside(
+    site_id: int, persons: Sequence[JoinedPerson], needs: SegmentNeeds, now: datetime
+) -> Mapping[IdentityKey, OutsideFacts]:
+    """Return the facts of goals of each person by its root. A query for each kind of facts that is asked for."""
+    owners = defaultdict[str, list[IdentityKey]](list)
+    for person in persons:
+        for code in person.codes:
+            owners[code].append(person.root)
+    outside = defaultdict[IdentityKey, _Outside](_Outside)
+    if needs.goals:
+        _add_totals(site_id, owners, needs.goals, outside)
+    if needs.sources or needs.period is not None:
+        _add_latest(site_id, owners, needs, outside, now)
+    if needs.seen:
+        for code, times in by_visitor.load_seen(site_id, owners).items():
+            for root in owners[code]:
+                outside[root].seen += times
+    return {root: facts.freeze() for root, facts in outside.items()}
+
+
+def _add_totals(
+    site_id: int,
+    owners: Mapping[str, Sequence[IdentityKey]],
+    goals: Collection[int],
+    outside: defaultdict[IdentityKey, _Outside],
+) -> None:
+    for totals in by_visitor.load_totals(site_id, owners, goals):
+        for root, goal in product(owners[totals.code], totals.goals):
+            if goal in goals and goal is not None:
+                sums = outside[root].goals[goal]
+                sums.conversions += totals.conversions
+                sums.last_at = max(sums.last_at, totals.last_at)
+                for currency, amount in totals.revenue.items():
+                    sums.revenue[currency] += Decimal(amount)
+
+
+def _add_latest(
+    site_id: int,
+    owners: Mapping[str, Sequence[IdentityKey]],
+    needs: SegmentNeeds,
+    outside: defaultdict[IdentityKey, _Outside],
+    now: datetime,
+) -> None:
+    since = None if needs.sources or needs.period is None else now - timedelta(days=needs.period)
+    latest = by_visitor.load_latest(site_id, owners, None if needs.sources else needs.goals, since=since)
+    for conversion in latest:
+        for root in owners[conversion.code]:
+            if conversion.source_id is not None:
+                outside[root].sources.add(conversion.source_id)
+            for goal in conversion.goals:
+                if goal in needs.goals and goal is not None:
+                    fact = GoalConversion(conversion.at, conversion.revenue, conversion.currency)
+                    outside[root].goals[goal].latest.append(fact)

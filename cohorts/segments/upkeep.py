@@ -1,0 +1,260 @@
+"""Work on memberships in the background, a bounded step of a site at a time: turning times, rechecks and sweeps.
+
+A sweep evaluates everybody, in the order of the identifiers. A new or edited segment needs one, and a change that
+concerns people whom no index finds, such as traits of their group. Steps lock roots in the order of their keys, as the
+digest does.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from django.db import connection, transaction
+
+from cohorts.changes import IdentityKey
+from cohorts.identities import LostRaceError, as_columns
+from cohorts.segment_tables import Segment, SegmentChange, SegmentMember, SegmentRecheck
+from cohorts.segments import membership
+from cohorts.segments.membership import LoadOutside
+from cohorts.segments.persons import find_roots
+
+PERSONS: Final = 500  # a step, some 0.1 s, during which events of these persons wait
+RETRIES: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """Evaluation of a site's persons at a time."""
+
+    site_id: int
+    company_is_group: bool
+    load_outside: LoadOutside
+    now: datetime
+
+    def evaluate(self, keys: Collection[IdentityKey], *, roots_only: bool = False) -> int:
+        """Lock the persons of these identities, evaluate them, and return how many there were.
+
+        With `roots_only` the identities that are no roots are left out. Call it inside a transaction.
+        """
+        roots = find_roots(self.site_id, keys)
+        chosen = [key for key, root in roots.items() if key == root or not roots_only]
+        locked = {roots[key] for key in chosen}
+        lock_roots(self.site_id, locked)
+        segments = membership.read_segments(self.site_id)
+        if segments is None:
+            return 0
+        return membership.update(
+            self.site_id,
+            chosen,
+            segments=segments,
+            locked=locked,
+            load_outside=self.load_outside,
+            company_is_group=self.company_is_group,
+            now=self.now,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """The sweep of a segment, and the identity that it has reached."""
+
+    segment_id: int
+    version: int
+    swept_to: int | None
+    reached: IdentityKey | None  # None at the beginning, or if that identity is gone
+
+    @property
+    def place(self) -> tuple[int, bytes]:
+        """Return the place in the order of the database."""
+        return (0, b"") if self.reached is None else (self.reached[0], self.reached[1].encode())
+
+
+def lock_roots(site_id: int, keys: Collection[IdentityKey]) -> None:
+    """Lock these identities in the order of their keys. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT 1 FROM unnest(%(kinds)b::smallint[], %(values)b::text[]) AS k (kind, value), LATERAL (
+                SELECT 1 FROM cohorts_identity i
+                 WHERE i.site_id = %(site)b AND i.kind = k.kind AND i.value = k.value FOR UPDATE
+            ) AS its
+            """,
+            {"site": site_id, **as_columns(sorted(keys))},
+        )
+
+
+def turn_due(upkeep: Upkeep, *, limit: int = PERSONS) -> bool:
+    """Turn memberships whose time has come. Return True if more may be due."""
+    due = SegmentMember.objects.filter(site_id=upkeep.site_id, until__lte=upkeep.now).order_by("until")
+    ids = list(dict.fromkeys(due.values_list("identity_id", flat=True)[:limit]))
+    if not ids:
+        return False
+
+    def turn() -> None:
+        upkeep.evaluate(find_keys(upkeep.site_id, ids))
+        due.filter(identity_id__in=ids).delete()  # of identities that are gone, because they would be due for ever
+
+    in_transaction(turn)
+    return True
+
+
+def recheck(upkeep: Upkeep, *, limit: int = PERSONS) -> bool:
+    """Evaluate persons again that were noted, and begin sweeps that were asked for. Return True if there were any."""
+    rows = list(SegmentRecheck.objects.filter(site_id=upkeep.site_id).order_by("id")[:limit])
+    people = [row for row in rows if row.identity_id is not None]
+    sweeping = set(Segment.objects.filter(site_id=upkeep.site_id, sweep=True).values_list("id", flat=True))
+    sweeps = [row for row in rows if row.segment_id is not None and row.segment_id not in sweeping]
+
+    def evaluate_noted() -> None:
+        upkeep.evaluate(find_keys(upkeep.site_id, [row.identity_id for row in people if row.identity_id]))
+        begin_sweeps(upkeep.site_id, {row.segment_id for row in sweeps if row.segment_id})
+        ids = [row.pk for row in (*people, *sweeps)]
+        SegmentRecheck.objects.filter(site_id=upkeep.site_id, id__in=ids).delete()
+
+    if people or sweeps:
+        in_transaction(evaluate_noted)
+    return bool(people or sweeps)
+
+
+def begin_sweeps(site_id: int, segment_ids: Collection[int]) -> None:
+    """Begin sweeps of segments whose members stay visible meanwhile."""
+    if segment_ids:
+        rows = Segment.objects.filter(site_id=site_id, pk__in=segment_ids)
+        rows.update(sweep=True, swept_to=None, swept=0, to_sweep=count_identities(site_id))
+
+
+def count_identities(site_id: int) -> int:
+    """Return the number of identities of a site. One query, of the index."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM cohorts_identity WHERE site_id = %s", [site_id])
+        return int(cursor.fetchone()[0])
+
+
+def sweep(upkeep: Upkeep, *, limit: int = PERSONS) -> bool:
+    """Do a step of the sweeps of a site, all that are at one place together. Return True if there was one."""
+    sweeps = read_sweeps(upkeep.site_id)
+    if not sweeps:
+        return False
+    first = min(sweeps, key=lambda each: each.place)
+
+    def evaluate_next() -> None:
+        page = _next_identities(upkeep.site_id, first.reached, limit)
+        upkeep.evaluate([key for _, key in page], roots_only=True)
+        last = page[-1] if len(page) == limit else None
+        end = None if last is None else (last[1][0], last[1][1].encode())
+        here = [each for each in sweeps if end is None or each.place <= end]
+        _advance(upkeep.site_id, here, None if last is None else last[0], len(page))
+
+    in_transaction(evaluate_next)
+    return True
+
+
+def in_transaction(step: Callable[[], None]) -> None:
+    """Run a step in a transaction, again if the root of a person changed before it was locked."""
+    for attempt in range(1, RETRIES + 1):
+        try:
+            with transaction.atomic():
+                return step()
+        except LostRaceError:
+            if attempt == RETRIES:
+                raise
+    raise AssertionError
+
+
+def read_sweeps(site_id: int) -> list[Sweep]:
+    """Return the sweeps of a site that are under way. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT s.id, s.version, s.swept_to, i.kind, i.value FROM cohorts_segment s
+              LEFT JOIN cohorts_identity i ON i.site_id = %(site)s AND i.id = s.swept_to
+             WHERE s.site_id = %(site)s AND s.sweep
+            """,
+            {"site": site_id},
+        )
+        return [
+            Sweep(id_, version, swept_to, None if kind is None else (kind, value))
+            for id_, version, swept_to, kind, value in cursor.fetchall()
+        ]
+
+
+def find_keys(site_id: int, ids: Sequence[int]) -> list[IdentityKey]:
+    """Return the keys of these identities. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT kind, value FROM cohorts_identity WHERE site_id = %b AND id = ANY(%b::bigint[])",
+            [site_id, list(ids)],
+        )
+        return [(kind, value) for kind, value in cursor.fetchall()]
+
+
+def note_people(site_id: int, ids: Collection[int]) -> None:
+    """Note identities whose persons are evaluated again in the background. One query, if any."""
+    SegmentRecheck.objects.bulk_create(SegmentRecheck(site_id=site_id, identity_id=id_) for id_ in ids)
+
+
+def note_segments(site_id: int, segment_ids: Iterable[int]) -> None:
+    """Note segments that are evaluated again for everybody in the background. One query, if any."""
+    SegmentRecheck.objects.bulk_create(SegmentRecheck(site_id=site_id, segment_id=id_) for id_ in segment_ids)
+
+
+def note_all(site_id: int) -> None:
+    """Note all segments of a site, because a change concerns people whom no index finds. Two queries."""
+    note_segments(site_id, list(Segment.objects.filter(site_id=site_id).values_list("id", flat=True)))
+
+
+def note_counted_goals(site_id: int, goals: Mapping[int, Sequence[int]]) -> None:
+    """Note the goals that count for each segment, and sweep those for which they changed, as after a merge."""
+    for segment_id, counted in goals.items():
+        with transaction.atomic():
+            rows = Segment.objects.filter(site_id=site_id, pk=segment_id).exclude(counted_goals=counted)
+            if rows.update(counted_goals=counted):
+                note_segments(site_id, [segment_id])
+
+
+def prune_changes(site_id: int, *, before: datetime, limit: int) -> bool:
+    """Delete entries into and exits from segments before a time. Return True if more may be left."""
+    old = SegmentChange.objects.filter(site_id=site_id, at__lt=before)
+    ids = list(old.values_list("id", flat=True)[:limit])
+    SegmentChange.objects.filter(site_id=site_id, id__in=ids).delete()
+    return len(ids) == limit
+
+
+def _next_identities(site_id: int, after: IdentityKey | None, limit: int) -> list[tuple[int, IdentityKey]]:
+    """Return the next identities of a site with their ids. One query, by the index."""
+    kind, value = after or (0, "")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT id, kind, value FROM cohorts_identity
+             WHERE site_id = %s AND (kind, value) > (%s, %s) ORDER BY kind, value LIMIT %s
+            """,
+            [site_id, kind, value, limit],
+        )
+        return [(id_, (kind, value)) for id_, kind, value in cursor.fetchall()]
+
+
+def _advance(site_id: int, sweeps: Sequence[Sweep], swept_to: int | None, passed: int) -> None:
+    """Note the place that these sweeps have reached, None for the end, unless a segment was edited meanwhile."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE cohorts_segment s
+               SET swept_to = %(to)s::bigint,
+                   swept = CASE WHEN %(to)s::bigint IS NULL THEN 0 ELSE s.swept + %(passed)s END,
+                   sweep = %(to)s::bigint IS NOT NULL,
+                   is_filled = s.is_filled OR %(to)s::bigint IS NULL
+              FROM unnest(%(ids)s::bigint[], %(versions)s::int[], %(before)s::bigint[]) AS known (id, version, swept_to)
+             WHERE s.site_id = %(site)s AND s.id = known.id AND s.version = known.version AND s.sweep
+               AND s.swept_to IS NOT DISTINCT FROM known.swept_to
+            """,
+            {
+                "site": site_id,
+                "to": swept_to,
+                "passed": passed,
+                "ids": [each.segment_id for each in sweeps],
+                "versions": [each.version for each in sweeps],
+                "before": [each.swept_to for each in sweeps],
+            },
+        )

@@ -387,7 +387,21 @@ SPECTACULAR_SETTINGS = {
     "Each path also answers with a slash at its end.",
     "PREPROCESSING_HOOKS": ["api.rest.schema.keep_one_spelling"],
     "PATH_CONVERTER_OVERRIDES": {"number": int, "anything": str},
-    "ENUM_NAME_OVERRIDES": {"TraceStatusEnum": ["pending", "deferred", "done", "rejected", "failed"]},  # of a message
+    "ENUM_NAME_OVERRIDES": {
+        "TraceStatusEnum": ["pending", "deferred", "done", "rejected", "failed"],  # of a message
+        "CustomDataTypeEnum": ["UNIQUE", "LIST", "COUNT_LIST"],
+        "TypeEnum": [  # of a goal
+            "CLICK",
+            "CUSTOM",
+            "SCROLL",
+            "PAGE_VIEWS",
+            "URL",
+            "TIME_SPENT",
+            "RETENTION_RATE",
+            "WAREHOUSE",
+            "RATIO_METRICS",
+        ],
+    },
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",

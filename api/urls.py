@@ -6,6 +6,7 @@ from django.views.generic import RedirectView
 from api.pages.settings.invitations import join
 from api.pages.tables import TABLES
 from api.pages.urls import go_home, welcome
+from api.rest.urls import automation_urlpatterns
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", welcome),
@@ -16,6 +17,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/s/", include("api.pages.urls")),
     path("admin/", TABLES.urls),
     path("api/", include("api.rest.urls")),
+    *automation_urlpatterns,
 ]
 
 handler400 = "api.rest.errors.answer_bad_request"

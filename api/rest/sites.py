@@ -44,12 +44,12 @@ class Sites(ViewSet):
     )
     def create(self, request: Request) -> Response:
         """Create a site, which your token then opens. Only the token of an administrator may."""
+        new = NewSite(data=request.data)
+        new.is_valid(raise_exception=True)
         caller = caller_of(request)
         token = caller.token
         if token is None or token.user is None or not token.user.is_superuser:
             raise Refusal(HTTPStatus.FORBIDDEN, "forbidden", "Only the token of an administrator may create a site.")
-        new = NewSite(data=request.data)
-        new.is_valid(raise_exception=True)
 
         def create(_secret: str) -> Mapping[str, Any]:
             site = provisioning.create_site(**new.validated_data)

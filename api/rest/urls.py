@@ -9,6 +9,9 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from api.rest.alerts import Alerts
 from api.rest.audit_log import AuditLog
+from api.rest.automation.custom_datas import AutomationCustomDatas
+from api.rest.automation.goals import AutomationGoals
+from api.rest.automation.sites import AutomationSites
 from api.rest.conversions import GoalConversions, VisitorConversions
 from api.rest.credentials import Credentials
 from api.rest.goal_breakdowns import GoalBreakdown
@@ -101,9 +104,24 @@ PATHS: dict[str, Callable[..., HttpResponseBase]] = {
     "schema": Schema.as_view(),
 }
 
+# Of Kameleoon's Automation API, which its users ask at the root of the host `api.`.
+AUTOMATION_PATHS: dict[str, Callable[..., HttpResponseBase]] = {
+    "goals": AutomationGoals.as_view({"get": "list", "post": "create"}),
+    "goals/<number:goal_id>": AutomationGoals.as_view(
+        {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}
+    ),
+    "custom-datas": AutomationCustomDatas.as_view({"get": "list", "post": "create"}),
+    "custom-datas/<number:custom_data_id>": AutomationCustomDatas.as_view(
+        {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}
+    ),
+    "sites": AutomationSites.as_view({"get": "list"}),
+    "sites/<number:site_id>": AutomationSites.as_view({"get": "retrieve"}),
+}
+
 
 def both_spellings(paths: dict[str, Callable[..., Any]]) -> list[URLPattern]:
     return [path(f"{route}{end}", view) for route, view in paths.items() for end in ("", "/")]
 
 
 urlpatterns = both_spellings(PATHS)
+automation_urlpatterns = both_spellings(AUTOMATION_PATHS)

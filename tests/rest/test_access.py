@@ -1,6 +1,7 @@
 """Scope × operation × own and other site, from the URL map, so that a new operation without an entry fails."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -19,6 +20,14 @@ def places(world: World) -> Mapping[str, str]:
     return make_places(world)
 
 
+def body_of(name: str, places: Mapping[str, str]) -> Any:
+    """Return the body of an operation, with the values of its places."""
+    content = OPERATIONS[name].body
+    if not isinstance(content, dict):
+        return content
+    return {key: value.format_map(places) if isinstance(value, str) else value for key, value in content.items()}
+
+
 def address(name: str, places: Mapping[str, str]) -> tuple[str, str]:
     method, _, path = name.partition(" ")
     query = OPERATIONS[name].query.format_map(places)
@@ -34,7 +43,7 @@ def test_operation__with_each_scope__needs_its_own(world: World, places: Mapping
     operation = OPERATIONS[name]
     for scope in TokenScope:
         answer = holder_of(world, scope, is_superuser=operation.by_superuser).ask(
-            *address(name, places), operation.body
+            *address(name, places), body_of(name, places)
         )
         if scope == operation.scope:
             assert answer.status_code == operation.status, answer.content
@@ -50,7 +59,7 @@ def test_operation__by_a_caller_of_another_site__finds_nothing(
     operation = OPERATIONS[name]
     outsider = holder_of(world, site=create_site(name="Elsewhere"))
 
-    answer = outsider.ask(*address(name, places), operation.body)
+    answer = outsider.ask(*address(name, places), body_of(name, places))
 
     if operation.elsewhere == NOTHING:
         assert answer.status_code == 200

@@ -15,11 +15,10 @@ import pytest
 import yaml
 from django.http import HttpResponse
 
-from api.ingest.provisioning import create_source
-from api.models import Source
 from tests.support.asgi import exchange
 from tests.support.management_api import Caller, refusal
-from tests.world import SITECODE, World
+from tests.support.rest_access import make_places
+from tests.world import World
 
 DESCRIPTION: Final = yaml.safe_load((Path(__file__).parents[2] / "api/rest/openapi.yaml").read_text())
 SHAPES: Final = DESCRIPTION["components"]["schemas"]
@@ -123,28 +122,14 @@ def oddly(value: Any) -> Iterator[bytes]:
 
 
 @pytest.fixture
-def source(world: World) -> Source:
-    return create_source(world.site, name="Web", kind="server", write_key="a_write_key")
-
-
-@pytest.fixture
 def owner(world: World) -> Caller:
     return Caller.build(world.site)
 
 
 @pytest.fixture
-def places(world: World, source: Source, owner: Caller) -> Mapping[str, str]:
+def places(world: World) -> Mapping[str, str]:
     """Return the values of the parameters in paths."""
-    world.track("Buy")
-    goal = owner.get("/api/goals")[0]["id"]
-    return {
-        "goal_id": str(goal),
-        "source_id": str(source.pk),
-        "sitecode": SITECODE,
-        "number": str(world.last_message().pk),
-        "code": "user-1",
-        "key": "a_write_key",
-    }
+    return make_places(world)
 
 
 def is_answer(response: HttpResponse) -> bool:

@@ -9,7 +9,8 @@ from django.contrib.auth.models import User
 from api.http.tokens import make_token
 from api.ingest.provisioning import create_source
 from api.models import Alert, Erasure, Membership, Site, TokenScope
-from api.rest.urls import PATHS
+from api.rest.urls import AUTOMATION_PATHS, PATHS
+from cohorts.models import CustomData
 from tests.support.management_api import Caller, make_goal
 from tests.world import SITECODE, START, World, owner_of
 
@@ -40,6 +41,20 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "POST goals/<number:goal_id>/restore": Operation("write"),
     "GET goals/<number:goal_id>/breakdown": Operation("read:personal", query="by=currency"),
     "GET goals/<number:goal_id>/conversions": Operation("read:personal"),
+    "GET /goals": Operation("read", elsewhere=NOTHING),
+    "POST /goals": Operation("write", {"name": "New", "siteId": "{site_id}"}, 201),
+    "GET /goals/<number:goal_id>": Operation("read"),
+    "PUT /goals/<number:goal_id>": Operation("write", {"name": "Sold"}),
+    "PATCH /goals/<number:goal_id>": Operation("write", {"name": "Sold"}),
+    "DELETE /goals/<number:goal_id>": Operation("write", status=204),
+    "GET /custom-datas": Operation("read", elsewhere=NOTHING),
+    "POST /custom-datas": Operation("write", {"name": "new", "siteId": "{site_id}"}, 201),
+    "GET /custom-datas/<number:custom_data_id>": Operation("read"),
+    "PUT /custom-datas/<number:custom_data_id>": Operation("write", {"name": "renamed"}),
+    "PATCH /custom-datas/<number:custom_data_id>": Operation("write", {"name": "renamed"}),
+    "DELETE /custom-datas/<number:custom_data_id>": Operation("write", status=204),
+    "GET /sites": Operation("read", elsewhere=NOTHING),
+    "GET /sites/<number:site_id>": Operation("read"),
     "GET messages/<number:number>/trace": Operation("read:personal"),
     "GET trace": Operation("read:personal", query="messageId=message-1"),
     "GET why-not": Operation("read:personal", query="visitor=user-1&goal={goal_id}"),
@@ -89,7 +104,8 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
 
 def list_operations() -> Iterator[str]:
     """Yield method and path of each operation of the URL map."""
-    for path, view in PATHS.items():
+    routes = {**PATHS, **{f"/{path}": view for path, view in AUTOMATION_PATHS.items()}}
+    for path, view in routes.items():
         actions: Any = getattr(view, "actions", None)
         kind: Any = getattr(view, "view_class", None) or getattr(view, "cls", None)
         methods = list(actions) if actions else [name for name in kind.http_method_names if hasattr(kind, name)]
@@ -115,6 +131,8 @@ def make_places(world: World) -> dict[str, str]:
         "sitecode": SITECODE,
         "number": str(world.last_message().pk),
         "code": "user-1",
+        "site_id": str(world.site.pk),
+        "custom_data_id": str(CustomData.objects.create(site=world.site, index=1, name="plan").pk),
         "alert_id": str(alert.pk),
         "credential_id": str(world.credential.pk),
         "member_id": str(member.pk),
@@ -131,10 +149,10 @@ def enter_persona(world: World, name: str) -> dict[str, Any]:
 
 
 def fill(path: str, places: Mapping[str, str]) -> str:
-    """Return a route of the URL map as a path with these values."""
-    parts = [part.partition(">") for part in path.split("<")]
-    head, *rest = parts
-    return "/api/" + head[0] + "".join(places[name.partition(":")[2]] + tail for name, _, tail in rest)
+    """Return a route of the URL map as a path with these values. Those of the Automation API begin with a slash."""
+    head, *rest = (part.partition(">") for part in path.split("<"))
+    root = "" if path.startswith("/") else "/api/"
+    return root + head[0] + "".join(places[name.partition(":")[2]] + tail for name, _, tail in rest)
 
 
 def holder_of(world: World, *scopes: str, site: Site | None = None, is_superuser: bool = False) -> Caller:

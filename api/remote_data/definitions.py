@@ -1,0 +1,59 @@
+"""Changes of the definitions of custom data, each with its audit entry and a new version of `/v3`."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+from django.contrib.auth.models import AnonymousUser, User
+from django.db import transaction
+
+from api.models import Site
+from api.models.audit import audit_values, write_audit
+from api.models.sdk_configuration import note_configuration_changed
+from cohorts.custom_data import Definition, definition_of, find_problems
+from cohorts.models import CustomData
+
+
+class WrongDefinitionError(Exception):
+    """Raised for a definition that cannot be used; `problems` has a sentence for each wrong field."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__("; ".join(problems.values()))
+        self.problems = problems
+
+
+def save_definition(
+    site: Site,
+    definition: Definition,
+    *,
+    row: CustomData | None = None,
+    by: User | AnonymousUser | str,
+    now: datetime,
+) -> CustomData:
+    """Insert a definition, or give an existing row this one. Raises WrongDefinitionError. Some five queries."""
+    with transaction.atomic():
+        note_configuration_changed(site.pk, now=now)  # first, so that concurrent changes of the site wait
+        others = [other for other in CustomData.objects.filter(site=site) if row is None or other.pk != row.pk]
+        problems = find_problems(definition, [definition_of(other) for other in others])
+        if problems:
+            raise WrongDefinitionError(problems)
+        before = None if row is None else msgspec.structs.asdict(definition_of(row))
+        saved = row or CustomData(site=site)
+        after = msgspec.structs.asdict(definition)
+        for name, value in after.items():
+            setattr(saved, name, value)
+        saved.save()
+        if before is None:
+            write_audit(by, site, f"Created the custom data {definition.index}", None, after)
+        elif before != after:
+            write_audit(by, site, f"Changed the custom data {definition.index}", *audit_values(before, after))
+    return saved
+
+
+def delete_definition(row: CustomData, *, by: User | AnonymousUser | str, now: datetime) -> None:
+    """Delete a definition. Values that visitors have stay, and are served no more."""
+    with transaction.atomic():
+        note_configuration_changed(row.site_id, now=now)
+        before = msgspec.structs.asdict(definition_of(row))
+        write_audit(by, row.site, f"Deleted the custom data {row.index}", before, None)
+        row.delete()

@@ -1,0 +1,1 @@
+"""The paths of Kameleoon's Automation API, in its shapes (promise W13)."""

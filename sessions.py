@@ -69,11 +69,16 @@ def lock_lowest_free(space: LockSpace, *, count: int) -> int:
     return row[0] if row else 0
 
 
-# A digest worker holds the lock of its number while it lives (api.digest.claims).
+# A digest worker holds the lock of its number while it lives (api.digest.claims). For psycopg.
+HOLD_WORKER_NUMBER: Final = "SELECT pg_advisory_lock(%s)"
+# Conditions on a note `c` of a worker. The second one holds its lock until the end of the transaction.
 IS_WORKER_ALIVE: Final = """EXISTS (
     SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
      WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND d.datname = current_database()
        AND (l.classid::bigint << 32 | l.objid::bigint) = c.worker)"""
+IS_WORKER_DEAD: Final = "pg_try_advisory_xact_lock(c.worker)"
+# A note of before ended with the server, as its batch did.
+SERVER_START: Final = "pg_postmaster_start_time()"
 
 # Other sessions
 

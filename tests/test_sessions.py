@@ -15,8 +15,6 @@ OF_SESSIONS: Final = re.compile(
     r"pg_(?:try_)?advisory\w*|set_config|SET (?:LOCAL|SESSION)\b|pg_stat_activity|pg_locks|pg_backend_pid|"
     r"pg_blocking_pids|pg_postmaster_start_time"
 )
-# To become functions of sessions.py. The list only shrinks.
-OTHERS: Final = {"api/digest/claims.py"}
 
 
 def list_product_files() -> list[Path]:
@@ -30,8 +28,7 @@ def list_product_files() -> list[Path]:
 def test_features_of_sessions__in_the_product__are_in_one_module() -> None:
     found = {str(path.relative_to(ROOT)) for path in list_product_files() if OF_SESSIONS.search(path.read_text())}
 
-    assert found - OTHERS == {"sessions.py"}
-    assert found >= OTHERS
+    assert found == {"sessions.py"}
 
 
 @pytest.mark.django_db

@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from api.digest.held_locks import HeldLocks
 from api.http.database import SessionKind, connect
 from api.models import Claim
+from sessions import HOLD_WORKER_NUMBER, IS_WORKER_DEAD, SERVER_START
 
 NUMBERS: Final = 2**62
 FROZEN: Final = timedelta(minutes=2)  # the rows of a noted batch are locked while it is digested
@@ -26,24 +27,25 @@ class Claims:
 
     def __init__(self) -> None:
         self._connection: psycopg.Connection[Any] | None = None
-        self._worker = 0
+        self._site_id, self._worker = 0, 0  # of its note
         self.held_locks = HeldLocks()
 
     def note(self, site_id: int, message_ids: Sequence[int]) -> None:
         """Note the messages of the batch. One query, committed at once."""
+        self._site_id = site_id
         self._execute(
-            """
+            f"""
             INSERT INTO api_claim (site_id, worker, message_ids, claimed_at, server_started_at)
-            VALUES (%(site)s, %(worker)s, %(ids)s, clock_timestamp(), pg_postmaster_start_time())
-            ON CONFLICT (worker) DO UPDATE SET site_id = excluded.site_id, message_ids = excluded.message_ids,
-                                               claimed_at = excluded.claimed_at
+            VALUES (%(site)s, %(worker)s, %(ids)s, clock_timestamp(), {SERVER_START})
+            ON CONFLICT (site_id, worker) DO UPDATE SET message_ids = excluded.message_ids,
+                                                        claimed_at = excluded.claimed_at
             """,
-            {"site": site_id, "ids": list(message_ids)},
+            {"ids": list(message_ids)},
         )
 
     def forget(self) -> None:
         """Delete the note. One query."""
-        self._execute("DELETE FROM api_claim WHERE worker = %(worker)s", {})
+        self._execute("DELETE FROM api_claim WHERE site_id = %(site)s AND worker = %(worker)s", {})
 
     def close(self) -> None:
         """Release the lock on the worker's number."""
@@ -56,7 +58,7 @@ class Claims:
             try:
                 if self._connection is None:
                     self._connection = self._connect()
-                self._connection.execute(sql, {**parameters, "worker": self._worker})
+                self._connection.execute(sql, {**parameters, "site": self._site_id, "worker": self._worker})
             except psycopg.Error:  # a server that has become read-only raises it too
                 self.close()  # a note under a living worker's lock would block its messages
                 if attempt == 2:  # noqa: PLR2004
@@ -69,9 +71,9 @@ class Claims:
         # Losing a note in a crash of PostgreSQL costs nothing: the crash ended the batch as well.
         connection.execute("SET synchronous_commit = off")
         # A lost connection may hold the old number for a while. Its note is not a dead worker's, so delete it.
-        connection.execute("DELETE FROM api_claim WHERE worker = %s", [self._worker])
+        connection.execute("DELETE FROM api_claim WHERE site_id = %s AND worker = %s", [self._site_id, self._worker])
         self._worker = secrets.randbelow(NUMBERS)
-        connection.execute("SELECT pg_advisory_lock(%s)", [self._worker])
+        connection.execute(HOLD_WORKER_NUMBER, [self._worker])
         return connection
 
 
@@ -83,20 +85,20 @@ def recover_from_dead_workers(*, attempts: int) -> int:
     call. One query, and four more for each dead worker.
     """
     recovered = 0
-    for worker in Claim.objects.values_list("worker", flat=True):
+    for site_id, worker in find_notes():
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(
-                """
-                SELECT site_id, message_ids, server_started_at = pg_postmaster_start_time() FROM api_claim
-                 WHERE worker = %s AND (claimed_at < clock_timestamp() - %s * interval '1 second'
-                                      OR pg_try_advisory_xact_lock(worker))
+                f"""
+                SELECT c.message_ids, c.server_started_at = {SERVER_START} FROM api_claim c
+                 WHERE c.site_id = %s AND c.worker = %s
+                   AND (c.claimed_at < clock_timestamp() - %s * interval '1 second' OR {IS_WORKER_DEAD})
                    FOR UPDATE SKIP LOCKED
                 """,
-                [worker, FROZEN.total_seconds()],
+                [site_id, worker, FROZEN.total_seconds()],
             )
             if (row := cursor.fetchone()) is None:
                 continue
-            site_id, ids, may_be_killers = row  # not if the worker died with the server
+            ids, may_be_killers = row  # not if the worker died with the server
             cursor.execute(
                 """
                 SELECT id FROM api_message WHERE site_id = %s AND id = ANY(%b::bigint[]) FOR UPDATE SKIP LOCKED
@@ -114,9 +116,14 @@ def recover_from_dead_workers(*, attempts: int) -> int:
                 [site_id, ids, free],
             )
             locked = [id_ for (id_,) in cursor.fetchall()]
-            cursor.execute("UPDATE api_claim SET message_ids = %b::bigint[] WHERE worker = %s", [locked, worker])
-            cursor.execute("DELETE FROM api_claim WHERE worker = %s AND message_ids = '{}'", [worker])
+            Claim.objects.filter(site_id=site_id, worker=worker).update(message_ids=locked)
+            Claim.objects.filter(site_id=site_id, worker=worker, message_ids=[]).delete()
     return recovered
+
+
+def find_notes() -> list[tuple[int, int]]:
+    """Return site and worker of each note, of all sites. One query."""
+    return list(Claim.objects.values_list("site_id", "worker"))
 
 
 def _count_attempt(cursor: Any, site_id: int, ids: Sequence[int], *, attempts: int) -> int:

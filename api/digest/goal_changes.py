@@ -21,6 +21,7 @@ from goals.merging import list_merged_into
 from goals.models import Goal
 from goals.reports.figures import GoalFigures
 from goals.reports.summaries import sum_totals
+from site_rows import lock_first
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -117,26 +118,32 @@ def start_change(change: GoalsChange, *, user: "User", now: datetime) -> None:
 def run_change(change: GoalsChange, *, now: datetime, seconds: float) -> None:
     """Do steps of a started change, until it is done or the time is over."""
     until = time.monotonic() + seconds
-    while _step(GoalsChange.objects.filter(site_id=change.site_id, pk=change.pk), now=now) and time.monotonic() < until:
+
+    def lock(unfinished: QuerySet[GoalsChange]) -> GoalsChange | None:
+        own = unfinished.filter(site_id=change.site_id, pk=change.pk)
+        return own.select_for_update(skip_locked=True).first()
+
+    while _step(lock, now=now) and time.monotonic() < until:
         pass
     change.refresh_from_db()
 
 
 def run_any_step(*, now: datetime) -> bool:
     """Do a step of the oldest unfinished change that no other worker has locked. Return True if there was one."""
-    return _step(GoalsChange.objects.order_by("pk"), now=now)
+    return _step(lambda unfinished: lock_first(unfinished.order_by("pk")), now=now)
 
 
 def prune(*, now: datetime) -> None:
-    """Delete changes that were never started, and those that were done long ago. One query."""
+    """Delete changes that were never started, and those that were done long ago. One query a site."""
     is_old = Q(started_at=None, created_at__lt=now - KEEP_UNSTARTED) | Q(finished_at__lt=now - KEEP_DONE)
-    GoalsChange.objects.filter(is_old).delete()
+    for site_id in Site.objects.values_list("pk", flat=True):
+        GoalsChange.objects.filter(is_old, site_id=site_id).delete()
 
 
-def _step(changes: QuerySet[GoalsChange], *, now: datetime) -> bool:
+def _step(lock: Callable[[QuerySet[GoalsChange]], GoalsChange | None], *, now: datetime) -> bool:
+    """Do a step of the unfinished change that `lock` locks. Return False if there is none."""
     with transaction.atomic():
-        waiting = changes.filter(started_at__isnull=False, finished_at=None).defer("goal_ids")
-        change = waiting.select_for_update(skip_locked=True).first()
+        change = lock(GoalsChange.objects.filter(started_at__isnull=False, finished_at=None).defer("goal_ids"))
         if change is None:
             return False
         ids = _next_ids(change)
@@ -152,8 +159,8 @@ def _step(changes: QuerySet[GoalsChange], *, now: datetime) -> bool:
 def _next_ids(change: GoalsChange) -> list[int]:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT goal_ids[%s:%s] FROM api_goalschange WHERE id = %s",
-            [change.place + 1, change.place + CHUNK, change.pk],
+            "SELECT goal_ids[%s:%s] FROM api_goalschange WHERE site_id = %s AND id = %s",
+            [change.place + 1, change.place + CHUNK, change.site_id, change.pk],
         )
         ids: list[int] = cursor.fetchone()[0]
     return ids

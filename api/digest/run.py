@@ -1,5 +1,6 @@
 """Run of the digest over all sites in turns, so that a flood of one site does not delay the events of another."""
 
+import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -40,10 +41,10 @@ def digest_all(claims: Claims, *, seconds: float) -> bool:
     taken = 1
     while taken:
         taken = 0
-        for config, pending in _pending_sites(first):
-            with _trouble_of(config.site_id):
+        for site_id, pending in _pending_sites(first):
+            with _trouble_of(site_id):
                 taken += digest_pending(
-                    config,
+                    load_site_config(load_site(site_id)),
                     claims,
                     first=pending.first,
                     has_suspects=pending.has_suspects,
@@ -69,9 +70,9 @@ def tend_queues(claims: Claims) -> bool:
         collect_missing_statistics()
     with _trouble_of("claims"):
         moved = recover_from_dead_workers(attempts=settings.DIGEST_ATTEMPTS) > 0
-    for site in Site.objects.filter(id__in=waiting.list_waiting_sites()).prefetch_related("sources", "rules"):
-        with _trouble_of(site.pk):
-            moved = release(load_site_config(site), claims, now=datetime.now(UTC)) or moved
+    for site_id in waiting.list_waiting_sites():
+        with _trouble_of(site_id):
+            moved = release(load_site_config(load_site(site_id)), claims, now=datetime.now(UTC)) or moved
     return moved
 
 
@@ -102,7 +103,7 @@ def _look_again(site_id: int, claims: Claims, *, now: datetime) -> int:
     taken = 0
     while taken < RELEASE_CHUNK and (times := waiting.load_names_to_digest_again(site_id, limit=settings.DIGEST_BATCH)):
         # Read after the names: rules that change later than this change the time again.
-        config = load_site_config(Site.objects.prefetch_related("sources", "rules").get(pk=site_id))
+        config = load_site_config(load_site(site_id))
         # A name that its messages leave is not counted as queued, because their new name replaces it.
         most = config.policy.max_waiting_names + waiting.count_names_to_digest_again(site_id)
         config = replace(config, policy=replace(config.policy, max_waiting_names=most))
@@ -192,11 +193,16 @@ class _Pending:
     has_suspects: bool  # some failed before, or their worker died
 
 
-def _pending_sites(begin: int | None) -> list[tuple[SiteConfig, _Pending]]:
+def load_site(site_id: int) -> Site:
+    """Return a site with its sources and rules. Three queries, which name it."""
+    return Site.objects.prefetch_related("sources", "rules").get(pk=site_id)
+
+
+def _pending_sites(begin: int | None) -> list[tuple[int, _Pending]]:
     """Return the sites with pending messages from an id on, or none for None.
 
-    Their order is random, because the messages of one may kill worker after worker. Four queries, the first two probes
-    of partial indexes for each site.
+    Their order is random, because the messages of one may kill worker after worker. One query, with two probes of
+    partial indexes for each site.
     """
     if begin is None:
         return []
@@ -214,6 +220,6 @@ def _pending_sites(begin: int | None) -> list[tuple[SiteConfig, _Pending]]:
             """,
             {"begin": begin},
         )
-        pending = {site_id: _Pending(first, has_suspects) for site_id, first, has_suspects in cursor.fetchall()}
-    sites = Site.objects.filter(pk__in=pending).prefetch_related("sources", "rules").order_by("?") if pending else []
-    return [(load_site_config(site), pending[site.pk]) for site in sites]
+        pending = [(site_id, _Pending(first, has_suspects)) for site_id, first, has_suspects in cursor.fetchall()]
+    random.shuffle(pending)
+    return pending

@@ -134,7 +134,10 @@ class MessageKey(models.Model):
 
 
 class Claim(models.Model):
-    """The messages that a digest worker is processing, written outside its transaction, so that they outlive it."""
+    """The messages that a digest worker is processing, written outside its transaction, so that they outlive it.
+
+    The table's key is (site_id, worker).
+    """
 
     worker = models.BigIntegerField(
         primary_key=True, help_text="The advisory lock that the worker holds while it lives."

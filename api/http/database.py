@@ -14,6 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from api.http.secret_key import OtherKeyError, require_same_key
+from arrays import dump_arrays_fast
 from sessions import SET_FOR_SESSION
 from times import read_all_times
 
@@ -118,6 +119,7 @@ def configure(session: psycopg.Connection[Any], kind: SessionKind, **others: str
         **others,
     }
     read_all_times(session)
+    dump_arrays_fast(session)
     session.execute(SET_FOR_SESSION, [list(settings), list(settings.values())])
     if kind in KEY_CHECKED_KINDS:
         require_same_key(session)

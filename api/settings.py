@@ -17,7 +17,7 @@ from kombu import Exchange, Queue
 from psycopg.conninfo import make_conninfo
 
 from api import logs
-from api.http.sdk_hosts import domain_of, hosts_of
+from api.runtime.sdk_hosts import domain_of, hosts_of
 from api.runtime.secret_files import write_secret
 
 PORTS = {"http": 80, "https": 443}

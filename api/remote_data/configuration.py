@@ -25,7 +25,7 @@ from api.http.credentials import SITECODE, SiteAccess, find_site
 from api.http.database import fetch_all, once
 from api.http.endpoint import Endpoint, Request, Response
 from api.http.public_address import asked_address
-from api.http.sdk_hosts import domain_of
+from api.runtime.sdk_hosts import domain_of
 from goals.flags.saving import PRODUCTION
 from goals.flags.segment_checks import find_withheld
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.http.sdk_hosts import LABELS, domain_of, hosts_of
 from api.management.commands import up
 from api.runtime.certificates import Certificates, make_certificates
 from api.runtime.embedded import free_port
 from api.runtime.processes import StartRefusedError
+from api.runtime.sdk_hosts import LABELS, domain_of, hosts_of
 from api.runtime.tls_proxy import serve
 
 DOMAIN = "goalpost.test"

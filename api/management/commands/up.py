@@ -25,9 +25,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from dotenv import dotenv_values
 
-from api.http.sdk_hosts import hosts_of
 from api.runtime.embedded import Servers, last_log_line, servers, start_postgresql, start_valkey
 from api.runtime.processes import Child, StartRefusedError, SupervisedProgram, claim, start, stop
+from api.runtime.sdk_hosts import hosts_of
 from api.runtime.secret_files import write_secret
 
 if TYPE_CHECKING:

@@ -176,8 +176,8 @@ def shrink(registers: Registers) -> None:
 
 def limit_maps(registers: Registers, *, most: Mapping[str, int] = MOST_VALUES) -> None:
     """Bring the maps of registers within their limits, in place."""
-    for name in MAPS:
-        limit_map(registers, name, most=most[name])
+    for name, limit in most.items():
+        limit_map(registers, name, most=limit)
 
 
 def join(all_registers: Iterable[Mapping[str, Any]], *, most: Mapping[str, int] = MOST_VALUES) -> Registers:

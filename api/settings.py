@@ -4,7 +4,7 @@ import os
 import re
 import secrets
 from contextlib import suppress
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -17,7 +17,7 @@ from kombu import Exchange, Queue
 from psycopg.conninfo import make_conninfo
 
 from api import logs
-from api.runtime.sdk_hosts import domain_of, hosts_of
+from api.runtime.sdk_hosts import hosts_of, sdk_domains_from
 from api.runtime.secret_files import write_secret
 
 PORTS = {"http": 80, "https": 443}
@@ -222,26 +222,6 @@ def hosts_from(names: list[str]) -> list[str]:
     return names
 
 
-def sdk_domains_from(names: list[str], public_host: str) -> list[str]:
-    """Return the domains of SDKs: that of the public address, if it is a name, and these. Raises ImproperlyConfigured.
-
-    SDKs put data., api. and others before such a domain. One of these in front of it is left out.
-    """
-    domains = []
-    for name in (each.strip() for each in names if each.strip()):
-        if ":" in name or "/" in name or not (domain := domain_of(name)):
-            raise ImproperlyConfigured(
-                f"GOALPOST_SDK_DOMAINS: {name[:100]} is no domain; write what SDKs have as network_domain, without "
-                "scheme, port and path"
-            )
-        domains.append(domain)
-    own = domain_of(public_host)
-    with suppress(ValueError):
-        ip_address(without_port(public_host).strip("[]"))
-        own = ""
-    return list(dict.fromkeys([*([own] if own else []), *domains]))
-
-
 # `manage.py up` writes the addresses of the embedded servers here, so that every other command finds them.
 for name, value in read_addresses(DATA_DIR / "servers.env").items():
     os.environ.setdefault(name, value)
@@ -389,18 +369,8 @@ SPECTACULAR_SETTINGS = {
     "PATH_CONVERTER_OVERRIDES": {"number": int, "anything": str},
     "ENUM_NAME_OVERRIDES": {
         "TraceStatusEnum": ["pending", "deferred", "done", "rejected", "failed"],  # of a message
+        "TypeEnum": "api.rest.goal_shapes.TYPES",
         "CustomDataTypeEnum": ["UNIQUE", "LIST", "COUNT_LIST"],
-        "TypeEnum": [  # of a goal
-            "CLICK",
-            "CUSTOM",
-            "SCROLL",
-            "PAGE_VIEWS",
-            "URL",
-            "TIME_SPENT",
-            "RETENTION_RATE",
-            "WAREHOUSE",
-            "RATIO_METRICS",
-        ],
     },
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "SERVE_INCLUDE_SCHEMA": False,

@@ -10,6 +10,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from environs import EnvError
 
+from api.runtime.sdk_hosts import sdk_domains_from
 from api.runtime.secret_files import write_secret
 from api.settings import (
     hosts_from,
@@ -19,7 +20,6 @@ from api.settings import (
     read_database,
     read_secret_key,
     redis_url_from,
-    sdk_domains_from,
 )
 
 ROOT = Path(__file__).resolve().parents[1]

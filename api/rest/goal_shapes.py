@@ -1,7 +1,7 @@
 """Goals as JSON, with the names of Kameleoon's Automation API (promise W13) and a few more."""
 # ruff: noqa: N815 - the names are the wire's
 
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
@@ -11,6 +11,8 @@ from goals.list_order import ORDERINGS
 from goals.models import GOAL_NAME_LENGTH, Goal, GoalBinding
 
 TAGS_LIMIT = 100
+
+TYPES: Final = Goal.Type.values
 
 
 class TagNames(serializers.ListField):
@@ -34,7 +36,7 @@ class GoalShape(serializers.Serializer[Goal]):
     name = serializers.CharField()
     siteId = serializers.IntegerField(source="site_id")
     sitecode = serializers.CharField(source="site.sitecode")
-    type = serializers.ChoiceField(choices=Goal.Type.values)
+    type = serializers.ChoiceField(choices=TYPES)
     status = serializers.SerializerMethodField(help_text="INACTIVE once archived.")
     description = serializers.CharField()
     hasMultipleConversions = serializers.BooleanField(
@@ -79,7 +81,7 @@ class GoalFields(serializers.Serializer[Any]):
     name = serializers.CharField(
         max_length=GOAL_NAME_LENGTH, trim_whitespace=False, help_text="Unique in the site; stored byte for byte."
     )
-    type = serializers.ChoiceField(choices=Goal.Type.values, required=False)
+    type = serializers.ChoiceField(choices=TYPES, required=False)
     description = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False)
     hasMultipleConversions = serializers.BooleanField(source="has_multiple_conversions", required=False)
     tags = TagNames(required=False, max_length=TAGS_LIMIT)

@@ -14,6 +14,7 @@ from api.rest.automation.goals import AutomationGoals
 from api.rest.automation.sites import AutomationSites
 from api.rest.conversions import GoalConversions, VisitorConversions
 from api.rest.credentials import Credentials
+from api.rest.flags import Flags
 from api.rest.goal_breakdowns import GoalBreakdown
 from api.rest.goals import Goals
 from api.rest.members import SiteMembers
@@ -60,6 +61,8 @@ PATHS: dict[str, Callable[..., HttpResponseBase]] = {
     "goals/<number:goal_id>/restore": Goals.as_view({"post": "restore"}),
     "goals/<number:goal_id>/breakdown": GoalBreakdown.as_view(),
     "goals/<number:goal_id>/conversions": GoalConversions.as_view(),
+    "flags": Flags.as_view({"get": "list", "post": "create"}),
+    "flags/<number:flag_id>": Flags.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
     "messages/<number:number>/trace": TraceOfMessage.as_view(),
     "trace": TraceOfMessageId.as_view(),
     "why-not": WhyNot.as_view(),

@@ -11,9 +11,11 @@ from api.ingest.provisioning import create_source
 from api.models import Alert, Erasure, Membership, Site, TokenScope
 from api.rest.urls import AUTOMATION_PATHS, PATHS
 from cohorts.models import CustomData
+from goals.flags.models import FeatureFlag
 from tests.support.management_api import Caller, make_goal
 from tests.world import SITECODE, START, World, owner_of
 
+FLAG: Final = {"featureKey": "new_checkout", "rules": []}
 OPEN: Final = {"GET docs", "GET schema"}  # without a token
 NOT_FOUND: Final = 404
 NOTHING: Final = "a list without rows of this site"
@@ -98,6 +100,11 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "GET sites/<slug:sitecode>/rules": Operation("read"),
     "PUT sites/<slug:sitecode>/rules": Operation("admin", {"rules": []}),
     "POST sites/<slug:sitecode>/rules/what-if": Operation("read:personal", {"rules": []}),
+    "GET flags": Operation("read", elsewhere=NOTHING),
+    "POST flags": Operation("write", {"featureFlags": [], "sitecode": SITECODE}),
+    "GET flags/<number:flag_id>": Operation("read"),
+    "PATCH flags/<number:flag_id>": Operation("write", {"isEnabled": True}),
+    "DELETE flags/<number:flag_id>": Operation("write", status=204),
     "GET visitors/<anything:code>/conversions": Operation("read:personal", elsewhere=NOTHING),
 }
 
@@ -137,6 +144,7 @@ def make_places(world: World) -> dict[str, str]:
         "credential_id": str(world.credential.pk),
         "member_id": str(member.pk),
         "erasure_id": str(erasure.pk),
+        "flag_id": str(FeatureFlag.objects.create(site=world.site, key="new_checkout", document=FLAG).pk),
         "group_id": "acme%2F1",
         "name": "big%2Fspenders",
     }

@@ -8,7 +8,7 @@ from django.db import transaction
 
 from goals import merging, quota, visitor_totals, waiting
 from goals.matching import EventName
-from goals.models import Conversion, Goal, GoalBinding, GoalTag, Tag, WaitingName
+from goals.models import Cancellation, Conversion, Goal, GoalBinding, GoalTag, Tag, WaitingName
 from goals.naming import EVENT_NAME_LENGTH, GOAL_TYPES, parse_goal_name
 from goals.recording import find_goals_of_events
 from site_rows import lock_first
@@ -151,7 +151,10 @@ def purge_deleted() -> bool:
         # In the order of the index of a goal's conversions. By id the scan would pass other goals' rows.
         rows = Conversion.objects.filter(site_id=site_id, goal=goal).order_by("occurred_at", "id")
         chunk = list(rows.values_list("id", flat=True)[:PURGE_CHUNK])
-        if chunk:
+        cancelled = Cancellation.objects.filter(site_id=site_id, goal=goal).order_by("occurred_at", "id")
+        if not chunk and (gone := list(cancelled.values_list("id", flat=True)[:PURGE_CHUNK])):
+            Cancellation.objects.filter(site_id=site_id, id__in=gone).delete()
+        elif chunk:
             Conversion.objects.filter(site_id=site_id, id__in=chunk).delete()
         elif not visitor_totals.purge_visitor_totals(site_id, goal.pk, limit=PURGE_CHUNK):
             goal.delete()

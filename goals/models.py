@@ -212,6 +212,41 @@ class Conversion(SiteRow):
         return self.keyed_by not in self.UNMATCHED
 
 
+class Cancellation(SiteRow):
+    """A conversion that its sender took back. It is no conversion: it counts by itself, and its revenue is subtracted.
+
+    It belongs to a visitor code, or to a user if its sender knew no visitor code (goals.visit_models).
+    """
+
+    # No database constraint: every insert would lock the one row of its site.
+    site = SiteColumn("api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    goal = SiteForeignKey(Goal, on_delete=models.CASCADE, db_index=False, related_name="cancellations")
+    visitor_code = models.CharField(max_length=255)
+    is_user = models.BooleanField()
+    occurred_at = models.DateTimeField()
+    revenue = models.DecimalField(max_digits=20, decimal_places=6, null=True)
+    currency = models.CharField(max_length=3, null=True)  # noqa: DJ001 - absent is not empty
+    properties = models.JSONField(default=dict)
+    message_key = models.CharField(max_length=300)
+
+    class Meta:
+        constraints = [
+            # One message cancels once.
+            models.UniqueConstraint(fields=["site", "message_key"], name="goals_cancellation_message"),
+        ]
+        indexes = [
+            # The count and the revenue of a goal since a time, which no table keeps: cancellations are rare.
+            models.Index(
+                fields=["site", "goal", "occurred_at"], include=["revenue", "currency"], name="goals_cancellation_goal"
+            ),
+            # A visitor's cancellations, newest first.
+            models.Index(fields=["site", "visitor_code", "occurred_at"], name="goals_cancellation_visitor"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.goal_id} cancelled by {self.visitor_code}"
+
+
 class GoalVisitor(SiteRow):
     """Totals of a visitor on a goal. `goals.totals` writes them with the conversions, as GoalDay and GoalTotal."""
 

@@ -26,6 +26,7 @@ def check_conversions(site_id: int | None, counts: Counts) -> Iterator[Differenc
     )
     yield from _find_lost(site_id, counts)
     yield from _find_invented(site_id)
+    yield from _find_lost_cancellations(site_id)
 
 
 def _find_lost(site_id: int | None, counts: Counts) -> Iterator[Difference]:
@@ -51,6 +52,22 @@ def _find_lost(site_id: int | None, counts: Counts) -> Iterator[Difference]:
             yield Difference(lost, f"message {id_} ({key}), goal {goal_id}")
         else:
             counts["deleted"] += 1
+
+
+def _find_lost_cancellations(site_id: int | None) -> Iterator[Difference]:
+    rows = stream(
+        f"""
+        SELECT m.id, {KEY}, m.goal_id
+          FROM api_message m
+          JOIN goals_goal g ON g.id = m.goal_id AND g.deleted_at IS NULL
+          LEFT JOIN goals_cancellation c ON c.site_id = m.site_id AND c.message_key = {KEY}
+         WHERE m.effects @> '{{cancelled}}' AND {of_site("m.site_id")} AND c.id IS NULL
+        """,
+        {"site": site_id},
+    )
+    lost = f"A message cancelled a conversion of a goal that exists, but its row was deleted by hand. {DERIVE_AGAIN}"
+    for id_, key, goal_id in rows:
+        yield Difference(lost, f"message {id_} ({key}), goal {goal_id}")
 
 
 def _find_invented(site_id: int | None) -> Iterator[Difference]:

@@ -34,9 +34,10 @@ def check_inbox(site_id: int | None, counts: Counts) -> Iterator[Difference]:
             OR NOT m.effects <@ %(effects)s::varchar[] OR NOT m.warnings <@ %(warnings)s::varchar[]
             OR (m.status = 'done' AND (m.effects = '{{}}' OR m.digested_at IS NULL))
             OR (m.status = 'deferred' AND m.waiting_for = '')
-            OR (m.status <> 'done' AND m.effects && '{{converted,nothing}}')
+            OR (m.status <> 'done' AND m.effects && '{{converted,cancelled,nothing}}')
             OR (m.effects @> '{{nothing}}' AND cardinality(m.effects) > 1)
-            OR (NOT m.effects @> '{{converted}}' AND (m.effects @> '{{goal_created}}' OR m.goal_id IS NOT NULL))
+            OR (NOT m.effects @> '{{converted}}' AND m.effects @> '{{goal_created}}')
+            OR (NOT m.effects && '{{converted,cancelled}}' AND m.goal_id IS NOT NULL)
             OR NOT EXISTS (SELECT 1 FROM api_site s WHERE s.id = m.site_id))
         """,
         {

@@ -10,6 +10,7 @@ import msgspec
 from api.digest.readings import NEWEST_READING, READING, reading_of
 from api.rules.rule import EventRule
 from cohorts.changes import ANONYMOUS, USER, Change, Visitors
+from goals.cancelling import NewCancellation
 from goals.matching import EventName
 from goals.recording import Hit, KeyedBy
 from goals.visit_facts import NewExposure, NewFact
@@ -106,6 +107,7 @@ class Derivation:
     warnings: tuple[str, ...] = ()
     fired: tuple[int, ...] = ()  # the rules that acted, in their order
     visitor_field: str = ""  # the path of the visitor code
+    cancellation: NewCancellation | None = None
     visit_fact: NewFact | None = None
     exposure: NewExposure | None = None
 

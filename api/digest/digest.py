@@ -26,6 +26,7 @@ from api.digest.message_result import (
     MessageResult,
     conclude,
     note_applied,
+    note_cancellations,
     note_duplicate_sources,
     note_recorded,
     note_visits,
@@ -302,6 +303,7 @@ def _apply(
     for (result, _), applied in zip(changes, outcome.applied, strict=True):
         note_applied(result, applied)
     note_visits(config.site_id, zip(results, derived, strict=True))
+    note_cancellations(config, zip(results, derived, strict=True))
     hits = [(result, effects.goal) for result, effects in zip(results, derived, strict=True) if effects.goal]
     keyed = [goal.keyed(outcome.visitors) for _, goal in hits]
     recorded = recording.record(config.site_id, keyed, policy=config.policy, moved=rekeyed.moved)

@@ -57,6 +57,8 @@ def find_needed_locks(effects: Derivation, *, makes_goal: bool = False) -> set[N
             needs.add(NeededLock(Lock.PERSONA, change.persona[0]))
         if isinstance(name := change.traits.get("username"), str):
             needs.add(NeededLock(Lock.USERNAME, name))
+    if effects.cancellation is not None:
+        needs.add(NeededLock(Lock.GOAL, effects.cancellation.event))
     if (goal := effects.goal) is not None:
         needs.add(NeededLock(Lock.GOAL, goal.event))
         needs.add(NeededLock(Lock.FIGURES, (goal.event, goal.visitor_code or goal.user_id or goal.anonymous_id)))

@@ -89,6 +89,7 @@ def _derive_ruled(
         warnings=tuple(sorted(warnings)),
         fired=tuple(ruled.fired),
         visitor_field=event.visitor_field,
+        cancellation=effects.cancellation if ruled.makes_goal else None,
         visit_fact=effects.visit_fact,
         exposure=effects.exposure,
     )

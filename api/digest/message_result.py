@@ -10,10 +10,12 @@ from django.db import connection
 from api.digest.derivation import Derivation, GoalHit
 from api.digest.duplicate_sources import warn_of_duplicate_sources
 from api.digest.selection import ClaimedMessage
+from api.digest.site_config import SiteConfig
 from api.digest.transaction_settings import prefer_hash_joins
 from api.events.effects import Effect
 from api.models.message_rows import free_keys
 from cohorts.people import ChangeOutcome
+from goals.cancelling import record_cancellations
 from goals.recording import HitOutcome, RecordedHit
 from goals.visit_facts import record_exposures, record_facts
 
@@ -61,6 +63,18 @@ def note_recorded(result: MessageResult, recorded: RecordedHit) -> None:
         result.status, result.reason = "rejected", "unknown_goal"
     else:
         result.reason = "already_converted"
+
+
+def note_cancellations(config: SiteConfig, derived: Iterable[tuple[MessageResult, Derivation]]) -> None:
+    """Record the cancellations of a batch, and note what became of each. Two queries, if there are any."""
+    said = [(result, effects.cancellation) for result, effects in derived if effects.cancellation]
+    recorded = record_cancellations(
+        config.site_id, [cancellation for _, cancellation in said], template=config.policy.template
+    )
+    for (result, _), outcome in zip(said, recorded, strict=True):
+        note_recorded(result, outcome)
+        if Effect.CONVERTED in result.effects:
+            result.effects = (result.effects - {Effect.CONVERTED}) | {Effect.CANCELLED}
 
 
 def note_visits(site_id: int, derived: Iterable[tuple[MessageResult, Derivation]]) -> None:

@@ -8,6 +8,7 @@ import msgspec
 from api.digest.derivation import Derivation, RejectedError
 from api.digest.identified_event import IdentifiedEvent
 from cohorts.custom_values import CustomValues
+from goals.cancelling import NewCancellation
 from goals.matching import BY_ID, EventName
 from goals.visit_facts import NewExposure, NewFact, VisitHolder
 from goals.visit_models import VisitFact
@@ -21,7 +22,13 @@ def _read_conversion(event: IdentifiedEvent) -> Derivation:
         raise RejectedError("unknown_goal")
     if event.properties.get("revenue") == 0:  # the SDK for Python sends 0.0 if its caller gives none
         event.properties = {**event.properties, "revenue": None}
-    return Derivation(event.change(), event.hit(EventName(BY_ID, str(goal_id))), idle_reason="already_known")
+    hit = event.hit(EventName(BY_ID, str(goal_id)))
+    if event.properties.get("negative") is not True:
+        return Derivation(event.change(), hit, idle_reason="already_known")
+    cancellation = NewCancellation(
+        hit.event, _find_holder(event), hit.message_key, hit.occurred_at, hit.revenue, hit.currency, hit.properties
+    )
+    return Derivation(event.change(), idle_reason="already_known", cancellation=cancellation)
 
 
 def _read_custom_data(event: IdentifiedEvent) -> Derivation:

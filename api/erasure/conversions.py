@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.db import connection
+from django.db.models import CharField, Value
+from django.db.models.functions import Cast, Concat
 
 from api.digest import segments
 from api.erasure.pseudonyms import Pseudonyms
@@ -12,7 +14,7 @@ from api.models import Erasure, LateLink
 from api.models.message_rows import delete_messages
 from cohorts.models import Identity, Link
 from goals import totals
-from goals.models import Conversion
+from goals.models import Cancellation, Conversion
 from goals.visit_models import Exposure, VisitActivity, VisitFact
 from goals.visitor_totals import CountedConversion
 
@@ -36,6 +38,18 @@ def remove_visits(erasure: Erasure) -> None:
     for model in (VisitFact, VisitActivity, Exposure):
         rows = model._default_manager.filter(site_id=erasure.site_id)  # noqa: SLF001 - Django's own way
         rows.filter(visitor_code__in=erasure.sought).delete()
+
+
+def forget_cancellations(erasure: Erasure) -> None:
+    """Delete the messages of the person's cancellations, and keep of the cancellations what figures need."""
+    rows = Cancellation.objects.filter(site_id=erasure.site_id, visitor_code__in=erasure.sought)
+    keys = list(rows.values_list("message_key", flat=True))
+    erasure.messages += delete_messages(erasure.site_id, message_ids_of(erasure.site_id, keys))
+    rows.update(
+        visitor_code=erasure.marker,
+        properties={},
+        message_key=Concat(Value("erased:"), Cast("id", CharField()), output_field=CharField()),
+    )
 
 
 def forget_conversions(erasure: Erasure, conversion_ids: Sequence[int]) -> None:

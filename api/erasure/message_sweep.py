@@ -199,10 +199,11 @@ def _has_same_effects(before: Derivation, after: Derivation) -> bool:
     """Return True if both derivations name the same people and the same conversion. Pure."""
 
     def figures(effects: Derivation) -> Any:
-        change, goal = effects.change, effects.goal
+        change, goal, cancelled = effects.change, effects.goal, effects.cancellation
         return (
             change and (change.user, change.anonymous, change.visitor, change.previous_user),
             goal and (goal.event.type, goal.revenue, goal.currency, goal.value),
+            cancelled and (cancelled.event, cancelled.revenue, cancelled.currency),
             (effects.rejected, effects.failed, effects.idle_reason),
         )
 

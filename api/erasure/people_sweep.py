@@ -9,6 +9,7 @@ from django.db import connection
 from api.digest import segments
 from api.erasure.conversions import (
     count_replaced,
+    forget_cancellations,
     forget_conversions,
     move_totals,
     pseudonyms_of,
@@ -53,6 +54,12 @@ def sweep_visit_facts(erasure: Erasure, begin: int, end: int) -> None:
     """Delete visits that were recorded during the erasure. Pseudonymise the facts of others."""
     remove_visits(erasure)
     replace_texts(Erasure.Stage.VISIT_FACTS, erasure, begin, end)
+
+
+def sweep_cancellations(erasure: Erasure, begin: int, end: int) -> None:
+    """Forget cancellations that were recorded during the erasure. Pseudonymise those of others."""
+    forget_cancellations(erasure)
+    replace_texts(Erasure.Stage.CANCELLATIONS, erasure, begin, end)
 
 
 def sweep_identities(erasure: Erasure, begin: int, end: int) -> None:

@@ -31,6 +31,7 @@ TABLES: Final[Mapping[str, str]] = {
     "api_messagebody": "site_id = %(site)s",
     "api_messagekey": "site_id = %(site)s",
     "goals_conversion": "site_id = %(site)s",
+    "goals_cancellation": "site_id = %(site)s",
     "goals_visitfact": "site_id = %(site)s",
     "goals_visitactivity": "site_id = %(site)s",
     "goals_exposure": "site_id = %(site)s",

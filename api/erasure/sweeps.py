@@ -10,11 +10,11 @@ from typing import Final
 from django.db import connection, models
 
 from api.erasure.message_sweep import sweep_messages
-from api.erasure.people_sweep import sweep_conversions, sweep_identities, sweep_visit_facts
+from api.erasure.people_sweep import sweep_cancellations, sweep_conversions, sweep_identities, sweep_visit_facts
 from api.erasure.text_sweep import TEXTS, Stage, replace_texts, sweep_own_keys, sweep_waiting_names
 from api.models import Erasure, Message
 from cohorts.models import Identity, OwnKey
-from goals.models import Conversion, WaitingName
+from goals.models import Cancellation, Conversion, WaitingName
 from goals.visit_models import VisitFact
 
 MOST_ID: Final = 2**63 - 1
@@ -73,4 +73,5 @@ SWEEPS: Final[Mapping[Erasure.Stage, tuple[type[models.Model], Sweep]]] = {
     Stage.WAITING_NAMES: (WaitingName, sweep_waiting_names),
     Stage.OWN_KEYS: (OwnKey, sweep_own_keys),
     Stage.VISIT_FACTS: (VisitFact, sweep_visit_facts),
+    Stage.CANCELLATIONS: (Cancellation, sweep_cancellations),
 }

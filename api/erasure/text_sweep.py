@@ -15,7 +15,7 @@ from api.models import DuplicateSources, Erasure, GoalsChange, Load, Message, Re
 from cohorts import own_keys
 from cohorts.models import Group, OwnKey, Persona, PersonaFact, Username
 from goals import quota
-from goals.models import Conversion, Goal, GoalBinding, Tag, WaitingName
+from goals.models import Cancellation, Conversion, Goal, GoalBinding, Tag, WaitingName
 from goals.naming import parse_goal_name
 from goals.visit_models import VisitFact
 from site_rows import has_site
@@ -93,6 +93,7 @@ TEXTS: Final[Mapping[Erasure.Stage, TextColumns]] = {
     Stage.GOAL_CHANGES: TextColumns(GoalsChange, {"tag": _text}),
     Stage.STORED_ANSWERS: TextColumns(StoredAnswer, {"answer": _json}),
     Stage.OWN_KEYS: TextColumns(OwnKey, {"key": _text, "document": _json}),
+    Stage.CANCELLATIONS: TextColumns(Cancellation, {"properties": _json, "message_key": _message_key}),
     Stage.VISIT_FACTS: TextColumns(VisitFact, {"message_id": _message_id, "fact": _json}),
 }
 

@@ -10,6 +10,7 @@ class Effect(StrEnum):
     label: str
 
     CONVERTED = "converted", "Converted"
+    CANCELLED = "cancelled", "Conversion cancelled"
     GOAL_CREATED = "goal_created", "Goal created"
     PROFILE_UPDATED = "profile_updated", "Profile updated"
     LINKED = "linked", "Linked"

@@ -17,6 +17,7 @@ from api.insight.people import (
     remote_documents,
     with_messages,
 )
+from api.insight.person_visits import export_visits
 from api.models import Message, Site
 from api.models.message_rows import load_bodies
 from cohorts import own_keys
@@ -43,6 +44,7 @@ def export(site: Site, person: Person, *, now: datetime) -> Iterator[bytes]:
         _list("devices", _devices(site, person.identities)),
         _list("personaHistory", _changes(site, person.identities)),
         _list("conversions", _conversions(site, person.identities)),
+        _list("visits", export_visits(site, person.identities)),
         _list("messages", _messages(site, person.identities)),
     )
     yield from _in_pieces(_object(parts))

@@ -105,7 +105,7 @@ def look_up(site: Site, id_: str) -> Person | None:
     identities = find_person(site.pk, [id_])
     if not identities:
         return None
-    users = [identity.value for identity in identities if identity.kind == Identity.Kind.USER]
+    users = [identity.value for identity in identities if _may_have_username(identity)]
     names = Username.objects.filter(site=site, user_value__in=users).order_by("name") if users else []
     joined = merge.join(identity.registers for identity in identities)
     groups = [
@@ -123,6 +123,12 @@ def look_up(site: Site, id_: str) -> Person | None:
         personas=_facts_of(joined, "personas", identities),
         left_out=left_out(joined),
     )
+
+
+def _may_have_username(identity: Identity) -> bool:
+    """Return False if no event said a username of a user. An event that did is read only with its registers."""
+    is_said = "username" in identity.registers.get("traits", {}) or getattr(identity, "is_unread", False)
+    return identity.kind == Identity.Kind.USER and is_said
 
 
 def last_conversions(site: Site, person: Sequence[Identity], *, limit: int = LAST_CONVERSIONS) -> list[Conversion]:
@@ -215,6 +221,19 @@ def remote_documents(site: Site, id_: str) -> tuple[Documents, Documents]:
     with connection.cursor() as cursor:
         cursor.execute(remote_data.READ_LARGE_PERSON, person.parameters())
         rows = {lookup: [text for (text,) in cursor.fetchall()]}
+    return _render(site, keys, rows)
+
+
+def documents_of(site: Site, person: Person) -> tuple[Documents, Documents]:
+    """Return the same as `remote_documents` of a person that is loaded already."""
+    keys = [f"{family.prefix}{person.asked}" for family in remote_data.FAMILIES]
+    read = [identity.registers for identity in person.identities if not getattr(identity, "is_unread", False)]
+    texts = [msgspec.json.encode(registers).decode() for registers in read]
+    return _render(site, keys, {remote_data.lookups_of(site.pk, keys)[0]: texts})
+
+
+def _render(site: Site, keys: Sequence[str], rows: remote_data.Rows) -> tuple[Documents, Documents]:
+    """Return the documents of these keys for a reader without a token, and for one with a token."""
     without, with_token = (
         remote_data.documents(site.pk, keys, rows, remote_data.Reader(traits, company_is_group=site.company_is_group))
         for traits in (site.public_traits, None)

@@ -20,6 +20,7 @@ from cohorts import changes, merge
 from cohorts.custom_values import ADDS
 from cohorts.models import Identity
 from cohorts.remote_data import FAMILIES
+from goals.cancelling import NewCancellation
 from goals.matching import EventName, LookupResult
 from goals.models import Conversion
 from goals.naming import GOAL_TYPES
@@ -198,7 +199,9 @@ def _describe_meaning(facts: TraceFacts, derived: Derivation, change: changes.Ch
     name = _describe_name(facts.goal.hit.event) if facts.goal else ""
     yield TraceStep("Parsed", StepState.PASSED, f"{article} {_in_words(type_)} event{name}.")
     yield _describe_identity(facts, derived, change)
-    if facts.goal is None:
+    if derived.cancellation is not None:
+        yield _describe_cancellation(facts.message, derived.cancellation)
+    elif facts.goal is None:
         yield TraceStep("Goal", StepState.SKIPPED, _explain_no_goal(type_, derived))
     else:
         yield _describe_lookup(facts.goal)
@@ -207,6 +210,16 @@ def _describe_meaning(facts: TraceFacts, derived: Derivation, change: changes.Ch
     yield _describe_profile(facts.message, change)
     if derived.visit_fact or derived.exposure:
         yield _describe_visit(facts.message, derived)
+
+
+def _describe_cancellation(message: Message, cancellation: NewCancellation) -> TraceStep:
+    money = f", {cancellation.revenue.normalize():f} {cancellation.currency}" if cancellation.revenue else ""
+    text = f"Cancels a conversion of the goal {cancellation.event.name}{money}."
+    if message.status == Status.PENDING:
+        return TraceStep("Cancellation", StepState.WAITS, text)
+    if Effect.CANCELLED in message.effects:
+        return TraceStep("Cancellation", StepState.PASSED, text, message.digested_at)
+    return TraceStep("Cancellation", StepState.SKIPPED, message.sentence or text, message.digested_at)
 
 
 def _describe_name(event: EventName) -> str:

@@ -40,7 +40,8 @@ class Erasure(SiteRow):
         STORED_ANSWERS = 17, "answers kept for repeated requests"
         OWN_KEYS = 18, "own keys of remote data"
         VISIT_FACTS = 19, "facts of visits"
-        DONE = 20, "done"
+        CANCELLATIONS = 20, "cancelled conversions"
+        DONE = 21, "done"
 
     site = SiteColumn(Site, on_delete=models.CASCADE, related_name="erasures")
     erased_by = models.CharField(max_length=150)

@@ -77,6 +77,14 @@ SELECT h.place, 6, e.first_at, e.first_at, 0,
  ) AS e
  UNION ALL
 SELECT h.place, 7, c.occurred_at, c.occurred_at, 0,
+       json_build_object('goalId', c.goal_id, 'revenue', coalesce(trim_scale(c.revenue), 0), 'negative', true)::text
+  FROM holder h CROSS JOIN LATERAL (
+    SELECT c.occurred_at, c.revenue, c.goal_id FROM goals_cancellation c
+     WHERE c.site_id = %(site)b AND c.visitor_code = h.code AND c.is_user = h.is_user
+     ORDER BY c.occurred_at DESC LIMIT %(most)b
+ ) AS c
+ UNION ALL
+SELECT h.place, 7, c.occurred_at, c.occurred_at, 0,
        json_build_object('goalId', c.goal_id, 'revenue', coalesce(trim_scale(c.revenue), 0), 'negative', false)::text
   FROM found h CROSS JOIN LATERAL (
     SELECT c.occurred_at, c.revenue, its.goal_id

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from django.db import connection
 
+from goals.cancelling import read_cancelled
 from goals.models import Goal
 from goals.reports.figures import GoalFigures, load_member_ids, parse_revenue
 from goals.sql import read_query
@@ -70,6 +71,7 @@ class TotalsRow(NamedTuple):
     month_visitors: int
     month_revenue: str | None  # JSON
     last_at: datetime | None
+    cancelled: str | None  # JSON
 
 
 class UnitedVisitsRow(NamedTuple):
@@ -100,15 +102,17 @@ def summarise_goals(site_id: int, goals: Sequence[Goal], *, now: datetime) -> di
     members = load_member_ids(site_id, goals)
     month = month_start(now)
     # The longest time last: a conversion that is committed meanwhile is never in the shorter one alone.
-    last_days = _load_last_day(site_id, members, since=now - timedelta(hours=24))
+    since = now - timedelta(hours=24)
+    last_days = _load_last_day(site_id, members, since=since)
     days = _load_days(site_id, members, month=month)
-    totals = _load_totals(site_id, members, month=month)
+    totals = _load_totals(site_id, members, month=month, since=since)
     _unite(site_id, members, days, totals, month=month)
+    cancelled = {key: read_cancelled(row.cancelled) for key, row in totals.items()}
     return {
         goal.pk: GoalSummary(
-            last_days.get(goal.pk, NO_FIGURES),
-            _sum_month(totals[goal.pk], days[goal.pk]),
-            _read_figures(totals[goal.pk]),
+            last_days.get(goal.pk, NO_FIGURES).without(cancelled[goal.pk].last_day),
+            _sum_month(totals[goal.pk], days[goal.pk]).without(cancelled[goal.pk].month),
+            _read_figures(totals[goal.pk]).without(cancelled[goal.pk].ever),
             totals[goal.pk].last_at,
             _list_daily(goal, days[goal.pk], month),
         )
@@ -123,10 +127,11 @@ def load_figures(site_id: int, groups: Groups) -> dict[int, GoalFigures]:
     """
     if not groups:
         return {}
-    today = datetime.now(UTC).date()
-    totals = _load_totals(site_id, groups, month=today)
+    now = datetime.now(UTC)
+    today = now.date()
+    totals = _load_totals(site_id, groups, month=today, since=now)
     _unite(site_id, groups, defaultdict(dict), totals, month=today)
-    return {key: _read_figures(row) for key, row in totals.items()}
+    return {key: _read_figures(row).without(read_cancelled(row.cancelled).ever) for key, row in totals.items()}
 
 
 def sum_totals(site_id: int, goal_ids: Sequence[int]) -> GoalFigures:
@@ -160,8 +165,8 @@ def _load_days(site_id: int, groups: Groups, *, month: date) -> Days:
     return days
 
 
-def _load_totals(site_id: int, groups: Groups, *, month: date) -> dict[int, TotalsRow]:
-    rows = _fetch(TOTALS, site_id, groups, month=month)
+def _load_totals(site_id: int, groups: Groups, *, month: date, since: datetime) -> dict[int, TotalsRow]:
+    rows = _fetch(TOTALS, site_id, groups, month=month, since=since)
     return {row.key: row for row in map(TotalsRow._make, rows)}
 
 

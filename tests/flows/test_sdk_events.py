@@ -1,15 +1,19 @@
 """Lines of SDKs from the request to their effects."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from api.erasure.erase import erase
 from api.http.credentials import clear_lookups
 from api.models import Message, Source
 from cohorts.custom_values import read_custom_values
 from cohorts.models import Identity
-from goals.models import Conversion, Goal
+from goals.catalogue import delete_goal, purge_deleted
+from goals.models import Cancellation, Conversion, Goal
+from goals.reports.summaries import summarise_goals
 from goals.visit_models import Exposure, VisitFact
 from tests.support.sdk import conversion, custom_data, line, post_lines, send_lines
 from tests.support.traces import look
@@ -261,3 +265,55 @@ def test_traces__of_each_type_of_line__say_what_happened(world: World) -> None:
     assert traces[3]["Visit"] == "Variation 2 of the experiment 1: the first time."
     assert traces[5]["Visit"] == "Variation 4 of the experiment 3, as before."
     assert "Rejected on arrival" in traces[6]
+
+
+def test_negative_conversion__of_a_goal__is_counted_by_itself_and_takes_its_revenue(world: World) -> None:
+    goal = make_goal(world)
+    send_lines(world, conversion(goal.pk, revenue=10.25), conversion(goal.pk, "v2", revenue=5))
+    sent = conversion(goal.pk, revenue=2.25, negative=True, metadata={"1": ["m"]})
+
+    send_lines(world, sent, conversion(goal.pk, None, mappingValue="known-1", negative=True), sent)
+    send_lines(world, sent)
+
+    assert Conversion.objects.count() == 2
+    assert world.last_message().effects == ["cancelled"]
+    summary = summarise_goals(world.site.pk, [goal], now=datetime.now(UTC))[goal.pk]
+    for figures in (summary.ever, summary.last_30_days, summary.last_24_hours):
+        assert (figures.conversions, figures.visits, figures.visitors, figures.cancellations) == (2, 2, 2, 2)
+        assert figures.revenue == {"USD": Decimal(13)}
+    cancelled = Cancellation.objects.get(visitor_code="v1")
+    assert (cancelled.revenue, cancelled.properties["metadata"]) == (Decimal("2.25"), {"1": ["m"]})
+    assert found_by_verify() == []
+    cancelled.delete()
+    assert len(found_by_verify()) == 1
+
+
+def test_negative_conversion__of_an_unknown_goal__is_rejected(world: World) -> None:
+    send_lines(world, conversion(1, negative=True))
+
+    assert world.statuses() == [("rejected", "unknown_goal")]
+
+
+def test_negative_conversions__of_an_erased_person__keep_their_figures(world: World) -> None:
+    goal = make_goal(world)
+    send_lines(world, conversion(goal.pk, negative=True, metadata={"1": ["v1"]}))
+
+    erase(world.site, "v1", by="ada", now=datetime.now(UTC))
+
+    cancelled = Cancellation.objects.get()
+    assert cancelled.visitor_code.startswith("erased:")
+    assert (cancelled.properties, cancelled.message_key) == ({}, f"erased:{cancelled.pk}")
+    assert not Message.objects.exists()
+
+
+def test_goal__with_cancellations__is_purged_with_them(world: World) -> None:
+    goal = make_goal(world)
+    send_lines(world, conversion(goal.pk), conversion(goal.pk, negative=True))
+    delete_goal(goal, now=datetime.now(UTC))
+
+    while purge_deleted():
+        pass
+
+    assert not Cancellation.objects.exists()
+    assert not Goal.objects.exists()
+    assert found_by_verify() == []

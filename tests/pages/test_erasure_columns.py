@@ -33,6 +33,7 @@ NOT_SEARCHED = {
     "goals_goalbinding": {"event_type"},
     "goals_waitingname": {"event_type"},
     "goals_conversion": {"currency"},
+    "goals_cancellation": {"currency"},
     "goals_goalvisitor": {"revenue"},
     "goals_goalday": {"revenue"},
     "goals_goaltotal": {"revenue"},
@@ -59,7 +60,10 @@ SEARCHED = {
     "cohorts_username": {"user_value"},
     "goals_conversion": {"visitor_code", "user_id", "anonymous_id"},
     "goals_goalvisitor": {"visitor_code"},  # follows the conversions
-    **{key: {"visitor_code"} for key in ("goals_visitfact", "goals_visitactivity", "goals_exposure")},
+    **{
+        key: {"visitor_code"}
+        for key in ("goals_visitfact", "goals_visitactivity", "goals_exposure", "goals_cancellation")
+    },
     # PostgreSQL makes them of the names.
     "goals_goal": {"search_key", "sort_key"},
     "goals_tag": {"sort_key"},

@@ -193,13 +193,14 @@ def test_export__of_a_list_or_of_those_picked__is_csv_that_runs_nothing(world: W
             "converting visits, 30 days": lines[1][9],
             "converting visits, all": "3",
             "converting visitors": "3",
+            "cancelled conversions": "0",
             "revenue EUR": "1234.5",
             "revenue USD": "-8.000001",
             "last conversion": "2026-11-22T03:00:02Z",
         }
     ]
     assert [line[1] for line in picked[1:]] == ['\'=cmd|"x"']
-    assert (picked[0], picked[1][12:]) == (lines[0], ["", "", ""])
+    assert (picked[0], picked[1][12:]) == (lines[0], ["0", "", "", ""])
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ def test_visitor__that_sent_lines__is_read_back(world: World) -> None:
         custom_data(1, "first"),
         custom_data(1, "last"),
         conversion(goal.pk, revenue=10.25),
+        conversion(goal.pk, revenue=2.5, negative=True),
         line("experiment", id=5011, variationId=70111),
         line("geolocation", country="France"),
     )
@@ -42,7 +43,10 @@ def test_visitor__that_sent_lines__is_read_back(world: World) -> None:
     visit = read_visitor(world, "visitorCode=v1")["currentVisit"]
 
     assert (visit["siteCode"], visit["visitorCode"]) == (SITECODE, "v1")
-    assert visit["conversionEvents"][0]["data"] == {"goalId": goal.pk, "revenue": 10.25, "negative": False}
+    assert [event["data"] for event in visit["conversionEvents"]] == [
+        {"goalId": goal.pk, "revenue": 10.25, "negative": False},
+        {"goalId": goal.pk, "revenue": 2.5, "negative": True},
+    ]
     assert [event["data"]["valuesCountMap"] for event in visit["customDataEvents"]] == [{"first": 1}, {"last": 1}]
     assert visit["customDataEvents"][0]["data"]["overwrite"] is True
     assert visit["staticDataEvent"]["data"]["browser"] == "FIREFOX"

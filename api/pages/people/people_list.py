@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST
 
 from api.erasure import erase, message_sweep
 from api.http.wording import count_of
-from api.insight import people
+from api.insight import people, person_visits
 from api.insight.export import export
 from api.models import Erasure, Role, Site
 from api.models.audit import write_audit
@@ -41,7 +41,8 @@ def find_people(request: HttpRequest, site: Site) -> HttpResponseBase:
 @site_page()
 def show_person(request: HttpRequest, site: Site) -> HttpResponseBase:
     person = _get_person(request, site)
-    public, full = people.remote_documents(site, person.asked)
+    public, full = people.documents_of(site, person)
+    visits, exposures = person_visits.last_visits(site, person.identities)
     return show(
         request,
         "pages/people/person.html",
@@ -49,6 +50,9 @@ def show_person(request: HttpRequest, site: Site) -> HttpResponseBase:
         person=person,
         conversions=people.last_conversions(site, person.identities),
         changes=people.persona_changes(site, person.identities),
+        visits=visits,
+        custom_data=person_visits.list_custom_data(site, person.identities),
+        exposures=exposures,
         listed=queries.listed_personas(site.pk, [fact.name for fact in person.personas]),
         most_changes=people.LAST_CHANGES,
         limits={**merge.MOST_VALUES, "history": MOST_HISTORY},

@@ -26,6 +26,7 @@ from tests.bench.stage import ROOT, add_before
 KEPT: Final = ROOT / ".build" / "bench"
 QUICK: Final = {
     "hot_paths": "--rounds 2 --seconds 1 --workers 1 2 4",
+    "sdk": "--rounds 2 --seconds 1",
     "batches": "--rounds 2 --seconds 1 --events 5000 --sizes 1 100",
     "digest": "--rounds 2 --events 10000",
     "wal": "--events 5000 --top 8",
@@ -38,6 +39,7 @@ QUICK: Final = {
 }
 FULL: Final = {
     "hot_paths": "--workers 1 2 4",
+    "sdk": "--rounds 5 --seconds 5",
     "batches": "",
     "digest": "",
     "wal": "",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -18,7 +19,7 @@ from tests.support.sdk import conversion, custom_data, line, post_lines, send_li
 from tests.support.verifying import found_by_verify
 from tests.world import World
 
-STATIC = {"browserIndex": 0, "browserVersion": 156, "osIndex": 3, "deviceType": "DESKTOP"}
+STATIC: dict[str, Any] = {"browserIndex": 0, "browserVersion": 156, "osIndex": 3, "deviceType": "DESKTOP"}
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +47,7 @@ def load_activity(world: World) -> VisitActivity:
     return VisitActivity.objects.get(site=world.site)
 
 
-def beat(world: World, **parameters: object) -> None:
+def beat(world: World, **parameters: Any) -> None:
     send_lines(world, line("staticData", **{**STATIC, "visitNumber": 0, "timeSincePreviousVisit": 0, **parameters}))
 
 
@@ -118,7 +119,7 @@ def test_lines__that_say_part_of_what_is_known__are_dropped(world: World) -> Non
 
 
 def test_exposure__that_is_known__is_no_message_in_any_visit(world: World) -> None:
-    exposure = {"id": 5011, "variationId": 70111}
+    exposure: dict[str, Any] = {"id": 5011, "variationId": 70111}
     send_lines(world, line("experiment", **exposure), line("experiment", **exposure))
     make_older(hours=5)
     send_lines(world, line("experiment", **exposure), line("experiment", **{**exposure, "variationId": 2}))

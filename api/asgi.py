@@ -33,7 +33,7 @@ from api.http.endpoint import (
     respond,
 )
 from api.ingest import pixel, sdk_events, segmentio, tracking
-from api.remote_data import configuration, map_reads, map_writes, stream, token, visitor_reads
+from api.remote_data import configuration, map_reads, map_writes, ofrep, stream, token, visitor_reads
 
 log = structlog.get_logger(__name__)
 
@@ -102,7 +102,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 def find_endpoint(path: str) -> Endpoint | None:
     """Return the endpoint of a path that names a write key or a site."""
-    return tracking.find_endpoint(path) or configuration.find_endpoint(path)
+    return tracking.find_endpoint(path) or configuration.find_endpoint(path) or ofrep.find_endpoint(path)
 
 
 async def serve(endpoint: Endpoint, request: Request) -> Response:

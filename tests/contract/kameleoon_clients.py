@@ -117,26 +117,41 @@ class Lab:
         return self._start("node", str(HERE / "kameleoon_device.mjs"), **changes)
 
     def _start(self, *command: str, **changes: Any) -> Client:
-        network = json.dumps({"folder": str(self.front.folder), "names": NAMES})
-        trust = str(self.front.authority)
         child = subprocess.Popen(
-            [
-                *NETWORK,
-                sys.executable,
-                "-P",
-                str(HERE / "own_network.py"),
-                network,
-                *command,
-                json.dumps(task_of(self.shop, **changes)),
-            ],
+            [*self._network, *command, json.dumps(task_of(self.shop, **changes))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env={"PATH": os.environ["PATH"], "SSL_CERT_FILE": trust, "NODE_EXTRA_CA_CERTS": trust},
+            env=self._environment,
         )
         self.stack.callback(end, child)
         return Process(child)
+
+    def run(self, *command: str, **changes: Any) -> Any:
+        """Return the JSON in the last line of a script that ends by itself."""
+        done = subprocess.run(
+            [*self._network, *command, json.dumps(task_of(self.shop, **changes))],
+            capture_output=True,
+            text=True,
+            env=self._environment,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    @property
+    def _network(self) -> tuple[str, ...]:
+        """The beginning of a command on a network of its own."""
+        network = json.dumps({"folder": str(self.front.folder), "names": NAMES})
+        return *NETWORK, sys.executable, "-P", str(HERE / "own_network.py"), network
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        trust = str(self.front.authority)
+        names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+        return {"PATH": os.environ["PATH"], **dict.fromkeys(names, trust)}
 
     def open_page(self, browser: Browser, url: str, **changes: Any) -> Client:
         """Open the shop's page in a new profile, with the SDK in it."""
@@ -170,6 +185,8 @@ class PageFiles(SimpleHTTPRequestHandler):
     """The shop's page, and the SDK's bundle as npm delivers it."""
 
     def translate_path(self, path: str) -> str:
+        if path.startswith("/@"):
+            return str(PACKAGES / path.removeprefix("/"))
         if path.endswith(".umd.min.js"):
             return str(PACKAGES / "@kameleoon/javascript-sdk/dist" / Path(path).name)
         return str(HERE / ("kameleoon_page.html" if path == "/" else Path(path).name))

@@ -69,7 +69,10 @@ def flag(number: int, key: str) -> dict[str, Any]:
         "featureKey": key,
         "environmentEnabled": True,
         "defaultVariationKey": "off",
-        "variations": [{"key": "off", "name": "Off", "variables": []}, {"key": "on", "name": "On", "variables": []}],
+        "variations": [
+            {"key": key, "name": key, "variables": [{"key": "price", "type": "NUMBER", "value": price}]}
+            for key, price in (("off", 1.0), ("on", 2.5))
+        ],
         "rules": [
             {
                 "id": 10 * number,

@@ -1,0 +1,297 @@
+"""OFREP, OpenFeature's protocol of remote evaluation: `POST /ofrep/v1/evaluate/flags[/<key>]`.
+
+The flags are those of the file for SDKs. An evaluation is no exposure: the web provider evaluates all flags when a page
+loads. `metadata` has the ids of experiment and variation, for the caller to report.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from api.events.refusal import Refusal
+from api.http.access import AccessCheck
+from api.http.batching import PendingCall, RequestBatcher
+from api.http.bodies import BodyTooLargeError, UndecodableBodyError
+from api.http.credentials import SiteAccess, check_authorization, find_site, require_scope, unauthorized
+from api.http.database import fetch_all, once
+from api.http.endpoint import Endpoint, Request, Response
+from api.models import Scope
+from api.remote_data import configuration, map_reads
+from cohorts import ids, merge
+from cohorts.custom_data import parse_trait_path
+from cohorts.custom_values import read_custom_values
+from cohorts.models import CustomData
+from cohorts.remote_data import LargePerson, Lookup
+from goals.flags.evaluation import Document, Evaluation, Facts, evaluate
+from goals.flags.saving import PRODUCTION
+
+# The base address of a provider is a host, or https://data.D/sites/<sitecode>/ with an environment after it or not. The
+# provider for Python needs the slash at its end. Those for JavaScript add another one.
+PATH: Final = re.compile(
+    r"(?:/sites/(?P<sitecode>[a-z0-9]{10})(?:/(?P<environment>[a-z0-9_-]{1,64}))?)?"
+    r"/{1,2}ofrep/v1/evaluate/flags(?:/(?P<key>.+))?"
+)
+BODY_BYTES: Final = 262_144
+PATIENCE: Final = 5.0  # seconds
+MOST_CONVERSIONS: Final = 10_000  # of a visitor that are read, the newest
+Filling = CustomData.Filling
+CODES: Final = ("visitor", "device_visitor")  # registers that name visitor codes of a person
+# Custom data that Goalpost fills, then the goals that these visitor codes converted.
+READ: Final = f"""
+SELECT d.index::bigint, d.filled_from, d.filling FROM cohorts_customdata d
+ WHERE d.site_id = %(site)b AND d.filled_from <> 'sdk'
+ UNION ALL
+SELECT DISTINCT coalesce(g.counts_for_id, g.id), '', ''
+  FROM unnest(%(codes)b::text[]) AS asked (code)
+ CROSS JOIN LATERAL (
+    SELECT c.goal_id FROM goals_conversion c WHERE c.site_id = %(site)b AND c.visitor_code = asked.code
+     ORDER BY c.occurred_at DESC, c.id DESC LIMIT {MOST_CONVERSIONS}
+ ) AS c
+  JOIN goals_goal g ON g.site_id = %(site)b AND g.id = c.goal_id AND g.deleted_at IS NULL
+"""
+
+
+class Visitor(NamedTuple):
+    """The visitor codes of a person of a site."""
+
+    site_id: int
+    codes: tuple[str, ...]
+
+
+class SiteFlags(NamedTuple):
+    """The flags of a site's file by key, its segments by id, and the indexes of custom data by name."""
+
+    flags: Mapping[str, Document]
+    segments: Mapping[int, Document]
+    indexes: Mapping[str, int]
+
+
+class OfrepRefusal(Refusal):
+    """A refusal with one of OFREP's codes, beside which `code` is that of all other answers."""
+
+    def __init__(self, status: int, code: str, error_code: str, message: str) -> None:
+        super().__init__(status, code, message)
+        self.error_code = error_code
+
+
+def find_endpoint(path: str) -> Endpoint | None:
+    """Return the endpoint of a path of OFREP."""
+    match = PATH.fullmatch(path)
+    if match is None:
+        return None
+    key = match["key"]
+    place = (match["sitecode"] or "", match["environment"] or PRODUCTION)
+    answer = evaluate_all if key is None else partial(evaluate_one, key=key)
+    return Endpoint({"POST": partial(answer, place=place)}, refuse=partial(refuse, key=key))
+
+
+async def evaluate_one(request: Request, *, place: tuple[str, str], key: str) -> Response:
+    """Return the value of a flag for the visitor in the context. Two or three SQL statements.
+
+    Raises Refusal: 400 with OFREP's errorCode, 401, 403, 404.
+    """
+    flags, facts = await _read(request, place)
+    if key not in flags.flags:
+        raise OfrepRefusal(
+            HTTPStatus.NOT_FOUND, "not_found", "FLAG_NOT_FOUND", f"The site has no flag with the key {key[:255]}."
+        )
+    return Response(HTTPStatus.OK, msgspec.json.encode(_evaluate(key, flags, facts)))
+
+
+async def evaluate_all(request: Request, *, place: tuple[str, str]) -> Response:
+    """Return the values of all flags, or 304 if the provider has them already."""
+    flags, facts = await _read(request, place)
+    document = {"flags": [_evaluate(key, flags, facts) for key in flags.flags]}
+    return map_reads.answer_document(request, document)
+
+
+def refuse(refusal: Refusal, *, key: str | None) -> Response:
+    """Return a refusal as OFREP has it. A provider needs `errorDetails`, and `errorCode` for 400 and 404."""
+    body: dict[str, str] = {"errorDetails": refusal.message, "code": refusal.code}
+    if refusal.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND}:
+        body["errorCode"] = getattr(refusal, "error_code", "GENERAL")
+    if key is not None:
+        body["key"] = key
+    return Response(refusal.status, msgspec.json.encode(body), refusal.headers)
+
+
+def check_reader(shown: tuple[str, str | None]) -> SiteAccess:
+    """Return the site with this sitecode, or the only one of the credential. Raises Refusal (401, 403, 404)."""
+    sitecode, authorization = shown
+    if sitecode:
+        site, _ = map_reads.check_reader(shown)
+        return site
+    if authorization is None:
+        raise unauthorized("Send a credential, or name the site in the base address: https://data.…/sites/<sitecode>.")
+    bearer = check_authorization(authorization)
+    require_scope(bearer, Scope.READ)
+    only = find_only_site(bearer.site_ids) if len(bearer.site_ids) == 1 else None
+    if only is None:
+        raise Refusal(
+            HTTPStatus.NOT_FOUND,
+            "unknown_site",
+            "This credential does not open exactly one site. Name it in the base address: /sites/<sitecode>.",
+        )
+    return only
+
+
+READERS: Final = AccessCheck(check_reader)
+
+
+def find_only_site(site_ids: frozenset[int]) -> SiteAccess | None:
+    """Return the site with this id. One query."""
+    rows = fetch_all("SELECT sitecode FROM api_site WHERE id = %(site)s", {"site": next(iter(site_ids))})
+    return find_site(rows[0][0]) if rows else None
+
+
+def read_authorization(request: Request) -> str | None:
+    """Return the Authorization header. An API key may come as `X-API-Key`, or as a bearer token, which never ends."""
+    api_key = request.headers.get("x-api-key")
+    if api_key is not None:
+        return f"Basic {api_key}"
+    authorization = request.headers.get("authorization")
+    if authorization is not None:
+        scheme, _, token = authorization.strip().partition(" ")
+        if scheme.lower() == "bearer" and ":" not in token:  # access tokens have colons
+            return f"Basic {token.strip()}"
+    return authorization
+
+
+async def _read(request: Request, place: tuple[str, str]) -> tuple[SiteFlags, Facts]:
+    """Return the flags of the site, and the facts of the visitor in the context. Raises Refusal."""
+    sitecode, environment = place
+    site = await READERS.find((sitecode, read_authorization(request)))
+    context = read_context(await _read_body(request))
+    code, _ = ids.read_id(context.get("targetingKey"))
+    if code is None:
+        raise OfrepRefusal(
+            HTTPStatus.BAD_REQUEST,
+            "invalid_request",
+            "TARGETING_KEY_MISSING",
+            "The context needs a targetingKey: the visitor code or user id, of at most 255 characters.",
+        )
+    file = await configuration.batcher().call((site.id, environment), timeout=PATIENCE)
+    flags = read_flags(file.after)
+    person = await _read_person(site, code)
+    named = (register[3] for name in CODES if (register := person.get(name)) is not None)
+    codes = (code, *(text for text in named if isinstance(text, str)))
+    rows = await batcher().call(Visitor(site.id, codes), timeout=PATIENCE)
+    return flags, make_facts(code, person, rows, context, flags.indexes)
+
+
+async def _read_body(request: Request) -> bytes:
+    try:
+        return await request.body(BODY_BYTES)
+    except (BodyTooLargeError, UndecodableBodyError) as error:
+        raise parse_error("The body is too large or cannot be decoded.") from error
+
+
+def read_context(body: bytes) -> dict[str, Any]:
+    """Return the context of a request. Raises Refusal (400)."""
+    try:
+        context = msgspec.json.decode(body, type=dict[str, Any]).get("context")
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise parse_error(f"The body is not a JSON object: {error}.") from error
+    if not isinstance(context, dict):
+        raise OfrepRefusal(
+            HTTPStatus.BAD_REQUEST, "invalid_request", "INVALID_CONTEXT", "The body needs an object `context`."
+        )
+    return context
+
+
+def parse_error(message: str) -> OfrepRefusal:
+    return OfrepRefusal(HTTPStatus.BAD_REQUEST, "invalid_json", "PARSE_ERROR", message)
+
+
+async def _read_person(site: SiteAccess, code: str) -> merge.Registers:
+    """Return the joined registers of a person, empty for an unknown one."""
+    lookup: Lookup = (site.id, code)
+    rows = await map_reads.batcher().call([lookup], timeout=PATIENCE)
+    if rows[lookup] is None:
+        large = LargePerson(lookup, traits=None, has_personas=True)
+        rows = await map_reads.batcher_of_large().call([large], timeout=PATIENCE)
+    return merge.join(msgspec.json.decode(text) for text in rows[lookup] or ())
+
+
+@lru_cache(maxsize=64)
+def read_flags(after: bytes) -> SiteFlags:
+    """Return the sections of a file from its bytes after the domain, remembered for each version."""
+    file = msgspec.json.decode(b'{"configuration":{"dataApiDomain":""' + after)
+    return SiteFlags(
+        {flag["featureKey"]: flag for flag in file["featureFlags"]},
+        {segment["id"]: segment for segment in file["segments"]},
+        {entry["name"]: entry["index"] for entry in file["customData"]},
+    )
+
+
+def make_facts(
+    code: str,
+    person: merge.Registers,
+    rows: Sequence[tuple[int, str, str]],
+    context: Mapping[str, Any],
+    indexes: Mapping[str, int],
+) -> Facts:
+    """Return the facts of a visitor. A field of the context that is named as custom data takes its place. Pure."""
+    custom_data: dict[int, list[str]] = {index: list(counts) for index, counts in read_custom_values(person).items()}
+    for index, filled_from, filling in rows:
+        if filled_from:
+            custom_data[index] = fill(person, filled_from, filling)
+    custom_data |= {indexes[name]: as_texts(value) for name, value in context.items() if name in indexes}
+    return Facts(code, custom_data, frozenset(id_ for id_, filled_from, _ in rows if not filled_from))
+
+
+def fill(person: merge.Registers, filled_from: str, filling: str) -> list[str]:
+    """Return the values of custom data that Goalpost fills from a person. Pure."""
+    if filled_from == Filling.PERSONAS:
+        return [name for name, register in person.get("personas", {}).items() if register[3]]
+    if filled_from == Filling.GROUP:
+        return [person["group"][3]] if "group" in person else []
+    if filled_from == Filling.TRAIT:
+        name, *path = parse_trait_path(filling)
+        value = person.get("traits", {}).get(name, [None] * 4)[3]
+        for part in path:
+            value = value.get(part) if isinstance(value, dict) else None
+        return as_texts(value)
+    return []
+
+
+def as_texts(value: Any) -> list[str]:
+    """Return a value of a trait or context as the values of custom data. Pure."""
+    if value is None:
+        return []
+    if isinstance(value, list):
+        return [text for part in value for text in as_texts(part)]
+    return [value if isinstance(value, str) else msgspec.json.encode(value).decode()]
+
+
+def _evaluate(key: str, flags: SiteFlags, facts: Facts) -> dict[str, Any]:
+    return describe(key, evaluate(flags.flags[key], flags.segments, facts))
+
+
+def describe(key: str, found: Evaluation) -> dict[str, Any]:
+    """Return an evaluation as OFREP has it. Pure."""
+    ids_ = {"ruleId": found.rule_id, "experimentId": found.experiment_id, "variationId": found.variation_id}
+    return {
+        "key": key,
+        "value": found.value,
+        "reason": found.reason,
+        "variant": found.variation["key"],
+        "metadata": {name: id_ for name, id_ in ids_.items() if id_ is not None},
+    }
+
+
+def _fetch(calls: Sequence[PendingCall[Visitor, Sequence[tuple[int, str, str]]]]) -> None:
+    for call in calls:
+        if not call.is_abandoned:
+            visitor = call.argument
+            call.resolve(fetch_all(READ, {"site": visitor.site_id, "codes": list(visitor.codes)}))
+
+
+@once
+def batcher() -> RequestBatcher[Visitor, Sequence[tuple[int, str, str]]]:
+    """Return this process's thread for conversions of visitors, started by the first request."""
+    return RequestBatcher(_fetch, name="evaluations", max_size=50, size=lambda _: 1)

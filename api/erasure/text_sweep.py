@@ -135,7 +135,8 @@ def replace_texts(stage: Erasure.Stage, erasure: Erasure, begin: int, end: int) 
 
 def _without_messages(erasure: Erasure, sizes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Leave out conversions that still have their message, because the sweep of messages covers them."""
-    keys = dict(Conversion.objects.filter(pk__in=[id_ for id_, _ in sizes]).values_list("pk", "message_key"))
+    conversions = Conversion.objects.filter(site_id=erasure.site_id, pk__in=[id_ for id_, _ in sizes])
+    keys = dict(conversions.values_list("pk", "message_key"))
     kept = set()
     messages = Message.objects.filter(
         site_id=erasure.site_id, pk__in=message_ids_of(erasure.site_id, list(keys.values()))

@@ -1,22 +1,12 @@
-"""Last use of each key, collected in memory and written by a thread, at most once a minute and process.
+"""Last use of each key, collected in memory and written by a thread, at most once a minute and process."""
 
-A process that ends does not write the uses of its last minute.
-"""
-
-import threading
 import time
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Final
 
-import psycopg
-import structlog
-
+from api.http.background_writer import BackgroundWriter
 from api.http.database import connect, once
-
-INTERVAL_SECONDS: Final = 60.0  # seconds; the first use is written at once
-
-log = structlog.get_logger(__name__)
 
 
 class UsedKey(Enum):
@@ -37,30 +27,20 @@ def record_use(kind: UsedKey, key: int | str) -> None:
     key_usage_writer().note(kind, key)
 
 
-class KeyUsageWriter:
+class KeyUsageWriter(BackgroundWriter):
     """The uses that a process has recorded, and the thread that writes them."""
+
+    name = "key-usage"
 
     def __init__(self) -> None:
         self._at: dict[tuple[UsedKey, int | str], float] = {}
-        self._requested = threading.Event()
-        threading.Thread(target=self._work, name="key-usage", daemon=True).start()
+        super().__init__()
 
     def note(self, kind: UsedKey, key: int | str) -> None:
         self._at[kind, key] = time.time()
-        if not self._requested.is_set():
-            self._requested.set()
+        self.request_write()
 
-    def _work(self) -> None:
-        while True:
-            self._requested.wait()
-            self._requested.clear()
-            try:
-                self._write()
-            except psycopg.Error as error:
-                log.warning("key_usage.unwritten", error=type(error).__name__)  # a later use of the key is written
-            time.sleep(INTERVAL_SECONDS)
-
-    def _write(self) -> None:
+    def write(self) -> None:
         """Write with one short statement and commit for each key, so that no two rows are locked at once."""
         with connect() as connection:
             while self._at:

@@ -1,7 +1,7 @@
 """Counts of requests with a key that opens nothing, written by a thread once a minute and process.
 
 Any client can send them in any number. So a process counts few keys at a time, a site keeps few hints an hour, and
-rows older than two days are deleted. A process that ends does not write its last minute.
+rows older than two days are deleted.
 """
 
 import re
@@ -14,18 +14,15 @@ from enum import StrEnum
 from typing import Any, Final
 
 import psycopg
-import structlog
 
+from api.http.background_writer import BackgroundWriter
 from api.http.database import connect, once
 
-INTERVAL_SECONDS: Final = 60.0  # seconds; the first refusal is written at once
 MAX_KEYS: Final = 100  # that a process distinguishes between two writes
 MAX_HINTS: Final = 5  # of a site, reason and hour
 RETENTION: Final = timedelta(days=2)
 HINT_LENGTH: Final = 4  # characters, and a third of a key at most
 MAX_KEY_LENGTH: Final = 64  # of a well-formed key (api.models.URL_SAFE)
-
-log = structlog.get_logger(__name__)
 
 
 class KeyProblem(StrEnum):
@@ -88,14 +85,15 @@ def hint_of(key: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "?", key[: min(HINT_LENGTH, len(key) // 3)])
 
 
-class RefusedKeyCounter:
+class RefusedKeyCounter(BackgroundWriter):
     """The counts of a process, and the thread that writes them."""
+
+    name = "refused-keys"
 
     def __init__(self) -> None:
         self._counts: dict[tuple[KeyProblem, str, str], tuple[int, float]] = {}
         self._lock = threading.Lock()
-        self._requested = threading.Event()
-        threading.Thread(target=self._work, name="refused-keys", daemon=True).start()
+        super().__init__()
 
     def note(self, reason: KeyProblem, key: str, hint: str) -> None:
         with self._lock:
@@ -103,17 +101,7 @@ class RefusedKeyCounter:
                 key = hint = ""  # at most one more entry for each reason
             count, _ = self._counts.get((reason, key, hint), (0, 0.0))
             self._counts[reason, key, hint] = (count + 1, time.time())
-        self._requested.set()
-
-    def _work(self) -> None:
-        while True:
-            self._requested.wait()
-            self._requested.clear()
-            try:
-                self.write()
-            except psycopg.Error as error:
-                log.warning("refused_keys.unwritten", error=type(error).__name__)  # the counts of this minute are lost
-            time.sleep(INTERVAL_SECONDS)
+        self.request_write()
 
     def write(self) -> None:
         """Write all counts in a few short statements."""

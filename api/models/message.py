@@ -7,6 +7,7 @@ from django.db.models import Q
 from api.events.reasons import sentence_of
 from api.models.sites import Site
 from api.models.source import Source
+from site_rows import SiteForeignKey
 
 
 class Message(models.Model):
@@ -24,7 +25,7 @@ class Message(models.Model):
 
     # No database constraints: every insert would lock the one row of its site, and of its source.
     site = models.ForeignKey(Site, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
-    source = models.ForeignKey(
+    source = SiteForeignKey(
         Source, on_delete=models.SET_NULL, db_constraint=False, db_index=False, null=True, related_name="+"
     )
     type = models.CharField(max_length=16)

@@ -231,7 +231,7 @@ def test_token__at_the_other_doors__opens_none(world: World) -> None:
 @pytest.mark.promise("I-29")
 def test_key__used__is_written_with_its_time(world: World, goal: Goal, monkeypatch: pytest.MonkeyPatch) -> None:
     """A background thread writes the times of all three kinds of keys."""
-    monkeypatch.setattr(key_usage, "INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr(key_usage.KeyUsageWriter, "interval", 0.05)
     writer = key_usage.KeyUsageWriter()
     monkeypatch.setattr(key_usage, "key_usage_writer", lambda: writer)
     who = holder(world, "viewer")
@@ -272,7 +272,7 @@ def test_key__used_through_two_processes__keeps_the_later_time(
     writer = key_usage.KeyUsageWriter()
     writer._at[kind, getattr(model.objects.get(), field)] = now.timestamp()
 
-    writer._write()
+    writer.write()
 
     at = model.objects.get().last_used_at
     assert at is not None

@@ -54,6 +54,8 @@ ALLOWED_PLACES: Final = {
     "api/http/credentials.py:_find_site": "finds the site of a sitecode, with its source and rules",
     "api/http/credentials.py:_find_source": "finds the site of a write key, with its source and rules",
     "api/http/credentials.py:find_sources": "finds the sites of write keys, with their sources and rules",
+    "api/digest/run.py:_pending_sites": "finds the sites with pending messages, and the first of each",
+    "api/ingest/nudge.py:count_pending": "counts the pending messages of all sites, once a second",
     "api/digest/claims.py:find_notes": "finds the sites with notes of workers, once a second",
     "api/alerts/evaluate.py:list_watched_sites": "finds the sites with alerts, once a round",
     "goals/waiting.py:list_waiting_sites": "finds the sites with waiting names, once a second",

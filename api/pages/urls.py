@@ -12,7 +12,7 @@ from api.pages.access import current_site, show
 from api.pages.events import delivery, event_list, reconciliation, tester, why_not
 from api.pages.goals import breakdown, changes, cleanup, detail, edit, export, goal_list, grouping, merge, tags
 from api.pages.people import people_list, personas
-from api.pages.settings import alerts, audit_log, credentials, members, rules, sources, tokens
+from api.pages.settings import alerts, audit_log, credentials, custom_data, flags, members, rules, sources, tokens
 from api.pages.settings import site as settings
 
 app_name = "pages"
@@ -72,6 +72,23 @@ urlpatterns = [
     path("<slug:sitecode>/settings/rules/change/", rules.change_rules, name="settings-rules-change"),
     path("<slug:sitecode>/settings/rules/new/", rules.edit_rule, name="settings-rule-new"),
     path("<slug:sitecode>/settings/rules/<int:rule_id>/", rules.edit_rule, name="settings-rule"),
+    path("<slug:sitecode>/settings/custom-data/", custom_data.list_custom_data, name="settings-custom-data"),
+    path("<slug:sitecode>/settings/custom-data/new/", custom_data.edit_custom_data, name="settings-custom-data-new"),
+    path(
+        "<slug:sitecode>/settings/custom-data/<int:custom_data_id>/",
+        custom_data.edit_custom_data,
+        name="settings-custom-data-edit",
+    ),
+    path(
+        "<slug:sitecode>/settings/custom-data/<int:custom_data_id>/remove/",
+        custom_data.remove_custom_data,
+        name="settings-custom-data-remove",
+    ),
+    path("<slug:sitecode>/settings/flags/", flags.list_flags, name="settings-flags"),
+    path("<slug:sitecode>/settings/flags/import/", flags.import_flags, name="settings-flags-import"),
+    path("<slug:sitecode>/settings/flags/change/", flags.change_flags, name="settings-flags-change"),
+    path("<slug:sitecode>/settings/flags/environments/", flags.change_environments, name="settings-environments"),
+    path("<slug:sitecode>/settings/flags/<int:flag_id>/", flags.show_flag, name="settings-flag"),
     path("<slug:sitecode>/settings/alerts/", alerts.list_alerts, name="settings-alerts"),
     path("<slug:sitecode>/settings/alerts/change/", alerts.change_alerts, name="settings-alerts-change"),
     path("<slug:sitecode>/settings/alerts/new/", alerts.edit_alert, name="settings-alert-new"),

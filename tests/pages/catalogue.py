@@ -41,6 +41,14 @@ class Page:
 
 
 PERSON: Final = "?id=ada-king"
+CUSTOM_DATA: Final = {
+    "index": "1",
+    "name": "plan",
+    "type": "UNIQUE",
+    "format": "STRING",
+    "scope": "VISITOR",
+    "filled_from": "sdk",
+}
 PAGES: Final[dict[str, Page]] = {
     "home": Page(),
     "goals": Page(queries=[{"sort": sort, "after": "5", "id": "5"} for sort in ("-revenue.EUR", "created")]),
@@ -174,6 +182,43 @@ PAGES: Final[dict[str, Page]] = {
         forms=[{"position": "3", "action": "no_goal", "event_type": "page"}],
     ),
     "settings-rule": Page(OWNER, OWNER, forms=[{"position": "3", "action": "no_goal", "event_type": "page"}]),
+    "settings-custom-data": Page(),
+    "settings-custom-data-new": Page(
+        EDITOR,
+        EDITOR,
+        form=CUSTOM_DATA | {"index": "2", "name": "new"},
+        odd_forms=[CUSTOM_DATA],
+    ),
+    "settings-custom-data-edit": Page(EDITOR, EDITOR, form=CUSTOM_DATA | {"name": "renamed"}, odd_forms=[CUSTOM_DATA]),
+    "settings-custom-data-remove": Page(None, EDITOR, asks=[""]),
+    "settings-flags": Page(),
+    "settings-flags-import": Page(
+        None,
+        EDITOR,
+        form={"do": "import", "text": '{{"featureFlags": []}}'},
+        forms=[{"do": "import", "text": '{"featureFlags": []}'}],
+        odd_forms=[{"do": "import", "text": "{{}}", "environment": "staging"}],
+    ),
+    "settings-flags-change": Page(
+        None,
+        EDITOR,
+        form={"do": "switch", "flag": "{flag_id}", "environment": "staging"},
+        forms=[{"do": "switch", "flag": "{flag_id}", "environment": "staging"}, {"do": "delete", "flag": "{flag_id}"}],
+        asks=["delete"],
+    ),
+    "settings-environments": Page(
+        None,
+        EDITOR,
+        form={"do": "create", "name": "test"},
+        odd_forms=[{"do": "create", "name": "test"}, {"do": "settings", "opt_out": "FULLY_BLOCK"}],
+        forms=[
+            {"do": "create", "name": "test"},
+            {"do": "settings", "opt_out": "FULLY_BLOCK"},
+            {"do": "delete", "environment": "{environment_id}"},
+        ],
+        asks=["delete"],
+    ),
+    "settings-flag": Page(),
     "settings-alerts": Page(OWNER, is_logged=False),
     "settings-alerts-change": Page(
         None,

@@ -6,11 +6,15 @@ import pytest
 
 from api.ingest import provisioning
 from api.models import Alert, Erasure, GoalsChange, Message, Rule, Source
+from cohorts.models import CustomData
+from goals.flags.models import Environment, FeatureFlag
 from goals.models import Goal, GoalBinding, Tag
 from tests.pages.catalogue import Place
 from tests.support.ada import send_ada
 from tests.support.pages import Enter, browser_of
 from tests.world import SITECODE, World
+
+FLAG = {"featureKey": "checkout", "rules": []}
 
 
 @pytest.fixture
@@ -46,6 +50,9 @@ def place(world: World) -> Place:
         "number": world.last_message().pk,
         "source_id": source.pk,
         "rule_id": rule.pk,
+        "custom_data_id": CustomData.objects.create(site=world.site, index=1, name="plan").pk,
+        "flag_id": FeatureFlag.objects.create(site=world.site, key="checkout", document=FLAG).pk,
+        "environment_id": Environment.objects.create(site=world.site, name="staging").pk,
         "change_id": GoalsChange.objects.create(site=world.site, action="archive", goal_ids=[goal.pk]).pk,
         "alert_id": Alert.objects.create(site=world.site, name="Lag", condition="lag", threshold=5).pk,
     }

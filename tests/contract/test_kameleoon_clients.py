@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from goals.models import Conversion
+from goals.models import Cancellation, Conversion
 from goals.visit_models import VisitFact
 from tests.browser.chromium import needs_browser
 from tests.contract.kameleoon_clients import VISITOR, Lab, Start, convert, make_goal, needs_own_network
@@ -50,7 +50,7 @@ def test_sdk__with_a_wrong_secret_or_site__reads_what_is_public_or_nothing(lab: 
         assert client.call("initialize") is not True
 
 
-def test_conversion__of_an_sdk__counts_with_revenue_and_metadata(lab: Lab, start: Start) -> None:
+def test_conversion__of_an_sdk__counts_with_revenue_and_metadata_until_it_is_taken_back(lab: Lab, start: Start) -> None:
     goal = make_goal(lab.shop)
     client = start()
     client.call("initialize")
@@ -62,6 +62,12 @@ def test_conversion__of_an_sdk__counts_with_revenue_and_metadata(lab: Lab, start
     rows = Conversion.objects.values_list("visitor_code", "goal_id", "revenue")
     assert list(rows) == [(VISITOR, goal.pk, Decimal("10.25"))]
     assert "m2" in str(Conversion.objects.get().properties)
+    convert(client, goal.pk, 2.5, negative=True)
+    client.call("flush", VISITOR)
+    lab.wait_until(Cancellation.objects.exists)
+    cancelled = Cancellation.objects.values_list("visitor_code", "goal_id", "revenue")
+    assert list(cancelled) == [(VISITOR, goal.pk, Decimal("2.5"))]
+    assert Conversion.objects.count() == 1
 
 
 def test_visitor__of_one_device__is_read_back_by_a_second_one(lab: Lab, start: Start) -> None:

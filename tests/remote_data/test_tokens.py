@@ -4,22 +4,42 @@ import pytest
 
 from tests.world import World
 
+QUERY = "?sdkName=PYTHON&sdkVersion=3.22.2&siteCode=1q2w3e4r5t"
+FORM = "grant_type=client_credentials"
+SECRETS = "client_id=demo_client&client_secret=demo_secret"
+FORM_TYPE = "application/x-www-form-urlencoded"
 
-def test_token__by_basic_or_form__reads_everything(world: World) -> None:
+
+@pytest.mark.parametrize(
+    ("query", "form", "content_type", "is_basic"),
+    [
+        (QUERY, FORM, FORM_TYPE, True),  # kameleoon-client-python 3.22.2
+        ("", f"{SECRETS}&{FORM}", FORM_TYPE, False),  # client-go 3.18.0, client-php 4.20.0
+        (QUERY, f"{SECRETS}&{FORM}", FORM_TYPE, False),
+        ("", FORM, FORM_TYPE, True),
+        ("", f"{SECRETS}&{FORM}", f"{FORM_TYPE}; charset=UTF-8", False),
+        ("", "", "", True),
+    ],
+)
+def test_token__in_each_form_that_clients_use__reads_everything(
+    world: World, query: str, form: str, content_type: str, *, is_basic: bool
+) -> None:
     world.identify(traits={"email": "u@example.com"})
-    by_basic = world.client.post(
-        "/oauth/token", data={"grant_type": "client_credentials"}, auth=("demo_client", "demo_secret")
-    )
-    form = {"grant_type": "client_credentials", "client_id": "demo_client", "client_secret": "demo_secret"}
-    by_form = world.client.post("/oauth/token", data=form)
 
-    for answer in (by_basic, by_form):
-        assert answer.json()["expires_in"] == 7200
-        headers = {"authorization": f"Bearer {answer.json()['access_token']}"}
-        params = {"siteCode": world.site.sitecode, "key": "IDENTIFY_user-1"}
-        assert world.client.get("/map/map", params=params, headers=headers).json() == {
-            "traits": {"email": "u@example.com"}
-        }
+    answer = world.client.post(
+        f"/oauth/token{query}",
+        content=form,
+        headers={
+            **({"content-type": content_type} if content_type else {}),
+            **({"authorization": "Basic ZGVtb19jbGllbnQ6ZGVtb19zZWNyZXQ="} if is_basic else {}),
+        },
+    )
+
+    assert (answer.status_code, answer.json()["expires_in"]) == (200, 7200)
+    headers = {"authorization": f"Bearer {answer.json()['access_token']}"}
+    params = {"siteCode": world.site.sitecode, "key": "IDENTIFY_user-1"}
+    read = world.client.get("/map/map", params=params, headers=headers).json()
+    assert read == {"traits": {"email": "u@example.com"}}
 
 
 @pytest.mark.parametrize(

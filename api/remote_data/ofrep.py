@@ -6,11 +6,13 @@ loads. `metadata` has the ids of experiment and variation, for the caller to rep
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from http import HTTPStatus
+from threading import Lock
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from cachetools import LRUCache, cached
 
 from api.events.refusal import Refusal
 from api.http.access import AccessCheck
@@ -19,6 +21,7 @@ from api.http.bodies import BodyTooLargeError, UndecodableBodyError
 from api.http.credentials import SiteAccess, check_authorization, find_site, require_scope, unauthorized
 from api.http.database import fetch_all, once
 from api.http.endpoint import Endpoint, Request, Response
+from api.http.threads import LIGHT_BYTES, LIGHT_ROWS, compute_for
 from api.models import Scope
 from api.remote_data import configuration, map_reads
 from cohorts import ids, merge
@@ -37,6 +40,7 @@ PATH: Final = re.compile(
 )
 BODY_BYTES: Final = 262_144
 PATIENCE: Final = 5.0  # seconds
+MOST_BYTES: Final = 16_777_216  # of files that a process keeps decoded
 MOST_CONVERSIONS: Final = 10_000  # of a visitor that are read, the newest
 Filling = CustomData.Filling
 CODES: Final = ("visitor", "device_visitor")  # registers that name visitor codes of a person
@@ -63,11 +67,12 @@ class Visitor(NamedTuple):
 
 
 class SiteFlags(NamedTuple):
-    """The flags of a site's file by key, its segments by id, and the indexes of custom data by name."""
+    """The flags of a site's file by key, its segments by id, the indexes of custom data by name, and its bytes."""
 
     flags: Mapping[str, Document]
     segments: Mapping[int, Document]
     indexes: Mapping[str, int]
+    size: int
 
 
 class OfrepRefusal(Refusal):
@@ -94,7 +99,7 @@ async def evaluate_one(request: Request, *, place: tuple[str, str], key: str) ->
 
     Raises Refusal: 400 with OFREP's errorCode, 401, 403, 404.
     """
-    flags, facts = await _read(request, place)
+    _, flags, facts = await _read(request, place)
     if key not in flags.flags:
         raise OfrepRefusal(
             HTTPStatus.NOT_FOUND, "not_found", "FLAG_NOT_FOUND", f"The site has no flag with the key {key[:255]}."
@@ -104,9 +109,12 @@ async def evaluate_one(request: Request, *, place: tuple[str, str], key: str) ->
 
 async def evaluate_all(request: Request, *, place: tuple[str, str]) -> Response:
     """Return the values of all flags, or 304 if the provider has them already."""
-    flags, facts = await _read(request, place)
-    document = {"flags": [_evaluate(key, flags, facts) for key in flags.flags]}
-    return map_reads.answer_document(request, document)
+    site_id, flags, facts = await _read(request, place)
+    if len(flags.flags) <= LIGHT_ROWS:
+        found = _evaluate_all(flags, facts)
+    else:
+        found = await compute_for(site_id, _evaluate_all, flags, facts)
+    return map_reads.answer_document(request, {"flags": found})
 
 
 def refuse(refusal: Refusal, *, key: str | None) -> Response:
@@ -161,8 +169,8 @@ def read_authorization(request: Request) -> str | None:
     return authorization
 
 
-async def _read(request: Request, place: tuple[str, str]) -> tuple[SiteFlags, Facts]:
-    """Return the flags of the site, and the facts of the visitor in the context. Raises Refusal."""
+async def _read(request: Request, place: tuple[str, str]) -> tuple[int, SiteFlags, Facts]:
+    """Return the site, its flags, and the facts of the visitor in the context. Raises Refusal."""
     sitecode, environment = place
     site = await READERS.find((sitecode, read_authorization(request)))
     context = read_context(await _read_body(request))
@@ -175,12 +183,15 @@ async def _read(request: Request, place: tuple[str, str]) -> tuple[SiteFlags, Fa
             "The context needs a targetingKey: the visitor code or user id, of at most 255 characters.",
         )
     file = await configuration.batcher().call((site.id, environment), timeout=PATIENCE)
-    flags = read_flags(file.after)
+    if len(file.after) <= LIGHT_BYTES:
+        flags = read_flags(file.after)
+    else:
+        flags = await compute_for(site.id, read_flags, file.after)
     person = await _read_person(site, code)
     named = (register[3] for name in CODES if (register := person.get(name)) is not None)
     codes = (code, *(text for text in named if isinstance(text, str)))
     rows = await batcher().call(Visitor(site.id, codes), timeout=PATIENCE)
-    return flags, make_facts(code, person, rows, context, flags.indexes)
+    return site.id, flags, make_facts(code, person, rows, context, flags.indexes)
 
 
 async def _read_body(request: Request) -> bytes:
@@ -217,7 +228,7 @@ async def _read_person(site: SiteAccess, code: str) -> merge.Registers:
     return merge.join(msgspec.json.decode(text) for text in rows[lookup] or ())
 
 
-@lru_cache(maxsize=64)
+@cached(LRUCache(MOST_BYTES, getsizeof=lambda flags: flags.size), lock=Lock())
 def read_flags(after: bytes) -> SiteFlags:
     """Return the sections of a file from its bytes after the domain, remembered for each version."""
     file = msgspec.json.decode(b'{"configuration":{"dataApiDomain":""' + after)
@@ -225,6 +236,7 @@ def read_flags(after: bytes) -> SiteFlags:
         {flag["featureKey"]: flag for flag in file["featureFlags"]},
         {segment["id"]: segment for segment in file["segments"]},
         {entry["name"]: entry["index"] for entry in file["customData"]},
+        len(after),
     )
 
 
@@ -270,6 +282,10 @@ def as_texts(value: Any) -> list[str]:
 
 def _evaluate(key: str, flags: SiteFlags, facts: Facts) -> dict[str, Any]:
     return describe(key, evaluate(flags.flags[key], flags.segments, facts))
+
+
+def _evaluate_all(flags: SiteFlags, facts: Facts) -> list[dict[str, Any]]:
+    return [_evaluate(key, flags, facts) for key in flags.flags]
 
 
 def describe(key: str, found: Evaluation) -> dict[str, Any]:

@@ -127,6 +127,32 @@ def test_flags__all_at_once__have_an_etag_until_one_changes(world: World) -> Non
     assert (changed.status_code, changed.json()["flags"][0]["variant"]) == (200, "on")
 
 
+def test_flags__of_a_large_file__are_evaluated_like_those_of_a_small_one(world: World) -> None:
+    flag = FILE["featureFlags"][0]
+    flags = [
+        {
+            **flag,
+            "id": number,
+            "featureKey": f"flag-{number}",
+            "rules": [
+                {
+                    **flag["rules"][0],
+                    "id": number,
+                    "experimentId": number,
+                    "variationByExposition": [{"variationKey": "on", "exposition": 1.0, "variationId": number}],
+                }
+            ],
+        }
+        for number in range(1, 101)
+    ]
+    load(world, change("featureFlags", to=flags))
+    send_lines(world, custom_data(1, "big_spenders"))
+
+    found = ask(world).json()["flags"]
+
+    assert [each["variant"] for each in found] == ["on"] * 100
+
+
 @pytest.mark.parametrize(
     ("key", "body", "status", "code"),
     [

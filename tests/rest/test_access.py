@@ -11,7 +11,16 @@ from api.http.tokens import make_token
 from api.ingest.provisioning import create_site
 from api.models import ManagementToken, Membership, Site, TokenScope
 from tests.support.management_api import message, refusal
-from tests.support.rest_access import NOTHING, OPEN, OPERATIONS, fill, holder_of, list_operations, make_places
+from tests.support.rest_access import (
+    NOTHING,
+    OPEN,
+    OPERATIONS,
+    documented_statuses,
+    fill,
+    holder_of,
+    list_operations,
+    make_places,
+)
 from tests.world import SITECODE, World, owner_of
 
 
@@ -41,10 +50,12 @@ def test_operations__of_the_url_map__are_those_of_the_matrix() -> None:
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_operation__with_each_scope__needs_its_own(world: World, places: Mapping[str, str], name: str) -> None:
     operation = OPERATIONS[name]
+    documented = documented_statuses(name)
     for scope in TokenScope:
         answer = holder_of(world, scope, is_superuser=operation.by_superuser).ask(
             *address(name, places), body_of(name, places)
         )
+        assert answer.status_code in documented
         if scope == operation.scope:
             assert answer.status_code == operation.status, answer.content
         else:
@@ -66,6 +77,7 @@ def test_operation__by_a_caller_of_another_site__finds_nothing(
         assert not [text for text in (SITECODE, '"Bought"', "user-1") if text in answer.content.decode()]
     else:
         assert answer.status_code == operation.elsewhere, answer.content
+    assert answer.status_code in documented_statuses(name)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -75,6 +87,7 @@ def test_operation__without_a_token__is_401(world: World, places: Mapping[str, s
     answer = Client().generic(method, path, b"{}", content_type="application/json")
 
     assert answer.status_code == 401
+    assert 401 in documented_statuses(name)
 
 
 # The scope `ingest`, at the door of senders

@@ -1,9 +1,13 @@
 """Every operation of the management API: the scope that it needs, a request that works, and what another site gets."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
+import yaml
 from django.contrib.auth.models import User
 
 from api.http.tokens import make_token
@@ -16,6 +20,7 @@ from tests.support.management_api import Caller, make_goal
 from tests.world import SITECODE, START, World, owner_of
 
 FLAG: Final = {"featureKey": "new_checkout", "rules": []}
+DOCUMENT: Final = Path(__file__).parents[2] / "api/rest/openapi.yaml"
 OPEN: Final = {"GET docs", "GET schema"}  # without a token
 NOT_FOUND: Final = 404
 NOTHING: Final = "a list without rows of this site"
@@ -161,6 +166,20 @@ def fill(path: str, places: Mapping[str, str]) -> str:
     head, *rest = (part.partition(">") for part in path.split("<"))
     root = "" if path.startswith("/") else "/api/"
     return root + head[0] + "".join(places[name.partition(":")[2]] + tail for name, _, tail in rest)
+
+
+def documented_statuses(name: str) -> set[int]:
+    """Return the statuses that the OpenAPI document has for an operation."""
+    method, _, path = name.partition(" ")
+    route = re.sub(r"<\w+:(\w+)>", r"{\1}", path if path.startswith("/") else f"/api/{path}")
+    return set(map(int, read_paths()[route][method.lower()]["responses"]))
+
+
+@cache
+def read_paths() -> Mapping[str, Any]:
+    """Return the paths of the document, read once because that takes seconds."""
+    paths: Mapping[str, Any] = yaml.safe_load(DOCUMENT.read_text(encoding="utf-8"))["paths"]
+    return paths
 
 
 def holder_of(world: World, *scopes: str, site: Site | None = None, is_superuser: bool = False) -> Caller:

@@ -136,14 +136,18 @@ def _has_value(condition: Document, values: Collection[str]) -> bool | None:
 
 
 def _compare(how: str, wanted: float, values: Iterable[str]) -> bool:
-    """Return True if one of the values is such a number. Python's SDK says no if one of them is no number at all."""
-    try:
-        numbers = [float(value) for value in values]
-    except ValueError:
-        return False
+    """Return True if one of the values is such a number. What is no number does not pass, as in JavaScript's SDK."""
+    numbers = [number for value in values if (number := _read_number(value)) is not None]
     if how == "EQUAL":
         return any(abs(number - wanted) < 1e-9 for number in numbers)  # noqa: PLR2004 - of the SDKs
     return any(number > wanted if how == "GREATER" else number < wanted for number in numbers)
+
+
+def _read_number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _find_share(shares: Iterable[Document], drawn: float) -> Document | None:

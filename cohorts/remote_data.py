@@ -1,4 +1,4 @@
-"""Remote data: the JSON object under a key (`IDENTIFY_<id>`, `COHORTS_<id>`, `common`, own keys), as SDKs read it."""
+"""Remote data: the JSON object under a key (`IDENTIFY_<id>`, …, `common`, own keys), as SDKs read it."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +12,10 @@ from cohorts.reserved_traits import NAME_PARTS, company_id, full_name
 
 IDENTIFY: Final = "IDENTIFY_"
 COHORTS: Final = "COHORTS_"
+SEGMENTS: Final = "SEGMENTS_"
 COMMON: Final = "common"
 # Keys that Goalpost fills: `common`, and those that begin so.
-RESERVED: Final = (IDENTIFY, COHORTS, "SEGMENTS_")
+RESERVED: Final = (IDENTIFY, COHORTS, SEGMENTS)
 MOST_KEY: Final = 100  # characters of an operator's own key
 MOST_POINTING: Final = 1_000  # identities that point at one and are read: an id like "test" may be on every device
 MOST_OF_PERSON: Final = 1 + MOST_POINTING  # identities: each of a thousand devices may have a thousand visitors
@@ -34,7 +35,14 @@ class OwnName:
     text: str
 
 
-Sought = str | OwnName | None  # the id of a person, an own key, or None for the site's personas
+@dataclass(frozen=True, slots=True)
+class SegmentsOf:
+    """The id of a person whose segments are sought."""
+
+    id: str
+
+
+Sought = str | SegmentsOf | OwnName | None  # the id of a person, an own key, or None for the site's personas
 Lookup = tuple[int, Sought]  # with the site
 # As JSON: the registers of each identity of a person, one list of personas, or the object of an own key. None for what
 # is too large to be read with others.
@@ -100,10 +108,15 @@ SELECT asked.place, (
     ) AS listed WHERE so_far <= {COMMON_BYTES}
 )
   FROM asked WHERE asked.id IS NULL
+ UNION ALL
+SELECT asked.place, listed.names
+  FROM asked CROSS JOIN LATERAL (
+    SELECT json_agg(s.name)::text AS names FROM cohorts_segment s WHERE s.site_id = %(site)b
+ ) AS listed
+ WHERE asked.id IS NULL AND listed.names IS NOT NULL
 """
-# The same with own keys, which come after the persons. The subquery keeps PostgreSQL from the index of expiry.
-READ_PEOPLE_AND_KEYS: Final = f"""
-{READ_PEOPLE}
+# Own keys, which come after the persons. The subquery keeps PostgreSQL from the index of expiry.
+READ_OWN_KEYS: Final = f"""
  UNION ALL
 SELECT cardinality(%(ids)b::text[]) + own.place,
        CASE WHEN octet_length(k.document) <= {ORDINARY_BYTES} THEN k.document END
@@ -113,6 +126,30 @@ SELECT cardinality(%(ids)b::text[]) + own.place,
      WHERE k.site_id = %(site)b AND k.key = own.key ORDER BY k.key LIMIT 1
  ) AS k
  WHERE k.expires_at > now()
+"""
+# The segments of known persons, after the own keys. Each id is among those of the persons, too, so that its person is
+# walked once. Of a segment that is not filled yet, only the members found so far are known.
+READ_SEGMENTS: Final = """
+ UNION ALL
+SELECT cardinality(%(ids)b::text[]) + cardinality(%(own)b::text[]) + sought.place, (
+    SELECT coalesce(json_object_agg(s.name, coalesce(m.is_in, false)) FILTER (WHERE s.is_filled OR m.is_in),
+                    '{}')::text
+      FROM cohorts_segment s
+      LEFT JOIN (
+        SELECT m.segment_id, m.version, m.is_member <> coalesce(m.until <= now(), false) AS is_in
+          FROM person
+          JOIN cohorts_identity i ON i.site_id = %(site)b AND i.ctid = person.row
+          JOIN cohorts_segmentmember m ON m.site_id = %(site)b AND m.identity_id = i.id
+         WHERE person.place = known.place
+      ) AS m ON m.segment_id = s.id AND m.version = s.version
+     WHERE s.site_id = %(site)b
+)
+  FROM unnest(%(segments)b::text[]) WITH ORDINALITY AS sought (id, place)
+ CROSS JOIN LATERAL (
+    SELECT asked.place FROM asked WHERE asked.id = sought.id AND EXISTS (
+        SELECT FROM person WHERE person.place = asked.place)
+     LIMIT 1
+ ) AS known
 """
 READ_OWN_KEY: Final = """
 SELECT document FROM (
@@ -220,6 +257,7 @@ def find_large(site_id: int, keys: Sequence[str], rows: Rows, reader: Reader) ->
             any("personas" in family.registers for family in families),
         )
         for lookup, families in large.items()
+        if families or isinstance(lookup[1], OwnName)
     ]
 
 
@@ -250,36 +288,51 @@ def lookup_of(site_id: int, key: str) -> Lookup | None:
     family = family_of(key)
     if family is not None:
         # PostgreSQL holds no NUL; no identity has one either.
-        return site_id, key.removeprefix(family.prefix).replace("\0", "\ufffd")
+        id_ = key.removeprefix(family.prefix).replace("\0", "\ufffd")
+        return site_id, SegmentsOf(id_) if family.prefix == SEGMENTS else id_
     if not key or len(key) > MOST_KEY or "\0" in key or is_reserved(key):
         return None
     return site_id, OwnName(key)
 
 
 def statement_for(ids: Sequence[Sought]) -> str:
-    """Return the statement that reads all of these. Without own keys it is the one that costs less."""
-    return READ_PEOPLE_AND_KEYS if any(isinstance(id_, OwnName) for id_ in ids) else READ_PEOPLE
+    """Return the statement that reads all of these. Without own keys and segments it costs less."""
+    kinds = {type(id_) for id_ in ids}
+    keys = READ_OWN_KEYS if OwnName in kinds else ""
+    return READ_PEOPLE + keys + (READ_SEGMENTS if SegmentsOf in kinds else "")
 
 
 def parameters(site_id: int, ids: Sequence[Sought]) -> dict[str, Any]:
     """Return the parameters of READ_PEOPLE for persons and own keys of a site. None asks for the site's personas."""
     return {
         "site": site_id,
-        "ids": [id_ for id_ in ids if not isinstance(id_, OwnName)],
+        "ids": list_walked(ids),
         "own": [id_.text for id_ in ids if isinstance(id_, OwnName)],
+        "segments": [id_.id for id_ in ids if isinstance(id_, SegmentsOf)],
         "most": MOST_POINTING,
         "in_all": MOST_OF_PERSON,
     }
 
 
+def list_walked(ids: Sequence[Sought]) -> list[str | None]:
+    """Return the ids of the persons that the statement walks, and None for the site's personas."""
+    persons = [id_.id if isinstance(id_, SegmentsOf) else id_ for id_ in ids if not isinstance(id_, OwnName)]
+    return list(dict.fromkeys(persons))
+
+
 def rows_by_lookup(site_id: int, ids: Sequence[Sought], rows: Sequence[tuple[int, str | None]]) -> Rows:
     """Return the rows of READ_PEOPLE for these ids by lookup."""
-    ids = sorted(ids, key=lambda id_: isinstance(id_, OwnName))  # the order of their places in the statement
-    by_id: dict[Sought, list[str] | None] = {id_: [] for id_ in ids}
+    # The order of their places in the statement.
+    places: list[Sought] = [
+        *list_walked(ids),
+        *(id_ for id_ in ids if isinstance(id_, OwnName)),
+        *(id_ for id_ in ids if isinstance(id_, SegmentsOf)),
+    ]
+    by_id: dict[Sought, list[str] | None] = {id_: [] for id_ in places}
     for place, text in rows:
-        texts = by_id[ids[place - 1]]
+        texts = by_id[places[place - 1]]
         if text is None:
-            by_id[ids[place - 1]] = None
+            by_id[places[place - 1]] = None
         elif texts is not None:
             texts.append(text)
     return {(site_id, id_): texts for id_, texts in by_id.items()}
@@ -294,10 +347,10 @@ def documents(site_id: int, keys: Sequence[str], rows: Rows, reader: Reader) -> 
         parts = [msgspec.json.decode(text) for text in rows[lookup] or ()] if lookup else []
         if lookup is None:
             answers[key] = {}
-        elif isinstance(lookup[1], OwnName):
+        elif isinstance(lookup[1], OwnName | SegmentsOf):
             answers[key] = parts[0] if parts else {}
         elif family is None:
-            answers[key] = {"cohorts": sorted(parts[0])}
+            answers[key] = {name: sorted(part) for name, part in zip(("cohorts", "segments"), parts, strict=False)}
         else:
             hides = "traits" in family.registers and visible is not None
             person = merge.join(_without_hidden(part, visible or ()) if hides else part for part in parts)
@@ -343,4 +396,5 @@ def memberships(person: Mapping[str, Any]) -> dict[str, bool]:
 FAMILIES: Final = (
     KeyFamily(IDENTIFY, profile, frozenset({"traits", "group"})),
     KeyFamily(COHORTS, lambda person, _: memberships(person), frozenset({"personas"})),
+    KeyFamily(SEGMENTS, lambda person, _: person, frozenset()),  # read as they are served
 )

@@ -214,26 +214,36 @@ def with_messages(site: Site, rows: Sequence[tuple[Any, ...]]) -> list[PersonaCh
 
 
 def remote_documents(site: Site, id_: str) -> tuple[Documents, Documents]:
-    """Return what an SDK gets of a person without a token, and with one. One query."""
-    keys = [f"{family.prefix}{id_}" for family in remote_data.FAMILIES]
-    lookup = remote_data.lookups_of(site.pk, keys)[0]
-    person = remote_data.LargePerson(lookup, traits=None, has_personas=True)  # it may be large
-    with connection.cursor() as cursor:
-        cursor.execute(remote_data.READ_LARGE_PERSON, person.parameters())
-        rows = {lookup: [text for (text,) in cursor.fetchall()]}
-    return _render(site, keys, rows)
+    """Return what an SDK gets of a person without a token, and with one. One query, two for a large person."""
+    rows = _read_rows(site, [id_, remote_data.SegmentsOf(id_)])
+    lookup = site.pk, id_
+    if rows[lookup] is None:
+        person = remote_data.LargePerson(lookup, traits=None, has_personas=True)
+        with connection.cursor() as cursor:
+            cursor.execute(remote_data.READ_LARGE_PERSON, person.parameters())
+            rows[lookup] = [text for (text,) in cursor.fetchall()]
+    return _render(site, id_, rows, remote_data.FAMILIES)
 
 
 def documents_of(site: Site, person: Person) -> tuple[Documents, Documents]:
-    """Return the same as `remote_documents` of a person that is loaded already."""
-    keys = [f"{family.prefix}{person.asked}" for family in remote_data.FAMILIES]
+    """Return the same as `remote_documents` of a person that is loaded already, without its segments."""
     read = [identity.registers for identity in person.identities if not getattr(identity, "is_unread", False)]
     texts = [msgspec.json.encode(registers).decode() for registers in read]
-    return _render(site, keys, {remote_data.lookups_of(site.pk, keys)[0]: texts})
+    families = [family for family in remote_data.FAMILIES if family.registers]
+    return _render(site, person.asked, {(site.pk, person.asked): texts}, families)
 
 
-def _render(site: Site, keys: Sequence[str], rows: remote_data.Rows) -> tuple[Documents, Documents]:
-    """Return the documents of these keys for a reader without a token, and for one with a token."""
+def _read_rows(site: Site, sought: Sequence[remote_data.Sought]) -> dict[remote_data.Lookup, Sequence[str] | None]:
+    with connection.cursor() as cursor:
+        cursor.execute(remote_data.statement_for(sought), remote_data.parameters(site.pk, sought))
+        return dict(remote_data.rows_by_lookup(site.pk, sought, cursor.fetchall()))
+
+
+def _render(
+    site: Site, id_: str, rows: remote_data.Rows, families: Sequence[remote_data.KeyFamily]
+) -> tuple[Documents, Documents]:
+    """Return the documents of a person for a reader without a token, and for one with a token."""
+    keys = [f"{family.prefix}{id_}" for family in families]
     without, with_token = (
         remote_data.documents(site.pk, keys, rows, remote_data.Reader(traits, company_is_group=site.company_is_group))
         for traits in (site.public_traits, None)

@@ -31,12 +31,16 @@ def negate(signal: Signal) -> Signal:
 
 def all_of(signals: Sequence[Signal]) -> Signal:
     """Return the signal that holds while all hold."""
-    return _combine(signals, all)
+    if len(signals) == 1:
+        return signals[0]
+    return NEVER if NEVER in signals else _combine(signals, all)
 
 
 def any_of(signals: Sequence[Signal]) -> Signal:
     """Return the signal that holds while at least one holds."""
-    return _combine(signals, any)
+    if len(signals) == 1:
+        return signals[0]
+    return ALWAYS if ALWAYS in signals else _combine(signals, any)
 
 
 def until(end: datetime | None, now: datetime) -> Signal:
@@ -52,7 +56,7 @@ def since(begin: datetime | None, now: datetime) -> Signal:
 
 
 def _combine(signals: Sequence[Signal], join: Callable[[Iterable[bool]], bool]) -> Signal:
-    holds = join(signal.holds for signal in signals)
+    holds = join([signal.holds for signal in signals])
     turns = list[datetime]()
     before = holds
     for moment in sorted({turn for signal in signals for turn in signal.turns}):

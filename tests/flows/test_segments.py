@@ -1,5 +1,6 @@
 """Segments over the whole: memberships follow the events, the time and the changes of a segment."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from goals import merging
 from goals.models import Goal
 from tests.support.ada import ENTERED, EXITED
 from tests.support.segments import assert_exact, keep_up, make_segment, members, set_clock
-from tests.world import START, World
+from tests.world import CLIENT_ID, SECRET, START, World
 
 
 def trait(name: str, text: str, **options: Any) -> dict[str, Any]:
@@ -204,3 +205,58 @@ def test_erasure__of_a_member__removes_the_membership(world: World) -> None:
     assert receipt is not None
     assert not SegmentMember.objects.exists()
     assert not SegmentChange.objects.exists()
+
+
+def test_remote_data__of_segments__says_in_or_out_of_each(world: World) -> None:
+    make_segment(world.site, [PRO], name="pros")
+    make_segment(world.site, [VIP], name="vips")
+    assert world.read("SEGMENTS_user-1") == {}
+    assert world.read("common") == {"cohorts": [], "segments": ["pros", "vips"]}
+
+    world.identify(traits={"plan": "pro"}, anonymousId="a1")
+
+    assert world.read("SEGMENTS_user-1") == {"pros": True, "vips": False}
+    assert world.read("SEGMENTS_a1", token=False) == {"pros": True, "vips": False}
+    assert world.read("COHORTS_user-1") == {}
+
+
+def test_remote_data__of_a_segment_that_is_not_filled__knows_members_only(world: World) -> None:
+    world.identify(traits={"plan": "pro"})
+    segment = make_segment(world.site, [PRO], is_filled=False)
+    assert world.read("SEGMENTS_user-1") == {}
+
+    world.identify(at=1, userId="user-2", traits={"plan": "pro"})
+    assert world.read("SEGMENTS_user-2") == {"segment": True}
+    keep_up()
+    assert world.read("SEGMENTS_user-1") == {"segment": True}
+    Segment.objects.filter(site=world.site, pk=segment.pk).update(version=2, is_filled=False, sweep=True)
+    assert world.read("SEGMENTS_user-1") == {}
+
+
+def test_remote_data__of_a_membership_whose_time_has_come__has_turned(world: World) -> None:
+    make_segment(world.site, [PRO])
+    world.identify(traits={"plan": "pro"})
+
+    SegmentMember.objects.filter(site=world.site).update(until=START)
+
+    assert world.read("SEGMENTS_user-1") == {"segment": False}
+
+
+def test_remote_data__of_many_keys_at_once__keeps_them_apart(world: World) -> None:
+    make_segment(world.site, [PRO])
+    world.identify(traits={"plan": "pro"})
+    world.identify(at=1, userId="user-2", traits={"plan": "free"})
+    keys = ["SEGMENTS_user-2", "IDENTIFY_user-1", "common", "SEGMENTS_user-1", "own", "SEGMENTS_nobody"]
+
+    answer = world.client.get(
+        "/map/maps", params={"siteCode": world.site.sitecode, "keys": json.dumps(keys)}, auth=(CLIENT_ID, SECRET)
+    )
+
+    assert answer.json() == {
+        "SEGMENTS_user-1": {"segment": True},
+        "SEGMENTS_user-2": {"segment": False},
+        "SEGMENTS_nobody": {},
+        "IDENTIFY_user-1": {"traits": {"plan": "pro"}},
+        "common": {"cohorts": [], "segments": ["segment"]},
+        "own": {},
+    }

@@ -49,7 +49,7 @@ def _find_steady(site: Site, segments: SiteSegments, noted: AbstractSet[int]) ->
     """Return the segments whose members are complete, and that name only such segments."""
     swept = Segment.objects.filter(site=site, sweep=False, is_filled=True).values_list("id", flat=True)
     steady = set(swept) - noted
-    for segment in segments.ordered:  # the named ones come first
+    for segment in segments.ordered:  # named segments come first
         if not {id_ for id_ in references_of(segment.conditions) if id_ in segments.ids} <= steady:
             steady.discard(segment.id)
     return steady

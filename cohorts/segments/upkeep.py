@@ -139,7 +139,7 @@ def sweep(upkeep: Upkeep, *, limit: int = PERSONS) -> bool:
     first = min(sweeps, key=lambda each: each.place)
 
     def evaluate_next() -> None:
-        page = _next_identities(upkeep.site_id, first.reached, limit)
+        page = next_identities(upkeep.site_id, first.reached, limit)
         upkeep.evaluate([key for _, key in page], roots_only=True)
         last = page[-1] if len(page) == limit else None
         end = None if last is None else (last[1][0], last[1][1].encode())
@@ -221,7 +221,7 @@ def prune_changes(site_id: int, *, before: datetime, limit: int) -> bool:
     return len(ids) == limit
 
 
-def _next_identities(site_id: int, after: IdentityKey | None, limit: int) -> list[tuple[int, IdentityKey]]:
+def next_identities(site_id: int, after: IdentityKey | None, limit: int) -> list[tuple[int, IdentityKey]]:
     """Return the next identities of a site with their ids. One query, by the index."""
     kind, value = after or (0, "")
     with connection.cursor() as cursor:

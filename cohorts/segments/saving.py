@@ -1,0 +1,146 @@
+"""Creation, edits and removal of segments, and the preview of an edit."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from django.db import IntegrityError, transaction
+
+from cohorts.changes import IdentityKey
+from cohorts.segment_tables import Segment, SegmentChange, SegmentMember, SegmentRecheck
+from cohorts.segments import membership, upkeep
+from cohorts.segments.conditions import CompiledSegment, Conditions, references_of, write_conditions
+from cohorts.segments.evaluation import in_order, judge
+from cohorts.segments.membership import LoadOutside
+from cohorts.segments.needs import SegmentNeeds
+from cohorts.segments.persons import find_roots, load_persons
+
+MOST_SEGMENTS: Final = 200  # of a site: a reader of `common` gets all names
+MOST_PREVIEWED: Final = 2_000  # identities, some 0.3 s
+SAMPLE: Final = 10  # persons that a preview names
+
+
+class SegmentError(Exception):
+    """A segment cannot be saved or removed; the argument is a sentence for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The members that conditions would give, among the people that were looked at."""
+
+    people: int  # that were looked at
+    is_complete: bool  # all people of the site
+    members: int
+    entering: int
+    leaving: int
+    sample: Sequence[IdentityKey]
+
+
+def create(site_id: int, *, name: str, description: str, conditions: Conditions) -> Segment:
+    """Insert a segment, which a sweep fills. Raises SegmentError."""
+    if Segment.objects.filter(site_id=site_id)[:MOST_SEGMENTS].count() == MOST_SEGMENTS:
+        raise SegmentError(f"A site may have {MOST_SEGMENTS} segments. Remove one first.")
+    try:
+        with transaction.atomic():
+            return Segment.objects.create(
+                site_id=site_id,
+                name=name,
+                description=description,
+                conditions=write_conditions(conditions),
+                to_sweep=upkeep.count_identities(site_id),
+            )
+    except IntegrityError as error:
+        raise SegmentError("Another segment of the site has this name.") from error
+
+
+def edit(segment: Segment, *, name: str, description: str, conditions: Conditions) -> Segment:
+    """Save a segment. If its conditions change, its members and those of segments that name it are found again.
+
+    Members of the old version do not count from the commit on. Raises SegmentError.
+    """
+    written = write_conditions(conditions)
+    try:
+        with transaction.atomic():
+            saved = Segment.objects.select_for_update().get(site_id=segment.site_id, pk=segment.pk)
+            if saved.conditions != written:
+                renew(segment.site_id, [segment.pk, *find_dependents(segment.site_id, segment.pk)])
+                saved.refresh_from_db()
+            saved.name, saved.description, saved.conditions = name, description, written
+            saved.save(update_fields=["name", "description", "conditions", "updated_at"])
+            return saved
+    except IntegrityError as error:
+        raise SegmentError("Another segment of the site has this name.") from error
+
+
+def renew(site_id: int, ids: Sequence[int]) -> None:
+    """Begin a new version of segments, in the order of their ids, which a sweep fills."""
+    to_sweep = upkeep.count_identities(site_id)
+    for segment in Segment.objects.select_for_update().filter(site_id=site_id, pk__in=ids).order_by("pk"):
+        segment.version += 1
+        segment.is_filled, segment.sweep, segment.swept_to, segment.swept = False, True, None, 0
+        segment.to_sweep = to_sweep
+        segment.save(update_fields=["version", "is_filled", "sweep", "swept_to", "swept", "to_sweep", "updated_at"])
+
+
+def remove(segment: Segment) -> None:
+    """Delete a segment with its members. Raises SegmentError if another segment names it."""
+    if find_dependents(segment.site_id, segment.pk):
+        raise SegmentError("Another segment names this one in its conditions. Edit that first.")
+    with transaction.atomic():
+        for model in (SegmentMember, SegmentChange, SegmentRecheck):
+            model.objects.filter(site_id=segment.site_id, segment=segment)._raw_delete("default")  # noqa: SLF001
+        segment.delete()
+
+
+def find_dependents(site_id: int, segment_id: int) -> list[int]:
+    """Return the segments that name this one, also through others. One query."""
+    segments = membership.read_segments(site_id)
+    dependents = {segment_id}
+    for segment in segments.ordered if segments else ():  # named segments come first
+        if references_of(segment.conditions) & dependents:
+            dependents.add(segment.id)
+    return sorted(dependents - {segment_id})
+
+
+def preview(
+    site_id: int,
+    conditions: Conditions,
+    *,
+    segment_id: int | None,
+    load_outside: LoadOutside,
+    company_is_group: bool,
+    now: datetime,
+) -> Preview:
+    """Return the members that conditions would give, among the first 2,000 identities. Nothing is written."""
+    stored = membership.read_segments(site_id)
+    others = [each for each in stored.ordered if each.id != segment_id] if stored else []
+    tried = CompiledSegment(segment_id or 0, "", 0, conditions)
+    segments = in_order([*others, tried])
+    page = upkeep.next_identities(site_id, None, MOST_PREVIEWED)
+    roots = find_roots(site_id, [key for _, key in page])
+    persons = load_persons(site_id, sorted({root for key, root in roots.items() if key == root}))
+    facts = membership.load_facts(
+        site_id,
+        persons,
+        SegmentNeeds.of(segments),
+        load_outside=load_outside,
+        company_is_group=company_is_group,
+        now=now,
+    )
+    before = _find_members(site_id, segment_id, [person.root_id for person in persons], now)
+    found = [person for person in persons if judge(segments, facts[person.root], now=now)[tried.id].is_member]
+    after = {person.root_id for person in found}
+    return Preview(
+        people=len(persons),
+        is_complete=len(page) < MOST_PREVIEWED,
+        members=len(found),
+        entering=len(after - before),
+        leaving=len(before - after),
+        sample=[person.root for person in found[:SAMPLE]],
+    )
+
+
+def _find_members(site_id: int, segment_id: int | None, ids: Sequence[int], now: datetime) -> set[int]:
+    rows: Mapping[int, Sequence[membership.MemberRow]] = membership.read_members(site_id, ids) if segment_id else {}
+    return {row.identity_id for its in rows.values() for row in its if row.segment_id == segment_id and row.at(now)[0]}

@@ -1,0 +1,105 @@
+"""Segments in the words of Kameleoon's SDKs: only what all of them judge alike."""
+
+import re
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from cohorts.segments.conditions import (
+    BooleanTest,
+    CompiledSegment,
+    Condition,
+    CustomDataCondition,
+    DateTest,
+    Exists,
+    GoalCondition,
+    ListTest,
+    NumberTest,
+    PersonaCondition,
+    SegmentCondition,
+    TextTest,
+)
+from cohorts.segments.sdk_conditions import say_segments
+
+
+def segment(id_: int, *groups: list[Condition]) -> CompiledSegment:
+    return CompiledSegment(id_, f"s{id_}", 1, tuple(map(tuple, groups)))
+
+
+def datum(test: Any, **options: Any) -> CustomDataCondition:
+    return CustomDataCondition(3, test, **options)
+
+
+def test_segment__of_several_groups__has_operators_that_are_equal() -> None:
+    said, reasons = say_segments([segment(1, [GoalCondition(7), datum(Exists())], [GoalCondition(8, negated=True)])])
+
+    assert reasons == {}
+    assert said[1]["firstLevelOrOperators"] == [False]
+    assert [each["orOperators"] for each in said[1]["firstLevel"]] == [[True], []]
+    assert said[1]["firstLevel"][1]["conditions"] == [{"targetingType": "CONVERSIONS", "goalId": 8, "isInclude": False}]
+
+
+@pytest.mark.parametrize(
+    ("test", "match_type", "value"),
+    [
+        (TextTest(("a",)), "EXACT", "a"),
+        (TextTest(("a", "é")), "AMONG_VALUES", '["a","é"]'),
+        (ListTest(("a", "b")), "AMONG_VALUES", '["a","b"]'),
+        (TextTest(("a",), "contains"), "CONTAINS", "a"),
+        (TextTest(("a.b", "c"), "begins"), "REGULAR_EXPRESSION", r"^(?:(?:a\.b|c).*)$"),
+        (NumberTest("above", Decimal("1.5")), "GREATER", "1.5"),
+        (NumberTest("equals", Decimal(2)), "EQUAL", "2"),
+        (BooleanTest(is_true=True), "TRUE", "true"),
+        (BooleanTest(is_true=False), "FALSE", "false"),
+    ],
+)
+def test_custom_data__of_a_test_that_all_sdks_know__is_said(test: Any, match_type: str, value: str) -> None:
+    said, _ = say_segments([segment(1, [datum(test)])])
+
+    (condition,) = said[1]["firstLevel"][0]["conditions"]
+    assert condition == {
+        "targetingType": "CUSTOM_DATUM",
+        "customDataIndex": "3",
+        "valueMatchType": match_type,
+        "value": value,
+        "isInclude": True,
+    }
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        PersonaCondition("vip"),
+        GoalCondition(7, times=2),
+        GoalCondition(7, days=1),
+        datum(NumberTest("between", Decimal(1), Decimal(2))),
+        datum(NumberTest("at_least", Decimal(1))),
+        datum(ListTest(("a",), "all")),
+        datum(DateTest("within", days=1)),
+        SegmentCondition(9),
+    ],
+)
+def test_condition__that_sdks_do_not_judge_alike__is_not_said(condition: Condition) -> None:
+    said, reasons = say_segments([segment(1, [condition])])
+
+    assert said == {}
+    assert reasons[1].endswith(".")
+
+
+def test_segment__that_names_one_that_is_not_said__is_not_said_either() -> None:
+    named, naming = segment(1, [PersonaCondition("vip")]), segment(2, [SegmentCondition(1)])
+
+    assert say_segments([named, naming])[1].keys() == {1, 2}
+    assert say_segments([segment(1, [GoalCondition(7)]), naming])[0][2]["firstLevel"][0]["conditions"] == [
+        {"targetingType": "SEGMENT", "segmentId": 1, "isInclude": True}
+    ]
+
+
+def test_regular_expression__of_any_text__matches_that_text_alone() -> None:
+    text = r"a.b*c(d)[e]\f/g|h"
+    said, _ = say_segments([segment(1, [datum(TextTest((text, "x"), "begins"))])])
+
+    expression = said[1]["firstLevel"][0]["conditions"][0]["value"]
+    assert re.search(expression, text + "!")
+    assert not re.search(expression, "aXb*c(d)[e]\\f/g|h")

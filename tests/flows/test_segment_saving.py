@@ -1,0 +1,109 @@
+"""Segments that people save: edits, storms of them, the preview before, and what may be removed."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from api.digest import segments
+from api.digest.segments import load_outside
+from cohorts.models import Identity
+from cohorts.segment_tables import Segment, SegmentMember
+from cohorts.segments import saving
+from cohorts.segments.conditions import Conditions, read_conditions
+from cohorts.segments.saving import SegmentError
+from tests.support.segments import LONG_AGO, assert_exact, keep_up, members
+from tests.world import World
+
+
+def plan(*texts: str) -> Conditions:
+    return read_conditions([[{"on": "trait", "path": ["plan"], "test": {"type": "text", "texts": texts}}]])
+
+
+def create(world: World, name: str, conditions: Conditions) -> Segment:
+    segment = saving.create(world.site.pk, name=name, description="", conditions=conditions)
+    Segment.objects.filter(site=world.site).update(created_at=LONG_AGO)
+    segments.forget_lookups()
+    return segment
+
+
+def edit(segment: Segment, conditions: Conditions, **fields: Any) -> Segment:
+    return saving.edit(segment, **{"name": segment.name, "description": "", "conditions": conditions, **fields})
+
+
+def people(world: World) -> None:
+    world.send(*(world.event("identify", userId=f"u{n}", traits={"plan": ["pro", "free"][n % 2]}) for n in range(5)))
+
+
+@pytest.mark.promise("N-11")
+def test_edits__in_a_storm__leave_no_member_of_an_older_version(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cohorts.segments.upkeep.sweep.__kwdefaults__", {"limit": 2})
+    people(world)
+    segment = create(world, "s", plan("pro"))
+    work = segments.upkeep.Upkeep(world.site.pk, company_is_group=False, load_outside=load_outside, now=LONG_AGO)
+    for texts in (("free",), ("pro", "free"), ("none",), ("free",), ("pro",), ("free",)):
+        segments.upkeep.sweep(work)
+        edit(segment, plan(*texts))
+        world.identify(userId=f"new-{texts}", traits={"plan": "free"})
+        assert world.read("SEGMENTS_u0") == {}
+
+    keep_up()
+
+    segment.refresh_from_db()
+    assert segment.version == 7
+    assert members(segment) == set(
+        Identity.objects.filter(registers__traits__plan__3="free").values_list("value", flat=True)
+    )
+    assert set(SegmentMember.objects.values_list("version", flat=True)) == {7}
+    assert_exact(world)
+
+
+def test_edit__of_a_segment_that_another_names__renews_both(world: World) -> None:
+    people(world)
+    segment = create(world, "s", plan("pro"))
+    other = create(world, "other", read_conditions([[{"on": "segment", "segment": segment.pk, "negated": True}]]))
+    keep_up()
+    assert members(other) == {"u1", "u3"}
+
+    edit(segment, plan("free"))
+    assert world.read("SEGMENTS_u1") == {}
+    keep_up()
+
+    assert members(other) == {"u0", "u2", "u4"}
+    with pytest.raises(SegmentError, match="names this one"):
+        saving.remove(segment)
+    saving.remove(other)
+    saving.remove(segment)
+    assert not SegmentMember.objects.exists()
+
+
+def test_edit__of_the_name_alone__keeps_the_members(world: World) -> None:
+    people(world)
+    segment = create(world, "s", plan("pro"))
+    create(world, "taken", plan("pro"))
+    keep_up()
+
+    assert edit(segment, plan("pro"), name="renamed").version == 1
+    assert world.read("SEGMENTS_u0") == {"renamed": True, "taken": True}
+    with pytest.raises(SegmentError, match="has this name"):
+        edit(segment, plan("pro"), name="taken")
+
+
+def test_preview__of_an_edit__says_who_would_enter_and_leave(world: World) -> None:
+    people(world)
+    segment = create(world, "s", plan("pro"))
+    keep_up()
+
+    preview = saving.preview(
+        world.site.pk,
+        plan("free"),
+        segment_id=segment.pk,
+        load_outside=load_outside,
+        company_is_group=False,
+        now=datetime.now(UTC),
+    )
+
+    assert (preview.people, preview.members, preview.entering, preview.leaving) == (5, 2, 2, 3)
+    assert preview.is_complete
+    assert [value for _, value in preview.sample] == ["u1", "u3"]
+    assert members(segment) == {"u0", "u2", "u4"}

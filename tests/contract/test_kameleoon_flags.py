@@ -2,13 +2,14 @@
 
 import pytest
 
-from api.models import SdkConfiguration
+from api.models import SdkConfiguration, Site
 from goals.models import Conversion
 from goals.visit_models import Exposure, VisitFact
 from tests.browser.chromium import needs_browser
 from tests.contract.kameleoon_clients import VISITOR, Lab, Start, convert, make_goal, needs_own_network
-from tests.contract.kameleoon_flags import MAPPING, PERSONAS, PLAN, import_flags
+from tests.contract.kameleoon_flags import MAPPING, PERSONAS, PLAN, SEGMENTS, import_flags
 from tests.contract.node import needs_packages
+from tests.support.segments import make_segment
 
 pytestmark = [needs_own_network, needs_packages, needs_browser, pytest.mark.xdist_group("kameleoon")]  # one front
 
@@ -68,6 +69,27 @@ def test_flags__by_persona_and_plan__are_on_for_whom_events_say_so(lab: Lab, sta
     lab.wait_until(lambda: Exposure.objects.count() == 2)
     found = Exposure.objects.order_by("experiment_id").values_list("visitor_code", "experiment_id", "variation_id")
     assert list(found) == [("ann", 5001, 7001), ("ann", 5002, 7002)]
+
+
+@pytest.mark.promise("N-11")
+def test_flag__by_a_segment_of_goalpost__is_on_for_its_members(lab: Lab, start: Start, goal_id: int) -> None:
+    shop = lab.shop
+    pros = {"on": "trait", "path": ["plan"], "test": {"type": "text", "texts": ["enterprise"]}}
+    make_segment(Site.objects.get(pk=shop.site_id), [pros], name="loyal")
+    shop.send(
+        shop.event("identify", userId="ann", properties={"plan": "enterprise"}),
+        shop.event("identify", userId="bob", properties={"plan": "basic"}),
+    )
+    client = start()
+    client.call("initialize")
+
+    on = {}
+    for user in ("ann", "bob"):
+        segments = client.call("remote", f"SEGMENTS_{user}")
+        client.call("add", user, "customData", SEGMENTS, *(name for name, is_in in segments.items() if is_in))
+        on[user] = client.call("variation", user, "segment_flag")
+
+    assert on == {"ann": "on", "bob": "off"}
 
 
 def test_flag__by_a_converted_goal__is_on_after_the_conversion_on_each_device(

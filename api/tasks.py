@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 import structlog
@@ -88,7 +88,7 @@ def follow_links() -> None:
 def keep_segments() -> None:
     """Turn memberships of segments whose time has come, and continue sweeps."""
     with unless_held("keep_segments") as until:
-        segments.run_upkeep(now=datetime.now(UTC), until=until)
+        segments.run_upkeep(clock=partial(datetime.now, UTC), until=until)
 
 
 @app.task

@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 from django.conf import settings
-from django.db import OperationalError, connection, transaction
+from django.db import connection, transaction
 
 from api.digest.claims import Claims, recover_from_dead_workers
 from api.digest.digest import digest_deferred, digest_pending, digest_waiting
@@ -19,7 +19,7 @@ from api.digest.readings import FIRST
 from api.digest.site_config import SiteConfig, load_site_config
 from api.digest.statistics import collect_missing_statistics
 from api.digest.transaction_settings import limit_lock_waits
-from api.http.database import is_lock_timeout
+from api.digest.trouble import trouble_of
 from api.models import Site
 from api.models.message_rows import find_first_pending
 from goals import quota, waiting
@@ -42,7 +42,7 @@ def digest_all(claims: Claims, *, seconds: float) -> bool:
     while taken:
         taken = 0
         for site_id, pending in _pending_sites(first):
-            with _trouble_of(site_id):
+            with trouble_of(site_id):
                 taken += digest_pending(
                     load_site_config(load_site(site_id)),
                     claims,
@@ -66,12 +66,12 @@ def tend_queues(claims: Claims) -> bool:
     True when messages became pending or were digested.
     """
     moved = False
-    with _trouble_of("statistics"):
+    with trouble_of("statistics"):
         collect_missing_statistics()
-    with _trouble_of("claims"):
+    with trouble_of("claims"):
         moved = recover_from_dead_workers(attempts=settings.DIGEST_ATTEMPTS) > 0
     for site_id in waiting.list_waiting_sites():
-        with _trouble_of(site_id):
+        with trouble_of(site_id):
             moved = release(load_site_config(load_site(site_id)), claims, now=datetime.now(UTC)) or moved
     return moved
 
@@ -169,20 +169,6 @@ def _names_locked(site_id: int, claims: Claims) -> Iterator[datetime]:
             locked_at = quota.lock_names(site_id)
         busy.remove(site_id)
         yield locked_at
-
-
-@contextmanager
-def _trouble_of(subject: int | str) -> Iterator[None]:
-    """Log an exception for this site and go on with the others."""
-    try:
-        yield
-    except OperationalError as error:
-        if not is_lock_timeout(error):
-            log.exception("site.failed", site=subject, sqlstate=getattr(error.__cause__, "sqlstate", None))
-        else:  # no defect; `manage.py doctor` names the session
-            log.warning("site.held", site=subject, lock=getattr(error, "lock", ""))
-    except Exception:
-        log.exception("site.failed", site=subject)
 
 
 @dataclass(frozen=True, slots=True)

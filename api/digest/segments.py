@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,6 +12,7 @@ from itertools import product
 from typing import Final
 
 from api.digest.site_config import SiteConfig
+from api.digest.trouble import trouble_of
 from api.models import Site
 from cohorts.changes import Change, IdentityKey, keys_of
 from cohorts.models import Identity
@@ -151,11 +152,11 @@ def note_people(site_id: int, ids: Collection[int]) -> None:
         upkeep.note_people(site_id, ids)
 
 
-def run_upkeep(*, now: datetime, until: float) -> None:
+def run_upkeep(*, clock: Callable[[], datetime], until: float) -> None:
     """Turn, recheck and sweep memberships of all sites in turns until a monotonic time, or until none is left."""
     sites = list_sites()
     while sites and time.monotonic() < until:
-        sites = [site for site in sites if time.monotonic() < until and _keep_up(site, now=now)]
+        sites = [site for site in sites if time.monotonic() < until and _keep_up(site, clock)]
 
 
 def list_sites() -> list[Site]:
@@ -164,11 +165,18 @@ def list_sites() -> list[Site]:
     return list(Site.objects.filter(pk__in=list(ids)).order_by("?"))
 
 
-def _keep_up(site: Site, *, now: datetime) -> bool:
-    """Do a step of each kind for a site and return True if there may be more."""
-    work = upkeep.Upkeep(site.pk, site.company_is_group, load_outside, now)
-    has_turned, has_rechecked = upkeep.turn_due(work), upkeep.recheck(work)
-    return (is_settled(site.pk) and upkeep.sweep(work)) or has_turned or has_rechecked
+def _keep_up(site: Site, clock: Callable[[], datetime]) -> bool:
+    """Do a step of each kind for a site and return True if there may be more. One that fails has none."""
+    work = upkeep.Upkeep(site.pk, site.company_is_group, load_outside, clock)
+    has_more = False
+    for step in (upkeep.turn_due, upkeep.recheck, _sweep_if_settled):
+        with trouble_of(site.pk):
+            has_more = step(work) or has_more
+    return has_more
+
+
+def _sweep_if_settled(work: upkeep.Upkeep) -> bool:
+    return is_settled(work.site_id) and upkeep.sweep(work)
 
 
 def is_settled(site_id: int) -> bool:
@@ -183,9 +191,11 @@ def is_settled(site_id: int) -> bool:
 def tend(*, now: datetime, until: float) -> None:
     """Look at the goals of each segment, and delete old entries and exits."""
     for site in list_sites():
-        note_goals(site.pk)
-        while time.monotonic() < until and upkeep.prune_changes(site.pk, before=now - KEEP_CHANGES, limit=PRUNED):
-            pass
+        with trouble_of(site.pk):
+            note_goals(site.pk)
+        with trouble_of(site.pk):
+            while time.monotonic() < until and upkeep.prune_changes(site.pk, before=now - KEEP_CHANGES, limit=PRUNED):
+                pass
 
 
 def note_goals(site_id: int) -> None:

@@ -25,12 +25,12 @@ RETRIES: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """Evaluation of a site's persons at a time."""
+    """Evaluation of a site's persons."""
 
     site_id: int
     company_is_group: bool
     load_outside: LoadOutside
-    now: datetime
+    clock: Callable[[], datetime]
 
     def evaluate(self, keys: Collection[IdentityKey], *, roots_only: bool = False) -> int:
         """Lock the persons of these identities, evaluate them, and return how many there were.
@@ -51,7 +51,7 @@ class Upkeep:
             locked=locked,
             load_outside=self.load_outside,
             company_is_group=self.company_is_group,
-            now=self.now,
+            now=self.clock(),  # after the locks: an event that was evaluated meanwhile has an earlier time
         )
 
 
@@ -86,7 +86,7 @@ def lock_roots(site_id: int, keys: Collection[IdentityKey]) -> None:
 
 def turn_due(upkeep: Upkeep, *, limit: int = PERSONS) -> bool:
     """Turn memberships whose time has come. Return True if more may be due."""
-    due = SegmentMember.objects.filter(site_id=upkeep.site_id, until__lte=upkeep.now).order_by("until")
+    due = SegmentMember.objects.filter(site_id=upkeep.site_id, until__lte=upkeep.clock()).order_by("until")
     ids = list(dict.fromkeys(due.values_list("identity_id", flat=True)[:limit]))
     if not ids:
         return False

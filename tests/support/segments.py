@@ -52,7 +52,7 @@ def make_segment(site: Site, *groups: list[dict[str, Any]], name: str = "segment
 
 def keep_up(now: datetime | None = None) -> None:
     """Do the work of the background until none is left."""
-    segments.run_upkeep(now=now or datetime.now(UTC), until=time.monotonic() + 60)
+    segments.run_upkeep(clock=lambda: now or datetime.now(UTC), until=time.monotonic() + 60)
 
 
 def members(segment: Segment) -> set[str]:

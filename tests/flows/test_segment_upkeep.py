@@ -1,0 +1,55 @@
+"""Upkeep of segments in the background: one site's trouble, order of work, and its clock."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from threading import Event
+
+from django.db import connection, transaction
+
+from api.digest import segments
+from api.ingest.provisioning import create_site
+from cohorts.models import Identity
+from cohorts.segment_tables import Segment, SegmentMember, SegmentRecheck
+from tests.support.segments import LONG_AGO, make_segment, members
+from tests.world import World
+
+PRO = {"on": "trait", "path": ["plan"], "test": {"type": "text", "texts": ["pro"]}}
+
+
+def test_upkeep__of_a_site_that_fails__goes_on_with_the_others(world: World) -> None:
+    for name in ("a", "b", "c"):
+        site = create_site(name=name)
+        Segment.objects.create(site=site, name="broken", conditions=[[{"on": "nothing"}]])
+        SegmentRecheck.objects.create(site=site, segment=Segment.objects.get(site=site))
+    Segment.objects.update(created_at=LONG_AGO)
+    world.identify(traits={"plan": "pro"})
+
+    segment = make_segment(world.site, [PRO])
+    segments.tend(now=datetime.now(UTC), until=time.monotonic() + 10)
+
+    assert members(segment) == {"user-1"}
+
+
+def test_upkeep__of_a_person_that_is_locked_for_long__takes_the_time_after_the_lock(world: World) -> None:
+    world.identify(traits={"plan": "pro"})
+    segment = make_segment(world.site, [PRO], is_filled=False)
+    is_locked = Event()
+    released = list[datetime]()
+
+    def hold() -> None:
+        with transaction.atomic():
+            list(Identity.objects.select_for_update().filter(site=world.site))
+            is_locked.set()
+            time.sleep(0.5)
+            released.append(datetime.now(UTC))
+        connection.close()
+
+    with ThreadPoolExecutor() as pool:
+        held = pool.submit(hold)
+        assert is_locked.wait(5)
+        segments.run_upkeep(clock=lambda: datetime.now(UTC), until=time.monotonic() + 10)
+        held.result()
+
+    assert members(segment) == {"user-1"}
+    assert SegmentMember.objects.get(site=world.site).since >= released[0]

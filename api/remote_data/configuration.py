@@ -7,6 +7,7 @@ A file is built once for each version and environment and process. Each request 
 older than the last commit.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -17,15 +18,17 @@ from typing import Any, Final
 import msgspec
 from cachetools import LRUCache
 from django.conf import settings
+from psycopg.errors import QueryCanceled
 
 from api.events.refusal import Refusal
 from api.http.access import AccessCheck
 from api.http.batching import PendingCall, RequestBatcher
 from api.http.credentials import SITECODE, SiteAccess, find_site
-from api.http.database import fetch_all, once
+from api.http.database import DatabaseDownError, fetch_all, once
 from api.http.endpoint import Endpoint, Request, Response
 from api.http.public_address import asked_address
 from api.runtime.sdk_hosts import domain_of
+from goals.flags.models import ENVIRONMENT_NAME
 from goals.flags.saving import PRODUCTION
 from goals.flags.segment_checks import find_withheld
 
@@ -33,8 +36,13 @@ PATH: Final = "/v3/"
 PATIENCE: Final = 5.0  # seconds
 MOST_BYTES: Final = 67_108_864  # of files that a process keeps
 BEGINNING: Final = datetime(2026, 1, 1, tzinfo=UTC)  # the version of a site without any change
-LONGEST_NAME: Final = 64  # of an environment
-READ_VERSION: Final = "SELECT changed_at FROM api_sdkconfiguration WHERE site_id = %(site)s"
+NAME: Final = re.compile(ENVIRONMENT_NAME)
+# An unknown environment must not cost a file at each request.
+READ_VERSION: Final = """
+    SELECT c.changed_at,
+           EXISTS (SELECT 1 FROM goals_environment e WHERE e.site_id = %(site)s AND e.name = %(environment)s)
+      FROM (SELECT 1) AS one LEFT JOIN api_sdkconfiguration c ON c.site_id = %(site)s
+"""
 READ_FILE: Final = """
     SELECT c.changed_at, c.has_real_time, c.requires_consent, c.opt_out,
            (SELECT coalesce(json_agg(json_build_object(
@@ -47,8 +55,7 @@ READ_FILE: Final = """
            (SELECT coalesce(json_agg(json_build_object(
                        'id', f.id, 'document', f.document, 'is_enabled', %(environment)s = ANY(f.enabled_in)
                    ) ORDER BY f.key), '[]')::text
-              FROM goals_featureflag f WHERE f.site_id = %(site)s),
-           EXISTS (SELECT 1 FROM goals_environment e WHERE e.site_id = %(site)s AND e.name = %(environment)s)
+              FROM goals_featureflag f WHERE f.site_id = %(site)s)
       FROM (SELECT 1) AS one LEFT JOIN api_sdkconfiguration c ON c.site_id = %(site)s
 """
 
@@ -83,8 +90,8 @@ async def get_configuration(request: Request, *, sitecode: str) -> Response:
     """
     site = await SITES.find(sitecode)
     environment = request.query().get("environment") or PRODUCTION
-    if len(environment) > LONGEST_NAME:
-        raise unknown_environment(environment[:LONGEST_NAME])
+    if not NAME.fullmatch(environment):  # PostgreSQL takes no null character
+        raise unknown_environment(environment[:64])
     file = await batcher().call((site.id, environment), timeout=PATIENCE)
     headers = (("Last-Modified", file.last_modified), ("Cache-Control", "no-cache"))
     if request.header("if-modified-since") == file.last_modified:
@@ -137,21 +144,32 @@ def size_of(file: ConfigurationFile) -> int:
 
 
 def _serve(calls: Sequence[PendingCall[Key, ConfigurationFile]]) -> None:
-    """Read the version of each site once, and build the files that are older."""
-    versions: dict[int, datetime] = {}
-    for site_id in {call.argument[0] for call in calls}:
-        rows = fetch_all(READ_VERSION, {"site": site_id})
-        versions[site_id] = rows[0][0] if rows else BEGINNING
+    """Find each file once. A file that fails, or whose statement takes too long, fails only its own calls."""
+    by_key: dict[Key, list[PendingCall[Key, ConfigurationFile]]] = {}
     for call in calls:
-        key = call.argument
-        file = files().get(key)
+        by_key.setdefault(call.argument, []).append(call)
+    for key, its_calls in by_key.items():
         try:
-            if file is None or file.changed_at < versions[key[0]]:
-                file = keep(key, read_file(*key))
-        except Refusal as refusal:
-            call.reject(refusal)
+            file = find_file(*key)
+        except Exception as error:
+            if isinstance(error, DatabaseDownError) and not isinstance(error.__cause__, QueryCanceled):
+                raise
+            for call in its_calls:
+                call.reject(error)
         else:
-            call.resolve(file)
+            for call in its_calls:
+                call.resolve(file)
+
+
+def find_file(site_id: int, environment: str) -> ConfigurationFile:
+    """Return the kept file of a site, or build it after a change. Raises Refusal (404) for an unknown environment."""
+    ((changed_at, has_environment),) = fetch_all(READ_VERSION, {"site": site_id, "environment": environment})
+    if environment != PRODUCTION and not has_environment:
+        raise unknown_environment(environment)
+    file = files().get((site_id, environment))
+    if file is None or file.changed_at < (changed_at or BEGINNING):
+        file = keep((site_id, environment), read_file(site_id, environment))
+    return file
 
 
 def keep(key: Key, file: ConfigurationFile) -> ConfigurationFile:
@@ -162,11 +180,9 @@ def keep(key: Key, file: ConfigurationFile) -> ConfigurationFile:
 
 
 def read_file(site_id: int, environment: str) -> ConfigurationFile:
-    """Return the present file of a site. One statement. Raises Refusal (404) for an unknown environment."""
+    """Return the present file of a site. One statement."""
     rows = fetch_all(READ_FILE, {"site": site_id, "environment": environment})
-    changed_at, has_real_time, requires_consent, opt_out, custom_data, imported, flags, has_environment = rows[0]
-    if environment != PRODUCTION and not has_environment:
-        raise unknown_environment(environment)
+    changed_at, has_real_time, requires_consent, opt_out, custom_data, imported, flags = rows[0]
     changed_at = changed_at or BEGINNING
     segments, _ = serve_segments(Json.decode(imported))
     configuration = {

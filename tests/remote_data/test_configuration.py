@@ -12,12 +12,15 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 from pytest_django import DjangoAssertNumQueries
 
+from api.http.database import DatabaseDownError
 from api.ingest.provisioning import create_site
 from api.models import AuditEntry, SdkConfiguration
 from api.models.sdk_configuration import note_configuration_changed
+from api.remote_data import configuration
 from api.remote_data.flag_import import Import, import_file
 from cohorts.models import CustomData
 from goals.flags.models import Environment, FeatureFlag, FlagVersion, ImportedSegment
+from tests.support.asgi import pending
 from tests.support.sdk_file import FILE, change
 from tests.world import SITECODE, World
 
@@ -136,6 +139,32 @@ def test_environment__of_a_site__has_its_own_switches_and_version(world: World) 
     unknown = get(world, "?environment=stagin")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_environment")
     assert get(world, f"?environment={'x' * 5_000}").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["%00", "a%00b", "%ED%A0%80", "Staging", "-a", "%0A"])
+def test_environment__that_no_site_can_have__is_unknown(world: World, name: str) -> None:
+    answer = get(world, f"?environment={name}")
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_environment")
+
+
+def test_environment__that_is_unknown__costs_no_file(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(configuration, "READ_FILE", "no statement")
+
+    assert get(world, "?environment=staging").status_code == 404
+
+
+def test_file__that_cannot_be_built__fails_no_other_call_of_its_batch(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = create_site(name="Other")
+    FeatureFlag.objects.create(site=other, key="broken", document=[])
+    calls = [pending((other.pk, "production")), pending((world.site.pk, "production"))]
+
+    configuration._serve(calls)
+
+    assert [call.error is None for call in calls] == [False, True]
+    assert not isinstance(calls[0].error, DatabaseDownError)
 
 
 def test_rule__whose_segment_is_withheld__is_withheld_too(world: World) -> None:

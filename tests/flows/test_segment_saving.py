@@ -9,7 +9,7 @@ from api.digest import segments
 from api.digest.segments import load_outside
 from cohorts.models import Identity
 from cohorts.segment_tables import Segment, SegmentMember
-from cohorts.segments import saving
+from cohorts.segments import saving, upkeep
 from cohorts.segments.conditions import Conditions, read_conditions
 from cohorts.segments.saving import SegmentError
 from tests.support.segments import LONG_AGO, assert_exact, keep_up, members
@@ -40,9 +40,9 @@ def test_edits__in_a_storm__leave_no_member_of_an_older_version(world: World, mo
     monkeypatch.setattr("cohorts.segments.upkeep.sweep.__kwdefaults__", {"limit": 2})
     people(world)
     segment = create(world, "s", plan("pro"))
-    work = segments.upkeep.Upkeep(world.site.pk, company_is_group=False, load_outside=load_outside, now=LONG_AGO)
+    work = upkeep.Upkeep(world.site.pk, company_is_group=False, load_outside=load_outside, clock=lambda: LONG_AGO)
     for texts in (("free",), ("pro", "free"), ("none",), ("free",), ("pro",), ("free",)):
-        segments.upkeep.sweep(work)
+        upkeep.sweep(work)
         edit(segment, plan(*texts))
         world.identify(userId=f"new-{texts}", traits={"plan": "free"})
         assert world.read("SEGMENTS_u0") == {}

@@ -29,7 +29,7 @@ from cohorts.custom_data import parse_trait_path
 from cohorts.custom_values import read_custom_values
 from cohorts.models import CustomData
 from cohorts.remote_data import LargePerson, Lookup
-from goals.flags.evaluation import Document, Evaluation, Facts, evaluate
+from goals.flags.evaluation import Document, Evaluation, Facts, Memberships, evaluate
 from goals.flags.saving import PRODUCTION
 
 # The base address of a provider is a host, or https://data.D/sites/<sitecode>/ with an environment after it or not. The
@@ -67,9 +67,13 @@ class Visitor(NamedTuple):
 
 
 class SiteFlags(NamedTuple):
-    """The flags of a site's file by key, its segments by id, the indexes of custom data by name, and its bytes."""
+    """The flags of a site's file by key, its segments by id, the indexes of custom data by name, and its bytes.
+
+    `groups` has the ids of the flags in each mutually exclusive group.
+    """
 
     flags: Mapping[str, Document]
+    groups: Mapping[str, Sequence[int]]
     segments: Mapping[int, Document]
     indexes: Mapping[str, int]
     size: int
@@ -104,7 +108,7 @@ async def evaluate_one(request: Request, *, place: tuple[str, str], key: str) ->
         raise OfrepRefusal(
             HTTPStatus.NOT_FOUND, "not_found", "FLAG_NOT_FOUND", f"The site has no flag with the key {key[:255]}."
         )
-    return Response(HTTPStatus.OK, msgspec.json.encode(_evaluate(key, flags, facts)))
+    return Response(HTTPStatus.OK, msgspec.json.encode(_evaluate(key, flags, facts, {})))
 
 
 async def evaluate_all(request: Request, *, place: tuple[str, str]) -> Response:
@@ -182,6 +186,7 @@ async def _read(request: Request, place: tuple[str, str]) -> tuple[int, SiteFlag
             "TARGETING_KEY_MISSING",
             "The context needs a targetingKey: the visitor code or user id, of at most 255 characters.",
         )
+    code = code.replace("\0", "\ufffd")  # as it is stored
     file = await configuration.batcher().call((site.id, environment), timeout=PATIENCE)
     if len(file.after) <= LIGHT_BYTES:
         flags = read_flags(file.after)
@@ -232,8 +237,13 @@ async def _read_person(site: SiteAccess, code: str) -> merge.Registers:
 def read_flags(after: bytes) -> SiteFlags:
     """Return the sections of a file from its bytes after the domain, remembered for each version."""
     file = msgspec.json.decode(b'{"configuration":{"dataApiDomain":""' + after)
+    groups: dict[str, list[int]] = {}
+    for flag in file["featureFlags"]:
+        if name := flag.get("mutuallyExclusiveGroup"):
+            groups.setdefault(name, []).append(flag["id"])
     return SiteFlags(
         {flag["featureKey"]: flag for flag in file["featureFlags"]},
+        groups,
         {segment["id"]: segment for segment in file["segments"]},
         {entry["name"]: entry["index"] for entry in file["customData"]},
         len(after),
@@ -280,12 +290,15 @@ def as_texts(value: Any) -> list[str]:
     return [value if isinstance(value, str) else msgspec.json.encode(value).decode()]
 
 
-def _evaluate(key: str, flags: SiteFlags, facts: Facts) -> dict[str, Any]:
-    return describe(key, evaluate(flags.flags[key], flags.segments, facts))
+def _evaluate(key: str, flags: SiteFlags, facts: Facts, known: Memberships) -> dict[str, Any]:
+    flag = flags.flags[key]
+    group = flags.groups.get(flag.get("mutuallyExclusiveGroup", ""), ())
+    return describe(key, evaluate(flag, flags.segments, facts, group=group, known=known))
 
 
 def _evaluate_all(flags: SiteFlags, facts: Facts) -> list[dict[str, Any]]:
-    return [_evaluate(key, flags, facts) for key in flags.flags]
+    known: Memberships = {}
+    return [_evaluate(key, flags, facts, known) for key in flags.flags]
 
 
 def describe(key: str, found: Evaluation) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import msgspec
 
 OFF: Final = "off"  # the variation in which SDKs call a flag inactive
 Document = Mapping[str, Any]
+Memberships = dict[int, bool | None]  # by segment
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -41,21 +42,30 @@ class Evaluation(msgspec.Struct, frozen=True):
         return next(iter(variables.values())) if len(variables) == 1 else variables
 
 
-def evaluate(flag: Document, segments: Mapping[int, Document], facts: Facts) -> Evaluation:
+def evaluate(
+    flag: Document,
+    segments: Mapping[int, Document],
+    facts: Facts,
+    *,
+    group: Sequence[int] = (),
+    known: Memberships | None = None,
+) -> Evaluation:
     """Return the variation of a flag for a visitor.
 
-    `segments` are those of the file. A rule whose segment is not there is passed over.
+    `segments` are those of the file. A rule whose segment is not there is passed over. `group` has the ids of the flags
+    in its mutually exclusive group, `known` the memberships of this visitor that were found before.
     """
     variations = {variation["key"]: variation for variation in flag["variations"]}
     default = variations[flag["defaultVariationKey"]]
     if not flag["environmentEnabled"]:
         return Evaluation(default, "DISABLED")
-    code = facts.code
-    if (index := flag.get("bucketingCustomDataIndex")) is not None:
-        code = next(iter(facts.custom_data.get(index, ())), code)
+    code = _find_code(flag, facts)
+    if group and _pick(group, code, flag["mutuallyExclusiveGroup"]) != flag["id"]:
+        return Evaluation(default, "STATIC")
+    known = {} if known is None else known
     for rule in flag["rules"]:
         segment_id = rule.get("segmentId")
-        if segment_id is not None and not is_member(segment_id, segments, facts):
+        if segment_id is not None and not is_member(segment_id, segments, facts, known):
             continue
         is_delivery = rule["type"] == "TARGETED_DELIVERY"
         shares: Sequence[Document] = rule["variationByExposition"]
@@ -82,32 +92,64 @@ def evaluate(flag: Document, segments: Mapping[int, Document], facts: Facts) -> 
 
 def draw(code: str, id_: int, respool_time: float | None) -> float:
     """Return the number between 0 and 1 by which SDKs draw a share for a code and the id of a rule or experiment."""
-    text = f"{code}{id_}{respool_time or ''}"
+    return _hash(f"{code}{id_}{respool_time or ''}")
+
+
+def _hash(text: str) -> float:
     return int(hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(), 16) / 2**256
 
 
-def is_member(segment_id: int, segments: Mapping[int, Document], facts: Facts) -> bool | None:
-    """Return True or False, or None if it depends on what only an SDK knows. Segments do not lead to themselves."""
-    segment = segments.get(segment_id)
+def _find_code(flag: Document, facts: Facts) -> str:
+    """Return the code by which shares of this flag are drawn."""
+    index = flag.get("bucketingCustomDataIndex")
+    values = () if index is None else facts.custom_data.get(index, ())
+    return next(iter(values), facts.code)
+
+
+def _pick(group: Sequence[int], code: str, name: str) -> int:
+    """Return the id of the only flag of a group that a visitor may have, as SDKs pick it."""
+    return sorted(group)[min(int(_hash(f"{code}{name}") * len(group)), len(group) - 1)]
+
+
+def is_member(
+    segment_id: int, segments: Mapping[int, Document], facts: Facts, known: Memberships | None = None
+) -> bool | None:
+    """Return True or False, or None if it depends on what only an SDK knows.
+
+    Each segment is judged once: `known` remembers its result. Segments do not lead to themselves, and no chain of them
+    is longer than find_withheld lets it be.
+    """
+    known = {} if known is None else known
+    if segment_id not in known:
+        known[segment_id] = _judge_segment(segments.get(segment_id), segments, facts, known)
+    return known[segment_id]
+
+
+def _judge_segment(
+    segment: Document | None, segments: Mapping[int, Document], facts: Facts, known: Memberships
+) -> bool | None:
     if segment is None:
         return None
     conditions = segment["conditionsData"]
-    groups = [
-        _combine(group["orOperators"], [_judge(condition, segments, facts) for condition in group["conditions"]])
+    groups = (
+        _combine(group["orOperators"], (_judge(condition, segments, facts, known) for condition in group["conditions"]))
         for group in conditions["firstLevel"]
-    ]
+    )
     return _combine(conditions["firstLevelOrOperators"], groups)
 
 
-def _combine(operators: Sequence[bool], results: Sequence[bool | None]) -> bool | None:
+def _combine(operators: Sequence[bool], results: Iterable[bool | None]) -> bool | None:
     """Return the results joined by OR if the operators are true, otherwise by AND. Operators of a list are equal."""
     decisive = bool(operators and operators[0])
-    if decisive in results:
-        return decisive
-    return None if None in results else not decisive
+    is_unknown = False
+    for result in results:
+        if result is decisive:
+            return decisive
+        is_unknown = is_unknown or result is None
+    return None if is_unknown else not decisive
 
 
-def _judge(condition: Document, segments: Mapping[int, Document], facts: Facts) -> bool | None:
+def _judge(condition: Document, segments: Mapping[int, Document], facts: Facts, known: Memberships) -> bool | None:
     type_ = condition["targetingType"]
     result: bool | None = None
     if type_ == "CUSTOM_DATUM":
@@ -115,7 +157,7 @@ def _judge(condition: Document, segments: Mapping[int, Document], facts: Facts) 
     elif type_ == "CONVERSIONS":
         result = condition["goalId"] in facts.goals
     elif type_ == "SEGMENT":
-        result = is_member(condition["segmentId"], segments, facts)
+        result = is_member(condition["segmentId"], segments, facts, known)
     return None if result is None else result == condition["isInclude"]
 
 

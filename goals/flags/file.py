@@ -2,17 +2,17 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from typing import Any, Final
 
 import msgspec
 
-from goals.flags.problems import Problem, ProblemList
-from goals.flags.segment_checks import find_withheld, read_segment, segments_named
+from goals.flags.problems import Problem, ProblemList, is_in_range
+from goals.flags.segment_checks import MOST_LEVELS, find_withheld, read_segment, segments_named
 
 RULE_TYPES: Final = ("EXPERIMENTATION", "TARGETED_DELIVERY")
 VARIABLE_TYPES: Final = ("BOOLEAN", "NUMBER", "STRING", "JSON", "JS", "CSS")
 MOST_FLAGS: Final = 2_000
+MOST_SEGMENTS: Final = 500
 ROUNDING: Final = 1e-6  # of the sum of shares
 
 
@@ -57,6 +57,9 @@ def read_file(text: bytes | str, known: SiteParts | None = None) -> FlagFile:
         return _refused("The file must be an object with the list featureFlags.")
     if len(document["featureFlags"]) > MOST_FLAGS:
         return _refused(f"The file has more than {MOST_FLAGS:,} flags.")
+    segments = document.get("segments")
+    if isinstance(segments, list) and len(segments) > MOST_SEGMENTS:
+        return _refused(f"The file has more than {MOST_SEGMENTS:,} segments.")
     return read_document(document, known or SiteParts())
 
 
@@ -88,7 +91,7 @@ def _find_odd_value(value: Any) -> str:
     if isinstance(value, str):
         is_odd = "\0" in value or any("\ud800" <= char <= "\udfff" for char in value)
         return "The file has a text with a null character or half a surrogate pair." if is_odd else ""
-    if isinstance(value, float) and not isfinite(value):
+    if isinstance(value, float | int) and not is_in_range(value):
         return "The file has a number that is too large."
     parts = value if isinstance(value, list) else [*value, *value.values()] if isinstance(value, dict) else ()
     return next((odd for part in parts if (odd := _find_odd_value(part))), "")
@@ -135,7 +138,11 @@ def _read_segments(value: Any, known: SiteParts, problems: ProblemList) -> list[
     by_id = {segment["id"]: segment for segment in segments}
     for id_ in sorted(find_withheld(by_id, known.segment_ids - set(by_id))):
         missing = sorted(segments_named(by_id[id_]) - set(by_id) - known.segment_ids)
-        reason = f"There is no segment {missing[0]}" if missing else "Its conditions lead to itself or to no segment"
+        reason = (
+            f"There is no segment {missing[0]}"
+            if missing
+            else f"Its conditions lead to itself, to no segment, or through more than {MOST_LEVELS} segments"
+        )
         problems.note(places[id_], f"{reason}, so that SDKs would target everybody.")
     return segments
 

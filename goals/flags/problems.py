@@ -60,8 +60,8 @@ class ProblemList(list[Problem]):
         return 0.0
 
     def read_number(self, value: Any, place: str) -> int | float:
-        """Return a finite number. Return 0 after a problem."""
-        if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
+        """Return a number that every SDK can keep. Return 0 after a problem."""
+        if isinstance(value, int | float) and not isinstance(value, bool) and is_in_range(value):
             return value
         self.note(place, f"A number is needed, found {_shown(value)}.")
         return 0
@@ -102,6 +102,11 @@ class ProblemList(list[Problem]):
         if value and value in seen:
             self.note(place, f"Another {of} has {_shown(value)} already.")
         seen.add(value)
+
+
+def is_in_range(value: float) -> bool:
+    """Return True for a finite number that is no whole number beyond 64 bits, which JSON cannot be written with."""
+    return isfinite(value) if isinstance(value, float) else -(2**63) <= value < 2**63
 
 
 def _shown(value: Any) -> str:

@@ -41,6 +41,10 @@ FIELDS: Final[Mapping[str, Mapping[str, str | Sequence[str]]]] = {
 ANCHORED: Final = re.compile(r"\^\(\?:.*\)\$", re.DOTALL)
 NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 INDEX: Final = re.compile(r"[1-9][0-9]{0,5}")
+# Python alone knows (?P, flags and \A, Go no look-around or back-reference, JavaScript no possessive quantifier.
+ODD_PATTERN: Final = re.compile(r"\(\?(?!:)|\\[AZ1-9]|[*+?}]\+|\[\^?\]|\{,")
+PLAIN_PARTS: Final = re.compile(r"\\[^AZ1-9]|\[\^?(?:\\.|[^\]\\])+\]", re.DOTALL)  # escapes and classes
+MOST_LEVELS: Final = 20  # of segments that lead to others, which SDKs judge again at each mention
 KEPT_SCALARS: Final = str | int | float | bool
 
 
@@ -83,16 +87,20 @@ def segments_named(segment: Mapping[str, Any]) -> set[int]:
 
 
 def find_withheld(segments: Mapping[int, Mapping[str, Any]], served: Collection[int] = ()) -> set[int]:
-    """Return the ids of the segments that cannot be served, because they lead to one that is not, or to themselves.
+    """Return the ids of the segments that cannot be served.
 
-    `served` has the ids of other segments that are.
+    They lead to one that is not, to themselves, or through too many others. `served` has the ids of other segments
+    that are.
     """
     good = set(served)
-    while True:
-        more = {id_ for id_, segment in segments.items() if id_ not in good and segments_named(segment) <= good}
+    names = {id_: segments_named(segment) for id_, segment in segments.items() if id_ not in good}
+    for _ in range(MOST_LEVELS):
+        more = {id_ for id_, named in names.items() if named <= good}
         if not more:
-            return set(segments) - good
+            break
         good |= more
+        names = {id_: named for id_, named in names.items() if id_ not in good}
+    return set(names)
 
 
 def _read_group(group: Mapping[str, Any], place: str, problems: ProblemList) -> dict[str, Any]:
@@ -179,10 +187,14 @@ def _check_pattern(pattern: str, place: str, problems: ProblemList) -> None:
             place, "Write the pattern as ^(?:…)$: Python compares it with the whole value, JavaScript and Go search."
         )
         return
+    inner = pattern[4:-2]
     try:
-        re.compile(pattern)
+        re.compile(inner)  # by itself, because the whole of ^(?:a)|(?:b)$ is a pattern, too
     except (re.error, RecursionError, OverflowError):
         problems.note(place, "The pattern cannot be read.")
+        return
+    if ODD_PATTERN.search(PLAIN_PARTS.sub("x", inner)):
+        problems.note(place, "Use only groups (?:…) and (…): SDKs do not read all else in the pattern alike.")
 
 
 def _read_fields(

@@ -153,6 +153,24 @@ def test_flags__of_a_large_file__are_evaluated_like_those_of_a_small_one(world: 
     assert [each["variant"] for each in found] == ["on"] * 100
 
 
+def test_flags__of_a_mutually_exclusive_group__are_on_one_at_a_time(world: World) -> None:
+    file = change("featureFlags", 0, "mutuallyExclusiveGroup", to="checkout")
+    file["featureFlags"][0]["rules"][0] |= {"segmentId": None, "exposition": 1.0}
+    file["featureFlags"][1] |= {"mutuallyExclusiveGroup": "checkout"}
+    load(world, file)
+
+    found = {variant(world, targetingKey=f"v{number}") for number in range(20)}
+
+    assert found == {"on", "off"}
+
+
+def test_targeting_key__with_a_null_character__is_read_as_it_is_stored(world: World) -> None:
+    load(world)
+    send_lines(world, custom_data(1, "big_spenders", visitor="v\0"))
+
+    assert variant(world, targetingKey="v\0") == "on"
+
+
 @pytest.mark.parametrize(
     ("key", "body", "status", "code"),
     [

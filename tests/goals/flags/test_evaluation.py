@@ -1,10 +1,12 @@
 """Evaluation of flags: the published SDK for Python decides alike, and what only an SDK knows is passed over."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kameleoon.configuration.me_group import MEGroup
 from kameleoon.data import CustomData
 from kameleoon.helpers.hasher import Hasher
 from kameleoon.targeting.conditions.custom_datum import CustomDatum
@@ -103,6 +105,32 @@ def test_segment__with_what_only_an_sdk_knows__is_unknown_where_it_matters(group
     segments = {7: segment(*groups), 8: segment([condition()])}
 
     assert is_member(7, segments, facts("alpha", goals=(3,))) is expected
+
+
+def test_segment__named_many_times__is_judged_once() -> None:
+    def lead(id_: int) -> dict[str, Any]:
+        return {"targetingType": "SEGMENT", "isInclude": True, "segmentId": id_}
+
+    segments = {number: segment([lead(number + 1), lead(number + 1)], is_any=False) for number in range(1, 40)}
+    segments[40] = segment([condition()])
+
+    assert is_member(1, segments, facts("alpha")) is True  # 2^39 steps otherwise
+    assert is_member(1, segments, facts("x")) is False
+
+
+@given(code=st.text(max_size=20), ids=st.lists(st.integers(1, 10**6), min_size=1, max_size=5, unique=True))
+def test_group__of_mutually_exclusive_flags__has_the_flag_of_the_sdk(code: str, ids: list[int]) -> None:
+    rule = {"id": 5, "variationByExposition": [{"variationKey": "a", "exposition": 1.0}]}
+    flags = [{**flag(rule), "id": id_, "mutuallyExclusiveGroup": "checkout"} for id_ in ids]
+    try:
+        drawn = Hasher.obtain_hash_for_me_group(code, "checkout")
+    except UnicodeEncodeError:  # half a surrogate pair, which no request holds
+        return
+    picked: Any = MEGroup([SimpleNamespace(id_=id_) for id_ in ids]).get_feature_flag_by_hash(drawn)
+
+    found = {each["id"]: evaluate(each, {}, facts(code=code), group=ids).variation["key"] for each in flags}
+
+    assert found == {id_: "a" if id_ == picked.id_ else "off" for id_ in ids}
 
 
 def test_shares__of_an_experiment__are_drawn_in_their_order_and_the_rest_is_the_default() -> None:

@@ -1,5 +1,6 @@
 """Files of Kameleoon's SDKs: each trap in them is found at its place, and the rest is read as every SDK reads it."""
 
+import copy
 import json
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from goals.flags import problems
 from goals.flags.file import SiteParts, read_file
 from tests.support.sdk_file import ABSENT, CONDITION, FILE, change
 
@@ -113,12 +115,27 @@ def test_file__with_an_id_twice__has_a_problem(path: tuple[str | int, ...], valu
     assert at in problems_of(change(*path, to=value))
 
 
-@pytest.mark.parametrize("pattern", ["big.*", "^big|small$", "^(?:big", "^(?:(big)$"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *("big.*", "^big|small$", "^(?:big", "^(?:(big)$", "^(?:a)|(?:b)$"),
+        *(
+            f"^(?:{inner})$"
+            for inner in ("(?P<x>b)", r"a\Z", r"\Ab", "(?i)b", "(?i:b)", "(?=b)b", r"(a)\1", "a*+", "[]a]")
+        ),
+    ],
+)
 def test_pattern__that_python_and_javascript_read_differently__is_a_problem(pattern: str) -> None:
     regular = {**CONDITION, "valueMatchType": "REGULAR_EXPRESSION"}
 
     assert problems_of(change(*FIRST, to={**regular, "value": pattern})) == [place((*FIRST, "value"))]
-    assert problems_of(change(*FIRST, to={**regular, "value": "^(?:big|small)$"})) == []
+
+
+@pytest.mark.parametrize("inner", ["big|small", r"(a)|(?:b)+", r"\(\?P\+\\A", "[(?P*+]+", r"[^\]]*?", r"\d{2,}"])
+def test_pattern__that_every_sdk_reads_alike__is_read(inner: str) -> None:
+    regular = {**CONDITION, "valueMatchType": "REGULAR_EXPRESSION"}
+
+    assert problems_of(change(*FIRST, to={**regular, "value": f"^(?:{inner})$"})) == []
 
 
 @pytest.mark.parametrize("test", ["EQUAL", "GREATER", "LOWER"])
@@ -148,6 +165,30 @@ def test_segments__that_lead_to_none_or_to_themselves__are_problems() -> None:
     assert problems_of(change(*to, to=12)) == ["segments[1]"]
     assert problems_of(change(*to, to=12), SiteParts(segment_ids=frozenset({12}))) == []
     assert problems_of(FILE, SiteParts(own_segment_ids=frozenset({7}))) == ["segments[0].id"]
+
+
+def test_segments__that_lead_through_too_many__are_problems_and_take_no_time() -> None:
+    def chain(length: int) -> Any:
+        """Return a file in which each segment leads to the next one, from the first to the last."""
+        segments = [copy.deepcopy(FILE["segments"][0]) for _ in range(length)]
+        for number, segment in enumerate(segments, 1):
+            segment["id"] = number
+            if number < length:
+                lead = {"targetingType": "SEGMENT", "isInclude": True, "segmentId": number + 1}
+                segment["conditionsData"]["firstLevel"][0]["conditions"] = [lead]
+        return {"featureFlags": [], "segments": segments}
+
+    assert problems_of(chain(20)) == []
+    assert problems_of(chain(21)) == ["segments[0]"]
+    assert len(problems_of(chain(500))) == 480
+    assert problems_of(chain(501)) == ["file"]
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400), 2**63])
+def test_number__that_no_sdk_can_keep__is_a_problem(number: int) -> None:
+    assert problems_of(change(*RULE, "respoolTime", to=number)) == ["file"]
+    assert problems_of(change("dateModified", to=number)) == ["file"]
+    assert problems.ProblemList().read_number(number, "") == 0
 
 
 def test_flag__beside_those_of_the_site__may_replace_one_but_not_take_its_ids() -> None:

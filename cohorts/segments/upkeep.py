@@ -101,16 +101,18 @@ def turn_due(upkeep: Upkeep, *, limit: int = PERSONS) -> bool:
 
 def recheck(upkeep: Upkeep, *, limit: int = PERSONS) -> bool:
     """Evaluate persons again that were noted, and begin sweeps that were asked for. Return True if there were any."""
-    rows = list(SegmentRecheck.objects.filter(site_id=upkeep.site_id).order_by("id")[:limit])
-    people = [row for row in rows if row.identity_id is not None]
-    sweeping = set(Segment.objects.filter(site_id=upkeep.site_id, sweep=True).values_list("id", flat=True))
-    sweeps = [row for row in rows if row.segment_id is not None and row.segment_id not in sweeping]
+    notes = SegmentRecheck.objects.filter(site_id=upkeep.site_id)
+    # Each is read by itself, because a sweep may last long and segments be noted all the time.
+    people = dict(notes.filter(segment=None).order_by("id").values_list("id", "identity_id")[:limit])
+    sweeping = Segment.objects.filter(site_id=upkeep.site_id, sweep=True).values_list("id", flat=True)
+    of_segments = notes.filter(identity=None)
+    sweeps = set(of_segments.exclude(segment_id__in=list(sweeping)).values_list("segment_id", flat=True).distinct())
 
     def evaluate_noted() -> None:
-        upkeep.evaluate(find_keys(upkeep.site_id, [row.identity_id for row in people if row.identity_id]))
-        begin_sweeps(upkeep.site_id, {row.segment_id for row in sweeps if row.segment_id})
-        ids = [row.pk for row in (*people, *sweeps)]
-        SegmentRecheck.objects.filter(site_id=upkeep.site_id, id__in=ids).delete()
+        upkeep.evaluate(find_keys(upkeep.site_id, list(people.values())))
+        notes.filter(id__in=list(people)).delete()
+        begin_sweeps(upkeep.site_id, sweeps)
+        of_segments.filter(segment_id__in=sweeps).delete()  # also later ones, whose changes this sweep will see
 
     if people or sweeps:
         in_transaction(evaluate_noted)

@@ -5,16 +5,28 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from threading import Event
 
+import pytest
 from django.db import connection, transaction
 
 from api.digest import segments
 from api.ingest.provisioning import create_site
 from cohorts.models import Identity
 from cohorts.segment_tables import Segment, SegmentMember, SegmentRecheck
-from tests.support.segments import LONG_AGO, make_segment, members
+from cohorts.segments import upkeep
+from tests.support.segments import LONG_AGO, assert_exact, keep_up, make_segment, members
 from tests.world import World
 
 PRO = {"on": "trait", "path": ["plan"], "test": {"type": "text", "texts": ["pro"]}}
+
+
+def work_on(world: World) -> upkeep.Upkeep:
+    return upkeep.Upkeep(
+        world.site.pk, company_is_group=False, load_outside=segments.load_outside, clock=lambda: datetime.now(UTC)
+    )
+
+
+def begin_sweep(segment: Segment) -> None:
+    Segment.objects.filter(site=segment.site_id, pk=segment.pk).update(sweep=True)
 
 
 def test_upkeep__of_a_site_that_fails__goes_on_with_the_others(world: World) -> None:
@@ -53,3 +65,35 @@ def test_upkeep__of_a_person_that_is_locked_for_long__takes_the_time_after_the_l
 
     assert members(segment) == {"user-1"}
     assert SegmentMember.objects.get(site=world.site).since >= released[0]
+
+
+def test_recheck__of_people_behind_many_notes_of_segments__comes_to_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cohorts.segments.upkeep.recheck.__kwdefaults__", {"limit": 2})
+    segment = make_segment(world.site, [PRO])
+    world.identify(traits={"plan": "pro"})
+    begin_sweep(segment)
+    for _ in range(5):
+        upkeep.note_segments(world.site.pk, [segment.pk])
+    upkeep.note_people(world.site.pk, list(Identity.objects.values_list("id", flat=True)))
+
+    assert upkeep.recheck(work_on(world))
+
+    assert not SegmentRecheck.objects.exclude(identity=None).exists()
+    assert SegmentRecheck.objects.count() == 5  # they came after the sweep began
+
+
+def test_recheck__of_a_segment_that_was_noted_often__begins_one_sweep(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cohorts.segments.upkeep.recheck.__kwdefaults__", {"limit": 2})
+    segments_ = [make_segment(world.site, [PRO], name=name) for name in ("a", "b")]
+    for _ in range(5):
+        upkeep.note_segments(world.site.pk, [segment.pk for segment in segments_])
+    upkeep.note_segments(world.site.pk, [2_000_000_000])  # one that was removed meanwhile
+
+    assert upkeep.recheck(work_on(world))
+
+    assert Segment.objects.filter(sweep=True).count() == 2
+    assert not SegmentRecheck.objects.exists()

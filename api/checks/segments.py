@@ -9,6 +9,7 @@ from api.checks.base import Counts, Difference, of_site, stream
 from api.digest.segments import load_outside
 from api.models import Site
 from cohorts.changes import IdentityKey
+from cohorts.identities import as_columns
 from cohorts.segment_tables import Segment, SegmentRecheck
 from cohorts.segments import membership
 from cohorts.segments.conditions import CompiledSegment, references_of
@@ -16,6 +17,7 @@ from cohorts.segments.evaluation import judge
 from cohorts.segments.membership import MemberRow, SiteSegments
 from cohorts.segments.persons import JoinedPerson, find_roots, load_persons
 from cohorts.segments.signals import Signal
+from cohorts.segments.upkeep import find_keys
 
 PERSONS: Final = 500  # at once
 MEANING: Final = (
@@ -39,10 +41,14 @@ def check_segments(site_id: int | None, counts: Counts) -> Iterator[Difference]:
         noted = SegmentRecheck.objects.filter(site=site)
         steady = _find_steady(site, segments, set(noted.exclude(segment=None).values_list("segment_id", flat=True)))
         to_recheck = set(noted.exclude(identity=None).values_list("identity_id", flat=True))
+        noted_roots = set(find_roots(site.pk, find_keys(site.pk, list(to_recheck))).values())
         for page in _pages(site.pk) if steady else ():
-            roots = sorted({root for key, root in find_roots(site.pk, page).items() if key == root})
+            leads_to = find_roots(site.pk, page)
+            roots = sorted({root for key, root in leads_to.items() if key == root})
             persons = [person for person in load_persons(site.pk, roots) if to_recheck.isdisjoint(person.ids)]
             yield from _check_persons(site, segments, steady, persons, now=now, counts=counts)
+            below = [key for key, root in leads_to.items() if key != root and root not in noted_roots]
+            yield from _check_no_members(site.pk, steady, below)
 
 
 def _find_steady(site: Site, segments: SiteSegments, noted: AbstractSet[int]) -> set[int]:
@@ -87,24 +93,39 @@ def _check_persons(
         company_is_group=site.company_is_group,
         now=now,
     )
-    stored = membership.read_members(site.pk, [id_ for person in persons for id_ in person.ids])
+    stored = membership.read_members(site.pk, [person.root_id for person in persons])
     for person in persons:
         judgements = judge(segments.ordered, facts[person.root], now=now)
-        rows = [row for id_ in person.ids for row in stored.get(id_, ())]
+        rows = stored.get(person.root_id, [])
         counts["memberships"] += sum(row.is_member for row in rows)
         for segment in segments.ordered:
-            its = [row for row in rows if row.segment_id == segment.id]
-            if segment.id in steady and _differs(person, segment, its, judgements[segment.id].signal, now):
+            row = next((row for row in rows if row.segment_id == segment.id), None)
+            if segment.id in steady and _differs(segment, row, judgements[segment.id].signal, now):
                 yield Difference(MEANING, f"segment {segment.id}, identity {person.root_id}")
 
 
-def _differs(
-    person: JoinedPerson, segment: CompiledSegment, rows: Sequence[MemberRow], signal: Signal, now: datetime
-) -> bool:
-    """Return True if the stored rows of a person and a segment are not those that its signal asks for. Pure."""
-    if not rows:
+def _differs(segment: CompiledSegment, row: MemberRow | None, signal: Signal, now: datetime) -> bool:
+    """Return True if the stored row of a root and a segment is not the one that its signal asks for. Pure."""
+    if row is None:
         return signal.holds or signal.next_turn is not None
-    if len(rows) > 1 or rows[0].identity_id != person.root_id or rows[0].version != segment.version:
+    if row.version != segment.version:
         return True
-    is_due = rows[0].until is not None and rows[0].until <= now
-    return rows[0].at(now)[0] != signal.holds or (not is_due and rows[0].until != signal.next_turn)
+    is_due = row.until is not None and row.until <= now
+    return row.at(now)[0] != signal.holds or (not is_due and row.until != signal.next_turn)
+
+
+def _check_no_members(site_id: int, segment_ids: AbstractSet[int], keys: Sequence[IdentityKey]) -> Iterator[Difference]:
+    """Yield the memberships that are kept at these identities, which are no roots."""
+    rows = stream(
+        """
+        SELECT m.segment_id, m.identity_id
+          FROM unnest(%(kinds)b::smallint[], %(values)b::text[]) AS k (kind, value), cohorts_identity i,
+               cohorts_segmentmember m
+         WHERE i.site_id = %(site)b AND i.kind = k.kind AND i.value = k.value
+           AND m.site_id = %(site)b AND m.identity_id = i.id
+        """,
+        {"site": site_id, **as_columns(keys)},
+    )
+    for segment_id, identity_id in rows:
+        if segment_id in segment_ids:
+            yield Difference(MEANING, f"segment {segment_id}, identity {identity_id}")

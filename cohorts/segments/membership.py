@@ -16,7 +16,7 @@ from django.db import connection
 
 from cohorts import merge
 from cohorts.changes import IdentityKey
-from cohorts.identities import LostRaceError
+from cohorts.identities import LostRaceError, as_columns
 from cohorts.segments.conditions import CompiledSegment, decode_conditions
 from cohorts.segments.evaluation import Judgement, in_order, judge
 from cohorts.segments.facts import OutsideFacts, PersonFacts, facts_of, group_of
@@ -151,9 +151,11 @@ def update(
     """Evaluate the persons of these identities again and return how many there were. Call it inside a transaction.
 
     Raises LostRaceError if the root of one is not locked: then lock it in the order of the keys and begin again. Four
-    queries, one more for each kind of facts beside the registers, three more if memberships change.
+    queries, and one for each kind of facts beside the registers. Three more if memberships change. One more if a person
+    is too large to be read in full.
     """
-    roots = set(find_roots(site_id, keys).values())
+    leads_to = find_roots(site_id, keys)
+    roots = set(leads_to.values())
     if missing := roots - locked:
         raise LostRaceError(missing)
     persons = load_persons(site_id, sorted(roots))
@@ -166,6 +168,8 @@ def update(
         judgements = judge(segments.ordered, facts[person.root], now=now)
         writes.add(person, [row for id_ in person.ids for row in stored.get(id_, ())], judgements)
     write(site_id, writes)
+    read = {key for person in persons for key in person.keys}
+    delete_members_of(site_id, [key for key, root in leads_to.items() if key != root and key not in read])
     return len(persons)
 
 
@@ -220,6 +224,22 @@ def read_members(site_id: int, ids: Sequence[int]) -> dict[int, list[MemberRow]]
         for row in map(MemberRow._make, cursor.fetchall()):
             found[row.identity_id].append(row)
     return found
+
+
+def delete_members_of(site_id: int, keys: Collection[IdentityKey]) -> None:
+    """Delete the memberships that are kept at these identities. One query, if there are any."""
+    if not keys:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            DELETE FROM cohorts_segmentmember m
+             USING unnest(%(kinds)b::smallint[], %(values)b::text[]) AS k (kind, value), cohorts_identity i
+             WHERE i.site_id = %(site)b AND i.kind = k.kind AND i.value = k.value
+               AND m.site_id = %(site)b AND m.identity_id = i.id
+            """,
+            {"site": site_id, **as_columns(keys)},
+        )
 
 
 def write(site_id: int, writes: MembershipWrites) -> None:

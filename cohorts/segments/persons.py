@@ -79,6 +79,7 @@ class JoinedPerson:
     root: IdentityKey
     root_id: int
     ids: Sequence[int]
+    keys: Sequence[IdentityKey]  # of these identities
     codes: Sequence[str]  # visitor codes for which its conversions count
     registers: merge.Registers = field(default_factory=dict)
 
@@ -138,4 +139,5 @@ def _join(root: IdentityKey, rows: Sequence[tuple[int, int, str, str]]) -> Joine
     registers = merge.join(msgspec.json.decode(text) for *_, text in rows)
     (root_id,) = (id_ for id_, kind, value, _ in rows if (kind, value) == root)
     codes = sorted({value for _, _, value, _ in rows})
-    return JoinedPerson(root, root_id, [id_ for id_, *_ in rows], codes, registers)
+    keys = [(kind, value) for _, kind, value, _ in rows]
+    return JoinedPerson(root, root_id, [id_ for id_, *_ in rows], keys, codes, registers)

@@ -32,13 +32,13 @@ class Upkeep:
     load_outside: LoadOutside
     clock: Callable[[], datetime]
 
-    def evaluate(self, keys: Collection[IdentityKey], *, roots_only: bool = False) -> int:
+    def evaluate(self, keys: Collection[IdentityKey], *, only_as_roots: Collection[IdentityKey] = ()) -> int:
         """Lock the persons of these identities, evaluate them, and return how many there were.
 
-        With `roots_only` the identities that are no roots are left out. Call it inside a transaction.
+        Those in `only_as_roots` are left out if they are no roots. Call it inside a transaction.
         """
         roots = find_roots(self.site_id, keys)
-        chosen = [key for key, root in roots.items() if key == root or not roots_only]
+        chosen = [key for key, root in roots.items() if key == root or key not in only_as_roots]
         locked = {roots[key] for key in chosen}
         lock_roots(self.site_id, locked)
         segments = membership.read_segments(self.site_id)
@@ -142,7 +142,8 @@ def sweep(upkeep: Upkeep, *, limit: int = PERSONS) -> bool:
 
     def evaluate_next() -> None:
         page = next_identities(upkeep.site_id, first.reached, limit)
-        upkeep.evaluate([key for _, key in page], roots_only=True)
+        kept = find_members(upkeep.site_id, [id_ for id_, _ in page])
+        upkeep.evaluate([key for _, key in page], only_as_roots={key for id_, key in page if id_ not in kept})
         last = page[-1] if len(page) == limit else None
         end = None if last is None else (last[1][0], last[1][1].encode())
         here = [each for each in sweeps if end is None or each.place <= end]
@@ -189,6 +190,12 @@ def find_keys(site_id: int, ids: Sequence[int]) -> list[IdentityKey]:
             [site_id, list(ids)],
         )
         return [(kind, value) for kind, value in cursor.fetchall()]
+
+
+def find_members(site_id: int, ids: Collection[int]) -> set[int]:
+    """Return the identities among these at which memberships are kept. One query."""
+    rows = SegmentMember.objects.filter(site_id=site_id, identity_id__in=ids)
+    return set(rows.values_list("identity_id", flat=True).distinct())
 
 
 def note_people(site_id: int, ids: Collection[int]) -> None:

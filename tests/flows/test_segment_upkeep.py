@@ -8,12 +8,13 @@ from threading import Event
 import pytest
 from django.db import connection, transaction
 
+from api.checks.run import run_check
 from api.digest import segments
 from api.ingest.provisioning import create_site
 from cohorts.models import Identity
 from cohorts.segment_tables import Segment, SegmentMember, SegmentRecheck
 from cohorts.segments import upkeep
-from tests.support.segments import LONG_AGO, assert_exact, keep_up, make_segment, members
+from tests.support.segments import CHECK, LONG_AGO, assert_exact, keep_up, make_segment, members
 from tests.world import World
 
 PRO = {"on": "trait", "path": ["plan"], "test": {"type": "text", "texts": ["pro"]}}
@@ -97,3 +98,40 @@ def test_recheck__of_a_segment_that_was_noted_often__begins_one_sweep(
 
     assert Segment.objects.filter(sweep=True).count() == 2
     assert not SegmentRecheck.objects.exists()
+
+
+def people_of_many_devices(world: World, monkeypatch: pytest.MonkeyPatch) -> Segment:
+    """Return a segment of which a device is a member, at whose user more devices point than are read."""
+    monkeypatch.setattr("cohorts.segments.persons.MOST_POINTING", 2)
+    segment = make_segment(world.site, [PRO])
+    world.send(*(world.event("track", userId="u1", anonymousId=f"a{number}") for number in range(2)))
+    world.send(world.event("identify", userId=None, anonymousId="a9", traits={"plan": "pro"}))
+    assert members(segment) == {"a9"}
+    return segment
+
+
+def test_membership__of_a_device_that_joins_a_user_of_many__leaves_none_at_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segment = people_of_many_devices(world, monkeypatch)
+
+    world.send(world.event("track", at=1, userId="u1", anonymousId="a9"))
+
+    assert members(segment) == set()
+    assert_exact(world)
+
+
+def test_sweep__of_a_device_at_which_a_membership_was_left__removes_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segment = people_of_many_devices(world, monkeypatch)
+    (left,) = SegmentMember.objects.filter(site=world.site)
+    world.send(world.event("track", at=1, userId="u1", anonymousId="a9"))
+    left.save(force_insert=True)
+
+    assert run_check(CHECK, world.site.pk).found
+    begin_sweep(segment)
+    keep_up()
+
+    assert members(segment) == set()
+    assert_exact(world)

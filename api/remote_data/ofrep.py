@@ -5,7 +5,7 @@ loads. `metadata` has the ids of experiment and variation, for the caller to rep
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from threading import Lock
@@ -131,12 +131,14 @@ def refuse(refusal: Refusal, *, key: str | None) -> Response:
     return Response(refusal.status, msgspec.json.encode(body), refusal.headers)
 
 
-def check_reader(shown: tuple[str, str | None]) -> SiteAccess:
-    """Return the site with this sitecode, or the only one of the credential. Raises Refusal (401, 403, 404)."""
+def check_reader(shown: tuple[str, str | None]) -> tuple[SiteAccess, bool]:
+    """Return the site with this sitecode, or the only one of the credential, and True if the reader shows no key.
+
+    Raises Refusal (401, 403, 404).
+    """
     sitecode, authorization = shown
     if sitecode:
-        site, _ = map_reads.check_reader(shown)
-        return site
+        return map_reads.check_reader(shown)
     if authorization is None:
         raise unauthorized("Send a credential, or name the site in the base address: https://data.…/sites/<sitecode>.")
     bearer = check_authorization(authorization)
@@ -148,7 +150,7 @@ def check_reader(shown: tuple[str, str | None]) -> SiteAccess:
             "unknown_site",
             "This credential does not open exactly one site. Name it in the base address: /sites/<sitecode>.",
         )
-    return only
+    return only, False
 
 
 READERS: Final = AccessCheck(check_reader)
@@ -176,7 +178,7 @@ def read_authorization(request: Request) -> str | None:
 async def _read(request: Request, place: tuple[str, str]) -> tuple[int, SiteFlags, Facts]:
     """Return the site, its flags, and the facts of the visitor in the context. Raises Refusal."""
     sitecode, environment = place
-    site = await READERS.find((sitecode, read_authorization(request)))
+    site, is_anonymous = await READERS.find((sitecode, read_authorization(request)))
     context = read_context(await _read_body(request))
     code, _ = ids.read_id(context.get("targetingKey"))
     if code is None:
@@ -193,6 +195,8 @@ async def _read(request: Request, place: tuple[str, str]) -> tuple[int, SiteFlag
     else:
         flags = await compute_for(site.id, read_flags, file.after)
     person = await _read_person(site, code)
+    if is_anonymous:
+        person = {**person, "traits": keep_public(person.get("traits", {}), site.public_traits)}
     named = (register[3] for name in CODES if (register := person.get(name)) is not None)
     codes = (code, *(text for text in named if isinstance(text, str)))
     rows = await batcher().call(Visitor(site.id, codes), timeout=PATIENCE)
@@ -264,6 +268,11 @@ def make_facts(
             custom_data[index] = fill(person, filled_from, filling)
     custom_data |= {indexes[name]: as_texts(value) for name, value in context.items() if name in indexes}
     return Facts(code, custom_data, frozenset(id_ for id_, filled_from, _ in rows if not filled_from))
+
+
+def keep_public(traits: Mapping[str, Any], public: Collection[str]) -> dict[str, Any]:
+    """Return the traits that a reader without a token may see, because a variation tells whether one matches. Pure."""
+    return {name: register for name, register in traits.items() if name in public}
 
 
 def fill(person: merge.Registers, filled_from: str, filling: str) -> list[str]:

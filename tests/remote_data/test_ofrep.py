@@ -91,6 +91,7 @@ def test_custom_data__filled_from_a_person__targets_by_it(
     world: World, filled_from: str, filling: str, fields: Mapping[str, Any]
 ) -> None:
     load(world)
+    world.change_site(public_traits=["shop"])
     CustomData.objects.filter(index=1).update(filled_from=filled_from, filling=filling)
     if filled_from == "personas":
         world.send(audience(world, "big_spenders", entered=True, userId="v1"))
@@ -101,6 +102,18 @@ def test_custom_data__filled_from_a_person__targets_by_it(
 
     assert variant(world) == "on"
     assert ask(world, "persona_flag", {"context": {"targetingKey": "v2"}}).json()["variant"] == "off"
+
+
+def test_trait__that_is_not_public__targets_no_reader_without_a_token(world: World) -> None:
+    load(world)
+    CustomData.objects.filter(index=1).update(filled_from="trait", filling="kind")
+    world.identify(userId="v1", traits={"kind": "big_spenders"})
+
+    assert variant(world) == "off"
+    body = {"context": {"targetingKey": "v1"}}
+    assert ask(world, "persona_flag", body, x_api_key=KEY).json()["variant"] == "on"
+    world.change_site(public_traits=["kind"])
+    assert variant(world) == "on"
 
 
 def test_goal__converted_by_the_visitor__targets_by_it(world: World) -> None:

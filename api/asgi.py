@@ -46,7 +46,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
     "/map/maps": Endpoint({"GET": map_reads.get_maps, "POST": map_writes.post_maps}, refuse=map_reads.refuse_quietly),
     "/visit/events": Endpoint({"POST": sdk_events.receive_lines}),
     "/visit/visitor": Endpoint({"GET": visitor_reads.get_visitor}, refuse=map_reads.refuse_quietly),
-    stream.PATH: Endpoint({"GET": stream.check}),
+    stream.PATH: Endpoint({"GET": stream.open_stream}),
     "/oauth/token": Endpoint({"POST": token.give_token}, is_open=False),
     "/health/live": Endpoint({"GET": health.answer_live}, is_open=False),
     "/health/ready": Endpoint({"GET": health.answer_ready}, is_open=False),
@@ -94,8 +94,8 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await respond(allow_any_origin(answer_preflight(request)), send)
         return
     answer = await serve(endpoint, request)
-    if path == stream.PATH and answer.status == HTTPStatus.OK:
-        await stream.run(request, allow_any_origin(answer), receive, send)
+    if isinstance(answer, stream.StreamResponse):
+        await stream.run(answer.stream, allow_any_origin(answer), receive, send)
         return
     await respond(allow_any_origin(answer) if endpoint.is_open else answer, send)
 

@@ -5,6 +5,7 @@ few kilobytes and no thread. PostgreSQL's LISTEN would need a session of its own
 """
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
@@ -25,6 +26,7 @@ PATH: Final = "/sse"
 POLL_SECONDS: Final = 0.5
 COMMENT_SECONDS: Final = 15.0  # proxies end connections on which nothing is sent
 MOST_STREAMS: Final = 10_000  # of a process, which takes 16,384 connections
+MOST_OF_ADDRESS: Final = 1_000  # streams, so that one client does not take those of all others
 COMMENT: Final = b": \n\n"
 HEADERS: Final = (("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no"))  # nginx passes each event on at once
 READ_VERSION: Final = "SELECT changed_at, has_real_time FROM api_sdkconfiguration WHERE site_id = %(site)s"
@@ -44,6 +46,7 @@ class Stream:
     """One connection. `wake` is set when there is an event to send, when the client has left, or at the end."""
 
     site: SiteAccess
+    address: str  # of the client
     wake: "asyncio.Future[None]"
     version: Version
     is_gone: bool = False
@@ -53,15 +56,27 @@ class Stream:
             self.wake.set_result(None)
 
 
+class StreamResponse(Response, frozen=True, kw_only=True):
+    """The beginning of a stream that was opened."""
+
+    stream: Stream
+
+
 @dataclass(slots=True)
 class Streams:
     """The streams of this process by site, and the task that reads versions while there are any."""
 
     by_site: dict[int, set[Stream]] = field(default_factory=dict)
+    by_address: Counter[str] = field(default_factory=Counter)
     count: int = 0
     task: "asyncio.Task[None] | None" = None
 
+    def is_full(self, address: str) -> bool:
+        """Return True if a client at this address may not open another stream."""
+        return self.count >= MOST_STREAMS or self.by_address[address] >= MOST_OF_ADDRESS
+
     def add(self, stream: Stream) -> None:
+        self.by_address[stream.address] += 1
         self.by_site.setdefault(stream.site.id, set()).add(stream)
         self.count += 1
         if self.task is None or self.task.done():
@@ -70,6 +85,9 @@ class Streams:
     def remove(self, stream: Stream) -> None:
         of_site = self.by_site[stream.site.id]
         of_site.discard(stream)
+        self.by_address[stream.address] -= 1
+        if not self.by_address[stream.address]:
+            del self.by_address[stream.address]
         self.count -= 1
         if not of_site:
             del self.by_site[stream.site.id]
@@ -108,41 +126,41 @@ def read_version(site_id: int) -> Version:
     return Version(*rows[0]) if rows else Version(BEGINNING, has_real_time=False)
 
 
-async def check(request: Request) -> Response:
-    """Return 200 if this stream may be opened. Raises Refusal (404, 503)."""
+async def open_stream(request: Request) -> StreamResponse:
+    """Open a stream, which `run` must close. Raises Refusal (404, 503)."""
     site = await SITES.find(request.query().get("siteCode", ""))
     version = await look_up(read_version, site.id)
     if not version.has_real_time:
         raise Refusal(
             HTTPStatus.NOT_FOUND, "not_found", "Real-time updates of this site are off. An owner can switch them on."
         )
-    if streams().count >= MOST_STREAMS:
+    if streams().is_full(request.address):
         raise Refusal(
             HTTPStatus.SERVICE_UNAVAILABLE,
             "unavailable",
-            "Too many streams are open. Ask for the configuration every hour instead.",
+            "Too many streams are open, here or from your address. Ask for the configuration every hour instead.",
             (("Retry-After", "60"),),
         )
-    return Response(HTTPStatus.OK, b"", HEADERS, "text/event-stream")
+    # Opened in the turn of the check, so that there are never more.
+    stream = Stream(site, request.address, asyncio.get_running_loop().create_future(), version)
+    streams().add(stream)
+    return StreamResponse(HTTPStatus.OK, b"", HEADERS, "text/event-stream", stream=stream)
 
 
-async def run(request: Request, answer: Response, receive: Receive, send: Send) -> None:
-    """Send events until the client leaves or the site switches real-time updates off.
+async def run(stream: Stream, answer: Response, receive: Receive, send: Send) -> None:
+    """Send events until the client leaves or the site switches real-time updates off. Then close the stream.
 
     The first event goes out at once, because a change since the client's last file may have been missed. A client
     that has the present file gets 304 for it. Without a length the server sends each piece as a chunk, which Python's
     SDK needs.
     """
-    site = await SITES.find(request.query().get("siteCode", ""))
-    stream = Stream(site, asyncio.get_running_loop().create_future(), await look_up(read_version, site.id))
-    streams().add(stream)
     leaving = asyncio.get_running_loop().create_task(_await_leave(stream, receive))
     try:
         headers = encode_headers(answer.content_type, answer.headers)
         await send({"type": "http.response.start", "status": int(answer.status), "headers": headers})
         while not stream.is_gone:
             version = stream.version
-            await send({"type": "http.response.body", "body": event_of(site, version), "more_body": True})
+            await send({"type": "http.response.body", "body": event_of(stream.site, version), "more_body": True})
             if not version.has_real_time:
                 break
             while stream.version == version and not stream.is_gone:

@@ -24,8 +24,9 @@ def change(site_id: int, **fields: bool) -> int:
 
 
 @contextmanager
-def opened(sitecode: str = SITECODE) -> Iterator[Exchange]:
-    exchange = Exchange("GET", "/sse", query=f"siteCode={sitecode}".encode())
+def opened(sitecode: str = SITECODE, address: bytes = b"203.0.113.1") -> Iterator[Exchange]:
+    headers = [(b"x-forwarded-for", address)]
+    exchange = Exchange("GET", "/sse", query=f"siteCode={sitecode}".encode(), headers=headers)
     exchange.give(b"")
     try:
         yield exchange
@@ -101,3 +102,28 @@ def test_stream__that_cannot_be_opened__is_refused(world: World, monkeypatch: py
     assert full.headers["retry-after"] == "60"
     assert full.headers["access-control-allow-origin"] == "*"
     assert world.client.post("/sse").status_code == 405
+
+
+def statuses(*exchanges: Exchange) -> list[int]:
+    heads = [exchange.take() for exchange in exchanges]
+    return sorted(head["status"] for head in heads if head is not None)
+
+
+def test_streams__opened_at_once__are_never_more_than_allowed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    change(world.site.pk, has_real_time=True)
+    monkeypatch.setattr(stream, "MOST_STREAMS", 2)
+    with opened() as first, opened() as second, opened() as third, opened() as fourth:
+        assert statuses(first, second, third, fourth) == [200, 200, 503, 503]
+    assert stream.streams().count == 0
+
+
+def test_streams__of_one_address__leave_room_for_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    change(world.site.pk, has_real_time=True)
+    monkeypatch.setattr(stream, "MOST_OF_ADDRESS", 1)
+    with opened() as mine:
+        assert statuses(mine) == [200]
+        with opened() as again, opened(address=b"203.0.113.2") as other:
+            assert (statuses(again), statuses(other)) == ([503], [200])
+    with opened() as later:
+        assert statuses(later) == [200]
+    assert not stream.streams().by_address

@@ -8,6 +8,7 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Final, ParamSpec, TypeVar
@@ -61,7 +62,8 @@ class Turns:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                turns.remove(turn)
+                with suppress(ValueError):  # a thread became free meanwhile, and _hand_out passed it over
+                    turns.remove(turn)
             else:
                 self._end(sender)
             raise

@@ -82,3 +82,22 @@ def test_computations__that_were_given_up__keep_no_turn(monkeypatch: pytest.Monk
 
     assert run_together(*(compute_for(sender, slowly, 7) for sender in ("a", "b", "c"))) == [7, 7, 7]
     assert not threads.COMPUTATIONS._waiting
+
+
+def test_computation__given_up_just_as_a_thread_becomes_free__is_only_cancelled() -> None:
+    """The free thread takes it off the list before it can do so itself. A ValueError would be answered by 500."""
+
+    async def run() -> list[Any]:
+        turns = Turns(1, "test")
+        turns._take("a")
+        waiting = asyncio.ensure_future(turns.run("b", partial(slowly, 1), most_waiting=9))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        turns._end("a")
+        results = await asyncio.gather(waiting, return_exceptions=True)
+        return [*results, await turns.run("c", partial(slowly, 7), most_waiting=9)]
+
+    cancelled, result = wait_for(run())
+
+    assert isinstance(cancelled, asyncio.CancelledError)
+    assert result == 7

@@ -28,9 +28,11 @@ from api.events.sdk_facts import (
     SdkFact,
     StaticDataFact,
 )
+from api.events.splitting import split_array
 from cohorts import ids
 
 LINE_BYTES: Final = 1_048_576
+MOST_LINES: Final = 30_000  # of a body. The Python SDK sends 2.5 MB at most, and no line of it has less than 90 bytes
 KEPT_BYTES: Final = 4_096  # of a line that means nothing
 NONCE: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 INTEGER: Final = re.compile(r"-?\d{1,18}", re.ASCII)
@@ -93,14 +95,19 @@ class BadLine(msgspec.Struct, frozen=True):
 def read_lines(body: bytes, *, visitor_code: str = "", is_json: bool = False) -> Iterator[SdkLine | BadLine]:
     """Yield the lines of a body without its blank ones. `visitor_code` of the address wins over those of the lines.
 
-    A body of JSON is an array of objects, or one object. A body that cannot be divided is one bad line.
+    A body of JSON is an array of objects, or one object. A body that cannot be divided is one bad line, as is all that
+    follows the first MOST_LINES.
     """
     start = body.lstrip()[:1]
     if is_json or start in {b"[", b"{"}:
         yield from _read_json(body, visitor_code)
         return
-    for number, raw in enumerate(body.split(b"\n"), 1):
-        if raw.strip():
+    for number, raw in enumerate(body.split(b"\n", MOST_LINES), 1):  # otherwise a small zipped body is millions
+        if not raw.strip():
+            continue
+        if number > MOST_LINES:
+            yield BadLine(number, raw, f"Lines from {number:,} on are not read. Send {MOST_LINES:,} at most at once.")
+        else:
             yield read_line(raw.removesuffix(b"\r"), number=number, visitor_code=visitor_code)
 
 
@@ -132,20 +139,26 @@ def split_line(text: str) -> tuple[dict[str, str], str]:
 
 def _read_json(body: bytes, visitor_code: str) -> Iterator[SdkLine | BadLine]:
     try:
-        given = clean_value(json.loads(body.decode("utf-8", "replace")))
-    except (ValueError, RecursionError) as error:
+        items = split_array(body) if body.lstrip().startswith(b"[") else [body]
+    except ValueError as error:
         yield BadLine(1, body, f"The body is neither lines nor JSON: {error}. Send lines, or an array of objects.")
         return
-    for number, item in enumerate(given if isinstance(given, list) else [given], 1):
-        raw = json.dumps(item).encode()
-        if not isinstance(item, dict):
-            yield BadLine(number, raw, f"Line {number} is not an object. Send an array of objects.")
-        elif len(raw) > LINE_BYTES:
-            yield _too_long(raw, number)
-        else:
-            user_agent = item.get("userAgent")
-            shown = user_agent if isinstance(user_agent, str) else ""
-            yield _read(raw, item, shown, number=number, visitor_code=visitor_code)
+    for number, raw in enumerate(items, 1):
+        yield _read_item(raw, number, visitor_code)
+
+
+def _read_item(raw: bytes, number: int, visitor_code: str) -> SdkLine | BadLine:
+    if len(raw) > LINE_BYTES:
+        return _too_long(raw, number)
+    try:
+        item = clean_value(json.loads(raw.decode("utf-8", "replace")))
+    except (ValueError, RecursionError) as error:
+        return BadLine(number, raw, f"Line {number} is not JSON: {error}. Send an object.")
+    if not isinstance(item, dict):
+        return BadLine(number, raw, f"Line {number} is not an object. Send an array of objects.")
+    user_agent = item.get("userAgent")
+    shown = user_agent if isinstance(user_agent, str) else ""
+    return _read(raw, item, shown, number=number, visitor_code=visitor_code)
 
 
 def _too_long(raw: bytes, number: int) -> BadLine:

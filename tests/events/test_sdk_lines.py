@@ -1,6 +1,7 @@
 """Lines of SDKs as they were seen on the wire, and laws of their parser."""
 
 import json
+import tracemalloc
 from typing import Any
 from urllib.parse import quote
 
@@ -20,7 +21,7 @@ from api.events.sdk_facts import (
     SdkFact,
     StaticDataFact,
 )
-from api.events.sdk_lines import BadLine, SdkLine, read_line, read_lines
+from api.events.sdk_lines import MOST_LINES, BadLine, SdkLine, read_line, read_lines
 
 PYTHON = "nonce=D99735650F2CE93C&"
 USER_AGENT = "Mozilla/5.0 (X11; Linux; rv:128.0) +https://x.example/?a=b&c=d&revenue=1000 100%"
@@ -237,6 +238,44 @@ def test_lines__with_blank_ones_and_a_code_in_the_address__are_numbered_as_sent(
     assert (conversion.number, conversion.visitor_code) == (2, "of-the-address")
     assert isinstance(bad, BadLine)
     assert (bad.number, bad.raw, bad.reason) == (5, b"nonsense", "Line 5 has no eventType.")
+
+
+@pytest.mark.parametrize(
+    ("body", "count"),
+    [
+        (b"x\n" * 1_500_000, MOST_LINES + 1),
+        (b"\n" * 3_000_000, 0),
+        (b"[" + b"1," * 1_500_000 + b"1]", 1),
+        (b"[[" + b"{}," * 500_000 + b"1]]", 1),
+    ],
+)
+def test_body__of_more_lines_than_an_sdk_sends__costs_little(body: bytes, count: int) -> None:
+    tracemalloc.start()
+    try:
+        lines = list(read_lines(body))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert len(lines) == count
+    assert peak < 8 * len(body)
+    if count > 1:
+        assert isinstance(lines[-1], BadLine)
+        assert lines[-1].reason == "Lines from 30,001 on are not read. Send 30,000 at most at once."
+
+
+def test_json__with_an_item_that_is_none__spoils_no_other() -> None:
+    body = (
+        b'[{"nonce": "A", "eventType": "PAGE", "href": "/", "visitorCode": "v"}, {x}, {"a": "' + b"x" * 2**20 + b'"}]'
+    )
+
+    page, bad, long = read_lines(body)
+
+    assert isinstance(page, SdkLine)
+    assert isinstance(bad, BadLine)
+    assert bad.reason.startswith("Line 2 is not JSON")
+    assert isinstance(long, BadLine)
+    assert long.reason.startswith("Line 3 is longer")
 
 
 def test_bad_line__that_names_a_visitor__is_stored_with_its_ids() -> None:

@@ -78,6 +78,9 @@ def test_goals__by_id_range_sorted_and_paged__have_the_count_of_pages(
     [
         "filter=x",
         "filter={}",
+        f"filter={'[' * 1_500}",
+        f"sort={'[' * 1_500}",
+        f"filter={quote(json.dumps([condition('name', 'EQUAL', json.loads('[' * 500 + ']' * 500))]))}",
         f"filter={quote(json.dumps([condition('colour', 'EQUAL', 'red')]))}",
         f"filter={quote(json.dumps([condition('name', 'LIKE', 'red')]))}",
         f"filter={quote(json.dumps([condition('id', 'EQUAL', 'red')]))}",

@@ -10,7 +10,7 @@ import msgspec
 from django.utils.dateparse import parse_datetime
 from rest_framework import serializers
 
-from api.rest.reading import PageQuery, first_row, page_headers
+from api.rest.reading import DEPTH_LIMIT, PageQuery, first_row, is_too_deep, page_headers
 
 MOST_CONDITIONS: Final = 20
 
@@ -55,6 +55,8 @@ class AutomationQuery(PageQuery):
 
 
 def _decode(text: str, kind: Any) -> Any:
+    if is_too_deep(text):
+        raise serializers.ValidationError(f"It is nested deeper than {DEPTH_LIMIT} levels.")
     try:
         decoded = msgspec.json.decode(text.encode(errors="replace"), type=kind)
     except msgspec.DecodeError as error:  # also of a wrong type

@@ -8,11 +8,12 @@ older than the last commit.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import partial
 from http import HTTPStatus
+from itertools import count
 from typing import Any, Final
 
 import msgspec
@@ -213,18 +214,18 @@ def serve_segments(imported: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[
     return [segment for segment in imported if segment["id"] not in withheld], withheld
 
 
-def serve_flags(flags: Iterable[Flag], segment_ids: set[int]) -> list[dict[str, Any]]:
-    """Return the flags without the rules whose segment is not served."""
-    return [
-        {
-            "id": flag.id,
-            **flag.document,
-            "environmentEnabled": flag.is_enabled,
-            "rules": [
-                rule
-                for rule in flag.document["rules"]
-                if rule.get("segmentId") is None or rule["segmentId"] in segment_ids
-            ],
-        }
-        for flag in flags
-    ]
+def serve_flags(flags: Sequence[Flag], segment_ids: set[int]) -> list[dict[str, Any]]:
+    """Return the flags without the rules whose segment is not served.
+
+    A flag without an id of its own gets that of its row, or the next one that no other flag has.
+    """
+    taken = {flag.document["id"] for flag in flags if "id" in flag.document}
+    served = []
+    for flag in flags:
+        id_ = flag.document.get("id") or next(number for number in count(flag.id) if number not in taken)
+        taken.add(id_)
+        rules = [
+            rule for rule in flag.document["rules"] if rule.get("segmentId") is None or rule["segmentId"] in segment_ids
+        ]
+        served.append({**flag.document, "id": id_, "environmentEnabled": flag.is_enabled, "rules": rules})
+    return served

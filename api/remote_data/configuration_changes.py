@@ -5,7 +5,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import ObjectDoesNotExist
 from django.db import transaction
+from django.http import Http404
 
 from api.models import SdkConfiguration, Site
 from api.models.audit import audit_values, write_audit
@@ -24,10 +26,12 @@ def find_users_of(site_id: int, index: int) -> list[str]:
 
 
 def switch_flag(flag: FeatureFlag, environment: str, *, is_on: bool, actor: Actor, now: datetime) -> None:
-    """Switch a flag on or off in an environment."""
+    """Switch a flag on or off in an environment. Raises Http404 if one of them was deleted meanwhile."""
     with transaction.atomic():
         note_configuration_changed(flag.site_id, now=now)
-        flag.refresh_from_db()
+        _read_again(flag)
+        if environment not in environments_of(flag.site):
+            raise Http404
         before = {"enabled_in": list(flag.enabled_in)}
         flag.enabled_in = switch(flag.enabled_in, environment, is_on=is_on)
         flag.save(update_fields=["enabled_in", "updated_at"])
@@ -37,11 +41,20 @@ def switch_flag(flag: FeatureFlag, environment: str, *, is_on: bool, actor: Acto
 
 
 def delete_flag(flag: FeatureFlag, *, actor: Actor, now: datetime) -> None:
-    """Delete a flag with its versions."""
+    """Delete a flag with its versions. Raises Http404 if it was deleted meanwhile."""
     with transaction.atomic():
         note_configuration_changed(flag.site_id, now=now)
+        _read_again(flag)
         write_audit(actor, flag.site, f"Deleted the flag “{flag.key}”", {"document": flag.document}, None)
         flag.delete()
+
+
+def _read_again(row: FeatureFlag | Environment) -> None:
+    """Read a row again, because another request may have changed or deleted it before this one had the lock."""
+    try:
+        row.refresh_from_db()
+    except ObjectDoesNotExist as error:
+        raise Http404 from error
 
 
 def create_environment(site: Site, name: str, *, actor: Actor, now: datetime) -> Environment:
@@ -56,9 +69,13 @@ def create_environment(site: Site, name: str, *, actor: Actor, now: datetime) ->
 
 
 def delete_environment(environment: Environment, *, actor: Actor, now: datetime) -> None:
-    """Delete an environment and its switches. SDKs that ask for it get 404 and keep their last file."""
+    """Delete an environment and its switches. SDKs that ask for it get 404 and keep their last file.
+
+    Raises Http404 if it was deleted meanwhile.
+    """
     with transaction.atomic():
         note_configuration_changed(environment.site_id, now=now)
+        _read_again(environment)
         for flag in FeatureFlag.objects.filter(site_id=environment.site_id, enabled_in__contains=[environment.name]):
             flag.enabled_in = switch(flag.enabled_in, environment.name, is_on=False)
             flag.save(update_fields=["enabled_in", "updated_at"])

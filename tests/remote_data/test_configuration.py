@@ -10,6 +10,7 @@ import httpx
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import transaction
+from django.http import Http404
 from pytest_django import DjangoAssertNumQueries
 
 from api.http.database import DatabaseDownError
@@ -17,6 +18,7 @@ from api.ingest.provisioning import create_site
 from api.models import AuditEntry, SdkConfiguration
 from api.models.sdk_configuration import note_configuration_changed
 from api.remote_data import configuration
+from api.remote_data import configuration_changes as changes
 from api.remote_data.flag_import import Import, import_file
 from cohorts.models import CustomData
 from goals.flags.models import Environment, FeatureFlag, FlagVersion, ImportedSegment
@@ -165,6 +167,39 @@ def test_file__that_cannot_be_built__fails_no_other_call_of_its_batch(
 
     assert [call.error is None for call in calls] == [False, True]
     assert not isinstance(calls[0].error, DatabaseDownError)
+
+
+def test_flag__without_an_id__takes_none_of_another_flag(world: World) -> None:
+    load(world)
+    bare = {**FILE["featureFlags"][1], "rules": []}
+    del bare["id"]
+    load(world, {"featureFlags": [{**bare, "featureKey": "bare"}]})
+    taken = FeatureFlag.objects.get(key="bare").pk
+    load(world, {"featureFlags": [{**bare, "featureKey": "with id", "id": taken}]})
+
+    ids = {flag["featureKey"]: flag["id"] for flag in get(world).json()["featureFlags"]}
+
+    assert (ids["with id"], ids["bare"]) == (taken, taken + 1)
+    assert len(set(ids.values())) == 4
+
+
+def test_changes__of_what_was_deleted_meanwhile__are_not_found_and_not_logged(world: World) -> None:
+    load(world)
+    environment = Environment.objects.create(site=world.site, name="staging")
+    gone, flag = FeatureFlag.objects.all()
+    FeatureFlag.objects.filter(pk=gone.pk).delete()
+    Environment.objects.filter(pk=environment.pk).delete()
+    logged, now = AuditEntry.objects.count(), datetime.now(UTC)
+
+    with pytest.raises(Http404):
+        changes.switch_flag(gone, "production", is_on=True, actor="ada", now=now)
+    with pytest.raises(Http404):
+        changes.switch_flag(flag, "staging", is_on=True, actor="ada", now=now)
+    with pytest.raises(Http404):
+        changes.delete_flag(gone, actor="ada", now=now)
+    with pytest.raises(Http404):
+        changes.delete_environment(environment, actor="ada", now=now)
+    assert AuditEntry.objects.count() == logged
 
 
 def test_rule__whose_segment_is_withheld__is_withheld_too(world: World) -> None:

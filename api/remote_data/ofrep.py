@@ -13,13 +13,14 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from cachetools import LRUCache, cached
+from psycopg.errors import QueryCanceled
 
 from api.events.refusal import Refusal
 from api.http.access import AccessCheck
 from api.http.batching import PendingCall, RequestBatcher
 from api.http.bodies import BodyTooLargeError, UndecodableBodyError
 from api.http.credentials import SiteAccess, check_authorization, find_site, require_scope, unauthorized
-from api.http.database import fetch_all, once
+from api.http.database import DatabaseDownError, fetch_all, once
 from api.http.endpoint import Endpoint, Request, Response
 from api.http.threads import LIGHT_BYTES, LIGHT_ROWS, compute_for
 from api.models import Scope
@@ -323,10 +324,17 @@ def describe(key: str, found: Evaluation) -> dict[str, Any]:
 
 
 def _fetch(calls: Sequence[PendingCall[Visitor, Sequence[tuple[int, str, str]]]]) -> None:
+    """Read for each of these requests. One whose statement takes too long, or fails, fails no other."""
     for call in calls:
-        if not call.is_abandoned:
-            visitor = call.argument
-            call.resolve(fetch_all(READ, {"site": visitor.site_id, "codes": list(visitor.codes)}))
+        if call.is_abandoned:
+            continue
+        site_id, codes = call.argument
+        try:
+            call.resolve(fetch_all(READ, {"site": site_id, "codes": list(codes)}))
+        except Exception as error:
+            if isinstance(error, DatabaseDownError) and not isinstance(error.__cause__, QueryCanceled):
+                raise
+            call.reject(error)
 
 
 @once

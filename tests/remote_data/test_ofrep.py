@@ -10,9 +10,11 @@ import pytest
 
 from api.http.credentials import encode_api_key
 from api.ingest.provisioning import create_site
+from api.remote_data import ofrep
 from api.remote_data.flag_import import import_file
 from cohorts.models import CustomData
 from goals.models import Conversion, Goal
+from tests.support.asgi import pending
 from tests.support.people import audience
 from tests.support.sdk import conversion, custom_data, send_lines
 from tests.support.sdk_file import FILE, change
@@ -175,6 +177,14 @@ def test_flags__of_a_mutually_exclusive_group__are_on_one_at_a_time(world: World
     found = {variant(world, targetingKey=f"v{number}") for number in range(20)}
 
     assert found == {"on", "off"}
+
+
+def test_read__that_fails__fails_no_other_of_its_batch(world: World) -> None:
+    calls = [pending(ofrep.Visitor(world.site.pk, (code,))) for code in ("v\0", "v1")]
+
+    ofrep._fetch(calls)
+
+    assert [call.error is None for call in calls] == [False, True]
 
 
 def test_targeting_key__with_a_null_character__is_read_as_it_is_stored(world: World) -> None:

@@ -11,13 +11,17 @@ from typing import Final, NamedTuple
 import msgspec
 from django.db import connection
 
-MOST_LATEST: Final = 1_000  # conversions that are read of a visitor code
+MOST_LATEST: Final = 1_000  # conversions that are read of a visitor code on a goal
 
 # The goals asked for and those merged into them, each with the goals for which it counts.
 COUNTED: Final = """
     SELECT g.id, ARRAY[g.id, g.counts_for_id] AS counts_for FROM goals_goal g
      WHERE g.site_id = %(site)b AND g.deleted_at IS NULL
        AND (g.id = ANY(%(goals)b::bigint[]) OR g.counts_for_id = ANY(%(goals)b::bigint[]))
+"""
+# A subquery of no other row, so that it runs once. Deleted goals are few, because their rows are purged.
+IS_LIVE: Final = """
+    c.goal_id <> ALL (ARRAY(SELECT g.id FROM goals_goal g WHERE g.site_id = %(site)b AND g.deleted_at IS NOT NULL))
 """
 
 
@@ -39,7 +43,6 @@ class LatestConversion(NamedTuple):
     at: datetime
     revenue: Decimal | None
     currency: str | None
-    source_id: int | None
 
 
 def find_counted_goals(site_id: int, goal_ids: Collection[int]) -> list[int]:
@@ -71,51 +74,61 @@ def load_totals(site_id: int, codes: Collection[str], goal_ids: Collection[int])
 
 
 def load_latest(
-    site_id: int, codes: Collection[str], goal_ids: Collection[int] | None, *, since: datetime | None
+    site_id: int, codes: Collection[str], goal_ids: Collection[int], *, since: datetime
 ) -> list[LatestConversion]:
-    """Return the latest conversions of these visitor codes on these goals, or on all. One query.
+    """Return the latest conversions of these visitor codes on these goals after a time. One query.
 
-    Of each code the latest 1,000 since a time are read.
+    Of each code and goal the latest 1,000 are read, of equal times the same ones in any order of events.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             WITH counted AS MATERIALIZED ({COUNTED})
-            SELECT code.code, counted.counts_for, its.occurred_at, its.revenue, its.currency, its.source_id
+            SELECT code.code, counted.counts_for, its.*
               FROM unnest(%(codes)b::text[]) AS code (code)
+             CROSS JOIN counted
              CROSS JOIN LATERAL (
-                SELECT c.goal_id, c.occurred_at, c.revenue, c.currency, c.source_id FROM goals_conversion c
-                 WHERE c.site_id = %(site)b AND c.visitor_code = code.code
-                   AND c.occurred_at > coalesce(%(since)b::timestamptz, '-infinity')
-                 ORDER BY c.occurred_at DESC, c.id DESC LIMIT {MOST_LATEST}
+                SELECT c.occurred_at, c.revenue, c.currency FROM goals_conversion c
+                 WHERE c.site_id = %(site)b AND c.visitor_code = code.code AND c.goal_id = counted.id
+                   AND c.occurred_at > %(since)b
+                 ORDER BY c.occurred_at DESC, c.message_key DESC LIMIT {MOST_LATEST}
              ) AS its
-              LEFT JOIN counted ON counted.id = its.goal_id
-             WHERE counted.id IS NOT NULL OR %(all)b
             """,
-            {
-                "site": site_id,
-                "codes": list(codes),
-                "goals": list(goal_ids or ()),
-                "all": goal_ids is None,
-                "since": since,
-            },
+            {"site": site_id, "codes": list(codes), "goals": list(goal_ids), "since": since},
         )
-        return [LatestConversion(code, goals or [], *rest) for code, goals, *rest in cursor.fetchall()]
+        return list(map(LatestConversion._make, cursor.fetchall()))
+
+
+def load_sources(site_id: int, codes: Collection[str]) -> dict[str, list[int]]:
+    """Return the sources of all conversions of each visitor code. One query, which reads each of them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT code.code, array_agg(DISTINCT c.source_id)
+              FROM unnest(%(codes)b::text[]) AS code (code), goals_conversion c
+             WHERE c.site_id = %(site)b AND c.visitor_code = code.code AND c.source_id IS NOT NULL AND {IS_LIVE}
+             GROUP BY code.code
+            """,
+            {"site": site_id, "codes": list(codes)},
+        )
+        return dict(cursor.fetchall())
 
 
 def load_seen(site_id: int, codes: Collection[str]) -> dict[str, tuple[datetime, datetime]]:
     """Return the times of the first and last conversion of each visitor code. One query, by the index."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             SELECT code.code, first.occurred_at, last.occurred_at
               FROM unnest(%(codes)b::text[]) AS code (code)
              CROSS JOIN LATERAL (
-                SELECT occurred_at FROM goals_conversion c WHERE c.site_id = %(site)b AND c.visitor_code = code.code
+                SELECT occurred_at FROM goals_conversion c
+                 WHERE c.site_id = %(site)b AND c.visitor_code = code.code AND {IS_LIVE}
                  ORDER BY occurred_at, id LIMIT 1
              ) AS first
              CROSS JOIN LATERAL (
-                SELECT occurred_at FROM goals_conversion c WHERE c.site_id = %(site)b AND c.visitor_code = code.code
+                SELECT occurred_at FROM goals_conversion c
+                 WHERE c.site_id = %(site)b AND c.visitor_code = code.code AND {IS_LIVE}
                  ORDER BY occurred_at DESC, id DESC LIMIT 1
              ) AS last
             """,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 
+from api.digest import segments
 from api.http.wording import count_of
 from api.models import GoalsChange, Site
 from api.models.audit import write_audit
@@ -166,12 +167,18 @@ def _next_ids(change: GoalsChange) -> list[int]:
     return ids
 
 
+def _delete(site_id: int, ids: Sequence[int], now: datetime) -> int:
+    deleted = bulk_changes.delete(site_id, ids, now=now)
+    segments.note_deletion_of_goals(site_id)
+    return deleted
+
+
 STEPS: Final[Mapping[str, Callable[[GoalsChange, Sequence[int], datetime], int]]] = MappingProxyType(
     {
         Action.TAG: lambda change, ids, _: bulk_changes.tag(change.site_id, ids, change.tag),
         Action.UNTAG: lambda change, ids, _: bulk_changes.untag(change.site_id, ids, change.tag),
         Action.ARCHIVE: lambda change, ids, now: bulk_changes.archive(change.site_id, ids, now=now),
         Action.RESTORE: lambda change, ids, now: bulk_changes.restore(change.site_id, ids, now=now),
-        Action.DELETE: lambda change, ids, now: bulk_changes.delete(change.site_id, ids, now=now),
+        Action.DELETE: lambda change, ids, now: _delete(change.site_id, ids, now),
     }
 )

@@ -19,7 +19,7 @@ from cohorts.models import Identity
 from cohorts.people import BatchOutcome
 from cohorts.segment_tables import Segment
 from cohorts.segments import membership, upkeep
-from cohorts.segments.conditions import GroupTraitCondition, flatten
+from cohorts.segments.conditions import CompiledSegment, GroupTraitCondition, flatten
 from cohorts.segments.facts import ConvertedGoal, GoalConversion, OutsideFacts
 from cohorts.segments.membership import SiteSegments
 from cohorts.segments.needs import SegmentNeeds
@@ -198,10 +198,22 @@ def tend(*, now: datetime, until: float) -> None:
                 pass
 
 
+def note_deletion_of_goals(site_id: int) -> None:
+    """Sweep the segments for which conversions of deleted goals counted. Call it in the transaction of the deletion."""
+    segments = membership.read_segments(site_id)
+    ordered = segments.ordered if segments else ()
+    upkeep.note_segments(site_id, [each.id for each in ordered if SegmentNeeds.of([each]).any_conversion])
+    _note_goals_of(site_id, ordered)
+
+
 def note_goals(site_id: int) -> None:
     """Sweep the segments for which other goals count than before, because goals were merged or deleted."""
     segments = membership.read_segments(site_id)
-    for segment in segments.ordered if segments else ():
+    _note_goals_of(site_id, segments.ordered if segments else ())
+
+
+def _note_goals_of(site_id: int, segments: Sequence[CompiledSegment]) -> None:
+    for segment in segments:
         goals = SegmentNeeds.of([segment]).goals
         if goals:
             upkeep.note_counted_goals(site_id, {segment.id: by_visitor.find_counted_goals(site_id, goals)})
@@ -253,8 +265,10 @@ def load_outside(
     outside = defaultdict[IdentityKey, _Outside](_Outside)
     if needs.goals:
         _add_totals(site_id, owners, needs.goals, outside)
-    if needs.sources or needs.period is not None:
-        _add_latest(site_id, owners, needs, outside, now)
+    if needs.period is not None:
+        _add_latest(site_id, owners, needs.goals, outside, since=now - timedelta(days=needs.period))
+    if needs.sources:
+        _add_sources(site_id, owners, outside)
     if needs.seen:
         for code, times in by_visitor.load_seen(site_id, owners).items():
             for root in owners[code]:
@@ -278,20 +292,24 @@ def _add_totals(
                     sums.revenue[currency] += Decimal(amount)
 
 
+def _add_sources(
+    site_id: int, owners: Mapping[str, Sequence[IdentityKey]], outside: defaultdict[IdentityKey, _Outside]
+) -> None:
+    for code, sources in by_visitor.load_sources(site_id, owners).items():
+        for root in owners[code]:
+            outside[root].sources.update(sources)
+
+
 def _add_latest(
     site_id: int,
     owners: Mapping[str, Sequence[IdentityKey]],
-    needs: SegmentNeeds,
+    goals: Collection[int],
     outside: defaultdict[IdentityKey, _Outside],
-    now: datetime,
+    *,
+    since: datetime,
 ) -> None:
-    since = None if needs.sources or needs.period is None else now - timedelta(days=needs.period)
-    latest = by_visitor.load_latest(site_id, owners, None if needs.sources else needs.goals, since=since)
-    for conversion in latest:
-        for root in owners[conversion.code]:
-            if conversion.source_id is not None:
-                outside[root].sources.add(conversion.source_id)
-            for goal in conversion.goals:
-                if goal in needs.goals and goal is not None:
-                    fact = GoalConversion(conversion.at, conversion.revenue, conversion.currency)
-                    outside[root].goals[goal].latest.append(fact)
+    for conversion in by_visitor.load_latest(site_id, owners, goals, since=since):
+        fact = GoalConversion(conversion.at, conversion.revenue, conversion.currency)
+        for root, goal in product(owners[conversion.code], conversion.goals):
+            if goal in goals and goal is not None:
+                outside[root].goals[goal].latest.append(fact)

@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from api.digest import segments
 from api.events.refusal import Refusal
 from api.models.audit import audit_values, write_audit
 from api.rest import idempotency
@@ -123,6 +124,7 @@ class Goals(ViewSet):
         goal = find_goal(request, goal_id)
         with transaction.atomic():
             catalogue.delete_goal(goal, now=timezone.now())
+            segments.note_deletion_of_goals(goal.site_id)
             write_audit(caller_of(request).name, goal.site, f"Deleted the goal {goal_id}", edited(shape(goal)), None)
         return Response(status=HTTPStatus.NO_CONTENT)
 

@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
+from api.digest import segments
 from api.http.wording import count_of
 from api.models import Role, Site
 from api.models.audit import audit_values, write_audit
@@ -185,6 +186,7 @@ def delete_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseB
         with transaction.atomic():
             before = read_values(goal)
             catalogue.delete_goal(goal, now=timezone.now())
+            segments.note_deletion_of_goals(site.pk)
             write_audit(request.user, site, f"Deleted the goal {goal.pk}", before, None)
         messages.success(request, f"Goal {goal.name} deleted.")
         return redirect("pages:goals", site.sitecode)

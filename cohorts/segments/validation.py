@@ -129,7 +129,7 @@ def _check(condition: Condition, known: KnownReferences) -> Iterator[ConditionFa
         case SeenCondition():
             yield from _check_test(condition.test)
         case VisitsCondition():
-            yield from _check_test(condition.test)
+            yield ConditionFault(".on", "Segments cannot ask for the number of visits yet. Remove this condition.")
         case SourceCondition():
             if condition.source not in known.sources:
                 yield ConditionFault(".source", f"The site has no source with the id {condition.source}.")

@@ -224,10 +224,15 @@ def note_counted_goals(site_id: int, goals: Mapping[int, Sequence[int]]) -> None
 
 def prune_changes(site_id: int, *, before: datetime, limit: int) -> bool:
     """Delete entries into and exits from segments before a time. Return True if more may be left."""
-    old = SegmentChange.objects.filter(site_id=site_id, at__lt=before)
-    ids = list(old.values_list("id", flat=True)[:limit])
-    SegmentChange.objects.filter(site_id=site_id, id__in=ids).delete()
-    return len(ids) == limit
+    # Segment by segment, because the index of times begins with the segment.
+    for segment_id in Segment.objects.filter(site_id=site_id).values_list("id", flat=True):
+        old = SegmentChange.objects.filter(site_id=site_id, segment_id=segment_id, at__lt=before).order_by("at")
+        ids = list(old.values_list("id", flat=True)[:limit])
+        if ids:
+            SegmentChange.objects.filter(site_id=site_id, id__in=ids).delete()
+        if len(ids) == limit:
+            return True
+    return False
 
 
 def next_identities(site_id: int, after: IdentityKey | None, limit: int) -> list[tuple[int, IdentityKey]]:

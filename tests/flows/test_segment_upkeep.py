@@ -7,15 +7,16 @@ from threading import Event
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from api.checks.run import run_check
 from api.digest import segments
 from api.ingest.provisioning import create_site
 from cohorts.models import Identity
-from cohorts.segment_tables import Segment, SegmentMember, SegmentRecheck
+from cohorts.segment_tables import Segment, SegmentChange, SegmentMember, SegmentRecheck
 from cohorts.segments import upkeep
 from tests.support.segments import CHECK, LONG_AGO, assert_exact, keep_up, make_segment, members
-from tests.world import World
+from tests.world import START, World
 
 PRO = {"on": "trait", "path": ["plan"], "test": {"type": "text", "texts": ["pro"]}}
 
@@ -135,3 +136,19 @@ def test_sweep__of_a_device_at_which_a_membership_was_left__removes_it(
 
     assert members(segment) == set()
     assert_exact(world)
+
+
+def test_changes__that_are_old__are_deleted_by_the_index_of_each_segment(world: World) -> None:
+    for name in ("a", "b"):
+        segment = make_segment(world.site, [PRO], name=name)
+        for at in (LONG_AGO, LONG_AGO, START):
+            SegmentChange.objects.create(site=world.site, segment=segment, identity_id=1, at=at, is_member=True)
+
+    with CaptureQueriesContext(connection) as queries:
+        while upkeep.prune_changes(world.site.pk, before=START, limit=2):
+            pass
+
+    assert list(SegmentChange.objects.values_list("at", flat=True)) == [START, START]
+    reads = [each["sql"] for each in queries if each["sql"].startswith('SELECT "cohorts_segmentchange"')]
+    assert reads
+    assert all('"segment_id" =' in sql for sql in reads)

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from cachetools import LRUCache
 
-from api.events.sdk_facts import CustomDataFact, ExposureFact, GeolocationFact, SdkFact, StaticDataFact
+from api.events.sdk_facts import CustomDataFact, ExposureFact, GeolocationFact, StaticDataFact
 from api.events.sdk_lines import SdkLine
 from api.http.batching import PendingCall, RequestBatcher
 from api.http.database import fetch_all, once
@@ -31,8 +31,9 @@ MOST_PENDING: Final = 200  # messages of a site in which pending custom data is 
 
 # The kinds of rows of a visitor, beside those of the types of facts (goals.visit_models).
 OWNER, ACTIVITY, EXPOSURE, PENDING = 0, 5, 6, 7
-# Rows of each visitor: its latest stretch of activity (5), and the newest facts of the types 2 to 4. Row 0 says that it
-# belongs to a user, 6 that it saw a variation, 7 that custom data of the site may wait for the digest.
+# Rows of each visitor: its latest stretch of activity (5), and the newest facts of the types 2 to 4. Row 0 has the user
+# to whom it belongs, 6 says that it saw a variation, 7 that messages of the site wait for the digest or failed. Its
+# position is 1 if they may be custom data.
 READ: Final = f"""
 WITH asked AS MATERIALIZED (
     SELECT * FROM unnest(%(codes)b::text[], %(users)b::bool[], %(custom)b::bool[]) WITH ORDINALITY
@@ -53,10 +54,10 @@ SELECT a.place, t.type, f.occurred_at, f.occurred_at, f.position, f.fact::text
      ORDER BY f.occurred_at DESC, f.position DESC, f.message_id DESC LIMIT t.most
  ) AS f
  UNION ALL
-SELECT a.place, 0, NULL, NULL, 0, '' FROM asked a CROSS JOIN LATERAL (
-    SELECT i.registers ? 'user' AS has_owner FROM cohorts_identity i
+SELECT a.place, 0, NULL, NULL, 0, coalesce(its.registers #>> '{{user,3}}', '') FROM asked a CROSS JOIN LATERAL (
+    SELECT i.registers FROM cohorts_identity i
      WHERE i.site_id = %(site)b AND i.kind = 2 AND i.value = a.code AND a.has_custom AND NOT a.is_user OFFSET 0
-) AS its WHERE its.has_owner
+) AS its WHERE its.registers ?| array['user', 'anonymous']
  UNION ALL
 SELECT s.place, 6, NULL, NULL, 0, ''
   FROM unnest(%(seen_codes)b::text[], %(seen_users)b::bool[], %(experiments)b::bigint[], %(variations)b::bigint[])
@@ -67,13 +68,23 @@ SELECT s.place, 6, NULL, NULL, 0, ''
        AND e.experiment_id = s.experiment AND e.variation_id = s.variation OFFSET 0
  ) AS e
  UNION ALL
-SELECT 0, 7, NULL, NULL, 0, '' FROM (
+SELECT 0, 7, NULL, NULL, (pending.messages >= {MOST_PENDING} OR pending.has_custom)::int, '' FROM (
     SELECT count(*) AS messages, bool_or(p.type = 'custom_data') AS has_custom FROM (
         SELECT m.type FROM api_message m
          WHERE m.site_id = %(site)b AND m.status = 'pending' AND (SELECT bool_or(has_custom) FROM asked)
          ORDER BY m.id LIMIT {MOST_PENDING}
     ) AS p
-) AS pending WHERE pending.messages >= {MOST_PENDING} OR pending.has_custom
+) AS pending WHERE pending.messages > 0
+ UNION ALL
+SELECT 0, 7, NULL, NULL, 1, '' FROM (
+    SELECT count(*) AS messages, bool_or(f.type = 'custom_data') AS has_custom
+      FROM (VALUES ('failed'), ('rejected')) AS s (status) CROSS JOIN LATERAL (
+        SELECT m.type, m.received_at FROM api_message m
+         WHERE m.site_id = %(site)b AND m.status = s.status AND m.status IN ('rejected', 'failed')
+           AND (SELECT bool_or(has_custom) FROM asked)
+         ORDER BY m.id DESC LIMIT {MOST_PENDING}
+    ) AS f WHERE f.received_at > now() - %(gap)b
+) AS unread WHERE unread.messages >= {MOST_PENDING} OR unread.has_custom
 """
 
 
@@ -95,11 +106,13 @@ class VisitorState:
     custom_data: dict[int, dict[str, Any]] = field(default_factory=dict)  # the last event of each index
     exposures: set[tuple[int, int]] = field(default_factory=set)  # of all visits
     at: datetime | None = None  # of the newest of static data and geolocation
-    has_owner: bool = False
+    owner: str | None = None  # the user of a visitor code; empty if only an anonymous id is known
+    has_pending: bool = False  # a message of the site
     has_pending_custom_data: bool = False
 
-    def repeats(self, fact: SdkFact) -> bool:
-        """Return True if a fact says nothing new; otherwise note what it says."""
+    def repeats(self, line: SdkLine) -> bool:
+        """Return True if a line says nothing new; otherwise note what it says."""
+        fact = line.fact
         if isinstance(fact, ExposureFact):
             key = (fact.id, fact.variation_id)
             is_known = key in self.exposures
@@ -112,7 +125,9 @@ class VisitorState:
             case GeolocationFact():
                 is_known = said == self.geolocation
             case CustomDataFact():
-                is_known = said == self.custom_data.get(fact.index) and self._is_replaced_only_here(fact)
+                is_known = said == self.custom_data.get(fact.index) and self._is_replaced_only_here(fact, line)
+                if line.user is not None:
+                    self.owner = line.user  # after this line
             case _:
                 return False
         self.note(VisitFact.Type[fact.type.upper()], said)
@@ -128,13 +143,16 @@ class VisitorState:
             case Type.CUSTOM_DATA:
                 self.custom_data[said.get("index", 0)] = said
 
-    def _is_replaced_only_here(self, fact: CustomDataFact) -> bool:
-        """Return True if no other event may have changed the values meanwhile.
+    def _is_replaced_only_here(self, fact: CustomDataFact, line: SdkLine) -> bool:
+        """Return True if no other event may have changed the values or the user of the visitor code meanwhile.
 
         A later event of another device of the user would win. The mapping itself is the same on each device.
         """
-        is_alone = fact.mapping_identifier or not self.has_owner
-        return fact.overwrite and is_alone and not self.has_pending_custom_data
+        if not fact.overwrite or line.visitor_code is None or self.has_pending_custom_data:
+            return False
+        if fact.mapping_identifier:
+            return self.owner == line.user and not self.has_pending
+        return self.owner is None and line.user is None
 
 
 class StateRow(NamedTuple):
@@ -161,9 +179,7 @@ async def drop_known(site_id: int, lines: Sequence[SdkLine], *, now: datetime) -
         rows |= await batcher().call(tuple(asked[start : start + MOST_VISITORS]), timeout=PATIENCE)
     states = {each.holder: _make_state(each, rows[each], now=now) for each in asked}
     return [
-        line
-        for line in lines
-        if not isinstance(line.fact, REPEATABLE) or not states[holder_of(line)].repeats(line.fact)
+        line for line in lines if not isinstance(line.fact, REPEATABLE) or not states[holder_of(line)].repeats(line)
     ]
 
 
@@ -176,7 +192,7 @@ def remember(site_id: int, lines: Iterable[SdkLine], *, now: datetime) -> None:
             state = memory.get(key)
             if state is None or state.at is None or now - state.at >= VISIT_GAP:
                 state = memory[key] = VisitorState()
-            state.repeats(line.fact)
+            state.repeats(line)
             state.at = now
 
 
@@ -201,8 +217,9 @@ def _make_state(asked: AskedState, rows: Sequence[StateRow], *, now: datetime) -
     kinds = {row.kind for row in rows}
     state = VisitorState(
         exposures={row.exposure for row in rows if row.exposure is not None},
-        has_owner=OWNER in kinds,
-        has_pending_custom_data=PENDING in kinds,
+        owner=next((row.fact for row in rows if row.kind == OWNER), None),
+        has_pending=PENDING in kinds,
+        has_pending_custom_data=any(row.kind == PENDING and row.position for row in rows),
     )
     written = [Stretch(row.started_at, row.last_at) for row in rows if row.kind == ACTIVITY]
     visits = join_stretches([*written, *activity_buffer().find(asked.site_id, asked.holder)])
@@ -238,6 +255,7 @@ def _read(site_id: int, asked: Sequence[AskedState]) -> StateRows:
     found: dict[int, list[StateRow]] = {place: [] for place in range(1, len(asked) + 1)}
     parameters = {
         "site": site_id,
+        "gap": VISIT_GAP,
         "codes": [each.holder.visitor_code for each in asked],
         "users": [each.holder.is_user for each in asked],
         "custom": [each.has_custom_data for each in asked],

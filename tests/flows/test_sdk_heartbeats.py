@@ -13,6 +13,8 @@ from api.http.database import connect
 from api.ingest.known_facts import last_facts
 from api.ingest.visit_activity import activity_buffer
 from api.models import Message
+from cohorts.custom_values import read_custom_values
+from cohorts.models import Identity
 from goals.models import Goal
 from goals.visit_models import VisitActivity, VisitFact
 from tests.support.sdk import conversion, custom_data, line, post_lines, send_lines
@@ -145,6 +147,48 @@ def test_custom_data__that_is_known__is_no_message_unless_it_may_have_changed(wo
 def test_custom_data__of_a_user_with_another_device__is_stored_again(world: World) -> None:
     send_lines(world, custom_data(3, "known-1", mappingIdentifier=True), custom_data(1, "a"))
     send_lines(world, custom_data(3, "known-1", mappingIdentifier=True), custom_data(1, "a"))
+
+    assert stored() == ["custom_data"] * 3
+
+
+def test_custom_data__of_a_user_that_a_device_changed__is_stored_again(world: World) -> None:
+    of_user = custom_data(1, "a", visitor=None, mappingValue="known-1")
+    send_lines(world, custom_data(3, "known-1", mappingIdentifier=True), of_user)
+    send_lines(world, custom_data(1, "b"))
+
+    send_lines(world, custom_data(1, "a", visitor=None, mappingValue="known-1"))
+
+    assert stored() == ["custom_data"] * 4
+    assert read_custom_values(Identity.objects.get(value="known-1").registers)[1] == {"a": 1}
+
+
+def test_mapping__of_a_visitor_code_that_changed_hands__is_stored_again(world: World) -> None:
+    def give_to_bob() -> None:
+        event = world.event(userId="bob", kameleoonVisitorCode="v1", timestamp=datetime.now(UTC).isoformat())
+        assert world.post(event).status_code == 200
+
+    mapping = {"mappingIdentifier": True}
+    send_lines(world, custom_data(3, "ada", **mapping))
+    give_to_bob()  # waits for the digest
+    send_lines(world, custom_data(3, "ada", **mapping))
+    assert stored().count("custom_data") == 2
+    give_to_bob()
+    world.digest()
+    assert Identity.objects.get(value="v1").registers["user"][3] == "bob"
+
+    send_lines(world, custom_data(3, "ada", **mapping), custom_data(3, "ada", **mapping))
+
+    assert stored().count("custom_data") == 3
+    assert Identity.objects.get(value="v1").registers["user"][3] == "ada"
+
+
+@pytest.mark.parametrize("status", ["failed", "rejected"])
+def test_custom_data__after_a_change_that_failed__is_stored_again(world: World, status: str) -> None:
+    send_lines(world, custom_data(1, "a"))
+    post_lines(world, custom_data(1, "b"))
+    Message.objects.filter(status="pending").update(status=status)
+
+    send_lines(world, custom_data(1, "a"))
 
     assert stored() == ["custom_data"] * 3
 

@@ -167,7 +167,7 @@ def test_mapping__of_a_visitor_code_that_changed_hands__is_stored_again(world: W
         event = world.event(userId="bob", kameleoonVisitorCode="v1", timestamp=datetime.now(UTC).isoformat())
         assert world.post(event).status_code == 200
 
-    mapping = {"mappingIdentifier": True}
+    mapping: dict[str, Any] = {"mappingIdentifier": True}
     send_lines(world, custom_data(3, "ada", **mapping))
     give_to_bob()  # waits for the digest
     send_lines(world, custom_data(3, "ada", **mapping))

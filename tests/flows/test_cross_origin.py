@@ -25,7 +25,7 @@ from tests.world import SITECODE, World
 ORIGIN = {"origin": "https://shop.example"}
 # Nothing of them is for a page: they give keys out, or answer operators.
 CLOSED = {"/segmentio/getapikey", "/oauth/token", "/health/live", "/health/ready"}
-BELOW = ["/v1/projects/x/settings", "/v1/nothing", "/map/nothing", "/visit/visitor", "/nothing", "/admins"]
+BELOW = ["/v1/projects/x/settings", "/v1/nothing", "/map/nothing", "/visit/nothing", "/nothing", "/admins"]
 OPEN = sorted({*ENDPOINTS, *BELOW} - CLOSED)
 FOR_PEOPLE = [
     "/",
@@ -141,7 +141,7 @@ def test_preflight__of_anything__answers_with_what_a_header_may_hold(names: str,
         ("GET", f"/map/map?siteCode={SITECODE}&key=common", 401),  # the write key is no token
         ("POST", "/map/map", 405),
         ("GET", "/map/nothing", 404),
-        ("GET", "/visit/visitor", 404),
+        ("GET", "/visit/nothing", 404),
         ("GET", "/v1/track/more", 404),
     ],
 )

@@ -8,7 +8,18 @@ from django.conf import settings
 
 from tests.support.throwaway_copy import Copy
 
-PARTS = ("api", "goals", "cohorts", "manage.py", "names.py", "locks.py", "times.py", "site_rows.py", "sessions.py")
+PARTS = (
+    "api",
+    "goals",
+    "cohorts",
+    "manage.py",
+    "names.py",
+    "locks.py",
+    "times.py",
+    "arrays.py",
+    "site_rows.py",
+    "sessions.py",
+)
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 """`/api/sites/{sitecode}/credentials`: create, rotate, revoke. A secret is shown once."""
 # ruff: noqa: N815 - the names are the wire's
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from django.db import transaction
 from django.utils import timezone
@@ -15,15 +15,23 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from api.events.refusal import Refusal
 from api.http.credentials import encode_api_key
 from api.ingest import provisioning
-from api.models import Credential, Scope, Site, TokenScope
+from api.models import Credential, Role, Scope, Site, TokenScope
 from api.models.audit import write_audits
+from api.models.keys import SCOPES_OF_ROLE
 from api.rest import idempotency
 from api.rest.access import caller_of, open_site
 from api.rest.schema import answers
 
 MOST_OVERLAP = 720  # hours, as on the page
+# What a caller must have to give a credential this scope. Whoever has `admin` may make write keys, which send too.
+NEEDED: Final[Mapping[str, Collection[TokenScope]]] = {
+    Scope.SEND: (),
+    Scope.READ: (TokenScope.READ_PERSONAL,),
+    Scope.MANAGE: SCOPES_OF_ROLE[Role.OWNER],
+}
 
 
 @extend_schema_serializer(component_name="Credential")
@@ -102,6 +110,7 @@ class Credentials(ViewSet):
         site = open_site(request, sitecode=sitecode)
         new = CredentialToCreate(data=request.data)
         new.is_valid(raise_exception=True)
+        require_own_scopes(request, new.validated_data["scopes"])
 
         def create(secret: str) -> Mapping[str, Any]:
             credential = provisioning.create_credential([site], secret=secret, **new.validated_data).credential
@@ -121,6 +130,7 @@ class Credentials(ViewSet):
         credential = find_credential(request, open_site(request, sitecode=sitecode), credential_id)
         change = CredentialChange(data=request.data)
         change.is_valid(raise_exception=True)
+        require_own_scopes(request, change.validated_data["scopes"])
         before = credential.scopes
         with transaction.atomic():
             provisioning.change_scopes(credential, change.validated_data["scopes"])
@@ -141,6 +151,7 @@ class Credentials(ViewSet):
         credential = find_credential(request, site, credential_id)
         rotation = SecretRotation(data=request.data)
         rotation.is_valid(raise_exception=True)
+        require_own_scopes(request, credential.scopes)
         hours = rotation.validated_data["overlapHours"]
 
         def create(secret: str) -> Mapping[str, Any]:
@@ -169,6 +180,20 @@ def find_credential(request: Request, site: Site, credential_id: int) -> Credent
     if credential is None or not {one.pk for one in credential.sites.all()} <= caller_of(request).site_ids:
         raise NotFound
     return credential
+
+
+def require_own_scopes(request: Request, scopes: Collection[str]) -> None:
+    """Raise Refusal (403) if a credential with these scopes could do more than the caller."""
+    own = caller_of(request).scopes
+    for scope in scopes:
+        missing = [needed.value for needed in NEEDED[scope] if needed not in own]
+        if missing:
+            raise Refusal(
+                HTTPStatus.FORBIDDEN,
+                "insufficient_scope",
+                f"A credential with the scope `{scope}` could do more than your token, which lacks "
+                f"{', '.join(f'`{name}`' for name in missing)}. Nothing was changed.",
+            )
 
 
 def note(

@@ -12,7 +12,7 @@ from api.events.refusal import Refusal
 from api.http.credentials import check_secret, clear_lookups, encode_api_key
 from api.http.tokens import make_token
 from api.ingest.provisioning import create_site
-from api.models import AuditEntry, Credential, ManagementToken, Membership
+from api.models import AuditEntry, Credential, ManagementToken, Membership, TokenScope
 from tests.support.management_api import Caller, body, message, refusal
 from tests.support.rest_access import holder_of
 from tests.world import SITECODE, World, owner_of
@@ -105,6 +105,24 @@ def test_credential__that_opens_a_site_of_others__cannot_be_changed_here(world: 
         ("DELETE", "", None),
     ):
         assert refusal(owner.ask(method, f"{PATH}/{shared.pk}{path}", content)) == (404, "not_found")
+
+
+@pytest.mark.parametrize("scope", ["read", "manage"])
+def test_credential__that_could_do_more_than_the_token__is_refused(world: World, owner: Caller, scope: str) -> None:
+    made = body(create(owner, scopes=[scope]))
+    only_admin = holder_of(world, TokenScope.ADMIN)
+
+    for method, path, content in (
+        ("POST", PATH, {"name": "More", "scopes": ["send", scope]}),
+        ("PATCH", f"{PATH}/{made['id']}", {"scopes": [scope]}),
+        ("POST", f"{PATH}/{made['id']}/secret", {}),
+    ):
+        assert refusal(only_admin.ask(method, path, content)) == (403, "insufficient_scope")
+
+    assert opens(made["clientId"], made["secret"])
+    assert Credential.objects.count() == 2
+    assert create(only_admin, scopes=["send"]).status_code == 201
+    assert only_admin.patch(f"{PATH}/{made['id']}", {"scopes": ["send"]}).status_code == 200
 
 
 # Members

@@ -14,7 +14,7 @@ from cohorts.models import CustomData
 Filling = CustomData.Filling
 DOT: Final = re.compile(r"(?<!\\)\.")
 MOST_DEFINITIONS: Final = 255  # of a site, as at Kameleoon
-LARGEST_INDEX: Final = 100_000
+LARGEST_INDEX: Final = 32_767  # of lines and of definitions
 SEGMENT_ID: Final = re.compile(r"[1-9][0-9]{0,17}")
 # Values of these come from Goalpost, in one type and format each. A trait may have any.
 SHAPES: Final = {

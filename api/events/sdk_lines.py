@@ -30,6 +30,7 @@ from api.events.sdk_facts import (
 )
 from api.events.splitting import split_array
 from cohorts import ids
+from cohorts.custom_data import LARGEST_INDEX
 
 LINE_BYTES: Final = 1_048_576
 MOST_LINES: Final = 30_000  # of a body. The Python SDK sends 2.5 MB at most, and no line of it has less than 90 bytes
@@ -38,7 +39,6 @@ NONCE: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 INTEGER: Final = re.compile(r"-?\d{1,18}", re.ASCII)
 JSON_NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 NUMBER_LENGTH: Final = 40  # characters of a number
-MOST_INDEX: Final = 32_767
 MOST_REFERRERS: Final = 100
 DEVICES: Final = ("PHONE", "TABLET", "DESKTOP")
 USER_AGENT: Final = "userAgent="
@@ -217,8 +217,8 @@ def _read_conversion(parameters: Parameters) -> SdkFact:
 
 def _read_custom_data(parameters: Parameters) -> SdkFact:
     index = _require_integer(parameters, "index")
-    if not 0 <= index <= MOST_INDEX:
-        raise BadLineError(f"has the index {index}. It is a number from 0 to {MOST_INDEX}")
+    if not 0 <= index <= LARGEST_INDEX:
+        raise BadLineError(f"has the index {index}. It is a number from 0 to {LARGEST_INDEX}")
     values = _json(parameters, "valuesCountMap")
     if not isinstance(values, dict):
         raise BadLineError('has no valuesCountMap. Send a JSON object such as {"value": 1}')

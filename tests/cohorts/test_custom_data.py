@@ -6,7 +6,14 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from api.ingest.provisioning import create_site
-from cohorts.custom_data import MOST_DEFINITIONS, Definition, definition_of, find_problems, parse_trait_path
+from cohorts.custom_data import (
+    LARGEST_INDEX,
+    MOST_DEFINITIONS,
+    Definition,
+    definition_of,
+    find_problems,
+    parse_trait_path,
+)
 from cohorts.models import CustomData
 
 
@@ -18,7 +25,7 @@ def define(**fields: Any) -> Definition:
     "fields",
     [
         {},
-        {"index": 100_000, "type": "COUNT_LIST", "format": "NUMBER", "scope": "PAGE"},
+        {"index": LARGEST_INDEX, "type": "COUNT_LIST", "format": "NUMBER", "scope": "PAGE"},
         {"is_local_only": True},
         {"is_mapping_identifier": True, "scope": "VISIT"},
         {"filled_from": "trait", "filling": r"address.post\.code"},
@@ -35,7 +42,7 @@ def test_problems__of_a_definition_that_can_be_used__are_none(fields: dict[str, 
     ("fields", "wrong"),
     [
         ({"index": 0}, {"index"}),
-        ({"index": 100_001}, {"index"}),
+        ({"index": LARGEST_INDEX + 1}, {"index"}),
         ({"name": " "}, {"name"}),
         ({"name": "a\0b"}, {"name"}),
         (

@@ -19,7 +19,7 @@ from api.rest import idempotency
 from api.rest.access import caller_of, find_in_sites, open_site
 from api.rest.automation.lists import AutomationQuery, Row, named_sites, page_of
 from api.rest.schema import PAGE_HEADERS, answers
-from cohorts.custom_data import Definition, definition_of
+from cohorts.custom_data import LARGEST_INDEX, Definition, definition_of
 from cohorts.models import CustomData
 
 METHODS: Final = ("SDK", "CLIENT", "CUSTOM_CODE", "GTM", "TC", "TEALIUM", "ADOBE_ANALYTICS")
@@ -44,7 +44,10 @@ class CustomDataFields(serializers.Serializer[Any]):
 
     name = serializers.CharField(max_length=255)
     index = serializers.IntegerField(
-        required=False, min_value=1, max_value=100_000, help_text="By which SDKs send it. Default: the next free one."
+        required=False,
+        min_value=1,
+        max_value=LARGEST_INDEX,
+        help_text="By which SDKs send it. Default: the next free one.",
     )
     description = serializers.CharField(required=False, allow_blank=True, max_length=1_000)
     type = serializers.ChoiceField(choices=CustomData.Type.values, required=False)

@@ -26,7 +26,7 @@ from api.rest.access import caller_of, open_site
 from api.rest.schema import answers
 
 MOST_OVERLAP = 720  # hours, as on the page
-# What a caller must have to give a credential this scope. Whoever has `admin` may make write keys, which send too.
+# The scopes that a caller needs to give a credential this one. Whoever has `admin` may make write keys, which send too.
 NEEDED: Final[Mapping[str, Collection[TokenScope]]] = {
     Scope.SEND: (),
     Scope.READ: (TokenScope.READ_PERSONAL,),

@@ -25,7 +25,8 @@ from api.insight.delivery import DeliveryPeriod
 from api.models import Alert, Credential, Erasure, GoalsChange, Message, Rule, Scope, Site
 from api.pages.tables import TABLES
 from api.pages.urls import urlpatterns
-from cohorts.models import Group, Persona
+from cohorts.models import CustomData, Group, Persona
+from goals.flags.models import FeatureFlag
 from goals.models import Conversion, Goal, GoalTotal, Tag
 from tests.pages.catalogue import PAGES
 
@@ -73,6 +74,8 @@ class Facts:
     tag: str
     rule: Rule
     alert: Alert
+    flag: FeatureFlag
+    custom_data: CustomData
     erasure: Erasure
     change: GoalsChange  # of all goals
     sources: list[int]
@@ -105,6 +108,8 @@ def find_facts(site: Site) -> Facts:
         tag=Tag.objects.filter(site=site).exclude(name=site.auto_tag).order_by("pk")[1].name,
         rule=site.rules.order_by("pk")[0],
         alert=site.alerts.order_by("pk")[0],
+        flag=FeatureFlag.objects.filter(site=site).order_by("pk")[0],
+        custom_data=CustomData.objects.filter(site=site).order_by("pk")[0],
         erasure=site.erasures.order_by("pk")[0],
         change=goal_changes.prepare_change(
             site, GoalsChange.Action.DELETE, list(live.values_list("pk", flat=True)), user=users.order_by("pk")[0]
@@ -166,6 +171,8 @@ def pages(site: Site, facts: Facts) -> Iterator[Look]:
     yield from events(look, facts)
     yield look("settings-rule", facts.rule.pk)
     yield look("settings-alert", facts.alert.pk)
+    yield look("settings-flag", facts.flag.pk)
+    yield look("settings-custom-data-edit", facts.custom_data.pk)
     yield look("guide-first-event", facts.sources[1])
     yield look("guide-way", "curl")
 

@@ -138,6 +138,8 @@ def equip(site: "Site") -> list[int]:
     from api.alerts import outbox
     from api.ingest import provisioning
     from api.models import Alert, AlertDelivery, DuplicateSources, Rule, Source
+    from cohorts.models import CustomData
+    from goals.flags.models import FeatureFlag
 
     site.name = "Demo shop"
     site.save(update_fields=["name"])
@@ -162,6 +164,8 @@ def equip(site: "Site") -> list[int]:
         site=site, one=server, other=browser, event_name="Order Completed", count=12, last_seen_at=datetime.now(UTC)
     )
     provisioning.create_credential([site], name="Reports")
+    CustomData.objects.create(site=site, index=1, name="plan")
+    FeatureFlag.objects.create(site=site, key="checkout", document={"featureKey": "checkout", "rules": []})
     return [destination.pk, server.pk, browser.pk, off.pk]
 
 

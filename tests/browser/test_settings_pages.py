@@ -87,7 +87,7 @@ def test_keys__made_renewed_and_revoked__are_told_once_and_open_until_then(shop:
 
     page.get_by_role("link", name="Done").click()
     row = page.get_by_role("row", name="Dashboard")
-    expect(row).to_contain_text("viewer")
+    expect(row).to_contain_text("read")
     assert token not in page.content()
     row.get_by_role("button", name="Revoke Dashboard").click()
     page.get_by_role("button", name="Revoke token").click()

@@ -39,7 +39,7 @@ from tests.world import START
 
 TEMPLATE = "SegmentIO {type} – {name}"
 
-# Pages of a site show keys and counts of sources, figures and tags of goals, receipts of erasures, alerts and running
+# Pages of a site show keys and counts of sources, figures, cancellations and tags of goals, receipts of erasures, alerts and running
 # changes. A person's export holds links and histories; a repeated request shows its stored answer; `doctor` and
 # `verify` report on the rest.
 WITHOUT_TABLE = {
@@ -52,8 +52,8 @@ WITHOUT_TABLE = {
         ),
         "cohorts": "Link PersonaFact SearchText Segment SegmentChange SegmentMember SegmentRecheck",
         "goals": (
-            "Environment Exposure FlagVersion GoalDay GoalTag GoalTotal GoalVisitor ImportedSegment VisitActivity "
-            "VisitFact"
+            "Cancellation Environment Exposure FlagVersion GoalDay GoalTag GoalTotal GoalVisitor ImportedSegment "
+            "VisitActivity VisitFact"
         ),
     }.items()
     for name in names.split()

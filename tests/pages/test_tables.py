@@ -39,9 +39,9 @@ from tests.world import START
 
 TEMPLATE = "SegmentIO {type} – {name}"
 
-# Pages of a site show keys and counts of sources, figures, cancellations and tags of goals, receipts of erasures, alerts and running
-# changes. A person's export holds links and histories; a repeated request shows its stored answer; `doctor` and
-# `verify` report on the rest.
+# Pages of a site show keys and counts of sources, figures, cancellations and tags of goals, receipts of erasures,
+# alerts and running changes. A person's export holds links and histories; a repeated request shows its stored answer;
+# `doctor` and `verify` report on the rest.
 WITHOUT_TABLE = {
     f"{app}.{name}"
     for app, names in {

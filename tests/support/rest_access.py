@@ -11,7 +11,7 @@ import yaml
 from django.contrib.auth.models import User
 
 from api.http.tokens import make_token
-from api.ingest.provisioning import create_source
+from api.ingest.provisioning import create_credential, create_source
 from api.models import Alert, Erasure, Membership, Site, TokenScope
 from api.rest.urls import AUTOMATION_PATHS, PATHS
 from cohorts.models import CustomData
@@ -83,7 +83,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "POST sites/<slug:sitecode>/alerts/<number:alert_id>/test": Operation("admin"),
     "GET sites/<slug:sitecode>/credentials": Operation("admin"),
     "POST sites/<slug:sitecode>/credentials": Operation("admin", {"name": "CI", "scopes": ["send"]}, 201),
-    "PATCH sites/<slug:sitecode>/credentials/<number:credential_id>": Operation("admin", {"scopes": ["read"]}),
+    "PATCH sites/<slug:sitecode>/credentials/<number:credential_id>": Operation("admin", {"scopes": ["send"]}),
     "DELETE sites/<slug:sitecode>/credentials/<number:credential_id>": Operation("admin", status=204),
     "POST sites/<slug:sitecode>/credentials/<number:credential_id>/secret": Operation("admin", {}, 201),
     "GET sites/<slug:sitecode>/members": Operation("admin"),
@@ -136,6 +136,7 @@ def make_places(world: World) -> dict[str, str]:
     teammate = User.objects.create_user("teammate")
     member = Membership.objects.create(user=teammate, site=world.site, role="viewer")
     source = create_source(world.site, name="Web", kind="server", write_key="a_write_key")
+    sender = create_credential([world.site], name="Sender").credential  # one with more scopes needs a token with more
     return {
         "goal_id": str(make_goal(world, "Bought").pk),
         "source_id": str(source.pk),
@@ -146,7 +147,7 @@ def make_places(world: World) -> dict[str, str]:
         "site_id": str(world.site.pk),
         "custom_data_id": str(CustomData.objects.create(site=world.site, index=1, name="plan").pk),
         "alert_id": str(alert.pk),
-        "credential_id": str(world.credential.pk),
+        "credential_id": str(sender.pk),
         "member_id": str(member.pk),
         "erasure_id": str(erasure.pk),
         "flag_id": str(FeatureFlag.objects.create(site=world.site, key="new_checkout", document=FLAG).pk),

@@ -61,7 +61,7 @@ def _import(
     if environment != PRODUCTION and not Environment.objects.filter(site=site, name=environment).exists():
         return Import([Problem("environment", f"The site has no environment {environment[:64]}. Create it first.")])
     known = SiteParts(
-        segment_ids=frozenset(ImportedSegment.objects.filter(site=site).values_list("number", flat=True)),
+        segments=dict(ImportedSegment.objects.filter(site=site).values_list("number", "document")),
         flags=list(FeatureFlag.objects.filter(site=site).values_list("document", flat=True)),
     )
     file = read_file(text, known)

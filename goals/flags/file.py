@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 import msgspec
@@ -39,7 +40,7 @@ class FlagFile(msgspec.Struct, frozen=True):
 class SiteParts(msgspec.Struct, frozen=True, kw_only=True):
     """Parts that the site has already."""
 
-    segment_ids: frozenset[int] = frozenset()  # of segments that are served
+    segments: Mapping[int, Mapping[str, Any]] = {}  # documents of imported segments by id
     own_segment_ids: frozenset[int] = frozenset()  # of segments made in Goalpost, which no file may bring
     flags: Sequence[Mapping[str, Any]] = ()  # the documents of other flags
 
@@ -68,7 +69,7 @@ def read_document(document: Mapping[str, Any], known: SiteParts) -> FlagFile:
     problems = ProblemList()
     custom_data = _read_custom_data(document.get("customData"), problems)
     segments = _read_segments(document.get("segments"), known, problems)
-    segment_ids = known.segment_ids | {segment["id"] for segment in segments}
+    segment_ids = known.segments.keys() | {segment["id"] for segment in segments}
     indexes = {entry.id: entry.index for entry in custom_data}
     found = problems.read_objects(document.get("featureFlags"), "featureFlags")
     in_file = {str(flag.get("featureKey")) for flag, _ in found}
@@ -135,22 +136,34 @@ def _read_segments(value: Any, known: SiteParts, problems: ProblemList) -> list[
             problems.note(f"{place}.id", f"A segment of Goalpost has the id {segment['id']}. Give this one another.")
         segments.append(segment)
         places[segment["id"]] = place
-    by_id = {segment["id"]: segment for segment in segments}
-    for id_ in sorted(find_withheld(by_id, known.segment_ids - set(by_id))):
-        missing = sorted(segments_named(by_id[id_]) - set(by_id) - known.segment_ids)
+    _check_chains(segments, places, known, problems)
+    return segments
+
+
+def _check_chains(
+    segments: Sequence[Mapping[str, Any]], places: Mapping[int, str], known: SiteParts, problems: ProblemList
+) -> None:
+    """Note the segments that cannot be served beside the stored ones, which those of the file replace."""
+    together = {**known.segments, **{segment["id"]: segment for segment in segments}}
+    withheld = find_withheld(together)
+    for id_ in sorted(withheld & places.keys()):
+        missing = sorted(segments_named(together[id_]) - together.keys())
         reason = (
             f"There is no segment {missing[0]}"
             if missing
             else f"Its conditions lead to itself, to no segment, or through more than {MOST_LEVELS} segments"
         )
         problems.note(places[id_], f"{reason}, so that SDKs would target everybody.")
-    return segments
+    if not withheld & places.keys():
+        # A stored segment leads to one of the file, which leads further than the one that it replaces.
+        for id_ in sorted(withheld - find_withheld(known.segments)):
+            problems.note("segments", f"The stored segment {id_} would lead through more than {MOST_LEVELS} segments.")
 
 
 class _FlagReader:
     """Reader of flags, no two of which may have the same ids."""
 
-    def __init__(self, segment_ids: frozenset[int], indexes: Mapping[int, int], problems: ProblemList) -> None:
+    def __init__(self, segment_ids: AbstractSet[int], indexes: Mapping[int, int], problems: ProblemList) -> None:
         self.segment_ids = segment_ids
         self.indexes = indexes  # of custom data by their ids in the file
         self.problems = problems

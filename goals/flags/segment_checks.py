@@ -5,7 +5,7 @@ The sentences say what the SDKs do otherwise: kameleoon-client-python 3.22 and @
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from goals.flags.problems import ProblemList
@@ -86,14 +86,13 @@ def segments_named(segment: Mapping[str, Any]) -> set[int]:
     }
 
 
-def find_withheld(segments: Mapping[int, Mapping[str, Any]], served: Collection[int] = ()) -> set[int]:
+def find_withheld(segments: Mapping[int, Mapping[str, Any]]) -> set[int]:
     """Return the ids of the segments that cannot be served.
 
-    They lead to one that is not, to themselves, or through too many others. `served` has the ids of other segments
-    that are.
+    They lead to one that is not, to themselves, or through too many others.
     """
-    good = set(served)
-    names = {id_: segments_named(segment) for id_, segment in segments.items() if id_ not in good}
+    good: set[int] = set()
+    names = {id_: segments_named(segment) for id_, segment in segments.items()}
     for _ in range(MOST_LEVELS):
         more = {id_ for id_, named in names.items() if named <= good}
         if not more:

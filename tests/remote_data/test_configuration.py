@@ -255,6 +255,19 @@ def test_import__with_a_problem_or_to_try__saves_nothing(world: World) -> None:
         assert model.objects.count() == 0, model
 
 
+def test_import__that_closes_a_circle_with_a_stored_segment__saves_nothing(world: World) -> None:
+    load(world)
+    before = get(world).json()
+    lead = {"targetingType": "SEGMENT", "isInclude": True, "segmentId": 9}  # which leads to 7
+    file = change("segments", 0, "conditionsData", "firstLevel", 0, "conditions", 0, to=lead)
+    file["segments"] = file["segments"][:1]
+
+    result = load(world, file)
+
+    assert [problem.place for problem in result.problems] == ["segments[0]"]
+    assert get(world).json() == before
+
+
 def test_import__again_and_with_a_change__keeps_versions_and_definitions(world: World) -> None:
     load(world)
     CustomData.objects.filter(index=1).update(name="audiences")

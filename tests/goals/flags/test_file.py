@@ -163,21 +163,41 @@ def test_segments__that_lead_to_none_or_to_themselves__are_problems() -> None:
 
     assert problems_of(change(*to, to=9)) == ["segments[1]"]
     assert problems_of(change(*to, to=12)) == ["segments[1]"]
-    assert problems_of(change(*to, to=12), SiteParts(segment_ids=frozenset({12}))) == []
+    stored = SiteParts(segments={12: {**FILE["segments"][0], "id": 12}})
+    assert problems_of(change(*to, to=12), stored) == []
     assert problems_of(FILE, SiteParts(own_segment_ids=frozenset({7}))) == ["segments[0].id"]
 
 
-def test_segments__that_lead_through_too_many__are_problems_and_take_no_time() -> None:
-    def chain(length: int) -> Any:
-        """Return a file in which each segment leads to the next one, from the first to the last."""
-        segments = [copy.deepcopy(FILE["segments"][0]) for _ in range(length)]
-        for number, segment in enumerate(segments, 1):
-            segment["id"] = number
-            if number < length:
-                lead = {"targetingType": "SEGMENT", "isInclude": True, "segmentId": number + 1}
-                segment["conditionsData"]["firstLevel"][0]["conditions"] = [lead]
-        return {"featureFlags": [], "segments": segments}
+def chain(length: int, first: int = 1, *, to: int = 0) -> Any:
+    """Return a file in which each segment leads to the next one, and the last one to the segment `to`, if any."""
+    segments = [copy.deepcopy(FILE["segments"][0]) for _ in range(length)]
+    for number, segment in enumerate(segments, first):
+        segment["id"] = number
+        if leads_to := number + 1 if number < first + length - 1 else to:
+            lead = {"targetingType": "SEGMENT", "isInclude": True, "segmentId": leads_to}
+            segment["conditionsData"]["firstLevel"][0]["conditions"] = [lead]
+    return {"featureFlags": [], "segments": segments}
 
+
+def stored(file: Any) -> SiteParts:
+    return SiteParts(segments={segment["id"]: segment for segment in file["segments"]})
+
+
+def test_segments__that_lead_through_stored_ones_to_themselves__are_problems() -> None:
+    assert problems_of(chain(1, 1, to=2), stored(chain(1, 2))) == []
+    assert problems_of(chain(1, 1, to=2), stored(chain(1, 2, to=1))) == ["segments[0]"]
+    assert problems_of(chain(1, 1), stored(chain(1, 2, to=1))) == []
+
+
+def test_segments__that_lead_with_stored_ones_through_too_many__are_problems() -> None:
+    assert problems_of(chain(10, 1, to=11), stored(chain(10, 11))) == []
+    assert problems_of(chain(11, 1, to=12), stored(chain(10, 12))) == ["segments[0]"]
+    assert problems_of(chain(10, 11), stored(chain(11, 1))) == []
+    assert problems_of(chain(11, 11), stored(chain(11, 1))) == ["segments"]
+    assert problems_of(chain(1, 50), stored(chain(21, 1))) == []  # which was so before
+
+
+def test_segments__that_lead_through_too_many__are_problems_and_take_no_time() -> None:
     assert problems_of(chain(20)) == []
     assert problems_of(chain(21)) == ["segments[0]"]
     assert len(problems_of(chain(500))) == 480

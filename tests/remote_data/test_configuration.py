@@ -258,7 +258,7 @@ def test_import__with_a_problem_or_to_try__saves_nothing(world: World) -> None:
 def test_import__that_closes_a_circle_with_a_stored_segment__saves_nothing(world: World) -> None:
     load(world)
     before = get(world).json()
-    lead = {"targetingType": "SEGMENT", "isInclude": True, "segmentId": 9}  # which leads to 7
+    lead = {"targetingType": "SEGMENT", "isInclude": True, "segmentId": 9}  # this leads to 7
     file = change("segments", 0, "conditionsData", "firstLevel", 0, "conditions", 0, to=lead)
     file["segments"] = file["segments"][:1]
 

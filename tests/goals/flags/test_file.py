@@ -194,7 +194,7 @@ def test_segments__that_lead_with_stored_ones_through_too_many__are_problems() -
     assert problems_of(chain(11, 1, to=12), stored(chain(10, 12))) == ["segments[0]"]
     assert problems_of(chain(10, 11), stored(chain(11, 1))) == []
     assert problems_of(chain(11, 11), stored(chain(11, 1))) == ["segments"]
-    assert problems_of(chain(1, 50), stored(chain(21, 1))) == []  # which was so before
+    assert problems_of(chain(1, 50), stored(chain(21, 1))) == []  # as it was before
 
 
 def test_segments__that_lead_through_too_many__are_problems_and_take_no_time() -> None:

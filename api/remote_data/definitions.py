@@ -10,8 +10,9 @@ from django.db import transaction
 from api.models import Site
 from api.models.audit import audit_values, write_audit
 from api.models.sdk_configuration import note_configuration_changed
-from cohorts.custom_data import Definition, definition_of, find_problems
+from cohorts.custom_data import Definition, Filling, definition_of, find_problems
 from cohorts.models import CustomData
+from cohorts.segments import upkeep
 
 
 class WrongDefinitionError(Exception):
@@ -33,16 +34,18 @@ def save_definition(
     """Insert a definition, or give an existing row this one. Raises WrongDefinitionError. Some five queries."""
     with transaction.atomic():
         note_configuration_changed(site.pk, now=now)  # first, so that concurrent changes of the site wait
-        others = [other for other in CustomData.objects.filter(site=site) if row is None or other.pk != row.pk]
-        problems = find_problems(definition, [definition_of(other) for other in others])
+        stored = {each.pk: definition_of(each) for each in CustomData.objects.filter(site=site)}
+        old = None if row is None else stored.pop(row.pk, None)
+        problems = find_problems(definition, stored.values())
         if problems:
             raise WrongDefinitionError(problems)
-        before = None if row is None else msgspec.structs.asdict(definition_of(row))
+        before = None if old is None else msgspec.structs.asdict(old)
         saved = row or CustomData(site=site)
         after = msgspec.structs.asdict(definition)
         for name, value in after.items():
             setattr(saved, name, value)
         saved.save()
+        upkeep.note_custom_data(site.pk, find_changed_filling(old, definition))
         if before is None:
             write_audit(by, site, f"Created the custom data {definition.index}", None, after)
         elif before != after:
@@ -54,6 +57,17 @@ def delete_definition(row: CustomData, *, by: User | AnonymousUser | str, now: d
     """Delete a definition. Values that visitors have stay, and are served no more."""
     with transaction.atomic():
         note_configuration_changed(row.site_id, now=now)
-        before = msgspec.structs.asdict(definition_of(row))
+        old = definition_of(row)
+        upkeep.note_custom_data(row.site_id, find_changed_filling(old, None))
+        before = msgspec.structs.asdict(old)
         write_audit(by, row.site, f"Deleted the custom data {row.index}", before, None)
         row.delete()
+
+
+def find_changed_filling(old: Definition | None, new: Definition | None) -> set[int]:
+    """Return the indexes whose values Goalpost fills otherwise than before. Pure."""
+    before, after = (
+        {(each.index, each.filled_from, each.filling) for each in (one,) if each and each.filled_from != Filling.SDK}
+        for one in (old, new)
+    )
+    return {index for index, _, _ in before ^ after}

@@ -5,7 +5,7 @@ loads. `metadata` has the ids of experiment and variation, for the caller to rep
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from threading import Lock
@@ -26,10 +26,8 @@ from api.http.threads import LIGHT_BYTES, LIGHT_ROWS, compute_for
 from api.models import Scope
 from api.remote_data import configuration, map_reads
 from cohorts import ids, merge
-from cohorts.custom_data import parse_trait_path
-from cohorts.custom_values import read_custom_values
-from cohorts.models import CustomData
-from cohorts.remote_data import LargePerson, Lookup
+from cohorts.remote_data import LargePerson, Lookup, Reader, profile
+from cohorts.segments.facts import FilledCustomData, as_texts, custom_data_of
 from goals.flags.evaluation import Document, Evaluation, Facts, Memberships, evaluate
 from goals.flags.saving import PRODUCTION
 
@@ -43,7 +41,6 @@ BODY_BYTES: Final = 262_144
 PATIENCE: Final = 5.0  # seconds
 MOST_BYTES: Final = 16_777_216  # of files that a process keeps decoded
 MOST_CONVERSIONS: Final = 10_000  # of a visitor that are read, the newest
-Filling = CustomData.Filling
 CODES: Final = ("visitor", "device_visitor")  # registers that name visitor codes of a person
 # Custom data that Goalpost fills, then the goals that these visitor codes converted.
 READ: Final = f"""
@@ -196,12 +193,12 @@ async def _read(request: Request, place: tuple[str, str]) -> tuple[int, SiteFlag
     else:
         flags = await compute_for(site.id, read_flags, file.after)
     person = await _read_person(site, code)
-    if is_anonymous:
-        person = {**person, "traits": keep_public(person.get("traits", {}), site.public_traits)}
     named = (register[3] for name in CODES if (register := person.get(name)) is not None)
     codes = (code, *(text for text in named if isinstance(text, str)))
     rows = await batcher().call(Visitor(site.id, codes), timeout=PATIENCE)
-    return site.id, flags, make_facts(code, person, rows, context, flags.indexes)
+    # A variation tells whether a trait matches.
+    reader = Reader(site.public_traits if is_anonymous else None, company_is_group=site.company_is_group)
+    return site.id, flags, make_facts(code, person, rows, context, indexes=flags.indexes, reader=reader)
 
 
 async def _read_body(request: Request) -> bytes:
@@ -260,44 +257,16 @@ def make_facts(
     person: merge.Registers,
     rows: Sequence[tuple[int, str, str]],
     context: Mapping[str, Any],
+    *,
     indexes: Mapping[str, int],
+    reader: Reader,
 ) -> Facts:
     """Return the facts of a visitor. A field of the context that is named as custom data takes its place. Pure."""
-    custom_data: dict[int, list[str]] = {index: list(counts) for index, counts in read_custom_values(person).items()}
-    for index, filled_from, filling in rows:
-        if filled_from:
-            custom_data[index] = fill(person, filled_from, filling)
+    filled = [FilledCustomData(*row) for row in rows if row[1]]
+    seen = profile(person, reader)
+    custom_data = custom_data_of(person, filled, traits=seen.get("traits", {}), group=seen.get("groupId"))
     custom_data |= {indexes[name]: as_texts(value) for name, value in context.items() if name in indexes}
     return Facts(code, custom_data, frozenset(id_ for id_, filled_from, _ in rows if not filled_from))
-
-
-def keep_public(traits: Mapping[str, Any], public: Collection[str]) -> dict[str, Any]:
-    """Return the traits that a reader without a token may see, because a variation tells whether one matches. Pure."""
-    return {name: register for name, register in traits.items() if name in public}
-
-
-def fill(person: merge.Registers, filled_from: str, filling: str) -> list[str]:
-    """Return the values of custom data that Goalpost fills from a person. Pure."""
-    if filled_from == Filling.PERSONAS:
-        return [name for name, register in person.get("personas", {}).items() if register[3]]
-    if filled_from == Filling.GROUP:
-        return [person["group"][3]] if "group" in person else []
-    if filled_from == Filling.TRAIT:
-        name, *path = parse_trait_path(filling)
-        value = person.get("traits", {}).get(name, [None] * 4)[3]
-        for part in path:
-            value = value.get(part) if isinstance(value, dict) else None
-        return as_texts(value)
-    return []
-
-
-def as_texts(value: Any) -> list[str]:
-    """Return a value of a trait or context as the values of custom data. Pure."""
-    if value is None:
-        return []
-    if isinstance(value, list):
-        return [text for part in value for text in as_texts(part)]
-    return [value if isinstance(value, str) else msgspec.json.encode(value).decode()]
 
 
 def _evaluate(key: str, flags: SiteFlags, facts: Facts, known: Memberships) -> dict[str, Any]:

@@ -1,15 +1,22 @@
 """Facts of one person, as one frozen value, of which alone the evaluator judges."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+import msgspec
+
 from cohorts import merge
+from cohorts.custom_data import parse_trait_path
 from cohorts.custom_values import read_custom_values
+from cohorts.models import CustomData
 from cohorts.reserved_traits import company_id, full_name
+from cohorts.segments.value_tests import find_value
+
+Filling = CustomData.Filling
 
 
 class GoalConversion(NamedTuple):
@@ -53,6 +60,15 @@ class PersonFacts:
     outside: OutsideFacts = OutsideFacts()
 
 
+@dataclass(frozen=True, slots=True)
+class FilledCustomData:
+    """Custom data that Goalpost fills: the index, the kind of place that it is filled from, and the path of a trait."""
+
+    index: int
+    filled_from: str
+    filling: str
+
+
 def group_of(joined: merge.Registers, *, company_is_group: bool) -> str | None:
     """Return the group of a joined person, as its remote data names it (promise I-12)."""
     if "group" in joined:
@@ -61,7 +77,12 @@ def group_of(joined: merge.Registers, *, company_is_group: bool) -> str | None:
 
 
 def facts_of(
-    joined: merge.Registers, *, group: str | None, group_registers: merge.Registers, outside: OutsideFacts
+    joined: merge.Registers,
+    *,
+    group: str | None,
+    group_registers: merge.Registers,
+    filled: Iterable[FilledCustomData] = (),
+    outside: OutsideFacts,
 ) -> PersonFacts:
     """Return the facts of a joined person, with the traits that its remote data shows (promises I-14, I-15)."""
     traits = _present(joined)
@@ -71,15 +92,42 @@ def facts_of(
         traits=traits,
         group=group,
         group_traits=_present(group_registers),
-        personas=frozenset(name for name, register in joined.get("personas", {}).items() if register[3]),
-        custom_data=custom_data_of(joined),
+        personas=frozenset(_personas_of(joined)),
+        custom_data=custom_data_of(joined, filled, traits=traits, group=group),
         outside=outside,
     )
 
 
-def custom_data_of(joined: merge.Registers) -> dict[int, Sequence[str]]:
-    """Return the values of custom data by index."""
-    return {index: tuple(counts) for index, counts in read_custom_values(joined).items()}
+def custom_data_of(
+    joined: merge.Registers, filled: Iterable[FilledCustomData], *, traits: Mapping[str, Any], group: str | None
+) -> dict[int, Sequence[str]]:
+    """Return the values of custom data by index: those that SDKs sent, or those that Goalpost fills in their place.
+
+    `traits` and `group` are those that a reader may see. Custom data that is filled from a segment has no values here,
+    because a segment may ask for it in turn.
+    """
+    values: dict[int, Sequence[str]] = {index: tuple(counts) for index, counts in read_custom_values(joined).items()}
+    for each in filled:
+        if each.filled_from == Filling.TRAIT:
+            values[each.index] = as_texts(find_value(traits, parse_trait_path(each.filling)))
+        elif each.filled_from == Filling.GROUP:
+            values[each.index] = as_texts(group)
+        else:
+            values[each.index] = _personas_of(joined) if each.filled_from == Filling.PERSONAS else ()
+    return values
+
+
+def as_texts(value: Any) -> list[str]:
+    """Return a value of a trait, or of a context, as the values of custom data."""
+    if value is None:
+        return []
+    if isinstance(value, list):
+        return [text for part in value for text in as_texts(part)]
+    return [value if isinstance(value, str) else msgspec.json.encode(value).decode()]
+
+
+def _personas_of(joined: merge.Registers) -> list[str]:
+    return [name for name, register in joined.get("personas", {}).items() if register[3]]
 
 
 def _present(registers: merge.Registers) -> dict[str, Any]:

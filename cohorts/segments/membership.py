@@ -17,9 +17,10 @@ from django.db import connection
 from cohorts import merge
 from cohorts.changes import IdentityKey
 from cohorts.identities import LostRaceError, as_columns
+from cohorts.models import CustomData
 from cohorts.segments.conditions import CompiledSegment, decode_conditions
 from cohorts.segments.evaluation import Judgement, in_order, judge
-from cohorts.segments.facts import OutsideFacts, PersonFacts, facts_of, group_of
+from cohorts.segments.facts import FilledCustomData, OutsideFacts, PersonFacts, facts_of, group_of
 from cohorts.segments.needs import SegmentNeeds
 from cohorts.segments.persons import JoinedPerson, find_roots, load_persons
 from cohorts.segments.signals import Signal
@@ -185,12 +186,14 @@ def load_facts(
     """Return the facts of each person by its root."""
     groups = {person.root: group_of(person.registers, company_is_group=company_is_group) for person in persons}
     registers = load_groups(site_id, groups.values()) if needs.group_traits else {}
+    filled = read_filled(site_id, needs.custom_data)
     outside = load_outside(site_id, persons, needs, now)
     return {
         person.root: facts_of(
             person.registers,
             group=(group := groups[person.root]),
             group_registers=registers.get(group or "", {}),
+            filled=filled,
             outside=outside.get(person.root, OutsideFacts()),
         )
         for person in persons
@@ -208,6 +211,14 @@ def load_groups(site_id: int, groups: Iterable[str | None]) -> dict[str, merge.R
             [site_id, ids],
         )
         return {group: msgspec.json.decode(text) for group, text in cursor.fetchall()}
+
+
+def read_filled(site_id: int, indexes: Collection[int]) -> list[FilledCustomData]:
+    """Return those of these custom data that Goalpost fills. One query, if any is named."""
+    if not indexes:
+        return []
+    rows = CustomData.objects.filter(site_id=site_id, index__in=indexes).exclude(filled_from=CustomData.Filling.SDK)
+    return [FilledCustomData(*row) for row in rows.values_list("index", "filled_from", "filling")]
 
 
 def read_members(site_id: int, ids: Sequence[int]) -> dict[int, list[MemberRow]]:

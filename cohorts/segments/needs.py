@@ -6,6 +6,7 @@ from typing import Self
 
 from cohorts.segments.conditions import (
     CompiledSegment,
+    CustomDataCondition,
     GoalCondition,
     GroupTraitCondition,
     SeenCondition,
@@ -25,6 +26,7 @@ class SegmentNeeds:
     seen: bool
     visits: bool
     group_traits: bool
+    custom_data: frozenset[int]
 
     @classmethod
     def of(cls, segments: Iterable[CompiledSegment]) -> Self:
@@ -42,6 +44,7 @@ class SegmentNeeds:
             SeenCondition in kinds,
             VisitsCondition in kinds,
             GroupTraitCondition in kinds,
+            frozenset(each.index for each in conditions if isinstance(each, CustomDataCondition)),
         )
 
     @property

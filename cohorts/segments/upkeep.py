@@ -17,6 +17,7 @@ from cohorts.identities import LostRaceError, as_columns
 from cohorts.segment_tables import Segment, SegmentChange, SegmentMember, SegmentRecheck
 from cohorts.segments import membership
 from cohorts.segments.membership import LoadOutside
+from cohorts.segments.needs import SegmentNeeds
 from cohorts.segments.persons import find_roots
 
 PERSONS: Final = 500  # a step, some 0.1 s, during which events of these persons wait
@@ -211,6 +212,14 @@ def note_segments(site_id: int, segment_ids: Iterable[int]) -> None:
 def note_all(site_id: int) -> None:
     """Note all segments of a site, because a change concerns people whom no index finds. Two queries."""
     note_segments(site_id, list(Segment.objects.filter(site_id=site_id).values_list("id", flat=True)))
+
+
+def note_custom_data(site_id: int, indexes: Collection[int]) -> None:
+    """Note the segments that ask for one of these custom data, which Goalpost fills otherwise. Two queries, if any."""
+    segments = membership.read_segments(site_id) if indexes else None
+    ordered = segments.ordered if segments is not None else ()
+    asking = [one.id for one in ordered if not SegmentNeeds.of([one]).custom_data.isdisjoint(indexes)]
+    note_segments(site_id, asking)
 
 
 def note_counted_goals(site_id: int, goals: Mapping[int, Sequence[int]]) -> None:

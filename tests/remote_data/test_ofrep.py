@@ -106,6 +106,28 @@ def test_custom_data__filled_from_a_person__targets_by_it(
     assert ask(world, "persona_flag", {"context": {"targetingKey": "v2"}}).json()["variant"] == "off"
 
 
+def test_custom_data__filled_from_the_group__has_the_company_if_the_site_says_so(world: World) -> None:
+    load(world)
+    CustomData.objects.filter(index=1).update(filled_from="group")
+    world.identify(userId="v1", traits={"company": {"id": "big_spenders"}})
+
+    assert variant(world) == "off"
+    world.change_site(company_is_group=True)
+    assert variant(world) == "on"
+
+
+@pytest.mark.parametrize(("public", "expected"), [(["name"], "on"), (["first_name"], "off")])
+def test_custom_data__filled_from_the_name__has_that_of_its_parts(
+    world: World, public: list[str], expected: str
+) -> None:
+    load(world, change("segments", 0, "conditionsData", "firstLevel", 0, "conditions", 0, "value", to="Ada Lovelace"))
+    world.change_site(public_traits=public)
+    CustomData.objects.filter(index=1).update(filled_from="trait", filling="name")
+    world.identify(userId="v1", traits={"first_name": "Ada", "last_name": "Lovelace"})
+
+    assert variant(world) == expected
+
+
 def test_trait__that_is_not_public__targets_no_reader_without_a_token(world: World) -> None:
     load(world)
     CustomData.objects.filter(index=1).update(filled_from="trait", filling="kind")

@@ -1,17 +1,19 @@
-"""Cancellations: conversions that their senders took back, recorded by themselves and summed when they are read."""
+"""Cancellations: conversions that their senders took back, recorded by themselves.
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+`goals.totals` counts them, and subtracts their revenue on the day of the cancellation.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
 
 from django.db import connection
 
 from goals.matching import EventName
 from goals.recording import HitOutcome, RecordedHit, find_goals_of_events
 from goals.visit_facts import VisitHolder
+from goals.visitor_totals import CountedConversion
 from locks import Lock, waits_for
 
 
@@ -28,25 +30,30 @@ class NewCancellation:
     properties: str  # JSON
 
 
-class Cancelled(NamedTuple):
-    """Sum of the cancellations of a goal."""
+def record_cancellations(
+    site_id: int, cancellations: Sequence[NewCancellation], *, template: str
+) -> tuple[list[RecordedHit], list[CountedConversion]]:
+    """Record cancellations and return the results in the same order, and the new ones with the revenue that they take.
 
-    number: int
-    revenue: Mapping[str, Decimal]  # by currency
-
-
-def record_cancellations(site_id: int, cancellations: Sequence[NewCancellation], *, template: str) -> list[RecordedHit]:
-    """Record cancellations and return the results in the same order. Call it inside a transaction. Two queries, if any.
-
-    The outcome `converted` means that it was recorded.
+    The outcome `converted` means that it was recorded. Call it inside a transaction, and then `recording.record`, which
+    counts the new ones. Two queries, if there are any cancellations.
     """
     if not cancellations:
-        return []
+        return [], []
     events = list(dict.fromkeys(each.event for each in cancellations))
     goals = find_goals_of_events(site_id, events, template=template)
     by_key = {each.message_key: each for each in reversed(cancellations) if each.event in goals}
     with waits_for(Lock.GOAL):
         inserted = _insert(site_id, [(by_key[key], goals[by_key[key].event].id) for key in sorted(by_key)])
+    counted = [
+        CountedConversion(
+            (goals[new.event].id, new.holder.visitor_code),
+            new.occurred_at,
+            None if new.revenue is None else -new.revenue,
+            new.currency,
+        )
+        for new in map(by_key.__getitem__, inserted)
+    ]
     recorded = []
     for each in cancellations:
         goal = goals.get(each.event)
@@ -57,7 +64,7 @@ def record_cancellations(site_id: int, cancellations: Sequence[NewCancellation],
         inserted.discard(each.message_key)
         outcome = HitOutcome.CONVERTED if is_new else HitOutcome.ALREADY_CONVERTED
         recorded.append(RecordedHit(outcome, goal.id, goal.name, is_archived=goal.is_archived))
-    return recorded
+    return recorded, counted
 
 
 def _insert(site_id: int, rows: Sequence[tuple[NewCancellation, int]]) -> set[str]:
@@ -89,24 +96,3 @@ def _insert(site_id: int, rows: Sequence[tuple[NewCancellation, int]]) -> set[st
             },
         )
         return {key for (key,) in cursor.fetchall()}
-
-
-class CancelledOfTimes(NamedTuple):
-    """Sums of the cancellations of a goal since ever, of a month and of a day."""
-
-    ever: Cancelled
-    month: Cancelled
-    last_day: Cancelled
-
-
-def read_cancelled(sums: str | None) -> CancelledOfTimes:
-    """Return the sums in the column `sums` of totals.sql. Pure."""
-    rows: list[list[Any]] = json.loads(sums or "[]")
-    return CancelledOfTimes(*(_add_up((row[0], *row[place : place + 2]) for row in rows) for place in (1, 3, 5)))
-
-
-def _add_up(rows: Iterable[tuple[str | None, int, str | None]]) -> Cancelled:
-    """Return the sum of (currency, number, revenue)."""
-    listed = list(rows)
-    revenue = {currency or "": Decimal(total) for currency, _, total in listed if total is not None}
-    return Cancelled(sum(count for _, count, _ in listed), revenue)

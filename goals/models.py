@@ -235,7 +235,7 @@ class Cancellation(SiteRow):
             models.UniqueConstraint(fields=["site", "message_key"], name="goals_cancellation_message"),
         ]
         indexes = [
-            # The count and the revenue of a goal since a time, which no table keeps: cancellations are rare.
+            # The count and the revenue of a goal since a time. Days and totals keep those of whole days.
             models.Index(
                 fields=["site", "goal", "occurred_at"], include=["revenue", "currency"], name="goals_cancellation_goal"
             ),
@@ -263,7 +263,9 @@ class GoalVisitor(SiteRow):
         expression=TruncDate("last_at", tzinfo=UTC), output_field=models.DateField(), db_persist=True
     )
     visitor_code = models.CharField(max_length=255)
-    revenue = models.JSONField(help_text="By currency, as texts: a float would not be exact.")
+    revenue = models.JSONField(
+        help_text="Of the conversions, by currency, as texts: a float would not be exact. Cancellations subtract none."
+    )
 
     class Meta:
         indexes = [
@@ -287,7 +289,9 @@ class GoalDay(SiteRow):
     part = models.SmallIntegerField()
     conversions = models.IntegerField()
     visits = models.IntegerField(help_text="Visits that began on this day; below 0 if other parts hold too many.")
-    revenue = models.JSONField(help_text="By currency, as texts.")
+    # An older worker inserts rows without it during an upgrade.
+    cancellations = models.IntegerField(default=0, db_default=0)
+    revenue = models.JSONField(help_text="By currency, as texts, without that of cancellations of this day.")
 
     def __str__(self) -> str:
         return f"{self.goal_id} on {self.day}: {self.conversions}"
@@ -303,7 +307,8 @@ class GoalTotal(SiteRow):
     conversions = models.BigIntegerField()
     visits = models.BigIntegerField()
     visitors = models.BigIntegerField()
-    revenue = models.JSONField(help_text="By currency, as texts.")
+    cancellations = models.BigIntegerField(default=0, db_default=0)
+    revenue = models.JSONField(help_text="By currency, as texts, without that of cancellations.")
 
     def __str__(self) -> str:
         return f"{self.goal_id}: {self.conversions}"

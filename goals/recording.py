@@ -68,18 +68,24 @@ class RecordedHit(msgspec.Struct, frozen=True):
 
 
 def record(
-    site_id: int, hits: Sequence[Hit], *, policy: Policy, moved: Sequence[totals.MovedConversion] = ()
+    site_id: int,
+    hits: Sequence[Hit],
+    *,
+    policy: Policy,
+    moved: Sequence[totals.MovedConversion] = (),
+    cancelled: Sequence[CountedConversion] = (),
 ) -> list[RecordedHit]:
     """Record hits of one site and return their results in the same order. Call it inside a transaction.
 
     Unknown names become goals while the quota lasts (promises K-03, K-26, K-27); the rest is deferred, first come,
-    first created (K-31). The totals follow, also those of what `rekeying.rekey` moved before. Two queries if every name
-    is known, some eight more if one is not, and those of `totals.count_conversions`. Raises HeldError if another
-    session holds a row for longer than `lock_timeout`.
+    first created (K-31). The totals follow, also those of what `rekeying.rekey` moved and
+    `cancelling.record_cancellations` recorded before. Two queries if every name is known, some eight more if one is
+    not, and those of `totals.count_conversions`. Raises HeldError if another session holds a row for longer than
+    `lock_timeout`.
     """
     if not hits:
         with waits_for(Lock.FIGURES):
-            totals.count_conversions(site_id, [], moved)
+            totals.count_conversions(site_id, [], moved, cancelled)
         return []
     events = list(dict.fromkeys(hit.event for hit in hits))
     goals = find_goals_of_events(site_id, events, template=policy.template)
@@ -90,7 +96,7 @@ def record(
     with waits_for(Lock.GOAL):
         inserted = _insert_conversions(site_id, [(hit, goals[hit.event].id) for hit in hits if hit.event in goals])
     with waits_for(Lock.FIGURES):
-        totals.count_conversions(site_id, list(inserted.values()), moved)
+        totals.count_conversions(site_id, list(inserted.values()), moved, cancelled)
     recorded = []
     for hit in hits:
         goal = goals.get(hit.event)

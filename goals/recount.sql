@@ -1,4 +1,5 @@
--- Sums of a goal's conversions by visitor, by day and in all. A currency has a row of its own until the last step.
+-- Sums of a goal's conversions by visitor, and with its cancellations by day and in all. A currency has a row of its own
+-- until the last step.
 --
 -- conversions
 WITH hit AS MATERIALIZED (
@@ -15,18 +16,26 @@ WITH hit AS MATERIALIZED (
                    min(occurred_at) AS first_at, max(occurred_at) AS last_at, sum(revenue)::text AS total
               FROM hit GROUP BY 1, 2) AS amount
      GROUP BY visitor_code
+), counted AS MATERIALIZED (
+    SELECT day, currency, count(*) AS conversions, sum(visit) AS visits, 0 AS cancellations, sum(revenue) AS total
+      FROM hit GROUP BY 1, 2
+     UNION ALL
+    SELECT (occurred_at AT TIME ZONE 'UTC')::date, coalesce(currency, ''), 0, 0, count(*), -sum(revenue)
+      FROM goals_cancellation WHERE site_id = :site AND goal_id = :goal GROUP BY 1, 2
 ), days AS (
-    INSERT INTO goals_goalday (site_id, goal_id, day, part, conversions, visits, revenue)
-    SELECT :site, :goal, day, 0, sum(conversions), sum(visits),
-           coalesce(jsonb_object_agg(currency, total) FILTER (WHERE total IS NOT NULL), '{}')
-      FROM (SELECT day, currency, count(*) AS conversions, sum(visit) AS visits, sum(revenue)::text AS total
-              FROM hit GROUP BY 1, 2) AS amount
+    INSERT INTO goals_goalday (site_id, goal_id, day, part, conversions, visits, cancellations, revenue)
+    SELECT :site, :goal, day, 0, sum(conversions), sum(visits), sum(cancellations),
+           coalesce(jsonb_object_agg(currency, total::text) FILTER (WHERE total IS NOT NULL), '{}')
+      FROM (SELECT day, currency, sum(conversions) AS conversions, sum(visits) AS visits,
+                   sum(cancellations) AS cancellations, sum(total) AS total
+              FROM counted GROUP BY 1, 2) AS amount
      GROUP BY day
 )
-INSERT INTO goals_goaltotal (site_id, goal_id, part, conversions, visits, visitors, revenue)
+INSERT INTO goals_goaltotal (site_id, goal_id, part, conversions, visits, visitors, cancellations, revenue)
 SELECT :site, :goal, 0, sum(conversions), sum(visits), (SELECT count(DISTINCT visitor_code) FROM hit),
-       coalesce(jsonb_object_agg(currency, total) FILTER (WHERE total IS NOT NULL), '{}')
-  FROM (SELECT currency, count(*) AS conversions, sum(visit) AS visits, sum(revenue)::text AS total
-          FROM hit GROUP BY 1) AS amount
+       sum(cancellations), coalesce(jsonb_object_agg(currency, total::text) FILTER (WHERE total IS NOT NULL), '{}')
+  FROM (SELECT currency, sum(conversions) AS conversions, sum(visits) AS visits,
+               sum(cancellations) AS cancellations, sum(total) AS total
+          FROM counted GROUP BY 1) AS amount
 HAVING count(*) > 0
 RETURNING conversions

@@ -1,5 +1,7 @@
 """Totals that are kept: per goal and visitor, per goal and day, per goal. They equal a recount at every commit.
 
+Days and goals count cancellations by themselves and subtract their revenue. Visitors' totals are of conversions alone.
+
 A transaction writes them last and in one order. First come the rows of visitors, by goal and visitor: their locks keep
 two workers from counting one visitor's visits at a time. Then come the rows of days and goals. Each transaction has
 rows of its own there, so that workers with conversions of one goal on one day do not wait for each other.
@@ -40,13 +42,20 @@ class MovedConversion(NamedTuple):
     before: VisitorKey
 
 
-def count_conversions(site_id: int, added: Sequence[CountedConversion], moved: Sequence[MovedConversion] = ()) -> None:
+def count_conversions(
+    site_id: int,
+    added: Sequence[CountedConversion],
+    moved: Sequence[MovedConversion] = (),
+    cancelled: Sequence[CountedConversion] = (),
+) -> None:
     """Count conversions of a site that this transaction inserted or re-keyed. It takes the last locks of the commit.
+
+    `cancelled` are new cancellations, with the revenue that they take below 0.
 
     Four queries if every visitor is new to the goal or comes back later; up to four more. They never read all
     conversions of a visitor, but its totals and the neighbours of each time that is not after the old ones.
     """
-    if not added and not moved:
+    if not added and not moved and not cancelled:
         return
     joined = _group((each.key, each) for each in (*added, *(conversion for conversion, _ in moved)))
     left = _group((before, conversion) for conversion, before in moved)
@@ -70,7 +79,7 @@ def count_conversions(site_id: int, added: Sequence[CountedConversion], moved: S
     visitor_totals.replace_totals(site_id, changed)
     visitors = Counter(goal_id for goal_id, _ in new)
     visitors.subtract(goal_id for (goal_id, _), totals in changed.items() if totals is None)
-    _add_to_days_and_goals(site_id, added, starts, visitors)
+    _add_to_days_and_goals(site_id, added, cancelled, starts, visitors)
 
 
 def _lock_visitors(
@@ -142,32 +151,34 @@ SUM_OF_REVENUES: Final = """
 ADD_TO_DAYS_AND_GOALS: Final = f"""
     WITH day AS MATERIALIZED (
         SELECT * FROM unnest(%(day_goals)b::bigint[], %(days)b::date[], %(day_conversions)b::int[],
-                             %(day_visits)b::int[], %(day_revenue)b::jsonb[])
-                      AS n (goal_id, day, conversions, visits, revenue)
+                             %(day_visits)b::int[], %(day_cancellations)b::int[], %(day_revenue)b::jsonb[])
+                      AS n (goal_id, day, conversions, visits, cancellations, revenue)
     ), changed_day AS (
         UPDATE goals_goalday AS t
-           SET conversions = t.conversions + n.conversions, visits = t.visits + n.visits, revenue = {SUM_OF_REVENUES}
+           SET conversions = t.conversions + n.conversions, visits = t.visits + n.visits,
+               cancellations = t.cancellations + n.cancellations, revenue = {SUM_OF_REVENUES}
           FROM day AS n
          WHERE t.site_id = %(site)s AND t.goal_id = n.goal_id AND t.day = n.day AND t.part = %(part)s
         RETURNING t.goal_id, t.day
     ), new_day AS (
-        INSERT INTO goals_goalday (site_id, goal_id, day, part, conversions, visits, revenue)
-        SELECT %(site)s, goal_id, day, %(part)s, conversions, visits, revenue
+        INSERT INTO goals_goalday (site_id, goal_id, day, part, conversions, visits, cancellations, revenue)
+        SELECT %(site)s, goal_id, day, %(part)s, conversions, visits, cancellations, revenue
           FROM day WHERE (goal_id, day) NOT IN (SELECT goal_id, day FROM changed_day)
     ), goal AS MATERIALIZED (
         SELECT * FROM unnest(%(goals)b::bigint[], %(conversions)b::bigint[], %(visits)b::bigint[],
-                             %(visitors)b::bigint[], %(revenue)b::jsonb[])
-                      AS n (goal_id, conversions, visits, visitors, revenue)
+                             %(visitors)b::bigint[], %(cancellations)b::bigint[], %(revenue)b::jsonb[])
+                      AS n (goal_id, conversions, visits, visitors, cancellations, revenue)
     ), changed_goal AS (
         UPDATE goals_goaltotal AS t
            SET conversions = t.conversions + n.conversions, visits = t.visits + n.visits,
-               visitors = t.visitors + n.visitors, revenue = {SUM_OF_REVENUES}
+               visitors = t.visitors + n.visitors, cancellations = t.cancellations + n.cancellations,
+               revenue = {SUM_OF_REVENUES}
           FROM goal AS n
          WHERE t.site_id = %(site)s AND t.goal_id = n.goal_id AND t.part = %(part)s
         RETURNING t.goal_id
     )
-    INSERT INTO goals_goaltotal (site_id, goal_id, part, conversions, visits, visitors, revenue)
-    SELECT %(site)s, goal_id, %(part)s, conversions, visits, visitors, revenue
+    INSERT INTO goals_goaltotal (site_id, goal_id, part, conversions, visits, visitors, cancellations, revenue)
+    SELECT %(site)s, goal_id, %(part)s, conversions, visits, visitors, cancellations, revenue
       FROM goal WHERE goal_id NOT IN (SELECT goal_id FROM changed_goal)
 """
 
@@ -175,16 +186,19 @@ ADD_TO_DAYS_AND_GOALS: Final = f"""
 def _add_to_days_and_goals(
     site_id: int,
     added: Sequence[CountedConversion],
+    cancelled: Sequence[CountedConversion],
     starts: Mapping[tuple[int, date], int],
     visitors: Mapping[int, int],
 ) -> None:
     """Add to the rows of one part for days and goals. Two queries, if any total changes."""
     by_day = defaultdict[tuple[int, date], list[CountedConversion]](list)
     by_goal = defaultdict[int, list[CountedConversion]](list)
-    for conversion in added:
+    for conversion in (*added, *cancelled):
         goal_id, _ = conversion.key
         by_day[goal_id, _day_of(conversion.at)].append(conversion)
         by_goal[goal_id].append(conversion)
+    cancelled_by_day = Counter((each.key[0], _day_of(each.at)) for each in cancelled)
+    cancelled_by_goal = Counter(each.key[0] for each in cancelled)
     visits = Counter[int]()
     for (goal_id, _), more in starts.items():
         visits[goal_id] += more
@@ -198,13 +212,15 @@ def _add_to_days_and_goals(
         "part": lock_lowest_free(LockSpace.GOAL_TOTALS, count=PARTS),
         "day_goals": [goal_id for goal_id, _ in days],
         "days": [day for _, day in days],
-        "day_conversions": [len(by_day[day]) for day in days],
+        "day_conversions": [len(by_day[day]) - cancelled_by_day[day] for day in days],
         "day_visits": [starts.get(day, 0) for day in days],
+        "day_cancellations": [cancelled_by_day[day] for day in days],
         "day_revenue": [write_revenue(sum_revenue(by_day[day])) for day in days],
         "goals": goals,
-        "conversions": [len(by_goal[goal_id]) for goal_id in goals],
+        "conversions": [len(by_goal[goal_id]) - cancelled_by_goal[goal_id] for goal_id in goals],
         "visits": [visits[goal_id] for goal_id in goals],
         "visitors": [visitors.get(goal_id, 0) for goal_id in goals],
+        "cancellations": [cancelled_by_goal[goal_id] for goal_id in goals],
         "revenue": [write_revenue(sum_revenue(by_goal[goal_id])) for goal_id in goals],
     }
     with connection.cursor() as cursor:
@@ -212,15 +228,15 @@ def _add_to_days_and_goals(
 
 
 def recount_goal(site_id: int, goal_id: int) -> int:
-    """Replace the totals of a goal by the sums of its conversions and return how many conversions it has.
+    """Replace the totals of a goal by sums of its conversions and cancellations. Return how many conversions it has.
 
-    One transaction. New conversions, of other goals too, wait until it ends: half a minute for a million. Raises
+    One transaction. New ones, of other goals too, wait until it ends: half a minute for a million. Raises
     OperationalError for a deadlock with a digest, after which it may be called again.
     """
     parameters: dict[str, Any] = {"site": site_id, "goal": goal_id, "visit_gap": VISIT_GAP}
     with transaction.atomic(), connection.cursor() as cursor:
-        # A digest or a re-keying locks totals later than this table, so totals cannot change in between.
-        cursor.execute("LOCK TABLE goals_conversion IN SHARE ROW EXCLUSIVE MODE")
+        # A digest or a re-keying locks totals later than these tables, so totals cannot change in between.
+        cursor.execute("LOCK TABLE goals_cancellation, goals_conversion IN SHARE ROW EXCLUSIVE MODE")
         for table in ("goals_goalvisitor", "goals_goalday", "goals_goaltotal"):
             cursor.execute(f"DELETE FROM {table} WHERE site_id = %s AND goal_id = %s", [site_id, goal_id])
         cursor.execute(RECOUNT, parameters)

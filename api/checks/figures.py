@@ -15,6 +15,9 @@ FIND: Final = f"""
                coalesce(occurred_at >= lag(occurred_at) OVER mine + %(visit_gap)s, true)::int AS visit
           FROM goals_conversion JOIN live USING (goal_id)
         WINDOW mine AS (PARTITION BY goal_id, visitor_code ORDER BY occurred_at)
+    ), cancelled AS (
+        SELECT goal_id, (occurred_at AT TIME ZONE 'UTC')::date AS day, revenue, currency
+          FROM goals_cancellation JOIN live USING (goal_id)
     ), counted (goal_id, kind, whose, figures) AS (
         SELECT goal_id, 'visitor', visitor_code,
                concat_ws(' ', count(*), sum(visit), min(occurred_at), max(occurred_at)) FROM hit GROUP BY 1, 3
@@ -24,8 +27,16 @@ FIND: Final = f"""
         SELECT goal_id, 'total', '', concat_ws(' ', count(*), sum(visit), count(DISTINCT visitor_code))
           FROM hit GROUP BY 1
          UNION ALL
+        SELECT goal_id, kind, whose, concat('cancelled ', count(*))
+          FROM cancelled, LATERAL (VALUES ('day', day::text), ('total', '')) AS each (kind, whose) GROUP BY 1, 2, 3
+         UNION ALL
         SELECT goal_id, kind, whose, concat_ws(' ', currency, trim_scale(sum(revenue)))
-          FROM hit, LATERAL (VALUES ('visitor', visitor_code), ('day', day::text), ('total', '')) AS each (kind, whose)
+          FROM (SELECT goal_id, kind, whose, coalesce(currency, '') AS currency, revenue
+                  FROM hit, LATERAL (VALUES ('visitor', visitor_code), ('day', day::text), ('total', ''))
+                            AS each (kind, whose)
+                 UNION ALL
+                SELECT goal_id, kind, whose, coalesce(currency, ''), -revenue
+                  FROM cancelled, LATERAL (VALUES ('day', day::text), ('total', '')) AS each (kind, whose)) AS amount
          WHERE revenue IS NOT NULL GROUP BY 1, 2, 3, currency HAVING sum(revenue) <> 0
     ), kept (goal_id, kind, whose, figures) AS (
         SELECT goal_id, 'visitor', visitor_code, concat_ws(' ', conversions, visits, first_at, last_at)
@@ -36,6 +47,13 @@ FIND: Final = f"""
          UNION ALL
         SELECT goal_id, 'total', '', concat_ws(' ', sum(conversions), sum(visits), sum(visitors))
           FROM goals_goaltotal JOIN live USING (goal_id) GROUP BY 1
+        HAVING sum(conversions) <> 0 OR sum(visits) <> 0 OR sum(visitors) <> 0
+         UNION ALL
+        SELECT goal_id, kind, whose, concat('cancelled ', sum(cancellations))
+          FROM (SELECT goal_id, 'day' AS kind, day::text AS whose, cancellations FROM goals_goalday
+                 UNION ALL
+                SELECT goal_id, 'total', '', cancellations FROM goals_goaltotal) AS part
+          JOIN live USING (goal_id) GROUP BY 1, 2, 3 HAVING sum(cancellations) <> 0
          UNION ALL
         SELECT goal_id, kind, whose, concat_ws(' ', money.key, trim_scale(sum(money.value::numeric)))
           FROM (SELECT goal_id, 'visitor' AS kind, visitor_code AS whose, revenue FROM goals_goalvisitor
@@ -53,15 +71,15 @@ FIND: Final = f"""
 
 
 def check_figures(site_id: int | None, counts: Counts) -> Iterator[Difference]:
-    """Yield live goals whose kept figures by visitor, by day or in total differ from their conversions."""
+    """Yield live goals whose kept figures by visitor, by day or in total differ from conversions and cancellations."""
     for name, table in (("visitors", "goals_goalvisitor"), ("days", "goals_goalday"), ("goals", "goals_goaltotal")):
         (counts[f"kept_{name}"],) = fetch_row(
             f"SELECT count(*) FROM {table} JOIN goals_goal g ON g.id = goal_id WHERE {of_site('g.site_id')}",
             {"site": site_id},
         )
     meaning = (
-        "Kept figures of a goal contradict its conversions: rows were changed by hand. To count them again, while "
-        "everything runs: python manage.py recount"
+        "Kept figures of a goal contradict its conversions or cancellations: rows were changed by hand. To count them "
+        "again, while everything runs: python manage.py recount"
     )
     for goal_id, kind, day, many in stream(FIND, {"site": site_id, "visit_gap": VISIT_GAP}):
         subject = {"visitor": f"{many} visitors", "day": f"the day {day}", "total": "its totals"}[kind]

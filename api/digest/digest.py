@@ -303,10 +303,10 @@ def _apply(
     for (result, _), applied in zip(changes, outcome.applied, strict=True):
         note_applied(result, applied)
     note_visits(config.site_id, zip(results, derived, strict=True))
-    note_cancellations(config, zip(results, derived, strict=True))
+    cancelled = note_cancellations(config, zip(results, derived, strict=True))
     hits = [(result, effects.goal) for result, effects in zip(results, derived, strict=True) if effects.goal]
     keyed = [goal.keyed(outcome.visitors) for _, goal in hits]
-    recorded = recording.record(config.site_id, keyed, policy=config.policy, moved=rekeyed.moved)
+    recorded = recording.record(config.site_id, keyed, policy=config.policy, moved=rekeyed.moved, cancelled=cancelled)
     for (result, _), recorded_hit in zip(hits, recorded, strict=True):
         note_recorded(result, recorded_hit)
     if config.has_several_sources:

@@ -18,6 +18,7 @@ from cohorts.people import ChangeOutcome
 from goals.cancelling import record_cancellations
 from goals.recording import HitOutcome, RecordedHit
 from goals.visit_facts import record_exposures, record_facts
+from goals.visitor_totals import CountedConversion
 
 EFFECTS: Final = tuple(Effect)
 
@@ -65,16 +66,22 @@ def note_recorded(result: MessageResult, recorded: RecordedHit) -> None:
         result.reason = "already_converted"
 
 
-def note_cancellations(config: SiteConfig, derived: Iterable[tuple[MessageResult, Derivation]]) -> None:
-    """Record the cancellations of a batch, and note what became of each. Two queries, if there are any."""
+def note_cancellations(
+    config: SiteConfig, derived: Iterable[tuple[MessageResult, Derivation]]
+) -> list[CountedConversion]:
+    """Record the cancellations of a batch, note what became of each, and return the new ones, which totals lack.
+
+    Two queries, if there are any.
+    """
     said = [(result, effects.cancellation) for result, effects in derived if effects.cancellation]
-    recorded = record_cancellations(
+    recorded, counted = record_cancellations(
         config.site_id, [cancellation for _, cancellation in said], template=config.policy.template
     )
     for (result, _), outcome in zip(said, recorded, strict=True):
         note_recorded(result, outcome)
         if Effect.CONVERTED in result.effects:
             result.effects = (result.effects - {Effect.CONVERTED}) | {Effect.CANCELLED}
+    return counted
 
 
 def note_visits(site_id: int, derived: Iterable[tuple[MessageResult, Derivation]]) -> None:

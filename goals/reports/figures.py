@@ -2,11 +2,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
-from goals.cancelling import Cancelled
 from goals.models import Goal
 
 MOST_BEFORE: Final = 2_000  # conversions before the newest ones that a query reads to see where visits begin
@@ -16,22 +15,13 @@ Revenue = Mapping[str, Decimal]  # by currency, sorted
 
 @dataclass(frozen=True, slots=True)
 class GoalFigures:
-    """Conversions of some time, their converting visits and visitors, and their revenue."""
+    """Conversions of some time, their converting visits and visitors, and the revenue without the cancelled one."""
 
     conversions: int = 0
     visits: int = 0
     visitors: int = 0
     revenue: Revenue = field(default_factory=dict)
-    cancellations: int = 0  # conversions that were taken back; their revenue is subtracted
-
-    def without(self, cancelled: Cancelled) -> "GoalFigures":
-        """Return the figures with the number of these cancellations, and without their revenue."""
-        if not cancelled.number:
-            return self
-        revenue = dict(self.revenue)
-        for currency, amount in cancelled.revenue.items():
-            revenue[currency] = revenue.get(currency, Decimal(0)) - amount
-        return replace(self, revenue=dict(sorted(revenue.items())), cancellations=cancelled.number)
+    cancellations: int = 0  # conversions that were taken back in this time
 
     def headline(self, goal: Goal) -> int:
         """Return the figure that counts for this goal: conversions, or visits (`hasMultipleConversions`)."""

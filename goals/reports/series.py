@@ -1,4 +1,4 @@
-"""Series of a goal: conversions, visits and revenue by hour, day or week of UTC."""
+"""Series of a goal: conversions, visits, cancellations and revenue by hour, day or week of UTC."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -39,6 +39,7 @@ class SeriesPoint:
     conversions: int = 0
     visits: int = 0
     revenue: Revenue = field(default_factory=dict)
+    cancellations: int = 0
 
     def headline(self, goal: Goal) -> int:
         """Return the figure that counts for this goal, as `GoalFigures.headline` does."""
@@ -67,8 +68,8 @@ def load_series(goal: Goal, *, begin: datetime, end: datetime, step: SeriesStep)
     with connection.cursor() as cursor:
         cursor.execute(SERIES_OF_HOURS if step == SeriesStep.HOUR else SERIES_OF_DAYS, parameters)
         points = {
-            start: SeriesPoint(start, int(conversions), int(visits), parse_revenue(revenue))
-            for start, conversions, visits, revenue in cursor.fetchall()
+            start: SeriesPoint(start, int(conversions), int(visits), parse_revenue(revenue), int(cancellations))
+            for start, conversions, visits, revenue, cancellations in cursor.fetchall()
         }
     return [points.get(start, SeriesPoint(start)) for start in starts]
 

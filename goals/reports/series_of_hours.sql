@@ -1,14 +1,18 @@
--- Totals of some goals as one, by hour, from the conversions.
+-- Totals of some goals as one, by hour, from the conversions and cancellations.
 --
--- begin of the step, conversions, visits that began, revenue by currency
+-- begin of the step, conversions, visits that began, revenue by currency, cancellations
 WITH part AS (
-    SELECT date_trunc(:step, occurred_at, 'UTC') AS begin, currency, count(*) AS conversions, 0 AS visits,
-           sum(revenue) AS revenue
-      FROM goals_conversion
-     WHERE site_id = :site AND goal_id = ANY(:goals) AND occurred_at >= :since AND occurred_at < :until
+    SELECT date_trunc(:step, occurred_at, 'UTC') AS begin, currency, sum(1 - cancelled) AS conversions, 0 AS visits,
+           sum(cancelled) AS cancellations, sum(revenue) AS revenue
+      FROM (SELECT occurred_at, currency, revenue, 0 AS cancelled FROM goals_conversion
+             WHERE site_id = :site AND goal_id = ANY(:goals) AND occurred_at >= :since AND occurred_at < :until
+             UNION ALL
+            SELECT occurred_at, coalesce(currency, ''), -revenue, 1 FROM goals_cancellation
+             WHERE site_id = :site AND goal_id = ANY(:goals) AND occurred_at >= :since AND occurred_at < :until)
+           AS either
      GROUP BY 1, currency
      UNION ALL
-    SELECT date_trunc(:step, occurred_at, 'UTC'), NULL, 0, sum(visit), NULL
+    SELECT date_trunc(:step, occurred_at, 'UTC'), NULL, 0, sum(visit), 0, NULL
       FROM (SELECT c.occurred_at,
                    coalesce(c.occurred_at >= lag(c.occurred_at) OVER visitor + :visit_gap::interval, true)::int AS visit
               FROM unnest(:goals::bigint[]) AS member (id)
@@ -24,6 +28,7 @@ WITH part AS (
      GROUP BY 1
 )
 SELECT begin, sum(conversions) AS conversions, sum(visits) AS visits,
-       (jsonb_object_agg(currency, revenue::text) FILTER (WHERE revenue IS NOT NULL))::text AS revenue
+       (jsonb_object_agg(currency, revenue::text) FILTER (WHERE revenue IS NOT NULL))::text AS revenue,
+       sum(cancellations) AS cancellations
   FROM part
  GROUP BY begin

@@ -11,7 +11,6 @@ from typing import Any, Final, NamedTuple
 
 from django.db import connection
 
-from goals.cancelling import read_cancelled
 from goals.models import Goal
 from goals.reports.figures import GoalFigures, load_member_ids, parse_revenue
 from goals.sql import read_query
@@ -49,6 +48,7 @@ class FiguresRow(NamedTuple):
     visits: int
     visitors: int
     revenue: str | None  # JSON
+    cancellations: int
 
 
 class DayRow(NamedTuple):
@@ -58,20 +58,21 @@ class DayRow(NamedTuple):
     day: date
     conversions: int
     visits: int
+    cancellations: int
 
 
 class TotalsRow(NamedTuple):
-    """Row of totals.sql; None without any conversion."""
+    """Row of totals.sql; None without any conversion or cancellation."""
 
     key: int
     conversions: int | None
     visits: int | None
     visitors: int | None
     revenue: str | None  # JSON
+    cancellations: int | None
     month_visitors: int
     month_revenue: str | None  # JSON
     last_at: datetime | None
-    cancelled: str | None  # JSON
 
 
 class UnitedVisitsRow(NamedTuple):
@@ -102,17 +103,15 @@ def summarise_goals(site_id: int, goals: Sequence[Goal], *, now: datetime) -> di
     members = load_member_ids(site_id, goals)
     month = month_start(now)
     # The longest time last: a conversion that is committed meanwhile is never in the shorter one alone.
-    since = now - timedelta(hours=24)
-    last_days = _load_last_day(site_id, members, since=since)
+    last_days = _load_last_day(site_id, members, since=now - timedelta(hours=24))
     days = _load_days(site_id, members, month=month)
-    totals = _load_totals(site_id, members, month=month, since=since)
+    totals = _load_totals(site_id, members, month=month)
     _unite(site_id, members, days, totals, month=month)
-    cancelled = {key: read_cancelled(row.cancelled) for key, row in totals.items()}
     return {
         goal.pk: GoalSummary(
-            last_days.get(goal.pk, NO_FIGURES).without(cancelled[goal.pk].last_day),
-            _sum_month(totals[goal.pk], days[goal.pk]).without(cancelled[goal.pk].month),
-            _read_figures(totals[goal.pk]).without(cancelled[goal.pk].ever),
+            last_days.get(goal.pk, NO_FIGURES),
+            _sum_month(totals[goal.pk], days[goal.pk]),
+            _read_figures(totals[goal.pk]),
             totals[goal.pk].last_at,
             _list_daily(goal, days[goal.pk], month),
         )
@@ -127,22 +126,21 @@ def load_figures(site_id: int, groups: Groups) -> dict[int, GoalFigures]:
     """
     if not groups:
         return {}
-    now = datetime.now(UTC)
-    today = now.date()
-    totals = _load_totals(site_id, groups, month=today, since=now)
+    today = datetime.now(UTC).date()
+    totals = _load_totals(site_id, groups, month=today)
     _unite(site_id, groups, defaultdict(dict), totals, month=today)
-    return {key: _read_figures(row).without(read_cancelled(row.cancelled).ever) for key, row in totals.items()}
+    return {key: _read_figures(row) for key, row in totals.items()}
 
 
 def sum_totals(site_id: int, goal_ids: Sequence[int]) -> GoalFigures:
-    """Return the conversions and the revenue of these goals of a site together, since ever.
+    """Return the conversions, cancellations and revenue of these goals of a site together, since ever.
 
     It leaves out visits and visitors, which do not add up. One query of the kept totals.
     """
     with connection.cursor() as cursor:
         cursor.execute(SUM, {"site": site_id, "goals": list(goal_ids)})
-        conversions, revenue = cursor.fetchone()
-    return GoalFigures(int(conversions or 0), revenue=parse_revenue(revenue))
+        conversions, cancellations, revenue = cursor.fetchone()
+    return GoalFigures(int(conversions or 0), revenue=parse_revenue(revenue), cancellations=int(cancellations or 0))
 
 
 def month_start(now: datetime) -> date:
@@ -155,7 +153,12 @@ Days = dict[int, dict[date, DayRow]]  # by key and day
 
 def _load_last_day(site_id: int, groups: Groups, *, since: datetime) -> dict[int, GoalFigures]:
     rows = map(FiguresRow._make, _fetch(LAST_DAY, site_id, groups, since=since, visit_gap=VISIT_GAP))
-    return {row.key: GoalFigures(row.conversions, row.visits, row.visitors, parse_revenue(row.revenue)) for row in rows}
+    return {
+        row.key: GoalFigures(
+            row.conversions, row.visits, row.visitors, parse_revenue(row.revenue), int(row.cancellations)
+        )
+        for row in rows
+    }
 
 
 def _load_days(site_id: int, groups: Groups, *, month: date) -> Days:
@@ -165,8 +168,8 @@ def _load_days(site_id: int, groups: Groups, *, month: date) -> Days:
     return days
 
 
-def _load_totals(site_id: int, groups: Groups, *, month: date, since: datetime) -> dict[int, TotalsRow]:
-    rows = _fetch(TOTALS, site_id, groups, month=month, since=since)
+def _load_totals(site_id: int, groups: Groups, *, month: date) -> dict[int, TotalsRow]:
+    rows = _fetch(TOTALS, site_id, groups, month=month)
     return {row.key: row for row in map(TotalsRow._make, rows)}
 
 
@@ -199,7 +202,11 @@ def _fetch(query: str, site_id: int, groups: Groups, **parameters: Any) -> Itera
 
 def _read_figures(row: TotalsRow) -> GoalFigures:
     return GoalFigures(
-        int(row.conversions or 0), int(row.visits or 0), int(row.visitors or 0), parse_revenue(row.revenue)
+        int(row.conversions or 0),
+        int(row.visits or 0),
+        int(row.visitors or 0),
+        parse_revenue(row.revenue),
+        int(row.cancellations or 0),
     )
 
 
@@ -209,6 +216,7 @@ def _sum_month(row: TotalsRow, days: Mapping[date, DayRow]) -> GoalFigures:
         sum(day.visits for day in days.values()),
         int(row.month_visitors),
         parse_revenue(row.month_revenue),
+        sum(int(day.cancellations) for day in days.values()),
     )
 
 

@@ -1,12 +1,13 @@
 -- Totals of groups of goals since ever, and figures of a month that its days do not give.
 --
--- key of the group, conversions, visits, visitors, revenue by currency; visitors and revenue of the month; last time;
--- cancellations by currency (since ever, of the month and since a time)
+-- key of the group, conversions, visits, visitors, revenue by currency; cancellations; visitors and revenue of the
+-- month; last time
 WITH member AS MATERIALIZED (
     SELECT key, goal_id, count(*) OVER (PARTITION BY key) > 1 AS is_of_several
       FROM unnest(:keys::bigint[], :ids::bigint[]) AS member (key, goal_id)
 ), total AS (
-    SELECT key, sum(conversions) AS conversions, sum(visits) AS visits, sum(visitors) AS visitors
+    SELECT key, sum(conversions) AS conversions, sum(visits) AS visits, sum(visitors) AS visitors,
+           sum(cancellations) AS cancellations
       FROM member JOIN goals_goaltotal AS t ON t.site_id = :site AND t.goal_id = member.goal_id
      GROUP BY key
 ), money AS (
@@ -38,24 +39,10 @@ WITH member AS MATERIALIZED (
          WHERE c.site_id = :site AND c.goal_id = member.goal_id
          ORDER BY c.occurred_at DESC LIMIT 1) AS latest ON true
      GROUP BY key
-), cancelled AS (
-    SELECT key, jsonb_agg(jsonb_build_array(
-               currency, many, total::text, month_many, month_total::text, day_many, day_total::text))::text AS sums
-      FROM (SELECT member.key, c.currency, count(*) AS many, sum(c.revenue) AS total,
-                   count(*) FILTER (WHERE c.occurred_at >= month.begin) AS month_many,
-                   sum(c.revenue) FILTER (WHERE c.occurred_at >= month.begin) AS month_total,
-                   count(*) FILTER (WHERE c.occurred_at >= :since) AS day_many,
-                   sum(c.revenue) FILTER (WHERE c.occurred_at >= :since) AS day_total
-              FROM member
-             CROSS JOIN (SELECT :month::date::timestamp AT TIME ZONE 'UTC' AS begin) AS month
-              JOIN goals_cancellation AS c ON c.site_id = :site AND c.goal_id = member.goal_id
-             GROUP BY member.key, c.currency) AS amount
-     GROUP BY key
 )
-SELECT key, total.conversions, total.visits, total.visitors, money.revenue,
-       visitor.month_visitors, month_money.revenue AS month_revenue, visitor.last_at, cancelled.sums
+SELECT key, total.conversions, total.visits, total.visitors, money.revenue, total.cancellations,
+       visitor.month_visitors, month_money.revenue AS month_revenue, visitor.last_at
   FROM visitor
   LEFT JOIN total USING (key)
   LEFT JOIN money USING (key)
   LEFT JOIN month_money USING (key)
-  LEFT JOIN cancelled USING (key)

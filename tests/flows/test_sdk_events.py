@@ -284,8 +284,11 @@ def test_negative_conversion__of_a_goal__is_counted_by_itself_and_takes_its_reve
     cancelled = Cancellation.objects.get(visitor_code="v1")
     assert (cancelled.revenue, cancelled.properties["metadata"]) == (Decimal("2.25"), {"1": ["m"]})
     assert found_by_verify() == []
+    day = cancelled.occurred_at.date()
     cancelled.delete()
-    assert len(found_by_verify()) == 1
+    lost, *differences = found_by_verify()
+    assert lost.startswith("message ")
+    assert differences == [f"goal {goal.pk}: the day {day}", f"goal {goal.pk}: its totals"]
 
 
 def test_negative_conversion__of_an_unknown_goal__is_rejected(world: World) -> None:

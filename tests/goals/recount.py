@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import connection
 
-from goals.models import Conversion
+from goals.models import Cancellation, Conversion
 
 HALF = timedelta(minutes=30)
 
@@ -35,17 +35,27 @@ def recount() -> tuple[dict[Any, Any], dict[Any, Any], dict[Any, Any]]:
         if each.revenue is not None:
             for key in ((each.goal_id, each.visitor_code), (each.goal_id, each.occurred_at.date()), each.goal_id):
                 money[key][str(each.currency)] += each.revenue  # type: ignore[assignment]  # a Decimal
+    cancelled = Counter[Any]()
+    for taken in Cancellation.objects.filter(goal__deleted_at=None):
+        for key in ((taken.goal_id, taken.occurred_at.date()), taken.goal_id):
+            cancelled[key] += 1
+            if taken.revenue is not None:
+                money[key][str(taken.currency)] -= taken.revenue  # type: ignore[assignment]  # a Decimal
     visits = {key: visits_of(its) for key, its in times.items()}
     begun = Counter((goal_id, at.date()) for (goal_id, _), starts in visits.items() for at in starts)
-    goals = {goal_id for goal_id, _ in times}
+    goals = {goal_id for goal_id, _ in times} | {key for key in cancelled if isinstance(key, int)}
     return (
         {key: (len(its), len(visits[key]), min(its), max(its), exact(money[key])) for key, its in times.items()},
-        {key: (days[key], begun[key], exact(money[key])) for key in days},
+        {
+            key: (days[key], begun[key], cancelled[key], exact(money[key]))
+            for key in {*days, *(key for key in cancelled if not isinstance(key, int))}
+        },
         {
             goal_id: (
                 sum(count for (goal, _), count in days.items() if goal == goal_id),
                 sum(count for (goal, _), count in begun.items() if goal == goal_id),
                 sum(goal == goal_id for goal, _ in times),
+                cancelled[goal_id],
                 exact(money[goal_id]),
             )
             for goal_id in goals
@@ -68,7 +78,7 @@ def kept() -> tuple[dict[Any, Any], dict[Any, Any], dict[Any, Any]]:
         names = [column.name for column in cursor.description]
         for row in cursor.fetchall():
             part = dict(zip(names, row, strict=True))
-            add(days, (part["goal_id"], part["day"]), part, "conversions", "visits")
+            add(days, (part["goal_id"], part["day"]), part, "conversions", "visits", "cancellations")
         totals: dict[Any, Any] = {}
         cursor.execute(
             "SELECT t.* FROM goals_goaltotal t JOIN goals_goal g ON g.id = t.goal_id WHERE deleted_at IS NULL"
@@ -76,7 +86,7 @@ def kept() -> tuple[dict[Any, Any], dict[Any, Any], dict[Any, Any]]:
         names = [column.name for column in cursor.description]
         for row in cursor.fetchall():
             part = dict(zip(names, row, strict=True))
-            add(totals, part["goal_id"], part, "conversions", "visits", "visitors")
+            add(totals, part["goal_id"], part, "conversions", "visits", "visitors", "cancellations")
     return (
         visitors,
         {key: its for key, its in days.items() if any(its)},

@@ -20,13 +20,14 @@ from api.erasure import erase
 from api.ingest.provisioning import create_site
 from api.models import Message
 from goals import catalogue, merging
-from goals.models import Conversion, Goal
+from goals.models import Cancellation, Conversion, Goal
 from goals.reports.breakdown import BreakdownField, load_breakdown
 from goals.reports.figures import GoalFigures
-from goals.reports.series import SeriesStep, load_series
+from goals.reports.series import SeriesPoint, SeriesStep, load_series
 from goals.reports.summaries import GoalSummary, load_figures, summarise_goals
 from tests.goals.recount import assert_exact, visits_of
 from tests.support.erasures import finish_erasures
+from tests.support.sdk import conversion, post_lines
 from tests.world import START, World
 
 EXAMPLES = int(os.environ.get("HISTORY_EXAMPLES", "25"))
@@ -50,6 +51,7 @@ steps = st.one_of(
     st.tuples(st.just("send"), st.lists(hits, min_size=1, max_size=2)),
     st.tuples(st.just("link"), st.sampled_from(USERS), st.sampled_from(CODES), minutes),
     merges,
+    st.tuples(st.just("cancel"), st.sampled_from(NAMES), st.sampled_from(CODES), minutes, st.sampled_from([0.1, 0])),
     st.tuples(st.just("unmerge"), st.integers(0, 1)),
     st.tuples(st.just("delete"), st.sampled_from(NAMES), st.booleans()),
     st.tuples(st.just("replay")),
@@ -60,30 +62,33 @@ steps = st.one_of(
 MEANWHILE = {"event": "A", "minute": 30, "userId": "u2", "revenue": "0.1"}
 
 
+def event_of(shop: World, hit: dict[str, Any]) -> dict[str, Any]:
+    return shop.event(
+        event=hit["event"],
+        at=60 * hit["minute"],
+        userId=hit["userId"],
+        properties={name: hit[name] for name in hit.keys() - {"event", "minute", "userId"}},
+    )
+
+
 def take(shop: World, step: tuple[Any, ...]) -> None:
     """One step of a history; a merge that makes no sense is none."""
     goals = {goal.name[-1]: goal for goal in Goal.objects.filter(site=shop.site, deleted_at=None)}
     match step:
         case "send", said:
-            body = [
-                shop.event(
-                    event=hit["event"],
-                    at=60 * hit["minute"],
-                    userId=hit["userId"],
-                    properties={name: hit[name] for name in hit.keys() - {"event", "minute", "userId"}},
-                )
-                for hit in said
-            ]
-            assert shop.post(body, sitecode=shop.site.sitecode).status_code == 200
+            assert shop.post([event_of(shop, hit) for hit in said], sitecode=shop.site.sitecode).status_code == 200
         case "link", user, code, minute:
             event = shop.event("identify", at=60 * minute, userId=user, properties={"kameleoonVisitorCode": code})
             assert shop.post(event, sitecode=shop.site.sitecode).status_code == 200
+        case "cancel", name, code, minute, revenue if name in goals:
+            line = conversion(goals[name].pk, code, revenue=revenue, negative=True)
+            assert post_lines(shop, line).status_code == 204
+            at = START + timedelta(minutes=minute)
+            Message.objects.filter(site=shop.site, status="pending").update(occurred_at=at)
         case "merge", one, other if one in goals and other in goals:
             merge(goals[one], goals[other])
         case "unmerge", place:
-            for goal in [each for _, each in sorted(goals.items()) if each.merged_into_id][place:]:
-                merging.unmerge(goal)
-                break
+            unmerge(goals, place)
         case "delete", name, is_purged if name in goals:
             catalogue.delete_goal(goals[name], now=datetime.now(UTC))
             while is_purged and catalogue.purge_deleted():
@@ -104,8 +109,13 @@ def merge(goal: Goal, into: Goal) -> None:
         assert load_figures(target.site_id, {0: ids})[0] == ever
 
 
-def slow_figures(rows: list[Conversion], since: datetime | None = None) -> GoalFigures:
-    """Return the figures of conversions as of one goal, from a time on."""
+def unmerge(goals: dict[str, Goal], place: int) -> None:
+    for goal in [each for _, each in sorted(goals.items()) if each.merged_into_id][place:][:1]:
+        merging.unmerge(goal)
+
+
+def slow_figures(rows: list[Conversion], cancelled: list[Cancellation], since: datetime | None = None) -> GoalFigures:
+    """Return the figures of conversions and cancellations as of one goal, from a time on."""
     times: dict[str, list[datetime]] = {}
     revenue = Counter[str]()
     recent = [row for row in rows if since is None or row.occurred_at >= since]
@@ -114,12 +124,17 @@ def slow_figures(rows: list[Conversion], since: datetime | None = None) -> GoalF
     for row in recent:
         if row.revenue is not None:
             revenue[str(row.currency)] += row.revenue  # type: ignore[assignment]  # a Decimal
+    taken = [row for row in cancelled if since is None or row.occurred_at >= since]
+    for back in taken:
+        if back.revenue is not None:
+            revenue[str(back.currency)] -= back.revenue  # type: ignore[assignment]  # a Decimal
     starts = [at for its in times.values() for at in visits_of(its)]
     return GoalFigures(
         len(recent),
         sum(since is None or at >= since for at in starts),
         len({row.visitor_code for row in recent}),
         {name: Decimal(total) for name, total in revenue.items()},
+        len(taken),
     )
 
 
@@ -131,28 +146,36 @@ def assert_reports_are_right(shop: World) -> None:
     for goal in shown:
         members = [each for each in live if end_of(each, live) == goal]
         rows = list(Conversion.objects.filter(goal__in=members))
+        taken = list(Cancellation.objects.filter(goal__in=members))
         assert replace(heads[goal.pk], line=()) == GoalSummary(
-            slow_figures(rows, NOW - timedelta(hours=24)),
-            slow_figures(rows, month),
-            slow_figures(rows),
+            slow_figures(rows, taken, NOW - timedelta(hours=24)),
+            slow_figures(rows, taken, month),
+            slow_figures(rows, taken),
             max((row.occurred_at for row in rows), default=None),
             line=(),
         )
         begin, end = month, month + timedelta(days=30)
         for step in (SeriesStep.DAY, SeriesStep.WEEK):
             points = load_series(goal, begin=begin, end=end, step=step)
-            ever = [slow_figures(rows, point.begin) for point in points] + [slow_figures(rows, end + timedelta(days=7))]
-            assert [(point.conversions, point.visits) for point in points] == [
-                (one.conversions - next_.conversions, one.visits - next_.visits) for one, next_ in pairwise(ever)
+            starts = [*(point.begin for point in points), end + timedelta(days=7)]
+            ever = [slow_figures(rows, taken, at) for at in starts]
+            assert [count_of(point) for point in points] == [
+                tuple(one - other for one, other in zip(count_of(each), count_of(later), strict=True))
+                for each, later in pairwise(ever)
             ]
             if step == SeriesStep.DAY:
                 assert heads[goal.pk].line == tuple(point.headline(goal) for point in points)
         hours = load_series(goal, begin=NOW - timedelta(days=2), end=NOW, step=SeriesStep.HOUR)
-        recent = slow_figures(rows, NOW - timedelta(days=2))
-        assert sum(point.conversions for point in hours) == recent.conversions
-        assert sum(point.visits for point in hours) == recent.visits
+        recent = slow_figures(rows, taken, NOW - timedelta(days=2))
+        assert tuple(map(sum, zip(*map(count_of, hours), strict=True))) == count_of(recent)
         parts = load_breakdown(goal, BreakdownField.CURRENCY).parts
         assert {part.value: part.conversions for part in parts} == Counter(row.currency for row in rows)
+
+
+def count_of(figures: GoalFigures | SeriesPoint) -> tuple[int | Decimal, ...]:
+    """Return the figures that add up over time."""
+    revenue = [figures.revenue.get(currency, Decimal()) for currency in ("EUR", "USD")]
+    return (figures.conversions, figures.visits, figures.cancellations, *revenue)
 
 
 def end_of(goal: Goal, live: list[Goal]) -> Goal:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import httpx
 
-from tests.world import SITECODE, World
+from tests.world import World
 
 NUMBERS = itertools.count(1)
 
@@ -30,7 +30,7 @@ def conversion(goal_id: int, visitor: str | None = "v1", **others: Any) -> str:
 
 def post_lines(world: World, *lines: str, query: str = "", headers: dict[str, str] | None = None) -> httpx.Response:
     """POST lines as an SDK does."""
-    path = f"/visit/events?sdkName=PYTHON&sdkVersion=3.22.2&siteCode={SITECODE}&bodyUa=true{query}"
+    path = f"/visit/events?sdkName=PYTHON&sdkVersion=3.22.2&siteCode={world.site.sitecode}&bodyUa=true{query}"
     return world.client.post(
         path, content="\n".join(lines).encode(), headers={"content-type": "*/*", **(headers or {})}
     )

@@ -124,13 +124,19 @@ def find_goal(site: Site, goal_id: int) -> Goal:
 
 
 def draw_conversions(goal: Goal, points: Sequence[SeriesPoint], step: SeriesStep) -> Chart:
-    """Return a chart of conversions and visits with a conversion; the one that this goal counts comes first."""
+    """Return a chart of conversions and visits with a conversion; the one that this goal counts comes first.
+
+    Cancelled conversions are a line if there are any.
+    """
     series = [
         Series("Conversions", [point.conversions for point in points]),
         Series("Visits with a conversion", [point.visits for point in points]),
     ]
+    series = series if goal.has_multiple_conversions else series[::-1]
+    if any(point.cancellations for point in points):
+        series.append(Series("Cancelled conversions", [point.cancellations for point in points]))
     labels = [f"{point.begin:{FORMATS[step]}}" for point in points]
-    return Chart(labels, series if goal.has_multiple_conversions else series[::-1], unit=_unit(step), type="line")
+    return Chart(labels, series, unit=_unit(step), type="line")
 
 
 def draw_revenue(points: Sequence[SeriesPoint], step: SeriesStep) -> Chart | None:

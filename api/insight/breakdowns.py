@@ -18,7 +18,14 @@ from cohorts.reserved_traits import NAME_PARTS
 from goals.models import Goal
 from goals.queries import load_property_names
 from goals.reports import breakdown
-from goals.reports.breakdown import Breakdown, BreakdownField, BreakdownPart, load_breakdown
+from goals.reports.breakdown import (
+    Breakdown,
+    BreakdownField,
+    BreakdownPart,
+    Cancelled,
+    load_breakdown,
+    load_cancelled,
+)
 from goals.reports.figures import GoalFigures
 from goals.reports.visitors import (
     count_newest_within_bytes,
@@ -89,6 +96,7 @@ class BreakdownView:
     is_cut: bool
     whole: BreakdownPart | None  # the sum, if visitors are filtered
     unknown: UnknownName | None  # why the breakdown is empty
+    cancelled: Cancelled  # of the goal in this time, in no part
 
 
 def break_down(
@@ -119,7 +127,7 @@ def break_down(
     With `only`, just visitors with that value now are counted, each with all of its conversions, visits and revenue in
     that time. The whole is then the part that a breakdown by `only.by` has under that value, of the same conversions.
 
-    Seven queries at most, of a goal of `queries.live_goals`, and two more if something is unknown.
+    Eight queries at most, of a goal of `queries.live_goals`, and two more if something is unknown.
     """
     is_of_people = only is not None or by not in OF_CONVERSIONS
     limit = NEWEST_OF_PEOPLE if is_of_people else NEWEST_CONVERSIONS
@@ -146,7 +154,8 @@ def break_down(
         breakdown = group_by_label(visitors, _labels(site, goal, by, name, list(visitors)))
     if by in NAMED and [part.value for part in breakdown.parts] == [None]:
         unknown = unknown or _unknown_name(site, goal, by, name, list(visitors))
-    return BreakdownView(breakdown, begin, since is not None, whole, unknown)
+    cancelled = load_cancelled(goal, begin=begin, end=end)
+    return BreakdownView(breakdown, begin, since is not None, whole, unknown, cancelled)
 
 
 def unknown_persona(site: Site, name: str) -> UnknownName | None:

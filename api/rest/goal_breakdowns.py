@@ -52,6 +52,12 @@ class BreakdownShape(serializers.Serializer[Any]):
     parts = PartShape(many=True, help_text="At most 20.")
     other = PartShape(allow_null=True, help_text="All further parts together.")
     whole = PartShape(allow_null=True, help_text="All conversions that match the filter. Null without a filter.")
+    cancellations = serializers.IntegerField(help_text="Cancelled conversions of the goal in this time.")
+    cancelledRevenue = serializers.DictField(
+        source="cancelled_revenue",
+        child=serializers.DecimalField(max_digits=40, decimal_places=6),
+        help_text="Their revenue by currency. No part subtracts it.",
+    )
 
 
 class BreakdownQuery(Query):
@@ -135,6 +141,8 @@ class GoalBreakdown(APIView):
                 "parts": found.parts,
                 "other": found.other,
                 "whole": seen.whole,
+                "cancellations": seen.cancelled.number,
+                "cancelled_revenue": seen.cancelled.revenue,
             }
         )
         return Response(shaped.data)

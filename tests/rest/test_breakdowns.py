@@ -8,10 +8,12 @@ import pytest
 
 from api.http.tokens import make_token
 from api.insight.breakdowns import BreakdownBy, break_down
+from api.models import Message
 from cohorts.models import Persona
 from goals import merging
 from goals.models import Goal
 from tests.support.management_api import Caller, refusal
+from tests.support.sdk import conversion, post_lines
 from tests.world import START, World, owner_of
 
 DAY = {"begin": START.isoformat(), "end": (START + timedelta(days=1)).isoformat()}
@@ -57,6 +59,21 @@ def test_breakdown__by_anything__says_what_its_page_says(
     assert (answer["goalId"], answer["isBounded"], answer["other"], answer["whole"]) == (goal.pk, False, None, None)
     assert answer["begin"] == "2026-11-22T03:00:00Z"
     assert answer["values"] == len(answer["parts"])
+    assert (answer["cancellations"], answer["cancelledRevenue"]) == (0, {})
+
+
+def test_breakdown__of_a_goal_with_cancellations__has_them_beside_its_parts(
+    world: World, goal: Goal, viewer: Caller
+) -> None:
+    lines = (conversion(goal.pk, revenue=0.5, negative=True), conversion(goal.pk, "v2", negative=True))
+    assert post_lines(world, *lines).status_code == 204
+    Message.objects.filter(status="pending").update(occurred_at=START)
+    world.digest()
+
+    answer = viewer.get(address(goal, by="currency"))
+
+    assert (answer["cancellations"], answer["cancelledRevenue"]) == (2, {"USD": "0.500000"})
+    assert [part["revenue"] for part in answer["parts"]] == [{"USD": "4.500000"}]
 
 
 @pytest.mark.promise("K-87", "K-82")

@@ -119,7 +119,7 @@ def link_near(unknown: UnknownName, asked: QueryDict) -> list[tuple[str, str]]:
 def name_parts(
     site: Site, goal: Goal, by: BreakdownBy, path: str, span: Span, *, only: VisitorFilter | None
 ) -> dict[str, Any]:
-    """Return the parts of a goal's conversions in a period, each with its name. Eight queries at most."""
+    """Return the parts of a goal's conversions in a period, each with its name. Nine queries at most."""
     seen = breakdowns.break_down(site, goal, by, name=path, only=only, begin=span.begin, end=span.end)
     breakdown = seen.breakdown
     names: dict[str, str] = {}

@@ -8,7 +8,8 @@ import msgspec
 
 from cohorts import merge
 from cohorts.models import SIZE, Identity
-from cohorts.reserved_traits import NAME_PARTS, company_id, full_name
+from cohorts.reserved_traits import NAME_PARTS
+from cohorts.segments.facts import group_of, traits_of
 
 IDENTIFY: Final = "IDENTIFY_"
 COHORTS: Final = "COHORTS_"
@@ -366,21 +367,18 @@ def _without_hidden(registers: merge.Registers, visible: Collection[str]) -> mer
     return {**registers, "traits": {name: traits[name] for name in visible if name in traits}}
 
 
-def profile(person: Mapping[str, Any], reader: Reader) -> dict[str, Any]:
+def profile(person: merge.Registers, reader: Reader) -> dict[str, Any]:
     """Return `{"traits": {…}, "groupId": "…"}` of a joined person; `{}` if no event ever set either.
 
     A reader without a token also gets `{}` if no visible trait is known. Otherwise the answer would reveal that a
     person has this id, which may be an e-mail address.
 
-    Derived values change with their traits: a missing name comes from first and last name (promises I-14, I-15), a
-    missing group from the company (I-12).
+    The derived name and group change with their traits.
     """
     if "traits" not in person and "group" not in person:
         return {}
-    traits = {name: register[3] for name, register in person.get("traits", {}).items() if register[3] is not None}
-    if "name" not in traits and (name := full_name(traits)) is not None:
-        traits["name"] = name
-    group = person["group"][3] if "group" in person else company_id(traits) if reader.company_is_group else None
+    traits = traits_of(person)
+    group = group_of(person, company_is_group=reader.company_is_group)
     public = reader.public_traits
     visible = {name: value for name, value in traits.items() if public is None or name in public}
     if public is not None and not visible and group is None:

@@ -70,10 +70,19 @@ class FilledCustomData:
 
 
 def group_of(joined: merge.Registers, *, company_is_group: bool) -> str | None:
-    """Return the group of a joined person, as its remote data names it (promise I-12)."""
+    """Return the group of a joined person, if need be its company (promise I-12)."""
     if "group" in joined:
         return joined["group"][3]  # type: ignore[no-any-return]  # a group id
-    return company_id(_present(joined)) if company_is_group else None
+    company = joined.get("traits", {}).get("company")
+    return company_id({"company": company[3]}) if company_is_group and company is not None else None
+
+
+def traits_of(joined: merge.Registers) -> dict[str, Any]:
+    """Return the traits of a joined person; a missing name comes from first and last name (promises I-14, I-15)."""
+    traits = _present(joined)
+    if "name" not in traits and (name := full_name(traits)) is not None:
+        traits["name"] = name
+    return traits
 
 
 def facts_of(
@@ -81,13 +90,11 @@ def facts_of(
     *,
     group: str | None,
     group_registers: merge.Registers,
-    filled: Iterable[FilledCustomData] = (),
+    filled: Iterable[FilledCustomData],
     outside: OutsideFacts,
 ) -> PersonFacts:
-    """Return the facts of a joined person, with the traits that its remote data shows (promises I-14, I-15)."""
-    traits = _present(joined)
-    if "name" not in traits and (name := full_name(traits)) is not None:
-        traits["name"] = name
+    """Return the facts of a joined person."""
+    traits = traits_of(joined)
     return PersonFacts(
         traits=traits,
         group=group,

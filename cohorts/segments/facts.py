@@ -93,7 +93,6 @@ def facts_of(
     filled: Iterable[FilledCustomData],
     outside: OutsideFacts,
 ) -> PersonFacts:
-    """Return the facts of a joined person."""
     traits = traits_of(joined)
     return PersonFacts(
         traits=traits,

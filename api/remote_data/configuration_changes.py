@@ -12,6 +12,7 @@ from django.http import Http404
 from api.models import SdkConfiguration, Site
 from api.models.audit import audit_values, write_audit
 from api.models.sdk_configuration import note_configuration_changed
+from cohorts.models import CustomData
 from goals.flags.models import Environment, FeatureFlag
 from goals.flags.saving import PRODUCTION, switch
 
@@ -29,7 +30,7 @@ def switch_flag(flag: FeatureFlag, environment: str, *, is_on: bool, actor: Acto
     """Switch a flag on or off in an environment. Raises Http404 if one of them was deleted meanwhile."""
     with transaction.atomic():
         note_configuration_changed(flag.site_id, now=now)
-        _read_again(flag)
+        read_again(flag)
         if environment not in environments_of(flag.site):
             raise Http404
         before = {"enabled_in": list(flag.enabled_in)}
@@ -44,13 +45,16 @@ def delete_flag(flag: FeatureFlag, *, actor: Actor, now: datetime) -> None:
     """Delete a flag with its versions. Raises Http404 if it was deleted meanwhile."""
     with transaction.atomic():
         note_configuration_changed(flag.site_id, now=now)
-        _read_again(flag)
+        read_again(flag)
         write_audit(actor, flag.site, f"Deleted the flag “{flag.key}”", {"document": flag.document}, None)
         flag.delete()
 
 
-def _read_again(row: FeatureFlag | Environment) -> None:
-    """Read a row again, because another request may have changed or deleted it before this one had the lock."""
+def read_again(row: FeatureFlag | Environment | CustomData) -> None:
+    """Read a row again, because another request may have changed or deleted it before this one had the lock.
+
+    Raises Http404 if it was deleted.
+    """
     try:
         row.refresh_from_db()
     except ObjectDoesNotExist as error:
@@ -75,7 +79,7 @@ def delete_environment(environment: Environment, *, actor: Actor, now: datetime)
     """
     with transaction.atomic():
         note_configuration_changed(environment.site_id, now=now)
-        _read_again(environment)
+        read_again(environment)
         for flag in FeatureFlag.objects.filter(site_id=environment.site_id, enabled_in__contains=[environment.name]):
             flag.enabled_in = switch(flag.enabled_in, environment.name, is_on=False)
             flag.save(update_fields=["enabled_in", "updated_at"])

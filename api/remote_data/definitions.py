@@ -6,10 +6,12 @@ from datetime import datetime
 import msgspec
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
+from django.http import Http404
 
 from api.models import Site
 from api.models.audit import audit_values, write_audit
 from api.models.sdk_configuration import note_configuration_changed
+from api.remote_data.configuration_changes import read_again
 from cohorts.custom_data import Definition, Filling, definition_of, find_problems
 from cohorts.models import CustomData
 from cohorts.segments import upkeep
@@ -31,11 +33,16 @@ def save_definition(
     by: User | AnonymousUser | str,
     now: datetime,
 ) -> CustomData:
-    """Insert a definition, or give an existing row this one. Raises WrongDefinitionError. Some five queries."""
+    """Insert a definition, or give an existing row this one. Some five queries.
+
+    Raises WrongDefinitionError, and Http404 if the row was deleted meanwhile.
+    """
     with transaction.atomic():
         note_configuration_changed(site.pk, now=now)  # first, so that concurrent changes of the site wait
         stored = {each.pk: definition_of(each) for each in CustomData.objects.filter(site=site)}
-        old = None if row is None else stored.pop(row.pk, None)
+        if row is not None and row.pk not in stored:
+            raise Http404
+        old = None if row is None else stored.pop(row.pk)
         problems = find_problems(definition, stored.values())
         if problems:
             raise WrongDefinitionError(problems)
@@ -54,9 +61,13 @@ def save_definition(
 
 
 def delete_definition(row: CustomData, *, by: User | AnonymousUser | str, now: datetime) -> None:
-    """Delete a definition. Values that visitors have stay, and are served no more."""
+    """Delete a definition. Values that visitors have stay, and are served no more.
+
+    Raises Http404 if it was deleted meanwhile.
+    """
     with transaction.atomic():
         note_configuration_changed(row.site_id, now=now)
+        read_again(row)
         old = definition_of(row)
         upkeep.note_custom_data(row.site_id, find_changed_filling(old, None))
         before = msgspec.structs.asdict(old)

@@ -19,7 +19,9 @@ from api.models import AuditEntry, SdkConfiguration
 from api.models.sdk_configuration import note_configuration_changed
 from api.remote_data import configuration
 from api.remote_data import configuration_changes as changes
+from api.remote_data.definitions import delete_definition, save_definition
 from api.remote_data.flag_import import Import, import_file
+from cohorts.custom_data import definition_of
 from cohorts.models import CustomData
 from goals.flags.models import Environment, FeatureFlag, FlagVersion, ImportedSegment
 from tests.support.asgi import pending
@@ -200,6 +202,20 @@ def test_changes__of_what_was_deleted_meanwhile__are_not_found_and_not_logged(wo
     with pytest.raises(Http404):
         changes.delete_environment(environment, actor="ada", now=now)
     assert AuditEntry.objects.count() == logged
+
+
+def test_definition__that_was_deleted_meanwhile__is_not_found_and_not_logged(world: World) -> None:
+    load(world)
+    row = CustomData.objects.get(index=4)
+    CustomData.objects.filter(pk=row.pk).delete()
+    logged, now = AuditEntry.objects.count(), datetime.now(UTC)
+
+    with pytest.raises(Http404):
+        delete_definition(row, by="ada", now=now)
+    with pytest.raises(Http404):
+        save_definition(world.site, definition_of(row), row=row, by="ada", now=now)
+    assert AuditEntry.objects.count() == logged
+    assert not CustomData.objects.filter(index=4).exists()
 
 
 def test_rule__whose_segment_is_withheld__is_withheld_too(world: World) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 from django.db import OperationalError, connection, transaction
-from django.db.models import Max
+from django.db.models import Max, Min
 from django.db.models.functions import Collate
 
 from api.erasure.conversions import forget_cancellations, forget_conversions, remove_links, remove_visits
@@ -162,7 +162,9 @@ def _sweep_chunk(erasure: Erasure) -> None:
         rows = model._default_manager.all()  # noqa: SLF001 - Django's own way
         if has_site(model):
             rows = rows.filter(site_id=erasure.site_id)
-        erasure.until = rows.aggregate(last=Max("pk"))["last"] or 0
+        ends = rows.aggregate(first=Min("pk"), last=Max("pk"))
+        # A site's ids begin anywhere: sequences serve all sites, and several servers may share them.
+        erasure.position, erasure.until = (ends["first"] or 1) - 1, ends["last"] or 0
     begin, stage = erasure.position, Erasure.Stage(erasure.stage)
     erasure.position = end_of_step(erasure.site_id, stage, begin, most_rows=CHUNK, most_bytes=CHUNK_BYTES)
     sweep_rows(erasure, begin, erasure.position)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import connection, transaction
-from django.db.models import Max
+from django.db.models import Max, Min
 
 from api.digest import segments
 from api.models import Removal, Site, WriteKey
@@ -137,8 +137,11 @@ def sweep(*, now: datetime) -> bool:
 
 
 def _begin(site: Site, of: Removal.Of, name: str, *, by: str, now: datetime) -> Removal:
-    last = Identity.objects.filter(site=site).aggregate(last=Max("pk"))["last"] or 0
-    return Removal.objects.create(site=site, of=of, name=name, removed_by=by, created_at=now, until=last)
+    ends = Identity.objects.filter(site=site).aggregate(first=Min("pk"), last=Max("pk"))
+    position, until = (ends["first"] or 1) - 1, ends["last"] or 0  # ids of a site begin anywhere
+    return Removal.objects.create(
+        site=site, of=of, name=name, removed_by=by, created_at=now, position=position, until=until
+    )
 
 
 def _step_members(removal: Removal, *, now: datetime) -> bool:

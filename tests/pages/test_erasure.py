@@ -198,6 +198,18 @@ def test_erase__a_late_retry__is_dropped(owner: Client, site: Site, world: World
     assert contradictions() == []
 
 
+def test_erase__in_a_site_whose_ids_begin_late__takes_as_many_steps(site: Site) -> None:
+    """Sequences serve all sites, and several servers may share them."""
+    Conversion.objects.filter(site=site).update(id=F("id") + 1_000_000_000)
+    erase.erase(site, "ada-king", by="x", now=datetime.now(UTC))
+
+    steps = sum(erase.sweep(now=datetime.now(UTC)) for _ in range(100))
+
+    assert Erasure.objects.get().finished_at is not None
+    assert steps <= Erasure.Stage.DONE + 2
+    assert contradictions() == []
+
+
 def test_erase__then_allowed_again__the_person_may_come_back(owner: Client, site: Site, world: World) -> None:
     owner.post(address("people/person/erase/"), {"id": "ada-king"})
     finish_erasures()

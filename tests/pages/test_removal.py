@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from django.db.models import F
 from django.test import Client
 from django.urls import reverse
 
@@ -14,7 +15,7 @@ from api.erasure import removal
 from api.http.database import connect
 from api.ingest import provisioning
 from api.models import AuditEntry, Message, Removal, Site
-from cohorts.models import Group, Persona, PersonaFact
+from cohorts.models import Group, Identity, Persona, PersonaFact
 from goals.models import Conversion, Goal, GoalVisitor, Tag
 from tests.support.ada import ENTERED, send_ada
 from tests.support.pages import address, browser_of, text_of
@@ -78,6 +79,13 @@ def test_group__removed__leaves_its_members_without_one(owner: Client, site: Sit
     assert "groupId" not in world.read("IDENTIFY_ada-king")
     assert world.read("IDENTIFY_grace")["groupId"] == "umbrella"
     assert contradictions() == []
+
+
+def test_removal__in_a_site_whose_ids_begin_late__takes_as_many_steps(owner: Client, site: Site) -> None:
+    """Sequences serve all sites, and several servers may share them."""
+    Identity.objects.filter(site=site).update(id=F("id") + 1_000_000_000)
+    owner.post(address("groups/group/remove/"), {"id": "acme"})
+    assert finish() <= 3
 
 
 def test_removal__of_another_sites_persona__touches_nobody_here(owner: Client, site: Site, world: World) -> None:

@@ -25,6 +25,11 @@ ROWS_OF_VISIT: Final = 50  # of each kind that are read for each visit
 PATIENCE: Final = 5.0  # seconds
 FLAGS: Final = frozenset({*LISTS, "currentVisit", "staticData"})
 FIRST_VISITOR: Final = "coalesce(i.registers #>> '{visitor,3}', i.registers #>> '{device_visitor,3}')"
+# The goal that shows a conversion or cancellation `c`; none after its deletion.
+SHOWN_GOAL: Final = """
+    SELECT coalesce(g.counts_for_id, g.id) AS goal_id FROM goals_goal g
+     WHERE g.site_id = %(site)b AND g.id = c.goal_id AND g.deleted_at IS NULL OFFSET 0
+"""
 
 # A visitor's rows are those of its code, and those of its user if this is the user's first code. Such a user's lines
 # belong to this code (promise K-51). Each kind is read newest first, by an index, and no further than the limit.
@@ -79,9 +84,11 @@ SELECT h.place, 6, e.first_at, e.first_at, 0,
 SELECT h.place, 7, c.occurred_at, c.occurred_at, 0,
        json_build_object('goalId', c.goal_id, 'revenue', coalesce(trim_scale(c.revenue), 0), 'negative', true)::text
   FROM holder h CROSS JOIN LATERAL (
-    SELECT c.occurred_at, c.revenue, c.goal_id FROM goals_cancellation c
-     WHERE c.site_id = %(site)b AND c.visitor_code = h.code AND c.is_user = h.is_user
-     ORDER BY c.occurred_at DESC LIMIT %(most)b
+    SELECT c.occurred_at, c.revenue, its.goal_id
+      FROM (SELECT c.occurred_at, c.revenue, c.goal_id FROM goals_cancellation c
+             WHERE c.site_id = %(site)b AND c.visitor_code = h.code AND c.is_user = h.is_user
+             ORDER BY c.occurred_at DESC LIMIT %(most)b) AS c
+     CROSS JOIN LATERAL ({SHOWN_GOAL}) AS its
  ) AS c
  UNION ALL
 SELECT h.place, 7, c.occurred_at, c.occurred_at, 0,
@@ -91,10 +98,7 @@ SELECT h.place, 7, c.occurred_at, c.occurred_at, 0,
       FROM (SELECT c.occurred_at, c.id, c.revenue, c.goal_id FROM goals_conversion c
              WHERE c.site_id = %(site)b AND c.visitor_code = h.code
              ORDER BY c.occurred_at DESC, c.id DESC LIMIT %(most)b) AS c
-     CROSS JOIN LATERAL (
-        SELECT coalesce(g.counts_for_id, g.id) AS goal_id FROM goals_goal g
-         WHERE g.site_id = %(site)b AND g.id = c.goal_id AND g.deleted_at IS NULL OFFSET 0
-     ) AS its
+     CROSS JOIN LATERAL ({SHOWN_GOAL}) AS its
  ) AS c
 """
 

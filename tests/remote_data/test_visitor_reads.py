@@ -7,6 +7,8 @@ import httpx
 import pytest
 from django.db.models import F
 
+from goals.catalogue import delete_goal
+from goals.merging import merge
 from goals.models import Goal
 from goals.visit_models import VisitActivity, VisitFact
 from tests.support.sdk import conversion, custom_data, line, send_lines
@@ -53,6 +55,21 @@ def test_visitor__that_sent_lines__is_read_back(world: World) -> None:
     assert visit["experimentEvents"][0]["data"] == {"id": 5011, "variationId": 70111}
     assert visit["geolocationEvents"][0]["data"] == {"country": "France"}
     assert visit["pageEvents"][0]["data"]["title"] == "Shop"
+
+
+def test_visitor__that_cancelled_goals_merged_and_deleted__shows_the_goal_that_counts(world: World) -> None:
+    goal, merged, gone = (Goal.objects.create(site=world.site, name=name) for name in ("Order", "Merged", "Gone"))
+    send_lines(world, *(conversion(each.pk) for each in (merged, gone)))
+    send_lines(world, *(conversion(each.pk, negative=True) for each in (merged, gone)))
+    merge(merged, goal)
+    delete_goal(gone, now=datetime.now(UTC))
+
+    visit = read_visitor(world, "visitorCode=v1")["currentVisit"]
+
+    assert [event["data"] for event in visit["conversionEvents"]] == [
+        {"goalId": goal.pk, "revenue": 0, "negative": False},
+        {"goalId": goal.pk, "revenue": 0, "negative": True},
+    ]
 
 
 def test_visitor__that_converted_by_a_segment_event__shows_it_and_no_trait(world: World) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from api.ingest.provisioning import create_site
 from api.models import AuditEntry
+from api.rest.automation import goals as automation_goals
 from cohorts.models import CustomData
 from goals.models import Goal
 from tests.support.management_api import Caller, body, make_goal, message, refusal
@@ -71,6 +72,19 @@ def test_goals__by_id_range_sorted_and_paged__have_the_count_of_pages(
 
     assert [[row["id"] for row in body(page)] for page in pages] == [ids[:2], ids[2:4], ids[4:], []]
     assert {page["X-Pagination-Page-Count"] for page in pages} == {"3"}
+
+
+@pytest.mark.parametrize("name", [name for name in automation_goals.FIELDS if name != "tags"])
+def test_goals__by_any_field__have_the_value_that_is_shown(
+    world: World, owner: Caller, goals: list[Goal], name: str
+) -> None:
+    listed = ask(owner, "/goals", sort=[{"field": name}])
+
+    found = {goal["id"]: ask(owner, "/goals", condition(name, "EQUAL", goal[name])) for goal in listed}
+
+    assert sorted(found) == [goal.pk for goal in goals]
+    assert found == {goal["id"]: [one for one in found[goal["id"]] if one[name] == goal[name]] for goal in listed}
+    assert all(goal in found[goal["id"]] for goal in listed)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
 """`/goals` of the Automation API: the goals of `/api/goals`, in its lists and with PUT."""
 
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import Case, F, OuterRef, Q, Value, When
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -10,7 +13,7 @@ from rest_framework.response import Response
 from api.rest import goals as api_goals
 from api.rest import idempotency
 from api.rest.access import caller_of
-from api.rest.automation.lists import AutomationQuery, Row, named_sites, page_of
+from api.rest.automation.lists import AutomationQuery, Row, named_fields, named_sites, page_of
 from api.rest.goal_shapes import GoalChange, GoalShape, NewGoal
 from api.rest.schema import PAGE_HEADERS, answers
 from goals.models import Goal, GoalTag
@@ -29,17 +32,18 @@ FIELDS: Final[dict[str, type]] = {
     "dateCreated": datetime,
     "dateModified": datetime,
 }
-COLUMNS: Final = (
-    "pk",
-    "site_id",
-    "name",
-    "type",
-    "description",
-    "has_multiple_conversions",
-    "archived_at",
-    "created_at",
-    "updated_at",
-)
+COLUMNS: Final[Mapping[str, Any]] = {
+    "id": F("pk"),
+    "siteId": F("site_id"),
+    "name": F("name"),
+    "type": F("type"),
+    "status": Case(When(archived_at=None, then=Value("ACTIVE")), default=Value("INACTIVE")),
+    "description": F("description"),
+    "hasMultipleConversions": F("has_multiple_conversions"),
+    "isArchived": Q(archived_at__isnull=False),
+    "dateCreated": F("created_at"),
+    "dateModified": F("updated_at"),
+}
 
 
 @extend_schema(tags=["Automation API"])
@@ -54,7 +58,8 @@ class AutomationGoals(api_goals.Goals):
     def list(self, request: Request) -> Response:
         """List goals as Kameleoon's Automation API does, one page as a JSON array."""
         query = AutomationQuery.read(request)
-        rows = [row for site_id in named_sites(query, caller_of(request).site_ids) for row in list_rows(site_id)]
+        names = [name for name in FIELDS if name in {"id", "siteId", *named_fields(query)}]
+        rows = [row for site_id in named_sites(query, caller_of(request).site_ids) for row in list_rows(site_id, names)]
         page, headers = page_of(rows, query, FIELDS)
         goals: dict[int, Goal] = {}
         for site_id in {row["siteId"] for row in page}:
@@ -100,28 +105,9 @@ class AutomationGoals(api_goals.Goals):
         return super().destroy(request, goal_id)
 
 
-def list_rows(site_id: int) -> "list[Row]":
-    """Return what filters compare of the live goals of a site. Two queries."""
-    tags: dict[int, list[str]] = {}
-    named = GoalTag.objects.filter(site_id=site_id, tag__site_id=site_id)
-    for goal_id, name in named.values_list("goal_id", "tag__name"):
-        tags.setdefault(goal_id, []).append(name)
-    rows = Goal.objects.filter(site_id=site_id, deleted_at=None, counts_for=None).values_list(*COLUMNS)
-    return [_row(tags.get(pk, []), pk, *columns) for pk, *columns in rows]
-
-
-def _row(tags: "list[str]", id_: int, site_id: int, *columns: Any) -> Row:
-    name, type_, description, has_multiple, archived_at, created_at, updated_at = columns
-    return {
-        "id": id_,
-        "siteId": site_id,
-        "name": name,
-        "type": type_,
-        "status": "INACTIVE" if archived_at else "ACTIVE",
-        "description": description,
-        "hasMultipleConversions": has_multiple,
-        "isArchived": archived_at is not None,
-        "tags": tags,
-        "dateCreated": created_at,
-        "dateModified": updated_at,
-    }
+def list_rows(site_id: int, names: Collection[str]) -> "list[Row]":
+    """Return these fields of the live goals of a site. One query."""
+    tags = GoalTag.objects.filter(site_id=site_id, tag__site_id=site_id, goal=OuterRef("pk")).values("tag__name")
+    columns = {**COLUMNS, "tags": ArraySubquery(tags)}
+    goals = Goal.objects.filter(site_id=site_id, deleted_at=None, counts_for=None)
+    return [dict(zip(names, row, strict=True)) for row in goals.values_list(*(columns[name] for name in names))]

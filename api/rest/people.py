@@ -25,7 +25,7 @@ from api.models.audit import write_audit
 from api.rest import idempotency
 from api.rest.access import audit_reading, caller_of, open_site
 from api.rest.person_shapes import ErasureShape, FoundPersonShape, PersonShape, PersonToErase
-from api.rest.reading import PageQuery, Query, first_row, page_headers
+from api.rest.reading import PageQuery, Query, read_page
 from api.rest.schema import PAGE_HEADERS, answers
 from cohorts import search
 
@@ -109,9 +109,8 @@ class Erasures(ViewSet):
         """List receipts, newest first."""
         query = PageQuery.read(request)
         site = open_site(request, sitecode=sitecode)
-        rows, first = Erasure.objects.filter(site=site).order_by("-pk"), first_row(query)
-        headers = page_headers(rows.count(), per_page=query["perPage"])
-        return Response([shape(erasure) for erasure in rows[first : first + query["perPage"]]], headers=headers)
+        page, headers = read_page(Erasure.objects.filter(site=site).order_by("-pk"), query)
+        return Response([shape(erasure) for erasure in page], headers=headers)
 
     @extend_schema(
         operation_id="erasePerson",

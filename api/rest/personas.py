@@ -16,7 +16,7 @@ from api.insight import people
 from api.models import Site, TokenScope
 from api.rest.access import audit_reading, open_site
 from api.rest.person_shapes import GroupShape, GroupTraitsShape, MemberPageShape, PersonaShape
-from api.rest.reading import PageQuery, Query, first_row, page_headers
+from api.rest.reading import PageQuery, Query, read_page
 from api.rest.schema import PAGE_HEADERS, answers
 from cohorts import members, queries
 from cohorts.models import Group, Identity, Persona
@@ -45,8 +45,7 @@ class Personas(APIView):
         """List the personas of a site by name, with their sizes and the first and last event about them."""
         query = PageQuery.read(request)
         site = open_site(request, sitecode=sitecode)
-        rows, first = names.in_order(Persona.objects.filter(site=site), "name"), first_row(query)
-        page = list(rows[first : first + query["perPage"]])
+        page, headers = read_page(names.in_order(Persona.objects.filter(site=site), "name"), query)
         sizes, is_complete = members.sizes(site.pk) if page else ({}, True)
         seen = queries.load_first_and_last_events(site.pk, [persona.pk for persona in page])
         shaped = [
@@ -54,12 +53,12 @@ class Personas(APIView):
                 "name": persona.name,
                 "members": sizes.get(persona.name, 0),
                 "is_complete": is_complete,
-                "first_event": seen.get(persona.pk, (persona.created_at, None))[0],
-                "last_event": seen.get(persona.pk, (persona.created_at, None))[1],
+                "first_event": first_event,
+                "last_event": last_event,
             }
             for persona in page
+            for first_event, last_event in [seen.get(persona.pk, (persona.created_at, None))]
         ]
-        headers = page_headers(rows.count(), per_page=query["perPage"])
         return Response(PersonaShape(shaped, many=True).data, headers=headers)
 
 
@@ -91,12 +90,10 @@ class Groups(APIView):
         """List the groups of a site by id."""
         query = PageQuery.read(request)
         site = open_site(request, sitecode=sitecode)
-        rows = names.in_order(Group.objects.filter(site=site).defer("registers"), "group_id")
-        first = first_row(query)
-        page = list(rows[first : first + query["perPage"]])
+        groups = names.in_order(Group.objects.filter(site=site).defer("registers"), "group_id")
+        page, headers = read_page(groups, query)
         traits = queries.count_traits(site.pk, [group.pk for group in page])
         shaped = [{"id": group.group_id, "traits": traits.get(group.pk, 0)} for group in page]
-        headers = page_headers(rows.count(), per_page=query["perPage"])
         return Response(GroupShape(shaped, many=True).data, headers=headers)
 
 

@@ -3,15 +3,18 @@
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeVar
 
 import msgspec
+from django.db.models import Model, QuerySet
 from rest_framework import serializers
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
 from api.events.encodings import strip_byte_order_mark
 from api.events.refusal import Refusal
+
+Row = TypeVar("Row", bound=Model)
 
 BODY_LIMIT: Final = 1_048_576
 DEPTH_LIMIT: Final = 100
@@ -108,6 +111,12 @@ class PageQuery(Query):
 
     page = serializers.IntegerField(default=1, min_value=1, help_text="From 1. A page beyond the last is empty.")
     perPage = serializers.IntegerField(default=50, min_value=1, max_value=PAGE_LIMIT)  # noqa: N815 - the wire's name
+
+
+def read_page(rows: QuerySet[Row], query: Mapping[str, Any]) -> tuple[list[Row], dict[str, str]]:
+    """Return the rows of a page of PageQuery, and the headers that count pages and rows. Two queries."""
+    first = first_row(query)
+    return list(rows[first : first + query["perPage"]]), page_headers(rows.count(), per_page=query["perPage"])
 
 
 def first_row(query: Mapping[str, Any]) -> int:

@@ -127,7 +127,7 @@ class VisitorConversions(APIView):
             for site_id in visible_sites(request, query.get("site", ""))
             for conversion in list_visitor_conversions(
                 site_id,
-                code.replace("\0", "\ufffd"),  # as it is stored
+                code,
                 after=query.get("cursor"),
                 limit=query["limit"] + 1,
             )

@@ -196,9 +196,8 @@ class WhyNot(APIView):
         query = WhyNotQuery.read(request)
         goal = find_goal(request, query["goal"], follows_merge=True)
         site = open_site(request, sitecode=query.get("site"), site_id=goal.site_id)
-        visitor = query["visitor"].replace("\0", "\ufffd")  # as it is stored
         audit_reading(request, {site.pk})
-        return Response(WhyNotShape(why_not(site, visitor, goal)).data)
+        return Response(WhyNotShape(why_not(site, query["visitor"], goal)).data)
 
 
 def with_trace(message: Message) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class People(APIView):
         query = PeopleQuery.read(request)
         site = open_site(request, sitecode=sitecode)
         audit_reading(request, {site.pk})
-        found = search.find_people(site.pk, query["search"].replace("\0", "\ufffd"))
+        found = search.find_people(site.pk, query["search"])
         return Response([FoundPersonShape(identity).data for identity in found])
 
 
@@ -166,7 +166,7 @@ class Erasures(ViewSet):
 
 def find_person(request: Request, site: Site) -> people.Person:
     """Return the person with the identifier of a query. Raises NotFound."""
-    person = people.look_up(site, PersonQuery.read(request)["id"].replace("\0", "\ufffd"))
+    person = people.look_up(site, PersonQuery.read(request)["id"])
     if person is None:
         raise NotFound
     return person

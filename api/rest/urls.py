@@ -40,12 +40,14 @@ class Number:
 
 
 class Anything:
-    """A visitor code: any characters, slashes and line ends too. `a%2Fb` arrives here as `a/b`."""
+    """A visitor code or a name: any characters, slashes and line ends too. `a%2Fb` arrives here as `a/b`."""
 
     regex = r"[\s\S]+"
 
     def to_python(self, value: str) -> str:
-        return value
+        """Return the text as it is stored. Raises ValueError, which is 404, for a lone surrogate."""
+        value.encode()
+        return value.replace("\0", "\ufffd")
 
     def to_url(self, value: str) -> str:
         return value

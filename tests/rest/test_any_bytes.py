@@ -18,7 +18,7 @@ from django.http import HttpResponse
 from tests.support.asgi import exchange
 from tests.support.management_api import Caller, refusal
 from tests.support.rest_access import make_places
-from tests.world import World
+from tests.world import SITECODE, World
 
 DESCRIPTION: Final = yaml.safe_load((Path(__file__).parents[2] / "api/rest/openapi.yaml").read_text())
 SHAPES: Final = DESCRIPTION["components"]["schemas"]
@@ -253,7 +253,11 @@ def test_header__of_any_bytes__is_answered(world: World, owner: Caller, header: 
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/\xe9", "/api/goals/\xff", "/api/visitors/\xed\xa0\x80/conversions", "/admin/\xe9/"]
+    "path",
+    [
+        *("/api/\xe9", "/api/goals/\xff", "/admin/\xe9/"),
+        *("/api/visitors/\xed\xa0\x80/conversions", f"/api/sites/{SITECODE}/groups/\xed\xa0\x80/traits"),
+    ],
 )
 def test_path__of_any_bytes__is_answered(world: World, owner: Caller, path: str) -> None:
     for method in ("GET", "POST", "DELETE"):

@@ -145,3 +145,13 @@ def test_groups__with_traits_and_members__are_listed(world: World, owner: Caller
     assert {row["name"]: row["value"] for row in traits["traits"]} == {"plan": "gold", "seats": 3}
     members = owner.get(f"{PATH}/groups/acme%2F1/members")
     assert [row["value"] for row in members["results"]] == ["user-1"]
+
+
+def test_names__with_nul__are_found_as_they_were_stored(world: World, owner: Caller) -> None:
+    group = world.event("group", event=None, groupId="a\0c", userId="a\0b", properties={"plan": "gold"})
+    world.send(group, enter_persona(world, "v\0p"))
+
+    assert owner.get(f"{PATH}/person?id=a%00b")["identifiers"][0]["value"] == "a\ufffdb"
+    assert owner.get(f"{PATH}/people?search=a%00b") == [{"kind": "user", "value": "a\ufffdb"}]
+    assert owner.get(f"{PATH}/groups/a%00c/traits")["traits"][0]["value"] == "gold"
+    assert len(owner.get(f"{PATH}/personas/v%00p/members")["results"]) == 1

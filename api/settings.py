@@ -2,8 +2,6 @@
 
 import os
 import re
-import secrets
-from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
@@ -17,13 +15,12 @@ from kombu import Exchange, Queue
 from psycopg.conninfo import make_conninfo
 
 from api import logs
-from api.runtime.sdk_hosts import hosts_of, sdk_domains_from
-from api.runtime.secret_files import write_secret
+from api.runtime.sdk_hosts import hosts_of, sdk_domains_from, without_port
+from api.runtime.secret_files import read_secret_key
 
 PORTS = {"http": 80, "https": 443}
 ADDRESSES = ("DATABASE_URL", "REDIS_URL")
 URL = re.compile(r"[a-z]+://[!-~]+")
-KEPT_KEY = re.compile(rb"[!-~]{32,}")  # the key that is made has 67
 HOST_NAME = re.compile(r"[a-z0-9.-]+|\[[a-f0-9:.]+\]")
 
 env = Env()
@@ -134,10 +131,6 @@ def public_url_from(text: str) -> str:
     return f"{parts.scheme}://{host}" + (f":{port}" if port not in {None, PORTS[parts.scheme]} else "")
 
 
-def without_port(host: str) -> str:
-    return re.sub(r":[0-9]+\Z", "", host)
-
-
 def networks(text: str) -> list[IPv4Network | IPv6Network]:
     """Networks as `10.0.0.0/8`, comma-separated. Raises ImproperlyConfigured."""
     try:
@@ -165,35 +158,6 @@ def read_addresses(path: Path) -> dict[str, str]:
             f"{path} does not hold the addresses of the embedded servers: remove it; the next `make run` writes it"
         )
     return {name: value for name, _, value in pairs}
-
-
-def read_secret_key(data_dir: Path) -> tuple[str, str]:
-    """Return the key that signs sessions and tokens, and where it is from.
-
-    GOALPOST_SECRET_KEY, otherwise a key that is made once and kept with the data. Raises ImproperlyConfigured.
-    """
-    given = env.str("GOALPOST_SECRET_KEY", "")
-    if given:
-        if not given.strip() or not given.isprintable():
-            raise ImproperlyConfigured("GOALPOST_SECRET_KEY must be printable text, without a line end")
-        return given, "GOALPOST_SECRET_KEY"
-    path = data_dir / "secret-key"
-    try:
-        if not path.exists():
-            with suppress(FileExistsError):  # another process of the same start was faster
-                write_secret(path, secrets.token_urlsafe(50), replace=False)
-        kept = path.read_bytes()
-    except OSError as error:
-        raise ImproperlyConfigured(
-            f"cannot keep a secret key in {data_dir} ({error.strerror}): set GOALPOST_SECRET_KEY or GOALPOST_DATA_DIR"
-        ) from error
-    if not KEPT_KEY.fullmatch(kept.strip()):
-        raise ImproperlyConfigured(
-            f"{path} holds no secret key (32 or more printable characters; it has {len(kept)} bytes): restore it from "
-            "a backup. On a new installation, and if it is lost, remove it; the next start makes another key and says "
-            "what that means"
-        )
-    return kept.decode(), str(path)
 
 
 def redis_url_from(text: str) -> str:
@@ -226,7 +190,7 @@ def hosts_from(names: list[str]) -> list[str]:
 for name, value in read_addresses(DATA_DIR / "servers.env").items():
     os.environ.setdefault(name, value)
 
-SECRET_KEY, SECRET_KEY_PLACE = read_secret_key(DATA_DIR)
+SECRET_KEY, SECRET_KEY_PLACE = read_secret_key(DATA_DIR, given=env.str("GOALPOST_SECRET_KEY", ""))
 # The fingerprint of a key that may take the place of the one that the database knows (api.http.secret_key).
 ACCEPT_KEY = env.str("GOALPOST_ACCEPT_KEY", "")
 HOST = env.str("GOALPOST_HOST", "127.0.0.1")

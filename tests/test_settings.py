@@ -11,14 +11,13 @@ from django.core.exceptions import ImproperlyConfigured
 from environs import EnvError
 
 from api.runtime.sdk_hosts import sdk_domains_from
-from api.runtime.secret_files import write_secret
+from api.runtime.secret_files import read_secret_key, write_secret
 from api.settings import (
     hosts_from,
     mail_from_url,
     public_url_from,
     read_addresses,
     read_database,
-    read_secret_key,
     redis_url_from,
 )
 
@@ -93,25 +92,20 @@ def refusal(*program: str, **environment: str) -> str:
 
 
 @pytest.mark.parametrize("kept", [b"", b"short", b"\0" * 67, b"\xff" * 67, b"two words, and more, of a certain length"])
-def test_secret_key__file_is_damaged__is_named_and_left_as_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bytes
-) -> None:
-    monkeypatch.delenv("GOALPOST_SECRET_KEY")
+def test_secret_key__file_is_damaged__is_named_and_left_as_it_is(tmp_path: Path, kept: bytes) -> None:
     path = tmp_path / "secret-key"
     path.write_bytes(kept)
 
     with pytest.raises(ImproperlyConfigured, match="holds no secret key") as refused:
-        read_secret_key(tmp_path)
+        read_secret_key(tmp_path, given="")
 
     assert str(path) in str(refused.value)
     assert path.read_bytes() == kept
 
 
-def test_secret_key__blank_in_the_environment__is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GOALPOST_SECRET_KEY", "  ")
-
+def test_secret_key__blank_in_the_environment__is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImproperlyConfigured, match="GOALPOST_SECRET_KEY must be printable"):
-        read_secret_key(tmp_path)
+        read_secret_key(tmp_path, given="  ")
 
 
 def test_command__secret_key_or_addresses_are_damaged__says_so_in_one_line(tmp_path: Path) -> None:
@@ -122,26 +116,20 @@ def test_command__secret_key_or_addresses_are_damaged__says_so_in_one_line(tmp_p
         (tmp_path / name).unlink()
 
 
-def test_secret_key__made_at_the_first_start__is_kept_whole_and_found_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("GOALPOST_SECRET_KEY")
-    made, place = read_secret_key(tmp_path / "data")
+def test_secret_key__made_at_the_first_start__is_kept_whole_and_found_again(tmp_path: Path) -> None:
+    made, place = read_secret_key(tmp_path / "data", given="")
 
     assert (len(made), place) == (67, str(tmp_path / "data" / "secret-key"))
-    assert read_secret_key(tmp_path / "data") == (made, place)
+    assert read_secret_key(tmp_path / "data", given="") == (made, place)
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["secret-key"]
     assert stat.S_IMODE(Path(place).stat().st_mode) == 0o600
 
 
-def test_secret_key__written_by_hand_with_a_line_end__stays_what_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_secret_key__written_by_hand_with_a_line_end__stays_what_it_was(tmp_path: Path) -> None:
     """The line end is part of the key that has signed; without it every hash would differ."""
-    monkeypatch.delenv("GOALPOST_SECRET_KEY")
     (tmp_path / "secret-key").write_text("k" * 50 + "\n")
 
-    assert read_secret_key(tmp_path)[0] == "k" * 50 + "\n"
+    assert read_secret_key(tmp_path, given="")[0] == "k" * 50 + "\n"
 
 
 def test_secret_key__four_starts_at_once__agree(tmp_path: Path) -> None:

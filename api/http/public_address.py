@@ -5,7 +5,7 @@ from typing import Final
 
 from django.conf import settings
 
-from api.settings import without_port
+from api.runtime.sdk_hosts import without_port
 
 HOST_HEADERS: Final = "Host, X-Forwarded-Host, X-Forwarded-Proto"  # the headers that `asked_address` reads
 

@@ -14,12 +14,16 @@ PORT: Final = re.compile(r":[0-9]*\Z")
 DOMAIN: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,250}[a-z0-9])?")
 
 
+def without_port(host: str) -> str:
+    return PORT.sub("", host)
+
+
 def domain_of(host: str) -> str:
     """Return D for a Host header: its name in lower case, without the port and one of the first labels.
 
     Return an empty text for what is no host name.
     """
-    name = PORT.sub("", host.strip().lower()).rstrip(".")
+    name = without_port(host.strip().lower()).rstrip(".")
     name = FIRST_LABEL.sub("", name, count=1)
     return name if DOMAIN.fullmatch(name) else ""
 
@@ -44,6 +48,6 @@ def sdk_domains_from(names: list[str], public_host: str) -> list[str]:
         domains.append(domain)
     own = domain_of(public_host)
     with suppress(ValueError):  # a name is no address
-        ip_address(PORT.sub("", public_host).strip("[]"))
+        ip_address(without_port(public_host).strip("[]"))
         own = ""
     return list(dict.fromkeys([*([own] if own else []), *domains]))

@@ -22,7 +22,7 @@ LAST_VISITS: Final = 10
 MOST_ROWS: Final = 50  # of each kind and visitor code, from which the visits are computed
 
 HOLDERS: Final = "unnest(%(codes)b::text[], %(users)b::bool[]) AS h (code, is_user)"
-# Each kind newest first, by its index.
+# By indexes. Facts and activity newest first; of exposures any, because their index has no time.
 READ: Final = f"""
 SELECT 'fact' AS kind, f.occurred_at, f.occurred_at, f.type, f.fact ->> 'href'
   FROM {HOLDERS} CROSS JOIN generate_series(1, 4) AS t (type) CROSS JOIN LATERAL (
@@ -103,7 +103,8 @@ def last_visits(
         cursor.execute(READ, {"site": site.pk, **_holders(person)})
         rows = cursor.fetchall()
     visits = join_stretches(Stretch(started_at, last_at) for _, started_at, last_at, _, _ in rows)
-    pages = sorted((at, text or "") for kind, at, _, type_, text in rows if (kind, type_) == ("fact", 1))
+    page_view = ("fact", VisitFact.Type.PAGE_VIEW)
+    pages = sorted((at, text or "") for kind, at, _, type_, text in rows if (kind, type_) == page_view)
     seen = ((at, *map(int, text.split())) for kind, at, _, _, text in rows if kind == "exposure")
     exposures = [PersonExposure(experiment_id, variation_id, at) for at, experiment_id, variation_id in seen]
     return [
@@ -124,7 +125,7 @@ def list_custom_data(site: Site, person: Sequence[Identity]) -> list[PersonCusto
 
 
 def export_visits(site: Site, person: Sequence[Identity]) -> Iterator[msgspec.Raw]:
-    """Yield each fact, time of activity, exposure and cancellation of a person as JSON. One query, read in pieces."""
+    """Yield the facts, activity, exposures and cancellations of a person as JSON. One query, read in pieces."""
     codes = [identity.value for identity in person]
     with connection.chunked_cursor() as cursor:
         cursor.execute(EXPORT, {"site": site.pk, "codes": codes, "types": TYPE_NAMES})

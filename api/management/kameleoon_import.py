@@ -18,7 +18,7 @@ from django.db import IntegrityError, connection, transaction
 from api.models import Site
 from api.models.audit import write_audit
 from api.remote_data.definitions import WrongDefinitionError, save_definition
-from cohorts.custom_data import Definition, definition_of
+from cohorts.custom_data import Definition
 from cohorts.models import CustomData
 from goals import catalogue
 from goals.models import GOAL_NAME_LENGTH, Goal
@@ -38,7 +38,7 @@ class UnreadableExportError(Exception):
 
 @dataclass
 class ImportReport:
-    """The result of an import, and a line for all that could not be taken over."""
+    """The result of an import, with a line for each row that it left out."""
 
     created: int = 0
     existed: int = 0
@@ -185,7 +185,7 @@ def _import_custom_data(site: Site, row: Row, *, now: datetime) -> "str | bool":
     there = CustomData.objects.filter(site=site, index=definition.index).first()
     if there is not None:
         is_same = (there.name, there.type, there.scope) == (definition.name, definition.type, definition.scope)
-        return False if is_same else f"the site defines it otherwise, as {definition_of(there).name}, and keeps that"
+        return False if is_same else f"the site defines it otherwise, as {there.name}, and keeps that"
     try:
         save_definition(site, definition, by=ACTOR, now=now)
     except WrongDefinitionError as error:

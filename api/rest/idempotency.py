@@ -104,7 +104,10 @@ def create_once(
 
 
 def hash_request(request: Request) -> str:
-    """Return a hash of path and body, the same for every order of fields, another with another GOALPOST_SECRET_KEY."""
+    """Return a hash of path and body that ignores the order of fields.
+
+    It is keyed with GOALPOST_SECRET_KEY, so that the database alone does not let anybody guess a body.
+    """
     body = msgspec.json.encode(request.data, order="deterministic")
     return _sign(b"request", request.path.rstrip("/").encode(errors="surrogatepass"), body).hex()
 

@@ -1,13 +1,16 @@
 """Changes of alerts by people and programs, each with its audit entry."""
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
+from api.alerts import outbox
 from api.alerts.channels import CHANNELS
 from api.alerts.conditions import CONDITIONS, describe
+from api.http.wording import count_of
 from api.models import Alert
 from api.models.audit import audit_values, write_audit
 
@@ -72,6 +75,16 @@ def delete_alert(alert: Alert, *, by: "User | AnonymousUser | str") -> None:
     with transaction.atomic():
         write_audit(by, alert.site, f"Deleted the alert {alert.pk} “{alert}”", read_values(alert), None)
         alert.delete()
+
+
+def send_test(alert: Alert, *, by: "User | AnonymousUser | str", now: datetime) -> int:
+    """Queue a test for each address of an alert and return their number. Raises TooManyTestsError."""
+    with transaction.atomic():
+        count = len(outbox.enqueue_test(alert, now=now))
+        if count:
+            notifies = count_of(count, "address", "addresses")
+            write_audit(by, alert.site, f"Tested the alert {alert.pk} “{alert}”", None, {"notifies": notifies})
+    return count
 
 
 def describe_condition(alert: Alert) -> str:

@@ -6,7 +6,6 @@ from http import HTTPStatus
 from typing import Any
 
 from django.core import exceptions as django_exceptions
-from django.db import transaction
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_serializer
 from rest_framework import serializers
@@ -20,7 +19,6 @@ from api.alerts.channels import CHANNELS
 from api.alerts.conditions import CONDITIONS, explain
 from api.events.refusal import Refusal
 from api.models import Alert, Source, TokenScope
-from api.models.audit import write_audit
 from api.rest import idempotency
 from api.rest.access import caller_of, open_site
 from api.rest.schema import answers
@@ -151,10 +149,7 @@ class Alerts(ViewSet):
         """Send a test to each address of an alert. A site sends a few tests an hour at most."""
         alert = find_alert(request, sitecode, alert_id)
         try:
-            with transaction.atomic():
-                count = len(outbox.enqueue_test(alert, now=timezone.now()))
-                what = f"Tested the alert {alert.pk} “{alert}”"
-                write_audit(caller_of(request).name, alert.site, what, None, {"notifies": count})
+            count = editing.send_test(alert, by=caller_of(request).name, now=timezone.now())
         except outbox.TooManyTestsError as error:
             raise Refusal(
                 HTTPStatus.TOO_MANY_REQUESTS,

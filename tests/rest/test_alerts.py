@@ -92,6 +92,7 @@ def test_alert__tested__queues_a_notification_until_the_limit(world: World, owne
     assert body(answers[0]) == {"notifications": 10}
     assert "Nothing was sent" in message(answers[3])
     assert AlertDelivery.objects.count() == 30
+    assert AuditEntry.objects.latest("pk").after == {"notifies": "10 addresses"}
 
 
 def test_alert__deleted__is_gone(world: World, owner: Caller) -> None:

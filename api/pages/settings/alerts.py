@@ -158,18 +158,13 @@ QUESTIONS: Final = {"delete": ask_delete, "rotate": ask_rotate}
 def test(request: HttpRequest, alert: Alert) -> None:
     """Queue a test, unless the site has sent enough of them: any address can be entered."""
     try:
-        with transaction.atomic():
-            deliveries = outbox.enqueue_test(alert, now=timezone.now())
-            addresses = count_of(len(deliveries), "address", "addresses")
-            if deliveries:
-                write_audit(
-                    request.user, alert.site, f"Tested the alert {alert.pk} “{alert}”", None, {"notifies": addresses}
-                )
+        count = editing.send_test(alert, by=request.user, now=timezone.now())
     except outbox.TooManyTestsError:
         limit = f"A site sends tests to {outbox.TESTS_AN_HOUR} addresses an hour at most. Nothing was sent: try later."
         messages.error(request, limit)
         return
-    if deliveries:
+    if count:
+        addresses = count_of(count, "address", "addresses")
         messages.success(request, f"Test queued for {addresses}. The result appears below within half a minute.")
     else:
         messages.error(request, "This alert has no address. Add one to test it.")

@@ -14,7 +14,7 @@ from api.models import Role, Site
 from api.pages.access import get_in_site, show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.remote_data.configuration_changes import find_users_of
-from api.remote_data.definitions import WrongDefinitionError, delete_definition, save_definition
+from api.remote_data.definitions import WrongDefinitionError, delete_definition, first_free_index, save_definition
 from cohorts.custom_data import FIELDS, LARGEST_INDEX, Definition
 from cohorts.models import CustomData
 
@@ -47,9 +47,8 @@ def list_custom_data(request: HttpRequest, site: Site) -> HttpResponseBase:
 @site_page(Role.EDITOR)
 def edit_custom_data(request: HttpRequest, site: Site, custom_data_id: int | None = None) -> HttpResponseBase:
     row = get_in_site(CustomData, site, custom_data_id) if custom_data_id is not None else None
-    last = CustomData.objects.filter(site=site).order_by("-index").first()
-    blank = CustomData(site=site, index=1 if last is None else last.index + 1)
-    form = CustomDataForm(request.POST or None, instance=row or blank)
+    edited = row or CustomData(site=site, index=first_free_index(site))
+    form = CustomDataForm(request.POST or None, instance=edited)
     if request.method == "POST" and form.is_valid():
         there = None if row is None else get_in_site(CustomData, site, custom_data_id)  # the form has changed `row`
         try:

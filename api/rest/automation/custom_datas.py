@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from api.remote_data.definitions import WrongDefinitionError, delete_definition, save_definition
+from api.remote_data.definitions import WrongDefinitionError, delete_definition, first_free_index, save_definition
 from api.rest import idempotency
 from api.rest.access import caller_of, find_in_sites, open_site
 from api.rest.automation.lists import AutomationQuery, Row, named_sites, page_of
@@ -135,9 +135,7 @@ class AutomationCustomDatas(ViewSet):
         fields.pop("method", None)
 
         def create(_secret: str) -> Mapping[str, Any]:
-            used = set(CustomData.objects.filter(site=site).values_list("index", flat=True))
-            fields.setdefault("index", next(index for index in range(1, len(used) + 2) if index not in used))
-            definition = Definition(**fields)
+            definition = Definition(**{"index": first_free_index(site), **fields})
             return shape(save_definition(site, definition, by=caller_of(request).name, now=timezone.now()))
 
         try:

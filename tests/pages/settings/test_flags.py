@@ -7,6 +7,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from api.models import AuditEntry, SdkConfiguration, Site
+from cohorts.custom_data import LARGEST_INDEX
 from cohorts.models import CustomData
 from goals.flags.models import Environment, FeatureFlag, ImportedSegment
 from tests.support.pages import text_of
@@ -39,6 +40,12 @@ def test_custom_data__created_changed_and_deleted__is_listed_and_logged(owner: C
 
     assert not CustomData.objects.exists()
     assert SdkConfiguration.objects.filter(site=site).exists()  # SDKs get another version
+
+
+def test_custom_data__new_after_the_largest_index__gets_a_free_one(owner: Client, site: Site) -> None:
+    CustomData.objects.create(site=site, index=LARGEST_INDEX, name="last")
+
+    assert '<input type="number" name="index" value="1"' in owner.get(BASE + "custom-data/new/").text
 
 
 def test_custom_data__that_cannot_be__names_the_field_and_saves_nothing(owner: Client, site: Site) -> None:

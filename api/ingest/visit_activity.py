@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 FLUSH_SECONDS: Final = 3.0
 MOST_ROWS: Final = 2_000  # a statement
 
-# A sign extends the latest stretch of its visitor, or begins another one after a gap.
+# A sign extends the latest stretch of its visitor, or begins another one after a gap. Two stretches may extend one row,
+# from before and after it, and UPDATE would take only one of them.
 WRITE: Final = """
 WITH seen AS MATERIALIZED (
     SELECT * FROM unnest(%(codes)b::text[], %(users)b::bool[], %(starts)b::timestamptz[], %(ends)b::timestamptz[])
@@ -33,10 +34,12 @@ WITH seen AS MATERIALIZED (
          WHERE v.site_id = %(site)b AND v.visitor_code = seen.visitor_code AND v.is_user = seen.is_user
          ORDER BY v.started_at DESC LIMIT 1
     ) AS v ON seen.started_at < v.last_at + %(gap)b AND seen.last_at > v.started_at - %(gap)b
+), joined AS (
+    SELECT id, min(started_at) AS started_at, max(last_at) AS last_at FROM latest WHERE id IS NOT NULL GROUP BY id
 ), extended AS (
     UPDATE goals_visitactivity v
-       SET started_at = least(v.started_at, l.started_at), last_at = greatest(v.last_at, l.last_at)
-      FROM latest l WHERE v.site_id = %(site)b AND v.id = l.id
+       SET started_at = least(v.started_at, j.started_at), last_at = greatest(v.last_at, j.last_at)
+      FROM joined j WHERE v.site_id = %(site)b AND v.id = j.id
 )
 INSERT INTO goals_visitactivity AS v (site_id, visitor_code, is_user, started_at, last_at)
 SELECT %(site)b, visitor_code, is_user, started_at, last_at FROM latest WHERE id IS NULL

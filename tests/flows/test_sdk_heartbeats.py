@@ -16,6 +16,7 @@ from api.models import Message
 from cohorts.custom_values import read_custom_values
 from cohorts.models import Identity
 from goals.models import Goal
+from goals.visit_facts import VisitHolder
 from goals.visit_models import VisitActivity, VisitFact
 from tests.support.sdk import conversion, custom_data, line, post_lines, send_lines
 from tests.support.verifying import found_by_verify
@@ -239,3 +240,22 @@ def test_activity__that_cannot_be_written__stays_for_the_next_time(world: World)
         activity_buffer().flush(closed)
 
     assert load_activity(world).visitor_code == "v1"
+
+
+def test_activity__before_and_after_a_stretch_of_another_process__extends_it_both_ways(world: World) -> None:
+    now = datetime.now(UTC)
+    begun_at, ended_at = now - timedelta(hours=3), now - timedelta(hours=1)
+    VisitActivity.objects.create(
+        site=world.site, visitor_code="v1", is_user=False, started_at=begun_at, last_at=ended_at
+    )
+    before, after = begun_at - timedelta(minutes=20), ended_at + timedelta(minutes=20)
+
+    for at in (before, after, now + timedelta(hours=1)):
+        activity_buffer().touch(world.site.pk, VisitHolder("v1", is_user=False), at)
+    flush()
+
+    stretches = VisitActivity.objects.filter(site=world.site).order_by("started_at")
+    assert list(stretches.values_list("started_at", "last_at")) == [
+        (before, after),
+        (now + timedelta(hours=1), now + timedelta(hours=1)),
+    ]

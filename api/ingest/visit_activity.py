@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FLUSH_SECONDS: Final = 3.0
 MOST_ROWS: Final = 2_000  # a statement
+MOST_HOLDERS: Final = 100_000  # in memory, some 40 MB, while the database is away
 
 # A sign extends the latest stretch of its visitor, or begins another one after a gap. Two stretches may extend one row,
 # from before and after it, and UPDATE would take only one of them.
@@ -93,7 +94,10 @@ class ActivityBuffer:
                 raise
 
     def _add(self, key: SiteHolder, stretch: Stretch) -> None:
+        """Add a stretch, unless its visitor is one too many: a lost sign loses no fact."""
         with self._lock:
+            if key not in self._stretches and len(self._stretches) >= MOST_HOLDERS:
+                return
             self._stretches[key] = join_stretches([*self._stretches.get(key, ()), stretch])
 
 

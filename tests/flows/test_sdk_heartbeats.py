@@ -11,7 +11,7 @@ from django.db.models import F
 from api.erasure.erase import erase
 from api.http.database import connect
 from api.ingest.known_facts import last_facts
-from api.ingest.visit_activity import activity_buffer
+from api.ingest.visit_activity import MOST_HOLDERS, ActivityBuffer, activity_buffer
 from api.models import Message
 from cohorts.custom_values import read_custom_values
 from cohorts.models import Identity
@@ -259,3 +259,17 @@ def test_activity__before_and_after_a_stretch_of_another_process__extends_it_bot
         (before, after),
         (now + timedelta(hours=1), now + timedelta(hours=1)),
     ]
+
+
+def test_activity__of_more_visitors_than_are_kept__is_dropped_except_of_those_who_are_kept() -> None:
+    now = datetime.now(UTC)
+    later = now + timedelta(minutes=1)
+    buffer = ActivityBuffer()
+    *kept, dropped = [VisitHolder(str(number), is_user=False) for number in range(MOST_HOLDERS + 1)]
+    for holder in kept:
+        buffer.touch(1, holder, now)
+
+    for holder in (kept[0], kept[-1], dropped):
+        buffer.touch(1, holder, later)
+
+    assert [buffer.find(1, holder) for holder in (kept[0], kept[-1], dropped)] == [[(now, later)], [(now, later)], []]

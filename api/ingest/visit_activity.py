@@ -7,6 +7,7 @@ fact: those are messages.
 import threading
 import time
 from datetime import datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from api.http.database import once
@@ -102,12 +103,12 @@ class ActivityBuffer:
 
 
 def _write(connection: "psycopg.Connection[Any]", stretches: "Mapping[SiteHolder, Sequence[Stretch]]") -> None:
-    """Write stretches, One query for each site and MOST_ROWS visitors."""
+    """Write stretches. One query for each site and MOST_ROWS visitors."""
     rows = _without_erased([(key, each) for key, of_key in sorted(stretches.items()) for each in of_key])
-    for site_id in sorted({site_id for (site_id, _), _ in rows}):
-        of_site = [(holder, stretch) for (site, holder), stretch in rows if site == site_id]
-        for start in range(0, len(of_site), MOST_ROWS):
-            connection.execute(WRITE, _parameters(site_id, of_site[start : start + MOST_ROWS]))
+    for site_id, of_site in groupby(rows, key=lambda row: row[0][0]):
+        holders = [(holder, stretch) for (_, holder), stretch in of_site]
+        for start in range(0, len(holders), MOST_ROWS):
+            connection.execute(WRITE, _parameters(site_id, holders[start : start + MOST_ROWS]))
 
 
 def _without_erased(rows: list[tuple[SiteHolder, Stretch]]) -> list[tuple[SiteHolder, Stretch]]:

@@ -4,7 +4,9 @@ Open pages repeat their static data every 15 seconds, and SDKs send an exposure 
 of all visitors of a request is read at once, with that of other requests that wait.
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -15,7 +17,8 @@ from cachetools import LRUCache
 from api.events.sdk_facts import CustomDataFact, ExposureFact, GeolocationFact, StaticDataFact
 from api.events.sdk_lines import SdkLine
 from api.http.batching import PendingCall, RequestBatcher
-from api.http.database import fetch_all, once
+from api.http.database import DatabaseDownError, fetch_all, once
+from api.http.threads import take_turns
 from api.ingest.visit_activity import activity_buffer
 from goals.visit_facts import VisitHolder
 from goals.visit_models import VisitFact
@@ -24,7 +27,7 @@ from goals.visits import VISIT_GAP, Stretch, join_stretches
 Type = VisitFact.Type
 READERS: Final = 2  # threads
 MOST_VISITORS: Final = 200  # a statement
-PATIENCE: Final = 5.0  # seconds
+LOOKUP_SECONDS: Final = 3.0  # of a request. Then it is stored, which takes time as well
 REMEMBERED: Final = 20_000  # visitors whose last facts a process remembers until they are digested
 REPEATABLE: Final = (StaticDataFact, GeolocationFact, CustomDataFact, ExposureFact)
 MOST_PENDING: Final = 200  # messages of a site in which pending custom data is looked for
@@ -170,17 +173,39 @@ StateRows = dict[AskedState, list[StateRow]]
 
 
 async def drop_known(site_id: int, lines: Sequence[SdkLine], *, now: datetime) -> list[SdkLine]:
-    """Return the lines that say something new, in their order. At most one read for each 200 visitors."""
-    asked = _list_asked(site_id, [line for line in lines if isinstance(line.fact, REPEATABLE)])
-    if not asked:
-        return list(lines)
-    rows: StateRows = {}
-    for start in range(0, len(asked), MOST_VISITORS):
-        rows |= await batcher().call(tuple(asked[start : start + MOST_VISITORS]), timeout=PATIENCE)
-    states = {each.holder: _make_state(each, rows[each], now=now) for each in asked}
-    return [
-        line for line in lines if not isinstance(line.fact, REPEATABLE) or not states[holder_of(line)].repeats(line)
-    ]
+    """Return the lines that say something new, in their order. At most one read for each 200 visitors.
+
+    Lines of visitors that cannot be read in time count as new, because storing them is always right.
+    """
+    states = await _find_states(site_id, lines, now=now)
+    new: list[SdkLine] = []
+    async for part in take_turns(lines):
+        for line in part:
+            state = states.get(holder_of(line)) if isinstance(line.fact, REPEATABLE) else None
+            if state is None or not state.repeats(line):
+                new.append(line)
+    return new
+
+
+async def _find_states(site_id: int, lines: Sequence[SdkLine], *, now: datetime) -> dict[VisitHolder, VisitorState]:
+    """Return the states of the visitors whose lines may repeat what is known, as many as LOOKUP_SECONDS allow."""
+    custom: set[VisitHolder] = set()
+    exposures: dict[VisitHolder, set[tuple[int, int]]] = {}
+    async for part in take_turns([line for line in lines if isinstance(line.fact, REPEATABLE)]):
+        for line in part:
+            seen = exposures.setdefault(holder_of(line), set())
+            if isinstance(line.fact, ExposureFact):
+                seen.add((line.fact.id, line.fact.variation_id))
+            elif isinstance(line.fact, CustomDataFact):
+                custom.add(holder_of(line))
+    states: dict[VisitHolder, VisitorState] = {}
+    with suppress(TimeoutError, DatabaseDownError):
+        async with asyncio.timeout(LOOKUP_SECONDS):
+            async for visitors in take_turns(list(exposures.items()), MOST_VISITORS):
+                asked = tuple(AskedState(site_id, holder, holder in custom, frozenset(seen)) for holder, seen in visitors)
+                rows = await batcher().call(asked, timeout=LOOKUP_SECONDS)
+                states |= {each.holder: _make_state(each, rows[each], now=now) for each in asked}
+    return states
 
 
 def remember(site_id: int, lines: Iterable[SdkLine], *, now: datetime) -> None:
@@ -201,15 +226,6 @@ def holder_of(line: SdkLine) -> VisitHolder:
     if line.visitor_code is not None:
         return VisitHolder(line.visitor_code, is_user=False)
     return VisitHolder(line.user or "", is_user=True)
-
-
-def _list_asked(site_id: int, lines: Sequence[SdkLine]) -> list[AskedState]:
-    custom = {holder_of(line) for line in lines if isinstance(line.fact, CustomDataFact)}
-    exposures: dict[VisitHolder, set[tuple[int, int]]] = {holder_of(line): set() for line in lines}
-    for line in lines:
-        if isinstance(line.fact, ExposureFact):
-            exposures[holder_of(line)].add((line.fact.id, line.fact.variation_id))
-    return [AskedState(site_id, holder, holder in custom, frozenset(seen)) for holder, seen in exposures.items()]
 
 
 def _make_state(asked: AskedState, rows: Sequence[StateRow], *, now: datetime) -> VisitorState:

@@ -19,7 +19,7 @@ from api.http.bodies import STRANGERS, BodyTooLargeError, UndecodableBodyError
 from api.http.credentials import SOURCE_COLUMNS_OF_SITE, SourceAccess, find_site, read_source
 from api.http.database import fetch_all
 from api.http.endpoint import Request, Response
-from api.http.threads import LIGHT_BYTES, LIGHT_ROWS, compute_for
+from api.http.threads import LIGHT_BYTES, LIGHT_ROWS, compute_for, take_turns
 from api.ingest import accept
 from api.ingest.known_facts import drop_known, holder_of, remember
 from api.ingest.parsed_event import ParsedEvent, store_events
@@ -72,10 +72,17 @@ async def receive_lines(request: Request) -> Response:
         if refusal.status != HTTPStatus.BAD_REQUEST:
             raise  # otherwise a line that cannot be stored would come again for ever
     if source.is_enabled:
-        remember(source.site_id, new, now=received_at)
-        for holder in dict.fromkeys(map(holder_of, good)):
-            activity_buffer().touch(source.site_id, holder, received_at)
+        await note_activity(source.site_id, good, new, now=received_at)
     return NOTHING
+
+
+async def note_activity(site_id: int, lines: Sequence[SdkLine], new: Sequence[SdkLine], *, now: datetime) -> None:
+    """Note that the visitors of these lines are there, and the facts that were stored."""
+    async for part in take_turns(new):
+        remember(site_id, part, now=now)
+    async for part in take_turns(lines):
+        for holder in {holder_of(line) for line in part}:
+            activity_buffer().touch(site_id, holder, now)
 
 
 def read_query(request: Request) -> SdkQuery:

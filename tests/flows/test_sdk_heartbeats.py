@@ -6,6 +6,8 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.db import connection as django_connection
+from django.db import transaction
 from django.db.models import F
 
 from api.erasure.erase import erase
@@ -273,3 +275,15 @@ def test_activity__of_more_visitors_than_are_kept__is_dropped_except_of_those_wh
         buffer.touch(1, holder, later)
 
     assert [buffer.find(1, holder) for holder in (kept[0], kept[-1], dropped)] == [[(now, later)], [(now, later)], []]
+
+
+def test_lines__while_the_known_facts_cannot_be_read__are_stored(world: World) -> None:
+    beat(world)
+    with transaction.atomic(), django_connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE goals_visitfact IN ACCESS EXCLUSIVE MODE")
+        response = post_lines(world, line("staticData", **STATIC))
+
+    assert response.status_code == 204
+    world.digest()
+    assert stored() == ["static_data"] * 2
+    assert found_by_verify() == []

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 
 from api.events.refusal import Refusal
 from api.http import threads
-from api.http.threads import Turns, compute_for, compute_to_the_end
+from api.http.threads import Turns, compute_for, compute_to_the_end, take_turns
 from tests.support.asgi import wait_for
 
 
@@ -101,3 +101,20 @@ def test_computation__given_up_just_as_a_thread_becomes_free__is_only_cancelled(
 
     assert isinstance(cancelled, asyncio.CancelledError)
     assert result == 7
+
+
+def test_items__in_turns__come_in_order_and_let_others_run_between_them() -> None:
+    seen: list[Sequence[int] | str] = []
+
+    async def note_turn() -> None:
+        seen.append("other")
+
+    async def take() -> None:
+        other = asyncio.create_task(note_turn())
+        async for part in take_turns(range(5), 2):
+            seen.append(list(part))
+        await other
+
+    wait_for(take())
+
+    assert seen == [[0, 1], "other", [2, 3], [4]]

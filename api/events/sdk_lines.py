@@ -4,7 +4,7 @@ A line is like a query string, but a plus is a plus and `;` separates nothing. T
 character, because the JavaScript SDK does not encode it. The same names may come as JSON objects.
 """
 
-import hashlib
+import hmac
 import json
 import math
 import re
@@ -59,15 +59,17 @@ class SdkLine(msgspec.Struct, frozen=True):
     user: str | None
     user_agent: str = ""
 
-    @property
-    def message_id(self) -> str:
-        """Return the id by which the inbox stores the line once: a nonce of a visitor, who is not readable in it."""
-        holder = f"{self.visitor_code or ''}\0{self.user or ''}"
-        return f"{self.nonce}-{hashlib.sha256(holder.encode()).hexdigest()[:16]}"
+    def message_id(self, *, key: bytes) -> str:
+        """Return the id by which the inbox stores the line once: a nonce of a visitor.
 
-    def body(self) -> bytes:
+        The visitor is hashed under a key of the site, because an e-mail address could be guessed otherwise.
+        """
+        holder = f"{self.visitor_code or ''}\0{self.user or ''}"
+        return f"{self.nonce}-{hmac.digest(key, holder.encode(), 'sha256').hex()[:16]}"
+
+    def body(self, *, key: bytes) -> bytes:
         """Return the line as an event in JSON, with the names that the inbox reads identifiers by."""
-        event: dict[str, Any] = {"messageId": self.message_id, "properties": self.fact.properties()}
+        event: dict[str, Any] = {"messageId": self.message_id(key=key), "properties": self.fact.properties()}
         if self.visitor_code is not None:
             event["kameleoonVisitorCode"] = self.visitor_code
         if self.user is not None:

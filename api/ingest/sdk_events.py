@@ -146,14 +146,19 @@ def make_events(
     source: SourceAccess, lines: Sequence[SdkLine], bad: Sequence[BadLine], *, received_at: datetime
 ) -> list[ParsedEvent]:
     """Return lines as events of the inbox. Signs of activity are none. Pure."""
-    events = [ParsedEvent(source, make_event(line, received_at=received_at)) for line in lines if line.fact.type]
+    events = [
+        ParsedEvent(source, make_event(line, key=source.redaction_key, received_at=received_at))
+        for line in lines
+        if line.fact.type
+    ]
     events += [refuse_line(source, line, received_at=received_at) for line in bad]
     return sorted(events, key=lambda item: item.event.position)
 
 
-def make_event(line: SdkLine, *, received_at: datetime) -> IncomingEvent:
+def make_event(line: SdkLine, *, key: bytes, received_at: datetime) -> IncomingEvent:
     """Return a line as an event of the inbox. No line says when it happened."""
-    return IncomingEvent(line.fact.type, line.message_id, line.number - 1, received_at, received_at, line.body())
+    message_id, body = line.message_id(key=key), line.body(key=key)
+    return IncomingEvent(line.fact.type, message_id, line.number - 1, received_at, received_at, body)
 
 
 def refuse_line(source: SourceAccess, line: BadLine, *, received_at: datetime) -> ParsedEvent:

@@ -23,6 +23,7 @@ from api.events.sdk_facts import (
 )
 from api.events.sdk_lines import MOST_LINES, BadLine, SdkLine, read_line, read_lines
 
+KEY = b"a key of the site"
 PYTHON = "nonce=D99735650F2CE93C&"
 USER_AGENT = "Mozilla/5.0 (X11; Linux; rv:128.0) +https://x.example/?a=b&c=d&revenue=1000 100%"
 CONVERSION = "eventType=conversion&goalId=1&revenue=2.5&negative=false&nonce=A70F0000A70F0000&visitorCode=73c4"
@@ -151,7 +152,7 @@ def test_user_agent__that_holds_parameters__changes_nothing_else() -> None:
 
     assert (with_agent.fact, with_agent.visitor_code, with_agent.nonce) == (plain.fact, "73c4", plain.nonce)
     assert with_agent.user_agent == USER_AGENT
-    assert read_body(with_agent.body(), set())["properties"] == {"goalId": 1, "revenue": 2.5}
+    assert read_body(with_agent.body(key=KEY), set())["properties"] == {"goalId": 1, "revenue": 2.5}
 
 
 @given(user_agent=st.text(st.characters(exclude_characters="\n")))
@@ -193,7 +194,7 @@ def test_body__of_any_bytes__raises_nothing(body: bytes) -> None:
 
     for line in lines:
         if isinstance(line, SdkLine):
-            read_body(line.body(), set())
+            read_body(line.body(key=KEY), set())
 
 
 @given(
@@ -205,7 +206,7 @@ def test_values__of_any_json__can_be_stored(values: Any, metadata: Any) -> None:
         type_ = "customData&index=1" if name == "valuesCountMap" else "conversion&goalId=1"
         text = f"nonce=A&eventType={type_}&visitorCode=v&{name}={quote(json.dumps(value), safe='')}"
 
-        event = read_body(read(text).body(), set())
+        event = read_body(read(text).body(key=KEY), set())
 
         assert event["kameleoonVisitorCode"] == "v"
 
@@ -289,7 +290,13 @@ def test_bad_line__that_names_a_visitor__is_stored_with_its_ids() -> None:
 
 
 def test_message_id__of_a_nonce__differs_by_visitor_and_hides_it() -> None:
-    ids = {read(CONVERSION.replace("=73c4", f"={code}")).message_id for code in ("one", "two")}
+    ids = {read(CONVERSION.replace("=73c4", f"={code}")).message_id(key=KEY) for code in ("one", "two")}
 
     assert len(ids) == 2
     assert all("one" not in id_ and id_.startswith("A70F0000A70F0000-") for id_ in ids)
+
+
+def test_message_id__of_a_visitor__differs_by_site_and_is_the_same_each_time() -> None:
+    ids = [read(CONVERSION).message_id(key=key) for key in (KEY, KEY, b"a key of another site")]
+
+    assert ids[0] == ids[1] != ids[2]

@@ -1,4 +1,4 @@
-"""Check of conversions: each belongs to a converted message, and each converted message has one."""
+"""Check of conversions and cancellations: each belongs to the message that made it, and each such message has one."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -11,6 +11,8 @@ KEY: Final = "CASE WHEN m.message_id IS NULL THEN '#' || m.id ELSE m.type || ':'
 
 def check_conversions(site_id: int | None, counts: Counts) -> Iterator[Difference]:
     """Yield converted messages without their conversion, and conversions without a converted message.
+
+    The same goes for messages that cancelled, and for cancellations.
 
     Conversions may lack their goal if it was deleted, and their message if it is old enough to be pruned.
     """
@@ -25,8 +27,9 @@ def check_conversions(site_id: int | None, counts: Counts) -> Iterator[Differenc
         {"site": site_id},
     )
     yield from _find_lost(site_id, counts)
-    yield from _find_invented(site_id)
+    yield from _find_invented(site_id, "conversion", effect="converted", verb="convert")
     yield from _find_lost_cancellations(site_id)
+    yield from _find_invented(site_id, "cancellation", effect="cancelled", verb="cancel")
 
 
 def _find_lost(site_id: int | None, counts: Counts) -> Iterator[Difference]:
@@ -70,30 +73,31 @@ def _find_lost_cancellations(site_id: int | None) -> Iterator[Difference]:
         yield Difference(lost, f"message {id_} ({key}), goal {goal_id}")
 
 
-def _find_invented(site_id: int | None) -> Iterator[Difference]:
+def _find_invented(site_id: int | None, noun: str, *, effect: str, verb: str) -> Iterator[Difference]:
+    """Yield conversions, or cancellations, that no message explains."""
     rows = stream(
         f"""
         SELECT c.id, c.message_key, m.id, g.site_id <> c.site_id
-          FROM goals_conversion c
+          FROM goals_{noun} c
           JOIN goals_goal g ON g.id = c.goal_id
           LEFT JOIN api_message m ON m.site_id = c.site_id AND {KEY} = c.message_key AND m.status <> 'rejected'
-         -- Conversions of an erased person (api.erasure.erase) have no message.
+         -- Those of an erased person (api.erasure.erase) have no message.
          WHERE {of_site("c.site_id")} AND c.message_key NOT LIKE 'erased:%%' AND (
                g.site_id <> c.site_id
             -- Processed messages stay for seven days at least, and few happen after their receipt.
             OR (m.id IS NULL AND c.occurred_at > now() - interval '6 days')
-            -- A copy sent after the first was pruned finds its conversion, if both have a messageId.
-            OR (NOT m.effects @> '{{converted}}' AND m.reason <> 'already_converted'
+            -- A copy sent after the first was pruned finds its row, if both have a messageId.
+            OR (NOT m.effects @> '{{{effect}}}' AND m.reason <> 'already_converted'
                 AND (m.status = 'done' OR m.message_id IS NULL)))
         """,
         {"site": site_id},
     )
-    foreign = "A conversion and its goal belong to two sites: its row was changed by hand."
+    foreign = f"A {noun} and its goal belong to two sites: its row was changed by hand."
     unsent = (
-        "A conversion of the last six days has no message, though younger messages are never pruned. It was inserted "
+        f"A {noun} of the last six days has no message, though younger messages are never pruned. It was inserted "
         "by hand, or its message deleted."
     )
-    denied = "The message of a conversion did not convert: one of the two rows was changed by hand."
+    denied = f"The message of a {noun} did not {verb}: one of the two rows was changed by hand."
     for id_, key, message_id, is_foreign in rows:
         meaning = foreign if is_foreign else unsent if message_id is None else denied
-        yield Difference(meaning, f"conversion {id_} ({key})" + (f", message {message_id}" if message_id else ""))
+        yield Difference(meaning, f"{noun} {id_} ({key})" + (f", message {message_id}" if message_id else ""))

@@ -17,7 +17,7 @@ from goals.reports.summaries import summarise_goals
 from goals.visit_models import Exposure, VisitFact
 from tests.support.sdk import conversion, custom_data, line, post_lines, send_lines
 from tests.support.traces import look
-from tests.support.verifying import found_by_verify
+from tests.support.verifying import execute, found_by_verify
 from tests.world import SITECODE, World
 
 USER_AGENT = "Mozilla/5.0 (X11) +https://x.example/?a=b&c=d&revenue=1000 100%"
@@ -289,6 +289,25 @@ def test_negative_conversion__of_a_goal__is_counted_by_itself_and_takes_its_reve
     lost, *differences = found_by_verify()
     assert lost.startswith("message ")
     assert differences == [f"goal {goal.pk}: the day {day}", f"goal {goal.pk}: its totals"]
+
+
+@pytest.mark.parametrize(
+    "tampering",
+    [
+        "UPDATE goals_cancellation SET message_key = 'conversion:x'",
+        "UPDATE goals_cancellation SET site_id = site_id + 1",
+        "UPDATE api_message SET effects = '{recorded}', status = 'done' WHERE 'cancelled' = ANY(effects)",
+    ],
+)
+def test_cancellation__without_a_message_that_cancelled__is_found_by_verify(world: World, tampering: str) -> None:
+    goal = make_goal(world)
+    send_lines(world, conversion(goal.pk, negative=True))
+    assert found_by_verify() == []
+
+    execute(tampering)
+
+    cancellation = Cancellation.objects.get()
+    assert [row for row in found_by_verify() if row.startswith(f"cancellation {cancellation.pk} (conversion:")]
 
 
 def test_negative_conversion__of_an_unknown_goal__is_rejected(world: World) -> None:

@@ -202,7 +202,9 @@ async def _find_states(site_id: int, lines: Sequence[SdkLine], *, now: datetime)
     with suppress(TimeoutError, DatabaseDownError):
         async with asyncio.timeout(LOOKUP_SECONDS):
             async for visitors in take_turns(list(exposures.items()), MOST_VISITORS):
-                asked = tuple(AskedState(site_id, holder, holder in custom, frozenset(seen)) for holder, seen in visitors)
+                asked = tuple(
+                    AskedState(site_id, holder, holder in custom, frozenset(seen)) for holder, seen in visitors
+                )
                 rows = await batcher().call(asked, timeout=LOOKUP_SECONDS)
                 states |= {each.holder: _make_state(each, rows[each], now=now) for each in asked}
     return states

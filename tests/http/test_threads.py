@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from functools import partial
 from typing import Any
 
@@ -104,7 +104,7 @@ def test_computation__given_up_just_as_a_thread_becomes_free__is_only_cancelled(
 
 
 def test_items__in_turns__come_in_order_and_let_others_run_between_them() -> None:
-    seen: list[Sequence[int] | str] = []
+    seen: list[int | str] = []
 
     async def note_turn() -> None:
         seen.append("other")
@@ -112,9 +112,9 @@ def test_items__in_turns__come_in_order_and_let_others_run_between_them() -> Non
     async def take() -> None:
         other = asyncio.create_task(note_turn())
         async for part in take_turns(range(5), 2):
-            seen.append(list(part))
+            seen.extend(part)
         await other
 
     wait_for(take())
 
-    assert seen == [[0, 1], "other", [2, 3], [4]]
+    assert seen == [0, 1, "other", 2, 3, 4]

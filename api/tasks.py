@@ -27,6 +27,7 @@ from api.http.heartbeats import Role, heartbeat_writer, read_steady_time
 from api.ingest import nudge
 from api.rest import idempotency
 from cohorts.own_keys import purge_expired
+from goals import visit_pruning
 from goals.catalogue import purge_deleted
 
 DIGEST: Final = "goalpost"  # queues: events never wait behind upkeep
@@ -46,6 +47,7 @@ SCHEDULE: Final = (
     ("prune_messages", 60.0, UPKEEP),
     ("purge_goals", 60.0, UPKEEP),
     ("purge_own_keys", 600.0, UPKEEP),
+    ("prune_visits", 600.0, UPKEEP),
     ("prune_notifications", 3600.0, UPKEEP),
     ("prune_stored_answers", 3600.0, UPKEEP),
 )
@@ -164,6 +166,15 @@ def purge_own_keys() -> None:
         now = read_steady_time()
         while now is not None and time.monotonic() < until and purge_expired(now=now):
             pass
+
+
+@app.task
+def prune_visits() -> None:
+    """Delete old facts and activity of visits."""
+    with unless_held("prune_visits") as until:
+        now = read_steady_time()
+        if now is not None:
+            visit_pruning.prune_visits(now=now, until=until)
 
 
 @app.task

@@ -51,6 +51,7 @@ ALLOWED_PLACES: Final = {
     "site_rows.py:lock_first": "finds the site whose turn it is",
     "api/http/refused_keys.py:find_sites": "a refused key names no site; the sites that it once opened are found by it",
     "api/http/refused_keys.py:find_sites_with_old_rows": "finds the sites with rows to delete",
+    "goals/visit_pruning.py:list_next": "finds the sites with old rows, by the order of ids",
     "api/http/credentials.py:_find_site": "finds the site of a sitecode, with its source and rules",
     "api/http/credentials.py:_find_source": "finds the site of a write key, with its source and rules",
     "api/http/credentials.py:find_sources": "finds the sites of write keys, with their sources and rules",

@@ -282,6 +282,7 @@ def test_json__with_an_item_that_is_none__spoils_no_other() -> None:
 def test_bad_line__that_names_a_visitor__is_stored_with_its_ids() -> None:
     bad = read_line(b"eventType=what&visitorCode=v%20w&mappingValue=u", number=1)
 
+    assert isinstance(bad, BadLine)
     assert read_body(bad.body(), set()) == {
         "kameleoonVisitorCode": "v w",
         "userId": "u",

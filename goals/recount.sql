@@ -1,5 +1,5 @@
--- Sums of a goal's conversions by visitor, and with its cancellations by day and in all. A currency has a row of its own
--- until the last step.
+-- Sums of a goal's conversions by visitor, and with its cancellations by day and in all.
+-- A currency has a row of its own until the last step.
 --
 -- conversions
 WITH hit AS MATERIALIZED (

@@ -8,8 +8,9 @@ from typing import Any
 from api.digest import derivation, identified_event, mapping
 from api.digest.readings import NEWEST_READING, Reading
 from api.events.envelope import NumberReader
-from cohorts import changes, links, merge, people, remote_data
+from cohorts import changes, links, merge, people
 from cohorts.models import Identity
+from cohorts.segments import facts
 from goals import recording, rekeying
 from tests.support.order_plans import Event
 from tests.world import START
@@ -185,7 +186,7 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
             [at(2, traits={"firstName": "Augusta"})],
             [at(3, userId="u2", traits={"name": "Ada", "first_name": "é", "lastName": "é"})],
         ],
-        (remote_data, "full_name", lambda _: None),
+        (facts, "full_name", lambda _: None),
     ),
     "a company is the group of whom no group call tells": (
         [
@@ -193,7 +194,7 @@ SCENES: dict[str, tuple[list[list[Event]], Broken]] = {
             [at(2, userId="u2", traits={"company": {"id": "c1"}})],
             [at(0, userId="u2", type="group", groupId="g1")],
         ],
-        (remote_data, "company_id", lambda _: None),
+        (facts, "company_id", lambda _: None),
     ),
     "links later than their conversions, and a code of the event's own": (
         [[hit(), hit(properties={"k_visitorCode": "v2"})], [link(2, "v2"), link(1, "v1")], [link(2, "é")]],

@@ -1,14 +1,14 @@
 """`GET /v3/<sitecode>`: the configuration file of Kameleoon's SDKs, with custom data, segments and feature flags.
 
 The file holds only what every SDK reads alike. A segment that cannot be said so is left out, with every rule that
-uses it. Otherwise SDKs would target everybody.
+uses it. Otherwise SDKs would target everybody. `sdk_segments.explain_withheld` says why.
 
 A file is built once for each version and environment and process. Each request reads the version, so that no file is
 older than the last commit.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import partial
@@ -28,10 +28,13 @@ from api.http.credentials import SITECODE, SiteAccess, find_site
 from api.http.database import DatabaseDownError, fetch_all, once
 from api.http.endpoint import Endpoint, Request, Response
 from api.http.public_address import asked_address
+from api.remote_data.sdk_segments import compose_segments
 from api.runtime.sdk_hosts import domain_of
+from cohorts.segments.conditions import CompiledSegment, decode_conditions
+from cohorts.segments.evaluation import in_order
+from cohorts.segments.sdk_conditions import ComparedCustomData
 from goals.flags.models import ENVIRONMENT_NAME
 from goals.flags.saving import PRODUCTION
-from goals.flags.segment_checks import find_withheld
 
 PATH: Final = "/v3/"
 PATIENCE: Final = 5.0  # seconds
@@ -51,8 +54,12 @@ READ_FILE: Final = """
                        'isMappingIdentifier', d.is_mapping_identifier, 'scope', d.scope
                    ) ORDER BY d.index), '[]')::text
               FROM cohorts_customdata d WHERE d.site_id = %(site)s),
+           (SELECT coalesce(json_object_agg(d.index, json_build_array(d.type, d.format, d.filled_from)), '{}')::text
+              FROM cohorts_customdata d WHERE d.site_id = %(site)s),
            (SELECT coalesce(json_agg(i.document ORDER BY i.number), '[]')::text
               FROM goals_importedsegment i WHERE i.site_id = %(site)s),
+           (SELECT coalesce(json_agg(json_build_array(s.id, s.name, s.version, s.conditions::text)), '[]')::text
+              FROM cohorts_segment s WHERE s.site_id = %(site)s),
            (SELECT coalesce(json_agg(json_build_object(
                        'id', f.id, 'document', f.document, 'is_enabled', %(environment)s = ANY(f.enabled_in)
                    ) ORDER BY f.key), '[]')::text
@@ -82,6 +89,8 @@ class ConfigurationFile(msgspec.Struct, frozen=True):
 
 
 FLAGS: Final = msgspec.json.Decoder(list[Flag])
+SHAPES: Final = msgspec.json.Decoder(dict[int, tuple[str, str, str]])
+OWN_SEGMENTS: Final = msgspec.json.Decoder(list[tuple[int, str, int, str]])
 
 
 async def get_configuration(request: Request, *, sitecode: str) -> Response:
@@ -183,9 +192,16 @@ def keep(key: Key, file: ConfigurationFile) -> ConfigurationFile:
 def read_file(site_id: int, environment: str) -> ConfigurationFile:
     """Return the present file of a site. One statement."""
     rows = fetch_all(READ_FILE, {"site": site_id, "environment": environment})
-    changed_at, has_real_time, requires_consent, opt_out, custom_data, imported, flags = rows[0]
+    changed_at, has_real_time, requires_consent, opt_out, custom_data, shapes, imported, own, flags = rows[0]
     changed_at = changed_at or BEGINNING
-    segments, _ = serve_segments(Json.decode(imported))
+    segments = compose_segments(
+        Json.decode(imported),
+        in_order(
+            CompiledSegment(id_, name, version, decode_conditions(text))
+            for id_, name, version, text in OWN_SEGMENTS.decode(own)
+        ),
+        {index: ComparedCustomData(*shape) for index, shape in SHAPES.decode(shapes).items()},
+    )
     configuration = {
         "realTimeUpdate": bool(has_real_time),
         "consentType": "REQUIRED" if requires_consent else "NOT_REQUIRED",
@@ -193,8 +209,8 @@ def read_file(site_id: int, environment: str) -> ConfigurationFile:
     }
     sections = {
         "customData": Json.decode(custom_data),
-        "segments": segments,
-        "featureFlags": serve_flags(FLAGS.decode(flags), {segment["id"] for segment in segments}),
+        "segments": segments.served,
+        "featureFlags": serve_flags(FLAGS.decode(flags), {segment["id"] for segment in segments.served}),
         "dateModified": int(changed_at.timestamp() * 1000),
     }
     stamp = format_datetime(changed_at, usegmt=True)
@@ -205,13 +221,6 @@ def read_file(site_id: int, environment: str) -> ConfigurationFile:
         before=b'{"configuration":{"dataApiDomain":',
         after=b"," + msgspec.json.encode(configuration)[1:] + b"," + msgspec.json.encode(sections)[1:],
     )
-
-
-def serve_segments(imported: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], set[int]]:
-    """Return the segments that SDKs get, and the ids of those withheld."""
-    by_id = {segment["id"]: segment for segment in imported}
-    withheld = find_withheld(by_id)
-    return [segment for segment in imported if segment["id"] not in withheld], withheld
 
 
 def serve_flags(flags: Sequence[Flag], segment_ids: set[int]) -> list[dict[str, Any]]:

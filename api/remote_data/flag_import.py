@@ -10,6 +10,7 @@ from django.db import transaction
 from api.models import Site
 from api.models.audit import write_audit
 from api.models.sdk_configuration import note_configuration_changed
+from api.remote_data.sdk_segments import find_sdk_segments
 from cohorts.custom_data import Definition, definition_of, find_problems
 from cohorts.models import CustomData
 from goals.flags.file import CustomDataEntry, SiteParts, read_file
@@ -45,7 +46,7 @@ def import_file(
 ) -> Import:
     """Import a file into a site, and switch its flags on or off in one environment as the file says.
 
-    Flags of the site that are not in the file stay. 11 queries, and one for each flag and segment that changes.
+    Flags of the site that are not in the file stay. 14 queries, and one for each flag and segment that changes.
     """
     with transaction.atomic():
         note_configuration_changed(site.pk, now=now)  # first, so that a concurrent import waits
@@ -60,7 +61,9 @@ def _import(
 ) -> Import:
     if environment != PRODUCTION and not Environment.objects.filter(site=site, name=environment).exists():
         return Import([Problem("environment", f"The site has no environment {environment[:64]}. Create it first.")])
+    own = find_sdk_segments(site.pk)
     known = SiteParts(
+        own_segments={**dict.fromkeys(own.reasons), **own.own_documents},
         segments=dict(ImportedSegment.objects.filter(site=site).values_list("number", "document")),
         flags=list(FeatureFlag.objects.filter(site=site).values_list("document", flat=True)),
     )

@@ -14,6 +14,7 @@ RULE_TYPES: Final = ("EXPERIMENTATION", "TARGETED_DELIVERY")
 VARIABLE_TYPES: Final = ("BOOLEAN", "NUMBER", "STRING", "JSON", "JS", "CSS")
 MOST_FLAGS: Final = 2_000
 MOST_SEGMENTS: Final = 500
+NAMES_NONE: Final = {"conditionsData": {"firstLevel": ()}}  # a segment that leads to no other
 ROUNDING: Final = 1e-6  # of the sum of shares
 
 
@@ -41,7 +42,8 @@ class SiteParts(msgspec.Struct, frozen=True, kw_only=True):
     """Parts that the site has already."""
 
     segments: Mapping[int, Mapping[str, Any]] = {}  # documents of imported segments by id
-    own_segment_ids: frozenset[int] = frozenset()  # of segments made in Goalpost, which no file may bring
+    # Segments made in Goalpost, which a file may name, and bring only as SDKs get them; None for one that they do not.
+    own_segments: Mapping[int, Mapping[str, Any] | None] = {}
     flags: Sequence[Mapping[str, Any]] = ()  # the documents of other flags
 
 
@@ -69,7 +71,7 @@ def read_document(document: Mapping[str, Any], known: SiteParts) -> FlagFile:
     problems = ProblemList()
     custom_data = _read_custom_data(document.get("customData"), problems)
     segments = _read_segments(document.get("segments"), known, problems)
-    segment_ids = known.segments.keys() | {segment["id"] for segment in segments}
+    segment_ids = known.segments.keys() | known.own_segments.keys() | {segment["id"] for segment in segments}
     indexes = {entry.id: entry.index for entry in custom_data}
     found = problems.read_objects(document.get("featureFlags"), "featureFlags")
     in_file = {str(flag.get("featureKey")) for flag, _ in found}
@@ -132,8 +134,14 @@ def _read_segments(value: Any, known: SiteParts, problems: ProblemList) -> list[
     for found, place in problems.read_objects(value, "segments"):
         segment = read_segment(found, place, problems)
         problems.note_repeated(ids, segment["id"], f"{place}.id", "segment")
-        if segment["id"] in known.own_segment_ids:
-            problems.note(f"{place}.id", f"A segment of Goalpost has the id {segment['id']}. Give this one another.")
+        own = known.own_segments.get(segment["id"], segment)
+        if own is not segment:
+            # A file of this site itself has its own segments, too.
+            if own is None or own["conditionsData"] != segment["conditionsData"]:
+                problems.note(
+                    f"{place}.id", f"A segment of Goalpost has the id {segment['id']}. Give this one another."
+                )
+            continue
         segments.append(segment)
         places[segment["id"]] = place
     _check_chains(segments, places, known, problems)
@@ -144,7 +152,9 @@ def _check_chains(
     segments: Sequence[Mapping[str, Any]], places: Mapping[int, str], known: SiteParts, problems: ProblemList
 ) -> None:
     """Note the segments that cannot be served beside the stored ones, which those of the file replace."""
-    together = {**known.segments, **{segment["id"]: segment for segment in segments}}
+    own = {id_: document or NAMES_NONE for id_, document in known.own_segments.items()}
+    stored = {**own, **known.segments}
+    together = {**stored, **{segment["id"]: segment for segment in segments}}
     withheld = find_withheld(together)
     for id_ in sorted(withheld & places.keys()):
         missing = sorted(segments_named(together[id_]) - together.keys())
@@ -156,7 +166,7 @@ def _check_chains(
         problems.note(places[id_], f"{reason}, so that SDKs would target everybody.")
     if not withheld & places.keys():
         # A stored segment leads to one of the file, which leads further than the one that it replaces.
-        for id_ in sorted(withheld - find_withheld(known.segments)):
+        for id_ in sorted(withheld - find_withheld(stored)):
             problems.note("segments", f"The stored segment {id_} would lead through more than {MOST_LEVELS} segments.")
 
 

@@ -319,7 +319,7 @@ def test_import__costs__the_same_queries_for_more_flags(
         {**FILE["featureFlags"][1], "id": number, "featureKey": f"flag {number}", "rules": []}
         for number in range(1, 100)
     ]
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(14):
         load(world, {"featureFlags": flags})
 
 

@@ -17,8 +17,8 @@ from api.pages.access import get_in_site, show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.json_text import pretty
 from api.remote_data import configuration_changes as changes
-from api.remote_data.configuration import serve_segments
 from api.remote_data.flag_import import Import, import_file
+from api.remote_data.sdk_segments import find_sdk_segments
 from goals.flags.models import Environment, FeatureFlag, ImportedSegment
 from goals.flags.saving import PRODUCTION
 
@@ -91,7 +91,7 @@ def describe(result: Import) -> str:
 def show_flags(request: HttpRequest, site: Site, form: ImportForm, result: Import | None = None) -> HttpResponseBase:
     flags = list(FeatureFlag.objects.filter(site=site))
     segments = list(ImportedSegment.objects.filter(site=site))
-    _, withheld = serve_segments([segment.document for segment in segments])
+    withheld = find_sdk_segments(site.pk).withheld
     environments = changes.environments_of(site)
     problems = result.problems if result is not None else ()
     return show(

@@ -165,7 +165,9 @@ def test_segments__that_lead_to_none_or_to_themselves__are_problems() -> None:
     assert problems_of(change(*to, to=12)) == ["segments[1]"]
     stored = SiteParts(segments={12: {**FILE["segments"][0], "id": 12}})
     assert problems_of(change(*to, to=12), stored) == []
-    assert problems_of(FILE, SiteParts(own_segment_ids=frozenset({7}))) == ["segments[0].id"]
+    assert problems_of(FILE, SiteParts(own_segments={7: None})) == ["segments[0].id"]
+    assert problems_of(FILE, SiteParts(own_segments={7: {"conditionsData": {"firstLevel": ()}}})) == ["segments[0].id"]
+    assert problems_of(FILE, SiteParts(own_segments={7: FILE["segments"][0]})) == []
 
 
 def chain(length: int, first: int = 1, *, to: int = 0) -> Any:

@@ -1,0 +1,80 @@
+"""Segments as SDKs read them: those that a file brought, and Goalpost's own as far as every SDK judges them alike."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cohorts.models import CustomData
+from cohorts.segments import membership
+from cohorts.segments.conditions import CompiledSegment
+from cohorts.segments.sdk_conditions import ComparedCustomData, Shapes, say_segments
+from goals.flags.models import ImportedSegment
+from goals.flags.segment_checks import MOST_LEVELS, find_withheld
+
+Document = Mapping[str, Any]
+TOO_DEEP: Final = f"Its conditions lead through more than {MOST_LEVELS} segments."
+
+
+@dataclass(frozen=True, slots=True)
+class SdkSegments:
+    """The segments of a site for SDKs and for evaluations by Goalpost."""
+
+    served: Sequence[Document]
+    withheld: frozenset[int]  # imported ones
+    reasons: Mapping[int, str]  # of Goalpost's own that are withheld
+    # Imported segments may lead to any of Goalpost's own where Goalpost evaluates.
+    judged_here: Sequence[Document]
+
+    @property
+    def own_documents(self) -> dict[int, Document]:
+        """Return Goalpost's own segments that SDKs get, by id."""
+        return {document["id"]: document for document in self.served if document["id"] not in self.imported_ids}
+
+    @property
+    def imported_ids(self) -> frozenset[int]:
+        """Return the ids of the imported segments."""
+        return frozenset(document["id"] for document in self.judged_here) | self.withheld
+
+
+def compose_segments(imported: Sequence[Document], own: Sequence[CompiledSegment], shapes: Shapes) -> SdkSegments:
+    """Return the segments of a site for SDKs. `own` has segments after those that they name. Pure."""
+    said, reasons = say_segments(own, shapes)
+    documents = {
+        segment.id: {
+            "id": segment.id,
+            "name": segment.name,
+            "audienceTracking": False,
+            "conditionsData": said[segment.id],
+        }
+        for segment in own
+        if segment.id in said
+    }
+    by_id: dict[int, Document] = {**documents, **{segment["id"]: segment for segment in imported}}
+    withheld = find_withheld(by_id)
+    leaves = {segment.id: {"id": segment.id, "conditionsData": {"firstLevel": ()}} for segment in own}
+    beyond = find_withheld({**leaves, **{segment["id"]: segment for segment in imported}})
+    numbers = {segment["id"] for segment in imported}
+    return SdkSegments(
+        [by_id[id_] for id_ in sorted(by_id) if id_ not in withheld],
+        frozenset(withheld & numbers),
+        reasons | dict.fromkeys(sorted(withheld - numbers), TOO_DEEP),
+        [segment for segment in imported if segment["id"] not in beyond],
+    )
+
+
+def find_sdk_segments(site_id: int) -> SdkSegments:
+    """Return the segments of a site for SDKs. Three queries."""
+    imported = ImportedSegment.objects.filter(site_id=site_id).values_list("document", flat=True)
+    shapes = CustomData.objects.filter(site_id=site_id).values_list("index", "type", "format", "filled_from")
+    own = membership.read_segments(site_id)
+    return compose_segments(
+        list(imported), own.ordered if own else (), {index: ComparedCustomData(*shape) for index, *shape in shapes}
+    )
+
+
+def explain_withheld(site_id: int) -> Mapping[int, str]:
+    """Return why SDKs do not get a segment, as a sentence, for each of Goalpost's own that they do not get.
+
+    Rules of flags that name such a segment are left out of `/v3`. OFREP evaluates them. Three queries.
+    """
+    return find_sdk_segments(site_id).reasons

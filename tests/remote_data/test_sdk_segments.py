@@ -1,0 +1,140 @@
+"""Goalpost's own segments in the file of SDKs: what all SDKs judge alike is served, and the rest has a reason."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from api.models.sdk_configuration import note_configuration_changed
+from api.remote_data.flag_import import Import, import_file
+from api.remote_data.sdk_segments import explain_withheld
+from cohorts.models import CustomData
+from cohorts.segment_tables import Segment
+from goals.flags.models import ImportedSegment
+from tests.support.sdk_file import change
+from tests.support.segments import make_segment
+from tests.world import SITECODE, World
+
+GOAL = {"on": "goal", "goal": 1001}
+VIP = {"on": "persona", "name": "vip"}
+IDS = "cohorts_segment_id_seq"
+SAID = {"targetingType": "CONVERSIONS", "goalId": 1001, "isInclude": True}
+
+
+def get_file(world: World) -> Any:
+    note_configuration_changed(world.site.pk, now=datetime.now(UTC))
+    return world.client.get(f"/v3/{SITECODE}").json()
+
+
+def load(world: World, file: Any) -> Import:
+    return import_file(world.site, json.dumps(file), environment="production", actor="ada", now=datetime.now(UTC))
+
+
+@pytest.fixture(autouse=True)
+def beyond_imported(transactional_db: None) -> None:
+    """Give segments ids that no imported one has."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT setval(name, greatest(nextval(name), 1000)) FROM (SELECT %s::regclass) AS s (name)", [IDS]
+        )
+
+
+def make(world: World, *groups: list[dict[str, Any]], name: str = "own") -> Segment:
+    return make_segment(world.site, *groups, name=name, is_filled=False)
+
+
+def flag_for(segment_id: int) -> Any:
+    return change("featureFlags", 0, "rules", 0, "segmentId", to=segment_id)
+
+
+def rules_of(file: Any) -> list[int]:
+    return [rule["segmentId"] for flag in file["featureFlags"] for rule in flag["rules"]]
+
+
+@pytest.mark.promise("N-11")
+def test_segment__that_every_sdk_judges_alike__is_served_with_its_rules(world: World) -> None:
+    segment = make(world, [GOAL, {**GOAL, "negated": True}], [GOAL])
+
+    assert load(world, flag_for(segment.pk)).problems == []
+
+    file = get_file(world)
+    (served,) = (each for each in file["segments"] if each["id"] == segment.pk)
+    assert served == {
+        "id": segment.pk,
+        "name": "own",
+        "audienceTracking": False,
+        "conditionsData": {
+            "firstLevelOrOperators": [False],
+            "firstLevel": [
+                {"orOperators": [True], "conditions": [SAID, {**SAID, "isInclude": False}]},
+                {"orOperators": [], "conditions": [SAID]},
+            ],
+        },
+    }
+    assert rules_of(file) == [segment.pk, 9]
+    assert explain_withheld(world.site.pk) == {}
+
+
+def test_segment__that_only_goalpost_judges__is_withheld_with_its_rules_and_has_a_reason(world: World) -> None:
+    segment = make(world, [VIP])
+    naming = make(world, [{"on": "segment", "segment": segment.pk}], name="naming")
+
+    assert load(world, flag_for(naming.pk)).problems == []
+
+    file = get_file(world)
+    assert not {segment.pk, naming.pk} & {each["id"] for each in file["segments"]}
+    assert rules_of(file) == [9]
+    reasons = explain_withheld(world.site.pk)
+    assert reasons.keys() == {segment.pk, naming.pk}
+    assert all(reason.endswith(".") for reason in reasons.values())
+
+
+def test_imported_segment__that_leads_to_one_of_goalpost__is_served_if_that_is(world: World) -> None:
+    good, bad = make(world, [GOAL]), make(world, [VIP], name="bad")
+    to = ("segments", 1, "conditionsData", "firstLevel", 1, "conditions", 0, "segmentId")
+
+    assert load(world, change(*to, to=good.pk)).problems == []
+    assert {7, 9, good.pk} <= {each["id"] for each in get_file(world)["segments"]}
+    assert load(world, change(*to, to=bad.pk)).problems == []
+    file = get_file(world)
+    assert 9 not in {each["id"] for each in file["segments"]}
+    assert rules_of(file) == [7]
+
+
+def test_segment__that_leads_through_too_many_others__is_withheld_with_a_reason(world: World) -> None:
+    segment = make(world, [GOAL])
+    for number in range(20):
+        segment = make(world, [{"on": "segment", "segment": segment.pk}], name=str(number))
+
+    assert explain_withheld(world.site.pk) == {segment.pk: "Its conditions lead through more than 20 segments."}
+    assert segment.pk not in {each["id"] for each in get_file(world)["segments"]}
+
+
+def test_number__of_custom_data__is_served_as_its_definition_says(world: World) -> None:
+    test = {"type": "number", "how": "above", "number": 5}
+    segment = make(world, [{"on": "customData", "index": 8, "test": test}])
+    row = CustomData.objects.create(site=world.site, index=8, name="seats", type="LIST")
+
+    assert explain_withheld(world.site.pk).keys() == {segment.pk}
+    CustomData.objects.filter(pk=row.pk).update(format="NUMBER")
+    assert explain_withheld(world.site.pk) == {}
+    (served,) = (each for each in get_file(world)["segments"] if each["id"] == segment.pk)
+    (condition,) = served["conditionsData"]["firstLevel"][0]["conditions"]
+    assert (condition["valueMatchType"], condition["value"]) == ("GREATER", "5")
+
+
+def test_file__of_the_site_itself__is_imported_again(world: World) -> None:
+    segment = make(world, [GOAL])
+    load(world, flag_for(segment.pk))
+    file = get_file(world)
+
+    result = load(world, file)
+
+    assert result.problems == []
+    assert not ImportedSegment.objects.filter(number=segment.pk).exists()
+    assert get_file(world)["segments"] == file["segments"]
+    (own,) = (each for each in file["segments"] if each["id"] == segment.pk)
+    own["conditionsData"]["firstLevel"][0]["conditions"][0]["goalId"] = 3
+    assert "Give this one another" in load(world, file).problems[0].sentence

@@ -52,7 +52,7 @@ def test_worker__with_a_long_queue__prunes_beside_it(shop: Shop) -> None:
         is_pruned = not Message.objects.exists()
     broker().delete("goalpost")
 
-    assert is_pruned
+    assert is_pruned, shop.server.log.with_name("worker.log").read_text()[-4_000:]
 
 
 def test_worker__beside_beats_timetable__looks_at_alerts(shop: Shop) -> None:

@@ -19,7 +19,7 @@ from cohorts.models import Identity
 from cohorts.people import BatchOutcome
 from cohorts.segment_tables import Segment
 from cohorts.segments import membership, upkeep
-from cohorts.segments.conditions import CompiledSegment, GroupTraitCondition, flatten
+from cohorts.segments.conditions import CompiledSegment, Conditions, GroupTraitCondition, flatten
 from cohorts.segments.facts import ConvertedGoal, GoalConversion, OutsideFacts
 from cohorts.segments.membership import SiteSegments
 from cohorts.segments.needs import SegmentNeeds
@@ -204,6 +204,12 @@ def note_deletion_of_goals(site_id: int) -> None:
     ordered = segments.ordered if segments else ()
     upkeep.note_segments(site_id, [each.id for each in ordered if SegmentNeeds.of([each]).any_conversion])
     _note_goals_of(site_id, ordered)
+
+
+def find_counted_goals(site_id: int, conditions: Conditions) -> list[int]:
+    """Return the goals whose conversions count for conditions: those named and those merged into them. One query."""
+    goals = SegmentNeeds.of([CompiledSegment(0, "", 0, conditions)]).goals
+    return by_visitor.find_counted_goals(site_id, goals) if goals else []
 
 
 def note_goals(site_id: int) -> None:

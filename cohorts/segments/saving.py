@@ -25,6 +25,14 @@ class SegmentError(Exception):
     """A segment cannot be saved or removed; the argument is a sentence for people."""
 
 
+class SegmentNameTakenError(SegmentError):
+    """Another segment of the site has the name."""
+
+
+class SegmentInUseError(SegmentError):
+    """Something else needs the segment."""
+
+
 @dataclass(frozen=True, slots=True)
 class Preview:
     """The members that conditions would give, among the people that were looked at."""
@@ -34,11 +42,15 @@ class Preview:
     members: int
     entering: int
     leaving: int
-    sample: Sequence[IdentityKey]
+    sample: Sequence[IdentityKey]  # of the members
+    entering_sample: Sequence[IdentityKey] = ()
+    leaving_sample: Sequence[IdentityKey] = ()
 
 
-def create(site_id: int, *, name: str, description: str, conditions: Conditions) -> Segment:
-    """Insert a segment, which a sweep fills. Raises SegmentError."""
+def create(
+    site_id: int, *, name: str, description: str, conditions: Conditions, counted_goals: Sequence[int] = ()
+) -> Segment:
+    """Insert a segment, which a sweep fills. `counted_goals` are those that count for it. Raises SegmentError."""
     if Segment.objects.filter(site_id=site_id)[:MOST_SEGMENTS].count() == MOST_SEGMENTS:
         raise SegmentError(f"A site may have {MOST_SEGMENTS} segments. Remove one first.")
     try:
@@ -48,13 +60,16 @@ def create(site_id: int, *, name: str, description: str, conditions: Conditions)
                 name=name,
                 description=description,
                 conditions=write_conditions(conditions),
+                counted_goals=list(counted_goals),
                 to_sweep=upkeep.count_identities(site_id),
             )
     except IntegrityError as error:
-        raise SegmentError("Another segment of the site has this name.") from error
+        raise SegmentNameTakenError("Another segment of the site has this name.") from error
 
 
-def edit(segment: Segment, *, name: str, description: str, conditions: Conditions) -> Segment:
+def edit(
+    segment: Segment, *, name: str, description: str, conditions: Conditions, counted_goals: Sequence[int] | None = None
+) -> Segment:
     """Save a segment. If its conditions change, its members and those of segments that name it are found again.
 
     Members of the old version do not count from the commit on. Raises SegmentError.
@@ -67,10 +82,12 @@ def edit(segment: Segment, *, name: str, description: str, conditions: Condition
                 renew(segment.site_id, [segment.pk, *find_dependents(segment.site_id, segment.pk)])
                 saved.refresh_from_db()
             saved.name, saved.description, saved.conditions = name, description, written
-            saved.save(update_fields=["name", "description", "conditions", "updated_at"])
+            if counted_goals is not None:
+                saved.counted_goals = list(counted_goals)
+            saved.save(update_fields=["name", "description", "conditions", "counted_goals", "updated_at"])
             return saved
     except IntegrityError as error:
-        raise SegmentError("Another segment of the site has this name.") from error
+        raise SegmentNameTakenError("Another segment of the site has this name.") from error
 
 
 def renew(site_id: int, ids: Sequence[int]) -> None:
@@ -86,7 +103,7 @@ def renew(site_id: int, ids: Sequence[int]) -> None:
 def remove(segment: Segment) -> None:
     """Delete a segment with its members. Raises SegmentError if another segment names it."""
     if find_dependents(segment.site_id, segment.pk):
-        raise SegmentError("Another segment names this one in its conditions. Edit that first.")
+        raise SegmentInUseError("Another segment names this one in its conditions. Edit that first.")
     with transaction.atomic():
         for model in (SegmentMember, SegmentChange, SegmentRecheck):
             model.objects.filter(site_id=segment.site_id, segment=segment)._raw_delete("default")  # noqa: SLF001
@@ -138,6 +155,8 @@ def preview(
         entering=len(after - before),
         leaving=len(before - after),
         sample=[person.root for person in found[:SAMPLE]],
+        entering_sample=[person.root for person in found if person.root_id not in before][:SAMPLE],
+        leaving_sample=[person.root for person in persons if person.root_id in before - after][:SAMPLE],
     )
 
 

@@ -1,6 +1,7 @@
 """Checks of a segment's conditions before they are saved: each fault has its place and a sentence. Pure."""
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -38,6 +39,7 @@ TEXT_LENGTH: Final = 500
 MOST_DEPTH: Final = 10  # of a path
 MOST_TIMES: Final = 1_000  # conversions of a goal, as many as are read of a visitor code
 MOST_DAYS: Final = 3_650
+CURRENCY: Final = re.compile("[A-Z]{3}")
 
 
 class ConditionFault(msgspec.Struct, frozen=True):
@@ -151,6 +153,8 @@ def _check_goal(condition: GoalCondition, known: KnownReferences) -> Iterator[Co
         yield ConditionFault(".times", f"The number of conversions is between 1 and {MOST_TIMES:,}.")
     if condition.revenue is not None and not condition.currency:
         yield ConditionFault(".currency", "A revenue needs a currency, for example USD.")
+    elif condition.currency is not None and not CURRENCY.fullmatch(condition.currency):
+        yield ConditionFault(".currency", "A currency has three capital letters, for example USD.")
     if condition.revenue is not None and not condition.revenue.is_finite():
         yield ConditionFault(".revenue", "The revenue must be a number.")
     if condition.days is not None:
@@ -178,6 +182,8 @@ def _check_date(test: DateTest) -> Iterator[ConditionFault]:
     if test.how in ("before", "since"):
         if test.date is None or read_date(test.date) is None:
             yield ConditionFault(".test.date", "A date such as 2026-11-22 or 2026-11-22T08:30:00Z is needed.")
+    elif test.date is not None:
+        yield ConditionFault(".test.date", "Only `before` and `since` compare with a date.")
     elif test.days is None:
         yield ConditionFault(".test.days", "A number of days is needed.")
     else:
@@ -190,8 +196,9 @@ def _check_days(place: str, days: float) -> Iterator[ConditionFault]:
 
 
 def _check_texts(place: str, texts: tuple[str, ...], *, least: int = 1) -> Iterator[ConditionFault]:
-    is_short: Callable[[str], bool] = lambda text: 0 < len(text) <= TEXT_LENGTH  # noqa: E731
     if not least <= len(texts) <= MOST_TEXTS:
         yield ConditionFault(place, f"Between {least} and {MOST_TEXTS} texts are needed.")
-    elif not all(map(is_short, texts)):
+    elif not all(0 < len(text) <= TEXT_LENGTH for text in texts):
         yield ConditionFault(place, f"A text has between 1 and {TEXT_LENGTH} characters.")
+    elif any("\0" in text for text in texts):  # PostgreSQL takes none, and no stored value has one
+        yield ConditionFault(place, "A text must not have a null character.")

@@ -47,6 +47,12 @@ def test_conditions__that_are_valid__have_no_fault() -> None:
         ({"on": "goal", "goal": 7, "times": 0}, "[0][0].times", "The number of conversions is between 1 and 1,000."),
         ({"on": "goal", "goal": 7, "revenue": 1}, "[0][0].currency", "A revenue needs a currency, for example USD."),
         (
+            {"on": "goal", "goal": 7, "revenue": 1, "currency": "usd\0"},
+            "[0][0].currency",
+            "A currency has three capital letters, for example USD.",
+        ),
+        ({"on": "persona", "name": "a\0"}, "[0][0].name", "A text must not have a null character."),
+        (
             {"on": "goal", "goal": 7, "days": 0},
             "[0][0].days",
             "The days must be more than 0 and at most 3,650.",
@@ -77,6 +83,11 @@ def test_conditions__that_are_valid__have_no_fault() -> None:
             {"on": "trait", "path": ["a"], "test": {"type": "date", "how": "since", "date": "soon"}},
             "[0][0].test.date",
             "A date such as 2026-11-22 or 2026-11-22T08:30:00Z is needed.",
+        ),
+        (
+            {"on": "seen", "which": "last", "test": {"type": "date", "how": "within", "days": 1, "date": "\0"}},
+            "[0][0].test.date",
+            "Only `before` and `since` compare with a date.",
         ),
         (
             {"on": "trait", "path": ["a"], "test": {"type": "date", "how": "within"}},

@@ -1,0 +1,136 @@
+"""Changes of segments, each checked, with its entry in the audit log and a new version of `/v3`."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import transaction
+from django.http import Http404
+
+from api.digest.segments import find_counted_goals
+from api.models import Site, Source
+from api.models.audit import audit_values, write_audit
+from api.models.sdk_configuration import note_configuration_changed
+from cohorts.models import CustomData
+from cohorts.segment_tables import Segment
+from cohorts.segments import saving
+from cohorts.segments.conditions import Conditions, read_conditions
+from cohorts.segments.saving import SegmentInUseError
+from cohorts.segments.validation import ConditionFault, KnownReferences, read_and_check
+from goals.models import Goal
+
+Actor = User | AnonymousUser | str
+
+
+class WrongConditionsError(Exception):
+    """Raised for conditions that cannot be used; `faults` has the place and a sentence of each fault."""
+
+    def __init__(self, faults: Sequence[ConditionFault]) -> None:
+        super().__init__(" ".join(describe_fault(fault) for fault in faults))
+        self.faults = faults
+
+
+def describe_fault(fault: ConditionFault) -> str:
+    """Return a fault as one sentence with its place."""
+    return f"{fault.place}: {fault.sentence}" if fault.place else fault.sentence
+
+
+def load_references(site_id: int) -> KnownReferences:
+    """Return the rows of a site that conditions may name. Four queries."""
+    segments = Segment.objects.filter(site_id=site_id).values_list("pk", "conditions")
+    return KnownReferences(
+        goals=frozenset(Goal.objects.filter(site_id=site_id, deleted_at=None).values_list("pk", flat=True)),
+        sources=frozenset(Source.objects.filter(site_id=site_id).values_list("pk", flat=True)),
+        segments={id_: read_conditions(conditions) for id_, conditions in segments},
+        custom_data=frozenset(CustomData.objects.filter(site_id=site_id).values_list("index", flat=True)),
+    )
+
+
+def check_conditions(site_id: int, value: Any, *, segment_id: int | None = None) -> Conditions:
+    """Return the conditions of a JSON value. Raises WrongConditionsError. Four queries.
+
+    Pass the id of the segment that is edited, because conditions must not lead back to it.
+    """
+    conditions, faults = read_and_check(value, load_references(site_id), segment_id=segment_id)
+    if faults:
+        raise WrongConditionsError(faults)
+    return conditions
+
+
+def create_segment(site: Site, *, name: str, description: str, conditions: Any, actor: Actor, now: datetime) -> Segment:
+    """Create a segment from conditions as JSON, which a sweep fills. Raises WrongConditionsError, SegmentError."""
+    with transaction.atomic():
+        note_configuration_changed(site.pk, now=now)  # first, so that concurrent changes of the site wait
+        checked = check_conditions(site.pk, conditions)
+        segment = saving.create(
+            site.pk,
+            name=name,
+            description=description,
+            conditions=checked,
+            counted_goals=find_counted_goals(site.pk, checked),
+        )
+        write_audit(actor, site, f"Created the segment {segment.pk}", None, fields_of(segment))
+    return segment
+
+
+def change_segment(
+    segment: Segment, *, name: str, description: str, conditions: Any, actor: Actor, now: datetime
+) -> Segment:
+    """Save a segment, and return it. If its conditions change, its members are found again.
+
+    Raises WrongConditionsError, SegmentError, and Http404 if it was deleted meanwhile.
+    """
+    site = segment.site
+    with transaction.atomic():
+        note_configuration_changed(site.pk, now=now)
+        before = fields_of(_read_again(segment))
+        checked = (
+            read_conditions(conditions)
+            if conditions == segment.conditions
+            else check_conditions(site.pk, conditions, segment_id=segment.pk)
+        )
+        saved = saving.edit(
+            segment,
+            name=name,
+            description=description,
+            conditions=checked,
+            counted_goals=find_counted_goals(site.pk, checked),
+        )
+        was, is_now = audit_values(before, fields_of(saved))
+        if is_now:
+            write_audit(actor, site, f"Changed the segment {segment.pk}", was, is_now)
+    return saved
+
+
+def delete_segment(segment: Segment, *, actor: Actor, now: datetime) -> None:
+    """Delete a segment with its members, entries and exits.
+
+    Raises SegmentInUseError if another segment or custom data needs it, and Http404 if it was deleted meanwhile.
+    """
+    site = segment.site
+    with transaction.atomic():
+        note_configuration_changed(site.pk, now=now)
+        before = fields_of(_read_again(segment))
+        filled = CustomData.objects.filter(
+            site=site, filled_from=CustomData.Filling.SEGMENT, filling=str(segment.pk)
+        ).first()
+        if filled is not None:
+            raise SegmentInUseError(f"The custom data {filled.index} is filled from this segment. Change that first.")
+        id_ = segment.pk
+        saving.remove(segment)
+        write_audit(actor, site, f"Deleted the segment {id_}", before, None)
+
+
+def fields_of(segment: Segment) -> dict[str, Any]:
+    """Return the editable fields of a segment as JSON."""
+    return {name: getattr(segment, name) for name in ("name", "description", "conditions")}
+
+
+def _read_again(segment: Segment) -> Segment:
+    try:
+        segment.refresh_from_db()
+    except ObjectDoesNotExist as error:
+        raise Http404 from error
+    return segment

@@ -173,6 +173,11 @@ def write_conditions(conditions: Conditions) -> Any:
     return msgspec.json.decode(msgspec.json.encode(conditions))
 
 
+def write_condition(condition: Condition) -> dict[str, Any]:
+    """Return one condition as a JSON value."""
+    return msgspec.json.decode(msgspec.json.encode(condition), type=dict[str, Any])
+
+
 def references_of(conditions: Conditions) -> frozenset[int]:
     """Return the segments that these conditions name."""
     return frozenset(each.segment for each in flatten(conditions) if isinstance(each, SegmentCondition))

@@ -8,13 +8,16 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
+from django.utils import timezone
 
 from api.models import Site
 from cohorts import remote_data
 from cohorts.facts import Path, find_facts
 from cohorts.models import Group, Persona
 from cohorts.reserved_traits import NAME_PARTS
+from cohorts.segment_tables import Segment
+from cohorts.segments.listing import find_segments_of
 from goals.models import Goal
 from goals.queries import load_property_names
 from goals.reports import breakdown
@@ -54,6 +57,7 @@ class BreakdownBy(StrEnum):
     TRAIT = "trait"
     GROUP = "group"
     PERSONA = "persona"
+    SEGMENT = "segment"
     GOAL = "goal"
 
 
@@ -64,7 +68,8 @@ OF_CONVERSIONS: Final = {
     BreakdownBy.SOURCE: BreakdownField.SOURCE,
 }
 FILTERS: Final = tuple(by for by in BreakdownBy if by not in OF_CONVERSIONS)
-OVERLAPS: Final = frozenset({BreakdownBy.PERSONA, BreakdownBy.GOAL})  # a visitor may be in several parts
+AUDIENCES: Final = frozenset({BreakdownBy.PERSONA, BreakdownBy.SEGMENT})
+OVERLAPS: Final = AUDIENCES | {BreakdownBy.GOAL}  # a visitor may be in several parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +126,13 @@ def break_down(
     * `trait` (a top-level one), `group`: each visitor is in one part with all of its conversions, so that visitors add
       up too. The value is that of the visitor's remote data now, not at the time of the conversion. A text is used as
       it is, anything else as JSON, so that a list is one value. None: no value.
-    * `persona`: those that the visitor is in now; `goal`: the other goals that it ever converted, before or after. A
-      visitor of several is in the part of each, and one of none in that of None: nothing adds up.
+    * `persona`, `segment`: those that the visitor is in now; `goal`: the other goals that it ever converted, before or
+      after. A visitor of several is in the part of each, and one of none in that of None: nothing adds up.
 
     With `only`, just visitors with that value now are counted, each with all of its conversions, visits and revenue in
     that time. The whole is then the part that a breakdown by `only.by` has under that value, of the same conversions.
 
-    Eight queries at most, of a goal of `queries.live_goals`, and two more if something is unknown.
+    Twelve queries at most, of a goal of `queries.live_goals`, and two more if something is unknown.
     """
     is_of_people = only is not None or by not in OF_CONVERSIONS
     limit = NEWEST_OF_PEOPLE if is_of_people else NEWEST_CONVERSIONS
@@ -158,14 +163,14 @@ def break_down(
     return BreakdownView(breakdown, begin, since is not None, whole, unknown, cancelled)
 
 
-def unknown_persona(site: Site, name: str) -> UnknownName | None:
-    """Return None if a site has this persona, otherwise similar names. At most two queries."""
-    personas = Persona.objects.filter(site=site)
-    if personas.filter(name=name).exists():
-        return None
-    return _unknown(
-        BreakdownBy.PERSONA, "", name, personas.order_by("sort_key").values_list("name", flat=True)[:MOST_KNOWN]
+def unknown_audience(site: Site, only: VisitorFilter) -> UnknownName | None:
+    """Return None if a site has the persona or segment of a filter, otherwise similar names. At most two queries."""
+    rows: QuerySet[Persona] | QuerySet[Segment] = (
+        Persona.objects.filter(site=site) if only.by == BreakdownBy.PERSONA else Segment.objects.filter(site=site)
     )
+    if rows.filter(name=only.value).exists():
+        return None
+    return _unknown(only.by, "", only.value, rows.order_by("sort_key").values_list("name", flat=True)[:MOST_KNOWN])
 
 
 def unknown_goal(site: Site, goal: Goal, name: str) -> UnknownName:
@@ -183,8 +188,8 @@ def _unknown_value(
     """Return the unknown name or value of a filter that left no visitor, None if all is known. At most two queries."""
     known = {label for values in labels.values() for label in values}
     match only.by:
-        case BreakdownBy.PERSONA:
-            return unknown_persona(site, only.value)
+        case BreakdownBy.PERSONA | BreakdownBy.SEGMENT:
+            return unknown_audience(site, only)
         case BreakdownBy.TRAIT if not known:
             return _unknown(BreakdownBy.TRAIT, only.name, "", _traits_of(site, codes)) if codes else None
         case BreakdownBy.TRAIT:
@@ -227,8 +232,14 @@ def find_other(site: Site, name: str) -> Goal | None:
 
 
 def _labels(site: Site, goal: Goal, by: BreakdownBy, name: str, codes: Sequence[str]) -> Mapping[str, Collection[str]]:
-    """Return, by visitor code, the labels of its parts. One query."""
-    return load_other_goals(goal, codes) if by == BreakdownBy.GOAL else _labels_of_people(site, by, name, codes)
+    """Return, by visitor code, the labels of its parts. One query, three for segments."""
+    match by:
+        case BreakdownBy.GOAL:
+            return load_other_goals(goal, codes)
+        case BreakdownBy.SEGMENT:
+            return find_segments_of(site.pk, codes, now=timezone.now())
+        case _:
+            return _labels_of_people(site, by, name, codes)
 
 
 def _labels_of_people(site: Site, by: BreakdownBy, name: str, codes: Sequence[str]) -> dict[str, list[str]]:

@@ -11,7 +11,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from api.insight.breakdowns import FILTERS, NAMED, BreakdownBy, VisitorFilter, break_down, find_other, unknown_persona
+from api.insight.breakdowns import (
+    AUDIENCES,
+    FILTERS,
+    NAMED,
+    BreakdownBy,
+    VisitorFilter,
+    break_down,
+    find_other,
+    unknown_audience,
+)
 from api.models import TokenScope
 from api.rest.access import audit_reading
 from api.rest.goals import find_goal
@@ -64,7 +73,7 @@ class BreakdownQuery(Query):
     by = serializers.ChoiceField(
         choices=[by.value for by in BreakdownBy],
         help_text="`property`, `currency` and `source` come from each conversion; the others from what is known of "
-        "each visitor now. With `persona` and `goal` a visitor may be in several parts.",
+        "each visitor now. With `persona`, `segment` and `goal` a visitor may be in several parts.",
     )
     name = serializers.CharField(
         required=False, help_text="The property (with dots for nested ones) or trait; needed for these two."
@@ -124,9 +133,9 @@ class GoalBreakdown(APIView):
             if other is None or other == goal:
                 raise serializers.ValidationError({"onlyValue": "The site has no other goal with this id or name."})
             only = VisitorFilter(BreakdownBy.GOAL, str(other.pk))
-        if only is not None and only.by == BreakdownBy.PERSONA and (unknown := unknown_persona(goal.site, only.value)):
+        if only is not None and only.by in AUDIENCES and (unknown := unknown_audience(goal.site, only)):
             near = f" Did you mean: {', '.join(unknown.near)}?" if unknown.near else ""
-            raise serializers.ValidationError({"onlyValue": f"The site has no such persona.{near}"})
+            raise serializers.ValidationError({"onlyValue": f"The site has no such {only.by}.{near}"})
         by, name = BreakdownBy(query["by"]), query.get("name", "")
         seen = break_down(goal.site, goal, by, name=name, only=only, begin=query["begin"], end=query["end"])
         found = seen.breakdown

@@ -16,6 +16,7 @@ from goals.reports.breakdown import Breakdown, BreakdownPart
 from goals.reports.summaries import summarise_goals
 from tests.goals.recount import visits_of
 from tests.support.ada import ENTERED, EXITED
+from tests.support.segments import make_segment
 from tests.world import START, World
 
 END = START + timedelta(days=1)
@@ -41,6 +42,9 @@ def goal(world: World) -> Goal:
         world.event("track", event="Third", userId="u3", at=-90_000),
         world.event("track", event="Third", userId="u4"),
     )
+    plan = {"on": "trait", "path": ["plan"], "test": {"type": "text", "texts": ["free"]}}
+    make_segment(world.site, [plan], name="free")
+    make_segment(world.site, [{"on": "persona", "name": "vip"}], name="Vips")
     return Goal.objects.get(name__endswith="Buy")
 
 
@@ -51,6 +55,7 @@ KNOWN: dict[tuple[BreakdownBy, str], dict[str, list[str]]] = {
     (BreakdownBy.TRAIT, "nothing"): {},
     (BreakdownBy.GROUP, ""): {"u1": ["acme"]},
     (BreakdownBy.PERSONA, ""): {"u0": ["vip"]},
+    (BreakdownBy.SEGMENT, ""): {"u0": ["free", "Vips"], "u1": ["free"]},
     (BreakdownBy.GOAL, ""): {"u3": ["Other", "Third"], "u4": ["Third"]},
 }
 

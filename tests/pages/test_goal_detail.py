@@ -14,6 +14,7 @@ from goals.naming import TEMPLATE
 from tests.support.ada import ENTERED
 from tests.support.goal_pages import BASE, make, page_of
 from tests.support.pages import Enter, text_of
+from tests.support.segments import make_segment
 from tests.world import SITECODE, World
 
 
@@ -88,6 +89,7 @@ def test_goal__today__has_no_figures_of_the_hours_to_come(world: World, goal: Go
         ("by=trait&path=plan", ["(none)", "now"]),
         ("by=group", ["(none)", "acme"]),
         ("by=persona", ["(none)", "vip"]),
+        ("by=segment", ["(none)", "Vips"]),
         ("by=goal", ["(none)", "SegmentIO track – Other"]),
         ("by=property", None),
         ("by=trait", None),
@@ -100,6 +102,7 @@ def test_goal__broken_down__shows_the_parts(
     world.identify(userId="u1", traits={"plan": "now"})
     world.send(world.event("group", userId="u1", groupId="acme"), world.event("track", userId="u1", **ENTERED))
     world.track("Other", userId="u2")
+    make_segment(world.site, [{"on": "persona", "name": "vip"}], name="Vips")
 
     page = text_of(enter("viewer").get(f"{page_of(goal)}breakdown/?from=2026-11-20&to=2026-11-22&{query}"))
 
@@ -119,6 +122,9 @@ def test_goal__broken_down__shows_the_parts(
         ("only=persona&value=VI P", "This site has no persona “VI P”."),
         ("only=persona&value=VI P", "only=persona&amp;value=vip"),
         ("only=persona&value=left", "in the persona <strong>left</strong>: 0 conversions"),
+        ("only=segment&value=Vips", "in the segment <strong>Vips</strong>: 1 conversion"),
+        ("only=segment&value=vip", "This site has no segment “vip”."),
+        ("only=segment&value=vip", "only=segment&amp;value=Vips"),
         ("only=group&value=acne", "This site has no group “acne”."),
         ("only=group&value=acne", "value=acme"),
         ("only=trait&trait=plna&value=now", "None of these visitors has a trait “plna”."),
@@ -144,6 +150,7 @@ def test_goal__broken_down_of_some_visitors__says_whose(
         world.event("group", userId="u1", groupId="acme"),
     )
     world.track("Other", userId="u2")
+    make_segment(world.site, [{"on": "persona", "name": "vip"}], name="Vips")
 
     page = text_of(enter("viewer").get(f"{page_of(goal)}breakdown/?from=2026-11-20&to=2026-11-22&by=currency&{query}"))
 

@@ -14,6 +14,7 @@ from goals import merging
 from goals.models import Goal
 from tests.support.management_api import Caller, refusal
 from tests.support.sdk import conversion, post_lines
+from tests.support.segments import make_segment
 from tests.world import START, World, owner_of
 
 DAY = {"begin": START.isoformat(), "end": (START + timedelta(days=1)).isoformat()}
@@ -83,12 +84,15 @@ def test_breakdown__of_a_goal_with_cancellations__has_them_beside_its_parts(
         ({"onlyBy": "trait", "onlyName": "plan", "onlyValue": "now"}, {"pro": 1}),
         ({"onlyBy": "goal", "onlyValue": "SegmentIO track – Other"}, {"pro": 1}),
         ({"onlyBy": "persona", "onlyValue": "vip"}, {}),
+        ({"onlyBy": "segment", "onlyValue": "now"}, {"pro": 1}),
     ],
 )
 def test_breakdown__of_some_visitors__counts_them_alone(
     goal: Goal, viewer: Caller, only: dict[str, str], parts: dict[str, int]
 ) -> None:
     Persona.objects.create(site=goal.site, name="vip")
+    plan = {"on": "trait", "path": ["plan"], "test": {"type": "text", "texts": ["now"]}}
+    make_segment(goal.site, [plan], name="now")
 
     answer = viewer.get(address(goal, by="property", name="plan", **only))
 
@@ -96,15 +100,19 @@ def test_breakdown__of_some_visitors__counts_them_alone(
     assert answer["whole"]["visitors"] == len(parts)
 
 
-def test_breakdown__of_a_persona_that_is_not_there__is_refused_with_the_near_ones(goal: Goal, viewer: Caller) -> None:
-    Persona.objects.create(site=goal.site, name="big_spenders")
+@pytest.mark.parametrize("by", ["persona", "segment"])
+def test_breakdown__of_an_audience_that_is_not_there__is_refused_with_the_near_ones(
+    goal: Goal, viewer: Caller, by: str
+) -> None:
+    if by == "persona":
+        Persona.objects.create(site=goal.site, name="big_spenders")
+    else:
+        make_segment(goal.site, [{"on": "group"}], name="big_spenders")
 
-    answer = viewer.ask("GET", address(goal, by="currency", onlyBy="persona", onlyValue="big spenders"))
+    answer = viewer.ask("GET", address(goal, by="currency", onlyBy=by, onlyValue="big spenders"))
 
     assert refusal(answer)[0] == 400
-    assert (
-        json.loads(answer.content)["message"] == "onlyValue: The site has no such persona. Did you mean: big_spenders?"
-    )
+    assert json.loads(answer.content)["message"] == f"onlyValue: The site has no such {by}. Did you mean: big_spenders?"
 
 
 def test_breakdown__of_a_merged_goal__is_that_of_the_other(world: World, goal: Goal, viewer: Caller) -> None:

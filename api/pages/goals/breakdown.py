@@ -91,12 +91,10 @@ def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBa
 def describe_unknown(unknown: UnknownName, only: VisitorFilter | None) -> str:
     """Return a sentence on what a breakdown or its filter names in vain."""
     match unknown.by:
-        case BreakdownBy.PERSONA:
-            return f"This site has no persona “{unknown.value}”."
+        case BreakdownBy.PERSONA | BreakdownBy.SEGMENT | BreakdownBy.GROUP:
+            return f"This site has no {unknown.by} “{unknown.value}”."
         case BreakdownBy.GOAL:
             return f"No other goal has the ID or name “{unknown.value}”."
-        case BreakdownBy.GROUP:
-            return f"This site has no group “{unknown.value}”."
         case BreakdownBy.PROPERTY:
             return f"None of these conversions has a property “{unknown.name}”."
         case _ if unknown.name:

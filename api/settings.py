@@ -332,6 +332,7 @@ SPECTACULAR_SETTINGS = {
     "PREPROCESSING_HOOKS": ["api.rest.schema.keep_one_spelling"],
     "PATH_CONVERTER_OVERRIDES": {"number": int, "anything": str},
     "ENUM_NAME_OVERRIDES": {
+        "StateEnum": ["passed", "stopped", "waits", "odd", "skipped"],  # of a step of a trace
         "TraceStatusEnum": ["pending", "deferred", "done", "rejected", "failed"],  # of a message
         "TypeEnum": "api.rest.goal_shapes.TYPES",
         "CustomDataTypeEnum": ["UNIQUE", "LIST", "COUNT_LIST"],

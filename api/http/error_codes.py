@@ -36,7 +36,8 @@ ERROR_CODES: Final[dict[str, str]] = {
     "unknown_site": "404: no such site, or none that your credential opens.",
     "unknown_environment": "404: the site has no environment of this name.",
     "method_not_allowed": "405: this path takes other methods; the Allow header lists them.",
-    "name_taken": "409: another goal of the site has this name.",
+    "name_taken": "409: another goal or segment of the site has this name.",
+    "in_use": "409: something else of the site needs it; the message names that.",
     "last_owner": "409: the last owner of a site stays one; make another member an owner first.",
     "idempotency_key_reused": "409: another request had this `Idempotency-Key` less than a day ago.",
     # Limits and server errors: retry after Retry-After.

@@ -23,6 +23,14 @@ from api.rest.people import Erasures, OnePerson, People, PersonExport
 from api.rest.personas import GroupMembers, Groups, GroupTraits, PersonaMembers, Personas
 from api.rest.rules import SiteRules, WhatIf
 from api.rest.schema import Schema
+from api.rest.segments import (
+    PersonSegments,
+    SegmentEntries,
+    SegmentHistory,
+    SegmentMembers,
+    SegmentPreview,
+    Segments,
+)
 from api.rest.sites import Sites
 from api.rest.sources import Sources, WriteKeys
 
@@ -65,6 +73,14 @@ PATHS: dict[str, Callable[..., HttpResponseBase]] = {
     "goals/<number:goal_id>/conversions": GoalConversions.as_view(),
     "flags": Flags.as_view({"get": "list", "post": "create"}),
     "flags/<number:flag_id>": Flags.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+    "segments": Segments.as_view({"get": "list", "post": "create"}),
+    "segments/preview": SegmentPreview.as_view(),
+    "segments/<number:segment_id>": Segments.as_view(
+        {"get": "retrieve", "patch": "partial_update", "delete": "destroy"}
+    ),
+    "segments/<number:segment_id>/entries": SegmentEntries.as_view(),
+    "segments/<number:segment_id>/history": SegmentHistory.as_view(),
+    "segments/<number:segment_id>/members": SegmentMembers.as_view(),
     "messages/<number:number>/trace": TraceOfMessage.as_view(),
     "trace": TraceOfMessageId.as_view(),
     "why-not": WhyNot.as_view(),
@@ -98,6 +114,7 @@ PATHS: dict[str, Callable[..., HttpResponseBase]] = {
     "sites/<slug:sitecode>/people": People.as_view(),
     "sites/<slug:sitecode>/person": OnePerson.as_view(),
     "sites/<slug:sitecode>/person/export": PersonExport.as_view(),
+    "sites/<slug:sitecode>/person/segments": PersonSegments.as_view(),
     "sites/<slug:sitecode>/personas": Personas.as_view(),
     "sites/<slug:sitecode>/personas/<anything:name>/members": PersonaMembers.as_view(),
     "sites/<slug:sitecode>/rules": SiteRules.as_view(),

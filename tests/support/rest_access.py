@@ -17,6 +17,7 @@ from api.rest.urls import AUTOMATION_PATHS, PATHS
 from cohorts.models import CustomData
 from goals.flags.models import FeatureFlag
 from tests.support.management_api import Caller, make_goal
+from tests.support.segments import make_segment
 from tests.world import SITECODE, START, World, owner_of
 
 FLAG: Final = {"featureKey": "new_checkout", "rules": []}
@@ -105,6 +106,16 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "GET sites/<slug:sitecode>/rules": Operation("read"),
     "PUT sites/<slug:sitecode>/rules": Operation("admin", {"rules": []}),
     "POST sites/<slug:sitecode>/rules/what-if": Operation("read:personal", {"rules": []}),
+    "GET segments": Operation("read", elsewhere=NOTHING),
+    "POST segments": Operation("write", {"name": "New", "conditions": [[{"on": "group"}]], "sitecode": SITECODE}, 201),
+    "POST segments/preview": Operation("read:personal", {"conditions": [[{"on": "group"}]], "sitecode": SITECODE}),
+    "GET segments/<number:segment_id>": Operation("read"),
+    "PATCH segments/<number:segment_id>": Operation("write", {"name": "Renamed"}),
+    "DELETE segments/<number:segment_id>": Operation("write", status=204),
+    "GET segments/<number:segment_id>/entries": Operation("read:personal"),
+    "GET segments/<number:segment_id>/history": Operation("read"),
+    "GET segments/<number:segment_id>/members": Operation("read:personal"),
+    "GET sites/<slug:sitecode>/person/segments": Operation("read:personal", query="id=user-1"),
     "GET flags": Operation("read", elsewhere=NOTHING),
     "POST flags": Operation("write", {"featureFlags": [], "sitecode": SITECODE}),
     "GET flags/<number:flag_id>": Operation("read"),
@@ -151,6 +162,7 @@ def make_places(world: World) -> dict[str, str]:
         "member_id": str(member.pk),
         "erasure_id": str(erasure.pk),
         "flag_id": str(FeatureFlag.objects.create(site=world.site, key="new_checkout", document=FLAG).pk),
+        "segment_id": str(make_segment(world.site, [{"on": "group"}]).pk),
         "group_id": "acme%2F1",
         "name": "big%2Fspenders",
     }

@@ -11,6 +11,7 @@ from api.rest.alerts import Alerts
 from api.rest.audit_log import AuditLog
 from api.rest.automation.custom_datas import AutomationCustomDatas
 from api.rest.automation.goals import AutomationGoals
+from api.rest.automation.segments import AutomationSegments
 from api.rest.automation.sites import AutomationSites
 from api.rest.conversions import GoalConversions, VisitorConversions
 from api.rest.credentials import Credentials
@@ -134,6 +135,10 @@ AUTOMATION_PATHS: dict[str, Callable[..., HttpResponseBase]] = {
     ),
     "custom-datas": AutomationCustomDatas.as_view({"get": "list", "post": "create"}),
     "custom-datas/<number:custom_data_id>": AutomationCustomDatas.as_view(
+        {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}
+    ),
+    "segments": AutomationSegments.as_view({"get": "list", "post": "create"}),
+    "segments/<number:segment_id>": AutomationSegments.as_view(
         {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}
     ),
     "sites": AutomationSites.as_view({"get": "list"}),

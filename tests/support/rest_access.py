@@ -61,6 +61,14 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "PUT /custom-datas/<number:custom_data_id>": Operation("write", {"name": "renamed"}),
     "PATCH /custom-datas/<number:custom_data_id>": Operation("write", {"name": "renamed"}),
     "DELETE /custom-datas/<number:custom_data_id>": Operation("write", status=204),
+    "GET /segments": Operation("read", elsewhere=NOTHING),
+    "POST /segments": Operation(
+        "write", {"name": "New", "conditions": [[{"on": "group"}]], "siteId": "{site_id}"}, 201
+    ),
+    "GET /segments/<number:segment_id>": Operation("read"),
+    "PUT /segments/<number:segment_id>": Operation("write", {"name": "Renamed"}),
+    "PATCH /segments/<number:segment_id>": Operation("write", {"name": "Renamed"}),
+    "DELETE /segments/<number:segment_id>": Operation("write", status=204),
     "GET /sites": Operation("read", elsewhere=NOTHING),
     "GET /sites/<number:site_id>": Operation("read"),
     "GET messages/<number:number>/trace": Operation("read:personal"),

@@ -1,4 +1,4 @@
-"""Import of goals and custom data from Kameleoon, by JSON exports or from a host of its Automation API.
+"""Import of goals, custom data and segments from Kameleoon, by JSON exports or from a host of its Automation API.
 
 Each row is a transaction of its own, and what exists is left alone. So an import that was interrupted goes on when it
 is started again.
@@ -15,6 +15,8 @@ from urllib.parse import urlencode
 
 from django.db import IntegrityError, connection, transaction
 
+from api.management import segment_import
+from api.management.segment_import import ACTOR, Row
 from api.models import Site
 from api.models.audit import write_audit
 from api.remote_data.definitions import WrongDefinitionError, save_definition
@@ -23,12 +25,11 @@ from cohorts.models import CustomData
 from goals import catalogue
 from goals.models import GOAL_NAME_LENGTH, Goal
 
-ACTOR: Final = "manage.py import_kameleoon"
 PER_PAGE: Final = 200
 MOST_PAGES: Final = 1_000  # of a list; a host that never ends must not hold the command forever
 MOST_ID: Final = 2**53  # SDKs read ids as numbers of JavaScript
-GOALS, CUSTOM_DATA, CONFIGURATION = "goals.json", "custom-datas.json", "configuration.json"
-Row = Mapping[str, Any]
+GOALS, CUSTOM_DATA, SEGMENTS = "goals.json", "custom-datas.json", "segments.json"
+CONFIGURATION: Final = "configuration.json"
 Ask = Callable[[str], tuple[Any, Mapping[str, str]]]  # JSON and headers of a path with its query
 
 
@@ -47,15 +48,16 @@ class ImportReport:
 
 @dataclass(frozen=True)
 class Export:
-    """Goals and custom data as the Automation API shapes them."""
+    """Goals, custom data and segments as the Automation API shapes them."""
 
     goals: list[Row]
     custom_data: list[Row]
+    segments: list[Row]
 
 
 def read_directory(directory: Path) -> Export:
     """Return the exports of a directory; a missing file is an empty list. Raises UnreadableExportError, OSError."""
-    return Export(*(_read_file(directory / name) for name in (GOALS, CUSTOM_DATA)))
+    return Export(*(_read_file(directory / name) for name in (GOALS, CUSTOM_DATA, SEGMENTS)))
 
 
 def _read_file(path: Path) -> list[Row]:
@@ -68,12 +70,12 @@ def _read_file(path: Path) -> list[Row]:
 
 
 def read_host(ask: Ask, code: str) -> Export:
-    """Return the goals and custom data of the site with this code at a host. Raises UnreadableExportError."""
+    """Return what the site with this code has at a host. Raises UnreadableExportError."""
     sites = list(_read_pages(ask, "/sites", _equal("code", code)))
     if not sites:
         raise UnreadableExportError(f"the host has no site {code}, or the credential does not open it")
     of_site = _equal("siteId", str(sites[0].get("id")))
-    return Export(*(list(_read_pages(ask, path, of_site)) for path in ("/goals", "/custom-datas")))
+    return Export(*(list(_read_pages(ask, path, of_site)) for path in ("/goals", "/custom-datas", "/segments")))
 
 
 def _equal(name: str, value: str) -> str:
@@ -102,8 +104,11 @@ def import_export(site: Site, export: Export, *, now: datetime, is_try: bool) ->
             _count(report, _import_goal(site, row, now=now), f"goal {row.get('id')}")
         for row in export.custom_data:
             _count(report, _import_custom_data(site, row, now=now), f"custom data {row.get('index')}")
+        for name, result in segment_import.import_segments(site, export.segments, export.custom_data, now=now):
+            _count(report, result, name)
         if report.created:
-            write_audit(ACTOR, site, f"Imported {report.created} goals and custom data from Kameleoon", None, {})
+            what = f"Imported {report.created} goals, custom data and segments from Kameleoon"
+            write_audit(ACTOR, site, what, None, {})
         if is_try:
             transaction.set_rollback(True)
     if export.goals and not is_try:

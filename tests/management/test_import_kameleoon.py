@@ -14,9 +14,11 @@ from api.ingest.provisioning import create_site
 from api.management import kameleoon_import
 from api.models import Site
 from cohorts.models import CustomData
+from cohorts.segment_tables import Segment
 from goals.flags.models import FeatureFlag
 from goals.models import Goal
 from tests.support.management_api import Caller, make_goal
+from tests.support.segments import make_segment
 from tests.world import SITECODE, World
 
 GOALS = [
@@ -143,6 +145,8 @@ def test_import__from_a_host__reads_all_pages(world: World, monkeypatch: pytest.
     for number in range(5):
         Goal.objects.create(site=source, name=f"Goal {number}")
     CustomData.objects.create(site=source, index=9, name="plan")
+    plan = {"on": "customData", "index": 9, "test": {"type": "text", "texts": ["pro"]}}
+    make_segment(source, [plan], name="pro")
     caller = Caller.build(source)
 
     def ask(path: str) -> tuple[Any, Mapping[str, str]]:
@@ -155,7 +159,8 @@ def test_import__from_a_host__reads_all_pages(world: World, monkeypatch: pytest.
     Goal.objects.filter(site=source).delete()
     report = kameleoon_import.import_export(world.site, export, now=timezone.now(), is_try=False)
 
-    assert (report.created, report.left_out) == (6, [])
+    assert (report.created, report.left_out) == (7, [])
+    assert Segment.objects.get(site=world.site).conditions == [[plan]]
     names = Goal.objects.filter(site=world.site).order_by("name").values_list("name", flat=True)
     assert list(names) == [f"Goal {number}" for number in range(5)]
     with pytest.raises(kameleoon_import.UnreadableExportError, match="no site"):

@@ -1,4 +1,4 @@
-"""`manage.py import_kameleoon`: goals and custom data of a site at Kameleoon, with their ids and indexes."""
+"""`manage.py import_kameleoon`: goals, custom data and segments of a site at Kameleoon, goals with their ids."""
 
 import base64
 import json
@@ -24,11 +24,12 @@ MOST_BYTES: Final = 67_108_864  # of an answer
 
 class Command(BaseCommand):
     help = (
-        "Import goals (with ids, names, tags and state) and custom data of a site at Kameleoon. FROM is a directory "
-        f"with {kameleoon_import.GOALS} and {kameleoon_import.CUSTOM_DATA} in the shapes of its Automation API, or the "
-        f"address of such a host; then --client-id and the variable {SECRET} open it. A directory may also have "
-        f"{kameleoon_import.CONFIGURATION}, the file that SDKs read, with flags and segments. What exists is left "
-        "alone: run it again to go on after an interruption."
+        "Import goals (with ids, names, tags and state), custom data and segments of a site at Kameleoon. FROM is a "
+        f"directory with {kameleoon_import.GOALS}, {kameleoon_import.CUSTOM_DATA} and {kameleoon_import.SEGMENTS} in "
+        f"the shapes of its Automation API, or the address of such a host; then --client-id and the variable {SECRET} "
+        "open it. A segment becomes one here if its conditions are on custom data, converted goals and such segments. "
+        f"A directory may also have {kameleoon_import.CONFIGURATION}, the file that SDKs read, with flags and the "
+        "segments that they target. What exists is left alone: run it again to go on after an interruption."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

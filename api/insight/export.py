@@ -23,6 +23,7 @@ from api.models.message_rows import load_bodies
 from cohorts import own_keys
 from cohorts.models import Identity, Link
 from cohorts.queries import visitor_codes
+from cohorts.segment_tables import SegmentChange, SegmentMember
 from goals.models import Conversion
 from goals.queries import estimate_properties_bytes
 
@@ -43,6 +44,8 @@ def export(site: Site, person: Person, *, now: datetime) -> Iterator[bytes]:
         _list("identities", map(_identity, person.identities)),
         _list("devices", _devices(site, person.identities)),
         _list("personaHistory", _changes(site, person.identities)),
+        _list("segments", _segments(site, person.identities)),
+        _list("segmentHistory", _segment_changes(site, person.identities)),
         _list("conversions", _conversions(site, person.identities)),
         _list("visits", export_visits(site, person.identities)),
         _list("messages", _messages(site, person.identities)),
@@ -127,6 +130,20 @@ def _changes(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]
                     "messageId": change.message_id,
                     "source": change.message.source.name if change.message and change.message.source else None,
                 }
+
+
+def _segments(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]:
+    """Yield the stored memberships of segments, also of those that time alone will let the person enter."""
+    rows = SegmentMember.objects.filter(site=site, identity__in=[identity.pk for identity in person])
+    for row in rows.select_related("segment").order_by("segment__sort_key", "identity_id"):
+        yield {"segment": row.segment.name, "isMember": row.is_member, "since": row.since, "until": row.until}
+
+
+def _segment_changes(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]:
+    """Yield the times at which the person entered and left segments, the newest first."""
+    rows = SegmentChange.objects.filter(site=site, identity__in=[identity.pk for identity in person])
+    for row in rows.select_related("segment").order_by("-at", "-pk").iterator(chunk_size=CHUNK_ROWS):
+        yield {"segment": row.segment.name, "change": "entered" if row.is_member else "left", "at": row.at}
 
 
 def _pages(site: Site, person: Sequence[Identity]) -> Iterator[list[int]]:

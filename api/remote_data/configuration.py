@@ -8,7 +8,8 @@ older than the last commit.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import partial
@@ -28,7 +29,7 @@ from api.http.credentials import SITECODE, SiteAccess, find_site
 from api.http.database import DatabaseDownError, fetch_all, once
 from api.http.endpoint import Endpoint, Request, Response
 from api.http.public_address import asked_address
-from api.remote_data.sdk_segments import compose_segments
+from api.remote_data.sdk_segments import SdkSegments, compose_segments
 from api.runtime.sdk_hosts import domain_of
 from cohorts.segments.conditions import CompiledSegment, decode_conditions
 from cohorts.segments.evaluation import in_order
@@ -86,6 +87,7 @@ class ConfigurationFile(msgspec.Struct, frozen=True):
     last_modified: str
     before: bytes
     after: bytes
+    evaluated: bytes  # in place of `after` where Goalpost evaluates flags: with rules that SDKs do not get
 
 
 FLAGS: Final = msgspec.json.Decoder(list[Flag])
@@ -150,7 +152,7 @@ def files() -> "LRUCache[Key, ConfigurationFile]":
 
 
 def size_of(file: ConfigurationFile) -> int:
-    return len(file.before) + len(file.after)
+    return len(file.before) + len(file.after) + (0 if file.evaluated is file.after else len(file.evaluated))
 
 
 def _serve(calls: Sequence[PendingCall[Key, ConfigurationFile]]) -> None:
@@ -207,23 +209,38 @@ def read_file(site_id: int, environment: str) -> ConfigurationFile:
         "consentType": "REQUIRED" if requires_consent else "NOT_REQUIRED",
         "consentOptOutBehavior": opt_out or "PARTIALLY_BLOCK",
     }
+    found = FLAGS.decode(flags)
     sections = {
         "customData": Json.decode(custom_data),
         "segments": segments.served,
-        "featureFlags": serve_flags(FLAGS.decode(flags), {segment["id"] for segment in segments.served}),
+        "featureFlags": serve_flags(found, {segment["id"] for segment in segments.served}),
         "dateModified": int(changed_at.timestamp() * 1000),
     }
+    after = b"," + msgspec.json.encode(configuration)[1:] + b"," + msgspec.json.encode(sections)[1:]
     stamp = format_datetime(changed_at, usegmt=True)
     return ConfigurationFile(
         changed_at=changed_at,
         # The JavaScript SDK keeps one file for all environments, and would take another environment's 304 for its own.
         last_modified=stamp if environment == PRODUCTION else f"{stamp}; {environment}",
         before=b'{"configuration":{"dataApiDomain":',
-        after=b"," + msgspec.json.encode(configuration)[1:] + b"," + msgspec.json.encode(sections)[1:],
+        after=after,
+        evaluated=write_evaluated(sections, found, segments) if segments.own else after,
     )
 
 
-def serve_flags(flags: Sequence[Flag], segment_ids: set[int]) -> list[dict[str, Any]]:
+def write_evaluated(sections: Mapping[str, Any], flags: Sequence[Flag], segments: SdkSegments) -> bytes:
+    """Return the sections for evaluations by Goalpost, which judges all segments of its own."""
+    ids = segments.own | {segment["id"] for segment in segments.judged_here}
+    beyond = {
+        "segments": segments.judged_here,
+        "featureFlags": serve_flags(flags, ids),
+        "ownSegments": sorted(segments.own),
+        "openSegments": sorted(segments.own_documents),
+    }
+    return b"}," + msgspec.json.encode({**sections, **beyond})[1:]
+
+
+def serve_flags(flags: Sequence[Flag], segment_ids: AbstractSet[int]) -> list[dict[str, Any]]:
     """Return the flags without the rules whose segment is not served.
 
     A flag without an id of its own gets that of its row, or the next one that no other flag has.

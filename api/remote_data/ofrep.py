@@ -1,7 +1,8 @@
 """OFREP, OpenFeature's protocol of remote evaluation: `POST /ofrep/v1/evaluate/flags[/<key>]`.
 
-The flags are those of the file for SDKs. An evaluation is no exposure: the web provider evaluates all flags when a page
-loads. `metadata` has the ids of experiment and variation, for the caller to report.
+The flags are those of the file for SDKs, also with rules whose segment only Goalpost can judge. An evaluation is no
+exposure: the web provider evaluates all flags when a page loads. `metadata` has the ids of experiment and variation,
+for the caller to report.
 """
 
 import re
@@ -24,12 +25,14 @@ from api.http.database import DatabaseDownError, fetch_all, once
 from api.http.endpoint import Endpoint, Request, Response
 from api.http.threads import LIGHT_BYTES, LIGHT_ROWS, compute_for
 from api.models import Scope
-from api.remote_data import configuration, map_reads
+from api.remote_data import configuration, judged_segments, map_reads
+from api.remote_data.judged_segments import JudgedVisitor
 from cohorts import ids, merge
 from cohorts.remote_data import LargePerson, Lookup, Reader, profile
-from cohorts.segments.facts import FilledCustomData, as_texts, custom_data_of
+from cohorts.segments.facts import FilledCustomData, Filling, as_texts, custom_data_of
 from goals.flags.evaluation import Document, Evaluation, Facts, Memberships, evaluate
 from goals.flags.saving import PRODUCTION
+from goals.flags.segment_checks import segments_named
 
 # The base address of a provider is a host, or https://data.D/sites/<sitecode>/ with an environment after it or not. The
 # provider for Python needs the slash at its end. Those for JavaScript add another one.
@@ -65,7 +68,7 @@ class Visitor(NamedTuple):
 
 
 class SiteFlags(NamedTuple):
-    """The flags of a site's file by key, its segments by id, the indexes of custom data by name, and its bytes.
+    """The flags of a site's file by key, its imported segments by id, and the indexes of custom data by name.
 
     `groups` has the ids of the flags in each mutually exclusive group.
     """
@@ -74,7 +77,18 @@ class SiteFlags(NamedTuple):
     groups: Mapping[str, Sequence[int]]
     segments: Mapping[int, Document]
     indexes: Mapping[str, int]
-    size: int
+    size: int  # bytes
+    names_own: bool  # some rule depends on a segment of Goalpost
+    open_segments: frozenset[int]  # of Goalpost, and judged by SDKs, too
+
+
+class Question(NamedTuple):
+    """The flags to evaluate, the facts of the visitor, and its memberships of Goalpost's own segments."""
+
+    site_id: int
+    flags: SiteFlags
+    facts: Facts
+    known: Memberships
 
 
 class OfrepRefusal(Refusal):
@@ -101,21 +115,21 @@ async def evaluate_one(request: Request, *, place: tuple[str, str], key: str) ->
 
     Raises Refusal: 400 with OFREP's errorCode, 401, 403, 404.
     """
-    _, flags, facts = await _read(request, place)
-    if key not in flags.flags:
+    question = await _read(request, place)
+    if key not in question.flags.flags:
         raise OfrepRefusal(
             HTTPStatus.NOT_FOUND, "not_found", "FLAG_NOT_FOUND", f"The site has no flag with the key {key[:255]}."
         )
-    return Response(HTTPStatus.OK, msgspec.json.encode(_evaluate(key, flags, facts, {})))
+    return Response(HTTPStatus.OK, msgspec.json.encode(_evaluate(key, question)))
 
 
 async def evaluate_all(request: Request, *, place: tuple[str, str]) -> Response:
     """Return the values of all flags, or 304 if the provider has them already."""
-    site_id, flags, facts = await _read(request, place)
-    if len(flags.flags) <= LIGHT_ROWS:
-        found = _evaluate_all(flags, facts)
+    question = await _read(request, place)
+    if len(question.flags.flags) <= LIGHT_ROWS:
+        found = _evaluate_all(question)
     else:
-        found = await compute_for(site_id, _evaluate_all, flags, facts)
+        found = await compute_for(question.site_id, _evaluate_all, question)
     return map_reads.answer_document(request, {"flags": found})
 
 
@@ -173,8 +187,8 @@ def read_authorization(request: Request) -> str | None:
     return authorization
 
 
-async def _read(request: Request, place: tuple[str, str]) -> tuple[int, SiteFlags, Facts]:
-    """Return the site, its flags, and the facts of the visitor in the context. Raises Refusal."""
+async def _read(request: Request, place: tuple[str, str]) -> Question:
+    """Return the flags of the site, and the facts of the visitor in the context. Raises Refusal."""
     sitecode, environment = place
     site, is_anonymous = await READERS.find((sitecode, read_authorization(request)))
     context = read_context(await _read_body(request))
@@ -188,17 +202,32 @@ async def _read(request: Request, place: tuple[str, str]) -> tuple[int, SiteFlag
         )
     code = code.replace("\0", "\ufffd")  # as it is stored
     file = await configuration.batcher().call((site.id, environment), timeout=PATIENCE)
-    if len(file.after) <= LIGHT_BYTES:
-        flags = read_flags(file.after)
+    if len(file.evaluated) <= LIGHT_BYTES:
+        flags = read_flags(file.evaluated)
     else:
-        flags = await compute_for(site.id, read_flags, file.after)
+        flags = await compute_for(site.id, read_flags, file.evaluated)
     person = await _read_person(site, code)
     named = (register[3] for name in CODES if (register := person.get(name)) is not None)
     codes = (code, *(text for text in named if isinstance(text, str)))
     rows = await batcher().call(Visitor(site.id, codes), timeout=PATIENCE)
     # A variation tells whether a trait matches.
     reader = Reader(site.public_traits if is_anonymous else None, company_is_group=site.company_is_group)
-    return site.id, flags, make_facts(code, person, rows, context, indexes=flags.indexes, reader=reader)
+    filled = [FilledCustomData(*row) for row in rows if row[1]]
+    given = {flags.indexes[name]: as_texts(value) for name, value in context.items() if name in flags.indexes}
+    custom_data = {**read_custom_data(person, filled, reader), **given}
+    known: Memberships = {}
+    if flags.names_own or any(each.filled_from == Filling.SEGMENT for each in filled):
+        asked = JudgedVisitor(
+            site.id,
+            site.company_is_group,
+            code,
+            tuple((index, tuple(values)) for index, values in custom_data.items()),
+            flags.open_segments if is_anonymous else None,
+        )
+        known = {**await judged_segments.batcher().call(asked, timeout=PATIENCE)}
+        custom_data = {**fill_from_segments(custom_data, filled, known), **given}
+    goals = frozenset(id_ for id_, filled_from, _ in rows if not filled_from)
+    return Question(site.id, flags, Facts(code, custom_data, goals), known)
 
 
 async def _read_body(request: Request) -> bytes:
@@ -243,41 +272,49 @@ def read_flags(after: bytes) -> SiteFlags:
     for flag in file["featureFlags"]:
         if name := flag.get("mutuallyExclusiveGroup"):
             groups.setdefault(name, []).append(flag["id"])
+    own = frozenset(file.get("ownSegments", ()))
+    segments = {segment["id"]: segment for segment in file["segments"]}
+    named = {rule.get("segmentId") for flag in file["featureFlags"] for rule in flag["rules"]}
     return SiteFlags(
         {flag["featureKey"]: flag for flag in file["featureFlags"]},
         groups,
-        {segment["id"]: segment for segment in file["segments"]},
+        segments,
         {entry["name"]: entry["index"] for entry in file["customData"]},
         len(after),
+        not own.isdisjoint(named.union(*map(segments_named, segments.values()))),
+        frozenset(file.get("openSegments", ())),
     )
 
 
-def make_facts(
-    code: str,
-    person: merge.Registers,
-    rows: Sequence[tuple[int, str, str]],
-    context: Mapping[str, Any],
-    *,
-    indexes: Mapping[str, int],
-    reader: Reader,
-) -> Facts:
-    """Return the facts of a visitor. A field of the context that is named as custom data takes its place. Pure."""
-    filled = [FilledCustomData(*row) for row in rows if row[1]]
+def read_custom_data(
+    person: merge.Registers, filled: Sequence[FilledCustomData], reader: Reader
+) -> dict[int, Sequence[str]]:
+    """Return the custom data of a person that a reader may see, without what segments fill. Pure."""
     seen = profile(person, reader)
-    custom_data = custom_data_of(person, filled, traits=seen.get("traits", {}), group=seen.get("groupId"))
-    custom_data |= {indexes[name]: as_texts(value) for name, value in context.items() if name in indexes}
-    return Facts(code, custom_data, frozenset(id_ for id_, filled_from, _ in rows if not filled_from))
+    return custom_data_of(person, filled, traits=seen.get("traits", {}), group=seen.get("groupId"))
 
 
-def _evaluate(key: str, flags: SiteFlags, facts: Facts, known: Memberships) -> dict[str, Any]:
+def fill_from_segments(
+    custom_data: Mapping[int, Sequence[str]], filled: Sequence[FilledCustomData], known: Memberships
+) -> dict[int, Sequence[str]]:
+    """Return custom data with the memberships that fill some of it. Pure."""
+    said = {
+        each.index: ["true" if known.get(int(each.filling)) else "false"]
+        for each in filled
+        if each.filled_from == Filling.SEGMENT
+    }
+    return {**custom_data, **said}
+
+
+def _evaluate(key: str, question: Question) -> dict[str, Any]:
+    flags = question.flags
     flag = flags.flags[key]
     group = flags.groups.get(flag.get("mutuallyExclusiveGroup", ""), ())
-    return describe(key, evaluate(flag, flags.segments, facts, group=group, known=known))
+    return describe(key, evaluate(flag, flags.segments, question.facts, group=group, known=question.known))
 
 
-def _evaluate_all(flags: SiteFlags, facts: Facts) -> list[dict[str, Any]]:
-    known: Memberships = {}
-    return [_evaluate(key, flags, facts, known) for key in flags.flags]
+def _evaluate_all(question: Question) -> list[dict[str, Any]]:
+    return [_evaluate(key, question) for key in question.flags.flags]
 
 
 def describe(key: str, found: Evaluation) -> dict[str, Any]:

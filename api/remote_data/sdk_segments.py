@@ -19,21 +19,16 @@ TOO_DEEP: Final = f"Its conditions lead through more than {MOST_LEVELS} segments
 class SdkSegments:
     """The segments of a site for SDKs and for evaluations by Goalpost."""
 
+    own: frozenset[int]  # made in Goalpost
     served: Sequence[Document]
     withheld: frozenset[int]  # imported ones
-    reasons: Mapping[int, str]  # of Goalpost's own that are withheld
-    # Imported segments may lead to any of Goalpost's own where Goalpost evaluates.
-    judged_here: Sequence[Document]
+    reasons: Mapping[int, str]  # of its own that are withheld
+    judged_here: Sequence[Document]  # imported ones, which may lead to any of its own if Goalpost evaluates them
 
     @property
     def own_documents(self) -> dict[int, Document]:
         """Return Goalpost's own segments that SDKs get, by id."""
-        return {document["id"]: document for document in self.served if document["id"] not in self.imported_ids}
-
-    @property
-    def imported_ids(self) -> frozenset[int]:
-        """Return the ids of the imported segments."""
-        return frozenset(document["id"] for document in self.judged_here) | self.withheld
+        return {document["id"]: document for document in self.served if document["id"] in self.own}
 
 
 def compose_segments(imported: Sequence[Document], own: Sequence[CompiledSegment], shapes: Shapes) -> SdkSegments:
@@ -55,6 +50,7 @@ def compose_segments(imported: Sequence[Document], own: Sequence[CompiledSegment
     beyond = find_withheld({**leaves, **{segment["id"]: segment for segment in imported}})
     numbers = {segment["id"] for segment in imported}
     return SdkSegments(
+        frozenset(leaves),
         [by_id[id_] for id_ in sorted(by_id) if id_ not in withheld],
         frozenset(withheld & numbers),
         reasons | dict.fromkeys(sorted(withheld - numbers), TOO_DEEP),

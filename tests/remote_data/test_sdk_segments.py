@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from django.db import connection
 
 from api.models.sdk_configuration import note_configuration_changed
 from api.remote_data.flag_import import Import, import_file
@@ -14,12 +13,11 @@ from cohorts.models import CustomData
 from cohorts.segment_tables import Segment
 from goals.flags.models import ImportedSegment
 from tests.support.sdk_file import change
-from tests.support.segments import make_segment
+from tests.support.segments import make_segment, skip_imported_ids
 from tests.world import SITECODE, World
 
 GOAL = {"on": "goal", "goal": 1001}
 VIP = {"on": "persona", "name": "vip"}
-IDS = "cohorts_segment_id_seq"
 SAID = {"targetingType": "CONVERSIONS", "goalId": 1001, "isInclude": True}
 
 
@@ -33,12 +31,8 @@ def load(world: World, file: Any) -> Import:
 
 
 @pytest.fixture(autouse=True)
-def beyond_imported(transactional_db: None) -> None:
-    """Give segments ids that no imported one has."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT setval(name, greatest(nextval(name), 1000)) FROM (SELECT %s::regclass) AS s (name)", [IDS]
-        )
+def ids(transactional_db: None) -> None:
+    skip_imported_ids()
 
 
 def make(world: World, *groups: list[dict[str, Any]], name: str = "own") -> Segment:

@@ -26,10 +26,12 @@ from api.http.endpoint import Endpoint, Request, Response
 from api.http.threads import LIGHT_BYTES, LIGHT_ROWS, compute_for
 from api.models import Scope
 from api.remote_data import configuration, judged_segments, map_reads
+from api.remote_data.derived_values import read_custom_data, spell
 from api.remote_data.judged_segments import JudgedVisitor
-from cohorts import ids, merge
-from cohorts.remote_data import LargePerson, Lookup, Reader, profile
-from cohorts.segments.facts import FilledCustomData, Filling, as_texts, custom_data_of
+from api.remote_data.person_reads import read_person
+from cohorts import ids
+from cohorts.remote_data import Reader
+from cohorts.segments.facts import FilledCustomData, Filling, as_texts
 from goals.flags.evaluation import Document, Evaluation, Facts, Memberships, evaluate
 from goals.flags.saving import PRODUCTION
 from goals.flags.segment_checks import segments_named
@@ -206,7 +208,7 @@ async def _read(request: Request, place: tuple[str, str]) -> Question:
         flags = read_flags(file.evaluated)
     else:
         flags = await compute_for(site.id, read_flags, file.evaluated)
-    person = await _read_person(site, code)
+    person = await read_person(site.id, code)
     named = (register[3] for name in CODES if (register := person.get(name)) is not None)
     codes = (code, *(text for text in named if isinstance(text, str)))
     rows = await batcher().call(Visitor(site.id, codes), timeout=PATIENCE)
@@ -254,16 +256,6 @@ def parse_error(message: str) -> OfrepRefusal:
     return OfrepRefusal(HTTPStatus.BAD_REQUEST, "invalid_json", "PARSE_ERROR", message)
 
 
-async def _read_person(site: SiteAccess, code: str) -> merge.Registers:
-    """Return the joined registers of a person, empty for an unknown one."""
-    lookup: Lookup = (site.id, code)
-    rows = await map_reads.batcher().call([lookup], timeout=PATIENCE)
-    if rows[lookup] is None:
-        large = LargePerson(lookup, traits=None, has_personas=True)
-        rows = await map_reads.batcher_of_large().call([large], timeout=PATIENCE)
-    return merge.join(msgspec.json.decode(text) for text in rows[lookup] or ())
-
-
 @cached(LRUCache(MOST_BYTES, getsizeof=lambda flags: flags.size), lock=Lock())
 def read_flags(after: bytes) -> SiteFlags:
     """Return the sections of a file from its bytes after the domain, remembered for each version."""
@@ -286,20 +278,12 @@ def read_flags(after: bytes) -> SiteFlags:
     )
 
 
-def read_custom_data(
-    person: merge.Registers, filled: Sequence[FilledCustomData], reader: Reader
-) -> dict[int, Sequence[str]]:
-    """Return the custom data of a person that a reader may see, without what segments fill. Pure."""
-    seen = profile(person, reader)
-    return custom_data_of(person, filled, traits=seen.get("traits", {}), group=seen.get("groupId"))
-
-
 def fill_from_segments(
     custom_data: Mapping[int, Sequence[str]], filled: Sequence[FilledCustomData], known: Memberships
 ) -> dict[int, Sequence[str]]:
     """Return custom data with the memberships that fill some of it. Pure."""
     said = {
-        each.index: ["true" if known.get(int(each.filling)) else "false"]
+        each.index: [spell(is_member=bool(known.get(int(each.filling))))]
         for each in filled
         if each.filled_from == Filling.SEGMENT
     }

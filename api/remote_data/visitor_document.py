@@ -53,14 +53,25 @@ class VisitorQuery(NamedTuple):
     previous_visits: int
 
 
+Derived = Mapping[int, Sequence[str]]  # values by index of custom data that Goalpost fills
+
+
 def describe_visitor(
-    sitecode: str, visitor_code: str, rows: Sequence[VisitorRow], query: VisitorQuery, *, now: datetime
+    sitecode: str,
+    visitor_code: str,
+    rows: Sequence[VisitorRow],
+    query: VisitorQuery,
+    derived: Derived,
+    *,
+    now: datetime,
 ) -> dict[str, Any]:
     """Return the current visit, if it is asked for and not over, and earlier ones, newest first.
 
-    A visitor without visits is `{}`.
+    A visitor without visits is `{}`. If Goalpost fills custom data of it, its current visit begins now and has that.
     """
     visits = join_stretches(Stretch(row.started_at, row.last_at) for row in rows)
+    if not visits and "currentVisit" in query.flags and any(derived.values()):
+        visits = [Stretch(now, now)]
     if not visits:
         return {}
     described = [(visit, number, visits[number - 1] if number else None) for number, visit in enumerate(visits)]
@@ -75,24 +86,41 @@ def describe_visitor(
             "visitorCode": visitor_code,
             "timeStarted": _milliseconds(visit.started_at),
             "timeLastEvent": _milliseconds(visit.last_at),
-            **_list_events(own, query.flags),
+            **_list_events(own, query.flags, derived),
             **_describe_static_data(own, query.flags, visit, number, before),
         }
 
     if is_current and "currentVisit" in query.flags:
         document["currentVisit"] = describe(*described[-1])
     document["previousVisits"] = [describe(*visit) for visit in reversed(earlier[-query.previous_visits :])]
+    latest = document.get("currentVisit") or next(iter(document["previousVisits"]), None)
+    if latest is not None and "customData" in query.flags:
+        latest["customDataEvents"] += _list_derived(derived, latest["timeLastEvent"])
     return document
 
 
-def _list_events(rows: Iterable[VisitorRow], flags: frozenset[str]) -> dict[str, Any]:
-    """Return the lists of events that are asked for, each oldest first, because the last one wins."""
+def _list_derived(derived: Derived, time: int) -> list[dict[str, Any]]:
+    """Return the events of custom data that Goalpost fills. SDKs take the last event of the latest visit."""
+    return [
+        {"time": time, "data": {"index": index, "valuesCountMap": dict.fromkeys(values, 1), "overwrite": True}}
+        for index, values in sorted(derived.items())
+        if values
+    ]
+
+
+def _list_events(rows: Iterable[VisitorRow], flags: frozenset[str], derived: Derived) -> dict[str, Any]:
+    """Return the lists of events that are asked for, each oldest first, because the last one wins.
+
+    An SDK sends custom data back that it read. Under an index that Goalpost fills, that may be a private trait.
+    """
     rows = list(rows)
     return {
         name: [
-            {"time": _milliseconds(row.started_at), "data": _complete(kind, msgspec.json.decode(row.fields))}
+            {"time": _milliseconds(row.started_at), "data": fields}
             for row in rows
             if row.kind == kind
+            for fields in [_complete(kind, msgspec.json.decode(row.fields))]
+            if kind != Row.CUSTOM_DATA or fields.get("index") not in derived
         ]
         for flag, (kind, name) in LISTS.items()
         if flag in flags

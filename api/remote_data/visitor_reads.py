@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from api.events.refusal import Refusal
 from api.events.sdk_lines import split_line
 from api.http.access import AccessCheck
@@ -14,9 +16,11 @@ from api.http.database import fetch_all, once
 from api.http.endpoint import Request, Response
 from api.http.threads import LIGHT_ROWS, compute_for
 from api.models import Scope
+from api.remote_data.derived_values import Values, read_derived
 from api.remote_data.map_reads import answer_document, open_site
 from api.remote_data.visitor_document import LISTS, VisitorQuery, VisitorRow, describe_visitor
 from cohorts import ids
+from cohorts.segments.facts import FilledCustomData
 
 READERS: Final = 2  # threads
 MOST_VISITORS: Final = 100  # a statement
@@ -58,6 +62,12 @@ WITH asked AS (
     SELECT place, user_id, true FROM found WHERE user_id IS NOT NULL
 )
 SELECT place, NULL::int AS kind, NULL::timestamptz, NULL::timestamptz, 0, code FROM found
+ UNION ALL
+SELECT 0, 0, NULL, NULL, d.index, json_build_array(d.filled_from, coalesce(s.name, d.filling))::text
+  FROM cohorts_customdata d
+  LEFT JOIN cohorts_segment s ON s.site_id = %(site)b
+   AND s.id = CASE WHEN d.filled_from = 'segment' THEN d.filling::bigint END
+ WHERE d.site_id = %(site)b AND d.filled_from <> 'sdk'
  UNION ALL
 SELECT h.place, f.type, f.occurred_at, f.occurred_at, f.position, f.fact::text
   FROM holder h CROSS JOIN unnest(ARRAY[1, 2, 3, 4]::smallint[]) AS t (type)
@@ -113,16 +123,19 @@ class AskedVisitor(NamedTuple):
 
 
 class FoundVisitor(NamedTuple):
-    """The visitor code to which the rows belong, and the rows by time."""
+    """The visitor code to which the rows belong, the rows by time, and the custom data that Goalpost fills."""
 
     code: str
     rows: Sequence[VisitorRow]
+    filled: Sequence[FilledCustomData]
 
 
 async def get_visitor(request: Request) -> Response:
-    """Return the visits of a visitor, `{}` for an unknown one. One SQL statement.
+    """Return the visits of a visitor, `{}` for an unknown one.
 
-    Raises Refusal: 400 invalid_request, 401 unauthorized, 403 insufficient_scope, forbidden_site, 404 unknown_site.
+    The latest visit has the custom data that Goalpost fills, so that a page needs no code to target by it. One SQL
+    statement, two or three more for such custom data. Raises Refusal: 400 invalid_request, 401 unauthorized,
+    403 insufficient_scope, forbidden_site, 404 unknown_site.
     """
     parameters, _ = split_line(request.query_string)
     site = await READERS_OF_VISITS.find((parameters.get("siteCode", ""), request.headers.get("authorization")))
@@ -135,11 +148,14 @@ async def get_visitor(request: Request) -> Response:
         )
     asked = AskedVisitor(site.id, code, mapping is not None, ROWS_OF_VISIT * (1 + query.previous_visits))
     found = await batcher().call(asked, timeout=PATIENCE)
-    return answer_document(request, await _describe(site, found, query))
+    derived: Values = {}
+    if found.filled and "customData" in query.flags:
+        derived = await read_derived(site, code, found.filled, is_anonymous="authorization" not in request.headers)
+    return answer_document(request, await _describe(site, found, query, derived))
 
 
-async def _describe(site: SiteAccess, found: FoundVisitor, query: VisitorQuery) -> dict[str, Any]:
-    arguments = (site.sitecode, found.code, found.rows, query)
+async def _describe(site: SiteAccess, found: FoundVisitor, query: VisitorQuery, derived: Values) -> dict[str, Any]:
+    arguments = (site.sitecode, found.code, found.rows, query, derived)
     if len(found.rows) > LIGHT_ROWS:
         return await compute_for(site.id, describe_visitor, *arguments, now=datetime.now(UTC))
     return describe_visitor(*arguments, now=datetime.now(UTC))
@@ -189,12 +205,17 @@ def _read(site_id: int, asked: Sequence[AskedVisitor]) -> dict[AskedVisitor, Fou
     }
     codes: dict[int, str] = {}
     rows: dict[int, list[VisitorRow]] = {}
+    filled: list[FilledCustomData] = []
     for place, kind, started_at, last_at, position, fields in fetch_all(READ, parameters):
         if kind is None:
             codes[place] = fields
+        elif not place:
+            filled.append(FilledCustomData(position, *msgspec.json.decode(fields)))
         else:
             rows.setdefault(place, []).append(VisitorRow(started_at, position, kind, last_at, fields))
-    return {each: FoundVisitor(codes[place], sorted(rows.get(place, ()))) for place, each in enumerate(asked, 1)}
+    return {
+        each: FoundVisitor(codes[place], sorted(rows.get(place, ())), filled) for place, each in enumerate(asked, 1)
+    }
 
 
 @once

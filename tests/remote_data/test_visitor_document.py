@@ -22,7 +22,7 @@ def row(kind: Row, minutes: float, last: float | None = None, **fields: Any) -> 
 
 
 def describe(*rows: VisitorRow, flags: frozenset[str] = ALL, previous: int = 25) -> dict[str, Any]:
-    return describe_visitor("1q2w3e4r5t", "v1", rows, VisitorQuery(flags, previous), now=NOW)
+    return describe_visitor("1q2w3e4r5t", "v1", rows, VisitorQuery(flags, previous), {}, now=NOW)
 
 
 def test_visits__with_a_gap_of_thirty_minutes__are_two_and_the_newest_comes_first() -> None:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from django.db import connection
+
 from cohorts.models import CustomData
 from cohorts.segments import membership
 from cohorts.segments.conditions import CompiledSegment
@@ -66,6 +68,19 @@ def find_sdk_segments(site_id: int) -> SdkSegments:
     return compose_segments(
         list(imported), own.ordered if own else (), {index: ComparedCustomData(*shape) for index, *shape in shapes}
     )
+
+
+def take_free_id(site_id: int) -> int:
+    """Return an id for a new segment that no imported one has. Two queries, two more for each id that one has.
+
+    Call it in a transaction that has locked the configuration of the site, so that no import brings the id meanwhile.
+    """
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute("SELECT nextval('cohorts_segment_id_seq')")
+            id_: int = cursor.fetchone()[0]
+            if not ImportedSegment.objects.filter(site_id=site_id, number=id_).exists():
+                return id_
 
 
 def explain_withheld(site_id: int) -> Mapping[int, str]:

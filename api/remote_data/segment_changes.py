@@ -13,12 +13,14 @@ from api.digest.segments import find_counted_goals
 from api.models import Site, Source
 from api.models.audit import audit_values, write_audit
 from api.models.sdk_configuration import note_configuration_changed
+from api.remote_data.sdk_segments import take_free_id
 from cohorts.models import CustomData
 from cohorts.segment_tables import Segment
 from cohorts.segments import saving
 from cohorts.segments.conditions import Conditions, read_conditions
 from cohorts.segments.saving import SegmentInUseError
 from cohorts.segments.validation import ConditionFault, KnownReferences, read_and_check
+from goals.flags.models import FeatureFlag
 from goals.models import Goal
 
 Actor = User | AnonymousUser | str
@@ -70,6 +72,7 @@ def create_segment(site: Site, *, name: str, description: str, conditions: Any, 
             description=description,
             conditions=checked,
             counted_goals=find_counted_goals(site.pk, checked),
+            id_=take_free_id(site.pk),
         )
         write_audit(actor, site, f"Created the segment {segment.pk}", None, fields_of(segment))
     return segment
@@ -107,7 +110,8 @@ def change_segment(
 def delete_segment(segment: Segment, *, actor: Actor, now: datetime) -> None:
     """Delete a segment with its members, entries and exits.
 
-    Raises SegmentInUseError if another segment or custom data needs it, and Http404 if it was deleted meanwhile.
+    Raises SegmentInUseError if another segment, custom data or a flag needs it. Raises Http404 if it was deleted
+    meanwhile.
     """
     site = segment.site
     with transaction.atomic():
@@ -119,8 +123,16 @@ def delete_segment(segment: Segment, *, actor: Actor, now: datetime) -> None:
         if filled is not None:
             raise SegmentInUseError(f"The custom data {filled.index} is filled from this segment. Change that first.")
         id_ = segment.pk
+        if flags := find_flags_of(site.pk, id_):
+            raise SegmentInUseError(f"The flag “{flags[0]}” targets this segment. Change that first.")
         saving.remove(segment)
         write_audit(actor, site, f"Deleted the segment {id_}", before, None)
+
+
+def find_flags_of(site_id: int, segment_id: int) -> list[str]:
+    """Return the keys of the flags with a rule for this segment. One query."""
+    flags = FeatureFlag.objects.filter(site_id=site_id, document__rules__contains=[{"segmentId": segment_id}])
+    return list(flags.values_list("key", flat=True))
 
 
 def fields_of(segment: Segment) -> dict[str, Any]:

@@ -48,14 +48,24 @@ class Preview:
 
 
 def create(
-    site_id: int, *, name: str, description: str, conditions: Conditions, counted_goals: Sequence[int] = ()
+    site_id: int,
+    *,
+    name: str,
+    description: str,
+    conditions: Conditions,
+    counted_goals: Sequence[int] = (),
+    id_: int | None = None,
 ) -> Segment:
-    """Insert a segment, which a sweep fills. `counted_goals` are those that count for it. Raises SegmentError."""
+    """Insert a segment, which a sweep fills. `counted_goals` are those that count for it. Raises SegmentError.
+
+    Without an id it gets the next one.
+    """
     if Segment.objects.filter(site_id=site_id)[:MOST_SEGMENTS].count() == MOST_SEGMENTS:
         raise SegmentError(f"A site may have {MOST_SEGMENTS} segments. Remove one first.")
     try:
         with transaction.atomic():
             return Segment.objects.create(
+                pk=id_,
                 site_id=site_id,
                 name=name,
                 description=description,

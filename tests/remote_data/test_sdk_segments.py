@@ -9,9 +9,12 @@ import pytest
 from api.models.sdk_configuration import note_configuration_changed
 from api.remote_data.flag_import import Import, import_file
 from api.remote_data.sdk_segments import explain_withheld
+from api.remote_data.segment_changes import create_segment, delete_segment
 from cohorts.models import CustomData
 from cohorts.segment_tables import Segment
+from cohorts.segments.saving import SegmentInUseError
 from goals.flags.models import ImportedSegment
+from goals.models import Goal
 from tests.support.sdk_file import change
 from tests.support.segments import make_segment, skip_imported_ids
 from tests.world import SITECODE, World
@@ -132,3 +135,38 @@ def test_file__of_the_site_itself__is_imported_again(world: World) -> None:
     (own,) = (each for each in file["segments"] if each["id"] == segment.pk)
     own["conditionsData"]["firstLevel"][0]["conditions"][0]["goalId"] = 3
     assert "Give this one another" in load(world, file).problems[0].sentence
+
+
+def create(world: World, conditions: Any, name: str = "new") -> Segment:
+    now = datetime.now(UTC)
+    return create_segment(world.site, name=name, description="", conditions=conditions, actor="ada", now=now)
+
+
+def test_segment__that_is_created_and_deleted__is_in_the_file_at_once(world: World) -> None:
+    goal = Goal.objects.create(site=world.site, name="Order")
+    before = world.client.get(f"/v3/{SITECODE}").headers["last-modified"]
+
+    segment = create(world, [[{"on": "goal", "goal": goal.pk}]])
+    answer = world.client.get(f"/v3/{SITECODE}", headers={"if-modified-since": before})
+    assert [each["id"] for each in answer.json()["segments"]] == [segment.pk]
+
+    delete_segment(segment, actor="ada", now=datetime.now(UTC))
+    assert world.client.get(f"/v3/{SITECODE}").json()["segments"] == []
+
+
+def test_segment__that_is_created__takes_no_id_of_an_imported_one(world: World) -> None:
+    ImportedSegment.objects.bulk_create(
+        ImportedSegment(site=world.site, number=number, document={}) for number in range(1_000, 3_000, 2)
+    )
+
+    ids = {create(world, [[VIP]], str(number)).pk for number in range(3)}
+
+    assert all(id_ % 2 for id_ in ids)
+
+
+def test_segment__that_a_flag_targets__is_not_deleted(world: World) -> None:
+    segment = create(world, [[VIP]])
+    load(world, flag_for(segment.pk))
+
+    with pytest.raises(SegmentInUseError, match="persona_flag"):
+        delete_segment(segment, actor="ada", now=datetime.now(UTC))

@@ -5,9 +5,8 @@ from typing import Any
 import pytest
 
 from cohorts.models import CustomData
-from tests.remote_data.test_visitor_reads import FLAGS, get_visitor, read_visitor
 from tests.support.people import audience
-from tests.support.sdk import custom_data, line, send_lines
+from tests.support.sdk import FLAGS, custom_data, get_visitor, line, read_visitor, send_lines
 from tests.support.segments import make_segment
 from tests.world import CLIENT_ID, SECRET, World
 

@@ -1,9 +1,7 @@
 """`/visit/visitor` over HTTP: what SDKs read back, and who may."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-import httpx
 import pytest
 from django.db.models import F
 
@@ -11,21 +9,8 @@ from goals.catalogue import delete_goal
 from goals.merging import merge
 from goals.models import Goal
 from goals.visit_models import VisitActivity, VisitFact
-from tests.support.sdk import conversion, custom_data, line, send_lines
+from tests.support.sdk import FLAGS, conversion, custom_data, get_visitor, line, read_visitor, send_lines
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
-
-FLAGS = "&currentVisit=true&customData=true&conversion=true&experiment=true&page=true&geolocation=true&staticData=true"
-
-
-def get_visitor(world: World, query: str, *, authorization: str | None = None) -> httpx.Response:
-    headers = {"authorization": authorization} if authorization is not None else {}
-    return world.client.get(f"/visit/visitor?siteCode={SITECODE}&{query}", headers=headers)
-
-
-def read_visitor(world: World, query: str) -> Any:
-    response = get_visitor(world, query + FLAGS)
-    assert response.status_code == 200, response.text
-    return response.json()
 
 
 def test_visitor__that_sent_lines__is_read_back(world: World) -> None:

@@ -10,6 +10,7 @@ import httpx
 from tests.world import World
 
 NUMBERS = itertools.count(1)
+FLAGS = "&currentVisit=true&customData=true&conversion=true&experiment=true&page=true&geolocation=true&staticData=true"
 
 
 def line(type_: str, visitor: str | None = "v1", *, nonce: str | None = None, **parameters: Any) -> str:
@@ -41,6 +42,17 @@ def send_lines(world: World, *lines: str) -> None:
     response = post_lines(world, *lines)
     assert response.status_code == 204, response.text
     world.digest()
+
+
+def get_visitor(world: World, query: str, *, authorization: str | None = None) -> httpx.Response:
+    headers = {"authorization": authorization} if authorization is not None else {}
+    return world.client.get(f"/visit/visitor?siteCode={world.site.sitecode}&{query}", headers=headers)
+
+
+def read_visitor(world: World, query: str) -> Any:
+    response = get_visitor(world, query + FLAGS)
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
 def _spell(value: Any) -> str:

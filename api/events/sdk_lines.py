@@ -13,6 +13,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 import msgspec
+from msgspec.structs import replace
 
 from api.events.body import clean_value
 from api.events.envelope import clean_text
@@ -59,6 +60,12 @@ class SdkLine(msgspec.Struct, frozen=True):
     user: str | None
     user_agent: str = ""
 
+    @property
+    def maps_to_itself(self) -> bool:
+        """Return True if the line says that its visitor code is the unique identifier of a user."""
+        is_mapping = isinstance(self.fact, CustomDataFact) and self.fact.mapping_identifier
+        return is_mapping and self.visitor_code is not None and self.visitor_code == self.user
+
     def message_id(self, *, key: bytes) -> str:
         """Return the id by which the inbox stores the line once: a nonce of a visitor.
 
@@ -92,6 +99,22 @@ class BadLine(msgspec.Struct, frozen=True):
         """Return the beginning of the line in JSON, with the names that the inbox reads identifiers by."""
         event = dict(zip(("kameleoonVisitorCode", "userId"), self.ids, strict=False))
         return msgspec.json.encode({**event, "line": clean_text(self.raw[:KEPT_BYTES].decode("utf-8", "replace"))})
+
+
+def list_lines(body: bytes, *, visitor_code: str = "", is_json: bool = False) -> list[SdkLine | BadLine]:
+    """Return the lines of a body as `read_lines` does, those of unique identifiers as lines of users.
+
+    An SDK on a device that has no mapping of a unique identifier maps it to itself in the same request. It is no
+    visitor code then, and the visits of the user are those of the code that another device has linked.
+    """
+    lines = list(read_lines(body, visitor_code=visitor_code, is_json=is_json))
+    users = {line.visitor_code for line in lines if isinstance(line, SdkLine) and line.maps_to_itself}
+    return [
+        replace(line, visitor_code=None, user=line.visitor_code)
+        if users and isinstance(line, SdkLine) and line.visitor_code in users
+        else line
+        for line in lines
+    ]
 
 
 def read_lines(body: bytes, *, visitor_code: str = "", is_json: bool = False) -> Iterator[SdkLine | BadLine]:

@@ -151,8 +151,10 @@ class VisitorState:
 
         A later event of another device of the user would win. The mapping itself is the same on each device.
         """
-        if not fact.overwrite or line.visitor_code is None or self.has_pending_custom_data:
+        if not fact.overwrite or self.has_pending_custom_data:
             return False
+        if line.visitor_code is None:
+            return fact.mapping_identifier and fact.values_count_map.keys() == {line.user}
         if fact.mapping_identifier:
             return self.owner == line.user and not self.has_pending
         return self.owner is None and line.user is None

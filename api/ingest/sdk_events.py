@@ -13,7 +13,7 @@ from typing import Final
 
 from api.events.envelope import IncomingEvent
 from api.events.refusal import Refusal
-from api.events.sdk_lines import BadLine, SdkLine, read_lines, split_line
+from api.events.sdk_lines import BadLine, SdkLine, list_lines, split_line
 from api.http.access import AccessCheck
 from api.http.bodies import STRANGERS, BodyTooLargeError, UndecodableBodyError
 from api.http.credentials import SOURCE_COLUMNS_OF_SITE, SourceAccess, find_site, read_source
@@ -133,13 +133,9 @@ async def read_body(request: Request, source: SourceAccess, *, received_at: date
 
 async def read_all(body: bytes, query: SdkQuery, source: SourceAccess) -> list[SdkLine | BadLine]:
     """Return the lines of a body, which a thread reads if it is large."""
-    read = partial(list_lines, body, query)
+    read = partial(list_lines, body, visitor_code=query.visitor_code, is_json=query.is_json)
     is_heavy = len(body) > LIGHT_BYTES or body.count(b"\n") > LIGHT_ROWS
     return await compute_for(("source", source.id), read) if is_heavy else read()
-
-
-def list_lines(body: bytes, query: SdkQuery) -> list[SdkLine | BadLine]:
-    return list(read_lines(body, visitor_code=query.visitor_code, is_json=query.is_json))
 
 
 def make_events(

@@ -126,9 +126,13 @@ def test_person__with_a_unique_identifier_on_two_devices__has_one_visitor_code(
     first.call("flush", "ann")
     lab.wait_until(Conversion.objects.filter(revenue=2).exists)
     second.call("identify", "ann")
-    read = second.call("read", "ann")
+    for revenue in (3, 4):  # before and after the second device knows anything of the first
+        convert(second, goal_id, revenue, visitor="ann")
+        second.call("flush", "ann")
+        lab.wait_until(Conversion.objects.filter(revenue=revenue).exists)
+        read = second.call("read", "ann")
 
-    assert list(Conversion.objects.values_list("visitor_code", flat=True)) == ["device-a", "device-a"]
+    assert list(Conversion.objects.values_list("visitor_code", flat=True)) == ["device-a"] * 4
     assert ["conversion", goal_id] in read
     assert second.call("variation", "ann", "goal_flag") == "on"
 

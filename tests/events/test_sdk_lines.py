@@ -21,7 +21,7 @@ from api.events.sdk_facts import (
     SdkFact,
     StaticDataFact,
 )
-from api.events.sdk_lines import MOST_LINES, BadLine, SdkLine, read_line, read_lines
+from api.events.sdk_lines import MOST_LINES, BadLine, SdkLine, list_lines, read_line, read_lines
 
 KEY = b"a key of the site"
 PYTHON = "nonce=D99735650F2CE93C&"
@@ -209,6 +209,23 @@ def test_values__of_any_json__can_be_stored(values: Any, metadata: Any) -> None:
         event = read_body(read(text).body(key=KEY), set())
 
         assert event["kameleoonVisitorCode"] == "v"
+
+
+def test_lines__of_a_visitor_that_maps_to_itself__are_those_of_a_user() -> None:
+    mapping = "eventType=customData&index=3&valuesCountMap=%7B%22{}%22%3A1%7D&mappingIdentifier=true&nonce={}"
+    body = "\n".join(
+        [
+            "eventType=conversion&goalId=7&nonce=A1&visitorCode=ann",
+            f"{mapping.format('ann', 'A2')}&visitorCode=ann",
+            f"{mapping.format('bob', 'A3')}&visitorCode=device-b",
+            "eventType=conversion&goalId=7&nonce=A4&visitorCode=device-b",
+        ]
+    )
+
+    lines = list_lines(body.encode())
+
+    holders = [(line.visitor_code, line.user) for line in lines if isinstance(line, SdkLine)]
+    assert holders == [(None, "ann"), (None, "ann"), ("device-b", "bob"), ("device-b", None)]
 
 
 def test_json__of_the_same_names__means_the_same() -> None:

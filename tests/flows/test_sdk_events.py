@@ -219,6 +219,24 @@ def test_mapping_line__of_a_visitor__links_the_code_to_the_user(world: World) ->
     assert found_by_verify() == []
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_unique_identifier__that_a_device_maps_to_itself__converts_as_the_device_that_linked_it(
+    world: World, *, is_first: bool
+) -> None:
+    goal = make_goal(world)
+    linked = custom_data(3, "ann", visitor="device-a", mappingIdentifier=True)
+    itself = [custom_data(3, "ann", visitor="ann", mappingIdentifier=True), conversion(goal.pk, "ann")]
+
+    for lines in ([linked], itself) if is_first else (itself, [linked]):
+        send_lines(world, *lines)
+
+    assert world.visitors() == ["device-a"]
+    stored = Message.objects.count()
+    send_lines(world, custom_data(3, "ann", visitor="ann", mappingIdentifier=True))
+    assert Message.objects.count() == stored
+    assert found_by_verify() == []
+
+
 def test_exposures__of_many_evaluations__are_a_set_with_a_first_time(world: World) -> None:
     send_lines(world, line("experiment", id=5011, variationId=70111), line("experiment", id=5011, variationId=70111))
     send_lines(world, line("experiment", id=5011, variationId=70112), line("experiment", "v2", id=5011, variationId=1))

@@ -45,12 +45,12 @@ class Installation:
             check=False,
         )
 
-    def ensure_running(self, **more: str) -> "subprocess.Popen[str]":
+    def ensure_running(self, *options: str, **more: str) -> "subprocess.Popen[str]":
         if self.up is None or self.up.poll() is not None:
             log = self.data_dir.with_suffix(".log")
             with log.open("w") as output:
                 self.up = subprocess.Popen(
-                    [sys.executable, "manage.py", "up"],
+                    [sys.executable, "manage.py", "up", *options],
                     cwd=ROOT,
                     env=self.environment(**more),
                     stdout=output,

@@ -8,6 +8,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 
 import httpx
 import psycopg
@@ -70,6 +71,28 @@ def test_up__running__answers_and_keeps_its_secrets_to_its_owner(installation: I
     for name in ("servers.env", "first-site.env"):
         assert stat.S_IMODE((installation.data_dir / name).stat().st_mode) == 0o600
     assert str(installation.data_dir / "first-site.env") in installation.log()
+
+
+def test_fact__that_an_sdk_sent__is_read_back_within_a_second(installation: Installation) -> None:
+    installation.ensure_running()
+    sitecode, waits = installation.sitecode(), list[float]()
+    with httpx.Client(base_url=f"http://127.0.0.1:{installation.port}", trust_env=False, timeout=60) as client:
+        read_back(client, sitecode, "first")  # the worker may be ready later than the web server
+        waits += [read_back(client, sitecode, f"visitor-{number}") for number in range(9)]
+
+    assert median(waits) < 1, waits  # a busy machine is late now and then
+
+
+def read_back(client: httpx.Client, sitecode: str, visitor: str) -> float:
+    """Send a page view, and return the seconds from its 204 until the visitor is read with it."""
+    body = f"eventType=page&href=https%3A%2F%2Fshop.example%2F&nonce=1&visitorCode={visitor}"
+    assert client.post("/visit/events", params={"siteCode": sitecode}, content=body).status_code == 204
+    begun = time.monotonic()
+    asked = {"siteCode": sitecode, "visitorCode": visitor, "currentVisit": "true", "page": "true"}
+    while "https://shop.example/" not in client.get("/visit/visitor", params=asked).text:
+        assert time.monotonic() - begun < START_SECONDS
+        time.sleep(0.01)
+    return time.monotonic() - begun
 
 
 def test_up__already_running_on_this_data__names_the_process(installation: Installation) -> None:

@@ -14,6 +14,7 @@ from api.models.sdk_configuration import note_configuration_changed
 from api.remote_data.configuration_changes import read_again
 from cohorts.custom_data import Definition, Filling, definition_of, find_problems
 from cohorts.models import CustomData
+from cohorts.segment_tables import Segment
 from cohorts.segments import upkeep
 
 
@@ -49,7 +50,7 @@ def save_definition(
         if row is not None and row.pk not in stored:
             raise Http404
         old = None if row is None else stored.pop(row.pk)
-        problems = find_problems(definition, stored.values())
+        problems = find_problems(definition, stored.values()) or find_missing_segment(site.pk, definition)
         if problems:
             raise WrongDefinitionError(problems)
         before = None if old is None else msgspec.structs.asdict(old)
@@ -64,6 +65,15 @@ def save_definition(
         elif before != after:
             write_audit(by, site, f"Changed the custom data {definition.index}", *audit_values(before, after))
     return saved
+
+
+def find_missing_segment(site_id: int, definition: Definition) -> dict[str, str]:
+    """Return the problem of a definition that is filled from a segment that is not there. One query, if from any."""
+    if definition.filled_from != Filling.SEGMENT:
+        return {}
+    if Segment.objects.filter(site_id=site_id, pk=int(definition.filling)).exists():
+        return {}
+    return {"filling": f"The site has no segment with the id {definition.filling}."}
 
 
 def delete_definition(row: CustomData, *, by: User | AnonymousUser | str, now: datetime) -> None:

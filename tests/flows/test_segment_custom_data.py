@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.remote_data.definitions import delete_definition, save_definition
+from api.remote_data.definitions import WrongDefinitionError, delete_definition, save_definition
 from cohorts.custom_data import SHAPES, Definition, Filling, definition_of
 from cohorts.models import CustomData
 from cohorts.segment_tables import SegmentRecheck
@@ -98,3 +98,11 @@ def test_definition__of_other_custom_data__evaluates_no_segment(world: World) ->
     assert definition_of(row).filled_from == "group"
 
     assert not SegmentRecheck.objects.exists()
+
+
+def test_definition__filled_from_a_segment_that_is_not_there__is_refused(world: World) -> None:
+    with pytest.raises(WrongDefinitionError) as refused:
+        define(world, "segment", "999999999")
+
+    assert refused.value.problems == {"filling": "The site has no segment with the id 999999999."}
+    assert not CustomData.objects.exists()

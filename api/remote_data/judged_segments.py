@@ -13,7 +13,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from api.digest.segments import load_outside
 from api.digest.transaction_settings import prefer_index_plans
 from api.http.batching import PendingCall, RequestBatcher
-from api.http.database import DatabaseDownError, SessionKind, configure_open_connection, once
+from api.http.database import ENDED_BY_LIMITS, DatabaseDownError, SessionKind, configure_open_connection, once
 from cohorts.changes import IdentityKey
 from cohorts.segments import membership
 from cohorts.segments.evaluation import judge
@@ -107,16 +107,19 @@ def _serve(calls: Sequence[PendingCall[JudgedVisitor, Memberships]]) -> None:
 
 
 def _judge_in_transaction(site_id: int, asked: Sequence[JudgedVisitor]) -> dict[JudgedVisitor, Memberships]:
-    """Judge with this thread's connection, which is made again if it is lost. Raises DatabaseDownError."""
-    try:
-        if connection.connection is None:
-            configure_open_connection(SessionKind.READS)
-        with transaction.atomic():
-            prefer_index_plans()
-            return judge_visitors(site_id, asked, now=datetime.now(UTC))
-    except (InterfaceError, OperationalError) as error:
-        connection.close()
-        raise DatabaseDownError from error
+    """Judge with this thread's connection, which is made again once if it is lost. Raises DatabaseDownError."""
+    for attempt in (1, 2):
+        try:
+            if connection.connection is None:
+                configure_open_connection(SessionKind.READS)
+            with transaction.atomic():
+                prefer_index_plans()
+                return judge_visitors(site_id, asked, now=datetime.now(UTC))
+        except (InterfaceError, OperationalError) as error:
+            connection.close()
+            if attempt == 2 or isinstance(error.__cause__, ENDED_BY_LIMITS):  # noqa: PLR2004
+                raise DatabaseDownError from error
+    raise AssertionError
 
 
 @once

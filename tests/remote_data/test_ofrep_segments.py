@@ -1,16 +1,21 @@
 """OFREP and Goalpost's own segments: all conditions count, and what a reader without a token brings opens none."""
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.db import OperationalError, connection
 
 from api.http.credentials import encode_api_key
+from api.remote_data import judged_segments
 from api.remote_data.flag_import import import_file
+from api.remote_data.judged_segments import JudgedVisitor
 from cohorts.models import CustomData
 from cohorts.segment_tables import Segment
 from goals.models import Goal
+from tests.support.asgi import pending
 from tests.support.people import audience
 from tests.support.sdk import conversion, custom_data, send_lines
 from tests.support.sdk_file import change
@@ -97,6 +102,18 @@ def test_custom_data__filled_from_a_segment__targets_its_members(world: World) -
 
     assert (variant(world), variant(world, "v2")) == ("on", "off")
     assert variant(world, "v2", personas="true") == "on"
+
+
+def test_judgement__after_the_connection_was_lost__is_made_with_another(world: World) -> None:
+    segment = make(world, [PRO])
+    world.identify(userId="v1", traits={"plan": "pro"})
+    call = pending(JudgedVisitor(world.site.pk, False, "v1", (), None))  # noqa: FBT003 - a named field
+    with suppress(OperationalError), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    judged_segments._serve([call])
+
+    assert (call.error, call.result) == (None, {segment.pk: True})
 
 
 def test_context__with_custom_data__opens_segments_as_far_as_sdks_judge_them(world: World) -> None:

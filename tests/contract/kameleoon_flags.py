@@ -1,6 +1,7 @@
 """Feature flags of a shop, whose targeting asks for a persona, a plan, a converted goal or a segment."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,13 +12,15 @@ from tests.contract.server import Shop
 PERSONAS, PLAN, MAPPING, SEGMENTS = 1, 2, 3, 4  # indexes of custom data
 
 
-def import_flags(shop: Shop, goal_id: int) -> None:
-    """Import the flags into the shop's site."""
+def import_flags(
+    shop: Shop, goal_id: int, *, has_segment: str = "loyal", segment_ids: Mapping[str, int] | None = None
+) -> None:
+    """Import the flags into the shop's site. `segment_ids` names segments of Goalpost in place of those of the file."""
     conditions = {
         "persona": has_value(PERSONAS, "big_spenders"),
         "plan": has_value(PLAN, "enterprise"),
         "goal": {"targetingType": "CONVERSIONS", "isInclude": True, "goalId": goal_id},
-        "segment": has_value(SEGMENTS, "loyal"),
+        "segment": has_value(SEGMENTS, has_segment),
     }
     names = {PERSONAS: "personas", PLAN: "plan", MAPPING: "userId", SEGMENTS: "segments"}
     numbered = list(enumerate(conditions.items(), 1))
@@ -45,7 +48,9 @@ def import_flags(shop: Shop, goal_id: int) -> None:
             }
             for number, (name, condition) in numbered
         ],
-        "featureFlags": [flag(number, f"{name}_flag") for number, (name, _) in numbered],
+        "featureFlags": [
+            flag(number, f"{name}_flag", (segment_ids or {}).get(name, number)) for number, (name, _) in numbered
+        ],
     }
     site = Site.objects.get(pk=shop.site_id)
     result = import_file(site, json.dumps(file), environment="production", actor="tests", now=datetime.now(UTC))
@@ -62,7 +67,7 @@ def has_value(index: int, value: str) -> dict[str, Any]:
     }
 
 
-def flag(number: int, key: str) -> dict[str, Any]:
+def flag(number: int, key: str, segment_id: int) -> dict[str, Any]:
     """Return a flag that is on for its segment, and tracked as an experiment."""
     return {
         "id": number,
@@ -80,7 +85,7 @@ def flag(number: int, key: str) -> dict[str, Any]:
                 "type": "EXPERIMENTATION",
                 "exposition": 1.0,
                 "experimentId": 5_000 + number,
-                "segmentId": number,
+                "segmentId": segment_id,
                 "variationByExposition": [{"variationKey": "on", "variationId": 7_000 + number, "exposition": 1.0}],
             }
         ],

@@ -67,6 +67,7 @@ class SiteAccess:
     company_is_group: bool
     destination: "SourceAccess | None"
     visits_require_token: bool = False
+    identified_visits_require_token: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +322,7 @@ def _find_site(sitecode: str) -> SiteAccess | None:
     rows = fetch_all(
         f"""
         SELECT s.id, s.sitecode, s.public_traits, s.requires_token, s.company_is_group, s.visits_require_token,
-               {SOURCE_COLUMNS}
+               s.identified_visits_require_token, {SOURCE_COLUMNS}
           FROM api_site s LEFT JOIN api_source d ON d.site_id = s.id AND d.kind = 'destination'
          WHERE s.sitecode = %(sitecode)s
         """,
@@ -329,11 +330,10 @@ def _find_site(sitecode: str) -> SiteAccess | None:
     )
     if not rows:
         return None
-    id_, code, public_traits, requires_token, company_is_group, visits_require_token, *source = rows[0]
+    id_, code, public_traits, requires_token, company_is_group, visits, identified_visits, *source = rows[0]
     destination = read_source(id_, *source)
-    return SiteAccess(
-        id_, code, frozenset(public_traits), requires_token, company_is_group, destination, visits_require_token
-    )
+    traits = frozenset(public_traits)
+    return SiteAccess(id_, code, traits, requires_token, company_is_group, destination, visits, identified_visits)
 
 
 @ttl_cache(maxsize=CACHE_ENTRIES, ttl=CACHE_SECONDS)

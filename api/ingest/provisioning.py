@@ -44,6 +44,7 @@ WITHOUT_MEANING: Final = {
     "public_traits",
     "requires_token",
     "visits_require_token",
+    "identified_visits_require_token",
 }
 
 

@@ -54,6 +54,12 @@ class Site(models.Model):
         db_default=False,
         help_text="Otherwise web pages read the visits of a visitor code, with custom data and conversions.",
     )
+    identified_visits_require_token = models.BooleanField(
+        "require a token to read visits by a unique identifier",
+        default=True,
+        db_default=True,
+        help_text="Otherwise whoever knows a user id or an e-mail address that SDKs send reads that user's visits.",
+    )
     goal_name_template = models.CharField(
         max_length=90, default="SegmentIO {type} – {name}", validators=[validate_template]
     )

@@ -141,6 +141,11 @@ async def get_visitor(request: Request) -> Response:
     site = await READERS_OF_VISITS.find((parameters.get("siteCode", ""), request.headers.get("authorization")))
     query = read_query(parameters)
     mapping = ids.read_id(parameters.get("mappingValue"))[0]
+    if mapping is not None and site.identified_visits_require_token and "authorization" not in request.headers:
+        raise unauthorized(
+            "This site requires an access token to read visits by a mappingValue. Get one at /oauth/token, or let the "
+            "site's settings allow it without."
+        )
     code = mapping or ids.read_id(parameters.get("visitorCode"))[0]
     if code is None:
         raise Refusal(

@@ -65,7 +65,7 @@ def test_visitor__with_visits__has_its_values_at_the_end_of_the_latest(world: Wo
 
 def test_visitor__of_a_user__has_the_values_of_the_person(world: World) -> None:
     define(world, 1, "trait", "plan")
-    world.change_site(public_traits=["plan"])
+    world.change_site(public_traits=["plan"], identified_visits_require_token=False)
     world.identify(userId="ann", traits={"plan": "pro", "kameleoonVisitorCode": "v1"})
 
     assert values_of(read_visitor(world, "visitorCode=v1")["currentVisit"]) == {1: ["pro"]}

@@ -13,6 +13,11 @@ from tests.support.sdk import FLAGS, conversion, custom_data, get_visitor, line,
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
 
 
+def fetch_token(world: World) -> str:
+    form = {"client_id": CLIENT_ID, "client_secret": SECRET, "grant_type": "client_credentials"}
+    return str(world.client.post("/oauth/token", data=form).json()["access_token"])
+
+
 def test_visitor__that_sent_lines__is_read_back(world: World) -> None:
     goal = Goal.objects.create(site=world.site, name="Order")
     send_lines(
@@ -77,6 +82,7 @@ def test_visitor__unknown__is_an_empty_object(world: World) -> None:
 
 
 def test_mapping_value__of_two_devices__reads_the_visits_of_the_first(world: World) -> None:
+    world.change_site(identified_visits_require_token=False)
     goal = Goal.objects.create(site=world.site, name="Order")
     send_lines(world, custom_data(3, "known+1", visitor="v1", mappingIdentifier=True))
     send_lines(world, custom_data(3, "known+1", visitor="v2", mappingIdentifier=True))
@@ -97,6 +103,7 @@ def test_mapping_value__of_two_devices__reads_the_visits_of_the_first(world: Wor
 
 
 def test_mapping_value__without_a_mapping__is_its_own_visitor_code(world: World) -> None:
+    world.change_site(identified_visits_require_token=False)
     send_lines(world, line("page", None, mappingValue="alone", href="/"))
 
     assert read_visitor(world, "mappingValue=alone")["currentVisit"]["visitorCode"] == "alone"
@@ -125,10 +132,20 @@ def test_visits__of_a_site_that_requires_a_token__need_one(world: World) -> None
     anonymous = get_visitor(world, "visitorCode=v1")
     assert (anonymous.status_code, anonymous.json()) == (401, {})
     assert get_visitor(world, "visitorCode=v1", authorization="Bearer nonsense").status_code == 401
-    token = world.client.post(
-        "/oauth/token", data={"client_id": CLIENT_ID, "client_secret": SECRET, "grant_type": "client_credentials"}
-    ).json()["access_token"]
-    assert get_visitor(world, "visitorCode=v1", authorization=f"Bearer {token}").status_code == 200
+    assert get_visitor(world, "visitorCode=v1", authorization=f"Bearer {fetch_token(world)}").status_code == 200
+
+
+def test_visits__by_a_unique_identifier__need_a_token_unless_the_site_allows_them(world: World) -> None:
+    """A unique identifier is often an e-mail address, which others know, too."""
+    asked = "mappingValue=ada@example.com"
+    refused = get_visitor(world, asked)
+    assert (refused.status_code, refused.json()) == (401, {})
+    assert "mappingValue" in refused.headers["goalpost-error"]
+    assert get_visitor(world, asked, authorization=f"Bearer {fetch_token(world)}").status_code == 200
+
+    world.change_site(identified_visits_require_token=False)
+
+    assert get_visitor(world, asked).status_code == 200
 
 
 def test_request__with_a_bad_token_or_site_or_without_a_visitor__is_refused(world: World) -> None:

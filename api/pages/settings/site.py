@@ -30,7 +30,7 @@ PARTS: Final = (
     ("New-goal limit", ("goals_per_10_seconds", "goals_per_hour", "max_waiting_names")),
     ("Event retention", ("keeps_done_days",)),
     ("People", ("user_id_is_visitor_code", "company_is_group")),
-    ("Remote data", ("public_traits", "requires_token", "visits_require_token")),
+    ("Remote data", ("public_traits", "requires_token", "visits_require_token", "identified_visits_require_token")),
     ("Special event names", LISTS[1:]),
 )
 

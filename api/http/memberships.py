@@ -9,6 +9,7 @@ from api.models.audit import write_audit
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
 
+LONGEST_USERNAME: Final = 150  # Django's
 LAST_OWNER: Final = "This is the last owner. Make another member an owner first."
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from django.conf import settings
+from django.http import HttpRequest
 
 from api.runtime.sdk_hosts import without_port
 
@@ -13,6 +14,11 @@ HOST_HEADERS: Final = "Host, X-Forwarded-Host, X-Forwarded-Proto"  # the headers
 def link_to(path: str) -> str:
     """Return the full address of a page, or the path alone if no public address is set."""
     return f"{settings.PUBLIC_URL}{path}"
+
+
+def root_for(request: HttpRequest) -> str:
+    """Return the public address, or if none is set the address that this request used."""
+    return settings.PUBLIC_URL or f"{request.scheme}://{request.get_host()}"
 
 
 def forwarded_host(header: str) -> str:

@@ -16,10 +16,11 @@ from django.utils import timezone
 
 from api.http.credentials import MANAGEMENT_TOKEN_PREFIX, generate_secret, hash_secret
 from api.models import ManagementToken, Membership, Role, Site, TokenScope
+from api.models.audit import write_audits
 from api.models.keys import ROLE_OF_SCOPE
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import User
+    from django.contrib.auth.models import AnonymousUser, User
 
 TokenSite = ManagementToken.sites.through  # the rows of a token's sites
 
@@ -32,15 +33,17 @@ def make_token(
     role: str = "",
     made_by: "User",
     expires_at: datetime | None,
+    secret: str = "",
 ) -> tuple[ManagementToken, str]:
     """Make a management token and return it with its value, which is shown once (promise I-29).
 
-    With a role instead of scopes it is like a token from before scopes. Raises ValidationError.
+    The value ends in the secret, a new one if none is given. With a role instead of scopes it is like a token from
+    before scopes. Raises ValidationError.
     """
     if not set(scopes) <= set(TokenScope.values) or bool(scopes) == bool(role):
         raise ValidationError({"scopes": f"Say what it may do: {', '.join(TokenScope.values)}."})
     granted = [scope for scope in TokenScope if scope in scopes]
-    value = MANAGEMENT_TOKEN_PREFIX + generate_secret()
+    value = MANAGEMENT_TOKEN_PREFIX + (secret or generate_secret())
     token = ManagementToken(
         token_hash=hash_secret(value),
         description=description,
@@ -102,7 +105,17 @@ def describe(token: ManagementToken) -> dict[str, object]:
     }
 
 
-def take_over(token: ManagementToken, user: "User") -> None:
-    """Give a token to another user, who must own all of its sites. Its value and its role stay."""
+def revoke(token: ManagementToken, *, by: "User | AnonymousUser | str") -> None:
+    """Revoke a token for good and audit it in each of its sites. Call it inside a transaction."""
+    token.revoked_at = timezone.now()
+    token.save(update_fields=["revoked_at"])
+    write_audits(by, token.sites.all(), f"Revoked the management token {token.pk}", describe(token), None)
+
+
+def take_over(token: ManagementToken, user: "User", *, by: "User | AnonymousUser | str") -> None:
+    """Give a token to another user, who must own all of its sites, and audit it. Its value and its role stay."""
+    before = {"belongs to": token.user.get_username() if token.user else None}
     token.user = user
     token.save(update_fields=["user"])
+    what = f"Took over the management token {token.pk}"
+    write_audits(by, token.sites.all(), what, before, {"belongs to": user.get_username()})

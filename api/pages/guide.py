@@ -15,6 +15,7 @@ from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
 from django.utils import timezone
 
 from api.events.types import TYPES
+from api.http.public_address import root_for
 from api.ingest.source_counts import SourceCounts, load_source_counts
 from api.insight.refused_requests import find_refused_requests
 from api.models import Site, Source
@@ -97,7 +98,7 @@ def addresses(request: HttpRequest) -> Addresses:
 
     Behind docker/Caddyfile people use `api.`, senders `integrations.` and readers `data.` of one domain.
     """
-    here = settings.PUBLIC_URL or f"{request.scheme}://{request.get_host()}"
+    here = root_for(request)
     scheme, _, host = here.partition("://")
     subdomain, _, domain = host.partition(".")
     if subdomain != "api" or not domain:

@@ -159,7 +159,8 @@ def test_token__of_somebody_who_left__is_refused_until_taken_over(
     token = ManagementToken.objects.get()
     assert token.made_by == "ada"
 
-    take_over(token, owner_of(world.site, name="olga"))
+    olga = owner_of(world.site, name="olga")
+    take_over(token, olga, by=olga)
 
     assert who.names() == ["Bought"]
 

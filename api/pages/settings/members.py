@@ -12,7 +12,8 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 import names
-from api.http import memberships
+from api.http import invitations, memberships
+from api.http.memberships import LONGEST_USERNAME
 from api.http.tokens import ended, tokens_that_end
 from api.http.wording import count_of
 from api.insight.key_usage import describe_changes, describe_use
@@ -21,9 +22,7 @@ from api.models.audit import write_audit
 from api.pages.access import show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.query_form import read_id
-from api.pages.settings.invitations import DAYS, invitation
 
-LONGEST_USERNAME: Final = 150  # Django's
 MOST_TOKENS: Final = 20  # of a member, on the page that asks before the removal
 NOT_A_MEMBER: Final = "This user is not a member any more."
 
@@ -77,8 +76,7 @@ def show_invitation(request: HttpRequest, site: Site, username: str, role: str) 
     if problem:
         messages.error(request, problem)
         return redirect("pages:settings-members", site.sitecode)
-    link = invitation(request, site, username, role)
-    write_audit(request.user, site, f"Invited {username}", None, {"role": role})
+    link = invitations.invite(request, site, username, Role(role), inviter=request.user, by=request.user)
     return show(
         request,
         "pages/settings/invitation.html",
@@ -87,7 +85,7 @@ def show_invitation(request: HttpRequest, site: Site, username: str, role: str) 
         username=username,
         role=Role(role).label,
         link=link,
-        days=DAYS,
+        days=invitations.DAYS,
     )
 
 

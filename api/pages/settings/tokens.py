@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from api.http.tokens import describe, make_token, take_over, with_open_sites
+from api.http.tokens import describe, make_token, revoke, take_over, with_open_sites
 from api.insight.key_usage import describe_changes, describe_use
 from api.models import ManagementToken, Role, Site, TokenScope
 from api.models.audit import write_audits
@@ -59,19 +59,10 @@ def change_tokens(request: HttpRequest, site: Site) -> HttpResponseBase:
             if request.POST.get("do") == "revoke" and token.revoked_at is None:
                 if not is_confirmed(request):
                     return ask_revoke(request, site, token)
-                token.revoked_at = timezone.now()
-                token.save(update_fields=["revoked_at"])
-                write_audits(
-                    request.user, token.sites.all(), f"Revoked the management token {token.pk}", describe(token), None
-                )
+                revoke(token, by=request.user)
                 messages.success(request, f"Token “{token}” revoked.")
             elif request.POST.get("do") == "take" and token.revoked_at is None and token.user != request.user:
-                before = {"belongs to": token.user.get_username() if token.user else None}
-                take_over(token, cast("User", request.user))
-                after = {"belongs to": request.user.get_username()}
-                write_audits(
-                    request.user, token.sites.all(), f"Took over the management token {token.pk}", before, after
-                )
+                take_over(token, cast("User", request.user), by=request.user)
                 messages.success(request, f"“{token}” belongs to you now. It works while you are an owner.")
     return redirect("pages:settings-tokens", site.sitecode)
 

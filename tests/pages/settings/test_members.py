@@ -71,7 +71,7 @@ def test_invitation__that_is_over_or_of_somebody_else__opens_nothing(
     if why == "altered":
         link = link[:-3] + "x/"
     elif why == "too old":
-        monkeypatch.setattr("api.pages.settings.invitations.DAYS", -1)
+        monkeypatch.setattr("api.http.invitations.DAYS", -1)
     elif why == "removed":
         assert ada.post(link).status_code == 302
         change(owner, "members/change/", do="remove", member=site.memberships.get(user__username="ada").pk)

@@ -336,6 +336,8 @@ SPECTACULAR_SETTINGS = {
         "TraceStatusEnum": ["pending", "deferred", "done", "rejected", "failed"],  # of a message
         "TypeEnum": "api.rest.goal_shapes.TYPES",
         "CustomDataTypeEnum": ["UNIQUE", "LIST", "COUNT_LIST"],
+        "ScopesEnum": ["send", "read", "manage"],  # of a credential
+        "TokenScopesEnum": ["ingest", "read", "read:personal", "write", "admin"],
     },
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "SERVE_INCLUDE_SCHEMA": False,

@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.db import transaction
-from django.db.models import BooleanField, QuerySet
+from django.db.models import BooleanField, Func, IntegerField, QuerySet
 from django.db.models.expressions import RawSQL
+from django.db.models.functions import Left
 
 from cohorts.models import OwnKey
 from cohorts.remote_data import MOST_KEY
@@ -14,6 +15,8 @@ from site_rows import lock_first
 
 MOST_FIELD: Final = 1_024  # characters
 PURGED: Final = 1_000  # rows in a transaction
+SHOWN: Final = 2_000  # characters of an object in a list
+BYTES: Final = Func("document", function="octet_length", output_field=IntegerField())
 
 # The objects of one site under these keys, each in place of the one before, and the keys without an object.
 WRITE: Final = """
@@ -56,6 +59,20 @@ def find_fault(key: str, document: Mapping[str, Any]) -> str:
         return f"The key {key!r} holds the character NUL."
     longest = max(map(len, document), default=0)
     return f"A field under the key {key!r} is longer than {MOST_FIELD:,} characters." if longest > MOST_FIELD else ""
+
+
+def list_keys(site_id: int, *, start: str = "", limit: int, now: datetime) -> list[OwnKey]:
+    """Return live keys of a site by key from `start` on. One query.
+
+    Each has the `bytes` of its object, and the `beginning` of it in place of the whole.
+    """
+    live = OwnKey.objects.filter(site_id=site_id, key__gte=start, expires_at__gt=now).defer("document")
+    return list(live.annotate(bytes=BYTES, beginning=Left("document", SHOWN)).order_by("key")[:limit])
+
+
+def find_key(site_id: int, key: str, *, now: datetime) -> OwnKey | None:
+    """Return a live key of a site with its object and its `bytes`. One query."""
+    return OwnKey.objects.filter(site_id=site_id, key=key, expires_at__gt=now).annotate(bytes=BYTES).first()
 
 
 def named_after(site_id: int, ids: Collection[str]) -> QuerySet[OwnKey]:

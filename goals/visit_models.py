@@ -85,6 +85,10 @@ class Exposure(SiteRow):
                 name="goals_exposure_variation",
             ),
         ]
+        indexes = [
+            # Pages of the exposures of an experiment, newest first.
+            models.Index(fields=["site", "experiment_id", "first_at", "id"], name="goals_exposure_experiment"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.visitor_code} saw {self.variation_id} of {self.experiment_id}"

@@ -29,6 +29,7 @@ from api.models.audit import write_audit
 from api.models.keys import SCOPES_OF_ROLE
 
 if TYPE_CHECKING:  # it reads the settings, which name this module
+    from django.contrib.auth.models import User
     from rest_framework.views import APIView
 
 Row = TypeVar("Row", bound=Model)
@@ -147,6 +148,19 @@ def scope_needed(view: "APIView", method: str) -> TokenScope:
 def caller_of(request: Request) -> Caller:
     """Return the caller of an authenticated request."""
     return cast("Caller", request.auth)
+
+
+def require_user(request: Request) -> "User":
+    """Return the user of the caller's token. Raises Refusal (403) for a credential, which has none."""
+    token = caller_of(request).token
+    if token is None or token.user is None:
+        raise Refusal(
+            HTTPStatus.FORBIDDEN,
+            "forbidden",
+            "This is done in the name of a user, and a credential has none. Send a management token instead. "
+            "Nothing was changed.",
+        )
+    return token.user
 
 
 def audit_reading(request: Request, site_ids: Collection[int]) -> None:

@@ -1,11 +1,9 @@
 """`/api/goals/{id}/conversions` and `/api/visitors/{code}/conversions`, in pages that new events do not shift."""
 # ruff: noqa: N815 - the names are the wire's
 
-import base64
-import binascii
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, cast
 
 import msgspec
@@ -18,6 +16,7 @@ from rest_framework.views import APIView
 from api.http.chunks import iter_chunks
 from api.models import TokenScope
 from api.rest.access import audit_reading, visible_sites
+from api.rest.cursors import TimeCursorField, write_cursor
 from api.rest.goals import find_goal
 from api.rest.reading import Query
 from api.rest.schema import answers
@@ -32,9 +31,6 @@ from goals.queries import (
 
 PAGE_LIMIT: Final = 200
 PAGE_BYTES: Final = 4_194_304  # of properties: 200 events of 1 MB would be an answer of 400 MB
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-RESOLUTION: Final = timedelta(microseconds=1)
-LARGEST_ID: Final = 2**63 - 1
 
 
 @extend_schema_serializer(component_name="Conversion")
@@ -80,13 +76,10 @@ class ConversionQuery(Query):
         max_value=PAGE_LIMIT,
         help_text="The most conversions of a page. It has fewer if their properties exceed 4 MiB; `next` continues.",
     )
-    cursor = serializers.CharField(required=False, help_text="`next` of the page before, unchanged.")
+    cursor = TimeCursorField()
 
-    def validate_cursor(self, cursor: str) -> ConversionPosition:
-        try:
-            return read_cursor(cursor)
-        except ValueError as error:
-            raise serializers.ValidationError("This is no cursor. Send `next` of the page before.") from error
+    def validate_cursor(self, cursor: tuple[datetime, int]) -> ConversionPosition:
+        return ConversionPosition(*cursor)
 
 
 class VisitorConversionQuery(ConversionQuery):
@@ -143,7 +136,8 @@ def answer_page(request: Request, found: Sequence[Conversion], *, limit: int) ->
     """
     results, properties = with_properties(found[:limit])
     audit_reading(request, {conversion.site_id for conversion in results})
-    following = write_cursor(results[-1]) if results and len(found) > len(results) else None
+    last = results[-1] if results and len(found) > len(results) else None
+    following = None if last is None else write_cursor(last.occurred_at, last.pk)
     page = ConversionPage({"results": results, "next": following}, context={"properties": properties})
     return HttpResponse(msgspec.json.encode(page.data), content_type="application/json")
 
@@ -175,22 +169,3 @@ def group_by_site(site_of: Mapping[int, int]) -> dict[int, list[int]]:
     for id_, site_id in site_of.items():
         ids[site_id].append(id_)
     return ids
-
-
-def write_cursor(conversion: Conversion) -> str:
-    """Return the end of a page as URL-safe text, opaque to clients."""
-    micros = (conversion.occurred_at - EPOCH) // RESOLUTION
-    return base64.urlsafe_b64encode(msgspec.json.encode([micros, conversion.pk])).decode().rstrip("=")
-
-
-def read_cursor(cursor: str) -> ConversionPosition:
-    """Return the place that `write_cursor` wrote. Raises ValueError for anything else."""
-    try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars="-_", validate=True)
-        micros, id_ = msgspec.json.decode(text, type=tuple[int, int])
-        occurred_at = EPOCH + micros * RESOLUTION
-    except (binascii.Error, msgspec.DecodeError, OverflowError) as error:
-        raise ValueError(cursor) from error
-    if abs(id_) > LARGEST_ID:
-        raise ValueError(cursor)
-    return ConversionPosition(occurred_at, id_)

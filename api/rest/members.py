@@ -1,24 +1,29 @@
-"""`/api/sites/{sitecode}/members`: the members of a site and their roles. Invitations are links of the page."""
+"""`/api/sites/{sitecode}/members` and `invitations`: the members of a site, their roles, and links to join it."""
 # ruff: noqa: N815 - the names are the wire's
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
 from django.db import transaction
+from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
 
 import names
 from api.events.refusal import Refusal
-from api.http import memberships
+from api.http import invitations, memberships
+from api.http.memberships import LONGEST_USERNAME
 from api.models import Membership, Role, Site, TokenScope
-from api.rest.access import caller_of, open_site
+from api.rest import idempotency
+from api.rest.access import caller_of, open_site, require_user
 from api.rest.schema import answers
 
 
@@ -40,6 +45,23 @@ class RoleChange(serializers.Serializer[Any]):
     role = serializers.ChoiceField(choices=Role.values)
 
 
+class InvitationToCreate(serializers.Serializer[Any]):
+    """A person to invite, and their role in the site."""
+
+    username = serializers.CharField(max_length=LONGEST_USERNAME)
+    role = serializers.ChoiceField(choices=Role.values)
+
+
+@extend_schema_serializer(component_name="Invitation")
+class InvitationShape(InvitationToCreate):
+    """A link at which the user of this name may join a site. It is the same whether there is such a user."""
+
+    link = serializers.CharField(help_text="For this person, who opens it after signing in.")
+    expiresAt = serializers.DateTimeField(
+        help_text="It also ends when its sender is no owner any more, or when the person is removed."
+    )
+
+
 @extend_schema(tags=["sites"])
 class SiteMembers(ViewSet):
     """The members of a site. Each method parses and answers; api.http.memberships decides."""
@@ -48,7 +70,7 @@ class SiteMembers(ViewSet):
 
     @extend_schema(operation_id="listSiteMembers", responses=answers(200, SiteMemberShape(many=True), 404))
     def list(self, request: Request, sitecode: str) -> Response:
-        """List the members of a site by name. An owner invites others on the page."""
+        """List the members of a site by name."""
         site = open_site(request, sitecode=sitecode)
         rows = site.memberships.select_related("user").order_by(names.sort_key("user__username"))
         return Response([SiteMemberShape(member).data for member in rows])
@@ -70,6 +92,38 @@ class SiteMembers(ViewSet):
         with locked_member(request, sitecode, member_id) as member:
             memberships.remove_member(member, by=caller_of(request).name)
         return Response(status=HTTPStatus.NO_CONTENT)
+
+
+@extend_schema(tags=["sites"])
+class Invitations(APIView):
+    writes_need = TokenScope.ADMIN
+
+    @extend_schema(
+        operation_id="inviteSiteMember",
+        request=InvitationToCreate,
+        parameters=idempotency.PARAMETERS,
+        responses=answers(201, InvitationShape, 400, 403, 404, 409),
+    )
+    def post(self, request: Request, sitecode: str) -> Response:
+        """Make a link for a username, which you pass on. Its sender is your user, so only a management token may."""
+        site = open_site(request, sitecode=sitecode)
+        new = InvitationToCreate(data=request.data)
+        new.is_valid(raise_exception=True)
+        username, role = new.validated_data["username"], Role(new.validated_data["role"])
+        inviter = require_user(request)
+        if site.memberships.filter(user__username=username).exists():
+            raise serializers.ValidationError({"username": f"{username} is already a member."})
+
+        def create(_secret: str) -> Mapping[str, Any]:
+            by = caller_of(request).name
+            link = invitations.invite(request, site, username, role, inviter=inviter, by=by)
+            expires_at = timezone.now() + timedelta(days=invitations.DAYS)
+            shape: Mapping[str, Any] = InvitationShape(
+                {"username": username, "role": role, "link": link, "expiresAt": expires_at}
+            ).data
+            return shape
+
+        return idempotency.create_once(request, site, create)
 
 
 @contextmanager

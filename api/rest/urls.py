@@ -15,11 +15,13 @@ from api.rest.automation.segments import AutomationSegments
 from api.rest.automation.sites import AutomationSites
 from api.rest.conversions import GoalConversions, VisitorConversions
 from api.rest.credentials import Credentials
+from api.rest.exposures import Exposures
 from api.rest.flags import Flags
 from api.rest.goal_breakdowns import GoalBreakdown
 from api.rest.goals import Goals
-from api.rest.members import SiteMembers
+from api.rest.members import Invitations, SiteMembers
 from api.rest.messages import TraceOfMessage, TraceOfMessageId, WhyNot
+from api.rest.own_keys import OwnKeys
 from api.rest.people import Erasures, OnePerson, People, PersonExport
 from api.rest.personas import GroupMembers, Groups, GroupTraits, PersonaMembers, Personas
 from api.rest.rules import SiteRules, WhatIf
@@ -34,6 +36,7 @@ from api.rest.segments import (
 )
 from api.rest.sites import Sites
 from api.rest.sources import Sources, WriteKeys
+from api.rest.tokens import Tokens
 
 
 class Number:
@@ -105,9 +108,11 @@ PATHS: dict[str, Callable[..., HttpResponseBase]] = {
     "sites/<slug:sitecode>/erasures": Erasures.as_view({"get": "list", "post": "create"}),
     "sites/<slug:sitecode>/erasures/<number:erasure_id>": Erasures.as_view({"get": "retrieve"}),
     "sites/<slug:sitecode>/erasures/<number:erasure_id>/allow": Erasures.as_view({"post": "allow"}),
+    "sites/<slug:sitecode>/exposures": Exposures.as_view(),
     "sites/<slug:sitecode>/groups": Groups.as_view(),
     "sites/<slug:sitecode>/groups/<anything:group_id>/members": GroupMembers.as_view(),
     "sites/<slug:sitecode>/groups/<anything:group_id>/traits": GroupTraits.as_view(),
+    "sites/<slug:sitecode>/invitations": Invitations.as_view(),
     "sites/<slug:sitecode>/members": SiteMembers.as_view({"get": "list"}),
     "sites/<slug:sitecode>/members/<number:member_id>": SiteMembers.as_view(
         {"patch": "partial_update", "delete": "destroy"}
@@ -118,8 +123,13 @@ PATHS: dict[str, Callable[..., HttpResponseBase]] = {
     "sites/<slug:sitecode>/person/segments": PersonSegments.as_view(),
     "sites/<slug:sitecode>/personas": Personas.as_view(),
     "sites/<slug:sitecode>/personas/<anything:name>/members": PersonaMembers.as_view(),
+    "sites/<slug:sitecode>/remote-data": OwnKeys.as_view({"get": "list"}),
+    "sites/<slug:sitecode>/remote-data/<anything:own_key>": OwnKeys.as_view({"get": "retrieve", "delete": "destroy"}),
     "sites/<slug:sitecode>/rules": SiteRules.as_view(),
     "sites/<slug:sitecode>/rules/what-if": WhatIf.as_view(),
+    "sites/<slug:sitecode>/tokens": Tokens.as_view({"get": "list", "post": "create"}),
+    "sites/<slug:sitecode>/tokens/<number:token_id>": Tokens.as_view({"delete": "destroy"}),
+    "sites/<slug:sitecode>/tokens/<number:token_id>/take-over": Tokens.as_view({"post": "take_over"}),
     "visitors/<anything:code>/conversions": VisitorConversions.as_view(),
     "docs": SpectacularSwaggerSplitView.as_view(
         url="/api/schema", url_self="/api/docs", authentication_classes=(), throttle_classes=()

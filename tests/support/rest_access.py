@@ -3,18 +3,20 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 from django.contrib.auth.models import User
+from django.utils.timezone import now
 
 from api.http.tokens import make_token
 from api.ingest.provisioning import create_credential, create_source
 from api.models import Alert, Erasure, Membership, Site, TokenScope
 from api.rest.urls import AUTOMATION_PATHS, PATHS
-from cohorts.models import CustomData
+from cohorts.models import CustomData, OwnKey
 from goals.flags.models import FeatureFlag
 from tests.support.management_api import Caller, make_goal
 from tests.support.segments import make_segment
@@ -95,6 +97,8 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "PATCH sites/<slug:sitecode>/credentials/<number:credential_id>": Operation("admin", {"scopes": ["send"]}),
     "DELETE sites/<slug:sitecode>/credentials/<number:credential_id>": Operation("admin", status=204),
     "POST sites/<slug:sitecode>/credentials/<number:credential_id>/secret": Operation("admin", {}, 201),
+    "GET sites/<slug:sitecode>/exposures": Operation("read:personal", query="experimentId=5011"),
+    "POST sites/<slug:sitecode>/invitations": Operation("admin", {"username": "eve", "role": "viewer"}, 201),
     "GET sites/<slug:sitecode>/members": Operation("admin"),
     "PATCH sites/<slug:sitecode>/members/<number:member_id>": Operation("admin", {"role": "editor"}),
     "DELETE sites/<slug:sitecode>/members/<number:member_id>": Operation("admin", status=204),
@@ -111,6 +115,9 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "GET sites/<slug:sitecode>/person/export": Operation("read:personal", query="id=user-1"),
     "GET sites/<slug:sitecode>/personas": Operation("read"),
     "GET sites/<slug:sitecode>/personas/<anything:name>/members": Operation("read:personal"),
+    "GET sites/<slug:sitecode>/remote-data": Operation("read:personal"),
+    "GET sites/<slug:sitecode>/remote-data/<anything:own_key>": Operation("read:personal"),
+    "DELETE sites/<slug:sitecode>/remote-data/<anything:own_key>": Operation("write", status=204),
     "GET sites/<slug:sitecode>/rules": Operation("read"),
     "PUT sites/<slug:sitecode>/rules": Operation("admin", {"rules": []}),
     "POST sites/<slug:sitecode>/rules/what-if": Operation("read:personal", {"rules": []}),
@@ -124,6 +131,10 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "GET segments/<number:segment_id>/history": Operation("read"),
     "GET segments/<number:segment_id>/members": Operation("read:personal"),
     "GET sites/<slug:sitecode>/person/segments": Operation("read:personal", query="id=user-1"),
+    "GET sites/<slug:sitecode>/tokens": Operation("admin"),
+    "POST sites/<slug:sitecode>/tokens": Operation("admin", {"description": "CI", "scopes": ["admin"]}, 201),
+    "DELETE sites/<slug:sitecode>/tokens/<number:token_id>": Operation("admin", status=204),
+    "POST sites/<slug:sitecode>/tokens/<number:token_id>/take-over": Operation("admin"),
     "GET flags": Operation("read", elsewhere=NOTHING),
     "POST flags": Operation("write", {"featureFlags": [], "sitecode": SITECODE}),
     "GET flags/<number:flag_id>": Operation("read"),
@@ -155,6 +166,14 @@ def make_places(world: World) -> dict[str, str]:
     teammate = User.objects.create_user("teammate")
     member = Membership.objects.create(user=teammate, site=world.site, role="viewer")
     source = create_source(world.site, name="Web", kind="server", write_key="a_write_key")
+    OwnKey.objects.create(
+        site=world.site,
+        key="prefs/1",
+        document='{"theme": "dark"}',
+        expires_at=now() + timedelta(hours=1),
+        updated_at=now(),
+    )
+    token, _ = make_token([world.site], description="T", scopes=["admin"], made_by=teammate, expires_at=None)
     sender = create_credential([world.site], name="Sender").credential  # one with more scopes needs a token with more
     return {
         "goal_id": str(make_goal(world, "Bought").pk),
@@ -171,6 +190,8 @@ def make_places(world: World) -> dict[str, str]:
         "erasure_id": str(erasure.pk),
         "flag_id": str(FeatureFlag.objects.create(site=world.site, key="new_checkout", document=FLAG).pk),
         "segment_id": str(make_segment(world.site, [{"on": "group"}]).pk),
+        "own_key": "prefs%2F1",
+        "token_id": str(token.pk),
         "group_id": "acme%2F1",
         "name": "big%2Fspenders",
     }

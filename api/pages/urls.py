@@ -12,7 +12,18 @@ from api.pages.access import current_site, show
 from api.pages.events import delivery, event_list, reconciliation, tester, why_not
 from api.pages.goals import breakdown, changes, cleanup, detail, edit, export, goal_list, grouping, merge, tags
 from api.pages.people import people_list, personas
-from api.pages.settings import alerts, audit_log, credentials, custom_data, flags, members, rules, sources, tokens
+from api.pages.settings import (
+    alerts,
+    audit_log,
+    credentials,
+    custom_data,
+    flags,
+    members,
+    own_keys,
+    rules,
+    sources,
+    tokens,
+)
 from api.pages.settings import site as settings
 
 app_name = "pages"
@@ -89,6 +100,8 @@ urlpatterns = [
     path("<slug:sitecode>/settings/flags/change/", flags.change_flags, name="settings-flags-change"),
     path("<slug:sitecode>/settings/flags/environments/", flags.change_environments, name="settings-environments"),
     path("<slug:sitecode>/settings/flags/<int:flag_id>/", flags.show_flag, name="settings-flag"),
+    path("<slug:sitecode>/settings/remote-data/", own_keys.list_own_keys, name="settings-remote-data"),
+    path("<slug:sitecode>/settings/remote-data/remove/", own_keys.remove_own_key, name="settings-remote-data-remove"),
     path("<slug:sitecode>/settings/alerts/", alerts.list_alerts, name="settings-alerts"),
     path("<slug:sitecode>/settings/alerts/change/", alerts.change_alerts, name="settings-alerts-change"),
     path("<slug:sitecode>/settings/alerts/new/", alerts.edit_alert, name="settings-alert-new"),

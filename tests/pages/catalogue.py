@@ -219,6 +219,8 @@ PAGES: Final[dict[str, Page]] = {
         asks=["delete"],
     ),
     "settings-flag": Page(),
+    "settings-remote-data": Page(queries=[{"start": "a"}]),
+    "settings-remote-data-remove": Page(None, EDITOR, form={"key": "greeting"}, asks=[""]),
     "settings-alerts": Page(OWNER, is_logged=False),
     "settings-alerts-change": Page(
         None,

@@ -1,12 +1,14 @@
 """Fixtures for pages: the browsers of all kinds of users, and a site with one of everything."""
 
+from datetime import timedelta
 from functools import partial
 
 import pytest
+from django.utils import timezone
 
 from api.ingest import provisioning
 from api.models import Alert, Erasure, GoalsChange, Message, Rule, Source
-from cohorts.models import CustomData
+from cohorts.models import CustomData, OwnKey
 from goals.flags.models import Environment, FeatureFlag
 from goals.models import Goal, GoalBinding, Tag
 from tests.pages.catalogue import Place
@@ -40,6 +42,8 @@ def place(world: World) -> Place:
     rule = Rule.objects.create(site=world.site, action=Rule.Action.NO_GOAL, name_test="equals", name_value="Never")
     now = source.created_at
     erasure = Erasure.objects.create(site=world.site, created_at=now, finished_at=now, hashes=[], sought=[])
+    later = timezone.now() + timedelta(hours=1)
+    OwnKey.objects.create(site=world.site, key="greeting", document="{}", expires_at=later, updated_at=now)
     numbers = {
         "goal_id": goal.pk,
         "other_goal_id": other.pk,

@@ -154,3 +154,12 @@ def test_up__port_of_sdks_that_is_taken__says_what_to_do(tmp_path: Path, monkeyp
 )
 def test_domain__of_a_host__is_without_the_first_label_of_sdks(host: str, domain: str) -> None:
     assert domain_of(host) == domain
+
+
+def test_public_address__unless_one_is_set__is_that_of_people_under_tls() -> None:
+    assert up.tls_environment({"GOALPOST_PUBLIC_URL": ""}) == {
+        "GOALPOST_SDK_DOMAINS": DOMAIN,
+        "GOALPOST_PUBLIC_URL": f"https://api.{DOMAIN}",
+    }
+    given = {"GOALPOST_PUBLIC_URL": "https://goals.example.com"}
+    assert up.tls_environment(given)["GOALPOST_PUBLIC_URL"] == "https://goals.example.com"

@@ -127,7 +127,7 @@ def run(data_dir: Path, *, has_tls: bool = False) -> None:
         stack.enter_context(published(address_file, running.environment))
         environment = {**os.environ, **given, **running.environment, "GOALPOST_DATA_DIR": str(data_dir)}
         if has_tls:
-            environment["GOALPOST_SDK_DOMAINS"] = ",".join(tls_domains())
+            environment |= tls_environment(environment)
         if "DATABASE_URL" in given:
             await_database(given["DATABASE_URL"])
         prepare(environment, lock)
@@ -146,6 +146,15 @@ def prepare_tls(data_dir: Path) -> "Certificates":
 
 def tls_domains() -> list[str]:
     return settings.SDK_DOMAINS or [TLS_DOMAIN]
+
+
+def tls_environment(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings of a server behind TLS. Without a public address, links and the guide name that of people."""
+    domains = tls_domains()
+    return {
+        "GOALPOST_SDK_DOMAINS": ",".join(domains),
+        "GOALPOST_PUBLIC_URL": given.get("GOALPOST_PUBLIC_URL") or f"https://api.{domains[0]}",
+    }
 
 
 def tls_host() -> str:

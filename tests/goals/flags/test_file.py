@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -233,7 +234,7 @@ def test_values__that_only_some_sdks_take__become_those_that_all_take() -> None:
     del file["segments"][0]["conditionsData"]["firstLevel"][0]["conditions"][0]["isInclude"]
     del file["featureFlags"][1]["variations"][0]["variables"]
     file["featureFlags"][0] |= {"dateModified": None, "mutuallyExclusiveGroup": None}
-    file["featureFlags"][0]["rules"][0] |= {"respoolTime": None, "id": "1011"}
+    file["featureFlags"][0]["rules"][0] |= {"respoolTime": None, "id": "1011", "segmentId": "7"}
     file["featureFlags"][1]["rules"] = None
 
     read = read_file(json.dumps(file))
@@ -288,3 +289,16 @@ def test_file__with_anything_anywhere__is_read_or_has_problems(path: tuple[str |
     read = read_file(json.dumps(change(*path, to=value)))
 
     assert len(read.problems) + len(read.flags) > 0
+    if not read.problems:  # Python refuses a file with null, and JavaScript one without these lists
+        assert None not in list(values_of([read.segments, read.flags]))
+        assert all(isinstance(flag["rules"], list) for flag in read.flags)
+        assert all(isinstance(rule["variationByExposition"], list) for flag in read.flags for rule in flag["rules"])
+
+
+def values_of(part: Any) -> Iterator[Any]:
+    """Yield each value in a part of a file, but for what an application itself puts into variables."""
+    for name, value in part.items() if isinstance(part, dict) else enumerate(part):
+        if isinstance(value, dict | list | tuple) and name != "variables":
+            yield from values_of(value)
+        else:
+            yield value

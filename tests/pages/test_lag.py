@@ -67,6 +67,7 @@ def test_lag__of_what_was_retried__is_left_out(world: World) -> None:
     assert lag(world, minutes=5).messages == 1
 
 
+@pytest.mark.promise("N-03")
 def test_lag__of_home_delivery_and_an_alert__is_the_same(world: World, enter: Enter) -> None:
     alert = Alert.objects.create(site=world.site, name="Slow", condition="lag", threshold=1)
     world.send(*(world.event() for _ in range(20)))

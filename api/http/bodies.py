@@ -9,6 +9,7 @@ import msgspec
 
 from api.events.encodings import NONE, WINDOW_BITS, Inflater, strip_byte_order_mark
 from api.events.refusal import Refusal
+from api.http.database import once
 from api.http.threads import LIGHT_BYTES, compute_for
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]  # of ASGI
@@ -19,6 +20,7 @@ INLINE_COMPRESSED: Final = 1_024  # bytes that the event loop inflates itself: t
 MOST_INFLATION: Final = 1_032  # times that deflate makes a body larger
 START_BYTES: Final = 4_096  # of a body that is too large
 BODY_SECONDS: Final = 60.0  # of a body that comes in pieces
+TURN_SECONDS: Final = 1.0
 DRAIN_BYTES: Final = 32 * 1024 * 1024
 DRAIN_SECONDS: Final = 5.0
 
@@ -82,6 +84,50 @@ STRANGERS: Final = BodyMemory(64 * 1024 * 1024)
 KNOWN_SENDERS: Final = BodyMemory(128 * 1024 * 1024)  # parsed, batches take five times as much
 
 
+class SlowBodies:
+    """The requests whose bodies are being received. One that takes too long is cancelled, up to a second late.
+
+    One timer looks after all of them. asyncio.timeout for each took a tenth of the time of an event.
+    """
+
+    def __init__(self) -> None:
+        self._begun: dict[asyncio.Task[Any], int] = {}  # by the turn of the timer, the oldest first
+        self._turn = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> "asyncio.Task[Any]":
+        """Note that the current request waits for its body, and return its task."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - called on the event loop
+        self._begun[task] = self._turn
+        if self._timer is None:
+            self._timer = task.get_loop().call_later(TURN_SECONDS, self._take_turn)
+        return task
+
+    def is_waiting(self, task: "asyncio.Task[Any]") -> bool:
+        """Return True until the request has taken too long."""
+        return task in self._begun
+
+    def end(self, task: "asyncio.Task[Any]") -> None:
+        self._begun.pop(task, None)
+
+    def _take_turn(self) -> None:
+        self._turn += 1
+        for task, turn in list(self._begun.items()):
+            if (self._turn - turn - 1) * TURN_SECONDS < BODY_SECONDS:
+                break
+            del self._begun[task]
+            task.cancel()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(TURN_SECONDS, self._take_turn) if self._begun else None
+
+
+@once
+def slow_bodies() -> SlowBodies:
+    """Return the bodies that this process is receiving. Only the event loop uses them."""
+    return SlowBodies()
+
+
 class RawBody(msgspec.Struct, frozen=True):
     """A body as received, and the fault of one that is not complete."""
 
@@ -110,27 +156,31 @@ class BodyReader:
         """
         self._memory, self._sender = memory, sender
         received = bytearray()  # no list of pieces: each of a byte would take fifty
+        task = slow_bodies().begin()
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            message = await self._receive()
+            content = message.get("body", b"")
+            is_last = message["type"] == "http.request" and not message.get("more_body", False)
+            # Some servers send an empty piece after the last one, which need not be waited for.
+            if is_last or length == str(len(content)):
+                self._has_ended = True
+                if len(content) > LIGHT_BYTES:
+                    self.hold(len(content))
+                return RawBody(content, is_too_large=len(content) > most)
+            while message["type"] == "http.request":
+                piece = message.get("body", b"")
+                self.hold(len(received) + len(piece))
+                received += piece
+                self._has_ended = not message.get("more_body", False)
+                if self._has_ended or len(received) > most:
+                    return RawBody(bytes(received), is_too_large=len(received) > most)
                 message = await self._receive()
-                content = message.get("body", b"")
-                is_last = message["type"] == "http.request" and not message.get("more_body", False)
-                # Some servers send an empty piece after the last one, which need not be waited for.
-                if is_last or length == str(len(content)):
-                    self._has_ended = True
-                    if len(content) > LIGHT_BYTES:
-                        self.hold(len(content))
-                    return RawBody(content, is_too_large=len(content) > most)
-                while message["type"] == "http.request":
-                    piece = message.get("body", b"")
-                    self.hold(len(received) + len(piece))
-                    received += piece
-                    self._has_ended = not message.get("more_body", False)
-                    if self._has_ended or len(received) > most:
-                        return RawBody(bytes(received), is_too_large=len(received) > most)
-                    message = await self._receive()
-        except TimeoutError as error:
+        except asyncio.CancelledError as error:
+            if slow_bodies().is_waiting(task) or task.uncancel():
+                raise
             raise too_slow() from error
+        finally:
+            slow_bodies().end(task)
         self._has_ended = True
         return RawBody(bytes(received), is_complete=False)
 

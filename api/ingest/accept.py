@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -47,8 +46,7 @@ class KeptRefusalError(Exception):
     content_encoding: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StoreResult:
+class StoreResult(msgspec.Struct, frozen=True):
     """The outcome of the events of a request."""
 
     accepted: int
@@ -135,8 +133,10 @@ async def store_rows(rows: Sequence[Row], refusals: Mapping[int, Refusal], *, co
     if any(event.reason for _, _, event in rows):  # the ids of erased people are compared in the database
         rows = await look_up(strip_erased_or_undo, rows)
     kept = make_rows(rows)
-    with counts_undone(rows, kept):
+    try:
         stored = await inbox.store(list(kept.values())) if kept else []
+    except (inbox.RowRefusedError, DatabaseDownError) as error:
+        raise undo_counts_after(error, rows, kept) from error
     if light:
         return finish(rows, kept, stored, refusals, count=count)
     return await compute_to_the_end(rows[0][0], finish, rows, kept, stored, refusals, count=count)
@@ -146,24 +146,22 @@ def store_now(rows: Sequence[Row], refusals: Mapping[int, Refusal]) -> StoreResu
     """Store the events of a page as `store_rows` does, outside the event loop and in a commit of their own."""
     rows = strip_erased_or_undo(apply_ingest_rules(rows))
     kept = make_rows(rows)
-    with counts_undone(rows, kept):
+    try:
         stored = inbox.store_alone(list(kept.values())) if kept else []
+    except (inbox.RowRefusedError, DatabaseDownError) as error:
+        raise undo_counts_after(error, rows, kept) from error
     return finish(rows, kept, stored, refusals, count=len(rows))
 
 
-@contextmanager
-def counts_undone(rows: Sequence[Row], kept: Mapping[int, NewMessage]) -> Iterator[None]:
-    """Keep the budgets right if rows cannot be stored during the block. Raises DatabaseDownError and Refusal (400)."""
-    try:
-        yield
-    except inbox.RowRefusedError as error:
+def undo_counts_after(error: Exception, rows: Sequence[Row], kept: Mapping[int, NewMessage]) -> Exception:
+    """Return the exception for the request whose rows were not stored, and keep the budgets right."""
+    if isinstance(error, inbox.RowRefusedError):
         count_events(rows)
-        raise Refusal(
+        return Refusal(
             HTTPStatus.BAD_REQUEST, "invalid_event", "An event holds a value that cannot be stored; the rest is kept."
-        ) from error
-    except DatabaseDownError:
-        undo_counts(kept.values())
-        raise
+        )
+    undo_counts(kept.values())
+    return DatabaseDownError()
 
 
 def finish(

@@ -9,11 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
-from threading import Lock
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from cachetools import LRUCache, cached
+from cachetools import LRUCache
 from psycopg.errors import QueryCanceled
 
 from api.events.refusal import Refusal
@@ -23,7 +22,7 @@ from api.http.bodies import BodyTooLargeError, UndecodableBodyError
 from api.http.credentials import SiteAccess, check_authorization, find_site, require_scope, unauthorized
 from api.http.database import DatabaseDownError, fetch_all, once
 from api.http.endpoint import Endpoint, Request, Response
-from api.http.threads import LIGHT_BYTES, LIGHT_ROWS, compute_for
+from api.http.threads import LIGHT_BYTES, LIGHT_ROWS, take_turns
 from api.models import Scope
 from api.remote_data import configuration, judged_segments, map_reads
 from api.remote_data.derived_values import read_custom_data, spell
@@ -128,10 +127,9 @@ async def evaluate_one(request: Request, *, place: tuple[str, str], key: str) ->
 async def evaluate_all(request: Request, *, place: tuple[str, str]) -> Response:
     """Return the values of all flags, or 304 if the provider has them already."""
     question = await _read(request, place)
-    if len(question.flags.flags) <= LIGHT_ROWS:
-        found = _evaluate_all(question)
-    else:
-        found = await compute_for(question.site_id, _evaluate_all, question)
+    found: list[dict[str, Any]] = []
+    async for part in take_turns([*question.flags.flags], LIGHT_ROWS):
+        found += [_evaluate(key, question) for key in part]
     return map_reads.answer_document(request, {"flags": found})
 
 
@@ -204,10 +202,7 @@ async def _read(request: Request, place: tuple[str, str]) -> Question:
         )
     code = code.replace("\0", "\ufffd")  # as it is stored
     file = await configuration.batcher().call((site.id, environment), timeout=PATIENCE)
-    if len(file.evaluated) <= LIGHT_BYTES:
-        flags = read_flags(file.evaluated)
-    else:
-        flags = await compute_for(site.id, read_flags, file.evaluated)
+    flags = await find_flags(file.evaluated)
     person = await read_person(site.id, code)
     named = (register[3] for name in CODES if (register := person.get(name)) is not None)
     codes = (code, *(text for text in named if isinstance(text, str)))
@@ -256,9 +251,40 @@ def parse_error(message: str) -> OfrepRefusal:
     return OfrepRefusal(HTTPStatus.BAD_REQUEST, "invalid_json", "PARSE_ERROR", message)
 
 
-@cached(LRUCache(MOST_BYTES, getsizeof=lambda flags: flags.size), lock=Lock())
+async def find_flags(after: bytes) -> SiteFlags:
+    """Return the sections of a file from its bytes after the domain, which are read once for each version.
+
+    A thread reads a large file for all requests that wait, because after a change many want it at once.
+    """
+    flags = known_flags().get(after)
+    if flags is None:
+        is_light = len(after) <= LIGHT_BYTES
+        flags = read_flags(after) if is_light else await reader_of_files().call(after, timeout=PATIENCE)
+        if flags.size <= MOST_BYTES:
+            known_flags()[after] = flags
+    return flags
+
+
+@once
+def known_flags() -> "LRUCache[bytes, SiteFlags]":
+    """Return the flags of the files that this process keeps. Only the event loop uses it."""
+    return LRUCache(MOST_BYTES, getsizeof=lambda flags: flags.size)
+
+
+@once
+def reader_of_files() -> RequestBatcher[bytes, SiteFlags]:
+    """Return this process's thread for large files, started by the first one."""
+    return RequestBatcher(_read_files, name="files of flags", max_size=1_000, size=lambda _: 1)
+
+
+def _read_files(calls: Sequence[PendingCall[bytes, SiteFlags]]) -> None:
+    found = {after: read_flags(after) for after in {call.argument for call in calls}}
+    for call in calls:
+        call.resolve(found[call.argument])
+
+
 def read_flags(after: bytes) -> SiteFlags:
-    """Return the sections of a file from its bytes after the domain, remembered for each version."""
+    """Return the sections of a file from its bytes after the domain. Pure."""
     file = msgspec.json.decode(b'{"configuration":{"dataApiDomain":""' + after)
     groups: dict[str, list[int]] = {}
     for flag in file["featureFlags"]:
@@ -295,10 +321,6 @@ def _evaluate(key: str, question: Question) -> dict[str, Any]:
     flag = flags.flags[key]
     group = flags.groups.get(flag.get("mutuallyExclusiveGroup", ""), ())
     return describe(key, evaluate(flag, flags.segments, question.facts, group=group, known=question.known))
-
-
-def _evaluate_all(question: Question) -> list[dict[str, Any]]:
-    return [_evaluate(key, question) for key in question.flags.flags]
 
 
 def describe(key: str, found: Evaluation) -> dict[str, Any]:

@@ -6,7 +6,7 @@ for the caller to report.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
@@ -46,19 +46,20 @@ PATIENCE: Final = 5.0  # seconds
 MOST_BYTES: Final = 16_777_216  # of files that a process keeps decoded
 MOST_CONVERSIONS: Final = 10_000  # of a visitor that are read, the newest
 CODES: Final = ("visitor", "device_visitor")  # registers that name visitor codes of a person
-# Custom data that Goalpost fills, then the goals that these visitor codes converted.
+# Custom data that Goalpost fills, at the place 0, then the goals that the visitor codes of each place converted.
 READ: Final = f"""
-SELECT d.index::bigint, d.filled_from, d.filling FROM cohorts_customdata d
+SELECT 0 AS place, d.index::bigint, d.filled_from, d.filling FROM cohorts_customdata d
  WHERE d.site_id = %(site)b AND d.filled_from <> 'sdk'
  UNION ALL
-SELECT DISTINCT coalesce(g.counts_for_id, g.id), '', ''
-  FROM unnest(%(codes)b::text[]) AS asked (code)
+SELECT DISTINCT asked.place, coalesce(g.counts_for_id, g.id), '', ''
+  FROM unnest(%(places)b::int[], %(codes)b::text[]) AS asked (place, code)
  CROSS JOIN LATERAL (
     SELECT c.goal_id FROM goals_conversion c WHERE c.site_id = %(site)b AND c.visitor_code = asked.code
      ORDER BY c.occurred_at DESC, c.id DESC LIMIT {MOST_CONVERSIONS}
  ) AS c
   JOIN goals_goal g ON g.site_id = %(site)b AND g.id = c.goal_id AND g.deleted_at IS NULL
 """
+Row = tuple[int, str, str]
 
 
 class Visitor(NamedTuple):
@@ -335,21 +336,42 @@ def describe(key: str, found: Evaluation) -> dict[str, Any]:
     }
 
 
-def _fetch(calls: Sequence[PendingCall[Visitor, Sequence[tuple[int, str, str]]]]) -> None:
-    """Read for each of these requests. One whose statement takes too long, or fails, fails no other."""
-    for call in calls:
-        if call.is_abandoned:
-            continue
-        site_id, codes = call.argument
-        try:
-            call.resolve(fetch_all(READ, {"site": site_id, "codes": list(codes)}))
-        except Exception as error:
-            if isinstance(error, DatabaseDownError) and not isinstance(error.__cause__, QueryCanceled):
-                raise
-            call.reject(error)
+def _fetch(calls: Sequence[PendingCall[Visitor, Sequence[Row]]]) -> None:
+    """Read for all these requests, in one statement for each site. If that fails, read for each alone."""
+    calls = [call for call in calls if not call.is_abandoned]
+    try:
+        found = _read_visitors({call.argument for call in calls})
+    except Exception as error:
+        if isinstance(error, DatabaseDownError) and not isinstance(error.__cause__, QueryCanceled):
+            raise
+        if len(calls) == 1:
+            calls[0].reject(error)
+            return
+        for call in calls:
+            _fetch([call])
+    else:
+        for call in calls:
+            call.resolve(found[call.argument])
+
+
+def _read_visitors(visitors: Iterable[Visitor]) -> dict[Visitor, list[Row]]:
+    by_site: dict[int, list[Visitor]] = {}
+    for visitor in visitors:
+        by_site.setdefault(visitor.site_id, []).append(visitor)
+    found: dict[Visitor, list[Row]] = {}
+    for site_id, of_site in by_site.items():
+        asked = [(place, code) for place, visitor in enumerate(of_site, 1) for code in visitor.codes]
+        places, codes = zip(*asked, strict=True)
+        rows: dict[int, list[Row]] = {}
+        for place, id_, filled_from, filling in fetch_all(
+            READ, {"site": site_id, "places": list(places), "codes": list(codes)}
+        ):
+            rows.setdefault(place, []).append((id_, filled_from, filling))
+        found |= {visitor: rows.get(0, []) + rows.get(place, []) for place, visitor in enumerate(of_site, 1)}
+    return found
 
 
 @once
-def batcher() -> RequestBatcher[Visitor, Sequence[tuple[int, str, str]]]:
+def batcher() -> RequestBatcher[Visitor, Sequence[Row]]:
     """Return this process's thread for conversions of visitors, started by the first request."""
     return RequestBatcher(_fetch, name="evaluations", max_size=50, size=lambda _: 1)

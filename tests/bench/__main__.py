@@ -32,7 +32,7 @@ QUICK: Final = {
     "wal": "--events 5000 --top 8",
     "lag": "--rounds 2 --seconds 4 --probes 20 --rates 100 --waiting 300",
     "slow": "--rounds 2 --seconds 5",
-    "streams": "--rounds 2 --seconds 5 --changes 2",
+    "streams": "--rounds 1 --seconds 5 --changes 2",
     "growth": "--rounds 1 --seconds 2 --sizes 10000 100000",
     "kept": "--events 20000 --slices 2",
     "soak": "--minutes 1 --warm-up 15",

@@ -40,8 +40,8 @@ export const makeCommands = (sdk, makeClient, stored) => {
     },
     flush: (visitorCode) => client.flush({ visitorCode, instant: true }) ?? null,
     variation: (visitorCode, featureKey) => client.getVariation({ visitorCode, featureKey }).key,
-    consent: (visitorCode) => {
-      const consent = true;
+    consent: (visitorCode, answer) => {
+      const consent = answer === "given";
       // The core leaves the public name to the SDKs around it.
       if (client.setLegalConsent) return client.setLegalConsent(visitorCode, consent) ?? null;
       return client.setUserConsent({ visitorCode, consent, setData: () => {} }) ?? null;

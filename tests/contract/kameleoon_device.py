@@ -60,8 +60,8 @@ class Phone:
     def variation(self, visitor: str, flag: str) -> Any:
         return self.client.get_variation(visitor, flag).key
 
-    def consent(self, visitor: str) -> None:
-        self.client.set_legal_consent(visitor, consent=True)
+    def consent(self, visitor: str, answer: str) -> None:
+        self.client.set_legal_consent(visitor, consent=answer == "given")
 
     def identify(self, visitor: str) -> None:
         """Say that this visitor code is a unique identifier."""

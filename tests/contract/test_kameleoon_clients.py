@@ -50,6 +50,19 @@ def test_sdk__with_a_wrong_secret_or_site__reads_what_is_public_or_nothing(lab: 
         assert client.call("initialize") is not True
 
 
+def test_conversion__of_an_sdk_whose_token_is_refused__counts(lab: Lab, start: Start) -> None:
+    goal = make_goal(lab.shop)
+    client = start()
+    client.call("initialize")
+    client.call("spoil_token")  # the JavaScript SDKs have none
+
+    convert(client, goal.pk, 10.25)
+    client.call("flush", VISITOR)
+    lab.wait_until(Conversion.objects.exists)
+
+    assert set(lab.front.statuses("POST", "/visit/events")) == {204}
+
+
 def test_conversion__of_an_sdk__counts_with_revenue_and_metadata_until_it_is_taken_back(lab: Lab, start: Start) -> None:
     goal = make_goal(lab.shop)
     client = start()

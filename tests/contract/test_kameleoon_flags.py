@@ -150,6 +150,27 @@ def test_visitor__without_consent_where_it_is_required__is_sent_once_it_is_given
     lab.shop.digest()
     assert not VisitFact.objects.exists()
 
-    client.call("consent", VISITOR)
+    client.call("consent", VISITOR, "given")
     client.call("flush", VISITOR)
     lab.wait_until(VisitFact.objects.exists)
+
+
+def test_visitor__who_refuses_consent__gets_the_default_and_is_not_exposed(
+    lab: Lab, start: Start, goal_id: int
+) -> None:
+    SdkConfiguration.objects.filter(site_id=lab.shop.site_id).update(requires_consent=True)
+    client = start()
+    client.call("initialize")
+    client.call("add", VISITOR, "customData", PLAN, "enterprise")
+
+    client.call("consent", VISITOR, "refused")
+    refused = client.call("variation", VISITOR, "plan_flag")
+    client.call("flush", VISITOR)
+    lab.shop.digest()
+
+    assert refused == "off"
+    assert not Exposure.objects.exists()
+    client.call("consent", VISITOR, "given")
+    assert client.call("variation", VISITOR, "plan_flag") == "on"
+    client.call("flush", VISITOR)
+    lab.wait_until(Exposure.objects.exists)

@@ -34,6 +34,7 @@ class OwnKeyShape(serializers.Serializer[OwnKey]):
     dateModified = serializers.DateTimeField(source="updated_at")
 
 
+@extend_schema_serializer(many=False)  # of a list, the generator expects an array
 class OwnKeyPage(serializers.Serializer[Any]):
     results = OwnKeyShape(many=True)
     next = serializers.CharField(allow_null=True, help_text="The `start` of the next page; null on the last.")

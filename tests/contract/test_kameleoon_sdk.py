@@ -1,17 +1,34 @@
 """Kameleoon's published Python SDK reads the remote data of events, over TLS on the names of its `network_domain`."""
 
+import sys
 from collections.abc import Callable
-from typing import Any
+from decimal import Decimal
+from typing import Any, Final
 
 import pytest
 
-from tests.contract.kameleoon_clients import Lab, needs_own_network
+from api.models import Site
+from api.pages.guide import read_code
+from goals.flags.models import FeatureFlag
+from goals.models import Conversion
+from tests.contract.kameleoon_clients import Lab, make_goal, needs_own_network
+from tests.contract.kameleoon_flags import flag
 from tests.contract.server import Shop
+from tests.contract.tls_front import DOMAIN
 
 pytestmark = [needs_own_network, pytest.mark.xdist_group("kameleoon")]  # one front
 USER = "user/1 é+&"
 KEYS = [f"IDENTIFY_{USER}", f"COHORTS_{USER}", "common", "IDENTIFY_no such key/é", f"IDENTIFY_{USER}\n"]
 OpenLab = Callable[[Shop], Lab]
+COPIED: Final = """
+import json, sys
+task = json.loads(sys.argv[1])
+client_id, client_secret, user_id = task["client_id"], task["secret"], "user/1 é+&"
+visitor_code, goal_id = "vc-1234567890", task["goal_id"]
+{code}
+client.flush(visitor_code, instant=True)
+print(json.dumps([personas, profile, client.is_feature_active(visitor_code, "new_checkout")]))
+"""
 
 
 def read(lab: Lab, *keys: str, secret: str = "", is_token_revoked: bool = False) -> dict[str, Any]:
@@ -71,3 +88,22 @@ def test_sdk__without_a_token_where_one_is_demanded__gets_an_empty_object(closed
 
     assert read(lab, KEYS[0]) == {KEYS[0]: {"traits": {"plan": "scale"}}}
     assert read(lab, KEYS[0], secret="wrong") == {KEYS[0]: {}}
+
+
+@pytest.mark.promise("K-75", "W10")
+def test_code_of_the_guide__run_as_copied__reads_and_counts(stocked: Shop, open_lab: OpenLab) -> None:
+    goal = make_goal(stocked)
+    on = {**flag(1, "new_checkout", 1), "rules": [], "defaultVariationKey": "on"}
+    FeatureFlag.objects.create(
+        site=Site.objects.get(pk=stocked.site_id), key="new_checkout", document=on, enabled_in=["production"]
+    )
+    code = read_code("kameleoon").replace("example.com", DOMAIN).replace("SITECODE", stocked.sitecode)
+    lab = open_lab(stocked)
+
+    personas, profile, is_active = lab.run(sys.executable, "-P", "-c", COPIED.format(code=code), goal_id=goal.pk)
+    lab.wait_until(Conversion.objects.exists)
+
+    assert personas == {"new": False, "vip": True}
+    assert profile["traits"]["plan"] == "scale"
+    assert is_active is True
+    assert Conversion.objects.get().revenue == Decimal("25.5")
